@@ -1,0 +1,160 @@
+"""The contract of a converter.
+
+Implement `Converter`, never override `run`. A converter is one file; it runs in a worker process of its own, so it may
+import its framework freely inside `convert`. It realises a recipe with its runtime's own quantizer and kernels.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, final
+
+from edgekit.errors import ConversionError, MissingDependencyError, WorkerError
+from edgekit.model import CapturedKind, CapturedModel, TensorSpec
+from edgekit.plan import Recipe
+from edgekit.worker import Progress
+
+IoType = Literal["float", "int8"]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversionRequest:
+    """What a converter shall make.
+
+    Attributes:
+        model: The captured float model.
+        recipe: Precision of each part.
+        calibration: Folder of calibration samples (see `edgekit.samples`), None where the recipe needs none.
+        io: `float`: float inputs and outputs, whatever happens inside. `int8`: integer ones, with scale and zero point.
+        metadata: Labels, preprocessing and provenance to embed in the artifact.
+        scratch: An empty folder for intermediate files; removed afterwards.
+    """
+
+    model: CapturedModel
+    recipe: Recipe
+    calibration: Path | None
+    io: IoType = "float"
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    scratch: Path
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """What a converter made.
+
+    Attributes:
+        inputs: As the artifact's runtime names them, in the float model's call order.
+        outputs: As the artifact's runtime names them, in the float model's order.
+        notes: Sentences for the user: what was kept in float and why, what was chosen.
+        operators: What lies in the file: operator type to count.
+        float_fallbacks: Operators that the recipe wanted as integers and that stay float, by name.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    notes: tuple[str, ...] = ()
+    operators: Mapping[str, int] = field(default_factory=dict[str, int])
+    float_fallbacks: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        return {
+            "inputs": [spec.to_json() for spec in self.inputs],
+            "outputs": [spec.to_json() for spec in self.outputs],
+            "notes": list(self.notes),
+            "operators": dict(self.operators),
+            "float_fallbacks": list(self.float_fallbacks),
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Conversion:
+        """Returns the conversion that `to_json` wrote."""
+        return Conversion(
+            inputs=tuple(TensorSpec.from_json(spec) for spec in data["inputs"]),
+            outputs=tuple(TensorSpec.from_json(spec) for spec in data["outputs"]),
+            notes=tuple(data["notes"]),
+            operators=data["operators"],
+            float_fallbacks=tuple(data["float_fallbacks"]),
+        )
+
+
+class Converter(ABC):
+    """Turns a captured model into an artifact of one runtime.
+
+    Class attributes:
+        runtime: tflite, onnx, executorch, coreml, or a third party's own name.
+        suffix: Of the artifact, dot included.
+        extra: The extra of edgekit that installs what is needed: `pip install -e ".[onnx]"`.
+        needs: Import name to distribution name, of what must be installed.
+    """
+
+    runtime: ClassVar[str]
+    suffix: ClassVar[str]
+    extra: ClassVar[str]
+    needs: ClassVar[Mapping[str, str]]
+
+    @abstractmethod
+    def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
+        """Returns why a model of this kind cannot be converted with this recipe, or None if it can. Imports nothing."""
+
+    @abstractmethod
+    def convert(self, request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
+        """Writes the artifact to `output` (a path that does not exist yet) and describes it.
+
+        Raises:
+            ConversionError: this model cannot be held by this format; the message names the operator or tensor.
+        """
+
+    @final
+    def missing(self) -> tuple[str, ...]:
+        """Returns the distributions that are needed and not installed."""
+        return tuple(dist for name, dist in self.needs.items() if importlib.util.find_spec(name) is None)
+
+    @final
+    def run(self, request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
+        """Converts with the contract enforced: refuses with a reason, writes all or nothing.
+
+        Raises:
+            ConversionError: `why_not` has a reason, or the format cannot hold the model.
+            MissingDependencyError: a package is missing.
+            WorkerError: the converter broke its contract.
+        """
+        reason = self.why_not(request.model.kind, request.recipe)
+        if reason is not None:
+            raise ConversionError(f"{request.model.source} cannot become {self.runtime} {request.recipe.name}: {reason}")
+        missing = self.missing()
+        if missing:
+            raise MissingDependencyError(
+                f"{self.runtime} needs {', '.join(missing)}, which is not installed. "
+                f"Install it from the checkout: pip install -e '.[{self.extra}]'"
+            )
+        if request.recipe.needs_calibration and request.calibration is None:
+            raise ConversionError(
+                f"{self.runtime} {request.recipe.name} needs calibration data and the task has none. "
+                'Give [data] calibration in edgekit.toml, or use --precision int8-dynamic or fp16.'
+            )
+        partial = output.with_name(f".partial-{output.name}")
+        _remove(partial)
+        try:
+            conversion = self.convert(request, partial, progress)
+            if not partial.exists():
+                raise WorkerError(f"The {self.runtime} converter returned without writing {output.name}.")
+            _remove(output)
+            partial.rename(output)
+        finally:
+            _remove(partial)
+        return conversion
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,180 @@
+"""The float ONNX graph that quantization starts from: made from any captured model, with clean names and known modules.
+
+Only ever runs inside a conversion worker.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, final
+
+from edgekit.errors import ConversionError
+from edgekit.model import CapturedModel, TensorSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KERAS_OPSET: Final = 18
+"""Opset asked of tf2onnx, the newest that it knows."""
+
+_SCOPES: Final = "pkg.torch.onnx.name_scopes"
+_UNSUPPORTED: Final = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatGraph:
+    """A float ONNX model, and which module of the source each node belongs to.
+
+    Attributes:
+        model: onnx.ModelProto. Every node has a unique name; inputs and outputs are named as in the captured model.
+        modules: Node name to dotted module name; the node's own name where the source has no modules.
+    """
+
+    model: Any
+    modules: Mapping[str, str]
+
+
+def float_graph(captured: CapturedModel, scratch: Path) -> FloatGraph:
+    """Returns the float ONNX graph of a captured model.
+
+    Raises:
+        ConversionError: the model has an operator that ONNX cannot hold.
+    """
+    if captured.kind == "pt2":
+        model = _from_exported_program(captured)
+    elif captured.kind == "onnx":
+        model = _from_file(captured)
+    else:
+        model = _from_keras(captured, scratch)
+    modules = _name_nodes(model.graph)
+    _strip_notes(model)
+    _rename(model.graph, model.graph.input, captured.inputs)
+    _rename(model.graph, model.graph.output, captured.outputs)
+    return FloatGraph(model=model, modules=modules)
+
+
+def _from_exported_program(captured: CapturedModel) -> Any:
+    import torch
+
+    program = torch.export.load(captured.path)
+    try:
+        exported = torch.onnx.export(program, (), dynamo=True, verbose=False)
+    except Exception as error:
+        # The exporter nests its failure; the operator's name lies somewhere along the chain of causes.
+        raise ConversionError(
+            f"{captured.source} cannot become onnx: {_reason(error)}. "
+            "Replace that part of the model, or choose another format."
+        ) from error
+    return exported.model_proto
+
+
+def _reason(error: BaseException) -> str:
+    """Returns one line that names the operator that the exporter lacks, or the innermost message."""
+    innermost: BaseException = error
+    while innermost.__cause__ is not None:
+        innermost = innermost.__cause__
+    for text in (str(error), str(innermost)):
+        match = _UNSUPPORTED.search(text)
+        if match:
+            return f"the exporter knows no ONNX operator for {match.group(1)}"
+    lines = str(innermost).strip().splitlines()
+    return f"the exporter failed with {type(innermost).__name__}: {lines[0] if lines else 'no message'}".rstrip(".")
+
+
+def _from_file(captured: CapturedModel) -> Any:
+    import onnx
+
+    model = onnx.load(str(captured.path))
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def _from_keras(captured: CapturedModel, scratch: Path) -> Any:
+    import tensorflow as tf
+    import tf2onnx
+
+    signature = [tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in captured.inputs]
+    try:
+        if captured.kind == "keras":
+            keras_model = tf.keras.models.load_model(captured.path, compile=False)
+            function = tf.function(lambda *args: keras_model(args[0] if len(args) == 1 else list(args), training=False))
+        else:
+            loaded = tf.saved_model.load(str(captured.path))
+            serving = loaded.signatures["serving_default"]
+            names = list(serving.structured_input_signature[1])
+            function = tf.function(lambda *args: serving(**dict(zip(names, args, strict=True))))
+        model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=KERAS_OPSET)
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        raise ConversionError(
+            f"{captured.source} cannot become onnx: tf2onnx failed with {type(error).__name__}: "
+            f"{lines[0] if lines else 'no message'}"
+        ) from error
+    return model
+
+
+def _name_nodes(graph: Any) -> dict[str, str]:
+    """Gives every node a unique name and returns node name to module name."""
+    taken: set[str] = set()
+    modules: dict[str, str] = {}
+    for i, node in enumerate(graph.node):
+        name = node.name or f"{node.op_type}_{i}"
+        while name in taken:
+            name = f"{name}_{i}"
+        node.name = name
+        taken.add(name)
+        modules[name] = _module_of(node)
+    return modules
+
+
+def _module_of(node: Any) -> str:
+    """Returns the dotted name of the torch module that made a node; the node's own name where that is not recorded."""
+    for prop in node.metadata_props:
+        if prop.key == _SCOPES:
+            scopes = [str(scope) for scope in ast.literal_eval(prop.value)]
+            # The last scope is the operator's own name; before it the innermost module.
+            return scopes[-2] if len(scopes) > 1 else ""
+    return str(node.name)
+
+
+def _strip_notes(model: Any) -> None:
+    """Removes stack traces and paths: they bloat the file and would make its bytes depend on where it was made."""
+    del model.metadata_props[:]
+    model.doc_string = ""
+    graph = model.graph
+    del graph.metadata_props[:]
+    graph.doc_string = ""
+    for item in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del item.metadata_props[:]
+        item.doc_string = ""
+    # Older files list weights among the inputs.
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    del graph.input[:]
+    graph.input.extend(inputs)
+
+
+def _rename(graph: Any, values: Sequence[Any], specs: Sequence[TensorSpec]) -> None:
+    """Names the graph's inputs or outputs as the captured model does; a value in the way gets another name."""
+    for value, spec in zip(values, specs, strict=True):
+        if value.name != spec.name:
+            rename_value(graph, spec.name, f"{spec.name}_inner")
+            rename_value(graph, value.name, spec.name)
+
+
+def rename_value(graph: Any, old: str, new: str) -> None:
+    """Renames a value wherever the graph names it (subgraphs included). Does nothing where it does not occur."""
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        if value.name == old:
+            value.name = new
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                if name == old:
+                    names[i] = new
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                rename_value(attribute.g, old, new)

@@ -1,0 +1,302 @@
+"""Static INT8 for ONNX: calibrated ranges and quantize-dequantize pairs, by onnxruntime's quantizer.
+
+Weights are int8 with a scale per output channel, activations uint8 ("U8S8"): the one combination that onnxruntime's
+processor kernels run in integers for every convolution. With `symmetric_activations` activations are int8 with zero
+point 0, as TensorRT asks for. Only ever runs inside a conversion worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, final
+
+from edgekit.calibration.bias_correction import ChannelMeans, mean_shift, round_weights
+from edgekit.calibration.ranges import Range, choose_range
+from edgekit.calibration.statistics import ModelStatistics
+from edgekit.converters.onnx_source import FloatGraph
+from edgekit.plan import Recipe
+from edgekit.samples import Samples
+from edgekit.worker import Progress
+
+QUANTIZED_OPERATORS: Final = (
+    "Add",
+    "AveragePool",
+    "Clip",
+    "Concat",
+    "Conv",
+    "ConvTranspose",
+    "Flatten",
+    "Gemm",
+    "GlobalAveragePool",
+    "LeakyRelu",
+    "MatMul",
+    "MaxPool",
+    "Mul",
+    "Pad",
+    "Relu",
+    "Reshape",
+    "Resize",
+    "Sigmoid",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+)
+"""Operators that get integer inputs and outputs.
+
+Left out on purpose: Softmax and LayerNormalization, whose small outputs an 8-bit grid ruins, and everything for which
+onnxruntime has no integer kernel.
+"""
+
+_CLAMPS: Final = ("Relu", "Clip")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What running the float model on the calibration samples told.
+
+    Attributes:
+        statistics: Of every float activation, by value name.
+        input_means: Mean of each input channel of every weighted operator, by the name of the value that it reads.
+    """
+
+    statistics: ModelStatistics
+    input_means: Mapping[str, ChannelMeans]
+
+
+def quantize_static(graph: FloatGraph, recipe: Recipe, samples: Path, progress: Progress) -> Any:
+    """Returns a quantized onnx.ModelProto; `graph` is left alone.
+
+    Raises:
+        DataError: the float model gives NaN or infinite values on the calibration data.
+    """
+    import onnx
+
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    excluded = _excluded_nodes(graph, recipe)
+    calibration = calibrate(model, samples, progress)
+    progress("quantizing", None)
+    correct_biases(model, calibration.input_means, excluded, per_channel=recipe.per_channel)
+    quantized = _insert_pairs(model, _ranges(model, calibration.statistics, recipe), recipe, excluded)
+    if recipe.symmetric_activations:
+        _drop_pairs_before_clamps(quantized.graph)
+    _leave_matrix_outputs_float(quantized.graph)
+    return quantized
+
+
+def calibrate(model: Any, folder: Path, progress: Progress) -> Calibration:
+    """Runs a float model sample by sample in onnxruntime and returns what its activations look like.
+
+    Only one sample's activations are held at a time. Graph optimizations are off, so every value is the graph's own.
+
+    Raises:
+        DataError: a value is NaN or infinite.
+    """
+    import onnx
+    import onnxruntime
+
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    names = float_activations(model)
+    inputs = [value.name for value in watched.graph.input]
+    known = {*inputs, *(value.name for value in watched.graph.output)}
+    # An output without a type: onnxruntime infers it.
+    watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in known)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    fetched = [name for name in names if name not in inputs]
+    statistics = ModelStatistics()
+    means = {node.input[0]: ChannelMeans(axis=1) for node, _ in _weighted_nodes(model.graph)}
+    samples = Samples.open(folder)
+    for i, row in enumerate(samples.rows()):
+        progress("calibrating", i / samples.count)
+        feed = dict(zip(inputs, row, strict=True))
+        values = {**feed, **dict(zip(fetched, session.run(fetched, feed), strict=True))}
+        for name in names:
+            statistics.update(name, values[name])
+        for name, mean in means.items():
+            mean.update(values[name])
+    return Calibration(statistics=statistics, input_means=means)
+
+
+def correct_biases(
+    model: Any, input_means: Mapping[str, ChannelMeans], excluded: Collection[str], *, per_channel: bool
+) -> None:
+    """Subtracts from each bias what rounding the weights adds to its output on average (see `bias_correction`)."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node, groups in _weighted_nodes(model.graph):
+        if node.name in excluded:
+            continue
+        weights = numpy_helper.to_array(tensors[node.input[1]])
+        error = round_weights(weights, 0 if per_channel else None) - weights
+        shift = mean_shift(error, input_means[node.input[0]].mean(), groups)
+        old = numpy_helper.to_array(tensors[node.input[2]]) if len(node.input) > 2 and node.input[2] else 0.0
+        # A new tensor: the old one may belong to another node too.
+        name = f"{node.name}.corrected_bias"
+        model.graph.initializer.append(numpy_helper.from_array((old - shift).astype(np.float32), name))
+        del node.input[2:]
+        node.input.append(name)
+    _drop_unread_weights(model.graph)
+
+
+def _weighted_nodes(graph: Any) -> list[tuple[Any, int]]:
+    """Returns (node, groups) of the convolutions and linear layers with constant float weights of shape (outputs, ...)."""
+    import onnx
+
+    float_weights = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
+    found: list[tuple[Any, int]] = []
+    for node in graph.node:
+        settings = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        constant = len(node.input) > 1 and all(not name or name in float_weights for name in node.input[1:])
+        if constant and node.op_type == "Conv":
+            found.append((node, settings.get("group", 1)))
+        elif constant and node.op_type == "Gemm" and settings.get("transB") and not settings.get("transA"):
+            if settings.get("alpha", 1.0) == 1.0 and settings.get("beta", 1.0) == 1.0:
+                found.append((node, 1))
+    return found
+
+
+def _drop_unread_weights(graph: Any) -> None:
+    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    unread = [tensor for tensor in graph.initializer if tensor.name not in read]
+    for tensor in unread:
+        graph.initializer.remove(tensor)
+
+
+def float_activations(model: Any) -> list[str]:
+    """Returns the names of all float32 values that are computed or fed, weights excluded, in graph order."""
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    types = {
+        value.name: value.type.tensor_type.elem_type for value in (*inferred.value_info, *inferred.input, *inferred.output)
+    }
+    weights = {tensor.name for tensor in inferred.initializer}
+    names = [value.name for value in inferred.input] + [name for node in inferred.node for name in node.output]
+    return [name for name in names if name not in weights and types.get(name) == onnx.TensorProto.FLOAT]
+
+
+def consumers(graph: Any) -> dict[str, list[Any]]:
+    """Returns the nodes that read each value; an output of the graph counts as read by `None`."""
+    readers: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    for value in graph.output:
+        readers.setdefault(value.name, []).append(None)
+    return readers
+
+
+def _excluded_nodes(graph: FloatGraph, recipe: Recipe) -> set[str]:
+    """Returns the nodes that stay float: by an override, and what feeds a softmax (attention masks have huge ranges)."""
+    excluded = {
+        node.name
+        for node in graph.model.graph.node
+        if recipe.precision_of(graph.modules[node.name]) not in ("int8_static", "w8a16")
+    }
+    producers = {name: node for node in graph.model.graph.node for name in node.output}
+    for node in graph.model.graph.node:
+        if node.op_type == "Softmax":
+            pending = [node.input[0]]
+            while pending:
+                before = producers.get(pending.pop())
+                if before is not None and before.op_type in ("Add", "Mul", "Div", "Sub", "Where"):
+                    excluded.add(before.name)
+                    pending.extend(before.input)
+    return excluded
+
+
+def _ranges(model: Any, statistics: ModelStatistics, recipe: Recipe) -> dict[str, Range]:
+    ranges = {
+        name: choose_range(tensor, recipe.ranges, symmetric=recipe.symmetric_activations)
+        for name, tensor in statistics.tensors.items()
+    }
+    readers = consumers(model.graph)
+    for node in model.graph.node:
+        # What a clamp cuts off needs no integers: the range that counts is the one after it.
+        if node.op_type in _CLAMPS and len(readers[node.input[0]]) == 1 and node.output[0] in ranges:
+            ranges[node.input[0]] = ranges[node.output[0]]
+    return ranges
+
+
+def _insert_pairs(model: Any, ranges: Mapping[str, Range], recipe: Recipe, excluded: Collection[str]) -> Any:
+    """Returns the model with quantize-dequantize pairs, made by onnxruntime's quantizer from our ranges."""
+    import numpy as np
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    data = {
+        name: TensorData(lowest=np.float32(found.low), highest=np.float32(found.high)) for name, found in ranges.items()
+    }
+    quantizer = QDQQuantizer(
+        model,
+        recipe.per_channel,
+        False,  # no reduced weight range: the kernels of current processors do not saturate
+        QuantType.QInt8,
+        QuantType.QInt8 if recipe.symmetric_activations else QuantType.QUInt8,
+        TensorsData(CalibrationMethod.MinMax, data),
+        [],
+        sorted(excluded),
+        list(QUANTIZED_OPERATORS),
+        {
+            "WeightSymmetric": True,
+            "ActivationSymmetric": recipe.symmetric_activations,
+            # TensorRT wants a pair for each reader.
+            "DedicatedQDQPair": recipe.symmetric_activations,
+        },
+    )
+    quantizer.quantize_model()
+    return quantizer.model.model
+
+
+def _drop_pairs_before_clamps(graph: Any) -> None:
+    """Removes a pair between a convolution and its clamp: TensorRT fuses the two and quantizes after the clamp."""
+    producers = {name: node for node in graph.node for name in node.output}
+    for node in list(graph.node):
+        if node.op_type not in _CLAMPS:
+            continue
+        dequantize = producers.get(node.input[0])
+        quantize = producers.get(dequantize.input[0]) if dequantize is not None else None
+        if dequantize is None or quantize is None or quantize.op_type != "QuantizeLinear":
+            continue
+        before = producers.get(quantize.input[0])
+        readers = consumers(graph)
+        if (
+            before is not None
+            and before.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add")
+            and readers[quantize.input[0]] == [quantize]
+            and readers[quantize.output[0]] == [dequantize]
+            and readers[dequantize.output[0]] == [node]
+        ):
+            node.input[0] = quantize.input[0]
+            graph.node.remove(quantize)
+            graph.node.remove(dequantize)
+
+
+def _leave_matrix_outputs_float(graph: Any) -> None:
+    """Removes the pair between a linear layer and the model's output.
+
+    onnxruntime's integer matrix product can write float, so the pair would only round the result to 256 values.
+    """
+    for output in graph.output:
+        producers = {name: node for node in graph.node for name in node.output}
+        dequantize = producers.get(output.name)
+        quantize = producers.get(dequantize.input[0]) if dequantize is not None else None
+        if quantize is None or quantize.op_type != "QuantizeLinear":
+            continue
+        product = producers.get(quantize.input[0])
+        if product is not None and product.op_type == "Gemm" and len(consumers(graph)[product.output[0]]) == 1:
+            product.output[0] = output.name
+            graph.node.remove(quantize)
+            graph.node.remove(dequantize)

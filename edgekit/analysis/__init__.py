@@ -1,0 +1,1 @@
+"""Analysis: a captured model as a costed graph: operators, liveness of activations, architecture family."""

@@ -1,0 +1,54 @@
+"""Multiply-accumulates and kernel classes, in terms that every source can give. One multiply-accumulate is one product
+and one sum: a 3 x 3 convolution from 16 to 32 channels costs 9 * 16 MACs for each of its output values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from edgekit.analysis.graph import KernelClass, elements
+
+
+def conv_kernel(kernel_size: Sequence[int], groups: int, in_channels: int) -> KernelClass:
+    """Returns the class of a convolution.
+
+    Args:
+        kernel_size: Spatial sizes of the filter.
+        groups: Number of groups.
+        in_channels: Channels of the input, all groups together.
+    """
+    if groups > 1 and groups == in_channels:
+        return "depthwise_conv"
+    return "pointwise_conv" if groups == 1 and math.prod(kernel_size) == 1 else "dense_conv"
+
+
+def conv_macs(output: Sequence[int], kernel_size: Sequence[int], channels_per_group: int) -> int:
+    """Returns the MACs of a convolution: each output value sums `channels_per_group` filters of `kernel_size`."""
+    return elements(tuple(output)) * math.prod(kernel_size) * channels_per_group
+
+
+def matmul_macs(output: Sequence[int], inner: int) -> int:
+    """Returns the MACs of a matrix product: each output value sums `inner` products."""
+    return elements(tuple(output)) * inner
+
+
+def recurrent_macs(matrices: Sequence[Sequence[int]], steps: int, batch: int) -> int:
+    """Returns the MACs of a recurrent layer: every matrix is applied once per time step and sequence."""
+    return steps * batch * sum(elements(tuple(shape)) for shape in matrices)
+
+
+def einsum_macs(equation: str, shapes: Sequence[Sequence[int]]) -> int:
+    """Returns the MACs of a product of two tensors in einsum's notation: the product of all index sizes.
+
+    Equations with an ellipsis count what they name.
+    """
+    sizes: dict[str, int] = {}
+    for term, shape in zip(equation.replace(" ", "").split("->")[0].split(","), shapes, strict=False):
+        for letter, size in zip(term.replace("...", ""), shape[-len(term.replace("...", "")) :], strict=False):
+            sizes[letter] = int(size)
+    return math.prod(sizes.values())
+
+
+def strides(input_size: Sequence[int], output_size: Sequence[int]) -> tuple[int, ...]:
+    """Returns the step per spatial axis, told from sizes: at least 1, rounded up as a padded convolution does."""
+    return tuple(max(1, -(-a // b)) if b else 1 for a, b in zip(input_size, output_size, strict=False))

@@ -1,0 +1,195 @@
+"""The graph of a TFLite flatbuffer. Runs in a worker process; the schema that ai-edge-litert ships is imported late."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, final
+
+from edgekit.analysis.graph import Analysis, KernelClass, WeightRole, elements
+from edgekit.analysis.graph_builder import GraphBuilder
+from edgekit.analysis.operator_costs import conv_kernel, conv_macs, matmul_macs, recurrent_macs, strides
+from edgekit.errors import ModelError
+
+_ALIASES: Final = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "BROADCAST_TO"})
+_NORMS: Final = ("SOFTMAX", "LOG_SOFTMAX", "L2_NORMALIZATION", "LOCAL_RESPONSE_NORMALIZATION", "CUMSUM")
+_POOLS: Final = (
+    "MAX_POOL_2D", "AVERAGE_POOL_2D", "L2_POOL_2D", "MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "ARG_MAX",
+    "ARG_MIN", "TOPK_V2", "REDUCE_ANY", "REDUCE_ALL",
+)  # fmt: skip
+_MOVES: Final = (
+    "TRANSPOSE", "CONCATENATION", "SPLIT", "SPLIT_V", "SLICE", "STRIDED_SLICE", "PAD", "PADV2", "MIRROR_PAD", "PACK", "UNPACK",
+    "GATHER", "GATHER_ND", "SCATTER_ND", "TILE", "REVERSE_V2", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "SPACE_TO_BATCH_ND",
+    "BATCH_TO_SPACE_ND", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "ONE_HOT", "FILL", "SHAPE", "CAST", "SELECT",
+    "DYNAMIC_UPDATE_SLICE",
+)  # fmt: skip
+_ACTIVATIONS: Final[Mapping[int, str]] = {1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6", 4: "TANH", 5: "SIGN_BIT"}
+_LSTMS: Final = ("UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN", "RNN")
+
+Roles = dict[str, tuple[WeightRole, "int | None"]]
+Cost = tuple[KernelClass, int, Roles, Mapping[str, int]]
+
+
+def read_flatbuffer(content: bytes, origin: str) -> Analysis:
+    """Returns the analysis of a TFLite file's bytes.
+
+    Args:
+        content: The file.
+        origin: Its name, for messages.
+
+    Raises:
+        ModelError: not a TFLite flatbuffer.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    if content[4:8] != b"TFL3":
+        raise ModelError(f"{origin}: not a TFLite file: bytes 4 to 8 are {content[4:8]!r}; expected b'TFL3'.")
+    try:
+        model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    except Exception as error:  # the flatbuffer reader fails with whatever the broken offset led to
+        raise ModelError(f"{origin}: the TFLite file is damaged: {error}. Expected a complete flatbuffer.") from error
+    return _Reader(model, schema, content).read()
+
+
+@final
+class _Reader:
+    """Walks the first subgraph of a model. Tensors are named by their index, because names may repeat."""
+
+    def __init__(self, model: Any, schema: Any, content: bytes) -> None:
+        self._model = model
+        self._schema = schema
+        self._content = content
+        self._graph = model.subgraphs[0]
+        self._builder = GraphBuilder()
+        self._names = self._unique_names()
+        self._types = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
+        self._kinds = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+
+    def read(self) -> Analysis:
+        """Returns the analysis."""
+        if len(self._model.subgraphs) > 1:
+            self._builder.note("Only the main subgraph is analysed; bodies of loops and branches are not.")
+        for index, tensor in enumerate(self._graph.tensors):
+            self._declare(index, tensor)
+        for index, operator in enumerate(self._graph.operators):
+            self._add(index, operator)
+        name = self._names
+        return self._builder.finish([name[i] for i in self._graph.inputs], [name[i] for i in self._graph.outputs])
+
+    def _unique_names(self) -> list[str]:
+        names: list[str] = []
+        seen: set[str] = set()
+        for index, tensor in enumerate(self._graph.tensors):
+            name = (tensor.name or b"").decode(errors="replace")
+            names.append(name if name and name not in seen else f"{name}#{index}")
+            seen.add(name)
+        return names
+
+    def _declare(self, index: int, tensor: Any) -> None:
+        dtype = self._types.get(tensor.type, "FLOAT32").lower()
+        shape = [] if tensor.shape is None else [max(1, int(size)) for size in tensor.shape]
+        buffer = self._model.buffers[tensor.buffer]
+        has_data = buffer.data is not None and len(buffer.data) > 0
+        if has_data or buffer.offset > 1:
+            self._builder.store(self._names[index], shape, dtype, lambda: self._values(buffer, shape, dtype))
+        else:
+            self._builder.tensor(self._names[index], shape, dtype)
+
+    def _values(self, buffer: Any, shape: Sequence[int], dtype: str) -> Any:
+        import numpy as np
+
+        # Files over 2 GB, and those that some converters write, keep buffers behind the flatbuffer.
+        inside = buffer.data is not None and len(buffer.data) > 0
+        raw = bytes(buffer.data) if inside else self._content[buffer.offset : buffer.offset + buffer.size]
+        numpy_type = {"int4": "uint8", "uint4": "uint8", "int2": "uint8", "bfloat16": "uint16"}.get(dtype, dtype)
+        values = np.frombuffer(raw, dtype=numpy_type)
+        return values.reshape(shape) if values.size == elements(tuple(shape)) else values
+
+    def _add(self, index: int, operator: Any) -> None:
+        code = self._model.operatorCodes[operator.opcodeIndex]
+        kind = self._kinds.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
+        if kind == "CUSTOM":
+            kind = (code.customCode or b"CUSTOM").decode(errors="replace")
+        reads = [self._names[i] for i in operator.inputs if i >= 0]
+        outputs = [self._names[i] for i in operator.outputs if i >= 0]
+        stored = [name for name in reads if self._builder.is_stored(name)]
+        # A float16 file stores its weights behind DEQUANTIZE; runtimes unpack them once.
+        if kind in _ALIASES or (kind in {"DEQUANTIZE", "TRANSPOSE"} and reads[:1] == stored[:1] != []):
+            self._builder.alias(outputs[0], reads[0])
+            return
+        kernel, macs, roles, attributes = self._cost(kind, operator, reads, outputs)
+        activation = _ACTIVATIONS.get(getattr(operator.builtinOptions, "fusedActivationFunction", 0) or 0)
+        self._builder.add(
+            name=f"{kind}_{index}" if activation is None else f"{kind}_{index}+{activation}",
+            type=kind,
+            kernel=kernel,
+            reads=reads,
+            outputs=outputs,
+            module=outputs[0] if outputs else "",
+            macs=macs,
+            roles=roles,
+            attributes=attributes,
+        )
+
+    def _cost(self, kind: str, operator: Any, reads: Sequence[str], outputs: Sequence[str]) -> Cost:
+        """Returns (kernel class, MACs, roles of the weights, attributes) of an operator."""
+        made = self._builder.shape(outputs[0]) if outputs else ()
+        if kind in {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D"}:
+            return self._convolution(kind, reads, made)
+        if kind == "FULLY_CONNECTED":
+            weight = reads[1]
+            roles: Roles = {weight: ("kernel", self._builder.shape(weight)[0])}
+            if len(reads) > 2:
+                roles[reads[2]] = ("bias", None)
+            kernel: KernelClass = "linear" if self._builder.is_stored(weight) else "attention_matmul"
+            return (kernel, matmul_macs(made, self._builder.shape(weight)[-1]), roles, {})
+        if kind == "BATCH_MATMUL":
+            left = self._builder.shape(reads[0])
+            macs = matmul_macs(made, left[-2 if operator.builtinOptions.adjX else -1])
+            stored = next((name for name in reads[1::-1] if self._builder.is_stored(name)), None)
+            if stored is None:
+                return ("attention_matmul", macs, {}, {})
+            return ("linear", macs, {stored: ("kernel", made[-1])}, {})
+        if kind in _LSTMS:
+            return self._recurrent(operator, reads)
+        if kind in {"GATHER", "EMBEDDING_LOOKUP"}:
+            table = next((n for n in reads if self._builder.is_stored(n) and len(self._builder.shape(n)) == 2), None)
+            if table is not None:
+                return ("embedding", 0, {table: ("table", self._builder.shape(table)[0])}, {})
+        plain: KernelClass = (
+            "normalization" if kind in _NORMS
+            else "pooling" if kind in _POOLS
+            else "data_movement" if kind in _MOVES
+            else "elementwise"
+        )  # fmt: skip
+        return (plain, 0, {}, {})
+
+    def _convolution(self, kind: str, reads: Sequence[str], made: Sequence[int]) -> Cost:
+        """Filters are (out, h, w, in); depthwise ones (1, h, w, channels); all tensors are channels last."""
+        transposed = kind == "TRANSPOSE_CONV"
+        source, weight = (reads[2], reads[1]) if transposed else (reads[0], reads[1])
+        seen, shape = self._builder.shape(source), self._builder.shape(weight)
+        depthwise = kind == "DEPTHWISE_CONV_2D"
+        size = shape[:3] if kind == "CONV_3D" else shape[1:3]
+        per_group = 1 if depthwise else shape[-2] if kind == "CONV_3D" else shape[-1]
+        groups = seen[-1] if depthwise else max(1, seen[-1] // per_group)
+        roles: Roles = {weight: ("kernel", shape[-1] if depthwise or kind == "CONV_3D" else shape[0])}
+        bias = reads[3:4] if transposed else reads[2:3]
+        roles |= {name: ("bias", None) for name in bias}
+        steps = strides(made[1:3], seen[1:3]) if transposed else strides(seen[1:3], made[1:3])
+        attributes = {"kernel_h": size[-2], "kernel_w": size[-1], "groups": groups}
+        if len(steps) == 2:
+            attributes |= {"stride_h": steps[0], "stride_w": steps[1]}
+        # A transposed convolution spreads each input value over all output channels.
+        macs = conv_macs(seen, size, shape[0]) if transposed else conv_macs(made, size, per_group)
+        return (conv_kernel(size, groups, seen[-1]), macs, roles, attributes)
+
+    def _recurrent(self, operator: Any, reads: Sequence[str]) -> Cost:
+        stored = [name for name in reads[1:] if self._builder.is_stored(name)]
+        matrices = [name for name in stored if len(self._builder.shape(name)) == 2]
+        roles: Roles = {name: ("recurrent", self._builder.shape(name)[0]) for name in matrices}
+        roles |= {name: ("bias", None) for name in stored if name not in matrices}
+        seen = self._builder.shape(reads[0])
+        time_major = bool(getattr(operator.builtinOptions, "timeMajor", False))
+        batch, steps = (seen[1], seen[0]) if time_major else (seen[0], seen[1])
+        macs = recurrent_macs([self._builder.shape(name) for name in matrices], steps, batch)
+        return ("recurrent", macs, roles, {"steps": steps})

@@ -1,0 +1,108 @@
+"""An artifact: a file (or a package folder) that a device's runtime loads, with its facts."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, final
+
+from edgekit.errors import ArtifactError
+from edgekit.model import TensorSpec
+
+RUNTIME_BY_SUFFIX: Final[Mapping[str, str]] = {
+    ".tflite": "tflite",
+    ".onnx": "onnx",
+    ".pte": "executorch",
+    ".mlpackage": "coreml",
+}
+"""Which runtime loads a file, by its suffix."""
+
+_CHUNK_BYTES: Final = 1 << 20
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A converted model on disk.
+
+    Attributes:
+        path: File, or folder for a Core ML package.
+        runtime: tflite, onnx, executorch or coreml.
+        precision: The recipe's name: fp32, fp16, int8-static and so on; "unknown" for a file made elsewhere.
+        size_bytes: Sum over its files.
+        download_bytes: Deflated, as an app store or an over-the-air update sends it.
+        sha256: Of the contents (for a package, of names and contents in sorted order).
+        inputs: As the runtime names them, in call order.
+        outputs: As the runtime names them, in the float model's order.
+        metadata: What was embedded in the file.
+    """
+
+    path: Path
+    runtime: str
+    precision: str
+    size_bytes: int
+    download_bytes: int
+    sha256: str
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form that CI users rely on (see docs on `--json`)."""
+        return {
+            "path": str(self.path),
+            "runtime": self.runtime,
+            "precision": self.precision,
+            "size_bytes": self.size_bytes,
+            "download_bytes": self.download_bytes,
+            "sha256": self.sha256,
+            "inputs": [spec.to_json() for spec in self.inputs],
+            "outputs": [spec.to_json() for spec in self.outputs],
+            "metadata": dict(self.metadata),
+        }
+
+
+def runtime_of(path: Path) -> str:
+    """Returns the runtime that loads `path`, by its suffix.
+
+    Raises:
+        ArtifactError: nothing there, or a suffix that no runtime loads.
+    """
+    if not path.exists():
+        raise ArtifactError(f"{path}: no such file. Give the path of an artifact: {', '.join(RUNTIME_BY_SUFFIX)}.")
+    runtime = RUNTIME_BY_SUFFIX.get(path.suffix.lower())
+    if runtime is None:
+        raise ArtifactError(
+            f'{path}: no runtime loads files that end in "{path.suffix}"; expected one of {", ".join(RUNTIME_BY_SUFFIX)}.'
+        )
+    return runtime
+
+
+def measure_files(path: Path) -> tuple[int, int, str]:
+    """Returns (size in bytes, deflated size in bytes, SHA-256) of a file or of all files in a package folder.
+
+    Deflate is zlib's level 6, what app stores' ZIP archives use; each file is compressed by itself, as in a ZIP.
+    """
+    size = deflated = 0
+    digest = hashlib.sha256()
+    for file in _files(path):
+        if path.is_dir():
+            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        compressor = zlib.compressobj(level=6, wbits=-15)
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                size += len(chunk)
+                digest.update(chunk)
+                deflated += len(compressor.compress(chunk))
+        deflated += len(compressor.flush())
+    return size, deflated, digest.hexdigest()
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    yield from sorted(file for file in path.rglob("*") if file.is_file())

@@ -1,0 +1,132 @@
+"""Budgets: what an artifact may cost, who said so, and how a missed one is treated.
+
+A budget is a set of limits. Every limit knows its source, because a person who meets "size exceeds 6 MB" must see
+which file or flag to edit. Precedence: flag, environment, task file, profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Literal, final
+
+from edgekit import units
+from edgekit.errors import InputError
+
+Level = Literal["error", "warn"]
+"""`error`: a limit that is not kept fails the gate. `warn`: it is shown and does not fail."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """One thing that a budget limits.
+
+    Attributes:
+        name: The check's name in reports and JSON, and the key in a task file or profile.
+        unit: The unit of values and limits: bytes, ms, pp, dB or %.
+        parse: Reads a limit such as "6 MB"; raises InputError.
+        at_most: True where a smaller value is better and the limit is a maximum; False for a minimum.
+        title: The words for a table.
+    """
+
+    name: str
+    unit: str
+    parse: Callable[[str, str], float]
+    at_most: bool
+    title: str
+
+
+COSTS: Final[Mapping[str, Cost]] = {
+    cost.name: cost
+    for cost in (
+        Cost(name="size", unit="bytes", parse=units.parse_bytes, at_most=True, title="size"),
+        Cost(name="download", unit="bytes", parse=units.parse_bytes, at_most=True, title="download"),
+        Cost(name="memory", unit="bytes", parse=units.parse_bytes, at_most=True, title="peak memory"),
+        Cost(name="latency", unit="ms", parse=units.parse_milliseconds, at_most=True, title="latency"),
+        Cost(name="latency_p95", unit="ms", parse=units.parse_milliseconds, at_most=True, title="latency p95"),
+        Cost(name="accuracy_drop", unit="pp", parse=units.parse_points, at_most=True, title="accuracy drop"),
+        Cost(name="slice_drop", unit="pp", parse=units.parse_points, at_most=True, title="worst slice's drop"),
+        Cost(name="parity", unit="dB", parse=units.parse_decibels, at_most=False, title="parity with float"),
+        Cost(name="delegate_coverage", unit="%", parse=units.parse_share, at_most=False, title="delegate coverage"),
+    )
+}
+"""Everything that a budget can limit, by the name used in files, flags, reports and JSON."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """One limit of a budget.
+
+    Attributes:
+        name: A key of COSTS.
+        value: The limit in the cost's unit.
+        source: Who set it, for people: `--max-size`, `EDGEKIT_MAX_SIZE`, `edgekit.toml [budget]`, `profile`.
+        level: What a missed limit does to the gate.
+    """
+
+    name: str
+    value: float
+    source: str
+    level: Level = "error"
+
+    def keeps(self, value: float) -> bool:
+        """Returns True if `value` keeps this limit. NaN keeps no limit."""
+        return value <= self.value if COSTS[self.name].at_most else value >= self.value
+
+    def excess(self, value: float) -> float:
+        """Returns by how much `value` misses the limit, in the cost's unit; negative where it keeps it."""
+        return value - self.value if COSTS[self.name].at_most else self.value - value
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """A set of limits, at most one for each cost, in the order of COSTS."""
+
+    limits: tuple[Limit, ...] = ()
+
+    def get(self, name: str) -> Limit | None:
+        """Returns the limit on the cost `name`, or None where it is free."""
+        return next((limit for limit in self.limits if limit.name == name), None)
+
+    def overridden_by(self, limits: Iterable[Limit]) -> Budget:
+        """Returns a budget in which each of `limits` takes the place of the one on the same cost."""
+        by_name = {limit.name: limit for limit in self.limits} | {limit.name: limit for limit in limits}
+        return Budget(limits=tuple(by_name[name] for name in COSTS if name in by_name))
+
+    def with_level(self, name: str, level: Level) -> Budget:
+        """Returns a budget in which the limit on `name`, if there is one, has `level`."""
+        return Budget(limits=tuple(replace(x, level=level) if x.name == name else x for x in self.limits))
+
+
+def read_limit(name: str, value: object, source: str) -> Limit:
+    """Returns the limit that a file, a flag or the environment spells out.
+
+    Args:
+        name: A key of COSTS.
+        value: `"6 MB"`, or `{"limit": "6 MB", "level": "warn"}`.
+        source: Who set it (see `Limit.source`).
+
+    Raises:
+        InputError: an unknown cost, a value that is neither form, a bad quantity, or a bad level.
+    """
+    cost = COSTS.get(name)
+    if cost is None:
+        raise InputError(f'{source}: "{name}" is not a budget: accepted are {", ".join(COSTS)}.')
+    level: object = "error"
+    text = value
+    if isinstance(value, Mapping):
+        unknown = [str(key) for key in value if key not in ("limit", "level")]
+        if unknown or "limit" not in value:
+            raise InputError(
+                f'{source}: "{name}" must be a quantity, or a table with "limit" and, if you like, "level"; '
+                f"it has {', '.join(map(str, value)) or 'nothing'}."
+            )
+        text, level = value["limit"], value.get("level", "error")
+    if not isinstance(text, str):
+        raise InputError(f'{source}: "{name}" must be text with a unit, such as "6 MB"; it is {text!r}.')
+    if level not in ("error", "warn"):
+        raise InputError(f'{source}: the level of "{name}" must be "error" or "warn"; it is {level!r}.')
+    return Limit(name=name, value=cost.parse(text, f"{source}: {name}"), source=source, level=level)

@@ -1,0 +1,121 @@
+"""The command line's entry: a table of verbs, loaded when they are used, and one place that turns errors into exit codes."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import typer
+
+import edgekit
+from edgekit.cli.console import write_json
+from edgekit.errors import EdgekitError, MachineError, UsageError
+
+INTERRUPTED: Final = 130
+
+VERBS: Final[dict[str, tuple[str, str]]] = {
+    "devices": ("edgekit.cli.devices:app", "List device profiles, or show one: its hardware and its budgets."),
+    "plan": ("edgekit.cli.plan:plan", "Choose the format and precision that fit a device, and say why."),
+    "export": ("edgekit.cli.export:export", "Plan, convert, run in the real runtimes, judge against the budgets."),
+    "validate": ("edgekit.cli.validate:validate", "Run an artifact, also one made elsewhere, and check the budgets."),
+    "gate": ("edgekit.cli.gate:gate", "Exit code for CI: 0 if every budget is kept, 1 if not."),
+    "doctor": ("edgekit.cli.doctor:doctor", "Show what is installed and which formats work on this machine."),
+    "init": ("edgekit.cli.init:init", "Write a task file and a small model to start from."),
+}
+"""Verb to (module:object, one line of help). The object is a function with Typer's annotations, or a Typer app."""
+
+# Typer carries Click inside itself since 0.20 or uses the installed one before: this is the class in either case.
+_CLICK_USAGE_ERROR: Final[type[Exception]] = typer.BadParameter.__bases__[0]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code: 0, 1, 2, 3 or 130 (see `edgekit.errors`).
+
+    A user's mistake gives one message on stderr and no traceback; with `--json` also an object with `error` on stdout.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        result = _run(arguments)
+    except EdgekitError as error:
+        return _fail(error.message, error.exit_code, type(error).__name__, arguments)
+    except _CLICK_USAGE_ERROR as error:
+        return _fail(_usage_message(error), UsageError.exit_code, "UsageError", arguments)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("\nInterrupted. Finished work is kept: the same command goes on from there.\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away (`edgekit devices | head`): nothing to say, and nobody to say it to.
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _fail(f"{error.filename}: {error.strerror}", MachineError.exit_code, "ResourceError", arguments)
+    return result if isinstance(result, int) else 0
+
+
+def _run(arguments: list[str]) -> Any:
+    """Builds the application with the one verb that is used, and runs it."""
+    used = next((word for word in arguments if not word.startswith("-")), None)
+    if used is not None and used not in VERBS:
+        near = difflib.get_close_matches(used, VERBS, n=2)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"Verbs: {', '.join(VERBS)}."
+        raise UsageError(f'There is no verb "{used}". {hint}')
+    app = typer.Typer(
+        name="edgekit",
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Export a trained model to a device, and prove that it keeps the device's budgets.\n\n"
+        "Start with: edgekit plan --device pi4",
+    )
+    app.callback(invoke_without_command=True)(_root)
+    for verb in VERBS:
+        _register(app, verb, load=verb == used)
+    return typer.main.get_command(app).main(args=arguments, prog_name="edgekit", standalone_mode=False)
+
+
+def _register(app: typer.Typer, verb: str, *, load: bool) -> None:
+    """Adds a verb; one that is not used is added by name and summary only, so that `--help` imports nothing."""
+    target, summary = VERBS[verb]
+    if not load:
+        app.command(name=verb, help=summary)(_unused)
+        return
+    module, _, name = target.partition(":")
+    loaded: typer.Typer | Callable[..., Any] = getattr(importlib.import_module(module), name)
+    if isinstance(loaded, typer.Typer):
+        app.add_typer(loaded, name=verb, help=summary)
+    else:
+        app.command(name=verb)(loaded)
+
+
+def _unused() -> None:
+    """Stands for a verb that this run does not use."""
+
+
+def _root(
+    *,
+    version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True),
+) -> None:
+    if version:
+        typer.echo(f"edgekit {edgekit.__version__}")
+        raise typer.Exit
+
+
+def _usage_message(error: Exception) -> str:
+    context: Any = getattr(error, "ctx", None)
+    formatted: Any = getattr(error, "format_message", error.__str__)
+    return f"{formatted()}\n{context.get_usage() if context else ''}".rstrip()
+
+
+def _fail(message: str, code: int, kind: str, arguments: Sequence[str]) -> int:
+    sys.stderr.write(f"edgekit: {message}\n")
+    if "--json" in arguments:
+        verb = next((word for word in arguments if word in VERBS), None)
+        error = {"type": kind, "message": message, "exit_code": code}
+        write_json({"schema_version": 1, "command": verb, "passed": False, "error": error})
+    return code

@@ -1,0 +1,237 @@
+"""The flags that verbs share, and how flags, environment, task file and profile become one request.
+
+Precedence of every setting: flag, `EDGEKIT_*` environment, task file, profile. Each limit remembers which one set it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Final, Literal, final
+
+import typer
+
+from edgekit import registry
+from edgekit.budget import COSTS, Budget, Limit, read_limit
+from edgekit.device_profile import DeviceProfile, find_profile
+from edgekit.errors import ProfileError, UsageError
+from edgekit.plan import PRESETS
+from edgekit.task import Task, default_task, find_config, load_task, model_task
+
+DEVICE_VARIABLE: Final = "EDGEKIT_DEVICE"
+
+Model = Annotated[
+    str | None,
+    typer.Argument(
+        help="model.py:build, module:build, net.pt2, net.onnx, net.keras, a SavedModel folder or net.tflite. "
+        "Default: edgekit.toml here, else the embedded EfficientNet-Lite0.",
+        show_default=False,
+    ),
+]
+Device = Annotated[
+    str | None, typer.Option("--device", "-d", help="Device profile: a name, an alias or a TOML file.", show_default=False)
+]
+Config = Annotated[
+    Path | None, typer.Option("--config", "-c", help="Task file (default: edgekit.toml here).", show_default=False)
+]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", "-f", help="tflite, onnx, executorch, coreml, several with commas, or all.", show_default=False),
+]
+PrecisionOption = Annotated[
+    str | None, typer.Option("--precision", "-p", help=f"One of {', '.join(PRESETS)}.", show_default=False)
+]
+CalibrationOption = Annotated[
+    str | None,
+    typer.Option("--calibration", help="Calibration data: data.py:function, .npz or a folder of images.", show_default=False),
+]
+EvaluationOption = Annotated[
+    str | None,
+    typer.Option("--evaluation", help="Evaluation data: data.py:function, .npz or a folder of images.", show_default=False),
+]
+MetricOption = Annotated[
+    str | None,
+    typer.Option("--metric", help="top1, agreement, cosine, spearman or metrics.py:function.", show_default=False),
+]
+ExampleInputs = Annotated[
+    str | None,
+    typer.Option("--example-inputs", help="model.py:function that returns a tuple of tensors at batch 1.", show_default=False),
+]
+MaxSize = Annotated[str | None, typer.Option("--max-size", help='Such as "6 MB".', show_default=False)]
+MaxDownload = Annotated[str | None, typer.Option("--max-download", help='Deflated size, such as "5 MB".', show_default=False)]
+MaxMemory = Annotated[str | None, typer.Option("--max-memory", help='Peak memory, such as "64 MB".', show_default=False)]
+MaxLatency = Annotated[
+    str | None, typer.Option("--max-latency", help='On the device, such as "30 ms".', show_default=False)
+]
+MaxDrop = Annotated[str | None, typer.Option("--max-drop", help='Accuracy drop, such as "1 pp".', show_default=False)]
+MinParity = Annotated[
+    str | None, typer.Option("--min-parity", help='SQNR against the float model, such as "20 dB".', show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the verdict.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print every check and note.")]
+NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (NO_COLOR does the same).")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Do everything anew.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Inconclusive checks and warnings fail too.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Worker processes at a time.")]
+Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Seconds that one worker process may take.")]
+MemoryLimit = Annotated[
+    str | None,
+    typer.Option("--memory-limit", help='Memory that one worker process may take, such as "8 GB".', show_default=False),
+]
+IoOption = Annotated[str, typer.Option("--io", help="Inputs and outputs of the artifact: float or int8.")]
+
+_LIMIT_FLAGS: Final[Mapping[str, str]] = {
+    "size": "--max-size",
+    "download": "--max-download",
+    "memory": "--max-memory",
+    "latency": "--max-latency",
+    "accuracy_drop": "--max-drop",
+    "parity": "--min-parity",
+}
+"""Cost to the flag that limits it; the environment variable is EDGEKIT_ and the flag's name, as EDGEKIT_MAX_SIZE."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Everything that a verb was asked for.
+
+    Attributes:
+        task: What to export and how to judge it.
+        profile: The device.
+        budget: The limits in force, each with who set it.
+        formats: Formats to make, in order; empty where the planner chooses.
+        precision: A key of `plan.PRESETS`, None where the planner chooses.
+    """
+
+    task: Task
+    profile: DeviceProfile
+    budget: Budget
+    formats: tuple[str, ...]
+    precision: str | None
+
+
+def make_request(
+    *,
+    model: str | None,
+    device: str | None,
+    config: Path | None,
+    formats: str | None = None,
+    precision: str | None = None,
+    limits: Mapping[str, str | None],
+    overrides: Mapping[str, str | None] | None = None,
+    cwd: Path | None = None,
+) -> Request:
+    """Returns the request that flags, environment, task file and profile make together.
+
+    Args:
+        model: MODEL argument.
+        device: --device.
+        config: --config.
+        formats: --format.
+        precision: --precision.
+        limits: Cost name to the text of its flag.
+        overrides: Task fields (`calibration`, `evaluation`, `metric`, `example_inputs`) to the text of their flags.
+        cwd: Where to look for a task file; the current folder by default.
+
+    Raises:
+        InputError: any of them is wrong.
+    """
+    cwd = cwd or Path.cwd()
+    task = make_task(model, config, overrides or {}, cwd)
+    profile = _profile(device, cwd)
+    override = _device_override(task, profile, cwd)
+    wanted = formats or os.environ.get("EDGEKIT_FORMAT")
+    chosen = parse_formats(wanted, "--format" if formats else "EDGEKIT_FORMAT") if wanted else override[0]
+    preset = precision or os.environ.get("EDGEKIT_PRECISION")
+    if preset is not None and preset not in PRESETS:
+        raise UsageError(f'--precision "{preset}" is not known: accepted are {", ".join(PRESETS)}.')
+    budget = _budget(task, profile, override[1], limits)
+    return Request(task=task, profile=profile, budget=budget, formats=chosen, precision=preset)
+
+
+def make_task(model: str | None, config: Path | None, overrides: Mapping[str, str | None], cwd: Path) -> Task:
+    """Returns the task: a task file, with MODEL and data flags in place of what it says, or the embedded default."""
+    named = config or (Path(text) if (text := os.environ.get("EDGEKIT_CONFIG")) else None)
+    path = named or find_config(cwd)
+    flags = {name: value for name, value in overrides.items() if value is not None}
+    if path is None:
+        task = model_task(model, cwd) if model else default_task(cwd)
+    else:
+        task = load_task(path)
+        if model:
+            # The argument is relative to where the user stands, the file's references to where the file lies.
+            task = replace(task, model=_from_base(model, cwd, task.base), metadata={})
+    if flags:
+        task = replace(task, **{name: _from_base(value, cwd, task.base) for name, value in flags.items()})
+    return task
+
+
+def _from_base(text: str, cwd: Path, base: Path) -> str:
+    """Returns a path or a `file.py:name` that is relative to `cwd` so that it can be found from `base`."""
+    head, separator, name = text.partition(":")
+    path = cwd / head
+    return f"{path.absolute()}{separator}{name}" if base != cwd.absolute() and path.exists() else text
+
+
+def _profile(device: str | None, cwd: Path) -> DeviceProfile:
+    name = device or os.environ.get(DEVICE_VARIABLE)
+    if not name:
+        raise UsageError(
+            f"No device is named. Give one with --device NAME or {DEVICE_VARIABLE}; the names: edgekit devices"
+        )
+    return find_profile(name, cwd)
+
+
+def _device_override(task: Task, profile: DeviceProfile, cwd: Path) -> tuple[tuple[str, ...], tuple[Limit, ...]]:
+    """Returns (formats, limits) of the task file's table about this device."""
+    for name, override in task.devices.items():
+        try:
+            same = find_profile(name, cwd).name == profile.name
+        except ProfileError as error:
+            raise ProfileError(f"{task.config}: [devices.{name}]: {error.message}") from error
+        if same:
+            source = f"{task.config.name if task.config else 'task'} [devices.{name}] format"
+            return parse_formats(",".join(override.formats), source) if override.formats else (), override.limits
+    return (), ()
+
+
+def parse_formats(text: str, source: str) -> tuple[str, ...]:
+    """Returns the formats that `text` names, in its order: `tflite,onnx` or `all`.
+
+    Raises:
+        UsageError: a format that no converter writes.
+    """
+    known = registry.converter_names()
+    names = [word.strip().lower() for word in text.split(",") if word.strip()]
+    if names == ["all"]:
+        return known
+    for name in names:
+        if name not in known:
+            raise UsageError(f'{source}: "{name}" is not a format: accepted are {", ".join(known)} and all.')
+    if not names:
+        raise UsageError(f"{source}: no format is named: accepted are {', '.join(known)} and all.")
+    return tuple(dict.fromkeys(names))
+
+
+def _budget(
+    task: Task, profile: DeviceProfile, device_limits: tuple[Limit, ...], flags: Mapping[str, str | None]
+) -> Budget:
+    environment: list[Limit] = []
+    given: list[Limit] = []
+    for name, flag in _LIMIT_FLAGS.items():
+        variable = f"EDGEKIT_{flag.removeprefix('--').replace('-', '_').upper()}"
+        if text := os.environ.get(variable):
+            environment.append(read_limit(name, text, variable))
+        if (value := flags.get(name)) is not None:
+            given.append(read_limit(name, value, flag))
+    budget = profile.budget.overridden_by(task.limits).overridden_by(device_limits)
+    return budget.overridden_by(environment).overridden_by(given)
+
+
+def limit_words(limit: Limit) -> Literal["at most", "at least"]:
+    """Returns how to say which side of the limit is kept."""
+    return "at most" if COSTS[limit.name].at_most else "at least"

@@ -1,0 +1,107 @@
+"""Every error that edgekit raises on purpose, and the exit code that each one means.
+
+    EdgekitError                    1   base; never raised itself
+    ├── InputError                  2   what the user gave is wrong
+    │   ├── UsageError                  a flag or an argument
+    │   ├── ConfigError                 edgekit.toml, pyproject.toml or an environment variable
+    │   ├── ProfileError                a device profile, or a device nobody knows
+    │   ├── ModelError                  a model source that cannot be read, captured or exported
+    │   ├── DataError                   calibration, evaluation or training data
+    │   ├── ArtifactError               an artifact that cannot be read or run
+    │   └── ConversionError             a model that this format cannot hold
+    └── MachineError                3   this machine cannot do it
+        ├── MissingDependencyError      a package that is not installed
+        ├── ResourceError               out of time, memory or disk; a folder that cannot be written
+        └── WorkerError                 a worker process that crashed
+
+A budget that is not kept is a verdict and not an error: it is a check in a report (exit code 1).
+A message names the thing, what came, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EdgekitError(Exception):
+    """Base of all errors that edgekit raises on purpose.
+
+    Args:
+        message: One or more lines for a person; printed as it is, without a traceback.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InputError(EdgekitError):
+    """What the user gave is wrong: exit code 2."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class UsageError(InputError):
+    """A flag or an argument of the command line is wrong."""
+
+
+class ConfigError(InputError):
+    """A task file or an environment variable is wrong."""
+
+
+class ProfileError(InputError):
+    """A device profile is wrong, or no profile has that name."""
+
+
+class ModelError(InputError):
+    """A model source cannot be read, captured or exported."""
+
+
+class DataError(InputError):
+    """Calibration, evaluation or training data is missing or wrong."""
+
+
+class ArtifactError(InputError):
+    """An artifact cannot be read or run."""
+
+
+class ConversionError(InputError):
+    """A format cannot hold this model with this recipe."""
+
+
+class MachineError(EdgekitError):
+    """This machine cannot do what was asked: exit code 3."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class MissingDependencyError(MachineError):
+    """A package that is needed is not installed."""
+
+
+class ResourceError(MachineError):
+    """Out of time, memory or disk, or a folder that cannot be written."""
+
+
+class WorkerError(MachineError):
+    """A worker process ended without a result."""
+
+
+ERRORS_BY_NAME: dict[str, type[EdgekitError]] = {
+    cls.__name__: cls
+    for cls in (
+        UsageError,
+        ConfigError,
+        ProfileError,
+        ModelError,
+        DataError,
+        ArtifactError,
+        ConversionError,
+        MissingDependencyError,
+        ResourceError,
+        WorkerError,
+    )
+}
+"""The leaves of the tree by class name: how a worker process hands its error to the parent."""

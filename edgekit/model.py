@@ -1,0 +1,142 @@
+"""A model as it travels through the pipeline: files and facts, no framework objects.
+
+User code runs once, in a worker process (`edgekit.capture`), which leaves a captured model behind: one file that the
+converters read, and this description of it. Converters never import the user's code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, final
+
+SourceKind = Literal["torch", "pt2", "onnx", "keras", "savedmodel", "tflite"]
+"""How a model came: a torch factory, a saved exported program, an ONNX file, a Keras file, a SavedModel, a TFLite file."""
+
+CapturedKind = Literal["pt2", "onnx", "keras", "savedmodel", "tflite"]
+"""What a captured model's file is. A torch factory is captured as `pt2`."""
+
+Family = Literal["cnn", "transformer", "rnn", "mlp", "mixed", "unknown"]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """One input or output of a model or of an artifact.
+
+    Attributes:
+        name: The name by which the runtime knows it.
+        shape: Sizes, batch first; artifacts are exported with batch 1.
+        dtype: NumPy's name: float32, float16, int8, uint8, int32, int64, bool.
+        layout: NCHW, NHWC, NCL, NC and so on where it is known, else None.
+        scale: Step of an integer tensor: real = scale * (stored - zero_point). None for a float tensor.
+        zero_point: See `scale`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    layout: str | None = None
+    scale: float | None = None
+    zero_point: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form: the same keys, shape as a list."""
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "layout": self.layout,
+            "scale": self.scale,
+            "zero_point": self.zero_point,
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> TensorSpec:
+        """Returns the spec that `to_json` wrote."""
+        return TensorSpec(
+            name=data["name"],
+            shape=tuple(data["shape"]),
+            dtype=data["dtype"],
+            layout=data.get("layout"),
+            scale=data.get("scale"),
+            zero_point=data.get("zero_point"),
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapturedModel:
+    """A float model on disk, ready for converters, and what is known about it.
+
+    Attributes:
+        name: Short name for files and tables.
+        source: What the user wrote: `model.py:build`, `net.onnx`.
+        source_kind: How it came.
+        kind: What `path` is.
+        path: The captured file (or SavedModel folder). `pt2`: an ExportedProgram with batch 1.
+        inputs: In call order.
+        outputs: In the order in which the model returns them.
+        digest: Hash of the graph and the weights: equal digests compute the same function.
+        parameters: Number of weights, tied ones counted once.
+        macs: Multiply-accumulates of one inference at batch 1; None where it is not known.
+        family: Architecture family.
+        family_evidence: Why: "49 convolutions, 1 linear layer, no attention".
+        embedded_default: True for the model that edgekit takes where none is given.
+        metadata: Labels, preprocessing and provenance that go into the artifacts.
+    """
+
+    name: str
+    source: str
+    source_kind: SourceKind
+    kind: CapturedKind
+    path: Path
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    digest: str
+    parameters: int
+    macs: int | None
+    family: Family
+    family_evidence: str = ""
+    embedded_default: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns everything but `path`, for the record beside the captured file."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "source_kind": self.source_kind,
+            "kind": self.kind,
+            "file": self.path.name,
+            "inputs": [spec.to_json() for spec in self.inputs],
+            "outputs": [spec.to_json() for spec in self.outputs],
+            "digest": self.digest,
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "family": self.family,
+            "family_evidence": self.family_evidence,
+            "embedded_default": self.embedded_default,
+            "metadata": dict(self.metadata),
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any], folder: Path) -> CapturedModel:
+        """Returns the model that `to_json` described and that lies in `folder`."""
+        return CapturedModel(
+            name=data["name"],
+            source=data["source"],
+            source_kind=data["source_kind"],
+            kind=data["kind"],
+            path=folder / data["file"],
+            inputs=tuple(TensorSpec.from_json(spec) for spec in data["inputs"]),
+            outputs=tuple(TensorSpec.from_json(spec) for spec in data["outputs"]),
+            digest=data["digest"],
+            parameters=data["parameters"],
+            macs=data["macs"],
+            family=data["family"],
+            family_evidence=data["family_evidence"],
+            embedded_default=data["embedded_default"],
+            metadata=data["metadata"],
+        )

@@ -1,0 +1,188 @@
+"""Plans: which techniques, in which order, which precision for which part of the model, for which runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Final, Literal, final, get_args
+
+from edgekit.errors import InputError
+
+Precision = Literal["fp32", "fp16", "int8_static", "int8_dynamic", "int8_weights", "int4_weights", "w8a16"]
+"""How one module computes and stores:
+
+fp32, fp16        float
+int8_static       integer weights (a scale per channel) and integer activations with calibrated ranges
+int8_dynamic      integer weights, activations quantized at run time by their own range
+int8_weights      integer weights, float arithmetic (embedding tables too)
+int4_weights      4-bit weights in groups, float or dynamic arithmetic
+w8a16             integer weights, 16-bit integer activations
+"""
+
+PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
+
+PRESETS: Final[Mapping[str, str]] = {
+    "fp32": "32-bit float",
+    "fp16": "16-bit float",
+    "int8": "the INT8 that suits the model: static for convolutions, dynamic for transformers and recurrent models",
+    "int8-static": "integer weights and calibrated integer activations",
+    "int8-dynamic": "integer weights, activations quantized at run time",
+    "int8-weights": "integer weights, float arithmetic",
+    "int4": "4-bit weights in groups",
+}
+"""What `--precision` accepts. One grammar: bits, then how activations are treated."""
+
+RangeMethod = Literal["minmax", "percentile", "mse"]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Which precision each part of the model gets, and how ranges are found.
+
+    Attributes:
+        default: Precision of every module that no override names.
+        overrides: (module name pattern with * and ?, precision), the first match wins.
+        ranges: How an activation's range is chosen from its calibration statistics.
+        per_channel: Weights have a scale per output channel; False gives one scale for the tensor.
+        symmetric_activations: Zero point 0 and signed activations, as TensorRT asks for.
+        group_size: Columns that share a scale in int4_weights.
+    """
+
+    default: Precision = "fp32"
+    overrides: tuple[tuple[str, Precision], ...] = ()
+    ranges: RangeMethod = "minmax"
+    per_channel: bool = True
+    symmetric_activations: bool = False
+    group_size: int = 32
+
+    @property
+    def name(self) -> str:
+        """The preset's spelling of the default precision, `+mixed` where overrides change it: for files and tables."""
+        base = {"int4_weights": "int4"}.get(self.default, self.default.replace("_", "-"))
+        return f"{base}+mixed" if any(precision != self.default for _, precision in self.overrides) else base
+
+    @property
+    def needs_calibration(self) -> bool:
+        """True if some part has activations with fixed integer ranges."""
+        used = {self.default, *(precision for _, precision in self.overrides)}
+        return bool(used & {"int8_static", "w8a16"})
+
+    def precision_of(self, module: str) -> Precision:
+        """Returns the precision of the module with the dotted name `module`."""
+        for pattern, precision in self.overrides:
+            if fnmatchcase(module, pattern):
+                return precision
+        return self.default
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        return {
+            "default": self.default,
+            "overrides": [list(item) for item in self.overrides],
+            "ranges": self.ranges,
+            "per_channel": self.per_channel,
+            "symmetric_activations": self.symmetric_activations,
+            "group_size": self.group_size,
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Recipe:
+        """Returns the recipe that `to_json` wrote.
+
+        Raises:
+            InputError: a precision that edgekit does not know.
+        """
+        overrides = tuple((str(pattern), precision) for pattern, precision in data.get("overrides", ()))
+        for precision in (data["default"], *(item[1] for item in overrides)):
+            if precision not in PRECISIONS:
+                raise InputError(f'plan: "{precision}" is not a precision: accepted are {", ".join(PRECISIONS)}.')
+        return Recipe(
+            default=data["default"],
+            overrides=overrides,
+            ranges=data.get("ranges", "minmax"),
+            per_channel=data.get("per_channel", True),
+            symmetric_activations=data.get("symmetric_activations", False),
+            group_size=data.get("group_size", 32),
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of a pipeline: a technique and its settings, as they are shown and stored."""
+
+    technique: str
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        return {"technique": self.technique, "settings": dict(self.settings)}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """A value that was computed and not measured.
+
+    Attributes:
+        name: A key of `budget.COSTS`.
+        value: In `unit`; None where nothing honest can be said (then `basis` says why).
+        low: Lower end of the 90 % band.
+        high: Upper end of the 90 % band.
+        unit: As in `budget.COSTS`.
+        basis: Where the value comes from, for people.
+    """
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    unit: str
+    basis: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        return {
+            "name": self.name,
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "unit": self.unit,
+            "basis": self.basis,
+        }
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A candidate that was turned down, and the reason: the budget that it broke and by how much."""
+
+    candidate: str
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        return {"candidate": self.candidate, "reason": self.reason}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One way to export: a format, a recipe, the steps before it, and what it is predicted to cost."""
+
+    runtime: str
+    recipe: Recipe
+    steps: tuple[Step, ...] = ()
+    predictions: tuple[Prediction, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Short words for a table: `tflite int8-static`, with the techniques before it."""
+        words = [step.technique for step in self.steps if not step.technique.startswith("quantize")]
+        return " + ".join([*words, f"{self.runtime} {self.recipe.name}"])
+
+    def prediction(self, name: str) -> Prediction | None:
+        """Returns the prediction of the cost `name`, or None."""
+        return next((item for item in self.predictions if item.name == name), None)

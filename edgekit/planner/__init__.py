@@ -1,0 +1,1 @@
+"""The planner: candidates, their predicted costs, the choice, and the reason for every one that was turned down."""

@@ -1,0 +1,157 @@
+"""Starts a program in a process group of its own and watches it: a time limit, a memory limit, a log, no orphans."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, final
+
+from edgekit.errors import ResourceError
+from edgekit.units import format_bytes
+
+_POLL_SECONDS: Final = 0.05
+_LOG_TAIL_LINES: Final = 15
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What to start, and its limits.
+
+    Attributes:
+        title: For messages: `conversion to tflite`.
+        arguments: Program and arguments.
+        log: Where its stdout and stderr go, one after the other as they come.
+        timeout_s: Wall-clock limit.
+        memory_limit_bytes: Limit on the resident set of the process and its children; None for no limit.
+        environment: Variables added to this process's environment.
+    """
+
+    title: str
+    arguments: Sequence[str]
+    log: Path
+    timeout_s: float
+    memory_limit_bytes: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a process ended.
+
+    Attributes:
+        returncode: Exit code; negative where a signal ended it.
+        wall_s: Seconds from start to end.
+        cpu_s: CPU seconds of the process and the children that it waited for.
+        peak_memory_bytes: Largest resident set seen by the kernel.
+    """
+
+    returncode: int
+    wall_s: float
+    cpu_s: float
+    peak_memory_bytes: int
+
+    @property
+    def how(self) -> str:
+        """How it ended, in words: `was ended by signal 11 (SIGSEGV)` or `ended with exit code 1`."""
+        if self.returncode >= 0:
+            return f"ended with exit code {self.returncode}"
+        try:
+            name = f" ({signal.Signals(-self.returncode).name})"
+        except ValueError:
+            name = ""  # a real-time signal has no name
+        return f"was ended by signal {-self.returncode}{name}"
+
+
+def run_watched(command: Command, on_poll: Callable[[], None]) -> Ended:
+    """Runs `command` to its end.
+
+    Args:
+        command: What to run.
+        on_poll: Called about 20 times a second while it runs, and once after it has ended.
+
+    Raises:
+        ResourceError: the time or the memory limit was reached; the process and its children are gone.
+        KeyboardInterrupt: passed on after the process was ended.
+    """
+    started = time.monotonic()
+    command.log.parent.mkdir(parents=True, exist_ok=True)
+    with command.log.open("wb") as stream:
+        process = subprocess.Popen(
+            list(command.arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **command.environment},
+            # Its own group: a limit or Ctrl-C ends its own children too.
+            start_new_session=True,
+        )
+        try:
+            cpu_s, peak = _watch(process, command, started, on_poll)
+        except BaseException:
+            _end(process)
+            raise
+    on_poll()
+    return Ended(
+        returncode=process.returncode, wall_s=time.monotonic() - started, cpu_s=cpu_s, peak_memory_bytes=peak
+    )
+
+
+def log_tail(log: Path) -> str:
+    """Returns the last lines of a log, indented under a heading, or a sentence where there are none."""
+    lines = log.read_text(errors="replace").strip().splitlines()[-_LOG_TAIL_LINES:] if log.exists() else []
+    return "The end of its log:\n" + "\n".join(f"  {line}" for line in lines) if lines else "Its log is empty."
+
+
+def _watch(
+    process: subprocess.Popen[bytes], command: Command, started: float, on_poll: Callable[[], None]
+) -> tuple[float, int]:
+    """Waits for the process and enforces the limits. Returns (CPU seconds, peak bytes)."""
+    while True:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            # ru_maxrss is in KiB on Linux and in bytes on macOS.
+            scale = 1 if sys.platform == "darwin" else 1024
+            return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * scale
+        on_poll()
+        if time.monotonic() - started > command.timeout_s:
+            raise ResourceError(
+                f"The {command.title} was stopped after {command.timeout_s:.0f} s, its time limit. "
+                "Raise the limit with --timeout, or give the machine more time or a smaller model."
+            )
+        limit = command.memory_limit_bytes
+        if limit is not None and (used := _resident_bytes(process.pid)) > limit:
+            raise ResourceError(
+                f"The {command.title} was stopped at {format_bytes(used)} of memory; its limit is "
+                f"{format_bytes(limit)}. Raise the limit with --memory-limit, or use a smaller model."
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def _resident_bytes(pid: int) -> int:
+    """Returns the resident set of a process and its children, 0 once it has ended."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return sum(p.memory_info().rss for p in (process, *process.children(recursive=True)))
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends the process and everything it started, and waits until they are gone."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return  # it ended by itself between the last look and now
+    if process.returncode is None:
+        process.wait()

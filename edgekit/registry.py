@@ -1,0 +1,63 @@
+"""Plug-ins by name. The tables are text, so listing them imports nothing; third parties join by entry points."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from edgekit.converters.base import Converter
+    from edgekit.validators.base import Validator
+
+CONVERTERS: Final[Mapping[str, str]] = {
+    "tflite": "edgekit.converters.to_tflite:TFLiteConverter",
+    "onnx": "edgekit.converters.to_onnx:ONNXConverter",
+    "executorch": "edgekit.converters.to_executorch:ExecuTorchConverter",
+    "coreml": "edgekit.converters.to_coreml:CoreMLConverter",
+}
+"""Format name to converter, in the order of tables."""
+
+VALIDATORS: Final[Mapping[str, str]] = {
+    "size": "edgekit.validators.size:SizeValidator",
+    "accuracy": "edgekit.validators.accuracy:AccuracyValidator",
+    "parity": "edgekit.validators.parity:ParityValidator",
+    "memory": "edgekit.validators.memory:MemoryValidator",
+    "latency": "edgekit.validators.latency:LatencyValidator",
+}
+"""Validator name to validator, in the order of reports."""
+
+ENTRY_POINT_GROUPS: Final[Mapping[str, str]] = {"converter": "edgekit.converters", "validator": "edgekit.validators"}
+
+
+def converter_names() -> tuple[str, ...]:
+    """Returns the names of all converters, third parties' last. Imports no converter."""
+    return (*CONVERTERS, *(name for name in _entry_points("converter") if name not in CONVERTERS))
+
+
+def converter(name: str) -> Converter:
+    """Returns the converter of the format `name`.
+
+    Raises:
+        KeyError: no such format; callers check names against `converter_names()` first.
+    """
+    made: Converter = _load({**_entry_points("converter"), **CONVERTERS}[name])()
+    return made
+
+
+def validators() -> tuple[Validator, ...]:
+    """Returns all validators in the order of reports, third parties' last."""
+    targets = {**VALIDATORS, **{k: v for k, v in _entry_points("validator").items() if k not in VALIDATORS}}
+    return tuple(_load(target)() for target in targets.values())
+
+
+def _load(target: str) -> type:
+    module, _, name = target.partition(":")
+    loaded: type = getattr(importlib.import_module(module), name)
+    return loaded
+
+
+def _entry_points(kind: str) -> dict[str, str]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUPS[kind])}

@@ -1,0 +1,176 @@
+"""Words and tables for people: the same story for a terminal and for a pipe. Only `edgekit.cli` prints what comes from here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from edgekit.budget import COSTS
+from edgekit.export_report import ExportReport, FormatResult
+from edgekit.model import CapturedModel
+from edgekit.report import Check
+from edgekit.units import format_bytes, format_value
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_STATUS: Final = {
+    "pass": ("ok", "green"),
+    "fail": ("FAIL", "bold red"),
+    "inconclusive": ("unsure", "yellow"),
+    "not_run": ("not run", "yellow"),
+}
+"""Verdict to its word and colour: a word, because colours do not reach a pipe or every reader."""
+
+
+def model_line(model: CapturedModel) -> str:
+    """Returns one line about a model: name, source, size, what it is."""
+    macs = f", {model.macs / 1e6:.0f} M multiply-accumulates" if model.macs else ""
+    return f"{model.name} ({model.source}): {model.parameters / 1e6:.2f} M parameters{macs}, {model.family}"
+
+
+DEFAULT_HINT: Final = (
+    "No model was given, so this is the embedded default: EfficientNet-Lite0 with ImageNet weights, judged by agreement "
+    "with its float self on crops of photographs. Your own: edgekit {verb} model.py:build --device {device}, "
+    "or start from a task file: edgekit init"
+)
+"""What the output says where the embedded default was taken."""
+
+
+def limit_text(name: str, limit: float) -> str:
+    """Returns a limit for people: `<= 20 MB` or `>= 20.0 dB`."""
+    sign = "<=" if COSTS[name].at_most else ">="
+    return f"{sign} {format_value(limit, COSTS[name].unit)}"
+
+
+def check_sentence(check: Check) -> str:
+    """Returns what a check says, in one sentence: what was exceeded, by how much, who set the limit.
+
+    For example: `size 6.2 MB exceeds 6 MB by 200 kB (limit from --max-size)`.
+    """
+    title = COSTS[check.name].title
+    if check.value is None:
+        return f"{title} was not run: {check.detail or 'no measurement'}"
+    value = format_value(check.value, check.unit)
+    if check.limit is None:
+        return f"{title} {value} (no limit)"
+    limit = format_value(check.limit, check.unit)
+    by = format_value(abs(check.value - check.limit), check.unit)
+    source = f" (limit from {check.limit_from})" if check.limit_from else ""
+    if check.verdict == "pass":
+        return f"{title} {value} keeps {limit}{source}"
+    if check.verdict == "inconclusive":
+        return f"{title} {value} {band_text(check)} straddles {limit}{source}"
+    verb = "exceeds" if COSTS[check.name].at_most else "is below"
+    return f"{title} {value} {verb} {limit} by {by}{source}"
+
+
+def band_text(check: Check) -> str:
+    """Returns a check's band for people, `[0.1 to 1.4 pp]`, or "" where its figure is exact."""
+    if check.low is None or check.high is None:
+        return ""
+    return f"[{format_value(check.low, check.unit)} to {format_value(check.high, check.unit)}]"
+
+
+def export_table(report: ExportReport) -> Table:
+    """Returns the table of an export: one row a format."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("", "format", "precision"):
+        table.add_column(column, no_wrap=True)
+    for column in ("size", "download", "drop", "parity", "memory", "host latency"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for result in report.results:
+        word, style = _format_status(result)
+        cells = [_cell(result, name) for name in ("size", "download", "accuracy_drop", "parity", "memory")]
+        table.add_row(f"[{style}]{word}[/]", result.runtime, result.recipe.name, *cells, _host_cell(result))
+    return table
+
+
+def _format_status(result: FormatResult) -> tuple[str, str]:
+    if result.error is not None:
+        return "FAIL", "bold red"
+    if not result.passed():
+        return "FAIL", "bold red"
+    open_checks = [check for check in result.checks if check.verdict == "inconclusive" and check.limit is not None]
+    return ("unsure", "yellow") if open_checks else ("ok", "green")
+
+
+def _cell(result: FormatResult, name: str) -> str:
+    check = result.check(name)
+    if check is None:
+        return "-"
+    if check.value is None:
+        return "not run"
+    text = format_value(check.value, check.unit)
+    return text if check.verdict in ("pass", "not_run") else f"[{_STATUS[check.verdict][1]}]{text}[/]"
+
+
+def _host_cell(result: FormatResult) -> str:
+    ratio = result.host.get("ratio_to_float")
+    median = result.host.get("median_ms")
+    if median is None:
+        return "not run"
+    text = format_value(median, "ms")
+    return f"{text} = {ratio:.2f} x float" if ratio is not None else text
+
+
+def check_table(checks: Iterable[Check]) -> Table:
+    """Returns the table of all checks: what was found, the limit, who set it, the verdict."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("", no_wrap=True)
+    table.add_column("check", no_wrap=True)
+    table.add_column("found", justify="right", no_wrap=True)
+    table.add_column("limit", justify="right", no_wrap=True)
+    table.add_column("set by", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for check in checks:
+        word, style = _STATUS[check.verdict]
+        if check.limit is None and check.verdict == "pass":
+            word, style = "-", "dim"
+        found = "not run" if check.value is None else format_value(check.value, check.unit)
+        limit = "-" if check.limit is None else limit_text(check.name, check.limit)
+        level = " (warns)" if check.level == "warn" and check.limit is not None else ""
+        detail = " ".join(part for part in (band_text(check), check.detail) if part)
+        table.add_row(f"[{style}]{word}[/]", COSTS[check.name].title, found, limit, check.limit_from + level, detail)
+    return table
+
+
+def verdict_lines(report: ExportReport, *, strict: bool = False) -> list[str]:
+    """Returns what decided the verdict: failures first, then what is open, then one line with the verdict itself."""
+    lines: list[str] = []
+    for result in report.results:
+        where = f"{result.runtime} {result.recipe.name}"
+        if result.error is not None:
+            lines.append(f"[bold red]FAIL[/] {where}: {escape(result.error.message)}")
+        for check in result.checks:
+            if check.limit is None and check.verdict != "fail":
+                continue
+            if check.verdict != "pass":
+                word, style = _STATUS[check.verdict]
+                warns = " (warning)" if check.level == "warn" else ""
+                lines.append(f"[{style}]{word}[/]{warns} {where}: {escape(check_sentence(check))}")
+    good = report.passed(strict=strict)
+    made = sum(result.artifact is not None for result in report.results)
+    words = "[bold green]PASS[/]" if good else "[bold red]FAIL[/]"
+    lines.append(f"{words} {made} of {len(report.results)} formats made for {report.device}")
+    return lines
+
+
+def artifact_lines(report: ExportReport) -> list[str]:
+    """Returns one line for each artifact: its path and size."""
+    return [
+        f"{result.artifact.path}  {format_bytes(result.artifact.size_bytes)}"
+        for result in report.results
+        if result.artifact is not None
+    ]
+
+
+def escape(text: str) -> str:
+    """Returns `text` so that Rich does not take its brackets for markup."""
+    from rich.markup import escape as rich_escape
+
+    return rich_escape(text)

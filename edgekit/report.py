@@ -1,0 +1,145 @@
+"""Reports: a list of checks, and what they mean together.
+
+Fail closed: what was not measured does not pass, NaN does not pass, a report without checks does not pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+from edgekit.budget import COSTS, Level, Limit
+
+Verdict = Literal["pass", "fail", "inconclusive", "not_run"]
+Basis = Literal["predicted", "measured", "imported"]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One figure held against one limit.
+
+    Attributes:
+        name: A key of `budget.COSTS`.
+        verdict: `inconclusive` where the band straddles the limit; `not_run` where there is no figure.
+        value: The figure in `unit`, None where it was not run.
+        limit: The limit in `unit`, None where the cost is free (then it is shown and passes).
+        unit: As in `budget.COSTS`.
+        basis: Whether the figure was predicted, measured or imported.
+        low: Lower end of the figure's band (95 % confidence where measured), None where it is exact.
+        high: Upper end of the band.
+        measured_on: What was measured: `file`, `host: AMD EPYC`, `Core ML evaluator`, a device's name.
+        limit_from: Who set the limit.
+        level: What a failure does to the gate.
+        detail: One sentence for a person: the sample count, the reason for not_run, the worst output.
+        runtime: The artifact's runtime, where the check is about one artifact.
+    """
+
+    name: str
+    verdict: Verdict
+    value: float | None = None
+    limit: float | None = None
+    unit: str
+    basis: Basis = "measured"
+    low: float | None = None
+    high: float | None = None
+    measured_on: str = ""
+    limit_from: str = ""
+    level: Level = "error"
+    detail: str = ""
+    runtime: str = ""
+
+    @property
+    def fails_gate(self) -> bool:
+        """True if this check alone makes the gate fail (without `--strict`)."""
+        return self.level == "error" and self.verdict in ("fail", "not_run")
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form that CI users rely on. Non-finite values are null: JSON has no NaN."""
+        return {
+            "name": self.name,
+            "verdict": self.verdict,
+            "value": _finite(self.value),
+            "limit": _finite(self.limit),
+            "unit": self.unit,
+            "basis": self.basis,
+            "low": _finite(self.low),
+            "high": _finite(self.high),
+            "measured_on": self.measured_on,
+            "limit_from": self.limit_from,
+            "level": self.level,
+            "detail": self.detail,
+            "runtime": self.runtime,
+        }
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Check:
+        """Returns the check that `to_json` wrote."""
+        return Check(**data)
+
+
+def judge(
+    name: str,
+    value: float | None,
+    limit: Limit | None,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    basis: Basis = "measured",
+    measured_on: str = "",
+    detail: str = "",
+    runtime: str = "",
+) -> Check:
+    """Returns the check of one figure against one limit.
+
+    A figure without a limit passes. None (not run) and NaN do not pass. With a band, the verdict is `pass` where the
+    whole band keeps the limit, `fail` where none of it does, else `inconclusive`.
+    """
+    cost = COSTS[name]
+    verdict: Verdict
+    if value is None:
+        verdict = "not_run"
+    elif math.isnan(value) or (low is not None and math.isnan(low)) or (high is not None and math.isnan(high)):
+        verdict = "fail"
+    elif limit is None:
+        verdict = "pass"
+    else:
+        kept = [limit.keeps(end) for end in (value, low, high) if end is not None]
+        verdict = "pass" if all(kept) else "inconclusive" if any(kept) else "fail"
+    return Check(
+        name=name,
+        verdict=verdict,
+        value=value,
+        limit=limit.value if limit else None,
+        unit=cost.unit,
+        basis=basis,
+        low=low,
+        high=high,
+        measured_on=measured_on,
+        limit_from=limit.source if limit else "",
+        # A cost that nobody limits cannot fail a build, unless its figure is not a number: then something is broken.
+        level=limit.level if limit else "error" if verdict == "fail" else "warn",
+        detail=detail,
+        runtime=runtime,
+    )
+
+
+def passed(checks: Iterable[Check], *, strict: bool = False) -> bool:
+    """Returns the gate's verdict over `checks`: no error-level failure, and at least one check.
+
+    Args:
+        checks: All checks of the report.
+        strict: `inconclusive` fails too, and warnings fail as errors do.
+    """
+    checks = list(checks)
+    if not checks:
+        return False
+    if strict:
+        return all(check.verdict == "pass" for check in checks if check.limit is not None)
+    return not any(check.fails_gate for check in checks)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

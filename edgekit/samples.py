@@ -1,0 +1,220 @@
+"""Samples on disk: how data travels between processes.
+
+A sample folder holds `samples.json` and one .npy file for each tensor, rows first. Every row is one inference at batch 1.
+Calibration and evaluation inputs, the float model's outputs and an artifact's outputs all have this form:
+
+    samples.json    {"count": 400, "names": ["input"], "items": 400, "sha256": "..."}
+    0.npy           (count, C, H, W), rows of the first tensor; 1.npy the second, and so on
+    items.npy       (count,) int64: the evaluation item that each row belongs to; only where an item has several rows
+    targets.npy     (items, ...): what the evaluation compares with; optional
+    slices.json     ["day", "night", ...]: one slice name an item; optional
+
+The .npy files are opened as memory maps, so a large set costs no memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, final
+
+from edgekit.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Row = tuple[NDArray[Any], ...]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """A sample folder that has been opened.
+
+    Attributes:
+        folder: Where it lies.
+        count: Number of rows: inferences at batch 1.
+        items: Number of evaluation items; smaller than `count` where an item has several rows.
+        names: Tensor names, in order.
+        sha256: Hash of all rows.
+    """
+
+    folder: Path
+    count: int
+    items: int
+    names: tuple[str, ...]
+    sha256: str
+
+    @staticmethod
+    def open(folder: Path) -> Samples:
+        """Returns the samples in `folder`.
+
+        Raises:
+            DataError: no sample folder there.
+        """
+        path = folder / "samples.json"
+        try:
+            data = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise DataError(f"{folder}: no samples.json there; expected a folder that edgekit wrote.") from None
+        return Samples(
+            folder=folder,
+            count=data["count"],
+            items=data["items"],
+            names=tuple(data["names"]),
+            sha256=data["sha256"],
+        )
+
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """Returns one memory-mapped array (count, ...) for each tensor."""
+        import numpy as np
+
+        return tuple(np.load(self.folder / f"{i}.npy", mmap_mode="r") for i in range(len(self.names)))
+
+    def rows(self) -> Iterator[Row]:
+        """Yields one tuple of arrays (1, ...) for each row: the inputs of one inference."""
+        import numpy as np
+
+        arrays = self.arrays()
+        for i in range(self.count):
+            yield tuple(np.ascontiguousarray(array[i : i + 1]) for array in arrays)
+
+    def item_of_row(self) -> NDArray[np.int64]:
+        """Returns for each row the index of its evaluation item, shape (count,)."""
+        import numpy as np
+
+        path = self.folder / "items.npy"
+        return np.load(path) if path.exists() else np.arange(self.count, dtype=np.int64)
+
+    def targets(self) -> NDArray[Any] | None:
+        """Returns the targets, shape (items, ...), or None where the data has none."""
+        import numpy as np
+
+        path = self.folder / "targets.npy"
+        return np.load(path) if path.exists() else None
+
+    def slices(self) -> tuple[str, ...] | None:
+        """Returns one slice name for each item, or None where the data names no slices."""
+        path = self.folder / "slices.json"
+        return tuple(json.loads(path.read_text())) if path.exists() else None
+
+
+@final
+class SampleWriter:
+    """Writes rows one by one, so that a set larger than memory can be written. Use it as a context manager.
+
+    Args:
+        folder: Created if missing. `samples.json` is written last: an interrupted folder is not a sample folder.
+        names: Tensor names, in order.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self._folder = folder
+        self._names = tuple(names)
+        self._files: list[BinaryIO] = []
+        self._shapes: list[tuple[int, ...]] = []
+        self._dtypes: list[np.dtype[Any]] = []
+        self._items: list[int] = []
+        self._targets: list[Any] = []
+        self._slices: list[str] = []
+        self._digest = hashlib.sha256()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def count(self) -> int:
+        """Rows written so far."""
+        return len(self._items)
+
+    @property
+    def items(self) -> int:
+        """Evaluation items written so far."""
+        return self._items[-1] + 1 if self._items else 0
+
+    def __enter__(self) -> SampleWriter:
+        return self
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is None:
+            self._close()
+        else:
+            for file in self._files:
+                file.close()
+
+    def add(self, row: Row, item: int | None = None) -> None:
+        """Appends one row.
+
+        Args:
+            row: One array (1, ...) for each tensor; shapes and dtypes as in the first row.
+            item: Index of the evaluation item, never smaller than the row before's; None makes the row a new item.
+
+        Raises:
+            DataError: another shape or dtype than the first row's.
+        """
+        import numpy as np
+
+        if not self._files:
+            self._start(row)
+        for i, array in enumerate(row):
+            if array.shape[1:] != self._shapes[i] or array.dtype != self._dtypes[i]:
+                raise DataError(
+                    f'Row {self.count} of "{self._names[i]}" is {array.dtype} of shape {array.shape[1:]}; the rows before '
+                    f"are {self._dtypes[i]} of shape {self._shapes[i]}. All rows must be alike: artifacts have fixed shapes."
+                )
+            data = np.ascontiguousarray(array).tobytes()
+            self._digest.update(data)
+            self._files[i].write(data)
+        self._items.append(self.items if item is None else item)
+
+    def add_item(self, target: Any = None, slice_name: str | None = None) -> None:
+        """Records the target and the slice name of the next evaluation item; its rows are added before."""
+        if target is not None:
+            self._targets.append(target)
+        if slice_name is not None:
+            self._slices.append(slice_name)
+
+    def _start(self, row: Row) -> None:
+        for i, array in enumerate(row):
+            self._shapes.append(array.shape[1:])
+            self._dtypes.append(array.dtype)
+            file = (self._folder / f"{i}.npy").open("w+b")
+            self._files.append(file)
+            self._write_header(i, 0)
+
+    def _write_header(self, i: int, count: int) -> None:
+        """Writes the .npy header. NumPy pads it so that its length does not depend on the first axis: it can be rewritten."""
+        from numpy.lib import format as npy
+
+        npy.write_array_header_1_0(
+            self._files[i],
+            {"descr": npy.dtype_to_descr(self._dtypes[i]), "fortran_order": False, "shape": (count, *self._shapes[i])},
+        )
+
+    def _close(self) -> None:
+        import numpy as np
+
+        for i, file in enumerate(self._files):
+            file.seek(0)
+            self._write_header(i, self.count)
+            file.close()
+        if self.items != self.count:
+            np.save(self._folder / "items.npy", np.asarray(self._items, dtype=np.int64))
+        if self._targets:
+            targets = np.stack([np.asarray(target) for target in self._targets])
+            self._digest.update(np.ascontiguousarray(targets).tobytes())
+            np.save(self._folder / "targets.npy", targets)
+        if self._slices:
+            (self._folder / "slices.json").write_text(json.dumps(self._slices))
+        facts = {"count": self.count, "names": self._names, "items": self.items, "sha256": self._digest.hexdigest()}
+        (self._folder / "samples.json").write_text(json.dumps(facts))
+
+
+def write_samples(folder: Path, names: Sequence[str], rows: Iterable[Row]) -> Samples:
+    """Writes `rows` (one tuple of (1, ...) arrays each) to `folder` and returns the opened samples."""
+    with SampleWriter(folder, names) as writer:
+        for row in rows:
+            writer.add(row)
+    return Samples.open(folder)

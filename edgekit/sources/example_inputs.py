@@ -1,0 +1,137 @@
+"""Example inputs of a torch model: the tensors, batch 1, that its graph is captured with. Imports torch late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from edgekit.errors import DataError, ModelError
+from edgekit.sources.base import CaptureRequest
+from edgekit.user_code import call_user, check_callable_without_arguments, load_object
+
+_WHAT: Final = "[model] example_inputs"
+_HOW: Final = (
+    "Add a function that returns them and name it in edgekit.toml:\n"
+    "    def example_inputs():\n"
+    "        return (torch.zeros(1, 3, 224, 224),)\n"
+    '    [model] example_inputs = "model.py:example_inputs"'
+)
+
+
+def gather(request: CaptureRequest) -> tuple[Any, ...] | None:
+    """Returns the example inputs that the task names, float tensors as float32, or None if it names none.
+
+    They come from `[model] example_inputs`, else they are the first sample of `[data] calibration`.
+
+    Raises:
+        ConfigError: a reference is wrong.
+        ModelError: what the function returns is no tuple of tensors with batch 1.
+        DataError: the calibration data has no first sample to take.
+    """
+    if request.example_inputs is not None:
+        reference = request.example_inputs
+        function = load_object(reference, request.base, _WHAT)
+        check_callable_without_arguments(function, reference, _WHAT, ModelError)
+        value = call_user(function, (), f"{reference} failed", ModelError)
+        return tuple(_as_tensors(value, reference, batch_one=True))
+    if request.calibration is not None:
+        value = _first_sample(request.calibration, request.base)
+        return tuple(_as_tensors(value, request.calibration, batch_one=False))
+    return None
+
+
+def require(request: CaptureRequest, why: str) -> tuple[Any, ...]:
+    """Returns what `gather` returns.
+
+    Raises:
+        ModelError: the task names neither example inputs nor calibration data.
+    """
+    found = gather(request)
+    if found is None:
+        raise ModelError(f"{request.source}: {why}, and the task has neither example inputs nor calibration data. {_HOW}")
+    return found
+
+
+def describe(tensors: Sequence[Any]) -> str:
+    """Returns dtypes and shapes for a message: `float32 (1, 3, 8, 8), int64 (1, 16)`."""
+    return ", ".join(f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in tensors)
+
+
+def _first_sample(reference: str, base: Path) -> Any:
+    what = "[data] calibration"
+    path = base / reference
+    if (path / "samples.json").is_file():
+        from edgekit.samples import Samples
+
+        return next(iter(Samples.open(path).rows()), None)
+    if path.suffix == ".npz" and path.is_file():
+        return _first_of_npz(path, reference)
+    if path.is_dir():
+        raise ModelError(
+            f"{reference} is a folder, and its files do not say how the model wants them as tensors. {_HOW}"
+        )
+    function = load_object(reference, base, what)
+    check_callable_without_arguments(function, reference, what, DataError)
+    items = call_user(function, (), f"{reference} failed", DataError)
+    if not isinstance(items, Iterable):
+        raise DataError(
+            f"{reference} returned a {type(items).__name__}; expected an iterable of input tuples, one item a sample."
+        )
+    found: list[Any] = call_user(lambda: [item for item, _ in zip(items, (0,), strict=False)], (), f"{reference} failed", DataError)
+    if not found:
+        raise DataError(f"{reference} yields no sample; at least one is needed to capture the model.")
+    return found[0]
+
+
+def _first_of_npz(path: Path, reference: str) -> tuple[Any, ...]:
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = tuple(file[name] for name in file.files)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{reference} cannot be read as an .npz file: {error}. Write it with numpy.savez.") from error
+    if not arrays or any(array.ndim == 0 or not len(array) for array in arrays):
+        raise DataError(f"{reference} holds no rows; expected one array (N, ...) for each input, N at least 1.")
+    return tuple(array[:1] for array in arrays)
+
+
+def _as_tensors(value: Any, reference: str, *, batch_one: bool) -> list[Any]:
+    """Returns the tensors in `value`, checked; floats as float32.
+
+    Args:
+        value: What user code gave: a tuple or list of tensors or arrays, or one tensor.
+        reference: Where it came from.
+        batch_one: Batch must be 1; else the first row is taken.
+    """
+    import numpy as np
+    import torch
+
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        value = (value,)
+    if not isinstance(value, (tuple, list)) or not value:
+        what = f"a {type(value).__name__}" if value != () and value != [] else f"an empty {type(value).__name__}"
+        raise ModelError(
+            f"{reference} returned {what}; expected a tuple of tensors, one for each input, batch 1: "
+            "return (torch.zeros(1, 3, 224, 224),)"
+        )
+    tensors: list[Any] = []
+    for i, item in enumerate(value):
+        if not isinstance(item, (torch.Tensor, np.ndarray)):
+            raise ModelError(
+                f"{reference}: input {i} is a {type(item).__name__}; expected a tensor. "
+                "Bind what is no tensor inside the factory (functools.partial, or an attribute of the module)."
+            )
+        tensor = torch.as_tensor(item).detach().cpu()
+        if tensor.ndim == 0:
+            raise ModelError(f"{reference}: input {i} is a scalar; expected a tensor whose first dimension is the batch.")
+        if tensor.shape[0] != 1 and batch_one:
+            raise ModelError(
+                f"{reference}: input {i} has shape {tuple(tensor.shape)}: the first dimension is the batch and must be 1, "
+                f"because artifacts are exported with batch 1. Return input {i} as [:1]."
+            )
+        if tensor.shape[0] == 0:
+            raise ModelError(f"{reference}: input {i} has shape {tuple(tensor.shape)}, which holds no row.")
+        tensors.append((tensor[:1].float() if tensor.is_floating_point() else tensor[:1]).contiguous())
+    return tensors

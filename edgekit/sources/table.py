@@ -1,0 +1,152 @@
+"""Sources by kind, what kind a source is, and which formats each kind can reach. Imports no framework."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from edgekit.errors import ModelError
+from edgekit.model import SourceKind
+from edgekit.sources.base import FORMATS, Source
+from edgekit.user_code import nearest_names, split_reference
+
+SOURCES: Final[Mapping[SourceKind, str]] = {
+    "torch": "edgekit.sources.torch_factory:TorchFactorySource",
+    "pt2": "edgekit.sources.exported_program:ExportedProgramSource",
+    "onnx": "edgekit.sources.onnx_file:OnnxFileSource",
+    "keras": "edgekit.sources.keras_file:KerasFileSource",
+    "savedmodel": "edgekit.sources.saved_model:SavedModelSource",
+    "tflite": "edgekit.sources.tflite_file:TFLiteFileSource",
+}
+"""Kind to source."""
+
+ACCEPTED: Final = (
+    "module:factory, file.py:factory, or a .pt2, .onnx, .keras, .h5 or .tflite file, or a SavedModel folder"
+)
+"""What a model source may be, for messages."""
+
+_KIND_OF_SUFFIX: Final[Mapping[str, SourceKind]] = {
+    ".pt2": "pt2",
+    ".onnx": "onnx",
+    ".keras": "keras",
+    ".h5": "keras",
+    ".hdf5": "keras",
+    ".tflite": "tflite",
+    ".lite": "tflite",
+}
+
+_PICKLES: Final = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar"})
+_WEIGHTS: Final = frozenset({".safetensors", ".npz", ".npy"})
+
+_SIGNATURES: Final[Mapping[str, tuple[int, bytes, str]]] = {
+    ".pt2": (0, b"PK\x03\x04", "a zip archive that torch.export.save wrote"),
+    ".keras": (0, b"PK\x03\x04", "a zip archive that model.save wrote"),
+    ".h5": (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    ".hdf5": (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    ".tflite": (4, b"TFL3", "a TFLite flatbuffer"),
+    ".lite": (4, b"TFL3", "a TFLite flatbuffer"),
+}
+"""Suffix to offset, bytes and words of what such a file begins with. ONNX files have no signature."""
+
+
+def source(kind: SourceKind) -> Source:
+    """Returns the source of a kind."""
+    module, _, name = SOURCES[kind].partition(":")
+    made: Source = getattr(importlib.import_module(module), name)()
+    return made
+
+
+def reach(kind: SourceKind) -> dict[str, str | None]:
+    """Returns for each format None if a source of this kind can reach it, else the reason why not."""
+    one = source(kind)
+    return {target: one.why_not(target) for target in FORMATS}
+
+
+def classify(text: str, base: Path) -> SourceKind:
+    """Returns what kind a model source is, from its form, its suffix and its first bytes.
+
+    Args:
+        text: What the user wrote.
+        base: Folder that relative paths start from.
+
+    Raises:
+        ModelError: nothing there, an unknown suffix, a pickle, or a file that is not what its suffix says.
+    """
+    if not text.strip():
+        raise ModelError(f"The model source is empty; expected {ACCEPTED}.")
+    path = base / text
+    if path.is_dir():
+        return _classify_folder(text, path)
+    suffix = path.suffix.lower()
+    if path.is_file():
+        return _classify_file(text, path, suffix)
+    if ":" in text and suffix not in _KIND_OF_SUFFIX:
+        split_reference(text, "The model source", ModelError)
+        return "torch"
+    if suffix in _KIND_OF_SUFFIX or suffix in _PICKLES or suffix in _WEIGHTS or suffix == ".py" or "/" in text:
+        names = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = nearest_names(path.name, names) if names else ""
+        raise ModelError(f"{text}: no such file or folder in {base.resolve()}.{near if 'Did you' in near else ''}")
+    raise ModelError(f'"{text}" is no model source: there is no such file, and it has no colon. Expected {ACCEPTED}.')
+
+
+def _classify_folder(text: str, path: Path) -> SourceKind:
+    if (path / "saved_model.pb").is_file():
+        return "savedmodel"
+    if path.suffix.lower() == ".mlpackage":
+        raise ModelError(f"{text} is a Core ML package: it is an artifact, not a source. Check it with edgekit validate.")
+    raise ModelError(
+        f"{text} is a folder without saved_model.pb, so it is no SavedModel. "
+        "Expected a folder that model.export or tf.saved_model.save wrote, or the path of a model file."
+    )
+
+
+def _classify_file(text: str, path: Path, suffix: str) -> SourceKind:
+    with path.open("rb") as stream:
+        head = stream.read(64)
+    if suffix == ".py":
+        raise ModelError(f"{text} is a Python file; name its factory too, for example {text}:build.")
+    if suffix in _PICKLES:
+        raise ModelError(pickle_message(text))
+    if suffix in _WEIGHTS:
+        raise ModelError(
+            f"{text} holds weights without an architecture. Write a factory that builds the module, loads them and "
+            "returns it, and give model.py:build."
+        )
+    if suffix == ".pb" and path.name == "saved_model.pb":
+        raise ModelError(f"{text} is a part of a SavedModel; give its folder: {Path(text).parent}.")
+    if suffix in (".pte", ".ort"):
+        raise ModelError(f"{text} is an artifact, not a source. Check it with edgekit validate.")
+    if suffix not in _KIND_OF_SUFFIX:
+        raise ModelError(f"{text}: the suffix {suffix or '(none)'} is not known. Expected {ACCEPTED}.")
+    _check_signature(text, path, suffix, head)
+    return _KIND_OF_SUFFIX[suffix]
+
+
+def pickle_message(text: str) -> str:
+    """Returns why a pickle is refused and what to do instead."""
+    return (
+        f"{text} is a pickle, and loading a pickle runs whatever code it holds: edgekit loads none. "
+        "Give a factory that loads the weights only:\n"
+        "    def build():\n"
+        f"        model = Net(); model.load_state_dict(torch.load({Path(text).name!r}, weights_only=True))\n"
+        "        return model.eval()\n"
+        "and name it: model.py:build. A whole pickled module must first be saved as a state dict where it came from."
+    )
+
+
+def _check_signature(text: str, path: Path, suffix: str, head: bytes) -> None:
+    if not head:
+        raise ModelError(f"{text} is empty (0 bytes).")
+    if head.startswith(b"version https://git-lfs"):
+        raise ModelError(f"{text} is a Git LFS pointer and not the file itself. Fetch it: git lfs pull.")
+    if suffix not in _SIGNATURES:
+        return
+    offset, wanted, words = _SIGNATURES[suffix]
+    if head[offset : offset + len(wanted)] != wanted:
+        raise ModelError(
+            f"{text} is not {words}: it begins with {head[:8].hex(' ')} ({path.stat().st_size} bytes). "
+            "It is damaged, or its suffix is wrong."
+        )

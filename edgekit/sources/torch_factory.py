@@ -1,0 +1,72 @@
+"""The source `module:factory` or `file.py:factory`: a function that returns a torch.nn.Module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+from edgekit.errors import ModelError
+from edgekit.model import SourceKind
+from edgekit.sources.base import Capture, CaptureRequest, Source
+from edgekit.worker import Progress
+
+
+@final
+class TorchFactorySource(Source):
+    """Calls the factory, captures the module with torch.export, and saves it in canonical form."""
+
+    kind: ClassVar[SourceKind] = "torch"
+    extra: ClassVar[str] = "torch"
+    needs: ClassVar[Mapping[str, str]] = {"torch": "torch"}
+
+    def why_not(self, target: str) -> str | None:
+        """Every format can be made from an exported torch program."""
+        return None
+
+    def read(self, request: CaptureRequest, folder: Path, progress: Progress) -> Capture:
+        """Calls user code: the factory, the example inputs, the forward."""
+        from edgekit.sources import example_inputs, program_facts
+        from edgekit.sources.canonical_program import canonical, check_equal
+        from edgekit.sources.trace_module import export_module, run_module
+
+        progress("building the model", None)
+        module = build(request)
+        parameters = program_facts.count_parameters(module.parameters())
+        examples = example_inputs.require(request, "a torch model is captured with example inputs")
+        expected = run_module(module, examples, request.source)
+        progress("capturing the graph", None)
+        program = export_module(module, examples, request.source)
+        result = canonical(program, examples, request.source)
+        check_equal(expected, run_module(result.module(check_guards=False), examples, request.source), request.source)
+        return program_facts.save(result, folder, parameters)
+
+
+def build(request: CaptureRequest) -> Any:
+    """Returns the factory's module on the CPU, in eval mode, in float32, without gradients.
+
+    Raises:
+        ConfigError: the reference is wrong.
+        ModelError: the factory failed, or returned no module.
+    """
+    import torch
+
+    from edgekit.user_code import call_user, check_callable_without_arguments, load_object
+
+    factory = load_object(request.source, request.base, "[model] source")
+    if isinstance(factory, torch.nn.Module):
+        module: Any = factory
+    else:
+        check_callable_without_arguments(factory, request.source, "[model] source", ModelError)
+        module = call_user(factory, (), f"{request.source} failed", ModelError)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ModelError(
+            f"{request.source} returned a TorchScript module, which has no graph that torch.export can capture. "
+            "Return the torch.nn.Module that it was made from."
+        )
+    if not isinstance(module, torch.nn.Module):
+        hint = " Return the model alone." if isinstance(module, (tuple, list)) else ""
+        raise ModelError(
+            f"{request.source} returned a {type(module).__name__}; expected a torch.nn.Module in eval mode.{hint}"
+        )
+    return module.cpu().eval().float().requires_grad_(requires_grad=False)

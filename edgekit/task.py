@@ -1,0 +1,203 @@
+"""Tasks: what to export, and how to judge it.
+
+A task comes from `edgekit.toml`, from `[tool.edgekit]` in `pyproject.toml`, from flags, or from the embedded default.
+All faults of a file are reported at once, each with its key, what came and what is accepted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, final
+
+from edgekit.budget import Limit
+from edgekit.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from edgekit.task_file import TaskFile
+
+CONFIG_NAME: Final = "edgekit.toml"
+DEFAULT_MODEL: Final = "edgekit.default_model:build"
+"""The source text of the embedded default."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePreprocessing:
+    """How a folder of images becomes model inputs: `(pixel - mean) / std`, pixels 0 to 255.
+
+    Attributes:
+        resize: Short side in pixels before the centre crop to the model's input; None resizes to the input directly.
+        mean: Subtracted, one value or one a channel, in units of pixels.
+        std: Divided by.
+    """
+
+    resize: int | None = None
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (255.0,)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceOverride:
+    """What a task says about one device: a format to force, limits that take the place of the profile's."""
+
+    formats: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """How to train, for the techniques that must. References are `module:name` or `file.py:name`."""
+
+    batches: str
+    loss: str
+    epochs: int = 1
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What to export, and how to judge it.
+
+    Attributes:
+        model: Source text: `model.py:build`, `net.onnx` and so on.
+        base: Folder that relative paths and references start from.
+        example_inputs: Reference of a function that returns a tuple of tensors at batch 1.
+        calibration: Function reference, .npz file or folder of images; None without calibration data.
+        evaluation: The same for evaluation data.
+        metric: One of `task_file.METRICS`, or a function reference.
+        preprocessing: For folders of images.
+        training: None where the task has no training data.
+        limits: Limits that the task file sets for every device.
+        devices: What the task file says about single devices, by device name.
+        metadata: Labels and other text to embed in the artifacts.
+        config: The task file, None without one.
+        embedded_default: True where neither a model nor a task file was given.
+    """
+
+    model: str
+    base: Path
+    example_inputs: str | None = None
+    calibration: str | None = None
+    evaluation: str | None = None
+    metric: str = "agreement"
+    preprocessing: ImagePreprocessing = ImagePreprocessing()
+    training: Training | None = None
+    limits: tuple[Limit, ...] = ()
+    devices: Mapping[str, DeviceOverride] = field(default_factory=dict[str, DeviceOverride])
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    config: Path | None = None
+    embedded_default: bool = False
+
+
+def find_config(cwd: Path) -> Path | None:
+    """Returns the task file of the folder `cwd`: `edgekit.toml`, else a `pyproject.toml` with `[tool.edgekit]`."""
+    path = cwd / CONFIG_NAME
+    if path.is_file():
+        return path
+    path = cwd / "pyproject.toml"
+    if path.is_file() and "edgekit" in _read_toml(path).get("tool", {}):
+        return path
+    return None
+
+
+def load_task(path: Path) -> Task:
+    """Returns the task that a file describes.
+
+    Raises:
+        ConfigError: no such file, not TOML, or wrong content; all faults at once.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file. Give a task file with --config, or make one with: edgekit init")
+    data = _read_toml(path)
+    if path.name == "pyproject.toml":
+        data = data.get("tool", {}).get("edgekit")
+        if data is None:
+            raise ConfigError(f"{path}: it has no [tool.edgekit] table. Add one, or make a task file: edgekit init")
+    from edgekit.faults import describe_file_faults
+    from edgekit.task_file import check_task_file
+
+    file, faults = check_task_file(data)
+    if file is None:
+        advice = "The keys of a task file: edgekit init writes one with all of them, explained."
+        raise ConfigError(describe_file_faults(path, faults, advice))
+    return _to_task(file, path)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
+
+
+def _to_task(file: TaskFile, path: Path) -> Task:
+    from edgekit.task_file import read_limits
+
+    metadata = {"name": file.model.name} if file.model.name else {}
+    if file.model.labels:
+        metadata["labels"] = _read_labels(path, file.model.labels)
+    return Task(
+        model=file.model.source,
+        base=path.parent.absolute(),
+        example_inputs=file.model.example_inputs,
+        calibration=file.data.calibration,
+        evaluation=file.data.evaluation,
+        metric=file.data.metric,
+        preprocessing=ImagePreprocessing(
+            resize=file.data.preprocessing.resize,
+            mean=file.data.preprocessing.mean,
+            std=file.data.preprocessing.std,
+        ),
+        training=Training(**file.training.model_dump()) if file.training else None,
+        limits=read_limits(file.budget, f"{path.name} [budget]"),
+        devices={
+            name: DeviceOverride(
+                formats=device.format, limits=read_limits(device.budget, f"{path.name} [devices.{name}]")
+            )
+            for name, device in file.devices.items()
+        },
+        metadata=metadata,
+        config=path.absolute(),
+    )
+
+
+def _read_labels(config: Path, name: str) -> str:
+    path = config.parent / name
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(
+            f"{config}: model.labels: {path} cannot be read: {error.strerror}. Give a text file with one label a line."
+        ) from error
+
+
+def default_task(cwd: Path) -> Task:
+    """Returns the embedded default: EfficientNet-Lite0 on photographs that ship inside installed packages."""
+    module = DEFAULT_MODEL.partition(":")[0]
+    return Task(
+        model=DEFAULT_MODEL,
+        base=cwd.absolute(),
+        example_inputs=f"{module}:example_inputs",
+        calibration=f"{module}:calibration",
+        evaluation=f"{module}:evaluation",
+        metric="agreement",
+        metadata={"name": "efficientnet-lite0"},
+        embedded_default=True,
+    )
+
+
+def model_task(source: str, cwd: Path) -> Task:
+    """Returns the task for a model that was named on the command line, without a task file."""
+    return Task(model=source, base=cwd.absolute())

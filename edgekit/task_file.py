@@ -1,0 +1,138 @@
+"""The form of a task file: which keys it has, what each accepts, and every fault at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic_core import PydanticCustomError
+
+from edgekit.budget import Limit, read_limit
+from edgekit.errors import InputError
+from edgekit.faults import FAULT, find_faults, show_value
+
+SCHEMA: Final = 1
+METRICS: Final = ("top1", "agreement", "cosine", "spearman")
+
+
+def _fault(sentence: str) -> PydanticCustomError:
+    # Braces would be taken for placeholders: the sentence travels as one.
+    return PydanticCustomError(FAULT, "{sentence}", {"sentence": sentence})
+
+
+def _parse_schema(value: object) -> int:
+    if value != SCHEMA or isinstance(value, bool):
+        raise _fault(f"{show_value(value)} was given; this edgekit reads schema {SCHEMA}")
+    return SCHEMA
+
+
+def _parse_metric(value: object) -> str:
+    if isinstance(value, str) and (value in METRICS or ":" in value):
+        return value
+    raise _fault(f'{show_value(value)} was given; accepted are {", ".join(METRICS)}, or a function as "metrics.py:name"')
+
+
+def _parse_limits(value: object) -> tuple[tuple[str, Any], ...]:
+    """Checks a budget table; the limits are made later, when the file's name is known."""
+    if not isinstance(value, dict):
+        raise _fault(f'{show_value(value)} was given; expected a table of limits, such as size = "6 MB"')
+    sentences: list[str] = []
+    for name, text in value.items():
+        try:
+            read_limit(str(name), text, "budget")
+        except InputError as error:
+            sentences.append(error.message.removeprefix("budget: "))
+    if sentences:
+        raise _fault("; ".join(sentences))
+    return tuple(value.items())
+
+
+def _parse_numbers(value: object) -> tuple[float, ...]:
+    numbers = value if isinstance(value, list) else [value]
+    if not numbers or not all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in numbers):
+        raise _fault(f"{show_value(value)} was given; expected a number, or a list with one a channel, in pixel units")
+    return tuple(float(x) for x in numbers)
+
+
+def _parse_formats(value: object) -> tuple[str, ...]:
+    names = value if isinstance(value, list) else [value]
+    if not all(isinstance(name, str) for name in names):
+        raise _fault(f'{show_value(value)} was given; expected a format or a list, such as "tflite"')
+    return tuple(names)
+
+
+_Limits = Annotated[tuple[tuple[str, Any], ...], PlainValidator(_parse_limits)]
+_Numbers = Annotated[tuple[float, ...], PlainValidator(_parse_numbers)]
+_DATA = 'a function as "data.py:name", an .npz file, or a folder of images'
+_FUNCTION = 'a function as "file.py:name" or "module:name"'
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ModelTable(_Table):
+    """`[model]`."""
+
+    source: str = Field(description='a model as text, such as "model.py:build" or "net.onnx"')
+    example_inputs: str | None = Field(None, description=_FUNCTION)
+    name: str | None = Field(None, description="a short name as text")
+    labels: str | None = Field(None, description="the path of a text file with one label a line")
+
+
+class PreprocessingTable(_Table):
+    """`[data.preprocessing]`: how a folder of images becomes inputs."""
+
+    resize: int | None = Field(None, gt=0, description="the short side in pixels, a whole number above 0")
+    mean: _Numbers = (0.0,)
+    std: _Numbers = (255.0,)
+
+
+class DataTable(_Table):
+    """`[data]`."""
+
+    calibration: str | None = Field(None, description=_DATA)
+    evaluation: str | None = Field(None, description=_DATA)
+    metric: Annotated[str, PlainValidator(_parse_metric)] = "agreement"
+    preprocessing: PreprocessingTable = Field(PreprocessingTable(), description="a table with resize, mean and std")
+
+
+class TrainingTable(_Table):
+    """`[training]`."""
+
+    batches: str = Field(description=_FUNCTION)
+    loss: str = Field(description=_FUNCTION)
+    epochs: int = Field(1, gt=0, description="a whole number above 0")
+
+
+class DeviceTable(_Table):
+    """`[devices.NAME]`."""
+
+    format: Annotated[tuple[str, ...], PlainValidator(_parse_formats)] = ()
+    budget: _Limits = ()
+
+
+class TaskFile(_Table):
+    """The whole file."""
+
+    # "schema" is a method of BaseModel: the key needs another attribute name.
+    file_schema: Annotated[int, PlainValidator(_parse_schema)] = Field(SCHEMA, alias="schema")
+    model: ModelTable = Field(description='a table with at least source = "model.py:build"')
+    data: DataTable = Field(DataTable(), description="a table")
+    training: TrainingTable | None = Field(None, description="a table with batches and loss")
+    budget: _Limits = ()
+    devices: dict[str, DeviceTable] = Field({}, description="a table of device names")
+
+
+def check_task_file(data: Mapping[str, Any]) -> tuple[TaskFile | None, tuple[str, ...]]:
+    """Returns (the checked file, no faults) or (None, one sentence for each fault)."""
+    try:
+        return TaskFile.model_validate(dict(data)), ()
+    except ValidationError as error:
+        return None, find_faults(error, TaskFile)
+
+
+def read_limits(table: tuple[tuple[str, Any], ...], source: str) -> tuple[Limit, ...]:
+    """Returns the limits of a checked budget table; `source` is who set them."""
+    return tuple(read_limit(name, value, source) for name, value in table)

@@ -1,0 +1,126 @@
+"""Quantities with units: read them from text, write them for people.
+
+Sizes are decimal as in app stores (1 MB = 1,000,000 bytes) and binary where the unit says so (1 MiB = 1,048,576 bytes).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Final
+
+from edgekit.errors import InputError
+
+_QUANTITY: Final = re.compile(r"^\s*([+-]?(?:\d+(?:[_,]\d{3})*|\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*([a-zA-Zµ%]*)\s*$")
+
+BYTES: Final[dict[str, float]] = {
+    "b": 1, "byte": 1, "bytes": 1,
+    "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12,
+    "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30, "tib": 2.0**40,
+}  # fmt: skip
+MILLISECONDS: Final[dict[str, float]] = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "sec": 1e3, "min": 6e4}
+POINTS: Final[dict[str, float]] = {"pp": 1.0, "pt": 1.0, "pts": 1.0, "point": 1.0, "points": 1.0}
+DECIBELS: Final[dict[str, float]] = {"db": 1.0}
+SHARE: Final[dict[str, float]] = {"%": 1.0}
+
+
+def _parse(text: str, units: dict[str, float], what: str, examples: str) -> float:
+    """Returns the number in `text` in the base unit of `units`; a bare number is refused, its unit would be a guess.
+
+    Raises:
+        InputError: no number, no unit, an unknown unit, a negative or a non-finite value.
+    """
+    match = _QUANTITY.match(text)
+    number = match.group(1).replace(",", "").replace("_", "") if match else ""
+    unit = match.group(2).lower() if match else ""
+    try:
+        value = float(number)
+    except ValueError:
+        raise InputError(f'{what} "{text}" is not a quantity: write a number and a unit, such as {examples}.') from None
+    if not unit:
+        raise InputError(f'{what} "{text}" has no unit: write it as {examples}.')
+    if unit not in units:
+        raise InputError(f'{what} "{text}" has the unit "{match.group(2) if match else ""}": accepted are {examples}.')
+    value *= units[unit]
+    if not math.isfinite(value) or value < 0:
+        raise InputError(f'{what} "{text}" must be a finite number that is not negative, such as {examples}.')
+    return value
+
+
+def parse_bytes(text: str, what: str = "size") -> int:
+    """Returns a size in bytes, rounded to a whole byte: `parse_bytes("6 MB") == 6_000_000`.
+
+    Raises:
+        InputError: `text` is not a size.
+    """
+    return round(_parse(text, BYTES, what, '"800 kB", "6 MB" or "64 MiB"'))
+
+
+def parse_milliseconds(text: str, what: str = "latency") -> float:
+    """Returns a duration in milliseconds: `parse_milliseconds("0.2 s") == 200.0`.
+
+    Raises:
+        InputError: `text` is not a duration.
+    """
+    return _parse(text, MILLISECONDS, what, '"900 us", "30 ms" or "1.5 s"')
+
+
+def parse_points(text: str, what: str = "accuracy drop") -> float:
+    """Returns a difference in percentage points: `parse_points("1 pp") == 1.0`.
+
+    Raises:
+        InputError: `text` is not a number of points. A percent sign is refused: it could mean relative.
+    """
+    return _parse(text, POINTS, what, '"0.5 pp" or "2 pp"')
+
+
+def parse_decibels(text: str, what: str = "parity") -> float:
+    """Returns a level in decibels: `parse_decibels("20 dB") == 20.0`.
+
+    Raises:
+        InputError: `text` is not a level.
+    """
+    return _parse(text, DECIBELS, what, '"20 dB"')
+
+
+def parse_share(text: str, what: str = "share") -> float:
+    """Returns a share in percent: `parse_share("95 %") == 95.0`.
+
+    Raises:
+        InputError: `text` is not a share.
+    """
+    return _parse(text, SHARE, what, '"95 %"')
+
+
+def format_bytes(value: float) -> str:
+    """Returns a size for people in decimal units: `format_bytes(5_123_456) == "5.12 MB"`."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        # 999,500 bytes would print as "1000 kB": the larger unit takes over where the rounding does.
+        if abs(value) >= factor * 0.9995:
+            return f"{value / factor:.3g} {unit}"
+    return f"{value:.0f} B"
+
+
+def format_milliseconds(value: float) -> str:
+    """Returns a duration for people: `format_milliseconds(31.24) == "31.2 ms"`."""
+    return f"{value / 1e3:.3g} s" if abs(value) >= 999.5 else f"{value:.3g} ms"
+
+
+def format_points(value: float) -> str:
+    """Returns a difference in percentage points for people: `format_points(0.25) == "0.25 pp"`."""
+    return f"{value:.2f} pp"
+
+
+def format_value(value: float, unit: str) -> str:
+    """Returns a value for people in its unit: bytes, ms, pp, dB, %, or any other unit written behind the number."""
+    if not math.isfinite(value):
+        return str(value)
+    if unit == "bytes":
+        return format_bytes(value)
+    if unit == "ms":
+        return format_milliseconds(value)
+    if unit == "pp":
+        return format_points(value)
+    if unit == "dB":
+        return f"{value:.1f} dB"
+    return f"{value:.3g} {unit}".rstrip()

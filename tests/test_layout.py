@@ -1,0 +1,146 @@
+"""The folder tree and the imports are the architecture: these tests hold them."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {
+    "edgekit": ROOT / "edgekit",
+    "edgekit.converters": ROOT / "converters",
+    "edgekit.validators": ROOT / "validators",
+    "edgekit.device_profiles": ROOT / "device_profiles",
+}
+
+LAYERS = (
+    ("edgekit.cli",),
+    ("edgekit.pipeline", "edgekit.render", "edgekit.export", "edgekit.export_report", "edgekit.testing"),
+    ("edgekit.planner", "edgekit.converters", "edgekit.validators"),
+    ("edgekit.predict",),
+    ("edgekit.analysis", "edgekit.sources", "edgekit.calibration", "edgekit.data", "edgekit.default_model"),
+    ("edgekit.task", "edgekit.model", "edgekit.artifact", "edgekit.plan", "edgekit.report", "edgekit.device_profile"),
+    ("edgekit.budget",),
+    ("edgekit.units",),
+    ("edgekit.errors",),
+)
+"""Who may import whom: a module imports from its own layer or one below."""
+
+
+def layer_of(module: str) -> int | None:
+    for depth, names in enumerate(LAYERS):
+        if any(module == name or module.startswith(f"{name}.") for name in names):
+            return depth
+    return None
+
+
+def modules() -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for package, folder in FOLDERS.items():
+        for path in folder.rglob("*.py"):
+            if package == "edgekit" and path.relative_to(folder).parts[0] in ("converters", "validators", "device_profiles"):
+                continue
+            parts = [*package.split("."), *path.relative_to(folder).with_suffix("").parts]
+            found[".".join(part for part in parts if part != "__init__")] = path
+    return found
+
+
+def imports_of(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return {name for name in names if name.split(".")[0] == "edgekit"}
+
+
+def test_no_module_imports_from_a_layer_above() -> None:
+    wrong = [
+        f"{module} imports {name}"
+        for module, path in modules().items()
+        for name in imports_of(path)
+        if (here := layer_of(module)) is not None and (there := layer_of(name)) is not None and there < here
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("kind", ["converters", "validators"])
+def test_plug_ins_of_one_kind_do_not_import_the_other_kind(kind: str) -> None:
+    other = {"converters": "edgekit.validators", "validators": "edgekit.converters"}[kind]
+    wrong = [
+        module
+        for module, path in modules().items()
+        if module.startswith(f"edgekit.{kind}") and any(name.startswith(other) for name in imports_of(path))
+    ]
+    assert wrong == []
+
+
+def test_every_sub_package_is_listed_for_packaging() -> None:
+    tomllib = pytest.importorskip("tomllib")
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    there = {
+        ".".join([*package.split("."), *path.parent.relative_to(folder).parts])
+        for package, folder in FOLDERS.items()
+        for path in folder.rglob("__init__.py")
+        if "converters" not in path.relative_to(ROOT).parts[1:]
+        and not (package == "edgekit" and path.relative_to(folder).parts[0] in ("validators", "device_profiles"))
+    }
+    assert listed == there
+
+
+@pytest.mark.parametrize("name", ["converters", "validators", "device_profiles"])
+def test_root_folders_are_linked_into_the_package(name: str) -> None:
+    link = ROOT / "edgekit" / name
+    assert link.is_symlink()
+    assert link.resolve() == (ROOT / name).resolve()
+
+
+@pytest.mark.parametrize("name", ["converters", "validators"])
+def test_root_folders_refuse_to_be_imported_as_top_level_packages(name: str) -> None:
+    code = f"import {name}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == (
+        f'ImportError: This folder is the package "edgekit.{name}"; it was imported as "{name}". '
+        f"Import edgekit.{name} instead, and run Python from the checkout's root or after `pip install -e .`."
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["devices", "list"], ["devices", "show", "pi4"], ["plan", "--help"]], ids=" ".join
+)
+def test_quick_verbs_import_no_framework(arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from edgekit.cli.app import main\n"
+        f"code = main({arguments!r})\n"
+        "heavy = {'numpy', 'torch', 'tensorflow', 'onnx', 'onnxruntime', 'coremltools', 'executorch', 'scipy',"
+        " 'ai_edge_litert', 'litert_torch', 'keras', 'psutil'} & set(sys.modules)\n"
+        "print('heavy', sorted(heavy), file=sys.stderr)\n"
+        "sys.exit(code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip().splitlines()[-1] == "heavy []"
+    assert done.returncode == 0
+
+
+def test_files_keep_the_size_limit() -> None:
+    long = {module: lines for module, path in modules().items() if (lines := len(path.read_text().splitlines())) > 500}
+    assert long == {}
+
+
+def test_functions_keep_the_size_limit() -> None:
+    long = [
+        f"{module}.{node.name}: {node.end_lineno - node.lineno + 1} lines"
+        for module, path in modules().items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno is not None
+        and node.end_lineno - node.lineno + 1 > 60
+    ]
+    assert long == []

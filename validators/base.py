@@ -1,0 +1,79 @@
+"""The contract of a validator: evidence in, checks out.
+
+Running the artifact is not a validator's work: `edgekit.validators.execution` runs it in fresh processes and collects the
+evidence once for all validators. A validator only judges, so it is pure and quick, and it says `not_run` with the reason
+where its evidence is missing.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, final
+
+from edgekit.artifact import Artifact
+from edgekit.budget import Budget
+from edgekit.report import Check
+from edgekit.samples import Samples
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What was measured about one artifact.
+
+    Attributes:
+        artifact: The file and its facts.
+        host: What measured it: `AMD EPYC, 2 cores, Linux x86_64`.
+        runtime: What ran it: `ai-edge-litert 2.3.0`, `Core ML evaluator, not Apple's runtime`.
+        metric: Metric of the task: top1, agreement, cosine, spearman or `file.py:function`.
+        evaluation: Inputs, targets and slices; None where the task has no evaluation data.
+        outputs: The artifact's outputs on `evaluation`, dequantized, row by row.
+        reference: The float model's outputs on `evaluation`, row by row; None without a float model.
+        latencies_ms: Host timings of single inferences, in the order in which they ran.
+        float_latencies_ms: The float artifact's timings, interleaved with `latencies_ms`; empty without one.
+        peak_memory_bytes: Peak resident set of the process that loaded and ran it.
+        empty_memory_bytes: Peak resident set of the same process before it loaded the artifact.
+        missing: Why a piece of evidence is missing: `outputs`, `memory`, `latency` to a sentence.
+    """
+
+    artifact: Artifact
+    host: str = ""
+    runtime: str = ""
+    metric: str = "agreement"
+    evaluation: Samples | None = None
+    outputs: Samples | None = None
+    reference: Samples | None = None
+    latencies_ms: tuple[float, ...] = ()
+    float_latencies_ms: tuple[float, ...] = ()
+    peak_memory_bytes: int | None = None
+    empty_memory_bytes: int | None = None
+    missing: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class Validator(ABC):
+    """Judges one cost or quality of an artifact.
+
+    Class attributes:
+        costs: Names of the checks that it returns, keys of `budget.COSTS`.
+    """
+
+    costs: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def judge(self, evidence: Evidence, budget: Budget) -> tuple[Check, ...]:
+        """Returns one check for each of `costs`; `not_run` with the reason where the evidence is missing."""
+
+    @final
+    def run(self, evidence: Evidence, budget: Budget) -> tuple[Check, ...]:
+        """Judges, with the contract enforced: exactly the declared checks come back, in order.
+
+        Raises:
+            TypeError: the validator broke its contract; a bug of the plug-in, not of the user.
+        """
+        checks = self.judge(evidence, budget)
+        if tuple(check.name for check in checks) != self.costs:
+            names = ", ".join(check.name for check in checks)
+            raise TypeError(f"{type(self).__name__} declares {', '.join(self.costs)} and returned {names or 'nothing'}.")
+        return checks

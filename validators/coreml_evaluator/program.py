@@ -1,0 +1,323 @@
+"""A loaded ML Program: its interface, facts about what is stored, and `run`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.errors import ArtifactError, MissingDependencyError
+from edgekit.validators.coreml_evaluator.features import Feature, checked_inputs
+from edgekit.validators.coreml_evaluator.graph import Function, NamedType, StoredConstant
+from edgekit.validators.coreml_evaluator.graph_reader import read_function
+from edgekit.validators.coreml_evaluator.number_formats import BY_NAME
+from edgekit.validators.coreml_evaluator.package_file import PackageFile, read_package
+from edgekit.validators.coreml_evaluator.protobuf_values import ValueReader
+
+if TYPE_CHECKING:
+    from edgekit.validators.coreml_evaluator.interpreter import Interpreter
+    from edgekit.validators.coreml_evaluator.operators.call import StateCell, Value
+
+Precision: TypeAlias = Literal["fp16", "fp32"]
+Trace: TypeAlias = Callable[[str, NDArray[Any]], object]
+
+IOS_BY_SPECIFICATION = {6: "iOS15", 7: "iOS16", 8: "iOS17", 9: "iOS18", 10: "iOS26"}
+"""Lowest system that reads a specification version, by coremltools' deployment targets."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metadata:
+    """What the package says about itself.
+
+    Attributes:
+        short_description: The author's description.
+        version: The author's version of the model.
+        author: The author.
+        license: The licence.
+        user_defined: Free keys and values, coremltools' own (`com.github.apple.coremltools.version`) among them.
+    """
+
+    short_description: str
+    version: str
+    author: str
+    license: str
+    user_defined: Mapping[str, str]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What a model with states remembers from one run to the next; starts as zeros.
+
+    Made by `Program.new_state` and changed by `Program.run`.
+    """
+
+    cells: Mapping[str, StateCell]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Returns a copy of what each state holds, float32."""
+        return {name: cell.value.numpy().copy() for name, cell in self.cells.items()}
+
+
+@final
+class Program:
+    """One function of an ML Program, ready to run. Made by `load`."""
+
+    def __init__(
+        self,
+        *,
+        package: PackageFile,
+        function: Function,
+        interpreter: Interpreter,
+        precision: Precision,
+        threads: int | None,
+    ) -> None:
+        self._package = package
+        self._function = function
+        self._interpreter = interpreter
+        self._precision: Precision = precision
+        self._threads = threads
+        self._described = _described(package.spec, function.name)
+        defaults = {item.name: _default(item.type) for item in self._described.input}
+        kinds = {item.name: item.type.WhichOneof("Type") for item in self._described.input}
+        self.inputs: tuple[Feature, ...] = tuple(
+            _input_feature(item, kinds.get(item.name), defaults.get(item.name))
+            for item in function.inputs
+            if item.type.kind != "state"
+        )
+        """Inputs in the function's order."""
+        self.states: tuple[Feature, ...] = tuple(
+            Feature(name=item.name, shape=item.type.shape or (), dtype=item.type.dtype, kind="state")
+            for item in function.inputs
+            if item.type.kind == "state"
+        )
+        """States, empty for most models."""
+        self.outputs: tuple[Feature, ...] = tuple(self._output_features())
+        """Outputs in the function's order."""
+
+    @property
+    def path(self) -> Path:
+        """The package."""
+        return self._package.path
+
+    @property
+    def precision(self) -> Precision:
+        """`fp16` where fp16-typed results are rounded, `fp32` where not."""
+        return self._precision
+
+    @property
+    def specification_version(self) -> int:
+        """Core ML's specification version (6 for iOS 15)."""
+        return int(self._package.spec.specificationVersion)
+
+    @property
+    def deployment_target(self) -> str:
+        """The lowest system that runs the package, as coremltools names it (`iOS17`)."""
+        version = self.specification_version
+        return IOS_BY_SPECIFICATION.get(version, f"specification {version}")
+
+    @property
+    def metadata(self) -> Metadata:
+        """What the package says about itself."""
+        stored = self._package.spec.description.metadata
+        return Metadata(
+            short_description=stored.shortDescription,
+            version=stored.versionString,
+            author=stored.author,
+            license=stored.license,
+            user_defined=dict(stored.userDefined),
+        )
+
+    @property
+    def operator_counts(self) -> dict[str, int]:
+        """How often each operator occurs, constants excepted, most frequent first."""
+        return dict(Counter(self._function.block.operator_types()).most_common())
+
+    @property
+    def stored_constants(self) -> tuple[StoredConstant, ...]:
+        """How each constant of numbers is stored: which precision is really in the file."""
+        return self._function.stored_constants
+
+    @property
+    def random_operators(self) -> tuple[str, ...]:
+        """Random operators in the program: their values here are not those of a device."""
+        from edgekit.validators.coreml_evaluator.operators.table import RANDOM
+
+        return tuple(sorted(RANDOM.intersection(self._function.block.operator_types())))
+
+    def new_state(self) -> State:
+        """Returns states of zeros, to be handed to one run after the other."""
+        import torch
+
+        from edgekit.validators.coreml_evaluator.operators.call import StateCell
+        from edgekit.validators.coreml_evaluator.operators.tensor_types import torch_dtype
+
+        cells: dict[str, StateCell] = {}
+        for state in self.states:
+            sizes = [1 if size is None else size for size in state.shape]
+            cells[state.name] = StateCell(name=state.name, value=torch.zeros(sizes, dtype=torch_dtype(state.dtype)))
+        return State(cells=cells)
+
+    def run(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        state: State | None = None,
+        trace: Trace | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Returns the model's outputs by name.
+
+        Args:
+            inputs: One array for each input, in its shape. An image input is an array too: the pixels as the
+                model's first operator gets them, `(1, C, H, W)`.
+            state: What the model remembers; changed by the run. Zeros where it is not given.
+            trace: Called with the name and value of every intermediate result as it is computed, fp16 ones as
+                float32; `trace=values.__setitem__` collects them in a dict.
+
+        Returns:
+            Arrays in the declared element type; with `precision="fp32"`, float32 in place of float16. A classifier
+            gives its label as an array of one element, and its probabilities in the order of the class labels.
+
+        Raises:
+            DataError: An input is missing, unknown, or of another shape or kind than declared.
+            ArtifactError: An operator cannot be computed on these inputs.
+        """
+        import torch
+
+        from edgekit.validators.coreml_evaluator.interpreter import to_value
+
+        checked = checked_inputs(self.inputs, inputs)
+        tensors = {name: value for name, array in checked.items() if isinstance(value := to_value(array), torch.Tensor)}
+        cells = (state or self.new_state()).cells
+        with _torch_threads(self._threads):
+            results = self._interpreter.run(tensors, cells, trace)
+        return {feature.name: self._to_array(results[feature.name], feature) for feature in self.outputs}
+
+    def _to_array(self, value: Value, feature: Feature) -> NDArray[Any]:
+        import torch
+
+        if isinstance(value, torch.Tensor):
+            name = BY_NAME[feature.dtype].numpy_name if feature.dtype in BY_NAME else "float32"
+            if name == "float16" and self._precision == "fp32":
+                name = "float32"
+            return np.array(value.numpy(), np.dtype(name))
+        if isinstance(value, tuple):  # a class label
+            return np.array(value)
+        raise ArtifactError(
+            f'Output "{feature.name}" is a {type(value).__name__}, which Core ML cannot return. '
+            "Expected a tensor or a class label: end the model with a tensor (gather a list's elements)."
+        )
+
+    def _output_features(self) -> Iterator[Feature]:
+        types = {item.name: item.type for item in self._function.inputs}
+        for operation in self._function.block.operations:
+            types.update({output.name: output.type for output in operation.outputs})
+        label = self._described.predictedFeatureName if hasattr(self._described, "predictedFeatureName") else ""
+        for name in self._function.block.outputs:
+            declared = types.get(name)
+            if declared is None:
+                constant = np.asarray(self._function.constants.get(name, np.zeros(())))
+                yield Feature(name=name, shape=constant.shape, dtype=_format_name(constant))
+            elif declared.kind == "dictionary":
+                yield Feature(name=name, shape=(None,), dtype="fp32", kind="probabilities")
+            else:
+                kind = "label" if label and name == label else "tensor"
+                yield Feature(name=name, shape=declared.shape or (), dtype=declared.dtype, kind=kind)
+
+
+def load(
+    path: str | Path, *, precision: Precision = "fp16", threads: int | None = None, function: str | None = None
+) -> Program:
+    """Returns a saved ML Program, ready to run.
+
+    Args:
+        path: The `.mlpackage` folder.
+        precision: `fp16` rounds every fp16-typed result to fp16, as a device stores it; `fp32` rounds nothing.
+        threads: Threads that torch may use for this program, None for torch's own setting.
+        function: Which function of a package with several; None for its default one.
+
+    Raises:
+        ArtifactError: The package is broken, is no ML Program, or uses operators that the evaluator lacks (all of
+            them are named).
+        MissingDependencyError: coremltools or torch is not installed.
+    """
+    package = read_package(Path(path))
+    message, name = _chosen_function(package, function)
+    chosen = read_function(message, name=name, values=ValueReader(folder=package.weights_folder))
+    try:
+        from edgekit.validators.coreml_evaluator.interpreter import Interpreter
+        from edgekit.validators.coreml_evaluator.operators.table import lacking
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingDependencyError(
+            "torch is not installed; the Core ML evaluator computes with it. "
+            "Install the extra: pip install -e '.[coreml]'"
+        ) from error
+    missing = lacking(chosen.block)
+    if missing:
+        raise ArtifactError(
+            f"{package.path}: the Core ML evaluator lacks {', '.join(missing)}. It runs the operators of the iOS 15 to "
+            "iOS 18 opsets; validate this package on a Mac, or replace what the model uses there."
+        )
+    interpreter = Interpreter(chosen, round_fp16=precision == "fp16")
+    return Program(package=package, function=chosen, interpreter=interpreter, precision=precision, threads=threads)
+
+
+def _chosen_function(package: PackageFile, wanted: str | None) -> tuple[Any, str]:
+    functions = package.spec.mlProgram.functions
+    name = wanted or package.spec.description.defaultFunctionName or "main"
+    if name not in functions:
+        have = ", ".join(sorted(functions)) or "none"
+        raise ArtifactError(f'{package.path}: the program has no function "{name}". It has: {have}.')
+    return functions[name], name
+
+
+def _described(spec: Any, function: str) -> Any:
+    """Returns the description of a function's interface; packages with one function have it at the top."""
+    for item in spec.description.functions:
+        if item.name == function:
+            return item
+    return spec.description
+
+
+def _input_feature(item: NamedType, described: str | None, default: float | None) -> Feature:
+    kind = "image" if described == "imageType" else "tensor"
+    return Feature(name=item.name, shape=item.type.shape or (), dtype=item.type.dtype, kind=kind, default=default)
+
+
+def _default(feature_type: Any) -> float | None:
+    """Returns what fills an optional input, None for a required one."""
+    if not feature_type.isOptional:
+        return None
+    array = feature_type.multiArrayType
+    chosen = array.WhichOneof("defaultOptionalValue")
+    return float(getattr(array, chosen)) if chosen else 0.0
+
+
+def _format_name(array: NDArray[Any]) -> str:
+    matches = [key for key, item in BY_NAME.items() if item.numpy_name == array.dtype.name and not item.is_sub_byte]
+    return matches[0] if matches else "string"
+
+
+@contextmanager
+def _torch_threads(threads: int | None) -> Generator[None]:
+    """Sets torch's thread count for a while; it is a setting of the whole process."""
+    import torch
+
+    if threads is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,111 @@
+"""Runs Core ML packages: on macOS by Apple's runtime, elsewhere by edgekit's evaluator of the saved package.
+
+The evaluator proves the file (conversion and storage), not the device, and its time and memory are not a phone's.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from typing import Any, Dict, List, Optional  # noqa: UP035  Python 3.9 runs this file
+
+import numpy as np
+
+PACKAGES = "coremltools"
+EXTRA = "coreml"
+
+EVALUATOR = "Core ML evaluator, not Apple's runtime"
+
+
+class Runtime:
+    """Apple's runtime on macOS, else the evaluator.
+
+    Args:
+        artifact: Not used; all sessions take the same arguments.
+        package: `evaluator` to use the evaluator on macOS too; "" for the machine's best.
+        threads: Of the evaluator's arithmetic; Apple's runtime chooses its own.
+
+    Raises:
+        ImportError: coremltools is missing.
+    """
+
+    def __init__(self, artifact: str, package: str, threads: int) -> None:
+        self._apple = platform.system() == "Darwin" and package != "evaluator"
+        if self._apple:
+            import coremltools
+
+            self._library: Any = coremltools
+            self.name, self.version = "Core ML on macOS, coremltools", importlib.metadata.version("coremltools")
+            self.untimed = ""
+            return
+        import torch
+
+        from edgekit.validators import coreml_evaluator
+
+        torch.set_num_threads(threads)
+        self._library = coreml_evaluator
+        self.name, self.version = EVALUATOR, ""
+        self.untimed = (
+            f"{EVALUATOR}: it proves the file, and its time and memory say nothing about a device. Measure on macOS or iOS."
+        )
+
+    def open(self, path: str) -> Session:
+        """Returns a session of the package at `path`; what the runtime raises passes through."""
+        return _AppleSession(self._library, path) if self._apple else Session(self._library.load(path))
+
+
+class Session:
+    """One program in the evaluator.
+
+    Args:
+        program: From `coreml_evaluator.load`.
+    """
+
+    def __init__(self, program: Any) -> None:
+        self._program = program
+        self.inputs = [_spec(value.name, value.shape, value.dtype) for value in program.inputs]
+        self.outputs = [_spec(value.name, value.shape, value.dtype) for value in program.outputs]
+        self.metadata: Dict[str, str] = dict(program.metadata)
+
+    def run(self, arrays: List[Any]) -> List[Any]:
+        """Returns the outputs."""
+        outputs = self._program.run({spec["name"]: arrays[i] for i, spec in enumerate(self.inputs)})
+        return [outputs[spec["name"]] for spec in self.outputs]
+
+    def operators(self) -> Optional[Dict[str, Dict[str, int]]]:
+        """Returns None: a Core ML package stores quantized arithmetic as float operators between quantize operators."""
+        return None
+
+
+class _AppleSession(Session):
+    """One model in Apple's runtime."""
+
+    def __init__(self, library: Any, path: str) -> None:
+        self._model: Any = library.models.MLModel(path)
+        description = self._model.get_spec().description
+        self.inputs = [_apple_spec(value) for value in description.input]
+        self.outputs = [_apple_spec(value) for value in description.output]
+        self.metadata = dict(description.metadata.userDefined)
+
+    def run(self, arrays: List[Any]) -> List[Any]:
+        """Returns the outputs."""
+        outputs = self._model.predict({spec["name"]: arrays[i] for i, spec in enumerate(self.inputs)})
+        return [np.asarray(outputs[spec["name"]]) for spec in self.outputs]
+
+
+def _apple_spec(value: Any) -> Dict[str, Any]:
+    array = value.type.multiArrayType
+    # ArrayFeatureType.ArrayDataType in coremltools' FeatureTypes.proto
+    dtypes = {65568: "float32", 65600: "float64", 65552: "float16", 131104: "int32"}
+    return _spec(value.name, array.shape, dtypes[array.dataType])
+
+
+def _spec(name: str, shape: Any, dtype: Any) -> Dict[str, Any]:
+    return {
+        "name": name,
+        "shape": [int(size) for size in shape] or None,
+        "dtype": np.dtype(dtype).name,
+        "layout": None,
+        "scale": None,
+        "zero_point": None,
+    }

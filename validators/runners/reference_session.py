@@ -1,0 +1,177 @@
+"""Runs the float model itself, in the framework that it came from.
+
+A .pt2 by torch, a Keras file or a SavedModel by TensorFlow, an .onnx and a .tflite by the session files beside this one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any, Dict, List, Optional  # noqa: UP035  Python 3.9 runs this file
+
+PACKAGES = "the float model's own framework"
+EXTRA = "all"
+
+SIBLINGS = {".onnx": "onnx_session", ".tflite": "tflite_session"}
+
+
+class Runtime:
+    """The framework of the float model.
+
+    Args:
+        artifact: The float model: its suffix says which framework.
+        package: Passed on.
+        threads: Within one operator.
+
+    Raises:
+        ImportError: the framework is missing.
+    """
+
+    untimed = ""
+
+    def __init__(self, artifact: str, package: str, threads: int) -> None:
+        path = Path(artifact)
+        suffix = path.suffix.lower()
+        self._sibling: Any = None
+        self._torch: Any = None
+        self._tensorflow: Any = None
+        if suffix in SIBLINGS:
+            self._sibling = _load_sibling(SIBLINGS[suffix]).Runtime(artifact, package, threads)
+            self.name, self.version = self._sibling.name, self._sibling.version
+        elif suffix == ".pt2":
+            import torch
+
+            torch.set_num_threads(threads)
+            self._torch = torch
+            self.name, self.version = "torch", torch.__version__
+        else:
+            import tensorflow
+
+            tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
+            self._tensorflow = tensorflow
+            self.name, self.version = "tensorflow", tensorflow.__version__
+
+    def open(self, path: str) -> Any:
+        """Returns a session of the model at `path`; what the framework raises passes through."""
+        if self._sibling is not None:
+            return self._sibling.open(path)
+        if self._torch is not None:
+            return TorchSession(self._torch, path)
+        if Path(path).is_dir() and (Path(path) / "saved_model.pb").exists():
+            return SavedModelSession(self._tensorflow, path)
+        return KerasSession(self._tensorflow, path)
+
+
+class TorchSession:
+    """One exported program in torch, in eager mode without gradients.
+
+    Args:
+        torch: The module.
+        path: A .pt2 file.
+    """
+
+    def __init__(self, torch: Any, path: str) -> None:
+        self._torch = torch
+        program = torch.export.load(path)
+        self._module: Any = program.module()
+        signature = program.graph_signature
+        values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+        self.inputs = [_tensor_spec(name, values[name]) for name in signature.user_inputs if values.get(name) is not None]
+        self.outputs = [_tensor_spec(name, values[name]) for name in signature.user_outputs if name in values]
+        self.metadata: Dict[str, str] = {}
+
+    def run(self, arrays: List[Any]) -> List[Any]:
+        """Returns the outputs, nested ones flattened; reduced floats as float32, because NumPy has no bfloat16."""
+        torch = self._torch
+        with torch.no_grad():
+            outputs = self._module(*[torch.from_numpy(array) for array in arrays])
+        leaves = [leaf for leaf in torch.utils._pytree.tree_leaves(outputs) if torch.is_tensor(leaf)]  # noqa: SLF001
+        return [(leaf.float() if leaf.is_floating_point() else leaf).contiguous().numpy() for leaf in leaves]
+
+    def operators(self) -> Optional[Dict[str, Dict[str, int]]]:
+        """Returns None: it is the float model."""
+        return None
+
+
+class KerasSession:
+    """One Keras model.
+
+    Args:
+        tensorflow: The module.
+        path: A .keras or .h5 file.
+    """
+
+    def __init__(self, tensorflow: Any, path: str) -> None:
+        # safe_mode is the default and stays: a model file must not run code of its own.
+        self._model: Any = tensorflow.keras.models.load_model(path, compile=False)
+        self._flatten: Any = tensorflow.nest.flatten
+        self.inputs = [_keras_spec(value) for value in self._model.inputs]
+        self.outputs = [_keras_spec(value) for value in self._model.outputs]
+        self.metadata: Dict[str, str] = {}
+
+    def run(self, arrays: List[Any]) -> List[Any]:
+        """Returns the outputs."""
+        outputs = self._model(arrays if len(arrays) > 1 else arrays[0], training=False)
+        return [output.numpy() for output in self._flatten(outputs)]
+
+    def operators(self) -> Optional[Dict[str, Dict[str, int]]]:
+        """Returns None: it is the float model."""
+        return None
+
+
+class SavedModelSession:
+    """The one serving signature of a SavedModel.
+
+    Args:
+        tensorflow: The module.
+        path: The folder.
+    """
+
+    def __init__(self, tensorflow: Any, path: str) -> None:
+        self._loaded: Any = tensorflow.saved_model.load(path)  # kept: its signatures hold only weak references
+        signatures = self._loaded.signatures
+        if "serving_default" not in signatures:
+            raise ValueError(f"it has no signature serving_default, only {', '.join(signatures) or 'none'}")
+        self._function: Any = signatures["serving_default"]
+        self._constant: Any = tensorflow.constant
+        _, keywords = self._function.structured_input_signature
+        self.inputs = [_signature_spec(name, value) for name, value in keywords.items()]
+        self.outputs = [_signature_spec(name, value) for name, value in self._function.structured_outputs.items()]
+        self.metadata: Dict[str, str] = {}
+
+    def run(self, arrays: List[Any]) -> List[Any]:
+        """Returns the outputs."""
+        outputs = self._function(**{spec["name"]: self._constant(arrays[i]) for i, spec in enumerate(self.inputs)})
+        return [outputs[spec["name"]].numpy() for spec in self.outputs]
+
+    def operators(self) -> Optional[Dict[str, Dict[str, int]]]:
+        """Returns None: it is the float model."""
+        return None
+
+
+def _load_sibling(name: str) -> Any:
+    path = Path(__file__).resolve().parent / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is missing")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _describe(name: str, shape: List[int], dtype: str) -> Dict[str, Any]:
+    return {"name": name, "shape": shape, "dtype": dtype, "layout": None, "scale": None, "zero_point": None}
+
+
+def _tensor_spec(name: str, value: Any) -> Dict[str, Any]:
+    shape = [size if isinstance(size, int) else -1 for size in value.shape]
+    dtype = str(value.dtype).replace("torch.", "")
+    return _describe(name, shape, "float32" if dtype == "bfloat16" else dtype)
+
+
+def _keras_spec(value: Any) -> Dict[str, Any]:
+    return _describe(value.name, [-1 if size is None else int(size) for size in value.shape], str(value.dtype))
+
+
+def _signature_spec(name: str, value: Any) -> Dict[str, Any]:
+    return _describe(name, [-1 if size is None else int(size) for size in value.shape], value.dtype.name)

@@ -1,0 +1,542 @@
+"""Runs one artifact and writes down what came out, how long it took and how much memory it used.
+
+    python runner.py --runtime tflite --artifact model.tflite --modes memory,outputs,latency \\
+        --samples rows/ --output outputs/ --baseline float.tflite --record record.json
+
+Copy this file and the session file of the runtime (`tflite_session.py`) to a device to measure there: both need NumPy and
+the runtime, nothing else, and Python 3.9 or newer.
+
+A session file defines `Runtime(artifact, package, threads)`, which imports the runtime and raises ImportError where it is
+missing. It has `name`, `version`, `extra`, `untimed` (why its timings mean nothing, or "") and `open(path)`, which returns
+a session: `inputs`, `outputs` (name, shape with -1 for a free size or None, dtype, scale, zero_point), `metadata`,
+`run(arrays) -> arrays` in that order, and `operators()`. What is the same for all runtimes happens here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple  # noqa: UP035  Python 3.9 runs this file
+
+import numpy as np
+
+Spec = Dict[str, Any]  # noqa: UP006  evaluated at run time, on Python 3.9 too
+Row = List[Any]  # noqa: UP006
+
+MODES = ("memory", "outputs", "latency")
+"""In this order they run: memory is only honest in a process that has loaded nothing before."""
+LATENCY_ROWS = 16
+PROGRESS_SECONDS = 0.2
+
+
+class RunError(Exception):
+    """The run cannot go on.
+
+    Args:
+        kind: Name of the class in `edgekit.errors` by which the parent raises it.
+        message: For a person.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+class SampleFolder:
+    """Reads a sample folder: `samples.json` and one .npy file a tensor, one inference a row (see `edgekit.samples`)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            facts = json.loads((folder / "samples.json").read_text())
+        except FileNotFoundError:
+            raise RunError(
+                "DataError", f"{folder}: no samples.json there; expected a sample folder that edgekit wrote."
+            ) from None
+        self.names: List[str] = facts["names"]
+        self.count: int = facts["count"]
+        self.items: int = facts["items"]
+        self.arrays = [np.load(folder / f"{i}.npy", mmap_mode="r") for i in range(len(self.names))]
+
+
+class OpenArtifact:
+    """An artifact in its runtime, with inputs and outputs in the float model's order and in its data's terms.
+
+    Args:
+        runtime: The session file's `Runtime`.
+        path: The artifact.
+        expected: {"inputs": [...], "outputs": [...]}: names in the float model's order, and scales and zero points that the
+            runtime cannot tell; empty where nobody knows.
+    """
+
+    def __init__(self, runtime: Any, path: Path, expected: Dict[str, List[Spec]]) -> None:
+        self.path = path
+        self.runtime = runtime
+        check_file(path)
+        try:
+            self.session = runtime.open(str(path))
+        except Exception as error:
+            raise foreign(error, "ArtifactError", unreadable(path, runtime, error)) from error
+        self.metadata: Dict[str, str] = dict(self.session.metadata)
+        expected = expected or described_in(self.metadata)
+        self._input_order, self.inputs = ordered(self.session.inputs, expected.get("inputs", []))
+        self._output_order, self.outputs = ordered(self.session.outputs, expected.get("outputs", []))
+
+    def columns(self, samples: SampleFolder) -> List[int]:
+        """Returns for each input of the artifact, in order, the column of `samples` that feeds it; checks that they fit.
+
+        Raises:
+            RunError: another number of inputs, or shapes or dtypes that do not fit.
+        """
+        names = [spec["name"] for spec in self.inputs]
+        if len(samples.names) != len(names):
+            raise RunError(
+                "DataError",
+                f"{self.path.name} takes {count_of(names, 'input')}; the data has {count_of(samples.names, 'tensor')}. "
+                "Give one tensor for each input.",
+            )
+        by_name = sorted(names) == sorted(samples.names)
+        columns = [samples.names.index(name) for name in names] if by_name else list(range(len(names)))
+        for i, column in enumerate(columns):
+            array = samples.arrays[column]
+            check_fit(self.path, self.inputs[i], (1, *array.shape[1:]), array.dtype)
+        return columns
+
+    def prepare(self, row: Sequence[Any]) -> Row:
+        """Returns the arrays (1, ...) of one row as the runtime takes them: cast or quantized, in the runtime's order."""
+        ready = [stored(self.path, self.inputs[i], array) for i, array in enumerate(row)]
+        return [ready[i] for i in inverse(self._input_order)]
+
+    def run(self, ready: Row) -> Row:
+        """Returns the raw outputs, in the runtime's order, of arrays that `prepare` returned."""
+        try:
+            return list(self.session.run(ready))
+        except Exception as error:
+            raise foreign(
+                error,
+                "ArtifactError",
+                f"{self.path.name} was loaded by {title(self.runtime)} and failed when it ran: {brief(error)} "
+                "Export it again; if it still fails, this runtime lacks what the artifact needs.",
+            ) from error
+
+    def real(self, raw: Row) -> Row:
+        """Returns outputs in the float model's order, integers with a scale turned into float32."""
+        return [dequantized(self.outputs[i], np.asarray(raw[k])) for i, k in enumerate(self._output_order)]
+
+
+def check_file(path: Path) -> None:
+    """Refuses what cannot be an artifact before a runtime crashes on it."""
+    if not path.exists():
+        raise RunError("ArtifactError", f"{path}: no such file. Give the path of an artifact.")
+    if path.is_file() and path.stat().st_size == 0:
+        raise RunError("ArtifactError", f"{path} is empty (0 bytes). Copy or export it again.")
+
+
+def unreadable(path: Path, runtime: Any, error: Exception) -> str:
+    """Returns the message for an artifact that its runtime does not load."""
+    size = f"{path.stat().st_size} bytes" if path.is_file() else "a folder"
+    return (
+        f"{path.name} ({size}) cannot be loaded by {title(runtime)}: {brief(error)} "
+        "The file is cut off, damaged, or made for another runtime or version: copy or export it again."
+    )
+
+
+def foreign(error: Exception, kind: str, message: str) -> RunError:
+    """Returns the RunError for what a runtime raised; errors that are already made for people keep their words."""
+    own = getattr(error, "message", None)
+    if isinstance(error, RunError):
+        return error
+    if isinstance(own, str) and hasattr(error, "exit_code"):
+        return RunError(type(error).__name__, own)
+    return RunError(kind, message)
+
+
+def brief(error: Exception) -> str:
+    """Returns what a runtime said in one line that ends with a full stop."""
+    text = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+    text = text if len(text) <= 400 else text[:400] + " ..."
+    return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def title(runtime: Any) -> str:
+    """Returns the runtime's name and version: `ai-edge-litert 2.3.0`."""
+    return f"{runtime.name} {runtime.version}".strip()
+
+
+def count_of(names: Sequence[str], what: str) -> str:
+    """Returns `2 inputs (tokens, mask)`."""
+    return f"{len(names)} {what}{'' if len(names) == 1 else 's'} ({', '.join(names)})"
+
+
+def described_in(metadata: Dict[str, str]) -> Dict[str, List[Spec]]:
+    """Returns the inputs and outputs that edgekit's converters wrote into the artifact's metadata, empty without them."""
+    found: Dict[str, List[Spec]] = {}
+    for key in ("inputs", "outputs"):
+        text = metadata.get(f"edgekit.{key}")
+        if text:
+            found[key] = json.loads(text)
+    return found
+
+
+def ordered(actual: List[Spec], expected: List[Spec]) -> Tuple[List[int], List[Spec]]:
+    """Returns for each tensor in the float model's order its place in the runtime's order, and its description.
+
+    Where the expected names are the runtime's, they set the order. Where they are not (some formats keep no names), the
+    runtime's order stands and the expected names are shown.
+    """
+    names = [spec["name"] for spec in actual]
+    wanted = [spec["name"] for spec in expected]
+    if len(wanted) != len(names):
+        return list(range(len(names))), actual
+    order = [names.index(name) for name in wanted] if sorted(wanted) == sorted(names) else list(range(len(names)))
+    described = []
+    for i, k in enumerate(order):
+        spec = dict(actual[k], name=wanted[i], layout=expected[i].get("layout") or actual[k].get("layout"))
+        if spec.get("scale") is None and np.dtype(spec["dtype"]).kind in "iu":
+            spec["scale"], spec["zero_point"] = expected[i].get("scale"), expected[i].get("zero_point")
+        described.append(spec)
+    return order, described
+
+
+def inverse(order: List[int]) -> List[int]:
+    """Returns the inverse of a permutation."""
+    back = [0] * len(order)
+    for i, k in enumerate(order):
+        back[k] = i
+    return back
+
+
+def check_fit(path: Path, spec: Spec, shape: Tuple[int, ...], dtype: Any) -> None:
+    """Refuses data that this input cannot take: another shape, or a dtype that cannot be cast or quantized to it."""
+    want, kinds = np.dtype(spec["dtype"]), (np.dtype(dtype).kind, np.dtype(spec["dtype"]).kind)
+    sizes = spec["shape"]
+    same_shape = sizes is None or (
+        len(sizes) == len(shape) and all(a in (-1, b) for a, b in zip(sizes, shape))  # noqa: B905  Python 3.9
+    )
+    quantizes = spec.get("scale") is not None and kinds[0] in "fiu"
+    casts = kinds in {("f", "f"), ("i", "i"), ("i", "u"), ("u", "i"), ("u", "u"), ("b", "i"), ("b", "u"), ("b", "b")}
+    if same_shape and (quantizes or casts):
+        return
+    takes = f"{want} of shape {shape_text(sizes)}"
+    raise RunError(
+        "DataError",
+        f'Input "{spec["name"]}" of {path.name} takes {takes}; the data is {np.dtype(dtype)} of shape {shape_text(shape)}. '
+        "Give data of that shape and type, or export the model with inputs like the data.",
+    )
+
+
+def shape_text(shape: Optional[Sequence[int]]) -> str:
+    """Returns `(1, 3, 224, 224)`, with `?` for a free size."""
+    if shape is None:
+        return "(any)"
+    return "(" + ", ".join("?" if size == -1 else str(size) for size in shape) + ")"
+
+
+def stored(path: Path, spec: Spec, array: Any) -> Any:
+    """Returns `array` as the runtime stores it: quantized by scale and zero point, or cast without loss."""
+    want = np.dtype(spec["dtype"])
+    if array.dtype == want:
+        return np.ascontiguousarray(array)
+    if spec.get("scale") is not None:
+        limits = np.iinfo(want)
+        # real = scale * (stored - zero_point), rounded half to even as NumPy does
+        steps = np.rint(np.asarray(array, np.float64) / spec["scale"]) + (spec.get("zero_point") or 0)
+        return np.clip(steps, limits.min, limits.max).astype(want)
+    cast = np.ascontiguousarray(array).astype(want)
+    if want.kind in "iu" and not np.array_equal(cast.astype(np.int64), array.astype(np.int64)):
+        raise RunError(
+            "DataError",
+            f'Input "{spec["name"]}" of {path.name} takes {want}; the data holds values from {array.min()} to {array.max()}, '
+            "which do not fit. Give smaller integers.",
+        )
+    return cast
+
+
+def dequantized(spec: Spec, array: Any) -> Any:
+    """Returns an output in real values, shape (1, ...): float32 where it is float or has a scale, else as it is."""
+    if spec.get("scale") is not None and array.dtype.kind in "iu":
+        array = (array.astype(np.float32) - np.float32(spec.get("zero_point") or 0)) * np.float32(spec["scale"])
+    elif array.dtype.kind == "f":
+        array = array.astype(np.float32)
+    # A row of a sample folder has a leading 1. An output without one (a scalar, a state of several layers) gets it.
+    return array if array.ndim and array.shape[0] == 1 else array[None]
+
+
+class Progress:
+    """Writes the latest phrase to a file where the parent looks, at most five times a second."""
+
+    def __init__(self, path: Optional[Path]) -> None:
+        self._path = path
+        self._last = 0.0
+
+    def __call__(self, phrase: str, share: Optional[float] = None) -> None:
+        now = time.monotonic()
+        if self._path is None or now - self._last < PROGRESS_SECONDS:
+            return
+        self._last = now
+        write_json(self._path, {"phrase": phrase, "share": share})
+
+
+def write_json(path: Path, data: Dict[str, Any]) -> None:
+    """Writes all or nothing: whoever reads meanwhile sees the old text or the new one."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(data))
+    os.replace(partial, path)
+
+
+def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, progress: Progress) -> int:
+    """Runs all rows of `samples` and writes the outputs as a sample folder. Returns the number of rows.
+
+    Raises:
+        RunError: the data does not fit, the artifact fails, or an output changes its shape from row to row.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = artifact.columns(samples)
+    files: Row = []
+    digest = hashlib.sha256()
+    for i in range(samples.count):
+        outputs = artifact.real(artifact.run(artifact.prepare([samples.arrays[c][i : i + 1] for c in columns])))
+        if not files:
+            files = [
+                np.lib.format.open_memmap(
+                    folder / f"{k}.npy", mode="w+", dtype=array.dtype, shape=(samples.count, *array.shape[1:])
+                )
+                for k, array in enumerate(outputs)
+            ]
+        for k, array in enumerate(outputs):
+            if array.shape[1:] != files[k].shape[1:]:
+                raise RunError(
+                    "ArtifactError",
+                    f'Output "{artifact.outputs[k]["name"]}" of {artifact.path.name} has shape {shape_text(array.shape)} on '
+                    f"row {i} and {shape_text((1, *files[k].shape[1:]))} before. Outputs must have one shape: "
+                    "export a model whose output shapes do not depend on the data.",
+                )
+            files[k][i] = array[0]
+            digest.update(np.ascontiguousarray(array).tobytes())
+        progress(f"{artifact.path.name}: row {i + 1} of {samples.count}", (i + 1) / samples.count)
+    for file in files:
+        file.flush()
+    if (samples.folder / "items.npy").exists():
+        (folder / "items.npy").write_bytes((samples.folder / "items.npy").read_bytes())
+    facts = {
+        "count": samples.count,
+        "names": [spec["name"] for spec in artifact.outputs],
+        "items": samples.items,
+        "sha256": digest.hexdigest(),
+    }
+    write_json(folder / "samples.json", facts)
+    return samples.count
+
+
+def some_rows(artifact: OpenArtifact, samples: Optional[SampleFolder], count: int) -> List[Row]:
+    """Returns up to `count` prepared rows: the first ones of `samples`, or made-up ones where there are no samples."""
+    if samples is not None and samples.count:
+        columns = artifact.columns(samples)
+        rows = range(min(count, samples.count))
+        return [artifact.prepare([samples.arrays[c][i : i + 1] for c in columns]) for i in rows]
+    generator = np.random.default_rng(0)
+    made: Row = []
+    for spec in artifact.inputs:
+        want = np.dtype(spec["dtype"])
+        shape = [1 if size == -1 else size for size in spec["shape"] or [1]]
+        if want.kind == "f":
+            made.append(generator.standard_normal(shape).astype(want))
+        elif spec.get("scale") is not None:
+            made.append(generator.integers(np.iinfo(want).min, np.iinfo(want).max, shape).astype(want))
+        else:
+            # Token ids and masks: 1 is a valid id in every table, and a mask of ones hides nothing.
+            made.append(np.ones(shape, want))
+    return [artifact.prepare(made)]
+
+
+def measure_latency(
+    artifact: OpenArtifact,
+    baseline: Optional[OpenArtifact],
+    samples: Optional[SampleFolder],
+    options: argparse.Namespace,
+    progress: Progress,
+) -> Dict[str, Any]:
+    """Times single inferences, artifact and baseline in turn (A B A B), so that a change of the machine's load hits both.
+
+    Stops before `--runs` once `--max-seconds` are over, but not before 10 runs.
+    """
+    sessions = [artifact] if baseline is None else [artifact, baseline]
+    rows = [some_rows(session, samples, LATENCY_ROWS) for session in sessions]
+    for i in range(options.warmup):
+        for k, session in enumerate(sessions):
+            session.run(rows[k][i % len(rows[k])])
+    times: List[List[float]] = [[] for _ in sessions]
+    end = time.monotonic() + options.max_seconds
+    for i in range(options.runs):
+        if i >= 10 and time.monotonic() > end:
+            break
+        for k, session in enumerate(sessions):
+            ready = rows[k][i % len(rows[k])]
+            started = time.perf_counter_ns()
+            session.run(ready)
+            times[k].append((time.perf_counter_ns() - started) / 1e6)
+        progress(f"{artifact.path.name}: timing {i + 1} of {options.runs}", (i + 1) / options.runs)
+    return {
+        "artifact_ms": times[0],
+        "baseline_ms": times[1] if baseline is not None else [],
+        "threads": options.threads,
+        "warmup": options.warmup,
+    }
+
+
+def reset_peak() -> bool:
+    """Makes the kernel forget the peak so far (Linux). Returns False where that is not possible."""
+    gc.collect()
+    try:
+        import ctypes
+
+        # Memory that an import freed and the C library still holds would hide what the artifact takes.
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):
+        pass  # not glibc
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def peak_bytes() -> int:
+    """Returns the peak resident set of this process."""
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    if found:
+        return int(found.group(1)) * 1024
+    import resource
+
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def host() -> str:
+    """Returns what this machine is: `AMD EPYC 7B13, 2 cores, Linux x86_64`."""
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"(?:model name|Model|Hardware)\s*:\s*(.+)", info.read_text()) if info.exists() else None
+    cpu = found.group(1).strip() if found else platform.processor() or "unknown CPU"
+    return f"{cpu}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+
+
+def load_runtime(name: str, artifact: Path, package: str, threads: int) -> Any:
+    """Returns the `Runtime` of the session file that lies beside this one.
+
+    Raises:
+        RunError: no such session file, or its runtime is not installed.
+    """
+    path = Path(__file__).resolve().parent / f"{name}_session.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path) if path.exists() else None
+    if spec is None or spec.loader is None:
+        raise RunError("ArtifactError", f'No {path.name} beside runner.py: copy it there, or check --runtime "{name}".')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    try:
+        return module.Runtime(str(artifact), package, threads)
+    except ImportError as error:
+        raise RunError(
+            "MissingDependencyError",
+            f"Running {artifact.name} needs {module.PACKAGES}, which cannot be imported: {brief(error)} "
+            f"Install it from the checkout: pip install -e '.[{module.EXTRA}]'",
+        ) from error
+
+
+def run(options: argparse.Namespace, record: Dict[str, Any], save: Any) -> None:
+    """Does what `options` ask for and fills `record`; `save` is called after each mode, in case the next one crashes."""
+    progress = Progress(options.progress)
+    expected = json.loads(options.expected.read_text()) if options.expected else {}
+    modes = [mode for mode in MODES if mode in options.modes]
+    check_file(options.artifact)
+    runtime = load_runtime(options.runtime, options.artifact, options.runtime_package, options.threads)
+    record["runtime"] = {"name": runtime.name, "version": runtime.version, "untimed": runtime.untimed}
+    if runtime.untimed:
+        for mode in ("memory", "latency"):
+            record["missing"][mode] = runtime.untimed
+        modes = [mode for mode in modes if mode == "outputs"]
+    samples = SampleFolder(options.samples) if options.samples else None
+    resets = reset_peak()
+    empty = peak_bytes()
+    progress(f"{options.artifact.name}: loading")
+    artifact = OpenArtifact(runtime, options.artifact, expected)
+    record["inputs"], record["outputs"], record["metadata"] = artifact.inputs, artifact.outputs, artifact.metadata
+    if "memory" in modes:
+        rows = some_rows(artifact, samples, options.memory_runs)
+        for i in range(options.memory_runs):
+            artifact.run(rows[i % len(rows)])
+        method = "peak reset after the runtime's import" if resets else "peak of the whole process"
+        record["memory"] = {"empty_bytes": empty, "peak_bytes": peak_bytes(), "method": method}
+    save()
+    if "outputs" in modes and samples is not None:
+        record["rows"] = write_outputs(artifact, samples, options.output, progress)
+        save()
+    if "latency" in modes:
+        baseline = OpenArtifact(runtime, options.baseline, {}) if options.baseline else None
+        record["latency"] = measure_latency(artifact, baseline, samples, options, progress)
+        save()
+    if options.operators:
+        record["operators"] = artifact.session.operators()
+
+
+def parse_options(arguments: Optional[List[str]] = None) -> argparse.Namespace:
+    """Returns the command line's options."""
+    parser = argparse.ArgumentParser(description="Runs one artifact; writes outputs, timings and memory to a JSON record.")
+    parser.add_argument("--runtime", required=True, help="tflite, onnx, executorch, coreml or reference")
+    parser.add_argument("--artifact", required=True, type=Path)
+    parser.add_argument("--modes", default="", type=lambda text: text.split(","), help=f"of {','.join(MODES)}")
+    parser.add_argument("--samples", type=Path, help="sample folder with the inputs")
+    parser.add_argument("--output", type=Path, default=Path("outputs"), help="sample folder for the outputs")
+    parser.add_argument("--baseline", type=Path, help="float artifact, timed in turn with the artifact")
+    parser.add_argument("--record", type=Path, help="JSON file; standard output without it")
+    parser.add_argument("--expected", type=Path, help="JSON file: inputs and outputs in the float model's order")
+    parser.add_argument("--progress", type=Path, help="file for the latest state")
+    parser.add_argument("--runtime-package", default="", help="which import to use where there are several")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--warmup", type=int, default=10)
+    parser.add_argument("--max-seconds", type=float, default=20.0)
+    parser.add_argument("--memory-runs", type=int, default=3)
+    parser.add_argument("--operators", action="store_true", help="count integer and float operators")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """Runs the command line. Returns the exit code: 0, or 1 with the reason in the record and on stderr."""
+    options = parse_options(arguments)
+    record: Dict[str, Any] = {"schema_version": 1, "host": host(), "python": platform.python_version()}
+    record.update(numpy=np.__version__, missing={}, error=None)
+
+    def save() -> None:
+        if options.record:
+            write_json(options.record, record)
+
+    code = 0
+    try:
+        run(options, record, save)
+    except RunError as error:
+        record["error"] = {"kind": error.kind, "message": error.message}
+        sys.stderr.write(error.message + "\n")
+        code = 1
+    save()
+    if not options.record:
+        sys.stdout.write(json.dumps(record) + "\n")
+    return code
+
+
+if __name__ == "__main__":
+    exit_code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Frameworks' destructors crash or hang at interpreter exit now and then; the record is already on disk.
+    os._exit(exit_code)

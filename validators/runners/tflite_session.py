@@ -1,0 +1,225 @@
+"""Runs TFLite files through any of the three packages that hold its interpreter.
+
+`ai_edge_litert` is the current one, `tflite_runtime` is what many Raspberry Pis still have (it was built for NumPy 1), and
+`tensorflow` carries one too. They share one Python interface; the differences are handled here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import re
+import struct
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple  # noqa: UP035  Python 3.9 runs this file
+
+import numpy as np
+
+PACKAGES = "one of ai-edge-litert, tflite-runtime (with numpy<2) and tensorflow"
+EXTRA = "tflite"
+
+INTERPRETERS = {
+    "ai_edge_litert": ("ai_edge_litert.interpreter", ("ai-edge-litert",)),
+    "tflite_runtime": ("tflite_runtime.interpreter", ("tflite-runtime",)),
+    "tensorflow": ("tensorflow.lite", ("tensorflow", "tensorflow-cpu")),
+}
+"""Import name to the module that has `Interpreter` and the distributions that bring it, in order of preference."""
+
+
+class Runtime:
+    """The interpreter package.
+
+    Args:
+        artifact: Not used; all sessions take the same arguments.
+        package: A key of INTERPRETERS, or "" for the first one that is installed.
+        threads: For each interpreter.
+
+    Raises:
+        ImportError: the package, or every one of them, is missing or broken.
+    """
+
+    untimed = ""
+
+    def __init__(self, artifact: str, package: str, threads: int) -> None:
+        if package and package not in INTERPRETERS:
+            raise ImportError(f'"{package}" has no TFLite interpreter; expected one of {", ".join(INTERPRETERS)}')
+        self._threads = threads
+        reasons = []
+        for name in [package] if package else list(INTERPRETERS):
+            try:
+                self._interpreter = _interpreter_class(name)
+            except ImportError as error:
+                reasons.append(str(error))
+                continue
+            self.name, self.version = _distribution(name)
+            return
+        raise ImportError("; ".join(reasons))
+
+    def open(self, path: str) -> Session:
+        """Returns a session of the file at `path`; what the interpreter raises passes through."""
+        return Session(self._interpreter(model_path=path, num_threads=self._threads), path)
+
+
+def _interpreter_class(package: str) -> Any:
+    if package == "tflite_runtime" and not np.__version__.startswith("1."):
+        raise ImportError(
+            f"tflite_runtime was built for NumPy 1 and this environment has NumPy {np.__version__}: "
+            'give it an environment of its own with "numpy<2"'
+        )
+    return importlib.import_module(INTERPRETERS[package][0]).Interpreter
+
+
+def _distribution(package: str) -> Tuple[str, str]:
+    """Returns the distribution's name and version."""
+    for name in INTERPRETERS[package][1]:
+        try:
+            return name, importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return package, ""
+
+
+class Session:
+    """One interpreter with its tensors allocated.
+
+    Args:
+        interpreter: Of any of the packages.
+        path: The file it was made from.
+    """
+
+    def __init__(self, interpreter: Any, path: str) -> None:
+        self._interpreter = interpreter
+        self._path = path
+        interpreter.allocate_tensors()
+        self._inputs = _in_call_order(interpreter, interpreter.get_input_details(), "inputs")
+        self._outputs = _in_call_order(interpreter, interpreter.get_output_details(), "outputs")
+        self.inputs = [_spec(detail) for detail in self._inputs]
+        self.outputs = [_spec(detail) for detail in self._outputs]
+        self.metadata = read_metadata(Path(path))
+
+    def run(self, arrays: List[Any]) -> List[Any]:
+        """Returns copies of the outputs."""
+        for i, array in enumerate(arrays):
+            detail = self._inputs[i]
+            if tuple(detail["shape"]) != array.shape:
+                self._interpreter.resize_tensor_input(detail["index"], array.shape)
+                self._interpreter.allocate_tensors()
+                detail["shape"] = np.asarray(array.shape)
+        for i, array in enumerate(arrays):
+            self._interpreter.set_tensor(self._inputs[i]["index"], array)
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(detail["index"]) for detail in self._outputs]
+
+    def operators(self) -> Optional[Dict[str, Dict[str, int]]]:
+        """Returns {"integer": {operator: count}, "float": {...}}: by what each operator's results are.
+
+        None where this interpreter does not tell. `_get_ops_details` is not a public call, but all three packages have it.
+        """
+        details = getattr(self._interpreter, "_get_ops_details", None)
+        if details is None:
+            return None
+        tensors = {tensor["index"]: tensor for tensor in self._interpreter.get_tensor_details()}
+        counts: Dict[str, Dict[str, int]] = {"integer": {}, "float": {}}
+        for operator in details():
+            name = operator["op_name"]
+            if name == "DELEGATE":
+                continue  # it repeats operators that are listed already
+            results = [tensors[int(i)]["dtype"] for i in operator["outputs"] if int(i) in tensors]
+            kind = "float" if any(np.dtype(dtype).kind == "f" for dtype in results) else "integer"
+            counts[kind][name] = counts[kind].get(name, 0) + 1
+        return counts
+
+
+def _in_call_order(interpreter: Any, details: List[Dict[str, Any]], side: str) -> List[Dict[str, Any]]:
+    """Returns the details in the float model's order, each with the signature's name where the file has one signature.
+
+    Converters name a signature's tensors args_0, args_1, ..., args_10; the file may list them in another order.
+    """
+    details = [dict(detail) for detail in details]
+    signatures = interpreter.get_signature_list() if hasattr(interpreter, "get_signature_list") else {}
+    if len(signatures) != 1:
+        return details
+    key = next(iter(signatures))
+    try:
+        runner = interpreter.get_signature_runner(key)
+        named = runner.get_input_details() if side == "inputs" else runner.get_output_details()
+    except (AttributeError, ValueError):
+        return details  # an older interpreter: the subgraph's own order and names stand
+    by_index = {detail["index"]: name for name, detail in named.items()}
+    if len(by_index) != len(details) or any(detail["index"] not in by_index for detail in details):
+        return details  # one tensor under two names, or a signature over another subgraph
+    for detail in details:
+        detail["name"] = by_index[detail["index"]]
+    numbered = [re.fullmatch(r"(.*?)(\d+)", detail["name"]) for detail in details]
+    stems = {match.group(1) if match else None for match in numbered}
+    if len(stems) == 1 and None not in stems:
+        details.sort(key=lambda detail: int(re.sub(r".*?(\d+)$", r"\1", detail["name"])))
+    return details
+
+
+def _spec(detail: Dict[str, Any]) -> Dict[str, Any]:
+    scale, zero_point = detail["quantization"]
+    signature = detail.get("shape_signature", detail["shape"])
+    return {
+        "name": detail["name"],
+        "shape": [int(size) for size in (signature if len(signature) == len(detail["shape"]) else detail["shape"])],
+        "dtype": np.dtype(detail["dtype"]).name,
+        "layout": None,
+        "scale": float(scale) or None,
+        "zero_point": int(zero_point) if scale else None,
+    }
+
+
+def read_metadata(path: Path) -> Dict[str, str]:
+    """Returns the file's named metadata buffers that are text.
+
+    Read from the flatbuffer by hand, because the interpreters do not show it. In TFLite's schema (schema.fbs) the table
+    Model has `buffers` as field 4 and `metadata` as field 6; Metadata is (name, buffer index); Buffer has `data` as field 0.
+    """
+    data = path.read_bytes()
+    try:
+        model = _indirect(data, 0)
+        buffers = _vector(data, model, 4)
+        found: Dict[str, str] = {}
+        for entry in _vector(data, model, 6):
+            name, index = _field(data, entry, 0), _field(data, entry, 1)
+            number = struct.unpack_from("<I", data, index)[0] if index else 0
+            content = _field(data, buffers[number], 0)
+            if name is None or content is None:
+                continue
+            raw = _bytes(data, content)
+            text = raw.rstrip(b"\0").decode("utf-8", "replace")
+            if "\ufffd" not in text:
+                found[_bytes(data, name).decode("utf-8", "replace")] = text
+    except (struct.error, IndexError):
+        return {}  # the interpreter has read the file, so only its metadata is odd; nothing else depends on it
+    return found
+
+
+def _indirect(data: bytes, at: int) -> int:
+    return at + int(struct.unpack_from("<I", data, at)[0])
+
+
+def _field(data: bytes, table: int, number: int) -> Optional[int]:
+    """Returns where field `number` of a flatbuffer table lies, or None where it is absent."""
+    vtable = table - int(struct.unpack_from("<i", data, table)[0])
+    size = int(struct.unpack_from("<H", data, vtable)[0])
+    slot = 4 + 2 * number
+    offset = int(struct.unpack_from("<H", data, vtable + slot)[0]) if slot < size else 0
+    return table + offset if offset else None
+
+
+def _vector(data: bytes, table: int, number: int) -> List[int]:
+    """Returns where the tables of the vector in field `number` lie; empty where it is absent."""
+    at = _field(data, table, number)
+    if at is None:
+        return []
+    start = _indirect(data, at)
+    count = int(struct.unpack_from("<I", data, start)[0])
+    return [_indirect(data, start + 4 + 4 * i) for i in range(count)]
+
+
+def _bytes(data: bytes, at: int) -> bytes:
+    """Returns the bytes of the string or byte vector that the offset at `at` points to."""
+    start = _indirect(data, at)
+    return data[start + 4 : start + 4 + int(struct.unpack_from("<I", data, start)[0])]
