@@ -178,3 +178,37 @@ def rename_value(graph: Any, old: str, new: str) -> None:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 rename_value(attribute.g, old, new)
+
+
+def sort_nodes(graph: Any) -> None:
+    """Orders the nodes so that each comes after those that it reads from; the present order decides among equals.
+
+    Values that subgraphs read from outside count as read by the node that holds the subgraph.
+    """
+    waiting = list(graph.node)
+    made = {name for node in waiting for name in node.output}
+    done: set[str] = set()
+    ordered: list[Any] = []
+    while waiting:
+        later: list[Any] = []
+        for node in waiting:
+            if all(name in done or name not in made for name in _read_names(node)):
+                ordered.append(node)
+                done.update(node.output)
+            else:
+                later.append(node)
+        if len(later) == len(waiting):
+            raise ConversionError(f'The ONNX graph has a cycle at the node "{waiting[0].name}".')
+        waiting = later
+    del graph.node[:]
+    graph.node.extend(ordered)
+
+
+def _read_names(node: Any) -> set[str]:
+    names = {name for name in node.input if name}
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            inner = attribute.g
+            own = {value.name for value in (*inner.input, *inner.initializer)} | {o for n in inner.node for o in n.output}
+            names |= {name for child in inner.node for name in _read_names(child)} - own
+    return names

@@ -68,8 +68,17 @@ class Calibration:
     input_means: Mapping[str, ChannelMeans]
 
 
-def quantize_static(graph: FloatGraph, recipe: Recipe, samples: Path, progress: Progress) -> Any:
+def quantize_static(
+    graph: FloatGraph, recipe: Recipe, samples: Path, progress: Progress, *, float_outputs: bool = True
+) -> Any:
     """Returns a quantized onnx.ModelProto; `graph` is left alone.
+
+    Args:
+        graph: The float model.
+        recipe: Nodes whose precision is not int8_static stay as they are.
+        samples: Calibration sample folder.
+        progress: Told how far it is.
+        float_outputs: Linear layers at the end may write float directly.
 
     Raises:
         DataError: the float model gives NaN or infinite values on the calibration data.
@@ -85,7 +94,8 @@ def quantize_static(graph: FloatGraph, recipe: Recipe, samples: Path, progress: 
     quantized = _insert_pairs(model, _ranges(model, calibration.statistics, recipe), recipe, excluded)
     if recipe.symmetric_activations:
         _drop_pairs_before_clamps(quantized.graph)
-    _leave_matrix_outputs_float(quantized.graph)
+    if float_outputs:
+        _leave_matrix_outputs_float(quantized.graph)
     return quantized
 
 
@@ -202,7 +212,7 @@ def _excluded_nodes(graph: FloatGraph, recipe: Recipe) -> set[str]:
     excluded = {
         node.name
         for node in graph.model.graph.node
-        if recipe.precision_of(graph.modules[node.name]) not in ("int8_static", "w8a16")
+        if recipe.precision_of(graph.modules[node.name]) != "int8_static"
     }
     producers = {name: node for node in graph.model.graph.node for name in node.output}
     for node in graph.model.graph.node:

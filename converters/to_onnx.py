@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
 import edgekit
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
-from edgekit.converters.onnx_source import FloatGraph, float_graph
+from edgekit.converters.onnx_boundary import make_input_integer, make_output_integer
+from edgekit.converters.onnx_half import to_half
+from edgekit.converters.onnx_source import FloatGraph, float_graph, sort_nodes
+from edgekit.converters.onnx_static import quantize_static
+from edgekit.converters.onnx_weights import quantize_weights
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedKind, TensorSpec
 from edgekit.plan import Precision, Recipe
@@ -23,4 +27,132 @@ from edgekit.worker import Progress
 IO_KEY: Final = "edgekit.io"
 """Metadata entry with the inputs and outputs as JSON."""
 
-_INTEGER: Final = ("QLinear", "QGemm", "MatMulInteger", "ConvInteger", "MatMulNBits", "DynamicQuantize")
+_WEIGHTED: Final = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU")
+_WEIGHT_PRECISIONS: Final[tuple[Precision, ...]] = ("int8_dynamic", "int8_weights", "int4_weights")
+
+
+@final
+class ONNXConverter(Converter):
+    """Writes ONNX files that onnxruntime runs with integer kernels."""
+
+    runtime: ClassVar[str] = "onnx"
+    suffix: ClassVar[str] = ".onnx"
+    extra: ClassVar[str] = "onnx"
+    needs: ClassVar[dict[str, str]] = {
+        "onnx": "onnx",
+        "onnxruntime": "onnxruntime",
+        "onnxscript": "onnxscript",
+        "torch": "torch",
+    }
+
+    def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
+        """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
+        if kind == "tflite":
+            return "a .tflite file is a finished artifact; give the model that it was made from"
+        used = _precisions(recipe)
+        if "w8a16" in used:
+            return "onnxruntime has no kernels for 16-bit integer activations"
+        if "fp16" in used and not used <= {"fp16", "fp32"}:
+            return "fp16 mixes with fp32 only; give the parts that shall not be integers fp32"
+        return None
+
+    def convert(self, request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
+        """Writes the ONNX file and describes it.
+
+        Raises:
+            ConversionError: an operator that ONNX cannot hold.
+            DataError: the float model gives NaN or infinite values on the calibration data.
+        """
+        import onnx
+
+        progress("exporting the float graph", None)
+        graph = float_graph(request.model, request.scratch)
+        notes: list[str] = []
+        model = _realise(graph, request, notes, progress)
+        inputs, outputs = _boundary(model.graph, request, notes)
+        _describe(model, request, inputs, outputs)
+        progress("writing", None)
+        output.write_bytes(model.SerializeToString(deterministic=True))
+        try:
+            onnx.checker.check_model(str(output))
+        except onnx.checker.ValidationError as error:
+            raise ConversionError(f"{request.model.source} became an invalid ONNX file: {error}") from error
+        return Conversion(
+            inputs=inputs,
+            outputs=outputs,
+            notes=tuple(notes),
+            operators=dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
+            float_fallbacks=_float_fallbacks(graph, model.graph, request.recipe),
+        )
+
+
+def _precisions(recipe: Recipe) -> set[Precision]:
+    return {recipe.default, *(precision for _, precision in recipe.overrides)}
+
+
+def _realise(graph: FloatGraph, request: ConversionRequest, notes: list[str], progress: Progress) -> Any:
+    """Returns the model at the recipe's precisions; what was decided goes to `notes`."""
+    recipe = request.recipe
+    used = _precisions(recipe)
+    model = graph.model
+    if "fp16" in used:
+        return to_half(graph, recipe, request.calibration, notes, progress)
+    if "int8_static" in used and request.calibration is not None:
+        model = quantize_static(
+            graph, recipe, request.calibration, progress, float_outputs=request.io == "float"
+        )
+        notes.append(
+            "On x86 processors without VNNI onnxruntime needs the session option session.x64quantprecision=1: "
+            "their 8-bit products saturate otherwise. ARM processors need nothing."
+        )
+    if used & {*_WEIGHT_PRECISIONS}:
+        progress("quantizing weights", None)
+        model = quantize_weights(FloatGraph(model=model, modules=graph.modules), recipe, notes)
+    return model
+
+
+def _boundary(
+    graph: Any, request: ConversionRequest, notes: list[str]
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Makes inputs and outputs integer where that is asked for; returns their specs."""
+    inputs, outputs = list(request.model.inputs), list(request.model.outputs)
+    if request.io == "int8":
+        for specs, change, reason in (
+            (inputs, make_input_integer, "reads"),
+            (outputs, make_output_integer, "computes"),
+        ):
+            for i, spec in enumerate(specs):
+                if spec.dtype == "float32":
+                    changed = change(graph, spec)
+                    if changed is None:
+                        notes.append(f'"{spec.name}" stays float32: a float operator {reason} it.')
+                    specs[i] = changed or spec
+    return tuple(inputs), tuple(outputs)
+
+
+def _describe(model: Any, request: ConversionRequest, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+    """Writes names, shapes, scales and the request's metadata into the file, and drops what only bloats it."""
+    import onnx
+
+    model.producer_name, model.producer_version = "edgekit", edgekit.__version__
+    model.graph.name = request.model.name
+    del model.graph.value_info[:]
+    sort_nodes(model.graph)
+    boundary = {
+        "inputs": [spec.to_json() for spec in inputs],
+        "outputs": [spec.to_json() for spec in outputs],
+    }
+    onnx.helper.set_model_props(model, {**dict(sorted(request.metadata.items())), IO_KEY: json.dumps(boundary)})
+
+
+def _float_fallbacks(graph: FloatGraph, made: Any, recipe: Recipe) -> tuple[str, ...]:
+    """Returns the weighted nodes that the recipe wanted in integers and that compute in float."""
+    fed = {name: node.op_type for node in made.node for name in node.output}
+    fallbacks: list[str] = []
+    for node in made.node:
+        precision = recipe.precision_of(graph.modules.get(node.name, node.name))
+        if node.op_type in _WEIGHTED and precision in ("int8_static", "int8_dynamic"):
+            static = precision == "int8_static" and fed.get(node.input[0]) == "DequantizeLinear"
+            if not (static and fed.get(node.input[1]) == "DequantizeLinear"):
+                fallbacks.append(node.name)
+    return tuple(fallbacks)

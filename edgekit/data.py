@@ -50,7 +50,7 @@ def materialize(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any
         for index, item in enumerate(items):
             inputs, target, slice_name = _split_item(item, purpose, reference, index)
             _add(writer, inputs, target, slice_name, specs, payload["metric"], f"{purpose} data {reference}, item {index}")
-            progress(f"{writer.count} {purpose} samples")
+            progress(f"{writer.count} {purpose} samples", None)
         if writer.count == 0:
             raise DataError(
                 f"The {purpose} data {reference} is empty: it yielded no item. "
@@ -74,7 +74,8 @@ def _items(
         )
     from edgekit.user_code import load_object
 
-    made = load_object(reference, base, f"[data] {purpose}")()
+    function: Any = load_object(reference, base, f"[data] {purpose}")
+    made: Any = function()
     if not isinstance(made, Iterable) or isinstance(made, (str, bytes, Mapping)):
         raise DataError(
             f"The function {reference} returned {type(made).__name__}; "
@@ -248,7 +249,7 @@ def _read_image(file: Path, spec: TensorSpec, preprocessing: ImagePreprocessing)
         image = image.resize(size, Image.Resampling.BILINEAR)
         left, top = (size[0] - width) // 2, (size[1] - height) // 2
         image = image.crop((left, top, left + width, top + height))
-    pixels = np.asarray(image, dtype=np.float32).reshape(height, width, channels)
+    pixels: NDArray[Any] = np.asarray(image, dtype=np.float32).reshape(height, width, channels)
     pixels = (pixels - np.asarray(preprocessing.mean, np.float32)) / np.asarray(preprocessing.std, np.float32)
     if channels_first:
         pixels = pixels.transpose(2, 0, 1)

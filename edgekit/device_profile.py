@@ -162,7 +162,7 @@ def read_catalogue(cwd: Path) -> Catalogue:
         taken.add(path.stem)
         try:
             profiles.append(read_profile(path, replaces_shipped=path.stem in ours))
-        except ProfileError as error:  # noqa: PERF203  a few files, each to be told on its own
+        except ProfileError as error:
             faults.append(error.message)
     profiles += [read_profile(path, shipped=True) for name, path in ours.items() if name not in taken]
     return Catalogue(profiles=tuple(profiles), faults=tuple(faults))
@@ -225,7 +225,7 @@ def read_profile(path: Path, *, shipped: bool = False, replaces_shipped: bool = 
     data = _read_toml(path)
     file, faults = check_profile(data)
     if file is None:
-        advice = "Compare with a profile that works: edgekit devices show pi4"
+        advice = f"Compare with a profile that works: {shipped_folder() / 'pi4.toml'}"
         raise ProfileError(describe_file_faults(path, faults, advice))
     return _to_profile(file, data, path, shipped=shipped, replaces_shipped=replaces_shipped)
 

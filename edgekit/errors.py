@@ -92,6 +92,8 @@ class WorkerError(MachineError):
 ERRORS_BY_NAME: dict[str, type[EdgekitError]] = {
     cls.__name__: cls
     for cls in (
+        InputError,
+        MachineError,
         UsageError,
         ConfigError,
         ProfileError,
@@ -104,4 +106,4 @@ ERRORS_BY_NAME: dict[str, type[EdgekitError]] = {
         WorkerError,
     )
 }
-"""The leaves of the tree by class name: how a worker process hands its error to the parent."""
+"""What can be raised, by class name: how a worker process hands its error to the parent."""

@@ -14,20 +14,24 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit import registry
 from edgekit.artifact import Artifact, measure_files
 from edgekit.cache import Cache, cache_folder, code_fingerprint, content_key, versions
 from edgekit.converters.base import Conversion, ConversionRequest, IoType
 from edgekit.errors import DataError
-from edgekit.model import CapturedModel, SourceKind
+from edgekit.model import CapturedKind, CapturedModel, SourceKind
 from edgekit.plan import Recipe
 from edgekit.samples import Samples
 from edgekit.task import Task
 from edgekit.worker import Job, JobResult, Progress, run_job, silent
 
+if TYPE_CHECKING:
+    from edgekit.analysis.graph import Analysis
+
 DEFAULT_TIMEOUT_S: Final = 1800.0
+_FILE_SUFFIXES: Final = (".py", ".pt2", ".onnx", ".keras", ".h5", ".hdf5", ".tflite", ".lite")
 
 StageProgress = Callable[[str, str, float | None], None]
 """Told (stage, phrase, share done): one line of a progress display for each stage."""
@@ -98,6 +102,7 @@ def capture_model(task: Task, settings: Settings, *, as_torch: bool = False) -> 
         ModelError: the source cannot be read, captured or exported.
         DataError: example inputs are missing or wrong.
     """
+    from edgekit.sources.base import CaptureRequest
     from edgekit.sources.table import classify
 
     kind = classify(task.model, task.base)
@@ -108,26 +113,28 @@ def capture_model(task: Task, settings: Settings, *, as_torch: bool = False) -> 
         from edgekit.default_model import check_installed
 
         check_installed()
-    progress = settings.stage("model")
-    payload = {
-        "source": task.model,
-        "base": str(task.base),
-        "example_inputs": task.example_inputs,
-        "calibration": task.calibration,
-        "as_torch": as_torch,
-        "embedded_default": task.embedded_default,
-        "metadata": dict(task.metadata),
-        "name": task.metadata.get("name"),
-    }
     with _scratch(settings) as scratch:
-        settings.run("capture of the model", "edgekit.sources.capture:run", {**payload, "folder": str(scratch)}, progress)
-        model = _read_capture(scratch)
+        request = CaptureRequest(
+            source=task.model,
+            base=task.base,
+            output=scratch / "captured",
+            name=task.metadata.get("name") or short_name(task.model),
+            example_inputs=task.example_inputs,
+            calibration=task.calibration,
+            metadata={key: value for key, value in task.metadata.items() if key != "name"},
+            as_torch=as_torch,
+            embedded_default=task.embedded_default,
+        )
+        settings.run("capture of the model", "edgekit.sources.capture:run", request.to_json(), settings.stage("model"))
+        model = _read_capture(request.output)
         key = key or content_key({"digest": model.digest, "facts": _portable(model), "code": code_fingerprint()})
+        return _read_capture(settings.cache.make("captured", key, lambda place: _move_contents(request.output, place)))
 
-        def keep(folder: Path) -> None:
-            shutil.copytree(scratch, folder, dirs_exist_ok=True)
 
-        return _read_capture(settings.cache.make("captured", key, keep))
+def short_name(source: str) -> str:
+    """Returns a name for files and tables: `net` for `models/net.onnx` and `models/net.py:build`."""
+    head = source.partition(":")[0].rstrip("/")
+    return Path(head).stem if "/" in head or Path(head).suffix in _FILE_SUFFIXES else head.rpartition(".")[2]
 
 
 def _portable(model: CapturedModel) -> dict[str, Any]:
@@ -167,6 +174,46 @@ def _scratch(settings: Settings) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def analyze_model(model: CapturedModel, settings: Settings) -> Analysis:
+    """Returns the model's costed graph, read in a worker process or found in the cache."""
+    from edgekit.analysis.analyze import ENTRY
+    from edgekit.analysis.graph_json import analysis_from_json
+
+    key = content_key({"code": code_fingerprint(), "kind": model.kind, "digest": model.digest})
+
+    def build(place: Path) -> None:
+        payload = {"kind": model.kind, "path": str(model.path)}
+        result = settings.run("analysis of the model", ENTRY, payload, settings.stage("analysis"))
+        (place / "analysis.json").write_text(json.dumps(result.record))
+
+    folder = settings.cache.make("analyses", key, build)
+    return analysis_from_json(json.loads((folder / "analysis.json").read_text()))
+
+
+def refusal_of(model: CapturedModel) -> Callable[[str, Recipe], str | None]:
+    """Returns a function that says why this model cannot become a format with a recipe, or None if it can.
+
+    It asks the source, the converter and what is installed; it imports no framework.
+    """
+    from edgekit.sources.table import reach
+
+    reachable = reach(model.source_kind)
+
+    def refuse(runtime: str, recipe: Recipe) -> str | None:
+        if reason := reachable.get(runtime):
+            return reason
+        converter = registry.converter(runtime)
+        # Formats other than ONNX start from the exported program that the importer makes of an ONNX file.
+        kind: CapturedKind = "pt2" if model.kind == "onnx" and runtime != "onnx" else model.kind
+        if reason := converter.why_not(kind, recipe):
+            return reason
+        if missing := converter.missing():
+            return f"{', '.join(missing)} is not installed: pip install -e '.[{converter.extra}]'"
+        return None
+
+    return refuse
 
 
 def prepare_samples(task: Task, model: CapturedModel, purpose: str, settings: Settings) -> Samples | None:
@@ -218,12 +265,13 @@ def _move_contents(source: Path, target: Path) -> None:
 
 def reference_outputs(model: CapturedModel, samples: Samples, settings: Settings) -> Samples:
     """Returns the float model's outputs on `samples`, computed once in a runner process."""
-    from edgekit.validators.execution import run_reference
+    from edgekit.validators.execution import RunSettings, run_reference
 
     key = content_key({"code": code_fingerprint(), "model": model.digest, "samples": samples.sha256})
+    run_settings = RunSettings(timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes)
 
     def build(folder: Path) -> None:
-        run_reference(model, samples, folder, progress=settings.stage("reference"), timeout_s=settings.timeout_s)
+        run_reference(model, samples, folder, settings=run_settings, progress=settings.stage("reference"))
 
     return Samples.open(settings.cache.make("reference", key, build))
 
@@ -271,7 +319,7 @@ def convert(
             '[data] calibration in edgekit.toml (a function, an .npz file or a folder of images), '
             "or take a precision that needs none: --precision int8-dynamic, int8-weights or fp16."
         )
-    embedded = dict(metadata or {})
+    embedded = {**(metadata or {}), "edgekit.precision": recipe.name}
     samples = calibration if recipe.needs_calibration else None
     facts = {
         "code": code_fingerprint(),
@@ -286,40 +334,40 @@ def convert(
     }
     key = content_key(facts)
     cached = settings.cache.find("artifacts", key) is not None
-
-    def build(folder: Path) -> None:
-        result = settings.run(
-            f"conversion to {runtime} {recipe.name}",
-            "edgekit.pipeline:convert_in_worker",
-            {
-                "runtime": runtime,
-                "model": model.to_json(),
-                "folder": str(model.path.parent),
-                "recipe": recipe.to_json(),
-                "calibration": str(samples.folder) if samples else None,
-                "io": io,
-                "metadata": embedded,
-                "output": str(folder / f"model{converter.suffix}"),
-                "scratch": str(folder / "scratch"),
-            },
-            settings.stage(runtime),
-        )
-        shutil.rmtree(folder / "scratch", ignore_errors=True)
-        facts_of_run = {
-            "conversion": result.record,
-            "seconds": result.wall_s,
-            "cpu_seconds": result.cpu_s,
-            "peak_memory_bytes": result.peak_memory_bytes,
-        }
-        (folder / "conversion.json").write_text(json.dumps(facts_of_run))
-
-    folder = settings.cache.make("artifacts", key, build)
+    payload = {
+        "runtime": runtime,
+        "model": model.to_json(),
+        "folder": str(model.path.parent),
+        "recipe": recipe.to_json(),
+        "calibration": str(samples.folder) if samples else None,
+        "io": io,
+        "metadata": embedded,
+    }
+    title = f"conversion to {runtime} {recipe.name}"
+    name = f"model{converter.suffix}"
+    folder = settings.cache.make("artifacts", key, lambda place: _build_artifact(place, name, title, payload, settings))
     record = json.loads((folder / "conversion.json").read_text())
     conversion = Conversion.from_json(record["conversion"])
-    artifact = describe_artifact(
-        folder / f"model{converter.suffix}", runtime, recipe.name, conversion=conversion, metadata=embedded
-    )
+    artifact = describe_artifact(folder / name, runtime, recipe.name, conversion=conversion, metadata=embedded)
     return Converted(artifact=artifact, conversion=conversion, seconds=record["seconds"], cached=cached)
+
+
+def _build_artifact(place: Path, name: str, title: str, payload: Mapping[str, Any], settings: Settings) -> None:
+    """Converts in a worker process; leaves the artifact and `conversion.json` in `place`."""
+    result = settings.run(
+        title,
+        "edgekit.pipeline:convert_in_worker",
+        {**payload, "output": str(place / name), "scratch": str(place / "scratch")},
+        settings.stage(payload["runtime"]),
+    )
+    shutil.rmtree(place / "scratch", ignore_errors=True)
+    facts = {
+        "conversion": result.record,
+        "seconds": result.wall_s,
+        "cpu_seconds": result.cpu_s,
+        "peak_memory_bytes": result.peak_memory_bytes,
+    }
+    (place / "conversion.json").write_text(json.dumps(facts))
 
 
 def convert_in_worker(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:

@@ -99,9 +99,7 @@ def run_watched(command: Command, on_poll: Callable[[], None]) -> Ended:
             _end(process)
             raise
     on_poll()
-    return Ended(
-        returncode=process.returncode, wall_s=time.monotonic() - started, cpu_s=cpu_s, peak_memory_bytes=peak
-    )
+    return Ended(returncode=process.returncode, wall_s=time.monotonic() - started, cpu_s=cpu_s, peak_memory_bytes=peak)
 
 
 def log_tail(log: Path) -> str:

@@ -14,6 +14,8 @@ from edgekit.units import format_bytes, format_value
 if TYPE_CHECKING:
     from rich.table import Table
 
+_SHOWN_NAMES: Final = 5
+
 _STATUS: Final = {
     "pass": ("ok", "green"),
     "fail": ("FAIL", "bold red"),
@@ -50,7 +52,8 @@ def check_sentence(check: Check) -> str:
     """
     title = COSTS[check.name].title
     if check.value is None:
-        return f"{title} was not run: {check.detail or 'no measurement'}"
+        reason = check.detail.partition(". ")[0].rstrip(".") or "no measurement"
+        return f"{title} was not run: {reason}"
     value = format_value(check.value, check.unit)
     if check.limit is None:
         return f"{title} {value} (no limit)"
@@ -60,16 +63,16 @@ def check_sentence(check: Check) -> str:
     if check.verdict == "pass":
         return f"{title} {value} keeps {limit}{source}"
     if check.verdict == "inconclusive":
-        return f"{title} {value} {band_text(check)} straddles {limit}{source}"
+        return f"{title} {value} (band {band_text(check)}) straddles {limit}{source}"
     verb = "exceeds" if COSTS[check.name].at_most else "is below"
     return f"{title} {value} {verb} {limit} by {by}{source}"
 
 
 def band_text(check: Check) -> str:
-    """Returns a check's band for people, `[0.1 to 1.4 pp]`, or "" where its figure is exact."""
+    """Returns a check's band for people, `0.10 pp to 1.40 pp`, or "" where its figure is exact."""
     if check.low is None or check.high is None:
         return ""
-    return f"[{format_value(check.low, check.unit)} to {format_value(check.high, check.unit)}]"
+    return f"{format_value(check.low, check.unit)} to {format_value(check.high, check.unit)}"
 
 
 def export_table(report: ExportReport) -> Table:
@@ -108,7 +111,7 @@ def _cell(result: FormatResult, name: str) -> str:
 
 
 def _host_cell(result: FormatResult) -> str:
-    ratio = result.host.get("ratio_to_float")
+    ratio = result.host.get("ratio")
     median = result.host.get("median_ms")
     if median is None:
         return "not run"
@@ -116,17 +119,21 @@ def _host_cell(result: FormatResult) -> str:
     return f"{text} = {ratio:.2f} x float" if ratio is not None else text
 
 
-def check_table(checks: Iterable[Check]) -> Table:
-    """Returns the table of all checks: what was found, the limit, who set it, the verdict."""
+def check_table(checks: Iterable[Check], *, with_runtime: bool = False, with_detail: bool = True) -> Table:
+    """Returns the table of all checks: verdict, what was found and its band, the limit and who set it."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("", no_wrap=True)
+    if with_runtime:
+        table.add_column("format", no_wrap=True)
     table.add_column("check", no_wrap=True)
     table.add_column("found", justify="right", no_wrap=True)
+    table.add_column("band", justify="right", no_wrap=True)
     table.add_column("limit", justify="right", no_wrap=True)
     table.add_column("set by", no_wrap=True)
-    table.add_column("", overflow="fold")
+    if with_detail:
+        table.add_column("", overflow="fold")
     for check in checks:
         word, style = _STATUS[check.verdict]
         if check.limit is None and check.verdict == "pass":
@@ -134,30 +141,60 @@ def check_table(checks: Iterable[Check]) -> Table:
         found = "not run" if check.value is None else format_value(check.value, check.unit)
         limit = "-" if check.limit is None else limit_text(check.name, check.limit)
         level = " (warns)" if check.level == "warn" and check.limit is not None else ""
-        detail = " ".join(part for part in (band_text(check), check.detail) if part)
-        table.add_row(f"[{style}]{word}[/]", COSTS[check.name].title, found, limit, check.limit_from + level, detail)
+        where = (check.runtime,) if with_runtime else ()
+        detail = (escape(check.detail),) if with_detail else ()
+        cells = (COSTS[check.name].title, found, escape(band_text(check)), limit, check.limit_from + level)
+        table.add_row(f"[{style}]{word}[/]", *where, *cells, *detail)
     return table
 
 
 def verdict_lines(report: ExportReport, *, strict: bool = False) -> list[str]:
-    """Returns what decided the verdict: failures first, then what is open, then one line with the verdict itself."""
-    lines: list[str] = []
-    for result in report.results:
-        where = f"{result.runtime} {result.recipe.name}"
-        if result.error is not None:
-            lines.append(f"[bold red]FAIL[/] {where}: {escape(result.error.message)}")
-        for check in result.checks:
-            if check.limit is None and check.verdict != "fail":
-                continue
-            if check.verdict != "pass":
-                word, style = _STATUS[check.verdict]
-                warns = " (warning)" if check.level == "warn" else ""
-                lines.append(f"[{style}]{word}[/]{warns} {where}: {escape(check_sentence(check))}")
-    good = report.passed(strict=strict)
+    """Returns what decided an export: failures first, then what is open, then one line with the verdict itself."""
+    checks = [check for result in report.results for check in result.checks]
+    failures = [
+        f"{result.runtime} {result.recipe.name}: {result.error.message}"
+        for result in report.results
+        if result.error is not None
+    ]
     made = sum(result.artifact is not None for result in report.results)
-    words = "[bold green]PASS[/]" if good else "[bold red]FAIL[/]"
-    lines.append(f"{words} {made} of {len(report.results)} formats made for {report.device}")
-    return lines
+    lines = gate_lines(checks, failures, device=report.device, good=report.passed(strict=strict))
+    return [*lines[:-1], f"{lines[-1]}: {made} of {len(report.results)} artifacts made"]
+
+
+def gate_lines(checks: Iterable[Check], failures: Iterable[str], *, device: str, good: bool) -> list[str]:
+    """Returns one line for each failure and each open check, then the verdict."""
+    lines = [f"[bold red]FAIL[/] {escape(failure)}" for failure in failures]
+    for check in sorted(checks, key=lambda check: (check.level, list(_STATUS).index(check.verdict))):
+        if check.verdict == "pass" or (check.limit is None and check.verdict != "fail"):
+            continue
+        word, style = _STATUS[check.verdict]
+        warns = " (warning)" if check.level == "warn" else ""
+        lines.append(f"[{style}]{word}[/]{warns} {check.runtime}: {escape(check_sentence(check))}")
+    return [*lines, f"[bold green]PASS[/] {device}" if good else f"[bold red]FAIL[/] {device}"]
+
+
+def note_lines(report: ExportReport, *, verbose: bool) -> list[str]:
+    """Returns what a person should know about how the artifacts were made and measured.
+
+    A note that several formats share is told once. Operators that stay float are always told: a silent downgrade is the
+    thing that users of other tools complain about most.
+    """
+    notes: dict[str, list[str]] = {}
+    for result in report.results:
+        if result.conversion is None:
+            continue
+        for note in result.conversion.notes if verbose else ():
+            notes.setdefault(note, []).append(result.runtime)
+        if result.conversion.float_fallbacks:
+            names = result.conversion.float_fallbacks
+            shown = ", ".join(names[:_SHOWN_NAMES]) + (f" and {len(names) - _SHOWN_NAMES} more" if names[_SHOWN_NAMES:] else "")
+            notes.setdefault(f"stays float: {shown}", []).append(result.runtime)
+    lines = [f"[dim]{', '.join(runtimes)}: {escape(note)}[/]" for note, runtimes in notes.items()]
+    evaluators = {str(r.host.get("runtime")) for r in report.results if "evaluator" in str(r.host.get("runtime", ""))}
+    lines += [f"[dim]coreml: run by the {escape(name)}[/]" for name in sorted(evaluators)]
+    if any(result.host.get("median_ms") is not None for result in report.results):
+        lines.append("[dim]host latency is this machine's; it is never taken for the device's[/]")
+    return [*lines, ""] if lines else []
 
 
 def artifact_lines(report: ExportReport) -> list[str]:

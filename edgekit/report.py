@@ -136,8 +136,8 @@ def passed(checks: Iterable[Check], *, strict: bool = False) -> bool:
     checks = list(checks)
     if not checks:
         return False
-    if strict:
-        return all(check.verdict == "pass" for check in checks if check.limit is not None)
+    if strict and any(check.verdict != "pass" for check in checks if check.limit is not None):
+        return False
     return not any(check.fails_gate for check in checks)
 
 

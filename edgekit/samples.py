@@ -1,7 +1,7 @@
 """Samples on disk: how data travels between processes.
 
-A sample folder holds `samples.json` and one .npy file for each tensor, rows first. Every row is one inference at batch 1.
-Calibration and evaluation inputs, the float model's outputs and an artifact's outputs all have this form:
+A sample folder holds `samples.json` and one .npy file for each tensor, rows first. Every row is one inference at batch
+1. Calibration and evaluation inputs, the float model's outputs and an artifact's outputs all have this form:
 
     samples.json    {"count": 400, "names": ["input"], "items": 400, "sha256": "..."}
     0.npy           (count, C, H, W), rows of the first tensor; 1.npy the second, and so on
@@ -161,8 +161,9 @@ class SampleWriter:
         for i, array in enumerate(row):
             if array.shape[1:] != self._shapes[i] or array.dtype != self._dtypes[i]:
                 raise DataError(
-                    f'Row {self.count} of "{self._names[i]}" is {array.dtype} of shape {array.shape[1:]}; the rows before '
-                    f"are {self._dtypes[i]} of shape {self._shapes[i]}. All rows must be alike: artifacts have fixed shapes."
+                    f'Row {self.count} of "{self._names[i]}" is {array.dtype} of shape {array.shape[1:]}; the rows '
+                    f"before are {self._dtypes[i]} of shape {self._shapes[i]}. "
+                    "All rows must be alike: artifacts have fixed shapes."
                 )
             data = np.ascontiguousarray(array).tobytes()
             self._digest.update(data)
@@ -185,7 +186,7 @@ class SampleWriter:
             self._write_header(i, 0)
 
     def _write_header(self, i: int, count: int) -> None:
-        """Writes the .npy header. NumPy pads it so that its length does not depend on the first axis: it can be rewritten."""
+        """Writes the .npy header. NumPy pads it for any length of the first axis, so that it can be rewritten."""
         from numpy.lib import format as npy
 
         npy.write_array_header_1_0(
@@ -200,16 +201,38 @@ class SampleWriter:
             file.seek(0)
             self._write_header(i, self.count)
             file.close()
+        self._check_counts()
+        # All that a result depends on: the same bytes in another shape, or under other slices, are other samples.
+        forms = [(str(dtype), shape) for dtype, shape in zip(self._dtypes, self._shapes, strict=True)]
+        self._digest.update(json.dumps([forms, self._names, self._items, self._slices]).encode())
         if self.items != self.count:
             np.save(self._folder / "items.npy", np.asarray(self._items, dtype=np.int64))
         if self._targets:
-            targets = np.stack([np.asarray(target) for target in self._targets])
-            self._digest.update(np.ascontiguousarray(targets).tobytes())
+            targets = self._stacked_targets()
+            self._digest.update(str(targets.dtype).encode() + np.ascontiguousarray(targets).tobytes())
             np.save(self._folder / "targets.npy", targets)
         if self._slices:
             (self._folder / "slices.json").write_text(json.dumps(self._slices))
         facts = {"count": self.count, "names": self._names, "items": self.items, "sha256": self._digest.hexdigest()}
         (self._folder / "samples.json").write_text(json.dumps(facts))
+
+    def _check_counts(self) -> None:
+        """Checks that targets and slice names belong to all items or to none: else they would pair up wrongly."""
+        for kind, count in (("a target", len(self._targets)), ("a slice name", len(self._slices))):
+            if count not in (0, self.items):
+                raise DataError(f"{count} of {self.items} items have {kind}; expected all of them, or none.")
+
+    def _stacked_targets(self) -> NDArray[Any]:
+        import numpy as np
+
+        arrays = [np.asarray(target) for target in self._targets]
+        odd = next((i for i, array in enumerate(arrays) if array.shape != arrays[0].shape), None)
+        if odd is not None:
+            raise DataError(
+                f"The target of item {odd} has shape {arrays[odd].shape}; the ones before have {arrays[0].shape}. "
+                "All targets must be alike."
+            )
+        return np.stack(arrays)
 
 
 def write_samples(folder: Path, names: Sequence[str], rows: Iterable[Row]) -> Samples:

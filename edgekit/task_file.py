@@ -49,7 +49,7 @@ def _parse_limits(value: object) -> tuple[tuple[str, Any], ...]:
 
 
 def _parse_numbers(value: object) -> tuple[float, ...]:
-    numbers = value if isinstance(value, list) else [value]
+    numbers: list[Any] = value if isinstance(value, list) else [value]
     if not numbers or not all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in numbers):
         raise _fault(f"{show_value(value)} was given; expected a number, or a list with one a channel, in pixel units")
     return tuple(float(x) for x in numbers)
@@ -76,15 +76,15 @@ class ModelTable(_Table):
     """`[model]`."""
 
     source: str = Field(description='a model as text, such as "model.py:build" or "net.onnx"')
-    example_inputs: str | None = Field(None, description=_FUNCTION)
-    name: str | None = Field(None, description="a short name as text")
-    labels: str | None = Field(None, description="the path of a text file with one label a line")
+    example_inputs: str | None = Field(default=None, description=_FUNCTION)
+    name: str | None = Field(default=None, description="a short name as text")
+    labels: str | None = Field(default=None, description="the path of a text file with one label a line")
 
 
 class PreprocessingTable(_Table):
     """`[data.preprocessing]`: how a folder of images becomes inputs."""
 
-    resize: int | None = Field(None, gt=0, description="the short side in pixels, a whole number above 0")
+    resize: int | None = Field(default=None, gt=0, description="the short side in pixels, a whole number above 0")
     mean: _Numbers = (0.0,)
     std: _Numbers = (255.0,)
 
@@ -92,10 +92,10 @@ class PreprocessingTable(_Table):
 class DataTable(_Table):
     """`[data]`."""
 
-    calibration: str | None = Field(None, description=_DATA)
-    evaluation: str | None = Field(None, description=_DATA)
+    calibration: str | None = Field(default=None, description=_DATA)
+    evaluation: str | None = Field(default=None, description=_DATA)
     metric: Annotated[str, PlainValidator(_parse_metric)] = "agreement"
-    preprocessing: PreprocessingTable = Field(PreprocessingTable(), description="a table with resize, mean and std")
+    preprocessing: PreprocessingTable = Field(default=PreprocessingTable(), description="a table with resize, mean and std")
 
 
 class TrainingTable(_Table):
@@ -103,7 +103,7 @@ class TrainingTable(_Table):
 
     batches: str = Field(description=_FUNCTION)
     loss: str = Field(description=_FUNCTION)
-    epochs: int = Field(1, gt=0, description="a whole number above 0")
+    epochs: int = Field(default=1, gt=0, description="a whole number above 0")
 
 
 class DeviceTable(_Table):
@@ -117,12 +117,12 @@ class TaskFile(_Table):
     """The whole file."""
 
     # "schema" is a method of BaseModel: the key needs another attribute name.
-    file_schema: Annotated[int, PlainValidator(_parse_schema)] = Field(SCHEMA, alias="schema")
+    file_schema: Annotated[int, PlainValidator(_parse_schema)] = Field(default=SCHEMA, alias="schema")
     model: ModelTable = Field(description='a table with at least source = "model.py:build"')
-    data: DataTable = Field(DataTable(), description="a table")
-    training: TrainingTable | None = Field(None, description="a table with batches and loss")
+    data: DataTable = Field(default=DataTable(), description="a table")
+    training: TrainingTable | None = Field(default=None, description="a table with batches and loss")
     budget: _Limits = ()
-    devices: dict[str, DeviceTable] = Field({}, description="a table of device names")
+    devices: dict[str, DeviceTable] = Field(default={}, description="a table of device names")
 
 
 def check_task_file(data: Mapping[str, Any]) -> tuple[TaskFile | None, tuple[str, ...]]:

@@ -11,14 +11,17 @@ from typing import Final
 
 from edgekit.errors import InputError
 
-_QUANTITY: Final = re.compile(r"^\s*([+-]?(?:\d+(?:[_,]\d{3})*|\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*([a-zA-Zµ%]*)\s*$")
+_QUANTITY: Final = re.compile(r"^\s*([+-]?(?:\d+(?:[_,]\d{3})*|\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*([a-zA-Zµμ%]*)\s*$")
 
 BYTES: Final[dict[str, float]] = {
     "b": 1, "byte": 1, "bytes": 1,
     "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12,
     "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30, "tib": 2.0**40,
 }  # fmt: skip
-MILLISECONDS: Final[dict[str, float]] = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "sec": 1e3, "min": 6e4}
+# Two characters look like the Greek letter: the micro sign of keyboards and the letter itself.
+MILLISECONDS: Final[dict[str, float]] = {
+    "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3, "sec": 1e3, "min": 6e4,
+}  # fmt: skip
 POINTS: Final[dict[str, float]] = {"pp": 1.0, "pt": 1.0, "pts": 1.0, "point": 1.0, "points": 1.0}
 DECIBELS: Final[dict[str, float]] = {"db": 1.0}
 SHARE: Final[dict[str, float]] = {"%": 1.0}
@@ -94,7 +97,7 @@ def parse_share(text: str, what: str = "share") -> float:
 
 def format_bytes(value: float) -> str:
     """Returns a size for people in decimal units: `format_bytes(5_123_456) == "5.12 MB"`."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         # 999,500 bytes would print as "1000 kB": the larger unit takes over where the rounding does.
         if abs(value) >= factor * 0.9995:
             return f"{value / factor:.3g} {unit}"
@@ -103,12 +106,16 @@ def format_bytes(value: float) -> str:
 
 def format_milliseconds(value: float) -> str:
     """Returns a duration for people: `format_milliseconds(31.24) == "31.2 ms"`."""
-    return f"{value / 1e3:.3g} s" if abs(value) >= 999.5 else f"{value:.3g} ms"
+    if abs(value) < 999.5:
+        return f"{value:.3g} ms"
+    # Three digits as long as that prints no exponent.
+    return f"{value / 1e3:.3g} s" if abs(value) < 999_500 else f"{value / 1e3:.0f} s"
 
 
 def format_points(value: float) -> str:
     """Returns a difference in percentage points for people: `format_points(0.25) == "0.25 pp"`."""
-    return f"{value:.2f} pp"
+    # The sum turns -0.0, which would print as "-0.00 pp", into 0.0.
+    return f"{round(value, 2) + 0.0:.2f} pp"
 
 
 def format_value(value: float, unit: str) -> str:

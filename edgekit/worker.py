@@ -1,7 +1,7 @@
 """Runs a function in a fresh process with a time limit and a memory limit.
 
-A converter or a runtime can crash, hang, leak, print to stdout, or need packages that clash with another's. None of that
-may reach the parent: it gets a JSON record, a captured log, or one clear error with the log's tail.
+A converter or a runtime can crash, hang, leak, print to stdout, or need packages that clash with another's. None of
+that may reach the parent: it gets a JSON record, a captured log, or one clear error with the log's tail.
 
 The job is a function `module:function` that takes a JSON object and a `Progress`, and returns a JSON object.
 Its stdout and stderr go to a log file; results and progress travel through files in a private folder.
@@ -110,9 +110,7 @@ def run_job(job: Job, progress: Progress = silent, cancelled: threading.Event | 
 
         ended = run_watched(command, poll)
         record = _read_result(job, folder, log, ended)
-    return JobResult(
-        record=record, wall_s=ended.wall_s, cpu_s=ended.cpu_s, peak_memory_bytes=ended.peak_memory_bytes
-    )
+    return JobResult(record=record, wall_s=ended.wall_s, cpu_s=ended.cpu_s, peak_memory_bytes=ended.peak_memory_bytes)
 
 
 @final
@@ -125,6 +123,7 @@ class ProgressReader:
         self._told = ""
 
     def __call__(self) -> None:
+        """Looks at the file once."""
         try:
             text = self._path.read_text()
         except FileNotFoundError:
@@ -190,8 +189,11 @@ def main(folder: Path) -> int:
         name = next((c.__name__ for c in type(error).__mro__ if c.__name__ in ERRORS_BY_NAME), "EdgekitError")
         result = {"error": name, "message": error.message}
     except MemoryError:
-        result = {"error": "ResourceError", "message": "This machine ran out of memory. Free some, or use a smaller model."}
-    except Exception as error:  # noqa: BLE001  a worker's last line of defence: the parent must hear of every failure
+        result = {
+            "error": "ResourceError",
+            "message": "This machine ran out of memory. Free some, or use a smaller model.",
+        }
+    except Exception as error:
         traceback.print_exc()
         result = {"error": type(error).__name__, "message": str(error)}
     _write_atomically(folder / "result.json", result)

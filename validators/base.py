@@ -1,8 +1,8 @@
 """The contract of a validator: evidence in, checks out.
 
-Running the artifact is not a validator's work: `edgekit.validators.execution` runs it in fresh processes and collects the
-evidence once for all validators. A validator only judges, so it is pure and quick, and it says `not_run` with the reason
-where its evidence is missing.
+Running the artifact is not a validator's work: `edgekit.validators.execution` runs it in fresh processes and collects
+the evidence once for all validators. A validator only judges, so it is pure and quick, and it says `not_run` with the
+reason where its evidence is missing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, final
 
 from edgekit.artifact import Artifact
@@ -27,7 +28,10 @@ class Evidence:
         artifact: The file and its facts.
         host: What measured it: `AMD EPYC, 2 cores, Linux x86_64`.
         runtime: What ran it: `ai-edge-litert 2.3.0`, `Core ML evaluator, not Apple's runtime`.
+        on_device: True where `host` is the device itself: only then is a timing the device's latency.
+        threads: That the runtime was given.
         metric: Metric of the task: top1, agreement, cosine, spearman or `file.py:function`.
+        metric_base: Folder that a relative `file.py:function` starts from.
         evaluation: Inputs, targets and slices; None where the task has no evaluation data.
         outputs: The artifact's outputs on `evaluation`, dequantized, row by row.
         reference: The float model's outputs on `evaluation`, row by row; None without a float model.
@@ -35,13 +39,18 @@ class Evidence:
         float_latencies_ms: The float artifact's timings, interleaved with `latencies_ms`; empty without one.
         peak_memory_bytes: Peak resident set of the process that loaded and ran it.
         empty_memory_bytes: Peak resident set of the same process before it loaded the artifact.
-        missing: Why a piece of evidence is missing: `outputs`, `memory`, `latency` to a sentence.
+        operators: What the runtime ran, where it tells: {"integer": {operator: count}, "float": {...}}; empty where
+            not.
+        missing: Why a piece of evidence is missing: `outputs`, `reference`, `memory`, `latency` to a sentence.
     """
 
     artifact: Artifact
     host: str = ""
     runtime: str = ""
+    on_device: bool = False
+    threads: int = 1
     metric: str = "agreement"
+    metric_base: Path = Path()
     evaluation: Samples | None = None
     outputs: Samples | None = None
     reference: Samples | None = None
@@ -49,7 +58,17 @@ class Evidence:
     float_latencies_ms: tuple[float, ...] = ()
     peak_memory_bytes: int | None = None
     empty_memory_bytes: int | None = None
+    operators: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     missing: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def why_missing(self, piece: str) -> str:
+        """Returns the reason why `piece` (a key of `missing`) is not there, or words for an unknown reason."""
+        return self.missing.get(piece, "It was not measured.")
+
+    @property
+    def measured_on(self) -> str:
+        """What measured it, for a check: `host: AMD EPYC`, the evaluator's name, or the device."""
+        return self.host if self.on_device else f"host: {self.host}"
 
 
 class Validator(ABC):
@@ -75,5 +94,7 @@ class Validator(ABC):
         checks = self.judge(evidence, budget)
         if tuple(check.name for check in checks) != self.costs:
             names = ", ".join(check.name for check in checks)
-            raise TypeError(f"{type(self).__name__} declares {', '.join(self.costs)} and returned {names or 'nothing'}.")
+            raise TypeError(
+                f"{type(self).__name__} declares {', '.join(self.costs)} and returned {names or 'nothing'}."
+            )
         return checks

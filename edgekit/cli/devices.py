@@ -11,7 +11,7 @@ import typer
 from edgekit.budget import COSTS, Limit
 from edgekit.cli.console import console, write_json
 from edgekit.device_profile import FACT_TITLES, USER_FOLDER, DeviceProfile, find_profile, read_catalogue
-from edgekit.errors import ProfileError
+from edgekit.errors import ProfileError, UsageError
 from edgekit.units import format_value
 
 if TYPE_CHECKING:
@@ -48,6 +48,9 @@ def devices(context: typer.Context, as_json: JsonFlag = False, no_color: NoColor
     """The devices that edgekit knows, and what each offers and may cost."""
     if context.invoked_subcommand is None:
         devices_list(as_json, no_color)
+    elif as_json or no_color:
+        form = f"edgekit devices {context.invoked_subcommand}"
+        raise UsageError(f"--json and --no-color go behind the form: {form} --json")
 
 
 @app.command("list")

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Final, Literal, final
+from typing import Annotated, Any, Final, Literal, final
 
 import typer
 
@@ -75,7 +75,7 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print every chec
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (NO_COLOR does the same).")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Do everything anew.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Inconclusive checks and warnings fail too.")]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Worker processes at a time.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Worker processes at a time; 0: one a core.")]
 Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Seconds that one worker process may take.")]
 MemoryLimit = Annotated[
     str | None,
@@ -165,9 +165,8 @@ def make_task(model: str | None, config: Path | None, overrides: Mapping[str, st
         if model:
             # The argument is relative to where the user stands, the file's references to where the file lies.
             task = replace(task, model=_from_base(model, cwd, task.base), metadata={})
-    if flags:
-        task = replace(task, **{name: _from_base(value, cwd, task.base) for name, value in flags.items()})
-    return task
+    fields: dict[str, Any] = {name: _from_base(value, cwd, task.base) for name, value in flags.items()}
+    return replace(task, **fields)
 
 
 def _from_base(text: str, cwd: Path, base: Path) -> str:

@@ -1,1 +1,1 @@
-"""The planner: candidates, their predicted costs, the choice, and the reason for every one that was turned down."""
+"""From a costed graph, a device and its budgets to a plan: candidates, rules, choice, explanation."""

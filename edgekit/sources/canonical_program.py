@@ -1,7 +1,7 @@
 """Brings an ExportedProgram into the form that converters and analysis rely on. Runs in a worker that has torch.
 
 The form: batch 1, positional tensor inputs, one tensor or a flat tuple out, no in-place operators where that can be had,
-no dropout, identity or assertion, batch norms folded, no dead code, names of modules kept (`nn_module_stack`).
+no dropout, identity or assertion, constants and batch norms folded, no dead code, names of modules kept (`nn_module_stack`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from edgekit.errors import ModelError
 from edgekit.sources.fold_batch_norm import fold_batch_norms
+from edgekit.sources.fold_constants import fold_constants
 from edgekit.sources.trace_module import export_module, run_module
 
 _ASSERTIONS: Final = frozenset(
@@ -43,11 +44,13 @@ def canonical(program: Any, examples: Sequence[Any], title: str) -> Any:
     expected = run_module(graph_module, examples, title)
     _make_functional(graph_module, title)
     _drop_idle_operators(graph_module)
+    fold_constants(graph_module)
     fold_batch_norms(graph_module)
     graph_module.graph.eliminate_dead_code()
     graph_module.delete_all_unused_submodules()
     graph_module.recompile()
     result = export_module(graph_module, examples, title)
+    _drop_assertions(result.graph_module)
     check_equal(expected, run_module(result.module(check_guards=False), examples, title), title)
     return result
 
@@ -152,6 +155,14 @@ def _functional(target: Any) -> Any:
     packet = getattr(torch.ops.aten, name.removesuffix("_"), None) if name.endswith("_") else None
     overload = target._overloadname
     return getattr(packet, overload, None) if packet is not None else None
+
+
+def _drop_assertions(graph_module: Any) -> None:
+    """Removes the checks of dtypes that torch.export adds; nothing reads them."""
+    for node in list(graph_module.graph.nodes):
+        if _schema_name(node) in _ASSERTIONS and not node.users:
+            graph_module.graph.erase_node(node)
+    graph_module.recompile()
 
 
 def _drop_idle_operators(graph_module: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -149,4 +150,9 @@ def _check_signature(text: str, path: Path, suffix: str, head: bytes) -> None:
         raise ModelError(
             f"{text} is not {words}: it begins with {head[:8].hex(' ')} ({path.stat().st_size} bytes). "
             "It is damaged, or its suffix is wrong."
+        )
+    if wanted.startswith(b"PK") and not zipfile.is_zipfile(path):
+        raise ModelError(
+            f"{text} is damaged: it begins as {words} and has no end ({path.stat().st_size} bytes). "
+            "Copy or save the file again."
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from typing import Any, Dict, List, Optional  # noqa: UP035  Python 3.9 runs this file
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Runtime:
         ImportError: coremltools is missing.
     """
 
-    def __init__(self, artifact: str, package: str, threads: int) -> None:
+    def __init__(self, artifact: str, package: str, threads: int) -> None:  # noqa: ARG002  one signature for all
         self._apple = platform.system() == "Darwin" and package != "evaluator"
         if self._apple:
             import coremltools
@@ -46,7 +46,8 @@ class Runtime:
         self._library = coreml_evaluator
         self.name, self.version = EVALUATOR, ""
         self.untimed = (
-            f"{EVALUATOR}: it proves the file, and its time and memory say nothing about a device. Measure on macOS or iOS."
+            f"{EVALUATOR}: it proves the file, and its time and memory say nothing about a device. "
+            "Measure on macOS or iOS."
         )
 
     def open(self, path: str) -> Session:
@@ -65,14 +66,14 @@ class Session:
         self._program = program
         self.inputs = [_spec(value.name, value.shape, value.dtype) for value in program.inputs]
         self.outputs = [_spec(value.name, value.shape, value.dtype) for value in program.outputs]
-        self.metadata: Dict[str, str] = dict(program.metadata)
+        self.metadata: dict[str, str] = dict(program.metadata.user_defined)
 
-    def run(self, arrays: List[Any]) -> List[Any]:
+    def run(self, arrays: list[Any]) -> list[Any]:
         """Returns the outputs."""
         outputs = self._program.run({spec["name"]: arrays[i] for i, spec in enumerate(self.inputs)})
         return [outputs[spec["name"]] for spec in self.outputs]
 
-    def operators(self) -> Optional[Dict[str, Dict[str, int]]]:
+    def operators(self) -> dict[str, dict[str, int]] | None:
         """Returns None: a Core ML package stores quantized arithmetic as float operators between quantize operators."""
         return None
 
@@ -87,23 +88,24 @@ class _AppleSession(Session):
         self.outputs = [_apple_spec(value) for value in description.output]
         self.metadata = dict(description.metadata.userDefined)
 
-    def run(self, arrays: List[Any]) -> List[Any]:
+    def run(self, arrays: list[Any]) -> list[Any]:
         """Returns the outputs."""
         outputs = self._model.predict({spec["name"]: arrays[i] for i, spec in enumerate(self.inputs)})
         return [np.asarray(outputs[spec["name"]]) for spec in self.outputs]
 
 
-def _apple_spec(value: Any) -> Dict[str, Any]:
+def _apple_spec(value: Any) -> dict[str, Any]:
     array = value.type.multiArrayType
     # ArrayFeatureType.ArrayDataType in coremltools' FeatureTypes.proto
     dtypes = {65568: "float32", 65600: "float64", 65552: "float16", 131104: "int32"}
     return _spec(value.name, array.shape, dtypes[array.dataType])
 
 
-def _spec(name: str, shape: Any, dtype: Any) -> Dict[str, Any]:
+def _spec(name: str, shape: Any, dtype: Any) -> dict[str, Any]:
+    dtype = {"fp16": "float16", "fp32": "float32", "fp64": "float64"}.get(dtype, dtype)  # MIL's spelling
     return {
         "name": name,
-        "shape": [int(size) for size in shape] or None,
+        "shape": [-1 if size is None else int(size) for size in shape],
         "dtype": np.dtype(dtype).name,
         "layout": None,
         "scale": None,

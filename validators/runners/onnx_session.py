@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Optional  # noqa: UP035  Python 3.9 runs this file
+from typing import Any
 
 PACKAGES = "onnxruntime"
 EXTRA = "onnx"
@@ -26,7 +25,15 @@ DTYPES = {
     "tensor(bool)": "bool",
 }
 
-INTEGER_OPERATORS = ("QLinear", "ConvInteger", "MatMulInteger", "QGemm", "QAttention", "DynamicQuantizeMatMul", "MatMulNBits")
+INTEGER_OPERATORS = (
+    "QLinear",
+    "ConvInteger",
+    "MatMulInteger",
+    "QGemm",
+    "QAttention",
+    "DynamicQuantizeMatMul",
+    "MatMulNBits",
+)
 """How names of operators that compute in integers begin, or are."""
 
 
@@ -44,7 +51,7 @@ class Runtime:
 
     untimed = ""
 
-    def __init__(self, artifact: str, package: str, threads: int) -> None:
+    def __init__(self, artifact: str, package: str, threads: int) -> None:  # noqa: ARG002  one signature for all
         import onnxruntime
 
         self._library: Any = onnxruntime
@@ -80,16 +87,16 @@ class Session:
         self.inputs = [_spec(value) for value in self._session.get_inputs()]
         self.outputs = [_spec(value) for value in self._session.get_outputs()]
         self._names = [spec["name"] for spec in self.inputs]
-        self._last: List[Any] = []
-        self.metadata: Dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self._last: list[Any] = []
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
-    def run(self, arrays: List[Any]) -> List[Any]:
+    def run(self, arrays: list[Any]) -> list[Any]:
         """Returns the outputs."""
         self._last = arrays
-        outputs: List[Any] = self._session.run(None, {name: arrays[i] for i, name in enumerate(self._names)})
+        outputs: list[Any] = self._session.run(None, {name: arrays[i] for i, name in enumerate(self._names)})
         return outputs
 
-    def operators(self) -> Optional[Dict[str, Dict[str, int]]]:
+    def operators(self) -> dict[str, dict[str, int]] | None:
         """Returns {"integer": {operator: count}, "float": {...}} of what ran, after onnxruntime's own rewriting.
 
         Taken from a profile of one inference, because only that needs no other package. None before the first `run`.
@@ -98,7 +105,7 @@ class Session:
             return None
         with tempfile.TemporaryDirectory(prefix="edgekit-profile-") as folder:
             self._options.enable_profiling = True
-            self._options.profile_file_prefix = os.path.join(folder, "profile")
+            self._options.profile_file_prefix = str(Path(folder) / "profile")
             session = self._library.InferenceSession(self._path, self._options, providers=["CPUExecutionProvider"])
             session.run(None, {name: self._last[i] for i, name in enumerate(self._names)})
             events = json.loads(Path(session.end_profiling()).read_text())
@@ -108,14 +115,14 @@ class Session:
             for event in events
             if event.get("cat") == "Node" and "op_name" in event.get("args", {}) and "node_index" in event["args"]
         }
-        counts: Dict[str, Dict[str, int]] = {"integer": {}, "float": {}}
+        counts: dict[str, dict[str, int]] = {"integer": {}, "float": {}}
         for name in nodes.values():
             kind = "integer" if name.startswith(INTEGER_OPERATORS) else "float"
             counts[kind][name] = counts[kind].get(name, 0) + 1
         return counts
 
 
-def _spec(value: Any) -> Dict[str, Any]:
+def _spec(value: Any) -> dict[str, Any]:
     return {
         "name": value.name,
         "shape": [size if isinstance(size, int) else -1 for size in value.shape],

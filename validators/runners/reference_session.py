@@ -1,13 +1,13 @@
 """Runs the float model itself, in the framework that it came from.
 
-A .pt2 by torch, a Keras file or a SavedModel by TensorFlow, an .onnx and a .tflite by the session files beside this one.
+A .pt2 by torch, a Keras file or a SavedModel by TensorFlow, an .onnx and a .tflite by the session files beside this.
 """
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any, Dict, List, Optional  # noqa: UP035  Python 3.9 runs this file
+from typing import Any
 
 PACKAGES = "the float model's own framework"
 EXTRA = "all"
@@ -45,11 +45,11 @@ class Runtime:
             self._torch = torch
             self.name, self.version = "torch", torch.__version__
         else:
-            import tensorflow
+            import tensorflow as tf
 
-            tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
-            self._tensorflow = tensorflow
-            self.name, self.version = "tensorflow", tensorflow.__version__
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            self._tensorflow = tf
+            self.name, self.version = "tensorflow", tf.__version__
 
     def open(self, path: str) -> Any:
         """Returns a session of the model at `path`; what the framework raises passes through."""
@@ -76,11 +76,13 @@ class TorchSession:
         self._module: Any = program.module()
         signature = program.graph_signature
         values = {node.name: node.meta.get("val") for node in program.graph.nodes}
-        self.inputs = [_tensor_spec(name, values[name]) for name in signature.user_inputs if values.get(name) is not None]
+        self.inputs = [
+            _tensor_spec(name, values[name]) for name in signature.user_inputs if values.get(name) is not None
+        ]
         self.outputs = [_tensor_spec(name, values[name]) for name in signature.user_outputs if name in values]
-        self.metadata: Dict[str, str] = {}
+        self.metadata: dict[str, str] = {}
 
-    def run(self, arrays: List[Any]) -> List[Any]:
+    def run(self, arrays: list[Any]) -> list[Any]:
         """Returns the outputs, nested ones flattened; reduced floats as float32, because NumPy has no bfloat16."""
         torch = self._torch
         with torch.no_grad():
@@ -88,7 +90,7 @@ class TorchSession:
         leaves = [leaf for leaf in torch.utils._pytree.tree_leaves(outputs) if torch.is_tensor(leaf)]  # noqa: SLF001
         return [(leaf.float() if leaf.is_floating_point() else leaf).contiguous().numpy() for leaf in leaves]
 
-    def operators(self) -> Optional[Dict[str, Dict[str, int]]]:
+    def operators(self) -> dict[str, dict[str, int]] | None:
         """Returns None: it is the float model."""
         return None
 
@@ -107,14 +109,14 @@ class KerasSession:
         self._flatten: Any = tensorflow.nest.flatten
         self.inputs = [_keras_spec(value) for value in self._model.inputs]
         self.outputs = [_keras_spec(value) for value in self._model.outputs]
-        self.metadata: Dict[str, str] = {}
+        self.metadata: dict[str, str] = {}
 
-    def run(self, arrays: List[Any]) -> List[Any]:
+    def run(self, arrays: list[Any]) -> list[Any]:
         """Returns the outputs."""
         outputs = self._model(arrays if len(arrays) > 1 else arrays[0], training=False)
         return [output.numpy() for output in self._flatten(outputs)]
 
-    def operators(self) -> Optional[Dict[str, Dict[str, int]]]:
+    def operators(self) -> dict[str, dict[str, int]] | None:
         """Returns None: it is the float model."""
         return None
 
@@ -137,14 +139,14 @@ class SavedModelSession:
         _, keywords = self._function.structured_input_signature
         self.inputs = [_signature_spec(name, value) for name, value in keywords.items()]
         self.outputs = [_signature_spec(name, value) for name, value in self._function.structured_outputs.items()]
-        self.metadata: Dict[str, str] = {}
+        self.metadata: dict[str, str] = {}
 
-    def run(self, arrays: List[Any]) -> List[Any]:
+    def run(self, arrays: list[Any]) -> list[Any]:
         """Returns the outputs."""
         outputs = self._function(**{spec["name"]: self._constant(arrays[i]) for i, spec in enumerate(self.inputs)})
         return [outputs[spec["name"]].numpy() for spec in self.outputs]
 
-    def operators(self) -> Optional[Dict[str, Dict[str, int]]]:
+    def operators(self) -> dict[str, dict[str, int]] | None:
         """Returns None: it is the float model."""
         return None
 
@@ -159,19 +161,19 @@ def _load_sibling(name: str) -> Any:
     return module
 
 
-def _describe(name: str, shape: List[int], dtype: str) -> Dict[str, Any]:
+def _describe(name: str, shape: list[int], dtype: str) -> dict[str, Any]:
     return {"name": name, "shape": shape, "dtype": dtype, "layout": None, "scale": None, "zero_point": None}
 
 
-def _tensor_spec(name: str, value: Any) -> Dict[str, Any]:
+def _tensor_spec(name: str, value: Any) -> dict[str, Any]:
     shape = [size if isinstance(size, int) else -1 for size in value.shape]
     dtype = str(value.dtype).replace("torch.", "")
     return _describe(name, shape, "float32" if dtype == "bfloat16" else dtype)
 
 
-def _keras_spec(value: Any) -> Dict[str, Any]:
+def _keras_spec(value: Any) -> dict[str, Any]:
     return _describe(value.name, [-1 if size is None else int(size) for size in value.shape], str(value.dtype))
 
 
-def _signature_spec(name: str, value: Any) -> Dict[str, Any]:
+def _signature_spec(name: str, value: Any) -> dict[str, Any]:
     return _describe(name, [-1 if size is None else int(size) for size in value.shape], value.dtype.name)

@@ -1,15 +1,17 @@
 """Runs one artifact and writes down what came out, how long it took and how much memory it used.
 
-    python runner.py --runtime tflite --artifact model.tflite --modes memory,outputs,latency \\
-        --samples rows/ --output outputs/ --baseline float.tflite --record record.json
+    python runner.py --runtime tflite --artifact model.tflite --modes memory,outputs,latency --samples rows/
+        --output outputs/ --baseline float.tflite --record record.json
 
-Copy this file and the session file of the runtime (`tflite_session.py`) to a device to measure there: both need NumPy and
-the runtime, nothing else, and Python 3.9 or newer.
+Copy this file and the session file of the runtime (`tflite_session.py`) to a device to measure there: both need NumPy
+and the runtime, nothing else, and Python 3.9 or newer.
 
-A session file defines `Runtime(artifact, package, threads)`, which imports the runtime and raises ImportError where it is
-missing. It has `name`, `version`, `extra`, `untimed` (why its timings mean nothing, or "") and `open(path)`, which returns
-a session: `inputs`, `outputs` (name, shape with -1 for a free size or None, dtype, scale, zero_point), `metadata`,
-`run(arrays) -> arrays` in that order, and `operators()`. What is the same for all runtimes happens here.
+
+A session file defines PACKAGES and EXTRA (what to install) and `Runtime(artifact, package, threads)`, which imports the
+runtime and raises ImportError where it is missing. A Runtime has `name`, `version`, `untimed` (why its timings mean
+nothing, or "") and `open(path)`, which returns a session: `inputs` and `outputs` (name, shape with -1 for a free size,
+dtype, scale, zero_point), `metadata`, `run(arrays) -> arrays` in that order, and `operators()`. What is the same for
+all runtimes happens here.
 """
 
 from __future__ import annotations
@@ -24,16 +26,20 @@ import platform
 import re
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple  # noqa: UP035  Python 3.9 runs this file
+from typing import Any
 
 import numpy as np
 
-Spec = Dict[str, Any]  # noqa: UP006  evaluated at run time, on Python 3.9 too
-Row = List[Any]  # noqa: UP006
+Spec = dict[str, Any]
+Row = list[Any]
 
 MODES = ("memory", "outputs", "latency")
 """In this order they run: memory is only honest in a process that has loaded nothing before."""
+IO_KEY = "edgekit.io"
+"""Metadata entry with the inputs and outputs as JSON, written by edgekit's converters."""
+
 LATENCY_ROWS = 16
 PROGRESS_SECONDS = 0.2
 
@@ -63,7 +69,7 @@ class SampleFolder:
             raise RunError(
                 "DataError", f"{folder}: no samples.json there; expected a sample folder that edgekit wrote."
             ) from None
-        self.names: List[str] = facts["names"]
+        self.names: list[str] = facts["names"]
         self.count: int = facts["count"]
         self.items: int = facts["items"]
         self.arrays = [np.load(folder / f"{i}.npy", mmap_mode="r") for i in range(len(self.names))]
@@ -75,11 +81,11 @@ class OpenArtifact:
     Args:
         runtime: The session file's `Runtime`.
         path: The artifact.
-        expected: {"inputs": [...], "outputs": [...]}: names in the float model's order, and scales and zero points that the
-            runtime cannot tell; empty where nobody knows.
+        expected: {"inputs": [...], "outputs": [...]}: names in the float model's order, and scales and zero points that
+            the runtime cannot tell; empty where nobody knows.
     """
 
-    def __init__(self, runtime: Any, path: Path, expected: Dict[str, List[Spec]]) -> None:
+    def __init__(self, runtime: Any, path: Path, expected: dict[str, list[Spec]]) -> None:
         self.path = path
         self.runtime = runtime
         check_file(path)
@@ -87,13 +93,13 @@ class OpenArtifact:
             self.session = runtime.open(str(path))
         except Exception as error:
             raise foreign(error, "ArtifactError", unreadable(path, runtime, error)) from error
-        self.metadata: Dict[str, str] = dict(self.session.metadata)
+        self.metadata: dict[str, str] = dict(self.session.metadata)
         expected = expected or described_in(self.metadata)
         self._input_order, self.inputs = ordered(self.session.inputs, expected.get("inputs", []))
         self._output_order, self.outputs = ordered(self.session.outputs, expected.get("outputs", []))
 
-    def columns(self, samples: SampleFolder) -> List[int]:
-        """Returns for each input of the artifact, in order, the column of `samples` that feeds it; checks that they fit.
+    def columns(self, samples: SampleFolder) -> list[int]:
+        """Returns for each input of the artifact, in order, the column of `samples` that feeds it, once they fit.
 
         Raises:
             RunError: another number of inputs, or shapes or dtypes that do not fit.
@@ -113,7 +119,7 @@ class OpenArtifact:
         return columns
 
     def prepare(self, row: Sequence[Any]) -> Row:
-        """Returns the arrays (1, ...) of one row as the runtime takes them: cast or quantized, in the runtime's order."""
+        """Returns the arrays (1, ...) of one row as the runtime takes them: its types, in its order."""
         ready = [stored(self.path, self.inputs[i], array) for i, array in enumerate(row)]
         return [ready[i] for i in inverse(self._input_order)]
 
@@ -178,17 +184,16 @@ def count_of(names: Sequence[str], what: str) -> str:
     return f"{len(names)} {what}{'' if len(names) == 1 else 's'} ({', '.join(names)})"
 
 
-def described_in(metadata: Dict[str, str]) -> Dict[str, List[Spec]]:
-    """Returns the inputs and outputs that edgekit's converters wrote into the artifact's metadata, empty without them."""
-    found: Dict[str, List[Spec]] = {}
-    for key in ("inputs", "outputs"):
-        text = metadata.get(f"edgekit.{key}")
-        if text:
-            found[key] = json.loads(text)
+def described_in(metadata: dict[str, str]) -> dict[str, list[Spec]]:
+    """Returns the inputs and outputs that edgekit's converters wrote into the artifact's metadata, {} without them."""
+    try:
+        found: dict[str, list[Spec]] = json.loads(metadata.get(IO_KEY, "{}"))
+    except json.JSONDecodeError:
+        return {}  # somebody else's use of the key; the runtime's own description stands
     return found
 
 
-def ordered(actual: List[Spec], expected: List[Spec]) -> Tuple[List[int], List[Spec]]:
+def ordered(actual: list[Spec], expected: list[Spec]) -> tuple[list[int], list[Spec]]:
     """Returns for each tensor in the float model's order its place in the runtime's order, and its description.
 
     Where the expected names are the runtime's, they set the order. Where they are not (some formats keep no names), the
@@ -208,7 +213,7 @@ def ordered(actual: List[Spec], expected: List[Spec]) -> Tuple[List[int], List[S
     return order, described
 
 
-def inverse(order: List[int]) -> List[int]:
+def inverse(order: list[int]) -> list[int]:
     """Returns the inverse of a permutation."""
     back = [0] * len(order)
     for i, k in enumerate(order):
@@ -216,13 +221,11 @@ def inverse(order: List[int]) -> List[int]:
     return back
 
 
-def check_fit(path: Path, spec: Spec, shape: Tuple[int, ...], dtype: Any) -> None:
+def check_fit(path: Path, spec: Spec, shape: tuple[int, ...], dtype: Any) -> None:
     """Refuses data that this input cannot take: another shape, or a dtype that cannot be cast or quantized to it."""
     want, kinds = np.dtype(spec["dtype"]), (np.dtype(dtype).kind, np.dtype(spec["dtype"]).kind)
     sizes = spec["shape"]
-    same_shape = sizes is None or (
-        len(sizes) == len(shape) and all(a in (-1, b) for a, b in zip(sizes, shape))  # noqa: B905  Python 3.9
-    )
+    same_shape = len(sizes) == len(shape) and all(sizes[i] in (-1, size) for i, size in enumerate(shape))
     quantizes = spec.get("scale") is not None and kinds[0] in "fiu"
     casts = kinds in {("f", "f"), ("i", "i"), ("i", "u"), ("u", "i"), ("u", "u"), ("b", "i"), ("b", "u"), ("b", "b")}
     if same_shape and (quantizes or casts):
@@ -230,21 +233,19 @@ def check_fit(path: Path, spec: Spec, shape: Tuple[int, ...], dtype: Any) -> Non
     takes = f"{want} of shape {shape_text(sizes)}"
     raise RunError(
         "DataError",
-        f'Input "{spec["name"]}" of {path.name} takes {takes}; the data is {np.dtype(dtype)} of shape {shape_text(shape)}. '
-        "Give data of that shape and type, or export the model with inputs like the data.",
+        f'Input "{spec["name"]}" of {path.name} takes {takes}; the data is {np.dtype(dtype)} of shape '
+        f"{shape_text(shape)}. Give data of that shape and type, or export the model with inputs like the data.",
     )
 
 
-def shape_text(shape: Optional[Sequence[int]]) -> str:
+def shape_text(shape: Sequence[int]) -> str:
     """Returns `(1, 3, 224, 224)`, with `?` for a free size."""
-    if shape is None:
-        return "(any)"
     return "(" + ", ".join("?" if size == -1 else str(size) for size in shape) + ")"
 
 
 def stored(path: Path, spec: Spec, array: Any) -> Any:
     """Returns `array` as the runtime stores it: quantized by scale and zero point, or cast without loss."""
-    want = np.dtype(spec["dtype"])
+    want: Any = np.dtype(spec["dtype"])
     if array.dtype == want:
         return np.ascontiguousarray(array)
     if spec.get("scale") is not None:
@@ -256,8 +257,8 @@ def stored(path: Path, spec: Spec, array: Any) -> Any:
     if want.kind in "iu" and not np.array_equal(cast.astype(np.int64), array.astype(np.int64)):
         raise RunError(
             "DataError",
-            f'Input "{spec["name"]}" of {path.name} takes {want}; the data holds values from {array.min()} to {array.max()}, '
-            "which do not fit. Give smaller integers.",
+            f'Input "{spec["name"]}" of {path.name} takes {want}; the data holds values from {array.min()} to '
+            f"{array.max()}, which do not fit. Give smaller integers.",
         )
     return cast
 
@@ -275,11 +276,12 @@ def dequantized(spec: Spec, array: Any) -> Any:
 class Progress:
     """Writes the latest phrase to a file where the parent looks, at most five times a second."""
 
-    def __init__(self, path: Optional[Path]) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._path = path
         self._last = 0.0
 
-    def __call__(self, phrase: str, share: Optional[float] = None) -> None:
+    def __call__(self, phrase: str, share: float | None = None) -> None:
+        """Writes the phrase and the share done, unless it wrote a moment ago."""
         now = time.monotonic()
         if self._path is None or now - self._last < PROGRESS_SECONDS:
             return
@@ -287,11 +289,11 @@ class Progress:
         write_json(self._path, {"phrase": phrase, "share": share})
 
 
-def write_json(path: Path, data: Dict[str, Any]) -> None:
+def write_json(path: Path, data: dict[str, Any]) -> None:
     """Writes all or nothing: whoever reads meanwhile sees the old text or the new one."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(data))
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, progress: Progress) -> int:
@@ -317,9 +319,9 @@ def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, p
             if array.shape[1:] != files[k].shape[1:]:
                 raise RunError(
                     "ArtifactError",
-                    f'Output "{artifact.outputs[k]["name"]}" of {artifact.path.name} has shape {shape_text(array.shape)} on '
-                    f"row {i} and {shape_text((1, *files[k].shape[1:]))} before. Outputs must have one shape: "
-                    "export a model whose output shapes do not depend on the data.",
+                    f'Output "{artifact.outputs[k]["name"]}" of {artifact.path.name} has shape '
+                    f"{shape_text(array.shape)} on row {i} and {shape_text((1, *files[k].shape[1:]))} before. "
+                    "Outputs must have one shape: export a model whose output shapes do not depend on the data.",
                 )
             files[k][i] = array[0]
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -338,7 +340,7 @@ def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, p
     return samples.count
 
 
-def some_rows(artifact: OpenArtifact, samples: Optional[SampleFolder], count: int) -> List[Row]:
+def some_rows(artifact: OpenArtifact, samples: SampleFolder | None, count: int) -> list[Row]:
     """Returns up to `count` prepared rows: the first ones of `samples`, or made-up ones where there are no samples."""
     if samples is not None and samples.count:
         columns = artifact.columns(samples)
@@ -347,8 +349,8 @@ def some_rows(artifact: OpenArtifact, samples: Optional[SampleFolder], count: in
     generator = np.random.default_rng(0)
     made: Row = []
     for spec in artifact.inputs:
-        want = np.dtype(spec["dtype"])
-        shape = [1 if size == -1 else size for size in spec["shape"] or [1]]
+        want: Any = np.dtype(spec["dtype"])
+        shape = [1 if size == -1 else size for size in spec["shape"]]
         if want.kind == "f":
             made.append(generator.standard_normal(shape).astype(want))
         elif spec.get("scale") is not None:
@@ -361,13 +363,14 @@ def some_rows(artifact: OpenArtifact, samples: Optional[SampleFolder], count: in
 
 def measure_latency(
     artifact: OpenArtifact,
-    baseline: Optional[OpenArtifact],
-    samples: Optional[SampleFolder],
+    baseline: OpenArtifact | None,
+    samples: SampleFolder | None,
     options: argparse.Namespace,
     progress: Progress,
-) -> Dict[str, Any]:
-    """Times single inferences, artifact and baseline in turn (A B A B), so that a change of the machine's load hits both.
+) -> dict[str, Any]:
+    """Times single inferences, artifact and baseline in turn, so that the machine's load hits both alike.
 
+    The order of a pair changes from one to the next (A B, B A, A B): who runs first pays for a cold cache.
     Stops before `--runs` once `--max-seconds` are over, but not before 10 runs.
     """
     sessions = [artifact] if baseline is None else [artifact, baseline]
@@ -375,13 +378,14 @@ def measure_latency(
     for i in range(options.warmup):
         for k, session in enumerate(sessions):
             session.run(rows[k][i % len(rows[k])])
-    times: List[List[float]] = [[] for _ in sessions]
+    times: list[list[float]] = [[] for _ in sessions]
+    order = list(range(len(sessions)))
     end = time.monotonic() + options.max_seconds
     for i in range(options.runs):
         if i >= 10 and time.monotonic() > end:
             break
-        for k, session in enumerate(sessions):
-            ready = rows[k][i % len(rows[k])]
+        for k in order if i % 2 == 0 else order[::-1]:
+            session, ready = sessions[k], rows[k][i % len(rows[k])]
             started = time.perf_counter_ns()
             session.run(ready)
             times[k].append((time.perf_counter_ns() - started) / 1e6)
@@ -453,8 +457,8 @@ def load_runtime(name: str, artifact: Path, package: str, threads: int) -> Any:
         ) from error
 
 
-def run(options: argparse.Namespace, record: Dict[str, Any], save: Any) -> None:
-    """Does what `options` ask for and fills `record`; `save` is called after each mode, in case the next one crashes."""
+def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
+    """Does what `options` ask for and fills `record`; calls `save` after each mode, in case the next one crashes."""
     progress = Progress(options.progress)
     expected = json.loads(options.expected.read_text()) if options.expected else {}
     modes = [mode for mode in MODES if mode in options.modes]
@@ -489,9 +493,11 @@ def run(options: argparse.Namespace, record: Dict[str, Any], save: Any) -> None:
         record["operators"] = artifact.session.operators()
 
 
-def parse_options(arguments: Optional[List[str]] = None) -> argparse.Namespace:
+def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """Returns the command line's options."""
-    parser = argparse.ArgumentParser(description="Runs one artifact; writes outputs, timings and memory to a JSON record.")
+    parser = argparse.ArgumentParser(
+        description="Runs one artifact; writes outputs, timings and memory to a JSON record."
+    )
     parser.add_argument("--runtime", required=True, help="tflite, onnx, executorch, coreml or reference")
     parser.add_argument("--artifact", required=True, type=Path)
     parser.add_argument("--modes", default="", type=lambda text: text.split(","), help=f"of {','.join(MODES)}")
@@ -511,10 +517,10 @@ def parse_options(arguments: Optional[List[str]] = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: Optional[List[str]] = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Runs the command line. Returns the exit code: 0, or 1 with the reason in the record and on stderr."""
     options = parse_options(arguments)
-    record: Dict[str, Any] = {"schema_version": 1, "host": host(), "python": platform.python_version()}
+    record: dict[str, Any] = {"schema_version": 1, "host": host(), "python": platform.python_version()}
     record.update(numpy=np.__version__, missing={}, error=None)
 
     def save() -> None:

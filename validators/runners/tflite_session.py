@@ -1,17 +1,18 @@
 """Runs TFLite files through any of the three packages that hold its interpreter.
 
-`ai_edge_litert` is the current one, `tflite_runtime` is what many Raspberry Pis still have (it was built for NumPy 1), and
-`tensorflow` carries one too. They share one Python interface; the differences are handled here.
+`ai_edge_litert` is the current one, `tflite_runtime` is what many Raspberry Pis still have (it was built for NumPy 1),
+and `tensorflow` carries one too. They share one Python interface; the differences are handled here.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import mmap
 import re
 import struct
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple  # noqa: UP035  Python 3.9 runs this file
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class Runtime:
 
     untimed = ""
 
-    def __init__(self, artifact: str, package: str, threads: int) -> None:
+    def __init__(self, artifact: str, package: str, threads: int) -> None:  # noqa: ARG002  one signature for all
         if package and package not in INTERPRETERS:
             raise ImportError(f'"{package}" has no TFLite interpreter; expected one of {", ".join(INTERPRETERS)}')
         self._threads = threads
@@ -69,12 +70,12 @@ def _interpreter_class(package: str) -> Any:
     return importlib.import_module(INTERPRETERS[package][0]).Interpreter
 
 
-def _distribution(package: str) -> Tuple[str, str]:
+def _distribution(package: str) -> tuple[str, str]:
     """Returns the distribution's name and version."""
     for name in INTERPRETERS[package][1]:
         try:
             return name, importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
+        except importlib.metadata.PackageNotFoundError:  # noqa: PERF203  two rounds at most
             continue
     return package, ""
 
@@ -97,7 +98,7 @@ class Session:
         self.outputs = [_spec(detail) for detail in self._outputs]
         self.metadata = read_metadata(Path(path))
 
-    def run(self, arrays: List[Any]) -> List[Any]:
+    def run(self, arrays: list[Any]) -> list[Any]:
         """Returns copies of the outputs."""
         for i, array in enumerate(arrays):
             detail = self._inputs[i]
@@ -110,16 +111,16 @@ class Session:
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(detail["index"]) for detail in self._outputs]
 
-    def operators(self) -> Optional[Dict[str, Dict[str, int]]]:
+    def operators(self) -> dict[str, dict[str, int]] | None:
         """Returns {"integer": {operator: count}, "float": {...}}: by what each operator's results are.
 
-        None where this interpreter does not tell. `_get_ops_details` is not a public call, but all three packages have it.
+        None where this interpreter does not tell. `_get_ops_details` is not public, but all three packages have it.
         """
         details = getattr(self._interpreter, "_get_ops_details", None)
         if details is None:
             return None
         tensors = {tensor["index"]: tensor for tensor in self._interpreter.get_tensor_details()}
-        counts: Dict[str, Dict[str, int]] = {"integer": {}, "float": {}}
+        counts: dict[str, dict[str, int]] = {"integer": {}, "float": {}}
         for operator in details():
             name = operator["op_name"]
             if name == "DELEGATE":
@@ -130,7 +131,7 @@ class Session:
         return counts
 
 
-def _in_call_order(interpreter: Any, details: List[Dict[str, Any]], side: str) -> List[Dict[str, Any]]:
+def _in_call_order(interpreter: Any, details: list[dict[str, Any]], side: str) -> list[dict[str, Any]]:
     """Returns the details in the float model's order, each with the signature's name where the file has one signature.
 
     Converters name a signature's tensors args_0, args_1, ..., args_10; the file may list them in another order.
@@ -157,7 +158,7 @@ def _in_call_order(interpreter: Any, details: List[Dict[str, Any]], side: str) -
     return details
 
 
-def _spec(detail: Dict[str, Any]) -> Dict[str, Any]:
+def _spec(detail: dict[str, Any]) -> dict[str, Any]:
     scale, zero_point = detail["quantization"]
     signature = detail.get("shape_signature", detail["shape"])
     return {
@@ -170,17 +171,23 @@ def _spec(detail: Dict[str, Any]) -> Dict[str, Any]:
     }
 
 
-def read_metadata(path: Path) -> Dict[str, str]:
+def read_metadata(path: Path) -> dict[str, str]:
     """Returns the file's named metadata buffers that are text.
 
     Read from the flatbuffer by hand, because the interpreters do not show it. In TFLite's schema (schema.fbs) the table
-    Model has `buffers` as field 4 and `metadata` as field 6; Metadata is (name, buffer index); Buffer has `data` as field 0.
+    Model has `buffers` as field 4 and `metadata` as field 6; Metadata is (name, buffer index); Buffer has `data` as
+    field 0.
     """
-    data = path.read_bytes()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        # Mapped and not read: a copy of the file would count as the artifact's memory.
+        return _text_buffers(data)
+
+
+def _text_buffers(data: Any) -> dict[str, str]:
     try:
         model = _indirect(data, 0)
         buffers = _vector(data, model, 4)
-        found: Dict[str, str] = {}
+        found: dict[str, str] = {}
         for entry in _vector(data, model, 6):
             name, index = _field(data, entry, 0), _field(data, entry, 1)
             number = struct.unpack_from("<I", data, index)[0] if index else 0
@@ -196,11 +203,11 @@ def read_metadata(path: Path) -> Dict[str, str]:
     return found
 
 
-def _indirect(data: bytes, at: int) -> int:
+def _indirect(data: Any, at: int) -> int:
     return at + int(struct.unpack_from("<I", data, at)[0])
 
 
-def _field(data: bytes, table: int, number: int) -> Optional[int]:
+def _field(data: Any, table: int, number: int) -> int | None:
     """Returns where field `number` of a flatbuffer table lies, or None where it is absent."""
     vtable = table - int(struct.unpack_from("<i", data, table)[0])
     size = int(struct.unpack_from("<H", data, vtable)[0])
@@ -209,7 +216,7 @@ def _field(data: bytes, table: int, number: int) -> Optional[int]:
     return table + offset if offset else None
 
 
-def _vector(data: bytes, table: int, number: int) -> List[int]:
+def _vector(data: Any, table: int, number: int) -> list[int]:
     """Returns where the tables of the vector in field `number` lie; empty where it is absent."""
     at = _field(data, table, number)
     if at is None:
@@ -219,7 +226,7 @@ def _vector(data: bytes, table: int, number: int) -> List[int]:
     return [_indirect(data, start + 4 + 4 * i) for i in range(count)]
 
 
-def _bytes(data: bytes, at: int) -> bytes:
+def _bytes(data: Any, at: int) -> bytes:
     """Returns the bytes of the string or byte vector that the offset at `at` points to."""
     start = _indirect(data, at)
-    return data[start + 4 : start + 4 + int(struct.unpack_from("<I", data, start)[0])]
+    return bytes(data[start + 4 : start + 4 + int(struct.unpack_from("<I", data, start)[0])])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from edgekit.errors import ArtifactError
 from edgekit.validators.coreml_evaluator.operators.call import Call, Kernel
 from edgekit.validators.coreml_evaluator.operators.resizing import interpolate, sampling_grid
 
@@ -32,6 +33,11 @@ def _crop(call: Call, image: Tensor, box: Tensor) -> Tensor:
     outside: list[Tensor] = []
     for axis, parameter, (start, end) in ((-2, "target_height", corners[0]), (-1, "target_width", corners[1])):
         count, size = call.integer(parameter, 1), image.shape[axis]
+        if end < start and "ALIGN_CORNERS" not in mode.replace("UNALIGN", ""):
+            raise ArtifactError(
+                f'Operator crop_resize "{call.operation.name}" got a box from {start:g} to {end:g} with sampling mode '
+                f"{mode}: what a box that runs backwards gives in this mode is not documented. Check the model's boxes."
+            )
         grid = start + sampling_grid(end - start + 1, count, mode)
         outside.append((grid < 0) | (grid > size - 1))
         image = interpolate(image, axis, grid)

@@ -1,0 +1,52 @@
+"""Half precision for ONNX: float16 weights and arithmetic, float32 inputs and outputs.
+
+Only ever runs inside a conversion worker.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from edgekit.converters.onnx_source import FloatGraph
+from edgekit.converters.onnx_static import calibrate
+from edgekit.plan import Recipe
+from edgekit.worker import Progress
+
+LARGEST_HALF: Final = 65504.0
+"""Largest finite float16."""
+
+_MARGIN: Final = 2.0  # other data than the calibration samples reaches further
+
+
+def to_half(
+    graph: FloatGraph, recipe: Recipe, calibration: Path | None, notes: list[str], progress: Progress
+) -> Any:
+    """Returns the model in float16.
+
+    Nodes stay float32 where the recipe says so, and where a value comes within a factor of 2 of float16's largest on the
+    calibration samples; `notes` names these.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    kept = [n.name for n in graph.model.graph.node if recipe.precision_of(graph.modules[n.name]) != "fp16"]
+    if calibration is None:
+        notes.append("Without calibration data no value was checked against float16's largest, 65504.")
+    else:
+        overflowing = _overflowing_nodes(graph, calibration, progress)
+        if overflowing:
+            notes.append(f"Kept in float32, as their values would leave float16: {', '.join(overflowing)}.")
+        kept += [name for name in overflowing if name not in kept]
+    progress("converting to float16", None)
+    return convert_float_to_float16(graph.model, keep_io_types=True, node_block_list=kept)
+
+
+def _overflowing_nodes(graph: FloatGraph, calibration: Path, progress: Progress) -> list[str]:
+    """Returns the nodes that read or write a value too large for float16."""
+    statistics = calibrate(graph.model, calibration, progress).statistics.tensors
+    large = {
+        name
+        for name, tensor in statistics.items()
+        if max(-tensor.minimum, tensor.maximum) * _MARGIN > LARGEST_HALF
+    }
+    return [node.name for node in graph.model.graph.node if large.intersection((*node.input, *node.output))]

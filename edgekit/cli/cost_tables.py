@@ -1,0 +1,93 @@
+"""`--why`: the operators that cost most, for each budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from edgekit.analysis.graph import Analysis, Operator
+from edgekit.planner.plan_result import Plan
+from edgekit.predict.storage import store, weight_precisions
+from edgekit.units import format_bytes
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_ROWS: Final = 10
+
+
+def cost_tables(analysis: Analysis, plan: Plan) -> Iterator[Table]:
+    """Yields one table a budget: size (bytes in the chosen format), memory (alive while it runs), work (MACs)."""
+    sizes = stored_bytes(analysis, plan)
+    total = sum(sizes.values()) or 1
+    yield _table("size: the weights of", analysis, sizes.__getitem__, format_bytes, total)
+    alive = alive_bytes(analysis)
+    peak = analysis.memory.live_peak_bytes or 1
+    yield _table("memory: float activations alive at", analysis, alive.__getitem__, format_bytes, peak)
+    macs = analysis.macs or 1
+    yield _table("work: the MACs of", analysis, lambda name: _by_name(analysis)[name].macs, _millions, macs)
+
+
+def stored_bytes(analysis: Analysis, plan: Plan) -> dict[str, float]:
+    """Returns operator name to the bytes that its weights take in the chosen format; tied ones count where first used."""
+    sizes: dict[str, float] = {}
+    seen: set[str] = set()
+    precisions = weight_precisions(analysis, plan.chosen.recipe) if plan.chosen else {}
+    for operator in analysis.operators:
+        total = 0.0
+        for name in operator.weights:
+            if name in seen:
+                continue
+            seen.add(name)
+            weight = analysis.weights[name]
+            stored = (
+                store(weight, precisions[name], plan.chosen.runtime, plan.chosen.recipe) if plan.chosen else None
+            )
+            total += stored.values_bytes + stored.scales_bytes if stored else weight.size_bytes
+        sizes[operator.name] = total
+    return sizes
+
+
+def alive_bytes(analysis: Analysis) -> dict[str, float]:
+    """Returns operator name to the bytes of all activations that are alive while it runs."""
+    from edgekit.analysis.liveness import buffers, live_bytes
+
+    items = buffers(
+        analysis.operators, analysis.inputs, analysis.outputs, lambda name: analysis.tensors[name].size_bytes
+    )
+    alive = live_bytes(items, len(analysis.operators))
+    return {operator.name: bytes_ for operator, bytes_ in zip(analysis.operators, alive, strict=True)}
+
+
+def _by_name(analysis: Analysis) -> dict[str, Operator]:
+    return {operator.name: operator for operator in analysis.operators}
+
+
+def _millions(value: float) -> str:
+    return f"{value / 1e6:.3g} M"
+
+
+def _table(
+    title: str,
+    analysis: Analysis,
+    cost: Callable[[str], float],
+    words: Callable[[float], str],
+    total: float,
+) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False, title_style="bold")
+    for header, justify in (("operator", "left"), ("module", "left"), ("output", "left"), ("cost", "right"), ("share", "right")):
+        table.add_column(header, justify=justify, overflow="fold")  # type: ignore[arg-type]  # Rich's Literal
+    for operator in _dearest(analysis.operators, cost):
+        value = cost(operator.name)
+        shape = "x".join(map(str, analysis.tensors[operator.outputs[0]].shape)) if operator.outputs else ""
+        kind = "+".join([operator.type, *(name for name in operator.fused if name != operator.type)])
+        table.add_row(Text(kind), Text(operator.module), shape, words(value), f"{100 * value / total:.1f} %")
+    return table
+
+
+def _dearest(operators: Sequence[Operator], cost: Callable[[str], float]) -> list[Operator]:
+    ranked = sorted(operators, key=lambda operator: -cost(operator.name))
+    return [operator for operator in ranked[:_ROWS] if cost(operator.name) > 0]

@@ -1,0 +1,254 @@
+"""`edgekit export`: plan, convert, run in the real runtimes, judge against the budgets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgekit.cli.console import console, write_json
+from edgekit.cli.task_options import (
+    CalibrationOption,
+    Config,
+    Device,
+    EvaluationOption,
+    ExampleInputs,
+    Format,
+    IoOption,
+    Jobs,
+    JsonOption,
+    MaxDownload,
+    MaxDrop,
+    MaxLatency,
+    MaxMemory,
+    MaxSize,
+    MemoryLimit,
+    MetricOption,
+    MinParity,
+    Model,
+    NoCache,
+    NoColor,
+    PrecisionOption,
+    Quiet,
+    Request,
+    Strict,
+    Timeout,
+    Verbose,
+    make_request,
+)
+from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgekit.converters.base import IoType
+    from edgekit.export_report import ExportReport
+    from edgekit.model import CapturedModel
+    from edgekit.pipeline import Settings
+    from edgekit.plan import Candidate, Rejection
+
+DEFAULT_OUTPUT = Path("edgekit-out")
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for artifacts, report.json and edgekit.lock.")]
+PlanFile = Annotated[
+    Path | None, typer.Option("--plan", help="Carry out a plan that `plan -o` wrote.", show_default=False)
+]
+
+
+def export(
+    model: Model = None,
+    device: Device = None,
+    output: Output = DEFAULT_OUTPUT,
+    config: Config = None,
+    format: Format = None,  # noqa: A002  the flag's name
+    precision: PrecisionOption = None,
+    plan: PlanFile = None,
+    calibration: CalibrationOption = None,
+    evaluation: EvaluationOption = None,
+    metric: MetricOption = None,
+    example_inputs: ExampleInputs = None,
+    io: IoOption = "float",
+    max_size: MaxSize = None,
+    max_download: MaxDownload = None,
+    max_memory: MaxMemory = None,
+    max_latency: MaxLatency = None,
+    max_drop: MaxDrop = None,
+    min_parity: MinParity = None,
+    strict: Strict = False,
+    jobs: Jobs = 0,
+    timeout: Timeout = 1800.0,
+    memory_limit: MemoryLimit = None,
+    no_cache: NoCache = False,
+    as_json: JsonOption = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    no_color: NoColor = False,
+) -> int:
+    """Plan, convert, run every artifact in its own runtime, and judge it against the device's budgets.
+
+    Exit code: 0 every budget kept, 1 a budget not kept, 2 wrong input, 3 this machine cannot.
+    """
+    if io not in ("float", "int8"):
+        raise UsageError(f'--io "{io}" is not known: accepted are float, int8.')
+    io_type: IoType = "int8" if io == "int8" else "float"
+    request = make_request(
+        model=model,
+        device=device,
+        config=config,
+        formats=format,
+        precision=precision,
+        limits={
+            "size": max_size,
+            "download": max_download,
+            "memory": max_memory,
+            "latency": max_latency,
+            "accuracy_drop": max_drop,
+            "parity": min_parity,
+        },
+        overrides={
+            "calibration": calibration,
+            "evaluation": evaluation,
+            "metric": metric,
+            "example_inputs": example_inputs,
+        },
+    )
+    from edgekit.cli.settings import pipeline_settings
+    from edgekit.export import check_output_folder, default_jobs
+    from edgekit.export_report import write_report
+
+    check_output_folder(output)
+    with pipeline_settings(
+        show_progress=not (quiet or as_json),
+        no_color=no_color,
+        no_cache=no_cache,
+        jobs=jobs or default_jobs(),
+        timeout_s=timeout,
+        memory_limit=memory_limit,
+    ) as (settings, display):
+        report = _run(request, plan, output, io_type, settings, display.done)
+    write_report(report)
+    if as_json:
+        write_json(report.to_json(strict=strict))
+    else:
+        show_report(report, request, strict=strict, quiet=quiet, verbose=verbose, no_color=no_color)
+    return report.exit_code(strict=strict)
+
+
+def _run(request: Request, plan: Path | None, output: Path, io: IoType, settings: Settings, done: Any) -> ExportReport:
+    from edgekit.export import export as export_candidates
+    from edgekit.export import read_inputs
+    from edgekit.pipeline import capture_model
+
+    model = capture_model(request.task, settings)
+    candidates, rejected = _read_plan(plan, model) if plan else _choose(request, model, settings)
+    inputs = read_inputs(request.task, [candidate.runtime for candidate in candidates], settings, model=model)
+    return export_candidates(
+        inputs,
+        candidates,
+        device=request.profile.name,
+        budget=request.budget,
+        folder=output,
+        settings=settings,
+        io=io,
+        rejected=rejected,
+        done=done,
+    )
+
+
+def _choose(
+    request: Request, model: CapturedModel, settings: Settings
+) -> tuple[Sequence[Candidate], Sequence[Rejection]]:
+    """Returns one candidate for each format that was asked for, or the planner's one choice.
+
+    A format that was asked for by name is made even where no precision keeps the budgets: the verdict says so then.
+    """
+    from edgekit.pipeline import analyze_model, refusal_of
+    from edgekit.plan import Candidate
+    from edgekit.planner.make import make_plan
+    from edgekit.planner.recipes import resolve_precision, steps_of
+
+    analysis = analyze_model(model, settings)
+    candidates: list[Candidate] = []
+    rejected: list[Rejection] = []
+    asked: list[tuple[str, ...]] = [(name,) for name in request.formats]
+    for formats in asked or [()]:
+        plan = make_plan(
+            model,
+            analysis,
+            request.profile,
+            request.budget,
+            formats=formats,
+            precision=request.precision,
+            refusal=refusal_of(model),
+            has_calibration=request.task.calibration is not None,
+        )
+        rejected += plan.rejected
+        if plan.chosen is not None:
+            candidates.append(plan.chosen)
+        elif formats:
+            # Nothing can be made: the converter itself says why, in the table and with the right exit code.
+            options = request.profile.options.get(formats[0])
+            recipe = resolve_precision(request.precision or "int8", analysis.family, formats[0], options, analysis)
+            candidates.append(Candidate(runtime=formats[0], recipe=recipe, steps=steps_of(recipe)))
+    if not candidates:
+        reasons = "\n".join(f"  {item.candidate}: {item.reason}" for item in rejected)
+        raise UsageError(
+            f"{model.source} cannot be exported for {request.profile.name}:\n{reasons}\n"
+            "Name another format with --format, or another precision with --precision."
+        )
+    return candidates, rejected
+
+
+def _read_plan(path: Path, model: CapturedModel) -> tuple[Sequence[Candidate], Sequence[Rejection]]:
+    """Returns what a plan file chose, after checking that it was made for this model."""
+    from edgekit.planner.plan_result import Plan
+
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file. Write a plan with: edgekit plan --device NAME -o {path}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not valid JSON: {error}. Write it anew with: edgekit plan -o {path}") from None
+    if not isinstance(data, dict):
+        raise UsageError(f"{path}: not a plan. Write one with: edgekit plan --device NAME -o {path}")
+    plan = Plan.from_json(data, str(path))
+    if plan.model.digest != model.digest:
+        raise UsageError(
+            f"{path} was made for {plan.model.source} with digest {plan.model.digest[:12]}; the model is now "
+            f"{model.source} with digest {model.digest[:12]}. Plan again, or give the model that the plan is for."
+        )
+    if plan.chosen is None:
+        raise UsageError(f"{path} chose nothing: no format can hold this model. Plan again with other formats.")
+    return (plan.chosen,), plan.rejected
+
+
+def show_report(
+    report: ExportReport, request: Request, *, strict: bool, quiet: bool, verbose: bool, no_color: bool
+) -> None:
+    """Prints the story of an export or a validation for a person."""
+    from edgekit import render
+
+    screen = console(no_color=no_color)
+    if not quiet:
+        if report.model is not None:
+            screen.print(render.escape(render.model_line(report.model)))
+            if report.model.embedded_default:
+                hint = render.DEFAULT_HINT.format(verb=report.command, device=report.device)
+                screen.print(render.escape(hint), style="dim")
+        screen.print(f"{request.profile.title} ({report.device})")
+        screen.print()
+        screen.print(render.export_table(report))
+        screen.print()
+        if verbose:
+            for result in report.results:
+                screen.print(f"[bold]{result.runtime} {result.recipe.name}[/]")
+                screen.print(render.check_table(result.checks))
+                screen.print()
+        for line in render.note_lines(report, verbose=verbose):
+            screen.print(line)
+    for line in render.verdict_lines(report, strict=strict):
+        screen.print(line)
+    if not quiet:
+        for line in render.artifact_lines(report):
+            screen.print(render.escape(line), style="dim")

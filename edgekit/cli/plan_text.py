@@ -1,0 +1,270 @@
+"""A plan in words and tables: the model, the device, what to do, what it will cost, and what was turned down."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, final
+
+from edgekit.budget import COSTS
+from edgekit.cli.task_options import Request
+from edgekit.plan import Candidate, Prediction, Recipe, Rejection
+from edgekit.planner.plan_result import Plan
+from edgekit.report import Check
+from edgekit.units import format_value
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+_VERDICTS: Final = {
+    "pass": ("kept", "green"),
+    "fail": ("BROKEN", "bold red"),
+    "inconclusive": ("unsure", "yellow"),
+    "not_run": ("not run", "yellow"),
+}
+"""Verdict to its word and colour: a word, because colours do not reach a pipe or every reader."""
+
+_RUNTIMES: Final = {
+    "tflite": "TFLite (LiteRT)",
+    "onnx": "ONNX (onnxruntime)",
+    "executorch": "ExecuTorch (XNNPACK)",
+    "coreml": "Core ML",
+}
+
+_PRECISIONS: Final = {
+    "fp32": "keep 32-bit float",
+    "fp16": "store and compute in 16-bit float",
+    "int8_static": "quantize weights (a scale per channel) and activations (calibrated ranges) to 8 bits",
+    "int8_dynamic": "quantize weights to 8 bits, tables too, and activations at run time",
+    "int8_weights": "quantize weights to 8 bits, compute in float",
+    "int4_weights": "quantize weights to 4 bits in groups of 32, tables to 8",
+    "w8a16": "quantize weights to 8 and activations to 16 bits",
+}
+
+_LABEL_WIDTH: Final = 8
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanText:
+    """Words for one plan.
+
+    Attributes:
+        plan: What to tell.
+        request: What was asked.
+        written: The file that the plan was written to, None if it was not.
+    """
+
+    plan: Plan
+    request: Request
+    written: Path | None
+
+    def verdict(self) -> Iterator[RenderableType]:
+        """Yields the one line of `--quiet`."""
+        plan = self.plan
+        if plan.chosen is None:
+            yield _line("No plan", f"for {plan.device}: no format can be made from this model", "bold red")
+        elif plan.feasible:
+            yield _line("Plan", f"{plan.chosen.title} for {plan.device}", "bold green")
+        else:
+            yield _line("No plan", f"for {plan.device}; nearest: {plan.chosen.title}: {'; '.join(plan.misses)}", "bold red")
+
+    def story(self, *, verbose: bool) -> Iterator[RenderableType]:
+        """Yields everything, about 40 lines; with `verbose` every candidate in a row of its own."""
+        yield from self._subject()
+        yield ""
+        yield from self._decision()
+        if self.plan.checks:
+            yield ""
+            yield self._budget_table()
+            yield from _reasons_for_not_run(self.plan.checks)
+        yield from self._others(verbose=verbose)
+        yield from self._closing()
+
+    def _subject(self) -> Iterator[RenderableType]:
+        model, profile = self.plan.model, self.request.profile
+        macs = f", {_count(model.macs)} MACs" if model.macs else ""
+        yield _line("Model", f"{model.name}: {_count(model.parameters)} parameters{macs}, {model.family}")
+        yield _line("", model.family_evidence, "dim")
+        if model.embedded_default:
+            yield _line(
+                "", f"No model was given: this is the embedded default. Yours: edgekit plan model.py:build -d {profile.name}"
+            )
+        facts = profile.facts
+        features = ", ".join(profile.hardware.features) or "no vector features"
+        yield _line("Device", f"{profile.title} ({profile.name}): {facts.get('cpu', '')}; {features}")
+        yield _line("", f"runs {', '.join(profile.runtimes)}, the preferred first", "dim")
+
+    def _decision(self) -> Iterator[RenderableType]:
+        plan = self.plan
+        if plan.chosen is None:
+            yield _line("No plan", "no format can be made from this model: see below", "bold red")
+            return
+        words = f"{_PRECISIONS[plan.chosen.recipe.default]}, export as {_RUNTIMES.get(plan.chosen.runtime, plan.chosen.runtime)}"
+        if plan.feasible:
+            yield _line("Plan", words, "bold green")
+        else:
+            yield _line("No plan", "keeps every budget", "bold red")
+            yield _line("Nearest", words)
+            for miss in plan.misses:
+                yield _line("", miss, "red")
+        for reason in plan.reasons:
+            yield _line("", f"- {reason}", "dim")
+        for i, remedy in enumerate(plan.remedies):
+            yield _line("To fit" if i == 0 else "", remedy)
+        if plan.feasible:
+            yield _line("Next", self.next_command(plan.chosen), "bold")
+
+    def next_command(self, chosen: Candidate) -> str:
+        """Returns the command that carries the plan out."""
+        words = ["edgekit", "export"]
+        task = self.request.task
+        if self.written is not None:
+            words += ["--plan", str(self.written)]
+        else:
+            if task.config is None and not task.embedded_default:
+                words.append(task.model)
+            words += ["--device", self.request.profile.name, "--format", chosen.runtime]
+            words += ["--precision", chosen.recipe.name.removesuffix("+mixed")]
+            for limit in self.plan.limits:
+                if limit.source.startswith("--"):
+                    words += [limit.source, _quantity(limit.value, COSTS[limit.name].unit)]
+            if task.config is None and not task.embedded_default and task.calibration is not None:
+                words += ["--calibration", task.calibration]
+        return " ".join(shlex.quote(word) for word in [*words, "-o", "out"])
+
+    def _budget_table(self) -> Table:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+        for title, justify in (
+            ("budget", "left"), ("limit", "right"), ("set by", "left"), ("float today", "right"),
+            ("predicted", "right"), ("90 % band", "left"), ("verdict", "left"),
+        ):  # fmt: skip
+            table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # Rich's Literal
+        today = {item.name: item for item in self.plan.baseline}
+        for check in self.plan.checks:
+            word, style = _VERDICTS[check.verdict]
+            if check.limit is None:
+                word, style = "no limit", "dim"
+            elif check.level == "warn":
+                word += " (warns)"
+            table.add_row(
+                Text(COSTS[check.name].title),
+                "-" if check.limit is None else _limit(check),
+                Text(check.limit_from or "-"),
+                _value(today.get(check.name)),
+                "not run" if check.value is None else format_value(check.value, check.unit),
+                _band(check),
+                Text(word, style=style),
+            )
+        return table
+
+    def _others(self, *, verbose: bool) -> Iterator[RenderableType]:
+        plan = self.plan
+        if plan.runners_up:
+            yield ""
+            yield _line("Would do", "too, in this order:")
+            for item in plan.runners_up:
+                costs = _costs(item.candidate.predictions)
+                yield _line("", f"- {item.candidate.title} ({costs}): {item.reason}")
+        if plan.rejected:
+            yield ""
+            yield _line("Turned", "down:")
+            rows = plan.rejected if verbose else _grouped(plan.rejected)
+            for item in rows:
+                yield _line("", f"- {item.candidate}: {item.reason}")
+
+    def _closing(self) -> Iterator[RenderableType]:
+        for i, warning in enumerate(self.plan.warnings):
+            if i == 0:
+                yield ""
+            yield _line("Warning", warning, "yellow")
+        if self.written is not None:
+            yield ""
+            yield _line("Written", str(self.written))
+
+
+def _line(label: str, words: str, style: str = "") -> Table:
+    """Returns a labelled line whose words wrap under themselves."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(width=_LABEL_WIDTH, no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(label, style="bold"), Text(words, style=style))
+    return grid
+
+
+def _count(number: int) -> str:
+    """Returns 4.63 M for 4631000."""
+    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= factor:
+            return f"{number / factor:.3g} {letter}"
+    return str(number)
+
+
+def _quantity(value: float, unit: str) -> str:
+    """Returns a limit as a flag takes it, exactly."""
+    return f"{value:g} B" if unit == "bytes" and value < 1e6 else f"{value / 1e6:g} MB" if unit == "bytes" else f"{value:g} {unit}"
+
+
+def _limit(check: Check) -> str:
+    return "-" if check.limit is None else format_value(check.limit, check.unit)
+
+
+def _value(prediction: Prediction | None) -> str:
+    if prediction is None or prediction.value is None:
+        return "not run"
+    return format_value(prediction.value, prediction.unit)
+
+
+def _band(check: Check) -> str:
+    if check.low is None or check.high is None:
+        return ""
+    return f"{format_value(check.low, check.unit)} to {format_value(check.high, check.unit)}"
+
+
+def _costs(predictions: Iterable[Prediction]) -> str:
+    known = (item for item in predictions if item.name in ("size", "memory") and item.value is not None)
+    return ", ".join(f"{item.name} {_value(item)}" for item in known) or "costs not known"
+
+
+def _reasons_for_not_run(checks: Sequence[Check]) -> Iterator[Text]:
+    """Yields why something was not run, each reason once."""
+    from rich.text import Text
+
+    reasons: dict[str, list[str]] = {}
+    for check in checks:
+        if check.value is None:
+            reasons.setdefault(check.detail.removeprefix("not run: "), []).append(COSTS[check.name].title)
+    for reason, titles in reasons.items():
+        yield Text(f"Not run: {', '.join(titles)}: {reason}", style="dim")
+
+
+def _grouped(rejected: Sequence[Rejection]) -> list[Rejection]:
+    """Returns one row for all recipes of all formats that were turned down for the same reason."""
+    titles: dict[str, list[str]] = {}
+    for item in rejected:
+        titles.setdefault(item.reason, []).append(item.candidate)
+    return [Rejection(candidate=_join_titles(names), reason=reason) for reason, names in titles.items()]
+
+
+def _join_titles(titles: Sequence[str]) -> str:
+    """Returns `onnx fp32, fp16; executorch fp32` for onnx fp32, onnx fp16, executorch fp32."""
+    recipes: dict[str, list[str]] = {}
+    for title in titles:
+        head, _, recipe = title.rpartition(" ") if ", " not in title else title.partition(" ")
+        recipes.setdefault(head, []).append(recipe)
+    return "; ".join(f"{runtime} {', '.join(names)}" for runtime, names in recipes.items())
+
+
+def preset_of(recipe: Recipe) -> str:
+    """Returns what `--precision` calls a recipe."""
+    return recipe.name.removesuffix("+mixed")

@@ -1,0 +1,368 @@
+"""Exports: converts what a plan chose, side by side, runs every artifact in its own runtime, and judges it.
+
+One format that fails does not stop the others: it is named with its reason, and the exit code is not 0.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, final
+
+from edgekit import registry
+from edgekit.artifact import Artifact
+from edgekit.budget import Budget
+from edgekit.cache import versions
+from edgekit.converters.base import IoType
+from edgekit.errors import EdgekitError, ResourceError
+from edgekit.export_report import ExportReport, FormatResult, describe_environment
+from edgekit.model import CapturedModel
+from edgekit.pipeline import (
+    Converted,
+    Settings,
+    capture_model,
+    convert,
+    prepare_samples,
+    reference_outputs,
+)
+from edgekit.plan import Candidate, Recipe, Rejection
+from edgekit.report import Check
+from edgekit.samples import Samples
+from edgekit.task import Task
+from edgekit.validators.base import Evidence
+from edgekit.validators.execution import Piece, RunSettings, collect_evidence
+from edgekit.validators.host_timing import host_timing
+
+REPORTED_PACKAGES: Final = (
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+    "coremltools",
+    "executorch",
+    "litert-torch",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "tensorflow",
+    "tensorflow-cpu",
+    "tf2onnx",
+    "torch",
+    "torchao",
+)
+"""Whose versions go into the report and the lock: each of them can change an artifact's bytes."""
+
+_FLOAT: Final = Recipe(default="fp32")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What an export works on, once the user's code has run.
+
+    Attributes:
+        task: The task.
+        model: The float model.
+        torch_model: The same captured as an exported program, for the formats that start from torch; equal to `model`
+            unless the source is an ONNX file.
+        calibration: None where the task names none.
+        evaluation: None where the task names none.
+        reference: The float model's outputs on `evaluation`.
+    """
+
+    task: Task
+    model: CapturedModel
+    torch_model: CapturedModel | EdgekitError
+    calibration: Samples | None
+    evaluation: Samples | None
+    reference: Samples | None
+
+    def model_for(self, runtime: str) -> CapturedModel:
+        """Returns the captured model that the converter of `runtime` starts from.
+
+        Raises:
+            ModelError: the source cannot be turned into what that converter needs.
+        """
+        if runtime == "onnx" or self.model.kind != "onnx":
+            return self.model
+        if isinstance(self.torch_model, EdgekitError):
+            raise self.torch_model
+        return self.torch_model
+
+
+def read_inputs(task: Task, runtimes: Sequence[str], settings: Settings, *, model: CapturedModel | None = None) -> Inputs:
+    """Captures the model, reads the data and runs the float model on it.
+
+    Args:
+        task: What to export.
+        runtimes: Formats that will be made.
+        settings: How to run.
+        model: The captured model, where it is known already.
+
+    Raises:
+        EdgekitError: the model or the data is wrong.
+    """
+    model = model or capture_model(task, settings)
+    torch_model: CapturedModel | EdgekitError = model
+    if model.kind == "onnx" and any(runtime != "onnx" for runtime in runtimes):
+        try:
+            torch_model = capture_model(task, settings, as_torch=True)
+        except EdgekitError as error:
+            # ONNX itself can still be made; the other formats will say why they cannot.
+            torch_model = error
+    calibration = prepare_samples(task, model, "calibration", settings)
+    evaluation = prepare_samples(task, model, "evaluation", settings)
+    reference = reference_outputs(model, evaluation, settings) if evaluation else None
+    return Inputs(
+        task=task,
+        model=model,
+        torch_model=torch_model,
+        calibration=calibration,
+        evaluation=evaluation,
+        reference=reference,
+    )
+
+
+def check_output_folder(folder: Path) -> None:
+    """Makes the output folder and raises ResourceError if it cannot be written: before the work, not after it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ResourceError(
+            f"The output folder {folder} cannot be written: {error.strerror}. Give another one with --output."
+        ) from error
+
+
+def export(
+    inputs: Inputs,
+    candidates: Sequence[Candidate],
+    *,
+    device: str,
+    budget: Budget,
+    folder: Path,
+    settings: Settings,
+    io: IoType = "float",
+    rejected: Sequence[Rejection] = (),
+    done: Callable[[str, str], None] = lambda _stage, _phrase: None,
+) -> ExportReport:
+    """Makes, runs and judges one artifact for each candidate.
+
+    Args:
+        inputs: The model and its data.
+        candidates: What to make, one for each format.
+        device: Name of the profile, for the report.
+        budget: Limits.
+        folder: Where the artifacts go; it can be written.
+        settings: How to run.
+        io: Types of the artifacts' inputs and outputs.
+        rejected: Candidates that the planner turned down, for the report.
+        done: Told (stage, phrase) when a format has been made.
+
+    Raises:
+        KeyboardInterrupt: after every worker was ended.
+    """
+    made = _convert_all(inputs, candidates, settings, io, done)
+    results: list[FormatResult] = []
+    for candidate, outcome in zip(candidates, made, strict=True):
+        result = FormatResult(
+            runtime=candidate.runtime,
+            recipe=candidate.recipe,
+            steps=candidate.steps,
+            predictions=candidate.predictions,
+        )
+        if isinstance(outcome, EdgekitError):
+            results.append(replace(result, error=outcome))
+            continue
+        artifact = _place(outcome.artifact, inputs.model.name, folder)
+        result = replace(result, artifact=artifact, conversion=outcome.conversion, seconds=outcome.seconds)
+        try:
+            checks, host = judge_artifact(artifact, inputs, candidate.recipe, budget, settings)
+        except EdgekitError as error:
+            results.append(replace(result, error=error))
+        else:
+            results.append(replace(result, checks=checks, host=host))
+    return ExportReport(
+        command="export",
+        device=device,
+        model=inputs.model,
+        results=tuple(results),
+        rejected=tuple(rejected),
+        environment=describe_environment(versions(REPORTED_PACKAGES)),
+        data=describe_data(inputs),
+        folder=folder,
+    )
+
+
+def describe_data(inputs: Inputs) -> dict[str, object]:
+    """Returns hashes and counts of the data and the metric, for the report and the lock."""
+    return {
+        "metric": inputs.task.metric,
+        "calibration": _describe_samples(inputs.calibration),
+        "evaluation": _describe_samples(inputs.evaluation),
+    }
+
+
+def _describe_samples(samples: Samples | None) -> dict[str, object] | None:
+    return None if samples is None else {"count": samples.count, "items": samples.items, "sha256": samples.sha256}
+
+
+def _convert_all(
+    inputs: Inputs,
+    candidates: Sequence[Candidate],
+    settings: Settings,
+    io: IoType,
+    done: Callable[[str, str], None],
+) -> list[Converted | EdgekitError]:
+    """Converts side by side, `settings.jobs` at a time; a failure becomes a value."""
+
+    def one(candidate: Candidate) -> Converted | EdgekitError:
+        try:
+            converted = convert(
+                inputs.model_for(candidate.runtime),
+                candidate.runtime,
+                candidate.recipe,
+                inputs.calibration,
+                settings,
+                io=io,
+                metadata=artifact_metadata(inputs),
+            )
+        except EdgekitError as error:
+            done(candidate.runtime, f"failed: {error.message.splitlines()[0]}")
+            return error
+        found = "found in the cache" if converted.cached else "converted"
+        done(candidate.runtime, f"{found}: {candidate.recipe.name}")
+        return converted
+
+    with ThreadPoolExecutor(max_workers=settings.jobs) as pool:
+        futures = [pool.submit(one, candidate) for candidate in candidates]
+        return _results(futures, settings)
+
+
+def _results(
+    futures: Sequence[Future[Converted | EdgekitError]], settings: Settings
+) -> list[Converted | EdgekitError]:
+    """Waits for all; on Ctrl-C tells the workers' watchers to end them, so that nothing runs on."""
+    try:
+        return [future.result() for future in futures]
+    except BaseException:
+        settings.cancelled.set()
+        for future in futures:
+            future.cancel()
+        raise
+
+
+def artifact_metadata(inputs: Inputs) -> dict[str, str]:
+    """Returns what is embedded in every artifact: provenance, labels, preprocessing. No time stamps: bytes repeat."""
+    import edgekit
+
+    model = inputs.model
+    return {
+        "edgekit.version": edgekit.__version__,
+        "edgekit.source": model.source,
+        "edgekit.model": model.name,
+        "edgekit.digest": model.digest,
+        **({"edgekit.embedded_default": "true"} if model.embedded_default else {}),
+        **{key: value for key, value in inputs.task.metadata.items() if key != "name"},
+    }
+
+
+def _place(artifact: Artifact, name: str, folder: Path) -> Artifact:
+    """Copies an artifact from the cache into the output folder, whole or not at all."""
+    target = folder / f"{name}-{artifact.precision}{artifact.path.suffix}"
+    partial = folder / f".partial-{target.name}"
+    try:
+        _remove(partial)
+        if artifact.path.is_dir():
+            shutil.copytree(artifact.path, partial)
+        else:
+            shutil.copyfile(artifact.path, partial)
+        _remove(target)
+        partial.rename(target)
+    except OSError as error:
+        raise ResourceError(f"{target} cannot be written: {error.strerror}.") from error
+    finally:
+        _remove(partial)
+    return replace(artifact, path=target)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def judge_artifact(
+    artifact: Artifact, inputs: Inputs, recipe: Recipe, budget: Budget, settings: Settings
+) -> tuple[tuple[Check, ...], Mapping[str, object]]:
+    """Runs an artifact in its own runtime and judges it.
+
+    Returns:
+        The checks, and what was measured on this host beside them (timings, runtime, operators).
+
+    Raises:
+        EdgekitError: the artifact cannot be loaded or run at all.
+    """
+    baseline = _float_baseline(artifact.runtime, inputs, recipe, settings)
+    if settings.cancelled.is_set():
+        raise KeyboardInterrupt
+    pieces: tuple[Piece, ...] = ("memory", "outputs", "latency")
+    with tempfile.TemporaryDirectory(prefix="edgekit-outputs-") as folder:
+        evidence = collect_evidence(
+            artifact,
+            folder=Path(folder),
+            evaluation=inputs.evaluation,
+            reference=inputs.reference,
+            baseline=baseline,
+            metric=inputs.task.metric,
+            metric_base=inputs.task.base,
+            pieces=pieces,
+            settings=RunSettings(
+                timeout_s=settings.timeout_s,
+                memory_limit_bytes=settings.memory_limit_bytes,
+                threads=settings.threads,
+            ),
+            progress=settings.stage(artifact.runtime),
+        )
+        return judge_evidence(evidence, budget), describe_host(evidence)
+
+
+def judge_evidence(evidence: Evidence, budget: Budget) -> tuple[Check, ...]:
+    """Returns the checks of all validators, ours and third parties', in the order of reports."""
+    return tuple(check for validator in registry.validators() for check in validator.run(evidence, budget))
+
+
+def describe_host(evidence: Evidence) -> dict[str, object]:
+    """Returns what was measured on this host and is shown, but is no device's figure."""
+    timing = host_timing(evidence)
+    return {
+        "runtime": evidence.runtime,
+        "operators": {kind: dict(counts) for kind, counts in evidence.operators.items()},
+        **(timing.to_json() if timing else {"host": evidence.host, "not_run": evidence.why_missing("latency")}),
+    }
+
+
+def _float_baseline(runtime: str, inputs: Inputs, recipe: Recipe, settings: Settings) -> Path | None:
+    """Returns the float artifact of the same runtime, to be timed in turn; None where timings mean nothing.
+
+    A float artifact that cannot be made costs only the ratio, so its failure is not the export's.
+    """
+    if recipe == _FLOAT or runtime == "coreml":
+        return None
+    settings.progress(runtime, "converting the float artifact to compare with", None)
+    try:
+        return convert(inputs.model_for(runtime), runtime, _FLOAT, None, settings).artifact.path
+    except EdgekitError as error:
+        settings.progress(runtime, f"no float artifact to compare with: {error.message.splitlines()[0]}", None)
+        return None
+
+
+def default_jobs() -> int:
+    """Returns how many worker processes run at a time: one a core, four at most, for a converter takes 1 to 3 GB."""
+    return min(4, os.cpu_count() or 1)

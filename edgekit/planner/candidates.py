@@ -1,0 +1,92 @@
+"""The ways to export a model that are worth a look, and the ones that cannot be, each with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from edgekit.analysis.graph import Analysis
+from edgekit.device_profile import DeviceProfile
+from edgekit.plan import Candidate, Recipe, Rejection
+from edgekit.planner.recipes import default_presets, resolve_precision, steps_of
+from edgekit.predict.predictions import predict
+
+Refusal = Callable[[str, Recipe], str | None]
+"""Given a format and a recipe, returns why this source cannot become that, or None if it can."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """What can be exported, formats in order of preference, and what cannot."""
+
+    possible: tuple[Candidate, ...]
+    refused: tuple[Rejection, ...]
+
+
+def make_candidates(
+    analysis: Analysis,
+    profile: DeviceProfile,
+    *,
+    formats: Sequence[str],
+    precision: str | None,
+    refusal: Refusal,
+    has_calibration: bool,
+) -> Candidates:
+    """Returns the candidates with their predictions.
+
+    Args:
+        analysis: The model's costed graph.
+        profile: The device.
+        formats: Formats that the user forces, in order; empty for the profile's runtimes.
+        precision: A preset that the user forces; None for all that suit the family.
+        refusal: Asked for each format and recipe.
+        has_calibration: False turns down what needs calibration data.
+    """
+    possible: list[Candidate] = []
+    refused: list[Rejection] = []
+    for runtime in formats or profile.runtimes:
+        presets = (precision,) if precision else default_presets(analysis.family, runtime)
+        for preset in presets:
+            recipe = resolve_precision(preset, analysis.family, runtime, profile.options.get(runtime), analysis)
+            reason = refusal(runtime, recipe)
+            if reason is None and recipe.needs_calibration and not has_calibration:
+                reason = (
+                    "it needs calibration data and the task has none; give --calibration, or [data] calibration in "
+                    "edgekit.toml"
+                )
+            bare = Candidate(runtime=runtime, recipe=recipe)
+            if reason is not None:
+                refused.append(Rejection(candidate=bare.title, reason=reason))
+                continue
+            possible.append(with_predictions(bare, analysis, profile))
+    return Candidates(possible=tuple(possible), refused=_joined(refused))
+
+
+def with_predictions(candidate: Candidate, analysis: Analysis, profile: DeviceProfile) -> Candidate:
+    """Returns the candidate with its steps and everything that can be predicted about it."""
+    return Candidate(
+        runtime=candidate.runtime,
+        recipe=candidate.recipe,
+        steps=(*candidate.steps, *steps_of(candidate.recipe)),
+        predictions=predict(
+            analysis,
+            candidate.recipe,
+            candidate.runtime,
+            device=profile.name,
+            latency_models=profile.latency_model,
+        ),
+    )
+
+
+def _joined(refused: Sequence[Rejection]) -> tuple[Rejection, ...]:
+    """Returns one row for recipes of one format that were refused for one reason: `onnx fp32, fp16, int8-static`."""
+    titles: dict[tuple[str, str], list[str]] = {}
+    for item in refused:
+        runtime, _, recipe = item.candidate.partition(" ")
+        titles.setdefault((runtime, item.reason), []).append(recipe)
+    return tuple(
+        Rejection(candidate=f"{runtime} {', '.join(recipes)}", reason=reason)
+        for (runtime, reason), recipes in titles.items()
+    )

@@ -1,0 +1,249 @@
+"""From a model and a device to a plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from edgekit.analysis.graph import Analysis
+from edgekit.budget import COSTS, Budget, Limit
+from edgekit.device_profile import DeviceProfile
+from edgekit.model import CapturedModel
+from edgekit.plan import Candidate, Prediction, Recipe, Rejection
+from edgekit.planner.candidates import Refusal, make_candidates, with_predictions
+from edgekit.planner.choice import (
+    BROKEN,
+    KEPT,
+    UNLIKELY,
+    Judged,
+    excess_words,
+    judge_candidates,
+    keeps_accuracy,
+    relative_excess,
+)
+from edgekit.planner.plan_result import ModelFacts, Plan, RunnerUp
+from edgekit.planner.rules import HINTS, LOSS_POINTS, SPEED_WORDS
+from edgekit.report import Check
+from edgekit.units import format_value
+
+_SHOWN_RUNNERS_UP: Final = 3
+_FLAGS: Final = {
+    "size": "--max-size",
+    "download": "--max-download",
+    "memory": "--max-memory",
+    "latency": "--max-latency",
+    "accuracy_drop": "--max-drop",
+}
+
+
+def nothing_refused(runtime: str, recipe: Recipe) -> str | None:
+    """A `Refusal` for sources that can become anything."""
+    del runtime, recipe
+
+
+def make_plan(
+    model: CapturedModel,
+    analysis: Analysis,
+    profile: DeviceProfile,
+    budget: Budget,
+    *,
+    formats: Sequence[str] = (),
+    precision: str | None = None,
+    refusal: Refusal = nothing_refused,
+    has_calibration: bool = True,
+) -> Plan:
+    """Returns what to do for a device. Pure arithmetic: nothing is run.
+
+    Args:
+        model: The captured model.
+        analysis: Its costed graph.
+        profile: The device.
+        budget: The limits in force.
+        formats: Formats that the user forces; empty lets the profile's order of runtimes decide.
+        precision: A preset that the user forces; None lets the planner choose.
+        refusal: Says why the source cannot become a format with a recipe.
+        has_calibration: The task has calibration data.
+
+    Raises:
+        UsageError: no such preset.
+    """
+    order = tuple(formats) or profile.runtimes
+    found = make_candidates(
+        analysis, profile, formats=order, precision=precision, refusal=refusal, has_calibration=has_calibration
+    )
+    judged = judge_candidates(found.possible, budget, profile, analysis.family, order)
+    best = judged[0] if judged else None
+    if best is not None and best.tier == BROKEN:
+        best = min(judged, key=lambda item: (_distance(item, budget), item.key[1:]))
+    feasible = best is not None and best.tier < BROKEN
+    others = [item for item in judged if item is not best]
+    runners_up = [item for item in others if item.tier < BROKEN][:_SHOWN_RUNNERS_UP] if feasible else []
+    return Plan(
+        model=_facts(model, analysis),
+        device=profile.name,
+        device_title=profile.title,
+        limits=budget.limits,
+        feasible=feasible,
+        chosen=best.candidate if best else None,
+        reasons=_reasons(best, judged, budget, profile, forced=bool(formats) or precision is not None) if best else (),
+        checks=best.checks if best else (),
+        baseline=_baseline(best.candidate, analysis, profile) if best else (),
+        runners_up=tuple(
+            RunnerUp(candidate=item.candidate, reason=_why_behind(item, best, budget, profile))
+            for item in runners_up
+            if best is not None
+        ),
+        rejected=(*_rejections(best, others, runners_up, budget, profile), *found.refused),
+        misses=tuple(_words(check, budget) for check in best.broken) if best and not feasible else (),
+        remedies=_remedies(judged, budget) if not feasible else (),
+        warnings=_warnings(best, budget, profile, analysis),
+    )
+
+
+def _facts(model: CapturedModel, analysis: Analysis) -> ModelFacts:
+    return ModelFacts(
+        name=model.name,
+        source=model.source,
+        digest=model.digest,
+        parameters=model.parameters,
+        macs=model.macs if model.macs is not None else analysis.macs,
+        family=analysis.family,
+        family_evidence=analysis.family_evidence,
+        embedded_default=model.embedded_default,
+    )
+
+
+def _baseline(candidate: Candidate, analysis: Analysis, profile: DeviceProfile) -> tuple[Prediction, ...]:
+    """Returns what the float model costs in the same runtime."""
+    plain = Candidate(runtime=candidate.runtime, recipe=Recipe(default="fp32"))
+    return with_predictions(plain, analysis, profile).predictions
+
+
+def _limit(check: Check, budget: Budget) -> Limit:
+    limit = budget.get(check.name)
+    if limit is None:
+        raise LookupError(f"{check.name} fails without a limit.")
+    return limit
+
+
+def _words(check: Check, budget: Budget) -> str:
+    return excess_words(check, _limit(check, budget))
+
+
+def _distance(item: Judged, budget: Budget) -> float:
+    """Returns by what share the candidate misses the budget that it misses most."""
+    return max((relative_excess(check, _limit(check, budget)) for check in item.broken), default=0.0)
+
+
+def _reasons(
+    best: Judged, judged: Sequence[Judged], budget: Budget, profile: DeviceProfile, *, forced: bool
+) -> tuple[str, ...]:
+    """Returns why this candidate and no other, sentences without a full stop."""
+    if best.tier == BROKEN:
+        return ("nothing keeps every budget; this comes nearest",)
+    reasons = ["keeps every budget that can be predicted" if best.tier == KEPT else "may keep every budget: see the bands"]
+    if not forced and best.candidate.runtime == profile.runtimes[0]:
+        reasons.append(f"{best.candidate.runtime} is {profile.name}'s preferred runtime")
+    latency = budget.get("latency") or budget.get("latency_p95")
+    blind = latency is not None and any(c.name == latency.name and c.value is None for c in best.checks)
+    if latency is not None and blind and best.speed.rank < 2:
+        reasons.append(
+            f"latency is limited to {format_value(latency.value, 'ms')} and cannot be predicted yet, so what practice "
+            f"knows to be faster comes first: {best.speed.reason}"
+        )
+    lossless = all(item.loss.rank >= best.loss.rank for item in judged if item.tier < BROKEN)
+    if lossless and best.loss.rank > 0 and len(judged) > 1:
+        reasons.append("of those that fit it is expected to lose the least accuracy")
+    if best.loss.rank > 0:
+        reasons.append(f"expected loss {loss_words(best)}: {best.loss.reason}")
+    return tuple(reasons)
+
+
+def loss_words(item: Judged) -> str:
+    """Returns `under 1 point`."""
+    points = LOSS_POINTS[item.loss.rank]
+    return "none" if points == 0 else f"usually under {points:g} point{'' if points == 1 else 's'}"
+
+
+def _why_behind(item: Judged, best: Judged, budget: Budget, profile: DeviceProfile) -> str:
+    """Returns why a candidate that keeps the known budgets stands behind the best one."""
+    if item.tier > best.tier:
+        unsure = [c for c in item.checks if c.verdict == "inconclusive" and c.level == "error"]
+        names = " and ".join(c.name.replace("_", " ") for c in unsure)
+        return f"its band of {names} crosses the limit" + (", the value is beyond it" if item.tier == UNLIKELY else "")
+    if not keeps_accuracy(item.loss, budget) and keeps_accuracy(best.loss, budget):
+        limit = budget.get("accuracy_drop")
+        allowed = f"{format_value(limit.value, 'pp')} is allowed ({limit.source})" if limit else "1 point is common sense"
+        return f"may lose up to {LOSS_POINTS[item.loss.rank]:g} points and {allowed}: {item.loss.reason}"
+    if item.preference > best.preference:
+        return f"{profile.name} prefers {best.candidate.runtime}"
+    if item.key[3] > best.key[3]:
+        return f"runs {SPEED_WORDS[item.speed.rank]}: {item.speed.reason}"
+    return f"expected to lose more accuracy ({loss_words(item)}): {item.loss.reason}"
+
+
+def _rejections(
+    best: Judged | None, others: Sequence[Judged], runners_up: Sequence[Judged], budget: Budget, profile: DeviceProfile
+) -> tuple[Rejection, ...]:
+    rejected: list[Rejection] = []
+    for item in others:
+        if item.broken:
+            reason = "; ".join(_words(check, budget) for check in item.broken)
+        elif item in runners_up or best is None:
+            continue
+        else:
+            reason = _why_behind(item, best, budget, profile)
+        rejected.append(Rejection(candidate=item.candidate.title, reason=reason))
+    return tuple(rejected)
+
+
+def _remedies(judged: Sequence[Judged], budget: Budget) -> tuple[str, ...]:
+    """Returns what would make it fit: the smallest change of one budget, else of several, then what needs training."""
+    if not judged:
+        return ()
+    remedies: list[str] = []
+    single = [item for item in judged if len(item.broken) == 1]
+    if single:
+        item = min(single, key=lambda j: (_distance(j, budget), j.key[1:]))
+        remedies.append(f"{_loosen(item.broken[0])} makes {item.candidate.title} fit")
+    else:
+        item = min(judged, key=lambda j: (len(j.broken), _distance(j, budget)))
+        flags = " ".join(_loosen(check) for check in item.broken)
+        remedies.append(f"{flags} together make {item.candidate.title} fit; no change of one budget is enough")
+    remedies += [f"{name}: {words}" for name, words in HINTS[1:]]
+    return tuple(remedies)
+
+
+def _loosen(check: Check) -> str:
+    """Returns the flag with the smallest round limit that this prediction's whole band keeps: `--max-size "5.4 MB"`."""
+    cost = COSTS[check.name]
+    ends = [end for end in (check.value, check.low, check.high) if end is not None]
+    value = max(ends) if cost.at_most else min(ends)
+    return f'{_FLAGS.get(check.name, f"budget.{check.name}")} "{_rounded(value, check.unit, up=cost.at_most)}"'
+
+
+def _rounded(value: float, unit: str, *, up: bool) -> str:
+    """Returns a quantity in two digits and a unit that people write, rounded so that `value` keeps it."""
+    factor, name = next(
+        ((f, n) for f, n in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B")) if unit == "bytes" and abs(value) >= f),
+        (1.0, "B" if unit == "bytes" else unit),
+    )
+    scaled = value / factor
+    step = 10.0 ** (math.floor(math.log10(abs(scaled))) - 1) if scaled else 1.0
+    rounded = (math.ceil(scaled / step - 1e-9) if up else math.floor(scaled / step + 1e-9)) * step
+    return f"{rounded:g} {name}"
+
+
+def _warnings(best: Judged | None, budget: Budget, profile: DeviceProfile, analysis: Analysis) -> tuple[str, ...]:
+    warnings: list[str] = list(analysis.notes)
+    if best is None:
+        return tuple(warnings)
+    if best.candidate.runtime not in profile.runtimes:
+        warnings.append(
+            f"{profile.name} lists {', '.join(profile.runtimes)} and not {best.candidate.runtime}: its budgets are "
+            "applied all the same"
+        )
+    if not keeps_accuracy(best.loss, budget):
+        warnings.append(f"{best.candidate.title} may lose up to {LOSS_POINTS[best.loss.rank]:g} points: {best.loss.reason}")
+    return tuple(warnings)

@@ -1,0 +1,109 @@
+"""What the words of `--precision` mean for a model: the one place that knows what INT8 is for which family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from edgekit.analysis.graph import Analysis
+from edgekit.errors import UsageError
+from edgekit.model import Family
+from edgekit.plan import PRESETS, Precision, Recipe, Step
+
+_INT8: Final[Mapping[Family, Precision]] = {
+    "cnn": "int8_static",
+    "mlp": "int8_static",
+    # Static activations ruin attention and recurrent states; ranges found at run time do not.
+    "transformer": "int8_dynamic",
+    "rnn": "int8_dynamic",
+    "mixed": "int8_dynamic",
+    "unknown": "int8_weights",
+}
+
+_FIXED: Final[Mapping[str, Precision]] = {
+    "fp32": "fp32",
+    "fp16": "fp16",
+    "int8-static": "int8_static",
+    "int8-dynamic": "int8_dynamic",
+    "int8-weights": "int8_weights",
+    "int4": "int4_weights",
+}
+
+_DEFAULT_PRESETS: Final[Mapping[Family, tuple[str, ...]]] = {
+    "cnn": ("fp32", "fp16", "int8"),
+    "mlp": ("fp32", "fp16", "int8"),
+    "transformer": ("fp32", "fp16", "int8", "int4"),
+    "rnn": ("fp32", "fp16", "int8"),
+    "mixed": ("fp32", "fp16", "int8"),
+    "unknown": ("fp32", "fp16", "int8"),
+}
+
+_STEPS: Final[Mapping[Precision, str]] = {
+    "fp16": "quantize_float16",
+    "int8_static": "quantize_static",
+    "int8_dynamic": "quantize_dynamic",
+    "int8_weights": "quantize_weights",
+    "int4_weights": "quantize_weights",
+    "w8a16": "quantize_static",
+}
+
+
+def resolve_precision(
+    preset: str,
+    family: Family,
+    runtime: str,
+    options: Mapping[str, Any] | None = None,
+    analysis: Analysis | None = None,
+) -> Recipe:
+    """Returns the recipe that a preset means for a model in a runtime.
+
+    Args:
+        preset: A key of `plan.PRESETS`.
+        family: The model's family; decides what `int8` is.
+        runtime: Decides too: Core ML has no activations quantized at run time.
+        options: What the device's profile asks of this runtime's artifacts (`DeviceProfile.options[runtime]`).
+        analysis: Names the embedding tables, which keep 8 bits where matrices get 4; without it none is named.
+
+    Raises:
+        UsageError: no such preset.
+    """
+    if preset not in PRESETS:
+        raise UsageError(f'--precision "{preset}" is not known: accepted are {", ".join(PRESETS)}.')
+    precision = _INT8[family] if preset == "int8" else _FIXED[preset]
+    if preset == "int8" and precision == "int8_dynamic" and runtime == "coreml":
+        precision = "int8_weights"
+    wanted = dict(options or {})
+    return Recipe(
+        default=precision,
+        overrides=_table_overrides(analysis) if precision == "int4_weights" and analysis is not None else (),
+        per_channel=bool(wanted.get("per_channel", True)),
+        symmetric_activations=bool(wanted.get("symmetric_activations", False)) and precision == "int8_static",
+    )
+
+
+def _table_overrides(analysis: Analysis) -> tuple[tuple[str, Precision], ...]:
+    """Returns 8 bits for every embedding: 4-bit tables cost a sentence encoder 6 dB."""
+    modules = dict.fromkeys(operator.module for operator in analysis.operators if operator.kernel == "embedding")
+    return tuple((module, "int8_weights") for module in modules)
+
+
+def default_presets(family: Family, runtime: str) -> tuple[str, ...]:
+    """Returns the presets that are worth a look for a family in a runtime, where the user names none."""
+    presets = _DEFAULT_PRESETS[family]
+    # Core ML stores and computes 16-bit float; a 32-bit package only runs on the CPU.
+    return tuple(preset for preset in presets if preset != "fp32") if runtime == "coreml" else presets
+
+
+def steps_of(recipe: Recipe) -> tuple[Step, ...]:
+    """Returns the recipe as the last step of a pipeline; none for 32-bit float."""
+    name = _STEPS.get(recipe.default)
+    if name is None:
+        return ()
+    settings: dict[str, Any] = {"precision": recipe.default}
+    if recipe.default not in ("fp16",):
+        settings["per_channel"] = recipe.per_channel
+    if recipe.needs_calibration:
+        settings |= {"ranges": recipe.ranges, "symmetric_activations": recipe.symmetric_activations}
+    if recipe.default == "int4_weights":
+        settings["group_size"] = recipe.group_size
+    return (Step(technique=name, settings=settings),)

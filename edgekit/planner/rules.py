@@ -1,0 +1,169 @@
+"""What practice knows about precisions, as data: which one is lossy, which one is fast, where, and how that is known.
+
+A rule speaks about precisions, and where it says so only about some families, runtimes, kinds of devices or CPU features.
+For each question the first rule that fits answers. A new technique or device joins by a new row. Figures are from INT8
+exports of EfficientNet-Lite0, all-MiniLM and small models in their own runtimes, one thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, final
+
+from edgekit.model import Family
+from edgekit.plan import Precision
+
+Question = Literal["loss", "speed"]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Where a candidate would run: what rules ask about."""
+
+    family: Family
+    runtime: str
+    device_kind: str
+    features: tuple[str, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One thing that practice knows.
+
+    Attributes:
+        question: `loss`: how much accuracy a precision is expected to lose. `speed`: how fast it runs against float.
+        precisions: About which precisions.
+        rank: The answer, smaller is better. Loss: a key of LOSS_POINTS. Speed: a key of SPEED_WORDS.
+        reason: Why, for people; a clause that follows "because".
+        families: Only these; empty for all.
+        runtimes: Only these; empty for all.
+        device_kinds: Only these; empty for all.
+        needs: CPU features that the device must have.
+        lacks: CPU features that the device must not have.
+    """
+
+    question: Question
+    precisions: tuple[Precision, ...]
+    rank: int
+    reason: str
+    families: tuple[Family, ...] = ()
+    runtimes: tuple[str, ...] = ()
+    device_kinds: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+
+    def fits(self, question: Question, precision: Precision, setting: Setting) -> bool:
+        """Returns True if the rule answers `question` about `precision` in `setting`."""
+        return (
+            self.question == question
+            and precision in self.precisions
+            and (not self.families or setting.family in self.families)
+            and (not self.runtimes or setting.runtime in self.runtimes)
+            and (not self.device_kinds or setting.device_kind in self.device_kinds)
+            and all(feature in setting.features for feature in self.needs)
+            and not any(feature in setting.features for feature in self.lacks)
+        )
+
+
+LOSS_POINTS: Final = {0: 0.0, 1: 0.1, 2: 0.5, 3: 1.0, 4: 5.0, 5: 50.0}
+"""Loss class to what a model of that class usually stays under, in percentage points."""
+
+SPEED_WORDS: Final = {0: "faster than float", 1: "somewhat faster than float", 2: "as fast as float", 3: "slower than float"}
+"""Speed class to words."""
+
+_SEQUENCE: Final[tuple[Family, ...]] = ("transformer", "rnn", "mixed")
+
+RULES: Final[tuple[Rule, ...]] = (
+    Rule(question="loss", precisions=("fp32",), rank=0, reason="it computes as the trained model does"),
+    Rule(
+        question="loss", precisions=("fp16",), rank=1,
+        reason="16-bit float keeps 46 to 62 dB and changes a decision in a thousand at most",
+    ),
+    Rule(
+        question="loss", precisions=("int8_static", "w8a16"), families=("transformer", "mixed"), rank=5,
+        reason="calibrated 8-bit activations ruin attention: a sentence encoder falls to a cosine of 0.35",
+    ),
+    Rule(
+        question="loss", precisions=("int8_static", "w8a16"), families=("rnn",), rank=4,
+        reason="errors of calibrated 8-bit states add up over the time steps",
+    ),
+    Rule(
+        question="loss", precisions=("int8_static", "w8a16"), rank=3,
+        reason="per-channel weights and calibrated ranges keep 97 to 98 % of a CNN's decisions",
+    ),
+    Rule(
+        question="loss", precisions=("int8_dynamic",), rank=2,
+        reason="each activation gets its own range at run time: 19 to 27 dB on a sentence encoder",
+    ),
+    Rule(question="loss", precisions=("int8_weights",), rank=2, reason="only the weights are rounded, to 8 bits"),
+    Rule(
+        question="loss", precisions=("int4_weights",), rank=4,
+        reason="4-bit weights rounded to the nearest keep only 7 to 12 dB on a sentence encoder",
+    ),
+    Rule(question="speed", precisions=("fp32",), rank=2, reason="it is float"),
+    Rule(
+        question="speed", precisions=("int8_dynamic",), families=("cnn",), rank=3,
+        reason="ranges found at run time make convolutions 2 to 9 times slower than float",
+    ),
+    Rule(
+        question="speed", precisions=("int8_static", "int8_dynamic", "w8a16"), runtimes=("coreml",), rank=1,
+        reason="the Neural Engine computes in 16-bit float and gains from reading fewer bytes",
+    ),
+    Rule(
+        question="speed", precisions=("int8_static",), rank=0,
+        reason="integer kernels run at about half of float's time",
+    ),
+    Rule(
+        question="speed", precisions=("int8_dynamic",), rank=0,
+        reason="integer matrix products run at a third to a half of float's time",
+    ),
+    Rule(
+        question="speed", precisions=("fp16",), runtimes=("coreml",), rank=1,
+        reason="16-bit float is what the Neural Engine and Apple's GPUs compute in",
+    ),
+    Rule(
+        question="speed", precisions=("fp16",), device_kinds=("jetson",), runtimes=("onnx",), rank=1,
+        reason="the GPU has twice the rate in 16-bit float",
+    ),
+    Rule(
+        question="speed", precisions=("fp16",), lacks=("fp16",), rank=2,
+        reason="this CPU has no 16-bit float arithmetic: weights are widened at load",
+    ),
+    Rule(
+        question="speed", precisions=("fp16",), runtimes=("tflite", "executorch"), needs=("fp16",), rank=1,
+        reason="XNNPACK computes in 16-bit float on this CPU",
+    ),
+    Rule(
+        question="speed", precisions=("fp16",), rank=2,
+        reason="this runtime's CPU kernels widen 16-bit float to 32",
+    ),
+    Rule(question="speed", precisions=("int8_weights",), rank=2, reason="weights are widened and the arithmetic is float"),
+    Rule(
+        question="speed", precisions=("int4_weights",), families=_SEQUENCE, rank=1,
+        reason="4-bit matrix products run at 0.3 to 0.8 of float's time",
+    ),
+    Rule(question="speed", precisions=("int4_weights",), rank=2, reason="weights are widened before use"),
+    Rule(question="speed", precisions=("w8a16",), rank=3, reason="most runtimes have only reference kernels for it"),
+)  # fmt: skip
+"""In order: for one question the first that fits answers, so what is special stands before what is general."""
+
+HINTS: Final[tuple[tuple[str, str], ...]] = (
+    ("unstructured pruning", "zeros make the download smaller and nothing faster on dense hardware"),
+    ("structured pruning", "needs training data to recover; worth it from 2 points of allowed loss on"),
+    ("distillation", "needs training data; worth it from 5 points of allowed loss on, or for more than 4 x"),
+)
+"""What else can be done where nothing fits, and what it needs."""
+
+
+def find_rule(question: Question, precision: Precision, setting: Setting) -> Rule:
+    """Returns the rule that answers `question`; every precision has one.
+
+    Raises:
+        LookupError: the table has a hole; a bug, which a test over all settings keeps out.
+    """
+    for rule in RULES:
+        if rule.fits(question, precision, setting):
+            return rule
+    raise LookupError(f"No rule says the {question} of {precision} for {setting}.")

@@ -1,0 +1,138 @@
+"""How large an artifact becomes, as a file and as a download, before it is made.
+
+    size     = weights (exact, by precision) + scales and zero points (exact) + graph
+    graph    = fixed + per operator + per stored tensor + per quantized activation
+    download = each part times what deflate leaves of it; for weights that is measured on their own values
+
+Only the graph term is an estimate: its coefficients come from files that our converters wrote. It is a percent or so of
+a file over 1 MB, so its error hardly shows there, and the band says how much it may be in small files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, final
+
+from edgekit.analysis.graph import Analysis
+from edgekit.plan import Prediction, Recipe
+from edgekit.predict.storage import RUNTIMES, store, weight_precisions
+
+_GRAPH_ERROR: Final = 0.40
+"""Half width of the band of the graph term: names and decompositions differ from model to model."""
+_WEIGHT_ERROR: Final = 0.002
+"""Half width of the band of the exact terms: alignment, and constants that a converter folds or keeps."""
+_DEFLATE_ERROR: Final = 0.03
+"""Half width of the band of the deflate ratio: it is measured on samples, and converters reorder weights."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphBytes:
+    """What a format needs beside weights and scales, in bytes.
+
+    Attributes:
+        fixed: Headers, manifests, metadata.
+        per_operator: One operator with its activations' names and shapes.
+        per_weight: One stored tensor: its name, shape, alignment.
+        per_quantized: What quantization adds for each activation with a fixed range.
+        deflated: What share of all this deflate leaves.
+    """
+
+    fixed: float
+    per_operator: float
+    per_weight: float
+    per_quantized: float
+    deflated: float
+
+
+GRAPH: Final[Mapping[str, GraphBytes]] = {
+    "tflite": GraphBytes(fixed=2000, per_operator=900, per_weight=300, per_quantized=100, deflated=0.15),
+    "onnx": GraphBytes(fixed=1500, per_operator=220, per_weight=110, per_quantized=450, deflated=0.15),
+    "executorch": GraphBytes(fixed=3000, per_operator=500, per_weight=120, per_quantized=100, deflated=0.2),
+    "coreml": GraphBytes(fixed=3500, per_operator=500, per_weight=350, per_quantized=900, deflated=0.12),
+}
+"""By runtime; measured on converted files (see benchmarks/size_prediction.py)."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeEstimate:
+    """Where an artifact's bytes go.
+
+    Attributes:
+        weights_bytes: Values of all weights.
+        scales_bytes: Scales and zero points.
+        graph_bytes: Everything else.
+        download_bytes: The whole, deflated.
+    """
+
+    weights_bytes: int
+    scales_bytes: int
+    graph_bytes: int
+    download_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """The file."""
+        return self.weights_bytes + self.scales_bytes + self.graph_bytes
+
+
+def estimate_size(analysis: Analysis, recipe: Recipe, runtime: str) -> SizeEstimate | None:
+    """Returns where the bytes of an artifact go, None for a runtime or precision whose layout is not known."""
+    if runtime not in RUNTIMES:
+        return None
+    precisions = weight_precisions(analysis, recipe)
+    values = scales = 0
+    deflated = 0.0
+    for weight in analysis.weights.values():
+        stored = store(weight, precisions.get(weight.name, recipe.default), runtime, recipe)
+        if stored is None:
+            return None
+        values += stored.values_bytes
+        scales += stored.scales_bytes
+        deflated += stored.deflated_bytes
+    graph = _graph_bytes(analysis, recipe, runtime)
+    return SizeEstimate(
+        weights_bytes=values,
+        scales_bytes=scales,
+        graph_bytes=round(graph),
+        download_bytes=round(deflated + graph * GRAPH[runtime].deflated),
+    )
+
+
+def _graph_bytes(analysis: Analysis, recipe: Recipe, runtime: str) -> float:
+    terms = GRAPH[runtime]
+    integer = sum(recipe.precision_of(o.module) in ("int8_static", "w8a16") for o in analysis.operators)
+    return (
+        terms.fixed
+        + terms.per_operator * len(analysis.operators)
+        + terms.per_weight * len(analysis.weights)
+        + terms.per_quantized * integer
+    )
+
+
+def predict_size(analysis: Analysis, recipe: Recipe, runtime: str) -> tuple[Prediction, Prediction]:
+    """Returns the predictions of `size` and `download`, in bytes with their bands."""
+    estimate = estimate_size(analysis, recipe, runtime)
+    if estimate is None:
+        reason = f"not run: how {runtime} stores {recipe.name} weights is not known to edgekit"
+        return _unknown("size", reason), _unknown("download", reason)
+    exact = estimate.weights_bytes + estimate.scales_bytes
+    slack = exact * _WEIGHT_ERROR + estimate.graph_bytes * _GRAPH_ERROR
+    total, download = estimate.total_bytes, estimate.download_bytes
+    loose = download * _DEFLATE_ERROR + estimate.graph_bytes * _GRAPH_ERROR * GRAPH[runtime].deflated
+    return (
+        Prediction(
+            name="size", value=total, low=round(total - slack), high=round(total + slack), unit="bytes",
+            basis="exact weights and scales, estimated graph",
+        ),
+        Prediction(
+            name="download", value=download, low=round(download - loose), high=round(download + loose), unit="bytes",
+            basis="deflate measured on samples of the weights",
+        ),
+    )  # fmt: skip
+
+
+def _unknown(name: str, reason: str) -> Prediction:
+    return Prediction(name=name, value=None, low=None, high=None, unit="bytes", basis=reason)

@@ -1,0 +1,200 @@
+"""The source `.keras` or `.h5`: a Keras model, of Keras 2 or 3. Runs TensorFlow, in a worker."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+from edgekit.errors import ModelError
+from edgekit.model import SourceKind, TensorSpec
+from edgekit.sources.architecture import Operation, judge
+from edgekit.sources.base import Capture, CaptureRequest, Source
+from edgekit.sources.layout import guess_layout
+from edgekit.worker import Progress
+
+NO_EXECUTORCH = (
+    "ExecuTorch takes torch programs and this is a TensorFlow model. Rebuild it in torch, or export it to ONNX and give "
+    "that .onnx file as the source."
+)
+"""Why a TensorFlow model does not reach ExecuTorch."""
+
+
+@final
+class KerasFileSource(Source):
+    """Loads the model in safe mode; keeps it as a `.keras` file."""
+
+    kind: ClassVar[SourceKind] = "keras"
+    extra: ClassVar[str] = "tensorflow"
+    needs: ClassVar[Mapping[str, str]] = {"tensorflow": "tensorflow-cpu"}
+
+    def why_not(self, target: str) -> str | None:
+        """All but ExecuTorch."""
+        return NO_EXECUTORCH if target == "executorch" else None
+
+    def read(self, request: CaptureRequest, folder: Path, progress: Progress) -> Capture:
+        """A `.keras` file is copied as it is; an `.h5` file is written again as `.keras`."""
+        progress("reading the model", None)
+        model = load(request.path, request.source)
+        shapes = fixed_shapes([tuple(tensor.shape) for tensor in model.inputs], _names(model.inputs), request)
+        progress("counting its operations", None)
+        if request.path.suffix.lower() == ".keras":
+            shutil.copyfile(request.path, folder / "model.keras")
+        else:
+            model.save(folder / "model.keras")
+        return _describe(model, shapes)
+
+
+def load(path: Path, title: str) -> Any:
+    """Returns the Keras model in a file. Safe mode stays on: no code from the file runs.
+
+    Raises:
+        ModelError: the file is damaged, or holds code or classes of its own, or a model that was never built.
+    """
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    import keras
+
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        raise ModelError(_why_not_loaded(error, title)) from error
+    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
+        raise ModelError(
+            f"{title}: the model does not say its input shape: it was never built, or it is a subclass of keras.Model. "
+            "Export it with its shapes, model.export('folder'), and give that SavedModel folder."
+        )
+    return model
+
+
+def _why_not_loaded(error: Exception, title: str) -> str:
+    text = str(error)
+    if "Lambda" in text or "unsafe" in text or "safe_mode" in text:
+        return (
+            f"{title} holds a Lambda layer, which is Python code inside the file; edgekit runs no code from a file. "
+            "Replace it by a layer or keras.ops, or export the model where its code is, model.export('folder'), and give "
+            "that SavedModel folder."
+        )
+    custom = re.search(r"Could not locate (?:class|function) '([^']+)'|Unknown (?:layer|object)[^']*'([^']+)'", text)
+    if custom:
+        return (
+            f"{title} holds the custom class {custom[1] or custom[2]}, whose code is not in the file. Export the model where "
+            "its code is, model.export('folder'), and give that SavedModel folder."
+        )
+    first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    return (
+        f"{title} cannot be read as a Keras model: {first}\n"
+        "It is damaged, or holds weights without an architecture. Save the whole model: model.save('net.keras')."
+    )
+
+
+def _names(tensors: Sequence[Any]) -> list[str]:
+    return [str(tensor.name) for tensor in tensors]
+
+
+def fixed_shapes(
+    shapes: Sequence[tuple[int | None, ...]], names: Sequence[str], request: CaptureRequest
+) -> list[tuple[int, ...]]:
+    """Returns the shapes with batch 1 and every free size taken from the example inputs.
+
+    Raises:
+        ModelError: a size is free and there are no example inputs, the batch is fixed to another size, or the example
+            inputs do not fit.
+    """
+    free = any(None in shape[1:] for shape in shapes)
+    given: list[tuple[int, ...]] | None = None
+    if free:
+        from edgekit.sources import example_inputs
+
+        i = next(i for i, shape in enumerate(shapes) if None in shape[1:])
+        why = f'the input "{names[i]}" has the shape {_show(shapes[i])} with free sizes, and artifacts have fixed shapes'
+        given = [tuple(tensor.shape) for tensor in example_inputs.require(request, why)]
+    fixed: list[tuple[int, ...]] = []
+    for i, (shape, name) in enumerate(zip(shapes, names, strict=True)):
+        if not shape or shape[0] not in (None, 1):
+            raise ModelError(
+                f'{request.source}: the input "{name}" has the fixed shape {_show(shape)}; artifacts are exported with batch 1. '
+                "Save the model with a free batch (None) or batch 1."
+            )
+        example = given[i] if given is not None and i < len(given) else None
+        if given is not None and not _fits(example, shape):
+            came = "nothing" if example is None else str(example)
+            raise ModelError(
+                f'{request.source}: the example inputs give {came} for the input "{name}"; expected {_show((1, *shape[1:]))}.'
+            )
+        fixed.append(example if example is not None else tuple(size or 1 for size in shape))
+    return fixed
+
+
+def _fits(example: tuple[int, ...] | None, shape: tuple[int | None, ...]) -> bool:
+    return example is not None and len(example) == len(shape) and all(
+        want in (None, have) for have, want in zip(example, shape, strict=True)
+    )
+
+
+def _show(shape: Sequence[int | None]) -> str:
+    return "(" + ", ".join("?" if size is None else str(size) for size in shape) + ")"
+
+
+def _describe(model: Any, shapes: Sequence[tuple[int, ...]]) -> Capture:
+    import tensorflow as tf
+
+    from edgekit.sources import tf_graph
+
+    specs = [
+        tf.TensorSpec(shape, tensor.dtype, name=f"input_{i}")
+        for i, (shape, tensor) in enumerate(zip(shapes, model.inputs, strict=True))
+    ]
+    call = tf.function(lambda *tensors: model(list(tensors) if len(tensors) > 1 else tensors[0], training=False))
+    frozen = tf_graph.freeze(call.get_concrete_function(*specs))
+    names = _names(model.inputs)
+    inputs = [_spec(name, shape, t.dtype) for name, shape, t in zip(names, shapes, model.inputs, strict=True)]
+    found = zip(_output_names(model), frozen.outputs, strict=True)
+    outputs = [_spec(name, tuple(tensor.shape), tensor.dtype.name) for name, tensor in found]
+    recurrent = list(_recurrent(model, {}))
+    operations = [o for o in tf_graph.operations(frozen) if o.role != "recurrent" or not recurrent]
+    unique = {id(weight): math_size(weight.shape) for weight in model.weights}
+    return Capture(
+        kind="keras",
+        file="model.keras",
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        digest=tf_graph.digest(frozen, names, _output_names(model)),
+        parameters=sum(unique.values()),
+        architecture=judge([*operations, *recurrent]),
+    )
+
+
+def math_size(shape: Sequence[int]) -> int:
+    """Returns the number of elements of a shape."""
+    import math
+
+    return math.prod(int(size) for size in shape)
+
+
+def _output_names(model: Any) -> list[str]:
+    names = list(getattr(model, "output_names", []))
+    return names if len(names) == len(model.outputs) else _names(model.outputs)
+
+
+def _spec(name: str, shape: tuple[int | None, ...], dtype: str) -> TensorSpec:
+    fixed = tuple(int(size or 1) for size in shape)
+    return TensorSpec(name=name, shape=fixed, dtype=str(dtype), layout=guess_layout(fixed, str(dtype), "NHWC"))
+
+
+def _recurrent(model: Any, seen: dict[int, bool]) -> Iterator[Operation]:
+    """Yields one operation for each recurrent layer: in the graph it is a loop whose length is not known."""
+    for layer in getattr(model, "layers", []):
+        if id(layer) in seen:
+            continue
+        seen[id(layer)] = True
+        if type(layer).__name__ in ("LSTM", "GRU", "SimpleRNN", "Bidirectional"):
+            steps = layer.input.shape[1]
+            matrices = sum(math_size(weight.shape) for weight in layer.weights if len(weight.shape) == 2)
+            # A GRU's bias is a matrix too when reset_after is on: (2, 3 units).
+            matrices -= sum(math_size(w.shape) for w in layer.weights if len(w.shape) == 2 and w.name == "bias")
+            yield Operation(role="recurrent", macs=None if steps is None else steps * matrices)
+        else:
+            yield from _recurrent(layer, seen)

@@ -1,0 +1,234 @@
+"""The source `.onnx`: an ONNX graph. Runs onnx, in a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Final, final
+
+from edgekit.errors import ModelError
+from edgekit.model import SourceKind, TensorSpec
+from edgekit.sources.architecture import judge
+from edgekit.sources.base import Capture, CaptureRequest, Source
+from edgekit.sources.layout import guess_layout
+from edgekit.worker import Progress
+
+FILE_NAME: Final = "float.onnx"
+_LARGEST_MESSAGE: Final = 2_000_000_000
+"""Protobuf messages end at 2 GiB: larger models keep their weights in a second file."""
+
+_QUANTIZED: Final = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger"}
+    | {"MatMulInteger", "MatMulNBits", "QGemm", "QLinearAdd", "GatherBlockQuantized"}
+)
+
+
+@final
+class OnnxFileSource(Source):
+    """Checks the graph and fixes its shapes; keeps it as ONNX, or imports it into torch where that is asked for."""
+
+    kind: ClassVar[SourceKind] = "onnx"
+    extra: ClassVar[str] = "onnx"
+    needs: ClassVar[Mapping[str, str]] = {"onnx": "onnx", "onnxruntime": "onnxruntime"}
+
+    def why_not(self, target: str) -> str | None:
+        """Every format: ONNX directly, the others through torch where the importer knows the operators."""
+        return None
+
+    def read(self, request: CaptureRequest, folder: Path, progress: Progress) -> Capture:
+        """Writes `float.onnx` with fixed shapes, or `float.pt2` where `request.as_torch` is set."""
+        progress("reading the graph", None)
+        model = fix_shapes(load(request.path, request.source), request)
+        if not request.as_torch:
+            progress("counting its operations", None)
+            return _save(model, folder, request.source)
+        from edgekit.sources import onnx_facts, program_facts
+        from edgekit.sources.canonical_program import canonical
+        from edgekit.sources.onnx_to_torch.importer import import_model
+        from edgekit.sources.trace_module import export_module
+
+        progress("importing the graph into torch", None)
+        module, examples = import_model(model, request.source)
+        program = export_module(module, examples, request.source)
+        progress("capturing the graph", None)
+        result = canonical(program, examples, request.source)
+        return program_facts.save(result, folder, onnx_facts.count_parameters(model))
+
+
+def load(path: Path, title: str) -> Any:
+    """Returns the ModelProto in a file, checked.
+
+    Raises:
+        ModelError: the file is damaged, breaks the standard, or is quantized already.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(str(path))
+    except DecodeError as error:
+        raise ModelError(
+            f"{title} cannot be read as an ONNX file ({path.stat().st_size} bytes): it is damaged or cut off. "
+            "Copy or export the file again."
+        ) from error
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise ModelError(
+            f"{title}: its weights lie in a second file that cannot be read: {_first_line(error)}\n"
+            "Put that file beside the .onnx file, or save the model in one file: onnx.save(onnx.load(path), path)."
+        ) from error
+    if not model.graph.node or not model.graph.output:
+        raise ModelError(f"{title} holds no graph: it is no ONNX model, or cut off. Copy or export the file again.")
+    try:
+        onnx.checker.check_model(str(path) if path.stat().st_size > _LARGEST_MESSAGE else model)
+    except onnx.checker.ValidationError as error:
+        raise ModelError(
+            f"{title} is no valid ONNX model: {_first_line(error)}\nExport it again, with a newer exporter if there is one."
+        ) from error
+    quantized = sorted({node.op_type for node in model.graph.node} & _QUANTIZED)
+    if quantized:
+        raise ModelError(
+            f"{title} is quantized already (it holds {', '.join(quantized)}); edgekit starts from the float model. "
+            "Give that one, or check this artifact with edgekit validate."
+        )
+    return model
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def graph_inputs(model: Any) -> list[Any]:
+    """Returns the inputs that a caller gives: old exporters list the weights among them."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return [value for value in model.graph.input if value.name not in weights]
+
+
+def fix_shapes(model: Any, request: CaptureRequest) -> Any:
+    """Returns the model with batch 1, every free size taken from the example inputs, and all shapes inferred.
+
+    Raises:
+        ModelError: a size is free and there are no example inputs, or they do not fit, or the batch is another size.
+    """
+    import onnx
+
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    inputs = graph_inputs(fixed)
+    given = _free_sizes(inputs, request)
+    values: dict[str, int] = {}
+    for i, value in enumerate(inputs):
+        dims = value.type.tensor_type.shape.dim
+        for axis, dim in enumerate(dims):
+            size = dim.dim_value if dim.HasField("dim_value") else 1 if axis == 0 else given[i][axis]
+            if dim.dim_param:
+                values.setdefault(dim.dim_param, size)
+            dim.ClearField("dim_param")
+            dim.dim_value = size
+        if dims and dims[0].dim_value != 1:
+            raise ModelError(
+                f'{request.source}: the input "{value.name}" has the fixed shape {tuple(d.dim_value for d in dims)}; artifacts are '
+                "exported with batch 1. Export the model again with batch 1 or with a dynamic batch."
+            )
+    del fixed.graph.value_info[:]
+    for value in fixed.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True)
+    return _with_output_shapes(inferred, request.source)
+
+
+def _free_sizes(inputs: list[Any], request: CaptureRequest) -> list[tuple[int, ...]]:
+    """Returns the shapes of the example inputs if a size behind the batch is free, else nothing."""
+    for value in inputs:
+        if not value.type.HasField("tensor_type"):
+            raise ModelError(f'{request.source}: the input "{value.name}" is no tensor; only tensors can be inputs.')
+        if not value.type.tensor_type.HasField("shape"):
+            raise ModelError(f'{request.source}: the input "{value.name}" has no shape. Export the model with input shapes.')
+    free = next((v for v in inputs if any(not d.HasField("dim_value") for d in v.type.tensor_type.shape.dim[1:])), None)
+    if free is None:
+        return []
+    from edgekit.sources import example_inputs
+
+    shown = "(" + ", ".join(
+        d.dim_param or "?" if not d.HasField("dim_value") else str(d.dim_value) for d in free.type.tensor_type.shape.dim
+    ) + ")"
+    why = f'the input "{free.name}" has the shape {shown} with free sizes, and artifacts have fixed shapes'
+    shapes = [tuple(tensor.shape) for tensor in example_inputs.require(request, why)]
+    wanted = [len(value.type.tensor_type.shape.dim) for value in inputs]
+    if [len(shape) for shape in shapes] != wanted:
+        raise ModelError(
+            f"{request.source}: the example inputs have the shapes {', '.join(map(str, shapes))}; expected {len(inputs)} tensors "
+            f"with {', '.join(map(str, wanted))} axes."
+        )
+    return shapes
+
+
+def _with_output_shapes(model: Any, title: str) -> Any:
+    """Fills in output shapes that inference left open, by one run in onnxruntime.
+
+    Raises:
+        ModelError: it cannot run the model.
+    """
+    import onnx
+
+    known = all(
+        value.type.tensor_type.HasField("shape") and all(d.HasField("dim_value") for d in value.type.tensor_type.shape.dim)
+        for value in model.graph.output
+    )
+    if known:
+        return model
+    import numpy as np
+    import onnxruntime
+
+    feeds = {
+        value.name: np.zeros(
+            [d.dim_value for d in value.type.tensor_type.shape.dim],
+            onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type),
+        )
+        for value in graph_inputs(model)
+    }
+    try:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        results = session.run(None, feeds)
+    except Exception as error:
+        raise ModelError(
+            f"{title}: onnxruntime cannot run the model at batch 1: {_first_line(error)}\n"
+            "If the graph holds another batch as a constant, export it again with batch 1."
+        ) from error
+    for value, result in zip(model.graph.output, results, strict=True):
+        tensor = onnx.helper.make_tensor_value_info(
+            value.name, onnx.helper.np_dtype_to_tensor_dtype(result.dtype), result.shape
+        )
+        value.CopyFrom(tensor)
+    return model
+
+
+def _save(model: Any, folder: Path, title: str) -> Capture:
+    import onnx
+
+    from edgekit.sources import onnx_facts
+
+    large = model.ByteSize() > _LARGEST_MESSAGE
+    onnx.save(model, str(folder / FILE_NAME), save_as_external_data=large, location=f"{FILE_NAME}.data" if large else None)
+    return Capture(
+        kind="onnx",
+        file=FILE_NAME,
+        inputs=tuple(_spec(value, title) for value in graph_inputs(model)),
+        outputs=tuple(_spec(value, title) for value in model.graph.output),
+        digest=onnx_facts.digest(model),
+        parameters=onnx_facts.count_parameters(model),
+        architecture=judge(onnx_facts.operations(model)),
+        metadata={entry.key: entry.value for entry in model.metadata_props},
+    )
+
+
+def _spec(value: Any, title: str) -> TensorSpec:
+    import onnx
+
+    kind = value.type.tensor_type
+    shape = tuple(int(dim.dim_value) for dim in kind.shape.dim)
+    if kind.elem_type == onnx.TensorProto.STRING:
+        raise ModelError(f'{title}: the tensor "{value.name}" holds strings; on-device formats hold numbers only.')
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+    return TensorSpec(name=value.name, shape=shape, dtype=dtype, layout=guess_layout(shape, dtype, "NCHW"))

@@ -1,0 +1,291 @@
+"""Imports an ONNX graph with fixed shapes into a torch module. Runs in a worker that has torch and onnx.
+
+The graph is walked once with example values. What does not depend on the inputs is computed on the way, so that graphs
+that compute shapes (Shape, Gather, Concat, Reshape) leave nothing behind; every other node becomes a small module, whose
+name converters and recipes see.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, final
+
+from edgekit.errors import ModelError
+from edgekit.sources.onnx_to_torch.arithmetic import torch_dtype
+from edgekit.sources.onnx_to_torch.node import Function, Node, UnsupportedError
+from edgekit.sources.onnx_to_torch.table import OPERATORS
+
+_OPSETS: Final = range(11, 22)
+_DOMAINS: Final = ("", "ai.onnx")
+_SHAPE_ONLY: Final = frozenset({"Shape", "Size", "EyeLike"})
+"""Operators that read nothing but the shape of their input: constant, because shapes are fixed."""
+
+_SCOPES: Final = "pkg.torch.onnx.name_scopes"
+"""Where torch's exporter keeps the names of the modules that a node came from."""
+
+
+@final
+@dataclass(slots=True)
+class _Graph:
+    """A graph while it is walked.
+
+    Attributes:
+        title: What the user wrote, for messages.
+        opset: Version of the operator set.
+        module: Where steps are added.
+        values: Example value of each tensor by name.
+        constant: Names of tensors that do not depend on the inputs.
+        readers: How many nodes and outputs read each tensor.
+    """
+
+    title: str
+    opset: int
+    module: Any
+    values: dict[str, Any] = field(default_factory=dict[str, Any])
+    constant: set[str] = field(default_factory=set[str])
+    readers: dict[str, int] = field(default_factory=dict[str, int])
+
+
+def import_model(model: Any, title: str) -> tuple[Any, tuple[Any, ...]]:
+    """Returns the model as a torch module whose forward takes its inputs in order, and example inputs.
+
+    Args:
+        model: ModelProto whose inputs have fixed shapes.
+        title: What the user wrote, for messages.
+
+    Raises:
+        ModelError: an operator set or operators that the importer does not know, all named at once; or a node that uses
+            an operator in a way torch cannot.
+    """
+    import onnx
+    import torch
+
+    from edgekit.sources.onnx_to_torch.step_module import ImportedModule
+
+    model = onnx.inliner.inline_local_functions(model) if model.functions else model
+    opset = next((entry.version for entry in model.opset_import if entry.domain in _DOMAINS), 0)
+    _check_operators(model, opset, title)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    names = [value.name for value in model.graph.input if value.name not in weights]
+    outputs = [value.name for value in model.graph.output]
+    graph = _Graph(title=title, opset=opset, module=ImportedModule(names, outputs))
+    for tensor in model.graph.initializer:
+        graph.values[tensor.name] = to_torch(tensor)
+        graph.constant.add(tensor.name)
+    examples = tuple(_example(value) for value in model.graph.input if value.name not in weights)
+    graph.values |= dict(zip(names, examples, strict=True))
+    for name in (*(name for node in model.graph.node for name in node.input), *outputs):
+        graph.readers[name] = graph.readers.get(name, 0) + 1
+    with torch.no_grad():
+        for node in model.graph.node:
+            _walk(node, graph)
+    for name in outputs:
+        if name in graph.constant:
+            graph.module.add_constant(name, graph.values[name])
+    return graph.module.eval(), examples
+
+
+def to_torch(tensor: Any) -> Any:
+    """Returns a TensorProto as a torch tensor; float16 and bfloat16 become float32, in which models are captured."""
+    import torch
+    from onnx import numpy_helper
+
+    # A copy: the array is a read-only view of the message.
+    return torch.from_numpy(numpy_helper.to_array(tensor).astype(_numpy_dtype(tensor.data_type), copy=True))
+
+
+def _numpy_dtype(code: int) -> str:
+    return str(torch_dtype(code)).removeprefix("torch.")
+
+
+def _example(value: Any) -> Any:
+    """Returns an example for an input: random floats, integer zeros."""
+    import torch
+
+    kind = value.type.tensor_type
+    shape = [int(dim.dim_value) for dim in kind.shape.dim]
+    dtype = torch_dtype(kind.elem_type)
+    if dtype.is_floating_point:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    return torch.zeros(shape, dtype=dtype)
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """Yields the nodes of a graph and of the graphs inside them."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _nodes(attribute.g)
+
+
+def _check_operators(model: Any, opset: int, title: str) -> None:
+    if opset not in _OPSETS:
+        raise ModelError(
+            f"{title} uses ONNX opset {opset}; the importer into torch knows {_OPSETS[0]} to {_OPSETS[-1]}. Export it again with "
+            "one of these, or convert it: onnx.version_converter.convert_version(model, 17). Format onnx needs no import."
+        )
+    unknown = sorted(
+        {
+            f"{node.domain}.{node.op_type}" if node.domain not in _DOMAINS else node.op_type
+            for node in _nodes(model.graph)
+            if node.domain not in _DOMAINS or node.op_type not in (*OPERATORS, "If")
+        }
+    )
+    if unknown:
+        raise ModelError(
+            f"{title} holds operators that the importer into torch does not know: {', '.join(unknown)}. "
+            "Export to format onnx, which needs no import; or rebuild these parts from other operators; or give the model that "
+            "the file was made from."
+        )
+
+
+def _walk(proto: Any, graph: _Graph) -> None:
+    """Runs one node: its outputs become constants, or a step of the module."""
+    if proto.op_type == "If":
+        _walk_branch(proto, graph)
+        return
+    if _absorb_bias(proto, graph):
+        return
+    node = _view(proto, graph)
+    try:
+        function = OPERATORS[proto.op_type](node)
+        outputs = _run(function, node)
+    except UnsupportedError as error:
+        raise ModelError(_cannot(proto, graph, str(error))) from error
+    except (RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(_cannot(proto, graph, f"torch cannot run it ({first})")) from error
+    given = [name for name in proto.input if name]
+    constant = all(name in graph.constant for name in given) or proto.op_type in _SHAPE_ONLY
+    for name, value in zip(proto.output, outputs, strict=False):
+        if name:
+            graph.values[name] = value
+            if constant:
+                graph.constant.add(name)
+    if not constant:
+        _add_step(proto, node, function, graph)
+
+
+def _cannot(proto: Any, graph: _Graph, reason: str) -> str:
+    name = f' "{proto.name}"' if proto.name else f" that makes {proto.output[0]}"
+    return (
+        f"{graph.title}: the {proto.op_type} node{name} cannot be imported into torch: {reason}. "
+        "Export to format onnx, which needs no import, or give the model that the file was made from."
+    )
+
+
+def _view(proto: Any, graph: _Graph) -> Node:
+    return Node(
+        operator=proto.op_type,
+        attributes=_attributes(proto),
+        inputs=[graph.values[name] if name else None for name in proto.input],
+        constant=[not name or name in graph.constant for name in proto.input],
+        outputs=max((i + 1 for i, name in enumerate(proto.output) if name and graph.readers.get(name)), default=1),
+        opset=graph.opset,
+    )
+
+
+def _attributes(proto: Any) -> dict[str, Any]:
+    import onnx
+
+    found: dict[str, Any] = {}
+    for attribute in proto.attribute:
+        value = onnx.helper.get_attribute_value(attribute)
+        if isinstance(value, bytes):
+            value = value.decode()
+        elif isinstance(value, onnx.TensorProto):
+            value = to_torch(value)
+        elif isinstance(value, list) and value and isinstance(value[0], bytes):
+            value = [item.decode() for item in value]
+        found[attribute.name] = value
+    return found
+
+
+def _run(function: Function, node: Node) -> tuple[Any, ...]:
+    inputs = [
+        None if i in node.baked else node.weights.get(i, value)
+        for i, value in enumerate(node.inputs)
+    ]
+    result = function(*inputs)
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _walk_branch(proto: Any, graph: _Graph) -> None:
+    """Walks the branch of an If whose condition is constant; its names are the outer graph's too.
+
+    Raises:
+        ModelError: the condition depends on the inputs.
+    """
+    if proto.input[0] not in graph.constant:
+        raise ModelError(_cannot(proto, graph, "its condition depends on the model's inputs"))
+    chosen = "then_branch" if bool(graph.values[proto.input[0]].item()) else "else_branch"
+    branch = next(attribute.g for attribute in proto.attribute if attribute.name == chosen)
+    for tensor in branch.initializer:
+        graph.values[tensor.name] = to_torch(tensor)
+        graph.constant.add(tensor.name)
+    for name in (*(name for node in branch.node for name in node.input), *(value.name for value in branch.output)):
+        graph.readers[name] = graph.readers.get(name, 0) + 1
+    for node in branch.node:
+        _walk(node, graph)
+    for inner, outer in zip(branch.output, proto.output, strict=True):
+        graph.values[outer] = graph.values[inner.name]
+        if inner.name in graph.constant:
+            graph.constant.add(outer)
+        else:
+            graph.module.add_alias(outer, inner.name)
+
+
+def _absorb_bias(proto: Any, graph: _Graph) -> bool:
+    """Makes an Add of a constant vector behind a linear layer that layer's bias; returns whether it did."""
+    if proto.op_type != "Add":
+        return False
+    for product, bias in (tuple(proto.input), tuple(reversed(proto.input))):
+        value = graph.values.get(bias)
+        layer = graph.module.linear_layer(product)
+        if layer is None or bias not in graph.constant or graph.readers[product] != 1:
+            continue
+        if value.ndim != 1 or value.shape[0] != graph.values[product].shape[-1]:
+            continue
+        layer.set_bias(value)
+        graph.module.add_alias(proto.output[0], product)
+        graph.values[proto.output[0]] = graph.values[product] + value
+        return True
+    return False
+
+
+def _add_step(proto: Any, node: Node, function: Function, graph: _Graph) -> None:
+    stored: dict[int, Any] = {}
+    for i, name in enumerate(proto.input):
+        if name and node.is_constant[i] and i not in node.baked:
+            stored[i] = node.weights.get(i, node.inputs[i])
+    dynamic = {i: name for i, name in enumerate(proto.input) if name and i not in stored and i not in node.baked}
+    graph.module.add_step(
+        name=_module_name(proto),
+        operator=proto.op_type,
+        function=function,
+        inputs=dynamic,
+        constants=stored,
+        arity=len(proto.input),
+        outputs=list(proto.output),
+    )
+
+
+def _module_name(proto: Any) -> str:
+    """Returns a dotted name: of the torch module that the node came from where the file says so, else of the node."""
+    properties: Mapping[str, str] = {entry.key: entry.value for entry in proto.metadata_props}
+    scopes: Sequence[Any] = ()
+    if _SCOPES in properties:
+        try:
+            scopes = ast.literal_eval(properties[_SCOPES])
+        except (SyntaxError, ValueError):  # another exporter's spelling: the node's own name will do
+            scopes = ()
+    if len(scopes) >= 2:
+        text = f"{scopes[-2]}.{scopes[-1]}" if scopes[-2] else str(scopes[-1])
+    else:
+        text = proto.name or f"{proto.op_type}_{proto.output[0]}"
+    parts = [re.sub(r"\W", "_", part) for part in re.split(r"[./]+", text) if part]
+    return ".".join(parts) or proto.op_type

@@ -1,0 +1,157 @@
+"""The torch module that an ONNX graph becomes: one child module a node. Imports torch: only the importer imports it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, final
+
+import torch
+
+from edgekit.sources.onnx_to_torch.node import Function
+
+_WEIGHT_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "BatchNormalization": ("x", "weight", "bias", "running_mean", "running_var"),
+    "Gather": ("weight", "indices"),
+}
+"""Names of stored inputs by operator, where they are not x, weight, bias."""
+
+_USUAL: Final = ("x", "weight", "bias")
+
+
+@final
+class StepModule(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
+    """One node: its function and its constant inputs.
+
+    Args:
+        operator: ONNX operator type.
+        function: Takes one argument for each input.
+        constants: Stored inputs by position.
+        arity: Number of inputs of the node.
+    """
+
+    def __init__(self, operator: str, function: Function, constants: Mapping[int, Any], arity: int) -> None:
+        super().__init__()
+        self.operator = operator
+        self._function = function
+        self._arity = arity
+        self._places: dict[int, str] = {}
+        if isinstance(getattr(function, "layer", None), torch.nn.Module):
+            self.layer = function.layer  # type: ignore[attr-defined]  # a recurrent layer holds its own weights
+        names = _WEIGHT_NAMES.get(operator, _USUAL)
+        for i, tensor in constants.items():
+            name = names[i] if i < len(names) and names[i] not in ("x", "indices") else f"constant_{i}"
+            self._store(i, name, tensor)
+
+    def _store(self, i: int, name: str, tensor: Any) -> None:
+        if tensor.is_floating_point() and name not in ("running_mean", "running_var"):
+            self.register_parameter(name, torch.nn.Parameter(tensor, requires_grad=False))
+        else:
+            self.register_buffer(name, tensor)
+        self._places[i] = name
+
+    def set_bias(self, value: Any) -> None:
+        """Stores a bias as third input."""
+        self._store(2, "bias", value)
+        self._arity = max(self._arity, 3)
+
+    def forward(self, inputs: dict[int, Any]) -> Any:
+        """Runs the node.
+
+        Args:
+            inputs: The inputs that are not constant, by position.
+        """
+        arguments = [inputs.get(i, getattr(self, self._places[i]) if i in self._places else None) for i in range(self._arity)]
+        return self._function(*arguments)
+
+
+@final
+class ImportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
+    """A graph as a list of steps over tensors by name.
+
+    Args:
+        inputs: Names of the inputs, in order.
+        outputs: Names of the outputs, in order.
+    """
+
+    def __init__(self, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        super().__init__()
+        self._inputs = tuple(inputs)
+        self._outputs = tuple(outputs)
+        self._steps: list[tuple[str, dict[int, str], list[str]]] = []
+        self._aliases: dict[str, str] = {}
+        self._linear: dict[str, StepModule] = {}
+        self._constants: dict[str, str] = {}
+
+    def add_step(
+        self,
+        *,
+        name: str,
+        operator: str,
+        function: Function,
+        inputs: dict[int, str],
+        constants: Mapping[int, Any],
+        arity: int,
+        outputs: list[str],
+    ) -> None:
+        """Appends a node as a child module with the dotted `name`, made unique."""
+        step = StepModule(operator, function, constants, arity)
+        path = self._free_path(name)
+        owner, _, leaf = path.rpartition(".")
+        self._owner(owner).add_module(leaf, step)
+        self._steps.append((path, {i: self._aliases.get(n, n) for i, n in inputs.items()}, outputs))
+        if function is torch.nn.functional.linear:
+            self._linear[outputs[0]] = step
+
+    def linear_layer(self, output: str) -> StepModule | None:
+        """Returns the step without a bias that is a linear layer and makes `output`, or None."""
+        return self._linear.get(output)
+
+    def add_alias(self, name: str, existing: str) -> None:
+        """Makes `name` another name of a tensor that a step makes."""
+        self._aliases[name] = self._aliases.get(existing, existing)
+        self._linear.pop(existing, None)
+
+    def add_constant(self, name: str, value: Any) -> None:
+        """Stores an output that does not depend on the inputs."""
+        leaf = f"constant_output_{len(self._constants)}"
+        self.register_buffer(leaf, value)
+        self._constants[name] = leaf
+
+    def forward(self, *inputs: Any) -> Any:
+        """Returns the outputs: a tensor, or a tuple."""
+        values: dict[str, Any] = dict(zip(self._inputs, inputs, strict=True))
+        for path, names, outputs in self._steps:
+            step = self.get_submodule(path)
+            result = step({i: values[name] for i, name in names.items()})
+            for name, value in zip(outputs, result if isinstance(result, tuple) else (result,), strict=False):
+                values[name] = value
+        # A constant that is returned must be a new tensor: a graph cannot return its own buffer.
+        found = tuple(
+            getattr(self, self._constants[name]).clone()
+            if name in self._constants
+            else values[self._aliases.get(name, name)]
+            for name in self._outputs
+        )
+        return found[0] if len(found) == 1 else found
+
+    def _free_path(self, name: str) -> str:
+        """Returns `name`, or with a number behind it where that name is taken by a step or by an attribute."""
+        count = 0
+        while True:
+            path = f"{name}_{count}" if count else name
+            owner, _, leaf = path.rpartition(".")
+            if not hasattr(self._owner(owner), leaf):
+                return path
+            count += 1
+
+    def _owner(self, path: str) -> Any:
+        """Returns the module at a dotted path, made where it is missing."""
+        module: Any = self
+        for part in filter(None, path.split(".")):
+            if part not in module._modules:
+                # A step's own attribute, or a method, cannot be a folder of modules.
+                part = part if not hasattr(module, part) else f"{part}_"
+                if part not in module._modules:
+                    module.add_module(part, torch.nn.Module())
+            module = module._modules[part]
+        return module

@@ -1,0 +1,151 @@
+"""The source SavedModel folder: a TensorFlow graph with signatures. Runs TensorFlow, in a worker."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Final, final
+
+from edgekit.errors import ModelError
+from edgekit.model import SourceKind, TensorSpec
+from edgekit.sources.architecture import judge
+from edgekit.sources.base import Capture, CaptureRequest, Source
+from edgekit.sources.keras_file import NO_EXECUTORCH, fixed_shapes, math_size
+from edgekit.sources.layout import guess_layout
+from edgekit.worker import Progress
+
+_UNSAFE: Final = frozenset(
+    {"PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles", "TextFileReader"}
+    | {"WholeFileReader", "WholeFileReaderV2", "FixedLengthRecordReader", "TFRecordReader", "PrintV2", "DebugIdentity"}
+)
+"""Operators that reach outside the graph: files, Python, the terminal. A SavedModel is a program."""
+
+_DEFAULT: Final = "serving_default"
+
+
+@final
+class SavedModelSource(Source):
+    """Loads the serving signature; keeps the folder as it is."""
+
+    kind: ClassVar[SourceKind] = "savedmodel"
+    extra: ClassVar[str] = "tensorflow"
+    needs: ClassVar[Mapping[str, str]] = {"tensorflow": "tensorflow-cpu"}
+
+    def why_not(self, target: str) -> str | None:
+        """All but ExecuTorch."""
+        return NO_EXECUTORCH if target == "executorch" else None
+
+    def read(self, request: CaptureRequest, folder: Path, progress: Progress) -> Capture:
+        """The folder is copied."""
+        progress("reading the model", None)
+        check_operators(request.path, request.source)
+        loaded, function = load(request.path, request.source)
+        progress("counting its operations", None)
+        found = _describe(loaded, function, request)
+        shutil.copytree(request.path, folder / "model")
+        return found
+
+
+def check_operators(path: Path, title: str) -> None:
+    """Checks that the graph holds no operator that reaches outside it.
+
+    Raises:
+        ModelError: it does, or `saved_model.pb` is damaged.
+    """
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel  # pyright: ignore[reportAttributeAccessIssue]  # generated
+
+    message = SavedModel()
+    try:
+        message.ParseFromString((path / "saved_model.pb").read_bytes())
+    except DecodeError as error:
+        raise ModelError(
+            f"{title}: saved_model.pb is damaged: it is no SavedModel message. Copy or export the model again."
+        ) from error
+    if not message.meta_graphs:
+        raise ModelError(f"{title}: saved_model.pb holds no graph. Copy or export the model again.")
+    unsafe = sorted({op for op in _operators(message) if op in _UNSAFE})
+    if unsafe:
+        raise ModelError(
+            f"{title} holds {', '.join(unsafe)}, which reach files, Python or the terminal when the model runs; no on-device "
+            "format can hold them and edgekit does not run them. Export the model without."
+        )
+
+
+def _operators(message: Any) -> Iterator[str]:
+    for graph in message.meta_graphs:
+        yield from (node.op for node in graph.graph_def.node)
+        for function in graph.graph_def.library.function:
+            yield from (node.op for node in function.node_def)
+
+
+def load(path: Path, title: str) -> tuple[Any, Any]:
+    """Returns the loaded object, which must stay alive, and the concrete function of its signature.
+
+    Raises:
+        ModelError: it cannot be loaded, or it is not clear which signature is meant.
+    """
+    import tensorflow as tf
+
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except Exception as error:
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ModelError(
+            f"{title} cannot be loaded as a SavedModel: {first}\nA file of it is missing or damaged. Export the model again."
+        ) from error
+    signatures = dict(loaded.signatures)
+    if _DEFAULT in signatures:
+        return loaded, signatures[_DEFAULT]
+    if len(signatures) == 1:
+        return loaded, next(iter(signatures.values()))
+    names = ", ".join(sorted(signatures)) or "none"
+    raise ModelError(
+        f"{title}: the SavedModel has no signature {_DEFAULT} (its signatures: {names}). "
+        "Export it with model.export('folder'), or with tf.saved_model.save(model, folder, signatures=function)."
+    )
+
+
+def _describe(loaded: Any, function: Any, request: CaptureRequest) -> Capture:
+    import tensorflow as tf
+
+    from edgekit.sources import tf_graph
+
+    specs: dict[str, Any] = function.structured_input_signature[1]
+    names = [name for name in function._arg_keywords if name in specs]
+    wanted = [tuple(specs[name].shape) for name in names]
+    shapes = fixed_shapes(wanted, names, request)
+    keys = sorted(function.structured_outputs)
+    call = tf.function(lambda *tensors: [function(**dict(zip(names, tensors, strict=True)))[key] for key in keys])
+    arguments = [tf.TensorSpec(shape, specs[name].dtype) for name, shape in zip(names, shapes, strict=True)]
+    frozen = tf_graph.freeze(call.get_concrete_function(*arguments))
+    inputs = [_spec(name, shape, specs[name].dtype.name) for name, shape in zip(names, shapes, strict=True)]
+    outputs = [_spec(key, tuple(t.shape), t.dtype.name) for key, t in zip(keys, frozen.outputs, strict=True)]
+    return Capture(
+        kind="savedmodel",
+        file="model",
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        digest=tf_graph.digest(frozen, names, keys),
+        parameters=_parameters(loaded, frozen),
+        architecture=judge(tf_graph.operations(frozen)),
+    )
+
+
+def _parameters(loaded: Any, frozen: Any) -> int:
+    """Returns the number of weights: of variables, or of float constants where the graph was frozen before."""
+    variables = {id(v): math_size(v.shape) for v in (*getattr(loaded, "variables", ()), *_held(frozen)) if v.dtype.is_floating}
+    if variables:
+        return sum(variables.values())
+    constants = [op.outputs[0] for op in frozen.graph.get_operations() if op.type == "Const"]
+    return sum(math_size(tensor.shape) for tensor in constants if tensor.dtype.is_floating)
+
+
+def _held(frozen: Any) -> list[Any]:
+    return list(getattr(frozen, "variables", ()))
+
+
+def _spec(name: str, shape: tuple[int | None, ...], dtype: str) -> TensorSpec:
+    fixed = tuple(int(size or 1) for size in shape)
+    return TensorSpec(name=name, shape=fixed, dtype=dtype, layout=guess_layout(fixed, dtype, "NHWC"))

@@ -1,0 +1,359 @@
+"""Runs artifacts and float models in fresh processes and collects the evidence that validators judge.
+
+The work happens in `runners/runner.py`, one process for memory and outputs and one for timings, each with a time
+limit and a memory limit. A runtime that crashes or hangs costs the piece of evidence that it was asked for, with the
+reason.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Literal, final
+
+import edgekit
+from edgekit.artifact import Artifact, measure_files, runtime_of
+from edgekit.errors import ERRORS_BY_NAME, DataError, MissingDependencyError, ResourceError, WorkerError
+from edgekit.model import CapturedModel, TensorSpec
+from edgekit.process import Command, log_tail, run_watched
+from edgekit.samples import Samples
+from edgekit.validators.base import Evidence
+from edgekit.worker import Progress, ProgressReader, silent
+
+Piece = Literal["memory", "outputs", "latency"]
+"""What can be measured about an artifact."""
+
+PIECES: Final[tuple[Piece, ...]] = ("memory", "outputs", "latency")
+
+RUNNER: Final = Path(__file__).resolve().parent / "runners" / "runner.py"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """How artifacts are run.
+
+    Attributes:
+        timeout_s: Wall-clock limit of each process.
+        memory_limit_bytes: Limit on the resident set of each process; None for no limit.
+        threads: That the runtime may use.
+        runs: Timed inferences.
+        warmup: Inferences before the timed ones.
+        timing_s: Timing stops after this many seconds, but not before 10 runs.
+        runtime_package: Import name of the TFLite interpreter to use; "" for the first that is installed.
+        python: Interpreter that has the runtime, where it is not this one (`tflite_runtime` needs NumPy 1).
+    """
+
+    timeout_s: float = 1800.0
+    memory_limit_bytes: int | None = None
+    threads: int = 1
+    runs: int = 100
+    warmup: int = 10
+    timing_s: float = 20.0
+    runtime_package: str = ""
+    python: Path | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """One runner process: what it shall do. Fields as the runner's options."""
+
+    runtime: str
+    artifact: Path
+    modes: Sequence[Piece] = ()
+    samples: Samples | None = None
+    output: Path | None = None
+    baseline: Path | None = None
+    expected: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    settings: RunSettings
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ran:
+    """What a runner process left behind.
+
+    Attributes:
+        record: The runner's JSON record, {} where it wrote none.
+        failure: Why it did not finish, "" where it did.
+        kind: Class name of the error in `edgekit.errors` where the runner said one, else "".
+    """
+
+    record: Mapping[str, Any]
+    failure: str = ""
+    kind: str = ""
+
+
+def collect_evidence(
+    artifact: Artifact,
+    *,
+    folder: Path,
+    evaluation: Samples | None = None,
+    reference: Samples | None = None,
+    baseline: Path | None = None,
+    metric: str = "agreement",
+    metric_base: Path = Path(),
+    pieces: Sequence[Piece] = PIECES,
+    settings: RunSettings = RunSettings(),
+    progress: Progress = silent,
+) -> Evidence:
+    """Runs `artifact` and returns what was measured. What could not be measured is in `Evidence.missing`.
+
+    Args:
+        artifact: The file; its inputs and outputs, where known, give the float model's order and the scales. Where they
+            are not known, the evidence's artifact has them as the runtime tells them.
+        folder: Where the artifact's outputs are written, as a sample folder `outputs`.
+        evaluation: Inputs, and targets where the metric needs them.
+        reference: The float model's outputs on `evaluation`, from `run_reference`.
+        baseline: The float artifact of the same runtime, timed in turn with this one.
+        metric: The task's metric.
+        metric_base: Folder that a relative `file.py:function` starts from.
+        pieces: What to measure. Timings are only worth something while nothing else runs: ask for them separately.
+        settings: Limits, threads and counts.
+        progress: Told what is going on.
+
+    Raises:
+        ArtifactError: the artifact cannot be loaded.
+        DataError: the evaluation data does not fit the artifact.
+        MissingDependencyError: the runtime is not installed.
+    """
+    missing = _not_asked(pieces, evaluation, reference)
+    records: list[Mapping[str, Any]] = []
+    for modes in (("memory", "outputs"), ("latency",)):
+        asked: list[Piece] = [mode for mode in PIECES if mode in modes and mode in pieces and mode not in missing]
+        if not asked and (records or "latency" in modes):
+            continue
+        ran = _run(
+            _Run(
+                runtime=artifact.runtime,
+                artifact=artifact.path,
+                modes=asked,
+                samples=evaluation,
+                output=folder / "outputs",
+                baseline=baseline,
+                expected=_expected(artifact.inputs, artifact.outputs),
+                settings=settings,
+            ),
+            progress,
+        )
+        _raise_if_unusable(ran)
+        missing |= ran.record.get("missing", {})
+        missing |= {mode: ran.failure for mode in asked if ran.failure and not _has(ran.record, mode)}
+        records.append(ran.record)
+    return _evidence(
+        Evidence(
+            artifact=artifact,
+            metric=metric,
+            metric_base=metric_base,
+            evaluation=evaluation,
+            reference=reference,
+            threads=settings.threads,
+            missing=missing,
+        ),
+        records,
+        folder / "outputs",
+    )
+
+
+def describe_artifact(
+    path: Path,
+    *,
+    precision: str = "unknown",
+    settings: RunSettings = RunSettings(),
+    progress: Progress = silent,
+) -> Artifact:
+    """Returns the facts of an artifact that may have been made elsewhere; loads it in its runtime.
+
+    Raises:
+        ArtifactError: no such file, not an artifact, or one that its runtime does not load.
+        MissingDependencyError: the runtime is not installed.
+        WorkerError: the runtime crashed.
+        ResourceError: a limit was reached.
+    """
+    runtime = runtime_of(path)
+    ran = _run(_Run(runtime=runtime, artifact=path, settings=settings), progress)
+    _raise_if_unusable(ran)
+    if ran.failure:
+        raise WorkerError(ran.failure)
+    size_bytes, download_bytes, sha256 = measure_files(path)
+    artifact = Artifact(
+        path=path,
+        runtime=runtime,
+        precision=precision,
+        size_bytes=size_bytes,
+        download_bytes=download_bytes,
+        sha256=sha256,
+    )
+    return _described(artifact, ran.record)
+
+
+def run_reference(
+    model: CapturedModel,
+    samples: Samples,
+    folder: Path,
+    *,
+    settings: RunSettings = RunSettings(),
+    progress: Progress = silent,
+) -> Samples:
+    """Runs the float model in its own framework over `samples` and returns its outputs, written to `folder`.
+
+    Raises:
+        ArtifactError: the captured file cannot be loaded, or the model fails when it runs.
+        DataError: the samples do not fit the model.
+        MissingDependencyError: the framework is not installed.
+        ResourceError: a limit was reached.
+        WorkerError: the framework crashed.
+    """
+    run = _Run(
+        runtime="reference",
+        artifact=model.path,
+        modes=("outputs",),
+        samples=samples,
+        output=folder,
+        expected=_expected(model.inputs, model.outputs),
+        settings=settings,
+    )
+    ran = _run(run, progress)
+    _raise_if_unusable(ran)
+    if ran.failure:
+        raise ERRORS_BY_NAME.get(ran.kind, WorkerError)(ran.failure)
+    return Samples.open(folder)
+
+
+def _not_asked(pieces: Sequence[Piece], evaluation: Samples | None, reference: Samples | None) -> dict[str, str]:
+    """Returns the pieces that are missing before anything has run."""
+    missing: dict[str, str] = {piece: "It was not asked for." for piece in PIECES if piece not in pieces}
+    if evaluation is None:
+        missing["outputs"] = "There is no evaluation data. Give [data] evaluation in edgekit.toml."
+    if reference is None:
+        missing["reference"] = (
+            "There is no float model to compare with. Give the model that the artifact was made from."
+        )
+    return missing
+
+
+def _run(run: _Run, progress: Progress) -> _Ran:
+    """Runs the runner once. Reaching a limit and crashing are results here: the caller knows what they cost."""
+    with tempfile.TemporaryDirectory(prefix="edgekit-run-") as name:
+        folder = Path(name)
+        command = Command(
+            title=f"run of {run.artifact.name}",
+            arguments=_arguments(run, folder),
+            log=folder / "log.txt",
+            timeout_s=run.settings.timeout_s,
+            memory_limit_bytes=run.settings.memory_limit_bytes,
+            environment=_environment(run),
+        )
+        failure, kind = "", ""
+        try:
+            ended = run_watched(command, ProgressReader(folder / "progress.json", progress))
+        except ResourceError as error:
+            failure, kind = error.message, "ResourceError"
+        else:
+            if ended.returncode:
+                failure = f"The {command.title} {ended.how}.\n{log_tail(command.log)}"
+        record = json.loads((folder / "record.json").read_text()) if (folder / "record.json").exists() else {}
+    if record.get("error"):
+        failure, kind = record["error"]["message"], record["error"]["kind"]
+    return _Ran(record=record, failure=failure, kind=kind)
+
+
+def _arguments(run: _Run, folder: Path) -> list[str]:
+    settings = run.settings
+    arguments = {
+        "--runtime": run.runtime,
+        "--artifact": run.artifact,
+        "--modes": ",".join(run.modes),
+        "--record": folder / "record.json",
+        "--progress": folder / "progress.json",
+        "--threads": settings.threads,
+        "--runs": settings.runs,
+        "--warmup": settings.warmup,
+        "--max-seconds": settings.timing_s,
+        "--runtime-package": settings.runtime_package,
+        "--samples": run.samples.folder if run.samples else None,
+        "--output": run.output,
+        "--baseline": run.baseline if "latency" in run.modes else None,
+    }
+    if run.expected:
+        arguments["--expected"] = folder / "expected.json"
+        (folder / "expected.json").write_text(json.dumps(run.expected))
+    given = [f"{key}={value}" for key, value in arguments.items() if value is not None]
+    # Operators are counted once, where outputs are made: counting runs the artifact again.
+    operators = ["--operators"] if "outputs" in run.modes else []
+    return [str(settings.python or sys.executable), str(RUNNER), *given, *operators]
+
+
+def _environment(run: _Run) -> dict[str, str]:
+    environment = {"OMP_NUM_THREADS": str(run.settings.threads), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    if run.runtime == "coreml":
+        # The only session that imports edgekit (the evaluator). A script's own folder is first on its path, not ours.
+        root = str(Path(edgekit.__file__).resolve().parent.parent)
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
+    return environment
+
+
+def _expected(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> dict[str, Any]:
+    if not inputs and not outputs:
+        return {}
+    return {"inputs": [spec.to_json() for spec in inputs], "outputs": [spec.to_json() for spec in outputs]}
+
+
+def _raise_if_unusable(ran: _Ran) -> None:
+    """Raises where nothing can be measured because of what the user gave or of what this machine lacks."""
+    loaded = "inputs" in ran.record
+    if ran.kind == "DataError":
+        raise DataError(ran.failure)
+    if ran.kind == "MissingDependencyError":
+        raise MissingDependencyError(ran.failure)
+    if ran.kind in ERRORS_BY_NAME and ran.kind != "ResourceError" and not loaded:
+        raise ERRORS_BY_NAME[ran.kind](ran.failure)
+
+
+def _has(record: Mapping[str, Any], mode: str) -> bool:
+    return {"memory": "memory", "outputs": "rows", "latency": "latency"}[mode] in record
+
+
+def _described(artifact: Artifact, record: Mapping[str, Any]) -> Artifact:
+    """Returns the artifact with what the runtime tells about its inputs and outputs, where nobody knew before."""
+    if "inputs" not in record:
+        return artifact
+    return replace(
+        artifact,
+        inputs=artifact.inputs or tuple(TensorSpec.from_json(data) for data in record["inputs"]),
+        outputs=artifact.outputs or tuple(TensorSpec.from_json(data) for data in record["outputs"]),
+        metadata=artifact.metadata or record["metadata"],
+    )
+
+
+def _evidence(start: Evidence, records: Sequence[Mapping[str, Any]], outputs: Path) -> Evidence:
+    """Returns `start` with what the runners' records hold."""
+    evidence = start
+    for record in records:
+        if "runtime" in record:
+            runtime = f"{record['runtime']['name']} {record['runtime']['version']}".strip()
+            evidence = replace(evidence, host=record["host"], runtime=runtime)
+        evidence = replace(evidence, artifact=_described(evidence.artifact, record))
+        if record.get("operators"):
+            evidence = replace(evidence, operators=record["operators"])
+        if _has(record, "memory"):
+            memory = record["memory"]
+            evidence = replace(
+                evidence, peak_memory_bytes=memory["peak_bytes"], empty_memory_bytes=memory["empty_bytes"]
+            )
+        if _has(record, "outputs"):
+            evidence = replace(evidence, outputs=Samples.open(outputs))
+        if _has(record, "latency"):
+            times = record["latency"]
+            evidence = replace(
+                evidence,
+                latencies_ms=tuple(times["artifact_ms"]),
+                float_latencies_ms=tuple(times["baseline_ms"]),
+            )
+    return evidence
