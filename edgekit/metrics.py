@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 METRICS: Final = ("top1", "agreement", "cosine", "spearman")
 """The built-in metrics; everything else is a user's `file.py:function`."""
 
-RESAMPLES: Final = 2000
+RESAMPLES: Final = 1000
 SLOW_RESAMPLES: Final = 200
 SLOW_SECONDS: Final = 0.02
 """A user's metric that takes longer than this is resampled less often, so that judging stays a matter of seconds."""

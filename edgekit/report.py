@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
-from edgekit.budget import COSTS, Level, Limit
+from edgekit.budget import COSTS, Budget, Level, Limit
 
 Verdict = Literal["pass", "fail", "inconclusive", "not_run"]
 Basis = Literal["predicted", "measured", "imported"]
@@ -124,6 +124,15 @@ def judge(
         detail=detail,
         runtime=runtime,
     )
+
+
+def complete(checks: Iterable[Check], budget: Budget, runtime: str) -> tuple[Check, ...]:
+    """Returns `checks` and, for each limit that none of them is about, one that was not run: a limit never vanishes."""
+    checks = tuple(checks)
+    there = {check.name for check in checks}
+    open_limits = [limit for limit in budget.limits if limit.name not in there]
+    detail = "Nothing measures it yet."
+    return (*checks, *(judge(limit.name, None, limit, detail=detail, runtime=runtime) for limit in open_limits))
 
 
 def passed(checks: Iterable[Check], *, strict: bool = False) -> bool:

@@ -158,8 +158,8 @@ def calibration() -> Iterator[tuple[np.ndarray]]:
 
 
 def evaluation() -> Iterator[tuple[tuple[np.ndarray], int]]:
-    """Yields 400 other inputs with their labels, on which the export is judged."""
-    images, labels = make_batch(400, seed=2000)
+    """Yields 1000 other inputs with their labels, on which the export is judged: the more, the narrower its band."""
+    images, labels = make_batch(1000, seed=2000)
     for image, label in zip(images, labels):
         yield (image[None],), int(label)
 '''

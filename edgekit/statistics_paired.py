@@ -173,7 +173,7 @@ def bootstrap_interval(
     statistic: Callable[[NDArray[np.int64]], float],
     count: int,
     *,
-    resamples: int = 2000,
+    resamples: int = 1000,
     seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> Interval:
@@ -197,9 +197,11 @@ def bootstrap_interval(
         return unknown
     everything = np.arange(count)
     seen = statistic(everything)
+    if not math.isfinite(seen):
+        return unknown
     generator = np.random.default_rng(seed)
     draws = np.asarray([statistic(generator.integers(0, count, count)) for _ in range(resamples)])
-    if not (np.isfinite(draws).all() and math.isfinite(seen)):
+    if not np.isfinite(draws).all():
         return unknown
     if np.ptp(draws) == 0:
         return Interval(low=float(draws[0]), high=float(draws[0]))

@@ -94,7 +94,9 @@ def call_user(function: Callable[..., Any], args: tuple[Any, ...], title: str, e
     except EdgekitError:
         raise
     except SystemExit as problem:
-        raise error(f"{title}: it called sys.exit({problem.code!r}). Guard it: if __name__ == '__main__': ...") from problem
+        raise error(
+            f"{title}: it called sys.exit({problem.code!r}). Guard it: if __name__ == '__main__': ..."
+        ) from problem
     except Exception as problem:
         raise error(f"{title}:\n{describe_failure(problem)}") from problem
 
@@ -165,7 +167,9 @@ def _describe_frame(frame: traceback.FrameSummary) -> list[str]:
 
 def _public_names(found: Any) -> list[str]:
     return [
-        name for name in dir(found) if not name.startswith("_") and not isinstance(getattr(found, name, None), ModuleType)
+        name
+        for name in dir(found)
+        if not name.startswith("_") and not isinstance(getattr(found, name, None), ModuleType)
     ]
 
 

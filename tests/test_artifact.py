@@ -18,7 +18,13 @@ from edgekit.model import TensorSpec
 
 @pytest.mark.parametrize(
     ("name", "runtime"),
-    [("a.tflite", "tflite"), ("a.onnx", "onnx"), ("a.pte", "executorch"), ("a.mlpackage", "coreml"), ("A.ONNX", "onnx")],
+    [
+        ("a.tflite", "tflite"),
+        ("a.onnx", "onnx"),
+        ("a.pte", "executorch"),
+        ("a.mlpackage", "coreml"),
+        ("A.ONNX", "onnx"),
+    ],
     ids=str,
 )
 def test_the_suffix_tells_the_runtime(tmp_path: Path, name: str, runtime: str) -> None:
@@ -111,9 +117,7 @@ def test_json_has_the_keys_that_ci_users_rely_on(tmp_path: Path) -> None:
         "size_bytes": 10,
         "download_bytes": 8,
         "sha256": "00",
-        "inputs": [
-            {"name": "x", "shape": [1, 3], "dtype": "int8", "layout": "NC", "scale": 0.5, "zero_point": -3}
-        ],
+        "inputs": [{"name": "x", "shape": [1, 3], "dtype": "int8", "layout": "NC", "scale": 0.5, "zero_point": -3}],
         "outputs": [],
         "metadata": {"labels": "a b"},
     }

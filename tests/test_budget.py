@@ -32,7 +32,7 @@ def limit(name: str, value: float, source: str = "profile", level: Level = "erro
     ],
     ids=str,
 )
-def test_a_limit_is_kept_up_to_and_on_the_boundary(name: str, value: float, kept: bool) -> None:
+def test_a_limit_is_kept_up_to_and_on_the_boundary(name: str, value: float, *, kept: bool) -> None:
     assert limit(name, 100.0).keeps(value) is kept
 
 
@@ -59,7 +59,7 @@ def test_a_limit_is_kept_exactly_where_nothing_exceeds_it(name: str, bound: floa
         ("parity", "20 dB", 20.0),
         ("delegate_coverage", "95 %", 95.0),
     ],
-    ids=lambda value: str(value),
+    ids=str,
 )
 def test_every_cost_reads_its_own_unit(name: str, text: str, value: float) -> None:
     assert read_limit(name, text, "profile") == limit(name, value)
@@ -81,16 +81,17 @@ def test_a_table_gives_a_level() -> None:
         (
             "speed",
             "5 ms",
-            'a.toml: "speed" is not a budget: accepted are size, download, memory, latency, latency_p95, '
-            "accuracy_drop, slice_drop, parity, delegate_coverage.",
+            (
+                'a.toml: "speed" is not a budget: accepted are size, download, memory, latency, latency_p95, '
+                "accuracy_drop, slice_drop, parity, delegate_coverage."
+            ),
         ),
         ("size", 6, 'a.toml: "size" must be text with a unit, such as "6 MB"; it is 6.'),
         ("size", {"limit": 6}, 'a.toml: "size" must be text with a unit, such as "6 MB"; it is 6.'),
         (
             "size",
             {"limit": "6 MB", "levl": "warn"},
-            'a.toml: "size" must be a quantity, or a table with "limit" and, if you like, "level"; '
-            "it has limit, levl.",
+            'a.toml: "size" must be a quantity, or a table with "limit" and, if you like, "level"; it has limit, levl.',
         ),
         (
             "size",
@@ -100,7 +101,7 @@ def test_a_table_gives_a_level() -> None:
         (
             "size",
             {"limit": "6 MB", "level": "fatal"},
-            "a.toml: the level of \"size\" must be \"error\" or \"warn\"; it is 'fatal'.",
+            'a.toml: the level of "size" must be "error" or "warn"; it is \'fatal\'.',
         ),
         (
             "size",

@@ -44,9 +44,7 @@ def test_every_module_gets_the_default_or_an_override(recipe: Recipe, module: st
     ids=str,
 )
 def test_the_first_override_that_matches_wins(module: str, precision: Precision) -> None:
-    recipe = Recipe(
-        default="int8_static", overrides=(("head.*", "fp32"), ("head.fc", "fp16"), ("blocks.?.*", "fp16"))
-    )
+    recipe = Recipe(default="int8_static", overrides=(("head.*", "fp32"), ("head.fc", "fp16"), ("blocks.?.*", "fp16")))
     assert recipe.precision_of(module) == precision
 
 

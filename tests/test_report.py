@@ -108,7 +108,7 @@ def test_a_check_carries_who_set_the_limit_and_what_was_measured() -> None:
     ],
     ids=str,
 )
-def test_the_gate_weighs_verdict_and_level(verdict: Verdict, level: Level, gate: bool, strict: bool) -> None:
+def test_the_gate_weighs_verdict_and_level(verdict: Verdict, level: Level, *, gate: bool, strict: bool) -> None:
     check = Check(name="size", verdict=verdict, level=level, unit="bytes", value=1.0, limit=2.0)
     assert passed([check]) is gate
     assert passed([check], strict=True) is strict
@@ -116,7 +116,7 @@ def test_the_gate_weighs_verdict_and_level(verdict: Verdict, level: Level, gate:
 
 
 @pytest.mark.parametrize("strict", [False, True], ids=["gate", "strict"])
-def test_a_report_without_checks_does_not_pass(strict: bool) -> None:
+def test_a_report_without_checks_does_not_pass(*, strict: bool) -> None:
     assert not passed([], strict=strict)
 
 

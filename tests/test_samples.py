@@ -68,7 +68,9 @@ def test_items_with_several_rows_keep_their_targets_and_slices(tmp_path: Path) -
     assert samples.slices() == ("day", "night", "day")
 
 
-def write(folder: Path, *, dtype: str = "float32", shape: tuple[int, ...] = (1, 4), name: str = "x", **item: Any) -> str:
+def write(
+    folder: Path, *, dtype: str = "float32", shape: tuple[int, ...] = (1, 4), name: str = "x", **item: Any
+) -> str:
     with SampleWriter(folder, [name]) as writer:
         writer.add((np.zeros(shape, dtype),))
         writer.add_item(**item)
@@ -129,13 +131,17 @@ def uneven_targets(writer: SampleWriter) -> None:
     [
         (
             wrong_shape,
-            'Row 2 of "x" is float32 of shape (3,); the rows before are float32 of shape (2,). '
-            "All rows must be alike: artifacts have fixed shapes.",
+            (
+                'Row 2 of "x" is float32 of shape (3,); the rows before are float32 of shape (2,). '
+                "All rows must be alike: artifacts have fixed shapes."
+            ),
         ),
         (
             wrong_dtype,
-            'Row 2 of "x" is int8 of shape (2,); the rows before are float32 of shape (2,). '
-            "All rows must be alike: artifacts have fixed shapes.",
+            (
+                'Row 2 of "x" is int8 of shape (2,); the rows before are float32 of shape (2,). '
+                "All rows must be alike: artifacts have fixed shapes."
+            ),
         ),
         (some_targets, "1 of 2 items have a target; expected all of them, or none."),
         (some_slices, "1 of 2 items have a slice name; expected all of them, or none."),

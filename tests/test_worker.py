@@ -1,4 +1,4 @@
-"""Worker processes: limits, crashes, errors, logs, progress; nothing of it reaches the parent but a record or one error."""
+"""Worker processes: limits, crashes, errors, logs, progress; the parent sees a record or one error."""
 
 from __future__ import annotations
 
@@ -154,8 +154,10 @@ def test_any_other_exception_is_told_with_the_end_of_the_log(job: Any) -> None:
     )
 
 
-def test_only_the_last_lines_of_a_long_log_are_told(job: Any, tmp_path: Path) -> None:
-    (tmp_path / "chatty.py").write_text("def run(payload, progress):\n    print(*range(100), sep='\\n')\n    raise OSError\n")
+def test_only_the_last_lines_of_a_long_log_are_told(tmp_path: Path) -> None:
+    (tmp_path / "chatty.py").write_text(
+        "def run(payload, progress):\n    print(*range(100), sep='\\n')\n    raise OSError\n"
+    )
     with pytest.raises(WorkerError) as raised:
         run_job(Job(title="chat", entry="chatty:run", payload={}, environment={"PYTHONPATH": str(tmp_path)}))
     lines = raised.value.message.splitlines()
@@ -168,8 +170,7 @@ def test_only_the_last_lines_of_a_long_log_are_told(job: Any, tmp_path: Path) ->
     [
         (
             "crash",
-            "The test job was ended by signal 11 (SIGSEGV) and left no result.\n"
-            "The end of its log:\n  about to crash",
+            "The test job was ended by signal 11 (SIGSEGV) and left no result.\nThe end of its log:\n  about to crash",
         ),
         ("leave", "The test job ended with exit code 7 and left no result.\nIts log is empty."),
     ],
@@ -240,10 +241,10 @@ def test_the_memory_limit_ends_a_job(job: Any) -> None:
 def test_an_interrupt_ends_the_whole_group(job: Any, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
 
-    def interrupt(phrase: str, share: float | None = None) -> None:
+    def interrupt(_phrase: str, _share: float | None) -> None:
         raise KeyboardInterrupt
 
-    (tmp_path / "jobs_of_test.py").write_text(JOBS.replace('os.rename(', 'progress("started"); os.rename('))
+    (tmp_path / "jobs_of_test.py").write_text(JOBS.replace("os.rename(", 'progress("started"); os.rename('))
     with pytest.raises(KeyboardInterrupt):
         run_job(job("spawn_and_hang", {"pids": str(pids)}), interrupt)
     found = pids if pids.exists() else pids.with_name("pids.done")

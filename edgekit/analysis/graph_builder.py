@@ -204,7 +204,7 @@ class GraphBuilder:
                 dtype=stored.dtype,
                 role=stored.role,
                 channels=channels,
-                deflated=deflated_ratios(values),
+                deflated=dict(deflated_ratios(values)),
                 shared_by=stored.uses,
             )
         return weights, names

@@ -217,4 +217,4 @@ def _scope(node: Any) -> str:
             scopes = [part.strip(" '\"[]") for part in item.value.split(",")]
             named = [part for part in scopes[:-1] if part]
             return named[-1] if named else ""
-    return node.name.strip("/").rpartition("/")[0].replace("/", ".")
+    return str(node.name).strip("/").rpartition("/")[0].replace("/", ".")

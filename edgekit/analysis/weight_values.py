@@ -82,7 +82,8 @@ def _int8(sample: NDArray[np.float32]) -> NDArray[np.int8]:
 
     finite = np.nan_to_num(sample)
     scale = np.maximum(np.abs(finite).max(axis=1, keepdims=True), 1e-12) / 127
-    return np.clip(np.round(finite / scale), -127, 127).astype(np.int8)
+    codes: NDArray[np.int8] = np.clip(np.round(finite / scale), -127, 127).astype(np.int8)
+    return codes
 
 
 def _int4(sample: NDArray[np.float32]) -> NDArray[np.uint8]:

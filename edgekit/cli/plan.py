@@ -170,12 +170,15 @@ def _print(
     verbose: bool,
     no_color: bool,
 ) -> None:
+    from rich.table import Table
+
     from edgekit.cli.plan_text import PlanText
 
-    text = PlanText(plan=made, request=request, written=output)
     out = console(no_color=no_color)
+    text = PlanText(plan=made, request=request, written=output, width=min(out.width, 100))
     for part in text.verdict() if quiet else text.story(verbose=verbose):
-        out.print(part, soft_wrap=False)
+        # Text is wrapped already, and a command to copy must not be.
+        out.print(part, soft_wrap=not isinstance(part, Table))
     if why:
         from edgekit.cli.cost_tables import cost_tables
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Final, final
 
 from edgekit.budget import COSTS
 from edgekit.cli.task_options import Request
-from edgekit.plan import Candidate, Prediction, Recipe, Rejection
+from edgekit.model import Family
+from edgekit.plan import Candidate, Prediction, Rejection
 from edgekit.planner.plan_result import Plan
+from edgekit.planner.recipes import resolve_precision
 from edgekit.report import Check
 from edgekit.units import format_value
 
@@ -57,21 +60,23 @@ class PlanText:
         plan: What to tell.
         request: What was asked.
         written: The file that the plan was written to, None if it was not.
+        width: Columns to fill.
     """
 
     plan: Plan
     request: Request
     written: Path | None
+    width: int = 100
 
     def verdict(self) -> Iterator[RenderableType]:
         """Yields the one line of `--quiet`."""
         plan = self.plan
         if plan.chosen is None:
-            yield _line("No plan", f"for {plan.device}: no format can be made from this model", "bold red")
+            yield self._line("No plan", f"for {plan.device}: no format can be made from this model", "bold red")
         elif plan.feasible:
-            yield _line("Plan", f"{plan.chosen.title} for {plan.device}", "bold green")
+            yield self._line("Plan", f"{plan.chosen.title} for {plan.device}", "bold green")
         else:
-            yield _line("No plan", f"for {plan.device}; nearest: {plan.chosen.title}: {'; '.join(plan.misses)}", "bold red")
+            yield self._line("No plan", f"for {plan.device}; nearest: {plan.chosen.title}: {'; '.join(plan.misses)}", "bold red")
 
     def story(self, *, verbose: bool) -> Iterator[RenderableType]:
         """Yields everything, about 40 lines; with `verbose` every candidate in a row of its own."""
@@ -85,39 +90,53 @@ class PlanText:
         yield from self._others(verbose=verbose)
         yield from self._closing()
 
+    def _line(self, label: str, words: str, style: str = "") -> Text:
+        """Returns a labelled line whose words wrap under themselves. Without trailing blanks: it also goes to logs."""
+        from rich.text import Text
+
+        hanging = 2 if words.startswith("- ") else 0
+        blank = " " * (_LABEL_WIDTH + 1 + hanging)
+        room = max(self.width - 1, 40)
+        # A command must stay in one line: it is there to be copied.
+        wrapped = words if label == "Next" else textwrap.fill(
+            words, room, initial_indent=" " * (_LABEL_WIDTH + 1), subsequent_indent=blank, break_on_hyphens=False
+        )
+        text = Text(f"{label:<{_LABEL_WIDTH}} ", style="bold")
+        return text.append(wrapped.lstrip() if label != "Next" else wrapped, style=style or "not bold")
+
     def _subject(self) -> Iterator[RenderableType]:
         model, profile = self.plan.model, self.request.profile
         macs = f", {_count(model.macs)} MACs" if model.macs else ""
-        yield _line("Model", f"{model.name}: {_count(model.parameters)} parameters{macs}, {model.family}")
-        yield _line("", model.family_evidence, "dim")
+        yield self._line("Model", f"{model.name}: {_count(model.parameters)} parameters{macs}, {model.family}")
+        yield self._line("", model.family_evidence, "dim")
         if model.embedded_default:
-            yield _line(
+            yield self._line(
                 "", f"No model was given: this is the embedded default. Yours: edgekit plan model.py:build -d {profile.name}"
             )
         facts = profile.facts
         features = ", ".join(profile.hardware.features) or "no vector features"
-        yield _line("Device", f"{profile.title} ({profile.name}): {facts.get('cpu', '')}; {features}")
-        yield _line("", f"runs {', '.join(profile.runtimes)}, the preferred first", "dim")
+        yield self._line("Device", f"{profile.title} ({profile.name}): {facts.get('cpu', '')}; {features}")
+        yield self._line("", f"runs {', '.join(profile.runtimes)}, the preferred first", "dim")
 
     def _decision(self) -> Iterator[RenderableType]:
         plan = self.plan
         if plan.chosen is None:
-            yield _line("No plan", "no format can be made from this model: see below", "bold red")
+            yield self._line("No plan", "no format can be made from this model: see below", "bold red")
             return
         words = f"{_PRECISIONS[plan.chosen.recipe.default]}, export as {_RUNTIMES.get(plan.chosen.runtime, plan.chosen.runtime)}"
         if plan.feasible:
-            yield _line("Plan", words, "bold green")
+            yield self._line("Plan", words, "bold green")
         else:
-            yield _line("No plan", "keeps every budget", "bold red")
-            yield _line("Nearest", words)
+            yield self._line("No plan", "keeps every budget", "bold red")
+            yield self._line("Nearest", words)
             for miss in plan.misses:
-                yield _line("", miss, "red")
+                yield self._line("", miss, "red")
         for reason in plan.reasons:
-            yield _line("", f"- {reason}", "dim")
+            yield self._line("", f"- {reason}", "dim")
         for i, remedy in enumerate(plan.remedies):
-            yield _line("To fit" if i == 0 else "", remedy)
+            yield self._line("To fit" if i == 0 else "", remedy)
         if plan.feasible:
-            yield _line("Next", self.next_command(plan.chosen), "bold")
+            yield self._line("Next", self.next_command(plan.chosen), "bold")
 
     def next_command(self, chosen: Candidate) -> str:
         """Returns the command that carries the plan out."""
@@ -129,7 +148,7 @@ class PlanText:
             if task.config is None and not task.embedded_default:
                 words.append(task.model)
             words += ["--device", self.request.profile.name, "--format", chosen.runtime]
-            words += ["--precision", chosen.recipe.name.removesuffix("+mixed")]
+            words += ["--precision", preset_of(chosen, self.plan.model.family)]
             for limit in self.plan.limits:
                 if limit.source.startswith("--"):
                     words += [limit.source, _quantity(limit.value, COSTS[limit.name].unit)]
@@ -169,37 +188,30 @@ class PlanText:
         plan = self.plan
         if plan.runners_up:
             yield ""
-            yield _line("Would do", "too, in this order:")
+            yield self._heading("Would do too, in this order:")
             for item in plan.runners_up:
                 costs = _costs(item.candidate.predictions)
-                yield _line("", f"- {item.candidate.title} ({costs}): {item.reason}")
+                yield self._line("", f"- {item.candidate.title} ({costs}): {item.reason}")
         if plan.rejected:
             yield ""
-            yield _line("Turned", "down:")
+            yield self._heading("Turned down:")
             rows = plan.rejected if verbose else _grouped(plan.rejected)
             for item in rows:
-                yield _line("", f"- {item.candidate}: {item.reason}")
+                yield self._line("", f"- {item.candidate}: {item.reason}")
+
+    def _heading(self, words: str) -> Text:
+        from rich.text import Text
+
+        return Text(words, style="bold")
 
     def _closing(self) -> Iterator[RenderableType]:
         for i, warning in enumerate(self.plan.warnings):
             if i == 0:
                 yield ""
-            yield _line("Warning", warning, "yellow")
+            yield self._line("Warning", warning, "yellow")
         if self.written is not None:
             yield ""
-            yield _line("Written", str(self.written))
-
-
-def _line(label: str, words: str, style: str = "") -> Table:
-    """Returns a labelled line whose words wrap under themselves."""
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_column(width=_LABEL_WIDTH, no_wrap=True)
-    grid.add_column(overflow="fold")
-    grid.add_row(Text(label, style="bold"), Text(words, style=style))
-    return grid
+            yield self._line("Written", str(self.written))
 
 
 def _count(number: int) -> str:
@@ -212,7 +224,10 @@ def _count(number: int) -> str:
 
 def _quantity(value: float, unit: str) -> str:
     """Returns a limit as a flag takes it, exactly."""
-    return f"{value:g} B" if unit == "bytes" and value < 1e6 else f"{value / 1e6:g} MB" if unit == "bytes" else f"{value:g} {unit}"
+    if unit != "bytes":
+        return f"{value:g} {unit}"
+    factor, name = (1e6, "MB") if value >= 1e6 else (1.0, "B")
+    return f"{value / factor:.12g} {name}"
 
 
 def _limit(check: Check) -> str:
@@ -265,6 +280,7 @@ def _join_titles(titles: Sequence[str]) -> str:
     return "; ".join(f"{runtime} {', '.join(names)}" for runtime, names in recipes.items())
 
 
-def preset_of(recipe: Recipe) -> str:
-    """Returns what `--precision` calls a recipe."""
-    return recipe.name.removesuffix("+mixed")
+def preset_of(chosen: Candidate, family: Family) -> str:
+    """Returns what `--precision` calls a recipe: plain `int8` where that means the same for this model."""
+    usual = resolve_precision("int8", family, chosen.runtime)
+    return "int8" if chosen.recipe.default == usual.default else chosen.recipe.name.removesuffix("+mixed")

@@ -40,6 +40,7 @@ _FLAGS: Final = {
 def nothing_refused(runtime: str, recipe: Recipe) -> str | None:
     """A `Refusal` for sources that can become anything."""
     del runtime, recipe
+    return None
 
 
 def make_plan(

@@ -8,6 +8,7 @@ from typing import Any, Final, final
 
 from edgekit.budget import Budget, Limit
 from edgekit.errors import UsageError
+from edgekit.model import Family
 from edgekit.plan import Candidate, Prediction, Recipe, Rejection, Step
 from edgekit.report import Check
 
@@ -33,7 +34,7 @@ class ModelFacts:
     digest: str
     parameters: int
     macs: int | None
-    family: str
+    family: Family
     family_evidence: str
     embedded_default: bool
 

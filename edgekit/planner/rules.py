@@ -70,7 +70,12 @@ class Rule:
 LOSS_POINTS: Final = {0: 0.0, 1: 0.1, 2: 0.5, 3: 1.0, 4: 5.0, 5: 50.0}
 """Loss class to what a model of that class usually stays under, in percentage points."""
 
-SPEED_WORDS: Final = {0: "faster than float", 1: "somewhat faster than float", 2: "as fast as float", 3: "slower than float"}
+SPEED_WORDS: Final = {
+    0: "faster than float",
+    1: "somewhat faster than float",
+    2: "no faster than float",
+    3: "slower than float",
+}
 """Speed class to words."""
 
 _SEQUENCE: Final[tuple[Family, ...]] = ("transformer", "rnn", "mixed")
@@ -102,7 +107,7 @@ RULES: Final[tuple[Rule, ...]] = (
         question="loss", precisions=("int4_weights",), rank=4,
         reason="4-bit weights rounded to the nearest keep only 7 to 12 dB on a sentence encoder",
     ),
-    Rule(question="speed", precisions=("fp32",), rank=2, reason="it is float"),
+    Rule(question="speed", precisions=("fp32",), rank=2, reason="it is the float model itself"),
     Rule(
         question="speed", precisions=("int8_dynamic",), families=("cnn",), rank=3,
         reason="ranges found at run time make convolutions 2 to 9 times slower than float",
@@ -139,7 +144,10 @@ RULES: Final[tuple[Rule, ...]] = (
         question="speed", precisions=("fp16",), rank=2,
         reason="this runtime's CPU kernels widen 16-bit float to 32",
     ),
-    Rule(question="speed", precisions=("int8_weights",), rank=2, reason="weights are widened and the arithmetic is float"),
+    Rule(
+        question="speed", precisions=("int8_weights",), rank=2,
+        reason="weights are widened and the arithmetic is float",
+    ),
     Rule(
         question="speed", precisions=("int4_weights",), families=_SEQUENCE, rank=1,
         reason="4-bit matrix products run at 0.3 to 0.8 of float's time",

@@ -48,7 +48,7 @@ class Architecture:
 
 def judge(operations: Sequence[Operation]) -> Architecture:
     """Returns the architecture that a model with these operations has."""
-    counts = Counter(operation.role for operation in operations)
+    counts: Counter[Role] = Counter(operation.role for operation in operations)
     convolutions = counts["convolution"] + counts["depthwise"]
     # Written out, attention is a softmax between two products of activations.
     attentions = counts["attention"] + min(counts["softmax"], counts["matmul"] // 2)

@@ -6,45 +6,52 @@ no dropout, identity or assertion, constants and batch norms folded, no dead cod
 
 from __future__ import annotations
 
+import keyword
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
 from edgekit.errors import ModelError
 from edgekit.sources.fold_batch_norm import fold_batch_norms
 from edgekit.sources.fold_constants import fold_constants
+from edgekit.sources.graph_nodes import is_in_place, is_node, is_view, operator_name, viewed
 from edgekit.sources.trace_module import export_module, run_module
 
 _ASSERTIONS: Final = frozenset(
     {
-        "aten::_assert_scalar",
-        "aten::_assert_async",
-        "aten::_assert_tensor_metadata",
-        "aten::sym_constrain_range",
-        "aten::sym_constrain_range_for_size",
+        "_assert_scalar",
+        "_assert_async",
+        "_assert_tensor_metadata",
+        "sym_constrain_range",
+        "sym_constrain_range_for_size",
     }
 )
-_ALIASES: Final = frozenset({"aten::alias", "aten::detach", "aten::detach_", "aten::lift_fresh"})
+_ALIASES: Final = frozenset({"alias", "detach", "detach_", "lift_fresh"})
 _TOLERANCE: Final = 1e-4
 """Largest difference to the original outputs, relative to their largest value: folding rounds weights once more."""
 
 
-def canonical(program: Any, examples: Sequence[Any], title: str) -> Any:
+def canonical(program: Any, examples: Sequence[Any], title: str, names: Sequence[str] | None = None) -> Any:
     """Returns the program in canonical form, captured with `examples`.
 
     Args:
         program: An ExportedProgram.
         examples: Its inputs in order, flattened, batch 1.
         title: For messages: what the user wrote.
+        names: What to call the inputs; None keeps their names.
 
     Raises:
         ModelError: it changes its own buffers, cannot be captured with these shapes, or computes something else then.
     """
     graph_module = program.module(check_guards=False)
     _flatten_signature(graph_module)
+    if names is not None:
+        _rename_inputs(graph_module, names)
     expected = run_module(graph_module, examples, title)
     _make_functional(graph_module, title)
     _drop_idle_operators(graph_module)
-    fold_constants(graph_module)
+    changed = {part for node in graph_module.graph.nodes if is_in_place(node) for part in viewed(node.args[0])}
+    fold_constants(graph_module, changed)
     fold_batch_norms(graph_module)
     graph_module.graph.eliminate_dead_code()
     graph_module.delete_all_unused_submodules()
@@ -95,26 +102,19 @@ def _flatten_signature(graph_module: Any) -> None:
         if node.op == "placeholder" and not node.users and not hasattr(node.meta.get("val"), "shape"):
             graph.erase_node(node)  # None, or a number that the graph holds as a constant
     # Hooks check the original, nested inputs.
-    graph_module._forward_pre_hooks.clear()
+    graph_module._forward_pre_hooks.clear()  # noqa: SLF001  there is no public way
     graph_module.recompile()
 
 
-def _schema_name(node: Any) -> str:
-    schema = getattr(node.target, "_schema", None)
-    return schema.name if node.op == "call_function" and schema is not None else ""
-
-
-def _is_in_place(node: Any) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return node.op == "call_function" and schema is not None and schema.is_mutable
-
-
-def _is_view(node: Any) -> bool:
-    """Returns whether a node's output shares memory with its input."""
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and any(
-        result.alias_info is not None and not result.alias_info.is_write for result in schema.returns
-    )
+def _rename_inputs(graph_module: Any, names: Sequence[str]) -> None:
+    """Gives the inputs these names, as far as Python allows: they are a function's arguments."""
+    placeholders = [node for node in graph_module.graph.nodes if node.op == "placeholder"]
+    for node, name in zip(placeholders, names, strict=True):
+        word = re.sub(r"\W", "_", name)
+        word = f"_{word}" if not word or word[0].isdigit() or keyword.iskeyword(word) else word
+        node._rename(word)  # noqa: SLF001  the only way that keeps names unique
+        node.target = node.name
+    graph_module.recompile()
 
 
 def _make_functional(graph_module: Any, title: str) -> None:
@@ -125,16 +125,17 @@ def _make_functional(graph_module: Any, title: str) -> None:
     """
     graph = graph_module.graph
     for node in list(graph.nodes):
-        if not _is_in_place(node) or not node.args or not hasattr(node.args[0], "op"):
+        if not is_in_place(node) or not node.args or not is_node(node.args[0]):
             continue
         base = node.args[0]
-        if base.op == "get_attr":
+        owner = viewed(base)[-1]
+        if owner.op == "get_attr":
             raise ModelError(
-                f'{title}: the model changes its own tensor "{base.target}" ({node.target}) when it runs. An artifact keeps no '
+                f'{title}: the model changes its own tensor "{owner.target}" ({node.target}) when it runs. An artifact keeps no '
                 "state between calls: return the new value as an output and pass it in as an input."
             )
-        functional = _functional(node.target)
-        if functional is None or _is_view(base) or any(_is_view(user) for user in base.users if user is not node):
+        functional = _functional(node)
+        if functional is None or is_view(base) or any(is_view(user) for user in base.users if user is not node):
             continue
         with graph.inserting_before(node):
             new = graph.call_function(functional, node.args, node.kwargs)
@@ -147,20 +148,20 @@ def _make_functional(graph_module: Any, title: str) -> None:
     graph.lint()
 
 
-def _functional(target: Any) -> Any:
-    """Returns the operator `relu.default` for `relu_.default`, or None if there is none."""
+def _functional(node: Any) -> Any:
+    """Returns the operator `relu.default` for a node of `relu_.default`, or None if there is none."""
     import torch
 
-    name = target._schema.name.removeprefix("aten::")
+    name = operator_name(node)
     packet = getattr(torch.ops.aten, name.removesuffix("_"), None) if name.endswith("_") else None
-    overload = target._overloadname
+    overload = str(node.target).rpartition(".")[2]
     return getattr(packet, overload, None) if packet is not None else None
 
 
 def _drop_assertions(graph_module: Any) -> None:
     """Removes the checks of dtypes that torch.export adds; nothing reads them."""
     for node in list(graph_module.graph.nodes):
-        if _schema_name(node) in _ASSERTIONS and not node.users:
+        if operator_name(node) in _ASSERTIONS and not node.users:
             graph_module.graph.erase_node(node)
     graph_module.recompile()
 
@@ -169,7 +170,7 @@ def _drop_idle_operators(graph_module: Any) -> None:
     """Removes assertions, and operators that return their input: dropout in eval mode, detach, casts to the same dtype."""
     graph = graph_module.graph
     for node in list(graph.nodes):
-        name = _schema_name(node)
+        name = operator_name(node)
         if name in _ASSERTIONS:
             graph.erase_node(node)
         elif name and _is_idle(node, name):
@@ -183,7 +184,7 @@ def _is_idle(node: Any, name: str) -> bool:
         return True
     if "dropout" in name:
         return len(node.args) > 2 and node.args[2] is False
-    if name in ("aten::to", "aten::_to_copy"):
+    if name in ("to", "_to_copy"):
         source = getattr(node.args[0], "meta", {}).get("val")
         value = node.meta.get("val")
         plain = all(key in ("dtype", "device", "layout", "copy", "non_blocking") for key in node.kwargs)

@@ -49,7 +49,9 @@ def require(request: CaptureRequest, why: str) -> tuple[Any, ...]:
     """
     found = gather(request)
     if found is None:
-        raise ModelError(f"{request.source}: {why}, and the task has neither example inputs nor calibration data. {_HOW}")
+        raise ModelError(
+            f"{request.source}: {why}, and the task has neither example inputs nor calibration data. {_HOW}"
+        )
     return found
 
 
@@ -78,7 +80,9 @@ def _first_sample(reference: str, base: Path) -> Any:
         raise DataError(
             f"{reference} returned a {type(items).__name__}; expected an iterable of input tuples, one item a sample."
         )
-    found: list[Any] = call_user(lambda: [item for item, _ in zip(items, (0,), strict=False)], (), f"{reference} failed", DataError)
+    found: list[Any] = call_user(
+        lambda: [item for item, _ in zip(items, (0,), strict=False)], (), f"{reference} failed", DataError
+    )
     if not found:
         raise DataError(f"{reference} yields no sample; at least one is needed to capture the model.")
     return found[0]
@@ -111,7 +115,7 @@ def _as_tensors(value: Any, reference: str, *, batch_one: bool) -> list[Any]:
     if isinstance(value, (torch.Tensor, np.ndarray)):
         value = (value,)
     if not isinstance(value, (tuple, list)) or not value:
-        what = f"a {type(value).__name__}" if value != () and value != [] else f"an empty {type(value).__name__}"
+        what = f"an empty {type(value).__name__}" if isinstance(value, (tuple, list)) else f"a {type(value).__name__}"
         raise ModelError(
             f"{reference} returned {what}; expected a tuple of tensors, one for each input, batch 1: "
             "return (torch.zeros(1, 3, 224, 224),)"
@@ -125,7 +129,9 @@ def _as_tensors(value: Any, reference: str, *, batch_one: bool) -> list[Any]:
             )
         tensor = torch.as_tensor(item).detach().cpu()
         if tensor.ndim == 0:
-            raise ModelError(f"{reference}: input {i} is a scalar; expected a tensor whose first dimension is the batch.")
+            raise ModelError(
+                f"{reference}: input {i} is a scalar; expected a tensor whose first dimension is the batch."
+            )
         if tensor.shape[0] != 1 and batch_one:
             raise ModelError(
                 f"{reference}: input {i} has shape {tuple(tensor.shape)}: the first dimension is the batch and must be 1, "

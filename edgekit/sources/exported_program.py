@@ -20,7 +20,7 @@ class ExportedProgramSource(Source):
     extra: ClassVar[str] = "torch"
     needs: ClassVar[Mapping[str, str]] = {"torch": "torch"}
 
-    def why_not(self, target: str) -> str | None:
+    def why_not(self, target: str) -> str | None:  # noqa: ARG002  the contract's argument
         """Every format can be made from an exported torch program."""
         return None
 
@@ -109,8 +109,10 @@ def _fit_one(value: Any, example: Any, name: str, title: str) -> Any:
             "Export the program again with batch 1, or with a dynamic batch: "
             'dynamic_shapes={"' + name + '": {0: torch.export.Dim("batch")}}.'
         )
-    if example is not None and example.ndim == len(shape) and all(
-        have >= want for have, want in zip(example.shape, shape, strict=True)
+    if (
+        example is not None
+        and example.ndim == len(shape)
+        and all(have >= want for have, want in zip(example.shape, shape, strict=True))
     ):
         return example[tuple(slice(0, size) for size in shape)].detach().cpu().to(value.dtype).contiguous()
     if value.dtype.is_floating_point:

@@ -11,10 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-_CONVOLUTIONS: Final = frozenset({"aten::conv1d", "aten::conv2d", "aten::conv3d"})
-_TRANSPOSED: Final = frozenset({"aten::conv_transpose1d", "aten::conv_transpose2d", "aten::conv_transpose3d"})
-_LINEAR: Final = "aten::linear"
-_GENERAL: Final = "aten::convolution"
+from edgekit.sources.graph_nodes import attribute, operator_name
+
+_CONVOLUTIONS: Final = frozenset({"conv1d", "conv2d", "conv3d"})
+_TRANSPOSED: Final = frozenset({"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})
+_LINEAR: Final = "linear"
+_GENERAL: Final = "convolution"
 
 
 @final
@@ -49,7 +51,7 @@ def fold_batch_norms(graph_module: Any) -> int:
     uses = _uses_of_tensors(graph_module)
     folded = 0
     for node in list(graph_module.graph.nodes):
-        layer = node.args[0] if _name(node) in ("aten::batch_norm", "aten::_native_batch_norm_legit_no_training") else None
+        layer = node.args[0] if operator_name(node) in ("batch_norm", "_native_batch_norm_legit_no_training") else None
         if layer is None or not _is_foldable(graph_module, layer, uses):
             continue
         normalisation = _read(graph_module, node)
@@ -59,22 +61,6 @@ def fold_batch_norms(graph_module: Any) -> int:
     graph_module.graph.lint()
     graph_module.recompile()
     return folded
-
-
-def _name(node: Any) -> str:
-    """Returns `aten::conv2d` for any overload of it; an empty string for what is no operator."""
-    schema = getattr(node.target, "_schema", None)
-    return schema.name if node.op == "call_function" and schema is not None else ""
-
-
-def attribute(graph_module: Any, node: Any) -> Any:
-    """Returns the tensor of a `get_attr` node, or None for any other node or value."""
-    if getattr(node, "op", None) != "get_attr":
-        return None
-    found = graph_module
-    for part in node.target.split("."):
-        found = getattr(found, part)
-    return found
 
 
 def _uses_of_tensors(graph_module: Any) -> dict[int, int]:
@@ -88,7 +74,7 @@ def _uses_of_tensors(graph_module: Any) -> dict[int, int]:
 
 
 def _is_foldable(graph_module: Any, layer: Any, uses: dict[int, int]) -> bool:
-    name = _name(layer)
+    name = operator_name(layer)
     if name not in _CONVOLUTIONS | _TRANSPOSED | {_LINEAR, _GENERAL} or len(layer.users) != 1:
         return False
     # A batch norm's channel is axis 1; a linear layer's is the last one.
@@ -106,7 +92,7 @@ def _read(graph_module: Any, node: Any) -> _Normalisation | None:
     import torch
 
     _, gamma_node, beta_node, mean_node, variance_node, *rest = node.args
-    if _name(node) == "aten::batch_norm":
+    if operator_name(node) == "batch_norm":
         training, _, epsilon = rest[0], rest[1], rest[2]
         result = node
     else:
@@ -138,7 +124,7 @@ def _fold(graph_module: Any, layer: Any, normalisation: _Normalisation) -> None:
     old_bias = bias.detach().double() if bias is not None else torch.zeros_like(normalisation.mean)
     new_bias = (old_bias - normalisation.mean) * normalisation.scale + normalisation.beta
     new_weight = _scaled(weight.double(), normalisation.scale, layer).to(weight.dtype)
-    bias_name = _bias_name(graph_module, weight_node.target, bias_node)
+    bias_name = _biasoperator_name(graph_module, weight_node.target, bias_node)
     _assign(graph_module, weight_node.target, new_weight)
     _assign(graph_module, bias_name, new_bias.to(weight.dtype))
     with graph_module.graph.inserting_before(layer):
@@ -156,7 +142,7 @@ def _scaled(weight: Any, scale: Any, layer: Any) -> Any:
     """
     if not is_transposed(layer):
         return weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
-    position = 8 if _name(layer) == _GENERAL else 6
+    position = 8 if operator_name(layer) == _GENERAL else 6
     groups = layer.args[position] if len(layer.args) > position else 1
     grouped = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
     factors = scale.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))
@@ -165,10 +151,10 @@ def _scaled(weight: Any, scale: Any, layer: Any) -> Any:
 
 def is_transposed(layer: Any) -> bool:
     """Returns whether a convolution node is a transposed one."""
-    return _name(layer) in _TRANSPOSED or (_name(layer) == _GENERAL and bool(layer.args[6]))
+    return operator_name(layer) in _TRANSPOSED or (operator_name(layer) == _GENERAL and bool(layer.args[6]))
 
 
-def _bias_name(graph_module: Any, weight_name: str, bias_node: Any) -> str:
+def _biasoperator_name(graph_module: Any, weight_name: str, bias_node: Any) -> str:
     """Returns the name for the new bias: the old bias's if nobody else reads it, else one beside the weight."""
     if bias_node is not None and len(bias_node.users) == 1:
         return str(bias_node.target)
@@ -185,7 +171,5 @@ def _assign(graph_module: Any, name: str, value: Any) -> None:
 
     owner, _, leaf = name.rpartition(".")
     module = graph_module.get_submodule(owner)
-    if leaf in module._buffers:
-        module._buffers[leaf] = value
-    else:
-        setattr(module, leaf, torch.nn.Parameter(value, requires_grad=False))
+    is_buffer = leaf in dict(module.named_buffers(recurse=False))
+    setattr(module, leaf, value if is_buffer else torch.nn.Parameter(value, requires_grad=False))

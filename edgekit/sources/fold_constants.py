@@ -5,26 +5,45 @@ Masks made of arange and comparisons, weight normalisation, and so on: converter
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
-from edgekit.sources.fold_batch_norm import attribute
+from edgekit.sources.graph_nodes import attribute, is_in_place, operator_name
 
 _SMALL: Final = 1 << 16
 """A result of up to this many elements is stored even where it is larger than what it was computed from."""
 
 _MAKERS: Final = frozenset({"zeros", "ones", "full", "arange", "scalar_tensor", "eye", "linspace"})
 _VIEWS: Final = frozenset(
-    {"view", "reshape", "permute", "transpose", "t", "expand", "slice", "select", "unsqueeze", "squeeze", "flatten", "to"}
+    {
+        "view",
+        "reshape",
+        "permute",
+        "transpose",
+        "t",
+        "expand",
+        "slice",
+        "select",
+        "unsqueeze",
+        "squeeze",
+        "flatten",
+        "to",
+    }
     | {"unflatten", "contiguous", "clone", "split", "split_with_sizes", "chunk", "unbind"}
 )
 
 
-def fold_constants(graph_module: Any) -> int:
+def fold_constants(graph_module: Any, changed: Collection[Any] = ()) -> int:
     """Replaces in place every operator that depends on no input by its value; returns how many values were stored.
 
     A weight that is only viewed, transposed or sliced stays as it is: storing it again would untie it.
+
+    Args:
+        graph_module: The module of an ExportedProgram (parameters are `get_attr` nodes).
+        changed: Nodes whose tensors an in-place operator changes: their first value is not the one that is read.
     """
     import torch
+    from torch.fx.node import map_arg
 
     values: dict[Any, Any] = {}
     computed: set[Any] = set()
@@ -34,11 +53,11 @@ def fold_constants(graph_module: Any) -> int:
             tensor = attribute(graph_module, node)
             if isinstance(tensor, torch.Tensor):
                 values[node] = tensor.detach()
-        elif _is_constant(node, values):
+        elif node not in changed and _is_constant(node, values):
             with torch.no_grad():
-                arguments = torch.fx.node.map_arg((node.args, node.kwargs), lambda n: values[n])
+                arguments = map_arg((node.args, node.kwargs), lambda n: values[n])
                 values[node] = node.target(*arguments[0], **arguments[1])
-            if _name(node) not in _VIEWS | _MAKERS or any(n in computed for n in node.all_input_nodes):
+            if operator_name(node) not in _VIEWS | _MAKERS or any(n in computed for n in node.all_input_nodes):
                 computed.add(node)
     for node in list(graph_module.graph.nodes):
         if node in computed and any(user not in computed for user in node.users) and _is_worth(node, values):
@@ -48,21 +67,16 @@ def fold_constants(graph_module: Any) -> int:
     return stored
 
 
-def _name(node: Any) -> str:
-    schema = getattr(node.target, "_schema", None)
-    return schema.name.removeprefix("aten::") if node.op == "call_function" and schema is not None else ""
-
-
 def _is_constant(node: Any, values: dict[Any, Any]) -> bool:
     import torch
 
-    name = _name(node)
-    if not name or node.target._schema.is_mutable or torch.Tag.nondeterministic_seeded in node.target.tags:
+    name = operator_name(node)
+    if not name or is_in_place(node) or torch.Tag.nondeterministic_seeded in node.target.tags:
         return False
     if not isinstance(node.meta.get("val"), torch.Tensor):
         return False
     # Quantized weights stay quantized.
-    if "quantize" in node.target._schema.name:
+    if "quantize" in name:
         return False
     inputs = node.all_input_nodes
     return all(n in values for n in inputs) and (bool(inputs) or name in _MAKERS)

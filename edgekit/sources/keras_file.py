@@ -109,7 +109,9 @@ def fixed_shapes(
         from edgekit.sources import example_inputs
 
         i = next(i for i, shape in enumerate(shapes) if None in shape[1:])
-        why = f'the input "{names[i]}" has the shape {_show(shapes[i])} with free sizes, and artifacts have fixed shapes'
+        why = (
+            f'the input "{names[i]}" has the shape {_show(shapes[i])} with free sizes, and artifacts have fixed shapes'
+        )
         given = [tuple(tensor.shape) for tensor in example_inputs.require(request, why)]
     fixed: list[tuple[int, ...]] = []
     for i, (shape, name) in enumerate(zip(shapes, names, strict=True)):
@@ -129,8 +131,10 @@ def fixed_shapes(
 
 
 def _fits(example: tuple[int, ...] | None, shape: tuple[int | None, ...]) -> bool:
-    return example is not None and len(example) == len(shape) and all(
-        want in (None, have) for have, want in zip(example, shape, strict=True)
+    return (
+        example is not None
+        and len(example) == len(shape)
+        and all(want in (None, have) for have, want in zip(example, shape, strict=True))
     )
 
 

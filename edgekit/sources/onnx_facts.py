@@ -138,7 +138,9 @@ def digest(model: Any) -> str:
             if hasattr(value, "raw_data"):
                 hashed.add_array(numpy_helper.to_array(value))
             else:
-                hashed.add(value.SerializeToString(deterministic=True).hex() if hasattr(value, "ListFields") else repr(value))
+                hashed.add(
+                    value.SerializeToString(deterministic=True).hex() if hasattr(value, "ListFields") else repr(value)
+                )
         for name in node.output:
             position[name] = len(position)
     for value in model.graph.output:

@@ -31,7 +31,7 @@ class OnnxFileSource(Source):
     extra: ClassVar[str] = "onnx"
     needs: ClassVar[Mapping[str, str]] = {"onnx": "onnx", "onnxruntime": "onnxruntime"}
 
-    def why_not(self, target: str) -> str | None:
+    def why_not(self, target: str) -> str | None:  # noqa: ARG002  the contract's argument
         """Every format: ONNX directly, the others through torch where the importer knows the operators."""
         return None
 
@@ -51,8 +51,9 @@ class OnnxFileSource(Source):
         module, examples = import_model(model, request.source)
         program = export_module(module, examples, request.source)
         progress("capturing the graph", None)
-        result = canonical(program, examples, request.source)
-        return program_facts.save(result, folder, onnx_facts.count_parameters(model))
+        result = canonical(program, examples, request.source, [value.name for value in graph_inputs(model)])
+        outputs = [value.name for value in model.graph.output]
+        return program_facts.save(result, folder, onnx_facts.count_parameters(model), outputs)
 
 
 def load(path: Path, title: str) -> Any:
@@ -142,15 +143,22 @@ def _free_sizes(inputs: list[Any], request: CaptureRequest) -> list[tuple[int, .
         if not value.type.HasField("tensor_type"):
             raise ModelError(f'{request.source}: the input "{value.name}" is no tensor; only tensors can be inputs.')
         if not value.type.tensor_type.HasField("shape"):
-            raise ModelError(f'{request.source}: the input "{value.name}" has no shape. Export the model with input shapes.')
+            raise ModelError(
+                f'{request.source}: the input "{value.name}" has no shape. Export the model with input shapes.'
+            )
     free = next((v for v in inputs if any(not d.HasField("dim_value") for d in v.type.tensor_type.shape.dim[1:])), None)
     if free is None:
         return []
     from edgekit.sources import example_inputs
 
-    shown = "(" + ", ".join(
-        d.dim_param or "?" if not d.HasField("dim_value") else str(d.dim_value) for d in free.type.tensor_type.shape.dim
-    ) + ")"
+    shown = (
+        "("
+        + ", ".join(
+            d.dim_param or "?" if not d.HasField("dim_value") else str(d.dim_value)
+            for d in free.type.tensor_type.shape.dim
+        )
+        + ")"
+    )
     why = f'the input "{free.name}" has the shape {shown} with free sizes, and artifacts have fixed shapes'
     shapes = [tuple(tensor.shape) for tensor in example_inputs.require(request, why)]
     wanted = [len(value.type.tensor_type.shape.dim) for value in inputs]
@@ -171,7 +179,8 @@ def _with_output_shapes(model: Any, title: str) -> Any:
     import onnx
 
     known = all(
-        value.type.tensor_type.HasField("shape") and all(d.HasField("dim_value") for d in value.type.tensor_type.shape.dim)
+        value.type.tensor_type.HasField("shape")
+        and all(d.HasField("dim_value") for d in value.type.tensor_type.shape.dim)
         for value in model.graph.output
     )
     if known:
@@ -190,7 +199,7 @@ def _with_output_shapes(model: Any, title: str) -> Any:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        results = session.run(None, feeds)
+        results: Any = session.run(None, feeds)
     except Exception as error:
         raise ModelError(
             f"{title}: onnxruntime cannot run the model at batch 1: {_first_line(error)}\n"
@@ -210,7 +219,9 @@ def _save(model: Any, folder: Path, title: str) -> Capture:
     from edgekit.sources import onnx_facts
 
     large = model.ByteSize() > _LARGEST_MESSAGE
-    onnx.save(model, str(folder / FILE_NAME), save_as_external_data=large, location=f"{FILE_NAME}.data" if large else None)
+    onnx.save(
+        model, str(folder / FILE_NAME), save_as_external_data=large, location=f"{FILE_NAME}.data" if large else None
+    )
     return Capture(
         kind="onnx",
         file=FILE_NAME,

@@ -20,10 +20,25 @@ from edgekit.errors import ModelError
 _KNOWN_FUNCTIONS: Final = frozenset(
     {"Max", "Min", "Mod", "PythonMod", "FloorDiv", "CeilDiv", "CleanDiv", "IntTrueDiv", "FloatTrueDiv", "Integer"}
     | {"ModularIndexing", "Where", "TruncToInt", "FloorToInt", "CeilToInt", "ToFloat", "PowByNatural", "Identity"}
+    | {
+        "Add",
+        "Mul",
+        "Pow",
+        "Rational",
+        "Float",
+        "Abs",
+        "Infinity",
+        "NegativeInfinity",
+        "IntInfinity",
+        "NegativeIntInfinity",
+    }
     | {"Eq", "Ne", "Lt", "Le", "Gt", "Ge", "And", "Or", "Not", "True", "False", "oo", "int_oo"}
 )
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_]\w*")
 _SYMBOL: Final = re.compile(r"[a-z]{1,3}\d+")
+_QUOTED: Final = re.compile(r"Symbol\('[A-Za-z_]\w*'(?:, [a-z_]+=(?:True|False))*\)")
+"""How SymPy spells a symbol with its assumptions."""
+
 _DECIMAL: Final = re.compile(r"\d\.\d+(e[+-]?\d+)?")
 _PLAIN: Final = re.compile(r"[\w\s+\-*/(),<>=&|~]*")
 
@@ -39,7 +54,9 @@ def check_archive(path: Path, title: str) -> None:
             names = archive.namelist()
             bad = archive.testzip()
             if bad is not None:
-                raise ModelError(f"{title} is damaged: {bad} inside it fails its checksum. Copy or save the file again.")
+                raise ModelError(
+                    f"{title} is damaged: {bad} inside it fails its checksum. Copy or save the file again."
+                )
             if not any(name.endswith("/archive_format") for name in names):
                 raise ModelError(_wrong_layout(title, names))
             _check_pickles(archive, names, title)
@@ -104,7 +121,7 @@ def _check_expressions(archive: zipfile.ZipFile, names: list[str], title: str) -
         if "/models/" not in name or not name.endswith(".json"):
             continue
         for text in _expressions(json.loads(archive.read(name))):
-            plain = _DECIMAL.sub("0", text)
+            plain = _DECIMAL.sub("0", _QUOTED.sub("0", text))
             known = all(_SYMBOL.fullmatch(word) or word in _KNOWN_FUNCTIONS for word in _IDENTIFIER.findall(plain))
             if not known or not _PLAIN.fullmatch(plain):
                 raise ModelError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,18 +11,20 @@ from edgekit.model import TensorSpec
 from edgekit.sources.architecture import Operation, judge
 from edgekit.sources.base import Capture
 from edgekit.sources.digest import Digest
+from edgekit.sources.graph_nodes import is_node, operator_name
 from edgekit.sources.layout import guess_layout
 
 FILE_NAME: Final = "float.pt2"
 
 
-def save(program: Any, folder: Path, parameters: int) -> Capture:
+def save(program: Any, folder: Path, parameters: int, output_names: Sequence[str] | None = None) -> Capture:
     """Saves a canonical program to `folder` and describes it.
 
     Args:
         program: ExportedProgram in canonical form.
         folder: Where to.
         parameters: Number of weights of the model as it came, before folding.
+        output_names: What to call the outputs; None calls them `output`, or `output_0`, `output_1` and so on.
     """
     import torch
 
@@ -31,7 +33,7 @@ def save(program: Any, folder: Path, parameters: int) -> Capture:
         kind="pt2",
         file=FILE_NAME,
         inputs=_inputs(program),
-        outputs=_outputs(program),
+        outputs=_outputs(program, output_names),
         digest=digest(program),
         parameters=parameters,
         architecture=judge(operations(program)),
@@ -58,14 +60,13 @@ def _inputs(program: Any) -> tuple[TensorSpec, ...]:
     return tuple(specs)
 
 
-def _outputs(program: Any) -> tuple[TensorSpec, ...]:
+def _outputs(program: Any, names: Sequence[str] | None) -> tuple[TensorSpec, ...]:
     output = next(node for node in program.graph.nodes if node.op == "output")
     values = [node.meta["val"] for node in output.args[0]]
-    if len(values) == 1:
-        return (_spec("output", values[0], guess_layout(tuple(values[0].shape), str(values[0].dtype), "NCHW")),)
+    words = names or (["output"] if len(values) == 1 else [f"output_{i}" for i in range(len(values))])
     return tuple(
-        _spec(f"output_{i}", value, guess_layout(tuple(value.shape), str(value.dtype), "NCHW"))
-        for i, value in enumerate(values)
+        _spec(word, value, guess_layout(tuple(value.shape), str(value.dtype), "NCHW"))
+        for word, value in zip(words, values, strict=True)
     )
 
 
@@ -101,7 +102,7 @@ def _plain(value: Any, index: dict[Any, int]) -> Any:
         return {key: _plain(item, index) for key, item in sorted(value.items())}
     if isinstance(value, (tuple, list)):
         return tuple(_plain(item, index) for item in value)
-    return ("node", index[value]) if hasattr(value, "op") else value
+    return ("node", index[value]) if is_node(value) else value
 
 
 def operations(program: Any) -> list[Operation]:
@@ -109,11 +110,9 @@ def operations(program: Any) -> list[Operation]:
     weights = {*program.graph_signature.inputs_to_parameters, *program.graph_signature.inputs_to_buffers}
     found: list[Operation] = []
     for node in program.graph.nodes:
-        schema = getattr(node.target, "_schema", None)
-        if node.op == "call_function" and schema is not None:
-            operation = _operation(node, schema.name.removeprefix("aten::"), weights)
-            if operation is not None:
-                found.append(operation)
+        operation = _operation(node, operator_name(node), weights)
+        if operation is not None:
+            found.append(operation)
     return found
 
 
@@ -143,7 +142,7 @@ def _operation(node: Any, name: str, weights: set[str]) -> Operation | None:
 
 def _is_weight(node: Any, weights: set[str]) -> bool:
     """Returns whether a value comes from a weight through transposes and reshapes alone."""
-    while node.op == "call_function" and node.args and hasattr(node.args[0], "op") and len(node.all_input_nodes) == 1:
+    while node.op == "call_function" and node.args and is_node(node.args[0]) and len(node.all_input_nodes) == 1:
         node = node.args[0]
     return node.name in weights
 

@@ -113,7 +113,8 @@ def _describe(loaded: Any, function: Any, request: CaptureRequest) -> Capture:
     from edgekit.sources import tf_graph
 
     specs: dict[str, Any] = function.structured_input_signature[1]
-    names = [name for name in function._arg_keywords if name in specs]
+    order = function._arg_keywords  # noqa: SLF001  the only place that knows the order
+    names = [name for name in order if name in specs]
     wanted = [tuple(specs[name].shape) for name in names]
     shapes = fixed_shapes(wanted, names, request)
     keys = sorted(function.structured_outputs)
@@ -135,7 +136,9 @@ def _describe(loaded: Any, function: Any, request: CaptureRequest) -> Capture:
 
 def _parameters(loaded: Any, frozen: Any) -> int:
     """Returns the number of weights: of variables, or of float constants where the graph was frozen before."""
-    variables = {id(v): math_size(v.shape) for v in (*getattr(loaded, "variables", ()), *_held(frozen)) if v.dtype.is_floating}
+    variables = {
+        id(v): math_size(v.shape) for v in (*getattr(loaded, "variables", ()), *_held(frozen)) if v.dtype.is_floating
+    }
     if variables:
         return sum(variables.values())
     constants = [op.outputs[0] for op in frozen.graph.get_operations() if op.type == "Const"]

@@ -97,7 +97,9 @@ def _classify_folder(text: str, path: Path) -> SourceKind:
     if (path / "saved_model.pb").is_file():
         return "savedmodel"
     if path.suffix.lower() == ".mlpackage":
-        raise ModelError(f"{text} is a Core ML package: it is an artifact, not a source. Check it with edgekit validate.")
+        raise ModelError(
+            f"{text} is a Core ML package: it is an artifact, not a source. Check it with edgekit validate."
+        )
     raise ModelError(
         f"{text} is a folder without saved_model.pb, so it is no SavedModel. "
         "Expected a folder that model.export or tf.saved_model.save wrote, or the path of a model file."

@@ -128,7 +128,8 @@ def _add_attributes(hashed: Digest, op: Any, frozen: Any) -> None:
         elif value.HasField("func"):
             # The body of a loop: its nodes by type and constants; its name carries a counter.
             hashed.add(key)
-            for node in frozen.graph._get_function(value.func.name).cached_definition.node_def:
+            body = frozen.graph._get_function(value.func.name)  # noqa: SLF001  there is no public way
+            for node in body.cached_definition.node_def:
                 hashed.add(node.op)
                 if node.op == "Const":
                     hashed.add_array(tf.make_ndarray(node.attr["value"].tensor))

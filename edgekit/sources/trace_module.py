@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+import warnings
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -34,7 +35,9 @@ def export_module(module: Any, examples: Sequence[Any], title: str) -> Any:
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            # torch's own recurrent layers keep a list of their weights, and export warns of it.
+            warnings.filterwarnings("ignore", message="The tensor attributes? .*_flat_weights")
             program = torch.export.export(module, tuple(examples), strict=False)
     except Exception as error:
         raise ModelError(_why_not_captured(error, title)) from error
@@ -95,13 +98,12 @@ def check_graph(graph_module: Any, title: str) -> None:
         ModelError: a shape depends on values, a branch is inside, or numbers are drawn at random.
     """
     import torch
+    from torch._ops import HigherOrderOperator
 
     for node in graph_module.graph.nodes:
         if node.op != "call_function":
             continue
-        if isinstance(node.target, torch._ops.HigherOrderOperator):
-            if node.target.name() == "wrap_with_set_grad_enabled":
-                continue  # torch.no_grad inside forward: unwrapped later
+        if isinstance(node.target, HigherOrderOperator):
             raise ModelError(
                 f"{title}: the model uses torch.{node.target.name()}{_where(node)}, which no on-device format can hold. "
                 + _FIXED_GRAPH

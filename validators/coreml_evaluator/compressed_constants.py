@@ -21,6 +21,9 @@ Arrays: TypeAlias = Mapping[str, Any]
 PAYLOADS = ("quantized_data", "indices", "indices_nonzero_data", "data", "nonzero_data", "source_val")
 """Parameters that hold the values themselves, as against scales, tables and masks."""
 
+SETTINGS = ("axis", "output_dtype", "shape", "vector_axis")
+"""Parameters that say how to decompress and hold no weights."""
+
 
 def decompress(operator: str, arguments: Arrays) -> tuple[Array, ...] | None:
     """Returns the results of a `constexpr_*` operator, None where the operator is not known.

@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 
 from edgekit.errors import ArtifactError
-from edgekit.validators.coreml_evaluator.compressed_constants import PAYLOADS, decompress
+from edgekit.validators.coreml_evaluator.compressed_constants import PAYLOADS, SETTINGS, decompress
 from edgekit.validators.coreml_evaluator.graph import (
     Block,
     Constant,
@@ -120,7 +120,7 @@ class _GraphReader:
                 stored_dtypes[key] = inner.stored_dtype
         for key, value in literals:
             arguments[key] = self.values.read(value, name=f"{name}.{key}")
-            stored_bytes += self.values.stored_bytes(value, name=name)
+            stored_bytes += 0 if key in SETTINGS else self.values.stored_bytes(value, name=name)
             stored_dtypes[key] = value_type(value.type, where=f'Constant "{name}"').dtype
         results = self._decompressed(message, arguments)
         if results is None:

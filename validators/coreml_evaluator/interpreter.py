@@ -14,7 +14,7 @@ from torch import Tensor
 from edgekit.errors import ArtifactError, EdgekitError
 from edgekit.validators.coreml_evaluator.graph import Block, Constant, Function, Operation, Reference
 from edgekit.validators.coreml_evaluator.operators.call import Call, Kernel, Machine, StateCell, Value
-from edgekit.validators.coreml_evaluator.operators.table import OPERATORS, PICKING
+from edgekit.validators.coreml_evaluator.operators.table import OPERATORS, PICKING, UNDECLARED_SHAPES
 from edgekit.validators.coreml_evaluator.operators.tensor_types import TORCH_TYPES, round_to_fp16
 
 Trace: TypeAlias = Callable[[str, NDArray[Any]], object]
@@ -122,12 +122,13 @@ class Interpreter:
                 self._prepare(nested)
 
     def _step(self, operation: Operation) -> _Step:
+        checked = operation.type not in UNDECLARED_SHAPES
         rounds = self._round_fp16 and operation.type not in PICKING
         results = tuple(
             _Result(
                 name=output.name,
                 dtype=TORCH_TYPES.get(output.type.dtype) if output.type.kind == "tensor" else None,
-                shape=output.type.fixed_shape if output.type.kind == "tensor" else None,
+                shape=output.type.fixed_shape if checked and output.type.kind == "tensor" else None,
                 rounded=rounds and output.type.dtype == "fp16" and output.type.kind == "tensor",
             )
             for output in operation.outputs

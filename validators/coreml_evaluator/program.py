@@ -261,7 +261,7 @@ def load(
             "torch is not installed; the Core ML evaluator computes with it. "
             "Install the extra: pip install -e '.[coreml]'"
         ) from error
-    missing = lacking(chosen.block)
+    missing = lacking(chosen)
     if missing:
         raise ArtifactError(
             f"{package.path}: the Core ML evaluator lacks {', '.join(missing)}. It runs the operators of the iOS 15 to "

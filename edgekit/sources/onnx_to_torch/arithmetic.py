@@ -9,7 +9,10 @@ from typing import Any, Final
 from edgekit.sources.onnx_to_torch.node import Builder, Function, Node, UnsupportedError
 
 _UNARY: Final[Mapping[str, str]] = {
-    **{name: name.lower() for name in ("Abs", "Neg", "Sign", "Ceil", "Floor", "Round", "Sqrt", "Reciprocal", "Exp", "Log")},
+    **{
+        name: name.lower()
+        for name in ("Abs", "Neg", "Sign", "Ceil", "Floor", "Round", "Sqrt", "Reciprocal", "Exp", "Log")
+    },
     **{name: name.lower() for name in ("Erf", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh")},
     **{name: name.lower() for name in ("Acosh", "Atanh", "Tanh", "Sigmoid", "IsNaN")},
     "Not": "logical_not",
@@ -106,7 +109,7 @@ def _is_inf(node: Node) -> Function:
     return torch.isposinf if positive else torch.isneginf
 
 
-def _where(node: Node) -> Function:
+def _where(_: Node) -> Function:
     import torch
 
     return torch.where
@@ -122,8 +125,16 @@ def torch_dtype(code: int) -> Any:
 
     # Numbers of onnx.TensorProto.DataType.
     dtypes = {
-        **{1: torch.float32, 2: torch.uint8, 3: torch.int8, 5: torch.int16, 6: torch.int32, 7: torch.int64},
-        **{9: torch.bool, 10: torch.float32, 11: torch.float64, 16: torch.float32},
+        1: torch.float32,
+        2: torch.uint8,
+        3: torch.int8,
+        5: torch.int16,
+        6: torch.int32,
+        7: torch.int64,
+        9: torch.bool,
+        10: torch.float32,
+        11: torch.float64,
+        16: torch.float32,
     }
     if code not in dtypes:
         raise UnsupportedError(f"its element type {code} (onnx.TensorProto.DataType) has no counterpart in torch here")
@@ -151,7 +162,7 @@ def _dropout(node: Node) -> Function:
 
     if node.has(2) and bool(node.constant(2, "training_mode").item()):
         raise UnsupportedError("it is a dropout in training mode; export the model in inference mode")
-    node.baked |= {i for i in range(1, len(node.inputs))}
+    node.baked.update(range(1, len(node.inputs)))
     if node.outputs > 1:
         return lambda x, *_: (x, torch.ones_like(x, dtype=torch.bool))
     return lambda x, *_: x

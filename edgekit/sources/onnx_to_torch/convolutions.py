@@ -97,7 +97,11 @@ def _transposed_pads(node: Node, full: Sequence[int], strides: Sequence[int], ex
     wanted = node.attributes.get("output_shape")
     mode = node.number("auto_pad", "NOTSET")
     if wanted is None and mode in ("NOTSET", "VALID"):
-        return [int(pad) for pad in node.number("pads", [0] * (2 * len(full)))] if mode == "NOTSET" else [0] * (2 * len(full))
+        return (
+            [int(pad) for pad in node.number("pads", [0] * (2 * len(full)))]
+            if mode == "NOTSET"
+            else [0] * (2 * len(full))
+        )
     if wanted is None:
         wanted = [size * step for size, step in zip(node.shape()[2:], strides, strict=True)]
     totals = [have + more - int(want) for have, more, want in zip(full, extra, wanted[-len(full) :], strict=True)]

@@ -60,12 +60,12 @@ def import_model(model: Any, title: str) -> tuple[Any, tuple[Any, ...]]:
         ModelError: an operator set or operators that the importer does not know, all named at once; or a node that uses
             an operator in a way torch cannot.
     """
-    import onnx
     import torch
+    from onnx import inliner
 
     from edgekit.sources.onnx_to_torch.step_module import ImportedModule
 
-    model = onnx.inliner.inline_local_functions(model) if model.functions else model
+    model = inliner.inline_local_functions(model) if model.functions else model
     opset = next((entry.version for entry in model.opset_import if entry.domain in _DOMAINS), 0)
     _check_operators(model, opset, title)
     weights = {tensor.name for tensor in model.graph.initializer}
@@ -206,10 +206,7 @@ def _attributes(proto: Any) -> dict[str, Any]:
 
 
 def _run(function: Function, node: Node) -> tuple[Any, ...]:
-    inputs = [
-        None if i in node.baked else node.weights.get(i, value)
-        for i, value in enumerate(node.inputs)
-    ]
+    inputs = [None if i in node.baked else node.weights.get(i, value) for i, value in enumerate(node.inputs)]
     result = function(*inputs)
     return result if isinstance(result, tuple) else (result,)
 
@@ -244,7 +241,7 @@ def _absorb_bias(proto: Any, graph: _Graph) -> bool:
     if proto.op_type != "Add":
         return False
     for product, bias in (tuple(proto.input), tuple(reversed(proto.input))):
-        value = graph.values.get(bias)
+        value: Any = graph.values.get(bias)
         layer = graph.module.linear_layer(product)
         if layer is None or bias not in graph.constant or graph.readers[product] != 1:
             continue

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, final
 
-from edgekit.errors import EdgekitError
-
 Function = Callable[..., Any]
 """Takes one tensor (or None) for each input of the node, returns a tensor, or a tuple where the node has more outputs."""
 

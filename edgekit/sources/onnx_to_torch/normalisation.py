@@ -42,15 +42,6 @@ def _layer_norm(node: Node) -> Function:
     return lambda x, scale, bias=None: torch.nn.functional.layer_norm(x, sizes, scale, bias, epsilon)
 
 
-def _rms_norm(node: Node) -> Function:
-    import torch
-
-    axis = node.number("axis", -1) % node.rank()
-    sizes = list(node.shape()[axis:])
-    epsilon = node.number("epsilon", 1e-5)
-    return lambda x, scale: torch.nn.functional.rms_norm(x, sizes, scale, epsilon)
-
-
 def _group_norm(node: Node) -> Function:
     import torch
 
@@ -99,7 +90,6 @@ OPERATORS: Final[Mapping[str, Builder]] = {
     "BatchNormalization": _batch_norm,
     "InstanceNormalization": _instance_norm,
     "LayerNormalization": _layer_norm,
-    "RMSNormalization": _rms_norm,
     "GroupNormalization": _group_norm,
     "LRN": _lrn,
     "LpNormalization": _lp_norm,

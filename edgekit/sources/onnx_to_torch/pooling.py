@@ -20,7 +20,9 @@ def _geometry(node: Node) -> tuple[list[int], list[int], list[int], list[int]]:
     return kernel, strides, dilations, explicit_pads(node, kernel, strides, dilations)
 
 
-def _ceil_extra(node: Node, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], pads: Sequence[int]) -> list[int]:
+def _ceil_extra(
+    node: Node, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], pads: Sequence[int]
+) -> list[int]:
     """Returns how much longer each axis must be so that rounding down gives what `ceil_mode` gives."""
     axes = len(kernel)
     if not node.number("ceil_mode", 0):
@@ -46,7 +48,9 @@ def _max_pool(node: Node) -> Function:
     axes = len(kernel)
     extra = _ceil_extra(node, kernel, strides, dilations, pads)
     function = getattr(torch.nn.functional, f"max_pool{axes}d")
-    symmetric = pads[:axes] == pads[axes:] and not any(extra) and all(2 * p <= k for p, k in zip(pads, kernel, strict=False))
+    symmetric = (
+        pads[:axes] == pads[axes:] and not any(extra) and all(2 * p <= k for p, k in zip(pads, kernel, strict=False))
+    )
     if symmetric:
         return lambda x: function(x, kernel, strides, pads[:axes], dilations)
     outside = torch_pads([*pads[:axes], *(pad + more for pad, more in zip(pads[axes:], extra, strict=True))])
@@ -88,7 +92,8 @@ def _lp_pool(node: Node) -> Function:
     if any(step != 1 for step in dilations) or len(kernel) != 2 or node.number("ceil_mode", 0):
         raise UnsupportedError("it is an LpPool with dilations, ceil_mode, or other than 2 spatial axes")
     outside = torch_pads(pads)
-    return lambda x: torch.nn.functional.lp_pool2d(torch.nn.functional.pad(x, outside), power, kernel, strides)
+    window, steps = (kernel[0], kernel[1]), (strides[0], strides[1])
+    return lambda x: torch.nn.functional.lp_pool2d(torch.nn.functional.pad(x, outside), power, window, steps)
 
 
 def _global_pool(node: Node) -> Function:

@@ -28,14 +28,18 @@ def _check(node: Node, directions: int) -> str:
     """
     given = [str(name) for name in node.number("activations", _ACTIVATIONS[node.operator] * directions)]
     one = given[: len(_ACTIVATIONS[node.operator])]
-    if given != one * directions or (one != _ACTIVATIONS[node.operator] and not (node.operator == "RNN" and one == ["Relu"])):
+    if given != one * directions or (
+        one != _ACTIVATIONS[node.operator] and not (node.operator == "RNN" and one == ["Relu"])
+    ):
         raise UnsupportedError(f"its activations are {', '.join(given)}; torch's layer has the default ones only")
     if "clip" in node.attributes or node.number("input_forget", 0):
         raise UnsupportedError("it has clip or input_forget, which torch's layer has not")
     if node.operator == "LSTM" and node.has(7):
         raise UnsupportedError("it has peepholes, which torch's layer has not")
     if node.operator == "GRU" and not node.number("linear_before_reset", 0):
-        raise UnsupportedError("its linear_before_reset is 0; torch's layer resets after the product (Keras: reset_after=True)")
+        raise UnsupportedError(
+            "its linear_before_reset is 0; torch's layer resets after the product (Keras: reset_after=True)"
+        )
     if node.has(4):
         steps = node.shape()[1 if node.number("layout", 0) else 0]
         if any(length != steps for length in node.integers(4, "sequence_lens")):
@@ -73,7 +77,7 @@ def _recurrent(node: Node) -> Function:
     activation = _check(node, directions)
     hidden = node.shape(2)[-1]
     layer = _layer(node, hidden, directions, activation)
-    node.baked |= {1, 2, 3, 4, 7} & set(range(len(node.inputs)))
+    node.baked.update({1, 2, 3, 4, 7} & set(range(len(node.inputs))))
     batch_first = bool(node.number("layout", 0))
     return _Recurrent(layer, node.operator, reverse=direction == "reverse", batch_first=batch_first)
 

@@ -21,7 +21,7 @@ def _sizes_and_scales(node: Node) -> tuple[list[int], list[float]]:
     else:
         for axis, scale in zip(axes, node.constant(2, "scales").tolist(), strict=True):
             sizes[axis], scales[axis] = int(shape[axis] * scale), float(scale)
-    node.baked |= {i for i in range(1, len(node.inputs))}
+    node.baked.update(range(1, len(node.inputs)))
     return sizes, scales
 
 
@@ -91,7 +91,9 @@ def _resize(node: Node) -> Function:
     coordinates = {axis: _coordinates(transform, node.shape()[axis], sizes[axis], scales[axis]) for axis in changed}
     if mode == "nearest":
         return _resize_nearest(node, sizes, coordinates)
-    return _resize_smooth(node, mode, transform, sizes, scales, coordinates)
+    # torch works with input and output size alone, so a scale that is not their ratio needs the general way.
+    exact = all(abs(scales[axis] * node.shape()[axis] - sizes[axis]) < 1e-6 for axis in changed)
+    return _resize_smooth(node, sizes, coordinates, exact=exact)
 
 
 def _resize_nearest(node: Node, sizes: Sequence[int], coordinates: Mapping[int, Any]) -> Function:
@@ -118,21 +120,20 @@ def _resize_nearest(node: Node, sizes: Sequence[int], coordinates: Mapping[int, 
     return run
 
 
-def _resize_smooth(
-    node: Node,
-    mode: str,
-    transform: str,
-    sizes: Sequence[int],
-    scales: Sequence[float],
-    coordinates: Mapping[int, Any],
-) -> Function:
+def _resize_smooth(node: Node, sizes: Sequence[int], coordinates: Mapping[int, Any], *, exact: bool) -> Function:
     import torch
 
     shape = node.shape()
-    exact = all(abs(scales[axis] * shape[axis] - sizes[axis]) < 1e-6 for axis in coordinates)
+    mode, transform = node.number("mode", "linear"), node.number("coordinate_transformation_mode", "half_pixel")
     known = transform in ("half_pixel", "align_corners", "pytorch_half_pixel") and min(sizes[2:], default=0) > 1
     cubic_a = node.number("cubic_coeff_a", -0.75)
-    if node.rank() == 4 and exact and known and min(coordinates, default=2) >= 2 and (mode == "linear" or cubic_a == -0.75):
+    if (
+        node.rank() == 4
+        and exact
+        and known
+        and min(coordinates, default=2) >= 2
+        and (mode == "linear" or cubic_a == -0.75)
+    ):
         name = "bilinear" if mode == "linear" else "bicubic"
         corners = transform == "align_corners"
         return lambda x, *_: torch.nn.functional.interpolate(x, size=list(sizes[2:]), mode=name, align_corners=corners)
@@ -152,7 +153,8 @@ def _resize_smooth(
 def _grid_sample(node: Node) -> Function:
     import torch
 
-    mode = {"linear": "bilinear", "cubic": "bicubic"}.get(node.number("mode", "linear"), node.number("mode", "linear"))
+    given = str(node.number("mode", "linear"))
+    mode = {"linear": "bilinear", "cubic": "bicubic"}.get(given, given)
     padding, corners = node.number("padding_mode", "zeros"), bool(node.number("align_corners", 0))
     return lambda x, grid: torch.nn.functional.grid_sample(x, grid, mode, padding, corners)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, final
 
@@ -60,7 +61,9 @@ class StepModule(torch.nn.Module):  # type: ignore[misc]  # torch is untyped her
         Args:
             inputs: The inputs that are not constant, by position.
         """
-        arguments = [inputs.get(i, getattr(self, self._places[i]) if i in self._places else None) for i in range(self._arity)]
+        arguments = [
+            inputs.get(i, getattr(self, self._places[i]) if i in self._places else None) for i in range(self._arity)
+        ]
         return self._function(*arguments)
 
 
@@ -95,9 +98,11 @@ class ImportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is untyped
     ) -> None:
         """Appends a node as a child module with the dotted `name`, made unique."""
         step = StepModule(operator, function, constants, arity)
-        path = self._free_path(name)
-        owner, _, leaf = path.rpartition(".")
-        self._owner(owner).add_module(leaf, step)
+        folder, _, leaf = name.rpartition(".")
+        owner, path = self._owner(folder)
+        free = next(word for i in itertools.count() if not hasattr(owner, word := f"{leaf}_{i}" if i else leaf))
+        owner.add_module(free, step)
+        path = f"{path}.{free}" if path else free
         self._steps.append((path, {i: self._aliases.get(n, n) for i, n in inputs.items()}, outputs))
         if function is torch.nn.functional.linear:
             self._linear[outputs[0]] = step
@@ -123,8 +128,7 @@ class ImportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is untyped
         for path, names, outputs in self._steps:
             step = self.get_submodule(path)
             result = step({i: values[name] for i, name in names.items()})
-            for name, value in zip(outputs, result if isinstance(result, tuple) else (result,), strict=False):
-                values[name] = value
+            values |= dict(zip(outputs, result if isinstance(result, tuple) else (result,), strict=False))
         # A constant that is returned must be a new tensor: a graph cannot return its own buffer.
         found = tuple(
             getattr(self, self._constants[name]).clone()
@@ -134,24 +138,16 @@ class ImportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is untyped
         )
         return found[0] if len(found) == 1 else found
 
-    def _free_path(self, name: str) -> str:
-        """Returns `name`, or with a number behind it where that name is taken by a step or by an attribute."""
-        count = 0
-        while True:
-            path = f"{name}_{count}" if count else name
-            owner, _, leaf = path.rpartition(".")
-            if not hasattr(self._owner(owner), leaf):
-                return path
-            count += 1
-
-    def _owner(self, path: str) -> Any:
-        """Returns the module at a dotted path, made where it is missing."""
+    def _owner(self, path: str) -> tuple[Any, str]:
+        """Returns the module at a dotted path, made where it is missing, and the path that it really has."""
         module: Any = self
+        parts: list[str] = []
         for part in filter(None, path.split(".")):
-            if part not in module._modules:
-                # A step's own attribute, or a method, cannot be a folder of modules.
-                part = part if not hasattr(module, part) else f"{part}_"
-                if part not in module._modules:
-                    module.add_module(part, torch.nn.Module())
-            module = module._modules[part]
-        return module
+            children = dict(module.named_children())
+            # A step's own attribute, or a method, cannot be a folder of modules.
+            free = part if part in children or not hasattr(module, part) else f"{part}_"
+            if free not in children:
+                module.add_module(free, torch.nn.Module())
+            module = module.get_submodule(free)
+            parts.append(free)
+        return module, ".".join(parts)

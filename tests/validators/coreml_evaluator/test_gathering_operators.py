@@ -146,8 +146,8 @@ CASES = {
     "topk-values-only": (
         "iOS17",
         {"x": X},
-        lambda mb, x: mb.topk(x=x, k=-1, axis=0, return_indices=False),
-        lambda x: -np.sort(-x, 0),
+        lambda mb, x: mb.topk(x=x, k=2, axis=0, return_indices=False),
+        lambda x: -np.sort(-x, 0)[:2],
     ),
     "non_maximum_suppression": (
         "iOS15",
@@ -192,6 +192,8 @@ CASES = {
     ),
 }
 
+INFERRED_WRONGLY = {"scatter_along_axis"}  # coremltools' inference overlooks `mode`
+
 OUT_OF_RANGE = {
     "gather-out-of-range": (
         "iOS17",
@@ -211,7 +213,7 @@ CASES.update(OUT_OF_RANGE)
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in OUT_OF_RANGE])
 def test_gathering_operator_agrees_with_its_reference(name, run_case):
-    run_case(name, CASES[name])
+    run_case(name, CASES[name], against_inference=name not in INFERRED_WRONGLY)
 
 
 @pytest.mark.parametrize(("name", "index"), [("gather-out-of-range", 3), ("gather-negative", -1)])

@@ -129,7 +129,7 @@ CASES = {
     "upsample_nearest_neighbor": (
         "iOS15",
         {"x": IMAGE},
-        lambda mb, x: mb.upsample_nearest_neighbor(x=x, scale_factor_height=2.5, scale_factor_width=2),
+        lambda mb, x: mb.upsample_nearest_neighbor(x=x, scale_factor_height=2.5, scale_factor_width=2.0),
         lambda x: functional.interpolate(t(x), (12, 14), mode="nearest").numpy(),
     ),
     "crop_resize-boxes": (

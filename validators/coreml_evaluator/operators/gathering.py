@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
 import torch
@@ -12,6 +13,22 @@ from edgekit.validators.coreml_evaluator.operators.call import Call, Kernel
 
 FIRST_OPSET_WITHOUT_NEGATIVE_INDICES = 7
 """Up to iOS 16 an index may count from the end; from iOS 17 on a negative index is out of range."""
+
+
+def _divided(x: Tensor, y: Tensor) -> Tensor:
+    return torch.div(x, y, rounding_mode=None if x.is_floating_point() else "trunc")
+
+
+MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "add": torch.add,
+    "div": _divided,
+    "max": torch.maximum,
+    "min": torch.minimum,
+    "mul": torch.mul,
+    "sub": torch.sub,
+    "update": lambda _, update: update,
+}
+"""What the modes of scatter do with an old and a new element."""
 
 
 def _checked(call: Call, indices: Tensor, size: int | Tensor) -> Tensor:
@@ -103,21 +120,18 @@ def _scatter_nd(call: Call) -> Tensor:
 def _update_rows(call: Call, data: Tensor, rows: Tensor, updates: Tensor) -> Tensor:
     """Returns `data` with each row of `updates` merged into the row that `rows` names.
 
-    Rows named twice are merged twice; with mode `update` the last one stays.
+    A row named twice is merged twice, in order; with mode `update` the last one stays.
     """
-    mode = call.text("mode", "add")
-    updates = updates.to(data.dtype)
+    merge, updates = MERGES[call.text("mode", "add")], updates.to(data.dtype)
     result = data.clone()
-    if mode == "update":
-        result[rows] = updates
-    elif mode in ("add", "sub"):
-        result.index_add_(0, rows, updates, alpha=1 if mode == "add" else -1)
-    elif mode == "div":
-        product = torch.ones_like(result).index_reduce_(0, rows, updates, "prod")
-        result = torch.div(result, product, rounding_mode=None if result.is_floating_point() else "trunc")
-    else:
-        reduction = {"mul": "prod", "max": "amax", "min": "amin"}[mode]
-        result.index_reduce_(0, rows, updates, reduction)
+    if rows.numel() == 0:
+        return result
+    ordered, order = torch.sort(rows, stable=True)
+    counts = torch.bincount(rows)
+    turn = torch.arange(rows.numel()) - (counts.cumsum(0) - counts)[ordered]
+    for number in range(int(counts.max())):  # one turn where no row is named twice
+        chosen = order[turn == number]
+        result[rows[chosen]] = merge(result[rows[chosen]], updates[chosen])
     return result
 
 

@@ -7,7 +7,6 @@ from math import floor
 import torch
 from torch import Tensor
 
-from edgekit.validators.coreml_evaluator.graph import Operation
 from edgekit.validators.coreml_evaluator.operators.call import Call, Kernel
 
 
@@ -97,13 +96,11 @@ def _upsample_nearest_neighbor(call: Call) -> Tensor:
     return x
 
 
-def unsupported_resize(operation: Operation) -> str | None:
-    """Returns which variant of `resize` the file asks for where no source says what it computes, else None."""
-    interpolation = operation.inputs.get("interpolation_mode", ("LINEAR",))[0]
-    sampling = operation.inputs.get("sampling_mode", ("DEFAULT",))[0]
+def undocumented_variant(interpolation: str, sampling: str, dtype: str) -> str | None:
+    """Returns the name of a variant of `resize` of which no source says what it computes, None for the others."""
     if interpolation == "NEAREST_NEIGHBOR" and sampling != "DEFAULT":
         return f"resize (interpolation_mode=NEAREST_NEIGHBOR, sampling_mode={sampling})"
-    if interpolation == "LINEAR" and operation.outputs[0].type.dtype == "int32":
+    if interpolation == "LINEAR" and dtype == "int32":
         return "resize (interpolation_mode=LINEAR of int32)"
     return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgekit.validators.coreml_evaluator.graph import Block, Operation, Reference
+from edgekit.validators.coreml_evaluator.graph import Block, Function, Operation, Reference
 from edgekit.validators.coreml_evaluator.operators import (
     activations,
     classification,
@@ -109,32 +109,38 @@ RANDOM: frozenset[str] = frozenset(randomness.OPERATORS)
 """Operators whose values on a device nobody can foretell."""
 
 
-def lacking(block: Block) -> list[str]:
+UNDECLARED_SHAPES: frozenset[str] = frozenset(("crop_resize",))
+"""Operators whose declared shape coremltools gets wrong (regions that name their image, in a batch of several)."""
+
+
+def lacking(function: Function) -> list[str]:
     """Returns every operator, or variant of one, that the evaluator lacks, sorted, each once."""
-    return sorted(set(_lacking(block)))
+    return sorted(set(_lacking(function, function.block)))
 
 
-def _lacking(block: Block) -> Iterator[str]:
+def _lacking(function: Function, block: Block) -> Iterator[str]:
     for operation in block.operations:
-        variant = _lacking_variant(operation)
+        variant = _lacking_variant(function, operation)
         if variant is not None:
             yield variant
         for nested in operation.blocks:
-            yield from _lacking(nested)
+            yield from _lacking(function, nested)
 
 
-def _lacking_variant(operation: Operation) -> str | None:
+def _lacking_variant(function: Function, operation: Operation) -> str | None:
     if operation.type not in OPERATORS:
         return operation.type
     if operation.type == "resize":
-        return resizing.unsupported_resize(operation)
+        interpolation = _setting(function, operation, "interpolation_mode", "LINEAR")
+        sampling = _setting(function, operation, "sampling_mode", "DEFAULT")
+        return resizing.undocumented_variant(interpolation, sampling, operation.outputs[0].type.dtype)
     if operation.type == "conv_quantized":
-        return _lacking_quantized(operation)
+        kind = _setting(function, operation, "quantization_type", "linear")
+        return None if kind == "linear" else f"conv_quantized (quantization_type={kind})"
     return None
 
 
-def _lacking_quantized(operation: Operation) -> str | None:
-    kind = operation.inputs.get("quantization_type", ("linear",))[0]
-    if isinstance(kind, Reference) or kind == "linear":
-        return None
-    return f"conv_quantized (quantization_type={kind})"
+def _setting(function: Function, operation: Operation, parameter: str, default: str) -> str:
+    """Returns a string argument, which is always a constant of the file."""
+    item = operation.inputs.get(parameter, (default,))[0]
+    return str(function.constants.get(item.name, default) if isinstance(item, Reference) else item)

@@ -1,0 +1,105 @@
+"""INT8 in all four formats on real models and data: agreement, accuracy drop, SQNR, size, host latency ratio.
+
+    python benchmarks/int8_accuracy.py [TASK ...] [--write]
+
+Runs `edgekit export --format all --precision int8` on each task of `benchmarks/tasks/`, every artifact in its own runtime,
+and prints one table. `--write` puts it into `benchmarks/results/int8_accuracy.md`. Needs EDGEKIT_SHARED (see README.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+SHARED = Path(os.environ.get("EDGEKIT_SHARED", HERE.parents[1] / "shared"))
+KERAS = SHARED / "models/mlperf_tiny/pretrainedResnet.h5"
+REFERENCE = SHARED / "models/mlperf_tiny/pretrainedResnet_quant.tflite"
+
+# The budgets are opened wide: this measures, and the goals stand beside the figures in the results.
+OPEN = ["--max-size", "100 MB", "--max-memory", "2 GB", "--max-drop", "100 pp", "--max-latency", "10 s"]
+
+TASKS: dict[str, list[str]] = {
+    "efficientnet_lite0": ["--format", "all"],
+    "efficientnet_lite0:top1": ["--format", "all"],
+    "minilm": ["--format", "all"],
+    "mlperf_tiny_resnet": ["--format", "tflite,onnx,coreml"],
+    "resemblyzer": ["--format", "all"],
+}
+
+
+def run(arguments: list[str]) -> dict[str, Any]:
+    """Runs edgekit with --json and returns its object; its messages go to stderr."""
+    command = [sys.executable, "-m", "edgekit", *arguments, "--device", "pi4", "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    data: dict[str, Any] = json.loads(done.stdout)
+    if "error" in data:
+        raise SystemExit(data["error"]["message"])
+    return data
+
+
+def check(entry: dict[str, Any], name: str) -> dict[str, Any]:
+    return next((item for item in entry["checks"] if item["name"] == name), {"value": None})
+
+
+def figure(value: float | None, text: str) -> str:
+    return "-" if value is None else text.format(value)
+
+
+def row(name: str, entry: dict[str, Any]) -> str:
+    if entry["artifact"] is None or (entry["error"] and not entry["checks"]):
+        reason = entry["error"]["message"].splitlines()[0]
+        return f"| {name} | {entry['runtime']} | {entry['precision']} | {reason} | | | | | |"
+    drop, parity, memory = (check(entry, key) for key in ("accuracy_drop", "parity", "memory"))
+    interval = "" if drop.get("low") is None else f" [{drop['low']:.2f} to {drop['high']:.2f}]"
+    cells = (
+        f"{entry['artifact']['size_bytes']:,}",
+        figure(drop["value"], "{:.2f} pp") + interval,
+        figure(parity["value"], "{:.1f} dB"),
+        figure(memory["value"] and memory["value"] / 1e6, "{:.1f} MB"),
+        figure(entry["host"].get("ratio"), "{:.2f}"),
+        f"{entry['conversion_seconds']:.0f} s",
+    )
+    return " | ".join((f"| {name}", entry["runtime"], entry["precision"], *cells)) + " |"
+
+
+def rows_of(task: str) -> Iterator[str]:
+    folder, _, variant = task.partition(":")
+    config = HERE / "tasks" / folder / (f"{variant}.toml" if variant else "edgekit.toml")
+    model = [str(KERAS)] if folder == "mlperf_tiny_resnet" else []
+    with tempfile.TemporaryDirectory() as out:
+        data = run(["export", *model, "-c", str(config), "--precision", "int8", "-o", out, *TASKS[task], *OPEN])
+    for entry in data["formats"]:
+        yield row(f"{task} ({data['data']['metric']})", entry)
+    if folder == "mlperf_tiny_resnet":
+        judged = run(["validate", str(REFERENCE), "--model", str(KERAS), "-c", str(config), *OPEN])
+        yield row("MLPerf Tiny's own INT8 file (top1)", {**judged["formats"][0], "precision": "reference"})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="*", default=list(TASKS), metavar="TASK", help=", ".join(TASKS))
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    lines = [
+        "| task (metric) | format | precision | bytes | drop [95 % interval] | SQNR | peak memory | x float latency | conversion |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    print("\n".join(lines))
+    for task in options.tasks:
+        for line in rows_of(task):
+            lines.append(line)
+            print(line, flush=True)
+    if options.write:
+        (HERE / "results" / "int8_accuracy.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

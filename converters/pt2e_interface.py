@@ -1,0 +1,71 @@
+"""What the two converters that go through torch tell about an artifact: tensors, metadata, and a framework's refusal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from edgekit.calibration.ranges import Grid
+from edgekit.converters.base import ConversionRequest
+from edgekit.errors import ConversionError
+from edgekit.model import TensorSpec
+
+IO_KEY: Final = "edgekit.io"
+"""Key of the metadata entry that describes inputs and outputs as JSON."""
+
+
+def described(
+    request: ConversionRequest, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
+) -> dict[str, str]:
+    """Returns the metadata to embed: the request's, sorted, and the description of inputs and outputs."""
+    specs = {"inputs": [item.to_json() for item in inputs], "outputs": [item.to_json() for item in outputs]}
+    return {**dict(sorted(request.metadata.items())), IO_KEY: json.dumps(specs)}
+
+
+def on_grids(specs: tuple[TensorSpec, ...], grids: Mapping[int, Grid]) -> tuple[TensorSpec, ...]:
+    """Returns the specs with those at the positions in `grids` as int8 tensors."""
+    return tuple(
+        TensorSpec(
+            name=spec.name,
+            shape=spec.shape,
+            dtype="int8",
+            layout=spec.layout,
+            scale=grids[position].scale,
+            zero_point=grids[position].zero_point,
+        )
+        if position in grids
+        else spec
+        for position, spec in enumerate(specs)
+    )
+
+
+def refuse_float_io(request: ConversionRequest, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
+    """Refuses integer inputs and outputs where a float tensor has no fixed grid.
+
+    Raises:
+        ConversionError: names the tensors.
+    """
+    floats = [f'"{spec.name}"' for spec in (*inputs, *outputs) if spec.dtype.startswith("float")]
+    if floats:
+        raise ConversionError(
+            f"{request.model.source} cannot have int8 inputs and outputs with {request.recipe.name}: "
+            f"{', '.join(floats)} {'has' if len(floats) == 1 else 'have'} no calibrated grid. "
+            "Use --io float, or --precision int8-static."
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of a framework's message, ended with a full stop."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return f"{type(error).__name__}: {text}".rstrip(".") + "."
+
+
+@contextlib.contextmanager
+def quiet_frameworks() -> Iterator[None]:
+    """Keeps the frameworks' deprecation warnings out of the log: there are thousands, and none is the user's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

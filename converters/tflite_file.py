@@ -1,0 +1,235 @@
+"""Reading and editing a TFLite flatbuffer: names, signature, metadata, operator counts.
+
+Only ever runs inside a conversion worker.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, final
+
+from edgekit.model import TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+METADATA_NAME: Final = "edgekit"
+"""Name of the file's metadata entry; its content is JSON with the keys `io` and `metadata`."""
+
+SIGNATURE: Final = "serving_default"
+"""Name of the one signature that an artifact has."""
+
+
+_ALIGNMENT: Final = 16  # of constants in the file, as the schema asks: kernels read them in place with vector loads
+
+
+def read(content: bytes) -> Any:
+    """Returns the flatbuffer as a mutable ModelT. Constants that lie behind the flatbuffer are taken in."""
+    import numpy as np
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    for buffer in model.buffers:
+        if buffer.data is not None:
+            buffer.data = np.frombuffer(bytes(buffer.data), dtype=np.uint8)
+    return model
+
+
+def write(model: Any) -> bytes:
+    """Returns the bytes of a ModelT, all constants inside the flatbuffer, where the oldest runtimes look for them."""
+    import flatbuffers
+
+    buffers = model.buffers
+    builder = flatbuffers.Builder(1 << 16)
+    model.buffers = [_PackedBuffer(buffer.data) for buffer in buffers]
+    try:
+        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    finally:
+        model.buffers = buffers
+    return bytes(builder.Output())
+
+
+@final
+class _PackedBuffer:
+    """Stands in for a BufferT while packing: the generated code ignores the schema's alignment."""
+
+    def __init__(self, data: NDArray[np.uint8] | None) -> None:
+        self._data = b"" if data is None else data.tobytes()
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802  the name that the generated code calls
+        from ai_edge_litert import schema_py_generated as schema
+
+        offset = 0
+        if self._data:
+            builder.StartVector(1, len(self._data), _ALIGNMENT)
+            builder.head -= len(self._data)
+            builder.Bytes[builder.head : builder.head + len(self._data)] = self._data
+            offset = builder.EndVector()
+        schema.BufferStart(builder)
+        if offset:
+            schema.BufferAddData(builder, offset)
+        packed: int = schema.BufferEnd(builder)
+        return packed
+
+
+def text(name: Any) -> str:
+    """Returns a flatbuffer string, which is bytes or str."""
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def operators(model: Any) -> Iterator[tuple[Any, Any, str]]:
+    """Yields (subgraph, operator, its builtin name such as CONV_2D)."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    for graph in model.subgraphs:
+        for operator in graph.operators or ():
+            code = model.operatorCodes[operator.opcodeIndex]
+            yield graph, operator, names[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
+
+def operator_counts(model: Any) -> dict[str, int]:
+    """Returns how often each operator occurs."""
+    return dict(sorted(Counter(kind for _, _, kind in operators(model)).items()))
+
+
+def constant(model: Any, tensor: Any) -> NDArray[np.float32] | None:
+    """Returns the values of a constant float32 tensor, or None for any other."""
+    import numpy as np
+    from ai_edge_litert import schema_py_generated as schema
+
+    data = model.buffers[tensor.buffer].data
+    if data is None or len(data) == 0 or tensor.type != schema.TensorType.FLOAT32:
+        return None
+    return np.frombuffer(bytes(data), dtype=np.float32).reshape(tensor.shape)
+
+
+def add_constant(model: Any, graph: Any, name: str, values: NDArray[np.float32]) -> int:
+    """Appends a constant float32 tensor and returns its index in the subgraph."""
+    import numpy as np
+    from ai_edge_litert import schema_py_generated as schema
+
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(values.astype(np.float32).tobytes(), dtype=np.uint8)
+    model.buffers.append(buffer)
+    tensor = schema.TensorT()
+    tensor.name = name
+    tensor.shape = np.array(values.shape, dtype=np.int32)
+    tensor.type = schema.TensorType.FLOAT32
+    tensor.buffer = len(model.buffers) - 1
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
+def drop_unused_constants(model: Any) -> None:
+    """Empties the buffers of tensors that no operator reads, so that the file does not carry them."""
+    for graph in model.subgraphs:
+        used = {int(i) for operator in graph.operators or () for i in operator.inputs}
+        used |= {int(i) for i in (*graph.inputs, *graph.outputs)}
+        kept = {graph.tensors[i].buffer for i in used if i >= 0}
+        for i, tensor in enumerate(graph.tensors):
+            if i not in used and tensor.buffer not in kept:
+                model.buffers[tensor.buffer].data = None
+
+
+def name_boundary(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Gives the model's inputs and outputs these names, in this order, as tensors and in its signature.
+
+    The present order of the subgraph's inputs and outputs must be the wanted one (see `order_boundary`).
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = model.subgraphs[0]
+    signature = model.signatureDefs[0] if model.signatureDefs else schema.SignatureDefT()
+    signature.signatureKey = SIGNATURE
+    signature.subgraphIndex = 0
+    _name_tensors(graph, graph.inputs, inputs)
+    _name_tensors(graph, graph.outputs, outputs)
+    signature.inputs = _signature_entries(graph.inputs, inputs)
+    signature.outputs = _signature_entries(graph.outputs, outputs)
+    model.signatureDefs = [signature]
+
+
+def order_boundary(model: Any, inputs: Sequence[int], outputs: Sequence[int]) -> None:
+    """Orders the model's inputs and outputs: the i-th becomes the tensor with the i-th of these indices."""
+    import numpy as np
+
+    graph = model.subgraphs[0]
+    graph.inputs = np.array(inputs, dtype=np.int32)
+    graph.outputs = np.array(outputs, dtype=np.int32)
+
+
+def boundary_specs(model: Any, indices: Sequence[int], wanted: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+    """Returns the specs of inputs or outputs as the file has them; the layouts are taken from `wanted`."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = model.subgraphs[0]
+    dtypes = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
+    specs: list[TensorSpec] = []
+    for index, spec in zip(indices, wanted, strict=True):
+        tensor = graph.tensors[index]
+        grid = tensor.quantization
+        quantized = grid is not None and grid.scale is not None and len(grid.scale) == 1
+        specs.append(
+            TensorSpec(
+                name=text(tensor.name),
+                shape=tuple(int(n) for n in tensor.shape),
+                dtype=dtypes[tensor.type],
+                layout=spec.layout,
+                scale=float(grid.scale[0]) if quantized else None,
+                zero_point=int(grid.zeroPoint[0]) if quantized else None,
+            )
+        )
+    return tuple(specs)
+
+
+def embed(model: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], metadata: Mapping[str, str]) -> None:
+    """Writes inputs, outputs and metadata into the file as JSON."""
+    import numpy as np
+    from ai_edge_litert import schema_py_generated as schema
+
+    content = {
+        "io": {"inputs": [spec.to_json() for spec in inputs], "outputs": [spec.to_json() for spec in outputs]},
+        "metadata": dict(sorted(metadata.items())),
+    }
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
+    model.buffers.append(buffer)
+    entry = schema.MetadataT()
+    entry.name = METADATA_NAME
+    entry.buffer = len(model.buffers) - 1
+    kept = [old for old in model.metadata or () if text(old.name) != METADATA_NAME]
+    model.metadata = [*kept, entry]
+
+
+def embedded(content: bytes) -> dict[str, Any]:
+    """Returns what `embed` wrote into a file; empty for a file without it."""
+    model = read(content)
+    for entry in model.metadata or ():
+        if text(entry.name) == METADATA_NAME:
+            found: dict[str, Any] = json.loads(bytes(model.buffers[entry.buffer].data))
+            return found
+    return {}
+
+
+def _name_tensors(graph: Any, indices: Sequence[int], names: Sequence[str]) -> None:
+    for index, name in zip(indices, names, strict=True):
+        for i, tensor in enumerate(graph.tensors):
+            if i != index and text(tensor.name) == name:
+                tensor.name = f"{name}_inner"
+        graph.tensors[index].name = name
+
+
+def _signature_entries(indices: Sequence[int], names: Sequence[str]) -> list[Any]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    entries: list[Any] = []
+    for index, name in zip(indices, names, strict=True):
+        entry = schema.TensorMapT()
+        entry.name = name
+        entry.tensorIndex = int(index)
+        entries.append(entry)
+    return entries

@@ -1,0 +1,109 @@
+"""From a precision recipe to ai-edge-quantizer's: one rule for the default and one for each operator that differs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from edgekit.converters.tflite_file import operators, text
+from edgekit.converters.tflite_source import FloatModel
+from edgekit.plan import Precision, Recipe
+
+WEIGHTED: Final = (
+    "CONV_2D",
+    "DEPTHWISE_CONV_2D",
+    "TRANSPOSE_CONV",
+    "FULLY_CONNECTED",
+    "EMBEDDING_LOOKUP",
+    "BATCH_MATMUL",
+)
+"""Operators whose weights ai-edge-quantizer can store as integers."""
+
+_SOFTMAX_FEEDERS: Final = ("ADD", "SUB", "MUL", "DIV", "SELECT", "SELECT_V2")
+
+
+def quantizer_recipe(source: FloatModel, recipe: Recipe, *, float_io: bool) -> list[dict[str, Any]]:
+    """Returns the recipe in ai-edge-quantizer's form. Later rules win there."""
+    from ai_edge_quantizer import recipe_manager
+    from ai_edge_quantizer.qtyping import TFLOperationName
+
+    rules = recipe_manager.RecipeManager()
+    _add_rules(rules, ".*", recipe.default, recipe)
+    kept = kept_float(source, recipe)
+    for graph, operator, _ in operators(source.model):
+        names = [text(graph.tensors[i].name) for i in operator.outputs]
+        precision = recipe.precision_of(source.modules.get(names[0], names[0]))
+        if names[0] in kept:
+            precision = "fp32"
+        if precision != recipe.default:
+            _add_rules(rules, "^" + re.escape(";".join(names) + ";") + "$", precision, recipe)
+    if float_io:
+        for operation in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
+            rules.add_quantization_config(".*", operation, algorithm_key="no_quantize")
+    found: list[dict[str, Any]] = rules.get_quantization_recipe()
+    return found
+
+
+def kept_float(source: FloatModel, recipe: Recipe) -> set[str]:
+    """Returns the first output tensors of operators that stay float whatever the default says.
+
+    These are the softmaxes inside the model and what feeds them: attention masks and attention weights need more than
+    256 values. A softmax at the model's end is a classifier's, which integers serve well.
+    """
+    kept: set[str] = set()
+    for graph in source.model.subgraphs:
+        mine = [(operator, kind) for g, operator, kind in operators(source.model) if g is graph]
+        producers = {int(i): (operator, kind) for operator, kind in mine for i in operator.outputs}
+        final = {int(i) for i in graph.outputs}
+        for operator, kind in mine:
+            if kind != "SOFTMAX" or int(operator.outputs[0]) in final:
+                continue
+            pending = [operator]
+            while pending:
+                current = pending.pop()
+                kept.add(text(graph.tensors[current.outputs[0]].name))
+                before = [producers.get(int(i)) for i in current.inputs]
+                pending += [item[0] for item in before if item is not None and item[1] in _SOFTMAX_FEEDERS]
+    module_of = source.modules
+    static = {name for name in kept if recipe.precision_of(module_of.get(name, name)) == "int8_static"}
+    return static
+
+
+def _add_rules(rules: Any, pattern: str, precision: Precision, recipe: Recipe) -> None:
+    """Adds the rules that give operators whose output names match `pattern` a precision."""
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.qtyping import QuantGranularity, TFLOperationName
+
+    everything = TFLOperationName.ALL_SUPPORTED
+    channels = QuantGranularity.CHANNELWISE if recipe.per_channel else QuantGranularity.TENSORWISE
+    # Rules whose operators a precision does not cover would fall through to the default's: float comes first.
+    rules.add_quantization_config(pattern, everything, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    if precision == "int8_static":
+        _add_static(rules, pattern, recipe, channels)
+    elif precision == "int8_dynamic":
+        rules.add_dynamic_config(pattern, everything, 8, channels)
+    elif precision == "int8_weights":
+        rules.add_weight_only_config(pattern, everything, 8, channels)
+    elif precision == "fp16":
+        rules.add_weight_only_config(pattern, everything, 16, algorithm_key=AlgorithmName.FLOAT_CASTING)
+    elif precision == "int4_weights":
+        rules.add_dynamic_config(pattern, everything, 8, channels)
+        blocks = getattr(QuantGranularity, f"BLOCKWISE_{recipe.group_size}")
+        rules.add_dynamic_config(pattern, TFLOperationName.FULLY_CONNECTED, 4, blocks)
+
+
+def _add_static(rules: Any, pattern: str, recipe: Recipe, channels: Any) -> None:
+    from ai_edge_quantizer import qtyping
+
+    rules.add_quantization_config(
+        pattern,
+        qtyping.TFLOperationName.ALL_SUPPORTED,
+        op_config=qtyping.OpQuantizationConfig(
+            activation_tensor_config=qtyping.TensorQuantizationConfig(
+                num_bits=8, symmetric=recipe.symmetric_activations
+            ),
+            weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=8, symmetric=True, granularity=channels),
+            compute_precision=qtyping.ComputePrecision.INTEGER,
+            explicit_dequantize=False,
+        ),
+    )

@@ -1,0 +1,163 @@
+"""The float TFLite model that quantization starts from: made from any captured model, with its names and modules.
+
+Only ever runs inside a conversion worker.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, final
+
+from edgekit.converters.tflite_file import name_boundary, operators, order_boundary, read, text
+from edgekit.errors import ConversionError
+from edgekit.model import CapturedModel, TensorSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FUSED: Final = re.compile(r";+")
+_UNSUPPORTED: Final = re.compile(r"Lowering not found: ([\w.]+)")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatModel:
+    """A float TFLite model, and which module of the source each operator belongs to.
+
+    Attributes:
+        model: ModelT. Inputs and outputs are named and ordered as in the captured model.
+        modules: Name of an operator's first output tensor to dotted module name.
+    """
+
+    model: Any
+    modules: Mapping[str, str]
+
+
+def float_model(captured: CapturedModel, scratch: Path) -> FloatModel:
+    """Returns the float TFLite model of a captured model.
+
+    Raises:
+        ConversionError: the model has an operator that TFLite cannot hold.
+    """
+    scopes: Mapping[str, str] = {}
+    owners: frozenset[str] = frozenset()
+    if captured.kind == "pt2":
+        content, scopes, owners = _from_exported_program(captured)
+    else:
+        content = _from_keras(captured)
+    model = read(content)
+    _order(model, captured)
+    modules = {
+        text(graph.tensors[operator.outputs[0]].name): _module_of(
+            text(graph.tensors[operator.outputs[0]].name), scopes, owners
+        )
+        for graph, operator, _ in operators(model)
+        if len(operator.outputs)
+    }
+    before = [text(model.subgraphs[0].tensors[i].name) for i in model.subgraphs[0].outputs]
+    name_boundary(model, [spec.name for spec in captured.inputs], [spec.name for spec in captured.outputs])
+    for old, spec in zip(before, captured.outputs, strict=True):
+        modules[spec.name] = modules.get(old, old)
+    return FloatModel(model=model, modules=modules)
+
+
+def _from_exported_program(captured: CapturedModel) -> tuple[bytes, dict[str, str], frozenset[str]]:
+    """Returns (flatbuffer, scope text to module name, names of modules that own a weight)."""
+    import litert_torch
+    import torch
+
+    program = torch.export.load(captured.path)
+    try:
+        edge_model = litert_torch.convert(program.module(), program.example_inputs[0])
+        content = bytes(edge_model.model_content())
+    except Exception as error:
+        raise ConversionError(
+            f"{captured.source} cannot become tflite: {_reason(error)}. "
+            "Replace that part of the model, or choose another format."
+        ) from error
+    owners = frozenset(name.rpartition(".")[0] for name in program.state_dict)
+    return content, _scopes(program), owners
+
+
+def _reason(error: BaseException) -> str:
+    match = _UNSUPPORTED.search(str(error))
+    if match:
+        return f"LiteRT has no lowering for {match.group(1)}"
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return f"the converter failed with {type(error).__name__}: {lines[0] if lines else 'no message'}".rstrip(".")
+
+
+def _scopes(program: Any) -> dict[str, str]:
+    """Returns how LiteRT writes the place of each module in tensor names, and the module's dotted name.
+
+    A tensor of `_blocks.3._conv` is named `Net/Block_3/Conv2d__conv;`: the class of each called module on the way, with
+    the last part of its name.
+    """
+    found: dict[str, str] = {}
+    for node in program.graph.nodes:
+        steps: list[str] = []
+        for path, cls in node.meta.get("nn_module_stack", {}).values():
+            name = cls if isinstance(cls, str) else f"{cls.__module__}.{cls.__qualname__}"
+            leaf = path.rpartition(".")[2]
+            steps.append(f"{name}_{leaf}" if leaf else name)
+            found["/".join(steps)] = path
+    return found
+
+
+def _module_of(tensor: str, scopes: Mapping[str, str], owners: frozenset[str]) -> str:
+    """Returns the module that an operator belongs to, from its output tensor's name.
+
+    A fused operator's name lists several places; the one whose module owns a weight counts, since shared constants
+    bring in places of other modules.
+    """
+    modules: list[str] = []
+    for part in _FUSED.split(tensor):
+        place = part
+        while place and place not in scopes:
+            place = place.rpartition("/")[0]
+        if place:
+            modules.append(scopes[place])
+    owning = [module for module in modules if module in owners]
+    return (owning or modules or [tensor])[0]
+
+
+def _from_keras(captured: CapturedModel) -> bytes:
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in captured.inputs]
+    try:
+        if captured.kind == "keras":
+            loaded = tf.keras.models.load_model(captured.path, compile=False)
+            function = tf.function(lambda *args: loaded(args[0] if len(args) == 1 else list(args), training=False))
+        else:
+            loaded = tf.saved_model.load(str(captured.path))
+            serving = loaded.signatures["serving_default"]
+            names = list(serving.structured_input_signature[1])
+            function = tf.function(lambda *args: serving(**dict(zip(names, args, strict=True))))
+        concrete = function.get_concrete_function(*signature)
+        return bytes(tf.lite.TFLiteConverter.from_concrete_functions([concrete], loaded).convert())
+    except Exception as error:
+        raise ConversionError(f"{captured.source} cannot become tflite: {_reason(error)}.") from error
+
+
+def _order(model: Any, captured: CapturedModel) -> None:
+    """Puts inputs and outputs into the captured model's order, by the signature's names."""
+    graph = model.subgraphs[0]
+    signature = model.signatureDefs[0] if model.signatureDefs else None
+    if signature is None:
+        inputs, outputs = list(graph.inputs), list(graph.outputs)
+    else:
+        inputs = _ordered(signature.inputs, captured.inputs)
+        outputs = _ordered(signature.outputs, captured.outputs)
+    order_boundary(model, inputs, outputs)
+
+
+def _ordered(entries: Sequence[Any], specs: Sequence[TensorSpec]) -> list[int]:
+    """Returns tensor indices in the order of `specs`: by name where the names agree, else by the number in the name."""
+    by_name = {text(entry.name): int(entry.tensorIndex) for entry in entries}
+    if set(by_name) == {spec.name for spec in specs}:
+        return [by_name[spec.name] for spec in specs]
+    # litert-torch numbers them: args_0, args_1, ..., args_10.
+    return [by_name[name] for name in sorted(by_name, key=lambda n: [int(d) for d in re.findall(r"\d+", n)] or [0])]

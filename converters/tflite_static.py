@@ -1,0 +1,195 @@
+"""Static INT8 for TFLite: calibrated ranges and corrected biases, quantized by ai-edge-quantizer.
+
+Weights are int8 with a scale per output channel, activations int8. Only ever runs inside a conversion worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, final
+
+from edgekit.calibration.bias_correction import ChannelMeans, mean_shift, round_weights
+from edgekit.calibration.ranges import affine_grid, choose_range
+from edgekit.calibration.statistics import ModelStatistics
+from edgekit.converters.tflite_file import add_constant, constant, drop_unused_constants, operators, text
+from edgekit.plan import RangeMethod
+from edgekit.samples import Samples
+from edgekit.worker import Progress
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_WEIGHTED: Final = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What running the float model on the calibration samples told.
+
+    Attributes:
+        statistics: Of every float activation, by tensor name.
+        input_means: Mean of each channel (the last axis) of what weighted operators read, by tensor name.
+    """
+
+    statistics: ModelStatistics
+    input_means: Mapping[str, ChannelMeans]
+
+
+def calibrate(content: bytes, folder: Path, progress: Progress) -> Calibration:
+    """Runs a float TFLite model sample by sample and returns what its activations look like.
+
+    Args:
+        content: The flatbuffer, its inputs in the samples' order.
+        folder: Calibration sample folder.
+        progress: Told how far it is.
+
+    Raises:
+        DataError: a value is NaN or infinite.
+    """
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(
+        model_content=content,
+        num_threads=1,
+        experimental_preserve_all_tensors=True,
+        # A delegate would hide the tensors inside of it.
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
+    inputs = interpreter.get_input_details()
+    operators = interpreter._get_ops_details()  # noqa: SLF001  the interpreter's only list of operators
+    computed = {int(i) for operator in operators for i in operator["outputs"]} | {d["index"] for d in inputs}
+    watched = [i for i in sorted(computed) if details[i]["dtype"] == np.float32]
+    read = {int(o["inputs"][0]) for o in operators if o["op_name"] in _WEIGHTED}
+    means = {details[i]["name"]: ChannelMeans(axis=-1) for i in sorted(read)}
+    statistics = ModelStatistics()
+    samples = Samples.open(folder)
+    for i, row in enumerate(samples.rows()):
+        progress("calibrating", i / samples.count)
+        for detail, array in zip(inputs, row, strict=True):
+            interpreter.set_tensor(detail["index"], array.astype(detail["dtype"], copy=False))
+        interpreter.invoke()
+        for index in watched:
+            name = details[index]["name"]
+            values = interpreter.get_tensor(index)
+            statistics.update(name, values)
+            if name in means:
+                means[name].update(values)
+    return Calibration(statistics=statistics, input_means=means)
+
+
+def calibration_result(statistics: ModelStatistics, method: RangeMethod) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """Returns the ranges in the form in which ai-edge-quantizer takes them: tensor name to "min" and "max"."""
+    import numpy as np
+
+    result: dict[str, dict[str, NDArray[np.float32]]] = {}
+    for name, tensor in statistics.tensors.items():
+        found = choose_range(tensor, method)
+        result[name] = {
+            "min": np.array([[[[found.low]]]], dtype=np.float32),
+            "max": np.array([[[[found.high]]]], dtype=np.float32),
+        }
+    return result
+
+
+def correct_biases(model: Any, input_means: Mapping[str, ChannelMeans], excluded: Collection[str]) -> None:
+    """Subtracts from each bias what rounding the weights adds to its output on average (see `bias_correction`).
+
+    Args:
+        model: ModelT, changed in place.
+        input_means: By tensor name.
+        excluded: Names of the output tensors of operators that stay float.
+    """
+    for graph, operator, kind in operators(model):
+        if kind not in _WEIGHTED or text(graph.tensors[operator.outputs[0]].name) in excluded:
+            continue
+        name = text(graph.tensors[operator.inputs[0]].name)
+        weights = constant(model, graph.tensors[operator.inputs[1]])
+        bias = _bias(model, graph, operator)
+        if weights is None or bias is None or name not in input_means:
+            continue
+        means = input_means[name].mean()
+        kernel, groups = _as_kernel(weights, kind)
+        if kernel.shape[1] * groups != means.size:
+            continue  # grouped channels, or a depth multiplier: which input a weight reads is not known here
+        shift = mean_shift(round_weights(kernel, 0) - kernel, means, groups)
+        _set_input(model, graph, operator, 2, bias - shift)
+    drop_unused_constants(model)
+
+
+def lift_weak_channels(model: Any, statistics: ModelStatistics, method: RangeMethod) -> None:
+    """Widens the weights of channels that are nearly dead, so that their bias fits into 32 bits.
+
+    A bias is stored as bias / (input scale * weight scale). Where all weights of a channel are tiny or zero, that leaves
+    the int32 range and the bias is lost. The largest weight of such a channel is raised until the stored bias is 2^30
+    at most, which changes the channel's output by less than 1e-4 of its bias.
+
+    Args:
+        model: ModelT, changed in place.
+        statistics: Of the activations, by tensor name.
+        method: By which the input's range will be chosen.
+    """
+    import numpy as np
+
+    for graph, operator, kind in operators(model):
+        if kind not in _WEIGHTED:
+            continue
+        source = statistics.tensors.get(text(graph.tensors[operator.inputs[0]].name))
+        weights = constant(model, graph.tensors[operator.inputs[1]])
+        bias = _bias(model, graph, operator)
+        if source is None or weights is None or bias is None:
+            continue
+        scale = affine_grid(choose_range(source, method), -128, 127).scale
+        needed = 127 * np.abs(bias) / (scale * 2.0**30)
+        kernel, _ = _as_kernel(weights, kind)
+        flat = kernel.reshape(kernel.shape[0], -1).copy()
+        largest = np.abs(flat).argmax(axis=1)
+        rows = np.arange(flat.shape[0])
+        weak = np.abs(flat[rows, largest]) < needed
+        if weak.any():
+            signs = np.where(flat[rows, largest] < 0, -1.0, 1.0)
+            flat[rows[weak], largest[weak]] = (signs * needed)[weak]
+            _set_input(model, graph, operator, 1, _as_stored(flat.reshape(kernel.shape), kind))
+    drop_unused_constants(model)
+
+
+def _as_kernel(weights: NDArray[np.float32], kind: str) -> tuple[NDArray[np.float32], int]:
+    """Returns (weights as (outputs, inputs / groups, ...), groups)."""
+    if kind == "FULLY_CONNECTED":
+        return weights, 1
+    if kind == "CONV_2D":
+        return weights.transpose(0, 3, 1, 2), 1
+    # Depthwise kernels are (1, H, W, outputs). Only a multiplier of 1 passes the test of the channel count.
+    return weights.transpose(3, 0, 1, 2), weights.shape[3]
+
+
+def _as_stored(kernel: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
+    """Returns what `_as_kernel` was made from."""
+    if kind == "FULLY_CONNECTED":
+        return kernel
+    return kernel.transpose(0, 2, 3, 1) if kind == "CONV_2D" else kernel.transpose(1, 2, 3, 0)
+
+
+def _bias(model: Any, graph: Any, operator: Any) -> NDArray[np.float32] | None:
+    """Returns an operator's constant bias, zeros where it has none, None where it is computed."""
+    import numpy as np
+
+    if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
+        return constant(model, graph.tensors[operator.inputs[2]])
+    return np.zeros(int(graph.tensors[operator.outputs[0]].shape[-1]), dtype=np.float32)
+
+
+def _set_input(model: Any, graph: Any, operator: Any, position: int, values: NDArray[Any]) -> None:
+    """Gives an operator a constant of its own: the old one may be shared."""
+    import numpy as np
+
+    name = f"{text(graph.tensors[operator.outputs[0]].name)}/constant_{position}"
+    inputs = [*operator.inputs, *[-1] * (position + 1 - len(operator.inputs))]
+    inputs[position] = add_constant(model, graph, name, np.ascontiguousarray(values, dtype=np.float32))
+    operator.inputs = np.array(inputs, dtype=np.int32)

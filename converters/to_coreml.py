@@ -1,0 +1,176 @@
+"""Core ML: a captured model becomes an .mlpackage (ML Program), on Linux as on macOS.
+
+torch models go through PT2E's form (see `pt2e_quantization`), Keras and SavedModels through coremltools' TensorFlow
+converter. Core ML's native float is 16-bit: only the recipe fp32 computes in 32 bits. Inputs and outputs keep the captured
+model's names and are float32 unless integers are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Final, final
+
+from edgekit.converters.base import Conversion, ConversionRequest, Converter
+from edgekit.converters.pt2e_graph import read_float_graph
+from edgekit.converters.pt2e_interface import described, first_line, on_grids, quiet_frameworks, refuse_float_io
+from edgekit.converters.pt2e_plan import RECURRENT, precision_of_node
+from edgekit.converters.pt2e_quantization import export_graph, quantize_graph, quantize_io
+from edgekit.converters.to_coreml_package import write_package
+from edgekit.converters.to_coreml_program import (
+    artifact_specs,
+    compress_recurrent_weights,
+    count_operators,
+    deployment_target,
+    import_coremltools,
+    tensor_types,
+)
+from edgekit.errors import ConversionError, EdgekitError
+from edgekit.model import CapturedKind, TensorSpec
+from edgekit.plan import Recipe
+from edgekit.worker import Progress
+
+_REASONS_BY_KIND: Final[Mapping[str, str]] = {
+    "onnx": "coremltools reads no ONNX, and this file was not imported into torch. "
+    "Give the torch model (module:factory or a .pt2 file), or use --format onnx or tflite.",
+    "tflite": "a .tflite file is an artifact already; it can be validated and gated, not converted.",
+}
+
+_WEIGHTS_ONLY: Final = frozenset({"int8_dynamic", "int8_weights", "int4_weights"})
+
+
+@final
+class CoreMLConverter(Converter):
+    """Writes ML Programs as .mlpackage folders."""
+
+    runtime: ClassVar[str] = "coreml"
+    suffix: ClassVar[str] = ".mlpackage"
+    extra: ClassVar[str] = "coreml"
+    needs: ClassVar[Mapping[str, str]] = {"torch": "torch", "torchao": "torchao", "coremltools": "coremltools"}
+
+    def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
+        """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
+        if kind in _REASONS_BY_KIND:
+            return _REASONS_BY_KIND[kind]
+        used = {recipe.default, *(precision for _, precision in recipe.overrides)}
+        if "w8a16" in used:
+            return "Core ML has no 16-bit integer activations. Use --precision int8 or fp16."
+        return None
+
+    def convert(self, request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
+        """Writes the package.
+
+        Raises:
+            ConversionError: Core ML cannot hold the model; the message has the framework's reason.
+        """
+        with quiet_frameworks():
+            if request.model.kind == "pt2":
+                return _convert_torch(request, output, progress)
+            from edgekit.converters.to_coreml_keras import convert_keras
+
+            return convert_keras(request, output, progress)
+
+
+def _convert_torch(request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
+    progress("reading the model", None)
+    graph = read_float_graph(request.model)
+    recipe = request.recipe
+    recurrent = _recurrent_in_integers(graph.module, recipe)
+    quantized = quantize_graph(graph, recipe, "coreml", request.calibration, progress)
+    fallbacks = tuple(name for name in quantized.fallbacks if not recurrent or not _is_recurrent(name))
+    inputs, outputs = artifact_specs(request.model.inputs), artifact_specs(request.model.outputs)
+    if request.io == "int8":
+        quantized, input_grids, output_grids = quantize_io(quantized)
+        inputs, outputs = on_grids(inputs, input_grids), on_grids(outputs, output_grids)
+        refuse_float_io(request, inputs, outputs)
+    made = _lower(request, export_graph(quantized), inputs, outputs, progress)
+    if recurrent:
+        progress("compressing recurrent weights", None)
+        made = compress_recurrent_weights(made)
+    progress("writing the package", None)
+    write_package(made, described(request, inputs, outputs), output, request.scratch)
+    return Conversion(
+        inputs=inputs,
+        outputs=outputs,
+        notes=_notes(request),
+        operators=count_operators(made),
+        float_fallbacks=fallbacks,
+    )
+
+
+def _lower(
+    request: ConversionRequest,
+    program: Any,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    progress: Progress,
+) -> Any:
+    """Returns the coremltools model of an ExportedProgram."""
+    import torch
+
+    progress("loading coremltools", None)
+    ct = import_coremltools()
+    pipeline = ct.PassPipeline.DEFAULT
+    # It turns dequantize, reshape, quantize into a bare reshape without comparing the two grids: wrong values.
+    pipeline.remove_passes({"common::int_op_canonicalization"})
+    progress("converting to Core ML", None)
+    try:
+        with torch.no_grad():
+            program = program.run_decompositions({})
+        return ct.convert(
+            program,
+            source="pytorch",
+            convert_to="mlprogram",
+            inputs=tensor_types(ct, inputs, shaped=True),
+            outputs=tensor_types(ct, outputs, shaped=False),
+            minimum_deployment_target=deployment_target(ct, request.recipe, request.io),
+            compute_precision=_compute_precision(ct, request.recipe, program),
+            pass_pipeline=pipeline,
+            skip_model_load=True,
+        )
+    except EdgekitError:
+        raise
+    except Exception as error:  # the framework raises many kinds; all of them mean that it cannot hold the model
+        raise ConversionError(
+            f"{request.model.source} cannot become coreml {request.recipe.name}: {first_line(error)} "
+            "Try another format, or change the named operator in the model."
+        ) from error
+
+
+def _compute_precision(ct: Any, recipe: Recipe, program: Any) -> Any:
+    """Returns 16-bit arithmetic, but 32-bit for the recipe fp32 and for the modules that it names fp32."""
+    if recipe.default == "fp32":
+        return ct.precision.FLOAT32
+    if "fp32" not in {precision for _, precision in recipe.overrides}:
+        return ct.precision.FLOAT16
+    kept = {node.name for node in program.graph.nodes if precision_of_node(recipe, node) == "fp32"}
+    return ct.transform.FP16ComputePrecision(op_selector=lambda op: op.name not in kept)
+
+
+def _recurrent_in_integers(module: Any, recipe: Recipe) -> bool:
+    return any(
+        str(node.target) in RECURRENT and precision_of_node(recipe, node) not in {"fp32", "fp16"}
+        for node in module.graph.nodes
+        if node.op == "call_function"
+    )
+
+
+def _is_recurrent(label: str) -> bool:
+    return any(f"({name})" in label for name in RECURRENT)
+
+
+def _notes(request: ConversionRequest) -> tuple[str, ...]:
+    recipe = request.recipe
+    notes: list[str] = []
+    if recipe.default == "int8_dynamic":
+        notes.append(
+            "Core ML chooses no activation grids at run time: int8-dynamic stores integer weights, a scale for each "
+            "output channel, and computes in 16-bit float."
+        )
+    if recipe.default == "int4_weights":
+        notes.append("Linear layers have 4-bit weights; embedding tables and convolutions have 8-bit weights.")
+    if request.io == "int8":
+        notes.append("Integer inputs and outputs need iOS 26, macOS 26 or watchOS 26.")
+    elif recipe.default == "int4_weights":
+        notes.append("4-bit weights in groups need iOS 18, macOS 15 or watchOS 11.")
+    return tuple(notes)

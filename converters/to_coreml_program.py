@@ -1,0 +1,88 @@
+"""What the Core ML converter asks of coremltools."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import Counter
+from typing import Any, Final
+
+from edgekit.converters.base import IoType
+from edgekit.errors import ConversionError
+from edgekit.model import TensorSpec
+from edgekit.plan import Recipe
+
+_DTYPES: Final = {"float64": "float32", "float16": "float32", "int64": "int32", "uint8": "int32", "int16": "int32"}
+"""Core ML's multi-arrays are float32, float16, int32, and int8 since iOS 26: the nearest one that holds the values."""
+
+_SUPPORTED: Final = frozenset({"float32", "int32", "int8"})
+_RECURRENT_OPERATORS: Final = ("lstm", "gru", "rnn")
+
+
+def import_coremltools(*, with_tensorflow: bool = False) -> Any:
+    """Returns the module coremltools, imported without TensorFlow unless that is the source: it costs 10 s otherwise."""
+    hidden = "tensorflow" not in sys.modules and "coremltools" not in sys.modules and not with_tensorflow
+    if hidden:
+        sys.modules["tensorflow"] = None  # type: ignore[assignment]  # the documented way to make an import fail
+    logging.getLogger("coremltools").setLevel(logging.ERROR)
+    try:
+        import coremltools
+    finally:
+        if hidden:
+            del sys.modules["tensorflow"]
+    return coremltools
+
+
+def deployment_target(ct: Any, recipe: Recipe, io: IoType) -> Any:
+    """Returns the oldest systems that the package needs: iOS 17 has all but 4-bit groups (18) and int8 tensors (26)."""
+    used = {recipe.default, *(precision for _, precision in recipe.overrides)}
+    if io == "int8":
+        return ct.target.iOS26
+    return ct.target.iOS18 if "int4_weights" in used else ct.target.iOS17
+
+
+def artifact_specs(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    """Returns the specs with the dtypes that Core ML has.
+
+    Raises:
+        ConversionError: a tensor of a dtype that no multi-array holds.
+    """
+    made: list[TensorSpec] = []
+    for spec in specs:
+        dtype = _DTYPES.get(spec.dtype, spec.dtype)
+        if dtype not in _SUPPORTED:
+            raise ConversionError(
+                f'Core ML has no {spec.dtype} inputs and outputs, and "{spec.name}" is one. '
+                "Let the model take and return float32 or int32 there."
+            )
+        made.append(TensorSpec(name=spec.name, shape=spec.shape, dtype=dtype, layout=spec.layout))
+    return tuple(made)
+
+
+def tensor_types(ct: Any, specs: tuple[TensorSpec, ...], *, shaped: bool) -> list[Any]:
+    """Returns coremltools' descriptions of inputs (with shapes) or outputs (without)."""
+    import numpy as np
+
+    return [
+        ct.TensorType(name=spec.name, dtype=np.dtype(spec.dtype).type, **({"shape": spec.shape} if shaped else {}))
+        for spec in specs
+    ]
+
+
+def compress_recurrent_weights(model: Any) -> Any:
+    """Returns the model with the weights of LSTM, GRU and RNN operators in int8, a scale for each row."""
+    from coremltools.optimize import coreml as cto
+
+    setting = cto.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", granularity="per_channel")
+    config = cto.OptimizationConfig(op_type_configs=dict.fromkeys(_RECURRENT_OPERATORS, setting))
+    return cto.linear_quantize_weights(model, config)
+
+
+def count_operators(model: Any) -> dict[str, int]:
+    """Returns how many operators of each type the program has; constants are none."""
+    functions = model.get_spec().mlProgram.functions
+    counts: Counter[str] = Counter()
+    for function in functions.values():
+        for block in function.block_specializations.values():
+            counts.update(item.type for item in block.operations if item.type != "const")
+    return dict(sorted(counts.items()))

@@ -1,0 +1,130 @@
+"""ExecuTorch: a captured torch model becomes a .pte program whose operators run in the XNNPACK backend.
+
+Inputs and outputs are positional at run time. Each entry of the metadata is a method of its own that takes nothing and
+returns the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Final, final
+
+from edgekit.converters.base import Conversion, ConversionRequest, Converter
+from edgekit.converters.pt2e_graph import FloatGraph, read_float_graph
+from edgekit.converters.pt2e_half import to_half
+from edgekit.converters.pt2e_interface import described, first_line, on_grids, quiet_frameworks, refuse_float_io
+from edgekit.converters.pt2e_quantization import QuantizedGraph, export_graph, quantize_graph, quantize_io
+from edgekit.converters.to_executorch_lowering import LoweredProgram, lower
+from edgekit.errors import ConversionError, EdgekitError
+from edgekit.model import CapturedKind, TensorSpec
+from edgekit.plan import Recipe
+from edgekit.worker import Progress
+
+_REASONS_BY_KIND: Final[Mapping[str, str]] = {
+    "onnx": "ExecuTorch is reached through torch, and this ONNX file was not imported into torch. "
+    "Give the torch model (module:factory or a .pt2 file), or use --format onnx or tflite.",
+    "keras": "ExecuTorch takes torch programs only, and no importer from Keras to torch exists. "
+    "Use --format tflite, onnx or coreml, or give a torch model.",
+    "savedmodel": "ExecuTorch takes torch programs only, and no importer from TensorFlow to torch exists. "
+    "Use --format tflite, onnx or coreml, or give a torch model.",
+    "tflite": "a .tflite file is an artifact already; it can be validated and gated, not converted.",
+}
+
+
+@final
+class ExecuTorchConverter(Converter):
+    """Writes .pte programs for ExecuTorch's XNNPACK backend."""
+
+    runtime: ClassVar[str] = "executorch"
+    suffix: ClassVar[str] = ".pte"
+    extra: ClassVar[str] = "executorch"
+    needs: ClassVar[Mapping[str, str]] = {"torch": "torch", "torchao": "torchao", "executorch": "executorch"}
+
+    def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
+        """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
+        if kind != "pt2":
+            return _REASONS_BY_KIND[kind]
+        used = {recipe.default, *(precision for _, precision in recipe.overrides)}
+        if "w8a16" in used:
+            return "XNNPACK has no kernels with 16-bit integer activations. Use --precision int8, int8-dynamic or fp16."
+        if "int8_weights" in used:
+            return (
+                "XNNPACK has no kernels that read integer weights and compute in float. "
+                "Use --precision int8-dynamic: the same size, integer arithmetic, and grids of activations chosen at run time."
+            )
+        if "fp16" in used and used != {"fp16"}:
+            return "the XNNPACK backend takes one float type for the whole program. Use fp32 for the parts that stay float."
+        if "int4_weights" in used and recipe.group_size % 32 != 0:
+            return f"XNNPACK's 4-bit kernels need groups of a multiple of 32 columns, and the recipe has {recipe.group_size}."
+        return None
+
+    def convert(self, request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
+        """Writes the program.
+
+        Raises:
+            ConversionError: ExecuTorch cannot hold the model; the message has the framework's reason.
+        """
+        with quiet_frameworks():
+            return _convert(request, output, progress)
+
+
+def _convert(request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
+    progress("reading the model", None)
+    graph = read_float_graph(request.model)
+    recipe = request.recipe
+    inputs, outputs = request.model.inputs, request.model.outputs
+    notes: list[str] = []
+    fallbacks: tuple[str, ...] = ()
+    prepared: FloatGraph | QuantizedGraph = graph
+    if recipe.default == "fp16":
+        prepared = to_half(graph)
+    elif recipe.default != "fp32" or recipe.overrides:
+        quantized = quantize_graph(graph, recipe, "executorch", request.calibration, progress)
+        fallbacks = quantized.fallbacks
+        if request.io == "int8":
+            quantized, input_grids, output_grids = quantize_io(quantized)
+            inputs, outputs = on_grids(inputs, input_grids), on_grids(outputs, output_grids)
+        prepared = quantized
+    if request.io == "int8":
+        refuse_float_io(request, inputs, outputs)
+    lowered = _lower(request, prepared, inputs, outputs, progress)
+    output.write_bytes(lowered.data)
+    notes.append(_delegation_note(lowered))
+    operators = {f"xnnpack/{name}": count for name, count in lowered.delegated.items()}
+    operators |= {f"portable/{name}": count for name, count in lowered.outside.items()}
+    return Conversion(
+        inputs=inputs, outputs=outputs, notes=tuple(notes), operators=operators, float_fallbacks=fallbacks
+    )
+
+
+def _lower(
+    request: ConversionRequest,
+    graph: FloatGraph | QuantizedGraph,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    progress: Progress,
+) -> LoweredProgram:
+    used = {request.recipe.default, *(precision for _, precision in request.recipe.overrides)}
+    try:
+        return lower(
+            export_graph(graph),
+            described(request, inputs, outputs),
+            dynamic=bool(used & {"int8_dynamic", "int4_weights"}),
+            told=lambda phrase: progress(phrase, None),
+        )
+    except EdgekitError:
+        raise
+    except Exception as error:  # the framework raises many kinds; all of them mean that it cannot hold the model
+        raise ConversionError(
+            f"{request.model.source} cannot become executorch {request.recipe.name}: {first_line(error)} "
+            "Try another format, or change the named operator in the model."
+        ) from error
+
+
+def _delegation_note(lowered: LoweredProgram) -> str:
+    inside, outside = sum(lowered.delegated.values()), sum(lowered.outside.values())
+    if not outside:
+        return f"XNNPACK runs all {inside} operators."
+    names = ", ".join(f"{name} x{count}" for name, count in lowered.outside.items())
+    return f"XNNPACK runs {inside} of {inside + outside} operators ({lowered.share:.0%}); portable kernels run {names}."

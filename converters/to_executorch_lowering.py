@@ -1,0 +1,144 @@
+"""Lowers an exported program to an ExecuTorch program with the XNNPACK backend.
+
+ExecuTorch retraces the graph about thirty times on the way. Three things are left out that cannot change the result (the
+bytes are the same, a test compares them) and that take half the time: copying each node's provenance at every retrace,
+building the patterns of operators that the program does not have, and passes for such operators.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+_TRIGGERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "ConvertToSDPAPass": ("bmm", "softmax", "scaled_dot_product"),
+    "ConvertToUpsampleBilinear2d": ("index", "upsample"),
+    "DecomposeBatchNorm": ("batch_norm",),
+    "DecomposeConcatenate": ("cat",),
+    "FuseBatchNormPass": ("batch_norm",),
+    "PReLUReshapePass": ("prelu",),
+    "RemoveGetItemPass": ("getitem",),
+    "XNNPACKRemoveCloneOpsTransform": ("clone",),
+}
+"""Passes of the backend that do nothing unless an operator's name holds one of the words."""
+
+_PLUMBING: Final = ("quantize_", "choose_qparams", "getitem", "alloc", "executorch_call_delegate")
+"""Calls that are no operators of the model: grids and plumbing."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoweredProgram:
+    """A finished program.
+
+    Attributes:
+        data: Contents of the .pte file.
+        delegated: Operators that XNNPACK runs, by type.
+        outside: Operators that ExecuTorch's portable kernels run, by type.
+    """
+
+    data: bytes
+    delegated: Mapping[str, int]
+    outside: Mapping[str, int]
+
+    @property
+    def share(self) -> float:
+        """Share of the operators that XNNPACK runs, from 0 to 1."""
+        inside, outside = sum(self.delegated.values()), sum(self.outside.values())
+        return inside / (inside + outside) if inside + outside else 1.0
+
+
+def lower(program: Any, constants: Mapping[str, Any], *, dynamic: bool, told: Callable[[str], None]) -> LoweredProgram:
+    """Returns the .pte of an ExportedProgram.
+
+    Args:
+        program: torch.export.ExportedProgram, quantized or not.
+        constants: Method name to the value that it returns.
+        dynamic: Some operators choose their grids at run time; XNNPACK takes those in partitions of their own.
+        told: Gets a phrase before each slow step.
+    """
+    import torch
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import (
+        XnnpackDynamicallyQuantizedPartitioner,
+        XnnpackPartitioner,
+    )
+    from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge_transform_and_lower
+    from executorch.kernels import quantized  # registers the out variants of quantized operators  # noqa: F401
+
+    partitioners = [XnnpackDynamicallyQuantizedPartitioner()] if dynamic else []
+    with torch.no_grad(), _without_needless_work():
+        told("lowering to XNNPACK")
+        edge = to_edge_transform_and_lower(
+            program,
+            partitioner=[*partitioners, XnnpackPartitioner()],
+            constant_methods=dict(constants),
+            compile_config=EdgeCompileConfig(_check_ir_validity=False),
+        )
+        delegated, outside = _count(edge.exported_program().graph_module)
+        told("planning memory")
+        data = bytes(edge.to_executorch(ExecutorchBackendConfig()).buffer)
+    return LoweredProgram(data=data, delegated=delegated, outside=outside)
+
+
+def _count(module: Any) -> tuple[dict[str, int], dict[str, int]]:
+    """Returns (operators inside delegates, operators outside), each by type."""
+    delegated: Counter[str] = Counter()
+    outside: Counter[str] = Counter()
+    for node in module.graph.nodes:
+        if node.op == "get_attr" and hasattr(getattr(module, str(node.target), None), "original_module"):
+            inner = getattr(module, str(node.target)).original_module
+            delegated.update(_types(inner.graph_module))
+    outside.update(_types(module))
+    return dict(sorted(delegated.items())), dict(sorted(outside.items()))
+
+
+def _types(module: Any) -> Iterator[str]:
+    for node in module.graph.nodes:
+        if node.op == "call_function" and node.target is not operator.getitem:
+            name = str(getattr(node.target, "__name__", node.target)).removeprefix("aten.")
+            if not any(word in name for word in _PLUMBING):
+                yield name.split(".")[-2] if name.count(".") > 1 else name.split(".")[0]
+
+
+@contextlib.contextmanager
+def _without_needless_work() -> Iterator[None]:
+    """Leaves out what the module's docstring names, while the block runs. The process does nothing else."""
+    from executorch.backends.xnnpack import xnnpack_preprocess
+    from executorch.backends.xnnpack._passes import XNNPACKPassManager
+    from torch.fx import traceback
+
+    original, manager = traceback.set_current_meta, xnnpack_preprocess.XNNPACKPassManager
+
+    @contextlib.contextmanager
+    def without_provenance(node: Any, pass_name: str = "") -> Iterator[None]:
+        """As torch's own, but a new node inherits its origin instead of a deep copy of its whole history."""
+        del pass_name
+        if not (traceback.should_preserve_node_meta and node.meta):
+            yield
+            return
+        saved = traceback.current_meta
+        try:
+            traceback.current_meta = node.meta.copy()
+            yield
+        finally:
+            traceback.current_meta = saved
+
+    class NeededPasses(XNNPACKPassManager):  # type: ignore[misc]  # the framework is Any here
+        def __init__(self, exported_program: Any, passes: Any = None) -> None:
+            super().__init__(exported_program, passes)
+            names = " ".join(str(node.target) for node in exported_program.graph.nodes if node.op == "call_function")
+            self.passes = [
+                item for item in self.passes if any(word in names for word in _TRIGGERS.get(item.__name__, ("",)))
+            ]
+
+    traceback.set_current_meta = without_provenance
+    xnnpack_preprocess.XNNPACKPassManager = NeededPasses
+    try:
+        yield
+    finally:
+        traceback.set_current_meta = original
+        xnnpack_preprocess.XNNPACKPassManager = manager

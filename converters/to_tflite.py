@@ -1,0 +1,129 @@
+"""TFLite for LiteRT: float, half, static and dynamic INT8, weight-only INT8, INT4 weights.
+
+The float model comes from `tflite_source`; ai-edge-quantizer realises the recipe with ranges and biases that we
+calibrated. The same request gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+from edgekit.converters.base import Conversion, ConversionRequest, Converter
+from edgekit.converters.tflite_file import (
+    boundary_specs,
+    embed,
+    name_boundary,
+    operator_counts,
+    operators,
+    read,
+    text,
+    write,
+)
+from edgekit.converters.tflite_recipe import kept_float, quantizer_recipe
+from edgekit.converters.tflite_source import FloatModel, float_model
+from edgekit.converters.tflite_static import calibrate, calibration_result, correct_biases, lift_weak_channels
+from edgekit.errors import ConversionError
+from edgekit.model import CapturedKind
+from edgekit.plan import Precision, Recipe
+from edgekit.worker import Progress
+
+GROUP_SIZES = (32, 64, 128, 256)
+"""Block sizes that LiteRT's 4-bit kernels know."""
+
+
+@final
+class TFLiteConverter(Converter):
+    """Writes TFLite files that LiteRT and XNNPACK run with integer kernels."""
+
+    runtime: ClassVar[str] = "tflite"
+    suffix: ClassVar[str] = ".tflite"
+    extra: ClassVar[str] = "tflite"
+    needs: ClassVar[dict[str, str]] = {
+        "ai_edge_litert": "ai-edge-litert",
+        "ai_edge_quantizer": "ai-edge-quantizer",
+        "litert_torch": "litert-torch",
+        "torch": "torch",
+    }
+
+    def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
+        """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
+        if kind == "tflite":
+            return "a .tflite file is a finished artifact; give the model that it was made from"
+        if kind == "onnx":
+            return "no converter from ONNX to TFLite is built in; give the PyTorch or Keras model that the file was made from"
+        used = _precisions(recipe)
+        if "w8a16" in used:
+            return "LiteRT runs 16-bit integer activations with reference kernels only, 26 times slower than float"
+        if "int4_weights" in used and recipe.group_size not in GROUP_SIZES:
+            return (
+                f"LiteRT's 4-bit kernels take groups of {', '.join(map(str, GROUP_SIZES))} weights and the recipe asks "
+                f"for {recipe.group_size}"
+            )
+        return None
+
+    def convert(self, request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
+        """Writes the TFLite file and describes it.
+
+        Raises:
+            ConversionError: an operator that TFLite cannot hold, or that the quantizer rejects.
+            DataError: the float model gives NaN or infinite values on the calibration data.
+        """
+        progress("converting the float model", None)
+        source = float_model(request.model, request.scratch)
+        model = _realise(source, request, progress)
+        progress("writing", None)
+        captured = request.model
+        name_boundary(model, [spec.name for spec in captured.inputs], [spec.name for spec in captured.outputs])
+        graph = model.subgraphs[0]
+        inputs = boundary_specs(model, graph.inputs, captured.inputs)
+        outputs = boundary_specs(model, graph.outputs, captured.outputs)
+        embed(model, inputs, outputs, request.metadata)
+        output.write_bytes(write(model))
+        notes = [
+            f'"{spec.name}" takes int32 where the float model takes int64: LiteRT has few 64-bit kernels.'
+            for spec, made in zip(captured.inputs, inputs, strict=True)
+            if spec.dtype == "int64" and made.dtype == "int32"
+        ]
+        return Conversion(
+            inputs=inputs,
+            outputs=outputs,
+            notes=tuple(notes),
+            operators=operator_counts(model),
+            float_fallbacks=(),
+        )
+
+
+def _precisions(recipe: Recipe) -> set[Precision]:
+    return {recipe.default, *(precision for _, precision in recipe.overrides)}
+
+
+def _realise(source: FloatModel, request: ConversionRequest, progress: Progress) -> Any:
+    """Returns the model at the recipe's precisions."""
+    from ai_edge_quantizer import quantizer
+
+    recipe = request.recipe
+    used = _precisions(recipe)
+    if used == {"fp32"}:
+        return source.model
+    result = None
+    if "int8_static" in used and request.calibration is not None:
+        calibration = calibrate(write(source.model), request.calibration, progress)
+        kept = kept_float(source, recipe) | {
+            name for name, module in source.modules.items() if recipe.precision_of(module) != "int8_static"
+        }
+        correct_biases(source.model, calibration.input_means, kept)
+        lift_weak_channels(source.model, calibration.statistics, recipe.ranges)
+        result = calibration_result(calibration.statistics, recipe.ranges)
+    progress("quantizing", None)
+    made = quantizer.Quantizer(write(source.model))
+    made.load_quantization_recipe(quantizer_recipe(source, recipe, float_io=request.io == "float"))
+    try:
+        quantized = made.quantize(result, enable_progress_bar=False, enable_progress_report=False).quantized_model
+    except (RuntimeError, ValueError) as error:
+        lines = str(error).strip().splitlines()
+        raise ConversionError(
+            f"{request.model.source} cannot become tflite {recipe.name}: ai-edge-quantizer says: "
+            f"{lines[0] if lines else type(error).__name__}"
+        ) from error
+    return read(bytes(quantized))

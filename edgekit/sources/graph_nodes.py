@@ -1,0 +1,52 @@
+"""Reads nodes of a torch FX graph: operator names, views, in-place operators, the tensors of `get_attr` nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def operator_name(node: Any) -> str:
+    """Returns `conv2d` for any overload of aten.conv2d, `namespace::name` for others', an empty string for no operator."""
+    schema = _schema(node)
+    return "" if schema is None else str(schema.name).removeprefix("aten::")
+
+
+def is_in_place(node: Any) -> bool:
+    """Returns whether a node changes one of its inputs."""
+    schema = _schema(node)
+    return schema is not None and bool(schema.is_mutable)
+
+
+def is_view(node: Any) -> bool:
+    """Returns whether a node's output shares memory with its input."""
+    schema = _schema(node)
+    return schema is not None and any(
+        result.alias_info is not None and not result.alias_info.is_write for result in schema.returns
+    )
+
+
+def viewed(node: Any) -> list[Any]:
+    """Returns the node and what it is a view of, down to the tensor that owns the memory."""
+    chain = [node]
+    while is_view(chain[-1]) and chain[-1].args and is_node(chain[-1].args[0]):
+        chain.append(chain[-1].args[0])
+    return chain
+
+
+def is_node(value: Any) -> bool:
+    """Returns whether an argument is another node."""
+    return hasattr(value, "all_input_nodes")
+
+
+def attribute(graph_module: Any, node: Any) -> Any:
+    """Returns the tensor of a `get_attr` node, or None for any other node or value."""
+    if getattr(node, "op", None) != "get_attr":
+        return None
+    found = graph_module
+    for part in node.target.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _schema(node: Any) -> Any:
+    return getattr(node.target, "_schema", None) if node.op == "call_function" else None

@@ -1,0 +1,201 @@
+"""`edgekit init`: files that run as they are, all or nothing, never over somebody's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgekit import scaffold
+from edgekit.cli.app import main
+from edgekit.device_profile import shipped_folder
+from edgekit.task import load_task
+
+FILES = ["data.py", "edgekit.toml", "model.py"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_new_task_is_written_and_the_next_steps_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init"]) == 0
+    assert names(folder) == FILES
+    assert capsys.readouterr().out.splitlines() == [
+        "wrote edgekit.toml",
+        "wrote model.py",
+        "wrote data.py",
+        "",
+        "Next:",
+        "  edgekit plan --device pi4",
+        "  edgekit export --device pi4",
+    ]
+
+
+def test_another_folder_is_made_and_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "a/b", "--device", "Pixel 8"]) == 0
+    assert names(folder / "a" / "b") == FILES
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-3:] == ["  cd a/b", "  edgekit plan --device pixel8", "  edgekit export --device pixel8"]
+    text = (folder / "a" / "b" / "edgekit.toml").read_text()
+    assert "[devices.pixel8]\n" in text
+    assert (
+        "(Pixel 8) says: size 25 MB, download 20 MB, peak memory 200 MB, latency 33 ms, accuracy drop 1.00 pp" in text
+    )
+
+
+@pytest.mark.parametrize("device", sorted(path.stem for path in shipped_folder().glob("*.toml")))
+def test_the_task_file_is_one_that_edgekit_reads(folder: Path, device: str) -> None:
+    assert main(["init", "--device", device]) == 0
+    task = load_task(folder / "edgekit.toml")
+    assert task.model == "model.py:build"
+    assert task.example_inputs == "model.py:example_inputs"
+    assert (task.calibration, task.evaluation, task.metric) == ("data.py:calibration", "data.py:evaluation", "top1")
+    assert task.limits == ()
+    assert list(task.devices) == [device]
+
+
+@pytest.mark.parametrize("comment", ["training", "budget"], ids=str)
+def test_the_commented_examples_are_right_once_they_are_let_in(folder: Path, comment: str) -> None:
+    main(["init"])
+    path = folder / "edgekit.toml"
+    lines = [
+        line.removeprefix("# ") if " = " in line or line == "# [training]" else line
+        for line in path.read_text().splitlines()
+    ]
+    kept = [line for line in lines if not line.startswith("Never")]
+    path.write_text("\n".join(kept))
+    task = load_task(path)
+    if comment == "training":
+        assert task.training is not None
+        assert (task.training.batches, task.training.loss, task.training.epochs) == (
+            "train.py:batches",
+            "train.py:loss",
+            3,
+        )
+    else:
+        assert [limit.name for limit in task.limits] == ["size", "download", "memory", "accuracy_drop", "latency"]
+        assert task.devices["pi4"].formats == ("tflite",)
+        assert [limit.value for limit in task.devices["pi4"].limits] == [2_000_000]
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        (["model.py"], "model.py is in . already and nothing was written."),
+        (["data.py", "model.py"], "model.py and data.py are in . already and nothing was written."),
+    ],
+    ids=["one", "two"],
+)
+def test_files_that_are_there_are_left_alone(
+    folder: Path, capsys: pytest.CaptureFixture[str], there: list[str], said: str
+) -> None:
+    for name in there:
+        (folder / name).write_text("mine")
+    assert main(["init"]) == 2
+    assert capsys.readouterr().err == f"edgekit: {said} Name another folder, or give --force to replace them.\n"
+    assert names(folder) == there
+    assert {(folder / name).read_text() for name in there} == {"mine"}
+
+
+def test_force_replaces_them(folder: Path) -> None:
+    (folder / "model.py").write_text("mine")
+    assert main(["init", "--force"]) == 0
+    assert "def build()" in (folder / "model.py").read_text()
+    assert names(folder) == FILES
+
+
+def test_a_file_in_the_folders_place_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "taken").write_text("mine")
+    assert main(["init", "taken"]) == 2
+    assert capsys.readouterr().err == (
+        "edgekit: taken is a file; expected a folder, or a name where one can be made.\n"
+    )
+
+
+def test_a_folder_that_cannot_be_written_exits_3(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() == 0:
+        # Root writes anywhere: the system's refusal is played.
+        def refuse(**_arguments: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("tempfile.mkstemp", refuse)
+    else:
+        folder.chmod(0o500)
+    assert main(["init"]) == 3
+    assert capsys.readouterr().err == (
+        "edgekit: . cannot be written: Permission denied. Nothing was changed. "
+        "Name a folder that you may write to: edgekit init DIR\n"
+    )
+    folder.chmod(0o700)
+    assert names(folder) == []
+
+
+def test_a_disk_that_fills_up_leaves_the_old_files_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in FILES:
+        (folder / name).write_text("mine")
+    opened: list[object] = []
+    real = os.fdopen
+
+    def fill_up(handle: int, *arguments: object, **options: object) -> object:
+        opened.append(handle)
+        if len(opened) == 3:
+            os.close(handle)
+            raise OSError(28, "No space left on device")
+        return real(handle, *arguments, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(scaffold.os, "fdopen", fill_up)
+    assert main(["init", "--force"]) == 3
+    monkeypatch.undo()
+    assert names(folder) == FILES
+    assert {(folder / name).read_text() for name in FILES} == {"mine"}
+
+
+def test_an_unknown_device_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "--device", "pi44"]) == 2
+    assert capsys.readouterr().err.startswith('edgekit: No device is called "pi44". Did you mean pi4? ')
+    assert names(folder) == []
+
+
+CHECK = """
+import numpy as np, torch
+import data, model
+net = model.build()
+again = model.build()
+assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values()))
+(example,) = model.example_inputs()
+assert net(example).shape == (1, 4) and not net.training
+calibration = [inputs for (inputs,) in data.calibration()]
+assert len(calibration) == 100 and calibration[0].shape == tuple(example.shape) and calibration[0].dtype == np.float32
+items = list(data.evaluation())
+images = torch.from_numpy(np.concatenate([inputs[0] for inputs, _ in items]))
+right = (net(images).argmax(1).numpy() == np.array([label for _, label in items])).mean()
+assert len(items) == 1000 and right > 0.95, right
+"""
+
+
+@pytest.mark.runtime
+def test_the_model_learns_its_data_and_is_the_same_every_time(folder: Path) -> None:
+    pytest.importorskip("torch")
+    main(["init"])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", CHECK],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

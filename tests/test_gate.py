@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit.artifact import Artifact, measure_files
+from edgekit.budget import Budget, read_limit
+from edgekit.errors import ArtifactError, ConversionError
+from edgekit.export_report import ExportReport, FormatResult, read_report, write_report
+from edgekit.gate import gate_folder
+from edgekit.plan import Recipe
+from edgekit.report import Check, judge
+
+
+def budget(**limits: str) -> Budget:
+    return Budget(limits=tuple(read_limit(name, text, "profile") for name, text in limits.items()))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An export of one artifact of 2,000 bytes that lost 0.5 points."""
+    path = tmp_path / "net-int8-static.tflite"
+    path.write_bytes(bytes(2000))
+    size, download, digest = measure_files(path)
+    artifact = Artifact(
+        path=path,
+        runtime="tflite",
+        precision="int8-static",
+        size_bytes=size,
+        download_bytes=download,
+        sha256=digest,
+    )
+    checks = (
+        judge("size", float(size), None, runtime="tflite", measured_on="file"),
+        judge("accuracy_drop", 0.5, None, low=0.2, high=0.9, runtime="tflite"),
+    )
+    result = FormatResult(runtime="tflite", recipe=Recipe(default="int8_static"), artifact=artifact, checks=checks)
+    write_report(ExportReport(command="export", device="pi4", model=None, results=(result,), folder=tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("limits", "good", "strict"),
+    [
+        pytest.param({"size": "2 kB"}, True, True, id="on the limit"),
+        pytest.param({"size": "1999 B"}, False, False, id="one byte over"),
+        pytest.param({"accuracy_drop": "0.9 pp"}, True, True, id="band within"),
+        pytest.param({"accuracy_drop": "0.5 pp"}, True, False, id="band across"),
+        pytest.param({"accuracy_drop": "0.1 pp"}, False, False, id="band beyond"),
+        pytest.param({"memory": "1 MB"}, False, False, id="a limit that nothing measured"),
+    ],
+)
+def test_the_recorded_figures_meet_todays_limits(
+    folder: Path, limits: dict[str, str], good: bool, strict: bool
+) -> None:
+    result = gate_folder(folder, "pi4", budget(**limits))
+    assert result.passed() == good
+    assert result.passed(strict=True) == strict
+
+
+def test_the_gates_json_says_who_set_each_limit(folder: Path) -> None:
+    data = gate_folder(folder, "pi4", budget(size="1 kB")).to_json()
+    assert data["command"] == "gate"
+    assert data["passed"] is False
+    size = next(check for check in data["checks"] if check["name"] == "size")
+    assert (size["verdict"], size["limit"], size["limit_from"]) == ("fail", 1000.0, "profile")
+    json.dumps(data, allow_nan=False)
+
+
+def test_an_artifact_that_has_changed_is_refused(folder: Path) -> None:
+    path = folder / "net-int8-static.tflite"
+    path.write_bytes(b"other")
+    expected = (
+        f"{path} has changed since it was measured: its SHA-256 is d9298a10d1b0, report.json says "
+        "{old}. Run edgekit export again, or edgekit validate on the new file."
+    ).format(old=read_report(folder)["formats"][0]["artifact"]["sha256"][:12])
+    with pytest.raises(ArtifactError, match=f"^{re.escape(expected)}$"):
+        gate_folder(folder, "pi4", budget())
+
+
+def test_an_artifact_that_is_gone_is_named(folder: Path) -> None:
+    path = folder / "net-int8-static.tflite"
+    path.unlink()
+    expected = f"{path} is gone, but {folder / 'report.json'} has measured it. Run edgekit export again."
+    with pytest.raises(ArtifactError, match=f"^{re.escape(expected)}$"):
+        gate_folder(folder, "pi4", budget())
+
+
+def test_a_format_that_could_not_be_made_fails_the_gate(tmp_path: Path) -> None:
+    result = FormatResult(runtime="onnx", recipe=Recipe(), error=ConversionError("no kernel for aten.fft"))
+    write_report(ExportReport(command="export", device="pi4", model=None, results=(result,), folder=tmp_path))
+    judged = gate_folder(tmp_path, "pi4", budget())
+    assert not judged.passed()
+    assert judged.failures == ("onnx fp32: no kernel for aten.fft",)
+
+
+def test_nan_stays_a_failure_through_json(tmp_path: Path) -> None:
+    check = judge("accuracy_drop", float("nan"), None, runtime="tflite")
+    again = Check.from_json(json.loads(json.dumps(check.to_json(), allow_nan=False)))
+    assert (check.verdict, again.verdict, again.value, again.fails_gate) == ("fail", "fail", None, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(None, "{folder}: no report.json there. Give the folder that edgekit export wrote, or an artifact.", id="none"),
+        pytest.param(
+            "{",
+            "{folder}/report.json: not valid JSON: Expecting property name enclosed in double quotes: line 1 column 2 "
+            "(char 1). Run edgekit export again.",
+            id="no JSON",
+        ),
+        pytest.param(
+            '{"schema_version": 9}',
+            "{folder}/report.json: not a report of edgekit export that this edgekit reads (schema_version 9, expected 1). "
+            "Run edgekit export again.",
+            id="another schema",
+        ),
+    ],
+)
+def test_a_report_that_cannot_be_read_gets_one_message(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "report.json").write_text(content)
+    with pytest.raises(ArtifactError, match=f"^{re.escape(message.format(folder=tmp_path))}$"):
+        gate_folder(tmp_path, "pi4", budget())
+
+
+def test_the_lock_pins_bytes_and_recipes_and_holds_no_paths(folder: Path) -> None:
+    lock: dict[str, Any] = json.loads((folder / "edgekit.lock").read_text())
+    (artifact,) = lock["artifacts"]
+    assert artifact["file"] == "net-int8-static.tflite"
+    assert artifact["recipe"]["default"] == "int8_static"
+    assert str(folder) not in json.dumps(lock)
