@@ -49,8 +49,9 @@ def split_reference(reference: str, what: str, error: type[InputError] = ConfigE
 def load_object(reference: str, base: Path, what: str, error: type[InputError] = ConfigError) -> Any:
     """Returns the callable that `reference` names.
 
-    The file's folder (for a module: `base`) is put at the head of `sys.path` while it loads and at the end afterwards, so
-    that imports inside its functions work too. A file is cached under a private name: two `model.py` do not clash.
+    The file's folder (for a module: `base`) is put at the head of `sys.path` while it loads and at the end
+    afterwards, so that imports inside its functions work too. A file is cached under a private name: two `model.py`
+    do not clash.
 
     Args:
         reference: `module:name` or `file.py:name`, the file relative to `base`. The name may have dots.
@@ -62,18 +63,14 @@ def load_object(reference: str, base: Path, what: str, error: type[InputError] =
         InputError: no such file, module or name; the import failed; what is there cannot be called.
     """
     where, name = split_reference(reference, what, error)
-    if where.endswith(".py"):
-        module = _load_file(where, base, what, error)
-    else:
-        module = _load_module(where, base, what, error)
-    found: Any = module
+    load = _load_file if where.endswith(".py") else _load_module
+    found: Any = load(where, base, what, error)
     for part in name.split("."):
-        try:
-            found = getattr(found, part)
-        except AttributeError:
-            raise error(f"{what}: {where} has no {name}.{nearest_names(part, _public_names(found))}") from None
+        if not hasattr(found, part):
+            raise error(f"{what}: {where} has no {name}.{nearest_names(part, _public_names(found))}")
+        found = getattr(found, part)
     if not callable(found):
-        raise error(f"{what}: {reference} is a {type(found).__name__} and cannot be called; expected a function.")
+        raise error(f"{what}: {reference} is of type {type(found).__name__} and cannot be called; expected a function.")
     return found
 
 

@@ -8,7 +8,14 @@ from typing import Any, Final, final
 
 from edgekit.analysis.graph import KernelClass, WeightRole
 from edgekit.analysis.graph_builder import GraphBuilder
-from edgekit.analysis.operator_costs import conv_kernel, conv_macs, einsum_macs, matmul_macs, recurrent_macs, strides
+from edgekit.analysis.operator_costs import (
+    conv_attributes,
+    conv_kernel,
+    conv_macs,
+    einsum_macs,
+    matmul_macs,
+    recurrent_macs,
+)
 
 Roles = dict[str, tuple[WeightRole, int | None]]
 
@@ -140,17 +147,11 @@ def _convolution(call: Call) -> tuple[Part, ...]:
     # A transposed convolution spreads each input value; its weight is (in, out / groups, ...).
     channels = shape[1] * groups if transposed else shape[0]
     macs = conv_macs(seen if transposed else made, kernel_size, shape[1])
-    steps = strides(made[2:], seen[2:]) if transposed else strides(seen[2:], made[2:])
     roles: Roles = {weight.name: ("kernel", channels)}
     if bias is not None:
         roles[bias.name] = ("bias", None)
-    attributes = {
-        "kernel_h": kernel_size[0] if len(kernel_size) > 1 else 1,
-        "kernel_w": kernel_size[-1],
-        "stride_h": steps[0] if len(steps) > 1 else 1,
-        "stride_w": steps[-1] if steps else 1,
-        "groups": groups,
-    }
+    stride = call.argument("stride")
+    attributes = conv_attributes(kernel_size, [stride] if isinstance(stride, int) else list(stride or ()), groups)
     kernel = conv_kernel(kernel_size, groups, seen[1])
     return (call.part(kernel, macs=macs, roles=roles, attributes=attributes),)
 

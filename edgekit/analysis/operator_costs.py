@@ -49,6 +49,19 @@ def einsum_macs(equation: str, shapes: Sequence[Sequence[int]]) -> int:
     return math.prod(sizes.values())
 
 
-def strides(input_size: Sequence[int], output_size: Sequence[int]) -> tuple[int, ...]:
-    """Returns the step per spatial axis, told from sizes: at least 1, rounded up as a padded convolution does."""
-    return tuple(max(1, -(-a // b)) if b else 1 for a, b in zip(input_size, output_size, strict=False))
+def conv_attributes(kernel_size: Sequence[int], steps: Sequence[int], groups: int) -> dict[str, int]:
+    """Returns what decides a convolution's speed beside its sizes, as `Operator.attributes`.
+
+    Args:
+        kernel_size: Spatial sizes of the filter, one to three.
+        steps: Strides; one for all axes, or one an axis; empty for 1.
+        groups: Number of groups.
+    """
+    steps = tuple(steps) or (1,)
+    return {
+        "kernel_h": kernel_size[-2] if len(kernel_size) > 1 else 1,
+        "kernel_w": kernel_size[-1],
+        "stride_h": (steps[-2] if len(steps) > 1 else steps[0]) if len(kernel_size) > 1 else 1,
+        "stride_w": steps[-1],
+        "groups": groups,
+    }

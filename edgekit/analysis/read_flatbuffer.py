@@ -7,7 +7,13 @@ from typing import Any, Final, final
 
 from edgekit.analysis.graph import Analysis, KernelClass, WeightRole, elements
 from edgekit.analysis.graph_builder import GraphBuilder
-from edgekit.analysis.operator_costs import conv_kernel, conv_macs, matmul_macs, recurrent_macs, strides
+from edgekit.analysis.operator_costs import (
+    conv_attributes,
+    conv_kernel,
+    conv_macs,
+    matmul_macs,
+    recurrent_macs,
+)
 from edgekit.errors import ModelError
 
 _ALIASES: Final = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "BROADCAST_TO"})
@@ -134,7 +140,7 @@ class _Reader:
         """Returns (kernel class, MACs, roles of the weights, attributes) of an operator."""
         made = self._builder.shape(outputs[0]) if outputs else ()
         if kind in {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D"}:
-            return self._convolution(kind, reads, made)
+            return self._convolution(kind, operator, reads, made)
         if kind == "FULLY_CONNECTED":
             weight = reads[1]
             roles: Roles = {weight: ("kernel", self._builder.shape(weight)[0])}
@@ -163,7 +169,7 @@ class _Reader:
         )  # fmt: skip
         return (plain, 0, {}, {})
 
-    def _convolution(self, kind: str, reads: Sequence[str], made: Sequence[int]) -> Cost:
+    def _convolution(self, kind: str, operator: Any, reads: Sequence[str], made: Sequence[int]) -> Cost:
         """Filters are (out, h, w, in); depthwise ones (1, h, w, channels); all tensors are channels last."""
         transposed = kind == "TRANSPOSE_CONV"
         source, weight = (reads[2], reads[1]) if transposed else (reads[0], reads[1])
@@ -175,10 +181,8 @@ class _Reader:
         roles: Roles = {weight: ("kernel", shape[-1] if depthwise or kind == "CONV_3D" else shape[0])}
         bias = reads[3:4] if transposed else reads[2:3]
         roles |= {name: ("bias", None) for name in bias}
-        steps = strides(made[1:3], seen[1:3]) if transposed else strides(seen[1:3], made[1:3])
-        attributes = {"kernel_h": size[-2], "kernel_w": size[-1], "groups": groups}
-        if len(steps) == 2:
-            attributes |= {"stride_h": steps[0], "stride_w": steps[1]}
+        options = operator.builtinOptions
+        attributes = conv_attributes(size, [options.strideH, options.strideW], groups)
         # A transposed convolution spreads each input value over all output channels.
         macs = conv_macs(seen, size, shape[0]) if transposed else conv_macs(made, size, per_group)
         return (conv_kernel(size, groups, seen[-1]), macs, roles, attributes)

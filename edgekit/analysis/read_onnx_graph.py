@@ -11,7 +11,14 @@ from typing import Any, Final, final
 
 from edgekit.analysis.graph import Analysis, KernelClass, WeightRole
 from edgekit.analysis.graph_builder import GraphBuilder
-from edgekit.analysis.operator_costs import conv_kernel, conv_macs, einsum_macs, matmul_macs, recurrent_macs, strides
+from edgekit.analysis.operator_costs import (
+    conv_attributes,
+    conv_kernel,
+    conv_macs,
+    einsum_macs,
+    matmul_macs,
+    recurrent_macs,
+)
 from edgekit.errors import ModelError
 
 _ALIASES: Final = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout", "Expand"})
@@ -178,16 +185,9 @@ class _Reader:
         roles: Roles = {weight: ("kernel", shape[1] * groups if transposed else shape[0])}
         if len(node.input) > 2 and node.input[2]:
             roles[node.input[2]] = ("bias", None)
-        steps = strides(made[2:], seen[2:]) if transposed else strides(seen[2:], made[2:])
-        attributes = {
-            "kernel_h": size[0] if len(size) > 1 else 1,
-            "kernel_w": size[-1],
-            "stride_h": steps[0] if len(steps) > 1 else 1,
-            "stride_w": steps[-1] if steps else 1,
-            "groups": groups,
-        }
+        stride = next((list(a.ints) for a in node.attribute if a.name == "strides"), [])
         macs = conv_macs(seen if transposed else made, size, shape[1])
-        return (conv_kernel(size, groups, seen[1]), macs, roles, attributes)
+        return (conv_kernel(size, groups, seen[1]), macs, roles, conv_attributes(size, stride, groups))
 
     def _product(self, node: Any, made: Sequence[int]) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
         left = self._builder.shape(node.input[0])

@@ -1,7 +1,8 @@
 """Brings an ExportedProgram into the form that converters and analysis rely on. Runs in a worker that has torch.
 
-The form: batch 1, positional tensor inputs, one tensor or a flat tuple out, no in-place operators where that can be had,
-no dropout, identity or assertion, constants and batch norms folded, no dead code, names of modules kept (`nn_module_stack`).
+The form: batch 1, positional tensor inputs, one tensor or a flat tuple out, no in-place operators where that can be
+had, no dropout, identity or assertion, constants and batch norms folded, no dead code, names of modules kept
+(`nn_module_stack`).
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ def check_equal(expected: Sequence[Any], got: Sequence[Any], title: str) -> None
                 continue
             difference = f"values that differ by up to {largest:.3g}"
         raise ModelError(
-            f"{title}: the captured graph gives {difference} in output {i}. The model draws random numbers, keeps state "
-            "between calls or changes its inputs; its forward must depend on its inputs alone."
+            f"{title}: the captured graph gives {difference} in output {i}. The model draws random numbers, keeps "
+            "state between calls or changes its inputs; its forward must depend on its inputs alone."
         )
 
 
@@ -131,8 +132,8 @@ def _make_functional(graph_module: Any, title: str) -> None:
         owner = viewed(base)[-1]
         if owner.op == "get_attr":
             raise ModelError(
-                f'{title}: the model changes its own tensor "{owner.target}" ({node.target}) when it runs. An artifact keeps no '
-                "state between calls: return the new value as an output and pass it in as an input."
+                f'{title}: the model changes its own tensor "{owner.target}" ({node.target}) when it runs. '
+                "An artifact keeps no state between calls: return the new value as an output and take it as an input."
             )
         functional = _functional(node)
         if functional is None or is_view(base) or any(is_view(user) for user in base.users if user is not node):
@@ -167,7 +168,7 @@ def _drop_assertions(graph_module: Any) -> None:
 
 
 def _drop_idle_operators(graph_module: Any) -> None:
-    """Removes assertions, and operators that return their input: dropout in eval mode, detach, casts to the same dtype."""
+    """Removes assertions, and operators that return their input: idle dropout, detach, casts to the same dtype."""
     graph = graph_module.graph
     for node in list(graph.nodes):
         name = operator_name(node)

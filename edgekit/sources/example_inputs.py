@@ -134,8 +134,8 @@ def _as_tensors(value: Any, reference: str, *, batch_one: bool) -> list[Any]:
             )
         if tensor.shape[0] != 1 and batch_one:
             raise ModelError(
-                f"{reference}: input {i} has shape {tuple(tensor.shape)}: the first dimension is the batch and must be 1, "
-                f"because artifacts are exported with batch 1. Return input {i} as [:1]."
+                f"{reference}: input {i} has shape {tuple(tensor.shape)}: the first dimension is the batch and must "
+                f"be 1, because artifacts are exported with batch 1. Return input {i} as [:1]."
             )
         if tensor.shape[0] == 0:
             raise ModelError(f"{reference}: input {i} has shape {tuple(tensor.shape)}, which holds no row.")

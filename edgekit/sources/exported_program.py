@@ -87,7 +87,14 @@ def _fit(program: Any, given: Sequence[Any] | None, request: CaptureRequest) -> 
 
 
 def _fit_one(value: Any, example: Any, name: str, title: str) -> Any:
-    """Returns a tensor for one input: `value` is its FakeTensor, `example` a tensor to take values and free sizes from."""
+    """Returns a tensor for one input.
+
+    Args:
+        value: The input's FakeTensor.
+        example: A tensor to take values and free sizes from, or None.
+        name: The input's name.
+        title: What the user wrote, for messages.
+    """
     import torch
 
     shape: list[int] = []

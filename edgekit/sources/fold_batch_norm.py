@@ -1,9 +1,9 @@
 """Folds batch normalisation into the convolution or linear layer before it.
 
-In eval mode a batch norm is y = (x - mean) * gamma / sqrt(var + eps) + beta, per channel. After a layer x = W z + b it is
-the layer with W' = W * s and b' = (b - mean) * s + beta, s = gamma / sqrt(var + eps) per output channel (Jacob et al.,
-"Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", 2018, section 3.2).
-Runs in a worker that has torch.
+In eval mode a batch norm is y = (x - mean) * gamma / sqrt(var + eps) + beta, per channel. After a layer x = W z + b
+it is the layer with W' = W * s and b' = (b - mean) * s + beta, s = gamma / sqrt(var + eps) per output channel. Source:
+Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", 2018,
+section 3.2. Runs in a worker that has torch.
 """
 
 from __future__ import annotations

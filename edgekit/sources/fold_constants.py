@@ -1,6 +1,7 @@
 """Computes what does not depend on the inputs once, at capture. Runs in a worker that has torch.
 
-Masks made of arange and comparisons, weight normalisation, and so on: converters and quantizers then meet plain weights.
+Masks made of arange and comparisons, weight normalisation, and so on: converters and quantizers then meet plain
+weights.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def operator_name(node: Any) -> str:
-    """Returns `conv2d` for any overload of aten.conv2d, `namespace::name` for others', an empty string for no operator."""
+    """Returns `conv2d` for any overload of aten.conv2d, `namespace::name` for others', and "" for no operator."""
     schema = _schema(node)
     return "" if schema is None else str(schema.name).removeprefix("aten::")
 

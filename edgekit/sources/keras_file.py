@@ -17,8 +17,8 @@ from edgekit.sources.layout import guess_layout
 from edgekit.worker import Progress
 
 NO_EXECUTORCH = (
-    "ExecuTorch takes torch programs and this is a TensorFlow model. Rebuild it in torch, or export it to ONNX and give "
-    "that .onnx file as the source."
+    "ExecuTorch takes torch programs and this is a TensorFlow model. Rebuild it in torch, or export it to ONNX and "
+    "give that .onnx file as the source."
 )
 """Why a TensorFlow model does not reach ExecuTorch."""
 
@@ -74,14 +74,14 @@ def _why_not_loaded(error: Exception, title: str) -> str:
     if "Lambda" in text or "unsafe" in text or "safe_mode" in text:
         return (
             f"{title} holds a Lambda layer, which is Python code inside the file; edgekit runs no code from a file. "
-            "Replace it by a layer or keras.ops, or export the model where its code is, model.export('folder'), and give "
-            "that SavedModel folder."
+            "Replace it by a layer or keras.ops, or export the model where its code is, model.export('folder'), and "
+            "give that SavedModel folder."
         )
     custom = re.search(r"Could not locate (?:class|function) '([^']+)'|Unknown (?:layer|object)[^']*'([^']+)'", text)
     if custom:
         return (
-            f"{title} holds the custom class {custom[1] or custom[2]}, whose code is not in the file. Export the model where "
-            "its code is, model.export('folder'), and give that SavedModel folder."
+            f"{title} holds the custom class {custom[1] or custom[2]}, whose code is not in the file. Export the "
+            "model where its code is, model.export('folder'), and give that SavedModel folder."
         )
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
     return (
@@ -117,14 +117,16 @@ def fixed_shapes(
     for i, (shape, name) in enumerate(zip(shapes, names, strict=True)):
         if not shape or shape[0] not in (None, 1):
             raise ModelError(
-                f'{request.source}: the input "{name}" has the fixed shape {_show(shape)}; artifacts are exported with batch 1. '
+                f'{request.source}: the input "{name}" has the fixed shape {_show(shape)}; artifacts are exported '
+                "with batch 1. "
                 "Save the model with a free batch (None) or batch 1."
             )
         example = given[i] if given is not None and i < len(given) else None
         if given is not None and not _fits(example, shape):
             came = "nothing" if example is None else str(example)
             raise ModelError(
-                f'{request.source}: the example inputs give {came} for the input "{name}"; expected {_show((1, *shape[1:]))}.'
+                f'{request.source}: the example inputs give {came} for the input "{name}"; '
+                f"expected {_show((1, *shape[1:]))}."
             )
         fixed.append(example if example is not None else tuple(size or 1 for size in shape))
     return fixed
@@ -151,8 +153,12 @@ def _describe(model: Any, shapes: Sequence[tuple[int, ...]]) -> Capture:
         tf.TensorSpec(shape, tensor.dtype, name=f"input_{i}")
         for i, (shape, tensor) in enumerate(zip(shapes, model.inputs, strict=True))
     ]
-    call = tf.function(lambda *tensors: model(list(tensors) if len(tensors) > 1 else tensors[0], training=False))
-    frozen = tf_graph.freeze(call.get_concrete_function(*specs))
+
+    def call(*tensors: Any) -> Any:
+        given: list[Any] = list(tensors)
+        return model(given if len(given) > 1 else given[0], training=False)
+
+    frozen = tf_graph.freeze(tf.function(call).get_concrete_function(*specs))
     names = _names(model.inputs)
     inputs = [_spec(name, shape, t.dtype) for name, shape, t in zip(names, shapes, model.inputs, strict=True)]
     found = zip(_output_names(model), frozen.outputs, strict=True)

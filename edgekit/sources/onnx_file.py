@@ -63,7 +63,7 @@ def load(path: Path, title: str) -> Any:
         ModelError: the file is damaged, breaks the standard, or is quantized already.
     """
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it ships no types
 
     try:
         model = onnx.load(str(path))
@@ -83,7 +83,8 @@ def load(path: Path, title: str) -> Any:
         onnx.checker.check_model(str(path) if path.stat().st_size > _LARGEST_MESSAGE else model)
     except onnx.checker.ValidationError as error:
         raise ModelError(
-            f"{title} is no valid ONNX model: {_first_line(error)}\nExport it again, with a newer exporter if there is one."
+            f"{title} is no valid ONNX model: {_first_line(error)}\nExport it again, with a newer exporter if there "
+            "is one."
         ) from error
     quantized = sorted({node.op_type for node in model.graph.node} & _QUANTIZED)
     if quantized:
@@ -115,20 +116,17 @@ def fix_shapes(model: Any, request: CaptureRequest) -> Any:
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     inputs = graph_inputs(fixed)
-    given = _free_sizes(inputs, request)
-    values: dict[str, int] = {}
+    batch = _batch_symbols(inputs)
+    given = _free_sizes(inputs, batch, request)
     for i, value in enumerate(inputs):
         dims = value.type.tensor_type.shape.dim
         for axis, dim in enumerate(dims):
-            size = dim.dim_value if dim.HasField("dim_value") else 1 if axis == 0 else given[i][axis]
-            if dim.dim_param:
-                values.setdefault(dim.dim_param, size)
-            dim.ClearField("dim_param")
-            dim.dim_value = size
+            if not dim.HasField("dim_value"):
+                dim.dim_value = 1 if axis == 0 or dim.dim_param in batch else given[i][axis]
         if dims and dims[0].dim_value != 1:
             raise ModelError(
-                f'{request.source}: the input "{value.name}" has the fixed shape {tuple(d.dim_value for d in dims)}; artifacts are '
-                "exported with batch 1. Export the model again with batch 1 or with a dynamic batch."
+                f'{request.source}: the input "{value.name}" has the fixed shape {tuple(d.dim_value for d in dims)}; '
+                "artifacts are exported with batch 1. Export the model again with batch 1 or with a dynamic batch."
             )
     del fixed.graph.value_info[:]
     for value in fixed.graph.output:
@@ -137,8 +135,14 @@ def fix_shapes(model: Any, request: CaptureRequest) -> Any:
     return _with_output_shapes(inferred, request.source)
 
 
-def _free_sizes(inputs: list[Any], request: CaptureRequest) -> list[tuple[int, ...]]:
-    """Returns the shapes of the example inputs if a size behind the batch is free, else nothing."""
+def _batch_symbols(inputs: list[Any]) -> set[str]:
+    """Returns the names of the sizes that are free on a first axis: the batch, wherever else they stand."""
+    dims = [value.type.tensor_type.shape.dim for value in inputs]
+    return {dim[0].dim_param for dim in dims if len(dim) and dim[0].dim_param}
+
+
+def _free_sizes(inputs: list[Any], batch: set[str], request: CaptureRequest) -> list[tuple[int, ...]]:
+    """Returns the shapes of the example inputs if a size other than the batch is free, else nothing."""
     for value in inputs:
         if not value.type.HasField("tensor_type"):
             raise ModelError(f'{request.source}: the input "{value.name}" is no tensor; only tensors can be inputs.')
@@ -146,7 +150,12 @@ def _free_sizes(inputs: list[Any], request: CaptureRequest) -> list[tuple[int, .
             raise ModelError(
                 f'{request.source}: the input "{value.name}" has no shape. Export the model with input shapes.'
             )
-    free = next((v for v in inputs if any(not d.HasField("dim_value") for d in v.type.tensor_type.shape.dim[1:])), None)
+
+    def is_free(value: Any) -> bool:
+        dims = value.type.tensor_type.shape.dim[1:]
+        return any(not dim.HasField("dim_value") and dim.dim_param not in batch for dim in dims)
+
+    free = next((value for value in inputs if is_free(value)), None)
     if free is None:
         return []
     from edgekit.sources import example_inputs
@@ -164,8 +173,8 @@ def _free_sizes(inputs: list[Any], request: CaptureRequest) -> list[tuple[int, .
     wanted = [len(value.type.tensor_type.shape.dim) for value in inputs]
     if [len(shape) for shape in shapes] != wanted:
         raise ModelError(
-            f"{request.source}: the example inputs have the shapes {', '.join(map(str, shapes))}; expected {len(inputs)} tensors "
-            f"with {', '.join(map(str, wanted))} axes."
+            f"{request.source}: the example inputs have the shapes {', '.join(map(str, shapes))}; expected "
+            f"{len(inputs)} tensors with {', '.join(map(str, wanted))} axes."
         )
     return shapes
 

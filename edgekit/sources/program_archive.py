@@ -63,7 +63,8 @@ def check_archive(path: Path, title: str) -> None:
             _check_expressions(archive, names, title)
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         raise ModelError(
-            f"{title} is damaged: it is no complete zip archive ({path.stat().st_size} bytes). Copy or save the file again."
+            f"{title} is damaged: it is no complete zip archive ({path.stat().st_size} bytes). Copy or save the file "
+            "again."
         ) from error
 
 
@@ -74,8 +75,8 @@ def _wrong_layout(title: str, names: list[str]) -> str:
             "Save the model with torch.export.save, or give its factory: model.py:build."
         )
     return (
-        f"{title} is no archive that torch.export.save of torch 2.8 or newer wrote. Load it where it came from and save it "
-        "again with torch.export.save."
+        f"{title} is no archive that torch.export.save of torch 2.8 or newer wrote. Load it where it came from and "
+        "save it again with torch.export.save."
     )
 
 
@@ -110,8 +111,8 @@ def _check_pickle(archive: zipfile.ZipFile, name: str, title: str) -> None:
         torch.load(io.BytesIO(archive.read(name)), weights_only=True, map_location="cpu")
     except Exception as error:
         raise ModelError(
-            f"{title} holds a pickled object ({name.partition('/')[2]}) that is more than tensors; loading it could run any "
-            "code, so edgekit does not. Export the model again without custom objects."
+            f"{title} holds a pickled object ({name.partition('/')[2]}) that is more than tensors; loading it could "
+            "run any code, so edgekit does not. Export the model again without custom objects."
         ) from error
 
 
@@ -125,8 +126,8 @@ def _check_expressions(archive: zipfile.ZipFile, names: list[str], title: str) -
             known = all(_SYMBOL.fullmatch(word) or word in _KNOWN_FUNCTIONS for word in _IDENTIFIER.findall(plain))
             if not known or not _PLAIN.fullmatch(plain):
                 raise ModelError(
-                    f"{title} holds the shape expression {text[:80]!r}, which is no arithmetic of sizes; reading it could run "
-                    "code, so edgekit does not. Export the model again."
+                    f"{title} holds the shape expression {text[:80]!r}, which is no arithmetic of sizes; reading it "
+                    "could run code, so edgekit does not. Export the model again."
                 )
 
 

@@ -150,7 +150,8 @@ def _is_weight(node: Any, weights: set[str]) -> bool:
 def _convolution(node: Any, name: str) -> Operation:
     weight = _shape(node.args[1])
     transposed = name.startswith("conv_transpose") or (name == "convolution" and bool(node.args[6]))
-    # weight: (C_out, C_in / groups, k...), transposed: (C_in, C_out / groups, k...). Each position of the output (of the
+    # weight: (C_out, C_in / groups, k...), transposed: (C_in, C_out / groups, k...). Each position of the output (of
+    # the
     # input, where transposed) meets one weight per tap and channel on the other side.
     positions = math.prod(_shape(node.args[0] if transposed else node))
     source = _shape(node.args[0])[-len(weight) + 1]

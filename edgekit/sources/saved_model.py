@@ -53,7 +53,7 @@ def check_operators(path: Path, title: str) -> None:
     Raises:
         ModelError: it does, or `saved_model.pb` is damaged.
     """
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it ships no types
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel  # pyright: ignore[reportAttributeAccessIssue]  # generated
 
     message = SavedModel()
@@ -68,8 +68,8 @@ def check_operators(path: Path, title: str) -> None:
     unsafe = sorted({op for op in _operators(message) if op in _UNSAFE})
     if unsafe:
         raise ModelError(
-            f"{title} holds {', '.join(unsafe)}, which reach files, Python or the terminal when the model runs; no on-device "
-            "format can hold them and edgekit does not run them. Export the model without."
+            f"{title} holds {', '.join(unsafe)}, which reach files, Python or the terminal when the model runs; no "
+            "on-device format can hold them and edgekit does not run them. Export the model without."
         )
 
 
@@ -93,7 +93,8 @@ def load(path: Path, title: str) -> tuple[Any, Any]:
     except Exception as error:
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ModelError(
-            f"{title} cannot be loaded as a SavedModel: {first}\nA file of it is missing or damaged. Export the model again."
+            f"{title} cannot be loaded as a SavedModel: {first}\nA file of it is missing or damaged. Export the "
+            "model again."
         ) from error
     signatures = dict(loaded.signatures)
     if _DEFAULT in signatures:

@@ -22,7 +22,7 @@ def freeze(function: Any) -> Any:
 
 
 def operations(frozen: Any) -> list[Operation]:
-    """Returns the operations that cost multiply-accumulates or tell the family. Loops are one recurrent operation each."""
+    """Returns the operations that cost multiply-accumulates or tell the family; a loop is one recurrent one."""
     return [found for op in frozen.graph.get_operations() if (found := _operation(op)) is not None]
 
 

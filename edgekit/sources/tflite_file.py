@@ -51,8 +51,8 @@ class TFLiteFileSource(Source):
     def why_not(self, target: str) -> str | None:
         """None: quantization and fusing cannot be undone."""
         return (
-            f"a .tflite file is an artifact already: it can be checked (edgekit validate, edgekit gate), not converted to {target}. "
-            "Give the model that it was made from."
+            "a .tflite file is an artifact already: it can be checked (edgekit validate, edgekit gate), not "
+            f"converted to {target}. Give the model that it was made from."
         )
 
     def read(self, request: CaptureRequest, folder: Path, progress: Progress) -> Capture:
@@ -109,22 +109,22 @@ def _tensor(table: Table, buffers: list[memoryview]) -> _Tensor:
     shape = table.numbers(0, "i")
     dtype = _DTYPES[table.number(1, "b")]
     quantization = table.table(4)
-    scales = quantization.numbers(2, "f") if quantization is not None else ()
-    zeros = quantization.numbers(3, "q") if quantization is not None else ()
+    scales: tuple[float, ...] = quantization.numbers(2, "f") if quantization is not None else ()
+    zeros: tuple[int, ...] = quantization.numbers(3, "q") if quantization is not None else ()
     single = len(scales) == 1 and not dtype.startswith("float")
     spec = TensorSpec(
         name=table.text(3),
         shape=shape,
         dtype=dtype,
         layout=guess_layout(shape, dtype, "NHWC"),
-        scale=float(scales[0]) if single else None,
-        zero_point=int(zeros[0]) if single and zeros else None,
+        scale=scales[0] if single else None,
+        zero_point=zeros[0] if single and zeros else None,
     )
     return _Tensor(spec=spec, data=buffers[table.number(2, "I")])
 
 
 def _is_weight(spec: TensorSpec) -> bool:
-    """Returns whether a constant is a weight and not a shape or a list of axes: those are short int32 or int64 vectors."""
+    """Returns whether a constant is a weight, and not a shape or a list of axes: those are int32 or int64."""
     return spec.dtype not in ("int32", "int64", "bool", "string") or (spec.dtype == "int32" and spec.scale is not None)
 
 

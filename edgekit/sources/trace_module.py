@@ -12,9 +12,9 @@ from edgekit.sources.example_inputs import describe
 from edgekit.user_code import describe_failure, is_user_file, user_frames
 
 _FIXED_GRAPH: Final = (
-    "An exported graph is fixed: replace a branch on values by torch.where, and .item(), .tolist(), nonzero and boolean "
-    "masks by operations whose output shape does not depend on values (topk, masked_fill, padding to a fixed length); "
-    "or leave that step outside the model."
+    "An exported graph is fixed: replace a branch on values by torch.where, and .item(), .tolist(), nonzero and "
+    "boolean masks by operations whose output shape does not depend on values (topk, masked_fill, padding to a fixed "
+    "length); or leave that step outside the model."
 )
 
 
@@ -60,7 +60,8 @@ def run_module(module: Any, examples: Sequence[Any], title: str) -> tuple[Any, .
             value = module(*examples)
     except Exception as error:
         raise ModelError(
-            f"{title}: the model's forward failed on the example inputs ({describe(examples)}):\n{describe_failure(error)}"
+            f"{title}: the model's forward failed on the example inputs "
+            f"({describe(examples)}):\n{describe_failure(error)}"
         ) from error
     return tuple(_flatten(value, title))
 
@@ -76,8 +77,8 @@ def _flatten(value: Any, title: str) -> list[Any]:
     if isinstance(value, dict):
         keys = ", ".join(str(key) for key in value)
         raise ModelError(
-            f"{title}: the model returns a {type(value).__name__} with the keys {keys}; artifacts return tensors in a fixed "
-            "order. Wrap it in a module that returns a tuple:\n"
+            f"{title}: the model returns a {type(value).__name__} with the keys {keys}; artifacts return tensors in "
+            "a fixed order. Wrap it in a module that returns a tuple:\n"
             "    class Wrapped(torch.nn.Module):\n"
             "        def __init__(self, model):\n"
             "            super().__init__(); self.model = model\n"
@@ -105,8 +106,8 @@ def check_graph(graph_module: Any, title: str) -> None:
             continue
         if isinstance(node.target, HigherOrderOperator):
             raise ModelError(
-                f"{title}: the model uses torch.{node.target.name()}{_where(node)}, which no on-device format can hold. "
-                + _FIXED_GRAPH
+                f"{title}: the model uses torch.{node.target.name()}{_where(node)}, which no on-device format can "
+                "hold. " + _FIXED_GRAPH
             )
         if _depends_on_values(node):
             raise ModelError(
@@ -121,12 +122,13 @@ def check_graph(graph_module: Any, title: str) -> None:
 
 
 def _is_idle_dropout(node: Any) -> bool:
-    """Returns whether the node is a dropout in eval mode, or attention that drops nothing: both are marked as random."""
+    """Returns whether a node that is marked as random draws nothing: dropout in eval mode, attention without it."""
     name = str(node.target)
     if "dropout" in name:
         return len(node.args) > 2 and node.args[2] is False
     if "scaled_dot_product" in name:
-        return (node.args[4] if len(node.args) > 4 else node.kwargs.get("dropout_p", 0.0)) == 0.0
+        share: float = node.args[4] if len(node.args) > 4 else node.kwargs.get("dropout_p", 0.0)
+        return share == 0.0
     return "lstm" in name or "gru" in name or "rnn_" in name or "rrelu" in name
 
 
@@ -165,6 +167,7 @@ def _why_not_captured(error: Exception, title: str) -> str:
     first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
     return (
         f"{title}: torch.export cannot capture the model{place}. {first}\n"
-        "The model runs, but holds something that has no graph (calls into NumPy or other libraries, printing of values, "
-        "custom autograd functions). Rewrite that line with torch operations, or leave that step outside the model."
+        "The model runs, but holds something that has no graph (calls into NumPy or other libraries, printing of "
+        "values, custom autograd functions). Rewrite that line with torch operations, or leave that step outside the "
+        "model."
     )

@@ -22,7 +22,7 @@ EXTRA = "tflite"
 INTERPRETERS = {
     "ai_edge_litert": ("ai_edge_litert.interpreter", ("ai-edge-litert",)),
     "tflite_runtime": ("tflite_runtime.interpreter", ("tflite-runtime",)),
-    "tensorflow": ("tensorflow.lite", ("tensorflow", "tensorflow-cpu")),
+    "tensorflow": ("tensorflow.lite.python.interpreter", ("tensorflow", "tensorflow-cpu")),
 }
 """Import name to the module that has `Interpreter` and the distributions that bring it, in order of preference."""
 

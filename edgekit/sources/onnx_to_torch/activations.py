@@ -36,7 +36,8 @@ def _prelu(node: Node) -> Function:
         same = tuple([1] * (node.rank() - node.rank(1))) + node.shape(1)
         if size == 1 or same == wanted:
             node.replace(1, node.inputs[1].reshape(-1))
-            return torch.nn.functional.prelu
+            function: Function = torch.nn.functional.prelu
+            return function
     return lambda x, slope: torch.where(x < 0, x * slope, x)
 
 
@@ -62,7 +63,8 @@ def _hard_sigmoid(node: Node) -> Function:
     alpha, beta = node.number("alpha", 0.2), node.number("beta", 0.5)
     # torch's is relu6(x + 3) / 6: its own operator, which converters fuse.
     if math.isclose(alpha, 1 / 6, rel_tol=1e-5) and beta == 0.5:
-        return torch.nn.functional.hardsigmoid
+        function: Function = torch.nn.functional.hardsigmoid
+        return function
     return lambda x: torch.clamp(x * alpha + beta, 0.0, 1.0)
 
 

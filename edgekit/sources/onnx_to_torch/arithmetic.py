@@ -104,15 +104,16 @@ def _is_inf(node: Node) -> Function:
     import torch
 
     positive, negative = node.number("detect_positive", 1), node.number("detect_negative", 1)
-    if positive and negative:
-        return torch.isinf
-    return torch.isposinf if positive else torch.isneginf
+    one_sided: Function = torch.isposinf if positive else torch.isneginf
+    both: Function = torch.isinf
+    return both if positive and negative else one_sided
 
 
 def _where(_: Node) -> Function:
     import torch
 
-    return torch.where
+    function: Function = torch.where
+    return function
 
 
 def torch_dtype(code: int) -> Any:

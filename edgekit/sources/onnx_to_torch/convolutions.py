@@ -26,7 +26,7 @@ def explicit_pads(node: Node, kernel: Sequence[int], strides: Sequence[int], dil
 
 
 def torch_pads(pads: Sequence[int]) -> list[int]:
-    """Returns [begin..., end...] in the order of torch.nn.functional.pad: last axis first, begin and end side by side."""
+    """Returns [begin..., end...] in the order of torch's pad: last axis first, begin and end side by side."""
     half = len(pads) // 2
     return [pads[i + side * half] for i in reversed(range(half)) for side in (0, 1)]
 
@@ -137,8 +137,10 @@ def _matmul(node: Node) -> Function:
     # A constant matrix on the right is a linear layer: quantizers look for that.
     if node.is_constant[1] and not node.is_constant[0] and node.rank(1) == 2 and node.rank(0) >= 2:
         node.replace(1, node.inputs[1].T.contiguous())
-        return torch.nn.functional.linear
-    return torch.matmul
+        linear: Function = torch.nn.functional.linear
+        return linear
+    product: Function = torch.matmul
+    return product
 
 
 def _einsum(node: Node) -> Function:

@@ -1,8 +1,8 @@
 """Imports an ONNX graph with fixed shapes into a torch module. Runs in a worker that has torch and onnx.
 
 The graph is walked once with example values. What does not depend on the inputs is computed on the way, so that graphs
-that compute shapes (Shape, Gather, Concat, Reshape) leave nothing behind; every other node becomes a small module, whose
-name converters and recipes see.
+that compute shapes (Shape, Gather, Concat, Reshape) leave nothing behind; every other node becomes a small module,
+whose name converters and recipes see.
 """
 
 from __future__ import annotations
@@ -125,8 +125,9 @@ def _nodes(graph: Any) -> Iterator[Any]:
 def _check_operators(model: Any, opset: int, title: str) -> None:
     if opset not in _OPSETS:
         raise ModelError(
-            f"{title} uses ONNX opset {opset}; the importer into torch knows {_OPSETS[0]} to {_OPSETS[-1]}. Export it again with "
-            "one of these, or convert it: onnx.version_converter.convert_version(model, 17). Format onnx needs no import."
+            f"{title} uses ONNX opset {opset}; the importer into torch knows {_OPSETS[0]} to {_OPSETS[-1]}. Export "
+            "it again with one of these, or convert it: onnx.version_converter.convert_version(model, 17). Format "
+            "onnx needs no import."
         )
     unknown = sorted(
         {
@@ -138,8 +139,8 @@ def _check_operators(model: Any, opset: int, title: str) -> None:
     if unknown:
         raise ModelError(
             f"{title} holds operators that the importer into torch does not know: {', '.join(unknown)}. "
-            "Export to format onnx, which needs no import; or rebuild these parts from other operators; or give the model that "
-            "the file was made from."
+            "Export to format onnx, which needs no import; or rebuild these parts from other operators; or give the "
+            "model that the file was made from."
         )
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, final
 
 Function = Callable[..., Any]
-"""Takes one tensor (or None) for each input of the node, returns a tensor, or a tuple where the node has more outputs."""
+"""Takes one tensor (or None) for each input of the node, returns a tensor, or a tuple where the node has more "
+"outputs."""
 
 
 class UnsupportedError(Exception):

@@ -11,7 +11,7 @@ from edgekit.sources.onnx_to_torch.node import Builder, Function, Node, Unsuppor
 
 
 def _geometry(node: Node) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Returns kernel, strides, dilations and pads [begin..., end...], the end enlarged where `ceil_mode` asks for it."""
+    """Returns kernel, strides, dilations and pads [begin..., end...]."""
     kernel = [int(size) for size in node.number("kernel_shape", [])]
     strides = [int(step) for step in node.number("strides", [1] * len(kernel))]
     dilations = [int(step) for step in node.number("dilations", [1] * len(kernel))]

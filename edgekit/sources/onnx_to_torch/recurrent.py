@@ -1,6 +1,7 @@
 """LSTM, GRU and RNN.
 
-ONNX stacks the gates of one direction in the order i, o, f, c (LSTM) and z, r, h (GRU); torch in i, f, g, o and r, z, n.
+ONNX stacks the gates of one direction in the order i, o, f, c (LSTM) and z, r, h (GRU); torch in i, f, g, o and r, z,
+n.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class _Recurrent:
         self._batch_first = batch_first
 
     def __call__(self, x: Any, *rest: Any) -> tuple[Any, ...]:
-        """Returns Y (T, D, N, H), Y_h (D, N, H) and, of an LSTM, Y_c (D, N, H); (N, T, D, H) and (N, D, H) batch first."""
+        """Returns Y (T, D, N, H), Y_h (D, N, H), of an LSTM Y_c too; batch first (N, T, D, H) and (N, D, H)."""
         state, cell = (rest[4] if len(rest) > 4 else None), (rest[5] if len(rest) > 5 else None)
         if self._batch_first:
             x = x.transpose(0, 1)

@@ -18,7 +18,8 @@ from edgekit.sources.trace_module import export_module
 
 @dataclass(frozen=True)
 class Case:
-    """A graph of one node. `inputs` are given by the caller, `constants` are initializers, by position; None is absent."""
+    """A graph of one node. `inputs` are given by the caller, `constants` are initializers, by position; None is "
+    "absent."""
 
     operator: str
     inputs: dict[int, Any] = field(default_factory=dict)
