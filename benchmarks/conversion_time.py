@@ -2,8 +2,9 @@
 
     python benchmarks/conversion_time.py [--rounds 2] [--write]
 
-Both start from nothing (no cache), both calibrate on the same 100 photographs; the two are run in turn, because a shared
-machine's speed drifts. Validation is not counted: edgekit's time is from start to the last artifact. `--write` puts the
+Both start from nothing (no cache), both calibrate on the same 100 photographs; the two are run in turn, because a
+shared machine's speed drifts. Validation is not counted: edgekit's time is from start to the last artifact. `--write`
+puts the
 table into `benchmarks/results/conversion_time.md`. Needs EDGEKIT_SHARED (see README.md).
 """
 

@@ -2,8 +2,8 @@
 
     python benchmarks/int8_accuracy.py [TASK ...] [--write]
 
-Runs `edgekit export --format all --precision int8` on each task of `benchmarks/tasks/`, every artifact in its own runtime,
-and prints one table. `--write` puts it into `benchmarks/results/int8_accuracy.md`. Needs EDGEKIT_SHARED (see README.md).
+Runs `edgekit export --format all --precision int8` on each task of `benchmarks/tasks/`, every artifact in its own
+runtime, and prints one table. `--write` puts it into `benchmarks/results/int8_accuracy.md`. Needs EDGEKIT_SHARED.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     lines = [
-        "| task (metric) | format | precision | bytes | drop [95 % interval] | SQNR | peak memory | x float latency | conversion |",
+        "| task (metric) | format | precision | bytes | drop [95 % interval] | SQNR | memory | x float ms | conversion |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     print("\n".join(lines))

@@ -1,3 +1,3 @@
-"""edgekit: one model in, artifacts for four on-device runtimes out, and one honest verdict against a device's budgets."""
+"""edgekit: one model in, artifacts for four on-device runtimes out, one verdict against a device's budgets."""
 
 __version__ = "0.1.0"

@@ -76,7 +76,8 @@ def runtime_of(path: Path) -> str:
     runtime = RUNTIME_BY_SUFFIX.get(path.suffix.lower())
     if runtime is None:
         raise ArtifactError(
-            f'{path}: no runtime loads files that end in "{path.suffix}"; expected one of {", ".join(RUNTIME_BY_SUFFIX)}.'
+            f'{path}: no runtime loads files that end in "{path.suffix}"; '
+            f"expected one of {', '.join(RUNTIME_BY_SUFFIX)}."
         )
     return runtime
 

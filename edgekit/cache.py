@@ -1,7 +1,8 @@
 """A cache of finished work by content: folders named by a hash of everything that they depend on.
 
-An entry is made in a temporary folder beside its final place and renamed when it is complete, so an entry that exists is
-whole, and work that was interrupted is simply missing. That is also how a killed run resumes: what was done is found.
+An entry is made in a temporary folder beside its final place and renamed when it is complete, so an entry that exists
+is whole, and work that was interrupted is simply missing. That is also how a killed run resumes: what was done is
+found.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from edgekit.task import ImagePreprocessing
 from edgekit.worker import Progress
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 Purpose = Literal["calibration", "evaluation"]
@@ -49,7 +48,15 @@ def materialize(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any
     with SampleWriter(Path(payload["folder"]), [spec.name for spec in specs]) as writer:
         for index, item in enumerate(items):
             inputs, target, slice_name = _split_item(item, purpose, reference, index)
-            _add(writer, inputs, target, slice_name, specs, payload["metric"], f"{purpose} data {reference}, item {index}")
+            _add(
+                writer,
+                inputs,
+                target,
+                slice_name,
+                specs,
+                payload["metric"],
+                f"{purpose} data {reference}, item {index}",
+            )
             progress(f"{writer.count} {purpose} samples", None)
         if writer.count == 0:
             raise DataError(
@@ -89,7 +96,9 @@ def _split_item(item: Any, purpose: Purpose, reference: str, index: int) -> tupl
     if purpose == "calibration":
         return (tuple(item) if isinstance(item, (tuple, list)) else (item,)), None, None
     if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
-        came = f"{type(item).__name__} of length {len(item)}" if isinstance(item, (tuple, list)) else type(item).__name__
+        came = (
+            f"{type(item).__name__} of length {len(item)}" if isinstance(item, (tuple, list)) else type(item).__name__
+        )
         raise DataError(
             f"Item {index} of the evaluation data {reference} is a {came}; "
             "expected (input tuple, target) or (input tuple, target, slice name)."
@@ -209,7 +218,7 @@ def _npz_items(path: Path, purpose: Purpose, specs: tuple[TensorSpec, ...]) -> I
 def _image_items(
     folder: Path, purpose: Purpose, specs: tuple[TensorSpec, ...], preprocessing: ImagePreprocessing
 ) -> Iterator[Any]:
-    """Yields images in the order of their names; for evaluation, sub-folders in sorted order are the classes 0, 1, ..."""
+    """Yields images in the order of their names; for evaluation, sorted sub-folders are the classes 0, 1, ..."""
     if len(specs) != 1 or len(specs[0].shape) != 4 or specs[0].layout not in ("NCHW", "NHWC"):
         names = ", ".join(f"{spec.name} {spec.shape}" for spec in specs)
         raise DataError(f"The folder {folder} can only feed a model with one image input; this one takes {names}.")
@@ -226,7 +235,7 @@ def _image_items(
 
 
 def _read_image(file: Path, spec: TensorSpec, preprocessing: ImagePreprocessing) -> NDArray[Any]:
-    """Returns one image as (1, C, H, W) or (1, H, W, C) of the input's dtype: resize, centre crop, (pixel - mean) / std."""
+    """Returns one image, (1, C, H, W) or (1, H, W, C): resized, cropped in the centre, (pixel - mean) / std."""
     import numpy as np
 
     try:

@@ -1,9 +1,9 @@
 """The embedded default: what `edgekit plan --device pi4` works on where no model was given.
 
-EfficientNet-Lite0 with its ImageNet weights, calibrated and judged on crops of photographs that ship inside scikit-image
-and scikit-learn. Nothing is downloaded. There are no labels, so it is judged by agreement with the float model. The
-photographs of the two sets differ; crops of one photograph resemble each other, so the sets are worth fewer samples than
-they count. A real task brings its own data.
+EfficientNet-Lite0 with its ImageNet weights, calibrated and judged on crops of photographs that ship inside
+scikit-image and scikit-learn. Nothing is downloaded. There are no labels, so it is judged by agreement with the float
+model. The photographs of the two sets differ; crops of one photograph resemble each other, so the sets are worth fewer
+samples than they count. A real task brings its own data.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DISTRIBUTIONS: Final = (
     "scikit-image",
     "scikit-learn",
 )
-"""What the default needs; their versions name it in the cache, because their contents never change under one version."""
+"""What the default needs. Their versions name it in the cache: contents never change under one version."""
 
 IMAGE_SIZE: Final = 224
 _CALIBRATION_PHOTOS: Final = ("china", "chelsea", "rocket", "motorcycle", "brick", "grass")
@@ -102,7 +102,7 @@ def _photograph(name: str) -> NDArray[np.uint8]:
 
 
 def _crops(image: NDArray[np.uint8], positions: tuple[float, ...]) -> Iterator[torch.Tensor]:
-    """Yields square crops and their mirror images as (1, 3, 224, 224) float32, (x - 127) / 128 as the model was trained."""
+    """Yields square crops and their mirror images, (1, 3, 224, 224) float32, (x - 127) / 128 as in training."""
     import numpy as np
     import torch
 

@@ -94,7 +94,9 @@ class Inputs:
         return self.torch_model
 
 
-def read_inputs(task: Task, runtimes: Sequence[str], settings: Settings, *, model: CapturedModel | None = None) -> Inputs:
+def read_inputs(
+    task: Task, runtimes: Sequence[str], settings: Settings, *, model: CapturedModel | None = None
+) -> Inputs:
     """Captures the model, reads the data and runs the float model on it.
 
     Args:
@@ -244,9 +246,7 @@ def _convert_all(
         return _results(futures, settings)
 
 
-def _results(
-    futures: Sequence[Future[Converted | EdgekitError]], settings: Settings
-) -> list[Converted | EdgekitError]:
+def _results(futures: Sequence[Future[Converted | EdgekitError]], settings: Settings) -> list[Converted | EdgekitError]:
     """Waits for all; on Ctrl-C tells the workers' watchers to end them, so that nothing runs on."""
     try:
         return [future.result() for future in futures]

@@ -163,7 +163,7 @@ def model_json(model: CapturedModel | None) -> dict[str, Any] | None:
 
 
 def write_report(report: ExportReport) -> Path:
-    """Writes `report.json` and `edgekit.lock` into the report's folder, each whole or not at all; returns the former."""
+    """Writes `report.json` and `edgekit.lock` into the report's folder, each whole or not; returns the former."""
     path = report.folder / REPORT_NAME
     _write(path, report.to_json())
     _write(report.folder / LOCK_NAME, lock_json(report))

@@ -91,9 +91,7 @@ def gate_folder(folder: Path, device: str, budget: Budget) -> GateResult:
 def _check_bytes(folder: Path, artifact: Mapping[str, Any]) -> None:
     path = folder / artifact["path"]
     if not path.exists():
-        raise ArtifactError(
-            f"{path} is gone, but {folder / REPORT_NAME} has measured it. Run edgekit export again."
-        )
+        raise ArtifactError(f"{path} is gone, but {folder / REPORT_NAME} has measured it. Run edgekit export again.")
     found = measure_files(path)[2]
     if found != artifact["sha256"]:
         raise ArtifactError(

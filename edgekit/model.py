@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 SourceKind = Literal["torch", "pt2", "onnx", "keras", "savedmodel", "tflite"]
-"""How a model came: a torch factory, a saved exported program, an ONNX file, a Keras file, a SavedModel, a TFLite file."""
+"""How a model came: `torch` is a factory, `pt2` a saved exported program, the others are files as they say."""
 
 CapturedKind = Literal["pt2", "onnx", "keras", "savedmodel", "tflite"]
 """What a captured model's file is. A torch factory is captured as `pt2`."""

@@ -20,7 +20,7 @@ from edgekit import registry
 from edgekit.artifact import Artifact, measure_files
 from edgekit.cache import Cache, cache_folder, code_fingerprint, content_key, versions
 from edgekit.converters.base import Conversion, ConversionRequest, IoType
-from edgekit.errors import DataError
+from edgekit.errors import DataError, EdgekitError
 from edgekit.model import CapturedKind, CapturedModel, SourceKind
 from edgekit.plan import Recipe
 from edgekit.samples import Samples
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from edgekit.analysis.graph import Analysis
 
 DEFAULT_TIMEOUT_S: Final = 1800.0
+_ANALYSIS_NAME: Final = "analysis.json"
 _FILE_SUFFIXES: Final = (".py", ".pt2", ".onnx", ".keras", ".h5", ".hdf5", ".tflite", ".lite")
 
 StageProgress = Callable[[str, str, float | None], None]
@@ -125,10 +126,34 @@ def capture_model(task: Task, settings: Settings, *, as_torch: bool = False) -> 
             as_torch=as_torch,
             embedded_default=task.embedded_default,
         )
-        settings.run("capture of the model", "edgekit.sources.capture:run", request.to_json(), settings.stage("model"))
+        settings.run(
+            "capture of the model", "edgekit.pipeline:capture_in_worker", request.to_json(), settings.stage("model")
+        )
         model = _read_capture(request.output)
         key = key or content_key({"digest": model.digest, "facts": _portable(model), "code": code_fingerprint()})
         return _read_capture(settings.cache.make("captured", key, lambda place: _move_contents(request.output, place)))
+
+
+def capture_in_worker(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """Captures a model and analyses it: the worker process's side of `capture_model`.
+
+    The framework is loaded here anyway, so the analysis costs little; in a process of its own it would cost seconds.
+    """
+    from edgekit.analysis.analyze import analyze
+    from edgekit.analysis.graph_json import analysis_to_json
+    from edgekit.sources import capture
+
+    record = capture.run(payload, progress)
+    folder = Path(payload["output"])
+    if record["kind"] in ("pt2", "onnx", "tflite"):
+        progress("reading the graph", None)
+        try:
+            analysis = analyze(record["kind"], folder / record["file"])
+        except EdgekitError:
+            # `analyze_model` will meet it again, where it can be told; a capture is of use without an analysis.
+            return record
+        (folder / _ANALYSIS_NAME).write_text(json.dumps(analysis_to_json(analysis)))
+    return record
 
 
 def short_name(source: str) -> str:
@@ -181,15 +206,18 @@ def analyze_model(model: CapturedModel, settings: Settings) -> Analysis:
     from edgekit.analysis.analyze import ENTRY
     from edgekit.analysis.graph_json import analysis_from_json
 
+    beside = model.path.parent / _ANALYSIS_NAME
+    if beside.exists():
+        return analysis_from_json(json.loads(beside.read_text()))
     key = content_key({"code": code_fingerprint(), "kind": model.kind, "digest": model.digest})
 
     def build(place: Path) -> None:
         payload = {"kind": model.kind, "path": str(model.path)}
         result = settings.run("analysis of the model", ENTRY, payload, settings.stage("analysis"))
-        (place / "analysis.json").write_text(json.dumps(result.record))
+        (place / _ANALYSIS_NAME).write_text(json.dumps(result.record))
 
     folder = settings.cache.make("analyses", key, build)
-    return analysis_from_json(json.loads((folder / "analysis.json").read_text()))
+    return analysis_from_json(json.loads((folder / _ANALYSIS_NAME).read_text()))
 
 
 def refusal_of(model: CapturedModel) -> Callable[[str, Recipe], str | None]:
@@ -316,7 +344,7 @@ def convert(
     if recipe.needs_calibration and calibration is None:
         raise DataError(
             f"{runtime} {recipe.name} needs calibration data and the task names none. Give it as --calibration DATA or "
-            '[data] calibration in edgekit.toml (a function, an .npz file or a folder of images), '
+            "[data] calibration in edgekit.toml (a function, an .npz file or a folder of images), "
             "or take a precision that needs none: --precision int8-dynamic, int8-weights or fp16."
         )
     embedded = {**(metadata or {}), "edgekit.precision": recipe.name}

@@ -1,4 +1,4 @@
-"""Words and tables for people: the same story for a terminal and for a pipe. Only `edgekit.cli` prints what comes from here."""
+"""Words and tables for people, for a terminal and for a pipe. Only `edgekit.cli` prints what comes from here."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def model_line(model: CapturedModel) -> str:
 
 
 DEFAULT_HINT: Final = (
-    "No model was given, so this is the embedded default: EfficientNet-Lite0 with ImageNet weights, judged by agreement "
-    "with its float self on crops of photographs. Your own: edgekit {verb} model.py:build --device {device}, "
+    "No model was given, so this is the embedded default: EfficientNet-Lite0 with ImageNet weights, judged by "
+    "agreement with its float self on crops of photographs. Your own: edgekit {verb} model.py:build --device {device}, "
     "or start from a task file: edgekit init"
 )
 """What the output says where the embedded default was taken."""
@@ -187,7 +187,9 @@ def note_lines(report: ExportReport, *, verbose: bool) -> list[str]:
             notes.setdefault(note, []).append(result.runtime)
         if result.conversion.float_fallbacks:
             names = result.conversion.float_fallbacks
-            shown = ", ".join(names[:_SHOWN_NAMES]) + (f" and {len(names) - _SHOWN_NAMES} more" if names[_SHOWN_NAMES:] else "")
+            shown = ", ".join(names[:_SHOWN_NAMES]) + (
+                f" and {len(names) - _SHOWN_NAMES} more" if names[_SHOWN_NAMES:] else ""
+            )
             notes.setdefault(f"stays float: {shown}", []).append(result.runtime)
     lines = [f"[dim]{', '.join(runtimes)}: {escape(note)}[/]" for note, runtimes in notes.items()]
     evaluators = {str(r.host.get("runtime")) for r in report.results if "evaluator" in str(r.host.get("runtime", ""))}

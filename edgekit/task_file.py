@@ -30,7 +30,9 @@ def _parse_schema(value: object) -> int:
 def _parse_metric(value: object) -> str:
     if isinstance(value, str) and (value in METRICS or ":" in value):
         return value
-    raise _fault(f'{show_value(value)} was given; accepted are {", ".join(METRICS)}, or a function as "metrics.py:name"')
+    raise _fault(
+        f'{show_value(value)} was given; accepted are {", ".join(METRICS)}, or a function as "metrics.py:name"'
+    )
 
 
 def _parse_limits(value: object) -> tuple[tuple[str, Any], ...]:
@@ -95,7 +97,9 @@ class DataTable(_Table):
     calibration: str | None = Field(default=None, description=_DATA)
     evaluation: str | None = Field(default=None, description=_DATA)
     metric: Annotated[str, PlainValidator(_parse_metric)] = "agreement"
-    preprocessing: PreprocessingTable = Field(default=PreprocessingTable(), description="a table with resize, mean and std")
+    preprocessing: PreprocessingTable = Field(
+        default=PreprocessingTable(), description="a table with resize, mean and std"
+    )
 
 
 class TrainingTable(_Table):

@@ -53,7 +53,8 @@ def test_batches_become_rows(run: Run) -> None:
     samples = run(
         "data.py:calibration",
         IMAGE,
-        code="def calibration():\n    yield (np.ones((2, 3, 4, 4), 'f4'),)\n    yield np.zeros((1, 3, 4, 4), 'f4') + 2\n",
+        code="def calibration():\n    yield (np.ones((2, 3, 4, 4), 'f4'),)\n"
+        "    yield np.zeros((1, 3, 4, 4), 'f4') + 2\n",
     )
     assert samples.count == samples.items == 3
     (array,) = samples.arrays()
@@ -168,7 +169,12 @@ def test_an_evaluation_item_without_a_target_is_explained(run: Run) -> None:
         "expected (input tuple, target) or (input tuple, target, slice name)."
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
-        run("data.py:evaluation", IMAGE, purpose="evaluation", code="def evaluation():\n    yield np.ones((1, 3, 4, 4))\n")
+        run(
+            "data.py:evaluation",
+            IMAGE,
+            purpose="evaluation",
+            code="def evaluation():\n    yield np.ones((1, 3, 4, 4))\n",
+        )
 
 
 def test_what_names_no_data_is_explained(run: Run, tmp_path: Path) -> None:
@@ -182,7 +188,9 @@ def test_what_names_no_data_is_explained(run: Run, tmp_path: Path) -> None:
 
 def test_a_broken_npz_file_is_named(run: Run, tmp_path: Path) -> None:
     (tmp_path / "set.npz").write_bytes(b"PK no zip")
-    with pytest.raises(DataError, match=rf"^The calibration data {re.escape(str(tmp_path))}/set\.npz cannot be read as an .npz"):
+    with pytest.raises(
+        DataError, match=rf"^The calibration data {re.escape(str(tmp_path))}/set\.npz cannot be read as an .npz"
+    ):
         run("set.npz", IMAGE)
 
 

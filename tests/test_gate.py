@@ -107,7 +107,11 @@ def test_nan_stays_a_failure_through_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        pytest.param(None, "{folder}: no report.json there. Give the folder that edgekit export wrote, or an artifact.", id="none"),
+        pytest.param(
+            None,
+            "{folder}: no report.json there. Give the folder that edgekit export wrote, or an artifact.",
+            id="none",
+        ),
         pytest.param(
             "{",
             "{folder}/report.json: not valid JSON: Expecting property name enclosed in double quotes: line 1 column 2 "
@@ -116,8 +120,8 @@ def test_nan_stays_a_failure_through_json(tmp_path: Path) -> None:
         ),
         pytest.param(
             '{"schema_version": 9}',
-            "{folder}/report.json: not a report of edgekit export that this edgekit reads (schema_version 9, expected 1). "
-            "Run edgekit export again.",
+            "{folder}/report.json: not a report of edgekit export that this edgekit reads (schema_version 9, "
+            "expected 1). Run edgekit export again.",
             id="another schema",
         ),
     ],

@@ -19,12 +19,36 @@ FOLDERS = {
 
 LAYERS = (
     ("edgekit.cli",),
-    ("edgekit.pipeline", "edgekit.render", "edgekit.export", "edgekit.export_report", "edgekit.testing"),
+    (
+        "edgekit.pipeline",
+        "edgekit.render",
+        "edgekit.export",
+        "edgekit.export_report",
+        "edgekit.validation",
+        "edgekit.gate",
+    ),
     ("edgekit.planner", "edgekit.converters", "edgekit.validators"),
     ("edgekit.predict",),
-    ("edgekit.analysis", "edgekit.sources", "edgekit.calibration", "edgekit.data", "edgekit.default_model"),
-    ("edgekit.task", "edgekit.model", "edgekit.artifact", "edgekit.plan", "edgekit.report", "edgekit.device_profile"),
-    ("edgekit.budget",),
+    (
+        "edgekit.analysis",
+        "edgekit.sources",
+        "edgekit.calibration",
+        "edgekit.data",
+        "edgekit.default_model",
+        "edgekit.scaffold",
+    ),
+    (
+        "edgekit.task",
+        "edgekit.task_file",
+        "edgekit.model",
+        "edgekit.artifact",
+        "edgekit.plan",
+        "edgekit.report",
+        "edgekit.device_profile",
+        "edgekit.profile_file",
+        "edgekit.samples",
+    ),
+    ("edgekit.budget", "edgekit.faults", "edgekit.process", "edgekit.worker", "edgekit.cache"),
     ("edgekit.units",),
     ("edgekit.errors",),
 )
@@ -42,7 +66,11 @@ def modules() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for package, folder in FOLDERS.items():
         for path in folder.rglob("*.py"):
-            if package == "edgekit" and path.relative_to(folder).parts[0] in ("converters", "validators", "device_profiles"):
+            if package == "edgekit" and path.relative_to(folder).parts[0] in (
+                "converters",
+                "validators",
+                "device_profiles",
+            ):
                 continue
             parts = [*package.split("."), *path.relative_to(folder).with_suffix("").parts]
             found[".".join(part for part in parts if part != "__init__")] = path
@@ -112,7 +140,9 @@ def test_root_folders_refuse_to_be_imported_as_top_level_packages(name: str) -> 
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["devices", "list"], ["devices", "show", "pi4"], ["plan", "--help"]], ids=" ".join
+    "arguments",
+    [["--help"], ["--version"], ["devices", "list"], ["devices", "show", "pi4"], ["plan", "--help"]],
+    ids=" ".join,
 )
 def test_quick_verbs_import_no_framework(arguments: list[str]) -> None:
     code = (
@@ -134,13 +164,17 @@ def test_files_keep_the_size_limit() -> None:
     assert long == {}
 
 
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function's body without its docstring: documenting many parameters is no fault."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
 def test_functions_keep_the_size_limit() -> None:
     long = [
-        f"{module}.{node.name}: {node.end_lineno - node.lineno + 1} lines"
+        f"{module}.{node.name}: {lines} lines"
         for module, path in modules().items()
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.end_lineno is not None
-        and node.end_lineno - node.lineno + 1 > 60
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (lines := body_lines(node)) > 50
     ]
     assert long == []

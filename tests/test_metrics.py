@@ -142,7 +142,9 @@ def test_spearman_is_scipys_and_its_interval_holds_the_drop(pairs, tmp_path):
     assert drop.value == pytest.approx(drop.float_value - drop.artifact_value)
     assert drop.low < drop.value < drop.high
     assert drop.count == 30
-    assert drop.detail.startswith(f"spearman {drop.artifact_value:.2f}, float {drop.float_value:.2f}, on 30 pairs; 95 %")
+    assert drop.detail.startswith(
+        f"spearman {drop.artifact_value:.2f}, float {drop.float_value:.2f}, on 30 pairs; 95 %"
+    )
 
 
 def test_spearman_of_the_same_outputs_loses_exactly_nothing(pairs, tmp_path):
@@ -205,7 +207,9 @@ def test_a_metric_without_an_interval_cannot_prove_a_kept_limit(classes, tmp_pat
     ("who", "expected"),
     [
         pytest.param(
-            "artifact", 'The artifact\'s output "y0" is NaN or infinite in 2 of 40 rows (3 of 200 values).', id="artifact"
+            "artifact",
+            'The artifact\'s output "y0" is NaN or infinite in 2 of 40 rows (3 of 200 values).',
+            id="artifact",
         ),
         pytest.param(
             "reference",
@@ -283,7 +287,8 @@ def test_top1_targets_that_are_no_class_index_are_refused(tmp_path, targets, des
 
 
 @pytest.mark.parametrize(
-    ("targets", "span"), [pytest.param([1, 2, 3, 5], "1 to 5", id="above"), pytest.param([-1, 0, 1, 2], "-1 to 2", id="below")]
+    ("targets", "span"),
+    [pytest.param([1, 2, 3, 5], "1 to 5", id="above"), pytest.param([-1, 0, 1, 2], "-1 to 2", id="below")],
 )
 def test_classes_that_the_model_does_not_have_are_refused(tmp_path, targets, span):
     evaluation = write(tmp_path / "e", [np.zeros((4, 1))], targets=targets)

@@ -71,9 +71,7 @@ def test_the_time_limit_ends_the_process_and_its_children(tmp_path):
 def test_the_memory_limit_ends_the_process(tmp_path):
     with pytest.raises(ResourceError) as caught:
         run_watched(
-            command(
-                tmp_path, "import time; held = b'x' * 200_000_000; time.sleep(60)", memory_limit_bytes=100_000_000
-            ),
+            command(tmp_path, "import time; held = b'x' * 200_000_000; time.sleep(60)", memory_limit_bytes=100_000_000),
             lambda: None,
         )
     before, _, after = caught.value.message.partition(" of memory; ")
@@ -84,9 +82,7 @@ def test_the_memory_limit_ends_the_process(tmp_path):
 def test_it_is_polled_once_more_after_the_end(tmp_path):
     path = tmp_path / "late"
     seen = []
-    run_watched(
-        command(tmp_path, f"open({str(path)!r}, 'w').write('late')"), lambda: seen.append(path.exists())
-    )
+    run_watched(command(tmp_path, f"open({str(path)!r}, 'w').write('late')"), lambda: seen.append(path.exists()))
     assert seen[-1]
 
 

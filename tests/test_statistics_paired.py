@@ -102,9 +102,7 @@ def test_the_paired_interval_knows_nothing_without_data():
     assert paired_difference_interval(0, 0, 0) == Interval(low=-1.0, high=1.0)
 
 
-@pytest.mark.parametrize(
-    ("b", "c", "n"), [pytest.param(5, 0, 5, id="all lost"), pytest.param(0, 5, 5, id="all won")]
-)
+@pytest.mark.parametrize(("b", "c", "n"), [pytest.param(5, 0, 5, id="all lost"), pytest.param(0, 5, 5, id="all won")])
 def test_the_paired_interval_reaches_the_end_where_all_answers_differ_one_way(b, c, n):
     interval = paired_difference_interval(b, c, n)
     assert (interval.high if b else -interval.low) == 1.0
@@ -174,7 +172,8 @@ def test_the_median_interval_is_the_binomial_tables():
 
 
 @pytest.mark.parametrize(
-    ("count", "known"), [pytest.param(5, False, id="below"), pytest.param(6, True, id="first"), pytest.param(0, False, id="none")]
+    ("count", "known"),
+    [pytest.param(5, False, id="below"), pytest.param(6, True, id="first"), pytest.param(0, False, id="none")],
 )
 def test_the_median_interval_needs_six_values(count, known):
     assert math.isfinite(median_interval(np.arange(float(count))).low) is known
@@ -221,7 +220,9 @@ def test_the_bootstrap_covers_the_truth_about_as_often_as_it_says():
     ("statistic", "count"),
     [
         pytest.param(lambda chosen: math.nan, 10, id="not a number"),
-        pytest.param(lambda chosen: 1.0 if len(set(chosen.tolist())) > 6 else math.nan, 10, id="sometimes not a number"),
+        pytest.param(
+            lambda chosen: 1.0 if len(set(chosen.tolist())) > 6 else math.nan, 10, id="sometimes not a number"
+        ),
         pytest.param(lambda chosen: 1.0, 1, id="one item"),
     ],
 )

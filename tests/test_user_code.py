@@ -207,7 +207,9 @@ def test_a_function_that_needs_arguments_is_refused():
     )
 
 
-@pytest.mark.parametrize("function", [lambda: 1, lambda x=1: x, lambda *a, **k: 1, dict], ids=["none", "default", "any", "type"])
+@pytest.mark.parametrize(
+    "function", [lambda: 1, lambda x=1: x, lambda *a, **k: 1, dict], ids=["none", "default", "any", "type"]
+)
 def test_a_function_that_can_be_called_alone_passes(function):
     check_callable_without_arguments(function, "net.py:build", "[model] source", ModelError)
 
@@ -216,6 +218,8 @@ def test_a_long_message_is_cut():
     assert describe_failure(ValueError("x" * 5000)) == "ValueError: " + "x" * 1488 + " ..."
 
 
-@pytest.mark.parametrize("filename", ["<string>", textwrap.__file__, pytest.__file__], ids=["none", "stdlib", "package"])
+@pytest.mark.parametrize(
+    "filename", ["<string>", textwrap.__file__, pytest.__file__], ids=["none", "stdlib", "package"]
+)
 def test_frames_of_others_are_not_the_users(filename):
     assert not is_user_file(filename)

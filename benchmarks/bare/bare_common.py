@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "tasks"))
 from shared_data import imagenet
 

@@ -27,7 +27,5 @@ with torch.no_grad():
 program = torch.export.export(convert_pt2e(graph), example).run_decompositions({})
 passes = ct.PassPipeline.DEFAULT
 passes.remove_passes({"common::int_op_canonicalization"})
-package = ct.convert(
-    program, convert_to="mlprogram", minimum_deployment_target=ct.target.iOS17, pass_pipeline=passes
-)
+package = ct.convert(program, convert_to="mlprogram", minimum_deployment_target=ct.target.iOS17, pass_pipeline=passes)
 package.save(str(out / "bare.mlpackage"))

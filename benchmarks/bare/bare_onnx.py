@@ -1,4 +1,4 @@
-"""ONNX INT8 as onnxruntime's documentation does it: export, preprocess, quantize_static (U8S8, per channel, min-max)."""
+"""ONNX INT8 as onnxruntime's documentation does it: export, preprocess, quantize_static (U8S8, per channel)."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""TFLite INT8 as its documentation does it: litert-torch, then ai-edge-quantizer's static_wi8_ai8 with its own calibration."""
+"""TFLite INT8 as its documentation does it: litert-torch, then ai-edge-quantizer's static_wi8_ai8."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command line's entry: a table of verbs, loaded when they are used, and one place that turns errors into exit codes."""
+"""The command line's entry: verbs, loaded when they are used, and the one place that turns errors into exit codes."""
 
 from __future__ import annotations
 

@@ -64,7 +64,9 @@ def gate(
         "parity": min_parity,
     }
     if not target.exists():
-        raise ArtifactError(f"{target}: no such file or folder. Give the folder that edgekit export wrote, or an artifact.")
+        raise ArtifactError(
+            f"{target}: no such file or folder. Give the folder that edgekit export wrote, or an artifact."
+        )
     if not target.is_dir() or target.suffix == ".mlpackage":
         return validate(
             target,

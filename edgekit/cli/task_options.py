@@ -31,25 +31,32 @@ Model = Annotated[
     ),
 ]
 Device = Annotated[
-    str | None, typer.Option("--device", "-d", help="Device profile: a name, an alias or a TOML file.", show_default=False)
+    str | None,
+    typer.Option("--device", "-d", help="Device profile: a name, an alias or a TOML file.", show_default=False),
 ]
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="Task file (default: edgekit.toml here).", show_default=False)
 ]
 Format = Annotated[
     str | None,
-    typer.Option("--format", "-f", help="tflite, onnx, executorch, coreml, several with commas, or all.", show_default=False),
+    typer.Option(
+        "--format", "-f", help="tflite, onnx, executorch, coreml, several with commas, or all.", show_default=False
+    ),
 ]
 PrecisionOption = Annotated[
     str | None, typer.Option("--precision", "-p", help=f"One of {', '.join(PRESETS)}.", show_default=False)
 ]
 CalibrationOption = Annotated[
     str | None,
-    typer.Option("--calibration", help="Calibration data: data.py:function, .npz or a folder of images.", show_default=False),
+    typer.Option(
+        "--calibration", help="Calibration data: data.py:function, .npz or a folder of images.", show_default=False
+    ),
 ]
 EvaluationOption = Annotated[
     str | None,
-    typer.Option("--evaluation", help="Evaluation data: data.py:function, .npz or a folder of images.", show_default=False),
+    typer.Option(
+        "--evaluation", help="Evaluation data: data.py:function, .npz or a folder of images.", show_default=False
+    ),
 ]
 MetricOption = Annotated[
     str | None,
@@ -57,11 +64,17 @@ MetricOption = Annotated[
 ]
 ExampleInputs = Annotated[
     str | None,
-    typer.Option("--example-inputs", help="model.py:function that returns a tuple of tensors at batch 1.", show_default=False),
+    typer.Option(
+        "--example-inputs", help="model.py:function that returns a tuple of tensors at batch 1.", show_default=False
+    ),
 ]
 MaxSize = Annotated[str | None, typer.Option("--max-size", help='Such as "6 MB".', show_default=False)]
-MaxDownload = Annotated[str | None, typer.Option("--max-download", help='Deflated size, such as "5 MB".', show_default=False)]
-MaxMemory = Annotated[str | None, typer.Option("--max-memory", help='Peak memory, such as "64 MB".', show_default=False)]
+MaxDownload = Annotated[
+    str | None, typer.Option("--max-download", help='Deflated size, such as "5 MB".', show_default=False)
+]
+MaxMemory = Annotated[
+    str | None, typer.Option("--max-memory", help='Peak memory, such as "64 MB".', show_default=False)
+]
 MaxLatency = Annotated[
     str | None, typer.Option("--max-latency", help='On the device, such as "30 ms".', show_default=False)
 ]

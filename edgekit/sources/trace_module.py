@@ -17,6 +17,8 @@ _FIXED_GRAPH: Final = (
     "length); or leave that step outside the model."
 )
 
+_ON_VALUES: Final = "the model's control flow or a shape depends on the values of a tensor"
+
 
 def export_module(module: Any, examples: Sequence[Any], title: str) -> Any:
     """Returns `module` as an ExportedProgram with the shapes of `examples`.
@@ -109,7 +111,9 @@ def check_graph(graph_module: Any, title: str) -> None:
                 f"{title}: the model uses torch.{node.target.name()}{_where(node)}, which no on-device format can "
                 "hold. " + _FIXED_GRAPH
             )
-        if _depends_on_values(node):
+        if _reads_values(node):
+            raise ModelError(f"{title}: {_ON_VALUES}{_where(node)}. {_FIXED_GRAPH}")
+        if _has_open_shape(node):
             raise ModelError(
                 f"{title}: the shape of {node.target} depends on the values of a tensor{_where(node)}. {_FIXED_GRAPH}"
             )
@@ -132,16 +136,23 @@ def _is_idle_dropout(node: Any) -> bool:
     return "lstm" in name or "gru" in name or "rnn_" in name or "rrelu" in name
 
 
-def _depends_on_values(node: Any) -> bool:
+def _results(node: Any) -> tuple[Any, ...]:
+    value = node.meta.get("val")
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def _reads_values(node: Any) -> bool:
+    """Returns whether a node turns a tensor's value into a number of the program."""
     import torch
 
-    values = node.meta.get("val")
-    for value in values if isinstance(values, (tuple, list)) else (values,):
-        if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
-            return True
-        if isinstance(value, torch.Tensor) and any(isinstance(size, torch.SymInt) for size in value.shape):
-            return True
-    return False
+    return any(isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)) for value in _results(node))
+
+
+def _has_open_shape(node: Any) -> bool:
+    import torch
+
+    tensors = [value for value in _results(node) if isinstance(value, torch.Tensor)]
+    return any(isinstance(size, torch.SymInt) for tensor in tensors for size in tensor.shape)
 
 
 def _where(node: Any) -> str:
@@ -163,7 +174,7 @@ def _why_not_captured(error: Exception, title: str) -> str:
     place = f", at {frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}" if frames else ""
     text = "".join(traceback.format_exception_only(error))
     if isinstance(error, GuardOnDataDependentSymNode) or "data-dependent" in text or "DataDependentOutput" in text:
-        return f"{title}: the model's control flow or a shape depends on the values of a tensor{place}. {_FIXED_GRAPH}"
+        return f"{title}: {_ON_VALUES}{place}. {_FIXED_GRAPH}"
     first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
     return (
         f"{title}: torch.export cannot capture the model{place}. {first}\n"

@@ -55,15 +55,15 @@ def test_with_json_an_error_is_an_object_on_stdout_too(capsys: pytest.CaptureFix
     }
 
 
-def test_an_interrupt_has_its_own_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_has_its_own_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupt(arguments: list[str]) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(app, "_run", interrupt)
     assert app.main(["plan"]) == 130
-    assert capsys.readouterr().err == (
-        "\nInterrupted. Finished work is kept: the same command goes on from there.\n"
-    )
+    assert capsys.readouterr().err == ("\nInterrupted. Finished work is kept: the same command goes on from there.\n")
 
 
 def test_a_file_that_cannot_be_opened_is_the_machines_fault(

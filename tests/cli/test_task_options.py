@@ -101,7 +101,8 @@ WRONG = [
     ),
     pytest.param(
         {"precision": "int7"},
-        '--precision "int7" is not known: accepted are fp32, fp16, int8, int8-static, int8-dynamic, int8-weights, int4.',
+        '--precision "int7" is not known: accepted are fp32, fp16, int8, int8-static, int8-dynamic, '
+        "int8-weights, int4.",
         UsageError,
         id="precision",
     ),
@@ -118,7 +119,9 @@ def test_wrong_flags_get_one_message(
 
 def test_a_device_table_for_an_unknown_device_is_named(tmp_path: Path) -> None:
     (tmp_path / "edgekit.toml").write_text('[model]\nsource = "n.onnx"\n[devices.pi44]\nformat = "onnx"\n')
-    with pytest.raises(ProfileError, match=rf'^{re.escape(str(tmp_path))}/edgekit\.toml: \[devices\.pi44\]: No device is '):
+    with pytest.raises(
+        ProfileError, match=rf"^{re.escape(str(tmp_path))}/edgekit\.toml: \[devices\.pi44\]: No device is "
+    ):
         ask(tmp_path)
 
 

@@ -1,7 +1,7 @@
 """Resemblyzer's speaker encoder, a three-layer LSTM, on speech that espeak-ng synthesises.
 
-Input: 160 frames of 40 mel powers (1.6 s at 16 kHz, 25 ms windows every 10 ms); output: a unit vector of 256. The weights
-are those of the PyPI package; the network is GE2E's (Wan et al. 2018), written out in plain torch.
+Input: 160 frames of 40 mel powers (1.6 s at 16 kHz, 25 ms windows every 10 ms); output: a unit vector of 256. The
+weights are those of the PyPI package; the network is GE2E's (Wan et al. 2018), written out in plain torch.
 """
 
 from __future__ import annotations
