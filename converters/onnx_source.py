@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 KERAS_OPSET: Final = 18
 """Opset asked of tf2onnx, the newest that it knows."""
 
+_FOLD_LIMIT: Final = 1 << 26  # elements of a constant that is computed while converting
 _SCOPES: Final = "pkg.torch.onnx.name_scopes"
 _UNSUPPORTED: Final = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
 
@@ -59,6 +60,7 @@ def float_graph(captured: CapturedModel, scratch: Path) -> FloatGraph:
 
 def _from_exported_program(captured: CapturedModel) -> Any:
     import torch
+    from onnxscript import optimizer
 
     program = torch.export.load(captured.path)
     try:
@@ -69,6 +71,9 @@ def _from_exported_program(captured: CapturedModel) -> Any:
             f"{captured.source} cannot become onnx: {_reason(error)}. "
             "Replace that part of the model, or choose another format."
         ) from error
+    # The exporter folds small constants only; an LSTM's weights and position tables are computed from larger ones.
+    optimizer.fold_constants(exported.model, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT)
+    optimizer.remove_unused_nodes(exported.model)
     return exported.model_proto
 
 

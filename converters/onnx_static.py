@@ -156,7 +156,7 @@ def correct_biases(
         model.graph.initializer.append(numpy_helper.from_array((old - shift).astype(np.float32), name))
         del node.input[2:]
         node.input.append(name)
-    _drop_unread_weights(model.graph)
+    drop_unread_weights(model.graph)
 
 
 def _weighted_nodes(graph: Any) -> list[tuple[Any, int]]:
@@ -176,7 +176,8 @@ def _weighted_nodes(graph: Any) -> list[tuple[Any, int]]:
     return found
 
 
-def _drop_unread_weights(graph: Any) -> None:
+def drop_unread_weights(graph: Any) -> None:
+    """Removes the weights that no node reads."""
     read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
     unread = [tensor for tensor in graph.initializer if tensor.name not in read]
     for tensor in unread:

@@ -183,9 +183,14 @@ class _Writer:
             precision = self._plan.weighted.get(node.name)
             if precision in _INTEGER_WEIGHTS:
                 self._write_weights(node, precision)
-        for node in list(self._graph.nodes):
+        nodes = list(self._graph.nodes)
+        for node in nodes:
             if node.name in self._grids:
                 self._write_grid(node, self._grids[node.name])
+        # Tables last: a table's node is replaced, and grids are found by the name of the node that they follow.
+        for node in nodes:
+            if target_of(node) == EMBEDDING and self._plan.weighted.get(node.name) in _INTEGER_WEIGHTS:
+                self._write_embedding(node)
         self._graph.eliminate_dead_code()
         self._graph.lint()
         self._module.recompile()
@@ -216,8 +221,8 @@ class _Writer:
     def _write_weights(self, node: Any, precision: Precision) -> None:
         target = target_of(node)
         if target == EMBEDDING:
-            self._write_embedding(node)
-        elif target not in WEIGHTED:
+            return
+        if target not in WEIGHTED:
             self._fallbacks.append(label_of(node))
         elif precision == "int8_static" or self._target == "coreml":
             self._write_stored_weights(node, precision)
@@ -318,8 +323,7 @@ class _Writer:
         self._graph.erase_node(node)
 
     def _groups_fit(self, node: Any) -> bool:
-        columns = shape_of(node.args[1])[1] if "val" in node.args[1].meta else constant_of(self._module, node.args[1]).shape[1]
-        return bool(columns % self._recipe.group_size == 0)
+        return bool(constant_of(self._module, node.args[1]).shape[1] % self._recipe.group_size == 0)
 
     def _grouped_weight(self, node: Any) -> Any:
         """Returns a dequantization of 4-bit weights with a scale for each group of `group_size` columns."""
@@ -354,9 +358,10 @@ class _Writer:
         """Quantizes a linear layer's input at run time, one grid for each row of the last axis."""
         import torch
 
-        weight = self._grouped_weight(node) if bits == 4 else self._channel_weight(node, None)
         source = node.args[0]
-        block = [1] * (len(shape_of(source)) - 1) + [shape_of(source)[-1]]
+        # The result has the input's rank, and unlike the input it is a node of the float graph with a known shape.
+        block = [1] * (len(shape_of(node)) - 1) + [int(constant_of(self._module, node.args[1]).shape[1])]
+        weight = self._grouped_weight(node) if bits == 4 else self._channel_weight(node, None)
         operators = torch.ops.torchao
         with self._graph.inserting_before(node):
             call = self._graph.call_function

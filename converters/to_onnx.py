@@ -105,7 +105,7 @@ def _realise(graph: FloatGraph, request: ConversionRequest, notes: list[str], pr
             "On x86 processors without VNNI onnxruntime needs the session option session.x64quantprecision=1: "
             "their 8-bit products saturate otherwise. ARM processors need nothing."
         )
-    if used & {*_WEIGHT_PRECISIONS}:
+    if used & {"int8_static", *_WEIGHT_PRECISIONS}:
         progress("quantizing weights", None)
         model = quantize_weights(FloatGraph(model=model, modules=graph.modules), recipe, notes)
     return model

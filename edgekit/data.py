@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from edgekit.errors import DataError
 from edgekit.model import TensorSpec
-from edgekit.samples import SampleWriter
+from edgekit.samples import Samples, SampleWriter
 from edgekit.task import ImagePreprocessing
 from edgekit.worker import Progress
 
@@ -63,7 +63,26 @@ def materialize(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any
                 f"The {purpose} data {reference} is empty: it yielded no item. "
                 "Expected at least one; 100 to 500 are usual."
             )
+    if purpose == "calibration":
+        check_varies(Samples.open(Path(payload["folder"])), specs, reference)
     return {"count": writer.count}
+
+
+def check_varies(samples: Samples, specs: tuple[TensorSpec, ...], reference: str) -> None:
+    """Refuses calibration data whose float inputs hold one value only, such as all zeros: no range comes of them.
+
+    Integer inputs may be constant: an attention mask of ones is.
+
+    Raises:
+        DataError: a float input is constant.
+    """
+    for spec, array in zip(specs, samples.arrays(), strict=True):
+        value = array.flat[0]
+        if array.dtype.kind == "f" and all((row == value).all() for row in array):
+            raise DataError(
+                f'The calibration data {reference} holds only the value {value:g} in the input "{spec.name}", in all '
+                f"{samples.count} samples. Ranges need real data: give samples like those that the model will see."
+            )
 
 
 def _items(

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, final
@@ -129,8 +130,14 @@ def read_inputs(
     )
 
 
-def check_output_folder(folder: Path) -> None:
-    """Makes the output folder and raises ResourceError if it cannot be written: before the work, not after it."""
+@contextmanager
+def output_folder(folder: Path) -> Iterator[Path]:
+    """Yields the output folder, made and tried before the work; takes it away again if nothing was written into it.
+
+    Raises:
+        ResourceError: it cannot be written.
+    """
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -139,6 +146,11 @@ def check_output_folder(folder: Path) -> None:
         raise ResourceError(
             f"The output folder {folder} cannot be written: {error.strerror}. Give another one with --output."
         ) from error
+    try:
+        yield folder
+    finally:
+        if is_new and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def export(

@@ -82,11 +82,11 @@ def export_table(report: ExportReport) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("", "format", "precision"):
         table.add_column(column, no_wrap=True)
-    for column in ("size", "download", "drop", "parity", "memory", "host latency"):
+    for column in ("size", "drop", "parity", "memory", "host latency"):
         table.add_column(column, justify="right", no_wrap=True)
     for result in report.results:
         word, style = _format_status(result)
-        cells = [_cell(result, name) for name in ("size", "download", "accuracy_drop", "parity", "memory")]
+        cells = [_cell(result, name) for name in ("size", "accuracy_drop", "parity", "memory")]
         table.add_row(f"[{style}]{word}[/]", result.runtime, result.recipe.name, *cells, _host_cell(result))
     return table
 
@@ -116,7 +116,7 @@ def _host_cell(result: FormatResult) -> str:
     if median is None:
         return "not run"
     text = format_value(median, "ms")
-    return f"{text} = {ratio:.2f} x float" if ratio is not None else text
+    return f"{text} ({ratio:.2f} x float)" if ratio is not None else text
 
 
 def check_table(checks: Iterable[Check], *, with_runtime: bool = False, with_detail: bool = True) -> Table:

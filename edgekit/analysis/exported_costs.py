@@ -118,9 +118,7 @@ class Call:
 
     def part(self, kernel: KernelClass, **more: Any) -> Part:
         """Returns the operator that stands for the whole call."""
-        return Part(
-            name=self.node.name, type=self.base, kernel=kernel, reads=self.reads, outputs=self.outputs, **more
-        )
+        return Part(name=self.node.name, type=self.base, kernel=kernel, reads=self.reads, outputs=self.outputs, **more)
 
 
 def describe(call: Call) -> tuple[Part, ...]:

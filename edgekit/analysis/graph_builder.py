@@ -133,7 +133,9 @@ class GraphBuilder:
         known = [self.resolve(item) for item in reads if self.knows(item)]
         stored = [item for item in known if item in self._stored]
         weights = tuple(dict.fromkeys(origin for item in stored for origin in self._origins(item)))
-        given = {origin: role for item, role in (roles or {}).items() if self.knows(item) for origin in self._origins(item)}
+        given = {
+            origin: role for item, role in (roles or {}).items() if self.knows(item) for origin in self._origins(item)
+        }
         for item in weights:
             self._use(item, *given.get(item, ("constant", None)))
         self._operators.append(

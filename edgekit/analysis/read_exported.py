@@ -22,7 +22,9 @@ ALIASES: Final = frozenset({
 """The same bytes under another shape, or nothing at inference. `expand` is a broadcast that kernels do on the fly."""
 
 CASTS: Final = frozenset({"to", "_to_copy", "type_as", "float", "half", "int", "long"})
-IGNORED: Final = frozenset({"_assert_tensor_metadata", "_assert_async", "_assert_scalar", "sym_size", "sym_constrain_range"})
+IGNORED: Final = frozenset(
+    {"_assert_tensor_metadata", "_assert_async", "_assert_scalar", "sym_size", "sym_constrain_range"}
+)
 CONSTANT_LAYOUTS: Final = frozenset({"t", "permute", "transpose", *ALIASES})
 """Of a stored tensor these are done once at conversion."""
 
@@ -110,7 +112,9 @@ class _Reader:
         if all(self._builder.is_stored(name) for name in reads) and base not in {"embedding", "index_select", "index"}:
             self._fold(node, outputs, reads)
             return
-        names = [node.name] if not isinstance(values, (tuple, list)) else [f"{node.name}:{i}" for i in range(len(outputs))]
+        names = (
+            [node.name] if not isinstance(values, (tuple, list)) else [f"{node.name}:{i}" for i in range(len(outputs))]
+        )
         written = [self._declare(name, value) for name, value in zip(names, outputs, strict=True) if _is_tensor(value)]
         self._add(node, base, reads, written)
 

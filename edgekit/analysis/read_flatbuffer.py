@@ -29,7 +29,13 @@ _MOVES: Final = (
     "DYNAMIC_UPDATE_SLICE",
 )  # fmt: skip
 _ACTIVATIONS: Final[Mapping[int, str]] = {1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6", 4: "TANH", 5: "SIGN_BIT"}
-_LSTMS: Final = ("UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN", "RNN")
+_LSTMS: Final = (
+    "UNIDIRECTIONAL_SEQUENCE_LSTM",
+    "BIDIRECTIONAL_SEQUENCE_LSTM",
+    "LSTM",
+    "UNIDIRECTIONAL_SEQUENCE_RNN",
+    "RNN",
+)
 
 Roles = dict[str, tuple[WeightRole, "int | None"]]
 Cost = tuple[KernelClass, int, Roles, Mapping[str, int]]

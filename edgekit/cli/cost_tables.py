@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgekit.analysis.graph import Analysis, Operator
 from edgekit.planner.plan_result import Plan
-from edgekit.predict.storage import store, weight_precisions
+from edgekit.predict.storage import store, weight_uses
 from edgekit.units import format_bytes
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def stored_bytes(analysis: Analysis, plan: Plan) -> dict[str, float]:
     """Returns operator name to the bytes that its weights take in the chosen format; tied ones count where first used."""
     sizes: dict[str, float] = {}
     seen: set[str] = set()
-    precisions = weight_precisions(analysis, plan.chosen.recipe) if plan.chosen else {}
+    uses = weight_uses(analysis, plan.chosen.recipe) if plan.chosen else {}
     for operator in analysis.operators:
         total = 0.0
         for name in operator.weights:
@@ -40,9 +40,7 @@ def stored_bytes(analysis: Analysis, plan: Plan) -> dict[str, float]:
                 continue
             seen.add(name)
             weight = analysis.weights[name]
-            stored = (
-                store(weight, precisions[name], plan.chosen.runtime, plan.chosen.recipe) if plan.chosen else None
-            )
+            stored = store(weight, uses[name], plan.chosen.runtime, plan.chosen.recipe) if plan.chosen else None
             total += stored.values_bytes + stored.scales_bytes if stored else weight.size_bytes
         sizes[operator.name] = total
     return sizes
@@ -77,8 +75,16 @@ def _table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False, title_style="bold")
-    for header, justify in (("operator", "left"), ("module", "left"), ("output", "left"), ("cost", "right"), ("share", "right")):
+    table = Table(
+        title=Text(title), title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False, title_style="bold"
+    )
+    for header, justify in (
+        ("operator", "left"),
+        ("module", "left"),
+        ("output", "left"),
+        ("cost", "right"),
+        ("share", "right"),
+    ):
         table.add_column(header, justify=justify, overflow="fold")  # type: ignore[arg-type]  # Rich's Literal
     for operator in _dearest(analysis.operators, cost):
         value = cost(operator.name)

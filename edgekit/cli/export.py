@@ -114,20 +114,22 @@ def export(
         },
     )
     from edgekit.cli.settings import pipeline_settings
-    from edgekit.export import check_output_folder, default_jobs
+    from edgekit.export import default_jobs, output_folder
     from edgekit.export_report import write_report
 
-    check_output_folder(output)
-    with pipeline_settings(
-        show_progress=not (quiet or as_json),
-        no_color=no_color,
-        no_cache=no_cache,
-        jobs=jobs or default_jobs(),
-        timeout_s=timeout,
-        memory_limit=memory_limit,
-    ) as (settings, display):
+    with (
+        output_folder(output),
+        pipeline_settings(
+            show_progress=not (quiet or as_json),
+            no_color=no_color,
+            no_cache=no_cache,
+            jobs=jobs or default_jobs(),
+            timeout_s=timeout,
+            memory_limit=memory_limit,
+        ) as (settings, display),
+    ):
         report = _run(request, plan, output, io_type, settings, display.done)
-    write_report(report)
+        write_report(report)
     if as_json:
         write_json(report.to_json(strict=strict))
     else:
@@ -189,7 +191,7 @@ def _choose(
         elif formats:
             # Nothing can be made: the converter itself says why, in the table and with the right exit code.
             options = request.profile.options.get(formats[0])
-            recipe = resolve_precision(request.precision or "int8", analysis.family, formats[0], options, analysis)
+            recipe = resolve_precision(request.precision or "int8", analysis.family, formats[0], options)
             candidates.append(Candidate(runtime=formats[0], recipe=recipe, steps=steps_of(recipe)))
     if not candidates:
         reasons = "\n".join(f"  {item.candidate}: {item.reason}" for item in rejected)

@@ -36,8 +36,6 @@ from edgekit.errors import ResourceError, UsageError
 if TYPE_CHECKING:
     from edgekit.analysis.graph import Analysis
     from edgekit.model import CapturedModel
-    from edgekit.pipeline import Settings
-    from edgekit.planner.candidates import Refusal
     from edgekit.planner.plan_result import Plan
 
 Effort = Annotated[str, typer.Option("--effort", help="quick: predict only, run nothing.")]
@@ -106,17 +104,17 @@ def plan(
 
 def _read_model(request: Request, display: StageDisplay, *, reuse: bool) -> tuple[CapturedModel, Analysis]:
     """Returns the captured model and its analysis, from the cache where nothing changed."""
-    from edgekit.analysis.cached_analysis import analyze_model
     from edgekit.cache import Cache, cache_folder
-    from edgekit.pipeline import Settings, capture_model
+    from edgekit.pipeline import Settings, analyze_model, capture_model
 
-    settings: Settings = Settings(cache=Cache(root=cache_folder(), reuse=reuse), progress=display)
+    settings = Settings(cache=Cache(root=cache_folder(), reuse=reuse), progress=display)
     captured = capture_model(request.task, settings)
-    return captured, analyze_model(captured, settings.cache, settings.run, settings.stage("analysis"))
+    return captured, analyze_model(captured, settings)
 
 
 def plan_request(request: Request, captured: CapturedModel, analysis: Analysis) -> Plan:
     """Returns the plan for a request whose model was captured and analysed. Quick: nothing is run."""
+    from edgekit.pipeline import refusal_of
     from edgekit.planner.make import make_plan
 
     return make_plan(
@@ -126,28 +124,9 @@ def plan_request(request: Request, captured: CapturedModel, analysis: Analysis) 
         request.budget,
         formats=request.formats,
         precision=request.precision,
-        refusal=make_refusal(captured),
+        refusal=refusal_of(captured),
         has_calibration=request.task.calibration is not None,
     )
-
-
-def make_refusal(captured: CapturedModel) -> Refusal:
-    """Returns what says why this source cannot become a format with a recipe: the source's word, then the converter's."""
-    from edgekit import registry
-    from edgekit.plan import Recipe
-    from edgekit.sources.table import reach
-
-    reachable = reach(captured.source_kind)
-
-    def refuse(runtime: str, recipe: Recipe) -> str | None:
-        reason = reachable.get(runtime)
-        if reason is not None:
-            return reason
-        # An ONNX file reaches the other formats as an exported program.
-        kind = "pt2" if captured.kind == "onnx" and runtime != "onnx" else captured.kind
-        return registry.converter(runtime).why_not(kind, recipe)
-
-    return refuse
 
 
 def _write(path: Path, made: Plan) -> None:

@@ -76,7 +76,9 @@ class PlanText:
         elif plan.feasible:
             yield self._line("Plan", f"{plan.chosen.title} for {plan.device}", "bold green")
         else:
-            yield self._line("No plan", f"for {plan.device}; nearest: {plan.chosen.title}: {'; '.join(plan.misses)}", "bold red")
+            yield self._line(
+                "No plan", f"for {plan.device}; nearest: {plan.chosen.title}: {'; '.join(plan.misses)}", "bold red"
+            )
 
     def story(self, *, verbose: bool) -> Iterator[RenderableType]:
         """Yields everything, about 40 lines; with `verbose` every candidate in a row of its own."""
@@ -98,8 +100,12 @@ class PlanText:
         blank = " " * (_LABEL_WIDTH + 1 + hanging)
         room = max(self.width - 1, 40)
         # A command must stay in one line: it is there to be copied.
-        wrapped = words if label == "Next" else textwrap.fill(
-            words, room, initial_indent=" " * (_LABEL_WIDTH + 1), subsequent_indent=blank, break_on_hyphens=False
+        wrapped = (
+            words
+            if label == "Next"
+            else textwrap.fill(
+                words, room, initial_indent=" " * (_LABEL_WIDTH + 1), subsequent_indent=blank, break_on_hyphens=False
+            )
         )
         text = Text(f"{label:<{_LABEL_WIDTH}} ", style="bold")
         return text.append(wrapped.lstrip() if label != "Next" else wrapped, style=style or "not bold")
@@ -111,7 +117,8 @@ class PlanText:
         yield self._line("", model.family_evidence, "dim")
         if model.embedded_default:
             yield self._line(
-                "", f"No model was given: this is the embedded default. Yours: edgekit plan model.py:build -d {profile.name}"
+                "",
+                f"No model was given: this is the embedded default. Yours: edgekit plan model.py:build -d {profile.name}",
             )
         facts = profile.facts
         features = ", ".join(profile.hardware.features) or "no vector features"

@@ -49,7 +49,7 @@ def make_candidates(
     for runtime in formats or profile.runtimes:
         presets = (precision,) if precision else default_presets(analysis.family, runtime)
         for preset in presets:
-            recipe = resolve_precision(preset, analysis.family, runtime, profile.options.get(runtime), analysis)
+            recipe = resolve_precision(preset, analysis.family, runtime, profile.options.get(runtime))
             reason = refusal(runtime, recipe)
             if reason is None and recipe.needs_calibration and not has_calibration:
                 reason = (

@@ -143,7 +143,9 @@ def _reasons(
     """Returns why this candidate and no other, sentences without a full stop."""
     if best.tier == BROKEN:
         return ("nothing keeps every budget; this comes nearest",)
-    reasons = ["keeps every budget that can be predicted" if best.tier == KEPT else "may keep every budget: see the bands"]
+    reasons = [
+        "keeps every budget that can be predicted" if best.tier == KEPT else "may keep every budget: see the bands"
+    ]
     if not forced and best.candidate.runtime == profile.runtimes[0]:
         reasons.append(f"{best.candidate.runtime} is {profile.name}'s preferred runtime")
     latency = budget.get("latency") or budget.get("latency_p95")
@@ -175,7 +177,9 @@ def _why_behind(item: Judged, best: Judged, budget: Budget, profile: DeviceProfi
         return f"its band of {names} crosses the limit" + (", the value is beyond it" if item.tier == UNLIKELY else "")
     if not keeps_accuracy(item.loss, budget) and keeps_accuracy(best.loss, budget):
         limit = budget.get("accuracy_drop")
-        allowed = f"{format_value(limit.value, 'pp')} is allowed ({limit.source})" if limit else "1 point is common sense"
+        allowed = (
+            f"{format_value(limit.value, 'pp')} is allowed ({limit.source})" if limit else "1 point is common sense"
+        )
         return f"may lose up to {LOSS_POINTS[item.loss.rank]:g} points and {allowed}: {item.loss.reason}"
     if item.preference > best.preference:
         return f"{profile.name} prefers {best.candidate.runtime}"
@@ -246,5 +250,7 @@ def _warnings(best: Judged | None, budget: Budget, profile: DeviceProfile, analy
             "applied all the same"
         )
     if not keeps_accuracy(best.loss, budget):
-        warnings.append(f"{best.candidate.title} may lose up to {LOSS_POINTS[best.loss.rank]:g} points: {best.loss.reason}")
+        warnings.append(
+            f"{best.candidate.title} may lose up to {LOSS_POINTS[best.loss.rank]:g} points: {best.loss.reason}"
+        )
     return tuple(warnings)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from edgekit.analysis.graph import Analysis
 from edgekit.errors import UsageError
 from edgekit.model import Family
 from edgekit.plan import PRESETS, Precision, Recipe, Step
@@ -48,21 +47,16 @@ _STEPS: Final[Mapping[Precision, str]] = {
 }
 
 
-def resolve_precision(
-    preset: str,
-    family: Family,
-    runtime: str,
-    options: Mapping[str, Any] | None = None,
-    analysis: Analysis | None = None,
-) -> Recipe:
+def resolve_precision(preset: str, family: Family, runtime: str, options: Mapping[str, Any] | None = None) -> Recipe:
     """Returns the recipe that a preset means for a model in a runtime.
+
+    `int4` is about linear layers: converters keep embedding tables and convolutions at 8 bits by themselves.
 
     Args:
         preset: A key of `plan.PRESETS`.
         family: The model's family; decides what `int8` is.
         runtime: Decides too: Core ML has no activations quantized at run time.
         options: What the device's profile asks of this runtime's artifacts (`DeviceProfile.options[runtime]`).
-        analysis: Names the embedding tables, which keep 8 bits where matrices get 4; without it none is named.
 
     Raises:
         UsageError: no such preset.
@@ -75,16 +69,9 @@ def resolve_precision(
     wanted = dict(options or {})
     return Recipe(
         default=precision,
-        overrides=_table_overrides(analysis) if precision == "int4_weights" and analysis is not None else (),
         per_channel=bool(wanted.get("per_channel", True)),
         symmetric_activations=bool(wanted.get("symmetric_activations", False)) and precision == "int8_static",
     )
-
-
-def _table_overrides(analysis: Analysis) -> tuple[tuple[str, Precision], ...]:
-    """Returns 8 bits for every embedding: 4-bit tables cost a sentence encoder 6 dB."""
-    modules = dict.fromkeys(operator.module for operator in analysis.operators if operator.kernel == "embedding")
-    return tuple((module, "int8_weights") for module in modules)
 
 
 def default_presets(family: Family, runtime: str) -> tuple[str, ...]:

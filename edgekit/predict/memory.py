@@ -17,7 +17,7 @@ from edgekit.analysis.graph import Analysis, KernelClass
 from edgekit.analysis.liveness import memory
 from edgekit.plan import Precision, Prediction, Recipe
 from edgekit.predict.size import estimate_size
-from edgekit.predict.storage import store, weight_precisions
+from edgekit.predict.storage import store, weight_uses
 
 _PACKED: Final[tuple[KernelClass, ...]] = ("dense_conv", "pointwise_conv", "depthwise_conv", "linear", "recurrent")
 """Kernels that read weights in an order of their own."""
@@ -96,10 +96,10 @@ def predict_memory(analysis: Analysis, recipe: Recipe, runtime: str) -> Predicti
 
 def _packed_bytes(analysis: Analysis, recipe: Recipe, runtime: str) -> int:
     """Returns the bytes of the weights that kernels pack, in the precision in which they compute."""
-    precisions = weight_precisions(analysis, recipe)
+    uses = weight_uses(analysis, recipe)
     names = {name for operator in analysis.operators if operator.kernel in _PACKED for name in operator.weights}
     total = 0
     for name in names:
-        stored = store(analysis.weights[name], precisions[name], runtime, recipe)
+        stored = store(analysis.weights[name], uses[name], runtime, recipe)
         total += stored.values_bytes + stored.scales_bytes if stored else 0
     return total

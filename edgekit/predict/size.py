@@ -16,7 +16,7 @@ from typing import Final, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.plan import Prediction, Recipe
-from edgekit.predict.storage import RUNTIMES, store, weight_precisions
+from edgekit.predict.storage import RUNTIMES, store, weight_uses
 
 _GRAPH_ERROR: Final = 0.40
 """Half width of the band of the graph term: names and decompositions differ from model to model."""
@@ -82,11 +82,11 @@ def estimate_size(analysis: Analysis, recipe: Recipe, runtime: str) -> SizeEstim
     """Returns where the bytes of an artifact go, None for a runtime or precision whose layout is not known."""
     if runtime not in RUNTIMES:
         return None
-    precisions = weight_precisions(analysis, recipe)
+    uses = weight_uses(analysis, recipe)
     values = scales = 0
     deflated = 0.0
     for weight in analysis.weights.values():
-        stored = store(weight, precisions.get(weight.name, recipe.default), runtime, recipe)
+        stored = store(weight, uses[weight.name], runtime, recipe)
         if stored is None:
             return None
         values += stored.values_bytes

@@ -1,8 +1,8 @@
 """How each format stores a weight under each precision: the part of a file's size that is exact.
 
-Every format keeps weights as raw bytes and puts what integers need beside them: a scale per output channel, often a zero
-point, sometimes a scale and a zero point for the bias too. These rules follow the formats' schemas and what our converters
-write; `benchmarks/size_prediction.py` compares them with real files.
+Every format keeps weights as raw bytes and puts what integers need beside them: a scale per output channel, often a
+zero point, sometimes a scale and a zero point for the bias too. These rules follow the formats' schemas and what our
+converters write; `benchmarks/size_prediction.py` compares them with real files.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
-from edgekit.analysis.graph import Analysis, StorageForm, Weight, WeightRole
+from edgekit.analysis.graph import Analysis, KernelClass, StorageForm, Weight, WeightRole
 from edgekit.plan import Precision, Recipe
 
 RUNTIMES: Final = ("tflite", "onnx", "executorch", "coreml")
@@ -58,48 +58,58 @@ _FLOAT16: Final = Layout(form="float16")
 
 _BITS: Final[Mapping[str, float]] = {"float32": 32, "int32": 32, "float16": 16, "int8": 8, "int4": 4}
 
-_LOOSE: Final[tuple[WeightRole, ...]] = ("bias", "norm", "constant")
-_MATRICES: Final[tuple[WeightRole, ...]] = ("kernel", "recurrent", "table")
+_DEPTHWISE: Final = "depthwise"
+_LINEAR: Final = "linear"
+"""Kernels of these operators, where a format treats them unlike other kernels."""
 
 
 def _rules(matrices: Layout, loose: Layout, **special: Layout) -> Mapping[str, Layout]:
-    return {**dict.fromkeys(_MATRICES, matrices), **dict.fromkeys(_LOOSE, loose), **special}
+    """Returns the layout by what a weight is for: matrices, loose values, and what is special."""
+    return {
+        **dict.fromkeys(("kernel", "recurrent", "table"), matrices),
+        **dict.fromkeys(("bias", "norm", "constant"), loose),
+        **special,
+    }
 
 
-# TFLite: a scale (float32) and a zero point (int64) per channel, in the tensor's quantization record. Biases of integer
-# kernels have such records too. Blockwise 4 bit: scales are a float16 tensor.
+# TFLite: a scale (float32) and a zero point (int64) per channel in the tensor's quantization record, and such a record for
+# the int32 bias of integer kernels too. 4 bits: fully connected layers only, a float16 scale per group.
 _TFLITE_INT8: Final = Layout(form="int8", per_channel=12, per_channel_deflated=0.31)
-# ONNX: scale (float32) and zero point (int8) initializers per channel; an integer bias adds a scale and an int32 zero point.
+_TFLITE_BIAS: Final = Layout(form="int32", per_channel=12, per_channel_deflated=0.31)
+# ONNX: scale (float32) and zero point (int8) initializers per channel; an integer bias has a scale and an int32 zero point.
 _ONNX_INT8: Final = Layout(form="int8", per_channel=5, per_channel_deflated=0.73)
-# ExecuTorch (XNNPACK): a float32 scale per channel in the delegate's own flatbuffer.
+_ONNX_BIAS: Final = Layout(form="int32", per_channel=8, per_channel_deflated=0.45)
+# ExecuTorch: a float32 scale per channel in XNNPACK's delegate. Its dynamic kernels know no depthwise convolution and
+# nothing recurrent: those weights stay float.
 _EXECUTORCH_INT8: Final = Layout(form="int8", per_channel=4)
-# Core ML: a float16 scale per channel; constexpr_affine_dequantize keeps an int8 zero point per channel too.
+# Core ML: a scale per channel (float16) and an int8 zero point, in the weight file.
 _COREML_INT8: Final = Layout(form="int8", per_channel=3, per_channel_deflated=0.62)
 
 _TABLE: Final[Mapping[str, Mapping[Precision, Mapping[str, Layout]]]] = {
     "tflite": {
         "fp32": _rules(_FLOAT32, _FLOAT32),
         "fp16": _rules(_FLOAT16, _FLOAT16),
-        "int8_static": _rules(_TFLITE_INT8, _FLOAT32, bias=Layout(form="int32", per_channel=12, per_channel_deflated=0.31)),
+        "int8_static": _rules(_TFLITE_INT8, _FLOAT32, bias=_TFLITE_BIAS),
         "int8_dynamic": _rules(_TFLITE_INT8, _FLOAT32),
         "int8_weights": _rules(_TFLITE_INT8, _FLOAT32),
-        "int4_weights": _rules(Layout(form="int4", per_group=2), _FLOAT32, table=_TFLITE_INT8),
+        "int4_weights": _rules(_TFLITE_INT8, _FLOAT32, linear=Layout(form="int4", per_group=2)),
     },
     "onnx": {
         "fp32": _rules(_FLOAT32, _FLOAT32),
         "fp16": _rules(_FLOAT16, _FLOAT16),
-        "int8_static": _rules(_ONNX_INT8, _FLOAT32, bias=Layout(form="int32", per_channel=8, per_channel_deflated=0.45)),
+        "int8_static": _rules(_ONNX_INT8, _FLOAT32, bias=_ONNX_BIAS, table=_FLOAT32, recurrent=_FLOAT32),
         "int8_dynamic": _rules(_ONNX_INT8, _FLOAT32),
         "int8_weights": _rules(_ONNX_INT8, _FLOAT32),
-        "int4_weights": _rules(Layout(form="int4", per_group=4), _FLOAT32, table=_ONNX_INT8),
+        "int4_weights": _rules(_ONNX_INT8, _FLOAT32, linear=Layout(form="int4", per_group=4)),
     },
     "executorch": {
         "fp32": _rules(_FLOAT32, _FLOAT32),
         "fp16": _rules(_FLOAT16, _FLOAT16),
-        "int8_static": _rules(_EXECUTORCH_INT8, _FLOAT32),
-        "int8_dynamic": _rules(_EXECUTORCH_INT8, _FLOAT32),
-        "int8_weights": _rules(_EXECUTORCH_INT8, _FLOAT32),
-        "int4_weights": _rules(Layout(form="int4", per_group=2), _FLOAT32, table=_EXECUTORCH_INT8),
+        "int8_static": _rules(_EXECUTORCH_INT8, _FLOAT32, recurrent=_FLOAT32),
+        "int8_dynamic": _rules(_EXECUTORCH_INT8, _FLOAT32, recurrent=_FLOAT32, depthwise=_FLOAT32),
+        "int4_weights": _rules(
+            _EXECUTORCH_INT8, _FLOAT32, recurrent=_FLOAT32, depthwise=_FLOAT32, linear=Layout(form="int4", per_group=2)
+        ),
     },
     "coreml": {
         "fp32": _rules(_FLOAT32, _FLOAT32),
@@ -107,28 +117,46 @@ _TABLE: Final[Mapping[str, Mapping[Precision, Mapping[str, Layout]]]] = {
         "int8_static": _rules(_COREML_INT8, _FLOAT16),
         "int8_dynamic": _rules(_COREML_INT8, _FLOAT16),
         "int8_weights": _rules(_COREML_INT8, _FLOAT16),
-        "int4_weights": _rules(Layout(form="int4", per_group=2), _FLOAT16, table=_COREML_INT8),
+        "int4_weights": _rules(_COREML_INT8, _FLOAT16, linear=Layout(form="int4", per_group=2)),
     },
 }
+"""Runtime, precision, what the weight is for. What is missing is not known, and then nothing is predicted."""
 
 
-def layout_of(runtime: str, precision: Precision, role: WeightRole) -> Layout | None:
-    """Returns how a format stores weights of a role, None where that is not known for this runtime and precision."""
-    return _TABLE.get(runtime, {}).get(precision, {}).get(role)
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """How a weight is used first: by which kernel, in which precision."""
+
+    precision: Precision
+    kernel: KernelClass
 
 
-def weight_precisions(analysis: Analysis, recipe: Recipe) -> Mapping[str, Precision]:
-    """Returns the precision of every weight: that of the first module that uses it."""
-    found: dict[str, Precision] = {}
+def weight_uses(analysis: Analysis, recipe: Recipe) -> Mapping[str, Use]:
+    """Returns how each weight is used, by name."""
+    found: dict[str, Use] = {}
     for operator in analysis.operators:
+        use = Use(precision=recipe.precision_of(operator.module), kernel=operator.kernel)
         for name in operator.weights:
-            found.setdefault(name, recipe.precision_of(operator.module))
+            found.setdefault(name, use)
     return found
 
 
-def store(weight: Weight, precision: Precision, runtime: str, recipe: Recipe) -> Stored | None:
+def layout_of(runtime: str, use: Use, role: WeightRole) -> Layout | None:
+    """Returns how a format stores a weight, None where that is not known for this runtime and precision."""
+    rules = _TABLE.get(runtime, {}).get(use.precision)
+    if rules is None:
+        return None
+    special = {"depthwise_conv": _DEPTHWISE, "linear": _LINEAR}.get(use.kernel, "") if role == "kernel" else ""
+    return rules.get(special) or rules.get(role)
+
+
+def store(weight: Weight, use: Use, runtime: str, recipe: Recipe) -> Stored | None:
     """Returns what a weight takes in a file, None where the layout is not known."""
-    layout = layout_of(runtime, precision, weight.role)
+    layout = layout_of(runtime, use, weight.role)
+    if layout is not None and layout.per_group and (weight.count // max(1, weight.channels)) % recipe.group_size:
+        # Groups that do not fill a row: every converter falls back to 8 bits.
+        layout = _TABLE[runtime]["int4_weights"]["kernel"]
     if layout is None:
         return None
     if not weight.is_float:

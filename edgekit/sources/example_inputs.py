@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -92,9 +93,10 @@ def _first_of_npz(path: Path, reference: str) -> tuple[Any, ...]:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: NumPy leaves a file that is no archive open.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = tuple(file[name] for name in file.files)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{reference} cannot be read as an .npz file: {error}. Write it with numpy.savez.") from error
     if not arrays or any(array.ndim == 0 or not len(array) for array in arrays):
         raise DataError(f"{reference} holds no rows; expected one array (N, ...) for each input, N at least 1.")
@@ -127,7 +129,8 @@ def _as_tensors(value: Any, reference: str, *, batch_one: bool) -> list[Any]:
                 f"{reference}: input {i} is a {type(item).__name__}; expected a tensor. "
                 "Bind what is no tensor inside the factory (functools.partial, or an attribute of the module)."
             )
-        tensor = torch.as_tensor(item).detach().cpu()
+        # A copy: samples are read-only memory maps.
+        tensor = (torch.from_numpy(np.array(item)) if isinstance(item, np.ndarray) else item).detach().cpu()
         if tensor.ndim == 0:
             raise ModelError(
                 f"{reference}: input {i} is a scalar; expected a tensor whose first dimension is the batch."

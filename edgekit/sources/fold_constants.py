@@ -9,29 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
-from edgekit.sources.graph_nodes import attribute, is_in_place, operator_name
+from edgekit.sources.graph_nodes import attribute, is_in_place, is_view, operator_name
 
 _SMALL: Final = 1 << 16
 """A result of up to this many elements is stored even where it is larger than what it was computed from."""
 
 _MAKERS: Final = frozenset({"zeros", "ones", "full", "arange", "scalar_tensor", "eye", "linspace"})
-_VIEWS: Final = frozenset(
-    {
-        "view",
-        "reshape",
-        "permute",
-        "transpose",
-        "t",
-        "expand",
-        "slice",
-        "select",
-        "unsqueeze",
-        "squeeze",
-        "flatten",
-        "to",
-    }
-    | {"unflatten", "contiguous", "clone", "split", "split_with_sizes", "chunk", "unbind"}
-)
+_COPIES: Final = frozenset({"clone", "to", "_to_copy", "contiguous"})
 
 
 def fold_constants(graph_module: Any, changed: Collection[Any] = ()) -> int:
@@ -58,7 +42,8 @@ def fold_constants(graph_module: Any, changed: Collection[Any] = ()) -> int:
             with torch.no_grad():
                 arguments = map_arg((node.args, node.kwargs), lambda n: values[n])
                 values[node] = node.target(*arguments[0], **arguments[1])
-            if operator_name(node) not in _VIEWS | _MAKERS or any(n in computed for n in node.all_input_nodes):
+            plain = is_view(node) or operator_name(node) in _COPIES | _MAKERS
+            if not plain or any(n in computed for n in node.all_input_nodes):
                 computed.add(node)
     for node in list(graph_module.graph.nodes):
         if node in computed and any(user not in computed for user in node.users) and _is_worth(node, values):

@@ -79,6 +79,10 @@ def load(path: Path, title: str) -> Any:
         ) from error
     if not model.graph.node or not model.graph.output:
         raise ModelError(f"{title} holds no graph: it is no ONNX model, or cut off. Copy or export the file again.")
+    _check_inputs(model, title)
+    for value in model.graph.output:
+        # Some exporters leave it out, onnxruntime does without, the checker insists: it is inferred later on.
+        value.type.tensor_type.shape.SetInParent()
     try:
         onnx.checker.check_model(str(path) if path.stat().st_size > _LARGEST_MESSAGE else model)
     except onnx.checker.ValidationError as error:
@@ -93,6 +97,14 @@ def load(path: Path, title: str) -> Any:
             "Give that one, or check this artifact with edgekit validate."
         )
     return model
+
+
+def _check_inputs(model: Any, title: str) -> None:
+    for value in graph_inputs(model):
+        if not value.type.HasField("tensor_type"):
+            raise ModelError(f'{title}: the input "{value.name}" is no tensor; only tensors can be inputs.')
+        if not value.type.tensor_type.HasField("shape"):
+            raise ModelError(f'{title}: the input "{value.name}" has no shape. Export the model with input shapes.')
 
 
 def _first_line(error: BaseException) -> str:
@@ -143,14 +155,6 @@ def _batch_symbols(inputs: list[Any]) -> set[str]:
 
 def _free_sizes(inputs: list[Any], batch: set[str], request: CaptureRequest) -> list[tuple[int, ...]]:
     """Returns the shapes of the example inputs if a size other than the batch is free, else nothing."""
-    for value in inputs:
-        if not value.type.HasField("tensor_type"):
-            raise ModelError(f'{request.source}: the input "{value.name}" is no tensor; only tensors can be inputs.')
-        if not value.type.tensor_type.HasField("shape"):
-            raise ModelError(
-                f'{request.source}: the input "{value.name}" has no shape. Export the model with input shapes.'
-            )
-
     def is_free(value: Any) -> bool:
         dims = value.type.tensor_type.shape.dim[1:]
         return any(not dim.HasField("dim_value") and dim.dim_param not in batch for dim in dims)

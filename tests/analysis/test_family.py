@@ -22,13 +22,17 @@ def ops(*rows):
         pytest.param(ops(("dense_conv", 100, 3), ("linear", 10, 1)), "cnn", id="convolutions and a classifier"),
         pytest.param(ops(("depthwise_conv", 10, 3), ("pointwise_conv", 100, 3)), "cnn", id="separable"),
         pytest.param(ops(("attention_matmul", 10, 4), ("linear", 100, 8)), "transformer", id="encoder"),
-        pytest.param(ops(("dense_conv", 40, 1), ("attention_matmul", 10, 4), ("linear", 100, 8)), "transformer", id="vit"),
+        pytest.param(
+            ops(("dense_conv", 40, 1), ("attention_matmul", 10, 4), ("linear", 100, 8)), "transformer", id="vit"
+        ),
         pytest.param(ops(("dense_conv", 100, 5), ("attention_matmul", 10, 4), ("linear", 30, 8)), "mixed", id="hybrid"),
         pytest.param(ops(("recurrent", 1000, 1), ("linear", 10, 1)), "rnn", id="lstm"),
         pytest.param(ops(("dense_conv", 500, 2), ("recurrent", 500, 1)), "mixed", id="convolutions into an lstm"),
         pytest.param(ops(("linear", 10, 3), ("elementwise", 0, 2)), "mlp", id="linear layers alone"),
         pytest.param(ops(("elementwise", 0, 2)), "unknown", id="arithmetic alone"),
-        pytest.param(ops(("dense_conv", 100, 5), ("attention_matmul", 1, 2), ("linear", 5, 4)), "cnn", id="attention at the end"),
+        pytest.param(
+            ops(("dense_conv", 100, 5), ("attention_matmul", 1, 2), ("linear", 5, 4)), "cnn", id="attention at the end"
+        ),
         pytest.param([], "unknown", id="nothing"),
     ],
 )

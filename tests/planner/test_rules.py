@@ -36,7 +36,9 @@ def test_every_rule_is_the_first_somewhere():
 
 def test_expected_loss_grows_from_float_to_int4():
     setting = Setting(family="cnn", runtime="tflite", device_kind="phone", features=())
-    ranks = [find_rule("loss", p, setting).rank for p in ("fp32", "fp16", "int8_weights", "int8_static", "int4_weights")]
+    ranks = [
+        find_rule("loss", p, setting).rank for p in ("fp32", "fp16", "int8_weights", "int8_static", "int4_weights")
+    ]
     assert ranks == sorted(ranks)
 
 

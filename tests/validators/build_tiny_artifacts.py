@@ -71,9 +71,7 @@ def build_executorch(program, folder: Path) -> None:
 def build_coreml(program, folder: Path) -> None:
     import coremltools
 
-    package = coremltools.convert(
-        program.run_decompositions({}), minimum_deployment_target=coremltools.target.iOS17
-    )
+    package = coremltools.convert(program.run_decompositions({}), minimum_deployment_target=coremltools.target.iOS17)
     package.user_defined_metadata["labels"] = "a,b,c,d,e"
     package.save(str(folder / "tiny.mlpackage"))
 

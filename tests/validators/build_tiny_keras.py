@@ -1,4 +1,4 @@
-"""Builds one tiny Keras model with two inputs and two outputs, as .keras, .h5 and SavedModel. Run as a script: FOLDER."""
+"""Builds one tiny Keras model with two inputs and two outputs, as .keras and SavedModel. Run as a script: FOLDER."""
 
 import os
 import sys
@@ -23,7 +23,6 @@ def build(folder: Path) -> None:
     )
     model = keras.Model([image, tokens], [keras.layers.Dense(5, name="logits")(pooled), pooled])
     model.save(folder / "tiny.keras")
-    model.save(folder / "tiny.h5")
     model.export(folder / "saved", verbose=False)
     generator = np.random.default_rng(0)
     images = generator.standard_normal((3, 1, 6, 6, 3)).astype(np.float32)

@@ -16,7 +16,8 @@ HERE = Path(__file__).parent
 
 @pytest.fixture
 def fake_runner(tmp_path, monkeypatch):
-    """Puts the runner beside the fake session, as one copies it to a device, and returns a function that makes artifacts."""
+    """Puts the runner beside the fake session, as one copies it to a device, and returns a function that makes
+    artifacts."""
     folder = tmp_path / "device"
     folder.mkdir()
     shutil.copy(execution.RUNNER, folder)
@@ -64,12 +65,19 @@ def rows(tmp_path):
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """A folder with one tiny model in every format, built once: tiny.pt2, .onnx, .tflite, .pte, .mlpackage."""
-    folder = tmp_path_factory.mktemp("tiny")
+    return build("build_tiny_artifacts.py", tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_keras(tmp_path_factory):
+    """A folder with one tiny Keras model as tiny.keras and saved/, and expected.npz with what it computes."""
+    return build("build_tiny_keras.py", tmp_path_factory.mktemp("tiny_keras"))
+
+
+def build(script, folder):
+    """Runs a script of this folder that builds models: frameworks stay out of the test process."""
     built = subprocess.run(
-        [sys.executable, str(HERE / "build_tiny_artifacts.py"), str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, str(HERE / script), str(folder)], capture_output=True, text=True, check=False
     )
     assert built.returncode == 0, built.stderr[-2000:]
     return folder

@@ -106,9 +106,7 @@ def test_a_crash_costs_the_piece_that_was_running_and_says_how(fake_runner, rows
 
 
 def test_a_hang_is_stopped_at_the_time_limit(fake_runner, tmp_path):
-    evidence = collect(
-        fake_runner(do="hang"), tmp_path, settings=RunSettings(timeout_s=1.0), pieces=("memory",)
-    )
+    evidence = collect(fake_runner(do="hang"), tmp_path, settings=RunSettings(timeout_s=1.0), pieces=("memory",))
     assert evidence.missing["memory"] == (
         "The run of model.fake was stopped after 1 s, its time limit. "
         "Raise the limit with --timeout, or give the machine more time or a smaller model."

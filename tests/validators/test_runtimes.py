@@ -24,9 +24,7 @@ SETTINGS = RunSettings(timeout_s=120, runs=20, warmup=2)
 
 
 def artifact_at(path):
-    return Artifact(
-        path=path, runtime=runtime_of(path), precision="fp32", size_bytes=1, download_bytes=1, sha256=""
-    )
+    return Artifact(path=path, runtime=runtime_of(path), precision="fp32", size_bytes=1, download_bytes=1, sha256="")
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +212,9 @@ def tflite_runtime_python(tmp_path_factory):
     ):
         made = subprocess.run(command, capture_output=True, text=True, check=False)
         if made.returncode:
-            pytest.skip(f"tflite-runtime cannot be installed: {(made.stderr.strip().splitlines() or ['no reason'])[-1]}")
+            pytest.skip(
+                f"tflite-runtime cannot be installed: {(made.stderr.strip().splitlines() or ['no reason'])[-1]}"
+            )
     return folder / "bin" / "python"
 
 
@@ -244,7 +244,7 @@ def test_tflite_runtime_is_refused_with_numpy_2(tiny, tmp_path):
     assert caught.value.message == (
         "Running tiny.tflite needs one of ai-edge-litert, tflite-runtime (with numpy<2) and tensorflow, which cannot be "
         f"imported: tflite_runtime was built for NumPy 1 and this environment has NumPy {np.__version__}: "
-        'give it an environment of its own with "numpy<2". Install it from the checkout: pip install -e \'.[tflite]\''
+        "give it an environment of its own with \"numpy<2\". Install it from the checkout: pip install -e '.[tflite]'"
     )
 
 
@@ -257,3 +257,14 @@ def test_a_package_without_an_interpreter_is_refused(tiny, tmp_path):
         'imported: "torch" has no TFLite interpreter; expected one of ai_edge_litert, tflite_runtime, tensorflow. '
         "Install it from the checkout: pip install -e '.[tflite]'"
     )
+
+
+@pytest.mark.parametrize("name", ["tiny.keras", "saved"])
+def test_a_keras_model_is_its_own_reference(tiny_keras, tmp_path, name):
+    expected = np.load(tiny_keras / "expected.npz")
+    samples = write_samples(
+        tmp_path / "rows", ["image", "tokens"], zip(expected["images"], expected["ids"], strict=True)
+    )
+    outputs = run_reference(captured(tiny_keras / name), samples, tmp_path / "outputs", settings=SETTINGS)
+    for array, output in zip(outputs.arrays(), ("logits", "pooled"), strict=True):
+        np.testing.assert_allclose(array, expected[output][:, 0], atol=1e-6)

@@ -63,9 +63,7 @@ def full(artifact, write):
 
 
 EVERY_LIMIT = Budget(
-    limits=tuple(
-        Limit(name=name, value=0.0 if cost.at_most else 1e9, source="test") for name, cost in COSTS.items()
-    )
+    limits=tuple(Limit(name=name, value=0.0 if cost.at_most else 1e9, source="test") for name, cost in COSTS.items())
 )
 
 
@@ -124,7 +122,11 @@ def check_of(name, evidence, limit=None, budget_name=None):
 
 @pytest.mark.parametrize(
     ("limit", "verdict"),
-    [pytest.param(4_999_999, "fail", id="above"), pytest.param(5_000_000, "pass", id="on"), pytest.param(5e6 + 1, "pass", id="below")],
+    [
+        pytest.param(4_999_999, "fail", id="above"),
+        pytest.param(5_000_000, "pass", id="on"),
+        pytest.param(5e6 + 1, "pass", id="below"),
+    ],
 )
 def test_size_is_the_files_bytes(full, limit, verdict):
     check = check_of("size", full, limit)
@@ -238,9 +240,7 @@ def test_outputs_that_differ_in_sizes_of_one_compare(write):
             'Output "y0" has shape (1, 6) in the artifact and (1, 5) in the float model: they cannot be compared.',
             id="shape",
         ),
-        pytest.param(
-            (np.ones((3, 5)),), "The artifact has outputs for 3 rows and the float model for 4.", id="rows"
-        ),
+        pytest.param((np.ones((3, 5)),), "The artifact has outputs for 3 rows and the float model for 4.", id="rows"),
     ],
 )
 def test_outputs_that_do_not_compare_are_not_run_with_the_reason(full, write, outputs, expected):
@@ -291,9 +291,7 @@ def test_a_ratio_of_few_pairs_has_no_interval(full):
 
 def test_pairing_cancels_a_load_that_hits_both(full):
     load = 1 + np.linspace(0, 3, 40)
-    timing = host_timing(
-        dataclasses.replace(full, latencies_ms=tuple(2 * load), float_latencies_ms=tuple(4 * load))
-    )
+    timing = host_timing(dataclasses.replace(full, latencies_ms=tuple(2 * load), float_latencies_ms=tuple(4 * load)))
     assert (timing.ratio_low, timing.ratio, timing.ratio_high) == pytest.approx((0.5, 0.5, 0.5))
 
 

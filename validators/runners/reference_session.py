@@ -105,15 +105,19 @@ class KerasSession:
 
     def __init__(self, tensorflow: Any, path: str) -> None:
         # safe_mode is the default and stays: a model file must not run code of its own.
-        self._model: Any = tensorflow.keras.models.load_model(path, compile=False)
+        model: Any = tensorflow.keras.models.load_model(path, compile=False)
+        # As a graph: called operator by operator, one row of a small network takes a hundred times as long.
+        self._call: Any = tensorflow.function(lambda inputs: model(inputs, training=False))
+        self._constant: Any = tensorflow.constant
         self._flatten: Any = tensorflow.nest.flatten
-        self.inputs = [_keras_spec(value) for value in self._model.inputs]
-        self.outputs = [_keras_spec(value) for value in self._model.outputs]
+        self.inputs = [_keras_spec(value) for value in model.inputs]
+        self.outputs = [_keras_spec(value) for value in model.outputs]
         self.metadata: dict[str, str] = {}
 
     def run(self, arrays: list[Any]) -> list[Any]:
         """Returns the outputs."""
-        outputs = self._model(arrays if len(arrays) > 1 else arrays[0], training=False)
+        tensors = [self._constant(array) for array in arrays]
+        outputs = self._call(tensors if len(tensors) > 1 else tensors[0])
         return [output.numpy() for output in self._flatten(outputs)]
 
     def operators(self) -> dict[str, dict[str, int]] | None:

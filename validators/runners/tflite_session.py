@@ -75,7 +75,7 @@ def _distribution(package: str) -> tuple[str, str]:
     for name in INTERPRETERS[package][1]:
         try:
             return name, importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # noqa: PERF203  two rounds at most
+        except importlib.metadata.PackageNotFoundError:
             continue
     return package, ""
 

@@ -72,7 +72,7 @@ def test_a_package_without_a_manifest(package):
     ("content", "detail"),
     [
         ("{", "JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
-        ("{}", "KeyError: 'rootModelIdentifier'"),
+        ("{}", "KeyError: 'itemInfoEntries'"),
         ("[]", "TypeError: list indices must be integers or slices, not str"),
     ],
     ids=["not JSON", "no model", "a list"],
@@ -225,7 +225,7 @@ def test_a_compressed_constant_without_its_data(packages, tmp_path):
 
     edited(package, change)
     assert message_of(package) == (
-        "Constant \"constexpr_affine_dequantize_0\" (constexpr_affine_dequantize) cannot be decompressed: "
+        'Constant "constexpr_affine_dequantize_0" (constexpr_affine_dequantize) cannot be decompressed: '
         "'quantized_data'. The package is corrupt: export it again."
     )
 
@@ -291,9 +291,13 @@ def test_an_operator_without_a_required_input(package):
 
 
 def test_an_operator_with_an_input_of_another_kind(package):
-    edited(package, lambda spec: setattr(operation_of(spec, "relu").inputs["x"].arguments[0], "name", "features_pad_type_0"))
+    edited(
+        package,
+        lambda spec: setattr(operation_of(spec, "relu").inputs["x"].arguments[0], "name", "features_pad_type_0"),
+    )
     assert error_of_run(package) == (
-        'Operator relu "active" got a str as input "x", which must be a Tensor. The package is corrupt: export it again.'
+        'Operator relu "active" got a str as input "x", which must be a Tensor. '
+        "The package is corrupt: export it again."
     )
 
 
@@ -301,9 +305,7 @@ def test_an_operator_whose_inputs_do_not_fit(package):
     edited(package, lambda spec: setattr(operation_of(spec, "linear").inputs["x"].arguments[0], "name", "active"))
     message = error_of_run(package)
     assert message.startswith('Operator linear "scores" cannot be computed on these inputs: ')
-    assert message.endswith(
-        ". The package is inconsistent, or an input has a shape that the model was not made for."
-    )
+    assert message.endswith(". The package is inconsistent, or an input has a shape that the model was not made for.")
 
 
 def test_a_result_of_another_shape_than_declared(package):

@@ -51,8 +51,7 @@ def filled_list(mb, x):
     items = mb.make_list(init_length=3, dynamic_length=False, elem_shape=(np.int32(3),), dtype="fp32")
     first, second = (mb.squeeze(x=part, axes=[0]) for part in mb.split(x=x, num_splits=2, axis=0))
     items = mb.list_write(ls=items, index=0, value=first)
-    items = mb.list_write(ls=items, index=2, value=second)
-    return items
+    return mb.list_write(ls=items, index=2, value=second)
 
 
 def lists(mb, x):
@@ -228,7 +227,5 @@ def test_a_classifier_gives_its_label_and_the_probabilities_in_the_order_of_the_
     logits = np.array([[0.1, 0.2, 3.0, 0.4]], np.float32)
     outputs = program.run({"x": logits})
     assert outputs["classLabel"].tolist() == [label]
-    np.testing.assert_allclose(
-        outputs["classLabel_probs"], (np.exp(logits) / np.exp(logits).sum())[0], rtol=2e-3
-    )
+    np.testing.assert_allclose(outputs["classLabel_probs"], (np.exp(logits) / np.exp(logits).sum())[0], rtol=2e-3)
     assert [feature.kind for feature in program.outputs] == ["label", "probabilities"]

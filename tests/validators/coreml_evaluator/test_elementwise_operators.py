@@ -52,7 +52,7 @@ CASES = {
     "asin": unary("asin", UNIT, np.arcsin),
     "atan": unary("atan", X, np.arctan),
     "atanh": unary("atanh", UNIT, np.arctanh),
-    "cast-to-integer": ("iOS15", {"x": X}, lambda mb, x: mb.cast(x=x, dtype="int32"), lambda x: np.trunc(x)),
+    "cast-to-integer": ("iOS15", {"x": X}, lambda mb, x: mb.cast(x=x, dtype="int32"), np.trunc),
     "cast-to-float": ("iOS15", {"x": INTEGERS}, lambda mb, x: mb.cast(x=x, dtype="fp32"), lambda x: x),
     "cast-through-bytes": (
         "iOS17",

@@ -48,9 +48,7 @@ def half_network(ct, mb):
     def program(x):
         return network(mb, x)
 
-    model = ct.convert(
-        program, source="milinternal", minimum_deployment_target=ct.target.iOS17, skip_model_load=True
-    )
+    model = ct.convert(program, source="milinternal", minimum_deployment_target=ct.target.iOS17, skip_model_load=True)
     model.short_description, model.version, model.author = "A small network", "1.2", "Somebody"
     model.license, model.user_defined_metadata["edgekit.layout"] = "Apache-2.0", "NCHW"
     return model
@@ -139,9 +137,7 @@ def test_fp16_results_are_rounded_to_fp16_one_operator_after_the_other(packages)
     def half(array):
         return array.astype(np.float16).astype(np.float32)
 
-    features = functional.conv2d(
-        torch.from_numpy(half(X)), torch.from_numpy(half(KERNEL)), padding=1
-    ).numpy()
+    features = functional.conv2d(torch.from_numpy(half(X)), torch.from_numpy(half(KERNEL)), padding=1).numpy()
     expected = half(half(np.maximum(half(features), 0)).mean((2, 3)))
     np.testing.assert_array_equal(values["features_cast_fp16"], half(features))
     np.testing.assert_array_equal(values["pooled_cast_fp16"], expected)

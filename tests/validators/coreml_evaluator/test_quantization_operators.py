@@ -223,9 +223,7 @@ CASES = {
                 x=mb.quantize(input=x, scale=np.float32(0.013), zero_point=np.uint8(120), output_dtype="uint8"),
                 dtype="fp32",
             ),
-            mb.cast(
-                x=mb.quantize(input=x, scale=SCALES, zero_point=POINTS, axis=1, output_dtype="int8"), dtype="fp32"
-            ),
+            mb.cast(x=mb.quantize(input=x, scale=SCALES, zero_point=POINTS, axis=1, output_dtype="int8"), dtype="fp32"),
         ],
         lambda x: [
             quantized(x, np.float32(0.013), 120, 0, 255),

@@ -264,7 +264,9 @@ CASES = {
         ),
         lambda x, matrix: grid_sample(
             x,
-            functional.affine_grid(t(matrix.reshape(1, 2, 3)).expand(2, 2, 3), [2, 3, 4, 6], align_corners=True).numpy(),
+            functional.affine_grid(
+                t(matrix.reshape(1, 2, 3)).expand(2, 2, 3), [2, 3, 4, 6], align_corners=True
+            ).numpy(),
             align_corners=True,
         ),
     ),

@@ -66,9 +66,7 @@ CASES = {
     "reshape_like": (
         "iOS16",
         {"x": X, "y": IMAGE[:, :3, :2, :2]},
-        lambda mb, x, y: mb.reshape_like(
-            x=x, ref_tensors=(y, y), begins=(0, 2), ends=(2, 0), end_masks=(False, True)
-        ),
+        lambda mb, x, y: mb.reshape_like(x=x, ref_tensors=(y, y), begins=(0, 2), ends=(2, 0), end_masks=(False, True)),
         lambda x, y: x.reshape(2, 3, 2, 2),
     ),
     "expand_dims": (
@@ -244,7 +242,7 @@ CASES = {
         "iOS15",
         {"x": np.array([[3, 0, 1], [0, 0, 2]], np.float32)},
         lambda mb, x: mb.non_zero(x=x),
-        lambda x: np.argwhere(x),
+        np.argwhere,
     ),
     "one_hot": (
         "iOS15",

@@ -28,7 +28,7 @@ def t(array):
     return torch.from_numpy(np.asarray(array))
 
 
-def same_padding(x, kernel, stride, lower=False):
+def same_padding(x, kernel, stride, *, lower):
     """TensorFlow's SAME padding, written out: ceil(size / stride) outputs."""
     pairs = []
     for size, width, step in zip(x.shape[2:], kernel, stride, strict=True):
@@ -38,7 +38,7 @@ def same_padding(x, kernel, stride, lower=False):
 
 
 def strided(x, lower):
-    return functional.conv2d(same_padding(x, (3, 4), (2, 3), lower), t(W2), stride=(2, 3), groups=2).numpy()
+    return functional.conv2d(same_padding(x, (3, 4), (2, 3), lower=lower), t(W2), stride=(2, 3), groups=2).numpy()
 
 
 def lrn(x):
@@ -150,9 +150,7 @@ CASES = {
         {"x": IMAGE},
         lambda mb, x: [
             mb.max_pool(x=x, kernel_sizes=[3, 3], strides=[2, 2], pad_type="custom", pad=[1, 1, 1, 1]),
-            mb.max_pool(
-                x=x, kernel_sizes=[2, 3], strides=[2, 2], pad_type="custom", pad=[1, 1, 1, 1], ceil_mode=True
-            ),
+            mb.max_pool(x=x, kernel_sizes=[2, 3], strides=[2, 2], pad_type="custom", pad=[1, 1, 1, 1], ceil_mode=True),
         ],
         lambda x: [
             functional.max_pool2d(t(x), 3, 2, 1).numpy(),
@@ -200,9 +198,7 @@ CASES = {
         "iOS15",
         {"x": IMAGE},
         lambda mb, x: mb.layer_norm(x=x, axes=[2, -1], epsilon=1e-3, gamma=PLANE),
-        lambda x: functional.layer_norm(
-            t(x), (9, 10), t(PLANE), eps=1e-3
-        ).numpy(),
+        lambda x: functional.layer_norm(t(x), (9, 10), t(PLANE), eps=1e-3).numpy(),
     ),
     "layer_norm-over-channels": (
         "iOS15",

@@ -1,0 +1,60 @@
+"""Predicted memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgekit.analysis.graph_builder import GraphBuilder
+from edgekit.plan import Recipe
+from edgekit.predict.memory import TERMS, arena_bytes, predict_memory
+from edgekit.predict.size import estimate_size
+
+
+def chain(width=100_000):
+    """x (100 floats) -> a -> b -> y (10 floats), a and b of `width` floats."""
+    builder = GraphBuilder()
+    builder.store("w", (width, 100), "float32", lambda: np.ones((width, 100), "f4"))
+    for name, size in (("x", 100), ("a", width), ("b", width), ("y", 10)):
+        builder.tensor(name, (1, size), "float32")
+    roles = {"w": ("kernel", width)}
+    builder.add(name="l", type="linear", kernel="linear", reads=["x", "w"], outputs=["a"], macs=1, roles=roles)
+    builder.add(name="t", type="softmax", kernel="normalization", reads=["a"], outputs=["b"])
+    builder.add(name="s", type="slice", kernel="data_movement", reads=["b"], outputs=["y"])
+    return builder.finish(["x"], ["y"])
+
+
+def test_the_arena_holds_what_is_alive_together():
+    arena = arena_bytes(chain(), Recipe(default="fp32"))
+    assert arena == pytest.approx(2 * 400_000 + 400, abs=128)
+
+
+def test_static_int8_activations_take_a_quarter_while_inputs_and_outputs_stay_float():
+    arena = arena_bytes(chain(), Recipe(default="int8_static"))
+    assert arena == pytest.approx(2 * 100_000 + 400, abs=128)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8_dynamic", "int8_weights", "int4_weights"])
+def test_other_recipes_compute_on_float_activations(precision):
+    assert arena_bytes(chain(), Recipe(default=precision)) == arena_bytes(chain(), Recipe(default="fp32"))
+
+
+@pytest.mark.parametrize("runtime", list(TERMS))
+def test_memory_holds_the_file_the_packed_weights_and_the_arena(runtime):
+    analysis, recipe = chain(), Recipe(default="fp32")
+    size = estimate_size(analysis, recipe, runtime).total_bytes
+    found = predict_memory(analysis, recipe, runtime)
+    assert found.value > size + arena_bytes(analysis, recipe)
+    assert found.low < found.value < found.high
+
+
+@pytest.mark.parametrize(
+    ("runtime", "basis"),
+    [
+        ("coreml", "not run: Core ML's memory can only be measured on Apple's systems"),
+        ("other", "not run: edgekit has no memory model of other"),
+    ],
+)
+def test_what_cannot_be_known_is_not_run_with_the_reason(runtime, basis):
+    found = predict_memory(chain(), Recipe(default="fp32"), runtime)
+    assert (found.value, found.basis) == (None, basis)

@@ -1,0 +1,40 @@
+"""All predictions about one candidate."""
+
+from __future__ import annotations
+
+from edgekit.analysis.graph_builder import GraphBuilder
+from edgekit.budget import COSTS
+from edgekit.plan import Recipe
+from edgekit.predict.latency import predict_latency
+from edgekit.predict.predictions import NOT_MEASURED, predict
+
+
+def nothing():
+    builder = GraphBuilder()
+    builder.tensor("x", (1,), "float32")
+    builder.tensor("y", (1,), "float32")
+    builder.add(name="t", type="tanh", kernel="elementwise", reads=["x"], outputs=["y"])
+    return builder.finish(["x"], ["y"])
+
+
+def test_every_cost_that_a_budget_limits_is_spoken_of_once_in_its_unit():
+    found = predict(nothing(), Recipe(), "tflite", device="pi4", latency_models={})
+    assert [item.name for item in found] == list(COSTS)
+    assert [item.unit for item in found] == [cost.unit for cost in COSTS.values()]
+
+
+def test_what_only_running_tells_is_not_run():
+    found = {item.name: item for item in predict(nothing(), Recipe(), "tflite", device="pi4", latency_models={})}
+    assert (found["accuracy_drop"].value, found["accuracy_drop"].basis) == (None, NOT_MEASURED)
+
+
+def test_latency_without_a_model_is_not_run():
+    for item in predict_latency(nothing(), Recipe(), "tflite", {}, "pi4"):
+        assert item.value is None
+        assert item.basis == "not run: pi4 has no fitted latency model for tflite; measure it on the device"
+
+
+def test_latency_with_a_model_of_another_edgekit_is_not_guessed():
+    for item in predict_latency(nothing(), Recipe(), "tflite", {"tflite": {"kind": "new"}}, "pi4"):
+        assert item.value is None
+        assert item.basis == "not run: this edgekit cannot evaluate the tflite latency model of pi4's profile"

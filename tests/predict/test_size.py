@@ -1,0 +1,144 @@
+"""Predicted sizes: the exact part is exact, the rest has a band."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit.analysis.graph_builder import GraphBuilder
+from edgekit.plan import PRECISIONS, Recipe
+from edgekit.predict.size import GRAPH, estimate_size, predict_size
+from edgekit.predict.storage import RUNTIMES, Use, layout_of, store, weight_uses
+
+RNG = np.random.default_rng(0)
+SUPPORTED = ("fp32", "fp16", "int8_static", "int8_dynamic", "int8_weights", "int4_weights")
+NO_KERNELS = {("executorch", "int8_weights")}
+"""XNNPACK reads no integer weights in float kernels, so its converter refuses that."""
+PAIRS = [(r, p) for r in RUNTIMES for p in SUPPORTED if (r, p) not in NO_KERNELS]
+LINEAR = {p: Use(precision=p, kernel="linear") for p in PRECISIONS}
+
+
+def linear(rows=64, columns=512, *, bias=True):
+    builder = GraphBuilder()
+    builder.store("w", (rows, columns), "float32", lambda: RNG.standard_normal((rows, columns)).astype("f4"))
+    builder.store("b", (rows,), "float32", lambda: RNG.standard_normal(rows).astype("f4"))
+    builder.tensor("x", (1, columns), "float32")
+    builder.tensor("y", (1, rows), "float32")
+    roles = {"w": ("kernel", rows), "b": ("bias", None)}
+    reads = ["x", "w", *(["b"] if bias else [])]
+    builder.add(
+        name="l",
+        type="linear",
+        kernel="linear",
+        module="head",
+        reads=reads,
+        outputs=["y"],
+        macs=rows * columns,
+        roles=roles,
+    )
+    return builder.finish(["x"], ["y"])
+
+
+@pytest.mark.parametrize(("runtime", "precision"), PAIRS)
+def test_every_format_and_precision_has_a_prediction(runtime, precision):
+    size, download = predict_size(linear(), Recipe(default=precision), runtime)
+    assert size.low < size.value < size.high
+    assert download.low < download.value < download.high
+    assert download.value < size.value
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_float_weights_take_4_and_2_bytes(runtime):
+    count = 64 * 512 + 64
+    assert estimate_size(linear(), Recipe(default="fp32"), runtime).weights_bytes == 4 * count
+    assert estimate_size(linear(), Recipe(default="fp16"), runtime).weights_bytes == 2 * count
+
+
+@pytest.mark.parametrize(("runtime", "scales"), [("tflite", 64 * 24), ("onnx", 64 * 13)], ids=["tflite", "onnx"])
+def test_static_int8_stores_scales_and_zero_points_for_weights_and_biases(runtime, scales):
+    found = estimate_size(linear(), Recipe(default="int8_static"), runtime)
+    assert found.weights_bytes == 64 * 512 + 4 * 64
+    assert found.scales_bytes == scales
+
+
+def test_one_scale_for_the_tensor_takes_less():
+    per_tensor = estimate_size(linear(bias=False), Recipe(default="int8_static", per_channel=False), "tflite")
+    assert per_tensor.scales_bytes == 12
+
+
+def test_four_bits_take_half_a_byte_and_a_scale_a_group():
+    found = estimate_size(linear(bias=False), Recipe(default="int4_weights", group_size=32), "tflite")
+    assert found.weights_bytes == 64 * 512 // 2
+    assert found.scales_bytes == 2 * 64 * 512 // 32
+
+
+def test_an_override_decides_a_module_s_weights():
+    mixed = Recipe(default="int8_dynamic", overrides=(("head", "fp32"),))
+    assert estimate_size(linear(), mixed, "tflite").weights_bytes == 4 * (64 * 512 + 64)
+
+
+def test_the_parts_add_up():
+    found = estimate_size(linear(), Recipe(default="int8_static"), "onnx")
+    assert found.total_bytes == found.weights_bytes + found.scales_bytes + found.graph_bytes
+
+
+@given(st.integers(1, 200), st.integers(1, 200), st.sampled_from(RUNTIMES))
+def test_fewer_bits_never_need_more_for_the_values(rows, columns, runtime):
+    analysis = linear(rows, columns, bias=False)
+    order = ("fp32", "fp16", "int8_static", "int4_weights")
+    values = [estimate_size(analysis, Recipe(default=p), runtime).weights_bytes for p in order]
+    assert values == sorted(values, reverse=True)
+
+
+def test_groups_that_do_not_fill_a_row_fall_back_to_8_bits():
+    found = estimate_size(linear(8, 48, bias=False), Recipe(default="int4_weights"), "onnx")
+    assert found.weights_bytes == 8 * 48
+
+
+def test_a_runtime_of_a_third_party_is_not_run():
+    size, download = predict_size(linear(), Recipe(default="fp32"), "other")
+    assert (size.value, download.value) == (None, None)
+    assert size.basis == download.basis == "not run: how other stores fp32 weights is not known to edgekit"
+
+
+def test_a_precision_without_a_layout_is_not_run():
+    size, _ = predict_size(linear(), Recipe(default="w8a16"), "executorch")
+    assert size.basis == "not run: how executorch stores w8a16 weights is not known to edgekit"
+
+
+def test_integer_constants_keep_their_bytes_in_every_precision():
+    builder = GraphBuilder()
+    builder.store("index", (8,), "int64", lambda: np.arange(8))
+    builder.tensor("x", (8,), "float32")
+    builder.tensor("y", (8,), "float32")
+    builder.add(name="a", type="add", kernel="elementwise", reads=["x", "index"], outputs=["y"])
+    analysis = builder.finish(["x"], ["y"])
+    for precision in SUPPORTED:
+        stored = store(analysis.weights["index"], LINEAR[precision], "tflite", Recipe(default=precision))
+        assert stored.values_bytes == 64
+
+
+def test_a_weight_has_the_precision_of_the_module_that_uses_it_first():
+    recipe = Recipe(default="fp32", overrides=(("head", "int8_weights"),))
+    assert {use.precision for use in weight_uses(linear(), recipe).values()} == {"int8_weights"}
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_every_layout_has_graph_terms(runtime):
+    assert runtime in GRAPH
+    known = {p for p in PRECISIONS if layout_of(runtime, LINEAR[p], "kernel") is not None}
+    assert known == {p for r, p in PAIRS if r == runtime}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "form"), [("linear", "int4"), ("pointwise_conv", "int8"), ("depthwise_conv", "float32")]
+)
+def test_four_bits_are_for_linear_layers(kernel, form):
+    assert layout_of("executorch", Use(precision="int4_weights", kernel=kernel), "kernel").form == form
+
+
+def test_tables_keep_8_bits_where_matrices_get_4():
+    use = Use(precision="int4_weights", kernel="embedding")
+    assert {layout_of(runtime, use, "table").form for runtime in RUNTIMES} == {"int8"}

@@ -1,0 +1,239 @@
+"""Exported programs from files: what is read, what is refused, and that reading a file runs no code from it."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from edgekit.errors import ModelError
+from edgekit.sources.base import CaptureRequest
+from edgekit.sources.capture import run
+from edgekit.sources.program_archive import check_archive
+from edgekit.worker import silent
+
+
+class Net(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Any) -> Any:
+        with torch.no_grad():
+            scale = x.mean()
+        return self.conv(x) * scale
+
+
+def saved(path: Path, example: Any, dynamic: Any = None, *, with_example: bool = True) -> str:
+    torch.manual_seed(0)
+    program = torch.export.export(Net().eval(), (example,), dynamic_shapes=dynamic)
+    if not with_example:
+        program._example_inputs = None
+    torch.export.save(program, str(path / "net.pt2"))
+    return "net.pt2"
+
+
+def capture(folder: Path, source: str = "net.pt2", **settings: Any) -> dict[str, Any]:
+    return run(CaptureRequest(source=source, base=folder, output=folder / "out", name="net", **settings).to_json(), silent)
+
+
+def message_of(folder: Path, **settings: Any) -> str:
+    with pytest.raises(ModelError) as caught:
+        capture(folder, **settings)
+    return caught.value.message
+
+
+def test_a_program_is_captured_with_its_own_shapes(tmp_path):
+    saved(tmp_path, torch.rand(1, 3, 8, 8))
+    record = capture(tmp_path)
+    assert (record["source_kind"], record["kind"]) == ("pt2", "pt2")
+    assert record["inputs"][0]["shape"] == [1, 3, 8, 8]
+    assert record["parameters"] == 3 * 4 * 9 + 4
+
+
+def test_a_dynamic_batch_becomes_one(tmp_path):
+    saved(tmp_path, torch.rand(5, 3, 8, 8), {"x": {0: torch.export.Dim("batch")}})
+    assert capture(tmp_path)["inputs"][0]["shape"] == [1, 3, 8, 8]
+
+
+def test_another_dynamic_size_is_the_stored_examples(tmp_path):
+    dims = {"x": {0: torch.export.Dim("batch"), 3: torch.export.Dim("width", min=8, max=64)}}
+    saved(tmp_path, torch.rand(5, 3, 8, 9), dims)
+    assert capture(tmp_path)["inputs"][0]["shape"] == [1, 3, 8, 9]
+
+
+def test_another_dynamic_size_is_the_tasks_example_inputs(tmp_path):
+    dims = {"x": {0: torch.export.Dim("batch"), 3: torch.export.Dim("width", min=8, max=64)}}
+    saved(tmp_path, torch.rand(5, 3, 8, 9), dims)
+    (tmp_path / "data.py").write_text("import torch\ndef give():\n    return torch.zeros(1, 3, 8, 12)\n")
+    assert capture(tmp_path, example_inputs="data.py:give")["inputs"][0]["shape"] == [1, 3, 8, 12]
+
+
+def test_a_dynamic_size_without_an_example_is_refused(tmp_path):
+    dims = {"x": {0: torch.export.Dim("batch"), 3: torch.export.Dim("width", min=8, max=64)}}
+    saved(tmp_path, torch.rand(5, 3, 8, 9), dims, with_example=False)
+    assert message_of(tmp_path) == (
+        'net.pt2: axis 3 of the input "x" is dynamic, and artifacts have fixed shapes. '
+        'Give [model] example_inputs = "file.py:function" in edgekit.toml with the size that you want.'
+    )
+
+
+def test_a_fixed_batch_is_refused_with_the_way_out(tmp_path):
+    saved(tmp_path, torch.rand(5, 3, 8, 8))
+    assert message_of(tmp_path) == (
+        'net.pt2: the input "x" has the fixed shape (5, 3, 8, 8); artifacts are exported with batch 1. Export the program '
+        'again with batch 1, or with a dynamic batch: dynamic_shapes={"x": {0: torch.export.Dim("batch")}}.'
+    )
+
+
+def test_a_wrong_number_of_example_inputs_is_refused(tmp_path):
+    saved(tmp_path, torch.rand(1, 3, 8, 8))
+    (tmp_path / "data.py").write_text("import torch\ndef give():\n    return torch.zeros(1, 3), torch.zeros(1, 3)\n")
+    assert message_of(tmp_path, example_inputs="data.py:give") == (
+        "net.pt2 takes 1 inputs (x) and data.py:give returned 2."
+    )
+
+
+def rewrite(folder: Path, change: Any, added: dict[str, bytes] | None = None) -> None:
+    """Writes net.pt2 again with each part changed (None drops it) and parts added."""
+    path = folder / "net.pt2"
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    root = next(iter(parts)).partition("/")[0]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in parts.items():
+            new = change(name, data)
+            if new is not None:
+                archive.writestr(name, new)
+        for name, data in (added or {}).items():
+            archive.writestr(f"{root}/{name}", data)
+
+
+def keep(_: str, data: bytes) -> bytes:
+    return data
+
+
+def test_a_cut_off_archive_is_refused(tmp_path):
+    saved(tmp_path, torch.rand(1, 3, 8, 8))
+    path = tmp_path / "net.pt2"
+    path.write_bytes(path.read_bytes()[:400])
+    with pytest.raises(ModelError) as caught:
+        check_archive(path, "net.pt2")
+    assert caught.value.message == (
+        "net.pt2 is damaged: it is no complete zip archive (400 bytes). Copy or save the file again."
+    )
+
+
+def test_a_part_with_a_wrong_checksum_is_refused(tmp_path):
+    saved(tmp_path, torch.rand(1, 3, 8, 8))
+    path = tmp_path / "net.pt2"
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        info = next(one for one in archive.infolist() if one.filename.endswith("weight_0"))
+    data[info.header_offset + 200] ^= 0xFF
+    path.write_bytes(bytes(data))
+    got = message_of(tmp_path)
+    assert got.startswith("net.pt2 is damaged: ")
+    assert got.endswith(" inside it fails its checksum. Copy or save the file again.")
+
+
+def test_a_state_dict_under_this_suffix_is_refused(tmp_path):
+    torch.save(Net().state_dict(), tmp_path / "net.pt2")
+    assert message_of(tmp_path) == (
+        "net.pt2 is a pickle that torch.save or torch.jit.save wrote, and edgekit loads none. "
+        "Save the model with torch.export.save, or give its factory: model.py:build."
+    )
+
+
+def test_another_archive_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "net.pt2", "w") as archive:
+        archive.writestr("serialized_exported_program.json", "{}")
+    assert message_of(tmp_path) == (
+        "net.pt2 is no archive that torch.export.save of torch 2.8 or newer wrote. Load it where it came from and save it "
+        "again with torch.export.save."
+    )
+
+
+def test_an_archive_that_torch_cannot_read_is_refused(tmp_path):
+    saved(tmp_path, torch.rand(1, 3, 8, 8))
+    rewrite(tmp_path, lambda name, data: b"{}" if name.endswith("models/model.json") else data)
+    got = message_of(tmp_path)
+    assert got.startswith("net.pt2 cannot be read as an exported program: ")
+    assert got.endswith(
+        f"\nIt is damaged, or a torch version other than {torch.__version__.split('+')[0]} wrote it. "
+        "Save it again with torch.export.save(torch.export.export(model, example_inputs), path)."
+    )
+
+
+class Evil:
+    """Leaves a file behind where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("place", ["data/sample_inputs/model.pt", "data/constants/model.pt", "data/constants/opaque_obj_0"])
+def test_a_pickle_inside_is_refused_and_not_run(tmp_path, place):
+    saved(tmp_path, torch.rand(1, 3, 8, 8))
+    mark = tmp_path / "ran"
+    rewrite(tmp_path, lambda name, data: None if name.endswith(place) else data, {place: pickle.dumps(Evil(mark))})
+    assert message_of(tmp_path) == (
+        f"net.pt2 holds a pickled object ({place}) that is more than tensors; loading it could run any code, so edgekit "
+        "does not. Export the model again without custom objects."
+    )
+    assert not mark.exists()
+
+
+def test_a_weight_marked_as_a_pickle_is_refused_and_not_run(tmp_path):
+    saved(tmp_path, torch.rand(1, 3, 8, 8))
+    mark = tmp_path / "ran"
+
+    def change(name: str, data: bytes) -> bytes:
+        if name.endswith("model_weights_config.json"):
+            config = json.loads(data)
+            next(iter(config["config"].values()))["use_pickle"] = True
+            return json.dumps(config).encode()
+        return pickle.dumps(Evil(mark)) if name.endswith("weight_0") else data
+
+    rewrite(tmp_path, change)
+    assert "holds a pickled object (data/weights/weight_0) that is more than tensors" in message_of(tmp_path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("text", ["().__class__", "open('x')", "Symbol('x', f=open)", "s0 if s1 else [s2]", "exec(s0)"])
+def test_a_shape_expression_that_is_code_is_refused(tmp_path, text):
+    saved(tmp_path, torch.rand(5, 3, 8, 8), {"x": {0: torch.export.Dim("batch")}})
+
+    def change(name: str, data: bytes) -> bytes:
+        if not name.endswith("models/model.json"):
+            return data
+        return json.dumps({**json.loads(data), "extra": [{"expr_str": text}]}).encode()
+
+    rewrite(tmp_path, change)
+    assert message_of(tmp_path) == (
+        f"net.pt2 holds the shape expression {text!r}, which is no arithmetic of sizes; reading it could run code, so "
+        "edgekit does not. Export the model again."
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["s0", "s77*2 + 1", "FloorDiv(s0, 2)", "Symbol('s77', positive=True, integer=True)", "Max(1, u0)", "0.5*s1"]
+)
+def test_arithmetic_of_sizes_passes(tmp_path, text):
+    saved(tmp_path, torch.rand(1, 3, 8, 8))
+
+    def change(name: str, data: bytes) -> bytes:
+        if not name.endswith("models/model.json"):
+            return data
+        return json.dumps({"a": [{"expr_str": text}], "range_constraints": {text: {}}}).encode()
+
+    rewrite(tmp_path, change)
+    check_archive(tmp_path / "net.pt2", "net.pt2")
