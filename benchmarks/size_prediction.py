@@ -86,8 +86,10 @@ def main() -> None:
         print(row, flush=True)
     if options.write:
         (HERE / "results").mkdir(exist_ok=True)
-        title = "# Predicted and real sizes of EfficientNet-Lite0, bytes\n\nWritten by `benchmarks/size_prediction.py --write`."
-        (HERE / "results" / "size_prediction.md").write_text(f"{title}\n\n" + "\n".join(lines) + "\n")
+        title = "# Predicted and real sizes of EfficientNet-Lite0, bytes"
+        (HERE / "results" / "size_prediction.md").write_text(
+            f"{title}\n\nWritten by `benchmarks/size_prediction.py --write`.\n\n" + "\n".join(lines) + "\n"
+        )
 
 
 if __name__ == "__main__":

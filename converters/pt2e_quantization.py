@@ -76,6 +76,9 @@ def quantize_graph(
     from torch.ao.quantization.fx import _decomposed  # registers the quantized_decomposed operators  # noqa: F401
     from torchao.quantization import quant_primitives  # registers the torchao operators  # noqa: F401
 
+    if target == "executorch":
+        from executorch.exir.passes import _quant_patterns_and_replacements  # registers embedding_byte  # noqa: F401
+
     plan = plan_quantization(graph.module, recipe, target)
     grids: dict[str, Grid] = {}
     if plan.ranged and calibration is not None:

@@ -23,6 +23,7 @@ from edgekit.converters.to_coreml_program import (
     count_operators,
     deployment_target,
     import_coremltools,
+    register_recurrent_operators,
     tensor_types,
 )
 from edgekit.errors import ConversionError, EdgekitError
@@ -110,6 +111,7 @@ def _lower(
 
     progress("loading coremltools", None)
     ct = import_coremltools()
+    register_recurrent_operators()
     pipeline = ct.PassPipeline.DEFAULT
     # It turns dequantize, reshape, quantize into a bare reshape without comparing the two grids: wrong values.
     pipeline.remove_passes({"common::int_op_canonicalization"})

@@ -25,6 +25,8 @@ def write_package(model: Any, metadata: Mapping[str, str], output: Path, scratch
     """Writes `model` (a coremltools MLModel) with `metadata` embedded to the folder `output`."""
     for key, value in metadata.items():
         model.user_defined_metadata[key] = value
+    # The date would make two packages of one model differ.
+    model.user_defined_metadata.pop("com.github.apple.coremltools.conversion_date", None)
     saved = scratch / "coremltools.mlpackage"
     model.save(str(saved))
     source, target = saved / "Data" / _AUTHOR, output / "Data" / _AUTHOR

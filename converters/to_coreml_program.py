@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Final
 
 from edgekit.converters.base import IoType
@@ -17,6 +18,8 @@ _DTYPES: Final = {"float64": "float32", "float16": "float32", "int64": "int32", 
 
 _SUPPORTED: Final = frozenset({"float32", "int32", "int8"})
 _RECURRENT_OPERATORS: Final = ("lstm", "gru", "rnn")
+_RECURRENT_KINDS: Final = {"lstm.input": 3, "gru.input": 2, "rnn_tanh.input": 2, "rnn_relu.input": 2}
+"""Recurrent operators of torch to their number of outputs."""
 
 
 def import_coremltools(*, with_tensorflow: bool = False) -> Any:
@@ -31,6 +34,33 @@ def import_coremltools(*, with_tensorflow: bool = False) -> Any:
         if hidden:
             del sys.modules["tensorflow"]
     return coremltools
+
+
+def register_recurrent_operators() -> None:
+    """Teaches coremltools' torch frontend the names that recurrent operators have in exported programs.
+
+    It has their translations for TorchScript, where one node has several outputs; in an exported program the node has one
+    output, a tuple.
+    """
+    from coremltools.converters.mil.frontend.torch import torch_op_registry
+
+    registry = torch_op_registry._TORCH_OPS_REGISTRY  # noqa: SLF001  its public methods cannot look a translation up
+    for kind, outputs in _RECURRENT_KINDS.items():
+        registry.set_func_by_name(_tuple_translation(registry.get_func(kind.split(".")[0]), outputs), kind)
+
+
+def _tuple_translation(translate: Callable[[Any, Any], None], outputs: int) -> Callable[[Any, Any], None]:
+    """Returns a translation that gathers the outputs of `translate` into one tuple."""
+
+    def translated(context: Any, node: Any) -> None:
+        whole = node.name
+        names = [f"{whole}_output_{i}" for i in range(outputs)]
+        node.outputs, node.name = names, names[0]
+        translate(context, node)
+        node.outputs, node.name = [whole], whole
+        context.add(tuple(context[name] for name in names), torch_name=whole)
+
+    return translated
 
 
 def deployment_target(ct: Any, recipe: Recipe, io: IoType) -> Any:
@@ -73,7 +103,7 @@ def compress_recurrent_weights(model: Any) -> Any:
     """Returns the model with the weights of LSTM, GRU and RNN operators in int8, a scale for each row."""
     from coremltools.optimize import coreml as cto
 
-    setting = cto.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", granularity="per_channel")
+    setting = cto.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=0)
     config = cto.OptimizationConfig(op_type_configs=dict.fromkeys(_RECURRENT_OPERATORS, setting))
     return cto.linear_quantize_weights(model, config)
 

@@ -21,31 +21,42 @@ Roles = dict[str, tuple[WeightRole, int | None]]
 
 _NORMS: Final = (
     "batch_norm", "_native_batch_norm_legit_no_training", "layer_norm", "native_layer_norm", "group_norm",
-    "native_group_norm", "instance_norm", "rms_norm", "_fused_rms_norm", "softmax", "_softmax", "log_softmax", "_log_softmax",
+    "native_group_norm", "instance_norm", "rms_norm", "_fused_rms_norm", "softmax", "_softmax", "log_softmax",
+    "_log_softmax",
     "linalg_vector_norm", "norm", "cumsum",
 )  # fmt: skip
 _POOLS: Final = (
     "max_pool1d", "max_pool2d", "max_pool3d", "max_pool2d_with_indices", "avg_pool1d", "avg_pool2d", "avg_pool3d",
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "_adaptive_avg_pool2d", "adaptive_max_pool1d",
-    "adaptive_max_pool2d", "mean", "sum", "amax", "amin", "max", "min", "prod", "var", "var_mean", "std", "argmax", "argmin",
+    "adaptive_max_pool2d", "mean", "sum", "amax", "amin", "max", "min", "prod", "var", "var_mean", "std", "argmax",
+    "argmin",
     "any", "all", "topk",
 )  # fmt: skip
 _MOVES: Final = (
-    "transpose", "permute", "t", "cat", "stack", "split", "split_with_sizes", "chunk", "unbind", "slice", "select", "narrow",
-    "index_select", "index", "gather", "scatter", "roll", "flip", "repeat", "repeat_interleave", "pad", "constant_pad_nd",
+    "transpose", "permute", "t", "cat", "stack", "split", "split_with_sizes", "chunk", "unbind", "slice", "select",
+    "narrow",
+    "index_select", "index", "gather", "scatter", "roll", "flip", "repeat", "repeat_interleave", "pad",
+    "constant_pad_nd",
     "reflection_pad2d", "replication_pad2d", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "unfold", "im2col",
     "tril", "triu", "slice_scatter", "select_scatter", "copy", "copy_", "as_strided", "tile", "movedim",
     "upsample_nearest1d", "upsample_nearest2d", "upsample_bilinear2d", "grid_sampler", "to", "_to_copy",
 )  # fmt: skip
 _ELEMENTWISE: Final = (
-    "add", "add_", "sub", "rsub", "mul", "mul_", "div", "div_", "pow", "sqrt", "rsqrt", "exp", "log", "log1p", "expm1", "neg",
-    "abs", "sign", "floor", "ceil", "round", "trunc", "relu", "relu_", "relu6", "hardtanh", "hardtanh_", "clamp", "clamp_",
-    "clamp_min", "clamp_max", "leaky_relu", "leaky_relu_", "prelu", "elu", "elu_", "selu", "celu", "gelu", "silu", "silu_",
-    "mish", "sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_", "hardswish", "hardswish_", "tanh", "tanh_", "softplus",
-    "erf", "sin", "cos", "atan2", "glu", "maximum", "minimum", "where", "masked_fill", "eq", "ne", "lt", "le", "gt", "ge",
-    "logical_and", "logical_or", "logical_not", "bitwise_and", "bitwise_or", "bitwise_not", "reciprocal", "square", "fmod",
+    "add", "add_", "sub", "rsub", "mul", "mul_", "div", "div_", "pow", "sqrt", "rsqrt", "exp", "log", "log1p",
+    "expm1", "neg",
+    "abs", "sign", "floor", "ceil", "round", "trunc", "relu", "relu_", "relu6", "hardtanh", "hardtanh_", "clamp",
+    "clamp_",
+    "clamp_min", "clamp_max", "leaky_relu", "leaky_relu_", "prelu", "elu", "elu_", "selu", "celu", "gelu", "silu",
+    "silu_",
+    "mish", "sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_", "hardswish", "hardswish_", "tanh", "tanh_",
+    "softplus",
+    "erf", "sin", "cos", "atan2", "glu", "maximum", "minimum", "where", "masked_fill", "eq", "ne", "lt", "le", "gt",
+    "ge",
+    "logical_and", "logical_or", "logical_not", "bitwise_and", "bitwise_or", "bitwise_not", "reciprocal", "square",
+    "fmod",
     "remainder", "isnan", "isinf", "full_like", "zeros_like", "ones_like", "new_zeros", "addcmul", "addcdiv", "lerp",
-    "threshold", "log_sigmoid", "floor_divide", "type_as", "float", "half", "int", "long", "softmin", "tan", "nan_to_num",
+    "threshold", "log_sigmoid", "floor_divide", "type_as", "float", "half", "int", "long", "softmin", "tan",
+    "nan_to_num",
 )  # fmt: skip
 
 

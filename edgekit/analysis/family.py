@@ -21,7 +21,7 @@ def family_of(operators: Sequence[Operator]) -> tuple[Family, str]:
     layers, a CNN by convolutions, an MLP by linear layers alone. Where two of the first three share the work, the model
     is mixed.
     """
-    counts = Counter(operator.kernel for operator in operators)
+    counts: Counter[KernelClass] = Counter(operator.kernel for operator in operators)
     macs = Counter[KernelClass]()
     for operator in operators:
         macs[operator.kernel] += operator.macs

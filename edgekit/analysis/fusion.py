@@ -14,7 +14,7 @@ CLAMPS: Final = frozenset({
     "relu", "relu_", "relu6", "hardtanh", "hardtanh_", "clamp", "clamp_", "clamp_min",
     "Relu", "Clip", "RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1",
 })  # fmt: skip
-"""Activations that every runtime here runs inside the operator before: they only move the ends of the output's range."""
+"""Activations that every runtime here runs inside the operator before: they only bound the output's range."""
 
 _WITH_PAD: Final[tuple[KernelClass, ...]] = ("dense_conv", "depthwise_conv", "pointwise_conv")
 _WITH_NORM: Final[tuple[KernelClass, ...]] = ("dense_conv", "depthwise_conv", "pointwise_conv", "linear")

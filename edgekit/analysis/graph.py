@@ -103,7 +103,7 @@ class Weight:
         dtype: NumPy's name.
         role: What it is for.
         channels: Output channels of a kernel, rows of a table, else the number of elements: how many scales it gets.
-        deflated: Deflated bytes per stored byte in each form, measured on its own values; empty where not measured.
+        deflated: Deflated bytes per stored byte in each form, and of its 4-bit scales, measured on its own values.
         shared_by: How many operators use it.
     """
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _ROLE_RANK: Final[Mapping[WeightRole, int]] = {
     "kernel": 0, "recurrent": 1, "table": 2, "norm": 3, "bias": 4, "constant": 5,
 }  # fmt: skip
-"""A weight with two uses (an embedding table that is also the last layer's matrix) has the role that comes first here."""
+"""A weight with two uses (a table that is also the last layer's matrix) has the role that comes first here."""
 
 
 @final
@@ -53,7 +53,7 @@ class GraphBuilder:
         self._stored[name] = _Stored(values=values, shape=tuple(shape), dtype=dtype)
 
     def derive(self, name: str, shape: Iterable[int], dtype: str, origins: Iterable[str]) -> None:
-        """Declares what is computed from stored tensors alone: it is computed once, and its origins are what is stored."""
+        """Declares what is computed once from stored tensors alone: its origins are what is stored."""
         import numpy as np
 
         sizes = tuple(int(size) for size in shape)
@@ -86,7 +86,7 @@ class GraphBuilder:
         return name
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Returns the shape of an activation or a stored tensor, as it was declared under that name or what it aliases."""
+        """Returns the shape that a tensor was declared with under that name, else that of what it aliases."""
         if name in self._tensors:
             return self._tensors[name].shape
         name = self.resolve(name)
@@ -206,7 +206,7 @@ class GraphBuilder:
                 dtype=stored.dtype,
                 role=stored.role,
                 channels=channels,
-                deflated=dict(deflated_ratios(values)),
+                deflated=deflated_ratios(values),
                 shared_by=stored.uses,
             )
         return weights, names

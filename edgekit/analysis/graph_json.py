@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from edgekit.analysis.graph import Analysis, Memory, Operator, Tensor, Weight
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised whenever the JSON form or the meaning of a field changes: part of the cache key."""
 
 

@@ -1,5 +1,8 @@
-"""Multiply-accumulates and kernel classes, in terms that every source can give. One multiply-accumulate is one product
-and one sum: a 3 x 3 convolution from 16 to 32 channels costs 9 * 16 MACs for each of its output values."""
+"""Multiply-accumulates and kernel classes, in terms that every source can give.
+
+One multiply-accumulate is one product and one sum: a 3 x 3 convolution from 16 to 32 channels costs 9 * 16 MACs for
+each of its output values.
+"""
 
 from __future__ import annotations
 
@@ -57,11 +60,12 @@ def conv_attributes(kernel_size: Sequence[int], steps: Sequence[int], groups: in
         steps: Strides; one for all axes, or one an axis; empty for 1.
         groups: Number of groups.
     """
-    steps = tuple(steps) or (1,)
+    last = steps[-1] if steps else 1
+    first = steps[-2] if len(steps) > 1 else last
     return {
         "kernel_h": kernel_size[-2] if len(kernel_size) > 1 else 1,
         "kernel_w": kernel_size[-1],
-        "stride_h": (steps[-2] if len(steps) > 1 else steps[0]) if len(kernel_size) > 1 else 1,
-        "stride_w": steps[-1],
+        "stride_h": first if len(kernel_size) > 1 else 1,
+        "stride_w": last,
         "groups": groups,
     }

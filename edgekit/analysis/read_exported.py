@@ -1,7 +1,7 @@
 """The graph of a torch ExportedProgram (.pt2). Runs in a worker process; torch is imported late.
 
-Both the dialect that `torch.export.export` gives (conv2d, linear, lstm whole) and core ATen (convolution, addmm, mm) are
-understood. Operators are named by their ATen base name: `aten.conv2d.default` is `conv2d`.
+Both the dialect that `torch.export.export` gives (conv2d, linear, lstm whole) and core ATen (convolution, addmm, mm)
+are understood. Operators are named by their ATen base name: `aten.conv2d.default` is `conv2d`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.errors import ModelError
 
 ALIASES: Final = frozenset({
-    "view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "squeeze_", "unsqueeze", "unsqueeze_", "alias",
+    "view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "squeeze_", "unsqueeze", "unsqueeze_",
+    "alias",
     "detach", "detach_", "dropout", "dropout_", "feature_dropout", "alpha_dropout", "contiguous", "clone",
     "lift_fresh_copy", "view_as", "identity", "native_dropout", "reshape_as", "expand_as", "expand",
 })  # fmt: skip

@@ -23,7 +23,8 @@ _POOLS: Final = (
     "ARG_MIN", "TOPK_V2", "REDUCE_ANY", "REDUCE_ALL",
 )  # fmt: skip
 _MOVES: Final = (
-    "TRANSPOSE", "CONCATENATION", "SPLIT", "SPLIT_V", "SLICE", "STRIDED_SLICE", "PAD", "PADV2", "MIRROR_PAD", "PACK", "UNPACK",
+    "TRANSPOSE", "CONCATENATION", "SPLIT", "SPLIT_V", "SLICE", "STRIDED_SLICE", "PAD", "PADV2", "MIRROR_PAD", "PACK",
+    "UNPACK",
     "GATHER", "GATHER_ND", "SCATTER_ND", "TILE", "REVERSE_V2", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "SPACE_TO_BATCH_ND",
     "BATCH_TO_SPACE_ND", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "ONE_HOT", "FILL", "SHAPE", "CAST", "SELECT",
     "DYNAMIC_UPDATE_SLICE",
@@ -110,8 +111,12 @@ class _Reader:
         import numpy as np
 
         # Files over 2 GB, and those that some converters write, keep buffers behind the flatbuffer.
-        inside = buffer.data is not None and len(buffer.data) > 0
-        raw = bytes(buffer.data) if inside else self._content[buffer.offset : buffer.offset + buffer.size]
+        data: Any = buffer.data
+        raw = (
+            bytes(data)
+            if data is not None and len(data) > 0
+            else self._content[buffer.offset : buffer.offset + buffer.size]
+        )
         numpy_type = {"int4": "uint8", "uint4": "uint8", "int2": "uint8", "bfloat16": "uint16"}.get(dtype, dtype)
         values = np.frombuffer(raw, dtype=numpy_type)
         return values.reshape(shape) if values.size == elements(tuple(shape)) else values
@@ -160,7 +165,7 @@ class _Reader:
             stored = next((name for name in reads[1::-1] if self._builder.is_stored(name)), None)
             if stored is None:
                 return ("attention_matmul", macs, {}, {})
-            return ("linear", macs, {stored: ("kernel", made[-1])}, {})
+            return ("linear", macs, {stored: ("kernel", made[-1] if made else 1)}, {})
         if kind in _LSTMS:
             return self._recurrent(operator, reads)
         if kind in {"GATHER", "EMBEDDING_LOOKUP"}:
@@ -186,7 +191,7 @@ class _Reader:
         groups = seen[-1] if depthwise else max(1, seen[-1] // per_group)
         roles: Roles = {weight: ("kernel", shape[-1] if depthwise or kind == "CONV_3D" else shape[0])}
         bias = reads[3:4] if transposed else reads[2:3]
-        roles |= {name: ("bias", None) for name in bias}
+        roles |= dict.fromkeys(bias, ("bias", None))
         options = operator.builtinOptions
         attributes = conv_attributes(size, [options.strideH, options.strideW], groups)
         # A transposed convolution spreads each input value over all output channels.

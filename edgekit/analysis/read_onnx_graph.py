@@ -25,14 +25,16 @@ _ALIASES: Final = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqu
 _STORED_ALIASES: Final = frozenset({"Transpose", "DequantizeLinear", *_ALIASES})
 _NORMS: Final = (
     "BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization",
-    "SimplifiedLayerNormalization", "SkipLayerNormalization", "LpNormalization", "LRN", "Softmax", "LogSoftmax", "CumSum",
+    "SimplifiedLayerNormalization", "SkipLayerNormalization", "LpNormalization", "LRN", "Softmax", "LogSoftmax",
+    "CumSum",
 )  # fmt: skip
 _POOLS: Final = (
     "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LpPool", "ArgMax", "ArgMin", "TopK", "ReduceMean",
     "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp",
 )  # fmt: skip
 _MOVES: Final = (
-    "Transpose", "Concat", "Split", "Slice", "Pad", "GatherElements", "GatherND", "ScatterND", "ScatterElements", "Tile",
+    "Transpose", "Concat", "Split", "Slice", "Pad", "GatherElements", "GatherND", "ScatterND", "ScatterElements",
+    "Tile",
     "DepthToSpace", "SpaceToDepth", "Resize", "Upsample", "ReverseSequence", "Compress", "NonZero", "OneHot", "Shape",
     "ConstantOfShape", "Range", "EyeLike", "Trilu", "Cast", "Constant",
 )  # fmt: skip
@@ -170,7 +172,7 @@ class _Reader:
         if kind == "Add":
             # What a linear layer without a bias of its own gets added along its last axis.
             vectors = [n for n in reads if self._builder.is_stored(n) and len(self._builder.shape(n)) == 1]
-            return ("elementwise", 0, {n: ("bias", None) for n in vectors}, {})
+            return ("elementwise", 0, dict.fromkeys(vectors, ("bias", None)), {})
         plain: KernelClass = (
             "pooling" if kind in _POOLS else "data_movement" if kind in {*_MOVES, "Gather"} else "elementwise"
         )

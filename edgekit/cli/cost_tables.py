@@ -29,7 +29,7 @@ def cost_tables(analysis: Analysis, plan: Plan) -> Iterator[Table]:
 
 
 def stored_bytes(analysis: Analysis, plan: Plan) -> dict[str, float]:
-    """Returns operator name to the bytes that its weights take in the chosen format; tied ones count where first used."""
+    """Returns operator name to the bytes of its weights in the chosen format; tied ones count where first used."""
     sizes: dict[str, float] = {}
     seen: set[str] = set()
     uses = weight_uses(analysis, plan.chosen.recipe) if plan.chosen else {}

@@ -134,7 +134,8 @@ def _write(path: Path, made: Plan) -> None:
         path.write_text(json.dumps(made.to_json(), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise ResourceError(
-            f"{path}: the plan cannot be written: {error.strerror}. Name a file in a folder that exists and is writable."
+            f"{path}: the plan cannot be written: {error.strerror}. "
+            "Name a file in a folder that exists and is writable."
         ) from error
 
 

@@ -118,7 +118,8 @@ class PlanText:
         if model.embedded_default:
             yield self._line(
                 "",
-                f"No model was given: this is the embedded default. Yours: edgekit plan model.py:build -d {profile.name}",
+                "No model was given: this is the embedded default. "
+                f"Yours: edgekit plan model.py:build -d {profile.name}",
             )
         facts = profile.facts
         features = ", ".join(profile.hardware.features) or "no vector features"
@@ -130,7 +131,8 @@ class PlanText:
         if plan.chosen is None:
             yield self._line("No plan", "no format can be made from this model: see below", "bold red")
             return
-        words = f"{_PRECISIONS[plan.chosen.recipe.default]}, export as {_RUNTIMES.get(plan.chosen.runtime, plan.chosen.runtime)}"
+        runtime = plan.chosen.runtime
+        words = f"{_PRECISIONS[plan.chosen.recipe.default]}, export as {_RUNTIMES.get(runtime, runtime)}"
         if plan.feasible:
             yield self._line("Plan", words, "bold green")
         else:
@@ -196,9 +198,9 @@ class PlanText:
         if plan.runners_up:
             yield ""
             yield self._heading("Would do too, in this order:")
-            for item in plan.runners_up:
-                costs = _costs(item.candidate.predictions)
-                yield self._line("", f"- {item.candidate.title} ({costs}): {item.reason}")
+            for other in plan.runners_up:
+                costs = _costs(other.candidate.predictions)
+                yield self._line("", f"- {other.candidate.title} ({costs}): {other.reason}")
         if plan.rejected:
             yield ""
             yield self._heading("Turned down:")

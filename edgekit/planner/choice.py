@@ -57,8 +57,8 @@ def judge_candidates(
     """Returns the candidates held against the budget, the best first.
 
     The order: keeps every known budget for certain, then likely; the format that is preferred; where latency is limited
-    and cannot be predicted, what practice knows to be faster, if its usual loss keeps the accuracy budget; then the least
-    expected loss of accuracy.
+    and cannot be predicted, what practice knows to be faster; then the least expected loss of accuracy. What
+    usually loses more than the accuracy budget allows stands behind what does not.
     """
     judged = [_judge(candidate, budget, profile, family, formats) for candidate in candidates]
     return tuple(sorted(judged, key=lambda item: item.key))
@@ -139,7 +139,7 @@ def excess_words(check: Check, limit: Limit) -> str:
 
 
 def relative_excess(check: Check, limit: Limit) -> float:
-    """Returns by what share of the limit a check misses it; infinite for a limit of 0 and for a value that is not finite."""
+    """Returns by what share of the limit a check misses it; infinite for a limit of 0 and for a value of NaN."""
     value = check.value if check.value is not None else math.nan
     share = limit.excess(value) / abs(limit.value) if limit.value else math.inf
     return share if math.isfinite(share) else math.inf

@@ -1,4 +1,4 @@
-"""A plan: what to do, what it is predicted to cost, and why everything else was turned down. JSON in both directions."""
+"""A plan: what to do, what it is predicted to cost, and why everything else was turned down; to JSON and back."""
 
 from __future__ import annotations
 
@@ -123,14 +123,16 @@ class Plan:
         version = data.get("schema_version")
         if data.get("command") != "plan" or version != SCHEMA_VERSION:
             raise UsageError(
-                f'{source}: not a plan of schema {SCHEMA_VERSION}: "command" is {data.get("command")!r}, "schema_version" '
-                f"is {version!r}. Write one with: edgekit plan --device NAME -o plan.json"
+                f'{source}: not a plan of schema {SCHEMA_VERSION}: "command" is {data.get("command")!r}, '
+                f'"schema_version" is {version!r}. '
+                "Write one with: edgekit plan --device NAME -o plan.json"
             )
         try:
             return _from_json(data)
         except (KeyError, TypeError) as error:
             raise UsageError(
-                f"{source}: the plan is incomplete: {error}. Write it anew with: edgekit plan --device NAME -o plan.json"
+                f"{source}: the plan is incomplete: {error}. "
+                "Write it anew with: edgekit plan --device NAME -o plan.json"
             ) from error
 
 

@@ -87,7 +87,7 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
     if name is None:
         return ()
     settings: dict[str, Any] = {"precision": recipe.default}
-    if recipe.default not in ("fp16",):
+    if recipe.default != "fp16":
         settings["per_channel"] = recipe.per_channel
     if recipe.needs_calibration:
         settings |= {"ranges": recipe.ranges, "symmetric_activations": recipe.symmetric_activations}

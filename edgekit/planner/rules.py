@@ -1,6 +1,6 @@
 """What practice knows about precisions, as data: which one is lossy, which one is fast, where, and how that is known.
 
-A rule speaks about precisions, and where it says so only about some families, runtimes, kinds of devices or CPU features.
+A rule speaks about precisions, where it says so only for some families, runtimes, kinds of devices or CPU features.
 For each question the first rule that fits answers. A new technique or device joins by a new row. Figures are from INT8
 exports of EfficientNet-Lite0, all-MiniLM and small models in their own runtimes, one thread.
 """

@@ -1,26 +1,36 @@
 """How much memory a runtime needs to load and run an artifact, beyond an empty process that has the runtime loaded.
 
-    memory = file resident + weights unpacked or packed again + arena + runtime's own
+    memory = runtime's own + arena + for each weight: its bytes in the file * copies(runtime, kernel)
 
 Kernels on ARM and x86 (XNNPACK, MLAS) repack weights into the order in which they read them, so most weights exist twice
-while the model runs. Coefficients were measured on a Linux host; a phone's allocator and page cache differ, so the band
-is wide.
+while the model runs; a table whose file is mapped is hardly read at all. Where a runtime widens weights to float before
+use, the widened copies count. The copies were told from the peak memory of real artifacts in each runtime on a Linux host
+(EfficientNet-Lite0, a residual CNN, an MLP, a 4-layer transformer, an LSTM); a phone's allocator and page cache differ,
+so the band is wide.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, Literal, final
 
-from edgekit.analysis.graph import Analysis, KernelClass
+from edgekit.analysis.graph import Analysis, KernelClass, Weight
 from edgekit.analysis.liveness import memory
 from edgekit.plan import Precision, Prediction, Recipe
-from edgekit.predict.size import estimate_size
-from edgekit.predict.storage import store, weight_uses
+from edgekit.predict.storage import Use, store, weight_uses
 
-_PACKED: Final[tuple[KernelClass, ...]] = ("dense_conv", "pointwise_conv", "depthwise_conv", "linear", "recurrent")
-"""Kernels that read weights in an order of their own."""
+Group = Literal["conv", "linear", "recurrent", "table", "other"]
+
+_GROUPS: Final[Mapping[KernelClass, Group]] = {
+    "dense_conv": "conv",
+    "pointwise_conv": "conv",
+    "depthwise_conv": "conv",
+    "linear": "linear",
+    "recurrent": "recurrent",
+    "embedding": "table",
+}
+"""Kernel class to how runtimes treat its weights; the rest is `other`."""
 
 
 @final
@@ -29,24 +39,46 @@ class MemoryTerms:
     """What one runtime's process holds.
 
     Attributes:
-        file: Copies of the file that stay resident.
-        packed: Copies of the weights of packed kernels, apart from the file's.
-        arena: Copies of the arena.
-        fixed_bytes: The rest: the graph's structures, thread pools, code pages touched.
+        fixed_bytes: The graph's structures, kernels' code pages, thread pools.
+        copies: Copies of a weight's stored bytes at the peak, by group: (float, integer).
+        widened: Precisions whose weights become float32 before use: stored bytes once, and so many copies fewer of the
+            float32 form than a float model has.
+        frees_file: The stored copy is gone before the arena is used: the peak is the larger of loading and running.
         band: Half width of the 90 % band, as a share.
     """
 
-    file: float
-    packed: float
-    arena: float
     fixed_bytes: int
+    copies: Mapping[Group, tuple[float, float]]
+    widened: Mapping[Precision, float]
+    frees_file: bool
     band: float
 
 
 TERMS: Final[Mapping[str, MemoryTerms]] = {
-    "tflite": MemoryTerms(file=1.0, packed=1.0, arena=1.0, fixed_bytes=5_000_000, band=0.2),
-    "onnx": MemoryTerms(file=2.0, packed=1.0, arena=1.0, fixed_bytes=8_000_000, band=0.25),
-    "executorch": MemoryTerms(file=1.0, packed=1.0, arena=1.0, fixed_bytes=2_000_000, band=0.25),
+    # The file is mapped: what is never read, as most rows of a table, is never resident. XNNPACK packs the rest.
+    "tflite": MemoryTerms(
+        fixed_bytes=8_600_000,
+        copies={"conv": (2, 2), "linear": (2, 2), "recurrent": (2, 2), "table": (0.05, 0.05), "other": (1, 1)},
+        widened={"fp16": 1, "int8_weights": 0},
+        frees_file=False,
+        band=0.15,
+    ),
+    # The protobuf is parsed into initializers, and MLAS reorders convolutions; matrices are packed one by one and freed.
+    # Recurrent weights are cut and joined again by constant folding.
+    "onnx": MemoryTerms(
+        fixed_bytes=11_300_000,
+        copies={"conv": (3.1, 3.5), "linear": (1.15, 1.7), "recurrent": (3.5, 3.5), "table": (1.1, 1.1), "other": (1, 1)},
+        widened={"fp16": 0},
+        frees_file=False,
+        band=0.2,
+    ),
+    "executorch": MemoryTerms(
+        fixed_bytes=3_600_000,
+        copies={"conv": (2, 2), "linear": (2, 2), "recurrent": (2, 2), "table": (1, 1), "other": (1, 1)},
+        widened={},
+        frees_file=True,
+        band=0.2,
+    ),
 }
 """By runtime. Core ML is missing on purpose: it cannot be measured without Apple's runtime."""
 
@@ -73,33 +105,45 @@ def arena_bytes(analysis: Analysis, recipe: Recipe) -> int:
 def predict_memory(analysis: Analysis, recipe: Recipe, runtime: str) -> Prediction:
     """Returns the prediction of `memory`, in bytes with its band."""
     terms = TERMS.get(runtime)
-    size = estimate_size(analysis, recipe, runtime)
-    if terms is None or size is None:
+    if terms is None:
         reason = (
             "not run: Core ML's memory can only be measured on Apple's systems"
             if runtime == "coreml"
             else f"not run: edgekit has no memory model of {runtime}"
         )
-        return Prediction(name="memory", value=None, low=None, high=None, unit="bytes", basis=reason)
-    value = round(
-        terms.file * size.total_bytes
-        + terms.packed * _packed_bytes(analysis, recipe, runtime)
-        + terms.arena * arena_bytes(analysis, recipe)
-        + terms.fixed_bytes
-    )
-    slack = value * terms.band
-    return Prediction(
-        name="memory", value=value, low=round(value - slack), high=round(value + slack), unit="bytes",
-        basis="file, packed weights, arena by liveness, runtime",
-    )  # fmt: skip
-
-
-def _packed_bytes(analysis: Analysis, recipe: Recipe, runtime: str) -> int:
-    """Returns the bytes of the weights that kernels pack, in the precision in which they compute."""
+        return _unknown(reason)
+    held = 0.0
     uses = weight_uses(analysis, recipe)
-    names = {name for operator in analysis.operators if operator.kernel in _PACKED for name in operator.weights}
-    total = 0
-    for name in names:
-        stored = store(analysis.weights[name], uses[name], runtime, recipe)
-        total += stored.values_bytes + stored.scales_bytes if stored else 0
-    return total
+    for weight in analysis.weights.values():
+        resident = _resident_bytes(weight, uses[weight.name], runtime, recipe, terms)
+        if resident is None:
+            return _unknown(f"not run: how {runtime} stores {recipe.name} weights is not known to edgekit")
+        held += resident
+    arena = arena_bytes(analysis, recipe)
+    # Where the file's copy is freed after loading, half of what was held gives way to the arena.
+    weights_and_arena = max(held, held / 2 + arena) if terms.frees_file else held + arena
+    value = round(terms.fixed_bytes + weights_and_arena)
+    return Prediction(
+        name="memory",
+        value=value,
+        low=round(value * (1 - terms.band)),
+        high=round(value * (1 + terms.band)),
+        unit="bytes",
+        basis="file, packed weights, arena by liveness, runtime",
+    )
+
+
+def _resident_bytes(weight: Weight, use: Use, runtime: str, recipe: Recipe, terms: MemoryTerms) -> float | None:
+    """Returns what a weight takes at the peak, None where its layout in the file is not known."""
+    stored = store(weight, use, runtime, recipe)
+    if stored is None:
+        return None
+    in_file = stored.values_bytes + stored.scales_bytes
+    float_copies, integer_copies = terms.copies[_GROUPS.get(use.kernel, "other")]
+    if use.precision in terms.widened and weight.is_float and weight.role in ("kernel", "recurrent"):
+        return in_file + 4 * weight.count * max(0.0, float_copies - terms.widened[use.precision])
+    return in_file * (float_copies if use.precision in ("fp32", "fp16") else integer_copies)
+
+
+def _unknown(reason: str) -> Prediction:
+    return Prediction(name="memory", value=None, low=None, high=None, unit="bytes", basis=reason)

@@ -1,7 +1,7 @@
 """How large an artifact becomes, as a file and as a download, before it is made.
 
     size     = weights (exact, by precision) + scales and zero points (exact) + graph
-    graph    = fixed + per operator + per stored tensor + per quantized activation
+    graph    = fixed + per operator + per stored tensor and letter of its name + per quantized activation
     download = each part times what deflate leaves of it; for weights that is measured on their own values
 
 Only the graph term is an estimate: its coefficients come from files that our converters wrote. It is a percent or so of
@@ -34,7 +34,8 @@ class GraphBytes:
     Attributes:
         fixed: Headers, manifests, metadata.
         per_operator: One operator with its activations' names and shapes.
-        per_weight: One stored tensor: its name, shape, alignment.
+        per_weight: One stored tensor: its shape, type, alignment.
+        per_letter: One letter of a stored tensor's name, which formats repeat.
         per_quantized: What quantization adds for each activation with a fixed range.
         deflated: What share of all this deflate leaves.
     """
@@ -42,15 +43,18 @@ class GraphBytes:
     fixed: float
     per_operator: float
     per_weight: float
+    per_letter: float
     per_quantized: float
     deflated: float
 
 
 GRAPH: Final[Mapping[str, GraphBytes]] = {
-    "tflite": GraphBytes(fixed=2000, per_operator=900, per_weight=300, per_quantized=100, deflated=0.15),
-    "onnx": GraphBytes(fixed=1500, per_operator=220, per_weight=110, per_quantized=450, deflated=0.15),
-    "executorch": GraphBytes(fixed=3000, per_operator=500, per_weight=120, per_quantized=100, deflated=0.2),
-    "coreml": GraphBytes(fixed=3500, per_operator=500, per_weight=350, per_quantized=900, deflated=0.12),
+    "tflite": GraphBytes(fixed=2000, per_operator=300, per_weight=100, per_letter=8, per_quantized=650, deflated=0.2),
+    "onnx": GraphBytes(fixed=300, per_operator=150, per_weight=35, per_letter=2.3, per_quantized=950, deflated=0.15),
+    "executorch": GraphBytes(
+        fixed=3000, per_operator=500, per_weight=120, per_letter=0, per_quantized=100, deflated=0.2
+    ),
+    "coreml": GraphBytes(fixed=3500, per_operator=350, per_weight=270, per_letter=12, per_quantized=1150, deflated=0.1),
 }
 """By runtime; measured on converted files (see benchmarks/size_prediction.py)."""
 
@@ -108,6 +112,7 @@ def _graph_bytes(analysis: Analysis, recipe: Recipe, runtime: str) -> float:
         terms.fixed
         + terms.per_operator * len(analysis.operators)
         + terms.per_weight * len(analysis.weights)
+        + terms.per_letter * sum(map(len, analysis.weights))
         + terms.per_quantized * integer
     )
 

@@ -79,7 +79,7 @@ def _first_sample(reference: str, base: Path) -> Any:
     items = call_user(function, (), f"{reference} failed", DataError)
     if not isinstance(items, Iterable):
         raise DataError(
-            f"{reference} returned a {type(items).__name__}; expected an iterable of input tuples, one item a sample."
+            f"{reference} returned something of type {type(items).__name__}; expected an iterable of input tuples, one item a sample."
         )
     found: list[Any] = call_user(
         lambda: [item for item, _ in zip(items, (0,), strict=False)], (), f"{reference} failed", DataError
@@ -126,7 +126,7 @@ def _as_tensors(value: Any, reference: str, *, batch_one: bool) -> list[Any]:
     for i, item in enumerate(value):
         if not isinstance(item, (torch.Tensor, np.ndarray)):
             raise ModelError(
-                f"{reference}: input {i} is a {type(item).__name__}; expected a tensor. "
+                f"{reference}: input {i} is of type {type(item).__name__}; expected a tensor. "
                 "Bind what is no tensor inside the factory (functools.partial, or an attribute of the module)."
             )
         # A copy: samples are read-only memory maps.

@@ -155,6 +155,7 @@ def _batch_symbols(inputs: list[Any]) -> set[str]:
 
 def _free_sizes(inputs: list[Any], batch: set[str], request: CaptureRequest) -> list[tuple[int, ...]]:
     """Returns the shapes of the example inputs if a size other than the batch is free, else nothing."""
+
     def is_free(value: Any) -> bool:
         dims = value.type.tensor_type.shape.dim[1:]
         return any(not dim.HasField("dim_value") and dim.dim_param not in batch for dim in dims)

@@ -119,9 +119,13 @@ def _describe(loaded: Any, function: Any, request: CaptureRequest) -> Capture:
     wanted = [tuple(specs[name].shape) for name in names]
     shapes = fixed_shapes(wanted, names, request)
     keys = sorted(function.structured_outputs)
-    call = tf.function(lambda *tensors: [function(**dict(zip(names, tensors, strict=True)))[key] for key in keys])
+
+    def call(*tensors: Any) -> list[Any]:
+        found = function(**dict(zip(names, tensors, strict=True)))
+        return [found[key] for key in keys]
+
     arguments = [tf.TensorSpec(shape, specs[name].dtype) for name, shape in zip(names, shapes, strict=True)]
-    frozen = tf_graph.freeze(call.get_concrete_function(*arguments))
+    frozen = tf_graph.freeze(tf.function(call).get_concrete_function(*arguments))
     inputs = [_spec(name, shape, specs[name].dtype.name) for name, shape in zip(names, shapes, strict=True)]
     outputs = [_spec(key, tuple(t.shape), t.dtype.name) for key, t in zip(keys, frozen.outputs, strict=True)]
     return Capture(

@@ -109,8 +109,8 @@ def _tensor(table: Table, buffers: list[memoryview]) -> _Tensor:
     shape = table.numbers(0, "i")
     dtype = _DTYPES[table.number(1, "b")]
     quantization = table.table(4)
-    scales: tuple[float, ...] = quantization.numbers(2, "f") if quantization is not None else ()
-    zeros: tuple[int, ...] = quantization.numbers(3, "q") if quantization is not None else ()
+    scales: list[float] = [] if quantization is None else list(quantization.numbers(2, "f"))
+    zeros: list[int] = [] if quantization is None else list(quantization.numbers(3, "q"))
     single = len(scales) == 1 and not dtype.startswith("float")
     spec = TensorSpec(
         name=table.text(3),

@@ -44,7 +44,7 @@ def test_an_empty_weight_has_no_ratios():
 @pytest.mark.parametrize("bad", [np.nan, np.inf], ids=["nan", "inf"])
 def test_values_that_are_not_finite_are_measured_without_a_warning(bad):
     weight = np.full((8, 8), bad, np.float32)
-    assert set(deflated_ratios(weight)) == {"float32", "float16", "int8", "int4"}
+    assert set(deflated_ratios(weight)) == {"float32", "float16", "int8", "int4", "int4_scales", "float16_as_float32"}
 
 
 def test_large_values_overflow_to_float16_without_a_warning():

@@ -1,4 +1,4 @@
-"""`edgekit plan`: the story it tells, the JSON, the exit codes. The model is a fake: nothing is captured or converted."""
+"""`edgekit plan`: its story, its JSON, its exit codes. The model is a fake: nothing is captured or converted."""
 
 from __future__ import annotations
 

@@ -58,3 +58,22 @@ def test_memory_holds_the_file_the_packed_weights_and_the_arena(runtime):
 def test_what_cannot_be_known_is_not_run_with_the_reason(runtime, basis):
     found = predict_memory(chain(), Recipe(default="fp32"), runtime)
     assert (found.value, found.basis) == (None, basis)
+
+
+def test_a_runtime_that_frees_the_file_peaks_while_loading_or_while_running():
+    analysis, recipe = chain(), Recipe(default="fp32")
+    terms = TERMS["executorch"]
+    weights = 4 * 100_000 * 100
+    assert predict_memory(analysis, recipe, "executorch").value == terms.fixed_bytes + 2 * weights
+
+
+def test_weights_that_are_widened_before_use_count_as_float():
+    analysis = chain()
+    narrow = predict_memory(analysis, Recipe(default="int8_dynamic"), "tflite").value
+    widened = predict_memory(analysis, Recipe(default="int8_weights"), "tflite").value
+    assert widened - narrow == pytest.approx(2 * 4 * 100_000 * 100 - 100_000 * (100 + 12), rel=0.01)
+
+
+def test_a_precision_without_a_layout_is_not_run():
+    found = predict_memory(chain(), Recipe(default="w8a16"), "tflite")
+    assert (found.value, found.basis) == (None, "not run: how tflite stores w8a16 weights is not known to edgekit")

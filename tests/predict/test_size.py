@@ -50,10 +50,26 @@ def test_every_format_and_precision_has_a_prediction(runtime, precision):
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_float_weights_take_4_and_2_bytes(runtime):
-    count = 64 * 512 + 64
-    assert estimate_size(linear(), Recipe(default="fp32"), runtime).weights_bytes == 4 * count
-    assert estimate_size(linear(), Recipe(default="fp16"), runtime).weights_bytes == 2 * count
+def test_32_bit_weights_take_4_bytes(runtime):
+    assert estimate_size(linear(), Recipe(default="fp32"), runtime).weights_bytes == 4 * (64 * 512 + 64)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "size"),
+    [
+        pytest.param("onnx", 2 * 64 * 512 + 2 * 64, id="onnx"),
+        pytest.param("coreml", 2 * 64 * 512 + 2 * 64, id="coreml"),
+        pytest.param("tflite", 2 * 64 * 512 + 4 * 64, id="tflite keeps float32 biases"),
+        pytest.param("executorch", 4 * 64 * 512 + 4 * 64, id="xnnpack keeps 4 bytes"),
+    ],
+)
+def test_16_bit_weights_take_what_the_format_gives_them(runtime, size):
+    assert estimate_size(linear(), Recipe(default="fp16"), runtime).weights_bytes == size
+
+
+def test_values_rounded_to_16_bits_deflate_better_in_4_bytes():
+    fp32, fp16 = (predict_size(linear(), Recipe(default=p), "executorch")[1].value for p in ("fp32", "fp16"))
+    assert fp16 < 0.75 * fp32
 
 
 @pytest.mark.parametrize(("runtime", "scales"), [("tflite", 64 * 24), ("onnx", 64 * 13)], ids=["tflite", "onnx"])

@@ -74,7 +74,11 @@ def assert_same(module: nn.Module, *examples: Any) -> Any:
 
 
 def test_in_place_operators_become_functional():
-    assert operators(assert_same(Changes(), torch.randn(1, 4))) == ["aten.mul.Tensor", "aten.add.Tensor", "aten.relu.default"]
+    assert operators(assert_same(Changes(), torch.randn(1, 4))) == [
+        "aten.mul.Tensor",
+        "aten.add.Tensor",
+        "aten.relu.default",
+    ]
 
 
 def test_a_change_through_a_view_is_kept_and_not_folded():
@@ -84,7 +88,12 @@ def test_a_change_through_a_view_is_kept_and_not_folded():
 
 def test_what_depends_on_no_input_is_computed_once():
     program = assert_same(Masked(), torch.randn(1, 4))
-    assert operators(program) == ["aten.unsqueeze.default", "aten.mul.Tensor", "aten.sum.dim_IntList", "aten.mul.Tensor"]
+    assert operators(program) == [
+        "aten.unsqueeze.default",
+        "aten.mul.Tensor",
+        "aten.sum.dim_IntList",
+        "aten.mul.Tensor",
+    ]
 
 
 def test_a_constant_larger_than_its_weights_is_not_stored():
@@ -119,17 +128,24 @@ def test_names_that_python_does_not_allow_are_changed(name, word):
 
 @pytest.mark.parametrize(
     ("other", "shown"),
-    [(torch.zeros(2), "shape (2,) instead of (3,)"), (torch.tensor([0.0, 0.5, 0.0]), "values that differ by up to 0.5")],
+    [
+        (torch.zeros(2), "shape (2,) instead of (3,)"),
+        (torch.tensor([0.0, 0.5, 0.0]), "values that differ by up to 0.5"),
+    ],
     ids=["shape", "values"],
 )
 def test_different_outputs_are_refused(other, shown):
     with pytest.raises(ModelError) as caught:
         check_equal([torch.zeros(3)], [other], "net")
     assert caught.value.message == (
-        f"net: the captured graph gives {shown} in output 0. The model draws random numbers, keeps state between calls or "
-        "changes its inputs; its forward must depend on its inputs alone."
+        f"net: the captured graph gives {shown} in output 0. The model draws random numbers, keeps state between "
+        "calls or changes its inputs; its forward must depend on its inputs alone."
     )
 
 
 def test_empty_and_infinite_outputs_are_equal_to_themselves():
-    check_equal([torch.zeros(0), torch.tensor([float("inf"), float("nan")])] * 1, [torch.zeros(0), torch.tensor([float("inf"), float("nan")])], "net")
+    check_equal(
+        [torch.zeros(0), torch.tensor([float("inf"), float("nan")])] * 1,
+        [torch.zeros(0), torch.tensor([float("inf"), float("nan")])],
+        "net",
+    )

@@ -33,7 +33,13 @@ def returned(folder: Path, value: str, *, calibration: bool = False) -> Any:
 
 @pytest.mark.parametrize(
     "value",
-    ["(torch.zeros(1, 4),)", "[torch.zeros(1, 4)]", "torch.zeros(1, 4)", "np.zeros((1, 4))", "(np.zeros((1, 4), 'f2'),)"],
+    [
+        "(torch.zeros(1, 4),)",
+        "[torch.zeros(1, 4)]",
+        "torch.zeros(1, 4)",
+        "np.zeros((1, 4))",
+        "(np.zeros((1, 4), 'f2'),)",
+    ],
     ids=["tuple", "list", "tensor", "array", "half"],
 )
 def test_tensors_and_arrays_become_float32_tensors(tmp_path, value):
@@ -59,21 +65,23 @@ def test_a_task_that_names_nothing_is_told_what_to_add(tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        ("{'x': 1}", "data.py:give returned a dict; expected a tuple of tensors, one for each input, batch 1: "
-         "return (torch.zeros(1, 3, 224, 224),)"),
-        ("()", "data.py:give returned an empty tuple; expected a tuple of tensors, one for each input, batch 1: "
-         "return (torch.zeros(1, 3, 224, 224),)"),
-        ("(torch.zeros(1, 4), 3)", "data.py:give: input 1 is a int; expected a tensor. Bind what is no tensor inside the "
-         "factory (functools.partial, or an attribute of the module)."),
-        ("torch.zeros(())", "data.py:give: input 0 is a scalar; expected a tensor whose first dimension is the batch."),
-        ("torch.zeros(8, 4)", "data.py:give: input 0 has shape (8, 4): the first dimension is the batch and must be 1, "
-         "because artifacts are exported with batch 1. Return input 0 as [:1]."),
-    ],
-    ids=["dict", "empty", "number", "scalar", "batch"],
-)  # fmt: skip
+WANTED = "expected a tuple of tensors, one for each input, batch 1: return (torch.zeros(1, 3, 224, 224),)"
+REFUSED = {
+    "{'x': 1}": f"data.py:give returned a dict; {WANTED}",
+    "()": f"data.py:give returned an empty tuple; {WANTED}",
+    "(torch.zeros(1, 4), 3)": (
+        "data.py:give: input 1 is of type int; expected a tensor. Bind what is no tensor inside the factory "
+        "(functools.partial, or an attribute of the module)."
+    ),
+    "torch.zeros(())": "data.py:give: input 0 is a scalar; expected a tensor whose first dimension is the batch.",
+    "torch.zeros(8, 4)": (
+        "data.py:give: input 0 has shape (8, 4): the first dimension is the batch and must be 1, because artifacts are "
+        "exported with batch 1. Return input 0 as [:1]."
+    ),
+}
+
+
+@pytest.mark.parametrize(("value", "shown"), REFUSED.items(), ids=["dict", "empty", "number", "scalar", "batch"])
 def test_other_example_inputs_are_refused(tmp_path, value, shown):
     with pytest.raises(ModelError) as caught:
         returned(tmp_path, value)
@@ -99,7 +107,7 @@ def test_calibration_may_be_a_sample_folder(tmp_path):
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        ("3", "data.py:give returned a int; expected an iterable of input tuples, one item a sample."),
+        ("3", "data.py:give returned something of type int; expected an iterable of input tuples, one item a sample."),
         ("[]", "data.py:give yields no sample; at least one is needed to capture the model."),
     ],
     ids=["number", "empty"],
@@ -129,9 +137,7 @@ def test_an_npz_file_without_rows_is_refused(tmp_path):
     np.savez(tmp_path / "data.npz", a=np.zeros((0, 2)))
     with pytest.raises(DataError) as caught:
         gather(request_in(tmp_path, calibration="data.npz"))
-    assert caught.value.message == (
-        "data.npz holds no rows; expected one array (N, ...) for each input, N at least 1."
-    )
+    assert caught.value.message == ("data.npz holds no rows; expected one array (N, ...) for each input, N at least 1.")
 
 
 def test_a_damaged_npz_file_is_refused(tmp_path):

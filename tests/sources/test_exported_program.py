@@ -39,7 +39,9 @@ def saved(path: Path, example: Any, dynamic: Any = None, *, with_example: bool =
 
 
 def capture(folder: Path, source: str = "net.pt2", **settings: Any) -> dict[str, Any]:
-    return run(CaptureRequest(source=source, base=folder, output=folder / "out", name="net", **settings).to_json(), silent)
+    return run(
+        CaptureRequest(source=source, base=folder, output=folder / "out", name="net", **settings).to_json(), silent
+    )
 
 
 def message_of(folder: Path, **settings: Any) -> str:
@@ -86,8 +88,8 @@ def test_a_dynamic_size_without_an_example_is_refused(tmp_path):
 def test_a_fixed_batch_is_refused_with_the_way_out(tmp_path):
     saved(tmp_path, torch.rand(5, 3, 8, 8))
     assert message_of(tmp_path) == (
-        'net.pt2: the input "x" has the fixed shape (5, 3, 8, 8); artifacts are exported with batch 1. Export the program '
-        'again with batch 1, or with a dynamic batch: dynamic_shapes={"x": {0: torch.export.Dim("batch")}}.'
+        'net.pt2: the input "x" has the fixed shape (5, 3, 8, 8); artifacts are exported with batch 1. Export the '
+        'program again with batch 1, or with a dynamic batch: dynamic_shapes={"x": {0: torch.export.Dim("batch")}}.'
     )
 
 
@@ -154,8 +156,8 @@ def test_another_archive_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "net.pt2", "w") as archive:
         archive.writestr("serialized_exported_program.json", "{}")
     assert message_of(tmp_path) == (
-        "net.pt2 is no archive that torch.export.save of torch 2.8 or newer wrote. Load it where it came from and save it "
-        "again with torch.export.save."
+        "net.pt2 is no archive that torch.export.save of torch 2.8 or newer wrote. Load it where it came from and "
+        "save it again with torch.export.save."
     )
 
 
@@ -180,14 +182,16 @@ class Evil:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.parametrize("place", ["data/sample_inputs/model.pt", "data/constants/model.pt", "data/constants/opaque_obj_0"])
+@pytest.mark.parametrize(
+    "place", ["data/sample_inputs/model.pt", "data/constants/model.pt", "data/constants/opaque_obj_0"]
+)
 def test_a_pickle_inside_is_refused_and_not_run(tmp_path, place):
     saved(tmp_path, torch.rand(1, 3, 8, 8))
     mark = tmp_path / "ran"
     rewrite(tmp_path, lambda name, data: None if name.endswith(place) else data, {place: pickle.dumps(Evil(mark))})
     assert message_of(tmp_path) == (
-        f"net.pt2 holds a pickled object ({place}) that is more than tensors; loading it could run any code, so edgekit "
-        "does not. Export the model again without custom objects."
+        f"net.pt2 holds a pickled object ({place}) that is more than tensors; loading it could run any code, so "
+        "edgekit does not. Export the model again without custom objects."
     )
     assert not mark.exists()
 

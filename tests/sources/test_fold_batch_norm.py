@@ -54,7 +54,10 @@ LAYERS = {
     "depthwise": (lambda: [nn.Conv2d(6, 6, 3, groups=6, bias=False), nn.BatchNorm2d(6)], (2, 6, 9, 9)),
     "grouped": (lambda: [nn.Conv2d(4, 6, 3, groups=2), nn.BatchNorm2d(6)], (2, 4, 9, 9)),
     "transposed": (lambda: [nn.ConvTranspose2d(4, 6, 3, stride=2), nn.BatchNorm2d(6)], (2, 4, 5, 5)),
-    "transposed-grouped": (lambda: [nn.ConvTranspose2d(4, 6, 3, groups=2, bias=False), nn.BatchNorm2d(6)], (2, 4, 5, 5)),
+    "transposed-grouped": (
+        lambda: [nn.ConvTranspose2d(4, 6, 3, groups=2, bias=False), nn.BatchNorm2d(6)],
+        (2, 4, 5, 5),
+    ),
     "linear": (lambda: [nn.Linear(4, 6), nn.BatchNorm1d(6)], (2, 4)),
     "linear-no-bias": (lambda: [nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6)], (2, 4)),
     "not-affine": (lambda: [nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6, affine=False)], (2, 4, 9, 9)),

@@ -56,7 +56,11 @@ def cnn(shape: Any = ("N", 3, 8, 8), opset: int = 17) -> onnx.ModelProto:
     ]
     integers = [numpy_helper.from_array(np.array([v]), n) for n, v in (("zero", 0), ("one", 1), ("minus", -1))]
     return model_of(
-        nodes, {"x": shape}, ["y"], [weight("w", 4, 3, 3, 3), weight("b", 4), weight("m", 4, 5), weight("hb", 5), *integers], opset
+        nodes,
+        {"x": shape},
+        ["y"],
+        [weight("w", 4, 3, 3, 3), weight("b", 4), weight("m", 4, 5), weight("hb", 5), *integers],
+        opset,
     )
 
 
@@ -129,8 +133,8 @@ def test_free_sizes_come_from_the_example_inputs(tmp_path):
 
 def test_free_sizes_without_example_inputs_are_refused(tmp_path):
     assert message_of(tmp_path, cnn(("N", 3, "H", None))) == (
-        'net.onnx: the input "x" has the shape (N, 3, H, ?) with free sizes, and artifacts have fixed shapes, and the task '
-        f"has neither example inputs nor calibration data. {HOW}"
+        'net.onnx: the input "x" has the shape (N, 3, H, ?) with free sizes, and artifacts have fixed shapes, and the '
+        f"task has neither example inputs nor calibration data. {HOW}"
     )
 
 
@@ -164,13 +168,13 @@ def test_a_batch_that_is_a_constant_inside_is_told(tmp_path):
 def test_an_input_without_a_shape_is_refused(tmp_path):
     model = cnn()
     model.graph.input[0].type.tensor_type.ClearField("shape")
-    assert message_of(tmp_path, model) == (
-        'net.onnx: the input "x" has no shape. Export the model with input shapes.'
-    )
+    assert message_of(tmp_path, model) == ('net.onnx: the input "x" has no shape. Export the model with input shapes.')
 
 
 def test_an_input_that_is_no_tensor_is_refused(tmp_path):
-    model = model_of([helper.make_node("SequenceAt", ["x", "i"], ["y"])], {}, ["y"], [numpy_helper.from_array(np.array(0), "i")])
+    model = model_of(
+        [helper.make_node("SequenceAt", ["x", "i"], ["y"])], {}, ["y"], [numpy_helper.from_array(np.array(0), "i")]
+    )
     model.graph.input.append(helper.make_tensor_sequence_value_info("x", onnx.TensorProto.FLOAT, [1, 2]))
     assert message_of(tmp_path, model) == 'net.onnx: the input "x" is no tensor; only tensors can be inputs.'
 
@@ -223,10 +227,13 @@ def test_weights_in_a_second_file_are_read(tmp_path):
 
 def test_a_quantized_graph_is_refused(tmp_path):
     scale = numpy_helper.from_array(np.float32(0.1), "s")
-    nodes = [helper.make_node("QuantizeLinear", ["x", "s"], ["q"]), helper.make_node("DequantizeLinear", ["q", "s"], ["y"])]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s"], ["y"]),
+    ]
     assert message_of(tmp_path, model_of(nodes, {"x": (1, 2)}, ["y"], [scale])) == (
-        "net.onnx is quantized already (it holds DequantizeLinear, QuantizeLinear); edgekit starts from the float model. "
-        "Give that one, or check this artifact with edgekit validate."
+        "net.onnx is quantized already (it holds DequantizeLinear, QuantizeLinear); edgekit starts from the float "
+        "model. Give that one, or check this artifact with edgekit validate."
     )
 
 
@@ -239,14 +246,39 @@ def node_macs(node: Any, inputs: dict[str, Any], weights: list[Any]) -> tuple[st
 @pytest.mark.parametrize(
     ("node", "inputs", "weights", "expected"),
     [
-        (helper.make_node("Conv", ["x", "w"], ["y"]), {"x": (1, 3, 8, 8)}, [weight("w", 4, 3, 3, 3)], ("convolution", 36 * 4 * 27)),
-        (helper.make_node("Conv", ["x", "w"], ["y"], group=3), {"x": (1, 3, 8, 8)}, [weight("w", 3, 1, 3, 3)], ("depthwise", 36 * 27)),
-        (helper.make_node("ConvTranspose", ["x", "w"], ["y"]), {"x": (1, 3, 8, 8)}, [weight("w", 3, 4, 3, 3)], ("convolution", 64 * 3 * 36)),
+        (
+            helper.make_node("Conv", ["x", "w"], ["y"]),
+            {"x": (1, 3, 8, 8)},
+            [weight("w", 4, 3, 3, 3)],
+            ("convolution", 36 * 4 * 27),
+        ),
+        (
+            helper.make_node("Conv", ["x", "w"], ["y"], group=3),
+            {"x": (1, 3, 8, 8)},
+            [weight("w", 3, 1, 3, 3)],
+            ("depthwise", 36 * 27),
+        ),
+        (
+            helper.make_node("ConvTranspose", ["x", "w"], ["y"]),
+            {"x": (1, 3, 8, 8)},
+            [weight("w", 3, 4, 3, 3)],
+            ("convolution", 64 * 3 * 36),
+        ),
         (helper.make_node("Gemm", ["x", "w"], ["y"]), {"x": (1, 4)}, [weight("w", 4, 5)], ("linear", 20)),
         (helper.make_node("Gemm", ["x", "w"], ["y"], transA=1), {"x": (4, 1)}, [weight("w", 4, 5)], ("linear", 20)),
         (helper.make_node("MatMul", ["a", "b"], ["y"]), {"a": (1, 2, 4), "b": (1, 4, 5)}, [], ("matmul", 40)),
-        (helper.make_node("Einsum", ["a", "b"], ["y"], equation="bij,bkj->bik"), {"a": (1, 2, 4), "b": (1, 5, 4)}, [], ("matmul", 40)),
-        (helper.make_node("Einsum", ["a", "b"], ["y"], equation="...j,...j->..."), {"a": (1, 2, 4), "b": (1, 2, 4)}, [], ("matmul", None)),
+        (
+            helper.make_node("Einsum", ["a", "b"], ["y"], equation="bij,bkj->bik"),
+            {"a": (1, 2, 4), "b": (1, 5, 4)},
+            [],
+            ("matmul", 40),
+        ),
+        (
+            helper.make_node("Einsum", ["a", "b"], ["y"], equation="...j,...j->..."),
+            {"a": (1, 2, 4), "b": (1, 2, 4)},
+            [],
+            ("matmul", None),
+        ),
         (
             helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=3),
             {"x": (5, 1, 4)},
@@ -261,7 +293,19 @@ def node_macs(node: Any, inputs: dict[str, Any], weights: list[Any]) -> tuple[st
             ("embedding", 0),
         ),
     ],
-    ids=["conv", "depthwise", "transposed", "gemm", "gemm-left", "matmul", "einsum", "einsum-dots", "lstm", "softmax", "gather"],
-)  # fmt: skip
+    ids=[
+        "conv",
+        "depthwise",
+        "transposed",
+        "gemm",
+        "gemm-left",
+        "matmul",
+        "einsum",
+        "einsum-dots",
+        "lstm",
+        "softmax",
+        "gather",
+    ],
+)
 def test_multiply_accumulates_are_exact(node, inputs, weights, expected):
     assert node_macs(node, inputs, weights) == expected

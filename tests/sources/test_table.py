@@ -23,7 +23,9 @@ def message_of(text: str, base: Path) -> str:
     return caught.value.message
 
 
-@pytest.mark.parametrize("text", ["package.module:build", "model.py:build", "folder/model.py:Net.make", "missing:build"])
+@pytest.mark.parametrize(
+    "text", ["package.module:build", "model.py:build", "folder/model.py:Net.make", "missing:build"]
+)
 def test_two_halves_around_a_colon_are_a_factory(text, tmp_path):
     assert classify(text, tmp_path) == "torch"
 
@@ -95,9 +97,7 @@ def test_a_core_ml_package_is_an_artifact(tmp_path):
 
 def test_a_program_of_another_runtime_is_an_artifact(tmp_path):
     (tmp_path / "net.pte").write_bytes(b"x")
-    assert message_of("net.pte", tmp_path) == (
-        "net.pte is an artifact, not a source. Check it with edgekit validate."
-    )
+    assert message_of("net.pte", tmp_path) == ("net.pte is an artifact, not a source. Check it with edgekit validate.")
 
 
 def test_a_python_file_needs_its_factory(tmp_path):
@@ -168,7 +168,8 @@ def test_a_pointer_of_git_lfs_is_refused(tmp_path):
 def test_a_file_that_is_not_what_its_suffix_says_is_refused(name, words, tmp_path):
     (tmp_path / name).write_bytes(b"hello world!")
     assert message_of(name, tmp_path) == (
-        f"{name} is not {words}: it begins with 68 65 6c 6c 6f 20 77 6f (12 bytes). It is damaged, or its suffix is wrong."
+        f"{name} is not {words}: it begins with 68 65 6c 6c 6f 20 77 6f (12 bytes). It is damaged, or its suffix is "
+        "wrong."
     )
 
 
@@ -205,7 +206,7 @@ def test_tensorflow_reaches_all_but_executorch(kind):
 
 def test_a_tflite_file_reaches_no_format():
     assert reach("tflite") == {
-        name: "a .tflite file is an artifact already: it can be checked (edgekit validate, edgekit gate), not converted "
-        f"to {name}. Give the model that it was made from."
+        name: "a .tflite file is an artifact already: it can be checked (edgekit validate, edgekit gate), not "
+        f"converted to {name}. Give the model that it was made from."
         for name in FORMATS
     }

@@ -15,9 +15,9 @@ from edgekit.sources.capture import run
 from edgekit.worker import Job, run_job, silent
 
 FIXED = (
-    "An exported graph is fixed: replace a branch on values by torch.where, and .item(), .tolist(), nonzero and boolean "
-    "masks by operations whose output shape does not depend on values (topk, masked_fill, padding to a fixed length); "
-    "or leave that step outside the model."
+    "An exported graph is fixed: replace a branch on values by torch.where, and .item(), .tolist(), nonzero and "
+    "boolean masks by operations whose output shape does not depend on values (topk, masked_fill, padding to a fixed "
+    "length); or leave that step outside the model."
 )
 
 HEAD = """
@@ -240,7 +240,10 @@ def test_a_factory_that_needs_arguments_is_refused(user):
     ids=["number", "tuple", "weights"],
 )  # fmt: skip
 def test_a_factory_that_returns_no_module_is_refused(user, value, shown):
-    assert message_of(user, "model.py:build", f"def build():\n    return {value}\n") == f"model.py:build returned a {shown}"
+    assert (
+        message_of(user, "model.py:build", f"def build():\n    return {value}\n")
+        == f"model.py:build returned a {shown}"
+    )
 
 
 def test_a_torchscript_module_is_refused(user):
@@ -298,7 +301,10 @@ def test_a_model_that_returns_no_tensors_is_refused(user, value, shown):
 def test_control_flow_on_values_is_refused_with_its_line(user, tmp_path, line):
     got = message_of(user, "model.py:Net", net(f"{line}\n        return x"))
     place = f"{tmp_path / 'model.py'}:{line_of(tmp_path, line)}: {line}"
-    assert got == f"model.py:Net: the model's control flow or a shape depends on the values of a tensor, at {place}. {FIXED}"
+    assert (
+        got
+        == f"model.py:Net: the model's control flow or a shape depends on the values of a tensor, at {place}. {FIXED}"
+    )
 
 
 def test_a_shape_that_depends_on_values_is_refused_with_its_line(user, tmp_path):
@@ -332,10 +338,11 @@ def test_a_call_into_numpy_is_refused_with_its_line(user, tmp_path):
     line = "return torch.from_numpy(x.numpy() * 2)"
     got = message_of(user, "model.py:Net", net(line))
     assert got == (
-        f"model.py:Net: torch.export cannot capture the model, at {tmp_path / 'model.py'}:{line_of(tmp_path, line)}: {line}. "
-        "RuntimeError: .numpy() is not supported for tensor subclasses.\n"
-        "The model runs, but holds something that has no graph (calls into NumPy or other libraries, printing of values, "
-        "custom autograd functions). Rewrite that line with torch operations, or leave that step outside the model."
+        f"model.py:Net: torch.export cannot capture the model, at {tmp_path / 'model.py'}:{line_of(tmp_path, line)}: "
+        f"{line}. RuntimeError: .numpy() is not supported for tensor subclasses.\n"
+        "The model runs, but holds something that has no graph (calls into NumPy or other libraries, printing of "
+        "values, custom autograd functions). Rewrite that line with torch operations, or leave that step outside the "
+        "model."
     )
 
 
@@ -352,8 +359,8 @@ def test_a_model_that_keeps_state_is_refused(user, change):
     """
     operator = "aten.add_.Tensor" if "add_" in change else "aten.copy_.default"
     assert message_of(user, "model.py:Net", text) == (
-        f'model.py:Net: the model changes its own tensor "k" ({operator}) when it runs. An artifact keeps no state between '
-        "calls: return the new value as an output and take it as an input."
+        f'model.py:Net: the model changes its own tensor "k" ({operator}) when it runs. An artifact keeps no state '
+        "between calls: return the new value as an output and take it as an input."
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 # coremltools and others import TensorFlow where they find it, for nothing that is used here: 7 s.
 sys.modules["tensorflow"] = None  # type: ignore[assignment]  # this is how Python marks a module as not importable
 
-import torch
+import torch  # noqa: E402  after the line above
 
 
 class Tiny(torch.nn.Module):

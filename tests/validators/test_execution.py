@@ -145,7 +145,8 @@ def test_an_artifact_that_its_runtime_refuses_is_the_users_fault(fake_runner, tm
     artifact = fake_runner(do="refuse")
     assert message_of(ArtifactError, collect, artifact, tmp_path) == (
         f"model.fake ({artifact.path.stat().st_size} bytes) cannot be loaded by fake 1.0 with 1 threads: "
-        "bad magic number. The file is cut off, damaged, or made for another runtime or version: copy or export it again."
+        "bad magic number. The file is cut off, damaged, or made for another runtime or version: "
+        "copy or export it again."
     )
 
 

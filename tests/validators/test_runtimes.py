@@ -81,8 +81,8 @@ def test_the_evaluator_measures_neither_time_nor_memory(tiny, tmp_path):
     if sys.platform == "darwin":
         pytest.skip("Apple's own runtime runs here")
     reason = (
-        "Core ML evaluator, not Apple's runtime: it proves the file, and its time and memory say nothing about a device. "
-        "Measure on macOS or iOS."
+        "Core ML evaluator, not Apple's runtime: it proves the file, and its time and memory say nothing about a "
+        "device. Measure on macOS or iOS."
     )
     assert (evidence.missing["memory"], evidence.missing["latency"]) == (reason, reason)
 
@@ -242,8 +242,8 @@ def test_tflite_runtime_is_refused_with_numpy_2(tiny, tmp_path):
     with pytest.raises(EdgekitError) as caught:
         collect_evidence(artifact_at(tiny / "tiny.tflite"), folder=tmp_path, settings=settings)
     assert caught.value.message == (
-        "Running tiny.tflite needs one of ai-edge-litert, tflite-runtime (with numpy<2) and tensorflow, which cannot be "
-        f"imported: tflite_runtime was built for NumPy 1 and this environment has NumPy {np.__version__}: "
+        "Running tiny.tflite needs one of ai-edge-litert, tflite-runtime (with numpy<2) and tensorflow, which cannot "
+        f"be imported: tflite_runtime was built for NumPy 1 and this environment has NumPy {np.__version__}: "
         "give it an environment of its own with \"numpy<2\". Install it from the checkout: pip install -e '.[tflite]'"
     )
 
@@ -253,8 +253,8 @@ def test_a_package_without_an_interpreter_is_refused(tiny, tmp_path):
     with pytest.raises(EdgekitError) as caught:
         collect_evidence(artifact_at(tiny / "tiny.tflite"), folder=tmp_path, settings=settings)
     assert caught.value.message == (
-        "Running tiny.tflite needs one of ai-edge-litert, tflite-runtime (with numpy<2) and tensorflow, which cannot be "
-        'imported: "torch" has no TFLite interpreter; expected one of ai_edge_litert, tflite_runtime, tensorflow. '
+        "Running tiny.tflite needs one of ai-edge-litert, tflite-runtime (with numpy<2) and tensorflow, which cannot "
+        'be imported: "torch" has no TFLite interpreter; expected one of ai_edge_litert, tflite_runtime, tensorflow. '
         "Install it from the checkout: pip install -e '.[tflite]'"
     )
 

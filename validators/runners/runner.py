@@ -17,6 +17,7 @@ all runtimes happens here.
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import hashlib
 import importlib.util
@@ -40,17 +41,12 @@ MODES = ("memory", "outputs", "latency")
 IO_KEY = "edgekit.io"
 """Metadata entry with the inputs and outputs as JSON, written by edgekit's converters."""
 
-LATENCY_ROWS = 16
+LATENCY_ROWS, MEMORY_RUNS = 16, 3
 PROGRESS_SECONDS = 0.2
 
 
 class RunError(Exception):
-    """The run cannot go on.
-
-    Args:
-        kind: Name of the class in `edgekit.errors` by which the parent raises it.
-        message: For a person.
-    """
+    """The run cannot go on: `kind` names a class of `edgekit.errors`, `message` is for a person."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -63,12 +59,9 @@ class SampleFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            facts = json.loads((folder / "samples.json").read_text())
-        except FileNotFoundError:
-            raise RunError(
-                "DataError", f"{folder}: no samples.json there; expected a sample folder that edgekit wrote."
-            ) from None
+        if not (folder / "samples.json").exists():
+            raise RunError("DataError", f"{folder}: no samples.json there; expected a sample folder of edgekit's.")
+        facts = json.loads((folder / "samples.json").read_text())
         self.names: list[str] = facts["names"]
         self.count: int = facts["count"]
         self.items: int = facts["items"]
@@ -92,7 +85,12 @@ class OpenArtifact:
         try:
             self.session = runtime.open(str(path))
         except Exception as error:
-            raise foreign(error, "ArtifactError", unreadable(path, runtime, error)) from error
+            size = f"{path.stat().st_size} bytes" if path.is_file() else "a folder"
+            raise foreign(
+                error,
+                f"{path.name} ({size}) cannot be loaded by {title(runtime)}: {brief(error)} "
+                "The file is cut off, damaged, or made for another runtime or version: copy or export it again.",
+            ) from error
         self.metadata: dict[str, str] = dict(self.session.metadata)
         expected = expected or described_in(self.metadata)
         self._input_order, self.inputs = ordered(self.session.inputs, expected.get("inputs", []))
@@ -121,7 +119,7 @@ class OpenArtifact:
     def prepare(self, row: Sequence[Any]) -> Row:
         """Returns the arrays (1, ...) of one row as the runtime takes them: its types, in its order."""
         ready = [stored(self.path, self.inputs[i], array) for i, array in enumerate(row)]
-        return [ready[i] for i in inverse(self._input_order)]
+        return [ready[i] for i in np.argsort(self._input_order)]
 
     def run(self, ready: Row) -> Row:
         """Returns the raw outputs, in the runtime's order, of arrays that `prepare` returned."""
@@ -130,7 +128,6 @@ class OpenArtifact:
         except Exception as error:
             raise foreign(
                 error,
-                "ArtifactError",
                 f"{self.path.name} was loaded by {title(self.runtime)} and failed when it ran: {brief(error)} "
                 "Export it again; if it still fails, this runtime lacks what the artifact needs.",
             ) from error
@@ -148,23 +145,12 @@ def check_file(path: Path) -> None:
         raise RunError("ArtifactError", f"{path} is empty (0 bytes). Copy or export it again.")
 
 
-def unreadable(path: Path, runtime: Any, error: Exception) -> str:
-    """Returns the message for an artifact that its runtime does not load."""
-    size = f"{path.stat().st_size} bytes" if path.is_file() else "a folder"
-    return (
-        f"{path.name} ({size}) cannot be loaded by {title(runtime)}: {brief(error)} "
-        "The file is cut off, damaged, or made for another runtime or version: copy or export it again."
-    )
-
-
-def foreign(error: Exception, kind: str, message: str) -> RunError:
-    """Returns the RunError for what a runtime raised; errors that are already made for people keep their words."""
+def foreign(error: Exception, message: str) -> RunError:
+    """Returns the RunError for what a runtime raised; an error of edgekit's own (the evaluator's) keeps its words."""
     own = getattr(error, "message", None)
-    if isinstance(error, RunError):
-        return error
     if isinstance(own, str) and hasattr(error, "exit_code"):
         return RunError(type(error).__name__, own)
-    return RunError(kind, message)
+    return RunError("ArtifactError", message)
 
 
 def brief(error: Exception) -> str:
@@ -213,28 +199,18 @@ def ordered(actual: list[Spec], expected: list[Spec]) -> tuple[list[int], list[S
     return order, described
 
 
-def inverse(order: list[int]) -> list[int]:
-    """Returns the inverse of a permutation."""
-    back = [0] * len(order)
-    for i, k in enumerate(order):
-        back[k] = i
-    return back
-
-
 def check_fit(path: Path, spec: Spec, shape: tuple[int, ...], dtype: Any) -> None:
     """Refuses data that this input cannot take: another shape, or a dtype that cannot be cast or quantized to it."""
-    want, kinds = np.dtype(spec["dtype"]), (np.dtype(dtype).kind, np.dtype(spec["dtype"]).kind)
-    sizes = spec["shape"]
+    want, given, sizes = np.dtype(spec["dtype"]), np.dtype(dtype), spec["shape"]
     same_shape = len(sizes) == len(shape) and all(sizes[i] in (-1, size) for i, size in enumerate(shape))
-    quantizes = spec.get("scale") is not None and kinds[0] in "fiu"
-    casts = kinds in {("f", "f"), ("i", "i"), ("i", "u"), ("u", "i"), ("u", "u"), ("b", "i"), ("b", "u"), ("b", "b")}
+    quantizes = spec.get("scale") is not None and given.kind in "fiu"
+    casts = want.kind + given.kind in ("ff", "ii", "iu", "ui", "uu", "ib", "ub", "bb")
     if same_shape and (quantizes or casts):
         return
-    takes = f"{want} of shape {shape_text(sizes)}"
     raise RunError(
         "DataError",
-        f'Input "{spec["name"]}" of {path.name} takes {takes}; the data is {np.dtype(dtype)} of shape '
-        f"{shape_text(shape)}. Give data of that shape and type, or export the model with inputs like the data.",
+        f'Input "{spec["name"]}" of {path.name} takes {want} of shape {shape_text(sizes)}; the data is {given} of '
+        f"shape {shape_text(shape)}. Give data of that shape and type, or export the model with inputs like the data.",
     )
 
 
@@ -282,11 +258,9 @@ class Progress:
 
     def __call__(self, phrase: str, share: float | None = None) -> None:
         """Writes the phrase and the share done, unless it wrote a moment ago."""
-        now = time.monotonic()
-        if self._path is None or now - self._last < PROGRESS_SECONDS:
-            return
-        self._last = now
-        write_json(self._path, {"phrase": phrase, "share": share})
+        if self._path is not None and time.monotonic() - self._last > PROGRESS_SECONDS:
+            self._last = time.monotonic()
+            write_json(self._path, {"phrase": phrase, "share": share})
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
@@ -308,13 +282,7 @@ def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, p
     digest = hashlib.sha256()
     for i in range(samples.count):
         outputs = artifact.real(artifact.run(artifact.prepare([samples.arrays[c][i : i + 1] for c in columns])))
-        if not files:
-            files = [
-                np.lib.format.open_memmap(
-                    folder / f"{k}.npy", mode="w+", dtype=array.dtype, shape=(samples.count, *array.shape[1:])
-                )
-                for k, array in enumerate(outputs)
-            ]
+        files = files or empty_arrays(folder, samples.count, outputs)
         for k, array in enumerate(outputs):
             if array.shape[1:] != files[k].shape[1:]:
                 raise RunError(
@@ -330,34 +298,33 @@ def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, p
         file.flush()
     if (samples.folder / "items.npy").exists():
         (folder / "items.npy").write_bytes((samples.folder / "items.npy").read_bytes())
-    facts = {
-        "count": samples.count,
-        "names": [spec["name"] for spec in artifact.outputs],
-        "items": samples.items,
-        "sha256": digest.hexdigest(),
-    }
+    names = [spec["name"] for spec in artifact.outputs]
+    facts = {"count": samples.count, "names": names, "items": samples.items, "sha256": digest.hexdigest()}
     write_json(folder / "samples.json", facts)
     return samples.count
+
+
+def empty_arrays(folder: Path, rows: int, outputs: Row) -> Row:
+    """Returns one .npy file an output, opened for writing: `rows` rows like the ones of `outputs`."""
+    shapes = [(rows, *array.shape[1:]) for array in outputs]
+    return [
+        np.lib.format.open_memmap(folder / f"{k}.npy", mode="w+", dtype=array.dtype, shape=shapes[k])
+        for k, array in enumerate(outputs)
+    ]
 
 
 def some_rows(artifact: OpenArtifact, samples: SampleFolder | None, count: int) -> list[Row]:
     """Returns up to `count` prepared rows: the first ones of `samples`, or made-up ones where there are no samples."""
     if samples is not None and samples.count:
-        columns = artifact.columns(samples)
-        rows = range(min(count, samples.count))
-        return [artifact.prepare([samples.arrays[c][i : i + 1] for c in columns]) for i in rows]
+        arrays = [samples.arrays[column] for column in artifact.columns(samples)]
+        return [artifact.prepare([array[i : i + 1] for array in arrays]) for i in range(min(count, samples.count))]
     generator = np.random.default_rng(0)
     made: Row = []
     for spec in artifact.inputs:
-        want: Any = np.dtype(spec["dtype"])
         shape = [1 if size == -1 else size for size in spec["shape"]]
-        if want.kind == "f":
-            made.append(generator.standard_normal(shape).astype(want))
-        elif spec.get("scale") is not None:
-            made.append(generator.integers(np.iinfo(want).min, np.iinfo(want).max, shape).astype(want))
-        else:
-            # Token ids and masks: 1 is a valid id in every table, and a mask of ones hides nothing.
-            made.append(np.ones(shape, want))
+        real = spec.get("scale") is not None or np.dtype(spec["dtype"]).kind == "f"
+        # Integers are token ids and masks: 1 is a valid id in every table, and a mask of ones hides nothing.
+        made.append(generator.standard_normal(shape).astype(np.float32) if real else np.ones(shape, spec["dtype"]))
     return [artifact.prepare(made)]
 
 
@@ -379,23 +346,17 @@ def measure_latency(
         for k, session in enumerate(sessions):
             session.run(rows[k][i % len(rows[k])])
     times: list[list[float]] = [[] for _ in sessions]
-    order = list(range(len(sessions)))
     end = time.monotonic() + options.max_seconds
     for i in range(options.runs):
         if i >= 10 and time.monotonic() > end:
             break
-        for k in order if i % 2 == 0 else order[::-1]:
+        for k in sorted(range(len(sessions)), reverse=i % 2 == 1):
             session, ready = sessions[k], rows[k][i % len(rows[k])]
             started = time.perf_counter_ns()
             session.run(ready)
             times[k].append((time.perf_counter_ns() - started) / 1e6)
         progress(f"{artifact.path.name}: timing {i + 1} of {options.runs}", (i + 1) / options.runs)
-    return {
-        "artifact_ms": times[0],
-        "baseline_ms": times[1] if baseline is not None else [],
-        "threads": options.threads,
-        "warmup": options.warmup,
-    }
+    return {"artifact_ms": times[0], "baseline_ms": times[1] if baseline is not None else []}
 
 
 def reset_peak() -> bool:
@@ -423,8 +384,7 @@ def peak_bytes() -> int:
         return int(found.group(1)) * 1024
     import resource
 
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def host() -> str:
@@ -466,8 +426,7 @@ def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
     runtime = load_runtime(options.runtime, options.artifact, options.runtime_package, options.threads)
     record["runtime"] = {"name": runtime.name, "version": runtime.version, "untimed": runtime.untimed}
     if runtime.untimed:
-        for mode in ("memory", "latency"):
-            record["missing"][mode] = runtime.untimed
+        record["missing"] = dict.fromkeys(("memory", "latency"), runtime.untimed)
         modes = [mode for mode in modes if mode == "outputs"]
     samples = SampleFolder(options.samples) if options.samples else None
     resets = reset_peak()
@@ -476,9 +435,9 @@ def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
     artifact = OpenArtifact(runtime, options.artifact, expected)
     record["inputs"], record["outputs"], record["metadata"] = artifact.inputs, artifact.outputs, artifact.metadata
     if "memory" in modes:
-        rows = some_rows(artifact, samples, options.memory_runs)
-        for i in range(options.memory_runs):
-            artifact.run(rows[i % len(rows)])
+        row = some_rows(artifact, samples, 1)[0]
+        for _ in range(MEMORY_RUNS):
+            artifact.run(row)
         method = "peak reset after the runtime's import" if resets else "peak of the whole process"
         record["memory"] = {"empty_bytes": empty, "peak_bytes": peak_bytes(), "method": method}
     save()
@@ -495,9 +454,7 @@ def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
 
 def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """Returns the command line's options."""
-    parser = argparse.ArgumentParser(
-        description="Runs one artifact; writes outputs, timings and memory to a JSON record."
-    )
+    parser = argparse.ArgumentParser(description="Runs one artifact; writes what it measured to a JSON record.")
     parser.add_argument("--runtime", required=True, help="tflite, onnx, executorch, coreml or reference")
     parser.add_argument("--artifact", required=True, type=Path)
     parser.add_argument("--modes", default="", type=lambda text: text.split(","), help=f"of {','.join(MODES)}")
@@ -512,7 +469,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--warmup", type=int, default=10)
     parser.add_argument("--max-seconds", type=float, default=20.0)
-    parser.add_argument("--memory-runs", type=int, default=3)
+
     parser.add_argument("--operators", action="store_true", help="count integer and float operators")
     return parser.parse_args(arguments)
 
@@ -523,21 +480,16 @@ def main(arguments: list[str] | None = None) -> int:
     record: dict[str, Any] = {"schema_version": 1, "host": host(), "python": platform.python_version()}
     record.update(numpy=np.__version__, missing={}, error=None)
 
-    def save() -> None:
-        if options.record:
-            write_json(options.record, record)
-
-    code = 0
+    save: Any = functools.partial(write_json, options.record, record) if options.record else (lambda: None)
     try:
         run(options, record, save)
     except RunError as error:
         record["error"] = {"kind": error.kind, "message": error.message}
         sys.stderr.write(error.message + "\n")
-        code = 1
     save()
     if not options.record:
         sys.stdout.write(json.dumps(record) + "\n")
-    return code
+    return 1 if record["error"] else 0
 
 
 if __name__ == "__main__":

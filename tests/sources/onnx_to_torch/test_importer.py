@@ -21,7 +21,11 @@ class Cnn(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU6(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, groups=8)
+            nn.Conv2d(3, 8, 3, stride=2, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU6(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(8, 8, 3, groups=8),
         )
         self.head = nn.Linear(8, 5)
 
@@ -100,7 +104,9 @@ def test_modules_keep_the_names_that_torchs_exporter_wrote(exported):
 FLOAT = onnx.TensorProto.FLOAT
 
 
-def model_of(nodes: list[Any], weights: dict[str, Any], outputs: int = 1, opset: int = 17, **inputs: Any) -> onnx.ModelProto:
+def model_of(
+    nodes: list[Any], weights: dict[str, Any], outputs: int = 1, opset: int = 17, **inputs: Any
+) -> onnx.ModelProto:
     given = inputs or {"x": (1, 4)}
     graph = helper.make_graph(
         nodes,
@@ -214,7 +220,8 @@ def test_functions_of_the_model_are_inlined():
 
 def test_half_precision_weights_become_float32():
     module, (x,) = import_model(
-        model_of([helper.make_node("Add", ["x", "w"], ["y"], name="add")], {"w": matrix(4).astype(np.float16)}), "net.onnx"
+        model_of([helper.make_node("Add", ["x", "w"], ["y"], name="add")], {"w": matrix(4).astype(np.float16)}),
+        "net.onnx",
     )
     assert module(x).dtype == torch.float32
 
@@ -241,13 +248,19 @@ def test_unknown_operators_are_all_named():
 @pytest.mark.parametrize("opset", [10, 22])
 def test_other_opsets_are_refused(opset):
     assert message_of(model_of([helper.make_node("Relu", ["x"], ["y"])], {}, opset=opset)) == (
-        f"net.onnx uses ONNX opset {opset}; the importer into torch knows 11 to 21. Export it again with one of these, or "
-        "convert it: onnx.version_converter.convert_version(model, 17). Format onnx needs no import."
+        f"net.onnx uses ONNX opset {opset}; the importer into torch knows 11 to 21. Export it again with one of "
+        "these, or convert it: onnx.version_converter.convert_version(model, 17). Format onnx needs no import."
     )
 
 
 def lstm(**attributes: Any) -> tuple[Any, dict[str, Any]]:
-    weights = {"w": matrix(1, 12, 4), "r": matrix(1, 12, 3), "b": matrix(1, 24), "p": matrix(1, 9), "l": np.array([2], dtype=np.int32)}
+    weights = {
+        "w": matrix(1, 12, 4),
+        "r": matrix(1, 12, 3),
+        "b": matrix(1, 24),
+        "p": matrix(1, 9),
+        "l": np.array([2], dtype=np.int32),
+    }
     names = ["x", "w", "r", "b", "", "", "", ""]
     for key, i in (("lengths", 4), ("peepholes", 7)):
         if attributes.pop(key, False):
@@ -264,92 +277,150 @@ CANNOT = {
         "its shape depends on the model's inputs; it must be constant",
     ),
     "dynamic-values": (
-        helper.make_node("NonZero", ["x"], ["y"], name="n"), {"x": (1, 4)}, {}, "NonZero",
+        helper.make_node("NonZero", ["x"], ["y"], name="n"),
+        {"x": (1, 4)},
+        {},
+        "NonZero",
         "the shape of its output depends on values",
     ),
     "training-norm": (
         helper.make_node("BatchNormalization", ["x", "w", "w", "w", "w"], ["y"], name="n", training_mode=1),
-        {"x": (1, 4)}, {"w": matrix(4)}, "BatchNormalization",
+        {"x": (1, 4)},
+        {"w": matrix(4)},
+        "BatchNormalization",
         "it is a batch norm in training mode; export the model in inference mode",
     ),
     "training-dropout": (
-        helper.make_node("Dropout", ["x", "r", "t"], ["y"], name="n"), {"x": (1, 4)},
-        {"r": np.float32(0.5), "t": np.array(True)}, "Dropout",
+        helper.make_node("Dropout", ["x", "r", "t"], ["y"], name="n"),
+        {"x": (1, 4)},
+        {"r": np.float32(0.5), "t": np.array(True)},
+        "Dropout",
         "it is a dropout in training mode; export the model in inference mode",
     ),
     "pool-indices": (
-        helper.make_node("MaxPool", ["x"], ["y", "y1"], name="n", kernel_shape=[2]), {"x": (1, 1, 4)}, {}, "MaxPool",
+        helper.make_node("MaxPool", ["x"], ["y", "y1"], name="n", kernel_shape=[2]),
+        {"x": (1, 1, 4)},
+        {},
+        "MaxPool",
         "its second output, the indices, is used",
     ),
     "pool-axes": (
-        helper.make_node("MaxPool", ["x"], ["y"], name="n", kernel_shape=[1] * 4), {"x": (1, 1, 4, 4, 4, 4)}, {}, "MaxPool",
+        helper.make_node("MaxPool", ["x"], ["y"], name="n", kernel_shape=[1] * 4),
+        {"x": (1, 1, 4, 4, 4, 4)},
+        {},
+        "MaxPool",
         "it has 4 spatial axes; 1, 2 and 3 are supported",
     ),
     "conv-axes": (
-        helper.make_node("Conv", ["x", "w"], ["y"], name="n"), {"x": (1, 1, 4, 4, 4, 4)}, {"w": matrix(1, 1, 1, 1, 1, 1)}, "Conv",
+        helper.make_node("Conv", ["x", "w"], ["y"], name="n"),
+        {"x": (1, 1, 4, 4, 4, 4)},
+        {"w": matrix(1, 1, 1, 1, 1, 1)},
+        "Conv",
         "it has 4 spatial axes; 1, 2 and 3 are supported",
     ),
     "average-dilations": (
-        helper.make_node("AveragePool", ["x"], ["y"], name="n", kernel_shape=[2], dilations=[2]), {"x": (1, 1, 4)}, {},
-        "AveragePool", "it is an average pool with dilations",
+        helper.make_node("AveragePool", ["x"], ["y"], name="n", kernel_shape=[2], dilations=[2]),
+        {"x": (1, 1, 4)},
+        {},
+        "AveragePool",
+        "it is an average pool with dilations",
     ),
     "lp-pool": (
-        helper.make_node("LpPool", ["x"], ["y"], name="n", kernel_shape=[2]), {"x": (1, 1, 4)}, {}, "LpPool",
+        helper.make_node("LpPool", ["x"], ["y"], name="n", kernel_shape=[2]),
+        {"x": (1, 1, 4)},
+        {},
+        "LpPool",
         "it is an LpPool with dilations, ceil_mode, or other than 2 spatial axes",
     ),
     "transposed-padding": (
-        helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], name="n", strides=[2], pads=[1, 0], output_padding=[1]),
-        {"x": (1, 1, 4)}, {"w": matrix(1, 1, 3), "b": matrix(1)}, "ConvTranspose",
+        helper.make_node(
+            "ConvTranspose", ["x", "w", "b"], ["y"], name="n", strides=[2], pads=[1, 0], output_padding=[1]
+        ),
+        {"x": (1, 1, 4)},
+        {"w": matrix(1, 1, 3), "b": matrix(1)},
+        "ConvTranspose",
         "its output padding reaches past the computed values, where the bias is missing",
     ),
     "layer-norm-mean": (
-        helper.make_node("LayerNormalization", ["x", "w"], ["y", "y1"], name="n"), {"x": (1, 4)}, {"w": matrix(4)},
-        "LayerNormalization", "its second output, the mean, is used",
+        helper.make_node("LayerNormalization", ["x", "w"], ["y", "y1"], name="n"),
+        {"x": (1, 4)},
+        {"w": matrix(4)},
+        "LayerNormalization",
+        "its second output, the mean, is used",
     ),
     "even-lrn": (
-        helper.make_node("LRN", ["x"], ["y"], name="n", size=2), {"x": (1, 4, 2, 2)}, {}, "LRN",
+        helper.make_node("LRN", ["x"], ["y"], name="n", size=2),
+        {"x": (1, 4, 2, 2)},
+        {},
+        "LRN",
         "its size 2 is even, where ONNX and torch centre the window differently",
     ),
     "gather-batch": (
-        helper.make_node("GatherND", ["x", "i"], ["y"], name="n", batch_dims=1), {"x": (1, 4)}, {"i": np.array([[1]])},
-        "GatherND", "it has batch_dims",
+        helper.make_node("GatherND", ["x", "i"], ["y"], name="n", batch_dims=1),
+        {"x": (1, 4)},
+        {"i": np.array([[1]])},
+        "GatherND",
+        "it has batch_dims",
     ),
     "scatter-reduction": (
-        helper.make_node("ScatterND", ["x", "i", "u"], ["y"], name="n", reduction="mul"), {"x": (1, 4)},
-        {"i": np.array([[0]]), "u": matrix(1, 4)}, "ScatterND", 'its reduction is "mul"; none and add are supported',
+        helper.make_node("ScatterND", ["x", "i", "u"], ["y"], name="n", reduction="mul"),
+        {"x": (1, 4)},
+        {"i": np.array([[0]]), "u": matrix(1, 4)},
+        "ScatterND",
+        'its reduction is "mul"; none and add are supported',
     ),
     "resize-crop": (
-        helper.make_node("Resize", ["x", "r", "s"], ["y"], name="n", coordinate_transformation_mode="tf_crop_and_resize"),
-        {"x": (1, 1, 4, 4)}, {"r": matrix(8), "s": np.array([1, 1, 2, 2], dtype=np.float32)}, "Resize",
+        helper.make_node(
+            "Resize", ["x", "r", "s"], ["y"], name="n", coordinate_transformation_mode="tf_crop_and_resize"
+        ),
+        {"x": (1, 1, 4, 4)},
+        {"r": matrix(8), "s": np.array([1, 1, 2, 2], dtype=np.float32)},
+        "Resize",
         'its coordinate_transformation_mode is "tf_crop_and_resize"',
     ),
     "resize-antialias": (
         helper.make_node("Resize", ["x", "", "s"], ["y"], name="n", mode="cubic", exclude_outside=1),
-        {"x": (1, 1, 4, 4)}, {"s": np.array([1, 1, 2, 2], dtype=np.float32)}, "Resize", "it has antialias or exclude_outside",
+        {"x": (1, 1, 4, 4)},
+        {"s": np.array([1, 1, 2, 2], dtype=np.float32)},
+        "Resize",
+        "it has antialias or exclude_outside",
     ),
     "constant-text": (
-        helper.make_node("Constant", [], ["y"], name="n", value_string=b"a"), {"x": (1, 4)}, {}, "Constant",
+        helper.make_node("Constant", [], ["y"], name="n", value_string=b"a"),
+        {"x": (1, 4)},
+        {},
+        "Constant",
         "it is a constant of text or a sparse constant",
     ),
     "cast-text": (
-        helper.make_node("Cast", ["x"], ["y"], name="n", to=8), {"x": (1, 4)}, {}, "Cast",
+        helper.make_node("Cast", ["x"], ["y"], name="n", to=8),
+        {"x": (1, 4)},
+        {},
+        "Cast",
         "its element type 8 (onnx.TensorProto.DataType) has no counterpart in torch here",
     ),
     "gru-reset": (
-        helper.make_node("GRU", ["x", "w", "r"], ["y"], name="n", hidden_size=3), {"x": (5, 1, 4)},
-        {"w": matrix(1, 9, 4), "r": matrix(1, 9, 3)}, "GRU",
+        helper.make_node("GRU", ["x", "w", "r"], ["y"], name="n", hidden_size=3),
+        {"x": (5, 1, 4)},
+        {"w": matrix(1, 9, 4), "r": matrix(1, 9, 3)},
+        "GRU",
         "its linear_before_reset is 0; torch's layer resets after the product (Keras: reset_after=True)",
     ),
     "rnn-activation": (
-        helper.make_node("RNN", ["x", "w", "r"], ["y"], name="n", hidden_size=3, activations=["Sigmoid"]), {"x": (5, 1, 4)},
-        {"w": matrix(1, 3, 4), "r": matrix(1, 3, 3)}, "RNN",
+        helper.make_node("RNN", ["x", "w", "r"], ["y"], name="n", hidden_size=3, activations=["Sigmoid"]),
+        {"x": (5, 1, 4)},
+        {"w": matrix(1, 3, 4), "r": matrix(1, 3, 3)},
+        "RNN",
         "its activations are Sigmoid; torch's layer has the default ones only",
     ),
     "rnn-weights": (
-        helper.make_node("RNN", ["x", "w", "r"], ["y"], name="n", hidden_size=3), {"x": (5, 1, 4), "w": (1, 3, 4)},
-        {"r": matrix(1, 3, 3)}, "RNN", "its weights depend on the model's inputs",
+        helper.make_node("RNN", ["x", "w", "r"], ["y"], name="n", hidden_size=3),
+        {"x": (5, 1, 4), "w": (1, 3, 4)},
+        {"r": matrix(1, 3, 3)},
+        "RNN",
+        "its weights depend on the model's inputs",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CANNOT)
