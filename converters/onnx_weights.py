@@ -1,8 +1,6 @@
 """Integer weights for ONNX: linear layers, embedding tables, convolutions and recurrent layers, node by node.
 
-int8_dynamic    a linear layer quantizes each row (token) of its input by that row's own largest value and multiplies
-                integers. onnxruntime's own dynamic quantization has one scale for the whole input, which a transformer's
-                outliers ruin (19 dB on MiniLM, where rows of their own keep 28 dB).
+int8_dynamic    a linear layer quantizes its input at run time and multiplies integers (see `onnx_dynamic`).
 int8_weights    a linear layer becomes MatMulNBits: blocks of 32 weights share a scale, products are float.
 int4_weights    MatMulNBits in groups as large as the recipe says; activations are quantized block by block.
 
@@ -16,6 +14,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, final
 
+from edgekit.converters.onnx_dynamic import (
+    DynamicLayer,
+    channel_reach,
+    dynamic_layers,
+    integer_array,
+    round_rows,
+    static_shapes,
+)
 from edgekit.converters.onnx_source import FloatGraph
 from edgekit.converters.onnx_static import drop_unread_weights
 from edgekit.plan import Precision, Recipe
@@ -47,7 +53,7 @@ def quantize_weights(graph: FloatGraph, recipe: Recipe, notes: list[str]) -> Any
 
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
-    editor = _Editor(model.graph, recipe, _static_shapes(model))
+    editor = _Editor(model.graph, recipe, static_shapes(model))
     for node in list(model.graph.node):
         precision = recipe.precision_of(graph.modules.get(node.name, node.name))
         # Static ranges help neither a table nor a recurrent layer: these get integer weights there too.
@@ -74,7 +80,7 @@ class _Editor:
     def __init__(self, graph: Any, recipe: Recipe, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self._graph = graph
         self._shapes = shapes
-        self._quantized: set[str] = set()
+        self._dynamic: dict[str, list[DynamicLayer]] = {}
         self._recipe = recipe
         self._weights = {tensor.name: tensor for tensor in graph.initializer}
         self._added: set[str] = set()
@@ -110,6 +116,10 @@ class _Editor:
         """Puts the new nodes in place of the old ones and drops weights that nobody reads any more."""
         import onnx
 
+        for value, layers in self._dynamic.items():
+            reach = channel_reach(self._graph, self._weights, value)
+            self._nodes.update(dynamic_layers(value, self._shapes[value], layers, reach, self._add))
+            self._uses_microsoft = True
         nodes: list[Any] = []
         for node in self._graph.node:
             nodes.extend(self._nodes.get(node.name, [node]))
@@ -129,7 +139,9 @@ class _Editor:
         rows = weights if transposed else weights.T
         bits = 4 if precision == "int4_weights" else 8
         block = self._recipe.group_size if bits == 4 else BLOCK
-        if precision == "int8_dynamic" and self._dynamic_linear(node, rows, name, bias):
+        if precision == "int8_dynamic" and node.input[0] in self._shapes:
+            layer = DynamicLayer(node=node, rows=rows, weight=name, bias=bias)
+            self._dynamic.setdefault(node.input[0], []).append(layer)
             return
         packed, scales = pack_blocks(rows, bits, block)
         level = _FLOAT_PRODUCTS if precision == "int8_weights" else _INTEGER_PRODUCTS
@@ -152,68 +164,6 @@ class _Editor:
             )
         ]
         self._uses_microsoft = True
-
-    def _dynamic_linear(self, node: Any, rows: NDArray[np.float32], name: str, bias: str | None) -> bool:
-        """Integer product of rows that are quantized at run time; False where the number of rows is not known.
-
-        Both factors are uint8 with zero point 128. int8 weights would be as exact, but saturate on x86 without VNNI.
-        """
-        import numpy as np
-        import onnx
-
-        shape = self._shapes.get(node.input[0])
-        if shape is None:
-            return False
-        quantized, before = self._quantized_rows(node.input[0], int(np.prod(shape[:-1])), shape[-1])
-        integers, scale = round_rows(rows)
-        shifted = (integers.T.astype(np.int16) + 128).astype(np.uint8)
-        middle = self._add("edgekit.128", np.array(128, dtype=np.uint8))
-        inputs = [
-            f"{quantized}.uint8",
-            self._add(f"{name}.uint8", np.ascontiguousarray(shifted)),
-            self._add("edgekit.1", np.array(1.0, dtype=np.float32)),
-            self._add(f"{name}.scale", scale.reshape(-1)),
-            middle,
-            middle,
-        ]
-        product, scaled, flat = (f"{node.name}.{part}" for part in ("product", "scaled", "flat"))
-        nodes = [
-            onnx.helper.make_node("MatMulIntegerToFloat", inputs, [product], name=node.name, domain=_MICROSOFT),
-            onnx.helper.make_node("Mul", [product, f"{quantized}.column"], [scaled], name=scaled),
-        ]
-        if bias is not None:
-            nodes.append(onnx.helper.make_node("Add", [scaled, bias], [flat], name=f"{flat}.bias"))
-        target = self._add(f"{node.name}.shape", _integers((*shape[:-1], rows.shape[0])))
-        nodes.append(onnx.helper.make_node("Reshape", [nodes[-1].output[0], target], list(node.output), name=flat))
-        self._nodes[node.name] = [*before, *nodes]
-        self._uses_microsoft = True
-        return True
-
-    def _quantized_rows(self, name: str, count: int, width: int) -> tuple[str, list[Any]]:
-        """Returns (prefix of the quantized value's names, the nodes that make it: none where another layer has them)."""
-        import numpy as np
-        import onnx
-
-        prefix = f"{name}.rows"
-        if prefix in self._quantized:
-            return prefix, []
-        self._quantized.add(prefix)
-        make = onnx.helper.make_node
-        tiny = self._add("edgekit.tiny", np.array(1e-30, dtype=np.float32))  # a row of zeros must not divide by zero
-        step = self._add("edgekit.step", np.array(1 / 127, dtype=np.float32))
-        middle = self._add(f"edgekit.128x{count}", np.full(count, 128, dtype=np.uint8))
-        axis = self._add("edgekit.axis1", _integers((1,)))
-        return prefix, [
-            make("Reshape", [name, self._add(f"edgekit.rows{width}", _integers((-1, width)))], [prefix], name=prefix),
-            make("Abs", [prefix], [f"{prefix}.abs"], name=f"{prefix}.abs"),
-            make("ReduceMax", [f"{prefix}.abs", axis], [f"{prefix}.largest"], name=f"{prefix}.largest", keepdims=1),
-            make("Mul", [f"{prefix}.largest", step], [f"{prefix}.step"], name=f"{prefix}.step"),
-            make("Max", [f"{prefix}.step", tiny], [f"{prefix}.column"], name=f"{prefix}.column"),
-            make("Reshape", [f"{prefix}.column", self._add("edgekit.flat", _integers((-1,)))], [f"{prefix}.scale"],
-                 name=f"{prefix}.scale"),
-            make("QuantizeLinear", [prefix, f"{prefix}.scale", middle], [f"{prefix}.uint8"], name=f"{prefix}.uint8",
-                 axis=0),
-        ]
 
     def _table(self, node: Any) -> None:
         """Gather of a table's rows: gather int8 rows and their scales, then multiply."""
@@ -268,7 +218,7 @@ class _Editor:
                 )
                 continue
             quantized, scale = round_rows(weights.reshape(directions * rows, columns))
-            flat, shape = f"{node.name}.{i}.flat", self._add(f"{name}.shape", _integers(weights.shape))
+            flat, shape = f"{node.name}.{i}.flat", self._add(f"{name}.shape", integer_array(weights.shape))
             before += [
                 onnx.helper.make_node(
                     "DequantizeLinear",
@@ -351,19 +301,6 @@ class _Editor:
         return copied
 
 
-def _static_shapes(model: Any) -> dict[str, tuple[int, ...]]:
-    """Returns the shapes of all values that have one without unknown sizes."""
-    import onnx
-
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    shapes: dict[str, tuple[int, ...]] = {}
-    for value in (*graph.value_info, *graph.input, *graph.output):
-        sizes = value.type.tensor_type.shape.dim
-        if value.type.tensor_type.HasField("shape") and all(size.HasField("dim_value") for size in sizes):
-            shapes[value.name] = tuple(size.dim_value for size in sizes)
-    return shapes
-
-
 def pack_blocks(rows: NDArray[np.float32], bits: int, block: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Returns weights in MatMulNBits' form: symmetric, a scale for each block of `block` weights of a row.
 
@@ -394,21 +331,6 @@ def pack_blocks(rows: NDArray[np.float32], bits: int, block: int) -> tuple[NDArr
     integers = (np.clip(np.round(blocks / safe), -half, half - 1) + half).astype(np.uint8)
     packed = integers if bits == 8 else integers[..., 0::2] | (integers[..., 1::2] << 4)
     return packed, scale.astype(np.float32).reshape(-1)
-
-
-def round_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Returns (int8 rows, scales of shape (rows, 1)): symmetric, -127..127, a scale for each row."""
-    import numpy as np
-
-    scale = np.abs(rows).max(axis=1, keepdims=True).astype(np.float32) / np.float32(127)
-    safe = np.where(scale == 0, np.float32(1), scale)
-    return np.round(rows / safe).astype(np.int8), safe
-
-
-def _integers(values: tuple[int, ...]) -> NDArray[np.int64]:
-    import numpy as np
-
-    return np.array(values, dtype=np.int64)
 
 
 def _attribute(node: Any, name: str, default: Any) -> Any:

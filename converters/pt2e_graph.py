@@ -7,7 +7,7 @@ of the convolution where a convolution can hold it. All of this is exact in floa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -80,6 +80,19 @@ def placeholders(module: Any) -> list[Any]:
 def output_node(module: Any) -> Any:
     """Returns the node that returns the results."""
     return next(node for node in reversed(module.graph.nodes) if node.op == "output")
+
+
+def results_of(module: Any) -> list[Any]:
+    """Returns the nodes that are returned, in order; a model that returns one tensor has one."""
+    returned = output_node(module).args[0]
+    return list(returned) if isinstance(returned, list | tuple) else [returned]
+
+
+def return_these(module: Any, results: Sequence[Any]) -> None:
+    """Makes the graph return other nodes, in the form (one tensor or a tuple) that it had."""
+    output = output_node(module)
+    plain = not isinstance(output.args[0], list | tuple)
+    output.args = (results[0] if plain else tuple(results),)
 
 
 def target_of(node: Any) -> str:

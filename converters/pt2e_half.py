@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgekit.converters.pt2e_graph import FloatGraph, is_float_tensor, output_node, placeholders
+from edgekit.converters.pt2e_graph import FloatGraph, is_float_tensor, output_node, placeholders, results_of, return_these
 
 
 def to_half(graph: FloatGraph) -> FloatGraph:
@@ -17,8 +17,7 @@ def to_half(graph: FloatGraph) -> FloatGraph:
     module = graph.module
     inputs = placeholders(module)
     floats = [node for node in inputs if is_float_tensor(node)]
-    results = [item for item in output_node(module).args[0] if getattr(item, "op", None) is not None]
-    was_float = {item.name for item in results if is_float_tensor(item)}
+    was_float = [is_float_tensor(item) for item in results_of(module)]
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.dtype == torch.float32:
             tensor.data = tensor.data.to(torch.float16)
@@ -35,13 +34,13 @@ def to_half(graph: FloatGraph) -> FloatGraph:
         node.replace_all_uses_with(cast, delete_user_cb=lambda user, cast=cast: user is not cast)
     output = output_node(module)
     new: list[Any] = []
-    for item in output.args[0]:
-        if getattr(item, "name", None) in was_float or item in floats:
+    for item, floating in zip(results_of(module), was_float, strict=True):
+        if floating:
             with module.graph.inserting_before(output):
                 new.append(module.graph.call_function(torch.ops.aten.to.dtype, (item, torch.float32)))
         else:
             new.append(item)
-    output.args = (tuple(new),)
+    return_these(module, new)
     module.recompile()
     return FloatGraph(module=module, example_inputs=graph.example_inputs)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from edgekit.calibration.ranges import Grid, Range, affine_grid, symmetric_grid
-from edgekit.converters.pt2e_graph import FloatGraph, add_constant, constant_of, output_node, shape_of, target_of
+from edgekit.converters.pt2e_graph import FloatGraph, add_constant, constant_of, results_of, return_these, shape_of, target_of
 from edgekit.converters.pt2e_plan import (
     CONVOLUTIONS,
     EMBEDDING,
@@ -111,14 +111,13 @@ def quantize_io(graph: QuantizedGraph) -> tuple[QuantizedGraph, dict[int, Grid],
         graph.module.graph.erase_node(users[0])
         examples[position] = torch.zeros(shape_of(node), dtype=torch.int8)
         node.meta.pop("val", None)
-    output = output_node(graph.module)
     output_grids: dict[int, Grid] = {}
-    results = list(output.args[0])
+    results = results_of(graph.module)
     for position, result in enumerate(results):
         if "dequantize_per_tensor" in target_of(result):
             results[position] = result.args[0]
             output_grids[position] = Grid(scale=result.args[1], zero_point=result.args[2])
-    output.args = (tuple(results),)
+    return_these(graph.module, results)
     graph.module.graph.eliminate_dead_code()
     graph.module.recompile()
     changed = QuantizedGraph(

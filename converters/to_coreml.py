@@ -23,7 +23,7 @@ from edgekit.converters.to_coreml_program import (
     count_operators,
     deployment_target,
     import_coremltools,
-    register_recurrent_operators,
+    extend_torch_frontend,
     tensor_types,
 )
 from edgekit.errors import ConversionError, EdgekitError
@@ -111,7 +111,7 @@ def _lower(
 
     progress("loading coremltools", None)
     ct = import_coremltools()
-    register_recurrent_operators()
+    extend_torch_frontend()
     pipeline = ct.PassPipeline.DEFAULT
     # It turns dequantize, reshape, quantize into a bare reshape without comparing the two grids: wrong values.
     pipeline.remove_passes({"common::int_op_canonicalization"})

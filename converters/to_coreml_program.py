@@ -36,16 +36,21 @@ def import_coremltools(*, with_tensorflow: bool = False) -> Any:
     return coremltools
 
 
-def register_recurrent_operators() -> None:
-    """Teaches coremltools' torch frontend the names that recurrent operators have in exported programs.
+def extend_torch_frontend() -> None:
+    """Teaches coremltools' torch frontend int8 inputs, and the names that recurrent operators have in exported programs.
 
-    It has their translations for TorchScript, where one node has several outputs; in an exported program the node has one
-    output, a tuple.
+    It has the translations of recurrent operators for TorchScript, where one node has several outputs; in an exported
+    program the node has one output, a tuple. It has int8 tensors in packages, and no torch dtype for them.
     """
-    from coremltools.converters.mil.frontend.torch import torch_op_registry
+    import torch
+    from coremltools.converters.mil.frontend.torch import torch_op_registry, utils
+    from coremltools.converters.mil.mil import types
 
     registry = torch_op_registry._TORCH_OPS_REGISTRY  # noqa: SLF001  its public methods cannot look a translation up
+    utils.TORCH_DTYPE_TO_MIL_DTYPE.setdefault(torch.int8, types.int8)
     for kind, outputs in _RECURRENT_KINDS.items():
+        if kind in registry.name_to_func_mapping:
+            continue  # a second conversion in this process
         registry.set_func_by_name(_tuple_translation(registry.get_func(kind.split(".")[0]), outputs), kind)
 
 

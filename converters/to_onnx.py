@@ -148,11 +148,17 @@ def _describe(model: Any, request: ConversionRequest, inputs: Sequence[TensorSpe
 def _float_fallbacks(graph: FloatGraph, made: Any, recipe: Recipe) -> tuple[str, ...]:
     """Returns the weighted nodes that the recipe wanted in integers and that compute in float."""
     fed = {name: node.op_type for node in made.node for name in node.output}
+    constants = {tensor.name for tensor in made.initializer}
     fallbacks: list[str] = []
     for node in made.node:
-        precision = recipe.precision_of(graph.modules.get(node.name, node.name))
-        if node.op_type in _WEIGHTED and precision in ("int8_static", "int8_dynamic"):
-            static = precision == "int8_static" and fed.get(node.input[0]) == "DequantizeLinear"
-            if not (static and fed.get(node.input[1]) == "DequantizeLinear"):
-                fallbacks.append(node.name)
+        if node.op_type not in _WEIGHTED or node.name not in graph.modules:
+            continue
+        precision = recipe.precision_of(graph.modules[node.name])
+        sources = [fed.get(name) for name in node.input[:2]]
+        if precision == "int8_static" and sources != ["DequantizeLinear", "DequantizeLinear"]:
+            fallbacks.append(node.name)
+        # A product of two activations has no weights that int8_dynamic could store.
+        weighted = sources[1] == "DequantizeLinear" or node.input[1] in constants or node.op_type in ("LSTM", "GRU")
+        if precision == "int8_dynamic" and weighted:
+            fallbacks.append(node.name)
     return tuple(fallbacks)

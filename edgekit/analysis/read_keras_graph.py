@@ -28,14 +28,7 @@ def read_keras_graph(kind: CapturedKind, path: Path) -> Analysis:
         if kind == "savedmodel":
             converter: Any = tf.lite.TFLiteConverter.from_saved_model(str(path))
         else:
-            model = tf.keras.models.load_model(str(path), compile=False)
-            shapes = [(1, *item.shape[1:]) for item in model.inputs]
-            signature = [
-                tf.TensorSpec(shape, item.dtype, item.name) for shape, item in zip(shapes, model.inputs, strict=True)
-            ]
-            function = tf.function(lambda *inputs: model(inputs[0] if len(inputs) == 1 else list(inputs)))
-            concrete = function.get_concrete_function(*signature)
-            converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
+            converter = tf.lite.TFLiteConverter.from_concrete_functions([_frozen(tf, path)])
         content: bytes = converter.convert()
     except Exception as error:  # TensorFlow raises anything, OSError to its own ConverterError
         raise ModelError(
@@ -43,3 +36,13 @@ def read_keras_graph(kind: CapturedKind, path: Path) -> Analysis:
             "Expected a .keras or .h5 model, or a SavedModel with one signature and fixed sizes."
         ) from error
     return read_flatbuffer(content, str(path))
+
+
+def _frozen(tf: Any, path: Path) -> Any:
+    """Returns the model's function at batch 1 with its variables as constants: else they are read at run time."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    model = tf.keras.models.load_model(str(path), compile=False)
+    signature = [tf.TensorSpec((1, *item.shape[1:]), item.dtype, item.name) for item in model.inputs]
+    function = tf.function(lambda *inputs: model(inputs[0] if len(inputs) == 1 else list(inputs), training=False))
+    return convert_variables_to_constants_v2(function.get_concrete_function(*signature))

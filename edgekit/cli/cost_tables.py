@@ -90,8 +90,13 @@ def _table(
         value = cost(operator.name)
         shape = "x".join(map(str, analysis.tensors[operator.outputs[0]].shape)) if operator.outputs else ""
         kind = "+".join([operator.type, *(name for name in operator.fused if name != operator.type)])
-        table.add_row(Text(kind), Text(operator.module), shape, words(value), f"{100 * value / total:.1f} %")
+        table.add_row(Text(kind), Text(_short(operator.module)), shape, words(value), f"{100 * value / total:.1f} %")
     return table
+
+
+def _short(module: str) -> str:
+    """Returns the first of the names that TensorFlow's converter joins where it fuses operators."""
+    return module.split(";", maxsplit=1)[0]
 
 
 def _dearest(operators: Sequence[Operator], cost: Callable[[str], float]) -> list[Operator]:

@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
-from edgekit.analysis.graph import Analysis
+from edgekit.analysis.graph import Analysis, Operator
 from edgekit.plan import Prediction, Recipe
 from edgekit.predict.storage import RUNTIMES, store, weight_uses
 
-_GRAPH_ERROR: Final = 0.40
+_GRAPH_ERROR: Final = 0.50
 """Half width of the band of the graph term: names and decompositions differ from model to model."""
-_WEIGHT_ERROR: Final = 0.002
+_WEIGHT_ERROR: Final = 0.004
 """Half width of the band of the exact terms: alignment, and constants that a converter folds or keeps."""
 _DEFLATE_ERROR: Final = 0.03
 """Half width of the band of the deflate ratio: it is measured on samples, and converters reorder weights."""
@@ -37,6 +37,8 @@ class GraphBytes:
         per_weight: One stored tensor: its shape, type, alignment.
         per_letter: One letter of a stored tensor's name, which formats repeat.
         per_quantized: What quantization adds for each activation with a fixed range.
+        per_dynamic: What it adds for each kernel whose input is quantized at run time.
+        per_step: One time step of one recurrent layer, where these are unrolled.
         deflated: What share of all this deflate leaves.
     """
 
@@ -45,16 +47,52 @@ class GraphBytes:
     per_weight: float
     per_letter: float
     per_quantized: float
+    per_dynamic: float
+    per_step: float
     deflated: float
 
 
 GRAPH: Final[Mapping[str, GraphBytes]] = {
-    "tflite": GraphBytes(fixed=2000, per_operator=300, per_weight=100, per_letter=8, per_quantized=650, deflated=0.2),
-    "onnx": GraphBytes(fixed=300, per_operator=150, per_weight=35, per_letter=2.3, per_quantized=950, deflated=0.15),
-    "executorch": GraphBytes(
-        fixed=3000, per_operator=500, per_weight=120, per_letter=0, per_quantized=100, deflated=0.2
+    "tflite": GraphBytes(
+        fixed=2000,
+        per_operator=300,
+        per_weight=100,
+        per_letter=8,
+        per_quantized=650,
+        per_dynamic=0,
+        per_step=2320,
+        deflated=0.2,
     ),
-    "coreml": GraphBytes(fixed=3500, per_operator=350, per_weight=270, per_letter=12, per_quantized=1150, deflated=0.1),
+    "onnx": GraphBytes(
+        fixed=300,
+        per_operator=150,
+        per_weight=35,
+        per_letter=2.3,
+        per_quantized=950,
+        per_dynamic=0,
+        per_step=0,
+        deflated=0.15,
+    ),
+    "executorch": GraphBytes(
+        fixed=1500,
+        per_operator=520,
+        per_weight=79,
+        per_letter=0,
+        per_quantized=500,
+        per_dynamic=1700,
+        per_step=0,
+        deflated=0.2,
+    ),
+    "coreml": GraphBytes(
+        fixed=3500,
+        per_operator=350,
+        per_weight=270,
+        per_letter=12,
+        per_quantized=1150,
+        per_dynamic=0,
+        per_step=0,
+        deflated=0.1,
+    ),
 }
 """By runtime; measured on converted files (see benchmarks/size_prediction.py)."""
 
@@ -107,6 +145,8 @@ def estimate_size(analysis: Analysis, recipe: Recipe, runtime: str) -> SizeEstim
 
 def _graph_bytes(analysis: Analysis, recipe: Recipe, runtime: str) -> float:
     terms = GRAPH[runtime]
+    kernels = [operator for operator in analysis.operators if operator.macs and operator.weights]
+    dynamic = sum(recipe.precision_of(o.module) in ("int8_dynamic", "int4_weights") for o in kernels)
     integer = sum(recipe.precision_of(o.module) in ("int8_static", "w8a16") for o in analysis.operators)
     return (
         terms.fixed
@@ -114,7 +154,15 @@ def _graph_bytes(analysis: Analysis, recipe: Recipe, runtime: str) -> float:
         + terms.per_weight * len(analysis.weights)
         + terms.per_letter * sum(map(len, analysis.weights))
         + terms.per_quantized * integer
+        + terms.per_dynamic * dynamic
+        + terms.per_step * sum(_layer_steps(analysis, operator) for operator in analysis.operators)
     )
+
+
+def _layer_steps(analysis: Analysis, operator: Operator) -> float:
+    """Returns time steps times layers of a recurrent operator, 0 for others; a layer has two matrices."""
+    matrices = sum(analysis.weights[name].role == "recurrent" for name in operator.weights)
+    return operator.attributes.get("steps", 0) * matrices / 2 if operator.kernel == "recurrent" else 0.0
 
 
 def predict_size(analysis: Analysis, recipe: Recipe, runtime: str) -> tuple[Prediction, Prediction]:

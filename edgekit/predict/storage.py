@@ -28,13 +28,15 @@ class Layout:
         form: The bytes of the values; `int32` for the bias of integer kernels.
         per_channel: Bytes per output channel beside the values.
         per_channel_deflated: What share of these deflate leaves: scales stay, zero points that are all 0 vanish.
-        per_group: Bytes per group of `Recipe.group_size` columns.
+        per_group: Bytes per group of columns.
+        group_size: Columns of a group; None for `Recipe.group_size`, and then rows that groups do not fill stay 8 bits.
     """
 
     form: StorageForm | str
     per_channel: float = 0.0
     per_channel_deflated: float = 0.9
     per_group: float = 0.0
+    group_size: int | None = None
 
 
 @final
@@ -57,7 +59,14 @@ _FLOAT32: Final = Layout(form="float32")
 _FLOAT16: Final = Layout(form="float16")
 _WIDENED: Final = Layout(form="float16_as_float32")
 
-_BITS: Final[Mapping[str, float]] = {"float32": 32, "float16_as_float32": 32, "int32": 32, "float16": 16, "int8": 8, "int4": 4}
+_BITS: Final[Mapping[str, float]] = {
+    "float32": 32,
+    "float16_as_float32": 32,
+    "int32": 32,
+    "float16": 16,
+    "int8": 8,
+    "int4": 4,
+}
 
 _DEPTHWISE: Final = "depthwise"
 _LINEAR: Final = "linear"
@@ -82,9 +91,10 @@ _TFLITE_BIAS: Final = Layout(form="int32", per_channel=12, per_channel_deflated=
 # point.
 _ONNX_INT8: Final = Layout(form="int8", per_channel=5, per_channel_deflated=0.73)
 _ONNX_BIAS: Final = Layout(form="int32", per_channel=8, per_channel_deflated=0.45)
-# ExecuTorch: a float32 scale per channel in XNNPACK's delegate. Its dynamic kernels know no depthwise convolution and
+# ExecuTorch: a float32 scale per channel in XNNPACK's delegate, for the int32 bias too. Its dynamic kernels know no depthwise convolution and
 # nothing recurrent: those weights stay float.
 _EXECUTORCH_INT8: Final = Layout(form="int8", per_channel=4)
+_EXECUTORCH_BIAS: Final = Layout(form="int32", per_channel=4)
 # Core ML: a scale per channel (float16) and an int8 zero point, in the weight file.
 _COREML_INT8: Final = Layout(form="int8", per_channel=3, per_channel_deflated=0.62)
 
@@ -101,16 +111,16 @@ _TABLE: Final[Mapping[str, Mapping[Precision, Mapping[str, Layout]]]] = {
     "onnx": {
         "fp32": _rules(_FLOAT32, _FLOAT32),
         "fp16": _rules(_FLOAT16, _FLOAT16),
-        "int8_static": _rules(_ONNX_INT8, _FLOAT32, bias=_ONNX_BIAS, table=_FLOAT32, recurrent=_FLOAT32),
-        "int8_dynamic": _rules(_ONNX_INT8, _FLOAT32),
-        "int8_weights": _rules(_ONNX_INT8, _FLOAT32),
+        "int8_static": _rules(_ONNX_INT8, _FLOAT32, bias=_ONNX_BIAS),
+        "int8_dynamic": _rules(_ONNX_INT8, _FLOAT32, linear=Layout(form="int8", per_channel=8)),
+        "int8_weights": _rules(_ONNX_INT8, _FLOAT32, linear=Layout(form="int8", per_group=4, group_size=32)),
         "int4_weights": _rules(_ONNX_INT8, _FLOAT32, linear=Layout(form="int4", per_group=4)),
     },
     "executorch": {
         "fp32": _rules(_FLOAT32, _FLOAT32),
-        # XNNPACK's delegate keeps 4 bytes for weights that were rounded to float16: the file is no smaller.
-        "fp16": _rules(_WIDENED, _WIDENED, table=_FLOAT16),
-        "int8_static": _rules(_EXECUTORCH_INT8, _FLOAT32, recurrent=_FLOAT32),
+        # XNNPACK's delegate keeps 4 bytes for convolutions that were rounded to float16: the file hardly shrinks.
+        "fp16": _rules(_WIDENED, _WIDENED, table=_FLOAT16, linear=_FLOAT16),
+        "int8_static": _rules(_EXECUTORCH_INT8, _FLOAT32, bias=_EXECUTORCH_BIAS, recurrent=_FLOAT32),
         "int8_dynamic": _rules(_EXECUTORCH_INT8, _FLOAT32, recurrent=_FLOAT32, depthwise=_FLOAT32),
         "int4_weights": _rules(
             _EXECUTORCH_INT8, _FLOAT32, recurrent=_FLOAT32, depthwise=_FLOAT32, linear=Layout(form="int4", per_group=2)
@@ -152,6 +162,9 @@ def layout_of(runtime: str, use: Use, role: WeightRole) -> Layout | None:
     rules = _TABLE.get(runtime, {}).get(use.precision)
     if rules is None:
         return None
+    if role == "bias" and use.kernel == "recurrent":
+        # No runtime here has integer recurrent kernels with calibrated ranges: their biases stay float.
+        return rules["constant"]
     special = {"depthwise_conv": _DEPTHWISE, "linear": _LINEAR}.get(use.kernel, "") if role == "kernel" else ""
     return rules.get(special) or rules.get(role)
 
@@ -159,16 +172,15 @@ def layout_of(runtime: str, use: Use, role: WeightRole) -> Layout | None:
 def store(weight: Weight, use: Use, runtime: str, recipe: Recipe) -> Stored | None:
     """Returns what a weight takes in a file, None where the layout is not known."""
     layout = layout_of(runtime, use, weight.role)
-    if layout is not None and layout.per_group and (weight.count // max(1, weight.channels)) % recipe.group_size:
-        # Groups that do not fill a row: every converter falls back to 8 bits.
-        layout = _TABLE[runtime]["int4_weights"]["kernel"]
+    if layout is not None and _must_change(weight, layout, runtime, recipe):
+        layout = _FLOAT16 if weight.role == "recurrent" else _TABLE[runtime][use.precision]["kernel"]
     if layout is None:
         return None
     if not weight.is_float:
         ratio = weight.deflated.get("float32", 1.0)
         return Stored(values_bytes=weight.size_bytes, scales_bytes=0, deflated_bytes=weight.size_bytes * ratio)
     values = math.ceil(weight.count * _BITS[layout.form] / 8)
-    groups = math.ceil(weight.count / recipe.group_size) if layout.per_group else 0
+    groups = math.ceil(weight.count / (layout.group_size or recipe.group_size)) if layout.per_group else 0
     channels = weight.channels if recipe.per_channel or weight.role == "bias" else 1
     beside = channels * layout.per_channel
     grouped = groups * layout.per_group
@@ -181,3 +193,15 @@ def store(weight: Weight, use: Use, runtime: str, recipe: Recipe) -> Stored | No
         + beside * layout.per_channel_deflated
         + grouped * weight.deflated.get("int4_scales", 1.0),
     )
+
+
+def _must_change(weight: Weight, layout: Layout, runtime: str, recipe: Recipe) -> bool:
+    """Returns True if a weight's own shape speaks against its layout.
+
+    Groups that do not fill a row leave it at 8 bits. Recurrent input weights of few columns stay half floats in ONNX:
+    features of very different size would share a row's scale.
+    """
+    if layout.per_group and layout.group_size is None and runtime != "onnx":
+        return (weight.count // max(1, weight.channels)) % recipe.group_size != 0
+    is_narrow = len(weight.shape) > 1 and 8 * weight.shape[-1] < weight.shape[-2]
+    return runtime == "onnx" and weight.role == "recurrent" and layout.form == "int8" and is_narrow

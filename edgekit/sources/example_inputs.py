@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -79,11 +80,10 @@ def _first_sample(reference: str, base: Path) -> Any:
     items = call_user(function, (), f"{reference} failed", DataError)
     if not isinstance(items, Iterable):
         raise DataError(
-            f"{reference} returned something of type {type(items).__name__}; expected an iterable of input tuples, one item a sample."
+            f"{reference} returned something of type {type(items).__name__}; "
+            "expected an iterable of input tuples, one item a sample."
         )
-    found: list[Any] = call_user(
-        lambda: [item for item, _ in zip(items, (0,), strict=False)], (), f"{reference} failed", DataError
-    )
+    found: list[Any] = call_user(lambda: list(itertools.islice(items, 1)), (), f"{reference} failed", DataError)
     if not found:
         raise DataError(f"{reference} yields no sample; at least one is needed to capture the model.")
     return found[0]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind, TensorSpec
-from edgekit.sources.architecture import judge
+from edgekit.sources.architecture import Architecture, judge
 from edgekit.sources.base import Capture, CaptureRequest, Source
 from edgekit.sources.layout import guess_layout
 from edgekit.worker import Progress
@@ -200,7 +201,6 @@ def _with_output_shapes(model: Any, title: str) -> Any:
     if known:
         return model
     import numpy as np
-    import onnxruntime
 
     feeds = {
         value.name: np.zeros(
@@ -210,9 +210,7 @@ def _with_output_shapes(model: Any, title: str) -> Any:
         for value in graph_inputs(model)
     }
     try:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = _session(model)
         results: Any = session.run(None, feeds)
     except Exception as error:
         raise ModelError(
@@ -243,9 +241,47 @@ def _save(model: Any, folder: Path, title: str) -> Capture:
         outputs=tuple(_spec(value, title) for value in model.graph.output),
         digest=onnx_facts.digest(model),
         parameters=onnx_facts.count_parameters(model),
-        architecture=judge(onnx_facts.operations(model)),
+        architecture=_architecture(model, folder, title),
         metadata={entry.key: entry.value for entry in model.metadata_props},
     )
+
+
+def _session(model: Any, folded: Path | None = None) -> Any:
+    """Returns an onnxruntime session; writes the model with its constants folded where a path is given."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    if folded is not None:
+        options.optimized_model_filepath = str(folded)
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _architecture(model: Any, folder: Path, title: str) -> Architecture:
+    """Returns macs and family; where shapes are computed inside the graph, of a copy with its constants folded.
+
+    Raises:
+        ModelError: onnxruntime cannot load the model.
+    """
+    import onnx
+
+    from edgekit.sources import onnx_facts
+
+    found = judge(onnx_facts.operations(model))
+    if found.macs is not None or model.ByteSize() > _LARGEST_MESSAGE:
+        return found
+    path = folder / "folded.onnx"
+    try:
+        _session(model, path)
+    except Exception as error:
+        raise ModelError(
+            f"{title}: onnxruntime cannot load the model: {_first_line(error)}\n"
+            "An operator of another domain or of a newer opset is the usual cause. Export the model without it."
+        ) from error
+    folded = onnx.shape_inference.infer_shapes(onnx.load(str(path)), data_prop=True)
+    path.unlink()
+    return replace(found, macs=judge(onnx_facts.operations(folded)).macs)
 
 
 def _spec(value: Any, title: str) -> TensorSpec:

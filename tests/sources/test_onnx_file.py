@@ -125,6 +125,24 @@ def test_a_batch_that_stands_elsewhere_too_is_one_there(tmp_path):
     assert [spec["shape"] for spec in capture(tmp_path, model)["inputs"]] == [[1, 1, 2], [1, 1, 2]]
 
 
+def test_multiply_accumulates_are_known_where_the_graph_computes_its_shapes(tmp_path):
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("Slice", ["s", "two", "four"], ["hw"]),
+        helper.make_node("Sub", ["hw", "hw"], ["zeros"]),
+        helper.make_node("Add", ["zeros", "ones"], ["ends"]),
+        helper.make_node("ConstantOfShape", ["sizes"], ["begins"], value=numpy_helper.from_array(np.array([0]))),
+        helper.make_node("Concat", ["begins", "ends"], ["pads"], axis=0),
+        helper.make_node("Pad", ["x", "pads"], ["p"]),
+        helper.make_node("Conv", ["p", "w"], ["y"]),
+    ]
+    integers = {"two": [2], "four": [4], "ones": [1, 1], "sizes": [6]}
+    weights = [numpy_helper.from_array(np.array(value), name) for name, value in integers.items()]
+    record = capture(tmp_path, model_of(nodes, {"x": ("N", 3, 8, 8)}, ["y"], [weight("w", 4, 3, 2, 2), *weights]))
+    assert record["macs"] == 64 * 4 * 12
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["float.onnx", "model.json"]
+
+
 def test_free_sizes_come_from_the_example_inputs(tmp_path):
     reference = give(tmp_path, "torch.zeros(1, 3, 10, 12)")
     record = capture(tmp_path, cnn(("N", 3, "H", "W")), example_inputs=reference)
@@ -207,6 +225,23 @@ def test_a_file_that_breaks_the_standard_is_refused(tmp_path):
     got = message_of(tmp_path, model)
     assert got.startswith("net.onnx is no valid ONNX model: Nodes in a graph must be topologically sorted")
     assert got.endswith("\nExport it again, with a newer exporter if there is one.")
+
+
+def test_an_operator_that_onnxruntime_does_not_know_is_told(tmp_path):
+    nodes = [helper.make_node("Mine", ["x"], ["m"], domain="mine"), helper.make_node("MatMul", ["m", "w"], ["y"])]
+    model = model_of(nodes, {"x": ("N", 4)}, ["y"], [weight("w", 4, 5)])
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    got = message_of(tmp_path, model)
+    assert got.startswith("net.onnx: onnxruntime cannot run the model at batch 1: ")
+    # An output whose shape does follow from the graph comes as far as the counting.
+    nodes.append(helper.make_node("Identity", ["x"], ["z"]))
+    model = model_of(nodes, {"x": ("N", 4)}, ["z"], [weight("w", 4, 5)])
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    got = message_of(tmp_path, model)
+    assert got.startswith("net.onnx: onnxruntime cannot load the model: ")
+    assert got.endswith(
+        "\nAn operator of another domain or of a newer opset is the usual cause. Export the model without it."
+    )
 
 
 def test_weights_in_a_missing_file_are_told(tmp_path):

@@ -206,8 +206,8 @@ WAY_OUT = "that SavedModel folder."
 MESSAGES = {
     "free.kerascalibration": 'free.keras: the example inputs give (1, 7, 4) for the input "free"; expected (1, ?, 3).',
     "free.keras": (
-        'free.keras: the input "free" has the shape (?, ?, 3) with free sizes, and artifacts have fixed shapes, and the '
-        "task has neither example inputs nor calibration data. Add a function that returns them and name it in "
+        'free.keras: the input "free" has the shape (?, ?, 3) with free sizes, and artifacts have fixed shapes, and '
+        "the task has neither example inputs nor calibration data. Add a function that returns them and name it in "
         "edgekit.toml:\n"
         "    def example_inputs():\n"
         "        return (torch.zeros(1, 3, 224, 224),)\n"

@@ -141,8 +141,10 @@ class SavedModelSession:
         self._function: Any = signatures["serving_default"]
         self._constant: Any = tensorflow.constant
         _, keywords = self._function.structured_input_signature
-        self.inputs = [_signature_spec(name, value) for name, value in keywords.items()]
-        self.outputs = [_signature_spec(name, value) for name, value in self._function.structured_outputs.items()]
+        outputs = self._function.structured_outputs
+        # TensorFlow keeps them in sets: their order changes from one process to the next.
+        self.inputs = [_signature_spec(name, keywords[name]) for name in sorted(keywords, key=_by_number)]
+        self.outputs = [_signature_spec(name, outputs[name]) for name in sorted(outputs, key=_by_number)]
         self.metadata: dict[str, str] = {}
 
     def run(self, arrays: list[Any]) -> list[Any]:
@@ -157,12 +159,18 @@ class SavedModelSession:
 
 def _load_sibling(name: str) -> Any:
     path = Path(__file__).resolve().parent / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path) if path.exists() else None
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is missing")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _by_number(name: str) -> tuple[str, int]:
+    """Returns a key that sorts output_2 before output_10."""
+    stem = name.rstrip("0123456789")
+    return stem, int(name[len(stem) :] or 0)
 
 
 def _describe(name: str, shape: list[int], dtype: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import json
 import mmap
 import re
 import struct
@@ -180,7 +181,19 @@ def read_metadata(path: Path) -> dict[str, str]:
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         # Mapped and not read: a copy of the file would count as the artifact's memory.
-        return _text_buffers(data)
+        return _unpacked(_text_buffers(data))
+
+
+def _unpacked(found: dict[str, str]) -> dict[str, str]:
+    """Returns metadata with edgekit's one entry, {"io": {...}, "metadata": {...}}, as in the other formats."""
+    try:
+        own = json.loads(found["edgekit"])
+        entries = {str(key): str(value) for key, value in own["metadata"].items()}
+        described = json.dumps(own["io"])
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError):
+        return found  # none, or somebody else's entry of that name
+    rest = {key: value for key, value in found.items() if key != "edgekit"}
+    return {**rest, **entries, "edgekit.io": described}
 
 
 def _text_buffers(data: Any) -> dict[str, str]:

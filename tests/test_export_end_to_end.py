@@ -1,0 +1,217 @@
+"""The main job through the real converters and runtimes: one small trained model in, four formats out, a verdict."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from edgekit.cli.app import main
+
+pytestmark = pytest.mark.runtime
+
+FORMATS = ("tflite", "onnx", "executorch", "coreml")
+# The scaffold's model is tiny: its verdict on accuracy is not the subject here, that there is one is.
+OPEN = ["--max-drop", "30 pp"]
+
+CHECK = {
+    "type": "object",
+    "required": ["name", "verdict", "value", "limit", "unit", "basis", "low", "high", "measured_on", "limit_from", "level"],
+    "properties": {
+        "verdict": {"enum": ["pass", "fail", "inconclusive", "not_run"]},
+        "basis": {"enum": ["predicted", "measured", "imported"]},
+        "level": {"enum": ["error", "warn"]},
+        "value": {"type": ["number", "null"]},
+        "limit": {"type": ["number", "null"]},
+    },
+}
+REPORT = {
+    "type": "object",
+    "required": [
+        "schema_version",
+        "command",
+        "device",
+        "runtime",
+        "feasible",
+        "passed",
+        "model",
+        "steps",
+        "checks",
+        "predictions",
+        "rejected",
+        "artifacts",
+    ],
+    "properties": {
+        "schema_version": {"const": 1},
+        "model": {"required": ["name", "source", "parameters", "macs", "family", "embedded_default"]},
+        "steps": {"type": "array", "items": {"required": ["technique", "settings"]}},
+        "checks": {"type": "array", "minItems": 1, "items": CHECK},
+        "predictions": {"type": "array", "items": {"required": ["name", "value", "low", "high", "unit"]}},
+        "rejected": {"type": "array", "items": {"required": ["candidate", "reason"]}},
+        "artifacts": {
+            "type": "array",
+            "items": {
+                "required": ["path", "runtime", "precision", "size_bytes", "download_bytes", "sha256", "inputs", "outputs"]
+            },
+        },
+    },
+}
+
+
+@contextlib.contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def run(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Runs a verb in `folder` and returns (exit code, stdout)."""
+    out = io.StringIO()
+    with inside(folder), contextlib.redirect_stdout(out):
+        code = main(arguments)
+    return code, out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The scaffold of `init`, exported to all formats at INT8 into `out`, with a cache of its own."""
+    folder = tmp_path_factory.mktemp("project")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("EDGEKIT_CACHE_DIR", str(folder / "cache"))
+    assert run(folder, "init")[0] == 0
+    code, out = run(folder, "export", "-d", "pi4", "-f", "all", "-p", "int8", "-o", "out", "--json", *OPEN)
+    (folder / "export.json").write_text(json.dumps({"code": code, "report": json.loads(out)}))
+    yield folder
+    patch.undo()
+
+
+@pytest.fixture
+def report(project: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((project / "export.json").read_text())["report"]
+    return data
+
+
+def test_four_artifacts_are_made_and_run_in_their_own_runtimes(report: dict[str, Any]) -> None:
+    assert [entry["runtime"] for entry in report["formats"]] == list(FORMATS)
+    for entry in report["formats"]:
+        assert entry["error"] is None
+        checks = {check["name"]: check for check in entry["checks"]}
+        assert checks["size"]["verdict"] == "pass"
+        assert checks["accuracy_drop"]["value"] is not None
+        assert checks["parity"]["value"] > 10
+
+
+def test_the_json_has_the_promised_form(report: dict[str, Any]) -> None:
+    jsonschema.validate(report, REPORT)
+
+
+def test_a_hosts_timing_is_no_devices_latency(report: dict[str, Any]) -> None:
+    for entry in report["formats"]:
+        latency = next(check for check in entry["checks"] if check["name"] == "latency")
+        assert (latency["verdict"], latency["value"]) == ("not_run", None)
+    ratios = {entry["runtime"]: entry["host"].get("ratio") for entry in report["formats"]}
+    assert ratios["coreml"] is None
+    assert all(ratios[name] > 0 for name in FORMATS if name != "coreml")
+
+
+def test_the_core_ml_evaluator_is_called_by_its_name(report: dict[str, Any]) -> None:
+    coreml = next(entry for entry in report["formats"] if entry["runtime"] == "coreml")
+    assert coreml["host"]["runtime"].startswith("Core ML evaluator, not Apple's runtime")
+
+
+def test_inputs_and_outputs_are_float_and_keep_names_shapes_and_layout(report: dict[str, Any]) -> None:
+    wanted = report["model"]["inputs"][0]
+    for entry in report["formats"]:
+        (spec,) = entry["artifact"]["inputs"]
+        assert (spec["shape"], spec["dtype"], spec["layout"]) == (wanted["shape"], "float32", wanted["layout"])
+
+
+def test_nothing_half_written_is_left(project: Path) -> None:
+    assert sorted(path.suffix for path in (project / "out").iterdir()) == [
+        ".json",
+        ".lock",
+        ".mlpackage",
+        ".onnx",
+        ".pte",
+        ".tflite",
+    ]
+
+
+def test_the_same_export_gives_the_same_bytes(project: Path, report: dict[str, Any], tmp_path: Path) -> None:
+    arguments = ("export", "-d", "pi4", "-f", "onnx,coreml", "-p", "int8", "-o", str(tmp_path / "again"), "--json", *OPEN)
+    again = json.loads(run(project, *arguments, "--no-cache")[1])
+    first = {entry["runtime"]: entry["sha256"] for entry in report["artifacts"]}
+    assert [entry["sha256"] for entry in again["artifacts"]] == [first["onnx"], first["coreml"]]
+
+
+def test_the_gate_says_what_the_export_said(project: Path) -> None:
+    made = json.loads((project / "export.json").read_text())
+    code, out = run(project, "gate", "out", "-d", "pi4", "--json", *OPEN)
+    assert code == made["code"]
+    jsonschema.validate(json.loads(out), REPORT)
+
+
+def test_the_gate_fails_where_the_budget_is_smaller_than_the_file(project: Path) -> None:
+    code, out = run(project, "gate", "out", "-d", "pi4", "--max-size", "1 kB", *OPEN)
+    assert code == 1
+    assert "size" in out
+    assert "exceeds 1 kB" in " ".join(out.split())
+    assert out.rstrip().endswith("FAIL pi4")
+
+
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx", ".pte", ".mlpackage"])
+def test_an_artifact_is_validated_against_its_float_model(project: Path, suffix: str) -> None:
+    path = next((project / "out").glob(f"*{suffix}"))
+    code, out = run(project, "validate", str(path), "-d", "pi4", "--json", *OPEN)
+    data = json.loads(out)
+    jsonschema.validate(data, REPORT)
+    (entry,) = data["formats"]
+    assert entry["precision"] == "int8-static"
+    assert entry["artifact"]["metadata"]["edgekit.digest"] == data["model"]["digest"]
+    checks = {check["name"]: check for check in entry["checks"]}
+    assert checks["accuracy_drop"]["value"] is not None
+    # A Core ML package cannot be measured in memory here, and what is not measured does not pass.
+    assert code == (1 if suffix == ".mlpackage" else 0)
+
+
+def test_an_artifact_without_its_model_is_judged_by_what_can_be_known(project: Path, tmp_path: Path) -> None:
+    path = next((project / "out").glob("*.onnx"))
+    code, out = run(tmp_path, "validate", str(path), "-d", "pi4", "--json")
+    checks = {check["name"]: check for check in json.loads(out)["checks"]}
+    assert checks["size"]["verdict"] == checks["memory"]["verdict"] == "pass"
+    assert (checks["accuracy_drop"]["verdict"], code) == ("not_run", 1)
+
+
+def test_a_plan_is_carried_out(project: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    assert run(project, "plan", "-d", "pi4", "-f", "onnx", "-p", "fp32", "-o", str(plan), "-q")[0] == 0
+    code, out = run(project, "export", "-d", "pi4", "--plan", str(plan), "-o", str(tmp_path / "out"), "--json")
+    data = json.loads(out)
+    assert (code, data["artifacts"][0]["precision"]) == (0, "fp32")
+    assert {item["name"] for item in data["predictions"]} >= {"size", "memory"}
+
+
+def test_one_failing_format_does_not_stop_the_others(project: Path, tmp_path: Path) -> None:
+    """Core ML has no 8-bit inputs before iOS 26, so it refuses; ONNX is made all the same."""
+    arguments = ("export", "-d", "pi4", "-f", "coreml,onnx", "-p", "int8", "--io", "int8", "-o", str(tmp_path / "out"))
+    code, out = run(project, *arguments, "--json", *OPEN)
+    data = json.loads(out)
+    errors = {entry["runtime"]: entry["error"] for entry in data["formats"]}
+    assert code == 2
+    assert errors["onnx"] is None
+    assert errors["coreml"]["type"] == "ConversionError"
+    onnx = next(entry for entry in data["formats"] if entry["runtime"] == "onnx")
+    (spec,) = onnx["artifact"]["inputs"]
+    assert spec["dtype"] in ("uint8", "int8")
+    assert spec["scale"] > 0

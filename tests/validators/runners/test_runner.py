@@ -1,0 +1,323 @@
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from edgekit.samples import Samples, write_samples
+from edgekit.validators.execution import RUNNER
+from edgekit.validators.runners import executorch_session, reference_session, runner, tflite_session
+
+
+def spec(name="x", shape=(1, 3), dtype="int8", scale=None, zero_point=None):
+    return {
+        "name": name,
+        "shape": list(shape),
+        "dtype": dtype,
+        "layout": None,
+        "scale": scale,
+        "zero_point": zero_point,
+    }
+
+
+def run_as_script(*options):
+    return subprocess.run(
+        [sys.executable, str(RUNNER), *options], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_without_a_record_file_the_record_goes_to_standard_output(tmp_path):
+    ran = run_as_script("--runtime=onnx", f"--artifact={tmp_path / 'none.onnx'}")
+    message = f"{tmp_path / 'none.onnx'}: no such file. Give the path of an artifact."
+    assert ran.returncode == 1
+    assert json.loads(ran.stdout)["error"] == {"kind": "ArtifactError", "message": message}
+    assert ran.stderr == message + "\n"
+
+
+def test_a_runtime_without_a_session_file_is_named(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_text("x")
+    assert run_as_script("--runtime=tensorrt", f"--artifact={path}").stderr == (
+        'No tensorrt_session.py beside runner.py: copy it there, or check --runtime "tensorrt".\n'
+    )
+
+
+def test_a_folder_without_samples_is_named(tmp_path):
+    with pytest.raises(runner.RunError) as caught:
+        runner.SampleFolder(tmp_path)
+    assert caught.value.kind == "DataError"
+    assert caught.value.message == f"{tmp_path}: no samples.json there; expected a sample folder of edgekit's."
+
+
+def test_the_runner_and_its_sessions_import_nothing_of_edgekit_but_the_evaluator():
+    for path in RUNNER.parent.glob("*.py"):
+        lines = [line.strip() for line in path.read_text().splitlines() if "import" in line and "edgekit" in line]
+        assert lines == (
+            ["from edgekit.validators import coreml_evaluator"] if path.name == "coreml_session.py" else []
+        )
+
+
+@pytest.mark.parametrize("path", sorted(RUNNER.parent.glob("*.py")), ids=lambda path: path.name)
+def test_python_39_can_read_it(path):
+    ran = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--isolated", "--target-version=py39", "--select=F", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout
+
+
+@given(
+    values=arrays(np.float32, (1, 3), elements=st.floats(-100, 100, width=32)),
+    scale=st.floats(0.01, 2.0),
+    zero_point=st.integers(-128, 127),
+)
+def test_quantizing_and_turning_back_is_within_half_a_step_where_it_is_not_clipped(values, scale, zero_point):
+    facts = spec(scale=scale, zero_point=zero_point)
+    back = runner.dequantized(facts, runner.stored(Path("m"), facts, values))
+    low, high = scale * (-128 - zero_point), scale * (127 - zero_point)
+    expected = np.clip(values, low, high)
+    assert np.abs(back - expected).max() <= scale * 0.501 + 1e-4
+
+
+@given(st.permutations(range(5)))
+def test_names_set_the_order_whatever_the_runtimes_order_is(order):
+    actual = [spec(f"t{k}") for k in order]
+    places, described = runner.ordered(actual, [spec(f"t{k}") for k in range(5)])
+    assert [actual[place]["name"] for place in places] == [f"t{k}" for k in range(5)]
+    assert [item["name"] for item in described] == [f"t{k}" for k in range(5)]
+
+
+def test_another_number_of_expected_tensors_leaves_the_runtimes_own():
+    actual = [spec("a"), spec("b")]
+    assert runner.ordered(actual, [spec("c")]) == ([0, 1], actual)
+
+
+@pytest.mark.parametrize(
+    ("array", "shape"),
+    [
+        pytest.param(np.float32(3), (1,), id="scalar"),
+        pytest.param(np.zeros(4), (1, 4), id="no leading 1"),
+        pytest.param(np.zeros((2, 1, 8)), (1, 2, 1, 8), id="states of two layers"),
+        pytest.param(np.zeros((1, 8)), (1, 8), id="a row already"),
+    ],
+)
+def test_every_output_becomes_a_row(array, shape):
+    assert runner.dequantized(spec(dtype="float32"), np.asarray(array)).shape == shape
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_floats_come_back_as_float32(dtype):
+    assert runner.dequantized(spec(dtype=dtype), np.zeros((1, 2), dtype)).dtype == np.float32
+
+
+def test_ids_come_back_as_they_are():
+    assert runner.dequantized(spec(dtype="int64"), np.array([[7]])).dtype == np.int64
+
+
+def test_an_error_of_edgekits_own_keeps_its_words():
+    from edgekit.errors import ArtifactError
+
+    error = runner.foreign(ArtifactError("The operator foo is missing."), "wrapped")
+    assert (error.kind, error.message) == ("ArtifactError", "The operator foo is missing.")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("two\n  lines", "two lines.", id="lines"),
+        pytest.param("", "ValueError.", id="nothing said"),
+        pytest.param("Done!", "Done!", id="ends already"),
+        pytest.param("x" * 500, "x" * 400 + " ...", id="long"),
+    ],
+)
+def test_what_a_runtime_says_becomes_one_line(text, expected):
+    assert runner.brief(ValueError(text)) == expected
+
+
+def test_written_outputs_open_as_samples(tmp_path):
+    samples = write_samples(tmp_path / "in", ["x"], ((np.full((1, 3), i, np.float32),) for i in range(4)))
+    session = SimpleNamespace(
+        inputs=[spec(dtype="float32")],
+        outputs=[spec("y", dtype="float32")],
+        metadata={},
+        run=lambda given: [2 * given[0]],
+    )
+    (tmp_path / "m").write_text("x")
+    artifact = runner.OpenArtifact(
+        SimpleNamespace(open=lambda path: session, name="n", version="v"), tmp_path / "m", {}
+    )
+    runner.write_outputs(artifact, runner.SampleFolder(samples.folder), tmp_path / "out", runner.Progress(None))
+    outputs = Samples.open(tmp_path / "out")
+    assert (outputs.count, outputs.items, outputs.names) == (4, 4, ("y",))
+    np.testing.assert_array_equal(outputs.arrays()[0], 2 * np.asarray(samples.arrays()[0]))
+
+
+class Interpreter:
+    """TFLite's interface over tensors that lie in the file in another order than the signature's."""
+
+    def __init__(self, names, signatures=1):
+        self._names = names
+        self._signatures = signatures
+
+    def get_signature_list(self):
+        return {f"s{i}": {} for i in range(self._signatures)}
+
+    def get_signature_runner(self, key):
+        details = {name: {"index": 100 + i} for i, name in enumerate(self._names)}
+        return SimpleNamespace(get_input_details=lambda: details, get_output_details=lambda: details)
+
+
+def details(count):
+    return [{"name": f"serving_default_{i}", "index": 100 + i} for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        pytest.param(
+            [f"args_{i}" for i in (10, 2, 0, 1, 9, 3, 4, 5, 6, 7, 8)], [f"args_{i}" for i in range(11)], id="numbered"
+        ),
+        pytest.param(["tokens", "mask"], ["tokens", "mask"], id="named by a person: the file's own order"),
+        pytest.param(["x2", "y1"], ["x2", "y1"], id="numbers of different stems"),
+    ],
+)
+def test_a_signatures_tensors_come_in_call_order(names, expected):
+    found = tflite_session._in_call_order(Interpreter(names), details(len(names)), "inputs")
+    assert [detail["name"] for detail in found] == expected
+
+
+@pytest.mark.parametrize(
+    "interpreter",
+    [
+        pytest.param(Interpreter(["a", "b"], signatures=2), id="several signatures"),
+        pytest.param(Interpreter([], signatures=0), id="no signature"),
+        pytest.param(SimpleNamespace(), id="an interpreter without signatures"),
+        pytest.param(Interpreter(["a"]), id="a signature over other tensors"),
+        pytest.param(
+            SimpleNamespace(get_signature_list=lambda: {"s": {}}), id="an interpreter that cannot describe signatures"
+        ),
+    ],
+)
+def test_without_a_usable_signature_the_files_own_order_stands(interpreter):
+    found = tflite_session._in_call_order(interpreter, details(2), "outputs")
+    assert [detail["name"] for detail in found] == ["serving_default_0", "serving_default_1"]
+
+
+def test_an_interpreter_that_does_not_tell_its_operators_gives_none():
+    session = object.__new__(tflite_session.Session)
+    session._interpreter = SimpleNamespace()
+    assert session.operators() is None
+
+
+@given(st.binary(min_size=8, max_size=200))
+def test_metadata_of_any_bytes_is_read_or_empty(data):
+    found = tflite_session._text_buffers(data)
+    assert all(isinstance(value, str) for value in found.values())
+
+
+def test_a_free_size_is_resized_to_the_data():
+    calls = []
+    session = object.__new__(tflite_session.Session)
+    session._interpreter = SimpleNamespace(
+        resize_tensor_input=lambda index, shape: calls.append(("resize", index, shape)),
+        allocate_tensors=lambda: calls.append(("allocate",)),
+        set_tensor=lambda index, array: calls.append(("set", index, array.shape)),
+        invoke=lambda: calls.append(("invoke",)),
+        get_tensor=lambda index: np.zeros(1),
+    )
+    session._inputs = [{"index": 5, "shape": np.array([1, 1])}]
+    session._outputs = [{"index": 6}]
+    session.run([np.zeros((1, 7), np.float32)])
+    session.run([np.zeros((1, 7), np.float32)])
+    assert calls == [("resize", 5, (1, 7)), ("allocate",), *[("set", 5, (1, 7)), ("invoke",)] * 2]
+
+
+def test_a_program_without_forward_is_refused():
+    program = SimpleNamespace(num_methods=lambda: 2, get_method_name=lambda i: ["encode", "decode"][i])
+    pytest.importorskip("torch")
+    with pytest.raises(ValueError) as caught:
+        executorch_session.Session(program)
+    assert str(caught.value) == "it has no method forward, only decode, encode"
+
+
+def test_a_saved_model_without_its_usual_signature_is_refused():
+    tensorflow = SimpleNamespace(
+        saved_model=SimpleNamespace(load=lambda path: SimpleNamespace(signatures={"train": None}))
+    )
+    with pytest.raises(ValueError) as caught:
+        reference_session.SavedModelSession(tensorflow, "saved")
+    assert str(caught.value) == "it has no signature serving_default, only train"
+
+
+def test_a_session_that_was_not_copied_is_named():
+    with pytest.raises(ImportError) as caught:
+        reference_session._load_sibling("none_session")
+    assert str(caught.value) == f"{RUNNER.parent / 'none_session.py'} is missing"
+
+
+def test_outputs_of_a_saved_model_are_sorted_by_their_number():
+    names = ["output_10", "output_2", "output_0", "logits"]
+    assert sorted(names, key=reference_session._by_number) == ["logits", "output_0", "output_2", "output_10"]
+
+
+def test_the_metadata_of_a_flatbuffer_is_its_text_buffers():
+    # Written from the back: strings, tables and vectors as TFLite's schema lays them out.
+    found = tflite_session._text_buffers(flatbuffer({"labels": b"a,b\0", "binary": b"\xff\xfe"}))
+    assert found == {"labels": "a,b"}
+
+
+def flatbuffer(entries):
+    """Returns a TFLite model with nothing but metadata, through the flatbuffers package."""
+    flatbuffers = pytest.importorskip("flatbuffers")
+    builder = flatbuffers.Builder(0)
+    buffers, metadata = [], []
+    for number, (name, content) in enumerate(entries.items()):
+        data = builder.CreateByteVector(content)
+        builder.StartObject(3)
+        builder.PrependUOffsetTRelativeSlot(0, data, 0)
+        buffers.append(builder.EndObject())
+        text = builder.CreateString(name)
+        builder.StartObject(2)
+        builder.PrependUOffsetTRelativeSlot(0, text, 0)
+        builder.PrependUint32Slot(1, number, 0)
+        metadata.append(builder.EndObject())
+
+    def vector(tables):
+        builder.StartVector(4, len(tables), 4)
+        for table in reversed(tables):
+            builder.PrependUOffsetTRelative(table)
+        return builder.EndVector()
+
+    buffer_vector, metadata_vector = vector(buffers), vector(metadata)
+    builder.StartObject(8)
+    builder.PrependUOffsetTRelativeSlot(4, buffer_vector, 0)
+    builder.PrependUOffsetTRelativeSlot(6, metadata_vector, 0)
+    builder.Finish(builder.EndObject())
+    return bytes(builder.Output())
+
+
+def test_a_flatbuffer_that_ends_early_has_no_metadata():
+    assert tflite_session._text_buffers(struct.pack("<I", 4000)) == {}
+
+
+def test_edgekits_entry_in_a_tflite_file_is_spread_out_as_in_the_other_formats():
+    entry = json.dumps({"io": {"inputs": [], "outputs": []}, "metadata": {"labels": "a,b"}})
+    assert tflite_session._unpacked({"edgekit": entry, "other": "x"}) == {
+        "other": "x",
+        "labels": "a,b",
+        "edgekit.io": '{"inputs": [], "outputs": []}',
+    }
+
+
+@pytest.mark.parametrize("entry", ["not JSON", "[]", "{}", '{"metadata": 3}', '{"metadata": {}}'])
+def test_somebody_elses_entry_of_that_name_stays_as_it_is(entry):
+    assert tflite_session._unpacked({"edgekit": entry}) == {"edgekit": entry}
