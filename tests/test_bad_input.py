@@ -109,7 +109,8 @@ QUICK = [
     ),
     pytest.param(
         ["model.py:build", "--precision", "int9"],
-        '--precision "int9" is not known: accepted are fp32, fp16, int8, int8-static, int8-dynamic, int8-weights, int4.',
+        '--precision "int9" is not known: accepted are fp32, fp16, int8, int8-static, int8-dynamic, '
+        "int8-weights, int4.",
         id="precision",
     ),
     pytest.param(
@@ -202,8 +203,8 @@ def test_a_model_that_returns_a_dict_is_told_what_to_do(project: Path, capsys: p
     del project
     message = refuse(capsys, 2, "model.py:build_dict", "--example-inputs", "model.py:example_inputs")
     assert message.splitlines()[0] == (
-        "model.py:build_dict: the model returns a dict with the keys logits; artifacts return tensors in a fixed order. "
-        "Wrap it in a module that returns a tuple:"
+        "model.py:build_dict: the model returns a dict with the keys logits; artifacts return tensors in a fixed "
+        "order. Wrap it in a module that returns a tuple:"
     )
     assert message.splitlines()[-1] == "            return self.model(*inputs)['logits']"
 
@@ -215,8 +216,8 @@ def test_a_data_dependent_shape_is_told_with_its_line(project: Path, capsys: pyt
     assert message == (
         "model.py:build_shape: the shape of aten.index.Tensor depends on the values of a tensor, at "
         f"{project / 'model.py'}:{line}: return x[x > 0]. An exported graph is fixed: replace a branch on values by "
-        "torch.where, and .item(), .tolist(), nonzero and boolean masks by operations whose output shape does not depend "
-        "on values (topk, masked_fill, padding to a fixed length); or leave that step outside the model."
+        "torch.where, and .item(), .tolist(), nonzero and boolean masks by operations whose output shape does not "
+        "depend on values (topk, masked_fill, padding to a fixed length); or leave that step outside the model."
     )
 
 

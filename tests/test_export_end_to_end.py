@@ -23,7 +23,9 @@ OPEN = ["--max-drop", "30 pp"]
 
 CHECK = {
     "type": "object",
-    "required": ["name", "verdict", "value", "limit", "unit", "basis", "low", "high", "measured_on", "limit_from", "level"],
+    "required": [
+        *("name", "verdict", "value", "limit", "unit", "basis", "low", "high", "measured_on", "limit_from", "level")
+    ],
     "properties": {
         "verdict": {"enum": ["pass", "fail", "inconclusive", "not_run"]},
         "basis": {"enum": ["predicted", "measured", "imported"]},
@@ -58,7 +60,9 @@ REPORT = {
         "artifacts": {
             "type": "array",
             "items": {
-                "required": ["path", "runtime", "precision", "size_bytes", "download_bytes", "sha256", "inputs", "outputs"]
+                "required": [
+                    *("path", "runtime", "precision", "size_bytes", "download_bytes", "sha256", "inputs", "outputs")
+                ]
             },
         },
     },
@@ -149,8 +153,8 @@ def test_nothing_half_written_is_left(project: Path) -> None:
 
 
 def test_the_same_export_gives_the_same_bytes(project: Path, report: dict[str, Any], tmp_path: Path) -> None:
-    arguments = ("export", "-d", "pi4", "-f", "onnx,coreml", "-p", "int8", "-o", str(tmp_path / "again"), "--json", *OPEN)
-    again = json.loads(run(project, *arguments, "--no-cache")[1])
+    arguments = ("export", "-d", "pi4", "-f", "onnx,coreml", "-p", "int8", "-o", str(tmp_path / "again"), *OPEN)
+    again = json.loads(run(project, *arguments, "--json", "--no-cache")[1])
     first = {entry["runtime"]: entry["sha256"] for entry in report["artifacts"]}
     assert [entry["sha256"] for entry in again["artifacts"]] == [first["onnx"], first["coreml"]]
 

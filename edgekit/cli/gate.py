@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,12 +22,16 @@ from edgekit.cli.task_options import (
     MinParity,
     NoColor,
     Quiet,
+    Request,
     Strict,
     Verbose,
     make_request,
 )
 from edgekit.cli.validate import FloatModel, validate
 from edgekit.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from edgekit.gate import GateResult
 
 Target = Annotated[Path, typer.Argument(help="Folder that export wrote, or one artifact (it is run then).")]
 
@@ -91,18 +95,22 @@ def gate(
     from edgekit.gate import gate_folder
 
     result = gate_folder(target, request.profile.name, request.budget)
-    good = result.passed(strict=strict)
     if as_json:
         write_json(result.to_json(strict=strict))
-        return 0 if good else 1
+    else:
+        _show(result, request, strict=strict, quiet=quiet, verbose=verbose, no_color=no_color)
+    return 0 if result.passed(strict=strict) else 1
+
+
+def _show(result: GateResult, request: Request, *, strict: bool, quiet: bool, verbose: bool, no_color: bool) -> None:
     from edgekit import render
 
     screen = console(no_color=no_color)
     if not quiet:
-        screen.print(f"{target}: {', '.join(result.formats)}, held against {request.profile.title} ({result.device})")
+        screen.print(f"{', '.join(result.formats)}, held against {request.profile.title} ({result.device})")
         screen.print()
         screen.print(render.check_table(result.checks, with_runtime=True, with_detail=verbose))
         screen.print()
+    good = result.passed(strict=strict)
     for line in render.gate_lines(result.checks, result.failures, device=result.device, good=good):
         screen.print(line)
-    return 0 if good else 1

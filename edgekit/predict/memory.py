@@ -2,9 +2,9 @@
 
     memory = runtime's own + arena + for each weight: its bytes in the file * copies(runtime, kernel)
 
-Kernels on ARM and x86 (XNNPACK, MLAS) repack weights into the order in which they read them, so most weights exist twice
-while the model runs; a table whose file is mapped is hardly read at all. Where a runtime widens weights to float before
-use, the widened copies count. The copies were told from the peak memory of real artifacts in each runtime on a Linux host
+Kernels on ARM and x86 (XNNPACK, MLAS) repack weights into the order in which they read them, so most weights exist
+twice while the model runs; a table whose file is mapped is hardly read at all. Where a runtime widens weights to float
+before use, the widened copies count. The copies were told from the peak memory of real artifacts in each runtime on a Linux host
 (EfficientNet-Lite0, a residual CNN, an MLP, a 4-layer transformer, an LSTM); a phone's allocator and page cache differ,
 so the band is wide.
 """
@@ -65,8 +65,8 @@ class MemoryTerms:
 TERMS: Final[Mapping[str, MemoryTerms]] = {
     # The file is mapped: what is never read, as most rows of a table, is never resident. XNNPACK packs the rest.
     "tflite": MemoryTerms(
-        fixed_bytes=4_200_000,
-        per_operator_bytes=72_000,
+        fixed_bytes=3_300_000,
+        per_operator_bytes=88_000,
         copies={
             "conv": (2, 2, 2),
             "linear": (2, 2, 2),
@@ -79,7 +79,7 @@ TERMS: Final[Mapping[str, MemoryTerms]] = {
         frees_file=False,
         band=0.15,
     ),
-    # The protobuf is parsed into initializers, and MLAS reorders convolutions; matrices are packed one by one and freed.
+    # The protobuf is parsed into initializers, and MLAS reorders convolutions; matrices are packed and freed in turn.
     # Recurrent weights are cut and joined again by constant folding.
     "onnx": MemoryTerms(
         fixed_bytes=11_300_000,
@@ -91,7 +91,7 @@ TERMS: Final[Mapping[str, MemoryTerms]] = {
             "table": (1.1, 1.1, 1.1),
             "other": (1, 1, 1),
         },
-        widened={"fp16": 1},
+        widened={"fp16": 0},
         unrolls=False,
         frees_file=False,
         band=0.2,
@@ -153,9 +153,7 @@ def predict_memory(analysis: Analysis, recipe: Recipe, runtime: str) -> Predicti
         if resident is None:
             return _unknown(f"not run: how {runtime} stores {recipe.name} weights is not known to edgekit")
         held += resident * (1 + steps.get(weight.name, 0) / 3 if terms.unrolls else 1)
-    arena = arena_bytes(analysis, recipe)
-    # Where the file's copy is freed after loading, half of what was held gives way to the arena.
-    weights_and_arena = max(held, held / 2 + arena) if terms.frees_file else held + arena
+    weights_and_arena = _with_arena(held, arena_bytes(analysis, recipe), recipe, terms)
     structures = terms.per_operator_bytes * min(len(analysis.operators), _OPERATORS_THAT_COUNT)
     value = round(terms.fixed_bytes + structures + weights_and_arena)
     return Prediction(
@@ -166,6 +164,18 @@ def predict_memory(analysis: Analysis, recipe: Recipe, runtime: str) -> Predicti
         unit="bytes",
         basis="file, packed weights, arena by liveness, runtime",
     )
+
+
+def _with_arena(held: float, arena: int, recipe: Recipe, terms: MemoryTerms) -> float:
+    """Returns the peak of weights and activations together."""
+    if not terms.frees_file:
+        return held + arena
+    if recipe.default in ("int8_dynamic", "int4_weights"):
+        # Each kernel with run-time ranges is a delegate of its own: activations lie in the program's plan and,
+        # quantized and not, in the delegate's workspace.
+        return held + 2.5 * arena
+    # The file's copy is freed after loading: half of what was held gives way to the arena.
+    return max(held, held / 2 + arena)
 
 
 def _steps(analysis: Analysis) -> Mapping[str, int]:
@@ -185,7 +195,8 @@ def _resident_bytes(weight: Weight, use: Use, runtime: str, recipe: Recipe, term
     if stored is None:
         return None
     in_file = stored.values_bytes + stored.scales_bytes
-    float_copies, half_copies, integer_copies = terms.copies[_GROUPS.get(use.kernel, "other")]
+    group: Group = _GROUPS.get(use.kernel, "other")
+    float_copies, half_copies, integer_copies = terms.copies[group]
     if use.precision in terms.widened and weight.is_float and weight.role in ("kernel", "recurrent"):
         return in_file + 4 * weight.count * max(0.0, float_copies - terms.widened[use.precision])
     return in_file * {"fp32": float_copies, "fp16": half_copies}.get(use.precision, integer_copies)

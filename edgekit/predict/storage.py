@@ -73,7 +73,7 @@ _LINEAR: Final = "linear"
 """Kernels of these operators, where a format treats them unlike other kernels."""
 
 
-def _rules(matrices: Layout, loose: Layout, **special: Layout) -> Mapping[str, Layout]:
+def _rules(matrices: Layout, loose: Layout, **special: Layout | None) -> Mapping[str, Layout | None]:
     """Returns the layout by what a weight is for: matrices, loose values, and what is special."""
     return {
         **dict.fromkeys(("kernel", "recurrent", "table"), matrices),
@@ -88,22 +88,23 @@ def _rules(matrices: Layout, loose: Layout, **special: Layout) -> Mapping[str, L
 _TFLITE_INT8: Final = Layout(form="int8", per_channel=12, per_channel_deflated=0.31)
 _TFLITE_BIAS: Final = Layout(form="int32", per_channel=12, per_channel_deflated=0.31)
 # ONNX: scale (float32) and zero point (int8) initializers per channel; an integer bias has a scale and an int32 zero
-# point.
+# point. Dynamic linear layers keep each channel's sum too; weights-only ones are MatMulNBits in blocks of 32.
 _ONNX_INT8: Final = Layout(form="int8", per_channel=5, per_channel_deflated=0.73)
 _ONNX_BIAS: Final = Layout(form="int32", per_channel=8, per_channel_deflated=0.45)
-# ExecuTorch: a float32 scale per channel in XNNPACK's delegate, for the int32 bias too. Its dynamic kernels know no depthwise convolution and
-# nothing recurrent: those weights stay float.
+# ExecuTorch: a float32 scale per channel in XNNPACK's delegate, for the int32 bias too. Its dynamic
+# kernels know no depthwise convolution and nothing recurrent: those weights stay float.
 _EXECUTORCH_INT8: Final = Layout(form="int8", per_channel=4)
 _EXECUTORCH_BIAS: Final = Layout(form="int32", per_channel=4)
 # Core ML: a scale per channel (float16) and an int8 zero point, in the weight file.
 _COREML_INT8: Final = Layout(form="int8", per_channel=3, per_channel_deflated=0.62)
 
-_TABLE: Final[Mapping[str, Mapping[Precision, Mapping[str, Layout]]]] = {
+_TABLE: Final[Mapping[str, Mapping[Precision, Mapping[str, Layout | None]]]] = {
     "tflite": {
         "fp32": _rules(_FLOAT32, _FLOAT32),
         # Biases and constants stay float32: only weights are read through DEQUANTIZE.
         "fp16": _rules(_FLOAT16, _FLOAT32),
-        "int8_static": _rules(_TFLITE_INT8, _FLOAT32, bias=_TFLITE_BIAS),
+        # Unrolled recurrent layers are quantized in parts: how much of them is not known before.
+        "int8_static": _rules(_TFLITE_INT8, _FLOAT32, bias=_TFLITE_BIAS, recurrent=None),
         "int8_dynamic": _rules(_TFLITE_INT8, _FLOAT32),
         "int8_weights": _rules(_TFLITE_INT8, _FLOAT32),
         "int4_weights": _rules(_TFLITE_INT8, _FLOAT32, linear=Layout(form="int4", per_group=2)),

@@ -161,3 +161,45 @@ def test_four_bits_are_for_linear_layers(kernel, form):
 def test_tables_keep_8_bits_where_matrices_get_4():
     use = Use(precision="int4_weights", kernel="embedding")
     assert {layout_of(runtime, use, "table").form for runtime in RUNTIMES} == {"int8"}
+
+
+def recurrent(columns):
+    builder = GraphBuilder()
+    for name, shape in (("w", (1024, columns)), ("r", (1024, 256))):
+        builder.store(name, shape, "float32", lambda shape=shape: RNG.standard_normal(shape).astype("f4"))
+    builder.tensor("x", (1, 40, columns), "float32")
+    builder.tensor("y", (1, 40, 256), "float32")
+    builder.add(
+        name="l",
+        type="lstm",
+        kernel="recurrent",
+        reads=["x", "w", "r"],
+        outputs=["y"],
+        macs=1,
+        roles={"w": ("recurrent", 1024), "r": ("recurrent", 1024)},
+        attributes={"steps": 40},
+    )
+    return builder.finish(["x"], ["y"])
+
+
+@pytest.mark.parametrize(("columns", "width"), [(100, 2), (127, 2), (128, 1)], ids=["narrow", "below", "on"])
+def test_narrow_recurrent_input_weights_stay_half_floats_in_onnx(columns, width):
+    found = estimate_size(recurrent(columns), Recipe(default="int8_dynamic"), "onnx")
+    assert found.weights_bytes == 1024 * 256 + width * 1024 * columns
+
+
+def test_recurrent_layers_are_unrolled_in_tflite():
+    unrolled, rolled = (
+        estimate_size(recurrent(128), Recipe(default="fp32"), r).graph_bytes for r in ("tflite", "onnx")
+    )
+    assert unrolled > 40 * 1000 > rolled
+
+
+def test_what_calibrated_integers_do_to_recurrent_layers_in_tflite_is_not_known():
+    size, _ = predict_size(recurrent(128), Recipe(default="int8_static"), "tflite")
+    assert size.basis == "not run: how tflite stores int8-static weights is not known to edgekit"
+
+
+def test_weights_only_linear_layers_are_blocks_of_32_in_onnx():
+    found = estimate_size(linear(bias=False), Recipe(default="int8_weights", group_size=128), "onnx")
+    assert found.scales_bytes == 4 * 64 * 512 // 32

@@ -1,0 +1,182 @@
+"""Core ML from Keras models and SavedModels, through coremltools' TensorFlow converter.
+
+Weights are quantized by coremltools after the conversion. Activations with fixed grids are not offered here: coremltools
+collects their ranges by running the package in Apple's runtime, which exists on macOS only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final
+
+from edgekit.converters.base import Conversion, ConversionRequest
+from edgekit.converters.pt2e_interface import described, first_line, refuse_float_io
+from edgekit.converters.to_coreml_package import write_package
+from edgekit.converters.to_coreml_program import (
+    artifact_specs,
+    count_operators,
+    deployment_target,
+    import_coremltools,
+    tensor_types,
+)
+from edgekit.errors import ConversionError
+from edgekit.model import CapturedModel, TensorSpec
+from edgekit.plan import Precision, Recipe
+from edgekit.worker import Progress
+
+_PRODUCTS: Final = frozenset({"linear", "matmul"})
+
+
+def convert_keras(request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
+    """Writes a package from a Keras file or a SavedModel folder.
+
+    Raises:
+        ConversionError: Core ML cannot hold the model.
+    """
+    inputs, outputs = artifact_specs(request.model.inputs), artifact_specs(request.model.outputs)
+    if request.io == "int8":
+        refuse_float_io(request, inputs, outputs)
+    progress("loading TensorFlow and coremltools", None)
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    ct = import_coremltools(with_tensorflow=True)
+    progress("converting to Core ML", None)
+    try:
+        made = _translate(ct, request, inputs, outputs)
+        made, kept = _compress_weights(ct, made, request.recipe)
+    except Exception as error:  # the frameworks raise many kinds; all of them mean that they cannot hold the model
+        raise ConversionError(
+            f"{request.model.source} cannot become coreml {request.recipe.name}: {first_line(error)} "
+            "Try another format, or change the named operator in the model."
+        ) from error
+    progress("writing the package", None)
+    write_package(made, described(request, inputs, outputs), output, request.scratch)
+    return Conversion(inputs=inputs, outputs=outputs, operators=count_operators(made), float_fallbacks=kept)
+
+
+def _translate(ct: Any, request: ConversionRequest, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> Any:
+    import tensorflow as tf
+
+    call = _callable(tf, request.model)
+    names = [f"input_{i}" for i in range(len(inputs))]
+    signature = [
+        tf.TensorSpec(spec.shape, spec.dtype, name=name)
+        for spec, name in zip(request.model.inputs, names, strict=True)
+    ]
+    function = tf.function(call).get_concrete_function(*signature)
+    precision = ct.precision.FLOAT32 if request.recipe.default == "fp32" else ct.precision.FLOAT16
+    model = ct.convert(
+        [function],
+        source="tensorflow",
+        convert_to="mlprogram",
+        inputs=tensor_types(ct, _renamed(inputs, names), shaped=True),
+        minimum_deployment_target=deployment_target(ct, request.recipe, request.io),
+        compute_precision=precision,
+        skip_model_load=True,
+    )
+    return _with_names(ct, model, inputs, outputs)
+
+
+def _callable(tf: Any, model: CapturedModel) -> Callable[..., Any]:
+    """Returns a function from input tensors, in the captured order, to a list of output tensors in the captured order."""
+    if model.kind == "keras":
+        loaded = tf.keras.models.load_model(model.path, compile=False)
+
+        def call_layers(*tensors: Any) -> list[Any]:
+            found = loaded(tensors[0] if len(tensors) == 1 else list(tensors), training=False)
+            return list(tf.nest.flatten(found))
+
+        return call_layers
+    served = tf.saved_model.load(str(model.path)).signatures
+    signature = served["serving_default"] if "serving_default" in served else next(iter(served.values()))
+
+    def call_signature(*tensors: Any) -> list[Any]:
+        found = signature(**{spec.name: tensor for spec, tensor in zip(model.inputs, tensors, strict=True)})
+        return [found[spec.name] for spec in model.outputs]
+
+    return call_signature
+
+
+def _renamed(specs: tuple[TensorSpec, ...], names: list[str]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(name=name, shape=spec.shape, dtype=spec.dtype) for spec, name in zip(specs, names, strict=True)
+    )
+
+
+def _with_names(ct: Any, model: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> Any:
+    """Returns the model with the captured model's names of inputs and outputs, which TensorFlow's graph has lost."""
+    spec = model.get_spec()
+    for found, wanted in ((spec.description.input, inputs), (spec.description.output, outputs)):
+        # Two steps: a wanted name may be another tensor's present one.
+        old = [feature.name for feature in found]
+        for i, name in enumerate(old):
+            ct.utils.rename_feature(spec, name, f"edgekit_temporary_{i}", rename_inputs=True, rename_outputs=True)
+        for i, item in enumerate(wanted):
+            ct.utils.rename_feature(
+                spec, f"edgekit_temporary_{i}", item.name, rename_inputs=True, rename_outputs=True
+            )
+    return ct.models.MLModel(spec, weights_dir=model.weights_dir, skip_model_load=True)
+
+
+def _compress_weights(ct: Any, model: Any, recipe: Recipe) -> tuple[Any, tuple[str, ...]]:
+    """Returns the model with quantized weights, and the operators that an override keeps in float."""
+    from coremltools.optimize import coreml as cto
+
+    del ct
+    wanted = {recipe.default, *(precision for _, precision in recipe.overrides)} - {"fp32", "fp16"}
+    if not wanted:
+        return model, ()
+    settings = {"int8": _setting(cto, 8, recipe), "int4": _setting(cto, 4, recipe)}
+    by_name: dict[str, Any] = {}
+    kept: list[str] = []
+    for name, kind, constants in _weighted_operators(model):
+        precision = _precision_of(recipe, name)
+        if precision in {"fp32", "fp16"}:
+            setting = None
+            kept.extend([name] if recipe.default not in {"fp32", "fp16"} else [])
+        else:
+            setting = settings["int4" if precision == "int4_weights" and kind in _PRODUCTS else "int8"]
+        by_name.update(dict.fromkeys(constants, setting))
+    config = cto.OptimizationConfig(op_name_configs=by_name)
+    return cto.linear_quantize_weights(model, config), tuple(kept)
+
+
+def _setting(cto: Any, bits: int, recipe: Recipe) -> Any:
+    options: Mapping[str, Any] = (
+        {"dtype": "int8", "granularity": "per_channel" if recipe.per_channel else "per_tensor"}
+        if bits == 8
+        else {"dtype": "int4", "granularity": "per_block", "block_size": recipe.group_size}
+    )
+    return cto.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=0, **options)
+
+
+def _weighted_operators(model: Any) -> list[tuple[str, str, list[str]]]:
+    """Returns (name, type, names of its constants of two axes and more) of each operator of the program that has such."""
+    from coremltools.converters.mil.frontend.milproto.load import load as load_program
+
+    spec = model.get_spec()
+    program = load_program(
+        spec, spec.specificationVersion, file_weights_dir=model.weights_dir, skip_model_load=True
+    )
+    found: list[tuple[str, str, list[str]]] = []
+    for item in program.functions["main"].operations:
+        constants = [
+            value.name
+            for value in item.inputs.values()
+            if not isinstance(value, list | tuple) and value.val is not None and len(value.shape or ()) > 1
+        ]
+        if constants:
+            found.append((item.name, item.op_type, constants))
+    return found
+
+
+def _precision_of(recipe: Recipe, name: str) -> Precision:
+    """Returns the precision of an operator by the layer names in its own: `functional_1/conv2d_3/convolution`."""
+    parts = name.split("/")
+    paths = {".".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)}
+    for pattern, precision in recipe.overrides:
+        if any(fnmatchcase(path, pattern) for path in paths):
+            return precision
+    return recipe.default
