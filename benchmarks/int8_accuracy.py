@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     lines = [
-        "| task (metric) | format | precision | bytes | drop [95 % interval] | SQNR | memory | x float ms | conversion |",
+        "| task (metric) | format | precision | bytes | drop [95 % interval] | SQNR | memory | x float | conversion |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     print("\n".join(lines))

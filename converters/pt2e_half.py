@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgekit.converters.pt2e_graph import FloatGraph, is_float_tensor, output_node, placeholders, results_of, return_these
+from edgekit.converters.pt2e_graph import (
+    FloatGraph,
+    is_float_tensor,
+    output_node,
+    placeholders,
+    results_of,
+    return_these,
+)
 
 
 def to_half(graph: FloatGraph) -> FloatGraph:

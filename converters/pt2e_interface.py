@@ -42,7 +42,9 @@ def on_grids(specs: tuple[TensorSpec, ...], grids: Mapping[int, Grid]) -> tuple[
     )
 
 
-def refuse_float_io(request: ConversionRequest, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
+def refuse_float_io(
+    request: ConversionRequest, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
+) -> None:
     """Refuses integer inputs and outputs where a float tensor has no fixed grid.
 
     Raises:

@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from edgekit.calibration.ranges import Grid, Range, affine_grid, symmetric_grid
-from edgekit.converters.pt2e_graph import FloatGraph, add_constant, constant_of, results_of, return_these, shape_of, target_of
+from edgekit.converters.pt2e_graph import (
+    FloatGraph,
+    add_constant,
+    constant_of,
+    results_of,
+    return_these,
+    shape_of,
+    target_of,
+)
 from edgekit.converters.pt2e_plan import (
     CONVOLUTIONS,
     EMBEDDING,
@@ -317,9 +325,7 @@ class _Writer:
         table, scales, _ = self._weights[key]
         function = torch.ops.quantized_decomposed.embedding_byte.default
         with self._graph.inserting_before(node):
-            made = self._graph.call_function(
-                function, (table, scales, None, -_WEIGHT_HIGH, _WEIGHT_HIGH, node.args[1])
-            )
+            made = self._graph.call_function(function, (table, scales, None, -_WEIGHT_HIGH, _WEIGHT_HIGH, node.args[1]))
         self._describe(made, node)
         node.replace_all_uses_with(made)
         self._graph.erase_node(node)

@@ -34,7 +34,9 @@ def collect_ranges(
     import torch
 
     _check_samples(graph, samples)
-    watch: dict[str, Any] = {name: _Bounds(name) if method == "minmax" else _Histogram(name, method) for name in tensors}
+    watch: dict[str, Any] = {
+        name: _Bounds(name) if method == "minmax" else _Histogram(name, method) for name in tensors
+    }
 
     class Watcher(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
         def run_node(self, n: Any) -> Any:

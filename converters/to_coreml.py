@@ -8,6 +8,7 @@ model's names and are float32 unless integers are asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
@@ -22,8 +23,8 @@ from edgekit.converters.to_coreml_program import (
     compress_recurrent_weights,
     count_operators,
     deployment_target,
-    import_coremltools,
     extend_torch_frontend,
+    import_coremltools,
     tensor_types,
 )
 from edgekit.errors import ConversionError, EdgekitError
@@ -36,8 +37,6 @@ _REASONS_BY_KIND: Final[Mapping[str, str]] = {
     "Give the torch model (module:factory or a .pt2 file), or use --format onnx or tflite.",
     "tflite": "a .tflite file is an artifact already; it can be validated and gated, not converted.",
 }
-
-_WEIGHTS_ONLY: Final = frozenset({"int8_dynamic", "int8_weights", "int4_weights"})
 
 
 @final
@@ -67,9 +66,12 @@ class CoreMLConverter(Converter):
         with quiet_frameworks():
             if request.model.kind == "pt2":
                 return _convert_torch(request, output, progress)
-            from edgekit.converters.to_coreml_keras import convert_keras
+            from edgekit.converters.to_coreml_keras import convert_keras, import_through_onnx
 
-            return convert_keras(request, output, progress)
+            if request.recipe.needs_calibration:
+                return _convert_torch(import_through_onnx(request, progress), output, progress)
+            made = convert_keras(request, output, progress)
+            return replace(made, notes=_notes(request))
 
 
 def _convert_torch(request: ConversionRequest, output: Path, progress: Progress) -> Conversion:

@@ -1,13 +1,15 @@
-"""Core ML from Keras models and SavedModels, through coremltools' TensorFlow converter.
+"""Core ML from Keras models and SavedModels.
 
-Weights are quantized by coremltools after the conversion. Activations with fixed grids are not offered here: coremltools
-collects their ranges by running the package in Apple's runtime, which exists on macOS only.
+Float packages and integer weights go through coremltools' TensorFlow converter, weights quantized afterwards. It cannot
+put activations on fixed grids without a Mac (it collects ranges by running the package in Apple's runtime), so recipes with
+calibrated activations go through ONNX into torch, and from there as torch models do.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
@@ -22,12 +24,42 @@ from edgekit.converters.to_coreml_program import (
     import_coremltools,
     tensor_types,
 )
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, ModelError
 from edgekit.model import CapturedModel, TensorSpec
 from edgekit.plan import Precision, Recipe
 from edgekit.worker import Progress
 
 _PRODUCTS: Final = frozenset({"linear", "matmul"})
+
+
+def import_through_onnx(request: ConversionRequest, progress: Progress) -> ConversionRequest:
+    """Returns the request with the model as an exported torch program, in the request's scratch folder.
+
+    Raises:
+        ConversionError: tf2onnx or the importer does not know an operator.
+    """
+    import torch
+
+    from edgekit.converters.onnx_source import float_graph
+    from edgekit.sources.canonical_program import canonical
+    from edgekit.sources.onnx_to_torch.importer import import_model
+    from edgekit.sources.trace_module import export_module
+
+    progress("importing the model into torch", None)
+    model = request.model
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    try:
+        module, examples = import_model(float_graph(model, request.scratch).model, model.source)
+        exported = export_module(module, examples, model.source)
+        program = canonical(exported, examples, model.source, [spec.name for spec in model.inputs])
+    except ModelError as error:
+        raise ConversionError(
+            f"{model.source} cannot become coreml {request.recipe.name}: calibrated activations need it as a torch model, "
+            f"and the import failed. {error.message} Use --precision int8-weights, which needs no import."
+        ) from error
+    path = request.scratch / "imported.pt2"
+    torch.export.save(program, str(path))
+    return replace(request, model=replace(model, kind="pt2", path=path))
 
 
 def convert_keras(request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
@@ -56,14 +88,15 @@ def convert_keras(request: ConversionRequest, output: Path, progress: Progress) 
     return Conversion(inputs=inputs, outputs=outputs, operators=count_operators(made), float_fallbacks=kept)
 
 
-def _translate(ct: Any, request: ConversionRequest, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> Any:
+def _translate(
+    ct: Any, request: ConversionRequest, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
+) -> Any:
     import tensorflow as tf
 
     call = _callable(tf, request.model)
     names = [f"input_{i}" for i in range(len(inputs))]
     signature = [
-        tf.TensorSpec(spec.shape, spec.dtype, name=name)
-        for spec, name in zip(request.model.inputs, names, strict=True)
+        tf.TensorSpec(spec.shape, spec.dtype, name=name) for spec, name in zip(request.model.inputs, names, strict=True)
     ]
     function = tf.function(call).get_concrete_function(*signature)
     precision = ct.precision.FLOAT32 if request.recipe.default == "fp32" else ct.precision.FLOAT16
@@ -89,10 +122,12 @@ def _callable(tf: Any, model: CapturedModel) -> Callable[..., Any]:
             return list(tf.nest.flatten(found))
 
         return call_layers
-    served = tf.saved_model.load(str(model.path)).signatures
+    holder = tf.saved_model.load(str(model.path))
+    served = holder.signatures
     signature = served["serving_default"] if "serving_default" in served else next(iter(served.values()))
 
-    def call_signature(*tensors: Any) -> list[Any]:
+    def call_signature(*tensors: Any, owner: Any = holder) -> list[Any]:
+        del owner  # bound here so that the loaded object outlives this function: it owns the variables
         found = signature(**{spec.name: tensor for spec, tensor in zip(model.inputs, tensors, strict=True)})
         return [found[spec.name] for spec in model.outputs]
 
@@ -114,9 +149,7 @@ def _with_names(ct: Any, model: Any, inputs: tuple[TensorSpec, ...], outputs: tu
         for i, name in enumerate(old):
             ct.utils.rename_feature(spec, name, f"edgekit_temporary_{i}", rename_inputs=True, rename_outputs=True)
         for i, item in enumerate(wanted):
-            ct.utils.rename_feature(
-                spec, f"edgekit_temporary_{i}", item.name, rename_inputs=True, rename_outputs=True
-            )
+            ct.utils.rename_feature(spec, f"edgekit_temporary_{i}", item.name, rename_inputs=True, rename_outputs=True)
     return ct.models.MLModel(spec, weights_dir=model.weights_dir, skip_model_load=True)
 
 
@@ -157,9 +190,7 @@ def _weighted_operators(model: Any) -> list[tuple[str, str, list[str]]]:
     from coremltools.converters.mil.frontend.milproto.load import load as load_program
 
     spec = model.get_spec()
-    program = load_program(
-        spec, spec.specificationVersion, file_weights_dir=model.weights_dir, skip_model_load=True
-    )
+    program = load_program(spec, spec.specificationVersion, file_weights_dir=model.weights_dir, skip_model_load=True)
     found: list[tuple[str, str, list[str]]] = []
     for item in program.functions["main"].operations:
         constants = [

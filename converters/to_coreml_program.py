@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -77,7 +78,7 @@ def deployment_target(ct: Any, recipe: Recipe, io: IoType) -> Any:
 
 
 def artifact_specs(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
-    """Returns the specs with the dtypes that Core ML has.
+    """Returns the specs with the dtypes that Core ML has, and with names of letters, digits and underscores.
 
     Raises:
         ConversionError: a tensor of a dtype that no multi-array holds.
@@ -90,7 +91,9 @@ def artifact_specs(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
                 f'Core ML has no {spec.dtype} inputs and outputs, and "{spec.name}" is one. '
                 "Let the model take and return float32 or int32 there."
             )
-        made.append(TensorSpec(name=spec.name, shape=spec.shape, dtype=dtype, layout=spec.layout))
+        name = re.sub(r"\W", "_", spec.name, flags=re.ASCII)
+        name = f"_{name}" if not name or name[0].isdigit() else name
+        made.append(TensorSpec(name=name, shape=spec.shape, dtype=dtype, layout=spec.layout))
     return tuple(made)
 
 
@@ -108,7 +111,9 @@ def compress_recurrent_weights(model: Any) -> Any:
     """Returns the model with the weights of LSTM, GRU and RNN operators in int8, a scale for each row."""
     from coremltools.optimize import coreml as cto
 
-    setting = cto.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=0)
+    setting = cto.OpLinearQuantizerConfig(
+        mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=0
+    )
     config = cto.OptimizationConfig(op_type_configs=dict.fromkeys(_RECURRENT_OPERATORS, setting))
     return cto.linear_quantize_weights(model, config)
 

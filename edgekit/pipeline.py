@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,7 +190,7 @@ def _read_capture(folder: Path) -> CapturedModel:
 
 
 @contextmanager
-def _scratch(settings: Settings) -> Iterator[Path]:
+def _scratch(settings: Settings) -> Generator[Path, None, None]:
     """Yields an empty folder beside the cache (so that moving into it is a rename), removed afterwards."""
     root = settings.cache.root / "scratch"
     root.mkdir(parents=True, exist_ok=True)

@@ -58,7 +58,7 @@ def _parse_numbers(value: object) -> tuple[float, ...]:
 
 
 def _parse_formats(value: object) -> tuple[str, ...]:
-    names = value if isinstance(value, list) else [value]
+    names: list[Any] = value if isinstance(value, list) else [value]
     if not all(isinstance(name, str) for name in names):
         raise _fault(f'{show_value(value)} was given; expected a format or a list, such as "tflite"')
     return tuple(names)

@@ -81,7 +81,8 @@ def _precision(artifact: Artifact) -> Precision:
     """Returns the recipe's default precision that the artifact's metadata names; fp32 where it names none."""
     base = artifact.precision.partition("+")[0].replace("-", "_")
     base = {"int4": "int4_weights"}.get(base, base)
-    return next((precision for precision in PRECISIONS if precision == base), "fp32")
+    by_text: dict[str, Precision] = {precision: precision for precision in PRECISIONS}
+    return by_text.get(base, "fp32")
 
 
 def _alone(

@@ -206,16 +206,54 @@ def test_a_plan_is_carried_out(project: Path, tmp_path: Path) -> None:
     assert {item["name"] for item in data["predictions"]} >= {"size", "memory"}
 
 
+FOURIER = """
+import torch
+
+class Net(torch.nn.Module):
+    def forward(self, x):
+        return torch.fft.fft(x).real
+
+def build():
+    return Net()
+
+def example_inputs():
+    return (torch.zeros(1, 8),)
+"""
+
+
 def test_one_failing_format_does_not_stop_the_others(project: Path, tmp_path: Path) -> None:
-    """Core ML has no 8-bit inputs before iOS 26, so it refuses; ONNX is made all the same."""
-    arguments = ("export", "-d", "pi4", "-f", "coreml,onnx", "-p", "int8", "--io", "int8", "-o", str(tmp_path / "out"))
-    code, out = run(project, *arguments, "--json", *OPEN)
+    del project  # its cache is used
+    (tmp_path / "model.py").write_text(FOURIER)
+    arguments = ["model.py:build", "--example-inputs", "model.py:example_inputs", "-d", "pi4", "-o", "out", "--json"]
+    code, out = run(tmp_path, "export", *arguments, "-f", "coreml,onnx", "-p", "fp32")
     data = json.loads(out)
-    errors = {entry["runtime"]: entry["error"] for entry in data["formats"]}
-    assert code == 2
-    assert errors["onnx"] is None
-    assert errors["coreml"]["type"] == "ConversionError"
-    onnx = next(entry for entry in data["formats"] if entry["runtime"] == "onnx")
-    (spec,) = onnx["artifact"]["inputs"]
-    assert spec["dtype"] in ("uint8", "int8")
-    assert spec["scale"] > 0
+    results = {entry["runtime"]: entry for entry in data["formats"]}
+    assert (code, data["feasible"], data["passed"]) == (2, False, False)
+    assert results["coreml"]["error"]["type"] == "ConversionError"
+    assert "fft" in results["coreml"]["error"]["message"]
+    assert results["coreml"]["artifact"] is None
+    assert results["onnx"]["error"] is None
+    assert (tmp_path / "out" / results["onnx"]["artifact"]["path"]).is_file()
+
+
+def test_integer_inputs_and_outputs_tell_their_scale(project: Path, tmp_path: Path) -> None:
+    arguments = (
+        "export",
+        "-d",
+        "pi4",
+        "-f",
+        "onnx",
+        "-p",
+        "int8",
+        "--io",
+        "int8",
+        "-o",
+        str(tmp_path / "out"),
+        "--json",
+    )
+    data = json.loads(run(project, *arguments, *OPEN)[1])
+    (artifact,) = data["artifacts"]
+    for spec in (*artifact["inputs"], *artifact["outputs"]):
+        assert spec["dtype"] in ("uint8", "int8")
+        assert spec["scale"] > 0
+        assert spec["zero_point"] is not None

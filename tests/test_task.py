@@ -35,6 +35,12 @@ format = "tflite"
 budget.latency = "40 ms"
 """
 
+UNKNOWN_KEY = (
+    'data.metrc: unknown key (did you mean "metric"?); accepted are calibration, evaluation, metric, preprocessing'
+)
+UNKNOWN_METRIC = (
+    'data.metric: "f1" was given; accepted are top1, agreement, cosine, spearman, or a function as "metrics.py:name"'
+)
 ADVICE = "The keys of a task file: edgekit init writes one with all of them, explained."
 
 
@@ -91,10 +97,7 @@ def test_a_pyproject_without_the_table_is_no_task_file(tmp_path: Path) -> None:
         ),
         pytest.param(
             '[model]\nsource = "m.py:f"\n[data]\nmetrc = "top1"\n',
-            [
-                'data.metrc: unknown key (did you mean "metric"?); '
-                "accepted are calibration, evaluation, metric, preprocessing"
-            ],
+            [UNKNOWN_KEY],
             id="unknown key",
         ),
         pytest.param(
@@ -102,8 +105,7 @@ def test_a_pyproject_without_the_table_is_no_task_file(tmp_path: Path) -> None:
             [
                 "schema: 2 was given; this edgekit reads schema 1",
                 'model.source: 3 was given; expected a model as text, such as "model.py:build" or "net.onnx"',
-                'data.metric: "f1" was given; accepted are top1, agreement, cosine, spearman, '
-                'or a function as "metrics.py:name"',
+                UNKNOWN_METRIC,
                 'budget: size "6" has no unit: write it as "800 kB", "6 MB" or "64 MiB".',
             ],
             id="several at once",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -23,7 +23,7 @@ def pipeline_settings(
     jobs: int,
     timeout_s: float,
     memory_limit: str | None,
-) -> Iterator[tuple[Settings, StageDisplay]]:
+) -> Generator[tuple[Settings, StageDisplay], None, None]:
     """Yields settings whose progress is shown, and the display.
 
     A polite end (SIGTERM, as CI systems send it) is treated as Ctrl-C: workers are ended, the cache stays whole.

@@ -4,9 +4,9 @@
 
 Kernels on ARM and x86 (XNNPACK, MLAS) repack weights into the order in which they read them, so most weights exist
 twice while the model runs; a table whose file is mapped is hardly read at all. Where a runtime widens weights to float
-before use, the widened copies count. The copies were told from the peak memory of real artifacts in each runtime on a Linux host
-(EfficientNet-Lite0, a residual CNN, an MLP, a 4-layer transformer, an LSTM); a phone's allocator and page cache differ,
-so the band is wide.
+before use, the widened copies count. The copies were told from the peak memory of real artifacts in each runtime on a
+Linux host (EfficientNet-Lite0, a residual CNN, an MLP, a 4-layer transformer, an LSTM); a phone's allocator and page
+cache differ, so the band is wide.
 """
 
 from __future__ import annotations
