@@ -1,8 +1,8 @@
 """The captured float model as a graph that quantization can be written into.
 
-A captured `pt2` file is an ExportedProgram. Here it is opened, unlifted (weights become attributes again), and brought to
-a small vocabulary: clamps are `hardtanh` or `relu`, products with a constant matrix are `linear`, zero padding is part
-of the convolution where a convolution can hold it. All of this is exact in float.
+A captured `pt2` file is an ExportedProgram. Here it is opened, unlifted (weights become attributes again), and brought
+to a small vocabulary: clamps are `hardtanh` or `relu`, products with a constant matrix are `linear`, zero padding is
+part of the convolution where a convolution can hold it. All of this is exact in float.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def read_float_graph(model: CapturedModel) -> FloatGraph:
     import torch
 
     try:
-        program = torch.export.load(model.path)
+        program: Any = torch.export.load(model.path)
     except Exception as error:  # a damaged file raises whatever its decoder trips over
         raise ModelError(
             f"{model.path}: cannot be read as an exported program ({type(error).__name__}: {error}). "
@@ -157,11 +157,12 @@ def _refuse_what_no_format_holds(model: CapturedModel, program: Any) -> None:
     for node in program.graph.nodes:
         value = node.meta.get("val")
         if node.op == "placeholder" and isinstance(value, torch.Tensor):
-            for axis, size in enumerate(value.shape):
+            sizes: list[Any] = list(value.shape)  # a free size is a torch.SymInt
+            for axis, size in enumerate(sizes):
                 if not isinstance(size, int):
                     raise ConversionError(
-                        f'{model.source}: input "{node.name}" has a dynamic size ({size}) on axis {axis}; artifacts have '
-                        "fixed shapes. Export the model without dynamic_shapes."
+                        f'{model.source}: input "{node.name}" has a dynamic size ({size}) on axis {axis}; artifacts '
+                        "have fixed shapes. Export the model without dynamic_shapes."
                     )
 
 
@@ -258,7 +259,7 @@ def _pad(module: Any, node: Any) -> None:
     if not symmetric or convolution.args[0] is not node:
         return
     # conv(input, weight, bias, stride, padding, dilation, groups); `pad` counts axes from the last.
-    defaults = [None, None, None, [1] * spatial, [0] * spatial, [1] * spatial, 1]
+    defaults: list[Any] = [None, None, None, [1] * spatial, [0] * spatial, [1] * spatial, 1]
     args = [*convolution.args, *defaults[len(convolution.args) :]]
     own = list(args[4]) * (spatial if len(args[4]) == 1 else 1)
     args[0] = node.args[0]

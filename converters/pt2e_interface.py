@@ -1,11 +1,11 @@
-"""What the two converters that go through torch tell about an artifact: tensors, metadata, and a framework's refusal."""
+"""What the two converters that go through torch tell about an artifact: tensors, metadata, a framework's refusal."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Final
 
 from edgekit.calibration.ranges import Grid
@@ -66,7 +66,7 @@ def first_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def quiet_frameworks() -> Iterator[None]:
+def quiet_frameworks() -> Generator[None]:
     """Keeps the frameworks' deprecation warnings out of the log: there are thousands, and none is the user's."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,6 +1,6 @@
 """Which tensors of a float graph go onto integer grids, for the two runtimes that are reached through torch.
 
-The plan is about tensors: a tensor that is quantized has one grid, and everybody who reads it reads the quantized values.
+The plan is about tensors: a quantized tensor has one grid, and everybody who reads it reads the quantized values.
 Three rules keep it sound where stock quantizers fail:
 
 - An activation that a kernel fuses (ReLU6 into a convolution) has no grid before it. Otherwise most of the 256 steps
@@ -66,7 +66,7 @@ _FLOAT_ACTIVATIONS: Final = frozenset(
 _FUSED: Final[Mapping[Target, Mapping[str, frozenset[str]]]] = {
     # XNNPACK's kernels clamp for free; see fused_acts of its partitioner's configurations.
     "executorch": {**dict.fromkeys(WEIGHTED, _CLAMPS), "aten.add.Tensor": frozenset({"aten.relu.default"})},
-    # Core ML's compiler fuses any activation after a convolution or a linear layer (Apple's own quantizer has the list).
+    # Core ML's compiler fuses any activation after a convolution or a linear layer; Apple's own quantizer has the list.
     "coreml": {
         **dict.fromkeys(WEIGHTED, _CLAMPS | _FLOAT_ACTIVATIONS),
         "aten.add.Tensor": frozenset({"aten.relu.default"}),
@@ -108,7 +108,7 @@ def precision_of_node(recipe: Recipe, node: Any) -> Precision:
 
 def plan_quantization(module: Any, recipe: Recipe, target: Target) -> QuantizationPlan:
     """Returns the plan for a simplified float graph."""
-    weighted = {
+    weighted: dict[str, Precision] = {
         node.name: precision_of_node(recipe, node) for node in module.graph.nodes if _has_constant_weights(module, node)
     }
     if not recipe.needs_calibration:

@@ -1,8 +1,8 @@
-"""Writes a quantization plan into a float graph, in the form that both ExecuTorch's XNNPACK backend and coremltools lower.
+"""Writes a quantization plan into a float graph, in the form that ExecuTorch's XNNPACK backend and coremltools lower.
 
 The form is PT2E's: `quantized_decomposed.quantize_per_tensor` and `dequantize_per_tensor` around activations with fixed
-grids, `dequantize_per_channel` on integer weights. Activations with grids chosen at run time and 4-bit weights in groups
-use torchao's `choose_qparams_affine`, `quantize_affine` and `dequantize_affine`, as torchao's own quantizer writes them.
+grids, `dequantize_per_channel` on integer weights. Activations with grids chosen at run time and 4-bit weights in
+groups use torchao's `choose_qparams_affine`, `quantize_affine` and `dequantize_affine`, as its own quantizer does.
 
 Weights are symmetric, w = scale * q with |q| <= 127 and scale = max |w| / 127 for each output channel (Krishnamoorthi,
 "Quantizing deep convolutional networks for efficient inference", 2018, section 3).
@@ -10,6 +10,7 @@ Weights are symmetric, w = scale * q with |q| <= 127 and scale = max |w| / 127 f
 
 from __future__ import annotations
 
+import importlib
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,11 +82,11 @@ def quantize_graph(
         calibration: Sample folder; needed where the recipe needs it.
         progress: Told how far calibration is.
     """
-    from torch.ao.quantization.fx import _decomposed  # registers the quantized_decomposed operators  # noqa: F401
-    from torchao.quantization import quant_primitives  # registers the torchao operators  # noqa: F401
-
+    # Importing these modules registers their operators with torch.
+    importlib.import_module("torch.ao.quantization.fx._decomposed")
+    importlib.import_module("torchao.quantization.quant_primitives")
     if target == "executorch":
-        from executorch.exir.passes import _quant_patterns_and_replacements  # registers embedding_byte  # noqa: F401
+        importlib.import_module("executorch.exir.passes._quant_patterns_and_replacements")
 
     plan = plan_quantization(graph.module, recipe, target)
     grids: dict[str, Grid] = {}
@@ -102,7 +103,7 @@ def quantize_graph(
 def quantize_io(graph: QuantizedGraph) -> tuple[QuantizedGraph, dict[int, Grid], dict[int, Grid]]:
     """Returns the graph with int8 inputs and outputs, and the grids of both by position.
 
-    Only inputs that are read through a grid and outputs that are written through one change; the others stay as they are.
+    Only inputs that are read through a grid and outputs that are written through one change; the others stay.
     """
     import torch
 
@@ -247,7 +248,7 @@ class _Writer:
             self._fallbacks.append(label_of(node))
 
     def _write_stored_weights(self, node: Any, precision: Precision) -> None:
-        """Replaces the weight by a dequantization of integers; what the kernel does with them is the runtime's choice."""
+        """Replaces the weight by a dequantization of integers; how a kernel computes with them is up to the runtime."""
         static = precision == "int8_static" and node.name in self._plan.integer
         if precision == "int8_static" and not static and self._target == "executorch":
             self._fallbacks.append(label_of(node))
@@ -262,7 +263,7 @@ class _Writer:
     def _bias_floor(self, node: Any) -> Any:
         """Returns the least weight scale of each channel at which its bias fits the integer accumulator, or None.
 
-        The accumulator's step is (input scale * weight scale); a channel with tiny weights and a large bias would overflow.
+        The accumulator's step is input scale * weight scale: tiny weights with a large bias would overflow it.
         """
         bias = constant_of(self._module, node.args[2]) if len(node.args) > 2 else None
         source = node.args[0].args[0] if node.args[0].name in self._plan.transparent else node.args[0]

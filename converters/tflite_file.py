@@ -96,15 +96,20 @@ def operator_counts(model: Any) -> dict[str, int]:
     return dict(sorted(Counter(kind for _, _, kind in operators(model)).items()))
 
 
+def has_data(model: Any, tensor: Any) -> bool:
+    """Returns whether a tensor is a constant."""
+    data = model.buffers[tensor.buffer].data
+    return data is not None and len(data) > 0
+
+
 def constant(model: Any, tensor: Any) -> NDArray[np.float32] | None:
     """Returns the values of a constant float32 tensor, or None for any other."""
     import numpy as np
     from ai_edge_litert import schema_py_generated as schema
 
-    data = model.buffers[tensor.buffer].data
-    if data is None or len(data) == 0 or tensor.type != schema.TensorType.FLOAT32:
+    if not has_data(model, tensor) or tensor.type != schema.TensorType.FLOAT32:
         return None
-    return np.frombuffer(bytes(data), dtype=np.float32).reshape(tensor.shape)
+    return np.frombuffer(bytes(model.buffers[tensor.buffer].data), dtype=np.float32).reshape(tensor.shape)
 
 
 def add_constant(model: Any, graph: Any, name: str, values: NDArray[np.float32]) -> int:

@@ -19,6 +19,7 @@ WEIGHTED: Final = (
 )
 """Operators whose weights ai-edge-quantizer can store as integers."""
 
+_NARROW: Final = 8  # as in onnx_weights: so many times more rows than columns
 _SOFTMAX_FEEDERS: Final = ("ADD", "SUB", "MUL", "DIV", "SELECT", "SELECT_V2")
 
 
@@ -30,11 +31,14 @@ def quantizer_recipe(source: FloatModel, recipe: Recipe, *, float_io: bool) -> l
     rules = recipe_manager.RecipeManager()
     _add_rules(rules, ".*", recipe.default, recipe)
     kept = kept_float(source, recipe)
-    for graph, operator, _ in operators(source.model):
+    for graph, operator, kind in operators(source.model):
         names = [text(graph.tensors[i].name) for i in operator.outputs]
-        precision = recipe.precision_of(source.modules.get(names[0], names[0]))
-        if names[0] in kept:
-            precision = "fp32"
+        if not names:
+            continue
+        module = source.modules.get(names[0], names[0])
+        precision = "fp32" if names[0] in kept else recipe.precision_of(module)
+        if module in source.recurrent:
+            precision = _recurrent_precision(precision, kind, graph, operator)
         if precision != recipe.default:
             _add_rules(rules, "^" + re.escape(";".join(names) + ";") + "$", precision, recipe)
     if float_io:
@@ -67,6 +71,21 @@ def kept_float(source: FloatModel, recipe: Recipe) -> set[str]:
     module_of = source.modules
     static = {name for name in kept if recipe.precision_of(module_of.get(name, name)) == "int8_static"}
     return static
+
+
+def _recurrent_precision(precision: Precision, kind: str, graph: Any, operator: Any) -> Precision:
+    """Returns the precision of an operator inside a recurrent layer.
+
+    Its state passes through the same weights at each step, so activations that are rounded at run time lose most of the
+    accuracy: weights only are integers. Weights of few inputs stay half floats: features of very different size share a
+    row there, and they are small.
+    """
+    if precision not in ("int8_static", "int8_dynamic"):
+        return precision
+    if kind == "FULLY_CONNECTED":
+        rows, columns = (int(n) for n in graph.tensors[operator.inputs[1]].shape)
+        return "fp16" if columns * _NARROW < rows else "int8_weights"
+    return "fp32" if precision == "int8_static" else precision
 
 
 def _add_rules(rules: Any, pattern: str, precision: Precision, recipe: Recipe) -> None:

@@ -6,11 +6,12 @@ Only ever runs inside a conversion worker.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
-from edgekit.converters.tflite_file import name_boundary, operators, order_boundary, read, text
+from edgekit.converters.tflite_file import has_data, name_boundary, operators, order_boundary, read, text
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, TensorSpec
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FUSED: Final = re.compile(r";+")
+_RECURRENT: Final = ("LSTM", "GRU", "RNN")
 _UNSUPPORTED: Final = re.compile(r"Lowering not found: ([\w.]+)")
 
 
@@ -29,10 +31,12 @@ class FloatModel:
     Attributes:
         model: ModelT. Inputs and outputs are named and ordered as in the captured model.
         modules: Name of an operator's first output tensor to dotted module name.
+        recurrent: Names of the modules that are LSTMs, GRUs or plain recurrent layers.
     """
 
     model: Any
     modules: Mapping[str, str]
+    recurrent: frozenset[str] = frozenset()
 
 
 def float_model(captured: CapturedModel, scratch: Path) -> FloatModel:
@@ -41,30 +45,61 @@ def float_model(captured: CapturedModel, scratch: Path) -> FloatModel:
     Raises:
         ConversionError: the model has an operator that TFLite cannot hold.
     """
-    scopes: Mapping[str, str] = {}
-    owners: frozenset[str] = frozenset()
+    places = _Places(scopes={}, owners=frozenset(), recurrent=frozenset())
     if captured.kind == "pt2":
-        content, scopes, owners = _from_exported_program(captured)
+        content, places = _from_exported_program(captured)
     else:
         content = _from_keras(captured)
     model = read(content)
     _order(model, captured)
-    modules = {
-        text(graph.tensors[operator.outputs[0]].name): _module_of(
-            text(graph.tensors[operator.outputs[0]].name), scopes, owners
-        )
-        for graph, operator, _ in operators(model)
-        if len(operator.outputs)
-    }
+    modules = _name_tensors(model, places)
     before = [text(model.subgraphs[0].tensors[i].name) for i in model.subgraphs[0].outputs]
     name_boundary(model, [spec.name for spec in captured.inputs], [spec.name for spec in captured.outputs])
     for old, spec in zip(before, captured.outputs, strict=True):
         modules[spec.name] = modules.get(old, old)
-    return FloatModel(model=model, modules=modules)
+    return FloatModel(model=model, modules=modules, recurrent=places.recurrent)
 
 
-def _from_exported_program(captured: CapturedModel) -> tuple[bytes, dict[str, str], frozenset[str]]:
-    """Returns (flatbuffer, scope text to module name, names of modules that own a weight)."""
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Places:
+    """How LiteRT writes the places of modules in tensor names.
+
+    Attributes:
+        scopes: Place to dotted module name.
+        owners: Modules that own a weight.
+        recurrent: Modules that are recurrent layers.
+    """
+
+    scopes: Mapping[str, str]
+    owners: frozenset[str]
+    recurrent: frozenset[str]
+
+
+def _name_tensors(model: Any, places: _Places) -> dict[str, str]:
+    """Gives tensors short names, `module/0`, `module/1` and so on, and returns operator output name to module name.
+
+    LiteRT's own names repeat the classes of all modules on the way; in an unrolled LSTM they are half of the file.
+    """
+    modules: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    named: set[int] = set()
+    for graph, operator, _ in operators(model):
+        if not len(operator.outputs):
+            continue
+        module = _module_of(text(graph.tensors[operator.outputs[0]].name), places)
+        for index in (*operator.outputs, *operator.inputs):
+            tensor = graph.tensors[index] if index >= 0 else None
+            if tensor is None or id(tensor) in named or (index in operator.inputs and not has_data(model, tensor)):
+                continue
+            named.add(id(tensor))
+            tensor.name = f"{module}/{counts[module]}"
+            counts[module] += 1
+        modules[text(graph.tensors[operator.outputs[0]].name)] = module
+    return modules
+
+
+def _from_exported_program(captured: CapturedModel) -> tuple[bytes, _Places]:
     import litert_torch
     import torch
 
@@ -77,8 +112,7 @@ def _from_exported_program(captured: CapturedModel) -> tuple[bytes, dict[str, st
             f"{captured.source} cannot become tflite: {_reason(error)}. "
             "Replace that part of the model, or choose another format."
         ) from error
-    owners = frozenset(name.rpartition(".")[0] for name in program.state_dict)
-    return content, _scopes(program), owners
+    return content, _places(program)
 
 
 def _reason(error: BaseException) -> str:
@@ -89,37 +123,41 @@ def _reason(error: BaseException) -> str:
     return f"the converter failed with {type(error).__name__}: {lines[0] if lines else 'no message'}".rstrip(".")
 
 
-def _scopes(program: Any) -> dict[str, str]:
-    """Returns how LiteRT writes the place of each module in tensor names, and the module's dotted name.
+def _places(program: Any) -> _Places:
+    """Returns the places of all modules of an exported program.
 
     A tensor of `_blocks.3._conv` is named `Net/Block_3/Conv2d__conv;`: the class of each called module on the way, with
     the last part of its name.
     """
-    found: dict[str, str] = {}
+    scopes: dict[str, str] = {}
+    recurrent: set[str] = set()
     for node in program.graph.nodes:
         steps: list[str] = []
         for path, cls in node.meta.get("nn_module_stack", {}).values():
             name = cls if isinstance(cls, str) else f"{cls.__module__}.{cls.__qualname__}"
             leaf = path.rpartition(".")[2]
             steps.append(f"{name}_{leaf}" if leaf else name)
-            found["/".join(steps)] = path
-    return found
+            scopes["/".join(steps)] = path
+            if name.rpartition(".")[2] in _RECURRENT:
+                recurrent.add(path)
+    owners = frozenset(name.rpartition(".")[0] for name in program.state_dict)
+    return _Places(scopes=scopes, owners=owners, recurrent=frozenset(recurrent))
 
 
-def _module_of(tensor: str, scopes: Mapping[str, str], owners: frozenset[str]) -> str:
+def _module_of(tensor: str, places: _Places) -> str:
     """Returns the module that an operator belongs to, from its output tensor's name.
 
     A fused operator's name lists several places; the one whose module owns a weight counts, since shared constants
-    bring in places of other modules.
+    bring in places of other modules. Without known places the name itself stands for the module.
     """
     modules: list[str] = []
     for part in _FUSED.split(tensor):
         place = part
-        while place and place not in scopes:
+        while place and place not in places.scopes:
             place = place.rpartition("/")[0]
         if place:
-            modules.append(scopes[place])
-    owning = [module for module in modules if module in owners]
+            modules.append(places.scopes[place])
+    owning = [module for module in modules if module in places.owners]
     return (owning or modules or [tensor])[0]
 
 

@@ -1,8 +1,8 @@
 """Core ML: a captured model becomes an .mlpackage (ML Program), on Linux as on macOS.
 
 torch models go through PT2E's form (see `pt2e_quantization`), Keras and SavedModels through coremltools' TensorFlow
-converter. Core ML's native float is 16-bit: only the recipe fp32 computes in 32 bits. Inputs and outputs keep the captured
-model's names and are float32 unless integers are asked for.
+converter. Core ML's native float is 16-bit: only the recipe fp32 computes in 32 bits. Inputs and outputs keep the
+captured model's names and are float32 unless integers are asked for.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Core ML from Keras models and SavedModels.
 
 Float packages and integer weights go through coremltools' TensorFlow converter, weights quantized afterwards. It cannot
-put activations on fixed grids without a Mac (it collects ranges by running the package in Apple's runtime), so recipes with
-calibrated activations go through ONNX into torch, and from there as torch models do.
+put activations on fixed grids without a Mac (it collects ranges by running the package in Apple's runtime), so recipes
+with calibrated activations go through ONNX into torch, and from there as torch models do.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def import_through_onnx(request: ConversionRequest, progress: Progress) -> Conve
         program = canonical(exported, examples, model.source, [spec.name for spec in model.inputs])
     except ModelError as error:
         raise ConversionError(
-            f"{model.source} cannot become coreml {request.recipe.name}: calibrated activations need it as a torch model, "
-            f"and the import failed. {error.message} Use --precision int8-weights, which needs no import."
+            f"{model.source} cannot become coreml {request.recipe.name}: calibrated activations need it as a torch "
+            f"model, and the import failed. {error.message} Use --precision int8-weights, which needs no import."
         ) from error
     path = request.scratch / "imported.pt2"
     torch.export.save(program, str(path))
@@ -113,7 +113,7 @@ def _translate(
 
 
 def _callable(tf: Any, model: CapturedModel) -> Callable[..., Any]:
-    """Returns a function from input tensors, in the captured order, to a list of output tensors in the captured order."""
+    """Returns a function from input tensors to a list of output tensors, both in the captured order."""
     if model.kind == "keras":
         loaded = tf.keras.models.load_model(model.path, compile=False)
 
@@ -162,7 +162,7 @@ def _compress_weights(ct: Any, model: Any, recipe: Recipe) -> tuple[Any, tuple[s
     if not wanted:
         return model, ()
     settings = {"int8": _setting(cto, 8, recipe), "int4": _setting(cto, 4, recipe)}
-    by_name: dict[str, Any] = {}
+    by_name: Any = {}  # declared as one configuration by mistake
     kept: list[str] = []
     for name, kind, constants in _weighted_operators(model):
         precision = _precision_of(recipe, name)
@@ -186,7 +186,7 @@ def _setting(cto: Any, bits: int, recipe: Recipe) -> Any:
 
 
 def _weighted_operators(model: Any) -> list[tuple[str, str, list[str]]]:
-    """Returns (name, type, names of its constants of two axes and more) of each operator of the program that has such."""
+    """Returns (name, type, names of its constants of two axes and more) of each operator that has such."""
     from coremltools.converters.mil.frontend.milproto.load import load as load_program
 
     spec = model.get_spec()

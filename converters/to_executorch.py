@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import ClassVar, Final, final
 
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
-from edgekit.converters.pt2e_graph import FloatGraph, read_float_graph
+from edgekit.converters.pt2e_graph import FloatGraph, read_float_graph, shape_of, target_of
 from edgekit.converters.pt2e_half import to_half
 from edgekit.converters.pt2e_interface import described, first_line, on_grids, quiet_frameworks, refuse_float_io
+from edgekit.converters.pt2e_plan import RECURRENT, label_of
 from edgekit.converters.pt2e_quantization import QuantizedGraph, export_graph, quantize_graph, quantize_io
 from edgekit.converters.to_executorch_lowering import LoweredProgram, lower
-from edgekit.errors import ConversionError, EdgekitError
+from edgekit.errors import ConversionError
 from edgekit.model import CapturedKind, TensorSpec
 from edgekit.plan import Recipe
 from edgekit.worker import Progress
+
+MOST_CELLS: Final = 64
+"""Recurrent cells (steps times layers) that are unrolled; each adds ten operators to the program."""
 
 _REASONS_BY_KIND: Final[Mapping[str, str]] = {
     "onnx": "ExecuTorch is reached through torch, and this ONNX file was not imported into torch. "
@@ -51,12 +55,12 @@ class ExecuTorchConverter(Converter):
         if "int8_weights" in used:
             return (
                 "XNNPACK has no kernels that read integer weights and compute in float. "
-                "Use --precision int8-dynamic: the same size, integer arithmetic, and grids of activations chosen at run time."
+                "Use --precision int8-dynamic: the same size, in integer arithmetic."
             )
         if "fp16" in used and used != {"fp16"}:
-            return "the XNNPACK backend takes one float type for the whole program. Use fp32 for the parts that stay float."
+            return "XNNPACK takes one float type for the whole program. Use fp32 for the parts that stay float."
         if "int4_weights" in used and recipe.group_size % 32 != 0:
-            return f"XNNPACK's 4-bit kernels need groups of a multiple of 32 columns, and the recipe has {recipe.group_size}."
+            return f"XNNPACK's 4-bit kernels take groups of a multiple of 32 columns, not of {recipe.group_size}."
         return None
 
     def convert(self, request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
@@ -72,6 +76,7 @@ class ExecuTorchConverter(Converter):
 def _convert(request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
     progress("reading the model", None)
     graph = read_float_graph(request.model)
+    _refuse_long_sequences(request, graph)
     recipe = request.recipe
     inputs, outputs = request.model.inputs, request.model.outputs
     notes: list[str] = []
@@ -98,6 +103,26 @@ def _convert(request: ConversionRequest, output: Path, progress: Progress) -> Co
     )
 
 
+def _refuse_long_sequences(request: ConversionRequest, graph: FloatGraph) -> None:
+    """Refuses recurrent layers over so many steps that the unrolled program would take minutes and megabytes.
+
+    Raises:
+        ConversionError: names the layer and its length.
+    """
+    for node in graph.module.graph.nodes:
+        if target_of(node) not in RECURRENT:
+            continue
+        batch_first, layers = bool(node.args[8]), int(node.args[4]) * (2 if node.args[7] else 1)
+        steps = shape_of(node.args[0])[1 if batch_first else 0]
+        if steps * layers > MOST_CELLS:
+            raise ConversionError(
+                f"{request.model.source} cannot become executorch: {label_of(node)} has {layers} layers over {steps} "
+                "steps. ExecuTorch has no recurrent operators, and the layer would be unrolled into "
+                f"{steps * layers} cells; at most {MOST_CELLS} are accepted. Use --format tflite, onnx or coreml, or a "
+                "shorter input."
+            )
+
+
 def _lower(
     request: ConversionRequest,
     graph: FloatGraph | QuantizedGraph,
@@ -113,8 +138,11 @@ def _lower(
             dynamic=bool(used & {"int8_dynamic", "int4_weights"}),
             told=lambda phrase: progress(phrase, None),
         )
-    except EdgekitError:
-        raise
+    except ConversionError as error:
+        raise ConversionError(
+            f"{request.model.source} cannot become executorch {request.recipe.name}: {error.message} "
+            "Try another format, or change the named operator in the model."
+        ) from error
     except Exception as error:  # the framework raises many kinds; all of them mean that it cannot hold the model
         raise ConversionError(
             f"{request.model.source} cannot become executorch {request.recipe.name}: {first_line(error)} "

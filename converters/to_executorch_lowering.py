@@ -1,18 +1,21 @@
 """Lowers an exported program to an ExecuTorch program with the XNNPACK backend.
 
-ExecuTorch retraces the graph about thirty times on the way. Three things are left out that cannot change the result (the
-bytes are the same, a test compares them) and that take half the time: copying each node's provenance at every retrace,
-building the patterns of operators that the program does not have, and passes for such operators.
+ExecuTorch retraces the graph about thirty times on the way. Three things are left out that cannot change the result
+(the bytes are the same, a test compares them) and that take half the time: copying each node's provenance at every
+retrace, building the patterns of operators that the program does not have, and passes for such operators.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, final
+
+from edgekit.errors import ConversionError
 
 _TRIGGERS: Final[Mapping[str, tuple[str, ...]]] = {
     "ConvertToSDPAPass": ("bmm", "softmax", "scaled_dot_product"),
@@ -60,6 +63,9 @@ def lower(program: Any, constants: Mapping[str, Any], *, dynamic: bool, told: Ca
         constants: Method name to the value that it returns.
         dynamic: Some operators choose their grids at run time; XNNPACK takes those in partitions of their own.
         told: Gets a phrase before each slow step.
+
+    Raises:
+        ConversionError: the runtime has no kernel for an operator.
     """
     import torch
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import (
@@ -67,8 +73,8 @@ def lower(program: Any, constants: Mapping[str, Any], *, dynamic: bool, told: Ca
         XnnpackPartitioner,
     )
     from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge_transform_and_lower
-    from executorch.kernels import quantized  # registers the out variants of quantized operators  # noqa: F401
 
+    importlib.import_module("executorch.kernels.quantized")  # registers the out variants of quantized operators
     partitioners = [XnnpackDynamicallyQuantizedPartitioner()] if dynamic else []
     with torch.no_grad(), _without_needless_work():
         told("lowering to XNNPACK")
@@ -80,8 +86,25 @@ def lower(program: Any, constants: Mapping[str, Any], *, dynamic: bool, told: Ca
         )
         delegated, outside = _count(edge.exported_program().graph_module)
         told("planning memory")
-        data = bytes(edge.to_executorch(ExecutorchBackendConfig()).buffer)
+        finished = edge.to_executorch(ExecutorchBackendConfig())
+        _refuse_missing_kernels(finished.executorch_program)
+        data = bytes(finished.buffer)
     return LoweredProgram(data=data, delegated=delegated, outside=outside)
+
+
+def _refuse_missing_kernels(program: Any) -> None:
+    """Checks that the runtime has a kernel for each operator outside XNNPACK: a program without one fails at its load.
+
+    Raises:
+        ConversionError: names the operators.
+    """
+    from executorch.extension.pybindings import _portable_lib
+
+    library: Any = _portable_lib
+    kernels = set(library._get_operator_names())  # noqa: SLF001  executorch.runtime wraps it, and imports for seconds
+    wanted = {f"{item.name}.{item.overload}".rstrip(".") for plan in program.execution_plan for item in plan.operators}
+    if missing := sorted(wanted - kernels):
+        raise ConversionError(f"ExecuTorch has no kernel for {', '.join(missing)}.")
 
 
 def _count(module: Any) -> tuple[dict[str, int], dict[str, int]]:
@@ -105,7 +128,7 @@ def _types(module: Any) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _without_needless_work() -> Iterator[None]:
+def _without_needless_work() -> Generator[None]:
     """Leaves out what the module's docstring names, while the block runs. The process does nothing else."""
     from executorch.backends.xnnpack import xnnpack_preprocess
     from executorch.backends.xnnpack._passes import XNNPACKPassManager
@@ -114,7 +137,7 @@ def _without_needless_work() -> Iterator[None]:
     original, manager = traceback.set_current_meta, xnnpack_preprocess.XNNPACKPassManager
 
     @contextlib.contextmanager
-    def without_provenance(node: Any, pass_name: str = "") -> Iterator[None]:
+    def without_provenance(node: Any, pass_name: str = "") -> Generator[None]:
         """As torch's own, but a new node inherits its origin instead of a deep copy of its whole history."""
         del pass_name
         if not (traceback.should_preserve_node_meta and node.meta):
@@ -130,10 +153,10 @@ def _without_needless_work() -> Iterator[None]:
     class NeededPasses(XNNPACKPassManager):  # type: ignore[misc]  # the framework is Any here
         def __init__(self, exported_program: Any, passes: Any = None) -> None:
             super().__init__(exported_program, passes)
+            self.passes: list[Any]
             names = " ".join(str(node.target) for node in exported_program.graph.nodes if node.op == "call_function")
-            self.passes = [
-                item for item in self.passes if any(word in names for word in _TRIGGERS.get(item.__name__, ("",)))
-            ]
+            every: list[Any] = list(self.passes)
+            self.passes = [item for item in every if any(word in names for word in _TRIGGERS.get(item.__name__, ("",)))]
 
     traceback.set_current_meta = without_provenance
     xnnpack_preprocess.XNNPACKPassManager = NeededPasses

@@ -1,0 +1,164 @@
+"""Tiny torch models, captured as the sources capture them, with calibration samples and the float model's outputs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit.model import CapturedModel, TensorSpec
+from edgekit.samples import Samples, write_samples
+
+
+@dataclass(frozen=True)
+class TinyModel:
+    captured: CapturedModel
+    calibration: Path
+    outputs: tuple[np.ndarray, ...]
+
+    @property
+    def rows(self) -> list[tuple[np.ndarray, ...]]:
+        return list(Samples.open(self.calibration).rows())
+
+
+def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ...]]]]:
+    import torch
+    from torch import nn
+
+    class Convolutions(nn.Module):
+        """Convolution, batch norm and ReLU6, depthwise, a residual, asymmetric padding, global pooling, a classifier."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, 8, 3, stride=2, bias=False)
+            self.norm = nn.BatchNorm2d(8)
+            self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+            self.project = nn.Conv2d(8, 8, 1)
+            self.clamp = nn.ReLU6()
+            self.head = nn.Linear(8, 10)
+            self.norm.running_mean.copy_(torch.linspace(-0.3, 0.3, 8))
+            self.norm.running_var.copy_(torch.linspace(0.05, 1.5, 8))
+            self.norm.weight.data.fill_(4.0)  # a range far above 6: a grid before the clamp would be visible
+
+        def forward(self, image: Any) -> Any:
+            x = self.clamp(self.norm(self.stem(nn.functional.pad(image, (0, 1, 0, 1)))))
+            x = x + self.project(self.clamp(self.depthwise(x)))
+            return self.head(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
+
+    class TwoInputs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right, self.join = nn.Linear(8, 16), nn.Linear(4, 16), nn.Linear(32, 3)
+
+        def forward(self, left: Any, right: Any) -> Any:
+            joined = torch.cat([torch.relu(self.left(left)), torch.relu(self.right(right))], 1)
+            return self.join(joined)
+
+    class TokenIds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.hidden, self.head = nn.Embedding(200, 32), nn.Linear(32, 64), nn.Linear(64, 5)
+            self.norm = nn.LayerNorm(64)
+
+        def forward(self, ids: Any) -> Any:
+            return self.head(self.norm(nn.functional.gelu(self.hidden(self.table(ids)))).mean(1))
+
+    class TwoOutputs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.trunk, self.first, self.second = nn.Linear(8, 16), nn.Linear(16, 3), nn.Linear(16, 2)
+
+        def forward(self, x: Any) -> Any:
+            hidden = torch.relu(self.trunk(x))
+            return self.first(hidden), torch.sigmoid(self.second(hidden))
+
+    class Recurrent(nn.Module):
+        def __init__(self, steps: int) -> None:
+            super().__init__()
+            self.steps, self.lstm, self.head = steps, nn.LSTM(10, 16, 2, batch_first=True), nn.Linear(16, 8)
+
+        def forward(self, x: Any) -> Any:
+            _, (hidden, _) = self.lstm(x)
+            return self.head(hidden[-1])
+
+    class Unknown(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return torch.linalg.eigvalsh(x)
+
+    return {
+        "convolutions": (Convolutions, lambda: (torch.randn(1, 3, 24, 24),)),
+        "two_inputs": (TwoInputs, lambda: (torch.randn(1, 8), torch.randn(1, 4))),
+        "token_ids": (TokenIds, lambda: (torch.randint(0, 200, (1, 12)),)),
+        "two_outputs": (TwoOutputs, lambda: (torch.randn(1, 8),)),
+        "recurrent": (lambda: Recurrent(3), lambda: (torch.randn(1, 3, 10),)),
+        "long_recurrent": (lambda: Recurrent(160), lambda: (torch.randn(1, 160, 10),)),
+        "unknown_operator": (Unknown, lambda: (torch.randn(1, 4, 4),)),
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], TinyModel]:
+    """Returns a function from a name to a tiny model, made on first use."""
+    made: dict[str, TinyModel] = {}
+
+    def make(name: str) -> TinyModel:
+        if name not in made:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                made[name] = _capture(name, tmp_path_factory.mktemp(name))
+        return made[name]
+
+    return make
+
+
+def _capture(name: str, folder: Path) -> TinyModel:
+    import torch
+
+    from edgekit.sources.canonical_program import canonical
+
+    build, example = _networks()[name]
+    torch.manual_seed(0)
+    model = build().eval()
+    examples = [example() for _ in range(16)]
+    program = canonical(torch.export.export(model, examples[0]), examples[0], name)
+    torch.export.save(program, folder / "float.pt2")
+    with torch.no_grad():
+        outputs = [model(*inputs) for inputs in examples]
+    rows = [item if isinstance(item, tuple) else (item,) for item in outputs]
+    names = [node for node in program.graph_signature.user_inputs]
+    captured = CapturedModel(
+        name=name,
+        source=f"{name}.py:build",
+        source_kind="torch",
+        kind="pt2",
+        path=folder / "float.pt2",
+        inputs=tuple(_spec(key, tensor) for key, tensor in zip(names, examples[0], strict=True)),
+        outputs=tuple(_spec(f"result_{i}", tensor) for i, tensor in enumerate(rows[0])),
+        digest="0" * 64,
+        parameters=sum(p.numel() for p in model.parameters()),
+        macs=None,
+        family="unknown",
+    )
+    samples = write_samples(folder / "samples", names, (tuple(t.numpy() for t in inputs) for inputs in examples))
+    stacked = tuple(np.concatenate([row[i].numpy() for row in rows]) for i in range(len(rows[0])))
+    return TinyModel(captured=captured, calibration=samples.folder, outputs=stacked)
+
+
+def _spec(name: str, tensor: Any) -> TensorSpec:
+    return TensorSpec(name=name, shape=tuple(tensor.shape), dtype=str(tensor.dtype).removeprefix("torch."))
+
+
+@pytest.fixture(scope="session")
+def sqnr() -> Callable[[np.ndarray, np.ndarray], float]:
+    """Returns a function of (reference, other) to the signal to quantization noise ratio in dB."""
+
+    def ratio(reference: np.ndarray, other: np.ndarray) -> float:
+        noise = float(((reference - other) ** 2).sum())
+        return float(10 * np.log10(float((reference**2).sum()) / max(noise, 1e-30)))
+
+    return ratio

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+
+from edgekit.converters.pt2e_graph import modules_of, read_float_graph, target_of
+from edgekit.converters.pt2e_plan import plan_quantization
+from edgekit.plan import Recipe
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # torch's own, while it opens a program
+
+STATIC = Recipe(default="int8_static")
+
+
+def planned(tiny, name, recipe=STATIC, target="executorch"):
+    graph = read_float_graph(tiny(name).captured)
+    return {node.name: node for node in graph.module.graph.nodes}, plan_quantization(graph.module, recipe, target)
+
+
+@pytest.mark.parametrize("target", ["executorch", "coreml"])
+def test_a_convolution_whose_output_is_clamped_gets_its_grid_after_the_clamp(tiny, target):
+    nodes, plan = planned(tiny, "convolutions", target=target)
+    clamped = [n for n in nodes.values() if target_of(n) == "aten.hardtanh.default"]
+    assert len(clamped) == 2
+    for clamp in clamped:
+        assert clamp.name in plan.group_of
+        assert clamp.args[0].name not in plan.group_of
+
+
+def test_symmetric_padding_becomes_part_of_its_convolution_and_asymmetric_padding_stays(tiny):
+    nodes, plan = planned(tiny, "convolutions")
+    pads = [n for n in nodes.values() if target_of(n) == "aten.pad.default"]
+    assert [list(n.args[1]) for n in pads] == [[0, 1, 0, 1]]
+    assert not plan.transparent  # its input is the image, which no integer operator made
+
+
+def test_inputs_of_a_concatenation_share_one_grid_with_its_output(tiny):
+    nodes, plan = planned(tiny, "two_inputs")
+    cat = next(n for n in nodes.values() if target_of(n) == "aten.cat.default")
+    groups = {plan.group_of[n.name] for n in (*cat.args[0], cat)}
+    assert len(groups) == 1
+
+
+def test_an_override_by_module_name_keeps_that_module_float(tiny):
+    recipe = Recipe(default="int8_static", overrides=(("hea*", "fp32"),))
+    nodes, plan = planned(tiny, "convolutions", recipe)
+    head = next(n for n in nodes.values() if "head" in modules_of(n) and target_of(n) == "aten.linear.default")
+    assert plan.weighted[head.name] == "fp32"
+    assert head.name not in plan.integer
+    assert any(precision == "int8_static" for precision in plan.weighted.values())
+
+
+def test_a_normalized_tensor_does_not_draw_additions_into_integers(tiny):
+    nodes, plan = planned(tiny, "token_ids")
+    assert {target_of(nodes[name]) for name in plan.integer} == {"aten.linear.default"}
+
+
+def test_without_calibrated_activations_only_weights_are_planned(tiny):
+    _, plan = planned(tiny, "token_ids", Recipe(default="int8_dynamic"))
+    assert not plan.group_of
+    assert sorted(plan.weighted.values()) == ["int8_dynamic"] * 3
