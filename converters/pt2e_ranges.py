@@ -47,6 +47,7 @@ def collect_ranges(
             return value
 
     interpreter = Watcher(graph.module)
+    interpreter.extra_traceback = False  # it appends the graph's source to the messages of errors
     dtypes = [node.meta["val"].dtype for node in placeholders(graph.module)]
     with torch.inference_mode():
         for index, row in enumerate(samples.rows()):

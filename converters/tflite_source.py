@@ -163,6 +163,7 @@ def _module_of(tensor: str, places: _Places) -> str:
 
 def _from_keras(captured: CapturedModel) -> bytes:
     import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     signature = [tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in captured.inputs]
     try:
@@ -174,8 +175,9 @@ def _from_keras(captured: CapturedModel) -> bytes:
             serving = loaded.signatures["serving_default"]
             names = list(serving.structured_input_signature[1])
             function = tf.function(lambda *args: serving(**dict(zip(names, args, strict=True))))
-        concrete = function.get_concrete_function(*signature)
-        return bytes(tf.lite.TFLiteConverter.from_concrete_functions([concrete], loaded).convert())
+        # Frozen first: variables of a Keras 3 model would become resources that no delegate runs.
+        frozen = convert_variables_to_constants_v2(function.get_concrete_function(*signature))
+        return bytes(tf.lite.TFLiteConverter.from_concrete_functions([frozen], loaded).convert())
     except Exception as error:
         raise ConversionError(f"{captured.source} cannot become tflite: {_reason(error)}.") from error
 

@@ -37,7 +37,7 @@ evaluation = "data.py:evaluation"
 # top1, agreement (with the float model, needs no targets), cosine, spearman, or your own: "metrics.py:function".
 metric = "top1"
 
-# With training data, techniques that must train (pruning, distillation, quantization-aware training) can be used too.
+# For techniques that must train. edgekit has none yet; the planner will use this as soon as it has.
 # [training]
 # batches = "train.py:batches"   # (epoch: int) -> iterable of (input tuple, target)
 # loss = "train.py:loss"         # (output, target) -> scalar tensor

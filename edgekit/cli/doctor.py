@@ -122,7 +122,7 @@ def _home() -> str:
 
 def _shared(machine: MachineState) -> str:
     if not machine.shared:
-        return "not set: tests and benchmarks that need the shared data are skipped"
+        return "not set: benchmarks look for their data in ../shared"
     return machine.shared if machine.shared_exists else f"{machine.shared}: no such folder"
 
 

@@ -56,7 +56,7 @@ def test_a_machine_where_one_format_works_is_well(
     assert "onnxruntime 1.23.0 ONNX runtime" in lines
     assert "onnx missing: pip install -e '.[onnx]' ONNX runtime" in lines
     assert "onnx yes yes" in lines
-    assert "EDGEKIT_SHARED not set: tests and benchmarks that need the shared data are skipped" in lines
+    assert "EDGEKIT_SHARED not set: benchmarks look for their data in ../shared" in lines
 
 
 def test_a_machine_where_nothing_works_exits_3_and_says_how_to_start(

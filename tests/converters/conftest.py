@@ -31,7 +31,7 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
     from torch import nn
 
     class Convolutions(nn.Module):
-        """Convolution, batch norm and ReLU6, depthwise, a residual, asymmetric padding, global pooling, a classifier."""
+        """Padding, convolution, batch norm, ReLU6, depthwise convolution, a residual, global pooling, a classifier."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -130,7 +130,7 @@ def _capture(name: str, folder: Path) -> TinyModel:
     with torch.no_grad():
         outputs = [model(*inputs) for inputs in examples]
     rows = [item if isinstance(item, tuple) else (item,) for item in outputs]
-    names = [node for node in program.graph_signature.user_inputs]
+    names = list(program.graph_signature.user_inputs)
     captured = CapturedModel(
         name=name,
         source=f"{name}.py:build",
