@@ -54,6 +54,7 @@ def dynamic_layers(
     layers: Sequence[DynamicLayer],
     reach: NDArray[np.float64] | None,
     add: AddConstant,
+    opset: int,
 ) -> dict[str, list[Any]]:
     """Returns the new nodes of all linear layers that read one value, by the name of the node that they replace.
 
@@ -63,6 +64,7 @@ def dynamic_layers(
         layers: Its readers.
         reach: How far each channel reaches, shape (inputs,), where that is known.
         add: Adds a constant to the graph under a name and returns the name.
+        opset: Of the model.
     """
     import numpy as np
 
@@ -74,7 +76,7 @@ def dynamic_layers(
         largest = np.min([column / max(float(column.mean()), 1e-12) for column in columns], axis=0)
         smoothing = np.sqrt(np.maximum(reach, 1e-6) / np.maximum(largest, 1e-6)).astype(np.float32)
     prefix = f"{value}.rows"
-    before = _quantize_rows(value, shape, smoothing if reach is not None else None, prefix, add)
+    before = _quantize_rows(value, shape, smoothing if reach is not None else None, prefix, add, opset)
     made: dict[str, list[Any]] = {}
     for layer in layers:
         made[layer.node.name] = [*before, *_product(layer, shape, smoothing, prefix, add)]
@@ -130,7 +132,12 @@ def integer_array(values: Sequence[int]) -> NDArray[np.int64]:
 
 
 def _quantize_rows(
-    value: str, shape: tuple[int, ...], smoothing: NDArray[np.float32] | None, prefix: str, add: AddConstant
+    value: str,
+    shape: tuple[int, ...],
+    smoothing: NDArray[np.float32] | None,
+    prefix: str,
+    add: AddConstant,
+    opset: int,
 ) -> list[Any]:
     """Returns the nodes that make PREFIX.uint8 (rows, inputs), PREFIX.scale (rows, 1) and PREFIX.offset (rows, 1)."""
     import numpy as np
@@ -139,7 +146,9 @@ def _quantize_rows(
     def node(operator: str, inputs: list[str], name: str, **settings: Any) -> Any:
         return onnx.helper.make_node(operator, inputs, [f"{prefix}{name}"], name=f"{prefix}{name}", **settings)
 
-    axis = add("edgekit.axis", integer_array((1,)))
+    # Since opset 18 the axes of a reduction are an input.
+    axis = [add("edgekit.axis", integer_array((1,)))] if opset >= 18 else []
+    axes = {} if opset >= 18 else {"axes": [1]}
     zero = add("edgekit.zero", np.array(0, dtype=np.float32))
     tiny = add("edgekit.tiny", np.array(1e-30, dtype=np.float32))  # a row of zeros must not divide by zero
     levels = add("edgekit.levels", np.array(1 / 255, dtype=np.float32))
@@ -150,8 +159,8 @@ def _quantize_rows(
         rows.append(node("Mul", [f"{prefix}.raw", add(f"{prefix}.smoothing", 1 / smoothing)], ""))
     return [
         *rows,
-        node("ReduceMax", [prefix, axis], ".max", keepdims=1),
-        node("ReduceMin", [prefix, axis], ".min", keepdims=1),
+        node("ReduceMax", [prefix, *axis], ".max", keepdims=1, **axes),
+        node("ReduceMin", [prefix, *axis], ".min", keepdims=1, **axes),
         node("Max", [f"{prefix}.max", zero], ".high"),
         node("Min", [f"{prefix}.min", zero], ".low"),
         node("Sub", [f"{prefix}.high", f"{prefix}.low"], ".range"),

@@ -19,13 +19,11 @@ LARGEST_HALF: Final = 65504.0
 _MARGIN: Final = 2.0  # other data than the calibration samples reaches further
 
 
-def to_half(
-    graph: FloatGraph, recipe: Recipe, calibration: Path | None, notes: list[str], progress: Progress
-) -> Any:
+def to_half(graph: FloatGraph, recipe: Recipe, calibration: Path | None, notes: list[str], progress: Progress) -> Any:
     """Returns the model in float16.
 
-    Nodes stay float32 where the recipe says so, and where a value comes within a factor of 2 of float16's largest on the
-    calibration samples; `notes` names these.
+    Nodes stay float32 where the recipe says so, and where a value comes within a factor of 2 of the largest float16 on
+    the calibration samples; `notes` names these.
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -45,8 +43,6 @@ def _overflowing_nodes(graph: FloatGraph, calibration: Path, progress: Progress)
     """Returns the nodes that read or write a value too large for float16."""
     statistics = calibrate(graph.model, calibration, progress).statistics.tensors
     large = {
-        name
-        for name, tensor in statistics.items()
-        if max(-tensor.minimum, tensor.maximum) * _MARGIN > LARGEST_HALF
+        name for name, tensor in statistics.items() if max(-tensor.minimum, tensor.maximum) * _MARGIN > LARGEST_HALF
     }
     return [node.name for node in graph.model.graph.node if large.intersection((*node.input, *node.output))]

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 KERAS_OPSET: Final = 18
 """Opset asked of tf2onnx, the newest that it knows."""
 
+MIN_OPSET: Final = 13
+"""Oldest opset whose quantize and dequantize nodes take a scale per channel."""
+
 _FOLD_LIMIT: Final = 1 << 26  # elements of a constant that is computed while converting
 _SCOPES: Final = "pkg.torch.onnx.name_scopes"
 _UNSUPPORTED: Final = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
@@ -39,8 +42,13 @@ class FloatGraph:
     modules: Mapping[str, str]
 
 
-def float_graph(captured: CapturedModel, scratch: Path) -> FloatGraph:
+def float_graph(captured: CapturedModel, scratch: Path, *, fold: bool = True) -> FloatGraph:
     """Returns the float ONNX graph of a captured model.
+
+    Args:
+        captured: The model.
+        scratch: Folder for intermediate files.
+        fold: Fold batch norms and constants of a file that was made elsewhere; captured programs are folded already.
 
     Raises:
         ConversionError: the model has an operator that ONNX cannot hold.
@@ -50,7 +58,9 @@ def float_graph(captured: CapturedModel, scratch: Path) -> FloatGraph:
     elif captured.kind == "onnx":
         model = _from_file(captured)
     else:
-        model = _from_keras(captured, scratch)
+        model = _from_keras(captured)
+    if captured.kind != "pt2" and fold:
+        model = _folded(model, scratch)
     modules = _name_nodes(model.graph)
     _strip_notes(model)
     _rename(model.graph, model.graph.input, captured.inputs)
@@ -94,10 +104,39 @@ def _from_file(captured: CapturedModel) -> Any:
     import onnx
 
     model = onnx.load(str(captured.path))
-    return onnx.shape_inference.infer_shapes(model)
+    for value, spec in zip(_fed(model.graph), captured.inputs, strict=True):
+        for size, wanted in zip(value.type.tensor_type.shape.dim, spec.shape, strict=True):
+            size.dim_value = (
+                wanted  # artifacts have fixed shapes; unknown sizes would keep quantization from knowing them
+            )
+    del model.graph.value_info[:]
+    return onnx.shape_inference.infer_shapes(_modern(model, captured))
 
 
-def _from_keras(captured: CapturedModel, scratch: Path) -> Any:
+def _modern(model: Any, captured: CapturedModel) -> Any:
+    """Returns the model in an opset that has scales per channel."""
+    import onnx
+
+    version = next((opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")), MIN_OPSET)
+    if version >= MIN_OPSET:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, KERAS_OPSET)
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        raise ConversionError(
+            f"{captured.source} has opset {version} and cannot be raised to {KERAS_OPSET}: "
+            f"{lines[0] if lines else type(error).__name__}. Export the model again with a newer opset."
+        ) from error
+
+
+def _fed(graph: Any) -> list[Any]:
+    """Returns the inputs that a user feeds: older files list weights among the inputs."""
+    weights = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in weights]
+
+
+def _from_keras(captured: CapturedModel) -> Any:
     import tensorflow as tf
     import tf2onnx
 
@@ -119,6 +158,20 @@ def _from_keras(captured: CapturedModel, scratch: Path) -> Any:
             f"{lines[0] if lines else 'no message'}"
         ) from error
     return model
+
+
+def _folded(model: Any, scratch: Path) -> Any:
+    """Returns the model after onnxruntime's basic optimizations, which use standard operators only."""
+    import onnx
+    import onnxruntime
+
+    path = scratch / "folded.onnx"
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(path)
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnx.shape_inference.infer_shapes(onnx.load(str(path)))
 
 
 def _name_nodes(graph: Any) -> dict[str, str]:
@@ -155,9 +208,7 @@ def _strip_notes(model: Any) -> None:
     for item in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del item.metadata_props[:]
         item.doc_string = ""
-    # Older files list weights among the inputs.
-    weights = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in weights]
+    inputs = _fed(graph)
     del graph.input[:]
     graph.input.extend(inputs)
 
@@ -214,6 +265,8 @@ def _read_names(node: Any) -> set[str]:
     for attribute in node.attribute:
         if attribute.HasField("g"):
             inner = attribute.g
-            own = {value.name for value in (*inner.input, *inner.initializer)} | {o for n in inner.node for o in n.output}
+            own = {value.name for value in (*inner.input, *inner.initializer)} | {
+                o for n in inner.node for o in n.output
+            }
             names |= {name for child in inner.node for name in _read_names(child)} - own
     return names

@@ -51,6 +51,7 @@ Left out on purpose: Softmax and LayerNormalization, whose small outputs an 8-bi
 onnxruntime has no integer kernel.
 """
 
+_GEMM: Final[Mapping[str, float]] = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
 _CLAMPS: Final = ("Relu", "Clip")
 
 
@@ -160,7 +161,7 @@ def correct_biases(
 
 
 def _weighted_nodes(graph: Any) -> list[tuple[Any, int]]:
-    """Returns (node, groups) of the convolutions and linear layers with constant float weights of shape (outputs, ...)."""
+    """Returns (node, groups) of the convolutions and linear layers with constant float weights (outputs, ...)."""
     import onnx
 
     float_weights = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
@@ -170,9 +171,8 @@ def _weighted_nodes(graph: Any) -> list[tuple[Any, int]]:
         constant = len(node.input) > 1 and all(not name or name in float_weights for name in node.input[1:])
         if constant and node.op_type == "Conv":
             found.append((node, settings.get("group", 1)))
-        elif constant and node.op_type == "Gemm" and settings.get("transB") and not settings.get("transA"):
-            if settings.get("alpha", 1.0) == 1.0 and settings.get("beta", 1.0) == 1.0:
-                found.append((node, 1))
+        elif constant and node.op_type == "Gemm" and {**_GEMM, **settings} == {**_GEMM, "transB": 1}:
+            found.append((node, 1))
     return found
 
 
@@ -190,7 +190,8 @@ def float_activations(model: Any) -> list[str]:
 
     inferred = onnx.shape_inference.infer_shapes(model).graph
     types = {
-        value.name: value.type.tensor_type.elem_type for value in (*inferred.value_info, *inferred.input, *inferred.output)
+        value.name: value.type.tensor_type.elem_type
+        for value in (*inferred.value_info, *inferred.input, *inferred.output)
     }
     weights = {tensor.name for tensor in inferred.initializer}
     names = [value.name for value in inferred.input] + [name for node in inferred.node for name in node.output]
@@ -209,11 +210,9 @@ def consumers(graph: Any) -> dict[str, list[Any]]:
 
 
 def _excluded_nodes(graph: FloatGraph, recipe: Recipe) -> set[str]:
-    """Returns the nodes that stay float: by an override, and what feeds a softmax (attention masks have huge ranges)."""
+    """Returns the nodes that stay float: by an override, and what feeds a softmax: masks have huge ranges."""
     excluded = {
-        node.name
-        for node in graph.model.graph.node
-        if recipe.precision_of(graph.modules[node.name]) != "int8_static"
+        node.name for node in graph.model.graph.node if recipe.precision_of(graph.modules[node.name]) != "int8_static"
     }
     producers = {name: node for node in graph.model.graph.node for name in node.output}
     for node in graph.model.graph.node:

@@ -67,8 +67,8 @@ def quantize_weights(graph: FloatGraph, recipe: Recipe, notes: list[str]) -> Any
         )
     if editor.recurrent:
         notes.append(
-            f"{editor.recurrent} recurrent layers compute in float with int8 weights: onnxruntime's dynamic LSTM has one "
-            "scale for a whole sequence, which loses most of the accuracy."
+            f"{editor.recurrent} recurrent layers compute in float with int8 weights: onnxruntime's dynamic LSTM has "
+            "one scale for a whole sequence, which loses most of the accuracy."
         )
     return model
 
@@ -116,9 +116,10 @@ class _Editor:
         """Puts the new nodes in place of the old ones and drops weights that nobody reads any more."""
         import onnx
 
+        opset = next(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
         for value, layers in self._dynamic.items():
             reach = channel_reach(self._graph, self._weights, value)
-            self._nodes.update(dynamic_layers(value, self._shapes[value], layers, reach, self._add))
+            self._nodes.update(dynamic_layers(value, self._shapes[value], layers, reach, self._add, opset))
             self._uses_microsoft = True
         nodes: list[Any] = []
         for node in self._graph.node:
@@ -181,7 +182,9 @@ class _Editor:
             onnx.helper.make_node(
                 "Cast", [f"{made}.rows"], [f"{made}.float"], name=f"{made}.cast", to=onnx.TensorProto.FLOAT
             ),
-            onnx.helper.make_node("Mul", [f"{made}.float", f"{made}.scales"], list(node.output), name=f"{made}.multiply"),
+            onnx.helper.make_node(
+                "Mul", [f"{made}.float", f"{made}.scales"], list(node.output), name=f"{made}.multiply"
+            ),
         ]
 
     def _stored(self, node: Any, axis: int) -> None:
@@ -310,8 +313,8 @@ def pack_blocks(rows: NDArray[np.float32], bits: int, block: int) -> tuple[NDArr
         block: Power of two, at least 16; the last block of a row is filled up with zeros.
 
     Returns:
-        (N, blocks, block * bits / 8) uint8 with 2^(bits - 1) added to each integer, at 4 bits the even column in the low
-        half; scales, shape (N * blocks,).
+        (N, blocks, block * bits / 8) uint8 with 2^(bits - 1) added to each integer, at 4 bits the even column in the
+        low half; scales, shape (N * blocks,).
     """
     import numpy as np
 

@@ -68,9 +68,7 @@ def kept_float(source: FloatModel, recipe: Recipe) -> set[str]:
                 kept.add(text(graph.tensors[current.outputs[0]].name))
                 before = [producers.get(int(i)) for i in current.inputs]
                 pending += [item[0] for item in before if item is not None and item[1] in _SOFTMAX_FEEDERS]
-    module_of = source.modules
-    static = {name for name in kept if recipe.precision_of(module_of.get(name, name)) == "int8_static"}
-    return static
+    return {name for name in kept if recipe.precision_of(source.modules.get(name, name)) == "int8_static"}
 
 
 def _recurrent_precision(precision: Precision, kind: str, graph: Any, operator: Any) -> Precision:

@@ -9,14 +9,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 from edgekit.converters.tflite_file import has_data, name_boundary, operators, order_boundary, read, text
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, TensorSpec
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _FUSED: Final = re.compile(r";+")
 _RECURRENT: Final = ("LSTM", "GRU", "RNN")
@@ -39,7 +36,7 @@ class FloatModel:
     recurrent: frozenset[str] = frozenset()
 
 
-def float_model(captured: CapturedModel, scratch: Path) -> FloatModel:
+def float_model(captured: CapturedModel) -> FloatModel:
     """Returns the float TFLite model of a captured model.
 
     Raises:

@@ -126,9 +126,9 @@ def correct_biases(model: Any, input_means: Mapping[str, ChannelMeans], excluded
 def lift_weak_channels(model: Any, statistics: ModelStatistics, method: RangeMethod) -> None:
     """Widens the weights of channels that are nearly dead, so that their bias fits into 32 bits.
 
-    A bias is stored as bias / (input scale * weight scale). Where all weights of a channel are tiny or zero, that leaves
-    the int32 range and the bias is lost. The largest weight of such a channel is raised until the stored bias is 2^30
-    at most, which changes the channel's output by less than 1e-4 of its bias.
+    A bias is stored as bias / (input scale * weight scale). Where all weights of a channel are tiny or zero, that
+    leaves the int32 range and the bias is lost. The largest weight of such a channel is raised until the stored bias is
+    2^30 at most, which changes the channel's output by less than 1e-4 of its bias.
 
     Args:
         model: ModelT, changed in place.

@@ -130,12 +130,10 @@ def _lower(
     outputs: tuple[TensorSpec, ...],
     progress: Progress,
 ) -> LoweredProgram:
-    used = {request.recipe.default, *(precision for _, precision in request.recipe.overrides)}
     try:
         return lower(
             export_graph(graph),
             described(request, inputs, outputs),
-            dynamic=bool(used & {"int8_dynamic", "int4_weights"}),
             told=lambda phrase: progress(phrase, None),
         )
     except ConversionError as error:

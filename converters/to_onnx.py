@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
 import edgekit
+from edgekit.calibration.checks import check_calibration
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
 from edgekit.converters.onnx_boundary import make_input_integer, make_output_integer
 from edgekit.converters.onnx_half import to_half
@@ -61,12 +62,14 @@ class ONNXConverter(Converter):
 
         Raises:
             ConversionError: an operator that ONNX cannot hold.
-            DataError: the float model gives NaN or infinite values on the calibration data.
+            DataError: the calibration data does not fit the model, or makes it compute NaN or infinite values.
         """
         import onnx
 
+        if request.recipe.needs_calibration and request.calibration is not None:
+            check_calibration(request.calibration, request.model.inputs)
         progress("exporting the float graph", None)
-        graph = float_graph(request.model, request.scratch)
+        graph = float_graph(request.model, request.scratch, fold=_precisions(request.recipe) != {"fp32"})
         notes: list[str] = []
         model = _realise(graph, request, notes, progress)
         inputs, outputs = _boundary(model.graph, request, notes)
@@ -98,9 +101,7 @@ def _realise(graph: FloatGraph, request: ConversionRequest, notes: list[str], pr
     if "fp16" in used:
         return to_half(graph, recipe, request.calibration, notes, progress)
     if "int8_static" in used and request.calibration is not None:
-        model = quantize_static(
-            graph, recipe, request.calibration, progress, float_outputs=request.io == "float"
-        )
+        model = quantize_static(graph, recipe, request.calibration, progress, float_outputs=request.io == "float")
         notes.append(
             "On x86 processors without VNNI onnxruntime needs the session option session.x64quantprecision=1: "
             "their 8-bit products saturate otherwise. ARM processors need nothing."
@@ -130,7 +131,9 @@ def _boundary(
     return tuple(inputs), tuple(outputs)
 
 
-def _describe(model: Any, request: ConversionRequest, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+def _describe(
+    model: Any, request: ConversionRequest, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> None:
     """Writes names, shapes, scales and the request's metadata into the file, and drops what only bloats it."""
     import onnx
 

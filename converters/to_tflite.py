@@ -6,9 +6,11 @@ calibrated. The same request gives the same bytes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Final, final
 
+from edgekit.calibration.checks import check_calibration
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
 from edgekit.converters.tflite_file import (
     boundary_specs,
@@ -20,15 +22,15 @@ from edgekit.converters.tflite_file import (
     text,
     write,
 )
-from edgekit.converters.tflite_recipe import kept_float, quantizer_recipe
+from edgekit.converters.tflite_recipe import WEIGHTED, kept_float, quantizer_recipe
 from edgekit.converters.tflite_source import FloatModel, float_model
 from edgekit.converters.tflite_static import calibrate, calibration_result, correct_biases, lift_weak_channels
 from edgekit.errors import ConversionError
-from edgekit.model import CapturedKind
+from edgekit.model import CapturedKind, TensorSpec
 from edgekit.plan import Precision, Recipe
 from edgekit.worker import Progress
 
-GROUP_SIZES = (32, 64, 128, 256)
+GROUP_SIZES: Final = (32, 64, 128, 256)
 """Block sizes that LiteRT's 4-bit kernels know."""
 
 
@@ -51,7 +53,7 @@ class TFLiteConverter(Converter):
         if kind == "tflite":
             return "a .tflite file is a finished artifact; give the model that it was made from"
         if kind == "onnx":
-            return "no converter from ONNX to TFLite is built in; give the PyTorch or Keras model that the file was made from"
+            return "it takes torch programs and Keras models; give the model that the .onnx file was made from"
         used = _precisions(recipe)
         if "w8a16" in used:
             return "LiteRT runs 16-bit integer activations with reference kernels only, 26 times slower than float"
@@ -67,10 +69,12 @@ class TFLiteConverter(Converter):
 
         Raises:
             ConversionError: an operator that TFLite cannot hold, or that the quantizer rejects.
-            DataError: the float model gives NaN or infinite values on the calibration data.
+            DataError: the calibration data does not fit the model, or makes it compute NaN or infinite values.
         """
+        if request.recipe.needs_calibration and request.calibration is not None:
+            check_calibration(request.calibration, request.model.inputs)
         progress("converting the float model", None)
-        source = float_model(request.model, request.scratch)
+        source = float_model(request.model)
         model = _realise(source, request, progress)
         progress("writing", None)
         captured = request.model
@@ -80,18 +84,51 @@ class TFLiteConverter(Converter):
         outputs = boundary_specs(model, graph.outputs, captured.outputs)
         embed(model, inputs, outputs, request.metadata)
         output.write_bytes(write(model))
-        notes = [
-            f'"{spec.name}" takes int32 where the float model takes int64: LiteRT has few 64-bit kernels.'
-            for spec, made in zip(captured.inputs, inputs, strict=True)
-            if spec.dtype == "int64" and made.dtype == "int32"
-        ]
         return Conversion(
             inputs=inputs,
             outputs=outputs,
-            notes=tuple(notes),
+            notes=_notes(source, request, (*inputs, *outputs)),
             operators=operator_counts(model),
-            float_fallbacks=(),
+            float_fallbacks=_float_fallbacks(source, model, request.recipe),
         )
+
+
+def _notes(source: FloatModel, request: ConversionRequest, made: Sequence[TensorSpec]) -> tuple[str, ...]:
+    """Returns what the user should know about the artifact."""
+    notes: list[str] = []
+    for spec, artifact in zip((*request.model.inputs, *request.model.outputs), made, strict=True):
+        if spec.dtype == "int64" and artifact.dtype == "int32":
+            notes.append(f'"{spec.name}" is int32 where the float model has int64: LiteRT has few 64-bit kernels.')
+        if request.io == "int8" and artifact.dtype == "float32":
+            notes.append(f'"{spec.name}" stays float32: the operator at that end computes in float.')
+    precisions = {request.recipe.precision_of(module) for module in source.recurrent}
+    if precisions & {"int8_static", "int8_dynamic"}:
+        notes.append(
+            f"{len(source.recurrent)} recurrent layers compute in float with int8 weights: integer activations would "
+            "lose accuracy at each step."
+        )
+    return tuple(notes)
+
+
+def _float_fallbacks(source: FloatModel, model: Any, recipe: Recipe) -> tuple[str, ...]:
+    """Returns the weighted operators that the recipe wanted in integers and that compute in float, by output name."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    fallbacks: list[str] = []
+    for graph, operator, kind in operators(model):
+        name = text(graph.tensors[operator.outputs[0]].name) if len(operator.outputs) else ""
+        if kind not in WEIGHTED or name not in source.modules:
+            continue
+        precision = recipe.precision_of(source.modules[name])
+        # Weights are the second input, but the table of an EMBEDDING_LOOKUP too; only its ids are the first.
+        weights = graph.tensors[operator.inputs[1]]
+        static = graph.tensors[operator.inputs[0]].type == schema.TensorType.INT8 or kind == "EMBEDDING_LOOKUP"
+        integer = weights.type in (schema.TensorType.INT8, schema.TensorType.INT4)
+        if precision == "int8_static" and not (static and integer):
+            fallbacks.append(name)
+        if precision == "int8_dynamic" and not integer and kind != "BATCH_MATMUL":
+            fallbacks.append(name)
+    return tuple(fallbacks)
 
 
 def _precisions(recipe: Recipe) -> set[Precision]:

@@ -50,8 +50,8 @@ def check_calibration(folder: Path, inputs: Sequence[TensorSpec]) -> Samples:
 def _check_form(spec: TensorSpec, array: NDArray[Any]) -> None:
     if tuple(array.shape[1:]) != spec.shape[1:]:
         raise DataError(
-            f'Calibration samples of "{spec.name}" have the shape {_shape(array.shape[1:])} without the batch; the model '
-            f"takes {_shape(spec.shape[1:])}. {_ADVICE}"
+            f'Calibration samples of "{spec.name}" have the shape {_shape(array.shape[1:])} without the batch; the '
+            f"model takes {_shape(spec.shape[1:])}. {_ADVICE}"
         )
     if array.dtype.name != spec.dtype:
         raise DataError(
@@ -75,18 +75,18 @@ def _check_values(spec: TensorSpec, array: NDArray[Any]) -> None:
         lowest, highest = min(lowest, low), max(highest, high)
     if lowest == highest == 0.0:
         raise DataError(
-            f'All {_count(len(array), "calibration sample")} of "{spec.name}" are zero everywhere: no range can be found from '
-            f"them. {_ADVICE}"
+            f'All {_count(len(array), "calibration sample")} of "{spec.name}" are zero everywhere: no range can be '
+            f"found from them. {_ADVICE}"
         )
     if lowest == highest:
         raise DataError(
-            f'All values of "{spec.name}" in the calibration data are {lowest:g}: no range can be found from a constant. '
-            f"{_ADVICE}"
+            f'All values of "{spec.name}" in the calibration data are {lowest:g}: no range can be found from a '
+            f"constant. {_ADVICE}"
         )
     if zero_rows and len(zero_rows) * 2 > len(array):
         raise DataError(
-            f'{len(zero_rows)} of {len(array)} calibration samples of "{spec.name}" are zero everywhere (the first is sample '
-            f"{zero_rows[0]}): ranges from them would be wrong. {_ADVICE}"
+            f'{len(zero_rows)} of {len(array)} calibration samples of "{spec.name}" are zero everywhere (the first is '
+            f"sample {zero_rows[0]}): ranges from them would be wrong. {_ADVICE}"
         )
 
 

@@ -83,16 +83,11 @@ def percentile_range(statistics: TensorStatistics, percent: float = PERCENTILE) 
 
     The quantile is interpolated linearly inside its histogram bin; the range never exceeds what was seen.
     """
-    import numpy as np
-
     counts, edges = statistics.histogram()
-    cumulative = np.concatenate([[0], np.cumsum(counts)]).astype(np.float64)
     tail = (100.0 - percent) / 200.0 * statistics.count
-    # np.interp needs a strictly rising abscissa to invert the distribution: empty bins are dropped.
-    rising = np.concatenate([[True], np.diff(cumulative) > 0])
-    low, high = np.interp([tail, statistics.count - tail], cumulative[rising], edges[rising])
+    low, high = _tail_end(counts, edges, tail), -_tail_end(counts[::-1], -edges[::-1], tail)
     full = minmax_range(statistics)
-    return Range(low=max(full.low, min(float(low), 0.0)), high=min(full.high, max(float(high), 0.0)))
+    return Range(low=max(full.low, min(low, 0.0)), high=min(full.high, max(high, 0.0)))
 
 
 def mse_range(statistics: TensorStatistics, levels: int = 256, *, symmetric: bool = False) -> Range:
@@ -102,8 +97,8 @@ def mse_range(statistics: TensorStatistics, levels: int = 256, *, symmetric: boo
 
         E = d^2 / 12 * P(l < x < h, x != 0) + sum over x < l of p(x) (l - x)^2 + sum over x > h of p(x) (x - h)^2
 
-    Zero is on every grid, so values that are exactly 0 (after a ReLU) have no rounding error. All pairs of 128 lower and
-    128 upper thresholds are tried; a symmetric grid has 128 candidates and one integer less.
+    Zero is on every grid, so values that are exactly 0 (after a ReLU) have no rounding error. All pairs of 128 lower
+    and 128 upper thresholds are tried; a symmetric grid has 128 candidates and one integer less.
     """
     import numpy as np
 
@@ -147,6 +142,16 @@ def symmetric_grid(found: Range, high: int) -> Grid:
     """Returns the grid with zero point 0 that maps the larger side of `found` onto `high`."""
     bound = max(-found.low, found.high)
     return Grid(scale=bound / high if bound > 0 else 1.0, zero_point=0)
+
+
+def _tail_end(counts: NDArray[np.int64], edges: NDArray[np.float64], tail: float) -> float:
+    """Returns where `tail` values lie below: inside a bin that is not empty, so a gap before an outlier stays whole."""
+    import numpy as np
+
+    below = np.cumsum(counts)
+    k = int(np.searchsorted(below, tail, "left"))
+    share = (tail - (below[k] - counts[k])) / counts[k]
+    return float(edges[k] + share * (edges[k + 1] - edges[k]))
 
 
 def _errors(

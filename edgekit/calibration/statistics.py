@@ -1,7 +1,7 @@
 """Streaming statistics of a tensor: what range calibration needs, in memory that does not grow with the data.
 
-The histogram's bins lie on a fixed grid: bin k counts the values in [k * w, (k + 1) * w) for k from -bins/2 to bins/2 - 1,
-and the width w is a power of two, the smallest that holds every value seen so far. A larger value doubles w and adds
+The histogram's bins lie on a fixed grid: bin k counts the values in [k * w, (k + 1) * w), k from -bins/2 to bins/2 - 1.
+The width w is a power of two, the smallest that holds every value seen so far. A larger value doubles w and adds
 neighbouring bins in pairs. Since floor(floor(x / w) / 2) = floor(x / (2 w)) holds exactly in binary floating point, the
 result does not depend on how the data was cut into batches nor on their order: merging is exact.
 """
@@ -77,7 +77,9 @@ class TensorStatistics:
 
         if values.size == 0:
             return
-        wide = values.dtype.kind == "f" and values.dtype.itemsize > 4 or values.dtype.kind in "iu" and values.dtype.itemsize > 2
+        wide = (values.dtype.kind == "f" and values.dtype.itemsize > 4) or (
+            values.dtype.kind in "iu" and values.dtype.itemsize > 2
+        )
         flat = values.reshape(-1)
         if values.dtype not in (np.float32, np.float64):
             flat = flat.astype(np.float64 if wide else np.float32)
@@ -104,7 +106,7 @@ class TensorStatistics:
         self.total_square += other.total_square
 
     def histogram(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Returns (counts, edges) of the bins from the first to the last that is not empty; edges has one more entry."""
+        """Returns (counts, edges) of the bins from the first to the last that is not empty; one edge more than bins."""
         import numpy as np
 
         used = np.flatnonzero(self._histogram)

@@ -19,7 +19,9 @@ WEIGHTS = hnp.array_shapes(min_dims=2, max_dims=4, max_side=5).flatmap(lambda sh
 
 
 @settings(deadline=None)
-@given(st.integers(1, 4), st.integers(1, 5), st.lists(st.integers(1, 6), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
+@given(
+    st.integers(1, 4), st.integers(1, 5), st.lists(st.integers(1, 6), min_size=1, max_size=4), st.integers(0, 2**32 - 1)
+)
 def test_means_of_any_split_are_those_of_all_rows(channels, width, rows, seed):
     rng = np.random.default_rng(seed)
     parts = [rng.normal(size=(count, channels, width)) for count in rows]

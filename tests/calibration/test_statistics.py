@@ -184,7 +184,13 @@ def test_an_update_leaves_the_array_as_it_was():
 def test_nothing_seen_has_no_mean_and_no_bins():
     found = statistics_of(np.zeros((0, 3), dtype=np.float32))
     counts, edges = found.histogram()
-    assert (found.count, found.mean, found.mean_square, found.minimum, found.maximum) == (0, 0.0, 0.0, math.inf, -math.inf)
+    assert (found.count, found.mean, found.mean_square, found.minimum, found.maximum) == (
+        0,
+        0.0,
+        0.0,
+        math.inf,
+        -math.inf,
+    )
     assert counts.size == 0
     assert edges.size == 1
 
@@ -263,7 +269,9 @@ def test_a_model_names_the_tensor_that_is_not_finite():
         ModelStatistics().update("conv/out", np.array([math.nan]))
 
 
-@pytest.mark.parametrize("names", [(), ("x",), ("graph/conv:0", "größe", "0.numbers")], ids=["none", "one", "odd names"])
+@pytest.mark.parametrize(
+    "names", [(), ("x",), ("graph/conv:0", "größe", "0.numbers")], ids=["none", "one", "odd names"]
+)
 def test_a_model_is_saved_and_loaded_exactly(tmp_path, names):
     model = ModelStatistics()
     for i, name in enumerate(names):

@@ -122,8 +122,8 @@ def test_integer_inputs_and_outputs_without_a_grid_are_refused(convert):
     with pytest.raises(
         ConversionError,
         match=re.escape(
-            'token_ids.py:build cannot have int8 inputs and outputs with int8-dynamic: "result_0" has no calibrated grid. '
-            "Use --io float, or --precision int8-static."
+            'token_ids.py:build cannot have int8 inputs and outputs with int8-dynamic: "result_0" has no calibrated '
+            "grid. Use --io float, or --precision int8-static."
         )
         + "$",
     ):
@@ -278,8 +278,8 @@ def test_a_dynamic_shape_is_refused_by_input_and_axis(convert, tmp_path):
     torch.export.save(program, path)
     with pytest.raises(
         ConversionError,
-        match=r'^two_outputs\.py:build: input "input" has a dynamic size \(\w+\) on axis 1; artifacts have fixed shapes\. '
-        r"Export the model without dynamic_shapes\.$",
+        match=r'^two_outputs\.py:build: input "input" has a dynamic size \(\w+\) on axis 1; artifacts have fixed '
+        r"shapes\. Export the model without dynamic_shapes\.$",
     ):
         convert("two_outputs", Recipe(default="fp32"), path=path)
 

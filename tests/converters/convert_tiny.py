@@ -1,0 +1,43 @@
+"""Converts captured models with one runtime's converter. Run as a script: it reads requests as JSON from stdin.
+
+Each converter works in a process of its own, as in the product: two frameworks in one process can disturb each other.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+from edgekit import registry
+from edgekit.converters.base import ConversionRequest
+from edgekit.errors import EdgekitError
+from edgekit.model import CapturedModel
+from edgekit.plan import Recipe
+from edgekit.worker import silent
+
+
+def convert(runtime, item):
+    scratch = Path(item["output"]).with_suffix(".scratch")
+    scratch.mkdir()
+    model = Path(item["model_folder"])
+    request = ConversionRequest(
+        model=CapturedModel.from_json(item["model"], model),
+        recipe=Recipe.from_json(item["recipe"]),
+        calibration=Path(item["calibration"]),
+        io=item["io"],
+        metadata={"labels": "cat,dog"},
+        scratch=scratch,
+    )
+    try:
+        return registry.converter(runtime).run(request, Path(item["output"]), silent).to_json()
+    except EdgekitError as error:
+        return {"error": type(error).__name__, "message": error.message}
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    payload = json.load(sys.stdin)
+    results = [convert(payload["runtime"], item) for item in payload["items"]]
+    Path(payload["results"]).write_text(json.dumps(results))
