@@ -128,7 +128,8 @@ class Converter(ABC):
         """
         reason = self.why_not(request.model.kind, request.recipe)
         if reason is not None:
-            raise ConversionError(f"{request.model.source} cannot become {self.runtime} {request.recipe.name}: {reason}")
+            title = f"{self.runtime} {request.recipe.name}"
+            raise ConversionError(f"{request.model.source} cannot become {title}: {reason}")
         missing = self.missing()
         if missing:
             raise MissingDependencyError(
@@ -138,7 +139,7 @@ class Converter(ABC):
         if request.recipe.needs_calibration and request.calibration is None:
             raise ConversionError(
                 f"{self.runtime} {request.recipe.name} needs calibration data and the task has none. "
-                'Give [data] calibration in edgekit.toml, or use --precision int8-dynamic or fp16.'
+                "Give [data] calibration in edgekit.toml, or use --precision int8-dynamic or fp16."
             )
         partial = output.with_name(f".partial-{output.name}")
         _remove(partial)

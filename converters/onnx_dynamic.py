@@ -89,16 +89,17 @@ def channel_reach(graph: Any, weights: Mapping[str, Any], value: str) -> NDArray
 
     The output is gamma * n + beta with n of mean 0 and variance 1, so a channel reaches 2.5 |gamma| + |beta| or so.
     """
+    import numpy as np
     from onnx import numpy_helper
 
     for node in graph.node:
         if value in node.output and node.op_type == "LayerNormalization":
-            constants = [weights.get(name) for name in node.input[1:]]
-            if any(tensor is None for tensor in constants):
+            if any(name not in weights for name in node.input[1:]):
                 return None
-            gamma, *beta = (abs(numpy_helper.to_array(tensor).astype("float64").reshape(-1)) for tensor in constants)
-            found: NDArray[np.float64] = _DEVIATIONS * gamma + (beta[0] if beta else 0.0)
-            return found
+            values = [numpy_helper.to_array(weights[name]) for name in node.input[1:]]
+            gamma, *beta = [np.abs(value.astype(np.float64)).reshape(-1) for value in values]
+            reach: NDArray[np.float64] = _DEVIATIONS * gamma + sum(beta)
+            return reach
     return None
 
 

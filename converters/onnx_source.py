@@ -74,7 +74,7 @@ def _from_exported_program(captured: CapturedModel) -> Any:
 
     program = torch.export.load(captured.path)
     try:
-        exported = torch.onnx.export(program, (), dynamo=True, verbose=False)
+        exported: Any = torch.onnx.export(program, (), dynamo=True, verbose=False)
     except Exception as error:
         # The exporter nests its failure; the operator's name lies somewhere along the chain of causes.
         raise ConversionError(

@@ -129,7 +129,7 @@ def calibrate(model: Any, folder: Path, progress: Progress) -> Calibration:
     for i, row in enumerate(samples.rows()):
         progress("calibrating", i / samples.count)
         feed = dict(zip(inputs, row, strict=True))
-        values = {**feed, **dict(zip(fetched, session.run(fetched, feed), strict=True))}
+        values: dict[str, Any] = {**feed, **dict(zip(fetched, session.run(fetched, feed), strict=True))}
         for name in names:
             statistics.update(name, values[name])
         for name, mean in means.items():
@@ -246,7 +246,7 @@ def _insert_pairs(model: Any, ranges: Mapping[str, Range], recipe: Recipe, exclu
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-    data = {
+    data: dict[str, Any] = {
         name: TensorData(lowest=np.float32(found.low), highest=np.float32(found.high)) for name, found in ranges.items()
     }
     quantizer = QDQQuantizer(

@@ -332,7 +332,7 @@ def pack_blocks(rows: NDArray[np.float32], bits: int, block: int) -> tuple[NDArr
         scale = furthest / -half
     safe = np.where(scale == 0, 1.0, scale)[..., None]
     integers = (np.clip(np.round(blocks / safe), -half, half - 1) + half).astype(np.uint8)
-    packed = integers if bits == 8 else integers[..., 0::2] | (integers[..., 1::2] << 4)
+    packed = integers if bits == 8 else (integers[..., 0::2] | (integers[..., 1::2] << 4)).astype(np.uint8)
     return packed, scale.astype(np.float32).reshape(-1)
 
 

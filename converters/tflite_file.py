@@ -31,7 +31,7 @@ def read(content: bytes) -> Any:
     import numpy as np
     from ai_edge_litert.tools import flatbuffer_utils
 
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    model: Any = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     for buffer in model.buffers:
         if buffer.data is not None:
             buffer.data = np.frombuffer(bytes(buffer.data), dtype=np.uint8)
@@ -40,7 +40,7 @@ def read(content: bytes) -> Any:
 
 def write(model: Any) -> bytes:
     """Returns the bytes of a ModelT, all constants inside the flatbuffer, where the oldest runtimes look for them."""
-    import flatbuffers
+    import flatbuffers  # type: ignore[import-untyped]  # it ships no types
 
     buffers = model.buffers
     builder = flatbuffers.Builder(1 << 16)
@@ -117,10 +117,10 @@ def add_constant(model: Any, graph: Any, name: str, values: NDArray[np.float32])
     import numpy as np
     from ai_edge_litert import schema_py_generated as schema
 
-    buffer = schema.BufferT()
+    buffer: Any = schema.BufferT()
     buffer.data = np.frombuffer(values.astype(np.float32).tobytes(), dtype=np.uint8)
     model.buffers.append(buffer)
-    tensor = schema.TensorT()
+    tensor: Any = schema.TensorT()
     tensor.name = name
     tensor.shape = np.array(values.shape, dtype=np.int32)
     tensor.type = schema.TensorType.FLOAT32
@@ -171,13 +171,13 @@ def boundary_specs(model: Any, indices: Sequence[int], wanted: Sequence[TensorSp
     """Returns the specs of inputs or outputs as the file has them; the layouts are taken from `wanted`."""
     from ai_edge_litert import schema_py_generated as schema
 
-    graph = model.subgraphs[0]
+    graph: Any = model.subgraphs[0]
     dtypes = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
     specs: list[TensorSpec] = []
     for index, spec in zip(indices, wanted, strict=True):
-        tensor = graph.tensors[index]
-        grid = tensor.quantization
-        quantized = grid is not None and grid.scale is not None and len(grid.scale) == 1
+        tensor: Any = graph.tensors[index]
+        grid: Any = tensor.quantization
+        quantized: bool = grid is not None and grid.scale is not None and len(grid.scale) == 1
         specs.append(
             TensorSpec(
                 name=text(tensor.name),
@@ -200,7 +200,7 @@ def embed(model: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec
         "io": {"inputs": [spec.to_json() for spec in inputs], "outputs": [spec.to_json() for spec in outputs]},
         "metadata": dict(sorted(metadata.items())),
     }
-    buffer = schema.BufferT()
+    buffer: Any = schema.BufferT()
     buffer.data = np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
     model.buffers.append(buffer)
     entry = schema.MetadataT()

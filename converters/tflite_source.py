@@ -100,7 +100,7 @@ def _from_exported_program(captured: CapturedModel) -> tuple[bytes, _Places]:
     import litert_torch
     import torch
 
-    program = torch.export.load(captured.path)
+    program: Any = torch.export.load(captured.path)
     try:
         edge_model = litert_torch.convert(program.module(), program.example_inputs[0])
         content = bytes(edge_model.model_content())

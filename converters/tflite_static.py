@@ -53,7 +53,7 @@ def calibrate(content: bytes, folder: Path, progress: Progress) -> Calibration:
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    interpreter = Interpreter(
+    interpreter: Any = Interpreter(
         model_content=content,
         num_threads=1,
         experimental_preserve_all_tensors=True,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
@@ -39,7 +39,7 @@ class ONNXConverter(Converter):
     runtime: ClassVar[str] = "onnx"
     suffix: ClassVar[str] = ".onnx"
     extra: ClassVar[str] = "onnx"
-    needs: ClassVar[dict[str, str]] = {
+    needs: ClassVar[Mapping[str, str]] = {
         "onnx": "onnx",
         "onnxruntime": "onnxruntime",
         "onnxscript": "onnxscript",

@@ -6,7 +6,7 @@ calibrated. The same request gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
@@ -41,7 +41,7 @@ class TFLiteConverter(Converter):
     runtime: ClassVar[str] = "tflite"
     suffix: ClassVar[str] = ".tflite"
     extra: ClassVar[str] = "tflite"
-    needs: ClassVar[dict[str, str]] = {
+    needs: ClassVar[Mapping[str, str]] = {
         "ai_edge_litert": "ai-edge-litert",
         "ai_edge_quantizer": "ai-edge-quantizer",
         "litert_torch": "litert-torch",
@@ -143,7 +143,7 @@ def _realise(source: FloatModel, request: ConversionRequest, progress: Progress)
     used = _precisions(recipe)
     if used == {"fp32"}:
         return source.model
-    result = None
+    result: Any = None
     if "int8_static" in used and request.calibration is not None:
         calibration = calibrate(write(source.model), request.calibration, progress)
         kept = kept_float(source, recipe) | {
@@ -153,7 +153,7 @@ def _realise(source: FloatModel, request: ConversionRequest, progress: Progress)
         lift_weak_channels(source.model, calibration.statistics, recipe.ranges)
         result = calibration_result(calibration.statistics, recipe.ranges)
     progress("quantizing", None)
-    made = quantizer.Quantizer(write(source.model))
+    made: Any = quantizer.Quantizer(write(source.model))
     made.load_quantization_recipe(quantizer_recipe(source, recipe, float_io=request.io == "float"))
     try:
         quantized = made.quantize(result, enable_progress_bar=False, enable_progress_report=False).quantized_model

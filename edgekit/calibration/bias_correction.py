@@ -59,7 +59,8 @@ def round_weights(weights: NDArray[Any], axis: int | None) -> NDArray[np.float64
     others = None if axis is None else tuple(i for i in range(exact.ndim) if i != axis % exact.ndim)
     scale = np.abs(exact).max(axis=others, keepdims=True) / 127
     scale[scale == 0] = 1.0
-    return np.round(exact / scale) * scale
+    rounded: NDArray[np.float64] = np.round(exact / scale) * scale
+    return rounded
 
 
 def mean_shift(error: NDArray[np.float64], input_mean: NDArray[np.float64], groups: int = 1) -> NDArray[np.float64]:

@@ -81,7 +81,7 @@ class TensorStatistics:
             values.dtype.kind in "iu" and values.dtype.itemsize > 2
         )
         flat = values.reshape(-1)
-        if values.dtype not in (np.float32, np.float64):
+        if values.dtype.name not in ("float32", "float64"):
             flat = flat.astype(np.float64 if wide else np.float32)
         low, high = float(flat.min()), float(flat.max())
         if not (math.isfinite(low) and math.isfinite(high)):

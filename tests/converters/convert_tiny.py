@@ -10,6 +10,9 @@ import sys
 import warnings
 from pathlib import Path
 
+# coremltools and others import TensorFlow where they find it, for nothing that is used here: 7 s.
+sys.modules["tensorflow"] = None  # this is how Python marks a module as not importable
+
 from edgekit import registry
 from edgekit.converters.base import ConversionRequest
 from edgekit.errors import EdgekitError
