@@ -36,7 +36,39 @@ def to_half(graph: FloatGraph, recipe: Recipe, calibration: Path | None, notes: 
             notes.append(f"Kept in float32, as their values would leave float16: {', '.join(overflowing)}.")
         kept += [name for name in overflowing if name not in kept]
     progress("converting to float16", None)
-    return convert_float_to_float16(graph.model, keep_io_types=True, node_block_list=kept)
+    model = convert_float_to_float16(graph.model, keep_io_types=True, node_block_list=kept)
+    _join_float_nodes(model.graph)
+    return model
+
+
+def _join_float_nodes(graph: Any) -> None:
+    """Takes out the way through float16 between two float32 nodes.
+
+    The converter casts what each float32 node writes to float16, and back for the next: the very values overflow there
+    for which the two were kept.
+    """
+    import onnx
+
+    producers = {name: node for node in graph.node for name in node.output}
+    for node in list(graph.node):
+        to_half = producers.get(node.input[0]) if node.op_type == "Cast" else None
+        if to_half is None or to_half.op_type != "Cast" or _target(node) != onnx.TensorProto.FLOAT:
+            continue
+        inserted = to_half.name.startswith("graph_input_cast") or to_half.name.endswith("_cast_to_fp16_node")
+        if inserted and _target(to_half) == onnx.TensorProto.FLOAT16:
+            for reader in graph.node:
+                for i, name in enumerate(reader.input):
+                    if name == node.output[0]:
+                        reader.input[i] = to_half.input[0]
+    # From the end: a cast may have been the only reader of the one before.
+    for node in reversed(list(graph.node)):
+        read = {name for other in graph.node for name in other.input} | {value.name for value in graph.output}
+        if node.op_type == "Cast" and node.output[0] not in read:
+            graph.node.remove(node)
+
+
+def _target(cast: Any) -> int:
+    return int(next(attribute.i for attribute in cast.attribute if attribute.name == "to"))
 
 
 def _overflowing_nodes(graph: FloatGraph, calibration: Path, progress: Progress) -> list[str]:

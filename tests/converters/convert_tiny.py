@@ -10,9 +10,6 @@ import sys
 import warnings
 from pathlib import Path
 
-# coremltools and others import TensorFlow where they find it, for nothing that is used here: 7 s.
-sys.modules["tensorflow"] = None  # this is how Python marks a module as not importable
-
 from edgekit import registry
 from edgekit.converters.base import ConversionRequest
 from edgekit.errors import EdgekitError
@@ -40,6 +37,8 @@ def convert(runtime, item):
 
 
 if __name__ == "__main__":
+    # Frameworks import TensorFlow where they find it, for nothing that is used here: 7 s.
+    sys.modules["tensorflow"] = None  # this is how Python marks a module as not importable
     warnings.simplefilter("ignore")
     payload = json.load(sys.stdin)
     results = [convert(payload["runtime"], item) for item in payload["items"]]
