@@ -129,15 +129,31 @@ def add_constant(model: Any, graph: Any, name: str, values: NDArray[np.float32])
     return len(graph.tensors) - 1
 
 
-def drop_unused_constants(model: Any) -> None:
-    """Empties the buffers of tensors that no operator reads, so that the file does not carry them."""
-    for graph in model.subgraphs:
-        used = {int(i) for operator in graph.operators or () for i in operator.inputs}
-        used |= {int(i) for i in (*graph.inputs, *graph.outputs)}
-        kept = {graph.tensors[i].buffer for i in used if i >= 0}
+def drop_unused_tensors(model: Any) -> None:
+    """Removes tensors that nothing reads or writes, and their constants."""
+    for k, graph in enumerate(model.subgraphs):
+        boundary = [int(i) for i in (*graph.inputs, *graph.outputs)]
+        touched = [int(i) for operator in graph.operators or () for i in (*operator.inputs, *operator.outputs)]
+        touched += [int(i) for operator in graph.operators or () for i in operator.intermediates or ()]
+        kept = sorted({i for i in (*boundary, *touched) if i >= 0})
+        position = {old: new for new, old in enumerate(kept)}
+        position[-1] = -1  # an optional input that is not given
+        used = {graph.tensors[i].buffer for i in kept}
         for i, tensor in enumerate(graph.tensors):
-            if i not in used and tensor.buffer not in kept:
+            if i not in position and tensor.buffer not in used:
                 model.buffers[tensor.buffer].data = None
+        graph.tensors = [graph.tensors[i] for i in kept]
+        graph.inputs = [position[int(i)] for i in graph.inputs]
+        graph.outputs = [position[int(i)] for i in graph.outputs]
+        for operator in graph.operators or ():
+            operator.inputs = [position[int(i)] for i in operator.inputs]
+            operator.outputs = [position[int(i)] for i in operator.outputs]
+            if operator.intermediates is not None:
+                operator.intermediates = [position[int(i)] for i in operator.intermediates]
+        for signature in model.signatureDefs or ():
+            for entry in (*signature.inputs, *signature.outputs):
+                if signature.subgraphIndex == k:
+                    entry.tensorIndex = position[int(entry.tensorIndex)]
 
 
 def name_boundary(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, final
 
-from edgekit.converters.tflite_file import has_data, name_boundary, operators, order_boundary, read, text
+from edgekit.converters.tflite_file import constant, has_data, name_boundary, operators, order_boundary, read, text
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, TensorSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _FUSED: Final = re.compile(r";+")
 _RECURRENT: Final = ("LSTM", "GRU", "RNN")
@@ -66,11 +69,13 @@ class _Places:
         scopes: Place to dotted module name.
         owners: Modules that own a weight.
         recurrent: Modules that are recurrent layers.
+        weights: Parameters with at least two axes, by module name.
     """
 
     scopes: Mapping[str, str]
     owners: frozenset[str]
     recurrent: frozenset[str]
+    weights: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, "NDArray[Any]"])
 
 
 def _name_tensors(model: Any, places: _Places) -> dict[str, str]:
@@ -84,7 +89,9 @@ def _name_tensors(model: Any, places: _Places) -> dict[str, str]:
     for graph, operator, _ in operators(model):
         if not len(operator.outputs):
             continue
-        module = _module_of(text(graph.tensors[operator.outputs[0]].name), places)
+        output = text(graph.tensors[operator.outputs[0]].name)
+        # What computes the model's output is named after that output; only its weights tell whose it is.
+        module = _module_of(output, places) or _owner_of_weights(model, graph, operator, places.weights) or output
         for index in (*operator.outputs, *operator.inputs):
             tensor = graph.tensors[index] if index >= 0 else None
             if tensor is None or id(tensor) in named or (index in operator.inputs and not has_data(model, tensor)):
@@ -138,14 +145,34 @@ def _places(program: Any) -> _Places:
             if name.rpartition(".")[2] in _RECURRENT:
                 recurrent.add(path)
     owners = frozenset(name.rpartition(".")[0] for name in program.state_dict)
-    return _Places(scopes=scopes, owners=owners, recurrent=frozenset(recurrent))
+    weights = {
+        name.rpartition(".")[0]: value.detach().float().numpy()
+        for name, value in program.state_dict.items()
+        if value.ndim > 1 and name.endswith(".weight")
+    }
+    return _Places(scopes=scopes, owners=owners, recurrent=frozenset(recurrent), weights=weights)
+
+
+def _owner_of_weights(model: Any, graph: Any, operator: Any, weights: Mapping[str, NDArray[Any]]) -> str | None:
+    """Returns the module whose weights an operator reads. LiteRT permutes axes, so sorted values are compared."""
+    import numpy as np
+
+    for index in operator.inputs[1:2]:
+        values = constant(model, graph.tensors[index]) if index >= 0 else None
+        if values is None:
+            continue
+        stored = np.sort(values, axis=None)
+        for module, candidate in weights.items():
+            if candidate.size == stored.size and np.array_equal(np.sort(candidate, axis=None), stored):
+                return module
+    return None
 
 
 def _module_of(tensor: str, places: _Places) -> str:
     """Returns the module that an operator belongs to, from its output tensor's name.
 
     A fused operator's name lists several places; the one whose module owns a weight counts, since shared constants
-    bring in places of other modules. Without known places the name itself stands for the module.
+    bring in places of other modules. Empty where no place is known.
     """
     modules: list[str] = []
     for part in _FUSED.split(tensor):
@@ -155,7 +182,7 @@ def _module_of(tensor: str, places: _Places) -> str:
         if place:
             modules.append(places.scopes[place])
     owning = [module for module in modules if module in places.owners]
-    return (owning or modules or [tensor])[0]
+    return (owning or modules or [""])[0]
 
 
 def _from_keras(captured: CapturedModel) -> bytes:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from edgekit.calibration.bias_correction import ChannelMeans, mean_shift, round_weights
 from edgekit.calibration.ranges import affine_grid, choose_range
 from edgekit.calibration.statistics import ModelStatistics
-from edgekit.converters.tflite_file import add_constant, constant, drop_unused_constants, operators, text
+from edgekit.converters.tflite_file import add_constant, constant, drop_unused_tensors, operators, text
 from edgekit.plan import RangeMethod
 from edgekit.samples import Samples
 from edgekit.worker import Progress
@@ -120,7 +120,7 @@ def correct_biases(model: Any, input_means: Mapping[str, ChannelMeans], excluded
             continue  # grouped channels, or a depth multiplier: which input a weight reads is not known here
         shift = mean_shift(round_weights(kernel, 0) - kernel, means, groups)
         _set_input(model, graph, operator, 2, bias - shift)
-    drop_unused_constants(model)
+    drop_unused_tensors(model)
 
 
 def lift_weak_channels(model: Any, statistics: ModelStatistics, method: RangeMethod) -> None:
@@ -156,7 +156,7 @@ def lift_weak_channels(model: Any, statistics: ModelStatistics, method: RangeMet
             signs = np.where(flat[rows, largest] < 0, -1.0, 1.0)
             flat[rows[weak], largest[weak]] = (signs * needed)[weak]
             _set_input(model, graph, operator, 1, _as_stored(flat.reshape(kernel.shape), kind))
-    drop_unused_constants(model)
+    drop_unused_tensors(model)
 
 
 def _as_kernel(weights: NDArray[np.float32], kind: str) -> tuple[NDArray[np.float32], int]:
@@ -190,6 +190,6 @@ def _set_input(model: Any, graph: Any, operator: Any, position: int, values: NDA
     import numpy as np
 
     name = f"{text(graph.tensors[operator.outputs[0]].name)}/constant_{position}"
-    inputs = [*operator.inputs, *[-1] * (position + 1 - len(operator.inputs))]
+    inputs = [*map(int, operator.inputs), *[-1] * (position + 1 - len(operator.inputs))]
     inputs[position] = add_constant(model, graph, name, np.ascontiguousarray(values, dtype=np.float32))
-    operator.inputs = np.array(inputs, dtype=np.int32)
+    operator.inputs = inputs

@@ -130,10 +130,12 @@ def _lower(
     outputs: tuple[TensorSpec, ...],
     progress: Progress,
 ) -> LoweredProgram:
+    used = {request.recipe.default, *(precision for _, precision in request.recipe.overrides)}
     try:
         return lower(
             export_graph(graph),
             described(request, inputs, outputs),
+            dynamic=bool(used & {"int8_dynamic", "int4_weights"}),
             told=lambda phrase: progress(phrase, None),
         )
     except ConversionError as error:
