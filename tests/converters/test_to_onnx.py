@@ -209,8 +209,8 @@ def test_convolutions_under_a_dynamic_recipe_are_told_to_keep_float_arithmetic(c
     _, conversion = convert("convolutions", Recipe(default="int8_dynamic"))
     assert conversion.notes == (
         (
-            "3 convolutions compute in float with int8 weights: onnxruntime's dynamic integer convolution is several times "
-            "slower than float. Use int8 (static) for integer convolutions."
+            "3 convolutions compute in float with int8 weights: onnxruntime's dynamic integer convolution is several "
+            "times slower than float. Use int8 (static) for integer convolutions."
         ),
     )
     assert len(conversion.float_fallbacks) == 3
@@ -220,8 +220,8 @@ def test_an_lstm_keeps_float_arithmetic_and_says_why(convert):
     _, conversion = convert("recurrent", Recipe(default="int8_dynamic"))
     assert conversion.notes == (
         (
-            "2 recurrent layers compute in float with int8 weights: onnxruntime's dynamic LSTM has one scale for a whole "
-            "sequence, which loses most of the accuracy."
+            "2 recurrent layers compute in float with int8 weights: onnxruntime's dynamic LSTM has one scale for a "
+            "whole sequence, which loses most of the accuracy."
         ),
     )
 

@@ -1,0 +1,123 @@
+"""Keras models and SavedModels become ONNX and TFLite: order, names and values are kept."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edgekit.converters.base import ConversionRequest
+from edgekit.errors import ConversionError
+from edgekit.model import CapturedModel, TensorSpec
+from edgekit.plan import Recipe
+from edgekit.registry import converter
+from edgekit.samples import write_samples
+from edgekit.worker import silent
+
+pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]  # TensorFlow warns at each step
+
+
+@pytest.fixture(scope="module")
+def keras_model(tmp_path_factory):
+    """A model with an image, token ids and two outputs, as .keras and SavedModel, with samples and its own outputs."""
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    import keras
+
+    folder = tmp_path_factory.mktemp("keras")
+    keras.utils.set_random_seed(0)
+    # The names are not in alphabetical order: a converter that sorts them would mix the inputs up.
+    tokens = keras.Input((4,), batch_size=1, dtype="int64", name="tokens")
+    image = keras.Input((6, 6, 3), batch_size=1, name="image")
+    features = keras.layers.BatchNormalization()(keras.layers.Conv2D(8, 3, use_bias=False)(image))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU(max_value=6)(features))
+    joined = pooled + keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(16, 8)(tokens))
+    model = keras.Model([tokens, image], [keras.layers.Dense(5, name="logits")(joined), joined])
+    model.save(folder / "tiny.keras")
+    model.export(folder / "saved", verbose=False)
+    generator = np.random.default_rng(0)
+    rows = [
+        (generator.integers(0, 16, (1, 4)), generator.standard_normal((1, 6, 6, 3)).astype(np.float32))
+        for _ in range(8)
+    ]
+    outputs = [[np.asarray(value) for value in model(list(row), training=False)] for row in rows]
+    samples = write_samples(folder / "samples", ["tokens", "image"], rows)
+    captured = CapturedModel(
+        name="tiny",
+        source="tiny.keras",
+        source_kind="keras",
+        kind="keras",
+        path=folder / "tiny.keras",
+        inputs=(
+            TensorSpec(name="tokens", shape=(1, 4), dtype="int64"),
+            TensorSpec(name="image", shape=(1, 6, 6, 3), dtype="float32", layout="NHWC"),
+        ),
+        outputs=(
+            TensorSpec(name="logits", shape=(1, 5), dtype="float32"),
+            TensorSpec(name="joined", shape=(1, 8), dtype="float32"),
+        ),
+        digest="0",
+        parameters=1,
+        macs=None,
+        family="cnn",
+    )
+    return captured, samples.folder, rows, [np.concatenate(column) for column in zip(*outputs, strict=True)]
+
+
+def _session(path):
+    if path.suffix == ".onnx":
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        names = [value.name for value in session.get_inputs()]
+        return names, lambda row: session.run(["logits", "joined"], dict(zip(names, row, strict=True)))
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    details, results = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def run(row):
+        for detail, array in zip(details, row, strict=True):
+            interpreter.set_tensor(detail["index"], array.astype(detail["dtype"]))
+        interpreter.invoke()
+        return [interpreter.get_tensor(detail["index"]) for detail in results]
+
+    return [detail["name"] for detail in details], run
+
+
+@pytest.mark.parametrize(
+    ("runtime", "kind", "precision", "least"),
+    [
+        pytest.param("onnx", "keras", "fp32", 90, id="onnx-keras-fp32"),
+        pytest.param("onnx", "keras", "int8_static", 25, id="onnx-keras-int8"),
+        pytest.param("onnx", "savedmodel", "fp32", 90, id="onnx-savedmodel-fp32"),
+        pytest.param("tflite", "keras", "fp32", 90, id="tflite-keras-fp32"),
+        pytest.param("tflite", "keras", "int8_static", 25, id="tflite-keras-int8"),
+        pytest.param("tflite", "savedmodel", "fp32", 90, id="tflite-savedmodel-fp32"),
+    ],
+)
+def test_inputs_and_outputs_keep_their_order_and_values(keras_model, sqnr, tmp_path, runtime, kind, precision, least):
+    captured, samples, rows, expected = keras_model
+    if kind == "savedmodel":
+        captured = replace(captured, kind="savedmodel", path=captured.path.with_name("saved"))
+    one = converter(runtime)
+    request = ConversionRequest(model=captured, recipe=Recipe(default=precision), calibration=samples, scratch=tmp_path)
+    output = tmp_path / f"tiny{one.suffix}"
+    conversion = one.run(request, output, silent)
+    names, run = _session(output)
+    made = [np.concatenate(column) for column in zip(*[run(row) for row in rows], strict=True)]
+    assert names == ["tokens", "image"]
+    assert [spec.name for spec in conversion.outputs] == ["logits", "joined"]
+    assert [sqnr(*pair) > least for pair in zip(expected, made, strict=True)] == [True, True]
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "tflite"])
+def test_a_file_that_keras_cannot_read_is_named(keras_model, tmp_path, runtime):
+    captured = replace(keras_model[0], path=tmp_path / "absent.keras")
+    request = ConversionRequest(model=captured, recipe=Recipe(), calibration=None, scratch=tmp_path)
+    with pytest.raises(ConversionError, match=rf"^tiny\.keras cannot become {runtime}: .*ValueError: File not found"):
+        converter(runtime).run(request, tmp_path / "out", silent)
