@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
+from edgekit.converters.keras_function import keras_function
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, TensorSpec
 
@@ -137,19 +138,10 @@ def _fed(graph: Any) -> list[Any]:
 
 
 def _from_keras(captured: CapturedModel) -> Any:
-    import tensorflow as tf
     import tf2onnx
 
-    signature = [tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in captured.inputs]
     try:
-        if captured.kind == "keras":
-            keras_model = tf.keras.models.load_model(captured.path, compile=False)
-            function = tf.function(lambda *args: keras_model(args[0] if len(args) == 1 else list(args), training=False))
-        else:
-            loaded = tf.saved_model.load(str(captured.path))
-            serving = loaded.signatures["serving_default"]
-            names = list(serving.structured_input_signature[1])
-            function = tf.function(lambda *args: serving(**dict(zip(names, args, strict=True))))
+        _, function, signature = keras_function(captured)
         model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=KERAS_OPSET)
     except Exception as error:
         lines = str(error).strip().splitlines()

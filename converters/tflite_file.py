@@ -112,21 +112,68 @@ def constant(model: Any, tensor: Any) -> NDArray[np.float32] | None:
     return np.frombuffer(bytes(model.buffers[tensor.buffer].data), dtype=np.float32).reshape(tensor.shape)
 
 
-def add_constant(model: Any, graph: Any, name: str, values: NDArray[np.float32]) -> int:
-    """Appends a constant float32 tensor and returns its index in the subgraph."""
+def add_constant(model: Any, graph: Any, name: str, values: NDArray[Any]) -> int:
+    """Appends a constant tensor, float32 or int32, and returns its index in the subgraph."""
     import numpy as np
     from ai_edge_litert import schema_py_generated as schema
 
     buffer: Any = schema.BufferT()
-    buffer.data = np.frombuffer(values.astype(np.float32).tobytes(), dtype=np.uint8)
+    buffer.data = np.frombuffer(values.tobytes(), dtype=np.uint8)
     model.buffers.append(buffer)
+    types = {"float32": schema.TensorType.FLOAT32, "int32": schema.TensorType.INT32}
+    return _add_tensor(graph, name, values.shape, types[values.dtype.name], len(model.buffers) - 1)
+
+
+def separate_outputs(model: Any) -> None:
+    """Gives every float output a tensor of its own, which no operator reads, behind a reshape that changes nothing.
+
+    ai-edge-quantizer dequantizes an output for all of its readers: an operator that reads it as well would become half
+    integer, half float, and refuse to run.
+    """
+    import numpy as np
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = model.subgraphs[0]
+    read = {int(i) for operator in graph.operators for i in operator.inputs} | {int(i) for i in graph.inputs}
+    outputs: list[int] = []
+    for index in map(int, graph.outputs):
+        source = graph.tensors[index]
+        if (index in read or index in outputs) and source.type == schema.TensorType.FLOAT32:
+            name = f"{text(source.name)}_output_{len(outputs)}"
+            shape = add_constant(model, graph, f"{name}/shape", np.array(source.shape, dtype=np.int32))
+            outputs.append(_add_tensor(graph, name, source.shape, source.type, 0))
+            graph.operators.append(_reshape(model, [index, shape], outputs[-1], source.shape))
+        else:
+            outputs.append(index)
+    graph.outputs = outputs
+
+
+def _add_tensor(graph: Any, name: str, shape: Sequence[int], kind: int, buffer: int) -> int:
+    from ai_edge_litert import schema_py_generated as schema
+
     tensor: Any = schema.TensorT()
-    tensor.name = name
-    tensor.shape = np.array(values.shape, dtype=np.int32)
-    tensor.type = schema.TensorType.FLOAT32
-    tensor.buffer = len(model.buffers) - 1
+    tensor.name, tensor.shape, tensor.type, tensor.buffer = name, [int(n) for n in shape], kind, buffer
     graph.tensors.append(tensor)
     return len(graph.tensors) - 1
+
+
+def _reshape(model: Any, inputs: list[int], output: int, shape: Sequence[int]) -> Any:
+    from ai_edge_litert import schema_py_generated as schema
+
+    wanted = schema.BuiltinOperator.RESHAPE
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+    if wanted not in codes:
+        code: Any = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = wanted
+        code.version = 1
+        model.operatorCodes.append(code)
+        codes.append(wanted)
+    operator: Any = schema.OperatorT()
+    operator.opcodeIndex, operator.inputs, operator.outputs = codes.index(wanted), inputs, [output]
+    operator.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
+    operator.builtinOptions = schema.ReshapeOptionsT()
+    operator.builtinOptions.newShape = [int(n) for n in shape]
+    return operator
 
 
 def drop_unused_tensors(model: Any) -> None:
@@ -193,15 +240,15 @@ def boundary_specs(model: Any, indices: Sequence[int], wanted: Sequence[TensorSp
     for index, spec in zip(indices, wanted, strict=True):
         tensor: Any = graph.tensors[index]
         grid: Any = tensor.quantization
-        quantized: bool = grid is not None and grid.scale is not None and len(grid.scale) == 1
+        scales: list[float] = [] if grid is None or grid.scale is None else list(grid.scale)
         specs.append(
             TensorSpec(
                 name=text(tensor.name),
                 shape=tuple(int(n) for n in tensor.shape),
                 dtype=dtypes[tensor.type],
                 layout=spec.layout,
-                scale=float(grid.scale[0]) if quantized else None,
-                zero_point=int(grid.zeroPoint[0]) if quantized else None,
+                scale=float(scales[0]) if len(scales) == 1 else None,
+                zero_point=int(grid.zeroPoint[0]) if len(scales) == 1 else None,
             )
         )
     return tuple(specs)

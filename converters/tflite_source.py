@@ -11,7 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, final
 
-from edgekit.converters.tflite_file import constant, has_data, name_boundary, operators, order_boundary, read, text
+from edgekit.converters.keras_function import keras_function
+from edgekit.converters.tflite_file import (
+    constant,
+    has_data,
+    name_boundary,
+    operators,
+    order_boundary,
+    read,
+    separate_outputs,
+    text,
+)
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, TensorSpec
 
@@ -52,6 +62,7 @@ def float_model(captured: CapturedModel) -> FloatModel:
         content = _from_keras(captured)
     model = read(content)
     _order(model, captured)
+    separate_outputs(model)
     modules = _name_tensors(model, places)
     before = [text(model.subgraphs[0].tensors[i].name) for i in model.subgraphs[0].outputs]
     name_boundary(model, [spec.name for spec in captured.inputs], [spec.name for spec in captured.outputs])
@@ -189,16 +200,8 @@ def _from_keras(captured: CapturedModel) -> bytes:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    signature = [tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in captured.inputs]
     try:
-        if captured.kind == "keras":
-            loaded = tf.keras.models.load_model(captured.path, compile=False)
-            function = tf.function(lambda *args: loaded(args[0] if len(args) == 1 else list(args), training=False))
-        else:
-            loaded = tf.saved_model.load(str(captured.path))
-            serving = loaded.signatures["serving_default"]
-            names = list(serving.structured_input_signature[1])
-            function = tf.function(lambda *args: serving(**dict(zip(names, args, strict=True))))
+        loaded, function, signature = keras_function(captured)
         # Frozen first: variables of a Keras 3 model would become resources that no delegate runs.
         frozen = convert_variables_to_constants_v2(function.get_concrete_function(*signature))
         return bytes(tf.lite.TFLiteConverter.from_concrete_functions([frozen], loaded).convert())
