@@ -124,7 +124,7 @@ def calibrate(model: Any, folder: Path, progress: Progress) -> Calibration:
     session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
     fetched = [name for name in names if name not in inputs]
     statistics = ModelStatistics()
-    means = {node.input[0]: ChannelMeans(axis=1) for node, _ in _weighted_nodes(model.graph)}
+    means = {node.input[0]: ChannelMeans(axis=1) for node, _, _ in _weighted_nodes(model.graph)}
     samples = Samples.open(folder)
     for i, row in enumerate(samples.rows()):
         progress("calibrating", i / samples.count)
@@ -145,10 +145,11 @@ def correct_biases(
     from onnx import numpy_helper
 
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node, groups in _weighted_nodes(model.graph):
+    for node, groups, transposed in _weighted_nodes(model.graph):
         if node.name in excluded:
             continue
-        weights = numpy_helper.to_array(tensors[node.input[1]])
+        stored = numpy_helper.to_array(tensors[node.input[1]])
+        weights = stored.T if transposed else stored
         error = round_weights(weights, 0 if per_channel else None) - weights
         shift = mean_shift(error, input_means[node.input[0]].mean(), groups)
         old = numpy_helper.to_array(tensors[node.input[2]]) if len(node.input) > 2 and node.input[2] else 0.0
@@ -160,19 +161,22 @@ def correct_biases(
     drop_unread_weights(model.graph)
 
 
-def _weighted_nodes(graph: Any) -> list[tuple[Any, int]]:
-    """Returns (node, groups) of the convolutions and linear layers with constant float weights (outputs, ...)."""
+def _weighted_nodes(graph: Any) -> list[tuple[Any, int, bool]]:
+    """Returns (node, groups, weights are transposed) of the convolutions and linear layers with constant weights.
+
+    Weights have the shape (outputs, inputs / groups, ...), or (inputs, outputs) where they are transposed.
+    """
     import onnx
 
     float_weights = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
-    found: list[tuple[Any, int]] = []
+    found: list[tuple[Any, int, bool]] = []
     for node in graph.node:
         settings = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         constant = len(node.input) > 1 and all(not name or name in float_weights for name in node.input[1:])
         if constant and node.op_type == "Conv":
-            found.append((node, settings.get("group", 1)))
-        elif constant and node.op_type == "Gemm" and {**_GEMM, **settings} == {**_GEMM, "transB": 1}:
-            found.append((node, 1))
+            found.append((node, settings.get("group", 1), False))
+        elif constant and node.op_type == "Gemm" and {**_GEMM, **settings, "transB": 0} == _GEMM:
+            found.append((node, 1, not settings.get("transB", 0)))
     return found
 
 

@@ -240,15 +240,17 @@ def boundary_specs(model: Any, indices: Sequence[int], wanted: Sequence[TensorSp
     for index, spec in zip(indices, wanted, strict=True):
         tensor: Any = graph.tensors[index]
         grid: Any = tensor.quantization
-        scales: list[float] = [] if grid is None or grid.scale is None else list(grid.scale)
+        known = grid is not None and grid.scale is not None
+        scales = [float(scale) for scale in grid.scale] if known else []
+        zero_points = [int(point) for point in grid.zeroPoint] if known else []
         specs.append(
             TensorSpec(
                 name=text(tensor.name),
                 shape=tuple(int(n) for n in tensor.shape),
                 dtype=dtypes[tensor.type],
                 layout=spec.layout,
-                scale=float(scales[0]) if len(scales) == 1 else None,
-                zero_point=int(grid.zeroPoint[0]) if len(scales) == 1 else None,
+                scale=scales[0] if len(scales) == 1 else None,
+                zero_point=zero_points[0] if len(scales) == 1 else None,
             )
         )
     return tuple(specs)

@@ -75,7 +75,7 @@ def _check_values(spec: TensorSpec, array: NDArray[Any]) -> None:
         lowest, highest = min(lowest, low), max(highest, high)
     if lowest == highest == 0.0:
         raise DataError(
-            f'All {_count(len(array), "calibration sample")} of "{spec.name}" are zero everywhere: no range can be '
+            f'All values of "{spec.name}" are 0 in {_count(len(array), "calibration sample")}: no range can be '
             f"found from them. {_ADVICE}"
         )
     if lowest == highest:
