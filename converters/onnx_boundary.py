@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from edgekit.converters.onnx_static import consumers
 from edgekit.model import TensorSpec
+
+_MOVES: Final = ("Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
 def make_input_integer(graph: Any, spec: TensorSpec) -> TensorSpec | None:
     """Makes one float input integer; returns its new spec, or None where a float operator reads it directly."""
     value = next(v for v in graph.input if v.name == spec.name)
-    readers = consumers(graph).get(spec.name, [])
+    # Nodes that only move values do so with integers as well: a model with channels last begins with one.
+    name, readers = spec.name, consumers(graph).get(spec.name, [])
+    while len(readers) == 1 and readers[0] is not None and readers[0].op_type in _MOVES:
+        name = readers[0].output[0]
+        readers = consumers(graph).get(name, [])
     pairs = [node for node in readers if node is not None and node.op_type == "QuantizeLinear"]
     if not pairs or len(pairs) != len(readers):
         return None
@@ -21,7 +27,7 @@ def make_input_integer(graph: Any, spec: TensorSpec) -> TensorSpec | None:
         return None
     scale, zero_point, code = grids.pop()
     for node in pairs:
-        _reroute(graph, node.output[0], spec.name)
+        _reroute(graph, node.output[0], name)
         graph.node.remove(node)
     value.type.tensor_type.elem_type = code
     return _integer_spec(spec, scale, zero_point, code)

@@ -239,21 +239,24 @@ def boundary_specs(model: Any, indices: Sequence[int], wanted: Sequence[TensorSp
     specs: list[TensorSpec] = []
     for index, spec in zip(indices, wanted, strict=True):
         tensor: Any = graph.tensors[index]
-        grid: Any = tensor.quantization
-        known = grid is not None and grid.scale is not None
-        scales = [float(scale) for scale in grid.scale] if known else []
-        zero_points = [int(point) for point in grid.zeroPoint] if known else []
+        scales = _listed(getattr(tensor.quantization, "scale", None))
+        zero_points = _listed(getattr(tensor.quantization, "zeroPoint", None))
         specs.append(
             TensorSpec(
                 name=text(tensor.name),
                 shape=tuple(int(n) for n in tensor.shape),
                 dtype=dtypes[tensor.type],
                 layout=spec.layout,
-                scale=scales[0] if len(scales) == 1 else None,
-                zero_point=zero_points[0] if len(scales) == 1 else None,
+                scale=float(scales[0]) if len(scales) == 1 else None,
+                zero_point=int(zero_points[0]) if len(scales) == 1 else None,
             )
         )
     return tuple(specs)
+
+
+def _listed(values: Any) -> list[Any]:
+    """Returns a flatbuffer vector as a list; a vector that is not there is empty."""
+    return [] if values is None else list(values)
 
 
 def embed(model: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], metadata: Mapping[str, str]) -> None:

@@ -119,6 +119,7 @@ PACKAGES: Final[tuple[Package, ...]] = (
         ("psutil", "psutil", "memory"),
         ("rich", "rich", "tables"),
         ("typer", "typer", "command line"),
+        ("typing-extensions", "typing_extensions", "type hints"),
     ),
     *_rows("torch", ("torch", "torch", "torch models"), ("torchao", "torchao", "PT2E quantization")),
     *_rows(

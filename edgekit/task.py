@@ -195,7 +195,7 @@ def default_task(cwd: Path) -> Task:
         metric="agreement",
         # A profile's limit is about accuracy on labels. Agreement counts every changed answer, also from one wrong
         # class to another, and many crops show something between two classes: 4 % change at INT8.
-        limits=(Limit(name="accuracy_drop", value=10.0, source="embedded default"),),
+        limits=(Limit(name="accuracy_drop", value=10.0, source="demo task"),),
         metadata={"name": "efficientnet-lite0"},
         embedded_default=True,
     )

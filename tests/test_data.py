@@ -62,8 +62,8 @@ def test_batches_become_rows(run: Run) -> None:
 
 
 def test_torch_tensors_are_taken(run: Run) -> None:
-    code = "import torch\ndef calibration():\n    yield (torch.ones(1, 3, 4, 4, requires_grad=True),)\n"
-    assert run("data.py:calibration", IMAGE, code=code).arrays()[0].sum() == 48
+    code = "import torch\ndef calibration():\n    yield (torch.arange(48.0, requires_grad=True).reshape(1, 3, 4, 4),)\n"
+    assert run("data.py:calibration", IMAGE, code=code).arrays()[0].sum() == 48 * 47 / 2
 
 
 def test_targets_and_slices_are_kept(run: Run) -> None:
@@ -91,7 +91,7 @@ def test_under_spearman_the_rows_of_an_item_stay_together(run: Run) -> None:
 
 
 def test_integers_of_another_width_and_doubles_are_converted(run: Run) -> None:
-    code = "def calibration():\n    yield (np.ones((1, 3, 4, 4)), np.arange(5, dtype='i4')[None])\n"
+    code = "def calibration():\n    yield (np.arange(48.0).reshape(1, 3, 4, 4), np.arange(5, dtype='i4')[None])\n"
     image, ids = run("data.py:calibration", IMAGE, IDS, code=code).arrays()
     assert (image.dtype, ids.dtype) == (np.float32, np.int64)
 

@@ -77,9 +77,10 @@ def test_every_fact_of_a_shipped_profile_has_a_source(name: str) -> None:
 def test_every_shipped_profile_limits_what_can_be_measured_and_only_warns_about_latency(name: str) -> None:
     budget = shipped(name).budget
     levels = {limit.name: limit.level for limit in budget.limits}
-    assert {cost: levels.get(cost) for cost in ("size", "memory", "accuracy_drop")} == dict.fromkeys(
-        ("size", "memory", "accuracy_drop"), "error"
-    )
+    # Memory under Core ML can be measured by nothing but Apple's own runtime.
+    memory = "warn" if shipped(name).runtimes[0] == "coreml" else "error"
+    found = {cost: levels.get(cost) for cost in ("size", "memory", "accuracy_drop")}
+    assert found == {"size": "error", "memory": memory, "accuracy_drop": "error"}
     assert levels["latency"] == "warn"
     assert "parity" not in levels
     assert {limit.source for limit in budget.limits} == {"profile"}

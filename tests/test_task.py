@@ -163,7 +163,7 @@ def test_the_default_task_says_that_it_is_the_default(tmp_path: Path) -> None:
     task = default_task(tmp_path)
     assert task.embedded_default
     assert task.calibration == "edgekit.default_model:calibration"
-    assert [(limit.name, limit.source) for limit in task.limits] == [("accuracy_drop", "embedded default")]
+    assert [(limit.name, limit.source) for limit in task.limits] == [("accuracy_drop", "demo task")]
 
 
 def test_a_named_model_without_a_task_file_has_no_data(tmp_path: Path) -> None:

@@ -272,7 +272,9 @@ def test_a_cancelled_job_on_a_thread_ends_its_process(job: Any, tmp_path: Path) 
 def test_time_and_memory_of_a_job_are_the_kernels_figures(job: Any) -> None:
     result = run_job(job("burn"))
     assert result.cpu_s >= 0.3
-    assert 100_000_000 < result.peak_memory_bytes < 300_000_000
+    # Linux counts the parent's resident set at the start of a child into the child's peak, and a test process is large.
+    here = psutil.Process().memory_info().rss
+    assert 100_000_000 < result.peak_memory_bytes < 300_000_000 + here
     assert result.wall_s >= 0.3
 
 

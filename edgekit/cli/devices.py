@@ -226,7 +226,7 @@ def _table(*headers: str, numbers: int = 0) -> Table:
     """Returns an empty table without rules, which reads as well in a log; its last `numbers` columns hold numbers."""
     from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     for i, header in enumerate(headers):
         is_number = i >= len(headers) - numbers
         table.add_column(header, justify="right" if is_number else "left", no_wrap=is_number or i == 0, overflow="fold")

@@ -112,7 +112,7 @@ def test_every_limit_says_who_set_it(capsys, monkeypatch):
     words = {line.split()[0]: line for line in lines(capsys) if line[:1] != " " and line}
     assert "9 MB  EDGEKIT_MAX_SIZE" in words["size"]
     assert "99 MB  --max-memory" in words["peak"]
-    assert "1.00 pp  profile" in words["accuracy"]
+    assert "10.00 pp  demo task" in words["accuracy"]
 
 
 def test_a_plan_that_does_not_fit_names_the_nearest_and_what_would_make_it_fit(capsys):

@@ -48,7 +48,7 @@ def test_without_anything_the_embedded_default_meets_the_profile(tmp_path: Path)
     request = ask(tmp_path)
     assert request.task.embedded_default
     found = sources(request)
-    assert found.pop("accuracy_drop") == "embedded default"
+    assert found.pop("accuracy_drop") == "demo task"
     assert set(found.values()) == {"profile"}
 
 

@@ -123,3 +123,18 @@ def test_a_file_that_keras_cannot_read_is_named(keras_model, tmp_path, runtime):
     request = ConversionRequest(model=captured, recipe=Recipe(), calibration=None, scratch=tmp_path)
     with pytest.raises(ConversionError, match=rf"^tiny\.keras cannot become {runtime}: .*ValueError: File not found"):
         converter(runtime).run(request, tmp_path / "out", silent)
+
+
+def test_the_transpose_in_front_of_an_image_model_moves_integers(keras_model, sqnr, tmp_path):
+    captured, samples, rows, expected = keras_model
+    request = ConversionRequest(
+        model=captured, recipe=Recipe(default="int8_static"), calibration=samples, io="int8", scratch=tmp_path
+    )
+    conversion = converter("onnx").run(request, tmp_path / "tiny.onnx", silent)
+    image = conversion.inputs[1]
+    assert [spec.dtype for spec in conversion.inputs] == ["int64", "uint8"]
+    _, run = _session(tmp_path / "tiny.onnx")
+    stored = [np.clip(np.round(row[1] / image.scale) + image.zero_point, 0, 255).astype(np.uint8) for row in rows]
+    made = np.concatenate([run((row[0], value))[0] for row, value in zip(rows, stored, strict=True)])
+    result = conversion.outputs[0]
+    assert sqnr(expected[0], (made.astype(np.float32) - result.zero_point) * result.scale) > 22
