@@ -93,10 +93,12 @@ def _add_rules(rules: Any, pattern: str, precision: Precision, recipe: Recipe) -
 
     everything = TFLOperationName.ALL_SUPPORTED
     channels = QuantGranularity.CHANNELWISE if recipe.per_channel else QuantGranularity.TENSORWISE
-    # Rules whose operators a precision does not cover would fall through to the default's: float comes first.
-    rules.add_quantization_config(pattern, everything, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    # Operators that a precision does not cover would fall through to the default's rule: float comes first. A rule with
+    # the very same pattern would be replaced by the next, hence the empty group.
+    rules.add_quantization_config(f"(?:){pattern}", everything, algorithm_key=AlgorithmName.NO_QUANTIZE)
     if precision == "int8_static":
         _add_static(rules, pattern, recipe, channels)
+        rules.add_dynamic_config(pattern, TFLOperationName.EMBEDDING_LOOKUP, 8, channels)  # a table needs no ranges
     elif precision == "int8_dynamic":
         rules.add_dynamic_config(pattern, everything, 8, channels)
     elif precision == "int8_weights":

@@ -73,6 +73,7 @@ def outputs_of(path, rows):
         pytest.param("convolutions", "int8_weights", 30, id="convolutions-int8_weights"),
         pytest.param("two_inputs", "int8_static", 25, id="two_inputs-int8_static"),
         pytest.param("two_outputs", "int8_static", 25, id="two_outputs-int8_static"),
+        pytest.param("token_ids", "int8_static", 15, id="token_ids-int8_static"),
         pytest.param("token_ids", "int8_dynamic", 30, id="token_ids-int8_dynamic"),
         pytest.param("token_ids", "int8_weights", 35, id="token_ids-int8_weights"),
         pytest.param("token_ids", "int4_weights", 15, id="token_ids-int4_weights"),
@@ -165,6 +166,21 @@ def test_a_module_that_an_override_keeps_float_stays_float(convert, precision):
             made = [o for _, o, k in operators(model) if k == "DEQUANTIZE" and o.outputs[0] == operator.inputs[1]]
             kinds[kind] = not made and constant(model, graph.tensors[operator.inputs[1]]) is not None
     assert kinds == {"CONV_2D": False, "DEPTHWISE_CONV_2D": True, "FULLY_CONNECTED": False}
+
+
+def test_a_table_is_stored_in_integers_under_static_ranges_too(convert):
+    output, _ = convert("token_ids", Recipe(default="int8_static"))
+    details = opened(output).get_tensor_details()
+    assert [d["dtype"] for d in details if tuple(d["shape"]) == (200, 32)] == [np.int8]
+
+
+def test_an_operator_that_an_override_does_not_cover_is_float_and_not_the_default_s(convert, tiny, sqnr):
+    overrides = (("left", "int8_weights"), ("right", "int8_weights"), ("", "fp32"))
+    output, conversion = convert("two_inputs", Recipe(default="int8_static", overrides=overrides))
+    details = {d["name"]: d["dtype"] for d in opened(output).get_tensor_details()}
+    assert {details[name] for name in details if name in {"left/0", "right/0"}} == {np.float32}
+    assert conversion.float_fallbacks == ()
+    assert sqnr(tiny("two_inputs").outputs[0], outputs_of(output, tiny("two_inputs").rows)[0]) > 25
 
 
 def test_a_recurrent_layer_keeps_float_arithmetic_and_says_why(convert):
