@@ -43,8 +43,8 @@ def main() -> None:
     if options.write:
         text = (
             "# Memory of calibration\n\n"
-            "Output of `python benchmarks/calibration_memory.py`: static INT8 of EfficientNet-Lite2, peak of each conversion's "
-            "process as the kernel saw it. Goal: under 1.5 GB.\n\n"
+            "Output of `python benchmarks/calibration_memory.py`: static INT8 of EfficientNet-Lite2, peak of each "
+            "conversion's process as the kernel saw it. Goal: under 1.5 GB.\n\n"
         )
         (HERE / "results" / "calibration_memory.md").write_text(text + "\n".join(lines) + "\n")
 

@@ -79,8 +79,8 @@ def main() -> None:
     if options.write:
         text = (
             "# Conversion time\n\n"
-            f"Output of `python benchmarks/conversion_time.py --rounds {options.rounds}` (medians of the rounds; wall-clock and "
-            "CPU seconds, one thread a process, 2 shared cores).\n\n"
+            f"Output of `python benchmarks/conversion_time.py --rounds {options.rounds}` (medians of the rounds; "
+            "wall-clock and CPU seconds, one thread a process, 2 shared cores).\n\n"
         )
         (HERE / "results" / "conversion_time.md").write_text(text + "\n".join(lines) + "\n")
 
