@@ -35,6 +35,7 @@ from edgekit.plan import Candidate, Recipe, Rejection
 from edgekit.report import Check, complete
 from edgekit.samples import Samples
 from edgekit.task import Task
+from edgekit.validators.accuracy import describe_accuracy
 from edgekit.validators.base import Evidence
 from edgekit.validators.execution import Piece, RunSettings, collect_evidence
 from edgekit.validators.host_timing import host_timing
@@ -357,6 +358,7 @@ def describe_host(evidence: Evidence) -> dict[str, object]:
     return {
         "runtime": evidence.runtime,
         "operators": {kind: dict(counts) for kind, counts in evidence.operators.items()},
+        "accuracy": describe_accuracy(evidence),
         **(timing.to_json() if timing else {"host": evidence.host, "not_run": evidence.why_missing("latency")}),
     }
 
