@@ -63,7 +63,7 @@ def _change(figure: str, unit: str, worse: Literal["+", "-"], title: str) -> Cos
         unit=unit,
         parse=partial(_parse_change, unit, worse),
         at_most=worse == "+",
-        title=f"{title} against the baseline",
+        title=f"{title} change",
     )
 
 

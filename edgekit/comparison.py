@@ -127,8 +127,9 @@ def _figures(figure: str, new: FormatRecord, old: FormatRecord) -> _Change:
         return _Change(detail=f"The baseline's figure is {format_value(0, then.unit)}: no change in percent exists.")
     else:
         ratio = now.value / then.value
+        # In this order 2100 against 2000 bytes is 5 % exactly, and a change that is on its limit keeps it.
+        value = 100 * (now.value - then.value) / then.value
         width = 100 * ratio * math.hypot(_half_width(now) / (now.value or 1), _half_width(then) / then.value)
-        value = 100 * (ratio - 1)
     return _Change(
         value=value,
         low=value - width if width else None,

@@ -136,7 +136,7 @@ def check_table(checks: Iterable[Check], *, with_runtime: bool = False, with_det
     table.add_column("found", justify="right", no_wrap=True)
     table.add_column("band", justify="right", no_wrap=True)
     table.add_column("limit", justify="right", no_wrap=True)
-    table.add_column("set by", no_wrap=True)
+    table.add_column("set by", overflow="fold")
     if with_detail:
         table.add_column("", overflow="fold")
     for check in checks:

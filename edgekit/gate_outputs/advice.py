@@ -29,18 +29,19 @@ _NOT_RUN: Final = {
 
 
 def advise(check: Check, precision: str) -> str:
-    """Returns what to try about a check that did not pass, "" where the check's own detail says it.
+    """Returns what to try about a check that did not pass, "" where nothing is known that would help.
 
     Args:
         check: Its verdict is not `pass`.
         precision: Name of the artifact's recipe.
     """
+    if check.verdict == "not_run":
+        # The sentence has the detail's first part, the reason; what follows there says what to do.
+        return check.detail.partition(". ")[2] or _NOT_RUN.get(check.name, "")
     if check.name.endswith(CHANGE_SUFFIX):
         return _about_change(check)
     if check.verdict == "inconclusive":
         return _about_uncertainty(check)
-    if check.verdict == "not_run":
-        return "" if "edgekit.toml" in check.detail else _NOT_RUN.get(check.name, "")
     if check.name in ("size", "download", "memory") and precision in _FLOAT:
         return "Try --precision int8: it stores a quarter of fp32's bytes."
     if check.name in ("accuracy_drop", "slice_drop", "parity") and precision in _FLOAT:
@@ -55,8 +56,6 @@ def _about_uncertainty(check: Check) -> str:
 
 
 def _about_change(check: Check) -> str:
-    if check.verdict == "not_run":
-        return ""  # the detail says what is missing, and the command for it
     if check.verdict == "inconclusive":
         more = "More evaluation data" if check.unit == "pp" else "A quieter machine or another run"
         return f"{more} narrows the band; nothing has been shown to be worse."

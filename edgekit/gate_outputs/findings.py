@@ -76,7 +76,7 @@ def find(result: GateResult, files: LimitFiles, *, strict: bool) -> tuple[Findin
             severity=severity(check, strict=strict),
             verdict=check.verdict,
             sentence=check_sentence(check),
-            detail=check.detail,
+            detail="" if check.verdict == "not_run" else check.detail,  # the sentence and the advice hold it
             advice=advise(check, precisions.get(check.runtime, "")) if check.verdict != "pass" else "",
             place=files.place_of(check),
         )
