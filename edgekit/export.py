@@ -39,6 +39,7 @@ from edgekit.validators.accuracy import describe_accuracy
 from edgekit.validators.base import Evidence
 from edgekit.validators.execution import Piece, RunSettings, collect_evidence
 from edgekit.validators.host_timing import host_timing
+from edgekit.validators.slices import describe_slices
 
 REPORTED_PACKAGES: Final = (
     "ai-edge-litert",
@@ -359,6 +360,7 @@ def describe_host(evidence: Evidence) -> dict[str, object]:
         "runtime": evidence.runtime,
         "operators": {kind: dict(counts) for kind, counts in evidence.operators.items()},
         "accuracy": describe_accuracy(evidence),
+        "slices": describe_slices(evidence),
         **(timing.to_json() if timing else {"host": evidence.host, "not_run": evidence.why_missing("latency")}),
     }
 
