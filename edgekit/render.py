@@ -197,6 +197,10 @@ def note_lines(report: ExportReport, *, verbose: bool) -> list[str]:
             )
             notes.setdefault(f"stays float: {shown}", []).append(result.runtime)
     lines = [f"[dim]{', '.join(runtimes)}: {escape(note)}[/]" for note, runtimes in notes.items()]
+    lines += [
+        f"[yellow]calibration:[/] {escape(finding['message'])}"
+        for finding in (report.calibration or {}).get("findings", ())
+    ]
     evaluators = {str(r.host.get("runtime")) for r in report.results if "evaluator" in str(r.host.get("runtime", ""))}
     lines += [f"[dim]coreml: run by the {escape(name)}[/]" for name in sorted(evaluators)]
     if any(result.host.get("median_ms") is not None for result in report.results):

@@ -18,6 +18,7 @@ from edgekit.export import (
     describe_host,
     judge_artifact,
     judge_evidence,
+    lint_calibration,
     read_inputs,
 )
 from edgekit.export_report import ExportReport, FormatResult, describe_environment
@@ -74,6 +75,7 @@ def validate(
         environment=describe_environment(versions(REPORTED_PACKAGES)),
         data=describe_data(inputs),
         folder=path.parent,
+        calibration=lint_calibration(inputs, [recipe], settings),
     )
 
 

@@ -31,6 +31,8 @@ LAYERS = (
         "edgekit.comparison",
         "edgekit.interleaved_timing",
         "edgekit.lock",
+        "edgekit.rebuild",
+        "edgekit.calibration_report",
     ),
     ("edgekit.planner", "edgekit.converters", "edgekit.validators"),
     ("edgekit.predict",),

@@ -245,7 +245,8 @@ def test_the_bootstrap_survives_a_jackknife_that_is_not_a_number():
 
 @pytest.mark.parametrize(
     ("drop", "alarms"),
-    [pytest.param(0.0, 0.01, id="no drop"), pytest.param(0.01, 0.025, id="exactly the limit")],
+    # On the limit itself it is 2.5 %; a thousand trials know that to 1.5 % (three standard errors).
+    [pytest.param(0.0, 0.01, id="no drop"), pytest.param(0.01, 0.04, id="exactly the limit")],
 )
 def test_noise_in_which_items_flip_is_seldom_called_a_drop_beyond_the_limit(drop: float, alarms: float) -> None:
     generator = np.random.default_rng(11)
