@@ -27,6 +27,8 @@ LOCK_NAME: Final = "edgekit.lock"
 _UNSTEADY: Final = ("memory", "latency", "latency_p95")
 """Figures that differ from run to run on one machine; the report and the baseline hold them."""
 
+_KEYS: Final = ("code", "io", "model", "data", "packages", "artifacts")
+
 Verdict = Literal["ok", "failed", "note"]
 
 
@@ -107,6 +109,10 @@ def read_lock(path: Path) -> dict[str, Any]:
         raise ArtifactError(
             f"{path}: not a lock that this edgekit reads (schema_version {version!r}, expected {SCHEMA_VERSION}). "
             "Run edgekit export again."
+        )
+    if missing := [key for key in _KEYS if key not in data]:
+        raise ArtifactError(
+            f"{path}: the lock has no {', '.join(missing)}: an older edgekit wrote it. Run edgekit export again."
         )
     result: dict[str, Any] = data
     return result

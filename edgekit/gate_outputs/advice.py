@@ -25,6 +25,8 @@ _NOT_RUN: Final = {
     "accuracy_drop": "Give evaluation data: [data] evaluation in edgekit.toml, or --evaluation.",
     "slice_drop": "Yield (inputs, target, slice name) from [data] evaluation in edgekit.toml, or labels.",
     "parity": "Give evaluation data: [data] evaluation in edgekit.toml, or --evaluation.",
+    "latency": "Only a figure of the device counts, not one of this host.",
+    "latency_p95": "Only a figure of the device counts, not one of this host.",
 }
 
 
@@ -36,8 +38,7 @@ def advise(check: Check, precision: str) -> str:
         precision: Name of the artifact's recipe.
     """
     if check.verdict == "not_run":
-        # The sentence has the detail's first part, the reason; what follows there says what to do.
-        return check.detail.partition(". ")[2] or _NOT_RUN.get(check.name, "")
+        return _about_missing(check)
     if check.name.endswith(CHANGE_SUFFIX):
         return _about_change(check)
     if check.verdict == "inconclusive":
@@ -47,6 +48,13 @@ def advise(check: Check, precision: str) -> str:
     if check.name in ("accuracy_drop", "slice_drop", "parity") and precision in _FLOAT:
         return "Weights and activations are float: look for a part of the model that this format computes differently."
     return _MISSED.get(check.name, "")
+
+
+def _about_missing(check: Check) -> str:
+    if check.name.startswith("latency") and not check.name.endswith(CHANGE_SUFFIX):
+        return _NOT_RUN[check.name]
+    # The sentence has the detail's first part, the reason; what follows there says what to do.
+    return check.detail.partition(". ")[2] or _NOT_RUN.get(check.name, "")
 
 
 def _about_uncertainty(check: Check) -> str:

@@ -69,8 +69,8 @@ def test_the_message_about_the_range_has_both_sets_figures(write: WRITE) -> None
         ours[i], theirs[i] = 2.55 * i, (i + 0.5) / 100
     found = only(lint(write(ours), write(theirs), [IMAGE]))
     assert found.message == (
-        "Input \"image\": the calibration's values are 0 to 252.4 (mean 126.2, deviation 73.6), the evaluation's 0 to "
-        "0.995 (mean 0.5, deviation 0.289). One of the two was not scaled or normalized as the other: check the "
+        "Input \"image\": the calibration's values are 0 to 252.4 (mean 126.2, deviation 73.6), the evaluation's 0.005 "
+        "to 0.995 (mean 0.5, deviation 0.289). One of the two was not scaled or normalized as the other: check the "
         "preprocessing."
     )
 
