@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 import edgekit
-from edgekit.artifact import measure_files
+from edgekit.artifact import Artifact, measure_files
 from edgekit.cache import code_fingerprint, versions
 from edgekit.errors import ArtifactError, DataError
 
@@ -65,21 +65,19 @@ def lock_json(report: ExportReport) -> dict[str, Any]:
         "model": {"source": report.model.source, "digest": report.model.digest} if report.model else None,
         "data": dict(report.data),
         "packages": dict(sorted(report.environment.get("packages", {}).items())),
-        "artifacts": [_artifact_json(result) for result in report.results if result.artifact is not None],
+        "artifacts": [_artifact_json(r, r.artifact) for r in report.results if r.artifact is not None],
     }
 
 
-def _artifact_json(result: FormatResult) -> dict[str, Any]:
-    if result.artifact is None:  # the caller has left those out
-        raise ArtifactError(f"{result.runtime} has no artifact: it cannot be locked. Export it again.")
+def _artifact_json(result: FormatResult, artifact: Artifact) -> dict[str, Any]:
     steady = [check for check in result.checks if check.value is not None and check.name not in _UNSTEADY]
     return {
-        "file": result.artifact.path.name,
+        "file": artifact.path.name,
         "runtime": result.runtime,
         "recipe": result.recipe.to_json(),
         "steps": [step.to_json() for step in result.steps],
-        "sha256": result.artifact.sha256,
-        "size_bytes": result.artifact.size_bytes,
+        "sha256": artifact.sha256,
+        "size_bytes": artifact.size_bytes,
         "measurements": {
             check.name: {key: check.to_json()[key] for key in ("value", "low", "high", "unit", "basis")}
             for check in steady

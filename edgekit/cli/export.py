@@ -25,6 +25,7 @@ from edgekit.cli.task_options import (
     MaxLatency,
     MaxMemory,
     MaxSize,
+    MaxSliceDrop,
     MemoryLimit,
     MetricOption,
     MinParity,
@@ -74,6 +75,7 @@ def export(
     max_memory: MaxMemory = None,
     max_latency: MaxLatency = None,
     max_drop: MaxDrop = None,
+    max_slice_drop: MaxSliceDrop = None,
     min_parity: MinParity = None,
     strict: Strict = False,
     jobs: Jobs = 0,
@@ -104,6 +106,7 @@ def export(
             "memory": max_memory,
             "latency": max_latency,
             "accuracy_drop": max_drop,
+            "slice_drop": max_slice_drop,
             "parity": min_parity,
         },
         overrides={

@@ -80,6 +80,9 @@ MaxLatency = Annotated[
     str | None, typer.Option("--max-latency", help='On the device, such as "30 ms".', show_default=False)
 ]
 MaxDrop = Annotated[str | None, typer.Option("--max-drop", help='Accuracy drop, such as "1 pp".', show_default=False)]
+MaxSliceDrop = Annotated[
+    str | None, typer.Option("--max-slice-drop", help='Drop of the worst slice, such as "3 pp".', show_default=False)
+]
 MinParity = Annotated[
     str | None, typer.Option("--min-parity", help='SQNR against the float model, such as "20 dB".', show_default=False)
 ]
@@ -101,12 +104,13 @@ MemoryLimit = Annotated[
 ]
 IoOption = Annotated[str, typer.Option("--io", help="Inputs and outputs of the artifact: float or int8.")]
 
-_LIMIT_FLAGS: Final[Mapping[str, str]] = {
+LIMIT_FLAGS: Final[Mapping[str, str]] = {
     "size": "--max-size",
     "download": "--max-download",
     "memory": "--max-memory",
     "latency": "--max-latency",
     "accuracy_drop": "--max-drop",
+    "slice_drop": "--max-slice-drop",
     "parity": "--min-parity",
 }
 """Cost to the flag that limits it; the environment variable is EDGEKIT_ and the flag's name, as EDGEKIT_MAX_SIZE."""
@@ -250,7 +254,7 @@ def _budget(
 ) -> Budget:
     environment: list[Limit] = []
     given: list[Limit] = []
-    for name, flag in _LIMIT_FLAGS.items():
+    for name, flag in LIMIT_FLAGS.items():
         variable = f"EDGEKIT_{flag.removeprefix('--').replace('-', '_').upper()}"
         if text := os.environ.get(variable):
             environment.append(read_limit(name, text, variable))

@@ -23,6 +23,7 @@ from edgekit.cli.task_options import (
     MaxLatency,
     MaxMemory,
     MaxSize,
+    MaxSliceDrop,
     MemoryLimit,
     MetricOption,
     MinParity,
@@ -61,6 +62,7 @@ def validate(
     max_memory: MaxMemory = None,
     max_latency: MaxLatency = None,
     max_drop: MaxDrop = None,
+    max_slice_drop: MaxSliceDrop = None,
     min_parity: MinParity = None,
     strict: Strict = False,
     timeout: Timeout = 1800.0,
@@ -86,6 +88,7 @@ def validate(
             "memory": max_memory,
             "latency": max_latency,
             "accuracy_drop": max_drop,
+            "slice_drop": max_slice_drop,
             "parity": min_parity,
         },
         overrides={
