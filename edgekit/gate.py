@@ -148,7 +148,10 @@ def hold_against_baseline(
         changes = tuple(
             x if x.runtime in known or x.verdict != "not_run" else replace(x, level="warn") for x in changes
         )
-    return replace(result, checks=(*result.checks, *changes), baseline=baseline)
+    runtimes = [entry["runtime"] for entry in result.report["formats"]]
+    # Stable: each format's checks stay together, its changes last.
+    checks = sorted((*result.checks, *changes), key=lambda check: runtimes.index(check.runtime))
+    return replace(result, checks=tuple(checks), baseline=baseline)
 
 
 def _check_bytes(folder: Path, artifact: Mapping[str, Any]) -> None:
