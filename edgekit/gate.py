@@ -148,9 +148,9 @@ def hold_against_baseline(
         changes = tuple(
             x if x.runtime in known or x.verdict != "not_run" else replace(x, level="warn") for x in changes
         )
-    runtimes = [entry["runtime"] for entry in result.report["formats"]]
+    order = {entry["runtime"]: i for i, entry in enumerate(result.report["formats"])}
     # Stable: each format's checks stay together, its changes last.
-    checks = sorted((*result.checks, *changes), key=lambda check: runtimes.index(check.runtime))
+    checks = sorted((*result.checks, *changes), key=lambda check: order.get(check.runtime, len(order)))
     return replace(result, checks=tuple(checks), baseline=baseline)
 
 

@@ -96,3 +96,29 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_export: Callab
     make_export(tmp_path / "out", size=2100)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def write_onnx() -> Callable[..., None]:
+    """Returns a function that writes an ONNX model: matrix products one after the other, input `x` (1, width)."""
+
+    def write(path: Path, *, width: int, layers: int, seed: int = 0) -> None:
+        import onnx
+        from onnx import TensorProto, helper, numpy_helper
+
+        generator = np.random.default_rng(seed)
+        scale = width**-0.5
+        names = ["x", *(f"h{i}" for i in range(1, layers)), "y"]
+        graph = helper.make_graph(
+            [helper.make_node("MatMul", [names[i], f"w{i}"], [names[i + 1]]) for i in range(layers)],
+            "net",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, width))],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, width))],
+            [
+                numpy_helper.from_array((scale * generator.standard_normal((width, width))).astype(np.float32), f"w{i}")
+                for i in range(layers)
+            ],
+        )
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+    return write

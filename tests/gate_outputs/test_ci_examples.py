@@ -8,7 +8,7 @@ import shlex
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,10 @@ exec {python} "$@"
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory, write_onnx: Callable[..., None]) -> Path:
     """A task of one linear layer in ONNX, exported as fp32; `bin` holds the commands that the examples call."""
     folder = tmp_path_factory.mktemp("project")
-    _write_model(folder / "net.onnx")
+    write_onnx(folder / "net.onnx", width=8, layers=1)
     np.savez(folder / "evaluation.npz", x=np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32))
     (folder / "edgekit.toml").write_text(TASK)
     (folder / "bin").mkdir()
@@ -60,21 +60,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = shell("python -m edgekit export --device pi4 -p fp32 -o edgekit-out --quiet", folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
-
-
-def _write_model(path: Path) -> None:
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    weight = np.random.default_rng(1).standard_normal((8, 4)).astype(np.float32)
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "net",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 8))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 4))],
-        [numpy_helper.from_array(weight, "w")],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
 
 
 def shell(script: str, folder: Path, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
