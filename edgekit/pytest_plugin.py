@@ -13,6 +13,7 @@ pytest-subtests).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -132,16 +133,19 @@ def _report_item(request: pytest.FixtureRequest, finding: Finding) -> None:
         ("call", outcome, longrepr),
         ("teardown", "passed", None),
     )
-    for when, result, shown in whole:
-        report = pytest.TestReport(
-            nodeid=node.nodeid + name,
-            location=(path, line, domain + name),
-            keywords={},
-            outcome=result,
-            longrepr=shown,
-            when=when,
-        )
-        node.ihook.pytest_runtest_logreport(report=report)
+    capture: Any = request.config.pluginmanager.getplugin("capturemanager")
+    # What is printed while a test runs is taken for the test's own output.
+    with capture.global_and_fixture_disabled() if capture else nullcontext():
+        for when, result, shown in whole:
+            report = pytest.TestReport(
+                nodeid=node.nodeid + name,
+                location=(path, line, domain + name),
+                keywords={},
+                outcome=result,
+                longrepr=shown,
+                when=when,
+            )
+            node.ihook.pytest_runtest_logreport(report=report)
 
 
 def _outcome(finding: Finding, path: str, line: int | None) -> tuple[str, Any]:

@@ -140,7 +140,8 @@ def test_the_action_fails_with_an_annotation_where_a_limit_is_missed(project: Pa
     )
     assert done.returncode == 1
     assert (
-        "::error title=edgekit onnx fp32%3A size_change::size change was not run: There is no baseline." in done.stdout
+        "::error file=edgekit.toml,line=1,title=edgekit onnx fp32%3A size_change::size change was not run: "
+        in done.stdout
     )
 
 
