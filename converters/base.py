@@ -7,14 +7,14 @@ import its framework freely inside `convert`. It realises a recipe with its runt
 from __future__ import annotations
 
 import importlib.util
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
-from edgekit.errors import ConversionError, MissingDependencyError, WorkerError
+from edgekit.artifact import remove_artifact
+from edgekit.errors import ConversionError, DataError, MissingDependencyError, WorkerError
 from edgekit.model import CapturedKind, CapturedModel, TensorSpec
 from edgekit.plan import Recipe
 from edgekit.worker import Progress
@@ -124,6 +124,7 @@ class Converter(ABC):
         Raises:
             ConversionError: `why_not` has a reason, or the format cannot hold the model.
             MissingDependencyError: a package is missing.
+            DataError: the recipe needs calibration data and there is none.
             WorkerError: the converter broke its contract.
         """
         reason = self.why_not(request.model.kind, request.recipe)
@@ -137,25 +138,19 @@ class Converter(ABC):
                 f"Install it from the checkout: pip install -e '.[{self.extra}]'"
             )
         if request.recipe.needs_calibration and request.calibration is None:
-            raise ConversionError(
-                f"{self.runtime} {request.recipe.name} needs calibration data and the task has none. "
-                "Give [data] calibration in edgekit.toml, or use --precision int8-dynamic or fp16."
+            raise DataError(
+                f"{self.runtime} {request.recipe.name} needs calibration data and the task names none. Give it as "
+                "--calibration DATA or [data] calibration in edgekit.toml (a function, an .npz file or a folder of "
+                "images), or take a precision that needs none: --precision int8-dynamic, int8-weights or fp16."
             )
         partial = output.with_name(f".partial-{output.name}")
-        _remove(partial)
+        remove_artifact(partial)
         try:
             conversion = self.convert(request, partial, progress)
             if not partial.exists():
                 raise WorkerError(f"The {self.runtime} converter returned without writing {output.name}.")
-            _remove(output)
+            remove_artifact(output)
             partial.rename(output)
         finally:
-            _remove(partial)
+            remove_artifact(partial)
         return conversion
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

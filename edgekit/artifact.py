@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -107,3 +108,11 @@ def _files(path: Path) -> Iterator[Path]:
         yield path
         return
     yield from sorted(file for file in path.rglob("*") if file.is_file())
+
+
+def remove_artifact(path: Path) -> None:
+    """Removes an artifact, file or package folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

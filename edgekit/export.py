@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, final
 
 from edgekit import registry
-from edgekit.artifact import Artifact
+from edgekit.artifact import Artifact, remove_artifact
 from edgekit.budget import Budget
 from edgekit.cache import versions
 from edgekit.calibration_report import calibration_report
@@ -303,25 +303,18 @@ def _place(artifact: Artifact, name: str, folder: Path) -> Artifact:
     target = folder / f"{name}-{artifact.precision}{artifact.path.suffix}"
     partial = folder / f".partial-{target.name}"
     try:
-        _remove(partial)
+        remove_artifact(partial)
         if artifact.path.is_dir():
             shutil.copytree(artifact.path, partial)
         else:
             shutil.copyfile(artifact.path, partial)
-        _remove(target)
+        remove_artifact(target)
         partial.rename(target)
     except OSError as error:
         raise ResourceError(f"{target} cannot be written: {error.strerror}.") from error
     finally:
-        _remove(partial)
+        remove_artifact(partial)
     return replace(artifact, path=target)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def judge_artifact(

@@ -20,7 +20,7 @@ from edgekit import registry
 from edgekit.artifact import Artifact, measure_files
 from edgekit.cache import Cache, cache_folder, code_fingerprint, content_key, versions
 from edgekit.converters.base import Conversion, ConversionRequest, IoType
-from edgekit.errors import DataError, EdgekitError
+from edgekit.errors import EdgekitError
 from edgekit.model import CapturedKind, CapturedModel, SourceKind
 from edgekit.plan import Recipe
 from edgekit.samples import Samples
@@ -336,17 +336,12 @@ def convert(
 
     Raises:
         ConversionError: the format cannot hold this model with this recipe.
+        DataError: the recipe needs calibration data and there is none.
         MissingDependencyError: a package is missing.
         ResourceError: out of time, memory or disk.
         WorkerError: the converter crashed.
     """
     converter = registry.converter(runtime)
-    if recipe.needs_calibration and calibration is None:
-        raise DataError(
-            f"{runtime} {recipe.name} needs calibration data and the task names none. Give it as --calibration DATA or "
-            "[data] calibration in edgekit.toml (a function, an .npz file or a folder of images), "
-            "or take a precision that needs none: --precision int8-dynamic, int8-weights or fp16."
-        )
     embedded = {**(metadata or {}), "edgekit.precision": recipe.name}
     samples = calibration if recipe.needs_calibration else None
     facts = {
@@ -376,7 +371,7 @@ def convert(
     folder = settings.cache.make("artifacts", key, lambda place: _build_artifact(place, name, title, payload, settings))
     record = json.loads((folder / "conversion.json").read_text())
     conversion = Conversion.from_json(record["conversion"])
-    artifact = describe_artifact(folder / name, runtime, recipe.name, conversion=conversion, metadata=embedded)
+    artifact = _artifact_at(folder / name, runtime, recipe.name, conversion=conversion, metadata=embedded)
     return Converted(artifact=artifact, conversion=conversion, seconds=record["seconds"], cached=cached)
 
 
@@ -413,7 +408,7 @@ def convert_in_worker(payload: Mapping[str, Any], progress: Progress) -> dict[st
     return registry.converter(payload["runtime"]).run(request, Path(payload["output"]), progress).to_json()
 
 
-def describe_artifact(
+def _artifact_at(
     path: Path,
     runtime: str,
     precision: str,

@@ -10,7 +10,7 @@ import pytest
 
 from edgekit.artifact import measure_files
 from edgekit.converters.base import ConversionRequest
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, DataError
 from edgekit.plan import Recipe
 from edgekit.registry import CONVERTERS, converter
 from edgekit.worker import silent
@@ -131,11 +131,12 @@ def test_a_finished_tflite_file_is_refused_with_the_reason(tiny, tmp_path, runti
 
 @pytest.mark.parametrize("runtime", CONVERTERS)
 def test_static_ranges_need_calibration_data(tiny, tmp_path, runtime):
-    with pytest.raises(ConversionError) as caught:
+    with pytest.raises(DataError) as caught:
         _convert(tiny("convolutions"), runtime, "int8_static", tmp_path, calibration=None)
     assert caught.value.message == (
-        f"{runtime} int8-static needs calibration data and the task has none. "
-        "Give [data] calibration in edgekit.toml, or use --precision int8-dynamic or fp16."
+        f"{runtime} int8-static needs calibration data and the task names none. Give it as --calibration DATA or "
+        "[data] calibration in edgekit.toml (a function, an .npz file or a folder of images), or take a precision that "
+        "needs none: --precision int8-dynamic, int8-weights or fp16."
     )
     assert [path.name for path in tmp_path.iterdir()] == ["scratch"]
 
