@@ -58,7 +58,7 @@ def materialize(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any
                 payload["metric"],
                 f"{purpose} data {reference}, item {index}",
             )
-            progress(f"{writer.count} {purpose} samples", None)
+            progress(f"{writer.count} {'' if purpose == 'sample' else purpose + ' '}samples", None)
         if writer.count == 0:
             raise DataError(
                 f"The {purpose} data {reference} is empty: it yielded no item. "

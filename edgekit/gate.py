@@ -6,7 +6,7 @@ artifacts' bytes, so an artifact whose bytes have changed is refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -15,6 +15,8 @@ from edgekit.artifact import measure_files
 from edgekit.budget import Budget
 from edgekit.errors import ArtifactError
 from edgekit.export_report import REPORT_NAME, SCHEMA_VERSION, read_report
+from edgekit.measurements.imported_checks import check_belongs, with_measurements
+from edgekit.measurements.measurement import Measurement
 from edgekit.report import Check, complete, judge, passed
 
 
@@ -63,13 +65,22 @@ class GateResult:
         }
 
 
-def gate_folder(folder: Path, device: str, budget: Budget) -> GateResult:
+def gate_folder(folder: Path, device: str, budget: Budget, measurements: Sequence[Measurement] = ()) -> GateResult:
     """Returns the verdict on what `edgekit export` left in `folder`.
 
+    Args:
+        folder: The export's folder.
+        device: Name of the profile.
+        budget: Today's limits.
+        measurements: Figures of these artifacts from the device; they take the place of the export's.
+
     Raises:
+        DataError: a measurement of another device, or of an artifact that is not there.
         ArtifactError: no report there, an artifact is gone, or its bytes are not those that were measured.
     """
     report = read_report(folder)
+    digests = [entry["artifact"]["sha256"] for entry in report["formats"] if entry["artifact"] is not None]
+    check_belongs(measurements, device, digests, str(folder))
     checks: list[Check] = []
     failures: list[str] = []
     formats: list[str] = []
@@ -81,8 +92,9 @@ def gate_folder(folder: Path, device: str, budget: Budget) -> GateResult:
         if entry["artifact"] is None:
             continue
         _check_bytes(folder, entry["artifact"])
-        judged = [_judge_anew(Check.from_json(check), budget) for check in entry["checks"]]
-        checks += complete(judged, budget, entry["runtime"])
+        judged = [_judge_anew(Check.from_json(check), budget, device) for check in entry["checks"]]
+        completed = complete(judged, budget, entry["runtime"])
+        checks += with_measurements(completed, measurements, entry["artifact"]["sha256"], budget)
     return GateResult(
         device=device, checks=tuple(checks), failures=tuple(failures), formats=tuple(formats), report=report
     )
@@ -100,8 +112,11 @@ def _check_bytes(folder: Path, artifact: Mapping[str, Any]) -> None:
         )
 
 
-def _judge_anew(check: Check, budget: Budget) -> Check:
-    """Returns a check with the same figure and today's limit."""
+def _judge_anew(check: Check, budget: Budget, device: str) -> Check:
+    """Returns a check with the same figure and today's limit; what was imported counts for its own device only."""
+    if check.basis == "imported" and check.measured_on != device:
+        detail = f"It was imported from {check.measured_on} and not measured on {device}."
+        return judge(check.name, None, budget.get(check.name), detail=detail, runtime=check.runtime)
     return judge(
         check.name,
         # JSON has no NaN: a figure that failed without a value was not a number.

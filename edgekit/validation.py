@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from edgekit.artifact import Artifact
+from edgekit.artifact import Artifact, measure_files
 from edgekit.budget import Budget
 from edgekit.cache import versions
 from edgekit.errors import EdgekitError
@@ -20,7 +21,9 @@ from edgekit.export import (
     judge_evidence,
     read_inputs,
 )
-from edgekit.export_report import ExportReport, FormatResult, describe_environment
+from edgekit.export_report import ExportReport, FormatResult, describe_environment, with_imported
+from edgekit.measurements.imported_checks import check_belongs
+from edgekit.measurements.measurement import Measurement
 from edgekit.pipeline import Settings
 from edgekit.plan import PRECISIONS, Precision, Recipe
 from edgekit.task import Task, default_task
@@ -32,7 +35,14 @@ PRECISION_KEY: Final = "edgekit.precision"
 
 
 def validate(
-    path: Path, task: Task | None, *, device: str, budget: Budget, settings: Settings, cwd: Path
+    path: Path,
+    task: Task | None,
+    *,
+    device: str,
+    budget: Budget,
+    settings: Settings,
+    cwd: Path,
+    measurements: Sequence[Measurement] = (),
 ) -> ExportReport:
     """Runs the artifact at `path` in its own runtime and judges it.
 
@@ -43,10 +53,21 @@ def validate(
         budget: Limits.
         settings: How to run.
         cwd: Base of the embedded default's task.
+        measurements: Figures of this artifact from the device; they take the place of this machine's.
 
     Raises:
+        DataError: a measurement of another device or artifact.
         EdgekitError: the artifact, the model or the data cannot be read or run.
     """
+    if measurements:
+        check_belongs(measurements, device, (measure_files(path)[2],), path.name)
+    report = _validate(path, task, device=device, budget=budget, settings=settings, cwd=cwd)
+    return with_imported(report, measurements, budget)
+
+
+def _validate(
+    path: Path, task: Task | None, *, device: str, budget: Budget, settings: Settings, cwd: Path
+) -> ExportReport:
     run_settings = RunSettings(
         timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes, threads=settings.threads
     )

@@ -19,7 +19,7 @@ from edgekit.pipeline import Settings
 from edgekit.samples import Samples
 from edgekit.task import ImagePreprocessing
 from edgekit.validators.execution import RunSettings, collect_evidence
-from edgekit.validators.parity import sqnr_by_output
+from edgekit.validators.parity import LARGEST_DB, sqnr_by_output
 from edgekit.worker import Progress
 
 PRECISION_KEY: Final = "edgekit.precision"
@@ -159,6 +159,8 @@ def _compare(
     worst = min(found, key=lambda name: found[name])
     same = "agree with" if found[worst] >= _NEAR_DB else "differ from"
     rows = f"{there.count} row{'' if there.count == 1 else 's'}"
+    if found[worst] >= LARGEST_DB:
+        return found, f"Outputs are equal to this machine's over {rows}."
     return found, f"Outputs {same} this machine's: the worst, {worst}, to {found[worst]:.1f} dB over {rows}."
 
 

@@ -114,6 +114,7 @@ class SshShell:
         Raises:
             DeviceError: it cannot be read there, or the connection was lost.
         """
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._wait(self._sftp().get(str(source), str(path), recurse=True))
         except self._library.SFTPError as error:
@@ -197,4 +198,6 @@ class SshShell:
 def _reason(error: Exception) -> str:
     """Returns what an exception says, without a full stop at its end."""
     text = getattr(error, "reason", "") or getattr(error, "strerror", "") or str(error) or type(error).__name__
+    if isinstance(error, ConnectionRefusedError):
+        text = "connection refused"  # asyncio's own words name the address once more
     return str(text).strip().rstrip(".")

@@ -25,6 +25,7 @@ from edgekit.cli.task_options import (
     MaxLatency,
     MaxMemory,
     MaxSize,
+    MeasurementsOption,
     MemoryLimit,
     MetricOption,
     MinParity,
@@ -75,6 +76,7 @@ def export(
     max_latency: MaxLatency = None,
     max_drop: MaxDrop = None,
     min_parity: MinParity = None,
+    measurements: MeasurementsOption = None,
     strict: Strict = False,
     jobs: Jobs = 0,
     timeout: Timeout = 1800.0,
@@ -115,8 +117,10 @@ def export(
     )
     from edgekit.cli.settings import pipeline_settings
     from edgekit.export import default_jobs, output_folder
-    from edgekit.export_report import write_report
+    from edgekit.export_report import with_imported, write_report
+    from edgekit.measurements.measurement import read_measurement
 
+    read = tuple(map(read_measurement, measurements or ()))
     with (
         output_folder(output),
         pipeline_settings(
@@ -128,7 +132,9 @@ def export(
             memory_limit=memory_limit,
         ) as (settings, display),
     ):
-        report = _run(request, plan, output, io_type, settings, display.done)
+        report = with_imported(
+            _run(request, plan, output, io_type, settings, display.done), read, request.budget
+        )
         write_report(report)
     if as_json:
         write_json(report.to_json(strict=strict))

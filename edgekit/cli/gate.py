@@ -18,6 +18,7 @@ from edgekit.cli.task_options import (
     MaxLatency,
     MaxMemory,
     MaxSize,
+    MeasurementsOption,
     MetricOption,
     MinParity,
     NoColor,
@@ -49,6 +50,7 @@ def gate(
     max_latency: MaxLatency = None,
     max_drop: MaxDrop = None,
     min_parity: MinParity = None,
+    measurements: MeasurementsOption = None,
     strict: Strict = False,
     as_json: JsonOption = False,
     quiet: Quiet = False,
@@ -85,6 +87,7 @@ def gate(
             max_latency=max_latency,
             max_drop=max_drop,
             min_parity=min_parity,
+            measurements=measurements,
             strict=strict,
             as_json=as_json,
             quiet=quiet,
@@ -93,8 +96,10 @@ def gate(
         )
     request = make_request(model=model, device=device, config=config, limits=limits)
     from edgekit.gate import gate_folder
+    from edgekit.measurements.measurement import read_measurement
 
-    result = gate_folder(target, request.profile.name, request.budget)
+    read = tuple(map(read_measurement, measurements or ()))
+    result = gate_folder(target, request.profile.name, request.budget, read)
     if as_json:
         write_json(result.to_json(strict=strict))
     else:

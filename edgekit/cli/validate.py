@@ -22,6 +22,7 @@ from edgekit.cli.task_options import (
     MaxLatency,
     MaxMemory,
     MaxSize,
+    MeasurementsOption,
     MemoryLimit,
     MetricOption,
     MinParity,
@@ -57,6 +58,7 @@ def validate(
     max_latency: MaxLatency = None,
     max_drop: MaxDrop = None,
     min_parity: MinParity = None,
+    measurements: MeasurementsOption = None,
     strict: Strict = False,
     timeout: Timeout = 1800.0,
     memory_limit: MemoryLimit = None,
@@ -92,6 +94,7 @@ def validate(
         },
     )
     from edgekit.cli.settings import pipeline_settings
+    from edgekit.measurements.measurement import read_measurement
     from edgekit.validation import validate as run_validation
 
     with pipeline_settings(
@@ -109,6 +112,7 @@ def validate(
             budget=request.budget,
             settings=settings,
             cwd=Path.cwd(),
+            measurements=tuple(map(read_measurement, measurements or ())),
         )
     if as_json:
         write_json(report.to_json(strict=strict))
