@@ -132,9 +132,7 @@ def export(
             memory_limit=memory_limit,
         ) as (settings, display),
     ):
-        report = with_imported(
-            _run(request, plan, output, io_type, settings, display.done), read, request.budget
-        )
+        report = with_imported(_run(request, plan, output, io_type, settings, display.done), read, request.budget)
         write_report(report)
     if as_json:
         write_json(report.to_json(strict=strict))
