@@ -157,7 +157,7 @@ class _RemoteBench:
             self.shell.get(self.there / "outputs", Path(call.output))
         return end
 
-    def _end(self, call: RunnerCall, code: int | None, log: str, record: Mapping[str, Any]) -> RunnerEnd:
+    def _end(self, call: RunnerCall, code: int, log: str, record: Mapping[str, Any]) -> RunnerEnd:
         error = record.get("error")
         if error:
             message = error["message"]
@@ -168,7 +168,7 @@ class _RemoteBench:
             return RunnerEnd(record=record, failure=message, kind=error["kind"])
         if code == 0:
             return RunnerEnd(record=record)
-        how = f"ended with exit code {code}{_DEATHS.get(code or 0, '')}"
+        how = f"ended with exit code {code}{_DEATHS.get(code, '')}"
         shown = "\n".join(f"  {line}" for line in log.splitlines()) or "  (nothing)"
         failure = f"The run of {call.artifact.name} on {self.target} {how}.\nThe end of its log:\n{shown}"
         return RunnerEnd(record=record, failure=failure)

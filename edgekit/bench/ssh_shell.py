@@ -31,9 +31,9 @@ _SHORT_COMMAND_SECONDS: Final = 60.0
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """A command that has ended: its exit code (None where a signal ended it) and what it wrote."""
+    """A command that has ended: its exit code (negative where a signal ended it) and what it wrote."""
 
-    code: int | None
+    code: int
     out: str
     err: str
 
@@ -92,6 +92,11 @@ class SshShell:
                 f"A command on {self._address} was stopped after {timeout_s:.0f} s, its time limit. "
                 "Raise the limit with --timeout, or measure fewer runs with --runs."
             ) from error
+        except self._library.ChannelOpenError as error:
+            raise self._lost(_reason(error)) from error
+        if done.returncode is None:
+            # Neither an exit code nor a signal: the other end went away before the command ended.
+            raise self._lost("it closed while a command ran")
         return Finished(code=done.returncode, out=str(done.stdout or ""), err=str(done.stderr or ""))
 
     def put(self, path: Path, target: PurePosixPath) -> None:
@@ -142,10 +147,13 @@ class SshShell:
         try:
             return self._loop.run_until_complete(work)
         except (self._library.DisconnectError, ConnectionError) as error:
-            raise DeviceError(
-                f"The connection to {self._address} was lost: {_reason(error)}. Check its network and power, and "
-                "measure again; a folder edgekit-* may be left in its /tmp."
-            ) from error
+            raise self._lost(_reason(error)) from error
+
+    def _lost(self, reason: str) -> DeviceError:
+        return DeviceError(
+            f"The connection to {self._address} was lost: {reason}. Check its network and power, and measure again; "
+            "a folder edgekit-* may be left in its /tmp."
+        )
 
     async def _settle(self) -> None:
         """Ends what a Ctrl-C left unfinished in the loop."""
