@@ -18,7 +18,7 @@ from edgekit.validators.base import Evidence
 from edgekit.validators.execution import RunSettings
 from edgekit.worker import Progress
 
-_SSH = re.compile(r"ssh://(?:(?P<user>[^@/\s]+)@)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^@/:\s\[\]]+)(?::(?P<port>\d+))?/?")
+_SSH = re.compile(r"ssh://(?:(?P<user>[^@/\s]+)@)?(?P<host>\[[0-9A-Za-z:.%_-]+\]|[^@/:\s\[\]]+)(?::(?P<port>\d+))?/?")
 _ADB = re.compile(r"adb(?::(?P<serial>\S+))?")
 
 
