@@ -25,7 +25,7 @@ from edgekit.export_report import ExportReport, FormatResult, describe_environme
 from edgekit.measurements.imported_checks import check_belongs
 from edgekit.measurements.measurement import Measurement
 from edgekit.pipeline import Settings
-from edgekit.plan import PRECISIONS, Precision, Recipe
+from edgekit.plan import Recipe, precision_named
 from edgekit.task import Task, default_task
 from edgekit.validators.execution import RunSettings, collect_evidence, describe_artifact
 
@@ -75,7 +75,7 @@ def _validate(
     artifact = replace(artifact, precision=artifact.metadata.get(PRECISION_KEY, "unknown"))
     if task is None and artifact.metadata.get(DEFAULT_KEY) == "true":
         task = default_task(cwd)
-    recipe = Recipe(default=_precision(artifact))
+    recipe = Recipe(default=precision_named(artifact.precision) or "fp32")
     if task is None:
         return _alone(artifact, recipe, device, budget, settings, run_settings)
     inputs = read_inputs(task, (artifact.runtime,), settings)
@@ -96,14 +96,6 @@ def _validate(
         data=describe_data(inputs),
         folder=path.parent,
     )
-
-
-def _precision(artifact: Artifact) -> Precision:
-    """Returns the recipe's default precision that the artifact's metadata names; fp32 where it names none."""
-    base = artifact.precision.partition("+")[0].replace("-", "_")
-    base = {"int4": "int4_weights"}.get(base, base)
-    by_text: dict[str, Precision] = {precision: precision for precision in PRECISIONS}
-    return by_text.get(base, "fp32")
 
 
 def _alone(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
@@ -16,7 +15,7 @@ from edgekit.measurements.benchmark_model_output import (
     is_benchmark_model_output,
     parse_benchmark_model,
 )
-from edgekit.measurements.measurement import KIND, MeasuredArtifact, Measurement, read_text
+from edgekit.measurements.measurement import KIND, MeasuredArtifact, Measurement, read_json, read_text
 
 BENCHMARK_MODEL: Final = "TFLite benchmark_model"
 AI_HUB: Final = "Qualcomm AI Hub"
@@ -36,11 +35,8 @@ def import_measurement(path: Path, artifact: Artifact, device: str) -> Measureme
     Raises:
         DataError: neither of the two, a file without figures, or one about another artifact.
     """
+    data = read_json(path)
     text = read_text(path)
-    try:
-        data: object = json.loads(text)
-    except json.JSONDecodeError:
-        data = None
     measured = MeasuredArtifact(
         file=str(artifact.path),
         sha256=artifact.sha256,
@@ -48,9 +44,9 @@ def import_measurement(path: Path, artifact: Artifact, device: str) -> Measureme
         runtime=artifact.runtime,
         precision=artifact.precision,
     )
-    if isinstance(data, dict) and data.get("kind") == KIND:
+    if data is not None and data.get("kind") == KIND:
         raise DataError(f"{path}: this is a measurement file of edgekit already; give it to --measurements as it is.")
-    if isinstance(data, dict) and is_ai_hub_profile(data):
+    if data is not None and is_ai_hub_profile(data):
         return _from_ai_hub(path, data, measured, device)
     if is_benchmark_model_output(text):
         output = parse_benchmark_model(text, str(path))

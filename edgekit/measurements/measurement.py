@@ -161,18 +161,37 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path}: not text. Give a measurement file that edgekit bench -o wrote.") from None
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Returns the JSON object in a file with figures, None where it holds something else.
+
+    Raises:
+        DataError: it is not there, or is no text.
+    """
+    text = read_text(path)
+    try:
+        data: object = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def is_measurement(path: Path) -> bool:
+    """Returns True for a measurement file of edgekit, whether it has faults or not.
+
+    Raises:
+        DataError: it is not there, or is no text.
+    """
+    return (read_json(path) or {}).get("kind") == KIND
+
+
 def read_measurement(path: Path) -> Measurement:
     """Returns the measurement in a file that `write_measurement` wrote.
 
     Raises:
         DataError: no such file, another tool's output, or a file with faults (all at once).
     """
-    text = read_text(path)
-    try:
-        data: object = json.loads(text)
-    except json.JSONDecodeError:
-        data = None
-    if not isinstance(data, dict) or data.get("kind") != KIND:
+    data = read_json(path)
+    if data is None or data.get("kind") != KIND:
         raise DataError(
             f'{path}: not a measurement file of edgekit (no "kind": "{KIND}"). The output of benchmark_model or a '
             "profile of Qualcomm AI Hub becomes one with: edgekit bench ARTIFACT --from FILE --device NAME -o NEW.json"

@@ -220,29 +220,29 @@ def test_data_is_refused(net: Path, tool: Path, tmp_path: Path) -> None:
         (
             "error: device unauthorized.",
             (
-                'adb is not ready: error: device unauthorized. Unlock its screen and answer "Allow USB debugging?" with '
-                "yes."
+                'adb is not ready: error: device unauthorized. Unlock its screen and answer "Allow USB debugging?" '
+                "with yes."
             ),
         ),
         (
             "error: more than one device/emulator",
             (
-                "adb is not ready: error: more than one device/emulator. Name one with --on adb:SERIAL; adb devices lists "
-                "them."
+                "adb is not ready: error: more than one device/emulator. Name one with --on adb:SERIAL; adb devices "
+                "lists them."
             ),
         ),
         (
             "error: no devices/emulators found",
             (
-                "adb is not ready: error: no devices/emulators found. Connect it, turn on USB debugging in its developer "
-                "options, and look for it in: adb devices -l"
+                "adb is not ready: error: no devices/emulators found. Connect it, turn on USB debugging in its "
+                "developer options, and look for it in: adb devices -l"
             ),
         ),
         (
             "",
             (
-                "adb is not ready: adb said nothing. Connect it, turn on USB debugging in its developer options, and look "
-                "for it in: adb devices -l"
+                "adb is not ready: adb said nothing. Connect it, turn on USB debugging in its developer options, and "
+                "look for it in: adb devices -l"
             ),
         ),
     ],
