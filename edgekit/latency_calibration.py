@@ -31,6 +31,10 @@ _READABLE: Final[Mapping[str, str]] = {".tflite": "tflite", ".onnx": "onnx"}
 """Artifacts whose graph can be read."""
 
 
+_SEEN_SHARE: Final = 0.1
+"""Work that takes less of a model's time drowns in the noise of its latency."""
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibratedTable:
@@ -223,18 +227,22 @@ def _precision_of(analysis: Analysis) -> Precision:
 def _calibrated(group: Group, observations: Sequence[Observation], profile: DeviceProfile) -> CalibratedTable:
     old: Mapping[str, Any] = profile.latency_model[group[0]][group[1]]
     found = refit(observations, old["spread"])
-    rates = {term: rate * found.factors.get(term, 1.0) for term, rate in old["ns"].items()}
+    rates = {term: rate * found.factors.get(term, found.common) for term, rate in old["ns"].items()}
     names = ", ".join(dict.fromkeys(observation.name for observation in observations))
     table = {
         **old,
         "spread": found.spread,
         **({"error": found.error_left_out} if found.error_left_out is not None else {}),
-        # Work that was measured now is no longer untested.
-        "untested": [term for term in old.get("untested", ()) if term not in found.factors],
+        "untested": [term for term in old.get("untested", ()) if not _is_tested(term, observations)],
         "sources": [*old.get("sources", ()), f"calibrated on own measurements: {names}"],
         "ns": rates,
     }
     return CalibratedTable(group=group, observations=tuple(observations), refit=found, table=table)
+
+
+def _is_tested(term: str, observations: Sequence[Observation]) -> bool:
+    """Returns True if the work takes enough of one measured model's time to be seen in it."""
+    return any(o.parts_ms.get(term, 0.0) >= _SEEN_SHARE * o.predicted_ms() for o in observations)
 
 
 def read_measurements(

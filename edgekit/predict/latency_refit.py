@@ -65,6 +65,7 @@ class Refit:
     """New rates, and how much better they are.
 
     Attributes:
+        common: What the rate of work that no measured model had is multiplied by.
         factors: Kind of work to what its rate is multiplied by.
         spread: New standard deviation of the logarithm of measured / predicted.
         error_before: Median relative error of the old rates.
@@ -72,6 +73,7 @@ class Refit:
         error_left_out: That of rates fitted without the model in question; None for fewer than three measurements.
     """
 
+    common: float
     factors: Mapping[str, float]
     spread: float
     error_before: float
@@ -86,18 +88,21 @@ def refit(observations: Sequence[Observation], spread: float) -> Refit:
         observations: At least one.
         spread: The profile's standard deviation of the logarithm of measured / predicted.
     """
-    factors = _fit(observations, spread)
+    common, factors = _fit(observations, spread)
     left_out: float | None = None
     new_spread = spread
     if len(observations) >= FEWEST_TO_LEAVE_ONE_OUT:
         logs: list[float] = []
         for i, observation in enumerate(observations):
             others = [*observations[:i], *observations[i + 1 :]]
-            logs.append(_log_error(observation, _fit(others, spread)))
+            other_common, other_factors = _fit(others, spread)
+            known = dict.fromkeys(observation.parts_ms, other_common) | other_factors
+            logs.append(_log_error(observation, known))
         left_out = _median_error(logs)
         squares = sum(log * log for log in logs)
         new_spread = math.sqrt((_PRIOR_COUNT * spread**2 + squares) / (_PRIOR_COUNT + len(logs)))
     return Refit(
+        common=common,
         factors=factors,
         spread=new_spread,
         error_before=_median_error([_log_error(observation, {}) for observation in observations]),
@@ -106,7 +111,8 @@ def refit(observations: Sequence[Observation], spread: float) -> Refit:
     )
 
 
-def _fit(observations: Sequence[Observation], spread: float) -> dict[str, float]:
+def _fit(observations: Sequence[Observation], spread: float) -> tuple[float, dict[str, float]]:
+    """Returns exp(t0), and exp(t0 + tk) by kind of work."""
     import numpy as np
     from scipy.optimize import least_squares
 
@@ -134,7 +140,8 @@ def _fit(observations: Sequence[Observation], spread: float) -> dict[str, float]
         # Errors within what the prior still allows are no outliers: the limit is in units of both.
         limit = _HUBER * math.hypot(MISFIT, spread) / MISFIT
         weights = np.minimum(1.0, limit / np.maximum(np.abs(errors(solution)), 1e-12))
-    return {term: float(math.exp(solution[0] + solution[i + 1])) for i, term in enumerate(terms)}
+    factors = {term: float(math.exp(solution[0] + solution[i + 1])) for i, term in enumerate(terms)}
+    return float(math.exp(solution[0])), factors
 
 
 def _log_error(observation: Observation, factors: Mapping[str, float]) -> float:

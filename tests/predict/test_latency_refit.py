@@ -43,6 +43,12 @@ def test_a_common_factor_is_found_for_work_that_was_not_measured_apart() -> None
     assert found.error_after < 0.02
 
 
+def test_work_that_no_measured_model_had_gets_the_common_factor() -> None:
+    found = refit(observations(1.5, 1.5), spread=0.4)
+    assert found.common == pytest.approx(1.5, rel=0.1)
+    assert refit(observations(1.0, 1.0), spread=0.4).common == pytest.approx(1.0, abs=1e-6)
+
+
 def test_right_rates_stay_as_they_are() -> None:
     found = refit(observations(1.0, 1.0), spread=0.2)
     assert found.factors == pytest.approx({"dense": 1.0, "depthwise": 1.0}, abs=1e-6)
