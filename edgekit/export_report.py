@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, final
 
 import edgekit
 from edgekit.artifact import Artifact
+from edgekit.budget import Budget
 from edgekit.converters.base import Conversion
 from edgekit.errors import ArtifactError, EdgekitError
 from edgekit.lock import LOCK_NAME, lock_json
+from edgekit.measurements.imported_checks import check_belongs, with_measurements
+from edgekit.measurements.measurement import Measurement
 from edgekit.model import CapturedModel
 from edgekit.plan import Prediction, Recipe, Rejection, Step
 from edgekit.report import Check, passed
@@ -147,6 +150,23 @@ class ExportReport:
             "calibration": None if self.calibration is None else dict(self.calibration),
             "environment": dict(self.environment),
         }
+
+
+def with_imported(report: ExportReport, measurements: Sequence[Measurement], budget: Budget) -> ExportReport:
+    """Returns the report with figures from the device in place of those that this machine gave.
+
+    Raises:
+        DataError: a measurement of another device, or of an artifact that is not in the report.
+    """
+    digests = [result.artifact.sha256 for result in report.results if result.artifact is not None]
+    check_belongs(measurements, report.device, digests, str(report.folder))
+    results = [
+        result
+        if result.artifact is None
+        else replace(result, checks=with_measurements(result.checks, measurements, result.artifact.sha256, budget))
+        for result in report.results
+    ]
+    return replace(report, results=tuple(results))
 
 
 def model_json(model: CapturedModel | None) -> dict[str, Any] | None:

@@ -18,6 +18,8 @@ from edgekit.budget import Budget, Limit
 from edgekit.comparison import Timing, compare, without_baseline
 from edgekit.errors import ArtifactError
 from edgekit.export_report import REPORT_NAME, SCHEMA_VERSION, read_report
+from edgekit.measurements.imported_checks import check_belongs, with_measurements
+from edgekit.measurements.measurement import Measurement
 from edgekit.report import Check, complete, judge, passed
 
 
@@ -72,13 +74,20 @@ class GateResult:
         }
 
 
-def gate_folder(folder: Path, device: str, budget: Budget) -> GateResult:
+def gate_folder(folder: Path, device: str, budget: Budget, measurements: Sequence[Measurement] = ()) -> GateResult:
     """Returns the verdict on what `edgekit export` left in `folder`.
 
+    Args:
+        folder: The export's folder.
+        device: Name of the profile.
+        budget: Today's limits.
+        measurements: Figures of these artifacts from the device; they take the place of the export's.
+
     Raises:
+        DataError: a measurement of another device, or of an artifact that is not there.
         ArtifactError: no report there, an artifact is gone, or its bytes are not those that were measured.
     """
-    return gate_report(check_folder(folder), folder, device, budget)
+    return gate_report(check_folder(folder), folder, device, budget, measurements)
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
@@ -94,8 +103,12 @@ def check_folder(folder: Path) -> dict[str, Any]:
     return report
 
 
-def gate_report(report: Mapping[str, Any], folder: Path, device: str, budget: Budget) -> GateResult:
-    """Returns the verdict on a report whose artifacts lie in `folder` as they were measured."""
+def gate_report(
+    report: Mapping[str, Any], folder: Path, device: str, budget: Budget, measurements: Sequence[Measurement] = ()
+) -> GateResult:
+    """Returns the verdict on a report whose artifacts lie in `folder` as they were measured (see `gate_folder`)."""
+    digests = [entry["artifact"]["sha256"] for entry in report["formats"] if entry["artifact"] is not None]
+    check_belongs(measurements, device, digests, str(folder))
     checks: list[Check] = []
     failures: list[str] = []
     formats: list[str] = []
@@ -106,8 +119,9 @@ def gate_report(report: Mapping[str, Any], folder: Path, device: str, budget: Bu
             failures.append(f"{name}: {entry['error']['message']}")
         if entry["artifact"] is None:
             continue
-        judged = [_judge_anew(Check.from_json(check), budget) for check in entry["checks"]]
-        checks += complete(judged, budget, entry["runtime"])
+        judged = [_judge_anew(Check.from_json(check), budget, device) for check in entry["checks"]]
+        completed = complete(judged, budget, entry["runtime"])
+        checks += with_measurements(completed, measurements, entry["artifact"]["sha256"], budget)
     return GateResult(
         device=device,
         checks=tuple(checks),
@@ -135,7 +149,11 @@ def hold_against_baseline(
         timing: Times two artifacts in turn.
         fail_on_missing: A format that has no baseline fails; else it is a warning.
     """
-    records = format_records(result.report, result.folder)
+    records = [
+        # As judged: what was imported takes the place of what the report holds.
+        replace(record, figures=tuple(x for x in result.checks if x.runtime == record.runtime and x.value is not None))
+        for record in format_records(result.report, result.folder)
+    ]
     if baseline is None:
         reason = "There is no baseline. Set one with: edgekit baseline set DIR"
         known, changes = [], without_baseline([record.runtime for record in records], limits, reason)
@@ -166,8 +184,11 @@ def _check_bytes(folder: Path, artifact: Mapping[str, Any]) -> None:
         )
 
 
-def _judge_anew(check: Check, budget: Budget) -> Check:
-    """Returns a check with the same figure and today's limit."""
+def _judge_anew(check: Check, budget: Budget, device: str) -> Check:
+    """Returns a check with the same figure and today's limit; what was imported counts for its own device only."""
+    if check.basis == "imported" and check.measured_on != device:
+        detail = f"It was imported from {check.measured_on} and not measured on {device}."
+        return judge(check.name, None, budget.get(check.name), detail=detail, runtime=check.runtime)
     return judge(
         check.name,
         # JSON has no NaN: a figure that failed without a value was not a number.

@@ -201,11 +201,19 @@ def note_lines(report: ExportReport, *, verbose: bool) -> list[str]:
         f"[yellow]calibration:[/] {escape(finding['message'])}"
         for finding in (report.calibration or {}).get("findings", ())
     ]
+    lines += [f"[dim]{escape(line)}[/]" for result in report.results if (line := _imported_line(result))]
     evaluators = {str(r.host.get("runtime")) for r in report.results if "evaluator" in str(r.host.get("runtime", ""))}
     lines += [f"[dim]coreml: run by the {escape(name)}[/]" for name in sorted(evaluators)]
     if any(result.host.get("median_ms") is not None for result in report.results):
         lines.append("[dim]host latency is this machine's; it is never taken for the device's[/]")
     return [*lines, ""] if lines else []
+
+
+def _imported_line(result: FormatResult) -> str:
+    """Returns one line about the figures that were imported from the device, "" where there are none."""
+    imported = [check for check in result.checks if check.basis == "imported" and check.value is not None]
+    figures = ", ".join(f"{cost_of(x.name).title} {format_value(x.value or 0.0, x.unit)}" for x in imported)
+    return f"{result.runtime}: measured on {imported[0].measured_on} and imported: {figures}" if imported else ""
 
 
 def artifact_lines(report: ExportReport) -> list[str]:

@@ -26,6 +26,7 @@ from edgekit.cli.task_options import (
     MaxMemory,
     MaxSize,
     MaxSliceDrop,
+    MeasurementsOption,
     MemoryLimit,
     MetricOption,
     MinParity,
@@ -77,6 +78,7 @@ def export(
     max_drop: MaxDrop = None,
     max_slice_drop: MaxSliceDrop = None,
     min_parity: MinParity = None,
+    measurements: MeasurementsOption = None,
     strict: Strict = False,
     jobs: Jobs = 0,
     timeout: Timeout = 1800.0,
@@ -118,8 +120,10 @@ def export(
     )
     from edgekit.cli.settings import pipeline_settings
     from edgekit.export import default_jobs, output_folder
-    from edgekit.export_report import write_report
+    from edgekit.export_report import with_imported, write_report
+    from edgekit.measurements.measurement import read_measurement
 
+    read = tuple(map(read_measurement, measurements or ()))
     with (
         output_folder(output),
         pipeline_settings(
@@ -131,7 +135,7 @@ def export(
             memory_limit=memory_limit,
         ) as (settings, display),
     ):
-        report = _run(request, plan, output, io_type, settings, display.done)
+        report = with_imported(_run(request, plan, output, io_type, settings, display.done), read, request.budget)
         write_report(report)
     if as_json:
         write_json(report.to_json(strict=strict))

@@ -33,6 +33,7 @@ class GateOrder:
         limits: Cost name to the text of its limit.
         overrides: Task fields to their texts.
         regression: Limits on changes, as texts.
+        measurements: Files with figures from the device.
         baseline: Its file; None asks the environment, then looks in the current folder.
         fail_on_missing_baseline: A format without a baseline fails; else it warns.
         timeout: Seconds of each worker process.
@@ -49,6 +50,7 @@ class GateOrder:
     limits: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])
     overrides: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])
     regression: tuple[str, ...] = ()
+    measurements: tuple[Path, ...] = ()
     baseline: Path | None = None
     fail_on_missing_baseline: bool = False
     timeout: float = 1800.0
@@ -85,6 +87,7 @@ def exit_code(result: GateResult, *, strict: bool) -> int:
 def _of_folder(order: GateOrder) -> tuple[GateResult, Request]:
     from edgekit.export_report import read_report
     from edgekit.gate import gate_folder
+    from edgekit.measurements.measurement import read_measurement
 
     def ask(model: str | None) -> Request:
         return make_request(
@@ -102,7 +105,8 @@ def _of_folder(order: GateOrder) -> tuple[GateResult, Request]:
         if exported and not exported["embedded_default"]:
             # The limits of the embedded default are about that model only.
             request = ask(exported["source"])
-    return gate_folder(order.target, request.profile.name, request.budget), request
+    read = tuple(map(read_measurement, order.measurements))
+    return gate_folder(order.target, request.profile.name, request.budget, read), request
 
 
 def _of_artifact(order: GateOrder) -> tuple[GateResult, Request]:
@@ -121,6 +125,7 @@ def _of_artifact(order: GateOrder) -> tuple[GateResult, Request]:
         order.target,
         request,
         has_task=has_task,
+        measurements=order.measurements,
         timeout=order.timeout,
         memory_limit=order.memory_limit,
         no_cache=order.no_cache,

@@ -102,6 +102,14 @@ MemoryLimit = Annotated[
     str | None,
     typer.Option("--memory-limit", help='Memory that one worker process may take, such as "8 GB".', show_default=False),
 ]
+MeasurementsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--measurements",
+        help="Measurement file of edgekit bench from this device; may be given several times.",
+        show_default=False,
+    ),
+]
 IoOption = Annotated[str, typer.Option("--io", help="Inputs and outputs of the artifact: float or int8.")]
 
 LIMIT_FLAGS: Final[Mapping[str, str]] = {

@@ -24,6 +24,7 @@ from edgekit.cli.task_options import (
     MaxMemory,
     MaxSize,
     MaxSliceDrop,
+    MeasurementsOption,
     MemoryLimit,
     MetricOption,
     MinParity,
@@ -64,6 +65,7 @@ def validate(
     max_drop: MaxDrop = None,
     max_slice_drop: MaxSliceDrop = None,
     min_parity: MinParity = None,
+    measurements: MeasurementsOption = None,
     strict: Strict = False,
     timeout: Timeout = 1800.0,
     memory_limit: MemoryLimit = None,
@@ -102,6 +104,7 @@ def validate(
         artifact,
         request,
         has_task=has_task,
+        measurements=measurements or (),
         timeout=timeout,
         memory_limit=memory_limit,
         no_cache=no_cache,
@@ -143,6 +146,7 @@ def run_validation(
     request: Request,
     *,
     has_task: bool,
+    measurements: Sequence[Path],
     timeout: float,
     memory_limit: str | None,
     no_cache: bool,
@@ -151,6 +155,7 @@ def run_validation(
 ) -> ExportReport:
     """Runs the artifact and returns its report."""
     from edgekit.cli.settings import pipeline_settings
+    from edgekit.measurements.measurement import read_measurement
     from edgekit.validation import validate as validate_artifact
 
     with pipeline_settings(
@@ -168,4 +173,5 @@ def run_validation(
             budget=request.budget,
             settings=settings,
             cwd=Path.cwd(),
+            measurements=tuple(map(read_measurement, measurements)),
         )
