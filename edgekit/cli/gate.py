@@ -33,6 +33,7 @@ from edgekit.cli.task_options import (
     Verbose,
 )
 from edgekit.cli.validate import FloatModel
+from edgekit.errors import UsageError
 
 Target = Annotated[Path, typer.Argument(help="Folder that export wrote, or one artifact (it is run then).")]
 BaselineOption = Annotated[
@@ -90,6 +91,8 @@ def gate(
     A folder is judged by what its report measured, after its artifacts' hashes were checked; an artifact is run first.
     With a baseline, limits on regression are judged too. Latency is compared by timing both artifacts in turn.
     """
+    if why and (as_json or str(markdown) == "-"):
+        raise UsageError("--why prints tables, and stdout is taken: leave --json or --markdown - out.")
     order = GateOrder(
         target=target,
         device=device,

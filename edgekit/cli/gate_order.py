@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from edgekit.cli.task_options import Request, make_request
 from edgekit.cli.validate import request_validation, run_validation
-from edgekit.errors import ArtifactError
+from edgekit.errors import ArtifactError, UsageError
 
 if TYPE_CHECKING:
     from edgekit.baseline import Baseline, FormatRecord
@@ -85,6 +85,11 @@ def exit_code(result: GateResult, *, strict: bool) -> int:
 
 
 def _of_folder(order: GateOrder) -> tuple[GateResult, Request]:
+    if given := [name for name, value in order.overrides.items() if value is not None]:
+        raise UsageError(
+            f"--{given[0]} has no effect on the folder {order.target}: its report holds what was measured. "
+            "Give one artifact, or export again."
+        )
     from edgekit.export_report import read_report
     from edgekit.gate import gate_folder
     from edgekit.measurements.measurement import read_measurement
@@ -95,7 +100,6 @@ def _of_folder(order: GateOrder) -> tuple[GateResult, Request]:
             device=order.device,
             config=order.config,
             limits=order.limits,
-            overrides=order.overrides,
             regression=order.regression,
         )
 

@@ -21,12 +21,16 @@ _MISSED: Final = {
     "delegate_coverage": "Try another format of the device's runtimes: edgekit plan shows what it prefers.",
 }
 
+_MEASURE: Final = (
+    "Measure it there: edgekit bench ARTIFACT --on ssh://USER@HOST -o FILE, then give --measurements FILE."
+)
+
 _NOT_RUN: Final = {
     "accuracy_drop": "Give evaluation data: [data] evaluation in edgekit.toml, or --evaluation.",
     "slice_drop": "Yield (inputs, target, slice name) from [data] evaluation in edgekit.toml, or labels.",
     "parity": "Give evaluation data: [data] evaluation in edgekit.toml, or --evaluation.",
-    "latency": "Only a figure of the device counts, not one of this host.",
-    "latency_p95": "Only a figure of the device counts, not one of this host.",
+    "latency": _MEASURE,
+    "latency_p95": _MEASURE,
 }
 
 

@@ -346,8 +346,8 @@ def test_markdown_is_a_table_with_the_change_against_the_baseline(
         "Try fewer bits or a smaller model; edgekit gate --why shows the layers that take most.\n"
         "- warning: tflite int8-static: accuracy drop 5.00 pp exceeds 0.50 pp by 4.50 pp (limit from edgekit.toml "
         "\\[budget\\]). 400. Try more calibration data like the evaluation's, or --precision int8-dynamic or fp16.\n"
-        "- warning: tflite int8-static: latency was not run: Nothing measures it yet. Only a figure of the device "
-        "counts, not one of this host.\n"
+        "- warning: tflite int8-static: latency was not run: Nothing measures it yet. Measure it there: "
+        "edgekit bench ARTIFACT --on ssh://USER@HOST -o FILE, then give --measurements FILE.\n"
         "- warning: tflite int8-static: accuracy change +0.00 pp (band -1.63 pp to +1.63 pp) straddles -0.50 pp "
         "(limit from edgekit.toml \\[regression\\]). top1 95.00 now, 95.00 in the baseline, on 400 items: 0 lost, "
         "0 won; the smallest loss that 400 items can show is 1.8 pp. More evaluation data narrows the band; nothing "
@@ -427,11 +427,35 @@ def test_the_person_reads_what_to_try(project: Path, capsys: pytest.CaptureFixtu
         "smaller model; edgekit gate --why shows the layers that take most.\n"
         "FAIL (warning) tflite: accuracy drop 5.00 pp exceeds 0.50 pp by 4.50 pp (limit from edgekit.toml [budget]). "
         "Try more calibration data like the evaluation's, or --precision int8-dynamic or fp16.\n"
-        "not run (warning) tflite: latency was not run: Nothing measures it yet. Only a figure of the device counts, "
-        "not one of this host.\n"
+        "not run (warning) tflite: latency was not run: Nothing measures it yet. Measure it there: edgekit bench "
+        "ARTIFACT --on ssh://USER@HOST -o FILE, then give --measurements FILE.\n"
         "not run (warning) tflite: size change was not run: There is no baseline. Set one with: edgekit baseline set "
         "DIR\n"
         "not run (warning) tflite: accuracy change was not run: There is no baseline. Set one with: edgekit baseline "
         "set DIR\n"
         "FAIL pi4\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(
+            ["--why", "--json"],
+            "--why prints tables, and stdout is taken: leave --json or --markdown - out.",
+            id="why beside JSON",
+        ),
+        pytest.param(
+            ["--metric", "top1"],
+            "--metric has no effect on the folder out: its report holds what was measured. Give one artifact, or "
+            "export again.",
+            id="a metric for a folder",
+        ),
+    ],
+)
+def test_a_flag_that_could_do_nothing_is_refused(
+    project: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del project
+    assert gate(*arguments) == 2
+    assert capsys.readouterr().err == f"edgekit: {message}\n"
