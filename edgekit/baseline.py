@@ -79,7 +79,8 @@ class Baseline:
         """Returns the record to compare a format with: the same precision, else the runtime's only one, else None."""
         same = [record for record in self.formats if record.runtime == runtime]
         exact = [record for record in same if record.precision == precision]
-        return (exact or (same if len(same) == 1 else [None]))[0]
+        found = exact or same
+        return found[0] if len(found) == 1 else None
 
 
 def format_records(report: Mapping[str, Any], folder: Path) -> tuple[FormatRecord, ...]:
