@@ -249,7 +249,9 @@ def _top1(data: _Data) -> Drop:
     count = len(right)
     own = 100 * float(right.mean())
     if data.reference is None:
-        return Drop(metric="top1", value=None, artifact_value=own, count=count, detail="", scores=right * 1.0)
+        return Drop(
+            metric="top1", value=None, artifact_value=own, count=count, detail="", scores=right.astype(np.float64)
+        )
     float_right = _correct(data.reference[0], labels, data.names[0])
     lost, won = int(np.sum(float_right & ~right)), int(np.sum(right & ~float_right))
     interval = paired.paired_difference_interval(lost, won, count, data.confidence).scaled(100)
@@ -264,7 +266,7 @@ def _top1(data: _Data) -> Drop:
         artifact_value=own,
         count=count,
         detail="",
-        scores=right * 1.0,
+        scores=right.astype(np.float64),
     )
 
 
@@ -289,7 +291,7 @@ def _agreement(data: _Data) -> Drop:
         artifact_value=100 * (1 - differ / len(own)),
         count=len(own),
         detail="",
-        scores=same * 1.0,
+        scores=same.astype(np.float64),
     )
 
 

@@ -23,6 +23,8 @@ import pytest
 if TYPE_CHECKING:
     from edgekit.gate_outputs.findings import Finding
 
+Outcome = Literal["passed", "failed", "skipped"]
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +130,7 @@ def _report_item(request: pytest.FixtureRequest, finding: Finding) -> None:
     # The terminal counts what was collected: without this it would show 500 % of the tests.
     request.session.testscollected += 1
     outcome, longrepr = _outcome(finding, str(node.path), line)
-    whole: tuple[tuple[Literal["setup", "call", "teardown"], Any, Any], ...] = (
+    whole: tuple[tuple[Literal["setup", "call", "teardown"], Outcome, Any], ...] = (
         ("setup", "passed", None),
         ("call", outcome, longrepr),
         ("teardown", "passed", None),
@@ -148,7 +150,7 @@ def _report_item(request: pytest.FixtureRequest, finding: Finding) -> None:
             node.ihook.pytest_runtest_logreport(report=report)
 
 
-def _outcome(finding: Finding, path: str, line: int | None) -> tuple[str, Any]:
+def _outcome(finding: Finding, path: str, line: int | None) -> tuple[Outcome, Any]:
     """Returns a report's outcome and its text, in the form that pytest gives skips and failures."""
     if finding.severity == "error":
         return "failed", finding.text

@@ -8,6 +8,7 @@ the evaluation data, which stands for what the device will see.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
@@ -85,7 +86,7 @@ class Spread:
     @property
     def deviation(self) -> float:
         """Over all values: the variance within channels plus that of their means."""
-        return float((self.deviations**2).mean() + self.means.var()) ** 0.5
+        return math.sqrt(float((self.deviations**2).mean() + self.means.var()))
 
 
 def lint(

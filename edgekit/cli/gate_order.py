@@ -160,13 +160,11 @@ def _with_baseline(result: GateResult, request: Request, order: GateOrder) -> Ga
 
             if new.file is None or old.file is None:
                 return TimedRounds(missing="One of the two artifacts is not there.")
-            return time_in_turn(
-                new.file,
-                old.file,
-                new.runtime,
-                timeout_s=order.timeout,
-                progress=lambda phrase, share=None: display(new.runtime, phrase, share),
-            )
+
+            def tell(phrase: str, share: float | None = None) -> None:
+                display(new.runtime, phrase, share)
+
+            return time_in_turn(new.file, old.file, new.runtime, timeout_s=order.timeout, progress=tell)
 
         return hold_against_baseline(
             result, found, request.regression, timing, fail_on_missing=order.fail_on_missing_baseline

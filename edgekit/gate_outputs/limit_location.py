@@ -63,14 +63,18 @@ class LimitFiles:
     def _candidates(self, source: str, table: str, figure: str) -> list[tuple[Path, tuple[str, ...]]]:
         """Returns (file, key path) of the places where the limit may stand, the likeliest first."""
         config = self.task.config
-        in_profile = [(self.profile.path, (table, figure))] if table == "budget" else []
+        in_profile: list[tuple[Path, tuple[str, ...]]] = (
+            [(self.profile.path, (table, figure))] if table == "budget" else []
+        )
         if config is None or source == "profile":
             return in_profile
         root = ("tool", "edgekit") if config.name == "pyproject.toml" else ()
         device = _DEVICE_SOURCE.match(source)
         names = [device["name"]] if device else list(self.task.devices)
-        of_devices = [(config, (*root, "devices", name, table, figure)) for name in names]
-        of_all = [(config, (*root, table, figure))]
+        of_devices: list[tuple[Path, tuple[str, ...]]] = [
+            (config, (*root, "devices", name, table, figure)) for name in names
+        ]
+        of_all: list[tuple[Path, tuple[str, ...]]] = [(config, (*root, table, figure))]
         return [*of_devices, *of_all, *in_profile] if device else [*of_all, *of_devices, *in_profile]
 
 
