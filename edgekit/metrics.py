@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit import statistics_paired as paired
 from edgekit.errors import DataError
+from edgekit.metric_text import describe_drop
 from edgekit.samples import Samples
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def measure_drop(
         return Drop(metric=metric, value=math.nan, count=data.items, detail=broken)
     judge = {"top1": _top1, "agreement": _agreement, "cosine": _cosine, "spearman": _spearman}.get(metric)
     drop = judge(data) if judge else _user_metric(metric, data, base)
-    return replace(drop, detail=_sentence(drop))
+    return replace(drop, detail=describe_drop(drop))
 
 
 def check_metric(metric: str, reference: Samples, evaluation: Samples, base: Path = Path()) -> None:
@@ -479,24 +480,3 @@ def _bootstrapped(
         count=items,
         detail="",
     )
-
-
-def _sentence(drop: Drop) -> str:
-    """Returns the detail: value, count, interval and what this many items can show."""
-    things = "pairs" if drop.metric == "spearman" else "items"
-    own = "not known" if drop.artifact_value is None else f"{drop.artifact_value:.2f}"
-    if drop.value is None:
-        return f"{drop.metric} {own} on {drop.count} {things}; no float model to compare with."
-    if drop.low is None or drop.high is None or not math.isfinite(drop.high):
-        band = "no interval can be given"
-    else:
-        band = f"95 % interval of the drop {drop.low:.2f} to {drop.high:.2f} pp"
-    if drop.metric == "agreement":
-        text = f"agreement with float {own} % on {drop.count} items; {band}"
-    elif drop.metric == "cosine":
-        text = f"mean cosine similarity with float {(drop.artifact_value or 0) / 100:.5f} on {drop.count} items; {band}"
-    else:
-        text = f"{drop.metric} {own}, float {drop.float_value:.2f}, on {drop.count} {things}; {band}"
-    if drop.detectable is not None:
-        text += f"; the smallest drop that {drop.count} {things} can show is {drop.detectable:.2g} pp"
-    return text + "."
