@@ -18,7 +18,7 @@ FOLDERS = {
 }
 
 LAYERS = (
-    ("edgekit.cli",),
+    ("edgekit.cli", "edgekit.pytest_plugin"),
     (
         "edgekit.pipeline",
         "edgekit.render",
@@ -26,6 +26,14 @@ LAYERS = (
         "edgekit.export_report",
         "edgekit.validation",
         "edgekit.gate",
+        "edgekit.gate_outputs",
+        "edgekit.baseline",
+        "edgekit.comparison",
+        "edgekit.interleaved_timing",
+        "edgekit.lock",
+        "edgekit.rebuild",
+        "edgekit.calibration_report",
+        "edgekit.bench",
     ),
     ("edgekit.planner", "edgekit.converters", "edgekit.validators"),
     ("edgekit.predict",),
@@ -47,6 +55,8 @@ LAYERS = (
         "edgekit.device_profile",
         "edgekit.profile_file",
         "edgekit.samples",
+        "edgekit.item_scores",
+        "edgekit.measurements",
     ),
     ("edgekit.budget", "edgekit.faults", "edgekit.process", "edgekit.worker", "edgekit.cache"),
     ("edgekit.units",),

@@ -25,6 +25,8 @@ from edgekit.cli.task_options import (
     MaxLatency,
     MaxMemory,
     MaxSize,
+    MaxSliceDrop,
+    MeasurementsOption,
     MemoryLimit,
     MetricOption,
     MinParity,
@@ -74,7 +76,9 @@ def export(
     max_memory: MaxMemory = None,
     max_latency: MaxLatency = None,
     max_drop: MaxDrop = None,
+    max_slice_drop: MaxSliceDrop = None,
     min_parity: MinParity = None,
+    measurements: MeasurementsOption = None,
     strict: Strict = False,
     jobs: Jobs = 0,
     timeout: Timeout = 1800.0,
@@ -104,6 +108,7 @@ def export(
             "memory": max_memory,
             "latency": max_latency,
             "accuracy_drop": max_drop,
+            "slice_drop": max_slice_drop,
             "parity": min_parity,
         },
         overrides={
@@ -115,8 +120,10 @@ def export(
     )
     from edgekit.cli.settings import pipeline_settings
     from edgekit.export import default_jobs, output_folder
-    from edgekit.export_report import write_report
+    from edgekit.export_report import with_imported, write_report
+    from edgekit.measurements.measurement import read_measurement
 
+    read = tuple(map(read_measurement, measurements or ()))
     with (
         output_folder(output),
         pipeline_settings(
@@ -128,7 +135,7 @@ def export(
             memory_limit=memory_limit,
         ) as (settings, display),
     ):
-        report = _run(request, plan, output, io_type, settings, display.done)
+        report = with_imported(_run(request, plan, output, io_type, settings, display.done), read, request.budget)
         write_report(report)
     if as_json:
         write_json(report.to_json(strict=strict))
