@@ -168,6 +168,14 @@ def test_what_cannot_be_used_has_its_reason(
     assert observe(measured(**changes), analysis, pi4) == reason
 
 
+def test_an_operator_that_no_rates_speak_of_is_named(pi4: DeviceProfile) -> None:
+    only = replace(pi4, latency_model={"tflite": {"int8_static": pi4.latency_model["tflite"]["int8_static"]}})
+    integer = replace(measured().artifact, precision="int8-static")
+    assert observe(measured(artifact=integer), linear(kernel="recurrent"), only) == (
+        "pi4's latency model for tflite cannot tell the speed of FULLY_CONNECTED."
+    )
+
+
 def test_without_a_latency_model_nothing_can_be_refitted(pi4: DeviceProfile, tmp_path: Path) -> None:
     message = (
         "pi4 has no latency model that could be refitted. Copy the [latency_model] tables of a device with the same "

@@ -107,6 +107,8 @@ class SshShell:
         """
         try:
             self._wait(self._sftp().put(str(path), str(target), recurse=path.is_dir()))
+        except (self._library.SFTPConnectionLost, self._library.SFTPNoConnection) as error:
+            raise self._lost(_reason(error)) from error
         except self._library.SFTPError as error:
             raise DeviceError(
                 f"{path.name} cannot be copied to {target.parent} on {self._address}: {_reason(error)}. "
@@ -122,6 +124,8 @@ class SshShell:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._wait(self._sftp().get(str(source), str(path), recurse=True))
+        except (self._library.SFTPConnectionLost, self._library.SFTPNoConnection) as error:
+            raise self._lost(_reason(error)) from error
         except self._library.SFTPError as error:
             raise DeviceError(f"{source} on {self._address} cannot be copied back: {_reason(error)}.") from error
 

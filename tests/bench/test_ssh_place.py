@@ -6,16 +6,19 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgekit.bench import ssh_shell
 from edgekit.bench.bench import bench, plain_artifact
 from edgekit.bench.place import Order, SshAddress
 from edgekit.bench.ssh_place import SshPlace
@@ -243,6 +246,67 @@ def test_a_disk_that_takes_no_folder_is_told(board: Any, measure: Callable[..., 
         "No temporary folder can be made on ssh://board: mktemp: No space left on device. Its disk may be full (df -h) "
         "or read-only.",
     )
+
+
+def test_a_folder_that_takes_no_files_is_told(board: Any, measure: Callable[..., Any]) -> None:
+    board.program("mktemp", "echo /tmp/edgekit-that-nobody-made/x")
+    fail(
+        measure,
+        DeviceError,
+        "runner.py cannot be copied to /tmp/edgekit-that-nobody-made/x on ssh://board: No such file or directory. Its "
+        "disk may be full (df -h) or read-only.",
+    )
+
+
+def test_outputs_that_vanish_are_told(board: Any, tiny_onnx: Path, tmp_path: Path) -> None:
+    python = fake_python(board, f'{sys.executable} "$@"; code=$?; rm -rf {board.tmp}/edgekit-*/outputs; exit $code')
+    rows = write_samples(tmp_path / "rows", ["x"], [(np.ones((1, 4), np.float32),)])
+    order = Order(artifact=plain_artifact(tiny_onnx), samples=rows, folder=tmp_path / "out", settings=SETTINGS)
+    with pytest.raises(DeviceError) as caught:
+        SshPlace(address=BOARD, python=python).measure(order, silent)
+    assert re.fullmatch(
+        rf"{board.tmp}/edgekit-\w+/outputs on ssh://board cannot be copied back: No such file or directory\.",
+        caught.value.message,
+    )
+    assert board.left == []
+
+
+def test_a_host_that_does_not_answer_is_told(
+    silent_board: Any, measure: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh_shell, "CONNECT_SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        silent_board.write_config(port=mute.getsockname()[1])
+        fail(
+            measure,
+            DeviceError,
+            "ssh://board did not answer within 1 s. Check that it is on, and its name: ssh board",
+        )
+
+
+def test_a_key_that_is_damaged_is_told(board: Any, measure: Callable[..., Any]) -> None:
+    (Path(os.environ["HOME"]) / ".ssh" / "broken").write_text("no key")
+    board.write_config(port=board.port, key="broken")
+    with pytest.raises(ConfigError) as caught:
+        measure()
+    assert re.fullmatch(
+        r"A key for ssh://board cannot be read: [^.]+\. Load it into ssh-agent: ssh-add", caught.value.message
+    )
+
+
+def test_a_runtime_that_has_no_runner_is_refused(board: Any, tiny_onnx: Path) -> None:
+    artifact = replace(plain_artifact(tiny_onnx), runtime="other")
+    order = Order(artifact=artifact, folder=Path("unused"), settings=SETTINGS)
+    message = "other artifacts cannot be run over SSH: accepted are tflite, onnx, executorch, coreml."
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        SshPlace(address=BOARD, python=sys.executable).measure(order, silent)
+
+
+def test_a_shell_is_used_in_its_with_block() -> None:
+    shell = ssh_shell.SshShell(BOARD)
+    with pytest.raises(RuntimeError, match=r"^SshShell is used outside of its with block\.$"):
+        shell.run("true")
+    shell.__exit__(None, None, None)
 
 
 def fake_python(board: Any, otherwise: str) -> str:
