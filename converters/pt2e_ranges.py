@@ -33,9 +33,9 @@ def collect_ranges(
     """
     import torch
 
-    _check_samples(graph, samples)
+    check_samples(graph, samples)
     watch: dict[str, Any] = {
-        name: _Bounds(name) if method == "minmax" else _Histogram(name, method) for name in tensors
+        name: Bounds(name) if method == "minmax" else Histogram(name, method) for name in tensors
     }
 
     class Watcher(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
@@ -57,7 +57,8 @@ def collect_ranges(
     return {name: watcher.range() for name, watcher in watch.items()}
 
 
-def _check_samples(graph: FloatGraph, samples: Samples) -> None:
+def check_samples(graph: FloatGraph, samples: Samples) -> None:
+    """Raises DataError where the samples are not what the model takes."""
     inputs = placeholders(graph.module)
     arrays = samples.arrays()
     if len(arrays) != len(inputs):
@@ -74,7 +75,7 @@ def _check_samples(graph: FloatGraph, samples: Samples) -> None:
             )
 
 
-class _Bounds:
+class Bounds:
     """Minimum and maximum: all that the minmax method needs, at a tenth of a histogram's cost."""
 
     def __init__(self, name: str) -> None:
@@ -97,7 +98,7 @@ class _Bounds:
         return Range(low=self._low, high=self._high)
 
 
-class _Histogram:
+class Histogram:
     """Statistics for the methods that look at how values are distributed."""
 
     def __init__(self, name: str, method: RangeMethod) -> None:

@@ -35,6 +35,15 @@ PRESETS: Final[Mapping[str, str]] = {
 
 RangeMethod = Literal["minmax", "percentile", "mse"]
 
+Evidence = Literal["computed", "expected", "simulated", "measured"]
+"""How a prediction is known:
+
+computed   from the model's graph
+expected   from what other models lost in this repository's benchmarks
+simulated  the recipe was simulated on the task's calibration data
+measured   the artifact was made and run
+"""
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +142,7 @@ class Prediction:
         high: Upper end of the 90 % band.
         unit: As in `budget.COSTS`.
         basis: Where the value comes from, for people.
+        evidence: Where it comes from, in one word.
     """
 
     name: str
@@ -141,6 +151,7 @@ class Prediction:
     high: float | None
     unit: str
     basis: str
+    evidence: Evidence = "computed"
 
     def to_json(self) -> dict[str, Any]:
         """Returns the JSON form."""
@@ -151,6 +162,7 @@ class Prediction:
             "high": self.high,
             "unit": self.unit,
             "basis": self.basis,
+            "evidence": self.evidence,
         }
 
 
