@@ -34,9 +34,7 @@ def collect_ranges(
     import torch
 
     check_samples(graph, samples)
-    watch: dict[str, Any] = {
-        name: Bounds(name) if method == "minmax" else Histogram(name, method) for name in tensors
-    }
+    watch: dict[str, Any] = {name: Bounds(name) if method == "minmax" else Histogram(name, method) for name in tensors}
 
     class Watcher(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
         def run_node(self, n: Any) -> Any:
@@ -84,6 +82,7 @@ class Bounds:
         self._high = 0.0
 
     def update(self, value: Any) -> None:
+        """Adds a tensor's values."""
         import torch
 
         low, high = (float(bound) for bound in torch.aminmax(value))
@@ -95,6 +94,7 @@ class Bounds:
         self._low, self._high = min(self._low, low), max(self._high, high)
 
     def range(self) -> Range:
+        """Returns the range of all values so far."""
         return Range(low=self._low, high=self._high)
 
 
@@ -106,8 +106,10 @@ class Histogram:
         self._method: RangeMethod = method
 
     def update(self, value: Any) -> None:
+        """Adds a tensor's values."""
         array: NDArray[np.float32] = value.numpy()
         self._statistics.update(array)
 
     def range(self) -> Range:
+        """Returns the range of all values so far."""
         return choose_range(self._statistics, self._method)

@@ -33,6 +33,11 @@ PRESETS: Final[Mapping[str, str]] = {
 }
 """What `--precision` accepts. One grammar: bits, then how activations are treated."""
 
+Effort = Literal["quick", "default", "thorough"]
+"""How much is run for a plan: nothing, simulations, simulations and exports of the finalists."""
+
+EFFORTS: Final[tuple[Effort, ...]] = get_args(Effort)
+
 RangeMethod = Literal["minmax", "percentile", "mse"]
 
 Evidence = Literal["computed", "expected", "simulated", "measured"]

@@ -26,8 +26,10 @@ LAYERS = (
         "edgekit.export_report",
         "edgekit.validation",
         "edgekit.gate",
+        "edgekit.planning",
+        "edgekit.trials",
     ),
-    ("edgekit.planner", "edgekit.converters", "edgekit.validators"),
+    ("edgekit.planner", "edgekit.simulation", "edgekit.converters", "edgekit.validators"),
     ("edgekit.predict",),
     (
         "edgekit.analysis",

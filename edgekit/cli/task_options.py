@@ -17,7 +17,7 @@ from edgekit import registry
 from edgekit.budget import COSTS, Budget, Limit, read_limit
 from edgekit.device_profile import DeviceProfile, find_profile
 from edgekit.errors import ProfileError, UsageError
-from edgekit.plan import PRESETS
+from edgekit.plan import EFFORTS, PRESETS, Effort
 from edgekit.task import Task, default_task, find_config, load_task, model_task
 
 DEVICE_VARIABLE: Final = "EDGEKIT_DEVICE"
@@ -81,6 +81,14 @@ MaxLatency = Annotated[
 MaxDrop = Annotated[str | None, typer.Option("--max-drop", help='Accuracy drop, such as "1 pp".', show_default=False)]
 MinParity = Annotated[
     str | None, typer.Option("--min-parity", help='SQNR against the float model, such as "20 dB".', show_default=False)
+]
+EffortOption = Annotated[
+    str,
+    typer.Option(
+        "--effort",
+        help="quick: predict only. default: simulate on calibration data, measure every layer (minutes). "
+        "thorough: export and validate the best few too.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the verdict.")]
@@ -209,6 +217,18 @@ def _device_override(task: Task, profile: DeviceProfile, cwd: Path) -> tuple[tup
             source = f"{task.config.name if task.config else 'task'} [devices.{name}] format"
             return parse_formats(",".join(override.formats), source) if override.formats else (), override.limits
     return (), ()
+
+
+def parse_effort(text: str) -> Effort:
+    """Returns the effort that `text` names.
+
+    Raises:
+        UsageError: no such effort.
+    """
+    for effort in EFFORTS:
+        if text == effort:
+            return effort
+    raise UsageError(f'--effort "{text}" is not known: accepted are {", ".join(EFFORTS)}.')
 
 
 def parse_formats(text: str, source: str) -> tuple[str, ...]:

@@ -199,12 +199,20 @@ def _why_behind(item: Judged, best: Judged, budget: Budget, profile: DeviceProfi
     if item.too_lossy and not best.too_lossy:
         return f"{_too_lossy_words(item, budget)}: {item.loss.reason}"
     if item.warned > best.warned:
-        missed = [c for c in item.checks if c.level == "warn" and c.limit is not None and c.verdict != "pass" and c.value]
+        missed = [
+            c for c in item.checks if c.level == "warn" and c.limit is not None and c.verdict != "pass" and c.value
+        ]
         return "; ".join(_words(check, budget) for check in missed)
     if item.preference > best.preference:
         return f"{profile.name} prefers {best.candidate.runtime}"
     if item.slowness > best.slowness:
         return f"runs {SPEED_WORDS[item.speed.rank]}: {item.speed.reason}"
+    ratio, least = (x.candidate.prediction("parity") for x in (item, best))
+    if item.loss_points == best.loss_points and ratio and least and ratio.value and least.value:
+        return (
+            f"loses no more, but its outputs are {format_value(ratio.value, 'dB')} from float's and the chosen one's "
+            f"{format_value(least.value, 'dB')}"
+        )
     return f"expected to lose more accuracy ({loss_words(item)}): {item.loss.reason}"
 
 

@@ -1,4 +1,4 @@
-"""What a simulated recipe loses: the task's metric on the calibration samples, paired with the float model's outputs."""
+"""What a simulated recipe loses of the task's metric on the calibration samples, paired with the float model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def score(
         outputs: The simulated recipe's.
     """
     with tempfile.TemporaryDirectory(prefix="edgekit-simulated-") as name:
-        expected, found = (_write(Path(name) / part, arrays) for part, arrays in zip("ab", (reference, outputs)))
+        expected = _write(Path(name) / "float", reference)
+        found = _write(Path(name) / "simulated", outputs)
         reason = ""
         for tried in dict.fromkeys((metric, STAND_INS.get(metric, metric))):
             try:
