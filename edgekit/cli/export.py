@@ -298,13 +298,13 @@ def show_report(
                 screen.print(f"[bold]{result.runtime} {result.recipe.name}[/]")
                 screen.print(render.check_table(result.checks))
                 screen.print()
+        for table in render.prediction_tables(report):
+            screen.print(table)
+            screen.print()
         for line in render.note_lines(report, verbose=verbose):
             screen.print(line)
     for line in render.verdict_lines(report, strict=strict):
         screen.print(line)
     if not quiet:
-        for table in render.prediction_tables(report):
-            screen.print()
-            screen.print(table)
         for line in render.artifact_lines(report):
             screen.print(render.escape(line), style="dim")

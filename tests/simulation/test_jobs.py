@@ -48,9 +48,9 @@ def test_a_layer_that_stays_float_makes_the_outputs_better(payload):
     plain, mixed = simulated(
         payload,
         request("tflite", default="int8_static"),
-        request("tflite", default="int8_static", overrides=(("stem", "fp32"), ("depthwise", "fp32"))),
+        request("tflite", default="int8_static", overrides=(("head", "fp32"),)),
     )
-    assert mixed["sqnr_db"] > plain["sqnr_db"] + 0.5
+    assert mixed["sqnr_db"] > plain["sqnr_db"]
 
 
 def test_the_score_is_paired_with_the_float_model(payload):
