@@ -287,7 +287,10 @@ def _value(prediction: Prediction | None) -> str:
 def _band(check: Check) -> str:
     if check.low is None or check.high is None:
         return ""
-    return f"{format_value(check.low, check.unit)} to {format_value(check.high, check.unit)}"
+    low, high = format_value(check.low, check.unit), format_value(check.high, check.unit)
+    unit = high.rpartition(" ")[2]
+    # One unit is enough where both ends have the same: the table must fit into 100 columns.
+    return f"{low.removesuffix(f' {unit}')} to {high}"
 
 
 def _costs(predictions: Iterable[Prediction]) -> str:

@@ -232,7 +232,7 @@ def test_a_plan_of_a_user_s_model_names_it_in_the_next_command(capsys, monkeypat
     from dataclasses import replace
 
     mine = replace(model, source="model.py:build", embedded_default=False)
-    monkeypatch.setattr("edgekit.cli.plan._read_model", lambda *_a, **_k: (mine, small_cnn()))
+    monkeypatch.setattr("edgekit.pipeline.capture_model", lambda *_args, **_kwargs: mine)
     (tmp_path / "model.py").write_text("")
     assert main(["plan", "model.py:build", "--device", "pi4", "--calibration", "cal.npz"]) == 0
     found = lines(capsys)
