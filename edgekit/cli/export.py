@@ -99,6 +99,8 @@ def export(
     io_type: IoType = "int8" if io == "int8" else "float"
     wanted = parse_effort(effort)
     planned = _PlanFile(path=plan, plan=_read_plan(plan)) if plan else None
+    if planned and (format or precision or wanted != "quick"):
+        raise UsageError("--plan has decided what --format, --precision and --effort are about: leave them away.")
     request = make_request(
         model=model,
         device=device or (planned.plan.device if planned else None),
@@ -220,7 +222,7 @@ class _PlanFile:
         """Returns the request with the plan's limits; those of flags that were given now come first.
 
         Raises:
-            UsageError: it asks for another device than the plan is for, or for what the plan has decided.
+            UsageError: it asks for another device than the plan is for.
         """
         if request.profile.name != self.plan.device:
             raise UsageError(

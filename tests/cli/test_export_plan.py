@@ -23,9 +23,7 @@ def plan_of(chosen, digest="d" * 64, **more):
         embedded_default=False,
     )  # fmt: skip
     limits = (Limit(name="size", value=5e6, source="--max-size"),)
-    return Plan(
-        model=facts, device="pi4", device_title="Pi", limits=limits, feasible=True, chosen=chosen, **more
-    )
+    return Plan(model=facts, device="pi4", device_title="Pi", limits=limits, feasible=True, chosen=chosen, **more)
 
 
 def chosen(*before):
@@ -85,9 +83,7 @@ def test_a_plan_for_another_model_is_refused(capsys):
 
 def test_a_plan_without_a_choice_is_refused(capsys):
     write(plan_of(None))
-    assert refused(capsys) == (
-        "plan.json chose nothing: no format can hold this model. Plan again with other formats."
-    )
+    assert refused(capsys) == ("plan.json chose nothing: no format can hold this model. Plan again with other formats.")
 
 
 def test_a_step_that_does_not_exist_is_refused(capsys):
@@ -118,4 +114,14 @@ def test_an_unknown_effort_is_refused(capsys):
     assert main(["export", "--device", "pi4", "--effort", "heroic"]) == 2
     assert capsys.readouterr().err == (
         'edgekit: --effort "heroic" is not known: accepted are quick, default, thorough.\n'
+    )
+
+
+@pytest.mark.parametrize(
+    "flags", [["--format", "tflite"], ["--precision", "fp16"], ["--effort", "default"]], ids=lambda flags: flags[0]
+)
+def test_flags_that_the_plan_has_decided_are_refused(capsys, flags):
+    write(plan_of(chosen()))
+    assert refused(capsys, *flags) == (
+        "--plan has decided what --format, --precision and --effort are about: leave them away."
     )

@@ -174,7 +174,9 @@ def test_a_plan_that_cannot_be_written_is_one_message(capsys):
 
 def test_an_unknown_effort_is_refused(capsys):
     assert main(["plan", "--device", "pi4", "--effort", "heroic"]) == 2
-    assert capsys.readouterr().err == 'edgekit: --effort "heroic" is not known: accepted are quick, default, thorough.\n'
+    assert (
+        capsys.readouterr().err == 'edgekit: --effort "heroic" is not known: accepted are quick, default, thorough.\n'
+    )
 
 
 def test_what_a_converter_refuses_is_turned_down_with_its_reason(capsys, monkeypatch):

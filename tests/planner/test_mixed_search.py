@@ -89,9 +89,7 @@ def test_a_limit_that_integers_alone_break_has_no_mixture():
 
 
 def test_a_little_less_noise_is_not_worth_a_mixture():
-    one = [
-        LayerLoss(module=name, precision="int8_static", noise=1e-3 if name == "a" else 1e-5) for name in NOISE
-    ]
+    one = [LayerLoss(module=name, precision="int8_static", noise=1e-3 if name == "a" else 1e-5) for name in NOISE]
     assert find(limits(size="800 kB"), one)[0] is None  # the one layer that would help does not fit in float
 
 

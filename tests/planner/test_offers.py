@@ -58,7 +58,13 @@ OFFERS = (Offer("factorize_layers", "factorize"), Offer("prune_channels", "prune
         (5.0, [[], ["distil"], ["prune_channels"], ["factorize_layers"]]),
         (
             5.1,
-            [[], ["distil"], ["prune_channels"], ["factorize_layers"], ["distil", "prune_channels", "factorize_layers"]],
+            [
+                [],
+                ["distil"],
+                ["prune_channels"],
+                ["factorize_layers"],
+                ["distil", "prune_channels", "factorize_layers"],
+            ],
         ),
     ],
     ids=["under two", "two", "five", "over five"],

@@ -26,7 +26,10 @@ def test_the_value_is_the_mean_and_the_band_holds_every_interval():
 
 @pytest.mark.parametrize(
     ("family", "recipe"),
-    [("transformer", Recipe(default="int8_static")), ("cnn", Recipe(default="int8_static", overrides=(("a", "fp32"),)))],
+    [
+        ("transformer", Recipe(default="int8_static")),
+        ("cnn", Recipe(default="int8_static", overrides=(("a", "fp32"),))),
+    ],
     ids=["family", "mixed"],
 )
 def test_what_was_not_measured_is_not_said(family, recipe):
