@@ -176,7 +176,7 @@ class _Refinement:
         base = next((c for c in candidates if c.runtime == best.runtime and c.recipe.default.startswith("int8")), None)
         if base is None or request.precision is not None or base.steps != steps_of(base.recipe):
             return ()
-        others = precisions_to_mix(base.recipe, candidates, base.runtime)
+        others = precisions_to_mix(candidates, base.runtime)
         integers = (base.recipe.default, *(p for p in others if p not in ("fp32", "fp16")))
         self.sensitivity = measure_layers(base, integers, request.task, model, samples, self._settings)
         found = search(self.sensitivity, base, others, request.budget, request.analysis, request.profile)

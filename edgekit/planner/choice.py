@@ -68,8 +68,8 @@ def judge_candidates(
     """Returns the candidates held against the budget, the best first.
 
     The order: keeps every known budget for certain, then likely; is not expected to lose more accuracy than is allowed;
-    keeps the limits that only warn; the format that is preferred; where latency is limited and cannot be predicted, what
-    practice knows to be faster; then the least expected loss of accuracy.
+    keeps the limits that only warn; the format that is preferred; where latency is limited and cannot be predicted,
+    what practice knows to be faster; then the least expected loss of accuracy.
     """
     judged = [_judge(candidate, budget, profile, family, formats) for candidate in candidates]
     return tuple(sorted(judged, key=lambda item: item.key))

@@ -10,7 +10,7 @@ from typing import Final
 from edgekit.analysis.graph import Analysis
 from edgekit.budget import Budget
 from edgekit.device_profile import DeviceProfile
-from edgekit.plan import Candidate, Precision, Recipe
+from edgekit.plan import Candidate, Precision
 from edgekit.planner.candidates import with_predictions
 from edgekit.planner.mixed_precision import Choice, Layer, solve, with_precisions
 from edgekit.planner.plan_result import LayerLoss
@@ -30,8 +30,8 @@ _FLOATS: Final[Mapping[str, Precision]] = {"coreml": "fp16"}
 """What a layer that is not quantized has beside integers, where that is not fp32."""
 
 
-def precisions_to_mix(base: Recipe, candidates: Sequence[Candidate], runtime: str) -> tuple[Precision, ...]:
-    """Returns the precisions that layers may have beside `base.default`: integers first, float last."""
+def precisions_to_mix(candidates: Sequence[Candidate], runtime: str) -> tuple[Precision, ...]:
+    """Returns the precisions that layers may have beside the base recipe's: integers first, float last."""
     four_bits: tuple[Precision, ...] = ("int4_weights",)
     offered = any(c.runtime == runtime and c.recipe.default == "int4_weights" for c in candidates)
     return (*(four_bits if offered else ()), _FLOATS.get(runtime, "fp32"))

@@ -1,6 +1,6 @@
 """What worker processes do: simulate recipes, measure layers. Each result is saved the moment it is there.
 
-Results lie as small JSON files in a folder that outlives the process, so a run that was killed goes on where it stopped.
+Results lie as small JSON files in a folder that outlives the process: a run that was killed goes on where it stopped.
 """
 
 from __future__ import annotations

@@ -22,11 +22,11 @@ class Realisation:
         fusion: Whose kernels decide which activations are fused (see `pt2e_plan`).
         corrects_bias: The mean shift of rounded weights is taken back from the bias (static precisions only).
         float_results: A linear layer that ends the model writes float.
-        dynamic_convolutions: Which convolutions round their input at run time with `int8_dynamic`: `all`; `dense`, where
-            depthwise ones stay float; `none`, where they compute in float with rounded weights.
+        dynamic_convolutions: Which convolutions round their input at run time with `int8_dynamic`: `all`; `dense`,
+            where depthwise ones stay float; `none`, where they compute in float with rounded weights.
         integer_recurrent: Recurrent layers have integer weights.
         weights_group: Columns of a linear layer that share a scale in `int8_weights`; None for output channels.
-        dynamic_linear: Linear layers have integer kernels that round their input at run time; else they compute in float.
+        dynamic_linear: Linear layers have integer kernels that round their input at run time; else they are float.
         float16_activations: Activations are rounded to 16-bit float with the precision `fp16`.
     """
 

@@ -196,8 +196,10 @@ def test_what_is_not_known_is_not_run_with_its_reason():
     )
     assert details["accuracy_drop"] == (
         "not_run",
-        "not run: no cnn was measured as coreml fp16 in edgekit's benchmarks; --effort default simulates it on "
-        "calibration data",
+        (
+            "not run: no cnn was measured as coreml fp16 in edgekit's benchmarks; --effort default simulates it on "
+            "calibration data"
+        ),
     )
     assert made.feasible
 

@@ -105,10 +105,9 @@ def test_a_latency_that_cannot_be_predicted_allows_a_tenth_of_the_work_in_float(
 
 
 def test_four_bits_are_mixed_only_where_they_are_offered():
-    base = Recipe(default="int8_dynamic")
     offered = [Candidate(runtime="onnx", recipe=Recipe(default="int4_weights"))]
-    assert precisions_to_mix(base, offered, "onnx") == ("int4_weights", "fp32")
-    assert precisions_to_mix(base, offered, "coreml") == ("fp16",)
+    assert precisions_to_mix(offered, "onnx") == ("int4_weights", "fp32")
+    assert precisions_to_mix(offered, "coreml") == ("fp16",)
 
 
 def test_noise_changes_decisions_whose_margin_is_small():
