@@ -221,7 +221,7 @@ def takes_batches(runner: GraphRunner, rows: Sequence[Any]) -> bool:
 
     try:
         together = runner.results(runner.advance(runner.start(rows), FLOAT))
-    except RuntimeError:
+    except (RuntimeError, IndexError):
         return False  # a shape with the batch in it
     for i in range(2):
         alone = runner.results(runner.advance(runner.start([row[i : i + 1] for row in rows]), FLOAT))
