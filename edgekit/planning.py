@@ -188,6 +188,8 @@ class _Refinement:
         """Returns the candidates; the finalists were exported and validated, those that failed are left out."""
         request = self._request
         finalists = self._within_reach(candidates)[:FINALISTS]
+        if not finalists:
+            return candidates
         inputs = read_inputs(request.task, [item.runtime for item in finalists], self._settings, model=request.model)
         better: dict[str, Candidate] = {}
         failed: list[Rejection] = []

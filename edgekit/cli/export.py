@@ -162,7 +162,7 @@ def _run(
     from edgekit.pipeline import capture_model
 
     model = capture_model(request.task, settings)
-    candidates, rejected = planned.choice_for(model) if planned else _choose(request, effort, settings)
+    candidates, rejected = planned.choice_for(model) if planned else _choose(request, model, effort, settings)
     inputs = read_inputs(request.task, [candidate.runtime for candidate in candidates], settings, model=model)
     return export_candidates(
         inputs,
@@ -177,17 +177,19 @@ def _run(
     )
 
 
-def _choose(request: Request, effort: Effort, settings: Settings) -> tuple[Sequence[Candidate], Sequence[Rejection]]:
+def _choose(
+    request: Request, model: CapturedModel, effort: Effort, settings: Settings
+) -> tuple[Sequence[Candidate], Sequence[Rejection]]:
     """Returns one candidate for each format that was asked for, or the planner's one choice.
 
     A format that was asked for by name is made even where no precision keeps the budgets: the verdict says so then.
     """
-    from edgekit.cli.plan import read_model
+    from edgekit.cli.plan import plan_request
     from edgekit.plan import Candidate
     from edgekit.planner.recipes import resolve_precision, steps_of
     from edgekit.planning import plan as make_plan
 
-    asked = read_model(request, effort, settings)
+    asked = plan_request(request, model, effort, settings)
     candidates: list[Candidate] = []
     rejected: list[Rejection] = []
     wanted: list[tuple[str, ...]] = [(name,) for name in request.formats]
@@ -204,7 +206,7 @@ def _choose(request: Request, effort: Effort, settings: Settings) -> tuple[Seque
     if not candidates:
         reasons = "\n".join(f"  {item.candidate}: {item.reason}" for item in rejected)
         raise UsageError(
-            f"{asked.model.source} cannot be exported for {request.profile.name}:\n{reasons}\n"
+            f"{model.source} cannot be exported for {request.profile.name}:\n{reasons}\n"
             "Name another format with --format, or another precision with --precision."
         )
     return candidates, rejected

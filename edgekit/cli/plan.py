@@ -37,6 +37,7 @@ from edgekit.errors import ResourceError
 
 if TYPE_CHECKING:
     from edgekit.analysis.graph import Analysis
+    from edgekit.model import CapturedModel
     from edgekit.pipeline import Settings
     from edgekit.plan import Effort
     from edgekit.planner.plan_result import Plan
@@ -97,6 +98,7 @@ def plan(
     )
     from edgekit.cli.settings import pipeline_settings
     from edgekit.export import default_jobs
+    from edgekit.pipeline import capture_model
     from edgekit.planning import plan as make
 
     with pipeline_settings(
@@ -107,7 +109,7 @@ def plan(
         timeout_s=timeout,
         memory_limit=None,
     ) as (settings, _):
-        asked = read_model(request, wanted, settings)
+        asked = plan_request(request, capture_model(request.task, settings), wanted, settings)
         made = make(asked, settings)
     if output is not None:
         _write(output, made)
@@ -118,12 +120,11 @@ def plan(
     return 0 if made.feasible else 1
 
 
-def read_model(request: Request, effort: Effort, settings: Settings) -> PlanRequest:
-    """Returns what is to be planned: the model captured and analysed, from the cache where nothing changed."""
-    from edgekit.pipeline import analyze_model, capture_model
+def plan_request(request: Request, captured: CapturedModel, effort: Effort, settings: Settings) -> PlanRequest:
+    """Returns what is to be planned: the model analysed, from the cache where nothing changed."""
+    from edgekit.pipeline import analyze_model
     from edgekit.planning import PlanRequest
 
-    captured = capture_model(request.task, settings)
     return PlanRequest(
         task=request.task,
         model=captured,

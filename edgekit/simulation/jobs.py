@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from edgekit.cache import content_key
 from edgekit.calibration.ranges import Range
 from edgekit.model import CapturedModel
 from edgekit.plan import Precision, Recipe
@@ -95,7 +96,7 @@ def measure(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         placements,
         prepare,
         known=_known(journal),
-        save=lambda item: _save(journal, f"layer-{item.precision}-{item.module}", asdict(item)) and None,
+        save=lambda item: _save_layer(journal, item),
         progress=lambda module, share: progress(f"measuring {module}", share),
     )
     reference = model.run()
@@ -117,6 +118,11 @@ def _save(journal: Path, key: str, data: dict[str, Any]) -> dict[str, Any]:
     partial.write_text(json.dumps(data))
     partial.replace(journal / f"{key}.json")
     return data
+
+
+def _save_layer(journal: Path, item: LayerNoise) -> None:
+    # Names that come from an ONNX file may hold what a file name may not.
+    _save(journal, f"layer-{content_key({'module': item.module, 'precision': item.precision})}", asdict(item))
 
 
 def _known(journal: Path) -> dict[tuple[str, Precision], LayerNoise]:

@@ -90,7 +90,7 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(payload):
     journal = Path(payload["journal"])
     assert len(list(journal.glob("layer-*.json"))) == 2
     # What was saved is taken as it is and not measured again.
-    marked = next(journal.glob("layer-*stem.json"))
+    marked = next(path for path in journal.glob("layer-*.json") if json.loads(path.read_text())["module"] == "stem")
     marked.write_text(json.dumps({**json.loads(marked.read_text()), "noise": 0.125}))
     found = jobs.measure(wanted, silent)
     assert found["layers"][0]["noise"] == 0.125
