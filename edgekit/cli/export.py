@@ -98,9 +98,7 @@ def export(
         raise UsageError(f'--io "{io}" is not known: accepted are float, int8.')
     io_type: IoType = "int8" if io == "int8" else "float"
     wanted = parse_effort(effort)
-    planned = _PlanFile(path=plan, plan=_read_plan(plan)) if plan else None
-    if planned and (format or precision or wanted != "quick"):
-        raise UsageError("--plan has decided what --format, --precision and --effort are about: leave them away.")
+    planned = _plan_file(plan, decided=bool(format or precision or wanted != "quick")) if plan else None
     request = make_request(
         model=model,
         device=device or (planned.plan.device if planned else None),
@@ -261,14 +259,20 @@ class _PlanFile:
         return (made.chosen,), made.rejected
 
 
-def _read_plan(path: Path) -> Plan:
+def _plan_file(path: Path, *, decided: bool) -> _PlanFile:
     """Returns the plan in a file.
 
+    Args:
+        path: The file.
+        decided: Flags were given that say what the plan has decided.
+
     Raises:
-        UsageError: no such file, or no plan.
+        UsageError: no such file, no plan, or such flags.
     """
     from edgekit.planner.plan_result import Plan
 
+    if decided:
+        raise UsageError("--plan has decided what --format, --precision and --effort are about: leave them away.")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -277,7 +281,7 @@ def _read_plan(path: Path) -> Plan:
         raise UsageError(f"{path}: not valid JSON: {error}. Write it anew with: edgekit plan -o {path}") from None
     if not isinstance(data, dict):
         raise UsageError(f"{path}: not a plan. Write one with: edgekit plan --device NAME -o {path}")
-    return Plan.from_json(data, str(path))
+    return _PlanFile(path=path, plan=Plan.from_json(data, str(path)))
 
 
 def show_report(
