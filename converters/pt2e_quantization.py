@@ -92,7 +92,7 @@ def quantize_graph(
     grids: dict[str, Grid] = {}
     if plan.ranged and calibration is not None:
         ranges = collect_ranges(graph, plan.ranged, Samples.open(calibration), recipe.ranges, progress)
-        grids = _grids(plan, ranges, symmetric=recipe.symmetric_activations)
+        grids = tensor_grids(plan, ranges, symmetric=recipe.symmetric_activations)
     writer = _Writer(module=graph.module, plan=plan, recipe=recipe, target=target, grids=grids)
     fallbacks = writer.write()
     return QuantizedGraph(
@@ -144,7 +144,7 @@ def export_graph(graph: QuantizedGraph | FloatGraph) -> Any:
         return torch.export.export(graph.module, graph.example_inputs, strict=False)
 
 
-def _grids(plan: QuantizationPlan, ranges: Mapping[str, Range], *, symmetric: bool) -> dict[str, Grid]:
+def tensor_grids(plan: QuantizationPlan, ranges: Mapping[str, Range], *, symmetric: bool) -> dict[str, Grid]:
     """Returns one grid for each quantized tensor: that of its group's range."""
     of_group: dict[str, Range] = {}
     for name, group in plan.group_of.items():

@@ -34,8 +34,10 @@ LAYERS = (
         "edgekit.rebuild",
         "edgekit.calibration_report",
         "edgekit.bench",
+        "edgekit.planning",
+        "edgekit.trials",
     ),
-    ("edgekit.planner", "edgekit.converters", "edgekit.validators"),
+    ("edgekit.planner", "edgekit.simulation", "edgekit.converters", "edgekit.validators"),
     ("edgekit.predict",),
     (
         "edgekit.analysis",

@@ -31,6 +31,7 @@ from edgekit.cli.task_options import (
     Strict,
     Timeout,
     Verbose,
+    limit_texts,
 )
 from edgekit.cli.validate import FloatModel
 from edgekit.errors import UsageError
@@ -98,15 +99,7 @@ def gate(
         device=device,
         model=model,
         config=config,
-        limits={
-            "size": max_size,
-            "download": max_download,
-            "memory": max_memory,
-            "latency": max_latency,
-            "accuracy_drop": max_drop,
-            "slice_drop": max_slice_drop,
-            "parity": min_parity,
-        },
+        limits=limit_texts(max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity),
         overrides={"evaluation": evaluation, "metric": metric},
         regression=tuple(max_regression),
         measurements=tuple(measurements or ()),

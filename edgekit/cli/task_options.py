@@ -17,7 +17,7 @@ from edgekit import registry
 from edgekit.budget import COSTS, Budget, Limit, read_change_limits, read_limit
 from edgekit.device_profile import DeviceProfile, find_profile
 from edgekit.errors import ProfileError, UsageError
-from edgekit.plan import PRESETS
+from edgekit.plan import EFFORTS, PRESETS, Effort
 from edgekit.task import DeviceOverride, Task, default_task, find_config, load_task, model_task
 
 DEVICE_VARIABLE: Final = "EDGEKIT_DEVICE"
@@ -86,6 +86,14 @@ MaxSliceDrop = Annotated[
 MinParity = Annotated[
     str | None, typer.Option("--min-parity", help='SQNR against the float model, such as "20 dB".', show_default=False)
 ]
+EffortOption = Annotated[
+    str,
+    typer.Option(
+        "--effort",
+        help="quick: predict only. default: simulate on calibration data, measure every layer (minutes). "
+        "thorough: export and validate the best few too.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the verdict.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print every check and note.")]
@@ -144,6 +152,27 @@ class Request:
     formats: tuple[str, ...]
     precision: str | None
     regression: tuple[Limit, ...] = ()
+
+
+def limit_texts(
+    max_size: str | None,
+    max_download: str | None,
+    max_memory: str | None,
+    max_latency: str | None,
+    max_drop: str | None,
+    max_slice_drop: str | None = None,
+    min_parity: str | None = None,
+) -> Mapping[str, str | None]:
+    """Returns the texts of the limit flags under the names of their costs."""
+    return {
+        "size": max_size,
+        "download": max_download,
+        "memory": max_memory,
+        "latency": max_latency,
+        "accuracy_drop": max_drop,
+        "slice_drop": max_slice_drop,
+        "parity": min_parity,
+    }
 
 
 def make_request(
@@ -237,6 +266,18 @@ def _device_override(task: Task, profile: DeviceProfile, cwd: Path) -> DeviceOve
             formats = parse_formats(",".join(override.formats), source) if override.formats else ()
             return replace(override, formats=formats)
     return DeviceOverride()
+
+
+def parse_effort(text: str) -> Effort:
+    """Returns the effort that `text` names.
+
+    Raises:
+        UsageError: no such effort.
+    """
+    for effort in EFFORTS:
+        if text == effort:
+            return effort
+    raise UsageError(f'--effort "{text}" is not known: accepted are {", ".join(EFFORTS)}.')
 
 
 def parse_formats(text: str, source: str) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ from edgekit.cli.task_options import (
     Strict,
     Timeout,
     Verbose,
+    limit_texts,
     make_request,
 )
 from edgekit.task import find_config
@@ -84,15 +85,7 @@ def validate(
         model=model,
         device=device,
         config=config,
-        limits={
-            "size": max_size,
-            "download": max_download,
-            "memory": max_memory,
-            "latency": max_latency,
-            "accuracy_drop": max_drop,
-            "slice_drop": max_slice_drop,
-            "parity": min_parity,
-        },
+        limits=limit_texts(max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity),
         overrides={
             "calibration": calibration,
             "evaluation": evaluation,
