@@ -19,7 +19,7 @@ from edgekit.registry import CONVERTERS, converter
 pytestmark = pytest.mark.runtime
 
 ROOT = Path(__file__).parents[2]
-PRECISIONS = ("fp32", "int8_static", "int8_dynamic")
+PRECISIONS = ("fp32", "int8_static")
 
 
 def convert_all(tiny_model: Any, runtime: str, folder: Path, seed: str) -> dict[str, str]:
