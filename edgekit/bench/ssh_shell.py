@@ -138,13 +138,16 @@ class SshShell:
     def _sftp(self) -> asyncssh.SFTPClient:
         if self._files is None:
             try:
-                self._files = self._wait(self._connected.start_sftp_client())
+                self._files = self._wait(self._open_files())
             except (self._library.SFTPError, self._library.ChannelOpenError) as error:
                 raise DeviceError(
                     f"{self._address} has no SFTP server, which files are copied through. Install it there: "
                     "sudo apt install openssh-sftp-server"
                 ) from error
         return self._files
+
+    async def _open_files(self) -> asyncssh.SFTPClient:
+        return await self._connected.start_sftp_client()
 
     def _wait(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Runs one step to its end; a connection that breaks meanwhile becomes a DeviceError."""

@@ -53,8 +53,9 @@ def parse_ai_hub_profile(data: Mapping[str, Any], where: str) -> AIHubProfile:
         DataError: no inference time, or figures that are none.
     """
     summary: Mapping[str, Any] = data["execution_summary"]
-    times = summary.get("all_inference_times")
-    samples = [_number(value, "all_inference_times", where) / 1e3 for value in times] if _is_list(times) else []
+    times: Any = summary.get("all_inference_times")
+    listed: Sequence[object] = times if _is_list(times) else ()
+    samples = [_number(value, "all_inference_times", where) / 1e3 for value in listed]
     if samples:
         latency = figures_of(samples)
     elif summary.get("estimated_inference_time") is not None:

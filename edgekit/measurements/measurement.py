@@ -203,7 +203,7 @@ def read_measurement(path: Path) -> Measurement:
 
 def _to_measurement(file: MeasurementFile, path: Path) -> Measurement:
     """Returns the checked file as a value."""
-    latency = file.latency.model_dump()
+    latency: dict[str, Any] = {**file.latency.model_dump(), "samples_ms": tuple(file.latency.samples_ms)}
     memory = None if file.memory is None else MemoryFigures(**file.memory.model_dump())
     return Measurement(
         source=file.source,
@@ -215,7 +215,7 @@ def _to_measurement(file: MeasurementFile, path: Path) -> Measurement:
         engine=file.engine,
         threads=file.threads,
         units=tuple(file.units),
-        latency=LatencyFigures(**{**latency, "samples_ms": tuple(latency["samples_ms"])}),
+        latency=LatencyFigures(**latency),
         load_ms=file.load_ms,
         memory=memory,
         outputs=file.outputs,
