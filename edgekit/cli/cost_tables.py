@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from edgekit.analysis.graph import Analysis, Operator
+from edgekit.device_profile import DeviceProfile
 from edgekit.planner.plan_result import Plan
+from edgekit.predict.latency import operator_latencies
 from edgekit.predict.storage import store, weight_uses
 from edgekit.units import format_bytes
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 _ROWS: Final = 10
 
 
-def cost_tables(analysis: Analysis, plan: Plan) -> Iterator[Table]:
+def cost_tables(analysis: Analysis, plan: Plan, profile: DeviceProfile) -> Iterator[Table]:
     """Yields one table a budget: size (bytes in the chosen format), memory (alive while it runs), work (MACs)."""
     sizes = stored_bytes(analysis, plan)
     total = sum(sizes.values()) or 1
@@ -25,6 +27,10 @@ def cost_tables(analysis: Analysis, plan: Plan) -> Iterator[Table]:
     peak = analysis.memory.live_peak_bytes or 1
     yield _table("memory: float activations alive at", analysis, alive.__getitem__, format_bytes, peak)
     macs = analysis.macs or 1
+    spent = predicted_ms(analysis, plan, profile)
+    if spent:
+        title = f"latency: predicted milliseconds on {profile.name} of"
+        yield _table(title, analysis, spent.__getitem__, lambda ms: f"{ms:.3g} ms", sum(spent.values()) or 1)
     yield _table("work: the MACs of", analysis, lambda name: _by_name(analysis)[name].macs, _millions, macs)
 
 
@@ -44,6 +50,17 @@ def stored_bytes(analysis: Analysis, plan: Plan) -> dict[str, float]:
             total += stored.values_bytes + stored.scales_bytes if stored else weight.size_bytes
         sizes[operator.name] = total
     return sizes
+
+
+def predicted_ms(analysis: Analysis, plan: Plan, profile: DeviceProfile) -> dict[str, float]:
+    """Returns operator name to its predicted milliseconds on the device; empty where nothing is predicted."""
+    if plan.chosen is None:
+        return {}
+    tables = profile.latency_model.get(plan.chosen.runtime, {})
+    found = operator_latencies(analysis, plan.chosen.recipe, tables)
+    if found is None:
+        return {}
+    return {operator.name: item.ms for operator, item in zip(analysis.operators, found, strict=True)}
 
 
 def alive_bytes(analysis: Analysis) -> dict[str, float]:

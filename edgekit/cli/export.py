@@ -143,7 +143,7 @@ def _run(request: Request, plan: Path | None, output: Path, io: IoType, settings
     from edgekit.pipeline import capture_model
 
     model = capture_model(request.task, settings)
-    candidates, rejected = _read_plan(plan, model) if plan else _choose(request, model, settings)
+    candidates, rejected = _read_plan(plan, model, request, settings) if plan else _choose(request, model, settings)
     inputs = read_inputs(request.task, [candidate.runtime for candidate in candidates], settings, model=model)
     return export_candidates(
         inputs,
@@ -202,8 +202,17 @@ def _choose(
     return candidates, rejected
 
 
-def _read_plan(path: Path, model: CapturedModel) -> tuple[Sequence[Candidate], Sequence[Rejection]]:
-    """Returns what a plan file chose, after checking that it was made for this model."""
+def _read_plan(
+    path: Path, model: CapturedModel, request: Request, settings: Settings
+) -> tuple[Sequence[Candidate], Sequence[Rejection]]:
+    """Returns what a plan file chose, after checking that it was made for this model.
+
+    Made for another device, its predictions are replaced by those for this one.
+    """
+    from dataclasses import replace
+
+    from edgekit.pipeline import analyze_model
+    from edgekit.planner.candidates import predict_for
     from edgekit.planner.plan_result import Plan
 
     try:
@@ -222,7 +231,10 @@ def _read_plan(path: Path, model: CapturedModel) -> tuple[Sequence[Candidate], S
         )
     if plan.chosen is None:
         raise UsageError(f"{path} chose nothing: no format can hold this model. Plan again with other formats.")
-    return (plan.chosen,), plan.rejected
+    if plan.device == request.profile.name:
+        return (plan.chosen,), plan.rejected
+    predictions = predict_for(plan.chosen, analyze_model(model, settings), request.profile)
+    return (replace(plan.chosen, predictions=predictions),), plan.rejected
 
 
 def show_report(

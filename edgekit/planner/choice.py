@@ -18,6 +18,8 @@ from edgekit.units import format_value
 SHOWN: Final = ("size", "download", "memory", "latency", "accuracy_drop")
 """Costs that a plan shows even where nobody limits them."""
 
+LATENCIES: Final = ("latency", "latency_p95")
+
 KEPT, LIKELY, UNLIKELY, BROKEN = range(4)
 """Tiers: every known budget kept; a band straddles a limit and the value keeps it; the value misses it; broken."""
 
@@ -56,9 +58,10 @@ def judge_candidates(
 ) -> tuple[Judged, ...]:
     """Returns the candidates held against the budget, the best first.
 
-    The order: keeps every known budget for certain, then likely; the format that is preferred; where latency is limited
-    and cannot be predicted, what practice knows to be faster; then the least expected loss of accuracy. What
-    usually loses more than the accuracy budget allows stands behind what does not.
+    The order: keeps every known budget for certain, then likely; the format that is preferred; what keeps a limit on
+    latency that only warns, or, where latency is limited and cannot be predicted, what practice knows to be faster; then
+    the least expected loss of accuracy. What usually loses more than the accuracy budget allows stands behind what does
+    not.
     """
     judged = [_judge(candidate, budget, profile, family, formats) for candidate in candidates]
     return tuple(sorted(judged, key=lambda item: item.key))
@@ -75,7 +78,6 @@ def _judge(
     speed = find_rule("speed", candidate.recipe.default, setting)
     tier = max((_tier(check, budget.get(check.name)) for check in checks), default=KEPT)
     preference = formats.index(candidate.runtime) if candidate.runtime in formats else len(formats)
-    is_blind = any(c.name in ("latency", "latency_p95") and c.limit is not None and c.value is None for c in checks)
     too_lossy = not keeps_accuracy(loss, budget)
     return Judged(
         candidate=candidate,
@@ -84,8 +86,25 @@ def _judge(
         loss=loss,
         speed=speed,
         preference=preference,
-        key=(tier, int(too_lossy), preference, speed.rank if is_blind else 0, loss.rank),
+        key=(tier, int(too_lossy), preference, _pace(checks, budget, speed), loss.rank),
     )
+
+
+def is_blind(checks: Sequence[Check]) -> bool:
+    """Returns True if latency is limited and nothing can be said about it: then what practice knows decides."""
+    limited = [check for check in checks if check.name in LATENCIES and check.limit is not None]
+    return bool(limited) and all(check.value is None for check in limited)
+
+
+def _pace(checks: Sequence[Check], budget: Budget, speed: Rule) -> int:
+    """Returns how badly a candidate does on latency, 0 where it is free.
+
+    A limit that only warns turns nothing down, but among what keeps the rest the one that keeps it comes first.
+    """
+    if is_blind(checks):
+        return speed.rank
+    limits = ((check, budget.get(check.name)) for check in checks if check.name in LATENCIES)
+    return max((_standing(check, limit) for check, limit in limits if limit is not None), default=KEPT)
 
 
 def keeps_accuracy(loss: Rule, budget: Budget) -> bool:
@@ -96,9 +115,12 @@ def keeps_accuracy(loss: Rule, budget: Budget) -> bool:
 
 def _tier(check: Check, limit: Limit | None) -> int:
     """Returns the tier of one check. What only warns, is free or is not known turns nothing down."""
-    if limit is None or limit.level != "error" or check.verdict == "not_run" or check.value is None:
-        return KEPT
-    if check.verdict == "pass":
+    return KEPT if limit is None or limit.level != "error" else _standing(check, limit)
+
+
+def _standing(check: Check, limit: Limit) -> int:
+    """Returns how a check stands to its limit, whatever the limit's level; what is not known counts as kept."""
+    if check.verdict in ("not_run", "pass") or check.value is None:
         return KEPT
     if check.verdict == "inconclusive":
         return LIKELY if limit.keeps(check.value) else UNLIKELY

@@ -15,9 +15,11 @@ from edgekit.planner.candidates import Refusal, make_candidates, with_prediction
 from edgekit.planner.choice import (
     BROKEN,
     KEPT,
+    LATENCIES,
     UNLIKELY,
     Judged,
     excess_words,
+    is_blind,
     judge_candidates,
     keeps_accuracy,
     relative_excess,
@@ -149,10 +151,9 @@ def _reasons(
     if not forced and best.candidate.runtime == profile.runtimes[0]:
         reasons.append(f"{best.candidate.runtime} is {profile.name}'s preferred runtime")
     latency = budget.get("latency") or budget.get("latency_p95")
-    blind = latency is not None and any(c.name == latency.name and c.value is None for c in best.checks)
-    if latency is not None and blind and best.speed.rank < 2:
+    if latency is not None and is_blind(best.checks) and best.speed.rank < 2:
         reasons.append(
-            f"latency is limited to {format_value(latency.value, 'ms')} and cannot be predicted yet, so what practice "
+            f"latency is limited to {format_value(latency.value, 'ms')} and cannot be predicted here, so what practice "
             f"knows to be faster comes first: {best.speed.reason}"
         )
     lossless = all(item.loss.rank >= best.loss.rank for item in judged if item.tier < BROKEN)
@@ -183,9 +184,21 @@ def _why_behind(item: Judged, best: Judged, budget: Budget, profile: DeviceProfi
         return f"may lose up to {LOSS_POINTS[item.loss.rank]:g} points and {allowed}: {item.loss.reason}"
     if item.preference > best.preference:
         return f"{profile.name} prefers {best.candidate.runtime}"
+    if item.key[3] > best.key[3] and not is_blind(item.checks):
+        return _why_slower(item, budget)
     if item.key[3] > best.key[3]:
         return f"runs {SPEED_WORDS[item.speed.rank]}: {item.speed.reason}"
     return f"expected to lose more accuracy ({loss_words(item)}): {item.loss.reason}"
+
+
+def _why_slower(item: Judged, budget: Budget) -> str:
+    """Returns why a candidate's predicted latency, of which the limit only warns, puts it behind."""
+    missed = [check for check in item.checks if check.name in LATENCIES and check.verdict in ("fail", "inconclusive")]
+    check = max(missed, key=lambda c: relative_excess(c, _limit(c, budget)))
+    limit = _limit(check, budget)
+    if not limit.keeps(check.value if check.value is not None else math.nan):
+        return excess_words(check, limit)
+    return f"its band of {check.name.replace('_', ' ')} crosses the limit of {format_value(limit.value, check.unit)}"
 
 
 def _rejections(
