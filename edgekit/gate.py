@@ -81,7 +81,7 @@ def gate_folder(folder: Path, device: str, budget: Budget) -> GateResult:
         if entry["artifact"] is None:
             continue
         _check_bytes(folder, entry["artifact"])
-        judged = [_judge_anew(Check.from_json(check), budget) for check in entry["checks"]]
+        judged = [_judge_anew(Check.from_json(check), budget, report["device"], device) for check in entry["checks"]]
         checks += complete(judged, budget, entry["runtime"])
     return GateResult(
         device=device, checks=tuple(checks), failures=tuple(failures), formats=tuple(formats), report=report
@@ -100,8 +100,11 @@ def _check_bytes(folder: Path, artifact: Mapping[str, Any]) -> None:
         )
 
 
-def _judge_anew(check: Check, budget: Budget) -> Check:
-    """Returns a check with the same figure and today's limit."""
+def _judge_anew(check: Check, budget: Budget, exported_for: str, device: str) -> Check:
+    """Returns a check with the same figure and today's limit; a prediction for another device is no figure."""
+    if check.basis == "predicted" and exported_for != device:
+        detail = f"It was predicted for {exported_for}: run edgekit export --device {device} to predict it there."
+        return judge(check.name, None, budget.get(check.name), detail=detail, runtime=check.runtime)
     return judge(
         check.name,
         # JSON has no NaN: a figure that failed without a value was not a number.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 from edgekit.artifact import Artifact
 from edgekit.budget import Budget
@@ -21,8 +23,9 @@ from edgekit.export import (
     read_inputs,
 )
 from edgekit.export_report import ExportReport, FormatResult, describe_environment
-from edgekit.pipeline import Settings
-from edgekit.plan import PRECISIONS, Precision, Recipe
+from edgekit.pipeline import Settings, analyze_model
+from edgekit.plan import PRECISIONS, Precision, Prediction, Recipe
+from edgekit.predict.latency import predict_latency
 from edgekit.task import Task, default_task
 from edgekit.validators.execution import RunSettings, collect_evidence, describe_artifact
 
@@ -32,7 +35,14 @@ PRECISION_KEY: Final = "edgekit.precision"
 
 
 def validate(
-    path: Path, task: Task | None, *, device: str, budget: Budget, settings: Settings, cwd: Path
+    path: Path,
+    task: Task | None,
+    *,
+    device: str,
+    budget: Budget,
+    settings: Settings,
+    cwd: Path,
+    latency_models: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> ExportReport:
     """Runs the artifact at `path` in its own runtime and judges it.
 
@@ -43,6 +53,7 @@ def validate(
         budget: Limits.
         settings: How to run.
         cwd: Base of the embedded default's task.
+        latency_models: The profile's, to predict the device's latency with.
 
     Raises:
         EdgekitError: the artifact, the model or the data cannot be read or run.
@@ -61,7 +72,11 @@ def validate(
     note = _mismatch(artifact, inputs)
     result = FormatResult(runtime=artifact.runtime, recipe=recipe, artifact=artifact)
     try:
-        checks, host = judge_artifact(artifact, inputs, recipe, budget, settings)
+        predicted = _predict(inputs, recipe, artifact, device, latency_models, settings)
+        result = replace(result, predictions=predicted)
+        checks, host = judge_artifact(
+            artifact, inputs, recipe, budget, settings, device=device, predicted_latency=next(iter(predicted), None)
+        )
     except EdgekitError as error:
         result = replace(result, error=error)
     else:
@@ -75,6 +90,24 @@ def validate(
         data=describe_data(inputs),
         folder=path.parent,
     )
+
+
+def _predict(
+    inputs: Inputs,
+    recipe: Recipe,
+    artifact: Artifact,
+    device: str,
+    latency_models: Mapping[str, Mapping[str, Any]],
+    settings: Settings,
+) -> tuple[Prediction, ...]:
+    """Returns what the float model's graph says about the artifact's latency on the device.
+
+    Nothing where the artifact does not tell its precision, as one made elsewhere: its kernels are not known then.
+    """
+    if PRECISION_KEY not in artifact.metadata:
+        return ()
+    analysis = analyze_model(inputs.model, settings)
+    return predict_latency(analysis, recipe, artifact.runtime, latency_models, device)
 
 
 def _precision(artifact: Artifact) -> Precision:

@@ -107,6 +107,7 @@ def validate(
             request.task if has_task else None,
             device=request.profile.name,
             budget=request.budget,
+            latency_models=request.profile.latency_model,
             settings=settings,
             cwd=Path.cwd(),
         )
