@@ -32,7 +32,7 @@ from edgekit.pipeline import (
     prepare_samples,
     reference_outputs,
 )
-from edgekit.plan import Candidate, Recipe, Rejection
+from edgekit.plan import Candidate, Prediction, Recipe, Rejection
 from edgekit.report import Check, complete
 from edgekit.samples import Samples
 from edgekit.task import Task
@@ -199,7 +199,15 @@ def export(
         artifact = _place(outcome.artifact, inputs.model.name, folder)
         result = replace(result, artifact=artifact, conversion=outcome.conversion, seconds=outcome.seconds)
         try:
-            checks, host = judge_artifact(artifact, inputs, candidate.recipe, budget, settings)
+            checks, host = judge_artifact(
+                artifact,
+                inputs,
+                candidate.recipe,
+                budget,
+                settings,
+                device=device,
+                predicted_latency=candidate.prediction("latency"),
+            )
         except EdgekitError as error:
             results.append(replace(result, error=error))
         else:
@@ -318,9 +326,25 @@ def _place(artifact: Artifact, name: str, folder: Path) -> Artifact:
 
 
 def judge_artifact(
-    artifact: Artifact, inputs: Inputs, recipe: Recipe, budget: Budget, settings: Settings
+    artifact: Artifact,
+    inputs: Inputs,
+    recipe: Recipe,
+    budget: Budget,
+    settings: Settings,
+    *,
+    device: str = "",
+    predicted_latency: Prediction | None = None,
 ) -> tuple[tuple[Check, ...], Mapping[str, object]]:
     """Runs an artifact in its own runtime and judges it.
+
+    Args:
+        artifact: The file.
+        inputs: The model and its data.
+        recipe: Precision of each part.
+        budget: Limits.
+        settings: How to run.
+        device: Name of the profile.
+        predicted_latency: What was predicted for that device: judged until the device itself is timed.
 
     Returns:
         The checks, and what was measured on this host beside them (timings, runtime, operators).
@@ -349,6 +373,7 @@ def judge_artifact(
             ),
             progress=settings.stage(artifact.runtime),
         )
+        evidence = replace(evidence, device=device, predicted_latency=predicted_latency)
         return judge_evidence(evidence, budget), describe_host(evidence)
 
 

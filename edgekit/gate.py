@@ -119,7 +119,7 @@ def gate_report(
             failures.append(f"{name}: {entry['error']['message']}")
         if entry["artifact"] is None:
             continue
-        judged = [_judge_anew(Check.from_json(check), budget, device) for check in entry["checks"]]
+        judged = [_judge_anew(Check.from_json(check), budget, report["device"], device) for check in entry["checks"]]
         completed = complete(judged, budget, entry["runtime"])
         checks += with_measurements(completed, measurements, entry["artifact"]["sha256"], budget)
     return GateResult(
@@ -184,10 +184,17 @@ def _check_bytes(folder: Path, artifact: Mapping[str, Any]) -> None:
         )
 
 
-def _judge_anew(check: Check, budget: Budget, device: str) -> Check:
-    """Returns a check with the same figure and today's limit; what was imported counts for its own device only."""
+def _judge_anew(check: Check, budget: Budget, exported_for: str, device: str) -> Check:
+    """Returns a check with the same figure and today's limit.
+
+    What was imported counts for its own device only, and a prediction for another device is no figure.
+    """
+    detail = ""
     if check.basis == "imported" and check.measured_on != device:
         detail = f"It was imported from {check.measured_on} and not measured on {device}."
+    if check.basis == "predicted" and exported_for != device:
+        detail = f"It was predicted for {exported_for}: run edgekit export --device {device} to predict it there."
+    if detail:
         return judge(check.name, None, budget.get(check.name), detail=detail, runtime=check.runtime)
     return judge(
         check.name,

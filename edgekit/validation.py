@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 from edgekit.artifact import Artifact, measure_files
 from edgekit.budget import Budget
@@ -25,8 +26,9 @@ from edgekit.export import (
 from edgekit.export_report import ExportReport, FormatResult, describe_environment, with_imported
 from edgekit.measurements.imported_checks import check_belongs
 from edgekit.measurements.measurement import Measurement
-from edgekit.pipeline import Settings
-from edgekit.plan import Recipe, precision_named
+from edgekit.pipeline import Settings, analyze_model
+from edgekit.plan import Prediction, Recipe, precision_named
+from edgekit.predict.latency import predict_latency
 from edgekit.task import Task, default_task
 from edgekit.validators.execution import RunSettings, collect_evidence, describe_artifact
 
@@ -44,6 +46,7 @@ def validate(
     settings: Settings,
     cwd: Path,
     measurements: Sequence[Measurement] = (),
+    latency_models: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> ExportReport:
     """Runs the artifact at `path` in its own runtime and judges it.
 
@@ -55,6 +58,7 @@ def validate(
         settings: How to run.
         cwd: Base of the embedded default's task.
         measurements: Figures of this artifact from the device; they take the place of this machine's.
+        latency_models: The profile's, to predict the device's latency with.
 
     Raises:
         DataError: a measurement of another device or artifact.
@@ -62,12 +66,21 @@ def validate(
     """
     if measurements:
         check_belongs(measurements, device, (measure_files(path)[2],), path.name)
-    report = _validate(path, task, device=device, budget=budget, settings=settings, cwd=cwd)
+    report = _validate(
+        path, task, device=device, budget=budget, settings=settings, cwd=cwd, latency_models=latency_models
+    )
     return with_imported(report, measurements, budget)
 
 
 def _validate(
-    path: Path, task: Task | None, *, device: str, budget: Budget, settings: Settings, cwd: Path
+    path: Path,
+    task: Task | None,
+    *,
+    device: str,
+    budget: Budget,
+    settings: Settings,
+    cwd: Path,
+    latency_models: Mapping[str, Mapping[str, Any]],
 ) -> ExportReport:
     run_settings = RunSettings(
         timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes, threads=settings.threads
@@ -83,7 +96,11 @@ def _validate(
     note = _mismatch(artifact, inputs)
     result = FormatResult(runtime=artifact.runtime, recipe=recipe, artifact=artifact)
     try:
-        checks, host = judge_artifact(artifact, inputs, recipe, budget, settings)
+        predicted = _predict(inputs, recipe, artifact, device, latency_models, settings)
+        result = replace(result, predictions=predicted)
+        checks, host = judge_artifact(
+            artifact, inputs, recipe, budget, settings, device=device, predicted_latency=next(iter(predicted), None)
+        )
     except EdgekitError as error:
         result = replace(result, error=error)
     else:
@@ -98,6 +115,24 @@ def _validate(
         folder=path.parent,
         calibration=lint_calibration(inputs, [recipe], settings),
     )
+
+
+def _predict(
+    inputs: Inputs,
+    recipe: Recipe,
+    artifact: Artifact,
+    device: str,
+    latency_models: Mapping[str, Mapping[str, Any]],
+    settings: Settings,
+) -> tuple[Prediction, ...]:
+    """Returns what the float model's graph says about the artifact's latency on the device.
+
+    Nothing where the artifact does not tell its precision, as one made elsewhere: its kernels are not known then.
+    """
+    if PRECISION_KEY not in artifact.metadata:
+        return ()
+    analysis = analyze_model(inputs.model, settings)
+    return predict_latency(analysis, recipe, artifact.runtime, latency_models, device)
 
 
 def _alone(

@@ -15,6 +15,7 @@ from typing import ClassVar, final
 
 from edgekit.artifact import Artifact
 from edgekit.budget import Budget
+from edgekit.plan import Prediction
 from edgekit.report import Check
 from edgekit.samples import Samples
 
@@ -42,6 +43,8 @@ class Evidence:
         load_ms: Time from the file to a session that can run, once, the file being in the system's cache.
         operators: What the runtime ran, where it tells: {"integer": {operator: count}, "float": {...}}; empty where
             not.
+        device: Name of the profile that the artifact is judged for.
+        predicted_latency: What was predicted for that device: its latency until somebody measures it there.
         missing: Why a piece of evidence is missing: `outputs`, `reference`, `memory`, `latency` to a sentence.
     """
 
@@ -61,6 +64,8 @@ class Evidence:
     empty_memory_bytes: int | None = None
     load_ms: float | None = None
     operators: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+    device: str = ""
+    predicted_latency: Prediction | None = None
     missing: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def why_missing(self, piece: str) -> str:

@@ -1,4 +1,4 @@
-"""Latency on the device. A host's timing is never the device's: here it is only told, and it passes nothing."""
+"""Latency on the device: timed there, else predicted. A host's timing is never the device's: it is only told."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ from edgekit.validators.host_timing import host_timing
 
 @final
 class LatencyValidator(Validator):
-    """Judges median and 95th percentile where the device itself was timed; else `not_run`, with the host's figures."""
+    """Judges median and 95th percentile where the device was timed, else what was predicted for it, else `not_run`.
+
+    A prediction whose whole band is beyond the limit fails as a measurement would; one whose band crosses it is
+    inconclusive.
+    """
 
     costs: ClassVar[tuple[str, ...]] = ("latency", "latency_p95")
 
     def judge(self, evidence: Evidence, budget: Budget) -> tuple[Check, ...]:
         """Returns the checks `latency` and `latency_p95`."""
         timing = host_timing(evidence)
+        predicted = None if evidence.on_device and timing else _predicted(evidence, budget)
         device = timing if evidence.on_device else None
         if timing is None:
             detail = evidence.why_missing("latency")
@@ -30,7 +35,8 @@ class LatencyValidator(Validator):
             detail = timing.sentence
         band = _median_band(evidence) if device else (None, None)
         return (
-            judge(
+            predicted
+            or judge(
                 "latency",
                 device.median_ms if device else None,
                 budget.get("latency"),
@@ -49,6 +55,26 @@ class LatencyValidator(Validator):
                 runtime=evidence.artifact.runtime,
             ),
         )
+
+
+def _predicted(evidence: Evidence, budget: Budget) -> Check | None:
+    """Returns the check of the predicted latency, None where nothing was predicted."""
+    prediction = evidence.predicted_latency
+    if prediction is None or prediction.value is None:
+        return None
+    timing = host_timing(evidence)
+    return judge(
+        "latency",
+        prediction.value,
+        budget.get("latency"),
+        low=prediction.low,
+        high=prediction.high,
+        basis="predicted",
+        measured_on=f"predicted for {evidence.device}",
+        detail=f"{prediction.basis[0].upper()}{prediction.basis[1:]}. "
+        + (timing.sentence if timing else evidence.why_missing("latency")),
+        runtime=evidence.artifact.runtime,
+    )
 
 
 def _median_band(evidence: Evidence) -> tuple[float | None, float | None]:

@@ -2,10 +2,10 @@
 
     python benchmarks/latency_fidelity/fit.py              prints the table of errors
     python benchmarks/latency_fidelity/fit.py --write      and rewrites [latency_model.*] of device_profiles/*.toml,
-                                                           results.md and results.svg
+                                                           results.md and results.png
 
 The published rows are read from ${EDGEKIT_SHARED:-../shared}/latency/published_latency.csv; the work of each model from
-model_features.json, which analyze_zoo.py wrote. Needs NumPy and SciPy; results.svg needs matplotlib.
+model_features.json, which analyze_zoo.py wrote. Needs NumPy and SciPy; results.png needs matplotlib.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> None:
         for profile in sorted({target.profile for target in tables}):
             mine = {target: values for target, values in tables.items() if target.profile == profile}
             rewrite(PROFILES / f"{profile}.toml", mine)
-        write_plot(found, FOLDER / "results.svg")
+        write_plot(found, FOLDER / "results.png")
 
 
 def read_features() -> tuple[dict[str, int], dict[str, Array]]:

@@ -72,7 +72,7 @@ SPREADS: Final[Mapping[str, Spread]] = {
 NOISE: Final = 0.06
 """Standard deviation of one row around its model: versions, clocks, cooling."""
 
-FAMILY_MISFIT: Final = 0.25
+FAMILY_MISFIT: Final = 0.15
 """What these terms do not tell about a family of models in one engine: all of its rows are off by as much."""
 
 MODEL_MISFIT: Final = 0.08

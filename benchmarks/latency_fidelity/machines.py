@@ -77,7 +77,7 @@ _NCNN_THREADS: Final[Mapping[str, int]] = {
     "Raspberry Pi 5": 4, "Raspberry Pi 4B": 4, "Raspberry Pi 3B+": 4, "Raspberry Pi Zero 2 W": 4, "Jetson Nano": 4,
     "Jetson AGX Orin": 8, "Jetson Orin Nano": 6, "Jetson AGX Xavier": 8, "Rockchip RK3588 board": 8,
     "Rockchip RK3399 board": 2, "Khadas VIM3": 4, "Station P2": 4, "Radxa Rock 3A": 4, "Orange Pi CM4": 4,
-    "MYIR RemiPi": 2, "EAIDK 310": 4, "Android phone, Snapdragon 410": 4, "Banana Pi M2 Zero": 4,
+    "MYIR RemiPi": 4, "EAIDK 310": 4, "Android phone, Snapdragon 410": 4, "Banana Pi M2 Zero": 4,
     "i.MX7 Dual board": 2, "Snapdragon 888 phone (adb name venus)": 8, "Android phone, Snapdragon 8 Gen 2": 8,
     "MediaTek reference k6989v1": 8, "Radxa Orion O6": 8, "MacBook Pro M1 2020": 1, "MacBook Air M3 2024": 1,
 }  # fmt: skip

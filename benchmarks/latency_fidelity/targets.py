@@ -91,7 +91,7 @@ _CPU: Final[Mapping[str, tuple[int, Source]]] = {
     "galaxy-watch6": (
         2,
         Source(
-            device="MYIR RemiPi", threads=2, factor=1.5 / 1.4, words="a MYIR RemiPi's 2 Cortex-A55 at 1.5 GHz by clock"
+            device="MYIR RemiPi", threads=4, factor=1.5 / 1.4, words="a MYIR RemiPi's 2 Cortex-A55 at 1.5 GHz by clock"
         ),
     ),
     "pixel8": (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
 from edgekit.analysis.graph import Analysis, Operator
+from edgekit.device_profile import DeviceProfile
 from edgekit.planner.plan_result import Plan
 from edgekit.predict.latency import operator_latencies
 from edgekit.predict.storage import store, weight_uses
@@ -18,15 +19,10 @@ if TYPE_CHECKING:
 _ROWS: Final = 10
 
 
-def cost_tables(analysis: Analysis, plan: Plan, latency_models: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:
-    """Yields one table a budget: size (bytes in the chosen format), memory (alive), work (MACs), latency, accuracy.
+def cost_tables(analysis: Analysis, plan: Plan, profile: DeviceProfile) -> Iterator[Table]:
+    """Yields one table a budget: size (bytes in the chosen format), memory (alive), latency, work (MACs), accuracy.
 
     Latency is there where the device has a fitted model, accuracy where the layers were measured (`--effort default`).
-
-    Args:
-        analysis: The model's costed graph.
-        plan: For the chosen format and precisions, and for what the layers lose.
-        latency_models: `DeviceProfile.latency_model`.
     """
     sizes = stored_bytes(analysis, plan)
     total = sum(sizes.values()) or 1
@@ -35,22 +31,13 @@ def cost_tables(analysis: Analysis, plan: Plan, latency_models: Mapping[str, Map
     peak = analysis.memory.live_peak_bytes or 1
     yield _table("memory: float activations alive at", analysis, alive.__getitem__, format_bytes, peak)
     macs = analysis.macs or 1
+    spent = predicted_ms(analysis, plan, profile)
+    if spent:
+        title = f"latency: predicted milliseconds on {profile.name} of"
+        yield _table(title, analysis, spent.__getitem__, lambda ms: f"{ms:.3g} ms", sum(spent.values()) or 1)
     yield _table("work: the MACs of", analysis, lambda name: _by_name(analysis)[name].macs, _millions, macs)
-    yield from _latency_table(analysis, plan, latency_models)
     if plan.sensitivity:
         yield _loss_table(plan)
-
-
-def _latency_table(analysis: Analysis, plan: Plan, latency_models: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:
-    """Yields the operators that are predicted to take longest in the chosen format and precision on the device."""
-    tables = latency_models.get(plan.chosen.runtime) if plan.chosen else None
-    found = operator_latencies(analysis, plan.chosen.recipe, tables) if plan.chosen and tables else None
-    if found is None:
-        return
-    milliseconds = {operator.name: item.ms for operator, item in zip(analysis.operators, found, strict=True)}
-    total = sum(milliseconds.values()) or 1
-    title = f"latency on {plan.device}: the milliseconds of"
-    yield _table(title, analysis, milliseconds.__getitem__, lambda value: f"{value:.2f} ms", total)
 
 
 def _loss_table(plan: Plan) -> Table:
@@ -96,6 +83,17 @@ def stored_bytes(analysis: Analysis, plan: Plan) -> dict[str, float]:
             total += stored.values_bytes + stored.scales_bytes if stored else weight.size_bytes
         sizes[operator.name] = total
     return sizes
+
+
+def predicted_ms(analysis: Analysis, plan: Plan, profile: DeviceProfile) -> dict[str, float]:
+    """Returns operator name to its predicted milliseconds on the device; empty where nothing is predicted."""
+    if plan.chosen is None:
+        return {}
+    tables = profile.latency_model.get(plan.chosen.runtime, {})
+    found = operator_latencies(analysis, plan.chosen.recipe, tables)
+    if found is None:
+        return {}
+    return {operator.name: item.ms for operator, item in zip(analysis.operators, found, strict=True)}
 
 
 def alive_bytes(analysis: Analysis) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +14,7 @@ from edgekit.cli.calibrate import JsonFlag, NameArgument, NoColorFlag, calibrate
 from edgekit.cli.console import console, write_json
 from edgekit.device_profile import FACT_TITLES, USER_FOLDER, DeviceProfile, find_profile, read_catalogue
 from edgekit.errors import ProfileError, UsageError
+from edgekit.predict.latency import BAND_QUANTILE
 from edgekit.units import format_value
 
 if TYPE_CHECKING:
@@ -106,7 +108,7 @@ def profile_json(profile: DeviceProfile) -> dict[str, Any]:
         },
         "budget": [_limit_json(limit) for limit in profile.budget.limits],
         "export": {runtime: dict(options) for runtime, options in profile.options.items()},
-        "latency_model": sorted(profile.latency_model),
+        "latency_model": {runtime: dict(tables) for runtime, tables in profile.latency_model.items()},
         "sources": dict(profile.sources),
         "path": str(profile.path),
         "shipped": profile.shipped,
@@ -175,10 +177,25 @@ def _facts(profile: DeviceProfile) -> dict[str, str]:
     rows["runtimes"] = f"{', '.join(profile.runtimes)} (in order of preference)"
     for runtime, options in profile.options.items():
         rows[f"{runtime} export"] = ", ".join(f"{key} = {_toml_text(value)}" for key, value in options.items())
-    rows["latency model"] = ", ".join(sorted(profile.latency_model)) or "none: latency is not predicted"
+    rows["latency model"] = _latency_text(profile) or "none: latency is not predicted"
     if profile.aliases:
         rows["also called"] = ", ".join(profile.aliases)
     return rows
+
+
+def _latency_text(profile: DeviceProfile) -> str:
+    """Returns one line for each table: what it is for, on how many rows, and its 90 % band as a factor."""
+    lines: list[str] = []
+    for runtime, tables in profile.latency_model.items():
+        for precision, table in tables.items():
+            rows = table.get("scaled_from") or f"{table['rows']} rows"
+            error = f", {table['error']:.0%} median error on families left out" if "error" in table else ""
+            factor = math.exp(BAND_QUANTILE * table["spread"])
+            unit = table["unit"].replace("_", " ")
+            lines.append(
+                f"{runtime} {precision.replace('_', '-')} ({unit}): {rows}{error}, band x {1 / factor:.2f} to {factor:.2f}"
+            )
+    return "\n".join(lines)
 
 
 def _budget_table(profile: DeviceProfile) -> Table:

@@ -169,6 +169,6 @@ def _print(
     if why:
         from edgekit.cli.cost_tables import cost_tables
 
-        for table in cost_tables(analysis, made, request.profile.latency_model):
+        for table in cost_tables(analysis, made, request.profile):
             out.print()
             out.print(table)

@@ -164,6 +164,7 @@ def run_validation(
             request.task if has_task else None,
             device=request.profile.name,
             budget=request.budget,
+            latency_models=request.profile.latency_model,
             settings=settings,
             cwd=Path.cwd(),
             measurements=tuple(map(read_measurement, measurements)),

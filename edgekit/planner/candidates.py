@@ -8,7 +8,7 @@ from typing import final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.device_profile import DeviceProfile
-from edgekit.plan import Candidate, Recipe, Rejection
+from edgekit.plan import Candidate, Prediction, Recipe, Rejection
 from edgekit.planner.offers import Situation, TechniqueOffer, with_techniques
 from edgekit.planner.recipes import default_presets, resolve_precision, steps_of
 from edgekit.predict.predictions import predict
@@ -71,13 +71,14 @@ def with_predictions(candidate: Candidate, analysis: Analysis, profile: DevicePr
         runtime=candidate.runtime,
         recipe=candidate.recipe,
         steps=(*candidate.steps, *steps_of(candidate.recipe)),
-        predictions=predict(
-            analysis,
-            candidate.recipe,
-            candidate.runtime,
-            device=profile.name,
-            latency_models=profile.latency_model,
-        ),
+        predictions=predict_for(candidate, analysis, profile),
+    )
+
+
+def predict_for(candidate: Candidate, analysis: Analysis, profile: DeviceProfile) -> tuple[Prediction, ...]:
+    """Returns everything that can be predicted about a candidate on a device."""
+    return predict(
+        analysis, candidate.recipe, candidate.runtime, device=profile.name, latency_models=profile.latency_model
     )
 
 

@@ -21,6 +21,8 @@ DEFAULT_LOSS_POINTS: Final = 1.0
 SHOWN: Final = ("size", "download", "memory", "latency", "accuracy_drop")
 """Costs that a plan shows even where nobody limits them."""
 
+LATENCIES: Final = ("latency", "latency_p95")
+
 KEPT, LIKELY, UNLIKELY, BROKEN = range(4)
 """Tiers: every known budget kept; a band straddles a limit and the value keeps it; the value misses it; broken."""
 
@@ -68,8 +70,9 @@ def judge_candidates(
     """Returns the candidates held against the budget, the best first.
 
     The order: keeps every known budget for certain, then likely; is not expected to lose more accuracy than is allowed;
-    keeps the limits that only warn; the format that is preferred; where latency is limited and cannot be predicted,
-    what practice knows to be faster; then the least expected loss of accuracy.
+    does not miss a limit that only warns; the format that is preferred; keeps the limits that only warn for certain;
+    where latency is limited and cannot be predicted, what practice knows to be faster; then the least expected loss of
+    accuracy.
     """
     judged = [_judge(candidate, budget, profile, family, formats) for candidate in candidates]
     return tuple(sorted(judged, key=lambda item: item.key))
@@ -87,8 +90,7 @@ def _judge(
     tier = max((_tier(check, budget, candidate) for check in checks if check.level == "error"), default=KEPT)
     warned = max((_tier(check, budget, candidate) for check in checks if check.level == "warn"), default=KEPT)
     preference = formats.index(candidate.runtime) if candidate.runtime in formats else len(formats)
-    is_blind = any(c.name in ("latency", "latency_p95") and c.limit is not None and c.value is None for c in checks)
-    slowness = speed.rank if is_blind else 0
+    slowness = speed.rank if is_blind(checks) else 0
     points, too_lossy = _expected_loss(candidate, loss, budget)
     parity = candidate.prediction("parity")
     return Judged(
@@ -102,9 +104,25 @@ def _judge(
         too_lossy=too_lossy,
         warned=warned,
         slowness=slowness,
-        # Of two that lose nothing measurable, the one that is nearer to the float outputs.
-        key=(tier, too_lossy, warned, preference, slowness, points, -(parity.value or 0) if parity else 0, loss.rank),
+        key=(
+            tier,
+            too_lossy,
+            warned >= UNLIKELY,
+            preference,
+            warned,
+            slowness,
+            points,
+            # Of two that lose nothing measurable, the one that is nearer to the float outputs.
+            -(parity.value or 0) if parity else 0,
+            loss.rank,
+        ),
     )
+
+
+def is_blind(checks: Sequence[Check]) -> bool:
+    """Returns True if latency is limited and nothing can be said about it: then what practice knows decides."""
+    limited = [check for check in checks if check.name in LATENCIES and check.limit is not None]
+    return bool(limited) and all(check.value is None for check in limited)
 
 
 def _expected_loss(candidate: Candidate, rule: Rule, budget: Budget) -> tuple[float, bool]:

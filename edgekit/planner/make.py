@@ -18,6 +18,7 @@ from edgekit.planner.choice import (
     UNLIKELY,
     Judged,
     excess_words,
+    is_blind,
     judge_candidates,
     relative_excess,
 )
@@ -168,10 +169,9 @@ def _reasons(
     if not forced and best.candidate.runtime == profile.runtimes[0]:
         reasons.append(f"{best.candidate.runtime} is {profile.name}'s preferred runtime")
     latency = budget.get("latency") or budget.get("latency_p95")
-    blind = latency is not None and any(c.name == latency.name and c.value is None for c in best.checks)
-    if latency is not None and blind and best.speed.rank < 2:
+    if latency is not None and is_blind(best.checks) and best.speed.rank < 2:
         reasons.append(
-            f"latency is limited to {format_value(latency.value, 'ms')} and cannot be predicted yet, so what practice "
+            f"latency is limited to {format_value(latency.value, 'ms')} and cannot be predicted here, so what practice "
             f"knows to be faster comes first: {best.speed.reason}"
         )
     lossless = all(item.loss_points >= best.loss_points for item in judged if item.tier < BROKEN)
@@ -198,10 +198,12 @@ def _why_behind(item: Judged, best: Judged, budget: Budget, profile: DeviceProfi
         return _unsure_words(item, "error", item.tier)
     if item.too_lossy and not best.too_lossy:
         return f"{_too_lossy_words(item, budget)}: {item.loss.reason}"
-    if item.warned > best.warned:
+    if item.warned >= UNLIKELY > best.warned:
         return _missed_words(item, budget)
     if item.preference > best.preference:
         return f"{profile.name} prefers {best.candidate.runtime}"
+    if item.warned > best.warned:
+        return _missed_words(item, budget)
     if item.slowness > best.slowness:
         return f"runs {SPEED_WORDS[item.speed.rank]}: {item.speed.reason}"
     ratio, least = (x.candidate.prediction("parity") for x in (item, best))

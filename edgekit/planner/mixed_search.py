@@ -24,7 +24,7 @@ FLOAT_WORK: Final = "work in float"
 _FLOAT_WORK_SHARE: Final = 0.1
 _ATTEMPTS: Final = 3  # memory is a sum only nearly: where the whole breaks a limit, that limit is tightened
 
-_WORTH_IT: Final = 2.0  # times less noise, 3 dB: below that a plain recipe is better for being simple
+_WORTH_IT: Final = 1.25  # times less noise, 1 dB: below that a plain recipe is better for being simple
 
 _FLOATS: Final[Mapping[str, Precision]] = {"coreml": "fp16"}
 """What a layer that is not quantized has beside integers, where that is not fp32."""
@@ -35,6 +35,11 @@ def precisions_to_mix(candidates: Sequence[Candidate], runtime: str) -> tuple[Pr
     four_bits: tuple[Precision, ...] = ("int4_weights",)
     offered = any(c.runtime == runtime and c.recipe.default == "int4_weights" for c in candidates)
     return (*(four_bits if offered else ()), _FLOATS.get(runtime, "fp32"))
+
+
+def is_integer(precision: Precision) -> bool:
+    """Returns True if a precision rounds to integers: only these add noise that is worth measuring."""
+    return precision not in ("fp32", "fp16")
 
 
 def search(
@@ -112,8 +117,8 @@ def _layers(
             continue  # the costed graph does not know it: its cost cannot be told
         choices = [_choice(base.recipe.default, noise[module, base.recipe.default], base, base, 0)]
         for precision in others:
-            is_float = precision in ("fp32", "fp16")
-            if not is_float and (module, precision) not in noise:
+            is_float = not is_integer(precision)
+            if is_integer(precision) and (module, precision) not in noise:
                 continue
             recipe = replace(base.recipe, overrides=with_precisions(base.recipe, {module: precision}).overrides)
             alone = with_predictions(Candidate(runtime=base.runtime, recipe=recipe), analysis, profile)

@@ -23,7 +23,7 @@ from edgekit.predict.latency_features import count_operator
 NAMES: Final = ("latency", "latency_p95")
 """The costs that this module speaks of."""
 
-_QUANTILE: Final = 1.645
+BAND_QUANTILE: Final = 1.645
 """Standard deviations that hold 90 % of a normal distribution."""
 
 _UNTESTED_SPREAD: Final = 0.8
@@ -138,7 +138,7 @@ def predict_latency(
         return _unknown("latency", reason), p95
     total = sum(item.ms for item in operators)
     table = tables[_main_table(operators, tables)]
-    width = _QUANTILE * log_spread(operators, table["spread"])
+    width = BAND_QUANTILE * log_spread(operators, table["spread"])
     return (
         Prediction(
             name="latency",

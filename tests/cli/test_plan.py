@@ -224,7 +224,7 @@ def test_why_shows_which_layers_lose_most_where_they_were_measured(capsys, monke
     monkeypatch.setattr(planning, "plan", lambda *args: replace(make(*args), sensitivity=losses))
     assert main(["plan", "--device", "pi4", "--why"]) == 0
     found = [" ".join(line.split()) for line in lines(capsys)]
-    assert "latency on pi4: the milliseconds of" in found
+    assert "latency: predicted milliseconds on pi4 of" in found
     start = found.index("accuracy: the output noise of one layer alone")
     rows = [line for line in found[start:] if line.startswith(("head", "stem"))]
     assert rows == ["head int8_static 25.2 dB 75.0 % 0.25 pp", "stem int8_static 30.0 dB 25.0 % -"]

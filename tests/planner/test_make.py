@@ -115,7 +115,7 @@ def test_a_latency_limit_that_cannot_be_predicted_takes_what_practice_knows_to_b
     made = plan_for(cnn(), limits={"latency": "50 ms"})
     assert made.chosen.title == "tflite int8-static"
     assert made.reasons[2] == (
-        "latency is limited to 50 ms and cannot be predicted yet, so what practice knows to be faster comes first: "
+        "latency is limited to 50 ms and cannot be predicted here, so what practice knows to be faster comes first: "
         "integer kernels run at about half of float's time"
     )
 
