@@ -65,14 +65,14 @@ SPREADS: Final[Mapping[str, Spread]] = {
     "core": Spread(rate=0.3, speed=1.0),
     "machine": Spread(rate=0.25, speed=0.7),
     "machine_precision": Spread(rate=0.15, speed=0.15),
-    "combination": Spread(rate=0.25, speed=0.15),
+    "combination": Spread(rate=0.35, speed=0.15),
 }
-"""By part: see `_labels`. Chosen once by leaving families out; halving or doubling them changes little."""
+"""By part: see `_labels`. Set by hand on families left out of the fit, so the errors of results.md are a little kind."""
 
 NOISE: Final = 0.06
 """Standard deviation of one row around its model: versions, clocks, cooling."""
 
-FAMILY_MISFIT: Final = 0.15
+FAMILY_MISFIT: Final = 0.25
 """What these terms do not tell about a family of models in one engine: all of its rows are off by as much."""
 
 MODEL_MISFIT: Final = 0.08
