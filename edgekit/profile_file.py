@@ -181,7 +181,7 @@ class LatencyTable(_Table):
         description="what runs the model: cpu, gpu, npu, neural_engine"
     )
     threads: Annotated[int, Field(ge=1)] | None = Field(None, description="number of CPU threads, 1 or more")
-    timed: _Text = Field(description="whose kernels were timed, such as \"TFLite 2.2 to 2.11 (ruy)\"")
+    timed: _Text = Field(description='whose kernels were timed, such as "TFLite 2.2 to 2.11 (ruy)"')
     rows: Annotated[int, Field(ge=0)] = Field(description="number of published rows of this device, 0 or more")
     models: Annotated[int, Field(ge=0)] = Field(description="number of models in these rows, 0 or more")
     error: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
@@ -221,9 +221,7 @@ class ProfileFile(_Table):
     hardware: HardwareTable = Field(description='a table with at least "cpu" and "features"')
     budget: dict[str, Any] = Field({}, description='a table of limits, such as size = "6 MB"')
     export: dict[_Runtime, ExportOptions] = Field({}, description="a table with one table for each runtime")
-    latency_model: dict[_Runtime, RuntimeLatency] = Field(
-        {}, description="a table with one table for each runtime"
-    )
+    latency_model: dict[_Runtime, RuntimeLatency] = Field({}, description="a table with one table for each runtime")
     sources: dict[str, _Text] = Field(
         {}, description='a table from a key\'s path to where its value comes from: "hardware.cpu" = "https://..."'
     )

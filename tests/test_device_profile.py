@@ -75,7 +75,9 @@ def test_every_fact_of_a_shipped_profile_has_a_source(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_shipped_profile_limits_what_is_known_and_only_warns_about_latency_scaled_from_another_device(name: str) -> None:
+def test_every_shipped_profile_limits_what_is_known_and_only_warns_about_latency_scaled_from_another_device(
+    name: str,
+) -> None:
     budget = shipped(name).budget
     levels = {limit.name: limit.level for limit in budget.limits}
     # Memory under Core ML can be measured by nothing but Apple's own runtime.

@@ -169,6 +169,4 @@ def test_a_latency_predicted_for_another_device_is_no_figure(folder: Path) -> No
     result = gate_folder(folder, "pi5", budget(latency="50 ms"))
     latency = next(check for check in result.checks if check.name == "latency")
     assert (latency.verdict, latency.value) == ("not_run", None)
-    assert latency.detail == (
-        "It was predicted for pi4: run edgekit export --device pi5 to predict it there."
-    )
+    assert latency.detail == ("It was predicted for pi4: run edgekit export --device pi5 to predict it there.")

@@ -2,7 +2,7 @@
 
     latency = sum over terms k of rate_k * amount_k            (edgekit.predict.latency_features counts the amounts)
 
-Rates are positive, so their logarithms are fitted. A device has few rows, an engine has many: the logarithm of a rate is
+Rates are positive, so their logarithms are fitted. A device has few rows, an engine has many: a rate's logarithm is
 taken as a sum of what is typical for the term, for the engine and precision (with or without dot products), for the
 core, for the machine, and what is special to this one combination. Each part is pulled toward 0 with its own strength
 (a normal prior), so a combination without rows gets the engine's typical rates at the machine's speed.
@@ -67,7 +67,7 @@ SPREADS: Final[Mapping[str, Spread]] = {
     "machine_precision": Spread(rate=0.15, speed=0.15),
     "combination": Spread(rate=0.35, speed=0.15),
 }
-"""By part: see `_labels`. Set by hand on families left out of the fit, so the errors of results.md are a little kind."""
+"""By part: see `_labels`. Set by hand on families left out of the fit, so those errors are a little kind."""
 
 NOISE: Final = 0.06
 """Standard deviation of one row around its model: versions, clocks, cooling."""

@@ -17,6 +17,10 @@ _LEAST_ROWS: Final = 5
 _ENOUGH_ROWS: Final = 20
 _GOALS: Final = {("Raspberry Pi 4B", "tflite"): 0.15}
 _GOAL: Final = 0.25
+_HEADER: Final = (
+    "| device | engine | precision | threads | models | rows | median error | within 10 % | within 20 % | in band "
+    "| goal |"
+)
 
 
 def inside_band(items: Sequence[HeldOut]) -> float:
@@ -44,9 +48,9 @@ def write_results(
     lines = [
         "# Latency: predicted against published",
         "",
-        "Written by `python benchmarks/latency_fidelity/fit.py --write`. Error: |predicted / published - 1| over rows of",
-        "models that were left out of the fit. A family (all widths, depths and resolutions of MobileNetV2, say) is left",
-        "out whole. In band: share of rows inside the 90 % band, where the band of each family was set without it.",
+        "Written by `python benchmarks/latency_fidelity/fit.py --write`. Error: |predicted / published - 1| over rows",
+        "of models that were left out of the fit. A family (all widths, depths and resolutions of MobileNetV2, say) is",
+        "left out whole. In band: share of rows inside the 90 % band, where each family's band was set without it.",
         "",
         "## Groups that profiles use",
         "",
@@ -91,7 +95,7 @@ def _table(found: Sequence[HeldOut], wanted: Callable[[Group], bool]) -> list[st
         if wanted(item.group):
             by_group[item.group].append(item)
     lines = [
-        "| device | engine | precision | threads | models | rows | median error | within 10 % | within 20 % | in band | goal |",
+        _HEADER,
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     everything: list[HeldOut] = []
@@ -107,7 +111,8 @@ def _table(found: Sequence[HeldOut], wanted: Callable[[Group], bool]) -> list[st
             verdict = "kept" if measures["median"] <= goal else f"missed: {goal:.0%}"
         threads = {0: "", 99: "not stated"}.get(group.threads, str(group.threads))
         lines.append(
-            f"| {group.device} | {group.engine} | {group.precision} | {threads} | {_cells(items, measures)} | {verdict} |"
+            f"| {group.device} | {group.engine} | {group.precision} | {threads} | {_cells(items, measures)} "
+            f"| {verdict} |"
         )
     if everything:
         lines.append(f"| all | | | | {_cells(everything, summarise(everything), by_group)} | |")
@@ -117,7 +122,9 @@ def _table(found: Sequence[HeldOut], wanted: Callable[[Group], bool]) -> list[st
 def _cells(
     items: Sequence[HeldOut], measures: Mapping[str, float], groups: Mapping[Group, Sequence[HeldOut]] | None = None
 ) -> str:
-    shares = [(inside_band(each), sum(len(i.timing.values_ms) for i in each)) for each in (groups or {None: items}).values()]
+    shares = [
+        (inside_band(each), sum(len(i.timing.values_ms) for i in each)) for each in (groups or {None: items}).values()
+    ]
     inside = sum(share * rows for share, rows in shares) / sum(rows for _, rows in shares)
     return (
         f"{measures['models']} | {measures['rows']} | {measures['median']:.1%} | {measures['within_10']:.0%} | "
@@ -128,7 +135,7 @@ def _cells(
 def _models(found: Sequence[HeldOut], single: Sequence[HeldOut], group: Group) -> list[str]:
     alone = {item.timing.model: item.predicted_ms for item in single if item.group == group}
     lines = [
-        f"| {group.precision} model | rows | published (ms) | family left out (ms) | error | model left out (ms) | error |",
+        f"| {group.precision} model | rows | published (ms) | without its family (ms) | error | without it (ms) | error |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for item in sorted((i for i in found if i.group == group), key=lambda i: i.timing.model):
@@ -144,14 +151,14 @@ def _models(found: Sequence[HeldOut], single: Sequence[HeldOut], group: Group) -
 
 def write_plot(found: Sequence[HeldOut], path: Path) -> None:
     """Draws predicted against published, one panel for each engine."""
-    import matplotlib
+    import matplotlib as mpl
 
-    matplotlib.use("agg")
-    from matplotlib import pyplot
+    mpl.use("agg")
+    import matplotlib.pyplot as plt
 
     panels = (("tflite", "TFLite, CPU"), ("xnnpack", "XNNPACK, CPU"), ("ncnn", "ncnn, CPU"), ("tensorrt", "TensorRT"),
               ("coreml", "Core ML"), ("qnn", "Qualcomm NPU"))  # fmt: skip
-    figure, axes = pyplot.subplots(2, 3, figsize=(11, 7))
+    figure, axes = plt.subplots(2, 3, figsize=(11, 7))
     for (engine, title), axis in zip(panels, axes.flat, strict=True):
         items = [item for item in found if item.group.engine == engine]
         published = [item.timing.median_ms for item in items]

@@ -18,7 +18,7 @@ def declare_torchvision_operators() -> None:
     """Lets torchvision's Python part load where its compiled part does not fit this torch: no model here needs it."""
     import torch
 
-    library = torch.library.Library("torchvision", "FRAGMENT")  # noqa: TOR901  lives as long as the process
+    library = torch.library.Library("torchvision", "FRAGMENT")
     for schema in (
         "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
         "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -125,7 +125,12 @@ def yolov4_tiny() -> Any:
     class Partial(nn.Module):
         def __init__(self, c: int) -> None:
             super().__init__()
-            self.a, self.b, self.c, self.d = conv(c, c, 3), conv(c // 2, c // 2, 3), conv(c // 2, c // 2, 3), conv(c, c, 1)
+            self.a, self.b, self.c, self.d = (
+                conv(c, c, 3),
+                conv(c // 2, c // 2, 3),
+                conv(c // 2, c // 2, 3),
+                conv(c, c, 1),
+            )
             self.pool = nn.MaxPool2d(2, 2)
 
         def forward(self, x: Any) -> Any:

@@ -59,7 +59,7 @@ def judge_candidates(
     """Returns the candidates held against the budget, the best first.
 
     The order: keeps every known budget for certain, then likely; the format that is preferred; what keeps a limit on
-    latency that only warns, or, where latency is limited and cannot be predicted, what practice knows to be faster; then
+    latency that only warns, or, where it is limited and cannot be predicted, what practice knows to be faster; then
     the least expected loss of accuracy. What usually loses more than the accuracy budget allows stands behind what does
     not.
     """
