@@ -21,6 +21,7 @@ from edgekit.device_profile import (
     shipped_folder,
 )
 from edgekit.errors import ProfileError
+from edgekit.predict.latency_features import TERMS
 
 NAMES = (
     "android-entry",
@@ -74,14 +75,16 @@ def test_every_fact_of_a_shipped_profile_has_a_source(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_shipped_profile_limits_what_can_be_measured_and_only_warns_about_latency(name: str) -> None:
+def test_every_shipped_profile_limits_what_is_known_and_only_warns_about_latency_scaled_from_another_device(
+    name: str,
+) -> None:
     budget = shipped(name).budget
     levels = {limit.name: limit.level for limit in budget.limits}
     # Memory under Core ML can be measured by nothing but Apple's own runtime.
     memory = "warn" if shipped(name).runtimes[0] == "coreml" else "error"
     found = {cost: levels.get(cost) for cost in ("size", "memory", "accuracy_drop")}
     assert found == {"size": "error", "memory": memory, "accuracy_drop": "error"}
-    assert levels["latency"] == "warn"
+    assert levels["latency"] == ("warn" if shipped(name).kind in ("phone", "watch") else "error")
     assert "parity" not in levels
     assert {limit.source for limit in budget.limits} == {"profile"}
 
@@ -179,11 +182,13 @@ def test_a_profile_holds_what_its_file_says() -> None:
         ram_bytes=4_000_000_000,
         memcpy_bandwidth_bytes_per_s=2.33e9,
     )
-    assert profile.budget.get("latency") == Limit(name="latency", value=50.0, source="profile", level="warn")
+    assert profile.budget.get("latency") == Limit(name="latency", value=50.0, source="profile")
     assert profile.facts["memcpy_bandwidth"] == "2.33 GB/s"
     assert tuple(profile.facts) == tuple(key for key in FACT_TITLES if key in profile.facts)
     assert profile.runtimes == ("tflite", "onnx", "executorch")
-    assert profile.latency_model == {}
+    assert {runtime: tuple(tables) for runtime, tables in profile.latency_model.items()} == dict.fromkeys(
+        ("tflite", "onnx", "executorch"), ("fp32", "int8_static")
+    )
     assert profile.shipped
 
 
@@ -239,10 +244,64 @@ def test_the_shipped_folder_is_not_taken_for_a_users_own() -> None:
     assert all(profile.shipped for profile in list_profiles(checkout))
 
 
-def test_latency_tables_are_kept_as_they_are(tmp_path: Path) -> None:
+RATES = "[latency_model.onnx.fp32.ns]\n" + "".join(f"{term} = 0.5\n" for term in TERMS)
+LATENCY = """\
+[latency_model.onnx.fp32]
+unit = "cpu"
+threads = 4
+timed = "onnxruntime 1.20"
+rows = 12
+models = 6
+error = 0.1
+spread = 0.2
+untested = ["recurrent_macs"]
+sources = ["https://example.org"]
+"""
+
+
+def test_latency_tables_are_read(tmp_path: Path) -> None:
     path = tmp_path / "board.toml"
-    path.write_text(MINIMAL + "[latency_model.onnx]\nms_per_gmac = 3.5\n[latency_model.onnx.int8]\nratio = 0.5\n")
-    assert read_profile(path).latency_model == {"onnx": {"ms_per_gmac": 3.5, "int8": {"ratio": 0.5}}}
+    path.write_text(MINIMAL + LATENCY + RATES)
+    table = read_profile(path).latency_model["onnx"]["fp32"]
+    assert (table["unit"], table["threads"], table["rows"], table["error"], table["spread"]) == ("cpu", 4, 12, 0.1, 0.2)
+    assert table["ns"] == dict.fromkeys(TERMS, 0.5)
+
+
+def test_a_wrong_latency_table_is_told_all_its_faults(tmp_path: Path) -> None:
+    path = tmp_path / "board.toml"
+    wrong = LATENCY.replace('"cpu"', '"cup"').replace("spread = 0.2", "spread = 0").replace("rows = 12", "rows = -1")
+    path.write_text(MINIMAL + wrong + RATES.replace("dense_macs = 0.5", "dense_macs = -1", 1) + "extra = 1\n")
+    with pytest.raises(ProfileError) as raised:
+        read_profile(path)
+    assert raised.value.message.splitlines()[1:-1] == [
+        '  latency_model.onnx.fp32.unit: "cup" was given; expected what runs the model: cpu, gpu, npu, neural_engine',
+        "  latency_model.onnx.fp32.rows: -1 was given; expected number of published rows of this device, 0 or more",
+        (
+            "  latency_model.onnx.fp32.spread: 0 was given; expected standard deviation of the natural logarithm of "
+            "published / predicted, above 0, such as 0.15"
+        ),
+        (
+            "  latency_model.onnx.fp32.ns.dense_macs: -1 was given; expected nanoseconds for one unit, 0 or more "
+            "(predict/latency_features.py says of what)"
+        ),
+        f"  latency_model.onnx.fp32.ns.extra: unknown key; accepted are {', '.join(TERMS)}",
+    ]
+
+
+def test_a_latency_table_of_a_precision_without_rates_of_its_own_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text(MINIMAL + (LATENCY + RATES).replace("fp32", "int4"))
+    with pytest.raises(ProfileError) as raised:
+        read_profile(path)
+    assert raised.value.message.splitlines()[1] == (
+        "  latency_model.onnx.int4: unknown key; accepted are fp32, fp16, int8_static"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_runtime_of_a_shipped_profile_has_a_latency_model(name: str) -> None:
+    profile = shipped(name)
+    assert set(profile.latency_model) == set(profile.runtimes)
 
 
 WRONG = """\

@@ -197,3 +197,34 @@ def test_an_export_keeps_its_imported_figures_for_that_device_only(folder: Path)
     assert (latency.verdict, latency.value) == ("not_run", None)
     assert latency.detail == "It was imported from pi4 and not measured on pi5."
     assert not elsewhere.passed()
+
+
+def predicted_export(folder: Path) -> None:
+    """Adds to the export in `folder` a latency of 40 ms, predicted for pi4."""
+    path = folder / "report.json"
+    report = json.loads(path.read_text())
+    check = judge("latency", 40.0, None, low=30.0, high=50.0, basis="predicted", runtime="tflite")
+    report["formats"][0]["checks"].append(check.to_json())
+    path.write_text(json.dumps(report))
+
+
+@pytest.mark.parametrize(
+    ("limit", "verdict", "good"),
+    [("50 ms", "pass", True), ("40 ms", "inconclusive", True), ("29 ms", "fail", False)],
+    ids=["band within", "band across", "band beyond"],
+)
+def test_a_predicted_latency_gates_where_its_whole_band_is_beyond(
+    folder: Path, limit: str, verdict: str, good: bool
+) -> None:
+    predicted_export(folder)
+    result = gate_folder(folder, "pi4", budget(latency=limit))
+    latency = next(check for check in result.checks if check.name == "latency")
+    assert (latency.verdict, latency.basis, result.passed()) == (verdict, "predicted", good)
+
+
+def test_a_latency_predicted_for_another_device_is_no_figure(folder: Path) -> None:
+    predicted_export(folder)
+    result = gate_folder(folder, "pi5", budget(latency="50 ms"))
+    latency = next(check for check in result.checks if check.name == "latency")
+    assert (latency.verdict, latency.value) == ("not_run", None)
+    assert latency.detail == ("It was predicted for pi4: run edgekit export --device pi5 to predict it there.")

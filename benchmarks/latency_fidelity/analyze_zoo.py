@@ -58,7 +58,7 @@ def analyze(build: Builder, shape: Shape) -> Analysis:
     from edgekit.analysis.read_exported import _Reader
 
     # Nothing here asks how weights deflate, and random weights are not tied: reading them would take minutes.
-    graph_builder.deflated_ratios = lambda values: {}
+    graph_builder.deflated_ratios = lambda _: {}
     graph_builder.content_key = lambda values: str(values.ctypes.data)
     declare_torchvision_operators()
     for name in ("kaiming_normal_", "kaiming_uniform_", "xavier_uniform_", "normal_", "uniform_", "trunc_normal_"):

@@ -1,7 +1,7 @@
 """Published latencies, made comparable: which rows are usable, which model of the zoo each one is about, and its group.
 
 The rows are not part of this repository: set EDGEKIT_SHARED to the folder that holds latency/published_latency.csv.
-A group is one device with one number of threads, one engine and one precision: rows of different groups are never mixed.
+A group is one device with one number of threads, one engine and one precision; rows of two groups are never mixed.
 """
 
 from __future__ import annotations

@@ -17,6 +17,23 @@ _LEAST_ROWS: Final = 5
 _ENOUGH_ROWS: Final = 20
 _GOALS: Final = {("Raspberry Pi 4B", "tflite"): 0.15}
 _GOAL: Final = 0.25
+_SHORTCOMINGS: Final = """\
+## What falls short
+
+- Jetson Nano under TensorRT misses 25 % where whole families are left out: without EfficientViT nothing on Maxwell
+  shows what its attention and hard-swish cost in 16 bits (predicted at about half), and DenseNet's many small
+  concatenations are predicted 20 to 60 % too high. With only the model itself left out it keeps the goal.
+- Profiles without rows in a runtime (onnxruntime and ExecuTorch on most boards, all of watches and most phones) are
+  not judged here: nothing is published to judge them by. Their bands come from the fit's own uncertainty.
+- Galaxy S24: the predictions are for its CPU, which a plain app uses. The published rows are of its NPU through
+  Qualcomm's delegate; they are fitted below (qnn) and given to no profile.
+- How strongly each part of a rate is held was set by hand on the same left-out families, so a new family may do a
+  little worse than these tables say.
+"""
+_HEADER: Final = (
+    "| device | engine | precision | threads | models | rows | median error | within 10 % | within 20 % | in band "
+    "| goal |"
+)
 
 
 def inside_band(items: Sequence[HeldOut]) -> float:
@@ -44,15 +61,17 @@ def write_results(
     lines = [
         "# Latency: predicted against published",
         "",
-        "Written by `python benchmarks/latency_fidelity/fit.py --write`. Error: |predicted / published - 1| over rows of",
-        "models that were left out of the fit. A family (all widths, depths and resolutions of MobileNetV2, say) is left",
-        "out whole. In band: share of rows inside the 90 % band, where the band of each family was set without it.",
+        "Written by `python benchmarks/latency_fidelity/fit.py --write`. Error: |predicted / published - 1| over rows",
+        "of models that were left out of the fit. A family (all widths, depths and resolutions of MobileNetV2, say) is",
+        "left out whole. In band: share of rows inside the 90 % band, where each family's band was set without it.",
         "",
         "## Groups that profiles use",
         "",
         *_table(found, lambda group: group in groups),
         *(["", "One model at a time left out, its other widths and resolutions fitted:", ""] if single else []),
         *(_table(single, lambda group: group in groups) if single else []),
+        "",
+        *_SHORTCOMINGS.splitlines(),
         "",
         "## Groups that only lend their speed",
         "",
@@ -91,7 +110,7 @@ def _table(found: Sequence[HeldOut], wanted: Callable[[Group], bool]) -> list[st
         if wanted(item.group):
             by_group[item.group].append(item)
     lines = [
-        "| device | engine | precision | threads | models | rows | median error | within 10 % | within 20 % | in band | goal |",
+        _HEADER,
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     everything: list[HeldOut] = []
@@ -107,7 +126,8 @@ def _table(found: Sequence[HeldOut], wanted: Callable[[Group], bool]) -> list[st
             verdict = "kept" if measures["median"] <= goal else f"missed: {goal:.0%}"
         threads = {0: "", 99: "not stated"}.get(group.threads, str(group.threads))
         lines.append(
-            f"| {group.device} | {group.engine} | {group.precision} | {threads} | {_cells(items, measures)} | {verdict} |"
+            f"| {group.device} | {group.engine} | {group.precision} | {threads} | {_cells(items, measures)} "
+            f"| {verdict} |"
         )
     if everything:
         lines.append(f"| all | | | | {_cells(everything, summarise(everything), by_group)} | |")
@@ -130,7 +150,7 @@ def _cells(
 def _models(found: Sequence[HeldOut], single: Sequence[HeldOut], group: Group) -> list[str]:
     alone = {item.timing.model: item.predicted_ms for item in single if item.group == group}
     lines = [
-        f"| {group.precision} model | rows | published (ms) | family left out (ms) | error | model left out (ms) | error |",
+        f"| {group.precision} model | rows | published (ms) | without its family | error | without it | error |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for item in sorted((i for i in found if i.group == group), key=lambda i: i.timing.model):
@@ -146,14 +166,14 @@ def _models(found: Sequence[HeldOut], single: Sequence[HeldOut], group: Group) -
 
 def write_plot(found: Sequence[HeldOut], path: Path) -> None:
     """Draws predicted against published, one panel for each engine."""
-    import matplotlib
+    import matplotlib as mpl
 
-    matplotlib.use("agg")
-    from matplotlib import pyplot
+    mpl.use("agg")
+    import matplotlib.pyplot as plt
 
     panels = (("tflite", "TFLite, CPU"), ("xnnpack", "XNNPACK, CPU"), ("ncnn", "ncnn, CPU"), ("tensorrt", "TensorRT"),
               ("coreml", "Core ML"), ("qnn", "Qualcomm NPU"))  # fmt: skip
-    figure, axes = pyplot.subplots(2, 3, figsize=(11, 7))
+    figure, axes = plt.subplots(2, 3, figsize=(11, 7))
     for (engine, title), axis in zip(panels, axes.flat, strict=True):
         items = [item for item in found if item.group.engine == engine]
         published = [item.timing.median_ms for item in items]

@@ -18,7 +18,7 @@ def declare_torchvision_operators() -> None:
     """Lets torchvision's Python part load where its compiled part does not fit this torch: no model here needs it."""
     import torch
 
-    library = torch.library.Library("torchvision", "FRAGMENT")  # noqa: TOR901  lives as long as the process
+    library = torch.library.Library("torchvision", "FRAGMENT")
     for schema in (
         "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
         "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",

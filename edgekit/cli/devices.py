@@ -191,10 +191,8 @@ def _latency_text(profile: DeviceProfile) -> str:
             rows = table.get("scaled_from") or f"{table['rows']} rows"
             error = f", {table['error']:.0%} median error on families left out" if "error" in table else ""
             factor = math.exp(BAND_QUANTILE * table["spread"])
-            unit = table["unit"].replace("_", " ")
-            lines.append(
-                f"{runtime} {precision.replace('_', '-')} ({unit}): {rows}{error}, band x {1 / factor:.2f} to {factor:.2f}"
-            )
+            title = f"{runtime} {precision.replace('_', '-')} ({table['unit'].replace('_', ' ')})"
+            lines.append(f"{title}: {rows}{error}, band x {1 / factor:.2f} to {factor:.2f}")
     return "\n".join(lines)
 
 

@@ -120,6 +120,53 @@ def test_a_latency_limit_that_cannot_be_predicted_takes_what_practice_knows_to_b
     )
 
 
+def timed_board(level="error", **rates):
+    """A board with latency models: ms of one inference of anything, by precision."""
+    import dataclasses
+
+    from edgekit.predict.latency_features import TERMS
+
+    tables = {
+        precision: {
+            "unit": "cpu", "timed": "kernels", "rows": 9, "models": 9, "spread": 0.1, "untested": [], "sources": [],
+            "ns": dict.fromkeys(TERMS, 0.0) | {"pointwise_macs": ms, "operators": ms},
+        }
+        for precision, ms in rates.items()
+    }  # fmt: skip
+    return dataclasses.replace(board(runtimes=("tflite",)), latency_model={"tflite": tables})
+
+
+def slowest(profile, precision="fp32"):
+    """Returns the latency that is predicted for the CNN."""
+    made = plan_for(cnn(), profile, precision=precision)
+    return next(check for check in made.checks if check.name == "latency").value
+
+
+def test_a_predicted_latency_turns_down_what_is_too_slow():
+    profile = timed_board(fp32=1.0, int8_static=0.2)
+    limit = slowest(profile) * 0.5
+    made = plan_for(cnn(), profile, limits={"latency": f"{limit:.9f} ms"})
+    assert made.chosen.title == "tflite int8-static"
+    reason = next(item.reason for item in made.rejected if item.candidate == "tflite fp32")
+    assert re.fullmatch(r"latency [\d.]+ ms exceeds [\d.]+ ms \(--max-latency\) by [\d.]+ ms", reason)
+
+
+def test_a_predicted_latency_that_is_kept_costs_no_accuracy():
+    profile = timed_board(fp32=1.0, int8_static=0.2)
+    assert plan_for(cnn(), profile, limits={"latency": f"{slowest(profile) * 2:.9f} ms"}).chosen.title == "tflite fp32"
+
+
+def test_a_latency_limit_that_only_warns_still_prefers_what_keeps_it():
+    profile = timed_board(fp32=1.0, int8_static=0.2)
+    text = f"{slowest(profile) * 0.5:.9f} ms"
+    limits = Budget().overridden_by([read_limit("latency", {"limit": text, "level": "warn"}, "profile")])
+    analysis = cnn()
+    made = make_plan(captured(analysis), analysis, profile, limits)
+    assert (made.feasible, made.chosen.title) == (True, "tflite int8-static")
+    behind = {item.candidate.title: item.reason for item in made.runners_up}
+    assert behind["tflite fp32"].startswith("latency ")
+
+
 def test_a_precision_that_usually_loses_more_than_is_allowed_is_not_taken_for_speed():
     made = plan_for(cnn(), limits={"latency": "50 ms", "accuracy_drop": "0.5 pp"})
     assert made.chosen.recipe.default in ("fp32", "fp16")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.budget import COSTS
 from edgekit.plan import Recipe
-from edgekit.predict.latency import predict_latency
 from edgekit.predict.predictions import NOT_MEASURED, predict
 
 
@@ -26,15 +25,3 @@ def test_every_cost_that_a_budget_limits_is_spoken_of_once_in_its_unit():
 def test_what_only_running_tells_is_not_run():
     found = {item.name: item for item in predict(nothing(), Recipe(), "tflite", device="pi4", latency_models={})}
     assert (found["parity"].value, found["parity"].basis) == (None, NOT_MEASURED)
-
-
-def test_latency_without_a_model_is_not_run():
-    for item in predict_latency(nothing(), Recipe(), "tflite", {}, "pi4"):
-        assert item.value is None
-        assert item.basis == "not run: pi4 has no fitted latency model for tflite; measure it on the device"
-
-
-def test_latency_with_a_model_of_another_edgekit_is_not_guessed():
-    for item in predict_latency(nothing(), Recipe(), "tflite", {"tflite": {"kind": "new"}}, "pi4"):
-        assert item.value is None
-        assert item.basis == "not run: this edgekit cannot evaluate the tflite latency model of pi4's profile"

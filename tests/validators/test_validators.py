@@ -7,6 +7,7 @@ import pytest
 from edgekit import registry
 from edgekit.artifact import Artifact
 from edgekit.budget import COSTS, Budget, Limit
+from edgekit.plan import Prediction
 from edgekit.samples import Samples, SampleWriter
 from edgekit.validators.accuracy import accuracy_drop
 from edgekit.validators.base import Evidence, Validator
@@ -260,6 +261,27 @@ def test_a_hosts_timing_is_never_the_devices_latency(full):
         "0.50 x float's latency (0.50 to 0.51)."
     )
     assert check_of("latency_p95", full, 1000.0).verdict == "not_run"
+
+
+PREDICTION = Prediction(name="latency", value=40.0, low=30.0, high=50.0, unit="ms", basis="predicted for pi4's CPU")
+
+
+@pytest.mark.parametrize(
+    ("limit", "verdict"),
+    [(50.0, "pass"), (49.0, "inconclusive"), (30.0, "inconclusive"), (29.0, "fail")],
+    ids=["band within", "upper end over", "lower end on it", "band beyond"],
+)
+def test_a_predicted_latency_is_judged_with_its_band_until_the_device_is_timed(full, limit, verdict):
+    evidence = dataclasses.replace(full, device="pi4", predicted_latency=PREDICTION)
+    check = check_of("latency", evidence, limit)
+    assert (check.verdict, check.value, check.low, check.high) == (verdict, 40.0, 30.0, 50.0)
+    assert (check.basis, check.measured_on) == ("predicted", "predicted for pi4")
+    assert check.detail.startswith("Predicted for pi4's CPU. Host Test CPU, 2 cores, 1 thread: median 2.03 ms")
+
+
+def test_a_timing_on_the_device_comes_before_a_prediction(full):
+    evidence = dataclasses.replace(full, on_device=True, host="pi4", predicted_latency=PREDICTION)
+    assert check_of("latency", evidence, 3.0).basis == "measured"
 
 
 def test_a_timing_on_the_device_is_its_latency_with_a_band(full):

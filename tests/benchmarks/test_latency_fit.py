@@ -1,0 +1,103 @@
+"""The fit of latency models: finds rates that made the timings, lends them to machines without rows, honest bands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "latency_fidelity"
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch):
+    """Lets the command's own modules be imported; they are scripts and no package."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield
+    for name in ("fitting", "published", "machines", "crossvalidate"):
+        sys.modules.pop(name, None)
+
+
+def synthetic(noise=0.05, seed=0):
+    """Returns timings of 24 models on two boards, and their work; the second board is twice as fast."""
+    from fitting import TERMS
+    from published import Group, Timing
+
+    random = np.random.default_rng(seed)
+    rates = np.exp(random.normal(0, 0.5, len(TERMS))) * 0.1
+    work = {f"model{i}": random.uniform(0, 1e7, len(TERMS)) for i in range(24)}
+    timings = []
+    for device, speed in (("Raspberry Pi 4B", 1.0), ("Raspberry Pi 5", 0.5)):
+        group = Group(device=device, threads=4, engine="tflite", precision="fp32")
+        for name, amounts in work.items():
+            value = float(rates @ amounts / 1e6 * speed * np.exp(random.normal(0, noise)))
+            timings.append(Timing(group=group, model=name, values_ms=(value,), sources=("here",)))
+    return timings, work
+
+
+def test_models_that_were_left_out_are_predicted_inside_the_band():
+    from crossvalidate import coverage, leave_out, summarise
+    from fitting import FAMILY_MISFIT, Fit
+
+    timings, work = synthetic()
+    found = list(leave_out(timings, work, Fit(timings, work)))
+    assert len(found) == len(timings)
+    assert summarise(found)["median"] < 0.15
+    assert coverage(found, FAMILY_MISFIT) >= 0.8
+
+
+def test_a_machine_is_twice_as_fast_where_its_rows_say_so():
+    from fitting import Fit
+
+    timings, work = synthetic(noise=0.0)
+    fit = Fit(timings, work)
+    slow, fast = (fit.rates(group) for group in dict.fromkeys(timing.group for timing in timings))
+    ratios = [fast.predict_ms(amounts) / slow.predict_ms(amounts) for amounts in work.values()]
+    assert np.median(ratios) == pytest.approx(0.5, rel=0.05)
+
+
+def test_a_group_without_rows_is_less_certain_than_one_with_rows():
+    from fitting import Fit
+    from published import Group
+
+    timings, work = synthetic()
+    fit = Fit(timings, work)
+    amounts = work["model0"]
+    unseen = Group(device="Raspberry Pi 5", threads=4, engine="xnnpack", precision="fp32")
+    assert fit.rates(unseen).rows == 0
+    assert fit.rates(unseen).log_sigma(amounts) > 2 * fit.rates(timings[0].group).log_sigma(amounts)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "expected"),
+    [
+        ("mobilenet-v2-0.35-96-quantized", "1x3x96x96", "mobilenet_v2_0.35_96"),
+        ("mobilenet-v1-1.0-224-non-quantized", "1x3x224x224", "mobilenet_v1_1_224"),
+        ("YOLO11n", "1x3x640x640", "yolo11n@640"),
+        ("YOLO11n", "1x3x320x320", None),
+        ("resnet50", "", "resnet50"),
+        ("resnet50", "1x3x160x160", None),
+        ("YOLO11n-seg", "1x3x640x640", None),
+    ],
+)
+def test_a_published_name_and_shape_mean_one_model_or_none(name, shape, expected):
+    from published import match_model
+
+    sides = {"mobilenet_v2_0.35_96": 96, "mobilenet_v1_1_224": 224, "yolo11n@640": 640, "resnet50": 224}
+    assert match_model(name, shape, sides) == expected
+
+
+def test_tagged_rows_are_not_used():
+    from published import table_path
+
+    if not table_path().exists():
+        pytest.skip(f"EDGEKIT_SHARED={os.environ.get('EDGEKIT_SHARED', '')}: no published rows there")
+    from published import read_timings
+
+    timings = read_timings(table_path(), {"resnet50": 224})
+    slowest = max(t.median_ms for t in timings if t.group.device == "Raspberry Pi 4B" and t.group.engine == "tflite")
+    # TFLite 1.15 took 1890 ms: a runtime of another age.
+    assert slowest < 800
