@@ -27,7 +27,7 @@ LAYERS = (
         "edgekit.validation",
         "edgekit.gate",
     ),
-    ("edgekit.planner", "edgekit.converters", "edgekit.validators"),
+    ("edgekit.planner", "edgekit.techniques", "edgekit.converters", "edgekit.validators"),
     ("edgekit.predict",),
     (
         "edgekit.analysis",

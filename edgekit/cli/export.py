@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +36,7 @@ from edgekit.cli.task_options import (
     Quiet,
     Request,
     Strict,
+    TechniqueOption,
     Timeout,
     Verbose,
     make_request,
@@ -63,6 +65,7 @@ def export(
     config: Config = None,
     format: Format = None,  # noqa: A002  the flag's name
     precision: PrecisionOption = None,
+    technique: TechniqueOption = None,
     plan: PlanFile = None,
     calibration: CalibrationOption = None,
     evaluation: EvaluationOption = None,
@@ -98,6 +101,7 @@ def export(
         config=config,
         formats=format,
         precision=precision,
+        techniques=technique,
         limits={
             "size": max_size,
             "download": max_download,
@@ -143,8 +147,12 @@ def _run(request: Request, plan: Path | None, output: Path, io: IoType, settings
     from edgekit.pipeline import capture_model
 
     model = capture_model(request.task, settings)
+    _refuse_techniques(request, model)
     candidates, rejected = _read_plan(plan, model) if plan else _choose(request, model, settings)
-    inputs = read_inputs(request.task, [candidate.runtime for candidate in candidates], settings, model=model)
+    candidates = [replace(item, steps=(*request.techniques, *item.steps)) for item in candidates]
+    changed = any(candidate.techniques for candidate in candidates)
+    runtimes = [candidate.runtime for candidate in candidates]
+    inputs = read_inputs(request.task, runtimes, settings, model=model, as_torch=changed)
     return export_candidates(
         inputs,
         candidates,
@@ -156,6 +164,21 @@ def _run(request: Request, plan: Path | None, output: Path, io: IoType, settings
         rejected=rejected,
         done=done,
     )
+
+
+def _refuse_techniques(request: Request, model: CapturedModel) -> None:
+    """Checks before any work that the techniques that were asked for can be used.
+
+    Raises:
+        TechniqueError: the first one that cannot, with its reason.
+    """
+    from edgekit import registry
+    from edgekit.errors import TechniqueError
+
+    for step in request.techniques:
+        technique = registry.technique(step.technique).from_settings(step.settings, "--technique")
+        if reason := technique.refusal(model, request.task, request.profile):
+            raise TechniqueError(f"{step.technique} cannot be used on {model.source}: {reason}.")
 
 
 def _choose(

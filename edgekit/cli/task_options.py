@@ -6,7 +6,7 @@ Precedence of every setting: flag, `EDGEKIT_*` environment, task file, profile. 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, final
@@ -17,7 +17,7 @@ from edgekit import registry
 from edgekit.budget import COSTS, Budget, Limit, read_limit
 from edgekit.device_profile import DeviceProfile, find_profile
 from edgekit.errors import ProfileError, UsageError
-from edgekit.plan import PRESETS
+from edgekit.plan import PRESETS, Step
 from edgekit.task import Task, default_task, find_config, load_task, model_task
 
 DEVICE_VARIABLE: Final = "EDGEKIT_DEVICE"
@@ -82,6 +82,15 @@ MaxDrop = Annotated[str | None, typer.Option("--max-drop", help='Accuracy drop, 
 MinParity = Annotated[
     str | None, typer.Option("--min-parity", help='SQNR against the float model, such as "20 dB".', show_default=False)
 ]
+TechniqueOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--technique",
+        "-t",
+        help="What to do to the float model first, such as equalize or round_weights:method=gptq; repeat for more.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the verdict.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print every check and note.")]
@@ -118,6 +127,7 @@ class Request:
         budget: The limits in force, each with who set it.
         formats: Formats to make, in order; empty where the planner chooses.
         precision: A key of `plan.PRESETS`, None where the planner chooses.
+        techniques: What to do to the float model first, in order.
     """
 
     task: Task
@@ -125,6 +135,7 @@ class Request:
     budget: Budget
     formats: tuple[str, ...]
     precision: str | None
+    techniques: tuple[Step, ...] = ()
 
 
 def make_request(
@@ -134,6 +145,7 @@ def make_request(
     config: Path | None,
     formats: str | None = None,
     precision: str | None = None,
+    techniques: Sequence[str] | None = None,
     limits: Mapping[str, str | None],
     overrides: Mapping[str, str | None] | None = None,
     cwd: Path | None = None,
@@ -146,6 +158,7 @@ def make_request(
         config: --config.
         formats: --format.
         precision: --precision.
+        techniques: --technique, each time it was given.
         limits: Cost name to the text of its flag.
         overrides: Task fields (`calibration`, `evaluation`, `metric`, `example_inputs`) to the text of their flags.
         cwd: Where to look for a task file; the current folder by default.
@@ -163,7 +176,26 @@ def make_request(
     if preset is not None and preset not in PRESETS:
         raise UsageError(f'--precision "{preset}" is not known: accepted are {", ".join(PRESETS)}.')
     budget = _budget(task, profile, override[1], limits)
-    return Request(task=task, profile=profile, budget=budget, formats=chosen, precision=preset)
+    given = (techniques, "--technique") if techniques else (task.techniques, f"{task.config} [techniques] steps")
+    steps = tuple(parse_technique(text, given[1]) for text in given[0])
+    return Request(task=task, profile=profile, budget=budget, formats=chosen, precision=preset, techniques=steps)
+
+
+def parse_technique(text: str, source: str) -> Step:
+    """Returns the step that `name` or `name:key=value,key=value` means, with all its settings.
+
+    Raises:
+        UsageError: no technique has that name, or it has no such setting.
+    """
+    from edgekit.faults import nearest
+    from edgekit.techniques.settings import split_step
+
+    name, settings = split_step(text, source)
+    known = registry.technique_names()
+    if name not in known:
+        hint = "".join(f' Did you mean "{near}"?' for near in nearest(name, known))
+        raise UsageError(f'{source} "{name}" is not known: accepted are {", ".join(known)}.{hint}')
+    return registry.technique(name).from_settings(settings, source).step()
 
 
 def make_task(model: str | None, config: Path | None, overrides: Mapping[str, str | None], cwd: Path) -> Task:
