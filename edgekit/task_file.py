@@ -61,7 +61,7 @@ def _parse_steps(value: object) -> tuple[str, ...]:
     steps: list[Any] = value if isinstance(value, list) else [value]
     if not all(isinstance(step, str) for step in steps):
         raise _fault(
-            f'{show_value(value)} was given; expected a list of techniques, such as ["equalize", "round_weights:bits=8"]'
+            f'{show_value(value)} was given; expected a list of techniques, such as ["equalize", "round_weights"]'
         )
     return tuple(steps)
 

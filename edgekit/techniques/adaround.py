@@ -21,10 +21,10 @@ from edgekit.techniques.gptq import Grid
 
 _ZETA: Final = 1.1
 _GAMMA: Final = -0.1
-_LAMBDA: Final = 0.1
+_LAMBDA: Final = 10.0
 _BETA: Final = (20.0, 2.0)
 _WARM: Final = 0.2  # share of the iterations without the regulariser
-_RATE: Final = 1e-2
+_RATE: Final = 2e-2
 _BATCH: Final = 256  # positions an iteration
 
 

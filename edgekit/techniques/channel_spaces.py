@@ -1,9 +1,9 @@
 """Which tensors of a graph share their channels, so that one channel can be scaled in all of them at once.
 
-Layers write a space of channels and layers read it. In between lie operators f with f(x / s) = f(x) / s for every s > 0:
-ReLU, additions inside the space, pooling, zero padding. If the writers divide a channel by s and the readers multiply it
-by s, the model computes what it did before. A clamp with an upper bound (ReLU6) is no such operator: a space that
-touches one is left alone, as is one that is an input or an output of the model.
+Layers write a space of channels and layers read it. In between lie operators f with f(x / s) = f(x) / s for every
+s > 0: ReLU, additions inside the space, pooling, zero padding. If the writers divide a channel by s and the readers
+multiply it by s, the model computes what it did before. A clamp with an upper bound (ReLU6) is no such operator: a
+space that touches one is left alone, as is one that is an input or an output of the model.
 """
 
 from __future__ import annotations
@@ -73,19 +73,21 @@ class _Finder:
         sources = [item for item in node.all_input_nodes if item in self.spaces]
         if name in _CONVOLUTIONS or name == "linear":
             self._visit_layer(node, name)
-        elif name in _HOMOGENEOUS and len(sources) == 1:
-            self._keep(node, sources[0])
-        elif name == "mean" and len(sources) == 1 and self._is_spatial_mean(node, sources[0]):
-            self._keep(node, sources[0])
-        elif name in _RESHAPES and len(sources) == 1 and self._drops_ones(node, sources[0]):
-            self._keep(node, sources[0])
-        elif name == "pad" and len(sources) == 1 and _is_zero_pad(node):
+        elif len(sources) == 1 and self._keeps_channels(node, name, sources[0]):
             self._keep(node, sources[0])
         elif name == "add" and len(sources) == 2 and not node.kwargs and self._same_form(*sources):
             self._join(node, *sources)
         else:
             for source in sources:
                 self.spaces[source].is_free = False
+
+    def _keeps_channels(self, node: Any, name: str, source: Any) -> bool:
+        """Returns whether an operator of one value is homogeneous and leaves the channels where they are."""
+        if name == "mean":
+            return self._is_spatial_mean(node, source)
+        if name in _RESHAPES:
+            return self._drops_ones(node, source)
+        return name in _HOMOGENEOUS or (name == "pad" and _is_zero_pad(node))
 
     def _visit_layer(self, node: Any, name: str) -> None:
         source, weight = node.args[0], attribute(self._module, node.args[1])

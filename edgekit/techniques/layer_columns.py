@@ -68,7 +68,8 @@ def form_of(node: Any, weight: Any) -> LayerForm | None:
     if name not in CONVOLUTIONS or str(node.target).endswith(".padding"):
         return None
     defaults: tuple[Any, ...] = (None, None, None, [1], [0], [1], 1)
-    _, _, _, stride, padding, dilation, groups = (*node.args, *defaults[len(node.args) :])
+    arguments: tuple[Any, ...] = (*node.args, *defaults[len(node.args) :])
+    stride, padding, dilation, groups = arguments[3:]
     flat = weight.ndim == 3
 
     def pair(values: Any, own: int) -> tuple[int, int]:

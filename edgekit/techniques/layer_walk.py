@@ -1,9 +1,9 @@
 """Walks through a captured graph with many samples at once: the float model beside the one that is being quantized.
 
-At each convolution and linear layer the caller sees what the layer reads in both, says what its weights become, and the
-walk goes on with the new weights. So a layer is fitted to inputs that carry the errors of all layers before it (
-"asymmetric reconstruction", Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization", 2020, eq. 25),
-and the whole model costs two forward passes a sample.
+At each convolution and linear layer the caller sees what the layer reads in both, says what its weights become, and
+the walk goes on with the new weights. So a layer is fitted to inputs that carry the errors of all layers before it (the
+"asymmetric reconstruction" of Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization", 2020, eq.
+25), and the whole model costs two forward passes a sample.
 
 Every node is run for all samples before the next one. A value is freed sample by sample as its last reader runs, so
 memory is what is alive between two nodes: 0.5 GB for 100 samples of EfficientNet-Lite0, twice.

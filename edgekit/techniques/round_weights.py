@@ -4,9 +4,9 @@ The rounded weights are baked into the float model: every channel's weights lie 
 one stays at 127 * scale. A symmetric quantizer that takes its scale from the largest weight, as those of all four
 formats do, finds this very scale and these very integers. So the rounding is learned once.
 
-Each layer is fitted by itself, in order, to the float model's output, reading inputs that carry the errors of the layers
-before it. With x and x^ what a layer reads in the float and in the quantized model, both with their mean taken away, the
-real weights that fit best are
+Each layer is fitted by itself, in order, to the float model's output, reading inputs that carry the errors of the
+layers before it. With x and x^ what a layer reads in the float and in the quantized model, both with their mean taken
+away, the real weights that fit best are
 
     W* = W + W E[(x - x^) x^T] (E[x^ x^T] + lambda)^-1                                (least squares)
 
@@ -17,7 +17,7 @@ takes what is left of the mean: b' = b + W E[x] - Q E[x^].
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, final
+from typing import ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.device_profile import DeviceProfile
@@ -43,7 +43,7 @@ class RoundWeights(Technique):
         method: How the integers are found: column by column with error compensation, by gradient descent, or each by
             itself (then only the weights' fit and the bias help).
         bits: Of a weight.
-        group_size: Columns of a linear layer that share a scale; 0 for one scale per output channel.
+        group_size: Columns that share a scale at 4 bits; at 8 bits there is one scale per output channel.
         activations: What the layers read in the quantized model: "int8" grids with fixed ranges, "float", or "auto" for
             int8 in convolutional models only.
         iterations: Steps of gradient descent for each layer; `adaround` only.
@@ -120,14 +120,25 @@ class RoundWeights(Technique):
     def _fit(self, layer: Layer, seed: int) -> NewWeights:
         """Returns a layer's weights on their grid."""
         from edgekit.techniques.adaround import learn_rounding
-        from edgekit.techniques.gptq import descend, make_grid, nearest, round_columns
+        from edgekit.techniques.gptq import (
+            INT4_HIGH,
+            INT8_HIGH,
+            best_shrink,
+            descend,
+            make_grid,
+            nearest,
+            round_columns,
+        )
         from edgekit.techniques.layer_moments import Moments, reconstruction
 
         weight = layer.form.problems(layer.weight.double())
         width = weight.shape[2]
-        group = self.group_size if self.group_size and layer.form.is_linear and width % self.group_size == 0 else width
-        grid = make_grid(weight, (1 << (self.bits - 1)) - 1, group)
+        group = self.group_size if self._is_narrow(layer) else width
         moments = Moments.of(layer)
+        high = INT4_HIGH if self._is_narrow(layer) else INT8_HIGH
+        importance = moments.hessian.diagonal(dim1=1, dim2=2)
+        shrink = best_shrink(weight, importance, high, group) if high == INT4_HIGH else None
+        grid = make_grid(weight, high, group, shrink)
         target = moments.best_fit(weight)
         integers = nearest(target, grid, weight)
         if self.method == "gptq":
@@ -142,3 +153,7 @@ class RoundWeights(Technique):
             weight=baked.reshape(layer.weight.shape).to(layer.weight.dtype),
             bias=(layer.bias.double() + shift).to(layer.weight.dtype),
         )
+
+    def _is_narrow(self, layer: Layer) -> bool:
+        """Returns whether a layer gets 4-bit weights: in every format, linear layers whose width the groups divide."""
+        return self.bits == 4 and layer.form.is_linear and layer.weight.shape[1] % self.group_size == 0

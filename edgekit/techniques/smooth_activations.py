@@ -1,14 +1,15 @@
 """Moves the outliers of a transformer's activations into its weights, without a change to what the model computes.
 
 Some channels of a layer normalization's output are ten times as large as the others. Where a token's 384 values share
-one grid that is found at run time, they make its step ten times as wide. SmoothQuant (Xiao et al., "SmoothQuant: Accurate
-and Efficient Post-Training Quantization for Large Language Models", 2023, eq. 3 and 4) divides each channel of a linear
-layer's input by s and multiplies the weights that read it:
+one grid that is found at run time, they make its step ten times as wide. SmoothQuant (Xiao et al., "SmoothQuant:
+Accurate and Efficient Post-Training Quantization for Large Language Models", 2023, eq. 3 and 4) divides each channel of
+a linear layer's input by s and multiplies the weights that read it:
 
     Y = (X / s) (s W^T),    s_j = max |X_j|^a / max |W_j|^(1 - a)
 
 A layer normalization takes 1 / s into its own scale and shift, which costs nothing. Who else reads it (a residual
-addition) gets the product with s. A value that is computed otherwise, as a GELU's, is divided by an operator of its own.
+addition) gets the product with s. A value that is computed otherwise, as a GELU's, is divided by an operator of its
+own.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def _linear_readers(graph: Any) -> dict[Any, list[Any]]:
 
 
 def _is_normalization(graph: Any, value: Any) -> bool:
-    """Returns whether a value comes from a layer normalization over the last axis with a scale and a shift of its own."""
+    """Returns whether a value is a layer normalization over the last axis, with a scale and a shift of its own."""
     from edgekit.sources.graph_nodes import attribute, operator_name
 
     if operator_name(value) != "layer_norm" or len(value.args[1]) != 1 or len(value.args) < 4:
