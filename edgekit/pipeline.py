@@ -390,7 +390,8 @@ def convert(
     """
     converter = registry.converter(runtime)
     embedded = {**(metadata or {}), "edgekit.precision": recipe.name}
-    samples = calibration if recipe.needs_calibration else None
+    # In 16 bits calibration is optional: it tells which values would overflow.
+    samples = calibration if recipe.needs_calibration or recipe.default == "fp16" else None
     facts = {
         "code": code_fingerprint(),
         "runtime": runtime,
