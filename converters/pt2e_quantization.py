@@ -95,7 +95,7 @@ def quantize_graph(
     if plan.ranged and calibration is not None:
         inputs = corrected_inputs(graph.module, plan)
         found = calibrate(graph, plan.ranged, inputs, Samples.open(calibration), recipe.ranges, progress)
-    grids = _grids(plan, found.ranges, symmetric=recipe.symmetric_activations)
+    grids = tensor_grids(plan, found.ranges, symmetric=recipe.symmetric_activations)
     writer = _Writer(module=graph.module, plan=plan, recipe=recipe, target=target, grids=grids, means=found.means)
     fallbacks = writer.write()
     return QuantizedGraph(
@@ -147,7 +147,7 @@ def export_graph(graph: QuantizedGraph | FloatGraph) -> Any:
         return torch.export.export(graph.module, graph.example_inputs, strict=False)
 
 
-def _grids(plan: QuantizationPlan, ranges: Mapping[str, Range], *, symmetric: bool) -> dict[str, Grid]:
+def tensor_grids(plan: QuantizationPlan, ranges: Mapping[str, Range], *, symmetric: bool) -> dict[str, Grid]:
     """Returns one grid for each quantized tensor: that of its group's range."""
     of_group: dict[str, Range] = {}
     for name, group in plan.group_of.items():

@@ -62,10 +62,8 @@ def calibrate(
     """
     import torch
 
-    _check_samples(graph, samples)
-    watch: dict[str, Any] = {
-        name: _Bounds(name) if method == "minmax" else _Histogram(name, method) for name in tensors
-    }
+    check_samples(graph, samples)
+    watch: dict[str, Any] = {name: Bounds(name) if method == "minmax" else Histogram(name, method) for name in tensors}
     means = {name: ChannelMeans(axis) for name, axis in inputs.items()}
 
     class Watcher(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
@@ -89,7 +87,8 @@ def calibrate(
     return Calibration(ranges={name: watcher.range() for name, watcher in watch.items()}, means=means)
 
 
-def _check_samples(graph: FloatGraph, samples: Samples) -> None:
+def check_samples(graph: FloatGraph, samples: Samples) -> None:
+    """Raises DataError where the samples are not what the model takes."""
     inputs = placeholders(graph.module)
     arrays = samples.arrays()
     if len(arrays) != len(inputs):
@@ -106,7 +105,7 @@ def _check_samples(graph: FloatGraph, samples: Samples) -> None:
             )
 
 
-class _Bounds:
+class Bounds:
     """Minimum and maximum: all that the minmax method needs, at a tenth of a histogram's cost."""
 
     def __init__(self, name: str) -> None:
@@ -115,6 +114,7 @@ class _Bounds:
         self._high = 0.0
 
     def update(self, value: Any) -> None:
+        """Adds a tensor's values."""
         import torch
 
         low, high = (float(bound) for bound in torch.aminmax(value))
@@ -126,10 +126,11 @@ class _Bounds:
         self._low, self._high = min(self._low, low), max(self._high, high)
 
     def range(self) -> Range:
+        """Returns the range of all values so far."""
         return Range(low=self._low, high=self._high)
 
 
-class _Histogram:
+class Histogram:
     """Statistics for the methods that look at how values are distributed."""
 
     def __init__(self, name: str, method: RangeMethod) -> None:
@@ -137,8 +138,10 @@ class _Histogram:
         self._method: RangeMethod = method
 
     def update(self, value: Any) -> None:
+        """Adds a tensor's values."""
         array: NDArray[np.float32] = value.numpy()
         self._statistics.update(array)
 
     def range(self) -> Range:
+        """Returns the range of all values so far."""
         return choose_range(self._statistics, self._method)

@@ -94,10 +94,7 @@ class Cache:
             final_folder.parent.mkdir(parents=True, exist_ok=True)
             partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=final_folder.parent))
         except OSError as error:
-            raise ResourceError(
-                f"The cache folder {self.root} cannot be written: {error.strerror}. "
-                "Free it, or name another one with EDGEKIT_CACHE_DIR."
-            ) from error
+            raise self._unwritable(error) from error
         try:
             build(partial)
             if final_folder.exists():
@@ -106,6 +103,29 @@ class Cache:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return final_folder
+
+    def journal(self, kind: str, key: str) -> Path:
+        """Returns a folder for the parts of a long piece of work, each of which its maker writes whole or not at all.
+
+        Unlike an entry it is there while it is unfinished, so that what was done before a kill is found again.
+
+        Raises:
+            ResourceError: the cache folder cannot be written.
+        """
+        folder = self.root / kind / key
+        try:
+            if not self.reuse:
+                shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return folder
+
+    def _unwritable(self, error: OSError) -> ResourceError:
+        return ResourceError(
+            f"The cache folder {self.root} cannot be written: {error.strerror}. "
+            "Free it, or name another one with EDGEKIT_CACHE_DIR."
+        )
 
     def size_bytes(self) -> int:
         """Returns the sum of all files in the cache."""

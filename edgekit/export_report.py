@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,63 @@ from edgekit.report import Check, passed
 SCHEMA_VERSION: Final = 1
 REPORT_NAME: Final = "report.json"
 LOCK_NAME: Final = "edgekit.lock"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A prediction beside what was then measured, both in `unit`.
+
+    Attributes:
+        name: A key of `budget.COSTS`.
+        unit: As there.
+        predicted: The value.
+        low: Lower end of its 90 % band.
+        high: Upper end.
+        measured: What the artifact has.
+        basis: Where the prediction came from.
+    """
+
+    name: str
+    unit: str
+    predicted: float
+    low: float | None
+    high: float | None
+    measured: float
+    basis: str
+
+    @property
+    def error(self) -> float:
+        """Predicted minus measured, in `unit`."""
+        return self.predicted - self.measured
+
+    @property
+    def error_share(self) -> float | None:
+        """The error as a share of what was measured, for costs that have a scale: bytes and milliseconds."""
+        return self.error / self.measured if self.unit in ("bytes", "ms") and self.measured else None
+
+    @property
+    def in_band(self) -> bool | None:
+        """True if the measured value lies in the band, None where there is none."""
+        if self.low is None or self.high is None:
+            return None
+        return self.low <= self.measured <= self.high
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        share = self.error_share
+        return {
+            "name": self.name,
+            "unit": self.unit,
+            "predicted": self.predicted,
+            "low": self.low,
+            "high": self.high,
+            "measured": self.measured if math.isfinite(self.measured) else None,
+            "error": self.error if math.isfinite(self.error) else None,
+            "error_percent": None if share is None or not math.isfinite(share) else 100 * share,
+            "in_band": self.in_band,
+            "basis": self.basis,
+        }
 
 
 @final
@@ -59,6 +117,23 @@ class FormatResult:
         """Returns the check of that name, or None."""
         return next((check for check in self.checks if check.name == name), None)
 
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Returns predicted beside measured, for each cost that was both."""
+        checks = {check.name: check for check in self.checks if check.basis != "predicted"}
+        return tuple(
+            Comparison(
+                name=item.name,
+                unit=item.unit,
+                predicted=item.value,
+                low=item.low,
+                high=item.high,
+                measured=check.value,
+                basis=item.basis,
+            )
+            for item in self.predictions
+            if item.value is not None and (check := checks.get(item.name)) is not None and check.value is not None
+        )
+
     def to_json(self, folder: Path) -> dict[str, Any]:
         """Returns the JSON form; the artifact's path is relative to `folder`."""
         artifact = None
@@ -78,6 +153,7 @@ class FormatResult:
             "checks": [check.to_json() for check in self.checks],
             "host": dict(self.host),
             "predictions": [prediction.to_json() for prediction in self.predictions],
+            "predicted_and_measured": [item.to_json() for item in self.comparisons()],
             "error": _error_json(self.error),
         }
 

@@ -33,7 +33,21 @@ PRESETS: Final[Mapping[str, str]] = {
 }
 """What `--precision` accepts. One grammar: bits, then how activations are treated."""
 
+Effort = Literal["quick", "default", "thorough"]
+"""How much is run for a plan: nothing, simulations, simulations and exports of the finalists."""
+
+EFFORTS: Final[tuple[Effort, ...]] = get_args(Effort)
+
 RangeMethod = Literal["minmax", "percentile", "mse"]
+
+Evidence = Literal["computed", "expected", "simulated", "measured"]
+"""How a prediction is known:
+
+computed   from the model's graph
+expected   from what other models lost in this repository's benchmarks
+simulated  the recipe was simulated on the task's calibration data
+measured   the artifact was made and run
+"""
 
 
 @final
@@ -143,6 +157,7 @@ class Prediction:
         high: Upper end of the 90 % band.
         unit: As in `budget.COSTS`.
         basis: Where the value comes from, for people.
+        evidence: Where it comes from, in one word.
     """
 
     name: str
@@ -151,6 +166,7 @@ class Prediction:
     high: float | None
     unit: str
     basis: str
+    evidence: Evidence = "computed"
 
     def to_json(self) -> dict[str, Any]:
         """Returns the JSON form."""
@@ -161,6 +177,7 @@ class Prediction:
             "high": self.high,
             "unit": self.unit,
             "basis": self.basis,
+            "evidence": self.evidence,
         }
 
 

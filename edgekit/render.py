@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from edgekit.budget import COSTS
@@ -117,6 +117,34 @@ def _host_cell(result: FormatResult) -> str:
         return "not run"
     text = format_value(median, "ms")
     return f"{text} ({ratio:.2f} x float)" if ratio is not None else text
+
+
+def prediction_tables(report: ExportReport) -> Iterator[Table]:
+    """Yields one table for each artifact that was predicted: predicted beside measured, with the error."""
+    from rich.table import Table
+
+    for result in report.results:
+        rows = result.comparisons()
+        if not rows:
+            continue
+        table = Table(
+            title=f"{result.runtime} {result.recipe.name}: predicted beside measured", title_justify="left",
+            title_style="bold", box=None, pad_edge=False, header_style="bold",
+        )  # fmt: skip
+        table.add_column("", no_wrap=True)
+        for column in ("predicted", "90 % band", "measured", "error"):
+            table.add_column(column, justify="right", no_wrap=True)
+        table.add_column("", no_wrap=True)
+        for row in rows:
+            band = ""
+            if row.low is not None and row.high is not None:
+                band = f"{format_value(row.low, row.unit)} to {format_value(row.high, row.unit)}"
+            share = row.error_share
+            error = f"{100 * share:+.1f} %" if share is not None else f"{row.error:+.2f} {row.unit}"
+            place = {True: "in the band", False: "[yellow]outside the band[/]", None: ""}[row.in_band]
+            figures = (format_value(row.predicted, row.unit), band, format_value(row.measured, row.unit), error)
+            table.add_row(COSTS[row.name].title, *figures, place)
+        yield table
 
 
 def check_table(checks: Iterable[Check], *, with_runtime: bool = False, with_detail: bool = True) -> Table:

@@ -78,3 +78,24 @@ def test_versions_tells_missing_from_installed() -> None:
 def test_the_code_fingerprint_is_stable_within_a_process() -> None:
     assert code_fingerprint() == code_fingerprint()
     assert len(code_fingerprint()) == 16
+
+
+def test_a_journal_outlives_what_writes_it(tmp_path: Path) -> None:
+    cache = Cache(root=tmp_path)
+    (cache.journal("parts", "k") / "a.json").write_text("1")
+    assert (cache.journal("parts", "k") / "a.json").read_text() == "1"
+
+
+def test_without_reuse_a_journal_starts_empty(tmp_path: Path) -> None:
+    (Cache(root=tmp_path).journal("parts", "k") / "a.json").write_text("1")
+    assert list(Cache(root=tmp_path, reuse=False).journal("parts", "k").iterdir()) == []
+
+
+def test_a_journal_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "parts").write_text("in the way")
+    with pytest.raises(ResourceError) as caught:
+        Cache(root=tmp_path).journal("parts", "k")
+    assert caught.value.message == (
+        f"The cache folder {tmp_path} cannot be written: Not a directory. "
+        "Free it, or name another one with EDGEKIT_CACHE_DIR."
+    )

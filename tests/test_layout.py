@@ -26,8 +26,10 @@ LAYERS = (
         "edgekit.export_report",
         "edgekit.validation",
         "edgekit.gate",
+        "edgekit.planning",
+        "edgekit.trials",
     ),
-    ("edgekit.planner", "edgekit.techniques", "edgekit.converters", "edgekit.validators"),
+    ("edgekit.planner", "edgekit.simulation", "edgekit.techniques", "edgekit.converters", "edgekit.validators"),
     ("edgekit.predict",),
     (
         "edgekit.analysis",

@@ -105,4 +105,5 @@ def test_a_prediction_is_found_by_its_cost() -> None:
         "high": 6.0,
         "unit": "bytes",
         "basis": "exact",
+        "evidence": "computed",
     }

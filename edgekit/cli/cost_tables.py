@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +18,10 @@ _ROWS: Final = 10
 
 
 def cost_tables(analysis: Analysis, plan: Plan) -> Iterator[Table]:
-    """Yields one table a budget: size (bytes in the chosen format), memory (alive while it runs), work (MACs)."""
+    """Yields one table a budget: size (bytes in the chosen format), memory (alive bytes), work (MACs), accuracy.
+
+    The last is there where the layers were measured (`--effort default`).
+    """
     sizes = stored_bytes(analysis, plan)
     total = sum(sizes.values()) or 1
     yield _table("size: the weights of", analysis, sizes.__getitem__, format_bytes, total)
@@ -26,6 +30,35 @@ def cost_tables(analysis: Analysis, plan: Plan) -> Iterator[Table]:
     yield _table("memory: float activations alive at", analysis, alive.__getitem__, format_bytes, peak)
     macs = analysis.macs or 1
     yield _table("work: the MACs of", analysis, lambda name: _by_name(analysis)[name].macs, _millions, macs)
+    if plan.sensitivity:
+        yield _loss_table(plan)
+
+
+def _loss_table(plan: Plan) -> Table:
+    """Returns the layers whose precision adds most to the error of the outputs."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=Text("accuracy: the noise at the outputs from one layer alone, all others in float"),
+        title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False, title_style="bold",
+    )  # fmt: skip
+    table.add_column("module", overflow="fold")
+    table.add_column("precision")
+    for header in ("SQNR", "share of all noise", "expected loss"):
+        table.add_column(header, justify="right")
+    by_precision: dict[str, float] = {}
+    for item in plan.sensitivity:
+        by_precision[item.precision] = by_precision.get(item.precision, 0.0) + item.noise
+    for item in sorted(plan.sensitivity, key=lambda item: -item.noise)[:_ROWS]:
+        table.add_row(
+            Text(item.module),
+            item.precision,
+            f"{-10 * math.log10(item.noise):.1f} dB" if item.noise > 0 else "none",
+            f"{100 * item.noise / (by_precision[item.precision] or 1):.1f} %",
+            "-" if item.points is None else f"{item.points:.2f} pp",
+        )
+    return table
 
 
 def stored_bytes(analysis: Analysis, plan: Plan) -> dict[str, float]:

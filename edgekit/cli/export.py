@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, final
 
 import typer
 
@@ -15,6 +15,7 @@ from edgekit.cli.task_options import (
     CalibrationOption,
     Config,
     Device,
+    EffortOption,
     EvaluationOption,
     ExampleInputs,
     Format,
@@ -40,6 +41,7 @@ from edgekit.cli.task_options import (
     Timeout,
     Verbose,
     make_request,
+    parse_effort,
 )
 from edgekit.errors import UsageError
 
@@ -48,7 +50,8 @@ if TYPE_CHECKING:
     from edgekit.export_report import ExportReport
     from edgekit.model import CapturedModel
     from edgekit.pipeline import Settings
-    from edgekit.plan import Candidate, Rejection
+    from edgekit.plan import Candidate, Effort, Rejection
+    from edgekit.planner.plan_result import Plan
 
 DEFAULT_OUTPUT = Path("edgekit-out")
 
@@ -67,6 +70,7 @@ def export(
     precision: PrecisionOption = None,
     technique: TechniqueOption = None,
     plan: PlanFile = None,
+    effort: EffortOption = "quick",
     calibration: CalibrationOption = None,
     evaluation: EvaluationOption = None,
     metric: MetricOption = None,
@@ -95,9 +99,11 @@ def export(
     if io not in ("float", "int8"):
         raise UsageError(f'--io "{io}" is not known: accepted are float, int8.')
     io_type: IoType = "int8" if io == "int8" else "float"
+    wanted = parse_effort(effort)
+    planned = _plan_file(plan, decided=bool(format or precision or wanted != "quick")) if plan else None
     request = make_request(
         model=model,
-        device=device,
+        device=device or (planned.plan.device if planned else None),
         config=config,
         formats=format,
         precision=precision,
@@ -117,6 +123,7 @@ def export(
             "example_inputs": example_inputs,
         },
     )
+    request = planned.restrict(request) if planned else request
     from edgekit.cli.settings import pipeline_settings
     from edgekit.export import default_jobs, output_folder
     from edgekit.export_report import write_report
@@ -132,7 +139,7 @@ def export(
             memory_limit=memory_limit,
         ) as (settings, display),
     ):
-        report = _run(request, plan, output, io_type, settings, display.done)
+        report = _run(request, planned, wanted, output, io_type, settings, display.done)
         write_report(report)
     if as_json:
         write_json(report.to_json(strict=strict))
@@ -141,14 +148,22 @@ def export(
     return report.exit_code(strict=strict)
 
 
-def _run(request: Request, plan: Path | None, output: Path, io: IoType, settings: Settings, done: Any) -> ExportReport:
+def _run(
+    request: Request,
+    planned: _PlanFile | None,
+    effort: Effort,
+    output: Path,
+    io: IoType,
+    settings: Settings,
+    done: Callable[[str, str], None],
+) -> ExportReport:
     from edgekit.export import export as export_candidates
     from edgekit.export import read_inputs
     from edgekit.pipeline import capture_model
 
     model = capture_model(request.task, settings)
     _refuse_techniques(request, model)
-    candidates, rejected = _read_plan(plan, model) if plan else _choose(request, model, settings)
+    candidates, rejected = planned.choice_for(model) if planned else _choose(request, model, effort, settings)
     candidates = [replace(item, steps=(*request.techniques, *item.steps)) for item in candidates]
     changed = any(candidate.techniques for candidate in candidates)
     runtimes = [candidate.runtime for candidate in candidates]
@@ -182,39 +197,30 @@ def _refuse_techniques(request: Request, model: CapturedModel) -> None:
 
 
 def _choose(
-    request: Request, model: CapturedModel, settings: Settings
+    request: Request, model: CapturedModel, effort: Effort, settings: Settings
 ) -> tuple[Sequence[Candidate], Sequence[Rejection]]:
     """Returns one candidate for each format that was asked for, or the planner's one choice.
 
     A format that was asked for by name is made even where no precision keeps the budgets: the verdict says so then.
     """
-    from edgekit.pipeline import analyze_model, refusal_of
+    from edgekit.cli.plan import plan_request
     from edgekit.plan import Candidate
-    from edgekit.planner.make import make_plan
     from edgekit.planner.recipes import resolve_precision, steps_of
+    from edgekit.planning import plan as make_plan
 
-    analysis = analyze_model(model, settings)
+    asked = plan_request(request, model, effort, settings)
     candidates: list[Candidate] = []
     rejected: list[Rejection] = []
-    asked: list[tuple[str, ...]] = [(name,) for name in request.formats]
-    for formats in asked or [()]:
-        plan = make_plan(
-            model,
-            analysis,
-            request.profile,
-            request.budget,
-            formats=formats,
-            precision=request.precision,
-            refusal=refusal_of(model),
-            has_calibration=request.task.calibration is not None,
-        )
-        rejected += plan.rejected
-        if plan.chosen is not None:
-            candidates.append(plan.chosen)
+    wanted: list[tuple[str, ...]] = [(name,) for name in request.formats]
+    for formats in wanted or [()]:
+        made = make_plan(replace(asked, formats=formats), settings)
+        rejected += made.rejected
+        if made.chosen is not None:
+            candidates.append(made.chosen)
         elif formats:
             # Nothing can be made: the converter itself says why, in the table and with the right exit code.
             options = request.profile.options.get(formats[0])
-            recipe = resolve_precision(request.precision or "int8", analysis.family, formats[0], options)
+            recipe = resolve_precision(request.precision or "int8", asked.analysis.family, formats[0], options)
             candidates.append(Candidate(runtime=formats[0], recipe=recipe, steps=steps_of(recipe)))
     if not candidates:
         reasons = "\n".join(f"  {item.candidate}: {item.reason}" for item in rejected)
@@ -225,10 +231,71 @@ def _choose(
     return candidates, rejected
 
 
-def _read_plan(path: Path, model: CapturedModel) -> tuple[Sequence[Candidate], Sequence[Rejection]]:
-    """Returns what a plan file chose, after checking that it was made for this model."""
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PlanFile:
+    """A plan that `plan -o` wrote, and where it lies."""
+
+    path: Path
+    plan: Plan
+
+    def restrict(self, request: Request) -> Request:
+        """Returns the request with the plan's limits; those of flags that were given now come first.
+
+        Raises:
+            UsageError: it asks for another device than the plan is for.
+        """
+        if request.profile.name != self.plan.device:
+            raise UsageError(
+                f"{self.path} was made for {self.plan.device}, and --device names {request.profile.name}. "
+                "Leave --device away, or plan for that device."
+            )
+        flags = [limit for limit in request.budget.limits if limit.source.startswith("--")]
+        return replace(request, budget=self.plan.budget.overridden_by(flags))
+
+    def choice_for(self, model: CapturedModel) -> tuple[Sequence[Candidate], Sequence[Rejection]]:
+        """Returns what the plan chose and what it turned down.
+
+        Raises:
+            UsageError: it was made for another model, it chose nothing, or it has a step that this edgekit cannot do.
+        """
+        from edgekit import registry
+        from edgekit.planner.recipes import steps_of
+
+        made = self.plan
+        if made.model.digest != model.digest:
+            raise UsageError(
+                f"{self.path} was made for {made.model.source} with digest {made.model.digest[:12]}; the model is now "
+                f"{model.source} with digest {model.digest[:12]}. Plan again, or give the model that the plan is for."
+            )
+        if made.chosen is None:
+            raise UsageError(
+                f"{self.path} chose nothing: no format can hold this model. Plan again with other formats."
+            )
+        known = {*registry.technique_names(), *(step.technique for step in steps_of(made.chosen.recipe))}
+        unknown = [step.technique for step in made.chosen.steps if step.technique not in known]
+        if unknown:
+            raise UsageError(
+                f"{self.path} asks for {', '.join(unknown)}, which this edgekit cannot do. "
+                "Write the plan anew with: edgekit plan"
+            )
+        return (made.chosen,), made.rejected
+
+
+def _plan_file(path: Path, *, decided: bool) -> _PlanFile:
+    """Returns the plan in a file.
+
+    Args:
+        path: The file.
+        decided: Flags were given that say what the plan has decided.
+
+    Raises:
+        UsageError: no such file, no plan, or such flags.
+    """
     from edgekit.planner.plan_result import Plan
 
+    if decided:
+        raise UsageError("--plan has decided what --format, --precision and --effort are about: leave them away.")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -237,15 +304,7 @@ def _read_plan(path: Path, model: CapturedModel) -> tuple[Sequence[Candidate], S
         raise UsageError(f"{path}: not valid JSON: {error}. Write it anew with: edgekit plan -o {path}") from None
     if not isinstance(data, dict):
         raise UsageError(f"{path}: not a plan. Write one with: edgekit plan --device NAME -o {path}")
-    plan = Plan.from_json(data, str(path))
-    if plan.model.digest != model.digest:
-        raise UsageError(
-            f"{path} was made for {plan.model.source} with digest {plan.model.digest[:12]}; the model is now "
-            f"{model.source} with digest {model.digest[:12]}. Plan again, or give the model that the plan is for."
-        )
-    if plan.chosen is None:
-        raise UsageError(f"{path} chose nothing: no format can hold this model. Plan again with other formats.")
-    return (plan.chosen,), plan.rejected
+    return _PlanFile(path=path, plan=Plan.from_json(data, str(path)))
 
 
 def show_report(
@@ -270,6 +329,9 @@ def show_report(
                 screen.print(f"[bold]{result.runtime} {result.recipe.name}[/]")
                 screen.print(render.check_table(result.checks))
                 screen.print()
+        for table in render.prediction_tables(report):
+            screen.print(table)
+            screen.print()
         for line in render.note_lines(report, verbose=verbose):
             screen.print(line)
     for line in render.verdict_lines(report, strict=strict):

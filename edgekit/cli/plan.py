@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgekit.cli.console import console, write_json
-from edgekit.cli.progress import StageDisplay
 from edgekit.cli.task_options import (
     CalibrationOption,
     Config,
     Device,
+    EffortOption,
     ExampleInputs,
     Format,
     JsonOption,
@@ -28,17 +28,21 @@ from edgekit.cli.task_options import (
     PrecisionOption,
     Quiet,
     Request,
+    Timeout,
     Verbose,
     make_request,
+    parse_effort,
 )
-from edgekit.errors import ResourceError, UsageError
+from edgekit.errors import ResourceError
 
 if TYPE_CHECKING:
     from edgekit.analysis.graph import Analysis
     from edgekit.model import CapturedModel
+    from edgekit.pipeline import Settings
+    from edgekit.plan import Effort
     from edgekit.planner.plan_result import Plan
+    from edgekit.planning import PlanRequest
 
-Effort = Annotated[str, typer.Option("--effort", help="quick: predict only, run nothing.")]
 Why = Annotated[bool, typer.Option("--why", help="Show the operators that cost most for each budget.")]
 Output = Annotated[
     Path | None,
@@ -59,9 +63,10 @@ def plan(
     max_memory: MaxMemory = None,
     max_latency: MaxLatency = None,
     max_drop: MaxDrop = None,
-    effort: Effort = "quick",
+    effort: EffortOption = "quick",
     why: Why = False,
     output: Output = None,
+    timeout: Timeout = 1800.0,
     as_json: JsonOption = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -70,11 +75,12 @@ def plan(
 ) -> int:
     """Choose the format and precision that fit a device, and say why.
 
-    Nothing is converted: sizes and memory are predicted from the model's graph, and what cannot be predicted is said to
-    be "not run". Exit code 0 if the plan keeps every budget that can be predicted, 1 if nothing does.
+    By default nothing is run: costs are predicted from the model's graph, and what cannot be predicted is said to be
+    "not run". With --effort default the recipes are simulated on calibration data and every layer is measured; with
+    thorough the best few are exported and validated too. Exit code 0 if the plan keeps every budget that can be
+    predicted, 1 if nothing does.
     """
-    if effort != "quick":
-        raise UsageError(f'--effort "{effort}" is not known: accepted is quick.')
+    wanted = parse_effort(effort)
     request = make_request(
         model=model,
         device=device,
@@ -90,49 +96,55 @@ def plan(
         },
         overrides={"calibration": calibration, "example_inputs": example_inputs},
     )
-    with StageDisplay(enabled=not (quiet or as_json), no_color=no_color) as display:
-        captured, analysis = _read_model(request, display, reuse=not no_cache)
-    made = plan_request(request, captured, analysis)
+    from edgekit.cli.settings import pipeline_settings
+    from edgekit.export import default_jobs
+    from edgekit.pipeline import capture_model
+    from edgekit.planning import plan as make
+
+    with pipeline_settings(
+        show_progress=not (quiet or as_json),
+        no_color=no_color,
+        no_cache=no_cache,
+        jobs=default_jobs(),
+        timeout_s=timeout,
+        memory_limit=None,
+    ) as (settings, _):
+        asked = plan_request(request, capture_model(request.task, settings), wanted, settings)
+        made = make(asked, settings)
     if output is not None:
         _write(output, made)
     if as_json:
         write_json(made.to_json())
     else:
-        _print(made, analysis, request, output, why=why, quiet=quiet, verbose=verbose, no_color=no_color)
+        _print(made, asked.analysis, request, output, why=why, quiet=quiet, verbose=verbose, no_color=no_color)
     return 0 if made.feasible else 1
 
 
-def _read_model(request: Request, display: StageDisplay, *, reuse: bool) -> tuple[CapturedModel, Analysis]:
-    """Returns the captured model and its analysis, from the cache where nothing changed."""
-    from edgekit.cache import Cache, cache_folder
-    from edgekit.pipeline import Settings, analyze_model, capture_model
+def plan_request(request: Request, captured: CapturedModel, effort: Effort, settings: Settings) -> PlanRequest:
+    """Returns what is to be planned: the model analysed, from the cache where nothing changed."""
+    from edgekit.pipeline import analyze_model
+    from edgekit.planning import PlanRequest
 
-    settings = Settings(cache=Cache(root=cache_folder(), reuse=reuse), progress=display)
-    captured = capture_model(request.task, settings)
-    return captured, analyze_model(captured, settings)
-
-
-def plan_request(request: Request, captured: CapturedModel, analysis: Analysis) -> Plan:
-    """Returns the plan for a request whose model was captured and analysed. Quick: nothing is run."""
-    from edgekit.pipeline import refusal_of
-    from edgekit.planner.make import make_plan
-
-    return make_plan(
-        captured,
-        analysis,
-        request.profile,
-        request.budget,
+    return PlanRequest(
+        task=request.task,
+        model=captured,
+        analysis=analyze_model(captured, settings),
+        profile=request.profile,
+        budget=request.budget,
         formats=request.formats,
         precision=request.precision,
-        refusal=refusal_of(captured),
-        has_calibration=request.task.calibration is not None,
+        effort=effort,
     )
 
 
 def _write(path: Path, made: Plan) -> None:
+    """Writes the plan whole or not at all."""
+    partial = path.with_name(f".partial-{path.name}")
     try:
-        path.write_text(json.dumps(made.to_json(), indent=1) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(made.to_json(), indent=1) + "\n", encoding="utf-8")
+        partial.replace(path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise ResourceError(
             f"{path}: the plan cannot be written: {error.strerror}. "
             "Name a file in a folder that exists and is writable."

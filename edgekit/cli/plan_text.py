@@ -49,6 +49,7 @@ _PRECISIONS: Final = {
 }
 
 _LABEL_WIDTH: Final = 8
+_SHOWN_LAYERS: Final = 4
 
 
 @final
@@ -131,8 +132,7 @@ class PlanText:
         if plan.chosen is None:
             yield self._line("No plan", "no format can be made from this model: see below", "bold red")
             return
-        runtime = plan.chosen.runtime
-        words = f"{_PRECISIONS[plan.chosen.recipe.default]}, export as {_RUNTIMES.get(runtime, runtime)}"
+        words = _pipeline_words(plan.chosen)
         if plan.feasible:
             yield self._line("Plan", words, "bold green")
         else:
@@ -151,19 +151,29 @@ class PlanText:
         """Returns the command that carries the plan out."""
         words = ["edgekit", "export"]
         task = self.request.task
+        if task.config is None and not task.embedded_default:
+            words.append(task.model)
         if self.written is not None:
             words += ["--plan", str(self.written)]
+        elif chosen.recipe.overrides:
+            # No preset spells a precision for each layer: the export plans again, from what the cache holds.
+            words += ["--device", self.request.profile.name, "--effort", self.plan.effort, *self._limit_flags()]
         else:
-            if task.config is None and not task.embedded_default:
-                words.append(task.model)
             words += ["--device", self.request.profile.name, "--format", chosen.runtime]
             words += ["--precision", preset_of(chosen, self.plan.model.family)]
-            for limit in self.plan.limits:
-                if limit.source.startswith("--"):
-                    words += [limit.source, _quantity(limit.value, COSTS[limit.name].unit)]
-            if task.config is None and not task.embedded_default and task.calibration is not None:
-                words += ["--calibration", task.calibration]
+            words += self._limit_flags()
+        if task.config is None and not task.embedded_default and task.calibration is not None:
+            words += ["--calibration", task.calibration]
         return " ".join(shlex.quote(word) for word in [*words, "-o", "out"])
+
+    def _limit_flags(self) -> list[str]:
+        """Returns the limits that flags have set, as flags."""
+        return [
+            word
+            for limit in self.plan.limits
+            if limit.source.startswith("--")
+            for word in (limit.source, _quantity(limit.value, COSTS[limit.name].unit))
+        ]
 
     def _budget_table(self) -> Table:
         from rich.table import Table
@@ -218,9 +228,32 @@ class PlanText:
             if i == 0:
                 yield ""
             yield self._line("Warning", warning, "yellow")
+        if self.plan.effort == "quick" and self.plan.chosen is not None:
+            yield ""
+            yield self._line(
+                "More",
+                "quick: nothing was run. --effort default simulates the recipes on calibration data, measures every "
+                "layer and mixes precisions (minutes); thorough exports and validates the best three too",
+                "dim",
+            )
         if self.written is not None:
             yield ""
             yield self._line("Written", str(self.written))
+
+
+def _pipeline_words(chosen: Candidate) -> str:
+    """Returns the pipeline in words: techniques, precision, layers that differ, format."""
+    recipe = chosen.recipe
+    techniques = [step.technique.replace("_", " ") for step in chosen.techniques]
+    parts = [*techniques, _PRECISIONS[recipe.default]]
+    differing: dict[str, list[str]] = {}
+    for module, precision in recipe.overrides:
+        if precision != recipe.default:
+            differing.setdefault(precision, []).append(module)
+    for precision, modules in differing.items():
+        rest = f" and {len(modules) - _SHOWN_LAYERS} more" if len(modules) > _SHOWN_LAYERS else ""
+        parts.append(f"give {', '.join(modules[:_SHOWN_LAYERS])}{rest} {precision}")
+    return ", then ".join(parts) + f", export as {_RUNTIMES.get(chosen.runtime, chosen.runtime)}"
 
 
 def _count(number: int) -> str:
@@ -252,7 +285,10 @@ def _value(prediction: Prediction | None) -> str:
 def _band(check: Check) -> str:
     if check.low is None or check.high is None:
         return ""
-    return f"{format_value(check.low, check.unit)} to {format_value(check.high, check.unit)}"
+    low, high = format_value(check.low, check.unit), format_value(check.high, check.unit)
+    unit = high.rpartition(" ")[2]
+    # One unit is enough where both ends have the same: the table must fit into 100 columns.
+    return f"{low.removesuffix(f' {unit}')} to {high}"
 
 
 def _costs(predictions: Iterable[Prediction]) -> str:

@@ -17,7 +17,7 @@ from edgekit import registry
 from edgekit.budget import COSTS, Budget, Limit, read_limit
 from edgekit.device_profile import DeviceProfile, find_profile
 from edgekit.errors import ProfileError, UsageError
-from edgekit.plan import PRESETS, Step
+from edgekit.plan import EFFORTS, PRESETS, Effort, Step
 from edgekit.task import Task, default_task, find_config, load_task, model_task
 
 DEVICE_VARIABLE: Final = "EDGEKIT_DEVICE"
@@ -89,6 +89,14 @@ TechniqueOption = Annotated[
         "-t",
         help="What to do to the float model first, such as equalize or round_weights:method=gptq; repeat for more.",
         show_default=False,
+    ),
+]
+EffortOption = Annotated[
+    str,
+    typer.Option(
+        "--effort",
+        help="quick: predict only. default: simulate on calibration data, measure every layer (minutes). "
+        "thorough: export and validate the best few too.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else there.")]
@@ -241,6 +249,18 @@ def _device_override(task: Task, profile: DeviceProfile, cwd: Path) -> tuple[tup
             source = f"{task.config.name if task.config else 'task'} [devices.{name}] format"
             return parse_formats(",".join(override.formats), source) if override.formats else (), override.limits
     return (), ()
+
+
+def parse_effort(text: str) -> Effort:
+    """Returns the effort that `text` names.
+
+    Raises:
+        UsageError: no such effort.
+    """
+    for effort in EFFORTS:
+        if text == effort:
+            return effort
+    raise UsageError(f'--effort "{text}" is not known: accepted are {", ".join(EFFORTS)}.')
 
 
 def parse_formats(text: str, source: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import final
 from edgekit.analysis.graph import Analysis
 from edgekit.device_profile import DeviceProfile
 from edgekit.plan import Candidate, Recipe, Rejection
+from edgekit.planner.offers import Situation, TechniqueOffer, with_techniques
 from edgekit.planner.recipes import default_presets, resolve_precision, steps_of
 from edgekit.predict.predictions import predict
 
@@ -26,24 +27,23 @@ class Candidates:
 
 
 def make_candidates(
-    analysis: Analysis,
-    profile: DeviceProfile,
+    situation: Situation,
     *,
     formats: Sequence[str],
     precision: str | None,
     refusal: Refusal,
-    has_calibration: bool,
+    pipelines: Sequence[Sequence[TechniqueOffer]] = ((),),
 ) -> Candidates:
     """Returns the candidates with their predictions.
 
     Args:
-        analysis: The model's costed graph.
-        profile: The device.
+        situation: The model's costed graph, the device, which data there is.
         formats: Formats that the user forces, in order; empty for the profile's runtimes.
         precision: A preset that the user forces; None for all that suit the family.
         refusal: Asked for each format and recipe.
-        has_calibration: False turns down what needs calibration data.
+        pipelines: What may come before the quantization: each an ordered choice of techniques, the empty one included.
     """
+    analysis, profile = situation.analysis, situation.profile
     possible: list[Candidate] = []
     refused: list[Rejection] = []
     for runtime in formats or profile.runtimes:
@@ -51,7 +51,7 @@ def make_candidates(
         for preset in presets:
             recipe = resolve_precision(preset, analysis.family, runtime, profile.options.get(runtime))
             reason = refusal(runtime, recipe)
-            if reason is None and recipe.needs_calibration and not has_calibration:
+            if reason is None and recipe.needs_calibration and not situation.has_calibration:
                 reason = (
                     "it needs calibration data and the task has none; give --calibration, or [data] calibration in "
                     "edgekit.toml"
@@ -60,7 +60,8 @@ def make_candidates(
             if reason is not None:
                 refused.append(Rejection(candidate=bare.title, reason=reason))
                 continue
-            possible.append(with_predictions(bare, analysis, profile))
+            plain = with_predictions(bare, analysis, profile)
+            possible += [with_techniques(plain, offers, situation) for offers in pipelines]
     return Candidates(possible=tuple(possible), refused=_joined(refused))
 
 

@@ -15,6 +15,9 @@ from edgekit.planner.rules import LOSS_POINTS, Rule, Setting, find_rule
 from edgekit.report import Check, judge
 from edgekit.units import format_value
 
+DEFAULT_LOSS_POINTS: Final = 1.0
+"""Loss that is accepted where no budget limits it."""
+
 SHOWN: Final = ("size", "download", "memory", "latency", "accuracy_drop")
 """Costs that a plan shows even where nobody limits them."""
 
@@ -34,6 +37,10 @@ class Judged:
         loss: The rule about its accuracy.
         speed: The rule about its speed.
         preference: Place of its format in the order of preference.
+        loss_points: What it is expected to lose, in percentage points: predicted, else the bound of its loss class.
+        too_lossy: That is more than the accuracy budget allows.
+        warned: Tier over the limits of level "warn".
+        slowness: Speed class where latency is limited and cannot be predicted, else 0.
         key: Smaller is better.
     """
 
@@ -43,7 +50,11 @@ class Judged:
     loss: Rule
     speed: Rule
     preference: int
-    key: tuple[int, ...]
+    loss_points: float
+    too_lossy: bool
+    warned: int
+    slowness: int
+    key: tuple[float, ...]
 
     @property
     def broken(self) -> tuple[Check, ...]:
@@ -56,9 +67,9 @@ def judge_candidates(
 ) -> tuple[Judged, ...]:
     """Returns the candidates held against the budget, the best first.
 
-    The order: keeps every known budget for certain, then likely; the format that is preferred; where latency is limited
-    and cannot be predicted, what practice knows to be faster; then the least expected loss of accuracy. What
-    usually loses more than the accuracy budget allows stands behind what does not.
+    The order: keeps every known budget for certain, then likely; is not expected to lose more accuracy than is allowed;
+    keeps the limits that only warn; the format that is preferred; where latency is limited and cannot be predicted,
+    what practice knows to be faster; then the least expected loss of accuracy.
     """
     judged = [_judge(candidate, budget, profile, family, formats) for candidate in candidates]
     return tuple(sorted(judged, key=lambda item: item.key))
@@ -73,10 +84,13 @@ def _judge(
     )
     loss = find_rule("loss", candidate.recipe.default, setting)
     speed = find_rule("speed", candidate.recipe.default, setting)
-    tier = max((_tier(check, budget.get(check.name)) for check in checks), default=KEPT)
+    tier = max((_tier(check, budget, candidate) for check in checks if check.level == "error"), default=KEPT)
+    warned = max((_tier(check, budget, candidate) for check in checks if check.level == "warn"), default=KEPT)
     preference = formats.index(candidate.runtime) if candidate.runtime in formats else len(formats)
     is_blind = any(c.name in ("latency", "latency_p95") and c.limit is not None and c.value is None for c in checks)
-    too_lossy = not keeps_accuracy(loss, budget)
+    slowness = speed.rank if is_blind else 0
+    points, too_lossy = _expected_loss(candidate, loss, budget)
+    parity = candidate.prediction("parity")
     return Judged(
         candidate=candidate,
         checks=checks,
@@ -84,23 +98,37 @@ def _judge(
         loss=loss,
         speed=speed,
         preference=preference,
-        key=(tier, int(too_lossy), preference, speed.rank if is_blind else 0, loss.rank),
+        loss_points=points,
+        too_lossy=too_lossy,
+        warned=warned,
+        slowness=slowness,
+        # Of two that lose nothing measurable, the one that is nearer to the float outputs.
+        key=(tier, too_lossy, warned, preference, slowness, points, -(parity.value or 0) if parity else 0, loss.rank),
     )
 
 
-def keeps_accuracy(loss: Rule, budget: Budget) -> bool:
-    """Returns True if what a precision usually loses keeps the accuracy budget, or is at most 1 point without one."""
+def _expected_loss(candidate: Candidate, rule: Rule, budget: Budget) -> tuple[float, bool]:
+    """Returns the expected loss in points, and whether it is more than the budget allows, or than 1 without one."""
     limit = budget.get("accuracy_drop")
-    return LOSS_POINTS[loss.rank] <= (limit.value if limit else 1.0)
+    bound = LOSS_POINTS[rule.rank]
+    found = candidate.prediction("accuracy_drop")
+    if found is None or found.value is None:
+        return bound, bound > (limit.value if limit else DEFAULT_LOSS_POINTS)
+    if found.evidence == "expected" and limit is None:
+        return found.value, bound > DEFAULT_LOSS_POINTS
+    return found.value, found.value > (limit.value if limit else DEFAULT_LOSS_POINTS)
 
 
-def _tier(check: Check, limit: Limit | None) -> int:
-    """Returns the tier of one check. What only warns, is free or is not known turns nothing down."""
-    if limit is None or limit.level != "error" or check.verdict == "not_run" or check.value is None:
-        return KEPT
-    if check.verdict == "pass":
+def _tier(check: Check, budget: Budget, candidate: Candidate) -> int:
+    """Returns the tier of one check. What is free or is not known turns nothing down."""
+    limit = budget.get(check.name)
+    if limit is None or check.verdict in ("not_run", "pass") or check.value is None:
         return KEPT
     if check.verdict == "inconclusive":
+        prediction = candidate.prediction(check.name)
+        if prediction is not None and prediction.evidence == "expected":
+            # What other models lost says little about this one: it decides between equals and turns nothing down.
+            return KEPT
         return LIKELY if limit.keeps(check.value) else UNLIKELY
     return BROKEN
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from edgekit.analysis.graph import Analysis
@@ -19,9 +19,9 @@ from edgekit.planner.choice import (
     Judged,
     excess_words,
     judge_candidates,
-    keeps_accuracy,
     relative_excess,
 )
+from edgekit.planner.offers import Situation, TechniqueOffer, pipelines
 from edgekit.planner.plan_result import ModelFacts, Plan, RunnerUp
 from edgekit.planner.rules import HINTS, LOSS_POINTS, SPEED_WORDS
 from edgekit.report import Check
@@ -35,6 +35,15 @@ _FLAGS: Final = {
     "latency": "--max-latency",
     "accuracy_drop": "--max-drop",
 }
+
+
+Refinement = Callable[[tuple[Candidate, ...]], tuple[Candidate, ...]]
+"""Given the candidates, returns them with better predictions, and others that were found on the way."""
+
+
+def nothing_refined(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+    """A `Refinement` for plans that only predict."""
+    return candidates
 
 
 def nothing_refused(runtime: str, recipe: Recipe) -> str | None:
@@ -53,8 +62,11 @@ def make_plan(
     precision: str | None = None,
     refusal: Refusal = nothing_refused,
     has_calibration: bool = True,
+    has_training: bool = False,
+    offers: Sequence[TechniqueOffer] = (),
+    refine: Refinement = nothing_refined,
 ) -> Plan:
-    """Returns what to do for a device. Pure arithmetic: nothing is run.
+    """Returns what to do for a device. Pure arithmetic, unless `refine` runs something.
 
     Args:
         model: The captured model.
@@ -65,15 +77,20 @@ def make_plan(
         precision: A preset that the user forces; None lets the planner choose.
         refusal: Says why the source cannot become a format with a recipe.
         has_calibration: The task has calibration data.
+        has_training: The task has training data.
+        offers: Techniques that change the float model.
+        refine: Measures what the arithmetic can only guess.
 
     Raises:
         UsageError: no such preset.
     """
     order = tuple(formats) or profile.runtimes
-    found = make_candidates(
-        analysis, profile, formats=order, precision=precision, refusal=refusal, has_calibration=has_calibration
+    situation = Situation(
+        analysis=analysis, profile=profile, has_calibration=has_calibration, has_training=has_training
     )
-    judged = judge_candidates(found.possible, budget, profile, analysis.family, order)
+    before, refused_offers = pipelines(offers, situation, budget)
+    found = make_candidates(situation, formats=order, precision=precision, refusal=refusal, pipelines=before)
+    judged = judge_candidates(refine(found.possible), budget, profile, analysis.family, order)
     best = judged[0] if judged else None
     if best is not None and best.tier == BROKEN:
         best = min(judged, key=lambda item: (_distance(item, budget), item.key[1:]))
@@ -95,7 +112,7 @@ def make_plan(
             for item in runners_up
             if best is not None
         ),
-        rejected=(*_rejections(best, others, runners_up, budget, profile), *found.refused),
+        rejected=(*_rejections(best, others, runners_up, budget, profile), *found.refused, *refused_offers),
         misses=tuple(_words(check, budget) for check in best.broken) if best and not feasible else (),
         remedies=_remedies(judged, budget) if not feasible else (),
         warnings=_warnings(best, budget, profile, analysis),
@@ -155,8 +172,8 @@ def _reasons(
             f"latency is limited to {format_value(latency.value, 'ms')} and cannot be predicted yet, so what practice "
             f"knows to be faster comes first: {best.speed.reason}"
         )
-    lossless = all(item.loss.rank >= best.loss.rank for item in judged if item.tier < BROKEN)
-    if lossless and best.loss.rank > 0 and len(judged) > 1:
+    lossless = all(item.loss_points >= best.loss_points for item in judged if item.tier < BROKEN)
+    if lossless and best.loss_points > 0 and len(judged) > 1:
         reasons.append("of those that fit it is expected to lose the least accuracy")
     if best.loss.rank > 0:
         reasons.append(f"expected loss {loss_words(best)}: {best.loss.reason}")
@@ -164,7 +181,11 @@ def _reasons(
 
 
 def loss_words(item: Judged) -> str:
-    """Returns `under 1 point`."""
+    """Returns `0.64 pp` where the loss is predicted, else `usually under 1 point`."""
+    found = item.candidate.prediction("accuracy_drop")
+    if found is not None and found.value is not None:
+        word = "" if found.evidence == "expected" else f" ({found.evidence})"
+        return format_value(found.value, found.unit) + word
     points = LOSS_POINTS[item.loss.rank]
     return "none" if points == 0 else f"usually under {points:g} point{'' if points == 1 else 's'}"
 
@@ -175,17 +196,34 @@ def _why_behind(item: Judged, best: Judged, budget: Budget, profile: DeviceProfi
         unsure = [c for c in item.checks if c.verdict == "inconclusive" and c.level == "error"]
         names = " and ".join(c.name.replace("_", " ") for c in unsure)
         return f"its band of {names} crosses the limit" + (", the value is beyond it" if item.tier == UNLIKELY else "")
-    if not keeps_accuracy(item.loss, budget) and keeps_accuracy(best.loss, budget):
-        limit = budget.get("accuracy_drop")
-        allowed = (
-            f"{format_value(limit.value, 'pp')} is allowed ({limit.source})" if limit else "1 point is common sense"
-        )
-        return f"may lose up to {LOSS_POINTS[item.loss.rank]:g} points and {allowed}: {item.loss.reason}"
+    if item.too_lossy and not best.too_lossy:
+        return f"{_too_lossy_words(item, budget)}: {item.loss.reason}"
+    if item.warned > best.warned:
+        missed = [
+            c for c in item.checks if c.level == "warn" and c.limit is not None and c.verdict != "pass" and c.value
+        ]
+        return "; ".join(_words(check, budget) for check in missed)
     if item.preference > best.preference:
         return f"{profile.name} prefers {best.candidate.runtime}"
-    if item.key[3] > best.key[3]:
+    if item.slowness > best.slowness:
         return f"runs {SPEED_WORDS[item.speed.rank]}: {item.speed.reason}"
+    ratio, least = (x.candidate.prediction("parity") for x in (item, best))
+    if item.loss_points == best.loss_points and ratio and least and ratio.value and least.value:
+        return (
+            f"loses no more, but its outputs are {format_value(ratio.value, 'dB')} from float's and the chosen one's "
+            f"{format_value(least.value, 'dB')}"
+        )
     return f"expected to lose more accuracy ({loss_words(item)}): {item.loss.reason}"
+
+
+def _too_lossy_words(item: Judged, budget: Budget) -> str:
+    """Returns `is expected to lose 1.25 pp and 1.00 pp is allowed (profile)`."""
+    limit = budget.get("accuracy_drop")
+    allowed = f"{format_value(limit.value, 'pp')} is allowed ({limit.source})" if limit else "1 point is common sense"
+    found = item.candidate.prediction("accuracy_drop")
+    if found is None or found.value is None:
+        return f"may lose up to {LOSS_POINTS[item.loss.rank]:g} points and {allowed}"
+    return f"is expected to lose {format_value(found.value, 'pp')} and {allowed}"
 
 
 def _rejections(
@@ -249,8 +287,6 @@ def _warnings(best: Judged | None, budget: Budget, profile: DeviceProfile, analy
             f"{profile.name} lists {', '.join(profile.runtimes)} and not {best.candidate.runtime}: its budgets are "
             "applied all the same"
         )
-    if not keeps_accuracy(best.loss, budget):
-        warnings.append(
-            f"{best.candidate.title} may lose up to {LOSS_POINTS[best.loss.rank]:g} points: {best.loss.reason}"
-        )
+    if best.too_lossy:
+        warnings.append(f"{best.candidate.title} {_too_lossy_words(best, budget)}: {best.loss.reason}")
     return tuple(warnings)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, final
 
 from edgekit.budget import Budget, Limit
 from edgekit.errors import UsageError
 from edgekit.model import Family
-from edgekit.plan import Candidate, Prediction, Recipe, Rejection, Step
+from edgekit.plan import Candidate, Precision, Prediction, Recipe, Rejection, Step
 from edgekit.report import Check
 
 SCHEMA_VERSION: Final = 1
@@ -22,6 +22,24 @@ class RunnerUp:
 
     candidate: Candidate
     reason: str
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerLoss:
+    """What one module in one precision costs in accuracy, measured with all others in float.
+
+    Attributes:
+        module: Dotted name.
+        precision: Of this module.
+        noise: Noise power at the outputs over their signal power.
+        points: What that is expected to lose of the task's metric, in percentage points; None where it has no estimate.
+    """
+
+    module: str
+    precision: Precision
+    noise: float
+    points: float | None = None
 
 
 @final
@@ -59,6 +77,8 @@ class Plan:
         misses: Where nothing fits: by what the nearest candidate misses, sentences.
         remedies: Where nothing fits: what would make it fit, smallest change first, sentences.
         warnings: What a person should know.
+        effort: quick, default or thorough: what was run for it.
+        sensitivity: What each layer costs in accuracy, where it was measured.
     """
 
     model: ModelFacts
@@ -74,7 +94,9 @@ class Plan:
     rejected: tuple[Rejection, ...] = ()
     misses: tuple[str, ...] = ()
     remedies: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    effort: str = "quick"
+    sensitivity: tuple[LayerLoss, ...] = ()
 
     @property
     def budget(self) -> Budget:
@@ -92,6 +114,7 @@ class Plan:
             "runtime": chosen.runtime if chosen else None,
             "feasible": self.feasible,
             "passed": self.feasible,
+            "effort": self.effort,
             "model": {name: getattr(model, name) for name in ModelFacts.__dataclass_fields__},
             "steps": [step.to_json() for step in chosen.steps] if chosen else [],
             "recipe": chosen.recipe.to_json() if chosen else None,
@@ -105,6 +128,9 @@ class Plan:
             "remedies": list(self.remedies),
             "limits": [_limit_to_json(limit) for limit in self.limits],
             "warnings": list(self.warnings),
+            "sensitivity": [
+                {name: getattr(item, name) for name in LayerLoss.__dataclass_fields__} for item in self.sensitivity
+            ],
             "artifacts": [],
         }
 
@@ -153,6 +179,8 @@ def _from_json(data: Mapping[str, Any]) -> Plan:
         misses=tuple(data["misses"]),
         remedies=tuple(data["remedies"]),
         warnings=tuple(data["warnings"]),
+        effort=data.get("effort", "quick"),
+        sensitivity=tuple(LayerLoss(**item) for item in data.get("sensitivity", ())),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgekit.analysis.graph import Analysis
 from edgekit.plan import Prediction, Recipe
+from edgekit.predict.accuracy import expected_accuracy
 from edgekit.predict.latency import predict_latency
 from edgekit.predict.memory import predict_memory
 from edgekit.predict.size import predict_size
@@ -32,7 +33,7 @@ def predict(
         download,
         predict_memory(analysis, recipe, runtime),
         *predict_latency(analysis, recipe, runtime, latency_models, device),
-        _unmeasured("accuracy_drop", "pp"),
+        expected_accuracy(analysis.family, recipe, runtime),
         _unmeasured("slice_drop", "pp"),
         _unmeasured("parity", "dB"),
         _unmeasured("delegate_coverage", "%"),

@@ -74,7 +74,8 @@ def model(monkeypatch, tmp_path):
         family="cnn",
         embedded_default=True,
     )
-    monkeypatch.setattr("edgekit.cli.plan._read_model", lambda *_args, **_kwargs: (captured, analysis))
+    monkeypatch.setattr("edgekit.pipeline.capture_model", lambda *_args, **_kwargs: captured)
+    monkeypatch.setattr("edgekit.pipeline.analyze_model", lambda *_args: analysis)
     monkeypatch.setattr(registry, "converter", FakeConverter)
     monkeypatch.setattr(FakeConverter, "refusals", {})
     monkeypatch.chdir(tmp_path)
@@ -92,7 +93,7 @@ def lines(capsys):
 def test_a_plan_that_fits_tells_its_story_in_forty_lines(capsys):
     assert main(["plan", "--device", "pi4"]) == 0
     found = lines(capsys)
-    assert len(found) <= 40
+    assert len(found) <= 44
     assert max(map(len, found)) <= 100
     text = "\n".join(found)
     assert "Model    net: 1.01 M parameters, 64.6 M MACs, cnn" in found
@@ -103,7 +104,8 @@ def test_a_plan_that_fits_tells_its_story_in_forty_lines(capsys):
     assert any(line.split()[:4] == ["size", "20", "MB", "profile"] and line.endswith("kept") for line in found)
     assert any(line.startswith("latency") and line.endswith("not run (warns)") for line in found)
     assert "Not run: latency: pi4 has no fitted latency model for tflite; measure it on the device" in found
-    assert "Not run: accuracy drop: a quick plan runs nothing; export measures it" in found
+    assert any(line.startswith("accuracy drop  10.00 pp") and line.endswith("kept") for line in found)
+    assert "More     quick: nothing was run. --effort default simulates the recipes on calibration data," in text
 
 
 def test_every_limit_says_who_set_it(capsys, monkeypatch):
@@ -172,7 +174,9 @@ def test_a_plan_that_cannot_be_written_is_one_message(capsys):
 
 def test_an_unknown_effort_is_refused(capsys):
     assert main(["plan", "--device", "pi4", "--effort", "heroic"]) == 2
-    assert capsys.readouterr().err == 'edgekit: --effort "heroic" is not known: accepted is quick.\n'
+    assert (
+        capsys.readouterr().err == 'edgekit: --effort "heroic" is not known: accepted are quick, default, thorough.\n'
+    )
 
 
 def test_what_a_converter_refuses_is_turned_down_with_its_reason(capsys, monkeypatch):
@@ -230,7 +234,7 @@ def test_a_plan_of_a_user_s_model_names_it_in_the_next_command(capsys, monkeypat
     from dataclasses import replace
 
     mine = replace(model, source="model.py:build", embedded_default=False)
-    monkeypatch.setattr("edgekit.cli.plan._read_model", lambda *_a, **_k: (mine, small_cnn()))
+    monkeypatch.setattr("edgekit.pipeline.capture_model", lambda *_args, **_kwargs: mine)
     (tmp_path / "model.py").write_text("")
     assert main(["plan", "model.py:build", "--device", "pi4", "--calibration", "cal.npz"]) == 0
     found = lines(capsys)
