@@ -38,20 +38,27 @@ class Reconstruction:
         outputs: (G, R, P) float32: the float model's outputs there, before the clamp.
         bias: (G, R) float32: added to the product.
         clamp: Applied to both outputs before they are compared; None for none.
+        anchor: (G, R, K) float32: weights to stay near to where the positions are too few to tell.
+        share: (G, 1) float32: how little the positions are trusted, 0 to 1 (`Moments.shrinkage`).
+        ridge: (G, 1) float32: error of a unit step of one weight on inputs without any structure.
     """
 
     columns: Any
     outputs: Any
     bias: Any
     clamp: Callable[[Any], Any] | None
+    anchor: Any
+    share: Any
+    ridge: Any
 
     def errors(self, weights: Any, positions: Any = slice(None)) -> Any:
-        """Returns the squared error of each output, (G, R): its mean over positions."""
+        """Returns the squared error of each output, (G, R): its mean over positions, and the distance to the anchor."""
         made = weights @ self.columns[:, :, positions] + self.bias[:, :, None]
         wanted = self.outputs[:, :, positions]
         if self.clamp is not None:
             made, wanted = self.clamp(made), self.clamp(wanted)
-        return (made - wanted).square().mean(dim=-1)
+        distance = (weights - self.anchor).square().sum(dim=-1)
+        return (1 - self.share) * (made - wanted).square().mean(dim=-1) + self.share * self.ridge * distance
 
 
 def learn_rounding(target: Any, start: Any, grid: Grid, problem: Reconstruction, iterations: int, seed: int) -> Any:

@@ -88,8 +88,16 @@ class Moments:
         return weight + fit.transpose(1, 2)
 
 
-def reconstruction(layer: Layer, moments: Moments, positions: int, seed: int) -> Reconstruction:
-    """Returns what a layer shall reproduce at some positions, chosen at random and spread over all samples."""
+def reconstruction(layer: Layer, moments: Moments, target: Any, positions: int, seed: int) -> Reconstruction:
+    """Returns what a layer shall reproduce at some positions, chosen at random and spread over all samples.
+
+    Args:
+        layer: The layer.
+        moments: Of what it reads.
+        target: (G, R, K) float64: its weights where the samples tell nothing.
+        positions: How many.
+        seed: Of the choice.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -110,4 +118,7 @@ def reconstruction(layer: Layer, moments: Moments, positions: int, seed: int) ->
         outputs=torch.cat(outputs, dim=2),
         bias=(bias.double() + shift[:, :, 0]).float(),
         clamp=layer.clamp,
+        anchor=target.float(),
+        share=moments.shrinkage[:, None].float(),
+        ridge=moments.hessian.diagonal(dim1=1, dim2=2).mean(dim=1, keepdim=True).float(),
     )

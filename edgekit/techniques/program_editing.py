@@ -46,8 +46,9 @@ def with_tensors(model: TorchModel, tensors: Mapping[str, Any]) -> TorchModel:
     program = copy.deepcopy(model.program)
     with torch.no_grad():
         for name, value in tensors.items():
-            target = program.state_dict[name]
-            program.state_dict[name] = _like(target, value)
+            # Parameters and buffers lie in one dictionary, tensors that the graph holds as constants in another.
+            held = program.state_dict if name in program.state_dict else program.constants
+            held[name] = _like(held[name], value)
     return replace(model, program=program)
 
 

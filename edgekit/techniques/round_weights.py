@@ -57,7 +57,7 @@ class RoundWeights(Technique):
     bits: Literal[8, 4] = 8
     group_size: int = 0
     activations: Literal["auto", "int8", "float"] = "auto"
-    iterations: int = 1000
+    iterations: int = 500
 
     def why_not(self, model: CapturedModel, task: Task, profile: DeviceProfile) -> str | None:
         """Returns why it cannot be used, or None if it can."""
@@ -145,7 +145,7 @@ class RoundWeights(Technique):
             integers = round_columns(target, moments.hessian, grid, weight)
             integers = descend(integers, target, moments.hessian, grid, _SWEEPS)
         elif self.method == "adaround":
-            problem = reconstruction(layer, moments, _POSITIONS, seed)
+            problem = reconstruction(layer, moments, target, _POSITIONS, seed)
             integers = learn_rounding(target, integers, grid, problem, self.iterations, seed)
         baked = integers * grid.scale
         shift = (weight @ moments.exact_mean[:, :, None] - baked @ moments.rounded_mean[:, :, None]).reshape(-1)

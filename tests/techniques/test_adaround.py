@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgekit.techniques import adaround, gptq
@@ -16,11 +18,18 @@ def layer(outputs=6, inputs=24, positions=600, seed=0):
     return weights, columns
 
 
-def reconstruction(weights, columns, clamp=None):
+def reconstruction(weights, columns, clamp=None, share=0.0):
     import torch
 
-    bias = torch.zeros(weights.shape[:2])
-    return adaround.Reconstruction(columns=columns, outputs=weights.float() @ columns, bias=bias, clamp=clamp)
+    return adaround.Reconstruction(
+        columns=columns,
+        outputs=weights.float() @ columns,
+        bias=torch.zeros(weights.shape[:2]),
+        clamp=clamp,
+        anchor=weights.float(),
+        share=torch.full((1, 1), share),
+        ridge=torch.ones(1, 1),
+    )
 
 
 def test_learned_rounding_beats_rounding_to_nearest_on_inputs_it_has_not_seen():
@@ -64,7 +73,7 @@ def test_what_a_clamp_cuts_off_is_no_error():
     problem = reconstruction(weights, columns, clamp=torch.relu)
     outputs = weights.float() @ columns
     lowest = outputs.amax(dim=2) * 0 - 1e6
-    shifted = adaround.Reconstruction(columns=columns, outputs=outputs - 1e6, bias=lowest, clamp=torch.relu)
+    shifted = replace(problem, outputs=outputs - 1e6, bias=lowest)
     assert float(shifted.errors(weights.float() * 2).sum()) == 0
     assert float(problem.errors(weights.float() * 2).sum()) > 0
 
@@ -87,3 +96,11 @@ def test_the_rectified_sigmoid_starts_at_the_weight_itself():
     part = (weights / grid.scale).remainder(1)
     sure = ((part - 0.5).abs() > 1e-3) & ~grid.pinned
     assert torch.equal(unchanged[sure], nearest[sure])
+
+
+def test_where_positions_are_not_trusted_rounding_is_to_nearest():
+    weights, columns = layer(positions=4)
+    grid = gptq.make_grid(weights, 7, weights.shape[2])
+    nearest = gptq.nearest(weights, grid, weights)
+    learned = adaround.learn_rounding(weights, nearest, grid, reconstruction(weights, columns, share=1.0), 400, seed=0)
+    assert (learned == nearest).float().mean() > 0.98
