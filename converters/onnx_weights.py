@@ -336,7 +336,7 @@ def pack_blocks(rows: NDArray[np.float32], bits: int, block: int) -> tuple[NDArr
     return packed, scale.astype(np.float32).reshape(-1)
 
 
-def _block_integers(blocks: NDArray[np.float32], scale: NDArray[np.float32], half: int) -> NDArray[np.float32]:
+def _block_integers(blocks: NDArray[np.float32], scale: NDArray[Any], half: int) -> NDArray[np.float32]:
     import numpy as np
 
     safe = np.where(scale == 0, 1.0, scale)[..., None]
@@ -344,10 +344,11 @@ def _block_integers(blocks: NDArray[np.float32], scale: NDArray[np.float32], hal
     return integers
 
 
-def _block_errors(blocks: NDArray[np.float32], scale: NDArray[np.float32], half: int) -> NDArray[np.float32]:
+def _block_errors(blocks: NDArray[np.float32], scale: NDArray[Any], half: int) -> NDArray[np.float32]:
     """Returns the squared error of each block, (N, blocks)."""
-    errors: NDArray[np.float32] = (_block_integers(blocks, scale, half) * scale[..., None] - blocks) ** 2
-    return errors.sum(axis=2)
+    difference = _block_integers(blocks, scale, half) * scale[..., None] - blocks
+    errors: NDArray[np.float32] = (difference**2).sum(axis=2)
+    return errors
 
 
 def _attribute(node: Any, name: str, default: Any) -> Any:
