@@ -4,8 +4,7 @@
 
 Both start from nothing (no cache), both calibrate on the same 100 photographs; the two are run in turn, because a
 shared machine's speed drifts. Validation is not counted: edgekit's time is from start to the last artifact. `--write`
-puts the
-table into `benchmarks/results/conversion_time.md`. Needs EDGEKIT_SHARED (see README.md).
+puts the table into `benchmarks/results/conversion_time.md`. Needs EDGEKIT_SHARED (see README.md).
 """
 
 from __future__ import annotations
@@ -78,8 +77,12 @@ def main() -> None:
     ]
     print("\n".join(lines))
     if options.write:
-        text = f"Medians of {options.rounds} rounds, run in turn, one thread a process.\n\n" + "\n".join(lines) + "\n"
-        (HERE / "results" / "conversion_time.md").write_text(text)
+        text = (
+            "# Conversion time\n\n"
+            f"Output of `python benchmarks/conversion_time.py --rounds {options.rounds}` (medians of the rounds; "
+            "wall-clock and CPU seconds, one thread a process, 2 shared cores).\n\n"
+        )
+        (HERE / "results" / "conversion_time.md").write_text(text + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

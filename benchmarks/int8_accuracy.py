@@ -3,7 +3,8 @@
     python benchmarks/int8_accuracy.py [TASK ...] [--write]
 
 Runs `edgekit export --format all --precision int8` on each task of `benchmarks/tasks/`, every artifact in its own
-runtime, and prints one table. `--write` puts it into `benchmarks/results/int8_accuracy.md`. Needs EDGEKIT_SHARED.
+runtime, and prints one table. `--write` puts the rows of these tasks in place of their old ones in
+`benchmarks/results/int8_accuracy.md`. Needs EDGEKIT_SHARED.
 """
 
 from __future__ import annotations
@@ -83,22 +84,36 @@ def rows_of(task: str) -> Iterator[str]:
         yield row("MLPerf Tiny's own INT8 file (top1)", {**judged["formats"][0], "precision": "reference"})
 
 
+def replace_rows(rows: list[str]) -> None:
+    """Puts each row in the place of the one with the same task and format in the committed results, else at the end."""
+    path = HERE / "results" / "int8_accuracy.md"
+    lines = path.read_text().splitlines()
+    for row_text in rows:
+        key = row_text.split(" | ")[:2]
+        known = [i for i, line in enumerate(lines) if line.split(" | ")[:2] == key]
+        if known:
+            lines[known[0]] = row_text
+        else:
+            lines.append(row_text)
+    path.write_text("\n".join(lines) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="*", default=list(TASKS), metavar="TASK", help=", ".join(TASKS))
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    lines = [
-        "| task (metric) | format | precision | bytes | drop [95 % interval] | SQNR | memory | x float | conversion |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    print("\n".join(lines))
+    print(
+        "| task (metric) | format | precision | bytes | drop [95 % interval] | SQNR | memory | x float | conversion |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for task in options.tasks:
+        lines: list[str] = []
         for line in rows_of(task):
             lines.append(line)
             print(line, flush=True)
-    if options.write:
-        (HERE / "results" / "int8_accuracy.md").write_text("\n".join(lines) + "\n")
+        if options.write:
+            replace_rows(lines)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Literal, final
 
 from edgekit import units
@@ -53,14 +54,53 @@ COSTS: Final[Mapping[str, Cost]] = {
 }
 """Everything that a budget can limit, by the name used in files, flags, reports and JSON."""
 
+CHANGE_SUFFIX: Final = "_change"
+
+
+def _change(figure: str, unit: str, worse: Literal["+", "-"], title: str) -> Cost:
+    return Cost(
+        name=f"{figure}{CHANGE_SUFFIX}",
+        unit=unit,
+        parse=partial(_parse_change, unit, worse),
+        at_most=worse == "+",
+        title=f"{title} change",
+    )
+
+
+def _parse_change(unit: str, worse: Literal["+", "-"], text: str, what: str) -> float:
+    return units.parse_change(text, unit, worse, what)
+
+
+CHANGES: Final[Mapping[str, Cost]] = {
+    "size": _change("size", "%", "+", "size"),
+    "download": _change("download", "%", "+", "download"),
+    "memory": _change("memory", "%", "+", "peak memory"),
+    "latency": _change("latency", "%", "+", "latency"),
+    "latency_p95": _change("latency_p95", "%", "+", "latency p95"),
+    "accuracy": _change("accuracy", "pp", "-", "accuracy"),
+    "slice_drop": _change("slice_drop", "pp", "+", "worst slice's drop"),
+    "parity": _change("parity", "dB", "-", "parity"),
+}
+"""What a limit on regression can be about: figure to the cost of its change against the baseline.
+
+`%` is of the baseline's figure; `pp` and `dB` are differences. `accuracy` is the artifact's own value of the metric.
+"""
+
+_COSTS_BY_CHECK: Final[Mapping[str, Cost]] = {**COSTS, **{cost.name: cost for cost in CHANGES.values()}}
+
+
+def cost_of(check: str) -> Cost:
+    """Returns the cost that a check of this name is about: one of COSTS, or the change of one against a baseline."""
+    return _COSTS_BY_CHECK[check]
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """One limit of a budget.
+    """One limit of a budget, or on the change of a figure against a baseline.
 
     Attributes:
-        name: A key of COSTS.
+        name: A key of COSTS, or the name of a cost in CHANGES.
         value: The limit in the cost's unit.
         source: Who set it, for people: `--max-size`, `EDGEKIT_MAX_SIZE`, `edgekit.toml [budget]`, `profile`.
         level: What a missed limit does to the gate.
@@ -73,11 +113,11 @@ class Limit:
 
     def keeps(self, value: float) -> bool:
         """Returns True if `value` keeps this limit. NaN keeps no limit."""
-        return value <= self.value if COSTS[self.name].at_most else value >= self.value
+        return value <= self.value if cost_of(self.name).at_most else value >= self.value
 
     def excess(self, value: float) -> float:
         """Returns by how much `value` misses the limit, in the cost's unit; negative where it keeps it."""
-        return value - self.value if COSTS[self.name].at_most else self.value - value
+        return value - self.value if cost_of(self.name).at_most else self.value - value
 
 
 @final
@@ -115,6 +155,47 @@ def read_limit(name: str, value: object, source: str) -> Limit:
     cost = COSTS.get(name)
     if cost is None:
         raise InputError(f'{source}: "{name}" is not a budget: accepted are {", ".join(COSTS)}.')
+    return _read(cost, name, value, source, "6 MB")
+
+
+def read_change_limit(figure: str, value: object, source: str) -> Limit:
+    """Returns a limit on regression that a file, a flag or the environment spells out.
+
+    Args:
+        figure: A key of CHANGES.
+        value: `"+5 %"`, or `{"limit": "+5 %", "level": "warn"}`.
+        source: Who set it (see `Limit.source`).
+
+    Raises:
+        InputError: an unknown figure, a value that is neither form, a bad quantity or sign, or a bad level.
+    """
+    cost = CHANGES.get(figure)
+    if cost is None:
+        raise InputError(
+            f'{source}: "{figure}" has no limit on regression: accepted are {", ".join(CHANGES)}, '
+            'such as "size +5 %" or "accuracy -0.5 pp".'
+        )
+    return _read(cost, figure, value, source, f"{'+' if cost.at_most else '-'}1 {cost.unit}")
+
+
+def read_change_limits(text: str, source: str) -> tuple[Limit, ...]:
+    """Returns the limits in a text such as `size +5 %, accuracy -0.5 pp`.
+
+    Raises:
+        InputError: a part that is not a figure followed by a signed quantity.
+    """
+    parts = [part.split(maxsplit=1) for part in text.split(",") if part.strip()]
+    wrong = next((part for part in parts if len(part) != 2), None)
+    if wrong or not parts:
+        raise InputError(
+            f'{source}: "{" ".join(wrong or ())}" is not a figure and how far it may move: '
+            'write it as "size +5 %" or "latency +10 %, accuracy -0.5 pp".'
+        )
+    return tuple(read_change_limit(figure, quantity, source) for figure, quantity in parts)
+
+
+def _read(cost: Cost, name: str, value: object, source: str, example: str) -> Limit:
+    """Returns the limit on `cost` that `value` spells out; `name` is what the file calls it."""
     level: object = "error"
     text = value
     if isinstance(value, Mapping):
@@ -126,7 +207,7 @@ def read_limit(name: str, value: object, source: str) -> Limit:
             )
         text, level = value["limit"], value.get("level", "error")
     if not isinstance(text, str):
-        raise InputError(f'{source}: "{name}" must be text with a unit, such as "6 MB"; it is {text!r}.')
+        raise InputError(f'{source}: "{name}" must be text with a unit, such as "{example}"; it is {text!r}.')
     if level not in ("error", "warn"):
         raise InputError(f'{source}: the level of "{name}" must be "error" or "warn"; it is {level!r}.')
-    return Limit(name=name, value=cost.parse(text, f"{source}: {name}"), source=source, level=level)
+    return Limit(name=cost.name, value=cost.parse(text, f"{source}: {name}"), source=source, level=level)

@@ -18,7 +18,8 @@ from edgekit.worker import Progress
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Purpose = Literal["calibration", "evaluation"]
+Purpose = Literal["calibration", "evaluation", "sample"]
+"""What the rows are for; only evaluation data has targets, and only calibration data must vary."""
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _TARGET_NAMES: Final = ("target", "targets", "label", "labels")
@@ -57,7 +58,7 @@ def materialize(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any
                 payload["metric"],
                 f"{purpose} data {reference}, item {index}",
             )
-            progress(f"{writer.count} {purpose} samples", None)
+            progress(f"{writer.count} {'' if purpose == 'sample' else purpose + ' '}samples", None)
         if writer.count == 0:
             raise DataError(
                 f"The {purpose} data {reference} is empty: it yielded no item. "
@@ -100,19 +101,19 @@ def _items(
         )
     from edgekit.user_code import load_object
 
-    function: Any = load_object(reference, base, f"[data] {purpose}")
+    function: Any = load_object(reference, base, "--data" if purpose == "sample" else f"[data] {purpose}")
     made: Any = function()
     if not isinstance(made, Iterable) or isinstance(made, (str, bytes, Mapping)):
         raise DataError(
             f"The function {reference} returned {type(made).__name__}; "
-            f"expected an iterable of {'input tuples' if purpose == 'calibration' else '(input tuple, target)'}."
+            f"expected an iterable of {'input tuples' if purpose != 'evaluation' else '(input tuple, target)'}."
         )
     return made
 
 
 def _split_item(item: Any, purpose: Purpose, reference: str, index: int) -> tuple[tuple[Any, ...], Any, str | None]:
     """Returns (inputs, target, slice name) of one item as the user's function yields it."""
-    if purpose == "calibration":
+    if purpose != "evaluation":
         return (tuple(item) if isinstance(item, (tuple, list)) else (item,)), None, None
     if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
         came = (
@@ -231,7 +232,7 @@ def _npz_items(path: Path, purpose: Purpose, specs: tuple[TensorSpec, ...]) -> I
         inputs = [arrays[spec.name] for spec in specs]
     for i in range(len(inputs[0])):
         row = tuple(array[i : i + 1] for array in inputs)
-        yield row if purpose == "calibration" else (row, None if targets is None else targets[i : i + 1])
+        yield row if purpose != "evaluation" else (row, None if targets is None else targets[i : i + 1])
 
 
 def _image_items(
@@ -247,7 +248,7 @@ def _image_items(
     classes = sorted({file.parent.name for file in files if file.parent != folder})
     for file in files:
         inputs = (_read_image(file, specs[0], preprocessing),)
-        if purpose == "calibration":
+        if purpose != "evaluation":
             yield inputs
         else:
             yield inputs, ([classes.index(file.parent.name)] if file.parent.name in classes else None)

@@ -102,7 +102,7 @@ class DeviceProfile:
         facts: The same facts as the file spells them, by key of `[hardware]`, in the order of FACT_TITLES.
         budget: Limits of an app on this device; each limit's source is "profile".
         options: What each runtime on this device asks of an artifact: runtime to option to value.
-        latency_model: Fitted coefficients by runtime, as the file holds them; empty where none were fitted.
+        latency_model: Fitted rates as the file holds them, runtime to precision to `profile_file.LatencyTable`.
         sources: Key path to where its value comes from.
         path: The file.
         shipped: True for edgekit's own, False for a user's.
@@ -273,7 +273,7 @@ def _to_profile(
         facts={key: _as_text(written[key]) for key in FACT_TITLES if key in written},
         budget=Budget().overridden_by(file.limits()),
         options={runtime: options.model_dump(exclude_none=True) for runtime, options in file.export.items()},
-        latency_model=file.latency_model,
+        latency_model={runtime: tables.model_dump(exclude_none=True) for runtime, tables in file.latency_model.items()},
         sources=file.sources,
         path=path.absolute(),
         shipped=shipped,

@@ -13,6 +13,7 @@
     └── MachineError                3   this machine cannot do it
         ├── MissingDependencyError      a package that is not installed
         ├── ResourceError               out of time, memory or disk; a folder that cannot be written
+        ├── DeviceError                 a device that cannot be reached, or that lacks what a run there needs
         └── WorkerError                 a worker process that crashed
 
 A budget that is not kept is a verdict and not an error: it is a check in a report (exit code 1).
@@ -90,6 +91,10 @@ class ResourceError(MachineError):
     """Out of time, memory or disk, or a folder that cannot be written."""
 
 
+class DeviceError(MachineError):
+    """A device cannot be reached, or lacks what a run there needs."""
+
+
 class WorkerError(MachineError):
     """A worker process ended without a result."""
 
@@ -109,6 +114,7 @@ ERRORS_BY_NAME: dict[str, type[EdgekitError]] = {
         ConversionError,
         MissingDependencyError,
         ResourceError,
+        DeviceError,
         WorkerError,
     )
 }

@@ -19,6 +19,7 @@ from edgekit import registry
 from edgekit.artifact import Artifact, remove_artifact
 from edgekit.budget import Budget
 from edgekit.cache import versions
+from edgekit.calibration_report import calibration_report
 from edgekit.converters.base import IoType
 from edgekit.errors import EdgekitError, ResourceError
 from edgekit.export_report import ExportReport, FormatResult, describe_environment
@@ -36,9 +37,11 @@ from edgekit.plan import Candidate, Recipe, Rejection, Step
 from edgekit.report import Check, complete
 from edgekit.samples import Samples
 from edgekit.task import Task
+from edgekit.validators.accuracy import describe_accuracy
 from edgekit.validators.base import Evidence
 from edgekit.validators.execution import Piece, RunSettings, collect_evidence
 from edgekit.validators.host_timing import host_timing
+from edgekit.validators.slices import describe_slices
 
 REPORTED_PACKAGES: Final = (
     "ai-edge-litert",
@@ -188,7 +191,7 @@ def export(
     Raises:
         KeyboardInterrupt: after every worker was ended.
     """
-    made = _convert_all(inputs, candidates, settings, io, done)
+    made = convert_candidates(inputs, candidates, settings, io, done)
     results: list[FormatResult] = []
     for candidate, outcome in zip(candidates, made, strict=True):
         result = FormatResult(
@@ -217,6 +220,17 @@ def export(
         environment=describe_environment(versions(REPORTED_PACKAGES)),
         data=describe_data(inputs),
         folder=folder,
+        calibration=lint_calibration(inputs, [candidate.recipe for candidate in candidates], settings),
+        io=io,
+    )
+
+
+def lint_calibration(inputs: Inputs, recipes: Sequence[Recipe], settings: Settings) -> Mapping[str, object] | None:
+    """Returns what the lint says about the calibration data, None where no recipe uses any."""
+    if not any(recipe.needs_calibration for recipe in recipes):
+        return None
+    return calibration_report(
+        inputs.model, inputs.calibration, inputs.evaluation, inputs.reference, inputs.task.metric, settings
     )
 
 
@@ -233,14 +247,14 @@ def _describe_samples(samples: Samples | None) -> dict[str, object] | None:
     return None if samples is None else {"count": samples.count, "items": samples.items, "sha256": samples.sha256}
 
 
-def _convert_all(
+def convert_candidates(
     inputs: Inputs,
     candidates: Sequence[Candidate],
     settings: Settings,
     io: IoType,
     done: Callable[[str, str], None],
 ) -> list[Converted | EdgekitError]:
-    """Converts side by side, `settings.jobs` at a time; a failure becomes a value."""
+    """Returns what came of each candidate, converted side by side, `settings.jobs` at a time; a failure is a value."""
     changed = apply_techniques(inputs, [candidate.techniques for candidate in candidates], settings)
 
     def one(candidate: Candidate) -> Converted | EdgekitError:
@@ -389,6 +403,8 @@ def describe_host(evidence: Evidence) -> dict[str, object]:
     return {
         "runtime": evidence.runtime,
         "operators": {kind: dict(counts) for kind, counts in evidence.operators.items()},
+        "accuracy": describe_accuracy(evidence),
+        "slices": describe_slices(evidence),
         **(timing.to_json() if timing else {"host": evidence.host, "not_run": evidence.why_missing("latency")}),
     }
 

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, final
 
 import edgekit
 from edgekit.artifact import Artifact
+from edgekit.budget import Budget
 from edgekit.converters.base import Conversion
 from edgekit.errors import ArtifactError, EdgekitError
+from edgekit.lock import LOCK_NAME, lock_json
+from edgekit.measurements.imported_checks import check_belongs, with_measurements
+from edgekit.measurements.measurement import Measurement
 from edgekit.model import CapturedModel
 from edgekit.plan import Prediction, Recipe, Rejection, Step
 from edgekit.report import Check, passed
 
 SCHEMA_VERSION: Final = 1
 REPORT_NAME: Final = "report.json"
-LOCK_NAME: Final = "edgekit.lock"
 
 
 @final
@@ -172,6 +175,8 @@ class ExportReport:
         environment: Host, Python, edgekit and package versions.
         data: Hashes and counts of calibration and evaluation data, and the metric.
         folder: Where the artifacts lie.
+        calibration: What the lint says about the calibration data (see `edgekit.calibration_report`); None without.
+        io: Types of the artifacts' inputs and outputs.
     """
 
     command: str
@@ -182,6 +187,8 @@ class ExportReport:
     environment: Mapping[str, Any] = field(default_factory=dict[str, Any])
     data: Mapping[str, Any] = field(default_factory=dict[str, Any])
     folder: Path
+    calibration: Mapping[str, Any] | None = None
+    io: str = "float"
 
     def passed(self, *, strict: bool = False) -> bool:
         """True if every format that was asked for exists and keeps the budget."""
@@ -216,8 +223,26 @@ class ExportReport:
             "artifacts": [result["artifact"] for result in results if result["artifact"] is not None],
             "formats": results,
             "data": dict(self.data),
+            "calibration": None if self.calibration is None else dict(self.calibration),
             "environment": dict(self.environment),
         }
+
+
+def with_imported(report: ExportReport, measurements: Sequence[Measurement], budget: Budget) -> ExportReport:
+    """Returns the report with figures from the device in place of those that this machine gave.
+
+    Raises:
+        DataError: a measurement of another device, or of an artifact that is not in the report.
+    """
+    digests = [result.artifact.sha256 for result in report.results if result.artifact is not None]
+    check_belongs(measurements, report.device, digests, str(report.folder))
+    results = [
+        result
+        if result.artifact is None
+        else replace(result, checks=with_measurements(result.checks, measurements, result.artifact.sha256, budget))
+        for result in report.results
+    ]
+    return replace(report, results=tuple(results))
 
 
 def model_json(model: CapturedModel | None) -> dict[str, Any] | None:
@@ -269,29 +294,6 @@ def read_report(folder: Path) -> dict[str, Any]:
         )
     result: dict[str, Any] = data
     return result
-
-
-def lock_json(report: ExportReport) -> dict[str, Any]:
-    """Returns what pins an export: hashes of model, data and artifacts, versions, recipes. No paths, no timings."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "edgekit": edgekit.__version__,
-        "device": report.device,
-        "model": {"source": report.model.source, "digest": report.model.digest} if report.model else None,
-        "data": dict(report.data),
-        "packages": report.environment.get("packages", {}),
-        "artifacts": [
-            {
-                "file": result.artifact.path.name,
-                "runtime": result.runtime,
-                "recipe": result.recipe.to_json(),
-                "sha256": result.artifact.sha256,
-                "size_bytes": result.artifact.size_bytes,
-            }
-            for result in report.results
-            if result.artifact is not None
-        ],
-    }
 
 
 def describe_environment(packages: Mapping[str, str]) -> dict[str, Any]:

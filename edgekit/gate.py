@@ -1,34 +1,41 @@
-"""The gate: holds what an export measured against today's budgets, without measuring again.
+"""The gate: holds what an export measured against today's budgets, and against a baseline, without measuring again.
 
 The budgets may have changed since the export (another device, a new flag), the figures have not: they belong to the
-artifacts' bytes, so an artifact whose bytes have changed is refused.
+artifacts' bytes, so an artifact whose bytes have changed is refused. Only a limit on how much slower an artifact may
+become is measured here, because two timings compare only where they are taken in turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
 from edgekit.artifact import measure_files
-from edgekit.budget import Budget
+from edgekit.baseline import Baseline, format_records
+from edgekit.budget import Budget, Limit
+from edgekit.comparison import Timing, compare, without_baseline
 from edgekit.errors import ArtifactError
 from edgekit.export_report import REPORT_NAME, SCHEMA_VERSION, read_report
+from edgekit.measurements.imported_checks import check_belongs, with_measurements
+from edgekit.measurements.measurement import Measurement
 from edgekit.report import Check, complete, judge, passed
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateResult:
-    """The verdict on one export folder.
+    """The verdict on one export folder, or on one artifact.
 
     Attributes:
         device: Whose budgets were applied.
-        checks: All checks of all formats, judged anew.
-        failures: Formats that the export could not make, each with its reason.
+        checks: All checks of all formats, judged anew; those against a baseline last.
+        failures: Formats that could not be made or run, each with its reason.
         formats: Formats in the report: runtime and precision.
-        report: The content of `report.json`.
+        report: The JSON of the export or of the validation.
+        folder: What the paths in `report` start from.
+        baseline: What the export was compared with, None where it was not.
     """
 
     device: str
@@ -36,6 +43,8 @@ class GateResult:
     failures: tuple[str, ...]
     formats: tuple[str, ...]
     report: Mapping[str, Any]
+    folder: Path
+    baseline: Baseline | None = None
 
     def passed(self, *, strict: bool = False) -> bool:
         """True if every format was made and every check of each passes."""
@@ -60,16 +69,46 @@ class GateResult:
             "rejected": self.report["rejected"],
             "artifacts": self.report["artifacts"],
             "failures": list(self.failures),
+            "calibration": self.report.get("calibration"),
+            "baseline": str(self.baseline.path) if self.baseline else None,
         }
 
 
-def gate_folder(folder: Path, device: str, budget: Budget) -> GateResult:
+def gate_folder(folder: Path, device: str, budget: Budget, measurements: Sequence[Measurement] = ()) -> GateResult:
     """Returns the verdict on what `edgekit export` left in `folder`.
+
+    Args:
+        folder: The export's folder.
+        device: Name of the profile.
+        budget: Today's limits.
+        measurements: Figures of these artifacts from the device; they take the place of the export's.
+
+    Raises:
+        DataError: a measurement of another device, or of an artifact that is not there.
+        ArtifactError: no report there, an artifact is gone, or its bytes are not those that were measured.
+    """
+    return gate_report(check_folder(folder), folder, device, budget, measurements)
+
+
+def check_folder(folder: Path) -> dict[str, Any]:
+    """Returns the report in `folder`, after checking that the artifacts are those that it has measured.
 
     Raises:
         ArtifactError: no report there, an artifact is gone, or its bytes are not those that were measured.
     """
     report = read_report(folder)
+    for entry in report["formats"]:
+        if entry["artifact"] is not None:
+            _check_bytes(folder, entry["artifact"])
+    return report
+
+
+def gate_report(
+    report: Mapping[str, Any], folder: Path, device: str, budget: Budget, measurements: Sequence[Measurement] = ()
+) -> GateResult:
+    """Returns the verdict on a report whose artifacts lie in `folder` as they were measured (see `gate_folder`)."""
+    digests = [entry["artifact"]["sha256"] for entry in report["formats"] if entry["artifact"] is not None]
+    check_belongs(measurements, device, digests, str(folder))
     checks: list[Check] = []
     failures: list[str] = []
     formats: list[str] = []
@@ -80,12 +119,57 @@ def gate_folder(folder: Path, device: str, budget: Budget) -> GateResult:
             failures.append(f"{name}: {entry['error']['message']}")
         if entry["artifact"] is None:
             continue
-        _check_bytes(folder, entry["artifact"])
-        judged = [_judge_anew(Check.from_json(check), budget) for check in entry["checks"]]
-        checks += complete(judged, budget, entry["runtime"])
+        judged = [_judge_anew(Check.from_json(check), budget, device) for check in entry["checks"]]
+        completed = complete(judged, budget, entry["runtime"])
+        checks += with_measurements(completed, measurements, entry["artifact"]["sha256"], budget)
     return GateResult(
-        device=device, checks=tuple(checks), failures=tuple(failures), formats=tuple(formats), report=report
+        device=device,
+        checks=tuple(checks),
+        failures=tuple(failures),
+        formats=tuple(formats),
+        report=report,
+        folder=folder,
     )
+
+
+def hold_against_baseline(
+    result: GateResult,
+    baseline: Baseline | None,
+    limits: Sequence[Limit],
+    timing: Timing,
+    *,
+    fail_on_missing: bool = False,
+) -> GateResult:
+    """Returns the verdict with the checks of changes against a baseline.
+
+    Args:
+        result: The verdict so far.
+        baseline: None where there is none.
+        limits: On changes; without any the baseline is only shown beside today's figures.
+        timing: Times two artifacts in turn.
+        fail_on_missing: A format that has no baseline fails; else it is a warning.
+    """
+    records = [
+        # As judged: what was imported takes the place of what the report holds.
+        replace(record, figures=tuple(x for x in result.checks if x.runtime == record.runtime and x.value is not None))
+        for record in format_records(result.report, result.folder)
+    ]
+    if baseline is None:
+        reason = "There is no baseline. Set one with: edgekit baseline set DIR"
+        known, changes = [], without_baseline([record.runtime for record in records], limits, reason)
+    else:
+        evaluation = (result.report.get("data") or {}).get("evaluation") or {}
+        known = [record.runtime for record in records if baseline.find(record.runtime, record.precision)]
+        changes = compare(records, evaluation.get("sha256"), baseline, limits, timing)
+    if not fail_on_missing:
+        # The first export of a format has nothing to be compared with: that shall be seen, and not stop anybody.
+        changes = tuple(
+            x if x.runtime in known or x.verdict != "not_run" else replace(x, level="warn") for x in changes
+        )
+    order = {entry["runtime"]: i for i, entry in enumerate(result.report["formats"])}
+    # Stable: each format's checks stay together, its changes last.
+    checks = sorted((*result.checks, *changes), key=lambda check: order.get(check.runtime, len(order)))
+    return replace(result, checks=tuple(checks), baseline=baseline)
 
 
 def _check_bytes(folder: Path, artifact: Mapping[str, Any]) -> None:
@@ -100,8 +184,11 @@ def _check_bytes(folder: Path, artifact: Mapping[str, Any]) -> None:
         )
 
 
-def _judge_anew(check: Check, budget: Budget) -> Check:
-    """Returns a check with the same figure and today's limit."""
+def _judge_anew(check: Check, budget: Budget, device: str) -> Check:
+    """Returns a check with the same figure and today's limit; what was imported counts for its own device only."""
+    if check.basis == "imported" and check.measured_on != device:
+        detail = f"It was imported from {check.measured_on} and not measured on {device}."
+        return judge(check.name, None, budget.get(check.name), detail=detail, runtime=check.runtime)
     return judge(
         check.name,
         # JSON has no NaN: a figure that failed without a value was not a number.

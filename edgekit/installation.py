@@ -137,6 +137,7 @@ PACKAGES: Final[tuple[Package, ...]] = (
     *_rows("executorch", ("executorch", "executorch.runtime", "ExecuTorch export and runtime")),
     *_rows("coreml", ("coremltools", "coremltools", "Core ML export")),
     *_rows("tensorflow", ("tensorflow-cpu", "tensorflow", "Keras models"), ("tf2onnx", "tf2onnx", "Keras to ONNX")),
+    *_rows("remote", ("asyncssh", "asyncssh", "benchmarks over SSH")),
     *_rows(
         "demo",
         ("efficientnet-lite-pytorch", "efficientnet_lite_pytorch", "default model"),

@@ -16,12 +16,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit import statistics_paired as paired
 from edgekit.errors import DataError
+from edgekit.metric_text import describe_drop
 from edgekit.samples import Samples
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Drop:
         artifact_value: metric(artifact).
         count: Items (pairs for spearman).
         detail: One sentence for a person.
+        scores: What each item contributes, (items,): the artifact's value is 100 times their mean. None for metrics
+            that are no mean over items.
     """
 
     metric: str
@@ -64,12 +67,13 @@ class Drop:
     artifact_value: float | None = None
     count: int
     detail: str
+    scores: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Data:
-    """What a metric looks at. Arrays (rows, ...), one an output."""
+    """What a metric looks at, and the confidence of its interval. Arrays (rows, ...), one an output."""
 
     outputs: tuple[NDArray[Any], ...]
     reference: tuple[NDArray[Any], ...] | None
@@ -77,6 +81,7 @@ class _Data:
     targets: NDArray[Any] | None
     item_of_row: NDArray[np.int64]
     items: int
+    confidence: float = paired.CONFIDENCE
 
 
 def measure_drop(
@@ -85,6 +90,9 @@ def measure_drop(
     reference: Samples | None,
     evaluation: Samples,
     base: Path = Path(),
+    *,
+    chosen: NDArray[np.int64] | None = None,
+    confidence: float = paired.CONFIDENCE,
 ) -> Drop:
     """Returns what `outputs` lose of `metric` against `reference`.
 
@@ -94,18 +102,22 @@ def measure_drop(
         reference: The float model's outputs; None gives the artifact's own value and no drop.
         evaluation: For targets and for which rows make an item.
         base: Folder that a relative `file.py:function` starts from.
+        chosen: Indices of the evaluation items to look at, ascending; None for all.
+        confidence: Of the interval.
 
     Raises:
         DataError: the outputs or the targets do not fit the metric.
         ConfigError: a `file.py:function` that cannot be loaded.
     """
-    data = _data(outputs, reference, evaluation)
+    data = replace(_data(outputs, reference, evaluation), confidence=confidence)
+    if chosen is not None:
+        data = _restricted(data, chosen)
     broken = _not_finite(data)
     if broken:
-        return Drop(metric=metric, value=math.nan, count=evaluation.items, detail=broken)
+        return Drop(metric=metric, value=math.nan, count=data.items, detail=broken)
     judge = {"top1": _top1, "agreement": _agreement, "cosine": _cosine, "spearman": _spearman}.get(metric)
     drop = judge(data) if judge else _user_metric(metric, data, base)
-    return replace(drop, detail=_sentence(drop))
+    return replace(drop, detail=describe_drop(drop))
 
 
 def check_metric(metric: str, reference: Samples, evaluation: Samples, base: Path = Path()) -> None:
@@ -149,6 +161,21 @@ def _data(outputs: Samples, reference: Samples | None, evaluation: Samples) -> _
         targets=evaluation.targets(),
         item_of_row=evaluation.item_of_row(),
         items=evaluation.items,
+    )
+
+
+def _restricted(data: _Data, chosen: NDArray[np.int64]) -> _Data:
+    """Returns the data of some items only, numbered anew."""
+    import numpy as np
+
+    rows = np.flatnonzero(np.isin(data.item_of_row, chosen))
+    return replace(
+        data,
+        outputs=tuple(array[rows] for array in data.outputs),
+        reference=tuple(array[rows] for array in data.reference) if data.reference is not None else None,
+        targets=data.targets[chosen] if data.targets is not None else None,
+        item_of_row=np.searchsorted(chosen, data.item_of_row[rows]),
+        items=len(chosen),
     )
 
 
@@ -223,11 +250,13 @@ def _top1(data: _Data) -> Drop:
     count = len(right)
     own = 100 * float(right.mean())
     if data.reference is None:
-        return Drop(metric="top1", value=None, artifact_value=own, count=count, detail="")
+        return Drop(
+            metric="top1", value=None, artifact_value=own, count=count, detail="", scores=right.astype(np.float64)
+        )
     float_right = _correct(data.reference[0], labels, data.names[0])
     lost, won = int(np.sum(float_right & ~right)), int(np.sum(right & ~float_right))
-    interval = paired.paired_difference_interval(lost, won, count).scaled(100)
-    smallest = paired.smallest_paired_difference(won, count)
+    interval = paired.paired_difference_interval(lost, won, count, data.confidence).scaled(100)
+    smallest = paired.smallest_paired_difference(won, count, data.confidence)
     return Drop(
         metric="top1",
         value=100 * (lost - won) / count,
@@ -238,6 +267,7 @@ def _top1(data: _Data) -> Drop:
         artifact_value=own,
         count=count,
         detail="",
+        scores=right.astype(np.float64),
     )
 
 
@@ -248,19 +278,21 @@ def _agreement(data: _Data) -> Drop:
     if data.reference is None:
         return Drop(metric="agreement", value=None, count=len(own), detail="")
     theirs = _scores("agreement", data.reference[0], data.names[0])
-    differ = int(np.sum(own.argmax(1) != theirs.argmax(1)))
-    interval = paired.wilson_interval(differ, len(own)).scaled(100)
+    same = own.argmax(1) == theirs.argmax(1)
+    differ = int(np.sum(~same))
+    interval = paired.wilson_interval(differ, len(own), data.confidence).scaled(100)
     return Drop(
         metric="agreement",
         value=100 * differ / len(own),
         low=interval.low,
         high=interval.high,
         # A share that many items miss altogether with a probability of 5 % or less (the rule of three).
-        detectable=100 * (1 - (1 - paired.CONFIDENCE) ** (1 / len(own))),
+        detectable=100 * (1 - (1 - data.confidence) ** (1 / len(own))),
         float_value=100.0,
         artifact_value=100 * (1 - differ / len(own)),
         count=len(own),
         detail="",
+        scores=same.astype(np.float64),
     )
 
 
@@ -275,7 +307,7 @@ def _cosine(data: _Data) -> Drop:
         [_row_cosine(a, b) for a, b in zip(data.outputs, data.reference, strict=True) if a.dtype.kind == "f"], axis=0
     )
     loss = 100 * (1 - similarity)
-    interval = paired.mean_interval(loss)
+    interval = paired.mean_interval(loss, data.confidence)
     return Drop(
         metric="cosine",
         value=float(loss.mean()),
@@ -286,6 +318,7 @@ def _cosine(data: _Data) -> Drop:
         artifact_value=100 * float(similarity.mean()),
         count=count,
         detail="",
+        scores=similarity,
     )
 
 
@@ -337,26 +370,15 @@ def _spearman(data: _Data) -> Drop:
     theirs = similarities(data.reference) if data.reference is not None else None
 
     def value(similarity: NDArray[np.float64], chosen: NDArray[np.int64]) -> float:
-        return _rank_correlation(similarity[chosen], target[chosen])
+        return paired.rank_correlation(similarity[chosen], target[chosen])
 
     return _bootstrapped(
         "spearman",
         lambda chosen: value(own, chosen),
         None if theirs is None else lambda chosen: value(theirs, chosen),
-        data.items,
+        data,
         same=theirs is not None and np.array_equal(own, theirs),
     )
-
-
-def _rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Returns Spearman's rank correlation, ties with their mean rank; NaN where either side is constant."""
-    import numpy as np
-    from scipy.stats import rankdata
-
-    a, b = rankdata(first), rankdata(second)
-    a, b = a - a.mean(), b - b.mean()
-    product = math.sqrt(float(np.sum(a * a)) * float(np.sum(b * b)))
-    return float(np.sum(a * b)) / product if product > 0 else math.nan
 
 
 def _user_metric(metric: str, data: _Data, base: Path) -> Drop:
@@ -380,7 +402,7 @@ def _user_metric(metric: str, data: _Data, base: Path) -> Drop:
         np.array_equal(a, b) for a, b in zip(data.outputs, data.reference, strict=True)
     )
     theirs = over(data.reference) if data.reference is not None else None
-    return _bootstrapped(metric, over(data.outputs), theirs, data.items, same=same)
+    return _bootstrapped(metric, over(data.outputs), theirs, data, same=same)
 
 
 def _load(metric: str, base: Path) -> Callable[..., Any]:
@@ -422,13 +444,14 @@ def _bootstrapped(
     metric: str,
     own: Callable[[NDArray[np.int64]], float],
     theirs: Callable[[NDArray[np.int64]], float] | None,
-    items: int,
+    data: _Data,
     *,
     same: bool,
 ) -> Drop:
     """Returns the drop of a figure over all items, with its interval from resampling the items."""
     import numpy as np
 
+    items = data.items
     everything = np.arange(items)
     started = time.perf_counter()
     own_value = own(everything)
@@ -442,7 +465,7 @@ def _bootstrapped(
         interval = paired.Interval(low=drop, high=drop)
     else:
         interval = paired.bootstrap_interval(
-            lambda chosen: theirs(chosen) - own(chosen), items, resamples=resamples
+            lambda chosen: theirs(chosen) - own(chosen), items, resamples=resamples, confidence=data.confidence
         ).scaled(100)
     known = math.isfinite(interval.low) and math.isfinite(interval.high)
     return Drop(
@@ -457,24 +480,3 @@ def _bootstrapped(
         count=items,
         detail="",
     )
-
-
-def _sentence(drop: Drop) -> str:
-    """Returns the detail: value, count, interval and what this many items can show."""
-    things = "pairs" if drop.metric == "spearman" else "items"
-    own = "not known" if drop.artifact_value is None else f"{drop.artifact_value:.2f}"
-    if drop.value is None:
-        return f"{drop.metric} {own} on {drop.count} {things}; no float model to compare with."
-    if drop.low is None or drop.high is None or not math.isfinite(drop.high):
-        band = "no interval can be given"
-    else:
-        band = f"95 % interval of the drop {drop.low:.2f} to {drop.high:.2f} pp"
-    if drop.metric == "agreement":
-        text = f"agreement with float {own} % on {drop.count} items; {band}"
-    elif drop.metric == "cosine":
-        text = f"mean cosine similarity with float {(drop.artifact_value or 0) / 100:.5f} on {drop.count} items; {band}"
-    else:
-        text = f"{drop.metric} {own}, float {drop.float_value:.2f}, on {drop.count} {things}; {band}"
-    if drop.detectable is not None:
-        text += f"; the smallest drop that {drop.count} {things} can show is {drop.detectable:.2g} pp"
-    return text + "."

@@ -122,6 +122,14 @@ class Recipe:
         )
 
 
+def precision_named(name: str) -> Precision | None:
+    """Returns the default precision that a recipe's name speaks of: `int8_static` for `int8-static+mixed`."""
+    base = name.partition("+")[0].replace("-", "_")
+    base = {"int4": "int4_weights"}.get(base, base)
+    by_text: dict[str, Precision] = {precision: precision for precision in PRECISIONS}
+    return by_text.get(base)
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:

@@ -145,6 +145,67 @@ class ExportOptions(_Table):
     )
 
 
+_Nanoseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Share = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
+_RATE_TEXT: Final = "nanoseconds for one unit, 0 or more (predict/latency_features.py says of what)"
+
+
+class LatencyRates(_Table):
+    """`[latency_model.<runtime>.<precision>.ns]`: nanoseconds for one unit of each kind of work."""
+
+    dense_macs: _Nanoseconds = Field(description=_RATE_TEXT)
+    dense_3x3_macs: _Nanoseconds = Field(description=_RATE_TEXT)
+    shallow_macs: _Nanoseconds = Field(description=_RATE_TEXT)
+    grouped_macs: _Nanoseconds = Field(description=_RATE_TEXT)
+    pointwise_macs: _Nanoseconds = Field(description=_RATE_TEXT)
+    depthwise_macs: _Nanoseconds = Field(description=_RATE_TEXT)
+    linear_macs: _Nanoseconds = Field(description=_RATE_TEXT)
+    attention_macs: _Nanoseconds = Field(description=_RATE_TEXT)
+    recurrent_macs: _Nanoseconds = Field(description=_RATE_TEXT)
+    layer_elements: _Nanoseconds = Field(description=_RATE_TEXT)
+    weights: _Nanoseconds = Field(description=_RATE_TEXT)
+    cheap_elements: _Nanoseconds = Field(description=_RATE_TEXT)
+    costly_elements: _Nanoseconds = Field(description=_RATE_TEXT)
+    pooled_elements: _Nanoseconds = Field(description=_RATE_TEXT)
+    moved_elements: _Nanoseconds = Field(description=_RATE_TEXT)
+    operators: _Nanoseconds = Field(description=_RATE_TEXT)
+
+
+class LatencyTable(_Table):
+    """`[latency_model.<runtime>.<precision>]`: how fast one runtime runs in one precision, and how well that is known.
+
+    `predict/latency.py` evaluates it, `benchmarks/latency_fidelity/fit.py` writes it.
+    """
+
+    unit: Literal["cpu", "gpu", "npu", "neural_engine"] = Field(
+        description="what runs the model: cpu, gpu, npu, neural_engine"
+    )
+    threads: Annotated[int, Field(ge=1)] | None = Field(None, description="number of CPU threads, 1 or more")
+    timed: _Text = Field(description='whose kernels were timed, such as "TFLite 2.2 to 2.11 (ruy)"')
+    rows: Annotated[int, Field(ge=0)] = Field(description="number of published rows of this device, 0 or more")
+    models: Annotated[int, Field(ge=0)] = Field(description="number of models in these rows, 0 or more")
+    error: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None, description="median relative error on families left out of the fit, such as 0.11"
+    )
+    spread: _Share = Field(
+        description="standard deviation of the natural logarithm of published / predicted, above 0, such as 0.15"
+    )
+    untested: list[str] = Field([], description="a list of kinds of work that no fitted row had, keys of ns")
+    scaled_from: _Text | None = Field(
+        None, description='where the rates come from where this device has no rows, such as "Cortex-A55 at 1.8 GHz"'
+    )
+    sources: list[_Text] = Field([], description="a list of where the rows come from")
+    ns: LatencyRates = Field(description="a table of nanoseconds for one unit of each kind of work")
+
+
+class RuntimeLatency(_Table):
+    """`[latency_model.<runtime>]`: one table for each precision that has rates of its own."""
+
+    fp32: LatencyTable | None = Field(None, description="a table with unit, timed, rows, models, spread and ns")
+    fp16: LatencyTable | None = Field(None, description="a table with unit, timed, rows, models, spread and ns")
+    int8_static: LatencyTable | None = Field(None, description="a table with unit, timed, rows, models, spread and ns")
+
+
 class ProfileFile(_Table):
     """A device profile's file."""
 
@@ -160,7 +221,7 @@ class ProfileFile(_Table):
     hardware: HardwareTable = Field(description='a table with at least "cpu" and "features"')
     budget: dict[str, Any] = Field({}, description='a table of limits, such as size = "6 MB"')
     export: dict[_Runtime, ExportOptions] = Field({}, description="a table with one table for each runtime")
-    latency_model: dict[_Runtime, dict[str, Any]] = Field({}, description="a table with one table for each runtime")
+    latency_model: dict[_Runtime, RuntimeLatency] = Field({}, description="a table with one table for each runtime")
     sources: dict[str, _Text] = Field(
         {}, description='a table from a key\'s path to where its value comes from: "hardware.cpu" = "https://..."'
     )

@@ -22,6 +22,7 @@ CONVERTERS: Final[Mapping[str, str]] = {
 VALIDATORS: Final[Mapping[str, str]] = {
     "size": "edgekit.validators.size:SizeValidator",
     "accuracy": "edgekit.validators.accuracy:AccuracyValidator",
+    "slices": "edgekit.validators.slices:SliceValidator",
     "parity": "edgekit.validators.parity:ParityValidator",
     "memory": "edgekit.validators.memory:MemoryValidator",
     "latency": "edgekit.validators.latency:LatencyValidator",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from edgekit.budget import COSTS
+from edgekit.budget import CHANGE_SUFFIX, cost_of
 from edgekit.export_report import ExportReport, FormatResult
 from edgekit.model import CapturedModel
 from edgekit.report import Check
-from edgekit.units import format_bytes, format_value
+from edgekit.units import format_bytes, format_change, format_value
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,10 +39,15 @@ DEFAULT_HINT: Final = (
 """What the output says where the embedded default was taken."""
 
 
+def amount_text(name: str, value: float) -> str:
+    """Returns a figure of the check `name` for people: `6.2 MB`; a change against a baseline with its sign."""
+    unit = cost_of(name).unit
+    return format_change(value, unit) if name.endswith(CHANGE_SUFFIX) else format_value(value, unit)
+
+
 def limit_text(name: str, limit: float) -> str:
     """Returns a limit for people: `<= 20 MB` or `>= 20.0 dB`."""
-    sign = "<=" if COSTS[name].at_most else ">="
-    return f"{sign} {format_value(limit, COSTS[name].unit)}"
+    return f"{'<=' if cost_of(name).at_most else '>='} {amount_text(name, limit)}"
 
 
 def check_sentence(check: Check) -> str:
@@ -50,21 +55,21 @@ def check_sentence(check: Check) -> str:
 
     For example: `size 6.2 MB exceeds 6 MB by 200 kB (limit from --max-size)`.
     """
-    title = COSTS[check.name].title
+    title = cost_of(check.name).title
     if check.value is None:
         reason = check.detail.partition(". ")[0].rstrip(".") or "no measurement"
         return f"{title} was not run: {reason}"
-    value = format_value(check.value, check.unit)
+    value = amount_text(check.name, check.value)
     if check.limit is None:
         return f"{title} {value} (no limit)"
-    limit = format_value(check.limit, check.unit)
+    limit = amount_text(check.name, check.limit)
     by = format_value(abs(check.value - check.limit), check.unit)
     source = f" (limit from {check.limit_from})" if check.limit_from else ""
     if check.verdict == "pass":
         return f"{title} {value} keeps {limit}{source}"
     if check.verdict == "inconclusive":
         return f"{title} {value} (band {band_text(check)}) straddles {limit}{source}"
-    verb = "exceeds" if COSTS[check.name].at_most else "is below"
+    verb = "exceeds" if cost_of(check.name).at_most else "is below"
     return f"{title} {value} {verb} {limit} by {by}{source}"
 
 
@@ -72,7 +77,7 @@ def band_text(check: Check) -> str:
     """Returns a check's band for people, `0.10 pp to 1.40 pp`, or "" where its figure is exact."""
     if check.low is None or check.high is None:
         return ""
-    return f"{format_value(check.low, check.unit)} to {format_value(check.high, check.unit)}"
+    return f"{amount_text(check.name, check.low)} to {amount_text(check.name, check.high)}"
 
 
 def export_table(report: ExportReport) -> Table:
@@ -143,7 +148,7 @@ def prediction_tables(report: ExportReport) -> Iterator[Table]:
             error = f"{100 * share:+.1f} %" if share is not None else f"{row.error:+.2f} {row.unit}"
             place = {True: "in the band", False: "[yellow]outside the band[/]", None: ""}[row.in_band]
             figures = (format_value(row.predicted, row.unit), band, format_value(row.measured, row.unit), error)
-            table.add_row(COSTS[row.name].title, *figures, place)
+            table.add_row(cost_of(row.name).title, *figures, place)
         yield table
 
 
@@ -159,19 +164,19 @@ def check_table(checks: Iterable[Check], *, with_runtime: bool = False, with_det
     table.add_column("found", justify="right", no_wrap=True)
     table.add_column("band", justify="right", no_wrap=True)
     table.add_column("limit", justify="right", no_wrap=True)
-    table.add_column("set by", no_wrap=True)
+    table.add_column("set by", overflow="fold")
     if with_detail:
         table.add_column("", overflow="fold")
     for check in checks:
         word, style = _STATUS[check.verdict]
         if check.limit is None and check.verdict == "pass":
             word, style = "-", "dim"
-        found = "not run" if check.value is None else format_value(check.value, check.unit)
+        found = "not run" if check.value is None else amount_text(check.name, check.value)
         limit = "-" if check.limit is None else limit_text(check.name, check.limit)
         level = " (warns)" if check.level == "warn" and check.limit is not None else ""
         where = (check.runtime,) if with_runtime else ()
         detail = (escape(check.detail),) if with_detail else ()
-        cells = (COSTS[check.name].title, found, escape(band_text(check)), limit, check.limit_from + level)
+        cells = (cost_of(check.name).title, found, escape(band_text(check)), limit, check.limit_from + level)
         table.add_row(f"[{style}]{word}[/]", *where, *cells, *detail)
     return table
 
@@ -220,11 +225,23 @@ def note_lines(report: ExportReport, *, verbose: bool) -> list[str]:
             )
             notes.setdefault(f"stays float: {shown}", []).append(result.runtime)
     lines = [f"[dim]{', '.join(runtimes)}: {escape(note)}[/]" for note, runtimes in notes.items()]
+    lines += [
+        f"[yellow]calibration:[/] {escape(finding['message'])}"
+        for finding in (report.calibration or {}).get("findings", ())
+    ]
+    lines += [f"[dim]{escape(line)}[/]" for result in report.results if (line := _imported_line(result))]
     evaluators = {str(r.host.get("runtime")) for r in report.results if "evaluator" in str(r.host.get("runtime", ""))}
     lines += [f"[dim]coreml: run by the {escape(name)}[/]" for name in sorted(evaluators)]
     if any(result.host.get("median_ms") is not None for result in report.results):
         lines.append("[dim]host latency is this machine's; it is never taken for the device's[/]")
     return [*lines, ""] if lines else []
+
+
+def _imported_line(result: FormatResult) -> str:
+    """Returns one line about the figures that were imported from the device, "" where there are none."""
+    imported = [check for check in result.checks if check.basis == "imported" and check.value is not None]
+    figures = ", ".join(f"{cost_of(x.name).title} {format_value(x.value or 0.0, x.unit)}" for x in imported)
+    return f"{result.runtime}: measured on {imported[0].measured_on} and imported: {figures}" if imported else ""
 
 
 def artifact_lines(report: ExportReport) -> list[str]:

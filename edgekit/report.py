@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
-from edgekit.budget import COSTS, Budget, Level, Limit
+from edgekit.budget import Budget, Level, Limit, cost_of
 
 Verdict = Literal["pass", "fail", "inconclusive", "not_run"]
 Basis = Literal["predicted", "measured", "imported"]
@@ -22,7 +22,7 @@ class Check:
     """One figure held against one limit.
 
     Attributes:
-        name: A key of `budget.COSTS`.
+        name: A key of `budget.COSTS`, or the change of such a cost against a baseline (see `budget.CHANGES`).
         verdict: `inconclusive` where the band straddles the limit; `not_run` where there is no figure.
         value: The figure in `unit`, None where it was not run.
         limit: The limit in `unit`, None where the cost is free (then it is shown and passes).
@@ -97,7 +97,7 @@ def judge(
     A figure without a limit passes. None (not run) and NaN do not pass. With a band, the verdict is `pass` where the
     whole band keeps the limit, `fail` where none of it does, else `inconclusive`.
     """
-    cost = COSTS[name]
+    cost = cost_of(name)
     verdict: Verdict
     if value is None:
         verdict = "not_run"

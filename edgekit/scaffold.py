@@ -49,7 +49,14 @@ metric = "top1"
 # download = "5 MB"              # the artifact as a store or an update sends it, deflated
 # memory = "100 MB"              # peak of the runtime's process, above an empty one
 # accuracy_drop = "1 pp"         # against the float model, in percentage points
+# slice_drop = "3 pp"            # the worst slice's, or the worst class's
 # latency = {{ limit = "40 ms", level = "warn" }}   # "warn" shows a miss, "error" (the default) fails
+
+# How far figures may move from a baseline (edgekit baseline set DIR); the sign is the way that is worse.
+[regression]
+# size = "+5 %"
+# accuracy = "-0.5 pp"           # the artifact's own value of the metric, compared item by item
+# latency = "+10 %"              # both artifacts are timed in turn: edgekit baseline set DIR --keep-artifacts
 
 # Limits for one device, and the format to force there.
 # Its profile ({title}) says: {limits}

@@ -226,3 +226,14 @@ def _acceleration(statistic: Callable[[NDArray[np.int64]], float], everything: N
     deviation = np.mean(left_out) - left_out
     squares = float(np.sum(deviation**2))
     return float(np.sum(deviation**3)) / (6 * squares**1.5) if squares > 0 else 0.0
+
+
+def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Returns Spearman's rank correlation, ties with their mean rank; NaN where either side is constant."""
+    import numpy as np
+    from scipy.stats import rankdata
+
+    a, b = rankdata(first), rankdata(second)
+    a, b = a - a.mean(), b - b.mean()
+    product = math.sqrt(float(np.sum(a * a)) * float(np.sum(b * b)))
+    return float(np.sum(a * b)) / product if product > 0 else math.nan

@@ -51,6 +51,7 @@ class DeviceOverride:
 
     formats: tuple[str, ...] = ()
     limits: tuple[Limit, ...] = ()
+    regression: tuple[Limit, ...] = ()
 
 
 @final
@@ -79,6 +80,7 @@ class Task:
         training: None where the task has no training data.
         techniques: What to do to the float model first, as `--technique` takes it.
         limits: Limits that the task file sets for every device.
+        regression: Limits on changes against a baseline that the task file sets for every device.
         devices: What the task file says about single devices, by device name.
         metadata: Labels and other text to embed in the artifacts.
         config: The task file, None without one.
@@ -95,6 +97,7 @@ class Task:
     training: Training | None = None
     techniques: tuple[str, ...] = ()
     limits: tuple[Limit, ...] = ()
+    regression: tuple[Limit, ...] = ()
     devices: Mapping[str, DeviceOverride] = field(default_factory=dict[str, DeviceOverride])
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     config: Path | None = None
@@ -145,7 +148,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _to_task(file: TaskFile, path: Path) -> Task:
-    from edgekit.task_file import read_limits
+    from edgekit.task_file import read_change_limits, read_limits
 
     metadata = {"name": file.model.name} if file.model.name else {}
     if file.model.labels:
@@ -165,9 +168,12 @@ def _to_task(file: TaskFile, path: Path) -> Task:
         training=Training(**file.training.model_dump()) if file.training else None,
         techniques=file.techniques.steps,
         limits=read_limits(file.budget, f"{path.name} [budget]"),
+        regression=read_change_limits(file.regression, f"{path.name} [regression]"),
         devices={
             name: DeviceOverride(
-                formats=device.format, limits=read_limits(device.budget, f"{path.name} [devices.{name}]")
+                formats=device.format,
+                limits=read_limits(device.budget, f"{path.name} [devices.{name}]"),
+                regression=read_change_limits(device.regression, f"{path.name} [devices.{name}]"),
             )
             for name, device in file.devices.items()
         },

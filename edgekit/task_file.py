@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
-from edgekit.budget import Limit, read_limit
+from edgekit.budget import Limit, read_change_limit, read_limit
 from edgekit.errors import InputError
 from edgekit.faults import FAULT, find_faults, show_value
 
@@ -36,15 +36,25 @@ def _parse_metric(value: object) -> str:
 
 
 def _parse_limits(value: object) -> tuple[tuple[str, Any], ...]:
-    """Checks a budget table; the limits are made later, when the file's name is known."""
+    return _parse_table(value, read_limit, "budget", 'size = "6 MB"')
+
+
+def _parse_change_limits(value: object) -> tuple[tuple[str, Any], ...]:
+    return _parse_table(value, read_change_limit, "regression", 'size = "+5 %"')
+
+
+def _parse_table(
+    value: object, read: Callable[[str, object, str], Limit], table: str, example: str
+) -> tuple[tuple[str, Any], ...]:
+    """Checks a table of limits; the limits are made later, when the file's name is known."""
     if not isinstance(value, dict):
-        raise _fault(f'{show_value(value)} was given; expected a table of limits, such as size = "6 MB"')
+        raise _fault(f"{show_value(value)} was given; expected a table of limits, such as {example}")
     sentences: list[str] = []
     for name, text in value.items():
         try:
-            read_limit(str(name), text, "budget")
+            read(str(name), text, table)
         except InputError as error:
-            sentences.append(error.message.removeprefix("budget: "))
+            sentences.append(error.message.removeprefix(f"{table}: "))
     if sentences:
         raise _fault("; ".join(sentences))
     return tuple(value.items())
@@ -74,6 +84,7 @@ def _parse_formats(value: object) -> tuple[str, ...]:
 
 
 _Limits = Annotated[tuple[tuple[str, Any], ...], PlainValidator(_parse_limits)]
+_ChangeLimits = Annotated[tuple[tuple[str, Any], ...], PlainValidator(_parse_change_limits)]
 _Numbers = Annotated[tuple[float, ...], PlainValidator(_parse_numbers)]
 _DATA = 'a function as "data.py:name", an .npz file, or a folder of images'
 _FUNCTION = 'a function as "file.py:name" or "module:name"'
@@ -130,6 +141,7 @@ class DeviceTable(_Table):
 
     format: Annotated[tuple[str, ...], PlainValidator(_parse_formats)] = ()
     budget: _Limits = ()
+    regression: _ChangeLimits = ()
 
 
 class TaskFile(_Table):
@@ -142,6 +154,7 @@ class TaskFile(_Table):
     training: TrainingTable | None = Field(default=None, description="a table with batches and loss")
     techniques: TechniquesTable = Field(default=TechniquesTable(), description="a table with steps")
     budget: _Limits = ()
+    regression: _ChangeLimits = ()
     devices: dict[str, DeviceTable] = Field(default={}, description="a table of device names")
 
 
@@ -156,3 +169,8 @@ def check_task_file(data: Mapping[str, Any]) -> tuple[TaskFile | None, tuple[str
 def read_limits(table: tuple[tuple[str, Any], ...], source: str) -> tuple[Limit, ...]:
     """Returns the limits of a checked budget table; `source` is who set them."""
     return tuple(read_limit(name, value, source) for name, value in table)
+
+
+def read_change_limits(table: tuple[tuple[str, Any], ...], source: str) -> tuple[Limit, ...]:
+    """Returns the limits of a checked regression table; `source` is who set them."""
+    return tuple(read_change_limit(name, value, source) for name, value in table)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Final
+from typing import Final, Literal
 
 from edgekit.errors import InputError
 
@@ -27,11 +27,11 @@ DECIBELS: Final[dict[str, float]] = {"db": 1.0}
 SHARE: Final[dict[str, float]] = {"%": 1.0}
 
 
-def _parse(text: str, units: dict[str, float], what: str, examples: str) -> float:
+def _parse(text: str, units: dict[str, float], what: str, examples: str, *, signed: bool = False) -> float:
     """Returns the number in `text` in the base unit of `units`; a bare number is refused, its unit would be a guess.
 
     Raises:
-        InputError: no number, no unit, an unknown unit, a negative or a non-finite value.
+        InputError: no number, no unit, an unknown unit, a negative (unless `signed`) or a non-finite value.
     """
     match = _QUANTITY.match(text)
     number = match.group(1).replace(",", "").replace("_", "") if match else ""
@@ -45,7 +45,7 @@ def _parse(text: str, units: dict[str, float], what: str, examples: str) -> floa
     if unit not in units:
         raise InputError(f'{what} "{text}" has the unit "{match.group(2) if match else ""}": accepted are {examples}.')
     value *= units[unit]
-    if not math.isfinite(value) or value < 0:
+    if not math.isfinite(value) or (value < 0 and not signed):
         raise InputError(f'{what} "{text}" must be a finite number that is not negative, such as {examples}.')
     return value
 
@@ -93,6 +93,37 @@ def parse_share(text: str, what: str = "share") -> float:
         InputError: `text` is not a share.
     """
     return _parse(text, SHARE, what, '"95 %"')
+
+
+def parse_change(text: str, unit: str, worse: Literal["+", "-"], what: str) -> float:
+    """Returns how far a figure may move from the baseline: `parse_change("+5 %", "%", "+", "size") == 5.0`.
+
+    The sign says which way, and must be the way that is worse: a limit on getting better is a slip of the pen.
+
+    Args:
+        text: A sign, a number and a unit.
+        unit: `%`, `pp` or `dB`.
+        worse: The sign of a change for the worse.
+        what: The figure, for messages.
+
+    Raises:
+        InputError: no sign, the other sign, or not a quantity in that unit.
+    """
+    # A text that was typeset has the minus sign proper.
+    plain = text.strip().replace("\N{MINUS SIGN}", "-")
+    if not plain.startswith(worse):
+        direction = "grow" if worse == "+" else "fall"
+        raise InputError(
+            f'{what} "{text}" must begin with "{worse}": it says by how much {what.rpartition(" ")[2]} may '
+            f'{direction} from the baseline, such as "{worse}1 {unit}".'
+        )
+    return _parse(plain, {unit.lower(): 1.0}, what, f'"{worse}1 {unit}"', signed=True)
+
+
+def format_change(value: float, unit: str) -> str:
+    """Returns a change for people, with its sign: `+7.1 %`, `-0.50 pp`."""
+    text = format_value(value, unit)
+    return text if not math.isfinite(value) or text.startswith("-") else f"+{text}"
 
 
 def format_bytes(value: float) -> str:

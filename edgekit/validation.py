@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from edgekit.artifact import Artifact
+from edgekit.artifact import Artifact, measure_files
 from edgekit.budget import Budget
 from edgekit.cache import versions
 from edgekit.errors import EdgekitError
@@ -18,11 +19,14 @@ from edgekit.export import (
     describe_host,
     judge_artifact,
     judge_evidence,
+    lint_calibration,
     read_inputs,
 )
-from edgekit.export_report import ExportReport, FormatResult, describe_environment
+from edgekit.export_report import ExportReport, FormatResult, describe_environment, with_imported
+from edgekit.measurements.imported_checks import check_belongs
+from edgekit.measurements.measurement import Measurement
 from edgekit.pipeline import Settings
-from edgekit.plan import PRECISIONS, Precision, Recipe
+from edgekit.plan import Recipe, precision_named
 from edgekit.task import Task, default_task
 from edgekit.validators.execution import RunSettings, collect_evidence, describe_artifact
 
@@ -32,7 +36,14 @@ PRECISION_KEY: Final = "edgekit.precision"
 
 
 def validate(
-    path: Path, task: Task | None, *, device: str, budget: Budget, settings: Settings, cwd: Path
+    path: Path,
+    task: Task | None,
+    *,
+    device: str,
+    budget: Budget,
+    settings: Settings,
+    cwd: Path,
+    measurements: Sequence[Measurement] = (),
 ) -> ExportReport:
     """Runs the artifact at `path` in its own runtime and judges it.
 
@@ -43,10 +54,21 @@ def validate(
         budget: Limits.
         settings: How to run.
         cwd: Base of the embedded default's task.
+        measurements: Figures of this artifact from the device; they take the place of this machine's.
 
     Raises:
+        DataError: a measurement of another device or artifact.
         EdgekitError: the artifact, the model or the data cannot be read or run.
     """
+    if measurements:
+        check_belongs(measurements, device, (measure_files(path)[2],), path.name)
+    report = _validate(path, task, device=device, budget=budget, settings=settings, cwd=cwd)
+    return with_imported(report, measurements, budget)
+
+
+def _validate(
+    path: Path, task: Task | None, *, device: str, budget: Budget, settings: Settings, cwd: Path
+) -> ExportReport:
     run_settings = RunSettings(
         timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes, threads=settings.threads
     )
@@ -54,7 +76,7 @@ def validate(
     artifact = replace(artifact, precision=artifact.metadata.get(PRECISION_KEY, "unknown"))
     if task is None and artifact.metadata.get(DEFAULT_KEY) == "true":
         task = default_task(cwd)
-    recipe = Recipe(default=_precision(artifact))
+    recipe = Recipe(default=precision_named(artifact.precision) or "fp32")
     if task is None:
         return _alone(artifact, recipe, device, budget, settings, run_settings)
     inputs = read_inputs(task, (artifact.runtime,), settings)
@@ -74,15 +96,8 @@ def validate(
         environment=describe_environment(versions(REPORTED_PACKAGES)),
         data=describe_data(inputs),
         folder=path.parent,
+        calibration=lint_calibration(inputs, [recipe], settings),
     )
-
-
-def _precision(artifact: Artifact) -> Precision:
-    """Returns the recipe's default precision that the artifact's metadata names; fp32 where it names none."""
-    base = artifact.precision.partition("+")[0].replace("-", "_")
-    base = {"int4": "int4_weights"}.get(base, base)
-    by_text: dict[str, Precision] = {precision: precision for precision in PRECISIONS}
-    return by_text.get(base, "fp32")
 
 
 def _alone(

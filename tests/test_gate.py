@@ -9,9 +9,11 @@ import pytest
 
 from edgekit.artifact import Artifact, measure_files
 from edgekit.budget import Budget, read_limit
-from edgekit.errors import ArtifactError, ConversionError
-from edgekit.export_report import ExportReport, FormatResult, read_report, write_report
+from edgekit.errors import ArtifactError, ConversionError, DataError
+from edgekit.export_report import ExportReport, FormatResult, read_report, with_imported, write_report
 from edgekit.gate import gate_folder
+from edgekit.measurements.latency_figures import figures_of
+from edgekit.measurements.measurement import MeasuredArtifact, Measurement, MemoryFigures
 from edgekit.plan import Recipe
 from edgekit.report import Check, judge
 
@@ -139,3 +141,59 @@ def test_the_lock_pins_bytes_and_recipes_and_holds_no_paths(folder: Path) -> Non
     assert artifact["file"] == "net-int8-static.tflite"
     assert artifact["recipe"]["default"] == "int8_static"
     assert str(folder) not in json.dumps(lock)
+
+
+def measurement(folder: Path, **changes: Any) -> Measurement:
+    """A measurement of the folder's artifact on a pi4: 30 ms, 20 MB."""
+    facts: dict[str, Any] = {
+        "created": "2026-01-02T03:04:05+00:00",
+        "device": "pi4",
+        "host": "Raspberry Pi 4",
+        "place": "ssh://board",
+        "artifact": MeasuredArtifact(
+            file="net.tflite",
+            sha256=measure_files(folder / "net-int8-static.tflite")[2],
+            size_bytes=2000,
+            runtime="tflite",
+        ),
+        "latency": figures_of([30.0] * 20),
+        "memory": MemoryFigures(above_empty_bytes=20_000_000),
+        "path": Path("m.json"),
+    }
+    return Measurement(**(facts | changes))
+
+
+@pytest.mark.parametrize(("limit", "good"), [("30 ms", True), ("29 ms", False)], ids=["on the limit", "above"])
+def test_measurements_from_the_device_decide(folder: Path, limit: str, good: bool) -> None:
+    result = gate_folder(folder, "pi4", budget(latency=limit, memory="20 MB"), [measurement(folder)])
+    assert result.passed() is good
+    checks = {check.name: check for check in result.checks}
+    assert (checks["latency"].basis, checks["latency"].measured_on) == ("imported", "pi4")
+    assert (checks["memory"].value, checks["memory"].verdict) == (20_000_000, "pass")
+    assert checks["size"].basis == "measured"
+
+
+def test_measurements_of_another_artifact_are_refused(folder: Path) -> None:
+    other = MeasuredArtifact(file="x.tflite", sha256="cd" * 32, size_bytes=1, runtime="tflite")
+    message = f"m.json was measured on an artifact with SHA-256 cdcdcdcdcdcd (x.tflite); {folder} has "
+    with pytest.raises(
+        DataError, match=f"^{re.escape(message)}[0-9a-f]{{12}}\\. Measure the artifact that is judged: "
+    ):
+        gate_folder(folder, "pi4", budget(), [measurement(folder, artifact=other)])
+
+
+def test_an_export_keeps_its_imported_figures_for_that_device_only(folder: Path) -> None:
+    path = folder / "net-int8-static.tflite"
+    size, download, digest = measure_files(path)
+    artifact = Artifact(
+        path=path, runtime="tflite", precision="fp32", size_bytes=size, download_bytes=download, sha256=digest
+    )
+    result = FormatResult(runtime="tflite", recipe=Recipe(), artifact=artifact, checks=(judge("size", 2000.0, None),))
+    report = ExportReport(command="export", device="pi4", model=None, results=(result,), folder=folder)
+    write_report(with_imported(report, [measurement(folder)], budget(latency="1 s")))
+    assert gate_folder(folder, "pi4", budget(latency="1 s")).passed()
+    elsewhere = gate_folder(folder, "pi5", budget(latency="1 s"))
+    latency = next(check for check in elsewhere.checks if check.name == "latency")
+    assert (latency.verdict, latency.value) == ("not_run", None)
+    assert latency.detail == "It was imported from pi4 and not measured on pi5."
+    assert not elsewhere.passed()

@@ -18,7 +18,7 @@ FOLDERS = {
 }
 
 LAYERS = (
-    ("edgekit.cli",),
+    ("edgekit.cli", "edgekit.pytest_plugin"),
     (
         "edgekit.pipeline",
         "edgekit.render",
@@ -28,6 +28,14 @@ LAYERS = (
         "edgekit.gate",
         "edgekit.planning",
         "edgekit.trials",
+        "edgekit.gate_outputs",
+        "edgekit.baseline",
+        "edgekit.comparison",
+        "edgekit.interleaved_timing",
+        "edgekit.lock",
+        "edgekit.rebuild",
+        "edgekit.calibration_report",
+        "edgekit.bench",
     ),
     ("edgekit.planner", "edgekit.simulation", "edgekit.techniques", "edgekit.converters", "edgekit.validators"),
     ("edgekit.predict",),
@@ -49,6 +57,8 @@ LAYERS = (
         "edgekit.device_profile",
         "edgekit.profile_file",
         "edgekit.samples",
+        "edgekit.item_scores",
+        "edgekit.measurements",
     ),
     ("edgekit.budget", "edgekit.faults", "edgekit.process", "edgekit.worker", "edgekit.cache"),
     ("edgekit.units",),

@@ -169,3 +169,25 @@ def test_the_default_task_says_that_it_is_the_default(tmp_path: Path) -> None:
 def test_a_named_model_without_a_task_file_has_no_data(tmp_path: Path) -> None:
     task = model_task("net.onnx", tmp_path)
     assert (task.calibration, task.evaluation, task.embedded_default) == (None, None, False)
+
+
+def test_limits_on_regression_are_read_for_all_devices_and_for_one(tmp_path: Path) -> None:
+    task = load_task(
+        write(tmp_path, '[model]\nsource = "a"\n[regression]\nsize = "+5 %"\n[devices.pi4]\nregression.size = "+2 %"\n')
+    )
+    (everywhere,), (there,) = task.regression, task.devices["pi4"].regression
+    assert (everywhere.name, everywhere.value, everywhere.source) == ("size_change", 5.0, "edgekit.toml [regression]")
+    assert (there.value, there.source) == (2.0, "edgekit.toml [devices.pi4]")
+
+
+def test_every_fault_of_a_regression_table_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, '[model]\nsource = "a"\n[regression]\nsize = "5 %"\ncolour = "+1 %"\n')
+    with pytest.raises(ConfigError) as caught:
+        load_task(path)
+    assert caught.value.message == (
+        f"{path} has 1 fault:\n"
+        '  regression: size "5 %" must begin with "+": it says by how much size may grow from the baseline, such as '
+        '"+1 %".; "colour" has no limit on regression: accepted are size, download, memory, latency, latency_p95, '
+        'accuracy, slice_drop, parity, such as "size +5 %" or "accuracy -0.5 pp".\n'
+        f"{ADVICE}"
+    )

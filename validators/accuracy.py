@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+import math
+from typing import Any, ClassVar, Final, final
 
 from edgekit.budget import Budget
 from edgekit.errors import DataError
+from edgekit.item_scores import encode_scores
 from edgekit.metrics import Drop, measure_drop
 from edgekit.report import Check, judge
 from edgekit.validators.base import Evidence, Validator
+
+_AGAINST_FLOAT: Final = ("agreement", "cosine")
+"""Metrics whose own value is a comparison with the float model; the others need targets only."""
 
 
 @final
@@ -48,3 +53,22 @@ def accuracy_drop(evidence: Evidence) -> tuple[Drop | None, str]:
     except DataError as error:
         return None, error.message
     return drop, ""
+
+
+def describe_accuracy(evidence: Evidence) -> dict[str, Any] | None:
+    """Returns the artifact's own value of the metric and each item's, for later comparisons; None without one."""
+    if evidence.outputs is None or evidence.evaluation is None:
+        return None
+    # Without the float model's outputs there is nothing to resample, which for some metrics takes long.
+    reference = evidence.reference if evidence.metric in _AGAINST_FLOAT else None
+    try:
+        drop = measure_drop(evidence.metric, evidence.outputs, reference, evidence.evaluation, evidence.metric_base)
+    except DataError:
+        return None  # the check `accuracy_drop` says why
+    value = drop.artifact_value
+    return {
+        "metric": drop.metric,
+        "value": value if value is not None and math.isfinite(value) else None,
+        "count": drop.count,
+        "items": None if drop.scores is None else encode_scores(drop.scores),
+    }

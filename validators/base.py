@@ -39,6 +39,7 @@ class Evidence:
         float_latencies_ms: The float artifact's timings, interleaved with `latencies_ms`; empty without one.
         peak_memory_bytes: Peak resident set of the process that loaded and ran it.
         empty_memory_bytes: Peak resident set of the same process before it loaded the artifact.
+        load_ms: Time from the file to a session that can run, once, the file being in the system's cache.
         operators: What the runtime ran, where it tells: {"integer": {operator: count}, "float": {...}}; empty where
             not.
         missing: Why a piece of evidence is missing: `outputs`, `reference`, `memory`, `latency` to a sentence.
@@ -58,6 +59,7 @@ class Evidence:
     float_latencies_ms: tuple[float, ...] = ()
     peak_memory_bytes: int | None = None
     empty_memory_bytes: int | None = None
+    load_ms: float | None = None
     operators: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     missing: Mapping[str, str] = field(default_factory=dict[str, str])
 

@@ -11,9 +11,9 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final, Literal, final
 
 import edgekit
@@ -61,22 +61,22 @@ class RunSettings:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
-    """One runner process: what it shall do. Fields as the runner's options."""
+class RunnerCall:
+    """One runner process: what it shall do. Fields as the runner's options; paths are those of where it runs."""
 
     runtime: str
-    artifact: Path
+    artifact: PurePath
     modes: Sequence[Piece] = ()
-    samples: Samples | None = None
-    output: Path | None = None
-    baseline: Path | None = None
+    samples: PurePath | None = None
+    output: PurePath | None = None
+    baseline: PurePath | None = None
     expected: Mapping[str, Any] = field(default_factory=dict[str, Any])
     settings: RunSettings
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Ran:
+class RunnerEnd:
     """What a runner process left behind.
 
     Attributes:
@@ -88,6 +88,10 @@ class _Ran:
     record: Mapping[str, Any]
     failure: str = ""
     kind: str = ""
+
+
+RunnerPlace = Callable[[RunnerCall, Progress], RunnerEnd]
+"""Runs the runner once, on this machine or on another. Paths of the call are this machine's."""
 
 
 def collect_evidence(
@@ -102,6 +106,7 @@ def collect_evidence(
     pieces: Sequence[Piece] = PIECES,
     settings: RunSettings = RunSettings(),
     progress: Progress = silent,
+    run: RunnerPlace | None = None,
 ) -> Evidence:
     """Runs `artifact` and returns what was measured. What could not be measured is in `Evidence.missing`.
 
@@ -117,6 +122,7 @@ def collect_evidence(
         pieces: What to measure. Timings are only worth something while nothing else runs: ask for them separately.
         settings: Limits, threads and counts.
         progress: Told what is going on.
+        run: Runs the runner somewhere else; None for a fresh process on this machine.
 
     Raises:
         ArtifactError: the artifact cannot be loaded.
@@ -129,12 +135,12 @@ def collect_evidence(
         asked: list[Piece] = [mode for mode in PIECES if mode in modes and mode in pieces and mode not in missing]
         if not asked and (records or "latency" in modes):
             continue
-        ran = _run(
-            _Run(
+        ran = (run or _run)(
+            RunnerCall(
                 runtime=artifact.runtime,
                 artifact=artifact.path,
                 modes=asked,
-                samples=evaluation,
+                samples=evaluation.folder if evaluation else None,
                 output=folder / "outputs",
                 baseline=baseline,
                 expected=_expected(artifact.inputs, artifact.outputs),
@@ -143,8 +149,7 @@ def collect_evidence(
             progress,
         )
         _raise_if_unusable(ran)
-        missing |= ran.record.get("missing", {})
-        missing |= {mode: ran.failure for mode in asked if ran.failure and not _has(ran.record, mode)}
+        missing |= _missing_pieces(ran, asked)
         records.append(ran.record)
     return _evidence(
         Evidence(
@@ -177,7 +182,7 @@ def describe_artifact(
         ResourceError: a limit was reached.
     """
     runtime = runtime_of(path)
-    ran = _run(_Run(runtime=runtime, artifact=path, settings=settings), progress)
+    ran = _run(RunnerCall(runtime=runtime, artifact=path, settings=settings), progress)
     _raise_if_unusable(ran)
     if ran.failure:
         raise WorkerError(ran.failure)
@@ -210,11 +215,11 @@ def run_reference(
         ResourceError: a limit was reached.
         WorkerError: the framework crashed.
     """
-    run = _Run(
+    run = RunnerCall(
         runtime="reference",
         artifact=model.path,
         modes=("outputs",),
-        samples=samples,
+        samples=samples.folder,
         output=folder,
         expected=_expected(model.inputs, model.outputs),
         settings=settings,
@@ -238,7 +243,7 @@ def _not_asked(pieces: Sequence[Piece], evaluation: Samples | None, reference: S
     return missing
 
 
-def _run(run: _Run, progress: Progress) -> _Ran:
+def _run(run: RunnerCall, progress: Progress) -> RunnerEnd:
     """Runs the runner once. Reaching a limit and crashing are results here: the caller knows what they cost."""
     with tempfile.TemporaryDirectory(prefix="edgekit-run-") as name:
         folder = Path(name)
@@ -261,36 +266,47 @@ def _run(run: _Run, progress: Progress) -> _Ran:
         record = json.loads((folder / "record.json").read_text()) if (folder / "record.json").exists() else {}
     if record.get("error"):
         failure, kind = record["error"]["message"], record["error"]["kind"]
-    return _Ran(record=record, failure=failure, kind=kind)
+    return RunnerEnd(record=record, failure=failure, kind=kind)
 
 
-def _arguments(run: _Run, folder: Path) -> list[str]:
+def _arguments(run: RunnerCall, folder: Path) -> list[str]:
+    expected = ["--expected", str(folder / "expected.json")] if run.expected else []
+    if run.expected:
+        (folder / "expected.json").write_text(json.dumps(run.expected))
+    progress = ["--progress", str(folder / "progress.json")]
+    return [
+        str(run.settings.python or sys.executable),
+        str(RUNNER),
+        *runner_options(run, folder / "record.json"),
+        *progress,
+        *expected,
+    ]
+
+
+def runner_options(run: RunnerCall, record: PurePath) -> list[str]:
+    """Returns the runner's options for `run`, which writes its record to `record`."""
     settings = run.settings
     arguments = {
         "--runtime": run.runtime,
         "--artifact": run.artifact,
         "--modes": ",".join(run.modes),
-        "--record": folder / "record.json",
-        "--progress": folder / "progress.json",
+        "--record": record,
         "--threads": settings.threads,
         "--runs": settings.runs,
         "--warmup": settings.warmup,
         "--max-seconds": settings.timing_s,
         "--runtime-package": settings.runtime_package,
-        "--samples": run.samples.folder if run.samples else None,
+        "--samples": run.samples,
         "--output": run.output,
         "--baseline": run.baseline if "latency" in run.modes else None,
     }
-    if run.expected:
-        arguments["--expected"] = folder / "expected.json"
-        (folder / "expected.json").write_text(json.dumps(run.expected))
     given = [f"{key}={value}" for key, value in arguments.items() if value is not None]
     # Operators are counted once, where outputs are made: counting runs the artifact again.
     operators = ["--operators"] if "outputs" in run.modes else []
-    return [str(settings.python or sys.executable), str(RUNNER), *given, *operators]
+    return [*given, *operators]
 
 
-def _environment(run: _Run) -> dict[str, str]:
+def _environment(run: RunnerCall) -> dict[str, str]:
     environment = {"OMP_NUM_THREADS": str(run.settings.threads), "TF_CPP_MIN_LOG_LEVEL": "2"}
     if run.runtime == "coreml":
         # The only session that imports edgekit (the evaluator). A script's own folder is first on its path, not ours.
@@ -305,7 +321,7 @@ def _expected(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> di
     return {"inputs": [spec.to_json() for spec in inputs], "outputs": [spec.to_json() for spec in outputs]}
 
 
-def _raise_if_unusable(ran: _Ran) -> None:
+def _raise_if_unusable(ran: RunnerEnd) -> None:
     """Raises where nothing can be measured because of what the user gave or of what this machine lacks."""
     loaded = "inputs" in ran.record
     if ran.kind == "DataError":
@@ -314,6 +330,12 @@ def _raise_if_unusable(ran: _Ran) -> None:
         raise MissingDependencyError(ran.failure)
     if ran.kind in ERRORS_BY_NAME and ran.kind != "ResourceError" and not loaded:
         raise ERRORS_BY_NAME[ran.kind](ran.failure)
+
+
+def _missing_pieces(ran: RunnerEnd, asked: Sequence[Piece]) -> dict[str, str]:
+    """Returns the pieces of `asked` that a run did not bring, each with the reason."""
+    failed = {mode: ran.failure for mode in asked if ran.failure and not _has(ran.record, mode)}
+    return {**ran.record.get("missing", {}), **failed}
 
 
 def _has(record: Mapping[str, Any], mode: str) -> bool:
@@ -333,13 +355,15 @@ def _described(artifact: Artifact, record: Mapping[str, Any]) -> Artifact:
 
 
 def _evidence(start: Evidence, records: Sequence[Mapping[str, Any]], outputs: Path) -> Evidence:
-    """Returns `start` with what the runners' records hold."""
+    """Returns `start` with what the runners' records hold; `outputs` is the sample folder that a runner wrote."""
     evidence = start
     for record in records:
         if "runtime" in record:
             runtime = f"{record['runtime']['name']} {record['runtime']['version']}".strip()
             evidence = replace(evidence, host=record["host"], runtime=runtime)
         evidence = replace(evidence, artifact=_described(evidence.artifact, record))
+        if "load_ms" in record and evidence.load_ms is None:
+            evidence = replace(evidence, load_ms=record["load_ms"])
         if record.get("operators"):
             evidence = replace(evidence, operators=record["operators"])
         if _has(record, "memory"):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 from edgekit.budget import COSTS, Limit
+from edgekit.cli.calibrate import JsonFlag, NameArgument, NoColorFlag, calibrate
 from edgekit.cli.console import console, write_json
 from edgekit.device_profile import FACT_TITLES, USER_FOLDER, DeviceProfile, find_profile, read_catalogue
 from edgekit.errors import ProfileError, UsageError
@@ -27,12 +28,6 @@ _KIND_TITLES: Final[Mapping[str, str]] = {
     "microcontroller": "microcontrollers",
     "other": "others",
 }
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for machines, and nothing else on stdout.")]
-NoColorFlag = Annotated[bool, typer.Option("--no-color", help="Print without colours; NO_COLOR does the same.")]
-NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="Name, alias or title of a device, or the path of a TOML file.")
-]
 
 app = typer.Typer(
     name="devices",
@@ -81,6 +76,9 @@ def devices_show(name: NameArgument, as_json: JsonFlag = False, no_color: NoColo
         write_json({"schema_version": JSON_SCHEMA, "command": "devices", "profile": profile_json(profile)})
     else:
         _print_profile(profile, no_color=no_color)
+
+
+app.command("calibrate")(calibrate)
 
 
 def profile_json(profile: DeviceProfile) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from edgekit.cli.task_options import (
     MaxLatency,
     MaxMemory,
     MaxSize,
+    MaxSliceDrop,
+    MeasurementsOption,
     MemoryLimit,
     MetricOption,
     MinParity,
@@ -81,7 +83,9 @@ def export(
     max_memory: MaxMemory = None,
     max_latency: MaxLatency = None,
     max_drop: MaxDrop = None,
+    max_slice_drop: MaxSliceDrop = None,
     min_parity: MinParity = None,
+    measurements: MeasurementsOption = None,
     strict: Strict = False,
     jobs: Jobs = 0,
     timeout: Timeout = 1800.0,
@@ -96,9 +100,7 @@ def export(
 
     Exit code: 0 every budget kept, 1 a budget not kept, 2 wrong input, 3 this machine cannot.
     """
-    if io not in ("float", "int8"):
-        raise UsageError(f'--io "{io}" is not known: accepted are float, int8.')
-    io_type: IoType = "int8" if io == "int8" else "float"
+    io_type = _io_type(io)
     wanted = parse_effort(effort)
     planned = _plan_file(plan, decided=bool(format or precision or wanted != "quick")) if plan else None
     request = make_request(
@@ -114,20 +116,19 @@ def export(
             "memory": max_memory,
             "latency": max_latency,
             "accuracy_drop": max_drop,
+            "slice_drop": max_slice_drop,
             "parity": min_parity,
         },
-        overrides={
-            "calibration": calibration,
-            "evaluation": evaluation,
-            "metric": metric,
-            "example_inputs": example_inputs,
-        },
+        overrides={"calibration": calibration, "evaluation": evaluation, "metric": metric}
+        | {"example_inputs": example_inputs},
     )
     request = planned.restrict(request) if planned else request
     from edgekit.cli.settings import pipeline_settings
     from edgekit.export import default_jobs, output_folder
-    from edgekit.export_report import write_report
+    from edgekit.export_report import with_imported, write_report
+    from edgekit.measurements.measurement import read_measurement
 
+    read = tuple(map(read_measurement, measurements or ()))
     with (
         output_folder(output),
         pipeline_settings(
@@ -139,13 +140,25 @@ def export(
             memory_limit=memory_limit,
         ) as (settings, display),
     ):
-        report = _run(request, planned, wanted, output, io_type, settings, display.done)
+        made = _run(request, planned, wanted, output, io_type, settings, display.done)
+        report = with_imported(made, read, request.budget)
         write_report(report)
     if as_json:
         write_json(report.to_json(strict=strict))
     else:
         show_report(report, request, strict=strict, quiet=quiet, verbose=verbose, no_color=no_color)
     return report.exit_code(strict=strict)
+
+
+def _io_type(text: str) -> IoType:
+    """Returns the type of inputs and outputs that `--io` names.
+
+    Raises:
+        UsageError: no such type.
+    """
+    if text not in ("float", "int8"):
+        raise UsageError(f'--io "{text}" is not known: accepted are float, int8.')
+    return "int8" if text == "int8" else "float"
 
 
 def _run(

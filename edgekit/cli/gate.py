@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from edgekit.cli.console import console, write_json
+from edgekit.cli.gate_files import GateFiles, write_files
+from edgekit.cli.gate_order import GateOrder, carry_out, exit_code
 from edgekit.cli.task_options import (
     Config,
     Device,
@@ -17,23 +18,40 @@ from edgekit.cli.task_options import (
     MaxDrop,
     MaxLatency,
     MaxMemory,
+    MaxRegression,
     MaxSize,
+    MaxSliceDrop,
+    MeasurementsOption,
+    MemoryLimit,
     MetricOption,
     MinParity,
+    NoCache,
     NoColor,
     Quiet,
-    Request,
     Strict,
+    Timeout,
     Verbose,
-    make_request,
 )
-from edgekit.cli.validate import FloatModel, validate
-from edgekit.errors import ArtifactError
-
-if TYPE_CHECKING:
-    from edgekit.gate import GateResult
+from edgekit.cli.validate import FloatModel
+from edgekit.errors import UsageError
 
 Target = Annotated[Path, typer.Argument(help="Folder that export wrote, or one artifact (it is run then).")]
+BaselineOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline", help="File of edgekit baseline set (default: edgekit-baseline.json here).", show_default=False
+    ),
+]
+FailOnMissing = Annotated[
+    bool, typer.Option("--fail-on-missing-baseline", help="A format without a baseline fails; else it warns.")
+]
+Junit = Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML.", show_default=False)]
+Sarif = Annotated[Path | None, typer.Option("--sarif", help="Write SARIF 2.1.0.", show_default=False)]
+Github = Annotated[bool, typer.Option("--github", help="GitHub annotations and job summary.")]
+Markdown = Annotated[
+    Path | None, typer.Option("--markdown", help="Write a table for a pull request; - is stdout.", show_default=False)
+]
+Why = Annotated[bool, typer.Option("--why", help="Show the layers that cost most, and the worst slices.")]
 
 
 def gate(
@@ -48,8 +66,21 @@ def gate(
     max_memory: MaxMemory = None,
     max_latency: MaxLatency = None,
     max_drop: MaxDrop = None,
+    max_slice_drop: MaxSliceDrop = None,
     min_parity: MinParity = None,
+    baseline: BaselineOption = None,
+    max_regression: MaxRegression = [],  # noqa: B006  Typer copies it
+    fail_on_missing_baseline: FailOnMissing = False,
+    junit: Junit = None,
+    sarif: Sarif = None,
+    github: Github = False,
+    markdown: Markdown = None,
+    why: Why = False,
+    measurements: MeasurementsOption = None,
     strict: Strict = False,
+    timeout: Timeout = 1800.0,
+    memory_limit: MemoryLimit = None,
+    no_cache: NoCache = False,
     as_json: JsonOption = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -58,59 +89,44 @@ def gate(
     """Hold an export against the device's budgets: exit code 0 if every one is kept, 1 if not.
 
     A folder is judged by what its report measured, after its artifacts' hashes were checked; an artifact is run first.
+    With a baseline, limits on regression are judged too. Latency is compared by timing both artifacts in turn.
     """
-    limits = {
-        "size": max_size,
-        "download": max_download,
-        "memory": max_memory,
-        "latency": max_latency,
-        "accuracy_drop": max_drop,
-        "parity": min_parity,
-    }
-    if not target.exists():
-        raise ArtifactError(
-            f"{target}: no such file or folder. Give the folder that edgekit export wrote, or an artifact."
-        )
-    if not target.is_dir() or target.suffix == ".mlpackage":
-        return validate(
-            target,
-            device=device,
-            model=model,
-            config=config,
-            evaluation=evaluation,
-            metric=metric,
-            max_size=max_size,
-            max_download=max_download,
-            max_memory=max_memory,
-            max_latency=max_latency,
-            max_drop=max_drop,
-            min_parity=min_parity,
-            strict=strict,
-            as_json=as_json,
-            quiet=quiet,
-            verbose=verbose,
-            no_color=no_color,
-        )
-    request = make_request(model=model, device=device, config=config, limits=limits)
-    from edgekit.gate import gate_folder
+    if why and (as_json or str(markdown) == "-"):
+        raise UsageError("--why prints tables, and stdout is taken: leave --json or --markdown - out.")
+    order = GateOrder(
+        target=target,
+        device=device,
+        model=model,
+        config=config,
+        limits={
+            "size": max_size,
+            "download": max_download,
+            "memory": max_memory,
+            "latency": max_latency,
+            "accuracy_drop": max_drop,
+            "slice_drop": max_slice_drop,
+            "parity": min_parity,
+        },
+        overrides={"evaluation": evaluation, "metric": metric},
+        regression=tuple(max_regression),
+        measurements=tuple(measurements or ()),
+        baseline=baseline,
+        fail_on_missing_baseline=fail_on_missing_baseline,
+        timeout=timeout,
+        memory_limit=memory_limit,
+        no_cache=no_cache,
+        show_progress=not (quiet or as_json),
+        no_color=no_color,
+    )
+    result, request = carry_out(order)
+    files = GateFiles(junit=junit, sarif=sarif, github=github, markdown=markdown, as_json=as_json)
+    findings = write_files(files, result, request, strict=strict)
+    if not as_json and str(markdown) != "-":
+        from edgekit.cli.gate_text import show_gate
 
-    result = gate_folder(target, request.profile.name, request.budget)
-    if as_json:
-        write_json(result.to_json(strict=strict))
-    else:
-        _show(result, request, strict=strict, quiet=quiet, verbose=verbose, no_color=no_color)
-    return 0 if result.passed(strict=strict) else 1
+        show_gate(result, findings, request, strict=strict, quiet=quiet, verbose=verbose, no_color=no_color)
+        if why:
+            from edgekit.cli.gate_why import show_why
 
-
-def _show(result: GateResult, request: Request, *, strict: bool, quiet: bool, verbose: bool, no_color: bool) -> None:
-    from edgekit import render
-
-    screen = console(no_color=no_color)
-    if not quiet:
-        screen.print(f"{', '.join(result.formats)}, held against {request.profile.title} ({result.device})")
-        screen.print()
-        screen.print(render.check_table(result.checks, with_runtime=True, with_detail=verbose))
-        screen.print()
-    good = result.passed(strict=strict)
-    for line in render.gate_lines(result.checks, result.failures, device=result.device, good=good):
-        screen.print(line)
+            show_why(result, request, no_color=no_color)
+    return exit_code(result, strict=strict)

@@ -14,13 +14,14 @@ from typing import Annotated, Any, Final, Literal, final
 import typer
 
 from edgekit import registry
-from edgekit.budget import COSTS, Budget, Limit, read_limit
+from edgekit.budget import COSTS, Budget, Limit, read_change_limits, read_limit
 from edgekit.device_profile import DeviceProfile, find_profile
 from edgekit.errors import ProfileError, UsageError
 from edgekit.plan import EFFORTS, PRESETS, Effort, Step
-from edgekit.task import Task, default_task, find_config, load_task, model_task
+from edgekit.task import DeviceOverride, Task, default_task, find_config, load_task, model_task
 
 DEVICE_VARIABLE: Final = "EDGEKIT_DEVICE"
+REGRESSION_VARIABLE: Final = "EDGEKIT_MAX_REGRESSION"
 
 Model = Annotated[
     str | None,
@@ -79,6 +80,9 @@ MaxLatency = Annotated[
     str | None, typer.Option("--max-latency", help='On the device, such as "30 ms".', show_default=False)
 ]
 MaxDrop = Annotated[str | None, typer.Option("--max-drop", help='Accuracy drop, such as "1 pp".', show_default=False)]
+MaxSliceDrop = Annotated[
+    str | None, typer.Option("--max-slice-drop", help='Drop of the worst slice, such as "3 pp".', show_default=False)
+]
 MinParity = Annotated[
     str | None, typer.Option("--min-parity", help='SQNR against the float model, such as "20 dB".', show_default=False)
 ]
@@ -104,6 +108,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the verdi
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print every check and note.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (NO_COLOR does the same).")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Do everything anew.")]
+MaxRegression = Annotated[
+    list[str],
+    typer.Option("--max-regression", help='Against the baseline: "size +5 %", "accuracy -0.5 pp".', show_default=False),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Inconclusive checks and warnings fail too.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Worker processes at a time; 0: one a core.")]
 Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Seconds that one worker process may take.")]
@@ -111,14 +119,23 @@ MemoryLimit = Annotated[
     str | None,
     typer.Option("--memory-limit", help='Memory that one worker process may take, such as "8 GB".', show_default=False),
 ]
+MeasurementsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--measurements",
+        help="Measurement file of edgekit bench from this device; may be given several times.",
+        show_default=False,
+    ),
+]
 IoOption = Annotated[str, typer.Option("--io", help="Inputs and outputs of the artifact: float or int8.")]
 
-_LIMIT_FLAGS: Final[Mapping[str, str]] = {
+LIMIT_FLAGS: Final[Mapping[str, str]] = {
     "size": "--max-size",
     "download": "--max-download",
     "memory": "--max-memory",
     "latency": "--max-latency",
     "accuracy_drop": "--max-drop",
+    "slice_drop": "--max-slice-drop",
     "parity": "--min-parity",
 }
 """Cost to the flag that limits it; the environment variable is EDGEKIT_ and the flag's name, as EDGEKIT_MAX_SIZE."""
@@ -136,6 +153,7 @@ class Request:
         formats: Formats to make, in order; empty where the planner chooses.
         precision: A key of `plan.PRESETS`, None where the planner chooses.
         techniques: What to do to the float model first, in order.
+        regression: Limits on changes against a baseline, each with who set it.
     """
 
     task: Task
@@ -144,6 +162,7 @@ class Request:
     formats: tuple[str, ...]
     precision: str | None
     techniques: tuple[Step, ...] = ()
+    regression: tuple[Limit, ...] = ()
 
 
 def make_request(
@@ -156,6 +175,7 @@ def make_request(
     techniques: Sequence[str] | None = None,
     limits: Mapping[str, str | None],
     overrides: Mapping[str, str | None] | None = None,
+    regression: Sequence[str] = (),
     cwd: Path | None = None,
 ) -> Request:
     """Returns the request that flags, environment, task file and profile make together.
@@ -169,6 +189,7 @@ def make_request(
         techniques: --technique, each time it was given.
         limits: Cost name to the text of its flag.
         overrides: Task fields (`calibration`, `evaluation`, `metric`, `example_inputs`) to the text of their flags.
+        regression: --max-regression, each as it was given.
         cwd: Where to look for a task file; the current folder by default.
 
     Raises:
@@ -179,14 +200,20 @@ def make_request(
     profile = _profile(device, cwd)
     override = _device_override(task, profile, cwd)
     wanted = formats or os.environ.get("EDGEKIT_FORMAT")
-    chosen = parse_formats(wanted, "--format" if formats else "EDGEKIT_FORMAT") if wanted else override[0]
+    chosen = parse_formats(wanted, "--format" if formats else "EDGEKIT_FORMAT") if wanted else override.formats
     preset = precision or os.environ.get("EDGEKIT_PRECISION")
     if preset is not None and preset not in PRESETS:
         raise UsageError(f'--precision "{preset}" is not known: accepted are {", ".join(PRESETS)}.')
-    budget = _budget(task, profile, override[1], limits)
     given = (techniques, "--technique") if techniques else (task.techniques, f"{task.config} [techniques] steps")
-    steps = tuple(parse_technique(text, given[1]) for text in given[0])
-    return Request(task=task, profile=profile, budget=budget, formats=chosen, precision=preset, techniques=steps)
+    return Request(
+        task=task,
+        profile=profile,
+        budget=_budget(task, profile, override.limits, limits),
+        formats=chosen,
+        precision=preset,
+        techniques=tuple(parse_technique(text, given[1]) for text in given[0]),
+        regression=_regression(task, override, regression),
+    )
 
 
 def parse_technique(text: str, source: str) -> Step:
@@ -238,8 +265,8 @@ def _profile(device: str | None, cwd: Path) -> DeviceProfile:
     return find_profile(name, cwd)
 
 
-def _device_override(task: Task, profile: DeviceProfile, cwd: Path) -> tuple[tuple[str, ...], tuple[Limit, ...]]:
-    """Returns (formats, limits) of the task file's table about this device."""
+def _device_override(task: Task, profile: DeviceProfile, cwd: Path) -> DeviceOverride:
+    """Returns the task file's table about this device, its formats checked; an empty one where there is none."""
     for name, override in task.devices.items():
         try:
             same = find_profile(name, cwd).name == profile.name
@@ -247,8 +274,9 @@ def _device_override(task: Task, profile: DeviceProfile, cwd: Path) -> tuple[tup
             raise ProfileError(f"{task.config}: [devices.{name}]: {error.message}") from error
         if same:
             source = f"{task.config.name if task.config else 'task'} [devices.{name}] format"
-            return parse_formats(",".join(override.formats), source) if override.formats else (), override.limits
-    return (), ()
+            formats = parse_formats(",".join(override.formats), source) if override.formats else ()
+            return replace(override, formats=formats)
+    return DeviceOverride()
 
 
 def parse_effort(text: str) -> Effort:
@@ -286,7 +314,7 @@ def _budget(
 ) -> Budget:
     environment: list[Limit] = []
     given: list[Limit] = []
-    for name, flag in _LIMIT_FLAGS.items():
+    for name, flag in LIMIT_FLAGS.items():
         variable = f"EDGEKIT_{flag.removeprefix('--').replace('-', '_').upper()}"
         if text := os.environ.get(variable):
             environment.append(read_limit(name, text, variable))
@@ -294,6 +322,16 @@ def _budget(
             given.append(read_limit(name, value, flag))
     budget = profile.budget.overridden_by(task.limits).overridden_by(device_limits)
     return budget.overridden_by(environment).overridden_by(given)
+
+
+def _regression(task: Task, override: DeviceOverride, flags: Sequence[str]) -> tuple[Limit, ...]:
+    """Returns the limits on changes against a baseline; a later source takes the place of an earlier one."""
+    limits = [*task.regression, *override.regression]
+    if text := os.environ.get(REGRESSION_VARIABLE):
+        limits += read_change_limits(text, REGRESSION_VARIABLE)
+    for flag in flags:
+        limits += read_change_limits(flag, "--max-regression")
+    return tuple({limit.name: limit for limit in limits}.values())
 
 
 def limit_words(limit: Limit) -> Literal["at most", "at least"]:

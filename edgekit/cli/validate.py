@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,18 +23,24 @@ from edgekit.cli.task_options import (
     MaxLatency,
     MaxMemory,
     MaxSize,
+    MaxSliceDrop,
+    MeasurementsOption,
     MemoryLimit,
     MetricOption,
     MinParity,
     NoCache,
     NoColor,
     Quiet,
+    Request,
     Strict,
     Timeout,
     Verbose,
     make_request,
 )
 from edgekit.task import find_config
+
+if TYPE_CHECKING:
+    from edgekit.export_report import ExportReport
 
 ArtifactArgument = Annotated[Path, typer.Argument(help="A .tflite, .onnx, .pte file or an .mlpackage folder.")]
 FloatModel = Annotated[
@@ -56,7 +63,9 @@ def validate(
     max_memory: MaxMemory = None,
     max_latency: MaxLatency = None,
     max_drop: MaxDrop = None,
+    max_slice_drop: MaxSliceDrop = None,
     min_parity: MinParity = None,
+    measurements: MeasurementsOption = None,
     strict: Strict = False,
     timeout: Timeout = 1800.0,
     memory_limit: MemoryLimit = None,
@@ -70,9 +79,8 @@ def validate(
 
     Without a model there is nothing to compare with: size and memory are judged, accuracy is not run and does not pass.
     """
-    runtime_of(artifact)
-    has_task = model is not None or config is not None or find_config(Path.cwd()) is not None
-    request = make_request(
+    request, has_task = request_validation(
+        artifact,
         model=model,
         device=device,
         config=config,
@@ -82,6 +90,7 @@ def validate(
             "memory": max_memory,
             "latency": max_latency,
             "accuracy_drop": max_drop,
+            "slice_drop": max_slice_drop,
             "parity": min_parity,
         },
         overrides={
@@ -91,27 +100,78 @@ def validate(
             "example_inputs": example_inputs,
         },
     )
+    report = run_validation(
+        artifact,
+        request,
+        has_task=has_task,
+        measurements=measurements or (),
+        timeout=timeout,
+        memory_limit=memory_limit,
+        no_cache=no_cache,
+        show_progress=not (quiet or as_json),
+        no_color=no_color,
+    )
+    if as_json:
+        write_json(report.to_json(strict=strict))
+    else:
+        show_report(report, request, strict=strict, quiet=quiet, verbose=verbose, no_color=no_color)
+    return report.exit_code(strict=strict)
+
+
+def request_validation(
+    artifact: Path,
+    *,
+    model: str | None,
+    device: str | None,
+    config: Path | None,
+    limits: Mapping[str, str | None],
+    overrides: Mapping[str, str | None],
+    regression: Sequence[str] = (),
+) -> tuple[Request, bool]:
+    """Returns the request, and whether the user named a model (without one there is nothing to compare with).
+
+    Raises:
+        InputError: no such artifact, or a flag, file or variable is wrong.
+    """
+    runtime_of(artifact)
+    has_task = model is not None or config is not None or find_config(Path.cwd()) is not None
+    request = make_request(
+        model=model, device=device, config=config, limits=limits, overrides=overrides, regression=regression
+    )
+    return request, has_task
+
+
+def run_validation(
+    artifact: Path,
+    request: Request,
+    *,
+    has_task: bool,
+    measurements: Sequence[Path],
+    timeout: float,
+    memory_limit: str | None,
+    no_cache: bool,
+    show_progress: bool,
+    no_color: bool,
+) -> ExportReport:
+    """Runs the artifact and returns its report."""
     from edgekit.cli.settings import pipeline_settings
-    from edgekit.validation import validate as run_validation
+    from edgekit.measurements.measurement import read_measurement
+    from edgekit.validation import validate as validate_artifact
 
     with pipeline_settings(
-        show_progress=not (quiet or as_json),
+        show_progress=show_progress,
         no_color=no_color,
         no_cache=no_cache,
         jobs=1,
         timeout_s=timeout,
         memory_limit=memory_limit,
     ) as (settings, _):
-        report = run_validation(
+        return validate_artifact(
             artifact,
             request.task if has_task else None,
             device=request.profile.name,
             budget=request.budget,
             settings=settings,
             cwd=Path.cwd(),
+            measurements=tuple(map(read_measurement, measurements)),
         )
-    if as_json:
-        write_json(report.to_json(strict=strict))
-    else:
-        show_report(report, request, strict=strict, quiet=quiet, verbose=verbose, no_color=no_color)
-    return report.exit_code(strict=strict)

@@ -84,7 +84,9 @@ def test_the_commented_examples_are_right_once_they_are_let_in(folder: Path, com
             3,
         )
     else:
-        assert [limit.name for limit in task.limits] == ["size", "download", "memory", "accuracy_drop", "latency"]
+        names = ["size", "download", "memory", "accuracy_drop", "slice_drop", "latency"]
+        assert [limit.name for limit in task.limits] == names
+        assert [limit.name for limit in task.regression] == ["size_change", "accuracy_change", "latency_change"]
         assert task.devices["pi4"].formats == ("tflite",)
         assert [limit.value for limit in task.devices["pi4"].limits] == [2_000_000]
 

@@ -22,7 +22,7 @@ budget.memory = "60 MB"
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DEVICE", "CONFIG", "FORMAT", "PRECISION", "MAX_SIZE", "MAX_MEMORY"):
+    for name in ("DEVICE", "CONFIG", "FORMAT", "PRECISION", "MAX_SIZE", "MAX_MEMORY", "MAX_REGRESSION"):
         monkeypatch.delenv(f"EDGEKIT_{name}", raising=False)
 
 
@@ -133,3 +133,23 @@ def test_no_format_at_all_is_refused() -> None:
         match=r"^--format: no format is named: accepted are tflite, onnx, executorch, coreml and all\.$",
     ):
         parse_formats(" , ", "--format")
+
+
+def test_a_limit_on_regression_comes_from_flag_environment_device_or_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def source(*flags: str) -> list[tuple[str, float, str]]:
+        request = make_request(model=None, device="pi4", config=None, limits={}, regression=flags, cwd=tmp_path)
+        return [(limit.name, limit.value, limit.source) for limit in request.regression]
+
+    (tmp_path / "edgekit.toml").write_text('[model]\nsource = "net.onnx"\n[regression]\nsize = "+5 %"\n')
+    assert source() == [("size_change", 5.0, "edgekit.toml [regression]")]
+    with (tmp_path / "edgekit.toml").open("a") as file:
+        file.write('[devices.pi4]\nregression.size = "+4 %"\n')
+    assert source() == [("size_change", 4.0, "edgekit.toml [devices.pi4]")]
+    monkeypatch.setenv("EDGEKIT_MAX_REGRESSION", "size +3 %")
+    assert source() == [("size_change", 3.0, "EDGEKIT_MAX_REGRESSION")]
+    assert source("size +2 %", "memory +1 %") == [
+        ("size_change", 2.0, "--max-regression"),
+        ("memory_change", 1.0, "--max-regression"),
+    ]

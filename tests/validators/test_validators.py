@@ -18,12 +18,14 @@ VALIDATORS = {type(validator).__name__: validator for validator in registry.vali
 
 @pytest.fixture
 def write(tmp_path):
-    def make(name, *arrays, targets=()):
+    def make(name, *arrays, targets=(), slices=()):
         with SampleWriter(tmp_path / name, [f"y{i}" for i in range(len(arrays))]) as writer:
             for i in range(len(arrays[0])):
                 writer.add(tuple(array[i : i + 1] for array in arrays))
             for target in targets:
                 writer.add_item(target)
+            for name_of_slice in slices:
+                writer.add_item(None, name_of_slice)
         return Samples.open(tmp_path / name)
 
     return make
@@ -52,7 +54,7 @@ def full(artifact, write):
         artifact=artifact,
         host="Test CPU, 2 cores",
         runtime="ai-edge-litert 2.3.0",
-        evaluation=write("evaluation", np.zeros((100, 3), np.float32)),
+        evaluation=write("evaluation", np.zeros((100, 3), np.float32), slices=[f"part {i % 5}" for i in range(100)]),
         outputs=write("outputs", outputs),
         reference=write("reference", reference),
         latencies_ms=tuple(2 + 0.01 * (i % 7) for i in range(40)),

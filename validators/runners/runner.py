@@ -6,7 +6,6 @@
 Copy this file and the session file of the runtime (`tflite_session.py`) to a device to measure there: both need NumPy
 and the runtime, nothing else, and Python 3.9 or newer.
 
-
 A session file defines PACKAGES and EXTRA (what to install) and `Runtime(artifact, package, threads)`, which imports the
 runtime and raises ImportError where it is missing. A Runtime has `name`, `version`, `untimed` (why its timings mean
 nothing, or "") and `open(path)`, which returns a session: `inputs` and `outputs` (name, shape with -1 for a free size,
@@ -82,6 +81,7 @@ class OpenArtifact:
         self.path = path
         self.runtime = runtime
         check_file(path)
+        started = time.perf_counter_ns()
         try:
             self.session = runtime.open(str(path))
         except Exception as error:
@@ -91,6 +91,7 @@ class OpenArtifact:
                 f"{path.name} ({size}) cannot be loaded by {title(runtime)}: {brief(error)} "
                 "The file is cut off, damaged, or made for another runtime or version: copy or export it again.",
             ) from error
+        self.load_ms = (time.perf_counter_ns() - started) / 1e6
         self.metadata: dict[str, str] = dict(self.session.metadata)
         expected = expected or described_in(self.metadata)
         self._input_order, self.inputs = ordered(self.session.inputs, expected.get("inputs", []))
@@ -434,6 +435,7 @@ def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
     progress(f"{options.artifact.name}: loading")
     artifact = OpenArtifact(runtime, options.artifact, expected)
     record["inputs"], record["outputs"], record["metadata"] = artifact.inputs, artifact.outputs, artifact.metadata
+    record["load_ms"] = artifact.load_ms
     if "memory" in modes:
         row = some_rows(artifact, samples, 1)[0]
         for _ in range(MEMORY_RUNS):
@@ -469,7 +471,6 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--warmup", type=int, default=10)
     parser.add_argument("--max-seconds", type=float, default=20.0)
-
     parser.add_argument("--operators", action="store_true", help="count integer and float operators")
     return parser.parse_args(arguments)
 
@@ -479,7 +480,6 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_options(arguments)
     record: dict[str, Any] = {"schema_version": 1, "host": host(), "python": platform.python_version()}
     record.update(numpy=np.__version__, missing={}, error=None)
-
     save: Any = functools.partial(write_json, options.record, record) if options.record else (lambda: None)
     try:
         run(options, record, save)

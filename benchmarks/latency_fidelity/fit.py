@@ -1,0 +1,169 @@
+"""Fits the latency models of the shipped profiles on published latencies, and judges them on models left out.
+
+    python benchmarks/latency_fidelity/fit.py              prints the table of errors
+    python benchmarks/latency_fidelity/fit.py --write      and rewrites [latency_model.*] of device_profiles/*.toml,
+                                                           results.md and results.svg
+
+The published rows are read from ${EDGEKIT_SHARED:-../shared}/latency/published_latency.csv; the work of each model from
+model_features.json, which analyze_zoo.py wrote. Needs NumPy and SciPy; results.svg needs matplotlib.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from crossvalidate import BAND_QUANTILE, HeldOut, leave_out
+from fitting import FAMILY_MISFIT, MODEL_MISFIT, NOISE, TERMS, Array, Fit
+from machines import is_used
+from published import Group, Timing, read_timings, table_path
+from results import write_plot, write_results
+from targets import TIMED, Target, targets
+
+FOLDER: Final = Path(__file__).parent
+PROFILES: Final = FOLDER.parents[1] / "device_profiles"
+
+ENOUGH_ROWS: Final = 20
+"""From so many rows on a group's own errors tell its spread; below, the fit's uncertainty does."""
+
+SCALING_SPREAD: Final = 0.3
+"""What scaling by clock and cores adds to the logarithm's standard deviation."""
+
+LEAST_SHARE: Final = 0.02
+"""A kind of work that takes less of every fitted model than this is untested."""
+
+_REFERENCE: Final = (
+    "mobilenet_v1_1_224", "mobilenet_v2_1_224", "tf_mobilenetv3_large_100", "tf_efficientnet_lite0", "resnet50",
+)  # fmt: skip
+"""Models over which the uncertainty of a group without rows is taken."""
+
+
+def main() -> None:
+    """Runs the command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="rewrite the profiles and the results")
+    arguments = parser.parse_args()
+    sides, work = read_features()
+    timings = usable_timings(sides)
+    full = Fit(timings, work)
+    found = tuple(leave_out(timings, work, full))
+    single = tuple(leave_out(timings, work, full, key=str)) if arguments.write else ()
+    tables = {target: table(target, full, timings, found, work) for target in targets()}
+    text = write_results(found, single, tables, FOLDER / "results.md" if arguments.write else None)
+    sys.stdout.write(text)
+    if arguments.write:
+        for profile in sorted({target.profile for target in tables}):
+            mine = {target: values for target, values in tables.items() if target.profile == profile}
+            rewrite(PROFILES / f"{profile}.toml", mine)
+        write_plot(found, FOLDER / "results.svg")
+
+
+def read_features() -> tuple[dict[str, int], dict[str, Array]]:
+    """Returns the side of each model's image, and its amounts in the order of TERMS."""
+    rows: dict[str, dict[str, float]] = json.loads((FOLDER / "model_features.json").read_text())
+    sides = {name: int(row["side"]) for name, row in rows.items()}
+    return sides, {name: np.array([row.get(term, 0.0) for term in TERMS]) for name, row in rows.items()}
+
+
+def usable_timings(sides: Mapping[str, int]) -> tuple[Timing, ...]:
+    """Returns the published timings that the fit uses."""
+    return tuple(timing for timing in read_timings(table_path(), sides) if is_used(timing.group))
+
+
+def table(
+    target: Target, full: Fit, timings: Sequence[Timing], found: Sequence[HeldOut], work: Mapping[str, Array]
+) -> dict[str, Any]:
+    """Returns the content of one `[latency_model.<runtime>.<precision>]`."""
+    group, source = target.group, target.source
+    rates = full.rates(group)
+    held = [item for item in found if item.group == group]
+    mine = [timing for timing in timings if timing.group == group]
+    is_own = not source.words
+    rows = sum(len(timing.values_ms) for timing in mine) if is_own else 0
+    return {
+        "unit": target.unit,
+        **({"threads": target.threads} if target.threads else {}),
+        "timed": TIMED[group.engine],
+        "rows": rows,
+        "models": len(mine) if is_own else 0,
+        **({"error": round(median_error(held), 3)} if is_own and rows >= ENOUGH_ROWS else {}),
+        "spread": round(spread(group, full, held, work, scaled=not is_own), 3),
+        "untested": untested(group, full, timings, work),
+        **({"scaled_from": source.words} if source.words else {}),
+        "sources": sources(group, timings),
+        "ns": {term: float(np.exp(rate) * source.factor) for term, rate in zip(TERMS, rates.log_ns, strict=True)},
+    }
+
+
+def median_error(held: Sequence[HeldOut]) -> float:
+    """Returns the median of |predicted / published - 1| over rows."""
+    return float(np.median(np.abs(np.concatenate([item.errors() for item in held]))))
+
+
+def spread(
+    group: Group, full: Fit, held: Sequence[HeldOut], work: Mapping[str, Array], *, scaled: bool = False
+) -> float:
+    """Returns the standard deviation of log(published / predicted) on models that were not fitted.
+
+    With enough rows, such that 90 % of the held-out ones lie inside the band; else what the fit knows of itself.
+    """
+    errors = np.abs(np.concatenate([item.log_errors() for item in held])) if held else np.zeros(0)
+    if len(errors) >= ENOUGH_ROWS and not scaled:
+        return max(NOISE, float(np.quantile(errors, 0.9)) / BAND_QUANTILE)
+    rates = full.rates(group)
+    own = float(np.median([rates.log_sigma(work[name]) for name in _REFERENCE]))
+    parts = [own, FAMILY_MISFIT, MODEL_MISFIT, NOISE, *([SCALING_SPREAD] if scaled else [])]
+    return float(np.sqrt(np.sum(np.square(parts))))
+
+
+def untested(group: Group, full: Fit, timings: Sequence[Timing], work: Mapping[str, Array]) -> list[str]:
+    """Returns the kinds of work that no fitted model of this engine and precision spends time on."""
+    same = [t for t in timings if (t.group.engine, t.group.precision) == (group.engine, group.precision)]
+    if not same:
+        same = [t for t in timings if t.group.engine == group.engine]
+    rates = {g: np.exp(full.log_rates(g)) for g in {t.group for t in same}}
+    shares = [rates[t.group] * work[t.model] / (rates[t.group] @ work[t.model]) for t in same]
+    largest = np.max(shares, axis=0)
+    return [term for term, share in zip(TERMS, largest, strict=True) if share < LEAST_SHARE]
+
+
+def sources(group: Group, timings: Sequence[Timing]) -> list[str]:
+    """Returns where the rows come from: this group's, else those of the machine."""
+    mine = [t for t in timings if t.group == group] or [t for t in timings if t.group.device == group.device]
+    counts: dict[str, int] = {}
+    for timing in mine:
+        for source in timing.sources:
+            counts[source] = counts.get(source, 0) + 1
+    return sorted(counts, key=lambda source: -counts[source])[:4]
+
+
+def rewrite(path: Path, tables: Mapping[Target, Mapping[str, Any]]) -> None:
+    """Puts the tables in the place of all `[latency_model.*]` of a profile; nothing else changes."""
+    kept: list[str] = []
+    skipping = False
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            skipping = line.startswith("[latency_model")
+        if not skipping:
+            kept.append(line)
+    at = kept.index("[sources]")
+    written = "\n".join(as_toml(target, values) for target, values in tables.items())
+    path.write_text("\n".join([*kept[:at], *written.splitlines(), "", *kept[at:]]) + "\n", encoding="utf-8")
+
+
+def as_toml(target: Target, values: Mapping[str, Any]) -> str:
+    """Returns one table as TOML."""
+    head = f"latency_model.{target.runtime}.{target.precision}"
+    lines = [f"[{head}]"]
+    lines += [f"{key} = {json.dumps(value)}" for key, value in values.items() if key != "ns"]
+    lines += [f"[{head}.ns]", *(f"{term} = {value:.3g}" for term, value in values["ns"].items())]
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    main()

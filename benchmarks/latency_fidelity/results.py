@@ -1,0 +1,169 @@
+"""The tables and the plot of how well the latency models predict."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from crossvalidate import BAND_QUANTILE, HeldOut, summarise
+from fitting import FAMILY_MISFIT, MODEL_MISFIT, NOISE
+from published import Group, family
+from targets import Target
+
+_LEAST_ROWS: Final = 5
+_ENOUGH_ROWS: Final = 20
+_GOALS: Final = {("Raspberry Pi 4B", "tflite"): 0.15}
+_GOAL: Final = 0.25
+
+
+def inside_band(items: Sequence[HeldOut]) -> float:
+    """Returns the share of rows inside the 90 % band, each family judged by a band that its own rows did not set."""
+    inside: list[bool] = []
+    for name in sorted({family(item.timing.model) for item in items}):
+        mine = [item for item in items if family(item.timing.model) == name]
+        rest = [item for item in items if family(item.timing.model) != name]
+        others = np.abs(np.concatenate([item.log_errors() for item in rest])) if rest else np.zeros(0)
+        for item in mine:
+            own = float(np.sqrt(item.sigma**2 + FAMILY_MISFIT**2 + MODEL_MISFIT**2 + NOISE**2))
+            spread = float(np.quantile(others, 0.9)) / BAND_QUANTILE if len(others) >= _ENOUGH_ROWS else own
+            inside += [bool(abs(error) <= BAND_QUANTILE * spread) for error in item.log_errors()]
+    return float(np.mean(inside))
+
+
+def write_results(
+    found: Sequence[HeldOut],
+    single: Sequence[HeldOut],
+    tables: Mapping[Target, Mapping[str, Any]],
+    path: Path | None,
+) -> str:
+    """Returns the report, and writes it to `path` if there is one."""
+    groups = sorted({target.group for target in tables if not target.source.words}, key=_order)
+    lines = [
+        "# Latency: predicted against published",
+        "",
+        "Written by `python benchmarks/latency_fidelity/fit.py --write`. Error: |predicted / published - 1| over rows of",
+        "models that were left out of the fit. A family (all widths, depths and resolutions of MobileNetV2, say) is left",
+        "out whole. In band: share of rows inside the 90 % band, where the band of each family was set without it.",
+        "",
+        "## Groups that profiles use",
+        "",
+        *_table(found, lambda group: group in groups),
+        *(["", "One model at a time left out, its other widths and resolutions fitted:", ""] if single else []),
+        *(_table(single, lambda group: group in groups) if single else []),
+        "",
+        "## Groups that only lend their speed",
+        "",
+        *_table(found, lambda group: group not in groups),
+        "",
+        "## Every model on the Raspberry Pi 4 under TFLite",
+        "",
+        *_models(found, single, Group(device="Raspberry Pi 4B", threads=4, engine="tflite", precision="fp32")),
+        "",
+        *_models(found, single, Group(device="Raspberry Pi 4B", threads=4, engine="tflite", precision="int8")),
+        "",
+        "## What each profile got",
+        "",
+        "| profile | runtime | precision | unit | rows | 90 % band | scaled from |",
+        "| --- | --- | --- | --- | ---: | ---: | --- |",
+        *(
+            f"| {target.profile} | {target.runtime} | {target.precision} | {values['unit']} | {values['rows']} | "
+            f"x {np.exp(-BAND_QUANTILE * values['spread']):.2f} to {np.exp(BAND_QUANTILE * values['spread']):.2f} | "
+            f"{values.get('scaled_from', '')} |"
+            for target, values in tables.items()
+        ),
+    ]
+    text = "\n".join(lines) + "\n"
+    if path is not None:
+        path.write_text(text, encoding="utf-8")
+    return text
+
+
+def _order(group: Group) -> tuple[str, str, str, int]:
+    return group.device, group.engine, group.precision, group.threads
+
+
+def _table(found: Sequence[HeldOut], wanted: Callable[[Group], bool]) -> list[str]:
+    by_group: defaultdict[Group, list[HeldOut]] = defaultdict(list)
+    for item in found:
+        if wanted(item.group):
+            by_group[item.group].append(item)
+    lines = [
+        "| device | engine | precision | threads | models | rows | median error | within 10 % | within 20 % | in band | goal |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    everything: list[HeldOut] = []
+    for group in sorted(by_group, key=_order):
+        items = by_group[group]
+        measures = summarise(items)
+        everything += items
+        if measures["rows"] < _LEAST_ROWS:
+            continue
+        goal = _GOALS.get((group.device, group.engine), _GOAL)
+        verdict = ""
+        if measures["rows"] >= _ENOUGH_ROWS:
+            verdict = "kept" if measures["median"] <= goal else f"missed: {goal:.0%}"
+        threads = {0: "", 99: "not stated"}.get(group.threads, str(group.threads))
+        lines.append(
+            f"| {group.device} | {group.engine} | {group.precision} | {threads} | {_cells(items, measures)} | {verdict} |"
+        )
+    if everything:
+        lines.append(f"| all | | | | {_cells(everything, summarise(everything), by_group)} | |")
+    return lines
+
+
+def _cells(
+    items: Sequence[HeldOut], measures: Mapping[str, float], groups: Mapping[Group, Sequence[HeldOut]] | None = None
+) -> str:
+    shares = [(inside_band(each), sum(len(i.timing.values_ms) for i in each)) for each in (groups or {None: items}).values()]
+    inside = sum(share * rows for share, rows in shares) / sum(rows for _, rows in shares)
+    return (
+        f"{measures['models']} | {measures['rows']} | {measures['median']:.1%} | {measures['within_10']:.0%} | "
+        f"{measures['within_20']:.0%} | {inside:.0%}"
+    )
+
+
+def _models(found: Sequence[HeldOut], single: Sequence[HeldOut], group: Group) -> list[str]:
+    alone = {item.timing.model: item.predicted_ms for item in single if item.group == group}
+    lines = [
+        f"| {group.precision} model | rows | published (ms) | family left out (ms) | error | model left out (ms) | error |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for item in sorted((i for i in found if i.group == group), key=lambda i: i.timing.model):
+        published = item.timing.median_ms
+        own = alone.get(item.timing.model)
+        last = f"{own:.1f} | {own / published - 1:+.0%}" if own is not None else " | "
+        lines.append(
+            f"| {item.timing.model} | {len(item.timing.values_ms)} | {published:.1f} | {item.predicted_ms:.1f} | "
+            f"{item.predicted_ms / published - 1:+.0%} | {last} |"
+        )
+    return lines
+
+
+def write_plot(found: Sequence[HeldOut], path: Path) -> None:
+    """Draws predicted against published, one panel for each engine."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "edgekit"  # the same file from the same figures
+    from matplotlib import pyplot
+
+    panels = (("tflite", "TFLite, CPU"), ("xnnpack", "XNNPACK, CPU"), ("ncnn", "ncnn, CPU"), ("tensorrt", "TensorRT"),
+              ("coreml", "Core ML"), ("qnn", "Qualcomm NPU"))  # fmt: skip
+    figure, axes = pyplot.subplots(2, 3, figsize=(11, 7))
+    for (engine, title), axis in zip(panels, axes.flat, strict=True):
+        items = [item for item in found if item.group.engine == engine]
+        published = [item.timing.median_ms for item in items]
+        predicted = [item.predicted_ms for item in items]
+        axis.loglog(published, predicted, ".", markersize=3, alpha=0.6)
+        ends = [min(published + predicted), max(published + predicted)]
+        axis.loglog(ends, ends, color="black", linewidth=0.8)
+        for factor in (0.75, 1.25):
+            axis.loglog(ends, [factor * end for end in ends], color="grey", linewidth=0.6, linestyle="--")
+        axis.set_title(f"{title}: {summarise(items)['median']:.0%} median error", fontsize=9)
+        axis.set_xlabel("published (ms)", fontsize=8)
+        axis.set_ylabel("predicted, family left out (ms)", fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})

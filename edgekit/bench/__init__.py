@@ -1,0 +1,1 @@
+"""Benchmarks of artifacts: on this machine, over SSH, over adb."""

@@ -1,0 +1,93 @@
+"""`edgekit baseline`: keep what an export measured, to hold later exports against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgekit.baseline import BASELINE_NAME
+from edgekit.cli.console import console, write_json
+from edgekit.cli.task_options import JsonOption, NoColor
+
+if TYPE_CHECKING:
+    from edgekit.baseline import Baseline
+
+app = typer.Typer(no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(help="Folder that export wrote.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="File of the baseline; commit it.")]
+Keep = Annotated[
+    bool,
+    typer.Option(
+        "--keep-artifacts", help="Copy the artifacts beside it: needed to judge a regression of latency on a host."
+    ),
+]
+BaselineFile = Annotated[Path, typer.Argument(help="File that baseline set wrote.")]
+
+
+@app.command(name="set")
+def set_baseline(
+    folder: Folder,
+    output: Output = Path(BASELINE_NAME),
+    keep_artifacts: Keep = False,
+    as_json: JsonOption = False,
+    no_color: NoColor = False,
+) -> int:
+    """Keep the figures of an export as the baseline of later ones. The artifacts' hashes are checked first."""
+    from edgekit.baseline import write_baseline
+    from edgekit.gate import check_folder
+
+    report = check_folder(folder)
+    made = write_baseline(report, folder, output, keep_artifacts=keep_artifacts)
+    _show(made, as_json=as_json, no_color=no_color, command="baseline set")
+    return 0
+
+
+@app.command(name="show")
+def show_baseline(
+    file: BaselineFile = Path(BASELINE_NAME), as_json: JsonOption = False, no_color: NoColor = False
+) -> int:
+    """Show what a baseline holds."""
+    from edgekit.baseline import read_baseline
+
+    _show(read_baseline(file), as_json=as_json, no_color=no_color, command="baseline show")
+    return 0
+
+
+def _show(baseline: Baseline, *, as_json: bool, no_color: bool, command: str) -> None:
+    if as_json:
+        write_json(_to_json(baseline, command))
+        return
+    from edgekit import render
+
+    screen = console(no_color=no_color)
+    name = baseline.model.get("name") or "artifact"
+    screen.print(render.escape(f"{baseline.path}: {name} on {baseline.device}"))
+    for record in baseline.formats:
+        kept = "kept" if record.file else "not kept"
+        screen.print()
+        screen.print(f"[bold]{record.runtime} {record.precision}[/]  {record.sha256[:12]}, artifact {kept}")
+        screen.print(render.check_table(record.figures))
+
+
+def _to_json(baseline: Baseline, command: str) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "command": command,
+        "path": str(baseline.path),
+        "device": baseline.device,
+        "model": dict(baseline.model),
+        "data": dict(baseline.data),
+        "formats": [
+            {
+                "runtime": record.runtime,
+                "precision": record.precision,
+                "sha256": record.sha256,
+                "kept": record.file is not None,
+                "figures": [check.to_json() for check in record.figures],
+            }
+            for record in baseline.formats
+        ],
+    }

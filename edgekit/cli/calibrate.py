@@ -1,0 +1,154 @@
+"""`edgekit devices calibrate`: refit a profile's latency model on measurements from the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgekit.cli.console import console, write_json
+from edgekit.device_profile import USER_FOLDER, DeviceProfile, find_profile, shipped_folder
+from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgekit.latency_calibration import CalibrationResult
+
+JSON_SCHEMA = 1
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for machines, and nothing else on stdout.")]
+NoColorFlag = Annotated[bool, typer.Option("--no-color", help="Print without colours; NO_COLOR does the same.")]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name, alias or title of a device, or the path of a TOML file.")
+]
+From = Annotated[
+    list[Path],
+    typer.Option("--from", help="Measurement file, benchmark_model's output or an AI Hub profile; several times."),
+]
+ModelOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="What was measured, where the file does not lead to it: .tflite, .onnx or a model; several times.",
+        show_default=False,
+    ),
+]
+
+
+def calibrate(
+    name: NameArgument,
+    source: From,
+    model: ModelOption = None,
+    as_json: JsonFlag = False,
+    no_color: NoColorFlag = False,
+) -> None:
+    """Refit a profile's latency model on measurements from the device, and say how much better it got.
+
+    The new rates go into ./device_profiles/NAME.toml, which wins over edgekit's own profile; that one stays as it is.
+    """
+    profile = find_profile(name, Path.cwd())
+    target = _target(profile)
+    from edgekit.cli.settings import pipeline_settings
+    from edgekit.latency_calibration import calibrate as run_calibration
+    from edgekit.latency_calibration import read_measurements
+    from edgekit.profile_text import with_latency_tables, write_profile
+
+    measurements, models = read_measurements(source, model or (), profile, Path.cwd())
+    with pipeline_settings(
+        show_progress=not as_json, no_color=no_color, no_cache=False, jobs=1, timeout_s=1800.0, memory_limit=None
+    ) as (settings, _):
+        result = run_calibration(profile, measurements, models, settings, Path.cwd())
+    tables = {calibrated.group: calibrated.table for calibrated in result.tables}
+    write_profile(target, with_latency_tables(profile.path.read_text(encoding="utf-8"), tables))
+    if as_json:
+        write_json(_json(profile, result, target))
+    else:
+        _show(profile, result, target, no_color=no_color)
+
+
+def _target(profile: DeviceProfile) -> Path:
+    """Returns the user's profile that is written, never one of edgekit's own."""
+    folder = Path(USER_FOLDER)
+    if folder.resolve() == shipped_folder().resolve():
+        raise UsageError(
+            f"./{USER_FOLDER} is the folder of edgekit's own profiles, and calibrate writes a profile of yours. "
+            "Run it in a folder of your own project."
+        )
+    return folder / f"{profile.name}.toml"
+
+
+def _json(profile: DeviceProfile, result: CalibrationResult, target: Path) -> dict[str, Any]:
+    return {
+        "schema_version": JSON_SCHEMA,
+        "command": "devices",
+        "device": profile.name,
+        "calibrated": [
+            {
+                "runtime": calibrated.group[0],
+                "precision": calibrated.group[1],
+                "measurements": [
+                    {
+                        "name": observation.name,
+                        "measured_ms": observation.measured_ms,
+                        "before_ms": observation.predicted_ms(),
+                        "after_ms": observation.predicted_ms(calibrated.refit.factors),
+                    }
+                    for observation in calibrated.observations
+                ],
+                "error_before": calibrated.refit.error_before,
+                "error_after": calibrated.refit.error_after,
+                "error_left_out": calibrated.refit.error_left_out,
+                "factors": dict(calibrated.refit.factors),
+                "spread": calibrated.refit.spread,
+            }
+            for calibrated in result.tables
+        ],
+        "unused": dict(result.unused),
+        "path": str(target),
+    }
+
+
+def _show(profile: DeviceProfile, result: CalibrationResult, target: Path, *, no_color: bool) -> None:
+    screen = console(no_color=no_color)
+    screen.print(f"{profile.title} ({profile.name}): predicted beside measured", markup=False, soft_wrap=True)
+    screen.print()
+    screen.print(_measured_table(result))
+    screen.print()
+    for calibrated in result.tables:
+        refit = calibrated.refit
+        line = (
+            f"{' '.join(calibrated.group)}: median error {refit.error_before:.0%} before, {refit.error_after:.0%} after"
+        )
+        if refit.error_left_out is None:
+            line += "; with fewer than 3 measurements nobody can tell how well it predicts other models"
+        else:
+            line += f", {refit.error_left_out:.0%} on each model left out in turn"
+        screen.print(line, markup=False, soft_wrap=True)
+    for name, reason in result.unused.items():
+        screen.print(f"not used: {name}: {reason}", markup=False, soft_wrap=True)
+    screen.print(f"{target} holds the new rates and wins over edgekit's own from here.", markup=False, soft_wrap=True)
+
+
+def _measured_table(result: CalibrationResult) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from edgekit.units import format_milliseconds
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("measurement", "latency model"):
+        table.add_column(title, no_wrap=True)
+    for title in ("measured", "before", "after"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for calibrated in result.tables:
+        for observation in calibrated.observations:
+            figures = (
+                observation.measured_ms,
+                observation.predicted_ms(),
+                observation.predicted_ms(calibrated.refit.factors),
+            )
+            table.add_row(Text(observation.name), " ".join(calibrated.group), *map(format_milliseconds, figures))
+    return table

@@ -1,0 +1,88 @@
+"""Writes what the gate's flags ask for: files for CI systems, GitHub's annotations, JSON."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+from edgekit.cli.console import write_json
+from edgekit.errors import ResourceError
+
+if TYPE_CHECKING:
+    from edgekit.cli.task_options import Request
+    from edgekit.gate import GateResult
+    from edgekit.gate_outputs.findings import Finding
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateFiles:
+    """Which outputs were asked for.
+
+    Attributes:
+        junit: File for JUnit XML.
+        sarif: File for SARIF.
+        github: Annotations, and the job's summary.
+        markdown: File for Markdown; `-` is stdout.
+        as_json: JSON to stdout.
+    """
+
+    junit: Path | None = None
+    sarif: Path | None = None
+    github: bool = False
+    markdown: Path | None = None
+    as_json: bool = False
+
+
+def write_files(files: GateFiles, result: GateResult, request: Request, *, strict: bool) -> tuple[Finding, ...]:
+    """Writes every output that was asked for and returns the findings behind them.
+
+    Raises:
+        ResourceError: a file cannot be written.
+    """
+    from edgekit.gate_outputs.findings import find
+    from edgekit.gate_outputs.junit_file import junit_xml
+    from edgekit.gate_outputs.limit_location import LimitFiles
+    from edgekit.gate_outputs.markdown_table import markdown
+    from edgekit.gate_outputs.sarif_file import sarif_json
+
+    passed = result.passed(strict=strict)
+    findings = find(result, LimitFiles(task=request.task, profile=request.profile), strict=strict)
+    if files.junit:
+        _write(files.junit, junit_xml(findings, device=result.device), "--junit")
+    if files.sarif:
+        _write(files.sarif, sarif_json(findings, device=result.device, passed=passed, root=Path.cwd()), "--sarif")
+    table = markdown(result, findings, passed=passed)
+    if files.github:
+        _tell_github(files, findings, table)
+    if files.markdown and str(files.markdown) != "-":
+        _write(files.markdown, table, "--markdown")
+    if files.as_json:
+        write_json(result.to_json(strict=strict))
+    elif files.markdown:
+        sys.stdout.write(table if str(files.markdown) == "-" else "")
+    return findings
+
+
+def _tell_github(files: GateFiles, findings: tuple[Finding, ...], table: str) -> None:
+    from edgekit.gate_outputs.github_annotations import SUMMARY_VARIABLE, annotation_lines, append_summary
+
+    # Runners read commands from both streams; stdout may be promised to JSON or to the table.
+    stream = sys.stderr if files.as_json or str(files.markdown) == "-" else sys.stdout
+    for line in annotation_lines(findings, Path.cwd()):
+        stream.write(line + "\n")
+    if summary := os.environ.get(SUMMARY_VARIABLE):
+        append_summary(Path(summary), table)
+    else:
+        sys.stderr.write(f"edgekit: {SUMMARY_VARIABLE} is not set, so there is no job summary to write to.\n")
+
+
+def _write(path: Path, text: str, flag: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ResourceError(f"{flag} {path} cannot be written: {error.strerror}. Name another file.") from error

@@ -1,0 +1,55 @@
+"""What `edgekit gate` says to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from edgekit.cli.console import console
+
+if TYPE_CHECKING:
+    from edgekit.cli.task_options import Request
+    from edgekit.gate import GateResult
+    from edgekit.gate_outputs.findings import Finding
+
+_WORDS: Final = {"fail": "FAIL", "inconclusive": "unsure", "not_run": "not run"}
+_STYLES: Final = {"error": "bold red", "warning": "yellow"}
+
+
+def show_gate(
+    result: GateResult,
+    findings: Sequence[Finding],
+    request: Request,
+    *,
+    strict: bool,
+    quiet: bool,
+    verbose: bool,
+    no_color: bool,
+) -> None:
+    """Prints the table of checks, one line for each that did not pass (errors first), and the verdict."""
+    from edgekit import render
+
+    screen = console(no_color=no_color)
+    if not quiet:
+        screen.print(f"{', '.join(result.formats)}, held against {request.profile.title} ({result.device})")
+        if result.baseline is not None:
+            screen.print(render.escape(f"Changes are against {result.baseline.path}"))
+        screen.print()
+        screen.print(render.check_table(result.checks, with_runtime=True, with_detail=verbose))
+        screen.print()
+        for item in (result.report.get("calibration") or {}).get("findings", ()):
+            screen.print(f"[dim]calibration: {render.escape(item['message'])}[/]", soft_wrap=True)
+    for severity in ("error", "warning"):
+        for finding in findings:
+            if finding.severity == severity:
+                screen.print(_line(finding, verbose=verbose), soft_wrap=True)
+    good = result.passed(strict=strict)
+    screen.print(f"[bold green]PASS[/] {result.device}" if good else f"[bold red]FAIL[/] {result.device}")
+
+
+def _line(finding: Finding, *, verbose: bool) -> str:
+    from edgekit.render import escape
+
+    warns = " (warning)" if finding.severity == "warning" else ""
+    told = finding.text if verbose else f"{finding.sentence}. {finding.advice}".rstrip()
+    return f"[{_STYLES[finding.severity]}]{_WORDS[finding.verdict]}[/]{warns} {finding.runtime}: {escape(told)}"

@@ -1,0 +1,96 @@
+"""`edgekit verify`: are the artifacts those of the lock, and do the same inputs still give the same bytes?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from edgekit.cli.console import console, write_json
+from edgekit.cli.task_options import Config, JsonOption, MemoryLimit, NoColor, Quiet, Timeout, make_task
+from edgekit.cli.validate import FloatModel
+
+if TYPE_CHECKING:
+    from edgekit.lock import Verified
+
+Target = Annotated[Path, typer.Argument(help="Folder that export wrote, or its edgekit.lock.")]
+Rebuild = Annotated[bool, typer.Option("--rebuild", help="Make the artifacts once more and compare the bytes.")]
+
+_STYLES: Final = {"ok": ("ok", "green"), "failed": ("FAIL", "bold red"), "note": ("note", "yellow")}
+
+
+def verify(
+    target: Target = Path("edgekit-out"),
+    rebuild: Rebuild = False,
+    model: FloatModel = None,
+    config: Config = None,
+    timeout: Timeout = 1800.0,
+    memory_limit: MemoryLimit = None,
+    as_json: JsonOption = False,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> int:
+    """Check artifacts against edgekit.lock, offline: exit code 0 if every byte is as it was, 1 if not.
+
+    Tools of another version are told and do not fail. With --rebuild the model and the data are checked too.
+    """
+    from edgekit.lock import find_lock, passed, read_lock, verify_files
+
+    path = find_lock(target)
+    lock = read_lock(path)
+    items = verify_files(lock, path.parent)
+    if rebuild:
+        items += _rebuild(
+            lock,
+            model,
+            config,
+            timeout=timeout,
+            memory_limit=memory_limit,
+            show_progress=not (quiet or as_json),
+            no_color=no_color,
+        )
+    good = passed(items)
+    if as_json:
+        shown = {"schema_version": 1, "command": "verify", "passed": good, "lock": str(path)}
+        write_json({**shown, "checks": [item.to_json() for item in items]})
+    else:
+        _show(items, path, good=good, quiet=quiet, no_color=no_color)
+    return 0 if good else 1
+
+
+def _rebuild(
+    lock: dict[str, Any],
+    model: str | None,
+    config: Path | None,
+    *,
+    timeout: float,
+    memory_limit: str | None,
+    show_progress: bool,
+    no_color: bool,
+) -> tuple[Verified, ...]:
+    from edgekit.cli.settings import pipeline_settings
+    from edgekit.export import default_jobs
+    from edgekit.rebuild import verify_rebuild
+
+    task = make_task(model, config, {}, Path.cwd())
+    with pipeline_settings(
+        show_progress=show_progress,
+        no_color=no_color,
+        no_cache=True,
+        jobs=default_jobs(),
+        timeout_s=timeout,
+        memory_limit=memory_limit,
+    ) as (settings, _):
+        return verify_rebuild(lock, task, settings)
+
+
+def _show(items: tuple[Verified, ...], path: Path, *, good: bool, quiet: bool, no_color: bool) -> None:
+    from edgekit.render import escape
+
+    screen = console(no_color=no_color)
+    for item in items:
+        word, style = _STYLES[item.verdict]
+        if not quiet or item.verdict == "failed":
+            screen.print(f"[{style}]{word}[/] {escape(item.name)}: {escape(item.detail)}", soft_wrap=True)
+    screen.print(f"[bold green]PASS[/] {escape(str(path))}" if good else f"[bold red]FAIL[/] {escape(str(path))}")

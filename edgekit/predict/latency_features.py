@@ -1,0 +1,118 @@
+"""The work that decides how long an operator runs, counted in terms that a person can check by hand.
+
+Every operator is described by a few amounts, each in its own unit; a device's latency model has one rate for each. The
+amounts of a model are the sums over its operators, so a latency is a sum over operators too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, get_args
+
+from edgekit.analysis.graph import Analysis, KernelClass, Operator, elements
+
+Term = Literal[
+    "dense_macs",
+    "dense_3x3_macs",
+    "shallow_macs",
+    "grouped_macs",
+    "pointwise_macs",
+    "depthwise_macs",
+    "linear_macs",
+    "attention_macs",
+    "recurrent_macs",
+    "layer_elements",
+    "weights",
+    "cheap_elements",
+    "costly_elements",
+    "pooled_elements",
+    "moved_elements",
+    "operators",
+]
+"""What is counted:
+
+dense_macs       multiply-accumulates of convolutions over several channels that no other term names
+dense_3x3_macs   those of 3 x 3 convolutions with stride 1: Winograd kernels save up to half of their products
+shallow_macs     those of convolutions that read fewer than 8 channels: too few to fill a vector
+grouped_macs     those of convolutions with several groups of several channels, which run group by group
+pointwise_macs   those of 1 x 1 convolutions
+depthwise_macs   those of depthwise convolutions, where each value loaded is used once per tap: memory decides
+linear_macs      those of products with a weight matrix
+attention_macs   those of products of two activations
+recurrent_macs   those of LSTM, GRU and RNN layers: small products, one after the other
+layer_elements   values that convolutions and linear layers read and write
+weights          stored values that are read once per inference
+cheap_elements   values written by additions, products, clamps
+costly_elements  values written by sigmoid, softmax, division, norms: many instructions each
+pooled_elements  values read by pooling and reductions
+moved_elements   values written by transposes, concatenations, slices, table look-ups
+operators        kernels that are started: threads meet before and after each
+"""
+
+TERMS: Final[tuple[Term, ...]] = get_args(Term)
+
+_VECTOR: Final = 8
+"""Channels below which a vector register stays partly empty, in 16-bit arithmetic."""
+
+_CHEAP: Final = frozenset({
+    "add", "add_", "sub", "rsub", "mul", "mul_", "relu", "relu_", "relu6", "hardtanh", "hardtanh_", "clamp", "clamp_",
+    "clamp_min", "clamp_max", "maximum", "minimum", "abs", "neg", "leaky_relu", "leaky_relu_", "where",
+    "Add", "Sub", "Mul", "Relu", "Clip", "Max", "Min", "Abs", "Neg", "LeakyRelu", "PRelu", "Where", "prelu",
+    "ADD", "SUB", "MUL", "RELU", "RELU6", "MAXIMUM", "MINIMUM", "ABS", "NEG", "LEAKY_RELU", "PRELU", "SELECT",
+    "SELECT_V2", "RELU_N1_TO_1", "RELU_0_TO_1", "QUANTIZE", "DEQUANTIZE", "CAST", "Cast",
+    "eq", "ne", "lt", "le", "gt", "ge", "masked_fill", "hardsigmoid", "hardsigmoid_", "hardswish", "hardswish_",
+    "HardSwish", "HardSigmoid", "HARD_SWISH",
+})  # fmt: skip
+"""Element-wise operators of one to three instructions a value; every other one is costly."""
+
+_MACS: Final[Mapping[KernelClass, Term]] = {
+    "pointwise_conv": "pointwise_macs",
+    "depthwise_conv": "depthwise_macs",
+    "linear": "linear_macs",
+    "attention_matmul": "attention_macs",
+    "recurrent": "recurrent_macs",
+}
+
+
+def count_work(analysis: Analysis) -> dict[Term, float]:
+    """Returns the amounts of a whole model, every term named."""
+    total = dict.fromkeys(TERMS, 0.0)
+    for operator in analysis.operators:
+        for term, amount in count_operator(analysis, operator).items():
+            total[term] += amount
+    return total
+
+
+def count_operator(analysis: Analysis, operator: Operator) -> dict[Term, float]:
+    """Returns the amounts of one operator, those that are 0 left out."""
+    read = sum(elements(analysis.tensors[name].shape) for name in operator.inputs)
+    written = sum(elements(analysis.tensors[name].shape) for name in operator.outputs)
+    stored = sum(analysis.weights[name].count for name in operator.weights)
+    found: dict[Term, float] = {"operators": 1.0}
+    if operator.kernel in _MACS or operator.kernel == "dense_conv":
+        found |= {_macs_term(operator, written): operator.macs, "layer_elements": read + written, "weights": stored}
+    elif operator.kernel == "elementwise":
+        found["cheap_elements" if operator.type in _CHEAP else "costly_elements"] = written
+    elif operator.kernel == "normalization":
+        found["costly_elements"] = written
+    elif operator.kernel == "pooling":
+        found["pooled_elements"] = read
+    else:
+        found["moved_elements"] = written
+    return {term: float(amount) for term, amount in found.items() if amount}
+
+
+def _macs_term(operator: Operator, written: int) -> Term:
+    """Returns under which term an operator's multiply-accumulates count."""
+    if operator.kernel in _MACS:
+        return _MACS[operator.kernel]
+    size = operator.attributes
+    taps = size.get("kernel_h", 1) * size.get("kernel_w", 1)
+    # The same for every source, whichever order its weights have.
+    channels_per_group = operator.macs / max(1, written * taps)
+    if size.get("groups", 1) > 1:
+        return "grouped_macs"
+    if channels_per_group < _VECTOR:
+        return "shallow_macs"
+    is_3x3 = size.get("kernel_h") == size.get("kernel_w") == 3 and size.get("stride_h") == size.get("stride_w") == 1
+    return "dense_3x3_macs" if is_3x3 else "dense_macs"
