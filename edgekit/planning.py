@@ -18,7 +18,7 @@ from edgekit.errors import EdgekitError
 from edgekit.export import read_inputs
 from edgekit.model import CapturedModel
 from edgekit.pipeline import Settings, capture_model, prepare_samples, refusal_of
-from edgekit.plan import Candidate, Effort, Prediction, Rejection
+from edgekit.plan import Candidate, Effort, Precision, Prediction, Rejection
 from edgekit.planner.choice import BROKEN, judge_candidates
 from edgekit.planner.make import make_plan
 from edgekit.planner.mixed_search import precisions_to_mix, search
@@ -177,7 +177,8 @@ class _Refinement:
         if base is None or request.precision is not None or base.steps != steps_of(base.recipe):
             return ()
         others = precisions_to_mix(candidates, base.runtime)
-        integers = (base.recipe.default, *(p for p in others if p not in ("fp32", "fp16")))
+        integers: list[Precision] = [base.recipe.default]
+        integers += [precision for precision in others if precision not in ("fp32", "fp16")]
         self.sensitivity = measure_layers(base, integers, request.task, model, samples, self._settings)
         found = search(self.sensitivity, base, others, request.budget, request.analysis, request.profile)
         if found is None or refusal_of(request.model)(found.runtime, found.recipe) is not None:

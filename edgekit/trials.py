@@ -41,7 +41,7 @@ def simulate_candidates(
         settings: How to run.
     """
     metric = {"metric": task.metric, "base": str(task.base), "file": _metric_digest(task)}
-    requests = [
+    requests: list[dict[str, Any]] = [
         {
             "key": content_key({**metric, "runtime": item.runtime, "recipe": item.recipe.to_json()}),
             "runtime": item.runtime,

@@ -44,7 +44,9 @@ def main() -> None:
             print(f"{name}: {type(error).__name__}: {str(error)[:300]}")
             continue
         _path(arguments.cache, name).write_text(json.dumps(analysis_to_json(analysis)))
-        print(f"{name}: {analysis.macs / 1e6:.0f} M MACs, {analysis.parameters / 1e6:.2f} M parameters, {analysis.notes}")
+        print(
+            f"{name}: {analysis.macs / 1e6:.0f} M MACs, {analysis.parameters / 1e6:.2f} M parameters, {analysis.notes}"
+        )
     write_features(arguments.cache, sorted(builders()))
 
 

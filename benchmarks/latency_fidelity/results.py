@@ -117,7 +117,9 @@ def _table(found: Sequence[HeldOut], wanted: Callable[[Group], bool]) -> list[st
 def _cells(
     items: Sequence[HeldOut], measures: Mapping[str, float], groups: Mapping[Group, Sequence[HeldOut]] | None = None
 ) -> str:
-    shares = [(inside_band(each), sum(len(i.timing.values_ms) for i in each)) for each in (groups or {None: items}).values()]
+    shares = [
+        (inside_band(each), sum(len(i.timing.values_ms) for i in each)) for each in (groups or {None: items}).values()
+    ]
     inside = sum(share * rows for share, rows in shares) / sum(rows for _, rows in shares)
     return (
         f"{measures['models']} | {measures['rows']} | {measures['median']:.1%} | {measures['within_10']:.0%} | "

@@ -163,9 +163,7 @@ def _targets_of(profile: str, runtime: str) -> Iterator[Target]:
     elif runtime == "onnx" and profile in _GPU:
         precisions, source = _GPU[profile]
         for precision in precisions:
-            yield Target(
-                profile=profile, runtime=runtime, precision=precision, unit="gpu", threads=None, source=source
-            )
+            yield Target(profile=profile, runtime=runtime, precision=precision, unit="gpu", threads=None, source=source)
     else:
         threads, source = _CPU[profile]
         for precision in ("fp32", "int8_static"):

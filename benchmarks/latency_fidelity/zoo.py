@@ -125,7 +125,12 @@ def yolov4_tiny() -> Any:
     class Partial(nn.Module):
         def __init__(self, c: int) -> None:
             super().__init__()
-            self.a, self.b, self.c, self.d = conv(c, c, 3), conv(c // 2, c // 2, 3), conv(c // 2, c // 2, 3), conv(c, c, 1)
+            self.a, self.b, self.c, self.d = (
+                conv(c, c, 3),
+                conv(c // 2, c // 2, 3),
+                conv(c // 2, c // 2, 3),
+                conv(c, c, 1),
+            )
             self.pool = nn.MaxPool2d(2, 2)
 
         def forward(self, x: Any) -> Any:

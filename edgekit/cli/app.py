@@ -47,8 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _CLICK_USAGE_ERROR as error:
         return _fail(_usage_message(error), UsageError.exit_code, "UsageError", arguments)
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("\nInterrupted. Finished work is kept: the same command goes on from there.\n")
-        return INTERRUPTED
+        return _interrupted()
     except BrokenPipeError:
         # The reader went away (`edgekit devices | head`): nothing to say, and nobody to say it to.
         sys.stderr.close()
@@ -57,7 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.filename is None:
             raise
         return _fail(f"{error.filename}: {error.strerror}", MachineError.exit_code, "ResourceError", arguments)
-    return result if isinstance(result, int) else 0
+    # Typer turns Ctrl-C inside a verb into this result.
+    return _interrupted() if result == INTERRUPTED else result if isinstance(result, int) else 0
+
+
+def _interrupted() -> int:
+    sys.stderr.write("\nInterrupted. Finished work is kept: the same command goes on from there.\n")
+    return INTERRUPTED
 
 
 def _run(arguments: list[str]) -> Any:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.analysis.graph import Analysis, Operator
 from edgekit.planner.plan_result import Plan
+from edgekit.predict.latency import operator_latencies
 from edgekit.predict.storage import store, weight_uses
 from edgekit.units import format_bytes
 
@@ -17,10 +18,15 @@ if TYPE_CHECKING:
 _ROWS: Final = 10
 
 
-def cost_tables(analysis: Analysis, plan: Plan) -> Iterator[Table]:
-    """Yields one table a budget: size (bytes in the chosen format), memory (alive bytes), work (MACs), accuracy.
+def cost_tables(analysis: Analysis, plan: Plan, latency_models: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:
+    """Yields one table a budget: size (bytes in the chosen format), memory (alive), work (MACs), latency, accuracy.
 
-    The last is there where the layers were measured (`--effort default`).
+    Latency is there where the device has a fitted model, accuracy where the layers were measured (`--effort default`).
+
+    Args:
+        analysis: The model's costed graph.
+        plan: For the chosen format and precisions, and for what the layers lose.
+        latency_models: `DeviceProfile.latency_model`.
     """
     sizes = stored_bytes(analysis, plan)
     total = sum(sizes.values()) or 1
@@ -30,8 +36,21 @@ def cost_tables(analysis: Analysis, plan: Plan) -> Iterator[Table]:
     yield _table("memory: float activations alive at", analysis, alive.__getitem__, format_bytes, peak)
     macs = analysis.macs or 1
     yield _table("work: the MACs of", analysis, lambda name: _by_name(analysis)[name].macs, _millions, macs)
+    yield from _latency_table(analysis, plan, latency_models)
     if plan.sensitivity:
         yield _loss_table(plan)
+
+
+def _latency_table(analysis: Analysis, plan: Plan, latency_models: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:
+    """Yields the operators that are predicted to take longest in the chosen format and precision on the device."""
+    tables = latency_models.get(plan.chosen.runtime) if plan.chosen else None
+    found = operator_latencies(analysis, plan.chosen.recipe, tables) if plan.chosen and tables else None
+    if found is None:
+        return
+    milliseconds = {operator.name: item.ms for operator, item in zip(analysis.operators, found, strict=True)}
+    total = sum(milliseconds.values()) or 1
+    title = f"latency on {plan.device}: the milliseconds of"
+    yield _table(title, analysis, milliseconds.__getitem__, lambda value: f"{value:.2f} ms", total)
 
 
 def _loss_table(plan: Plan) -> Table:
@@ -40,7 +59,7 @@ def _loss_table(plan: Plan) -> Table:
     from rich.text import Text
 
     table = Table(
-        title=Text("accuracy: the noise at the outputs from one layer alone, all others in float"),
+        title=Text("accuracy: the output noise of one layer alone"),
         title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False, title_style="bold",
     )  # fmt: skip
     table.add_column("module", overflow="fold")

@@ -174,6 +174,6 @@ def _print(
     if why:
         from edgekit.cli.cost_tables import cost_tables
 
-        for table in cost_tables(analysis, made):
+        for table in cost_tables(analysis, made, request.profile.latency_model):
             out.print()
             out.print(table)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, final
 from edgekit.budget import COSTS
 from edgekit.cli.task_options import Request
 from edgekit.model import Family
-from edgekit.plan import Candidate, Prediction, Rejection
+from edgekit.plan import Candidate, Precision, Prediction, Rejection
 from edgekit.planner.plan_result import Plan
 from edgekit.planner.recipes import resolve_precision
 from edgekit.report import Check
@@ -246,7 +246,7 @@ def _pipeline_words(chosen: Candidate) -> str:
     recipe = chosen.recipe
     techniques = [step.technique.replace("_", " ") for step in chosen.techniques]
     parts = [*techniques, _PRECISIONS[recipe.default]]
-    differing: dict[str, list[str]] = {}
+    differing: dict[Precision, list[str]] = {}
     for module, precision in recipe.overrides:
         if precision != recipe.default:
             differing.setdefault(precision, []).append(module)

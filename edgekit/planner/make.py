@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from edgekit.analysis.graph import Analysis
-from edgekit.budget import COSTS, Budget, Limit
+from edgekit.budget import COSTS, Budget, Level, Limit
 from edgekit.device_profile import DeviceProfile
 from edgekit.model import CapturedModel
 from edgekit.plan import Candidate, Prediction, Recipe, Rejection
@@ -163,6 +163,8 @@ def _reasons(
     reasons = [
         "keeps every budget that can be predicted" if best.tier == KEPT else "may keep every budget: see the bands"
     ]
+    if best.warned >= UNLIKELY:
+        reasons.append(f"misses a limit that only warns: {_missed_words(best, budget)}")
     if not forced and best.candidate.runtime == profile.runtimes[0]:
         reasons.append(f"{best.candidate.runtime} is {profile.name}'s preferred runtime")
     latency = budget.get("latency") or budget.get("latency_p95")
@@ -193,16 +195,11 @@ def loss_words(item: Judged) -> str:
 def _why_behind(item: Judged, best: Judged, budget: Budget, profile: DeviceProfile) -> str:
     """Returns why a candidate that keeps the known budgets stands behind the best one."""
     if item.tier > best.tier:
-        unsure = [c for c in item.checks if c.verdict == "inconclusive" and c.level == "error"]
-        names = " and ".join(c.name.replace("_", " ") for c in unsure)
-        return f"its band of {names} crosses the limit" + (", the value is beyond it" if item.tier == UNLIKELY else "")
+        return _unsure_words(item, "error", item.tier)
     if item.too_lossy and not best.too_lossy:
         return f"{_too_lossy_words(item, budget)}: {item.loss.reason}"
     if item.warned > best.warned:
-        missed = [
-            c for c in item.checks if c.level == "warn" and c.limit is not None and c.verdict != "pass" and c.value
-        ]
-        return "; ".join(_words(check, budget) for check in missed)
+        return _missed_words(item, budget)
     if item.preference > best.preference:
         return f"{profile.name} prefers {best.candidate.runtime}"
     if item.slowness > best.slowness:
@@ -214,6 +211,22 @@ def _why_behind(item: Judged, best: Judged, budget: Budget, profile: DeviceProfi
             f"{format_value(least.value, 'dB')}"
         )
     return f"expected to lose more accuracy ({loss_words(item)}): {item.loss.reason}"
+
+
+def _unsure_words(item: Judged, level: Level, tier: int) -> str:
+    """Returns `its band of size and memory crosses the limit, the value is beyond it`."""
+    unsure = [c for c in item.checks if c.verdict == "inconclusive" and c.level == level and c.limit is not None]
+    names = " and ".join(c.name.replace("_", " ") for c in unsure)
+    return f"its band of {names} crosses the limit" + (", the value is beyond it" if tier == UNLIKELY else "")
+
+
+def _missed_words(item: Judged, budget: Budget) -> str:
+    """Returns what a candidate misses of the limits that only warn."""
+    if item.warned < BROKEN:
+        return _unsure_words(item, "warn", item.warned)
+    return "; ".join(
+        _words(check, budget) for check in item.checks if check.level == "warn" and check.verdict == "fail"
+    )
 
 
 def _too_lossy_words(item: Judged, budget: Budget) -> str:

@@ -63,7 +63,9 @@ def search(
         picked = solve(layers, limits)
         if picked is None:
             return None
-        precisions = {layer.module: choice.precision for layer, choice in zip(layers, picked, strict=True)}
+        precisions: dict[str, Precision] = {
+            layer.module: choice.precision for layer, choice in zip(layers, picked, strict=True)
+        }
         before = sum(layer.choices[0].noise for layer in layers)
         after = sum(choice.noise for choice in picked)
         if len(set(precisions.values())) < 2 or (after > 0 and before / after < _WORTH_IT):

@@ -12,7 +12,7 @@ from edgekit.predict.latency import predict_latency
 from edgekit.predict.memory import predict_memory
 from edgekit.predict.size import predict_size
 
-NOT_MEASURED = "not run: a quick plan runs nothing; export measures it"
+NOT_MEASURED = "not run: only a run of the artifact tells; export measures it"
 
 
 def predict(

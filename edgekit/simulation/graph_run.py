@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.calibration.bias_correction import mean_shift
 from edgekit.converters.pt2e_graph import FloatGraph, constant_of, placeholders, shape_of, target_of
-from edgekit.converters.pt2e_plan import TRANSPOSED_CONVOLUTIONS
+from edgekit.converters.pt2e_plan import RECURRENT, TRANSPOSED_CONVOLUTIONS
 from edgekit.simulation.placement import Kernel, Placement
 from edgekit.simulation.quantizers import ActivationQuantizer
 
@@ -219,6 +219,8 @@ def takes_batches(runner: GraphRunner, rows: Sequence[Any]) -> bool:
     """
     import torch
 
+    if any(target_of(node) in RECURRENT for node in runner.nodes):
+        return False  # their initial states have the batch in them, and torch reads beyond their end instead of asking
     try:
         together = runner.results(runner.advance(runner.start(rows), FLOAT))
     except (RuntimeError, IndexError):

@@ -50,7 +50,7 @@ def refused(capsys, *arguments):
     return capsys.readouterr().err.removeprefix("edgekit: ").rstrip("\n")
 
 
-def test_the_recipe_the_format_and_the_limits_are_the_plan_s(monkeypatch):
+def test_the_recipe_the_format_and_the_limits_are_the_plan_s(monkeypatch, capsys):
     write(plan_of(chosen()))
     seen = {}
 
@@ -61,6 +61,7 @@ def test_the_recipe_the_format_and_the_limits_are_the_plan_s(monkeypatch):
     monkeypatch.setattr("edgekit.export.read_inputs", lambda *_args, **_kwargs: None)
     monkeypatch.setattr("edgekit.export.export", fake_export)
     assert main(["export", "--plan", "plan.json", "--max-memory", "9 MB"]) == 130
+    assert capsys.readouterr().err == ("\nInterrupted. Finished work is kept: the same command goes on from there.\n")
     assert [(item.runtime, item.recipe) for item in seen["candidates"]] == [("onnx", RECIPE)]
     assert seen["device"] == "pi4"
     assert {limit.name: limit.value for limit in seen["budget"].limits} == {"size": 5e6, "memory": 9e6}

@@ -13,6 +13,8 @@ from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.cli.app import main
 from edgekit.model import CapturedModel
 from edgekit.planner.plan_result import Plan
+from edgekit.predict import predictions
+from edgekit.predict.latency import predict_latency
 
 RNG = np.random.default_rng(0)
 
@@ -76,6 +78,8 @@ def model(monkeypatch, tmp_path):
     )
     monkeypatch.setattr("edgekit.pipeline.capture_model", lambda *_args, **_kwargs: captured)
     monkeypatch.setattr("edgekit.pipeline.analyze_model", lambda *_args: analysis)
+    # Which precision fits is not to depend on the rates that a profile happens to have.
+    monkeypatch.setattr(predictions, "predict_latency", lambda *args: predict_latency(*args[:3], {}, args[4]))
     monkeypatch.setattr(registry, "converter", FakeConverter)
     monkeypatch.setattr(FakeConverter, "refusals", {})
     monkeypatch.chdir(tmp_path)
@@ -103,7 +107,7 @@ def test_a_plan_that_fits_tells_its_story_in_forty_lines(capsys):
     assert "Next     edgekit export --device pi4 --format tflite --precision int8 -o out" in found
     assert any(line.split()[:4] == ["size", "20", "MB", "profile"] and line.endswith("kept") for line in found)
     assert any(line.startswith("latency") and line.endswith("not run (warns)") for line in found)
-    assert "Not run: latency: pi4 has no fitted latency model for tflite; measure it on the device" in found
+    assert any(line.startswith("Not run: latency: ") for line in found)
     assert any(line.startswith("accuracy drop  10.00 pp") and line.endswith("kept") for line in found)
     assert "More     quick: nothing was run. --effort default simulates the recipes on calibration data," in text
 
@@ -204,6 +208,26 @@ def test_verbose_shows_every_candidate_in_its_own_row(capsys):
     main(["plan", "--device", "pi4", "-v"])
     found = lines(capsys)
     assert "         - executorch fp16: pi4 prefers tflite" in found
+
+
+def test_why_shows_which_layers_lose_most_where_they_were_measured(capsys, monkeypatch):
+    from dataclasses import replace
+
+    from edgekit import planning
+    from edgekit.planner.plan_result import LayerLoss
+
+    losses = tuple(
+        LayerLoss(module=module, precision="int8_static", noise=noise, points=points)
+        for module, noise, points in (("stem", 0.001, None), ("head", 0.003, 0.25))
+    )
+    make = planning.plan
+    monkeypatch.setattr(planning, "plan", lambda *args: replace(make(*args), sensitivity=losses))
+    assert main(["plan", "--device", "pi4", "--why"]) == 0
+    found = [" ".join(line.split()) for line in lines(capsys)]
+    assert "latency on pi4: the milliseconds of" in found
+    start = found.index("accuracy: the output noise of one layer alone")
+    rows = [line for line in found[start:] if line.startswith(("head", "stem"))]
+    assert rows == ["head int8_static 25.2 dB 75.0 % 0.25 pp", "stem int8_static 30.0 dB 25.0 % -"]
 
 
 def test_why_shows_the_operators_that_cost_most(capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from edgekit.budget import Budget, read_limit
 from edgekit.device_profile import CpuCluster, DeviceProfile, Hardware
 from edgekit.errors import InputError, UsageError
 from edgekit.model import CapturedModel
+from edgekit.plan import Prediction
 from edgekit.planner.make import make_plan
 from edgekit.planner.plan_result import Plan
 
@@ -184,6 +186,63 @@ def test_a_limit_that_only_warns_turns_nothing_down():
     made = make_plan(captured(analysis), analysis, board(), limits)
     assert made.feasible
     assert made.checks[0].verdict == "fail"
+
+
+def warned(text):
+    return Budget().overridden_by([read_limit("size", {"limit": text, "level": "warn"}, "profile")])
+
+
+def test_what_keeps_a_limit_that_only_warns_comes_first():
+    analysis = cnn()
+    made = make_plan(captured(analysis), analysis, board(), warned("1.5 MB"))
+    assert made.chosen.title == "tflite int8-static"
+    rejected = {item.candidate: item.reason for item in made.rejected}
+    behind = {item.candidate.title: item.reason for item in made.runners_up} | rejected
+    assert re.fullmatch(r"size 4(\.\d+)? MB exceeds 1\.5 MB \(profile\) by 2\.\d+ MB", behind["tflite fp32"])
+
+
+def test_a_warning_limit_that_is_missed_is_told_as_a_reason():
+    analysis = cnn()
+    made = make_plan(captured(analysis), analysis, board(), warned("500 kB"), precision="int8")
+    assert re.fullmatch(
+        r"misses a limit that only warns: size 1\.0\d MB exceeds 500 kB \(profile\) by 5\d\d kB", made.reasons[1]
+    )
+
+
+def test_better_predictions_and_other_candidates_come_from_a_refinement():
+    def refine(candidates):
+        (fp32, fp16, int8) = candidates
+        better = Prediction(
+            name="accuracy_drop", value=0.1, low=0.0, high=0.2, unit="pp", basis="simulated", evidence="simulated"
+        )
+        predictions = tuple(better if item.name == "accuracy_drop" else item for item in int8.predictions)
+        mixed = replace(int8, recipe=replace(int8.recipe, overrides=(("c", "fp32"),)), predictions=predictions)
+        return (fp32, fp16, int8, mixed)
+
+    made = plan_for(cnn(), board(runtimes=("tflite",)), {"size": "1.5 MB"}, refine=refine)
+    assert made.chosen.title == "tflite int8-static+mixed"
+    reason = {item.candidate.title: item.reason for item in made.runners_up}["tflite int8-static"]
+    assert reason.startswith("expected to lose more accuracy (0.64 pp): ")
+
+
+def test_of_two_that_lose_nothing_the_one_nearer_to_float_is_taken():
+    def refine(candidates):
+        made = []
+        for item, ratio in zip(candidates, (150.0, 40.0, 25.0), strict=True):
+            known = {
+                "accuracy_drop": Prediction(
+                    name="accuracy_drop", value=0.0, low=0.0, high=0.2, unit="pp", basis="", evidence="simulated"
+                ),
+                "parity": Prediction(name="parity", value=ratio, low=ratio, high=ratio, unit="dB", basis=""),
+            }
+            made.append(replace(item, predictions=tuple(known.get(p.name, p) for p in item.predictions)))
+        return tuple(made)
+
+    made = plan_for(cnn(), board(runtimes=("tflite",)), {"size": "3 MB"}, refine=refine)
+    assert made.chosen.title == "tflite fp16"
+    assert made.runners_up[0].reason == (
+        "loses no more, but its outputs are 25.0 dB from float's and the chosen one's 40.0 dB"
+    )
 
 
 def test_what_is_not_known_is_not_run_with_its_reason():
