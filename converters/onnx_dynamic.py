@@ -69,6 +69,8 @@ def dynamic_layers(
     import numpy as np
 
     smoothing = np.ones(shape[-1], dtype=np.float32)
+    if all(_is_rounded(layer.rows) for layer in layers):
+        reach = None  # another scale for each channel would undo what a technique has learned
     if reach is not None:
         columns = [np.abs(layer.rows).max(axis=0) for layer in layers]
         # Readers share the input. The one with the least weight on a channel decides: on MiniLM that keeps 28.2 dB, as
@@ -123,6 +125,14 @@ def round_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.
     scale = np.abs(rows).max(axis=1, keepdims=True).astype(np.float32) / np.float32(127)
     safe = np.where(scale == 0, np.float32(1), scale)
     return np.round(rows / safe).astype(np.int8), safe
+
+
+def _is_rounded(rows: NDArray[np.float32]) -> bool:
+    """Returns whether weights lie on an int8 grid already: rounding them again changes nothing."""
+    import numpy as np
+
+    integers, scale = round_rows(rows)
+    return bool(np.allclose(integers * scale, rows, rtol=1e-5, atol=0))
 
 
 def integer_array(values: Sequence[int]) -> NDArray[np.int64]:

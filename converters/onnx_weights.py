@@ -324,16 +324,31 @@ def pack_blocks(rows: NDArray[np.float32], bits: int, block: int) -> tuple[NDArr
     padded[:, :inputs] = rows
     blocks = padded.reshape(outputs, count, block)
     half = 1 << (bits - 1)
-    if bits == 8:
-        scale = np.abs(blocks).max(axis=2) / (half - 1)
-    else:
-        # The value furthest from 0 goes to -8: with 16 integers the one more on the negative side is worth having.
+    scale = np.abs(blocks).max(axis=2) / (half - 1)
+    if bits == 4:
+        # The value furthest from 0 goes to -8 where that errs less: with 16 integers the one more on the negative side
+        # is worth having. Blocks that lie on a grid of 15 integers already keep theirs.
         furthest = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=2)[..., None], axis=2)[..., 0]
-        scale = furthest / -half
-    safe = np.where(scale == 0, 1.0, scale)[..., None]
-    integers = (np.clip(np.round(blocks / safe), -half, half - 1) + half).astype(np.uint8)
+        wider = furthest / -half
+        scale = np.where(_block_errors(blocks, wider, half) < _block_errors(blocks, scale, half), wider, scale)
+    integers = (_block_integers(blocks, scale, half) + half).astype(np.uint8)
     packed = integers if bits == 8 else (integers[..., 0::2] | (integers[..., 1::2] << 4)).astype(np.uint8)
     return packed, scale.astype(np.float32).reshape(-1)
+
+
+def _block_integers(blocks: NDArray[np.float32], scale: NDArray[Any], half: int) -> NDArray[np.float32]:
+    import numpy as np
+
+    safe = np.where(scale == 0, 1.0, scale)[..., None]
+    integers: NDArray[np.float32] = np.clip(np.round(blocks / safe), -half, half - 1)
+    return integers
+
+
+def _block_errors(blocks: NDArray[np.float32], scale: NDArray[Any], half: int) -> NDArray[np.float32]:
+    """Returns the squared error of each block, (N, blocks)."""
+    difference = _block_integers(blocks, scale, half) * scale[..., None] - blocks
+    errors: NDArray[np.float32] = (difference**2).sum(axis=2)
+    return errors
 
 
 def _attribute(node: Any, name: str, default: Any) -> Any:

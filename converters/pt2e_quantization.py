@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
+from edgekit.calibration.bias_correction import ChannelMeans
 from edgekit.calibration.ranges import Grid, Range, affine_grid, symmetric_grid
+from edgekit.converters.pt2e_bias import correct_bias, corrected_inputs
 from edgekit.converters.pt2e_graph import (
     FloatGraph,
     add_constant,
@@ -38,7 +40,7 @@ from edgekit.converters.pt2e_plan import (
     label_of,
     plan_quantization,
 )
-from edgekit.converters.pt2e_ranges import collect_ranges
+from edgekit.converters.pt2e_ranges import Calibration, calibrate
 from edgekit.plan import Precision, Recipe
 from edgekit.samples import Samples
 from edgekit.worker import Progress
@@ -89,11 +91,12 @@ def quantize_graph(
         importlib.import_module("executorch.exir.passes._quant_patterns_and_replacements")
 
     plan = plan_quantization(graph.module, recipe, target)
-    grids: dict[str, Grid] = {}
+    found = Calibration()
     if plan.ranged and calibration is not None:
-        ranges = collect_ranges(graph, plan.ranged, Samples.open(calibration), recipe.ranges, progress)
-        grids = tensor_grids(plan, ranges, symmetric=recipe.symmetric_activations)
-    writer = _Writer(module=graph.module, plan=plan, recipe=recipe, target=target, grids=grids)
+        inputs = corrected_inputs(graph.module, plan)
+        found = calibrate(graph, plan.ranged, inputs, Samples.open(calibration), recipe.ranges, progress)
+    grids = tensor_grids(plan, found.ranges, symmetric=recipe.symmetric_activations)
+    writer = _Writer(module=graph.module, plan=plan, recipe=recipe, target=target, grids=grids, means=found.means)
     fallbacks = writer.write()
     return QuantizedGraph(
         module=graph.module, example_inputs=graph.example_inputs, grids=grids, fallbacks=(*plan.fallbacks, *fallbacks)
@@ -176,7 +179,14 @@ class _Writer:
     """Inserts quantize and dequantize nodes."""
 
     def __init__(
-        self, *, module: Any, plan: QuantizationPlan, recipe: Recipe, target: Target, grids: Mapping[str, Grid]
+        self,
+        *,
+        module: Any,
+        plan: QuantizationPlan,
+        recipe: Recipe,
+        target: Target,
+        grids: Mapping[str, Grid],
+        means: Mapping[str, ChannelMeans],
     ) -> None:
         self._module = module
         self._graph = module.graph
@@ -184,6 +194,7 @@ class _Writer:
         self._recipe = recipe
         self._target: Target = target
         self._grids = grids
+        self._means = means
         self._weights: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._fallbacks: list[str] = []
 
@@ -255,7 +266,10 @@ class _Writer:
         elif precision == "int4_weights" and target_of(node) == LINEAR and self._groups_fit(node):
             self._set_weight(node, self._grouped_weight(node))
         else:
+            exact = constant_of(self._module, node.args[1])
             self._set_weight(node, self._channel_weight(node, self._bias_floor(node) if static else None))
+            if static and node.args[0].name in self._means:
+                correct_bias(self._module, node, exact, self._means[node.args[0].name].mean())
 
     def _set_weight(self, node: Any, weight: Any) -> None:
         node.args = (node.args[0], weight, *node.args[2:])

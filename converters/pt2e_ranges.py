@@ -1,4 +1,4 @@
-"""Activation ranges of a float graph, from one pass over the calibration data.
+"""Activation ranges and channel means of a float graph, from one pass over the calibration data.
 
 The graph is interpreted row by row; only the tensors that the plan asks for are looked at, and a tensor is freed after
 its last reader. Memory is one inference's activations plus a histogram for each tensor.
@@ -7,9 +7,11 @@ its last reader. Memory is one inference's activations plus a histogram for each
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, final
 
+from edgekit.calibration.bias_correction import ChannelMeans
 from edgekit.calibration.ranges import Range, choose_range
 from edgekit.calibration.statistics import TensorStatistics
 from edgekit.converters.pt2e_graph import FloatGraph, placeholders
@@ -23,10 +25,37 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def collect_ranges(
-    graph: FloatGraph, tensors: Collection[str], samples: Samples, method: RangeMethod, progress: Progress
-) -> dict[str, Range]:
-    """Returns the range of each of `tensors` (node names) over all rows of `samples`.
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What running the float graph on the calibration samples told, by node name.
+
+    Attributes:
+        ranges: Of the tensors that go onto a fixed grid.
+        means: Mean of each channel of what weighted operators read.
+    """
+
+    ranges: Mapping[str, Range] = field(default_factory=dict[str, Range])
+    means: Mapping[str, ChannelMeans] = field(default_factory=dict[str, ChannelMeans])
+
+
+def calibrate(
+    graph: FloatGraph,
+    tensors: Collection[str],
+    inputs: Mapping[str, int],
+    samples: Samples,
+    method: RangeMethod,
+    progress: Progress,
+) -> Calibration:
+    """Returns what all rows of `samples` look like inside the graph.
+
+    Args:
+        graph: The float graph.
+        tensors: Node names whose range is wanted.
+        inputs: Node names whose channel means are wanted, with the axis of the channels.
+        samples: Calibration samples.
+        method: How ranges are chosen.
+        progress: Told how far it is.
 
     Raises:
         DataError: the samples do not fit the model, or a tensor has NaN or infinite values.
@@ -35,6 +64,7 @@ def collect_ranges(
 
     check_samples(graph, samples)
     watch: dict[str, Any] = {name: Bounds(name) if method == "minmax" else Histogram(name, method) for name in tensors}
+    means = {name: ChannelMeans(axis) for name, axis in inputs.items()}
 
     class Watcher(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
         def run_node(self, n: Any) -> Any:
@@ -42,6 +72,8 @@ def collect_ranges(
             watcher = watch.get(n.name)
             if watcher is not None:
                 watcher.update(value)
+            if n.name in means:
+                means[n.name].update(value.numpy())
             return value
 
     interpreter = Watcher(graph.module)
@@ -49,10 +81,10 @@ def collect_ranges(
     dtypes = [node.meta["val"].dtype for node in placeholders(graph.module)]
     with torch.inference_mode():
         for index, row in enumerate(samples.rows()):
-            inputs = [torch.from_numpy(array.copy()).to(dtype) for array, dtype in zip(row, dtypes, strict=True)]
-            interpreter.run(*inputs)
+            feed = [torch.from_numpy(array.copy()).to(dtype) for array, dtype in zip(row, dtypes, strict=True)]
+            interpreter.run(*feed)
             progress("calibrating", (index + 1) / samples.count)
-    return {name: watcher.range() for name, watcher in watch.items()}
+    return Calibration(ranges={name: watcher.range() for name, watcher in watch.items()}, means=means)
 
 
 def check_samples(graph: FloatGraph, samples: Samples) -> None:

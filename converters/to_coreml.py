@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
-from edgekit.converters.pt2e_graph import read_float_graph
+from edgekit.converters.pt2e_graph import FloatGraph, read_float_graph
 from edgekit.converters.pt2e_interface import described, first_line, on_grids, quiet_frameworks, refuse_float_io
+from edgekit.converters.pt2e_overflow import find_overflows, overflow_words
 from edgekit.converters.pt2e_plan import RECURRENT, precision_of_node
 from edgekit.converters.pt2e_quantization import export_graph, quantize_graph, quantize_io
 from edgekit.converters.to_coreml_package import write_package
@@ -29,7 +30,7 @@ from edgekit.converters.to_coreml_program import (
 )
 from edgekit.errors import ConversionError, EdgekitError
 from edgekit.model import CapturedKind, TensorSpec
-from edgekit.plan import Recipe
+from edgekit.plan import Precision, Recipe
 from edgekit.worker import Progress
 
 _REASONS_BY_KIND: Final[Mapping[str, str]] = {
@@ -77,6 +78,7 @@ class CoreMLConverter(Converter):
 def _convert_torch(request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
     progress("reading the model", None)
     graph = read_float_graph(request.model)
+    request, overflow = _keep_overflow_float(request, graph, progress)
     recipe = request.recipe
     recurrent = _recurrent_in_integers(graph.module, recipe)
     quantized = quantize_graph(graph, recipe, "coreml", request.calibration, progress)
@@ -95,10 +97,35 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
     return Conversion(
         inputs=inputs,
         outputs=outputs,
-        notes=_notes(request),
+        notes=(*_notes(request), *overflow),
         operators=count_operators(made),
         float_fallbacks=fallbacks,
     )
+
+
+def _keep_overflow_float(
+    request: ConversionRequest, graph: FloatGraph, progress: Progress
+) -> tuple[ConversionRequest, tuple[str, ...]]:
+    """Returns the request with modules whose values leave float16 in float32, and a note that names them.
+
+    Raises:
+        ConversionError: such an operator lies in no module, so that no recipe can name it.
+    """
+    recipe = request.recipe
+    watched = request.calibration if recipe.default == "fp16" else None
+    found = find_overflows(graph, watched, progress) if watched else {}
+    if not found:
+        return request, ()
+    words = overflow_words(graph, found)
+    if any(not module for module, _ in found.values()):
+        raise ConversionError(
+            f"{request.model.source} cannot become coreml fp16: {words} on calibration data, and float16 ends at "
+            "65504. Put the operator into a module of its own, which can then stay float32, or use --precision fp32."
+        )
+    modules = dict.fromkeys(module for module, _ in found.values())
+    kept: tuple[tuple[str, Precision], ...] = tuple((module, "fp32") for module in modules)
+    changed = replace(request, recipe=replace(recipe, overrides=(*kept, *recipe.overrides)))
+    return changed, (f"Kept in float32, as float16 ends at 65504: {words}.",)
 
 
 def _lower(

@@ -14,6 +14,7 @@ from edgekit.converters.base import Conversion, ConversionRequest, Converter
 from edgekit.converters.pt2e_graph import FloatGraph, read_float_graph, shape_of, target_of
 from edgekit.converters.pt2e_half import to_half
 from edgekit.converters.pt2e_interface import described, first_line, on_grids, quiet_frameworks, refuse_float_io
+from edgekit.converters.pt2e_overflow import find_overflows, overflow_words
 from edgekit.converters.pt2e_plan import RECURRENT, label_of
 from edgekit.converters.pt2e_quantization import QuantizedGraph, export_graph, quantize_graph, quantize_io
 from edgekit.converters.to_executorch_lowering import LoweredProgram, lower
@@ -83,6 +84,7 @@ def _convert(request: ConversionRequest, output: Path, progress: Progress) -> Co
     fallbacks: tuple[str, ...] = ()
     prepared: FloatGraph | QuantizedGraph = graph
     if recipe.default == "fp16":
+        _refuse_overflow(request, graph, progress)
         prepared = to_half(graph)
     elif recipe.default != "fp32" or recipe.overrides:
         quantized = quantize_graph(graph, recipe, "executorch", request.calibration, progress)
@@ -101,6 +103,21 @@ def _convert(request: ConversionRequest, output: Path, progress: Progress) -> Co
     return Conversion(
         inputs=inputs, outputs=outputs, notes=tuple(notes), operators=operators, float_fallbacks=fallbacks
     )
+
+
+def _refuse_overflow(request: ConversionRequest, graph: FloatGraph, progress: Progress) -> None:
+    """Refuses a program whose values leave float16 on the calibration samples: it would return infinity or NaN.
+
+    Raises:
+        ConversionError: names the operators.
+    """
+    found = find_overflows(graph, request.calibration, progress) if request.calibration else {}
+    if found:
+        raise ConversionError(
+            f"{request.model.source} cannot become executorch fp16: {overflow_words(graph, found)} on calibration "
+            "data, and float16 ends at 65504. XNNPACK takes one float type for the whole program: use --precision "
+            "fp32, or --format onnx or coreml, which keep such operators in float32."
+        )
 
 
 def _refuse_long_sequences(request: ConversionRequest, graph: FloatGraph) -> None:

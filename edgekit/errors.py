@@ -8,6 +8,7 @@
     │   ├── ModelError                  a model source that cannot be read, captured or exported
     │   ├── DataError                   calibration, evaluation or training data
     │   ├── ArtifactError               an artifact that cannot be read or run
+    │   ├── TechniqueError              a technique that cannot be used on this model
     │   └── ConversionError             a model that this format cannot hold
     └── MachineError                3   this machine cannot do it
         ├── MissingDependencyError      a package that is not installed
@@ -72,6 +73,10 @@ class ConversionError(InputError):
     """A format cannot hold this model with this recipe."""
 
 
+class TechniqueError(InputError):
+    """A technique cannot be used on this model."""
+
+
 class MachineError(EdgekitError):
     """This machine cannot do what was asked: exit code 3."""
 
@@ -105,6 +110,7 @@ ERRORS_BY_NAME: dict[str, type[EdgekitError]] = {
         ModelError,
         DataError,
         ArtifactError,
+        TechniqueError,
         ConversionError,
         MissingDependencyError,
         ResourceError,

@@ -27,12 +27,13 @@ from edgekit.model import CapturedModel
 from edgekit.pipeline import (
     Converted,
     Settings,
+    apply_technique,
     capture_model,
     convert,
     prepare_samples,
     reference_outputs,
 )
-from edgekit.plan import Candidate, Prediction, Recipe, Rejection
+from edgekit.plan import Candidate, Prediction, Recipe, Rejection, Step
 from edgekit.report import Check, complete
 from edgekit.samples import Samples
 from edgekit.task import Task
@@ -99,7 +100,12 @@ class Inputs:
 
 
 def read_inputs(
-    task: Task, runtimes: Sequence[str], settings: Settings, *, model: CapturedModel | None = None
+    task: Task,
+    runtimes: Sequence[str],
+    settings: Settings,
+    *,
+    model: CapturedModel | None = None,
+    as_torch: bool = False,
 ) -> Inputs:
     """Captures the model, reads the data and runs the float model on it.
 
@@ -108,13 +114,14 @@ def read_inputs(
         runtimes: Formats that will be made.
         settings: How to run.
         model: The captured model, where it is known already.
+        as_torch: Every format will start from torch, because techniques change the model.
 
     Raises:
         EdgekitError: the model or the data is wrong.
     """
     model = model or capture_model(task, settings)
     torch_model: CapturedModel | EdgekitError = model
-    if model.kind == "onnx" and any(runtime != "onnx" for runtime in runtimes):
+    if model.kind == "onnx" and (as_torch or any(runtime != "onnx" for runtime in runtimes)):
         try:
             torch_model = capture_model(task, settings, as_torch=True)
         except EdgekitError as error:
@@ -256,17 +263,22 @@ def convert_candidates(
     done: Callable[[str, str], None],
 ) -> list[Converted | EdgekitError]:
     """Returns what came of each candidate, converted side by side, `settings.jobs` at a time; a failure is a value."""
+    changed = apply_techniques(inputs, [candidate.techniques for candidate in candidates], settings)
 
     def one(candidate: Candidate) -> Converted | EdgekitError:
         try:
+            name = pipeline_name(candidate.techniques)
+            model = changed[name] if name else inputs.model_for(candidate.runtime)
+            if isinstance(model, EdgekitError):
+                raise model
             converted = convert(
-                inputs.model_for(candidate.runtime),
+                model,
                 candidate.runtime,
                 candidate.recipe,
                 inputs.calibration,
                 settings,
                 io=io,
-                metadata=artifact_metadata(inputs),
+                metadata=artifact_metadata(inputs, candidate.techniques),
             )
         except EdgekitError as error:
             done(candidate.runtime, f"failed: {error.message.splitlines()[0]}")
@@ -280,6 +292,32 @@ def convert_candidates(
         return _results(futures, settings)
 
 
+def apply_techniques(
+    inputs: Inputs, pipelines: Sequence[tuple[Step, ...]], settings: Settings
+) -> dict[str, CapturedModel | EdgekitError]:
+    """Returns by `pipeline_name` the model that techniques make, once for all formats; a failure becomes a value.
+
+    One after the other: a technique takes gigabytes and every core, and pipelines with a common start share its result.
+    """
+    changed: dict[str, CapturedModel | EdgekitError] = {}
+    for name, steps in {pipeline_name(steps): steps for steps in pipelines if steps}.items():
+        try:
+            model = inputs.torch_model
+            if isinstance(model, EdgekitError):
+                raise model
+            for step in steps:
+                model = apply_technique(model, step, inputs.calibration, settings)
+            changed[name] = model
+        except EdgekitError as error:
+            changed[name] = error
+    return changed
+
+
+def pipeline_name(steps: Sequence[Step]) -> str:
+    """Returns techniques and settings in a line, "" for none: `equalize round_weights:method=gptq,bits=8`."""
+    return " ".join(map(str, steps))
+
+
 def _results(futures: Sequence[Future[Converted | EdgekitError]], settings: Settings) -> list[Converted | EdgekitError]:
     """Waits for all; on Ctrl-C tells the workers' watchers to end them, so that nothing runs on."""
     try:
@@ -291,7 +329,7 @@ def _results(futures: Sequence[Future[Converted | EdgekitError]], settings: Sett
         raise
 
 
-def artifact_metadata(inputs: Inputs) -> dict[str, str]:
+def artifact_metadata(inputs: Inputs, techniques: Sequence[Step] = ()) -> dict[str, str]:
     """Returns what is embedded in every artifact: provenance, labels, preprocessing. No time stamps: bytes repeat."""
     import edgekit
 
@@ -302,6 +340,7 @@ def artifact_metadata(inputs: Inputs) -> dict[str, str]:
         "edgekit.model": model.name,
         "edgekit.digest": model.digest,
         **({"edgekit.embedded_default": "true"} if model.embedded_default else {}),
+        **({"edgekit.techniques": pipeline_name(techniques)} if techniques else {}),
         **{key: value for key, value in inputs.task.metadata.items() if key != "name"},
     }
 

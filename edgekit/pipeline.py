@@ -22,7 +22,7 @@ from edgekit.cache import Cache, cache_folder, code_fingerprint, content_key, ve
 from edgekit.converters.base import Conversion, ConversionRequest, IoType
 from edgekit.errors import EdgekitError
 from edgekit.model import CapturedKind, CapturedModel, SourceKind
-from edgekit.plan import Recipe
+from edgekit.plan import Recipe, Step
 from edgekit.samples import Samples
 from edgekit.task import Task
 from edgekit.worker import Job, JobResult, Progress, run_job, silent
@@ -304,6 +304,53 @@ def reference_outputs(model: CapturedModel, samples: Samples, settings: Settings
     return Samples.open(settings.cache.make("reference", key, build))
 
 
+def apply_technique(model: CapturedModel, step: Step, samples: Samples | None, settings: Settings) -> CapturedModel:
+    """Returns the model that a technique makes of `model`, worked out in a worker process or found in the cache.
+
+    Args:
+        model: The captured model; its file is left alone.
+        step: The technique and its settings.
+        samples: Calibration samples; None where the task has none.
+        settings: How to run.
+
+    Raises:
+        TechniqueError: the technique cannot be used on this model.
+        UsageError: a setting that the technique does not have.
+        MissingDependencyError: a package is missing.
+        ResourceError: out of time, memory or disk.
+        WorkerError: the technique crashed or broke its contract.
+    """
+    from edgekit.techniques.worker_entry import ENTRY
+
+    technique = registry.technique(step.technique).from_settings(step.settings, "plan")
+    used = samples if technique.needs == "calibration" else None
+    facts = {
+        "code": code_fingerprint(),
+        "model": model.digest,
+        "facts": _portable(model),
+        "step": technique.step().to_json(),
+        "calibration": used.sha256 if used else None,
+        "versions": versions(technique.packages),
+    }
+
+    def build(place: Path) -> None:
+        payload = {
+            "model": model.to_json(),
+            "folder": str(model.path.parent),
+            "step": technique.step().to_json(),
+            "samples": str(used.folder) if used else None,
+            "scratch": str(place / "scratch"),
+            "output": str(place / "changed"),
+        }
+        result = settings.run(f"technique {step.technique}", ENTRY, payload, settings.stage(step.technique))
+        shutil.rmtree(place / "scratch", ignore_errors=True)
+        _move_contents(place / "changed", place)
+        (place / "changed").rmdir()
+        (place / "effort.json").write_text(json.dumps({"seconds": result.wall_s, "cpu_seconds": result.cpu_s}))
+
+    return _read_capture(settings.cache.make("techniques", content_key(facts), build))
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
@@ -343,7 +390,8 @@ def convert(
     """
     converter = registry.converter(runtime)
     embedded = {**(metadata or {}), "edgekit.precision": recipe.name}
-    samples = calibration if recipe.needs_calibration else None
+    # In 16 bits calibration is optional: it tells which values would overflow.
+    samples = calibration if recipe.needs_calibration or recipe.default == "fp16" else None
     facts = {
         "code": code_fingerprint(),
         "runtime": runtime,

@@ -138,6 +138,16 @@ class Step:
     technique: str
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
+    @property
+    def is_recipe(self) -> bool:
+        """True for the last step, which stands for the recipe: the converter carries it out."""
+        return self.technique.startswith("quantize")
+
+    def __str__(self) -> str:
+        """The form in which `--technique` takes it: `round_weights:method=gptq,bits=8`."""
+        settings = ",".join(f"{name}={value}" for name, value in self.settings.items())
+        return f"{self.technique}:{settings}" if settings else self.technique
+
     def to_json(self) -> dict[str, Any]:
         """Returns the JSON form."""
         return {"technique": self.technique, "settings": dict(self.settings)}
@@ -205,8 +215,13 @@ class Candidate:
     @property
     def title(self) -> str:
         """Short words for a table: `tflite int8-static`, with the techniques before it."""
-        words = [step.technique for step in self.steps if not step.technique.startswith("quantize")]
+        words = [step.technique for step in self.techniques]
         return " + ".join([*words, f"{self.runtime} {self.recipe.name}"])
+
+    @property
+    def techniques(self) -> tuple[Step, ...]:
+        """The steps that change the float model before the converter realises the recipe."""
+        return tuple(step for step in self.steps if not step.is_recipe)
 
     def prediction(self, name: str) -> Prediction | None:
         """Returns the prediction of the cost `name`, or None."""

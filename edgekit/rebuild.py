@@ -26,7 +26,8 @@ def verify_rebuild(lock: Mapping[str, Any], task: Task, settings: Settings) -> t
         EdgekitError: the model or the data cannot be read, or the lock names no model.
     """
     candidates = [_candidate(artifact) for artifact in lock["artifacts"]]
-    inputs = read_inputs(task, [candidate.runtime for candidate in candidates], settings)
+    changed = any(candidate.techniques for candidate in candidates)
+    inputs = read_inputs(task, [candidate.runtime for candidate in candidates], settings, as_torch=changed)
     checked = verify_inputs(lock, inputs.model.digest, describe_data(inputs))
     if not passed(checked):
         return checked

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from edgekit.converters.base import Converter
+    from edgekit.techniques.base import Technique
     from edgekit.validators.base import Validator
 
 CONVERTERS: Final[Mapping[str, str]] = {
@@ -28,7 +29,18 @@ VALIDATORS: Final[Mapping[str, str]] = {
 }
 """Validator name to validator, in the order of reports."""
 
-ENTRY_POINT_GROUPS: Final[Mapping[str, str]] = {"converter": "edgekit.converters", "validator": "edgekit.validators"}
+TECHNIQUES: Final[Mapping[str, str]] = {
+    "equalize": "edgekit.techniques.equalize:Equalize",
+    "round_weights": "edgekit.techniques.round_weights:RoundWeights",
+    "smooth_activations": "edgekit.techniques.smooth_activations:SmoothActivations",
+}
+"""Technique name to technique, in the order in which they are best applied."""
+
+ENTRY_POINT_GROUPS: Final[Mapping[str, str]] = {
+    "converter": "edgekit.converters",
+    "validator": "edgekit.validators",
+    "technique": "edgekit.techniques",
+}
 
 
 def converter_names() -> tuple[str, ...]:
@@ -50,6 +62,21 @@ def validators() -> tuple[Validator, ...]:
     """Returns all validators in the order of reports, third parties' last."""
     targets = {**VALIDATORS, **{k: v for k, v in _entry_points("validator").items() if k not in VALIDATORS}}
     return tuple(_load(target)() for target in targets.values())
+
+
+def technique_names() -> tuple[str, ...]:
+    """Returns the names of all techniques, third parties' last. Imports no technique."""
+    return (*TECHNIQUES, *(name for name in _entry_points("technique") if name not in TECHNIQUES))
+
+
+def technique(name: str) -> type[Technique]:
+    """Returns the technique `name`, a dataclass whose fields are its settings.
+
+    Raises:
+        KeyError: no such technique; callers check names against `technique_names()` first.
+    """
+    loaded: type[Technique] = _load({**_entry_points("technique"), **TECHNIQUES}[name])
+    return loaded
 
 
 def _load(target: str) -> type:

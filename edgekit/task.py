@@ -78,6 +78,7 @@ class Task:
         metric: One of `task_file.METRICS`, or a function reference.
         preprocessing: For folders of images.
         training: None where the task has no training data.
+        techniques: What to do to the float model first, as `--technique` takes it.
         limits: Limits that the task file sets for every device.
         regression: Limits on changes against a baseline that the task file sets for every device.
         devices: What the task file says about single devices, by device name.
@@ -94,6 +95,7 @@ class Task:
     metric: str = "agreement"
     preprocessing: ImagePreprocessing = ImagePreprocessing()
     training: Training | None = None
+    techniques: tuple[str, ...] = ()
     limits: tuple[Limit, ...] = ()
     regression: tuple[Limit, ...] = ()
     devices: Mapping[str, DeviceOverride] = field(default_factory=dict[str, DeviceOverride])
@@ -164,6 +166,7 @@ def _to_task(file: TaskFile, path: Path) -> Task:
             std=file.data.preprocessing.std,
         ),
         training=Training(**file.training.model_dump()) if file.training else None,
+        techniques=file.techniques.steps,
         limits=read_limits(file.budget, f"{path.name} [budget]"),
         regression=read_change_limits(file.regression, f"{path.name} [regression]"),
         devices={

@@ -67,6 +67,15 @@ def _parse_numbers(value: object) -> tuple[float, ...]:
     return tuple(float(x) for x in numbers)
 
 
+def _parse_steps(value: object) -> tuple[str, ...]:
+    steps: list[Any] = value if isinstance(value, list) else [value]
+    if not all(isinstance(step, str) for step in steps):
+        raise _fault(
+            f'{show_value(value)} was given; expected a list of techniques, such as ["equalize", "round_weights"]'
+        )
+    return tuple(steps)
+
+
 def _parse_formats(value: object) -> tuple[str, ...]:
     names: list[Any] = value if isinstance(value, list) else [value]
     if not all(isinstance(name, str) for name in names):
@@ -121,6 +130,12 @@ class TrainingTable(_Table):
     epochs: int = Field(default=1, gt=0, description="a whole number above 0")
 
 
+class TechniquesTable(_Table):
+    """`[techniques]`."""
+
+    steps: Annotated[tuple[str, ...], PlainValidator(_parse_steps)] = ()
+
+
 class DeviceTable(_Table):
     """`[devices.NAME]`."""
 
@@ -137,6 +152,7 @@ class TaskFile(_Table):
     model: ModelTable = Field(description='a table with at least source = "model.py:build"')
     data: DataTable = Field(default=DataTable(), description="a table")
     training: TrainingTable | None = Field(default=None, description="a table with batches and loss")
+    techniques: TechniquesTable = Field(default=TechniquesTable(), description="a table with steps")
     budget: _Limits = ()
     regression: _ChangeLimits = ()
     devices: dict[str, DeviceTable] = Field(default={}, description="a table of device names")

@@ -37,7 +37,7 @@ LAYERS = (
         "edgekit.planning",
         "edgekit.trials",
     ),
-    ("edgekit.planner", "edgekit.simulation", "edgekit.converters", "edgekit.validators"),
+    ("edgekit.planner", "edgekit.simulation", "edgekit.techniques", "edgekit.converters", "edgekit.validators"),
     ("edgekit.predict",),
     (
         "edgekit.analysis",

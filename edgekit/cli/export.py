@@ -39,6 +39,7 @@ from edgekit.cli.task_options import (
     Quiet,
     Request,
     Strict,
+    TechniqueOption,
     Timeout,
     Verbose,
     limit_texts,
@@ -70,6 +71,7 @@ def export(
     config: Config = None,
     format: Format = None,  # noqa: A002  the flag's name
     precision: PrecisionOption = None,
+    technique: TechniqueOption = None,
     plan: PlanFile = None,
     effort: EffortOption = "quick",
     calibration: CalibrationOption = None,
@@ -99,9 +101,7 @@ def export(
 
     Exit code: 0 every budget kept, 1 a budget not kept, 2 wrong input, 3 this machine cannot.
     """
-    if io not in ("float", "int8"):
-        raise UsageError(f'--io "{io}" is not known: accepted are float, int8.')
-    io_type: IoType = "int8" if io == "int8" else "float"
+    io_type = _io_type(io)
     wanted = parse_effort(effort)
     planned = _plan_file(plan, decided=bool(format or precision or wanted != "quick")) if plan else None
     request = make_request(
@@ -110,6 +110,7 @@ def export(
         config=config,
         formats=format,
         precision=precision,
+        techniques=technique,
         limits=limit_texts(max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity),
         overrides={
             "calibration": calibration,
@@ -118,8 +119,7 @@ def export(
             "example_inputs": example_inputs,
         },
     )
-    if planned:
-        request = planned.restrict(request)
+    request = planned.restrict(request) if planned else request
     from edgekit.cli.settings import pipeline_settings
     from edgekit.export import default_jobs, output_folder
     from edgekit.export_report import with_imported, write_report
@@ -147,6 +147,17 @@ def export(
     return report.exit_code(strict=strict)
 
 
+def _io_type(text: str) -> IoType:
+    """Returns the type of inputs and outputs that `--io` names.
+
+    Raises:
+        UsageError: no such type.
+    """
+    if text not in ("float", "int8"):
+        raise UsageError(f'--io "{text}" is not known: accepted are float, int8.')
+    return "int8" if text == "int8" else "float"
+
+
 def _run(
     request: Request,
     planned: _PlanFile | None,
@@ -161,8 +172,12 @@ def _run(
     from edgekit.pipeline import capture_model
 
     model = capture_model(request.task, settings)
+    _refuse_techniques(request, model)
     candidates, rejected = planned.choice_for(model) if planned else _choose(request, model, effort, settings)
-    inputs = read_inputs(request.task, [candidate.runtime for candidate in candidates], settings, model=model)
+    candidates = [replace(item, steps=(*request.techniques, *item.steps)) for item in candidates]
+    changed = any(candidate.techniques for candidate in candidates)
+    runtimes = [candidate.runtime for candidate in candidates]
+    inputs = read_inputs(request.task, runtimes, settings, model=model, as_torch=changed)
     return export_candidates(
         inputs,
         candidates,
@@ -174,6 +189,21 @@ def _run(
         rejected=rejected,
         done=done,
     )
+
+
+def _refuse_techniques(request: Request, model: CapturedModel) -> None:
+    """Checks before any work that the techniques that were asked for can be used.
+
+    Raises:
+        TechniqueError: the first one that cannot, with its reason.
+    """
+    from edgekit import registry
+    from edgekit.errors import TechniqueError
+
+    for step in request.techniques:
+        technique = registry.technique(step.technique).from_settings(step.settings, "--technique")
+        if reason := technique.refusal(model, request.task, request.profile):
+            raise TechniqueError(f"{step.technique} cannot be used on {model.source}: {reason}.")
 
 
 def _choose(
@@ -239,6 +269,7 @@ class _PlanFile:
         Raises:
             UsageError: it was made for another model, it chose nothing, or it has a step that this edgekit cannot do.
         """
+        from edgekit import registry
         from edgekit.planner.recipes import steps_of
 
         made = self.plan
@@ -251,7 +282,8 @@ class _PlanFile:
             raise UsageError(
                 f"{self.path} chose nothing: no format can hold this model. Plan again with other formats."
             )
-        unknown = [step.technique for step in made.chosen.steps if step not in steps_of(made.chosen.recipe)]
+        known = {*registry.technique_names(), *(step.technique for step in steps_of(made.chosen.recipe))}
+        unknown = [step.technique for step in made.chosen.steps if step.technique not in known]
         if unknown:
             raise UsageError(
                 f"{self.path} asks for {', '.join(unknown)}, which this edgekit cannot do. "

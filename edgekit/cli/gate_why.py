@@ -95,7 +95,7 @@ def _tables(result: GateResult, request: Request) -> tuple[CapturedModel, Iterab
         feasible=False,
         chosen=Candidate(runtime=entry["runtime"], recipe=Recipe.from_json(entry["recipe"])),
     )
-    return model, cost_tables(analyze_model(model, settings), plan, request.profile.latency_model)
+    return model, cost_tables(analyze_model(model, settings), plan, request.profile)
 
 
 def _task(result: GateResult, request: Request) -> Any:

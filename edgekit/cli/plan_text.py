@@ -244,9 +244,7 @@ class PlanText:
 def _pipeline_words(chosen: Candidate) -> str:
     """Returns the pipeline in words: techniques, precision, layers that differ, format."""
     recipe = chosen.recipe
-    techniques = [
-        step.technique.replace("_", " ") for step in chosen.steps if not step.technique.startswith("quantize")
-    ]
+    techniques = [step.technique.replace("_", " ") for step in chosen.techniques]
     parts = [*techniques, _PRECISIONS[recipe.default]]
     differing: dict[Precision, list[str]] = {}
     for module, precision in recipe.overrides:

@@ -17,7 +17,7 @@ from edgekit import registry
 from edgekit.budget import COSTS, Budget, Limit, read_change_limits, read_limit
 from edgekit.device_profile import DeviceProfile, find_profile
 from edgekit.errors import ProfileError, UsageError
-from edgekit.plan import EFFORTS, PRESETS, Effort
+from edgekit.plan import EFFORTS, PRESETS, Effort, Step
 from edgekit.task import DeviceOverride, Task, default_task, find_config, load_task, model_task
 
 DEVICE_VARIABLE: Final = "EDGEKIT_DEVICE"
@@ -86,6 +86,15 @@ MaxSliceDrop = Annotated[
 MinParity = Annotated[
     str | None, typer.Option("--min-parity", help='SQNR against the float model, such as "20 dB".', show_default=False)
 ]
+TechniqueOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--technique",
+        "-t",
+        help="What to do to the float model first, such as equalize or round_weights:method=gptq; repeat for more.",
+        show_default=False,
+    ),
+]
 EffortOption = Annotated[
     str,
     typer.Option(
@@ -143,6 +152,7 @@ class Request:
         budget: The limits in force, each with who set it.
         formats: Formats to make, in order; empty where the planner chooses.
         precision: A key of `plan.PRESETS`, None where the planner chooses.
+        techniques: What to do to the float model first, in order.
         regression: Limits on changes against a baseline, each with who set it.
     """
 
@@ -151,6 +161,7 @@ class Request:
     budget: Budget
     formats: tuple[str, ...]
     precision: str | None
+    techniques: tuple[Step, ...] = ()
     regression: tuple[Limit, ...] = ()
 
 
@@ -182,6 +193,7 @@ def make_request(
     config: Path | None,
     formats: str | None = None,
     precision: str | None = None,
+    techniques: Sequence[str] | None = None,
     limits: Mapping[str, str | None],
     overrides: Mapping[str, str | None] | None = None,
     regression: Sequence[str] = (),
@@ -195,6 +207,7 @@ def make_request(
         config: --config.
         formats: --format.
         precision: --precision.
+        techniques: --technique, each time it was given.
         limits: Cost name to the text of its flag.
         overrides: Task fields (`calibration`, `evaluation`, `metric`, `example_inputs`) to the text of their flags.
         regression: --max-regression, each as it was given.
@@ -212,14 +225,33 @@ def make_request(
     preset = precision or os.environ.get("EDGEKIT_PRECISION")
     if preset is not None and preset not in PRESETS:
         raise UsageError(f'--precision "{preset}" is not known: accepted are {", ".join(PRESETS)}.')
+    given = (techniques, "--technique") if techniques else (task.techniques, f"{task.config} [techniques] steps")
     return Request(
         task=task,
         profile=profile,
         budget=_budget(task, profile, override.limits, limits),
         formats=chosen,
         precision=preset,
+        techniques=tuple(parse_technique(text, given[1]) for text in given[0]),
         regression=_regression(task, override, regression),
     )
+
+
+def parse_technique(text: str, source: str) -> Step:
+    """Returns the step that `name` or `name:key=value,key=value` means, with all its settings.
+
+    Raises:
+        UsageError: no technique has that name, or it has no such setting.
+    """
+    from edgekit.faults import nearest
+    from edgekit.techniques.settings import split_step
+
+    name, settings = split_step(text, source)
+    known = registry.technique_names()
+    if name not in known:
+        hint = "".join(f' Did you mean "{near}"?' for near in nearest(name, known))
+        raise UsageError(f'{source} "{name}" is not known: accepted are {", ".join(known)}.{hint}')
+    return registry.technique(name).from_settings(settings, source).step()
 
 
 def make_task(model: str | None, config: Path | None, overrides: Mapping[str, str | None], cwd: Path) -> Task:

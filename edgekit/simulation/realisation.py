@@ -63,7 +63,7 @@ REALISATIONS: Final[Mapping[str, Realisation]] = {
     ),
     "executorch": Realisation(
         fusion="executorch",
-        corrects_bias=False,
+        corrects_bias=True,
         float_results=False,
         dynamic_convolutions="dense",
         integer_recurrent=False,
@@ -73,7 +73,7 @@ REALISATIONS: Final[Mapping[str, Realisation]] = {
     ),
     "coreml": Realisation(
         fusion="coreml",
-        corrects_bias=False,
+        corrects_bias=True,
         float_results=False,
         dynamic_convolutions="none",
         integer_recurrent=True,

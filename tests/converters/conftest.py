@@ -86,6 +86,21 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
             _, (hidden, _) = self.lstm(x)
             return self.head(hidden[-1])
 
+    class Loud(nn.Module):
+        """Values far beyond float16's range in the middle, small ones at both ends."""
+
+        def __init__(self, *, in_module: bool) -> None:
+            super().__init__()
+            self.first, self.last, self.loud = nn.Linear(8, 16), nn.Linear(16, 3), Scale() if in_module else None
+
+        def forward(self, x: Any) -> Any:
+            hidden = torch.relu(self.first(x))
+            return self.last(self.loud(hidden) if self.loud is not None else hidden * 1e6 * 1e-6)
+
+    class Scale(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x * 1e6 * 1e-6
+
     class Unknown(nn.Module):
         def forward(self, x: Any) -> Any:
             return torch.linalg.eigvalsh(x)
@@ -97,6 +112,8 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
         "two_outputs": (TwoOutputs, lambda: (torch.randn(1, 8),)),
         "recurrent": (lambda: Recurrent(3), lambda: (torch.randn(1, 3, 10),)),
         "long_recurrent": (lambda: Recurrent(160), lambda: (torch.randn(1, 160, 10),)),
+        "loud": (lambda: Loud(in_module=True), lambda: (torch.randn(1, 8),)),
+        "loud_outside": (lambda: Loud(in_module=False), lambda: (torch.randn(1, 8),)),
         "unknown_operator": (Unknown, lambda: (torch.randn(1, 4, 4),)),
     }
 

@@ -1,0 +1,1 @@
+"""Techniques: what makes a float model smaller, or lets it survive small integers."""

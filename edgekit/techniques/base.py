@@ -1,0 +1,225 @@
+"""The contract of a technique.
+
+Implement `Technique` as a final frozen dataclass in a file of its own: its fields are its settings. Never override
+`run`. A technique changes the float model, so what it rescues is rescued in every format.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, final
+
+from edgekit.analysis.graph import Analysis
+from edgekit.device_profile import DeviceProfile
+from edgekit.errors import MissingDependencyError, TechniqueError, WorkerError
+from edgekit.model import CapturedKind, CapturedModel
+from edgekit.plan import Step
+from edgekit.samples import Samples
+from edgekit.task import Task
+from edgekit.techniques.settings import read_settings
+from edgekit.worker import Progress
+
+Data = Literal["nothing", "calibration", "training"]
+"""What a technique learns from."""
+
+TOLERANCE = 1e-4
+"""Largest difference of a preserved function's outputs, relative to the largest output."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a technique is expected to do, from the graph alone.
+
+    Attributes:
+        parameters: Number of weights afterwards.
+        macs: Multiply-accumulates of one inference afterwards.
+        seconds: About how long it takes on one core.
+        effect: One sentence: what it is good for.
+    """
+
+    parameters: int
+    macs: int
+    seconds: float
+    effect: str
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TorchModel:
+    """A captured torch model that has been opened.
+
+    Attributes:
+        facts: What is known about it.
+        program: torch.export.ExportedProgram in canonical form: batch 1, batch norms folded.
+    """
+
+    facts: CapturedModel
+    program: Any
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a technique may use.
+
+    Attributes:
+        samples: Calibration samples, None where the technique needs none.
+        scratch: An empty folder for intermediate files; removed afterwards.
+        progress: Told what is going on.
+        seed: Of everything random.
+    """
+
+    samples: Samples | None
+    scratch: Path
+    progress: Progress
+    seed: int = 0
+
+    def calibration(self) -> Samples:
+        """Returns the calibration samples of a technique that needs them.
+
+        Raises:
+            WorkerError: there are none, which `Technique.run` rules out.
+        """
+        if self.samples is None:
+            raise WorkerError("A technique asked for calibration samples and declares that it needs none.")
+        return self.samples
+
+
+class Technique(ABC):
+    """Changes a float model.
+
+    Class attributes:
+        name: What users write: a verb phrase in snake case.
+        needs: What it learns from.
+        works_on: Kinds of captured models that it can change.
+        keeps_function: True if the float model computes the same afterwards; `run` checks it.
+        packages: Import name to distribution name, of what must be installed.
+    """
+
+    name: ClassVar[str]
+    needs: ClassVar[Data]
+    works_on: ClassVar[tuple[CapturedKind, ...]] = ("pt2",)
+    keeps_function: ClassVar[bool]
+    packages: ClassVar[Mapping[str, str]] = {"torch": "torch"}
+
+    @abstractmethod
+    def why_not(self, model: CapturedModel, task: Task, profile: DeviceProfile) -> str | None:
+        """Returns why it cannot be used, or None if it can. Imports no framework; `refusal` has asked for the data."""
+
+    @abstractmethod
+    def estimate(self, analysis: Analysis) -> Estimate:
+        """Returns what it will do. Cheap: never runs the model."""
+
+    @abstractmethod
+    def apply(self, model: TorchModel, context: Context) -> TorchModel:
+        """Returns the changed model and leaves `model` alone. Runs inside a worker process.
+
+        Raises:
+            TechniqueError: this model cannot be changed this way; the message names the layer.
+        """
+
+    @final
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], source: str) -> Technique:
+        """Returns the technique with these settings; `source` is who gave them, for messages.
+
+        Raises:
+            UsageError: a setting that it does not have, or a value of another kind.
+        """
+        return cls(**read_settings(cls, cls.name, settings, source))
+
+    @final
+    def settings(self) -> dict[str, Any]:
+        """Returns the settings by name."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]  # a dataclass
+
+    @final
+    def step(self) -> Step:
+        """Returns the technique as plans and reports show it."""
+        return Step(technique=self.name, settings=self.settings())
+
+    @final
+    def refusal(self, model: CapturedModel, task: Task, profile: DeviceProfile) -> str | None:
+        """Returns why it cannot be used on this model with this task, or None if it can."""
+        if model.kind not in self.works_on and model.kind != "onnx":
+            return f"it changes torch models, and {model.source} was captured as {model.kind}"
+        if self.needs == "calibration" and task.calibration is None:
+            return "it needs calibration data and the task has none; give --calibration, or [data] calibration"
+        if self.needs == "training" and task.training is None:
+            return "it needs training data and the task has none; give [training] batches and loss"
+        return self.why_not(model, task, profile)
+
+    @final
+    def missing(self) -> tuple[str, ...]:
+        """Returns the distributions that are needed and not installed."""
+        return tuple(dist for name, dist in self.packages.items() if importlib.util.find_spec(name) is None)
+
+    @final
+    def run(self, model: CapturedModel, context: Context, output: Path) -> CapturedModel:
+        """Applies it with the contract enforced: refuses with a reason, checks the result, writes all or nothing.
+
+        Args:
+            model: The captured model; its file is left alone.
+            context: What the technique may use.
+            output: Folder for the changed model and its `model.json`; a path that does not exist yet.
+
+        Raises:
+            TechniqueError: the model is of another kind, there is no calibration data, or the technique has a reason.
+            MissingDependencyError: a package is missing.
+            WorkerError: the technique broke its contract.
+        """
+        self._check_usable(model, context)
+        from edgekit.sources import program_facts
+        from edgekit.sources.exported_program import load
+        from edgekit.techniques.program_checks import check_result
+
+        opened = TorchModel(facts=model, program=load(model.path, model.source))
+        before = program_facts.digest(opened.program)
+        changed = self.apply(opened, context)
+        if program_facts.digest(opened.program) != before:
+            raise WorkerError(f"The technique {self.name} changed the model that it was given.")
+        check_result(self.name, opened.program, changed.program, TOLERANCE if self.keeps_function else None)
+        partial = output.with_name(f".partial-{output.name}")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            saved = program_facts.save(
+                changed.program, partial, model.parameters, [spec.name for spec in model.outputs]
+            )
+            # Names and layouts of inputs and outputs stay the source's: the graph alone may not tell them.
+            found = replace(
+                changed.facts,
+                path=output / saved.file,
+                digest=saved.digest,
+                macs=saved.architecture.macs if saved.architecture.macs is not None else model.macs,
+            )
+            (partial / "model.json").write_text(json.dumps(found.to_json(), indent=1))
+            partial.rename(output)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return found
+
+    @final
+    def _check_usable(self, model: CapturedModel, context: Context) -> None:
+        if model.kind not in self.works_on:
+            raise TechniqueError(
+                f"{self.name} cannot be used on {model.source}: it changes {' and '.join(self.works_on)} models, and "
+                f"this one was captured as {model.kind}. Give the torch model (module:factory or a .pt2 file)."
+            )
+        if missing := self.missing():
+            raise MissingDependencyError(
+                f"{self.name} needs {', '.join(missing)}, which is not installed. "
+                "Install it from the checkout: pip install -e '.[torch]'"
+            )
+        if self.needs == "calibration" and context.samples is None:
+            raise TechniqueError(
+                f"{self.name} needs calibration data and the task names none. Give it as --calibration DATA or [data] "
+                "calibration in edgekit.toml: a function, an .npz file or a folder of images."
+            )

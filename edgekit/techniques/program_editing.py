@@ -1,0 +1,101 @@
+"""Opens a captured program for changes and captures it again. Runs in a worker that has torch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from edgekit.samples import Samples
+from edgekit.techniques.base import TorchModel
+
+
+def open_graph(model: TorchModel) -> Any:
+    """Returns the program as a torch.fx.GraphModule with tensors of its own; its `get_attr` nodes are the weights."""
+    return copy.deepcopy(model.program.module(check_guards=False))
+
+
+def capture_graph(model: TorchModel, graph_module: Any) -> TorchModel:
+    """Returns the model with a changed graph, captured anew in canonical form.
+
+    Args:
+        model: Where the graph came from.
+        graph_module: The changed graph; takes and returns what the old one did.
+    """
+    from edgekit.sources.canonical_program import canonical
+    from edgekit.sources.trace_module import export_module
+
+    graph_module.graph.eliminate_dead_code()
+    graph_module.graph.lint()
+    graph_module.recompile()
+    examples = tuple(model.program.example_inputs[0])
+    program = canonical(export_module(graph_module, examples, model.facts.source), examples, model.facts.source)
+    return replace(model, program=program)
+
+
+def with_tensors(model: TorchModel, tensors: Mapping[str, Any]) -> TorchModel:
+    """Returns the model with other values in some of its weights; the graph stays.
+
+    Args:
+        model: Left alone.
+        tensors: Dotted name of a parameter or buffer to its new value, same shape.
+    """
+    import torch
+
+    program = copy.deepcopy(model.program)
+    with torch.no_grad():
+        for name, value in tensors.items():
+            # Parameters and buffers lie in one dictionary, tensors that the graph holds as constants in another.
+            held = program.state_dict if name in program.state_dict else program.constants
+            held[name] = _like(held[name], value)
+    return replace(model, program=program)
+
+
+def set_tensor(graph_module: Any, name: str, value: Any) -> None:
+    """Replaces the values of a parameter or buffer of a graph module in place."""
+    import torch
+
+    found = graph_module
+    for part in name.split("."):
+        found = getattr(found, part)
+    with torch.no_grad():
+        found.copy_(value)
+
+
+def _like(old: Any, value: Any) -> Any:
+    import torch
+
+    new = value.detach().to(old.dtype).reshape(old.shape).contiguous()
+    return torch.nn.Parameter(new, requires_grad=False) if isinstance(old, torch.nn.Parameter) else new
+
+
+def model_rows(model: TorchModel, samples: Samples, chosen: Iterable[int]) -> Iterator[tuple[Any, ...]]:
+    """Yields samples as the model's inputs: one tensor (1, ...) for each, in the model's dtype.
+
+    Args:
+        model: Whose inputs they are.
+        samples: Calibration samples.
+        chosen: Which rows, in order.
+
+    Raises:
+        DataError: the samples do not fit the model.
+    """
+    import numpy as np
+    import torch
+
+    from edgekit.calibration.checks import check_calibration
+
+    arrays = check_calibration(samples.folder, model.facts.inputs).arrays()
+    for i in chosen:
+        yield tuple(torch.from_numpy(np.ascontiguousarray(array[i : i + 1])) for array in arrays)
+
+
+def add_buffer(graph_module: Any, after: Any, name: str, tensor: Any) -> Any:
+    """Registers a buffer under a free name and returns a `get_attr` node for it, placed after the node `after`."""
+    wanted = f"{after.name}_{name}"
+    while hasattr(graph_module, wanted):
+        wanted += "_"
+    graph_module.register_buffer(wanted, tensor.detach().clone())
+    with graph_module.graph.inserting_after(after):
+        return graph_module.graph.get_attr(wanted)

@@ -1,0 +1,435 @@
+"""One suite over all techniques: what every technique promises, whatever it does."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, final
+
+import numpy as np
+import pytest
+
+from edgekit import registry
+from edgekit.analysis.analyze import analyze
+from edgekit.device_profile import find_profile
+from edgekit.errors import MissingDependencyError, TechniqueError, UsageError, WorkerError
+from edgekit.plan import Step
+from edgekit.task import Task, Training
+from edgekit.techniques.base import Context, Estimate, Technique
+from edgekit.worker import silent
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # torch warns while it exports
+
+NAMES = list(registry.TECHNIQUES)
+SUITED = {"equalize": "convolutions", "round_weights": "convolutions", "smooth_activations": "attention"}
+QUICK = {"round_weights": {"iterations": 20}}
+
+
+def made(name):
+    return registry.technique(name).from_settings(QUICK.get(name, {}), "test")
+
+
+def context(tiny_model, folder):
+    return Context(samples=tiny_model.samples, scratch=folder / "scratch", progress=silent)
+
+
+def task(**changes):
+    return replace(Task(model="net.py:build", base=Path(), calibration="data.py:calibration"), **changes)
+
+
+@pytest.fixture(scope="module")
+def applied(tiny, tmp_path_factory):
+    """Returns a function from a technique's name to (what it was given, what it made, where)."""
+    kept = {}
+
+    def run(name):
+        if name not in kept:
+            given, folder = tiny(SUITED[name]), tmp_path_factory.mktemp(name)
+            kept[name] = (given, made(name).run(given.model, context(given, folder), folder / "out"), folder)
+        return kept[name]
+
+    return run
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_technique_is_a_final_frozen_dataclass_with_default_settings(name):
+    cls = registry.technique(name)
+    assert getattr(cls, "__final__", False)
+    assert cls.__dataclass_params__.frozen
+    assert cls.name == name
+    assert cls() == cls.from_settings({}, "test")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_and_its_text_give_the_technique_back(name):
+    from edgekit.cli.task_options import parse_technique
+
+    step = made(name).step()
+    assert registry.technique(name).from_settings(step.to_json()["settings"], "test") == made(name)
+    assert parse_technique(str(step), "test") == step
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_model_that_was_given_is_left_alone(applied, name):
+    given, changed, _ = applied(name)
+    assert changed.path != given.model.path
+    assert (
+        hashlib.sha256(given.model.path.read_bytes()).hexdigest()
+        != hashlib.sha256(changed.path.read_bytes()).hexdigest()
+    )
+    np.testing.assert_array_equal(given.outputs(), given.outputs(given.model))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inputs_outputs_and_facts_stay(applied, name):
+    given, changed, _ = applied(name)
+    assert replace(changed, path=given.model.path, digest=given.model.digest) == given.model
+    assert changed.digest != given.model.digest
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_changed_model_reads_as_a_captured_one(applied, name):
+    import json
+
+    from edgekit.model import CapturedModel
+
+    _, changed, folder = applied(name)
+    out = folder / "out"
+    assert sorted(path.name for path in out.iterdir()) == ["float.pt2", "model.json"]
+    assert CapturedModel.from_json(json.loads((out / "model.json").read_text()), out) == changed
+    assert [path.name for path in folder.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_function_is_kept_where_the_technique_says_so(applied, name):
+    given, changed, _ = applied(name)
+    before, after = given.outputs(), given.outputs(changed)
+    difference = np.abs(before - after).max() / np.abs(before).max()
+    assert difference < (1e-4 if made(name).keeps_function else 0.1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_samples_give_the_same_model(applied, tmp_path, name):
+    given, changed, _ = applied(name)
+    assert made(name).run(given.model, context(given, tmp_path), tmp_path / "out").digest == changed.digest
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_estimate_never_runs_the_model(tiny, name):
+    estimate = made(name).estimate(analyze("pt2", tiny(SUITED[name]).model.path))
+    assert estimate.parameters > 0
+    assert 0 < estimate.seconds < 60
+    assert estimate.effect.endswith(".")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_suitable_model_is_not_refused(tiny, name):
+    assert made(name).refusal(tiny(SUITED[name]).model, task(), find_profile("pi4", Path())) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_task_without_calibration_data_is_refused_with_the_reason(tiny, name):
+    reason = made(name).refusal(tiny(SUITED[name]).model, task(calibration=None), find_profile("pi4", Path()))
+    assert reason == "it needs calibration data and the task has none; give --calibration, or [data] calibration"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_of_another_kind_is_refused_with_the_reason(tiny, name):
+    model = replace(tiny(SUITED[name]).model, kind="keras", source="net.keras")
+    reason = made(name).refusal(model, task(), find_profile("pi4", Path()))
+    assert reason == "it changes torch models, and net.keras was captured as keras"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_of_another_kind_cannot_be_run(tiny, tmp_path, name):
+    given = tiny(SUITED[name])
+    model = replace(given.model, kind="keras", source="net.keras")
+    message = (
+        f"{name} cannot be used on net.keras: it changes pt2 models, and this one was captured as keras. "
+        "Give the torch model (module:factory or a .pt2 file)."
+    )
+    with pytest.raises(TechniqueError, match=f"^{re.escape(message)}$"):
+        made(name).run(model, context(given, tmp_path), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_calibration_samples_must_be_there(tiny, tmp_path, name):
+    given = tiny(SUITED[name])
+    message = (
+        f"{name} needs calibration data and the task names none. Give it as --calibration DATA or [data] "
+        "calibration in edgekit.toml: a function, an .npz file or a folder of images."
+    )
+    with pytest.raises(TechniqueError, match=f"^{re.escape(message)}$"):
+        made(name).run(given.model, Context(samples=None, scratch=tmp_path, progress=silent), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        pytest.param(
+            "equalize",
+            "equalize cannot be used on clamped.py:build: no channels lead from layers to layers through ReLU, "
+            "additions and pooling alone, so none can be scaled without a change to what the model computes.",
+            id="equalize",
+        ),
+        pytest.param(
+            "round_weights",
+            "round_weights cannot be used on clamped.py:build: it has no convolution and no linear layer with "
+            "constant weights.",
+            id="round_weights",
+        ),
+        pytest.param(
+            "smooth_activations",
+            "smooth_activations cannot be used on clamped.py:build: no linear layer with constant weights of its own "
+            "reads a computed value.",
+            id="smooth_activations",
+        ),
+    ],
+)
+def test_a_model_without_anything_to_change_is_refused_by_name(tiny, tmp_path, name, message):
+    given = tiny("clamped")
+    with pytest.raises(TechniqueError, match=f"^{re.escape(message)}$"):
+        made(name).run(given.model, context(given, tmp_path), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "family", "reason"),
+    [
+        (
+            "equalize",
+            {},
+            "rnn",
+            "it scales channels between convolutions and linear layers, and this model is recurrent",
+        ),
+        ("equalize", {"strength": 0}, "cnn", "strength=0; expected more than 0 and at most 1"),
+        ("equalize", {"strength": 1.5}, "cnn", "strength=1.5; expected more than 0 and at most 1"),
+        (
+            "round_weights",
+            {},
+            "rnn",
+            "it fits convolutions and linear layers, and nearly all weights of this model are recurrent",
+        ),
+        (
+            "round_weights",
+            {"bits": 4},
+            "cnn",
+            "4-bit weights share a scale in groups in every format; give group_size=32 as recipes have it",
+        ),
+        (
+            "round_weights",
+            {"iterations": 0},
+            "cnn",
+            "group_size=0 and iterations=0: expected at least 0 and at least 1",
+        ),
+        (
+            "smooth_activations",
+            {},
+            "cnn",
+            "it smooths what linear layers read, and this model is convolutional; equalize is for those",
+        ),
+        ("smooth_activations", {"strength": 1}, "transformer", "strength=1; expected between 0 and 1"),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_reasons_are_given_before_any_work(tiny, name, settings, family, reason):
+    technique = registry.technique(name).from_settings(settings, "test")
+    model = replace(tiny("convolutions").model, family=family)
+    assert technique.refusal(model, task(), find_profile("pi4", Path())) == reason
+
+
+def test_a_device_that_wants_one_scale_for_a_tensor_refuses_rounding(tiny):
+    profile = find_profile("pi4", Path())
+    strict = replace(profile, options={"tflite": {"per_channel": False}})
+    assert made("round_weights").refusal(tiny("convolutions").model, task(), strict) == (
+        "pi4 wants one scale for a whole tensor, and this bakes in a scale for each channel"
+    )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained(Technique):
+    """Does what its setting says: a stand-in for third parties' techniques, honest and not."""
+
+    name: ClassVar[str] = "trained"
+    needs: ClassVar = "nothing"
+    keeps_function: ClassVar[bool] = True
+
+    what: str = "nothing"
+    rate: float = 0.1
+    steps: int = 3
+    loud: bool = False
+
+    def why_not(self, model, task, profile):
+        return None
+
+    def estimate(self, analysis):
+        return Estimate(parameters=1, macs=1, seconds=1.0, effect="None.")
+
+    def apply(self, model, context):
+        import torch
+
+        from edgekit.techniques.program_editing import capture_graph, open_graph, with_tensors
+
+        name = next(iter(model.program.state_dict))
+        weight = model.program.state_dict[name]
+        if self.what == "in place":
+            with torch.no_grad():
+                weight.zero_()
+            return model
+        if self.what == "nan":
+            return with_tensors(model, {name: torch.full_like(weight, float("nan"))})
+        if self.what == "other function":
+            return with_tensors(model, {name: weight * 1.5})
+        if self.what == "samples":
+            context.calibration()
+        if self.what == "outputs":
+            graph = open_graph(model)
+            output = next(node for node in reversed(graph.graph.nodes) if node.op == "output")
+            (result,) = output.args[0]
+            with graph.graph.inserting_before(output):
+                output.args = ((graph.graph.call_function(torch.ops.aten.slice.Tensor, (result, 1, 0, 9)),),)
+            return capture_graph(model, graph)
+        return model
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        pytest.param("in place", "The technique trained changed the model that it was given.", id="changes its input"),
+        pytest.param(
+            "nan", "The technique trained made a model whose output 0 has NaN or infinite values.", id="makes NaN"
+        ),
+        pytest.param(
+            "outputs",
+            "The technique trained changed the model's outputs: [((1, 9), 'float32')] instead of "
+            "[((1, 10), 'float32')].",
+            id="returns less",
+        ),
+        pytest.param(
+            "samples",
+            "A technique asked for calibration samples and declares that it needs none.",
+            id="reads what it did not ask for",
+        ),
+    ],
+)
+def test_a_technique_that_breaks_its_contract_is_caught(tiny, tmp_path, what, message):
+    given = tiny("convolutions")
+    with pytest.raises(WorkerError, match=f"^{re.escape(message)}$"):
+        Trained(what=what).run(given.model, Context(samples=None, scratch=tmp_path, progress=silent), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_technique_that_says_it_keeps_the_function_is_held_to_it(tiny, tmp_path):
+    given = tiny("convolutions")
+    pattern = (
+        r"^The technique trained changed the float model: output 0 differs by \d\.\de[-+]\d\d of its largest value; it "
+        r"declares that the function is kept to 1e-04\.$"
+    )
+    with pytest.raises(WorkerError, match=pattern):
+        Trained(what="other function").run(
+            given.model, Context(samples=None, scratch=tmp_path, progress=silent), tmp_path / "out"
+        )
+
+
+def test_a_technique_that_trains_needs_training_data(tiny):
+    cls = dataclasses.make_dataclass(
+        "Taught",
+        [],
+        bases=(Technique,),
+        frozen=True,
+        namespace={
+            "name": "taught",
+            "needs": "training",
+            "keeps_function": False,
+            "why_not": lambda *_: None,
+            "estimate": lambda *_: None,
+            "apply": lambda *_: None,
+        },
+    )
+    model, profile = tiny("convolutions").model, find_profile("pi4", Path())
+    assert cls().refusal(model, task(), profile) == (
+        "it needs training data and the task has none; give [training] batches and loss"
+    )
+    training = Training(batches="train.py:batches", loss="train.py:loss")
+    assert cls().refusal(model, task(training=training), profile) is None
+
+
+def test_a_missing_package_is_named(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(Trained, "packages", {"no_such_package": "no-such-package"})
+    message = (
+        "trained needs no-such-package, which is not installed. Install it from the checkout: pip install -e '.[torch]'"
+    )
+    with pytest.raises(MissingDependencyError, match=f"^{re.escape(message)}$"):
+        Trained().run(
+            tiny("convolutions").model, Context(samples=None, scratch=tmp_path, progress=silent), tmp_path / "out"
+        )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        pytest.param(
+            {"rat": "1"},
+            'plan: trained has no setting "rat": it has what, rate, steps, loud. Did you mean "rate"?',
+            id="unknown",
+        ),
+        pytest.param({"steps": "many"}, 'plan: trained: steps = "many" was given; expected a whole number.', id="int"),
+        pytest.param({"rate": "fast"}, 'plan: trained: rate = "fast" was given; expected a number.', id="float"),
+        pytest.param({"loud": "maybe"}, 'plan: trained: loud = "maybe" was given; expected true or false.', id="bool"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        Trained.from_settings(settings, "plan")
+
+
+def test_settings_are_read_from_text_and_from_values():
+    expected = Trained(what="x", rate=0.5, steps=7, loud=True)
+    assert Trained.from_settings({"what": "x", "rate": "0.5", "steps": "7", "loud": "yes"}, "plan") == expected
+    assert Trained.from_settings(expected.settings(), "plan") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(
+            "round_weights:bits=3",
+            '--technique: round_weights: bits = "3" is not known: accepted are 8, 4.',
+            id="choice",
+        ),
+        pytest.param(
+            "equalize:0.5", '--technique: "0.5" is no setting: expected key=value, as in equalize:key=value.', id="bare"
+        ),
+        pytest.param(
+            "equalize:strength=1,strength=1",
+            '--technique: the setting "strength" of equalize is given twice.',
+            id="two",
+        ),
+        pytest.param(
+            "equalise",
+            '--technique "equalise" is not known: accepted are equalize, round_weights, smooth_activations. '
+            'Did you mean "equalize"?',
+            id="name",
+        ),
+    ],
+)
+def test_a_wrong_flag_is_explained(text, message):
+    from edgekit.cli.task_options import parse_technique
+
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        parse_technique(text, "--technique")
+
+
+def test_a_technique_without_settings_says_so():
+    bare = dataclasses.make_dataclass("Bare", [], bases=(Technique,), namespace={"name": "bare"})
+    with pytest.raises(UsageError, match=r'^plan: bare has no setting "a": it has none\.$'):
+        bare.from_settings({"a": 1}, "plan")
+
+
+def test_a_step_without_settings_is_its_name():
+    assert str(Step(technique="equalize")) == "equalize"
