@@ -340,8 +340,7 @@ def _block_integers(blocks: NDArray[np.float32], scale: NDArray[Any], half: int)
     import numpy as np
 
     safe = np.where(scale == 0, 1.0, scale)[..., None]
-    integers: NDArray[np.float32] = np.clip(np.round(blocks / safe), -half, half - 1)
-    return integers
+    return np.clip(np.round(blocks / safe), -half, half - 1).astype(np.float32)
 
 
 def _block_errors(blocks: NDArray[np.float32], scale: NDArray[Any], half: int) -> NDArray[np.float32]:
