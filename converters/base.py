@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
+from edgekit.analysis.graph import Analysis
 from edgekit.artifact import remove_artifact
 from edgekit.errors import ConversionError, DataError, MissingDependencyError, WorkerError
 from edgekit.model import CapturedKind, CapturedModel, TensorSpec
@@ -103,6 +104,11 @@ class Converter(ABC):
     @abstractmethod
     def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can. Imports nothing."""
+
+    def why_not_graph(self, analysis: Analysis) -> str | None:
+        """Returns why this model's operators cannot be held, as far as the graph tells, or None. Imports nothing."""
+        del analysis
+        return None
 
     @abstractmethod
     def convert(self, request: ConversionRequest, output: Path, progress: Progress) -> Conversion:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Final, final
 
+from edgekit.analysis.graph import Analysis, recurrent_cells
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
 from edgekit.converters.pt2e_graph import FloatGraph, read_float_graph, shape_of, target_of
 from edgekit.converters.pt2e_half import to_half
@@ -62,6 +63,15 @@ class ExecuTorchConverter(Converter):
             return "XNNPACK takes one float type for the whole program. Use fp32 for the parts that stay float."
         if "int4_weights" in used and recipe.group_size % 32 != 0:
             return f"XNNPACK's 4-bit kernels take groups of a multiple of 32 columns, not of {recipe.group_size}."
+        return None
+
+    def why_not_graph(self, analysis: Analysis) -> str | None:
+        """Returns why this model's operators cannot be held: recurrent layers over many steps."""
+        for operator in analysis.operators:
+            cells = int(recurrent_cells(analysis, operator))
+            if cells > MOST_CELLS:
+                steps = int(operator.attributes["steps"])
+                return f"{operator.name} has {_long_sequence(cells // steps, steps)}"
         return None
 
     def convert(self, request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
@@ -120,6 +130,16 @@ def _refuse_overflow(request: ConversionRequest, graph: FloatGraph, progress: Pr
         )
 
 
+def _long_sequence(layers: int, steps: int) -> str:
+    """Returns why a recurrent layer of that length is refused, "" if it is not."""
+    if steps * layers <= MOST_CELLS:
+        return ""
+    return (
+        f"{layers} layers over {steps} steps. ExecuTorch has no recurrent operators, and the layer would be unrolled "
+        f"into {steps * layers} cells; at most {MOST_CELLS} are accepted."
+    )
+
+
 def _refuse_long_sequences(request: ConversionRequest, graph: FloatGraph) -> None:
     """Refuses recurrent layers over so many steps that the unrolled program would take minutes and megabytes.
 
@@ -131,12 +151,10 @@ def _refuse_long_sequences(request: ConversionRequest, graph: FloatGraph) -> Non
             continue
         batch_first, layers = bool(node.args[8]), int(node.args[4]) * (2 if node.args[7] else 1)
         steps = shape_of(node.args[0])[1 if batch_first else 0]
-        if steps * layers > MOST_CELLS:
+        if reason := _long_sequence(layers, steps):
             raise ConversionError(
-                f"{request.model.source} cannot become executorch: {label_of(node)} has {layers} layers over {steps} "
-                "steps. ExecuTorch has no recurrent operators, and the layer would be unrolled into "
-                f"{steps * layers} cells; at most {MOST_CELLS} are accepted. Use --format tflite, onnx or coreml, or a "
-                "shorter input."
+                f"{request.model.source} cannot become executorch: {label_of(node)} has {reason} Use --format tflite, "
+                "onnx or coreml, or a shorter input."
             )
 
 

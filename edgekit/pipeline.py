@@ -220,10 +220,11 @@ def analyze_model(model: CapturedModel, settings: Settings) -> Analysis:
     return analysis_from_json(json.loads((folder / _ANALYSIS_NAME).read_text()))
 
 
-def refusal_of(model: CapturedModel) -> Callable[[str, Recipe], str | None]:
+def refusal_of(model: CapturedModel, analysis: Analysis) -> Callable[[str, Recipe], str | None]:
     """Returns a function that says why this model cannot become a format with a recipe, or None if it can.
 
-    It asks the source, the converter and what is installed; it imports no framework.
+    It asks the source, the converter (about the kind of model and its graph) and what is installed; it imports no
+    framework.
     """
     from edgekit.sources.table import reach
 
@@ -235,7 +236,7 @@ def refusal_of(model: CapturedModel) -> Callable[[str, Recipe], str | None]:
         converter = registry.converter(runtime)
         # Formats other than ONNX start from the exported program that the importer makes of an ONNX file.
         kind: CapturedKind = "pt2" if model.kind == "onnx" and runtime != "onnx" else model.kind
-        if reason := converter.why_not(kind, recipe):
+        if reason := converter.why_not(kind, recipe) or converter.why_not_graph(analysis):
             return reason
         if missing := converter.missing():
             return f"{', '.join(missing)} is not installed: pip install -e '.[{converter.extra}]'"

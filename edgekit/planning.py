@@ -83,7 +83,7 @@ def plan(request: PlanRequest, settings: Settings) -> Plan:
         request.budget,
         formats=request.formats,
         precision=request.precision,
-        refusal=refusal_of(request.model),
+        refusal=refusal_of(request.model, request.analysis),
         has_calibration=request.task.calibration is not None,
         has_training=request.task.training is not None,
         refine=refinement.refine,
@@ -180,7 +180,7 @@ class _Refinement:
         integers = (base.recipe.default, *filter(is_integer, others))
         self.sensitivity = measure_layers(base, integers, request.task, model, samples, self._settings)
         found = search(self.sensitivity, base, others, request.budget, request.analysis, request.profile)
-        if found is None or refusal_of(request.model)(found.runtime, found.recipe) is not None:
+        if found is None or refusal_of(request.model, request.analysis)(found.runtime, found.recipe) is not None:
             return ()
         return (found,)
 

@@ -105,7 +105,9 @@ def quick_plans(record: Recorder, models: list[str]) -> list[str]:
     later = sorted(plan["cpu"] for run in made.values() for plan in run["plans"].values())
     capture = f"{first[len(first) // 2]:.1f} s in the median (most {first[-1]:.1f} s)"
     quick = f"{later[len(later) // 2]:.2f} s (most {later[-1]:.2f} s)"
-    text = f"{len(later)} plans. Processor time: building, exporting and analysing a model {capture}, then a plan {quick}."
+    text = (
+        f"{len(later)} plans. Processor time: building, exporting and analysing a model {capture}, then a plan {quick}."
+    )
     return [*lines, "", text]
 
 

@@ -226,3 +226,11 @@ class Analysis:
         """Returns the bytes that an operator reads and writes, weights apart."""
         read = sum(self.tensors[name].size_bytes for name in operator.inputs)
         return read, sum(self.tensors[name].size_bytes for name in operator.outputs)
+
+
+def recurrent_cells(analysis: Analysis, operator: Operator) -> float:
+    """Returns time steps times layers of a recurrent operator, 0 for others; a layer has two matrices."""
+    if operator.kernel != "recurrent":
+        return 0.0
+    matrices = sum(analysis.weights[name].role == "recurrent" for name in operator.weights)
+    return float(operator.attributes.get("steps", 0)) * matrices / 2

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
-from edgekit.analysis.graph import Analysis, Operator
+from edgekit.analysis.graph import Analysis, recurrent_cells
 from edgekit.plan import Prediction, Recipe
 from edgekit.predict.storage import RUNTIMES, store, weight_uses
 
@@ -155,14 +155,8 @@ def _graph_bytes(analysis: Analysis, recipe: Recipe, runtime: str) -> float:
         + terms.per_letter * sum(map(len, analysis.weights))
         + terms.per_quantized * integer
         + terms.per_dynamic * dynamic
-        + terms.per_step * sum(_layer_steps(analysis, operator) for operator in analysis.operators)
+        + terms.per_step * sum(recurrent_cells(analysis, operator) for operator in analysis.operators)
     )
-
-
-def _layer_steps(analysis: Analysis, operator: Operator) -> float:
-    """Returns time steps times layers of a recurrent operator, 0 for others; a layer has two matrices."""
-    matrices = sum(analysis.weights[name].role == "recurrent" for name in operator.weights)
-    return operator.attributes.get("steps", 0) * matrices / 2 if operator.kernel == "recurrent" else 0.0
 
 
 def predict_size(analysis: Analysis, recipe: Recipe, runtime: str) -> tuple[Prediction, Prediction]:

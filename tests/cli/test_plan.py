@@ -52,6 +52,9 @@ class FakeConverter:
     def why_not(self, _kind, _recipe):
         return self.refusals.get(self.runtime)
 
+    def why_not_graph(self, _analysis):
+        return None
+
     def missing(self):
         return ()
 

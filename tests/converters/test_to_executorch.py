@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.converters import to_executorch_lowering
 from edgekit.converters.base import ConversionRequest
 from edgekit.converters.to_executorch import ExecuTorchConverter
@@ -210,6 +211,32 @@ def test_leaving_work_out_of_the_lowering_does_not_change_a_byte(convert, monkey
 )
 def test_what_cannot_be_converted_has_a_reason(kind, recipe, reason):
     assert ExecuTorchConverter().why_not(kind, recipe) == reason
+
+
+@pytest.mark.parametrize(
+    ("steps", "reason"),
+    [
+        (64, None),
+        (
+            65,
+            "l has 1 layers over 65 steps. ExecuTorch has no recurrent operators, and the layer would be unrolled into 65 "
+            "cells; at most 64 are accepted.",
+        ),
+    ],
+    ids=["short", "long"],
+)
+def test_a_long_recurrent_layer_is_refused_before_it_is_converted(steps, reason):
+    builder = GraphBuilder()
+    for name in ("w", "r"):
+        builder.store(name, (32, 8), "float32", lambda: np.ones((32, 8), "f4"))
+    for name in ("x", "y"):
+        builder.tensor(name, (1, steps, 8), "float32")
+    roles = {"w": ("recurrent", 32), "r": ("recurrent", 32)}
+    builder.add(
+        name="l", type="lstm", kernel="recurrent", reads=["x", "w", "r"], outputs=["y"], macs=1, roles=roles,
+        attributes={"steps": steps},
+    )  # fmt: skip
+    assert ExecuTorchConverter().why_not_graph(builder.finish(["x"], ["y"])) == reason
 
 
 def test_a_long_recurrent_layer_is_refused_by_name(convert):

@@ -77,3 +77,40 @@ def test_weights_that_are_widened_before_use_count_as_float():
 def test_a_precision_without_a_layout_is_not_run():
     found = predict_memory(chain(), Recipe(default="w8a16"), "tflite")
     assert (found.value, found.basis) == (None, "not run: how tflite stores w8a16 weights is not known to edgekit")
+
+
+def lstm(steps):
+    """One layer, 40 inputs, state of 256."""
+    builder = GraphBuilder()
+    for name, shape in (("w", (1024, 40)), ("r", (1024, 256))):
+        builder.store(name, shape, "float32", lambda shape=shape: np.ones(shape, "f4"))
+    builder.tensor("x", (1, steps, 40), "float32")
+    builder.tensor("y", (1, steps, 256), "float32")
+    builder.add(
+        name="l",
+        type="lstm",
+        kernel="recurrent",
+        reads=["x", "w", "r"],
+        outputs=["y"],
+        macs=1,
+        roles={"w": ("recurrent", 1024), "r": ("recurrent", 1024)},
+        attributes={"steps": steps},
+    )
+    return builder.finish(["x"], ["y"])
+
+
+def test_an_unrolled_lstm_packs_the_state_s_matrix_once_a_step_in_float():
+    """LiteRT took 71.0 MB for this layer at 8 bits over 60 steps."""
+    found = predict_memory(lstm(60), Recipe(default="int8_dynamic"), "tflite")
+    assert found.value == pytest.approx(71.0e6, rel=0.05)
+
+
+def test_each_step_of_an_unrolled_lstm_adds_as_much_at_any_precision():
+    for precision in ("fp32", "int8_dynamic"):
+        values = [predict_memory(lstm(steps), Recipe(default=precision), "tflite").value for steps in (60, 61)]
+        assert values[1] - values[0] == pytest.approx(4 * 1024 * 256, rel=0.01)
+
+
+def test_where_recurrent_layers_are_operators_steps_cost_no_weights():
+    values = [predict_memory(lstm(steps), Recipe(default="fp32"), "onnx").value for steps in (60, 61)]
+    assert values[1] - values[0] < 10_000

@@ -41,9 +41,9 @@ def calibration() -> Iterator[tuple[Any, ...]]:
         yield (torch.from_numpy(image.copy()),)
 
 
-def evaluation() -> Iterator[tuple[Any, ...]]:
+def evaluation() -> Iterator[tuple[tuple[Any, ...], list[int]]]:
     """Yields a few judging photographs, so that the artifact is run and its memory measured."""
-    for number, (image, _, _) in enumerate(imagenet("judging")):
+    for number, (image, label, _) in enumerate(imagenet("judging")):
         if number == 40:
             return
-        yield (torch.from_numpy(image.copy()),)
+        yield (torch.from_numpy(image.copy()),), [label]
