@@ -219,18 +219,20 @@ def test_what_cannot_be_converted_has_a_reason(kind, recipe, reason):
         (64, None),
         (
             65,
-            "l has 1 layers over 65 steps. ExecuTorch has no recurrent operators, and the layer would be unrolled into 65 "
-            "cells; at most 64 are accepted.",
+            (
+                "l has 1 layers over 65 steps. ExecuTorch has no recurrent operators, and the layer would be unrolled "
+                "into 65 cells; at most 64 are accepted."
+            ),
         ),
     ],
     ids=["short", "long"],
 )
 def test_a_long_recurrent_layer_is_refused_before_it_is_converted(steps, reason):
     builder = GraphBuilder()
-    for name in ("w", "r"):
-        builder.store(name, (32, 8), "float32", lambda: np.ones((32, 8), "f4"))
-    for name in ("x", "y"):
-        builder.tensor(name, (1, steps, 8), "float32")
+    for name, columns in (("w", 6), ("r", 8)):
+        builder.store(name, (32, columns), "float32", lambda columns=columns: np.ones((32, columns), "f4"))
+    for name, channels in (("x", 6), ("y", 8)):
+        builder.tensor(name, (1, steps, channels), "float32")
     roles = {"w": ("recurrent", 32), "r": ("recurrent", 32)}
     builder.add(
         name="l", type="lstm", kernel="recurrent", reads=["x", "w", "r"], outputs=["y"], macs=1, roles=roles,

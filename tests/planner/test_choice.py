@@ -117,3 +117,21 @@ def test_an_excess_over_a_maximum_and_under_a_minimum_read_right():
 def test_a_limit_of_nothing_is_missed_by_infinitely_much():
     nothing = Limit(name="size", value=0, source="test")
     assert relative_excess(judge("size", 1, nothing), nothing) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("evidence", "value", "tier"),
+    [
+        ("simulated", 0.0, KEPT),
+        ("simulated", 2.0, UNLIKELY),
+        ("expected", 2.0, KEPT),
+        ("measured", 0.0, LIKELY),
+    ],
+)
+def test_how_a_loss_is_known_decides_what_a_band_across_the_limit_means(evidence, value, tier):
+    loss = Prediction(
+        name="accuracy_drop", value=value, low=-1.0, high=3.5, unit="pp", basis="100 samples", evidence=evidence
+    )
+    made = Candidate(runtime="tflite", recipe=Recipe(default="fp16"), predictions=(loss,))
+    (judged,) = judge_candidates([made], limits(accuracy_drop=1.0), BOARD, "cnn", RUNTIMES)
+    assert judged.tier == tier
