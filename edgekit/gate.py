@@ -14,13 +14,14 @@ from typing import Any, final
 
 from edgekit.artifact import measure_files
 from edgekit.baseline import Baseline, format_records
-from edgekit.budget import Budget, Limit
+from edgekit.budget import RECIPE_SOURCE, Budget, Limit
 from edgekit.comparison import Timing, compare, without_baseline
 from edgekit.errors import ArtifactError
 from edgekit.export_report import REPORT_NAME, SCHEMA_VERSION, read_report
 from edgekit.measurements.imported_checks import check_belongs, with_measurements
 from edgekit.measurements.measurement import Measurement
 from edgekit.report import Check, complete, judge, passed
+from edgekit.validators.delegate_coverage import PATHS
 
 
 @final
@@ -184,6 +185,17 @@ def _check_bytes(folder: Path, artifact: Mapping[str, Any]) -> None:
         )
 
 
+def _limit_today(check: Check, budget: Budget) -> Limit | None:
+    """Returns today's limit; one that follows from the recipe stands as long as no budget names another."""
+    limit = budget.get(check.name)
+    is_elsewhere = check.name in PATHS and check.value is None and check.limit is None
+    if limit is not None and limit.source == "profile" and is_elsewhere:
+        return None  # a format that has no such path, as the export has found
+    if limit is None and check.limit is not None and check.limit_from == RECIPE_SOURCE:
+        return Limit(name=check.name, value=check.limit, source=RECIPE_SOURCE, level=check.level)
+    return limit
+
+
 def _judge_anew(check: Check, budget: Budget, exported_for: str, device: str) -> Check:
     """Returns a check with the same figure and today's limit.
 
@@ -200,7 +212,7 @@ def _judge_anew(check: Check, budget: Budget, exported_for: str, device: str) ->
         check.name,
         # JSON has no NaN: a figure that failed without a value was not a number.
         float("nan") if check.value is None and check.verdict == "fail" else check.value,
-        budget.get(check.name),
+        _limit_today(check, budget),
         low=check.low,
         high=check.high,
         basis=check.basis,

@@ -73,9 +73,10 @@ class Session:
         outputs = self._program.run({spec["name"]: arrays[i] for i, spec in enumerate(self.inputs)})
         return [outputs[spec["name"]] for spec in self.outputs]
 
-    def operators(self) -> dict[str, dict[str, int]] | None:
-        """Returns None: a Core ML package stores quantized arithmetic as float operators between quantize operators."""
-        return None
+    def operators(self) -> list[dict[str, Any]] | None:
+        """Returns what the package's program holds, one entry an operator."""
+        described: list[dict[str, Any]] = self._program.described_operators
+        return described
 
 
 class _AppleSession(Session):
@@ -92,6 +93,10 @@ class _AppleSession(Session):
         """Returns the outputs."""
         outputs = self._model.predict({spec["name"]: arrays[i] for i, spec in enumerate(self.inputs)})
         return [np.asarray(outputs[spec["name"]]) for spec in self.outputs]
+
+    def operators(self) -> list[dict[str, Any]] | None:
+        """Returns None: Apple's runtime does not tell; edgekit's evaluator reads the package on other systems."""
+        return None
 
 
 def _apple_spec(value: Any) -> dict[str, Any]:
