@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.cli.console import console
 from edgekit.errors import EdgekitError
+from edgekit.render import NAMING, check_sentence
+from edgekit.report import Check
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,11 +35,24 @@ def show_why(result: GateResult, request: Request, *, no_color: bool) -> None:
         if entry["artifact"] is None:
             continue
         title = f"{entry['runtime']} {entry['precision']}"
+        if not missed or missed & {*NAMING, "accuracy", "accuracy_drop", "parity", "latency"}:
+            _show_downgrades(screen, entry, title)
         if not missed or missed & {"accuracy", "accuracy_drop", "slice_drop", "parity"}:
             _show_losses(screen, entry, title)
     wanted = {_TABLES[name] for name in missed if name in _TABLES} if missed else set(_TABLES.values())
     if wanted:
         _show_costs(screen, result, request, wanted)
+
+
+def _show_downgrades(screen: Console, entry: Mapping[str, Any], title: str) -> None:
+    """Prints what runs otherwise than asked for, each check in its own words."""
+    from rich.text import Text
+
+    if entry["float_fallbacks"]:
+        screen.print(Text(f"{title}: stays float: {', '.join(entry['float_fallbacks'])}"))
+    for check in entry["checks"]:
+        if check["name"] in NAMING and check["value"] is not None:
+            screen.print(Text(f"{title}: {check_sentence(Check.from_json(check))}. {check['detail']}"))
 
 
 def _show_losses(screen: Console, entry: Mapping[str, Any], title: str) -> None:
@@ -46,8 +61,6 @@ def _show_losses(screen: Console, entry: Mapping[str, Any], title: str) -> None:
 
     from edgekit.units import format_points
 
-    if entry["float_fallbacks"]:
-        screen.print(Text(f"{title}: stays float: {', '.join(entry['float_fallbacks'])}"))
     slices = [item for item in entry["host"].get("slices") or () if item["drop"] is not None]
     if not slices:
         return

@@ -143,12 +143,7 @@ class Session:
         if details is None:
             return None
         tensors = {tensor["index"]: tensor for tensor in self._interpreter.get_tensor_details()}
-        nodes = [
-            Node(
-                index, entry["op_name"], [int(i) for i in entry["inputs"]], [int(i) for i in entry["outputs"]], tensors
-            )
-            for index, entry in enumerate(details())
-        ]
+        nodes = [Node(index, entry, tensors) for index, entry in enumerate(details())]
         taken = _delegated(nodes)
         made = {i: node for node in nodes if node.kind != DELEGATE for i in node.outputs}
         given = {detail["index"] for detail in self._inputs}
