@@ -24,23 +24,25 @@ class IgnoredSettingsValidator(Validator):
 
     def judge(self, evidence: Evidence, budget: Budget) -> tuple[Check, ...]:  # noqa: ARG002  nobody limits it
         """Returns the check `ignored_settings`."""
-        found: list[str] = []
-        asked = evidence.asked
-        if asked is not None:
-            found = [*_io(evidence, asked), *_techniques(evidence, asked), *_weights(evidence, asked)]
-            found += _activations(evidence.operators, asked)
-        told = asked is not None and bool(evidence.operators)
+        asked, runtime = evidence.asked, evidence.artifact.runtime
+        if asked is None:
+            return (judge("ignored_settings", None, None, detail="Nothing says what was asked for.", runtime=runtime),)
+        found = [
+            *_io(evidence, asked),
+            *_techniques(evidence, asked),
+            *_weights(evidence, asked),
+            *_activations(evidence.operators, asked),
+        ]
+        is_known = bool(found or evidence.operators)
         detail = " ".join(found) or "Each setting that the file can show is there."
-        if not told:
-            detail = evidence.why_missing("operators") if asked else "Nothing says what was asked for."
         return (
             judge(
                 "ignored_settings",
-                len(found) if told or found else None,
-                Limit(name="ignored_settings", value=0.0, source=RECIPE_SOURCE) if told or found else None,
-                measured_on="file" if told or found else "",
-                detail=detail,
-                runtime=evidence.artifact.runtime,
+                len(found) if is_known else None,
+                Limit(name="ignored_settings", value=0.0, source=RECIPE_SOURCE),
+                measured_on="file" if is_known else "",
+                detail=detail if is_known else evidence.why_missing("operators"),
+                runtime=runtime,
             ),
         )
 

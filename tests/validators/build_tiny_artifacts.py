@@ -1,7 +1,7 @@
 """Builds one tiny model in every format: two inputs (an image, token ids), two outputs. Run as a script: FOLDER.
 
-Beside it, in every format that has one: the model with one float convolution in an INT8 file (`planted_*`), and a model
-with a convolution that XNNPACK does not take (`uncommon.*`).
+Beside it INT8 files with one float convolution (`planted_int8.*`), and models with a convolution that XNNPACK does not
+take (`uncommon*`).
 """
 
 from __future__ import annotations
@@ -90,40 +90,34 @@ def build_executorch(program, folder: Path) -> None:
         program, partitioner=[XnnpackPartitioner()], constant_methods={"labels": "a,b,c,d,e"}
     )
     (folder / "tiny.pte").write_bytes(lowered.to_executorch().buffer)
-    images = (torch.randn(1, 3, 6, 6), torch.zeros(1, 4, dtype=torch.int64))
-    for name, planted in (("tiny_int8", False), ("planted_int8", True)):
-        quantized = quantize_for_xnnpack(program, images, planted)
-        lowered = to_edge_transform_and_lower(quantized, partitioner=[XnnpackPartitioner()])
-        (folder / f"{name}.pte").write_bytes(lowered.to_executorch().buffer)
-
-
-def quantize_for_xnnpack(program, inputs, planted):
-    """Returns the program in static INT8; `planted`: in its linear layers only."""
-    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
-        XNNPACKQuantizer,
-        get_symmetric_quantization_config,
-    )
-    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-
-    chooser = XNNPACKQuantizer()
-    config = get_symmetric_quantization_config(is_per_channel=True)
-    _ = chooser.set_module_type(torch.nn.Linear, config) if planted else chooser.set_global(config)
-    prepared = prepare_pt2e(program.module(), chooser)
-    prepared(*inputs)
-    return torch.export.export(convert_pt2e(prepared), inputs)
 
 
 def build_uncommon(folder: Path) -> None:
     import litert_torch
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import to_edge_transform_and_lower
 
     volume = (torch.zeros(1, 1, 5, 5, 5),)
     litert_torch.convert(Uncommon(torch.nn.Conv3d(1, 4, 3)).eval(), volume).export(str(folder / "uncommon.tflite"))
-    image = (torch.zeros(1, 2, 5, 5),)
-    program = torch.export.export(Uncommon(torch.nn.ConvTranspose2d(2, 4, 3, groups=2)).eval(), image)
+    build_uncommon_program(Uncommon(torch.nn.ConvTranspose2d(2, 4, 3, groups=2)).eval(), folder)
+
+
+def build_uncommon_program(model, folder: Path) -> None:
+    """Writes an ExecuTorch program with an INT8 linear layer; the convolution stays float and off XNNPACK."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from executorch.exir import to_edge_transform_and_lower
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    inputs = (torch.randn(1, 2, 5, 5),)
+    chooser = XNNPACKQuantizer()
+    chooser.set_module_type(torch.nn.Linear, get_symmetric_quantization_config(is_per_channel=True))
+    prepared = prepare_pt2e(torch.export.export(model, inputs).module(), chooser)
+    prepared(*inputs)
+    program = torch.export.export(convert_pt2e(prepared), inputs)
     lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
-    (folder / "uncommon.pte").write_bytes(lowered.to_executorch().buffer)
+    (folder / "uncommon_int8.pte").write_bytes(lowered.to_executorch().buffer)
 
 
 def build_coreml(program, folder: Path) -> None:
@@ -138,23 +132,23 @@ def build_coreml(program, folder: Path) -> None:
 
 def build_integer_package(coremltools, planted):
     """Returns a model of two convolutions between quantize and dequantize; `planted`: the second one is float."""
-    from coremltools.converters.mil import Builder as mb
+    from coremltools.converters.mil import Builder
 
     def on_grid(x):
-        stored = mb.quantize(input=x, scale=np.float32(0.1), output_dtype="int8")
-        return mb.dequantize(input=stored, scale=np.float32(0.1))
+        stored = Builder.quantize(input=x, scale=np.float32(0.1), output_dtype="int8")
+        return Builder.dequantize(input=stored, scale=np.float32(0.1))
 
     weights = np.random.default_rng(2).integers(-127, 128, (4, 4, 3, 3)).astype(np.int8)
     scales = np.full((4, 1, 1, 1), 0.01, np.float32)
 
-    @mb.program(input_specs=[mb.TensorSpec(shape=(1, 4, 8, 8))], opset_version=coremltools.target.iOS18)
+    @Builder.program(input_specs=[Builder.TensorSpec(shape=(1, 4, 8, 8))], opset_version=coremltools.target.iOS18)
     def prog(image):
-        first = mb.constexpr_blockwise_shift_scale(data=weights, scale=scales)
-        x = on_grid(mb.conv(x=on_grid(image), weight=first, name="first"))
+        first = Builder.constexpr_blockwise_shift_scale(data=weights, scale=scales)
+        x = on_grid(Builder.conv(x=on_grid(image), weight=first, name="first"))
         if planted:
-            return mb.conv(x=x, weight=weights * scales, name="second")
+            return Builder.conv(x=x, weight=weights * scales, name="second")
         return on_grid(
-            mb.conv(x=x, weight=mb.constexpr_blockwise_shift_scale(data=weights, scale=scales), name="second")
+            Builder.conv(x=x, weight=Builder.constexpr_blockwise_shift_scale(data=weights, scale=scales), name="second")
         )
 
     return coremltools.convert(

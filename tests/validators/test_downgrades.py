@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgekit.analysis.graph_builder import GraphBuilder
+from edgekit.analysis.graph import Analysis, Memory, Operator, Weight
 from edgekit.artifact import Artifact
 from edgekit.budget import RECIPE_SOURCE, Budget, Limit
 from edgekit.plan import Recipe
@@ -70,9 +70,7 @@ def test_activations_quantized_at_run_time_are_integers_and_are_told():
     assert check.detail.endswith("Grids chosen at run time: late (CONV_2D).")
 
 
-@pytest.mark.parametrize(
-    ("bits", "verdict"), [(8, "pass"), (4, "pass"), (16, "fail"), (32, "fail")], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("bits", "verdict"), [(8, "pass"), (4, "pass"), (16, "fail"), (32, "fail")], ids=str)
 def test_integer_weights_are_all_that_weight_only_precisions_ask_for(bits: int, verdict: str):
     found = evidence(conv(arithmetic="float", weight_bits=bits), recipe=Recipe(default="int8_weights"))
     assert integer(found).verdict == verdict
@@ -118,25 +116,25 @@ def test_an_artifact_made_elsewhere_is_told_and_not_judged_until_somebody_says_w
     assert (told.verdict, told.level) == ("fail", "error")
 
 
-def two_layers():
-    builder = GraphBuilder()
-    for name, shape in (("x", (1, 4)), ("h", (1, 5)), ("y", (1, 6))):
-        builder.tensor(name, shape, "float32")
-    builder.weight("first.weight", (5, 4), "float32", role="kernel", channels=5)
-    builder.weight("last.weight", (6, 5), "float32", role="kernel", channels=6)
-    builder.add(
-        name="first",
-        type="linear",
-        kernel="linear",
-        module="first",
-        reads=["x", "first.weight"],
-        outputs=["h"],
-        macs=20,
+def two_layers() -> Analysis:
+    def layer(name: str, macs: int) -> Operator:
+        return Operator(
+            name=name, type="linear", kernel="linear", module=name, inputs=(), outputs=(), weights=(name,), macs=macs
+        )
+
+    def weight(name: str, shape: tuple[int, int]) -> Weight:
+        return Weight(name=name, shape=shape, dtype="float32", role="kernel", channels=shape[0])
+
+    return Analysis(
+        operators=(layer("first", 20), layer("last", 30)),
+        tensors={},
+        weights={"first": weight("first", (5, 4)), "last": weight("last", (6, 5))},
+        inputs=(),
+        outputs=(),
+        memory=Memory(live_peak_bytes=0, arena_bytes=0, peak_operator="", peak_tensors=()),
+        family="mlp",
+        family_evidence="",
     )
-    builder.add(
-        name="last", type="linear", kernel="linear", module="last", reads=["h", "last.weight"], outputs=["y"], macs=30
-    )
-    return builder.finish(["x"], ["y"])
 
 
 MIXED = Recipe(default="int8_static", overrides=(("last", "fp32"),))

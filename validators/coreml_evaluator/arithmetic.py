@@ -9,10 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, final
 
 from edgekit.validators.coreml_evaluator.graph import Block, Function, Operation, Reference, StoredConstant
+from edgekit.validators.coreml_evaluator.graph_reader import read_function
 from edgekit.validators.coreml_evaluator.number_formats import BY_NAME
+from edgekit.validators.coreml_evaluator.package_file import read_package
+from edgekit.validators.coreml_evaluator.protobuf_values import ValueReader
 
 PRODUCTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "conv": ("x", ("weight",)),
@@ -30,6 +34,19 @@ BOUNDARY: Final = frozenset({"quantize", "dequantize", "cast"})
 
 KEEPS_GRID: Final = frozenset({"reshape", "transpose", "expand_dims", "squeeze", "slice_by_index", "slice_by_size"})
 """Operators that only move values: what they return is still on the grid that their input was on."""
+
+
+def describe_package(path: Path) -> list[dict[str, Any]]:
+    """Returns the same of the default function of a package, without loading it to be run.
+
+    Raises:
+        ArtifactError: the package is broken, or no ML Program.
+        MissingDependencyError: coremltools is not installed.
+    """
+    package = read_package(path)
+    name = package.spec.description.defaultFunctionName or "main"
+    values = ValueReader(folder=package.weights_folder)
+    return describe_operators(read_function(package.spec.mlProgram.functions[name], name=name, values=values))
 
 
 def describe_operators(function: Function) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,7 @@ class _AppleSession(Session):
     """One model in Apple's runtime."""
 
     def __init__(self, library: Any, path: str) -> None:
+        self._path = path
         self._model: Any = library.models.MLModel(path)
         description = self._model.get_spec().description
         self.inputs = [_apple_spec(value) for value in description.input]
@@ -95,8 +97,11 @@ class _AppleSession(Session):
         return [np.asarray(outputs[spec["name"]]) for spec in self.outputs]
 
     def operators(self) -> list[dict[str, Any]] | None:
-        """Returns None: Apple's runtime does not tell; edgekit's evaluator reads the package on other systems."""
-        return None
+        """Returns what the package's program holds, one entry an operator: Apple's runtime itself does not tell."""
+        from edgekit.validators.coreml_evaluator.arithmetic import describe_package
+
+        described: list[dict[str, Any]] = describe_package(Path(self._path))
+        return described
 
 
 def _apple_spec(value: Any) -> dict[str, Any]:
