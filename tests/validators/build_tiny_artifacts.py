@@ -29,16 +29,27 @@ class Tiny(torch.nn.Module):
         return self.linear(pooled), pooled
 
 
-class Uncommon(torch.nn.Module):
-    """A convolution that XNNPACK does not take, and a small linear layer that it takes."""
+class Volume(torch.nn.Module):
+    """A convolution in three dimensions, which XNNPACK does not take in LiteRT, and a linear layer that it takes."""
 
-    def __init__(self, convolution):
+    def __init__(self):
         super().__init__()
-        self.conv = convolution
+        self.conv = torch.nn.Conv3d(1, 4, 3)
         self.linear = torch.nn.Linear(4, 3)
 
     def forward(self, x):
         return self.linear(torch.relu(self.conv(x)).flatten(2).mean(2))
+
+
+class Correlation(torch.nn.Module):
+    """A convolution with a part of the image: ExecuTorch gives XNNPACK only weights that are stored."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(9, 3)
+
+    def forward(self, x):
+        return self.linear(torch.nn.functional.conv2d(x, x[:, :, :3, :3]).flatten(1))
 
 
 def build(folder: Path) -> None:
@@ -96,8 +107,8 @@ def build_uncommon(folder: Path) -> None:
     import litert_torch
 
     volume = (torch.zeros(1, 1, 5, 5, 5),)
-    litert_torch.convert(Uncommon(torch.nn.Conv3d(1, 4, 3)).eval(), volume).export(str(folder / "uncommon.tflite"))
-    build_uncommon_program(Uncommon(torch.nn.ConvTranspose2d(2, 4, 3, groups=2)).eval(), folder)
+    litert_torch.convert(Volume().eval(), volume).export(str(folder / "uncommon.tflite"))
+    build_uncommon_program(Correlation().eval(), folder)
 
 
 def build_uncommon_program(model, folder: Path) -> None:
