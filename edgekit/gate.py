@@ -121,7 +121,7 @@ def gate_report(
         if entry["artifact"] is None:
             continue
         judged = [_judge_anew(Check.from_json(check), budget, report["device"], device) for check in entry["checks"]]
-        completed = complete(judged, budget, entry["runtime"])
+        completed = complete(judged, _owed(budget), entry["runtime"])
         checks += with_measurements(completed, measurements, entry["artifact"]["sha256"], budget)
     return GateResult(
         device=device,
@@ -185,11 +185,19 @@ def _check_bytes(folder: Path, artifact: Mapping[str, Any]) -> None:
         )
 
 
+def _is_about_paths(limit: Limit) -> bool:
+    return limit.name in PATHS and limit.source == "profile"
+
+
+def _owed(budget: Budget) -> Budget:
+    """Returns the limits that every report must have a figure for: not those about paths that not all formats have."""
+    return Budget(limits=tuple(limit for limit in budget.limits if not _is_about_paths(limit)))
+
+
 def _limit_today(check: Check, budget: Budget) -> Limit | None:
     """Returns today's limit; one that follows from the recipe stands as long as no budget names another."""
     limit = budget.get(check.name)
-    is_elsewhere = check.name in PATHS and check.value is None and check.limit is None
-    if limit is not None and limit.source == "profile" and is_elsewhere:
+    if limit is not None and _is_about_paths(limit) and check.value is None and check.limit is None:
         return None  # a format that has no such path, as the export has found
     if limit is None and check.limit is not None and check.limit_from == RECIPE_SOURCE:
         return Limit(name=check.name, value=check.limit, source=RECIPE_SOURCE, level=check.level)
