@@ -107,6 +107,7 @@ def export(
 
     Exit code: 0 every budget kept, 1 a budget not kept, 2 wrong input, 3 this machine cannot.
     """
+    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage)
     io_type = _io_type(io)
     wanted = parse_effort(effort)
     planned = _plan_file(plan, decided=bool(format or precision or wanted != "quick")) if plan else None
@@ -118,16 +119,7 @@ def export(
         precision=precision,
         techniques=technique,
         limits=limit_texts(
-            max_size,
-            max_download,
-            max_memory,
-            max_latency,
-            max_drop,
-            max_slice_drop,
-            min_parity,
-            min_integer_coverage,
-            min_delegate_coverage,
-            min_accelerator_coverage,
+            max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity, *shares
         ),
         overrides={
             "calibration": calibration,

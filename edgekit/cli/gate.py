@@ -100,22 +100,14 @@ def gate(
     """
     if why and (as_json or str(markdown) == "-"):
         raise UsageError("--why prints tables, and stdout is taken: leave --json or --markdown - out.")
+    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage)
     order = GateOrder(
         target=target,
         device=device,
         model=model,
         config=config,
         limits=limit_texts(
-            max_size,
-            max_download,
-            max_memory,
-            max_latency,
-            max_drop,
-            max_slice_drop,
-            min_parity,
-            min_integer_coverage,
-            min_delegate_coverage,
-            min_accelerator_coverage,
+            max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity, *shares
         ),
         overrides={"evaluation": evaluation, "metric": metric},
         regression=tuple(max_regression),
