@@ -84,11 +84,10 @@ def share_of_work(part: Iterable[ArtifactOperator], whole: Iterable[ArtifactOper
     if not whole:
         return None
     known = [operator.macs for operator in whole if operator.macs is not None]
-    if len(known) == len(whole) and sum(known):
+    total = sum(known)
+    if len(known) == len(whole) and total > 0:
         done = sum(operator.macs or 0 for operator in part)
-        # Rounding must not turn a remainder into all of it, or all of it into 99.99...
-        share = 100.0 if done == sum(known) else 100 * done / sum(known)
-        return share, f"{sum(known) / 1e6:.4g} M multiply-accumulates"
+        return 100 * done / total, f"{total / 1e6:.4g} M multiply-accumulates"
     return 100 * len(part) / len(whole), f"{len(whole)} operators"
 
 

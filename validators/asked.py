@@ -118,30 +118,34 @@ def asked_for(
         techniques: Steps before the conversion, as text; None where nobody knows.
         analysis: Of the float model; without one the layers of a mixed recipe cannot be told apart.
     """
-    by_weights: dict[int, list[Demand]] = defaultdict(list)
-    by_macs: dict[int, list[Demand]] = defaultdict(list)
-    for operator in analysis.operators if analysis else ():
-        precision = recipe.precision_of(operator.module)
-        sizes = [analysis.weights[name].count for name in operator.weights if _is_matrix(analysis, name)]
-        if not operator.macs:
-            continue
-        if not sizes:
-            by_macs[operator.macs].append(_DEMANDS[precision] if precision in _STATIC else Demand.NOTHING)
-        for size in {sum(sizes), *sizes} if sizes else ():
-            by_weights[size].append(_DEMANDS[precision])
+    by_weights, by_macs = _by_size(recipe, analysis) if analysis is not None else ({}, {})
     mixed = {recipe.default, *(precision for _, precision in recipe.overrides)} != {recipe.default}
     return Asked(
         recipe=recipe,
         io=io,
         techniques=techniques,
-        by_weights={size: tuple(demands) for size, demands in by_weights.items()},
-        by_macs={size: tuple(demands) for size, demands in by_macs.items()},
+        by_weights=by_weights,
+        by_macs=by_macs,
         knows_layers=analysis is not None or not mixed,
     )
 
 
-def _is_matrix(analysis: Analysis, name: str) -> bool:
-    return analysis.weights[name].role in ("kernel", "recurrent")
+def _by_size(recipe: Recipe, analysis: Analysis) -> tuple[dict[int, tuple[Demand, ...]], dict[int, tuple[Demand, ...]]]:
+    """Returns the demands of layers by their number of weights, and of plain products by multiply-accumulates."""
+    by_weights: dict[int, tuple[Demand, ...]] = defaultdict(tuple)
+    by_macs: dict[int, tuple[Demand, ...]] = defaultdict(tuple)
+    for operator in analysis.operators:
+        precision = recipe.precision_of(operator.module)
+        weights = [analysis.weights[name] for name in operator.weights]
+        sizes = [weight.count for weight in weights if weight.role in ("kernel", "recurrent")]
+        if not operator.macs:
+            continue
+        if not sizes:
+            by_macs[operator.macs] += (_DEMANDS[precision] if precision in _STATIC else Demand.NOTHING,)
+        # Recurrent layers are one operator here, and one for each of their matrices where a format unrolls them.
+        for size in {sum(sizes), *sizes} if sizes else ():
+            by_weights[size] += (_DEMANDS[precision],)
+    return dict(by_weights), dict(by_macs)
 
 
 def asked_metadata(recipe: Recipe, io: str) -> dict[str, str]:
