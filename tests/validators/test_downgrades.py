@@ -29,7 +29,9 @@ def conv(name: str = "conv", arithmetic: str = "integer", **facts: Any) -> Artif
     return ArtifactOperator.from_json({"name": name, "arithmetic": arithmetic, **usual, **facts})
 
 
-def evidence(*operators: ArtifactOperator, recipe: Recipe | None = None, runtime: str = "tflite", **facts: Any):
+def evidence(
+    *operators: ArtifactOperator, recipe: Recipe | None = None, runtime: str = "tflite", **facts: Any
+) -> Evidence:
     artifact = Artifact(
         path=Path("net.tflite"), runtime=runtime, precision="", size_bytes=1, download_bytes=1, sha256=""
     )
@@ -52,62 +54,62 @@ def ignored(found: Evidence) -> Check:
 STATIC = Recipe(default="int8_static")
 
 
-def test_a_float_operator_in_an_int8_artifact_fails_by_default_and_is_named():
+def test_a_float_operator_in_an_int8_artifact_fails_by_default_and_is_named() -> None:
     check = integer(evidence(conv(), conv("stem", "float", macs=300), recipe=STATIC))
     assert (check.verdict, check.level, check.value) == ("fail", "error", 25.0)
     assert (check.limit, check.limit_from) == (100.0, RECIPE_SOURCE)
     assert check.detail == "Of 0.0004 M multiply-accumulates asked for in integers. In float: stem (CONV_2D)."
 
 
-def test_an_artifact_that_runs_in_integers_passes():
+def test_an_artifact_that_runs_in_integers_passes() -> None:
     check = integer(evidence(conv(), conv("b"), recipe=STATIC))
     assert (check.verdict, check.value) == ("pass", 100.0)
 
 
-def test_activations_quantized_at_run_time_are_integers_and_are_told():
+def test_activations_quantized_at_run_time_are_integers_and_are_told() -> None:
     check = integer(evidence(conv(), conv("late", "dynamic"), recipe=STATIC))
     assert check.verdict == "pass"
     assert check.detail.endswith("Grids chosen at run time: late (CONV_2D).")
 
 
 @pytest.mark.parametrize(("bits", "verdict"), [(8, "pass"), (4, "pass"), (16, "fail"), (32, "fail")], ids=str)
-def test_integer_weights_are_all_that_weight_only_precisions_ask_for(bits: int, verdict: str):
+def test_integer_weights_are_all_that_weight_only_precisions_ask_for(bits: int, verdict: str) -> None:
     found = evidence(conv(arithmetic="float", weight_bits=bits), recipe=Recipe(default="int8_weights"))
     assert integer(found).verdict == verdict
 
 
-def test_integer_weights_in_float_arithmetic_are_not_what_int8_dynamic_asks_for():
+def test_integer_weights_in_float_arithmetic_are_not_what_int8_dynamic_asks_for() -> None:
     found = evidence(conv(arithmetic="float", weight_bits=8), recipe=Recipe(default="int8_dynamic"))
     assert integer(found).verdict == "fail"
 
 
 @pytest.mark.parametrize(("precision", "verdict"), [("int8_static", "fail"), ("int8_dynamic", "pass")], ids=str)
-def test_products_of_two_activations_are_asked_for_by_static_precisions_only(precision: Any, verdict: str):
+def test_products_of_two_activations_are_asked_for_by_static_precisions_only(precision: Any, verdict: str) -> None:
     product = conv("scores", "float", kind="BATCH_MATMUL", weights=0, weight_bits=0, scales=0)
     found = evidence(conv(arithmetic="dynamic"), product, recipe=Recipe(default=precision))
     assert integer(found).verdict == verdict
 
 
-def test_a_float_artifact_is_asked_for_nothing():
+def test_a_float_artifact_is_asked_for_nothing() -> None:
     check = integer(evidence(conv(arithmetic="float"), recipe=Recipe(default="fp32")))
     assert (check.verdict, check.limit, check.level) == ("not_run", None, "warn")
     assert check.detail == "No operator was asked for in integers."
 
 
-def test_a_budget_takes_the_place_of_the_recipes_limit():
+def test_a_budget_takes_the_place_of_the_recipes_limit() -> None:
     found = evidence(conv(), conv("stem", "float", macs=300), recipe=STATIC)
     check = integer(found, Limit(name="integer_coverage", value=20.0, source="edgekit.toml [budget]"))
     assert (check.verdict, check.limit_from) == ("pass", "edgekit.toml [budget]")
 
 
-def test_a_runtime_that_tells_nothing_does_not_pass_where_integers_were_asked_for():
+def test_a_runtime_that_tells_nothing_does_not_pass_where_integers_were_asked_for() -> None:
     found = evidence(recipe=STATIC, missing={"operators": "The runtime does not tell what it runs."})
     check = integer(found)
     assert (check.verdict, check.fails_gate) == ("not_run", True)
     assert check.detail == "The runtime does not tell what it runs."
 
 
-def test_an_artifact_made_elsewhere_is_told_and_not_judged_until_somebody_says_what_it_shall_be():
+def test_an_artifact_made_elsewhere_is_told_and_not_judged_until_somebody_says_what_it_shall_be() -> None:
     found = evidence(conv(), conv("stem", "float", macs=300))
     check = integer(found)
     assert (check.verdict, check.value, check.limit) == ("pass", 25.0, None)
@@ -152,26 +154,26 @@ def linear(name: str, arithmetic: str, weights: int) -> ArtifactOperator:
         pytest.param((linear("a", "integer", 20), linear("b", "integer", 30)), "pass", 100.0, id="less float"),
     ],
 )
-def test_layers_that_a_mixed_plan_meant_to_be_float_do_not_count(operators: Any, verdict: str, value: float):
+def test_layers_that_a_mixed_plan_meant_to_be_float_do_not_count(operators: Any, verdict: str, value: float) -> None:
     asked = asked_for(MIXED, analysis=two_layers())
     check = integer(evidence(*operators, asked=asked))
     assert (check.verdict, check.value) == (verdict, value)
 
 
-def test_a_mixed_artifact_without_its_model_is_told_and_not_judged():
+def test_a_mixed_artifact_without_its_model_is_told_and_not_judged() -> None:
     check = integer(evidence(linear("a", "integer", 20), linear("b", "float", 30), recipe=MIXED))
     assert (check.verdict, check.limit, check.value) == ("pass", None, 40.0)
     assert check.detail.endswith("give the model to tell which. In float: b (FULLY_CONNECTED).")
 
 
-def test_what_falls_off_the_delegate_is_named():
+def test_what_falls_off_the_delegate_is_named() -> None:
     found = evidence(conv(path="XNNPACK"), conv("odd", kind="CONV_3D", macs=300, path=""), host="CPU")
     check = paths(found, Limit(name="delegate_coverage", value=90.0, source="profile", level="warn"))[0]
     assert (check.verdict, check.level, check.value, check.basis) == ("fail", "warn", 25.0, "measured")
     assert check.detail == "Of 0.0004 M multiply-accumulates, run by XNNPACK. Off it: odd (CONV_3D)."
 
 
-def test_a_delegate_that_nobody_tells_about_is_not_run_and_a_profiles_limit_is_not_about_it():
+def test_a_delegate_that_nobody_tells_about_is_not_run_and_a_profiles_limit_is_not_about_it() -> None:
     limit = Limit(name="delegate_coverage", value=90.0, source="profile", level="warn")
     check = paths(evidence(conv(path=None)), limit)[0]
     assert (check.verdict, check.limit) == ("not_run", None)
@@ -180,7 +182,7 @@ def test_a_delegate_that_nobody_tells_about_is_not_run_and_a_profiles_limit_is_n
     assert given.limit == 90.0
 
 
-def test_an_accelerators_share_is_predicted_with_its_rules_named():
+def test_an_accelerators_share_is_predicted_with_its_rules_named() -> None:
     found = evidence(
         conv("first", kind="conv", dtype="float16"),
         conv("loop", "float", kind="lstm", dtype="float16", macs=300),
@@ -193,14 +195,14 @@ def test_an_accelerators_share_is_predicted_with_its_rules_named():
     assert check.detail.endswith("Not taken (recurrent layers run on the CPU): loop (lstm).")
 
 
-def test_a_device_without_an_accelerator_for_the_format_says_so():
+def test_a_device_without_an_accelerator_for_the_format_says_so() -> None:
     check = paths(evidence(conv()), Limit(name="accelerator_coverage", value=90.0, source="profile"))[1]
     assert (check.verdict, check.limit) == ("not_run", None)
     assert check.detail == "The device's profile names no accelerator for this format."
 
 
 @pytest.mark.parametrize("name", accelerator_names())
-def test_every_accelerators_rules_have_sources_and_a_caveat(name: str):
+def test_every_accelerators_rules_have_sources_and_a_caveat(name: str) -> None:
     rules = accelerator_rules(name)
     assert rules.sources
     assert all(source.startswith("https://") for source in rules.sources)
@@ -224,7 +226,7 @@ def test_every_accelerators_rules_have_sources_and_a_caveat(name: str):
         pytest.param("nnapi", conv(), None, id="nnapi conv"),
     ],
 )
-def test_rules_say_why_an_operator_is_not_taken(rules: str, operator: ArtifactOperator, reason: str | None):
+def test_rules_say_why_an_operator_is_not_taken(rules: str, operator: ArtifactOperator, reason: str | None) -> None:
     assert accelerator_rules(rules).why_not(operator) == reason
 
 
@@ -271,24 +273,24 @@ def test_rules_say_why_an_operator_is_not_taken(rules: str, operator: ArtifactOp
 )
 def test_a_setting_that_the_file_does_not_show_is_named_with_what_came_out(
     recipe: Recipe, operators: list[ArtifactOperator], sentence: str
-):
+) -> None:
     check = ignored(evidence(*operators, recipe=recipe))
     assert (check.verdict, check.level, check.value, check.detail) == ("fail", "error", 1, sentence)
 
 
-def test_float_inputs_where_int8_was_asked_for_are_named():
+def test_float_inputs_where_int8_was_asked_for_are_named() -> None:
     asked = asked_for(STATIC, io="int8")
     check = ignored(evidence(conv(), asked=asked, boundary=(("image", "float32"), ("logits", "int8"))))
     assert (check.verdict, check.detail) == ("fail", "--io int8 was asked for; image came out as float.")
 
 
-def test_techniques_that_the_file_does_not_speak_of_are_named():
+def test_techniques_that_the_file_does_not_speak_of_are_named() -> None:
     asked = asked_for(STATIC, techniques="equalize")
     check = ignored(evidence(conv(), asked=asked, embedded={"edgekit.version": "1"}))
     assert check.detail == "Techniques asked for: equalize; the file was made with: none."
 
 
-def test_settings_that_the_file_shows_pass():
+def test_settings_that_the_file_shows_pass() -> None:
     asked = asked_for(STATIC, io="int8", techniques="")
     check = ignored(
         evidence(conv(), asked=asked, boundary=(("image", "int8"),), embedded={PRECISION_KEY: "int8-static"})
@@ -296,7 +298,7 @@ def test_settings_that_the_file_shows_pass():
     assert (check.verdict, check.value) == ("pass", 0)
 
 
-def test_an_artifact_that_says_nothing_about_itself_has_no_ignored_settings():
+def test_an_artifact_that_says_nothing_about_itself_has_no_ignored_settings() -> None:
     check = ignored(evidence(conv()))
     assert (check.verdict, check.limit, check.detail) == ("not_run", None, "Nothing says what was asked for.")
 
@@ -312,27 +314,27 @@ def test_an_artifact_that_says_nothing_about_itself_has_no_ignored_settings():
     ],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_what_was_asked_for_is_read_back_from_the_artifact(recipe: Recipe, io: str):
+def test_what_was_asked_for_is_read_back_from_the_artifact(recipe: Recipe, io: str) -> None:
     found = read_asked(asked_metadata(recipe, io))
     assert found is not None
     assert (found.recipe, found.io) == (recipe, io)
 
 
-def test_usual_settings_add_nothing_to_an_artifact():
+def test_usual_settings_add_nothing_to_an_artifact() -> None:
     assert asked_metadata(STATIC, "float") == {PRECISION_KEY: "int8-static"}
 
 
-def test_somebody_elses_use_of_the_key_is_passed_over():
+def test_somebody_elses_use_of_the_key_is_passed_over() -> None:
     found = read_asked({PRECISION_KEY: "int8-static", ASKED_KEY: "[1]"})
     assert found is not None
     assert (found.recipe, found.io) == (STATIC, "float")
 
 
-def test_a_mixed_artifact_of_an_edgekit_that_did_not_write_its_layers_down_is_not_judged_by_layer():
+def test_a_mixed_artifact_of_an_edgekit_that_did_not_write_its_layers_down_is_not_judged_by_layer() -> None:
     found = read_asked({PRECISION_KEY: "int8-static+mixed"})
     assert found is not None
     assert not found.knows_layers
 
 
-def test_an_artifact_without_a_precision_says_nothing():
+def test_an_artifact_without_a_precision_says_nothing() -> None:
     assert read_asked({}) is None
