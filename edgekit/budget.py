@@ -51,14 +51,12 @@ COSTS: Final[Mapping[str, Cost]] = {
         Cost(name="parity", unit="dB", parse=units.parse_decibels, at_most=False, title="parity with float"),
         Cost(name="integer_coverage", unit="%", parse=units.parse_share, at_most=False, title="integer coverage"),
         Cost(name="delegate_coverage", unit="%", parse=units.parse_share, at_most=False, title="delegate coverage"),
-        Cost(
-            name="accelerator_coverage", unit="%", parse=units.parse_share, at_most=False, title="accelerator coverage"
-        ),
+        Cost(name="accelerator_coverage", unit="%", parse=units.parse_share, at_most=False, title="on accelerator"),
     )
 }
 """Everything that a budget can limit, by the name used in files, flags, reports and JSON."""
 
-RECIPE_SOURCE: Final = "what was asked for"
+RECIPE_SOURCE: Final = "recipe"
 """Source of limits that follow from the recipe and not from a budget: a gate with other budgets keeps them."""
 
 _IGNORED_SETTINGS: Final = Cost(

@@ -212,6 +212,11 @@ def _judge_anew(check: Check, budget: Budget, exported_for: str, device: str) ->
     detail = ""
     if check.basis == "imported" and check.measured_on != device:
         detail = f"It was imported from {check.measured_on} and not measured on {device}."
+    if check.name in PATHS and check.basis == "predicted" and check.value is None and exported_for != device:
+        # Whether this device reaches an accelerator with this format is not in a report that was made for another one.
+        again = f"The export was for {exported_for}: run edgekit export --device {device} to predict it there."
+        limit = _limit_today(check, budget)
+        return judge(check.name, None, limit, basis="predicted", detail=again, runtime=check.runtime)
     if check.basis == "predicted" and exported_for != device:
         detail = f"It was predicted for {exported_for}: run edgekit export --device {device} to predict it there."
     if detail:

@@ -94,6 +94,17 @@ def test_a_profiles_limit_on_a_path_is_not_about_formats_without_one(folder: Pat
     assert gate_folder(folder, "pi4", limits).passed() == good
 
 
+def test_what_an_export_for_another_device_did_not_predict_is_not_held_against_a_format(folder: Path) -> None:
+    path = folder / "report.json"
+    report = json.loads(path.read_text())
+    check = judge("accelerator_coverage", None, None, basis="predicted", runtime="tflite", detail="No accelerator.")
+    report["formats"][0]["checks"].append(check.to_json())
+    path.write_text(json.dumps(report))
+    found = gate_folder(folder, "pi5", budget(accelerator_coverage="90 %")).checks[-1]
+    assert (found.verdict, found.limit) == ("not_run", None)
+    assert found.detail == "The export was for pi4: run edgekit export --device pi5 to predict it there."
+
+
 def test_a_report_of_an_edgekit_that_did_not_look_at_paths_keeps_a_profiles_limit_on_them(folder: Path) -> None:
     assert gate_folder(folder, "pi4", budget(accelerator_coverage="90 %")).passed(strict=True)
 

@@ -75,4 +75,4 @@ def _sentence(
     late = [operator for operator in wanted if operator.arithmetic == "dynamic"]
     if asked.recipe.default == "int8_static" and late:
         return f"Of {counted} asked for in integers. Grids chosen at run time: {name_operators(late)}."
-    return f"All of {counted} asked for in integers."
+    return f"As asked for: all of {counted}."

@@ -422,7 +422,7 @@ def test_operators_that_run_otherwise_than_asked_for_are_named_in_every_output(
     report["formats"][0]["checks"].append(check.to_json())
     path.write_text(json.dumps(report))
     assert gate("--junit", "j.xml", "--sarif", "s.sarif", "--markdown", "m.md", "--github", "--why") == 1
-    told = "integer coverage 93 % is below 100 % by 7 % (limit from what was asked for)"
+    told = "integer coverage 93 % is below 100 % by 7 % (limit from recipe)"
     out = capsys.readouterr().out
     assert f"FAIL tflite: {told}. In float: stem (CONV_2D). Try a precision" in out
     assert f"tflite int8-static: {told}. In float: stem (CONV_2D)." in out

@@ -177,7 +177,7 @@ def test_a_delegate_that_nobody_tells_about_is_not_run_and_a_profiles_limit_is_n
     limit = Limit(name="delegate_coverage", value=90.0, source="profile", level="warn")
     check = paths(evidence(conv(path=None)), limit)[0]
     assert (check.verdict, check.limit) == ("not_run", None)
-    assert check.detail == "LiteRT 2 does not tell what runs where."
+    assert check.detail == "The runtime does not tell what runs where."
     given = paths(evidence(conv(path=None)), dataclasses.replace(limit, source="--min-delegate-coverage"))[0]
     assert given.limit == 90.0
 
