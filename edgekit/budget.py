@@ -51,7 +51,7 @@ COSTS: Final[Mapping[str, Cost]] = {
         Cost(name="parity", unit="dB", parse=units.parse_decibels, at_most=False, title="parity with float"),
         Cost(name="integer_coverage", unit="%", parse=units.parse_share, at_most=False, title="integer coverage"),
         Cost(name="delegate_coverage", unit="%", parse=units.parse_share, at_most=False, title="delegate coverage"),
-        Cost(name="accelerator_coverage", unit="%", parse=units.parse_share, at_most=False, title="on accelerator"),
+        Cost(name="accelerator_coverage", unit="%", parse=units.parse_share, at_most=False, title="accelerator share"),
     )
 }
 """Everything that a budget can limit, by the name used in files, flags, reports and JSON."""
