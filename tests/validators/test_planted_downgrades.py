@@ -98,7 +98,7 @@ def write_onnx(path, *, planted):
     ("name", "named"),
     [
         pytest.param("planted_int8.tflite", "(CONV_2D)", id="tflite"),
-        pytest.param("planted_int8.onnx", "second", id="onnx"),
+        pytest.param("planted_int8.onnx", "result (Conv)", id="onnx"),
         pytest.param("uncommon_int8.pte", "aten::convolution", id="executorch"),
         pytest.param("planted_int8.mlpackage", "second (conv)", id="coreml"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,13 @@ class Session:
             if event.get("cat") == "Node" and "op_name" in event.get("args", {}) and "node_index" in event["args"]
         }
         stored = _dequantized_weights(nodes.values())
-        return [described(name[1].removesuffix("_kernel_time"), facts, stored) for name, facts in nodes.items()]
+        return [described(_node_name(name), facts, stored) for (_, name), facts in nodes.items()]
+
+
+def _node_name(event: str) -> str:
+    """Returns the node's name without what the profile and onnxruntime's rewriting add to it."""
+    name = event.removesuffix("_kernel_time").removeprefix("InsertedPrecisionFreeCast_")
+    return re.sub(r"(_token_\d+|_nchwc)+$", "", name)
 
 
 def described(name: str, facts: dict[str, Any], stored: dict[int, list[str]]) -> dict[str, Any]:
