@@ -70,7 +70,7 @@ class Asked:
     @property
     def wants_integers(self) -> bool:
         """True if integers were asked for anywhere."""
-        used = {self.recipe.default, *(precision for _, precision in self.recipe.overrides)}
+        used: set[Precision] = {self.recipe.default, *(precision for _, precision in self.recipe.overrides)}
         return any(_DEMANDS[precision] > Demand.NOTHING for precision in used)
 
     def demands(self, operators: Sequence[ArtifactOperator]) -> list[Demand]:
