@@ -150,7 +150,7 @@ def collect_evidence(
             progress,
         )
         _raise_if_unusable(ran)
-        missing |= _missing_pieces(ran, asked) | _unread_operators(ran)
+        missing |= _missing_pieces(ran, asked) | _unread_operators(ran, asked)
         records.append(ran.record)
     return _evidence(
         Evidence(
@@ -339,9 +339,9 @@ def _missing_pieces(ran: RunnerEnd, asked: Sequence[Piece]) -> dict[str, str]:
     return {**ran.record.get("missing", {}), **failed}
 
 
-def _unread_operators(ran: RunnerEnd) -> dict[str, str]:
+def _unread_operators(ran: RunnerEnd, asked: Sequence[Piece]) -> dict[str, str]:
     """Returns why a run that was to tell what the artifact computes with did not, {} where it did or was not asked."""
-    if ran.record.get("operators") or ("operators" not in ran.record and not ran.failure):
+    if ran.record.get("operators") or not {"memory", "outputs"} & set(asked):
         return {}
     return {"operators": ran.failure or "The runtime does not tell what it runs."}
 

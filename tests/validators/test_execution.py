@@ -103,6 +103,7 @@ def test_a_crash_costs_the_piece_that_was_running_and_says_how(fake_runner, rows
     assert evidence.missing == {
         "latency": "It was not asked for.",
         "outputs": "The run of model.fake was ended by signal 11 (SIGSEGV).\nIts log is empty.",
+        "operators": "The run of model.fake was ended by signal 11 (SIGSEGV).\nIts log is empty.",
     }
     assert evidence.peak_memory_bytes is not None
 

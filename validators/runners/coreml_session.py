@@ -98,9 +98,9 @@ class _AppleSession(Session):
 
     def operators(self) -> list[dict[str, Any]] | None:
         """Returns what the package's program holds, one entry an operator: Apple's runtime itself does not tell."""
-        from edgekit.validators.coreml_evaluator.arithmetic import describe_package
+        from edgekit.validators import coreml_evaluator
 
-        described: list[dict[str, Any]] = describe_package(Path(self._path))
+        described: list[dict[str, Any]] = coreml_evaluator.describe_package(Path(self._path))
         return described
 
 
