@@ -49,10 +49,20 @@ COSTS: Final[Mapping[str, Cost]] = {
         Cost(name="accuracy_drop", unit="pp", parse=units.parse_points, at_most=True, title="accuracy drop"),
         Cost(name="slice_drop", unit="pp", parse=units.parse_points, at_most=True, title="worst slice's drop"),
         Cost(name="parity", unit="dB", parse=units.parse_decibels, at_most=False, title="parity with float"),
+        Cost(name="integer_coverage", unit="%", parse=units.parse_share, at_most=False, title="integer coverage"),
         Cost(name="delegate_coverage", unit="%", parse=units.parse_share, at_most=False, title="delegate coverage"),
+        Cost(name="accelerator_coverage", unit="%", parse=units.parse_share, at_most=False, title="accelerator share"),
     )
 }
 """Everything that a budget can limit, by the name used in files, flags, reports and JSON."""
+
+RECIPE_SOURCE: Final = "recipe"
+"""Source of limits that follow from the recipe and not from a budget: a gate with other budgets keeps them."""
+
+_IGNORED_SETTINGS: Final = Cost(
+    name="ignored_settings", unit="", parse=units.parse_share, at_most=True, title="ignored settings"
+)
+"""A check that no budget limits: a setting that was asked for is there or it is not."""
 
 CHANGE_SUFFIX: Final = "_change"
 
@@ -86,11 +96,13 @@ CHANGES: Final[Mapping[str, Cost]] = {
 `%` is of the baseline's figure; `pp` and `dB` are differences. `accuracy` is the artifact's own value of the metric.
 """
 
-_COSTS_BY_CHECK: Final[Mapping[str, Cost]] = {**COSTS, **{cost.name: cost for cost in CHANGES.values()}}
+_COSTS_BY_CHECK: Final[Mapping[str, Cost]] = {
+    cost.name: cost for cost in (*COSTS.values(), _IGNORED_SETTINGS, *CHANGES.values())
+}
 
 
 def cost_of(check: str) -> Cost:
-    """Returns the cost that a check of this name is about: one of COSTS, or the change of one against a baseline."""
+    """Returns the cost that a check of this name is about: one of COSTS, what a recipe asks for, or a change."""
     return _COSTS_BY_CHECK[check]
 
 

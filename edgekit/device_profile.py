@@ -130,6 +130,12 @@ class DeviceProfile:
         """Everything by which this profile is found: name, title, aliases."""
         return (self.name, self.title, *self.aliases)
 
+    @property
+    def accelerators(self) -> dict[str, str]:
+        """Runtime to the accelerator that it reaches on this device, by the name of the rules about it."""
+        found = {runtime: str(options.get("accelerator", "")) for runtime, options in self.options.items()}
+        return {runtime: name for runtime, name in found.items() if name}
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, final
 
 from edgekit import registry
@@ -27,6 +28,7 @@ from edgekit.model import CapturedModel
 from edgekit.pipeline import (
     Converted,
     Settings,
+    analyze_model,
     apply_technique,
     capture_model,
     convert,
@@ -38,6 +40,8 @@ from edgekit.report import Check, complete
 from edgekit.samples import Samples
 from edgekit.task import Task
 from edgekit.validators.accuracy import describe_accuracy
+from edgekit.validators.artifact_operators import count_by_arithmetic
+from edgekit.validators.asked import Asked, asked_for
 from edgekit.validators.base import Evidence
 from edgekit.validators.execution import Piece, RunSettings, collect_evidence
 from edgekit.validators.host_timing import host_timing
@@ -173,6 +177,7 @@ def export(
     settings: Settings,
     io: IoType = "float",
     rejected: Sequence[Rejection] = (),
+    accelerators: Mapping[str, str] = MappingProxyType({}),
     done: Callable[[str, str], None] = lambda _stage, _phrase: None,
 ) -> ExportReport:
     """Makes, runs and judges one artifact for each candidate.
@@ -186,6 +191,7 @@ def export(
         settings: How to run.
         io: Types of the artifacts' inputs and outputs.
         rejected: Candidates that the planner turned down, for the report.
+        accelerators: Runtime to the device's accelerator for it (see `DeviceProfile.accelerators`).
         done: Told (stage, phrase) when a format has been made.
 
     Raises:
@@ -214,6 +220,8 @@ def export(
                 settings,
                 device=device,
                 predicted_latency=candidate.prediction("latency"),
+                asked=what_was_asked(inputs, candidate, io, settings),
+                accelerator=accelerators.get(candidate.runtime, ""),
             )
         except EdgekitError as error:
             results.append(replace(result, error=error))
@@ -231,6 +239,12 @@ def export(
         calibration=lint_calibration(inputs, [candidate.recipe for candidate in candidates], settings),
         io=io,
     )
+
+
+def what_was_asked(inputs: Inputs, candidate: Candidate, io: IoType, settings: Settings) -> Asked:
+    """Returns what a candidate's artifact must show; only a recipe that treats layers differently needs a graph."""
+    analysis = analyze_model(inputs.model, settings) if candidate.recipe.overrides else None
+    return asked_for(candidate.recipe, io=io, techniques=pipeline_name(candidate.techniques), analysis=analysis)
 
 
 def lint_calibration(inputs: Inputs, recipes: Sequence[Recipe], settings: Settings) -> Mapping[str, object] | None:
@@ -373,6 +387,8 @@ def judge_artifact(
     *,
     device: str = "",
     predicted_latency: Prediction | None = None,
+    asked: Asked | None = None,
+    accelerator: str = "",
 ) -> tuple[tuple[Check, ...], Mapping[str, object]]:
     """Runs an artifact in its own runtime and judges it.
 
@@ -384,6 +400,8 @@ def judge_artifact(
         settings: How to run.
         device: Name of the profile.
         predicted_latency: What was predicted for that device: judged until the device itself is timed.
+        asked: What the artifact was asked to be, None where nobody knows.
+        accelerator: Name of the rules about the device's accelerator, "" where it has none for this format.
 
     Returns:
         The checks, and what was measured on this host beside them (timings, runtime, operators).
@@ -412,7 +430,9 @@ def judge_artifact(
             ),
             progress=settings.stage(artifact.runtime),
         )
-        evidence = replace(evidence, device=device, predicted_latency=predicted_latency)
+        evidence = replace(
+            evidence, device=device, predicted_latency=predicted_latency, asked=asked, accelerator=accelerator
+        )
         return judge_evidence(evidence, budget), describe_host(evidence)
 
 
@@ -427,7 +447,7 @@ def describe_host(evidence: Evidence) -> dict[str, object]:
     timing = host_timing(evidence)
     return {
         "runtime": evidence.runtime,
-        "operators": {kind: dict(counts) for kind, counts in evidence.operators.items()},
+        "operators": count_by_arithmetic(evidence.operators),
         "accuracy": describe_accuracy(evidence),
         "slices": describe_slices(evidence),
         **(timing.to_json() if timing else {"host": evidence.host, "not_run": evidence.why_missing("latency")}),

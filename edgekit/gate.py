@@ -14,13 +14,14 @@ from typing import Any, final
 
 from edgekit.artifact import measure_files
 from edgekit.baseline import Baseline, format_records
-from edgekit.budget import Budget, Limit
+from edgekit.budget import RECIPE_SOURCE, Budget, Limit
 from edgekit.comparison import Timing, compare, without_baseline
 from edgekit.errors import ArtifactError
 from edgekit.export_report import REPORT_NAME, SCHEMA_VERSION, read_report
 from edgekit.measurements.imported_checks import check_belongs, with_measurements
 from edgekit.measurements.measurement import Measurement
 from edgekit.report import Check, complete, judge, passed
+from edgekit.validators.delegate_coverage import PATHS
 
 
 @final
@@ -120,7 +121,7 @@ def gate_report(
         if entry["artifact"] is None:
             continue
         judged = [_judge_anew(Check.from_json(check), budget, report["device"], device) for check in entry["checks"]]
-        completed = complete(judged, budget, entry["runtime"])
+        completed = complete(judged, _owed(budget), entry["runtime"])
         checks += with_measurements(completed, measurements, entry["artifact"]["sha256"], budget)
     return GateResult(
         device=device,
@@ -184,6 +185,25 @@ def _check_bytes(folder: Path, artifact: Mapping[str, Any]) -> None:
         )
 
 
+def _is_about_paths(limit: Limit) -> bool:
+    return limit.name in PATHS and limit.source == "profile"
+
+
+def _owed(budget: Budget) -> Budget:
+    """Returns the limits that every report must have a figure for: not those about paths that not all formats have."""
+    return Budget(limits=tuple(limit for limit in budget.limits if not _is_about_paths(limit)))
+
+
+def _limit_today(check: Check, budget: Budget) -> Limit | None:
+    """Returns today's limit; one that follows from the recipe stands as long as no budget names another."""
+    limit = budget.get(check.name)
+    if limit is not None and _is_about_paths(limit) and check.value is None and check.limit is None:
+        return None  # a format that has no such path, as the export has found
+    if limit is None and check.limit is not None and check.limit_from == RECIPE_SOURCE:
+        return Limit(name=check.name, value=check.limit, source=RECIPE_SOURCE, level=check.level)
+    return limit
+
+
 def _judge_anew(check: Check, budget: Budget, exported_for: str, device: str) -> Check:
     """Returns a check with the same figure and today's limit.
 
@@ -192,6 +212,11 @@ def _judge_anew(check: Check, budget: Budget, exported_for: str, device: str) ->
     detail = ""
     if check.basis == "imported" and check.measured_on != device:
         detail = f"It was imported from {check.measured_on} and not measured on {device}."
+    if check.name in PATHS and check.basis == "predicted" and check.value is None and exported_for != device:
+        # Whether this device reaches an accelerator with this format is not in a report that was made for another one.
+        again = f"The export was for {exported_for}: run edgekit export --device {device} to predict it there."
+        limit = _limit_today(check, budget)
+        return judge(check.name, None, limit, basis="predicted", detail=again, runtime=check.runtime)
     if check.basis == "predicted" and exported_for != device:
         detail = f"It was predicted for {exported_for}: run edgekit export --device {device} to predict it there."
     if detail:
@@ -200,7 +225,7 @@ def _judge_anew(check: Check, budget: Budget, exported_for: str, device: str) ->
         check.name,
         # JSON has no NaN: a figure that failed without a value was not a number.
         float("nan") if check.value is None and check.verdict == "fail" else check.value,
-        budget.get(check.name),
+        _limit_today(check, budget),
         low=check.low,
         high=check.high,
         basis=check.basis,

@@ -25,6 +25,7 @@ from edgekit.model import CapturedKind, CapturedModel, SourceKind
 from edgekit.plan import Recipe, Step
 from edgekit.samples import Samples
 from edgekit.task import Task
+from edgekit.validators.asked import asked_metadata
 from edgekit.worker import Job, JobResult, Progress, run_job, silent
 
 if TYPE_CHECKING:
@@ -390,7 +391,7 @@ def convert(
         WorkerError: the converter crashed.
     """
     converter = registry.converter(runtime)
-    embedded = {**(metadata or {}), "edgekit.precision": recipe.name}
+    embedded = {**(metadata or {}), **asked_metadata(recipe, io)}
     # In 16 bits calibration is optional: it tells which values would overflow.
     samples = calibration if recipe.needs_calibration or recipe.default == "fp16" else None
     facts = {

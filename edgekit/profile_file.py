@@ -140,6 +140,9 @@ class ExportOptions(_Table):
 
     per_channel: bool | None = Field(None, description="true or false")
     symmetric_activations: bool | None = Field(None, description="true or false")
+    accelerator: Literal["hexagon", "neural_engine", "nnapi", "tensorrt"] | None = Field(
+        None, description="what this runtime reaches beside the CPU: hexagon, neural_engine, nnapi or tensorrt"
+    )
     minimum_deployment_target: _Target | None = Field(
         None, description='the oldest system that must load it: "iOS15" to "iOS18", "iOS26", "watchOS8" to "watchOS11"'
     )

@@ -26,6 +26,9 @@ VALIDATORS: Final[Mapping[str, str]] = {
     "parity": "edgekit.validators.parity:ParityValidator",
     "memory": "edgekit.validators.memory:MemoryValidator",
     "latency": "edgekit.validators.latency:LatencyValidator",
+    "integer_coverage": "edgekit.validators.integer_coverage:IntegerCoverageValidator",
+    "delegate_coverage": "edgekit.validators.delegate_coverage:DelegateCoverageValidator",
+    "ignored_settings": "edgekit.validators.ignored_settings:IgnoredSettingsValidator",
 }
 """Validator name to validator, in the order of reports."""
 

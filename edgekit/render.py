@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _SHOWN_NAMES: Final = 5
 
+NAMING: Final = ("integer_coverage", "delegate_coverage", "accelerator_coverage", "ignored_settings")
+"""Checks whose figure alone says little: the detail names the operators and settings."""
+
 _STATUS: Final = {
     "pass": ("ok", "green"),
     "fail": ("FAIL", "bold red"),
@@ -209,7 +212,8 @@ def gate_lines(checks: Iterable[Check], failures: Iterable[str], *, device: str,
             continue
         word, style = _STATUS[check.verdict]
         warns = " (warning)" if check.level == "warn" else ""
-        lines.append(f"[{style}]{word}[/]{warns} {check.runtime}: {escape(check_sentence(check))}")
+        detail = f". {check.detail}" if check.name in NAMING and check.value is not None else ""
+        lines.append(f"[{style}]{word}[/]{warns} {check.runtime}: {escape(check_sentence(check) + detail)}")
     return [*lines, f"[bold green]PASS[/] {device}" if good else f"[bold red]FAIL[/] {device}"]
 
 

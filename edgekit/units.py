@@ -161,4 +161,7 @@ def format_value(value: float, unit: str) -> str:
         return format_points(value)
     if unit == "dB":
         return f"{value:.1f} dB"
+    if unit == "%" and 99.5 <= value < 100:
+        # Three digits would call it 100 %.
+        return f"{math.floor(100 * value) / 100:.2f} %"
     return f"{value:.3g} {unit}".rstrip()

@@ -27,14 +27,14 @@ from edgekit.export_report import ExportReport, FormatResult, describe_environme
 from edgekit.measurements.imported_checks import check_belongs
 from edgekit.measurements.measurement import Measurement
 from edgekit.pipeline import Settings, analyze_model
-from edgekit.plan import Prediction, Recipe, precision_named
+from edgekit.plan import Prediction, Recipe
 from edgekit.predict.latency import predict_latency
 from edgekit.task import Task, default_task
+from edgekit.validators.asked import PRECISION_KEY, Asked, asked_for, read_asked
 from edgekit.validators.execution import RunSettings, collect_evidence, describe_artifact
 
 DIGEST_KEY: Final = "edgekit.digest"
 DEFAULT_KEY: Final = "edgekit.embedded_default"
-PRECISION_KEY: Final = "edgekit.precision"
 
 
 def validate(
@@ -47,6 +47,7 @@ def validate(
     cwd: Path,
     measurements: Sequence[Measurement] = (),
     latency_models: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    accelerators: Mapping[str, str] = MappingProxyType({}),
 ) -> ExportReport:
     """Runs the artifact at `path` in its own runtime and judges it.
 
@@ -59,6 +60,7 @@ def validate(
         cwd: Base of the embedded default's task.
         measurements: Figures of this artifact from the device; they take the place of this machine's.
         latency_models: The profile's, to predict the device's latency with.
+        accelerators: Runtime to the device's accelerator for it (see `DeviceProfile.accelerators`).
 
     Raises:
         DataError: a measurement of another device or artifact.
@@ -67,7 +69,14 @@ def validate(
     if measurements:
         check_belongs(measurements, device, (measure_files(path)[2],), path.name)
     report = _validate(
-        path, task, device=device, budget=budget, settings=settings, cwd=cwd, latency_models=latency_models
+        path,
+        task,
+        device=device,
+        budget=budget,
+        settings=settings,
+        cwd=cwd,
+        latency_models=latency_models,
+        accelerators=accelerators,
     )
     return with_imported(report, measurements, budget)
 
@@ -81,6 +90,7 @@ def _validate(
     settings: Settings,
     cwd: Path,
     latency_models: Mapping[str, Mapping[str, Any]],
+    accelerators: Mapping[str, str],
 ) -> ExportReport:
     run_settings = RunSettings(
         timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes, threads=settings.threads
@@ -89,9 +99,12 @@ def _validate(
     artifact = replace(artifact, precision=artifact.metadata.get(PRECISION_KEY, "unknown"))
     if task is None and artifact.metadata.get(DEFAULT_KEY) == "true":
         task = default_task(cwd)
-    recipe = Recipe(default=precision_named(artifact.precision) or "fp32")
+        budget = budget_of_artifact(budget, artifact.metadata, cwd)
+    asked = read_asked(artifact.metadata)
+    recipe = asked.recipe if asked else Recipe()
+    accelerator = accelerators.get(artifact.runtime, "")
     if task is None:
-        return _alone(artifact, recipe, device, budget, settings, run_settings)
+        return _alone(artifact, asked, accelerator, device, budget, settings, run_settings)
     inputs = read_inputs(task, (artifact.runtime,), settings)
     note = _mismatch(artifact, inputs)
     result = FormatResult(runtime=artifact.runtime, recipe=recipe, artifact=artifact)
@@ -101,7 +114,15 @@ def _validate(
         latency = next(iter(predicted), None)
         judged_by = budget if latency is not None and latency.value is not None else _unpredicted(budget)
         checks, host = judge_artifact(
-            artifact, inputs, recipe, judged_by, settings, device=device, predicted_latency=latency
+            artifact,
+            inputs,
+            recipe,
+            judged_by,
+            settings,
+            device=device,
+            predicted_latency=latency,
+            asked=_by_layer(asked, inputs, settings),
+            accelerator=accelerator,
         )
     except EdgekitError as error:
         result = replace(result, error=error)
@@ -117,6 +138,21 @@ def _validate(
         folder=path.parent,
         calibration=lint_calibration(inputs, [recipe], settings),
     )
+
+
+def _by_layer(asked: Asked | None, inputs: Inputs, settings: Settings) -> Asked | None:
+    """Returns what was asked for with the layers told apart, where the recipe treats them differently."""
+    if asked is None or not asked.recipe.overrides:
+        return asked
+    return asked_for(asked.recipe, io=asked.io, analysis=analyze_model(inputs.model, settings))
+
+
+def budget_of_artifact(budget: Budget, metadata: Mapping[str, str], cwd: Path) -> Budget:
+    """Returns the budget for an artifact that nobody named a model for: the demo's limits are for the demo's only."""
+    if metadata.get(DEFAULT_KEY) != "true":
+        return budget
+    told = [limit for limit in budget.limits if limit.source != "profile"]
+    return budget.overridden_by(default_task(cwd).limits).overridden_by(told)
 
 
 def _unpredicted(budget: Budget) -> Budget:
@@ -148,16 +184,23 @@ def _predict(
 
 
 def _alone(
-    artifact: Artifact, recipe: Recipe, device: str, budget: Budget, settings: Settings, run_settings: RunSettings
+    artifact: Artifact,
+    asked: Asked | None,
+    accelerator: str,
+    device: str,
+    budget: Budget,
+    settings: Settings,
+    run_settings: RunSettings,
 ) -> ExportReport:
-    """Judges what can be judged without a float model and data: size, memory, and that it runs at all."""
+    """Judges what can be judged without a float model and data: size, memory, what it computes with, that it runs."""
     with tempfile.TemporaryDirectory(prefix="edgekit-outputs-") as folder:
         evidence = collect_evidence(
             artifact, folder=Path(folder), settings=run_settings, progress=settings.stage(artifact.runtime)
         )
+        evidence = replace(evidence, asked=asked, accelerator=accelerator)
         result = FormatResult(
             runtime=artifact.runtime,
-            recipe=recipe,
+            recipe=asked.recipe if asked else Recipe(),
             artifact=artifact,
             checks=judge_evidence(evidence, _unpredicted(budget)),
             host=describe_host(evidence),

@@ -118,7 +118,7 @@ def test_no_two_shipped_profiles_share_a_name(tmp_path: Path) -> None:
 def test_jetsons_ask_for_symmetric_onnx_first(name: str) -> None:
     profile = shipped(name)
     assert profile.runtimes[0] == "onnx"
-    assert profile.options["onnx"] == {"symmetric_activations": True}
+    assert profile.options["onnx"] == {"symmetric_activations": True, "accelerator": "tensorrt"}
 
 
 @pytest.mark.parametrize("name", ["iphone15", "iphone-se3", "apple-watch-s9"])
@@ -343,7 +343,7 @@ FAULTS = """\
   export.coreml.minimum_deployment_target: "iOS99" was given; expected the oldest system that must load it: "iOS15" to \
 "iOS18", "iOS26", "watchOS8" to "watchOS11"
   export.coreml.symetric_activations: unknown key (did you mean "symmetric_activations"?); accepted are per_channel, \
-symmetric_activations, minimum_deployment_target
+symmetric_activations, accelerator, minimum_deployment_target
   sources.hardware.cpu: "" was given; expected a table from a key's path to where its value comes from: \
 "hardware.cpu" = "https://..."
   alias: unknown key (did you mean "aliases"?); accepted are schema, title, description, aliases, kind, runtimes, \

@@ -114,6 +114,8 @@ def test_four_artifacts_are_made_and_run_in_their_own_runtimes(report: dict[str,
         assert checks["size"]["verdict"] == "pass"
         assert checks["accuracy_drop"]["value"] is not None
         assert checks["parity"]["value"] > 10
+        assert (checks["integer_coverage"]["verdict"], checks["integer_coverage"]["value"]) == ("pass", 100.0)
+        assert checks["ignored_settings"]["verdict"] == "pass"
 
 
 def test_the_json_has_the_promised_form(report: dict[str, Any]) -> None:
@@ -196,6 +198,9 @@ def test_an_artifact_without_its_model_is_judged_by_what_can_be_known(project: P
     checks = {check["name"]: check for check in json.loads(out)["checks"]}
     assert checks["size"]["verdict"] == checks["memory"]["verdict"] == "pass"
     assert (checks["accuracy_drop"]["verdict"], code) == ("not_run", 1)
+    # Its file says what it was asked to be; the demo's limit on accuracy is the demo's.
+    assert (checks["accuracy_drop"]["limit"], checks["accuracy_drop"]["limit_from"]) == (1.0, "profile")
+    assert (checks["integer_coverage"]["verdict"], checks["ignored_settings"]["verdict"]) == ("pass", "pass")
 
 
 def test_a_plan_is_carried_out(project: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgekit.artifact import Artifact, measure_files
-from edgekit.budget import Budget, read_limit
+from edgekit.budget import RECIPE_SOURCE, Budget, Limit, read_limit
 from edgekit.errors import ArtifactError, ConversionError, DataError
 from edgekit.export_report import ExportReport, FormatResult, read_report, with_imported, write_report
 from edgekit.gate import gate_folder
@@ -62,6 +62,51 @@ def test_the_recorded_figures_meet_todays_limits(
     result = gate_folder(folder, "pi4", budget(**limits))
     assert result.passed() == good
     assert result.passed(strict=True) == strict
+
+
+def coverage(folder: Path, value: float | None, limit: Limit | None, name: str = "integer_coverage") -> None:
+    """Puts a check with the limit that an export gave it into the report."""
+    path = folder / "report.json"
+    report = json.loads(path.read_text())
+    check = judge(name, value, limit, runtime="tflite", detail="In float: stem (CONV_2D).")
+    report["formats"][0]["checks"].append(check.to_json())
+    path.write_text(json.dumps(report))
+
+
+def test_what_a_recipe_asks_for_is_judged_by_every_gate(folder: Path) -> None:
+    coverage(folder, 93.0, Limit(name="integer_coverage", value=100.0, source=RECIPE_SOURCE))
+    result = gate_folder(folder, "pi4", budget())
+    assert not result.passed()
+    check = result.checks[-1]
+    assert (check.verdict, check.limit_from, check.detail) == ("fail", RECIPE_SOURCE, "In float: stem (CONV_2D).")
+    assert gate_folder(folder, "pi4", budget(integer_coverage="90 %")).passed()
+
+
+def test_an_ignored_setting_fails_every_gate(folder: Path) -> None:
+    coverage(folder, 1.0, Limit(name="ignored_settings", value=0.0, source=RECIPE_SOURCE), "ignored_settings")
+    assert not gate_folder(folder, "pi4", budget()).passed()
+
+
+@pytest.mark.parametrize(("source", "good"), [("profile", True), ("--min-delegate-coverage", False)])
+def test_a_profiles_limit_on_a_path_is_not_about_formats_without_one(folder: Path, source: str, good: bool) -> None:
+    coverage(folder, None, None, "delegate_coverage")
+    limits = Budget(limits=(Limit(name="delegate_coverage", value=90.0, source=source),))
+    assert gate_folder(folder, "pi4", limits).passed() == good
+
+
+def test_what_an_export_for_another_device_did_not_predict_is_not_held_against_a_format(folder: Path) -> None:
+    path = folder / "report.json"
+    report = json.loads(path.read_text())
+    check = judge("accelerator_coverage", None, None, basis="predicted", runtime="tflite", detail="No accelerator.")
+    report["formats"][0]["checks"].append(check.to_json())
+    path.write_text(json.dumps(report))
+    found = gate_folder(folder, "pi5", budget(accelerator_coverage="90 %")).checks[-1]
+    assert (found.verdict, found.limit) == ("not_run", None)
+    assert found.detail == "The export was for pi4: run edgekit export --device pi5 to predict it there."
+
+
+def test_a_report_of_an_edgekit_that_did_not_look_at_paths_keeps_a_profiles_limit_on_them(folder: Path) -> None:
+    assert gate_folder(folder, "pi4", budget(accelerator_coverage="90 %")).passed(strict=True)
 
 
 def test_the_gates_json_says_who_set_each_limit(folder: Path) -> None:

@@ -18,6 +18,8 @@ from edgekit.budget import Budget
 from edgekit.plan import Prediction
 from edgekit.report import Check
 from edgekit.samples import Samples
+from edgekit.validators.artifact_operators import ArtifactOperator
+from edgekit.validators.asked import Asked
 
 
 @final
@@ -41,11 +43,15 @@ class Evidence:
         peak_memory_bytes: Peak resident set of the process that loaded and ran it.
         empty_memory_bytes: Peak resident set of the same process before it loaded the artifact.
         load_ms: Time from the file to a session that can run, once, the file being in the system's cache.
-        operators: What the runtime ran, where it tells: {"integer": {operator: count}, "float": {...}}; empty where
-            not.
+        operators: What the runtime runs, or what the file holds where it does not tell; empty where neither is known.
+        boundary: (name, dtype) of the artifact's inputs and outputs, as the runtime tells them.
+        embedded: Metadata as the runtime reads it from the file.
+        asked: What the artifact was asked to be, None where nobody knows.
+        accelerator: Name of the rules about the device's accelerator for this format, "" where it has none.
         device: Name of the profile that the artifact is judged for.
         predicted_latency: What was predicted for that device: its latency until somebody measures it there.
-        missing: Why a piece of evidence is missing: `outputs`, `reference`, `memory`, `latency` to a sentence.
+        missing: Why a piece of evidence is missing: `outputs`, `reference`, `memory`, `latency`, `operators` to a
+            sentence.
     """
 
     artifact: Artifact
@@ -63,7 +69,11 @@ class Evidence:
     peak_memory_bytes: int | None = None
     empty_memory_bytes: int | None = None
     load_ms: float | None = None
-    operators: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+    operators: tuple[ArtifactOperator, ...] = ()
+    boundary: tuple[tuple[str, str], ...] = ()
+    embedded: Mapping[str, str] = field(default_factory=dict[str, str])
+    asked: Asked | None = None
+    accelerator: str = ""
     device: str = ""
     predicted_latency: Prediction | None = None
     missing: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -22,6 +22,7 @@ from edgekit.errors import ERRORS_BY_NAME, DataError, MissingDependencyError, Re
 from edgekit.model import CapturedModel, TensorSpec
 from edgekit.process import Command, log_tail, run_watched
 from edgekit.samples import Samples
+from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.base import Evidence
 from edgekit.worker import Progress, ProgressReader, silent
 
@@ -149,7 +150,7 @@ def collect_evidence(
             progress,
         )
         _raise_if_unusable(ran)
-        missing |= _missing_pieces(ran, asked)
+        missing |= _missing_pieces(ran, asked) | _unread_operators(ran, asked)
         records.append(ran.record)
     return _evidence(
         Evidence(
@@ -301,8 +302,8 @@ def runner_options(run: RunnerCall, record: PurePath) -> list[str]:
         "--baseline": run.baseline if "latency" in run.modes else None,
     }
     given = [f"{key}={value}" for key, value in arguments.items() if value is not None]
-    # Operators are counted once, where outputs are made: counting runs the artifact again.
-    operators = ["--operators"] if "outputs" in run.modes else []
+    # Operators are read once, and not where the artifact is timed: reading them runs it again.
+    operators = ["--operators"] if {"memory", "outputs"} & set(run.modes) else []
     return [*given, *operators]
 
 
@@ -338,6 +339,13 @@ def _missing_pieces(ran: RunnerEnd, asked: Sequence[Piece]) -> dict[str, str]:
     return {**ran.record.get("missing", {}), **failed}
 
 
+def _unread_operators(ran: RunnerEnd, asked: Sequence[Piece]) -> dict[str, str]:
+    """Returns why a run that was to tell what the artifact computes with did not, {} where it did or was not asked."""
+    if ran.record.get("operators") or not {"memory", "outputs"} & set(asked):
+        return {}
+    return {"operators": ran.failure or "The runtime does not tell what it runs."}
+
+
 def _has(record: Mapping[str, Any], mode: str) -> bool:
     return {"memory": "memory", "outputs": "rows", "latency": "latency"}[mode] in record
 
@@ -364,8 +372,11 @@ def _evidence(start: Evidence, records: Sequence[Mapping[str, Any]], outputs: Pa
         evidence = replace(evidence, artifact=_described(evidence.artifact, record))
         if "load_ms" in record and evidence.load_ms is None:
             evidence = replace(evidence, load_ms=record["load_ms"])
+        if "inputs" in record:
+            boundary = ((item["name"], item["dtype"]) for item in (*record["inputs"], *record["outputs"]))
+            evidence = replace(evidence, boundary=tuple(boundary), embedded=record["metadata"])
         if record.get("operators"):
-            evidence = replace(evidence, operators=record["operators"])
+            evidence = replace(evidence, operators=tuple(map(ArtifactOperator.from_json, record["operators"])))
         if _has(record, "memory"):
             memory = record["memory"]
             evidence = replace(

@@ -31,6 +31,9 @@ from edgekit.cli.task_options import (
     MeasurementsOption,
     MemoryLimit,
     MetricOption,
+    MinAcceleratorCoverage,
+    MinDelegateCoverage,
+    MinIntegerCoverage,
     MinParity,
     Model,
     NoCache,
@@ -86,6 +89,9 @@ def export(
     max_drop: MaxDrop = None,
     max_slice_drop: MaxSliceDrop = None,
     min_parity: MinParity = None,
+    min_integer_coverage: MinIntegerCoverage = None,
+    min_delegate_coverage: MinDelegateCoverage = None,
+    min_accelerator_coverage: MinAcceleratorCoverage = None,
     measurements: MeasurementsOption = None,
     strict: Strict = False,
     jobs: Jobs = 0,
@@ -101,6 +107,7 @@ def export(
 
     Exit code: 0 every budget kept, 1 a budget not kept, 2 wrong input, 3 this machine cannot.
     """
+    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage)
     io_type = _io_type(io)
     wanted = parse_effort(effort)
     planned = _plan_file(plan, decided=bool(format or precision or wanted != "quick")) if plan else None
@@ -111,7 +118,9 @@ def export(
         formats=format,
         precision=precision,
         techniques=technique,
-        limits=limit_texts(max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity),
+        limits=limit_texts(
+            max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity, *shares
+        ),
         overrides={
             "calibration": calibration,
             "evaluation": evaluation,
@@ -187,6 +196,7 @@ def _run(
         settings=settings,
         io=io,
         rejected=rejected,
+        accelerators=request.profile.accelerators,
         done=done,
     )
 

@@ -24,6 +24,9 @@ from edgekit.cli.task_options import (
     MeasurementsOption,
     MemoryLimit,
     MetricOption,
+    MinAcceleratorCoverage,
+    MinDelegateCoverage,
+    MinIntegerCoverage,
     MinParity,
     NoCache,
     NoColor,
@@ -69,6 +72,9 @@ def gate(
     max_drop: MaxDrop = None,
     max_slice_drop: MaxSliceDrop = None,
     min_parity: MinParity = None,
+    min_integer_coverage: MinIntegerCoverage = None,
+    min_delegate_coverage: MinDelegateCoverage = None,
+    min_accelerator_coverage: MinAcceleratorCoverage = None,
     baseline: BaselineOption = None,
     max_regression: MaxRegression = [],  # noqa: B006  Typer copies it
     fail_on_missing_baseline: FailOnMissing = False,
@@ -94,12 +100,15 @@ def gate(
     """
     if why and (as_json or str(markdown) == "-"):
         raise UsageError("--why prints tables, and stdout is taken: leave --json or --markdown - out.")
+    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage)
     order = GateOrder(
         target=target,
         device=device,
         model=model,
         config=config,
-        limits=limit_texts(max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity),
+        limits=limit_texts(
+            max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity, *shares
+        ),
         overrides={"evaluation": evaluation, "metric": metric},
         regression=tuple(max_regression),
         measurements=tuple(measurements or ()),

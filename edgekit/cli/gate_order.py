@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
@@ -115,6 +115,7 @@ def _of_folder(order: GateOrder) -> tuple[GateResult, Request]:
 
 def _of_artifact(order: GateOrder) -> tuple[GateResult, Request]:
     from edgekit.gate import gate_report
+    from edgekit.validation import budget_of_artifact
 
     request, has_task = request_validation(
         order.target,
@@ -136,6 +137,10 @@ def _of_artifact(order: GateOrder) -> tuple[GateResult, Request]:
         show_progress=order.show_progress,
         no_color=order.no_color,
     )
+    if not has_task:
+        made = report.results[0].artifact
+        metadata = made.metadata if made is not None else {}
+        request = replace(request, budget=budget_of_artifact(request.budget, metadata, Path.cwd()))
     return gate_report(report.to_json(), report.folder, request.profile.name, request.budget), request
 
 

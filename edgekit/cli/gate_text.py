@@ -48,8 +48,10 @@ def show_gate(
 
 
 def _line(finding: Finding, *, verbose: bool) -> str:
-    from edgekit.render import escape
+    from edgekit.render import NAMING, escape
 
     warns = " (warning)" if finding.severity == "warning" else ""
-    told = finding.text if verbose else f"{finding.sentence}. {finding.advice}".rstrip()
+    # A share of the work says little without the operators' names.
+    in_full = verbose or finding.rule in NAMING
+    told = finding.text if in_full else f"{finding.sentence}. {finding.advice}".rstrip()
     return f"[{_STYLES[finding.severity]}]{_WORDS[finding.verdict]}[/]{warns} {finding.runtime}: {escape(told)}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.cli.console import console
 from edgekit.errors import EdgekitError
+from edgekit.render import NAMING, check_sentence
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from edgekit.cli.task_options import Request
     from edgekit.gate import GateResult
     from edgekit.model import CapturedModel
+    from edgekit.report import Check
 
 _TABLES: Final = {"size": "size", "download": "size", "memory": "memory", "latency": "work", "latency_p95": "work"}
 """Check to the first word of the table that explains it."""
@@ -33,11 +35,24 @@ def show_why(result: GateResult, request: Request, *, no_color: bool) -> None:
         if entry["artifact"] is None:
             continue
         title = f"{entry['runtime']} {entry['precision']}"
+        if not missed or missed & {*NAMING, "accuracy", "accuracy_drop", "parity", "latency"}:
+            _show_downgrades(screen, entry, result.checks, title)
         if not missed or missed & {"accuracy", "accuracy_drop", "slice_drop", "parity"}:
             _show_losses(screen, entry, title)
     wanted = {_TABLES[name] for name in missed if name in _TABLES} if missed else set(_TABLES.values())
     if wanted:
         _show_costs(screen, result, request, wanted)
+
+
+def _show_downgrades(screen: Console, entry: Mapping[str, Any], checks: Iterable[Check], title: str) -> None:
+    """Prints what runs otherwise than asked for, each of this format's checks in its own words."""
+    from rich.text import Text
+
+    if entry["float_fallbacks"]:
+        screen.print(Text(f"{title}: stays float: {', '.join(entry['float_fallbacks'])}"), soft_wrap=True)
+    for check in checks:
+        if check.runtime == entry["runtime"] and check.name in NAMING and check.value is not None:
+            screen.print(Text(f"{title}: {check_sentence(check)}. {check.detail}"), soft_wrap=True)
 
 
 def _show_losses(screen: Console, entry: Mapping[str, Any], title: str) -> None:
@@ -46,8 +61,6 @@ def _show_losses(screen: Console, entry: Mapping[str, Any], title: str) -> None:
 
     from edgekit.units import format_points
 
-    if entry["float_fallbacks"]:
-        screen.print(Text(f"{title}: stays float: {', '.join(entry['float_fallbacks'])}"))
     slices = [item for item in entry["host"].get("slices") or () if item["drop"] is not None]
     if not slices:
         return

@@ -86,6 +86,22 @@ MaxSliceDrop = Annotated[
 MinParity = Annotated[
     str | None, typer.Option("--min-parity", help='SQNR against the float model, such as "20 dB".', show_default=False)
 ]
+MinIntegerCoverage = Annotated[
+    str | None,
+    typer.Option("--min-integer-coverage", help='Work that runs in integers, such as "100 %".', show_default=False),
+]
+MinDelegateCoverage = Annotated[
+    str | None,
+    typer.Option("--min-delegate-coverage", help='Work on the fast CPU kernels, such as "95 %".', show_default=False),
+]
+MinAcceleratorCoverage = Annotated[
+    str | None,
+    typer.Option(
+        "--min-accelerator-coverage",
+        help='Work that the accelerator is predicted to take, such as "90 %".',
+        show_default=False,
+    ),
+]
 TechniqueOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -137,6 +153,9 @@ LIMIT_FLAGS: Final[Mapping[str, str]] = {
     "accuracy_drop": "--max-drop",
     "slice_drop": "--max-slice-drop",
     "parity": "--min-parity",
+    "integer_coverage": "--min-integer-coverage",
+    "delegate_coverage": "--min-delegate-coverage",
+    "accelerator_coverage": "--min-accelerator-coverage",
 }
 """Cost to the flag that limits it; the environment variable is EDGEKIT_ and the flag's name, as EDGEKIT_MAX_SIZE."""
 
@@ -173,6 +192,9 @@ def limit_texts(
     max_drop: str | None,
     max_slice_drop: str | None = None,
     min_parity: str | None = None,
+    min_integer_coverage: str | None = None,
+    min_delegate_coverage: str | None = None,
+    min_accelerator_coverage: str | None = None,
 ) -> Mapping[str, str | None]:
     """Returns the texts of the limit flags under the names of their costs."""
     return {
@@ -183,6 +205,9 @@ def limit_texts(
         "accuracy_drop": max_drop,
         "slice_drop": max_slice_drop,
         "parity": min_parity,
+        "integer_coverage": min_integer_coverage,
+        "delegate_coverage": min_delegate_coverage,
+        "accelerator_coverage": min_accelerator_coverage,
     }
 
 
@@ -197,6 +222,7 @@ def make_request(
     limits: Mapping[str, str | None],
     overrides: Mapping[str, str | None] | None = None,
     regression: Sequence[str] = (),
+    demo_limits: bool = True,
     cwd: Path | None = None,
 ) -> Request:
     """Returns the request that flags, environment, task file and profile make together.
@@ -211,6 +237,8 @@ def make_request(
         limits: Cost name to the text of its flag.
         overrides: Task fields (`calibration`, `evaluation`, `metric`, `example_inputs`) to the text of their flags.
         regression: --max-regression, each as it was given.
+        demo_limits: Where no model is named, the limits of the embedded default hold; False where nothing says that it
+            is about that model.
         cwd: Where to look for a task file; the current folder by default.
 
     Raises:
@@ -218,6 +246,8 @@ def make_request(
     """
     cwd = cwd or Path.cwd()
     task = make_task(model, config, overrides or {}, cwd)
+    if task.embedded_default and not demo_limits:
+        task = replace(task, limits=())
     profile = _profile(device, cwd)
     override = _device_override(task, profile, cwd)
     wanted = formats or os.environ.get("EDGEKIT_FORMAT")

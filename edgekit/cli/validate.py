@@ -27,6 +27,9 @@ from edgekit.cli.task_options import (
     MeasurementsOption,
     MemoryLimit,
     MetricOption,
+    MinAcceleratorCoverage,
+    MinDelegateCoverage,
+    MinIntegerCoverage,
     MinParity,
     NoCache,
     NoColor,
@@ -66,6 +69,9 @@ def validate(
     max_drop: MaxDrop = None,
     max_slice_drop: MaxSliceDrop = None,
     min_parity: MinParity = None,
+    min_integer_coverage: MinIntegerCoverage = None,
+    min_delegate_coverage: MinDelegateCoverage = None,
+    min_accelerator_coverage: MinAcceleratorCoverage = None,
     measurements: MeasurementsOption = None,
     strict: Strict = False,
     timeout: Timeout = 1800.0,
@@ -80,12 +86,15 @@ def validate(
 
     Without a model there is nothing to compare with: size and memory are judged, accuracy is not run and does not pass.
     """
+    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage)
     request, has_task = request_validation(
         artifact,
         model=model,
         device=device,
         config=config,
-        limits=limit_texts(max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity),
+        limits=limit_texts(
+            max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity, *shares
+        ),
         overrides={
             "calibration": calibration,
             "evaluation": evaluation,
@@ -129,7 +138,13 @@ def request_validation(
     runtime_of(artifact)
     has_task = model is not None or config is not None or find_config(Path.cwd()) is not None
     request = make_request(
-        model=model, device=device, config=config, limits=limits, overrides=overrides, regression=regression
+        model=model,
+        device=device,
+        config=config,
+        limits=limits,
+        overrides=overrides,
+        regression=regression,
+        demo_limits=has_task,
     )
     return request, has_task
 
@@ -165,6 +180,7 @@ def run_validation(
             device=request.profile.name,
             budget=request.budget,
             latency_models=request.profile.latency_model,
+            accelerators=request.profile.accelerators,
             settings=settings,
             cwd=Path.cwd(),
             measurements=tuple(map(read_measurement, measurements)),

@@ -18,7 +18,11 @@ _MISSED: Final = {
     "accuracy_drop": "Try more calibration data like the evaluation's, or --precision int8-dynamic or fp16.",
     "slice_drop": "Try calibration data that holds this slice too, or --precision int8-dynamic or fp16.",
     "parity": "Try more calibration data like the evaluation's, or --precision int8-dynamic or fp16.",
+    "integer_coverage": "Try a precision that the format has kernels for (int8-weights, where size is what counts), "
+    "another format, or a plan of --effort default, which says which layers stay float.",
     "delegate_coverage": "Try another format of the device's runtimes: edgekit plan shows what it prefers.",
+    "accelerator_coverage": "Replace the named operators or try another precision; it is predicted by rules, not run.",
+    "ignored_settings": "Leave the setting away, or ask for a format that can keep it.",
 }
 
 _MEASURE: Final = (

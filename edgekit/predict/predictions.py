@@ -36,7 +36,9 @@ def predict(
         expected_accuracy(analysis.family, recipe, runtime),
         _unmeasured("slice_drop", "pp"),
         _unmeasured("parity", "dB"),
+        _unmeasured("integer_coverage", "%"),
         _unmeasured("delegate_coverage", "%"),
+        _unmeasured("accelerator_coverage", "%"),
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from edgekit.cli.task_options import Request, make_request, parse_formats
 from edgekit.errors import EdgekitError, ProfileError, UsageError
+from edgekit.validation import budget_of_artifact
 
 TASK = """
 [model]
@@ -50,6 +51,31 @@ def test_without_anything_the_embedded_default_meets_the_profile(tmp_path: Path)
     found = sources(request)
     assert found.pop("accuracy_drop") == "demo task"
     assert set(found.values()) == {"profile"}
+
+
+def test_the_demos_limits_are_not_about_an_artifact_that_nobody_named_a_model_for(tmp_path: Path) -> None:
+    request = make_request(model=None, device="pi4", config=None, limits={}, demo_limits=False, cwd=tmp_path)
+    limit = request.budget.get("accuracy_drop")
+    assert limit is not None
+    assert (limit.value, limit.source) == (1.0, "profile")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "flag", "expected"),
+    [
+        pytest.param({}, None, (1.0, "profile"), id="made elsewhere"),
+        pytest.param({"edgekit.embedded_default": "true"}, None, (10.0, "demo task"), id="the demo's"),
+        pytest.param({"edgekit.embedded_default": "true"}, "2 pp", (2.0, "--max-drop"), id="the demo's with a flag"),
+    ],
+)
+def test_an_artifact_of_the_demo_has_the_demos_limits(
+    tmp_path: Path, metadata: dict[str, str], flag: str | None, expected: tuple[float, str]
+) -> None:
+    limits = {"accuracy_drop": flag}
+    request = make_request(model=None, device="pi4", config=None, limits=limits, demo_limits=False, cwd=tmp_path)
+    limit = budget_of_artifact(request.budget, metadata, tmp_path).get("accuracy_drop")
+    assert limit is not None
+    assert (limit.value, limit.source) == expected
 
 
 def test_each_limit_remembers_who_set_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

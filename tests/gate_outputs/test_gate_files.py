@@ -10,7 +10,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from edgekit.budget import RECIPE_SOURCE, Limit
 from edgekit.cli.app import main
+from edgekit.report import judge
 
 TEXT = {"type": "object", "required": ["text"], "properties": {"text": {"type": "string", "minLength": 1}}}
 LEVEL = {"enum": ["none", "note", "warning", "error"]}
@@ -408,6 +410,25 @@ def test_a_failed_conversion_is_in_every_output(project: Path, make_export: Any)
     sarif = json.loads((project / "s.sarif").read_text())
     assert sarif["runs"][0]["results"][0]["message"]["text"] == "onnx fp32: No kernel for fft."
     assert "- **error**: onnx fp32: No kernel for fft.\n" in (project / "m.md").read_text()
+
+
+def test_operators_that_run_otherwise_than_asked_for_are_named_in_every_output(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = project / "out" / "report.json"
+    report = json.loads(path.read_text())
+    limit = Limit(name="integer_coverage", value=100.0, source=RECIPE_SOURCE)
+    check = judge("integer_coverage", 93.0, limit, runtime="tflite", detail="In float: stem (CONV_2D).")
+    report["formats"][0]["checks"].append(check.to_json())
+    path.write_text(json.dumps(report))
+    assert gate("--junit", "j.xml", "--sarif", "s.sarif", "--markdown", "m.md", "--github", "--why") == 1
+    told = "integer coverage 93 % is below 100 % by 7 % (limit from recipe)"
+    out = capsys.readouterr().out
+    assert f"FAIL tflite: {told}. In float: stem (CONV_2D). Try a precision" in out
+    assert f"tflite int8-static: {told}. In float: stem (CONV_2D)." in out
+    assert "::error" in out
+    for name in ("j.xml", "s.sarif", "m.md"):
+        assert f"{told}. In float: stem (CONV" in (project / name).read_text()  # Markdown escapes what follows
 
 
 def test_a_report_without_limits_does_not_pass_in_junit() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from edgekit.errors import ArtifactError, DataError, MissingDependencyError, ResourceError, WorkerError
 from edgekit.model import CapturedModel, TensorSpec
+from edgekit.validators.artifact_operators import count_by_arithmetic
 from edgekit.validators.execution import RunSettings, collect_evidence, run_reference
 
 QUICK = RunSettings(timeout_s=30, runs=12, warmup=1)
@@ -49,7 +50,8 @@ def test_everything_is_measured_in_two_fresh_processes(fake_runner, rows, tmp_pa
     assert evidence.peak_memory_bytes >= evidence.empty_memory_bytes > 1_000_000
     assert len(evidence.latencies_ms) == len(evidence.float_latencies_ms) == 12
     assert np.median(evidence.float_latencies_ms) > np.median(evidence.latencies_ms) > 1
-    assert evidence.operators == {"integer": {"CONV": 2}, "float": {"ADD": 1}}
+    assert count_by_arithmetic(evidence.operators) == {"integer": {"CONV": 2}, "float": {"ADD": 1}}
+    assert evidence.boundary == (("x", "float32"), ("x", "float32"))
     assert (evidence.metric, evidence.metric_base) == ("cosine", tmp_path)
     assert [item.name for item in evidence.artifact.inputs] == ["x"]
     assert told[0] == ("model.fake: loading", None)
@@ -101,6 +103,7 @@ def test_a_crash_costs_the_piece_that_was_running_and_says_how(fake_runner, rows
     assert evidence.missing == {
         "latency": "It was not asked for.",
         "outputs": "The run of model.fake was ended by signal 11 (SIGSEGV).\nIts log is empty.",
+        "operators": "The run of model.fake was ended by signal 11 (SIGSEGV).\nIts log is empty.",
     }
     assert evidence.peak_memory_bytes is not None
 

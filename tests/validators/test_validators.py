@@ -6,10 +6,12 @@ import pytest
 
 from edgekit import registry
 from edgekit.artifact import Artifact
-from edgekit.budget import COSTS, Budget, Limit
-from edgekit.plan import Prediction
+from edgekit.budget import COSTS, Budget, Limit, cost_of
+from edgekit.plan import Prediction, Recipe
 from edgekit.samples import Samples, SampleWriter
 from edgekit.validators.accuracy import accuracy_drop
+from edgekit.validators.artifact_operators import ArtifactOperator
+from edgekit.validators.asked import asked_for
 from edgekit.validators.base import Evidence, Validator
 from edgekit.validators.host_timing import HostTiming, host_timing
 from edgekit.validators.parity import LARGEST_DB, sqnr_by_output, sqnr_db
@@ -62,8 +64,18 @@ def full(artifact, write):
         float_latencies_ms=tuple(4 + 0.01 * (i % 5) for i in range(40)),
         peak_memory_bytes=60_000_000,
         empty_memory_bytes=40_000_000,
+        operators=(FALLEN,),
+        asked=ASKED,
+        accelerator="nnapi",
     )
 
+
+ASKED = asked_for(Recipe(default="int8_static"))
+
+FALLEN = ArtifactOperator(
+    name="odd", kind="CONV_3D", arithmetic="float", dtype="float32", rank=5, macs=10, weights=4, weight_bits=32, path=""
+)
+"""An operator that is everything that was not wanted."""
 
 EVERY_LIMIT = Budget(
     limits=tuple(Limit(name=name, value=0.0 if cost.at_most else 1e9, source="test") for name, cost in COSTS.items())
@@ -74,7 +86,7 @@ EVERY_LIMIT = Budget(
 def test_a_validator_returns_the_checks_that_it_declares(full, name):
     checks = VALIDATORS[name].run(full, Budget())
     assert tuple(check.name for check in checks) == VALIDATORS[name].costs
-    assert all(check.unit == COSTS[check.name].unit for check in checks)
+    assert all(check.unit == cost_of(check.name).unit for check in checks)
     assert all(check.runtime == "tflite" for check in checks)
 
 
@@ -85,8 +97,10 @@ def test_a_validator_says_the_same_twice(full, name):
 
 @pytest.mark.parametrize("name", [name for name in VALIDATORS if name != "SizeValidator"])
 def test_what_was_not_measured_is_not_run_with_its_reason_and_fails_the_gate(artifact, name):
-    pieces = ("outputs", "reference", "memory", "latency")
-    evidence = Evidence(artifact=artifact, missing={piece: f"No {piece}: test." for piece in pieces})
+    pieces = ("outputs", "reference", "memory", "latency", "operators")
+    evidence = Evidence(
+        artifact=artifact, missing={piece: f"No {piece}: test." for piece in pieces}, asked=ASKED, accelerator="nnapi"
+    )
     for check in VALIDATORS[name].run(evidence, EVERY_LIMIT):
         assert (check.verdict, check.value) == ("not_run", None)
         assert check.detail.endswith(": test.")
@@ -95,7 +109,8 @@ def test_what_was_not_measured_is_not_run_with_its_reason_and_fails_the_gate(art
 
 @pytest.mark.parametrize("name", [name for name in VALIDATORS if name != "SizeValidator"])
 def test_a_missing_piece_without_a_reason_is_not_run_too(artifact, name):
-    for check in VALIDATORS[name].run(Evidence(artifact=artifact), EVERY_LIMIT):
+    evidence = Evidence(artifact=artifact, asked=ASKED, accelerator="nnapi")
+    for check in VALIDATORS[name].run(evidence, EVERY_LIMIT):
         assert (check.verdict, check.detail) == ("not_run", "It was not measured.")
 
 

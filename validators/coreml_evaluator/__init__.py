@@ -16,8 +16,9 @@ modelled; nor is speed. Random operators draw other values than a device (`Progr
 
 from __future__ import annotations
 
+from edgekit.validators.coreml_evaluator.arithmetic import describe_package
 from edgekit.validators.coreml_evaluator.features import Feature
 from edgekit.validators.coreml_evaluator.graph import StoredConstant
 from edgekit.validators.coreml_evaluator.program import Metadata, Precision, Program, State, load
 
-__all__ = ["Feature", "Metadata", "Precision", "Program", "State", "StoredConstant", "load"]
+__all__ = ["Feature", "Metadata", "Precision", "Program", "State", "StoredConstant", "describe_package", "load"]

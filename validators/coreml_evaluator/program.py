@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import ArtifactError, MissingDependencyError
+from edgekit.validators.coreml_evaluator.arithmetic import describe_operators
 from edgekit.validators.coreml_evaluator.features import Feature, checked_inputs
 from edgekit.validators.coreml_evaluator.graph import Function, NamedType, StoredConstant
 from edgekit.validators.coreml_evaluator.graph_reader import read_function
@@ -139,6 +140,11 @@ class Program:
     def operator_counts(self) -> dict[str, int]:
         """How often each operator occurs, constants excepted, most frequent first."""
         return dict(Counter(self._function.block.operator_types()).most_common())
+
+    @property
+    def described_operators(self) -> list[dict[str, Any]]:
+        """What each operator computes with (see `arithmetic.describe_operators`)."""
+        return describe_operators(self._function)
 
     @property
     def stored_constants(self) -> tuple[StoredConstant, ...]:

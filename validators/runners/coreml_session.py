@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,15 +74,17 @@ class Session:
         outputs = self._program.run({spec["name"]: arrays[i] for i, spec in enumerate(self.inputs)})
         return [outputs[spec["name"]] for spec in self.outputs]
 
-    def operators(self) -> dict[str, dict[str, int]] | None:
-        """Returns None: a Core ML package stores quantized arithmetic as float operators between quantize operators."""
-        return None
+    def operators(self) -> list[dict[str, Any]] | None:
+        """Returns what the package's program holds, one entry an operator."""
+        described: list[dict[str, Any]] = self._program.described_operators
+        return described
 
 
 class _AppleSession(Session):
     """One model in Apple's runtime."""
 
     def __init__(self, library: Any, path: str) -> None:
+        self._path = path
         self._model: Any = library.models.MLModel(path)
         description = self._model.get_spec().description
         self.inputs = [_apple_spec(value) for value in description.input]
@@ -92,6 +95,13 @@ class _AppleSession(Session):
         """Returns the outputs."""
         outputs = self._model.predict({spec["name"]: arrays[i] for i, spec in enumerate(self.inputs)})
         return [np.asarray(outputs[spec["name"]]) for spec in self.outputs]
+
+    def operators(self) -> list[dict[str, Any]] | None:
+        """Returns what the package's program holds, one entry an operator: Apple's runtime itself does not tell."""
+        from edgekit.validators import coreml_evaluator
+
+        described: list[dict[str, Any]] = coreml_evaluator.describe_package(Path(self._path))
+        return described
 
 
 def _apple_spec(value: Any) -> dict[str, Any]:

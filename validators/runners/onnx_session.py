@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -25,16 +27,38 @@ DTYPES = {
     "tensor(bool)": "bool",
 }
 
-INTEGER_OPERATORS = (
-    "QLinear",
-    "ConvInteger",
-    "MatMulInteger",
-    "QGemm",
-    "QAttention",
-    "DynamicQuantizeMatMul",
-    "MatMulNBits",
-)
-"""How names of operators that compute in integers begin, or are."""
+BITS = {"float": 32, "float16": 16, "double": 64, "int8": 8, "uint8": 8, "int4": 4, "uint4": 4}
+"""Bits of one element, by the words of onnxruntime's profile."""
+
+PRODUCTS = {
+    "Conv": ("float", 1, None),
+    "FusedConv": ("float", 1, None),
+    "NhwcFusedConv": ("float", 1, None),
+    "ConvTranspose": ("float", 1, None),
+    "Gemm": ("float", 1, None),
+    "FusedGemm": ("float", 1, None),
+    "MatMul": ("float", 1, None),
+    "FusedMatMul": ("float", 1, None),
+    "MatMulNBits": ("float", 1, 2),
+    "LSTM": ("float", 1, None),
+    "GRU": ("float", 1, None),
+    "RNN": ("float", 1, None),
+    "QLinearConv": ("integer", 3, 4),
+    "QLinearMatMul": ("integer", 3, 4),
+    "QGemm": ("integer", 3, 4),
+    "ConvInteger": ("dynamic", 1, None),
+    "MatMulInteger": ("dynamic", 1, None),
+    "MatMulIntegerToFloat": ("dynamic", 1, 3),
+    "DynamicQuantizeMatMul": ("dynamic", 1, 2),
+    "DynamicQuantizeLSTM": ("dynamic", 1, None),
+}
+"""Operators that multiply and accumulate: how they compute, and which inputs hold the weights and their scales."""
+RECURRENT = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
+BOUNDARY = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast")
+"""Operators between the two worlds: they are no arithmetic of the model's own."""
+FLOATS = ("float", "float16", "double")
+KERNELS, KERNEL_TYPES = "MLAS", ("float", "float16", "int8", "uint8", "int4", "uint4")
+"""onnxruntime's vectorised matrix kernels, and the types they take; others run in generic code."""
 
 
 class Runtime:
@@ -99,8 +123,8 @@ class Session:
         outputs: list[Any] = self._session.run(None, {name: arrays[i] for i, name in enumerate(self._names)})
         return outputs
 
-    def operators(self) -> dict[str, dict[str, int]] | None:
-        """Returns {"integer": {operator: count}, "float": {...}} of what ran, after onnxruntime's own rewriting.
+    def operators(self) -> list[dict[str, Any]] | None:
+        """Returns what ran, after onnxruntime's own rewriting, one entry an operator.
 
         Taken from a profile of one inference, because only that needs no other package. None before the first `run`.
         """
@@ -109,20 +133,110 @@ class Session:
         with tempfile.TemporaryDirectory(prefix="edgekit-profile-") as folder:
             self._options.enable_profiling = True
             self._options.profile_file_prefix = str(Path(folder) / "profile")
+            # Packed weights vanish from the profile, and with them the shapes that tell the work.
+            self._options.add_session_config_entry("session.disable_prepacking", "1")
             session = self._library.InferenceSession(self._path, self._options, providers=["CPUExecutionProvider"])
             session.run(None, {name: self._last[i] for i, name in enumerate(self._names)})
             events = json.loads(Path(session.end_profiling()).read_text())
             self._options.enable_profiling = False
         nodes = {
-            event["args"]["node_index"] + event["name"]: event["args"]["op_name"]
+            (event["args"]["node_index"], event["name"]): event["args"]
             for event in events
             if event.get("cat") == "Node" and "op_name" in event.get("args", {}) and "node_index" in event["args"]
         }
-        counts: dict[str, dict[str, int]] = {"integer": {}, "float": {}}
-        for name in nodes.values():
-            kind = "integer" if name.startswith(INTEGER_OPERATORS) else "float"
-            counts[kind][name] = counts[kind].get(name, 0) + 1
-        return counts
+        stored = _dequantized_weights(nodes.values())
+        return [described(_node_name(name), facts, stored) for (_, name), facts in nodes.items()]
+
+
+def _node_name(event: str) -> str:
+    """Returns the node's name without what the profile and onnxruntime's rewriting add to it."""
+    name = event.removesuffix("_kernel_time").removeprefix("InsertedPrecisionFreeCast_")
+    return re.sub(r"(_token_\d+|_nchwc)+$", "", name)
+
+
+def described(name: str, facts: dict[str, Any], stored: dict[int, list[str]]) -> dict[str, Any]:
+    """Returns the entry of `Session.operators` of one node.
+
+    Args:
+        name: The node's.
+        facts: `args` of its event.
+        stored: Types of stored weights that are dequantized while the model runs, by number of
+            elements; what is used is taken out.
+    """
+    kind = facts["op_name"]
+    inputs, (dtype, shape) = _tensors(facts["input_type_shape"]), _first(_tensors(facts["output_type_shape"]))
+    entry: dict[str, Any] = {
+        "name": name,
+        "kind": kind,
+        "dtype": DTYPES.get(f"tensor({dtype})", dtype),
+        "rank": len(shape),
+        "zero_point": None,
+        "macs": 0,
+        "path": "",
+    }
+    if kind not in PRODUCTS:
+        entry["arithmetic"] = "other" if kind in BOUNDARY else "float" if dtype in FLOATS else "integer"
+        return entry
+    arithmetic, place, scale_place = PRODUCTS[kind]
+    weight_type, weight_shape = inputs[place]
+    data_shape = inputs[0][1]
+    count, bits = _weight_count(kind, inputs, place), BITS.get(weight_type, 0)
+    is_stored = kind == "MatMulNBits" or int(facts.get("parameter_size", 0)) * 8 >= count * bits
+    if kind == "MatMulNBits":
+        bits = round(8 * math.prod(weight_shape) / count)
+    elif not is_stored and stored.get(math.prod(weight_shape)):
+        bits, is_stored = BITS[stored[math.prod(weight_shape)].pop()], True
+    entry["arithmetic"] = arithmetic
+    if kind in ("Gemm", "MatMul", "FusedGemm", "FusedMatMul") and data_shape[-1:] == (1,):
+        return entry  # nothing is summed: a column times a row is an elementwise product
+    entry["macs"] = _macs(kind, data_shape, shape, count, weight_shape)
+    entry["path"] = KERNELS if dtype in KERNEL_TYPES else ""
+    if is_stored:
+        channels = weight_shape[0] if "Conv" in kind or kind == "MatMulNBits" else shape[-1]
+        scales = math.prod(inputs[scale_place][1]) if scale_place is not None and scale_place < len(inputs) else 0
+        entry.update(weights=count, weight_bits=bits, scales=scales, channels=channels)
+    return entry
+
+
+def _weight_count(kind: str, inputs: list[tuple[str, tuple[int, ...]]], place: int) -> int:
+    shape = inputs[place][1]
+    if kind == "MatMulNBits":
+        return shape[0] * inputs[0][1][-1]  # (outputs, groups, bytes of a group), several weights to a byte
+    return math.prod(shape) + (math.prod(inputs[place + 1][1]) if kind in RECURRENT else 0)
+
+
+def _macs(kind: str, data: tuple[int, ...], result: tuple[int, ...], count: int, weight: tuple[int, ...]) -> int:
+    """Returns multiply-accumulates: each weight once for each place of the output (of the input where transposed)."""
+    if kind in RECURRENT:
+        return math.prod(data[:-1]) * count
+    if kind == "ConvTranspose":
+        return math.prod(data) // max(weight[0], 1) * count
+    if "Conv" in kind:
+        return math.prod(result) // max(weight[0], 1) * count
+    if kind == "MatMulNBits" or len(weight) <= 2:
+        return math.prod(result[:-1]) * count
+    return math.prod(result) * data[-1]
+
+
+def _dequantized_weights(nodes: Any) -> dict[int, list[str]]:
+    """Returns types of stored integer weights that DequantizeLinear turns into float, by number of elements.
+
+    By number and not by shape: recurrent weights are reshaped before they are used.
+    """
+    found: dict[int, list[str]] = {}
+    for facts in nodes:
+        if facts["op_name"] == "DequantizeLinear" and int(facts.get("activation_size", 1)) == 0:
+            dtype, shape = _first(_tensors(facts["input_type_shape"]))
+            found.setdefault(math.prod(shape), []).append(dtype)
+    return found
+
+
+def _tensors(listed: Any) -> list[tuple[str, tuple[int, ...]]]:
+    return [(dtype, tuple(shape)) for item in listed for dtype, shape in item.items()]
+
+
+def _first(tensors: list[tuple[str, tuple[int, ...]]]) -> tuple[str, tuple[int, ...]]:
+    return tensors[0] if tensors else ("", ())
 
 
 def _spec(value: Any) -> dict[str, Any]:

@@ -471,7 +471,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--warmup", type=int, default=10)
     parser.add_argument("--max-seconds", type=float, default=20.0)
-    parser.add_argument("--operators", action="store_true", help="count integer and float operators")
+    parser.add_argument("--operators", action="store_true", help="tell what each operator computes with")
     return parser.parse_args(arguments)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import json
+import math
 import mmap
 import re
 import struct
@@ -26,6 +27,27 @@ INTERPRETERS = {
     "tensorflow": ("tensorflow.lite.python.interpreter", ("tensorflow", "tensorflow-cpu")),
 }
 """Import name to the module that has `Interpreter` and the distributions that bring it, in order of preference."""
+
+DELEGATE, DELEGATE_TITLE = "DELEGATE", "XNNPACK"
+WEIGHT_INPUT = {
+    "CONV_2D": (1, 0),
+    "DEPTHWISE_CONV_2D": (1, 0),
+    "CONV_3D": (1, 0),
+    "TRANSPOSE_CONV": (1, 2),
+    "CONV_3D_TRANSPOSE": (1, 2),
+    "FULLY_CONNECTED": (1, 0),
+    "BATCH_MATMUL": (1, 0),
+}
+"""Operators that multiply and accumulate: which input holds the weights, and which the data."""
+RECURRENT = (
+    "LSTM",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM",
+    "BIDIRECTIONAL_SEQUENCE_LSTM",
+    "RNN",
+    "UNIDIRECTIONAL_SEQUENCE_RNN",
+)
+BOUNDARY = ("QUANTIZE", "DEQUANTIZE", "CAST")
+"""Operators between the two worlds: they are no arithmetic of the model's own."""
 
 
 class Runtime:
@@ -112,8 +134,8 @@ class Session:
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(detail["index"]) for detail in self._outputs]
 
-    def operators(self) -> dict[str, dict[str, int]] | None:
-        """Returns {"integer": {operator: count}, "float": {...}}: by what each operator's results are.
+    def operators(self) -> list[dict[str, Any]] | None:
+        """Returns what the interpreter runs, one entry an operator.
 
         None where this interpreter does not tell. `_get_ops_details` is not public, but all three packages have it.
         """
@@ -121,15 +143,147 @@ class Session:
         if details is None:
             return None
         tensors = {tensor["index"]: tensor for tensor in self._interpreter.get_tensor_details()}
-        counts: dict[str, dict[str, int]] = {"integer": {}, "float": {}}
-        for operator in details():
-            name = operator["op_name"]
-            if name == "DELEGATE":
-                continue  # it repeats operators that are listed already
-            results = [tensors[int(i)]["dtype"] for i in operator["outputs"] if int(i) in tensors]
-            kind = "float" if any(np.dtype(dtype).kind == "f" for dtype in results) else "integer"
-            counts[kind][name] = counts[kind].get(name, 0) + 1
-        return counts
+        nodes = [Node(index, entry, tensors) for index, entry in enumerate(details())]
+        taken = _delegated(nodes)
+        made = {i: node for node in nodes if node.kind != DELEGATE for i in node.outputs}
+        given = {detail["index"] for detail in self._inputs}
+        described = []
+        for node in nodes:
+            if node.kind != DELEGATE:
+                entry = node.described(made, given)
+                entry["path"] = DELEGATE_TITLE if node.index in taken else ""
+                described.append(entry)
+        return described
+
+
+class Node:
+    """One operator of the file as the interpreter lists it.
+
+    Args:
+        index: Its place in the list.
+        entry: The interpreter's: type, and indices of the tensors that it reads (-1 for an optional one that is not
+            there) and writes.
+        tensors: The interpreter's details by index.
+    """
+
+    def __init__(self, index: int, entry: dict[str, Any], tensors: dict[int, Any]) -> None:
+        self.index, self.kind = index, str(entry["op_name"])
+        self.inputs, self.outputs = [int(i) for i in entry["inputs"]], [int(i) for i in entry["outputs"]]
+        self._tensors = tensors
+
+    def described(self, made: dict[int, Node], given: set[int]) -> dict[str, Any]:
+        """Returns the entry of `Session.operators`, without the path.
+
+        Args:
+            made: Which node writes a tensor.
+            given: Indices of the model's inputs.
+        """
+        result = self._tensors.get(self.outputs[0]) if self.outputs else None
+        shape = _sizes(result)
+        entry: dict[str, Any] = {
+            "name": str(result["name"]).rstrip(";") if result is not None else self.kind,
+            "kind": self.kind,
+            "dtype": _dtype(result),
+            "rank": len(shape),
+            "zero_point": _zero_point(result),
+            "macs": 0,
+        }
+        if self.kind not in WEIGHT_INPUT and self.kind not in RECURRENT:
+            dtypes = [_dtype(self._tensors.get(i)) for i in (*self.inputs, *self.outputs) if i >= 0]
+            floats = any(dtype.startswith("float") for dtype in dtypes)
+            entry["arithmetic"] = "other" if self.kind in BOUNDARY else "float" if floats else "integer"
+            return entry
+        stored = [self._stored(i, made, given) for i in self.inputs]
+        if self.kind in RECURRENT:
+            weights = [tensor for tensor in stored if tensor is not None and len(_sizes(tensor)) == 2]
+            data = self._tensors[self.inputs[0]]
+            steps = math.prod(_sizes(data)[:-1])
+            entry.update(_weighted(weights, channels=shape[-1]), macs=steps * sum(_count(tensor) for tensor in weights))
+        else:
+            place, data_place = WEIGHT_INPUT[self.kind]
+            weight, data = stored[place], self._tensors[self.inputs[data_place]]
+            entry["macs"] = self._macs(weight, data, shape)
+            entry.update(_weighted([weight] if weight is not None else [], channels=shape[-1] if shape else 0))
+            weights = [self._tensors[self.inputs[place]]]
+        entry["arithmetic"] = _arithmetic(_dtype(data), [_dtype(tensor) for tensor in weights])
+        return entry
+
+    def _stored(self, index: int, made: dict[int, Node], given: set[int]) -> Any:
+        """Returns the stored tensor behind an input, also where an operator dequantizes it first; None for others."""
+        if index < 0 or index in given or index not in self._tensors:
+            return None
+        maker = made.get(index)
+        if maker is None:
+            return self._tensors[index]
+        return maker._stored(maker.inputs[0], made, given) if maker.kind == "DEQUANTIZE" else None  # noqa: SLF001
+
+    def _macs(self, weight: Any, data: Any, shape: list[int]) -> int:
+        """Returns multiply-accumulates: each stored weight once for each place, K for each value of a plain product."""
+        if weight is None:
+            return math.prod(shape) * _sizes(data)[-1]
+        if self.kind == "TRANSPOSE_CONV":
+            return math.prod(_sizes(data)[:-1]) * _count(weight)
+        return math.prod(shape[:-1]) * _count(weight)
+
+
+def _delegated(nodes: list[Node]) -> set[int]:
+    """Returns the indices of the nodes that delegates run: those between a delegate's inputs and its outputs.
+
+    The interpreter leaves the nodes that a delegate has taken in its list and says only what goes in and out of it.
+    """
+    made = {i: node for node in nodes if node.kind != DELEGATE for i in node.outputs}
+    taken: set[int] = set()
+    for delegate in nodes:
+        if delegate.kind != DELEGATE:
+            continue
+        edge = set(delegate.inputs)
+        waiting = [i for i in delegate.outputs if i not in edge]
+        while waiting:
+            node = made.get(waiting.pop())
+            if node is not None and node.index not in taken:
+                taken.add(node.index)
+                waiting += [i for i in node.inputs if i not in edge]
+    return taken
+
+
+def _sizes(tensor: Any) -> list[int]:
+    return [] if tensor is None else [int(size) for size in tensor["shape"]]
+
+
+def _count(tensor: Any) -> int:
+    return math.prod(_sizes(tensor))
+
+
+def _dtype(tensor: Any) -> str:
+    return "" if tensor is None else np.dtype(tensor["dtype"]).name
+
+
+def _zero_point(tensor: Any) -> int | None:
+    points = [] if tensor is None else tensor["quantization_parameters"]["zero_points"]
+    return int(points[0]) if len(points) == 1 and _dtype(tensor) in ("int8", "uint8", "int16") else None
+
+
+def _weighted(weights: list[Any], channels: int) -> dict[str, Any]:
+    """Returns what is known about stored weights: how many, in how many bits, with how many scales."""
+    if not weights:
+        return {}
+    tensor = max(weights, key=_count)
+    bits = 8 * np.dtype(tensor["dtype"]).itemsize
+    # Its details call 4-bit weights int8: what tells them apart is that they are the only ones with groups.
+    scales = len(tensor["quantization_parameters"]["scales"])
+    return {
+        "weights": sum(_count(item) for item in weights),
+        "weight_bits": 4 if bits == 8 and scales > max(channels, 1) else bits,
+        "scales": scales,
+        "channels": channels,
+    }
+
+
+def _arithmetic(data: str, weights: list[str]) -> str:
+    """Returns how an operator with weights computes: LiteRT quantizes float inputs of integer weights by itself."""
+    if any(dtype.startswith("float") for dtype in weights):
+        return "float"
+    return "dynamic" if data.startswith("float") else "integer"
 
 
 def _in_call_order(interpreter: Any, details: list[dict[str, Any]], side: str) -> list[dict[str, Any]]:

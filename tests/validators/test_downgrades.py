@@ -1,0 +1,340 @@
+"""No silent downgrade: integer coverage, the accelerated paths and ignored settings, on operators that are made up."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit.analysis.graph import Analysis, Memory, Operator, Weight
+from edgekit.artifact import Artifact
+from edgekit.budget import RECIPE_SOURCE, Budget, Limit
+from edgekit.plan import Recipe
+from edgekit.report import Check
+from edgekit.validators.accelerator_rules import accelerator_names, accelerator_rules
+from edgekit.validators.artifact_operators import ArtifactOperator
+from edgekit.validators.asked import ASKED_KEY, PRECISION_KEY, asked_for, asked_metadata, read_asked
+from edgekit.validators.base import Evidence
+from edgekit.validators.delegate_coverage import DelegateCoverageValidator
+from edgekit.validators.ignored_settings import IgnoredSettingsValidator
+from edgekit.validators.integer_coverage import IntegerCoverageValidator
+
+
+def conv(name: str = "conv", arithmetic: str = "integer", **facts: Any) -> ArtifactOperator:
+    usual = {"kind": "CONV_2D", "macs": 100, "weights": 10, "weight_bits": 8, "scales": 2, "channels": 2, "rank": 4}
+    if arithmetic == "float":
+        usual |= {"weight_bits": 32, "scales": 0, "dtype": "float32"}
+    return ArtifactOperator.from_json({"name": name, "arithmetic": arithmetic, **usual, **facts})
+
+
+def evidence(
+    *operators: ArtifactOperator, recipe: Recipe | None = None, runtime: str = "tflite", **facts: Any
+) -> Evidence:
+    artifact = Artifact(
+        path=Path("net.tflite"), runtime=runtime, precision="", size_bytes=1, download_bytes=1, sha256=""
+    )
+    asked = asked_for(recipe) if recipe else None
+    return Evidence(artifact=artifact, runtime="LiteRT 2", operators=operators, **{"asked": asked, **facts})
+
+
+def integer(found: Evidence, *limits: Limit) -> Check:
+    return IntegerCoverageValidator().run(found, Budget(limits=limits))[0]
+
+
+def paths(found: Evidence, *limits: Limit) -> tuple[Check, ...]:
+    return DelegateCoverageValidator().run(found, Budget(limits=limits))
+
+
+def ignored(found: Evidence) -> Check:
+    return IgnoredSettingsValidator().run(found, Budget())[0]
+
+
+STATIC = Recipe(default="int8_static")
+
+
+def test_a_float_operator_in_an_int8_artifact_fails_by_default_and_is_named() -> None:
+    check = integer(evidence(conv(), conv("stem", "float", macs=300), recipe=STATIC))
+    assert (check.verdict, check.level, check.value) == ("fail", "error", 25.0)
+    assert (check.limit, check.limit_from) == (100.0, RECIPE_SOURCE)
+    assert check.detail == "Of 0.0004 M multiply-accumulates asked for in integers. In float: stem (CONV_2D)."
+
+
+def test_an_artifact_that_runs_in_integers_passes() -> None:
+    check = integer(evidence(conv(), conv("b"), recipe=STATIC))
+    assert (check.verdict, check.value) == ("pass", 100.0)
+
+
+def test_activations_quantized_at_run_time_are_integers_and_are_told() -> None:
+    check = integer(evidence(conv(), conv("late", "dynamic"), recipe=STATIC))
+    assert check.verdict == "pass"
+    assert check.detail.endswith("Grids chosen at run time: late (CONV_2D).")
+
+
+@pytest.mark.parametrize(("bits", "verdict"), [(8, "pass"), (4, "pass"), (16, "fail"), (32, "fail")], ids=str)
+def test_integer_weights_are_all_that_weight_only_precisions_ask_for(bits: int, verdict: str) -> None:
+    found = evidence(conv(arithmetic="float", weight_bits=bits), recipe=Recipe(default="int8_weights"))
+    assert integer(found).verdict == verdict
+
+
+def test_integer_weights_in_float_arithmetic_are_not_what_int8_dynamic_asks_for() -> None:
+    found = evidence(conv(arithmetic="float", weight_bits=8), recipe=Recipe(default="int8_dynamic"))
+    assert integer(found).verdict == "fail"
+
+
+@pytest.mark.parametrize(("precision", "verdict"), [("int8_static", "fail"), ("int8_dynamic", "pass")], ids=str)
+def test_products_of_two_activations_are_asked_for_by_static_precisions_only(precision: Any, verdict: str) -> None:
+    product = conv("scores", "float", kind="BATCH_MATMUL", weights=0, weight_bits=0, scales=0)
+    found = evidence(conv(arithmetic="dynamic"), product, recipe=Recipe(default=precision))
+    assert integer(found).verdict == verdict
+
+
+def test_a_float_artifact_is_asked_for_nothing() -> None:
+    check = integer(evidence(conv(arithmetic="float"), recipe=Recipe(default="fp32")))
+    assert (check.verdict, check.limit, check.level) == ("not_run", None, "warn")
+    assert check.detail == "No operator was asked for in integers."
+
+
+def test_a_budget_takes_the_place_of_the_recipes_limit() -> None:
+    found = evidence(conv(), conv("stem", "float", macs=300), recipe=STATIC)
+    check = integer(found, Limit(name="integer_coverage", value=20.0, source="edgekit.toml [budget]"))
+    assert (check.verdict, check.limit_from) == ("pass", "edgekit.toml [budget]")
+
+
+def test_a_runtime_that_tells_nothing_does_not_pass_where_integers_were_asked_for() -> None:
+    found = evidence(recipe=STATIC, missing={"operators": "The runtime does not tell what it runs."})
+    check = integer(found)
+    assert (check.verdict, check.fails_gate) == ("not_run", True)
+    assert check.detail == "The runtime does not tell what it runs."
+
+
+def test_an_artifact_made_elsewhere_is_told_and_not_judged_until_somebody_says_what_it_shall_be() -> None:
+    found = evidence(conv(), conv("stem", "float", macs=300))
+    check = integer(found)
+    assert (check.verdict, check.value, check.limit) == ("pass", 25.0, None)
+    assert check.detail.endswith("Nothing says which of it was asked for in integers. In float: stem (CONV_2D).")
+    told = integer(found, Limit(name="integer_coverage", value=100.0, source="--min-integer-coverage"))
+    assert (told.verdict, told.level) == ("fail", "error")
+
+
+def two_layers() -> Analysis:
+    def layer(name: str, macs: int) -> Operator:
+        return Operator(
+            name=name, type="linear", kernel="linear", module=name, inputs=(), outputs=(), weights=(name,), macs=macs
+        )
+
+    def weight(name: str, shape: tuple[int, int]) -> Weight:
+        return Weight(name=name, shape=shape, dtype="float32", role="kernel", channels=shape[0])
+
+    return Analysis(
+        operators=(layer("first", 20), layer("last", 30)),
+        tensors={},
+        weights={"first": weight("first", (5, 4)), "last": weight("last", (6, 5))},
+        inputs=(),
+        outputs=(),
+        memory=Memory(live_peak_bytes=0, arena_bytes=0, peak_operator="", peak_tensors=()),
+        family="mlp",
+        family_evidence="",
+    )
+
+
+MIXED = Recipe(default="int8_static", overrides=(("last", "fp32"),))
+
+
+def linear(name: str, arithmetic: str, weights: int) -> ArtifactOperator:
+    return conv(name, arithmetic, kind="FULLY_CONNECTED", weights=weights, macs=weights)
+
+
+@pytest.mark.parametrize(
+    ("operators", "verdict", "value"),
+    [
+        pytest.param((linear("a", "integer", 20), linear("b", "float", 30)), "pass", 100.0, id="as planned"),
+        pytest.param((linear("a", "float", 20), linear("b", "float", 30)), "fail", 0.0, id="more float than planned"),
+        pytest.param((linear("a", "integer", 20), linear("b", "integer", 30)), "pass", 100.0, id="less float"),
+    ],
+)
+def test_layers_that_a_mixed_plan_meant_to_be_float_do_not_count(operators: Any, verdict: str, value: float) -> None:
+    asked = asked_for(MIXED, analysis=two_layers())
+    check = integer(evidence(*operators, asked=asked))
+    assert (check.verdict, check.value) == (verdict, value)
+
+
+def test_a_mixed_artifact_without_its_model_is_told_and_not_judged() -> None:
+    check = integer(evidence(linear("a", "integer", 20), linear("b", "float", 30), recipe=MIXED))
+    assert (check.verdict, check.limit, check.value) == ("pass", None, 40.0)
+    assert check.detail.endswith("give the model to tell which. In float: b (FULLY_CONNECTED).")
+
+
+def test_what_falls_off_the_delegate_is_named() -> None:
+    found = evidence(conv(path="XNNPACK"), conv("odd", kind="CONV_3D", macs=300, path=""), host="CPU")
+    check = paths(found, Limit(name="delegate_coverage", value=90.0, source="profile", level="warn"))[0]
+    assert (check.verdict, check.level, check.value, check.basis) == ("fail", "warn", 25.0, "measured")
+    assert check.detail == "Of 0.0004 M multiply-accumulates, run by XNNPACK. Off it: odd (CONV_3D)."
+
+
+def test_a_delegate_that_nobody_tells_about_is_not_run_and_a_profiles_limit_is_not_about_it() -> None:
+    limit = Limit(name="delegate_coverage", value=90.0, source="profile", level="warn")
+    check = paths(evidence(conv(path=None)), limit)[0]
+    assert (check.verdict, check.limit) == ("not_run", None)
+    assert check.detail == "The runtime does not tell what runs where."
+    given = paths(evidence(conv(path=None)), dataclasses.replace(limit, source="--min-delegate-coverage"))[0]
+    assert given.limit == 90.0
+
+
+def test_an_accelerators_share_is_predicted_with_its_rules_named() -> None:
+    found = evidence(
+        conv("first", kind="conv", dtype="float16"),
+        conv("loop", "float", kind="lstm", dtype="float16", macs=300),
+        runtime="coreml",
+        accelerator="neural_engine",
+    )
+    check = paths(found)[1]
+    assert (check.value, check.basis, check.measured_on) == (25.0, "predicted", "rules about Apple Neural Engine")
+    assert check.detail.startswith("Predicted by published rules about Apple Neural Engine, of 0.0004 M")
+    assert check.detail.endswith("Not taken (recurrent layers run on the CPU): loop (lstm).")
+
+
+def test_a_device_without_an_accelerator_for_the_format_says_so() -> None:
+    check = paths(evidence(conv()), Limit(name="accelerator_coverage", value=90.0, source="profile"))[1]
+    assert (check.verdict, check.limit) == ("not_run", None)
+    assert check.detail == "The device's profile names no accelerator for this format."
+
+
+@pytest.mark.parametrize("name", accelerator_names())
+def test_every_accelerators_rules_have_sources_and_a_caveat(name: str) -> None:
+    rules = accelerator_rules(name)
+    assert rules.sources
+    assert all(source.startswith("https://") for source in rules.sources)
+    assert rules.caveat
+    assert all(refusal.reason for refusal in rules.refusals)
+
+
+@pytest.mark.parametrize(
+    ("rules", "operator", "reason"),
+    [
+        pytest.param(
+            "tensorrt",
+            conv(kind="QLinearConv", dtype="uint8"),
+            "it takes signed, symmetric grids only: symmetric_activations = true in the profile's [export.onnx]",
+            id="tensorrt unsigned",
+        ),
+        pytest.param("tensorrt", conv(kind="QLinearConv", dtype="int8"), None, id="tensorrt signed"),
+        pytest.param("hexagon", conv(kind="Foo"), "not among its operators", id="hexagon unlisted"),
+        pytest.param("hexagon", conv(kind="QLinearConv", dtype="uint8"), None, id="hexagon conv"),
+        pytest.param("nnapi", conv(rank=5), "it takes tensors of 4 dimensions at most", id="nnapi rank"),
+        pytest.param("nnapi", conv(), None, id="nnapi conv"),
+    ],
+)
+def test_rules_say_why_an_operator_is_not_taken(rules: str, operator: ArtifactOperator, reason: str | None) -> None:
+    assert accelerator_rules(rules).why_not(operator) == reason
+
+
+@pytest.mark.parametrize(
+    ("recipe", "operators", "sentence"),
+    [
+        pytest.param(
+            Recipe(default="int4_weights"),
+            [conv()],
+            "int4_weights was asked for; no layer has 4-bit weights, but 1 with 8 bits.",
+            id="int4",
+        ),
+        pytest.param(
+            Recipe(default="int4_weights", group_size=64),
+            [conv(weight_bits=4, weights=128, scales=4)],
+            "Groups of 64 weights were asked for; groups of 32 came out.",
+            id="group size",
+        ),
+        pytest.param(
+            Recipe(default="int8_static", per_channel=False),
+            [conv(), conv("b", scales=1)],
+            "One scale a tensor was asked for; a scale for each channel came out: conv (CONV_2D).",
+            id="per tensor",
+        ),
+        pytest.param(
+            STATIC,
+            [conv(scales=1), conv("b", scales=1)],
+            "A scale for each channel was asked for; each of 2 layers has one for the whole tensor.",
+            id="per channel",
+        ),
+        pytest.param(
+            Recipe(default="int8_static", symmetric_activations=True),
+            [conv(dtype="int8", zero_point=0), conv("b", dtype="int8", zero_point=-128)],
+            "Symmetric activations were asked for; these have a zero point or no sign: b (CONV_2D).",
+            id="symmetric",
+        ),
+        pytest.param(
+            Recipe(default="fp16"),
+            [conv(arithmetic="float")],
+            "fp16 was asked for; no layer has 16-bit weights, but 1 with 32 bits.",
+            id="fp16",
+        ),
+    ],
+)
+def test_a_setting_that_the_file_does_not_show_is_named_with_what_came_out(
+    recipe: Recipe, operators: list[ArtifactOperator], sentence: str
+) -> None:
+    check = ignored(evidence(*operators, recipe=recipe))
+    assert (check.verdict, check.level, check.value, check.detail) == ("fail", "error", 1, sentence)
+
+
+def test_float_inputs_where_int8_was_asked_for_are_named() -> None:
+    asked = asked_for(STATIC, io="int8")
+    check = ignored(evidence(conv(), asked=asked, boundary=(("image", "float32"), ("logits", "int8"))))
+    assert (check.verdict, check.detail) == ("fail", "--io int8 was asked for; image came out as float.")
+
+
+def test_techniques_that_the_file_does_not_speak_of_are_named() -> None:
+    asked = asked_for(STATIC, techniques="equalize")
+    check = ignored(evidence(conv(), asked=asked, embedded={"edgekit.version": "1"}))
+    assert check.detail == "Techniques asked for: equalize; the file was made with: none."
+
+
+def test_settings_that_the_file_shows_pass() -> None:
+    asked = asked_for(STATIC, io="int8", techniques="")
+    check = ignored(
+        evidence(conv(), asked=asked, boundary=(("image", "int8"),), embedded={PRECISION_KEY: "int8-static"})
+    )
+    assert (check.verdict, check.value) == ("pass", 0)
+
+
+def test_an_artifact_that_says_nothing_about_itself_has_no_ignored_settings() -> None:
+    check = ignored(evidence(conv()))
+    assert (check.verdict, check.limit, check.detail) == ("not_run", None, "Nothing says what was asked for.")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "io"),
+    [
+        (STATIC, "float"),
+        (STATIC, "int8"),
+        (MIXED, "float"),
+        (Recipe(default="int4_weights", group_size=64), "float"),
+        (Recipe(default="int8_static", symmetric_activations=True, per_channel=False), "int8"),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_what_was_asked_for_is_read_back_from_the_artifact(recipe: Recipe, io: str) -> None:
+    found = read_asked(asked_metadata(recipe, io))
+    assert found is not None
+    assert (found.recipe, found.io) == (recipe, io)
+
+
+def test_usual_settings_add_nothing_to_an_artifact() -> None:
+    assert asked_metadata(STATIC, "float") == {PRECISION_KEY: "int8-static"}
+
+
+def test_somebody_elses_use_of_the_key_is_passed_over() -> None:
+    found = read_asked({PRECISION_KEY: "int8-static", ASKED_KEY: "[1]"})
+    assert found is not None
+    assert (found.recipe, found.io) == (STATIC, "float")
+
+
+def test_a_mixed_artifact_of_an_edgekit_that_did_not_write_its_layers_down_is_not_judged_by_layer() -> None:
+    found = read_asked({PRECISION_KEY: "int8-static+mixed"})
+    assert found is not None
+    assert not found.knows_layers
+
+
+def test_an_artifact_without_a_precision_says_nothing() -> None:
+    assert read_asked({}) is None

@@ -1,0 +1,115 @@
+"""What accelerators are known to take, as written rules: data in `accelerators/`, one file each, with their sources.
+
+Nobody runs the accelerator here. A rule is what its makers or others have published; what follows from it is a
+prediction, and never stands beside a measurement in one figure.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, final
+
+from edgekit.validators.artifact_operators import ArtifactOperator
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FOLDER: Final = Path(__file__).resolve().parent / "accelerators"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One rule: operators that the accelerator leaves to the CPU or the GPU.
+
+    Attributes:
+        reason: Why, in a few words.
+        kinds: Patterns of operator types; empty for every type.
+        dtypes: Types of the result; empty for every type.
+        arithmetic: How it computes; empty for every way.
+        above_rank: Only results of more dimensions than this; None for all.
+    """
+
+    reason: str
+    kinds: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    arithmetic: tuple[str, ...] = ()
+    above_rank: int | None = None
+
+    def covers(self, operator: ArtifactOperator) -> bool:
+        """Returns True if the rule is about this operator."""
+        return (
+            (not self.kinds or any(fnmatchcase(operator.kind, pattern) for pattern in self.kinds))
+            and (not self.dtypes or operator.dtype in self.dtypes)
+            and (not self.arithmetic or operator.arithmetic in self.arithmetic)
+            and (self.above_rank is None or operator.rank > self.above_rank)
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceleratorRules:
+    """What is known about one accelerator.
+
+    Attributes:
+        name: Stem of the file: what profiles say.
+        title: For people.
+        runtimes: Formats that reach it.
+        sources: Where the rules come from.
+        caveat: How far they can be trusted, in one sentence.
+        refusals: The first one that covers an operator says why it is not taken.
+        taken: Patterns of operator types; another type is not taken. Empty where only the refusals count.
+    """
+
+    name: str
+    title: str
+    runtimes: tuple[str, ...]
+    sources: tuple[str, ...]
+    caveat: str
+    refusals: tuple[Refusal, ...]
+    taken: tuple[str, ...] = ()
+
+    def why_not(self, operator: ArtifactOperator) -> str | None:
+        """Returns why the accelerator leaves an operator to others, or None where it takes it."""
+        for refusal in self.refusals:
+            if refusal.covers(operator):
+                return refusal.reason
+        if self.taken and not any(fnmatchcase(operator.kind, pattern) for pattern in self.taken):
+            return "not among its operators"
+        return None
+
+
+def accelerator_names() -> tuple[str, ...]:
+    """Returns the accelerators that there are rules for."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
+
+
+@cache
+def accelerator_rules(name: str) -> AcceleratorRules:
+    """Returns the rules of one accelerator, one of `accelerator_names()`."""
+    data: Mapping[str, Any] = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+    return AcceleratorRules(
+        name=name,
+        title=data["title"],
+        runtimes=tuple(data["runtimes"]),
+        sources=tuple(data["sources"]),
+        caveat=data["caveat"],
+        taken=tuple(data.get("taken", ())),
+        refusals=tuple(
+            Refusal(
+                reason=item["reason"],
+                kinds=tuple(item.get("kinds", ())),
+                dtypes=tuple(item.get("dtypes", ())),
+                arithmetic=tuple(item.get("arithmetic", ())),
+                above_rank=item.get("above_rank"),
+            )
+            for item in data["refused"]
+        ),
+    )

@@ -1,0 +1,115 @@
+"""Settings that were asked for and that the artifact does not show: each one is named, with what came out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Final, final
+
+from edgekit.budget import RECIPE_SOURCE, Budget, Limit
+from edgekit.report import Check, judge
+from edgekit.validators.artifact_operators import ArtifactOperator, name_operators
+from edgekit.validators.asked import TECHNIQUES_KEY, Asked
+from edgekit.validators.base import Evidence, Validator
+
+_BITS: Final = {"int8_static": 8, "int8_dynamic": 8, "int8_weights": 8, "w8a16": 8, "int4_weights": 4}
+"""Bits of a weight that a precision asks for."""
+
+
+@final
+class IgnoredSettingsValidator(Validator):
+    """Counts settings that the artifact contradicts. One that its file cannot show is not counted."""
+
+    costs: ClassVar[tuple[str, ...]] = ("ignored_settings",)
+
+    def judge(self, evidence: Evidence, budget: Budget) -> tuple[Check, ...]:  # noqa: ARG002  nobody limits it
+        """Returns the check `ignored_settings`."""
+        asked, runtime = evidence.asked, evidence.artifact.runtime
+        if asked is None:
+            return (judge("ignored_settings", None, None, detail="Nothing says what was asked for.", runtime=runtime),)
+        found = [
+            *_io(evidence, asked),
+            *_techniques(evidence, asked),
+            *_weights(evidence, asked),
+            *_activations(evidence.operators, asked),
+        ]
+        is_known = bool(found or evidence.operators)
+        detail = " ".join(found) or "Each setting that the file can show is there."
+        return (
+            judge(
+                "ignored_settings",
+                len(found) if is_known else None,
+                Limit(name="ignored_settings", value=0.0, source=RECIPE_SOURCE),
+                measured_on="file" if is_known else "",
+                detail=detail if is_known else evidence.why_missing("operators"),
+                runtime=runtime,
+            ),
+        )
+
+
+def _io(evidence: Evidence, asked: Asked) -> Iterator[str]:
+    if asked.io != "int8":
+        return
+    floats = [name for name, dtype in evidence.boundary if dtype.startswith("float")]
+    if floats:
+        yield f"--io int8 was asked for; {', '.join(floats)} came out as float."
+
+
+def _techniques(evidence: Evidence, asked: Asked) -> Iterator[str]:
+    found = evidence.embedded.get(TECHNIQUES_KEY, "")
+    if asked.techniques is not None and evidence.embedded and found != asked.techniques:
+        yield f"Techniques asked for: {asked.techniques or 'none'}; the file was made with: {found or 'none'}."
+
+
+def _weights(evidence: Evidence, asked: Asked) -> Iterator[str]:
+    """Yields what the stored weights contradict."""
+    weighted = [operator for operator in evidence.operators if operator.weights]
+    used = {asked.recipe.default, *(precision for _, precision in asked.recipe.overrides)}
+    for precision in sorted(used):
+        bits = _BITS.get(precision)
+        if bits is not None and weighted and not any(operator.weight_bits == bits for operator in weighted):
+            yield f"{precision} was asked for; no layer has {bits}-bit weights, but {_bits_words(weighted)}."
+    if "fp16" in used and evidence.artifact.runtime != "onnx" and weighted:
+        # onnxruntime tells what it made of the weights: 32 bits on processors without 16-bit arithmetic.
+        yield from _half(weighted)
+    yield from _scales([operator for operator in weighted if operator.weight_bits == 8], asked)
+    yield from _groups([operator for operator in weighted if operator.weight_bits == 4], asked)
+
+
+def _bits_words(weighted: Sequence[ArtifactOperator]) -> str:
+    counts = Counter(operator.weight_bits for operator in weighted)
+    return ", ".join(f"{count} with {bits} bits" for bits, count in sorted(counts.items()))
+
+
+def _half(weighted: Sequence[ArtifactOperator]) -> Iterator[str]:
+    if not any(operator.weight_bits == 16 for operator in weighted):
+        yield f"fp16 was asked for; no layer has 16-bit weights, but {_bits_words(weighted)}."
+
+
+def _scales(weighted: Sequence[ArtifactOperator], asked: Asked) -> Iterator[str]:
+    several = [operator for operator in weighted if operator.channels > 1 and operator.scales]
+    with_channels = [operator for operator in several if operator.scales >= operator.channels]
+    if not asked.recipe.per_channel and with_channels:
+        yield f"One scale a tensor was asked for; a scale for each channel came out: {name_operators(with_channels)}."
+    if asked.recipe.per_channel and several and not with_channels:
+        yield f"A scale for each channel was asked for; each of {len(several)} layers has one for the whole tensor."
+
+
+def _groups(weighted: Sequence[ArtifactOperator], asked: Asked) -> Iterator[str]:
+    groups = {operator.weights // operator.scales for operator in weighted if operator.scales}
+    if asked.recipe.default == "int4_weights" and groups and asked.recipe.group_size not in groups:
+        found = ", ".join(map(str, sorted(groups)))
+        yield f"Groups of {asked.recipe.group_size} weights were asked for; groups of {found} came out."
+
+
+def _activations(operators: Sequence[ArtifactOperator], asked: Asked) -> Iterator[str]:
+    """Yields the activations that have a zero point or no sign where symmetric ones were asked for."""
+    if not asked.recipe.symmetric_activations:
+        return
+    crooked = [
+        operator
+        for operator in operators
+        if operator.arithmetic == "integer" and (operator.dtype == "uint8" or operator.zero_point)
+    ]
+    if crooked:
+        yield f"Symmetric activations were asked for; these have a zero point or no sign: {name_operators(crooked)}."

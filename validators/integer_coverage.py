@@ -1,0 +1,78 @@
+"""Integer coverage: how much of the work that was asked for in integers really runs in integers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Final, final
+
+from edgekit.budget import RECIPE_SOURCE, Budget, Limit
+from edgekit.report import Check, judge
+from edgekit.validators.artifact_operators import ArtifactOperator, name_operators, share_of_work
+from edgekit.validators.asked import Asked, missed
+from edgekit.validators.base import Evidence, Validator
+
+_WHOLE: Final = 100.0
+
+
+@final
+class IntegerCoverageValidator(Validator):
+    """Judges the share of the multiply-accumulates.
+
+    Where integers were asked for, all of it is the limit, unless a budget names another one.
+    """
+
+    costs: ClassVar[tuple[str, ...]] = ("integer_coverage",)
+
+    def judge(self, evidence: Evidence, budget: Budget) -> tuple[Check, ...]:
+        """Returns the check `integer_coverage`."""
+        asked = evidence.asked
+        wants = asked is None or asked.wants_integers
+        value, detail = _coverage(evidence) if wants else (None, "No operator was asked for in integers.")
+        limit = budget.get("integer_coverage")
+        if limit is None and asked is not None and asked.wants_integers and asked.knows_layers:
+            limit = Limit(name="integer_coverage", value=_WHOLE, source=RECIPE_SOURCE)
+        if limit is not None and limit.source == RECIPE_SOURCE and value is None and evidence.operators:
+            limit = None  # nothing multiplies, so nothing can be missing
+        return (
+            judge(
+                "integer_coverage",
+                value,
+                limit,
+                measured_on=evidence.runtime if value is not None else "",
+                detail=detail,
+                runtime=evidence.artifact.runtime,
+            ),
+        )
+
+
+def _coverage(evidence: Evidence) -> tuple[float | None, str]:
+    """Returns the share in percent and the sentence about it, or None and the reason."""
+    if not evidence.operators:
+        return None, evidence.why_missing("operators")
+    listed = [operator for operator in evidence.operators if operator.multiplies]
+    asked = evidence.asked
+    if asked is None:
+        wanted, missing = listed, [operator for operator in listed if not operator.in_integers]
+    else:
+        wanted, missing = missed(listed, asked)
+    share = share_of_work([operator for operator in wanted if operator not in missing], wanted)
+    if share is None:
+        return None, "No operator that multiplies was asked for in integers."
+    return share[0], _sentence(share[1], wanted, missing, asked)
+
+
+def _sentence(
+    counted: str, wanted: Sequence[ArtifactOperator], missing: Sequence[ArtifactOperator], asked: Asked | None
+) -> str:
+    if asked is None:
+        names = f" In float: {name_operators(missing)}." if 0 < len(missing) < len(wanted) else ""
+        return f"Of {counted}. Nothing says which of it was asked for in integers.{names}"
+    if not asked.knows_layers:
+        names = f" In float: {name_operators(missing)}." if missing else ""
+        return f"Of {counted}. Some layers were meant to be float: give the model to tell which.{names}"
+    if missing:
+        return f"Of {counted} asked for in integers. In float: {name_operators(missing)}."
+    late = [operator for operator in wanted if operator.arithmetic == "dynamic"]
+    if asked.recipe.default == "int8_static" and late:
+        return f"Of {counted} asked for in integers. Grids chosen at run time: {name_operators(late)}."
+    return f"As asked for: all of {counted}."
