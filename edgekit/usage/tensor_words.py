@@ -67,8 +67,9 @@ _CORE_ML_SWIFT: Final[Mapping[str, Words]] = {
     "float16": {"scalar": "Float", "stored": "Float16"},
     "float64": {"scalar": "Double", "stored": "Double"},
     "int32": {"scalar": "Int32", "stored": "Int32"},
+    "int8q": {"scalar": "Float", "stored": "Int8"},
 }
-"""The scalars of an MLMultiArray."""
+"""The scalars of an MLMultiArray; 8-bit ones since iOS 26."""
 
 _EXECUTORCH_SWIFT: Final[Mapping[str, Words]] = {
     "float32": {"scalar": "Float", "stored": "Float"},

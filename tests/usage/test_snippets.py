@@ -67,11 +67,10 @@ def plain(runtime: str) -> Artifact:
 
 def picture(runtime: str) -> Artifact:
     """A classifier with labels and preprocessing; integers at both ends where the format has such."""
-    facts = {} if runtime == "coreml" else INTEGERS
     return artifact(
         runtime,
-        (tensor("image:0", 1, 3, 24, 32, layout="NCHW", **facts),),
-        (tensor("class", 1, 3, **facts),),
+        (tensor("image:0", 1, 3, 24, 32, layout="NCHW", **INTEGERS),),
+        (tensor("class", 1, 3, **INTEGERS),),
         labels="cat\ndog\nguinea pig",
         preprocessing=PIXELS,
     )
@@ -141,9 +140,8 @@ def test_the_files_own_facts_are_in_the_code(runtime: str) -> None:
             assert fact in text, (name, fact)
         # The program of ExecuTorch knows its tensors by position only.
         assert runtime == "executorch" or '"image:0"' in text
-        if runtime != "coreml":
-            assert "0.0123" in text
-            assert "-3" in text
+        assert "0.0123" in text
+        assert "-3" in text
 
 
 def test_a_readme_lists_tensors_files_preprocessing_and_labels() -> None:
