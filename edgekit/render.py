@@ -272,10 +272,11 @@ def embedded_lines(artifact: Artifact) -> list[str]:
 
 
 def _tensor_text(spec: TensorSpec) -> str:
-    """Returns a tensor for people: `image: int8 (1, 3, 32, 32) NCHW, real = 0.0123 x (stored - 3)`."""
+    """Returns a tensor for people: `image: int8 (1, 3, 32, 32) NCHW, real = 0.0123 x (stored + 3)`."""
     shape = "(" + ", ".join(map(str, spec.shape)) + ")"
     layout = f" {spec.layout}" if spec.layout else ""
-    grid = "" if spec.scale is None else f", real = {spec.scale:.6g} x (stored - {spec.zero_point})"
+    zero = spec.zero_point or 0
+    grid = "" if spec.scale is None else f", real = {spec.scale:.6g} x (stored {'+' if zero < 0 else '-'} {abs(zero)})"
     return f"{spec.name}: {spec.dtype} {shape}{layout}{grid}"
 
 
