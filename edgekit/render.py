@@ -54,9 +54,12 @@ def limit_text(name: str, limit: float) -> str:
 def check_sentence(check: Check) -> str:
     """Returns what a check says, in one sentence: what was exceeded, by how much, who set the limit.
 
-    For example: `size 6.2 MB exceeds 6 MB by 200 kB (limit from --max-size)`.
+    For example: `size 6.2 MB exceeds 6 MB by 200 kB (limit from --max-size)`. What was not measured here says so:
+    `predicted latency 60 ms exceeds 50 ms by 10 ms (limit from profile)`.
     """
     title = cost_of(check.name).title
+    if check.basis != "measured" and check.value is not None:
+        title = f"{check.basis} {title}"
     if check.value is None:
         reason = check.detail.partition(". ")[0].rstrip(".") or "no measurement"
         return f"{title} was not run: {reason}"
@@ -163,6 +166,7 @@ def check_table(checks: Iterable[Check], *, with_runtime: bool = False, with_det
         table.add_column("format", no_wrap=True)
     table.add_column("check", no_wrap=True)
     table.add_column("found", justify="right", no_wrap=True)
+    table.add_column("basis", no_wrap=True)
     table.add_column("band", justify="right", no_wrap=True)
     table.add_column("limit", justify="right", no_wrap=True)
     table.add_column("set by", overflow="fold")
@@ -177,7 +181,8 @@ def check_table(checks: Iterable[Check], *, with_runtime: bool = False, with_det
         level = " (warns)" if check.level == "warn" and check.limit is not None else ""
         where = (check.runtime,) if with_runtime else ()
         detail = (escape(check.detail),) if with_detail else ()
-        cells = (cost_of(check.name).title, found, escape(band_text(check)), limit, check.limit_from + level)
+        basis = "" if check.value is None else check.basis
+        cells = (cost_of(check.name).title, found, basis, escape(band_text(check)), limit, check.limit_from + level)
         table.add_row(f"[{style}]{word}[/]", *where, *cells, *detail)
     return table
 
@@ -192,6 +197,8 @@ def verdict_lines(report: ExportReport, *, strict: bool = False) -> list[str]:
     ]
     made = sum(result.artifact is not None for result in report.results)
     lines = gate_lines(checks, failures, device=report.device, good=report.passed(strict=strict))
+    if report.command != "export":
+        return lines
     return [*lines[:-1], f"{lines[-1]}: {made} of {len(report.results)} artifacts made"]
 
 

@@ -119,7 +119,7 @@ QUICK = [
         id="limit without unit",
     ),
     pytest.param(
-        ["model.py:build", "--plan", "plan.json", "--config", "no.toml"],
+        ["model.py:build", "--config", "no.toml"],
         "no.toml: no such file. Give a task file with --config, or make one with: edgekit init",
         id="no task file",
     ),

@@ -13,8 +13,6 @@ from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.cli.app import main
 from edgekit.model import CapturedModel
 from edgekit.planner.plan_result import Plan
-from edgekit.predict import predictions
-from edgekit.predict.latency import predict_latency
 
 RNG = np.random.default_rng(0)
 
@@ -78,8 +76,6 @@ def model(monkeypatch, tmp_path):
     )
     monkeypatch.setattr("edgekit.pipeline.capture_model", lambda *_args, **_kwargs: captured)
     monkeypatch.setattr("edgekit.pipeline.analyze_model", lambda *_args: analysis)
-    # Which precision fits is not to depend on the rates that a profile happens to have.
-    monkeypatch.setattr(predictions, "predict_latency", lambda *args: predict_latency(*args[:3], {}, args[4]))
     monkeypatch.setattr(registry, "converter", FakeConverter)
     monkeypatch.setattr(FakeConverter, "refusals", {})
     monkeypatch.chdir(tmp_path)

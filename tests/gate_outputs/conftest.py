@@ -27,7 +27,7 @@ accuracy_drop = { limit = "0.5 pp", level = "warn" }
 size = "+5 %"
 accuracy = "-0.5 pp"
 
-[devices.pi4]
+[devices.pixel8]
 budget.memory = "1 MB"
 """
 
@@ -60,6 +60,7 @@ def make_export() -> Callable[..., Path]:
         scores[:wrong] = 0
         checks = (
             judge("size", float(size_bytes), None, runtime="tflite", measured_on="file"),
+            judge("download", 1500.0, None, runtime="tflite", measured_on="file"),
             judge("accuracy_drop", wrong / 4, None, low=wrong / 8, high=wrong / 2, runtime="tflite", detail="400."),
             judge("memory", 500_000.0, None, runtime="tflite", measured_on="host: test"),
         )
@@ -77,7 +78,7 @@ def make_export() -> Callable[..., Path]:
         write_report(
             ExportReport(
                 command="export",
-                device="pi4",
+                device="pixel8",
                 model=None,
                 results=tuple(results),
                 data={"metric": "top1", "evaluation": {"count": 400, "items": 400, "sha256": "e" * 64}},

@@ -177,7 +177,7 @@ def as_json(element: ET.Element) -> dict[str, Any]:
 
 
 def gate(*arguments: str) -> int:
-    return main(["gate", "out", "-d", "pi4", *arguments])
+    return main(["gate", "out", "-d", "pixel8", *arguments])
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_junit_has_the_form_that_readers_take(junit: dict[str, Any]) -> None:
 def test_junit_counts_what_it_holds(junit: dict[str, Any]) -> None:
     (suite,) = junit["testsuite"]
     kinds = [key for case in suite["testcase"] for key in ("failure", "error", "skipped") if key in case]
-    assert (suite["tests"], suite["failures"], suite["errors"], suite["skipped"]) == ("6", "1", "0", "4")
+    assert (suite["tests"], suite["failures"], suite["errors"], suite["skipped"]) == ("7", "1", "0", "4")
     assert (kinds.count("failure"), kinds.count("error"), kinds.count("skipped")) == (1, 0, 4)
     assert {key: junit[key] for key in ("tests", "failures", "errors", "skipped")} == {
         key: suite[key] for key in ("tests", "failures", "errors", "skipped")
@@ -246,7 +246,7 @@ def test_sarif_has_the_form_of_2_1_0(sarif: dict[str, Any]) -> None:
     [
         pytest.param("size", "edgekit.toml", 5, "error", id="a limit of the task"),
         pytest.param("accuracy_drop", "edgekit.toml", 6, "warning", id="an inline table"),
-        pytest.param("latency", "pi4.toml", 23, "warning", id="a limit of the profile"),
+        pytest.param("latency", "pixel8.toml", 24, "warning", id="a limit of the profile"),
         pytest.param("size_change", "edgekit.toml", 9, "warning", id="a limit on regression"),
     ],
 )
@@ -294,7 +294,7 @@ def test_github_gets_annotations_and_a_summary(
     )
     assert shown.err == ""
     summary = (project / "summary.md").read_text()
-    assert summary.startswith("Before.\n### ❌ edgekit: artifact on pi4\n")
+    assert summary.startswith("Before.\n### ❌ edgekit: artifact on pixel8\n")
 
 
 def test_a_percent_sign_and_line_breaks_survive_a_workflow_command(project: Path) -> None:
@@ -340,7 +340,7 @@ def test_markdown_is_a_table_with_the_change_against_the_baseline(
     capsys.readouterr()
     assert gate("--markdown", "-") == 1
     assert capsys.readouterr().out == (
-        "### ❌ edgekit: artifact on pi4\n"
+        "### ❌ edgekit: artifact on pixel8\n"
         "\n"
         "- **error**: tflite int8-static: size 2.1 kB exceeds 2 kB by 100 B (limit from edgekit.toml \\[budget\\]). "
         "Try fewer bits or a smaller model; edgekit gate --why shows the layers that take most.\n"
@@ -358,9 +358,10 @@ def test_markdown_is_a_table_with_the_change_against_the_baseline(
         "|  | check | found | change | limit | set by |\n"
         "| --- | --- | ---: | ---: | ---: | --- |\n"
         "| **FAIL** | size | 2.1 kB | +5 % | <= 2 kB | edgekit.toml [budget] |\n"
+        "| ok | download | 1.5 kB | +0 % | <= 20 MB | profile |\n"
         "| **FAIL** | accuracy drop | 5.00 pp | +0.00 pp | <= 0.50 pp | edgekit.toml [budget] |\n"
-        "| ok | peak memory | 500 kB | +0 % | <= 1 MB | edgekit.toml [devices.pi4] |\n"
-        "| not run | latency | not run |  | <= 50 ms | profile |\n"
+        "| ok | peak memory | 500 kB | +0 % | <= 1 MB | edgekit.toml [devices.pixel8] |\n"
+        "| not run | latency | not run |  | <= 33 ms | profile |\n"
         "| ok | size change | +5 % |  | <= +5 % | edgekit.toml [regression] |\n"
         "| unsure | accuracy change | +0.00 pp |  | >= -0.50 pp | edgekit.toml [regression] |\n"
         "\n"
@@ -412,7 +413,7 @@ def test_a_failed_conversion_is_in_every_output(project: Path, make_export: Any)
 def test_a_report_without_limits_does_not_pass_in_junit() -> None:
     from edgekit.gate_outputs.junit_file import junit_xml
 
-    root = ET.fromstring(junit_xml([], device="pi4"))
+    root = ET.fromstring(junit_xml([], device="pixel8"))
     jsonschema.validate(as_json(root), JUNIT)
     error = root.find("testsuite/testcase/error")
     assert error is not None
@@ -433,7 +434,7 @@ def test_the_person_reads_what_to_try(project: Path, capsys: pytest.CaptureFixtu
         "DIR\n"
         "not run (warning) tflite: accuracy change was not run: There is no baseline. Set one with: edgekit baseline "
         "set DIR\n"
-        "FAIL pi4\n"
+        "FAIL pixel8\n"
     )
 
 

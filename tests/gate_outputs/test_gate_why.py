@@ -61,9 +61,9 @@ def captured(project: Path, monkeypatch: pytest.MonkeyPatch) -> CapturedModel:
 
 
 def why(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
-    main(["gate", "out", "-d", "pi4", "-q", "--why", *arguments])
+    main(["gate", "out", "-d", "pixel8", "-q", "--why", *arguments])
     out = capsys.readouterr().out
-    return out.split("FAIL pi4\n" if "FAIL pi4\n" in out else "PASS pi4\n")[1].splitlines()
+    return out.split("FAIL pixel8\n" if "FAIL pixel8\n" in out else "PASS pixel8\n")[1].splitlines()
 
 
 def test_the_layers_that_take_most_bytes_are_shown(captured: CapturedModel, capsys: pytest.CaptureFixture[str]) -> None:

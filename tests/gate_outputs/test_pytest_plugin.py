@@ -16,7 +16,7 @@ NAMED = () if entry_points(group="pytest11", name="edgekit") else ("-p", "edgeki
 
 TEST = """
 def test_fits(edgekit_budget):
-    edgekit_budget("pi4", "out"{options}).check()
+    edgekit_budget("pixel8", "out"{options}).check()
 """
 
 
@@ -36,7 +36,7 @@ def run(pytester: pytest.Pytester, make_export: Callable[..., Path]) -> Callable
 
 def test_each_check_is_a_test_item_of_its_own(run: Callable[..., pytest.RunResult]) -> None:
     result = run("-v")
-    result.assert_outcomes(passed=4, skipped=1)
+    result.assert_outcomes(passed=5, skipped=1)
     result.stdout.fnmatch_lines([
         "*::test_fits[[]tflite-size[]] PASSED*",
         "*::test_fits[[]tflite-accuracy_drop[]] PASSED*",
@@ -48,18 +48,18 @@ def test_each_check_is_a_test_item_of_its_own(run: Callable[..., pytest.RunResul
 
 def test_a_missed_budget_fails_its_item_and_the_test(run: Callable[..., pytest.RunResult]) -> None:
     result = run(options=', size="1 kB"')
-    result.assert_outcomes(passed=2, failed=2, skipped=1)
+    result.assert_outcomes(passed=3, failed=2, skipped=1)
     assert result.ret == 1
     advice = "Try fewer bits or a smaller model; edgekit gate --why shows the layers that take most."
     lines = [
-        "1 of 4 checks of */out fail on pi4:",
+        "1 of 5 checks of */out fail on pixel8:",
         f"  tflite int8-static: size: size 2 kB exceeds 1 kB by 1 kB (limit from --max-size). {advice}",
     ]
     result.stdout.fnmatch_lines(lines)
 
 
 def test_strict_fails_what_only_warns(run: Callable[..., pytest.RunResult]) -> None:
-    run(options=", strict=True").assert_outcomes(passed=3, failed=2)
+    run(options=", strict=True").assert_outcomes(passed=4, failed=2)
 
 
 def test_the_items_are_in_pytests_own_junit_file(
@@ -69,7 +69,7 @@ def test_the_items_are_in_pytests_own_junit_file(
     cases = {case.get("name"): case for case in ET.parse(pytester.path / "junit.xml").iter("testcase")}
     assert set(cases) == {
         "test_fits",
-        *(f"test_fits[tflite-{name}]" for name in ("size", "accuracy_drop", "memory", "latency")),
+        *(f"test_fits[tflite-{name}]" for name in ("size", "download", "accuracy_drop", "memory", "latency")),
     }
     failure = cases["test_fits[tflite-size]"].find("failure")
     assert failure is not None
@@ -81,7 +81,7 @@ def test_under_xdist_the_checks_are_subtests(run: Callable[..., pytest.RunResult
     pytest.importorskip("xdist")
     result = run("-n", "1", "-p", "xdist", options=', size="1 kB"', subprocess=True)
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["*1 of 4 checks of */out fail on pi4:*"])
+    result.stdout.fnmatch_lines(["*1 of 5 checks of */out fail on pixel8:*"])
     if hasattr(pytest, "Subtests"):  # since pytest 9; before, the test itself names what failed
         result.stdout.fnmatch_lines(["SUBFAILED*tflite int8-static: size*"])
 
@@ -100,4 +100,4 @@ def test_a_target_without_any_limit_does_not_pass(run: Callable[..., pytest.RunR
     monkeypatch.setattr(findings, "find", lambda *_, **__: ())
     result = run()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["No check of */out has a limit on pi4: nothing was judged."])
+    result.stdout.fnmatch_lines(["No check of */out has a limit on pixel8: nothing was judged."])

@@ -32,3 +32,8 @@ def example_inputs() -> tuple[torch.Tensor, ...]:
 def calibration() -> Iterator[tuple[Any, ...]]:
     for image, _, _ in imagenet("calibration", SIZE):
         yield (torch.from_numpy(image.copy()),)
+
+
+def evaluation() -> Iterator[tuple[tuple[Any, ...], list[int]]]:
+    for image, label, _ in imagenet("judging", SIZE):
+        yield (torch.from_numpy(image.copy()),), [label]
