@@ -9,6 +9,7 @@ import importlib.util
 import json
 import platform
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,6 @@ def load(path: Path):
 
 def lend_an_evaluator() -> None:
     """Puts edgekit's evaluator in the place of Apple's runtime, which runs on macOS only."""
-    import coremltools
-
     from edgekit.validators import coreml_evaluator
 
     class Model:
@@ -39,40 +38,59 @@ def lend_an_evaluator() -> None:
         def predict(self, arrays):
             return self._program.run(arrays)
 
-    coremltools.models.MLModel = Model
+    stand_in = types.ModuleType("coremltools")
+    stand_in.models = types.SimpleNamespace(MLModel=Model)
+    sys.modules["coremltools"] = stand_in
+
+
+def leave_the_exporter_out() -> None:
+    """Spares the import of ExecuTorch's exporter, which its runtime needs for the name of one warning: 10 s."""
+    for name in ("executorch.exir", "executorch.exir._warnings"):
+        sys.modules[name] = types.ModuleType(name)
+    sys.modules["executorch.exir"]._warnings = sys.modules["executorch.exir._warnings"]
+    sys.modules["executorch.exir._warnings"].ExperimentalWarning = UserWarning
 
 
 def example(specs, random):
     return {
-        name: random.standard_normal(spec["shape"]).astype(np.float32)
+        spec["name"]: random.standard_normal(spec["shape"]).astype(np.float32)
         if spec["scale"] is not None or spec["dtype"].startswith("float")
         else random.integers(0, 2, spec["shape"]).astype(spec["dtype"])
-        for name, spec in specs.items()
+        for spec in specs
     }
 
 
 def main(folder: Path, runtime: str) -> None:
-    if runtime == "coreml" and platform.system() != "Darwin":
-        lend_an_evaluator()
     report = json.loads((folder / "report.json").read_text())
     (artifact,) = [item for item in report["artifacts"] if item["runtime"] == runtime]
+    random = np.random.default_rng(0)
+    rows = [example(artifact["inputs"], random) for _ in range(3)]
+    # The runner first: it sets the size of ExecuTorch's thread pool, which breaks programs that are loaded already.
+    outputs, ours = run_by_edgekit(folder / artifact["path"], runtime, rows)
+    if runtime == "coreml" and platform.system() != "Darwin":
+        lend_an_evaluator()
+    if runtime == "executorch":
+        leave_the_exporter_out()
     (path,) = (folder / "usage").glob(f"*_{runtime}.py")
     snippet = load(path)
     assert (folder / artifact["path"]).samefile(snippet.MODEL)
     names = [name for name in vars(snippet) if name.lower() == path.stem.replace("_", "")]
     model = getattr(snippet, names[0])()
-    runner = load(RUNNER)
-    opened = runner.OpenArtifact(runner.load_runtime(runtime, snippet.MODEL, "", 1), snippet.MODEL, {})
-    random = np.random.default_rng(0)
-    found = {name: [[], []] for name in snippet.OUTPUTS}
-    for _ in range(3):
-        arrays = example(snippet.INPUTS, random)
-        ours = opened.real(opened.run(opened.prepare([arrays[spec["name"]] for spec in opened.inputs])))
-        theirs = model.run(arrays)
-        for spec, values in zip(opened.outputs, ours, strict=True):
-            found[spec["name"]][0].append(np.asarray(theirs[spec["name"]], np.float64).tolist())
-            found[spec["name"]][1].append(np.asarray(values, np.float64).tolist())
+    theirs = [model.run(row) for row in rows]
+    found = {name: [[listed(row[name]) for row in theirs], [listed(row[name]) for row in ours]] for name in outputs}
     sys.stdout.write(json.dumps(found))
+
+
+def run_by_edgekit(path: Path, runtime: str, rows):
+    runner = load(RUNNER)
+    opened = runner.OpenArtifact(runner.load_runtime(runtime, path, "", 1), path, {})
+    names = [spec["name"] for spec in opened.outputs]
+    results = [opened.real(opened.run(opened.prepare([row[spec["name"]] for spec in opened.inputs]))) for row in rows]
+    return names, [dict(zip(names, values, strict=True)) for values in results]
+
+
+def listed(values):
+    return np.asarray(values, np.float64).tolist()
 
 
 if __name__ == "__main__":
