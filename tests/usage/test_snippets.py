@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import tree_sitter
 import tree_sitter_cpp
@@ -17,6 +20,7 @@ import tree_sitter_swift
 
 import edgekit
 from edgekit.artifact import Artifact
+from edgekit.data import _read_image
 from edgekit.errors import ResourceError
 from edgekit.export_report import ExportReport, FormatResult
 from edgekit.model import TensorSpec
@@ -161,6 +165,28 @@ def test_a_readme_says_what_is_not_known() -> None:
     assert "None. Name a text file with one label a line" in files["README.md"]
     assert "labels.txt" not in files
     assert not any("preprocess(" in text for name, text in files.items() if name != "README.md")
+
+
+@pytest.mark.parametrize(
+    ("spec", "steps"),
+    [
+        (tensor("image", 1, 3, 24, 32, layout="NCHW"), ImagePreprocessing(resize=36, mean=(127.0,), std=(128.0,))),
+        (tensor("image", 1, 24, 32, 3, layout="NHWC"), PIXELS),
+        (tensor("image", 1, 1, 28, 28, layout="NCHW"), ImagePreprocessing()),
+    ],
+    ids=["cropped", "bgr", "grey"],
+)
+def test_the_python_code_prepares_pictures_as_edgekit_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: TensorSpec, steps: ImagePreprocessing
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    image.fromarray(pixels).save(tmp_path / "a.png")
+    made = artifact("onnx", (spec,), (tensor("y", 1, 2),), preprocessing=steps)
+    monkeypatch.setitem(sys.modules, "onnxruntime", ModuleType("onnxruntime"))
+    names: dict[str, Any] = {"__file__": str(tmp_path / "usage" / "a.py"), "__name__": "snippet"}
+    exec(usage_files([made], {})["net_int8_static_onnx.py"], names)
+    assert np.array_equal(names["preprocess"](tmp_path / "a.png"), _read_image(tmp_path / "a.png", spec, steps))
 
 
 def test_labels_that_fit_no_output_are_kept_and_not_used() -> None:
