@@ -31,6 +31,7 @@ ORDER: Final = (
     "techniques",
     "devices",
     "guides",
+    "concepts",
     "ci.md",
     "app.md",
     "task-file.md",
@@ -46,6 +47,7 @@ TITLES: Final = {
     "techniques": "Techniques",
     "devices": "Devices",
     "guides": "Guides",
+    "concepts": "Concepts",
 }
 
 KINDS: Final = {

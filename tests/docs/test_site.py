@@ -76,7 +76,7 @@ def test_every_device_has_a_page_with_its_facts_and_limits() -> None:
 def test_every_technique_has_a_page_with_its_settings_and_its_source() -> None:
     for name in registry.TECHNIQUES:
         page = (DOCS / "techniques" / f"{name}.md").read_text()
-        assert re.search(r"[Ss]ource|[Pp]aper|arXiv", page), name
+        assert re.search(r"\b(19|20)\d\d\b", page), f"{name}: no paper with its year"
         for setting in dataclasses.fields(registry.technique(name)):
             assert f"`{setting.name}`" in page, (name, setting.name)
 
@@ -101,8 +101,11 @@ def test_every_key_of_a_task_file_is_explained() -> None:
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """Yields each edgekit command of the page's code blocks, as a shell would split it."""
-    for block in re.findall(r"^```[a-z]*\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+    """Yields each edgekit command of the page's code blocks, fenced or indented, as a shell would split it."""
+    text = page.read_text()
+    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    rest = re.sub(r"^```[a-z]*\n(.*?)^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    for block in [*blocks, *re.findall(r"^ {4}(?:[^\n]*\\\n)*[^\n]*$", rest, re.MULTILINE)]:
         for line in block.replace("\\\n", " ").splitlines():
             found = re.match(r"(?:- run: )?(?:python -m )?edgekit (.*)", line.strip())
             if found:
