@@ -21,6 +21,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +29,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from agreement import agreement_tables
 from subjects import BENCHMARKS, MODELS, PAIRS, arguments
 
+from edgekit.cli.settings import pipeline_settings
+from edgekit.cli.task_options import make_request
 from edgekit.device_profile import list_profiles
+from edgekit.pipeline import analyze_model, capture_model
+from edgekit.planning import PlanRequest, plan
 
 SHARED: Final = Path(os.environ.get("EDGEKIT_SHARED", BENCHMARKS.parents[1] / "shared")).resolve()
 
@@ -46,11 +51,22 @@ class Recorder:
         Raises:
             SystemExit: edgekit refused (exit code 2 or 3), with its message.
         """
-        key = hashlib.sha256(" ".join(command).encode()).hexdigest()[:16]
-        path = self._folder / f"{command[0]}-{key}.json"
+        return self.keep(" ".join(command), lambda: self._carry_out(command))
+
+    def keep(self, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Returns what `make` returned in an earlier run under this key, or now."""
+        name = f"{key.partition(' ')[0]}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+        path = self._folder / name
         if path.exists():
             kept: dict[str, Any] = json.loads(path.read_text())
             return kept
+        found = make()
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(found, indent=1))
+        partial.replace(path)
+        return found
+
+    def _carry_out(self, command: tuple[str, ...]) -> dict[str, Any]:
         print("edgekit", *command, file=sys.stderr, flush=True)
         before, started = _cpu_seconds(), time.perf_counter()
         done = subprocess.run(
@@ -59,43 +75,62 @@ class Recorder:
         )  # fmt: skip
         if done.returncode not in (0, 1) or not done.stdout:
             raise SystemExit(f"edgekit {' '.join(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
-        found = {
+        return {
             "exit": done.returncode,
             "wall": time.perf_counter() - started,
             "cpu": _cpu_seconds() - before,
             "said": json.loads(done.stdout),
         }
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(found, indent=1))
-        partial.replace(path)
-        return found
 
 
 def _cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    """Returns the processor time of this process and of its children that ended: the machine may be busy otherwise."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(item.ru_utime + item.ru_stime for item in used)
 
 
 def quick_plans(record: Recorder, models: list[str]) -> list[str]:
-    """Returns the table of every model on every device, and the time it took."""
+    """Returns the table of every model on every device, and the time it took.
+
+    A factory's model is built and exported once and not for each device, as a `.pt2` file would be.
+    """
     profiles = [profile.name for profile in list_profiles(BENCHMARKS)]
+    made = {model: record.keep(f"quick-{model}", lambda model=model: _plan_all(model, profiles)) for model in models}
     lines = ["| device | " + " | ".join(models) + " |", "|---|" + "---|" * len(models)]
-    cells: dict[tuple[str, str], dict[str, Any]] = {}
-    for model in models:
-        for device in profiles:
-            cells[model, device] = record.run("plan", *arguments(model, SHARED), "-d", device)
     lines += [
-        f"| {device} | " + " | ".join(_decision(cells[model, device]["said"]) for model in models) + " |"
+        f"| {device} | " + " | ".join(_decision(made[model]["plans"][device]["said"]) for model in models) + " |"
         for device in profiles
     ]
-    later = sorted(run["cpu"] for (_, device), run in cells.items() if device != profiles[0])
-    first = sorted(cells[model, profiles[0]]["cpu"] for model in models)
-    text = (
-        f"{len(cells)} plans. Processor time of one: the first of a model {first[len(first) // 2]:.1f} s in the median "
-        f"(most {first[-1]:.1f} s; it builds and analyses the model), every later one {later[len(later) // 2]:.1f} s "
-        f"(most {later[-1]:.1f} s)."
-    )
+    first = sorted(run["capture_cpu"] for run in made.values())
+    later = sorted(plan["cpu"] for run in made.values() for plan in run["plans"].values())
+    capture = f"{first[len(first) // 2]:.1f} s in the median (most {first[-1]:.1f} s)"
+    quick = f"{later[len(later) // 2]:.2f} s (most {later[-1]:.2f} s)"
+    text = f"{len(later)} plans. Processor time: building, exporting and analysing a model {capture}, then a plan {quick}."
     return [*lines, "", text]
+
+
+def _plan_all(model: str, profiles: list[str]) -> dict[str, Any]:
+    """Returns a quick plan of the model for each profile, and what each took."""
+    named = arguments(model, SHARED)
+    config = (BENCHMARKS / named[named.index("-c") + 1]).resolve()
+    given = None if named[0] == "-c" else named[0]
+    with pipeline_settings(
+        show_progress=False, no_color=True, no_cache=False, jobs=1, timeout_s=1800.0, memory_limit=None
+    ) as (settings, _):
+        started = _cpu_seconds()
+        request = make_request(model=given, device=profiles[0], config=config, limits={})
+        captured = capture_model(request.task, settings)
+        analysis = analyze_model(captured, settings)
+        taken, plans = _cpu_seconds() - started, {}
+        for device in profiles:
+            started = _cpu_seconds()
+            request = make_request(model=given, device=device, config=config, limits={})
+            wanted = PlanRequest(
+                task=request.task, model=captured, analysis=analysis, profile=request.profile, budget=request.budget
+            )
+            said = plan(wanted, settings).to_json()
+            plans[device] = {"said": said, "cpu": _cpu_seconds() - started}
+    return {"capture_cpu": taken, "plans": plans}
 
 
 def _decision(plan: dict[str, Any]) -> str:
