@@ -40,11 +40,7 @@ def materialize(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any
     """
     reference, purpose = payload["reference"], payload["purpose"]
     specs = tuple(TensorSpec.from_json(spec) for spec in payload["inputs"])
-    preprocessing = ImagePreprocessing(
-        resize=payload["preprocessing"]["resize"],
-        mean=tuple(payload["preprocessing"]["mean"]),
-        std=tuple(payload["preprocessing"]["std"]),
-    )
+    preprocessing = ImagePreprocessing.from_json(payload["preprocessing"])
     items = _items(reference, Path(payload["base"]), purpose, specs, preprocessing)
     with SampleWriter(Path(payload["folder"]), [spec.name for spec in specs]) as writer:
         for index, item in enumerate(items):
@@ -279,6 +275,8 @@ def _read_image(file: Path, spec: TensorSpec, preprocessing: ImagePreprocessing)
         left, top = (size[0] - width) // 2, (size[1] - height) // 2
         image = image.crop((left, top, left + width, top + height))
     pixels: NDArray[Any] = np.asarray(image, dtype=np.float32).reshape(height, width, channels)
+    if preprocessing.color == "bgr":
+        pixels = pixels[:, :, ::-1]
     pixels = (pixels - np.asarray(preprocessing.mean, np.float32)) / np.asarray(preprocessing.std, np.float32)
     if channels_first:
         pixels = pixels.transpose(2, 0, 1)

@@ -5,6 +5,7 @@ One format that fails does not stop the others: it is named with its reason, and
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ from edgekit.budget import Budget
 from edgekit.cache import versions
 from edgekit.calibration_report import calibration_report
 from edgekit.converters.base import IoType
+from edgekit.embedded import CALIBRATION_KEY, LABELS_KEY, PREPROCESSING_KEY
 from edgekit.errors import EdgekitError, ResourceError
 from edgekit.export_report import ExportReport, FormatResult, describe_environment
 from edgekit.model import CapturedModel
@@ -36,6 +38,7 @@ from edgekit.pipeline import (
     reference_outputs,
 )
 from edgekit.plan import Candidate, Prediction, Recipe, Rejection, Step
+from edgekit.preprocessing import known_preprocessing
 from edgekit.report import Check, complete
 from edgekit.samples import Samples
 from edgekit.task import Task
@@ -131,6 +134,7 @@ def read_inputs(
         except EdgekitError as error:
             # ONNX itself can still be made; the other formats will say why they cannot.
             torch_model = error
+    known_preprocessing(task, model.inputs)  # a wrong table is told before any work
     calibration = prepare_samples(task, model, "calibration", settings)
     evaluation = prepare_samples(task, model, "evaluation", settings)
     reference = reference_outputs(model, evaluation, settings) if evaluation else None
@@ -292,7 +296,7 @@ def convert_candidates(
                 inputs.calibration,
                 settings,
                 io=io,
-                metadata=artifact_metadata(inputs, candidate.techniques),
+                metadata=artifact_metadata(inputs, candidate.techniques, candidate.recipe),
             )
         except EdgekitError as error:
             done(candidate.runtime, f"failed: {error.message.splitlines()[0]}")
@@ -343,11 +347,14 @@ def _results(futures: Sequence[Future[Converted | EdgekitError]], settings: Sett
         raise
 
 
-def artifact_metadata(inputs: Inputs, techniques: Sequence[Step] = ()) -> dict[str, str]:
+def artifact_metadata(inputs: Inputs, techniques: Sequence[Step] = (), recipe: Recipe | None = None) -> dict[str, str]:
     """Returns what is embedded in every artifact: provenance, labels, preprocessing. No time stamps: bytes repeat."""
     import edgekit
 
     model = inputs.model
+    preprocessing = known_preprocessing(inputs.task, model.inputs)
+    calibrated = recipe is not None and recipe.needs_calibration
+    labels = model.metadata.get(LABELS_KEY)  # also of a model file that carries its own
     return {
         "edgekit.version": edgekit.__version__,
         "edgekit.source": model.source,
@@ -355,6 +362,9 @@ def artifact_metadata(inputs: Inputs, techniques: Sequence[Step] = ()) -> dict[s
         "edgekit.digest": model.digest,
         **({"edgekit.embedded_default": "true"} if model.embedded_default else {}),
         **({"edgekit.techniques": pipeline_name(techniques)} if techniques else {}),
+        **({CALIBRATION_KEY: inputs.calibration.sha256} if calibrated and inputs.calibration else {}),
+        **({PREPROCESSING_KEY: json.dumps(preprocessing.to_json())} if preprocessing else {}),
+        **({LABELS_KEY: labels} if labels else {}),
         **{key: value for key, value in inputs.task.metadata.items() if key != "name"},
     }
 

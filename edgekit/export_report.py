@@ -14,6 +14,7 @@ import edgekit
 from edgekit.artifact import Artifact
 from edgekit.budget import Budget
 from edgekit.converters.base import Conversion
+from edgekit.embedded import read_embedded
 from edgekit.errors import ArtifactError, EdgekitError
 from edgekit.lock import LOCK_NAME, lock_json
 from edgekit.measurements.imported_checks import check_belongs, with_measurements
@@ -141,7 +142,11 @@ class FormatResult:
         """Returns the JSON form; the artifact's path is relative to `folder`."""
         artifact = None
         if self.artifact is not None:
-            artifact = {**self.artifact.to_json(), "path": _relative(self.artifact.path, folder)}
+            artifact = {
+                **self.artifact.to_json(),
+                "path": _relative(self.artifact.path, folder),
+                "embedded": read_embedded(self.artifact.metadata).to_json(),
+            }
         return {
             "runtime": self.runtime,
             "precision": self.recipe.name,

@@ -269,11 +269,7 @@ def prepare_samples(task: Task, model: CapturedModel, purpose: str, settings: Se
         "purpose": purpose,
         "inputs": facts["inputs"],
         "metric": task.metric,
-        "preprocessing": {
-            "resize": task.preprocessing.resize,
-            "mean": list(task.preprocessing.mean),
-            "std": list(task.preprocessing.std),
-        },
+        "preprocessing": task.preprocessing.to_json(),
     }
     with _scratch(settings) as scratch:
         folder = scratch / "samples"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
+from edgekit.artifact import Artifact
 from edgekit.budget import CHANGE_SUFFIX, cost_of
 from edgekit.export_report import ExportReport, FormatResult
-from edgekit.model import CapturedModel
+from edgekit.model import CapturedModel, TensorSpec
 from edgekit.report import Check
 from edgekit.units import format_bytes, format_change, format_value
 
@@ -262,6 +263,32 @@ def artifact_lines(report: ExportReport) -> list[str]:
         for result in report.results
         if result.artifact is not None
     ]
+
+
+def embedded_lines(artifact: Artifact) -> list[str]:
+    """Returns what an artifact says about itself: origin, inputs and outputs, preprocessing, labels."""
+    from edgekit.embedded import labels_line, origin_line, read_embedded
+    from edgekit.preprocessing import describe_preprocessing, image_input
+
+    embedded = read_embedded(artifact.metadata)
+    steps = embedded.preprocessing
+    return [
+        origin_line(embedded),
+        *(f"input {_tensor_text(spec)}" for spec in artifact.inputs),
+        *(f"output {_tensor_text(spec)}" for spec in artifact.outputs),
+        "preprocessing: "
+        + (describe_preprocessing(steps, image_input(artifact.inputs)) if steps else "the file does not say"),
+        "labels: " + (labels_line(embedded.labels) if embedded.labels else "none in the file"),
+    ]
+
+
+def _tensor_text(spec: TensorSpec) -> str:
+    """Returns a tensor for people: `image: int8 (1, 3, 32, 32) NCHW, real = 0.0123 x (stored + 3)`."""
+    shape = "(" + ", ".join(map(str, spec.shape)) + ")"
+    layout = f" {spec.layout}" if spec.layout else ""
+    zero = spec.zero_point or 0
+    grid = "" if spec.scale is None else f", real = {spec.scale:.6g} x (stored {'+' if zero < 0 else '-'} {abs(zero)})"
+    return f"{spec.name}: {spec.dtype} {shape}{layout}{grid}"
 
 
 def escape(text: str) -> str:

@@ -26,6 +26,8 @@ _CONFIG: Final = """\
 source = "model.py:build"
 # () -> tuple of tensors at batch 1. A file such as .onnx knows its inputs: then this goes.
 example_inputs = "model.py:example_inputs"
+# One label a line, in the order of the output's entries. Embedded in the artifacts and used by the code in usage/.
+labels = "labels.txt"
 
 [data]
 # () -> iterable of input tuples: 100 to 500 samples of what the device will see, prepared as for training.
@@ -36,6 +38,14 @@ calibration = "data.py:calibration"
 evaluation = "data.py:evaluation"
 # top1, agreement (with the float model, needs no targets), cosine, spearman, or your own: "metrics.py:function".
 metric = "top1"
+
+# How a picture becomes an input: (pixel - mean) / std, pixels from 0 to 255. Folders of images are read so, the
+# artifacts carry it, and the code in usage/ does it. This example makes its inputs up and has none.
+# [data.preprocessing]
+# resize = 256                   # short side before the centre crop; without it, pictures are resized directly
+# mean = [123.675, 116.28, 103.53]
+# std = [58.395, 57.12, 57.375]
+# color = "rgb"                  # or "bgr"
 
 # For techniques that must train. edgekit has none yet; the planner will use this as soon as it has.
 # [training]
@@ -172,6 +182,10 @@ def evaluation() -> Iterator[tuple[tuple[np.ndarray], int]]:
 '''
 
 
+_LABELS: Final = "stripes\nbars\nsquares\nnoise\n"
+"""As `CLASSES` in data.py."""
+
+
 def scaffold_files(profile: DeviceProfile) -> dict[str, str]:
     """Returns the files of a new task by name, written for one device."""
     config = _CONFIG.format(
@@ -180,7 +194,7 @@ def scaffold_files(profile: DeviceProfile) -> dict[str, str]:
         runtime=profile.runtimes[0],
         limits=", ".join(map(_limit_text, profile.budget.limits)) or "nothing",
     )
-    return {"edgekit.toml": config, "model.py": _MODEL, "data.py": _DATA}
+    return {"edgekit.toml": config, "model.py": _MODEL, "data.py": _DATA, "labels.txt": _LABELS}
 
 
 def write_files(folder: Path, files: Mapping[str, str], *, force: bool) -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 from edgekit.budget import Limit
 from edgekit.errors import ConfigError
@@ -37,11 +37,27 @@ class ImagePreprocessing:
         resize: Short side in pixels before the centre crop to the model's input; None resizes to the input directly.
         mean: Subtracted, one value or one a channel, in units of pixels.
         std: Divided by.
+        color: Order of three channels: rgb or bgr.
     """
 
     resize: int | None = None
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (255.0,)
+    color: Literal["rgb", "bgr"] = "rgb"
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        return {"resize": self.resize, "mean": list(self.mean), "std": list(self.std), "color": self.color}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> ImagePreprocessing:
+        """Returns what `to_json` described."""
+        return ImagePreprocessing(
+            resize=data["resize"],
+            mean=tuple(float(value) for value in data["mean"]),
+            std=tuple(float(value) for value in data["std"]),
+            color="bgr" if data["color"] == "bgr" else "rgb",
+        )
 
 
 @final
@@ -76,7 +92,8 @@ class Task:
         calibration: Function reference, .npz file or folder of images; None without calibration data.
         evaluation: The same for evaluation data.
         metric: One of `task_file.METRICS`, or a function reference.
-        preprocessing: For folders of images.
+        preprocessing: For folders of images, and for whoever feeds the model later.
+        preprocessing_stated: True where the task says it itself; else it holds for folders of images only.
         training: None where the task has no training data.
         techniques: What to do to the float model first, as `--technique` takes it.
         limits: Limits that the task file sets for every device.
@@ -94,6 +111,7 @@ class Task:
     evaluation: str | None = None
     metric: str = "agreement"
     preprocessing: ImagePreprocessing = ImagePreprocessing()
+    preprocessing_stated: bool = False
     training: Training | None = None
     techniques: tuple[str, ...] = ()
     limits: tuple[Limit, ...] = ()
@@ -164,7 +182,9 @@ def _to_task(file: TaskFile, path: Path) -> Task:
             resize=file.data.preprocessing.resize,
             mean=file.data.preprocessing.mean,
             std=file.data.preprocessing.std,
+            color=file.data.preprocessing.color,
         ),
+        preprocessing_stated="preprocessing" in file.data.model_fields_set,
         training=Training(**file.training.model_dump()) if file.training else None,
         techniques=file.techniques.steps,
         limits=read_limits(file.budget, f"{path.name} [budget]"),
@@ -183,13 +203,24 @@ def _to_task(file: TaskFile, path: Path) -> Task:
 
 
 def _read_labels(config: Path, name: str) -> str:
+    """Returns the labels, one a line, without spaces around them.
+
+    Raises:
+        ConfigError: no such file, not text, or a line without a label: every label behind it would be off by one.
+    """
     path = config.parent / name
+    advice = "Give a text file with one label a line."
     try:
-        return path.read_text(encoding="utf-8").strip()
+        text = path.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise ConfigError(
-            f"{config}: model.labels: {path} cannot be read: {error.strerror}. Give a text file with one label a line."
-        ) from error
+        raise ConfigError(f"{config}: model.labels: {path} cannot be read: {error.strerror}. {advice}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{config}: model.labels: {path} is not UTF-8 text: {error.reason}. {advice}") from None
+    labels = [line.strip() for line in text.splitlines()]
+    if "" in labels or not labels:
+        where = f"line {labels.index('') + 1} of {path} is empty" if labels else f"{path} is empty"
+        raise ConfigError(f"{config}: model.labels: {where}. {advice}")
+    return "\n".join(labels)
 
 
 def default_task(cwd: Path) -> Task:
@@ -205,6 +236,9 @@ def default_task(cwd: Path) -> Task:
         # A profile's limit is about accuracy on labels. Agreement counts every changed answer, also from one wrong
         # class to another, and many crops show something between two classes: 4 % change at INT8.
         limits=(Limit(name="accuracy_drop", value=10.0, source="demo task"),),
+        # What `default_model` does to its photographs, as the network was trained.
+        preprocessing=ImagePreprocessing(mean=(127.0,), std=(128.0,)),
+        preprocessing_stated=True,
         metadata={"name": "efficientnet-lite0"},
         embedded_default=True,
     )

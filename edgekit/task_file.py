@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic_core import PydanticCustomError
@@ -67,6 +67,19 @@ def _parse_numbers(value: object) -> tuple[float, ...]:
     return tuple(float(x) for x in numbers)
 
 
+def _parse_divisors(value: object) -> tuple[float, ...]:
+    numbers = _parse_numbers(value)
+    if not all(number > 0 for number in numbers):
+        raise _fault(f"{show_value(value)} was given; expected numbers above 0: pixels are divided by them")
+    return numbers
+
+
+def _parse_color(value: object) -> str:
+    if value not in ("rgb", "bgr"):
+        raise _fault(f'{show_value(value)} was given; accepted are "rgb" and "bgr", the order of the channels')
+    return str(value)
+
+
 def _parse_steps(value: object) -> tuple[str, ...]:
     steps: list[Any] = value if isinstance(value, list) else [value]
     if not all(isinstance(step, str) for step in steps):
@@ -86,6 +99,8 @@ def _parse_formats(value: object) -> tuple[str, ...]:
 _Limits = Annotated[tuple[tuple[str, Any], ...], PlainValidator(_parse_limits)]
 _ChangeLimits = Annotated[tuple[tuple[str, Any], ...], PlainValidator(_parse_change_limits)]
 _Numbers = Annotated[tuple[float, ...], PlainValidator(_parse_numbers)]
+_Divisors = Annotated[tuple[float, ...], PlainValidator(_parse_divisors)]
+_Color = Annotated[Literal["rgb", "bgr"], PlainValidator(_parse_color)]
 _DATA = 'a function as "data.py:name", an .npz file, or a folder of images'
 _FUNCTION = 'a function as "file.py:name" or "module:name"'
 
@@ -104,11 +119,12 @@ class ModelTable(_Table):
 
 
 class PreprocessingTable(_Table):
-    """`[data.preprocessing]`: how a folder of images becomes inputs."""
+    """`[data.preprocessing]`: how images become inputs, those of a folder here and those of the app later."""
 
     resize: int | None = Field(default=None, gt=0, description="the short side in pixels, a whole number above 0")
     mean: _Numbers = (0.0,)
-    std: _Numbers = (255.0,)
+    std: _Divisors = (255.0,)
+    color: _Color = "rgb"
 
 
 class DataTable(_Table):
@@ -118,7 +134,7 @@ class DataTable(_Table):
     evaluation: str | None = Field(default=None, description=_DATA)
     metric: Annotated[str, PlainValidator(_parse_metric)] = "agreement"
     preprocessing: PreprocessingTable = Field(
-        default=PreprocessingTable(), description="a table with resize, mean and std"
+        default=PreprocessingTable(), description="a table with resize, mean, std and color"
     )
 
 

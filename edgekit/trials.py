@@ -124,7 +124,7 @@ def export_candidate(candidate: Candidate, inputs: Inputs, settings: Settings) -
         candidate.recipe,
         inputs.calibration,
         settings,
-        metadata=artifact_metadata(inputs),
+        metadata=artifact_metadata(inputs, recipe=candidate.recipe),
     )
     facts = {
         "code": code_fingerprint(),

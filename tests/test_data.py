@@ -12,6 +12,7 @@ from edgekit.data import materialize
 from edgekit.errors import DataError
 from edgekit.model import TensorSpec
 from edgekit.samples import Samples
+from edgekit.task import ImagePreprocessing
 from edgekit.worker import silent
 
 IMAGE = TensorSpec(name="image", shape=(1, 3, 4, 4), dtype="float32", layout="NCHW")
@@ -39,7 +40,7 @@ def run(tmp_path: Path) -> Run:
                 "purpose": purpose,
                 "inputs": [spec.to_json() for spec in specs],
                 "metric": metric,
-                "preprocessing": preprocessing or {"resize": None, "mean": [0.0], "std": [255.0]},
+                "preprocessing": preprocessing or ImagePreprocessing().to_json(),
                 "folder": str(tmp_path / "samples"),
             },
             silent,
@@ -111,12 +112,24 @@ def test_a_folder_of_images_is_cropped_and_scaled(run: Run, tmp_path: Path) -> N
         (tmp_path / "set" / name).mkdir(parents=True)
         pixels = np.full((8, 12, 3), 100 * (index + 1), np.uint8)
         image.fromarray(pixels).save(tmp_path / "set" / name / "1.png")
-    preprocessing = {"resize": 6, "mean": [100.0], "std": [50.0]}
+    preprocessing = {"resize": 6, "mean": [100.0], "std": [50.0], "color": "rgb"}
     samples = run("set", IMAGE, purpose="evaluation", preprocessing=preprocessing)
     targets = samples.targets()
     assert targets is not None
     assert targets.tolist() == [0, 1]
     assert samples.arrays()[0].mean(axis=(1, 2, 3)).tolist() == [0.0, 2.0]
+
+
+@pytest.mark.parametrize(("color", "channels"), [("rgb", [1.0, 2.0, 3.0]), ("bgr", [3.0, 2.0, 1.0])], ids=str)
+def test_colours_come_in_the_order_that_the_model_was_trained_with(
+    run: Run, tmp_path: Path, color: str, channels: list[float]
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    (tmp_path / "set").mkdir()
+    image.fromarray(np.full((4, 4, 3), [1, 2, 3], np.uint8)).save(tmp_path / "set" / "1.png")
+    preprocessing = {"resize": None, "mean": [0.0], "std": [1.0], "color": color}
+    (array,) = run("set", IMAGE, purpose="evaluation", preprocessing=preprocessing).arrays()
+    assert array[0].mean(axis=(1, 2)).tolist() == channels
 
 
 WRONG = [

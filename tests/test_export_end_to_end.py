@@ -6,6 +6,8 @@ import contextlib
 import io
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ pytestmark = pytest.mark.runtime
 FORMATS = ("tflite", "onnx", "executorch", "coreml")
 # The scaffold's model is tiny: its verdict on accuracy is not the subject here, that there is one is.
 OPEN = ["--max-drop", "30 pp"]
+LABELS = ["stripes", "bars", "squares", "noise"]
+ROOT = Path(__file__).parents[1]
 
 CHECK = {
     "type": "object",
@@ -146,6 +150,7 @@ def test_inputs_and_outputs_are_float_and_keep_names_shapes_and_layout(report: d
 
 def test_nothing_half_written_is_left(project: Path) -> None:
     assert sorted(path.suffix for path in (project / "out").iterdir()) == [
+        "",  # usage
         ".json",
         ".lock",
         ".mlpackage",
@@ -185,11 +190,57 @@ def test_an_artifact_is_validated_against_its_float_model(project: Path, suffix:
     jsonschema.validate(data, REPORT)
     (entry,) = data["formats"]
     assert entry["precision"] == "int8-static"
-    assert entry["artifact"]["metadata"]["edgekit.digest"] == data["model"]["digest"]
+    embedded = entry["artifact"]["embedded"]
+    assert embedded["labels"] == LABELS
+    assert embedded["provenance"]["digest"] == data["model"]["digest"]
+    assert embedded["provenance"]["calibration"] == data["data"]["calibration"]["sha256"]
     checks = {check["name"]: check for check in entry["checks"]}
     assert checks["accuracy_drop"]["value"] is not None
     # A Core ML package cannot be measured in memory here, and what is not measured does not pass.
     assert code == (1 if suffix == ".mlpackage" else 0)
+
+
+def outputs_of_snippet(folder: Path, runtime: str) -> dict[str, Any]:
+    """Returns {output: [what the Python snippet computed, what the validators' runner computed]}."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "usage" / "compare_snippet.py"), str(folder), runtime],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("runtime", FORMATS)
+def test_the_apps_python_code_computes_what_the_validator_saw(
+    project: Path, report: dict[str, Any], runtime: str
+) -> None:
+    found = outputs_of_snippet(project / "out", runtime)
+    (artifact,) = [item for item in report["artifacts"] if item["runtime"] == runtime]
+    assert set(found) == {spec["name"] for spec in artifact["outputs"]}
+    for snippet, validator in found.values():
+        assert snippet == validator
+        assert len({str(row) for row in snippet}) == 3
+
+
+def test_the_apps_python_code_is_a_program_that_names_the_best_label(project: Path) -> None:
+    (path,) = (project / "out" / "usage").glob("*_onnx.py")
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=True)
+    assert sorted(line.split(":")[0].strip() for line in done.stdout.splitlines()[1:]) == sorted(LABELS)
+
+
+def test_validating_tells_what_the_file_says_about_itself(project: Path, tmp_path: Path) -> None:
+    path = next((project / "out").glob("*.onnx"))
+    lines = run(tmp_path, "validate", str(path), "-d", "pi4")[1].splitlines()
+    text = " ".join(" ".join(lines).split())
+    assert "Made by edgekit 0." in text
+    assert "int8-static, calibrated on data " in text
+    assert "float32 (1, 3, 32, 32) NCHW" in text
+    assert "preprocessing: the file does not say" in text
+    assert "labels: 4: stripes, bars, squares ..." in text
 
 
 def test_an_artifact_without_its_model_is_judged_by_what_can_be_known(project: Path, tmp_path: Path) -> None:
@@ -263,3 +314,5 @@ def test_integer_inputs_and_outputs_tell_their_scale(project: Path, tmp_path: Pa
         assert spec["dtype"] in ("uint8", "int8")
         assert spec["scale"] > 0
         assert spec["zero_point"] is not None
+    for snippet, validator in outputs_of_snippet(tmp_path / "out", "onnx").values():
+        assert snippet == validator

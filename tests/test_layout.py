@@ -36,6 +36,7 @@ LAYERS = (
         "edgekit.bench",
         "edgekit.planning",
         "edgekit.trials",
+        "edgekit.usage",
     ),
     ("edgekit.planner", "edgekit.simulation", "edgekit.techniques", "edgekit.converters", "edgekit.validators"),
     ("edgekit.predict",),
@@ -45,6 +46,8 @@ LAYERS = (
         "edgekit.calibration",
         "edgekit.data",
         "edgekit.default_model",
+        "edgekit.embedded",
+        "edgekit.preprocessing",
         "edgekit.scaffold",
     ),
     (

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import ConfigError
-from edgekit.task import default_task, find_config, load_task, model_task
+from edgekit.task import ImagePreprocessing, default_task, find_config, load_task, model_task
 
 FULL = """
 schema = 1
@@ -147,6 +147,52 @@ def test_a_pyproject_without_the_table_says_so_when_it_is_named(tmp_path: Path) 
     expected = f"{path}: it has no [tool.edgekit] table. Add one, or make a task file: edgekit init"
     with pytest.raises(ConfigError, match=f"^{re.escape(expected)}$"):
         load_task(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"cat\n\ndog\n", "line 2 of {path} is empty"),
+        (b"\n", "{path} is empty"),
+        (b"caf\xe9\n", "{path} is not UTF-8 text: invalid continuation byte"),
+    ],
+    ids=["gap", "empty", "not text"],
+)
+def test_labels_that_would_be_off_by_one_are_refused(tmp_path: Path, content: bytes, fault: str) -> None:
+    path = write(tmp_path, '[model]\nsource = "net.onnx"\nlabels = "labels.txt"\n')
+    (tmp_path / "labels.txt").write_bytes(content)
+    expected = (
+        f"{path}: model.labels: {fault.format(path=tmp_path / 'labels.txt')}. Give a text file with one label a line."
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(expected)}$"):
+        load_task(path)
+
+
+def test_wrong_preprocessing_is_told_key_by_key(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, '[model]\nsource = "net.onnx"\n[data.preprocessing]\nmean = "127"\nstd = [1, 0]\ncolor = "hsv"\n'
+    )
+    expected = "\n".join(
+        [
+            f"{path} has 3 faults:",
+            (
+                '  data.preprocessing.mean: "127" was given; expected a number, or a list with one a channel, '
+                "in pixel units"
+            ),
+            "  data.preprocessing.std: a list was given; expected numbers above 0: pixels are divided by them",
+            '  data.preprocessing.color: "hsv" was given; accepted are "rgb" and "bgr", the order of the channels',
+            ADVICE,
+        ]
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(expected)}$"):
+        load_task(path)
+
+
+def test_preprocessing_counts_as_stated_only_where_the_file_has_the_table(tmp_path: Path) -> None:
+    assert not load_task(write(tmp_path, '[model]\nsource = "net.onnx"\n')).preprocessing_stated
+    stated = load_task(write(tmp_path, '[model]\nsource = "net.onnx"\n[data.preprocessing]\nmean = 127\n'))
+    assert stated.preprocessing_stated
+    assert ImagePreprocessing.from_json(stated.preprocessing.to_json()) == stated.preprocessing
 
 
 def test_missing_labels_are_named(tmp_path: Path) -> None:

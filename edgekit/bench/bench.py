@@ -12,6 +12,7 @@ from edgekit.artifact import Artifact, measure_files, runtime_of
 from edgekit.bench.place import Measured, Order, Place
 from edgekit.bench.this_machine import ThisMachine
 from edgekit.device_profile import DeviceProfile
+from edgekit.embedded import read_embedded
 from edgekit.errors import EdgekitError, UsageError, WorkerError
 from edgekit.measurements.measurement import MeasuredArtifact, Measurement
 from edgekit.model import TensorSpec
@@ -59,14 +60,14 @@ def prepare_data(artifact: Artifact, reference: str, base: Path, folder: Path, s
     Raises:
         DataError: missing, empty, or not what the artifact takes.
     """
-    images = ImagePreprocessing()
+    images = read_embedded(artifact.metadata).preprocessing or ImagePreprocessing()
     payload = {
         "reference": reference,
         "base": str(base),
         "purpose": "sample",
         "inputs": [_real(spec).to_json() for spec in artifact.inputs],
         "metric": "agreement",
-        "preprocessing": {"resize": images.resize, "mean": list(images.mean), "std": list(images.std)},
+        "preprocessing": images.to_json(),
         "folder": str(folder),
     }
     settings.run("reading of the data", "edgekit.data:materialize", payload, settings.stage("data"))

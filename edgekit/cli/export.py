@@ -61,7 +61,9 @@ if TYPE_CHECKING:
 
 DEFAULT_OUTPUT = Path("edgekit-out")
 
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for artifacts, report.json and edgekit.lock.")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for artifacts, report.json, edgekit.lock and usage/.")
+]
 PlanFile = Annotated[
     Path | None, typer.Option("--plan", help="Carry out a plan that `plan -o` wrote.", show_default=False)
 ]
@@ -133,6 +135,7 @@ def export(
     from edgekit.export import default_jobs, output_folder
     from edgekit.export_report import with_imported, write_report
     from edgekit.measurements.measurement import read_measurement
+    from edgekit.usage.snippets import FOLDER, write_usage
 
     read = tuple(map(read_measurement, measurements or ()))
     with (
@@ -149,10 +152,13 @@ def export(
         made = _run(request, planned, wanted, output, io_type, settings, display.done)
         report = with_imported(made, read, request.budget)
         write_report(report)
+        write_usage(report)
     if as_json:
         write_json(report.to_json(strict=strict))
     else:
         show_report(report, request, strict=strict, quiet=quiet, verbose=verbose, no_color=no_color)
+        if not quiet and any(result.artifact is not None for result in report.results):
+            console(no_color=no_color).print(f"{output / FOLDER}  code for the app", style="dim", markup=False)
     return report.exit_code(strict=strict)
 
 
@@ -352,6 +358,11 @@ def show_report(
         for table in render.prediction_tables(report):
             screen.print(table)
             screen.print()
+        for result in report.results if report.command == "validate" else ():
+            if result.artifact is not None:
+                for line in render.embedded_lines(result.artifact):
+                    screen.print(render.escape(line), style="dim")
+                screen.print()
         for line in render.note_lines(report, verbose=verbose):
             screen.print(line)
     for line in render.verdict_lines(report, strict=strict):

@@ -14,7 +14,7 @@ from edgekit.cli.app import main
 from edgekit.device_profile import shipped_folder
 from edgekit.task import load_task
 
-FILES = ["data.py", "edgekit.toml", "model.py"]
+FILES = ["data.py", "edgekit.toml", "labels.txt", "model.py"]
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +35,7 @@ def test_a_new_task_is_written_and_the_next_steps_are_told(folder: Path, capsys:
         "wrote edgekit.toml",
         "wrote model.py",
         "wrote data.py",
+        "wrote labels.txt",
         "",
         "Next:",
         "  edgekit plan --device pi4",
@@ -62,15 +63,16 @@ def test_the_task_file_is_one_that_edgekit_reads(folder: Path, device: str) -> N
     assert task.example_inputs == "model.py:example_inputs"
     assert (task.calibration, task.evaluation, task.metric) == ("data.py:calibration", "data.py:evaluation", "top1")
     assert task.limits == ()
+    assert task.metadata["labels"].splitlines() == ["stripes", "bars", "squares", "noise"]
     assert list(task.devices) == [device]
 
 
-@pytest.mark.parametrize("comment", ["training", "budget"], ids=str)
+@pytest.mark.parametrize("comment", ["training", "budget", "preprocessing"], ids=str)
 def test_the_commented_examples_are_right_once_they_are_let_in(folder: Path, comment: str) -> None:
     main(["init"])
     path = folder / "edgekit.toml"
     lines = [
-        line.removeprefix("# ") if " = " in line or line == "# [training]" else line
+        line.removeprefix("# ") if " = " in line or line.startswith("# [") else line
         for line in path.read_text().splitlines()
     ]
     kept = [line for line in lines if not line.startswith("Never")]
@@ -82,6 +84,13 @@ def test_the_commented_examples_are_right_once_they_are_let_in(folder: Path, com
             "train.py:batches",
             "train.py:loss",
             3,
+        )
+    elif comment == "preprocessing":
+        assert task.preprocessing_stated
+        assert (task.preprocessing.resize, task.preprocessing.mean[0], task.preprocessing.color) == (
+            256,
+            123.675,
+            "rgb",
         )
     else:
         names = ["size", "download", "memory", "accuracy_drop", "slice_drop", "latency"]

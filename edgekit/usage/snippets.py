@@ -1,0 +1,245 @@
+"""Writes `usage/` beside an export's artifacts: code that runs each of them, from its own inputs and outputs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, final
+
+import jinja2
+
+import edgekit
+from edgekit.artifact import Artifact
+from edgekit.embedded import Embedded, origin_line, read_embedded
+from edgekit.errors import ResourceError
+from edgekit.export_report import ExportReport
+from edgekit.model import TensorSpec
+from edgekit.preprocessing import channels_of, describe_preprocessing, image_input
+from edgekit.usage.identifiers import pascal_case, quote, snake_case
+from edgekit.usage.tensor_words import tensor_facts, tensor_views, why_not
+
+FOLDER: Final = "usage"
+"""Beside the artifacts."""
+
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+
+_TITLES: Final = {"tflite": "LiteRT", "onnx": "ONNX Runtime", "executorch": "ExecuTorch", "coreml": "Core ML"}
+
+_LANGUAGES: Final = {"py": "Python", "kt": "Kotlin", "swift": "Swift", "cpp": "C++"}
+"""Suffix of a source file to its language."""
+
+SNIPPETS: Final[Mapping[str, tuple[str, ...]]] = {
+    "tflite": ("kt", "py", "cpp"),
+    "onnx": ("kt", "py", "cpp"),
+    "executorch": ("swift", "py", "cpp"),
+    "coreml": ("swift", "py"),
+}
+"""Runtime to the languages that its snippets are written in."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snippet:
+    """One source file.
+
+    Attributes:
+        name: Of the file.
+        title: Language and runtime, for the list of files.
+        text: The source.
+    """
+
+    name: str
+    title: str
+    text: str
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """What a template knows about the input that takes a picture; `mean` and `std` have one value a channel."""
+
+    name: str
+    width: int
+    height: int
+    channels: int
+    channels_first: bool
+    count: int
+    resize: int | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    color: str
+    describe: str
+
+
+def write_usage(report: ExportReport) -> Path | None:
+    """Writes the snippets of all artifacts of a report, and returns their folder; None where there is no artifact.
+
+    Files of an earlier export that this one does not write stay.
+
+    Raises:
+        ResourceError: the folder cannot be written.
+    """
+    artifacts = [result.artifact for result in report.results if result.artifact is not None]
+    if not artifacts:
+        return None
+    packages: Mapping[str, str] = report.environment.get("packages", {})
+    folder = report.folder / FOLDER
+    try:
+        folder.mkdir(exist_ok=True)
+        for name, text in usage_files(artifacts, packages).items():
+            partial = folder / f".partial-{name}"
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(folder / name)
+    except OSError as error:
+        raise ResourceError(
+            f"{folder} cannot be written: {error.strerror}. Give another folder with --output."
+        ) from error
+    return folder
+
+
+def usage_files(artifacts: Sequence[Artifact], packages: Mapping[str, str]) -> dict[str, str]:
+    """Returns the files of `usage/` by name: snippets, labels, and a README that lists them.
+
+    Args:
+        artifacts: Of one model, as an export made them.
+        packages: Distribution to version, for the lines that say what to install.
+    """
+    files: dict[str, str] = {}
+    items: list[dict[str, Any]] = []
+    for artifact in artifacts:
+        snippets = list(snippets_of(artifact, packages))
+        files |= {snippet.name: snippet.text for snippet in snippets}
+        items.append({**_facts(artifact), "files": snippets, "refused": list(_refusals(artifact))})
+    embedded = read_embedded(artifacts[0].metadata)
+    if embedded.labels:
+        files["labels.txt"] = "\n".join(embedded.labels) + "\n"
+    files["README.md"] = _render(
+        "README.md.jinja",
+        edgekit=edgekit.__version__,
+        items=items,
+        labels=embedded.labels,
+        labelled=_labelled(artifacts[0].outputs, embedded),
+        image=_image(artifacts[0], embedded),
+    )
+    return files
+
+
+def snippets_of(artifact: Artifact, packages: Mapping[str, str]) -> Iterator[Snippet]:
+    """Yields the source files for one artifact; none for a runtime of a third party."""
+    embedded = read_embedded(artifact.metadata)
+    stem = f"{artifact.path.stem}-{artifact.runtime}"
+    for language in SNIPPETS.get(artifact.runtime, ()):
+        if why_not(artifact.runtime, language, (*artifact.inputs, *artifact.outputs)):
+            continue
+        inputs = tensor_views(artifact.runtime, language, artifact.inputs)
+        outputs = tensor_views(artifact.runtime, language, artifact.outputs)
+        labelled = _labelled(artifact.outputs, embedded)
+        yield Snippet(
+            name=f"{snake_case(stem) if language in ('py', 'cpp') else pascal_case(stem)}.{language}",
+            title=f"{_LANGUAGES[language]}, {_TITLES[artifact.runtime]}",
+            text=_render(
+                f"{artifact.runtime}.{language}.jinja",
+                file=artifact.path.name,
+                stem=artifact.path.stem,
+                cls=pascal_case(stem),
+                origin=_comment(origin_line(embedded)),
+                version=packages.get("executorch", "") if artifact.runtime == "executorch" else "",
+                inputs=inputs,
+                outputs=outputs,
+                quantizes=any(tensor["quantized"] for tensor in inputs),
+                dequantizes=any(tensor["quantized"] for tensor in outputs),
+                image=_image(artifact, embedded),
+                labelled=outputs[artifact.outputs.index(labelled)] if labelled else None,
+            ),
+        )
+
+
+def _refusals(artifact: Artifact) -> Iterator[str]:
+    languages = SNIPPETS.get(artifact.runtime, ())
+    if not languages:
+        yield f"There is no snippet for {artifact.runtime}: the converter is a third party's."
+    for language in languages:
+        reason = why_not(artifact.runtime, language, (*artifact.inputs, *artifact.outputs))
+        if reason:
+            yield f"No {_LANGUAGES[language]}: {reason}."
+
+
+def _facts(artifact: Artifact) -> dict[str, Any]:
+    return {
+        "file": artifact.path.name,
+        "origin": origin_line(read_embedded(artifact.metadata)),
+        "inputs": [tensor_facts(spec) for spec in artifact.inputs],
+        "outputs": [tensor_facts(spec) for spec in artifact.outputs],
+    }
+
+
+def _labelled(outputs: Sequence[TensorSpec], embedded: Embedded) -> TensorSpec | None:
+    """Returns the output whose entries the labels name: the first one of real values with as many, (1, N)."""
+    count = len(embedded.labels)
+    return next(
+        (
+            spec
+            for spec in outputs
+            if count and spec.shape == (1, count) and (spec.dtype.startswith("float") or spec.scale is not None)
+        ),
+        None,
+    )
+
+
+def _image(artifact: Artifact, embedded: Embedded) -> Image | None:
+    spec, steps = image_input(artifact.inputs), embedded.preprocessing
+    if spec is None or steps is None:
+        return None
+    channels = channels_of(spec)
+    height, width = spec.shape[2:4] if spec.layout == "NCHW" else spec.shape[1:3]
+    return Image(
+        name=spec.name,
+        width=width,
+        height=height,
+        channels=channels,
+        channels_first=spec.layout == "NCHW",
+        count=width * height * channels,
+        resize=steps.resize,
+        mean=_each_channel(steps.mean, channels),
+        std=_each_channel(steps.std, channels),
+        color=steps.color,
+        describe=describe_preprocessing(steps, spec),
+    )
+
+
+def _each_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    return values * channels if len(values) == 1 else values
+
+
+def _comment(text: str) -> str:
+    """Returns text that ends no comment and no docstring, whatever a user's path holds."""
+    return " ".join(text.replace("\\", "/").replace('"', "'").split())
+
+
+def _render(template: str, **context: object) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701  it writes source code, not HTML
+    )
+    environment.filters["quote"] = quote
+    environment.filters["capitalize_first"] = _capitalize_first
+    text = environment.get_template(template).render(**context)
+    # Python alone has two empty lines between definitions.
+    return _tidy(text, empty_lines=2 if ".py." in template else 1)
+
+
+def _capitalize_first(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _tidy(text: str, *, empty_lines: int) -> str:
+    """Returns the text without spaces at line ends, and with so many empty lines in a row at most."""
+    without_spaces = re.sub(r"[ \t]+\n", "\n", text)
+    tidied = re.sub(rf"\n{{{empty_lines + 2},}}", "\n" * (empty_lines + 1), without_spaces)
+    return re.sub(r"\n+(\s*}\n)", r"\n\1", tidied).rstrip("\n") + "\n"

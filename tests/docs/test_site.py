@@ -1,0 +1,140 @@
+"""The documentation holds what the code has: options, devices, techniques, keys, and no command that does not exist."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from edgekit import registry
+from edgekit.artifact import RUNTIME_BY_SUFFIX
+from edgekit.budget import COSTS
+from edgekit.cli.app import VERBS
+from edgekit.device_profile import shipped_folder
+from edgekit.task_file import TaskFile
+from edgekit.units import format_value
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+site_pages = load(ROOT / "scripts" / "site_pages.py")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_a_page_that_names_its_options(verb: str) -> None:
+    page = site_pages.with_options((DOCS / "verbs" / f"{verb}.md").read_text(), verb)
+    assert re.match(rf"# .*\b{verb}\b", page)
+    for command in site_pages.commands_of(verb).values():
+        for option in command.params:
+            names = option.opts if option.param_type_name == "option" else [option.name]
+            assert all(f"`{name}`" in page for name in names if name != "help")
+
+
+def test_a_table_of_options_goes_where_the_page_wants_it() -> None:
+    text = f"# init\n\n{site_pages.OPTIONS_HERE}\n\nthe end\n"
+    assert site_pages.with_options(text, "init").endswith("\n\nthe end\n")
+    assert "## Options\n\n| option |" in site_pages.with_options("# init\n", "init")
+    assert "| `--force` | Replace files that are there. |  |" in site_pages.options_of("init")
+    assert "### baseline set\n" in site_pages.options_of("baseline")
+
+
+def test_every_device_has_a_page_with_its_facts_and_limits() -> None:
+    pages = site_pages.device_pages()
+    assert sorted(pages) == sorted(path.stem for path in shipped_folder().glob("*.toml"))
+    overview = site_pages.device_list()
+    for profile in site_pages.profiles():
+        page = pages[profile.name]
+        assert page.startswith(f"# {profile.title}\n")
+        for text in (*profile.facts.values(), *profile.runtimes, *profile.sources):
+            assert text in page, (profile.name, text)
+        for limit in profile.budget.limits:
+            assert re.search(rf"^{limit.name}\b", page, re.MULTILINE), (profile.name, limit.name)
+        size = profile.budget.get("size")
+        assert size is not None
+        assert f"| [`{profile.name}`]({profile.name}.md) | {profile.title} |" in overview
+        assert format_value(size.value, COSTS["size"].unit) in overview
+
+
+def test_every_technique_has_a_page_with_its_settings_and_its_source() -> None:
+    for name in registry.TECHNIQUES:
+        page = (DOCS / "techniques" / f"{name}.md").read_text()
+        assert re.search(r"\b(19|20)\d\d\b", page), f"{name}: no paper with its year"
+        for setting in dataclasses.fields(registry.technique(name)):
+            assert f"`{setting.name}`" in page, (name, setting.name)
+
+
+@pytest.mark.parametrize("runtime", sorted(set(RUNTIME_BY_SUFFIX.values())))
+def test_every_format_has_a_page(runtime: str) -> None:
+    assert (DOCS / "formats" / f"{runtime}.md").is_file()
+
+
+def keys(model: Any, prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{field.alias or name}"
+
+
+def test_every_key_of_a_task_file_is_explained() -> None:
+    text = (DOCS / "task-file.md").read_text()
+    for key in keys(TaskFile):
+        assert f"`{key}" in text, key
+    for table in ("model", "data"):
+        for key in keys(TaskFile.model_fields[table].annotation, f"{table}."):
+            assert f"`{key}`" in text, key
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Yields each edgekit command of the page's code blocks, fenced or indented, as a shell would split it."""
+    text = page.read_text()
+    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    rest = re.sub(r"^```[a-z]*\n(.*?)^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    for block in [*blocks, *re.findall(r"^ {4}(?:[^\n]*\\\n)*[^\n]*$", rest, re.MULTILINE)]:
+        for line in block.replace("\\\n", " ").splitlines():
+            found = re.match(r"(?:- run: |\$ )?(?:python -m )?edgekit (.*)", line.strip())
+            if found:
+                words = shlex.split(found[1], comments=True)
+                cut = [i for i, word in enumerate(words) if word in ("||", "&&", "|", ";")]
+                yield words[: cut[0]] if cut else words
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_command_in_a_page_has_options_that_exist(page: Path) -> None:
+    for words in commands(page):
+        verb = words[0]
+        known = site_pages.commands_of(verb)
+        command = known.get(verb) or known.get(" ".join(words[:2])) or next(iter(known.values()))
+        names = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+        used = {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+        assert used <= names, (verb, used - names)
+
+
+def test_there_are_commands_to_check() -> None:
+    assert sum(len(list(commands(page))) for page in PAGES) > 40
+
+
+def test_thirty_pains_each_have_a_thread_and_an_answer() -> None:
+    text = (DOCS / "pains.md").read_text()
+    entries = re.split(r"^## \d+\. ", text, flags=re.MULTILINE)[1:]
+    assert [int(number) for number in re.findall(r"^## (\d+)\. ", text, re.MULTILINE)] == list(range(1, 31))
+    states = [re.findall(r"^\*\*(Answered|Partly|Not)\.\*\* ", entry, re.MULTILINE) for entry in entries]
+    assert all(len(found) == 1 for found in states)
+    assert all("](https://github.com/" in entry for entry in entries)
+    counts = [sum(found == [state] for found in states) for state in ("Answered", "Partly", "Not")]
+    assert f"Counted: {counts[0]} answered, {counts[1]} partly, {counts[2]} not." in text

@@ -1,0 +1,265 @@
+"""The code for the app: what is written for which artifact, and that each language's grammar reads it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import tree_sitter
+import tree_sitter_cpp
+import tree_sitter_kotlin
+import tree_sitter_swift
+
+import edgekit
+from edgekit.artifact import Artifact
+from edgekit.data import _read_image
+from edgekit.errors import ResourceError
+from edgekit.export_report import ExportReport, FormatResult
+from edgekit.model import TensorSpec
+from edgekit.plan import Recipe
+from edgekit.task import ImagePreprocessing
+from edgekit.usage.snippets import SNIPPETS, usage_files, write_usage
+
+SUFFIXES = {"tflite": ".tflite", "onnx": ".onnx", "executorch": ".pte", "coreml": ".mlpackage"}
+GRAMMARS = {"kt": tree_sitter_kotlin, "swift": tree_sitter_swift, "cpp": tree_sitter_cpp}
+INTEGERS = {"dtype": "int8", "scale": 0.0123, "zero_point": -3}
+PIXELS = ImagePreprocessing(resize=256, mean=(123.7, 116.3, 103.5), std=(58.4,), color="bgr")
+
+
+def artifact(
+    runtime: str,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    *,
+    labels: str = "",
+    preprocessing: ImagePreprocessing | None = None,
+    source: str = "model.py:build",
+) -> Artifact:
+    metadata = {"edgekit.version": "1.0", "edgekit.source": source, "edgekit.precision": "int8-static"}
+    if labels:
+        metadata["labels"] = labels
+    if preprocessing:
+        metadata["edgekit.preprocessing"] = json.dumps(preprocessing.to_json())
+    return Artifact(
+        path=Path(f"net-int8-static{SUFFIXES.get(runtime, '.bin')}"),
+        runtime=runtime,
+        precision="int8-static",
+        size_bytes=1,
+        download_bytes=1,
+        sha256="",
+        inputs=inputs,
+        outputs=outputs,
+        metadata=metadata,
+    )
+
+
+def tensor(name: str, *shape: int, layout: str | None = None, **facts: Any) -> TensorSpec:
+    return TensorSpec(name=name, shape=shape, layout=layout, **{"dtype": "float32", **facts})
+
+
+def plain(runtime: str) -> Artifact:
+    return artifact(runtime, (tensor("x", 1, 8),), (tensor("y", 1, 2),))
+
+
+def picture(runtime: str) -> Artifact:
+    """A classifier with labels and preprocessing; integers at both ends where the format has such."""
+    return artifact(
+        runtime,
+        (tensor("image:0", 1, 3, 24, 32, layout="NCHW", **INTEGERS),),
+        (tensor("class", 1, 3, **INTEGERS),),
+        labels="cat\ndog\nguinea pig",
+        preprocessing=PIXELS,
+    )
+
+
+def grey(runtime: str) -> Artifact:
+    image = tensor("image", 1, 24, 32, 1, layout="NHWC")
+    return artifact(runtime, (image,), (tensor("mask", 1, 24, 32, 1),), preprocessing=ImagePreprocessing())
+
+
+def many(runtime: str) -> Artifact:
+    """Several inputs and outputs of the types that the runtime's API takes, under unhandy names."""
+    integers = "int32" if runtime in ("tflite", "coreml") else "int64"
+    flags = () if runtime == "coreml" else (tensor("attention mask", 1, 4, dtype="bool"),)
+    return artifact(
+        runtime,
+        (tensor("return", 1, 8), tensor("token/ids", 1, 4, dtype=integers), tensor("token.ids", 1, 4), *flags),
+        (tensor("model", 1, 2), tensor('the "best"\\one', 1, dtype="int32")),
+        source='weird\n"""\\ path.py:build */ //',
+    )
+
+
+CASES = {"plain": plain, "picture": picture, "grey": grey, "many": many}
+
+
+def faults(node: tree_sitter.Node) -> Iterator[str]:
+    if node.type == "ERROR" or node.is_missing:
+        yield f"line {node.start_point[0] + 1}: {node.type} {node.text!r}"
+    for child in node.children:
+        yield from faults(child)
+
+
+def parse(name: str, text: str) -> list[str]:
+    language = tree_sitter.Language(GRAMMARS[name.rsplit(".", 1)[1]].language())
+    return list(faults(tree_sitter.Parser(language).parse(text.encode()).root_node))
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("runtime", SNIPPETS)
+def test_every_snippet_is_read_by_its_languages_grammar(runtime: str, case: str) -> None:
+    files = usage_files([CASES[case](runtime)], {"executorch": "1.4.1"})
+    sources = {name: text for name, text in files.items() if name not in ("README.md", "labels.txt")}
+    assert {name.rsplit(".", 1)[1] for name in sources} == set(SNIPPETS[runtime])
+    for name, text in sources.items():
+        if name.endswith(".py"):
+            assert ast.get_docstring(ast.parse(text))
+        else:
+            assert parse(name, text) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.kt", "fun f( { return 1 }"), ("a.swift", "func f( -> Int {"), ("a.cpp", "int f( { return 1; }")],
+    ids=["kotlin", "swift", "c++"],
+)
+def test_the_grammars_see_a_wrong_line(name: str, text: str) -> None:
+    assert parse(name, text) != []
+
+
+@pytest.mark.parametrize("runtime", SNIPPETS)
+def test_the_files_own_facts_are_in_the_code(runtime: str) -> None:
+    made = picture(runtime)
+    for name, text in usage_files([made], {}).items():
+        if name in ("README.md", "labels.txt"):
+            continue
+        for fact in (made.path.stem, "123.7", "58.4", "Made by edgekit 1.0 from model.py:build, int8-static."):
+            assert fact in text, (name, fact)
+        # The program of ExecuTorch knows its tensors by position only.
+        assert runtime == "executorch" or '"image:0"' in text
+        assert "0.0123" in text
+        assert "-3" in text
+
+
+def test_a_readme_lists_tensors_files_preprocessing_and_labels() -> None:
+    files = usage_files([picture("tflite"), picture("onnx")], {})
+    text = files["README.md"]
+    assert "| input | `image:0` | int8 | (1, 3, 24, 32) | NCHW | 0.0123 | -3 |" in text
+    for name in files:
+        assert name == "README.md" or f"`{name}`" in text
+    assert "Short side resized to 256 pixels, 24 x 32 cut from the centre, BGR" in text
+    assert "in the order of `class`: 3 labels, from cat to guinea pig." in text
+    assert files["labels.txt"] == "cat\ndog\nguinea pig\n"
+
+
+def test_a_readme_says_what_is_not_known() -> None:
+    files = usage_files([plain("onnx")], {})
+    assert "[data.preprocessing]" in files["README.md"]
+    assert "None. Name a text file with one label a line" in files["README.md"]
+    assert "labels.txt" not in files
+    assert not any("preprocess(" in text for name, text in files.items() if name != "README.md")
+
+
+@pytest.mark.parametrize(
+    ("spec", "steps"),
+    [
+        (tensor("image", 1, 3, 24, 32, layout="NCHW"), ImagePreprocessing(resize=36, mean=(127.0,), std=(128.0,))),
+        (tensor("image", 1, 24, 32, 3, layout="NHWC"), PIXELS),
+        (tensor("image", 1, 1, 28, 28, layout="NCHW"), ImagePreprocessing()),
+    ],
+    ids=["cropped", "bgr", "grey"],
+)
+def test_the_python_code_prepares_pictures_as_edgekit_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: TensorSpec, steps: ImagePreprocessing
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    image.fromarray(pixels).save(tmp_path / "a.png")
+    made = artifact("onnx", (spec,), (tensor("y", 1, 2),), preprocessing=steps)
+    monkeypatch.setitem(sys.modules, "onnxruntime", ModuleType("onnxruntime"))
+    names: dict[str, Any] = {"__file__": str(tmp_path / "usage" / "a.py"), "__name__": "snippet"}
+    exec(usage_files([made], {})["net_int8_static_onnx.py"], names)
+    assert np.array_equal(names["preprocess"](tmp_path / "a.png"), _read_image(tmp_path / "a.png", spec, steps))
+
+
+def test_labels_that_fit_no_output_are_kept_and_not_used() -> None:
+    made = artifact("onnx", (tensor("x", 1, 8),), (tensor("boxes", 1, 84, 100),), labels="cat\ndog")
+    files = usage_files([made], {})
+    assert "2 labels. No output has that many entries in its last axis" in files["README.md"]
+    assert "labels" not in files["net_int8_static_onnx.py"].lower()
+
+
+@pytest.mark.parametrize(
+    ("runtime", "spec", "missing", "reason"),
+    [
+        (
+            "onnx",
+            tensor("half", 1, 2, dtype="float16"),
+            {"kt", "cpp"},
+            'No Kotlin: the tensor "half" is float16, which this API does not take.',
+        ),
+        (
+            "tflite",
+            tensor("any", -1, 2),
+            {"kt", "py", "cpp"},
+            'No Python: the tensor "any" has no fixed shape: (-1, 2).',
+        ),
+        (
+            "onnx",
+            tensor("$x", 1, 2),
+            {"kt"},
+            'No Kotlin: the tensor "$x" has a dollar in its name, which a Kotlin string does not take as it is.',
+        ),
+    ],
+    ids=["dtype", "shape", "dollar"],
+)
+def test_a_tensor_that_an_api_does_not_take_costs_the_snippet_with_a_reason(
+    runtime: str, spec: TensorSpec, missing: set[str], reason: str
+) -> None:
+    files = usage_files([artifact(runtime, (spec,), (tensor("y", 1, 2),))], {})
+    written = {name.rsplit(".", 1)[1] for name in files if name != "README.md"}
+    assert written == set(SNIPPETS[runtime]) - missing
+    assert f"- {reason}\n" in files["README.md"]
+
+
+def test_a_third_partys_runtime_has_no_snippet_and_says_so() -> None:
+    files = usage_files([artifact("ncnn", (tensor("x", 1, 8),), (tensor("y", 1, 2),))], {})
+    assert list(files) == ["README.md"]
+    assert "There is no snippet for ncnn: the converter is a third party's." in files["README.md"]
+
+
+def report(folder: Path, *artifacts: Artifact) -> ExportReport:
+    results = tuple(FormatResult(runtime=x.runtime, recipe=Recipe(default="fp32"), artifact=x) for x in artifacts)
+    return ExportReport(command="export", device="pi4", model=None, results=results, folder=folder)
+
+
+def test_the_folder_is_written_beside_the_artifacts_and_nothing_else_is_touched(tmp_path: Path) -> None:
+    (tmp_path / "usage").mkdir()
+    (tmp_path / "usage" / "mine.txt").write_text("mine")
+    assert write_usage(report(tmp_path, plain("coreml"))) == tmp_path / "usage"
+    assert sorted(path.name for path in (tmp_path / "usage").iterdir()) == [
+        "NetInt8StaticCoreml.swift",
+        "README.md",
+        "mine.txt",
+        "net_int8_static_coreml.py",
+    ]
+    assert f"Written by edgekit {edgekit.__version__} " in (tmp_path / "usage" / "README.md").read_text()
+
+
+def test_nothing_is_written_where_there_is_no_artifact(tmp_path: Path) -> None:
+    assert write_usage(report(tmp_path)) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "usage").write_text("a file")
+    expected = f"{tmp_path / 'usage'} cannot be written: File exists. Give another folder with --output."
+    with pytest.raises(ResourceError, match=f"^{re.escape(expected)}$"):
+        write_usage(report(tmp_path, plain("onnx")))
