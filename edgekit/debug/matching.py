@@ -1,0 +1,245 @@
+"""Finds for each node of the float graph the artifact's tensor that holds its value, by content.
+
+The float graph is walked in order on a few samples. Each node is computed from the *artifact's own* values of the nodes
+before it, as far as those are matched. So what was wrong before does not blur what comes after: behind a fault, values
+agree again, and only the faulty layer itself is hard to recognise. A node and a tensor belong together where their
+values correlate, in one of the layouts; the correlation does not mind a wrong scale or zero point.
+
+Nodes whose value the artifact never holds (a convolution with a fused activation) find a tensor that a later node fits
+better, and are left out. Where the walk ends up with poor agreement, the first tensor that nobody claimed is given to
+the node that it resembles most, and the walk starts again: that pair is where the fault is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, final
+
+import numpy as np
+
+from edgekit.debug.float_graph import FloatGraphRun, FloatNode, Values, as_array
+from edgekit.debug.inside import Inside
+from edgekit.debug.layouts import Layout, in_layout, possible_layouts, positions, positions_in
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+STRONG: Final = 0.97
+"""Correlation from which a pair belongs together without further evidence; 12 dB of noise leaves 0.97."""
+_POOR: Final = 0.97
+"""Agreement below which a matched node asks for a fault before it."""
+_WEAK: Final = 0.3
+_POSITIONS: Final = 4096
+_LOOKAHEAD: Final = 6
+_MOST_FAULTS: Final = 12
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """A node of the float graph and the artifact's tensor that holds its value.
+
+    Attributes:
+        node: Name in the float graph.
+        tensor: Name in the artifact.
+        layout: How the tensor lies.
+        agreement: Correlation of the artifact's values with the float layer's on the artifact's own inputs.
+    """
+
+    node: str
+    tensor: str
+    layout: Layout
+    agreement: float
+
+
+@final
+@dataclass(slots=True, kw_only=True)
+class _Walk:
+    """What one walk found."""
+
+    matches: dict[str, Match] = field(default_factory=dict[str, Match])
+    taken: set[str] = field(default_factory=set[str])
+    candidates: dict[str, list[Match]] = field(default_factory=dict[str, list[Match]])
+
+
+@final
+class Matcher:
+    """Matches one artifact.
+
+    Args:
+        graph: The float model.
+        inside: The artifact.
+        rows: Inputs of a few samples.
+        values: The artifact's values on these samples.
+    """
+
+    def __init__(
+        self,
+        graph: FloatGraphRun,
+        inside: Inside,
+        rows: Sequence[Sequence[NDArray[Any]]],
+        values: Sequence[Mapping[str, NDArray[np.float32]]],
+    ) -> None:
+        self._graph = graph
+        self._rows = rows
+        self._values = values
+        self._order = {tensor.name: i for i, tensor in enumerate(inside.tensors)}
+        self._shapes = {name: values[0][name].shape for name in self._order if name in values[0]}
+        self._by_size: dict[int, list[str]] = {}
+        for name, shape in self._shapes.items():
+            self._by_size.setdefault(math.prod(shape), []).append(name)
+        self._given: dict[str, str] = {}
+        for names, tensors in ((graph.inputs, inside.inputs), (graph.outputs, inside.outputs)):
+            for node, tensor in zip(names, tensors, strict=False):
+                if tensor in self._shapes and graph.by_name[node].comparable:
+                    self._given[node] = tensor
+
+    def match(self) -> dict[str, Match]:
+        """Returns the matches by node name, in the order of the float graph."""
+        forced = dict(self._given)
+        walk = self._walk(forced)
+        for _ in range(_MOST_FAULTS):
+            found = self._suspect(walk)
+            if found is None:
+                break
+            forced[found.node] = found.tensor
+            walk = self._walk(forced)
+        return walk.matches
+
+    def _walk(self, forced: Mapping[str, str]) -> _Walk:
+        walk = _Walk(taken=set(forced.values()))
+        states = [self._graph.start(row) for row in self._rows]
+        for index, node in enumerate(self._graph.nodes):
+            for state in states:
+                state[node.name] = self._graph.evaluate(node.name, state)
+            if not node.comparable:
+                continue
+            found = self._candidates(node, states, forced.get(node.name), walk.taken)
+            best = max(found, key=lambda item: item.agreement, default=None)
+            if best is not None and node.name not in forced:
+                walk.candidates[node.name] = found
+                if best.agreement < STRONG or self._fits_later(index, best, states):
+                    continue
+            if best is not None:
+                walk.matches[node.name] = best
+                walk.taken.add(best.tensor)
+                walk.candidates.pop(node.name, None)
+                self._inject(node, best, states)
+        return walk
+
+    def _candidates(
+        self, node: FloatNode, states: Sequence[Values], given: str | None, taken: set[str]
+    ) -> list[Match]:
+        names = [given] if given else [n for n in self._by_size.get(math.prod(node.shape), []) if n not in taken]
+        if not names:
+            return []
+        exact = self._sampled(node, states)
+        return [
+            Match(node=node.name, tensor=name, layout=layout, agreement=self._agreement(exact, node, name, layout))
+            for name in names
+            for layout in possible_layouts(node.shape, self._shapes[name])
+        ]
+
+    def _sampled(self, node: FloatNode, states: Sequence[Values]) -> NDArray[np.float64]:
+        places = positions(math.prod(node.shape), _POSITIONS)
+        return np.concatenate([as_array(state[node.name]).reshape(-1)[places] for state in states]).astype(np.float64)
+
+    def _agreement(self, exact: NDArray[np.float64], node: FloatNode, tensor: str, layout: Layout) -> float:
+        places = positions_in(node.shape, self._shapes[tensor], layout, _POSITIONS)
+        own = np.concatenate([values[tensor].reshape(-1)[places] for values in self._values]).astype(np.float64)
+        return correlation(exact, own)
+
+    def _fits_later(self, index: int, best: Match, states: Sequence[Values]) -> bool:
+        """Returns True if a node shortly after, that is computed from this one, fits the tensor better."""
+        start = self._graph.nodes[index]
+        ahead = [dict(state) for state in states]
+        reached = {start.name}
+        size = math.prod(start.shape)
+        for node in self._graph.nodes[index + 1 : index + 1 + _LOOKAHEAD]:
+            if not reached & set(node.sources) or any(source not in ahead[0] for source in node.sources):
+                continue
+            if not node.comparable or math.prod(node.shape) != size:
+                continue
+            for state in ahead:
+                state[node.name] = self._graph.evaluate(node.name, state)
+            reached.add(node.name)
+            exact = self._sampled(node, ahead)
+            for layout in possible_layouts(node.shape, self._shapes[best.tensor]):
+                if self._agreement(exact, node, best.tensor, layout) > best.agreement + 1e-9:
+                    return True
+        return False
+
+    def _inject(self, node: FloatNode, match: Match, states: Sequence[Values]) -> None:
+        import torch
+
+        for state, values in zip(states, self._values, strict=True):
+            own = in_layout(values[match.tensor], node.shape, match.layout)
+            state[node.name] = torch.from_numpy(np.ascontiguousarray(own))
+
+    def _suspect(self, walk: _Walk) -> Match | None:
+        """Returns the pair that a fault kept apart: the first tensor nobody claimed, on a way that agrees poorly."""
+        nodes = self._poor_nodes(walk)
+        pairs = [
+            match
+            for name in nodes
+            for match in walk.candidates.get(name, [])
+            if match.tensor not in walk.taken and self._in_order(match, walk)
+        ]
+        if not pairs:
+            return None
+        likely = [match for match in pairs if match.agreement >= _WEAK]
+        if likely:
+            first = min(self._order[match.tensor] for match in likely)
+            return max(
+                (match for match in likely if self._order[match.tensor] == first), key=lambda item: item.agreement
+            )
+        # Nothing resembles anything: the first tensor belongs to the first node, after what is fused with it.
+        first = min(self._order[match.tensor] for match in pairs)
+        here = [match for match in pairs if self._order[match.tensor] == first]
+        return next((match for match in reversed(here) if match.node == self._end_of_chain(here[0].node, nodes)), here[0])
+
+    def _poor_nodes(self, walk: _Walk) -> list[str]:
+        """Returns the unmatched nodes from which some way leads to a match of poor agreement, in order."""
+        poor: set[str] = set()
+        for node in reversed(self._graph.nodes):
+            for user in self._graph.users[node.name]:
+                match = walk.matches.get(user)
+                if (match is not None and match.agreement < _POOR) or (match is None and user in poor):
+                    poor.add(node.name)
+        return [node.name for node in self._graph.nodes if node.name in poor and node.name not in walk.matches]
+
+    def _in_order(self, match: Match, walk: _Walk) -> bool:
+        """Returns True if the artifact computes the tensor after those of the nodes that this node reads."""
+        names = [match.node]
+        seen: set[str] = set()
+        while names:
+            for source in self._graph.by_name[names.pop()].sources:
+                if source in walk.matches:
+                    if self._order[walk.matches[source].tensor] > self._order[match.tensor]:
+                        return False
+                elif source not in seen:
+                    seen.add(source)
+                    names.append(source)
+        return True
+
+    def _end_of_chain(self, name: str, nodes: Sequence[str]) -> str:
+        size = math.prod(self._graph.by_name[name].shape)
+        while True:
+            users = self._graph.users[name]
+            after = self._graph.by_name[users[0]] if len(users) == 1 else None
+            if after is None or after.name not in nodes or after.weight or math.prod(after.shape) != size:
+                return name
+            name = after.name
+
+
+def correlation(exact: NDArray[np.float64], own: NDArray[np.float64]) -> float:
+    """Returns Pearson's correlation; 1 for two equal constants, 0 where one alone is constant or has NaN."""
+    if not np.isfinite(own).all() or not np.isfinite(exact).all():
+        return 0.0
+    left, right = exact - exact.mean(), own - own.mean()
+    norms = float(np.linalg.norm(left) * np.linalg.norm(right))
+    if norms < 1e-12 * max(1.0, float(np.linalg.norm(exact) * np.linalg.norm(own))):
+        return 1.0 if np.allclose(exact, own, rtol=1e-3, atol=1e-6) else 0.0
+    return float(left @ right) / norms
