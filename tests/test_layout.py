@@ -36,6 +36,7 @@ LAYERS = (
         "edgekit.bench",
         "edgekit.planning",
         "edgekit.trials",
+        "edgekit.debug",
     ),
     ("edgekit.planner", "edgekit.simulation", "edgekit.techniques", "edgekit.converters", "edgekit.validators"),
     ("edgekit.predict",),

@@ -92,7 +92,7 @@ class FloatGraphRun:
         import torch
 
         return {
-            name: torch.from_numpy(array).to(self._by_name[name].meta["val"].dtype)
+            name: torch.from_numpy(array.copy()).to(self._by_name[name].meta["val"].dtype)
             for name, array in zip(self.inputs, row, strict=True)
         }
 

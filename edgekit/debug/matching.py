@@ -176,7 +176,7 @@ class Matcher:
 
         for state, values in zip(states, self._values, strict=True):
             own = in_layout(values[match.tensor], node.shape, match.layout)
-            state[node.name] = torch.from_numpy(np.ascontiguousarray(own))
+            state[node.name] = torch.from_numpy(np.array(own))
 
     def _suspect(self, walk: _Walk) -> Match | None:
         """Returns the pair that a fault kept apart: the first tensor nobody claimed, on a way that agrees poorly."""

@@ -156,7 +156,7 @@ def artifact_value(match: Match, shape: tuple[int, ...], values: Mapping[str, Ar
     """Returns the artifact's value of a node as a torch tensor in the float model's layout."""
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(in_layout(values[match.tensor], shape, match.layout)))
+    return torch.from_numpy(np.array(in_layout(values[match.tensor], shape, match.layout)))
 
 
 def _carry(graph: FloatGraphRun, exact: Values, errors: Mapping[str, Any], totals: Totals) -> None:
@@ -200,7 +200,8 @@ def _power(array: NDArray[Any]) -> float:
 def _widened(bounds: Array | None, values: Array) -> Array:
     """Returns the bounds (2, channels) widened by one more sample; channels are axis 1."""
     axes = tuple(i for i in range(values.ndim) if i != 1) if values.ndim > 1 else ()
-    low, high = np.atleast_1d(values.min(axis=axes)), np.atleast_1d(values.max(axis=axes))
+    finite = np.nan_to_num(values)  # a range of NaN would say nothing
+    low, high = np.atleast_1d(finite.min(axis=axes)), np.atleast_1d(finite.max(axis=axes))
     if bounds is not None:
         low, high = np.minimum(low, bounds[0]), np.maximum(high, bounds[1])
     found: Array = np.stack([low, high])
