@@ -22,7 +22,8 @@ def story(report: DebugReport, *, verbose: bool) -> Iterator[str | Table]:
     """Yields what a person reads: where the values come from, the verdict, the layers, the suspects."""
     title = f"{Path(report.artifact).name} ({report.runtime} {report.precision}) against {report.model}"
     yield escape(f"{title}, {report.samples} {report.samples_from} samples")
-    yield escape(f"Inside: {report.how}; its outputs agree with the artifact's own at {_db(report.inside_agreement_db)}")
+    agrees = "exactly" if report.inside_agreement_db >= CLEAN_DB else f"at {_db(report.inside_agreement_db)}"
+    yield escape(f"Inside: {report.how}; outputs agree with the artifact as it is {agrees}")
     yield escape(_verdict(report))
     for note in report.notes:
         yield escape(f"Note: {note}")
@@ -84,7 +85,7 @@ def _table(report: DebugReport, layers: Sequence[LayerReport]) -> Table:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("layer", no_wrap=True, overflow="ellipsis", max_width=_NAME_WIDTH)
-    for title in ("SQNR", "own", "of error", "clipped", "dead", "grid", "seen"):
+    for title in ("SQNR dB", "own dB", "of error", "clipped", "dead", "grid", "seen"):
         table.add_column(title, justify="right", no_wrap=True)
     first = report.first_departure
     worst = min(report.layers, key=lambda layer: layer.sqnr_db, default=None)
@@ -92,11 +93,11 @@ def _table(report: DebugReport, layers: Sequence[LayerReport]) -> Table:
         mark = "> " if layer is first else ("* " if layer.departs else "  ")
         style = "bold red" if layer.departs else ("yellow" if layer is worst else None)
         table.add_row(
-            mark + escape(_shortened(_name(layer), _NAME_WIDTH - 2)),
-            _db(layer.sqnr_db),
-            _db(layer.own_sqnr_db),
-            "-" if layer.error_share is None else f"{layer.error_share:.1%}",
-            f"{layer.saturated_share:.1%}" if layer.saturated_share else "-",
+            mark + escape(_row_name(layer)),
+            _figure(layer.sqnr_db),
+            _figure(layer.own_sqnr_db),
+            "-" if layer.error_share is None else _percent(layer.error_share),
+            _percent(layer.saturated_share) if layer.saturated_share else "-",
             f"{layer.dead_channels}/{layer.channels}" if layer.dead_channels else "-",
             "float" if layer.grid is None else _range(layer.grid),
             _range(layer.seen),
@@ -106,18 +107,35 @@ def _table(report: DebugReport, layers: Sequence[LayerReport]) -> Table:
 
 
 def _name(layer: LayerReport) -> str:
-    """Returns `_blocks.3._swish (conv2d+hardtanh)`: the module, or the node where it came from none."""
+    """Returns `_blocks.3._expand_conv (conv2d+hardtanh)`: the module, or the node where it came from none."""
     return f"{layer.module or layer.node} ({layer.operator})"
 
 
-def _shortened(text: str, width: int) -> str:
-    """Returns the text's end where it is too long: module names differ at their ends."""
+def _row_name(layer: LayerReport) -> str:
+    """Returns a layer's name for the table: its end where it is too long, because names differ there."""
+    name, width = layer.module or layer.node, _NAME_WIDTH - 2
+    last = layer.operator.rpartition("+")[2]
+    text = f"{name} {last}" if "+" in layer.operator else name
     return text if len(text) <= width else f"..{text[-(width - 2) :]}"
 
 
 def _range(pair: tuple[float, float]) -> str:
-    return f"{pair[0]:.3g}..{pair[1]:.3g}"
+    return f"{_short(pair[0])}..{_short(pair[1])}"
+
+
+def _short(value: float) -> str:
+    """Returns two significant digits at least, and no exponent for ordinary values."""
+    return f"{value:.0f}" if 10 <= abs(value) < 1e5 else f"{value:.2g}"
+
+
+def _percent(share: float) -> str:
+    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
+
+
+def _figure(decibels: float) -> str:
+    return "exact" if decibels >= CLEAN_DB else f"{decibels:.1f}"
 
 
 def _db(value: float) -> str:
-    return "exact" if value >= CLEAN_DB else f"{value:.1f} dB"
+    """Returns `23.4 dB`."""
+    return f"{value:.1f} dB"

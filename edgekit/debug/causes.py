@@ -51,6 +51,8 @@ rounding            no fault: what sound quantization leaves in this layer
 unknown             none of these explains it
 """
 
+_STORED: Final[frozenset[Cause]] = frozenset({"swapped_channels", "lost_activation", "per_tensor_weights"})
+"""Faults before the layer's grid: what they make is rounded and clipped like the layer's own values."""
 _ENOUGH: Final = 0.5
 """Share of the error that an explanation must take away."""
 _CLEAR: Final = 0.05
@@ -95,7 +97,8 @@ def explain(replay: LayerReplay, name: str, *, is_fault: bool) -> Explanation:
         sentence = "ordinary rounding: what sound quantization leaves in this layer"
         return outlier or Explanation(cause="rounding", sentence=sentence, share=1.0)
     tried: list[Explanation] = []
-    for cause, sentence, predicted in _predictions(replay, name, sound, own, grid):
+    for cause, sentence, exact in _predictions(replay, name, sound, own, grid):
+        predicted = on_grid(exact, grid) if grid is not None and cause in _STORED else exact
         share = 1 - _power(own - predicted) / base if base else 0.0
         tried.append(Explanation(cause=cause, sentence=sentence, share=share))
     best = max((item.share for item in tried), default=0.0)
@@ -109,12 +112,16 @@ def explain(replay: LayerReplay, name: str, *, is_fault: bool) -> Explanation:
 def _predictions(
     replay: LayerReplay, name: str, sound: Array, own: Array, grid: StoredGrid | None
 ) -> Iterator[tuple[Cause, str, Array]]:
-    """Yields (cause, sentence, what the layer would make with this fault), the most special first."""
+    """Yields (cause, sentence, what the layer would make with this fault), the first that fits being the right one.
+
+    The grid comes first: what it does alone, it also does to every other fault's prediction.
+    """
+    if grid is not None:
+        yield _clipped(sound, grid)
+        yield _too_wide(sound, grid)
     yield from _swapped_inputs(replay, name)
     yield from _swapped_outputs(sound, own)
     yield from _lost_activations(replay, name)
-    if grid is not None:
-        yield _clipped(sound, grid)
     offset = float(np.median(own - sound))
     steps = f", {offset / grid.scale:+.0f} steps" if grid is not None else ""
     yield "zero_point", f"all values are shifted by {offset:+.4g}{steps}: a wrong zero point or bias", sound + offset
@@ -122,14 +129,7 @@ def _predictions(
     yield "scale", f"all values are multiplied by {factor:.3g}: a wrong scale", sound * np.float32(factor)
     if any(replay.graph.by_name[item].weight for item in replay.segment(name)):
         single = replay.run(name, weights=lambda w, op: rounded_weight(w, op, 8, per_channel=False))
-        yield "per_tensor_weights", _single_scale_sentence(replay, name), single if grid is None else on_grid(single, grid)
-    if grid is not None:
-        outlier = _outlier(sound, grid)
-        width = float(sound.max() - sound.min())
-        used = width / max(grid.high - grid.low, 1e-30)
-        wide = f"the grid covers {grid.low:.3g} to {grid.high:.3g} and the values need {used:.1%} of it"
-        cause: Cause = "outlier_channel" if outlier and used > 0.5 else "range_too_wide"
-        yield cause, outlier.sentence if outlier and used > 0.5 else wide, on_grid(sound, grid)
+        yield "per_tensor_weights", _single_scale_sentence(replay, name), single
     yield _channel_lines(sound, own)
 
 
@@ -202,6 +202,15 @@ def _clipped(sound: Array, grid: StoredGrid) -> tuple[Cause, str, Array]:
         f"the values {low:.3g} to {high:.3g}",
         clipped,
     )
+
+
+def _too_wide(sound: Array, grid: StoredGrid) -> tuple[Cause, str, Array]:
+    outlier = _outlier(sound, grid)
+    used = float(sound.max() - sound.min()) / max(grid.high - grid.low, 1e-30)
+    if outlier is not None and used > 0.5:
+        return outlier.cause, outlier.sentence, on_grid(sound, grid)
+    sentence = f"the grid covers {grid.low:.3g} to {grid.high:.3g} and the values need {used:.1%} of it"
+    return "range_too_wide", sentence, on_grid(sound, grid)
 
 
 def _single_scale_sentence(replay: LayerReplay, name: str) -> str:

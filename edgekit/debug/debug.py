@@ -86,7 +86,7 @@ def debug(request: DebugRequest, settings: Settings) -> DebugReport:
         "threads": settings.threads,
     }
     ended = settings.run("comparison inside", ENTRY, payload, settings.stage("debug"))
-    report = _from_json(ended.record)
+    report = from_json(ended.record)
     mismatch = _mismatch(artifact, model)
     report = replace(report, notes=(*mismatch, *notes, *report.notes))
     return with_remedies(report, _call(request, task, artifact))
@@ -171,7 +171,7 @@ def _device_beside(artifact: Path) -> str | None:
     return device if isinstance(device, str) else None
 
 
-def _from_json(data: Mapping[str, Any]) -> DebugReport:
+def from_json(data: Mapping[str, Any]) -> DebugReport:
     """Returns the report that the worker wrote."""
     derived = ("schema_version", "command", "first_departure")
     fields = {key: value for key, value in data.items() if key not in derived}

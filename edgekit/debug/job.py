@@ -112,7 +112,7 @@ def _measure(
 
 
 def _layer(position: int, match: Match, replay: LayerReplay, totals: Totals, bits: int) -> LayerReport:
-    node, found = replay.graph.by_name[match.node], totals.layers[match.node]
+    found = totals.layers[match.node]
     own = found.own / max(found.signal, 1e-30)
     times = own / replay.ordinary_noise(match.node, bits, found.seen)
     grid = replay.grid(match.node)
@@ -121,7 +121,7 @@ def _layer(position: int, match: Match, replay: LayerReplay, totals: Totals, bit
         position=position,
         node=match.node,
         operator=_operator(replay, match.node),
-        module=node.module,
+        module=_module(replay, match.node),
         tensor=match.tensor,
         layout=match.layout,
         agreement=match.agreement,
@@ -137,6 +137,13 @@ def _layer(position: int, match: Match, replay: LayerReplay, totals: Totals, bit
         grid=(grid.low, grid.high) if grid is not None else None,
         departs=not times < _FAULT,
     )
+
+
+def _module(replay: LayerReplay, name: str) -> str:
+    """Returns the module of the weights in the layer: a fused activation is often one module for the whole network."""
+    nodes = [replay.graph.by_name[item] for item in replay.segment(name)]
+    weighted = [node.module for node in nodes if node.weight and node.module]
+    return weighted[-1] if weighted else replay.graph.by_name[name].module
 
 
 def _operator(replay: LayerReplay, name: str) -> str:

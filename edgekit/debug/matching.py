@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 STRONG: Final = 0.97
 """Correlation from which a pair belongs together without further evidence; 12 dB of noise leaves 0.97."""
-_POOR: Final = 0.97
-"""Agreement below which a matched node asks for a fault before it."""
+_POOR: Final = 0.03
+"""Noise, relative to the signal, from which a matched node asks for a fault before it: 15 dB."""
 _WEAK: Final = 0.3
 _POSITIONS: Final = 4096
 _LOOKAHEAD: Final = 6
@@ -46,12 +46,14 @@ class Match:
         tensor: Name in the artifact.
         layout: How the tensor lies.
         agreement: Correlation of the artifact's values with the float layer's on the artifact's own inputs.
+        noise: Power of their difference, relative to the float layer's.
     """
 
     node: str
     tensor: str
     layout: Layout
     agreement: float
+    noise: float
 
 
 @final
@@ -136,20 +138,22 @@ class Matcher:
         if not names:
             return []
         exact = self._sampled(node, states)
-        return [
-            Match(node=node.name, tensor=name, layout=layout, agreement=self._agreement(exact, node, name, layout))
-            for name in names
-            for layout in possible_layouts(node.shape, self._shapes[name])
-        ]
+        found: list[Match] = []
+        for name in names:
+            for layout in possible_layouts(node.shape, self._shapes[name]):
+                own = self._own(node, name, layout)
+                noise = float(((own - exact) ** 2).sum() / max(float((exact**2).sum()), 1e-30))
+                agreement = correlation(exact, own)
+                found.append(Match(node=node.name, tensor=name, layout=layout, agreement=agreement, noise=noise))
+        return found
 
     def _sampled(self, node: FloatNode, states: Sequence[Values]) -> NDArray[np.float64]:
         places = positions(math.prod(node.shape), _POSITIONS)
         return np.concatenate([as_array(state[node.name]).reshape(-1)[places] for state in states]).astype(np.float64)
 
-    def _agreement(self, exact: NDArray[np.float64], node: FloatNode, tensor: str, layout: Layout) -> float:
+    def _own(self, node: FloatNode, tensor: str, layout: Layout) -> NDArray[np.float64]:
         places = positions_in(node.shape, self._shapes[tensor], layout, _POSITIONS)
-        own = np.concatenate([values[tensor].reshape(-1)[places] for values in self._values]).astype(np.float64)
-        return correlation(exact, own)
+        return np.concatenate([values[tensor].reshape(-1)[places] for values in self._values]).astype(np.float64)
 
     def _fits_later(self, index: int, best: Match, states: Sequence[Values]) -> bool:
         """Returns True if a node shortly after, that is computed from this one, fits the tensor better."""
@@ -167,7 +171,7 @@ class Matcher:
             reached.add(node.name)
             exact = self._sampled(node, ahead)
             for layout in possible_layouts(node.shape, self._shapes[best.tensor]):
-                if self._agreement(exact, node, best.tensor, layout) > best.agreement + 1e-9:
+                if correlation(exact, self._own(node, best.tensor, layout)) > best.agreement + 1e-9:
                     return True
         return False
 
@@ -206,7 +210,7 @@ class Matcher:
         for node in reversed(self._graph.nodes):
             for user in self._graph.users[node.name]:
                 match = walk.matches.get(user)
-                if (match is not None and match.agreement < _POOR) or (match is None and user in poor):
+                if (match is not None and not match.noise < _POOR) or (match is None and user in poor):
                     poor.add(node.name)
         return [node.name for node in self._graph.nodes if node.name in poor and node.name not in walk.matches]
 

@@ -22,7 +22,7 @@ class LayerReport:
         position: In order of execution, from 0.
         node: Name in the float graph.
         operator: Its type there.
-        module: Dotted name of the module that it came from.
+        module: Dotted name of the module of the layer's weights, else of the node.
         tensor: Name in the artifact.
         layout: How the artifact's tensor lies.
         agreement: Correlation that the match rests on.
