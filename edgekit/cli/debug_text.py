@@ -22,8 +22,7 @@ def story(report: DebugReport, *, verbose: bool) -> Iterator[str | Table]:
     """Yields what a person reads: where the values come from, the verdict, the layers, the suspects."""
     title = f"{Path(report.artifact).name} ({report.runtime} {report.precision}) against {report.model}"
     yield escape(f"{title}, {report.samples} {report.samples_from} samples")
-    agrees = "exactly" if report.inside_agreement_db >= CLEAN_DB else f"at {_db(report.inside_agreement_db)}"
-    yield escape(f"Inside: {report.how}; outputs agree with the artifact as it is {agrees}")
+    yield escape(f"Inside: {report.how}{_agreement(report.inside_agreement_db)}")
     yield escape(_verdict(report))
     for note in report.notes:
         yield escape(f"Note: {note}")
@@ -40,7 +39,7 @@ def suspect_lines(report: DebugReport) -> Iterator[str]:
     """Yields the suspects, each with its remedy."""
     first = report.first_departure
     if first is None:
-        yield "[bold]No layer is broken:[/] each departs no further than sound quantization makes it."
+        yield "[bold]No layer is broken:[/] none departs further than sound rounding makes it."
     else:
         yield f"[bold]First layer that departs:[/] {escape(_name(first))}"
     seen: set[str] = set()
@@ -51,10 +50,11 @@ def suspect_lines(report: DebugReport) -> Iterator[str]:
         yield f"{word} {number}: {escape(_name(layer))}{share}"
         yield escape(f"  {_why(suspect)}")
         # Several layers often share one remedy: it is said once.
-        if suspect.command not in seen:
-            seen.add(suspect.command)
+        if suspect.remedy not in seen:
+            seen.add(suspect.remedy)
             yield escape(f"  {suspect.remedy}")
-            yield f"  [cyan]{escape(suspect.command)}[/]"
+            if suspect.command:
+                yield f"  [cyan]{escape(suspect.command)}[/]"
 
 
 def _why(suspect: Suspect) -> str:
@@ -68,6 +68,15 @@ def _verdict(report: DebugReport) -> str:
     if report.explained is not None:
         text += f"; the layers' contributions add up to {report.explained:.2f} x the measured error"
     return text
+
+
+def _agreement(decibels: float | None) -> str:
+    """Returns how far the run that shows the insides is the artifact's own."""
+    if decibels is None:
+        return ""
+    if decibels >= CLEAN_DB:
+        return "; its outputs are exactly the artifact's own"
+    return f"; its outputs differ from the artifact's own by rounding ({_db(decibels)})"
 
 
 def _worst(report: DebugReport) -> Sequence[LayerReport]:

@@ -47,7 +47,7 @@ per_tensor_weights  all output channels share one weight scale, and an outlier d
 range_too_wide      the grid covers far more than the values need: few steps are left
 outlier_channel     few channels are so large that the others share few steps
 channels_off        some channels have a wrong weight scale or bias
-rounding            no fault: what sound quantization leaves in this layer
+rounding            no fault: what sound rounding leaves in this layer
 unknown             none of these explains it
 """
 
@@ -57,6 +57,8 @@ _ENOUGH: Final = 0.5
 """Share of the error that an explanation must take away."""
 _CLEAR: Final = 0.05
 """Explanations that come this close to the best are told apart by their order: the more special first."""
+_SHIFTED: Final = 0.5
+"""Room on one side of a grid, relative to what lacks on the other, from which its place is wrong and not its width."""
 _FEW_STEPS: Final = 16
 """Of 256: a channel that has fewer is badly resolved."""
 _MOST_INPUT_CHANNELS: Final = 4
@@ -94,7 +96,7 @@ def explain(replay: LayerReplay, name: str, *, is_fault: bool) -> Explanation:
     grid = replay.grid(name)
     if not is_fault:
         outlier = _outlier(sound, grid) if grid is not None else None
-        sentence = "ordinary rounding: what sound quantization leaves in this layer"
+        sentence = "ordinary rounding: what sound rounding leaves in this layer"
         return outlier or Explanation(cause="rounding", sentence=sentence, share=1.0)
     tried: list[Explanation] = []
     for cause, sentence, exact in _predictions(replay, name, sound, own, grid):
@@ -188,14 +190,18 @@ def _clipped(sound: Array, grid: StoredGrid) -> tuple[Cause, str, Array]:
     low, high = min(0.0, float(sound.min())), max(0.0, float(sound.max()))
     share = float(((sound < grid.low - grid.scale / 2) | (sound > grid.high + grid.scale / 2)).mean())
     clipped = np.clip(sound, grid.low, grid.high)
-    if grid.high - grid.low >= 0.8 * (high - low):
-        fitting = round(grid.least - low / grid.scale)
-        return (
-            "zero_point",
-            f"the grid has the right width and the wrong place: zero point {grid.zero_point}, and {fitting} would cover "
-            f"{low:.3g} to {high:.3g}; {share:.1%} of the values saturate",
-            clipped,
-        )
+    missing, spare = grid.low - low, high - grid.high
+    # Shifted: what the grid lacks on one side it has too much on the other.
+    if min(missing, -spare) > 0 or min(-missing, spare) > 0:
+        lacks, has = max(missing, spare), -min(missing, spare)
+        if has >= _SHIFTED * lacks:
+            return (
+                "zero_point",
+                f"the grid has the right width and the wrong place: zero point {grid.zero_point}, and "
+                f"{round(grid.least - low / grid.scale)} would cover {low:.3g} to {high:.3g}; {share:.1%} of the values "
+                "saturate",
+                clipped,
+            )
     return (
         "range_clips",
         f"{share:.1%} of the values saturate: the grid covers {grid.low:.3g} to {grid.high:.3g}, "

@@ -66,7 +66,7 @@ class ExecuTorchInside(Inside):
             for k, spec in zip(order, self._specs, strict=True)
         )
         outputs = tuple(
-            InnerTensor(name=f"output_{k}", operator="output", grid=_spec_grid(spec))
+            InnerTensor(name=f"output_{k}", operator="output", grid=_spec_grid(spec) or tapped.output_grids.get(k))
             for k, spec in zip(out_order, out_specs, strict=True)
         )
         replaced = tapped.quantized_inputs
@@ -82,10 +82,12 @@ class ExecuTorchInside(Inside):
         arrays = prepared(self._path, self._specs, row)
         raw = self._session.run([arrays[i] for i in self._session_order])
         count = len(self._out)
-        found = {item.name: real_values(array, item.grid) for item, array in zip(self._in, arrays, strict=True)}
+        given = zip(self._in, arrays, strict=True)
+        found = {item.name: real_values(array, item.grid) for item, array in given}
         for item, array in zip(self._taps, raw[count:], strict=True):
             found[item.name] = real_values(array, item.grid)
-        found |= {item.name: real_values(raw[k], item.grid) for item, k in zip(self._out, self._out_order, strict=True)}
+        for item, k in zip(self._out, self._out_order, strict=True):
+            found[item.name] = real_values(raw[k], item.grid if raw[k].dtype.kind in "iu" else None)
         return found
 
 
@@ -122,12 +124,14 @@ class _Tapped:
         data: Contents of the changed file.
         taps: The further outputs, in their order.
         quantized_inputs: Float input to the tap of its integers, which the graph reads.
+        output_grids: Place of a float output that was on a grid just before, to that grid.
     """
 
     program: bytes
     data: bytes = b""
     taps: list[_Tap] = field(default_factory=list[_Tap])
     quantized_inputs: dict[str, str] = field(default_factory=dict[str, str])
+    output_grids: dict[int, StoredGrid] = field(default_factory=dict[int, StoredGrid])
 
     def __post_init__(self) -> None:
         from executorch.exir._serialize._program import deserialize_pte_binary, serialize_pte_binary
@@ -153,7 +157,8 @@ class _Tapped:
         reference = plan.delegates[index].processed
         inline = program.backend_delegate_data[reference.index]
         graph = XNNPACKGraph(inline.data)
-        inputs = self._quantized_inputs(graph, plan, call.args)
+        inputs = _quantized_inputs(graph, plan, call.args)
+        self.output_grids |= _output_grids(graph, plan, call.args)
         chosen = [value for value in graph.values if not _is_relabelled(graph, value)]
         for value in chosen:
             tap = _Tap(name=f"xnnpack{position}.{value.identifier}", value=value)
@@ -163,15 +168,31 @@ class _Tapped:
                 self.quantized_inputs[inputs[value.identifier]] = tap.name
         inline.data = graph.with_outputs(chosen)
 
-    def _quantized_inputs(self, graph: XNNPACKGraph, plan: Any, arguments: Sequence[int]) -> dict[int, str]:
-        """Returns the graph's number of each value that holds the integers of a program's input, to its name."""
-        found: dict[int, str] = {}
-        for place, identifier in graph.inputs().items():
-            if place < len(arguments) and arguments[place] in plan.inputs:
-                converted = [result for kind, result in graph.readers(identifier) if kind == "XNNConvert"]
-                if converted:
-                    found[converted[0]] = f"input_{plan.inputs.index(arguments[place])}"
-        return found
+
+def _quantized_inputs(graph: XNNPACKGraph, plan: Any, arguments: Sequence[int]) -> dict[int, str]:
+    """Returns the graph's number of each value that holds the integers of a program's input, to its name."""
+    found: dict[int, str] = {}
+    for place, identifier in graph.external_values().items():
+        if place < len(arguments) and arguments[place] in plan.inputs:
+            converted = [result for kind, result in graph.readers(identifier) if kind == "XNNConvert"]
+            if converted:
+                found[converted[0]] = f"input_{plan.inputs.index(arguments[place])}"
+    return found
+
+
+def _output_grids(graph: XNNPACKGraph, plan: Any, arguments: Sequence[int]) -> dict[int, StoredGrid]:
+    """Returns the grids on which outputs of the program lie that are turned into floats at the end, by place."""
+    by_identifier = {value.identifier: value for value in graph.values}
+    found: dict[int, StoredGrid] = {}
+    for place, identifier in graph.external_values().items():
+        source = graph.source(identifier)
+        if source is None or source[0] != "XNNConvert" or arguments[place] not in plan.outputs:
+            continue
+        value = by_identifier.get(source[1])
+        grid = grid_of(value.scale, value.zero_point, value.dtype) if value is not None else None
+        if grid is not None:
+            found[plan.outputs.index(arguments[place])] = grid
+    return found
 
 
 def _is_relabelled(graph: XNNPACKGraph, value: InnerValue) -> bool:

@@ -67,6 +67,7 @@ def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     bits = weight_bits(payload["precision"])
     layers = tuple(_layer(i, match, replay, totals, bits) for i, match in enumerate(matches.values()))
     layers = tuple(replace(layer, error_share=share) for layer, share in zip(layers, _shares(totals, layers), strict=True))
+    agreement, notes = _agreement(payload["runtime"], path, inside, rows[0], values[0], payload["threads"])
     report = DebugReport(
         artifact=str(path),
         runtime=payload["runtime"],
@@ -76,12 +77,12 @@ def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         samples_from=payload["samples_from"],
         how=inside.how,
         final_sqnr_db=decibels(1.0, totals.output_total / max(1, totals.samples)),
-        inside_agreement_db=_agreement(payload["runtime"], path, inside, rows[0], values[0], payload["threads"]),
+        inside_agreement_db=agreement,
         explained=_explained(totals),
         layers=layers,
         unmatched=tuple(n.name for n in graph.nodes if n.comparable and n.name not in matches),
         suspects=tuple(_suspects(layers, replay)),
-        notes=tuple(_notes(graph, matches)),
+        notes=(*notes, *_notes(graph, matches)),
     )
     return report.to_json()
 
@@ -197,21 +198,24 @@ def _suspects(layers: Sequence[LayerReport], replay: LayerReplay) -> list[Suspec
 
 def _agreement(
     runtime: str, path: Path, inside: Inside, row: Row, values: Mapping[str, NDArray[Any]], threads: int
-) -> float:
-    """Returns the SQNR between the outputs of the artifact as it is and those of the run that shows its insides."""
+) -> tuple[float | None, list[str]]:
+    """Returns the SQNR between the outputs of the artifact as it is and those of the run that shows its insides.
+
+    None, and a note with the reason, where it does not run as it is: then its insides are worth even more.
+    """
     session: Any = importlib.import_module(f"edgekit.validators.runners.{runtime}_session")
     try:
         artifact = runner.OpenArtifact(session.Runtime(str(path), "", threads), path, {})
         plain = artifact.real(artifact.run(artifact.prepare(list(row))))
     except runner.RunError as error:
-        raise ERRORS_BY_NAME.get(error.kind, ArtifactError)(error.message) from error
+        return None, [f"The artifact does not run as it is: {error.message}"]
     signal = noise = 0.0
     for name, output in zip(inside.outputs, plain, strict=False):
         if name in values:
             exact = np.asarray(output, np.float64).reshape(-1)
             error = values[name].reshape(-1).astype(np.float64) - exact
             signal, noise = signal + float(exact @ exact), noise + float(error @ error)
-    return decibels(signal, noise)
+    return decibels(signal, noise), []
 
 
 def _notes(graph: FloatGraphRun, matches: Mapping[str, Match]) -> list[str]:

@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 
 STRONG: Final = 0.97
 """Correlation from which a pair belongs together without further evidence; 12 dB of noise leaves 0.97."""
-_POOR: Final = 0.03
-"""Noise, relative to the signal, from which a matched node asks for a fault before it: 15 dB."""
+_POOR: Final = 0.01
+"""Noise, relative to the signal, from which a matched node asks for a fault before it: 20 dB."""
+_BETTER: Final = 0.7
+"""What a new pair must leave of the noise of the others, or it was no pair."""
 _WEAK: Final = 0.3
+_COPY: Final = 0.9999
 _POSITIONS: Final = 4096
 _LOOKAHEAD: Final = 6
 _MOST_FAULTS: Final = 12
@@ -101,13 +104,18 @@ class Matcher:
     def match(self) -> dict[str, Match]:
         """Returns the matches by node name, in the order of the float graph."""
         forced = dict(self._given)
+        refused: set[tuple[str, str]] = set()
         walk = self._walk(forced)
         for _ in range(_MOST_FAULTS):
-            found = self._suspect(walk)
+            found = self._suspect(walk, refused)
             if found is None:
                 break
-            forced[found.node] = found.tensor
-            walk = self._walk(forced)
+            again = self._walk({**forced, found.node: found.tensor})
+            if _noise_left(walk, again) < _BETTER:
+                forced[found.node] = found.tensor
+                walk = again
+            else:
+                refused.add((found.node, found.tensor))
         return walk.matches
 
     def _walk(self, forced: Mapping[str, str]) -> _Walk:
@@ -182,14 +190,17 @@ class Matcher:
             own = in_layout(values[match.tensor], node.shape, match.layout)
             state[node.name] = torch.from_numpy(np.array(own))
 
-    def _suspect(self, walk: _Walk) -> Match | None:
+    def _suspect(self, walk: _Walk, refused: set[tuple[str, str]]) -> Match | None:
         """Returns the pair that a fault kept apart: the first tensor nobody claimed, on a way that agrees poorly."""
         nodes = self._poor_nodes(walk)
         pairs = [
             match
             for name in nodes
             for match in walk.candidates.get(name, [])
-            if match.tensor not in walk.taken and self._in_order(match, walk)
+            if match.tensor not in walk.taken
+            and (match.node, match.tensor) not in refused
+            and self._in_order(match, walk)
+            and not self._is_copy(match.tensor, walk)
         ]
         if not pairs:
             return None
@@ -203,6 +214,17 @@ class Matcher:
         first = min(self._order[match.tensor] for match in pairs)
         here = [match for match in pairs if self._order[match.tensor] == first]
         return next((match for match in reversed(here) if match.node == self._end_of_chain(here[0].node, nodes)), here[0])
+
+    def _is_copy(self, tensor: str, walk: _Walk) -> bool:
+        """Returns True for a tensor with the content of a matched one: transposed, or on another grid."""
+        shape = self._shapes[tensor]
+        for match in walk.matches.values():
+            node = self._graph.by_name[match.node]
+            for layout in possible_layouts(node.shape, shape):
+                other = self._own(node, match.tensor, match.layout)
+                if correlation(other, self._own(node, tensor, layout)) > _COPY:
+                    return True
+        return False
 
     def _poor_nodes(self, walk: _Walk) -> list[str]:
         """Returns the unmatched nodes from which some way leads to a match of poor agreement, in order."""
@@ -236,6 +258,13 @@ class Matcher:
             if after is None or after.name not in nodes or after.weight or math.prod(after.shape) != size:
                 return name
             name = after.name
+
+
+def _noise_left(before: _Walk, after: _Walk) -> float:
+    """Returns the noise of the nodes that both walks matched after, relative to that before."""
+    both = before.matches.keys() & after.matches.keys()
+    old, new = (sum(min(walk.matches[name].noise, 1.0) for name in both) for walk in (before, after))
+    return new / max(old, 1e-30)
 
 
 def correlation(exact: NDArray[np.float64], own: NDArray[np.float64]) -> float:

@@ -10,6 +10,9 @@ from typing import Final, final
 from edgekit.debug.causes import Cause
 from edgekit.debug.report import DebugReport, Suspect
 
+_NOTHING_TO_DO_DB: Final = 30.0
+"""SQNR of the outputs above which rounding costs no accuracy that could be measured."""
+
 _CONCENTRATED: Final = 0.2
 """Share of the final error from which one layer is worth keeping in float."""
 
@@ -109,11 +112,16 @@ def _outlier(suspect: Suspect, report: DebugReport, call: ExportCall) -> tuple[s
 
 
 def _rounding(suspect: Suspect, report: DebugReport, call: ExportCall) -> tuple[str, str]:
-    if (report.layer(suspect.node).error_share or 0.0) >= _CONCENTRATED:
-        return "Keep this layer in float: the plan measures every layer and finds the cheapest choice.", call.mixed()
+    del suspect
+    if report.final_sqnr_db >= _NOTHING_TO_DO_DB:
+        return "Nothing to do: the outputs are as near to the float model's as this precision allows.", ""
+    if call.precision.startswith("fp"):
+        return "16-bit float does not hold this model's values well: use 32 bits.", call.export(precision="fp32")
+    largest = max(report.layer(item.node).error_share or 0.0 for item in report.suspects)
+    if largest >= _CONCENTRATED:
+        return "Keep the worst layers in float: the plan measures every layer and finds the cheapest choice.", call.mixed()
     return (
-        "Nothing is broken, the error is spread. Fit the weights' rounding to the data, or keep the worst layers in "
-        f"float: {call.mixed()}",
+        "Nothing is broken, the error is spread over many layers: fit the weights' rounding to the data.",
         call.export("--technique", "round_weights:method=gptq"),
     )
 

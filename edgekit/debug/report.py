@@ -120,7 +120,8 @@ class DebugReport:
         samples_from: `calibration` or `evaluation`.
         how: Where the inner values come from.
         final_sqnr_db: Of the outputs, against the float model's.
-        inside_agreement_db: SQNR between the outputs with inner tensors read and those of the artifact as it is.
+        inside_agreement_db: SQNR between the outputs with inner tensors read and those of the artifact as it is;
+            None where it does not run as it is.
         explained: Sum of the layers' contributions relative to the final error; 1 where errors are independent.
         layers: Matched ones, in order.
         unmatched: Nodes of the float model whose values the artifact does not hold.
@@ -136,7 +137,7 @@ class DebugReport:
     samples_from: str
     how: str
     final_sqnr_db: float
-    inside_agreement_db: float
+    inside_agreement_db: float | None
     explained: float | None
     layers: tuple[LayerReport, ...]
     unmatched: tuple[str, ...]

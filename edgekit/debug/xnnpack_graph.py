@@ -9,6 +9,7 @@ XNNTensorValue at the end of the buffer, with the flag and the number of an exte
 from __future__ import annotations
 
 import json
+import re
 import struct
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -81,7 +82,7 @@ class XNNPACKGraph:
         self.values: tuple[InnerValue, ...] = tuple(self._inner_values())
         """What inner nodes compute, in order of execution: no constants, no inputs and outputs of the graph."""
 
-    def inputs(self) -> dict[int, int]:
+    def external_values(self) -> dict[int, int]:
         """Returns the graph's number of each external value (input or output) by its place among the arguments."""
         found: dict[int, int] = {}
         for value in self._json["xvalues"]:
@@ -207,7 +208,10 @@ def _as_json(flatbuffer: bytes) -> dict[str, Any]:
         (folder / "schema.fbs").write_bytes(schema._get_schema_bytes())  # noqa: SLF001  no public reader exists
         (folder / "graph.bin").write_bytes(flatbuffer)
         tools._flatc_decompile(name, str(folder / "schema.fbs"), str(folder / "graph.bin"), ["--raw-binary"])  # noqa: SLF001
-        found: dict[str, Any] = json.loads((folder / "graph.json").read_text())
+        text = (folder / "graph.json").read_text()
+    # flatc writes open limits of clamps as inf, which Python's reader calls Infinity.
+    text = re.sub(r"([:\[,]\s*-?)inf\b", r"\1Infinity", text)
+    found: dict[str, Any] = json.loads(re.sub(r"([:\[,]\s*-?)nan\b", r"\1NaN", text))
     return found
 
 
