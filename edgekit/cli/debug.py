@@ -35,15 +35,11 @@ SAMPLES = 16
 SamplesOption = Annotated[int, typer.Option("--samples", "-n", min=1, help="How many samples to run.")]
 DataOption = Annotated[
     str | None,
-    typer.Option(
-        "--data", help="calibration or evaluation; default: the first that the task has.", show_default=False
-    ),
+    typer.Option("--data", help="calibration or evaluation; default: the first that the task has.", show_default=False),
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option(
-        "--device", "-d", help="For the commands that are shown; default: report.json's.", show_default=False
-    ),
+    typer.Option("--device", "-d", help="For the commands that are shown; default: report.json's.", show_default=False),
 ]
 
 

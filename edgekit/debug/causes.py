@@ -149,8 +149,10 @@ def _swapped_inputs(replay: LayerReplay, name: str) -> Iterator[tuple[Cause, str
                 changed = replay.run(name, inputs={source: _permuted(axis, order)})
                 yield (
                     "swapped_channels",
-                    f'the channels of input "{source}" are read in the order {", ".join(map(str, order))}'
-                    f"{' (RGB and BGR swapped)' if order == (2, 1, 0) else ''}",
+                    (
+                        f'the channels of input "{source}" are read in the order {", ".join(map(str, order))}'
+                        f"{' (RGB and BGR swapped)' if order == (2, 1, 0) else ''}"
+                    ),
                     changed,
                 )
 
@@ -181,8 +183,10 @@ def _lost_activations(replay: LayerReplay, name: str) -> Iterator[tuple[Cause, s
         node = replay.graph.by_name[item]
         if node.operator in ACTIVATIONS and len(node.sources) == 1:
             where = f" of {node.module}" if node.module else ""
-            yield "lost_activation", f'the activation {node.operator} "{item}"{where} is missing', replay.run(
-                name, without=item
+            yield (
+                "lost_activation",
+                f'the activation {node.operator} "{item}"{where} is missing',
+                replay.run(name, without=item),
             )
 
 
@@ -197,15 +201,18 @@ def _clipped(sound: Array, grid: StoredGrid) -> tuple[Cause, str, Array]:
         if has >= _SHIFTED * lacks:
             return (
                 "zero_point",
-                f"the grid has the right width and the wrong place: zero point {grid.zero_point}, and "
-                f"{round(grid.least - low / grid.scale)} would cover {low:.3g} to {high:.3g}; {share:.1%} of the values "
-                "saturate",
+                (
+                    f"the grid has the right width and the wrong place: zero point {grid.zero_point}, and "
+                    f"{round(grid.least - low / grid.scale)} would cover {low:.3g} to {high:.3g}; {share:.1%} saturate"
+                ),
                 clipped,
             )
     return (
         "range_clips",
-        f"{share:.1%} of the values saturate: the grid covers {grid.low:.3g} to {grid.high:.3g}, "
-        f"the values {low:.3g} to {high:.3g}",
+        (
+            f"{share:.1%} of the values saturate: the grid covers {grid.low:.3g} to {grid.high:.3g}, "
+            f"the values {low:.3g} to {high:.3g}"
+        ),
         clipped,
     )
 

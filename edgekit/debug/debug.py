@@ -145,8 +145,10 @@ def _mismatch(artifact: Artifact, model: CapturedModel) -> tuple[str, ...]:
     if digest is None or digest == model.digest or model.source_kind == "onnx":
         return ()
     return (
-        f"The artifact was made from a model with digest {digest[:12]}, and this float model has "
-        f"{model.digest[:12]}: two models are compared.",
+        (
+            f"The artifact was made from a model with digest {digest[:12]}, and this float model has "
+            f"{model.digest[:12]}: two models are compared."
+        ),
     )
 
 

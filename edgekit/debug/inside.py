@@ -149,6 +149,4 @@ def grid_of(scale: float, zero_point: int, dtype: str) -> StoredGrid | None:
     if np.dtype(dtype).kind not in "iu" or not scale:
         return None
     limits = np.iinfo(dtype)
-    return StoredGrid(
-        scale=float(scale), zero_point=int(zero_point), least=int(limits.min), largest=int(limits.max)
-    )
+    return StoredGrid(scale=float(scale), zero_point=int(zero_point), least=int(limits.min), largest=int(limits.max))

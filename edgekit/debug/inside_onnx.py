@@ -91,10 +91,11 @@ class _Graph:
 
     def taps(self) -> list[tuple[InnerTensor, str]]:
         """Returns (tensor, value to read it from), in order of execution."""
-        found: list[tuple[InnerTensor, str]] = []
-        for name in self.inputs:
-            if name not in self._constants and not self._quantizer(name):
-                found.append((InnerTensor(name=name, operator="input", grid=self._read_grid(name)), name))
+        found = [
+            (InnerTensor(name=name, operator="input", grid=self._read_grid(name)), name)
+            for name in self.inputs
+            if name not in self._constants and not self._quantizer(name)
+        ]
         for node in self._graph.node:
             if node.op_type == "QuantizeLinear":
                 if node.input[0] not in self._constants:

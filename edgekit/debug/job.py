@@ -66,7 +66,9 @@ def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     replay = LayerReplay(graph, matches, tensors, rows[:_MATCHED_SAMPLES], values)
     bits = weight_bits(payload["precision"])
     layers = tuple(_layer(i, match, replay, totals, bits) for i, match in enumerate(matches.values()))
-    layers = tuple(replace(layer, error_share=share) for layer, share in zip(layers, _shares(totals, layers), strict=True))
+    layers = tuple(
+        replace(layer, error_share=share) for layer, share in zip(layers, _shares(totals, layers), strict=True)
+    )
     agreement, notes = _agreement(payload["runtime"], path, inside, rows[0], values[0], payload["threads"])
     report = DebugReport(
         artifact=str(path),
@@ -213,8 +215,8 @@ def _agreement(
     for name, output in zip(inside.outputs, plain, strict=False):
         if name in values:
             exact = np.asarray(output, np.float64).reshape(-1)
-            error = values[name].reshape(-1).astype(np.float64) - exact
-            signal, noise = signal + float(exact @ exact), noise + float(error @ error)
+            difference = values[name].reshape(-1).astype(np.float64) - exact
+            signal, noise = signal + float(exact @ exact), noise + float(difference @ difference)
     return decibels(signal, noise), []
 
 

@@ -1,4 +1,4 @@
-"""One layer run again on the artifact's own inputs, as it is and with one thing changed: the base of every diagnosis."""
+"""One layer run again on the artifact's own inputs, as it is and with one thing changed."""
 
 from __future__ import annotations
 
@@ -48,9 +48,10 @@ class LayerReplay:
         self.matches = matches
         self._tensors = tensors
         self._known = frozenset(matches)
+        self._inputs = [graph.start(row) for row in rows]
         self._states: list[Values] = []
-        for row, own in zip(rows, values, strict=True):
-            state = graph.start(row)
+        for start, own in zip(self._inputs, values, strict=True):
+            state = dict(start)
             for name, match in matches.items():
                 state[name] = artifact_value(match, graph.by_name[name].shape, own)
             self._states.append(state)
@@ -95,6 +96,8 @@ class LayerReplay:
             for node in (self.graph.by_name[item] for item in segment):
                 if node.weight:
                     changed[node.weight] = weights(self.graph.weight(node.weight).detach(), node.operator)
+        if name in self.graph.inputs:
+            return np.concatenate([as_array(start[name])[None] for start in self._inputs])
         made: list[Array] = []
         for state in self._states:
             local: Values = {}
@@ -106,8 +109,7 @@ class LayerReplay:
                     local[item] = local[self.graph.by_name[item].sources[0]]
                 else:
                     local[item] = self.graph.evaluate(item, local, changed)
-            value = local.get(name, state.get(name))
-            made.append(as_array(value)[None])
+            made.append(as_array(local[name])[None])
         return np.concatenate(made)
 
     def ordinary_noise(self, name: str, bits: int, seen: tuple[float, float]) -> float:
@@ -125,7 +127,9 @@ class LayerReplay:
         rounded = exact
         if bits:
             read = {source: fake_quantized for source in self.sources(name) if self._is_float(source)}
-            rounded = self.run(name, weights=lambda weight, operator: rounded_weight(weight, operator, bits), inputs=read)
+            rounded = self.run(
+                name, weights=lambda weight, operator: rounded_weight(weight, operator, bits), inputs=read
+            )
         if self.grid(name) is not None:
             rounded = on_grid(rounded, range_grid(seen))
         return max(_LEAST_NOISE, relative_noise(exact, rounded))

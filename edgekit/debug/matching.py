@@ -21,7 +21,7 @@ import numpy as np
 
 from edgekit.debug.float_graph import FloatGraphRun, FloatNode, Values, as_array
 from edgekit.debug.inside import Inside
-from edgekit.debug.layouts import Layout, in_layout, possible_layouts, positions, positions_in
+from edgekit.debug.layouts import Layout, in_layout, positions, positions_in, possible_layouts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -139,9 +139,7 @@ class Matcher:
                 self._inject(node, best, states)
         return walk
 
-    def _candidates(
-        self, node: FloatNode, states: Sequence[Values], given: str | None, taken: set[str]
-    ) -> list[Match]:
+    def _candidates(self, node: FloatNode, states: Sequence[Values], given: str | None, taken: set[str]) -> list[Match]:
         names = [given] if given else [n for n in self._by_size.get(math.prod(node.shape), []) if n not in taken]
         if not names:
             return []
@@ -213,7 +211,9 @@ class Matcher:
         # Nothing resembles anything: the first tensor belongs to the first node, after what is fused with it.
         first = min(self._order[match.tensor] for match in pairs)
         here = [match for match in pairs if self._order[match.tensor] == first]
-        return next((match for match in reversed(here) if match.node == self._end_of_chain(here[0].node, nodes)), here[0])
+        return next(
+            (match for match in reversed(here) if match.node == self._end_of_chain(here[0].node, nodes)), here[0]
+        )
 
     def _is_copy(self, tensor: str, walk: _Walk) -> bool:
         """Returns True for a tensor with the content of a matched one: transposed, or on another grid."""

@@ -68,23 +68,30 @@ def _with_remedy(suspect: Suspect, report: DebugReport, call: ExportCall) -> Sus
 def _swapped(suspect: Suspect, report: DebugReport, call: ExportCall) -> tuple[str, str]:
     del suspect, report
     return (
-        "Preprocessing: feed the channels in the order that the float model was trained with (RGB or BGR), in the app "
-        "and in the code that made this artifact; then export again.",
+        (
+            "Preprocessing: feed the channels in the order that the float model was trained with (RGB or BGR), in the app "
+            "and in the code that made this artifact; then export again."
+        ),
         call.export(),
     )
 
 
 def _again(suspect: Suspect, report: DebugReport, call: ExportCall) -> tuple[str, str]:
     del suspect, report
-    return "The file differs from what calibration of the float model gives: export it again and compare.", call.export()
+    return (
+        "The file differs from what calibration of the float model gives: export it again and compare.",
+        call.export(),
+    )
 
 
 def _clips(suspect: Suspect, report: DebugReport, call: ExportCall) -> tuple[str, str]:
     if report.samples_from == "calibration":
         return _again(suspect, report, call)
     return (
-        "Calibration never saw such values: calibrate with more samples, like those the app sees; or let ranges be "
-        "chosen at run time.",
+        (
+            "Calibration never saw such values: calibrate with more samples, like those the app sees; or let ranges be "
+            "chosen at run time."
+        ),
         call.export(precision="int8-dynamic"),
     )
 
@@ -99,8 +106,10 @@ def _single_scale(suspect: Suspect, report: DebugReport, call: ExportCall) -> tu
 def _wide(suspect: Suspect, report: DebugReport, call: ExportCall) -> tuple[str, str]:
     del suspect, report
     return (
-        "A single sample decided this range: look for it in the calibration data (the lint in report.json names odd "
-        "ones), take it out, and export again.",
+        (
+            "A single sample decided this range: look for it in the calibration data (the lint in report.json names odd "
+            "ones), take it out, and export again."
+        ),
         call.export(),
     )
 
@@ -119,7 +128,10 @@ def _rounding(suspect: Suspect, report: DebugReport, call: ExportCall) -> tuple[
         return "16-bit float does not hold this model's values well: use 32 bits.", call.export(precision="fp32")
     largest = max(report.layer(item.node).error_share or 0.0 for item in report.suspects)
     if largest >= _CONCENTRATED:
-        return "Keep the worst layers in float: the plan measures every layer and finds the cheapest choice.", call.mixed()
+        return (
+            "Keep the worst layers in float: the plan measures every layer and finds the cheapest choice.",
+            call.mixed(),
+        )
     return (
         "Nothing is broken, the error is spread over many layers: fit the weights' rounding to the data.",
         call.export("--technique", "round_weights:method=gptq"),

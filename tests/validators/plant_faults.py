@@ -39,7 +39,7 @@ def edit_tflite(source: Path, target: Path, *, zero_point: int = 0, scale: float
 
 
 def swap_channels(source: Path, target: Path) -> None:
-    """Reverses the input channels of the XNNPACK convolution's weight, which lies as (8, 3, 3, 3) with channels last."""
+    """Reverses the input channels of the XNNPACK convolution's weight: (8, 3, 3, 3), channels last."""
     from executorch.exir._serialize._program import deserialize_pte_binary, serialize_pte_binary
 
     file = deserialize_pte_binary(source.read_bytes())
