@@ -11,7 +11,7 @@ from typing import Any, Final, final
 from edgekit.artifact import Artifact
 from edgekit.debug.job import ENTRY
 from edgekit.debug.remedies import ExportCall, with_remedies
-from edgekit.debug.report import DebugReport, LayerReport, Suspect
+from edgekit.debug.report import DebugReport
 from edgekit.errors import DataError, ModelError, UsageError
 from edgekit.model import CapturedModel
 from edgekit.pipeline import Settings, apply_technique, capture_model, prepare_samples
@@ -86,7 +86,7 @@ def debug(request: DebugRequest, settings: Settings) -> DebugReport:
         "threads": settings.threads,
     }
     ended = settings.run("comparison inside", ENTRY, payload, settings.stage("debug"))
-    report = from_json(ended.record)
+    report = DebugReport.from_json(ended.record)
     mismatch = _mismatch(artifact, model)
     report = replace(report, notes=(*mismatch, *notes, *report.notes))
     return with_remedies(report, _call(request, task, artifact))
@@ -171,12 +171,3 @@ def _device_beside(artifact: Path) -> str | None:
         return None
     device = data.get("device")
     return device if isinstance(device, str) else None
-
-
-def from_json(data: Mapping[str, Any]) -> DebugReport:
-    """Returns the report that the worker wrote."""
-    derived = ("schema_version", "command", "first_departure")
-    fields = {key: value for key, value in data.items() if key not in derived}
-    fields["layers"] = tuple(LayerReport.from_json(item) for item in data["layers"])
-    fields["suspects"] = tuple(Suspect.from_json(item) for item in data["suspects"])
-    return DebugReport(**{**fields, "unmatched": tuple(data["unmatched"]), "notes": tuple(data["notes"])})

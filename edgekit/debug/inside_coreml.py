@@ -54,7 +54,8 @@ class CoreMLInside(Inside):
         self.inputs = tuple(session.inputs[k]["name"] for k in order)
         out_order, _ = runner.ordered(session.outputs, expected.get("outputs", []))
         back = {read: name for name, (read, _) in self._read_from.items()}
-        self.outputs = tuple(back.get(name, name) for name in (session.outputs[k]["name"] for k in out_order))
+        names = [str(session.outputs[k]["name"]) for k in out_order]
+        self.outputs = tuple(back.get(name, name) for name in names)
 
     def run(self, row: Sequence[NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         """Returns the real values of all tensors, by name."""

@@ -69,8 +69,8 @@ def _swapped(suspect: Suspect, report: DebugReport, call: ExportCall) -> tuple[s
     del suspect, report
     return (
         (
-            "Preprocessing: feed the channels in the order that the float model was trained with (RGB or BGR), in the app "
-            "and in the code that made this artifact; then export again."
+            "Preprocessing: feed the channels in the order that the float model was trained with (RGB or BGR), in the "
+            "app and in the code that made this artifact; then export again."
         ),
         call.export(),
     )
@@ -107,8 +107,8 @@ def _wide(suspect: Suspect, report: DebugReport, call: ExportCall) -> tuple[str,
     del suspect, report
     return (
         (
-            "A single sample decided this range: look for it in the calibration data (the lint in report.json names odd "
-            "ones), take it out, and export again."
+            "A single sample decided this range: look for it in the calibration data (the lint in report.json names "
+            "odd ones), take it out, and export again."
         ),
         call.export(),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -69,7 +70,9 @@ class LayerReport:
     @staticmethod
     def from_json(data: dict[str, Any]) -> LayerReport:
         """Returns the layer that `to_json` wrote."""
-        pairs = {name: tuple(data[name]) if data[name] is not None else None for name in ("seen", "used", "grid")}
+        pairs: dict[str, Any] = {
+            name: tuple(data[name]) if data[name] is not None else None for name in ("seen", "used", "grid")
+        }
         return LayerReport(**{**data, **pairs})
 
 
@@ -175,6 +178,16 @@ class DebugReport:
             "suspects": [suspect.to_json() for suspect in self.suspects],
             "notes": list(self.notes),
         }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> DebugReport:
+        """Returns the report that `to_json` wrote."""
+        derived = ("schema_version", "command", "first_departure")
+        fields: dict[str, Any] = {key: value for key, value in data.items() if key not in derived}
+        fields["layers"] = tuple(LayerReport.from_json(item) for item in data["layers"])
+        fields["suspects"] = tuple(Suspect.from_json(item) for item in data["suspects"])
+        fields["unmatched"], fields["notes"] = tuple(data["unmatched"]), tuple(data["notes"])
+        return DebugReport(**fields)
 
 
 def decibels(signal: float, noise: float) -> float:

@@ -210,8 +210,8 @@ class QuantizedFile:
 @pytest.fixture
 def compare(small: Small, tmp_path: Path) -> Callable[[QuantizedFile], Any]:
     """Returns a function from a file to its debug report."""
-    from edgekit.debug.debug import from_json
     from edgekit.debug.job import run
+    from edgekit.debug.report import DebugReport
     from edgekit.worker import silent
 
     def made(file: QuantizedFile) -> Any:
@@ -227,7 +227,7 @@ def compare(small: Small, tmp_path: Path) -> Callable[[QuantizedFile], Any]:
             "count": 8,
             "threads": 1,
         }
-        return from_json(json.loads(json.dumps(run(payload, silent), allow_nan=False)))
+        return DebugReport.from_json(json.loads(json.dumps(run(payload, silent), allow_nan=False)))
 
     return made
 
