@@ -94,6 +94,7 @@ def debug(
                 device=device,
                 model=model,
                 config=config,
+                calibration=calibration,
                 cwd=cwd,
             ),
             settings,

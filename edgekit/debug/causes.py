@@ -95,8 +95,11 @@ def explain(replay: LayerReplay, name: str, *, is_fault: bool) -> Explanation:
     base = _power(own - sound)
     grid = replay.grid(name)
     if not is_fault:
-        outlier = _outlier(sound, grid) if grid is not None else None
-        sentence = "ordinary rounding: what sound rounding leaves in this layer"
+        kept = replay.kept_grid(name)
+        outlier = _outlier(sound, grid) if grid is not None and kept is None else None
+        sentence = "ordinary: what sound rounding leaves in this layer"
+        if kept is not None:
+            sentence += f"; it keeps its input's grid, {kept.low:.3g} to {kept.high:.3g}, as this kernel must"
         return outlier or Explanation(cause="rounding", sentence=sentence, share=1.0)
     tried: list[Explanation] = []
     for cause, sentence, exact in _predictions(replay, name, sound, own, grid):

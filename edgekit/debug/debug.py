@@ -14,8 +14,8 @@ from edgekit.debug.remedies import ExportCall, with_remedies
 from edgekit.debug.report import DebugReport
 from edgekit.errors import DataError, ModelError, UsageError
 from edgekit.model import CapturedModel
-from edgekit.pipeline import Settings, apply_technique, capture_model, prepare_samples
-from edgekit.plan import PRESETS
+from edgekit.pipeline import Settings, apply_technique, capture_model, convert, prepare_samples
+from edgekit.plan import PRESETS, Recipe
 from edgekit.samples import Samples
 from edgekit.task import Task, default_task
 from edgekit.techniques.settings import split_step
@@ -41,6 +41,7 @@ class DebugRequest:
         device: For the commands that are shown; None for the one in report.json.
         model: MODEL as the user wrote it, for the commands that are shown.
         config: Task file as the user wrote it.
+        calibration: Calibration data as the user wrote it.
         cwd: Where the user stands.
     """
 
@@ -51,6 +52,7 @@ class DebugRequest:
     device: str | None
     model: str | None
     config: Path | None
+    calibration: str | None
     cwd: Path
 
 
@@ -66,17 +68,12 @@ def debug(request: DebugRequest, settings: Settings) -> DebugReport:
     artifact = describe_artifact(request.artifact, settings=run_settings, progress=settings.stage("artifact"))
     task = _task(request, artifact)
     model = capture_model(task, settings, as_torch=True)
-    if model.kind != "pt2":
-        raise ModelError(
-            f"{model.source} cannot be run layer by layer: it was captured as {model.kind}, and debug needs a torch "
-            "model, an exported program (.pt2) or an .onnx file. Convert the float model to ONNX and give that file "
-            "with --model."
-        )
     samples, source = _samples(task, model, request, settings)
-    compared, notes = _as_quantized(model, artifact, task, settings)
+    compared, notes = _as_quantized(_layer_by_layer(model, task, settings), artifact, task, settings)
     payload = {
         "model": compared.to_json(),
         "folder": str(compared.path.parent),
+        "source": model.source,
         "artifact": str(request.artifact),
         "runtime": artifact.runtime,
         "precision": artifact.metadata.get(PRECISION_KEY, "unknown"),
@@ -118,6 +115,26 @@ def _samples(task: Task, model: CapturedModel, request: DebugRequest, settings: 
     )
 
 
+def _layer_by_layer(model: CapturedModel, task: Task, settings: Settings) -> CapturedModel:
+    """Returns the model as an exported program, whose layers can be run one by one.
+
+    A Keras model takes two steps: float ONNX by edgekit's converter, and from there into torch as any ONNX file.
+
+    Raises:
+        ModelError: no way leads there.
+    """
+    if model.kind in ("keras", "savedmodel"):
+        made = convert(model, "onnx", Recipe(default="fp32"), None, settings).artifact.path
+        model = capture_model(replace(task, model=str(made), example_inputs=None), settings, as_torch=True)
+    if model.kind != "pt2":
+        raise ModelError(
+            f"{model.source} cannot be run layer by layer: it was captured as {model.kind}, and debug needs a torch "
+            "model, an exported program (.pt2), a Keras model or an .onnx file. Give the model that the file was made "
+            "from with --model."
+        )
+    return model
+
+
 def _as_quantized(
     model: CapturedModel, artifact: Artifact, task: Task, settings: Settings
 ) -> tuple[CapturedModel, list[str]]:
@@ -157,6 +174,7 @@ def _call(request: DebugRequest, task: Task, artifact: Artifact) -> ExportCall:
     return ExportCall(
         model=request.model or ("" if task.config or task.embedded_default else task.model),
         config=str(request.config) if request.config else "",
+        calibration=request.calibration or "",
         device=request.device or _device_beside(request.artifact) or _UNSET_DEVICE,
         runtime=artifact.runtime,
         precision=precision if precision in PRESETS else "int8",

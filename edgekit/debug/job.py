@@ -74,7 +74,7 @@ def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         artifact=str(path),
         runtime=payload["runtime"],
         precision=payload["precision"],
-        model=payload["model"]["source"],
+        model=payload["source"],
         samples=len(rows),
         samples_from=payload["samples_from"],
         how=inside.how,

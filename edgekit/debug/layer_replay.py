@@ -60,6 +60,12 @@ class LayerReplay:
         """Returns the grid that the artifact stores a layer's values on."""
         return self._tensors[self.matches[name].tensor].grid
 
+    def kept_grid(self, name: str) -> StoredGrid | None:
+        """Returns the grid of a layer that it shares with what it reads, as kernels of pooling demand; else None."""
+        own = self.grid(name)
+        sources = [source for source in self.sources(name) if source in self.matches]
+        return own if own is not None and any(self.grid(source) == own for source in sources) else None
+
     def segment(self, name: str) -> list[str]:
         """Returns the nodes that the layer stands for: those since the last matched ones."""
         return self.graph.between(self._known - {name}, name)
@@ -116,7 +122,8 @@ class LayerReplay:
         """Returns the noise power, relative to the signal, that sound quantization makes in this layer.
 
         Weights are rounded with a scale for each channel, inputs that are float in the artifact and the output to 256
-        steps over their ranges (the output only where the artifact stores it on a grid).
+        steps over their ranges (the output only where the artifact stores it on a grid; where that is its input's grid,
+        on that one).
 
         Args:
             name: Of the layer's node.
@@ -131,7 +138,7 @@ class LayerReplay:
                 name, weights=lambda weight, operator: rounded_weight(weight, operator, bits), inputs=read
             )
         if self.grid(name) is not None:
-            rounded = on_grid(rounded, range_grid(seen))
+            rounded = on_grid(rounded, self.kept_grid(name) or range_grid(seen))
         return max(_LEAST_NOISE, relative_noise(exact, rounded))
 
     def _is_float(self, source: str) -> bool:

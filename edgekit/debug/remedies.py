@@ -25,6 +25,7 @@ class ExportCall:
     Attributes:
         model: MODEL argument; "" where a task file or the embedded default says it.
         config: --config; "" where it is not needed.
+        calibration: --calibration; "" where the task says it.
         device: Name of the profile.
         runtime: --format.
         precision: --precision; "" where the artifact does not tell.
@@ -32,6 +33,7 @@ class ExportCall:
 
     model: str
     config: str
+    calibration: str
     device: str
     runtime: str
     precision: str
@@ -45,14 +47,16 @@ class ExportCall:
     def mixed(self) -> str:
         """Returns the commands that measure every layer and keep in float those that need it."""
         plan = shlex.join(["edgekit", "plan", *self._common(), "--effort", "default", "-o", "plan.json"])
-        model = [self.model] if self.model else []
-        config = ["--config", self.config] if self.config else []
-        return f"{plan} && {shlex.join(['edgekit', 'export', *model, *config, '--plan', 'plan.json'])}"
+        return f"{plan} && {shlex.join(['edgekit', 'export', *self._task(), '--plan', 'plan.json'])}"
 
     def _common(self) -> list[str]:
-        model = [self.model] if self.model else []
+        return [*self._task(), "--device", self.device, "--format", self.runtime]
+
+    def _task(self) -> list[str]:
+        """Returns what says which model and data."""
         config = ["--config", self.config] if self.config else []
-        return [*model, *config, "--device", self.device, "--format", self.runtime]
+        calibration = ["--calibration", self.calibration] if self.calibration else []
+        return [*([self.model] if self.model else []), *config, *calibration]
 
 
 def with_remedies(report: DebugReport, call: ExportCall) -> DebugReport:

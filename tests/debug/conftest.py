@@ -219,6 +219,7 @@ def compare(small: Small, tmp_path: Path) -> Callable[[QuantizedFile], Any]:
         payload = {
             "model": small.captured.to_json(),
             "folder": str(small.captured.path.parent),
+            "source": "small.py:build",
             "artifact": str(path),
             "runtime": "onnx",
             "precision": "int8-static",
@@ -232,7 +233,7 @@ def compare(small: Small, tmp_path: Path) -> Callable[[QuantizedFile], Any]:
     return made
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def quantized_file() -> type[QuantizedFile]:
     """The class itself: test files cannot import from here."""
     return QuantizedFile

@@ -29,7 +29,7 @@ def test_a_planted_fault_is_the_first_suspect(
     assert first.explained_share > 0.7
     assert place in f"{report.layer(first.node).module}: {first.sentence}"
     assert report.first_departure.node == first.node
-    assert report.layer(first.node).error_share == max(layer.error_share for layer in report.layers)
+    assert report.layer(first.node).error_share > 0.3
 
 
 def test_a_sound_file_has_no_suspect_that_is_a_fault(compare: Callable[[Any], Any], quantized_file: Any) -> None:

@@ -84,6 +84,7 @@ def debug(folder: Path, samples: str, artifact: Path, runtime: str, precision: s
     payload = {
         "model": json.loads((folder / "tiny.json").read_text()),
         "folder": str(folder),
+        "source": "tiny.py:build",
         "artifact": str(artifact),
         "runtime": runtime,
         "precision": precision,
