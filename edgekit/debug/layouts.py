@@ -23,9 +23,9 @@ def possible_layouts(wanted: tuple[int, ...], given: tuple[int, ...]) -> tuple[L
     if len(wanted) >= 3:
         last = (wanted[0], *wanted[2:], wanted[1])
         first = (wanted[0], wanted[-1], *wanted[1:-1])
-        if _squeezed(given) == _squeezed(last) and last != wanted:
+        if _squeezed(given) == _squeezed(last):
             found.append("channels_last")
-        if _squeezed(given) == _squeezed(first) and first not in (wanted, last):
+        if _squeezed(given) == _squeezed(first) and len(wanted) > 3:
             found.append("channels_first")
         if len(found) > 1 and _squeezed(given) != _squeezed(wanted):
             found.remove("same")  # another order of values, unless both fit

@@ -21,7 +21,8 @@ import numpy as np
 
 from edgekit.debug.float_graph import FloatGraphRun, FloatNode, Values, as_array
 from edgekit.debug.inside import Inside
-from edgekit.debug.layouts import Layout, in_layout, positions, positions_in, possible_layouts
+from edgekit.debug.layouts import Layout, in_layout, possible_layouts
+from edgekit.debug.signatures import Signatures, correlation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +35,6 @@ _BETTER: Final = 0.7
 """What a new pair must leave of the noise of the others, or it was no pair."""
 _WEAK: Final = 0.3
 _COPY: Final = 0.9999
-_POSITIONS: Final = 4096
 _LOOKAHEAD: Final = 6
 _MOST_FAULTS: Final = 12
 
@@ -90,15 +90,12 @@ class Matcher:
         self._graph = graph
         self._rows = rows
         self._values = values
+        self._signatures = Signatures(values)
         self._order = {tensor.name: i for i, tensor in enumerate(inside.tensors)}
-        self._shapes = {name: values[0][name].shape for name in self._order if name in values[0]}
-        self._by_size: dict[int, list[str]] = {}
-        for name, shape in self._shapes.items():
-            self._by_size.setdefault(math.prod(shape), []).append(name)
         self._given: dict[str, str] = {}
         for names, tensors in ((graph.inputs, inside.inputs), (graph.outputs, inside.outputs)):
             for node, tensor in zip(names, tensors, strict=False):
-                if tensor in self._shapes and graph.by_name[node].comparable:
+                if tensor in self._signatures.shapes and graph.by_name[node].comparable:
                     self._given[node] = tensor
 
     def match(self) -> dict[str, Match]:
@@ -140,26 +137,18 @@ class Matcher:
         return walk
 
     def _candidates(self, node: FloatNode, states: Sequence[Values], given: str | None, taken: set[str]) -> list[Match]:
-        names = [given] if given else [n for n in self._by_size.get(math.prod(node.shape), []) if n not in taken]
-        if not names:
-            return []
-        exact = self._sampled(node, states)
+        """Returns what the node may be in the artifact: the given tensor alone, or all that nobody took."""
+        exact = self._exact(node, states)
         found: list[Match] = []
-        for name in names:
-            for layout in possible_layouts(node.shape, self._shapes[name]):
-                own = self._own(node, name, layout)
+        for tensor, layout, agreement in self._signatures.agreements(node.shape, exact):
+            if tensor == given or (given is None and tensor not in taken):
+                own = self._signatures.own(node.shape, tensor, layout)
                 noise = float(((own - exact) ** 2).sum() / max(float((exact**2).sum()), 1e-30))
-                agreement = correlation(exact, own)
-                found.append(Match(node=node.name, tensor=name, layout=layout, agreement=agreement, noise=noise))
+                found.append(Match(node=node.name, tensor=tensor, layout=layout, agreement=agreement, noise=noise))
         return found
 
-    def _sampled(self, node: FloatNode, states: Sequence[Values]) -> NDArray[np.float64]:
-        places = positions(math.prod(node.shape), _POSITIONS)
-        return np.concatenate([as_array(state[node.name]).reshape(-1)[places] for state in states]).astype(np.float64)
-
-    def _own(self, node: FloatNode, tensor: str, layout: Layout) -> NDArray[np.float64]:
-        places = positions_in(node.shape, self._shapes[tensor], layout, _POSITIONS)
-        return np.concatenate([values[tensor].reshape(-1)[places] for values in self._values]).astype(np.float64)
+    def _exact(self, node: FloatNode, states: Sequence[Values]) -> NDArray[np.float64]:
+        return self._signatures.exact(node.shape, [as_array(state[node.name]) for state in states])
 
     def _fits_later(self, index: int, best: Match, states: Sequence[Values]) -> bool:
         """Returns True if a node shortly after, that is computed from this one, fits the tensor better."""
@@ -175,9 +164,9 @@ class Matcher:
             for state in ahead:
                 state[node.name] = self._graph.evaluate(node.name, state)
             reached.add(node.name)
-            exact = self._sampled(node, ahead)
-            for layout in possible_layouts(node.shape, self._shapes[best.tensor]):
-                if correlation(exact, self._own(node, best.tensor, layout)) > best.agreement + 1e-9:
+            for layout in possible_layouts(node.shape, self._signatures.shapes[best.tensor]):
+                own = self._signatures.own(node.shape, best.tensor, layout)
+                if correlation(self._exact(node, ahead), own) > best.agreement + 1e-9:
                     return True
         return False
 
@@ -195,35 +184,30 @@ class Matcher:
             match
             for name in nodes
             for match in walk.candidates.get(name, [])
-            if match.tensor not in walk.taken
-            and (match.node, match.tensor) not in refused
-            and self._in_order(match, walk)
-            and not self._is_copy(match.tensor, walk)
+            if match.tensor not in walk.taken and (match.node, match.tensor) not in refused
         ]
-        if not pairs:
-            return None
-        likely = [match for match in pairs if match.agreement >= _WEAK]
-        if likely:
-            first = min(self._order[match.tensor] for match in likely)
-            return max(
-                (match for match in likely if self._order[match.tensor] == first), key=lambda item: item.agreement
-            )
-        # Nothing resembles anything: the first tensor belongs to the first node, after what is fused with it.
-        first = min(self._order[match.tensor] for match in pairs)
-        here = [match for match in pairs if self._order[match.tensor] == first]
-        return next(
-            (match for match in reversed(here) if match.node == self._end_of_chain(here[0].node, nodes)), here[0]
-        )
+        by_tensor: dict[str, list[Match]] = {}
+        for match in pairs:
+            by_tensor.setdefault(match.tensor, []).append(match)
+        in_order = sorted(by_tensor, key=lambda name: self._order[name])
+        # What resembles a node comes first; where nothing does, the first tensor belongs to the first node.
+        for least in (_WEAK, -1.0):
+            for tensor in in_order:
+                here = [item for item in by_tensor[tensor] if item.agreement >= least and self._in_order(item, walk)]
+                if here and not self._is_copy(tensor, walk):
+                    return max(here, key=lambda item: item.agreement) if least > 0 else self._end_of_chain(here, nodes)
+        return None
 
     def _is_copy(self, tensor: str, walk: _Walk) -> bool:
         """Returns True for a tensor with the content of a matched one: transposed, or on another grid."""
-        shape = self._shapes[tensor]
+        size = math.prod(self._signatures.shapes[tensor])
         for match in walk.matches.values():
-            node = self._graph.by_name[match.node]
-            for layout in possible_layouts(node.shape, shape):
-                other = self._own(node, match.tensor, match.layout)
-                if correlation(other, self._own(node, tensor, layout)) > _COPY:
-                    return True
+            shape = self._graph.by_name[match.node].shape
+            if math.prod(shape) == size:
+                other = self._signatures.own(shape, match.tensor, match.layout)
+                for layout in possible_layouts(shape, self._signatures.shapes[tensor]):
+                    if correlation(other, self._signatures.own(shape, tensor, layout)) > _COPY:
+                        return True
         return False
 
     def _poor_nodes(self, walk: _Walk) -> list[str]:
@@ -250,13 +234,15 @@ class Matcher:
                     names.append(source)
         return True
 
-    def _end_of_chain(self, name: str, nodes: Sequence[str]) -> str:
+    def _end_of_chain(self, pairs: Sequence[Match], nodes: Sequence[str]) -> Match:
+        """Returns the pair of the last node that is fused with the first one."""
+        name = pairs[0].node
         size = math.prod(self._graph.by_name[name].shape)
         while True:
             users = self._graph.users[name]
             after = self._graph.by_name[users[0]] if len(users) == 1 else None
             if after is None or after.name not in nodes or after.weight or math.prod(after.shape) != size:
-                return name
+                return next((match for match in pairs if match.node == name), pairs[0])
             name = after.name
 
 
@@ -265,14 +251,3 @@ def _noise_left(before: _Walk, after: _Walk) -> float:
     both = before.matches.keys() & after.matches.keys()
     old, new = (sum(min(walk.matches[name].noise, 1.0) for name in both) for walk in (before, after))
     return new / max(old, 1e-30)
-
-
-def correlation(exact: NDArray[np.float64], own: NDArray[np.float64]) -> float:
-    """Returns Pearson's correlation; 1 for two equal constants, 0 where one alone is constant or has NaN."""
-    if not np.isfinite(own).all() or not np.isfinite(exact).all():
-        return 0.0
-    left, right = exact - exact.mean(), own - own.mean()
-    norms = float(np.linalg.norm(left) * np.linalg.norm(right))
-    if norms < 1e-12 * max(1.0, float(np.linalg.norm(exact) * np.linalg.norm(own))):
-        return 1.0 if np.allclose(exact, own, rtol=1e-3, atol=1e-6) else 0.0
-    return float(left @ right) / norms

@@ -161,6 +161,7 @@ def test_a_model_that_has_no_layers_to_run_is_refused(small: Any, tmp_path: Path
     with pytest.raises(ModelError) as raised:
         debugging._layer_by_layer(model, model_task("net.tflite", tmp_path), Settings())
     assert raised.value.message == (
-        "net.tflite cannot be run layer by layer: it was captured as tflite, and debug needs a torch model, an exported "
-        "program (.pt2), a Keras model or an .onnx file. Give the model that the file was made from with --model."
+        "net.tflite cannot be run layer by layer: it was captured as tflite, and debug needs a torch model, an "
+        "exported program (.pt2), a Keras model or an .onnx file. Give the model that the file was made from with "
+        "--model."
     )

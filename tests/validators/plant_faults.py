@@ -12,7 +12,10 @@ import numpy as np
 # coremltools and others import TensorFlow where they find it, for nothing that is used here: 7 s.
 sys.modules["tensorflow"] = None  # type: ignore[assignment]  # this is how Python marks a module as not importable
 
+from edgekit.artifact import runtime_of  # noqa: E402  after the line above
+from edgekit.debug.inside import open_inside  # noqa: E402  after the line above
 from edgekit.debug.job import run  # noqa: E402  after the line above
+from edgekit.errors import EdgekitError  # noqa: E402  after the line above
 from edgekit.samples import write_samples  # noqa: E402  after the line above
 
 
@@ -96,6 +99,29 @@ def debug(folder: Path, samples: str, artifact: Path, runtime: str, precision: s
     return run(payload, lambda *_: None)
 
 
+def messages(tiny: Path, folder: Path) -> dict[str, str]:
+    """Returns what is said about files whose insides cannot be read."""
+    from executorch.exir._serialize._program import deserialize_pte_binary, serialize_pte_binary
+
+    file = deserialize_pte_binary((tiny / "tiny.pte").read_bytes())
+    file.program.execution_plan[0].name = "other"
+    (folder / "no_forward.pte").write_bytes(bytes(serialize_pte_binary(file, extract_delegate_segments=True)))
+    file.program.execution_plan[0].name = "forward"
+    for item in file.program.backend_delegate_data:
+        item.data = b"0123XH01" + bytes(item.data[8:])
+    (folder / "other_header.pte").write_bytes(bytes(serialize_pte_binary(file, extract_delegate_segments=True)))
+    for name in ("damaged.pte", "damaged.tflite", "damaged.onnx"):
+        (folder / name).write_bytes(b"no model at all")
+    found: dict[str, str] = {}
+    for path in sorted(folder.glob("*.*")):
+        if path.stem in ("damaged", "no_forward", "other_header"):
+            try:
+                open_inside(runtime_of(path), path, 1)
+            except EdgekitError as error:
+                found[path.name] = f"{type(error).__name__}: {error.message}"
+    return found
+
+
 if __name__ == "__main__":
     tiny, folder = Path(sys.argv[1]), Path(sys.argv[2])
     samples = calibration(folder / "samples")
@@ -113,4 +139,4 @@ if __name__ == "__main__":
         "sound onnx": (tiny / "tiny.onnx", "onnx", "fp32"),
     }
     reports = {name: debug(tiny, samples, *case) for name, case in cases.items()}
-    (folder / "reports.json").write_text(json.dumps(reports))
+    (folder / "reports.json").write_text(json.dumps({**reports, "messages": messages(tiny, folder)}))

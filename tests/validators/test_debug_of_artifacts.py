@@ -57,6 +57,33 @@ def test_reading_inner_tensors_does_not_change_the_outputs(reports, name):
 
 
 @pytest.mark.parametrize(
+    ("name", "start", "end"),
+    [
+        ("damaged.onnx", "ArtifactError: damaged.onnx cannot be read as ONNX: ", " Copy or export it again."),
+        ("damaged.tflite", "ArtifactError: damaged.tflite cannot be loaded by LiteRT: ", " Copy or export it again."),
+        ("damaged.pte", "ArtifactError: The program cannot be read: ", " Copy or export it again."),
+        (
+            "no_forward.pte",
+            "ArtifactError: The program has no method forward.",
+            " Export it with edgekit or torch.export.",
+        ),
+        (
+            "other_header.pte",
+            (
+                "ArtifactError: An XNNPACK payload of the program has no XH00 header: another version of ExecuTorch "
+                "wrote it."
+            ),
+            " Export the program again with the ExecuTorch that is installed.",
+        ),
+    ],
+)
+def test_a_file_whose_insides_cannot_be_read_is_an_artifact_error(reports, name, start, end):
+    message = reports["messages"][name]
+    assert message.startswith(start)
+    assert message.endswith(end)
+
+
+@pytest.mark.parametrize(
     ("name", "cause", "words"),
     [
         ("zero point", "zero_point", "the grid has the right width and the wrong place"),
