@@ -37,6 +37,7 @@ LAYERS = (
         "edgekit.planning",
         "edgekit.trials",
         "edgekit.usage",
+        "edgekit.debug",
     ),
     ("edgekit.planner", "edgekit.simulation", "edgekit.techniques", "edgekit.converters", "edgekit.validators"),
     ("edgekit.predict",),

@@ -22,6 +22,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "export": ("edgekit.cli.export:export", "Plan, convert, run in the real runtimes, judge against the budgets."),
     "validate": ("edgekit.cli.validate:validate", "Run an artifact, also one made elsewhere, and check the budgets."),
     "gate": ("edgekit.cli.gate:gate", "Exit code for CI: 0 if every budget is kept, 1 if not."),
+    "debug": ("edgekit.cli.debug:debug", "Show the layer where an artifact departs from its float model, and why."),
     "baseline": ("edgekit.cli.baseline:app", "Keep an export's figures, to hold later exports against."),
     "verify": ("edgekit.cli.verify:verify", "Check artifacts against edgekit.lock, byte for byte."),
     "bench": ("edgekit.cli.bench:bench", "Measure latency and memory: here, on a device over ssh:// or adb."),

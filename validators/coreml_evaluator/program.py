@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgekit.errors import ArtifactError, MissingDependencyError
 from edgekit.validators.coreml_evaluator.arithmetic import describe_operators
 from edgekit.validators.coreml_evaluator.features import Feature, checked_inputs
-from edgekit.validators.coreml_evaluator.graph import Function, NamedType, StoredConstant
+from edgekit.validators.coreml_evaluator.graph import Constant, Function, NamedType, Operation, StoredConstant
 from edgekit.validators.coreml_evaluator.graph_reader import read_function
 from edgekit.validators.coreml_evaluator.number_formats import BY_NAME
 from edgekit.validators.coreml_evaluator.package_file import PackageFile, read_package
@@ -135,6 +135,16 @@ class Program:
             license=stored.license,
             user_defined=dict(stored.userDefined),
         )
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """The operators in the order in which they run; nested blocks are inside theirs."""
+        return self._function.block.operations
+
+    @property
+    def constants(self) -> Mapping[str, Constant]:
+        """Values of all constants by name, decompressed."""
+        return self._function.constants
 
     @property
     def operator_counts(self) -> dict[str, int]:

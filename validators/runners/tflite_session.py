@@ -119,6 +119,8 @@ class Session:
         self._outputs = _in_call_order(interpreter, interpreter.get_output_details(), "outputs")
         self.inputs = [_spec(detail) for detail in self._inputs]
         self.outputs = [_spec(detail) for detail in self._outputs]
+        self.input_indices = [int(detail["index"]) for detail in self._inputs]
+        self.output_indices = [int(detail["index"]) for detail in self._outputs]
         self.metadata = read_metadata(Path(path))
 
     def run(self, arrays: list[Any]) -> list[Any]:

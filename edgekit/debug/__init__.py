@@ -1,0 +1,1 @@
+"""Debugging: an artifact compared with its float model inside, tensor by tensor."""
