@@ -1,0 +1,135 @@
+"""The charts' common ground: an empty Bokeh figure in the page's style, colours, and tooltips.
+
+Colours are mid-tones that keep a contrast of 3 : 1 on white and on near-black; what is text or axis is marked with the
+tag "ink" or left to `page.js`, which colours it for the reader's scheme.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+VERDICT_COLOURS: Final[Mapping[str, str]] = {
+    "pass": "#2a9d6e",
+    "fail": "#d64545",
+    "inconclusive": "#c98a1b",
+    "not_run": "#8a8f98",
+}
+
+FORMAT_COLOURS: Final[Mapping[str, str]] = {
+    "tflite": "#d9822b",
+    "onnx": "#3b82c4",
+    "executorch": "#a06bc9",
+    "coreml": "#2a9d6e",
+}
+
+PRECISION_COLOURS: Final[Mapping[str, str]] = {
+    "fp32": "#d9822b",
+    "fp16": "#c98a1b",
+    "w8a16": "#a06bc9",
+    "int8_static": "#3b82c4",
+    "int8_dynamic": "#2f9aa8",
+    "int8_weights": "#5f7fd0",
+    "int4_weights": "#2a9d6e",
+}
+
+PLAIN_COLOUR: Final = "#8a8f98"
+"""Of what has no colour of its own, such as a third party's format."""
+
+INK: Final = "ink"
+"""Tag of what `page.js` paints in the text's colour."""
+
+INK_FILL: Final = "ink-fill"
+"""Tag of marks whose inside is painted so too."""
+
+_LABEL_CHARACTERS: Final = 26
+"""Of a name on an axis: more would leave a phone no room for the bars."""
+
+_ROW_PX: Final = 26
+
+
+def new_figure(*, height: int, x_title: str, y_title: str = "", **more: Any) -> Any:
+    """Returns an empty figure that fills its place in the page. It takes no drags: a page on a phone must scroll."""
+    from bokeh.plotting import figure
+
+    made: Any = figure(
+        height=height, sizing_mode="stretch_width", toolbar_location=None, tools="", x_axis_label=x_title,
+        y_axis_label=y_title or None, background_fill_color=None, border_fill_color=None, outline_line_color=None,
+        **more,
+    )  # fmt: skip
+    for axis in (made.xaxis, made.yaxis):
+        axis.axis_label_text_font_style = "normal"
+        axis.axis_label_text_font_size = "12px"
+        axis.major_label_text_font_size = "11px"
+        axis.minor_tick_line_color = None
+        axis.axis_line_color = None
+        axis.major_tick_line_color = None
+    made.min_border_right = 12
+    return made
+
+
+def rows_figure(labels: Sequence[str], *, x_title: str, **more: Any) -> Any:
+    """Returns a figure with one horizontal row for each label, the first on top; row i lies at y = -i."""
+    made = new_figure(height=_ROW_PX * len(labels) + 64, x_title=x_title, y_range=(-len(labels) + 0.4, 0.6), **more)
+    # Numbers with labels, and not a range of names: two layers may have the same short name.
+    made.yaxis.ticker = [-i for i in range(len(labels))]
+    made.yaxis.major_label_overrides = {-i: shorten(label) for i, label in enumerate(labels)}
+    made.ygrid.visible = False
+    return made
+
+
+def add_tooltip(chart: Any, renderers: Sequence[Any], rows: Sequence[tuple[str, str]], **more: Any) -> None:
+    """Shows on hovering a mark of `renderers` a list of (label, column of the data).
+
+    The columns hold plain text: without Bokeh's `{safe}`, markup in a user's names stays text.
+    """
+    from bokeh.models import HoverTool
+
+    body = "".join(
+        f'<div class="tip-row"><span class="tip-label">{label}</span> <span>@{{{column}}}</span></div>'
+        for label, column in rows
+    )
+    tooltip = f'<div class="tip" style="max-width:280px;white-space:normal;overflow-wrap:anywhere">{body}</div>'
+    chart.add_tools(HoverTool(renderers=list(renderers), tooltips=tooltip, **more))
+
+
+def legend_above(chart: Any) -> None:
+    """Puts the legend over the chart, where it hides no mark."""
+    chart.legend.orientation = "horizontal"
+    chart.legend.location = "top_left"
+    chart.legend.label_text_font_size = "11px"
+    chart.add_layout(chart.legend[0], "above")
+
+
+def line_at(chart: Any, value: float, *, across: bool, label: str) -> None:
+    """Draws a dashed line with its name: at x = `value`, or `across` the chart at y = `value`."""
+    from bokeh.models import Label, Span
+
+    chart.add_layout(
+        Span(location=value, dimension="width" if across else "height", line_dash="dashed", line_width=1.5, tags=[INK])
+    )
+    place = (
+        {"x": 4, "x_units": "screen", "y": value, "text_baseline": "bottom"}
+        if across
+        else {"x": value, "y": 4, "y_units": "screen", "x_offset": 4, "text_baseline": "bottom"}
+    )
+    chart.add_layout(Label(text=label, text_font_size="11px", tags=[INK], **place))
+
+
+def byte_scale(values: Sequence[float]) -> tuple[float, str]:
+    """Returns (bytes in one unit of the axis, the unit's name) for an axis that shows `values`.
+
+    The data is scaled and not the labels: a formatter in JavaScript would need `eval`, which the page forbids itself.
+    """
+    largest = max(values, default=0.0)
+    return next(((f, name) for f, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if largest >= f), (1.0, "bytes"))
+
+
+def colour_of(table: Mapping[str, str], name: str) -> str:
+    """Returns a name's colour, grey for one that the table does not know."""
+    return table.get(name, PLAIN_COLOUR)
+
+
+def shorten(label: str) -> str:
+    """Returns a label that fits beside an axis; a long dotted name keeps its end, which tells it from others."""
+    return label if len(label) <= _LABEL_CHARACTERS else "…" + label[-_LABEL_CHARACTERS + 1 :]
