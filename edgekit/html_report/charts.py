@@ -85,17 +85,20 @@ def add_tooltip(chart: Any, renderers: Sequence[Any], rows: Sequence[tuple[str, 
     """
     from bokeh.models import HoverTool
 
+    # Styles in the elements: the tooltip lies in a shadow tree, where the page's style sheet does not reach.
     body = "".join(
-        f'<div class="tip-row"><span class="tip-label">{label}</span> <span>@{{{column}}}</span></div>'
+        f'<div><span style="color:#57606a">{label}</span> @{{{column}}}</div>' if label else f"<div>@{{{column}}}</div>"
         for label, column in rows
     )
-    tooltip = f'<div class="tip" style="max-width:280px;white-space:normal;overflow-wrap:anywhere">{body}</div>'
+    style = "max-width:280px;white-space:normal;overflow-wrap:anywhere;color:#1b1f24"
+    tooltip = f'<div class="tip" style="{style}">{body}</div>'
     chart.add_tools(HoverTool(renderers=list(renderers), tooltips=tooltip, **more))
 
 
 def legend_above(chart: Any) -> None:
-    """Puts the legend over the chart, where it hides no mark."""
+    """Puts the legend over the chart, where it hides no mark; three names in a row, which a phone has room for."""
     chart.legend.orientation = "horizontal"
+    chart.legend.ncols = min(3, len(chart.legend.items))
     chart.legend.location = "top_left"
     chart.legend.label_text_font_size = "11px"
     chart.add_layout(chart.legend[0], "above")

@@ -83,7 +83,7 @@ def _memory_chart(operators: Sequence[Mapping[str, Any]], formats: Sequence[Mapp
             made.varea_step(x="x", y1=0, y2="alive", step_mode="center", fill_alpha=0.18, color=colour, source=source)
         drawn.append(
             made.step(
-                "x", "alive", mode="center", line_width=2, color=colour, source=source, legend_label=name_of(entry)
+                "x", "alive", mode="center", line_width=2, color=colour, source=source, legend_label=entry["runtime"]
             )
         )
     charts.legend_above(made)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,7 +63,7 @@ def simulate(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
             "sqnr_db": _decibels(reference, outputs),
             "metric": metric if drop else None,
             "reason": "" if drop else metric,
-            "drop": asdict(drop) if drop else None,
+            "drop": asdict(replace(drop, scores=None)) if drop else None,
         })  # fmt: skip
     return {"results": results}
 

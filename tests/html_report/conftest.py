@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from edgekit.device_profile import find_profile
 from edgekit.errors import ConversionError
 from edgekit.export_details import details_json, write_details
 from edgekit.export_report import ExportReport, FormatResult, write_report
+from edgekit.html_report.page import write_page
 from edgekit.model import CapturedModel
 from edgekit.plan import Candidate, Recipe
 from edgekit.planner.make import make_plan
@@ -123,50 +124,48 @@ def plan_of(model: CapturedModel, analysis: Any, budget: Budget, tmp_path: Path,
     return replace(made, chosen=chosen, sensitivity=losses, effort=effort)
 
 
-@pytest.fixture
-def export_folder(tmp_path: Path) -> Folder:
-    """Writes an export's folder and returns it: (runtimes, prefix of all names, effort, details?) in keywords."""
+def write_export(
+    parent: Path,
+    *,
+    runtimes: tuple[str, ...] = ("tflite",),
+    prefix: str = "",
+    effort: str = "default",
+    details: bool = True,
+) -> Path:
+    """Writes an export's folder into `parent` and returns it; `prefix` stands before all names that a user gives."""
+    folder = parent / "out"
+    folder.mkdir()
+    analysis = graph(prefix=prefix)
+    model = captured(analysis, f"{prefix}net")
+    texts = {"size": "20 kB", "memory": "20 MB", "accuracy_drop": "1 pp", "slice_drop": "5 pp", "parity": "20 dB"}
+    limits = [read_limit(name, text, f"{prefix}--max-{name}") for name, text in texts.items()]
+    budget = Budget().overridden_by([*limits, read_limit("latency", "50 ms", "profile")])
+    plan = plan_of(model, analysis, budget, parent, prefix, effort)
+    assert plan.chosen is not None
+    results = [result_of(replace(plan.chosen, runtime=name), folder, budget, prefix) for name in runtimes]
+    report = ExportReport(
+        command="export", device="pi4", model=model, results=tuple(results), rejected=plan.rejected, folder=folder,
+        data={"metric": "top1", "calibration": None, "evaluation": {"count": 9, "items": 300, "sha256": "e" * 64}},
+        environment={"system": "Linux", "python": "3.11", "packages": {"numpy": "2.0"}},
+        calibration={
+            "samples": 20, "sha256": "c" * 64, "classes_compared": True,
+            "findings": [{"rule": "few_samples", "message": f"{prefix}20 samples are few."}],
+            "inputs": [{
+                "name": f"{prefix}image",
+                "calibration": {"low": -1.0, "high": 1.0, "mean": 0.0, "deviation": 0.5},
+                "evaluation": None,
+            }],
+        },
+    )  # fmt: skip
+    write_report(report)
+    if details:
+        write_details(folder, details_json(report, [plan], analysis, find_profile("pi4", parent).latency_model))
+    return folder
 
-    def write(
-        *, runtimes: tuple[str, ...] = ("tflite",), prefix: str = "", effort: str = "default", details: bool = True
-    ) -> Path:
-        folder = tmp_path / "out"
-        folder.mkdir()
-        analysis = graph(prefix=prefix)
-        model = captured(analysis, f"{prefix}net")
-        texts = {"size": "20 kB", "memory": "20 MB", "accuracy_drop": "1 pp", "slice_drop": "5 pp", "parity": "20 dB"}
-        limits = [read_limit(name, text, f"{prefix}--max-{name}") for name, text in texts.items()]
-        budget = Budget().overridden_by([*limits, read_limit("latency", "50 ms", "profile")])
-        plan = plan_of(model, analysis, budget, tmp_path, prefix, effort)
-        assert plan.chosen is not None
-        results = [result_of(replace(plan.chosen, runtime=name), folder, budget, prefix) for name in runtimes]
-        report = ExportReport(
-            command="export", device="pi4", model=model, results=tuple(results), rejected=plan.rejected, folder=folder,
-            data={"metric": "top1", "calibration": None, "evaluation": {"count": 9, "items": 300, "sha256": "e" * 64}},
-            environment={"system": "Linux", "python": "3.11", "packages": {"numpy": "2.0"}},
-            calibration={
-                "samples": 20, "sha256": "c" * 64, "classes_compared": True,
-                "findings": [{"rule": "few_samples", "message": f"{prefix}20 samples are few."}],
-                "inputs": [{
-                    "name": f"{prefix}image",
-                    "calibration": {"low": -1.0, "high": 1.0, "mean": 0.0, "deviation": 0.5},
-                    "evaluation": None,
-                }],
-            },
-        )  # fmt: skip
-        write_report(report)
-        if details:
-            latency = find_profile("pi4", tmp_path).latency_model
-            write_details(folder, details_json(report, [plan], analysis, latency))
-        return folder
 
-    return write
-
-
-@pytest.fixture
-def failed_folder(tmp_path: Path) -> Path:
-    """The folder of an export whose only format could not be made."""
-    folder = tmp_path / "failed"
+def write_failed_export(parent: Path) -> Path:
+    """Writes the folder of an export whose only format could not be made, and returns it."""
+    folder = parent / "failed"
     folder.mkdir()
     analysis = graph()
     result = FormatResult(runtime="coreml", recipe=Recipe(default="fp16"), error=ConversionError("No <layer> for it."))
@@ -177,3 +176,35 @@ def failed_folder(tmp_path: Path) -> Path:
     write_report(report)
     write_details(folder, details_json(report, [], analysis, {}))
     return folder
+
+
+@pytest.fixture
+def export_folder(tmp_path: Path) -> Folder:
+    """Writes an export's folder (see `write_export`) and returns it."""
+    return partial(write_export, tmp_path)
+
+
+@pytest.fixture
+def failed_folder(tmp_path: Path) -> Path:
+    """The folder of an export whose only format could not be made."""
+    return write_failed_export(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Returns the page of a kind of export: one, four, evil, quick, bare or failed. Each is made once."""
+    kinds: dict[str, dict[str, Any]] = {
+        "one": {},
+        "four": {"runtimes": ("tflite", "onnx", "executorch", "coreml")},
+        "evil": {"prefix": EVIL},
+        "quick": {"effort": "quick"},
+        "bare": {"details": False},
+    }
+
+    @cache
+    def make(kind: str) -> Path:
+        parent = tmp_path_factory.mktemp(kind)
+        folder = write_failed_export(parent) if kind == "failed" else write_export(parent, **kinds[kind])
+        return write_page(folder, parent / "report.html")
+
+    return make
