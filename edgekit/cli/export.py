@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -367,3 +368,6 @@ def show_report(
     if not quiet:
         for line in render.artifact_lines(report):
             screen.print(render.escape(line), style="dim")
+        if report.command == "export":
+            words = f"One page with all of it: edgekit report {shlex.quote(str(report.folder))}"
+            screen.print(render.escape(words), style="dim", soft_wrap=True)
