@@ -175,7 +175,7 @@ def _pareto_chart(options: Sequence[Option], best: set[str], plans: Sequence[Map
     return Chart(
         name="chart-candidates",
         title=f"Size and {cost_of(over).title} of {len(drawn)} candidates as predicted; colour: accuracy drop. "
-        "Large marks are on the Pareto front, the ring is what was chosen.",
+        "Large marks are on the Pareto front, the red ring is what was chosen.",
         words=f"On the Pareto front: {', '.join(names)}. The table below has every figure.",
         model=made,
     )
@@ -213,7 +213,8 @@ def _draw_options(made: Any, options: Sequence[Option], best: set[str], place: A
                 "y": [point[1] for point in points],
                 "drop_value": [math.nan if (d := item.value("accuracy_drop")) is None else d for item in group],
                 "px": [17 if item.title in best else 10 for item in group],
-                "ring": [3.0 if item.fate == "chosen" else 0.8 for item in group],
+                "ring": [3.5 if item.fate == "chosen" else 0.8 for item in group],
+                "ring_colour": [charts.MARK_COLOUR if item.fate == "chosen" else charts.PLAIN_COLOUR for item in group],
                 "title": [item.title for item in group],
                 "pipeline": [item.pipeline for item in group],
                 **{name: [_text(item, name) for item in group] for name in AXES},
@@ -223,8 +224,8 @@ def _draw_options(made: Any, options: Sequence[Option], best: set[str], place: A
         drawn.append(
             made.scatter(
                 "x", "y", size="px", marker=markers.get(runtime, "hex"), line_width="ring", fill_alpha=0.85,
-                fill_color={"field": "drop_value", "transform": mapper}, source=source, legend_label=runtime,
-                tags=[charts.INK],
+                fill_color={"field": "drop_value", "transform": mapper}, line_color="ring_colour", source=source,
+                legend_label=runtime,
             )
         )  # fmt: skip
     charts.legend_above(made)

@@ -1,7 +1,7 @@
 """The charts' common ground: an empty Bokeh figure in the page's style, colours, and tooltips.
 
-Colours are mid-tones that keep a contrast of 3 : 1 on white and on near-black; what is text or axis is marked with the
-tag "ink" or left to `page.js`, which colours it for the reader's scheme.
+Marks have mid-tones that keep a contrast of 3 : 1 on white and on near-black. Axes, and annotations with the tag "ink",
+are coloured by `page.js` for the reader's scheme.
 """
 
 from __future__ import annotations
@@ -39,8 +39,11 @@ PLAIN_COLOUR: Final = "#8a8f98"
 INK: Final = "ink"
 """Tag of what `page.js` paints in the text's colour."""
 
-INK_FILL: Final = "ink-fill"
-"""Tag of marks whose inside is painted so too."""
+MARK_COLOUR: Final = "#e5484d"
+"""Of the one mark that a reader should find first."""
+
+BAND_COLOUR: Final = "#767d88"
+"""Of a line that lies half on a bar and half beside it."""
 
 _LABEL_CHARACTERS: Final = 26
 """Of a name on an axis: more would leave a phone no room for the bars."""
@@ -75,7 +78,21 @@ def rows_figure(labels: Sequence[str], *, x_title: str, **more: Any) -> Any:
     made.yaxis.ticker = [-i for i in range(len(labels))]
     made.yaxis.major_label_overrides = {-i: shorten(label) for i, label in enumerate(labels)}
     made.ygrid.visible = False
+    # Labels on both sides leave a phone room for few figures below.
+    made.xaxis.ticker.desired_num_ticks = 4
     return made
+
+
+def label_rows(chart: Any, words: Sequence[str]) -> None:
+    """Writes words at the right end of each row of a `rows_figure`, where no bar is."""
+    from bokeh.models import LinearAxis
+
+    axis: Any = LinearAxis(
+        ticker=list(chart.yaxis[0].ticker.ticks), axis_line_color=None, major_tick_line_color=None,
+        minor_tick_line_color=None, major_label_text_font_size="11px",
+        major_label_overrides={-i: text for i, text in enumerate(words)},
+    )  # fmt: skip
+    chart.add_layout(axis, "right")
 
 
 def add_tooltip(chart: Any, renderers: Sequence[Any], rows: Sequence[tuple[str, str]], **more: Any) -> None:
@@ -101,6 +118,10 @@ def legend_above(chart: Any) -> None:
     chart.legend.ncols = min(3, len(chart.legend.items))
     chart.legend.location = "top_left"
     chart.legend.label_text_font_size = "11px"
+    chart.legend.background_fill_color = None
+    chart.legend.border_line_color = None
+    # A legend is HTML and not painted: here the page's own colour reaches.
+    chart.legend.stylesheets = [":host * { color: var(--text) !important; }"]
     chart.add_layout(chart.legend[0], "above")
 
 

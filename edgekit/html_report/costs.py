@@ -43,7 +43,7 @@ def memory_section(sources: Sources) -> Section:
     ]
     if operators:
         blocks.append(_memory_chart(operators, formats))
-    blocks += [_peak_table(entry) for entry in formats]
+    blocks += [_peak_table(entry, folded=len(formats) > 1) for entry in formats]
     return Section(name="memory", title=title, blocks=tuple(blocks))
 
 
@@ -65,7 +65,7 @@ def _memory_chart(operators: Sequence[Mapping[str, Any]], formats: Sequence[Mapp
         x_range=(0.4, len(operators) + 0.6), y_range=(0, 1.15 * peak / factor or 1.0),
     )  # fmt: skip
     drawn: list[Any] = []
-    for entry in formats:
+    for number, entry in enumerate(formats):
         alive = entry["memory"]["alive_bytes"]
         source = ColumnDataSource(
             {
@@ -83,16 +83,21 @@ def _memory_chart(operators: Sequence[Mapping[str, Any]], formats: Sequence[Mapp
             made.varea_step(x="x", y1=0, y2="alive", step_mode="center", fill_alpha=0.18, color=colour, source=source)
         drawn.append(
             made.step(
-                "x", "alive", mode="center", line_width=2, color=colour, source=source, legend_label=entry["runtime"]
+                "x",
+                "alive",
+                mode="center",
+                color=colour,
+                source=source,
+                legend_label=entry["runtime"],
+                # Formats of one precision have one line: the later ones are thinner, so that the earlier ones show.
+                line_width=2 + 3 * (len(formats) - 1 - number),
             )
         )
     charts.legend_above(made)
     names = [item["name"] for item in operators]
     first = formats[0]["memory"]
     step = names.index(first["peak_operator"]) + 1
-    made.scatter(
-        [step], [first["peak_bytes"] / factor], size=10, marker="inverted_triangle", tags=[charts.INK, charts.INK_FILL]
-    )
+    made.scatter([step], [first["peak_bytes"] / factor], size=10, marker="inverted_triangle", color=charts.MARK_COLOUR)
     rows = (("", "operator"), ("module", "module"), ("output", "shape"), ("alive", "words"), ("", "format"))
     charts.add_tooltip(made, drawn, rows, mode="vline", line_policy="nearest")
     peaks = "; ".join(
@@ -107,7 +112,7 @@ def _memory_chart(operators: Sequence[Mapping[str, Any]], formats: Sequence[Mapp
     )
 
 
-def _peak_table(entry: Mapping[str, Any]) -> Table:
+def _peak_table(entry: Mapping[str, Any], *, folded: bool) -> Table:
     memory = entry["memory"]
     peak = memory["peak_bytes"] or 1
     return Table(
@@ -131,6 +136,7 @@ def _peak_table(entry: Mapping[str, Any]) -> Table:
             )
             for tensor in memory["peak_tensors"]
         ),
+        folded=folded,
     )
 
 
@@ -193,12 +199,11 @@ def _cost_chart(
     dearest = [i for i in dearest if costs[i] > 0]
     labels = [operators[i]["module"] or operators[i]["name"] for i in dearest]
     largest = costs[dearest[0]] / factor
-    made = charts.rows_figure(labels, x_title=axis, x_range=(0, 1.25 * largest))
+    made = charts.rows_figure(labels, x_title=axis, x_range=(0, 1.05 * largest))
     source = ColumnDataSource(
         {
             "y": [-i for i in range(len(dearest))],
             "cost": [costs[i] / factor for i in dearest],
-            "share": [f"{100 * costs[i] / total:.1f} %" for i in dearest],
             "words": [f"{words(costs[i])}, {100 * costs[i] / total:.1f} % of all" for i in dearest],
             "operator": [f"{operators[i]['type']} ({operators[i]['kernel']})" for i in dearest],
             "module": labels,
@@ -208,10 +213,7 @@ def _cost_chart(
     drawn = made.hbar(
         y="y", right="cost", height=0.62, color=charts.FORMAT_COLOURS["onnx"], line_width=0, source=source
     )
-    made.text(
-        x="cost", y="y", text="share", x_offset=5, text_baseline="middle", text_font_size="11px", source=source,
-        tags=[charts.INK],
-    )  # fmt: skip
+    charts.label_rows(made, [f"{100 * costs[i] / total:.1f} %" for i in dearest])
     rows = (("", "module"), ("operator", "operator"), ("output", "shape"), ("cost", "words"))
     charts.add_tooltip(made, [drawn], rows)
     spoken = "; ".join(f"{label} {words(costs[i])}" for label, i in zip(labels[:3], dearest, strict=False))

@@ -5,36 +5,34 @@ const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const print = window.matchMedia("print");
 
 // Bokeh draws axes and labels on a canvas, where style sheets do not reach: their colours are set here.
-function paint(chart) {
+function paint(view) {
   const style = getComputedStyle(document.documentElement);
   const [text, faint, line] = ["--text", "--faint", "--line"].map((name) => style.getPropertyValue(name).trim());
-  for (const model of chart.references()) {
+  for (const model of view.model.references()) {
     const kind = model.type;
     if (kind.endsWith("Axis")) {
       model.setv({ axis_label_text_color: faint, major_label_text_color: text });
     } else if (kind === "Grid") {
       model.setv({ grid_line_color: line });
-    } else if (kind === "Legend") {
-      model.setv({ label_text_color: text, background_fill_color: null, border_line_color: null });
     } else if (kind === "ColorBar") {
       model.setv({ title_text_color: faint, major_label_text_color: text });
     } else if (model.tags.includes("ink")) {
-      const target = kind === "GlyphRenderer" ? model.glyph : model;
-      const wanted = { line_color: text, text_color: text };
-      if (model.tags.includes("ink-fill")) { wanted.fill_color = text; }
-      for (const [name, value] of Object.entries(wanted)) {
-        if (name in target.properties) { target.setv({ [name]: value }); }
+      for (const name of ["line_color", "text_color"]) {
+        if (name in model.properties) { model.setv({ [name]: text }); }
       }
     }
   }
+  // At once, and not in the next frame: a printer does not wait.
+  view.repaint();
 }
 
 const charts = [];
 for (const item of JSON.parse(document.getElementById("chart-items").textContent)) {
   Bokeh.embed.embed_item(item).then((views) => {
-    const model = (views.roots ? [...views.roots] : [...views])[0].model;
-    charts.push(model);
-    paint(model);
+    // Beside the figure, Bokeh gives each document a root for its notifications.
+    const drawn = [...views.roots].filter((view) => "repaint" in view);
+    drawn.forEach(paint);
+    charts.push(...drawn);
     document.documentElement.dataset.charts = String(charts.length);
   });
 }

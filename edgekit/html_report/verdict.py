@@ -35,9 +35,6 @@ VERDICT_WORDS: Final[Mapping[str, str]] = {
 
 _SEVERITY: Final = ("fail", "not_run", "inconclusive", "pass")
 
-_ROOM: Final = 1.5
-"""Width of the chart over its longest bar: what is right of the bars holds their figures in words."""
-
 
 def verdict_section(sources: Sources) -> Section:
     """Returns the table of artifacts, what did not pass and what to try, and how each artifact was made."""
@@ -184,7 +181,7 @@ def _budget_chart(bars: Sequence[Check], name: str) -> Chart:
     shares = [_share(check) or (0.0, 0.0, 0.0) for check in bars]
     labels = [cost_of(check.name).title for check in bars]
     longest = max(100.0, *(share[2] for share in shares))
-    made = charts.rows_figure(labels, x_title="% of the budget used", x_range=(0, longest * _ROOM))
+    made = charts.rows_figure(labels, x_title="% of the budget used", x_range=(0, 1.05 * longest))
     source = ColumnDataSource(
         {
             "y": [-i for i in range(len(bars))],
@@ -205,11 +202,8 @@ def _budget_chart(bars: Sequence[Check], name: str) -> Chart:
     drawn = made.hbar(
         y="y", right="used", height=0.62, color="colour", fill_alpha="alpha", line_width=1.5, source=source
     )
-    made.segment(x0="low", x1="high", y0="y", y1="y", line_width=2, source=source, tags=[charts.INK])
-    made.text(
-        x=longest * _ROOM, y="y", text="words", text_align="right", text_baseline="middle", text_font_size="11px",
-        source=source, tags=[charts.INK],
-    )  # fmt: skip
+    made.segment(x0="low", x1="high", y0="y", y1="y", line_width=3, line_color=charts.BAND_COLOUR, source=source)
+    charts.label_rows(made, [_bar_words(check) for check in bars])
     charts.line_at(made, 100, across=False, label="limit")
     rows = (
         ("budget", "name"), ("used", "words"), ("verdict", "verdict"), ("band", "band"), ("known by", "basis"),

@@ -151,7 +151,7 @@ AXIS = """
 MEDIA = {
     ("dark", "screen"): ["rgb(20, 23, 27)", "#e6e9ed"],
     ("light", "screen"): ["rgb(255, 255, 255)", "#1b1f24"],
-    ("dark", "print"): ["rgb(255, 255, 255)", "#000000"],
+    ("dark", "print"): ["rgb(255, 255, 255)", "#1b1f24"],
 }
 """Scheme and medium to the colours of the page and of a chart's labels."""
 
