@@ -27,10 +27,8 @@ from edgekit.html_report.verdict import step_text
 from edgekit.plan import Recipe
 from edgekit.units import format_value
 
-AXES: Final = ("size", "latency", "memory", "accuracy_drop")
-"""Costs that make a candidate better than another; for all of them less is better."""
-
-_SHOWN: Final = ("size", "download", "memory", "latency", "accuracy_drop", "parity")
+SHOWN: Final = ("size", "latency", "memory", "accuracy_drop")
+"""Costs that decide between candidates; for all of them less is better."""
 
 
 @final
@@ -137,9 +135,11 @@ def candidates_section(sources: Sources) -> Section:
             title=title,
             blocks=(Sentence(text=text, status="not_run", command=sources.export_command),),
         )
-    best = front(options, AXES)
+    # Where latency is not predicted, memory takes its place on the front as it does in the chart.
+    over = "latency" if sum(item.value("latency") is not None for item in options) > 1 else "memory"
+    best = front(options, ("size", over, "accuracy_drop"))
     blocks: list[Block] = [_effort_sentence(sources)]
-    if chart := _pareto_chart(options, best, sources.plans):
+    if chart := _pareto_chart(options, best, over, sources.plans):
         blocks.append(chart)
     blocks.append(_option_table(options, best))
     return Section(name="candidates", title=title, blocks=tuple(blocks))
@@ -156,9 +156,10 @@ def _effort_sentence(sources: Sources) -> Sentence:
     return Sentence(text=f"Planned with --effort {', '.join(sorted(efforts))}.")
 
 
-def _pareto_chart(options: Sequence[Option], best: set[str], plans: Sequence[Mapping[str, Any]]) -> Chart | None:
-    """Returns size against latency, or against memory where latency is not predicted; colour is the accuracy drop."""
-    over = "latency" if sum(item.value("latency") is not None for item in options) > 1 else "memory"
+def _pareto_chart(
+    options: Sequence[Option], best: set[str], over: str, plans: Sequence[Mapping[str, Any]]
+) -> Chart | None:
+    """Returns size against the cost `over`; colour is the accuracy drop. None where no candidate has both."""
     drawn = [item for item in options if item.value("size") is not None and item.value(over) is not None]
     if not drawn:
         return None
@@ -217,7 +218,7 @@ def _draw_options(made: Any, options: Sequence[Option], best: set[str], place: A
                 "ring_colour": [charts.MARK_COLOUR if item.fate == "chosen" else charts.PLAIN_COLOUR for item in group],
                 "title": [item.title for item in group],
                 "pipeline": [item.pipeline for item in group],
-                **{name: [_text(item, name) for item in group] for name in AXES},
+                **{name: [_text(item, name) for item in group] for name in SHOWN},
                 "fate": [f"{item.fate}{': ' if item.reason else ''}{item.reason}" for item in group],
             }
         )
@@ -251,14 +252,14 @@ def _text(item: Option, name: str) -> str:
 
 
 def _option_table(options: Sequence[Option], best: set[str]) -> Table:
-    titles = ["Candidate", "Fate", "On the front", *(cost_of(name).title.capitalize() for name in _SHOWN), "Reason"]
-    numeric = {cost_of(name).title.capitalize() for name in _SHOWN}
+    titles = ["Candidate", "Fate", "Front", *(cost_of(name).title.capitalize() for name in SHOWN), "Reason"]
+    numeric = {cost_of(name).title.capitalize() for name in SHOWN}
     rows = tuple(
         (
             word(item.title),
             Cell(text=item.fate, order=item.fate, status="pass" if item.fate == "chosen" else ""),
             word("yes" if item.title in best else UNKNOWN),
-            *(figure(item.value(name), cost_of(name).unit) for name in _SHOWN),
+            *(figure(item.value(name), cost_of(name).unit) for name in SHOWN),
             word(item.reason),
         )
         for item in options

@@ -48,7 +48,7 @@ def show(browser: Any, page_file: PageFile) -> Callable[..., Seen]:
     @cache
     def open_page(kind: str, width: int = 1100, scheme: str = "light") -> Seen:
         context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(60_000)
         seen = Seen(page=context.new_page())
         seen.page.on("console", lambda m: seen.messages.append(m.text) if m.type in ("error", "warning") else None)
         seen.page.on("pageerror", lambda error: seen.messages.append(str(error)))
@@ -90,7 +90,7 @@ def test_hovering_a_candidate_shows_its_pipeline(show: Callable[..., Seen]) -> N
     seen.page.mouse.move(mark["x"] - 2, mark["y"])
     seen.page.mouse.move(mark["x"], mark["y"])
     tip = seen.page.locator(".tip")
-    tip.wait_for(timeout=5000)
+    tip.wait_for()
     assert mark["pipeline"] in tip.inner_text()
     assert mark["pipeline"].startswith(mark["title"].split()[0] + ": ")
     assert tip.locator("img").count() == 0

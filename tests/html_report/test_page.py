@@ -20,22 +20,32 @@ SECTIONS = [
 ]  # fmt: skip
 
 
+VOID = {"meta", "img", "link", "br"}
+EXAMPLE = Path(__file__).parents[2] / "examples" / "report" / "report.html"
+
+
 class Page(HTMLParser):
-    """What a page holds: its elements, and its text by section."""
+    """What a page holds: its elements, its text by section, and what is open where something else is closed."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.texts: dict[str, str] = {}
+        self.crossed: list[str] = []
         self._section = ""
+        self._open: list[str] = []
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
         if tag == "section":
             self._section = dict(attrs)["id"] or ""
 
     def handle_endtag(self, tag: str) -> None:
+        if not self._open or self._open.pop() != tag:
+            self.crossed.append(tag)
         if tag == "section":
             self._section = ""
 
@@ -57,6 +67,11 @@ def test_every_section_is_there_in_order_and_in_the_navigation(page_file: PageFi
     assert [section["id"] for section in page.find("section")] == SECTIONS
     assert [link["href"] for link in page.find("a")] == ["#main", *(f"#{name}" for name in SECTIONS)]
     assert [len(page.find("h1")), len(page.find("h2"))] == [1, len(SECTIONS)]
+
+
+@pytest.mark.parametrize("kind", ["four", "evil", "failed"])
+def test_every_element_is_closed_where_it_was_opened(page_file: PageFile, kind: str) -> None:
+    assert Page(page_file(kind)).crossed == []
 
 
 @pytest.mark.parametrize("kind", ["one", "four", "bare"])
@@ -200,3 +215,11 @@ def test_a_page_that_cannot_be_made_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError):
         write_page(tmp_path, tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_committed_example_shows_every_section_of_a_real_export() -> None:
+    page = Page(EXAMPLE)
+    assert [section["id"] for section in page.find("section")] == SECTIONS
+    assert EXAMPLE.stat().st_size < 2_000_000
+    assert "EfficientNet-Lite0" in page.texts["verdict"]
+    assert "50 measurements, each of one layer in one precision" in page.texts["layers"]
