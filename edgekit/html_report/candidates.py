@@ -103,10 +103,10 @@ def _mixture_words(recipe: Recipe) -> str:
     for pattern, precision in recipe.overrides:
         by_precision.setdefault(precision, []).append(pattern)
     parts: list[str] = []
-    for precision, names in by_precision.items():
+    for chosen, names in by_precision.items():
         more = f" and {len(names) - 2} more" if len(names) > 2 else ""
         count = "1 module" if len(names) == 1 else f"{len(names)} modules"
-        parts.append(f"{count} in {precision}: {', '.join(names[:2])}{more}")
+        parts.append(f"{count} in {chosen}: {', '.join(names[:2])}{more}")
     return "; ".join(parts)
 
 

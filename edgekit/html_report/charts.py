@@ -88,7 +88,7 @@ def label_rows(chart: Any, words: Sequence[str]) -> None:
     from bokeh.models import LinearAxis
 
     axis: Any = LinearAxis(
-        ticker=list(chart.yaxis[0].ticker.ticks), axis_line_color=None, major_tick_line_color=None,
+        ticker=chart.yaxis[0].ticker, axis_line_color=None, major_tick_line_color=None,
         minor_tick_line_color=None, major_label_text_font_size="11px",
         major_label_overrides={-i: text for i, text in enumerate(words)},
     )  # fmt: skip
@@ -132,7 +132,7 @@ def line_at(chart: Any, value: float, *, across: bool, label: str) -> None:
     chart.add_layout(
         Span(location=value, dimension="width" if across else "height", line_dash="dashed", line_width=1.5, tags=[INK])
     )
-    place = (
+    place: dict[str, Any] = (
         {"x": 4, "x_units": "screen", "y": value, "text_baseline": "bottom"}
         if across
         else {"x": value, "y": 4, "y_units": "screen", "x_offset": 4, "text_baseline": "bottom"}

@@ -256,7 +256,7 @@ def _operator_table(operators: Sequence[Mapping[str, Any]], entry: Mapping[str, 
     def weight(i: int) -> float:
         """Returns the operator's larger share, of all bytes or of all time."""
         of_time = spent[i] / (sum(spent) or 1) if spent else 0.0
-        return max(sizes[i] / (sum(sizes) or 1), of_time)
+        return float(max(sizes[i] / (sum(sizes) or 1), of_time))
 
     shown = sorted(range(len(operators)), key=lambda i: -weight(i))[:_TABLE_ROWS]
     columns = ("Module", "Operator", "Output", "Precision", "Stored", "Predicted time", "MACs", "Alive")

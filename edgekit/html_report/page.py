@@ -121,10 +121,11 @@ def _facts(sources: Sources) -> list[tuple[str, str]]:
 
 def _chart_items(sections: list[Section]) -> str:
     """Returns the charts as JSON that may stand in a script element."""
+    from bokeh.core.types import ID
     from bokeh.embed import json_item
 
     items = [
-        json_item(block.model, block.name)
+        json_item(block.model, ID(block.name))
         for section in sections
         for block in section.blocks
         if isinstance(block, Chart)
