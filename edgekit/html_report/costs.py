@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -172,7 +173,7 @@ def _format_blocks(
         device = sources.report["device"]
         text = f"Time is not known: {device} has no latency model for {name_of(entry)}. Measure it there."
         path = next((f["artifact"]["path"] for f in sources.formats if name_of(f) == name_of(entry)), "ARTIFACT")
-        command = f"edgekit bench {sources.folder}/{path} --on ssh://USER@HOST -o latency.json"
+        command = f"edgekit bench {shlex.quote(f'{sources.folder}/{path}')} --on ssh://USER@HOST -o latency.json"
         blocks.append(Sentence(text=text, status="not_run", command=command))
     elif any(spent):
         title = f"Most predicted time on {sources.report['device']}"

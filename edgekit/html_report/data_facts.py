@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -175,9 +176,10 @@ def environment_section(sources: Sources) -> Section:
         blocks.append(Sentence(text=text, status="not_run", command=sources.export_command))
     else:
         blocks.append(_fact_table("Locked by edgekit.lock", "What", "SHA-256 or digest", _locked(sources.lock)))
+        command = shlex.join(["edgekit", "verify", sources.folder])
         text = "To check these bytes again, offline, and to build them once more from the same inputs:"
-        blocks.append(Sentence(text=text, command=f"edgekit verify {sources.folder}"))
-        blocks.append(Sentence(text="", command=f"edgekit verify {sources.folder} --rebuild"))
+        blocks.append(Sentence(text=text, command=command))
+        blocks.append(Sentence(text="", command=f"{command} --rebuild"))
     return Section(name="environment", title="Environment and lock", blocks=tuple(blocks))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -141,8 +142,9 @@ class Sources:
     def export_command(self) -> str:
         """The command that makes this folder anew, as far as the report knows it."""
         model = self.report.get("model") or {}
-        source = "" if model.get("embedded_default") or not model.get("source") else f"{model['source']} "
-        return f"edgekit export {source}--device {self.report['device']} -o {self.folder}"
+        named = model.get("source") if not model.get("embedded_default") else None
+        words = ["edgekit", "export", *([named] if named else []), "--device", self.report["device"], "-o", self.folder]
+        return shlex.join(words)
 
 
 def name_of(entry: Mapping[str, Any]) -> str:
