@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -194,7 +194,9 @@ def _draw_limits(
             charts.line_at(made, value / scales[name], across=name != "size", label=text)
 
 
-def _draw_options(made: Any, options: Sequence[Option], best: set[str], place: Any) -> None:
+def _draw_options(
+    made: Any, options: Sequence[Option], best: set[str], place: Callable[[Option], tuple[float, float]]
+) -> None:
     from bokeh.models import ColorBar, ColumnDataSource, LinearColorMapper
     from bokeh.palettes import Viridis256
 

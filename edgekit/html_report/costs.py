@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from edgekit.html_report import charts
@@ -191,7 +191,7 @@ def _cost_chart(
     operators: Sequence[Mapping[str, Any]],
     costs: Sequence[float],
     factor: float,
-    words: Any,
+    words: Callable[[float], str],
 ) -> Chart:
     from bokeh.models import ColumnDataSource
 
