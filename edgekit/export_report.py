@@ -271,8 +271,8 @@ def model_json(model: CapturedModel | None) -> dict[str, Any] | None:
 def write_report(report: ExportReport) -> Path:
     """Writes `report.json` and `edgekit.lock` into the report's folder, each whole or not; returns the former."""
     path = report.folder / REPORT_NAME
-    _write(path, report.to_json())
-    _write(report.folder / LOCK_NAME, lock_json(report))
+    write_whole(path, report.to_json())
+    write_whole(report.folder / LOCK_NAME, lock_json(report))
     return path
 
 
@@ -324,7 +324,8 @@ def _relative(path: Path, folder: Path) -> str:
         return str(path)
 
 
-def _write(path: Path, data: Mapping[str, Any]) -> None:
+def write_whole(path: Path, data: Mapping[str, Any]) -> None:
+    """Writes a JSON file that appears whole or not at all."""
     partial = path.with_name(f".partial-{path.name}")
     partial.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     partial.replace(path)

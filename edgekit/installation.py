@@ -138,6 +138,7 @@ PACKAGES: Final[tuple[Package, ...]] = (
     *_rows("coreml", ("coremltools", "coremltools", "Core ML export")),
     *_rows("tensorflow", ("tensorflow-cpu", "tensorflow", "Keras models"), ("tf2onnx", "tf2onnx", "Keras to ONNX")),
     *_rows("remote", ("asyncssh", "asyncssh", "benchmarks over SSH")),
+    *_rows("report", ("bokeh", "bokeh", "HTML report")),
     *_rows(
         "demo",
         ("efficientnet-lite-pytorch", "efficientnet_lite_pytorch", "default model"),

@@ -24,6 +24,8 @@ LAYERS = (
         "edgekit.render",
         "edgekit.export",
         "edgekit.export_report",
+        "edgekit.export_details",
+        "edgekit.html_report",
         "edgekit.validation",
         "edgekit.gate",
         "edgekit.gate_outputs",

@@ -24,6 +24,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "gate": ("edgekit.cli.gate:gate", "Exit code for CI: 0 if every budget is kept, 1 if not."),
     "debug": ("edgekit.cli.debug:debug", "Show the layer where an artifact departs from its float model, and why."),
     "baseline": ("edgekit.cli.baseline:app", "Keep an export's figures, to hold later exports against."),
+    "report": ("edgekit.cli.report:report", "Write one HTML file about an export: verdict, charts, tables."),
     "verify": ("edgekit.cli.verify:verify", "Check artifacts against edgekit.lock, byte for byte."),
     "bench": ("edgekit.cli.bench:bench", "Measure latency and memory: here, on a device over ssh:// or adb."),
     "doctor": ("edgekit.cli.doctor:doctor", "Show what is installed and which formats work on this machine."),

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final
 from edgekit.analysis.graph import Analysis, Operator
 from edgekit.device_profile import DeviceProfile
 from edgekit.planner.plan_result import Plan
-from edgekit.predict.latency import operator_latencies
-from edgekit.predict.storage import store, weight_uses
+from edgekit.predict.operator_costs import alive_bytes, predicted_ms, stored_bytes
 from edgekit.units import format_bytes
 
 if TYPE_CHECKING:
@@ -24,14 +23,14 @@ def cost_tables(analysis: Analysis, plan: Plan, profile: DeviceProfile) -> Itera
 
     Latency is there where the device has a fitted model, accuracy where the layers were measured (`--effort default`).
     """
-    sizes = stored_bytes(analysis, plan)
+    sizes = stored_bytes(analysis, plan.chosen)
     total = sum(sizes.values()) or 1
     yield _table("size: the weights of", analysis, sizes.__getitem__, format_bytes, total)
-    alive = alive_bytes(analysis)
+    alive = alive_bytes(analysis, lambda name: analysis.tensors[name].size_bytes)
     peak = analysis.memory.live_peak_bytes or 1
     yield _table("memory: float activations alive at", analysis, alive.__getitem__, format_bytes, peak)
     macs = analysis.macs or 1
-    spent = predicted_ms(analysis, plan, profile)
+    spent = predicted_ms(analysis, plan.chosen, profile.latency_model)
     if spent:
         title = f"latency: predicted milliseconds on {profile.name} of"
         yield _table(title, analysis, spent.__getitem__, lambda ms: f"{ms:.3g} ms", sum(spent.values()) or 1)
@@ -65,46 +64,6 @@ def _loss_table(plan: Plan) -> Table:
             "-" if item.points is None else f"{item.points:.2f} pp",
         )
     return table
-
-
-def stored_bytes(analysis: Analysis, plan: Plan) -> dict[str, float]:
-    """Returns operator name to the bytes of its weights in the chosen format; tied ones count where first used."""
-    sizes: dict[str, float] = {}
-    seen: set[str] = set()
-    uses = weight_uses(analysis, plan.chosen.recipe) if plan.chosen else {}
-    for operator in analysis.operators:
-        total = 0.0
-        for name in operator.weights:
-            if name in seen:
-                continue
-            seen.add(name)
-            weight = analysis.weights[name]
-            stored = store(weight, uses[name], plan.chosen.runtime, plan.chosen.recipe) if plan.chosen else None
-            total += stored.values_bytes + stored.scales_bytes if stored else weight.size_bytes
-        sizes[operator.name] = total
-    return sizes
-
-
-def predicted_ms(analysis: Analysis, plan: Plan, profile: DeviceProfile) -> dict[str, float]:
-    """Returns operator name to its predicted milliseconds on the device; empty where nothing is predicted."""
-    if plan.chosen is None:
-        return {}
-    tables = profile.latency_model.get(plan.chosen.runtime, {})
-    found = operator_latencies(analysis, plan.chosen.recipe, tables)
-    if found is None:
-        return {}
-    return {operator.name: item.ms for operator, item in zip(analysis.operators, found, strict=True)}
-
-
-def alive_bytes(analysis: Analysis) -> dict[str, float]:
-    """Returns operator name to the bytes of all activations that are alive while it runs."""
-    from edgekit.analysis.liveness import buffers, live_bytes
-
-    items = buffers(
-        analysis.operators, analysis.inputs, analysis.outputs, lambda name: analysis.tensors[name].size_bytes
-    )
-    alive = live_bytes(items, len(analysis.operators))
-    return {operator.name: bytes_ for operator, bytes_ in zip(analysis.operators, alive, strict=True)}
 
 
 def _by_name(analysis: Analysis) -> dict[str, Operator]:

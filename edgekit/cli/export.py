@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, final
+from typing import TYPE_CHECKING, Annotated, Any, final
 
 import typer
 
@@ -62,7 +63,8 @@ if TYPE_CHECKING:
 DEFAULT_OUTPUT = Path("edgekit-out")
 
 Output = Annotated[
-    Path, typer.Option("--output", "-o", help="Folder for artifacts, report.json, edgekit.lock and usage/.")
+    Path,
+    typer.Option("--output", "-o", help="Folder for artifacts, report.json, details.json, edgekit.lock and usage/."),
 ]
 PlanFile = Annotated[
     Path | None, typer.Option("--plan", help="Carry out a plan that `plan -o` wrote.", show_default=False)
@@ -133,6 +135,7 @@ def export(
     request = planned.restrict(request) if planned else request
     from edgekit.cli.settings import pipeline_settings
     from edgekit.export import default_jobs, output_folder
+    from edgekit.export_details import write_details
     from edgekit.export_report import with_imported, write_report
     from edgekit.measurements.measurement import read_measurement
     from edgekit.usage.snippets import FOLDER, write_usage
@@ -149,10 +152,11 @@ def export(
             memory_limit=memory_limit,
         ) as (settings, display),
     ):
-        made = _run(request, planned, wanted, output, io_type, settings, display.done)
+        made, details = _run(request, planned, wanted, output, io_type, settings, display.done)
         report = with_imported(made, read, request.budget)
         write_report(report)
         write_usage(report)
+        write_details(output, details)
     if as_json:
         write_json(report.to_json(strict=strict))
     else:
@@ -181,19 +185,22 @@ def _run(
     io: IoType,
     settings: Settings,
     done: Callable[[str, str], None],
-) -> ExportReport:
+) -> tuple[ExportReport, Mapping[str, Any]]:
+    """Returns what came of the export, and its details (see `edgekit.export_details`)."""
     from edgekit.export import export as export_candidates
     from edgekit.export import read_inputs
-    from edgekit.pipeline import capture_model
+    from edgekit.export_details import details_json
+    from edgekit.pipeline import analyze_model, capture_model
 
     model = capture_model(request.task, settings)
     _refuse_techniques(request, model)
-    candidates, rejected = planned.choice_for(model) if planned else _choose(request, model, effort, settings)
-    candidates = [replace(item, steps=(*request.techniques, *item.steps)) for item in candidates]
+    choice = planned.choice_for(model) if planned else _choose(request, model, effort, settings)
+    analysis = analyze_model(model, settings)
+    candidates = [replace(item, steps=(*request.techniques, *item.steps)) for item in choice.candidates]
     changed = any(candidate.techniques for candidate in candidates)
     runtimes = [candidate.runtime for candidate in candidates]
     inputs = read_inputs(request.task, runtimes, settings, model=model, as_torch=changed)
-    return export_candidates(
+    report = export_candidates(
         inputs,
         candidates,
         device=request.profile.name,
@@ -201,10 +208,11 @@ def _run(
         folder=output,
         settings=settings,
         io=io,
-        rejected=rejected,
+        rejected=choice.rejected,
         accelerators=request.profile.accelerators,
         done=done,
     )
+    return report, details_json(report, choice.plans, analysis, request.profile.latency_model)
 
 
 def _refuse_techniques(request: Request, model: CapturedModel) -> None:
@@ -222,9 +230,17 @@ def _refuse_techniques(request: Request, model: CapturedModel) -> None:
             raise TechniqueError(f"{step.technique} cannot be used on {model.source}: {reason}.")
 
 
-def _choose(
-    request: Request, model: CapturedModel, effort: Effort, settings: Settings
-) -> tuple[Sequence[Candidate], Sequence[Rejection]]:
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    """What to make, and the plans that say why."""
+
+    candidates: Sequence[Candidate]
+    rejected: Sequence[Rejection]
+    plans: Sequence[Plan]
+
+
+def _choose(request: Request, model: CapturedModel, effort: Effort, settings: Settings) -> _Choice:
     """Returns one candidate for each format that was asked for, or the planner's one choice.
 
     A format that was asked for by name is made even where no precision keeps the budgets: the verdict says so then.
@@ -237,10 +253,12 @@ def _choose(
     asked = plan_request(request, model, effort, settings)
     candidates: list[Candidate] = []
     rejected: list[Rejection] = []
+    plans: list[Plan] = []
     wanted: list[tuple[str, ...]] = [(name,) for name in request.formats]
     for formats in wanted or [()]:
         made = make_plan(replace(asked, formats=formats), settings)
         rejected += made.rejected
+        plans.append(made)
         if made.chosen is not None:
             candidates.append(made.chosen)
         elif formats:
@@ -254,7 +272,7 @@ def _choose(
             f"{model.source} cannot be exported for {request.profile.name}:\n{reasons}\n"
             "Name another format with --format, or another precision with --precision."
         )
-    return candidates, rejected
+    return _Choice(candidates=candidates, rejected=rejected, plans=plans)
 
 
 @final
@@ -279,7 +297,7 @@ class _PlanFile:
         flags = [limit for limit in request.budget.limits if limit.source.startswith("--")]
         return replace(request, budget=self.plan.budget.overridden_by(flags))
 
-    def choice_for(self, model: CapturedModel) -> tuple[Sequence[Candidate], Sequence[Rejection]]:
+    def choice_for(self, model: CapturedModel) -> _Choice:
         """Returns what the plan chose and what it turned down.
 
         Raises:
@@ -305,7 +323,7 @@ class _PlanFile:
                 f"{self.path} asks for {', '.join(unknown)}, which this edgekit cannot do. "
                 "Write the plan anew with: edgekit plan"
             )
-        return (made.chosen,), made.rejected
+        return _Choice(candidates=(made.chosen,), rejected=made.rejected, plans=(made,))
 
 
 def _plan_file(path: Path, *, decided: bool) -> _PlanFile:
@@ -370,3 +388,6 @@ def show_report(
     if not quiet:
         for line in render.artifact_lines(report):
             screen.print(render.escape(line), style="dim")
+        if report.command == "export":
+            words = f"One page with all of it: edgekit report {shlex.quote(str(report.folder))}"
+            screen.print(render.escape(words), style="dim", soft_wrap=True)

@@ -117,6 +117,7 @@ def make_plan(
         misses=tuple(_words(check, budget) for check in best.broken) if best and not feasible else (),
         remedies=_remedies(judged, budget) if not feasible else (),
         warnings=_warnings(best, budget, profile, analysis),
+        considered=tuple(item.candidate for item in judged),
     )
 
 

@@ -79,6 +79,7 @@ class Plan:
         warnings: What a person should know.
         effort: quick, default or thorough: what was run for it.
         sensitivity: What each layer costs in accuracy, where it was measured.
+        considered: All candidates that were judged, best first, with what each is predicted to cost.
     """
 
     model: ModelFacts
@@ -97,6 +98,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     effort: str = "quick"
     sensitivity: tuple[LayerLoss, ...] = ()
+    considered: tuple[Candidate, ...] = ()
 
     @property
     def budget(self) -> Budget:
@@ -131,6 +133,7 @@ class Plan:
             "sensitivity": [
                 {name: getattr(item, name) for name in LayerLoss.__dataclass_fields__} for item in self.sensitivity
             ],
+            "considered": [_candidate_to_json(candidate) for candidate in self.considered],
             "artifacts": [],
         }
 
@@ -181,6 +184,7 @@ def _from_json(data: Mapping[str, Any]) -> Plan:
         warnings=tuple(data["warnings"]),
         effort=data.get("effort", "quick"),
         sensitivity=tuple(LayerLoss(**item) for item in data.get("sensitivity", ())),
+        considered=tuple(_candidate_from_json(item) for item in data.get("considered", ())),
     )
 
 

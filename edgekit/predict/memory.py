@@ -11,7 +11,7 @@ cache differ, so the band is wide.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, final
 
@@ -125,8 +125,8 @@ def activation_bytes(precision: Precision) -> float:
     return {"int8_static": 1.0, "w8a16": 2.0}.get(precision, 4.0)
 
 
-def arena_bytes(analysis: Analysis, recipe: Recipe) -> int:
-    """Returns the arena with this recipe's activations; inputs and outputs of the model stay float."""
+def activation_sizes(analysis: Analysis, recipe: Recipe) -> Callable[[str], int]:
+    """Returns what tells an activation's bytes with this recipe; inputs and outputs of the model stay float."""
     element = activation_bytes(recipe.default)
     ends = {*analysis.inputs, *analysis.outputs}
 
@@ -136,7 +136,13 @@ def arena_bytes(analysis: Analysis, recipe: Recipe) -> int:
             return tensor.size_bytes
         return round(tensor.size_bytes / 4 * element)
 
-    return memory(analysis.operators, analysis.inputs, analysis.outputs, size_of).arena_bytes
+    return size_of
+
+
+def arena_bytes(analysis: Analysis, recipe: Recipe) -> int:
+    """Returns the arena with this recipe's activations."""
+    sizes = activation_sizes(analysis, recipe)
+    return memory(analysis.operators, analysis.inputs, analysis.outputs, sizes).arena_bytes
 
 
 def predict_memory(analysis: Analysis, recipe: Recipe, runtime: str) -> Prediction:

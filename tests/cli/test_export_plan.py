@@ -37,6 +37,7 @@ def capture(monkeypatch, tmp_path):
         outputs=(), digest="d" * 64, parameters=1, macs=1, family="cnn",
     )  # fmt: skip
     monkeypatch.setattr("edgekit.pipeline.capture_model", lambda *_args, **_kwargs: model)
+    monkeypatch.setattr("edgekit.pipeline.analyze_model", lambda *_args, **_kwargs: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("EDGEKIT_DEVICE", raising=False)
 

@@ -360,6 +360,15 @@ def test_what_the_source_cannot_reach_is_turned_down_with_its_word():
     assert made.rejected[-1].reason == "no such bridge"
 
 
+def test_every_candidate_that_was_judged_is_on_record_with_its_predictions():
+    made = plan_for(cnn(), limits={"size": "3 MB"})
+    assert made.considered[0] == made.chosen
+    assert {item.title for item in made.considered} == {
+        f"{runtime} {name}" for runtime in ("tflite", "onnx") for name in ("fp32", "fp16", "int8-static")
+    }
+    assert all(item.prediction("size").value for item in made.considered)
+
+
 def test_without_any_candidate_there_is_no_choice():
     made = plan_for(cnn(), refusal=lambda _runtime, _recipe: "a finished artifact")
     assert (made.feasible, made.chosen, made.checks, made.remedies) == (False, None, (), ())

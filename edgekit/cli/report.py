@@ -1,0 +1,49 @@
+"""`edgekit report`: one HTML file about an export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgekit.cli.console import console
+from edgekit.cli.task_options import NoColor, Quiet
+from edgekit.errors import ResourceError
+
+PAGE_NAME = "report.html"
+
+Folder = Annotated[Path, typer.Argument(help="Folder that export wrote.", metavar="DIR")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="The HTML file (default: DIR/report.html).", show_default=False)
+]
+
+
+def report(
+    folder: Folder = Path("edgekit-out"),
+    output: Output = None,
+    quiet: Quiet = False,
+    no_color: NoColor = False,
+) -> int:
+    """Write one self-contained HTML file about an export: it opens offline, in light and dark, on a phone, on paper.
+
+    It shows the verdict, budgets, all candidates, predictions beside measurements, layers, memory over time, where size
+    and time go, slices, calibration data, environment and lock. Exit code 0 if the file was written, whatever the
+    verdict is: edgekit gate is for CI.
+    """
+    from edgekit.html_report.page import write_page
+    from edgekit.render import escape
+    from edgekit.units import format_bytes
+
+    target = output or folder / PAGE_NAME
+    try:
+        write_page(folder, target)
+    except OSError as error:
+        raise ResourceError(
+            f"{target}: the page cannot be written: {error.strerror}. "
+            "Name a file in a folder that exists and is writable with --output."
+        ) from error
+    if not quiet:
+        size = format_bytes(target.stat().st_size)
+        console(no_color=no_color).print(f"{escape(str(target))}  {size}", soft_wrap=True)
+    return 0

@@ -1,0 +1,1 @@
+"""One self-contained HTML file about an export: what `edgekit report` writes."""

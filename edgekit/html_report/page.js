@@ -1,0 +1,68 @@
+"use strict";
+// Draws the charts, paints them in the reader's scheme, and sorts tables.
+
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+const print = window.matchMedia("print");
+
+// Bokeh draws axes and labels on a canvas, where style sheets do not reach: their colours are set here.
+function paint(view) {
+  const style = getComputedStyle(document.documentElement);
+  const [text, faint, line] = ["--text", "--faint", "--line"].map((name) => style.getPropertyValue(name).trim());
+  for (const model of view.model.references()) {
+    const kind = model.type;
+    if (kind.endsWith("Axis")) {
+      model.setv({ axis_label_text_color: faint, major_label_text_color: text });
+    } else if (kind === "Grid") {
+      model.setv({ grid_line_color: line });
+    } else if (kind === "ColorBar") {
+      model.setv({ title_text_color: faint, major_label_text_color: text });
+    } else if (model.tags.includes("ink")) {
+      for (const name of ["line_color", "text_color"]) {
+        if (name in model.properties) { model.setv({ [name]: text }); }
+      }
+    }
+  }
+  // At once, and not in the next frame: a printer does not wait.
+  view.repaint();
+}
+
+const charts = [];
+for (const item of JSON.parse(document.getElementById("chart-items").textContent)) {
+  Bokeh.embed.embed_item(item).then((views) => {
+    // Beside the figure, Bokeh gives each document a root for its notifications.
+    const drawn = [...views.roots].filter((view) => "repaint" in view);
+    drawn.forEach(paint);
+    charts.push(...drawn);
+    document.documentElement.dataset.charts = String(charts.length);
+  });
+}
+function paintAll() { charts.forEach(paint); }
+dark.addEventListener("change", paintAll);
+print.addEventListener("change", paintAll);
+
+function sortBy(table, column, descending) {
+  const body = table.tBodies[0];
+  const numeric = table.tHead.rows[0].cells[column].classList.contains("number");
+  const keyed = [...body.rows].map((row) => {
+    const order = row.cells[column].dataset.order;
+    return { row, key: order === undefined ? null : numeric ? Number(order) : order };
+  });
+  keyed.sort((a, b) => {
+    // What has no figure stays at the end, whichever way the rest is sorted.
+    if (a.key === null || b.key === null) { return (a.key === null) - (b.key === null); }
+    const order = a.key < b.key ? -1 : a.key > b.key ? 1 : 0;
+    return descending ? -order : order;
+  });
+  body.append(...keyed.map((item) => item.row));
+}
+
+for (const heading of document.querySelectorAll("thead th")) {
+  heading.querySelector("button").addEventListener("click", () => {
+    const before = heading.getAttribute("aria-sort");
+    // Of figures a reader wants the largest first.
+    const descending = before === "none" ? heading.classList.contains("number") : before === "ascending";
+    for (const other of heading.parentElement.cells) { other.setAttribute("aria-sort", "none"); }
+    heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
+    sortBy(heading.closest("table"), heading.cellIndex, descending);
+  });
+}

@@ -1,0 +1,149 @@
+"""From an export's folder to one HTML file."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import edgekit
+from edgekit.errors import MissingDependencyError
+from edgekit.export_details import DETAILS_NAME, read_details
+from edgekit.export_report import read_report
+from edgekit.html_report.candidates import candidates_section
+from edgekit.html_report.costs import costs_section, memory_section
+from edgekit.html_report.data_facts import calibration_section, environment_section, slices_section
+from edgekit.html_report.layers import layers_section
+from edgekit.html_report.parts import Chart, Section, Sources, count_text
+from edgekit.html_report.predictions import predictions_section
+from edgekit.html_report.verdict import budget_section, verdict_section
+from edgekit.lock import LOCK_NAME, read_lock
+
+_SECTIONS: Final = (
+    verdict_section,
+    budget_section,
+    candidates_section,
+    predictions_section,
+    layers_section,
+    memory_section,
+    costs_section,
+    slices_section,
+    calibration_section,
+    environment_section,
+)
+"""In the order of the page."""
+
+
+def read_sources(folder: Path) -> Sources:
+    """Returns what an export left in `folder`. Details and lock may be missing: their sections say so.
+
+    Raises:
+        ArtifactError: no report there, or a file that this edgekit cannot read.
+    """
+    report = read_report(folder)
+    return Sources(
+        folder=folder.as_posix(),
+        report=report,
+        details=read_details(folder, report) if (folder / DETAILS_NAME).exists() else None,
+        lock=read_lock(folder / LOCK_NAME) if (folder / LOCK_NAME).exists() else None,
+    )
+
+
+def html_page(sources: Sources) -> str:
+    """Returns the page: charts, their library, style and behaviour in one text that needs no network.
+
+    Raises:
+        MissingDependencyError: Bokeh is not installed.
+    """
+    try:
+        import bokeh
+        from bokeh.resources import Resources
+        from jinja2 import Environment
+    except ImportError as error:
+        raise MissingDependencyError(
+            "The HTML report needs Bokeh, which is not installed: pip install -e '.[report]'"
+        ) from error
+    sections = [make(sources) for make in _SECTIONS]
+    library: Any = Resources(mode="inline", components=["bokeh"], log_level="error")
+    # Autoescape: names of models, layers, slices and tensors are the user's, and any text may hold markup.
+    template = Environment(autoescape=True, trim_blocks=True).from_string(_asset("page.html.j2"))
+    report = sources.report
+    name = (report.get("model") or {}).get("name") or "model"
+    return template.render(
+        title=f"edgekit: {name} on {report['device']}",
+        heading=f"{name} on {_device_title(sources)}",
+        passed=report["passed"],
+        facts=_facts(sources),
+        sections=[
+            {
+                "name": section.name,
+                "title": section.title,
+                "blocks": [(type(block).__name__, block) for block in section.blocks],
+            }
+            for section in sections
+        ],
+        items=_chart_items(sections),
+        style=_asset("page.css"),
+        behaviour=_asset("page.js"),
+        bokeh="\n".join(library.js_raw),
+        bokeh_version=bokeh.__version__,
+        version=edgekit.__version__,
+        folder=sources.folder,
+    )
+
+
+def _asset(name: str) -> str:
+    return (files("edgekit.html_report") / name).read_text(encoding="utf-8")
+
+
+def _device_title(sources: Sources) -> str:
+    titles = [plan["device_title"] for plan in sources.plans]
+    return titles[0] if titles else str(sources.report["device"])
+
+
+def _facts(sources: Sources) -> list[tuple[str, str]]:
+    """Returns what stands under the heading: the model, the device, the metric."""
+    report = sources.report
+    model = report.get("model") or {}
+    facts = [("Device profile", str(report["device"]))]
+    if model:
+        facts.append(("Model", str(model["source"])))
+        macs = f", {count_text(model['macs'])} multiply-accumulates" if model["macs"] else ""
+        facts.append(("Size of the model", f"{count_text(model['parameters'])} parameters{macs}"))
+        facts.append(("Family", str(model["family"])))
+    if metric := report["data"].get("metric"):
+        evaluation = report["data"].get("evaluation")
+        facts.append(("Metric", f"{metric}{' on ' + str(evaluation['items']) + ' items' if evaluation else ''}"))
+    made = sum(entry["artifact"] is not None for entry in sources.formats)
+    return [*facts, ("Artifacts", f"{made} of {len(sources.formats)} made")]
+
+
+def _chart_items(sections: list[Section]) -> str:
+    """Returns the charts as JSON that may stand in a script element."""
+    from bokeh.core.types import ID
+    from bokeh.embed import json_item
+
+    items = [
+        json_item(block.model, ID(block.name))
+        for section in sections
+        for block in section.blocks
+        if isinstance(block, Chart)
+    ]
+    # "<" would let a name end the script element; in JSON it may be written as an escape.
+    return json.dumps(items, allow_nan=False).replace("<", "\\u003c")
+
+
+def write_page(folder: Path, target: Path) -> Path:
+    """Writes the page about the export in `folder` to `target`, whole or not at all; returns `target`.
+
+    Raises:
+        ArtifactError: the folder holds no export that this edgekit reads.
+        MissingDependencyError: Bokeh is not installed.
+        OSError: the file cannot be written.
+    """
+    text = html_page(read_sources(folder))
+    partial = target.with_name(f".partial-{target.name}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(target)
+    return target
