@@ -34,6 +34,7 @@ TECHNIQUES: Final[Mapping[str, str]] = {
     "prune_heads": "edgekit.techniques.prune_heads:PruneHeads",
     "sparsify": "edgekit.techniques.sparsify:Sparsify",
     "factorize": "edgekit.techniques.factorize:Factorize",
+    "share_weights": "edgekit.techniques.share_weights:ShareWeights",
     "equalize": "edgekit.techniques.equalize:Equalize",
     "round_weights": "edgekit.techniques.round_weights:RoundWeights",
     "smooth_activations": "edgekit.techniques.smooth_activations:SmoothActivations",
