@@ -119,7 +119,7 @@ class _Forms:
     def notes(self) -> tuple[str, ...]:
         """What the report says about them."""
         found = {"lookup tables": self.tables, "the places of their zeros": self.zeros}
-        return tuple(f"{count} weights are stored by {what}." for what, count in found.items() if count)
+        return tuple(f"Weights that are stored by {what}: {count}." for what, count in found.items() if count)
 
 
 def _find_forms(module: Any) -> _Forms:

@@ -62,7 +62,7 @@ class DropLayers(Technique):
             parameters=analysis.parameters - int(share * weights),
             macs=analysis.macs - int(share * analysis.macs),
             seconds=self.count * _TYPICAL_LAYERS * _PROBES * analysis.macs * _SECONDS_PER_MAC + 1,
-            effect="Fewer layers: smaller and faster on any hardware, at a loss that training can only in part recover.",
+            effect="Fewer layers: smaller and faster on any hardware, at a loss that only training can recover.",
         )
 
     def apply(self, model: TorchModel, context: Context) -> TorchModel:
@@ -79,8 +79,8 @@ class DropLayers(Technique):
         total = len(find_parts(graph, self.unit))
         if total <= self.count:
             raise TechniqueError(
-                f"drop_layers cannot leave out {self.count} of {model.facts.source}: it has {total} {self.unit}s that lie "
-                "between equal shapes around an addition, and at least one has to stay."
+                f"drop_layers cannot leave out {self.count} of {model.facts.source}: it has {total} {self.unit}s "
+                "around residual additions, and at least one has to stay."
             )
         error = OutputError(graph, spread_rows(model, context.calibration(), _PROBES))
         for dropped in range(self.count):
@@ -90,7 +90,7 @@ class DropLayers(Technique):
                 context.progress(f"leaving out {part.title}", (dropped + i / len(parts)) / self.count)
                 errors.append(_error_without(graph, part, error))
             _leave_out(graph, parts[errors.index(min(errors))])
-            # Torch's fused attention counts as random, because it can drop values; nothing here is worth keeping unread.
+            # Torch's fused attention counts as random, as it can drop values: it would stay with nobody to read it.
             graph.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
         changed = capture_graph(model, graph)
         saved = _stored(model.program) - _stored(changed.program)

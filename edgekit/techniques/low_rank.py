@@ -1,7 +1,7 @@
 """Low-rank products: the best one of a rank, the error of every rank, and which rank each layer gets.
 
-For a layer y = W x with H = E[x x^T] = L L^T, a product A B of rank r errs by E |(W - A B) x|^2 = |(W - A B) L|_F^2, which
-is least for the truncated singular value decomposition W L = U S V^T (Eckart & Young 1936):
+For a layer y = W x with H = E[x x^T] = L L^T, a product A B of rank r errs by E |(W - A B) x|^2 = |(W - A B) L|_F^2.
+That is least for the truncated singular value decomposition W L = U S V^T (Eckart & Young 1936):
 
     A = U_r S_r^(1/2),   B = S_r^(1/2) V_r^T L^-1
 
@@ -60,7 +60,7 @@ def spectrum(weight: Any, hessian: Any) -> Spectrum:
 
 
 def factors(weight: Any, hessian: Any, rank: int) -> tuple[Any, Any]:
-    """Returns A (R, rank) and B (rank, K), float64, whose product errs least on inputs with second moments `hessian`."""
+    """Returns A (R, rank) and B (rank, K), float64, whose product errs least on inputs of second moments `hessian`."""
     import torch
 
     lower = torch.linalg.cholesky(hessian)
@@ -88,8 +88,8 @@ def rank_by_share(found: Spectrum, keep: float) -> int | None:
 def share_ranks(spectra: Mapping[str, Spectrum], weights: Mapping[str, float], keep: float) -> dict[str, int | None]:
     """Returns ranks that lose least in sum and leave `keep` of all weights; None leaves a layer dense.
 
-    Minimises sum_l weight_l * lost_l(rank_l) + price * weights_l(rank_l) for each layer by itself; the price of a weight
-    is found by bisection (Everett, "Generalized Lagrange Multiplier Method", 1963).
+    Minimises sum_l weight_l * lost_l(rank_l) + price * weights_l(rank_l) for each layer by itself; the price of a
+    weight is found by bisection (Everett, "Generalized Lagrange Multiplier Method", 1963).
 
     Args:
         spectra: By layer.

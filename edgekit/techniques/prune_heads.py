@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Literal, final
 
-from edgekit.analysis.graph import Analysis
+from edgekit.analysis.graph import Analysis, Operator
 from edgekit.device_profile import DeviceProfile
 from edgekit.errors import TechniqueError
 from edgekit.model import CapturedModel
@@ -57,9 +57,7 @@ class PruneHeads(Technique):
         square = [
             operator
             for operator in analysis.operators
-            if operator.kernel == "linear"
-            and operator.weights
-            and _is_square(analysis.weights[operator.weights[0]].shape)
+            if operator.kernel == "linear" and _is_square(analysis, operator)
         ]
         products = [operator for operator in analysis.operators if operator.kernel == "attention_matmul"]
         weights = sum(analysis.weights[operator.weights[0]].count for operator in square)
@@ -139,7 +137,8 @@ def heads_to_keep(
     return [sorted(heads) for heads in kept]
 
 
-def _is_square(shape: Sequence[int]) -> bool:
+def _is_square(analysis: Analysis, operator: Operator) -> bool:
+    shape = analysis.weights[operator.weights[0]].shape if operator.weights else ()
     return len(shape) == 2 and shape[0] == shape[1]
 
 

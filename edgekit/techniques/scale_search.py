@@ -6,8 +6,8 @@ smaller, as long as the group's largest weight stays:
 
     Q(W diag(s)) (diag(s)^-1 X),   s = mean |X|^a,   a* = argmin || Q(W diag(s)) diag(s)^-1 X - W X ||     (eq. 4, 5)
 
-The norm is taken on the second moments of X, so a trial needs no data: || D X ||^2 = tr D E[x x^T] D^T. All layers that
-read one value share its factors and their errors are added.
+The norm is taken on the covariance of X, so a trial needs no data: || D X ||^2 = tr D Cov[x] D^T; the mean is left to
+the bias. All layers that read one value share its factors and their errors are added.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def best_factors(weights: Sequence[Any], reach: Any, second: Any, bits: int, gro
     Args:
         weights: Of each layer that reads the value, (R, K) float64.
         reach: Mean absolute value of each channel, (K,) float64.
-        second: E[x x^T], (K, K) float64.
+        second: Cov[x], (K, K) float64.
         bits: Of a weight, 8 or 4.
         group: Columns that share a scale; 0 for one scale per output.
     """
@@ -49,7 +49,7 @@ def channel_factors(reach: Any, exponent: float) -> Any:
 
 
 def rounding_error(weight: Any, factors: Any, second: Any, bits: int, group: int) -> Any:
-    """Returns the mean squared error of a layer's outputs with rounded weights: tr D E[x x^T] D^T."""
+    """Returns the mean squared error of a layer's outputs with rounded weights: tr D Cov[x] D^T."""
     scaled = (weight * factors)[None]
     grid = make_grid(scaled, INT4_HIGH if bits == 4 else INT8_HIGH, group or int(weight.shape[1]))
     difference = (nearest(scaled, grid, scaled) * grid.scale)[0] / factors - weight

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-_ITERATIONS: Final = 60
-_CONVERGED: Final = 1e-6  # of the first residual, in the norm of the preconditioner
+_ITERATIONS: Final = 30
+_CONVERGED: Final = 1e-4  # of the first residual, in the norm of the preconditioner
 
 
 def largest(scores: Any, share: float) -> Any:

@@ -1,8 +1,8 @@
 """Sets small weights to zero, and fits those that stay to the layer's output.
 
-Zeros on dense hardware buy a smaller download and nothing else: the file, the memory and the latency stay, because every
-kernel multiplies by zero as by anything else. What gains more: Core ML packages, which store the positions of the
-weights that are not zero (`constexpr_sparse_to_dense`), and the sparse tensor cores of NVIDIA's Ampere and later, which
+Zeros on dense hardware buy a smaller download and nothing else: the file, the memory and the latency stay, because
+every kernel multiplies by zero as by anything else. What gains more: Core ML packages, which store the positions of the
+weights that are not zero (`constexpr_sparse_to_dense`), and the sparse tensor cores of NVIDIA's Ampere and later that
 skip 2 of 4 where each 4 input channels have 2 zeros (Mishra et al., "Accelerating Sparse Deep Neural Networks", 2021).
 
 Which weights go: those of the smallest magnitude, in each layer or in the whole model (Han et al., "Learning both
@@ -82,7 +82,7 @@ class Sparsify(Technique):
             parameters=analysis.parameters,
             macs=analysis.macs,
             seconds=analysis.macs * _SECONDS_PER_MAC,
-            effect=f"{self.sparsity:.0%} zeros make the download smaller; on dense hardware file, memory and latency stay.",
+            effect=f"{self.sparsity:.0%} zeros: a smaller download; on dense hardware file, memory and latency stay.",
         )
 
     def apply(self, model: TorchModel, context: Context) -> TorchModel:
@@ -99,8 +99,8 @@ class Sparsify(Technique):
         if not weights:
             wanted = f"a multiple of block={self.block}" if self.block else f"{_LEAST_INPUTS} or more"
             raise TechniqueError(
-                f"sparsify cannot be used on {model.facts.source}: it has no convolution and no linear layer that reads "
-                f"{wanted} channels."
+                f"sparsify cannot be used on {model.facts.source}: it has no convolution and no linear layer that "
+                f"reads {wanted} channels."
             )
         masks = self._masks(weights, context.seed)
 

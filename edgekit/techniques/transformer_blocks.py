@@ -136,7 +136,7 @@ def _reached(first: Sequence[Any], following: Any) -> set[Any]:
 
 
 def _operands(node: Any) -> tuple[Any, Any, Any] | None:
-    """Returns queries, keys and values of an attention's last product: (.., T, D), (.., S, D) or (.., D, S), (.., S, D)."""
+    """Returns queries (.., T, D), keys (.., S, D) or (.., D, S) and values (.., S, D) that an attention multiplies."""
     if operator_name(node) == _SDPA:
         return tuple(node.args[:3])
     if operator_name(node) not in _PRODUCTS or operator_name(node.args[0]) not in _SOFTMAX:

@@ -1,4 +1,4 @@
-"""Ranges and moments of the channels of a captured graph's values on calibration data. Runs in a worker that has torch."""
+"""Ranges and moments of a captured graph's channels on calibration data. Runs in a worker that has torch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def channel_ranges(
 def channel_moments(
     graph_module: Any, wanted: Collection[Any], rows: Iterable[Sequence[Any]], progress: Progress
 ) -> dict[Any, tuple[Any, Any]]:
-    """Returns mean |x| (C,) and E[x x^T] (C, C), both float64, of each wanted node's last axis.
+    """Returns mean |x| (C,) and the covariance of x (C, C), both float64, of each wanted node's last axis.
 
     Args:
         graph_module: Captured graph.
@@ -43,20 +43,24 @@ def channel_moments(
         rows: One tensor (1, ...) for each input.
         progress: Told how far it is.
     """
-    sums: dict[Any, tuple[Any, Any]] = {}
+    sums: dict[Any, tuple[Any, Any, Any]] = {}
     counts: dict[Any, int] = {}
 
     def look(node: Any, value: Any) -> None:
         if node not in wanted:
             return
         flat = value.reshape(-1, value.shape[-1])
-        first, second = flat.abs().double().sum(dim=0), (flat.t() @ flat).double()
-        if node in sums:
-            first, second = sums[node][0] + first, sums[node][1] + second
-        sums[node], counts[node] = (first, second), counts.get(node, 0) + flat.shape[0]
+        own = (flat.abs().double().sum(dim=0), flat.double().sum(dim=0), (flat.t() @ flat).double())
+        before = sums.get(node, (0.0, 0.0, 0.0))
+        sums[node] = (before[0] + own[0], before[1] + own[1], before[2] + own[2])
+        counts[node] = counts.get(node, 0) + flat.shape[0]
 
     _watch(graph_module, look, rows, progress)
-    return {node: (first / counts[node], second / counts[node]) for node, (first, second) in sums.items()}
+    found: dict[Any, tuple[Any, Any]] = {}
+    for node, (reach, first, second) in sums.items():
+        mean = first / counts[node]
+        found[node] = (reach / counts[node], second / counts[node] - mean[:, None] * mean)
+    return found
 
 
 def _watch(

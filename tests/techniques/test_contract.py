@@ -24,7 +24,12 @@ from edgekit.worker import silent
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch warns while it exports
 
 NAMES = list(registry.TECHNIQUES)
-SUITED = {"smooth_activations": "attention", "drop_layers": "encoder", "prune_heads": "encoder"}  # else "convolutions"
+SUITED = {
+    "smooth_activations": "attention",
+    "share_weights": "attention",
+    "drop_layers": "encoder",
+    "prune_heads": "encoder",
+}  # else "convolutions"
 QUICK = {
     "round_weights": {"iterations": 20},
     "factorize": {"rank": "budget", "keep": 0.9},
@@ -197,25 +202,32 @@ def test_calibration_samples_must_be_there(tiny, tmp_path, name):
         ),
         pytest.param(
             "sparsify",
-            "sparsify cannot be used on clamped.py:build: it has no convolution and no linear layer that reads 4 or more "
-            "channels.",
+            "sparsify cannot be used on clamped.py:build: it has no convolution and no linear layer that reads "
+            "4 or more channels.",
             id="sparsify",
         ),
         pytest.param(
+            "share_weights",
+            "share_weights cannot be used on clamped.py:build: it has no convolution and no linear layer with 2,048 "
+            "weights or more.",
+            id="share_weights",
+        ),
+        pytest.param(
             "factorize",
-            "factorize cannot be used on clamped.py:build: it has no linear layer and no 1 x 1 convolution of 8 or more "
-            "inputs and outputs.",
+            "factorize cannot be used on clamped.py:build: it has no linear layer and no 1 x 1 convolution of "
+            "8 or more inputs and outputs.",
             id="factorize",
         ),
         pytest.param(
             "drop_layers",
-            "drop_layers cannot leave out 1 of clamped.py:build: it has 0 layers that lie between equal shapes around an "
-            "addition, and at least one has to stay.",
+            "drop_layers cannot leave out 1 of clamped.py:build: it has 0 layers around residual "
+            "additions, and at least one has to stay.",
             id="drop_layers",
         ),
         pytest.param(
             "prune_heads",
-            "prune_heads cannot be used on clamped.py:build: it has no attention of several heads that can be told apart.",
+            "prune_heads cannot be used on clamped.py:build: it has no attention of several heads that can be told "
+            "apart.",
             id="prune_heads",
         ),
         pytest.param(
@@ -275,6 +287,13 @@ def test_a_model_without_anything_to_change_is_refused_by_name(tiny, tmp_path, n
             "rnn",
             "it factorizes convolutions and linear layers, and nearly all weights of this model are recurrent",
         ),
+        (
+            "share_weights",
+            {},
+            "rnn",
+            "it changes convolutions and linear layers, and nearly all weights of this model are recurrent",
+        ),
+        ("smooth_activations", {"group_size": -1}, "transformer", "group_size=-1; expected at least 0"),
         ("factorize", {"keep": 1}, "cnn", "keep=1; expected more than 0 and less than 1"),
         ("factorize", {"energy": 0}, "cnn", "energy=0; expected more than 0 and less than 1"),
         ("drop_layers", {}, "cnn", "it leaves out layers of a transformer, and this model has no attention"),
@@ -460,8 +479,8 @@ def test_settings_are_read_from_text_and_from_values():
         ),
         pytest.param(
             "equalise",
-            '--technique "equalise" is not known: accepted are drop_layers, prune_heads, sparsify, factorize, equalize, round_weights, '
-            "smooth_activations. "
+            '--technique "equalise" is not known: accepted are drop_layers, prune_heads, sparsify, '
+            "factorize, share_weights, equalize, round_weights, smooth_activations. "
             'Did you mean "equalize"?',
             id="name",
         ),

@@ -75,8 +75,10 @@ def test_a_fit_loses_less_than_zeros_alone_and_random_zeros_lose_more(sparsified
         (
             {"block": 4},
             "pi4",
-            "Raspberry Pi 4 has no sparse tensor cores, so a pattern of blocks gains nothing there; block=0 loses less "
-            "and makes the download as small",
+            (
+                "Raspberry Pi 4 has no sparse tensor cores, so a pattern of blocks gains nothing there; block=0 loses "
+                "less and makes the download as small"
+            ),
         ),
         (
             {"block": 3},
@@ -122,4 +124,4 @@ def test_the_effect_says_what_dense_hardware_gains(tiny):
     from edgekit.analysis.analyze import analyze
 
     estimate = Sparsify(sparsity=0.6).estimate(analyze("pt2", tiny("convolutions").model.path))
-    assert estimate.effect == ("60% zeros make the download smaller; on dense hardware file, memory and latency stay.")
+    assert estimate.effect == ("60% zeros: a smaller download; on dense hardware file, memory and latency stay.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def test_residual_blocks_and_layers_follow_each_other_without_a_gap(tiny, name):
     assert [block.attends for block in blocks] == [True, False] * 3
     assert len(layers) == 3
     for parts in (blocks, layers):
-        assert all(one.end is other.start for one, other in zip(parts[:-1], parts[1:], strict=True))
+        assert all(one.end is other.start for one, other in pairwise(parts))
     assert layers[0].title
 
 
@@ -91,8 +92,8 @@ def test_the_layer_goes_whose_absence_changes_the_outputs_least(tiny, tmp_path):
         pytest.param(
             DropLayers(count=3),
             "encoder",
-            "drop_layers cannot leave out 3 of encoder.py:build: it has 3 layers that lie between equal shapes around an "
-            "addition, and at least one has to stay.",
+            "drop_layers cannot leave out 3 of encoder.py:build: it has 3 layers around residual "
+            "additions, and at least one has to stay.",
             id="all layers",
         ),
         pytest.param(
@@ -105,8 +106,8 @@ def test_the_layer_goes_whose_absence_changes_the_outputs_least(tiny, tmp_path):
         pytest.param(
             PruneHeads(share=0.05),
             "encoder",
-            "prune_heads changes nothing in encoder.py:build: share=0.05 is less than one of its 12 heads. Ask for more, "
-            "or leave it out.",
+            "prune_heads changes nothing in encoder.py:build: share=0.05 is less than one of its 12 heads. Ask for "
+            "more, or leave it out.",
             id="less than a head",
         ),
     ],
