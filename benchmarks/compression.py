@@ -67,8 +67,8 @@ HEAD = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
 def export(row: Row, runtime: str, reports: Path, *, with_techniques: bool) -> dict[str, Any]:
     """Returns the report of one export.
 
-    What its techniques took and left lies in `technique_seconds` and `technique_macs`, None where their result was
-    cached already.
+    What its techniques took and left lies in `technique_seconds` and `technique_macs`; where another format's export
+    made them, its report has the figures.
     """
     techniques = row.techniques if with_techniques else ()
     device = () if row.device == "pi4" else (row.device,)
@@ -85,12 +85,23 @@ def export(row: Row, runtime: str, reports: Path, *, with_techniques: bool) -> d
         flags = [flag for text in techniques for flag in ("--technique", text)]
         data = run(["export", "-c", str(config), *what, "-o", out, *flags, *OPEN], row.device)
     made = [(folder / "effort.json", folder / "model.json") for folder in set(cache.glob("*")) - before]
-    data["technique_seconds"] = sum(json.loads(effort.read_text())["seconds"] for effort, _ in made) if made else None
-    # Techniques only ever take work away, so the last step's model is the one with the least of it.
-    data["technique_macs"] = min((json.loads(model.read_text())["macs"] for _, model in made), default=None)
+    if made:
+        data["technique_seconds"] = sum(json.loads(effort.read_text())["seconds"] for effort, _ in made)
+        # Techniques only ever take work away, so the last step's model is the one with the least of it.
+        data["technique_macs"] = min(json.loads(model.read_text())["macs"] for _, model in made)
+    data["techniques"] = list(techniques)
     reports.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(data))
     return data
+
+
+def work_of(row: Row, reports: Path, figure_name: str) -> float | None:
+    """Returns a figure of the row's techniques, from the report of whichever format's export made them."""
+    for path in sorted(reports.glob(f"{row.task}-*.json")):
+        data = json.loads(path.read_text())
+        if data.get("techniques") == list(row.techniques) and data.get(figure_name) is not None:
+            return float(data[figure_name])
+    return None
 
 
 def line_of(name: str, runtime: str, reports: Path) -> str:
@@ -98,6 +109,7 @@ def line_of(name: str, runtime: str, reports: Path) -> str:
     plain, changed = (export(row, runtime, reports, with_techniques=flag) for flag in (False, True))
     before, after = plain["formats"][0], changed["formats"][0]
     failed = next((entry["error"]["message"] for entry in (before, after) if entry["artifact"] is None), None)
+    seconds, macs = (work_of(row, reports, key) for key in ("technique_seconds", "technique_macs"))
     start = f"| {name} | {' + '.join(row.techniques)} | {runtime} {before['precision']} |"
     if failed is not None:
         return f"{start} {failed.splitlines()[0]} {'| ' * (len(COLUMNS) - 3)}"
@@ -107,9 +119,9 @@ def line_of(name: str, runtime: str, reports: Path) -> str:
         *(f"{entry['artifact']['size_bytes']:,}" for entry in (before, after)),
         *(f"{entry['artifact']['download_bytes']:,}" for entry in (before, after)),
         f"{plain['model']['macs'] / 1e6:.0f} M",
-        figure(changed.get("technique_macs") and changed["technique_macs"] / 1e6, "{:.0f} M"),
+        figure(macs and macs / 1e6, "{:.0f} M"),
         *(figure(entry["host"].get("ratio"), "{:.2f}") for entry in (before, after)),
-        figure(changed["technique_seconds"], "{:.0f} s"),
+        figure(seconds, "{:.0f} s"),
     ]
     return f"{start} {' | '.join(cells)} |"
 
