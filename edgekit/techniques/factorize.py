@@ -100,7 +100,7 @@ class Factorize(Technique):
             context.progress(f"factorizing {layer.name}", share)
             if layer.name not in ranks:
                 return NewWeights(weight=layer.weight, bias=layer.bias)
-            made[layer.name] = self._factored(layer, ranks[layer.name])
+            made[layer.name] = _factored(layer, self._problem(layer), ranks[layer.name])
             left, right, bias = made[layer.name]
             return NewWeights(weight=(left @ right).reshape(layer.weight.shape).float(), bias=bias)
 
@@ -122,15 +122,17 @@ class Factorize(Technique):
 
         def look(layer: Layer, share: float) -> NewWeights:
             context.progress(f"looking at {layer.name}", share)
-            if layer.name in names:
-                weight, hessian, _ = self._problem(layer)
-                spectra[layer.name] = spectrum(weight, hessian)
+            if layer.name in names and layer.form.groups == 1:
+                problem = self._problem(layer)
+                spectra[layer.name] = spectrum(*problem[:2])
                 if self.rank == "sensitivity":
-                    left, right, _ = self._factored(layer, _probe_rank(spectra[layer.name]))
+                    left, right, _ = _factored(layer, problem, _probe_rank(spectra[layer.name]))
                     probes[layer.name] = (left @ right).reshape(layer.weight.shape).float()
             return NewWeights(weight=layer.weight, bias=layer.bias)
 
         walk.run(rows, look)
+        if not spectra:
+            return {}
         if self.rank == "sensitivity":
             worth = _worth(graph, spectra, probes, rows[:: max(1, len(rows) // _PROBES)], context)
             found = share_ranks(spectra, worth, self.keep)
@@ -152,14 +154,15 @@ class Factorize(Technique):
             return weight[0], torch.eye(weight.shape[2], dtype=torch.float64), moments
         return moments.best_fit(weight)[0], moments.hessian[0], moments
 
-    def _factored(self, layer: Layer, rank: int) -> tuple[Any, Any, Any]:
-        """Returns a layer's factors (R, rank) and (rank, K) float64, and its bias (R,)."""
-        from edgekit.techniques.low_rank import factors
 
-        target, hessian, moments = self._problem(layer)
-        left, right = factors(target, hessian, rank)
-        weight = layer.form.problems(layer.weight.double())
-        return left, right, moments.bias(layer, weight, (left @ right)[None])
+def _factored(layer: Layer, problem: tuple[Any, Any, Any], rank: int) -> tuple[Any, Any, Any]:
+    """Returns a layer's factors (R, rank) and (rank, K) float64, and its bias (R,)."""
+    from edgekit.techniques.low_rank import factors
+
+    target, hessian, moments = problem
+    left, right = factors(target, hessian, rank)
+    weight = layer.form.problems(layer.weight.double())
+    return left, right, moments.bias(layer, weight, (left @ right)[None])
 
 
 def _fits(weight: Any) -> bool:

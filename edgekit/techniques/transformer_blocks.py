@@ -208,7 +208,7 @@ def _check_inside(node: Any, inside: set[Any], heads: int) -> None:
         raise LookupError(f"{name} works on its heads, and nobody knows whether on each by itself")
     for item in node.all_input_nodes:
         shape = _shape(item)
-        if item not in inside and name not in _RESHAPES and len(shape) == 4 and shape[1] == heads > 1:
+        if item not in inside and name not in _RESHAPES and len(shape) >= 3 and shape[-3] == heads > 1:
             raise LookupError(f"{item.name} holds values for each head")
 
 
