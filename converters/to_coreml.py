@@ -98,11 +98,12 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
     made = _store_forms(made, forms, recipe, progress)
     progress("writing the package", None)
     write_package(made, described(request, inputs, outputs), output, request.scratch)
+    operators = count_operators(made)
     return Conversion(
         inputs=inputs,
         outputs=outputs,
-        notes=(*_notes(request, target), *forms.notes, *overflow),
-        operators=count_operators(made),
+        notes=(*_notes(request, target), *_form_notes(operators), *overflow),
+        operators=operators,
         float_fallbacks=fallbacks,
     )
 
@@ -114,12 +115,6 @@ class _Forms:
 
     tables: int
     zeros: int
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the report says about them."""
-        found = {"lookup tables": self.tables, "the places of their zeros": self.zeros}
-        return tuple(f"Weights that are stored by {what}: {count}." for what, count in found.items() if count)
 
 
 def _find_forms(module: Any) -> _Forms:
@@ -141,6 +136,13 @@ def _store_forms(made: Any, forms: _Forms, recipe: Recipe, progress: Progress) -
         progress("storing weights without their zeros", None)
         made = store_zeros(made, integers=recipe.default not in {"fp32", "fp16"})
     return made
+
+
+def _form_notes(operators: Mapping[str, int]) -> tuple[str, ...]:
+    kinds = {"constexpr_lut_to_dense": "lookup tables", "constexpr_sparse_to_dense": "the places of their zeros"}
+    return tuple(
+        f"Weights that are stored by {what}: {operators[kind]}." for kind, what in kinds.items() if kind in operators
+    )
 
 
 def _keep_overflow_float(

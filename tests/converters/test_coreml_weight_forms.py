@@ -61,7 +61,10 @@ def converted(found, recipe, folder):
 @pytest.mark.runtime
 @pytest.mark.parametrize(
     ("precision", "sparse", "target"),
-    [("fp16", "constexpr_sparse_to_dense", None), ("int8_weights", "constexpr_sparse_blockwise_shift_scale", "iOS 18")],
+    [
+        ("fp16", "constexpr_sparse_to_dense", None),
+        ("int8_weights", "constexpr_sparse_blockwise_shift_scale", "iOS 18"),
+    ],
     ids=["float", "integers"],
 )
 def test_zeros_and_tables_are_stored_as_such(sparse_and_shared, tmp_path, precision, sparse, target):
