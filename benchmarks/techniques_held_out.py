@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import warnings
+from itertools import islice
 from pathlib import Path
 from typing import Any
 

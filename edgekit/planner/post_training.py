@@ -1,8 +1,9 @@
-"""The techniques that make a transformer or a CNN smaller without training, as offers to the planner.
+"""The techniques that make a transformer smaller without training, as offers to the planner.
 
-An offer's size and work come from the technique's own estimate. What it is expected to lose is what it lost in
-`benchmarks/compression.py`, by family; a family in which nothing was measured is refused. Zeros (`sparsify`) and
-codebooks (`share_weights`) are not offered: a plan's size, memory and latency would stay, as the hint of a plan says.
+An offer's size and work come from the technique's own estimate. Its loss is a class of `rules.LOSS_POINTS`, the same as
+that of 4-bit weights rounded to nearest: nothing is trained, and the benchmark has not measured them on a task's metric
+yet. So a plan names one only where the budget allows several points, and the export measures what it really loses. Zeros
+(`sparsify`) and codebooks (`share_weights`) are not offered: a plan's size, memory and latency would stay.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from typing import Any, Final, final
 
 from edgekit.model import Family
 from edgekit.planner.offers import Estimate, Situation, Stage
+from edgekit.planner.rules import LOSS_POINTS
+
+_LOSS_CLASS: Final = 4
 
 
 @final
@@ -24,20 +28,18 @@ class PostTrainingOffer:
         name: The technique's.
         stage: Its place in the pipeline.
         settings: Its settings.
-        loss_points: What it lost in the benchmark, in percentage points of the task's metric, by family.
+        families: Whose models it can change.
     """
 
     name: str
     stage: Stage
     settings: Mapping[str, Any]
-    loss_points: Mapping[Family, float]
+    families: tuple[Family, ...]
 
     def why_not(self, situation: Situation) -> str | None:
         """Returns why it cannot be used here, or None if it can."""
-        family = situation.analysis.family
-        if family not in self.loss_points:
-            measured = " and ".join(self.loss_points)
-            return f"what it loses was measured for {measured} models only, and this one is of the family {family}"
+        if situation.analysis.family not in self.families:
+            return f"it is for {' and '.join(self.families)} models"
         if not situation.has_calibration:
             return "it needs calibration data and the task has none; give --calibration, or [data] calibration"
         return None
@@ -51,7 +53,7 @@ class PostTrainingOffer:
         return Estimate(
             size_factor=found.parameters / max(1, analysis.parameters),
             macs_factor=found.macs / max(1, analysis.macs),
-            loss_points=self.loss_points[analysis.family],
+            loss_points=LOSS_POINTS[_LOSS_CLASS],
             settings=self.settings,
             band=_BAND,
         )
@@ -61,8 +63,8 @@ _BAND: Final = 0.1
 """Half width of the band of the factors: ranks are whole, and only layers that gain are changed."""
 
 POST_TRAINING: Final = (
-    PostTrainingOffer(name="drop_layers", stage="prune", settings={"count": 1}, loss_points={"transformer": 5.0}),
-    PostTrainingOffer(name="prune_heads", stage="prune", settings={"share": 0.25}, loss_points={"transformer": 3.0}),
-    PostTrainingOffer(name="factorize", stage="factorize", settings={"keep": 0.8}, loss_points={"transformer": 3.0}),
+    PostTrainingOffer(name="drop_layers", stage="prune", settings={"count": 1}, families=("transformer",)),
+    PostTrainingOffer(name="prune_heads", stage="prune", settings={"share": 0.25}, families=("transformer",)),
+    PostTrainingOffer(name="factorize", stage="factorize", settings={"keep": 0.8}, families=("transformer",)),
 )
 """In the order in which they would be combined."""

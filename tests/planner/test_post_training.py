@@ -10,7 +10,8 @@ import pytest
 from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.device_profile import DeviceProfile, Hardware
 from edgekit.planner.offers import ORDER, Situation
-from edgekit.planner.post_training import POST_TRAINING, PostTrainingOffer
+from edgekit.planner.post_training import POST_TRAINING
+from edgekit.planner.rules import LOSS_POINTS
 from edgekit.registry import technique
 
 
@@ -34,15 +35,12 @@ def test_an_offer_is_a_technique_with_settings_that_it_has(offer, situation):
     estimate = offer.estimate(situation)
     assert 0 <= estimate.macs_factor <= 1
     assert estimate.settings == offer.settings
-    assert estimate.loss_points == offer.loss_points["transformer"]
+    assert estimate.loss_points == LOSS_POINTS[4]
 
 
-def test_a_family_without_a_measurement_is_refused(situation):
-    offer = PostTrainingOffer(name="factorize", stage="factorize", settings={}, loss_points={"transformer": 1.0})
+def test_a_model_of_another_family_is_refused(situation):
     other = replace(situation, analysis=replace(situation.analysis, family="cnn"))
-    assert offer.why_not(other) == (
-        "what it loses was measured for transformer models only, and this one is of the family cnn"
-    )
+    assert POST_TRAINING[0].why_not(other) == "it is for transformer models"
 
 
 def test_a_task_without_calibration_data_is_refused(situation):
