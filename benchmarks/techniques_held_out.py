@@ -50,9 +50,7 @@ def captured(task: str, folder: Path, count: int) -> tuple[Any, Any]:
         raise SystemExit(f"{task} is no folder of benchmarks/tasks with a task.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    rows = [
-        tuple(torch.as_tensor(item) for item in row) for _, row in zip(range(count), module.calibration(), strict=False)
-    ]
+    rows = [tuple(torch.as_tensor(item) for item in row) for row in islice(module.calibration(), count)]
     program = canonical(torch.export.export(module.build(), rows[0], strict=False), rows[0], task)
     found = program_facts.save(program, folder, program_facts.count_parameters(program.parameters()))
     model = CapturedModel(

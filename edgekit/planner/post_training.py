@@ -1,8 +1,8 @@
 """The techniques that make a transformer smaller without training, as offers to the planner.
 
 An offer's size and work come from the technique's own estimate. Its loss is a class of `rules.LOSS_POINTS`, the same as
-that of 4-bit weights rounded to nearest: nothing is trained, and the benchmark has not measured them on a task's metric
-yet. So a plan names one only where the budget allows several points, and the export measures what it really loses. Zeros
+that of 4-bit weights rounded to nearest: nothing is trained, and no benchmark has measured them on a task's metric yet.
+So a plan names one only where the budget allows several points, and the export measures what it really loses. Zeros
 (`sparsify`) and codebooks (`share_weights`) are not offered: a plan's size, memory and latency would stay.
 """
 
@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from edgekit.model import Family
+from edgekit.model import CapturedKind, Family
 from edgekit.planner.offers import Estimate, Situation, Stage
 from edgekit.planner.rules import LOSS_POINTS
 
 _LOSS_CLASS: Final = 4
+_KINDS: Final[tuple[CapturedKind, ...]] = ("pt2", "onnx")  # an ONNX file can become a torch program
 
 
 @final
@@ -68,3 +69,8 @@ POST_TRAINING: Final = (
     PostTrainingOffer(name="factorize", stage="factorize", settings={"keep": 0.8}, families=("transformer",)),
 )
 """In the order in which they would be combined."""
+
+
+def offers_for(kind: CapturedKind, family: Family) -> tuple[PostTrainingOffer, ...]:
+    """Returns the offers that a captured model of this kind and family could use at all."""
+    return tuple(offer for offer in POST_TRAINING if kind in _KINDS and family in offer.families)

@@ -10,7 +10,7 @@ import pytest
 from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.device_profile import DeviceProfile, Hardware
 from edgekit.planner.offers import ORDER, Situation
-from edgekit.planner.post_training import POST_TRAINING
+from edgekit.planner.post_training import POST_TRAINING, offers_for
 from edgekit.planner.rules import LOSS_POINTS
 from edgekit.registry import technique
 
@@ -47,3 +47,9 @@ def test_a_task_without_calibration_data_is_refused(situation):
     assert POST_TRAINING[0].why_not(replace(situation, has_calibration=False)) == (
         "it needs calibration data and the task has none; give --calibration, or [data] calibration"
     )
+
+
+def test_only_models_that_could_be_changed_get_offers():
+    assert offers_for("pt2", "transformer") == POST_TRAINING
+    assert offers_for("keras", "transformer") == ()
+    assert offers_for("onnx", "cnn") == ()
