@@ -29,6 +29,7 @@ class Row:
     precision: str
     techniques: tuple[str, ...]
     formats: tuple[str, ...] = ("tflite", "onnx", "executorch", "coreml")
+    device: str = "pi4"
 
 
 ROWS = {
@@ -39,19 +40,39 @@ ROWS = {
     "transformer-smooth": Row("minilm", "int8", ("smooth_activations",)),
     "transformer-smooth-gptq": Row("minilm", "int8", ("smooth_activations", "round_weights")),
     "transformer-int4": Row("minilm", "int4", ("round_weights:bits=4,group_size=32",)),
+    "transformer-int4-awq": Row(
+        "minilm", "int4", ("smooth_activations:method=awq", "round_weights:bits=4,group_size=32")
+    ),
+    "transformer-palette": Row("minilm", "int4", ("share_weights",), ("coreml",)),
+    "cnn-sparse": Row("efficientnet_lite0", "int8", ("sparsify",)),
+    "cnn-sparse-magnitude": Row("efficientnet_lite0", "int8", ("sparsify:method=layer,refits=no",), ("onnx",)),
+    "cnn-sparse-global": Row("efficientnet_lite0", "int8", ("sparsify:method=global",), ("onnx",)),
+    "cnn-sparse-random": Row("efficientnet_lite0", "int8", ("sparsify:method=random",), ("onnx",)),
+    "cnn-sparse-2:4": Row("efficientnet_lite0", "int8", ("sparsify:block=4",), ("onnx",), "jetson-orin-nano"),
+    "cnn-sparse-float": Row("efficientnet_lite0", "fp16", ("sparsify",), ("coreml",)),
+    "transformer-sparse": Row("minilm", "int8", ("sparsify",), ("onnx", "coreml")),
+    "cnn-factorize": Row("efficientnet_lite0", "int8", ("factorize:keep=0.85",), ("onnx", "tflite")),
+    "transformer-factorize": Row("minilm", "int8", ("factorize:keep=0.8",), ("onnx", "tflite")),
+    "transformer-drop": Row("minilm", "int8", ("drop_layers",), ("onnx", "tflite")),
+    "transformer-heads": Row("minilm", "int8", ("prune_heads",), ("onnx", "tflite")),
 }
 
 COLUMNS = (
     *("row", "techniques", "format", "SQNR before", "after", "drop before", "after", "bytes before", "after"),
-    *("MACs", "x float before", "after", "technique"),
+    *("download before", "after", "MACs before", "after", "x float before", "after", "technique"),
 )
 HEAD = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
 
 
 def export(row: Row, runtime: str, reports: Path, *, with_techniques: bool) -> dict[str, Any]:
-    """Returns the report of one export; `technique_seconds` in it is what the techniques took, None if found cached."""
+    """Returns the report of one export.
+
+    What its techniques took and left lies in `technique_seconds` and `technique_macs`; where another format's export
+    made them, its report has the figures.
+    """
     techniques = row.techniques if with_techniques else ()
-    name = "-".join([row.task, row.precision, runtime, *(text.replace(":", "-") for text in techniques)])
+    device = () if row.device == "pi4" else (row.device,)
+    name = "-".join([row.task, row.precision, runtime, *device, *(text.replace(":", "-") for text in techniques)])
     kept = reports / f"{name}.json"
     if kept.exists():
         found: dict[str, Any] = json.loads(kept.read_text())
@@ -62,12 +83,25 @@ def export(row: Row, runtime: str, reports: Path, *, with_techniques: bool) -> d
     with tempfile.TemporaryDirectory() as out:
         what = ["--precision", row.precision, "--format", runtime]
         flags = [flag for text in techniques for flag in ("--technique", text)]
-        data = run(["export", "-c", str(config), *what, "-o", out, *flags, *OPEN])
-    made = [json.loads((folder / "effort.json").read_text())["seconds"] for folder in set(cache.glob("*")) - before]
-    data["technique_seconds"] = sum(made) if made else None
+        data = run(["export", "-c", str(config), *what, "-o", out, *flags, *OPEN], row.device)
+    made = [(folder / "effort.json", folder / "model.json") for folder in set(cache.glob("*")) - before]
+    if made:
+        data["technique_seconds"] = sum(json.loads(effort.read_text())["seconds"] for effort, _ in made)
+        # Techniques only ever take work away, so the last step's model is the one with the least of it.
+        data["technique_macs"] = min(json.loads(model.read_text())["macs"] for _, model in made)
+    data["techniques"] = list(techniques)
     reports.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(data))
     return data
+
+
+def work_of(row: Row, reports: Path, figure_name: str) -> float | None:
+    """Returns a figure of the row's techniques, from the report of whichever format's export made them."""
+    for path in sorted(reports.glob(f"{row.task}-*.json")):
+        data = json.loads(path.read_text())
+        if data.get("techniques") == list(row.techniques) and data.get(figure_name) is not None:
+            return float(data[figure_name])
+    return None
 
 
 def line_of(name: str, runtime: str, reports: Path) -> str:
@@ -75,6 +109,7 @@ def line_of(name: str, runtime: str, reports: Path) -> str:
     plain, changed = (export(row, runtime, reports, with_techniques=flag) for flag in (False, True))
     before, after = plain["formats"][0], changed["formats"][0]
     failed = next((entry["error"]["message"] for entry in (before, after) if entry["artifact"] is None), None)
+    seconds, macs = (work_of(row, reports, key) for key in ("technique_seconds", "technique_macs"))
     start = f"| {name} | {' + '.join(row.techniques)} | {runtime} {before['precision']} |"
     if failed is not None:
         return f"{start} {failed.splitlines()[0]} {'| ' * (len(COLUMNS) - 3)}"
@@ -82,9 +117,11 @@ def line_of(name: str, runtime: str, reports: Path) -> str:
         *(figure(check(entry, "parity")["value"], "{:.1f} dB") for entry in (before, after)),
         *(figure(check(entry, "accuracy_drop")["value"], "{:.2f} pp") for entry in (before, after)),
         *(f"{entry['artifact']['size_bytes']:,}" for entry in (before, after)),
-        f"{(changed['model']['macs'] or 0) / 1e6:.0f} M",
+        *(f"{entry['artifact']['download_bytes']:,}" for entry in (before, after)),
+        f"{plain['model']['macs'] / 1e6:.0f} M",
+        figure(macs and macs / 1e6, "{:.0f} M"),
         *(figure(entry["host"].get("ratio"), "{:.2f}") for entry in (before, after)),
-        figure(changed["technique_seconds"], "{:.0f} s"),
+        figure(seconds, "{:.0f} s"),
     ]
     return f"{start} {' | '.join(cells)} |"
 

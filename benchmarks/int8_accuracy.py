@@ -36,9 +36,9 @@ TASKS: dict[str, list[str]] = {
 }
 
 
-def run(arguments: list[str]) -> dict[str, Any]:
+def run(arguments: list[str], device: str = "pi4") -> dict[str, Any]:
     """Runs edgekit with --json and returns its object; its messages go to stderr."""
-    command = [sys.executable, "-m", "edgekit", *arguments, "--device", "pi4", "--json"]
+    command = [sys.executable, "-m", "edgekit", *arguments, "--device", device, "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     data: dict[str, Any] = json.loads(done.stdout)
     if "error" in data:

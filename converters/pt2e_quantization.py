@@ -41,6 +41,7 @@ from edgekit.converters.pt2e_plan import (
     plan_quantization,
 )
 from edgekit.converters.pt2e_ranges import Calibration, calibrate
+from edgekit.converters.to_coreml_weights import has_table
 from edgekit.plan import Precision, Recipe
 from edgekit.samples import Samples
 from edgekit.worker import Progress
@@ -261,6 +262,8 @@ class _Writer:
     def _write_stored_weights(self, node: Any, precision: Precision) -> None:
         """Replaces the weight by a dequantization of integers; how a kernel computes with them is up to the runtime."""
         static = precision == "int8_static" and node.name in self._plan.integer
+        if self._target == "coreml" and not static and has_table(constant_of(self._module, node.args[1])):
+            return  # a table of its own values is smaller than rounded ones, and exact
         if precision == "int8_static" and not static and self._target == "executorch":
             self._fallbacks.append(label_of(node))
         elif precision == "int4_weights" and target_of(node) == LINEAR and self._groups_fit(node):

@@ -8,12 +8,12 @@ captured model's names and are float32 unless integers are asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
-from edgekit.converters.pt2e_graph import FloatGraph, read_float_graph
+from edgekit.converters.pt2e_graph import FloatGraph, constant_of, read_float_graph
 from edgekit.converters.pt2e_interface import described, first_line, on_grids, quiet_frameworks, refuse_float_io
 from edgekit.converters.pt2e_overflow import find_overflows, overflow_words
 from edgekit.converters.pt2e_plan import RECURRENT, precision_of_node
@@ -28,6 +28,7 @@ from edgekit.converters.to_coreml_program import (
     import_coremltools,
     tensor_types,
 )
+from edgekit.converters.to_coreml_weights import has_table, has_zeros, store_tables, store_zeros
 from edgekit.errors import ConversionError, EdgekitError
 from edgekit.model import CapturedKind, TensorSpec
 from edgekit.plan import Precision, Recipe
@@ -72,7 +73,7 @@ class CoreMLConverter(Converter):
             if request.recipe.needs_calibration:
                 return _convert_torch(import_through_onnx(request, progress), output, progress)
             made = convert_keras(request, output, progress)
-            return replace(made, notes=_notes(request))
+            return replace(made, notes=_notes(request, deployment_target(request.recipe, request.io)))
 
 
 def _convert_torch(request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
@@ -81,6 +82,7 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
     request, overflow = _keep_overflow_float(request, graph, progress)
     recipe = request.recipe
     recurrent = _recurrent_in_integers(graph.module, recipe)
+    forms = _find_forms(graph.module)
     quantized = quantize_graph(graph, recipe, "coreml", request.calibration, progress)
     fallbacks = tuple(name for name in quantized.fallbacks if not recurrent or not _is_recurrent(name))
     inputs, outputs = artifact_specs(request.model.inputs), artifact_specs(request.model.outputs)
@@ -88,18 +90,58 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
         quantized, input_grids, output_grids = quantize_io(quantized)
         inputs, outputs = on_grids(inputs, input_grids), on_grids(outputs, output_grids)
         refuse_float_io(request, inputs, outputs)
-    made = _lower(request, export_graph(quantized), inputs, outputs, progress)
+    target = deployment_target(recipe, request.io, zeros=forms.zeros)
+    made = _lower(request, export_graph(quantized), inputs, outputs, target, progress)
     if recurrent:
         progress("compressing recurrent weights", None)
         made = compress_recurrent_weights(made)
+    made = _store_forms(made, forms, recipe, progress)
     progress("writing the package", None)
     write_package(made, described(request, inputs, outputs), output, request.scratch)
+    operators = count_operators(made)
     return Conversion(
         inputs=inputs,
         outputs=outputs,
-        notes=(*_notes(request), *overflow),
-        operators=count_operators(made),
+        notes=(*_notes(request, target), *_form_notes(operators), *overflow),
+        operators=operators,
         float_fallbacks=fallbacks,
+    )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Forms:
+    """Which weights can be stored in fewer bytes as they are: how many by tables, how many by the places of zeros."""
+
+    tables: int
+    zeros: int
+
+
+def _find_forms(module: Any) -> _Forms:
+    weights = [constant_of(module, node) for node in module.graph.nodes if node.op == "get_attr"]
+    tensors = [weight for weight in weights if weight is not None]
+    tables = [has_table(weight) for weight in tensors]
+    return _Forms(
+        tables=sum(tables),
+        zeros=sum(has_zeros(weight) for weight, table in zip(tensors, tables, strict=True) if not table),
+    )
+
+
+def _store_forms(made: Any, forms: _Forms, recipe: Recipe, progress: Progress) -> Any:
+    """Returns the model with tables and without stored zeros, where it has any."""
+    if forms.tables:
+        progress("storing tables of weights", None)
+        made = store_tables(made)
+    if forms.zeros:
+        progress("storing weights without their zeros", None)
+        made = store_zeros(made, integers=recipe.default not in {"fp32", "fp16"})
+    return made
+
+
+def _form_notes(operators: Mapping[str, int]) -> tuple[str, ...]:
+    kinds = {"constexpr_lut_to_dense": "lookup tables", "constexpr_sparse_to_dense": "the places of their zeros"}
+    return tuple(
+        f"Weights that are stored by {what}: {operators[kind]}." for kind, what in kinds.items() if kind in operators
     )
 
 
@@ -133,9 +175,10 @@ def _lower(
     program: Any,
     inputs: tuple[TensorSpec, ...],
     outputs: tuple[TensorSpec, ...],
+    target: str,
     progress: Progress,
 ) -> Any:
-    """Returns the coremltools model of an ExportedProgram."""
+    """Returns the coremltools model of an ExportedProgram for the systems `target` and later."""
     import torch
 
     progress("loading coremltools", None)
@@ -154,7 +197,7 @@ def _lower(
             convert_to="mlprogram",
             inputs=tensor_types(ct, inputs, shaped=True),
             outputs=tensor_types(ct, outputs, shaped=False),
-            minimum_deployment_target=deployment_target(ct, request.recipe, request.io),
+            minimum_deployment_target=ct.target[target],
             compute_precision=_compute_precision(ct, request.recipe, program),
             pass_pipeline=pipeline,
             skip_model_load=True,
@@ -190,7 +233,7 @@ def _is_recurrent(label: str) -> bool:
     return any(f"({name})" in label for name in RECURRENT)
 
 
-def _notes(request: ConversionRequest) -> tuple[str, ...]:
+def _notes(request: ConversionRequest, target: str) -> tuple[str, ...]:
     recipe = request.recipe
     notes: list[str] = []
     if recipe.default == "int8_dynamic":
@@ -204,4 +247,6 @@ def _notes(request: ConversionRequest) -> tuple[str, ...]:
         notes.append("Integer inputs and outputs need iOS 26, macOS 26 or watchOS 26.")
     elif recipe.default == "int4_weights":
         notes.append("4-bit weights in groups need iOS 18, macOS 15 or watchOS 11.")
+    elif target == "iOS18":
+        notes.append("Integer weights without their zeros need iOS 18, macOS 15 or watchOS 11.")
     return tuple(notes)

@@ -105,7 +105,7 @@ def _translate(
         source="tensorflow",
         convert_to="mlprogram",
         inputs=tensor_types(ct, _renamed(inputs, names), shaped=True),
-        minimum_deployment_target=deployment_target(ct, request.recipe, request.io),
+        minimum_deployment_target=ct.target[deployment_target(request.recipe, request.io)],
         compute_precision=precision,
         skip_model_load=True,
     )

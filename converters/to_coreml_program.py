@@ -70,12 +70,18 @@ def _tuple_translation(translate: Callable[[Any, Any], None], outputs: int) -> C
     return translated
 
 
-def deployment_target(ct: Any, recipe: Recipe, io: IoType) -> Any:
-    """Returns the oldest systems that the package needs: iOS 17 has all but 4-bit groups (18) and int8 tensors (26)."""
+def deployment_target(recipe: Recipe, io: IoType, *, zeros: int = 0) -> str:
+    """Returns the oldest systems that the package needs: iOS 17 has all but 4-bit groups (18) and int8 tensors (26).
+
+    Args:
+        recipe: What is stored.
+        io: Types of inputs and outputs.
+        zeros: How many weights are stored without their zeros; of integers only iOS 18 can do that.
+    """
     used = {recipe.default, *(precision for _, precision in recipe.overrides)}
     if io == "int8":
-        return ct.target.iOS26
-    return ct.target.iOS18 if "int4_weights" in used else ct.target.iOS17
+        return "iOS26"
+    return "iOS18" if "int4_weights" in used or (zeros and used - {"fp32", "fp16"}) else "iOS17"
 
 
 def artifact_specs(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:

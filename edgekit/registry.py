@@ -33,6 +33,11 @@ VALIDATORS: Final[Mapping[str, str]] = {
 """Validator name to validator, in the order of reports."""
 
 TECHNIQUES: Final[Mapping[str, str]] = {
+    "drop_layers": "edgekit.techniques.drop_layers:DropLayers",
+    "prune_heads": "edgekit.techniques.prune_heads:PruneHeads",
+    "sparsify": "edgekit.techniques.sparsify:Sparsify",
+    "factorize": "edgekit.techniques.factorize:Factorize",
+    "share_weights": "edgekit.techniques.share_weights:ShareWeights",
     "equalize": "edgekit.techniques.equalize:Equalize",
     "round_weights": "edgekit.techniques.round_weights:RoundWeights",
     "smooth_activations": "edgekit.techniques.smooth_activations:SmoothActivations",

@@ -191,7 +191,7 @@ class Technique(ABC):
         partial.mkdir(parents=True)
         try:
             saved = program_facts.save(
-                changed.program, partial, model.parameters, [spec.name for spec in model.outputs]
+                changed.program, partial, changed.facts.parameters, [spec.name for spec in model.outputs]
             )
             # Names and layouts of inputs and outputs stay the source's: the graph alone may not tell them.
             found = replace(

@@ -15,6 +15,7 @@ Everything is batched over groups of a convolution: G problems of R outputs and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -116,23 +117,42 @@ def round_columns(target: Any, hessian: Any, grid: Grid, signs: Any) -> Any:
     """
     import torch
 
-    diagonal = hessian.diagonal(dim1=-2, dim2=-1)
-    order = diagonal.argsort(dim=-1, descending=True)  # (G, K)
+    ends = torch.sign(signs) * grid.high
+
+    def choose(column: Any, places: Any) -> Any:
+        where = places[:, None, None].expand(-1, target.shape[1], 1)
+        scale, pinned, end = (item.gather(2, where)[:, :, 0] for item in (grid.scale, grid.pinned, ends))
+        chosen = torch.clamp(torch.round(column / scale), -grid.high, grid.high)
+        return torch.where(pinned, end, chosen) * scale
+
+    return torch.round(choose_columns(target, hessian, choose) / grid.scale)
+
+
+def choose_columns(target: Any, hessian: Any, choose: Callable[[Any, Any], Any]) -> Any:
+    """Returns weights (G, R, K) float64, chosen column by column, each column's error moved onto those that follow.
+
+    Args:
+        target: (G, R, K) float64: what the weights should be.
+        hessian: (G, K, K) float64, positive definite: E[x x^T] of the layer's inputs.
+        choose: Given what a column should be now (G, R) and which column that is in each group (G,), returns what it
+            becomes (G, R).
+    """
+    import torch
+
+    order = hessian.diagonal(dim1=-2, dim2=-1).argsort(dim=-1, descending=True)  # (G, K)
     rows = order[:, None, :].expand_as(target)
     sorted_hessian = hessian.gather(1, order[:, :, None].expand_as(hessian))
     sorted_hessian = sorted_hessian.gather(2, order[:, None, :].expand_as(hessian))
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(sorted_hessian))
     factor = torch.linalg.cholesky(inverse, upper=True)
     left = target.gather(2, rows).clone()
-    scale, pinned, ends = (item.gather(2, rows) for item in (grid.scale, grid.pinned, torch.sign(signs) * grid.high))
-    integers = torch.empty_like(left)
+    made = torch.empty_like(left)
     for k in range(left.shape[2]):
-        chosen = torch.clamp(torch.round(left[:, :, k] / scale[:, :, k]), -grid.high, grid.high)
-        chosen = torch.where(pinned[:, :, k], ends[:, :, k], chosen)
-        integers[:, :, k] = chosen
-        error = (left[:, :, k] - chosen * scale[:, :, k]) / factor[:, k, k, None]
+        chosen = choose(left[:, :, k], order[:, k])
+        made[:, :, k] = chosen
+        error = (left[:, :, k] - chosen) / factor[:, k, k, None]
         left[:, :, k + 1 :] -= error[..., None] * factor[:, None, k, k + 1 :]
-    return torch.empty_like(integers).scatter_(2, rows, integers)
+    return torch.empty_like(made).scatter_(2, rows, made)
 
 
 def descend(integers: Any, target: Any, hessian: Any, grid: Grid, sweeps: int) -> Any:

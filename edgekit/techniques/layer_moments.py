@@ -87,6 +87,11 @@ class Moments:
         fit = torch.linalg.solve(self.hessian, self.drift @ weight.transpose(1, 2))
         return weight + fit.transpose(1, 2)
 
+    def bias(self, layer: Layer, weight: Any, changed: Any) -> Any:
+        """Returns the bias (outputs,) that keeps the mean of the outputs: b + W E[x] - W' E[x^]."""
+        shift = weight @ self.exact_mean[:, :, None] - changed @ self.rounded_mean[:, :, None]
+        return (layer.bias.double() + shift.reshape(-1)).to(layer.weight.dtype)
+
 
 def reconstruction(layer: Layer, moments: Moments, target: Any, positions: int, seed: int) -> Reconstruction:
     """Returns what a layer shall reproduce at some positions, chosen at random and spread over all samples.

@@ -89,7 +89,12 @@ class LayerWalk:
 
     def layers(self) -> list[str]:
         """Returns the names of the weights that a walk will show, in order."""
-        return [str(node.args[1].target) for node in self._nodes if self._form(node) is not None]
+        return list(self.weights())
+
+    def weights(self) -> dict[str, Any]:
+        """Returns the weights that a walk will show, by name, in order."""
+        nodes = [node for node in self._nodes if self._form(node) is not None]
+        return {str(node.args[1].target): attribute(self._module, node.args[1]).detach() for node in nodes}
 
     def sample_limit(self) -> int:
         """Returns how many samples fit into `MEMORY_BYTES`."""

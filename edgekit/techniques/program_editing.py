@@ -56,11 +56,30 @@ def set_tensor(graph_module: Any, name: str, value: Any) -> None:
     """Replaces the values of a parameter or buffer of a graph module in place."""
     import torch
 
+    with torch.no_grad():
+        tensor_of(graph_module, name).copy_(value)
+
+
+def tensor_of(graph_module: Any, name: str) -> Any:
+    """Returns the parameter or buffer of a graph module with this dotted name."""
     found = graph_module
     for part in name.split("."):
         found = getattr(found, part)
-    with torch.no_grad():
-        found.copy_(value)
+    return found
+
+
+def tensor_beside(graph_module: Any, name: str, leaf: str, value: Any) -> str:
+    """Puts a parameter beside the tensor `name`, under its module and the name `leaf`; returns its dotted name.
+
+    A parameter that is there already is replaced; unlike `set_tensor`, the new one may have another shape.
+    """
+    import torch
+
+    path = name.rpartition(".")[0]
+    owner = graph_module.get_submodule(path)
+    vars(owner)["_buffers"].pop(leaf, None)
+    setattr(owner, leaf, torch.nn.Parameter(value.detach().contiguous(), requires_grad=False))
+    return f"{path}.{leaf}" if path else leaf
 
 
 def _like(old: Any, value: Any) -> Any:
@@ -89,6 +108,15 @@ def model_rows(model: TorchModel, samples: Samples, chosen: Iterable[int]) -> It
     arrays = check_calibration(samples.folder, model.facts.inputs).arrays()
     for i in chosen:
         yield tuple(torch.from_numpy(np.ascontiguousarray(array[i : i + 1])) for array in arrays)
+
+
+def spread_rows(model: TorchModel, samples: Samples, limit: int) -> Iterator[tuple[Any, ...]]:
+    """Yields at most `limit` samples as `model_rows` does, spread evenly over all of them."""
+    import numpy as np
+
+    count = min(samples.count, limit)
+    chosen = np.unique(np.linspace(0, samples.count - 1, count).round().astype(np.int64))
+    return model_rows(model, samples, [int(i) for i in chosen])
 
 
 def add_buffer(graph_module: Any, after: Any, name: str, tensor: Any) -> Any:

@@ -94,10 +94,8 @@ class RoundWeights(Technique):
         Raises:
             TechniqueError: the model has no convolution or linear layer with constant weights.
         """
-        import numpy as np
-
         from edgekit.techniques.layer_walk import LayerWalk
-        from edgekit.techniques.program_editing import model_rows, open_graph, with_tensors
+        from edgekit.techniques.program_editing import open_graph, spread_rows, with_tensors
 
         graph = open_graph(model)
         integers = self.activations == "int8" or (self.activations == "auto" and model.facts.family in ("cnn", "mlp"))
@@ -107,15 +105,13 @@ class RoundWeights(Technique):
                 f"round_weights cannot be used on {model.facts.source}: it has no convolution and no linear layer with "
                 "constant weights."
             )
-        samples = context.calibration()
-        count = min(samples.count, walk.sample_limit())
-        chosen = np.unique(np.linspace(0, samples.count - 1, count).round().astype(np.int64))
 
         def learn(layer: Layer, share: float) -> NewWeights:
             context.progress(f"rounding {layer.name}", share)
             return self._fit(layer, context.seed)
 
-        return with_tensors(model, walk.run(model_rows(model, samples, chosen), learn))
+        rows = spread_rows(model, context.calibration(), walk.sample_limit())
+        return with_tensors(model, walk.run(rows, learn))
 
     def _fit(self, layer: Layer, seed: int) -> NewWeights:
         """Returns a layer's weights on their grid."""
@@ -148,10 +144,9 @@ class RoundWeights(Technique):
             problem = reconstruction(layer, moments, target, _POSITIONS, seed)
             integers = learn_rounding(target, integers, grid, problem, self.iterations, seed)
         baked = integers * grid.scale
-        shift = (weight @ moments.exact_mean[:, :, None] - baked @ moments.rounded_mean[:, :, None]).reshape(-1)
         return NewWeights(
             weight=baked.reshape(layer.weight.shape).to(layer.weight.dtype),
-            bias=(layer.bias.double() + shift).to(layer.weight.dtype),
+            bias=moments.bias(layer, weight, baked),
         )
 
     def _is_narrow(self, layer: Layer) -> bool:

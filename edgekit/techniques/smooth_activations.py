@@ -10,12 +10,15 @@ a linear layer's input by s and multiplies the weights that read it:
 A layer normalization takes 1 / s into its own scale and shift, which costs nothing. Who else reads it (a residual
 addition) gets the product with s. A value that is computed otherwise, as a GELU's, is divided by an operator of its
 own.
+
+With `method=awq` the factors are those with which 4-bit weights lose least (see `scale_search`), for use before
+`round_weights:bits=4`. What an attention puts out is then scaled too, in the layer that makes its values.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, final
+from typing import Any, ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.device_profile import DeviceProfile
@@ -37,6 +40,9 @@ class SmoothActivations(Technique):
         strength: The paper's alpha: 0.5 shares the difficulty between activations and weights.
         inserts_products: Also smooth inputs that no normalization makes, by an operator of their own. On MiniLM that
             loses 1 dB: what a GELU or an attention writes has no outlier channels worth it.
+        method: `migrate` evens out activations for 8-bit grids, `awq` searches the factors that suit narrow weights.
+        bits: Of the weights to suit; `awq` only.
+        group_size: Columns of the weights that share a scale, 0 for one scale per output; `awq` only.
     """
 
     name: ClassVar[str] = "smooth_activations"
@@ -45,12 +51,17 @@ class SmoothActivations(Technique):
 
     strength: float = 0.5
     inserts_products: bool = False
+    method: Literal["migrate", "awq"] = "migrate"
+    bits: Literal[8, 4] = 4
+    group_size: int = 32
 
     def why_not(self, model: CapturedModel, task: Task, profile: DeviceProfile) -> str | None:
         """Returns why it cannot be used, or None if it can."""
         del task, profile
         if model.family == "cnn":
             return "it smooths what linear layers read, and this model is convolutional; equalize is for those"
+        if self.group_size < 0:
+            return f"group_size={self.group_size}; expected at least 0"
         return None if 0 < self.strength < 1 else f"strength={self.strength:g}; expected between 0 and 1"
 
     def estimate(self, analysis: Analysis) -> Estimate:
@@ -69,7 +80,7 @@ class SmoothActivations(Technique):
             TechniqueError: it has no linear layer with constant weights.
         """
         from edgekit.techniques.program_editing import capture_graph, model_rows, open_graph
-        from edgekit.techniques.value_ranges import channel_ranges
+        from edgekit.techniques.transformer_blocks import find_attentions
 
         graph = open_graph(model)
         readers = _linear_readers(graph)
@@ -78,16 +89,45 @@ class SmoothActivations(Technique):
                 f"smooth_activations cannot be used on {model.facts.source}: no linear layer with constant weights of "
                 "its own reads a computed value."
             )
+        attentions = {item.joined: item for item in find_attentions(graph)[0]} if self.method == "awq" else {}
+        chosen = {
+            value: layers
+            for value, layers in readers.items()
+            if self.inserts_products or value in attentions or _is_normalization(graph, value)
+        }
         samples = context.calibration()
-        axes = {value: len(value.meta["val"].shape) - 1 for value in readers}
         rows = model_rows(model, samples, range(samples.count))
-        reach = channel_ranges(graph, axes, rows, context.progress)
-        for value, layers in readers.items():
-            normalization = _is_normalization(graph, value)
-            if normalization or self.inserts_products:
-                factors = self._factors(graph, layers, reach[value])
-                _smooth(graph, value, layers, factors, normalization=normalization)
+        factors = self._searched if self.method == "awq" else self._migrated
+        for value, found in factors(graph, chosen, rows, context).items():
+            if value in attentions:
+                _smooth_values(graph, attentions[value], found)
+            else:
+                _smooth(graph, value, chosen[value], found, normalization=_is_normalization(graph, value))
         return capture_graph(model, graph)
+
+    def _migrated(self, graph: Any, chosen: Any, rows: Any, context: Context) -> dict[Any, Any]:
+        """Returns s of each channel, (C,) float32, for each value, by SmoothQuant's rule."""
+        from edgekit.techniques.value_ranges import channel_ranges
+
+        axes = {value: len(value.meta["val"].shape) - 1 for value in chosen}
+        reach = channel_ranges(graph, axes, rows, context.progress)
+        return {value: self._factors(graph, layers, reach[value]) for value, layers in chosen.items()}
+
+    def _searched(self, graph: Any, chosen: Any, rows: Any, context: Context) -> dict[Any, Any]:
+        """Returns s of each channel, (C,) float32, for each value, by AWQ's search."""
+        from edgekit.sources.graph_nodes import attribute
+        from edgekit.techniques.scale_search import best_factors
+        from edgekit.techniques.value_ranges import channel_moments
+
+        moments = channel_moments(graph, chosen.keys(), rows, context.progress)
+        found: dict[Any, Any] = {}
+        for i, (value, layers) in enumerate(chosen.items()):
+            context.progress(f"searching the scales of {value.name}", i / len(chosen))
+            weights = [attribute(graph, layer.args[1]).detach().double() for layer in layers]
+            fits = self.group_size if self.group_size and weights[0].shape[1] % self.group_size == 0 else 0
+            factors = best_factors(weights, *moments[value], self.bits, fits)
+            found[value] = factors.clamp(1 / _LARGEST_FACTOR, _LARGEST_FACTOR).float()
+        return found
 
     def _factors(self, graph: Any, layers: Any, reach: Any) -> Any:
         """Returns s of each channel, (C,) float32, with geometric mean 1."""
@@ -151,6 +191,22 @@ def _smooth(graph: Any, value: Any, layers: Any, factors: Any, *, normalization:
     product = _product_after(graph, value, add_buffer(graph, value, "smoothed", torch.reciprocal(factors)))
     for layer in layers:
         layer.replace_input_with(value, product)
+
+
+def _smooth_values(graph: Any, attention: Any, factors: Any) -> None:
+    """Divides what an attention puts out by `factors` in the layer that makes its values, and multiplies the readers.
+
+    Exact, because the attention's weights sum up tokens and leave channels apart.
+    """
+    from edgekit.techniques.program_editing import set_tensor, tensor_of
+
+    source, out = attention.sources[2], attention.out
+    for node in source.args[1:]:
+        if node is not None:
+            tensor = tensor_of(graph, str(node.target)).detach()
+            set_tensor(graph, str(node.target), tensor / factors.reshape(-1, *[1] * (tensor.ndim - 1)))
+    name = str(out.args[1].target)
+    set_tensor(graph, name, tensor_of(graph, name).detach() * factors)
 
 
 def _product_after(graph: Any, value: Any, factors: Any) -> Any:

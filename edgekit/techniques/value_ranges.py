@@ -1,8 +1,8 @@
-"""Ranges of the channels of a captured graph's values on calibration data. Runs in a worker that has torch."""
+"""Ranges and moments of a captured graph's channels on calibration data. Runs in a worker that has torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from edgekit.worker import Progress
@@ -23,13 +23,56 @@ def channel_ranges(
 
     found: dict[Any, Any] = {}
 
+    def look(node: Any, value: Any) -> None:
+        if node in wanted:
+            reach = value.abs().transpose(0, wanted[node]).flatten(1).amax(dim=1)
+            found[node] = torch.maximum(found[node], reach) if node in found else reach
+
+    _watch(graph_module, look, rows, progress)
+    return found
+
+
+def channel_moments(
+    graph_module: Any, wanted: Collection[Any], rows: Iterable[Sequence[Any]], progress: Progress
+) -> dict[Any, tuple[Any, Any]]:
+    """Returns mean |x| (C,) and the covariance of x (C, C), both float64, of each wanted node's last axis.
+
+    Args:
+        graph_module: Captured graph.
+        wanted: Nodes.
+        rows: One tensor (1, ...) for each input.
+        progress: Told how far it is.
+    """
+    sums: dict[Any, tuple[Any, Any, Any]] = {}
+    counts: dict[Any, int] = {}
+
+    def look(node: Any, value: Any) -> None:
+        if node not in wanted:
+            return
+        flat = value.reshape(-1, value.shape[-1])
+        own = (flat.abs().double().sum(dim=0), flat.double().sum(dim=0), (flat.t() @ flat).double())
+        before = sums.get(node, (0.0, 0.0, 0.0))
+        sums[node] = (before[0] + own[0], before[1] + own[1], before[2] + own[2])
+        counts[node] = counts.get(node, 0) + flat.shape[0]
+
+    _watch(graph_module, look, rows, progress)
+    found: dict[Any, tuple[Any, Any]] = {}
+    for node, (reach, first, second) in sums.items():
+        mean = first / counts[node]
+        found[node] = (reach / counts[node], second / counts[node] - mean[:, None] * mean)
+    return found
+
+
+def _watch(
+    graph_module: Any, look: Callable[[Any, Any], None], rows: Iterable[Sequence[Any]], progress: Progress
+) -> None:
+    """Runs the graph on all rows and shows `look` each node's value."""
+    import torch
+
     class Watcher(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
         def run_node(self, n: Any) -> Any:
             value = super().run_node(n)
-            axis = wanted.get(n)
-            if axis is not None:
-                reach = value.abs().transpose(0, axis).flatten(1).amax(dim=1)
-                found[n] = torch.maximum(found[n], reach) if n in found else reach
+            look(n, value)
             return value
 
     watcher = Watcher(graph_module)
@@ -38,4 +81,3 @@ def channel_ranges(
         for i, row in enumerate(rows):
             progress(f"looking at sample {i + 1}", None)
             watcher.run(*row)
-    return found

@@ -71,6 +71,47 @@ def _networks() -> dict[str, tuple[Any, Any, Family]]:
             x = self.norm2(x + self.out(scores @ self.value(x)))
             return (x + self.outer(nn.functional.gelu(self.inner(x)))).mean(1)
 
+    class Heads(nn.Module):
+        """Attention with four heads: products written out with a mask, or torch's own operator."""
+
+        def __init__(self, fused: bool) -> None:
+            super().__init__()
+            self.fused = fused
+            self.query, self.key, self.value, self.out = (nn.Linear(16, 16) for _ in range(4))
+
+        def forward(self, x: Any, mask: Any) -> Any:
+            q, k, v = (layer(x).reshape(1, -1, 4, 4).transpose(1, 2) for layer in (self.query, self.key, self.value))
+            if self.fused:
+                mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+            else:
+                mixed = torch.softmax(q @ k.transpose(-1, -2) / 2 + mask, -1) @ v
+            return self.out(mixed.transpose(1, 2).reshape(1, -1, 16))
+
+    class Encoder(nn.Module):
+        """Three layers of a transformer, normalized before or after each block."""
+
+        def __init__(self, before: bool) -> None:
+            super().__init__()
+            self.before = before
+            self.table, self.last = nn.Embedding(50, 16), nn.LayerNorm(16)
+            self.attentions = nn.ModuleList(Heads(before) for _ in range(3))
+            self.inner, self.outer = (
+                nn.ModuleList(nn.Linear(*size) for _ in range(3)) for size in ((16, 32), (32, 16))
+            )
+            self.norms = nn.ModuleList(nn.LayerNorm(16) for _ in range(6))
+
+        def forward(self, ids: Any) -> Any:
+            x, mask = self.table(ids), (ids == 0)[:, None, None, :] * -1e4
+            for i in range(3):
+                first, second = self.norms[2 * i : 2 * i + 2]
+                if self.before:
+                    x = x + self.attentions[i](first(x), mask)
+                    x = x + self.outer[i](torch.relu(self.inner[i](second(x))))
+                else:
+                    x = first(x + self.attentions[i](x, mask))
+                    x = second(x + self.outer[i](torch.relu(self.inner[i](x))))
+            return self.last(x).mean(1)
+
     class Recurrent(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -88,6 +129,8 @@ def _networks() -> dict[str, tuple[Any, Any, Family]]:
     return {
         "convolutions": (Convolutions, lambda: (torch.randn(1, 3, 16, 16),), "cnn"),
         "attention": (Attention, lambda: (torch.randint(0, 50, (1, 12)),), "transformer"),
+        "encoder": (lambda: Encoder(before=False), lambda: (torch.randint(0, 50, (1, 12)),), "transformer"),
+        "encoder before": (lambda: Encoder(before=True), lambda: (torch.randint(0, 50, (1, 12)),), "transformer"),
         "recurrent": (Recurrent, lambda: (torch.randn(1, 5, 4),), "rnn"),
         "clamped": (Clamped, lambda: (torch.randn(1, 5),), "unknown"),
     }
