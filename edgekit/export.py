@@ -27,7 +27,6 @@ from edgekit.model import CapturedModel
 from edgekit.pipeline import (
     Converted,
     Settings,
-    apply_technique,
     capture_model,
     convert,
     prepare_samples,
@@ -37,6 +36,7 @@ from edgekit.plan import Candidate, Prediction, Recipe, Rejection, Step
 from edgekit.report import Check, complete
 from edgekit.samples import Samples
 from edgekit.task import Task
+from edgekit.technique_stage import apply_technique
 from edgekit.validators.accuracy import describe_accuracy
 from edgekit.validators.base import Evidence
 from edgekit.validators.execution import Piece, RunSettings, collect_evidence
@@ -306,7 +306,7 @@ def apply_techniques(
             if isinstance(model, EdgekitError):
                 raise model
             for step in steps:
-                model = apply_technique(model, step, inputs.calibration, settings)
+                model = apply_technique(model, step, inputs.calibration, settings, inputs.task)
             changed[name] = model
         except EdgekitError as error:
             changed[name] = error

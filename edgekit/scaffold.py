@@ -37,10 +37,11 @@ evaluation = "data.py:evaluation"
 # top1, agreement (with the float model, needs no targets), cosine, spearman, or your own: "metrics.py:function".
 metric = "top1"
 
-# For techniques that must train. edgekit has none yet; the planner will use this as soon as it has.
+# For techniques that must train: edgekit export --technique prune_channels, distill, qat, lora_recovery.
 # [training]
 # batches = "train.py:batches"   # (epoch: int) -> iterable of (input tuple, target)
 # loss = "train.py:loss"         # (output, target) -> scalar tensor
+# held_out = "train.py:held_out" # () -> iterable like batches, never trained on: the best weights are chosen by it
 # epochs = 3
 
 # Limits for every device. What is not named here comes from the device's profile: edgekit devices show {device}

@@ -36,6 +36,7 @@ LAYERS = (
         "edgekit.bench",
         "edgekit.planning",
         "edgekit.trials",
+        "edgekit.technique_stage",
     ),
     ("edgekit.planner", "edgekit.simulation", "edgekit.techniques", "edgekit.converters", "edgekit.validators"),
     ("edgekit.predict",),
@@ -46,6 +47,7 @@ LAYERS = (
         "edgekit.data",
         "edgekit.default_model",
         "edgekit.scaffold",
+        "edgekit.training",
     ),
     (
         "edgekit.task",

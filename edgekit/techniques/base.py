@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.device_profile import DeviceProfile
@@ -24,6 +24,9 @@ from edgekit.samples import Samples
 from edgekit.task import Task
 from edgekit.techniques.settings import read_settings
 from edgekit.worker import Progress
+
+if TYPE_CHECKING:
+    from edgekit.training.training_data import TrainingData
 
 Data = Literal["nothing", "calibration", "training"]
 """What a technique learns from."""
@@ -74,12 +77,18 @@ class Context:
         scratch: An empty folder for intermediate files; removed afterwards.
         progress: Told what is going on.
         seed: Of everything random.
+        training: The user's batches and loss, None where the technique does not train.
+        checkpoints: Folder that outlives an interrupted run of this very technique on this model; None keeps none.
+        base: Folder that references of settings start from.
     """
 
     samples: Samples | None
     scratch: Path
     progress: Progress
     seed: int = 0
+    training: TrainingData | None = None
+    checkpoints: Path | None = None
+    base: Path = Path()
 
     def calibration(self) -> Samples:
         """Returns the calibration samples of a technique that needs them.
@@ -90,6 +99,20 @@ class Context:
         if self.samples is None:
             raise WorkerError("A technique asked for calibration samples and declares that it needs none.")
         return self.samples
+
+    def lessons(self) -> TrainingData:
+        """Returns the training data of a technique that needs it.
+
+        Raises:
+            WorkerError: there is none, which `Technique.run` rules out.
+        """
+        if self.training is None:
+            raise WorkerError("A technique asked for training data and declares that it needs none.")
+        return self.training
+
+    def checkpoint(self, name: str) -> Path | None:
+        """Returns where the training run `name` of this technique keeps its state, None where nothing is kept."""
+        return None if self.checkpoints is None else self.checkpoints / f"{name}.ckpt"
 
 
 class Technique(ABC):
@@ -190,14 +213,16 @@ class Technique(ABC):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            saved = program_facts.save(
-                changed.program, partial, model.parameters, [spec.name for spec in model.outputs]
-            )
+            # Relative to what the graph had: the model may have come with weights that capturing has folded away.
+            lost, kept = (program_facts.count_parameters(p.parameters()) for p in (opened.program, changed.program))
+            parameters = model.parameters - lost + kept
+            saved = program_facts.save(changed.program, partial, parameters, [spec.name for spec in model.outputs])
             # Names and layouts of inputs and outputs stay the source's: the graph alone may not tell them.
             found = replace(
                 changed.facts,
                 path=output / saved.file,
                 digest=saved.digest,
+                parameters=parameters,
                 macs=saved.architecture.macs if saved.architecture.macs is not None else model.macs,
             )
             (partial / "model.json").write_text(json.dumps(found.to_json(), indent=1))
@@ -222,4 +247,9 @@ class Technique(ABC):
             raise TechniqueError(
                 f"{self.name} needs calibration data and the task names none. Give it as --calibration DATA or [data] "
                 "calibration in edgekit.toml: a function, an .npz file or a folder of images."
+            )
+        if self.needs == "training" and context.training is None:
+            raise TechniqueError(
+                f"{self.name} needs training data and the task names none. Give [training] batches and loss in "
+                "edgekit.toml: two functions of yours."
             )
