@@ -52,7 +52,7 @@ class PruneChannels(Technique):
         optimizer: `sgd` or `adamw`.
         teacher_share: Weight of imitating the unpruned model while training; 0 for none.
         outputs: What is imitated: `logits`, `embeddings` or `sequence` (logits at each position).
-        rewind: `file.py:function` that returns the network as it was early in its training; "" goes on from now.
+        rewind: `file.py:function` that returns the network as it was early in its training; `none` goes on from now.
         device: Of the target `latency`.
         runtime: Of the target `latency`.
     """
@@ -74,8 +74,8 @@ class PruneChannels(Technique):
     optimizer: Optimizer = "sgd"
     teacher_share: float = 0.5
     outputs: Outputs = "logits"
-    rewind: str = ""
-    device: str = ""
+    rewind: str = "none"
+    device: str = "none"
     runtime: str = "tflite"
 
     def why_not(self, model: CapturedModel, task: Task, profile: DeviceProfile) -> str | None:
@@ -90,7 +90,7 @@ class PruneChannels(Technique):
                 f"multiple={self.multiple}, steps={self.steps}, least={self.least:g} and teacher_share="
                 f"{self.teacher_share:g}: expected at least 1, at least 1, and 0 to 1 twice"
             )
-        if self.target == "latency" and not self.device:
+        if self.target == "latency" and self.device == "none":
             return "target=latency needs device=NAME: a latency is a device's"
         return None
 
@@ -113,7 +113,7 @@ class PruneChannels(Technique):
         from edgekit.techniques.recovery import frozen_graph
 
         teacher = frozen_graph(model) if self.teacher_share else None
-        early = self._early(model, context) if self.rewind else None
+        early = self._early(model, context) if self.rewind != "none" else None
         reached = model
         full = self._cost(model, context)
         for step in range(1, self.steps + 1):

@@ -456,8 +456,7 @@ def test_settings_are_read_from_text_and_from_values():
         ),
         pytest.param(
             "equalise",
-            '--technique "equalise" is not known: accepted are prune_channels, equalize, round_weights, smooth_activations. '
-            'Did you mean "equalize"?',
+            f'--technique "equalise" is not known: accepted are {", ".join(NAMES)}. Did you mean "equalize"?',
             id="name",
         ),
     ],
