@@ -30,6 +30,7 @@ VALIDATORS: Final[Mapping[str, str]] = {
 """Validator name to validator, in the order of reports."""
 
 TECHNIQUES: Final[Mapping[str, str]] = {
+    "distill": "edgekit.techniques.distill:Distill",
     "prune_channels": "edgekit.techniques.prune_channels:PruneChannels",
     "equalize": "edgekit.techniques.equalize:Equalize",
     "round_weights": "edgekit.techniques.round_weights:RoundWeights",

@@ -54,7 +54,8 @@ def taylor(graph_module: Any, dependencies: Dependencies, data: TrainingData, ba
     found = {index: torch.zeros(group.channels, dtype=torch.float64) for index, group in free.items()}
     for inputs, target in batches:
         graph_module.zero_grad(set_to_none=True)
-        data.loss_of(graph_module(*inputs), target).backward()
+        with torch.enable_grad():
+            data.loss_of(graph_module(*inputs), target).backward()
         for root, group in free.items():
             change = torch.zeros(group.channels, dtype=torch.float64)
             for writer in group.writers:

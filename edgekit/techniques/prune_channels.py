@@ -51,6 +51,7 @@ class PruneChannels(Technique):
         learning_rate: The highest one.
         optimizer: `sgd` or `adamw`.
         teacher_share: Weight of imitating the unpruned model while training; 0 for none.
+        temperature: Of soft targets while imitating.
         outputs: What is imitated: `logits`, `embeddings` or `sequence` (logits at each position).
         rewind: `file.py:function` that returns the network as it was early in its training; `none` goes on from now.
         device: Of the target `latency`.
@@ -73,6 +74,7 @@ class PruneChannels(Technique):
     learning_rate: float = 0.01
     optimizer: Optimizer = "sgd"
     teacher_share: float = 0.5
+    temperature: float = 2.0
     outputs: Outputs = "logits"
     rewind: str = "none"
     device: str = "none"
@@ -209,6 +211,7 @@ class PruneChannels(Technique):
             run=run,
             teacher=teacher,
             teacher_share=self.teacher_share,
+            temperature=self.temperature,
             outputs=self.outputs,
         )
         return capture_graph(model, settled(graph_module))

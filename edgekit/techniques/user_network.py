@@ -27,10 +27,14 @@ def capture_user_network(
         TechniqueError: it returns no network, or one with other outputs.
         ModelError: torch cannot capture it.
     """
+    return capture_built_network(model, build_user_network(reference, context, arguments), reference)
+
+
+def capture_built_network(model: TorchModel, module: Any, reference: str) -> TorchModel:
+    """Returns a network captured with the model's example inputs; see `capture_user_network`."""
     from edgekit.sources.canonical_program import canonical
     from edgekit.sources.trace_module import export_module
 
-    module = build_user_network(reference, context, arguments)
     examples = tuple(model.program.example_inputs[0])
     names = [node.name for node in model.program.graph.nodes if node.name in model.program.graph_signature.user_inputs]
     program = canonical(export_module(module.eval(), examples, reference), examples, reference, names)

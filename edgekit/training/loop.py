@@ -229,11 +229,12 @@ class _Loop:
         for group in self._optimizer.param_groups:
             group["lr"] = self._schedule.rate_at(share) * group["factor"]
         self._optimizer.zero_grad(set_to_none=True)
-        with torch.random.fork_rng(devices=[]):
-            # What the loss draws must not move the generator that the batches draw from.
+        # What the loss draws must not move the generator that the batches draw from; and a generator of batches that
+        # yields inside of torch.no_grad() leaves gradients switched off.
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(hash((self._run.seed, epoch, step)) & 0x7FFFFFFF)
             loss = self._lesson.loss(moved(inputs, self._device), moved(target, self._device))
-        loss.backward()
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(self._trained, self._schedule.largest_gradient)
         self._optimizer.step()
         found = float(loss.detach())

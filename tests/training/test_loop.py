@@ -113,6 +113,18 @@ def test_a_run_that_makes_it_worse_leaves_the_weights_as_they_were():
     assert same(before, weights(taught))
 
 
+def test_batches_that_are_yielded_without_gradients_train_all_the_same():
+    import torch
+
+    def without(epoch):
+        with torch.no_grad():
+            yield from batches(epoch)
+
+    taught = lesson()
+    assert train(taught, data(batches=without), SCHEDULE, run()).best.accuracy > 0.85
+    torch.set_grad_enabled(True)
+
+
 def test_progress_tells_loss_and_metric():
     told = []
     train(lesson(), data(), SCHEDULE, run(progress=lambda phrase, share: told.append((phrase, share))))

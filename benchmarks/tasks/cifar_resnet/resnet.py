@@ -65,7 +65,6 @@ def build() -> nn.Module:
 
 def build_student(width: int = 8, depth: int = 1) -> nn.Module:
     """Returns an untrained, smaller one."""
-    torch.manual_seed(1)
     return ResNet(width, depth).eval()
 
 
