@@ -6,6 +6,7 @@ Implement `Technique` as a final frozen dataclass in a file of its own: its fiel
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import shutil
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 from edgekit.analysis.graph import Analysis
 from edgekit.device_profile import DeviceProfile
 from edgekit.errors import MissingDependencyError, TechniqueError, WorkerError
-from edgekit.model import CapturedKind, CapturedModel
+from edgekit.model import CapturedKind, CapturedModel, LearnedRange
 from edgekit.plan import Step
 from edgekit.samples import Samples
 from edgekit.task import Task
@@ -113,6 +114,11 @@ class Context:
     def checkpoint(self, name: str) -> Path | None:
         """Returns where the training run `name` of this technique keeps its state, None where nothing is kept."""
         return None if self.checkpoints is None else self.checkpoints / f"{name}.ckpt"
+
+
+def _digest_with_ranges(digest: str, ranges: tuple[LearnedRange, ...]) -> str:
+    """Returns a digest that tells models apart which differ in their learned ranges alone."""
+    return hashlib.sha256(f"{digest} {ranges}".encode()).hexdigest() if ranges else digest
 
 
 class Technique(ABC):
@@ -221,7 +227,7 @@ class Technique(ABC):
             found = replace(
                 changed.facts,
                 path=output / saved.file,
-                digest=saved.digest,
+                digest=_digest_with_ranges(saved.digest, changed.facts.learned_ranges),
                 parameters=parameters,
                 macs=saved.architecture.macs if saved.architecture.macs is not None else model.macs,
             )

@@ -14,6 +14,8 @@ _TOLERANCE: Final = 1e-3  # of the largest output: kernels for a batch sum in an
 
 def free_batch(graph_module: Any) -> None:
     """Lets reshapes that spell out a batch of 1 take any batch: the first axis is left open."""
+    # A hook of torch.export checks that the batch is the captured one.
+    graph_module._forward_pre_hooks.clear()  # noqa: SLF001  there is no public way
     for node in graph_module.graph.nodes:
         if operator_name(node) in _RESHAPES:
             source = getattr(node.args[0], "meta", {}).get("val")

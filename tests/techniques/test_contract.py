@@ -36,6 +36,8 @@ SUITED = {
 QUICK = {
     "round_weights": {"iterations": 20},
     "distill": {"student": "self", "learning_rate": 0.001},
+    "lora_recovery": {"learning_rate": 0.001},
+    "qat": {"learning_rate": 0.001},
     "prune_channels": {"ratio": 0.8, "multiple": 2, "importance": "l1", "learning_rate": 0.001},
 }
 
