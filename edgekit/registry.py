@@ -32,6 +32,7 @@ VALIDATORS: Final[Mapping[str, str]] = {
 TECHNIQUES: Final[Mapping[str, str]] = {
     "distill": "edgekit.techniques.distill:Distill",
     "prune_channels": "edgekit.techniques.prune_channels:PruneChannels",
+    "lora_recovery": "edgekit.techniques.lora_recovery:LoraRecovery",
     "qat": "edgekit.techniques.qat:Qat",
     "equalize": "edgekit.techniques.equalize:Equalize",
     "round_weights": "edgekit.techniques.round_weights:RoundWeights",
