@@ -81,3 +81,42 @@ def evaluation() -> Iterator[tuple[tuple[Any, ...], Any]]:
     pixels, labels = images("dev")
     for start in range(0, len(pixels), 100):
         yield (pixels[start : start + 100].numpy(),), labels[start : start + 100].numpy()
+
+
+def raw(image: Any) -> Any:
+    """Returns pixels 0 to 255 of a prepared image."""
+    return image * 64 + 120
+
+
+class RawEpoch:
+    """An epoch of raw pixels."""
+
+    def __len__(self) -> int:
+        return len(Epoch())
+
+    def __iter__(self) -> Iterator[tuple[tuple[Any, ...], Any]]:
+        for (image,), label in Epoch():
+            yield (raw(image),), label
+
+
+def raw_batches(epoch: int) -> RawEpoch:  # noqa: ARG001  every epoch is drawn alike
+    """Returns the batches of an epoch, as raw pixels."""
+    return RawEpoch()
+
+
+def raw_held_out() -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yields what `held_out` does, as raw pixels."""
+    for (image,), label in held_out():
+        yield (raw(image),), label
+
+
+def raw_calibration() -> Iterator[tuple[Any, ...]]:
+    """Yields what `calibration` does, as raw pixels."""
+    for (image,) in calibration():
+        yield (raw(image),)
+
+
+def raw_evaluation() -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yields what `evaluation` does, as raw pixels."""
+    for (image,), label in evaluation():
+        yield (raw(image),), label
