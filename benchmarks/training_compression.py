@@ -1,4 +1,4 @@
-"""What the techniques that train are worth, on a ResNet-20 that is trained on CIFAR-10 here, and on MLPerf Tiny's ResNet-8.
+"""What the techniques that train are worth: on a ResNet-20 trained on CIFAR-10 here, and on MLPerf Tiny's ResNet-8.
 
     EDGEKIT_TRAINED=DIR python benchmarks/training_compression.py [ROW ...] [--write]
 
@@ -50,15 +50,17 @@ class Row:
     precision: str = "fp32"
 
 
-STUDENT = {"student": "resnet.py:build_student", "width": 8, "depth": 1, "epochs": 4, "learning_rate": 0.05}
+STUDENT = {"student": "resnet.py:build_student", "width": 8, "depth": 1, "epochs": 3, "learning_rate": 0.05}
 BASES = {"ResNet-20": "edgekit.toml", "ResNet-8": "resnet8.toml"}
 """Float models to start from, and their task files."""
 
 ROWS = {
     "ResNet-20": Row("ResNet-20"),
     "ResNet-20 INT8": Row("ResNet-20", precision="int8_static"),
-    "pruned": Row("ResNet-20", "prune_channels", {"ratio": 0.49, "epochs": 2, "learning_rate": 0.02}),
-    "pruned W4A8": Row("pruned", "qat", {"weight_bits": 4, "epochs": 1}, "int8_static"),
+    "pruned": Row(
+        "ResNet-20", "prune_channels", {"ratio": 0.49, "epochs": 2, "learning_rate": 0.02, "teacher_share": 0.0}
+    ),
+    "pruned W4A8": Row("pruned", "qat", {"weight_bits": 4, "epochs": 1, "teacher_share": 0.0}, "int8_static"),
     "ResNet-8": Row("ResNet-8"),
     "ResNet-8 INT8": Row("ResNet-8", precision="int8_static"),
     "ResNet-8 W4A8": Row("ResNet-8", "qat", {"weight_bits": 4, "epochs": 1, "teacher_share": 0.9}, "int8_static"),

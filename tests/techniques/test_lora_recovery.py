@@ -89,7 +89,8 @@ def test_a_teacher_of_the_user_is_imitated(tiny, tmp_path):
     (tmp_path / "net.py").write_text(
         "import torch\nclass Old(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
         f"        self.inner = torch.export.load({str(given.model.path)!r}).module(check_guards=False)\n"
-        "    def eval(self):\n        return self\n    def forward(self, image):\n        return 1.3 * self.inner(image)\n"
+        "    def eval(self):\n        return self\n"
+        "    def forward(self, image):\n        return 1.3 * self.inner(image)\n"
         "def build():\n    return Old()\n"
     )
     nothing = lambda output, target: output.sum() * 0  # noqa: E731  a loss that leaves all to the teacher
