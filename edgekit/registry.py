@@ -33,10 +33,10 @@ TECHNIQUES: Final[Mapping[str, str]] = {
     "distill": "edgekit.techniques.distill:Distill",
     "prune_channels": "edgekit.techniques.prune_channels:PruneChannels",
     "lora_recovery": "edgekit.techniques.lora_recovery:LoraRecovery",
-    "qat": "edgekit.techniques.qat:Qat",
     "equalize": "edgekit.techniques.equalize:Equalize",
     "round_weights": "edgekit.techniques.round_weights:RoundWeights",
     "smooth_activations": "edgekit.techniques.smooth_activations:SmoothActivations",
+    "qat": "edgekit.techniques.qat:Qat",
 }
 """Technique name to technique, in the order in which they are best applied."""
 

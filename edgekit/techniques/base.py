@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.device_profile import DeviceProfile
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 Data = Literal["nothing", "calibration", "training"]
 """What a technique learns from."""
+
+DEFAULT_SEED: Final = 0
 
 TOLERANCE = 1e-4
 """Largest difference of a preserved function's outputs, relative to the largest output."""
@@ -86,7 +88,7 @@ class Context:
     samples: Samples | None
     scratch: Path
     progress: Progress
-    seed: int = 0
+    seed: int = DEFAULT_SEED
     training: TrainingData | None = None
     checkpoints: Path | None = None
     base: Path = Path()

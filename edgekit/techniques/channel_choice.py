@@ -135,6 +135,6 @@ def _is_layer(node: Any) -> bool:
 def _macs(node: Any, weight: Any) -> float:
     """Each position of the output (of the input, where transposed) meets each weight of its channel once."""
     if operator_name(node) == "linear":
-        return float(math.prod(node.meta["val"].shape[:-1])) * weight.numel()
+        return float(math.prod(node.meta["val"].shape[:-1]) * weight.numel())
     spatial = (node.args[0] if operator_name(node) in TRANSPOSED else node).meta["val"].shape[2:]
-    return float(math.prod(spatial)) * weight.numel()
+    return float(math.prod(spatial) * weight.numel())

@@ -38,7 +38,9 @@ def magnitudes(graph_module: Any, dependencies: Dependencies, power: int) -> dic
     return found
 
 
-def taylor(graph_module: Any, dependencies: Dependencies, data: TrainingData, batches: Iterable[Batch]) -> Any:
+def taylor(
+    graph_module: Any, dependencies: Dependencies, data: TrainingData, batches: Iterable[Batch]
+) -> dict[int, Any]:
     """Returns the Taylor importance of each channel of each free group, (C,) float64.
 
     Args:

@@ -146,7 +146,8 @@ class Dependencies:
         groups = 1 if name == "linear" else _groups_of(node, name)
         axis = _rank(node) - 1 if name == "linear" else 1
         if groups > 1:
-            depthwise = usable and name in CONVOLUTIONS and tuple(weight.shape[:2]) == (groups, 1)
+            shape = () if weight is None else tuple(weight.shape[:2])
+            depthwise = usable and name in CONVOLUTIONS and shape == (groups, 1)
             if depthwise and source in self._layout and self._layout[source].axis == 1:
                 self.carried[node] = self._layout[node] = self._layout[source]
             else:

@@ -10,7 +10,7 @@ from edgekit import registry
 from edgekit.model import CapturedModel
 from edgekit.samples import Samples
 from edgekit.task import Training
-from edgekit.techniques.base import Context
+from edgekit.techniques.base import DEFAULT_SEED, Context
 from edgekit.training.training_data import fingerprint, open_training
 from edgekit.worker import Progress
 
@@ -42,4 +42,4 @@ def fingerprint_training(payload: Mapping[str, Any], progress: Progress) -> dict
     """Returns a hash of the training data and of what a setting names beside it, for the cache."""
     progress("looking at the training data", None)
     training, base = Training(**payload["training"]), Path(payload["base"])
-    return {"sha256": fingerprint(training, base, Context.seed, payload["references"])}
+    return {"sha256": fingerprint(training, base, DEFAULT_SEED, payload["references"])}

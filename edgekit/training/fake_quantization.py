@@ -22,7 +22,7 @@ INT8_LOW: Final = -128
 INT8_HIGH: Final = 127
 
 
-class FakeActivation(nn.Module):
+class FakeActivation(nn.Module):  # type: ignore[misc]  # torch is Any here
     """Rounds an activation to one affine int8 grid whose step is learned; its zero point stays.
 
     Args:
@@ -48,7 +48,7 @@ class FakeActivation(nn.Module):
         return float(self.log_scale.detach().exp())
 
 
-class FakeWeight(nn.Module):
+class FakeWeight(nn.Module):  # type: ignore[misc]  # torch is Any here
     """Rounds a weight as converters do: for each output channel, the largest weight is the end of a symmetric grid.
 
     Four bits are stored in eight: k of -7..7 as round(127 k / 7), which every int8 kernel reads. There, the end of the

@@ -185,14 +185,15 @@ class _Loop:
         self._saved = time.monotonic()
 
     def run(self) -> Trained:
-        state = read_checkpoint(self._run.checkpoint, self._key) if self._run.checkpoint is not None else None
-        resumed = state is not None
-        if state is None:
+        found = read_checkpoint(self._run.checkpoint, self._key) if self._run.checkpoint is not None else None
+        state: dict[str, Any]
+        if found is None:
             first = judge(self._lesson, self._data, self._held_out)
             kept = self._weights() if self._run.keeps_start and math.isfinite(first.loss) else None
             start = _facts(first)
             state = {"epoch": 0, "step": 0, "before": start, "best": start, "weights": kept, "history": []}
         else:
+            state = found
             self._lesson.module.load_state_dict(state.pop("module"))
             self._optimizer.load_state_dict(state.pop("optimizer"))
         for epoch in range(state["epoch"], self._schedule.epochs):
@@ -203,7 +204,7 @@ class _Loop:
             before=_judgement(state["before"]),
             best=_judgement(state["best"]),
             history=tuple(_judgement(item) for item in state["history"]),
-            resumed=resumed,
+            resumed=found is not None,
         )
 
     def _train_epoch(self, epoch: int, state: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ _LAYERS: Final = frozenset({"linear", "conv1d", "conv2d"})
 _HIGH: Final = 7  # of a 4-bit grid
 
 
-class LowRankUpdate(nn.Module):
+class LowRankUpdate(nn.Module):  # type: ignore[misc]  # torch is Any here
     """Returns a weight with its update: W + alpha / rank * B A, rounded to 4 bits where asked for.
 
     Args:
