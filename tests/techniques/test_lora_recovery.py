@@ -34,7 +34,8 @@ def context(given, folder, loss=None, **changes):
     return Context(samples=None, scratch=folder / "scratch", progress=silent, training=data, **changes)
 
 
-def test_the_update_has_the_rank_and_only_weights_change(tiny, tmp_path):
+def test_an_update_of_low_rank_brings_a_part_of_what_was_lost_back(tiny, tmp_path):
+    import numpy as np
     import torch
 
     given = tiny("convolutions")
@@ -42,25 +43,12 @@ def test_the_update_has_the_rank_and_only_weights_change(tiny, tmp_path):
     made = technique.run(given.model, context(given, tmp_path), tmp_path / "out")
     before, after = (torch.export.load(item.path).state_dict for item in (given.model, made))
     assert before.keys() == after.keys()
-    ranks = {
-        name: int(torch.linalg.matrix_rank((after[name] - before[name]).flatten(1).double(), atol=1e-5))
-        for name in after
-        if after[name].ndim > 1
-    }
-    assert max(ranks.values()) == 2
-    assert ranks["head.weight"] == 2
+    change = (after["head.weight"] - before["head.weight"]).double()
+    assert int(torch.linalg.matrix_rank(change, atol=1e-5)) == 2
     for name in after:
         if after[name].ndim == 1:
             torch.testing.assert_close(after[name], before[name], rtol=0, atol=0)
-
-
-def test_what_was_lost_comes_back_in_part(tiny, tmp_path):
-    import numpy as np
-
-    given = tiny("convolutions")
-    made = LoraRecovery(rank=2, learning_rate=0.01).run(given.model, context(given, tmp_path), tmp_path / "out")
-    wanted = 1.3 * given.outputs()
-    off = [np.abs(given.outputs(model) - wanted).mean() for model in (given.model, made)]
+    off = [np.abs(given.outputs(model) - 1.3 * given.outputs()).mean() for model in (given.model, made)]
     assert off[1] < 0.8 * off[0]
 
 

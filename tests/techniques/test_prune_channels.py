@@ -11,6 +11,7 @@ import pytest
 from edgekit.device_profile import find_profile
 from edgekit.errors import TechniqueError
 from edgekit.task import Task, Training
+from edgekit.techniques import prune_channels
 from edgekit.techniques.base import Context, TorchModel
 from edgekit.techniques.channel_choice import choose_counts, cost_of, normalised, strongest
 from edgekit.techniques.prune_channels import PruneChannels
@@ -235,7 +236,8 @@ def context(folder, **changes):
     ],
     ids=["macs in two steps", "size, layer by layer", "predicted latency"],
 )
-def test_the_target_is_met(tiny, tmp_path, settings):
+def test_the_target_is_met(tiny, tmp_path, settings, monkeypatch):
+    monkeypatch.setattr(prune_channels, "_LATENCY_TRIES", 2)
     given = tiny("convolutions").model
     technique = PruneChannels(multiple=2, **{"ratio": 0.7, **settings})
     made = technique.run(given, context(tmp_path), tmp_path / "out")
