@@ -7,7 +7,7 @@ point 0, as TensorRT asks for. Only ever runs inside a conversion worker.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
@@ -16,6 +16,7 @@ from edgekit.calibration.bias_correction import ChannelMeans, mean_shift, round_
 from edgekit.calibration.ranges import Range, choose_range
 from edgekit.calibration.statistics import ModelStatistics
 from edgekit.converters.onnx_source import FloatGraph
+from edgekit.model import LearnedRange
 from edgekit.plan import Recipe
 from edgekit.samples import Samples
 from edgekit.worker import Progress
@@ -70,7 +71,13 @@ class Calibration:
 
 
 def quantize_static(
-    graph: FloatGraph, recipe: Recipe, samples: Path, progress: Progress, *, float_outputs: bool = True
+    graph: FloatGraph,
+    recipe: Recipe,
+    samples: Path,
+    progress: Progress,
+    *,
+    float_outputs: bool = True,
+    learned: Sequence[LearnedRange] = (),
 ) -> Any:
     """Returns a quantized onnx.ModelProto; `graph` is left alone.
 
@@ -80,6 +87,7 @@ def quantize_static(
         samples: Calibration sample folder.
         progress: Told how far it is.
         float_outputs: Linear layers at the end may write float directly.
+        learned: Ranges that training has found.
 
     Raises:
         DataError: the float model gives NaN or infinite values on the calibration data.
@@ -92,7 +100,7 @@ def quantize_static(
     calibration = calibrate(model, samples, progress)
     progress("quantizing", None)
     correct_biases(model, calibration.input_means, excluded, per_channel=recipe.per_channel)
-    quantized = _insert_pairs(model, _ranges(model, calibration.statistics, recipe), recipe, excluded)
+    quantized = _insert_pairs(model, _ranges(model, calibration.statistics, recipe, learned), recipe, excluded)
     if recipe.symmetric_activations:
         _drop_pairs_before_clamps(quantized.graph)
     if float_outputs:
@@ -230,9 +238,11 @@ def _excluded_nodes(graph: FloatGraph, recipe: Recipe) -> set[str]:
     return excluded
 
 
-def _ranges(model: Any, statistics: ModelStatistics, recipe: Recipe) -> dict[str, Range]:
+def _ranges(
+    model: Any, statistics: ModelStatistics, recipe: Recipe, learned: Sequence[LearnedRange]
+) -> dict[str, Range]:
     ranges = {
-        name: choose_range(tensor, recipe.ranges, symmetric=recipe.symmetric_activations)
+        name: choose_range(tensor, recipe.ranges, symmetric=recipe.symmetric_activations, learned=learned)
         for name, tensor in statistics.tensors.items()
     }
     readers = consumers(model.graph)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 from edgekit.errors import ConversionError, ModelError
-from edgekit.model import CapturedModel
+from edgekit.model import CapturedModel, LearnedRange
 
 _IDENTITIES: Final = frozenset(
     {
@@ -40,10 +40,12 @@ class FloatGraph:
     Attributes:
         module: torch.fx.GraphModule; its `get_attr` nodes are the weights.
         example_inputs: One input tensor for each placeholder, batch 1.
+        learned_ranges: Of activations, where training has found them.
     """
 
     module: Any
     example_inputs: tuple[Any, ...]
+    learned_ranges: tuple[LearnedRange, ...] = ()
 
 
 def read_float_graph(model: CapturedModel) -> FloatGraph:
@@ -69,7 +71,9 @@ def read_float_graph(model: CapturedModel) -> FloatGraph:
         _simplify(module, node)
     module.graph.eliminate_dead_code()
     module.recompile()
-    return FloatGraph(module=module, example_inputs=tuple(program.example_inputs[0]))
+    return FloatGraph(
+        module=module, example_inputs=tuple(program.example_inputs[0]), learned_ranges=model.learned_ranges
+    )
 
 
 def placeholders(module: Any) -> list[Any]:

@@ -95,7 +95,9 @@ def quantize_graph(
     found = Calibration()
     if plan.ranged and calibration is not None:
         inputs = corrected_inputs(graph.module, plan)
-        found = calibrate(graph, plan.ranged, inputs, Samples.open(calibration), recipe.ranges, progress)
+        found = calibrate(
+            graph, plan.ranged, inputs, Samples.open(calibration), recipe.ranges, progress, graph.learned_ranges
+        )
     grids = tensor_grids(plan, found.ranges, symmetric=recipe.symmetric_activations)
     writer = _Writer(module=graph.module, plan=plan, recipe=recipe, target=target, grids=grids, means=found.means)
     fallbacks = writer.write()

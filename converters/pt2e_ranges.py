@@ -7,7 +7,7 @@ its last reader. Memory is one inference's activations plus a histogram for each
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
@@ -16,6 +16,7 @@ from edgekit.calibration.ranges import Range, choose_range
 from edgekit.calibration.statistics import TensorStatistics
 from edgekit.converters.pt2e_graph import FloatGraph, placeholders
 from edgekit.errors import DataError
+from edgekit.model import LearnedRange
 from edgekit.plan import RangeMethod
 from edgekit.samples import Samples
 from edgekit.worker import Progress
@@ -46,6 +47,7 @@ def calibrate(
     samples: Samples,
     method: RangeMethod,
     progress: Progress,
+    learned: Sequence[LearnedRange] = (),
 ) -> Calibration:
     """Returns what all rows of `samples` look like inside the graph.
 
@@ -56,6 +58,7 @@ def calibrate(
         samples: Calibration samples.
         method: How ranges are chosen.
         progress: Told how far it is.
+        learned: Ranges that training has found.
 
     Raises:
         DataError: the samples do not fit the model, or a tensor has NaN or infinite values.
@@ -63,7 +66,7 @@ def calibrate(
     import torch
 
     check_samples(graph, samples)
-    watch: dict[str, Any] = {name: Bounds(name) if method == "minmax" else Histogram(name, method) for name in tensors}
+    watch: dict[str, Any] = {name: watcher_of(name, method, learned) for name in tensors}
     means = {name: ChannelMeans(axis) for name, axis in inputs.items()}
 
     class Watcher(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
@@ -105,6 +108,11 @@ def check_samples(graph: FloatGraph, samples: Samples) -> None:
             )
 
 
+def watcher_of(name: str, method: RangeMethod, learned: Sequence[LearnedRange]) -> Bounds | Histogram:
+    """Returns what collects the range of one tensor: only its bounds where no more is asked for."""
+    return Bounds(name) if method == "minmax" and not learned else Histogram(name, method, learned)
+
+
 class Bounds:
     """Minimum and maximum: all that the minmax method needs, at a tenth of a histogram's cost."""
 
@@ -133,8 +141,9 @@ class Bounds:
 class Histogram:
     """Statistics for the methods that look at how values are distributed."""
 
-    def __init__(self, name: str, method: RangeMethod) -> None:
+    def __init__(self, name: str, method: RangeMethod, learned: Sequence[LearnedRange] = ()) -> None:
         self._statistics = TensorStatistics(name)
+        self._learned = learned
         self._method: RangeMethod = method
 
     def update(self, value: Any) -> None:
@@ -144,4 +153,4 @@ class Histogram:
 
     def range(self) -> Range:
         """Returns the range of all values so far."""
-        return choose_range(self._statistics, self._method)
+        return choose_range(self._statistics, self._method, learned=self._learned)

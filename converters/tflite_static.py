@@ -5,7 +5,7 @@ Weights are int8 with a scale per output channel, activations int8. Only ever ru
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
@@ -14,6 +14,7 @@ from edgekit.calibration.bias_correction import ChannelMeans, mean_shift, round_
 from edgekit.calibration.ranges import affine_grid, choose_range
 from edgekit.calibration.statistics import ModelStatistics
 from edgekit.converters.tflite_file import add_constant, constant, drop_unused_tensors, operators, text
+from edgekit.model import LearnedRange
 from edgekit.plan import RangeMethod
 from edgekit.samples import Samples
 from edgekit.worker import Progress
@@ -84,13 +85,15 @@ def calibrate(content: bytes, folder: Path, progress: Progress) -> Calibration:
     return Calibration(statistics=statistics, input_means=means)
 
 
-def calibration_result(statistics: ModelStatistics, method: RangeMethod) -> dict[str, dict[str, NDArray[np.float32]]]:
+def calibration_result(
+    statistics: ModelStatistics, method: RangeMethod, learned: Sequence[LearnedRange] = ()
+) -> dict[str, dict[str, NDArray[np.float32]]]:
     """Returns the ranges in the form in which ai-edge-quantizer takes them: tensor name to "min" and "max"."""
     import numpy as np
 
     result: dict[str, dict[str, NDArray[np.float32]]] = {}
     for name, tensor in statistics.tensors.items():
-        found = choose_range(tensor, method)
+        found = choose_range(tensor, method, learned=learned)
         result[name] = {
             "min": np.array([[[[found.low]]]], dtype=np.float32),
             "max": np.array([[[[found.high]]]], dtype=np.float32),
@@ -123,7 +126,9 @@ def correct_biases(model: Any, input_means: Mapping[str, ChannelMeans], excluded
     drop_unused_tensors(model)
 
 
-def lift_weak_channels(model: Any, statistics: ModelStatistics, method: RangeMethod) -> None:
+def lift_weak_channels(
+    model: Any, statistics: ModelStatistics, method: RangeMethod, learned: Sequence[LearnedRange] = ()
+) -> None:
     """Widens the weights of channels that are nearly dead, so that their bias fits into 32 bits.
 
     A bias is stored as bias / (input scale * weight scale). Where all weights of a channel are tiny or zero, that
@@ -134,6 +139,7 @@ def lift_weak_channels(model: Any, statistics: ModelStatistics, method: RangeMet
         model: ModelT, changed in place.
         statistics: Of the activations, by tensor name.
         method: By which the input's range will be chosen.
+        learned: Ranges that training has found.
     """
     import numpy as np
 
@@ -145,7 +151,7 @@ def lift_weak_channels(model: Any, statistics: ModelStatistics, method: RangeMet
         bias = _bias(model, graph, operator)
         if source is None or weights is None or bias is None:
             continue
-        scale = affine_grid(choose_range(source, method), -128, 127).scale
+        scale = affine_grid(choose_range(source, method, learned=learned), -128, 127).scale
         needed = 127 * np.abs(bias) / (scale * 2.0**30)
         kernel, _ = _as_kernel(weights, kind)
         flat = kernel.reshape(kernel.shape[0], -1).copy()

@@ -101,7 +101,14 @@ def _realise(graph: FloatGraph, request: ConversionRequest, notes: list[str], pr
     if "fp16" in used:
         return to_half(graph, recipe, request.calibration, notes, progress)
     if "int8_static" in used and request.calibration is not None:
-        model = quantize_static(graph, recipe, request.calibration, progress, float_outputs=request.io == "float")
+        model = quantize_static(
+            graph,
+            recipe,
+            request.calibration,
+            progress,
+            float_outputs=request.io == "float",
+            learned=request.model.learned_ranges,
+        )
         notes.append(
             "On x86 processors without VNNI onnxruntime needs the session option session.x64quantprecision=1: "
             "their 8-bit products saturate otherwise. ARM processors need nothing."

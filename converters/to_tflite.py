@@ -150,8 +150,9 @@ def _realise(source: FloatModel, request: ConversionRequest, progress: Progress)
             name for name, module in source.modules.items() if recipe.precision_of(module) != "int8_static"
         }
         correct_biases(source.model, calibration.input_means, kept)
-        lift_weak_channels(source.model, calibration.statistics, recipe.ranges)
-        result = calibration_result(calibration.statistics, recipe.ranges)
+        learned = request.model.learned_ranges
+        lift_weak_channels(source.model, calibration.statistics, recipe.ranges, learned)
+        result = calibration_result(calibration.statistics, recipe.ranges, learned)
     progress("quantizing", None)
     made: Any = quantizer.Quantizer(write(source.model))
     made.load_quantization_recipe(quantizer_recipe(source, recipe, float_io=request.io == "float"))

@@ -31,7 +31,6 @@ from edgekit.pipeline import (
     Converted,
     Settings,
     analyze_model,
-    apply_technique,
     capture_model,
     convert,
     prepare_samples,
@@ -42,6 +41,7 @@ from edgekit.preprocessing import known_preprocessing
 from edgekit.report import Check, complete
 from edgekit.samples import Samples
 from edgekit.task import Task
+from edgekit.technique_stage import apply_technique
 from edgekit.validators.accuracy import describe_accuracy
 from edgekit.validators.artifact_operators import count_by_arithmetic
 from edgekit.validators.asked import Asked, asked_for
@@ -324,7 +324,7 @@ def apply_techniques(
             if isinstance(model, EdgekitError):
                 raise model
             for step in steps:
-                model = apply_technique(model, step, inputs.calibration, settings)
+                model = apply_technique(model, step, inputs.calibration, settings, inputs.task)
             changed[name] = model
         except EdgekitError as error:
             changed[name] = error

@@ -7,7 +7,7 @@ converters read, and this description of it. Converters never import the user's 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -67,6 +67,29 @@ class TensorSpec:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LearnedRange:
+    """The range that training has found for one activation, and what that activation is known by.
+
+    Names of tensors are lost on the way into a format, what flows through them is not: on the calibration samples, a
+    tensor has the same extremes and the same mean in every format.
+
+    Attributes:
+        minimum: Least value on the calibration samples.
+        maximum: Largest value.
+        mean: Of all values.
+        low: Lower end of its grid; at most 0.
+        high: Upper end; at least 0.
+    """
+
+    minimum: float
+    maximum: float
+    mean: float
+    low: float
+    high: float
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CapturedModel:
     """A float model on disk, ready for converters, and what is known about it.
 
@@ -85,6 +108,7 @@ class CapturedModel:
         family_evidence: Why: "49 convolutions, 1 linear layer, no attention".
         embedded_default: True for the model that edgekit takes where none is given.
         metadata: Labels, preprocessing and provenance that go into the artifacts.
+        learned_ranges: Of activations, where training with rounded values has found them.
     """
 
     name: str
@@ -101,6 +125,7 @@ class CapturedModel:
     family_evidence: str = ""
     embedded_default: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    learned_ranges: tuple[LearnedRange, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Returns everything but `path`, for the record beside the captured file."""
@@ -119,6 +144,7 @@ class CapturedModel:
             "family_evidence": self.family_evidence,
             "embedded_default": self.embedded_default,
             "metadata": dict(self.metadata),
+            "learned_ranges": [asdict(item) for item in self.learned_ranges],
         }
 
     @staticmethod
@@ -139,4 +165,5 @@ class CapturedModel:
             family_evidence=data["family_evidence"],
             embedded_default=data["embedded_default"],
             metadata=data["metadata"],
+            learned_ranges=tuple(LearnedRange(**item) for item in data.get("learned_ranges", ())),
         )

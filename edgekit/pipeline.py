@@ -22,7 +22,7 @@ from edgekit.cache import Cache, cache_folder, code_fingerprint, content_key, ve
 from edgekit.converters.base import Conversion, ConversionRequest, IoType
 from edgekit.errors import EdgekitError
 from edgekit.model import CapturedKind, CapturedModel, SourceKind
-from edgekit.plan import Recipe, Step
+from edgekit.plan import Recipe
 from edgekit.samples import Samples
 from edgekit.task import Task
 from edgekit.validators.asked import asked_metadata
@@ -110,7 +110,7 @@ def capture_model(task: Task, settings: Settings, *, as_torch: bool = False) -> 
     kind = classify(task.model, task.base)
     key = _capture_key(task, kind, as_torch=as_torch)
     if key is not None and (found := settings.cache.find("captured", key)):
-        return _read_capture(found)
+        return read_capture(found)
     if task.embedded_default:
         from edgekit.default_model import check_installed
 
@@ -130,9 +130,9 @@ def capture_model(task: Task, settings: Settings, *, as_torch: bool = False) -> 
         settings.run(
             "capture of the model", "edgekit.pipeline:capture_in_worker", request.to_json(), settings.stage("model")
         )
-        model = _read_capture(request.output)
-        key = key or content_key({"digest": model.digest, "facts": _portable(model), "code": code_fingerprint()})
-        return _read_capture(settings.cache.make("captured", key, lambda place: _move_contents(request.output, place)))
+        model = read_capture(request.output)
+        key = key or content_key({"digest": model.digest, "facts": portable_facts(model), "code": code_fingerprint()})
+        return read_capture(settings.cache.make("captured", key, lambda place: move_contents(request.output, place)))
 
 
 def capture_in_worker(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def short_name(source: str) -> str:
     return Path(head).stem if "/" in head or Path(head).suffix in _FILE_SUFFIXES else head.rpartition(".")[2]
 
 
-def _portable(model: CapturedModel) -> dict[str, Any]:
+def portable_facts(model: CapturedModel) -> dict[str, Any]:
     """Returns what tells two captures with equal digests apart."""
     return {key: value for key, value in model.to_json().items() if key not in ("digest", "file")}
 
@@ -186,7 +186,8 @@ def _capture_key(task: Task, kind: SourceKind, *, as_torch: bool) -> str | None:
     return content_key({**facts, "source": task.model, "sha256": measure_files(path)[2]})
 
 
-def _read_capture(folder: Path) -> CapturedModel:
+def read_capture(folder: Path) -> CapturedModel:
+    """Returns the captured model of a cache entry."""
     return CapturedModel.from_json(json.loads((folder / "model.json").read_text()), folder)
 
 
@@ -281,10 +282,11 @@ def prepare_samples(task: Task, model: CapturedModel, purpose: str, settings: Se
         )
         samples = Samples.open(folder)
         key = key or content_key({**facts, "sha256": samples.sha256})
-        return Samples.open(settings.cache.make("samples", key, lambda place: _move_contents(folder, place)))
+        return Samples.open(settings.cache.make("samples", key, lambda place: move_contents(folder, place)))
 
 
-def _move_contents(source: Path, target: Path) -> None:
+def move_contents(source: Path, target: Path) -> None:
+    """Moves everything that lies in one folder into another on the same disk."""
     for item in source.iterdir():
         item.rename(target / item.name)
 
@@ -300,53 +302,6 @@ def reference_outputs(model: CapturedModel, samples: Samples, settings: Settings
         run_reference(model, samples, folder, settings=run_settings, progress=settings.stage("reference"))
 
     return Samples.open(settings.cache.make("reference", key, build))
-
-
-def apply_technique(model: CapturedModel, step: Step, samples: Samples | None, settings: Settings) -> CapturedModel:
-    """Returns the model that a technique makes of `model`, worked out in a worker process or found in the cache.
-
-    Args:
-        model: The captured model; its file is left alone.
-        step: The technique and its settings.
-        samples: Calibration samples; None where the task has none.
-        settings: How to run.
-
-    Raises:
-        TechniqueError: the technique cannot be used on this model.
-        UsageError: a setting that the technique does not have.
-        MissingDependencyError: a package is missing.
-        ResourceError: out of time, memory or disk.
-        WorkerError: the technique crashed or broke its contract.
-    """
-    from edgekit.techniques.worker_entry import ENTRY
-
-    technique = registry.technique(step.technique).from_settings(step.settings, "plan")
-    used = samples if technique.needs == "calibration" else None
-    facts = {
-        "code": code_fingerprint(),
-        "model": model.digest,
-        "facts": _portable(model),
-        "step": technique.step().to_json(),
-        "calibration": used.sha256 if used else None,
-        "versions": versions(technique.packages),
-    }
-
-    def build(place: Path) -> None:
-        payload = {
-            "model": model.to_json(),
-            "folder": str(model.path.parent),
-            "step": technique.step().to_json(),
-            "samples": str(used.folder) if used else None,
-            "scratch": str(place / "scratch"),
-            "output": str(place / "changed"),
-        }
-        result = settings.run(f"technique {step.technique}", ENTRY, payload, settings.stage(step.technique))
-        shutil.rmtree(place / "scratch", ignore_errors=True)
-        _move_contents(place / "changed", place)
-        (place / "changed").rmdir()
-        (place / "effort.json").write_text(json.dumps({"seconds": result.wall_s, "cpu_seconds": result.cpu_s}))
-
-    return _read_capture(settings.cache.make("techniques", content_key(facts), build))
 
 
 @final

@@ -38,9 +38,13 @@ TECHNIQUES: Final[Mapping[str, str]] = {
     "sparsify": "edgekit.techniques.sparsify:Sparsify",
     "factorize": "edgekit.techniques.factorize:Factorize",
     "share_weights": "edgekit.techniques.share_weights:ShareWeights",
+    "distill": "edgekit.techniques.distill:Distill",
+    "prune_channels": "edgekit.techniques.prune_channels:PruneChannels",
+    "lora_recovery": "edgekit.techniques.lora_recovery:LoraRecovery",
     "equalize": "edgekit.techniques.equalize:Equalize",
     "round_weights": "edgekit.techniques.round_weights:RoundWeights",
     "smooth_activations": "edgekit.techniques.smooth_activations:SmoothActivations",
+    "qat": "edgekit.techniques.qat:Qat",
 }
 """Technique name to technique, in the order in which they are best applied."""
 

@@ -47,10 +47,11 @@ metric = "top1"
 # std = [58.395, 57.12, 57.375]
 # color = "rgb"                  # or "bgr"
 
-# For techniques that must train. edgekit has none yet; the planner will use this as soon as it has.
+# For techniques that must train: edgekit export --technique prune_channels, distill, qat, lora_recovery.
 # [training]
 # batches = "train.py:batches"   # (epoch: int) -> iterable of (input tuple, target)
 # loss = "train.py:loss"         # (output, target) -> scalar tensor
+# held_out = "train.py:held_out" # () -> iterable like batches, never trained on: the best weights are chosen by it
 # epochs = 3
 
 # Limits for every device. What is not named here comes from the device's profile: edgekit devices show {device}

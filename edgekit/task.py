@@ -73,11 +73,19 @@ class DeviceOverride:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """How to train, for the techniques that must. References are `module:name` or `file.py:name`."""
+    """How to train, for the techniques that must. References are `module:name` or `file.py:name`.
+
+    Attributes:
+        batches: (epoch) -> iterable of (input tuple, target).
+        loss: (output, target) -> scalar tensor.
+        epochs: Passes over the data, where a technique's own setting says nothing else.
+        held_out: () -> iterable of (input tuple, target) that are not trained on: the best weights are chosen by them.
+    """
 
     batches: str
     loss: str
     epochs: int = 1
+    held_out: str | None = None
 
 
 @final

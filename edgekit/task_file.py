@@ -144,6 +144,7 @@ class TrainingTable(_Table):
     batches: str = Field(description=_FUNCTION)
     loss: str = Field(description=_FUNCTION)
     epochs: int = Field(default=1, gt=0, description="a whole number above 0")
+    held_out: str | None = Field(default=None, description=_FUNCTION)
 
 
 class TechniquesTable(_Table):

@@ -40,6 +40,7 @@ LAYERS = (
         "edgekit.trials",
         "edgekit.usage",
         "edgekit.debug",
+        "edgekit.technique_stage",
     ),
     ("edgekit.planner", "edgekit.simulation", "edgekit.techniques", "edgekit.converters", "edgekit.validators"),
     ("edgekit.predict",),
@@ -52,6 +53,7 @@ LAYERS = (
         "edgekit.embedded",
         "edgekit.preprocessing",
         "edgekit.scaffold",
+        "edgekit.training",
     ),
     (
         "edgekit.task",

@@ -15,10 +15,12 @@ Every range includes 0, which padding and ReLU need to be exact.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
 from edgekit.calibration.statistics import TensorStatistics
+from edgekit.model import LearnedRange
 from edgekit.plan import RangeMethod
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ PERCENTILE: Final = 99.999
 """Per cent of the values that the percentile method keeps."""
 
 _GRID: Final = 128  # thresholds tried on each side of zero
+
+_SAME: Final = 1e-4
+"""Of a tensor's width: how far its extremes and mean may differ between two runtimes' float kernels."""
 
 
 @final
@@ -54,16 +59,26 @@ class Grid:
     zero_point: int
 
 
-def choose_range(statistics: TensorStatistics, method: RangeMethod, *, symmetric: bool = False) -> Range:
+def choose_range(
+    statistics: TensorStatistics,
+    method: RangeMethod,
+    *,
+    symmetric: bool = False,
+    learned: Sequence[LearnedRange] = (),
+) -> Range:
     """Returns the range of one tensor.
 
     Args:
         statistics: Of all its values on calibration data.
         method: See the module.
         symmetric: The grid has its zero point at 0, so the range is [-a, a].
+        learned: Ranges that training has found; where one is this tensor's, it takes the method's place.
     """
     if statistics.count == 0:
         return Range(low=0.0, high=0.0)
+    known = _find_learned(statistics, learned)
+    if known is not None:
+        return known.symmetric() if symmetric else known
     if method == "minmax":
         found = minmax_range(statistics)
     elif method == "percentile":
@@ -71,6 +86,20 @@ def choose_range(statistics: TensorStatistics, method: RangeMethod, *, symmetric
     else:
         return mse_range(statistics, symmetric=symmetric)
     return found.symmetric() if symmetric else found
+
+
+def _find_learned(statistics: TensorStatistics, learned: Sequence[LearnedRange]) -> Range | None:
+    """Returns the learned range of the tensor that has these extremes and this mean, up to rounding of float sums."""
+    limit = _SAME * max(statistics.maximum - statistics.minimum, 1e-30)
+    for item in learned:
+        pairs = (
+            (item.minimum, statistics.minimum),
+            (item.maximum, statistics.maximum),
+            (item.mean, statistics.mean),
+        )
+        if all(abs(one - other) <= limit for one, other in pairs):
+            return Range(low=item.low, high=item.high)
+    return None
 
 
 def minmax_range(statistics: TensorStatistics) -> Range:

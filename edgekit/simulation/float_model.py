@@ -10,7 +10,7 @@ from edgekit.calibration.bias_correction import ChannelMeans
 from edgekit.calibration.ranges import Range
 from edgekit.converters.pt2e_graph import is_float_tensor, read_float_graph, target_of
 from edgekit.converters.pt2e_plan import CONVOLUTIONS, LINEAR
-from edgekit.converters.pt2e_ranges import Bounds, Histogram, check_samples
+from edgekit.converters.pt2e_ranges import Bounds, Histogram, check_samples, watcher_of
 from edgekit.model import CapturedModel
 from edgekit.plan import RangeMethod
 from edgekit.samples import Samples
@@ -58,6 +58,7 @@ class FloatModel:
         graph = read_float_graph(model)
         check_samples(graph, samples)
         self.runner = GraphRunner(graph)
+        self._learned = model.learned_ranges
         self.samples = samples
         self.batch = self._batch_size()
 
@@ -126,7 +127,7 @@ class FloatModel:
             if name not in floats:
                 return
             if name not in seen:
-                seen[name] = Bounds(name) if method == "minmax" else Histogram(name, method)
+                seen[name] = watcher_of(name, method, self._learned)
             seen[name].update(value)
             if name in read:
                 means.setdefault(name, ChannelMeans(axis=axes.get(name, 1))).update(value.numpy())

@@ -6,6 +6,7 @@ Implement `Technique` as a final frozen dataclass in a file of its own: its fiel
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import shutil
@@ -13,20 +14,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.device_profile import DeviceProfile
 from edgekit.errors import MissingDependencyError, TechniqueError, WorkerError
-from edgekit.model import CapturedKind, CapturedModel
+from edgekit.model import CapturedKind, CapturedModel, LearnedRange
 from edgekit.plan import Step
 from edgekit.samples import Samples
 from edgekit.task import Task
 from edgekit.techniques.settings import read_settings
 from edgekit.worker import Progress
 
+if TYPE_CHECKING:
+    from edgekit.training.training_data import TrainingData
+
 Data = Literal["nothing", "calibration", "training"]
 """What a technique learns from."""
+
+DEFAULT_SEED: Final = 0
 
 TOLERANCE = 1e-4
 """Largest difference of a preserved function's outputs, relative to the largest output."""
@@ -74,12 +80,18 @@ class Context:
         scratch: An empty folder for intermediate files; removed afterwards.
         progress: Told what is going on.
         seed: Of everything random.
+        training: The user's batches and loss, None where the technique does not train.
+        checkpoints: Folder that outlives an interrupted run of this very technique on this model; None keeps none.
+        base: Folder that references of settings start from.
     """
 
     samples: Samples | None
     scratch: Path
     progress: Progress
-    seed: int = 0
+    seed: int = DEFAULT_SEED
+    training: TrainingData | None = None
+    checkpoints: Path | None = None
+    base: Path = Path()
 
     def calibration(self) -> Samples:
         """Returns the calibration samples of a technique that needs them.
@@ -90,6 +102,25 @@ class Context:
         if self.samples is None:
             raise WorkerError("A technique asked for calibration samples and declares that it needs none.")
         return self.samples
+
+    def lessons(self) -> TrainingData:
+        """Returns the training data of a technique that needs it.
+
+        Raises:
+            WorkerError: there is none, which `Technique.run` rules out.
+        """
+        if self.training is None:
+            raise WorkerError("A technique asked for training data and declares that it needs none.")
+        return self.training
+
+    def checkpoint(self, name: str) -> Path | None:
+        """Returns where the training run `name` of this technique keeps its state, None where nothing is kept."""
+        return None if self.checkpoints is None else self.checkpoints / f"{name}.ckpt"
+
+
+def _digest_with_ranges(digest: str, ranges: tuple[LearnedRange, ...]) -> str:
+    """Returns a digest that tells models apart which differ in their learned ranges alone."""
+    return hashlib.sha256(f"{digest} {ranges}".encode()).hexdigest() if ranges else digest
 
 
 class Technique(ABC):
@@ -190,14 +221,16 @@ class Technique(ABC):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            saved = program_facts.save(
-                changed.program, partial, changed.facts.parameters, [spec.name for spec in model.outputs]
-            )
+            # Relative to what the graph had: the model may have come with weights that capturing has folded away.
+            lost, kept = (program_facts.count_parameters(p.parameters()) for p in (opened.program, changed.program))
+            parameters = model.parameters - lost + kept
+            saved = program_facts.save(changed.program, partial, parameters, [spec.name for spec in model.outputs])
             # Names and layouts of inputs and outputs stay the source's: the graph alone may not tell them.
             found = replace(
                 changed.facts,
                 path=output / saved.file,
-                digest=saved.digest,
+                digest=_digest_with_ranges(saved.digest, changed.facts.learned_ranges),
+                parameters=parameters,
                 macs=saved.architecture.macs if saved.architecture.macs is not None else model.macs,
             )
             (partial / "model.json").write_text(json.dumps(found.to_json(), indent=1))
@@ -222,4 +255,9 @@ class Technique(ABC):
             raise TechniqueError(
                 f"{self.name} needs calibration data and the task names none. Give it as --calibration DATA or [data] "
                 "calibration in edgekit.toml: a function, an .npz file or a folder of images."
+            )
+        if self.needs == "training" and context.training is None:
+            raise TechniqueError(
+                f"{self.name} needs training data and the task names none. Give [training] batches and loss in "
+                "edgekit.toml: two functions of yours."
             )

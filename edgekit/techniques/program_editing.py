@@ -127,3 +127,13 @@ def add_buffer(graph_module: Any, after: Any, name: str, tensor: Any) -> Any:
     graph_module.register_buffer(wanted, tensor.detach().clone())
     with graph_module.graph.inserting_after(after):
         return graph_module.graph.get_attr(wanted)
+
+
+def replace_tensor(graph_module: Any, name: str, value: Any) -> None:
+    """Puts another tensor, which may have another shape, in the place of a parameter or buffer of a graph module."""
+    import torch
+
+    owner, _, leaf = name.rpartition(".")
+    module = graph_module.get_submodule(owner)
+    is_buffer = leaf in dict(module.named_buffers(recurse=False))
+    setattr(module, leaf, value if is_buffer else torch.nn.Parameter(value, requires_grad=False))

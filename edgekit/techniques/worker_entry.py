@@ -9,10 +9,13 @@ from typing import Any, Final
 from edgekit import registry
 from edgekit.model import CapturedModel
 from edgekit.samples import Samples
-from edgekit.techniques.base import Context
+from edgekit.task import Training
+from edgekit.techniques.base import DEFAULT_SEED, Context
+from edgekit.training.training_data import fingerprint, open_training
 from edgekit.worker import Progress
 
 ENTRY: Final = "edgekit.techniques.worker_entry:run"
+FINGERPRINT_ENTRY: Final = "edgekit.techniques.worker_entry:fingerprint_training"
 
 
 def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -23,5 +26,20 @@ def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     scratch.mkdir(parents=True)
     samples = Samples.open(Path(payload["samples"])) if payload["samples"] else None
     model = CapturedModel.from_json(payload["model"], Path(payload["folder"]))
-    context = Context(samples=samples, scratch=scratch, progress=progress)
+    base, training = Path(payload["base"]), payload["training"]
+    context = Context(
+        samples=samples,
+        scratch=scratch,
+        progress=progress,
+        training=open_training(Training(**training), base) if training else None,
+        checkpoints=Path(payload["checkpoints"]) if payload["checkpoints"] else None,
+        base=base,
+    )
     return technique.run(model, context, Path(payload["output"])).to_json()
+
+
+def fingerprint_training(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """Returns a hash of the training data and of what a setting names beside it, for the cache."""
+    progress("looking at the training data", None)
+    training, base = Training(**payload["training"]), Path(payload["base"])
+    return {"sha256": fingerprint(training, base, DEFAULT_SEED, payload["references"])}

@@ -19,11 +19,14 @@ from edgekit.errors import MissingDependencyError, TechniqueError, UsageError, W
 from edgekit.plan import Step
 from edgekit.task import Task, Training
 from edgekit.techniques.base import Context, Estimate, Technique
+from edgekit.training.training_data import TrainingData
 from edgekit.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch warns while it exports
 
 NAMES = list(registry.TECHNIQUES)
+CALIBRATED = [name for name in NAMES if registry.technique(name).needs == "calibration"]
+TRAINED = [name for name in NAMES if registry.technique(name).needs == "training"]
 SUITED = {
     "smooth_activations": "attention",
     "share_weights": "attention",
@@ -34,10 +37,14 @@ QUICK = {
     "round_weights": {"iterations": 20},
     "factorize": {"rank": "budget", "keep": 0.9},
     "prune_heads": {"share": 0.1},
+    "distill": {"student": "self", "learning_rate": 0.001},
+    "lora_recovery": {"learning_rate": 0.001},
+    "qat": {"learning_rate": 0.001},
+    "prune_channels": {"ratio": 0.8, "multiple": 2, "importance": "l1", "learning_rate": 0.001},
 }
 LOSSY = {"drop_layers": 1.0}
 """Largest difference relative to the largest output, where it is more than a tenth."""
-CUTTING = ("drop_layers", "prune_heads", "factorize")
+CUTTING = (*TRAINED, "drop_layers", "prune_heads", "factorize")
 """Techniques that change how many weights and multiplications there are."""
 
 
@@ -49,12 +56,27 @@ def made(name):
     return registry.technique(name).from_settings(QUICK.get(name, {}), "test")
 
 
+def batches(epoch):
+    import torch
+
+    for _ in range(3):
+        yield (torch.randn(8, 3, 16, 16),), torch.randint(0, 10, (8,))
+
+
+def lessons():
+    import torch
+
+    return TrainingData(batches=batches, loss=torch.nn.functional.cross_entropy)
+
+
 def context(tiny_model, folder):
-    return Context(samples=tiny_model.samples, scratch=folder / "scratch", progress=silent)
+    return Context(samples=tiny_model.samples, scratch=folder / "scratch", progress=silent, training=lessons())
 
 
 def task(**changes):
-    return replace(Task(model="net.py:build", base=Path(), calibration="data.py:calibration"), **changes)
+    training = Training(batches="train.py:batches", loss="train.py:loss")
+    known = Task(model="net.py:build", base=Path(), calibration="data.py:calibration", training=training)
+    return replace(known, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +143,7 @@ def test_the_changed_model_reads_as_a_captured_one(applied, name):
     assert [path.name for path in folder.iterdir()] == ["out"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CALIBRATED)
 def test_the_function_is_kept_where_the_technique_says_so(applied, name):
     given, changed, _ = applied(name)
     before, after = given.outputs(), given.outputs(changed)
@@ -139,7 +161,7 @@ def test_the_same_samples_give_the_same_model(applied, tmp_path, name):
 def test_an_estimate_never_runs_the_model(tiny, name):
     estimate = made(name).estimate(analyze("pt2", tiny(suited(name)).model.path))
     assert estimate.parameters > 0
-    assert 0 < estimate.seconds < 60
+    assert 0 < estimate.seconds < (3600 if name in TRAINED else 60)
     assert estimate.effect.endswith(".")
 
 
@@ -148,7 +170,7 @@ def test_a_suitable_model_is_not_refused(tiny, name):
     assert made(name).refusal(tiny(suited(name)).model, task(), find_profile("pi4", Path())) is None
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CALIBRATED)
 def test_a_task_without_calibration_data_is_refused_with_the_reason(tiny, name):
     reason = made(name).refusal(tiny(suited(name)).model, task(calibration=None), find_profile("pi4", Path()))
     assert reason == "it needs calibration data and the task has none; give --calibration, or [data] calibration"
@@ -174,7 +196,7 @@ def test_a_model_of_another_kind_cannot_be_run(tiny, tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CALIBRATED)
 def test_calibration_samples_must_be_there(tiny, tmp_path, name):
     given = tiny(suited(name))
     message = (
@@ -185,9 +207,26 @@ def test_calibration_samples_must_be_there(tiny, tmp_path, name):
         made(name).run(given.model, Context(samples=None, scratch=tmp_path, progress=silent), tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", TRAINED)
+def test_training_data_must_be_there(tiny, tmp_path, name):
+    given = tiny(SUITED[name])
+    message = (
+        f"{name} needs training data and the task names none. Give [training] batches and loss in edgekit.toml: two "
+        "functions of yours."
+    )
+    with pytest.raises(TechniqueError, match=f"^{re.escape(message)}$"):
+        made(name).run(given.model, Context(samples=None, scratch=tmp_path, progress=silent), tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        pytest.param(
+            "prune_channels",
+            "prune_channels cannot be used on clamped.py:build: every channel of it is an output, or passes an "
+            "operator that mixes channels, so none can be removed by itself.",
+            id="prune_channels",
+        ),
         pytest.param(
             "equalize",
             "equalize cannot be used on clamped.py:build: no channels lead from layers to layers through ReLU, "
@@ -419,7 +458,7 @@ def test_a_technique_that_trains_needs_training_data(tiny):
         },
     )
     model, profile = tiny("convolutions").model, find_profile("pi4", Path())
-    assert cls().refusal(model, task(), profile) == (
+    assert cls().refusal(model, task(training=None), profile) == (
         "it needs training data and the task has none; give [training] batches and loss"
     )
     training = Training(batches="train.py:batches", loss="train.py:loss")
@@ -479,9 +518,7 @@ def test_settings_are_read_from_text_and_from_values():
         ),
         pytest.param(
             "equalise",
-            '--technique "equalise" is not known: accepted are drop_layers, prune_heads, sparsify, '
-            "factorize, share_weights, equalize, round_weights, smooth_activations. "
-            'Did you mean "equalize"?',
+            f'--technique "equalise" is not known: accepted are {", ".join(NAMES)}. Did you mean "equalize"?',
             id="name",
         ),
     ],

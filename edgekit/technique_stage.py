@@ -1,0 +1,99 @@
+"""The pipeline's stage that changes the float model: techniques, cached by content, training resumed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from edgekit import registry
+from edgekit.cache import code_fingerprint, content_key, versions
+from edgekit.model import CapturedModel
+from edgekit.pipeline import DEFAULT_TIMEOUT_S, Settings, move_contents, portable_facts, read_capture
+from edgekit.plan import Step
+from edgekit.samples import Samples
+from edgekit.task import Task, Training
+
+if TYPE_CHECKING:
+    from edgekit.techniques.base import Technique
+
+TRAINING_TIMEOUT_S: Final = 7 * 86400.0
+"""Limit of a worker that trains, where nobody set another one."""
+
+
+def apply_technique(
+    model: CapturedModel, step: Step, samples: Samples | None, settings: Settings, task: Task | None = None
+) -> CapturedModel:
+    """Returns the model that a technique makes of `model`, worked out in a worker process or found in the cache.
+
+    Training that was interrupted goes on at its last checkpoint.
+
+    Args:
+        model: The captured model; its file is left alone.
+        step: The technique and its settings.
+        samples: Calibration samples; None where the task has none.
+        settings: How to run.
+        task: Where its training data comes from; None without.
+
+    Raises:
+        TechniqueError: the technique cannot be used on this model.
+        UsageError: a setting that the technique does not have.
+        MissingDependencyError: a package is missing.
+        ResourceError: out of time, memory or disk.
+        WorkerError: the technique crashed or broke its contract.
+    """
+    from edgekit.techniques.worker_entry import ENTRY
+
+    technique = registry.technique(step.technique).from_settings(step.settings, "plan")
+    used = samples if technique.needs in ("calibration", "training") else None
+    training = task.training if task is not None and technique.needs == "training" else None
+    base = str(task.base) if task is not None else "."
+    facts = {
+        "code": code_fingerprint(),
+        "model": model.digest,
+        "facts": portable_facts(model),
+        "step": technique.step().to_json(),
+        "calibration": used.sha256 if used else None,
+        "training": _training_facts(technique, training, base, settings) if training else None,
+        "versions": versions(technique.packages),
+    }
+    key = content_key(facts)
+    checkpoints = settings.cache.journal("training", key) if training else None
+
+    def build(place: Path) -> None:
+        payload = {
+            "model": model.to_json(),
+            "folder": str(model.path.parent),
+            "step": technique.step().to_json(),
+            "samples": str(used.folder) if used else None,
+            "training": asdict(training) if training else None,
+            "base": base,
+            "checkpoints": str(checkpoints) if checkpoints else None,
+            "scratch": str(place / "scratch"),
+            "output": str(place / "changed"),
+        }
+        running = settings
+        if training and settings.timeout_s == DEFAULT_TIMEOUT_S:
+            running = replace(settings, timeout_s=TRAINING_TIMEOUT_S)
+        result = running.run(f"technique {step.technique}", ENTRY, payload, settings.stage(step.technique))
+        shutil.rmtree(place / "scratch", ignore_errors=True)
+        move_contents(place / "changed", place)
+        (place / "changed").rmdir()
+        (place / "effort.json").write_text(json.dumps({"seconds": result.wall_s, "cpu_seconds": result.cpu_s}))
+
+    changed = read_capture(settings.cache.make("techniques", key, build))
+    if checkpoints is not None:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    return changed
+
+
+def _training_facts(technique: Technique, training: Training, base: str, settings: Settings) -> dict[str, Any]:
+    """Returns what a training result depends on beside model and step: what the user's functions give."""
+    from edgekit.techniques.worker_entry import FINGERPRINT_ENTRY
+
+    references = [value for value in technique.settings().values() if isinstance(value, str) and ":" in value]
+    payload = {"training": asdict(training), "base": base, "references": references}
+    result = settings.run("reading of the training data", FINGERPRINT_ENTRY, payload, settings.stage(technique.name))
+    return {**asdict(training), "sha256": result.record["sha256"]}

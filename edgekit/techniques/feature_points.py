@@ -1,0 +1,99 @@
+"""Where inside two networks features can be compared: the last value of each resolution. Runs in a worker with torch.
+
+A student has fewer layers than its teacher and other names, but it shrinks the same image, or keeps the same sequence:
+the last 4-D value of each (height, width), or the last 3-D value of each length, stands for the same stage in both.
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from edgekit.sources.graph_nodes import operator_name
+
+
+@final
+class FeatureProbe:
+    """Runs a network and keeps its features, by resolution.
+
+    Args:
+        network: A captured graph, or a torch.nn.Module.
+    """
+
+    def __init__(self, network: Any) -> None:
+        import torch
+
+        self._network = network
+        self._found: dict[tuple[int, ...], Any] = {}
+        self._is_graph = isinstance(network, torch.fx.GraphModule)
+        if not self._is_graph:
+            for module in network.modules():
+                if not list(module.children()):
+                    module.register_forward_hook(self._note)
+
+    def __call__(self, *inputs: Any) -> tuple[Any, dict[tuple[int, ...], Any]]:
+        """Returns (outputs, resolution to the last value that has it, (batch, channels, ...))."""
+        self._found = {}
+        output = self._run_graph(inputs) if self._is_graph else self._network(*inputs)
+        found, self._found = self._found, {}
+        return output, found
+
+    def _note(self, module: Any, given: Any, output: Any) -> None:
+        del module, given
+        if (resolution := _resolution(output)) is not None:
+            self._found[resolution] = _channels_first(output)
+
+    def _run_graph(self, inputs: tuple[Any, ...]) -> Any:
+        import torch
+
+        probe = self
+
+        class Watcher(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
+            def run_node(self, n: Any) -> Any:
+                value = super().run_node(n)
+                if n.op == "call_function" and operator_name(n) and (resolution := _resolution(value)) is not None:
+                    probe._found[resolution] = _channels_first(value)
+                return value
+
+        watcher = Watcher(self._network)
+        watcher.extra_traceback = False
+        return watcher.run(*inputs)
+
+
+def regressors(student: FeatureProbe, teacher: FeatureProbe, inputs: tuple[Any, ...]) -> Any:
+    """Returns a torch.nn.ModuleDict: for each resolution that both have, a layer from the student's to the teacher's.
+
+    Romero et al., "FitNets", 2015, section 2.2: the regressor is trained with the student and thrown away.
+
+    Args:
+        student: Run once, without gradients.
+        teacher: The same.
+        inputs: One tensor (batch, ...) for each input.
+    """
+    import torch
+
+    with torch.no_grad():
+        (_, mine), (_, theirs) = student(*inputs), teacher(*inputs)
+    return torch.nn.ModuleDict(
+        {
+            key_of(place): torch.nn.Linear(mine[place].shape[1], theirs[place].shape[1], bias=False)
+            for place in sorted(mine.keys() & theirs.keys())
+        }
+    )
+
+
+def key_of(resolution: tuple[int, ...]) -> str:
+    """Returns a resolution as a name: `16x16`."""
+    return "x".join(map(str, resolution))
+
+
+def _resolution(value: Any) -> tuple[int, ...] | None:
+    import torch
+
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.ndim not in (3, 4):
+        return None
+    found = tuple(int(size) for size in (value.shape[2:] if value.ndim == 4 else value.shape[1:2]))
+    return found if max(found) > 1 else None
+
+
+def _channels_first(value: Any) -> Any:
+    return value if value.ndim == 4 else value.transpose(1, 2)

@@ -1,0 +1,127 @@
+"""Trains a changed graph until it does again what it did. Shared by the techniques that train.
+
+Runs inside a worker: the user's batches and loss are called here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from edgekit.techniques.base import Context, TorchModel
+from edgekit.training.imitation import Outputs, imitation_loss
+from edgekit.training.loop import Lesson, Run, Trained, train
+from edgekit.training.schedule import Optimizer, Schedule
+from edgekit.training.trainable import flat, free_batch, freeze, make_trainable, require_batches
+
+
+def trainable_graph(model: TorchModel, graph_module: Any, name: str) -> Any:
+    """Returns the graph ready for training: any batch size, gradients in its weights.
+
+    Raises:
+        TechniqueError: a shape in it holds the batch of 1.
+    """
+    from edgekit.techniques.program_checks import example_feed
+
+    free_batch(graph_module)
+    require_batches(graph_module, example_feed(model.program), f"{name}: {model.facts.source}")
+    return make_trainable(graph_module)
+
+
+def frozen_graph(model: TorchModel) -> Any:
+    """Returns the model's graph for any batch size, without gradients: a teacher."""
+    from edgekit.techniques.program_editing import open_graph
+
+    graph_module = open_graph(model)
+    free_batch(graph_module)
+    return freeze(graph_module)
+
+
+def schedule_of(
+    context: Context, *, epochs: int, learning_rate: float, optimizer: Optimizer, weight_decay: float = 5e-4
+) -> Schedule:
+    """Returns the schedule of a technique's settings; 0 epochs means as many as the task names."""
+    return Schedule(
+        epochs=epochs or context.lessons().epochs,
+        learning_rate=learning_rate,
+        optimizer=optimizer,
+        weight_decay=weight_decay,
+    )
+
+
+def recover(
+    graph_module: Any,
+    context: Context,
+    schedule: Schedule,
+    *,
+    name: str,
+    run: str,
+    teacher: Any = None,
+    teacher_share: float = 0.5,
+    temperature: float = 2.0,
+    outputs: Outputs = "logits",
+    penalty: Callable[[], Any] | None = None,
+) -> Trained:
+    """Trains a graph in place on the user's loss, and toward a teacher where there is one.
+
+    Args:
+        graph_module: From `trainable_graph`.
+        context: Whose training data and checkpoints are used.
+        schedule: How long and how fast.
+        name: The technique's, for messages.
+        run: Tells this training run from others of the same technique.
+        teacher: From `frozen_graph`; None trains on the user's loss alone.
+        teacher_share: Weight of the teacher's part of the loss, 0 to 1.
+        temperature: Of soft targets.
+        outputs: What the outputs are, for the teacher's part.
+        penalty: A further term of the loss.
+
+    Raises:
+        TechniqueError: the loss is no longer a number.
+        DataError: the user's batches or loss are wrong.
+    """
+    data = context.lessons()
+
+    def loss(inputs: tuple[Any, ...], target: Any) -> Any:
+        import torch
+
+        output = graph_module(*inputs)
+        found = data.loss_of(output, target)
+        if teacher is not None and teacher_share > 0:
+            with torch.no_grad():
+                taught = teacher.to(inputs[0].device)(*inputs)
+            imitated = sum(
+                imitation_loss(one, other, outputs, temperature)
+                for one, other in zip(flat(output), flat(taught), strict=True)
+            )
+            found = (1 - teacher_share) * found + teacher_share * imitated
+        return found if penalty is None else found + penalty()
+
+    lesson = Lesson(module=graph_module, loss=loss, predict=lambda inputs: graph_module(*inputs), name=name)
+    return train(
+        lesson,
+        data,
+        schedule,
+        Run(
+            checkpoint=context.checkpoint(run),
+            key=f"{name} {run} {weights_digest(graph_module)}",
+            progress=context.progress,
+            seed=context.seed,
+            keeps_start=True,
+        ),
+    )
+
+
+def weights_digest(module: Any) -> str:
+    """Returns a hash of a module's weights: a checkpoint belongs to what training began with."""
+    hashed = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        hashed.update(f"{name}{tuple(tensor.shape)}".encode())
+        hashed.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return hashed.hexdigest()
+
+
+def settled(graph_module: Any) -> Any:
+    """Returns a graph after training without gradients, on the CPU, ready to be captured."""
+    return freeze(graph_module.cpu())

@@ -1,0 +1,217 @@
+"""Trains a captured graph with rounding inside. Runs in a worker that has torch; see `qat`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, final
+
+from edgekit.calibration.ranges import Range
+from edgekit.calibration.statistics import TensorStatistics
+from edgekit.converters.pt2e_graph import FloatGraph, read_float_graph, results_of, target_of
+from edgekit.converters.pt2e_plan import LINEAR, TRANSPOSED_CONVOLUTIONS, QuantizationPlan, plan_quantization
+from edgekit.converters.pt2e_quantization import tensor_grids
+from edgekit.converters.pt2e_ranges import calibrate
+from edgekit.errors import DataError, TechniqueError
+from edgekit.model import LearnedRange
+from edgekit.plan import Recipe
+from edgekit.samples import Samples
+from edgekit.simulation.realisation import REALISATIONS
+from edgekit.techniques.base import Context, TorchModel
+from edgekit.techniques.program_editing import with_tensors
+from edgekit.techniques.qat import Qat
+from edgekit.techniques.recovery import frozen_graph, recover, schedule_of, trainable_graph
+
+_RECIPE: Final = Recipe(default="int8_static")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rounded:
+    """A graph with rounding in it.
+
+    Attributes:
+        module: torch.fx.GraphModule whose rounding is made of submodules.
+        weights: Name of a weight to the submodule that rounds it.
+        activations: Group of tensors to the submodule that rounds them.
+        plan: Which tensors are rounded.
+    """
+
+    module: Any
+    weights: Mapping[str, str]
+    activations: Mapping[str, str]
+    plan: QuantizationPlan
+
+    def ranges(self) -> dict[str, Range]:
+        """Returns the range of each rounded tensor, by node name."""
+        found: dict[str, Range] = {}
+        for name, group in self.plan.group_of.items():
+            if group in self.activations:
+                rounds = self.module.get_submodule(self.activations[group])
+                scale = rounds.scale()
+                found[name] = Range(low=scale * rounds.low, high=scale * rounds.high)
+        return found
+
+
+def train_rounded(technique: Qat, model: TorchModel, context: Context) -> TorchModel:
+    """Returns the model after training; see `qat.Qat.apply`."""
+    samples = context.samples
+    if samples is None:
+        raise DataError(
+            "qat starts from ranges on calibration data and the task names none. Give [data] calibration in "
+            "edgekit.toml: a function, an .npz file or a folder of images."
+        )
+    graph = float_graph(model)
+    trainable_graph(model, graph.module, technique.name)  # before the rounding hides which tensors are weights
+    context.progress("finding ranges to start from", None)
+    rounded = insert_rounding(technique, model, graph, samples, context)
+    teacher = frozen_graph(model) if technique.teacher_share else None
+    schedule = schedule_of(
+        context,
+        epochs=technique.epochs,
+        learning_rate=technique.learning_rate,
+        optimizer=technique.optimizer,
+        weight_decay=0.0,  # decay would move weights off their grid again and again
+    )
+    recover(
+        rounded.module,
+        context,
+        schedule,
+        name=technique.name,
+        run="rounded",
+        teacher=teacher,
+        teacher_share=technique.teacher_share,
+        temperature=technique.temperature,
+        outputs=technique.outputs,
+    )
+    changed = with_tensors(model, baked_weights(model, rounded))
+    context.progress("looking at the trained ranges", None)
+    found = learned_ranges(changed, rounded, samples)
+    return replace(changed, facts=replace(changed.facts, learned_ranges=found))
+
+
+def float_graph(model: TorchModel) -> FloatGraph:
+    """Returns the simplified graph that converters plan their grids on, of a program that need not be on disk."""
+    import torch
+
+    with tempfile.TemporaryDirectory(prefix="edgekit-qat-") as folder:
+        path = Path(folder) / "float.pt2"
+        torch.export.save(model.program, str(path))
+        return read_float_graph(replace(model.facts, path=path, learned_ranges=()))
+
+
+def insert_rounding(
+    technique: Qat, model: TorchModel, graph: FloatGraph, samples: Samples, context: Context
+) -> Rounded:
+    """Writes rounding into a simplified float graph, in place, and returns it.
+
+    Raises:
+        TechniqueError: no layer of it would be integers.
+    """
+    from edgekit.training.fake_quantization import FakeActivation, FakeWeight
+
+    realisation = REALISATIONS[technique.runtime]
+    plan = plan_quantization(graph.module, _RECIPE, realisation.fusion)
+    ranges = calibrate(graph, plan.ranged, {}, samples, _RECIPE.ranges, context.progress).ranges
+    grids = tensor_grids(plan, ranges, symmetric=False)
+    nodes = {node.name: node for node in graph.module.graph.nodes}
+    if realisation.float_results:
+        ends = {node.name for node in results_of(graph.module) if target_of(node) == LINEAR}
+        grids = {name: grid for name, grid in grids.items() if name not in ends}
+    weighted = [nodes[name] for name in plan.weighted if name in plan.integer]
+    if not weighted:
+        raise TechniqueError(
+            f"qat cannot be used on {model.facts.source}: no layer of it has integer kernels with fixed ranges."
+        )
+    weights: dict[str, str] = {}
+    for node in weighted:
+        source = node.args[1]
+        axis = 1 if target_of(node) in TRANSPOSED_CONVOLUTIONS else 0
+        weight = _tensor(graph.module, source.target)
+        bits = technique.weight_bits
+        name = _add(graph.module, f"round_{source.name}", FakeWeight(weight, axis, bits))
+        weights[source.target] = name
+        with graph.module.graph.inserting_before(node):
+            node.update_arg(1, graph.module.graph.call_module(name, (source,)))
+    activations: dict[str, str] = {}
+    readers = plan.integer | plan.transparent
+    for name, grid in grids.items():
+        group = plan.group_of[name]
+        if group not in activations:
+            rounds = FakeActivation(grid.scale, grid.zero_point, learned=technique.learned_ranges)
+            activations[group] = _add(graph.module, f"round_{group}_values", rounds)
+        node = nodes[name]
+        # What an integer operator makes is integers for all; a float value is rounded for integer readers alone.
+        users = [user for user in node.users if name in plan.integer or user.name in readers]
+        with graph.module.graph.inserting_after(node):
+            made = graph.module.graph.call_module(activations[group], (node,))
+            made.meta = dict(node.meta)
+        for user in users:
+            user.replace_input_with(node, made)
+    graph.module.graph.lint()
+    graph.module.recompile()
+    return Rounded(module=graph.module, weights=weights, activations=activations, plan=plan)
+
+
+def baked_weights(model: TorchModel, rounded: Rounded) -> dict[str, Any]:
+    """Returns the trained weights and biases by name, weights on their grids."""
+    known = {**model.program.state_dict, **model.program.constants}
+    found: dict[str, Any] = {}
+    for name, tensor in rounded.module.state_dict().items():
+        if name in known and name not in rounded.weights:
+            found[name] = tensor.detach()
+    for name, module in rounded.weights.items():
+        found[name] = rounded.module.get_submodule(module).bake(_tensor(rounded.module, name).detach())
+    return found
+
+
+def learned_ranges(model: TorchModel, rounded: Rounded, samples: Samples) -> tuple[LearnedRange, ...]:
+    """Returns the trained ranges with what their tensors are known by: extremes and mean in the float model.
+
+    Args:
+        model: With the weights that converters will see.
+        rounded: After training.
+        samples: The calibration samples, all of which converters run too.
+    """
+    import torch
+
+    graph = float_graph(model)
+    wanted = rounded.ranges()
+    statistics = {name: TensorStatistics(name) for name in wanted}
+
+    class Watcher(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
+        def run_node(self, n: Any) -> Any:
+            value = super().run_node(n)
+            if n.name in statistics:
+                statistics[n.name].update(value.detach().numpy())
+            return value
+
+    watcher = Watcher(graph.module)
+    dtypes = [node.meta["val"].dtype for node in graph.module.graph.nodes if node.op == "placeholder"]
+    with torch.no_grad():
+        for row in samples.rows():
+            watcher.run(*(torch.from_numpy(array.copy()).to(dtype) for array, dtype in zip(row, dtypes, strict=True)))
+    return tuple(
+        LearnedRange(
+            minimum=statistics[name].minimum,
+            maximum=statistics[name].maximum,
+            mean=statistics[name].mean,
+            low=found.low,
+            high=found.high,
+        )
+        for name, found in wanted.items()
+    )
+
+
+def _tensor(module: Any, name: str) -> Any:
+    found = module
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _add(module: Any, name: str, rounds: Any) -> str:
+    module.add_submodule(name, rounds)
+    return name

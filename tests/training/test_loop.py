@@ -1,0 +1,164 @@
+"""Training can be killed anywhere and goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from edgekit.errors import TechniqueError
+from edgekit.training import loop
+from edgekit.training.checkpoint import read_checkpoint, write_checkpoint
+from edgekit.training.loop import Lesson, Run, train
+from edgekit.training.schedule import Schedule
+from edgekit.training.training_data import TrainingData
+from edgekit.worker import silent
+
+SCHEDULE = Schedule(epochs=3, learning_rate=0.05)
+
+
+def batches(epoch):
+    """Two clusters, drawn from the global generator: what user code does."""
+    import torch
+
+    for _ in range(12):
+        target = torch.randint(0, 2, (16,))
+        yield (torch.randn(16, 4) + 1.5 * target[:, None],), target
+
+
+def data(**changes):
+    import torch
+
+    return TrainingData(**{"batches": batches, "loss": torch.nn.functional.cross_entropy, **changes})
+
+
+def lesson(loss=None):
+    import torch
+
+    torch.manual_seed(3)
+    net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+
+    def taught(inputs, target):
+        # What the loss draws at random must come again after an interruption, too.
+        return torch.nn.functional.cross_entropy(net(torch.nn.functional.dropout(inputs[0], 0.1)), target)
+
+    return Lesson(module=net, loss=loss or taught, predict=lambda inputs: net(*inputs), name="test")
+
+
+def run(tmp_path=None, **changes):
+    checkpoint = tmp_path / "a.ckpt" if tmp_path else None
+    return Run(**{"checkpoint": checkpoint, "key": "k", "progress": silent, **changes})
+
+
+def weights(taught):
+    return {name: tensor.clone() for name, tensor in taught.module.state_dict().items()}
+
+
+def same(one, other):
+    import torch
+
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_training_learns_and_keeps_the_best_weights():
+    taught = lesson()
+    trained = train(taught, data(), SCHEDULE, run())
+    assert trained.best.accuracy > 0.85 > trained.before.accuracy
+    assert loop.judge(taught, data(), data().held_out_batches(0)) == trained.best
+    assert len(trained.history) == 3
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_others():
+    first, second, third = lesson(), lesson(), lesson()
+    train(first, data(), SCHEDULE, run())
+    train(second, data(), SCHEDULE, run())
+    train(third, data(), SCHEDULE, run(seed=1))
+    assert same(weights(first), weights(second))
+    assert not same(weights(first), weights(third))
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", [5, 12, 20], ids=["in the first epoch", "between epochs", "in the second epoch"])
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path, monkeypatch, at):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", -1.0)  # after every step
+    whole, killed, again = lesson(), lesson(), lesson()
+    train(whole, data(), SCHEDULE, run())
+    done = 0
+
+    def until_killed(inputs, target):
+        nonlocal done
+        done += 1
+        if done > at:
+            raise KilledError
+        return original(inputs, target)
+
+    original = killed.loss
+    with pytest.raises(KilledError):
+        train(Lesson(module=killed.module, loss=until_killed, predict=killed.predict, name="test"), data(), SCHEDULE,
+              run(tmp_path))  # fmt: skip
+    result = train(again, data(), SCHEDULE, run(tmp_path))
+    assert result.resumed
+    assert same(weights(again), weights(whole))
+
+
+def test_a_run_that_makes_it_worse_leaves_the_weights_as_they_were():
+    taught = lesson()
+    before = weights(taught)
+    wrong = Lesson(module=taught.module, loss=lambda i, t: -taught.loss(i, t), predict=taught.predict, name="test")
+    trained = train(wrong, data(), SCHEDULE, run())
+    assert trained.best == trained.before
+    assert same(before, weights(taught))
+
+
+def test_batches_that_are_yielded_without_gradients_train_all_the_same():
+    import torch
+
+    def without(epoch):
+        with torch.no_grad():
+            yield from batches(epoch)
+
+    taught = lesson()
+    assert train(taught, data(batches=without), SCHEDULE, run()).best.accuracy > 0.85
+    torch.set_grad_enabled(True)
+
+
+def test_progress_tells_loss_and_metric():
+    told = []
+    train(lesson(), data(), SCHEDULE, run(progress=lambda phrase, share: told.append((phrase, share))))
+    assert re.fullmatch(r"epoch 1 of 3: loss \d\.\d{3}", told[0][0])
+    assert re.fullmatch(r"epoch 3 of 3: loss \d\.\d{3}, held-out accuracy \d+\.\d %", told[-2][0])
+    assert told[-1][1] == 1.0
+
+
+def test_a_loss_that_is_no_number_ends_the_run():
+    net = lesson().module
+    message = "test: the training loss is nan at step 0 of epoch 0. Give a smaller learning_rate than 0.05."
+    wrong = Lesson(module=net, loss=lambda i, _: net(*i).sum() * float("nan"), predict=lambda i: net(*i), name="test")
+    with pytest.raises(TechniqueError, match=f"^{re.escape(message)}$"):
+        train(wrong, data(), SCHEDULE, run())
+
+
+def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_used(tmp_path):
+    path = tmp_path / "a.ckpt"
+    assert read_checkpoint(path, "k") is None
+    write_checkpoint(path, "k", {"epoch": 1})
+    assert read_checkpoint(path, "k") == {"epoch": 1}
+    assert read_checkpoint(path, "other") is None
+    path.write_bytes(path.read_bytes()[:40])
+    assert read_checkpoint(path, "k") is None
+    assert [item.name for item in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+def test_weight_decay_spares_biases_and_rates_can_differ():
+    import torch
+
+    net = torch.nn.Linear(2, 2)
+    net.bias.rate_factor = 0.5
+    weight, bias = loop._optimizer(list(net.parameters()), SCHEDULE).param_groups
+    assert (weight["weight_decay"], weight["factor"]) == (SCHEDULE.weight_decay, 1.0)
+    assert (bias["weight_decay"], bias["factor"]) == (0.0, 0.5)
+    adam = loop._optimizer(list(net.parameters()), Schedule(epochs=1, learning_rate=1e-3, optimizer="adamw"))
+    assert isinstance(adam, torch.optim.AdamW)
