@@ -166,7 +166,7 @@ def _factored(layer: Layer, problem: tuple[Any, Any, Any], rank: int) -> tuple[A
 
 
 def _fits(weight: Any) -> bool:
-    return weight[0, 0].numel() == 1 and min(weight.shape[:2]) >= _LEAST_WIDTH
+    return bool(weight[0, 0].numel() == 1 and min(weight.shape[:2]) >= _LEAST_WIDTH)
 
 
 def _probe_rank(found: Any) -> int:

@@ -112,7 +112,8 @@ def share_ranks(spectra: Mapping[str, Spectrum], weights: Mapping[str, float], k
 def _cheapest(item: Spectrum, worth: float, price: float) -> int | None:
     options: list[int | None] = [None, *range(1, item.largest_rank + 1)]
     total = max(1e-30, sum(item.squares))
-    lost, left = {None: 0.0}, sum(item.squares)
+    lost: dict[int | None, float] = {None: 0.0}
+    left = sum(item.squares)
     for rank in range(1, item.largest_rank + 1):
         left -= item.squares[rank - 1]
         lost[rank] = max(0.0, left) / total

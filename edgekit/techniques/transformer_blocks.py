@@ -220,5 +220,5 @@ def _only_user(node: Any) -> Any:
 
 
 def _shape(node: Any) -> tuple[int, ...]:
-    value = node.meta.get("val") if is_node(node) else None
+    value: Any = node.meta.get("val") if is_node(node) else None
     return tuple(int(size) for size in value.shape) if hasattr(value, "shape") else ()

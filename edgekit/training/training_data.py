@@ -54,14 +54,14 @@ class TrainingData:
         yield from self._checked(self.batches, (number,), self.title)
 
     def length(self, seed: int) -> int:
-        """Returns the number of batches of an epoch; reads the first one where its iterable has no length.
+        """Returns the number of batches of an epoch; reads all of epoch 0 where its iterable has no length.
 
         Raises:
             DataError: there are none.
         """
         _seed_all(seed, 0)
         found = call_user(self.batches, (0,), f"{self.title} failed", DataError)
-        count = len(found) if hasattr(found, "__len__") else sum(1 for _ in found)
+        count = len(found) if hasattr(found, "__len__") else sum(1 for _ in self.epoch(0, seed))
         if not count:
             raise DataError(f"{self.title}: epoch 0 has no batches. Yield (input tuple, target) at least once.")
         return count
