@@ -142,8 +142,10 @@ class Matcher:
         found: list[Match] = []
         for tensor, layout, agreement in self._signatures.agreements(node.shape, exact):
             if tensor == given or (given is None and tensor not in taken):
-                own = self._signatures.own(node.shape, tensor, layout)
-                noise = float(((own - exact) ** 2).sum() / max(float((exact**2).sum()), 1e-30))
+                noise = math.inf  # only a pair that may become a match needs its noise
+                if given is not None or agreement >= STRONG:
+                    own = self._signatures.own(node.shape, tensor, layout)
+                    noise = float(((own - exact) ** 2).sum() / max(float((exact**2).sum()), 1e-30))
                 found.append(Match(node=node.name, tensor=tensor, layout=layout, agreement=agreement, noise=noise))
         return found
 

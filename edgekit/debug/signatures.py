@@ -49,14 +49,16 @@ class Signatures:
     def agreements(self, shape: tuple[int, ...], exact: Vector) -> list[tuple[str, Layout, float]]:
         """Returns (tensor, layout, correlation with `exact`) of every tensor that can hold a value of `shape`."""
         if shape not in self._groups:
-            names = [
+            found_names: list[tuple[str, Layout]] = [
                 (name, layout)
                 for name, own in self.shapes.items()
                 if math.prod(own) == math.prod(shape)
                 for layout in possible_layouts(shape, own)
             ]
-            rows = [_direction(self.own(shape, name, layout)) for name, layout in names]
-            self._groups[shape] = (names, np.stack(rows) if rows else np.zeros((0, exact.size)))
+            directions: NDArray[np.float64] = np.zeros((len(found_names), exact.size))
+            for i, (name, layout) in enumerate(found_names):
+                directions[i] = _direction(self.own(shape, name, layout))
+            self._groups[shape] = (found_names, directions)
         names, directions = self._groups[shape]
         wanted = _direction(exact)
         if not wanted.any():  # a constant has no direction: it is found by its value
