@@ -14,12 +14,14 @@ from edgekit.debug.remedies import ExportCall, with_remedies
 from edgekit.debug.report import DebugReport
 from edgekit.errors import DataError, ModelError, UsageError
 from edgekit.model import CapturedModel
-from edgekit.pipeline import Settings, apply_technique, capture_model, convert, prepare_samples
+from edgekit.pipeline import Settings, capture_model, convert, prepare_samples
 from edgekit.plan import PRESETS, Recipe
 from edgekit.samples import Samples
 from edgekit.task import Task, default_task
+from edgekit.technique_stage import apply_technique
 from edgekit.techniques.settings import split_step
-from edgekit.validation import DEFAULT_KEY, DIGEST_KEY, PRECISION_KEY
+from edgekit.validation import DEFAULT_KEY, DIGEST_KEY
+from edgekit.validators.asked import PRECISION_KEY
 from edgekit.validators.execution import RunSettings, describe_artifact
 
 SOURCE_KEY: Final = "edgekit.source"
