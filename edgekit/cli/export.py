@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, final
 
 import typer
 
+from edgekit.budget import PATHS
 from edgekit.cli.console import console, write_json
 from edgekit.cli.task_options import (
     CalibrationOption,
@@ -271,7 +272,8 @@ class _PlanFile:
                 "Leave --device away, or plan for that device."
             )
         flags = [limit for limit in request.budget.limits if limit.source.startswith("--")]
-        return replace(request, budget=self.plan.budget.overridden_by(flags))
+        paths = [limit for limit in request.budget.limits if limit.name in PATHS]
+        return replace(request, budget=self.plan.budget.overridden_by([*paths, *flags]))
 
     def choice_for(self, model: CapturedModel) -> tuple[Sequence[Candidate], Sequence[Rejection]]:
         """Returns what the plan chose and what it turned down.
