@@ -59,6 +59,9 @@ COSTS: Final[Mapping[str, Cost]] = {
 RECIPE_SOURCE: Final = "recipe"
 """Source of limits that follow from the recipe and not from a budget: a gate with other budgets keeps them."""
 
+PATHS: Final = ("delegate_coverage", "accelerator_coverage")
+"""Costs about paths that not every format has, and that only an artifact tells about."""
+
 _IGNORED_SETTINGS: Final = Cost(
     name="ignored_settings", unit="", parse=units.parse_share, at_most=True, title="ignored settings"
 )
@@ -147,6 +150,10 @@ class Budget:
         """Returns a budget in which each of `limits` takes the place of the one on the same cost."""
         by_name = {limit.name: limit for limit in self.limits} | {limit.name: limit for limit in limits}
         return Budget(limits=tuple(by_name[name] for name in COSTS if name in by_name))
+
+    def without_profile_paths(self) -> Budget:
+        """Returns a budget without the profile's limits on PATHS: they are about formats that have such a path."""
+        return Budget(limits=tuple(x for x in self.limits if x.source != "profile" or x.name not in PATHS))
 
     def with_level(self, name: str, level: Level) -> Budget:
         """Returns a budget in which the limit on `name`, if there is one, has `level`."""

@@ -14,14 +14,13 @@ from typing import Any, final
 
 from edgekit.artifact import measure_files
 from edgekit.baseline import Baseline, format_records
-from edgekit.budget import RECIPE_SOURCE, Budget, Limit
+from edgekit.budget import PATHS, RECIPE_SOURCE, Budget, Limit
 from edgekit.comparison import Timing, compare, without_baseline
 from edgekit.errors import ArtifactError
 from edgekit.export_report import REPORT_NAME, SCHEMA_VERSION, read_report
 from edgekit.measurements.imported_checks import check_belongs, with_measurements
 from edgekit.measurements.measurement import Measurement
 from edgekit.report import Check, complete, judge, passed
-from edgekit.validators.delegate_coverage import PATHS
 
 
 @final
@@ -121,7 +120,8 @@ def gate_report(
         if entry["artifact"] is None:
             continue
         judged = [_judge_anew(Check.from_json(check), budget, report["device"], device) for check in entry["checks"]]
-        completed = complete(judged, _owed(budget), entry["runtime"])
+        # A report need not have figures about paths that its formats may not have.
+        completed = complete(judged, budget.without_profile_paths(), entry["runtime"])
         checks += with_measurements(completed, measurements, entry["artifact"]["sha256"], budget)
     return GateResult(
         device=device,
@@ -185,20 +185,12 @@ def _check_bytes(folder: Path, artifact: Mapping[str, Any]) -> None:
         )
 
 
-def _is_about_paths(limit: Limit) -> bool:
-    return limit.name in PATHS and limit.source == "profile"
-
-
-def _owed(budget: Budget) -> Budget:
-    """Returns the limits that every report must have a figure for: not those about paths that not all formats have."""
-    return Budget(limits=tuple(limit for limit in budget.limits if not _is_about_paths(limit)))
-
-
 def _limit_today(check: Check, budget: Budget) -> Limit | None:
     """Returns today's limit; one that follows from the recipe stands as long as no budget names another."""
     limit = budget.get(check.name)
-    if limit is not None and _is_about_paths(limit) and check.value is None and check.limit is None:
-        return None  # a format that has no such path, as the export has found
+    if check.name in PATHS and check.value is None and check.limit is None:
+        # The export has found that the format has no such path.
+        limit = budget.without_profile_paths().get(check.name)
     if limit is None and check.limit is not None and check.limit_from == RECIPE_SOURCE:
         return Limit(name=check.name, value=check.limit, source=RECIPE_SOURCE, level=check.level)
     return limit

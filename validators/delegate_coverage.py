@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
-from typing import ClassVar, Final, final
+from typing import ClassVar, final
 
-from edgekit.budget import Budget, Limit
+from edgekit.budget import PATHS, Budget, Limit
 from edgekit.report import Check, judge
 from edgekit.validators.accelerator_rules import AcceleratorRules, accelerator_rules
 from edgekit.validators.artifact_operators import ArtifactOperator, name_operators, share_of_work
 from edgekit.validators.base import Evidence, Validator
-
-PATHS: Final = ("delegate_coverage", "accelerator_coverage")
-"""Checks about paths that not every format has: a profile's limits are not about formats without them."""
 
 
 @final
@@ -103,5 +100,4 @@ def _work(operators: tuple[ArtifactOperator, ...] | list[ArtifactOperator]) -> l
 
 def _limit_of(budget: Budget, name: str, value: float | None) -> Limit | None:
     """Returns the limit. A profile's is about formats that have such a path: others are not held against it."""
-    limit = budget.get(name)
-    return None if limit is not None and limit.source == "profile" and value is None else limit
+    return (budget.without_profile_paths() if value is None else budget).get(name)

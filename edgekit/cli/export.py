@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, final
 
 import typer
 
+from edgekit.budget import PATHS
 from edgekit.cli.console import console, write_json
 from edgekit.cli.task_options import (
     CalibrationOption,
@@ -295,7 +296,8 @@ class _PlanFile:
                 "Leave --device away, or plan for that device."
             )
         flags = [limit for limit in request.budget.limits if limit.source.startswith("--")]
-        return replace(request, budget=self.plan.budget.overridden_by(flags))
+        paths = [limit for limit in request.budget.limits if limit.name in PATHS]
+        return replace(request, budget=self.plan.budget.overridden_by([*paths, *flags]))
 
     def choice_for(self, model: CapturedModel) -> _Choice:
         """Returns what the plan chose and what it turned down.

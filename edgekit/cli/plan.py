@@ -125,7 +125,8 @@ def plan_request(request: Request, captured: CapturedModel, effort: Effort, sett
         model=captured,
         analysis=analyze_model(captured, settings),
         profile=request.profile,
-        budget=request.budget,
+        # No plan can tell which path an operator will take: the profile's limits on that are for artifacts.
+        budget=request.budget.without_profile_paths(),
         formats=request.formats,
         precision=request.precision,
         effort=effort,
