@@ -226,6 +226,8 @@ def _bar_words(check: Check) -> str:
 
 
 def _basis_words(check: Check) -> str:
+    if check.measured_on.startswith(check.basis):
+        return check.measured_on
     return f"{check.basis}, {check.measured_on}" if check.measured_on else check.basis
 
 

@@ -48,7 +48,7 @@ def show(browser: Any, page_file: PageFile) -> Callable[..., Seen]:
     @cache
     def open_page(kind: str, width: int = 1100, scheme: str = "light") -> Seen:
         context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(120_000)
         seen = Seen(page=context.new_page())
         seen.page.on("console", lambda m: seen.messages.append(m.text) if m.type in ("error", "warning") else None)
         seen.page.on("pageerror", lambda error: seen.messages.append(str(error)))
