@@ -142,9 +142,11 @@ def _by_size(recipe: Recipe, analysis: Analysis) -> tuple[dict[int, tuple[Demand
             continue
         if not sizes:
             by_macs[operator.macs] += (_DEMANDS[precision] if precision in _STATIC else Demand.NOTHING,)
+        # No runtime here has integer kernels for recurrent layers: what a precision asks of them is integer weights.
+        demand = min(_DEMANDS[precision], Demand.STORED) if operator.kernel == "recurrent" else _DEMANDS[precision]
         # Recurrent layers are one operator here, and one for each of their matrices where a format unrolls them.
         for size in {sum(sizes), *sizes} if sizes else ():
-            by_weights[size] += (_DEMANDS[precision],)
+            by_weights[size] += (demand,)
     return dict(by_weights), dict(by_macs)
 
 
