@@ -53,11 +53,8 @@ def compare(pair: dict[str, Any]) -> Iterator[Compared]:
     """Yields every figure of the pair that has a limit or a prediction and was measured."""
     plan, entry = pair["plan"]["said"], pair["export"]["said"]["formats"][0]
     planned = {check["name"]: check for check in plan["checks"]}
-    again = (
-        {check["name"]: check for check in pair["validate"]["said"]["formats"][0]["checks"]}
-        if "validate" in pair
-        else {}
-    )
+    second = pair["validate"]["said"]["formats"][0]["checks"] if "validate" in pair else []
+    again = {check["name"]: check["value"] for check in second}
     for check in entry["checks"]:
         name = check["name"]
         if name not in COSTS or check["basis"] != "measured" or check["value"] is None:

@@ -154,7 +154,8 @@ def carried_out(record: Recorder, folder: Path, model: str, device: str) -> dict
     if not plan["said"]["feasible"]:
         # A plan that fits nothing is not carried out; whether that is true is seen by exporting the nearest candidate.
         said = plan["said"]
-        wanted = ["-f", said["runtime"], "-p", said["recipe"]["default"].replace("_", "-")]
+        precision = said["recipe"]["default"].replace("_", "-").replace("int4-weights", "int4")
+        wanted = ["-f", said["runtime"], "-p", precision]
         pair["export"] = record.run("export", *named, "-d", device, *wanted, "-o", str(place / "artifacts"))
     else:
         pair["export"] = record.run("export", *named, "--plan", file, "-d", device, "-o", str(place / "artifacts"))

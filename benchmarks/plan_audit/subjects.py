@@ -28,7 +28,6 @@ PAIRS: Final = (
     ("efficientnet-lite0", "pixel8"),
     ("efficientnet-lite0", "iphone15"),
     ("efficientnet-lite0", "jetson-orin-nano"),
-    ("efficientnet-lite2", "pi5"),
     ("mobilenet-v2 *", "pi3"),
     ("mobilenet-v3-large *", "galaxy-s24"),
     ("resnet18 *", "jetson-nano"),
