@@ -120,6 +120,7 @@ PACKAGES: Final[tuple[Package, ...]] = (
         ("rich", "rich", "tables"),
         ("typer", "typer", "command line"),
         ("typing-extensions", "typing_extensions", "type hints"),
+        ("jinja2", "jinja2", "code for the app"),
     ),
     *_rows("torch", ("torch", "torch", "torch models"), ("torchao", "torchao", "PT2E quantization")),
     *_rows(

@@ -129,7 +129,7 @@ def test_the_json_has_the_promised_form(report: dict[str, Any]) -> None:
 def test_a_hosts_timing_is_no_devices_latency(report: dict[str, Any]) -> None:
     for entry in report["formats"]:
         latency = next(check for check in entry["checks"] if check["name"] == "latency")
-        assert (latency["basis"], latency["measured_on"]) == ("predicted", "")
+        assert (latency["basis"], latency["measured_on"]) == ("predicted", "predicted for pi4")
         assert latency["value"] != entry["host"].get("median_ms")
     ratios = {entry["runtime"]: entry["host"].get("ratio") for entry in report["formats"]}
     assert ratios["coreml"] is None
@@ -151,20 +151,14 @@ def test_inputs_and_outputs_are_float_and_keep_names_shapes_and_layout(report: d
 def test_nothing_half_written_is_left(project: Path) -> None:
     assert sorted(path.suffix for path in (project / "out").iterdir()) == [
         "",  # usage
-        ".json",
+        ".json",  # details
+        ".json",  # report
         ".lock",
         ".mlpackage",
         ".onnx",
         ".pte",
         ".tflite",
     ]
-
-
-def test_the_same_export_gives_the_same_bytes(project: Path, report: dict[str, Any], tmp_path: Path) -> None:
-    arguments = ("export", "-d", "pi4", "-f", "onnx", "-p", "int8", "-o", str(tmp_path / "again"), *OPEN)
-    again = json.loads(run(project, *arguments, "--json", "--no-cache")[1])
-    first = {entry["runtime"]: entry["sha256"] for entry in report["artifacts"]}
-    assert [entry["sha256"] for entry in again["artifacts"]] == [first["onnx"]]
 
 
 def test_the_gate_says_what_the_export_said(project: Path) -> None:
@@ -252,15 +246,6 @@ def test_an_artifact_without_its_model_is_judged_by_what_can_be_known(project: P
     # Its file says what it was asked to be; the demo's limit on accuracy is the demo's.
     assert (checks["accuracy_drop"]["limit"], checks["accuracy_drop"]["limit_from"]) == (1.0, "profile")
     assert (checks["integer_coverage"]["verdict"], checks["ignored_settings"]["verdict"]) == ("pass", "pass")
-
-
-def test_a_plan_is_carried_out(project: Path, tmp_path: Path) -> None:
-    plan = tmp_path / "plan.json"
-    assert run(project, "plan", "-d", "pi4", "-f", "onnx", "-p", "fp32", "-o", str(plan), "-q")[0] == 0
-    code, out = run(project, "export", "-d", "pi4", "--plan", str(plan), "-o", str(tmp_path / "out"), "--json")
-    data = json.loads(out)
-    assert (code, data["artifacts"][0]["precision"]) == (0, "fp32")
-    assert {item["name"] for item in data["predictions"]} >= {"size", "memory"}
 
 
 FOURIER = """

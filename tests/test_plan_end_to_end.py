@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,10 +62,22 @@ def test_export_carries_out_the_plan_and_stands_by_its_predictions(project, caps
 
 def test_an_interrupted_plan_ends_with_130_and_goes_on_where_it_stopped(project, tmp_path):
     cache = tmp_path / "cache"
+    # What is interrupted are the simulations: the model and its data are taken from the first plan.
+    shutil.copytree(project / "cache", cache, ignore=shutil.ignore_patterns("simulations"))
     environment = {**os.environ, "EDGEKIT_CACHE_DIR": str(cache), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "edgekit", "plan", "--device", "pi4", "--effort", "default", *LIMITS]
+    # A shell's background job has Ctrl-C switched off and passes that on: this suite may be one.
+    program = (
+        "import signal, sys; from edgekit.cli.app import main; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "plan", "--device", "pi4", "--effort", "default", *LIMITS]
     running = subprocess.Popen(
-        command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=project,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 240
     while not list(cache.glob("simulations/*/calibrated-*.json")) and time.monotonic() < deadline:

@@ -105,6 +105,8 @@ class Weight:
         channels: Output channels of a kernel, rows of a table, else the number of elements: how many scales it gets.
         deflated: Deflated bytes per stored byte in each form, and of its 4-bit scales, measured on its own values.
         shared_by: How many operators use it.
+        read_share: Share of its elements that is read: below 1 where the model slices it. All formats but ExecuTorch
+            store only these.
     """
 
     name: str
@@ -114,6 +116,7 @@ class Weight:
     channels: int
     deflated: Mapping[str, float] = field(default_factory=dict[str, float])
     shared_by: int = 1
+    read_share: float = 1.0
 
     @property
     def count(self) -> int:

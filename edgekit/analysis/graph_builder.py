@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, final
@@ -30,6 +31,14 @@ class _Stored:
     role: WeightRole = "constant"
     channels: int | None = None
     uses: int = 0
+    slices: dict[str, int] = field(default_factory=dict[str, int])
+    whole: bool = False
+
+    @property
+    def read_share(self) -> float:
+        """Share of the elements that operators read."""
+        full = math.prod(self.shape)
+        return 1.0 if self.whole or not full else min(1.0, sum(self.slices.values()) / full)
 
 
 @final
@@ -44,6 +53,7 @@ class GraphBuilder:
     _stored: dict[str, _Stored] = field(default_factory=dict[str, _Stored])
     _aliases: dict[str, str] = field(default_factory=dict[str, str])
     _derived: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    _slices: set[str] = field(default_factory=set[str])
     _tensors: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     _operators: list[Operator] = field(default_factory=list[Operator])
     _notes: list[str] = field(default_factory=list[str])
@@ -52,11 +62,24 @@ class GraphBuilder:
         """Declares a stored tensor; `values` is called only if an operator uses it."""
         self._stored[name] = _Stored(values=values, shape=tuple(shape), dtype=dtype)
 
-    def derive(self, name: str, shape: Iterable[int], dtype: str, origins: Iterable[str]) -> None:
-        """Declares what is computed once from stored tensors alone: its origins are what is stored."""
+    def derive(
+        self, name: str, shape: Iterable[int], dtype: str, origins: Iterable[str], *, is_slice: bool = False
+    ) -> None:
+        """Declares what is computed once from stored tensors alone: its origins are what is stored.
+
+        Args:
+            name: Of the result.
+            shape: Of the result.
+            dtype: Of the result.
+            origins: What it is computed from.
+            is_slice: It is some of the elements of its one origin.
+        """
         import numpy as np
 
         sizes = tuple(int(size) for size in shape)
+        origins = tuple(origins)
+        if is_slice and all(item not in self._derived or item in self._slices for item in map(self.resolve, origins)):
+            self._slices.add(name)
         found = dict.fromkeys(item for origin in origins for item in self._origins(origin))
         self._derived[name] = tuple(found)
         # Without an origin (zeros, ones, a range) it is itself stored, and deflates to next to nothing.
@@ -138,6 +161,8 @@ class GraphBuilder:
         }
         for item in weights:
             self._use(item, *given.get(item, ("constant", None)))
+        for item in stored:
+            self._read(item)
         self._operators.append(
             Operator(
                 name=name,
@@ -159,6 +184,14 @@ class GraphBuilder:
         if _ROLE_RANK[role] < _ROLE_RANK[stored.role] or stored.channels is None:
             stored.role = min(role, stored.role, key=_ROLE_RANK.__getitem__)
             stored.channels = channels
+
+    def _read(self, name: str) -> None:
+        """Notes how much of its origins an operator reads through the stored tensor `name`."""
+        for origin in self._origins(name):
+            if name in self._slices:
+                self._stored[origin].slices[name] = math.prod(self._stored[name].shape)
+            else:
+                self._stored[origin].whole = True
 
     def finish(self, inputs: Iterable[str], outputs: Iterable[str]) -> Analysis:
         """Returns the analysis of everything gathered."""
@@ -197,7 +230,10 @@ class GraphBuilder:
             names[name] = twin
             if twin != name:
                 best = min(weights[twin].role, stored.role, key=_ROLE_RANK.__getitem__)
-                weights[twin] = replace(weights[twin], role=best, shared_by=weights[twin].shared_by + stored.uses)
+                weights[twin] = replace(
+                    weights[twin], role=best, shared_by=weights[twin].shared_by + stored.uses,
+                    read_share=max(weights[twin].read_share, stored.read_share),
+                )  # fmt: skip
                 continue
             channels = stored.channels or (stored.shape[0] if stored.role == "table" and stored.shape else values.size)
             weights[name] = Weight(
@@ -208,5 +244,6 @@ class GraphBuilder:
                 channels=channels,
                 deflated=deflated_ratios(values),
                 shared_by=stored.uses,
+                read_share=stored.read_share,
             )
         return weights, names

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from edgekit.analysis.graph import Analysis, Memory, Operator, Tensor, Weight
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Raised whenever the JSON form or the meaning of a field changes: part of the cache key."""
 
 
@@ -94,6 +94,7 @@ def _weight_to_json(weight: Weight) -> dict[str, Any]:
         "channels": weight.channels,
         "deflated": dict(weight.deflated),
         "shared_by": weight.shared_by,
+        "read_share": weight.read_share,
     }
 
 
@@ -106,4 +107,5 @@ def _weight_from_json(name: str, item: Mapping[str, Any]) -> Weight:
         channels=item["channels"],
         deflated=item["deflated"],
         shared_by=item["shared_by"],
+        read_share=item["read_share"],
     )

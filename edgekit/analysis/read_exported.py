@@ -29,6 +29,8 @@ IGNORED: Final = frozenset(
 CONSTANT_LAYOUTS: Final = frozenset({"t", "permute", "transpose", *ALIASES})
 """Of a stored tensor these are done once at conversion."""
 
+SLICES: Final = frozenset({"slice", "select", "narrow"})
+
 
 def read_exported(path: Path) -> Analysis:
     """Returns the analysis of an exported program.
@@ -132,7 +134,8 @@ class _Reader:
         for index, value in enumerate(outputs):
             if _is_tensor(value):
                 name = node.name if not isinstance(node.meta["val"], (tuple, list)) else f"{node.name}:{index}"
-                self._builder.derive(name, value.shape, _dtype(value), reads)
+                is_slice = _base_name(node) in SLICES and len(reads) == 1
+                self._builder.derive(name, value.shape, _dtype(value), reads, is_slice=is_slice)
 
     def _add(self, node: Any, base: str, reads: list[str], written: list[str]) -> None:
         module = _module(node)

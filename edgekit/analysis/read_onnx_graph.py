@@ -147,7 +147,8 @@ class _Reader:
         """Declares what is computed from stored tensors alone: runtimes evaluate it once, at load."""
         for name in node.output:
             shape = self._builder.shape(name) if self._builder.knows(name) else self._builder.shape(reads[0])
-            self._builder.derive(name, shape, "float32", reads[:1] if node.op_type == "Slice" else reads)
+            cut = node.op_type == "Slice"
+            self._builder.derive(name, shape, "float32", reads[:1] if cut else reads, is_slice=cut)
 
     def _cost(
         self, node: Any, reads: Sequence[str], outputs: Sequence[str]

@@ -113,6 +113,7 @@ def export(
     Exit code: 0 every budget kept, 1 a budget not kept, 2 wrong input, 3 this machine cannot.
     """
     shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage)
+    data = {"calibration": calibration, "evaluation": evaluation, "metric": metric, "example_inputs": example_inputs}
     io_type = _io_type(io)
     wanted = parse_effort(effort)
     planned = _plan_file(plan, decided=bool(format or precision or wanted != "quick")) if plan else None
@@ -126,12 +127,7 @@ def export(
         limits=limit_texts(
             max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity, *shares
         ),
-        overrides={
-            "calibration": calibration,
-            "evaluation": evaluation,
-            "metric": metric,
-            "example_inputs": example_inputs,
-        },
+        overrides=data,
     )
     request = planned.restrict(request) if planned else request
     from edgekit.cli.settings import pipeline_settings

@@ -57,8 +57,6 @@ def _missing(sources: Sources) -> Sentence:
 
 
 def _memory_chart(operators: Sequence[Mapping[str, Any]], formats: Sequence[Mapping[str, Any]]) -> Chart:
-    from bokeh.models import ColumnDataSource
-
     peak = max(entry["memory"]["peak_bytes"] for entry in formats)
     factor, unit = charts.byte_scale([peak])
     made = charts.new_figure(
@@ -67,18 +65,7 @@ def _memory_chart(operators: Sequence[Mapping[str, Any]], formats: Sequence[Mapp
     )  # fmt: skip
     drawn: list[Any] = []
     for number, entry in enumerate(formats):
-        alive = entry["memory"]["alive_bytes"]
-        source = ColumnDataSource(
-            {
-                "x": list(range(1, len(operators) + 1)),
-                "alive": [value / factor for value in alive],
-                "words": [format_bytes(value) for value in alive],
-                "operator": [f"{item['type']} {item['name']}" for item in operators],
-                "module": [item["module"] for item in operators],
-                "shape": ["x".join(map(str, item["shape"])) for item in operators],
-                "format": [name_of(entry)] * len(operators),
-            }
-        )
+        source = _memory_source(operators, entry, factor)
         colour = charts.colour_of(charts.FORMAT_COLOURS, entry["runtime"])
         if len(formats) == 1:
             made.varea_step(x="x", y1=0, y2="alive", step_mode="center", fill_alpha=0.18, color=colour, source=source)
@@ -110,6 +97,23 @@ def _memory_chart(operators: Sequence[Mapping[str, Any]], formats: Sequence[Mapp
         title="Bytes of activations alive while each operator runs; the triangle is the peak.",
         words=f"Peak: {peaks}.",
         model=made,
+    )
+
+
+def _memory_source(operators: Sequence[Mapping[str, Any]], entry: Mapping[str, Any], factor: float) -> Any:
+    from bokeh.models import ColumnDataSource
+
+    alive = entry["memory"]["alive_bytes"]
+    return ColumnDataSource(
+        {
+            "x": list(range(1, len(operators) + 1)),
+            "alive": [value / factor for value in alive],
+            "words": [format_bytes(value) for value in alive],
+            "operator": [f"{item['type']} {item['name']}" for item in operators],
+            "module": [item["module"] for item in operators],
+            "shape": ["x".join(map(str, item["shape"])) for item in operators],
+            "format": [name_of(entry)] * len(operators),
+        }
     )
 
 

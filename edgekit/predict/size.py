@@ -54,11 +54,11 @@ class GraphBytes:
 
 GRAPH: Final[Mapping[str, GraphBytes]] = {
     "tflite": GraphBytes(
-        fixed=2000,
-        per_operator=300,
-        per_weight=100,
-        per_letter=8,
-        per_quantized=650,
+        fixed=3000,
+        per_operator=110,
+        per_weight=80,
+        per_letter=1,
+        per_quantized=90,
         per_dynamic=0,
         per_step=2320,
         deflated=0.2,

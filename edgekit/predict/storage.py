@@ -180,8 +180,10 @@ def store(weight: Weight, use: Use, runtime: str, recipe: Recipe) -> Stored | No
     if not weight.is_float:
         ratio = weight.deflated.get("float32", 1.0)
         return Stored(values_bytes=weight.size_bytes, scales_bytes=0, deflated_bytes=weight.size_bytes * ratio)
-    values = math.ceil(weight.count * _BITS[layout.form] / 8)
-    groups = math.ceil(weight.count / (layout.group_size or recipe.group_size)) if layout.per_group else 0
+    # ExecuTorch slices when it runs, the other converters when they convert.
+    count = weight.count if runtime == "executorch" else round(weight.count * weight.read_share)
+    values = math.ceil(count * _BITS[layout.form] / 8)
+    groups = math.ceil(count / (layout.group_size or recipe.group_size)) if layout.per_group else 0
     channels = weight.channels if recipe.per_channel or weight.role == "bias" else 1
     beside = channels * layout.per_channel
     grouped = groups * layout.per_group

@@ -116,6 +116,21 @@ def test_tied_weights_are_one_weight(tmp_path):
     assert found.parameters == sum(p.numel() for p in Encoder().parameters())
 
 
+def test_a_sliced_table_is_read_in_part(tmp_path):
+    class Positions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rows = nn.Parameter(torch.randn(32, 8))
+            self.both = nn.Parameter(torch.randn(4, 8))
+
+        def forward(self, x):
+            return x + self.rows[:4] + self.both[1:3].repeat(2, 1) + self.both
+
+    weights = analysis_of(Positions(), (torch.zeros(1, 4, 8),), tmp_path).weights
+    assert (weights["rows"].shape, weights["rows"].read_share) == ((32, 8), 4 / 32)
+    assert weights["both"].read_share == 1.0
+
+
 def test_norms_that_look_alike_are_not_tied(tmp_path):
     model = nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 8), nn.LayerNorm(8))
     assert analysis_of(model, (torch.randn(1, 8),), tmp_path).parameters == sum(p.numel() for p in model.parameters())

@@ -189,10 +189,14 @@ def test_a_plug_in_that_does_not_load_is_named_and_the_others_go_on(monkeypatch:
     assert not found.works
 
 
+UNASKED = ("all", "docs", "test")
+"""Extras that bring others together, or serve those who work on edgekit itself."""
+
+
 def test_every_requirement_of_every_extra_is_known_to_the_doctor() -> None:
     tomllib = pytest.importorskip("tomllib")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = {name: lines for name, lines in project["optional-dependencies"].items() if name not in ("all", "test")}
+    extras = {name: lines for name, lines in project["optional-dependencies"].items() if name not in UNASKED}
     named = {
         line.split("==")[0].split(">=")[0].split(";")[0].strip()
         for line in (*project["dependencies"], *(line for lines in extras.values() for line in lines))

@@ -65,7 +65,11 @@ def test_the_recipe_the_format_and_the_limits_are_the_plan_s(monkeypatch, capsys
     assert capsys.readouterr().err == ("\nInterrupted. Finished work is kept: the same command goes on from there.\n")
     assert [(item.runtime, item.recipe) for item in seen["candidates"]] == [("onnx", RECIPE)]
     assert seen["device"] == "pi4"
-    assert {limit.name: limit.value for limit in seen["budget"].limits} == {"size": 5e6, "memory": 9e6}
+    assert {limit.name: limit.value for limit in seen["budget"].limits} == {
+        "size": 5e6,
+        "memory": 9e6,
+        "delegate_coverage": 90.0,
+    }
 
 
 def test_a_plan_for_another_device_is_refused(capsys):

@@ -213,7 +213,7 @@ def test_calibration_samples_must_be_there(tiny, tmp_path, name):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_training_data_must_be_there(tiny, tmp_path, name):
-    given = tiny(SUITED[name])
+    given = tiny(suited(name))
     message = (
         f"{name} needs training data and the task names none. Give [training] batches and loss in edgekit.toml: two "
         "functions of yours."

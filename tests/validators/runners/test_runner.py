@@ -245,7 +245,7 @@ def test_a_program_without_forward_is_refused():
     program = SimpleNamespace(num_methods=lambda: 2, get_method_name=lambda i: ["encode", "decode"][i])
     pytest.importorskip("torch")
     with pytest.raises(ValueError) as caught:
-        executorch_session.Session(program)
+        executorch_session.Session(program, "net.pte")
     assert str(caught.value) == "it has no method forward, only decode, encode"
 
 
