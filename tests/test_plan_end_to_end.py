@@ -17,7 +17,7 @@ from edgekit.cli.app import main
 
 pytestmark = pytest.mark.runtime
 
-LIMITS = ["--max-size", "30 kB", "--max-drop", "30 pp"]
+LIMITS = ["--max-size", "20 kB", "--max-drop", "30 pp"]
 
 
 @pytest.fixture(scope="module")

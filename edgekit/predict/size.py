@@ -61,7 +61,7 @@ GRAPH: Final[Mapping[str, GraphBytes]] = {
         per_quantized=90,
         per_dynamic=0,
         per_step=2320,
-        deflated=0.2,
+        deflated=0.5,
     ),
     "onnx": GraphBytes(
         fixed=300,
