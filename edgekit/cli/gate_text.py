@@ -35,7 +35,9 @@ def show_gate(
         if result.baseline is not None:
             screen.print(render.escape(f"Changes are against {result.baseline.path}"))
         screen.print()
-        screen.print(render.check_table(result.checks, with_runtime=True, with_detail=verbose))
+        # One format is named above the table; its column would fold the others.
+        several = len(result.formats) > 1
+        screen.print(render.check_table(result.checks, with_runtime=several, with_detail=verbose))
         screen.print()
         for item in (result.report.get("calibration") or {}).get("findings", ()):
             screen.print(f"[dim]calibration: {render.escape(item['message'])}[/]", soft_wrap=True)

@@ -146,6 +146,22 @@ def linear(name: str, arithmetic: str, weights: int) -> ArtifactOperator:
     return conv(name, arithmetic, kind="FULLY_CONNECTED", weights=weights, macs=weights)
 
 
+def test_of_a_recurrent_layer_only_integer_weights_are_asked() -> None:
+    analysis = two_layers()
+    first, last = analysis.operators
+    lstm = dataclasses.replace(first, kernel="recurrent")
+    weights = {**analysis.weights, "first": dataclasses.replace(analysis.weights["first"], role="recurrent")}
+    asked = asked_for(
+        Recipe(default="int8_dynamic"), analysis=dataclasses.replace(analysis, operators=(lstm, last), weights=weights)
+    )
+    stored, computed = linear("lstm", "float", 20), linear("last", "integer", 30)
+    stored = dataclasses.replace(stored, weight_bits=8)
+    assert integer(evidence(stored, computed, asked=asked)).verdict == "pass"
+    lost = dataclasses.replace(stored, weight_bits=32)
+    assert integer(evidence(lost, computed, asked=asked)).verdict == "fail"
+    assert integer(evidence(stored, linear("last", "float", 30), asked=asked)).verdict == "fail"
+
+
 @pytest.mark.parametrize(
     ("operators", "verdict", "value"),
     [
