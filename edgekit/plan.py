@@ -205,12 +205,21 @@ class Rejection:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One way to export: a format, a recipe, the steps before it, and what it is predicted to cost."""
+    """One way to export: a format, a recipe, the steps before it, and what it is predicted to cost.
+
+    Attributes:
+        runtime: The format.
+        recipe: Precision of each part.
+        steps: What is done, in order, the quantization included.
+        predictions: What it is predicted to cost.
+        technique_points: What its techniques are expected to lose beside the recipe, in percentage points.
+    """
 
     runtime: str
     recipe: Recipe
     steps: tuple[Step, ...] = ()
     predictions: tuple[Prediction, ...] = ()
+    technique_points: float = 0.0
 
     @property
     def title(self) -> str:

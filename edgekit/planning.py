@@ -23,8 +23,8 @@ from edgekit.planner.choice import BROKEN, judge_candidates
 from edgekit.planner.make import make_plan
 from edgekit.planner.mixed_search import is_integer, precisions_to_mix, search
 from edgekit.planner.plan_result import LayerLoss, Plan
-from edgekit.planner.post_training import offers_for
 from edgekit.planner.recipes import steps_of
+from edgekit.planner.technique_offers import offers_for
 from edgekit.samples import Samples
 from edgekit.simulation.realisation import why_not_simulated
 from edgekit.task import Task
@@ -87,7 +87,7 @@ def plan(request: PlanRequest, settings: Settings) -> Plan:
         refusal=refusal_of(request.model, request.analysis),
         has_calibration=request.task.calibration is not None,
         has_training=request.task.training is not None,
-        offers=offers_for(request.model.kind, request.analysis.family),
+        offers=offers_for(request.model.kind, request.analysis.family, has_training=request.task.training is not None),
         refine=refinement.refine,
     )
     return replace(

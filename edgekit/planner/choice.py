@@ -59,6 +59,20 @@ class Judged:
     key: tuple[float, ...]
 
     @property
+    def bound_points(self) -> float:
+        """What practice says that the recipe and the techniques before it stay under, in percentage points."""
+        return _bound(self.candidate, self.loss)
+
+    @property
+    def loss_reason(self) -> str:
+        """Why it loses what it loses; a clause."""
+        names = [step.technique for step in self.candidate.techniques]
+        if not names:
+            return self.loss.reason
+        words = f"{' and '.join(names)} may cost {self.candidate.technique_points:g} points"
+        return f"{words}, and {self.loss.reason}" if self.loss.rank else words
+
+    @property
     def broken(self) -> tuple[Check, ...]:
         """The checks of level "error" that fail."""
         return tuple(check for check in self.checks if check.verdict == "fail" and check.level == "error")
@@ -128,13 +142,17 @@ def is_blind(checks: Sequence[Check]) -> bool:
 def _expected_loss(candidate: Candidate, rule: Rule, budget: Budget) -> tuple[float, bool]:
     """Returns the expected loss in points, and whether it is more than the budget allows, or than 1 without one."""
     limit = budget.get("accuracy_drop")
-    bound = LOSS_POINTS[rule.rank]
+    bound = _bound(candidate, rule)
     found = candidate.prediction("accuracy_drop")
     if found is None or found.value is None:
         return bound, bound > (limit.value if limit else DEFAULT_LOSS_POINTS)
     if found.evidence == "expected" and limit is None:
         return found.value, bound > DEFAULT_LOSS_POINTS
     return found.value, found.value > (limit.value if limit else DEFAULT_LOSS_POINTS)
+
+
+def _bound(candidate: Candidate, rule: Rule) -> float:
+    return LOSS_POINTS[rule.rank] + candidate.technique_points
 
 
 def _tier(check: Check, budget: Budget, candidate: Candidate) -> int:

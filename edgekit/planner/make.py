@@ -24,7 +24,7 @@ from edgekit.planner.choice import (
 )
 from edgekit.planner.offers import Situation, TechniqueOffer, pipelines
 from edgekit.planner.plan_result import ModelFacts, Plan, RunnerUp
-from edgekit.planner.rules import HINTS, LOSS_POINTS, SPEED_WORDS
+from edgekit.planner.rules import HINTS, SPEED_WORDS
 from edgekit.report import Check
 from edgekit.units import format_value
 
@@ -178,8 +178,8 @@ def _reasons(
     lossless = all(item.loss_points >= best.loss_points for item in judged if item.tier < BROKEN)
     if lossless and best.loss_points > 0 and len(judged) > 1:
         reasons.append("of those that fit it is expected to lose the least accuracy")
-    if best.loss.rank > 0:
-        reasons.append(f"expected loss {loss_words(best)}: {best.loss.reason}")
+    if best.bound_points > 0:
+        reasons.append(f"expected loss {loss_words(best)}: {best.loss_reason}")
     return tuple(reasons)
 
 
@@ -189,7 +189,7 @@ def loss_words(item: Judged) -> str:
     if found is not None and found.value is not None:
         word = "" if found.evidence == "expected" else f" ({found.evidence})"
         return format_value(found.value, found.unit) + word
-    points = LOSS_POINTS[item.loss.rank]
+    points = item.bound_points
     return "none" if points == 0 else f"usually under {points:g} point{'' if points == 1 else 's'}"
 
 
@@ -198,7 +198,7 @@ def _why_behind(item: Judged, best: Judged, budget: Budget, profile: DeviceProfi
     if item.tier > best.tier:
         return _unsure_words(item, "error", item.tier)
     if item.too_lossy and not best.too_lossy:
-        return f"{_too_lossy_words(item, budget)}: {item.loss.reason}"
+        return f"{_too_lossy_words(item, budget)}: {item.loss_reason}"
     if item.warned >= UNLIKELY > best.warned:
         return _missed_words(item, budget)
     if item.preference > best.preference:
@@ -213,7 +213,7 @@ def _why_behind(item: Judged, best: Judged, budget: Budget, profile: DeviceProfi
             f"loses no more, but its outputs are {format_value(ratio.value, 'dB')} from float's and the chosen one's "
             f"{format_value(least.value, 'dB')}"
         )
-    return f"expected to lose more accuracy ({loss_words(item)}): {item.loss.reason}"
+    return f"expected to lose more accuracy ({loss_words(item)}): {item.loss_reason}"
 
 
 def _unsure_words(item: Judged, level: Level, tier: int) -> str:
@@ -238,7 +238,7 @@ def _too_lossy_words(item: Judged, budget: Budget) -> str:
     allowed = f"{format_value(limit.value, 'pp')} is allowed ({limit.source})" if limit else "1 point is common sense"
     found = item.candidate.prediction("accuracy_drop")
     if found is None or found.value is None:
-        return f"may lose up to {LOSS_POINTS[item.loss.rank]:g} points and {allowed}"
+        return f"may lose up to {item.bound_points:g} points and {allowed}"
     return f"is expected to lose {format_value(found.value, 'pp')} and {allowed}"
 
 
@@ -304,5 +304,5 @@ def _warnings(best: Judged | None, budget: Budget, profile: DeviceProfile, analy
             "applied all the same"
         )
     if best.too_lossy:
-        warnings.append(f"{best.candidate.title} {_too_lossy_words(best, budget)}: {best.loss.reason}")
+        warnings.append(f"{best.candidate.title} {_too_lossy_words(best, budget)}: {best.loss_reason}")
     return tuple(warnings)

@@ -116,7 +116,9 @@ def with_techniques(candidate: Candidate, offers: Sequence[TechniqueOffer], situ
         estimate = offer.estimate(situation)
         step = Step(technique=offer.name, settings=estimate.settings)
         predictions = tuple(_scaled(item, estimate, offer.name) for item in candidate.predictions)
-        candidate = replace(candidate, steps=(step, *candidate.steps), predictions=predictions)
+        points = candidate.technique_points + estimate.loss_points
+        steps = (step, *candidate.steps)
+        candidate = replace(candidate, steps=steps, predictions=predictions, technique_points=points)
     return candidate
 
 

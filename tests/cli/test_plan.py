@@ -11,6 +11,7 @@ import pytest
 from edgekit import registry
 from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.cli.app import main
+from edgekit.cli.task_options import parse_technique
 from edgekit.model import CapturedModel
 from edgekit.planner.plan_result import Plan
 
@@ -267,3 +268,17 @@ def test_a_plan_of_a_user_s_model_names_it_in_the_next_command(capsys, monkeypat
     )
     assert f"Next     {expected}" in found
     assert not [line for line in found if "embedded default" in line]
+
+
+def test_the_next_command_names_the_techniques_of_a_task_that_can_train(capsys, tmp_path):
+    (tmp_path / "data.py").write_text("")
+    (tmp_path / "edgekit.toml").write_text(
+        '[model]\nsource = "net.py:build"\n[data]\ncalibration = "data.py:calibration"\n'
+        '[training]\nbatches = "data.py:batches"\nloss = "data.py:loss"\n'
+    )
+    assert main(["plan", "--device", "pi4", "--max-size", "600 kB", "--max-drop", "5 pp"]) == 0
+    text = "\n".join(lines(capsys))
+    assert "Plan     prune channels, then quantize weights" in text
+    command = next(line for line in text.splitlines() if line.startswith("Next"))
+    assert "--precision int8 --technique prune_channels:ratio=0.5 --max-size '600000 B'" in command
+    assert parse_technique("prune_channels:ratio=0.5", "--technique").settings["ratio"] == 0.5

@@ -108,5 +108,6 @@ def test_predictions_are_scaled_and_bands_widened():
     assert [item.value for item in made.predictions] == [500, 600, 6, 2.5, None]
     size = made.prediction("size")
     assert (size.low, size.high) == pytest.approx((450, 550))
+    assert made.technique_points == 1.5
     assert size.basis == "graph; estimated effect of prune_channels"
     assert (made.prediction("accuracy_drop").low, made.prediction("accuracy_drop").high) == (1.0, 4.0)
