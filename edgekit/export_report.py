@@ -40,6 +40,8 @@ class Comparison:
         high: Upper end.
         measured: What the artifact has.
         basis: Where the prediction came from.
+        measured_low: Lower end of the interval of what was measured, where it has one.
+        measured_high: Upper end.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Comparison:
     high: float | None
     measured: float
     basis: str
+    measured_low: float | None = None
+    measured_high: float | None = None
 
     @property
     def error(self) -> float:
@@ -67,6 +71,13 @@ class Comparison:
             return None
         return self.low <= self.measured <= self.high
 
+    @property
+    def overlaps(self) -> bool | None:
+        """True if band and interval have values in common: so few samples cannot tell them apart. None without both."""
+        if None in (self.low, self.high, self.measured_low, self.measured_high):
+            return None
+        return self.low <= self.measured_high and self.measured_low <= self.high  # type: ignore[operator]  # not None
+
     def to_json(self) -> dict[str, Any]:
         """Returns the JSON form."""
         share = self.error_share
@@ -79,7 +90,10 @@ class Comparison:
             "measured": self.measured if math.isfinite(self.measured) else None,
             "error": self.error if math.isfinite(self.error) else None,
             "error_percent": None if share is None or not math.isfinite(share) else 100 * share,
+            "measured_low": self.measured_low,
+            "measured_high": self.measured_high,
             "in_band": self.in_band,
+            "overlaps": self.overlaps,
             "basis": self.basis,
         }
 
@@ -133,6 +147,8 @@ class FormatResult:
                 high=item.high,
                 measured=check.value,
                 basis=item.basis,
+                measured_low=check.low,
+                measured_high=check.high,
             )
             for item in self.predictions
             if item.value is not None and (check := checks.get(item.name)) is not None and check.value is not None

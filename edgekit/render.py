@@ -154,6 +154,8 @@ def prediction_tables(report: ExportReport) -> Iterator[Table]:
             share = row.error_share
             error = f"{100 * share:+.1f} %" if share is not None else f"{row.error:+.2f} {row.unit}"
             place = {True: "in the band", False: "[yellow]outside the band[/]", None: ""}[row.in_band]
+            if row.in_band is False and row.overlaps:
+                place = "[yellow]outside, its interval overlaps[/]"
             figures = (format_value(row.predicted, row.unit), band, format_value(row.measured, row.unit), error)
             table.add_row(cost_of(row.name).title, *figures, place)
         yield table

@@ -56,6 +56,20 @@ def test_a_value_without_a_band_is_neither_in_nor_out():
     assert made.in_band is None
 
 
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [((1.5, 8.0), True), ((3.0, 8.0), False), ((-9.0, -1.5), False), ((None, None), None)],
+    ids=["reaches in", "above", "below", "none"],
+)
+def test_an_interval_that_reaches_the_band_overlaps(interval, expected):
+    low, high = interval
+    made = Comparison(
+        name="accuracy_drop", unit="pp", predicted=0.5, low=-1, high=2, measured=4, basis="",
+        measured_low=low, measured_high=high,
+    )  # fmt: skip
+    assert (made.in_band, made.overlaps) == (False, expected)
+
+
 def test_json_has_no_nan():
     made = Comparison(name="size", unit="bytes", predicted=1, low=0, high=2, measured=math.nan, basis="").to_json()
     assert (made["measured"], made["error"], made["error_percent"], made["in_band"]) == (None, None, None, False)

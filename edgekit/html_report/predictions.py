@@ -92,7 +92,8 @@ def _prediction_table(found: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]
         share = item["error_percent"]
         error = f"{share:+.1f} %" if share is not None else f"{item['error']:+.2f} {item['unit']}"
         inside = item["in_band"]
-        place = {True: ("yes", ""), False: ("no", "inconclusive"), None: (UNKNOWN, "")}[inside]
+        outside = "no, its interval overlaps" if item.get("overlaps") else "no"
+        place = {True: ("yes", ""), False: (outside, "inconclusive"), None: (UNKNOWN, "")}[inside]
         rows.append(
             (
                 word(cost_of(item["name"]).title),
