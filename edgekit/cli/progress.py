@@ -72,8 +72,9 @@ class StageDisplay:
             return
         with self._lock:
             if self._rich is None:
-                seconds = time.monotonic() - self._started.get(stage, time.monotonic())
-                sys.stderr.write(f"{stage:<10} {phrase} ({seconds:.0f} s)\n")
+                started = self._started.get(stage)
+                took = "" if started is None else f" ({time.monotonic() - started:.0f} s)"
+                sys.stderr.write(f"{stage:<10} {phrase}{took}\n")
             elif stage in self._stages:
                 self._rich.update(self._stages[stage], description=phrase, completed=1, total=1)
 
