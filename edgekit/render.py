@@ -161,14 +161,14 @@ def prediction_tables(report: ExportReport) -> Iterator[Table]:
         yield table
 
 
-def check_table(checks: Iterable[Check], *, with_runtime: bool = False, with_detail: bool = True) -> Table:
+def check_table(checks: Iterable[Check], *, title: str | None = None, with_detail: bool = True) -> Table:
     """Returns the table of all checks: verdict, what was found and its band, the limit and who set it."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold",
+    )  # fmt: skip
     table.add_column("", no_wrap=True)
-    if with_runtime:
-        table.add_column("format", no_wrap=True)
     table.add_column("check", no_wrap=True)
     table.add_column("found", justify="right", no_wrap=True)
     table.add_column("basis", no_wrap=True)
@@ -184,11 +184,10 @@ def check_table(checks: Iterable[Check], *, with_runtime: bool = False, with_det
         found = "not run" if check.value is None else amount_text(check.name, check.value)
         limit = "-" if check.limit is None else limit_text(check.name, check.limit)
         level = " (warns)" if check.level == "warn" and check.limit is not None else ""
-        where = (check.runtime,) if with_runtime else ()
         detail = (escape(check.detail),) if with_detail else ()
         basis = "" if check.value is None else check.basis
         cells = (cost_of(check.name).title, found, basis, escape(band_text(check)), limit, check.limit_from + level)
-        table.add_row(f"[{style}]{word}[/]", *where, *cells, *detail)
+        table.add_row(f"[{style}]{word}[/]", *cells, *detail)
     return table
 
 

@@ -31,14 +31,20 @@ def show_gate(
 
     screen = console(no_color=no_color)
     if not quiet:
-        screen.print(f"{', '.join(result.formats)}, held against {request.profile.title} ({result.device})")
+        screen.print(f"Held against {request.profile.title} ({result.device})")
         if result.baseline is not None:
             screen.print(render.escape(f"Changes are against {result.baseline.path}"))
         screen.print()
-        # One format is named above the table; its column would fold the others.
-        several = len(result.formats) > 1
-        screen.print(render.check_table(result.checks, with_runtime=several, with_detail=verbose))
-        screen.print()
+        for runtime in dict.fromkeys(check.runtime for check in result.checks):
+            title = next((name for name in result.formats if name.partition(" ")[0] == runtime), runtime)
+            # What nobody limits and nobody measured is told on request only.
+            shown = [
+                check
+                for check in result.checks
+                if check.runtime == runtime and (verbose or check.limit is not None or check.value is not None)
+            ]
+            screen.print(render.check_table(shown, title=title, with_detail=verbose))
+            screen.print()
         for item in (result.report.get("calibration") or {}).get("findings", ()):
             screen.print(f"[dim]calibration: {render.escape(item['message'])}[/]", soft_wrap=True)
     for severity in ("error", "warning"):

@@ -68,6 +68,8 @@ def _about_missing(check: Check) -> str:
 def _about_uncertainty(check: Check) -> str:
     if check.name in ("accuracy_drop", "slice_drop"):
         return "More evaluation data narrows the band."
+    if check.basis == "predicted" and check.name.startswith("latency"):
+        return f"It is a prediction. {_MEASURE}"
     return "More runs narrow the band."
 
 
