@@ -39,6 +39,9 @@ def quantizer_recipe(source: FloatModel, recipe: Recipe, *, float_io: bool) -> l
         precision = "fp32" if names[0] in kept else recipe.precision_of(module)
         if module in source.recurrent:
             precision = _recurrent_precision(precision, kind, graph, operator)
+        if precision == "int4_weights" and kind == "FULLY_CONNECTED" and _columns(graph, operator) % recipe.group_size:
+            # A block may not cross a row's end: 8 bits, as `predict.storage` has it.
+            precision = "int8_dynamic"
         if precision != recipe.default:
             _add_rules(rules, "^" + re.escape(";".join(names) + ";") + "$", precision, recipe)
     if float_io:
@@ -84,6 +87,10 @@ def _recurrent_precision(precision: Precision, kind: str, graph: Any, operator: 
         rows, columns = (int(n) for n in graph.tensors[operator.inputs[1]].shape)
         return "fp16" if columns * _NARROW < rows else "int8_weights"
     return "fp32" if precision == "int8_static" else precision
+
+
+def _columns(graph: Any, operator: Any) -> int:
+    return int(graph.tensors[operator.inputs[1]].shape[-1])
 
 
 def _add_rules(rules: Any, pattern: str, precision: Precision, recipe: Recipe) -> None:

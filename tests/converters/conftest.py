@@ -68,6 +68,16 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
         def forward(self, ids: Any) -> Any:
             return self.head(self.norm(nn.functional.gelu(self.hidden(self.table(ids)))).mean(1))
 
+    class Bottleneck(nn.Module):
+        """A row of the last layer has 46 columns: no whole number of blocks of 32."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.down, self.up = nn.Linear(64, 46), nn.Linear(46, 64)
+
+        def forward(self, x: Any) -> Any:
+            return self.up(torch.relu(self.down(x)))
+
     class TwoOutputs(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -109,6 +119,7 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
         "convolutions": (Convolutions, lambda: (torch.randn(1, 3, 24, 24),)),
         "two_inputs": (TwoInputs, lambda: (torch.randn(1, 8), torch.randn(1, 4))),
         "token_ids": (TokenIds, lambda: (torch.randint(0, 200, (1, 12)),)),
+        "bottleneck": (Bottleneck, lambda: (torch.randn(1, 64),)),
         "two_outputs": (TwoOutputs, lambda: (torch.randn(1, 8),)),
         "recurrent": (lambda: Recurrent(3), lambda: (torch.randn(1, 3, 10),)),
         "long_recurrent": (lambda: Recurrent(160), lambda: (torch.randn(1, 160, 10),)),

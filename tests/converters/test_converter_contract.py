@@ -138,6 +138,14 @@ def test_another_process_in_another_folder_writes_the_same_bytes(converted, tiny
     assert measure_files(second) == measure_files(first)
 
 
+@pytest.mark.parametrize("runtime", CONVERTERS)
+def test_a_row_that_blocks_do_not_fill_gets_more_bits(converted, runtime):
+    output, conversion, _ = converted(runtime, "bottleneck", "int4_weights")
+    assert conversion.operators
+    # Of 5,888 weights one half has 4 bits, the other 8 at most: float would be 23,552 bytes.
+    assert measure_files(output)[0] < 20_000
+
+
 @pytest.mark.parametrize("runtime", FAST)
 def test_a_conversion_leaves_model_and_samples_alone(tiny, tmp_path, runtime):
     model = tiny("convolutions")

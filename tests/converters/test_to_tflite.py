@@ -77,6 +77,7 @@ def outputs_of(path, rows):
         pytest.param("token_ids", "int8_dynamic", 30, id="token_ids-int8_dynamic"),
         pytest.param("token_ids", "int8_weights", 35, id="token_ids-int8_weights"),
         pytest.param("token_ids", "int4_weights", 15, id="token_ids-int4_weights"),
+        pytest.param("bottleneck", "int4_weights", 15, id="bottleneck-int4_weights"),
         pytest.param("recurrent", "int8_dynamic", 30, id="recurrent-int8_dynamic"),
     ],
 )
