@@ -5,6 +5,7 @@ Only ever runs inside a conversion worker.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -97,12 +98,17 @@ def _name_tensors(model: Any, places: _Places) -> dict[str, str]:
     modules: dict[str, str] = {}
     counts: Counter[str] = Counter()
     named: set[int] = set()
+    owners: dict[bytes, str] = {}
+    for name, values in places.weights.items():
+        owners.setdefault(_content_key(values), name)
     for graph, operator, _ in operators(model):
         if not len(operator.outputs):
             continue
         output = text(graph.tensors[operator.outputs[0]].name)
-        # What computes the model's output is named after that output; only its weights tell whose it is.
-        module = _module_of(output, places) or _owner_of_weights(model, graph, operator, places.weights) or output
+        weight = _weight(model, graph, operator)
+        # What computes the model's output is named after that output: then only its weights tell whose it is.
+        module = "" if weight is None else owners.get(_content_key(weight), "")
+        module = module or _module_of(output, places, 0 if weight is None else weight.size) or output
         for index in (*operator.outputs, *operator.inputs):
             tensor = graph.tensors[index] if index >= 0 else None
             if tensor is None or id(tensor) in named or (index in operator.inputs and not has_data(model, tensor)):
@@ -164,25 +170,27 @@ def _places(program: Any) -> _Places:
     return _Places(scopes=scopes, owners=owners, recurrent=frozenset(recurrent), weights=weights)
 
 
-def _owner_of_weights(model: Any, graph: Any, operator: Any, weights: Mapping[str, NDArray[Any]]) -> str | None:
-    """Returns the module whose weights an operator reads. LiteRT permutes axes, so sorted values are compared."""
-    import numpy as np
-
+def _weight(model: Any, graph: Any, operator: Any) -> NDArray[Any] | None:
+    """Returns the matrix or the kernel that an operator reads, None for one without."""
     for index in operator.inputs[1:2]:
         values = constant(model, graph.tensors[index]) if index >= 0 else None
-        if values is None:
-            continue
-        stored = np.sort(values, axis=None)
-        for module, candidate in weights.items():
-            if candidate.size == stored.size and np.array_equal(np.sort(candidate, axis=None), stored):
-                return module
+        if values is not None and values.ndim > 1:
+            return values
     return None
 
 
-def _module_of(tensor: str, places: _Places) -> str:
+def _content_key(values: NDArray[Any]) -> bytes:
+    """Returns a digest that does not depend on the order of axes, which LiteRT permutes."""
+    import numpy as np
+
+    return hashlib.sha256(np.sort(values, axis=None).astype(np.float32).tobytes()).digest()
+
+
+def _module_of(tensor: str, places: _Places, weights: int) -> str:
     """Returns the module that an operator belongs to, from its output tensor's name.
 
-    A fused operator's name lists several places; the one whose module owns a weight counts, since shared constants
+    A fused operator's name lists several places. The one whose module has a matrix of as many weights counts: a norm's
+    scale may be folded into the projections behind it. Else it is the one that owns any weight, since shared constants
     bring in places of other modules. Empty where no place is known.
     """
     modules: list[str] = []
@@ -193,7 +201,8 @@ def _module_of(tensor: str, places: _Places) -> str:
         if place:
             modules.append(places.scopes[place])
     owning = [module for module in modules if module in places.owners]
-    return (owning or modules or [""])[0]
+    fitting = [module for module in owning if module in places.weights and places.weights[module].size == weights]
+    return (fitting or owning or modules or [""])[0]
 
 
 def _from_keras(captured: CapturedModel) -> bytes:

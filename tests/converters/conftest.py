@@ -78,6 +78,18 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
         def forward(self, x: Any) -> Any:
             return self.up(torch.relu(self.down(x)))
 
+    class NormedProjections(nn.Module):
+        """A norm whose scale LiteRT folds into the two layers behind it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.query, self.value = nn.LayerNorm(64), nn.Linear(64, 64), nn.Linear(64, 64)
+            self.norm.weight.data.uniform_(0.5, 1.5)
+
+        def forward(self, x: Any) -> Any:
+            x = self.norm(x)
+            return torch.softmax(self.query(x), -1) * self.value(x)
+
     class TwoOutputs(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -119,6 +131,7 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
         "convolutions": (Convolutions, lambda: (torch.randn(1, 3, 24, 24),)),
         "two_inputs": (TwoInputs, lambda: (torch.randn(1, 8), torch.randn(1, 4))),
         "token_ids": (TokenIds, lambda: (torch.randint(0, 200, (1, 12)),)),
+        "normed_projections": (NormedProjections, lambda: (torch.randn(1, 4, 64),)),
         "bottleneck": (Bottleneck, lambda: (torch.randn(1, 64),)),
         "two_outputs": (TwoOutputs, lambda: (torch.randn(1, 8),)),
         "recurrent": (lambda: Recurrent(3), lambda: (torch.randn(1, 3, 10),)),

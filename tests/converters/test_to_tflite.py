@@ -96,6 +96,17 @@ def test_names_are_those_of_the_captured_model_in_tensors_and_signature(convert)
     assert (sorted(signature["inputs"]), signature["outputs"]) == (["left", "right"], ["result_0"])
 
 
+def test_a_layer_that_swallowed_a_norm_keeps_its_own_precision(convert):
+    recipe = Recipe(default="int8_dynamic", overrides=(("value", "fp32"),))
+    output, _ = convert("normed_projections", recipe)
+    types = {
+        detail["name"].partition("/")[0]: np.dtype(detail["dtype"]).name
+        for detail in opened(output).get_tensor_details()
+        if tuple(detail["shape"]) == (64, 64)
+    }
+    assert types == {"query": "int8", "value": "float32"}
+
+
 def test_tensors_are_named_after_modules(convert):
     output, _ = convert("convolutions", Recipe(default="int8_static"))
     names = [detail["name"] for detail in opened(output).get_tensor_details()]
