@@ -198,7 +198,7 @@ class PlanText:
                 "-" if check.limit is None else _limit(check),
                 Text(check.limit_from or "-"),
                 _value(today.get(check.name)),
-                "not run" if check.value is None else format_value(check.value, check.unit),
+                _found(check),
                 _band(check),
                 Text(word, style=style),
             )
@@ -281,6 +281,12 @@ def _value(prediction: Prediction | None) -> str:
     if prediction is None or prediction.value is None:
         return "not run"
     return format_value(prediction.value, prediction.unit)
+
+
+def _found(check: Check) -> str:
+    if check.value is None:
+        return "not run"
+    return format_value(check.value, check.unit) + (" measured" if check.basis == "measured" else "")
 
 
 def _band(check: Check) -> str:

@@ -187,7 +187,8 @@ def check_candidate(candidate: Candidate, budget: Budget) -> tuple[Check, ...]:
                 limit,
                 low=item.low,
                 high=item.high,
-                basis="predicted",
+                # `--effort thorough` has run the finalists: of those it is no prediction any more.
+                basis="measured" if item.evidence == "measured" else "predicted",
                 detail=item.basis,
                 runtime=candidate.runtime,
             )

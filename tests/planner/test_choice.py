@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,19 @@ def test_how_a_loss_is_known_decides_what_a_band_across_the_limit_means(evidence
     made = Candidate(runtime="tflite", recipe=Recipe(default="fp16"), predictions=(loss,))
     (judged,) = judge_candidates([made], limits(accuracy_drop=1.0), BOARD, "cnn", RUNTIMES)
     assert judged.tier == tier
+
+
+def test_what_a_finalist_was_measured_to_cost_is_no_prediction():
+    item = prediction("size", 100)
+    found = [
+        check_candidate(
+            Candidate(
+                runtime="tflite",
+                recipe=Recipe(),
+                predictions=(replace(item, evidence=evidence),),
+            ),
+            limits(size=200),
+        )[0].basis
+        for evidence in ("computed", "simulated", "measured")
+    ]
+    assert found == ["predicted", "predicted", "measured"]
