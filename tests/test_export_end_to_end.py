@@ -129,6 +129,9 @@ def test_the_json_has_the_promised_form(report: dict[str, Any]) -> None:
 def test_a_hosts_timing_is_no_devices_latency(report: dict[str, Any]) -> None:
     for entry in report["formats"]:
         latency = next(check for check in entry["checks"] if check["name"] == "latency")
+        if entry["runtime"] == "coreml":  # no Pi runs it, and nobody predicts it there
+            assert (latency["verdict"], latency["value"]) == ("not_run", None)
+            continue
         assert (latency["basis"], latency["measured_on"]) == ("predicted", "predicted for pi4")
         assert latency["value"] != entry["host"].get("median_ms")
     ratios = {entry["runtime"]: entry["host"].get("ratio") for entry in report["formats"]}
