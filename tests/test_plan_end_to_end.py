@@ -70,7 +70,7 @@ def test_an_interrupted_plan_ends_with_130_and_goes_on_where_it_stopped(project,
         "import signal, sys; from edgekit.cli.app import main; "
         "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(main(sys.argv[1:]))"
     )
-    command = [sys.executable, "-c", program, "plan", "--device", "pi4", "--effort", "default", *LIMITS]
+    command = [sys.executable, "-c", program, "plan", "--device", "pi4", "-f", "onnx", "--effort", "default", *LIMITS]
     running = subprocess.Popen(
         command,
         cwd=project,

@@ -48,7 +48,6 @@ CASES = [
     ("onnx", "int8"),
     ("tflite", "int8"),
     ("executorch", "int8"),
-    ("coreml", "int8"),
 ]
 
 
