@@ -5,13 +5,13 @@ Only ever runs inside a conversion worker.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, final
 
+from edgekit.analysis.weight_values import content_key
 from edgekit.converters.keras_function import keras_function
 from edgekit.converters.tflite_file import (
     constant,
@@ -98,16 +98,16 @@ def _name_tensors(model: Any, places: _Places) -> dict[str, str]:
     modules: dict[str, str] = {}
     counts: Counter[str] = Counter()
     named: set[int] = set()
-    owners: dict[bytes, str] = {}
+    owners: dict[str, str] = {}
     for name, values in places.weights.items():
-        owners.setdefault(_content_key(values), name)
+        owners.setdefault(_unordered_key(values), name)
     for graph, operator, _ in operators(model):
         if not len(operator.outputs):
             continue
         output = text(graph.tensors[operator.outputs[0]].name)
         weight = _weight(model, graph, operator)
         # What computes the model's output is named after that output: then only its weights tell whose it is.
-        module = "" if weight is None else owners.get(_content_key(weight), "")
+        module = "" if weight is None else owners.get(_unordered_key(weight), "")
         module = module or _module_of(output, places, 0 if weight is None else weight.size) or output
         for index in (*operator.outputs, *operator.inputs):
             tensor = graph.tensors[index] if index >= 0 else None
@@ -179,11 +179,11 @@ def _weight(model: Any, graph: Any, operator: Any) -> NDArray[Any] | None:
     return None
 
 
-def _content_key(values: NDArray[Any]) -> bytes:
-    """Returns a digest that does not depend on the order of axes, which LiteRT permutes."""
+def _unordered_key(values: NDArray[Any]) -> str:
+    """Returns a hash that does not depend on the order of axes, which LiteRT permutes."""
     import numpy as np
 
-    return hashlib.sha256(np.sort(values, axis=None).astype(np.float32).tobytes()).digest()
+    return content_key(np.sort(values, axis=None))
 
 
 def _module_of(tensor: str, places: _Places, weights: int) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, final
 from edgekit.budget import COSTS
 from edgekit.cli.task_options import Request
 from edgekit.model import Family
-from edgekit.plan import Candidate, Precision, Prediction, Rejection, Step
+from edgekit.plan import Candidate, Precision, Prediction, Rejection
 from edgekit.planner.plan_result import Plan
 from edgekit.planner.recipes import resolve_precision
 from edgekit.report import Check
@@ -161,7 +161,7 @@ class PlanText:
         else:
             words += ["--device", self.request.profile.name, "--format", chosen.runtime]
             words += ["--precision", preset_of(chosen, self.plan.model.family)]
-            words += [word for step in chosen.techniques for word in ("--technique", _technique_text(step))]
+            words += [word for step in chosen.techniques for word in ("--technique", str(step))]
             words += self._limit_flags()
         if task.config is None and not task.embedded_default and task.calibration is not None:
             words += ["--calibration", task.calibration]
@@ -330,12 +330,6 @@ def _join_titles(titles: Sequence[str]) -> str:
         head, _, recipe = title.rpartition(" ") if ", " not in title else title.partition(" ")
         recipes.setdefault(head, []).append(recipe)
     return "; ".join(f"{runtime} {', '.join(names)}" for runtime, names in recipes.items())
-
-
-def _technique_text(step: Step) -> str:
-    """Returns `prune_channels:ratio=0.5`, as `--technique` takes it."""
-    settings = ",".join(f"{name}={value}" for name, value in step.settings.items())
-    return f"{step.technique}:{settings}" if settings else step.technique
 
 
 def preset_of(chosen: Candidate, family: Family) -> str:

@@ -34,6 +34,9 @@ Data = Literal["nothing", "calibration", "training"]
 
 DEFAULT_SEED: Final = 0
 
+TYPICAL_SAMPLES: Final = 50_000
+"""Training samples of an epoch, for estimates: a graph does not tell how many there are."""
+
 TOLERANCE = 1e-4
 """Largest difference of a preserved function's outputs, relative to the largest output."""
 

@@ -21,12 +21,11 @@ from edgekit.device_profile import DeviceProfile
 from edgekit.errors import TechniqueError
 from edgekit.model import CapturedModel
 from edgekit.task import Task
-from edgekit.techniques.base import Context, Data, Estimate, Technique, TorchModel
+from edgekit.techniques.base import TYPICAL_SAMPLES, Context, Data, Estimate, Technique, TorchModel
 from edgekit.training.imitation import Outputs
 from edgekit.training.schedule import Optimizer
 
 _SECONDS_PER_MAC: Final = 5e-9
-_TYPICAL_SAMPLES: Final = 50_000  # of an epoch, for the estimate: the graph does not tell
 _FAR: Final = 4.0
 """Times smaller from which on a network in between helps."""
 
@@ -97,7 +96,7 @@ class Distill(Technique):
         return Estimate(
             parameters=round(analysis.parameters * share),
             macs=round(analysis.macs * share),
-            seconds=(1 + 3 * share) * max(1, self.epochs) * _TYPICAL_SAMPLES * analysis.macs * _SECONDS_PER_MAC,
+            seconds=(1 + 3 * share) * max(1, self.epochs) * TYPICAL_SAMPLES * analysis.macs * _SECONDS_PER_MAC,
             effect="A smaller network that has learned from this one.",
         )
 

@@ -18,11 +18,10 @@ from edgekit.device_profile import DeviceProfile
 from edgekit.errors import TechniqueError
 from edgekit.model import CapturedModel
 from edgekit.task import Task
-from edgekit.techniques.base import Context, Data, Estimate, Technique, TorchModel
+from edgekit.techniques.base import TYPICAL_SAMPLES, Context, Data, Estimate, Technique, TorchModel
 from edgekit.training.imitation import Outputs
 
 _SECONDS_PER_MAC: Final = 5e-9
-_TYPICAL_SAMPLES: Final = 50_000  # of an epoch, for the estimate: the graph does not tell
 
 
 @final
@@ -74,7 +73,7 @@ class LoraRecovery(Technique):
         return Estimate(
             parameters=analysis.parameters,
             macs=analysis.macs,
-            seconds=3 * max(1, self.epochs) * _TYPICAL_SAMPLES * analysis.macs * _SECONDS_PER_MAC,
+            seconds=3 * max(1, self.epochs) * TYPICAL_SAMPLES * analysis.macs * _SECONDS_PER_MAC,
             effect="Wins back accuracy after pruning or rounding with few trained numbers.",
         )
 

@@ -22,12 +22,11 @@ from edgekit.device_profile import DeviceProfile
 from edgekit.errors import TechniqueError
 from edgekit.model import CapturedModel
 from edgekit.task import Task
-from edgekit.techniques.base import Context, Data, Estimate, Technique, TorchModel
+from edgekit.techniques.base import TYPICAL_SAMPLES, Context, Data, Estimate, Technique, TorchModel
 from edgekit.training.imitation import Outputs
 from edgekit.training.schedule import Optimizer
 
 _SECONDS_PER_MAC: Final = 5e-9
-_TYPICAL_SAMPLES: Final = 50_000  # of an epoch, for the estimate: the graph does not tell
 _TAYLOR_BATCHES: Final = 16
 _TRIES: Final = 24  # halvings of the choice: far finer than one channel
 _LATENCY_TRIES: Final = 6  # each one captures the network anew
@@ -102,7 +101,7 @@ class PruneChannels(Technique):
         return Estimate(
             parameters=round(analysis.parameters * self.ratio),
             macs=round(analysis.macs * self.ratio),
-            seconds=3 * epochs * _TYPICAL_SAMPLES * analysis.macs * self.ratio * _SECONDS_PER_MAC,
+            seconds=3 * epochs * TYPICAL_SAMPLES * analysis.macs * self.ratio * _SECONDS_PER_MAC,
             effect="Fewer channels: smaller and faster on any hardware, without special kernels.",
         )
 

@@ -19,12 +19,11 @@ from edgekit.analysis.graph import Analysis
 from edgekit.device_profile import DeviceProfile
 from edgekit.model import CapturedModel
 from edgekit.task import Task
-from edgekit.techniques.base import Context, Data, Estimate, Technique, TorchModel
+from edgekit.techniques.base import TYPICAL_SAMPLES, Context, Data, Estimate, Technique, TorchModel
 from edgekit.training.imitation import Outputs
 from edgekit.training.schedule import Optimizer
 
 _SECONDS_PER_MAC: Final = 1e-8  # rounding costs about as much as computing
-_TYPICAL_SAMPLES: Final = 50_000  # of an epoch, for the estimate: the graph does not tell
 
 
 @final
@@ -76,7 +75,7 @@ class Qat(Technique):
         return Estimate(
             parameters=analysis.parameters,
             macs=analysis.macs,
-            seconds=4 * max(1, self.epochs) * _TYPICAL_SAMPLES * analysis.macs * _SECONDS_PER_MAC,
+            seconds=4 * max(1, self.epochs) * TYPICAL_SAMPLES * analysis.macs * _SECONDS_PER_MAC,
             effect="Integers that were trained as integers lose less than rounded ones.",
         )
 
