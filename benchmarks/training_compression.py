@@ -50,7 +50,8 @@ class Row:
     precision: str = "fp32"
 
 
-STUDENT = {"student": "resnet.py:build_student", "width": 8, "depth": 1, "epochs": 3, "learning_rate": 0.05}
+STUDENT = {"student": "resnet.py:build_student", "width": 8, "depth": 1, "epochs": 8, "learning_rate": 0.1}
+W4A8 = {"weight_bits": 4, "learning_rate": 0.002}
 BASES = {"ResNet-20": "edgekit.toml", "ResNet-8": "resnet8.toml"}
 """Float models to start from, and their task files."""
 
@@ -58,12 +59,16 @@ ROWS = {
     "ResNet-20": Row("ResNet-20"),
     "ResNet-20 INT8": Row("ResNet-20", precision="int8_static"),
     "pruned": Row(
-        "ResNet-20", "prune_channels", {"ratio": 0.49, "epochs": 2, "learning_rate": 0.02, "teacher_share": 0.0}
+        "ResNet-20", "prune_channels", {"ratio": 0.49, "epochs": 8, "learning_rate": 0.08, "teacher_share": 0.0}
     ),
-    "pruned W4A8": Row("pruned", "qat", {"weight_bits": 4, "epochs": 1, "teacher_share": 0.0}, "int8_static"),
+    "pruned W4A8": Row(
+        "pruned", "qat", {"weight_bits": 4, "epochs": 2, "learning_rate": 0.002, "teacher_share": 0.0}, "int8_static"
+    ),
     "ResNet-8": Row("ResNet-8"),
     "ResNet-8 INT8": Row("ResNet-8", precision="int8_static"),
-    "ResNet-8 W4A8": Row("ResNet-8", "qat", {"weight_bits": 4, "epochs": 1, "teacher_share": 0.9}, "int8_static"),
+    "ResNet-8 W4A8": Row(
+        "ResNet-8", "qat", {"weight_bits": 4, "epochs": 4, "learning_rate": 0.002, "teacher_share": 0.9}, "int8_static"
+    ),
     "student alone": Row("ResNet-20", "distill", {**STUDENT, "teacher_share": 0.0}),
     "student distilled": Row("ResNet-20", "distill", {**STUDENT, "teacher_share": 0.9, "temperature": 4.0}),
 }

@@ -23,6 +23,7 @@ from edgekit.converters.tflite_file import (
     separate_outputs,
     text,
 )
+from edgekit.converters.tflite_norms import spread_layer_norms
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, TensorSpec
 
@@ -126,7 +127,9 @@ def _from_exported_program(captured: CapturedModel) -> tuple[bytes, _Places]:
 
     program: Any = torch.export.load(captured.path)
     try:
-        edge_model = litert_torch.convert(program.module(), program.example_inputs[0])
+        module = program.module()
+        spread_layer_norms(module)
+        edge_model = litert_torch.convert(module, program.example_inputs[0])
         content = bytes(edge_model.model_content())
     except Exception as error:
         raise ConversionError(

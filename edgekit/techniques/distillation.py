@@ -7,7 +7,8 @@ from typing import Any
 
 from edgekit.techniques.base import Context, TorchModel
 from edgekit.techniques.distill import SELF, Distill
-from edgekit.techniques.recovery import frozen_graph, schedule_of, settled, trainable_graph, weights_digest
+from edgekit.techniques.recovery import frozen_graph, normalized_graph, schedule_of, settled, weights_digest
+from edgekit.training.batch_norms import set_training
 from edgekit.training.imitation import feature_loss, imitation_loss
 from edgekit.training.loop import Lesson, Run, train
 from edgekit.training.trainable import flat
@@ -27,7 +28,7 @@ def teach(technique: Distill, model: TorchModel, teacher: TorchModel, context: C
     from edgekit.techniques.user_network import capture_built_network
 
     if technique.student == SELF:
-        student = trainable_graph(model, open_graph(model), technique.name)
+        student = normalized_graph(model, open_graph(model), context, technique.name)
         _train(technique, (student,), teacher, context, run)
         return capture_graph(model, settled(student))
     students = _built(technique, context)
@@ -144,5 +145,7 @@ def _set_mode(students: tuple[Any, ...], *, training: bool) -> None:
     import torch
 
     for student in students:
-        if not isinstance(student, torch.fx.GraphModule):  # a captured graph has no modes
+        if isinstance(student, torch.fx.GraphModule):  # a captured graph has modes in its batch norms only
+            set_training(student, training=training)
+        else:
             student.train(training)

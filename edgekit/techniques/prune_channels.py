@@ -196,11 +196,11 @@ class PruneChannels(Technique):
 
     def _train(self, model: TorchModel, context: Context, teacher: Any, epochs: int, run: str) -> TorchModel:
         from edgekit.techniques.program_editing import capture_graph, open_graph
-        from edgekit.techniques.recovery import recover, schedule_of, settled, trainable_graph
+        from edgekit.techniques.recovery import normalized_graph, recover, schedule_of, settled
 
         if not epochs and not context.lessons().epochs:
             return model
-        graph_module = trainable_graph(model, open_graph(model), self.name)
+        graph_module = normalized_graph(model, open_graph(model), context, self.name)
         schedule = schedule_of(context, epochs=epochs, learning_rate=self.learning_rate, optimizer=self.optimizer)
         recover(
             graph_module,

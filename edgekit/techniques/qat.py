@@ -36,8 +36,8 @@ class Qat(Technique):
         runtime: Whose kernels decide what is fused: `coreml` fuses more than the others.
         learned_ranges: Learn the steps of activations; else the calibrated ones stay.
         epochs: 0 for as many as the task names.
-        learning_rate: The highest one.
-        optimizer: `sgd` or `adamw`.
+        learning_rate: The highest one; with `adamw`, a share of each weight tensor's size.
+        optimizer: `adamw` or `sgd`.
         teacher_share: Weight of imitating the float model while training; 0 for none.
         temperature: Of soft targets while imitating.
         outputs: What is imitated: `logits`, `embeddings` or `sequence` (logits at each position).
@@ -51,8 +51,8 @@ class Qat(Technique):
     runtime: Literal["tflite", "onnx", "executorch", "coreml"] = "tflite"
     learned_ranges: bool = True
     epochs: int = 0
-    learning_rate: float = 0.002
-    optimizer: Optimizer = "sgd"
+    learning_rate: float = 0.001
+    optimizer: Optimizer = "adamw"
     teacher_share: float = 0.5
     temperature: float = 2.0
     outputs: Outputs = "logits"

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 from edgekit.techniques.base import Context, TorchModel
+from edgekit.training.batch_norms import insert_batch_norms, set_training
 from edgekit.training.imitation import Outputs, imitation_loss
 from edgekit.training.loop import Lesson, Run, Trained, train
 from edgekit.training.schedule import Optimizer, Schedule
 from edgekit.training.trainable import flat, free_batch, freeze, make_trainable, require_batches
+
+_STATISTICS_BATCHES: Final = 8
 
 
 def trainable_graph(model: TorchModel, graph_module: Any, name: str) -> Any:
@@ -29,6 +33,14 @@ def trainable_graph(model: TorchModel, graph_module: Any, name: str) -> Any:
     return make_trainable(graph_module)
 
 
+def normalized_graph(model: TorchModel, graph_module: Any, context: Context, name: str) -> Any:
+    """Returns the graph as `trainable_graph` does, with batch norms where capturing has folded them away."""
+    trainable_graph(model, graph_module, name)
+    batches = (inputs for inputs, _ in islice(context.lessons().epoch(0, context.seed), _STATISTICS_BATCHES))
+    insert_batch_norms(graph_module, batches)
+    return graph_module
+
+
 def frozen_graph(model: TorchModel) -> Any:
     """Returns the model's graph for any batch size, without gradients: a teacher."""
     from edgekit.techniques.program_editing import open_graph
@@ -39,7 +51,13 @@ def frozen_graph(model: TorchModel) -> Any:
 
 
 def schedule_of(
-    context: Context, *, epochs: int, learning_rate: float, optimizer: Optimizer, weight_decay: float = 5e-4
+    context: Context,
+    *,
+    epochs: int,
+    learning_rate: float,
+    optimizer: Optimizer,
+    weight_decay: float = 5e-4,
+    relative: bool = False,
 ) -> Schedule:
     """Returns the schedule of a technique's settings; 0 epochs means as many as the task names."""
     return Schedule(
@@ -47,6 +65,7 @@ def schedule_of(
         learning_rate=learning_rate,
         optimizer=optimizer,
         weight_decay=weight_decay,
+        relative=relative and optimizer == "adamw",
     )
 
 
@@ -86,6 +105,7 @@ def recover(
     def loss(inputs: tuple[Any, ...], target: Any) -> Any:
         import torch
 
+        set_training(graph_module, training=True)
         output = graph_module(*inputs)
         found = data.loss_of(output, target)
         if teacher is not None and teacher_share > 0:
@@ -98,7 +118,11 @@ def recover(
             found = (1 - teacher_share) * found + teacher_share * imitated
         return found if penalty is None else found + penalty()
 
-    lesson = Lesson(module=graph_module, loss=loss, predict=lambda inputs: graph_module(*inputs), name=name)
+    def predict(inputs: tuple[Any, ...]) -> Any:
+        set_training(graph_module, training=False)
+        return graph_module(*inputs)
+
+    lesson = Lesson(module=graph_module, loss=loss, predict=predict, name=name)
     return train(
         lesson,
         data,
@@ -124,4 +148,5 @@ def weights_digest(module: Any) -> str:
 
 def settled(graph_module: Any) -> Any:
     """Returns a graph after training without gradients, on the CPU, ready to be captured."""
+    set_training(graph_module, training=False)
     return freeze(graph_module.cpu())

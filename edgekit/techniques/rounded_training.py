@@ -74,6 +74,7 @@ def train_rounded(technique: Qat, model: TorchModel, context: Context) -> TorchM
         learning_rate=technique.learning_rate,
         optimizer=technique.optimizer,
         weight_decay=0.0,  # decay would move weights off their grid again and again
+        relative=True,
     )
     recover(
         rounded.module,

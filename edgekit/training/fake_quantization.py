@@ -36,6 +36,7 @@ class FakeActivation(nn.Module):  # type: ignore[misc]  # torch is Any here
         self.low, self.high = INT8_LOW - zero_point, INT8_HIGH - zero_point
         # A positive number that is trained without a bound is trained by its logarithm.
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)), requires_grad=learned)
+        self.log_scale.is_log = True
 
     def forward(self, value: Any) -> Any:
         """Returns the value as an integer kernel reads it."""
@@ -66,6 +67,7 @@ class FakeWeight(nn.Module):  # type: ignore[misc]  # torch is Any here
         self.high = 2 ** (bits - 1) - 1
         if bits < 8:
             self.log_step = nn.Parameter(self._best_steps(weight.detach()).log())
+            self.log_step.is_log = True
 
     def forward(self, weight: Any) -> Any:
         """Returns the weight as an integer kernel reads it."""

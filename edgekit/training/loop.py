@@ -23,6 +23,9 @@ from edgekit.worker import Progress
 
 CHECKPOINT_EVERY_S: Final = 30.0
 
+_SMALLEST: Final = 1e-3
+"""Size that a tensor counts as at least where its rate follows its size: zeros must be able to move."""
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,12 +271,14 @@ class _Loop:
 
 
 def _optimizer(parameters: Sequence[Any], schedule: Schedule) -> Any:
-    """Returns the optimizer; a parameter may carry `rate_factor`, which multiplies its learning rate."""
+    """Returns the optimizer; `schedule.relative` spares parameters that are logarithms, which have `is_log`."""
     import torch
 
     groups: dict[tuple[bool, float], list[Any]] = {}
     for parameter in parameters:
-        groups.setdefault((parameter.ndim > 1, getattr(parameter, "rate_factor", 1.0)), []).append(parameter)
+        relative = schedule.relative and not getattr(parameter, "is_log", False)
+        factor = max(_SMALLEST, float(parameter.detach().square().mean().sqrt())) if relative else 1.0
+        groups.setdefault((parameter.ndim > 1, factor), []).append(parameter)
     described = [
         {"params": found, "weight_decay": schedule.weight_decay if decays else 0.0, "factor": factor}
         for (decays, factor), found in groups.items()

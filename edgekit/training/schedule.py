@@ -22,6 +22,9 @@ class Schedule:
         weight_decay: On weights with two axes or more; never on biases, norms and ranges.
         warmup: Share of all steps in which the rate rises from 0.
         largest_gradient: Norm to which longer gradients are cut; a graph without batch norms needs it.
+        relative: Each tensor's rate is multiplied by the root mean square of its values at the start (Shazeer & Stern,
+            "Adafactor", 2018, section 8). For `adamw`, whose steps have one size: in a graph whose batch norms were
+            folded, weights differ by orders of magnitude.
     """
 
     epochs: int
@@ -31,6 +34,7 @@ class Schedule:
     weight_decay: float = 5e-4
     warmup: float = 0.05
     largest_gradient: float = 5.0
+    relative: bool = False
 
     def rate_at(self, share: float) -> float:
         """Returns the learning rate after a share (0 to 1) of all steps.

@@ -79,7 +79,7 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
             return self.up(torch.relu(self.down(x)))
 
     class NormedProjections(nn.Module):
-        """A norm whose scale LiteRT folds into the two layers behind it."""
+        """A norm whose scale LiteRT would fold into the two layers behind it."""
 
         def __init__(self) -> None:
             super().__init__()

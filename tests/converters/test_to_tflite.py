@@ -96,7 +96,23 @@ def test_names_are_those_of_the_captured_model_in_tensors_and_signature(convert)
     assert (sorted(signature["inputs"]), signature["outputs"]) == (["left", "right"], ["result_0"])
 
 
-def test_a_layer_that_swallowed_a_norm_keeps_its_own_precision(convert):
+def test_a_norm_keeps_its_scale_and_the_layers_behind_it_their_weights(convert, tiny):
+    import torch
+
+    output, _ = convert("normed_projections", Recipe(default="fp32"))
+    weights = torch.export.load(tiny("normed_projections").captured.path).state_dict
+    interpreter = opened(output)
+    interpreter.allocate_tensors()
+    for module in ("query", "value"):
+        found = [
+            interpreter.get_tensor(detail["index"])
+            for detail in interpreter.get_tensor_details()
+            if tuple(detail["shape"]) == (64, 64) and detail["name"].startswith(f"{module}/")
+        ]
+        np.testing.assert_array_equal(found, [weights[f"{module}.weight"].detach().numpy()])
+
+
+def test_a_layer_behind_a_norm_keeps_its_own_precision(convert):
     recipe = Recipe(default="int8_dynamic", overrides=(("value", "fp32"),))
     output, _ = convert("normed_projections", recipe)
     types = {

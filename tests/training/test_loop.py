@@ -152,13 +152,19 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_used(tmp_path):
     assert [item.name for item in tmp_path.iterdir()] == ["a.ckpt"]
 
 
-def test_weight_decay_spares_biases_and_rates_can_differ():
+def test_weight_decay_spares_biases_and_rates_follow_the_size_of_weights_that_are_no_logarithms():
     import torch
 
     net = torch.nn.Linear(2, 2)
-    net.bias.rate_factor = 0.5
     weight, bias = loop._optimizer(list(net.parameters()), SCHEDULE).param_groups
     assert (weight["weight_decay"], weight["factor"]) == (SCHEDULE.weight_decay, 1.0)
-    assert (bias["weight_decay"], bias["factor"]) == (0.0, 0.5)
-    adam = loop._optimizer(list(net.parameters()), Schedule(epochs=1, learning_rate=1e-3, optimizer="adamw"))
+    assert (bias["weight_decay"], bias["factor"]) == (0.0, 1.0)
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+        net.bias.zero_()
+    relative = Schedule(epochs=1, learning_rate=1e-3, optimizer="adamw", relative=True)
+    adam = loop._optimizer(list(net.parameters()), relative)
     assert isinstance(adam, torch.optim.AdamW)
+    assert [group["factor"] for group in adam.param_groups] == [2.5, 1e-3]
+    net.weight.is_log = True
+    assert loop._optimizer([net.weight], relative).param_groups[0]["factor"] == 1.0

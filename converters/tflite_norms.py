@@ -1,0 +1,52 @@
+"""Layer normalization, written so that LiteRT's converter leaves its scale where it is.
+
+LiteRT's converter moves a constant factor on a layer's input into the layer's weights. Behind a layer normalization the
+integer layer then reads values without the norm's scale: what that scale was to even out (`smooth_activations`) is
+undone, and weights of very different size share a row. A factor that is no constant stays where it is.
+
+Only ever runs inside a conversion worker.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgekit.sources.graph_nodes import operator_name
+
+
+def spread_layer_norms(graph_module: Any) -> None:
+    """Writes each layer normalization with a scale as (x - mean) * (scale / deviation) + shift, in place.
+
+    The scale meets the deviation first, which varies with the input, so that their product is no constant.
+
+    Args:
+        graph_module: torch.fx.GraphModule of ATen operators.
+    """
+    import torch
+
+    aten = torch.ops.aten
+    for node in list(graph_module.graph.nodes):
+        if operator_name(node) != "layer_norm" or len(node.args) < 3 or node.args[2] is None:
+            continue
+        value, shape, scale = node.args[:3]
+        shift = node.args[3] if len(node.args) > 3 else node.kwargs.get("bias")
+        epsilon = node.args[4] if len(node.args) > 4 else node.kwargs.get("eps", 1e-5)
+        axes = [-i for i in range(len(shape), 0, -1)]
+        place = {key: item for key, item in node.meta.items() if key in ("nn_module_stack", "stack_trace")}
+
+        def call(operator: Any, *args: Any, place: dict[str, Any] = place) -> Any:
+            made = graph_module.graph.call_function(operator, args)
+            made.meta.update(place)
+            return made
+
+        with graph_module.graph.inserting_before(node):
+            centred = call(aten.sub.Tensor, value, call(aten.mean.dim, value, axes, True))
+            variance = call(aten.mean.dim, call(aten.mul.Tensor, centred, centred), axes, True)
+            slope = call(aten.mul.Tensor, call(aten.rsqrt.default, call(aten.add.Tensor, variance, epsilon)), scale)
+            result = call(aten.mul.Tensor, centred, slope)
+            if shift is not None:
+                result = call(aten.add.Tensor, result, shift)
+        node.replace_all_uses_with(result)
+        graph_module.graph.erase_node(node)
+    graph_module.graph.lint()
+    graph_module.recompile()
