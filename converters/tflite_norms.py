@@ -1,8 +1,9 @@
-"""Layer normalization, written so that LiteRT's converter leaves its scale where it is.
+"""Norms, written so that LiteRT's converter leaves their scales where they are.
 
 LiteRT's converter moves a constant factor on a layer's input into the layer's weights. Behind a layer normalization the
 integer layer then reads values without the norm's scale: what that scale was to even out (`smooth_activations`) is
-undone, and weights of very different size share a row. A factor that is no constant stays where it is.
+undone, weights of very different size share a row, and weights that lie on a grid leave it. A factor that is no
+constant stays where it is, so the scale meets the deviation first, which varies with the input.
 
 Only ever runs inside a conversion worker.
 """
@@ -11,42 +12,73 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgekit.sources.graph_nodes import operator_name
+from edgekit.sources.graph_nodes import attribute, operator_name
 
 
-def spread_layer_norms(graph_module: Any) -> None:
-    """Writes each layer normalization with a scale as (x - mean) * (scale / deviation) + shift, in place.
+def keep_norm_scales(graph_module: Any) -> None:
+    """Writes each norm's scale so that it stays with the norm, in place.
 
-    The scale meets the deviation first, which varies with the input, so that their product is no constant.
+    Layer normalization becomes (x - mean) * (scale / deviation) + shift; a norm that the model spells out as
+    (x / deviation) * scale becomes x * (scale / deviation).
 
     Args:
         graph_module: torch.fx.GraphModule of ATen operators.
     """
+    for node in list(graph_module.graph.nodes):
+        name = operator_name(node)
+        if name == "layer_norm" and len(node.args) > 2 and node.args[2] is not None:
+            _spell_out(graph_module, node)
+        elif name == "mul":
+            _join_scale(graph_module, node)
+    graph_module.graph.lint()
+    graph_module.recompile()
+
+
+def _spell_out(graph_module: Any, node: Any) -> None:
+    """Writes a layer normalization with a scale in single operators."""
     import torch
 
     aten = torch.ops.aten
-    for node in list(graph_module.graph.nodes):
-        if operator_name(node) != "layer_norm" or len(node.args) < 3 or node.args[2] is None:
+    value, shape, scale = node.args[:3]
+    shift = node.args[3] if len(node.args) > 3 else node.kwargs.get("bias")
+    epsilon = node.args[4] if len(node.args) > 4 else node.kwargs.get("eps", 1e-5)
+    axes = [-i for i in range(len(shape), 0, -1)]
+
+    def call(operator: Any, *args: Any) -> Any:
+        return _call(graph_module, node, operator, *args)
+
+    with graph_module.graph.inserting_before(node):
+        centred = call(aten.sub.Tensor, value, call(aten.mean.dim, value, axes, True))
+        variance = call(aten.mean.dim, call(aten.mul.Tensor, centred, centred), axes, True)
+        slope = call(aten.mul.Tensor, call(aten.rsqrt.default, call(aten.add.Tensor, variance, epsilon)), scale)
+        result = call(aten.mul.Tensor, centred, slope)
+        if shift is not None:
+            result = call(aten.add.Tensor, result, shift)
+    node.replace_all_uses_with(result)
+    graph_module.graph.erase_node(node)
+
+
+def _join_scale(graph_module: Any, node: Any) -> None:
+    """Turns (x * d) * scale into x * (d * scale), where d is one number a row and the scale a weight."""
+    import torch
+
+    for scale, product in (node.args, node.args[::-1]):
+        if attribute(graph_module, scale) is None or operator_name(product) != "mul":
             continue
-        value, shape, scale = node.args[:3]
-        shift = node.args[3] if len(node.args) > 3 else node.kwargs.get("bias")
-        epsilon = node.args[4] if len(node.args) > 4 else node.kwargs.get("eps", 1e-5)
-        axes = [-i for i in range(len(shape), 0, -1)]
-        place = {key: item for key, item in node.meta.items() if key in ("nn_module_stack", "stack_trace")}
+        for deviation, value in (product.args, product.args[::-1]):
+            shape = getattr(getattr(deviation, "meta", {}).get("val"), "shape", ())
+            if shape[-1:] != (1,) or attribute(graph_module, deviation) is not None or not hasattr(value, "op"):
+                continue
+            with graph_module.graph.inserting_before(node):
+                slope = _call(graph_module, node, torch.ops.aten.mul.Tensor, deviation, scale)
+                result = _call(graph_module, node, torch.ops.aten.mul.Tensor, value, slope)
+            node.replace_all_uses_with(result)
+            graph_module.graph.erase_node(node)
+            return
 
-        def call(operator: Any, *args: Any, place: dict[str, Any] = place) -> Any:
-            made = graph_module.graph.call_function(operator, args)
-            made.meta.update(place)
-            return made
 
-        with graph_module.graph.inserting_before(node):
-            centred = call(aten.sub.Tensor, value, call(aten.mean.dim, value, axes, True))
-            variance = call(aten.mean.dim, call(aten.mul.Tensor, centred, centred), axes, True)
-            slope = call(aten.mul.Tensor, call(aten.rsqrt.default, call(aten.add.Tensor, variance, epsilon)), scale)
-            result = call(aten.mul.Tensor, centred, slope)
-            if shift is not None:
-                result = call(aten.add.Tensor, result, shift)
-        node.replace_all_uses_with(result)
-        graph_module.graph.erase_node(node)
-    graph_module.graph.lint()
-    graph_module.recompile()
+def _call(graph_module: Any, like: Any, operator: Any, *args: Any) -> Any:
+    """Returns a new node in the place of `like`: it belongs to the same module."""
+    made = graph_module.graph.call_function(operator, args)
+    made.meta.update({key: like.meta[key] for key in ("nn_module_stack", "stack_trace") if key in like.meta})
+    return made

@@ -23,7 +23,7 @@ from edgekit.converters.tflite_file import (
     separate_outputs,
     text,
 )
-from edgekit.converters.tflite_norms import spread_layer_norms
+from edgekit.converters.tflite_norms import keep_norm_scales
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, TensorSpec
 
@@ -128,7 +128,7 @@ def _from_exported_program(captured: CapturedModel) -> tuple[bytes, _Places]:
     program: Any = torch.export.load(captured.path)
     try:
         module = program.module()
-        spread_layer_norms(module)
+        keep_norm_scales(module)
         edge_model = litert_torch.convert(module, program.example_inputs[0])
         content = bytes(edge_model.model_content())
     except Exception as error:

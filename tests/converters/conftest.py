@@ -78,17 +78,28 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
         def forward(self, x: Any) -> Any:
             return self.up(torch.relu(self.down(x)))
 
+    class SpelledNorm(nn.Module):
+        """A norm by the root mean square, in single operators as language models have it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.rand(64) + 0.5)
+
+        def forward(self, x: Any) -> Any:
+            return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6))
+
     class NormedProjections(nn.Module):
-        """A norm whose scale LiteRT would fold into the two layers behind it."""
+        """Norms whose scales LiteRT would fold into the layers behind them."""
 
         def __init__(self) -> None:
             super().__init__()
             self.norm, self.query, self.value = nn.LayerNorm(64), nn.Linear(64, 64), nn.Linear(64, 64)
             self.norm.weight.data.uniform_(0.5, 1.5)
+            self.spelled, self.out = SpelledNorm(), nn.Linear(64, 64)
 
         def forward(self, x: Any) -> Any:
             x = self.norm(x)
-            return torch.softmax(self.query(x), -1) * self.value(x)
+            return self.out(self.spelled(torch.softmax(self.query(x), -1) * self.value(x)))
 
     class TwoOutputs(nn.Module):
         def __init__(self) -> None:

@@ -103,7 +103,7 @@ def test_a_norm_keeps_its_scale_and_the_layers_behind_it_their_weights(convert, 
     weights = torch.export.load(tiny("normed_projections").captured.path).state_dict
     interpreter = opened(output)
     interpreter.allocate_tensors()
-    for module in ("query", "value"):
+    for module in ("query", "value", "out"):
         found = [
             interpreter.get_tensor(detail["index"])
             for detail in interpreter.get_tensor_details()
@@ -120,7 +120,7 @@ def test_a_layer_behind_a_norm_keeps_its_own_precision(convert):
         for detail in opened(output).get_tensor_details()
         if tuple(detail["shape"]) == (64, 64)
     }
-    assert types == {"query": "int8", "value": "float32"}
+    assert types == {"query": "int8", "value": "float32", "out": "int8"}
 
 
 def test_tensors_are_named_after_modules(convert):
