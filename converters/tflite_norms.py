@@ -1,4 +1,4 @@
-"""Norms, written so that LiteRT's converter leaves their scales where they are.
+"""Layer normalization, written so that LiteRT's converter leaves its scale where it is.
 
 LiteRT's converter moves a constant factor on a layer's input into the layer's weights. Behind a layer normalization the
 integer layer then reads values without the norm's scale: what that scale was to even out (`smooth_activations`) is
@@ -12,30 +12,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgekit.sources.graph_nodes import attribute, operator_name
+from edgekit.sources.graph_nodes import operator_name
 
 
 def keep_norm_scales(graph_module: Any) -> None:
-    """Writes each norm's scale so that it stays with the norm, in place.
+    """Writes each layer normalization with a scale as (x - mean) * (scale / deviation) + shift, in place.
 
-    Layer normalization becomes (x - mean) * (scale / deviation) + shift; a norm that the model spells out as
-    (x / deviation) * scale becomes x * (scale / deviation).
+    Norms that a model spells out in single operators need no help: their scales are left where they are.
 
     Args:
         graph_module: torch.fx.GraphModule of ATen operators.
     """
     for node in list(graph_module.graph.nodes):
-        name = operator_name(node)
-        if name == "layer_norm" and len(node.args) > 2 and node.args[2] is not None:
+        if operator_name(node) == "layer_norm" and len(node.args) > 2 and node.args[2] is not None:
             _spell_out(graph_module, node)
-        elif name == "mul":
-            _join_scale(graph_module, node)
     graph_module.graph.lint()
     graph_module.recompile()
 
 
 def _spell_out(graph_module: Any, node: Any) -> None:
-    """Writes a layer normalization with a scale in single operators."""
+    """Puts single operators in the place of a layer normalization."""
     import torch
 
     aten = torch.ops.aten
@@ -56,25 +52,6 @@ def _spell_out(graph_module: Any, node: Any) -> None:
             result = call(aten.add.Tensor, result, shift)
     node.replace_all_uses_with(result)
     graph_module.graph.erase_node(node)
-
-
-def _join_scale(graph_module: Any, node: Any) -> None:
-    """Turns (x * d) * scale into x * (d * scale), where d is one number a row and the scale a weight."""
-    import torch
-
-    for scale, product in (node.args, node.args[::-1]):
-        if attribute(graph_module, scale) is None or operator_name(product) != "mul":
-            continue
-        for deviation, value in (product.args, product.args[::-1]):
-            shape = getattr(getattr(deviation, "meta", {}).get("val"), "shape", ())
-            if shape[-1:] != (1,) or attribute(graph_module, deviation) is not None or not hasattr(value, "op"):
-                continue
-            with graph_module.graph.inserting_before(node):
-                slope = _call(graph_module, node, torch.ops.aten.mul.Tensor, deviation, scale)
-                result = _call(graph_module, node, torch.ops.aten.mul.Tensor, value, slope)
-            node.replace_all_uses_with(result)
-            graph_module.graph.erase_node(node)
-            return
 
 
 def _call(graph_module: Any, like: Any, operator: Any, *args: Any) -> Any:

@@ -79,14 +79,14 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
             return self.up(torch.relu(self.down(x)))
 
     class SpelledNorm(nn.Module):
-        """A norm by the root mean square, in single operators as language models have it."""
+        """A norm in single operators, as language models have it."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.weight = nn.Parameter(torch.rand(64) + 0.5)
+            self.weight, self.bias = nn.Parameter(torch.rand(64) + 0.5), nn.Parameter(torch.rand(64))
 
         def forward(self, x: Any) -> Any:
-            return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6))
+            return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)) + self.bias
 
     class NormedProjections(nn.Module):
         """Norms whose scales LiteRT would fold into the layers behind them."""
