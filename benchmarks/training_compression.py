@@ -61,6 +61,7 @@ ROWS = {
     "pruned": Row(
         "ResNet-20", "prune_channels", {"ratio": 0.49, "epochs": 8, "learning_rate": 0.08, "teacher_share": 0.0}
     ),
+    "pruned INT8": Row("pruned", precision="int8_static"),
     "pruned W4A8": Row(
         "pruned", "qat", {"weight_bits": 4, "epochs": 2, "learning_rate": 0.002, "teacher_share": 0.0}, "int8_static"
     ),
