@@ -41,7 +41,7 @@ from edgekit.preprocessing import known_preprocessing
 from edgekit.report import Check, complete
 from edgekit.samples import Samples
 from edgekit.task import Task
-from edgekit.technique_stage import apply_technique
+from edgekit.technique_stage import Applied, apply_techniques
 from edgekit.validators.accuracy import describe_accuracy
 from edgekit.validators.artifact_operators import count_by_arithmetic
 from edgekit.validators.asked import Asked, asked_for
@@ -281,14 +281,21 @@ def convert_candidates(
     done: Callable[[str, str], None],
 ) -> list[Converted | EdgekitError]:
     """Returns what came of each candidate, converted side by side, `settings.jobs` at a time; a failure is a value."""
-    changed = apply_techniques(inputs, [candidate.techniques for candidate in candidates], settings)
+    return _convert(inputs, candidates, change_models(inputs, candidates, settings), settings, io, done)
+
+
+def _convert(
+    inputs: Inputs,
+    candidates: Sequence[Candidate],
+    changed: Mapping[str, tuple[Applied, ...] | EdgekitError],
+    settings: Settings,
+    io: IoType,
+    done: Callable[[str, str], None],
+) -> list[Converted | EdgekitError]:
 
     def one(candidate: Candidate) -> Converted | EdgekitError:
         try:
-            name = pipeline_name(candidate.techniques)
-            model = changed[name] if name else inputs.model_for(candidate.runtime)
-            if isinstance(model, EdgekitError):
-                raise model
+            model = _model_of(candidate, inputs, changed)
             converted = convert(
                 model,
                 candidate.runtime,
@@ -310,25 +317,39 @@ def convert_candidates(
         return _results(futures, settings)
 
 
-def apply_techniques(
-    inputs: Inputs, pipelines: Sequence[tuple[Step, ...]], settings: Settings
-) -> dict[str, CapturedModel | EdgekitError]:
-    """Returns by `pipeline_name` the model that techniques make, once for all formats; a failure becomes a value.
+def change_models(
+    inputs: Inputs, candidates: Sequence[Candidate], settings: Settings
+) -> dict[str, tuple[Applied, ...] | EdgekitError]:
+    """Returns by `pipeline_name` what techniques make of the model, once for all formats; a failure becomes a value.
 
     One after the other: a technique takes gigabytes and every core, and pipelines with a common start share its result.
     """
-    changed: dict[str, CapturedModel | EdgekitError] = {}
-    for name, steps in {pipeline_name(steps): steps for steps in pipelines if steps}.items():
+    pipelines = {pipeline_name(item.techniques): item.techniques for item in candidates if item.techniques}
+    changed: dict[str, tuple[Applied, ...] | EdgekitError] = {}
+    for name, steps in pipelines.items():
         try:
-            model = inputs.torch_model
-            if isinstance(model, EdgekitError):
-                raise model
-            for step in steps:
-                model = apply_technique(model, step, inputs.calibration, settings, inputs.task)
-            changed[name] = model
+            if isinstance(inputs.torch_model, EdgekitError):
+                raise inputs.torch_model
+            changed[name] = apply_techniques(inputs.torch_model, steps, inputs.calibration, settings, inputs.task)
         except EdgekitError as error:
             changed[name] = error
     return changed
+
+
+def _model_of(
+    candidate: Candidate, inputs: Inputs, changed: Mapping[str, tuple[Applied, ...] | EdgekitError]
+) -> CapturedModel:
+    """Returns what a candidate's converter starts from.
+
+    Raises:
+        EdgekitError: its techniques have failed, or the source cannot be turned into what the converter needs.
+    """
+    if not candidate.techniques:
+        return inputs.model_for(candidate.runtime)
+    applied = changed[pipeline_name(candidate.techniques)]
+    if isinstance(applied, EdgekitError):
+        raise applied
+    return applied[-1].model
 
 
 def pipeline_name(steps: Sequence[Step]) -> str:

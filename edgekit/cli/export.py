@@ -190,7 +190,7 @@ def _run(
     from edgekit.pipeline import analyze_model, capture_model
 
     model = capture_model(request.task, settings)
-    _refuse_techniques(request, model)
+    refuse_techniques(request, model)
     choice = planned.choice_for(model) if planned else _choose(request, model, effort, settings)
     analysis = analyze_model(model, settings)
     candidates = [replace(item, steps=(*request.techniques, *item.steps)) for item in choice.candidates]
@@ -212,7 +212,7 @@ def _run(
     return report, details_json(report, choice.plans, analysis, request.profile.latency_model)
 
 
-def _refuse_techniques(request: Request, model: CapturedModel) -> None:
+def refuse_techniques(request: Request, model: CapturedModel) -> None:
     """Checks before any work that the techniques that were asked for can be used.
 
     Raises:
