@@ -40,8 +40,9 @@ from edgekit.plan import Candidate, Prediction, Recipe, Rejection, Step
 from edgekit.preprocessing import known_preprocessing
 from edgekit.report import Check, complete
 from edgekit.samples import Samples
+from edgekit.stages import StageTable, Yardstick, stage_table
 from edgekit.task import Task
-from edgekit.technique_stage import Applied, apply_techniques
+from edgekit.technique_stage import Changes, change_models, pipeline_name
 from edgekit.validators.accuracy import describe_accuracy
 from edgekit.validators.artifact_operators import count_by_arithmetic
 from edgekit.validators.asked import Asked, asked_for
@@ -201,7 +202,8 @@ def export(
     Raises:
         KeyboardInterrupt: after every worker was ended.
     """
-    made = convert_candidates(inputs, candidates, settings, io, done)
+    changes = _changes(inputs, candidates, settings)
+    made = _convert(inputs, candidates, changes, settings, io, done)
     results: list[FormatResult] = []
     for candidate, outcome in zip(candidates, made, strict=True):
         result = FormatResult(
@@ -214,7 +216,9 @@ def export(
             results.append(replace(result, error=outcome))
             continue
         artifact = _place(outcome.artifact, inputs.model.name, folder)
-        result = replace(result, artifact=artifact, conversion=outcome.conversion, seconds=outcome.seconds)
+        result = replace(
+            result, artifact=artifact, conversion=outcome.conversion, seconds=outcome.seconds, cached=outcome.cached
+        )
         try:
             checks, host = judge_artifact(
                 artifact,
@@ -242,7 +246,23 @@ def export(
         folder=folder,
         calibration=lint_calibration(inputs, [candidate.recipe for candidate in candidates], settings),
         io=io,
+        stages=_stage_tables(inputs, changes, results, settings),
     )
+
+
+def _stage_tables(
+    inputs: Inputs, changes: Changes, results: Sequence[FormatResult], settings: Settings
+) -> tuple[StageTable, ...]:
+    """Returns the table by stage of each pipeline of techniques that a format was made with."""
+    evaluation, task = inputs.evaluation, inputs.task
+    yardstick = Yardstick(evaluation=evaluation, reference=inputs.reference, metric=task.metric, base=task.base)
+    tables: list[StageTable] = []
+    for name, applied in changes.items():
+        if isinstance(applied, EdgekitError) or isinstance(inputs.torch_model, EdgekitError):
+            continue  # the formats' own errors say so
+        of_it = [item for item in results if pipeline_name(item.techniques) == name]
+        tables.append(stage_table(name, inputs.torch_model, applied, of_it, yardstick, settings))
+    return tuple(tables)
 
 
 def what_was_asked(inputs: Inputs, candidate: Candidate, io: IoType, settings: Settings) -> Asked:
@@ -281,13 +301,19 @@ def convert_candidates(
     done: Callable[[str, str], None],
 ) -> list[Converted | EdgekitError]:
     """Returns what came of each candidate, converted side by side, `settings.jobs` at a time; a failure is a value."""
-    return _convert(inputs, candidates, change_models(inputs, candidates, settings), settings, io, done)
+    return _convert(inputs, candidates, _changes(inputs, candidates, settings), settings, io, done)
+
+
+def _changes(inputs: Inputs, candidates: Sequence[Candidate], settings: Settings) -> Changes:
+    """Returns what the candidates' techniques make of the model, once for all formats."""
+    pipelines = [candidate.techniques for candidate in candidates]
+    return change_models(inputs.torch_model, pipelines, inputs.calibration, settings, inputs.task)
 
 
 def _convert(
     inputs: Inputs,
     candidates: Sequence[Candidate],
-    changed: Mapping[str, tuple[Applied, ...] | EdgekitError],
+    changes: Changes,
     settings: Settings,
     io: IoType,
     done: Callable[[str, str], None],
@@ -295,7 +321,10 @@ def _convert(
 
     def one(candidate: Candidate) -> Converted | EdgekitError:
         try:
-            model = _model_of(candidate, inputs, changed)
+            applied = changes.get(pipeline_name(candidate.techniques))
+            if isinstance(applied, EdgekitError):
+                raise applied
+            model = applied[-1].model if applied else inputs.model_for(candidate.runtime)
             converted = convert(
                 model,
                 candidate.runtime,
@@ -315,46 +344,6 @@ def _convert(
     with ThreadPoolExecutor(max_workers=settings.jobs) as pool:
         futures = [pool.submit(one, candidate) for candidate in candidates]
         return _results(futures, settings)
-
-
-def change_models(
-    inputs: Inputs, candidates: Sequence[Candidate], settings: Settings
-) -> dict[str, tuple[Applied, ...] | EdgekitError]:
-    """Returns by `pipeline_name` what techniques make of the model, once for all formats; a failure becomes a value.
-
-    One after the other: a technique takes gigabytes and every core, and pipelines with a common start share its result.
-    """
-    pipelines = {pipeline_name(item.techniques): item.techniques for item in candidates if item.techniques}
-    changed: dict[str, tuple[Applied, ...] | EdgekitError] = {}
-    for name, steps in pipelines.items():
-        try:
-            if isinstance(inputs.torch_model, EdgekitError):
-                raise inputs.torch_model
-            changed[name] = apply_techniques(inputs.torch_model, steps, inputs.calibration, settings, inputs.task)
-        except EdgekitError as error:
-            changed[name] = error
-    return changed
-
-
-def _model_of(
-    candidate: Candidate, inputs: Inputs, changed: Mapping[str, tuple[Applied, ...] | EdgekitError]
-) -> CapturedModel:
-    """Returns what a candidate's converter starts from.
-
-    Raises:
-        EdgekitError: its techniques have failed, or the source cannot be turned into what the converter needs.
-    """
-    if not candidate.techniques:
-        return inputs.model_for(candidate.runtime)
-    applied = changed[pipeline_name(candidate.techniques)]
-    if isinstance(applied, EdgekitError):
-        raise applied
-    return applied[-1].model
-
-
-def pipeline_name(steps: Sequence[Step]) -> str:
-    """Returns techniques and settings in a line, "" for none: `equalize round_weights:method=gptq,bits=8`."""
-    return " ".join(map(str, steps))
 
 
 def _results(futures: Sequence[Future[Converted | EdgekitError]], settings: Settings) -> list[Converted | EdgekitError]:

@@ -82,15 +82,16 @@ def open_climber(request: LadderRequest, settings: Settings, done: Callable[[str
     Raises:
         EdgekitError: the model, the data or a technique is wrong.
     """
-    has_techniques = bool(request.techniques)
-    inputs = read_inputs(request.task, [request.runtime], settings, model=request.model, as_torch=has_techniques)
+    inputs = read_inputs(request.task, [request.runtime], settings, model=request.model, as_torch=True)
     changed: CapturedModel | None = None
-    if has_techniques:
+    if request.techniques:
         if isinstance(inputs.torch_model, EdgekitError):
             raise inputs.torch_model
         applied = apply_techniques(inputs.torch_model, request.techniques, inputs.calibration, settings, request.task)
         changed = applied[-1].model
-    analysis = analyze_model(changed or request.model, settings)
+    # Of an ONNX file the torch program is costed: layers are measured in it, and have its names.
+    costed = request.model if isinstance(inputs.torch_model, EdgekitError) else inputs.torch_model
+    analysis = analyze_model(changed or costed, settings)
     return Climber(request=request, settings=settings, done=done, inputs=inputs, changed=changed, analysis=analysis)
 
 

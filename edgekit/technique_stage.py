@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit import registry
 from edgekit.cache import code_fingerprint, content_key, versions
+from edgekit.errors import EdgekitError
 from edgekit.model import CapturedModel
 from edgekit.pipeline import DEFAULT_TIMEOUT_S, Settings, move_contents, portable_facts, read_capture
 from edgekit.plan import Step
@@ -54,6 +55,37 @@ def apply_techniques(
     for step in steps:
         done.append(apply_technique(done[-1].model if done else model, step, samples, settings, task))
     return tuple(done)
+
+
+Changes = dict[str, tuple[Applied, ...] | EdgekitError]
+"""By `pipeline_name`: what each of its techniques has made, or why it failed."""
+
+
+def change_models(
+    model: CapturedModel | EdgekitError,
+    pipelines: Sequence[tuple[Step, ...]],
+    samples: Samples | None,
+    settings: Settings,
+    task: Task,
+) -> Changes:
+    """Returns what pipelines of techniques make of a model, each once; a failure becomes a value, as a model may be.
+
+    One after the other: a technique takes gigabytes and every core, and pipelines with a common start share its result.
+    """
+    changed: Changes = {}
+    for name, steps in {pipeline_name(steps): steps for steps in pipelines if steps}.items():
+        try:
+            if isinstance(model, EdgekitError):
+                raise model
+            changed[name] = apply_techniques(model, steps, samples, settings, task)
+        except EdgekitError as error:
+            changed[name] = error
+    return changed
+
+
+def pipeline_name(steps: Sequence[Step]) -> str:
+    """Returns techniques and settings in a line, "" for none: `equalize round_weights:method=gptq,bits=8`."""
+    return " ".join(map(str, steps))
 
 
 def apply_technique(

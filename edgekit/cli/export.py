@@ -52,6 +52,7 @@ from edgekit.cli.task_options import (
     parse_effort,
 )
 from edgekit.errors import UsageError
+from edgekit.planner.technique_order import order_warning
 
 if TYPE_CHECKING:
     from edgekit.converters.base import IoType
@@ -130,6 +131,9 @@ def export(
         overrides=data,
     )
     request = planned.restrict(request) if planned else request
+    if (warning := order_warning([step.technique for step in request.techniques])) and not (quiet or as_json):
+        # Before the work: training may take hours.
+        console(no_color=no_color, stderr=True).print(f"warning: {warning}", style="yellow", markup=False)
     from edgekit.cli.settings import pipeline_settings
     from edgekit.export import default_jobs, output_folder
     from edgekit.export_details import write_details
@@ -354,6 +358,7 @@ def show_report(
 ) -> None:
     """Prints the story of an export or a validation for a person."""
     from edgekit import render
+    from edgekit.cli.stages_text import stage_lines, stage_table
 
     screen = console(no_color=no_color)
     if not quiet:
@@ -366,6 +371,11 @@ def show_report(
         screen.print()
         screen.print(render.export_table(report))
         screen.print()
+        for stages in report.stages:
+            screen.print(stage_table(stages))
+            for line in stage_lines(stages):
+                screen.print(line)
+            screen.print()
         if verbose:
             for result in report.results:
                 screen.print(f"[bold]{result.runtime} {result.recipe.name}[/]")

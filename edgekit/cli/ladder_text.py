@@ -28,7 +28,7 @@ _VERDICTS: Final = {
     "not_run": ("not run", "yellow"),
 }
 _SHOWN_LAYERS: Final = 5
-_COLUMNS: Final = ("size", "download", "memory", "latency", "parity", "accuracy_drop")
+_COLUMNS: Final = ("size", "download", "memory", "latency", "parity")
 
 
 @final
@@ -81,23 +81,21 @@ class LadderText:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-        table.add_column("rung", overflow="fold")
-        for title in ("size", "download", "memory", "latency*", "parity", "drop", "95 % interval"):
+        # A mixture's name is long: with one blank between columns all of it fits into 100.
+        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+        table.add_column("rung", no_wrap=True)
+        for title in ("size", "download", "memory", "latency*", "parity", "drop (95 %)"):
             table.add_column(title, justify="right", no_wrap=True)
-        table.add_column("drop's limit", no_wrap=True)
+        table.add_column("limit", no_wrap=True)
         for rung in self.ladder.rungs:
-            if not rung.measured:
-                word = Text("skipped" if rung.skipped else "failed", style="dim" if rung.skipped else "bold red")
-                table.add_row(Text(rung.name), *["-"] * 7, word)
-                continue
             drop = rung.check("accuracy_drop")
+            cells = [_cell(rung, name) for name in _COLUMNS] if rung.measured else ["-"] * len(_COLUMNS)
             word, style = _VERDICTS[drop.verdict] if drop is not None else _VERDICTS["not_run"]
-            table.add_row(
-                Text(rung.name), *(_cell(rung, name) for name in _COLUMNS), _band(drop), Text(word, style=style)
-            )
+            if not rung.measured:
+                word, style = ("skipped", "dim") if rung.skipped else ("failed", "bold red")
+            table.add_row(Text(rung.name), *cells, _drop_text(drop), Text(word, style=style))
         for name in self.ladder.left:
-            table.add_row(Text(name), *["-"] * 7, Text("not tried", style="dim"))
+            table.add_row(Text(name), *["-"] * (len(_COLUMNS) + 1), Text("not tried", style="dim"))
         return table
 
     def _remarks(self, *, verbose: bool) -> Iterator[RenderableType]:
@@ -224,5 +222,11 @@ def _cell(rung: Rung, name: str) -> str:
     return "not run" if check is None or check.value is None else format_value(check.value, check.unit)
 
 
-def _band(check: Check | None) -> str:
-    return render.band_text(check).replace(" pp to", " to") if check is not None else ""
+def _drop_text(check: Check | None) -> str:
+    """Returns a drop with its band: `1.51 pp (1.41 to 1.60)`."""
+    if check is None:
+        return "-"
+    if check.value is None:
+        return "not run"
+    band = "" if check.low is None or check.high is None else f" ({check.low:.2f} to {check.high:.2f})"
+    return format_value(check.value, check.unit) + band
