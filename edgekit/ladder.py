@@ -187,9 +187,9 @@ class Climber:
             made.append(rung)
             if not rung.measured:
                 return replace(cliff, reason="the mixture could not be made"), tuple(made)
-            if not rung.falls(strict=self.request.strict):
+            if rung.is_inside and not rung.falls(strict=self.request.strict):
                 return cliff, tuple(made)
-        return replace(cliff, reason=f"{ATTEMPTS} mixtures were measured and none keeps the limit"), tuple(made)
+        return replace(cliff, reason=f"{ATTEMPTS} mixtures were measured and none is inside the limit"), tuple(made)
 
     def _layers_to_keep(self, cliff: Cliff, rung: Rung, noises: LayerNoises) -> tuple[str, ...]:
         """Returns the layers that the next mixture keeps, more than the last; as many as before where none is left.

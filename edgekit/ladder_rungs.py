@@ -87,6 +87,12 @@ class Rung:
         """Returns True if it was measured and keeps the budget."""
         return self.measured and not self.falls(strict=strict) and passed(self.checks, strict=strict)
 
+    @property
+    def is_inside(self) -> bool:
+        """True if the drop's value keeps its limit, whatever its band does."""
+        drop = self.check("accuracy_drop")
+        return drop is not None and drop.value is not None and drop.limit is not None and drop.value <= drop.limit
+
     def to_json(self, *, strict: bool = False) -> dict[str, Any]:
         """Returns the JSON form."""
         return {
@@ -159,9 +165,19 @@ class Ladder:
 
     @property
     def chosen(self) -> Rung | None:
-        """The smallest rung that keeps the budget, of equals the higher one; None where none does."""
+        """The smallest rung that keeps the budget, of equals the higher one; None where none does.
+
+        One whose drop is unsure and lies beyond the limit comes behind all others, as it does in a plan.
+        """
         keeping = [rung for rung in self.rungs if rung.keeps(strict=self.request.strict)]
-        return min(keeping, key=lambda rung: _figure(rung, "size"), default=None)
+        return min(keeping, key=lambda rung: (not rung.is_inside, _figure(rung, "size")), default=None)
+
+    @property
+    def smaller_but_unsure(self) -> tuple[Rung, ...]:
+        """Rungs that are smaller than the chosen one and come behind it because their drop is unsure."""
+        chosen = self.chosen
+        keeping = (rung for rung in self.rungs if rung.keeps(strict=self.request.strict))
+        return tuple(x for x in keeping if chosen is not None and _figure(x, "size") < _figure(chosen, "size"))
 
     @property
     def exit_code(self) -> int:

@@ -120,7 +120,7 @@ def test_a_mixture_that_is_not_enough_is_followed_by_one_with_more_layers(world)
     world.drop = lambda recipe: {"int4": 1.9, "int4+mixed": 1.5}.get(recipe.name, 0.1)
     made = world.ask()
     assert [kept for name, kept in world.made if name == "int4+mixed"] == [["a"], ["a", "b"], ["a", "b", "c"]]
-    assert made.cliff.reason == "3 mixtures were measured and none keeps the limit"
+    assert made.cliff.reason == "3 mixtures were measured and none is inside the limit"
     assert made.chosen.name == "int8"
 
 

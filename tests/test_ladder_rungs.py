@@ -80,6 +80,14 @@ def test_of_equal_sizes_the_higher_precision_is_recommended():
     assert ladder(rung("fp16", "pass"), rung("int8", "pass")).chosen.name == "fp16"
 
 
+def test_what_is_unsure_and_beyond_the_limit_comes_behind_what_is_inside():
+    beyond = judge("accuracy_drop", 1.2, LIMIT, low=0.5, high=2.0)
+    unsure = Rung(name="int8", candidate=CANDIDATE, checks=(judge("size", 50.0, SIZE), beyond))
+    made = ladder(rung("fp16", "pass"), unsure)
+    assert (made.chosen.name, [item.name for item in made.smaller_but_unsure]) == ("fp16", ["int8"])
+    assert ladder(unsure).chosen.name == "int8"
+
+
 def test_a_rung_that_breaks_another_limit_is_not_recommended():
     made = ladder(rung("fp16", "pass", size=900), rung("int8", "fail", size=200))
     assert (made.chosen, made.exit_code) == (None, 1)

@@ -101,6 +101,10 @@ def ladder(
         limits=limit_texts(max_size, max_download, max_memory, max_latency, max_drop, min_parity=min_parity),
         overrides=data,
     )
+    if len(request.formats) > 1:
+        raise UsageError(
+            f"A ladder is about one format, and {', '.join(request.formats)} were named. Give one with --format."
+        )
     from edgekit.cli.settings import pipeline_settings
     from edgekit.export import default_jobs
 
@@ -154,17 +158,13 @@ def _runtime(request: Request, model: CapturedModel, settings: Settings) -> str:
     """Returns the format that was asked for, else the one that the planner would choose.
 
     Raises:
-        UsageError: several formats, or none that this model can become.
+        UsageError: this model can become none.
     """
     from edgekit.cli.plan import plan_request
     from edgekit.planning import plan
 
-    if len(request.formats) == 1:
-        return request.formats[0]
     if request.formats:
-        raise UsageError(
-            f"A ladder is about one format, and {', '.join(request.formats)} were named. Give one with --format."
-        )
+        return request.formats[0]
     made = plan(plan_request(request, model, "quick", settings), settings)
     if made.chosen is None:
         reasons = "\n".join(f"  {item.candidate}: {item.reason}" for item in made.rejected)

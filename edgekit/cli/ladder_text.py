@@ -130,7 +130,7 @@ class LadderText:
     def _mixture_words(self, cliff: Cliff) -> Iterator[str]:
         """Yields what the mixtures at the cliff have shown."""
         mixtures = [rung for rung in self.ladder.rungs if rung.measured and rung.candidate.recipe.overrides]
-        held = next((rung for rung in mixtures if not rung.falls(strict=self.ladder.request.strict)), None)
+        held = next((rung for rung in mixtures if rung.is_inside), None)
         if held is not None:
             drop = held.check("accuracy_drop")
             figure = format_value(drop.value, "pp") if drop is not None and drop.value is not None else "not known"
@@ -157,6 +157,9 @@ class LadderText:
             yield self._line(
                 "", "its drop is unsure: the interval crosses the limit; more evaluation data decides it", "yellow"
             )
+        for rung in self.ladder.smaller_but_unsure:
+            words = f"{rung.name} is smaller and may do too: its drop is unsure; more evaluation data decides it"
+            yield self._line("", words, "yellow")
         if not self.exported:
             yield self._line("Next", self.next_command(chosen), "bold")
 
