@@ -131,9 +131,8 @@ def export(
         overrides=data,
     )
     request = planned.restrict(request) if planned else request
-    if (warning := order_warning([step.technique for step in request.techniques])) and not (quiet or as_json):
-        # Before the work: training may take hours.
-        console(no_color=no_color, stderr=True).print(f"warning: {warning}", style="yellow", markup=False)
+    if not (quiet or as_json):
+        _warn_of_order(request, no_color=no_color)
     from edgekit.cli.settings import pipeline_settings
     from edgekit.export import default_jobs, output_folder
     from edgekit.export_details import write_details
@@ -165,6 +164,12 @@ def export(
         if not quiet and any(result.artifact is not None for result in report.results):
             console(no_color=no_color).print(f"{output / FOLDER}  code for the app", style="dim", markup=False)
     return report.exit_code(strict=strict)
+
+
+def _warn_of_order(request: Request, *, no_color: bool) -> None:
+    """Tells of an unwise order of techniques before the work: training may take hours."""
+    if warning := order_warning([step.technique for step in request.techniques]):
+        console(no_color=no_color, stderr=True).print(f"warning: {warning}", style="yellow", markup=False)
 
 
 def _io_type(text: str) -> IoType:
