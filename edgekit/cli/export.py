@@ -131,8 +131,7 @@ def export(
         overrides=data,
     )
     request = planned.restrict(request) if planned else request
-    if not (quiet or as_json):
-        _warn_of_order(request, no_color=no_color)
+    _warn_of_order(request, silent=quiet or as_json, no_color=no_color)
     from edgekit.cli.settings import pipeline_settings
     from edgekit.export import default_jobs, output_folder
     from edgekit.export_details import write_details
@@ -166,9 +165,10 @@ def export(
     return report.exit_code(strict=strict)
 
 
-def _warn_of_order(request: Request, *, no_color: bool) -> None:
+def _warn_of_order(request: Request, *, silent: bool, no_color: bool) -> None:
     """Tells of an unwise order of techniques before the work: training may take hours."""
-    if warning := order_warning([step.technique for step in request.techniques]):
+    warning = order_warning([step.technique for step in request.techniques])
+    if warning and not silent:
         console(no_color=no_color, stderr=True).print(f"warning: {warning}", style="yellow", markup=False)
 
 
