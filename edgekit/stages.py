@@ -120,7 +120,8 @@ class StageTable:
         before = next(earlier for later, earlier in self._steps() if later is stage)
         within = stage.low is not None and before.drop is not None and stage.low <= before.drop
         doubt = "; its interval reaches back to the stage before, so that may be chance" if within else ""
-        return f"{stage.name} cost the most accuracy: {cost:.2f} pp of {self.metric}{doubt}."
+        # Without its settings, which would hide the sentence.
+        return f"{stage.name.partition(':')[0]} cost the most accuracy: {cost:.2f} pp of {self.metric}{doubt}."
 
     def _steps(self) -> list[tuple[Stage, Stage]]:
         """Returns each stage but the first with the one that it was made from: artifacts share theirs."""

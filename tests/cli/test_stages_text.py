@@ -39,6 +39,6 @@ def test_the_marks_are_explained_and_the_costliest_stage_is_named():
     assert stage_lines(table) == [
         "[dim]~ predicted as float32 onnx[/]",
         "[dim]* found in the cache: what it took when it was made[/]",
-        "prune_channels:ratio=0.5 cost the most accuracy: 1.00 pp of top1.",
+        "prune_channels cost the most accuracy: 1.00 pp of top1.",
         "[yellow]wiser: \\[b], a.[/]",
     ]
