@@ -229,9 +229,11 @@ class Climber:
         That of the rung above, else the float that this format mixes with integers.
         """
         real = precisions_to_mix((), fallen.candidate.runtime)[-1]
-        options = [(above.candidate.recipe.default, above.name)] if above is not None else []
+        options: list[tuple[Precision, str]] = [(real, real)]
+        if above is not None:
+            options.insert(0, (above.candidate.recipe.default, above.name))
         refuse = refusal_of(self.changed or self.request.model, self.analysis)
-        for precision, name in (*options, (real, real)):
+        for precision, name in options:
             recipe = replace(fallen.candidate.recipe, overrides=(("*", precision),))
             if precision != fallen.candidate.recipe.default and refuse(fallen.candidate.runtime, recipe) is None:
                 return precision, name
