@@ -167,7 +167,8 @@ class Climber:
             return replace(bare, reason=reason), ()
         above = next((rung for rung in reversed(rungs[:-1]) if rung.measured), None)
         kept, name = self._precision_above(fallen, above)
-        integers = tuple(item for item in (precision, kept) if item is not None and is_integer(item))
+        wanted: tuple[Precision, ...] = (precision,) if kept is None else (precision, kept)
+        integers: list[Precision] = list(filter(is_integer, wanted))
         noises = measure_noise(fallen.candidate, integers, self.request.task, *ready, self.settings)
         cliff = replace(bare, layers=layer_shares(noises.layers, precision))
         if kept is None:
