@@ -167,8 +167,9 @@ class Climber:
             return replace(bare, reason=reason), ()
         above = next((rung for rung in reversed(rungs[:-1]) if rung.measured), None)
         kept, name = self._precision_above(fallen, above)
-        wanted: tuple[Precision, ...] = (precision,) if kept is None else (precision, kept)
-        integers: list[Precision] = list(filter(is_integer, wanted))
+        integers: list[Precision] = [precision]
+        if kept is not None and is_integer(kept):
+            integers.append(kept)
         noises = measure_noise(fallen.candidate, integers, self.request.task, *ready, self.settings)
         cliff = replace(bare, layers=layer_shares(noises.layers, precision))
         if kept is None:
