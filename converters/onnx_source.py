@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.converters.keras_function import keras_function
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, TensorSpec
+from edgekit.sources.onnx_names import SCOPES, module_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,6 @@ MIN_OPSET: Final = 13
 """Oldest opset whose quantize and dequantize nodes take a scale per channel."""
 
 _FOLD_LIMIT: Final = 1 << 26  # elements of a constant that is computed while converting
-_SCOPES: Final = "pkg.torch.onnx.name_scopes"
 _UNSUPPORTED: Final = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
 
 
@@ -36,7 +36,8 @@ class FloatGraph:
 
     Attributes:
         model: onnx.ModelProto. Every node has a unique name; inputs and outputs are named as in the captured model.
-        modules: Node name to dotted module name; the node's own name where the source has no modules.
+        modules: Node name to dotted module name, as the torch program of the same source has it; the node's own name
+            where the source has no modules.
     """
 
     model: Any
@@ -62,7 +63,7 @@ def float_graph(captured: CapturedModel, scratch: Path, *, fold: bool = True) ->
         model = _from_keras(captured)
     if captured.kind != "pt2" and fold:
         model = _folded(model, scratch)
-    modules = _name_nodes(model.graph)
+    modules = _name_nodes(model.graph, module_name if captured.kind == "onnx" else _module_of)
     _strip_notes(model)
     _rename(model.graph, model.graph.input, captured.inputs)
     _rename(model.graph, model.graph.output, captured.outputs)
@@ -166,28 +167,29 @@ def _folded(model: Any, scratch: Path) -> Any:
     return onnx.shape_inference.infer_shapes(onnx.load(str(path)))
 
 
-def _name_nodes(graph: Any) -> dict[str, str]:
-    """Gives every node a unique name and returns node name to module name."""
+def _name_nodes(graph: Any, module_of: Callable[[Any], str]) -> dict[str, str]:
+    """Gives every node a unique name and returns node name to module name, as `module_of` tells it."""
     taken: set[str] = set()
     modules: dict[str, str] = {}
     for i, node in enumerate(graph.node):
+        module = module_of(node)
         name = node.name or f"{node.op_type}_{i}"
         while name in taken:
             name = f"{name}_{i}"
         node.name = name
         taken.add(name)
-        modules[name] = _module_of(node)
+        modules[name] = module
     return modules
 
 
 def _module_of(node: Any) -> str:
     """Returns the dotted name of the torch module that made a node; the node's own name where that is not recorded."""
     for prop in node.metadata_props:
-        if prop.key == _SCOPES:
+        if prop.key == SCOPES:
             scopes = [str(scope) for scope in ast.literal_eval(prop.value)]
             # The last scope is the operator's own name; before it the innermost module.
             return scopes[-2] if len(scopes) > 1 else ""
-    return str(node.name)
+    return str(node.name) or f"{node.op_type}_{node.output[0]}"
 
 
 def _strip_notes(model: Any) -> None:

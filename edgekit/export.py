@@ -40,8 +40,9 @@ from edgekit.plan import Candidate, Prediction, Recipe, Rejection, Step
 from edgekit.preprocessing import known_preprocessing
 from edgekit.report import Check, complete
 from edgekit.samples import Samples
+from edgekit.stages import StageTable, Yardstick, stage_table
 from edgekit.task import Task
-from edgekit.technique_stage import apply_technique
+from edgekit.technique_stage import Changes, change_models, pipeline_name
 from edgekit.validators.accuracy import describe_accuracy
 from edgekit.validators.artifact_operators import count_by_arithmetic
 from edgekit.validators.asked import Asked, asked_for
@@ -201,7 +202,8 @@ def export(
     Raises:
         KeyboardInterrupt: after every worker was ended.
     """
-    made = convert_candidates(inputs, candidates, settings, io, done)
+    changes = _changes(inputs, candidates, settings)
+    made = _convert(inputs, candidates, changes, settings, io, done)
     results: list[FormatResult] = []
     for candidate, outcome in zip(candidates, made, strict=True):
         result = FormatResult(
@@ -214,7 +216,9 @@ def export(
             results.append(replace(result, error=outcome))
             continue
         artifact = _place(outcome.artifact, inputs.model.name, folder)
-        result = replace(result, artifact=artifact, conversion=outcome.conversion, seconds=outcome.seconds)
+        result = replace(
+            result, artifact=artifact, conversion=outcome.conversion, seconds=outcome.seconds, cached=outcome.cached
+        )
         try:
             checks, host = judge_artifact(
                 artifact,
@@ -242,7 +246,23 @@ def export(
         folder=folder,
         calibration=lint_calibration(inputs, [candidate.recipe for candidate in candidates], settings),
         io=io,
+        stages=_stage_tables(inputs, changes, results, settings),
     )
+
+
+def _stage_tables(
+    inputs: Inputs, changes: Changes, results: Sequence[FormatResult], settings: Settings
+) -> tuple[StageTable, ...]:
+    """Returns the table by stage of each pipeline of techniques that a format was made with."""
+    evaluation, task = inputs.evaluation, inputs.task
+    yardstick = Yardstick(evaluation=evaluation, reference=inputs.reference, metric=task.metric, base=task.base)
+    tables: list[StageTable] = []
+    for name, applied in changes.items():
+        if isinstance(applied, EdgekitError) or isinstance(inputs.torch_model, EdgekitError):
+            continue  # the formats' own errors say so
+        of_it = [item for item in results if pipeline_name(item.techniques) == name]
+        tables.append(stage_table(name, inputs.torch_model, applied, of_it, yardstick, settings))
+    return tuple(tables)
 
 
 def what_was_asked(inputs: Inputs, candidate: Candidate, io: IoType, settings: Settings) -> Asked:
@@ -281,14 +301,30 @@ def convert_candidates(
     done: Callable[[str, str], None],
 ) -> list[Converted | EdgekitError]:
     """Returns what came of each candidate, converted side by side, `settings.jobs` at a time; a failure is a value."""
-    changed = apply_techniques(inputs, [candidate.techniques for candidate in candidates], settings)
+    return _convert(inputs, candidates, _changes(inputs, candidates, settings), settings, io, done)
+
+
+def _changes(inputs: Inputs, candidates: Sequence[Candidate], settings: Settings) -> Changes:
+    """Returns what the candidates' techniques make of the model, once for all formats."""
+    pipelines = [candidate.techniques for candidate in candidates]
+    return change_models(inputs.torch_model, pipelines, inputs.calibration, settings, inputs.task)
+
+
+def _convert(
+    inputs: Inputs,
+    candidates: Sequence[Candidate],
+    changes: Changes,
+    settings: Settings,
+    io: IoType,
+    done: Callable[[str, str], None],
+) -> list[Converted | EdgekitError]:
 
     def one(candidate: Candidate) -> Converted | EdgekitError:
         try:
-            name = pipeline_name(candidate.techniques)
-            model = changed[name] if name else inputs.model_for(candidate.runtime)
-            if isinstance(model, EdgekitError):
-                raise model
+            applied = changes.get(pipeline_name(candidate.techniques))
+            if isinstance(applied, EdgekitError):
+                raise applied
+            model = applied[-1].model if applied else inputs.model_for(candidate.runtime)
             converted = convert(
                 model,
                 candidate.runtime,
@@ -308,32 +344,6 @@ def convert_candidates(
     with ThreadPoolExecutor(max_workers=settings.jobs) as pool:
         futures = [pool.submit(one, candidate) for candidate in candidates]
         return _results(futures, settings)
-
-
-def apply_techniques(
-    inputs: Inputs, pipelines: Sequence[tuple[Step, ...]], settings: Settings
-) -> dict[str, CapturedModel | EdgekitError]:
-    """Returns by `pipeline_name` the model that techniques make, once for all formats; a failure becomes a value.
-
-    One after the other: a technique takes gigabytes and every core, and pipelines with a common start share its result.
-    """
-    changed: dict[str, CapturedModel | EdgekitError] = {}
-    for name, steps in {pipeline_name(steps): steps for steps in pipelines if steps}.items():
-        try:
-            model = inputs.torch_model
-            if isinstance(model, EdgekitError):
-                raise model
-            for step in steps:
-                model = apply_technique(model, step, inputs.calibration, settings, inputs.task)
-            changed[name] = model
-        except EdgekitError as error:
-            changed[name] = error
-    return changed
-
-
-def pipeline_name(steps: Sequence[Step]) -> str:
-    """Returns techniques and settings in a line, "" for none: `equalize round_weights:method=gptq,bits=8`."""
-    return " ".join(map(str, steps))
 
 
 def _results(futures: Sequence[Future[Converted | EdgekitError]], settings: Settings) -> list[Converted | EdgekitError]:

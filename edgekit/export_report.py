@@ -22,6 +22,7 @@ from edgekit.measurements.measurement import Measurement
 from edgekit.model import CapturedModel
 from edgekit.plan import Prediction, Recipe, Rejection, Step
 from edgekit.report import Check, passed
+from edgekit.stages import StageTable
 
 SCHEMA_VERSION: Final = 1
 REPORT_NAME: Final = "report.json"
@@ -110,6 +111,7 @@ class FormatResult:
         artifact: None where the conversion failed.
         conversion: What the converter said; None where it failed.
         seconds: Of the conversion.
+        cached: It was found in the cache, and `seconds` are those of the first time.
         checks: The verdict's checks.
         host: Timing on this host and other figures that are shown and not judged.
         predictions: What was predicted before.
@@ -122,6 +124,7 @@ class FormatResult:
     artifact: Artifact | None = None
     conversion: Conversion | None = None
     seconds: float = 0.0
+    cached: bool = False
     checks: tuple[Check, ...] = ()
     host: Mapping[str, Any] = field(default_factory=dict[str, Any])
     predictions: tuple[Prediction, ...] = ()
@@ -130,6 +133,11 @@ class FormatResult:
     def passed(self, *, strict: bool = False) -> bool:
         """True if there is an artifact and its checks pass."""
         return self.error is None and passed(self.checks, strict=strict)
+
+    @property
+    def techniques(self) -> tuple[Step, ...]:
+        """The steps that changed the float model."""
+        return tuple(step for step in self.steps if not step.is_recipe)
 
     def check(self, name: str) -> Check | None:
         """Returns the check of that name, or None."""
@@ -198,6 +206,7 @@ class ExportReport:
         folder: Where the artifacts lie.
         calibration: What the lint says about the calibration data (see `edgekit.calibration_report`); None without.
         io: Types of the artifacts' inputs and outputs.
+        stages: A table by stage for each pipeline of techniques; empty without techniques.
     """
 
     command: str
@@ -210,6 +219,7 @@ class ExportReport:
     folder: Path
     calibration: Mapping[str, Any] | None = None
     io: str = "float"
+    stages: tuple[StageTable, ...] = ()
 
     def passed(self, *, strict: bool = False) -> bool:
         """True if every format that was asked for exists and keeps the budget."""
@@ -243,6 +253,7 @@ class ExportReport:
             "rejected": [rejection.to_json() for rejection in self.rejected],
             "artifacts": [result["artifact"] for result in results if result["artifact"] is not None],
             "formats": results,
+            "stages": [table.to_json() for table in self.stages],
             "data": dict(self.data),
             "calibration": None if self.calibration is None else dict(self.calibration),
             "environment": dict(self.environment),

@@ -99,6 +99,21 @@ def plan(request: PlanRequest, settings: Settings) -> Plan:
     )
 
 
+def ready_to_simulate(task: Task, model: CapturedModel, settings: Settings) -> tuple[CapturedModel, Samples] | str:
+    """Returns the model as torch and the calibration samples, or why recipes cannot be simulated with them."""
+    samples = prepare_samples(task, model, "calibration", settings)
+    if samples is None:
+        return "the task has no calibration data; give --calibration, or [data] calibration in edgekit.toml"
+    if reason := why_not_simulated("tflite", model.kind):
+        return reason
+    if model.kind == "pt2":
+        return model, samples
+    try:
+        return capture_model(task, settings, as_torch=True), samples
+    except EdgekitError as error:
+        return error.message.splitlines()[0]
+
+
 @final
 class _Refinement:
     """Replaces what can only be guessed by what was simulated or measured.
@@ -131,18 +146,7 @@ class _Refinement:
 
     def _ready_to_simulate(self) -> tuple[CapturedModel, Samples] | str:
         """Returns the model as torch and the calibration samples, or why there is no simulation."""
-        request, model = self._request, self._request.model
-        samples = prepare_samples(request.task, model, "calibration", self._settings)
-        if samples is None:
-            return "the task has no calibration data; give --calibration, or [data] calibration in edgekit.toml"
-        if reason := why_not_simulated("tflite", model.kind):
-            return reason
-        if model.kind == "pt2":
-            return model, samples
-        try:
-            return capture_model(request.task, self._settings, as_torch=True), samples
-        except EdgekitError as error:
-            return error.message.splitlines()[0]
+        return ready_to_simulate(self._request.task, self._request.model, self._settings)
 
     def _within_reach(self, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
         """Returns the candidates that break no limit, the best first."""

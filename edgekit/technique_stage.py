@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit import registry
 from edgekit.cache import code_fingerprint, content_key, versions
+from edgekit.errors import EdgekitError
 from edgekit.model import CapturedModel
 from edgekit.pipeline import DEFAULT_TIMEOUT_S, Settings, move_contents, portable_facts, read_capture
 from edgekit.plan import Step
@@ -23,10 +25,73 @@ TRAINING_TIMEOUT_S: Final = 7 * 86400.0
 """Limit of a worker that trains, where nobody set another one."""
 
 
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What a technique has made of a model.
+
+    Attributes:
+        step: The technique with its settings.
+        model: The changed model.
+        seconds: Wall-clock seconds that it took; from the first time, where it was found in the cache.
+        cached: True where it was found in the cache.
+    """
+
+    step: Step
+    model: CapturedModel
+    seconds: float
+    cached: bool
+
+
+def apply_techniques(
+    model: CapturedModel, steps: Sequence[Step], samples: Samples | None, settings: Settings, task: Task | None = None
+) -> tuple[Applied, ...]:
+    """Returns what each of `steps` makes of what the one before has left; see `apply_technique`.
+
+    Raises:
+        EdgekitError: as `apply_technique` does.
+    """
+    done: list[Applied] = []
+    for step in steps:
+        done.append(apply_technique(done[-1].model if done else model, step, samples, settings, task))
+    return tuple(done)
+
+
+Changes = dict[str, tuple[Applied, ...] | EdgekitError]
+"""By `pipeline_name`: what each of its techniques has made, or why it failed."""
+
+
+def change_models(
+    model: CapturedModel | EdgekitError,
+    pipelines: Sequence[tuple[Step, ...]],
+    samples: Samples | None,
+    settings: Settings,
+    task: Task,
+) -> Changes:
+    """Returns what pipelines of techniques make of a model, each once; a failure becomes a value, as a model may be.
+
+    One after the other: a technique takes gigabytes and every core, and pipelines with a common start share its result.
+    """
+    changed: Changes = {}
+    for name, steps in {pipeline_name(steps): steps for steps in pipelines if steps}.items():
+        try:
+            if isinstance(model, EdgekitError):
+                raise model
+            changed[name] = apply_techniques(model, steps, samples, settings, task)
+        except EdgekitError as error:
+            changed[name] = error
+    return changed
+
+
+def pipeline_name(steps: Sequence[Step]) -> str:
+    """Returns techniques and settings in a line, "" for none: `equalize round_weights:method=gptq,bits=8`."""
+    return " ".join(map(str, steps))
+
+
 def apply_technique(
     model: CapturedModel, step: Step, samples: Samples | None, settings: Settings, task: Task | None = None
-) -> CapturedModel:
-    """Returns the model that a technique makes of `model`, worked out in a worker process or found in the cache.
+) -> Applied:
+    """Returns what a technique makes of `model`, worked out in a worker process or found in the cache.
 
     Training that was interrupted goes on at its last checkpoint.
 
@@ -83,10 +148,12 @@ def apply_technique(
         (place / "changed").rmdir()
         (place / "effort.json").write_text(json.dumps({"seconds": result.wall_s, "cpu_seconds": result.cpu_s}))
 
-    changed = read_capture(settings.cache.make("techniques", key, build))
+    cached = settings.cache.find("techniques", key) is not None
+    folder = settings.cache.make("techniques", key, build)
     if checkpoints is not None:
         shutil.rmtree(checkpoints, ignore_errors=True)
-    return changed
+    effort = json.loads((folder / "effort.json").read_text())
+    return Applied(step=step, model=read_capture(folder), seconds=effort["seconds"], cached=cached)
 
 
 def _training_facts(technique: Technique, training: Training, base: str, settings: Settings) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, final
 
 from edgekit.budget import Budget
 from edgekit.cache import code_fingerprint, content_key, versions
@@ -96,6 +97,32 @@ def measure_layers(
     settings: Settings,
 ) -> tuple[LayerLoss, ...]:
     """Returns what each module loses in each of the integer `precisions`, all others in float."""
+    return measure_noise(base, precisions, task, model, samples, settings).layers
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerNoises:
+    """What was measured about layers by simulation on calibration data.
+
+    Attributes:
+        layers: What each module loses in each precision.
+        margins: Distance of the best two scores of each sample; None where the metric is not about the best score.
+    """
+
+    layers: tuple[LayerLoss, ...]
+    margins: tuple[float, ...] | None
+
+
+def measure_noise(
+    base: Candidate,
+    precisions: Sequence[Precision],
+    task: Task,
+    model: CapturedModel,
+    samples: Samples,
+    settings: Settings,
+) -> LayerNoises:
+    """Returns what `measure_layers` does, with the margins that tell how noise becomes changed decisions."""
     common = Recipe(per_channel=base.recipe.per_channel, ranges=base.recipe.ranges, group_size=base.recipe.group_size)
     facts = {"runtime": base.runtime, "recipe": common.to_json(), "precisions": list(precisions), "metric": task.metric}
     journal = _journal(model, samples, settings, facts)
@@ -107,24 +134,32 @@ def measure_layers(
         partial = journal / ".partial-result"
         partial.write_text(json.dumps(record))
         partial.replace(journal / "result.json")
-    return tuple(
-        LayerLoss(**item, points=expected_points(item["noise"], record["margins"])) for item in record["layers"]
-    )
+    margins = record["margins"]
+    layers = tuple(LayerLoss(**item, points=expected_points(item["noise"], margins)) for item in record["layers"])
+    return LayerNoises(layers=layers, margins=None if margins is None else tuple(margins))
 
 
-def export_candidate(candidate: Candidate, inputs: Inputs, settings: Settings) -> tuple[Check, ...]:
+def export_candidate(
+    candidate: Candidate, inputs: Inputs, settings: Settings, changed: CapturedModel | None = None
+) -> tuple[Check, ...]:
     """Returns the checks of the candidate's artifact, made and run like an export's, or found in the cache.
+
+    Args:
+        candidate: What to make.
+        inputs: The model and its data.
+        settings: How to run.
+        changed: What the candidate's techniques have made of the model; None where it has none.
 
     Raises:
         EdgekitError: it cannot be made or run.
     """
     converted = convert(
-        inputs.model_for(candidate.runtime),
+        changed or inputs.model_for(candidate.runtime),
         candidate.runtime,
         candidate.recipe,
         inputs.calibration,
         settings,
-        metadata=artifact_metadata(inputs, recipe=candidate.recipe),
+        metadata=artifact_metadata(inputs, candidate.techniques, candidate.recipe),
     )
     facts = {
         "code": code_fingerprint(),

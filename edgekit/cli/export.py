@@ -52,6 +52,7 @@ from edgekit.cli.task_options import (
     parse_effort,
 )
 from edgekit.errors import UsageError
+from edgekit.planner.technique_order import order_warning
 
 if TYPE_CHECKING:
     from edgekit.converters.base import IoType
@@ -130,6 +131,7 @@ def export(
         overrides=data,
     )
     request = planned.restrict(request) if planned else request
+    _warn_of_order(request, silent=quiet or as_json, no_color=no_color)
     from edgekit.cli.settings import pipeline_settings
     from edgekit.export import default_jobs, output_folder
     from edgekit.export_details import write_details
@@ -163,6 +165,13 @@ def export(
     return report.exit_code(strict=strict)
 
 
+def _warn_of_order(request: Request, *, silent: bool, no_color: bool) -> None:
+    """Tells of an unwise order of techniques before the work: training may take hours."""
+    warning = order_warning([step.technique for step in request.techniques])
+    if warning and not silent:
+        console(no_color=no_color, stderr=True).print(f"warning: {warning}", style="yellow", markup=False)
+
+
 def _io_type(text: str) -> IoType:
     """Returns the type of inputs and outputs that `--io` names.
 
@@ -190,7 +199,7 @@ def _run(
     from edgekit.pipeline import analyze_model, capture_model
 
     model = capture_model(request.task, settings)
-    _refuse_techniques(request, model)
+    refuse_techniques(request, model)
     choice = planned.choice_for(model) if planned else _choose(request, model, effort, settings)
     analysis = analyze_model(model, settings)
     candidates = [replace(item, steps=(*request.techniques, *item.steps)) for item in choice.candidates]
@@ -212,7 +221,7 @@ def _run(
     return report, details_json(report, choice.plans, analysis, request.profile.latency_model)
 
 
-def _refuse_techniques(request: Request, model: CapturedModel) -> None:
+def refuse_techniques(request: Request, model: CapturedModel) -> None:
     """Checks before any work that the techniques that were asked for can be used.
 
     Raises:
@@ -354,6 +363,7 @@ def show_report(
 ) -> None:
     """Prints the story of an export or a validation for a person."""
     from edgekit import render
+    from edgekit.cli.stages_text import stage_lines, stage_table
 
     screen = console(no_color=no_color)
     if not quiet:
@@ -366,6 +376,11 @@ def show_report(
         screen.print()
         screen.print(render.export_table(report))
         screen.print()
+        for stages in report.stages:
+            screen.print(stage_table(stages))
+            for line in stage_lines(stages):
+                screen.print(line)
+            screen.print()
         if verbose:
             for result in report.results:
                 screen.print(f"[bold]{result.runtime} {result.recipe.name}[/]")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
-from edgekit.budget import COSTS
+from edgekit.budget import COSTS, Limit
 from edgekit.cli.task_options import Request
 from edgekit.model import Family
 from edgekit.plan import Candidate, Precision, Prediction, Rejection
@@ -94,22 +94,7 @@ class PlanText:
         yield from self._closing()
 
     def _line(self, label: str, words: str, style: str = "") -> Text:
-        """Returns a labelled line whose words wrap under themselves. Without trailing blanks: it also goes to logs."""
-        from rich.text import Text
-
-        hanging = 2 if words.startswith("- ") else 0
-        blank = " " * (_LABEL_WIDTH + 1 + hanging)
-        room = max(self.width - 1, 40)
-        # A command must stay in one line: it is there to be copied.
-        wrapped = (
-            words
-            if label == "Next"
-            else textwrap.fill(
-                words, room, initial_indent=" " * (_LABEL_WIDTH + 1), subsequent_indent=blank, break_on_hyphens=False
-            )
-        )
-        text = Text(f"{label:<{_LABEL_WIDTH}} ", style="bold")
-        return text.append(wrapped.lstrip() if label != "Next" else wrapped, style=style or "not bold")
+        return labelled_line(label, words, style, width=self.width)
 
     def _subject(self) -> Iterator[RenderableType]:
         model, profile = self.plan.model, self.request.profile
@@ -157,24 +142,21 @@ class PlanText:
             words += ["--plan", str(self.written)]
         elif chosen.recipe.overrides:
             # No preset spells a precision for each layer: the export plans again, from what the cache holds.
-            words += ["--device", self.request.profile.name, "--effort", self.plan.effort, *self._limit_flags()]
+            words += [
+                "--device",
+                self.request.profile.name,
+                "--effort",
+                self.plan.effort,
+                *limit_flags(self.plan.limits),
+            ]
         else:
             words += ["--device", self.request.profile.name, "--format", chosen.runtime]
             words += ["--precision", preset_of(chosen, self.plan.model.family)]
             words += [word for step in chosen.techniques for word in ("--technique", str(step))]
-            words += self._limit_flags()
+            words += limit_flags(self.plan.limits)
         if task.config is None and not task.embedded_default and task.calibration is not None:
             words += ["--calibration", task.calibration]
         return " ".join(shlex.quote(word) for word in [*words, "-o", "out"])
-
-    def _limit_flags(self) -> list[str]:
-        """Returns the limits that flags have set, as flags."""
-        return [
-            word
-            for limit in self.plan.limits
-            if limit.source.startswith("--")
-            for word in (limit.source, _quantity(limit.value, COSTS[limit.name].unit))
-        ]
 
     def _budget_table(self) -> Table:
         from rich.table import Table
@@ -240,6 +222,41 @@ class PlanText:
         if self.written is not None:
             yield ""
             yield self._line("Written", str(self.written))
+
+
+def labelled_line(label: str, words: str, style: str = "", *, width: int) -> Text:
+    """Returns a labelled line whose words wrap under themselves. Without trailing blanks: it also goes to logs.
+
+    Args:
+        label: What it is about; "Next" is not wrapped, for a command is there to be copied.
+        words: The text.
+        style: Of the words.
+        width: Columns to fill.
+    """
+    from rich.text import Text
+
+    hanging = 2 if words.startswith("- ") else 0
+    blank = " " * (_LABEL_WIDTH + 1 + hanging)
+    room = max(width - 1, 40)
+    wrapped = (
+        words
+        if label == "Next"
+        else textwrap.fill(
+            words, room, initial_indent=" " * (_LABEL_WIDTH + 1), subsequent_indent=blank, break_on_hyphens=False
+        )
+    )
+    text = Text(f"{label:<{_LABEL_WIDTH}} ", style="bold")
+    return text.append(wrapped.lstrip() if label != "Next" else wrapped, style=style or "not bold")
+
+
+def limit_flags(limits: Iterable[Limit]) -> list[str]:
+    """Returns the limits that flags have set, as flags."""
+    return [
+        word
+        for limit in limits
+        if limit.source.startswith("--")
+        for word in (limit.source, _quantity(limit.value, COSTS[limit.name].unit))
+    ]
 
 
 def _pipeline_words(chosen: Candidate) -> str:

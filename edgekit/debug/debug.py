@@ -154,7 +154,7 @@ def _as_quantized(
             notes.append(f"{name} changed the weights on purpose: what it changed counts as error here.")
             continue
         calibration = prepare_samples(task, model, "calibration", settings)
-        model = apply_technique(model, technique.step(), calibration, settings)
+        model = apply_technique(model, technique.step(), calibration, settings).model
         notes.append(f"Compared with the float model after {name}, which moves values between layers.")
     return model, notes
 

@@ -23,6 +23,7 @@ from edgekit.html_report.parts import (
     name_of,
     word,
 )
+from edgekit.html_report.stages import stage_blocks
 from edgekit.render import amount_text, band_text, check_sentence, limit_text
 from edgekit.report import Check
 
@@ -44,6 +45,7 @@ def verdict_section(sources: Sources) -> Section:
     blocks += _remarks(sources)
     if made := _how_made(sources):
         blocks.append(made)
+    blocks += stage_blocks(sources)
     if (report.get("model") or {}).get("embedded_default"):
         blocks.append(
             Sentence(

@@ -208,3 +208,20 @@ def _must_change(weight: Weight, layout: Layout, runtime: str, recipe: Recipe) -
         return (weight.count // max(1, weight.channels)) % recipe.group_size != 0
     is_narrow = len(weight.shape) > 1 and 8 * weight.shape[-1] < weight.shape[-2]
     return runtime == "onnx" and weight.role == "recurrent" and layout.form == "int8" and is_narrow
+
+
+def four_bit_work(analysis: Analysis, recipe: Recipe, runtime: str) -> float | None:
+    """Returns the share of multiply-accumulates whose weights a format stores in 4 bits, None if unknown."""
+    if runtime not in RUNTIMES:
+        return None
+    uses = weight_uses(analysis, recipe)
+    narrow = total = 0
+    for operator in analysis.operators:
+        total += operator.macs
+        layouts = [
+            (analysis.weights[name], layout_of(runtime, uses[name], analysis.weights[name].role))
+            for name in operator.weights
+        ]
+        if any(x is not None and x.form == "int4" and not _must_change(w, x, runtime, recipe) for w, x in layouts):
+            narrow += operator.macs
+    return narrow / total if total else 0.0

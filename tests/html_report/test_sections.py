@@ -10,6 +10,7 @@ from edgekit.html_report.candidates import candidates_section
 from edgekit.html_report.costs import costs_section, memory_section
 from edgekit.html_report.layers import layers_section
 from edgekit.html_report.parts import UNKNOWN, Chart, Section, Sentence, Sources, Table
+from edgekit.html_report.stages import stage_blocks
 from edgekit.html_report.verdict import budget_section, verdict_section
 from edgekit.plan import Recipe
 from edgekit.report import Check
@@ -98,3 +99,22 @@ def test_commands_can_be_copied_whatever_the_folder_is_called() -> None:
     block = candidates_section(sources()).blocks[0]
     assert isinstance(block, Sentence)
     assert block.command == "edgekit export --device pi4 -o 'an out'"
+
+
+def test_stages_have_a_table_and_what_it_says() -> None:
+    stage = {
+        "name": "equalize", "kind": "technique", "parameters": 4_650_000, "macs": 386_000_000, "size_bytes": 18_600_000,
+        "download_bytes": None, "size_basis": "predicted as float32 onnx", "value": 70.123, "drop": 0.5, "low": 0.1,
+        "high": 0.9, "parity_db": None, "seconds": 61.0, "cached": True, "reason": "",
+    }  # fmt: skip
+    entry = {"metric": "top1", "stages": [stage], "sentence": "equalize cost the most.", "warning": "other way round"}
+    made = Sources(folder="out", report={"stages": [entry]}, details=None, lock=None)
+    table, sentence, warning = stage_blocks(made)
+    assert isinstance(table, Table)
+    assert [cell.text for cell in table.rows[0]] == [
+        "equalize", "4.65 M", "386 M", "18.6 MB", UNKNOWN, "predicted as float32 onnx", "70.12", "0.50 pp",
+        "0.10 pp to 0.90 pp", UNKNOWN, "61 s (from the cache)",
+    ]  # fmt: skip
+    assert sentence == Sentence(text="equalize cost the most.")
+    assert warning == Sentence(text="other way round", status="remark")
+    assert list(stage_blocks(sources())) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 
 import pytest
 
@@ -57,8 +58,9 @@ def test_training_runs_in_jobs_once_for_the_same_data_and_has_days(tiny, tmp_pat
     model = tiny("convolutions").model
     settings = Settings(cache=Cache(root=tmp_path / "cache"))
     first = apply_technique(model, STEP, None, settings, task)
-    assert first.digest != model.digest
-    assert apply_technique(model, STEP, None, settings, task) == first
+    assert first.model.digest != model.digest
+    assert not first.cached
+    assert apply_technique(model, STEP, None, settings, task) == replace(first, cached=True)
     assert jobs == [
         (READING, DEFAULT_TIMEOUT_S),
         (TRAINING, TRAINING_TIMEOUT_S),

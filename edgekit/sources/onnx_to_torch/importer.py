@@ -7,13 +7,12 @@ whose name converters and recipes see.
 
 from __future__ import annotations
 
-import ast
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
 from edgekit.errors import ModelError
+from edgekit.sources.onnx_names import module_name
 from edgekit.sources.onnx_to_torch.arithmetic import torch_dtype
 from edgekit.sources.onnx_to_torch.node import Function, Node, UnsupportedError
 from edgekit.sources.onnx_to_torch.table import OPERATORS
@@ -23,7 +22,6 @@ _DOMAINS: Final = ("", "ai.onnx")
 _SHAPE_ONLY: Final = frozenset({"Shape", "Size", "EyeLike"})
 """Operators that read nothing but the shape of their input: constant, because shapes are fixed."""
 
-_SCOPES: Final = "pkg.torch.onnx.name_scopes"
 """Where torch's exporter keeps the names of the modules that a node came from."""
 
 
@@ -262,7 +260,7 @@ def _add_step(proto: Any, node: Node, function: Function, graph: _Graph) -> None
             stored[i] = node.weights.get(i, node.inputs[i])
     dynamic = {i: name for i, name in enumerate(proto.input) if name and i not in stored and i not in node.baked}
     graph.module.add_step(
-        name=_module_name(proto),
+        name=module_name(proto),
         operator=proto.op_type,
         function=function,
         inputs=dynamic,
@@ -270,20 +268,3 @@ def _add_step(proto: Any, node: Node, function: Function, graph: _Graph) -> None
         arity=len(proto.input),
         outputs=list(proto.output),
     )
-
-
-def _module_name(proto: Any) -> str:
-    """Returns a dotted name: of the torch module that the node came from where the file says so, else of the node."""
-    properties: Mapping[str, str] = {entry.key: entry.value for entry in proto.metadata_props}
-    scopes: Sequence[Any] = ()
-    if _SCOPES in properties:
-        try:
-            scopes = ast.literal_eval(properties[_SCOPES])
-        except (SyntaxError, ValueError):  # another exporter's spelling: the node's own name will do
-            scopes = ()
-    if len(scopes) >= 2:
-        text = f"{scopes[-2]}.{scopes[-1]}" if scopes[-2] else str(scopes[-1])
-    else:
-        text = proto.name or f"{proto.op_type}_{proto.output[0]}"
-    parts = [re.sub(r"\W", "_", part) for part in re.split(r"[./]+", text) if part]
-    return ".".join(parts) or proto.op_type
