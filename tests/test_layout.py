@@ -41,6 +41,7 @@ LAYERS = (
         "edgekit.usage",
         "edgekit.debug",
         "edgekit.technique_stage",
+        "edgekit.search",
     ),
     ("edgekit.planner", "edgekit.simulation", "edgekit.techniques", "edgekit.converters", "edgekit.validators"),
     ("edgekit.predict",),
@@ -69,7 +70,7 @@ LAYERS = (
         "edgekit.measurements",
     ),
     ("edgekit.budget", "edgekit.faults", "edgekit.process", "edgekit.worker", "edgekit.cache"),
-    ("edgekit.units",),
+    ("edgekit.units", "edgekit.references"),
     ("edgekit.errors",),
 )
 """Who may import whom: a module imports from its own layer or one below."""

@@ -1,0 +1,306 @@
+"""A search from end to end: the grid, what cannot fit, training by halving, measuring, the files of the front."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, final
+
+from edgekit.artifact import remove_artifact
+from edgekit.budget import Budget
+from edgekit.cache import versions
+from edgekit.device_profile import DeviceProfile
+from edgekit.errors import ConfigError, EdgekitError, ResourceError, UsageError
+from edgekit.export import REPORTED_PACKAGES, Inputs, describe_data, read_inputs
+from edgekit.export_report import describe_environment
+from edgekit.model import CapturedModel
+from edgekit.pipeline import Settings, analyze_model, capture_model, refusal_of
+from edgekit.plan import Candidate
+from edgekit.planner.candidates import with_predictions
+from edgekit.planner.make import make_plan
+from edgekit.search.grid import spread, variants_of
+from edgekit.search.halving import Rung
+from edgekit.search.measuring import Shelf, check_same_items, check_targets, measure
+from edgekit.search.result import Row, SearchResult, artifact_name, write_search
+from edgekit.search.survey import Prospect, Target, costs_of, survey
+from edgekit.search.training_stage import Trial, train_variants
+from edgekit.sources.table import classify
+from edgekit.task import SearchSpace, Task, Training
+from edgekit.training.schedule import Optimizer, Schedule
+
+_RELATIVE: Final = ("agreement", "cosine")
+"""Metrics that compare a network with the one that it was made from."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRequest:
+    """What is to be searched.
+
+    Attributes:
+        task: The task; its own model is the reference.
+        profile: The device.
+        budget: The limits in force.
+        formats: Formats to choose from; empty for the profile's runtimes.
+        precision: A preset that the user forces; None lets the planner choose.
+        epochs: Of the finalists; 0 for as many as the task names.
+        trials: Variants that are trained at most.
+        seed: Of weights and batches.
+        learning_rate: The highest one.
+        optimizer: `sgd` or `adamw`.
+    """
+
+    task: Task
+    profile: DeviceProfile
+    budget: Budget
+    formats: tuple[str, ...] = ()
+    precision: str | None = None
+    epochs: int = 0
+    trials: int = 16
+    seed: int = 0
+    learning_rate: float = 0.1
+    optimizer: Optimizer = "sgd"
+
+
+def search(
+    request: SearchRequest,
+    folder: Path,
+    settings: Settings,
+    done: Callable[[str, str], None] = lambda _stage, _phrase: None,
+) -> SearchResult:
+    """Searches, and writes `search.json`, the models and the artifacts of the Pareto front into `folder`.
+
+    Args:
+        request: What is to be searched.
+        folder: Where the results go; it can be written.
+        settings: How to run.
+        done: Told (stage, phrase) when a stage has ended.
+
+    Raises:
+        ConfigError: the task file lacks something that a search needs, or a parameter belongs to no function.
+        UsageError: no format can hold the model.
+        EdgekitError: the model or the data is wrong, or no variant could be trained.
+        KeyboardInterrupt: after the running worker was ended; finished work is kept.
+    """
+    task = request.task
+    space, training = _require(task)
+    variants = variants_of(space)
+    model = capture_model(task, settings)
+    target = Target(
+        profile=request.profile, budget=request.budget, choice=_choose(request, model, settings)
+    )
+    prospects, bindings = survey(task, space, training, variants, target, request.seed, settings)
+    chosen, notes = _worth_training(prospects, request.trials)
+    if task.techniques:
+        notes.append("the task's techniques are left away: all networks are compared as they are")
+    down = sum(bool(item.reason) for item in prospects)
+    done("variants", f"{len(variants)} variants, {down} turned down, {len(chosen)} to train")
+    inputs = read_inputs(task, (target.choice.runtime,), settings, model=model)
+    check_targets(inputs)
+    rungs, trials = _train(chosen, inputs, request, training, settings)
+    done("training", f"{len(chosen)} variants trained in {len(rungs)} rungs" if chosen else "nothing to train")
+    reference, rows = _measure(prospects, chosen, trials, inputs, target, settings)
+    done("measuring", f"{sum(row.measured is not None for row in rows)} variants measured beside your model")
+    result = SearchResult(
+        device=request.profile.name,
+        device_title=request.profile.title,
+        runtime=target.choice.runtime,
+        recipe=target.choice.recipe,
+        metric=task.metric,
+        limits=request.budget.limits,
+        parameters=dict(space.parameters),
+        bindings=bindings,
+        epochs=request.epochs or training.epochs,
+        seed=request.seed,
+        rungs=rungs,
+        reference=reference,
+        rows=rows,
+        notes=tuple(notes),
+        environment=describe_environment(versions(REPORTED_PACKAGES)),
+        data=describe_data(inputs),
+    )
+    _write(result, folder)
+    return result
+
+
+def _require(task: Task) -> tuple[SearchSpace, Training]:
+    """Returns what a search needs of a task.
+
+    Raises:
+        ConfigError: something is missing, all at once, or the metric compares with the float model.
+    """
+    where = task.config or "The task"
+    missing: list[str] = []
+    if task.search is None:
+        missing.append("[search], a table of parameters with their values, such as width = [8, 16]")
+    if task.training is None:
+        missing.append("[training] with batches and loss: every variant is trained")
+    if task.evaluation is None:
+        missing.append("[data] evaluation with targets: accuracy decides between variants")
+    if task.metric in _RELATIVE:
+        missing.append(
+            f'another [data] metric than "{task.metric}", which compares a network with its own float model and says '
+            'nothing between two networks: "top1", "spearman" or "metrics.py:function"'
+        )
+    if task.search is None or task.training is None or missing:
+        lines = "\n".join(f"  {item}" for item in missing)
+        raise ConfigError(f"{where}: edgekit search needs\n{lines}\nSee docs/verbs/search.md.")
+    source = task.search.factory or task.model
+    if classify(source, task.base) != "torch":
+        raise ConfigError(
+            f"{where}: {source} is a file, and variants need a function that builds them. "
+            'Name it: [search] factory = "model.py:build".'
+        )
+    return task.search, task.training
+
+
+def _choose(request: SearchRequest, model: CapturedModel, settings: Settings) -> Candidate:
+    """Returns the format and the recipe that the planner recommends for the task's own model, with its predictions.
+
+    Raises:
+        UsageError: no format can hold it.
+    """
+    analysis = analyze_model(model, settings)
+    made = make_plan(
+        model,
+        analysis,
+        request.profile,
+        request.budget.without_profile_paths(),
+        formats=request.formats,
+        precision=request.precision,
+        refusal=refusal_of(model, analysis),
+        has_calibration=request.task.calibration is not None,
+    )
+    if made.chosen is None:
+        reasons = "\n".join(f"  {item.candidate}: {item.reason}" for item in made.rejected)
+        raise UsageError(
+            f"{model.source} cannot be exported for {request.profile.name}:\n{reasons}\n"
+            "Name another format with --format, or another precision with --precision."
+        )
+    return with_predictions(
+        Candidate(runtime=made.chosen.runtime, recipe=made.chosen.recipe), analysis, request.profile
+    )
+
+
+def _worth_training(prospects: Sequence[Prospect], trials: int) -> tuple[tuple[Prospect, ...], list[str]]:
+    """Returns the prospects to train, and what to say about those that are left out."""
+    fitting = [item for item in prospects if not item.reason]
+    if len(fitting) <= trials:
+        return tuple(fitting), []
+    name, costs = costs_of(fitting)
+    chosen = tuple(fitting[index] for index in spread(costs, trials))
+    return chosen, [f"{len(fitting)} variants fit and --trials {trials} are trained: those spread evenly over {name}"]
+
+
+def _train(
+    chosen: Sequence[Prospect], inputs: Inputs, request: SearchRequest, training: Training, settings: Settings
+) -> tuple[tuple[Rung, ...], dict[str, Trial]]:
+    """Trains what is worth it; the evaluation data of all variants is looked at first, for that is quick."""
+    if not chosen or inputs.evaluation is None:
+        return (), {}
+    shelf = Shelf(inputs, settings)
+    for item in chosen:
+        if item.model is not None and (samples := shelf.samples(item.task, item.model, "evaluation")) is not None:
+            check_same_items(inputs.evaluation, samples, item.variant.title)
+    schedule = Schedule(
+        epochs=request.epochs or training.epochs, learning_rate=request.learning_rate, optimizer=request.optimizer
+    )
+    halving = train_variants(chosen, schedule, request.seed, settings)
+    return halving.rungs, {trial.prospect.variant.name: trial for trial in halving.trials}
+
+
+def _measure(
+    prospects: Sequence[Prospect],
+    chosen: Sequence[Prospect],
+    trials: dict[str, Trial],
+    inputs: Inputs,
+    target: Target,
+    settings: Settings,
+) -> tuple[Row, tuple[Row, ...]]:
+    """Returns the row of the task's own model, and those of all variants."""
+    settings.progress("measuring", "your model", None)
+    own = measure(inputs, target.choice, target, inputs, None, settings)
+    reference = Row(
+        name="",
+        arguments={},
+        fate="measured",
+        model=inputs.model,
+        predictions=target.choice.predictions,
+        measured=own,
+    )
+    shelf = Shelf(inputs, settings)
+    names = {item.variant.name for item in chosen}
+    rows: list[Row] = []
+    for item in prospects:
+        row = _row(item, trials.get(item.variant.name), is_chosen=item.variant.name in names)
+        if row.fate == "measured" and row.model is not None and item.candidate is not None:
+            settings.progress("measuring", item.variant.title, None)
+            try:
+                found = measure(
+                    shelf.inputs(item.task, row.model), item.candidate, target, inputs, own.artifact, settings
+                )
+                row = replace(row, measured=found)
+            except EdgekitError as error:
+                row = replace(row, fate="failed", reason=f"could not be measured: {error.message}")
+        rows.append(row)
+    return reference, tuple(rows)
+
+
+def _row(item: Prospect, trial: Trial | None, *, is_chosen: bool) -> Row:
+    """Returns what is known about a variant before it is measured; `fate` is "measured" where it will be."""
+    row = Row(
+        name=item.variant.name,
+        arguments=dict(item.variant.arguments),
+        fate="turned down" if item.candidate is not None else "failed",
+        reason=item.reason,
+        model=item.model,
+        predictions=item.candidate.predictions if item.candidate else (),
+        references=dict(item.references),
+    )
+    if item.reason:
+        return row
+    if trial is None or not is_chosen:
+        return replace(row, fate="left out", reason="not trained: more variants fit than --trials")
+    fate = "measured" if trial.model is not None else "dropped" if trial.epochs else "failed"
+    return replace(
+        row,
+        fate=fate,
+        reason=trial.reason,
+        model=trial.model or item.model,
+        epochs=trial.epochs,
+        held_out=trial.held_out,
+        history=trial.history,
+        seconds=trial.seconds,
+    )
+
+
+def _write(result: SearchResult, folder: Path) -> None:
+    """Writes the models and artifacts that are kept, each whole or not at all, and `search.json` last.
+
+    Raises:
+        ResourceError: the folder cannot be written.
+    """
+    try:
+        for row in result.kept:
+            if row.model is not None and row.measured is not None:
+                _copy(row.model.path, folder / f"{row.name}.pt2")
+                _copy(row.measured.artifact.path, folder / artifact_name(row))
+        write_search(result, folder)
+    except OSError as error:
+        raise ResourceError(f"{folder} cannot be written: {error.strerror}. Give another one with --output.") from error
+
+
+def _copy(source: Path, target: Path) -> None:
+    partial = target.with_name(f".partial-{target.name}")
+    try:
+        remove_artifact(partial)
+        if source.is_dir():
+            shutil.copytree(source, partial)
+        else:
+            shutil.copyfile(source, partial)
+        remove_artifact(target)
+        partial.rename(target)
+    finally:
+        remove_artifact(partial)
