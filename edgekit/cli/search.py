@@ -32,9 +32,7 @@ from edgekit.errors import UsageError
 
 DEFAULT_OUTPUT = Path("edgekit-search")
 
-Epochs = Annotated[
-    int, typer.Option("--epochs", min=0, help="Epochs of the finalists; 0: as [training] says.")
-]
+Epochs = Annotated[int, typer.Option("--epochs", min=0, help="Epochs of the finalists; 0: as [training] says.")]
 Trials = Annotated[int, typer.Option("--trials", min=1, help="Variants that are trained at most.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of weights and batches.")]
 LearningRate = Annotated[float, typer.Option("--learning-rate", help="The highest one.")]

@@ -62,8 +62,10 @@ class SearchText:
         yield f"[dim]parameters go to {escape(taken)}[/]"
         yield ""
         yield self.table()
-        yield f"[dim]{_MARK} on the Pareto front of accuracy, latency and size; latency is predicted for the device, host x "
-        yield "[dim]is this machine's, as a multiple of your model's artifact timed in turn[/]"
+        yield (
+            f"[dim]{_MARK} on the Pareto front of accuracy, latency and size; latency: predicted for the device; "
+            "host x: on this machine, as a multiple of your model's artifact, timed in turn[/]"
+        )
         yield from self._reasons(verbose=verbose)
         for note in result.notes:
             yield f"[yellow]note[/] {escape(note)}"

@@ -1,8 +1,8 @@
 """Measures finalists: each artifact in its own runtime, held against the budget and against the task's own model.
 
-Accuracy is a variant's own, on its own inputs, and its drop is counted from the float outputs of the task's own model on
-the same items: pairs of answers, so that the band is as narrow as the data allows. Parity stays what it is elsewhere,
-the artifact against the float model that it was made from.
+Accuracy is a variant's own, on its own inputs, and its drop is counted from the float outputs of the task's own model
+on the same items: pairs of answers, so that the band is as narrow as the data allows. Parity stays what it is
+elsewhere, the artifact against the float model that it was made from.
 """
 
 from __future__ import annotations

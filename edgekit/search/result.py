@@ -15,7 +15,7 @@ from edgekit.errors import ArtifactError
 from edgekit.export_report import model_json, write_whole
 from edgekit.model import CapturedModel
 from edgekit.plan import Prediction, Recipe
-from edgekit.report import Check, passed
+from edgekit.report import passed
 from edgekit.search.halving import Rung
 from edgekit.search.measuring import Measured
 from edgekit.search.sorting import fronts

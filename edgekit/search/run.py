@@ -88,9 +88,7 @@ def search(
     space, training = _require(task)
     variants = variants_of(space)
     model = capture_model(task, settings)
-    target = Target(
-        profile=request.profile, budget=request.budget, choice=_choose(request, model, settings)
-    )
+    target = Target(profile=request.profile, budget=request.budget, choice=_choose(request, model, settings))
     prospects, bindings = survey(task, space, training, variants, target, request.seed, settings)
     chosen, notes = _worth_training(prospects, request.trials)
     if task.techniques:
