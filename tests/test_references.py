@@ -14,13 +14,13 @@ from edgekit.references import Reference, parse_reference
 from edgekit.sources.table import classify
 from edgekit.user_code import check_callable_without_arguments, load_object, split_reference
 
-values = st.one_of(
-    st.integers(), st.booleans(), st.text(max_size=8), st.floats(allow_nan=False, allow_infinity=False)
-)
+values = st.one_of(st.integers(), st.booleans(), st.text(max_size=8), st.floats(allow_nan=False, allow_infinity=False))
 names = st.from_regex(r"[a-z_][a-z0-9_]{0,5}", fullmatch=True).filter(lambda x: x not in ("if", "is", "as", "in", "or"))
 
 
-@given(arguments=st.dictionaries(names, values, max_size=3), where=st.sampled_from(["net.py", "a.b", "C:\\x (1)\\n.py"]))
+@given(
+    arguments=st.dictionaries(names, values, max_size=3), where=st.sampled_from(["net.py", "a.b", "C:\\x (1)\\n.py"])
+)
 def test_a_reference_reads_back_what_it_writes(arguments, where):
     made = Reference(where=where, name="Net.build", arguments=tuple(arguments.items()))
     assert parse_reference(str(made), "x") == made
@@ -49,13 +49,15 @@ WRITE = "Write them as in build(width=8, depth=1)."
     ],
 )
 def test_arguments_that_are_no_literals_are_refused(text, message):
-    with pytest.raises(ConfigError, match="^" + re.escape(f"[x]: \"{text}\": {message}") + "$"):
+    with pytest.raises(ConfigError, match="^" + re.escape(f'[x]: "{text}": {message}') + "$"):
         parse_reference(text, "[x]")
 
 
 @pytest.fixture
 def base(tmp_path):
-    (tmp_path / "n.py").write_text("def f(width, depth=1):\n    return width, depth\n\ndef g(**more):\n    return more\n")
+    (tmp_path / "n.py").write_text(
+        "def f(width, depth=1):\n    return width, depth\n\ndef g(**more):\n    return more\n"
+    )
     return tmp_path
 
 

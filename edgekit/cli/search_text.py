@@ -89,9 +89,7 @@ class SearchText:
         rows = sorted(self.result.rows, key=lambda row: (row.accuracy is None, -(row.accuracy or 0.0), -row.epochs))
         for row in (self.result.reference, *rows):
             is_best = row is self.result.recommended
-            status, style = ("keeps all", "green") if row.passed else ("MISSES", "bold red")
-            if row.measured is None:
-                status, style = row.fate, _STYLES.get(row.fate, "")
+            status, style = _status(row)
             table.add_row(
                 _MARK if row.accuracy is not None and row.name in front else "",
                 f"[bold]{escape(row.title)}[/]" if is_best else escape(row.title),
@@ -122,8 +120,10 @@ class SearchText:
 
     def _advice(self) -> Iterator[RenderableType]:
         best, reference = self.result.recommended, self.result.reference
-        if reference.passed and (best is None or (reference.accuracy or 0.0) >= (best.accuracy or 0.0)):
-            yield "Your model keeps every budget as it is, and no variant that does is more accurate."
+        ahead = (reference.accuracy or 0.0) - (best.accuracy or 0.0 if best else 0.0)
+        if reference.passed and ahead > 0:
+            more = f" and is more accurate by {format_value(ahead, 'pp')}" if best else ""
+            yield f"Your model keeps every budget as it is{more}."
         if best is None:
             yield (
                 "Train longer (--epochs), give other values in [search], or loosen the limit that the nearest variant "
@@ -150,6 +150,16 @@ class SearchText:
         form = ["--format", result.runtime, "--precision", result.recipe.name]
         model = str(self.folder / f"{row.name}.pt2")
         return shlex.join(["edgekit", "export", model, *named, "--device", result.device, *form, *bound])
+
+
+def _status(row: Row) -> tuple[str, str]:
+    """Returns the word and the style for what became of a row."""
+    if row.measured is None:
+        return row.fate, _STYLES[row.fate]
+    if not row.passed:
+        return "MISSES", "bold red"
+    is_open = any(check.verdict == "inconclusive" and check.limit is not None for check in row.measured.checks)
+    return ("unsure", "yellow") if is_open else ("keeps all", "green")
 
 
 def _points(value: float | None) -> str:

@@ -35,6 +35,8 @@ def variants_section(data: Mapping[str, Any]) -> Section:
     if chart := _front_chart(data, [row for row in rows if _accuracy(row) is not None]):
         blocks.append(chart)
     blocks.append(_table(data, rows))
+    if reasons := _reasons(rows):
+        blocks.append(reasons)
     blocks += [Sentence(text=note, status="remark") for note in data["notes"]]
     return Section(name="variants", title="Variants", blocks=tuple(blocks))
 
@@ -164,7 +166,7 @@ def _table(data: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Table:
         "Variant": False, "Fate": False, "Front": False, "Epochs": True, "Held-out": True, data["metric"]: True,
         "Drop": True, "Size": True, "Download": True, "Peak memory": True, "Predicted size": True,
         f"Predicted latency on {data['device']}": True, "Host latency, x your model's": True,
-        "Multiply-accumulates": True, "Reason": False,
+        "Multiply-accumulates": True,
     }  # fmt: skip
     return Table(
         caption=f"{len(rows) - 1} variants and {OWN}; the host is "
@@ -197,8 +199,15 @@ def _cells(row: Mapping[str, Any]) -> tuple[Cell, ...]:
         figure(_predicted(row, "latency"), "ms"),
         _number(ratio, "{:.2f}"),
         count_cell(macs) if macs is not None else word("\N{EN DASH}"),
-        word(row["reason"] or _missed(row)),
     )
+
+
+def _reasons(rows: Sequence[Mapping[str, Any]]) -> Table | None:
+    """Returns why variants were not measured, and which limits the measured ones miss; None where there is nothing."""
+    told = [(row, reason) for row in rows if (reason := row["reason"] or _missed(row))]
+    cells = tuple((word(_title(row)), word(row["fate"]), word(reason)) for row, reason in told)
+    columns = tuple(Column(title=title) for title in ("Variant", "Fate", "Reason"))
+    return Table(caption="Why: not measured, or a limit missed", columns=columns, rows=cells) if cells else None
 
 
 def _number(value: float | None, form: str) -> Cell:

@@ -22,7 +22,12 @@ points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, m
 
 def test_a_grid_has_every_combination_with_names_for_files():
     made = variants_of(SearchSpace(parameters=(("width", (8, 0.5)), ("kind", ("a/b", "a b")))))
-    assert [item.name for item in made] == ["width8-kinda_b", "width8-kinda_b-2", "width0.5-kinda_b", "width0.5-kinda_b-2"]
+    assert [item.name for item in made] == [
+        "width8-kinda_b",
+        "width8-kinda_b-2",
+        "width0.5-kinda_b",
+        "width0.5-kinda_b-2",
+    ]
     assert made[1].title == "width=8 kind=a b"
 
 
