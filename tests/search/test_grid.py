@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from pathlib import Path
@@ -55,7 +56,7 @@ def test_the_first_front_is_what_nothing_dominates_and_every_point_is_on_one_fro
     assert sorted(i for front in found for i in front) == list(range(len(given_points)))
     best = [i for i, p in enumerate(given_points) if not any(dominates(other, p) for other in given_points)]
     assert list(found[0]) == best
-    for before, front in zip(found, found[1:], strict=False):
+    for before, front in itertools.pairwise(found):
         assert all(any(dominates(given_points[j], given_points[i]) for j in before) for i in front)
 
 
@@ -78,7 +79,7 @@ def test_crowding_is_the_share_of_the_range_between_neighbours():
 def test_a_ladder_ends_with_few_finalists_and_all_epochs(trials, epochs):
     rungs = ladder(trials, epochs)
     assert (rungs[0].trials, rungs[-1].epochs) == (trials, epochs)
-    for before, after in zip(rungs, rungs[1:], strict=False):
+    for before, after in itertools.pairwise(rungs):
         assert after.trials == math.ceil(before.trials / 2)
         assert after.epochs > before.epochs > 0
     assert rungs[-1].trials <= FINALISTS or len(rungs) == epochs
@@ -152,13 +153,15 @@ def test_a_search_table_is_read(tmp_path: Path):
     [
         (
             'factory = 3\nwidth = 8\n"1a" = [1]\ndepth = []\nsize = [1, [2]]\nkind = [1, 1]\nrate = [inf]',
-            'factory: 3 was given; expected a function as "file.py:name" or "module:name"; '
-            "width: 8 was given; expected a list of values, such as [8, 12, 16]; "
-            '"1a" is no name of a parameter; '
-            "depth: a list was given; expected a list of values, such as [8, 12, 16]; "
-            "size: a list is in the list; expected numbers, text, true or false; "
-            "kind: 1 is in the list twice; "
-            "rate: Infinity is in the list; expected numbers, text, true or false",
+            (
+                'factory: 3 was given; expected a function as "file.py:name" or "module:name"; '
+                "width: 8 was given; expected a list of values, such as [8, 12, 16]; "
+                '"1a" is no name of a parameter; '
+                "depth: a list was given; expected a list of values, such as [8, 12, 16]; "
+                "size: a list is in the list; expected numbers, text, true or false; "
+                "kind: 1 is in the list twice; "
+                "rate: Infinity is in the list; expected numbers, text, true or false"
+            ),
         ),
         (
             'factory = "n.py:build"',

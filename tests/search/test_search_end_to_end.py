@@ -1,4 +1,4 @@
-"""From a task file with `[search]` to the recommended variant: interrupted, taken up again, measured in a real runtime."""
+"""From a task file with `[search]` to the recommended variant: interrupted, taken up again, measured by a runtime."""
 
 from __future__ import annotations
 
