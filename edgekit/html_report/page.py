@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping
 from importlib.resources import files
@@ -101,7 +102,7 @@ def search_page(data: Mapping[str, Any], folder: str) -> str:
 
 def _require_bokeh() -> None:
     try:
-        import bokeh  # noqa: F401  tried before any work
+        importlib.import_module("bokeh")
     except ImportError as error:
         raise MissingDependencyError(
             "The HTML report needs Bokeh, which is not installed: pip install -e '.[report]'"

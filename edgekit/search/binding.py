@@ -49,7 +49,7 @@ def _is_function(text: str, base: Path) -> bool:
     return ":" in text and not (base / text).exists()
 
 
-def find_bindings(references: Mapping[Role, str], parameters: Sequence[str], base: Path) -> dict[str, list[Role]]:
+def find_bindings(references: Mapping[Role, str], parameters: Sequence[str], base: Path) -> Bindings:
     """Returns for each parameter the functions that name it. Loads user code: call it in a worker process.
 
     A function with `**kwargs` names nothing by that.
@@ -64,7 +64,9 @@ def find_bindings(references: Mapping[Role, str], parameters: Sequence[str], bas
         names = parameter_names(load_object(text, base, _TITLES[role])) or ()
         # The first one of batches is the epoch, whatever it is called.
         known[role] = names[1:] if role == "batches" else names
-    found = {name: [role for role, names in known.items() if name in names] for name in parameters}
+    found: dict[str, list[Role]] = {
+        name: [role for role, names in known.items() if name in names] for name in parameters
+    }
     faults = [_unknown(name, known) for name, roles in found.items() if not roles]
     if faults:
         looked = ", ".join(dict.fromkeys(references.values()))

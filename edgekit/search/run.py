@@ -23,7 +23,7 @@ from edgekit.planner.make import make_plan
 from edgekit.search.grid import spread, variants_of
 from edgekit.search.halving import Rung
 from edgekit.search.measuring import Shelf, check_same_items, check_targets, measure
-from edgekit.search.result import Row, SearchResult, artifact_name, write_search
+from edgekit.search.result import Fate, Row, SearchResult, artifact_name, write_search
 from edgekit.search.survey import Prospect, Target, costs_of, survey
 from edgekit.search.training_stage import Trial, train_variants
 from edgekit.sources.table import classify
@@ -255,13 +255,13 @@ def _row(item: Prospect, trial: Trial | None, *, is_chosen: bool) -> Row:
         reason=item.reason,
         model=item.model,
         predictions=item.candidate.predictions if item.candidate else (),
-        references=dict(item.references),
+        references={str(role): text for role, text in item.references.items()},
     )
     if item.reason:
         return row
     if trial is None or not is_chosen:
         return replace(row, fate="left out", reason="not trained: more variants fit than --trials")
-    fate = "measured" if trial.model is not None else "dropped" if trial.epochs else "failed"
+    fate: Fate = "measured" if trial.model is not None else "dropped" if trial.epochs else "failed"
     return replace(
         row,
         fate=fate,

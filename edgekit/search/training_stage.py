@@ -135,6 +135,9 @@ class _Stage:
         journal, is_last = self._journals[key], until == self._schedule.epochs
         told = self._settings.stage("training")
 
+        def tell(phrase: str, share: float | None = None) -> None:
+            told(f"{words} ({prospect.variant.title}): {phrase}", share)
+
         def build(place: Path) -> None:
             result = self._settings.run(
                 f"training of {prospect.variant.title}",
@@ -146,7 +149,7 @@ class _Stage:
                     "checkpoint": str(journal / "training.ckpt"),
                     "output": str(place / _CAPTURED) if is_last else None,
                 },
-                lambda phrase, share=None: told(f"{words} ({prospect.variant.title}): {phrase}", share),
+                tell,
             )
             if is_last:
                 move_contents(place / _CAPTURED, place)

@@ -63,8 +63,9 @@ def look(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 
 def training_of(training: Mapping[str, Any], references: Mapping[Role, str]) -> Training:
     """Returns the `[training]` of a variant whose functions are `references`."""
-    bound: dict[str, str] = {role: text for role, text in references.items() if role in ("batches", "held_out")}
-    return Training(**{**training, **bound})
+    bound = {role: text for role, text in references.items() if role in ("batches", "held_out")}
+    fields: dict[str, Any] = {**training, **bound}
+    return Training(**fields)
 
 
 def _request(payload: Mapping[str, Any], references: Mapping[Role, str], name: str, folder: Path) -> CaptureRequest:
