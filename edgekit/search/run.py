@@ -97,9 +97,10 @@ def search(
     done("variants", f"{len(variants)} variants, {down} turned down, {len(chosen)} to train")
     inputs = read_inputs(task, (target.choice.runtime,), settings, model=model)
     check_targets(inputs)
-    rungs, trials = _train(chosen, inputs, request, training, settings)
+    shelf = Shelf(inputs, settings)
+    rungs, trials = _train(chosen, shelf, inputs, request, training, settings)
     done("training", f"{len(chosen)} variants trained in {len(rungs)} rungs" if chosen else "nothing to train")
-    reference, rows = _measure(prospects, chosen, trials, inputs, target, settings)
+    reference, rows = _measure(prospects, trials, shelf, inputs, target, settings)
     done("measuring", f"{sum(row.measured is not None for row in rows)} variants measured beside your model")
     result = SearchResult(
         device=request.profile.name,
@@ -193,12 +194,16 @@ def _worth_training(prospects: Sequence[Prospect], trials: int) -> tuple[tuple[P
 
 
 def _train(
-    chosen: Sequence[Prospect], inputs: Inputs, request: SearchRequest, training: Training, settings: Settings
+    chosen: Sequence[Prospect],
+    shelf: Shelf,
+    inputs: Inputs,
+    request: SearchRequest,
+    training: Training,
+    settings: Settings,
 ) -> tuple[tuple[Rung, ...], dict[str, Trial]]:
     """Trains what is worth it; the evaluation data of all variants is looked at first, for that is quick."""
     if not chosen or inputs.evaluation is None:
         return (), {}
-    shelf = Shelf(inputs, settings)
     for item in chosen:
         if item.model is not None and (samples := shelf.samples(item.task, item.model, "evaluation")) is not None:
             check_same_items(inputs.evaluation, samples, item.variant.title)
@@ -211,8 +216,8 @@ def _train(
 
 def _measure(
     prospects: Sequence[Prospect],
-    chosen: Sequence[Prospect],
     trials: dict[str, Trial],
+    shelf: Shelf,
     inputs: Inputs,
     target: Target,
     settings: Settings,
@@ -228,11 +233,9 @@ def _measure(
         predictions=target.choice.predictions,
         measured=own,
     )
-    shelf = Shelf(inputs, settings)
-    names = {item.variant.name for item in chosen}
     rows: list[Row] = []
     for item in prospects:
-        row = _row(item, trials.get(item.variant.name), is_chosen=item.variant.name in names)
+        row = _row(item, trials.get(item.variant.name))
         if row.fate == "measured" and row.model is not None and item.candidate is not None:
             settings.progress("measuring", item.variant.title, None)
             try:
@@ -246,7 +249,7 @@ def _measure(
     return reference, tuple(rows)
 
 
-def _row(item: Prospect, trial: Trial | None, *, is_chosen: bool) -> Row:
+def _row(item: Prospect, trial: Trial | None) -> Row:
     """Returns what is known about a variant before it is measured; `fate` is "measured" where it will be."""
     row = Row(
         name=item.variant.name,
@@ -259,7 +262,7 @@ def _row(item: Prospect, trial: Trial | None, *, is_chosen: bool) -> Row:
     )
     if item.reason:
         return row
-    if trial is None or not is_chosen:
+    if trial is None:
         return replace(row, fate="left out", reason="not trained: more variants fit than --trials")
     fate: Fate = "measured" if trial.model is not None else "dropped" if trial.epochs else "failed"
     return replace(

@@ -103,7 +103,8 @@ def train_variants(prospects: Sequence[Prospect], schedule: Schedule, seed: int,
 
 
 def _better(names: Sequence[str], trials: dict[str, Trial], costs: dict[str, float], count: int) -> list[str]:
-    points = [(-(trials[name].held_out["score"] or 0.0), costs[name]) for name in names]
+    scores = [trials[name].held_out["score"] or 0.0 for name in names]  # a best epoch that is no number was refused
+    points = [(-score, costs[name]) for name, score in zip(names, scores, strict=True)]
     return [names[index] for index in select(points, count)]
 
 

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
-from edgekit.errors import EdgekitError, ModelError
+from edgekit.errors import EdgekitError, ModelError, TechniqueError
 from edgekit.model import SourceKind
 from edgekit.pipeline import capture_in_worker, write_analysis
 from edgekit.search.binding import Role, bind, find_bindings
@@ -97,7 +98,7 @@ def train(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     Raises:
         ModelError: the variant cannot be built, or has nothing to train.
         DataError: the batches or the loss are wrong.
-        TechniqueError: the loss is no longer a number.
+        TechniqueError: the loss is not a number, in training or on the held-out batches.
     """
     from edgekit.sources.torch_factory import make_module
     from edgekit.training.loop import Lesson, Run
@@ -132,6 +133,11 @@ def train(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
             until=payload["until"],
         ),
     )
+    if not math.isfinite(trained.best.loss):
+        raise TechniqueError(
+            f"The loss of {request.source} on the held-out batches is {trained.best.loss}. Give a smaller "
+            f"--learning-rate than {payload['schedule']['learning_rate']:g}."
+        )
     if output is not None:
         source = _TrainedModule(module.eval().requires_grad_(requires_grad=False))
         write_analysis(source.capture(request, progress).to_json(), output, progress)
@@ -139,7 +145,9 @@ def train(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def _facts(judgement: Any) -> dict[str, float | None]:
-    return {"loss": judgement.loss, "accuracy": judgement.accuracy, "score": judgement.score}
+    """Returns a judgement for JSON, which has no NaN: an epoch on the way may have diverged."""
+    found = {"loss": judgement.loss, "accuracy": judgement.accuracy, "score": judgement.score}
+    return {name: value if value is not None and math.isfinite(value) else None for name, value in found.items()}
 
 
 @final
