@@ -54,7 +54,7 @@ metric = "top1"
 # held_out = "train.py:held_out" # () -> iterable like batches, never trained on: the best weights are chosen by it
 # epochs = 3
 
-# Variants to train and compare: edgekit search. Each name is a parameter of functions above, handed to all that have it.
+# Variants to train and compare: edgekit search. A name is a parameter, handed to every function above that has it.
 # [search]
 # factory = "model.py:variant"   # (width=...) -> untrained torch.nn.Module; without it, [model] source builds them
 # width = [8, 16, 32]

@@ -6,7 +6,7 @@ import re
 from functools import partial
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.errors import ConfigError, ModelError
@@ -18,6 +18,7 @@ values = st.one_of(st.integers(), st.booleans(), st.text(max_size=8), st.floats(
 names = st.from_regex(r"[a-z_][a-z0-9_]{0,5}", fullmatch=True).filter(lambda x: x not in ("if", "is", "as", "in", "or"))
 
 
+@settings(max_examples=40)
 @given(
     arguments=st.dictionaries(names, values, max_size=3), where=st.sampled_from(["net.py", "a.b", "C:\\x (1)\\n.py"])
 )

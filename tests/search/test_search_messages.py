@@ -16,7 +16,16 @@ from edgekit.artifact import Artifact
 from edgekit.budget import Budget, read_limit
 from edgekit.cache import Cache
 from edgekit.cli.app import main
-from edgekit.errors import ArtifactError, ConfigError, DataError, EdgekitError, ModelError, ResourceError, UsageError
+from edgekit.errors import (
+    ArtifactError,
+    ConfigError,
+    DataError,
+    EdgekitError,
+    ModelError,
+    ResourceError,
+    TechniqueError,
+    UsageError,
+)
 from edgekit.model import CapturedModel
 from edgekit.pipeline import Settings
 from edgekit.plan import Recipe
@@ -85,10 +94,8 @@ def test_a_model_that_no_format_can_hold_is_refused(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_search_without_a_variant_that_can_be_built_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    record = {
-        "bindings": {"width": ["factory"]},
-        "variants": {f"width{i}": {"error": "boom", "training": ""} for i in (1, 2)},
-    }
+    failed = {"error": "boom", "training": ""}
+    record = {"bindings": {"width": ["factory"]}, "variants": {"width1": failed, "width2": failed}}
     monkeypatch.setattr(Settings, "run", lambda *_: SimpleNamespace(record=record))
     target: Any = None
     variants = run.variants_of(SPACE)
@@ -132,6 +139,24 @@ def test_a_variant_with_nothing_to_train_is_refused(tmp_path: Path):
     assert message_of(ModelError, train, payload, silent) == (
         "net.py:build(width=1) returned a module without a parameter that can be trained. "
         "Leave requires_grad on where edgekit search shall train."
+    )
+
+
+def test_a_loss_that_is_no_number_is_told_with_the_rate(tmp_path: Path):
+    (tmp_path / "net.py").write_text(
+        "import torch\ndef build():\n    return torch.nn.Linear(1, 1)\n"
+        "def batches(epoch):\n    return [((torch.ones(2, 1),), torch.ones(2, 1))]\n"
+        "def held_out():\n    return [((torch.full((2, 1), 3e38),), torch.ones(2, 1))]\n"
+        "def loss(output, target):\n    return (output * 9 * target).square().mean()\n"
+    )
+    functions = {name: f"net.py:{name}" for name in ("batches", "held_out", "loss")}
+    payload = {
+        "references": {"factory": "net.py:build"}, "name": "a", "base": str(tmp_path),
+        "training": {"epochs": 1, **functions}, "calibration": None, "metadata": {}, "seed": 0, "output": None,
+        "schedule": {"epochs": 1, "learning_rate": 0.1}, "until": 1, "key": "k", "checkpoint": str(tmp_path / "c.ckpt"),
+    }  # fmt: skip
+    assert message_of(TechniqueError, train, payload, silent) == (
+        "The loss of net.py:build on the held-out batches is inf. Give a smaller --learning-rate than 0.1."
     )
 
 
@@ -199,8 +224,10 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path):
         ("{", "{folder}/search.json: not valid JSON: {problem}. Run edgekit search again."),
         (
             json.dumps({"schema_version": 9}),
-            "{folder}/search.json: not a search that this edgekit reads (schema_version 9, expected 1). "
-            "Run edgekit search again.",
+            (
+                "{folder}/search.json: not a search that this edgekit reads (schema_version 9, expected 1). "
+                "Run edgekit search again."
+            ),
         ),
     ],
     ids=["missing", "no JSON", "another version"],
