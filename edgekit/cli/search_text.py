@@ -119,16 +119,15 @@ class SearchText:
                     yield f"{escape(row.title)} [yellow]{word}[/]: {escape(check_sentence(check))}"
 
     def _advice(self) -> Iterator[RenderableType]:
-        best, reference = self.result.recommended, self.result.reference
+        result = self.result
+        best, reference = result.recommended, result.reference
         ahead = (reference.accuracy or 0.0) - (best.accuracy or 0.0 if best else 0.0)
         if reference.passed and ahead > 0:
             more = f" and is more accurate by {format_value(ahead, 'pp')}" if best else ""
             yield f"Your model keeps every budget as it is{more}."
         if best is None:
-            yield (
-                "Train longer (--epochs), give other values in [search], or loosen the limit that the nearest variant "
-                "misses."
-            )
+            trained = "train longer (--epochs), " if result.measured else ""
+            yield f"To get one, {trained}give other values in \\[search], or loosen the limit that the nearest misses."
             return
         yield "Export it with techniques, other formats or its own report:"
         yield escape(f"  {self.next_command(best)}")

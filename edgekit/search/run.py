@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, final
+from typing import final
 
-from edgekit.artifact import remove_artifact
 from edgekit.budget import Budget
 from edgekit.cache import versions
 from edgekit.device_profile import DeviceProfile
 from edgekit.errors import ConfigError, EdgekitError, ResourceError, UsageError
-from edgekit.export import REPORTED_PACKAGES, Inputs, describe_data, read_inputs
+from edgekit.export import REPORTED_PACKAGES, Inputs, copy_whole, describe_data, read_inputs
 from edgekit.export_report import describe_environment
 from edgekit.model import CapturedModel
 from edgekit.pipeline import Settings, analyze_model, capture_model, refusal_of
@@ -22,16 +20,14 @@ from edgekit.planner.candidates import with_predictions
 from edgekit.planner.make import make_plan
 from edgekit.search.grid import spread, variants_of
 from edgekit.search.halving import Rung
-from edgekit.search.measuring import Shelf, check_same_items, check_targets, measure
+from edgekit.search.measuring import Measured, Shelf, check_same_items, check_targets, measure
 from edgekit.search.result import Fate, Row, SearchResult, artifact_name, write_search
 from edgekit.search.survey import Prospect, Target, costs_of, survey
 from edgekit.search.training_stage import Trial, train_variants
 from edgekit.sources.table import classify
 from edgekit.task import SearchSpace, Task, Training
 from edgekit.training.schedule import Optimizer, Schedule
-
-_RELATIVE: Final = ("agreement", "cosine")
-"""Metrics that compare a network with the one that it was made from."""
+from edgekit.validators.accuracy import AGAINST_FLOAT
 
 
 @final
@@ -97,10 +93,13 @@ def search(
     done("variants", f"{len(variants)} variants, {down} turned down, {len(chosen)} to train")
     inputs = read_inputs(task, (target.choice.runtime,), settings, model=model)
     check_targets(inputs)
+    # Before the hours of training: what does not convert or run here would not after them either.
+    settings.progress("measuring", "your model", None)
+    own = measure(inputs, target.choice, target, inputs, None, settings)
     shelf = Shelf(inputs, settings)
     rungs, trials = _train(chosen, shelf, inputs, request, training, settings)
-    done("training", f"{len(chosen)} variants trained in {len(rungs)} rungs" if chosen else "nothing to train")
-    reference, rows = _measure(prospects, trials, shelf, inputs, target, settings)
+    done("training", f"{len(trials)} variants trained, rungs: {len(rungs)}" if chosen else "nothing to train")
+    rows = _measure(prospects, trials, shelf, inputs, own, target, settings)
     done("measuring", f"{sum(row.measured is not None for row in rows)} variants measured beside your model")
     result = SearchResult(
         device=request.profile.name,
@@ -114,7 +113,14 @@ def search(
         epochs=request.epochs or training.epochs,
         seed=request.seed,
         rungs=rungs,
-        reference=reference,
+        reference=Row(
+            name="",
+            arguments={},
+            fate="measured",
+            model=model,
+            predictions=target.choice.predictions,
+            measured=own,
+        ),
         rows=rows,
         notes=tuple(notes),
         environment=describe_environment(versions(REPORTED_PACKAGES)),
@@ -138,7 +144,7 @@ def _require(task: Task) -> tuple[SearchSpace, Training]:
         missing.append("[training] with batches and loss: every variant is trained")
     if task.evaluation is None:
         missing.append("[data] evaluation with targets: accuracy decides between variants")
-    if task.metric in _RELATIVE:
+    if task.metric in AGAINST_FLOAT:
         missing.append(
             f'another [data] metric than "{task.metric}", which compares a network with its own float model and says '
             'nothing between two networks: "top1", "spearman" or "metrics.py:function"'
@@ -219,20 +225,11 @@ def _measure(
     trials: dict[str, Trial],
     shelf: Shelf,
     inputs: Inputs,
+    own: Measured,
     target: Target,
     settings: Settings,
-) -> tuple[Row, tuple[Row, ...]]:
-    """Returns the row of the task's own model, and those of all variants."""
-    settings.progress("measuring", "your model", None)
-    own = measure(inputs, target.choice, target, inputs, None, settings)
-    reference = Row(
-        name="",
-        arguments={},
-        fate="measured",
-        model=inputs.model,
-        predictions=target.choice.predictions,
-        measured=own,
-    )
+) -> tuple[Row, ...]:
+    """Returns the rows of all variants; the finalists are measured beside the task's own model."""
     rows: list[Row] = []
     for item in prospects:
         row = _row(item, trials.get(item.variant.name))
@@ -246,7 +243,7 @@ def _measure(
             except EdgekitError as error:
                 row = replace(row, fate="failed", reason=f"could not be measured: {error.message}")
         rows.append(row)
-    return reference, tuple(rows)
+    return tuple(rows)
 
 
 def _row(item: Prospect, trial: Trial | None) -> Row:
@@ -264,7 +261,7 @@ def _row(item: Prospect, trial: Trial | None) -> Row:
         return row
     if trial is None:
         return replace(row, fate="left out", reason="not trained: more variants fit than --trials")
-    fate: Fate = "measured" if trial.model is not None else "dropped" if trial.epochs else "failed"
+    fate: Fate = "failed" if trial.is_failed else "measured" if trial.model is not None else "dropped"
     return replace(
         row,
         fate=fate,
@@ -286,22 +283,8 @@ def _write(result: SearchResult, folder: Path) -> None:
     try:
         for row in result.kept:
             if row.model is not None and row.measured is not None:
-                _copy(row.model.path, folder / f"{row.name}.pt2")
-                _copy(row.measured.artifact.path, folder / artifact_name(row))
+                copy_whole(row.model.path, folder / f"{row.name}.pt2")
+                copy_whole(row.measured.artifact.path, folder / artifact_name(row))
         write_search(result, folder)
     except OSError as error:
         raise ResourceError(f"{folder} cannot be written: {error.strerror}. Give another one with --output.") from error
-
-
-def _copy(source: Path, target: Path) -> None:
-    partial = target.with_name(f".partial-{target.name}")
-    try:
-        remove_artifact(partial)
-        if source.is_dir():
-            shutil.copytree(source, partial)
-        else:
-            shutil.copyfile(source, partial)
-        remove_artifact(target)
-        partial.rename(target)
-    finally:
-        remove_artifact(partial)

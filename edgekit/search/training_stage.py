@@ -37,6 +37,7 @@ class Trial:
         seconds: Wall-clock, of all its rungs.
         model: Captured after the last epoch; None where it did not get there.
         reason: Why it went no further, "" where it did.
+        is_failed: It could not be trained.
     """
 
     prospect: Prospect
@@ -46,6 +47,7 @@ class Trial:
     seconds: float = 0.0
     model: CapturedModel | None = None
     reason: str = ""
+    is_failed: bool = False
 
 
 @final
@@ -90,7 +92,8 @@ def train_variants(prospects: Sequence[Prospect], schedule: Schedule, seed: int,
                 trials[name] = stage.train(trials[name], rung.epochs, words)
             except EdgekitError as error:
                 failed.append(error)
-                trials[name] = replace(trials[name], reason=f"could not be trained: {error.message}")
+                reason = f"could not be trained: {error.message}"
+                trials[name] = replace(trials[name], reason=reason, is_failed=True)
         sound = [name for name in going if not trials[name].reason]
         if not sound:
             raise failed[-1]

@@ -212,8 +212,12 @@ def test_the_front_and_the_recommendation():
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path):
-    assert message_of(ResourceError, run._write, result(), tmp_path / "gone") == (
-        f"{tmp_path / 'gone'} cannot be written: No such file or directory. Give another one with --output."
+    gone = tmp_path / "gone"
+    assert message_of(ResourceError, run._write, result(), gone) == (
+        f"{gone} cannot be written: No such file or directory. Give another one with --output."
+    )
+    assert message_of(ResourceError, run._write, result(row("a", 82, 8, 800)), gone) == (
+        f"{gone / 'a.pt2'} cannot be written: No such file or directory."
     )
 
 
