@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -106,7 +107,7 @@ def train_variants(prospects: Sequence[Prospect], schedule: Schedule, seed: int,
 
 
 def _better(names: Sequence[str], trials: dict[str, Trial], costs: dict[str, float], count: int) -> list[str]:
-    scores = [trials[name].held_out["score"] or 0.0 for name in names]  # a best epoch that is no number was refused
+    scores = [trials[name].held_out["score"] or 0.0 for name in names]  # a best epoch without a number was refused
     points = [(-score, costs[name]) for name, score in zip(names, scores, strict=True)]
     return [names[index] for index in select(points, count)]
 
@@ -133,10 +134,7 @@ class _Stage:
         """
         prospect, cache = trial.prospect, self._settings.cache
         facts = self._facts(prospect)
-        key = content_key(facts)
-        if key not in self._journals:  # asked for once: with --no-cache, asking empties it
-            self._journals[key] = cache.journal("searches", key)
-        journal, is_last = self._journals[key], until == self._schedule.epochs
+        key, is_last = content_key(facts), until == self._schedule.epochs
         told = self._settings.stage("training")
 
         def tell(phrase: str, share: float | None = None) -> None:
@@ -150,7 +148,7 @@ class _Stage:
                     **self._payload(prospect),
                     "until": until,
                     "key": key,
-                    "checkpoint": str(journal / "training.ckpt"),
+                    "checkpoint": str(self._journal(key) / "training.ckpt"),
                     "output": str(place / _CAPTURED) if is_last else None,
                 },
                 tell,
@@ -158,20 +156,31 @@ class _Stage:
             if is_last:
                 move_contents(place / _CAPTURED, place)
                 (place / _CAPTURED).rmdir()
-            (place / _RECORD).write_text(json.dumps({**result.record, "seconds": result.wall_s}))
+            seconds = trial.seconds + result.wall_s
+            (place / _RECORD).write_text(json.dumps({**result.record, "seconds": seconds}))
 
-        folder = cache.make("trials", content_key({**facts, "until": until}), build)
+        # An earlier search may have trained it to the end, on a ladder with other rungs.
+        folder = cache.find("trials", content_key({**facts, "until": self._schedule.epochs}))
+        if folder is None:
+            folder = cache.make("trials", content_key({**facts, "until": until}), build)
         if is_last:
-            shutil.rmtree(journal, ignore_errors=True)
+            shutil.rmtree(self._journal(key), ignore_errors=True)
         record = json.loads((folder / _RECORD).read_text())
+        history = tuple(record["history"][:until])
         return replace(
             trial,
             epochs=until,
-            held_out=record["best"],
-            history=tuple(record["history"]),
-            seconds=trial.seconds + record["seconds"],
+            held_out=record["best"] if is_last else _best(history),
+            history=history,
+            seconds=record["seconds"],
             model=read_capture(folder) if is_last else None,
         )
+
+    def _journal(self, key: str) -> Path:
+        """Returns the folder of a variant's checkpoint. The cache is asked once: with --no-cache, asking empties it."""
+        if key not in self._journals:
+            self._journals[key] = self._settings.cache.journal("searches", key)
+        return self._journals[key]
 
     def _facts(self, prospect: Prospect) -> dict[str, Any]:
         """Returns all that the weights depend on: the untrained network, the data, the schedule, the seed."""
@@ -199,6 +208,11 @@ class _Stage:
             "schedule": asdict(self._schedule),
             "seed": self._seed,
         }
+
+
+def _best(history: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
+    """Returns the epoch of the highest score; of equals the last one, as training keeps it."""
+    return max(reversed(history), key=lambda epoch: -math.inf if epoch["score"] is None else epoch["score"])
 
 
 def _training_json(prospect: Prospect) -> dict[str, Any]:
