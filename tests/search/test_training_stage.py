@@ -26,8 +26,8 @@ SCHEDULE = Schedule(epochs=6, learning_rate=0.1)
 
 def prospect(index: int, latency: float | None) -> Prospect:
     model = CapturedModel(
-        name=f"v{index}", source=f"n.py:f(i={index})", source_kind="torch", kind="pt2", path=Path("float.pt2"), inputs=(),
-        outputs=(), digest=f"d{index}", parameters=1, macs=100 - index, family="cnn",
+        name=f"v{index}", source=f"n.py:f(i={index})", source_kind="torch", kind="pt2", path=Path("float.pt2"),
+        inputs=(), outputs=(), digest=f"d{index}", parameters=1, macs=100 - index, family="cnn",
     )  # fmt: skip
     made = Prediction(name="latency", value=latency, low=None, high=None, unit="ms", basis="")
     return Prospect(
@@ -60,7 +60,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         if payload["output"]:
             output = Path(payload["output"])
             output.mkdir()
-            (output / "model.json").write_text(json.dumps(replace(PROSPECTS[index].model, digest="trained").to_json()))  # type: ignore[type-var]
+            model = PROSPECTS[index].model
+            assert model is not None
+            (output / "model.json").write_text(json.dumps(replace(model, digest="trained").to_json()))
         record = {"best": history[-1], "history": history}
         return SimpleNamespace(record=record, wall_s=2.0)
 
