@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
+from edgekit.references import parse_reference
 from edgekit.render import check_sentence, escape
 from edgekit.search.result import Row, SearchResult, artifact_name
 from edgekit.units import format_value
@@ -83,7 +84,9 @@ class SearchText:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in ("", "variant", ""):
             table.add_column(name, no_wrap=True)
-        for name in ("epochs", "held-out", self.result.metric.rpartition(":")[2], "drop", "size", "latency", "host x"):
+        metric = self.result.metric
+        metric = parse_reference(metric, "[data] metric").name if ":" in metric else metric
+        for name in ("epochs", "held-out", metric, "drop", "size", "latency", "host x"):
             table.add_column(name, justify="right", no_wrap=True)
         front = {row.name for row in self.result.front}
         rows = sorted(self.result.rows, key=lambda row: (row.accuracy is None, -(row.accuracy or 0.0), -row.epochs))
@@ -106,7 +109,8 @@ class SearchText:
 
     def _reasons(self, *, verbose: bool) -> Iterator[RenderableType]:
         """Yields why variants were not measured, and which limits the measured ones miss."""
-        told = [(row.title, row.fate, row.reason) for row in self.result.rows if row.reason]
+        # Of those that are left out, a note says it once.
+        told = [(row.title, row.fate, row.reason) for row in self.result.rows if row.reason and row.fate != "left out"]
         shown = told if verbose else told[:_SHOWN_REASONS]
         for title, fate, reason in shown:
             yield f"[dim]{escape(f'{title}: {fate}: ' if fate != 'turned down' else f'{title}: ')}{escape(reason)}[/]"

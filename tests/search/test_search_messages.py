@@ -16,6 +16,7 @@ from edgekit.artifact import Artifact
 from edgekit.budget import Budget, read_limit
 from edgekit.cache import Cache
 from edgekit.cli.app import main
+from edgekit.cli.search_text import SearchText
 from edgekit.errors import (
     ArtifactError,
     ConfigError,
@@ -209,6 +210,41 @@ def test_the_front_and_the_recommendation():
     assert result(row("c", 90, 20, 2000, kept=False)).recommended is None
     nothing = result(Row(name="e", arguments={}, fate="turned down", reason="too large"))
     assert (nothing.recommended, nothing.kept, nothing.to_json()["passed"]) == (None, (), False)
+
+
+def words_of(found: SearchResult, *, quiet: bool = False) -> str:
+    from io import StringIO
+
+    from rich.console import Console
+
+    text = SearchText(result=found, folder=Path("out"), config=None)
+    screen = Console(file=StringIO(), width=100, no_color=True, highlight=False)
+    for part in text.verdict() if quiet else text.story(verbose=False):
+        screen.print(part, soft_wrap=isinstance(part, str))
+    return screen.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
+
+
+def test_a_search_is_told_in_words():
+    down = Row(name="e", arguments={"width": 99}, fate="turned down", reason="predicted size 9 MB exceeds 5 MB")
+    found = words_of(result(row("a", 82, 8, 800), row("c", 90, 20, 2000, kept=False), down))
+    for words in (
+        "*  width=a     keeps all          -         -  82.0 %     -   800 B  8.00 ms        -",
+        "*  width=c     MISSES             -         -  90.0 %     -    2 kB  20.0 ms        -",
+        "width=99: predicted size 9 MB exceeds 5 MB",
+        "width=c misses: size 2 kB exceeds 1 B by 2 kB (limit from profile)",
+        "Recommended width=a: top1 82.0 %, 800 B, 8.00 ms predicted on pi4",
+        "edgekit export out/a.pt2 --device pi4 --format onnx --precision fp32",
+        "out/a.pt2  out/a-fp32.onnx",
+        "edgekit report out",
+    ):
+        assert " ".join(words.split()) in " ".join(found.split())
+    nothing = words_of(result(down))
+    assert "No variant keeps every budget of pi4.\nYour model keeps every budget as it is.\n" in nothing
+    assert "To get one, give other values in [search], or loosen the limit that the nearest misses." in nothing
+    assert words_of(result(row("a", 70, 8, 800)), quiet=True).startswith("Recommended width=a")
+    assert "Your model keeps every budget as it is and is more accurate by 10.00 pp." in words_of(
+        result(row("a", 70, 8, 800))
+    )
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path):
