@@ -102,7 +102,7 @@ def search_page(data: Mapping[str, Any], folder: str) -> str:
 
 def _require_bokeh() -> None:
     try:
-        importlib.import_module("bokeh")
+        importlib.import_module("bokeh.resources")
     except ImportError as error:
         raise MissingDependencyError(
             "The HTML report needs Bokeh, which is not installed: pip install -e '.[report]'"
