@@ -97,8 +97,9 @@ def search(
     settings.progress("measuring", "your model", None)
     own = measure(inputs, target.choice, target, inputs, None, settings)
     shelf = Shelf(inputs, settings)
-    rungs, trials = _train(chosen, shelf, inputs, request, training, settings)
-    done("training", f"{len(trials)} variants trained, rungs: {len(rungs)}" if chosen else "nothing to train")
+    rungs, trials = _train(chosen, shelf, inputs, request, settings, done)
+    if not chosen:
+        done("training", "nothing to train")
     rows = _measure(prospects, trials, shelf, inputs, own, target, settings)
     done("measuring", f"{sum(row.measured is not None for row in rows)} variants measured beside your model")
     result = SearchResult(
@@ -204,11 +205,12 @@ def _train(
     shelf: Shelf,
     inputs: Inputs,
     request: SearchRequest,
-    training: Training,
     settings: Settings,
+    done: Callable[[str, str], None],
 ) -> tuple[tuple[Rung, ...], dict[str, Trial]]:
     """Trains what is worth it; the evaluation data of all variants is looked at first, for that is quick."""
-    if not chosen or inputs.evaluation is None:
+    training = request.task.training
+    if not chosen or training is None or inputs.evaluation is None:
         return (), {}
     for item in chosen:
         if item.model is not None and (samples := shelf.samples(item.task, item.model, "evaluation")) is not None:
@@ -216,7 +218,7 @@ def _train(
     schedule = Schedule(
         epochs=request.epochs or training.epochs, learning_rate=request.learning_rate, optimizer=request.optimizer
     )
-    halving = train_variants(chosen, schedule, request.seed, settings)
+    halving = train_variants(chosen, schedule, request.seed, settings, lambda phrase: done("training", phrase))
     return halving.rungs, {trial.prospect.variant.name: trial for trial in halving.trials}
 
 

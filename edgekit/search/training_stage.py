@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, final
@@ -65,7 +65,13 @@ class Halving:
     trials: tuple[Trial, ...]
 
 
-def train_variants(prospects: Sequence[Prospect], schedule: Schedule, seed: int, settings: Settings) -> Halving:
+def train_variants(
+    prospects: Sequence[Prospect],
+    schedule: Schedule,
+    seed: int,
+    settings: Settings,
+    done: Callable[[str], None] = lambda _phrase: None,
+) -> Halving:
     """Trains variants, the better half of each rung on, and returns all of them; the finalists are captured.
 
     The better half is that of a nondominated sort of (held-out score, predicted cost). A variant that fails is no
@@ -76,6 +82,7 @@ def train_variants(prospects: Sequence[Prospect], schedule: Schedule, seed: int,
         schedule: Of all epochs: each rung trains a part of it.
         seed: Of weights and batches.
         settings: How to run.
+        done: Told what the held-out batches said, each time a variant has ended a rung.
 
     Raises:
         EdgekitError: no variant could be trained; the last one's error.
@@ -95,6 +102,7 @@ def train_variants(prospects: Sequence[Prospect], schedule: Schedule, seed: int,
                 failed.append(error)
                 reason = f"could not be trained: {error.message}"
                 trials[name] = replace(trials[name], reason=reason, is_failed=True)
+            done(f"{words} ({trials[name].prospect.variant.title}): {_said(trials[name])}")
         sound = [name for name in going if not trials[name].reason]
         if not sound:
             raise failed[-1]
@@ -110,6 +118,13 @@ def _better(names: Sequence[str], trials: dict[str, Trial], costs: dict[str, flo
     scores = [trials[name].held_out["score"] or 0.0 for name in names]  # a best epoch without a number was refused
     points = [(-score, costs[name]) for name, score in zip(names, scores, strict=True)]
     return [names[index] for index in select(points, count)]
+
+
+def _said(trial: Trial) -> str:
+    accuracy, loss = trial.held_out.get("accuracy"), trial.held_out.get("loss")
+    if trial.is_failed:
+        return trial.reason.splitlines()[0]
+    return f"held-out accuracy {100 * accuracy:.1f} %" if accuracy is not None else f"held-out loss {loss:.3f}"
 
 
 def _epoch_words(epochs: int) -> str:

@@ -21,6 +21,8 @@ from edgekit.worker import Progress, silent
 LOOK: Final = "edgekit.search.worker_entry:look"
 TRAIN: Final = "edgekit.search.worker_entry:train"
 
+_TRAINING_ROLES: Final[tuple[Role, ...]] = ("batches", "held_out")
+
 
 def look(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Captures every variant, untrained, each into the sub-folder of its name.
@@ -64,8 +66,10 @@ def look(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 
 def training_of(training: Mapping[str, Any], references: Mapping[Role, str]) -> Training:
     """Returns the `[training]` of a variant whose functions are `references`."""
-    bound = {role: text for role, text in references.items() if role in ("batches", "held_out")}
-    fields: dict[str, Any] = {**training, **bound}
+    fields: dict[str, Any] = dict(training)
+    for role in _TRAINING_ROLES:
+        if role in references:
+            fields[role] = references[role]
     return Training(**fields)
 
 

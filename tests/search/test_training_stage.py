@@ -72,7 +72,10 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
 def test_the_better_half_goes_on_and_one_that_fails_does_not_stop_the_others(trained: list[Any], tmp_path: Path):
     settings = Settings(cache=Cache(root=tmp_path))
-    halving = train_variants(PROSPECTS, SCHEDULE, 0, settings)
+    told: list[str] = []
+    halving = train_variants(PROSPECTS, SCHEDULE, 0, settings, told.append)
+    assert told[3] == "rung 1 of 2, variant 4 of 8 (i=3): held-out loss 1.000"
+    assert told[5] == "rung 1 of 2, variant 6 of 8 (i=5): could not be trained: no number"
     assert [(rung.trials, rung.epochs) for rung in halving.rungs] == [(8, 2), (4, 6)]
     assert [name for name, until in trained if until == 2] == [f"v{i}" for i in range(8)]
     # Nothing dominates v0 (the cheapest) and v1; of those behind, the earlier front comes first.
