@@ -46,7 +46,7 @@ def search_facts(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     model = data["reference"]["model"] or {}
     grid = "; ".join(f"{name}: {', '.join(map(str, values))}" for name, values in data["parameters"].items())
     taken = "; ".join(f"{name} by {', '.join(roles)}" for name, roles in data["bindings"].items())
-    rungs = ", then ".join(f"{rung['trials']} for {rung['epochs']} epochs" for rung in data["rungs"])
+    rungs = ", then ".join(f"{rung['trials']} until epoch {rung['epochs']}" for rung in data["rungs"])
     evaluation = data["data"].get("evaluation")
     return [
         ("Device profile", str(data["device"])),
