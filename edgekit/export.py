@@ -382,20 +382,29 @@ def artifact_metadata(inputs: Inputs, techniques: Sequence[Step] = (), recipe: R
 def _place(artifact: Artifact, name: str, folder: Path) -> Artifact:
     """Copies an artifact from the cache into the output folder, whole or not at all."""
     target = folder / f"{name}-{artifact.precision}{artifact.path.suffix}"
-    partial = folder / f".partial-{target.name}"
+    copy_whole(artifact.path, target)
+    return replace(artifact, path=target)
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copies a file or a package folder to `target`, whole or not at all.
+
+    Raises:
+        ResourceError: it cannot be written.
+    """
+    partial = target.with_name(f".partial-{target.name}")
     try:
         remove_artifact(partial)
-        if artifact.path.is_dir():
-            shutil.copytree(artifact.path, partial)
+        if source.is_dir():
+            shutil.copytree(source, partial)
         else:
-            shutil.copyfile(artifact.path, partial)
+            shutil.copyfile(source, partial)
         remove_artifact(target)
         partial.rename(target)
     except OSError as error:
         raise ResourceError(f"{target} cannot be written: {error.strerror}.") from error
     finally:
         remove_artifact(partial)
-    return replace(artifact, path=target)
 
 
 def judge_artifact(

@@ -140,21 +140,26 @@ def capture_in_worker(payload: Mapping[str, Any], progress: Progress) -> dict[st
 
     The framework is loaded here anyway, so the analysis costs little; in a process of its own it would cost seconds.
     """
-    from edgekit.analysis.analyze import analyze
-    from edgekit.analysis.graph_json import analysis_to_json
     from edgekit.sources import capture
 
     record = capture.run(payload, progress)
-    folder = Path(payload["output"])
     if record["kind"] in ("pt2", "onnx", "tflite"):
-        progress("reading the graph", None)
-        try:
-            analysis = analyze(record["kind"], folder / record["file"])
-        except EdgekitError:
-            # `analyze_model` will meet it again, where it can be told; a capture is of use without an analysis.
-            return record
-        (folder / _ANALYSIS_NAME).write_text(json.dumps(analysis_to_json(analysis)))
+        write_analysis(record, Path(payload["output"]), progress)
     return record
+
+
+def write_analysis(record: Mapping[str, Any], folder: Path, progress: Progress) -> None:
+    """Analyses the captured model that `record` describes, and leaves its costed graph beside it. Runs in a worker."""
+    from edgekit.analysis.analyze import analyze
+    from edgekit.analysis.graph_json import analysis_to_json
+
+    progress("reading the graph", None)
+    try:
+        analysis = analyze(record["kind"], folder / record["file"])
+    except EdgekitError:
+        # `analyze_model` will meet it again, where it can be told; a capture is of use without an analysis.
+        return
+    (folder / _ANALYSIS_NAME).write_text(json.dumps(analysis_to_json(analysis)))
 
 
 def short_name(source: str) -> str:

@@ -54,6 +54,11 @@ metric = "top1"
 # held_out = "train.py:held_out" # () -> iterable like batches, never trained on: the best weights are chosen by it
 # epochs = 3
 
+# Variants to train and compare: edgekit search. A name is a parameter, handed to every function above that has it.
+# [search]
+# factory = "model.py:variant"   # (width=...) -> untrained torch.nn.Module; without it, [model] source builds them
+# width = [8, 16, 32]
+
 # Limits for every device. What is not named here comes from the device's profile: edgekit devices show {device}
 [budget]
 # size = "6 MB"                  # the artifact

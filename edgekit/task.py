@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 from edgekit.budget import Limit
 from edgekit.errors import ConfigError
+from edgekit.references import Value
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -90,6 +91,20 @@ class Training:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSpace:
+    """Variants of a model to train and compare: every combination of the parameters' values.
+
+    Attributes:
+        parameters: Names with their values. Each is handed to every function of the task that has such a parameter.
+        factory: Reference of the function that builds the variants; None where the model's own does.
+    """
+
+    parameters: tuple[tuple[str, tuple[Value, ...]], ...]
+    factory: str | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """What to export, and how to judge it.
 
@@ -104,6 +119,7 @@ class Task:
         preprocessing_stated: True where the task says it itself; else it holds for folders of images only.
         training: None where the task has no training data.
         techniques: What to do to the float model first, as `--technique` takes it.
+        search: Variants that `edgekit search` compares; None where the task names none.
         limits: Limits that the task file sets for every device.
         regression: Limits on changes against a baseline that the task file sets for every device.
         devices: What the task file says about single devices, by device name.
@@ -122,6 +138,7 @@ class Task:
     preprocessing_stated: bool = False
     training: Training | None = None
     techniques: tuple[str, ...] = ()
+    search: SearchSpace | None = None
     limits: tuple[Limit, ...] = ()
     regression: tuple[Limit, ...] = ()
     devices: Mapping[str, DeviceOverride] = field(default_factory=dict[str, DeviceOverride])
@@ -195,6 +212,7 @@ def _to_task(file: TaskFile, path: Path) -> Task:
         preprocessing_stated="preprocessing" in file.data.model_fields_set,
         training=Training(**file.training.model_dump()) if file.training else None,
         techniques=file.techniques.steps,
+        search=SearchSpace(factory=file.search[0], parameters=file.search[1]) if file.search else None,
         limits=read_limits(file.budget, f"{path.name} [budget]"),
         regression=read_change_limits(file.regression, f"{path.name} [regression]"),
         devices={

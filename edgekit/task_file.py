@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import keyword
+import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -14,6 +16,8 @@ from edgekit.faults import FAULT, find_faults, show_value
 
 SCHEMA: Final = 1
 METRICS: Final = ("top1", "agreement", "cosine", "spearman")
+FACTORY: Final = "factory"
+"""Key of `[search]` that is no parameter where its value is text: the function that builds the variants."""
 
 
 def _fault(sentence: str) -> PydanticCustomError:
@@ -89,6 +93,43 @@ def _parse_steps(value: object) -> tuple[str, ...]:
     return tuple(steps)
 
 
+def _parse_search(value: object) -> tuple[str | None, tuple[tuple[str, tuple[Any, ...]], ...]]:
+    """Returns (the factory of the variants or None, parameter names with their values)."""
+    if not isinstance(value, dict) or not value:
+        raise _fault(
+            f"{show_value(value)} was given; expected a table of parameters with their values, such as width = [8, 16]"
+        )
+    factory = value.get(FACTORY) if not isinstance(value.get(FACTORY), list) else None
+    table = {name: values for name, values in value.items() if name != FACTORY or factory is None}
+    sentences: list[str] = []
+    if factory is not None and not isinstance(factory, str):
+        sentences.append(f"{FACTORY}: {show_value(factory)} was given; expected {_FUNCTION}")
+    sentences += [sentence for name, values in table.items() for sentence in _search_faults(str(name), values)]
+    if not table:
+        sentences.append("no parameter is named; expected at least one with its values, such as width = [8, 16]")
+    if sentences:
+        raise _fault("; ".join(sentences))
+    return factory, tuple((name, tuple(values)) for name, values in table.items())
+
+
+def _search_faults(name: str, values: object) -> list[str]:
+    """Returns what is wrong with one parameter of `[search]`, sentences."""
+    faults: list[str] = []
+    if not name.isidentifier() or keyword.iskeyword(name):
+        faults.append(f'"{name}" is no name of a parameter')
+    if not isinstance(values, list) or not values:
+        faults.append(f"{name}: {show_value(values)} was given; expected a list of values, such as [8, 12, 16]")
+    elif wrong := [item for item in values if not _is_search_value(item)]:
+        faults.append(f"{name}: {show_value(wrong[0])} is in the list; expected numbers, text, true or false")
+    elif double := [item for item in values if [(type(x), x) for x in values].count((type(item), item)) > 1]:
+        faults.append(f"{name}: {show_value(double[0])} is in the list twice")
+    return faults
+
+
+def _is_search_value(item: object) -> bool:
+    return isinstance(item, (int, str)) or (isinstance(item, float) and math.isfinite(item))
+
+
 def _parse_formats(value: object) -> tuple[str, ...]:
     names: list[Any] = value if isinstance(value, list) else [value]
     if not all(isinstance(name, str) for name in names):
@@ -100,6 +141,7 @@ _Limits = Annotated[tuple[tuple[str, Any], ...], PlainValidator(_parse_limits)]
 _ChangeLimits = Annotated[tuple[tuple[str, Any], ...], PlainValidator(_parse_change_limits)]
 _Numbers = Annotated[tuple[float, ...], PlainValidator(_parse_numbers)]
 _Divisors = Annotated[tuple[float, ...], PlainValidator(_parse_divisors)]
+_Search = Annotated[tuple[str | None, tuple[tuple[str, tuple[Any, ...]], ...]], PlainValidator(_parse_search)]
 _Color = Annotated[Literal["rgb", "bgr"], PlainValidator(_parse_color)]
 _DATA = 'a function as "data.py:name", an .npz file, or a folder of images'
 _FUNCTION = 'a function as "file.py:name" or "module:name"'
@@ -170,6 +212,7 @@ class TaskFile(_Table):
     data: DataTable = Field(default=DataTable(), description="a table")
     training: TrainingTable | None = Field(default=None, description="a table with batches and loss")
     techniques: TechniquesTable = Field(default=TechniquesTable(), description="a table with steps")
+    search: _Search | None = None
     budget: _Limits = ()
     regression: _ChangeLimits = ()
     devices: dict[str, DeviceTable] = Field(default={}, description="a table of device names")

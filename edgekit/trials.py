@@ -24,6 +24,7 @@ from edgekit.report import Check
 from edgekit.samples import Samples
 from edgekit.simulation.jobs import MEASURE, SIMULATE, read_entry
 from edgekit.task import Task
+from edgekit.user_code import split_reference
 
 PARITY_ERROR_DB: Final = 2.5
 """Half width of the band of a simulated ratio: what the tests allow between simulated and converted."""
@@ -212,5 +213,5 @@ def _journal(model: CapturedModel, samples: Samples, settings: Settings, facts: 
 
 def _metric_digest(task: Task) -> str | None:
     """Returns the hash of the file of a `metrics.py:function`, None for a built-in metric."""
-    path = task.base / task.metric.rpartition(":")[0]
-    return hashlib.sha256(path.read_bytes()).hexdigest() if ":" in task.metric and path.is_file() else None
+    path = task.base / (split_reference(task.metric, "[data] metric")[0] if ":" in task.metric else "")
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

@@ -7,6 +7,7 @@ user's own frames and nothing of ours or of a framework's.
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -22,47 +23,42 @@ from types import ModuleType
 from typing import Any, Final
 
 from edgekit.errors import ConfigError, EdgekitError, InputError
+from edgekit.references import Reference, parse_reference
 
 _EDGEKIT: Final = Path(__file__).resolve().parent
 _LONGEST_MESSAGE: Final = 1500
 
 
 def split_reference(reference: str, what: str, error: type[InputError] = ConfigError) -> tuple[str, str]:
-    """Returns the two halves of `module:name` or `file.py:name`.
-
-    Args:
-        reference: What the user wrote.
-        what: What it is for, for the message: `[model] source`.
-        error: The error to raise.
+    """Returns the two halves of `module:name` or `file.py:name`, without arguments (see `parse_reference`).
 
     Raises:
-        InputError: it has no colon, or nothing before or behind it, or the name is no Python name.
+        InputError: it is no reference.
     """
-    # The last colon: a Windows path has one behind the drive letter.
-    where, _, name = reference.rpartition(":")
-    if not where or not name or not all(part.isidentifier() for part in name.split(".")):
-        hint = f' (for example "{reference}:build")' if reference.endswith(".py") else ""
-        raise error(f'{what}: "{reference}" names no Python object. Write file.py:name or module:name{hint}.')
-    return where, name
+    found = parse_reference(reference, what, error)
+    return found.where, found.name
 
 
 def load_object(reference: str, base: Path, what: str, error: type[InputError] = ConfigError) -> Any:
-    """Returns the callable that `reference` names.
+    """Returns the callable that `reference` names, with the arguments that it sets as a `functools.partial`.
 
     The file's folder (for a module: `base`) is put at the head of `sys.path` while it loads and at the end
     afterwards, so that imports inside its functions work too. A file is cached under a private name: two `model.py`
     do not clash.
 
     Args:
-        reference: `module:name` or `file.py:name`, the file relative to `base`. The name may have dots.
+        reference: `module:name` or `file.py:name`, the file relative to `base`. The name may have dots, and arguments
+            may follow it: `resnet.py:build(width=8)`.
         base: Folder of the task file.
         what: What it is for, for messages: `[model] source`.
         error: The error to raise.
 
     Raises:
-        InputError: no such file, module or name; the import failed; what is there cannot be called.
+        InputError: no such file, module or name; the import failed; what is there cannot be called, or not with these
+            arguments.
     """
-    where, name = split_reference(reference, what, error)
+    parsed = parse_reference(reference, what, error)
+    where, name = parsed.where, parsed.name
     load = _load_file if where.endswith(".py") else _load_module
     found: Any = load(where, base, what, error)
     for part in name.split("."):
@@ -71,7 +67,32 @@ def load_object(reference: str, base: Path, what: str, error: type[InputError] =
         found = getattr(found, part)
     if not callable(found):
         raise error(f"{what}: {reference} is of type {type(found).__name__} and cannot be called; expected a function.")
-    return found
+    if not parsed.arguments:
+        return found
+    _check_parameters(found, parsed, what, error)
+    return functools.partial(found, **dict(parsed.arguments))
+
+
+def parameter_names(function: Callable[..., Any]) -> tuple[str, ...] | None:
+    """Returns the names of the parameters that can be given by keyword; None where a function tells none or takes any.
+
+    Some builtins tell none; a function with `**kwargs` takes any.
+    """
+    try:
+        found = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind is p.VAR_KEYWORD for p in found):
+        return None
+    return tuple(p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+
+
+def _check_parameters(found: Any, parsed: Reference, what: str, error: type[InputError]) -> None:
+    known = parameter_names(found)
+    for name, _ in parsed.arguments:
+        if known is not None and name not in known:
+            hint = nearest_names(name, list(known)) or " It has none."
+            raise error(f"{what}: {parsed.where}:{parsed.name} has no parameter {name}.{hint}")
 
 
 def call_user(function: Callable[..., Any], args: tuple[Any, ...], title: str, error: type[InputError]) -> Any:

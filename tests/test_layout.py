@@ -44,6 +44,7 @@ LAYERS = (
         "edgekit.usage",
         "edgekit.debug",
         "edgekit.technique_stage",
+        "edgekit.search",
     ),
     ("edgekit.planner", "edgekit.simulation", "edgekit.techniques", "edgekit.converters", "edgekit.validators"),
     ("edgekit.predict",),
@@ -72,7 +73,7 @@ LAYERS = (
         "edgekit.measurements",
     ),
     ("edgekit.budget", "edgekit.faults", "edgekit.process", "edgekit.worker", "edgekit.cache"),
-    ("edgekit.units",),
+    ("edgekit.units", "edgekit.references"),
     ("edgekit.errors",),
 )
 """Who may import whom: a module imports from its own layer or one below."""

@@ -12,7 +12,7 @@ from edgekit.metrics import Drop, measure_drop
 from edgekit.report import Check, judge
 from edgekit.validators.base import Evidence, Validator
 
-_AGAINST_FLOAT: Final = ("agreement", "cosine")
+AGAINST_FLOAT: Final = ("agreement", "cosine")
 """Metrics whose own value is a comparison with the float model; the others need targets only."""
 
 
@@ -60,7 +60,7 @@ def describe_accuracy(evidence: Evidence) -> dict[str, Any] | None:
     if evidence.outputs is None or evidence.evaluation is None:
         return None
     # Without the float model's outputs there is nothing to resample, which for some metrics takes long.
-    reference = evidence.reference if evidence.metric in _AGAINST_FLOAT else None
+    reference = evidence.reference if evidence.metric in AGAINST_FLOAT else None
     try:
         drop = measure_drop(evidence.metric, evidence.outputs, reference, evidence.evaluation, evidence.metric_base)
     except DataError:

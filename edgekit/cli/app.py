@@ -21,6 +21,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "plan": ("edgekit.cli.plan:plan", "Choose the format and precision that fit a device, and say why."),
     "export": ("edgekit.cli.export:export", "Plan, convert, run in the real runtimes, judge against the budgets."),
     "ladder": ("edgekit.cli.ladder:ladder", "Go down FP16, INT8, INT4 to the accuracy cliff, and name its layers."),
+    "search": ("edgekit.cli.search:search", "Train variants (width, depth, resolution), measure them, show the best."),
     "validate": ("edgekit.cli.validate:validate", "Run an artifact, also one made elsewhere, and check the budgets."),
     "gate": ("edgekit.cli.gate:gate", "Exit code for CI: 0 if every budget is kept, 1 if not."),
     "debug": ("edgekit.cli.debug:debug", "Show the layer where an artifact departs from its float model, and why."),

@@ -13,7 +13,7 @@ from edgekit.errors import ResourceError
 
 PAGE_NAME = "report.html"
 
-Folder = Annotated[Path, typer.Argument(help="Folder that export wrote.", metavar="DIR")]
+Folder = Annotated[Path, typer.Argument(help="Folder that export or search wrote.", metavar="DIR")]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="The HTML file (default: DIR/report.html).", show_default=False)
 ]
@@ -25,7 +25,7 @@ def report(
     quiet: Quiet = False,
     no_color: NoColor = False,
 ) -> int:
-    """Write one self-contained HTML file about an export: it opens offline, in light and dark, on a phone, on paper.
+    """Write one self-contained HTML file about an export or a search: it opens offline, in light and dark, on paper.
 
     It shows the verdict, budgets, all candidates, predictions beside measurements, layers, memory over time, where size
     and time go, slices, calibration data, environment and lock. Exit code 0 if the file was written, whatever the

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -10,15 +12,17 @@ from typing import Any, Final
 import edgekit
 from edgekit.errors import MissingDependencyError
 from edgekit.export_details import DETAILS_NAME, read_details
-from edgekit.export_report import read_report
+from edgekit.export_report import REPORT_NAME, read_report
 from edgekit.html_report.candidates import candidates_section
 from edgekit.html_report.costs import costs_section, memory_section
 from edgekit.html_report.data_facts import calibration_section, environment_section, slices_section
 from edgekit.html_report.layers import layers_section
 from edgekit.html_report.parts import Chart, Section, Sources, count_text
 from edgekit.html_report.predictions import predictions_section
+from edgekit.html_report.variants import search_facts, variants_section
 from edgekit.html_report.verdict import budget_section, verdict_section
 from edgekit.lock import LOCK_NAME, read_lock
+from edgekit.search.result import SEARCH_NAME, read_search
 
 _SECTIONS: Final = (
     verdict_section,
@@ -47,34 +51,79 @@ def read_sources(folder: Path) -> Sources:
         report=report,
         details=read_details(folder, report) if (folder / DETAILS_NAME).exists() else None,
         lock=read_lock(folder / LOCK_NAME) if (folder / LOCK_NAME).exists() else None,
+        search=read_search(folder) if (folder / SEARCH_NAME).exists() else None,
     )
 
 
 def html_page(sources: Sources) -> str:
-    """Returns the page: charts, their library, style and behaviour in one text that needs no network.
+    """Returns the page about an export: charts, their library, style and behaviour in one text that needs no network.
 
     Raises:
         MissingDependencyError: Bokeh is not installed.
     """
-    try:
-        import bokeh
-        from bokeh.resources import Resources
-        from jinja2 import Environment
-    except ImportError as error:
-        raise MissingDependencyError(
-            "The HTML report needs Bokeh, which is not installed: pip install -e '.[report]'"
-        ) from error
+    _require_bokeh()
     sections = [make(sources) for make in _SECTIONS]
-    library: Any = Resources(mode="inline", components=["bokeh"], log_level="error")
-    # Autoescape: names of models, layers, slices and tensors are the user's, and any text may hold markup.
-    template = Environment(autoescape=True, trim_blocks=True).from_string(_asset("page.html.j2"))
+    if sources.search is not None:
+        after = _SECTIONS.index(candidates_section) + 1
+        sections.insert(after, variants_section(sources.search))
     report = sources.report
     name = (report.get("model") or {}).get("name") or "model"
-    return template.render(
+    return _render(
+        sections,
         title=f"edgekit: {name} on {report['device']}",
         heading=f"{name} on {_device_title(sources)}",
         passed=report["passed"],
         facts=_facts(sources),
+        folder=sources.folder,
+    )
+
+
+def search_page(data: Mapping[str, Any], folder: str) -> str:
+    """Returns the page about a search alone.
+
+    Args:
+        data: Content of `search.json`.
+        folder: Where it lies, for the page's foot.
+
+    Raises:
+        MissingDependencyError: Bokeh is not installed.
+    """
+    _require_bokeh()
+    name = (data["reference"]["model"] or {}).get("name") or "model"
+    return _render(
+        [variants_section(data)],
+        title=f"edgekit: variants of {name} on {data['device']}",
+        heading=f"Variants of {name} on {data['device_title']}",
+        passed=data["passed"],
+        facts=search_facts(data),
+        folder=folder,
+    )
+
+
+def _require_bokeh() -> None:
+    try:
+        importlib.import_module("bokeh.resources")
+    except ImportError as error:
+        raise MissingDependencyError(
+            "The HTML report needs Bokeh, which is not installed: pip install -e '.[report]'"
+        ) from error
+
+
+def _render(
+    sections: list[Section], *, title: str, heading: str, passed: bool, facts: list[tuple[str, str]], folder: str
+) -> str:
+    import bokeh
+    from bokeh.resources import Resources
+    from jinja2 import Environment
+
+    library: Any = Resources(mode="inline", components=["bokeh"], log_level="error")
+    # Autoescape: names of models, layers, slices and tensors are the user's, and any text may hold markup.
+    template = Environment(autoescape=True, trim_blocks=True).from_string(_asset("page.html.j2"))
+    return template.render(
+        title=title,
+        heading=heading,
+        passed=passed,
+        facts=facts,
         sections=[
             {
                 "name": section.name,
@@ -89,7 +138,7 @@ def html_page(sources: Sources) -> str:
         bokeh="\n".join(library.js_raw),
         bokeh_version=bokeh.__version__,
         version=edgekit.__version__,
-        folder=sources.folder,
+        folder=folder,
     )
 
 
@@ -135,14 +184,15 @@ def _chart_items(sections: list[Section]) -> str:
 
 
 def write_page(folder: Path, target: Path) -> Path:
-    """Writes the page about the export in `folder` to `target`, whole or not at all; returns `target`.
+    """Writes the page about the export or the search in `folder` to `target`, whole or not at all; returns `target`.
 
     Raises:
-        ArtifactError: the folder holds no export that this edgekit reads.
+        ArtifactError: the folder holds neither an export nor a search that this edgekit reads.
         MissingDependencyError: Bokeh is not installed.
         OSError: the file cannot be written.
     """
-    text = html_page(read_sources(folder))
+    is_search_alone = (folder / SEARCH_NAME).exists() and not (folder / REPORT_NAME).exists()
+    text = search_page(read_search(folder), folder.as_posix()) if is_search_alone else html_page(read_sources(folder))
     partial = target.with_name(f".partial-{target.name}")
     partial.write_text(text, encoding="utf-8")
     partial.replace(target)

@@ -121,12 +121,14 @@ class Sources:
         report: Content of report.json.
         details: Content of details.json; None where there is none.
         lock: Content of edgekit.lock; None where there is none.
+        search: Content of search.json; None where there is none.
     """
 
     folder: str
     report: Mapping[str, Any]
     details: Mapping[str, Any] | None
     lock: Mapping[str, Any] | None
+    search: Mapping[str, Any] | None = None
 
     @property
     def formats(self) -> tuple[Mapping[str, Any], ...]:

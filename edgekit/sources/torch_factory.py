@@ -26,24 +26,42 @@ class TorchFactorySource(Source):
 
     def read(self, request: CaptureRequest, folder: Path, progress: Progress) -> Capture:
         """Calls user code: the factory, the example inputs, the forward."""
-        from edgekit.sources import example_inputs, program_facts
-        from edgekit.sources.canonical_program import canonical, check_equal
-        from edgekit.sources.trace_module import export_module, run_module
-
         progress("building the model", None)
-        module = build(request)
-        parameters = program_facts.count_parameters(module.parameters())
-        examples = example_inputs.require(request, "a torch model is captured with example inputs")
-        expected = run_module(module, examples, request.source)
-        progress("capturing the graph", None)
-        program = export_module(module, examples, request.source)
-        result = canonical(program, examples, request.source)
-        check_equal(expected, run_module(result.module(check_guards=False), examples, request.source), request.source)
-        return program_facts.save(result, folder, parameters)
+        return capture_module(build(request), request, folder, progress)
+
+
+def capture_module(module: Any, request: CaptureRequest, folder: Path, progress: Progress) -> Capture:
+    """Captures a module in eval mode with the task's example inputs, saves it in canonical form and describes it.
+
+    Raises:
+        ModelError: it cannot be captured, or the example inputs are missing or wrong.
+    """
+    from edgekit.sources import example_inputs, program_facts
+    from edgekit.sources.canonical_program import canonical, check_equal
+    from edgekit.sources.trace_module import export_module, run_module
+
+    parameters = program_facts.count_parameters(module.parameters())
+    examples = example_inputs.require(request, "a torch model is captured with example inputs")
+    expected = run_module(module, examples, request.source)
+    progress("capturing the graph", None)
+    program = export_module(module, examples, request.source)
+    result = canonical(program, examples, request.source)
+    check_equal(expected, run_module(result.module(check_guards=False), examples, request.source), request.source)
+    return program_facts.save(result, folder, parameters)
 
 
 def build(request: CaptureRequest) -> Any:
     """Returns the factory's module on the CPU, in eval mode, in float32, without gradients.
+
+    Raises:
+        ConfigError: the reference is wrong.
+        ModelError: the factory failed, or returned no module.
+    """
+    return make_module(request).eval().requires_grad_(requires_grad=False)
+
+
+def make_module(request: CaptureRequest) -> Any:
+    """Returns the factory's module on the CPU, in float32, otherwise as it is.
 
     Raises:
         ConfigError: the reference is wrong.
@@ -69,4 +87,4 @@ def build(request: CaptureRequest) -> Any:
         raise ModelError(
             f"{request.source} returned a {type(module).__name__}; expected a torch.nn.Module in eval mode.{hint}"
         )
-    return module.cpu().eval().float().requires_grad_(requires_grad=False)
+    return module.cpu().float()

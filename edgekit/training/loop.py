@@ -96,6 +96,8 @@ class Run:
         progress: Told what is going on.
         seed: Of everything random.
         keeps_start: The weights before the first step are a candidate for the best ones.
+        until: Epochs after which it stops, on the schedule of all epochs; the same run without it, or with a later
+            one, goes on at the checkpoint. None trains all epochs.
     """
 
     checkpoint: Path | None
@@ -103,6 +105,7 @@ class Run:
     progress: Progress
     seed: int = 0
     keeps_start: bool = True
+    until: int | None = None
 
 
 def device_of_training() -> Any:
@@ -199,7 +202,7 @@ class _Loop:
             state = found
             self._lesson.module.load_state_dict(state.pop("module"))
             self._optimizer.load_state_dict(state.pop("optimizer"))
-        for epoch in range(state["epoch"], self._schedule.epochs):
+        for epoch in range(state["epoch"], self._schedule.epochs if self._run.until is None else self._run.until):
             self._train_epoch(epoch, state)
             self._finish_epoch(epoch, state)
         self._lesson.module.load_state_dict(state["weights"])

@@ -50,7 +50,7 @@ class TrainingData:
         Raises:
             DataError: the user's function failed, or an item is no batch.
         """
-        _seed_all(seed, number)
+        seed_all(seed, number)
         yield from self._checked(self.batches, (number,), self.title)
 
     def length(self, seed: int) -> int:
@@ -59,7 +59,7 @@ class TrainingData:
         Raises:
             DataError: there are none.
         """
-        _seed_all(seed, 0)
+        seed_all(seed, 0)
         found = call_user(self.batches, (0,), f"{self.title} failed", DataError)
         count = len(found) if hasattr(found, "__len__") else sum(1 for _ in self.epoch(0, seed))
         if not count:
@@ -72,7 +72,7 @@ class TrainingData:
         The latter are trained on too, so they tell a run that diverges, and not one that overfits.
         """
         if self.held_out is not None:
-            _seed_all(seed, 0)
+            seed_all(seed, 0)
             return list(self._checked(self.held_out, (), "held_out"))
         return [batch for _, batch in zip(range(_HELD_OUT_BATCHES), self.epoch(0, seed), strict=False)]
 
@@ -150,7 +150,8 @@ def _modules_under(base: Path) -> set[Path]:
     root = base.resolve()
     files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     found = {Path(file).resolve() for file in files if file}
-    return {path for path in found if path.is_relative_to(root) and path.suffix == ".py"}
+    # Some modules of torch name a file that is none, relative to the current folder.
+    return {path for path in found if path.is_relative_to(root) and path.suffix == ".py" and path.is_file()}
 
 
 def _tensors(value: Any) -> list[Any]:
@@ -180,7 +181,7 @@ def _check_batch(item: Any, what: str) -> Batch:
     return tensors, torch.from_numpy(target) if isinstance(target, np.ndarray) else target
 
 
-def _seed_all(seed: int, epoch: int) -> None:
+def seed_all(seed: int, epoch: int) -> None:
     """Seeds every generator that user code may draw from."""
     import numpy as np
     import torch

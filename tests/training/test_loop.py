@@ -77,6 +77,15 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others():
     assert not same(weights(first), weights(third))
 
 
+def test_a_run_that_stops_on_the_way_ends_as_one_that_does_not(tmp_path):
+    whole, parts = lesson(), lesson()
+    train(whole, data(), SCHEDULE, run())
+    first = train(parts, data(), SCHEDULE, run(tmp_path, until=1))
+    last = train(parts, data(), SCHEDULE, run(tmp_path))
+    assert (len(first.history), len(last.history), last.resumed) == (1, 3, True)
+    assert same(weights(whole), weights(parts))
+
+
 class KilledError(Exception):
     pass
 

@@ -28,6 +28,11 @@ def images(part: str) -> tuple[Any, Any]:
         return pixels, torch.from_numpy(data["labels"].astype(np.int64))
 
 
+def resized(pixels: Any, size: int) -> Any:
+    """Returns images of `size` pixels a side, each the mean of the area that it covers."""
+    return pixels if size == pixels.shape[-1] else functional.interpolate(pixels, size=size, mode="area")
+
+
 class Epoch:
     """The training images in a random order, shifted by up to 4 pixels and mirrored; `size` pixels wide."""
 
@@ -48,21 +53,19 @@ class Epoch:
             batch = batch[:, :, down : down + 32, right : right + 32]
             mirrored = torch.rand(len(batch)) < 0.5
             batch = torch.where(mirrored[:, None, None, None], batch.flip(3), batch)
-            if self.size != 32:
-                batch = functional.interpolate(batch, size=self.size, mode="area")
-            yield (batch,), labels[chosen]
+            yield (resized(batch, self.size),), labels[chosen]
 
 
-def batches(epoch: int) -> Epoch:  # noqa: ARG001  every epoch is drawn alike
+def batches(epoch: int, size: int = 32) -> Epoch:  # noqa: ARG001  every epoch is drawn alike
     """Returns the batches of an epoch."""
-    return Epoch()
+    return Epoch(size)
 
 
-def held_out() -> Iterator[tuple[tuple[Any, ...], Any]]:
+def held_out(size: int = 32) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Yields training images that are never trained on."""
     pixels, labels = images("train")
     for start in range(len(pixels) - HELD_OUT, len(pixels), 250):
-        yield (pixels[start : start + 250],), labels[start : start + 250]
+        yield (resized(pixels[start : start + 250], size),), labels[start : start + 250]
 
 
 def loss(output: Any, target: Any) -> Any:
@@ -70,18 +73,18 @@ def loss(output: Any, target: Any) -> Any:
     return functional.cross_entropy(output, target)
 
 
-def calibration() -> Iterator[tuple[Any, ...]]:
+def calibration(size: int = 32) -> Iterator[tuple[Any, ...]]:
     """Yields 200 training images."""
     pixels = images("train")[0][:-HELD_OUT]
     for image in pixels[:: len(pixels) // 200][:200]:
-        yield (image[None].numpy(),)
+        yield (resized(image[None], size).numpy(),)
 
 
-def evaluation() -> Iterator[tuple[tuple[Any, ...], Any]]:
+def evaluation(size: int = 32) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Yields the 5,000 judging images in batches."""
     pixels, labels = images("dev")
     for start in range(0, len(pixels), 100):
-        yield (pixels[start : start + 100].numpy(),), labels[start : start + 100].numpy()
+        yield (resized(pixels[start : start + 100], size).numpy(),), labels[start : start + 100].numpy()
 
 
 def raw(image: Any) -> Any:

@@ -68,6 +68,6 @@ def build_student(width: int = 8, depth: int = 1) -> nn.Module:
     return ResNet(width, depth).eval()
 
 
-def example_inputs() -> tuple[Any, ...]:
+def example_inputs(size: int = 32) -> tuple[Any, ...]:
     """Returns one image."""
-    return (torch.zeros(1, 3, 32, 32),)
+    return (torch.zeros(1, 3, size, size),)
