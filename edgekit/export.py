@@ -7,26 +7,25 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, final
 
 from edgekit import registry
-from edgekit.artifact import Artifact, remove_artifact
+from edgekit.artifact import Artifact
 from edgekit.budget import Budget
 from edgekit.cache import versions
 from edgekit.calibration_report import calibration_report
 from edgekit.converters.base import IoType
 from edgekit.embedded import CALIBRATION_KEY, LABELS_KEY, PREPROCESSING_KEY
-from edgekit.errors import EdgekitError, ResourceError
+from edgekit.errors import EdgekitError
 from edgekit.export_report import ExportReport, FormatResult, describe_environment
 from edgekit.model import CapturedModel
+from edgekit.output_folder import copy_whole
 from edgekit.pipeline import (
     Converted,
     Settings,
@@ -147,29 +146,6 @@ def read_inputs(
         evaluation=evaluation,
         reference=reference,
     )
-
-
-@contextmanager
-def output_folder(folder: Path) -> Generator[Path, None, None]:
-    """Yields the output folder, made and tried before the work; takes it away again if nothing was written into it.
-
-    Raises:
-        ResourceError: it cannot be written.
-    """
-    is_new = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ResourceError(
-            f"The output folder {folder} cannot be written: {error.strerror}. Give another one with --output."
-        ) from error
-    try:
-        yield folder
-    finally:
-        if is_new and not any(folder.iterdir()):
-            folder.rmdir()
 
 
 def export(
@@ -384,27 +360,6 @@ def _place(artifact: Artifact, name: str, folder: Path) -> Artifact:
     target = folder / f"{name}-{artifact.precision}{artifact.path.suffix}"
     copy_whole(artifact.path, target)
     return replace(artifact, path=target)
-
-
-def copy_whole(source: Path, target: Path) -> None:
-    """Copies a file or a package folder to `target`, whole or not at all.
-
-    Raises:
-        ResourceError: it cannot be written.
-    """
-    partial = target.with_name(f".partial-{target.name}")
-    try:
-        remove_artifact(partial)
-        if source.is_dir():
-            shutil.copytree(source, partial)
-        else:
-            shutil.copyfile(source, partial)
-        remove_artifact(target)
-        partial.rename(target)
-    except OSError as error:
-        raise ResourceError(f"{target} cannot be written: {error.strerror}.") from error
-    finally:
-        remove_artifact(partial)
 
 
 def judge_artifact(

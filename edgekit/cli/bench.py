@@ -209,7 +209,7 @@ def _kept(outputs: Path | None) -> Generator[Path | None, None, None]:
     if outputs is None:
         yield None
         return
-    from edgekit.export import output_folder
+    from edgekit.output_folder import output_folder
 
     with output_folder(outputs) as folder:
         yield folder

@@ -133,10 +133,11 @@ def export(
     request = planned.restrict(request) if planned else request
     _warn_of_order(request, silent=quiet or as_json, no_color=no_color)
     from edgekit.cli.settings import pipeline_settings
-    from edgekit.export import default_jobs, output_folder
+    from edgekit.export import default_jobs
     from edgekit.export_details import write_details
     from edgekit.export_report import with_imported, write_report
     from edgekit.measurements.measurement import read_measurement
+    from edgekit.output_folder import output_folder
     from edgekit.usage.snippets import FOLDER, write_usage
 
     read = tuple(map(read_measurement, measurements or ()))

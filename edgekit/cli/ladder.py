@@ -132,9 +132,9 @@ def _run(
     from contextlib import nullcontext
 
     from edgekit.cli.export import refuse_techniques
-    from edgekit.export import output_folder
     from edgekit.ladder import ladder as climb_down
     from edgekit.ladder_rungs import LadderRequest
+    from edgekit.output_folder import output_folder
     from edgekit.pipeline import capture_model
 
     model = capture_model(request.task, settings)

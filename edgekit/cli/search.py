@@ -86,7 +86,7 @@ def search(
     )
     from edgekit.cli.search_text import SearchText
     from edgekit.cli.settings import pipeline_settings
-    from edgekit.export import output_folder
+    from edgekit.output_folder import output_folder
     from edgekit.search.run import SearchRequest
     from edgekit.search.run import search as run
 

@@ -11,9 +11,10 @@ from edgekit.budget import Budget
 from edgekit.cache import versions
 from edgekit.device_profile import DeviceProfile
 from edgekit.errors import ConfigError, EdgekitError, ResourceError, UsageError
-from edgekit.export import REPORTED_PACKAGES, Inputs, copy_whole, describe_data, read_inputs
+from edgekit.export import REPORTED_PACKAGES, Inputs, describe_data, read_inputs
 from edgekit.export_report import describe_environment
 from edgekit.model import CapturedModel
+from edgekit.output_folder import copy_whole
 from edgekit.pipeline import Settings, analyze_model, capture_model, refusal_of
 from edgekit.plan import Candidate
 from edgekit.planner.candidates import with_predictions
