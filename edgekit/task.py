@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgekit.task_file import TaskFile
 
 CONFIG_NAME: Final = "edgekit.toml"
+DEFAULT_METRIC: Final = "agreement"
 DEFAULT_MODEL: Final = "edgekit.default_model:build"
 """The source text of the embedded default."""
 
@@ -133,7 +134,7 @@ class Task:
     example_inputs: str | None = None
     calibration: str | None = None
     evaluation: str | None = None
-    metric: str = "agreement"
+    metric: str = DEFAULT_METRIC
     preprocessing: ImagePreprocessing = ImagePreprocessing()
     preprocessing_stated: bool = False
     training: Training | None = None

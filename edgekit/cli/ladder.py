@@ -121,7 +121,7 @@ def ladder(
         exported = report.to_json(strict=strict) if report is not None else None
         write_json({**made.to_json(), "export": exported})
     else:
-        _print(made, report, request, config, quiet=quiet, verbose=verbose, no_color=no_color)
+        _print(made, report, request, quiet=quiet, verbose=verbose, no_color=no_color)
     return max(made.exit_code, report.exit_code(strict=strict) if report is not None else 0)
 
 
@@ -208,7 +208,6 @@ def _print(
     made: Ladder,
     report: ExportReport | None,
     request: Request,
-    config: Path | None,
     *,
     quiet: bool,
     verbose: bool,
@@ -220,9 +219,7 @@ def _print(
     from edgekit.cli.ladder_text import LadderText
 
     out = console(no_color=no_color)
-    text = LadderText(
-        ladder=made, request=request, config=config, exported=report is not None, width=min(out.width, 100)
-    )
+    text = LadderText(ladder=made, request=request, exported=report is not None, width=min(out.width, 100))
     for part in text.verdict() if quiet else text.story(verbose=verbose):
         # Text is wrapped already, and a command to copy must not be.
         out.print(part, soft_wrap=not isinstance(part, Table))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
 from edgekit import render
 from edgekit.cli.plan_text import labelled_line, limit_flags, preset_of
-from edgekit.cli.task_options import Request
+from edgekit.cli.task_options import Request, task_words
 from edgekit.ladder_rungs import Cliff, Ladder, Rung
 from edgekit.planner.cliff import worst_layers
 from edgekit.report import Check
@@ -39,14 +38,12 @@ class LadderText:
     Attributes:
         ladder: What to tell.
         request: What was asked.
-        config: --config, as it was given.
         exported: The recommended rung was exported.
         width: Columns to fill.
     """
 
     ladder: Ladder
     request: Request
-    config: Path | None
     exported: bool = False
     width: int = 100
 
@@ -165,23 +162,16 @@ class LadderText:
 
     def next_command(self, chosen: Rung) -> str:
         """Returns the command that exports the rung. No preset spells a mixture: the ladder itself exports those."""
-        task, candidate = self.request.task, chosen.candidate
+        candidate = chosen.candidate
         mixed = bool(candidate.recipe.overrides)
-        words = ["edgekit", "ladder" if mixed else "export"]
-        if self.config is not None:
-            words += ["--config", str(self.config)]
-        elif task.config is None and not task.embedded_default:
-            words.append(task.model)
+        named, data = task_words(self.request)
+        words = ["edgekit", "ladder" if mixed else "export", *named]
         words += ["--device", self.request.profile.name, "--format", candidate.runtime]
         if not mixed:
             words += ["--precision", preset_of(candidate, self.ladder.request.model.family)]
         words += [word for step in candidate.techniques for word in ("--technique", str(step))]
         words += limit_flags(self.ladder.request.budget.limits)
-        if task.config is None and not task.embedded_default:
-            for flag, value in (("--calibration", task.calibration), ("--evaluation", task.evaluation)):
-                words += [flag, value] if value is not None else []
-            words += ["--metric", task.metric]
-        return shlex.join([*words, "-o", "out"])
+        return shlex.join([*words, *data, "-o", "out"])
 
     def _limit_words(self) -> str:
         limit = self.ladder.limit

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
 from edgekit.budget import COSTS, Limit
-from edgekit.cli.task_options import Request
+from edgekit.cli.task_options import Request, task_words
 from edgekit.model import Family
 from edgekit.plan import Candidate, Precision, Prediction, Rejection
 from edgekit.planner.plan_result import Plan
@@ -134,10 +134,8 @@ class PlanText:
 
     def next_command(self, chosen: Candidate) -> str:
         """Returns the command that carries the plan out."""
-        words = ["edgekit", "export"]
-        task = self.request.task
-        if task.config is None and not task.embedded_default:
-            words.append(task.model)
+        named, data = task_words(self.request)
+        words = ["edgekit", "export", *named]
         if self.written is not None:
             words += ["--plan", str(self.written)]
         elif chosen.recipe.overrides:
@@ -154,9 +152,7 @@ class PlanText:
             words += ["--precision", preset_of(chosen, self.plan.model.family)]
             words += [word for step in chosen.techniques for word in ("--technique", str(step))]
             words += limit_flags(self.plan.limits)
-        if task.config is None and not task.embedded_default and task.calibration is not None:
-            words += ["--calibration", task.calibration]
-        return " ".join(shlex.quote(word) for word in [*words, "-o", "out"])
+        return shlex.join([*words, *data, "-o", "out"])
 
     def _budget_table(self) -> Table:
         from rich.table import Table

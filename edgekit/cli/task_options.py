@@ -18,7 +18,7 @@ from edgekit.budget import COSTS, Budget, Limit, read_change_limits, read_limit
 from edgekit.device_profile import DeviceProfile, find_profile
 from edgekit.errors import ProfileError, UsageError
 from edgekit.plan import EFFORTS, PRESETS, Effort, Step
-from edgekit.task import DeviceOverride, Task, default_task, find_config, load_task, model_task
+from edgekit.task import DEFAULT_METRIC, DeviceOverride, Task, default_task, find_config, load_task, model_task
 
 DEVICE_VARIABLE: Final = "EDGEKIT_DEVICE"
 REGRESSION_VARIABLE: Final = "EDGEKIT_MAX_REGRESSION"
@@ -173,6 +173,7 @@ class Request:
         precision: A key of `plan.PRESETS`, None where the planner chooses.
         techniques: What to do to the float model first, in order.
         regression: Limits on changes against a baseline, each with who set it.
+        config: --config, as it was given.
     """
 
     task: Task
@@ -182,6 +183,7 @@ class Request:
     precision: str | None
     techniques: tuple[Step, ...] = ()
     regression: tuple[Limit, ...] = ()
+    config: Path | None = None
 
 
 def limit_texts(
@@ -264,6 +266,7 @@ def make_request(
         precision=preset,
         techniques=tuple(parse_technique(text, given[1]) for text in given[0]),
         regression=_regression(task, override, regression),
+        config=config,
     )
 
 
@@ -388,3 +391,19 @@ def _regression(task: Task, override: DeviceOverride, flags: Sequence[str]) -> t
 def limit_words(limit: Limit) -> Literal["at most", "at least"]:
     """Returns how to say which side of the limit is kept."""
     return "at most" if COSTS[limit.name].at_most else "at least"
+
+
+def task_words(request: Request) -> tuple[list[str], list[str]]:
+    """Returns how a command names the request's task again: the words before its options, and those behind them."""
+    task = request.task
+    if request.config is not None:
+        return ["--config", str(request.config)], []
+    if task.config is not None or task.embedded_default:
+        return [], []
+    flags = {
+        "--example-inputs": task.example_inputs,
+        "--calibration": task.calibration,
+        "--evaluation": task.evaluation,
+        "--metric": task.metric if task.metric != DEFAULT_METRIC else None,
+    }
+    return [task.model], [word for flag, value in flags.items() if value is not None for word in (flag, value)]

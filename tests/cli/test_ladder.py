@@ -62,7 +62,7 @@ def story(tmp_path, *rungs, **more):
     )
     made = Ladder(request=asked, limit=LIMIT, rungs=rungs, **more)
     request = Request(task=task, profile=profile, budget=budget, formats=("onnx",), precision=None)
-    text = LadderText(ladder=made, request=request, config=None)
+    text = LadderText(ladder=made, request=request)
     lines = [str(part) for part in text.story(verbose=False)]
     return " ".join(" ".join(lines).split()), str(next(iter(text.verdict())))
 

@@ -270,6 +270,22 @@ def test_a_plan_of_a_user_s_model_names_it_in_the_next_command(capsys, monkeypat
     assert not [line for line in found if "embedded default" in line]
 
 
+def test_the_next_command_repeats_the_task_file_and_the_data_that_were_named(capsys, monkeypatch, model, tmp_path):
+    from dataclasses import replace
+
+    mine = replace(model, source="model.py:build", embedded_default=False)
+    monkeypatch.setattr("edgekit.pipeline.capture_model", lambda *_args, **_kwargs: mine)
+    (tmp_path / "model.py").write_text("")
+    (tmp_path / "task.toml").write_text('[model]\nsource = "model.py:build"\n')
+    assert main(["plan", "--device", "pi4", "-c", "task.toml"]) == 0
+    end = "--device pi4 --format tflite --precision fp32"
+    assert f"Next     edgekit export --config task.toml {end} -o out" in lines(capsys)
+    data = ["--example-inputs", "model.py:inputs(size=8)", "--calibration", "cal.npz"]
+    assert main(["plan", "model.py:build", "--device", "pi4", *data]) == 0
+    named = "--example-inputs 'model.py:inputs(size=8)' --calibration cal.npz"
+    assert f"Next     edgekit export model.py:build {end} {named} -o out" in lines(capsys)
+
+
 def test_the_next_command_names_the_techniques_of_a_task_that_can_train(capsys, tmp_path):
     (tmp_path / "data.py").write_text("")
     (tmp_path / "edgekit.toml").write_text(
