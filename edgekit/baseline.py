@@ -12,7 +12,6 @@ machine at one time, so a limit on latency needs the old artifact itself.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ import edgekit
 from edgekit.artifact import measure_files
 from edgekit.errors import ArtifactError, ResourceError
 from edgekit.report import Check
+from edgekit.whole_files import copy_whole, write_json
 
 SCHEMA_VERSION: Final = 1
 BASELINE_NAME: Final = "edgekit-baseline.json"
@@ -136,9 +136,7 @@ def write_baseline(report: Mapping[str, Any], folder: Path, path: Path, *, keep_
             "data": {"metric": (report.get("data") or {}).get("metric"), "evaluation": evaluation.get("sha256")},
             "formats": [_record_json(record, path.parent) for record in records],
         }
-        partial = path.with_name(f".partial-{path.name}")
-        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_json(path, content)
     except OSError as error:
         raise ResourceError(
             f"The baseline {path} cannot be written: {error.strerror}. Name another file with --output."
@@ -154,13 +152,7 @@ def _keep(record: FormatRecord, folder: Path) -> FormatRecord:
     target = folder / f"{record.sha256[:16]}{source.suffix}"
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".partial-{target.name}"
-        if source.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(source, partial)
-        else:
-            shutil.copyfile(source, partial)
-        partial.rename(target)
+        copy_whole(source, target)
     return replace(record, file=target)
 
 

@@ -22,10 +22,9 @@ from edgekit.cache import versions
 from edgekit.calibration_report import calibration_report
 from edgekit.converters.base import IoType
 from edgekit.embedded import CALIBRATION_KEY, LABELS_KEY, PREPROCESSING_KEY
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, ResourceError
 from edgekit.export_report import ExportReport, FormatResult, describe_environment
 from edgekit.model import CapturedModel
-from edgekit.output_folder import copy_whole
 from edgekit.pipeline import (
     Converted,
     Settings,
@@ -49,6 +48,7 @@ from edgekit.validators.base import Evidence
 from edgekit.validators.execution import Piece, RunSettings, collect_evidence
 from edgekit.validators.host_timing import host_timing
 from edgekit.validators.slices import describe_slices
+from edgekit.whole_files import copy_whole
 
 REPORTED_PACKAGES: Final = (
     "ai-edge-litert",
@@ -358,7 +358,10 @@ def artifact_metadata(inputs: Inputs, techniques: Sequence[Step] = (), recipe: R
 def _place(artifact: Artifact, name: str, folder: Path) -> Artifact:
     """Copies an artifact from the cache into the output folder, whole or not at all."""
     target = folder / f"{name}-{artifact.precision}{artifact.path.suffix}"
-    copy_whole(artifact.path, target)
+    try:
+        copy_whole(artifact.path, target)
+    except OSError as error:
+        raise ResourceError(f"{target} cannot be written: {error.strerror}.") from error
     return replace(artifact, path=target)
 
 

@@ -15,11 +15,12 @@ import edgekit
 from edgekit.analysis.graph import Analysis
 from edgekit.analysis.liveness import memory
 from edgekit.errors import ArtifactError
-from edgekit.export_report import ExportReport, FormatResult, write_whole
+from edgekit.export_report import ExportReport, FormatResult
 from edgekit.plan import Candidate
 from edgekit.planner.plan_result import Plan
 from edgekit.predict.memory import activation_sizes
 from edgekit.predict.operator_costs import alive_bytes, predicted_ms, stored_bytes
+from edgekit.whole_files import write_json
 
 SCHEMA_VERSION: Final = 1
 DETAILS_NAME: Final = "details.json"
@@ -111,7 +112,7 @@ def _memory_json(result: FormatResult, analysis: Analysis) -> dict[str, Any]:
 def write_details(folder: Path, details: Mapping[str, Any]) -> Path:
     """Writes `details.json` into an export's folder, whole or not at all; returns its path."""
     path = folder / DETAILS_NAME
-    write_whole(path, details)
+    write_json(path, details)
     return path
 
 

@@ -23,6 +23,7 @@ from edgekit.model import CapturedModel
 from edgekit.plan import Prediction, Recipe, Rejection, Step
 from edgekit.report import Check, passed
 from edgekit.stages import StageTable
+from edgekit.whole_files import write_json
 
 SCHEMA_VERSION: Final = 1
 REPORT_NAME: Final = "report.json"
@@ -298,8 +299,8 @@ def model_json(model: CapturedModel | None) -> dict[str, Any] | None:
 def write_report(report: ExportReport) -> Path:
     """Writes `report.json` and `edgekit.lock` into the report's folder, each whole or not; returns the former."""
     path = report.folder / REPORT_NAME
-    write_whole(path, report.to_json())
-    write_whole(report.folder / LOCK_NAME, lock_json(report))
+    write_json(path, report.to_json())
+    write_json(report.folder / LOCK_NAME, lock_json(report))
     return path
 
 
@@ -349,10 +350,3 @@ def _relative(path: Path, folder: Path) -> str:
         return path.absolute().relative_to(folder.absolute()).as_posix()
     except ValueError:
         return str(path)
-
-
-def write_whole(path: Path, data: Mapping[str, Any]) -> None:
-    """Writes a JSON file that appears whole or not at all."""
-    partial = path.with_name(f".partial-{path.name}")
-    partial.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)

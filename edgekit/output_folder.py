@@ -1,14 +1,12 @@
-"""The folder that a verb writes into: tried before the work, and never left with half a file."""
+"""The folder that a verb writes into: tried before the work."""
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgekit.artifact import remove_artifact
 from edgekit.errors import ResourceError
 
 
@@ -33,24 +31,3 @@ def output_folder(folder: Path) -> Generator[Path, None, None]:
     finally:
         if is_new and not any(folder.iterdir()):
             folder.rmdir()
-
-
-def copy_whole(source: Path, target: Path) -> None:
-    """Copies a file or a package folder to `target`, whole or not at all.
-
-    Raises:
-        ResourceError: it cannot be written.
-    """
-    partial = target.with_name(f".partial-{target.name}")
-    try:
-        remove_artifact(partial)
-        if source.is_dir():
-            shutil.copytree(source, partial)
-        else:
-            shutil.copyfile(source, partial)
-        remove_artifact(target)
-        partial.rename(target)
-    except OSError as error:
-        raise ResourceError(f"{target} cannot be written: {error.strerror}.") from error
-    finally:
-        remove_artifact(partial)

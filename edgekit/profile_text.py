@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgekit.errors import ResourceError
+from edgekit.whole_files import write_text
 
 _HEADER: Final = re.compile(r"^\s*\[(?P<name>[^\[\]]+)\]\s*(?:#.*)?$")
 
@@ -40,11 +41,9 @@ def write_profile(path: Path, text: str) -> None:
     Raises:
         ResourceError: it cannot be written.
     """
-    partial = path.with_name(f".partial-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_text(path, text)
     except OSError as error:
         raise ResourceError(
             f"The profile {path} cannot be written: {error.strerror}. Run this in a folder that you may write."

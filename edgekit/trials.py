@@ -25,6 +25,7 @@ from edgekit.samples import Samples
 from edgekit.simulation.jobs import MEASURE, SIMULATE, read_entry
 from edgekit.task import Task
 from edgekit.user_code import split_reference
+from edgekit.whole_files import write_text
 
 PARITY_ERROR_DB: Final = 2.5
 """Half width of the band of a simulated ratio: what the tests allow between simulated and converted."""
@@ -132,9 +133,7 @@ def measure_noise(
         payload = {**_payload(task, model, samples, journal), **facts}
         done = settings.run("measuring of the layers", MEASURE, payload, settings.stage("layers"))
         record = dict(done.record)
-        partial = journal / ".partial-result"
-        partial.write_text(json.dumps(record))
-        partial.replace(journal / "result.json")
+        write_text(journal / "result.json", json.dumps(record))
     margins = record["margins"]
     layers = tuple(LayerLoss(**item, points=expected_points(item["noise"], margins)) for item in record["layers"])
     return LayerNoises(layers=layers, margins=None if margins is None else tuple(margins))

@@ -24,6 +24,7 @@ from typing import Any, final
 
 from edgekit.errors import ERRORS_BY_NAME, EdgekitError, MachineError, WorkerError
 from edgekit.process import Command, Ended, log_tail, run_watched
+from edgekit.whole_files import write_text
 
 Progress = Callable[[str, float | None], None]
 """Told what a job is doing: a short phrase, and the share done from 0 to 1 where it is known."""
@@ -156,13 +157,7 @@ class _FileProgress:
         self._path = folder / "progress.json"
 
     def __call__(self, phrase: str, share: float | None = None) -> None:
-        _write_atomically(self._path, {"phrase": phrase, "share": share})
-
-
-def _write_atomically(path: Path, data: Mapping[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(data))
-    partial.replace(path)
+        write_text(self._path, json.dumps({"phrase": phrase, "share": share}))
 
 
 def _end_with_parent(parent: int) -> None:
@@ -196,7 +191,7 @@ def main(folder: Path) -> int:
     except Exception as error:
         traceback.print_exc()
         result = {"error": type(error).__name__, "message": str(error)}
-    _write_atomically(folder / "result.json", result)
+    write_text(folder / "result.json", json.dumps(result))
     return 0 if "record" in result else MachineError.exit_code
 
 

@@ -52,6 +52,7 @@ from edgekit.cli.task_options import (
     parse_effort,
 )
 from edgekit.errors import UsageError
+from edgekit.output_folder import output_folder
 from edgekit.planner.technique_order import order_warning
 
 if TYPE_CHECKING:
@@ -137,7 +138,6 @@ def export(
     from edgekit.export_details import write_details
     from edgekit.export_report import with_imported, write_report
     from edgekit.measurements.measurement import read_measurement
-    from edgekit.output_folder import output_folder
     from edgekit.usage.snippets import FOLDER, write_usage
 
     read = tuple(map(read_measurement, measurements or ()))

@@ -135,12 +135,11 @@ def plan_request(request: Request, captured: CapturedModel, effort: Effort, sett
 
 def _write(path: Path, made: Plan) -> None:
     """Writes the plan whole or not at all."""
-    partial = path.with_name(f".partial-{path.name}")
+    from edgekit.whole_files import write_text
+
     try:
-        partial.write_text(json.dumps(made.to_json(), indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_text(path, json.dumps(made.to_json(), indent=1) + "\n")
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise ResourceError(
             f"{path}: the plan cannot be written: {error.strerror}. "
             "Name a file in a folder that exists and is writable."

@@ -23,6 +23,7 @@ from edgekit.html_report.variants import search_facts, variants_section
 from edgekit.html_report.verdict import budget_section, verdict_section
 from edgekit.lock import LOCK_NAME, read_lock
 from edgekit.search.result import SEARCH_NAME, read_search
+from edgekit.whole_files import write_text
 
 _SECTIONS: Final = (
     verdict_section,
@@ -193,7 +194,5 @@ def write_page(folder: Path, target: Path) -> Path:
     """
     is_search_alone = (folder / SEARCH_NAME).exists() and not (folder / REPORT_NAME).exists()
     text = search_page(read_search(folder), folder.as_posix()) if is_search_alone else html_page(read_sources(folder))
-    partial = target.with_name(f".partial-{target.name}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(target)
+    write_text(target, text)
     return target

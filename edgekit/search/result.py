@@ -12,13 +12,14 @@ from typing import Any, Final, Literal, final
 import edgekit
 from edgekit.budget import Limit
 from edgekit.errors import ArtifactError
-from edgekit.export_report import model_json, write_whole
+from edgekit.export_report import model_json
 from edgekit.model import CapturedModel
 from edgekit.plan import Prediction, Recipe
 from edgekit.report import passed
 from edgekit.search.halving import Rung
 from edgekit.search.measuring import Measured
 from edgekit.search.sorting import fronts
+from edgekit.whole_files import write_json
 
 SCHEMA_VERSION: Final = 1
 SEARCH_NAME: Final = "search.json"
@@ -242,7 +243,7 @@ def _macs(row: Row) -> float:
 def write_search(result: SearchResult, folder: Path) -> Path:
     """Writes `search.json` into an output folder, whole or not at all; returns its path."""
     path = folder / SEARCH_NAME
-    write_whole(path, result.to_json())
+    write_json(path, result.to_json())
     return path
 
 

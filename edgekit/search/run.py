@@ -14,7 +14,6 @@ from edgekit.errors import ConfigError, EdgekitError, ResourceError, UsageError
 from edgekit.export import REPORTED_PACKAGES, Inputs, describe_data, read_inputs
 from edgekit.export_report import describe_environment
 from edgekit.model import CapturedModel
-from edgekit.output_folder import copy_whole
 from edgekit.pipeline import Settings, analyze_model, capture_model, refusal_of
 from edgekit.plan import Candidate
 from edgekit.planner.candidates import with_predictions
@@ -29,6 +28,7 @@ from edgekit.sources.table import classify
 from edgekit.task import SearchSpace, Task, Training
 from edgekit.training.schedule import Optimizer, Schedule
 from edgekit.validators.accuracy import AGAINST_FLOAT
+from edgekit.whole_files import copy_whole
 
 
 @final

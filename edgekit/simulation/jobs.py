@@ -23,6 +23,7 @@ from edgekit.simulation.placement import Placement, place
 from edgekit.simulation.realisation import REALISATIONS
 from edgekit.simulation.score import margins, score
 from edgekit.simulation.sensitivity import LayerNoise, measure_layers, noise_share
+from edgekit.whole_files import write_text
 from edgekit.worker import Progress
 
 SIMULATE: Final = "edgekit.simulation.jobs:simulate"
@@ -114,9 +115,7 @@ def read_entry(journal: Path, key: str) -> dict[str, Any] | None:
 
 def _save(journal: Path, key: str, data: dict[str, Any]) -> dict[str, Any]:
     """Saves a result whole or not at all, and returns it."""
-    partial = journal / f".partial-{key}"
-    partial.write_text(json.dumps(data))
-    partial.replace(journal / f"{key}.json")
+    write_text(journal / f"{key}.json", json.dumps(data))
     return data
 
 

@@ -19,6 +19,7 @@ from edgekit.model import TensorSpec
 from edgekit.preprocessing import channels_of, describe_preprocessing, image_input
 from edgekit.usage.identifiers import pascal_case, quote, snake_case
 from edgekit.usage.tensor_words import tensor_facts, tensor_views, why_not
+from edgekit.whole_files import write_text
 
 FOLDER: Final = "usage"
 """Beside the artifacts."""
@@ -89,9 +90,7 @@ def write_usage(report: ExportReport) -> Path | None:
     try:
         folder.mkdir(exist_ok=True)
         for name, text in usage_files(artifacts, packages).items():
-            partial = folder / f".partial-{name}"
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(folder / name)
+            write_text(folder / name, text)
     except OSError as error:
         raise ResourceError(
             f"{folder} cannot be written: {error.strerror}. Give another folder with --output."
