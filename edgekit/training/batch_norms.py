@@ -61,7 +61,7 @@ def insert_batch_norms(graph_module: Any, batches: Iterable[tuple[Any, ...]]) ->
 def set_training(graph_module: Any, *, training: bool) -> None:
     """Switches the batch norms of a graph, and nothing else of it, between training and use."""
     for module in graph_module.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001  torch has no public name for all kinds
+        if isinstance(module, tuple(_CONVOLUTIONS.values())):
             module.train(training)
 
 
@@ -103,7 +103,7 @@ def _moments(graph_module: Any, chosen: list[Any], batches: Iterable[tuple[Any, 
 
 def _norm(node: Any, mean: Any, deviation: Any) -> Any:
     """Returns a batch norm that gives back what the convolution computed before its weights were divided."""
-    norm = _CONVOLUTIONS[operator_name(node)](len(mean))
+    norm: Any = _CONVOLUTIONS[operator_name(node)](len(mean))
     with torch.no_grad():
         norm.running_mean.copy_(mean / deviation)
         norm.running_var.fill_(1.0 - norm.eps)

@@ -35,8 +35,7 @@ class FakeActivation(nn.Module):  # type: ignore[misc]  # torch is Any here
         super().__init__()
         self.low, self.high = INT8_LOW - zero_point, INT8_HIGH - zero_point
         # A positive number that is trained without a bound is trained by its logarithm.
-        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)), requires_grad=learned)
-        self.log_scale.is_log = True
+        self.log_scale = _logarithm(torch.tensor(math.log(scale)), learned=learned)
 
     def forward(self, value: Any) -> Any:
         """Returns the value as an integer kernel reads it."""
@@ -66,8 +65,7 @@ class FakeWeight(nn.Module):  # type: ignore[misc]  # torch is Any here
         self.axis, self.bits = axis, bits
         self.high = 2 ** (bits - 1) - 1
         if bits < 8:
-            self.log_step = nn.Parameter(self._best_steps(weight.detach()).log())
-            self.log_step.is_log = True
+            self.log_step = _logarithm(self._best_steps(weight.detach()).log(), learned=True)
 
     def forward(self, weight: Any) -> Any:
         """Returns the weight as an integer kernel reads it."""
@@ -142,3 +140,10 @@ def stored_levels(levels: Any, high: int) -> Any:
 def scaled_gradient(value: Any, factor: float) -> Any:
     """Returns the value; its gradient is multiplied by `factor`."""
     return value.detach() + (value - value.detach()) * factor
+
+
+def _logarithm(value: Any, *, learned: bool) -> Any:
+    """Returns a parameter that is a logarithm: its learning rate does not follow its size (see `Schedule.relative`)."""
+    made: Any = nn.Parameter(value, requires_grad=learned)
+    made.is_log = True
+    return made
