@@ -61,7 +61,7 @@ def insert_batch_norms(graph_module: Any, batches: Iterable[tuple[Any, ...]]) ->
 def set_training(graph_module: Any, *, training: bool) -> None:
     """Switches the batch norms of a graph, and nothing else of it, between training and use."""
     for module in graph_module.modules():
-        if isinstance(module, tuple(_CONVOLUTIONS.values())):
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
             module.train(training)
 
 
