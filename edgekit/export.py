@@ -160,6 +160,7 @@ def export(
     rejected: Sequence[Rejection] = (),
     accelerators: Mapping[str, str] = MappingProxyType({}),
     done: Callable[[str, str], None] = lambda _stage, _phrase: None,
+    predict_changed: Callable[[Candidate, CapturedModel], Candidate] = lambda candidate, _model: candidate,
 ) -> ExportReport:
     """Makes, runs and judges one artifact for each candidate.
 
@@ -174,11 +175,14 @@ def export(
         rejected: Candidates that the planner turned down, for the report.
         accelerators: Runtime to the device's accelerator for it (see `DeviceProfile.accelerators`).
         done: Told (stage, phrase) when a format has been made.
+        predict_changed: Given a candidate and the model that its techniques have made, returns it with that model's
+            predictions; for candidates whose predictions are those of the model before.
 
     Raises:
         KeyboardInterrupt: after every worker was ended.
     """
     changes = _changes(inputs, candidates, settings)
+    candidates = [_predicted(candidate, changes, predict_changed) for candidate in candidates]
     made = _convert(inputs, candidates, changes, settings, io, done)
     results: list[FormatResult] = []
     for candidate, outcome in zip(candidates, made, strict=True):
@@ -284,6 +288,16 @@ def _changes(inputs: Inputs, candidates: Sequence[Candidate], settings: Settings
     """Returns what the candidates' techniques make of the model, once for all formats."""
     pipelines = [candidate.techniques for candidate in candidates]
     return change_models(inputs.torch_model, pipelines, inputs.calibration, settings, inputs.task)
+
+
+def _predicted(
+    candidate: Candidate, changes: Changes, predict_changed: Callable[[Candidate, CapturedModel], Candidate]
+) -> Candidate:
+    applied = changes.get(pipeline_name(candidate.techniques))
+    # Of techniques that failed there is no model, and the format's own error says so.
+    return (
+        candidate if not applied or isinstance(applied, EdgekitError) else predict_changed(candidate, applied[-1].model)
+    )
 
 
 def _convert(

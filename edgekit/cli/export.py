@@ -198,6 +198,7 @@ def _run(
     from edgekit.export import read_inputs
     from edgekit.export_details import details_json
     from edgekit.pipeline import analyze_model, capture_model
+    from edgekit.planner.candidates import with_predictions_of_changed
 
     model = capture_model(request.task, settings)
     refuse_techniques(request, model)
@@ -207,6 +208,13 @@ def _run(
     changed = any(candidate.techniques for candidate in candidates)
     runtimes = [candidate.runtime for candidate in candidates]
     inputs = read_inputs(request.task, runtimes, settings, model=model, as_torch=changed)
+
+    def predict_changed(candidate: Candidate, made: CapturedModel) -> Candidate:
+        # A plan's own techniques are in its predictions, and these are held against what is measured.
+        if not request.techniques:
+            return candidate
+        return with_predictions_of_changed(candidate, analyze_model(made, settings), request.profile)
+
     report = export_candidates(
         inputs,
         candidates,
@@ -218,6 +226,7 @@ def _run(
         rejected=choice.rejected,
         accelerators=request.profile.accelerators,
         done=done,
+        predict_changed=predict_changed,
     )
     return report, details_json(report, choice.plans, analysis, request.profile.latency_model)
 

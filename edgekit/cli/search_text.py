@@ -82,8 +82,9 @@ class SearchText:
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in ("", "variant", ""):
-            table.add_column(name, no_wrap=True)
+        # A column for each parameter: names in every row would leave no room for the figures.
+        for name in ("", *self.result.parameters, ""):
+            table.add_column(escape(name), no_wrap=True)
         metric = self.result.metric
         metric = parse_reference(metric, "[data] metric").name if ":" in metric else metric
         for name in ("epochs", "held-out", metric, "drop", "size", "latency", "host x"):
@@ -95,7 +96,7 @@ class SearchText:
             status, style = _status(row)
             table.add_row(
                 _MARK if row.accuracy is not None and row.name in front else "",
-                f"[bold]{escape(row.title)}[/]" if is_best else escape(row.title),
+                *(f"[bold]{escape(text)}[/]" if is_best else escape(text) for text in self._arguments(row)),
                 f"[{style}]{status}[/]",
                 str(row.epochs) if row.epochs else "-",
                 _held_out(row),
@@ -106,6 +107,12 @@ class SearchText:
                 _ratio(row),
             )
         return table
+
+    def _arguments(self, row: Row) -> list[str]:
+        """Returns the row's values of all parameters; your own model has none."""
+        if row is self.result.reference:
+            return ["yours", *[""] * (len(self.result.parameters) - 1)]
+        return [str(row.arguments[name]) for name in self.result.parameters]
 
     def _reasons(self, *, verbose: bool) -> Iterator[RenderableType]:
         """Yields why variants were not measured, and which limits the measured ones miss."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from edgekit.analysis.graph import Analysis
@@ -80,6 +80,22 @@ def predict_for(candidate: Candidate, analysis: Analysis, profile: DeviceProfile
     return predict(
         analysis, candidate.recipe, candidate.runtime, device=profile.name, latency_models=profile.latency_model
     )
+
+
+def with_predictions_of_changed(candidate: Candidate, analysis: Analysis, profile: DeviceProfile) -> Candidate:
+    """Returns the candidate with what can be predicted once its techniques have been carried out.
+
+    Args:
+        candidate: With techniques that a user asked for: its predictions are those of the model before them.
+        analysis: Costed graph of the model that the techniques have made.
+        profile: The device.
+    """
+    unknown = "not predicted: techniques have changed the model, and the artifact is measured"
+    predictions = tuple(
+        replace(item, value=None, low=None, high=None, basis=unknown) if item.name == "accuracy_drop" else item
+        for item in predict_for(candidate, analysis, profile)
+    )
+    return replace(candidate, predictions=predictions)
 
 
 def _joined(refused: Sequence[Rejection]) -> tuple[Rejection, ...]:

@@ -196,8 +196,9 @@ def row(name: str, accuracy: float, latency: float, size: float, *, kept: bool =
 
 def result(*rows: Row) -> SearchResult:
     return SearchResult(
-        device="pi4", device_title="Pi", runtime="onnx", recipe=Recipe(), metric="top1", limits=(), parameters={},
-        bindings={}, epochs=1, seed=0, rungs=(), reference=row("", 80, 9, 900), rows=rows,
+        device="pi4", device_title="Pi", runtime="onnx", recipe=Recipe(), metric="top1", limits=(),
+        parameters={"width": ("a", "c")}, bindings={}, epochs=1, seed=0, rungs=(), reference=row("", 80, 9, 900),
+        rows=rows,
     )  # fmt: skip
 
 
@@ -228,8 +229,8 @@ def test_a_search_is_told_in_words():
     down = Row(name="e", arguments={"width": 99}, fate="turned down", reason="predicted size 9 MB exceeds 5 MB")
     found = words_of(result(row("a", 82, 8, 800), row("c", 90, 20, 2000, kept=False), down))
     for words in (
-        "*  width=a     keeps all          -         -  82.0 %     -   800 B  8 ms        -",
-        "*  width=c     MISSES             -         -  90.0 %     -    2 kB  20 ms        -",
+        "*  a     keeps all          -         -  82.0 %     -   800 B  8 ms        -",
+        "*  c     MISSES             -         -  90.0 %     -    2 kB  20 ms        -",
         "width=99: predicted size 9 MB exceeds 5 MB",
         "width=c misses: size 2 kB exceeds 1 B by 2 kB (limit from profile)",
         "Recommended width=a: top1 82.0 %, 800 B, 8 ms predicted on pi4",
@@ -253,7 +254,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path):
         f"{gone} cannot be written: No such file or directory. Give another one with --output."
     )
     assert message_of(ResourceError, run._write, result(row("a", 82, 8, 800)), gone) == (
-        f"{gone / 'a.pt2'} cannot be written: No such file or directory."
+        f"{gone} cannot be written: No such file or directory. Give another one with --output."
     )
 
 
