@@ -26,7 +26,7 @@ from pathlib import Path
 from edgekit.cache import Cache
 from edgekit.cli.task_options import make_request
 from edgekit.cli.export import _choose
-from edgekit.export import _convert_all, default_jobs, read_inputs
+from edgekit.export import convert_candidates, default_jobs, read_inputs
 from edgekit.pipeline import Settings, capture_model
 from dataclasses import replace
 
@@ -34,9 +34,9 @@ request = make_request(model=None, device="pi4", config=Path(sys.argv[1]), forma
 settings = Settings(cache=Cache(root=Path(sys.argv[2])), jobs=default_jobs())
 task = replace(request.task, evaluation=None)
 model = capture_model(task, settings)
-candidates, _ = _choose(request, model, settings)
+candidates = _choose(request, model, "quick", settings).candidates
 inputs = read_inputs(task, [c.runtime for c in candidates], settings, model=model)
-made = _convert_all(inputs, candidates, settings, "float", lambda stage, phrase: None)
+made = convert_candidates(inputs, candidates, settings, "float", lambda stage, phrase: None)
 failed = [outcome for outcome in made if isinstance(outcome, Exception)]
 sys.exit(f"failed: {failed}" if failed else 0)
 """
