@@ -68,7 +68,7 @@ MEASURED: Final = (
     ),
     *_rows(
         "all-MiniLM-L6-v2", "spearman", "transformer",
-        ("tflite", "int8_dynamic", 0.06, -0.05, 0.23),
+        ("tflite", "int8_dynamic", 0.14, 0.01, 0.26),
         ("onnx", "int8_dynamic", 0.05, -0.05, 0.16),
         ("executorch", "int8_dynamic", 0.11, -0.01, 0.25),
         ("coreml", "int8_weights", 0.00, -0.07, 0.08),
