@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,11 +64,7 @@ HEAD = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
 
 
 def export(row: Row, runtime: str, reports: Path, *, with_techniques: bool) -> dict[str, Any]:
-    """Returns the report of one export.
-
-    What its techniques took and left lies in `technique_seconds` and `technique_macs`; where another format's export
-    made them, its report has the figures.
-    """
+    """Returns the report of one export."""
     techniques = row.techniques if with_techniques else ()
     device = () if row.device == "pi4" else (row.device,)
     name = "-".join([row.task, row.precision, runtime, *device, *(text.replace(":", "-") for text in techniques)])
@@ -78,30 +73,19 @@ def export(row: Row, runtime: str, reports: Path, *, with_techniques: bool) -> d
         found: dict[str, Any] = json.loads(kept.read_text())
         return found
     config = HERE / "tasks" / row.task / "edgekit.toml"
-    cache = Path(os.environ.get("EDGEKIT_CACHE_DIR", Path.home() / ".cache/edgekit")) / "techniques"
-    before = set(cache.glob("*"))
     with tempfile.TemporaryDirectory() as out:
         what = ["--precision", row.precision, "--format", runtime]
         flags = [flag for text in techniques for flag in ("--technique", text)]
         data = run(["export", "-c", str(config), *what, "-o", out, *flags, *OPEN], row.device)
-    made = [(folder / "effort.json", folder / "model.json") for folder in set(cache.glob("*")) - before]
-    if made:
-        data["technique_seconds"] = sum(json.loads(effort.read_text())["seconds"] for effort, _ in made)
-        # Techniques only ever take work away, so the last step's model is the one with the least of it.
-        data["technique_macs"] = min(json.loads(model.read_text())["macs"] for _, model in made)
-    data["techniques"] = list(techniques)
     reports.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(data))
     return data
 
 
-def work_of(row: Row, reports: Path, figure_name: str) -> float | None:
-    """Returns a figure of the row's techniques, from the report of whichever format's export made them."""
-    for path in sorted(reports.glob(f"{row.task}-*.json")):
-        data = json.loads(path.read_text())
-        if data.get("techniques") == list(row.techniques) and data.get(figure_name) is not None:
-            return float(data[figure_name])
-    return None
+def work_of(report: dict[str, Any]) -> tuple[float | None, float | None]:
+    """Returns the seconds that all techniques took, the first time, and the operations of what they have left."""
+    stages = [stage for table in report["stages"] for stage in table["stages"] if stage["kind"] == "technique"]
+    return (sum(stage["seconds"] for stage in stages), stages[-1]["macs"]) if stages else (None, None)
 
 
 def line_of(name: str, runtime: str, reports: Path) -> str:
@@ -109,7 +93,7 @@ def line_of(name: str, runtime: str, reports: Path) -> str:
     plain, changed = (export(row, runtime, reports, with_techniques=flag) for flag in (False, True))
     before, after = plain["formats"][0], changed["formats"][0]
     failed = next((entry["error"]["message"] for entry in (before, after) if entry["artifact"] is None), None)
-    seconds, macs = (work_of(row, reports, key) for key in ("technique_seconds", "technique_macs"))
+    seconds, macs = work_of(changed)
     start = f"| {name} | {' + '.join(row.techniques)} | {runtime} {before['precision']} |"
     if failed is not None:
         return f"{start} {failed.splitlines()[0]} {'| ' * (len(COLUMNS) - 3)}"
