@@ -65,6 +65,8 @@ ROWS = {
     "pruned W4A8": Row(
         "pruned", "qat", {"weight_bits": 4, "epochs": 2, "learning_rate": 0.002, "teacher_share": 0.0}, "int8_static"
     ),
+    "factorized": Row("ResNet-20", "factorize", {"keep": 0.9}),
+    "factorized, LoRA": Row("factorized", "lora_recovery", {"epochs": 1}),
     "ResNet-8": Row("ResNet-8"),
     "ResNet-8 INT8": Row("ResNet-8", precision="int8_static"),
     "ResNet-8 W4A8": Row(
