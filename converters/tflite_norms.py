@@ -39,9 +39,12 @@ def _spell_out(graph_module: Any, node: Any) -> None:
     shift = node.args[3] if len(node.args) > 3 else node.kwargs.get("bias")
     epsilon = node.args[4] if len(node.args) > 4 else node.kwargs.get("eps", 1e-5)
     axes = [-i for i in range(len(shape), 0, -1)]
+    place = {key: node.meta[key] for key in ("nn_module_stack", "stack_trace") if key in node.meta}
 
     def call(operator: Any, *args: Any) -> Any:
-        return _call(graph_module, node, operator, *args)
+        made = graph_module.graph.call_function(operator, args)
+        made.meta.update(place)  # it belongs to the same module
+        return made
 
     with graph_module.graph.inserting_before(node):
         centred = call(aten.sub.Tensor, value, call(aten.mean.dim, value, axes, True))
@@ -52,10 +55,3 @@ def _spell_out(graph_module: Any, node: Any) -> None:
             result = call(aten.add.Tensor, result, shift)
     node.replace_all_uses_with(result)
     graph_module.graph.erase_node(node)
-
-
-def _call(graph_module: Any, like: Any, operator: Any, *args: Any) -> Any:
-    """Returns a new node in the place of `like`: it belongs to the same module."""
-    made = graph_module.graph.call_function(operator, args)
-    made.meta.update({key: like.meta[key] for key in ("nn_module_stack", "stack_trace") if key in like.meta})
-    return made

@@ -192,9 +192,10 @@ def _unordered_key(values: NDArray[Any]) -> str:
 def _module_of(tensor: str, places: _Places, weights: int) -> str:
     """Returns the module that an operator belongs to, from its output tensor's name.
 
-    A fused operator's name lists several places. The one whose module has a matrix of as many weights counts: a norm's
-    scale may be folded into the projections behind it. Else it is the one that owns any weight, since shared constants
-    bring in places of other modules. Empty where no place is known.
+    A fused operator's name lists several places. The one whose module has a matrix of as many weights counts: a factor
+    of the model's own may be folded into the layer beside it (a layer normalization's is not: see `tflite_norms`). Else
+    it is the one that owns any weight, since shared constants bring in places of other modules. Empty where no place is
+    known.
     """
     modules: list[str] = []
     for part in _FUSED.split(tensor):

@@ -139,9 +139,7 @@ def apply_technique(
             "scratch": str(place / "scratch"),
             "output": str(place / "changed"),
         }
-        running = settings
-        if training and settings.timeout_s == DEFAULT_TIMEOUT_S:
-            running = replace(settings, timeout_s=TRAINING_TIMEOUT_S)
+        running = training_settings(settings) if training else settings
         result = running.run(f"technique {step.technique}", ENTRY, payload, settings.stage(step.technique))
         shutil.rmtree(place / "scratch", ignore_errors=True)
         move_contents(place / "changed", place)
@@ -154,6 +152,11 @@ def apply_technique(
         shutil.rmtree(checkpoints, ignore_errors=True)
     effort = json.loads((folder / "effort.json").read_text())
     return Applied(step=step, model=read_capture(folder), seconds=effort["seconds"], cached=cached)
+
+
+def training_settings(settings: Settings) -> Settings:
+    """Returns the settings with the limit of a worker that trains, unless somebody set another one."""
+    return replace(settings, timeout_s=TRAINING_TIMEOUT_S) if settings.timeout_s == DEFAULT_TIMEOUT_S else settings
 
 
 def _training_facts(technique: Technique, training: Training, base: str, settings: Settings) -> dict[str, Any]:

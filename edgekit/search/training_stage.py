@@ -13,12 +13,12 @@ from typing import Any, Final, final
 from edgekit.cache import code_fingerprint, content_key, versions
 from edgekit.errors import EdgekitError
 from edgekit.model import CapturedModel
-from edgekit.pipeline import DEFAULT_TIMEOUT_S, Settings, move_contents, portable_facts, read_capture
+from edgekit.pipeline import Settings, move_contents, portable_facts, read_capture
 from edgekit.search.halving import Rung, ladder
 from edgekit.search.sorting import select
 from edgekit.search.survey import Prospect, costs_of
 from edgekit.search.worker_entry import TRAIN
-from edgekit.technique_stage import TRAINING_TIMEOUT_S
+from edgekit.technique_stage import training_settings
 from edgekit.training.schedule import Schedule
 
 _RECORD: Final = "trained.json"
@@ -137,8 +137,7 @@ class _Stage:
 
     def __init__(self, schedule: Schedule, seed: int, settings: Settings) -> None:
         self._schedule, self._seed = schedule, seed
-        is_default = settings.timeout_s == DEFAULT_TIMEOUT_S
-        self._settings = replace(settings, timeout_s=TRAINING_TIMEOUT_S) if is_default else settings
+        self._settings = training_settings(settings)
         self._journals: dict[str, Path] = {}
 
     def train(self, trial: Trial, until: int, words: str) -> Trial:
