@@ -13,10 +13,13 @@ import json
 import tempfile
 from pathlib import Path
 
-from edgekit.cache import Cache
-from edgekit.pipeline import Settings, capture_model, convert, prepare_samples
-from edgekit.plan import Recipe
-from edgekit.task import load_task
+from edgekit.pipeline.capture import capture_model
+from edgekit.pipeline.convert import convert
+from edgekit.pipeline.samples import prepare_samples
+from edgekit.pipeline.settings import Settings
+from edgekit.recipe import Recipe
+from edgekit.task.task import load_task
+from edgekit.workers.cache import Cache
 
 HERE = Path(__file__).parent
 

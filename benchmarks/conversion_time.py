@@ -23,18 +23,20 @@ FORMATS = ("onnx", "tflite", "executorch", "coreml")
 CONVERT = """
 import sys
 from pathlib import Path
-from edgekit.cache import Cache
-from edgekit.cli.task_options import make_request
-from edgekit.cli.export import _choose
-from edgekit.export import convert_candidates, default_jobs, read_inputs
-from edgekit.pipeline import Settings, capture_model
+from edgekit.workers.cache import Cache
+from edgekit.task.request import make_request
+from edgekit.trials.choice import choose
+from edgekit.exporting.export import convert_candidates, default_jobs
+from edgekit.exporting.inputs import read_inputs
+from edgekit.pipeline.settings import Settings
+from edgekit.pipeline.capture import capture_model
 from dataclasses import replace
 
 request = make_request(model=None, device="pi4", config=Path(sys.argv[1]), formats="all", precision="int8", limits={})
 settings = Settings(cache=Cache(root=Path(sys.argv[2])), jobs=default_jobs())
 task = replace(request.task, evaluation=None)
 model = capture_model(task, settings)
-candidates = _choose(request, model, "quick", settings).candidates
+candidates = choose(request, model, "quick", settings).candidates
 inputs = read_inputs(task, [c.runtime for c in candidates], settings, model=model)
 made = convert_candidates(inputs, candidates, settings, "float", lambda stage, phrase: None)
 failed = [outcome for outcome in made if isinstance(outcome, Exception)]

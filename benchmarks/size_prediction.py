@@ -14,15 +14,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgekit.analysis.graph import Analysis
+from edgekit.converters.base import converter
 from edgekit.errors import EdgekitError
 from edgekit.model import CapturedModel
-from edgekit.pipeline import Settings, analyze_model, capture_model, convert, prepare_samples
+from edgekit.pipeline.analysis import analyze_model
+from edgekit.pipeline.capture import capture_model
+from edgekit.pipeline.convert import convert
+from edgekit.pipeline.samples import prepare_samples
+from edgekit.pipeline.settings import Settings
 from edgekit.planner.recipes import resolve_precision
 from edgekit.predict.size import predict_size
 from edgekit.predict.storage import RUNTIMES
-from edgekit.registry import converter
 from edgekit.samples import Samples
-from edgekit.task import default_task
+from edgekit.task.task import default_task
 
 HERE = Path(__file__).parent
 PRECISIONS = ("fp32", "fp16", "int8-static", "int8-dynamic", "int8-weights", "int4")

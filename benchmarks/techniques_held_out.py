@@ -42,8 +42,8 @@ def captured(task: str, folder: Path, count: int) -> tuple[Any, Any]:
     import torch
 
     from edgekit.model import CapturedModel
-    from edgekit.sources import program_facts
-    from edgekit.sources.canonical_program import canonical
+    from edgekit.torch_program import program_facts
+    from edgekit.torch_program.canonical_program import canonical
 
     spec = importlib.util.spec_from_file_location("benchmark_task", HERE / "tasks" / task / "task.py")
     if spec is None or spec.loader is None:
@@ -73,18 +73,18 @@ def outputs(model: Any, rows: list[Any]) -> Any:
 
 
 def line_of(steps: str, model: Any, fit: Any, judge: list[Any], expected: Any, folder: Path) -> str:
-    from edgekit import registry
     from edgekit.errors import EdgekitError
+    from edgekit.task.technique_text import split_step
     from edgekit.techniques.base import Context
-    from edgekit.techniques.settings import split_step
-    from edgekit.worker import silent
+    from edgekit.techniques.base import technique as find_technique
+    from edgekit.workers.worker import silent
 
     began = time.process_time()
     changed = model
     try:
         for i, text in enumerate(steps.split()):
             name, settings = split_step(text, "STEPS")
-            technique = registry.technique(name).from_settings(settings, "STEPS")
+            technique = find_technique(name).from_settings(settings, "STEPS")
             context = Context(samples=fit, scratch=folder / "scratch", progress=silent)
             changed = technique.run(changed, context, folder / f"{i}")
     except EdgekitError as error:

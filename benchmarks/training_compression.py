@@ -32,12 +32,14 @@ sys.path.insert(0, str(TASK))
 from data import calibration, images, raw, raw_calibration
 from resnet import FOLDER
 
-from edgekit import registry
 from edgekit.model import CapturedModel
-from edgekit.pipeline import Settings, capture_model, convert
-from edgekit.plan import Recipe
+from edgekit.pipeline.capture import capture_model
+from edgekit.pipeline.convert import convert
+from edgekit.pipeline.settings import Settings
+from edgekit.recipe import Recipe
 from edgekit.samples import Samples, write_samples
-from edgekit.task import load_task
+from edgekit.task.task import load_task
+from edgekit.techniques.base import technique as find_technique
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def model_of(name: str) -> CapturedModel:
             checkpoints=FOLDER / "checkpoints" / folder.name,
             base=task.base,
         )
-        technique = registry.technique(row.technique).from_settings(row.settings, "row")
+        technique = find_technique(row.technique).from_settings(row.settings, "row")
         folder.parent.mkdir(parents=True, exist_ok=True)
         technique.run(model_of(row.start), context, folder)
         (folder / "effort.json").write_text(json.dumps({"cpu_seconds": time.process_time() - started}))

@@ -17,8 +17,10 @@ from edgekit.analysis.graph import Analysis
 from edgekit.artifact import remove_artifact
 from edgekit.errors import ConversionError, DataError, MissingDependencyError, WorkerError
 from edgekit.model import CapturedKind, CapturedModel, TensorSpec
-from edgekit.plan import Recipe
-from edgekit.worker import Progress
+from edgekit.plugins import load
+from edgekit.recipe import Recipe
+from edgekit.registry import converter_targets
+from edgekit.workers.worker import Progress
 
 IoType = Literal["float", "int8"]
 
@@ -160,3 +162,13 @@ class Converter(ABC):
         finally:
             remove_artifact(partial)
         return conversion
+
+
+def converter(name: str) -> Converter:
+    """Returns the converter of the format `name`.
+
+    Raises:
+        KeyError: no such format; callers check names against `converter_names()` first.
+    """
+    made: Converter = load(converter_targets()[name])()
+    return made

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from edgekit.converters.onnx_source import FloatGraph
 from edgekit.converters.onnx_static import calibrate
-from edgekit.plan import Recipe
-from edgekit.worker import Progress
+from edgekit.recipe import Recipe
+from edgekit.workers.worker import Progress
 
 LARGEST_HALF: Final = 65504.0
 """Largest finite float16."""

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
-from edgekit.calibration.bias_correction import ChannelMeans, mean_shift, round_weights
-from edgekit.calibration.ranges import Range, choose_range
-from edgekit.calibration.statistics import ModelStatistics
 from edgekit.converters.onnx_source import FloatGraph
 from edgekit.model import LearnedRange
-from edgekit.plan import Recipe
+from edgekit.quantization.bias_correction import ChannelMeans, mean_shift, round_weights
+from edgekit.quantization.ranges import Range, choose_range
+from edgekit.quantization.statistics import ModelStatistics
+from edgekit.recipe import Recipe
 from edgekit.samples import Samples
-from edgekit.worker import Progress
+from edgekit.workers.worker import Progress
 
 QUANTIZED_OPERATORS: Final = (
     "Add",

@@ -24,7 +24,7 @@ from edgekit.converters.onnx_dynamic import (
 )
 from edgekit.converters.onnx_source import FloatGraph
 from edgekit.converters.onnx_static import drop_unread_weights
-from edgekit.plan import Precision, Recipe
+from edgekit.recipe import Precision, Recipe
 
 if TYPE_CHECKING:
     import numpy as np

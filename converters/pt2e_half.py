@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgekit.converters.pt2e_graph import (
+from edgekit.quantization.pt2e_graph import (
     FloatGraph,
     is_float_tensor,
     output_node,

@@ -8,10 +8,10 @@ import warnings
 from collections.abc import Generator, Mapping
 from typing import Final
 
-from edgekit.calibration.ranges import Grid
 from edgekit.converters.base import ConversionRequest
 from edgekit.errors import ConversionError
 from edgekit.model import TensorSpec
+from edgekit.quantization.ranges import Grid
 
 IO_KEY: Final = "edgekit.io"
 """Key of the metadata entry that describes inputs and outputs as JSON."""

@@ -230,7 +230,7 @@ def order_boundary(model: Any, inputs: Sequence[int], outputs: Sequence[int]) ->
     graph.outputs = np.array(outputs, dtype=np.int32)
 
 
-def boundary_specs(model: Any, indices: Sequence[int], wanted: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+def io_signature(model: Any, indices: Sequence[int], wanted: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
     """Returns the specs of inputs or outputs as the file has them; the layouts are taken from `wanted`."""
     from ai_edge_litert import schema_py_generated as schema
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgekit.sources.graph_nodes import operator_name
+from edgekit.torch_program.graph_nodes import operator_name
 
 
 def keep_norm_scales(graph_module: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from edgekit.converters.tflite_file import operators, text
 from edgekit.converters.tflite_source import FloatModel
-from edgekit.plan import Precision, Recipe
+from edgekit.recipe import Precision, Recipe
 
 WEIGHTED: Final = (
     "CONV_2D",

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
-from edgekit.calibration.bias_correction import ChannelMeans, mean_shift, round_weights
-from edgekit.calibration.ranges import affine_grid, choose_range
-from edgekit.calibration.statistics import ModelStatistics
 from edgekit.converters.tflite_file import add_constant, constant, drop_unused_tensors, operators, text
 from edgekit.model import LearnedRange
-from edgekit.plan import RangeMethod
+from edgekit.quantization.bias_correction import ChannelMeans, mean_shift, round_weights
+from edgekit.quantization.ranges import affine_grid, choose_range
+from edgekit.quantization.statistics import ModelStatistics
+from edgekit.recipe import RangeMethod
 from edgekit.samples import Samples
-from edgekit.worker import Progress
+from edgekit.workers.worker import Progress
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,11 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
-from edgekit.converters.pt2e_graph import FloatGraph, constant_of, read_float_graph
 from edgekit.converters.pt2e_interface import described, first_line, on_grids, quiet_frameworks, refuse_float_io
-from edgekit.converters.pt2e_overflow import find_overflows, overflow_words
-from edgekit.converters.pt2e_plan import RECURRENT, precision_of_node
-from edgekit.converters.pt2e_quantization import export_graph, quantize_graph, quantize_io
 from edgekit.converters.to_coreml_package import write_package
 from edgekit.converters.to_coreml_program import (
     artifact_specs,
@@ -28,11 +24,16 @@ from edgekit.converters.to_coreml_program import (
     import_coremltools,
     tensor_types,
 )
-from edgekit.converters.to_coreml_weights import has_table, has_zeros, store_tables, store_zeros
+from edgekit.converters.to_coreml_weights import has_zeros, store_tables, store_zeros
 from edgekit.errors import ConversionError, EdgekitError
 from edgekit.model import CapturedKind, TensorSpec
-from edgekit.plan import Precision, Recipe
-from edgekit.worker import Progress
+from edgekit.quantization.pt2e_graph import FloatGraph, constant_of, read_float_graph
+from edgekit.quantization.pt2e_overflow import find_overflows, overflow_words
+from edgekit.quantization.pt2e_plan import RECURRENT, precision_of_node
+from edgekit.quantization.pt2e_quantization import export_graph, quantize_graph, quantize_io
+from edgekit.quantization.tables import has_table
+from edgekit.recipe import Precision, Recipe
+from edgekit.workers.worker import Progress
 
 _REASONS_BY_KIND: Final[Mapping[str, str]] = {
     "onnx": "coremltools reads no ONNX, and this file was not imported into torch. "

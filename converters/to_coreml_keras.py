@@ -26,8 +26,8 @@ from edgekit.converters.to_coreml_program import (
 )
 from edgekit.errors import ConversionError, ModelError
 from edgekit.model import CapturedModel, TensorSpec
-from edgekit.plan import Precision, Recipe
-from edgekit.worker import Progress
+from edgekit.recipe import Precision, Recipe
+from edgekit.workers.worker import Progress
 
 _PRODUCTS: Final = frozenset({"linear", "matmul"})
 
@@ -41,9 +41,9 @@ def import_through_onnx(request: ConversionRequest, progress: Progress) -> Conve
     import torch
 
     from edgekit.converters.onnx_source import float_graph
-    from edgekit.sources.canonical_program import canonical
     from edgekit.sources.onnx_to_torch.importer import import_model
-    from edgekit.sources.trace_module import export_module
+    from edgekit.torch_program.canonical_program import canonical
+    from edgekit.torch_program.trace_module import export_module
 
     progress("importing the model into torch", None)
     model = request.model

@@ -12,7 +12,7 @@ from typing import Any, Final
 from edgekit.converters.base import IoType
 from edgekit.errors import ConversionError
 from edgekit.model import TensorSpec
-from edgekit.plan import Recipe
+from edgekit.recipe import Recipe
 
 _DTYPES: Final = {"float64": "float32", "float16": "float32", "int64": "int32", "uint8": "int32", "int16": "int32"}
 """Core ML's multi-arrays are float32, float16, int32, and int8 since iOS 26: the nearest one that holds the values."""

@@ -11,24 +11,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-LEAST_WEIGHTS: Final = 2048
-"""coremltools' own limit: what is smaller stays as it is."""
+from edgekit.quantization.tables import LEAST_WEIGHTS
 
 LEAST_ZEROS: Final = 0.25
 """A bit for each weight pays from an eighth of zeros on at 8 bits; no layer has so many by chance."""
-
-_LARGEST_TABLE: Final = 256
-
-
-def has_table(weight: Any) -> bool:
-    """Returns whether a weight (a torch tensor) takes so few values that a table of them is stored."""
-    import torch
-
-    flat = weight.detach().flatten()
-    if flat.numel() < LEAST_WEIGHTS or not flat.is_floating_point():
-        return False
-    # Most weights are told apart by their first values.
-    return all(len(torch.unique(part)) <= _LARGEST_TABLE for part in (flat[:LEAST_WEIGHTS], flat))
 
 
 def has_zeros(weight: Any) -> bool:

@@ -12,17 +12,17 @@ from typing import ClassVar, Final, final
 
 from edgekit.analysis.graph import Analysis, recurrent_cells
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
-from edgekit.converters.pt2e_graph import FloatGraph, read_float_graph, shape_of, target_of
 from edgekit.converters.pt2e_half import to_half
 from edgekit.converters.pt2e_interface import described, first_line, on_grids, quiet_frameworks, refuse_float_io
-from edgekit.converters.pt2e_overflow import find_overflows, overflow_words
-from edgekit.converters.pt2e_plan import RECURRENT, label_of
-from edgekit.converters.pt2e_quantization import QuantizedGraph, export_graph, quantize_graph, quantize_io
 from edgekit.converters.to_executorch_lowering import LoweredProgram, lower
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedKind, TensorSpec
-from edgekit.plan import Recipe
-from edgekit.worker import Progress
+from edgekit.quantization.pt2e_graph import FloatGraph, read_float_graph, shape_of, target_of
+from edgekit.quantization.pt2e_overflow import find_overflows, overflow_words
+from edgekit.quantization.pt2e_plan import RECURRENT, label_of
+from edgekit.quantization.pt2e_quantization import QuantizedGraph, export_graph, quantize_graph, quantize_io
+from edgekit.recipe import Recipe
+from edgekit.workers.worker import Progress
 
 MOST_CELLS: Final = 64
 """Recurrent cells (steps times layers) that are unrolled; each adds ten operators to the program."""

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
 import edgekit
-from edgekit.calibration.checks import check_calibration
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
 from edgekit.converters.onnx_boundary import make_input_integer, make_output_integer
 from edgekit.converters.onnx_half import to_half
@@ -22,8 +21,9 @@ from edgekit.converters.onnx_static import quantize_static
 from edgekit.converters.onnx_weights import quantize_weights
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedKind, TensorSpec
-from edgekit.plan import Precision, Recipe
-from edgekit.worker import Progress
+from edgekit.quantization.checks import check_calibration
+from edgekit.recipe import Precision, Recipe
+from edgekit.workers.worker import Progress
 
 IO_KEY: Final = "edgekit.io"
 """Metadata entry with the inputs and outputs as JSON."""

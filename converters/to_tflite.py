@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
-from edgekit.calibration.checks import check_calibration
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
 from edgekit.converters.tflite_file import (
-    boundary_specs,
     embed,
+    io_signature,
     name_boundary,
     operator_counts,
     operators,
@@ -27,8 +26,9 @@ from edgekit.converters.tflite_source import FloatModel, float_model
 from edgekit.converters.tflite_static import calibrate, calibration_result, correct_biases, lift_weak_channels
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedKind, TensorSpec
-from edgekit.plan import Precision, Recipe
-from edgekit.worker import Progress
+from edgekit.quantization.checks import check_calibration
+from edgekit.recipe import Precision, Recipe
+from edgekit.workers.worker import Progress
 
 GROUP_SIZES: Final = (32, 64, 128, 256)
 """Block sizes that LiteRT's 4-bit kernels know."""
@@ -80,8 +80,8 @@ class TFLiteConverter(Converter):
         captured = request.model
         name_boundary(model, [spec.name for spec in captured.inputs], [spec.name for spec in captured.outputs])
         graph = model.subgraphs[0]
-        inputs = boundary_specs(model, graph.inputs, captured.inputs)
-        outputs = boundary_specs(model, graph.outputs, captured.outputs)
+        inputs = io_signature(model, graph.inputs, captured.inputs)
+        outputs = io_signature(model, graph.outputs, captured.outputs)
         embed(model, inputs, outputs, request.metadata)
         output.write_bytes(write(model))
         return Conversion(

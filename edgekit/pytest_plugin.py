@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import pytest
 
 if TYPE_CHECKING:
-    from edgekit.gate_outputs.findings import Finding
+    from edgekit.gating.outputs.findings import Finding
 
 Outcome = Literal["passed", "failed", "skipped"]
 
@@ -65,23 +65,25 @@ class BudgetOfDevice:
             pytest.fail("\n".join([head, *lines]), pytrace=False)
 
     def _findings(self) -> tuple[Finding, ...]:
-        from edgekit.cli.gate_order import GateOrder, carry_out
-        from edgekit.cli.task_options import LIMIT_FLAGS
-        from edgekit.gate_outputs.findings import find
-        from edgekit.gate_outputs.limit_location import LimitFiles
+        from edgekit.gating.outputs.findings import find
+        from edgekit.gating.outputs.limit_location import LimitFiles
+        from edgekit.gating.request import GateRequest, run_gate
+        from edgekit.pipeline.settings import Settings
+        from edgekit.task.request import LIMIT_FLAGS
 
         options = dict(self.options)
         limits = {name: str(options.pop(name)) for name in LIMIT_FLAGS if name in options}
         regression = options.pop("max_regression", ())
-        order = GateOrder(
+        request = GateRequest(
             target=self.target,
+            settings=Settings(jobs=1),
             device=self.device,
             limits=limits,
             regression=(regression,) if isinstance(regression, str) else tuple(regression),
             **options,
         )
-        result, request = carry_out(order)
-        return find(result, LimitFiles(task=request.task, profile=request.profile), strict=self.strict)
+        result, asked = run_gate(request)
+        return find(result, LimitFiles(task=asked.task, profile=asked.profile), strict=self.strict)
 
 
 @pytest.fixture
@@ -92,7 +94,7 @@ def edgekit_budget(request: pytest.FixtureRequest) -> Callable[..., BudgetOfDevi
     """
 
     def budget(device: str, target: str | Path, *, strict: bool = False, **options: Any) -> BudgetOfDevice:
-        from edgekit.task import find_config
+        from edgekit.task.task import find_config
 
         root = request.config.rootpath
         given = {name: root / options[name] for name in ("config", "baseline") if options.get(name)}

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from edgekit.converters.base import Converter
-    from edgekit.techniques.base import Technique
-    from edgekit.validators.base import Validator
+from typing import Final
 
 CONVERTERS: Final[Mapping[str, str]] = {
     "tflite": "edgekit.converters.to_tflite:TFLiteConverter",
@@ -55,49 +49,33 @@ ENTRY_POINT_GROUPS: Final[Mapping[str, str]] = {
 }
 
 
+def converter_targets() -> dict[str, str]:
+    """Returns `module:name` of every converter by its format, third parties' last. Imports no converter."""
+    return _with_entry_points(CONVERTERS, "converter")
+
+
+def validator_targets() -> dict[str, str]:
+    """Returns `module:name` of every validator in the order of reports, third parties' last. Imports no validator."""
+    return _with_entry_points(VALIDATORS, "validator")
+
+
+def technique_targets() -> dict[str, str]:
+    """Returns `module:name` of every technique by its name, third parties' last. Imports no technique."""
+    return _with_entry_points(TECHNIQUES, "technique")
+
+
 def converter_names() -> tuple[str, ...]:
-    """Returns the names of all converters, third parties' last. Imports no converter."""
-    return (*CONVERTERS, *(name for name in _entry_points("converter") if name not in CONVERTERS))
-
-
-def converter(name: str) -> Converter:
-    """Returns the converter of the format `name`.
-
-    Raises:
-        KeyError: no such format; callers check names against `converter_names()` first.
-    """
-    made: Converter = _load({**_entry_points("converter"), **CONVERTERS}[name])()
-    return made
-
-
-def validators() -> tuple[Validator, ...]:
-    """Returns all validators in the order of reports, third parties' last."""
-    targets = {**VALIDATORS, **{k: v for k, v in _entry_points("validator").items() if k not in VALIDATORS}}
-    return tuple(_load(target)() for target in targets.values())
+    """Returns the names of all formats, third parties' last. Imports no converter."""
+    return tuple(converter_targets())
 
 
 def technique_names() -> tuple[str, ...]:
     """Returns the names of all techniques, third parties' last. Imports no technique."""
-    return (*TECHNIQUES, *(name for name in _entry_points("technique") if name not in TECHNIQUES))
+    return tuple(technique_targets())
 
 
-def technique(name: str) -> type[Technique]:
-    """Returns the technique `name`, a dataclass whose fields are its settings.
-
-    Raises:
-        KeyError: no such technique; callers check names against `technique_names()` first.
-    """
-    loaded: type[Technique] = _load({**_entry_points("technique"), **TECHNIQUES}[name])
-    return loaded
-
-
-def _load(target: str) -> type:
-    module, _, name = target.partition(":")
-    loaded: type = getattr(importlib.import_module(module), name)
-    return loaded
-
-
-def _entry_points(kind: str) -> dict[str, str]:
+def _with_entry_points(table: Mapping[str, str], kind: str) -> dict[str, str]:
     from importlib.metadata import entry_points
 
-    return {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUPS[kind])}
+    joined = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUPS[kind])}
+    return {**table, **{name: target for name, target in joined.items() if name not in table}}

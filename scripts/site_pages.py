@@ -16,8 +16,8 @@ import typer
 
 from edgekit.budget import COSTS, Limit
 from edgekit.cli.app import VERBS
-from edgekit.device_profile import FACT_TITLES, DeviceProfile, read_profile, shipped_folder
 from edgekit.predict.latency import BAND_QUANTILE
+from edgekit.profiles.profile import FACT_TITLES, DeviceProfile, read_profile, shipped_folder
 from edgekit.units import format_value
 
 OPTIONS_HERE: Final = "<!-- options -->"

@@ -6,10 +6,11 @@ import math
 from typing import Any, ClassVar, Final, final
 
 from edgekit.budget import Budget
+from edgekit.checks import Check, judge
 from edgekit.errors import DataError
-from edgekit.item_scores import encode_scores
-from edgekit.metrics import Drop, measure_drop
-from edgekit.report import Check, judge
+from edgekit.metrics.drop import Drop
+from edgekit.metrics.item_scores import encode_scores
+from edgekit.metrics.measure_drop import measure_drop
 from edgekit.validators.base import Evidence, Validator
 
 AGAINST_FLOAT: Final = ("agreement", "cosine")
@@ -18,7 +19,7 @@ AGAINST_FLOAT: Final = ("agreement", "cosine")
 
 @final
 class AccuracyValidator(Validator):
-    """Judges the drop with its paired confidence interval (see `edgekit.metrics`)."""
+    """Judges the drop with its paired confidence interval (see `edgekit.metrics.measure_drop`)."""
 
     costs: ClassVar[tuple[str, ...]] = ("accuracy_drop",)
 

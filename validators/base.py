@@ -15,11 +15,13 @@ from typing import ClassVar, final
 
 from edgekit.artifact import Artifact
 from edgekit.budget import Budget
-from edgekit.plan import Prediction
-from edgekit.report import Check
+from edgekit.checks import Check
+from edgekit.plugins import load
+from edgekit.recipe import Prediction
+from edgekit.registry import validator_targets
 from edgekit.samples import Samples
 from edgekit.validators.artifact_operators import ArtifactOperator
-from edgekit.validators.asked import Asked
+from edgekit.validators.requested import Requested
 
 
 @final
@@ -72,7 +74,7 @@ class Evidence:
     operators: tuple[ArtifactOperator, ...] = ()
     boundary: tuple[tuple[str, str], ...] = ()
     embedded: Mapping[str, str] = field(default_factory=dict[str, str])
-    asked: Asked | None = None
+    asked: Requested | None = None
     accelerator: str = ""
     device: str = ""
     predicted_latency: Prediction | None = None
@@ -115,3 +117,8 @@ class Validator(ABC):
                 f"{type(self).__name__} declares {', '.join(self.costs)} and returned {names or 'nothing'}."
             )
         return checks
+
+
+def validators() -> tuple[Validator, ...]:
+    """Returns all validators in the order of reports, third parties' last."""
+    return tuple(load(target)() for target in validator_targets().values())

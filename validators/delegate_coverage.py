@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import ClassVar, final
 
 from edgekit.budget import PATHS, Budget, Limit
-from edgekit.report import Check, judge
+from edgekit.checks import Check, judge
 from edgekit.validators.accelerator_rules import AcceleratorRules, accelerator_rules
 from edgekit.validators.artifact_operators import ArtifactOperator, name_operators, share_of_work
 from edgekit.validators.base import Evidence, Validator

@@ -20,16 +20,16 @@ import edgekit
 from edgekit.artifact import Artifact, measure_files, runtime_of
 from edgekit.errors import ERRORS_BY_NAME, DataError, MissingDependencyError, ResourceError, WorkerError
 from edgekit.model import CapturedModel, TensorSpec
-from edgekit.process import Command, log_tail, run_watched
 from edgekit.samples import Samples
 from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.base import Evidence
-from edgekit.worker import Progress, ProgressReader, silent
+from edgekit.workers.process import Command, log_tail, run_watched
+from edgekit.workers.worker import Progress, ProgressReader, silent
 
-Piece = Literal["memory", "outputs", "latency"]
+MeasurementKind = Literal["memory", "outputs", "latency"]
 """What can be measured about an artifact."""
 
-PIECES: Final[tuple[Piece, ...]] = ("memory", "outputs", "latency")
+PIECES: Final[tuple[MeasurementKind, ...]] = ("memory", "outputs", "latency")
 
 RUNNER: Final = Path(__file__).resolve().parent / "runners" / "runner.py"
 
@@ -67,7 +67,7 @@ class RunnerCall:
 
     runtime: str
     artifact: PurePath
-    modes: Sequence[Piece] = ()
+    modes: Sequence[MeasurementKind] = ()
     samples: PurePath | None = None
     output: PurePath | None = None
     baseline: PurePath | None = None
@@ -91,7 +91,7 @@ class RunnerEnd:
     kind: str = ""
 
 
-RunnerPlace = Callable[[RunnerCall, Progress], RunnerEnd]
+RunnerTarget = Callable[[RunnerCall, Progress], RunnerEnd]
 """Runs the runner once, on this machine or on another. Paths of the call are this machine's."""
 
 
@@ -104,10 +104,10 @@ def collect_evidence(
     baseline: Path | None = None,
     metric: str = "agreement",
     metric_base: Path = Path(),
-    pieces: Sequence[Piece] = PIECES,
+    pieces: Sequence[MeasurementKind] = PIECES,
     settings: RunSettings = RunSettings(),
     progress: Progress = silent,
-    run: RunnerPlace | None = None,
+    run: RunnerTarget | None = None,
 ) -> Evidence:
     """Runs `artifact` and returns what was measured. What could not be measured is in `Evidence.missing`.
 
@@ -130,13 +130,15 @@ def collect_evidence(
         DataError: the evaluation data does not fit the artifact.
         MissingDependencyError: the runtime is not installed.
     """
-    missing = _not_asked(pieces, evaluation, reference)
+    missing = _not_requested(pieces, evaluation, reference)
     records: list[Mapping[str, Any]] = []
     for modes in (("memory", "outputs"), ("latency",)):
-        asked: list[Piece] = [mode for mode in PIECES if mode in modes and mode in pieces and mode not in missing]
+        asked: list[MeasurementKind] = [
+            mode for mode in PIECES if mode in modes and mode in pieces and mode not in missing
+        ]
         if not asked and (records or "latency" in modes):
             continue
-        ran = (run or _run)(
+        ran = (run or run_export)(
             RunnerCall(
                 runtime=artifact.runtime,
                 artifact=artifact.path,
@@ -183,7 +185,7 @@ def describe_artifact(
         ResourceError: a limit was reached.
     """
     runtime = runtime_of(path)
-    ran = _run(RunnerCall(runtime=runtime, artifact=path, settings=settings), progress)
+    ran = run_export(RunnerCall(runtime=runtime, artifact=path, settings=settings), progress)
     _raise_if_unusable(ran)
     if ran.failure:
         raise WorkerError(ran.failure)
@@ -225,14 +227,16 @@ def run_reference(
         expected=_expected(model.inputs, model.outputs),
         settings=settings,
     )
-    ran = _run(run, progress)
+    ran = run_export(run, progress)
     _raise_if_unusable(ran)
     if ran.failure:
         raise ERRORS_BY_NAME.get(ran.kind, WorkerError)(ran.failure)
     return Samples.open(folder)
 
 
-def _not_asked(pieces: Sequence[Piece], evaluation: Samples | None, reference: Samples | None) -> dict[str, str]:
+def _not_requested(
+    pieces: Sequence[MeasurementKind], evaluation: Samples | None, reference: Samples | None
+) -> dict[str, str]:
     """Returns the pieces that are missing before anything has run."""
     missing: dict[str, str] = {piece: "It was not asked for." for piece in PIECES if piece not in pieces}
     if evaluation is None:
@@ -244,7 +248,7 @@ def _not_asked(pieces: Sequence[Piece], evaluation: Samples | None, reference: S
     return missing
 
 
-def _run(run: RunnerCall, progress: Progress) -> RunnerEnd:
+def run_export(run: RunnerCall, progress: Progress) -> RunnerEnd:
     """Runs the runner once. Reaching a limit and crashing are results here: the caller knows what they cost."""
     with tempfile.TemporaryDirectory(prefix="edgekit-run-") as name:
         folder = Path(name)
@@ -333,13 +337,13 @@ def _raise_if_unusable(ran: RunnerEnd) -> None:
         raise ERRORS_BY_NAME[ran.kind](ran.failure)
 
 
-def _missing_pieces(ran: RunnerEnd, asked: Sequence[Piece]) -> dict[str, str]:
+def _missing_pieces(ran: RunnerEnd, asked: Sequence[MeasurementKind]) -> dict[str, str]:
     """Returns the pieces of `asked` that a run did not bring, each with the reason."""
     failed = {mode: ran.failure for mode in asked if ran.failure and not _has(ran.record, mode)}
     return {**ran.record.get("missing", {}), **failed}
 
 
-def _unread_operators(ran: RunnerEnd, asked: Sequence[Piece]) -> dict[str, str]:
+def _unread_operators(ran: RunnerEnd, asked: Sequence[MeasurementKind]) -> dict[str, str]:
     """Returns why a run that was to tell what the artifact computes with did not, {} where it did or was not asked."""
     if ran.record.get("operators") or not {"memory", "outputs"} & set(asked):
         return {}

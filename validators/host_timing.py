@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, final
 
-from edgekit.statistics_paired import median_interval
+from edgekit.intervals import median_interval
 from edgekit.units import format_milliseconds
 from edgekit.validators.base import Evidence
 

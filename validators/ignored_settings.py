@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar, Final, final
 
 from edgekit.budget import RECIPE_SOURCE, Budget, Limit
-from edgekit.report import Check, judge
+from edgekit.checks import Check, judge
 from edgekit.validators.artifact_operators import ArtifactOperator, name_operators
-from edgekit.validators.asked import TECHNIQUES_KEY, Asked
 from edgekit.validators.base import Evidence, Validator
+from edgekit.validators.requested import TECHNIQUES_KEY, Requested
 
 _BITS: Final = {"int8_static": 8, "int8_dynamic": 8, "int8_weights": 8, "w8a16": 8, "int4_weights": 4}
 """Bits of a weight that a precision asks for."""
@@ -47,7 +47,7 @@ class IgnoredSettingsValidator(Validator):
         )
 
 
-def _io(evidence: Evidence, asked: Asked) -> Iterator[str]:
+def _io(evidence: Evidence, asked: Requested) -> Iterator[str]:
     if asked.io != "int8":
         return
     floats = [name for name, dtype in evidence.boundary if dtype.startswith("float")]
@@ -55,13 +55,13 @@ def _io(evidence: Evidence, asked: Asked) -> Iterator[str]:
         yield f"--io int8 was asked for; {', '.join(floats)} came out as float."
 
 
-def _techniques(evidence: Evidence, asked: Asked) -> Iterator[str]:
+def _techniques(evidence: Evidence, asked: Requested) -> Iterator[str]:
     found = evidence.embedded.get(TECHNIQUES_KEY, "")
     if asked.techniques is not None and evidence.embedded and found != asked.techniques:
         yield f"Techniques asked for: {asked.techniques or 'none'}; the file was made with: {found or 'none'}."
 
 
-def _weights(evidence: Evidence, asked: Asked) -> Iterator[str]:
+def _weights(evidence: Evidence, asked: Requested) -> Iterator[str]:
     """Yields what the stored weights contradict."""
     weighted = [operator for operator in evidence.operators if operator.weights]
     used = {asked.recipe.default, *(precision for _, precision in asked.recipe.overrides)}
@@ -86,7 +86,7 @@ def _half(weighted: Sequence[ArtifactOperator]) -> Iterator[str]:
         yield f"fp16 was asked for; no layer has 16-bit weights, but {_bits_words(weighted)}."
 
 
-def _scales(weighted: Sequence[ArtifactOperator], asked: Asked) -> Iterator[str]:
+def _scales(weighted: Sequence[ArtifactOperator], asked: Requested) -> Iterator[str]:
     several = [operator for operator in weighted if operator.channels > 1 and operator.scales]
     with_channels = [operator for operator in several if operator.scales >= operator.channels]
     if not asked.recipe.per_channel and with_channels:
@@ -95,14 +95,14 @@ def _scales(weighted: Sequence[ArtifactOperator], asked: Asked) -> Iterator[str]
         yield f"A scale for each channel was asked for; each of {len(several)} layers has one for the whole tensor."
 
 
-def _groups(weighted: Sequence[ArtifactOperator], asked: Asked) -> Iterator[str]:
+def _groups(weighted: Sequence[ArtifactOperator], asked: Requested) -> Iterator[str]:
     groups = {operator.weights // operator.scales for operator in weighted if operator.scales}
     if asked.recipe.default == "int4_weights" and groups and asked.recipe.group_size not in groups:
         found = ", ".join(map(str, sorted(groups)))
         yield f"Groups of {asked.recipe.group_size} weights were asked for; groups of {found} came out."
 
 
-def _activations(operators: Sequence[ArtifactOperator], asked: Asked) -> Iterator[str]:
+def _activations(operators: Sequence[ArtifactOperator], asked: Requested) -> Iterator[str]:
     """Yields the activations that have a zero point or no sign where symmetric ones were asked for."""
     if not asked.recipe.symmetric_activations:
         return

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import ClassVar, Final, final
 
 from edgekit.budget import RECIPE_SOURCE, Budget, Limit
-from edgekit.report import Check, judge
+from edgekit.checks import Check, judge
 from edgekit.validators.artifact_operators import ArtifactOperator, name_operators, share_of_work
-from edgekit.validators.asked import Asked, missed
 from edgekit.validators.base import Evidence, Validator
+from edgekit.validators.requested import Requested, missed
 
 _WHOLE: Final = 100.0
 
@@ -62,7 +62,7 @@ def _coverage(evidence: Evidence) -> tuple[float | None, str]:
 
 
 def _sentence(
-    counted: str, wanted: Sequence[ArtifactOperator], missing: Sequence[ArtifactOperator], asked: Asked | None
+    counted: str, wanted: Sequence[ArtifactOperator], missing: Sequence[ArtifactOperator], asked: Requested | None
 ) -> str:
     if asked is None:
         names = f" In float: {name_operators(missing)}." if 0 < len(missing) < len(wanted) else ""

@@ -6,8 +6,8 @@ import math
 from typing import ClassVar, final
 
 from edgekit.budget import Budget
-from edgekit.report import Check, judge
-from edgekit.statistics_paired import median_interval
+from edgekit.checks import Check, judge
+from edgekit.intervals import median_interval
 from edgekit.validators.base import Evidence, Validator
 from edgekit.validators.host_timing import host_timing
 

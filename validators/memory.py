@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, final
 
 from edgekit.budget import Budget
-from edgekit.report import Check, judge
+from edgekit.checks import Check, judge
 from edgekit.units import format_bytes
 from edgekit.validators.base import Evidence, Validator
 

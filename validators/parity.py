@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 from edgekit.budget import Budget
-from edgekit.report import Check, judge
+from edgekit.checks import Check, judge
 from edgekit.samples import Samples
 from edgekit.validators.base import Evidence, Validator
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final, final
 
 from edgekit.budget import Budget
+from edgekit.checks import Check, judge
 from edgekit.errors import DataError
-from edgekit.report import Check, judge
-from edgekit.slices import Slices, measure_slices
+from edgekit.metrics.slices import Slices, measure_slices
 from edgekit.validators.base import Evidence, Validator
 
 _NO_SLICES: Final = (

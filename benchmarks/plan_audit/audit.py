@@ -30,10 +30,11 @@ from agreement import agreement_tables
 from subjects import BENCHMARKS, MODELS, PAIRS, arguments
 
 from edgekit.cli.settings import pipeline_settings
-from edgekit.cli.task_options import make_request
-from edgekit.device_profile import list_profiles
-from edgekit.pipeline import analyze_model, capture_model
-from edgekit.planning import PlanRequest, plan
+from edgekit.pipeline.analysis import analyze_model
+from edgekit.pipeline.capture import capture_model
+from edgekit.profiles.profile import list_profiles
+from edgekit.task.request import make_request
+from edgekit.trials.planning import PlanRequest, plan
 
 SHARED: Final = Path(os.environ.get("EDGEKIT_SHARED", BENCHMARKS.parents[1] / "shared")).resolve()
 

@@ -9,7 +9,7 @@ from typing import Any
 from edgekit.analysis.graph import Analysis
 from edgekit.analysis.graph_json import analysis_to_json
 from edgekit.model import CapturedKind
-from edgekit.worker import Progress
+from edgekit.workers.worker import Progress
 
 ENTRY = "edgekit.analysis.analyze:run"
 """What a `worker.Job` names."""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgekit.baseline import BASELINE_NAME
 from edgekit.cli.console import console, write_json
-from edgekit.cli.task_options import JsonOption, NoColor
+from edgekit.cli.options import JsonOption, NoColor
+from edgekit.gating.baseline import BASELINE_NAME
 
 if TYPE_CHECKING:
-    from edgekit.baseline import Baseline
+    from edgekit.gating.baseline import Baseline
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -36,8 +36,8 @@ def set_baseline(
     no_color: NoColor = False,
 ) -> int:
     """Keep the figures of an export as the baseline of later ones. The artifacts' hashes are checked first."""
-    from edgekit.baseline import write_baseline
-    from edgekit.gate import check_folder
+    from edgekit.gating.baseline import write_baseline
+    from edgekit.gating.gate import check_folder
 
     report = check_folder(folder)
     made = write_baseline(report, folder, output, keep_artifacts=keep_artifacts)
@@ -50,7 +50,7 @@ def show_baseline(
     file: BaselineFile = Path(BASELINE_NAME), as_json: JsonOption = False, no_color: NoColor = False
 ) -> int:
     """Show what a baseline holds."""
-    from edgekit.baseline import read_baseline
+    from edgekit.gating.baseline import read_baseline
 
     _show(read_baseline(file), as_json=as_json, no_color=no_color, command="baseline show")
     return 0
@@ -60,16 +60,17 @@ def _show(baseline: Baseline, *, as_json: bool, no_color: bool, command: str) ->
     if as_json:
         write_json(_to_json(baseline, command))
         return
-    from edgekit import render
+    from edgekit.cli import tables
+    from edgekit.exporting import sentences
 
     screen = console(no_color=no_color)
     name = baseline.model.get("name") or "artifact"
-    screen.print(render.escape(f"{baseline.path}: {name} on {baseline.device}"))
+    screen.print(sentences.escape(f"{baseline.path}: {name} on {baseline.device}"))
     for record in baseline.formats:
         kept = "kept" if record.file else "not kept"
         screen.print()
         screen.print(f"[bold]{record.runtime} {record.precision}[/]  {record.sha256[:12]}, artifact {kept}")
-        screen.print(render.check_table(record.figures))
+        screen.print(tables.check_table(record.figures))
 
 
 def _to_json(baseline: Baseline, command: str) -> dict[str, Any]:

@@ -12,17 +12,17 @@ import typer
 
 from edgekit.artifact import runtime_of
 from edgekit.cli.console import console, write_json
-from edgekit.cli.task_options import Device, JsonOption, MemoryLimit, NoColor, Quiet, Timeout
+from edgekit.cli.options import Device, JsonOption, MemoryLimit, NoColor, Quiet, Timeout
 from edgekit.cli.validate import ArtifactArgument
-from edgekit.device_profile import DeviceProfile, find_profile
 from edgekit.errors import UsageError
+from edgekit.profiles.profile import DeviceProfile, find_profile
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgekit.bench.place import Place
+    from edgekit.benchmarking.target import Target
     from edgekit.measurements.measurement import Measurement
-    from edgekit.pipeline import Settings
+    from edgekit.pipeline.settings import Settings
     from edgekit.samples import Samples
     from edgekit.validators.execution import RunSettings
 
@@ -145,40 +145,40 @@ def _import(source: Path, artifact: Path, profile: DeviceProfile | None, on: str
         raise UsageError(
             f"--from {source} needs --device NAME: the file does not say which device profile it was measured on."
         )
-    from edgekit.bench.bench import plain_artifact
+    from edgekit.benchmarking.bench import plain_artifact
     from edgekit.measurements.imported import import_measurement
 
     return import_measurement(source, plain_artifact(artifact), profile.name)
 
 
-def _place(on: str | None, python: str, benchmark_model: str) -> Place:
-    from edgekit.bench.place import AdbAddress, parse_address
+def _place(on: str | None, python: str, benchmark_model: str) -> Target:
+    from edgekit.benchmarking.target import AdbAddress, parse_address
 
     address = parse_address(on) if on is not None else None
     if address is None:
-        from edgekit.bench.this_machine import ThisMachine
+        from edgekit.benchmarking.this_machine import ThisMachine
 
         return ThisMachine()
     if isinstance(address, AdbAddress):
-        from edgekit.bench.adb_place import AdbPlace
+        from edgekit.benchmarking.adb_target import AdbTarget
 
-        return AdbPlace(address=address, benchmark_model=benchmark_model)
-    from edgekit.bench.ssh_place import SshPlace
+        return AdbTarget(address=address, benchmark_model=benchmark_model)
+    from edgekit.benchmarking.ssh_target import SshTarget
 
-    return SshPlace(address=address, python=python)
+    return SshTarget(address=address, python=python)
 
 
 def _measure(
     path: Path,
-    place: Place,
+    place: Target,
     profile: DeviceProfile | None,
     data: str | None,
     outputs: Path | None,
     run_settings: RunSettings,
     settings: Settings,
 ) -> Measurement:
-    from edgekit.bench.bench import bench as run_bench
-    from edgekit.bench.bench import plain_artifact, prepare_data
+    from edgekit.benchmarking.bench import bench as run_bench
+    from edgekit.benchmarking.bench import plain_artifact, prepare_data
     from edgekit.validators.execution import describe_artifact
 
     artifact = plain_artifact(path)
@@ -209,7 +209,7 @@ def _kept(outputs: Path | None) -> Generator[Path | None, None, None]:
     if outputs is None:
         yield None
         return
-    from edgekit.output_folder import output_folder
+    from edgekit.workers.output_folder import output_folder
 
     with output_folder(outputs) as folder:
         yield folder

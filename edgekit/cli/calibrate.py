@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgekit.cli.console import console, write_json
-from edgekit.device_profile import USER_FOLDER, DeviceProfile, find_profile, shipped_folder
 from edgekit.errors import UsageError
+from edgekit.profiles.profile import USER_FOLDER, DeviceProfile, find_profile, shipped_folder
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgekit.latency_calibration import CalibrationResult
+    from edgekit.benchmarking.latency_calibration import CalibrationResult
 
 JSON_SCHEMA = 1
 
@@ -51,10 +51,10 @@ def calibrate(
     """
     profile = find_profile(name, Path.cwd())
     target = _target(profile)
+    from edgekit.benchmarking.latency_calibration import calibrate as run_calibration
+    from edgekit.benchmarking.latency_calibration import read_measurements
     from edgekit.cli.settings import pipeline_settings
-    from edgekit.latency_calibration import calibrate as run_calibration
-    from edgekit.latency_calibration import read_measurements
-    from edgekit.profile_text import with_latency_tables, write_profile
+    from edgekit.profiles.profile_copy import with_latency_tables, write_profile
 
     measurements, models = read_measurements(source, model or (), profile, Path.cwd())
     with pipeline_settings(

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from edgekit.analysis.graph import Analysis, Operator
-from edgekit.device_profile import DeviceProfile
-from edgekit.planner.plan_result import Plan
+from edgekit.planner.plan import Plan
 from edgekit.predict.operator_costs import alive_bytes, predicted_ms, stored_bytes
+from edgekit.profiles.profile import DeviceProfile
 from edgekit.units import format_bytes
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import typer
 
 from edgekit.artifact import runtime_of
 from edgekit.cli.console import console, write_json
-from edgekit.cli.task_options import (
+from edgekit.cli.options import (
     CalibrationOption,
     Config,
     EvaluationOption,
@@ -21,14 +21,14 @@ from edgekit.cli.task_options import (
     Quiet,
     Timeout,
     Verbose,
-    make_task,
 )
 from edgekit.cli.validate import ArtifactArgument, FloatModel
 from edgekit.errors import UsageError
-from edgekit.task import find_config
+from edgekit.task.request import make_task
+from edgekit.task.task import find_config
 
 if TYPE_CHECKING:
-    from edgekit.debug.report import DebugReport
+    from edgekit.debugging.report import DebugReport
 
 SAMPLES = 16
 
@@ -74,8 +74,8 @@ def debug(
     named = model is not None or config is not None or find_config(cwd) is not None
     task = make_task(model, config, overrides, cwd) if named else None
     from edgekit.cli.settings import pipeline_settings
-    from edgekit.debug.debug import DebugRequest
-    from edgekit.debug.debug import debug as compare
+    from edgekit.debugging.debug import DebugRequest
+    from edgekit.debugging.debug import debug as compare
 
     with pipeline_settings(
         show_progress=not (quiet or as_json),

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edgekit.debug.report import CLEAN_DB, DebugReport, LayerReport, Suspect
-from edgekit.render import escape
+from edgekit.debugging.report import CLEAN_DB, DebugReport, LayerReport, Suspect
+from edgekit.exporting.sentences import escape
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -12,9 +12,9 @@ import typer
 from edgekit.budget import COSTS, Limit
 from edgekit.cli.calibrate import JsonFlag, NameArgument, NoColorFlag, calibrate
 from edgekit.cli.console import console, write_json
-from edgekit.device_profile import FACT_TITLES, USER_FOLDER, DeviceProfile, find_profile, read_catalogue
 from edgekit.errors import ProfileError, UsageError
 from edgekit.predict.latency import BAND_QUANTILE
+from edgekit.profiles.profile import FACT_TITLES, USER_FOLDER, DeviceProfile, find_profile, read_catalogue
 from edgekit.units import format_value
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ import typer
 import edgekit
 from edgekit.cli.console import console, write_json
 from edgekit.errors import MachineError
-from edgekit.installation import (
+from edgekit.units import format_bytes
+from edgekit.workers.installation import (
     FormatState,
     MachineState,
     Package,
@@ -23,7 +24,6 @@ from edgekit.installation import (
     find_packages,
     try_imports,
 )
-from edgekit.units import format_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table

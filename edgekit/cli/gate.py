@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from edgekit.cli.gate_files import GateFiles, write_files
-from edgekit.cli.gate_order import GateOrder, carry_out, exit_code
-from edgekit.cli.task_options import (
+from edgekit.cli.options import (
     Config,
     Device,
     EvaluationOption,
@@ -38,6 +37,7 @@ from edgekit.cli.task_options import (
 )
 from edgekit.cli.validate import FloatModel
 from edgekit.errors import UsageError
+from edgekit.gating.request import GateRequest, exit_code, run_gate
 
 Target = Annotated[Path, typer.Argument(help="Folder that export wrote, or one artifact (it is run then).")]
 BaselineOption = Annotated[
@@ -101,26 +101,33 @@ def gate(
     if why and (as_json or str(markdown) == "-"):
         raise UsageError("--why prints tables, and stdout is taken: leave --json or --markdown - out.")
     shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage)
-    order = GateOrder(
-        target=target,
-        device=device,
-        model=model,
-        config=config,
-        limits=limit_texts(
-            max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity, *shares
-        ),
-        overrides={"evaluation": evaluation, "metric": metric},
-        regression=tuple(max_regression),
-        measurements=tuple(measurements or ()),
-        baseline=baseline,
-        fail_on_missing_baseline=fail_on_missing_baseline,
-        timeout=timeout,
-        memory_limit=memory_limit,
-        no_cache=no_cache,
+    from edgekit.cli.settings import pipeline_settings
+
+    with pipeline_settings(
         show_progress=not (quiet or as_json),
         no_color=no_color,
-    )
-    result, request = carry_out(order)
+        no_cache=no_cache,
+        jobs=1,
+        timeout_s=timeout,
+        memory_limit=memory_limit,
+    ) as (settings, _):
+        result, request = run_gate(
+            GateRequest(
+                target=target,
+                settings=settings,
+                device=device,
+                model=model,
+                config=config,
+                limits=limit_texts(
+                    max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity, *shares
+                ),
+                overrides={"evaluation": evaluation, "metric": metric},
+                regression=tuple(max_regression),
+                measurements=tuple(measurements or ()),
+                baseline=baseline,
+                fail_on_missing_baseline=fail_on_missing_baseline,
+            )
+        )
     files = GateFiles(junit=junit, sarif=sarif, github=github, markdown=markdown, as_json=as_json)
     findings = write_files(files, result, request, strict=strict)
     if not as_json and str(markdown) != "-":

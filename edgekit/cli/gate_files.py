@@ -12,9 +12,9 @@ from edgekit.cli.console import write_json
 from edgekit.errors import ResourceError
 
 if TYPE_CHECKING:
-    from edgekit.cli.task_options import Request
-    from edgekit.gate import GateResult
-    from edgekit.gate_outputs.findings import Finding
+    from edgekit.gating.gate import GateResult
+    from edgekit.gating.outputs.findings import Finding
+    from edgekit.task.request import Request
 
 
 @final
@@ -43,11 +43,11 @@ def write_files(files: GateFiles, result: GateResult, request: Request, *, stric
     Raises:
         ResourceError: a file cannot be written.
     """
-    from edgekit.gate_outputs.findings import find
-    from edgekit.gate_outputs.junit_file import junit_xml
-    from edgekit.gate_outputs.limit_location import LimitFiles
-    from edgekit.gate_outputs.markdown_table import markdown
-    from edgekit.gate_outputs.sarif_file import sarif_json
+    from edgekit.gating.outputs.findings import find
+    from edgekit.gating.outputs.junit_file import junit_xml
+    from edgekit.gating.outputs.limit_location import LimitFiles
+    from edgekit.gating.outputs.markdown_table import markdown
+    from edgekit.gating.outputs.sarif_file import sarif_json
 
     passed = result.passed(strict=strict)
     findings = find(result, LimitFiles(task=request.task, profile=request.profile), strict=strict)
@@ -68,7 +68,7 @@ def write_files(files: GateFiles, result: GateResult, request: Request, *, stric
 
 
 def _tell_github(files: GateFiles, findings: tuple[Finding, ...], table: str) -> None:
-    from edgekit.gate_outputs.github_annotations import SUMMARY_VARIABLE, annotation_lines, append_summary
+    from edgekit.gating.outputs.github_annotations import SUMMARY_VARIABLE, annotation_lines, append_summary
 
     # Runners read commands from both streams; stdout may be promised to JSON or to the table.
     stream = sys.stderr if files.as_json or str(files.markdown) == "-" else sys.stdout

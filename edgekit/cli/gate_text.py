@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 from edgekit.cli.console import console
 
 if TYPE_CHECKING:
-    from edgekit.cli.task_options import Request
-    from edgekit.gate import GateResult
-    from edgekit.gate_outputs.findings import Finding
+    from edgekit.gating.gate import GateResult
+    from edgekit.gating.outputs.findings import Finding
+    from edgekit.task.request import Request
 
 _WORDS: Final = {"fail": "FAIL", "inconclusive": "unsure", "not_run": "not run"}
 _STYLES: Final = {"error": "bold red", "warning": "yellow"}
@@ -27,13 +27,14 @@ def show_gate(
     no_color: bool,
 ) -> None:
     """Prints the table of checks, one line for each that did not pass (errors first), and the verdict."""
-    from edgekit import render
+    from edgekit.cli import tables
+    from edgekit.exporting import sentences
 
     screen = console(no_color=no_color)
     if not quiet:
         screen.print(f"Held against {request.profile.title} ({result.device})")
         if result.baseline is not None:
-            screen.print(render.escape(f"Changes are against {result.baseline.path}"))
+            screen.print(sentences.escape(f"Changes are against {result.baseline.path}"))
         screen.print()
         for runtime in dict.fromkeys(check.runtime for check in result.checks):
             title = next((name for name in result.formats if name.partition(" ")[0] == runtime), runtime)
@@ -43,10 +44,10 @@ def show_gate(
                 for check in result.checks
                 if check.runtime == runtime and (verbose or check.limit is not None or check.value is not None)
             ]
-            screen.print(render.check_table(shown, title=title, with_detail=verbose))
+            screen.print(tables.check_table(shown, title=title, with_detail=verbose))
             screen.print()
         for item in (result.report.get("calibration") or {}).get("findings", ()):
-            screen.print(f"[dim]calibration: {render.escape(item['message'])}[/]", soft_wrap=True)
+            screen.print(f"[dim]calibration: {sentences.escape(item['message'])}[/]", soft_wrap=True)
     for severity in ("error", "warning"):
         for finding in findings:
             if finding.severity == severity:
@@ -56,7 +57,7 @@ def show_gate(
 
 
 def _line(finding: Finding, *, verbose: bool) -> str:
-    from edgekit.render import NAMING, escape
+    from edgekit.exporting.sentences import NAMING, escape
 
     warns = " (warning)" if finding.severity == "warning" else ""
     # A share of the work says little without the operators' names.

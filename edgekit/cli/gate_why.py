@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.cli.console import console
 from edgekit.errors import EdgekitError
-from edgekit.render import NAMING, check_sentence
+from edgekit.exporting.sentences import NAMING, check_sentence
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from edgekit.cli.task_options import Request
-    from edgekit.gate import GateResult
+    from edgekit.checks import Check
+    from edgekit.gating.gate import GateResult
     from edgekit.model import CapturedModel
-    from edgekit.report import Check
+    from edgekit.task.request import Request
 
 _TABLES: Final = {"size": "size", "download": "size", "memory": "memory", "latency": "work", "latency_p95": "work"}
 """Check to the first word of the table that explains it."""
@@ -75,7 +75,7 @@ def _show_losses(screen: Console, entry: Mapping[str, Any], title: str) -> None:
 
 
 def _show_costs(screen: Console, result: GateResult, request: Request, wanted: set[str]) -> None:
-    from edgekit.render import escape
+    from edgekit.exporting.sentences import escape
 
     try:
         model, tables = _tables(result, request)
@@ -93,9 +93,11 @@ def _show_costs(screen: Console, result: GateResult, request: Request, wanted: s
 def _tables(result: GateResult, request: Request) -> tuple[CapturedModel, Iterable[Table]]:
     """Captures the task's model and returns its costs in the first format that was made."""
     from edgekit.cli.cost_tables import cost_tables
-    from edgekit.pipeline import Settings, analyze_model, capture_model
-    from edgekit.plan import Candidate, Recipe
-    from edgekit.planner.plan_result import ModelFacts, Plan
+    from edgekit.pipeline.analysis import analyze_model
+    from edgekit.pipeline.capture import capture_model
+    from edgekit.pipeline.settings import Settings
+    from edgekit.planner.plan import ModelFacts, Plan
+    from edgekit.recipe import Candidate, Recipe
 
     settings = Settings()
     model = capture_model(_task(result, request), settings)
@@ -112,7 +114,7 @@ def _tables(result: GateResult, request: Request) -> tuple[CapturedModel, Iterab
 
 
 def _task(result: GateResult, request: Request) -> Any:
-    from edgekit.task import default_task
+    from edgekit.task.task import default_task
 
     if (result.report.get("model") or {}).get("embedded_default"):
         return default_task(Path.cwd())

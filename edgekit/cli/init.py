@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from edgekit.cli.console import console
-from edgekit.device_profile import find_profile
-from edgekit.scaffold import scaffold_files, write_files
+from edgekit.profiles.profile import find_profile
+from edgekit.task.scaffold import scaffold_files, write_files
 
 
 def init(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgekit.cli.console import console, write_json
-from edgekit.cli.task_options import (
+from edgekit.cli.options import (
     CalibrationOption,
     Config,
     Device,
@@ -29,21 +29,20 @@ from edgekit.cli.task_options import (
     NoCache,
     NoColor,
     Quiet,
-    Request,
     Strict,
     TechniqueOption,
     Timeout,
     Verbose,
     limit_texts,
-    make_request,
 )
 from edgekit.errors import UsageError
+from edgekit.task.request import Request, make_request
 
 if TYPE_CHECKING:
-    from edgekit.export_report import ExportReport
-    from edgekit.ladder_rungs import Ladder, LadderRequest
+    from edgekit.exporting.report import ExportReport
     from edgekit.model import CapturedModel
-    from edgekit.pipeline import Settings
+    from edgekit.pipeline.settings import Settings
+    from edgekit.trials.ladder_rungs import Ladder, LadderRequest
 
 OneFormat = Annotated[
     str | None,
@@ -106,7 +105,7 @@ def ladder(
             f"A ladder is about one format, and {', '.join(request.formats)} were named. Give one with --format."
         )
     from edgekit.cli.settings import pipeline_settings
-    from edgekit.export import default_jobs
+    from edgekit.exporting.export import default_jobs
 
     with pipeline_settings(
         show_progress=not (quiet or as_json),
@@ -131,11 +130,11 @@ def _run(
     """Returns the ladder, and what came of the export of its best rung where there was to be one."""
     from contextlib import nullcontext
 
-    from edgekit.cli.export import refuse_techniques
-    from edgekit.ladder import ladder as climb_down
-    from edgekit.ladder_rungs import LadderRequest
-    from edgekit.output_folder import output_folder
-    from edgekit.pipeline import capture_model
+    from edgekit.pipeline.capture import capture_model
+    from edgekit.trials.choice import refuse_techniques
+    from edgekit.trials.ladder import ladder as climb_down
+    from edgekit.trials.ladder_rungs import LadderRequest
+    from edgekit.workers.output_folder import output_folder
 
     model = capture_model(request.task, settings)
     refuse_techniques(request, model)
@@ -160,8 +159,8 @@ def _runtime(request: Request, model: CapturedModel, settings: Settings) -> str:
     Raises:
         UsageError: this model can become none.
     """
-    from edgekit.cli.plan import plan_request
-    from edgekit.planning import plan
+    from edgekit.trials.choice import plan_request
+    from edgekit.trials.planning import plan
 
     if request.formats:
         return request.formats[0]
@@ -176,10 +175,11 @@ def _export(
     made: Ladder, asked: LadderRequest, output: Path, settings: Settings, done: Callable[[str, str], None]
 ) -> ExportReport | None:
     """Exports the rung that is recommended, from the cache; None where no rung keeps the budget."""
-    from edgekit.export import export, read_inputs
-    from edgekit.export_details import details_json, write_details
-    from edgekit.export_report import write_report
-    from edgekit.pipeline import analyze_model
+    from edgekit.exporting.details import details_json, write_details
+    from edgekit.exporting.export import export
+    from edgekit.exporting.inputs import read_inputs
+    from edgekit.exporting.record_files import write_report
+    from edgekit.pipeline.analysis import analyze_model
     from edgekit.usage.snippets import write_usage
 
     if made.chosen is None:
@@ -215,7 +215,7 @@ def _print(
 ) -> None:
     from rich.table import Table
 
-    from edgekit import render
+    from edgekit.cli import tables
     from edgekit.cli.ladder_text import LadderText
 
     out = console(no_color=no_color)
@@ -224,7 +224,7 @@ def _print(
         # Text is wrapped already, and a command to copy must not be.
         out.print(part, soft_wrap=not isinstance(part, Table))
     if report is not None and not quiet:
-        for line in (*render.verdict_lines(report), ""):
+        for line in (*tables.verdict_lines(report), ""):
             out.print(line)
-        for line in render.artifact_lines(report):
+        for line in tables.artifact_lines(report):
             out.print(line, style="dim", markup=False)

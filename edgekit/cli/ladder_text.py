@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
-from edgekit import render
+from edgekit.checks import Check
 from edgekit.cli.plan_text import labelled_line, limit_flags, preset_of
-from edgekit.cli.task_options import Request, task_words
-from edgekit.ladder_rungs import Cliff, Ladder, Rung
+from edgekit.exporting import sentences
 from edgekit.planner.cliff import worst_layers
-from edgekit.report import Check
+from edgekit.task.request import Request, task_words
+from edgekit.trials.ladder_rungs import Cliff, Ladder, Rung
 from edgekit.units import format_value
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ class LadderText:
     def story(self, *, verbose: bool) -> Iterator[RenderableType]:
         """Yields everything."""
         model, limit = self.ladder.request.model, self.ladder.limit
-        yield self._line("Model", render.model_line(model))
+        yield self._line("Model", sentences.model_line(model))
         if model.embedded_default:
-            yield self._line("", render.DEFAULT_HINT.format(verb="ladder", device=self.request.profile.name), "dim")
+            yield self._line("", sentences.DEFAULT_HINT.format(verb="ladder", device=self.request.profile.name), "dim")
         yield self._line("Device", f"{self.request.profile.title} ({self.request.profile.name})")
         yield self._line("Ladder", f"{self.ladder.request.runtime}, down to {self._limit_words()}")
         if self.ladder.request.techniques:
@@ -110,7 +110,7 @@ class LadderText:
                 if broken or (verbose and check.limit is not None):
                     warns = " (warning)" if check.level == "warn" else ""
                     yield self._line(
-                        "", f"{rung.name}: {render.check_sentence(check)}{warns}", "red" if broken else "dim"
+                        "", f"{rung.name}: {sentences.check_sentence(check)}{warns}", "red" if broken else "dim"
                     )
 
     def _cliff_lines(self) -> Iterator[RenderableType]:
@@ -180,7 +180,7 @@ class LadderText:
     def _misses(self) -> str:
         measured = [rung for rung in self.ladder.rungs if rung.measured]
         words = [
-            f"{rung.name}: {render.check_sentence(check)}"
+            f"{rung.name}: {sentences.check_sentence(check)}"
             for rung in measured
             for check in rung.checks
             if check.fails_gate or (rung.falls(strict=self.ladder.request.strict) and check.name == "accuracy_drop")
@@ -194,7 +194,7 @@ class LadderText:
 def cliff_sentence(cliff: Cliff, fallen: Rung) -> str:
     """Returns what the cliff is: `int4 is the cliff: accuracy drop 3.20 pp exceeds 1.00 pp by 2.20 pp (limit ...)`."""
     drop = fallen.check("accuracy_drop")
-    return f"{cliff.rung} is the cliff: {render.check_sentence(drop) if drop else 'its drop was not measured'}"
+    return f"{cliff.rung} is the cliff: {sentences.check_sentence(drop) if drop else 'its drop was not measured'}"
 
 
 def layers_sentence(cliff: Cliff) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgekit.cli.console import console, write_json
-from edgekit.cli.task_options import (
+from edgekit.cli.options import (
     CalibrationOption,
     Config,
     Device,
@@ -27,22 +27,17 @@ from edgekit.cli.task_options import (
     NoColor,
     PrecisionOption,
     Quiet,
-    Request,
     Timeout,
     Verbose,
     limit_texts,
-    make_request,
-    parse_effort,
 )
 from edgekit.errors import ResourceError
+from edgekit.task.request import Request, make_request, parse_effort
+from edgekit.trials.choice import plan_request
 
 if TYPE_CHECKING:
     from edgekit.analysis.graph import Analysis
-    from edgekit.model import CapturedModel
-    from edgekit.pipeline import Settings
-    from edgekit.plan import Effort
-    from edgekit.planner.plan_result import Plan
-    from edgekit.planning import PlanRequest
+    from edgekit.planner.plan import Plan
 
 Why = Annotated[bool, typer.Option("--why", help="Show the operators that cost most for each budget.")]
 Output = Annotated[
@@ -92,9 +87,9 @@ def plan(
         overrides={"calibration": calibration, "example_inputs": example_inputs},
     )
     from edgekit.cli.settings import pipeline_settings
-    from edgekit.export import default_jobs
-    from edgekit.pipeline import capture_model
-    from edgekit.planning import plan as make
+    from edgekit.exporting.export import default_jobs
+    from edgekit.pipeline.capture import capture_model
+    from edgekit.trials.planning import plan as make
 
     with pipeline_settings(
         show_progress=not (quiet or as_json),
@@ -115,27 +110,9 @@ def plan(
     return 0 if made.feasible else 1
 
 
-def plan_request(request: Request, captured: CapturedModel, effort: Effort, settings: Settings) -> PlanRequest:
-    """Returns what is to be planned: the model analysed, from the cache where nothing changed."""
-    from edgekit.pipeline import analyze_model
-    from edgekit.planning import PlanRequest
-
-    return PlanRequest(
-        task=request.task,
-        model=captured,
-        analysis=analyze_model(captured, settings),
-        profile=request.profile,
-        # No plan can tell which path an operator will take: the profile's limits on that are for artifacts.
-        budget=request.budget.without_profile_paths(),
-        formats=request.formats,
-        precision=request.precision,
-        effort=effort,
-    )
-
-
 def _write(path: Path, made: Plan) -> None:
     """Writes the plan whole or not at all."""
-    from edgekit.whole_files import write_text
+    from edgekit.workers.atomic_files import write_text
 
     try:
         write_text(path, json.dumps(made.to_json(), indent=1) + "\n")

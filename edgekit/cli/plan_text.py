@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
 from edgekit.budget import COSTS, Limit
-from edgekit.cli.task_options import Request, task_words
+from edgekit.checks import Check
 from edgekit.model import Family
-from edgekit.plan import Candidate, Precision, Prediction, Rejection
-from edgekit.planner.plan_result import Plan
+from edgekit.planner.plan import Plan
 from edgekit.planner.recipes import resolve_precision
-from edgekit.report import Check
+from edgekit.recipe import Candidate, Precision, Prediction, Rejection
+from edgekit.task.request import Request, task_words
 from edgekit.units import format_value
 
 if TYPE_CHECKING:

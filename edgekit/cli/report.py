@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgekit.cli.console import console
-from edgekit.cli.task_options import NoColor, Quiet
+from edgekit.cli.options import NoColor, Quiet
 from edgekit.errors import ResourceError
 
 PAGE_NAME = "report.html"
@@ -31,8 +31,8 @@ def report(
     and time go, slices, calibration data, environment and lock. Exit code 0 if the file was written, whatever the
     verdict is: edgekit gate is for CI.
     """
+    from edgekit.exporting.sentences import escape
     from edgekit.html_report.page import write_page
-    from edgekit.render import escape
     from edgekit.units import format_bytes
 
     target = output or folder / PAGE_NAME

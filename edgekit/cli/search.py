@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgekit.cli.console import console, write_json
-from edgekit.cli.task_options import (
+from edgekit.cli.options import (
     Config,
     Device,
     Format,
@@ -26,9 +26,9 @@ from edgekit.cli.task_options import (
     Timeout,
     Verbose,
     limit_texts,
-    make_request,
 )
 from edgekit.errors import UsageError
+from edgekit.task.request import make_request
 
 DEFAULT_OUTPUT = Path("edgekit-search")
 
@@ -86,9 +86,9 @@ def search(
     )
     from edgekit.cli.search_text import SearchText
     from edgekit.cli.settings import pipeline_settings
-    from edgekit.output_folder import output_folder
-    from edgekit.search.run import SearchRequest
-    from edgekit.search.run import search as run
+    from edgekit.searching.run import SearchRequest
+    from edgekit.searching.run import search as run
+    from edgekit.workers.output_folder import output_folder
 
     with (
         output_folder(output),

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
-from edgekit.references import parse_reference
-from edgekit.render import check_sentence, escape
-from edgekit.search.result import Row, SearchResult, artifact_name
+from edgekit.exporting.sentences import check_sentence, escape
+from edgekit.searching.result import Row, SearchResult, artifact_name
+from edgekit.task.references import parse_reference
 from edgekit.units import format_value
 
 if TYPE_CHECKING:

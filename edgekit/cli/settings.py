@@ -8,10 +8,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
-from edgekit.cache import Cache, cache_folder
 from edgekit.cli.progress import StageDisplay
-from edgekit.pipeline import Settings
+from edgekit.pipeline.settings import Settings
 from edgekit.units import parse_bytes
+from edgekit.workers.cache import Cache, cache_folder
 
 
 @contextmanager

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgekit import render
+from edgekit.exporting import sentences
+from edgekit.exporting.stage_table import Stage, StageTable
 from edgekit.html_report.parts import count_text
-from edgekit.stages import Stage, StageTable
 from edgekit.units import format_milliseconds, format_value
 from edgekit.validators.parity import LARGEST_DB
 
@@ -27,18 +27,18 @@ def stage_table(stages: StageTable) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     for stage in stages.stages:
         # A technique's settings would take the table's width; the report has them.
-        table.add_row(render.escape(stage.name.partition(":")[0]), *_cells(stage))
+        table.add_row(sentences.escape(stage.name.partition(":")[0]), *_cells(stage))
     return table
 
 
 def stage_lines(stages: StageTable) -> list[str]:
     """Returns what the table's marks mean, which stage cost most, and whether another order would be wiser."""
     basis = next((stage.size_basis for stage in stages.stages if stage.size_basis != "measured"), "")
-    lines = [f"[dim]~ {render.escape(basis)}[/]"] if basis else []
+    lines = [f"[dim]~ {sentences.escape(basis)}[/]"] if basis else []
     if any(stage.cached for stage in stages.stages):
         lines.append("[dim]* found in the cache: what it took when it was made[/]")
-    lines.append(render.escape(stages.sentence))
-    return [*lines, *([f"[yellow]{render.escape(stages.warning)}[/]"] if stages.warning else [])]
+    lines.append(sentences.escape(stages.sentence))
+    return [*lines, *([f"[yellow]{sentences.escape(stages.warning)}[/]"] if stages.warning else [])]
 
 
 def _cells(stage: Stage) -> list[str]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from edgekit.artifact import runtime_of
 from edgekit.cli.console import write_json
 from edgekit.cli.export import show_report
-from edgekit.cli.task_options import (
+from edgekit.cli.options import (
     CalibrationOption,
     Config,
     Device,
@@ -34,17 +32,12 @@ from edgekit.cli.task_options import (
     NoCache,
     NoColor,
     Quiet,
-    Request,
     Strict,
     Timeout,
     Verbose,
     limit_texts,
-    make_request,
 )
-from edgekit.task import find_config
-
-if TYPE_CHECKING:
-    from edgekit.export_report import ExportReport
+from edgekit.exporting.validation_request import request_validation, run_validation
 
 ArtifactArgument = Annotated[Path, typer.Argument(help="A .tflite, .onnx, .pte file or an .mlpackage folder.")]
 FloatModel = Annotated[
@@ -102,86 +95,21 @@ def validate(
             "example_inputs": example_inputs,
         },
     )
-    report = run_validation(
-        artifact,
-        request,
-        has_task=has_task,
-        measurements=measurements or (),
-        timeout=timeout,
-        memory_limit=memory_limit,
-        no_cache=no_cache,
-        show_progress=not (quiet or as_json),
-        no_color=no_color,
-    )
-    if as_json:
-        write_json(report.to_json(strict=strict))
-    else:
-        show_report(report, request, strict=strict, quiet=quiet, verbose=verbose, no_color=no_color)
-    return report.exit_code(strict=strict)
-
-
-def request_validation(
-    artifact: Path,
-    *,
-    model: str | None,
-    device: str | None,
-    config: Path | None,
-    limits: Mapping[str, str | None],
-    overrides: Mapping[str, str | None],
-    regression: Sequence[str] = (),
-) -> tuple[Request, bool]:
-    """Returns the request, and whether the user named a model (without one there is nothing to compare with).
-
-    Raises:
-        InputError: no such artifact, or a flag, file or variable is wrong.
-    """
-    runtime_of(artifact)
-    has_task = model is not None or config is not None or find_config(Path.cwd()) is not None
-    request = make_request(
-        model=model,
-        device=device,
-        config=config,
-        limits=limits,
-        overrides=overrides,
-        regression=regression,
-        demo_limits=has_task,
-    )
-    return request, has_task
-
-
-def run_validation(
-    artifact: Path,
-    request: Request,
-    *,
-    has_task: bool,
-    measurements: Sequence[Path],
-    timeout: float,
-    memory_limit: str | None,
-    no_cache: bool,
-    show_progress: bool,
-    no_color: bool,
-) -> ExportReport:
-    """Runs the artifact and returns its report."""
     from edgekit.cli.settings import pipeline_settings
-    from edgekit.measurements.measurement import read_measurement
-    from edgekit.validation import validate as validate_artifact
 
     with pipeline_settings(
-        show_progress=show_progress,
+        show_progress=not (quiet or as_json),
         no_color=no_color,
         no_cache=no_cache,
         jobs=1,
         timeout_s=timeout,
         memory_limit=memory_limit,
     ) as (settings, _):
-        return validate_artifact(
-            artifact,
-            request.task if has_task else None,
-            device=request.profile.name,
-            budget=request.budget,
-            latency_models=request.profile.latency_model,
-            accelerators=request.profile.accelerators,
-            settings=settings,
-            cwd=Path.cwd(),
-            measurements=tuple(map(read_measurement, measurements)),
+        report = run_validation(
+            artifact, request, has_task=has_task, measurements=measurements or (), settings=settings
         )
+    if as_json:
+        write_json(report.to_json(strict=strict))
+    else:
+        show_report(report, request, strict=strict, quiet=quiet, verbose=verbose, no_color=no_color)
+    return report.exit_code(strict=strict)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from edgekit.cli.console import console, write_json
-from edgekit.cli.task_options import Config, JsonOption, MemoryLimit, NoColor, Quiet, Timeout, make_task
+from edgekit.cli.options import Config, JsonOption, MemoryLimit, NoColor, Quiet, Timeout
 from edgekit.cli.validate import FloatModel
+from edgekit.task.request import make_task
 
 if TYPE_CHECKING:
-    from edgekit.lock import Verified
+    from edgekit.exporting.verification import Verified
 
 Target = Annotated[Path, typer.Argument(help="Folder that export wrote, or its edgekit.lock.")]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Make the artifacts once more and compare the bytes.")]
@@ -35,7 +36,8 @@ def verify(
 
     Tools of another version are told and do not fail. With --rebuild the model and the data are checked too.
     """
-    from edgekit.lock import find_lock, passed, read_lock, verify_files
+    from edgekit.exporting.lock import find_lock, read_lock
+    from edgekit.exporting.verification import passed, verify_files
 
     path = find_lock(target)
     lock = read_lock(path)
@@ -70,8 +72,8 @@ def _rebuild(
     no_color: bool,
 ) -> tuple[Verified, ...]:
     from edgekit.cli.settings import pipeline_settings
-    from edgekit.export import default_jobs
-    from edgekit.rebuild import verify_rebuild
+    from edgekit.exporting.export import default_jobs
+    from edgekit.exporting.rebuild import verify_rebuild
 
     task = make_task(model, config, {}, Path.cwd())
     with pipeline_settings(
@@ -86,7 +88,7 @@ def _rebuild(
 
 
 def _show(items: tuple[Verified, ...], path: Path, *, good: bool, quiet: bool, no_color: bool) -> None:
-    from edgekit.render import escape
+    from edgekit.exporting.sentences import escape
 
     screen = console(no_color=no_color)
     for item in items:

@@ -24,7 +24,7 @@ from edgekit.html_report.parts import (
     word,
 )
 from edgekit.html_report.verdict import step_text
-from edgekit.plan import Recipe
+from edgekit.recipe import Recipe
 from edgekit.units import format_value
 
 SHOWN: Final = ("size", "latency", "memory", "accuracy_drop")

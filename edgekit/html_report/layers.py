@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekit.html_report import charts
 from edgekit.html_report.parts import Cell, Chart, Column, Section, Sentence, Sources, Table, figure, word
-from edgekit.plan import Recipe
+from edgekit.recipe import Recipe
 
 
 def layers_section(sources: Sources) -> Section:

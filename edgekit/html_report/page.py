@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import edgekit
 from edgekit.errors import MissingDependencyError
-from edgekit.export_details import DETAILS_NAME, read_details
-from edgekit.export_report import REPORT_NAME, read_report
+from edgekit.exporting.details import DETAILS_NAME, read_details
+from edgekit.exporting.lock import LOCK_NAME, read_lock
+from edgekit.exporting.record_files import REPORT_NAME, read_report
 from edgekit.html_report.candidates import candidates_section
 from edgekit.html_report.costs import costs_section, memory_section
 from edgekit.html_report.data_facts import calibration_section, environment_section, slices_section
@@ -21,9 +22,8 @@ from edgekit.html_report.parts import Chart, Section, Sources, count_text
 from edgekit.html_report.predictions import predictions_section
 from edgekit.html_report.variants import search_facts, variants_section
 from edgekit.html_report.verdict import budget_section, verdict_section
-from edgekit.lock import LOCK_NAME, read_lock
-from edgekit.search.result import SEARCH_NAME, read_search
-from edgekit.whole_files import write_text
+from edgekit.searching.result import SEARCH_NAME, read_search
+from edgekit.workers.atomic_files import write_text
 
 _SECTIONS: Final = (
     verdict_section,

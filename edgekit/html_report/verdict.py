@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from edgekit.budget import cost_of
-from edgekit.gate_outputs.advice import advise
+from edgekit.checks import Check
+from edgekit.exporting.sentences import amount_text, band_text, check_sentence, limit_text
+from edgekit.gating.outputs.advice import advise
 from edgekit.html_report import charts
 from edgekit.html_report.parts import (
     UNKNOWN,
@@ -24,8 +26,6 @@ from edgekit.html_report.parts import (
     word,
 )
 from edgekit.html_report.stages import stage_blocks
-from edgekit.render import amount_text, band_text, check_sentence, limit_text
-from edgekit.report import Check
 
 VERDICT_WORDS: Final[Mapping[str, str]] = {
     "pass": "kept",

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from edgekit.budget import Budget
+from edgekit.checks import Check, judge
 from edgekit.errors import DataError
 from edgekit.measurements.measurement import Measurement
-from edgekit.report import Check, judge
 from edgekit.units import format_bytes
 
 IMPORTED: Final = ("latency", "latency_p95", "memory")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, final
 
-from edgekit.statistics_paired import median_interval
+from edgekit.intervals import median_interval
 from edgekit.units import format_milliseconds
 
 Statistic = Literal["median", "mean", "estimate"]

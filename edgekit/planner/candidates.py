@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import final
 
 from edgekit.analysis.graph import Analysis
-from edgekit.device_profile import DeviceProfile
-from edgekit.plan import Candidate, Prediction, Recipe, Rejection
 from edgekit.planner.offers import Situation, TechniqueOffer, with_techniques
 from edgekit.planner.recipes import default_presets, resolve_precision, steps_of
 from edgekit.predict.predictions import predict
+from edgekit.profiles.profile import DeviceProfile
+from edgekit.recipe import Candidate, Prediction, Recipe, Rejection
 
 Refusal = Callable[[str, Recipe], str | None]
 """Given a format and a recipe, returns why this source cannot become that, or None if it can."""
@@ -40,7 +40,7 @@ def make_candidates(
         situation: The model's costed graph, the device, which data there is.
         formats: Formats that the user forces, in order; empty for the profile's runtimes.
         precision: A preset that the user forces; None for all that suit the family.
-        refusal: Asked for each format and recipe.
+        refusal: Requested for each format and recipe.
         pipelines: What may come before the quantization: each an ordered choice of techniques, the empty one included.
     """
     analysis, profile = situation.analysis, situation.profile

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from edgekit.budget import Budget, Limit
-from edgekit.device_profile import DeviceProfile
+from edgekit.checks import Check, judge
 from edgekit.model import Family
-from edgekit.plan import Candidate
 from edgekit.planner.rules import LOSS_POINTS, Rule, Setting, find_rule
-from edgekit.report import Check, judge
+from edgekit.profiles.profile import DeviceProfile
+from edgekit.recipe import Candidate
 from edgekit.units import format_value
 
 DEFAULT_LOSS_POINTS: Final = 1.0

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
-from edgekit.plan import Precision
 from edgekit.planner.mixed_search import expected_points, is_integer
-from edgekit.planner.plan_result import LayerLoss
+from edgekit.planner.plan import LayerLoss
+from edgekit.recipe import Precision
 
 _HALVINGS: Final = 60
 """Of an interval of noise: below the precision of a float."""

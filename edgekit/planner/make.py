@@ -8,9 +8,8 @@ from typing import Final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.budget import COSTS, Budget, Level, Limit
-from edgekit.device_profile import DeviceProfile
+from edgekit.checks import Check
 from edgekit.model import CapturedModel
-from edgekit.plan import Candidate, Prediction, Recipe, Rejection
 from edgekit.planner.candidates import Refusal, make_candidates, with_predictions
 from edgekit.planner.choice import (
     BROKEN,
@@ -23,9 +22,10 @@ from edgekit.planner.choice import (
     relative_excess,
 )
 from edgekit.planner.offers import Situation, TechniqueOffer, pipelines
-from edgekit.planner.plan_result import ModelFacts, Plan, RunnerUp
+from edgekit.planner.plan import ModelFacts, Plan, RunnerUp
 from edgekit.planner.rules import HINTS, SPEED_WORDS
-from edgekit.report import Check
+from edgekit.profiles.profile import DeviceProfile
+from edgekit.recipe import Candidate, Prediction, Recipe, Rejection
 from edgekit.units import format_value
 
 _SHOWN_RUNNERS_UP: Final = 3

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, final
 
-from edgekit.plan import Precision, Recipe
+from edgekit.recipe import Precision, Recipe
 
 if TYPE_CHECKING:
     import numpy as np

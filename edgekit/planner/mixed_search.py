@@ -9,11 +9,11 @@ from typing import Final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.budget import Budget
-from edgekit.device_profile import DeviceProfile
-from edgekit.plan import Candidate, Precision
 from edgekit.planner.candidates import with_predictions
 from edgekit.planner.mixed_precision import Choice, Layer, solve, with_precisions
-from edgekit.planner.plan_result import LayerLoss
+from edgekit.planner.plan import LayerLoss
+from edgekit.profiles.profile import DeviceProfile
+from edgekit.recipe import Candidate, Precision
 
 ADDITIVE: Final = ("size", "download", "memory", "latency")
 """Costs that are sums over operators, as far as the predictions are concerned."""

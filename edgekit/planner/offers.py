@@ -13,8 +13,8 @@ from typing import Any, Final, Literal, Protocol, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.budget import Budget
-from edgekit.device_profile import DeviceProfile
-from edgekit.plan import Candidate, Prediction, Rejection, Step
+from edgekit.profiles.profile import DeviceProfile
+from edgekit.recipe import Candidate, Prediction, Rejection, Step
 
 Stage = Literal["distil", "prune", "factorize"]
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from edgekit.errors import UsageError
 from edgekit.model import Family
-from edgekit.plan import PRESETS, Precision, Recipe, Step
+from edgekit.recipe import PRESETS, Precision, Recipe, Step
 
 _INT8: Final[Mapping[Family, Precision]] = {
     "cnn": "int8_static",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, final
 
 from edgekit.model import Family
-from edgekit.plan import Precision
+from edgekit.recipe import Precision
 
 Question = Literal["loss", "speed"]
 

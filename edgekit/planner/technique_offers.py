@@ -43,7 +43,7 @@ class ListedOffer:
     @property
     def trains(self) -> bool:
         """It needs training data."""
-        from edgekit.registry import technique
+        from edgekit.techniques.base import technique
 
         return technique(self.name).needs == "training"
 
@@ -59,7 +59,7 @@ class ListedOffer:
 
     def estimate(self, situation: Situation) -> Estimate:
         """Returns what it would bring. Cheap: never runs the model."""
-        from edgekit.registry import technique
+        from edgekit.techniques.base import technique
 
         analysis = situation.analysis
         found = technique(self.name).from_settings(self.settings, "plan").estimate(analysis)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from edgekit.model import Family
-from edgekit.plan import Precision, Prediction, Recipe
+from edgekit.recipe import Precision, Prediction, Recipe
 
 
 @final

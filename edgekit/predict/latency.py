@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 from edgekit.analysis.graph import Analysis, Operator
-from edgekit.plan import Precision, Prediction, Recipe
 from edgekit.predict.latency_features import count_operator
+from edgekit.recipe import Precision, Prediction, Recipe
 
 NAMES: Final = ("latency", "latency_p95")
 """The costs that this module speaks of."""

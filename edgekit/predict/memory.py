@@ -17,8 +17,8 @@ from typing import Final, Literal, final
 
 from edgekit.analysis.graph import Analysis, KernelClass, Weight, recurrent_cells
 from edgekit.analysis.liveness import memory
-from edgekit.plan import Precision, Prediction, Recipe
 from edgekit.predict.storage import Use, store, weight_uses
+from edgekit.recipe import Precision, Prediction, Recipe
 
 Group = Literal["conv", "linear", "recurrent", "table", "other"]
 

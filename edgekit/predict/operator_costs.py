@@ -7,9 +7,9 @@ from typing import Any
 
 from edgekit.analysis.graph import Analysis
 from edgekit.analysis.liveness import buffers, live_bytes
-from edgekit.plan import Candidate
 from edgekit.predict.latency import operator_latencies
 from edgekit.predict.storage import store, weight_uses
+from edgekit.recipe import Candidate
 
 
 def stored_bytes(analysis: Analysis, candidate: Candidate | None) -> dict[str, float]:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgekit.analysis.graph import Analysis
-from edgekit.plan import Prediction, Recipe
 from edgekit.predict.accuracy import expected_accuracy
 from edgekit.predict.latency import predict_latency
 from edgekit.predict.memory import predict_memory
 from edgekit.predict.size import predict_size
+from edgekit.recipe import Prediction, Recipe
 
 NOT_MEASURED = "not run: only a run of the artifact tells; export measures it"
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from edgekit.analysis.graph import Analysis, recurrent_cells
-from edgekit.plan import Prediction, Recipe
 from edgekit.predict.storage import RUNTIMES, store, weight_uses
+from edgekit.recipe import Prediction, Recipe
 
 _GRAPH_ERROR: Final = 0.50
 """Half width of the band of the graph term: names and decompositions differ from model to model."""

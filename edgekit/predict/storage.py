@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from edgekit.analysis.graph import Analysis, KernelClass, StorageForm, Weight, WeightRole
-from edgekit.plan import Precision, Recipe
+from edgekit.recipe import Precision, Recipe
 
 RUNTIMES: Final = ("tflite", "onnx", "executorch", "coreml")
 """Formats whose sizes are predicted."""

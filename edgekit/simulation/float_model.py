@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
-from edgekit.calibration.bias_correction import ChannelMeans
-from edgekit.calibration.ranges import Range
-from edgekit.converters.pt2e_graph import is_float_tensor, read_float_graph, target_of
-from edgekit.converters.pt2e_plan import CONVOLUTIONS, LINEAR
-from edgekit.converters.pt2e_ranges import Bounds, Histogram, check_samples, watcher_of
 from edgekit.model import CapturedModel
-from edgekit.plan import RangeMethod
+from edgekit.quantization.bias_correction import ChannelMeans
+from edgekit.quantization.pt2e_graph import is_float_tensor, read_float_graph, target_of
+from edgekit.quantization.pt2e_plan import CONVOLUTIONS, LINEAR
+from edgekit.quantization.pt2e_ranges import Bounds, Histogram, check_samples, observer_of
+from edgekit.quantization.ranges import Range
+from edgekit.recipe import RangeMethod
 from edgekit.samples import Samples
 from edgekit.simulation.graph_run import FLOAT, GraphRunner, Prepared, takes_batches
 
@@ -127,7 +127,7 @@ class FloatModel:
             if name not in floats:
                 return
             if name not in seen:
-                seen[name] = watcher_of(name, method, self._learned)
+                seen[name] = observer_of(name, method, self._learned)
             seen[name].update(value)
             if name in read:
                 means.setdefault(name, ChannelMeans(axis=axes.get(name, 1))).update(value.numpy())

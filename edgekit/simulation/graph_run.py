@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, final
 
-from edgekit.calibration.bias_correction import mean_shift
-from edgekit.converters.pt2e_graph import FloatGraph, constant_of, placeholders, shape_of, target_of
-from edgekit.converters.pt2e_plan import RECURRENT, TRANSPOSED_CONVOLUTIONS
+from edgekit.quantization.bias_correction import mean_shift
+from edgekit.quantization.pt2e_graph import FloatGraph, constant_of, placeholders, shape_of, target_of
+from edgekit.quantization.pt2e_plan import RECURRENT, TRANSPOSED_CONVOLUTIONS
 from edgekit.simulation.placement import Kernel, Placement
 from edgekit.simulation.quantizers import ActivationQuantizer
 

@@ -12,10 +12,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
-from edgekit.cache import content_key
-from edgekit.calibration.ranges import Range
 from edgekit.model import CapturedModel
-from edgekit.plan import Precision, Recipe
+from edgekit.quantization.ranges import Range
+from edgekit.recipe import Precision, Recipe
 from edgekit.samples import Samples
 from edgekit.simulation.float_model import Calibrated, FloatModel
 from edgekit.simulation.graph_run import Prepared
@@ -23,8 +22,9 @@ from edgekit.simulation.placement import Placement, place
 from edgekit.simulation.realisation import REALISATIONS
 from edgekit.simulation.score import margins, score
 from edgekit.simulation.sensitivity import LayerNoise, measure_layers, noise_share
-from edgekit.whole_files import write_text
-from edgekit.worker import Progress
+from edgekit.workers.atomic_files import write_text
+from edgekit.workers.cache import content_key
+from edgekit.workers.worker import Progress
 
 SIMULATE: Final = "edgekit.simulation.jobs:simulate"
 MEASURE: Final = "edgekit.simulation.jobs:measure"

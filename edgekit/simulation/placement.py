@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
-from edgekit.calibration.ranges import Range
-from edgekit.converters.pt2e_graph import constant_of, modules_of, results_of, shape_of, target_of
-from edgekit.converters.pt2e_plan import (
+from edgekit.quantization.pt2e_graph import constant_of, modules_of, results_of, shape_of, target_of
+from edgekit.quantization.pt2e_plan import (
     CONVOLUTIONS,
     EMBEDDING,
     LINEAR,
@@ -22,8 +21,9 @@ from edgekit.converters.pt2e_plan import (
     QuantizationPlan,
     plan_quantization,
 )
-from edgekit.converters.pt2e_quantization import tensor_grids
-from edgekit.plan import Precision, Recipe
+from edgekit.quantization.pt2e_quantization import tensor_grids
+from edgekit.quantization.ranges import Range
+from edgekit.recipe import Precision, Recipe
 from edgekit.simulation.quantizers import ActivationQuantizer, WeightQuantizer
 from edgekit.simulation.realisation import Realisation
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal, final
 
-from edgekit.calibration.ranges import Grid
+from edgekit.quantization.ranges import Grid
 
 INT8_LOW: Final = -128
 INT8_HIGH: Final = 127

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, final
 
-from edgekit.converters.pt2e_plan import Target
+from edgekit.quantization.pt2e_plan import Target
 
 
 @final

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.errors import DataError
-from edgekit.metrics import Drop, measure_drop
+from edgekit.metrics.drop import Drop
+from edgekit.metrics.measure_drop import measure_drop
 from edgekit.samples import Samples, write_samples
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from edgekit.plan import Precision
+from edgekit.recipe import Precision
 from edgekit.simulation.float_model import MEMORY_BYTES, FloatModel
 from edgekit.simulation.graph_run import FLOAT, Prepared, Run
 from edgekit.simulation.placement import Placement

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
 from edgekit.errors import MissingDependencyError, ResourceError, WorkerError
-from edgekit.model import CapturedKind, CapturedModel, SourceKind, TensorSpec
-from edgekit.sources.architecture import Architecture
-from edgekit.worker import Progress
+from edgekit.model import CapturedModel, SourceKind
+from edgekit.torch_program.facts import Capture
+from edgekit.workers.worker import Progress
 
 FORMATS: Final = ("tflite", "onnx", "executorch", "coreml")
 """The formats that a source says whether it can reach."""
@@ -80,32 +80,6 @@ class CaptureRequest:
             as_torch=data.get("as_torch", False),
             embedded_default=data.get("embedded_default", False),
         )
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capture:
-    """What a source found out: everything of a captured model that the request does not say.
-
-    Attributes:
-        kind: What the file is.
-        file: Its name in the output folder.
-        inputs: In call order, batch 1.
-        outputs: In the model's order.
-        digest: Hash of graph and weights.
-        parameters: Number of weights, tied ones counted once.
-        architecture: Multiply-accumulates and family.
-        metadata: What the file itself says: labels, preprocessing. The request's own entries win.
-    """
-
-    kind: CapturedKind
-    file: str
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    digest: str
-    parameters: int
-    architecture: Architecture
-    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Source(ABC):

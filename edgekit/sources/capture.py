@@ -7,7 +7,7 @@ from typing import Any
 
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.table import classify, source
-from edgekit.worker import Progress
+from edgekit.workers.worker import Progress
 
 
 def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from edgekit.errors import DataError, ModelError
 from edgekit.sources.base import CaptureRequest
-from edgekit.user_code import call_user, check_callable_without_arguments, load_object
+from edgekit.task.user_code import call_user, check_callable_without_arguments, load_object
 
 _WHAT: Final = "[model] example_inputs"
 _HOW: Final = (
@@ -55,11 +55,6 @@ def require(request: CaptureRequest, why: str) -> tuple[Any, ...]:
             f"{request.source}: {why}, and the task has neither example inputs nor calibration data. {_HOW}"
         )
     return found
-
-
-def describe(tensors: Sequence[Any]) -> str:
-    """Returns dtypes and shapes for a message: `float32 (1, 3, 8, 8), int64 (1, 16)`."""
-    return ", ".join(f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in tensors)
 
 
 def _first_sample(reference: str, base: Path) -> Any:

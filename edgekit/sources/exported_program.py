@@ -8,8 +8,9 @@ from typing import Any, ClassVar, final
 
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind
-from edgekit.sources.base import Capture, CaptureRequest, Source
-from edgekit.worker import Progress
+from edgekit.sources.base import CaptureRequest, Source
+from edgekit.torch_program.facts import Capture
+from edgekit.workers.worker import Progress
 
 
 @final
@@ -26,8 +27,9 @@ class ExportedProgramSource(Source):
 
     def read(self, request: CaptureRequest, folder: Path, progress: Progress) -> Capture:
         """Example inputs come from the task, else from the program."""
-        from edgekit.sources import example_inputs, program_facts
-        from edgekit.sources.canonical_program import canonical
+        from edgekit.sources import example_inputs
+        from edgekit.torch_program import program_facts
+        from edgekit.torch_program.canonical_program import canonical
 
         progress("reading the program", None)
         program = load(request.path, request.source)
@@ -48,7 +50,7 @@ def load(path: Path, title: str) -> Any:
 
     import torch
 
-    from edgekit.sources.program_archive import check_archive
+    from edgekit.torch_program.program_archive import check_archive
 
     check_archive(path, title)
     # torch logs the whole traceback of an archive that it cannot read, beside the exception.

@@ -11,10 +11,11 @@ from typing import Any, ClassVar, final
 
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind, TensorSpec
-from edgekit.sources.architecture import Operation, judge
-from edgekit.sources.base import Capture, CaptureRequest, Source
-from edgekit.sources.layout import guess_layout
-from edgekit.worker import Progress
+from edgekit.sources.base import CaptureRequest, Source
+from edgekit.torch_program.architecture import Operation, judge
+from edgekit.torch_program.facts import Capture
+from edgekit.torch_program.layout import guess_layout
+from edgekit.workers.worker import Progress
 
 NO_EXECUTORCH = (
     "ExecuTorch takes torch programs and this is a TensorFlow model. Rebuild it in torch, or export it to ONNX and "

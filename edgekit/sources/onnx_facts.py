@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from edgekit.sources.architecture import Operation
-from edgekit.sources.digest import Digest
+from edgekit.torch_program.architecture import Operation
+from edgekit.torch_program.digest import Digest
 
 Shapes = Mapping[str, tuple[int, ...] | None]
 """Shape of each tensor by name; None, or no entry, where it is not known."""

@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Final, final
 
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind, TensorSpec
-from edgekit.sources.architecture import Architecture, judge
-from edgekit.sources.base import Capture, CaptureRequest, Source
-from edgekit.sources.layout import guess_layout
-from edgekit.worker import Progress
+from edgekit.sources.base import CaptureRequest, Source
+from edgekit.torch_program.architecture import Architecture, judge
+from edgekit.torch_program.facts import Capture
+from edgekit.torch_program.layout import guess_layout
+from edgekit.workers.worker import Progress
 
 FILE_NAME: Final = "float.onnx"
 _LARGEST_MESSAGE: Final = 2_000_000_000
@@ -43,10 +44,11 @@ class OnnxFileSource(Source):
         if not request.as_torch:
             progress("counting its operations", None)
             return _save(model, folder, request.source)
-        from edgekit.sources import onnx_facts, program_facts
-        from edgekit.sources.canonical_program import canonical
+        from edgekit.sources import onnx_facts
         from edgekit.sources.onnx_to_torch.importer import import_model
-        from edgekit.sources.trace_module import export_module
+        from edgekit.torch_program import program_facts
+        from edgekit.torch_program.canonical_program import canonical
+        from edgekit.torch_program.trace_module import export_module
 
         progress("importing the graph into torch", None)
         module, examples = import_model(model, request.source)

@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Final, final
 
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind, TensorSpec
-from edgekit.sources.architecture import judge
-from edgekit.sources.base import Capture, CaptureRequest, Source
+from edgekit.sources.base import CaptureRequest, Source
 from edgekit.sources.keras_file import NO_EXECUTORCH, fixed_shapes, math_size
-from edgekit.sources.layout import guess_layout
-from edgekit.worker import Progress
+from edgekit.torch_program.architecture import judge
+from edgekit.torch_program.facts import Capture
+from edgekit.torch_program.layout import guess_layout
+from edgekit.workers.worker import Progress
 
 _UNSAFE: Final = frozenset(
     {"PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles", "TextFileReader"}

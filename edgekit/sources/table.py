@@ -11,7 +11,7 @@ from typing import Final
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind
 from edgekit.sources.base import FORMATS, Source
-from edgekit.user_code import nearest_names, split_reference
+from edgekit.task.user_code import nearest_names, split_reference
 
 SOURCES: Final[Mapping[SourceKind, str]] = {
     "torch": "edgekit.sources.torch_factory:TorchFactorySource",

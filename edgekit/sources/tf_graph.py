@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from edgekit.sources.architecture import Operation
-from edgekit.sources.digest import Digest
+from edgekit.torch_program.architecture import Operation
+from edgekit.torch_program.digest import Digest
 
 _PASS_THROUGH: Final = frozenset({"Identity", "NoOp"})
 _INCIDENTAL: Final = frozenset({"_output_shapes", "_class", "_XlaMustCompile", "grappler_skip"})

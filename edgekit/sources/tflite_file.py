@@ -12,12 +12,13 @@ from typing import ClassVar, Final, final
 
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind, TensorSpec
-from edgekit.sources.architecture import Operation, judge
-from edgekit.sources.base import Capture, CaptureRequest, Source
-from edgekit.sources.digest import Digest
+from edgekit.sources.base import CaptureRequest, Source
 from edgekit.sources.flatbuffer import Table
-from edgekit.sources.layout import guess_layout
-from edgekit.worker import Progress
+from edgekit.torch_program.architecture import Operation, judge
+from edgekit.torch_program.digest import Digest
+from edgekit.torch_program.facts import Capture
+from edgekit.torch_program.layout import guess_layout
+from edgekit.workers.worker import Progress
 
 _DTYPES: Final = (
     *("float32", "float16", "int32", "uint8", "int64", "string", "bool", "int16", "complex64", "int8", "float64"),

@@ -8,8 +8,9 @@ from typing import Any, ClassVar, final
 
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind
-from edgekit.sources.base import Capture, CaptureRequest, Source
-from edgekit.worker import Progress
+from edgekit.sources.base import CaptureRequest, Source
+from edgekit.torch_program.facts import Capture
+from edgekit.workers.worker import Progress
 
 
 @final
@@ -36,9 +37,10 @@ def capture_module(module: Any, request: CaptureRequest, folder: Path, progress:
     Raises:
         ModelError: it cannot be captured, or the example inputs are missing or wrong.
     """
-    from edgekit.sources import example_inputs, program_facts
-    from edgekit.sources.canonical_program import canonical, check_equal
-    from edgekit.sources.trace_module import export_module, run_module
+    from edgekit.sources import example_inputs
+    from edgekit.torch_program import program_facts
+    from edgekit.torch_program.canonical_program import canonical, check_equal
+    from edgekit.torch_program.trace_module import export_module, run_module
 
     parameters = program_facts.count_parameters(module.parameters())
     examples = example_inputs.require(request, "a torch model is captured with example inputs")
@@ -69,7 +71,7 @@ def make_module(request: CaptureRequest) -> Any:
     """
     import torch
 
-    from edgekit.user_code import call_user, check_callable_without_arguments, load_object
+    from edgekit.task.user_code import call_user, check_callable_without_arguments, load_object
 
     factory = load_object(request.source, request.base, "[model] source")
     if isinstance(factory, torch.nn.Module):

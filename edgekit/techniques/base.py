@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
-from edgekit.device_profile import DeviceProfile
 from edgekit.errors import MissingDependencyError, TechniqueError, WorkerError
 from edgekit.model import CapturedKind, CapturedModel, LearnedRange
-from edgekit.plan import Step
+from edgekit.plugins import load
+from edgekit.profiles.profile import DeviceProfile
+from edgekit.recipe import Step
+from edgekit.registry import technique_targets
 from edgekit.samples import Samples
-from edgekit.task import Task
+from edgekit.task.task import Task
 from edgekit.techniques.settings import read_settings
-from edgekit.worker import Progress
+from edgekit.workers.worker import Progress
 
 if TYPE_CHECKING:
     from edgekit.training.training_data import TrainingData
@@ -210,9 +212,9 @@ class Technique(ABC):
             WorkerError: the technique broke its contract.
         """
         self._check_usable(model, context)
-        from edgekit.sources import program_facts
         from edgekit.sources.exported_program import load
         from edgekit.techniques.program_checks import check_result
+        from edgekit.torch_program import program_facts
 
         opened = TorchModel(facts=model, program=load(model.path, model.source))
         before = program_facts.digest(opened.program)
@@ -264,3 +266,13 @@ class Technique(ABC):
                 f"{self.name} needs training data and the task names none. Give [training] batches and loss in "
                 "edgekit.toml: two functions of yours."
             )
+
+
+def technique(name: str) -> type[Technique]:
+    """Returns the technique `name`, a dataclass whose fields are its settings.
+
+    Raises:
+        KeyError: no such technique; callers check names against `technique_names()` first.
+    """
+    loaded: type[Technique] = load(technique_targets()[name])
+    return loaded

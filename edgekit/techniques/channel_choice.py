@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
-from edgekit.sources.graph_nodes import attribute, is_node, operator_name
 from edgekit.techniques.dependency_groups import TRANSPOSED, Dependencies
+from edgekit.torch_program.graph_nodes import attribute, is_node, operator_name
 
 Scope = Literal["global", "layer"]
 

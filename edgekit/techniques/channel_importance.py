@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from edgekit.sources.graph_nodes import attribute, is_node, operator_name
 from edgekit.techniques.dependency_groups import TRANSPOSED, Channels, Dependencies
+from edgekit.torch_program.graph_nodes import attribute, is_node, operator_name
 from edgekit.training.training_data import Batch, TrainingData
 
 Importance = Literal["taylor", "l1", "l2", "random"]

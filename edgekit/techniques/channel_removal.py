@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgekit.sources.graph_nodes import attribute, is_node, operator_name
 from edgekit.techniques.dependency_groups import TRANSPOSED, Channels, Dependencies
 from edgekit.techniques.program_editing import replace_tensor
+from edgekit.torch_program.graph_nodes import attribute, is_node, operator_name
 
 
 def remove_channels(graph_module: Any, dependencies: Dependencies, kept: Mapping[int, Any]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
-from edgekit.sources.graph_nodes import attribute, is_node, operator_name
+from edgekit.torch_program.graph_nodes import attribute, is_node, operator_name
 
 _CONVOLUTIONS: Final = frozenset({"conv1d", "conv2d"})
 _HOMOGENEOUS: Final = frozenset(

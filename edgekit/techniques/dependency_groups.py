@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
-from edgekit.sources.graph_nodes import attribute, is_node, operator_name
+from edgekit.torch_program.graph_nodes import attribute, is_node, operator_name
 
 CONVOLUTIONS: Final = frozenset({"conv1d", "conv2d", "conv3d"})
 TRANSPOSED: Final = frozenset({"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})

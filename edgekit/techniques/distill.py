@@ -17,11 +17,12 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
-from edgekit.device_profile import DeviceProfile
 from edgekit.errors import TechniqueError
 from edgekit.model import CapturedModel
-from edgekit.task import Task
+from edgekit.profiles.profile import DeviceProfile
+from edgekit.task.task import Task
 from edgekit.techniques.base import TYPICAL_SAMPLES, Context, Data, Estimate, Technique, TorchModel
+from edgekit.techniques.distillation import SELF
 from edgekit.training.imitation import Outputs
 from edgekit.training.schedule import Optimizer
 
@@ -29,7 +30,6 @@ _SECONDS_PER_MAC: Final = 5e-9
 _FAR: Final = 4.0
 """Times smaller from which on a network in between helps."""
 
-SELF: Final = "self"
 PRUNED: Final = "pruned"
 
 

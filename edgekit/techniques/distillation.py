@@ -2,19 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final, Literal, Protocol
 
+from edgekit.recipe import Step
 from edgekit.techniques.base import Context, TorchModel
-from edgekit.techniques.distill import SELF, Distill
 from edgekit.techniques.recovery import frozen_graph, normalized_graph, schedule_of, settled, weights_digest
 from edgekit.training.batch_norms import set_training
-from edgekit.training.imitation import feature_loss, imitation_loss
-from edgekit.training.loop import Lesson, Run, train
+from edgekit.training.imitation import Outputs, feature_loss, imitation_loss
+from edgekit.training.loop import Run, TrainingObjective, train
+from edgekit.training.schedule import Optimizer
 from edgekit.training.trainable import flat
 
+SELF: Final = "self"
+"""The student that is the model itself."""
 
-def teach(technique: Distill, model: TorchModel, teacher: TorchModel, context: Context, run: str) -> TorchModel:
+
+class DistillSettings(Protocol):
+    """The settings of `distill.Distill` that training reads."""
+
+    @property
+    def name(self) -> str:
+        """Name of the technique."""
+        ...
+
+    @property
+    def student(self) -> str:
+        """Reference of the student, or `self`."""
+        ...
+
+    @property
+    def mode(self) -> Literal["offline", "online"]:
+        """Who teaches."""
+        ...
+
+    @property
+    def epochs(self) -> int:
+        """Epochs; 0 for as many as the task names."""
+        ...
+
+    @property
+    def learning_rate(self) -> float:
+        """The highest learning rate."""
+        ...
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """Name of the optimizer."""
+        ...
+
+    @property
+    def teacher_share(self) -> float:
+        """Weight of imitating the teacher."""
+        ...
+
+    @property
+    def feature_share(self) -> float:
+        """Weight of imitating inner values."""
+        ...
+
+    @property
+    def outputs(self) -> Outputs:
+        """What is imitated."""
+        ...
+
+    @property
+    def temperature(self) -> float:
+        """Temperature of soft targets."""
+        ...
+
+    def arguments(self) -> Mapping[str, float | int]:
+        """Returns the arguments of the student's factory."""
+        ...
+
+    def step(self) -> Step:
+        """Returns the technique with all its settings as a step."""
+        ...
+
+
+def teach(technique: DistillSettings, model: TorchModel, teacher: TorchModel, context: Context, run: str) -> TorchModel:
     """Returns the student after training, captured.
 
     Args:
@@ -38,7 +105,7 @@ def teach(technique: Distill, model: TorchModel, teacher: TorchModel, context: C
     return capture_built_network(model, students[0], technique.student)
 
 
-def _built(technique: Distill, context: Context) -> tuple[Any, ...]:
+def _built(technique: DistillSettings, context: Context) -> tuple[Any, ...]:
     """Returns the student and, for mutual learning, a second one from another seed."""
     from edgekit.techniques.user_network import build_user_network
 
@@ -55,7 +122,9 @@ def _built(technique: Distill, context: Context) -> tuple[Any, ...]:
     return found
 
 
-def _train(technique: Distill, students: tuple[Any, ...], teacher: TorchModel, context: Context, run: str) -> None:
+def _train(
+    technique: DistillSettings, students: tuple[Any, ...], teacher: TorchModel, context: Context, run: str
+) -> None:
     lesson_of = _online if technique.mode == "online" else _offline
     whole, loss = lesson_of(technique, students, teacher, context)
     student = students[0]
@@ -73,7 +142,7 @@ def _train(technique: Distill, students: tuple[Any, ...], teacher: TorchModel, c
     )
     key = f"{technique.step()} {run} {weights_digest(whole)}"
     train(
-        Lesson(module=whole, loss=taught, predict=predict, name=technique.name),
+        TrainingObjective(module=whole, loss=taught, predict=predict, name=technique.name),
         context.lessons(),
         schedule,
         Run(
@@ -87,7 +156,9 @@ def _train(technique: Distill, students: tuple[Any, ...], teacher: TorchModel, c
     _set_mode(students, training=False)
 
 
-def _offline(technique: Distill, students: tuple[Any, ...], teacher: TorchModel, context: Context) -> tuple[Any, Any]:
+def _offline(
+    technique: DistillSettings, students: tuple[Any, ...], teacher: TorchModel, context: Context
+) -> tuple[Any, Any]:
     """Returns (what is trained, its loss) of a student that learns from a teacher."""
     import torch
 
@@ -123,7 +194,9 @@ def _offline(technique: Distill, students: tuple[Any, ...], teacher: TorchModel,
     return torch.nn.ModuleList([student, adapters]), loss
 
 
-def _online(technique: Distill, students: tuple[Any, ...], teacher: TorchModel, context: Context) -> tuple[Any, Any]:
+def _online(
+    technique: DistillSettings, students: tuple[Any, ...], teacher: TorchModel, context: Context
+) -> tuple[Any, Any]:
     """Returns (what is trained, its loss) of two students that learn from each other."""
     import torch
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
-from edgekit.device_profile import DeviceProfile
 from edgekit.errors import TechniqueError
 from edgekit.model import CapturedModel
-from edgekit.task import Task
+from edgekit.profiles.profile import DeviceProfile
+from edgekit.task.task import Task
 from edgekit.techniques.base import Context, Data, Estimate, Technique, TorchModel
 
 _PROBES: Final = 16  # samples; a layer's importance is an average over all values of their outputs

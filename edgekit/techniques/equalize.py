@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, final
 
 from edgekit.analysis.graph import Analysis
-from edgekit.device_profile import DeviceProfile
 from edgekit.errors import TechniqueError
 from edgekit.model import CapturedModel
-from edgekit.task import Task
+from edgekit.profiles.profile import DeviceProfile
+from edgekit.task.task import Task
 from edgekit.techniques.base import Context, Data, Estimate, Technique, TorchModel
 
 _SECONDS_PER_MAC: Final = 5e-9
@@ -102,8 +102,8 @@ class Equalize(Technique):
 
 def _column_ranges(graph: Any, node: Any) -> Any:
     """Returns the largest weight with which a layer reads each channel, (C,) float64."""
-    from edgekit.sources.graph_nodes import attribute
     from edgekit.techniques.channel_spaces import is_depthwise
+    from edgekit.torch_program.graph_nodes import attribute
 
     weight = attribute(graph, node.args[1]).detach().double().abs()
     if is_depthwise(graph, node):
@@ -115,8 +115,8 @@ def _column_ranges(graph: Any, node: Any) -> Any:
 
 def _scale(graph: Any, space: Any, factors: Any, tensors: dict[str, Any]) -> None:
     """Divides what the writers write and multiplies what the readers read; new values go into `tensors` by name."""
-    from edgekit.sources.graph_nodes import attribute
     from edgekit.techniques.channel_spaces import is_depthwise
+    from edgekit.torch_program.graph_nodes import attribute
 
     def current(node: Any) -> Any:
         return tensors.get(node.target, attribute(graph, node)).detach().double()

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
-from edgekit.device_profile import DeviceProfile
 from edgekit.errors import TechniqueError
 from edgekit.model import CapturedModel
-from edgekit.task import Task
+from edgekit.profiles.profile import DeviceProfile
+from edgekit.task.task import Task
 from edgekit.techniques.base import Context, Data, Estimate, Technique, TorchModel
 from edgekit.techniques.layer_walk import Layer, LayerWalk, NewWeights
 
@@ -197,8 +197,8 @@ def _worth(
 
 def _split(graph: Any, made: Mapping[str, tuple[Any, Any, Any]]) -> None:
     """Puts two layers in place of each one in `made`: name of its weight to (left, right, bias)."""
-    from edgekit.sources.graph_nodes import operator_name
     from edgekit.techniques.program_editing import set_tensor, tensor_beside, tensor_of
+    from edgekit.torch_program.graph_nodes import operator_name
 
     done: dict[str, str] = {}
     for node in list(graph.graph.nodes):

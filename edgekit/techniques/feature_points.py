@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, final
 
-from edgekit.sources.graph_nodes import operator_name
+from edgekit.torch_program.graph_nodes import operator_name
 
 
 @final
@@ -47,14 +47,14 @@ class FeatureProbe:
 
         probe = self
 
-        class Watcher(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
+        class Observer(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
             def run_node(self, n: Any) -> Any:
                 value = super().run_node(n)
                 if n.op == "call_function" and operator_name(n) and (resolution := _resolution(value)) is not None:
                     probe._found[resolution] = _channels_first(value)
                 return value
 
-        watcher = Watcher(self._network)
+        watcher = Observer(self._network)
         watcher.extra_traceback = False
         return watcher.run(*inputs)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from edgekit.sources.graph_nodes import operator_name
+from edgekit.torch_program.graph_nodes import operator_name
 
 CONVOLUTIONS: Final = frozenset({"conv1d", "conv2d"})
 LINEAR: Final = "linear"

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from edgekit.sources.graph_nodes import attribute, operator_name
 from edgekit.techniques.layer_columns import LayerForm, form_of
+from edgekit.torch_program.graph_nodes import attribute, operator_name
 
 MEMORY_BYTES: Final = 1_200_000_000
 """What the values of all samples may take together."""
@@ -226,7 +226,7 @@ def _round_values(exact: Sequence[Any], rounded: list[Any]) -> None:
     """Puts the second model's values onto the grid of the float model's range (min and max over all samples)."""
     import torch
 
-    from edgekit.calibration.ranges import Range, affine_grid
+    from edgekit.quantization.ranges import Range, affine_grid
 
     low = min(0.0, *(float(value.min()) for value in exact))
     high = max(0.0, *(float(value.max()) for value in exact))

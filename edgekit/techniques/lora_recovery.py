@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
-from edgekit.device_profile import DeviceProfile
 from edgekit.errors import TechniqueError
 from edgekit.model import CapturedModel
-from edgekit.task import Task
+from edgekit.profiles.profile import DeviceProfile
+from edgekit.task.task import Task
 from edgekit.techniques.base import TYPICAL_SAMPLES, Context, Data, Estimate, Technique, TorchModel
 from edgekit.training.imitation import Outputs
 

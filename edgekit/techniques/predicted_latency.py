@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from edgekit.device_profile import find_profile
 from edgekit.errors import TechniqueError
-from edgekit.plan import Recipe
 from edgekit.predict.latency import predict_latency
+from edgekit.profiles.profile import find_profile
+from edgekit.recipe import Recipe
 from edgekit.techniques.base import Context, TorchModel
 
 _FILE: Final = "judged.pt2"

@@ -23,8 +23,8 @@ def capture_graph(model: TorchModel, graph_module: Any) -> TorchModel:
         model: Where the graph came from.
         graph_module: The changed graph; takes and returns what the old one did.
     """
-    from edgekit.sources.canonical_program import canonical
-    from edgekit.sources.trace_module import export_module
+    from edgekit.torch_program.canonical_program import canonical
+    from edgekit.torch_program.trace_module import export_module
 
     graph_module.graph.eliminate_dead_code()
     graph_module.graph.lint()
@@ -103,7 +103,7 @@ def model_rows(model: TorchModel, samples: Samples, chosen: Iterable[int]) -> It
     import numpy as np
     import torch
 
-    from edgekit.calibration.checks import check_calibration
+    from edgekit.quantization.checks import check_calibration
 
     arrays = check_calibration(samples.folder, model.facts.inputs).arrays()
     for i in chosen:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from edgekit.techniques.base import Context, TorchModel
 from edgekit.training.batch_norms import insert_batch_norms, set_training
 from edgekit.training.imitation import Outputs, imitation_loss
-from edgekit.training.loop import Lesson, Run, Trained, train
+from edgekit.training.loop import Run, Trained, TrainingObjective, train
 from edgekit.training.schedule import Optimizer, Schedule
 from edgekit.training.trainable import flat, free_batch, freeze, make_trainable, require_batches
 
@@ -122,7 +122,7 @@ def recover(
         set_training(graph_module, training=False)
         return graph_module(*inputs)
 
-    lesson = Lesson(module=graph_module, loss=loss, predict=predict, name=name)
+    lesson = TrainingObjective(module=graph_module, loss=loss, predict=predict, name=name)
     return train(
         lesson,
         data,

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
-from edgekit.device_profile import DeviceProfile
 from edgekit.errors import TechniqueError
 from edgekit.model import CapturedModel
-from edgekit.task import Task
+from edgekit.profiles.profile import DeviceProfile
+from edgekit.task.task import Task
 from edgekit.techniques.base import Context, Data, Estimate, Technique, TorchModel
 from edgekit.techniques.layer_walk import Layer, NewWeights
 

@@ -6,23 +6,24 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, Literal, Protocol, final
 
-from edgekit.calibration.ranges import Range
-from edgekit.calibration.statistics import TensorStatistics
-from edgekit.converters.pt2e_graph import FloatGraph, read_float_graph, results_of, target_of
-from edgekit.converters.pt2e_plan import LINEAR, TRANSPOSED_CONVOLUTIONS, QuantizationPlan, plan_quantization
-from edgekit.converters.pt2e_quantization import tensor_grids
-from edgekit.converters.pt2e_ranges import calibrate
 from edgekit.errors import DataError, TechniqueError
 from edgekit.model import LearnedRange
-from edgekit.plan import Recipe
+from edgekit.quantization.pt2e_graph import FloatGraph, read_float_graph, results_of, target_of
+from edgekit.quantization.pt2e_plan import LINEAR, TRANSPOSED_CONVOLUTIONS, QuantizationPlan, plan_quantization
+from edgekit.quantization.pt2e_quantization import tensor_grids
+from edgekit.quantization.pt2e_ranges import calibrate
+from edgekit.quantization.ranges import Range
+from edgekit.quantization.statistics import TensorStatistics
+from edgekit.recipe import Recipe
 from edgekit.samples import Samples
 from edgekit.simulation.realisation import REALISATIONS
 from edgekit.techniques.base import Context, TorchModel
 from edgekit.techniques.program_editing import with_tensors
-from edgekit.techniques.qat import Qat
 from edgekit.techniques.recovery import frozen_graph, recover, schedule_of, trainable_graph
+from edgekit.training.imitation import Outputs
+from edgekit.training.schedule import Optimizer
 
 _RECIPE: Final = Recipe(default="int8_static")
 
@@ -55,7 +56,61 @@ class Rounded:
         return found
 
 
-def train_rounded(technique: Qat, model: TorchModel, context: Context) -> TorchModel:
+class QatSettings(Protocol):
+    """The settings of `qat.Qat` that training reads."""
+
+    @property
+    def name(self) -> str:
+        """Name of the technique."""
+        ...
+
+    @property
+    def weight_bits(self) -> Literal[8, 4]:
+        """Bits of a weight."""
+        ...
+
+    @property
+    def runtime(self) -> Literal["tflite", "onnx", "executorch", "coreml"]:
+        """Runtime whose kernels decide what is fused."""
+        ...
+
+    @property
+    def learned_ranges(self) -> bool:
+        """Whether the steps of activations are learned."""
+        ...
+
+    @property
+    def epochs(self) -> int:
+        """Epochs; 0 for as many as the task names."""
+        ...
+
+    @property
+    def learning_rate(self) -> float:
+        """The highest learning rate."""
+        ...
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """Name of the optimizer."""
+        ...
+
+    @property
+    def teacher_share(self) -> float:
+        """Weight of imitating the teacher."""
+        ...
+
+    @property
+    def temperature(self) -> float:
+        """Temperature of soft targets."""
+        ...
+
+    @property
+    def outputs(self) -> Outputs:
+        """What is imitated."""
+        ...
+
+
+def train_rounded(technique: QatSettings, model: TorchModel, context: Context) -> TorchModel:
     """Returns the model after training; see `qat.Qat.apply`."""
     samples = context.samples
     if samples is None:
@@ -104,7 +159,7 @@ def float_graph(model: TorchModel) -> FloatGraph:
 
 
 def insert_rounding(
-    technique: Qat, model: TorchModel, graph: FloatGraph, samples: Samples, context: Context
+    technique: QatSettings, model: TorchModel, graph: FloatGraph, samples: Samples, context: Context
 ) -> Rounded:
     """Writes rounding into a simplified float graph, in place, and returns it.
 
@@ -182,14 +237,14 @@ def learned_ranges(model: TorchModel, rounded: Rounded, samples: Samples) -> tup
     wanted = rounded.ranges()
     statistics = {name: TensorStatistics(name) for name in wanted}
 
-    class Watcher(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
+    class Observer(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
         def run_node(self, n: Any) -> Any:
             value = super().run_node(n)
             if n.name in statistics:
                 statistics[n.name].update(value.detach().numpy())
             return value
 
-    watcher = Watcher(graph.module)
+    watcher = Observer(graph.module)
     dtypes = [node.meta["val"].dtype for node in graph.module.graph.nodes if node.op == "placeholder"]
     with torch.no_grad():
         for row in samples.rows():

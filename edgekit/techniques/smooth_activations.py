@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
-from edgekit.device_profile import DeviceProfile
 from edgekit.errors import TechniqueError
 from edgekit.model import CapturedModel
-from edgekit.task import Task
+from edgekit.profiles.profile import DeviceProfile
+from edgekit.task.task import Task
 from edgekit.techniques.base import Context, Data, Estimate, Technique, TorchModel
 
 _SECONDS_PER_MAC: Final = 5e-9
@@ -115,9 +115,9 @@ class SmoothActivations(Technique):
 
     def _searched(self, graph: Any, chosen: Any, rows: Any, context: Context) -> dict[Any, Any]:
         """Returns s of each channel, (C,) float32, for each value, by AWQ's search."""
-        from edgekit.sources.graph_nodes import attribute
         from edgekit.techniques.scale_search import best_factors
         from edgekit.techniques.value_ranges import channel_moments
+        from edgekit.torch_program.graph_nodes import attribute
 
         moments = channel_moments(graph, chosen.keys(), rows, context.progress)
         found: dict[Any, Any] = {}
@@ -133,7 +133,7 @@ class SmoothActivations(Technique):
         """Returns s of each channel, (C,) float32, with geometric mean 1."""
         import torch
 
-        from edgekit.sources.graph_nodes import attribute
+        from edgekit.torch_program.graph_nodes import attribute
 
         weights = [attribute(graph, layer.args[1]).detach().abs() for layer in layers]
         shares = [weight.amax(dim=0) / weight.amax(dim=0).mean() for weight in weights]
@@ -144,7 +144,7 @@ class SmoothActivations(Technique):
 
 def _linear_readers(graph: Any) -> dict[Any, list[Any]]:
     """Returns the computed values that linear layers with weights of their own read, with those layers."""
-    from edgekit.sources.graph_nodes import attribute, operator_name
+    from edgekit.torch_program.graph_nodes import attribute, operator_name
 
     uses: dict[str, int] = {}
     for node in graph.graph.nodes:
@@ -161,7 +161,7 @@ def _linear_readers(graph: Any) -> dict[Any, list[Any]]:
 
 def _is_normalization(graph: Any, value: Any) -> bool:
     """Returns whether a value is a layer normalization over the last axis, with a scale and a shift of its own."""
-    from edgekit.sources.graph_nodes import attribute, operator_name
+    from edgekit.torch_program.graph_nodes import attribute, operator_name
 
     if operator_name(value) != "layer_norm" or len(value.args[1]) != 1 or len(value.args) < 4:
         return False
@@ -172,8 +172,8 @@ def _smooth(graph: Any, value: Any, layers: Any, factors: Any, *, normalization:
     """Divides `value` by `factors` for its linear readers, and multiplies their weights."""
     import torch
 
-    from edgekit.sources.graph_nodes import attribute
     from edgekit.techniques.program_editing import add_buffer, set_tensor
+    from edgekit.torch_program.graph_nodes import attribute
 
     for layer in layers:
         name = str(layer.args[1].target)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, final
 
-from edgekit.sources.graph_nodes import attribute, is_node, operator_name
+from edgekit.torch_program.graph_nodes import attribute, is_node, operator_name
 
 _SOFTMAX: Final = frozenset({"softmax", "_softmax", "_safe_softmax"})
 _SDPA: Final = "scaled_dot_product_attention"

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from edgekit.errors import TechniqueError
-from edgekit.sources.graph_nodes import operator_name
 from edgekit.techniques.base import Context, TorchModel
+from edgekit.torch_program.graph_nodes import operator_name
 
 
 def capture_user_network(
@@ -32,8 +32,8 @@ def capture_user_network(
 
 def capture_built_network(model: TorchModel, module: Any, reference: str) -> TorchModel:
     """Returns a network captured with the model's example inputs; see `capture_user_network`."""
-    from edgekit.sources.canonical_program import canonical
-    from edgekit.sources.trace_module import export_module
+    from edgekit.torch_program.canonical_program import canonical
+    from edgekit.torch_program.trace_module import export_module
 
     examples = tuple(model.program.example_inputs[0])
     names = [node.name for node in model.program.graph.nodes if node.name in model.program.graph_signature.user_inputs]
@@ -56,7 +56,7 @@ def build_user_network(reference: str, context: Context, arguments: Mapping[str,
     """
     import torch
 
-    from edgekit.user_code import call_user, load_object
+    from edgekit.task.user_code import call_user, load_object
 
     factory = load_object(reference, context.base, "setting")
     torch.manual_seed(context.seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from edgekit.worker import Progress
+from edgekit.workers.worker import Progress
 
 
 def channel_ranges(
@@ -69,13 +69,13 @@ def _watch(
     """Runs the graph on all rows and shows `look` each node's value."""
     import torch
 
-    class Watcher(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
+    class Observer(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
         def run_node(self, n: Any) -> Any:
             value = super().run_node(n)
             look(n, value)
             return value
 
-    watcher = Watcher(graph_module)
+    watcher = Observer(graph_module)
     watcher.extra_traceback = False
     with torch.no_grad():
         for i, row in enumerate(rows):

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from edgekit import registry
 from edgekit.model import CapturedModel
 from edgekit.samples import Samples
-from edgekit.task import Training
+from edgekit.task.task import Training
 from edgekit.techniques.base import DEFAULT_SEED, Context
+from edgekit.techniques.base import technique as find_technique
 from edgekit.training.training_data import fingerprint, open_training
-from edgekit.worker import Progress
+from edgekit.workers.worker import Progress
 
 ENTRY: Final = "edgekit.techniques.worker_entry:run"
 FINGERPRINT_ENTRY: Final = "edgekit.techniques.worker_entry:fingerprint_training"
@@ -21,7 +21,7 @@ FINGERPRINT_ENTRY: Final = "edgekit.techniques.worker_entry:fingerprint_training
 def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Applies the technique that `payload` names and returns the changed model's facts."""
     step = payload["step"]
-    technique = registry.technique(step["technique"]).from_settings(step["settings"], "plan")
+    technique = find_technique(step["technique"]).from_settings(step["settings"], "plan")
     scratch = Path(payload["scratch"])
     scratch.mkdir(parents=True)
     samples = Samples.open(Path(payload["samples"])) if payload["samples"] else None

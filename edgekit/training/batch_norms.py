@@ -16,7 +16,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from edgekit.sources.graph_nodes import attribute, is_node, operator_name
+from edgekit.torch_program.graph_nodes import attribute, is_node, operator_name
 
 _CONVOLUTIONS: Final = {"conv1d": nn.BatchNorm1d, "conv2d": nn.BatchNorm2d, "conv3d": nn.BatchNorm3d}
 _NORMS: Final = frozenset({"layer_norm", "native_layer_norm", "group_norm", "instance_norm", "batch_norm"})
@@ -78,7 +78,7 @@ def _moments(graph_module: Any, chosen: list[Any], batches: Iterable[tuple[Any, 
     sums: dict[Any, list[Any]] = {}
     wanted = set(chosen)
 
-    class Watcher(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
+    class Observer(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
         def run_node(self, n: Any) -> Any:
             value = super().run_node(n)
             if n in wanted:
@@ -87,7 +87,7 @@ def _moments(graph_module: Any, chosen: list[Any], batches: Iterable[tuple[Any, 
                 sums[n] = [one + other for one, other in zip(sums.get(n, [0, 0, 0]), found, strict=True)]
             return value
 
-    watcher = Watcher(graph_module)
+    watcher = Observer(graph_module)
     with torch.no_grad():
         for inputs in batches:
             watcher.run(*inputs)

@@ -19,7 +19,7 @@ from edgekit.errors import TechniqueError
 from edgekit.training.checkpoint import read_checkpoint, write_checkpoint
 from edgekit.training.schedule import Schedule
 from edgekit.training.training_data import Batch, TrainingData
-from edgekit.worker import Progress
+from edgekit.workers.worker import Progress
 
 CHECKPOINT_EVERY_S: Final = 30.0
 
@@ -29,7 +29,7 @@ _SMALLEST: Final = 1e-3
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lesson:
+class TrainingObjective:
     """What is trained.
 
     Attributes:
@@ -115,7 +115,7 @@ def device_of_training() -> Any:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def train(lesson: Lesson, data: TrainingData, schedule: Schedule, run: Run) -> Trained:
+def train(lesson: TrainingObjective, data: TrainingData, schedule: Schedule, run: Run) -> Trained:
     """Trains the lesson's module in place, and leaves its best weights in it, on the CPU.
 
     Args:
@@ -135,7 +135,7 @@ def train(lesson: Lesson, data: TrainingData, schedule: Schedule, run: Run) -> T
         lesson.module.to("cpu")
 
 
-def judge(lesson: Lesson, data: TrainingData, batches: Sequence[Batch]) -> Judgement:
+def judge(lesson: TrainingObjective, data: TrainingData, batches: Sequence[Batch]) -> Judgement:
     """Returns how the lesson's model does on `batches`, in its present mode."""
     import torch
 
@@ -179,7 +179,7 @@ def _is_class(output: Any, target: Any) -> bool:
 class _Loop:
     """One run of `train`."""
 
-    def __init__(self, lesson: Lesson, data: TrainingData, schedule: Schedule, run: Run) -> None:
+    def __init__(self, lesson: TrainingObjective, data: TrainingData, schedule: Schedule, run: Run) -> None:
         self._lesson, self._data, self._schedule, self._run = lesson, data, schedule, run
         self._device = device_of_training()
         lesson.module.to(self._device)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from edgekit.sources.graph_nodes import attribute, operator_name
+from edgekit.torch_program.graph_nodes import attribute, operator_name
 
 _LAYERS: Final = frozenset({"linear", "conv1d", "conv2d"})
 _HIGH: Final = 7  # of a 4-bit grid

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from edgekit.errors import TechniqueError
-from edgekit.sources.graph_nodes import attribute, operator_name
+from edgekit.torch_program.graph_nodes import attribute, operator_name
 
 _RESHAPES: Final = frozenset({"expand", "reshape", "view"})
 _RECURRENT: Final = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from edgekit.errors import DataError
-from edgekit.task import Training
-from edgekit.user_code import call_user, load_object
+from edgekit.task.task import Training
+from edgekit.task.user_code import call_user, load_object
 
 Batch = tuple[tuple[Any, ...], Any]
 """(one tensor (batch, ...) for each input, target)."""

@@ -12,14 +12,14 @@ import jinja2
 
 import edgekit
 from edgekit.artifact import Artifact
-from edgekit.embedded import Embedded, origin_line, read_embedded
 from edgekit.errors import ResourceError
-from edgekit.export_report import ExportReport
+from edgekit.exporting.report import ExportReport
 from edgekit.model import TensorSpec
-from edgekit.preprocessing import channels_of, describe_preprocessing, image_input
+from edgekit.pipeline.artifact_metadata import Embedded, origin_line, read_embedded
+from edgekit.task.preprocessing import channels_of, describe_preprocessing, image_input
 from edgekit.usage.identifiers import pascal_case, quote, snake_case
 from edgekit.usage.tensor_words import tensor_facts, tensor_views, why_not
-from edgekit.whole_files import write_text
+from edgekit.workers.atomic_files import write_text
 
 FOLDER: Final = "usage"
 """Beside the artifacts."""

@@ -12,7 +12,7 @@ import pytest
 
 from edgekit.analysis.graph_json import analysis_from_json
 from edgekit.errors import ModelError
-from edgekit.worker import Job, run_job
+from edgekit.workers.worker import Job, run_job
 
 pytestmark = [
     pytest.mark.runtime,

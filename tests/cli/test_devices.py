@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.cli.app import main
-from edgekit.device_profile import list_profiles, shipped_folder
+from edgekit.profiles.profile import list_profiles, shipped_folder
 
 BOARD = """\
 schema = 1

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from edgekit import installation, registry
+from edgekit import registry
 from edgekit.cli.app import main
-from edgekit.installation import PACKAGES, FormatState, Package
+from edgekit.workers import installation
+from edgekit.workers.installation import PACKAGES, FormatState, Package
 
 ROOT = Path(__file__).parents[2]
 
@@ -149,7 +150,7 @@ def test_a_package_that_does_not_import_counts_as_missing(monkeypatch: pytest.Mo
             return ("onnxscript",)
 
     monkeypatch.setattr(registry, "converter_names", lambda: ("onnx",))
-    monkeypatch.setattr(registry, "converter", lambda _name: Converter())
+    monkeypatch.setattr("edgekit.plugins.installable_converter", lambda _name: Converter())
     monkeypatch.setattr(installation, "RUNTIMES", {"onnx": ("onnxruntime",)})
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: object())
     broken = (replace(package(version="1"), failure="it crashed"),)
@@ -170,7 +171,7 @@ def test_a_format_without_any_runtime_installed_says_which_would_do(monkeypatch:
             return ()
 
     monkeypatch.setattr(registry, "converter_names", lambda: ("onnx", "own"))
-    monkeypatch.setattr(registry, "converter", lambda _name: Converter())
+    monkeypatch.setattr("edgekit.plugins.installable_converter", lambda _name: Converter())
     monkeypatch.setattr(installation, "RUNTIMES", {"onnx": ("one", "two")})
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     found = installation.find_formats(())
@@ -183,7 +184,7 @@ def test_a_plug_in_that_does_not_load_is_named_and_the_others_go_on(monkeypatch:
         raise ImportError("no module named vendor")
 
     monkeypatch.setattr(registry, "converter_names", lambda: ("vendor",))
-    monkeypatch.setattr(registry, "converter", load)
+    monkeypatch.setattr("edgekit.plugins.installable_converter", load)
     (found,) = installation.find_formats(())
     assert found.export_obstacles == ("its converter does not load: ImportError: no module named vendor",)
     assert not found.works

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import scaffold
 from edgekit.cli.app import main
-from edgekit.device_profile import shipped_folder
-from edgekit.task import load_task
+from edgekit.profiles.profile import shipped_folder
+from edgekit.task import scaffold
+from edgekit.task.task import load_task
 
 FILES = ["data.py", "edgekit.toml", "labels.txt", "model.py"]
 

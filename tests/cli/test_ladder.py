@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 
 from edgekit.budget import Budget, Limit
+from edgekit.checks import judge
 from edgekit.cli.app import main
 from edgekit.cli.ladder_text import LadderText
-from edgekit.cli.task_options import Request
-from edgekit.device_profile import find_profile
-from edgekit.ladder_rungs import Cliff, Ladder, LadderRequest, Rung
 from edgekit.model import CapturedModel
-from edgekit.pipeline import Settings
-from edgekit.plan import Candidate, Recipe, Step
+from edgekit.pipeline.settings import Settings
 from edgekit.planner.cliff import LayerShare
 from edgekit.planner.recipes import steps_of
-from edgekit.report import judge
-from edgekit.task import Task
-from edgekit.worker import JobResult
+from edgekit.profiles.profile import find_profile
+from edgekit.recipe import Candidate, Recipe, Step
+from edgekit.task.request import Request
+from edgekit.task.task import Task
+from edgekit.trials.ladder_rungs import Cliff, Ladder, LadderRequest, Rung
+from edgekit.workers.worker import JobResult
 
 LIMIT = Limit(name="accuracy_drop", value=1.0, source="--max-drop")
 
@@ -100,8 +100,8 @@ def test_where_no_rung_keeps_the_budget_each_ones_miss_is_told(tmp_path):
 
 def test_one_format_at_a_time(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("edgekit.pipeline.capture_model", lambda *_args, **_kwargs: None)
-    monkeypatch.setattr("edgekit.cli.export.refuse_techniques", lambda *_: None)
+    monkeypatch.setattr("edgekit.pipeline.capture.capture_model", lambda *_args, **_kwargs: None)
+    monkeypatch.setattr("edgekit.trials.choice.refuse_techniques", lambda *_: None)
     assert main(["ladder", "net.onnx", "--device", "pi4", "--format", "tflite,onnx"]) == 2
     assert capsys.readouterr().err == (
         "edgekit: A ladder is about one format, and tflite, onnx were named. Give one with --format.\n"

@@ -8,12 +8,11 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from edgekit import registry
 from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.cli.app import main
-from edgekit.cli.task_options import parse_technique
 from edgekit.model import CapturedModel
-from edgekit.planner.plan_result import Plan
+from edgekit.planner.plan import Plan
+from edgekit.task.request import parse_technique
 
 RNG = np.random.default_rng(0)
 
@@ -66,7 +65,7 @@ def model(monkeypatch, tmp_path):
     analysis = small_cnn()
     captured = CapturedModel(
         name="net",
-        source="edgekit.default_model:build",
+        source="edgekit.task.default_model:build",
         source_kind="torch",
         kind="pt2",
         path=tmp_path / "float.pt2",
@@ -78,9 +77,9 @@ def model(monkeypatch, tmp_path):
         family="cnn",
         embedded_default=True,
     )
-    monkeypatch.setattr("edgekit.pipeline.capture_model", lambda *_args, **_kwargs: captured)
-    monkeypatch.setattr("edgekit.pipeline.analyze_model", lambda *_args: analysis)
-    monkeypatch.setattr(registry, "converter", FakeConverter)
+    monkeypatch.setattr("edgekit.pipeline.capture.capture_model", lambda *_args, **_kwargs: captured)
+    monkeypatch.setattr("edgekit.pipeline.analysis.analyze_model", lambda *_args: analysis)
+    monkeypatch.setattr("edgekit.pipeline.convert.find_converter", FakeConverter)
     monkeypatch.setattr(FakeConverter, "refusals", {})
     monkeypatch.chdir(tmp_path)
     for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "EDGEKIT_MAX_SIZE", "EDGEKIT_DEVICE"):
@@ -212,8 +211,8 @@ def test_verbose_shows_every_candidate_in_its_own_row(capsys):
 def test_why_shows_which_layers_lose_most_where_they_were_measured(capsys, monkeypatch):
     from dataclasses import replace
 
-    from edgekit import planning
-    from edgekit.planner.plan_result import LayerLoss
+    from edgekit.planner.plan import LayerLoss
+    from edgekit.trials import planning
 
     losses = tuple(
         LayerLoss(module=module, precision="int8_static", noise=noise, points=points)
@@ -259,7 +258,7 @@ def test_a_plan_of_a_user_s_model_names_it_in_the_next_command(capsys, monkeypat
     from dataclasses import replace
 
     mine = replace(model, source="model.py:build", embedded_default=False)
-    monkeypatch.setattr("edgekit.pipeline.capture_model", lambda *_args, **_kwargs: mine)
+    monkeypatch.setattr("edgekit.pipeline.capture.capture_model", lambda *_args, **_kwargs: mine)
     (tmp_path / "model.py").write_text("")
     assert main(["plan", "model.py:build", "--device", "pi4", "--calibration", "cal.npz"]) == 0
     found = lines(capsys)
@@ -274,7 +273,7 @@ def test_the_next_command_repeats_the_task_file_and_the_data_that_were_named(cap
     from dataclasses import replace
 
     mine = replace(model, source="model.py:build", embedded_default=False)
-    monkeypatch.setattr("edgekit.pipeline.capture_model", lambda *_args, **_kwargs: mine)
+    monkeypatch.setattr("edgekit.pipeline.capture.capture_model", lambda *_args, **_kwargs: mine)
     (tmp_path / "model.py").write_text("")
     (tmp_path / "task.toml").write_text('[model]\nsource = "model.py:build"\n')
     assert main(["plan", "--device", "pi4", "-c", "task.toml"]) == 0

@@ -10,8 +10,10 @@ import pytest
 
 from edgekit.cli.app import main
 from edgekit.cli.export import show_report
-from edgekit.export_report import ExportReport, FormatResult, write_report
-from edgekit.plan import Recipe
+from edgekit.exporting.format_result import FormatResult
+from edgekit.exporting.record_files import write_report
+from edgekit.exporting.report import ExportReport
+from edgekit.recipe import Recipe
 from edgekit.units import format_bytes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgekit.cli.stages_text import stage_lines, stage_table
-from edgekit.stages import Stage, StageTable
+from edgekit.exporting.stage_table import Stage, StageTable
 
 FLOAT = Stage(
     name="float model", kind="float", parameters=4_650_000, macs=386_000_000, size_bytes=18_600_000,

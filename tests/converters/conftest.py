@@ -171,7 +171,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], TinyModel]
 def _capture(name: str, folder: Path) -> TinyModel:
     import torch
 
-    from edgekit.sources.canonical_program import canonical
+    from edgekit.torch_program.canonical_program import canonical
 
     build, example = _networks()[name]
     torch.manual_seed(0)

@@ -10,12 +10,12 @@ import sys
 import warnings
 from pathlib import Path
 
-from edgekit import registry
 from edgekit.converters.base import ConversionRequest
+from edgekit.converters.base import converter as find_converter
 from edgekit.errors import EdgekitError
 from edgekit.model import CapturedModel
-from edgekit.plan import Recipe
-from edgekit.worker import silent
+from edgekit.recipe import Recipe
+from edgekit.workers.worker import silent
 
 
 def convert(runtime, item):
@@ -31,7 +31,7 @@ def convert(runtime, item):
         scratch=scratch,
     )
     try:
-        return registry.converter(runtime).run(request, Path(item["output"]), silent).to_json()
+        return find_converter(runtime).run(request, Path(item["output"]), silent).to_json()
     except EdgekitError as error:
         return {"error": type(error).__name__, "message": error.message}
 

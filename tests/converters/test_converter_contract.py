@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from edgekit.artifact import measure_files
-from edgekit.converters.base import ConversionRequest
+from edgekit.converters.base import ConversionRequest, converter
 from edgekit.errors import ConversionError, DataError
-from edgekit.plan import Recipe
-from edgekit.registry import CONVERTERS, converter
-from edgekit.worker import silent
+from edgekit.recipe import Recipe
+from edgekit.registry import CONVERTERS
+from edgekit.workers.worker import silent
 
 pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]  # frameworks warn while converting
 

@@ -8,13 +8,12 @@ import warnings
 import numpy as np
 import pytest
 
-from edgekit.converters.base import ConversionRequest
+from edgekit.converters.base import ConversionRequest, converter
 from edgekit.converters.to_coreml_program import deployment_target
 from edgekit.model import CapturedModel
-from edgekit.plan import Recipe
-from edgekit.registry import converter
+from edgekit.recipe import Recipe
 from edgekit.samples import write_samples
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -25,8 +24,8 @@ def sparse_and_shared(tmp_path_factory):
     import torch
     from torch import nn
 
-    from edgekit.sources import program_facts
-    from edgekit.sources.canonical_program import canonical
+    from edgekit.torch_program import program_facts
+    from edgekit.torch_program.canonical_program import canonical
 
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 32)).eval()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgekit.converters.base import ConversionRequest
-from edgekit.converters.pt2e_graph import read_float_graph
-from edgekit.converters.pt2e_overflow import find_overflows
+from edgekit.converters.base import ConversionRequest, converter
 from edgekit.errors import ConversionError
-from edgekit.plan import Recipe
-from edgekit.registry import converter
-from edgekit.worker import silent
+from edgekit.quantization.pt2e_graph import read_float_graph
+from edgekit.quantization.pt2e_overflow import find_overflows
+from edgekit.recipe import Recipe
+from edgekit.workers.worker import silent
 
 pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]
 

@@ -8,13 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgekit.converters.base import ConversionRequest
+from edgekit.converters.base import ConversionRequest, converter
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, TensorSpec
-from edgekit.plan import Recipe
-from edgekit.registry import converter
+from edgekit.recipe import Recipe
 from edgekit.samples import write_samples
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]  # TensorFlow warns at each step
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgekit.calibration.bias_correction import mean_shift, round_weights
-from edgekit.converters.pt2e_graph import constant_of, read_float_graph, target_of
-from edgekit.converters.pt2e_quantization import quantize_graph
-from edgekit.plan import Recipe
-from edgekit.worker import silent
+from edgekit.quantization.bias_correction import mean_shift, round_weights
+from edgekit.quantization.pt2e_graph import constant_of, read_float_graph, target_of
+from edgekit.quantization.pt2e_quantization import quantize_graph
+from edgekit.recipe import Recipe
+from edgekit.workers.worker import silent
 
 pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]
 

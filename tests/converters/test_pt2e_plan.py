@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from edgekit.converters.pt2e_graph import modules_of, read_float_graph, target_of
-from edgekit.converters.pt2e_plan import plan_quantization
-from edgekit.plan import Recipe
+from edgekit.quantization.pt2e_graph import modules_of, read_float_graph, target_of
+from edgekit.quantization.pt2e_plan import plan_quantization
+from edgekit.recipe import Recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch's own, while it opens a program
 

@@ -14,9 +14,9 @@ from edgekit.converters.to_coreml import CoreMLConverter
 from edgekit.converters.to_coreml_program import artifact_specs
 from edgekit.errors import ConversionError
 from edgekit.model import TensorSpec
-from edgekit.plan import Recipe
+from edgekit.recipe import Recipe
 from edgekit.validators import coreml_evaluator
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]  # coremltools warns while it is imported
 

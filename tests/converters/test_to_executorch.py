@@ -13,9 +13,9 @@ from edgekit.converters import to_executorch_lowering
 from edgekit.converters.base import ConversionRequest
 from edgekit.converters.to_executorch import ExecuTorchConverter
 from edgekit.errors import ConversionError, DataError, ModelError
-from edgekit.plan import Recipe
+from edgekit.recipe import Recipe
 from edgekit.samples import write_samples
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]  # the runtime warns at each load
 

@@ -13,9 +13,9 @@ from edgekit.converters.onnx_weights import pack_blocks
 from edgekit.converters.to_onnx import IO_KEY, ONNXConverter
 from edgekit.errors import ConversionError, DataError
 from edgekit.model import CapturedModel, TensorSpec
-from edgekit.plan import Recipe
+from edgekit.recipe import Recipe
 from edgekit.samples import write_samples
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]  # the exporter warns at each model
 

@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgekit.calibration.statistics import ModelStatistics
 from edgekit.converters import tflite_static
 from edgekit.converters.base import ConversionRequest
 from edgekit.converters.tflite_file import constant, embedded, operators, read, text, write
 from edgekit.converters.to_tflite import TFLiteConverter
 from edgekit.errors import ConversionError, DataError
 from edgekit.model import CapturedModel, TensorSpec
-from edgekit.plan import Recipe
+from edgekit.quantization.statistics import ModelStatistics
+from edgekit.recipe import Recipe
 from edgekit.samples import write_samples
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]  # LiteRT and torch warn at each conversion
 

@@ -17,8 +17,9 @@ from edgekit import registry
 from edgekit.artifact import RUNTIME_BY_SUFFIX
 from edgekit.budget import COSTS
 from edgekit.cli.app import VERBS
-from edgekit.device_profile import shipped_folder
-from edgekit.task_file import TaskFile
+from edgekit.profiles.profile import shipped_folder
+from edgekit.task.task_file import TaskFile
+from edgekit.techniques.base import technique as find_technique
 from edgekit.units import format_value
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +78,7 @@ def test_every_technique_has_a_page_with_its_settings_and_its_source() -> None:
     for name in registry.TECHNIQUES:
         page = (DOCS / "techniques" / f"{name}.md").read_text()
         assert re.search(r"\b(19|20)\d\d\b", page), f"{name}: no paper with its year"
-        for setting in dataclasses.fields(registry.technique(name)):
+        for setting in dataclasses.fields(find_technique(name)):
             assert f"`{setting.name}`" in page, (name, setting.name)
 
 

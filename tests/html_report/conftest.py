@@ -14,18 +14,20 @@ import pytest
 from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.artifact import Artifact, measure_files
 from edgekit.budget import Budget, read_limit
+from edgekit.checks import Check, judge
 from edgekit.converters.base import Conversion
-from edgekit.device_profile import find_profile
 from edgekit.errors import ConversionError
-from edgekit.export_details import details_json, write_details
-from edgekit.export_report import ExportReport, FormatResult, write_report
+from edgekit.exporting.details import details_json, write_details
+from edgekit.exporting.format_result import FormatResult
+from edgekit.exporting.record_files import write_report
+from edgekit.exporting.report import ExportReport
 from edgekit.html_report.page import write_page
 from edgekit.model import CapturedModel
-from edgekit.plan import Candidate, Recipe
 from edgekit.planner.make import make_plan
-from edgekit.planner.plan_result import LayerLoss, Plan
+from edgekit.planner.plan import LayerLoss, Plan
 from edgekit.planner.recipes import steps_of
-from edgekit.report import Check, judge
+from edgekit.profiles.profile import find_profile
+from edgekit.recipe import Candidate, Recipe
 
 EVIL = '<img src=x onerror="document.title=1"></script><b>&'
 """A name that would break out of any place where it is not escaped."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.html_report.candidates import SHOWN, Option, front, options_of
-from edgekit.plan import Recipe
+from edgekit.recipe import Recipe
 
 
 def option(title: str, **figures: float) -> Option:

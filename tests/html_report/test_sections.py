@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
+from edgekit.checks import Check
 from edgekit.html_report.candidates import candidates_section
 from edgekit.html_report.costs import costs_section, memory_section
 from edgekit.html_report.layers import layers_section
 from edgekit.html_report.parts import UNKNOWN, Chart, Section, Sentence, Sources, Table
 from edgekit.html_report.stages import stage_blocks
 from edgekit.html_report.verdict import budget_section, verdict_section
-from edgekit.plan import Recipe
-from edgekit.report import Check
+from edgekit.recipe import Recipe
 
 
 def entry(*checks: Check, **more: Any) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from edgekit.budget import Budget, read_limit
+from edgekit.checks import Check, judge
 from edgekit.errors import DataError
 from edgekit.measurements.imported_checks import check_belongs, with_measurements
 from edgekit.measurements.latency_figures import LatencyFigures, figures_of
-from edgekit.report import Check, judge
 
 BUDGET = Budget(limits=(read_limit("latency", "30.2 ms", "profile"), read_limit("memory", "20 MB", "profile")))
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgekit import export
 from edgekit.analysis.graph_builder import GraphBuilder
-from edgekit.device_profile import find_profile
 from edgekit.errors import TechniqueError
-from edgekit.plan import Candidate, Recipe, Step
+from edgekit.exporting import export
+from edgekit.pipeline.technique_stage import Applied
 from edgekit.planner.candidates import with_predictions, with_predictions_of_changed
-from edgekit.technique_stage import Applied
+from edgekit.profiles.profile import find_profile
+from edgekit.recipe import Candidate, Recipe, Step
 
 PRUNE = Step(technique="prune_channels", settings={"ratio": 0.5})
 

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.budget import COSTS, Budget, Limit
-from edgekit.device_profile import DeviceProfile, Hardware
-from edgekit.plan import Candidate, Prediction, Recipe
+from edgekit.checks import judge
 from edgekit.planner.choice import (
     BROKEN,
     KEPT,
@@ -22,7 +21,8 @@ from edgekit.planner.choice import (
     judge_candidates,
     relative_excess,
 )
-from edgekit.report import judge
+from edgekit.profiles.profile import DeviceProfile, Hardware
+from edgekit.recipe import Candidate, Prediction, Recipe
 
 RUNTIMES = ("tflite", "onnx", "executorch")
 PRECISIONS = ("fp32", "fp16", "int8_static")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgekit.planner.cliff import allowed_noise, fewest_layers, layer_shares, noise_of, worst_layers
 from edgekit.planner.mixed_search import expected_points
-from edgekit.planner.plan_result import LayerLoss
+from edgekit.planner.plan import LayerLoss
 
 LOSSES = (
     LayerLoss(module="a", precision="int4_weights", noise=0.01),

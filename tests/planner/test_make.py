@@ -12,12 +12,12 @@ import pytest
 
 from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.budget import Budget, read_limit
-from edgekit.device_profile import CpuCluster, DeviceProfile, Hardware
 from edgekit.errors import InputError, UsageError
 from edgekit.model import CapturedModel
-from edgekit.plan import Prediction
 from edgekit.planner.make import make_plan
-from edgekit.planner.plan_result import Plan
+from edgekit.planner.plan import Plan
+from edgekit.profiles.profile import CpuCluster, DeviceProfile, Hardware
+from edgekit.recipe import Prediction
 
 RNG = np.random.default_rng(0)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.plan import Recipe
 from edgekit.planner.mixed_precision import Choice, Layer, solve, with_precisions
+from edgekit.recipe import Recipe
 
 PRECISIONS = ("fp32", "fp16", "int8_static", "int4_weights")
 

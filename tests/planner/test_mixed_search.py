@@ -11,11 +11,11 @@ import pytest
 
 from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.budget import Budget, read_limit
-from edgekit.device_profile import DeviceProfile, Hardware
-from edgekit.plan import Candidate, Recipe
 from edgekit.planner.candidates import with_predictions
 from edgekit.planner.mixed_search import expected_points, precisions_to_mix, search
-from edgekit.planner.plan_result import LayerLoss
+from edgekit.planner.plan import LayerLoss
+from edgekit.profiles.profile import DeviceProfile, Hardware
+from edgekit.recipe import Candidate, Recipe
 
 RNG = np.random.default_rng(0)
 BOARD = DeviceProfile(

@@ -9,9 +9,9 @@ import pytest
 
 from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.budget import Budget, Limit
-from edgekit.device_profile import DeviceProfile, Hardware
-from edgekit.plan import Candidate, Prediction, Recipe
 from edgekit.planner.offers import Estimate, Situation, pipelines, with_techniques
+from edgekit.profiles.profile import DeviceProfile, Hardware
+from edgekit.recipe import Candidate, Prediction, Recipe
 
 
 @dataclass(frozen=True)

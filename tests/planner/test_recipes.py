@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edgekit.plan import PRESETS
 from edgekit.planner.recipes import default_presets, resolve_precision, steps_of
+from edgekit.recipe import PRESETS
 
 FAMILIES = ("cnn", "mlp", "transformer", "rnn", "mixed", "unknown")
 

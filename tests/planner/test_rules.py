@@ -7,8 +7,8 @@ import itertools
 import pytest
 
 from edgekit.model import Family
-from edgekit.plan import PRECISIONS
 from edgekit.planner.rules import LOSS_POINTS, RULES, SPEED_WORDS, Setting, find_rule
+from edgekit.recipe import PRECISIONS
 
 FAMILIES = Family.__args__
 SETTINGS = [

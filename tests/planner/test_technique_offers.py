@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from edgekit.analysis.graph_builder import GraphBuilder
-from edgekit.device_profile import DeviceProfile, Hardware
 from edgekit.planner.offers import ORDER, Situation
 from edgekit.planner.rules import LOSS_POINTS
 from edgekit.planner.technique_offers import OFFERS, offers_for
-from edgekit.registry import technique
+from edgekit.profiles.profile import DeviceProfile, Hardware
+from edgekit.techniques.base import technique
 
 
 @pytest.fixture

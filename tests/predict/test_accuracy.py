@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.plan import Recipe
 from edgekit.predict.accuracy import MEASURED, expected_accuracy
+from edgekit.recipe import Recipe
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "int8_accuracy.md"
 

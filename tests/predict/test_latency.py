@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.analysis.graph_builder import GraphBuilder
-from edgekit.device_profile import read_profile, shipped_folder
-from edgekit.plan import Recipe
 from edgekit.predict.latency import operator_latencies, predict_latency
 from edgekit.predict.latency_features import TERMS, count_operator, count_work
+from edgekit.profiles.profile import read_profile, shipped_folder
+from edgekit.recipe import Recipe
 
 
 def table(scale=1.0, **more):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from edgekit.analysis.graph_builder import GraphBuilder
-from edgekit.plan import Recipe
 from edgekit.predict.memory import TERMS, arena_bytes, predict_memory
 from edgekit.predict.size import estimate_size
+from edgekit.recipe import Recipe
 
 
 def chain(width=100_000):

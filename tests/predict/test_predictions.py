@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.budget import COSTS
-from edgekit.plan import Recipe
 from edgekit.predict.predictions import NOT_MEASURED, predict
+from edgekit.recipe import Recipe
 
 
 def nothing():

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.analysis.graph_builder import GraphBuilder
-from edgekit.plan import PRECISIONS, Recipe
 from edgekit.predict.size import GRAPH, estimate_size, predict_size
 from edgekit.predict.storage import RUNTIMES, Use, layout_of, store, weight_uses
+from edgekit.recipe import PRECISIONS, Recipe
 
 RNG = np.random.default_rng(0)
 SUPPORTED = ("fp32", "fp16", "int8_static", "int8_dynamic", "int8_weights", "int4_weights")

@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.cache import Cache
-from edgekit.pipeline import Settings, analyze_model, capture_model, convert
+from edgekit.converters.base import converter
+from edgekit.pipeline.analysis import analyze_model
+from edgekit.pipeline.capture import capture_model
+from edgekit.pipeline.convert import convert
+from edgekit.pipeline.settings import Settings
 from edgekit.planner.recipes import resolve_precision
 from edgekit.predict.memory import predict_memory
 from edgekit.predict.size import predict_size
-from edgekit.registry import converter
 from edgekit.samples import write_samples
-from edgekit.task import model_task
+from edgekit.task.task import model_task
+from edgekit.workers.cache import Cache
 
 pytestmark = pytest.mark.runtime
 

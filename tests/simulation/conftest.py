@@ -61,7 +61,7 @@ def _images(count: int, seed: int) -> tuple[Any, Any]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     import torch
 
-    from edgekit.sources.canonical_program import canonical
+    from edgekit.torch_program.canonical_program import canonical
 
     torch.manual_seed(0)
     model = _network()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgekit.cache import Cache
-from edgekit.pipeline import Settings, convert
-from edgekit.plan import Recipe
+from edgekit.pipeline.convert import convert
+from edgekit.pipeline.settings import Settings
+from edgekit.recipe import Recipe
 from edgekit.simulation import jobs
 from edgekit.validators.execution import collect_evidence
+from edgekit.workers.cache import Cache
 
 pytestmark = pytest.mark.runtime
 

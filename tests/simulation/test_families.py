@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from edgekit.model import CapturedModel, TensorSpec
-from edgekit.plan import Recipe
+from edgekit.recipe import Recipe
 from edgekit.samples import write_samples
 from edgekit.simulation import jobs
 
@@ -48,7 +48,7 @@ MODELS = {
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
     """Returns a function from a name to what a worker gets."""
-    from edgekit.sources.canonical_program import canonical
+    from edgekit.torch_program.canonical_program import canonical
 
     made = {}
     for name, (build, example) in MODELS.items():

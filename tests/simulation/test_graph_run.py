@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from edgekit.calibration.ranges import Range
 from edgekit.errors import DataError
-from edgekit.plan import Recipe
+from edgekit.quantization.ranges import Range
+from edgekit.recipe import Recipe
 from edgekit.samples import write_samples
 from edgekit.simulation.float_model import FloatModel
 from edgekit.simulation.graph_run import FLOAT

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.plan import Recipe
+from edgekit.recipe import Recipe
 from edgekit.simulation import jobs
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgekit.calibration.ranges import Grid
+from edgekit.quantization.ranges import Grid
 from edgekit.simulation.quantizers import ActivationQuantizer, WeightQuantizer
 
 # A step of values below 1e-30 is no normal 32-bit float any more, in no runtime.

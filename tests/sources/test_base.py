@@ -9,9 +9,10 @@ import pytest
 
 from edgekit.errors import MissingDependencyError, ModelError, ResourceError, WorkerError
 from edgekit.model import CapturedModel, SourceKind
-from edgekit.sources.architecture import judge
-from edgekit.sources.base import Capture, CaptureRequest, Source
-from edgekit.worker import silent
+from edgekit.sources.base import CaptureRequest, Source
+from edgekit.torch_program.architecture import judge
+from edgekit.torch_program.facts import Capture
+from edgekit.workers.worker import silent
 
 
 @final

@@ -10,7 +10,8 @@ import torch
 from edgekit.errors import DataError, ModelError
 from edgekit.samples import write_samples
 from edgekit.sources.base import CaptureRequest
-from edgekit.sources.example_inputs import describe, gather, require
+from edgekit.sources.example_inputs import gather, require
+from edgekit.torch_program.trace_module import describe
 
 HOW = (
     "Add a function that returns them and name it in edgekit.toml:\n"

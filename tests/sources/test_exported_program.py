@@ -14,8 +14,8 @@ import torch
 from edgekit.errors import ModelError
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.capture import run
-from edgekit.sources.program_archive import check_archive
-from edgekit.worker import silent
+from edgekit.torch_program.program_archive import check_archive
+from edgekit.workers.worker import silent
 
 
 class Net(torch.nn.Module):

@@ -15,7 +15,7 @@ from edgekit.errors import ModelError
 from edgekit.sources import onnx_facts
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.capture import run
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 HOW = (
     "Add a function that returns them and name it in edgekit.toml:\n"

@@ -17,7 +17,7 @@ import pytest
 from edgekit.errors import ModelError
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.capture import run
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 CHILD = """
 import json, os, sys, zipfile

@@ -12,7 +12,7 @@ import torch
 from edgekit.errors import ConfigError, ModelError
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.capture import run
-from edgekit.worker import Job, run_job, silent
+from edgekit.workers.worker import Job, run_job, silent
 
 FIXED = (
     "An exported graph is fixed: replace a branch on values by torch.where, and .item(), .tolist(), nonzero and "

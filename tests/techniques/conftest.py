@@ -154,8 +154,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Tiny]:
 def _capture(name: str, folder: Path) -> Tiny:
     import torch
 
-    from edgekit.sources import program_facts
-    from edgekit.sources.canonical_program import canonical
+    from edgekit.torch_program import program_facts
+    from edgekit.torch_program.canonical_program import canonical
 
     build, example, family = _networks()[name]
     torch.manual_seed(0)

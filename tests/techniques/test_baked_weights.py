@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.converters.base import ConversionRequest
-from edgekit.plan import Recipe
-from edgekit.registry import converter
+from edgekit.converters.base import ConversionRequest, converter
+from edgekit.recipe import Recipe
 from edgekit.sources.exported_program import load
 from edgekit.techniques.base import Context
 from edgekit.techniques.round_weights import RoundWeights
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]
 

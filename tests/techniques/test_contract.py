@@ -14,19 +14,20 @@ import pytest
 
 from edgekit import registry
 from edgekit.analysis.analyze import analyze
-from edgekit.device_profile import find_profile
 from edgekit.errors import MissingDependencyError, TechniqueError, UsageError, WorkerError
-from edgekit.plan import Step
-from edgekit.task import Task, Training
+from edgekit.profiles.profile import find_profile
+from edgekit.recipe import Step
+from edgekit.task.task import Task, Training
 from edgekit.techniques.base import Context, Estimate, Technique
+from edgekit.techniques.base import technique as find_technique
 from edgekit.training.training_data import TrainingData
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch warns while it exports
 
 NAMES = list(registry.TECHNIQUES)
-CALIBRATED = [name for name in NAMES if registry.technique(name).needs == "calibration"]
-TRAINED = [name for name in NAMES if registry.technique(name).needs == "training"]
+CALIBRATED = [name for name in NAMES if find_technique(name).needs == "calibration"]
+TRAINED = [name for name in NAMES if find_technique(name).needs == "training"]
 SUITED = {
     "smooth_activations": "attention",
     "share_weights": "attention",
@@ -53,7 +54,7 @@ def suited(name):
 
 
 def made(name):
-    return registry.technique(name).from_settings(QUICK.get(name, {}), "test")
+    return find_technique(name).from_settings(QUICK.get(name, {}), "test")
 
 
 def batches(epoch):
@@ -95,7 +96,7 @@ def applied(tiny, tmp_path_factory):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_technique_is_a_final_frozen_dataclass_with_default_settings(name):
-    cls = registry.technique(name)
+    cls = find_technique(name)
     assert getattr(cls, "__final__", False)
     assert cls.__dataclass_params__.frozen
     assert cls.name == name
@@ -104,10 +105,10 @@ def test_a_technique_is_a_final_frozen_dataclass_with_default_settings(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_step_and_its_text_give_the_technique_back(name):
-    from edgekit.cli.task_options import parse_technique
+    from edgekit.task.request import parse_technique
 
     step = made(name).step()
-    assert registry.technique(name).from_settings(step.to_json()["settings"], "test") == made(name)
+    assert find_technique(name).from_settings(step.to_json()["settings"], "test") == made(name)
     assert parse_technique(str(step), "test") == step
 
 
@@ -347,7 +348,7 @@ def test_a_model_without_anything_to_change_is_refused_by_name(tiny, tmp_path, n
     ids=lambda value: str(value)[:24],
 )
 def test_reasons_are_given_before_any_work(tiny, name, settings, family, reason):
-    technique = registry.technique(name).from_settings(settings, "test")
+    technique = find_technique(name).from_settings(settings, "test")
     model = replace(tiny("convolutions").model, family=family)
     assert technique.refusal(model, task(), find_profile("pi4", Path())) == reason
 
@@ -528,7 +529,7 @@ def test_settings_are_read_from_text_and_from_values():
     ],
 )
 def test_a_wrong_flag_is_explained(text, message):
-    from edgekit.cli.task_options import parse_technique
+    from edgekit.task.request import parse_technique
 
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
         parse_technique(text, "--technique")

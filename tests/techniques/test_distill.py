@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.device_profile import find_profile
 from edgekit.errors import TechniqueError
-from edgekit.task import Task, Training
+from edgekit.profiles.profile import find_profile
+from edgekit.task.task import Task, Training
 from edgekit.techniques.base import Context
 from edgekit.techniques.distill import Distill
 from edgekit.training.training_data import TrainingData

@@ -9,7 +9,7 @@ from edgekit.techniques.channel_spaces import find_channel_spaces
 from edgekit.techniques.equalize import Equalize
 from edgekit.techniques.program_editing import model_rows, open_graph
 from edgekit.techniques.value_ranges import channel_ranges
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -80,7 +80,7 @@ def test_a_strength_of_one_evens_out_the_activations_alone(tiny, tmp_path):
 def _spaces_of(module, *inputs):
     import torch
 
-    from edgekit.sources.canonical_program import canonical
+    from edgekit.torch_program.canonical_program import canonical
 
     program = canonical(torch.export.export(module.eval(), inputs, strict=False), inputs, "test")
     return find_channel_spaces(program.module(check_guards=False))

@@ -11,7 +11,7 @@ from edgekit.errors import TechniqueError
 from edgekit.sources.exported_program import load
 from edgekit.techniques.base import Context
 from edgekit.techniques.factorize import Factorize
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

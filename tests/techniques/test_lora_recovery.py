@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.device_profile import find_profile
 from edgekit.errors import TechniqueError
-from edgekit.task import Task, Training
+from edgekit.profiles.profile import find_profile
+from edgekit.task.task import Task, Training
 from edgekit.techniques.base import Context
 from edgekit.techniques.lora_recovery import LoraRecovery
 from edgekit.training.training_data import TrainingData
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch warns while it exports
 

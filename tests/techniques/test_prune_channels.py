@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.device_profile import find_profile
 from edgekit.errors import TechniqueError
-from edgekit.task import Task, Training
+from edgekit.profiles.profile import find_profile
+from edgekit.task.task import Task, Training
 from edgekit.techniques import prune_channels
 from edgekit.techniques.base import Context, TorchModel
 from edgekit.techniques.channel_choice import choose_counts, cost_of, normalised, strongest
 from edgekit.techniques.prune_channels import PruneChannels
 from edgekit.training.training_data import TrainingData
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch warns while it exports
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # torch warns while it export
 def captured(facts, network, example):
     import torch
 
-    from edgekit.sources.canonical_program import canonical
+    from edgekit.torch_program.canonical_program import canonical
 
     program = torch.export.export(network.eval(), (example,), strict=False)
     return TorchModel(facts=facts, program=canonical(program, (example,), "network"))

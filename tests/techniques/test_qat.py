@@ -9,19 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.calibration.ranges import choose_range
-from edgekit.calibration.statistics import TensorStatistics
-from edgekit.converters.base import ConversionRequest
-from edgekit.device_profile import find_profile
+from edgekit.converters.base import ConversionRequest, converter
 from edgekit.errors import DataError, TechniqueError
 from edgekit.model import CapturedModel, LearnedRange
-from edgekit.plan import Recipe
-from edgekit.registry import converter
-from edgekit.task import Task, Training
+from edgekit.profiles.profile import find_profile
+from edgekit.quantization.ranges import choose_range
+from edgekit.quantization.statistics import TensorStatistics
+from edgekit.recipe import Recipe
+from edgekit.task.task import Task, Training
 from edgekit.techniques.base import Context
 from edgekit.techniques.qat import Qat
 from edgekit.training.training_data import TrainingData
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch warns while it exports
 

@@ -11,7 +11,7 @@ from edgekit.techniques.layer_moments import Moments
 from edgekit.techniques.layer_walk import LayerWalk, NewWeights
 from edgekit.techniques.program_editing import model_rows, open_graph, with_tensors
 from edgekit.techniques.round_weights import RoundWeights
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

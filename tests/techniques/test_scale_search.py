@@ -9,7 +9,7 @@ from edgekit.techniques.base import Context
 from edgekit.techniques.round_weights import RoundWeights
 from edgekit.techniques.scale_search import best_factors, channel_factors, rounding_error
 from edgekit.techniques.smooth_activations import SmoothActivations
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -9,7 +9,7 @@ from edgekit.sources.exported_program import load
 from edgekit.techniques.base import Context, TorchModel
 from edgekit.techniques.codebook import learn_codebook, nearest_value
 from edgekit.techniques.share_weights import ShareWeights
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

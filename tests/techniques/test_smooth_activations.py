@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from edgekit.sources.exported_program import load
-from edgekit.sources.graph_nodes import operator_name
 from edgekit.techniques.base import Context, TorchModel
 from edgekit.techniques.program_editing import model_rows, open_graph
 from edgekit.techniques.smooth_activations import SmoothActivations, _linear_readers
 from edgekit.techniques.value_ranges import channel_ranges
-from edgekit.worker import silent
+from edgekit.torch_program.graph_nodes import operator_name
+from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.device_profile import find_profile
 from edgekit.errors import TechniqueError
+from edgekit.profiles.profile import find_profile
 from edgekit.sources.exported_program import load
-from edgekit.task import Task
+from edgekit.task.task import Task
 from edgekit.techniques.base import Context
 from edgekit.techniques.sparsify import Sparsify
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from edgekit.cache import Cache
 from edgekit.errors import WorkerError
-from edgekit.pipeline import DEFAULT_TIMEOUT_S, Settings
-from edgekit.plan import Step
-from edgekit.task import Task, Training
-from edgekit.technique_stage import TRAINING_TIMEOUT_S, apply_technique
-from edgekit.worker import JobResult
+from edgekit.pipeline.settings import DEFAULT_TIMEOUT_S, Settings
+from edgekit.pipeline.technique_stage import TRAINING_TIMEOUT_S, apply_technique
+from edgekit.recipe import Step
+from edgekit.task.task import Task, Training
+from edgekit.workers.cache import Cache
+from edgekit.workers.worker import JobResult
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch warns while it exports
 

@@ -17,7 +17,7 @@ from edgekit.techniques.drop_layers import DropLayers
 from edgekit.techniques.program_editing import open_graph, tensor_of
 from edgekit.techniques.prune_heads import PruneHeads, heads_to_keep
 from edgekit.techniques.transformer_blocks import find_attentions, find_parts
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

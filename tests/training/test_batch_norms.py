@@ -51,7 +51,7 @@ def network(kind):
 def opened():
     import torch
 
-    from edgekit.sources.canonical_program import canonical
+    from edgekit.torch_program.canonical_program import canonical
 
     def open_one(kind="batch norm"):
         example = torch.randn(1, 3, 8, 8)

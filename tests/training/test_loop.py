@@ -9,10 +9,10 @@ import pytest
 from edgekit.errors import TechniqueError
 from edgekit.training import loop
 from edgekit.training.checkpoint import read_checkpoint, write_checkpoint
-from edgekit.training.loop import Lesson, Run, train
+from edgekit.training.loop import Run, TrainingObjective, train
 from edgekit.training.schedule import Schedule
 from edgekit.training.training_data import TrainingData
-from edgekit.worker import silent
+from edgekit.workers.worker import silent
 
 SCHEDULE = Schedule(epochs=3, learning_rate=0.05)
 
@@ -42,7 +42,7 @@ def lesson(loss=None):
         # What the loss draws at random must come again after an interruption, too.
         return torch.nn.functional.cross_entropy(net(torch.nn.functional.dropout(inputs[0], 0.1)), target)
 
-    return Lesson(module=net, loss=loss or taught, predict=lambda inputs: net(*inputs), name="test")
+    return TrainingObjective(module=net, loss=loss or taught, predict=lambda inputs: net(*inputs), name="test")
 
 
 def run(tmp_path=None, **changes):
@@ -105,9 +105,9 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, monkeypatch, at):
         return original(inputs, target)
 
     original = killed.loss
+    stopped = TrainingObjective(module=killed.module, loss=until_killed, predict=killed.predict, name="test")
     with pytest.raises(KilledError):
-        train(Lesson(module=killed.module, loss=until_killed, predict=killed.predict, name="test"), data(), SCHEDULE,
-              run(tmp_path))  # fmt: skip
+        train(stopped, data(), SCHEDULE, run(tmp_path))
     result = train(again, data(), SCHEDULE, run(tmp_path))
     assert result.resumed
     assert same(weights(again), weights(whole))
@@ -116,7 +116,9 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, monkeypatch, at):
 def test_a_run_that_makes_it_worse_leaves_the_weights_as_they_were():
     taught = lesson()
     before = weights(taught)
-    wrong = Lesson(module=taught.module, loss=lambda i, t: -taught.loss(i, t), predict=taught.predict, name="test")
+    wrong = TrainingObjective(
+        module=taught.module, loss=lambda i, t: -taught.loss(i, t), predict=taught.predict, name="test"
+    )
     trained = train(wrong, data(), SCHEDULE, run())
     assert trained.best == trained.before
     assert same(before, weights(taught))
@@ -145,7 +147,9 @@ def test_progress_tells_loss_and_metric():
 def test_a_loss_that_is_no_number_ends_the_run():
     net = lesson().module
     message = "test: the training loss is nan at step 0 of epoch 0. Give a smaller learning_rate than 0.05."
-    wrong = Lesson(module=net, loss=lambda i, _: net(*i).sum() * float("nan"), predict=lambda i: net(*i), name="test")
+    wrong = TrainingObjective(
+        module=net, loss=lambda i, _: net(*i).sum() * float("nan"), predict=lambda i: net(*i), name="test"
+    )
     with pytest.raises(TechniqueError, match=f"^{re.escape(message)}$"):
         train(wrong, data(), SCHEDULE, run())
 

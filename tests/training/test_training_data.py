@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgekit.errors import DataError
-from edgekit.task import Training
+from edgekit.task.task import Training
 from edgekit.training.training_data import TrainingData, fingerprint, open_training
 
 TRAIN = """

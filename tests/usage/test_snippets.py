@@ -20,12 +20,13 @@ import tree_sitter_swift
 
 import edgekit
 from edgekit.artifact import Artifact
-from edgekit.data import _read_image
 from edgekit.errors import ResourceError
-from edgekit.export_report import ExportReport, FormatResult
+from edgekit.exporting.format_result import FormatResult
+from edgekit.exporting.report import ExportReport
 from edgekit.model import TensorSpec
-from edgekit.plan import Recipe
-from edgekit.task import ImagePreprocessing
+from edgekit.recipe import Recipe
+from edgekit.task.data import _read_image
+from edgekit.task.task import ImagePreprocessing
 from edgekit.usage.snippets import SNIPPETS, usage_files, write_usage
 
 SUFFIXES = {"tflite": ".tflite", "onnx": ".onnx", "executorch": ".pte", "coreml": ".mlpackage"}

@@ -13,8 +13,8 @@ import numpy as np
 sys.modules["tensorflow"] = None  # type: ignore[assignment]  # this is how Python marks a module as not importable
 
 from edgekit.artifact import runtime_of  # noqa: E402  after the line above
-from edgekit.debug.inside import open_inside  # noqa: E402  after the line above
-from edgekit.debug.job import run  # noqa: E402  after the line above
+from edgekit.debugging.inspector import open_inside  # noqa: E402  after the line above
+from edgekit.debugging.job import run  # noqa: E402  after the line above
 from edgekit.errors import EdgekitError  # noqa: E402  after the line above
 from edgekit.samples import write_samples  # noqa: E402  after the line above
 

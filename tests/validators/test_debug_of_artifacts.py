@@ -1,4 +1,4 @@
-"""edgekit.debug on real artifacts of all formats. Here, for the tiny artifacts of this folder cost half a minute."""
+"""Debugging of real artifacts of all formats. Here, for the tiny artifacts of this folder cost half a minute."""
 
 from __future__ import annotations
 

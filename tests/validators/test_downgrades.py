@@ -11,15 +11,21 @@ import pytest
 from edgekit.analysis.graph import Analysis, Memory, Operator, Weight
 from edgekit.artifact import Artifact
 from edgekit.budget import RECIPE_SOURCE, Budget, Limit
-from edgekit.plan import Recipe
-from edgekit.report import Check
+from edgekit.checks import Check
+from edgekit.recipe import Recipe
 from edgekit.validators.accelerator_rules import accelerator_names, accelerator_rules
 from edgekit.validators.artifact_operators import ArtifactOperator
-from edgekit.validators.asked import ASKED_KEY, PRECISION_KEY, asked_for, asked_metadata, read_asked
 from edgekit.validators.base import Evidence
 from edgekit.validators.delegate_coverage import DelegateCoverageValidator
 from edgekit.validators.ignored_settings import IgnoredSettingsValidator
 from edgekit.validators.integer_coverage import IntegerCoverageValidator
+from edgekit.validators.requested import (
+    ASKED_KEY,
+    PRECISION_KEY,
+    read_requested,
+    requested_metadata,
+    requested_settings,
+)
 
 
 def conv(name: str = "conv", arithmetic: str = "integer", **facts: Any) -> ArtifactOperator:
@@ -35,7 +41,7 @@ def evidence(
     artifact = Artifact(
         path=Path("net.tflite"), runtime=runtime, precision="", size_bytes=1, download_bytes=1, sha256=""
     )
-    asked = asked_for(recipe) if recipe else None
+    asked = requested_settings(recipe) if recipe else None
     return Evidence(artifact=artifact, runtime="LiteRT 2", operators=operators, **{"asked": asked, **facts})
 
 
@@ -151,7 +157,7 @@ def test_of_a_recurrent_layer_only_integer_weights_are_asked() -> None:
     first, last = analysis.operators
     lstm = dataclasses.replace(first, kernel="recurrent")
     weights = {**analysis.weights, "first": dataclasses.replace(analysis.weights["first"], role="recurrent")}
-    asked = asked_for(
+    asked = requested_settings(
         Recipe(default="int8_dynamic"), analysis=dataclasses.replace(analysis, operators=(lstm, last), weights=weights)
     )
     stored, computed = linear("lstm", "float", 20), linear("last", "integer", 30)
@@ -171,7 +177,7 @@ def test_of_a_recurrent_layer_only_integer_weights_are_asked() -> None:
     ],
 )
 def test_layers_that_a_mixed_plan_meant_to_be_float_do_not_count(operators: Any, verdict: str, value: float) -> None:
-    asked = asked_for(MIXED, analysis=two_layers())
+    asked = requested_settings(MIXED, analysis=two_layers())
     check = integer(evidence(*operators, asked=asked))
     assert (check.verdict, check.value) == (verdict, value)
 
@@ -295,19 +301,19 @@ def test_a_setting_that_the_file_does_not_show_is_named_with_what_came_out(
 
 
 def test_float_inputs_where_int8_was_asked_for_are_named() -> None:
-    asked = asked_for(STATIC, io="int8")
+    asked = requested_settings(STATIC, io="int8")
     check = ignored(evidence(conv(), asked=asked, boundary=(("image", "float32"), ("logits", "int8"))))
     assert (check.verdict, check.detail) == ("fail", "--io int8 was asked for; image came out as float.")
 
 
 def test_techniques_that_the_file_does_not_speak_of_are_named() -> None:
-    asked = asked_for(STATIC, techniques="equalize")
+    asked = requested_settings(STATIC, techniques="equalize")
     check = ignored(evidence(conv(), asked=asked, embedded={"edgekit.version": "1"}))
     assert check.detail == "Techniques asked for: equalize; the file was made with: none."
 
 
 def test_settings_that_the_file_shows_pass() -> None:
-    asked = asked_for(STATIC, io="int8", techniques="")
+    asked = requested_settings(STATIC, io="int8", techniques="")
     check = ignored(
         evidence(conv(), asked=asked, boundary=(("image", "int8"),), embedded={PRECISION_KEY: "int8-static"})
     )
@@ -331,26 +337,26 @@ def test_an_artifact_that_says_nothing_about_itself_has_no_ignored_settings() ->
     ids=lambda value: getattr(value, "name", value),
 )
 def test_what_was_asked_for_is_read_back_from_the_artifact(recipe: Recipe, io: str) -> None:
-    found = read_asked(asked_metadata(recipe, io))
+    found = read_requested(requested_metadata(recipe, io))
     assert found is not None
     assert (found.recipe, found.io) == (recipe, io)
 
 
 def test_usual_settings_add_nothing_to_an_artifact() -> None:
-    assert asked_metadata(STATIC, "float") == {PRECISION_KEY: "int8-static"}
+    assert requested_metadata(STATIC, "float") == {PRECISION_KEY: "int8-static"}
 
 
 def test_somebody_elses_use_of_the_key_is_passed_over() -> None:
-    found = read_asked({PRECISION_KEY: "int8-static", ASKED_KEY: "[1]"})
+    found = read_requested({PRECISION_KEY: "int8-static", ASKED_KEY: "[1]"})
     assert found is not None
     assert (found.recipe, found.io) == (STATIC, "float")
 
 
 def test_a_mixed_artifact_of_an_edgekit_that_did_not_write_its_layers_down_is_not_judged_by_layer() -> None:
-    found = read_asked({PRECISION_KEY: "int8-static+mixed"})
+    found = read_requested({PRECISION_KEY: "int8-static+mixed"})
     assert found is not None
     assert not found.knows_layers
 
 
 def test_an_artifact_without_a_precision_says_nothing() -> None:
-    assert read_asked({}) is None
+    assert read_requested({}) is None

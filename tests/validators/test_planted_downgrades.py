@@ -9,18 +9,18 @@ import pytest
 
 from edgekit.artifact import Artifact, runtime_of
 from edgekit.budget import Budget, Limit
-from edgekit.plan import Recipe
+from edgekit.recipe import Recipe
 from edgekit.validators.artifact_operators import ArtifactOperator
-from edgekit.validators.asked import asked_for
 from edgekit.validators.coreml_evaluator.arithmetic import describe_package
 from edgekit.validators.delegate_coverage import DelegateCoverageValidator
 from edgekit.validators.execution import RunSettings, collect_evidence
 from edgekit.validators.ignored_settings import IgnoredSettingsValidator
 from edgekit.validators.integer_coverage import IntegerCoverageValidator
+from edgekit.validators.requested import requested_settings
 
 pytestmark = pytest.mark.runtime
 
-STATIC = asked_for(Recipe(default="int8_static"))
+STATIC = requested_settings(Recipe(default="int8_static"))
 ALL = Budget(limits=(Limit(name="delegate_coverage", value=100.0, source="test"),))
 
 
@@ -139,14 +139,16 @@ def test_a_model_that_suits_its_runtime_is_on_the_fast_path_as_a_whole(evidence_
 
 
 def test_four_bits_that_did_not_come_out_are_told(evidence_of):
-    evidence = replace(evidence_of("tiny_int8.tflite"), asked=asked_for(Recipe(default="int4_weights")))
+    evidence = replace(evidence_of("tiny_int8.tflite"), asked=requested_settings(Recipe(default="int4_weights")))
     check = IgnoredSettingsValidator().run(evidence, Budget())[0]
     assert (check.verdict, check.level) == ("fail", "error")
     assert check.detail == "int4_weights was asked for; no layer has 4-bit weights, but 2 with 8 bits."
 
 
 def test_float_inputs_where_integers_were_asked_for_are_read_from_the_file(evidence_of):
-    evidence = replace(evidence_of("tiny_int8.onnx"), asked=asked_for(Recipe(default="int8_static"), io="int8"))
+    evidence = replace(
+        evidence_of("tiny_int8.onnx"), asked=requested_settings(Recipe(default="int8_static"), io="int8")
+    )
     check = IgnoredSettingsValidator().run(evidence, Budget())[0]
     assert check.detail == "--io int8 was asked for; image, result came out as float."
 

@@ -4,19 +4,19 @@ import math
 import numpy as np
 import pytest
 
-from edgekit import registry
 from edgekit.artifact import Artifact
 from edgekit.budget import COSTS, Budget, Limit, cost_of
-from edgekit.plan import Prediction, Recipe
+from edgekit.recipe import Prediction, Recipe
 from edgekit.samples import Samples, SampleWriter
 from edgekit.validators.accuracy import accuracy_drop
 from edgekit.validators.artifact_operators import ArtifactOperator
-from edgekit.validators.asked import asked_for
 from edgekit.validators.base import Evidence, Validator
+from edgekit.validators.base import validators as all_validators
 from edgekit.validators.host_timing import HostTiming, host_timing
 from edgekit.validators.parity import LARGEST_DB, sqnr_by_output, sqnr_db
+from edgekit.validators.requested import requested_settings
 
-VALIDATORS = {type(validator).__name__: validator for validator in registry.validators()}
+VALIDATORS = {type(validator).__name__: validator for validator in all_validators()}
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def full(artifact, write):
     )
 
 
-ASKED = asked_for(Recipe(default="int8_static"))
+ASKED = requested_settings(Recipe(default="int8_static"))
 
 FALLEN = ArtifactOperator(
     name="odd", kind="CONV_3D", arithmetic="float", dtype="float32", rank=5, macs=10, weights=4, weight_bits=32, path=""

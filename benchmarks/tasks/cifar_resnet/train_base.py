@@ -19,20 +19,20 @@ sys.path.insert(0, str(Path(__file__).parent))
 from data import Epoch, held_out, loss
 from resnet import FOLDER, ResNet
 
-from edgekit.training.loop import Lesson, Run, train
+from edgekit.training.loop import Run, TrainingObjective, train
 from edgekit.training.schedule import Schedule
 from edgekit.training.training_data import TrainingData
 
 SIZES = (16,) * 8 + (24,) * 4 + (32,) * 3
 
 
-def lesson_of(net: Any) -> Lesson:
+def lesson_of(net: Any) -> TrainingObjective:
     """Returns a lesson for a network with batch norms, in training mode while it learns."""
 
     def taught(inputs: tuple[Any, ...], target: Any) -> Any:
         return loss(net.train()(*inputs), target)
 
-    return Lesson(module=net, loss=taught, predict=lambda inputs: net.eval()(*inputs), name="training")
+    return TrainingObjective(module=net, loss=taught, predict=lambda inputs: net.eval()(*inputs), name="training")
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from shared_data import imagenet
 
-from edgekit.default_model import build, example_inputs
+from edgekit.task.default_model import build, example_inputs
 
 __all__ = ["build", "calibration", "evaluation", "example_inputs"]
 

@@ -13,7 +13,7 @@ import torch
 
 from edgekit.sources.onnx_to_torch.importer import import_model
 from edgekit.sources.onnx_to_torch.table import OPERATORS
-from edgekit.sources.trace_module import export_module
+from edgekit.torch_program.trace_module import export_module
 
 
 @dataclass(frozen=True)

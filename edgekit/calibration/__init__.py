@@ -1,1 +1,0 @@
-"""Calibration: streaming statistics of activations, and the ranges that are chosen from them."""

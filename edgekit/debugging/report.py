@@ -1,0 +1,199 @@
+"""What a debug run found: values for the terminal and for JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+from edgekit.debugging.causes import Cause
+
+SCHEMA_VERSION: Final = 1
+CLEAN_DB: Final = 300.0
+"""What stands for an error of nothing."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerReport:
+    """One layer: a node of the float model and the artifact's tensor that holds its value.
+
+    Attributes:
+        position: In order of execution, from 0.
+        node: Name in the float graph.
+        operator: Its type there.
+        module: Dotted name of the module of the layer's weights, else of the node.
+        tensor: Name in the artifact.
+        layout: How the artifact's tensor lies.
+        agreement: Correlation that the match rests on.
+        sqnr_db: Of the artifact's values against the float model's.
+        own_sqnr_db: Of the artifact's values against the float layer's on the artifact's own inputs.
+        beyond_ordinary_db: How far its own error is above what sound quantization leaves here; 0 or less is sound.
+        error_share: Of the final error that its own error makes, from 0 to 1; None where it was not carried on.
+        saturated_share: Of its values that lie outside its grid.
+        dead_channels: Channels that vary in the float model and are constant in the artifact.
+        channels: All channels.
+        seen: Smallest and largest value in the float model.
+        used: The same in the artifact.
+        grid: Smallest and largest value that can be stored; None for a float tensor.
+        departs: Its own error is a fault and no rounding.
+    """
+
+    position: int
+    node: str
+    operator: str
+    module: str
+    tensor: str
+    layout: str
+    agreement: float
+    sqnr_db: float
+    own_sqnr_db: float
+    beyond_ordinary_db: float
+    error_share: float | None
+    saturated_share: float
+    dead_channels: int
+    channels: int
+    seen: tuple[float, float]
+    used: tuple[float, float]
+    grid: tuple[float, float] | None
+    departs: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name in self.__slots__
+            for value in (getattr(self, name),)
+        }
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> LayerReport:
+        """Returns the layer that `to_json` wrote."""
+        pairs: dict[str, Any] = {
+            name: tuple(data[name]) if data[name] is not None else None for name in ("seen", "used", "grid")
+        }
+        return LayerReport(**{**data, **pairs})
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """A layer that the final error comes from, why, and what helps.
+
+    Attributes:
+        node: Name in the float graph; `LayerReport.node`.
+        cause: See `causes.Cause`.
+        sentence: What is wrong, for people.
+        explained_share: Of the layer's own error that this cause explains.
+        is_fault: Something is broken; False where it is ordinary rounding in a layer that matters.
+        remedy: What to do, one sentence.
+        command: To copy; "" where no command helps.
+    """
+
+    node: str
+    cause: Cause
+    sentence: str
+    explained_share: float
+    is_fault: bool
+    remedy: str = ""
+    command: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Suspect:
+        """Returns the suspect that `to_json` wrote."""
+        return Suspect(**data)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DebugReport:
+    """All of a debug run.
+
+    Attributes:
+        artifact: Its path.
+        runtime: tflite, onnx, executorch or coreml.
+        precision: As the artifact tells it; "unknown" for one made elsewhere.
+        model: The float model's source.
+        samples: How many were run.
+        samples_from: `calibration` or `evaluation`.
+        how: Where the inner values come from.
+        final_sqnr_db: Of the outputs, against the float model's.
+        inside_agreement_db: SQNR between the outputs with inner tensors read and those of the artifact as it is;
+            None where it does not run as it is.
+        explained: Sum of the layers' contributions relative to the final error; 1 where errors are independent.
+        layers: Matched ones, in order.
+        unmatched: Nodes of the float model whose values the artifact does not hold.
+        suspects: The most harmful first.
+        notes: Sentences for the user.
+    """
+
+    artifact: str
+    runtime: str
+    precision: str
+    model: str
+    samples: int
+    samples_from: str
+    how: str
+    final_sqnr_db: float
+    inside_agreement_db: float | None
+    explained: float | None
+    layers: tuple[LayerReport, ...]
+    unmatched: tuple[str, ...]
+    suspects: tuple[Suspect, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def first_departure(self) -> LayerReport | None:
+        """The first layer with a fault of its own, None where all layers are sound."""
+        return next((layer for layer in self.layers if layer.departs), None)
+
+    def layer(self, node: str) -> LayerReport:
+        """Returns the layer of a node."""
+        return next(layer for layer in self.layers if layer.node == node)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        first = self.first_departure
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "command": "debug",
+            "artifact": self.artifact,
+            "runtime": self.runtime,
+            "precision": self.precision,
+            "model": self.model,
+            "samples": self.samples,
+            "samples_from": self.samples_from,
+            "how": self.how,
+            "final_sqnr_db": self.final_sqnr_db,
+            "inside_agreement_db": self.inside_agreement_db,
+            "explained": self.explained,
+            "first_departure": first.node if first else None,
+            "layers": [layer.to_json() for layer in self.layers],
+            "unmatched": list(self.unmatched),
+            "suspects": [suspect.to_json() for suspect in self.suspects],
+            "notes": list(self.notes),
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> DebugReport:
+        """Returns the report that `to_json` wrote."""
+        derived = ("schema_version", "command", "first_departure")
+        fields: dict[str, Any] = {key: value for key, value in data.items() if key not in derived}
+        fields["layers"] = tuple(LayerReport.from_json(item) for item in data["layers"])
+        fields["suspects"] = tuple(Suspect.from_json(item) for item in data["suspects"])
+        fields["unmatched"], fields["notes"] = tuple(data["unmatched"]), tuple(data["notes"])
+        return DebugReport(**fields)
+
+
+def decibels(signal: float, noise: float) -> float:
+    """Returns 10 log10(signal / noise), at most `CLEAN_DB`; -CLEAN_DB where there is noise and no signal."""
+    if not math.isfinite(noise):
+        return -CLEAN_DB
+    if noise <= signal * 10 ** (-CLEAN_DB / 10):
+        return CLEAN_DB
+    return max(-CLEAN_DB, 10 * math.log10(max(signal, 1e-300) / noise))

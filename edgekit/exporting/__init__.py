@@ -1,0 +1,1 @@
+"""Exports and validations: inputs, conversion, judgement, report, lock."""

@@ -1,0 +1,134 @@
+"""What an export works on, once the user's code has run: model, data, float outputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, final
+
+from edgekit.errors import EdgekitError
+from edgekit.model import CapturedModel
+from edgekit.pipeline.artifact_metadata import CALIBRATION_KEY, LABELS_KEY, PREPROCESSING_KEY
+from edgekit.pipeline.capture import capture_model
+from edgekit.pipeline.samples import prepare_samples, reference_outputs
+from edgekit.pipeline.settings import Settings
+from edgekit.pipeline.technique_stage import pipeline_name
+from edgekit.recipe import Recipe, Step
+from edgekit.samples import Samples
+from edgekit.task.preprocessing import known_preprocessing
+from edgekit.task.task import DEFAULT_MODEL_NAME, Task
+
+_FLOAT: Final = Recipe(default="fp32")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What an export works on, once the user's code has run.
+
+    Attributes:
+        task: The task.
+        model: The float model.
+        torch_model: The same captured as an exported program, for the formats that start from torch; equal to `model`
+            unless the source is an ONNX file.
+        calibration: None where the task names none.
+        evaluation: None where the task names none.
+        reference: The float model's outputs on `evaluation`.
+    """
+
+    task: Task
+    model: CapturedModel
+    torch_model: CapturedModel | EdgekitError
+    calibration: Samples | None
+    evaluation: Samples | None
+    reference: Samples | None
+
+    def model_for(self, runtime: str) -> CapturedModel:
+        """Returns the captured model that the converter of `runtime` starts from.
+
+        Raises:
+            ModelError: the source cannot be turned into what that converter needs.
+        """
+        if runtime == "onnx" or self.model.kind != "onnx":
+            return self.model
+        if isinstance(self.torch_model, EdgekitError):
+            raise self.torch_model
+        return self.torch_model
+
+
+def read_inputs(
+    task: Task,
+    runtimes: Sequence[str],
+    settings: Settings,
+    *,
+    model: CapturedModel | None = None,
+    as_torch: bool = False,
+) -> Inputs:
+    """Captures the model, reads the data and runs the float model on it.
+
+    Args:
+        task: What to export.
+        runtimes: Formats that will be made.
+        settings: How to run.
+        model: The captured model, where it is known already.
+        as_torch: Every format will start from torch, because techniques change the model.
+
+    Raises:
+        EdgekitError: the model or the data is wrong.
+    """
+    model = model or capture_model(task, settings)
+    torch_model: CapturedModel | EdgekitError = model
+    if model.kind == "onnx" and (as_torch or any(runtime != "onnx" for runtime in runtimes)):
+        try:
+            torch_model = capture_model(task, settings, as_torch=True)
+        except EdgekitError as error:
+            # ONNX itself can still be made; the other formats will say why they cannot.
+            torch_model = error
+    known_preprocessing(task, model.inputs)  # a wrong table is told before any work
+    calibration = prepare_samples(task, model, "calibration", settings)
+    evaluation = prepare_samples(task, model, "evaluation", settings)
+    reference = reference_outputs(model, evaluation, settings) if evaluation else None
+    return Inputs(
+        task=task,
+        model=model,
+        torch_model=torch_model,
+        calibration=calibration,
+        evaluation=evaluation,
+        reference=reference,
+    )
+
+
+def describe_data(inputs: Inputs) -> dict[str, object]:
+    """Returns hashes and counts of the data and the metric, for the report and the lock."""
+    return {
+        "metric": inputs.task.metric,
+        "calibration": _describe_samples(inputs.calibration),
+        "evaluation": _describe_samples(inputs.evaluation),
+    }
+
+
+def _describe_samples(samples: Samples | None) -> dict[str, object] | None:
+    return None if samples is None else {"count": samples.count, "items": samples.items, "sha256": samples.sha256}
+
+
+def artifact_metadata(inputs: Inputs, techniques: Sequence[Step] = (), recipe: Recipe | None = None) -> dict[str, str]:
+    """Returns what is embedded in every artifact: provenance, labels, preprocessing. No time stamps: bytes repeat."""
+    import edgekit
+
+    model = inputs.model
+    preprocessing = known_preprocessing(inputs.task, model.inputs)
+    calibrated = recipe is not None and recipe.needs_calibration
+    labels = model.metadata.get(LABELS_KEY)  # also of a model file that carries its own
+    return {
+        "edgekit.version": edgekit.__version__,
+        "edgekit.source": DEFAULT_MODEL_NAME if model.embedded_default else model.source,
+        "edgekit.model": model.name,
+        "edgekit.digest": model.digest,
+        **({"edgekit.embedded_default": "true"} if model.embedded_default else {}),
+        **({"edgekit.techniques": pipeline_name(techniques)} if techniques else {}),
+        **({CALIBRATION_KEY: inputs.calibration.sha256} if calibrated and inputs.calibration else {}),
+        **({PREPROCESSING_KEY: json.dumps(preprocessing.to_json())} if preprocessing else {}),
+        **({LABELS_KEY: labels} if labels else {}),
+        **{key: value for key, value in inputs.task.metadata.items() if key != "name"},
+    }

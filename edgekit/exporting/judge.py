@@ -1,0 +1,127 @@
+"""Runs an artifact in its own runtime and judges what came out."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from edgekit.artifact import Artifact
+from edgekit.budget import Budget
+from edgekit.checks import Check, complete
+from edgekit.converters.base import IoType
+from edgekit.errors import EdgekitError
+from edgekit.exporting.inputs import _FLOAT, Inputs
+from edgekit.pipeline.analysis import analyze_model
+from edgekit.pipeline.convert import convert
+from edgekit.pipeline.settings import Settings
+from edgekit.pipeline.technique_stage import pipeline_name
+from edgekit.recipe import Candidate, Prediction, Recipe
+from edgekit.validators.accuracy import describe_accuracy
+from edgekit.validators.artifact_operators import count_by_arithmetic
+from edgekit.validators.base import Evidence
+from edgekit.validators.base import validators as all_validators
+from edgekit.validators.execution import MeasurementKind, RunSettings, collect_evidence
+from edgekit.validators.host_timing import host_timing
+from edgekit.validators.requested import Requested, requested_settings
+from edgekit.validators.slices import describe_slices
+
+
+def what_was_requested(inputs: Inputs, candidate: Candidate, io: IoType, settings: Settings) -> Requested:
+    """Returns what a candidate's artifact must show; only a recipe that treats layers differently needs a graph."""
+    analysis = analyze_model(inputs.model, settings) if candidate.recipe.overrides else None
+    return requested_settings(
+        candidate.recipe, io=io, techniques=pipeline_name(candidate.techniques), analysis=analysis
+    )
+
+
+def judge_artifact(
+    artifact: Artifact,
+    inputs: Inputs,
+    recipe: Recipe,
+    budget: Budget,
+    settings: Settings,
+    *,
+    device: str = "",
+    predicted_latency: Prediction | None = None,
+    asked: Requested | None = None,
+    accelerator: str = "",
+) -> tuple[tuple[Check, ...], Mapping[str, object]]:
+    """Runs an artifact in its own runtime and judges it.
+
+    Args:
+        artifact: The file.
+        inputs: The model and its data.
+        recipe: Precision of each part.
+        budget: Limits.
+        settings: How to run.
+        device: Name of the profile.
+        predicted_latency: What was predicted for that device: judged until the device itself is timed.
+        asked: What the artifact was asked to be, None where nobody knows.
+        accelerator: Name of the rules about the device's accelerator, "" where it has none for this format.
+
+    Returns:
+        The checks, and what was measured on this host beside them (timings, runtime, operators).
+
+    Raises:
+        EdgekitError: the artifact cannot be loaded or run at all.
+    """
+    baseline = _float_baseline(artifact.runtime, inputs, recipe, settings)
+    if settings.cancelled.is_set():
+        raise KeyboardInterrupt
+    pieces: tuple[MeasurementKind, ...] = ("memory", "outputs", "latency")
+    with tempfile.TemporaryDirectory(prefix="edgekit-outputs-") as folder:
+        evidence = collect_evidence(
+            artifact,
+            folder=Path(folder),
+            evaluation=inputs.evaluation,
+            reference=inputs.reference,
+            baseline=baseline,
+            metric=inputs.task.metric,
+            metric_base=inputs.task.base,
+            pieces=pieces,
+            settings=RunSettings(
+                timeout_s=settings.timeout_s,
+                memory_limit_bytes=settings.memory_limit_bytes,
+                threads=settings.threads,
+            ),
+            progress=settings.stage(artifact.runtime),
+        )
+        evidence = replace(
+            evidence, device=device, predicted_latency=predicted_latency, asked=asked, accelerator=accelerator
+        )
+        return judge_evidence(evidence, budget), describe_host(evidence)
+
+
+def judge_evidence(evidence: Evidence, budget: Budget) -> tuple[Check, ...]:
+    """Returns the checks of all validators, ours and third parties', in the order of reports."""
+    checks = [check for validator in all_validators() for check in validator.run(evidence, budget)]
+    return complete(checks, budget, evidence.artifact.runtime)
+
+
+def describe_host(evidence: Evidence) -> dict[str, object]:
+    """Returns what was measured on this host and is shown, but is no device's figure."""
+    timing = host_timing(evidence)
+    return {
+        "runtime": evidence.runtime,
+        "operators": count_by_arithmetic(evidence.operators),
+        "accuracy": describe_accuracy(evidence),
+        "slices": describe_slices(evidence),
+        **(timing.to_json() if timing else {"host": evidence.host, "not_run": evidence.why_missing("latency")}),
+    }
+
+
+def _float_baseline(runtime: str, inputs: Inputs, recipe: Recipe, settings: Settings) -> Path | None:
+    """Returns the float artifact of the same runtime, to be timed in turn; None where timings mean nothing.
+
+    A float artifact that cannot be made costs only the ratio, so its failure is not the export's.
+    """
+    if recipe == _FLOAT or runtime == "coreml":
+        return None
+    settings.progress(runtime, "converting the float artifact to compare with", None)
+    try:
+        return convert(inputs.model_for(runtime), runtime, _FLOAT, None, settings).artifact.path
+    except EdgekitError as error:
+        settings.progress(runtime, f"no float artifact to compare with: {error.message.splitlines()[0]}", None)
+        return None

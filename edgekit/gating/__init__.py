@@ -1,0 +1,1 @@
+"""The gate for CI: verdict on an export, baseline, comparison."""

@@ -1,0 +1,92 @@
+"""What a gate found, in the words that every output shares: one finding for each check that has a limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, final
+
+from edgekit.checks import Check
+from edgekit.exporting.sentences import check_sentence
+from edgekit.gating.gate import GateResult
+from edgekit.gating.outputs.advice import advise
+from edgekit.gating.outputs.limit_location import FileLine, LimitFiles
+
+Severity = Literal["error", "warning", "none"]
+"""What a finding does to the exit code: fails it, is shown, is fine."""
+
+CONVERSION: Final = "conversion"
+"""Rule of a format that could not be made or run at all."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that the gate has to say.
+
+    Attributes:
+        rule: Name of the check, or CONVERSION.
+        title: `tflite int8-static: size`.
+        runtime: The format.
+        severity: What it does to the exit code.
+        verdict: The check's, `fail` for a conversion.
+        sentence: What was exceeded, by how much, who set the limit.
+        detail: The sentence behind it: sample count, host, reason.
+        advice: What to try, "" where nothing needs to change.
+        place: Where the limit stands.
+    """
+
+    rule: str
+    title: str
+    runtime: str
+    severity: Severity
+    verdict: str
+    sentence: str
+    detail: str = ""
+    advice: str = ""
+    place: FileLine
+
+    @property
+    def text(self) -> str:
+        """All of it in one paragraph."""
+        detail = "" if self.detail and self.detail.rstrip(".") in self.sentence else self.detail
+        return " ".join(part for part in (f"{self.sentence}.", detail, self.advice) if part)
+
+
+def find(result: GateResult, files: LimitFiles, *, strict: bool) -> tuple[Finding, ...]:
+    """Returns one finding for each failure and for each check with a limit or a broken figure, in report order."""
+    precisions = {entry["runtime"]: entry["precision"] for entry in result.report["formats"]}
+    failures = [
+        Finding(
+            rule=CONVERSION,
+            title=f"{failure.partition(':')[0]}: {CONVERSION}",
+            runtime=failure.partition(" ")[0],
+            severity="error",
+            verdict="fail",
+            sentence=failure.partition(": ")[2].strip().rstrip("."),
+            place=files.anywhere,
+        )
+        for failure in result.failures
+    ]
+    judged = [check for check in result.checks if check.limit is not None or check.verdict == "fail"]
+    found = [
+        Finding(
+            rule=check.name,
+            title=f"{check.runtime} {precisions.get(check.runtime, '')}".rstrip() + f": {check.name}",
+            runtime=check.runtime,
+            severity=severity(check, strict=strict),
+            verdict=check.verdict,
+            sentence=check_sentence(check),
+            detail="" if check.verdict == "not_run" else check.detail,  # the sentence and the advice hold it
+            advice=advise(check, precisions.get(check.runtime, "")) if check.verdict != "pass" else "",
+            place=files.place_of(check),
+        )
+        for check in judged
+    ]
+    return (*failures, *found)
+
+
+def severity(check: Check, *, strict: bool) -> Severity:
+    """Returns what a check does to the exit code."""
+    if check.verdict == "pass":
+        return "none"
+    return "error" if check.fails_gate or (strict and check.limit is not None) else "warning"

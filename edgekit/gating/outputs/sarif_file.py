@@ -1,0 +1,106 @@
+"""SARIF 2.1.0 (OASIS): a rule for each kind of check, a result for each that did not pass, at the line of its limit.
+
+GitHub's code scanning shows each result at that line, and follows it over commits by its fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import edgekit
+from edgekit.budget import cost_of
+from edgekit.gating.outputs.findings import CONVERSION, Finding
+from edgekit.gating.outputs.limit_location import FileLine
+
+_OUTSIDE: Final = "PROFILES"
+"""Base of files that lie outside the checkout: edgekit's own profiles."""
+
+
+def sarif_json(findings: Sequence[Finding], *, device: str, passed: bool, root: Path) -> str:
+    """Returns the document.
+
+    Args:
+        findings: All of them; those that are fine only say which rules were applied.
+        device: Whose budgets were applied.
+        passed: The gate's verdict.
+        root: Folder of the checkout: addresses are relative to it.
+    """
+    names = list(dict.fromkeys(finding.rule for finding in findings))
+    shown = [finding for finding in findings if finding.severity != "none"]
+    outside = sorted({finding.place.path.parent for finding in shown if not _inside(finding.place.path, root)})
+    run: dict[str, Any] = {
+        "tool": {
+            "driver": {
+                "name": "edgekit",
+                "version": edgekit.__version__,
+                "semanticVersion": edgekit.__version__,
+                "rules": [_rule(name) for name in names],
+            }
+        },
+        "columnKind": "unicodeCodePoints",
+        "automationDetails": {"id": f"edgekit/{device}/"},
+        "invocations": [{"executionSuccessful": True, "exitCode": 0 if passed else 1}],
+        "results": [_result(finding, names, device, root) for finding in shown],
+    }
+    if outside:
+        run["originalUriBaseIds"] = {_OUTSIDE: {"uri": outside[0].absolute().as_uri() + "/"}}
+    document = {
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [run],
+    }
+    return json.dumps(document, indent=1) + "\n"
+
+
+def _rule(name: str) -> Mapping[str, Any]:
+    title = "conversion to a format" if name == CONVERSION else cost_of(name).title
+    what = "A format could not be made or run." if name == CONVERSION else f"The {title} does not keep its limit."
+    return {
+        "id": f"edgekit/{name}",
+        "name": "".join(word.capitalize() for word in name.split("_")),
+        "shortDescription": {"text": f"Budget: {title}"},
+        "fullDescription": {"text": what},
+        "defaultConfiguration": {"level": "error"},
+    }
+
+
+def _result(finding: Finding, names: Sequence[str], device: str, root: Path) -> Mapping[str, Any]:
+    # Not the sentence: its figures change from run to run, and the finding would be a new one each time.
+    identity = f"{device}/{finding.title}"
+    return {
+        "ruleId": f"edgekit/{finding.rule}",
+        "ruleIndex": names.index(finding.rule),
+        "level": finding.severity,
+        "kind": "fail",
+        "message": {"text": f"{finding.title.rpartition(': ')[0]}: {finding.text}"},
+        "locations": [{"physicalLocation": _location(finding.place, root)}],
+        "partialFingerprints": {"edgekitBudget/v1": hashlib.sha256(identity.encode()).hexdigest()[:32]},
+    }
+
+
+def _location(place: FileLine, root: Path) -> Mapping[str, Any]:
+    artifact = (
+        {"uri": _quoted(relative_path(place.path, root))}
+        if _inside(place.path, root)
+        else {"uri": _quoted(place.path.name), "uriBaseId": _OUTSIDE}
+    )
+    return {"artifactLocation": artifact, "region": {"startLine": place.line}}
+
+
+def relative_path(path: Path, root: Path) -> str:
+    """Returns `path` as it is written from `root`; the whole path where it lies elsewhere."""
+    return path.resolve().relative_to(root.resolve()).as_posix() if _inside(path, root) else str(path)
+
+
+def _inside(path: Path, root: Path) -> bool:
+    return path.resolve().is_relative_to(root.resolve())
+
+
+def _quoted(path: str) -> str:
+    from urllib.parse import quote
+
+    return quote(path)

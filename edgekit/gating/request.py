@@ -1,0 +1,169 @@
+"""A gate, from the request to the verdict: find or measure the figures, judge, compare with the baseline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, final
+
+from edgekit.errors import ArtifactError, UsageError
+from edgekit.exporting.validation_request import request_validation, run_validation
+from edgekit.task.request import Request, make_request
+
+if TYPE_CHECKING:
+    from edgekit.gating.baseline import Baseline, FormatRecord
+    from edgekit.gating.gate import GateResult
+    from edgekit.gating.interleaved_timing import TimedRounds
+    from edgekit.pipeline.settings import Settings
+
+BASELINE_VARIABLE: Final = "EDGEKIT_BASELINE"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateRequest:
+    """What is to be gated, and how.
+
+    Attributes:
+        target: Folder that export wrote, or an artifact.
+        device: Name of the profile; None asks the environment.
+        model: Float model of an artifact; None takes the task's.
+        config: Task file; None takes the current folder's.
+        limits: Cost name to the text of its limit.
+        overrides: Task fields to their texts.
+        regression: Limits on changes, as texts.
+        measurements: Files with figures from the device.
+        baseline: Its file; None asks the environment, then looks in the current folder.
+        fail_on_missing_baseline: A format without a baseline fails; else it warns.
+        settings: How worker processes run, and what is shown of them.
+    """
+
+    target: Path
+    settings: Settings
+    device: str | None = None
+    model: str | None = None
+    config: Path | None = None
+    limits: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])
+    overrides: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])
+    regression: tuple[str, ...] = ()
+    measurements: tuple[Path, ...] = ()
+    baseline: Path | None = None
+    fail_on_missing_baseline: bool = False
+
+
+def run_gate(asked: GateRequest) -> tuple[GateResult, Request]:
+    """Returns the verdict, and the request that the flags, the environment, the files and the profile made.
+
+    Raises:
+        InputError: the target, a limit, a file or the baseline is wrong.
+        MachineError: an artifact cannot be run here.
+    """
+    if not asked.target.exists():
+        raise ArtifactError(
+            f"{asked.target}: no such file or folder. Give the folder that edgekit export wrote, or an artifact."
+        )
+    is_folder = asked.target.is_dir() and asked.target.suffix != ".mlpackage"
+    result, request = _of_folder(asked) if is_folder else _of_artifact(asked)
+    return _with_baseline(result, request, asked), request
+
+
+def exit_code(result: GateResult, *, strict: bool) -> int:
+    """Returns 0 or 1; for an artifact that could not be run, the code of what went wrong."""
+    errors = [entry["error"]["exit_code"] for entry in result.report["formats"] if entry["error"] is not None]
+    if errors and result.report["command"] == "validate":
+        return int(max(errors))
+    return 0 if result.passed(strict=strict) else 1
+
+
+def _of_folder(asked: GateRequest) -> tuple[GateResult, Request]:
+    if given := [name for name, value in asked.overrides.items() if value is not None]:
+        raise UsageError(
+            f"--{given[0]} has no effect on the folder {asked.target}: its report holds what was measured. "
+            "Give one artifact, or export again."
+        )
+    from edgekit.exporting.record_files import read_report
+    from edgekit.gating.gate import gate_folder
+    from edgekit.measurements.measurement import read_measurement
+
+    def ask(model: str | None) -> Request:
+        return make_request(
+            model=model,
+            device=asked.device,
+            config=asked.config,
+            limits=asked.limits,
+            regression=asked.regression,
+        )
+
+    request = ask(asked.model)
+    if request.task.embedded_default:
+        exported = read_report(asked.target)["model"]
+        if exported and not exported["embedded_default"]:
+            # The limits of the embedded default are about that model only.
+            request = ask(exported["source"])
+    read = tuple(map(read_measurement, asked.measurements))
+    return gate_folder(asked.target, request.profile.name, request.budget, read), request
+
+
+def _of_artifact(asked: GateRequest) -> tuple[GateResult, Request]:
+    from edgekit.exporting.validation import budget_of_artifact
+    from edgekit.gating.gate import gate_report
+
+    request, has_task = request_validation(
+        asked.target,
+        model=asked.model,
+        device=asked.device,
+        config=asked.config,
+        limits=asked.limits,
+        overrides=asked.overrides,
+        regression=asked.regression,
+    )
+    report = run_validation(
+        asked.target,
+        request,
+        has_task=has_task,
+        measurements=asked.measurements,
+        settings=asked.settings,
+    )
+    if not has_task:
+        made = report.results[0].artifact
+        metadata = made.metadata if made is not None else {}
+        request = replace(request, budget=budget_of_artifact(request.budget, metadata, Path.cwd()))
+    return gate_report(report.to_json(), report.folder, request.profile.name, request.budget), request
+
+
+def _with_baseline(result: GateResult, request: Request, asked: GateRequest) -> GateResult:
+    """Returns the result with what the baseline says, where there is a baseline or a limit that needs one."""
+    from edgekit.gating.gate import hold_against_baseline
+
+    found = _find_baseline(asked.baseline)
+    if found is None and not request.regression:
+        if asked.fail_on_missing_baseline:
+            raise ArtifactError(
+                "There is no baseline and --fail-on-missing-baseline was given. "
+                "Set one with: edgekit baseline set DIR, or name its file with --baseline."
+            )
+        return result
+
+    def timing(new: FormatRecord, old: FormatRecord) -> TimedRounds:
+        from edgekit.gating.interleaved_timing import TimedRounds, time_in_turn
+
+        if new.file is None or old.file is None:
+            return TimedRounds(missing="One of the two artifacts is not there.")
+        settings = asked.settings
+        progress = settings.stage(new.runtime)
+        return time_in_turn(new.file, old.file, new.runtime, timeout_s=settings.timeout_s, progress=progress)
+
+    return hold_against_baseline(
+        result, found, request.regression, timing, fail_on_missing=asked.fail_on_missing_baseline
+    )
+
+
+def _find_baseline(path: Path | None) -> Baseline | None:
+    from edgekit.gating.baseline import BASELINE_NAME, read_baseline
+
+    named = path or (Path(text) if (text := os.environ.get(BASELINE_VARIABLE)) else None)
+    if named is None and not Path(BASELINE_NAME).is_file():
+        return None
+    return read_baseline(named or Path(BASELINE_NAME))

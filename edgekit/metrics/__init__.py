@@ -1,0 +1,1 @@
+"""Accuracy metrics, drops with their confidence intervals, slices."""

@@ -1,0 +1,30 @@
+"""A drop of a metric in words: value, count, interval, and what that many items can show."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgekit.metrics.drop import Drop
+
+
+def describe_drop(drop: Drop) -> str:
+    """Returns the detail of a check of this drop, one sentence."""
+    things = "pairs" if drop.metric == "spearman" else "items"
+    own = "not known" if drop.artifact_value is None else f"{drop.artifact_value:.2f}"
+    if drop.value is None:
+        return f"{drop.metric} {own} on {drop.count} {things}; no float model to compare with."
+    if drop.low is None or drop.high is None or not math.isfinite(drop.high):
+        band = "no interval can be given"
+    else:
+        band = f"95 % interval of the drop {drop.low:.2f} to {drop.high:.2f} pp"
+    if drop.metric == "agreement":
+        text = f"agreement with float {own} % on {drop.count} items; {band}"
+    elif drop.metric == "cosine":
+        text = f"mean cosine similarity with float {(drop.artifact_value or 0) / 100:.5f} on {drop.count} items; {band}"
+    else:
+        text = f"{drop.metric} {own}, float {drop.float_value:.2f}, on {drop.count} {things}; {band}"
+    if drop.detectable is not None:
+        text += f"; the smallest drop that {drop.count} {things} can show is {drop.detectable:.2g} pp"
+    return text + "."

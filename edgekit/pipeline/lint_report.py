@@ -1,0 +1,85 @@
+"""The calibration lint of a task, with what the float model says about the classes; kept in the cache."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from edgekit.errors import EdgekitError
+from edgekit.model import CapturedModel
+from edgekit.pipeline.lint import describe_inputs, lint
+from edgekit.pipeline.samples import reference_outputs
+from edgekit.pipeline.settings import Settings
+from edgekit.samples import Samples
+from edgekit.workers.cache import code_fingerprint, content_key
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_FILE: Final = "lint.json"
+_CLASSIFIERS: Final = ("top1", "agreement")
+"""Metrics that say that the first output holds class scores."""
+
+
+def calibration_report(
+    model: CapturedModel,
+    calibration: Samples | None,
+    evaluation: Samples | None,
+    reference: Samples | None,
+    metric: str,
+    settings: Settings,
+) -> dict[str, Any] | None:
+    """Returns what a report says about the calibration data, or None where there is none.
+
+    Args:
+        model: The float model.
+        calibration: Its calibration samples.
+        evaluation: Its evaluation samples.
+        reference: Its outputs on `evaluation`.
+        metric: The task's.
+        settings: How to run.
+    """
+    if calibration is None:
+        return None
+    facts = {
+        "code": code_fingerprint(),
+        "model": model.digest,
+        "calibration": calibration.sha256,
+        "evaluation": evaluation.sha256 if evaluation else None,
+        "metric": metric,
+    }
+
+    def build(place: Path) -> None:
+        settings.stage("data")("comparing calibration with evaluation data", None)
+        classes = _classes(model, calibration, reference, metric, settings)
+        made = {
+            "samples": calibration.count,
+            "sha256": calibration.sha256,
+            "findings": [finding.to_json() for finding in lint(calibration, evaluation, model.inputs, classes)],
+            "inputs": describe_inputs(calibration, evaluation, model.inputs),
+            "classes_compared": classes is not None,
+        }
+        (place / _FILE).write_text(json.dumps(made))
+
+    folder = settings.cache.make("lint", content_key(facts), build)
+    found: dict[str, Any] = json.loads((folder / _FILE).read_text())
+    return found
+
+
+def _classes(
+    model: CapturedModel, calibration: Samples, reference: Samples | None, metric: str, settings: Settings
+) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Returns the float model's class for each row of calibration and evaluation, None where it is no classifier."""
+    if reference is None or metric not in _CLASSIFIERS:
+        return None
+    try:
+        own = reference_outputs(model, calibration, settings)
+    except EdgekitError:
+        return None  # a float model that runs on one set and not on the other: its export will say so
+    scores = [samples.arrays()[0] for samples in (own, reference)]
+    if any(sum(size != 1 for size in array.shape[1:]) != 1 for array in scores):
+        return None
+    first, second = (array.reshape(len(array), -1).argmax(1) for array in scores)
+    return first, second

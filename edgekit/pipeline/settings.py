@@ -1,0 +1,70 @@
+"""The pipeline: the one place that knows sources, converters and validators, and runs them in order.
+
+Every stage runs in a worker process and is kept in the cache under a hash of all that it depends on, so a run that was
+interrupted goes on where it stopped, and a second run finds its work done.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, final
+
+from edgekit.workers.cache import Cache, cache_folder
+from edgekit.workers.worker import Job, JobResult, Progress, run_job, silent
+
+DEFAULT_TIMEOUT_S: Final = 1800.0
+
+StageProgress = Callable[[str, str, float | None], None]
+"""Told (stage, phrase, share done): one line of a progress display for each stage."""
+
+
+def quiet(stage: str, phrase: str, share: float | None = None) -> None:
+    """A `StageProgress` that tells nobody."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How the pipeline runs, apart from what it works on.
+
+    Attributes:
+        cache: Where finished work is kept.
+        timeout_s: Limit of each worker process.
+        memory_limit_bytes: Limit of each worker process; None for no limit.
+        jobs: Worker processes at a time.
+        threads: Threads of a runtime whose latency is timed.
+        progress: Told what is going on.
+        cancelled: Once set, running workers are ended and KeyboardInterrupt is raised on their threads.
+    """
+
+    cache: Cache = field(default_factory=lambda: Cache(root=cache_folder()))
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    memory_limit_bytes: int | None = None
+    jobs: int = 2
+    threads: int = 1
+    progress: StageProgress = quiet
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def stage(self, name: str) -> Progress:
+        """Returns a `Progress` that speaks for the stage `name`."""
+
+        def tell(phrase: str, share: float | None = None) -> None:
+            self.progress(name, phrase, share)
+
+        return tell
+
+    def run(self, title: str, entry: str, payload: Mapping[str, Any], progress: Progress = silent) -> JobResult:
+        """Runs one worker process under these settings (see `edgekit.workers.worker.run_job`)."""
+        return run_job(
+            Job(
+                title=title,
+                entry=entry,
+                payload=payload,
+                timeout_s=self.timeout_s,
+                memory_limit_bytes=self.memory_limit_bytes,
+            ),
+            progress,
+            self.cancelled,
+        )

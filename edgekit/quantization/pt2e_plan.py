@@ -1,0 +1,269 @@
+"""Which tensors of a float graph go onto integer grids, for the two runtimes that are reached through torch.
+
+The plan is about tensors: a quantized tensor has one grid, and everybody who reads it reads the quantized values.
+Three rules keep it sound where stock quantizers fail:
+
+- An activation that a kernel fuses (ReLU6 into a convolution) has no grid before it. Otherwise most of the 256 steps
+  cover values that the clamp throws away.
+- Operators that only move or select values (reshape, max pool, pad) share one grid between input and output, and a
+  concatenation shares one among all its inputs: nothing is requantized.
+- Additions and products are integers only among tensors that come from integer-friendly operators. Attention masks,
+  position tables and residual streams of transformers stay float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Final, Literal, final
+
+from edgekit.quantization.pt2e_graph import constant_of, is_float_tensor, modules_of, target_of
+from edgekit.recipe import Precision, Recipe
+
+Target = Literal["executorch", "coreml"]
+
+CONVOLUTIONS: Final = frozenset(
+    {"aten.conv1d.default", "aten.conv1d.padding", "aten.conv2d.default", "aten.conv2d.padding"}
+)
+TRANSPOSED_CONVOLUTIONS: Final = frozenset({"aten.conv_transpose2d.input"})
+LINEAR: Final = "aten.linear.default"
+WEIGHTED: Final = CONVOLUTIONS | TRANSPOSED_CONVOLUTIONS | {LINEAR}
+EMBEDDING: Final = "aten.embedding.default"
+RECURRENT: Final = frozenset({"aten.lstm.input", "aten.gru.input", "aten.rnn_tanh.input", "aten.rnn_relu.input"})
+
+_ARITHMETIC: Final = frozenset({"aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.cat.default"})
+_AVERAGES: Final = frozenset({"aten.adaptive_avg_pool2d.default", "aten.avg_pool2d.default", "aten.mean.dim"})
+_MOVES: Final = frozenset(
+    {
+        "aten.flatten.using_ints",
+        "aten.max_pool2d.default",
+        "aten.pad.default",
+        "aten.permute.default",
+        "aten.reshape.default",
+        "aten.slice.Tensor",
+        "aten.squeeze.dim",
+        "aten.squeeze.default",
+        "aten.transpose.int",
+        "aten.unsqueeze.default",
+        "aten.view.default",
+    }
+)
+_CLAMPS: Final = frozenset({"aten.relu.default", "aten.hardtanh.default"})
+_FLOAT_ACTIVATIONS: Final = frozenset(
+    {
+        "aten.elu.default",
+        "aten.gelu.default",
+        "aten.hardsigmoid.default",
+        "aten.hardswish.default",
+        "aten.leaky_relu.default",
+        "aten.mish.default",
+        "aten.sigmoid.default",
+        "aten.silu.default",
+        "aten.tanh.default",
+    }
+)
+_FUSED: Final[Mapping[Target, Mapping[str, frozenset[str]]]] = {
+    # XNNPACK's kernels clamp for free; see fused_acts of its partitioner's configurations.
+    "executorch": {**dict.fromkeys(WEIGHTED, _CLAMPS), "aten.add.Tensor": frozenset({"aten.relu.default"})},
+    # Core ML's compiler fuses any activation after a convolution or a linear layer; Apple's own quantizer has the list.
+    "coreml": {
+        **dict.fromkeys(WEIGHTED, _CLAMPS | _FLOAT_ACTIVATIONS),
+        "aten.add.Tensor": frozenset({"aten.relu.default"}),
+    },
+}
+"""Activations that the kernel of an operator applies by itself."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizationPlan:
+    """What happens to which node; nodes are named as in the float graph.
+
+    Attributes:
+        weighted: Precision of each operator with constant weights (convolution, linear, embedding, LSTM).
+        integer: Operators that compute in integers with fixed ranges.
+        group_of: Tensor (producing node) to the group that shares one grid.
+        ranged: Tensors whose values determine their group's range.
+        transparent: Operators that an integer kernel absorbs: they read quantized values and are not quantized again.
+        fallbacks: Operators that the recipe wanted as integers and that stay float, as `module (operator)`.
+    """
+
+    weighted: Mapping[str, Precision]
+    integer: frozenset[str] = frozenset()
+    group_of: Mapping[str, str] = field(default_factory=dict[str, str])
+    ranged: frozenset[str] = frozenset()
+    transparent: frozenset[str] = frozenset()
+    fallbacks: tuple[str, ...] = ()
+
+
+def precision_of_node(recipe: Recipe, node: Any) -> Precision:
+    """Returns the precision of a node: of the first override that names a module it lies in, else the default."""
+    names = modules_of(node)
+    for pattern, precision in recipe.overrides:
+        if any(fnmatchcase(name, pattern) for name in names):
+            return precision
+    return recipe.default
+
+
+def plan_quantization(module: Any, recipe: Recipe, target: Target) -> QuantizationPlan:
+    """Returns the plan for a simplified float graph."""
+    weighted: dict[str, Precision] = {
+        node.name: precision_of_node(recipe, node) for node in module.graph.nodes if _has_constant_weights(module, node)
+    }
+    if not recipe.needs_calibration:
+        return QuantizationPlan(weighted=weighted, fallbacks=_float_weighted(module, recipe, weighted))
+    builder = _Builder(module=module, recipe=recipe, target=target, weighted=weighted)
+    for node in module.graph.nodes:
+        builder.visit(node)
+    return builder.finish()
+
+
+def label_of(node: Any) -> str:
+    """Returns how a node is named to the user: `blocks.3._project_conv (aten.conv2d.default)`."""
+    names = modules_of(node)
+    return f"{names[0] if names else node.name} ({target_of(node)})"
+
+
+def _has_constant_weights(module: Any, node: Any) -> bool:
+    target = target_of(node)
+    if target in WEIGHTED:
+        return constant_of(module, node.args[1]) is not None
+    if target == EMBEDDING:
+        return constant_of(module, node.args[0]) is not None
+    return target in RECURRENT
+
+
+def _float_weighted(module: Any, recipe: Recipe, weighted: Mapping[str, Precision]) -> tuple[str, ...]:
+    """Returns matrix products and convolutions without constant weights, where integers were asked for."""
+    return tuple(
+        label_of(node)
+        for node in module.graph.nodes
+        if target_of(node) in WEIGHTED
+        and node.name not in weighted
+        and precision_of_node(recipe, node) not in {"fp32", "fp16"}
+    )
+
+
+@final
+class _Builder:
+    """Walks the graph once, in order."""
+
+    def __init__(self, *, module: Any, recipe: Recipe, target: Target, weighted: Mapping[str, Precision]) -> None:
+        self._module = module
+        self._recipe = recipe
+        self._target: Target = target
+        self._weighted = weighted
+        self._integer: dict[str, Any] = {}
+        self._friendly: set[str] = set()
+        self._tensors: list[Any] = []
+        self._fused: set[str] = set()
+        self._unranged: set[str] = set()
+        self._transparent: set[str] = set()
+        self._parent: dict[str, str] = {}
+        self._fallbacks: list[str] = []
+
+    def visit(self, node: Any) -> None:
+        target = target_of(node)
+        if node.name in self._fused:
+            return
+        if node.op == "placeholder" and is_float_tensor(node):
+            self._friendly.add(node.name)
+            return
+        if not target or not is_float_tensor(node):
+            return
+        wanted = precision_of_node(self._recipe, node) == "int8_static"
+        if target in _FLOAT_ACTIVATIONS:
+            self._friendly.add(node.name)
+        elif not wanted:
+            return
+        elif target in WEIGHTED:
+            if node.name in self._weighted and self._kernel_exists(node):
+                self._accept(node, [node.args[0]])
+            else:
+                self._fallbacks.append(label_of(node))
+        elif target in _ARITHMETIC:
+            self._visit_arithmetic(node)
+        elif target in _MOVES | _AVERAGES | _CLAMPS and self._is_integer(node.args[0]):
+            self._visit_follower(node)
+
+    def finish(self) -> QuantizationPlan:
+        group_of = {tensor.name: self._root(tensor.name) for tensor in self._tensors}
+        ranged = frozenset(name for name in group_of if name not in self._unranged)
+        return QuantizationPlan(
+            weighted=self._weighted,
+            integer=frozenset(self._integer) | frozenset(self._fused),
+            group_of=group_of,
+            ranged=ranged,
+            transparent=frozenset(self._transparent),
+            fallbacks=tuple(self._fallbacks),
+        )
+
+    def _kernel_exists(self, node: Any) -> bool:
+        """Transposed convolutions with groups have no integer kernel with a scale per channel."""
+        groups = node.args[6] if len(node.args) > 6 else 1
+        return target_of(node) not in TRANSPOSED_CONVOLUTIONS or groups == 1
+
+    def _visit_arithmetic(self, node: Any) -> None:
+        inputs = list(node.args[0]) if target_of(node) == "aten.cat.default" else list(node.args[:2])
+        if node.kwargs.get("alpha", 1) != 1 or not all(self._is_friendly(item) for item in inputs):
+            return
+        if all(item.op == "placeholder" for item in inputs):
+            return  # float inputs that meet before any kernel: nothing is gained
+        self._accept(node, inputs)
+        if target_of(node) == "aten.cat.default":
+            for item in inputs:
+                self._join(item, node)
+
+    def _visit_follower(self, node: Any) -> None:
+        source, target = node.args[0], target_of(node)
+        if target == "aten.pad.default" and not _is_zero_pad(node):
+            return
+        if target == "aten.pad.default" and self._target == "executorch":
+            # XNNPACK's convolution takes the padding in; a grid in between would hide the pair from its partitioner.
+            if all(target_of(user) in CONVOLUTIONS for user in node.users):
+                self._transparent.add(node.name)
+            return
+        self._accept(node, [source])
+        if target not in _AVERAGES:
+            self._join(source, node)
+        if target in _CLAMPS and len(source.users) == 1:
+            self._unranged.add(source.name)  # only the clamped values are ever read
+
+    def _accept(self, node: Any, inputs: Iterable[Any]) -> None:
+        """Makes `node` an integer operator that reads `inputs`."""
+        self._integer[node.name] = node
+        for item in inputs:
+            source = item.args[0] if item.name in self._transparent else item
+            self._add_tensor(source)
+        result = node
+        users = list(node.users)
+        if len(users) == 1 and target_of(users[0]) in _FUSED[self._target].get(target_of(node), frozenset()):
+            result = users[0]
+            self._fused.add(result.name)
+        self._friendly.add(result.name)
+        self._add_tensor(result)
+
+    def _add_tensor(self, node: Any) -> None:
+        if node.name not in self._parent:
+            self._parent[node.name] = node.name
+            self._tensors.append(node)
+
+    def _is_friendly(self, item: Any) -> bool:
+        return getattr(item, "name", None) in self._friendly and is_float_tensor(item)
+
+    def _is_integer(self, item: Any) -> bool:
+        return getattr(item, "name", None) in self._integer.keys() | self._fused
+
+    def _join(self, one: Any, other: Any) -> None:
+        self._parent[self._root(other.name)] = self._root(one.name)
+
+    def _root(self, name: str) -> str:
+        while self._parent[name] != name:
+            name = self._parent[name]
+        return name
+
+
+def _is_zero_pad(node: Any) -> bool:
+    constant = len(node.args) < 3 or node.args[2] == "constant"
+    return constant and (len(node.args) < 4 or node.args[3] in (None, 0, 0.0))

@@ -1,0 +1,430 @@
+"""Writes a quantization plan into a float graph, in the form that ExecuTorch's XNNPACK backend and coremltools lower.
+
+The form is PT2E's: `quantized_decomposed.quantize_per_tensor` and `dequantize_per_tensor` around activations with fixed
+grids, `dequantize_per_channel` on integer weights. Activations with grids chosen at run time and 4-bit weights in
+groups use torchao's `choose_qparams_affine`, `quantize_affine` and `dequantize_affine`, as its own quantizer does.
+
+Weights are symmetric, w = scale * q with |q| <= 127 and scale = max |w| / 127 for each output channel (Krishnamoorthi,
+"Quantizing deep convolutional networks for efficient inference", 2018, section 3).
+"""
+
+from __future__ import annotations
+
+import importlib
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, final
+
+from edgekit.quantization.bias_correction import ChannelMeans
+from edgekit.quantization.pt2e_bias import correct_bias, corrected_inputs
+from edgekit.quantization.pt2e_graph import (
+    FloatGraph,
+    add_constant,
+    constant_of,
+    results_of,
+    return_these,
+    shape_of,
+    target_of,
+)
+from edgekit.quantization.pt2e_plan import (
+    CONVOLUTIONS,
+    EMBEDDING,
+    LINEAR,
+    TRANSPOSED_CONVOLUTIONS,
+    WEIGHTED,
+    QuantizationPlan,
+    Target,
+    label_of,
+    plan_quantization,
+)
+from edgekit.quantization.pt2e_ranges import Calibration, calibrate
+from edgekit.quantization.ranges import Grid, Range, affine_grid, symmetric_grid
+from edgekit.quantization.tables import has_table
+from edgekit.recipe import Precision, Recipe
+from edgekit.samples import Samples
+from edgekit.workers.worker import Progress
+
+INT8_LOW: Final = -128
+INT8_HIGH: Final = 127
+_WEIGHT_HIGH: Final = 127
+_INT4_HIGH: Final = 7
+_BIAS_HEADROOM: Final = 2.0**30  # an int32 accumulator holds the bias and as much again
+
+_INTEGER_WEIGHTS: Final = frozenset({"int8_static", "int8_dynamic", "int8_weights", "int4_weights"})
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizedGraph:
+    """A graph with quantization written into it.
+
+    Attributes:
+        module: torch.fx.GraphModule, not exported yet.
+        example_inputs: As in the float graph.
+        grids: Grid of each quantized tensor, by the name of the node that makes it.
+        fallbacks: What the recipe wanted as integers and stays float.
+    """
+
+    module: Any
+    example_inputs: tuple[Any, ...]
+    grids: Mapping[str, Grid]
+    fallbacks: tuple[str, ...]
+
+
+def quantize_graph(
+    graph: FloatGraph, recipe: Recipe, target: Target, calibration: Path | None, progress: Progress
+) -> QuantizedGraph:
+    """Returns `graph` (changed in place) with the recipe written into it.
+
+    Args:
+        graph: Simplified float graph.
+        recipe: Precision of each part.
+        target: Whose kernels decide what is fused and what stays float.
+        calibration: Sample folder; needed where the recipe needs it.
+        progress: Told how far calibration is.
+    """
+    # Importing these modules registers their operators with torch.
+    importlib.import_module("torch.ao.quantization.fx._decomposed")
+    importlib.import_module("torchao.quantization.quant_primitives")
+    if target == "executorch":
+        importlib.import_module("executorch.exir.passes._quant_patterns_and_replacements")
+
+    plan = plan_quantization(graph.module, recipe, target)
+    found = Calibration()
+    if plan.ranged and calibration is not None:
+        inputs = corrected_inputs(graph.module, plan)
+        found = calibrate(
+            graph, plan.ranged, inputs, Samples.open(calibration), recipe.ranges, progress, graph.learned_ranges
+        )
+    grids = tensor_grids(plan, found.ranges, symmetric=recipe.symmetric_activations)
+    writer = _Writer(module=graph.module, plan=plan, recipe=recipe, target=target, grids=grids, means=found.means)
+    fallbacks = writer.write()
+    return QuantizedGraph(
+        module=graph.module, example_inputs=graph.example_inputs, grids=grids, fallbacks=(*plan.fallbacks, *fallbacks)
+    )
+
+
+def quantize_io(graph: QuantizedGraph) -> tuple[QuantizedGraph, dict[int, Grid], dict[int, Grid]]:
+    """Returns the graph with int8 inputs and outputs, and the grids of both by position.
+
+    Only inputs that are read through a grid and outputs that are written through one change; the others stay.
+    """
+    import torch
+
+    nodes = list(graph.module.graph.nodes)
+    inputs = [node for node in nodes if node.op == "placeholder"]
+    examples = list(graph.example_inputs)
+    input_grids: dict[int, Grid] = {}
+    for position, node in enumerate(inputs):
+        users = list(node.users)
+        if len(users) != 1 or "quantize_per_tensor" not in target_of(users[0]):
+            continue
+        input_grids[position] = graph.grids[node.name]
+        users[0].replace_all_uses_with(node)
+        graph.module.graph.erase_node(users[0])
+        examples[position] = torch.zeros(shape_of(node), dtype=torch.int8)
+        node.meta.pop("val", None)
+    output_grids: dict[int, Grid] = {}
+    results = results_of(graph.module)
+    for position, result in enumerate(results):
+        if "dequantize_per_tensor" in target_of(result):
+            results[position] = result.args[0]
+            output_grids[position] = Grid(scale=result.args[1], zero_point=result.args[2])
+    return_these(graph.module, results)
+    graph.module.graph.eliminate_dead_code()
+    graph.module.recompile()
+    changed = QuantizedGraph(
+        module=graph.module, example_inputs=tuple(examples), grids=graph.grids, fallbacks=graph.fallbacks
+    )
+    return changed, input_grids, output_grids
+
+
+def export_graph(graph: QuantizedGraph | FloatGraph) -> Any:
+    """Returns the graph as an ExportedProgram."""
+    import torch
+
+    graph.module.recompile()
+    with torch.no_grad():
+        return torch.export.export(graph.module, graph.example_inputs, strict=False)
+
+
+def tensor_grids(plan: QuantizationPlan, ranges: Mapping[str, Range], *, symmetric: bool) -> dict[str, Grid]:
+    """Returns one grid for each quantized tensor: that of its group's range."""
+    of_group: dict[str, Range] = {}
+    for name, group in plan.group_of.items():
+        if name in ranges:
+            found, seen = ranges[name], of_group.get(group, Range(low=0.0, high=0.0))
+            of_group[group] = Range(low=min(seen.low, found.low), high=max(seen.high, found.high))
+    made = {
+        group: symmetric_grid(found, INT8_HIGH) if symmetric else affine_grid(found, INT8_LOW, INT8_HIGH)
+        for group, found in of_group.items()
+    }
+    return {name: made[group] for name, group in plan.group_of.items()}
+
+
+def channel_scales(weight: Any, axis: int, high: int) -> Any:
+    """Returns the symmetric scale of each channel of `weight` along `axis`, float32, shape (channels,).
+
+    A channel of zeros gets the largest scale of the tensor: its own would be 0, which no runtime accepts.
+    """
+    import torch
+
+    flat = weight.detach().to(torch.float32).transpose(0, axis).reshape(weight.shape[axis], -1)
+    scales = flat.abs().amax(dim=1) / high
+    spare = scales.max() if float(scales.max()) > 0 else torch.tensor(1.0)
+    return torch.where(scales > 0, scales, spare)
+
+
+@final
+class _Writer:
+    """Inserts quantize and dequantize nodes."""
+
+    def __init__(
+        self,
+        *,
+        module: Any,
+        plan: QuantizationPlan,
+        recipe: Recipe,
+        target: Target,
+        grids: Mapping[str, Grid],
+        means: Mapping[str, ChannelMeans],
+    ) -> None:
+        self._module = module
+        self._graph = module.graph
+        self._plan = plan
+        self._recipe = recipe
+        self._target: Target = target
+        self._grids = grids
+        self._means = means
+        self._weights: dict[tuple[str, str], tuple[Any, ...]] = {}
+        self._fallbacks: list[str] = []
+
+    def write(self) -> tuple[str, ...]:
+        """Writes everything; returns what had to stay float."""
+        # Weights first: their bias limits need the float graph's edges.
+        for node in list(self._graph.nodes):
+            precision = self._plan.weighted.get(node.name)
+            if precision in _INTEGER_WEIGHTS:
+                self._write_weights(node, precision)
+        nodes = list(self._graph.nodes)
+        for node in nodes:
+            if node.name in self._grids:
+                self._write_grid(node, self._grids[node.name])
+        # Tables last: a table's node is replaced, and grids are found by the name of the node that they follow.
+        for node in nodes:
+            if target_of(node) == EMBEDDING and self._plan.weighted.get(node.name) in _INTEGER_WEIGHTS:
+                self._write_embedding(node)
+        self._graph.eliminate_dead_code()
+        self._graph.lint()
+        self._module.recompile()
+        return tuple(self._fallbacks)
+
+    def _write_grid(self, tensor: Any, grid: Grid) -> None:
+        """Puts `tensor` on its grid. Each reader gets a dequantization of its own: partitioners look for such pairs."""
+        import torch
+
+        operators = torch.ops.quantized_decomposed
+        arguments = (grid.scale, grid.zero_point, INT8_LOW, INT8_HIGH, torch.int8)
+        every = tensor.name in self._plan.integer
+        readers = [u for u in tensor.users if every or u.name in self._plan.integer or u.name in self._plan.transparent]
+        if not readers:
+            return
+        anchor = tensor.next
+        while anchor.op == "placeholder":
+            anchor = anchor.next
+        with self._graph.inserting_before(anchor):
+            quantized = self._graph.call_function(operators.quantize_per_tensor.default, (tensor, *arguments))
+        self._describe(quantized, tensor)
+        for reader in readers:
+            with self._graph.inserting_before(reader):
+                back = self._graph.call_function(operators.dequantize_per_tensor.default, (quantized, *arguments))
+            self._describe(back, tensor)
+            reader.replace_input_with(tensor, back)
+
+    def _write_weights(self, node: Any, precision: Precision) -> None:
+        target = target_of(node)
+        if target == EMBEDDING:
+            return
+        if target not in WEIGHTED:
+            self._fallbacks.append(label_of(node))
+        elif precision == "int8_static" or self._target == "coreml":
+            self._write_stored_weights(node, precision)
+        elif precision == "int4_weights" and target == LINEAR and self._groups_fit(node):
+            self._write_dynamic_linear(node, bits=4)
+        elif target == LINEAR:
+            self._write_dynamic_linear(node, bits=8)
+        elif target in CONVOLUTIONS and len(shape_of(node)) == 4 and not _is_depthwise(self._module, node):
+            self._write_dynamic_convolution(node)
+        else:
+            # XNNPACK's convolutions with run-time grids are two-dimensional and not depthwise.
+            self._fallbacks.append(label_of(node))
+
+    def _write_stored_weights(self, node: Any, precision: Precision) -> None:
+        """Replaces the weight by a dequantization of integers; how a kernel computes with them is up to the runtime."""
+        static = precision == "int8_static" and node.name in self._plan.integer
+        if self._target == "coreml" and not static and has_table(constant_of(self._module, node.args[1])):
+            return  # a table of its own values is smaller than rounded ones, and exact
+        if precision == "int8_static" and not static and self._target == "executorch":
+            self._fallbacks.append(label_of(node))
+        elif precision == "int4_weights" and target_of(node) == LINEAR and self._groups_fit(node):
+            self._set_weight(node, self._grouped_weight(node))
+        else:
+            exact = constant_of(self._module, node.args[1])
+            self._set_weight(node, self._channel_weight(node, self._bias_floor(node) if static else None))
+            if static and node.args[0].name in self._means:
+                correct_bias(self._module, node, exact, self._means[node.args[0].name].mean())
+
+    def _set_weight(self, node: Any, weight: Any) -> None:
+        node.args = (node.args[0], weight, *node.args[2:])
+
+    def _bias_floor(self, node: Any) -> Any:
+        """Returns the least weight scale of each channel at which its bias fits the integer accumulator, or None.
+
+        The accumulator's step is input scale * weight scale: tiny weights with a large bias would overflow it.
+        """
+        bias = constant_of(self._module, node.args[2]) if len(node.args) > 2 else None
+        source = node.args[0].args[0] if node.args[0].name in self._plan.transparent else node.args[0]
+        if bias is None or source.name not in self._grids:
+            return None
+        return bias.detach().abs() / (self._grids[source.name].scale * _BIAS_HEADROOM)
+
+    def _channel_weight(self, node: Any, floor: Any) -> Any:
+        import torch
+
+        source = node.args[1]
+        axis = 1 if target_of(node) in TRANSPOSED_CONVOLUTIONS else 0
+        key = (str(source.target), f"int8:{axis}:{None if floor is None else node.name}")
+        if key not in self._weights:
+            weight = constant_of(self._module, source).detach()
+            scales = channel_scales(weight, axis, _WEIGHT_HIGH)
+            if not self._recipe.per_channel:
+                scales = scales.max().expand_as(scales).contiguous()
+            if floor is not None:
+                scales = torch.maximum(scales, floor.to(torch.float32))
+            shape = [1] * weight.ndim
+            shape[axis] = -1
+            stored = torch.clamp(torch.round(weight / scales.reshape(shape)), -_WEIGHT_HIGH, _WEIGHT_HIGH)
+            zeros = torch.zeros(scales.shape, dtype=torch.int64)
+            self._weights[key] = self._constants(str(source.target), stored.to(torch.int8), scales, zeros)
+        return self._dequantize(node, self._weights[key], axis)
+
+    def _dequantize(self, node: Any, stored: tuple[Any, ...], axis: int) -> Any:
+        import torch
+
+        function = torch.ops.quantized_decomposed.dequantize_per_channel.default
+        with self._graph.inserting_before(node):
+            made = self._graph.call_function(function, (*stored, axis, -_WEIGHT_HIGH, _WEIGHT_HIGH, torch.int8))
+        self._describe(made, node)
+        return made
+
+    def _constants(self, name: str, *tensors: Any) -> tuple[Any, ...]:
+        first = next(iter(self._graph.nodes))
+        suffixes = ("integers", "scales", "zero_points")
+        return tuple(
+            add_constant(self._module, first, f"{name}_{suffix}", tensor)
+            for suffix, tensor in zip(suffixes, tensors, strict=False)
+        )
+
+    def _write_embedding(self, node: Any) -> None:
+        """Stores a table as integers with a scale for each row."""
+        import torch
+
+        source = node.args[0]
+        key = (str(source.target), "table")
+        if key not in self._weights:
+            weight = constant_of(self._module, source).detach()
+            scales = channel_scales(weight, 0, _WEIGHT_HIGH)
+            stored = torch.clamp(torch.round(weight / scales[:, None]), -_WEIGHT_HIGH, _WEIGHT_HIGH).to(torch.int8)
+            zeros = torch.zeros(scales.shape, dtype=torch.int64)
+            self._weights[key] = self._constants(str(source.target), stored, scales, zeros)
+        if self._target == "coreml":
+            node.args = (self._dequantize(node, self._weights[key], 0), *node.args[1:])
+            return
+        table, scales, _ = self._weights[key]
+        function = torch.ops.quantized_decomposed.embedding_byte.default
+        with self._graph.inserting_before(node):
+            made = self._graph.call_function(function, (table, scales, None, -_WEIGHT_HIGH, _WEIGHT_HIGH, node.args[1]))
+        self._describe(made, node)
+        node.replace_all_uses_with(made)
+        self._graph.erase_node(node)
+
+    def _groups_fit(self, node: Any) -> bool:
+        return bool(constant_of(self._module, node.args[1]).shape[1] % self._recipe.group_size == 0)
+
+    def _grouped_weight(self, node: Any) -> Any:
+        """Returns a dequantization of 4-bit weights with a scale for each group of `group_size` columns."""
+        import torch
+
+        source, size = node.args[1], self._recipe.group_size
+        key = (str(source.target), "int4")
+        if key not in self._weights:
+            weight = constant_of(self._module, source).detach()
+            groups = weight.reshape(weight.shape[0], -1, size)
+            flat = groups.reshape(-1, size)
+            scales = channel_scales(flat, 0, _INT4_HIGH).reshape(weight.shape[0], -1)
+            stored = torch.clamp(torch.round(groups / scales[..., None]), -_INT4_HIGH - 1, _INT4_HIGH)
+            zeros = torch.zeros(scales.shape, dtype=torch.int8)
+            self._weights[key] = self._constants(
+                str(source.target), stored.reshape(weight.shape).to(torch.int8), scales, zeros
+            )
+        return self._affine(node, self._weights[key], [1, size], -_INT4_HIGH - 1, _INT4_HIGH)
+
+    def _affine(self, node: Any, stored: tuple[Any, ...], block: list[int], low: int, high: int) -> Any:
+        import torch
+
+        integers, scales, zeros = stored
+        with self._graph.inserting_before(node):
+            made = self._graph.call_function(
+                torch.ops.torchao.dequantize_affine.default, (integers, block, scales, zeros, torch.int8, low, high)
+            )
+        self._describe(made, node)
+        return made
+
+    def _write_dynamic_linear(self, node: Any, bits: int) -> None:
+        """Quantizes a linear layer's input at run time, one grid for each row of the last axis."""
+        import torch
+
+        source = node.args[0]
+        # The result has the input's rank, and unlike the input it is a node of the float graph with a known shape.
+        block = [1] * (len(shape_of(node)) - 1) + [int(constant_of(self._module, node.args[1]).shape[1])]
+        weight = self._grouped_weight(node) if bits == 4 else self._channel_weight(node, None)
+        operators = torch.ops.torchao
+        with self._graph.inserting_before(node):
+            call = self._graph.call_function
+            found = call(
+                operators.choose_qparams_affine.default,
+                (source, "ASYMMETRIC", block, torch.int8, INT8_LOW, INT8_HIGH, None, None, torch.int8),
+            )
+            scale, zero = call(operator.getitem, (found, 0)), call(operator.getitem, (found, 1))
+            limits = (torch.int8, INT8_LOW, INT8_HIGH)
+            stored = call(operators.quantize_affine.default, (source, block, scale, zero, *limits))
+            back = call(operators.dequantize_affine.default, (stored, block, scale, zero, *limits))
+        node.args = (back, weight, *node.args[2:])
+
+    def _write_dynamic_convolution(self, node: Any) -> None:
+        """Quantizes a convolution's input at run time, one grid for the whole tensor."""
+        import torch
+
+        weight, source = self._channel_weight(node, None), node.args[0]
+        operators = torch.ops.quantized_decomposed
+        limits = (INT8_LOW, INT8_HIGH, torch.int8)
+        with self._graph.inserting_before(node):
+            call = self._graph.call_function
+            found = call(operators.choose_qparams.tensor, (source, INT8_LOW, INT8_HIGH, 2.0**-24, torch.int8))
+            scale, zero = call(operator.getitem, (found, 0)), call(operator.getitem, (found, 1))
+            stored = call(operators.quantize_per_tensor.tensor, (source, scale, zero, *limits))
+            back = call(operators.dequantize_per_tensor.tensor, (stored, scale, zero, *limits))
+        node.args = (back, weight, *node.args[2:])
+
+    def _describe(self, node: Any, like: Any) -> None:
+        """Gives a new node the module names of the node that it serves."""
+        stack = like.meta.get("nn_module_stack")
+        if stack is not None:
+            node.meta["nn_module_stack"] = stack
+
+
+def _is_depthwise(module: Any, node: Any) -> bool:
+    groups = node.args[6] if len(node.args) > 6 else 1
+    return bool(groups > 1 and constant_of(module, node.args[1]).shape[1] == 1)

@@ -1,0 +1,283 @@
+"""Data: turns what a task names (a function, an .npz file, a folder of images) into sample folders.
+
+User code runs here, so it runs in a worker process. What comes out is checked once, and everything behind reads files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from edgekit.errors import DataError
+from edgekit.model import TensorSpec
+from edgekit.samples import Samples, SampleWriter
+from edgekit.task.task import ImagePreprocessing
+from edgekit.workers.worker import Progress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Purpose = Literal["calibration", "evaluation", "sample"]
+"""What the rows are for; only evaluation data has targets, and only calibration data must vary."""
+
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_TARGET_NAMES: Final = ("target", "targets", "label", "labels")
+
+
+def materialize(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """Writes one data set of a task to a sample folder: the entry of a worker process.
+
+    Args:
+        payload: `reference`, `base`, `purpose`, `inputs` (TensorSpec JSON), `metric`, `preprocessing`, `folder`.
+        progress: Told the number of samples so far.
+
+    Returns:
+        `{"count": rows}`.
+
+    Raises:
+        DataError: missing, empty, or not what the model takes.
+    """
+    reference, purpose = payload["reference"], payload["purpose"]
+    specs = tuple(TensorSpec.from_json(spec) for spec in payload["inputs"])
+    preprocessing = ImagePreprocessing.from_json(payload["preprocessing"])
+    items = _items(reference, Path(payload["base"]), purpose, specs, preprocessing)
+    with SampleWriter(Path(payload["folder"]), [spec.name for spec in specs]) as writer:
+        for index, item in enumerate(items):
+            inputs, target, slice_name = _split_item(item, purpose, reference, index)
+            _add(
+                writer,
+                inputs,
+                target,
+                slice_name,
+                specs,
+                payload["metric"],
+                f"{purpose} data {reference}, item {index}",
+            )
+            progress(f"{writer.count} {'' if purpose == 'sample' else purpose + ' '}samples", None)
+        if writer.count == 0:
+            raise DataError(
+                f"The {purpose} data {reference} is empty: it yielded no item. "
+                "Expected at least one; 100 to 500 are usual."
+            )
+    if purpose == "calibration":
+        check_varies(Samples.open(Path(payload["folder"])), specs, reference)
+    return {"count": writer.count}
+
+
+def check_varies(samples: Samples, specs: tuple[TensorSpec, ...], reference: str) -> None:
+    """Refuses calibration data whose float inputs hold one value only, such as all zeros: no range comes of them.
+
+    Integer inputs may be constant: an attention mask of ones is.
+
+    Raises:
+        DataError: a float input is constant.
+    """
+    for spec, array in zip(specs, samples.arrays(), strict=True):
+        value = array.flat[0]
+        if array.dtype.kind == "f" and all((row == value).all() for row in array):
+            raise DataError(
+                f'The calibration data {reference} holds only the value {value:g} in the input "{spec.name}", in all '
+                f"{samples.count} samples. Ranges need real data: give samples like those that the model will see."
+            )
+
+
+def _items(
+    reference: str, base: Path, purpose: Purpose, specs: tuple[TensorSpec, ...], preprocessing: ImagePreprocessing
+) -> Iterable[Any]:
+    path = base / reference
+    if path.suffix.lower() == ".npz":
+        return _npz_items(path, purpose, specs)
+    if path.is_dir():
+        return _image_items(path, purpose, specs, preprocessing)
+    if ":" not in reference:
+        raise DataError(
+            f'The {purpose} data "{reference}" is neither a function ("data.py:{purpose}"), nor an .npz file, '
+            f"nor a folder of images in {base}."
+        )
+    from edgekit.task.user_code import load_object
+
+    function: Any = load_object(reference, base, "--data" if purpose == "sample" else f"[data] {purpose}")
+    made: Any = function()
+    if not isinstance(made, Iterable) or isinstance(made, (str, bytes, Mapping)):
+        raise DataError(
+            f"The function {reference} returned {type(made).__name__}; "
+            f"expected an iterable of {'input tuples' if purpose != 'evaluation' else '(input tuple, target)'}."
+        )
+    return made
+
+
+def _split_item(item: Any, purpose: Purpose, reference: str, index: int) -> tuple[tuple[Any, ...], Any, str | None]:
+    """Returns (inputs, target, slice name) of one item as the user's function yields it."""
+    if purpose != "evaluation":
+        return (tuple(item) if isinstance(item, (tuple, list)) else (item,)), None, None
+    if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
+        came = (
+            f"{type(item).__name__} of length {len(item)}" if isinstance(item, (tuple, list)) else type(item).__name__
+        )
+        raise DataError(
+            f"Item {index} of the evaluation data {reference} is a {came}; "
+            "expected (input tuple, target) or (input tuple, target, slice name)."
+        )
+    inputs, target, *rest = item
+    return (tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)), target, rest[0] if rest else None
+
+
+def _add(
+    writer: SampleWriter,
+    inputs: tuple[Any, ...],
+    target: Any,
+    slice_name: str | None,
+    specs: tuple[TensorSpec, ...],
+    metric: str,
+    where: str,
+) -> None:
+    """Checks one item against the model's inputs and writes its rows.
+
+    An item of several rows whose target has one entry a row is that many items; otherwise, and always under spearman,
+    the rows belong together.
+    """
+    import numpy as np
+
+    if len(inputs) != len(specs):
+        names = ", ".join(spec.name for spec in specs)
+        raise DataError(f"The {where} has {len(inputs)} inputs; the model takes {len(specs)}: {names}.")
+    arrays = [_checked(array, spec, where) for array, spec in zip(inputs, specs, strict=True)]
+    rows = {len(array) for array in arrays}
+    if len(rows) != 1:
+        raise DataError(f"The {where} has inputs of different batch sizes: {', '.join(map(str, sorted(rows)))}.")
+    count = rows.pop()
+    label = None if target is None else np.asarray(_to_numpy(target))
+    separate = metric != "spearman" and (label is None or (label.ndim > 0 and len(label) == count))
+    first = writer.items
+    for i in range(count):
+        writer.add(tuple(array[i : i + 1] for array in arrays), item=first + i if separate else first)
+        if separate:
+            writer.add_item(None if label is None else label[i], slice_name)
+    if not separate:
+        writer.add_item(label, slice_name)
+
+
+def _to_numpy(value: Any) -> Any:
+    """Returns a tensor of torch or TensorFlow as an array; anything else as it is."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+    return value.numpy() if hasattr(value, "numpy") else value
+
+
+def _checked(value: Any, spec: TensorSpec, where: str) -> NDArray[Any]:
+    """Returns one input as an array (rows, ...) of the model's dtype.
+
+    Raises:
+        DataError: another shape or kind of dtype, NaN or infinity.
+    """
+    import numpy as np
+
+    array = np.asarray(_to_numpy(value))
+    if array.ndim != len(spec.shape) or array.shape[1:] != spec.shape[1:]:
+        raise DataError(
+            f'The {where} has shape {array.shape} for the input "{spec.name}"; '
+            f"expected {_with_any_batch(spec.shape)}, with any batch size N."
+        )
+    wanted = np.dtype(spec.dtype)
+    if array.dtype != wanted:
+        # Integers of another width and doubles hold the same values; pixels given as integers are a forgotten scaling.
+        same_kind = array.dtype.kind == wanted.kind or (array.dtype.kind in "iu" and wanted.kind in "iu")
+        if not same_kind or not np.array_equal(array.astype(wanted).astype(array.dtype), array, equal_nan=True):
+            lossless_float = array.dtype.kind == wanted.kind == "f"
+            if not lossless_float:
+                raise DataError(
+                    f'The {where} is {array.dtype} for the input "{spec.name}"; the model takes {spec.dtype}. '
+                    "Convert it, with the scaling that the model was trained with."
+                )
+        array = array.astype(wanted)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = int(array.size - np.isfinite(array).sum())
+        raise DataError(
+            f'The {where} holds {bad} values that are NaN or infinite in the input "{spec.name}". '
+            "Ranges and accuracy would mean nothing: mend the data or its preprocessing."
+        )
+    return array
+
+
+def _with_any_batch(shape: tuple[int, ...]) -> str:
+    return f"({', '.join(['N', *map(str, shape[1:])])})"
+
+
+def _npz_items(path: Path, purpose: Purpose, specs: tuple[TensorSpec, ...]) -> Iterator[Any]:
+    import numpy as np
+
+    if not path.is_file():
+        raise DataError(f"The {purpose} data {path} does not exist.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError) as error:
+        raise DataError(f"The {purpose} data {path} cannot be read as an .npz file: {error}") from error
+    target_name = next((name for name in _TARGET_NAMES if name in arrays), None)
+    targets = arrays.pop(target_name) if target_name else None
+    if len(specs) == 1 and len(arrays) == 1:
+        inputs = list(arrays.values())
+    else:
+        missing = [spec.name for spec in specs if spec.name not in arrays]
+        if missing:
+            raise DataError(
+                f"The {purpose} data {path} has no array named {', '.join(missing)}; it has {', '.join(arrays)}. "
+                "Name each array as the model's input."
+            )
+        inputs = [arrays[spec.name] for spec in specs]
+    for i in range(len(inputs[0])):
+        row = tuple(array[i : i + 1] for array in inputs)
+        yield row if purpose != "evaluation" else (row, None if targets is None else targets[i : i + 1])
+
+
+def _image_items(
+    folder: Path, purpose: Purpose, specs: tuple[TensorSpec, ...], preprocessing: ImagePreprocessing
+) -> Iterator[Any]:
+    """Yields images in the order of their names; for evaluation, sorted sub-folders are the classes 0, 1, ..."""
+    if len(specs) != 1 or len(specs[0].shape) != 4 or specs[0].layout not in ("NCHW", "NHWC"):
+        names = ", ".join(f"{spec.name} {spec.shape}" for spec in specs)
+        raise DataError(f"The folder {folder} can only feed a model with one image input; this one takes {names}.")
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise DataError(f"The folder {folder} holds no image: expected files that end in {', '.join(IMAGE_SUFFIXES)}.")
+    classes = sorted({file.parent.name for file in files if file.parent != folder})
+    for file in files:
+        inputs = (_read_image(file, specs[0], preprocessing),)
+        if purpose != "evaluation":
+            yield inputs
+        else:
+            yield inputs, ([classes.index(file.parent.name)] if file.parent.name in classes else None)
+
+
+def _read_image(file: Path, spec: TensorSpec, preprocessing: ImagePreprocessing) -> NDArray[Any]:
+    """Returns one image, (1, C, H, W) or (1, H, W, C): resized, cropped in the centre, (pixel - mean) / std."""
+    import numpy as np
+
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as error:
+        raise DataError("Folders of images need Pillow, which is not installed: pip install pillow") from error
+    channels_first = spec.layout == "NCHW"
+    height, width = spec.shape[2:] if channels_first else spec.shape[1:3]
+    channels = spec.shape[1] if channels_first else spec.shape[3]
+    try:
+        with Image.open(file) as opened:
+            image = opened.convert("L" if channels == 1 else "RGB")
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(f"The image {file} cannot be read: {error}") from error
+    if preprocessing.resize is None:
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    else:
+        scale = preprocessing.resize / min(image.size)
+        size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.BILINEAR)
+        left, top = (size[0] - width) // 2, (size[1] - height) // 2
+        image = image.crop((left, top, left + width, top + height))
+    pixels: NDArray[Any] = np.asarray(image, dtype=np.float32).reshape(height, width, channels)
+    if preprocessing.color == "bgr":
+        pixels = pixels[:, :, ::-1]
+    pixels = (pixels - np.asarray(preprocessing.mean, np.float32)) / np.asarray(preprocessing.std, np.float32)
+    if channels_first:
+        pixels = pixels.transpose(2, 0, 1)
+    return np.ascontiguousarray(pixels[None]).astype(spec.dtype)

@@ -1,0 +1,253 @@
+"""Loads what a task names: `module:name`, or `file.py:name` beside the task file.
+
+User code fails in many ways, and none of them may look like a fault of edgekit: a failure becomes one message with the
+user's own frames and nothing of ours or of a framework's.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import linecache
+import site
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from edgekit.errors import ConfigError, EdgekitError, InputError
+from edgekit.task.references import Reference, parse_reference
+
+_EDGEKIT: Final = Path(__file__).resolve().parents[1]
+_LONGEST_MESSAGE: Final = 1500
+
+
+def split_reference(reference: str, what: str, error: type[InputError] = ConfigError) -> tuple[str, str]:
+    """Returns the two halves of `module:name` or `file.py:name`, without arguments (see `parse_reference`).
+
+    Raises:
+        InputError: it is no reference.
+    """
+    found = parse_reference(reference, what, error)
+    return found.where, found.name
+
+
+def load_object(reference: str, base: Path, what: str, error: type[InputError] = ConfigError) -> Any:
+    """Returns the callable that `reference` names, with the arguments that it sets as a `functools.partial`.
+
+    The file's folder (for a module: `base`) is put at the head of `sys.path` while it loads and at the end
+    afterwards, so that imports inside its functions work too. A file is cached under a private name: two `model.py`
+    do not clash.
+
+    Args:
+        reference: `module:name` or `file.py:name`, the file relative to `base`. The name may have dots, and arguments
+            may follow it: `resnet.py:build(width=8)`.
+        base: Folder of the task file.
+        what: What it is for, for messages: `[model] source`.
+        error: The error to raise.
+
+    Raises:
+        InputError: no such file, module or name; the import failed; what is there cannot be called, or not with these
+            arguments.
+    """
+    parsed = parse_reference(reference, what, error)
+    where, name = parsed.where, parsed.name
+    load = _load_file if where.endswith(".py") else _load_module
+    found: Any = load(where, base, what, error)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise error(f"{what}: {where} has no {name}.{nearest_names(part, _public_names(found))}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise error(f"{what}: {reference} is of type {type(found).__name__} and cannot be called; expected a function.")
+    if not parsed.arguments:
+        return found
+    _check_parameters(found, parsed, what, error)
+    return functools.partial(found, **dict(parsed.arguments))
+
+
+def parameter_names(function: Callable[..., Any]) -> tuple[str, ...] | None:
+    """Returns the names of the parameters that can be given by keyword; None where a function tells none or takes any.
+
+    Some builtins tell none; a function with `**kwargs` takes any.
+    """
+    try:
+        found = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind is p.VAR_KEYWORD for p in found):
+        return None
+    return tuple(p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+
+
+def _check_parameters(found: Any, parsed: Reference, what: str, error: type[InputError]) -> None:
+    known = parameter_names(found)
+    for name, _ in parsed.arguments:
+        if known is not None and name not in known:
+            hint = nearest_names(name, list(known)) or " It has none."
+            raise error(f"{what}: {parsed.where}:{parsed.name} has no parameter {name}.{hint}")
+
+
+def call_user(function: Callable[..., Any], args: tuple[Any, ...], title: str, error: type[InputError]) -> Any:
+    """Returns `function(*args)`, with a failure told by the user's own frames.
+
+    Args:
+        function: User code, or a framework that runs user code.
+        args: Its arguments.
+        title: The message's first words: `model.py:build failed`.
+        error: The error to raise.
+
+    Raises:
+        InputError: it raised. Errors of edgekit pass as they are.
+    """
+    try:
+        return function(*args)
+    except EdgekitError:
+        raise
+    except SystemExit as problem:
+        raise error(
+            f"{title}: it called sys.exit({problem.code!r}). Guard it: if __name__ == '__main__': ..."
+        ) from problem
+    except Exception as problem:
+        raise error(f"{title}:\n{describe_failure(problem)}") from problem
+
+
+def check_callable_without_arguments(
+    function: Callable[..., Any], reference: str, what: str, error: type[InputError]
+) -> None:
+    """Checks that `function()` can be called.
+
+    Raises:
+        InputError: it has parameters without a default.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some builtins have none: the call itself will tell
+        return
+    required = [
+        p.name
+        for p in signature.parameters.values()
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    if required:
+        raise error(
+            f"{what}: {reference} needs arguments ({', '.join(required)}); edgekit calls it without any. "
+            "Give them defaults, or write a function that calls it."
+        )
+
+
+def describe_failure(problem: BaseException) -> str:
+    """Returns the user's frames of a traceback and the exception's message, a few lines in all."""
+    lines = [line for frame in user_frames(problem) for line in _describe_frame(frame)]
+    message = "".join(traceback.format_exception_only(problem)).strip()
+    if len(message) > _LONGEST_MESSAGE:
+        message = message[:_LONGEST_MESSAGE] + " ..."
+    return "\n".join([*lines, message])
+
+
+def user_frames(problem: BaseException) -> tuple[traceback.FrameSummary, ...]:
+    """Returns the frames of a traceback that are neither edgekit's nor an installed package's nor Python's."""
+    return tuple(frame for frame in traceback.extract_tb(problem.__traceback__) if is_user_file(frame.filename))
+
+
+def is_user_file(filename: str) -> bool:
+    """Returns whether a frame's file is the user's: not edgekit's, an installed package's or Python's."""
+    if filename.startswith("<"):
+        return False
+    path = Path(filename).resolve()
+    return not any(path.is_relative_to(folder) for folder in _foreign_folders())
+
+
+def nearest_names(wanted: str, names: list[str]) -> str:
+    """Returns ` Did you mean a, b?` with the nearest of `names`, or what there is, or nothing."""
+    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
+    if near:
+        return f" Did you mean {' or '.join(near)}?"
+    return f" It has: {', '.join(sorted(names)[:12])}." if names else ""
+
+
+def _foreign_folders() -> tuple[Path, ...]:
+    folders = [*site.getsitepackages(), site.getusersitepackages(), sysconfig.get_paths()["stdlib"], str(_EDGEKIT)]
+    return tuple(Path(folder).resolve() for folder in folders)
+
+
+def _describe_frame(frame: traceback.FrameSummary) -> list[str]:
+    source = linecache.getline(frame.filename, frame.lineno or 0).strip()
+    return [f"  {frame.filename}:{frame.lineno} in {frame.name}", *([f"    {source}"] if source else [])]
+
+
+def _public_names(found: Any) -> list[str]:
+    return [
+        name
+        for name in dir(found)
+        if not name.startswith("_") and not isinstance(getattr(found, name, None), ModuleType)
+    ]
+
+
+def _load_file(where: str, base: Path, what: str, error: type[InputError]) -> ModuleType:
+    path = (base / where).resolve()
+    if not path.is_file():
+        names = [other.name for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        raise error(f"{what}: {where}: no such file in {base.resolve()}.{nearest_names(path.name, names)}")
+    name = f"_edgekit_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:  # only a suffix that Python cannot load gives None, and ours is .py
+        raise error(f"{what}: {where}: Python cannot load it.")
+    module = importlib.util.module_from_spec(spec)
+    loader = spec.loader
+    sys.modules[name] = module  # dataclasses and pickles look their module up while it loads
+    try:
+        _import(lambda: loader.exec_module(module), path.parent, where, what, error)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _load_module(where: str, base: Path, what: str, error: type[InputError]) -> ModuleType:
+    found: list[ModuleType] = []
+    _import(lambda: found.append(importlib.import_module(where)), base.resolve(), where, what, error)
+    return found[0]
+
+
+def _import(load: Callable[[], None], folder: Path, where: str, what: str, error: type[InputError]) -> None:
+    """Runs an import with `folder` at the head of `sys.path`; leaves it at the end, for imports inside functions."""
+    sys.path.insert(0, str(folder))
+    try:
+        load()
+    except ModuleNotFoundError as problem:
+        if problem.name is not None and (where == problem.name or where.startswith(problem.name + ".")):
+            raise error(
+                f"{what}: no module named {where}: it is neither in {folder} nor installed. "
+                "A file is named with its suffix: file.py:name."
+            ) from None
+        raise error(_import_message(what, where, problem)) from problem
+    except SystemExit as problem:
+        raise error(
+            f"{what}: {where} called sys.exit({problem.code!r}) while it was imported. "
+            "Guard what shall run as a script: if __name__ == '__main__': ..."
+        ) from problem
+    except EdgekitError:
+        raise
+    except Exception as problem:
+        raise error(_import_message(what, where, problem)) from problem
+    finally:
+        sys.path.remove(str(folder))
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+
+
+def _import_message(what: str, where: str, problem: Exception) -> str:
+    hint = ""
+    if isinstance(problem, ImportError) and "relative import" in str(problem):
+        hint = f"\n{where} belongs to a package: name it as a module, package.{Path(where).stem}:name."
+    return f"{what}: {where} could not be imported:\n{describe_failure(problem)}{hint}"

@@ -1,0 +1,1 @@
+"""The captured program (torch.export) and its rewrites, one file a rewrite."""

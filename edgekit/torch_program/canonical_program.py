@@ -1,0 +1,193 @@
+"""Brings an ExportedProgram into the form that converters and analysis rely on. Runs in a worker that has torch.
+
+The form: batch 1, positional tensor inputs, one tensor or a flat tuple out, no in-place operators where that can be
+had, no dropout, identity or assertion, constants and batch norms folded, no dead code, names of modules kept
+(`nn_module_stack`).
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+from edgekit.errors import ModelError
+from edgekit.torch_program.fold_batch_norm import fold_batch_norms
+from edgekit.torch_program.fold_constants import fold_constants
+from edgekit.torch_program.graph_nodes import is_in_place, is_node, is_view, operator_name, viewed
+from edgekit.torch_program.trace_module import export_module, run_module
+
+_ASSERTIONS: Final = frozenset(
+    {
+        "_assert_scalar",
+        "_assert_async",
+        "_assert_tensor_metadata",
+        "sym_constrain_range",
+        "sym_constrain_range_for_size",
+    }
+)
+_ALIASES: Final = frozenset({"alias", "detach", "detach_", "lift_fresh"})
+_TOLERANCE: Final = 1e-4
+"""Largest difference to the original outputs, relative to their largest value: folding rounds weights once more."""
+
+
+def canonical(program: Any, examples: Sequence[Any], title: str, names: Sequence[str] | None = None) -> Any:
+    """Returns the program in canonical form, captured with `examples`.
+
+    Args:
+        program: An ExportedProgram.
+        examples: Its inputs in order, flattened, batch 1.
+        title: For messages: what the user wrote.
+        names: What to call the inputs; None keeps their names.
+
+    Raises:
+        ModelError: it changes its own buffers, cannot be captured with these shapes, or computes something else then.
+    """
+    graph_module = program.module(check_guards=False)
+    _flatten_signature(graph_module)
+    if names is not None:
+        _rename_inputs(graph_module, names)
+    expected = run_module(graph_module, examples, title)
+    _make_functional(graph_module, title)
+    _drop_idle_operators(graph_module)
+    changed = {part for node in graph_module.graph.nodes if is_in_place(node) for part in viewed(node.args[0])}
+    fold_constants(graph_module, changed)
+    fold_batch_norms(graph_module)
+    graph_module.graph.eliminate_dead_code()
+    graph_module.delete_all_unused_submodules()
+    graph_module.recompile()
+    result = export_module(graph_module, examples, title)
+    _drop_assertions(result.graph_module)
+    check_equal(expected, run_module(result.module(check_guards=False), examples, title), title)
+    return result
+
+
+def check_equal(expected: Sequence[Any], got: Sequence[Any], title: str) -> None:
+    """Checks that two runs gave the same outputs.
+
+    Raises:
+        ModelError: an output differs by more than rounding.
+    """
+    for i, (left, right) in enumerate(zip(expected, got, strict=True)):
+        if left.shape != right.shape:
+            difference = f"shape {tuple(right.shape)} instead of {tuple(left.shape)}"
+        elif not left.numel():
+            continue
+        else:
+            finite = left.double().nan_to_num()
+            largest = float((finite - right.double().nan_to_num()).abs().max())
+            if largest <= _TOLERANCE * max(1.0, float(finite.abs().max())):
+                continue
+            difference = f"values that differ by up to {largest:.3g}"
+        raise ModelError(
+            f"{title}: the captured graph gives {difference} in output {i}. The model draws random numbers, keeps "
+            "state between calls or changes its inputs; its forward must depend on its inputs alone."
+        )
+
+
+def _flatten_signature(graph_module: Any) -> None:
+    """Makes inputs positional and outputs flat: a single tensor stays one, more become a tuple."""
+    from torch.fx.graph import CodeGen
+
+    graph = graph_module.graph
+    for node in list(graph.nodes):
+        if node.op == "call_module" and "_guards" in str(node.target):
+            graph.erase_node(node)
+    # A plain CodeGen drops the pytree specs of the original call.
+    graph.set_codegen(CodeGen())
+    output = next(node for node in graph.nodes if node.op == "output")
+    flat = tuple(output.args[0]) if isinstance(output.args[0], (tuple, list)) else (output.args[0],)
+    output.args = (flat[0] if len(flat) == 1 else flat,)
+    for node in list(graph.nodes):
+        if node.op == "placeholder" and not node.users and not hasattr(node.meta.get("val"), "shape"):
+            graph.erase_node(node)  # None, or a number that the graph holds as a constant
+    # Hooks check the original, nested inputs.
+    graph_module._forward_pre_hooks.clear()  # noqa: SLF001  there is no public way
+    graph_module.recompile()
+
+
+def _rename_inputs(graph_module: Any, names: Sequence[str]) -> None:
+    """Gives the inputs these names, as far as Python allows: they are a function's arguments."""
+    placeholders = [node for node in graph_module.graph.nodes if node.op == "placeholder"]
+    for node, name in zip(placeholders, names, strict=True):
+        word = re.sub(r"\W", "_", name)
+        word = f"_{word}" if not word or word[0].isdigit() or keyword.iskeyword(word) else word
+        node._rename(word)  # noqa: SLF001  the only way that keeps names unique
+        node.target = node.name
+    graph_module.recompile()
+
+
+def _make_functional(graph_module: Any, title: str) -> None:
+    """Replaces in-place operators by the others, where nobody else holds a view of what they change.
+
+    Raises:
+        ModelError: the model changes a buffer of its own.
+    """
+    graph = graph_module.graph
+    for node in list(graph.nodes):
+        if not is_in_place(node) or not node.args or not is_node(node.args[0]):
+            continue
+        base = node.args[0]
+        owner = viewed(base)[-1]
+        if owner.op == "get_attr":
+            raise ModelError(
+                f'{title}: the model changes its own tensor "{owner.target}" ({node.target}) when it runs. '
+                "An artifact keeps no state between calls: return the new value as an output and take it as an input."
+            )
+        functional = _functional(node)
+        if functional is None or is_view(base) or any(is_view(user) for user in base.users if user is not node):
+            continue
+        with graph.inserting_before(node):
+            new = graph.call_function(functional, node.args, node.kwargs)
+        new.meta = dict(node.meta)
+        order = {n: i for i, n in enumerate(graph.nodes)}
+        node.replace_all_uses_with(new)
+        # Whoever reads the changed tensor by its old name, later on, reads the new one.
+        base.replace_all_uses_with(new, delete_user_cb=lambda user, limit=order[new], order=order: order[user] > limit)
+        graph.erase_node(node)
+    graph.lint()
+
+
+def _functional(node: Any) -> Any:
+    """Returns the operator `relu.default` for a node of `relu_.default`, or None if there is none."""
+    import torch
+
+    name = operator_name(node)
+    packet = getattr(torch.ops.aten, name.removesuffix("_"), None) if name.endswith("_") else None
+    overload = str(node.target).rpartition(".")[2]
+    return getattr(packet, overload, None) if packet is not None else None
+
+
+def _drop_assertions(graph_module: Any) -> None:
+    """Removes the checks of dtypes that torch.export adds; nothing reads them."""
+    for node in list(graph_module.graph.nodes):
+        if operator_name(node) in _ASSERTIONS and not node.users:
+            graph_module.graph.erase_node(node)
+    graph_module.recompile()
+
+
+def _drop_idle_operators(graph_module: Any) -> None:
+    """Removes assertions, and operators that return their input: idle dropout, detach, casts to the same dtype."""
+    graph = graph_module.graph
+    for node in list(graph.nodes):
+        name = operator_name(node)
+        if name in _ASSERTIONS:
+            graph.erase_node(node)
+        elif name and _is_idle(node, name):
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    graph.lint()
+
+
+def _is_idle(node: Any, name: str) -> bool:
+    if name in _ALIASES:
+        return True
+    if "dropout" in name:
+        return len(node.args) > 2 and node.args[2] is False
+    if name in ("to", "_to_copy"):
+        source = getattr(node.args[0], "meta", {}).get("val")
+        value = node.meta.get("val")
+        plain = all(key in ("dtype", "device", "layout", "copy", "non_blocking") for key in node.kwargs)
+        return source is not None and plain and value.dtype == source.dtype and value.device == source.device
+    return False

@@ -1,0 +1,36 @@
+"""What capturing a model gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import final
+
+from edgekit.model import CapturedKind, TensorSpec
+from edgekit.torch_program.architecture import Architecture
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capture:
+    """What a source found out: everything of a captured model that the request does not say.
+
+    Attributes:
+        kind: What the file is.
+        file: Its name in the output folder.
+        inputs: In call order, batch 1.
+        outputs: In the model's order.
+        digest: Hash of graph and weights.
+        parameters: Number of weights, tied ones counted once.
+        architecture: Multiply-accumulates and family.
+        metadata: What the file itself says: labels, preprocessing. The request's own entries win.
+    """
+
+    kind: CapturedKind
+    file: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    digest: str
+    parameters: int
+    architecture: Architecture
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])

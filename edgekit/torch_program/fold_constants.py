@@ -1,0 +1,92 @@
+"""Computes what does not depend on the inputs once, at capture. Runs in a worker that has torch.
+
+Masks made of arange and comparisons, weight normalisation, and so on: converters and quantizers then meet plain
+weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final
+
+from edgekit.torch_program.graph_nodes import attribute, is_in_place, is_view, operator_name
+
+_SMALL: Final = 1 << 16
+"""A result of up to this many elements is stored even where it is larger than what it was computed from."""
+
+_MAKERS: Final = frozenset({"zeros", "ones", "full", "arange", "scalar_tensor", "eye", "linspace"})
+_COPIES: Final = frozenset({"clone", "to", "_to_copy", "contiguous"})
+
+
+def fold_constants(graph_module: Any, changed: Collection[Any] = ()) -> int:
+    """Replaces in place every operator that depends on no input by its value; returns how many values were stored.
+
+    A weight that is only viewed, transposed or sliced stays as it is: storing it again would untie it.
+
+    Args:
+        graph_module: The module of an ExportedProgram (parameters are `get_attr` nodes).
+        changed: Nodes whose tensors an in-place operator changes: their first value is not the one that is read.
+    """
+    import torch
+    from torch.fx.node import map_arg
+
+    values: dict[Any, Any] = {}
+    computed: set[Any] = set()
+    stored = 0
+    for node in list(graph_module.graph.nodes):
+        if node.op == "get_attr":
+            tensor = attribute(graph_module, node)
+            if isinstance(tensor, torch.Tensor):
+                values[node] = tensor.detach()
+        elif node not in changed and _is_constant(node, values):
+            with torch.no_grad():
+                arguments = map_arg((node.args, node.kwargs), lambda n: values[n])
+                values[node] = node.target(*arguments[0], **arguments[1])
+            plain = is_view(node) or operator_name(node) in _COPIES | _MAKERS
+            if not plain or any(n in computed for n in node.all_input_nodes):
+                computed.add(node)
+    for node in list(graph_module.graph.nodes):
+        if node in computed and any(user not in computed for user in node.users) and _is_worth(node, values):
+            _store(graph_module, node, values[node], f"folded_constant_{stored}")
+            stored += 1
+    graph_module.graph.lint()
+    return stored
+
+
+def _is_constant(node: Any, values: dict[Any, Any]) -> bool:
+    import torch
+
+    name = operator_name(node)
+    if not name or is_in_place(node) or torch.Tag.nondeterministic_seeded in node.target.tags:
+        return False
+    if not isinstance(node.meta.get("val"), torch.Tensor):
+        return False
+    # Quantized weights stay quantized.
+    if "quantize" in name:
+        return False
+    inputs = node.all_input_nodes
+    return all(n in values for n in inputs) and (bool(inputs) or name in _MAKERS)
+
+
+def _is_worth(node: Any, values: dict[Any, Any]) -> bool:
+    """Returns whether the value is small, or no larger than the weights that it is computed from."""
+    size = values[node].numel()
+    if size <= _SMALL:
+        return True
+    sources: set[Any] = set()
+    stack = list(node.all_input_nodes)
+    while stack:
+        one = stack.pop()
+        if one not in sources:
+            sources.add(one)
+            stack.extend(one.all_input_nodes)
+    return bool(size <= sum(values[n].numel() for n in sources if n.op == "get_attr"))
+
+
+def _store(graph_module: Any, node: Any, value: Any, name: str) -> None:
+    graph_module.register_buffer(name, value.clone().contiguous())
+    with graph_module.graph.inserting_before(node):
+        constant = graph_module.graph.get_attr(name)
+    constant.meta = {key: item for key, item in node.meta.items() if key != "from_node"}
+    node.replace_all_uses_with(constant)
+    graph_module.graph.erase_node(node)

@@ -1,0 +1,183 @@
+"""Facts of an ExportedProgram: inputs, outputs, parameters, multiply-accumulates, family, digest. Runs in a worker."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from edgekit.model import TensorSpec
+from edgekit.torch_program.architecture import Operation, judge
+from edgekit.torch_program.digest import Digest
+from edgekit.torch_program.facts import Capture
+from edgekit.torch_program.graph_nodes import is_node, operator_name
+from edgekit.torch_program.layout import guess_layout
+
+FILE_NAME: Final = "float.pt2"
+
+
+def save(program: Any, folder: Path, parameters: int, output_names: Sequence[str] | None = None) -> Capture:
+    """Saves a canonical program to `folder` and describes it.
+
+    Args:
+        program: ExportedProgram in canonical form.
+        folder: Where to.
+        parameters: Number of weights of the model as it came, before folding.
+        output_names: What to call the outputs; None calls them `output`, or `output_0`, `output_1` and so on.
+    """
+    import torch
+
+    torch.export.save(program, str(folder / FILE_NAME))
+    return Capture(
+        kind="pt2",
+        file=FILE_NAME,
+        inputs=_inputs(program),
+        outputs=_outputs(program, output_names),
+        digest=digest(program),
+        parameters=parameters,
+        architecture=judge(operations(program)),
+    )
+
+
+def count_parameters(tensors: Iterable[Any]) -> int:
+    """Returns the number of elements; tensors at one address count once."""
+    seen = {(t.data_ptr(), tuple(t.shape)) if t.numel() else (id(t), ()): t.numel() for t in tensors}
+    return sum(seen.values())
+
+
+def _spec(name: str, value: Any, layout: str | None) -> TensorSpec:
+    dtype = str(value.dtype).removeprefix("torch.")
+    return TensorSpec(name=name, shape=tuple(int(size) for size in value.shape), dtype=dtype, layout=layout)
+
+
+def _inputs(program: Any) -> tuple[TensorSpec, ...]:
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    specs: list[TensorSpec] = []
+    for name in program.graph_signature.user_inputs:
+        value = nodes[name].meta["val"]
+        specs.append(_spec(name, value, guess_layout(tuple(value.shape), str(value.dtype), "NCHW")))
+    return tuple(specs)
+
+
+def _outputs(program: Any, names: Sequence[str] | None) -> tuple[TensorSpec, ...]:
+    output = next(node for node in program.graph.nodes if node.op == "output")
+    values = [node.meta["val"] for node in output.args[0]]
+    words = names or (["output"] if len(values) == 1 else [f"output_{i}" for i in range(len(values))])
+    return tuple(
+        _spec(word, value, guess_layout(tuple(value.shape), str(value.dtype), "NCHW"))
+        for word, value in zip(words, values, strict=True)
+    )
+
+
+def digest(program: Any) -> str:
+    """Returns a hash of graph, weights and names of inputs and modules; equal in every process and on every machine."""
+    hashed = Digest()
+    tensors = {**program.state_dict, **program.constants}
+    index: dict[Any, int] = {}
+    signature = program.graph_signature
+    targets = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    targets |= signature.inputs_to_lifted_tensor_constants
+    for node in program.graph.nodes:
+        index[node] = len(index)
+        if node.op == "placeholder" and node.name in targets:
+            hashed.add("weight")
+            hashed.add_tensor(tensors[targets[node.name]].detach().cpu().contiguous())
+        elif node.op == "placeholder":
+            value = node.meta["val"]
+            hashed.add("input", node.name, value.dtype, tuple(value.shape))
+        else:
+            hashed.add(node.op, node.target, _module_name(node), _plain(node.args, index), _plain(node.kwargs, index))
+    return hashed.hexdigest()
+
+
+def _module_name(node: Any) -> str:
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    return str(stack[-1][0]) if stack else ""
+
+
+def _plain(value: Any, index: dict[Any, int]) -> Any:
+    """Returns arguments with nodes replaced by their positions: names of nodes depend on how a graph was made."""
+    if isinstance(value, dict):
+        return {key: _plain(item, index) for key, item in sorted(value.items())}
+    if isinstance(value, (tuple, list)):
+        return tuple(_plain(item, index) for item in value)
+    return ("node", index[value]) if is_node(value) else value
+
+
+def operations(program: Any) -> list[Operation]:
+    """Returns the operations that cost multiply-accumulates or tell the family."""
+    weights = {*program.graph_signature.inputs_to_parameters, *program.graph_signature.inputs_to_buffers}
+    found: list[Operation] = []
+    for node in program.graph.nodes:
+        operation = _operation(node, operator_name(node), weights)
+        if operation is not None:
+            found.append(operation)
+    return found
+
+
+def _shape(node: Any) -> tuple[int, ...]:
+    return tuple(int(size) for size in node.meta["val"].shape)
+
+
+def _operation(node: Any, name: str, weights: set[str]) -> Operation | None:
+    if name.startswith("conv"):
+        return _convolution(node, name)
+    if name in ("linear", "addmm", "mm", "matmul", "bmm", "baddbmm"):
+        left, right = node.args[1:3] if name in ("addmm", "baddbmm") else node.args[:2]
+        rows = math.prod(_shape(node))
+        return Operation(role="linear" if _is_weight(right, weights) else "matmul", macs=rows * _shape(left)[-1])
+    if name == "einsum":
+        return _einsum(node, weights)
+    if name.startswith(("scaled_dot_product", "_scaled_dot_product")):
+        query, key, value = (_shape(arg) for arg in node.args[:3])
+        rows = math.prod(query[:-1])
+        return Operation(role="attention", macs=rows * key[-2] * (query[-1] + value[-1]))
+    if name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
+        return _recurrent(node, name)
+    if name in ("softmax", "_softmax", "_safe_softmax"):
+        return Operation(role="softmax")
+    return Operation(role="embedding") if name in ("embedding", "embedding_bag") else None
+
+
+def _is_weight(node: Any, weights: set[str]) -> bool:
+    """Returns whether a value comes from a weight through transposes and reshapes alone."""
+    while node.op == "call_function" and node.args and is_node(node.args[0]) and len(node.all_input_nodes) == 1:
+        node = node.args[0]
+    return node.name in weights
+
+
+def _convolution(node: Any, name: str) -> Operation:
+    weight = _shape(node.args[1])
+    transposed = name.startswith("conv_transpose") or (name == "convolution" and bool(node.args[6]))
+    # weight: (C_out, C_in / groups, k...), transposed: (C_in, C_out / groups, k...). Each position of the output (of
+    # the
+    # input, where transposed) meets one weight per tap and channel on the other side.
+    positions = math.prod(_shape(node.args[0] if transposed else node))
+    source = _shape(node.args[0])[-len(weight) + 1]
+    depthwise = weight[1] == 1 and weight[0] >= source > 1 and not transposed
+    return Operation(role="depthwise" if depthwise else "convolution", macs=positions * math.prod(weight[1:]))
+
+
+def _einsum(node: Any, weights: set[str]) -> Operation:
+    """An einsum costs the product of all index sizes (two operands; the cost of one for each further operand)."""
+    equation, operands = node.args[0].replace(" ", ""), node.args[1]
+    role: Any = "linear" if any(_is_weight(operand, weights) for operand in operands) else "matmul"
+    if "." in equation:
+        return Operation(role=role, macs=None)
+    sizes: dict[str, int] = {}
+    for letters, operand in zip(equation.split("->")[0].split(","), operands, strict=True):
+        sizes |= dict(zip(letters, _shape(operand), strict=True))
+    return Operation(role=role, macs=math.prod(sizes.values()) * (len(operands) - 1))
+
+
+def _recurrent(node: Any, name: str) -> Operation:
+    """Each step multiplies every weight matrix of every layer and direction once."""
+    params = node.args[2] if name == "lstm" or isinstance(node.args[2], (tuple, list)) else node.args[3]
+    batch_first = bool(node.args[-1])
+    length_axis = 1 if batch_first else 0
+    shape = _shape(node.args[0])
+    steps = shape[length_axis] if len(shape) == 3 else shape[0]
+    batch = shape[1 - length_axis] if len(shape) == 3 else 1
+    matrices = sum(math.prod(_shape(p)) for p in params if len(_shape(p)) == 2)
+    return Operation(role="recurrent", macs=steps * batch * matrices)

@@ -1,0 +1,188 @@
+"""Captures a torch module as an ExportedProgram, and tells in the user's words why one cannot be. Runs in a worker."""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import Any, Final
+
+from edgekit.errors import ModelError
+from edgekit.task.user_code import describe_failure, is_user_file, user_frames
+
+_FIXED_GRAPH: Final = (
+    "An exported graph is fixed: replace a branch on values by torch.where, and .item(), .tolist(), nonzero and "
+    "boolean masks by operations whose output shape does not depend on values (topk, masked_fill, padding to a fixed "
+    "length); or leave that step outside the model."
+)
+
+_ON_VALUES: Final = "the model's control flow or a shape depends on the values of a tensor"
+
+
+def export_module(module: Any, examples: Sequence[Any], title: str) -> Any:
+    """Returns `module` as an ExportedProgram with the shapes of `examples`.
+
+    Args:
+        module: A torch.nn.Module in eval mode.
+        examples: Tensors, batch 1.
+        title: For messages: what the user wrote.
+
+    Raises:
+        ModelError: torch cannot capture it, or a shape in it depends on values.
+    """
+    import torch
+
+    # Attention's fast path is one opaque operator that no converter knows.
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            # torch's own recurrent layers keep a list of their weights, and export warns of it.
+            warnings.filterwarnings("ignore", message="The tensor attributes? .*_flat_weights")
+            program = torch.export.export(module, tuple(examples), strict=False)
+    except Exception as error:
+        raise ModelError(_why_not_captured(error, title)) from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+    check_graph(program.graph_module, title)
+    return program
+
+
+def run_module(module: Any, examples: Sequence[Any], title: str) -> tuple[Any, ...]:
+    """Returns the outputs of `module`, flattened in order.
+
+    Raises:
+        ModelError: its forward failed, or it returns anything but tensors in tuples and lists.
+    """
+    import torch
+
+    try:
+        with torch.no_grad():
+            value = module(*examples)
+    except Exception as error:
+        raise ModelError(
+            f"{title}: the model's forward failed on the example inputs "
+            f"({describe(examples)}):\n{describe_failure(error)}"
+        ) from error
+    return tuple(_flatten(value, title))
+
+
+def _flatten(value: Any, title: str) -> list[Any]:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return [value]
+    # A named tuple is a tuple; a transformers ModelOutput is a dict.
+    if isinstance(value, (tuple, list)) and value:
+        return [tensor for part in value for tensor in _flatten(part, title)]
+    if isinstance(value, dict):
+        keys = ", ".join(str(key) for key in value)
+        raise ModelError(
+            f"{title}: the model returns a {type(value).__name__} with the keys {keys}; artifacts return tensors in "
+            "a fixed order. Wrap it in a module that returns a tuple:\n"
+            "    class Wrapped(torch.nn.Module):\n"
+            "        def __init__(self, model):\n"
+            "            super().__init__(); self.model = model\n"
+            "        def forward(self, *inputs):\n"
+            f"            return self.model(*inputs)[{next(iter(value), 'key')!r}]"
+        )
+    what = f"an empty {type(value).__name__}" if isinstance(value, (tuple, list)) else f"a {type(value).__name__}"
+    raise ModelError(
+        f"{title}: the model returns {what}; expected a tensor, or a tuple of tensors. "
+        "Wrap it in a module whose forward returns tensors only."
+    )
+
+
+def check_graph(graph_module: Any, title: str) -> None:
+    """Checks that every shape is fixed and that equal inputs give equal outputs.
+
+    Raises:
+        ModelError: a shape depends on values, a branch is inside, or numbers are drawn at random.
+    """
+    import torch
+    from torch._ops import HigherOrderOperator
+
+    for node in graph_module.graph.nodes:
+        if node.op != "call_function":
+            continue
+        if isinstance(node.target, HigherOrderOperator):
+            raise ModelError(
+                f"{title}: the model uses torch.{node.target.name()}{_where(node)}, which no on-device format can "
+                "hold. " + _FIXED_GRAPH
+            )
+        if _reads_values(node):
+            raise ModelError(f"{title}: {_ON_VALUES}{_where(node)}. {_FIXED_GRAPH}")
+        if _has_open_shape(node):
+            raise ModelError(
+                f"{title}: the shape of {node.target} depends on the values of a tensor{_where(node)}. {_FIXED_GRAPH}"
+            )
+        tags = getattr(node.target, "tags", ())
+        if torch.Tag.nondeterministic_seeded in tags and not _is_idle_dropout(node):
+            raise ModelError(
+                f"{title}: the model draws random numbers ({node.target}){_where(node)}, so its outputs cannot be "
+                "reproduced on a device. Make them an input, or switch them off in eval mode."
+            )
+
+
+def _is_idle_dropout(node: Any) -> bool:
+    """Returns whether a node that is marked as random draws nothing: dropout in eval mode, attention without it."""
+    name = str(node.target)
+    if "dropout" in name:
+        return len(node.args) > 2 and node.args[2] is False
+    if "scaled_dot_product" in name:
+        share: float = node.args[4] if len(node.args) > 4 else node.kwargs.get("dropout_p", 0.0)
+        return share == 0.0
+    return "lstm" in name or "gru" in name or "rnn_" in name or "rrelu" in name
+
+
+def _results(node: Any) -> tuple[Any, ...]:
+    value = node.meta.get("val")
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def _reads_values(node: Any) -> bool:
+    """Returns whether a node turns a tensor's value into a number of the program."""
+    import torch
+
+    return any(isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)) for value in _results(node))
+
+
+def _has_open_shape(node: Any) -> bool:
+    import torch
+
+    tensors = [value for value in _results(node) if isinstance(value, torch.Tensor)]
+    return any(isinstance(size, torch.SymInt) for tensor in tensors for size in tensor.shape)
+
+
+def _where(node: Any) -> str:
+    """Returns ` at file:line: source` of the user's line that made a node, from the trace torch keeps; or nothing."""
+    lines = (node.meta.get("stack_trace") or "").splitlines()
+    for i in range(len(lines) - 1, -1, -1):
+        words = lines[i].strip().split('"')
+        if len(words) >= 3 and words[0].startswith("File") and is_user_file(words[1]):
+            number = words[2].split("line ")[1].split(",")[0]
+            code = lines[i + 1].strip() if i + 1 < len(lines) else ""
+            return f", at {words[1]}:{number}" + (f": {code}" if code else "")
+    return ""
+
+
+def _why_not_captured(error: Exception, title: str) -> str:
+    from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+
+    frames = user_frames(error)
+    place = f", at {frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}" if frames else ""
+    text = "".join(traceback.format_exception_only(error))
+    if isinstance(error, GuardOnDataDependentSymNode) or "data-dependent" in text or "DataDependentOutput" in text:
+        return f"{title}: {_ON_VALUES}{place}. {_FIXED_GRAPH}"
+    first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
+    return (
+        f"{title}: torch.export cannot capture the model{place}. {first}\n"
+        "The model runs, but holds something that has no graph (calls into NumPy or other libraries, printing of "
+        "values, custom autograd functions). Rewrite that line with torch operations, or leave that step outside the "
+        "model."
+    )
+
+
+def describe(tensors: Sequence[Any]) -> str:
+    """Returns dtypes and shapes for a message: `float32 (1, 3, 8, 8), int64 (1, 16)`."""
+    return ", ".join(f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in tensors)

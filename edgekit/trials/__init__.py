@@ -1,0 +1,1 @@
+"""Planning at every effort, the precision ladder, and the trials that they run."""

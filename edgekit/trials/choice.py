@@ -1,0 +1,242 @@
+"""What an export makes: the planner's choice, or a plan from a file; and the export of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from edgekit.budget import PATHS
+from edgekit.errors import UsageError
+from edgekit.task.request import Request
+
+if TYPE_CHECKING:
+    from edgekit.converters.base import IoType
+    from edgekit.exporting.report import ExportReport
+    from edgekit.model import CapturedModel
+    from edgekit.pipeline.settings import Settings
+    from edgekit.planner.plan import Plan
+    from edgekit.recipe import Candidate, Effort, Rejection
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgekit.model import CapturedModel
+    from edgekit.pipeline.settings import Settings
+    from edgekit.planner.plan import Plan
+    from edgekit.recipe import Effort
+    from edgekit.trials.planning import PlanRequest
+
+
+def parse_io(text: str) -> IoType:
+    """Returns the type of inputs and outputs that `--io` names.
+
+    Raises:
+        UsageError: no such type.
+    """
+    if text not in ("float", "int8"):
+        raise UsageError(f'--io "{text}" is not known: accepted are float, int8.')
+    return "int8" if text == "int8" else "float"
+
+
+def run_export(
+    request: Request,
+    planned: PlanFile | None,
+    effort: Effort,
+    output: Path,
+    io: IoType,
+    settings: Settings,
+    done: Callable[[str, str], None],
+) -> tuple[ExportReport, Mapping[str, Any]]:
+    """Returns what came of the export, and its details (see `edgekit.exporting.details`)."""
+    from edgekit.exporting.details import details_json
+    from edgekit.exporting.export import export as export_candidates
+    from edgekit.exporting.inputs import read_inputs
+    from edgekit.pipeline.analysis import analyze_model
+    from edgekit.pipeline.capture import capture_model
+    from edgekit.planner.candidates import with_predictions_of_changed
+
+    model = capture_model(request.task, settings)
+    refuse_techniques(request, model)
+    choice = planned.choice_for(model) if planned else choose(request, model, effort, settings)
+    analysis = analyze_model(model, settings)
+    candidates = [replace(item, steps=(*request.techniques, *item.steps)) for item in choice.candidates]
+    changed = any(candidate.techniques for candidate in candidates)
+    runtimes = [candidate.runtime for candidate in candidates]
+    inputs = read_inputs(request.task, runtimes, settings, model=model, as_torch=changed)
+
+    def predict_changed(candidate: Candidate, made: CapturedModel) -> Candidate:
+        # A plan's own techniques are in its predictions, and these are held against what is measured.
+        if not request.techniques:
+            return candidate
+        return with_predictions_of_changed(candidate, analyze_model(made, settings), request.profile)
+
+    report = export_candidates(
+        inputs,
+        candidates,
+        device=request.profile.name,
+        budget=request.budget,
+        folder=output,
+        settings=settings,
+        io=io,
+        rejected=choice.rejected,
+        accelerators=request.profile.accelerators,
+        done=done,
+        predict_changed=predict_changed,
+    )
+    return report, details_json(report, choice.plans, analysis, request.profile.latency_model)
+
+
+def refuse_techniques(request: Request, model: CapturedModel) -> None:
+    """Checks before any work that the techniques that were asked for can be used.
+
+    Raises:
+        TechniqueError: the first one that cannot, with its reason.
+    """
+    from edgekit.errors import TechniqueError
+    from edgekit.techniques.base import technique as find_technique
+
+    for step in request.techniques:
+        technique = find_technique(step.technique).from_settings(step.settings, "--technique")
+        if reason := technique.refusal(model, request.task, request.profile):
+            raise TechniqueError(f"{step.technique} cannot be used on {model.source}: {reason}.")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What to make, and the plans that say why."""
+
+    candidates: Sequence[Candidate]
+    rejected: Sequence[Rejection]
+    plans: Sequence[Plan]
+
+
+def choose(request: Request, model: CapturedModel, effort: Effort, settings: Settings) -> Choice:
+    """Returns one candidate for each format that was asked for, or the planner's one choice.
+
+    A format that was asked for by name is made even where no precision keeps the budgets: the verdict says so then.
+    """
+    from edgekit.planner.recipes import resolve_precision, steps_of
+    from edgekit.recipe import Candidate
+    from edgekit.trials.planning import plan as make_plan
+
+    asked = plan_request(request, model, effort, settings)
+    candidates: list[Candidate] = []
+    rejected: list[Rejection] = []
+    plans: list[Plan] = []
+    wanted: list[tuple[str, ...]] = [(name,) for name in request.formats]
+    for formats in wanted or [()]:
+        made = make_plan(replace(asked, formats=formats), settings)
+        rejected += made.rejected
+        plans.append(made)
+        if made.chosen is not None:
+            candidates.append(made.chosen)
+        elif formats:
+            # Nothing can be made: the converter itself says why, in the table and with the right exit code.
+            options = request.profile.options.get(formats[0])
+            recipe = resolve_precision(request.precision or "int8", asked.analysis.family, formats[0], options)
+            candidates.append(Candidate(runtime=formats[0], recipe=recipe, steps=steps_of(recipe)))
+    if not candidates:
+        reasons = "\n".join(f"  {item.candidate}: {item.reason}" for item in rejected)
+        raise UsageError(
+            f"{model.source} cannot be exported for {request.profile.name}:\n{reasons}\n"
+            "Name another format with --format, or another precision with --precision."
+        )
+    return Choice(candidates=candidates, rejected=rejected, plans=plans)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFile:
+    """A plan that `plan -o` wrote, and where it lies."""
+
+    path: Path
+    plan: Plan
+
+    def restrict(self, request: Request) -> Request:
+        """Returns the request with the plan's limits; those of flags that were given now come first.
+
+        Raises:
+            UsageError: it asks for another device than the plan is for.
+        """
+        if request.profile.name != self.plan.device:
+            raise UsageError(
+                f"{self.path} was made for {self.plan.device}, and --device names {request.profile.name}. "
+                "Leave --device away, or plan for that device."
+            )
+        flags = [limit for limit in request.budget.limits if limit.source.startswith("--")]
+        paths = [limit for limit in request.budget.limits if limit.name in PATHS]
+        return replace(request, budget=self.plan.budget.overridden_by([*paths, *flags]))
+
+    def choice_for(self, model: CapturedModel) -> Choice:
+        """Returns what the plan chose and what it turned down.
+
+        Raises:
+            UsageError: it was made for another model, it chose nothing, or it has a step that this edgekit cannot do.
+        """
+        from edgekit import registry
+        from edgekit.planner.recipes import steps_of
+
+        made = self.plan
+        if made.model.digest != model.digest:
+            raise UsageError(
+                f"{self.path} was made for {made.model.source} with digest {made.model.digest[:12]}; the model is now "
+                f"{model.source} with digest {model.digest[:12]}. Plan again, or give the model that the plan is for."
+            )
+        if made.chosen is None:
+            raise UsageError(
+                f"{self.path} chose nothing: no format can hold this model. Plan again with other formats."
+            )
+        known = {*registry.technique_names(), *(step.technique for step in steps_of(made.chosen.recipe))}
+        unknown = [step.technique for step in made.chosen.steps if step.technique not in known]
+        if unknown:
+            raise UsageError(
+                f"{self.path} asks for {', '.join(unknown)}, which this edgekit cannot do. "
+                "Write the plan anew with: edgekit plan"
+            )
+        return Choice(candidates=(made.chosen,), rejected=made.rejected, plans=(made,))
+
+
+def read_plan_file(path: Path, *, decided: bool) -> PlanFile:
+    """Returns the plan in a file.
+
+    Args:
+        path: The file.
+        decided: Flags were given that say what the plan has decided.
+
+    Raises:
+        UsageError: no such file, no plan, or such flags.
+    """
+    from edgekit.planner.plan import Plan
+
+    if decided:
+        raise UsageError("--plan has decided what --format, --precision and --effort are about: leave them away.")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file. Write a plan with: edgekit plan --device NAME -o {path}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not valid JSON: {error}. Write it anew with: edgekit plan -o {path}") from None
+    if not isinstance(data, dict):
+        raise UsageError(f"{path}: not a plan. Write one with: edgekit plan --device NAME -o {path}")
+    return PlanFile(path=path, plan=Plan.from_json(data, str(path)))
+
+
+def plan_request(request: Request, captured: CapturedModel, effort: Effort, settings: Settings) -> PlanRequest:
+    """Returns what is to be planned: the model analysed, from the cache where nothing changed."""
+    from edgekit.pipeline.analysis import analyze_model
+    from edgekit.trials.planning import PlanRequest
+
+    return PlanRequest(
+        task=request.task,
+        model=captured,
+        analysis=analyze_model(captured, settings),
+        profile=request.profile,
+        # No plan can tell which path an operator will take: the profile's limits on that are for artifacts.
+        budget=request.budget.without_profile_paths(),
+        formats=request.formats,
+        precision=request.precision,
+        effort=effort,
+    )

@@ -1,0 +1,220 @@
+"""Plans with as much effort as was asked for: predicted, simulated, or with the finalists exported and validated.
+
+quick     predicts from the graph and from what other models lost; runs nothing.
+default   simulates the candidates on calibration data, measures every layer, and adds a recipe of mixed precision.
+thorough  exports and validates the best few, and decides by what was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, final
+
+from edgekit.analysis.graph import Analysis
+from edgekit.budget import Budget
+from edgekit.errors import EdgekitError
+from edgekit.exporting.inputs import read_inputs
+from edgekit.model import CapturedModel
+from edgekit.pipeline.capture import capture_model
+from edgekit.pipeline.convert import why_not_made
+from edgekit.pipeline.samples import prepare_samples
+from edgekit.pipeline.settings import Settings
+from edgekit.planner.choice import BROKEN, judge_candidates
+from edgekit.planner.make import make_plan
+from edgekit.planner.mixed_search import is_integer, precisions_to_mix, search
+from edgekit.planner.plan import LayerLoss, Plan
+from edgekit.planner.recipes import steps_of
+from edgekit.planner.technique_offers import offers_for
+from edgekit.profiles.profile import DeviceProfile
+from edgekit.recipe import Candidate, Effort, Prediction, Rejection
+from edgekit.samples import Samples
+from edgekit.simulation.realisation import why_not_simulated
+from edgekit.task.task import Task
+from edgekit.trials.candidates import (
+    export_candidate,
+    measure_layers,
+    measured_predictions,
+    simulate_candidates,
+    simulated_predictions,
+)
+
+FINALISTS: Final = 3
+"""Candidates that `thorough` exports."""
+
+_MEASURABLE: Final = ("size", "download", "memory", "accuracy_drop", "slice_drop", "parity")
+"""Costs that this host measures as the device would; its latency is its own."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """What is to be planned.
+
+    Attributes:
+        task: The task.
+        model: The captured model.
+        analysis: Its costed graph.
+        profile: The device.
+        budget: The limits in force.
+        formats: Formats that the user forces; empty lets the profile's order of runtimes decide.
+        precision: A preset that the user forces; None lets the planner choose.
+        effort: See the module.
+    """
+
+    task: Task
+    model: CapturedModel
+    analysis: Analysis
+    profile: DeviceProfile
+    budget: Budget
+    formats: tuple[str, ...] = ()
+    precision: str | None = None
+    effort: Effort = "quick"
+
+
+def plan(request: PlanRequest, settings: Settings) -> Plan:
+    """Returns the plan.
+
+    Raises:
+        EdgekitError: the data is wrong, or this machine cannot run what the effort asks for.
+        KeyboardInterrupt: after the running worker was ended; finished work is kept.
+    """
+    refinement = _Refinement(request, settings)
+    made = make_plan(
+        request.model,
+        request.analysis,
+        request.profile,
+        request.budget,
+        formats=request.formats,
+        precision=request.precision,
+        refusal=why_not_made(request.model, request.analysis),
+        has_calibration=request.task.calibration is not None,
+        has_training=request.task.training is not None,
+        offers=offers_for(request.model.kind, request.analysis.family, has_training=request.task.training is not None),
+        refine=refinement.refine,
+    )
+    return replace(
+        made,
+        effort=request.effort,
+        warnings=(*made.warnings, *refinement.notes),
+        rejected=(*made.rejected, *refinement.failed),
+        sensitivity=refinement.sensitivity,
+    )
+
+
+def ready_to_simulate(task: Task, model: CapturedModel, settings: Settings) -> tuple[CapturedModel, Samples] | str:
+    """Returns the model as torch and the calibration samples, or why recipes cannot be simulated with them."""
+    samples = prepare_samples(task, model, "calibration", settings)
+    if samples is None:
+        return "the task has no calibration data; give --calibration, or [data] calibration in edgekit.toml"
+    if reason := why_not_simulated("tflite", model.kind):
+        return reason
+    if model.kind == "pt2":
+        return model, samples
+    try:
+        return capture_model(task, settings, as_torch=True), samples
+    except EdgekitError as error:
+        return error.message.splitlines()[0]
+
+
+@final
+class _Refinement:
+    """Replaces what can only be guessed by what was simulated or measured.
+
+    Attributes:
+        notes: What could not be done and why, sentences.
+        failed: Candidates that could not be exported.
+        sensitivity: What each layer costs in accuracy.
+    """
+
+    def __init__(self, request: PlanRequest, settings: Settings) -> None:
+        self._request = request
+        self._settings = settings
+        self.notes: tuple[str, ...] = ()
+        self.failed: tuple[Rejection, ...] = ()
+        self.sensitivity: tuple[LayerLoss, ...] = ()
+
+    def refine(self, candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+        """Returns the candidates as well known as the effort allows; a `make.Refinement`."""
+        if self._request.effort == "quick" or not candidates:
+            return candidates
+        ready = self._ready_to_simulate()
+        if isinstance(ready, str):
+            self.notes = (f"nothing was simulated: {ready}",)
+        else:
+            candidates = self._simulated(candidates, *ready)
+            mixed = self._mixed(candidates, *ready)
+            candidates = (*candidates, *self._simulated(mixed, *ready))
+        return self._exported(candidates) if self._request.effort == "thorough" else candidates
+
+    def _ready_to_simulate(self) -> tuple[CapturedModel, Samples] | str:
+        """Returns the model as torch and the calibration samples, or why there is no simulation."""
+        return ready_to_simulate(self._request.task, self._request.model, self._settings)
+
+    def _within_reach(self, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+        """Returns the candidates that break no limit, the best first."""
+        request = self._request
+        formats = request.formats or request.profile.runtimes
+        judged = judge_candidates(candidates, request.budget, request.profile, request.analysis.family, formats)
+        return tuple(item.candidate for item in judged if item.tier < BROKEN)
+
+    def _simulated(
+        self, candidates: tuple[Candidate, ...], model: CapturedModel, samples: Samples
+    ) -> tuple[Candidate, ...]:
+        """Returns all candidates; those that break no limit and change nothing but precision were simulated."""
+        wanted = [
+            item
+            for item in self._within_reach(candidates)
+            if item.steps == steps_of(item.recipe)
+            and (item.recipe.default != "fp32" or item.recipe.overrides)
+            and why_not_simulated(item.runtime, "pt2") is None
+        ]
+        results = simulate_candidates(wanted, self._request.task, model, samples, self._settings) if wanted else ()
+        better = {
+            item.title: _with(item, simulated_predictions(result, self._request.task, samples))
+            for item, result in zip(wanted, results, strict=True)
+        }
+        return tuple(better.get(item.title, item) for item in candidates)
+
+    def _mixed(
+        self, candidates: tuple[Candidate, ...], model: CapturedModel, samples: Samples
+    ) -> tuple[Candidate, ...]:
+        """Returns a candidate of mixed precision in the best candidate's format, if there is one worth a look."""
+        request = self._request
+        best = next(iter(self._within_reach(candidates) or candidates))
+        base = next((c for c in candidates if c.runtime == best.runtime and c.recipe.default.startswith("int8")), None)
+        if base is None or request.precision is not None or base.steps != steps_of(base.recipe):
+            return ()
+        others = precisions_to_mix(candidates, base.runtime)
+        integers = (base.recipe.default, *filter(is_integer, others))
+        self.sensitivity = measure_layers(base, integers, request.task, model, samples, self._settings)
+        found = search(self.sensitivity, base, others, request.budget, request.analysis, request.profile)
+        if found is None or why_not_made(request.model, request.analysis)(found.runtime, found.recipe) is not None:
+            return ()
+        return (found,)
+
+    def _exported(self, candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+        """Returns the candidates; the finalists were exported and validated, those that failed are left out."""
+        request = self._request
+        finalists = self._within_reach(candidates)[:FINALISTS]
+        if not finalists:
+            return candidates
+        inputs = read_inputs(request.task, [item.runtime for item in finalists], self._settings, model=request.model)
+        better: dict[str, Candidate] = {}
+        failed: list[Rejection] = []
+        for item in finalists:
+            try:
+                checks = export_candidate(item, inputs, self._settings)
+            except EdgekitError as error:
+                failed.append(Rejection(candidate=item.title, reason=error.message.splitlines()[0]))
+            else:
+                better[item.title] = _with(item, measured_predictions(checks, _MEASURABLE))
+        self.failed = tuple(failed)
+        lost = {item.candidate for item in failed}
+        return tuple(better.get(item.title, item) for item in candidates if item.title not in lost)
+
+
+def _with(candidate: Candidate, better: Sequence[Prediction]) -> Candidate:
+    """Returns the candidate with these predictions in the place of those of the same cost."""
+    by_name = {item.name: item for item in better}
+    return replace(candidate, predictions=tuple(by_name.get(item.name, item) for item in candidate.predictions))

@@ -1,0 +1,1 @@
+"""Worker processes, the cache, atomic files, what is installed."""

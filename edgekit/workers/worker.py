@@ -1,0 +1,203 @@
+"""Runs a function in a fresh process with a time limit and a memory limit.
+
+A converter or a runtime can crash, hang, leak, print to stdout, or need packages that clash with another's. None of
+that may reach the parent: it gets a JSON record, a captured log, or one clear error with the log's tail.
+
+The job is a function `module:function` that takes a JSON object and a `Progress`, and returns a JSON object.
+Its stdout and stderr go to a log file; results and progress travel through files in a private folder.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+from edgekit.errors import ERRORS_BY_NAME, EdgekitError, MachineError, WorkerError
+from edgekit.workers.atomic_files import write_text
+from edgekit.workers.process import Command, Ended, log_tail, run_watched
+
+Progress = Callable[[str, float | None], None]
+"""Told what a job is doing: a short phrase, and the share done from 0 to 1 where it is known."""
+
+
+def silent(phrase: str, share: float | None = None) -> None:
+    """A `Progress` that tells nobody."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a worker process shall do.
+
+    Attributes:
+        title: For messages: `conversion to tflite`.
+        entry: `module:function`; the function takes (payload, progress) and returns a JSON object.
+        payload: JSON object.
+        timeout_s: Wall-clock limit.
+        memory_limit_bytes: Limit on the resident set of the process and its children; None for no limit.
+        environment: Variables added to the worker's environment.
+        log: Where its stdout and stderr go; None for a file that vanishes.
+    """
+
+    title: str
+    entry: str
+    payload: Mapping[str, Any]
+    timeout_s: float = 1800.0
+    memory_limit_bytes: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    log: Path | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResult:
+    """What a worker process left behind.
+
+    Attributes:
+        record: What the job's function returned.
+        wall_s: Seconds from start to end, process start included.
+        cpu_s: CPU seconds of the process and its children.
+        peak_memory_bytes: Largest resident set seen by the kernel.
+    """
+
+    record: Mapping[str, Any]
+    wall_s: float
+    cpu_s: float
+    peak_memory_bytes: int
+
+
+def run_job(job: Job, progress: Progress = silent, cancelled: threading.Event | None = None) -> JobResult:
+    """Runs `job` in a fresh process and returns what it returned.
+
+    Args:
+        job: What to do.
+        progress: Told what the job is doing.
+        cancelled: Once set, the process is ended and KeyboardInterrupt raised: how Ctrl-C reaches jobs on threads.
+
+    Raises:
+        EdgekitError: the one that the job raised, with its message.
+        ResourceError: the time or the memory limit was reached.
+        WorkerError: the process died or the job raised anything else; the message holds the log's tail.
+        KeyboardInterrupt: passed on after the process was ended.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgekit-job-") as name:
+        folder = Path(name)
+        (folder / "job.json").write_text(json.dumps({"entry": job.entry, "payload": dict(job.payload)}))
+        log = job.log or folder / "log.txt"
+        command = Command(
+            title=job.title,
+            arguments=[sys.executable, "-m", "edgekit.workers.worker", str(folder)],
+            log=log,
+            timeout_s=job.timeout_s,
+            memory_limit_bytes=job.memory_limit_bytes,
+            environment=job.environment,
+        )
+        read_progress = ProgressReader(folder / "progress.json", progress)
+
+        def poll() -> None:
+            if cancelled is not None and cancelled.is_set():
+                raise KeyboardInterrupt
+            read_progress()
+
+        ended = run_watched(command, poll)
+        record = _read_result(job, folder, log, ended)
+    return JobResult(record=record, wall_s=ended.wall_s, cpu_s=ended.cpu_s, peak_memory_bytes=ended.peak_memory_bytes)
+
+
+@final
+class ProgressReader:
+    """Passes on what a job writes into its progress file, whenever that has changed. Call it now and then."""
+
+    def __init__(self, path: Path, progress: Progress) -> None:
+        self._path = path
+        self._progress = progress
+        self._told = ""
+
+    def __call__(self) -> None:
+        """Looks at the file once."""
+        try:
+            text = self._path.read_text()
+        except FileNotFoundError:
+            return
+        if text != self._told:
+            self._told = text
+            data = json.loads(text)
+            self._progress(data["phrase"], data["share"])
+
+
+def _read_result(job: Job, folder: Path, log: Path, ended: Ended) -> Mapping[str, Any]:
+    path = folder / "result.json"
+    if not path.exists():
+        raise WorkerError(f"The {job.title} {ended.how} and left no result.\n{log_tail(log)}")
+    result = json.loads(path.read_text())
+    if "record" in result:
+        record: Mapping[str, Any] = result["record"]
+        return record
+    error = ERRORS_BY_NAME.get(result["error"])
+    if error is not None:
+        raise error(result["message"])
+    raise WorkerError(f"The {job.title} failed with {result['error']}: {result['message']}\n{log_tail(log)}")
+
+
+@final
+class _FileProgress:
+    """The worker's end of `Progress`: writes the latest phrase where the parent looks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "progress.json"
+
+    def __call__(self, phrase: str, share: float | None = None) -> None:
+        write_text(self._path, json.dumps({"phrase": phrase, "share": share}))
+
+
+def _end_with_parent(parent: int) -> None:
+    """Ends this process once its parent is gone: a parent that was killed could not end it."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(MachineError.exit_code)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(folder: Path) -> int:
+    """Runs the job that lies in `folder`: the worker process's side. Returns its exit code."""
+    _end_with_parent(os.getppid())
+    job = json.loads((folder / "job.json").read_text())
+    module_name, _, function_name = job["entry"].partition(":")
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+        result: dict[str, Any] = {"record": function(job["payload"], _FileProgress(folder))}
+    except EdgekitError as error:
+        # A third party's own subclass is told by the nearest class that the parent knows.
+        name = next((c.__name__ for c in type(error).__mro__ if c.__name__ in ERRORS_BY_NAME), "EdgekitError")
+        result = {"error": name, "message": error.message}
+    except MemoryError:
+        result = {
+            "error": "ResourceError",
+            "message": "This machine ran out of memory. Free some, or use a smaller model.",
+        }
+    except Exception as error:
+        traceback.print_exc()
+        result = {"error": type(error).__name__, "message": str(error)}
+    write_text(folder / "result.json", json.dumps(result))
+    return 0 if "record" in result else MachineError.exit_code
+
+
+if __name__ == "__main__":
+    code = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Frameworks' destructors crash or hang at interpreter exit now and then; the result is already on disk.
+    os._exit(code)

@@ -1,0 +1,126 @@
+"""Successive halving with made-up training: who goes on, what is kept, what is found again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edgekit.errors import DataError, TechniqueError
+from edgekit.model import CapturedModel
+from edgekit.pipeline.settings import Settings
+from edgekit.recipe import Candidate, Prediction, Recipe
+from edgekit.searching.grid import Variant
+from edgekit.searching.survey import UntrainedVariant, costs_of
+from edgekit.searching.training_stage import train_variants
+from edgekit.task.task import Task, Training
+from edgekit.training.schedule import Schedule
+from edgekit.workers.cache import Cache
+
+SCHEDULE = Schedule(epochs=6, learning_rate=0.1)
+
+
+def prospect(index: int, latency: float | None) -> UntrainedVariant:
+    model = CapturedModel(
+        name=f"v{index}", source=f"n.py:f(i={index})", source_kind="torch", kind="pt2", path=Path("float.pt2"),
+        inputs=(), outputs=(), digest=f"d{index}", parameters=1, macs=100 - index, family="cnn",
+    )  # fmt: skip
+    made = Prediction(name="latency", value=latency, low=None, high=None, unit="ms", basis="")
+    return UntrainedVariant(
+        variant=Variant(name=f"v{index}", arguments=(("i", index),)),
+        task=Task(model=model.source, base=Path(), training=Training(batches="n.py:b", loss="n.py:l")),
+        references={"factory": model.source},
+        model=model,
+        candidate=Candidate(runtime="onnx", recipe=Recipe(), predictions=(made,)),
+        training="t",
+        reason="",
+    )
+
+
+PROSPECTS = [prospect(index, float(index)) for index in range(8)]
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What was trained until which epoch. Odd variants are good, each epoch makes them better; v5 fails."""
+    done: list[tuple[str, int]] = []
+
+    def run(self: Settings, title: str, entry: str, payload: Any, progress: Any) -> Any:
+        done.append((payload["name"], payload["until"]))
+        index = int(payload["name"][1:])
+        if index == 5:
+            raise TechniqueError("no number")
+        history = [
+            {"loss": 1.0, "accuracy": None, "score": index % 2 + 0.1 * epoch} for epoch in range(payload["until"])
+        ]
+        if payload["output"]:
+            output = Path(payload["output"])
+            output.mkdir()
+            model = PROSPECTS[index].model
+            assert model is not None
+            (output / "model.json").write_text(json.dumps(replace(model, digest="trained").to_json()))
+        record = {"best": history[-1], "history": history}
+        return SimpleNamespace(record=record, wall_s=2.0)
+
+    monkeypatch.setattr(Settings, "run", run)
+    return done
+
+
+def test_the_better_half_goes_on_and_one_that_fails_does_not_stop_the_others(trained: list[Any], tmp_path: Path):
+    settings = Settings(cache=Cache(root=tmp_path))
+    told: list[str] = []
+    halving = train_variants(PROSPECTS, SCHEDULE, 0, settings, told.append)
+    assert told[3] == "rung 1 of 2, variant 4 of 8 (i=3): held-out loss 1.000"
+    assert told[5] == "rung 1 of 2, variant 6 of 8 (i=5): could not be trained: no number"
+    assert [(rung.trials, rung.epochs) for rung in halving.rungs] == [(8, 2), (4, 6)]
+    assert [name for name, until in trained if until == 2] == [f"v{i}" for i in range(8)]
+    # Nothing dominates v0 (the cheapest) and v1; of those behind, the earlier front comes first.
+    finalists = [name for name, until in trained if until == 6]
+    assert finalists[:2] == ["v0", "v1"]
+    assert len(finalists) == 4
+    by_name = {trial.prospect.variant.name: trial for trial in halving.trials}
+    assert by_name["v5"].is_failed
+    assert by_name["v5"].reason == "could not be trained: no number"
+    assert by_name["v1"].model is not None
+    assert (by_name["v1"].epochs, by_name["v1"].seconds, by_name["v1"].held_out["score"]) == (6, 4.0, 1.5)
+    dropped = [trial for trial in halving.trials if trial.reason and not trial.is_failed]
+    assert len(dropped) == 3
+    assert {trial.reason for trial in dropped} == {"behind others in held-out score and predicted cost after 2 epochs"}
+
+
+def test_what_was_trained_to_the_end_is_found_on_another_ladder(trained: list[Any], tmp_path: Path):
+    settings = Settings(cache=Cache(root=tmp_path))
+    few = [PROSPECTS[1], PROSPECTS[3]]
+    train_variants(few, SCHEDULE, 0, settings)
+    assert trained == [("v1", 6), ("v3", 6)]
+    again = train_variants(PROSPECTS, SCHEDULE, 0, settings)
+    assert not {("v1", 2), ("v3", 2)} & set(trained)
+    early = next(trial for trial in again.trials if trial.prospect.variant.name == "v3")
+    assert early.held_out["score"] == pytest.approx(1.1 if early.reason else 1.5)
+    # Finished variants leave no checkpoint; those that were dropped keep theirs.
+    assert len(list((tmp_path / "searches").iterdir())) == 8 - len([t for t in again.trials if t.model])
+
+
+def test_another_seed_or_schedule_is_trained_anew(trained: list[Any], tmp_path: Path):
+    settings = Settings(cache=Cache(root=tmp_path))
+    for seed, schedule in ((0, SCHEDULE), (0, SCHEDULE), (1, SCHEDULE), (0, replace(SCHEDULE, learning_rate=0.2))):
+        train_variants(PROSPECTS[:1], schedule, seed, settings)
+    assert trained == [("v0", 6)] * 3
+
+
+def test_where_every_variant_fails_the_search_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def fail(*_: Any) -> Any:
+        raise DataError("no batches")
+
+    monkeypatch.setattr(Settings, "run", fail)
+    with pytest.raises(DataError, match=r"^no batches$"):
+        train_variants(PROSPECTS[:2], SCHEDULE, 0, Settings(cache=Cache(root=tmp_path)))
+
+
+def test_costs_are_latencies_where_all_have_one_else_work():
+    assert costs_of(PROSPECTS[:2]) == ("predicted latency", (0.0, 1.0))
+    assert costs_of([PROSPECTS[0], prospect(1, None)]) == ("multiply-accumulates", (100.0, 99.0))

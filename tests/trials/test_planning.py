@@ -1,0 +1,172 @@
+"""Plans with more effort: what is simulated, mixed and exported, with fakes in the place of workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from edgekit.analysis.graph_builder import GraphBuilder
+from edgekit.budget import Budget, read_limit
+from edgekit.checks import judge
+from edgekit.errors import ConversionError, ModelError
+from edgekit.model import CapturedModel
+from edgekit.pipeline.settings import Settings
+from edgekit.planner.plan import LayerLoss
+from edgekit.profiles.profile import DeviceProfile, Hardware
+from edgekit.task.task import Task
+from edgekit.trials import planning
+from edgekit.trials.planning import PlanRequest, plan
+from edgekit.workers.cache import Cache
+
+RNG = np.random.default_rng(0)
+NOISE = {"a": 1e-3, "b": 1e-5}
+DROPS = {"fp16": 0.5, "int8-static": 2.0, "int8-static+mixed": 0.2}
+
+
+def two_layers():
+    builder = GraphBuilder()
+    builder.tensor("x", (1, 300, 4, 4), "float32")
+    before = "x"
+    for name in NOISE:
+        builder.store(f"{name}.weight", (300, 300, 1, 1), "float32", lambda: RNG.standard_normal(90_000).astype("f4"))
+        builder.tensor(name, (1, 300, 4, 4), "float32")
+        builder.add(
+            name=name, type="conv2d", kernel="pointwise_conv", module=name, reads=[before, f"{name}.weight"],
+            outputs=[name], macs=1_440_000, roles={f"{name}.weight": ("kernel", 300)},
+        )  # fmt: skip
+        before = name
+    return builder.finish(["x"], [before])
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Fakes for everything that would run in a worker; records what was asked."""
+    seen = {"simulated": [], "layers": [], "exported": []}
+
+    def simulate(candidates, *_rest):
+        seen["simulated"] += [item.title for item in candidates]
+        return tuple(
+            {
+                "sqnr_db": 40.0 - 10 * DROPS[item.recipe.name],
+                "metric": "agreement",
+                "reason": "",
+                "drop": {"value": (drop := DROPS[item.recipe.name]), "low": drop * 0.8, "high": drop * 1.2},
+            }
+            for item in candidates
+        )
+
+    def layers(base, precisions, *_rest):
+        seen["layers"].append((base.title, precisions))
+        return tuple(LayerLoss(module=name, precision=precisions[0], noise=noise) for name, noise in NOISE.items())
+
+    def export(candidate, *_rest):
+        seen["exported"].append(candidate.title)
+        if candidate.recipe.name == "fp16":
+            raise ConversionError("no kernel\nmore")
+        return (
+            judge("size", 1000.0, None, measured_on="file"),
+            judge("accuracy_drop", 0.1, None, low=0.0, high=0.2, measured_on="host"),
+            judge("latency", None, None),
+        )
+
+    monkeypatch.setattr(planning, "simulate_candidates", simulate)
+    monkeypatch.setattr(planning, "measure_layers", layers)
+    monkeypatch.setattr(planning, "export_candidate", export)
+    monkeypatch.setattr(planning, "read_inputs", lambda *_args, **_kwargs: None)
+    monkeypatch.setattr(planning, "why_not_made", lambda _model, _analysis: lambda _runtime, _recipe: None)
+    monkeypatch.setattr(planning, "prepare_samples", lambda task, *_rest: task.calibration and SimpleNamespace(items=9))
+    return seen
+
+
+def ask(tmp_path, effort, *, kind="pt2", calibration="data.py:f", precision=None, **limits):
+    analysis = two_layers()
+    model = CapturedModel(
+        name="net", source="net.py:build", source_kind="torch", kind=kind, path=tmp_path / "float.pt2", inputs=(),
+        outputs=(), digest="d", parameters=1, macs=1, family="cnn",
+    )  # fmt: skip
+    profile = DeviceProfile(
+        name="board", title="Board", kind="phone", runtimes=("tflite",), hardware=Hardware(cpu=(), features=()),
+        path=Path("board.toml"),
+    )  # fmt: skip
+    return plan(
+        PlanRequest(
+            task=Task(base=tmp_path, model="net.py:build", calibration=calibration, metric="agreement"),
+            model=model,
+            analysis=analysis,
+            profile=profile,
+            budget=Budget().overridden_by(read_limit(name, text, f"--max-{name}") for name, text in limits.items()),
+            precision=precision,
+            effort=effort,
+        ),
+        Settings(cache=Cache(root=tmp_path / "cache")),
+    )
+
+
+def test_quick_runs_nothing(calls, tmp_path):
+    made = ask(tmp_path, "quick", size="500 kB")
+    assert calls == {"simulated": [], "layers": [], "exported": []}
+    assert (made.effort, made.sensitivity) == ("quick", ())
+
+
+def test_default_takes_the_mixture_that_keeps_the_accuracy(calls, tmp_path):
+    made = ask(tmp_path, "default", size="500 kB", accuracy_drop="1 pp")
+    assert made.chosen.title == "tflite int8-static+mixed"
+    assert made.chosen.recipe.overrides == (("a", "fp32"),)
+    assert calls["simulated"] == ["tflite fp16", "tflite int8-static", "tflite int8-static+mixed"]
+    drop = made.chosen.prediction("accuracy_drop")
+    assert (drop.value, drop.evidence, drop.basis) == (0.2, "simulated", "simulated on 9 calibration samples")
+    assert [item.module for item in made.sensitivity] == ["a", "b"]
+    rejected = {item.candidate: item.reason for item in made.rejected}
+    assert rejected["tflite int8-static"] == "accuracy drop 2.00 pp exceeds 1.00 pp (--max-accuracy_drop) by 1.00 pp"
+
+
+def test_what_breaks_a_limit_is_not_simulated(calls, tmp_path):
+    ask(tmp_path, "default", size="250 kB")
+    assert "tflite fp16" not in calls["simulated"]
+
+
+def test_a_forced_precision_is_not_mixed(calls, tmp_path):
+    ask(tmp_path, "default", size="500 kB", precision="int8")
+    assert calls["layers"] == []
+
+
+def test_thorough_exports_three_and_decides_by_what_was_measured(calls, tmp_path):
+    made = ask(tmp_path, "thorough", size="500 kB", accuracy_drop="5 pp")
+    assert len(calls["exported"]) == 3
+    assert {item.candidate: item.reason for item in made.rejected}["tflite fp16"] == "no kernel"
+    drop = made.chosen.prediction("accuracy_drop")
+    assert (drop.value, drop.evidence, drop.basis) == (0.1, "measured", "measured on host")
+    assert made.chosen.prediction("size").value == 1000
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (
+            {"calibration": None},
+            "the task has no calibration data; give --calibration, or [data] calibration in edgekit.toml",
+        ),
+        (
+            {"kind": "keras"},
+            "a keras file cannot be run layer by layer here; give the torch or ONNX model that it was made from",
+        ),
+    ],
+    ids=["no calibration", "keras"],
+)
+def test_where_nothing_can_be_simulated_the_plan_says_why(calls, tmp_path, more, reason):
+    made = ask(tmp_path, "default", size="2 MB", **more)
+    assert calls["simulated"] == []
+    assert made.warnings[-1] == f"nothing was simulated: {reason}"
+    assert made.chosen is not None
+
+
+def test_an_onnx_file_that_cannot_become_torch_is_planned_by_arithmetic(calls, tmp_path, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise ModelError("no importer for Loop\nmore")
+
+    monkeypatch.setattr(planning, "capture_model", refuse)
+    made = ask(tmp_path, "default", kind="onnx", size="2 MB")
+    assert made.warnings[-1] == "nothing was simulated: no importer for Loop"
