@@ -11,7 +11,7 @@ from edgekit.checks import Check
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.report import ExportReport
 from edgekit.exporting.sentences import (
-    _SHOWN_NAMES,
+    SHOWN_NAMES,
     STATUS_WORDS,
     amount_text,
     band_text,
@@ -159,8 +159,8 @@ def note_lines(report: ExportReport, *, verbose: bool) -> list[str]:
             notes.setdefault(note, []).append(result.runtime)
         if result.conversion.float_fallbacks:
             names = result.conversion.float_fallbacks
-            shown = ", ".join(names[:_SHOWN_NAMES]) + (
-                f" and {len(names) - _SHOWN_NAMES} more" if names[_SHOWN_NAMES:] else ""
+            shown = ", ".join(names[:SHOWN_NAMES]) + (
+                f" and {len(names) - SHOWN_NAMES} more" if names[SHOWN_NAMES:] else ""
             )
             notes.setdefault(f"stays float: {shown}", []).append(result.runtime)
     lines = [f"[dim]{', '.join(runtimes)}: {escape(note)}[/]" for note, runtimes in notes.items()]

@@ -19,7 +19,7 @@ from edgekit.samples import Samples
 from edgekit.task.preprocessing import known_preprocessing
 from edgekit.task.task import DEFAULT_MODEL_NAME, Task
 
-_FLOAT: Final = Recipe(default="fp32")
+FLOAT_RECIPE: Final = Recipe(default="fp32")
 
 
 @final

@@ -12,7 +12,7 @@ from edgekit.budget import Budget
 from edgekit.checks import Check, complete
 from edgekit.converters.base import IoType
 from edgekit.errors import EdgekitError
-from edgekit.exporting.inputs import _FLOAT, Inputs
+from edgekit.exporting.inputs import FLOAT_RECIPE, Inputs
 from edgekit.pipeline.analysis import analyze_model
 from edgekit.pipeline.convert import convert
 from edgekit.pipeline.settings import Settings
@@ -117,11 +117,11 @@ def _float_baseline(runtime: str, inputs: Inputs, recipe: Recipe, settings: Sett
 
     A float artifact that cannot be made costs only the ratio, so its failure is not the export's.
     """
-    if recipe == _FLOAT or runtime == "coreml":
+    if recipe == FLOAT_RECIPE or runtime == "coreml":
         return None
     settings.progress(runtime, "converting the float artifact to compare with", None)
     try:
-        return convert(inputs.model_for(runtime), runtime, _FLOAT, None, settings).artifact.path
+        return convert(inputs.model_for(runtime), runtime, FLOAT_RECIPE, None, settings).artifact.path
     except EdgekitError as error:
         settings.progress(runtime, f"no float artifact to compare with: {error.message.splitlines()[0]}", None)
         return None

@@ -10,7 +10,7 @@ from edgekit.checks import Check
 from edgekit.model import CapturedModel
 from edgekit.units import format_change, format_value
 
-_SHOWN_NAMES: Final = 5
+SHOWN_NAMES: Final = 5
 
 
 NAMING: Final = ("integer_coverage", "delegate_coverage", "accelerator_coverage", "ignored_settings")

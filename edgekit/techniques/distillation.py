@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final, Literal, Protocol
+from typing import Any, ClassVar, Final, Literal, Protocol
 
 from edgekit.recipe import Step
 from edgekit.techniques.base import Context, TorchModel
@@ -22,10 +22,7 @@ SELF: Final = "self"
 class DistillSettings(Protocol):
     """The settings of `distill.Distill` that training reads."""
 
-    @property
-    def name(self) -> str:
-        """Name of the technique."""
-        ...
+    name: ClassVar[str]
 
     @property
     def student(self) -> str:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, final
+from typing import Any, ClassVar, Final, Literal, Protocol, final
 
 from edgekit.errors import DataError, TechniqueError
 from edgekit.model import LearnedRange
@@ -59,10 +59,7 @@ class Rounded:
 class QatSettings(Protocol):
     """The settings of `qat.Qat` that training reads."""
 
-    @property
-    def name(self) -> str:
-        """Name of the technique."""
-        ...
+    name: ClassVar[str]
 
     @property
     def weight_bits(self) -> Literal[8, 4]:

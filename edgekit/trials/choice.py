@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     from edgekit.pipeline.settings import Settings
     from edgekit.planner.plan import Plan
     from edgekit.recipe import Candidate, Effort, Rejection
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from edgekit.model import CapturedModel
-    from edgekit.pipeline.settings import Settings
-    from edgekit.planner.plan import Plan
-    from edgekit.recipe import Effort
     from edgekit.trials.planning import PlanRequest
 
 
