@@ -15,6 +15,7 @@ from edgekit.converters.keras_function import keras_function
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, TensorSpec
 from edgekit.sources.onnx_names import SCOPES, module_name
+from edgekit.torch_program.program_archive import load_program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +75,7 @@ def _from_exported_program(captured: CapturedModel) -> Any:
     import torch
     from onnxscript import optimizer
 
-    program = torch.export.load(captured.path)
+    program = load_program(captured.path)
     try:
         exported: Any = torch.onnx.export(program, (), dynamo=True, verbose=False)
     except Exception as error:

@@ -26,6 +26,7 @@ from edgekit.converters.tflite_file import (
 from edgekit.converters.tflite_norms import keep_norm_scales
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, TensorSpec
+from edgekit.torch_program.program_archive import load_program
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -123,9 +124,8 @@ def _name_tensors(model: Any, places: _Places) -> dict[str, str]:
 
 def _from_exported_program(captured: CapturedModel) -> tuple[bytes, _Places]:
     import litert_torch
-    import torch
 
-    program: Any = torch.export.load(captured.path)
+    program = load_program(captured.path)
     try:
         module = program.module()
         keep_norm_scales(module)

@@ -313,8 +313,9 @@ def runner_options(run: RunnerCall, record: PurePath) -> list[str]:
 
 def _environment(run: RunnerCall) -> dict[str, str]:
     environment = {"OMP_NUM_THREADS": str(run.settings.threads), "TF_CPP_MIN_LOG_LEVEL": "2"}
-    if run.runtime == "coreml":
-        # The only session that imports edgekit (the evaluator). A script's own folder is first on its path, not ours.
+    if run.runtime in ("coreml", "reference"):
+        # The only sessions that import edgekit (the evaluator; the check of a program's file). A script's own folder
+        # is first on its path, not ours.
         root = str(Path(edgekit.__file__).resolve().parent.parent)
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
     return environment

@@ -12,7 +12,7 @@ from typing import Any, Final, final
 from edgekit.analysis.exported_costs import PLAIN, Call, describe
 from edgekit.analysis.graph import Analysis
 from edgekit.analysis.graph_builder import GraphBuilder
-from edgekit.errors import ModelError
+from edgekit.torch_program.program_archive import load_program
 
 ALIASES: Final = frozenset({
     "view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "squeeze_", "unsqueeze", "unsqueeze_",
@@ -36,18 +36,9 @@ def read_exported(path: Path) -> Analysis:
     """Returns the analysis of an exported program.
 
     Raises:
-        ModelError: torch cannot read the file.
+        ModelError: the file cannot be read.
     """
-    import torch
-
-    try:
-        program: Any = torch.export.load(path)
-    except Exception as error:  # torch raises anything from RuntimeError to zipfile's errors on a bad file
-        raise ModelError(
-            f"{path}: torch {torch.__version__} cannot read it as an exported program: {error}. "
-            "Write it with torch.export.save of this torch version."
-        ) from error
-    return _Reader(program).read()
+    return _Reader(load_program(path)).read()
 
 
 @final

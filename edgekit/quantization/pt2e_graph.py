@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from edgekit.errors import ConversionError, ModelError
+from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, LearnedRange
+from edgekit.torch_program.program_archive import load_program
 
 _IDENTITIES: Final = frozenset(
     {
@@ -55,15 +56,7 @@ def read_float_graph(model: CapturedModel) -> FloatGraph:
         ModelError: the file cannot be read.
         ConversionError: it returns a dict, or has dynamic shapes.
     """
-    import torch
-
-    try:
-        program: Any = torch.export.load(model.path)
-    except Exception as error:  # a damaged file raises whatever its decoder trips over
-        raise ModelError(
-            f"{model.path}: cannot be read as an exported program ({type(error).__name__}: {error}). "
-            "Write it with torch.export.save of the installed torch, or give the model as module:factory."
-        ) from error
+    program = load_program(model.path)
     _refuse_what_no_format_holds(model, program)
     module = program.module(check_guards=False)
     module = _functional(module, program)

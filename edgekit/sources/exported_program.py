@@ -30,40 +30,15 @@ class ExportedProgramSource(Source):
         from edgekit.sources import example_inputs
         from edgekit.torch_program import program_facts
         from edgekit.torch_program.canonical_program import canonical
+        from edgekit.torch_program.program_archive import load_program
 
         progress("reading the program", None)
-        program = load(request.path, request.source)
+        program = load_program(request.path, request.source)
         parameters = program_facts.count_parameters(program.parameters())
         given = example_inputs.gather(request) if request.example_inputs is not None else None
         examples = _fit(program, given, request)
         progress("capturing the graph", None)
         return program_facts.save(canonical(program, examples, request.source), folder, parameters)
-
-
-def load(path: Path, title: str) -> Any:
-    """Returns the ExportedProgram in a file, after a check that reading it runs no code.
-
-    Raises:
-        ModelError: the file is damaged, of a version that this torch cannot read, or holds a pickle.
-    """
-    import logging
-
-    import torch
-
-    from edgekit.torch_program.program_archive import check_archive
-
-    check_archive(path, title)
-    # torch logs the whole traceback of an archive that it cannot read, beside the exception.
-    logging.getLogger("torch.export").setLevel(logging.CRITICAL)
-    try:
-        return torch.export.load(str(path))
-    except Exception as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(
-            f"{title} cannot be read as an exported program: {first}\n"
-            f"It is damaged, or a torch version other than {torch.__version__.split('+')[0]} wrote it. "
-            "Save it again with torch.export.save(torch.export.export(model, example_inputs), path)."
-        ) from error
 
 
 def _fit(program: Any, given: Sequence[Any] | None, request: CaptureRequest) -> tuple[Any, ...]:

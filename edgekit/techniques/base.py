@@ -212,11 +212,11 @@ class Technique(ABC):
             WorkerError: the technique broke its contract.
         """
         self._check_usable(model, context)
-        from edgekit.sources.exported_program import load
         from edgekit.techniques.program_checks import check_result
         from edgekit.torch_program import program_facts
+        from edgekit.torch_program.program_archive import load_program
 
-        opened = TorchModel(facts=model, program=load(model.path, model.source))
+        opened = TorchModel(facts=model, program=load_program(model.path, model.source))
         before = program_facts.digest(opened.program)
         changed = self.apply(opened, context)
         if program_facts.digest(opened.program) != before:

@@ -71,8 +71,11 @@ class TorchSession:
     """
 
     def __init__(self, torch: Any, path: str) -> None:
+        # The reference runs on the host alone, where edgekit is: its check of the file is not copied to devices.
+        from edgekit.torch_program.program_archive import load_program
+
         self._torch = torch
-        program = torch.export.load(path)
+        program = load_program(path)
         self._module: Any = program.module()
         signature = program.graph_signature
         values = {node.name: node.meta.get("val") for node in program.graph.nodes}
