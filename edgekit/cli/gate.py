@@ -56,6 +56,9 @@ Markdown = Annotated[
     Path | None, typer.Option("--markdown", help="Write a table for a pull request; - is stdout.", show_default=False)
 ]
 Why = Annotated[bool, typer.Option("--why", help="Show the layers that cost most, and the worst slices.")]
+Remeasure = Annotated[
+    bool, typer.Option("--remeasure", help="Run a folder's artifacts again instead of reading what its report says.")
+]
 
 
 def gate(
@@ -83,6 +86,7 @@ def gate(
     github: Github = False,
     markdown: Markdown = None,
     why: Why = False,
+    remeasure: Remeasure = False,
     measurements: MeasurementsOption = None,
     strict: Strict = False,
     timeout: Timeout = 1800.0,
@@ -95,7 +99,8 @@ def gate(
 ) -> int:
     """Hold an export against the device's budgets: exit code 0 if every one is kept, 1 if not.
 
-    A folder is judged by what its report measured, after its artifacts' hashes were checked; an artifact is run first.
+    A folder is judged by what its report measured, after that was checked against its artifacts and its lock; an
+    artifact is run first, and so are those of a folder with --remeasure.
     With a baseline, limits on regression are judged too. Latency is compared by timing both artifacts in turn.
     """
     if why and (as_json or str(markdown) == "-"):
@@ -126,6 +131,7 @@ def gate(
                 measurements=tuple(measurements or ()),
                 baseline=baseline,
                 fail_on_missing_baseline=fail_on_missing_baseline,
+                remeasure=remeasure,
             )
         )
     files = GateFiles(junit=junit, sarif=sarif, github=github, markdown=markdown, as_json=as_json)

@@ -2,7 +2,8 @@
 
 Size, download and hash of each artifact are measured again. What takes a run of the artifact must stand in
 `edgekit.lock` with the same figures. Figures that differ from run to run (memory, timings) are in no lock; a hash in
-the report holds all of its checks together. Whoever edits report and lock alike is found by `edgekit gate --remeasure`.
+the report holds all of its figures together. Whoever edits report and lock alike is found by
+`edgekit gate --remeasure`.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ _FIGURE: Final = ("value", "low", "high", "unit", "basis")
 
 
 def figures_digest(formats: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the SHA-256 of the checks of all formats, as `report.json` holds it."""
-    checks = [entry["checks"] for entry in formats]
-    return hashlib.sha256(json.dumps(checks, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    """Returns the SHA-256 of all that was measured of all formats, as `report.json` holds it."""
+    measured = [{key: entry[key] for key in ("checks", "host")} for entry in formats]
+    return hashlib.sha256(json.dumps(measured, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def locked_figures(checks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def find_contradictions(report: Mapping[str, Any], lock: Mapping[str, Any], fold
     if report["artifacts"] != [entry["artifact"] for entry in made]:
         found.append("report.json: the artifacts differ from those of its formats")
     if not found and report["figures_sha256"] != figures_digest(report["formats"]):
-        found.append("report.json: a check was changed: its figures_sha256 belongs to other checks")
+        found.append("report.json: a figure was changed: figures_sha256 belongs to other figures")
     return tuple(dict.fromkeys(found))
 
 

@@ -102,7 +102,7 @@ class ReportFile(Record):
     rejected: list[RejectionRecord] = Field(description="a list of rejected candidates")
     artifacts: list[ArtifactRecord] = Field(description="a list of artifacts")
     formats: list[FormatEntry] = Field(description="a list of what came of each format")
-    figures_sha256: Digest = Field(description=f"{HASH}: of the checks of all formats")
+    figures_sha256: Digest = Field(description=f"{HASH}: of the checks and the host's figures of all formats")
     data: dict[str, Any] = Field(description="an object about the calibration and evaluation data")
     calibration: dict[str, Any] | None = Field(description="an object about the calibration data, or null")
     environment: dict[str, Any] = Field(description="an object about the machine and the packages")

@@ -10,6 +10,7 @@ import pytest
 from edgekit.artifact import Artifact, measure_files
 from edgekit.budget import RECIPE_SOURCE, Budget, Limit, read_limit
 from edgekit.checks import Check, judge
+from edgekit.cli.app import main
 from edgekit.errors import ArtifactError, ConversionError, DataError
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.record_files import read_report, write_report
@@ -269,3 +270,47 @@ def test_a_latency_predicted_for_another_device_is_no_figure(folder: Path) -> No
     latency = next(check for check in result.checks if check.name == "latency")
     assert (latency.verdict, latency.value) == ("not_run", None)
     assert latency.detail == ("It was predicted for pi4: run edgekit export --device pi5 to predict it there.")
+
+
+def test_remeasuring_believes_the_artifact_and_not_the_records(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Report and lock are edited alike: only a run of the artifact finds it."""
+    export(folder, judge("parity", 60.0, None, runtime="tflite"))
+    run: list[Path] = []
+
+    def validated(artifact: Path, *_: object, **__: object) -> ExportReport:
+        run.append(artifact)
+        result = FormatResult(
+            runtime="tflite",
+            recipe=Recipe(default="int8_static"),
+            artifact=Artifact(
+                path=artifact,
+                runtime="tflite",
+                precision="int8-static",
+                size_bytes=2000,
+                download_bytes=11,
+                sha256="0" * 64,
+            ),
+            checks=(judge("parity", 3.0, None, runtime="tflite"),),
+        )
+        return ExportReport(command="validate", device="pi4", model=None, results=(result,), folder=artifact.parent)
+
+    monkeypatch.setattr("edgekit.gating.request.run_validation", validated)
+    monkeypatch.chdir(folder)
+    asked = ["gate", str(folder), "--device", "pi4", "--min-parity", "20 dB", "--max-latency", "1 h", "--json"]
+    assert main(asked) == 1  # the latency was not measured
+    assert main([*asked, "--remeasure"]) == 1
+    data = json.loads(capsys.readouterr().out.rpartition("\n{\n")[2].join(["{\n", ""]))
+    assert run == [folder / "net-int8-static.tflite"]
+    parity = next(check for check in data["checks"] if check["name"] == "parity")
+    assert (parity["value"], parity["verdict"]) == (3.0, "fail")
+
+
+def test_a_folder_of_failures_cannot_be_remeasured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = FormatResult(runtime="onnx", recipe=Recipe(), error=ConversionError("no kernel for aten.fft"))
+    write_report(ExportReport(command="export", device="pi4", model=None, results=(result,), folder=tmp_path))
+    assert main(["gate", str(tmp_path), "--device", "pi4", "--remeasure"]) == 2
+    assert capsys.readouterr().err == (
+        f"edgekit: {tmp_path} holds no artifact: every format failed. Run edgekit export again.\n"
+    )
