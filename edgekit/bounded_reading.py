@@ -69,7 +69,7 @@ def read_text(path: Path, error: type[EdgekitError] = InputError, *, limit_bytes
     try:
         return read_bytes(path, error, limit_bytes=limit_bytes).decode("utf-8")
     except UnicodeDecodeError as cause:
-        raise error(f"{path} is not text: the byte at position {cause.start} is not UTF-8.") from None
+        raise error(f"{path} is not text: the byte at position {cause.start} is not UTF-8. Save it as UTF-8.") from None
 
 
 def read_json(path: Path, error: type[EdgekitError] = InputError) -> Any:
@@ -118,7 +118,7 @@ def read_toml(path: Path, error: type[EdgekitError] = InputError) -> dict[str, A
     except RecursionError:
         raise error(f"{path} is not valid TOML: it is nested too deep.") from None
     except ValueError as cause:  # TOMLDecodeError is one; a number of 5,000 digits is another
-        raise error(f"{path} is not valid TOML: {_reason(cause)}.") from None
+        raise error(f"{path} is not valid TOML: {_reason(cause)}. Mend that place.") from None
 
 
 def _kind(mode: int) -> str:

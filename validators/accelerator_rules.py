@@ -6,7 +6,6 @@ prediction, and never stands beside a measurement in one figure.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,12 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, final
 
+from edgekit.bounded_reading import read_toml
 from edgekit.validators.artifact_operators import ArtifactOperator
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FOLDER: Final = Path(__file__).resolve().parent / "accelerators"
 
@@ -94,7 +89,7 @@ def accelerator_names() -> tuple[str, ...]:
 @cache
 def accelerator_rules(name: str) -> AcceleratorRules:
     """Returns the rules of one accelerator, one of `accelerator_names()`."""
-    data: Mapping[str, Any] = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+    data: Mapping[str, Any] = read_toml(FOLDER / f"{name}.toml")
     return AcceleratorRules(
         name=name,
         title=data["title"],

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 from edgekit.artifact import Artifact
+from edgekit.bounded_reading import read_json
 from edgekit.debugging.job import ENTRY
 from edgekit.debugging.remedies import ExportCall, with_remedies
 from edgekit.debugging.report import DebugReport
-from edgekit.errors import DataError, ModelError, UsageError
+from edgekit.errors import DataError, InputError, ModelError, UsageError
 from edgekit.exporting.validation import DEFAULT_KEY, DIGEST_KEY
 from edgekit.model import CapturedModel
 from edgekit.pipeline.capture import capture_model
@@ -190,8 +189,8 @@ def _call(request: DebugRequest, task: Task, artifact: Artifact) -> ExportCall:
 def _device_beside(artifact: Path) -> str | None:
     """Returns the device that the export was made for, where its report.json lies beside the artifact."""
     try:
-        data: Mapping[str, Any] = json.loads((artifact.parent / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        data = read_json(artifact.parent / "report.json")
+    except (FileNotFoundError, InputError):
         return None
-    device = data.get("device")
+    device = data.get("device") if isinstance(data, dict) else None
     return device if isinstance(device, str) else None

@@ -22,7 +22,7 @@ _BYTES: Final = "a whole number of bytes"
 
 class _Table(BaseModel):
     # Later versions of edgekit may add keys: what this one does not know, it passes over.
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
 
 class ArtifactTable(_Table):

@@ -7,20 +7,15 @@ in `./device_profiles/`, where they win over ours of the same name.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, final
 
+from edgekit.bounded_reading import read_toml
 from edgekit.budget import Budget
 from edgekit.errors import ProfileError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 if TYPE_CHECKING:
     from edgekit.profiles.profile_file import ProfileFile
@@ -238,17 +233,11 @@ def read_profile(path: Path, *, shipped: bool = False, replaces_shipped: bool = 
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return read_toml(path, ProfileError)
     except FileNotFoundError:
         raise ProfileError(
             f"{path}: no such file. Give the path of a device profile, or a name that edgekit devices lists."
         ) from None
-    except OSError as error:
-        raise ProfileError(f"{path}: cannot be read: {error.strerror}. Give a readable TOML file.") from error
-    except UnicodeDecodeError as error:
-        raise ProfileError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}. Save it as UTF-8.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ProfileError(f"{path}: not valid TOML: {error}. Mend that place.") from None
 
 
 def _to_profile(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from edgekit.errors import DataError, ModelError
 from edgekit.sources.base import CaptureRequest
+from edgekit.task.array_file import read_npz
 from edgekit.task.user_code import call_user, check_callable_without_arguments, load_object
 
 _WHAT: Final = "[model] example_inputs"
@@ -85,14 +85,7 @@ def _first_sample(reference: str, base: Path) -> Any:
 
 
 def _first_of_npz(path: Path, reference: str) -> tuple[Any, ...]:
-    import numpy as np
-
-    try:
-        # Opened here: NumPy leaves a file that is no archive open.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = tuple(file[name] for name in file.files)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{reference} cannot be read as an .npz file: {error}. Write it with numpy.savez.") from error
+    arrays = tuple(read_npz(path, reference).values())
     if not arrays or any(array.ndim == 0 or not len(array) for array in arrays):
         raise DataError(f"{reference} holds no rows; expected one array (N, ...) for each input, N at least 1.")
     return tuple(array[:1] for array in arrays)

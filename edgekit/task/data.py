@@ -5,6 +5,7 @@ User code runs here, so it runs in a worker process. What comes out is checked o
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from edgekit.errors import DataError
 from edgekit.model import TensorSpec
 from edgekit.samples import Samples, SampleWriter
+from edgekit.task.array_file import read_npz
 from edgekit.task.task import ImagePreprocessing
 from edgekit.workers.worker import Progress
 
@@ -205,15 +207,11 @@ def _with_any_batch(shape: tuple[int, ...]) -> str:
 
 
 def _npz_items(path: Path, purpose: Purpose, specs: tuple[TensorSpec, ...]) -> Iterator[Any]:
-    import numpy as np
-
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"The {purpose} data {path} does not exist.")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
-        raise DataError(f"The {purpose} data {path} cannot be read as an .npz file: {error}") from error
+    arrays = read_npz(path, f"The {purpose} data {path}")
+    if scalar := next((name for name, array in arrays.items() if array.ndim == 0), None):
+        raise DataError(f'The {purpose} data {path}: the array "{scalar}" is one value; expected one row a sample.')
     target_name = next((name for name in _TARGET_NAMES if name in arrays), None)
     targets = arrays.pop(target_name) if target_name else None
     if len(specs) == 1 and len(arrays) == 1:
@@ -264,8 +262,12 @@ def _read_image(file: Path, spec: TensorSpec, preprocessing: ImagePreprocessing)
     try:
         with Image.open(file) as opened:
             image = opened.convert("L" if channels == 1 else "RGB")
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
         raise DataError(f"The image {file} cannot be read: {error}") from error
+    except (ValueError, SyntaxError, EOFError, MemoryError, OverflowError, TypeError, struct.error) as error:
+        # What PIL's decoders raise on damaged files.
+        first = str(error) or type(error).__name__
+        raise DataError(f"The image {file} cannot be read: {first}") from error
     if preprocessing.resize is None:
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     else:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+from edgekit.bounded_reading import read_json
 from edgekit.budget import PATHS
 from edgekit.errors import UsageError
 from edgekit.task.request import Request
@@ -207,11 +207,11 @@ def read_plan_file(path: Path, *, decided: bool) -> PlanFile:
     if decided:
         raise UsageError("--plan has decided what --format, --precision and --effort are about: leave them away.")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path, UsageError)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file. Write a plan with: edgekit plan --device NAME -o {path}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not valid JSON: {error}. Write it anew with: edgekit plan -o {path}") from None
+    except UsageError as error:
+        raise UsageError(f"{error.message} Write it anew with: edgekit plan --device NAME -o {path}") from None
     if not isinstance(data, dict):
         raise UsageError(f"{path}: not a plan. Write one with: edgekit plan --device NAME -o {path}")
     return PlanFile(path=path, plan=Plan.from_json(data, str(path)))

@@ -121,7 +121,7 @@ def test_without_limits_a_demanded_baseline_that_is_missing_is_an_error(
         pytest.param(None, "{path}: no such baseline. Write one with: edgekit baseline set DIR -o {path}", id="none"),
         pytest.param(
             "[",
-            "{path}: not a baseline: Expecting value: line 1 column 2 (char 1). "
+            "{path} is not valid JSON: Expecting value: line 1 column 2 (char 1). "
             "Write it anew with: edgekit baseline set DIR",
             id="no JSON",
         ),
@@ -133,7 +133,11 @@ def test_without_limits_a_demanded_baseline_that_is_missing_is_an_error(
         ),
         pytest.param(
             '{"schema_version": 1, "formats": []}',
-            "{path}: the baseline is incomplete: 'device'. Write it anew with: edgekit baseline set DIR",
+            "{path} has 3 faults:\n"
+            "  device: missing; expected the name of a device profile\n"
+            "  model: missing; expected an object with name and digest\n"
+            "  data: missing; expected an object with metric and evaluation\n"
+            "Write it anew with: edgekit baseline set DIR",
             id="incomplete",
         ),
     ],
