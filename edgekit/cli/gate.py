@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgekit.cli.gate_files import GateFiles, write_files
+from edgekit.cli.gate_files import GateFiles, write_failure, write_files
 from edgekit.cli.options import (
     Config,
     Device,
@@ -36,7 +36,8 @@ from edgekit.cli.options import (
     limit_texts,
 )
 from edgekit.cli.validate import FloatModel
-from edgekit.errors import UsageError
+from edgekit.errors import EdgekitError, UsageError
+from edgekit.gating.baseline import read_baseline
 from edgekit.gating.request import GateRequest, exit_code, run_gate
 
 Target = Annotated[Path, typer.Argument(help="Folder that export wrote, or one artifact (it is run then).")]
@@ -44,6 +45,12 @@ BaselineOption = Annotated[
     Path | None,
     typer.Option(
         "--baseline", help="File of edgekit baseline set (default: edgekit-baseline.json here).", show_default=False
+    ),
+]
+BaseBaseline = Annotated[
+    Path | None,
+    typer.Option(
+        "--base-baseline", help="Baseline of the base branch: tables show the changes from it.", show_default=False
     ),
 ]
 FailOnMissing = Annotated[
@@ -79,6 +86,7 @@ def gate(
     min_delegate_coverage: MinDelegateCoverage = None,
     min_accelerator_coverage: MinAcceleratorCoverage = None,
     baseline: BaselineOption = None,
+    base_baseline: BaseBaseline = None,
     max_regression: MaxRegression = [],  # noqa: B006  Typer copies it
     fail_on_missing_baseline: FailOnMissing = False,
     junit: Junit = None,
@@ -108,34 +116,40 @@ def gate(
     shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage)
     from edgekit.cli.settings import pipeline_settings
 
-    with pipeline_settings(
-        show_progress=not (quiet or as_json),
-        no_color=no_color,
-        no_cache=no_cache,
-        jobs=1,
-        timeout_s=timeout,
-        memory_limit=memory_limit,
-    ) as (settings, _):
-        result, request = run_gate(
-            GateRequest(
-                target=target,
-                settings=settings,
-                device=device,
-                model=model,
-                config=config,
-                limits=limit_texts(
-                    max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity, *shares
-                ),
-                overrides={"evaluation": evaluation, "metric": metric},
-                regression=tuple(max_regression),
-                measurements=tuple(measurements or ()),
-                baseline=baseline,
-                fail_on_missing_baseline=fail_on_missing_baseline,
-                remeasure=remeasure,
-            )
-        )
     files = GateFiles(junit=junit, sarif=sarif, github=github, markdown=markdown, as_json=as_json)
-    findings = write_files(files, result, request, strict=strict)
+    try:
+        base = read_baseline(base_baseline) if base_baseline else None
+        with pipeline_settings(
+            show_progress=not (quiet or as_json),
+            no_color=no_color,
+            no_cache=no_cache,
+            jobs=1,
+            timeout_s=timeout,
+            memory_limit=memory_limit,
+        ) as (settings, _):
+            result, request = run_gate(
+                GateRequest(
+                    target=target,
+                    settings=settings,
+                    device=device,
+                    model=model,
+                    config=config,
+                    limits=limit_texts(
+                        max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity, *shares
+                    ),
+                    overrides={"evaluation": evaluation, "metric": metric},
+                    regression=tuple(max_regression),
+                    measurements=tuple(measurements or ()),
+                    baseline=baseline,
+                    fail_on_missing_baseline=fail_on_missing_baseline,
+                    remeasure=remeasure,
+                )
+            )
+    except EdgekitError as error:
+        # CI shows what these files hold, and nothing where they are missing.
+        write_failure(files, error.message, device=device or "unknown device")
+        raise
+    findings = write_files(files, result, request, strict=strict, base=base)
     if not as_json and str(markdown) != "-":
         from edgekit.cli.gate_text import show_gate
 

@@ -104,7 +104,7 @@ def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         read_measurement(tmp_path)
     path.write_bytes(b"\xff\xfe\x00")
-    message = f"{path}: not text. Give a measurement file that edgekit bench -o wrote."
+    message = f"{path} is not text: the byte at position 0 is not UTF-8. Save it as UTF-8."
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         read_measurement(path)
 
