@@ -146,7 +146,7 @@ def _write_clean(members: Mapping[str, bytes], title: str, target: io.BytesIO) -
     program = _checked_json(members, _PROGRAM, check_program, title)
     # torch runs guards as Python; those on shapes it makes anew from the shapes.
     program["guards_code"] = []
-    with PT2ArchiveWriter(target) as writer:  # type: ignore[arg-type]  # torch's stub wants a path; a buffer is documented
+    with PT2ArchiveWriter(target) as writer:
         for config, (folder, prefix) in _PAYLOADS.items():
             parts = _checked_json(members, config, check_payload_config, title)
             _write_payloads(writer, members, parts["config"], (folder, prefix), title)

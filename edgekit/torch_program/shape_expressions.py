@@ -66,7 +66,9 @@ def _is_exponent(node: ast.expr) -> bool:
         node = node.operand
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Integer" and node.args:
         node = node.args[0]
-    return isinstance(node, ast.Constant) and type(node.value) in (int, float) and node.value <= _LARGEST_EXPONENT
+    if not isinstance(node, ast.Constant) or isinstance(node.value, bool):
+        return False
+    return isinstance(node.value, int | float) and node.value <= _LARGEST_EXPONENT
 
 
 def _is_call(node: ast.Call) -> bool:
