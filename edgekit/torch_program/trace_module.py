@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from edgekit.errors import ModelError
 from edgekit.task.user_code import describe_failure, is_user_file, user_frames
+from edgekit.torch_program.graph_nodes import attribute
+from edgekit.torch_program.inline_regions import region_place
 
 _FIXED_GRAPH: Final = (
     "An exported graph is fixed: replace a branch on values by torch.where, and .item(), .tolist(), nonzero and "
@@ -104,6 +106,9 @@ def check_graph(graph_module: Any, title: str) -> None:
 
     for node in graph_module.graph.nodes:
         if node.op != "call_function":
+            continue
+        if (place := region_place(node)) is not None:
+            check_graph(attribute(graph_module, node.args[place]), title)
             continue
         if isinstance(node.target, HigherOrderOperator):
             raise ModelError(
