@@ -104,6 +104,7 @@ def _flatten_signature(graph_module: Any) -> None:
     graph.set_codegen(CodeGen())
     output = next(node for node in graph.nodes if node.op == "output")
     flat = tuple(output.args[0]) if isinstance(output.args[0], (tuple, list)) else (output.args[0],)
+    flat = tuple(_copied(graph, node) for node in flat if node is not None)
     output.args = (flat[0] if len(flat) == 1 else flat,)
     for node in list(graph.nodes):
         if node.op == "placeholder" and not node.users and not hasattr(node.meta.get("val"), "shape"):
@@ -111,6 +112,18 @@ def _flatten_signature(graph_module: Any) -> None:
     # Hooks check the original, nested inputs.
     graph_module._forward_pre_hooks.clear()  # noqa: SLF001  there is no public way
     graph_module.recompile()
+
+
+def _copied(graph: Any, result: Any) -> Any:
+    """Returns a copy of an output that is an input too: formats tell tensors apart by their names."""
+    import torch
+
+    if result.op != "placeholder":
+        return result
+    with graph.inserting_before(next(node for node in graph.nodes if node.op == "output")):
+        copy = graph.call_function(torch.ops.aten.clone.default, (result,))
+    copy.meta = dict(result.meta)
+    return copy
 
 
 def _rename_inputs(graph_module: Any, names: Sequence[str]) -> None:

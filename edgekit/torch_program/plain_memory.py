@@ -16,13 +16,14 @@ _COPIES: Final = frozenset({"contiguous", "clone"})
 def use_plain_memory(graph_module: Any) -> None:
     """Removes in place what only changes how values lie in memory, and stores weights row-major.
 
-    A copy that an in-place operator changes later on stays.
+    A copy that an in-place operator changes later on stays, and so does one that is returned.
     """
     import torch
 
     graph = graph_module.graph
     if not any(is_in_place(node) for node in graph.nodes):
-        dropped = [node for node in graph.nodes if operator_name(node) in _COPIES]
+        results = next(node for node in graph.nodes if node.op == "output").all_input_nodes
+        dropped = [node for node in graph.nodes if operator_name(node) in _COPIES and node not in results]
         for node in dropped:
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
