@@ -25,7 +25,8 @@ _FIGURE: Final = ("value", "low", "high", "unit", "basis")
 
 def figures_digest(formats: Sequence[Mapping[str, Any]]) -> str:
     """Returns the SHA-256 of all that was measured of all formats, as `report.json` holds it."""
-    measured = [{key: entry[key] for key in ("checks", "host")} for entry in formats]
+    # As it is read back: keys are text then, which sorts otherwise than numbers do.
+    measured = json.loads(json.dumps([{key: entry[key] for key in ("checks", "host")} for entry in formats]))
     return hashlib.sha256(json.dumps(measured, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
