@@ -346,7 +346,7 @@ def _unpacked(found: dict[str, str]) -> dict[str, str]:
         own = json.loads(found["edgekit"])
         entries = {str(key): str(value) for key, value in own["metadata"].items()}
         described = json.dumps(own["io"])
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError):
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         return found  # none, or somebody else's entry of that name
     rest = {key: value for key, value in found.items() if key != "edgekit"}
     return {**rest, **entries, "edgekit.io": described}

@@ -321,3 +321,9 @@ def test_edgekits_entry_in_a_tflite_file_is_spread_out_as_in_the_other_formats()
 @pytest.mark.parametrize("entry", ["not JSON", "[]", "{}", '{"metadata": 3}', '{"metadata": {}}'])
 def test_somebody_elses_entry_of_that_name_stays_as_it_is(entry):
     assert tflite_session._unpacked({"edgekit": entry}) == {"edgekit": entry}
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "1" * 5000, "[1]", "null", "x", ""])
+def test_somebody_elses_entry_under_edgekits_name_is_passed_over(text):
+    assert runner.described_in({runner.IO_KEY: text}) == {}
+    assert tflite_session._unpacked({"edgekit": text}) == {"edgekit": text}
