@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
+from typing_extensions import Self
 
 from edgekit.bounded_reading import read_json
 from edgekit.budget import Level, cost_of
@@ -19,6 +20,9 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Bytes = Annotated[int, Field(ge=0, lt=1 << 63)]
 Text = Annotated[str, StringConstraints(min_length=1)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+_WHOLE_PERCENT: Final = 100 + 1e-6
+"""Shares are sums of floats."""
 
 NUMBER: Final = "a finite number"
 NUMBER_OR_NULL: Final = "a finite number, or null"
@@ -38,24 +42,31 @@ def fault(sentence: str) -> PydanticCustomError:
     return PydanticCustomError(FAULT, "{sentence}", {"sentence": sentence})
 
 
-class FigureRecord(Record):
-    """A figure with its band."""
+class BandRecord(Record):
+    """A number with its band. The number may lie outside of it: a bootstrapped interval need not hold its estimate."""
 
     value: Finite | None = Field(description=NUMBER_OR_NULL)
     low: Finite | None = Field(None, description=NUMBER_OR_NULL)
     high: Finite | None = Field(None, description=NUMBER_OR_NULL)
     unit: str = Field(description="a unit: bytes, ms, pp, dB, % or nothing")
+
+    @model_validator(mode="after")
+    def _has_a_band(self) -> Self:
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise fault(f"low {self.low:g} is above high {self.high:g}")
+        return self
+
+
+class FigureRecord(BandRecord):
+    """A figure that was predicted, measured or imported."""
+
     basis: Basis = Field("measured", description="predicted, measured or imported")
 
     @model_validator(mode="after")
-    def _lies_in_its_domain(self) -> FigureRecord:
-        figures = [x for x in (self.low, self.value, self.high) if x is not None]
-        if self.value is None:
-            return self
-        if figures != sorted(figures):
-            raise fault(f"the figure {self.value:g} must lie between low and high")
-        if self.unit in ("bytes", "ms", "%") and min(figures) < 0 and not self._is_change():
-            raise fault(f"{min(figures):g} {self.unit} was given; expected a number that is not negative")
+    def _lies_in_its_domain(self) -> Self:
+        found = [x for x in (self.value, self.low, self.high) if x is not None]
+        if self.unit in ("bytes", "ms", "%") and found and min(found) < 0 and not self._is_change():
+            raise fault(f"{min(found):g} {self.unit} was given; expected a number that is not negative")
         return self
 
     def _is_change(self) -> bool:
@@ -68,12 +79,12 @@ class NamedFigureRecord(FigureRecord):
     name: str = Field(description="the name of a check, such as size")
 
     @model_validator(mode="after")
-    def _is_known(self) -> NamedFigureRecord:
+    def _is_known(self) -> Self:
         try:
             unit = cost_of(self.name).unit
         except KeyError:
             raise fault(f'"{self.name}" was given as a check\'s name; this edgekit knows no such check') from None
-        if unit == "%" and not self._is_change() and self.value is not None and self.value > 100:
+        if unit == "%" and not self._is_change() and self.value is not None and self.value > _WHOLE_PERCENT:
             raise fault(f"{self.value:g} % was given; expected at most 100 %")
         return self
 
@@ -93,7 +104,7 @@ class CheckRecord(NamedFigureRecord):
     runtime: str = Field("", description=TEXT)
 
     @model_validator(mode="after")
-    def _has_a_figure_where_it_was_run(self) -> CheckRecord:
+    def _has_a_figure_where_it_was_run(self) -> Self:
         if self.value is None and self.verdict in ("pass", "inconclusive"):
             raise fault(f'the verdict "{self.verdict}" has no figure: value is null')
         if self.value is not None and self.verdict == "not_run":
@@ -101,15 +112,11 @@ class CheckRecord(NamedFigureRecord):
         return self
 
 
-class PredictionRecord(FigureRecord):
+class PredictionRecord(BandRecord):
     """A prediction."""
 
     name: str = Field(description="the name of a cost, such as size")
-    basis: str = Field(description="where the prediction comes from")  # type: ignore[assignment]  # words, not a Basis
-
-    @model_validator(mode="after")
-    def _has_a_name(self) -> PredictionRecord:
-        return self
+    basis: str = Field(description="where the prediction comes from")
 
 
 class StepRecord(Record):
