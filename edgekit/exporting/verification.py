@@ -67,10 +67,11 @@ def _verify_report(lock: Mapping[str, Any], folder: Path) -> list[Verified]:
         return []
     report = read_report(folder)
     # What became of the artifacts' own bytes is said of the artifacts.
+    prefix = f"{REPORT_NAME}: "
     said = (" has changed since ", " is gone, ")
     found = [x for x in find_contradictions(report, lock, folder) if not any(words in x for words in said)]
     if found:
-        return [Verified(name=REPORT_NAME, verdict="failed", detail=f"{sentence}.") for sentence in found]
+        return [Verified(name=REPORT_NAME, verdict="failed", detail=f"{x.removeprefix(prefix)}.") for x in found]
     return [Verified(name=REPORT_NAME, verdict="ok", detail="It says what the artifacts and the lock say.")]
 
 

@@ -108,7 +108,7 @@ def check_folder(folder: Path) -> dict[str, Any]:
             raise ArtifactError(f"{found[0]}. {again}")
         raise ArtifactError(
             "\n".join((f"{folder}: the records contradict each other:", *(f"  {line}" for line in found)))
-            + "\nRun edgekit export again, or run the artifacts again with: edgekit gate --remeasure"
+            + f"\nRun edgekit export again, or run the artifacts again with: edgekit gate {folder} --remeasure"
         )
     return report
 

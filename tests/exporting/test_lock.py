@@ -112,7 +112,7 @@ def test_a_report_about_other_artifacts_fails(folder: Path) -> None:
     (folder / "report.json").write_text(json.dumps(report))
     assert details(folder)["report.json"] == (
         "failed",
-        "report.json: the artifacts differ from those of its formats.",
+        "the artifacts differ from those of its formats.",
     )
 
 
