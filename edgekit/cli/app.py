@@ -29,6 +29,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "report": ("edgekit.cli.report:report", "Write one HTML file about an export: verdict, charts, tables."),
     "verify": ("edgekit.cli.verify:verify", "Check artifacts against edgekit.lock, byte for byte."),
     "bench": ("edgekit.cli.bench:bench", "Measure latency and memory: here, on a device over ssh:// or adb."),
+    "cache": ("edgekit.cli.cache:app", "Show, check or clear the cache of finished work."),
     "doctor": ("edgekit.cli.doctor:doctor", "Show what is installed and which formats work on this machine."),
     "init": ("edgekit.cli.init:init", "Write a task file and a small model to start from."),
 }
