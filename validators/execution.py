@@ -280,7 +280,8 @@ def _describe_end(ended: Ended, command: Command, run: RunnerCall) -> tuple[str,
     if ran_out_of_memory(ended, command.log):
         advice = "Free some, or use a smaller model."
         return f"The {command.title} {ended.how}: this machine ran out of memory. {advice}", "ResourceError"
-    if ended.crashed:
+    # A float model runs in its framework, which nobody blames a file for.
+    if ended.crashed and run.runtime != "reference":
         advice = "The file is probably damaged, or not made for this runtime: make it again."
         crashed = f"{run.artifact.name} makes its runtime crash: the {command.title} {ended.how}. {advice}"
         return f"{crashed}\n{log_tail(command.log)}", "ArtifactError"
