@@ -13,6 +13,8 @@ from typing import Final
 # Cs: parts of file names that are no UTF-8.
 _UNSAFE_CATEGORIES: Final = ("Cc", "Cf", "Zl", "Zp", "Cs")
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]<>|~$&#])")
+# Not in USER@HOST, which nobody takes for a mention and people copy.
+_MENTION: Final = re.compile(r"(?<!\w)@(?=\w)")
 # A CI runner takes such lines for commands, whatever blanks are before; the second form stands anywhere in a line.
 _COMMAND: Final = re.compile(r"^(\s*):(?=:)", re.MULTILINE)
 _OLD_COMMAND: Final = re.compile(r"#(?=#(\[|vso\[))")
@@ -36,7 +38,7 @@ def markdown_text(text: str) -> str:
     """Returns one line of which nothing is taken for Markdown, HTML or the mention of a person."""
     line = one_line(re.sub(r"\s+", " ", text)).strip()
     # A space of no width ends what would become a mention; a backslash does not.
-    return _MARKDOWN.sub(r"\\\1", line).replace("@", "@\N{ZERO WIDTH SPACE}")
+    return _MENTION.sub("@\N{ZERO WIDTH SPACE}", _MARKDOWN.sub(r"\\\1", line))
 
 
 def _shown(character: str) -> str:

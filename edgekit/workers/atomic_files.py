@@ -124,8 +124,8 @@ def _appearing(path: Path) -> Generator[Path, None, None]:
 
 def _replace(partial: Path, path: Path) -> None:
     """Puts `partial` in the place of `path`; what was there is removed, or lies at `partial` for its removal."""
-    if not partial.is_dir() and not path.is_dir():
-        partial.replace(path)
+    if not partial.is_dir():
+        partial.replace(path)  # refused where a folder lies there: a file is no reason to remove one
     elif not path.exists():
         partial.rename(path)
     elif not _exchange(partial, path):

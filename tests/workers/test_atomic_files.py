@@ -77,16 +77,27 @@ def test_a_package_behind_a_link_is_replaced_where_it_lies(tmp_path):
     assert (tmp_path / "old" / "file").read_text() == "new"
 
 
-def test_a_file_takes_the_place_of_a_package_and_the_other_way_round(tmp_path):
+def test_a_package_takes_the_place_of_a_file(tmp_path):
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "file").write_text("inside")
-    (tmp_path / "plain").write_text("plain")
-    (tmp_path / "target").mkdir()
-    atomic_files.copy_atomically(tmp_path / "plain", tmp_path / "target")
-    assert (tmp_path / "target").read_text() == "plain"
+    (tmp_path / "target").write_text("plain")
     atomic_files.copy_atomically(tmp_path / "package", tmp_path / "target")
     assert names(tmp_path / "target") == ["file"]
-    assert names(tmp_path) == ["package", "plain", "target"]
+    assert names(tmp_path) == ["package", "target"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [lambda path: atomic_files.write_text(path, "x"), lambda path: atomic_files.copy_atomically(Path(__file__), path)],
+    ids=["text", "copy"],
+)
+def test_a_file_never_takes_the_place_of_a_folder(tmp_path, write):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "kept").write_text("")
+    with pytest.raises(IsADirectoryError, match=f"Is a directory: '{re.escape(str(tmp_path))}/out'$"):
+        write(tmp_path / "out")
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == ["kept"]
 
 
 def test_a_pipe_is_written_into(tmp_path):
