@@ -165,11 +165,10 @@ def test_what_utf_8_cannot_hold_is_escaped(tmp_path):
 def test_a_package_that_a_killed_process_set_aside_comes_back(tmp_path):
     (tmp_path / ".replaced-net.mlpackage").mkdir()
     (tmp_path / ".replaced-net.mlpackage" / "old").write_text("old")
-    with pytest.raises(FileNotFoundError):
-        atomic_files.copy_atomically(tmp_path / "missing", tmp_path / "net.mlpackage")
-    (tmp_path / "new").write_text("new")
-    atomic_files.copy_atomically(tmp_path / "new", tmp_path / "net.mlpackage")
-    assert names(tmp_path) == ["net.mlpackage", "new"]
+    with pytest.raises(IsADirectoryError):
+        atomic_files.write_text(tmp_path / "net.mlpackage", "no text takes its place")
+    assert names(tmp_path) == ["net.mlpackage"]
+    assert names(tmp_path / "net.mlpackage") == ["old"]
 
 
 def test_what_a_living_process_writes_is_left_alone(tmp_path):
