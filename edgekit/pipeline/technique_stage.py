@@ -145,9 +145,7 @@ def apply_technique(
             "output": str(place / "changed"),
         }
         running = training_settings(settings) if training else settings
-        threads = TRAINING_THREADS if training else 1
-        title, tell = f"technique {step.technique}", settings.stage(step.technique)
-        result = running.run(title, ENTRY, payload, tell, threads=threads)
+        result = running.run(f"technique {step.technique}", ENTRY, payload, settings.stage(step.technique))
         shutil.rmtree(place / "scratch", ignore_errors=True)
         move_contents(place / "changed", place)
         (place / "changed").rmdir()
@@ -162,8 +160,9 @@ def apply_technique(
 
 
 def training_settings(settings: Settings) -> Settings:
-    """Returns the settings with the limit of a worker that trains, unless somebody set another one."""
-    return replace(settings, timeout_s=TRAINING_TIMEOUT_S) if settings.timeout_s == DEFAULT_TIMEOUT_S else settings
+    """Returns the settings with the threads of a worker that trains, and its limit unless somebody set another one."""
+    timeout_s = TRAINING_TIMEOUT_S if settings.timeout_s == DEFAULT_TIMEOUT_S else settings.timeout_s
+    return replace(settings, timeout_s=timeout_s, worker_threads=TRAINING_THREADS)
 
 
 def _training_facts(technique: Technique, training: Training, base: str, settings: Settings) -> dict[str, Any]:
