@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -24,6 +23,8 @@ from edgekit.samples import Samples
 from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.base import Evidence
 from edgekit.workers.process import Command, log_tail, run_watched
+from edgekit.workers.process_environment import process_environment
+from edgekit.workers.process_folder import temporary_folder
 from edgekit.workers.worker import Progress, ProgressReader, silent
 
 MeasurementKind = Literal["memory", "outputs", "latency"]
@@ -250,15 +251,14 @@ def _not_requested(
 
 def run_export(run: RunnerCall, progress: Progress) -> RunnerEnd:
     """Runs the runner once. Reaching a limit and crashing are results here: the caller knows what they cost."""
-    with tempfile.TemporaryDirectory(prefix="edgekit-run-") as name:
-        folder = Path(name)
+    with temporary_folder("run") as folder:
         command = Command(
             title=f"run of {run.artifact.name}",
             arguments=_arguments(run, folder),
             log=folder / "log.txt",
             timeout_s=run.settings.timeout_s,
             memory_limit_bytes=run.settings.memory_limit_bytes,
-            environment=_environment(run),
+            environment={**process_environment(folder, run.settings.threads), **_environment(run)},
         )
         failure, kind = "", ""
         try:
@@ -312,7 +312,7 @@ def runner_options(run: RunnerCall, record: PurePath) -> list[str]:
 
 
 def _environment(run: RunnerCall) -> dict[str, str]:
-    environment = {"OMP_NUM_THREADS": str(run.settings.threads), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "2"}
     if run.runtime == "coreml":
         # The only session that imports edgekit (the evaluator). A script's own folder is first on its path, not ours.
         root = str(Path(edgekit.__file__).resolve().parent.parent)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, final
 
 from edgekit.cli.console import write_json
 from edgekit.errors import ResourceError
+from edgekit.workers.atomic_files import write_text
 
 if TYPE_CHECKING:
     from edgekit.gating.gate import GateResult
@@ -83,6 +84,6 @@ def _tell_github(files: GateFiles, findings: tuple[Finding, ...], table: str) ->
 def _write(path: Path, text: str, flag: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
     except OSError as error:
         raise ResourceError(f"{flag} {path} cannot be written: {error.strerror}. Name another file.") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, final
 
 from edgekit.workers.cache import Cache, cache_folder
@@ -47,6 +47,10 @@ class Settings:
     progress: StageProgress = quiet
     cancelled: threading.Event = field(default_factory=threading.Event)
 
+    def __post_init__(self) -> None:
+        """Lets what the cache has to say, and Ctrl-C while it waits, go the way of everything else."""
+        object.__setattr__(self, "cache", replace(self.cache, notice=self.progress, cancelled=self.cancelled))
+
     def stage(self, name: str) -> Progress:
         """Returns a `Progress` that speaks for the stage `name`."""
 
@@ -55,13 +59,16 @@ class Settings:
 
         return tell
 
-    def run(self, title: str, entry: str, payload: Mapping[str, Any], progress: Progress = silent) -> JobResult:
+    def run(
+        self, title: str, entry: str, payload: Mapping[str, Any], progress: Progress = silent, *, threads: int = 1
+    ) -> JobResult:
         """Runs one worker process under these settings (see `edgekit.workers.worker.run_job`)."""
         return run_job(
             Job(
                 title=title,
                 entry=entry,
                 payload=payload,
+                threads=threads,
                 timeout_s=self.timeout_s,
                 memory_limit_bytes=self.memory_limit_bytes,
             ),

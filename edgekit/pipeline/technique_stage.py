@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 TRAINING_TIMEOUT_S: Final = 7 * 86400.0
 """Limit of a worker that trains, where nobody set another one."""
 
+TRAINING_THREADS: Final = 4
+"""Threads of a worker that trains, on every machine: a number of its own would train other weights."""
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +145,9 @@ def apply_technique(
             "output": str(place / "changed"),
         }
         running = training_settings(settings) if training else settings
-        result = running.run(f"technique {step.technique}", ENTRY, payload, settings.stage(step.technique))
+        threads = TRAINING_THREADS if training else 1
+        title, tell = f"technique {step.technique}", settings.stage(step.technique)
+        result = running.run(title, ENTRY, payload, tell, threads=threads)
         shutil.rmtree(place / "scratch", ignore_errors=True)
         move_contents(place / "changed", place)
         (place / "changed").rmdir()

@@ -15,7 +15,7 @@ from edgekit.model import CapturedModel
 from edgekit.pipeline.capture import portable_facts, read_capture
 from edgekit.pipeline.scratch import move_contents
 from edgekit.pipeline.settings import Settings
-from edgekit.pipeline.technique_stage import training_settings
+from edgekit.pipeline.technique_stage import TRAINING_THREADS, training_settings
 from edgekit.searching.halving import Rung, ladder
 from edgekit.searching.sorting import select
 from edgekit.searching.survey import UntrainedVariant, costs_of
@@ -168,6 +168,7 @@ class _Stage:
                     "output": str(place / _CAPTURED) if is_last else None,
                 },
                 tell,
+                threads=TRAINING_THREADS,
             )
             if is_last:
                 move_contents(place / _CAPTURED, place)

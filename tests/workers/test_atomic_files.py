@@ -42,7 +42,7 @@ def test_a_copy_takes_the_place_of_a_file_or_a_folder(tmp_path, is_folder):
             (place / text).write_text(text)
         else:
             place.write_text(text)
-    (tmp_path / ".partial-target").write_text("left behind")
+    (tmp_path / ".partial-target.99999999-1").write_text("a dead process began this")
     whole_files.copy_atomically(source, target)
     assert names(target) == ["new"] if is_folder else target.read_text() == "new"
     assert names(tmp_path) == ["source", "target"]

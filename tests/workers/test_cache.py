@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from edgekit.errors import ResourceError
 from edgekit.workers.cache import Cache, cache_folder, code_fingerprint, content_key, versions
+from edgekit.workers.entry_digests import DIGESTS_NAME
 
 
 def write_one(folder: Path) -> None:
@@ -55,7 +56,7 @@ def test_size_is_the_sum_of_all_files(tmp_path: Path) -> None:
     cache = Cache(root=tmp_path)
     cache.make("a", "1", lambda folder: (folder / "x").write_bytes(b"12345"))
     cache.make("b", "2", lambda folder: (folder / "y").write_bytes(b"123"))
-    assert cache.size_bytes() == 8
+    assert cache.size_bytes() == 8 + sum(file.stat().st_size for file in tmp_path.glob(f"*/*/{DIGESTS_NAME}"))
 
 
 def test_the_cache_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
