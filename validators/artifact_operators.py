@@ -60,11 +60,6 @@ class ArtifactOperator:
         """True where the arithmetic is integer arithmetic."""
         return self.arithmetic in ("integer", "dynamic")
 
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> ArtifactOperator:
-        """Returns the operator that a session described."""
-        return ArtifactOperator(**data)
-
 
 def count_by_arithmetic(operators: Iterable[ArtifactOperator]) -> dict[str, dict[str, int]]:
     """Returns {"integer": {type: count}, "float": {...}}; what lies between the two counts as its result's type."""

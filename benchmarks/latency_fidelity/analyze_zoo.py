@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from edgekit.analysis.graph_json import analysis_from_json, analysis_to_json
 from zoo import Builder, Shape, builders, declare_torchvision_operators
 
 from edgekit.analysis.graph import Analysis
-from edgekit.analysis.graph_json import analysis_from_json, analysis_to_json
 
 FEATURES: Final = Path(__file__).parent / "model_features.json"
 

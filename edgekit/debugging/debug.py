@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from edgekit.artifact import Artifact
-from edgekit.debugging.job import ENTRY
+from edgekit.debugging.job import COMPARE, ComparisonRequest
 from edgekit.debugging.remedies import ExportCall, with_remedies
 from edgekit.debugging.report import DebugReport
 from edgekit.errors import DataError, ModelError, UsageError
@@ -75,20 +75,18 @@ def debug(request: DebugRequest, settings: Settings) -> DebugReport:
     model = capture_model(task, settings, as_torch=True)
     samples, source = _samples(task, model, request, settings)
     compared, notes = _as_quantized(_layer_by_layer(model, task, settings), artifact, task, settings)
-    payload = {
-        "model": compared.to_json(),
-        "folder": str(compared.path.parent),
-        "source": model.source,
-        "artifact": str(request.artifact),
-        "runtime": artifact.runtime,
-        "precision": artifact.metadata.get(PRECISION_KEY, "unknown"),
-        "samples": str(samples.folder),
-        "samples_from": source,
-        "count": request.samples,
-        "threads": settings.threads,
-    }
-    ended = settings.run("comparison inside", ENTRY, payload, settings.stage("debug"))
-    report = DebugReport.from_json(ended.record)
+    comparison = ComparisonRequest(
+        model=compared,
+        source=model.source,
+        artifact=request.artifact,
+        runtime=artifact.runtime,
+        precision=artifact.metadata.get(PRECISION_KEY, "unknown"),
+        samples=samples,
+        samples_from=source,
+        count=request.samples,
+        threads=settings.threads,
+    )
+    report = settings.run("comparison inside", COMPARE, comparison, settings.stage("debug")).value
     mismatch = _mismatch(artifact, model)
     report = replace(report, notes=(*mismatch, *notes, *report.notes))
     return with_remedies(report, _call(request, task, artifact))

@@ -88,7 +88,7 @@ class SampleCache:
             reference=reference_outputs(model, evaluation, self._settings) if evaluation else None,
         )
 
-    def samples(self, task: Task, model: CapturedModel, purpose: str) -> Samples | None:
+    def samples(self, task: Task, model: CapturedModel, purpose: Purpose) -> Samples | None:
         """Returns the task's calibration or evaluation data for a model, or None where it names none."""
         key = _key(task, model, purpose)
         if key not in self._samples:

@@ -26,7 +26,9 @@ CHOSEN_BY_NAME: Final = "edgekit.registry"
 # Statements of one logical line, as the formatter leaves them. An import that stands in a text is found as well, which
 # only makes the digest cover more. A test holds this equal to what the compiler finds in every file.
 _IMPORT: Final = re.compile(
-    r"^[ \t]*(?:from[ \t]+(?P<base>[\w.]+)[ \t]+import[ \t]+(?P<names>\([^)]*\)|[^\n#]*)|import[ \t]+(?P<modules>[^\n#]*))",
+    r"^[ \t]*(?:"
+    r"from[ \t]+(?P<base>[\w.]+)[ \t]+import[ \t]+(?P<names>\([^)]*\)|[^\n#]*)"
+    r"|import[ \t]+(?P<modules>[^\n#]*))",
     re.MULTILINE,
 )
 _TYPES_ONLY: Final = re.compile(r"^if TYPE_CHECKING:\n(?:(?:[ \t]+[^\n]*)?\n)*", re.MULTILINE)

@@ -9,6 +9,7 @@ plug-in's code with it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
@@ -16,7 +17,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, final, get_args, get_origin, get_type_hints
 
-from edgekit.artifact import measure_files
 from edgekit.registry import converter_targets, technique_targets, validator_targets
 from edgekit.workers.cache import content_key, versions
 from edgekit.workers.code_digest import code_digest, plugin_digest
@@ -46,6 +46,8 @@ Contents = Annotated[Path, PathMeaning.CONTENTS]
 ConverterName = Annotated[str, PluginKind(kind="converter")]
 TechniqueName = Annotated[str, PluginKind(kind="technique")]
 ValidatorName = Annotated[str, PluginKind(kind="validator")]
+
+_CHUNK_BYTES: Final = 1 << 20
 
 _TARGETS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {
     "converter": converter_targets,
@@ -101,8 +103,19 @@ def _hook_of_mark(kind: Any) -> Callable[[Any], Any]:
     if mark is PathMeaning.PLACE:
         return lambda _place: None
     if mark is PathMeaning.CONTENTS:
-        return lambda path: measure_files(path)[2]
+        return content_digest
     return lambda name: {"name": name, "code": plugin_digest(mark.kind, name, _TARGETS[mark.kind]()[name])}
+
+
+def content_digest(path: Path) -> str:
+    """Returns the SHA-256 of a file, or of the names and contents of all files in a folder."""
+    hashed = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else (path,):
+        hashed.update(file.relative_to(path).as_posix().encode() + b"\0")
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                hashed.update(chunk)
+    return hashed.hexdigest()
 
 
 def _bare_path(path: Path) -> Any:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from edgekit.errors import WorkerError
+from edgekit.errors import InternalError
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -39,17 +39,17 @@ def structure(data: Any, kind: type[T], what: str) -> T:
         what: What it is, for messages: `request of the capture`.
 
     Raises:
-        WorkerError: it does not have this form; all faults at once.
+        InternalError: it does not have this form; all faults at once.
     """
     from cattrs import BaseValidationError, transform_error
 
     try:
         if not isinstance(data, Mapping):
-            raise WorkerError(f"The {what} is no JSON object; expected one of the form of {kind.__name__}.")
+            raise InternalError(f"The {what} is no JSON object; expected one of the form of {kind.__name__}.")
         return _converter().structure(data, kind)
     except BaseValidationError as error:
         faults = "".join(f"\n  {fault}" for fault in transform_error(error, "$", _describe))
-        raise WorkerError(f"The {what} does not have the form of {kind.__name__}:{faults}") from error
+        raise InternalError(f"The {what} does not have the form of {kind.__name__}:{faults}") from error
 
 
 def write_value(path: Path, value: object) -> None:
@@ -62,7 +62,7 @@ def read_value(path: Path, kind: type[T]) -> T:
 
     Raises:
         OSError: no such file.
-        WorkerError: it holds something else.
+        InternalError: it holds something else.
     """
     return structure(json.loads(path.read_text(encoding="utf-8")), kind, f"file {path}")
 

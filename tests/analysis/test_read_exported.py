@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from edgekit.analysis.graph_json import analysis_from_json, analysis_to_json
 
 from edgekit.analysis.analyze import analyze, run
-from edgekit.analysis.graph_json import analysis_from_json, analysis_to_json
 from edgekit.errors import ModelError
 
 torch = pytest.importorskip("torch")

@@ -9,8 +9,8 @@ import subprocess
 import sys
 
 import pytest
-
 from edgekit.analysis.graph_json import analysis_from_json
+
 from edgekit.errors import ModelError
 from edgekit.workers.worker import Job, run_job
 

@@ -343,6 +343,7 @@ def test_a_profile_of_ones_own_is_written_and_its_errors_are_told(
 
 def predicted_ms(path: Path, profile: DeviceProfile) -> float:
     from edgekit.analysis.graph_json import analysis_from_json
+
     from edgekit.predict.latency import predict_latency
     from edgekit.recipe import Recipe
     from edgekit.workers.worker import Job, run_job
