@@ -22,6 +22,7 @@ from edgekit.pipeline.settings import Settings
 from edgekit.pipeline.technique_stage import apply_technique
 from edgekit.recipe import PRESETS, Recipe
 from edgekit.samples import Samples
+from edgekit.task.data import Purpose
 from edgekit.task.task import Task, default_task
 from edgekit.task.technique_text import split_step
 from edgekit.validators.execution import RunSettings, describe_artifact
@@ -29,6 +30,7 @@ from edgekit.validators.requested import PRECISION_KEY
 
 SOURCE_KEY: Final = "edgekit.source"
 TECHNIQUES_KEY: Final = "edgekit.techniques"
+_PURPOSES: Final[tuple[Purpose, ...]] = ("calibration", "evaluation")
 _UNSET_DEVICE: Final = "pi4"
 """Device of the commands that are shown where nobody names one."""
 
@@ -107,7 +109,7 @@ def _task(request: DebugRequest, artifact: Artifact) -> Task:
 
 
 def _samples(task: Task, model: CapturedModel, request: DebugRequest, settings: Settings) -> tuple[Samples, str]:
-    for purpose in (request.data,) if request.data else ("calibration", "evaluation"):
+    for purpose in (purpose for purpose in _PURPOSES if request.data in (None, purpose)):
         samples = prepare_samples(task, model, purpose, settings)
         if samples is not None:
             return samples, purpose

@@ -25,6 +25,7 @@ from edgekit.pipeline.settings import Settings
 from edgekit.recipe import Candidate
 from edgekit.samples import Samples
 from edgekit.searching.survey import Target
+from edgekit.task.data import Purpose
 from edgekit.task.task import Task
 from edgekit.validators.accuracy import describe_accuracy
 from edgekit.validators.base import Evidence

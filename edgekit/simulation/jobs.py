@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar, final
 
+from edgekit.metrics.drop import Drop
 from edgekit.model import CapturedModel
 from edgekit.quantization.ranges import Range
 from edgekit.recipe import Precision, Recipe
@@ -99,12 +100,14 @@ class SimulatedDrop:
         value: The loss; NaN where outputs are not finite.
         low: Lower end of the 95 % interval.
         high: Upper end.
+        count: Items that it is about.
     """
 
     metric: str
     value: float | None
     low: float | None
     high: float | None
+    count: int
 
 
 @final
@@ -200,7 +203,7 @@ def simulate(request: SimulationRequest, progress: Progress) -> SimulationResult
         drop, metric = score(trial.metric, request.base, model.samples, reference, outputs)
         result = SimulatedRecipe(
             sqnr_db=_decibels(reference, outputs),
-            drop=SimulatedDrop(metric=metric, value=drop.value, low=drop.low, high=drop.high) if drop else None,
+            drop=_without_scores(drop, metric) if drop else None,
             reason="" if drop else metric,
         )
         save_entry(request.journal, trial.name, result)
@@ -249,6 +252,10 @@ def read_entry(journal: Path, name: str, kind: type[T]) -> T | None:
 def save_entry(journal: Path, name: str, value: object) -> None:
     """Saves a result completely or not at all."""
     write_text(journal / f"{name}.json", json.dumps(unstructure(value)))
+
+
+def _without_scores(drop: Drop, metric: str) -> SimulatedDrop:
+    return SimulatedDrop(metric=metric, value=drop.value, low=drop.low, high=drop.high, count=drop.count)
 
 
 def _save_layer(journal: Path, item: LayerNoise) -> None:

@@ -223,15 +223,28 @@ def _end_with_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _run_work(entry: str, data: Any, progress: Progress) -> Any:
+    """Returns the JSON form of what a job's function makes of its request.
+
+    Raises:
+        TypeError: the function returned something else than it declares.
+    """
+    module, _, name = entry.partition(":")
+    work = getattr(importlib.import_module(module), name)
+    request_type, result_type = types_of(work)
+    request: Any = structure(data, request_type, f"request of {entry}")
+    value: Any = work(request, progress)
+    if not isinstance(value, result_type):
+        raise TypeError(f"{name} returned a {type(value).__name__}; expected a {result_type.__name__}")
+    return unstructure(value)
+
+
 def main(folder: Path) -> int:
     """Runs the job that lies in `folder`: the worker process's side. Returns its exit code."""
     _end_with_parent(os.getppid())
     job = json.loads((folder / "job.json").read_text())
-    module_name, _, function_name = job["entry"].partition(":")
     try:
-        function = getattr(importlib.import_module(module_name), function_name)
-        request: Any = structure(job["request"], types_of(function)[0], f"request of {job['entry']}")
-        result: dict[str, Any] = {"value": unstructure(function(request, _FileProgress(folder)))}
+        result: dict[str, Any] = {"value": _run_work(job["entry"], job["request"], _FileProgress(folder))}
     except EdgekitError as error:
         # A third party's own subclass is told by the nearest class that the parent knows.
         name = next((c.__name__ for c in type(error).__mro__ if c.__name__ in ERRORS_BY_NAME), "EdgekitError")

@@ -3,7 +3,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from edgekit.errors import DataError
 from edgekit.model import TensorSpec
 from edgekit.samples import Samples
-from edgekit.task.data import materialize
+from edgekit.task.data import DataRequest, Purpose, materialize
 from edgekit.task.task import ImagePreprocessing
 from edgekit.workers.worker import silent
 
@@ -26,26 +25,23 @@ def run(tmp_path: Path) -> Run:
     def run_on(
         reference: str,
         *specs: TensorSpec,
-        purpose: str = "calibration",
+        purpose: Purpose = "calibration",
         metric: str = "agreement",
-        preprocessing: dict[str, Any] | None = None,
+        preprocessing: ImagePreprocessing | None = None,
         code: str | None = None,
     ) -> Samples:
         if code is not None:
             (tmp_path / "data.py").write_text(f"import numpy as np\n{code}")
-        materialize(
-            {
-                "reference": reference,
-                "base": str(tmp_path),
-                "purpose": purpose,
-                "inputs": [spec.to_json() for spec in specs],
-                "metric": metric,
-                "preprocessing": preprocessing or ImagePreprocessing().to_json(),
-                "folder": str(tmp_path / "samples"),
-            },
-            silent,
+        request = DataRequest(
+            reference=reference,
+            base=tmp_path,
+            purpose=purpose,
+            inputs=specs,
+            metric=metric,
+            preprocessing=preprocessing or ImagePreprocessing(),
+            folder=tmp_path / "samples",
         )
-        return Samples.open(tmp_path / "samples")
+        return materialize(request, silent)
 
     return run_on
 
