@@ -49,12 +49,16 @@ def code_digest(*modules: str) -> str:
 @cache
 def _digest_of(modules: frozenset[str]) -> str:
     hashed = hashlib.sha256()
-    for name in sorted(reachable_modules(*modules)):
-        hashed.update(f"{name} {_file_digest(module_file(name))}\n".encode())
+    starts = set(modules)
     for package in sorted(name for name in modules if module_file(name).name == "__init__.py"):
         folder = module_file(package).parent
         for path in _files_under(folder):
-            hashed.update(f"{package}/{path.relative_to(folder)} {_file_digest(path)}\n".encode())
+            inside = path.relative_to(folder)
+            hashed.update(f"{package}/{inside} {_file_digest(path)}\n".encode())
+            if path.suffix == ".py" and path.name != "__init__.py":
+                starts.add(".".join((package, *inside.with_suffix("").parts)))
+    for name in sorted(reachable_modules(*starts)):
+        hashed.update(f"{name} {_file_digest(module_file(name))}\n".encode())
     return hashed.hexdigest()[:32]
 
 

@@ -34,7 +34,7 @@ from edgekit.samples import Samples, SampleWriter
 from edgekit.searching import run, survey
 from edgekit.searching.measuring import Measured, check_same_items, check_targets
 from edgekit.searching.result import Row, SearchResult, read_search
-from edgekit.searching.worker_entry import TrainRequest, train
+from edgekit.searching.worker_entry import TrainRequest, VariantFacts, VariantsResult, train
 from edgekit.task.task import SearchSpace, Task, Training
 from edgekit.task.technique_text import split_step
 from edgekit.training.schedule import Schedule
@@ -96,9 +96,9 @@ def test_a_model_that_no_format_can_hold_is_refused(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_search_without_a_variant_that_can_be_built_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    failed = {"error": "boom", "training": ""}
-    record = {"bindings": {"width": ["factory"]}, "variants": {"width1": failed, "width2": failed}}
-    monkeypatch.setattr(Settings, "run", lambda *_: SimpleNamespace(record=record))
+    failed = VariantFacts(error="boom")
+    looked = VariantsResult(bindings={"width": ("factory",)}, variants={"width1": failed, "width2": failed})
+    monkeypatch.setattr(Settings, "run", lambda *_: SimpleNamespace(value=looked))
     target: Any = None
     variants = run.variants_of(SPACE)
     assert TASK.training is not None

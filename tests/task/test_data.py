@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -108,7 +109,7 @@ def test_a_folder_of_images_is_cropped_and_scaled(run: Run, tmp_path: Path) -> N
         (tmp_path / "set" / name).mkdir(parents=True)
         pixels = np.full((8, 12, 3), 100 * (index + 1), np.uint8)
         image.fromarray(pixels).save(tmp_path / "set" / name / "1.png")
-    preprocessing = {"resize": 6, "mean": [100.0], "std": [50.0], "color": "rgb"}
+    preprocessing = ImagePreprocessing(resize=6, mean=(100.0,), std=(50.0,))
     samples = run("set", IMAGE, purpose="evaluation", preprocessing=preprocessing)
     targets = samples.targets()
     assert targets is not None
@@ -118,12 +119,12 @@ def test_a_folder_of_images_is_cropped_and_scaled(run: Run, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("color", "channels"), [("rgb", [1.0, 2.0, 3.0]), ("bgr", [3.0, 2.0, 1.0])], ids=str)
 def test_colours_come_in_the_order_that_the_model_was_trained_with(
-    run: Run, tmp_path: Path, color: str, channels: list[float]
+    run: Run, tmp_path: Path, color: Literal["rgb", "bgr"], channels: list[float]
 ) -> None:
     image = pytest.importorskip("PIL.Image")
     (tmp_path / "set").mkdir()
     image.fromarray(np.full((4, 4, 3), [1, 2, 3], np.uint8)).save(tmp_path / "set" / "1.png")
-    preprocessing = {"resize": None, "mean": [0.0], "std": [1.0], "color": color}
+    preprocessing = ImagePreprocessing(mean=(0.0,), std=(1.0,), color=color)
     (array,) = run("set", IMAGE, purpose="evaluation", preprocessing=preprocessing).arrays()
     assert array[0].mean(axis=(1, 2)).tolist() == channels
 
