@@ -56,8 +56,11 @@ def copy_atomically(source: Path, target: Path) -> None:
 
     Raises:
         OSError: it cannot be written; the error names `target`, or `source` where that cannot be read.
+        NotADirectoryError: a folder cannot be written into a device or a pipe.
     """
-    if not source.is_dir() and _is_stream(target):
+    if _is_stream(target):
+        if source.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
         with source.open("rb") as stream, _naming(target), _open_stream(target) as into:
             shutil.copyfileobj(stream, into)
         return
@@ -121,8 +124,8 @@ def _appearing(path: Path) -> Generator[Path, None, None]:
 
 def _replace(partial: Path, path: Path) -> None:
     """Puts `partial` in the place of `path`; what was there is removed, or lies at `partial` for its removal."""
-    if not partial.is_dir() and not path.is_dir():
-        partial.replace(path)
+    if not partial.is_dir():
+        partial.replace(path)  # refused where a folder lies there: a file is no reason to remove one
     elif not path.exists():
         partial.rename(path)
     elif not _exchange(partial, path):

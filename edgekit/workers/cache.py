@@ -199,15 +199,23 @@ class Cache:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def size_bytes(self) -> int:
-        """Returns the sum of all files in the cache."""
-        return total_bytes(stored_entries(private_folder(self.root)))
+    def place(self) -> Path:
+        """Returns the folder that holds the entries: `root`, or this user's own in it. Creates nothing.
 
-    def _find(self, kind: str, key: str) -> Path | None:
+        Raises:
+            ResourceError: the cache folder cannot be used.
+        """
         try:
-            root = private_folder(self.root)
+            return private_folder(self.root)
         except OSError as error:
             raise self._unwritable(error) from error
+
+    def size_bytes(self) -> int:
+        """Returns the sum of all files in the cache."""
+        return total_bytes(stored_entries(self.place()))
+
+    def _find(self, kind: str, key: str) -> Path | None:
+        root = self.place()
         folder = root / kind / key
         try:
             if not stat.S_ISDIR(folder.lstat().st_mode) or not stat.S_ISDIR(folder.parent.lstat().st_mode):

@@ -15,6 +15,7 @@ from typing import Final, final
 from edgekit.errors import ConfigError, InputError
 from edgekit.units import parse_bytes
 from edgekit.workers.entry_digests import DIGESTS_NAME, find_damage
+from edgekit.workers.file_lock import remove_free_locks
 from edgekit.workers.process_folder import oldest_start, process_folder, sweep
 
 DEFAULT_LIMIT: Final = "20 GB"
@@ -103,7 +104,7 @@ def tidy(root: Path, *, now: bool = False) -> None:
     except FileNotFoundError:
         pass
     stamp.touch(mode=0o600)
-    sweep(root / RUNNING_NAME)
+    remove_free_locks(root / LOCKS_NAME)
     remove_beyond(root, limit)
 
 
@@ -112,6 +113,7 @@ def remove_beyond(root: Path, limit_bytes: int) -> tuple[StoredEntry, ...]:
 
     What has been used since the oldest running process began stays: it may need it again.
     """
+    sweep(root / RUNNING_NAME)
     entries = stored_entries(root)
     running_since = oldest_start(root / RUNNING_NAME)
     total = sum(entry.size_bytes for entry in entries)

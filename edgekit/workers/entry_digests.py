@@ -51,7 +51,8 @@ def find_damage(folder: Path) -> str | None:
 
 def _read_digests(folder: Path) -> Mapping[str, tuple[int, str]] | None:
     try:
-        data: Any = json.loads(_open(folder / DIGESTS_NAME).read())
+        with _open(folder / DIGESTS_NAME) as stream:
+            data: Any = json.loads(stream.read())
         return {str(name): (int(size), str(digest)) for name, (size, digest) in data["files"].items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None

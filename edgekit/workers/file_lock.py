@@ -42,6 +42,18 @@ def file_lock(path: Path, while_waiting: Callable[[float], None]) -> Generator[N
         os.close(handle)
 
 
+def remove_free_locks(folder: Path) -> None:
+    """Removes the lock files in a folder that nobody holds: those of killed processes."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        try:
+            handle = take_lock(path)
+        except OSError:
+            continue  # it vanished, or is no file of ours
+        if handle is not None:
+            path.unlink(missing_ok=True)
+            os.close(handle)
+
+
 def take_lock(path: Path) -> int | None:
     """Returns a file descriptor that holds the lock, or None where another process or thread holds it.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import sys
 from pathlib import Path
 from typing import Final
@@ -51,7 +53,21 @@ def process_environment(folder: Path, threads: int) -> dict[str, str]:
         "PYTHONUTF8": "1",
         "LC_ALL": "C.UTF-8",
         "TMPDIR": str(temporary),
+        **_user(temporary),
     }
+
+
+def _user(home: Path) -> dict[str, str]:
+    """Returns a home folder and a name for a user who has none: an id without an entry, as in containers.
+
+    Frameworks ask for both while they are imported, and fail where there is none.
+    """
+    try:
+        Path.home()
+        getpass.getuser()
+    except (RuntimeError, KeyError, OSError):
+        return {"HOME": str(home), "USER": f"user-{os.geteuid()}"}
+    return {}
 
 
 def python_command(*arguments: str) -> list[str]:

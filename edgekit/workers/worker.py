@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar, final, get_type_hints
 
-from edgekit.errors import ERRORS_BY_NAME, EdgekitError, InternalError, MachineError, WorkerError
+from edgekit.errors import ERRORS_BY_NAME, EdgekitError, InternalError, MachineError, ResourceError, WorkerError
 from edgekit.workers.atomic_files import write_text
 from edgekit.workers.fault_file import keep_traceback
-from edgekit.workers.process import Command, Ended, log_tail, run_watched
+from edgekit.workers.process import Command, Ended, log_tail, ran_out_of_memory, run_watched
 from edgekit.workers.process_environment import process_environment, python_command
 from edgekit.workers.process_folder import temporary_folder
 from edgekit.workers.request_key import request_key
@@ -134,7 +134,7 @@ def run_job(
 
     Raises:
         EdgekitError: the one that the job raised, with its message.
-        ResourceError: the time or the memory limit was reached.
+        ResourceError: the time or the memory limit was reached, or the machine ran out of memory.
         WorkerError: the process died; the message holds the log's tail.
         InternalError: the job raised anything else; the message names the file with its log and traceback.
         KeyboardInterrupt: passed on after the process was ended.
@@ -187,6 +187,11 @@ class ProgressReader:
 def _read_result(title: str, folder: Path, log: Path, ended: Ended) -> Any:
     path = folder / "result.json"
     if not path.exists():
+        if ran_out_of_memory(ended, log):
+            raise ResourceError(
+                f"The {title} {ended.how}: this machine ran out of memory. "
+                "Free some, work on fewer formats at a time (--jobs 1), or use a smaller model."
+            )
         raise WorkerError(f"The {title} {ended.how} and left no result.\n{log_tail(log)}")
     result = json.loads(path.read_text())
     if "value" in result:
