@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, final
+from typing import ClassVar, Literal, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.artifact import remove_artifact
@@ -65,27 +65,6 @@ class Conversion:
     notes: tuple[str, ...] = ()
     operators: Mapping[str, int] = field(default_factory=dict[str, int])
     float_fallbacks: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the JSON form."""
-        return {
-            "inputs": [spec.to_json() for spec in self.inputs],
-            "outputs": [spec.to_json() for spec in self.outputs],
-            "notes": list(self.notes),
-            "operators": dict(self.operators),
-            "float_fallbacks": list(self.float_fallbacks),
-        }
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> Conversion:
-        """Returns the conversion that `to_json` wrote."""
-        return Conversion(
-            inputs=tuple(TensorSpec.from_json(spec) for spec in data["inputs"]),
-            outputs=tuple(TensorSpec.from_json(spec) for spec in data["outputs"]),
-            notes=tuple(data["notes"]),
-            operators=data["operators"],
-            float_fallbacks=tuple(data["float_fallbacks"]),
-        )
 
 
 class Converter(ABC):

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import Any, Final, Literal, final
+from typing import Any, Final, Literal, TypeVar, final
 
 import edgekit
 from edgekit.artifact import Artifact, measure_files, runtime_of
@@ -25,7 +25,10 @@ from edgekit.validators.base import Evidence
 from edgekit.workers.process import Command, Ended, log_tail, ran_out_of_memory, run_watched
 from edgekit.workers.process_environment import process_environment
 from edgekit.workers.process_folder import temporary_folder
+from edgekit.workers.structure import structure
 from edgekit.workers.worker import Progress, ProgressReader, silent
+
+T = TypeVar("T")
 
 MeasurementKind = Literal["memory", "outputs", "latency"]
 """What can be measured about an artifact."""
@@ -368,14 +371,19 @@ def _has(record: Mapping[str, Any], mode: str) -> bool:
     return {"memory": "memory", "outputs": "rows", "latency": "latency"}[mode] in record
 
 
+def _values(items: Sequence[Mapping[str, Any]], kind: type[T]) -> tuple[T, ...]:
+    """Returns what a runner has described; it is a script that imports nothing of edgekit."""
+    return tuple(structure(item, kind, "runner's record") for item in items)
+
+
 def _described(artifact: Artifact, record: Mapping[str, Any]) -> Artifact:
     """Returns the artifact with what the runtime tells about its inputs and outputs, where nobody knew before."""
     if "inputs" not in record:
         return artifact
     return replace(
         artifact,
-        inputs=artifact.inputs or tuple(TensorSpec.from_json(data) for data in record["inputs"]),
-        outputs=artifact.outputs or tuple(TensorSpec.from_json(data) for data in record["outputs"]),
+        inputs=artifact.inputs or _values(record["inputs"], TensorSpec),
+        outputs=artifact.outputs or _values(record["outputs"], TensorSpec),
         metadata=artifact.metadata or record["metadata"],
     )
 
@@ -394,7 +402,7 @@ def _evidence(start: Evidence, records: Sequence[Mapping[str, Any]], outputs: Pa
             boundary = ((item["name"], item["dtype"]) for item in (*record["inputs"], *record["outputs"]))
             evidence = replace(evidence, boundary=tuple(boundary), embedded=record["metadata"])
         if record.get("operators"):
-            evidence = replace(evidence, operators=tuple(map(ArtifactOperator.from_json, record["operators"])))
+            evidence = replace(evidence, operators=_values(record["operators"], ArtifactOperator))
         if _has(record, "memory"):
             memory = record["memory"]
             evidence = replace(

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Final, final
 
 from edgekit.analysis.graph import Analysis
-from edgekit.analysis.graph_json import analysis_to_json
 from edgekit.model import CapturedKind
-from edgekit.workers.worker import Progress
+from edgekit.workers.request_key import Contents
+from edgekit.workers.worker import Job, Progress
 
-ENTRY = "edgekit.analysis.analyze:run"
-"""What a `worker.Job` names."""
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisRequest:
+    """What to analyse.
+
+    Attributes:
+        kind: What the file is.
+        path: The captured file, or a SavedModel folder.
+    """
+
+    kind: CapturedKind
+    path: Contents
 
 
 def analyze(kind: CapturedKind, path: Path) -> Analysis:
@@ -38,7 +49,10 @@ def analyze(kind: CapturedKind, path: Path) -> Analysis:
     return read_keras_graph(kind, path)
 
 
-def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """Returns the JSON form of the analysis of `payload["path"]`, a captured file of kind `payload["kind"]`."""
+def run(request: AnalysisRequest, progress: Progress) -> Analysis:
+    """Returns the analysis of a captured file: the entry of a worker process."""
     progress("reading the graph", None)
-    return analysis_to_json(analyze(payload["kind"], Path(payload["path"])))
+    return analyze(request.kind, request.path)
+
+
+ANALYZE: Final = Job(work=run, tools=("torch", "onnx", "tensorflow-cpu", "tensorflow"))

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
-from edgekit.analysis.analyze import ENTRY
+from edgekit.analysis.analyze import ANALYZE, AnalysisRequest
 from edgekit.analysis.graph import Analysis
-from edgekit.analysis.graph_json import analysis_from_json
 from edgekit.artifact import measure_files
 from edgekit.benchmarking.bench import plain_artifact
 from edgekit.errors import DataError, UsageError
 from edgekit.measurements.imported import import_measurement
 from edgekit.measurements.measurement import Measurement, is_measurement, read_measurement
+from edgekit.model import CapturedKind
 from edgekit.pipeline.analysis import analyze_model
 from edgekit.pipeline.capture import capture_model
 from edgekit.pipeline.settings import Settings
@@ -29,7 +29,7 @@ Tables = Mapping[str, Mapping[str, Any]]
 Group = tuple[str, str]
 """A runtime and a precision that has rates of its own."""
 
-_READABLE: Final[Mapping[str, str]] = {".tflite": "tflite", ".onnx": "onnx"}
+_READABLE: Final[Mapping[str, CapturedKind]] = {".tflite": "tflite", ".onnx": "onnx"}
 """Artifacts whose graph can be read."""
 
 
@@ -159,10 +159,8 @@ def _own_artifact(measurement: Measurement, cwd: Path) -> str | None:
 def _analyze(source: str, settings: Settings, cwd: Path) -> Analysis:
     path = cwd / source
     if path.is_file() and _is_readable(path.name):
-        payload = {"kind": _READABLE[path.suffix.lower()], "path": str(path)}
-        return analysis_from_json(
-            settings.run("analysis of the artifact", ENTRY, payload, settings.stage("analysis")).record
-        )
+        request = AnalysisRequest(kind=_READABLE[path.suffix.lower()], path=path)
+        return settings.run("analysis of the artifact", ANALYZE, request, settings.stage("analysis")).value
     return analyze_model(capture_model(model_task(source, cwd), settings), settings)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from edgekit.artifact import Artifact
-from edgekit.debugging.job import ENTRY
+from edgekit.debugging.job import COMPARE, ComparisonRequest
 from edgekit.debugging.remedies import ExportCall, with_remedies
 from edgekit.debugging.report import DebugReport
 from edgekit.errors import DataError, ModelError, UsageError
@@ -22,6 +22,7 @@ from edgekit.pipeline.settings import Settings
 from edgekit.pipeline.technique_stage import apply_technique
 from edgekit.recipe import PRESETS, Recipe
 from edgekit.samples import Samples
+from edgekit.task.data import Purpose
 from edgekit.task.task import Task, default_task
 from edgekit.task.technique_text import split_step
 from edgekit.validators.execution import RunSettings, describe_artifact
@@ -29,6 +30,7 @@ from edgekit.validators.requested import PRECISION_KEY
 
 SOURCE_KEY: Final = "edgekit.source"
 TECHNIQUES_KEY: Final = "edgekit.techniques"
+_PURPOSES: Final[tuple[Purpose, ...]] = ("calibration", "evaluation")
 _UNSET_DEVICE: Final = "pi4"
 """Device of the commands that are shown where nobody names one."""
 
@@ -75,20 +77,18 @@ def debug(request: DebugRequest, settings: Settings) -> DebugReport:
     model = capture_model(task, settings, as_torch=True)
     samples, source = _samples(task, model, request, settings)
     compared, notes = _as_quantized(_layer_by_layer(model, task, settings), artifact, task, settings)
-    payload = {
-        "model": compared.to_json(),
-        "folder": str(compared.path.parent),
-        "source": model.source,
-        "artifact": str(request.artifact),
-        "runtime": artifact.runtime,
-        "precision": artifact.metadata.get(PRECISION_KEY, "unknown"),
-        "samples": str(samples.folder),
-        "samples_from": source,
-        "count": request.samples,
-        "threads": settings.threads,
-    }
-    ended = settings.run("comparison inside", ENTRY, payload, settings.stage("debug"))
-    report = DebugReport.from_json(ended.record)
+    comparison = ComparisonRequest(
+        model=compared,
+        source=model.source,
+        artifact=request.artifact,
+        runtime=artifact.runtime,
+        precision=artifact.metadata.get(PRECISION_KEY, "unknown"),
+        samples=samples,
+        samples_from=source,
+        count=request.samples,
+        threads=settings.threads,
+    )
+    report = settings.run("comparison inside", COMPARE, comparison, settings.stage("debug")).value
     mismatch = _mismatch(artifact, model)
     report = replace(report, notes=(*mismatch, *notes, *report.notes))
     return with_remedies(report, _call(request, task, artifact))
@@ -109,7 +109,7 @@ def _task(request: DebugRequest, artifact: Artifact) -> Task:
 
 
 def _samples(task: Task, model: CapturedModel, request: DebugRequest, settings: Settings) -> tuple[Samples, str]:
-    for purpose in (request.data,) if request.data else ("calibration", "evaluation"):
+    for purpose in (purpose for purpose in _PURPOSES if request.data in (None, purpose)):
         samples = prepare_samples(task, model, purpose, settings)
         if samples is not None:
             return samples, purpose

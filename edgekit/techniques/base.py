@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -212,6 +211,7 @@ class Technique(ABC):
             WorkerError: the technique broke its contract.
         """
         self._check_usable(model, context)
+        from edgekit.sources.captured_file import write_captured
         from edgekit.sources.exported_program import load
         from edgekit.techniques.program_checks import check_result
         from edgekit.torch_program import program_facts
@@ -238,7 +238,7 @@ class Technique(ABC):
                 parameters=parameters,
                 macs=saved.architecture.macs if saved.architecture.macs is not None else model.macs,
             )
-            (partial / "model.json").write_text(json.dumps(found.to_json(), indent=1))
+            write_captured(found, partial)
             partial.rename(output)
         finally:
             shutil.rmtree(partial, ignore_errors=True)

@@ -16,12 +16,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 from edgekit import plugins, registry
 from edgekit.errors import EdgekitError, MissingDependencyError
 from edgekit.workers.cache import Cache, cache_folder, versions
-from edgekit.workers.worker import Job, Progress, run_job
+from edgekit.workers.worker import Job, JobOptions, Progress, run_job
 
 _PROBE_TIMEOUT_S: Final = 180.0
 
@@ -192,31 +192,46 @@ def try_imports(packages: tuple[Package, ...], tell: Callable[[str], None]) -> t
 
 
 def _try_import(package: Package) -> Package:
-    job = Job(
-        title=f"import of {package.name}",
-        entry="edgekit.workers.installation:import_module",
-        payload={"module": package.module},
-        timeout_s=_PROBE_TIMEOUT_S,
-    )
+    options = JobOptions(title=f"import of {package.name}", timeout_s=_PROBE_TIMEOUT_S)
     try:
-        return replace(package, import_s=run_job(job).record["seconds"])
+        done = run_job(IMPORT, ImportRequest(module=package.module), options)
+        return replace(package, import_s=done.value.seconds)
     except EdgekitError as error:
         return replace(package, failure=error.message)
 
 
-def import_module(payload: Mapping[str, Any], _progress: Progress) -> dict[str, float]:
-    """Imports `payload["module"]`; the worker's side of `try_imports`. Returns the seconds that it took.
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportRequest:
+    """Which module to import."""
+
+    module: str
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportTime:
+    """How long an import took, in seconds."""
+
+    seconds: float
+
+
+def import_module(request: ImportRequest, _progress: Progress) -> ImportTime:
+    """Imports a module; the worker's side of `try_imports`.
 
     Raises:
         MissingDependencyError: it does not import.
     """
     started = time.monotonic()
     try:
-        importlib.import_module(payload["module"])
+        importlib.import_module(request.module)
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
-        raise MissingDependencyError(f"The import of {payload['module']} failed with {what}") from error
-    return {"seconds": time.monotonic() - started}
+        raise MissingDependencyError(f"The import of {request.module} failed with {what}") from error
+    return ImportTime(seconds=time.monotonic() - started)
+
+
+IMPORT: Final = Job(work=import_module)
 
 
 def find_formats(packages: tuple[Package, ...]) -> tuple[FormatState, ...]:

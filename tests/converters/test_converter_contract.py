@@ -17,6 +17,7 @@ from edgekit.converters.base import ConversionRequest, converter
 from edgekit.errors import ConversionError, DataError
 from edgekit.recipe import Recipe
 from edgekit.registry import CONVERTERS
+from edgekit.workers.structure import structure, unstructure
 from edgekit.workers.worker import silent
 
 pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]  # frameworks warn while converting
@@ -93,7 +94,7 @@ def test_the_description_counts_operators(converted, runtime, model, precision):
 @pytest.mark.parametrize(("runtime", "model", "precision"), CASES)
 def test_the_description_survives_json(converted, runtime, model, precision):
     _, conversion, _ = converted(runtime, model, precision)
-    assert type(conversion).from_json(json.loads(json.dumps(conversion.to_json()))) == conversion
+    assert structure(json.loads(json.dumps(unstructure(conversion))), type(conversion), "conversion") == conversion
 
 
 @pytest.mark.parametrize(("runtime", "model", "precision"), CASES)
@@ -115,8 +116,7 @@ def test_another_process_in_another_folder_writes_the_same_bytes(converted, tiny
     first, _, _ = converted(runtime, "convolutions", "int8_static")
     model, second = tiny("convolutions"), tmp_path / first.name
     item = {
-        "model": model.captured.to_json(),
-        "model_folder": str(model.captured.path.parent),
+        "model": unstructure(model.captured),
         "recipe": Recipe(default="int8_static").to_json(),
         "calibration": str(model.calibration),
         "io": "float",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pytest
 
 from edgekit.model import CapturedModel, Family
 from edgekit.samples import Samples, write_samples
+from edgekit.sources.captured_file import write_captured
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _capture(name: str, folder: Path) -> Tiny:
         macs=capture.architecture.macs,
         family=family,
     )
-    (folder / "model.json").write_text(json.dumps(model.to_json()))
+    write_captured(model, folder)
     names = [spec.name for spec in capture.inputs]
     samples = write_samples(folder / "samples", names, (tuple(t.numpy() for t in inputs) for inputs in examples))
     return Tiny(model=model, samples=samples)

@@ -137,14 +137,12 @@ def test_inputs_outputs_and_facts_stay(applied, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_changed_model_reads_as_a_captured_one(applied, name):
-    import json
-
-    from edgekit.model import CapturedModel
+    from edgekit.sources.captured_file import open_captured
 
     _, changed, folder = applied(name)
     out = folder / "out"
     assert sorted(path.name for path in out.iterdir()) == ["float.pt2", "model.json"]
-    assert CapturedModel.from_json(json.loads((out / "model.json").read_text()), out) == changed
+    assert open_captured(out) == changed
     assert [path.name for path in folder.iterdir()] == ["out"]
 
 
