@@ -14,6 +14,7 @@
         ├── MissingDependencyError      a package that is not installed
         ├── ResourceError               out of time, memory or disk; a folder that cannot be written
         ├── DeviceError                 a device that cannot be reached, or that lacks what a run there needs
+        ├── PluginError                 a third party's plug-in that cannot be loaded or lacks what was needed
         └── WorkerError                 a worker process that crashed
 
 A budget that is not kept is a verdict and not an error: it is a check in a report (exit code 1).
@@ -95,6 +96,10 @@ class DeviceError(MachineError):
     """A device cannot be reached, or lacks what a run there needs."""
 
 
+class PluginError(MachineError):
+    """A third party's plug-in cannot be loaded, or lacks what was needed."""
+
+
 class WorkerError(MachineError):
     """A worker process ended without a result."""
 
@@ -115,6 +120,7 @@ ERRORS_BY_NAME: dict[str, type[EdgekitError]] = {
         MissingDependencyError,
         ResourceError,
         DeviceError,
+        PluginError,
         WorkerError,
     )
 }

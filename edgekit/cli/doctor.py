@@ -107,13 +107,11 @@ def _print(
     out.print()
     table = _table("format", "export", "validate", "what to do")
     for state in formats:
-        advice = "" if state.works else install_command(state.extra)
+        advice = "" if state.works else state.install
         _add_row(table, state.name, _yes(state.export_obstacles), _yes(state.validate_obstacles), advice)
     out.print(table)
     if not any(state.works for state in formats):
-        out.print(
-            f"\nNo format can be exported and validated here. Start with: {install_command('tflite')}", markup=False
-        )
+        out.print(f"\nNo format can be exported and validated here. Start with: {formats[0].install}", markup=False)
 
 
 def _home() -> str:

@@ -14,7 +14,8 @@ from edgekit.debugging.remedies import ExportCall, with_remedies
 from edgekit.debugging.report import DebugReport
 from edgekit.errors import DataError, ModelError, UsageError
 from edgekit.exporting.validation import DEFAULT_KEY, DIGEST_KEY
-from edgekit.model import CapturedModel
+from edgekit.formats.table import all_formats
+from edgekit.model import IMPORTABLE, CapturedModel
 from edgekit.pipeline.capture import capture_model
 from edgekit.pipeline.convert import convert
 from edgekit.pipeline.samples import prepare_samples
@@ -129,7 +130,8 @@ def _layer_by_layer(model: CapturedModel, task: Task, settings: Settings) -> Cap
         ModelError: no way leads there.
     """
     if model.kind in ("keras", "savedmodel"):
-        made = convert(model, "onnx", Recipe(default="fp32"), None, settings).artifact.path
+        way = next(one.name for one in all_formats() if {model.kind, IMPORTABLE} <= set(one.starts_from))
+        made = convert(model, way, Recipe(default="fp32"), None, settings).artifact.path
         model = capture_model(replace(task, model=str(made), example_inputs=None), settings, as_torch=True)
     if model.kind != "pt2":
         raise ModelError(
@@ -165,7 +167,7 @@ def _as_quantized(
 
 def _mismatch(artifact: Artifact, model: CapturedModel) -> tuple[str, ...]:
     digest = artifact.metadata.get(DIGEST_KEY)
-    if digest is None or digest == model.digest or model.source_kind == "onnx":
+    if digest is None or digest == model.digest or model.source_kind == IMPORTABLE:
         return ()
     return (
         (

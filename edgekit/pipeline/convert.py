@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, final
 from edgekit.artifact import Artifact, measure_files
 from edgekit.converters.base import Conversion, ConversionRequest, IoType
 from edgekit.converters.base import converter as find_converter
-from edgekit.model import CapturedKind, CapturedModel
+from edgekit.formats.table import find_format
+from edgekit.model import CapturedModel
 from edgekit.recipe import Recipe
 from edgekit.samples import Samples
 from edgekit.validators.requested import requested_metadata
@@ -38,12 +39,11 @@ def why_not_made(model: CapturedModel, analysis: Analysis) -> Callable[[str, Rec
         if reason := reachable.get(runtime):
             return reason
         converter = find_converter(runtime)
-        # Formats other than ONNX start from the exported program that the importer makes of an ONNX file.
-        kind: CapturedKind = "pt2" if model.kind == "onnx" and runtime != "onnx" else model.kind
-        if reason := converter.why_not(kind, recipe) or converter.why_not_graph(analysis):
+        made = find_format(runtime)
+        if reason := converter.why_not(made.kind_from(model.kind), recipe) or converter.why_not_graph(analysis):
             return reason
-        if missing := converter.missing():
-            return f"{', '.join(missing)} is not installed: pip install -e '.[{converter.extra}]'"
+        if missing := made.missing():
+            return f"{', '.join(missing)} is not installed: {made.install}"
         return None
 
     return refuse
@@ -86,7 +86,7 @@ def convert(
         ResourceError: out of time, memory or disk.
         WorkerError: the converter crashed.
     """
-    converter = find_converter(runtime)
+    made = find_format(runtime)
     embedded = {**(metadata or {}), **requested_metadata(recipe, io)}
     # In 16 bits calibration is optional: it tells which values would overflow.
     samples = calibration if recipe.needs_calibration or recipe.default == "fp16" else None
@@ -99,7 +99,7 @@ def convert(
         "calibration": samples.sha256 if samples else None,
         "io": io,
         "metadata": embedded,
-        "versions": versions(converter.needs),
+        "versions": versions(made.needs),
     }
     key = content_key(facts)
     cached = settings.cache.find("artifacts", key) is not None
@@ -113,7 +113,7 @@ def convert(
         "metadata": embedded,
     }
     title = f"conversion to {runtime} {recipe.name}"
-    name = f"model{converter.suffix}"
+    name = f"model{made.suffix}"
     folder = settings.cache.make("artifacts", key, lambda place: _build_artifact(place, name, title, payload, settings))
     record = json.loads((folder / "conversion.json").read_text())
     conversion = Conversion.from_json(record["conversion"])

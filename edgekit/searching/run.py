@@ -9,7 +9,7 @@ from typing import final
 
 from edgekit.budget import Budget
 from edgekit.errors import ConfigError, EdgekitError, ResourceError, UsageError
-from edgekit.exporting.export import REPORTED_PACKAGES
+from edgekit.exporting.export import recorded_packages
 from edgekit.exporting.inputs import Inputs, describe_data, read_inputs
 from edgekit.exporting.report import describe_environment
 from edgekit.model import CapturedModel
@@ -129,7 +129,7 @@ def search(
         ),
         rows=rows,
         notes=tuple(notes),
-        environment=describe_environment(versions(REPORTED_PACKAGES)),
+        environment=describe_environment(versions(recorded_packages())),
         data=describe_data(inputs),
     )
     _write(result, folder)

@@ -9,15 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Final, final
+from typing import Any, ClassVar, final
 
 from edgekit.errors import MissingDependencyError, ResourceError, WorkerError
 from edgekit.model import CapturedModel, SourceKind
 from edgekit.torch_program.facts import Capture
 from edgekit.workers.worker import Progress
-
-FORMATS: Final = ("tflite", "onnx", "executorch", "coreml")
-"""The formats that a source says whether it can reach."""
 
 
 @final

@@ -10,7 +10,8 @@ from typing import Final
 
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind
-from edgekit.sources.base import FORMATS, Source
+from edgekit.registry import format_names
+from edgekit.sources.base import Source
 from edgekit.task.user_code import nearest_names, split_reference
 
 SOURCES: Final[Mapping[SourceKind, str]] = {
@@ -62,7 +63,7 @@ def source(kind: SourceKind) -> Source:
 def reach(kind: SourceKind) -> dict[str, str | None]:
     """Returns for each format None if a source of this kind can reach it, else the reason why not."""
     one = source(kind)
-    return {target: one.why_not(target) for target in FORMATS}
+    return {target: one.why_not(target) for target in format_names()}
 
 
 def classify(text: str, base: Path) -> SourceKind:

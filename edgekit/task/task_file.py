@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from edgekit.budget import Limit, read_change_limit, read_limit
 from edgekit.errors import InputError
 from edgekit.faults import FAULT, find_faults, show_value
+from edgekit.registry import DEFAULT_FORMAT
 
 SCHEMA: Final = 1
 METRICS: Final = ("top1", "agreement", "cosine", "spearman")
@@ -133,7 +134,7 @@ def _is_search_value(item: object) -> bool:
 def _parse_formats(value: object) -> tuple[str, ...]:
     names: list[Any] = value if isinstance(value, list) else [value]
     if not all(isinstance(name, str) for name in names):
-        raise _fault(f'{show_value(value)} was given; expected a format or a list, such as "tflite"')
+        raise _fault(f'{show_value(value)} was given; expected a format or a list, such as "{DEFAULT_FORMAT}"')
     return tuple(names)
 
 

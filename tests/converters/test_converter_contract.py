@@ -15,8 +15,9 @@ import pytest
 from edgekit.artifact import measure_files
 from edgekit.converters.base import ConversionRequest, converter
 from edgekit.errors import ConversionError, DataError
+from edgekit.formats.table import find_format
 from edgekit.recipe import Recipe
-from edgekit.registry import CONVERTERS
+from edgekit.registry import FORMATS
 from edgekit.workers.worker import silent
 
 pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]  # frameworks warn while converting
@@ -38,7 +39,7 @@ CASES = [
     )
 ] + [
     pytest.param(runtime, model, precision, id=f"{runtime}-{model}-{precision}")
-    for runtime in CONVERTERS
+    for runtime in FORMATS
     if runtime not in FAST
     for model, precision in (("convolutions", "int8_static"), ("token_ids", "int8_dynamic"))
 ]
@@ -70,7 +71,7 @@ def _convert(tiny_model, runtime, precision, folder, **changes):
         metadata={"labels": "cat,dog"},
         scratch=scratch,
     )
-    output = folder / f"model{one.suffix}"
+    output = folder / f"model{find_format(runtime).suffix}"
     return output, one.run(replace(request, **changes), output, silent)
 
 
@@ -109,7 +110,7 @@ def test_the_same_request_gives_the_same_bytes(converted, tiny, tmp_path, runtim
     assert measure_files(second) == measure_files(first)
 
 
-@pytest.mark.parametrize("runtime", CONVERTERS)
+@pytest.mark.parametrize("runtime", FORMATS)
 def test_another_process_in_another_folder_writes_the_same_bytes(converted, tiny, tmp_path, runtime):
     """What `edgekit verify --rebuild` rests on."""
     first, _, _ = converted(runtime, "convolutions", "int8_static")
@@ -138,7 +139,7 @@ def test_another_process_in_another_folder_writes_the_same_bytes(converted, tiny
     assert measure_files(second) == measure_files(first)
 
 
-@pytest.mark.parametrize("runtime", CONVERTERS)
+@pytest.mark.parametrize("runtime", FORMATS)
 def test_a_row_that_blocks_do_not_fill_gets_more_bits(converted, runtime):
     output, conversion, _ = converted(runtime, "bottleneck", "int4_weights")
     assert conversion.operators
@@ -156,16 +157,16 @@ def test_a_conversion_leaves_model_and_samples_alone(tiny, tmp_path, runtime):
     assert sorted(model.calibration.iterdir()) == files[1:]
 
 
-@pytest.mark.parametrize("runtime", CONVERTERS)
+@pytest.mark.parametrize("runtime", FORMATS)
 def test_a_finished_tflite_file_is_refused_with_the_reason(tiny, tmp_path, runtime):
     captured = replace(tiny("convolutions").captured, kind="tflite")
     with pytest.raises(ConversionError) as caught:
         _convert(tiny("convolutions"), runtime, "int8_static", tmp_path, model=captured)
     assert caught.value.message.startswith(f"convolutions.py:build cannot become {runtime} int8-static: ")
-    assert not (tmp_path / "model").with_suffix(converter(runtime).suffix).exists()
+    assert not (tmp_path / "model").with_suffix(find_format(runtime).suffix).exists()
 
 
-@pytest.mark.parametrize("runtime", CONVERTERS)
+@pytest.mark.parametrize("runtime", FORMATS)
 def test_static_ranges_need_calibration_data(tiny, tmp_path, runtime):
     with pytest.raises(DataError) as caught:
         _convert(tiny("convolutions"), runtime, "int8_static", tmp_path, calibration=None)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import ModelError
-from edgekit.sources.base import FORMATS
+from edgekit.registry import FORMATS
 from edgekit.sources.table import ACCEPTED, SOURCES, classify, reach, source
 
 ZIP = b"PK\x03\x04"
