@@ -46,6 +46,14 @@ TECHNIQUES: Final[Mapping[str, str]] = {
 }
 """Technique name to technique, in the order in which they are best applied."""
 
+METRICS: Final[Mapping[str, str]] = {
+    "top1": "edgekit.metrics.top1:Top1",
+    "agreement": "edgekit.metrics.agreement:Agreement",
+    "cosine": "edgekit.metrics.cosine:Cosine",
+    "spearman": "edgekit.metrics.spearman:Spearman",
+}
+"""Metric name to metric. Everything else that a task may name is a user's `file.py:function`."""
+
 OLD_CONVERTERS: Final = "edgekit.converters"
 """The entry point group that `edgekit.formats` has replaced. It goes on working for one release, with a warning."""
 
@@ -67,6 +75,20 @@ def format_target(name: str) -> str:
 def is_old_converter(name: str) -> bool:
     """Returns True if all that is known of a format is a converter in the old entry point group."""
     return name not in FORMATS and name not in _joined("edgekit.formats")
+
+
+def metric_names() -> tuple[str, ...]:
+    """Returns the names of all metrics, third parties' last. Imports no metric."""
+    return tuple({**METRICS, **_joined("edgekit.metrics")})
+
+
+def metric_target(name: str) -> str:
+    """Returns `module:name` of a metric.
+
+    Raises:
+        KeyError: no such metric.
+    """
+    return METRICS.get(name) or _joined("edgekit.metrics")[name]
 
 
 def validator_targets() -> dict[str, str]:
