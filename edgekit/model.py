@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, final
 
-SourceKind = Literal["torch", "pt2", "onnx", "keras", "savedmodel", "tflite"]
-"""How a model came: `torch` is a factory, `pt2` a saved exported program, the others are files as they say."""
+SourceKind = str
+"""How a model came, a name of `registry.source_targets()`: `torch` is a factory, `pt2` a saved exported program, the
+others are files as they say."""
 
 CapturedKind = Literal["pt2", "onnx", "keras", "savedmodel", "tflite"]
 """What a captured model's file is. A torch factory is captured as `pt2`."""

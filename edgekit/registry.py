@@ -54,6 +54,16 @@ METRICS: Final[Mapping[str, str]] = {
 }
 """Metric name to metric. Everything else that a task may name is a user's `file.py:function`."""
 
+SOURCES: Final[Mapping[str, str]] = {
+    "torch": "edgekit.sources.torch_factory:TorchFactorySource",
+    "pt2": "edgekit.sources.exported_program:ExportedProgramSource",
+    "onnx": "edgekit.sources.onnx_file:OnnxFileSource",
+    "keras": "edgekit.sources.keras_file:KerasFileSource",
+    "savedmodel": "edgekit.sources.saved_model:SavedModelSource",
+    "tflite": "edgekit.sources.tflite_file:TFLiteFileSource",
+}
+"""Kind to source."""
+
 OLD_CONVERTERS: Final = "edgekit.converters"
 """The entry point group that `edgekit.formats` has replaced. It goes on working for one release, with a warning."""
 
@@ -89,6 +99,16 @@ def metric_target(name: str) -> str:
         KeyError: no such metric.
     """
     return METRICS.get(name) or _joined("edgekit.metrics")[name]
+
+
+def source_targets() -> dict[str, str]:
+    """Returns `module:name` of every source by its kind, third parties' last. Imports no source."""
+    return _with_joined(SOURCES, "edgekit.sources")
+
+
+def device_packages() -> dict[str, str]:
+    """Returns the packages that hold device profiles of third parties, by the name of their entry point."""
+    return dict(_joined("edgekit.devices"))
 
 
 def validator_targets() -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from edgekit.errors import PluginError
 from edgekit.formats.format import Format, Runtime
+from edgekit.model import IMPORTABLE
 from edgekit.plugins import load_plugin
 from edgekit.registry import format_names, format_target, is_old_converter
 
@@ -79,7 +80,7 @@ def _from_converter(name: str, target: str, converter: Any) -> Format:
         runtime=runtime,
         needs=converter.needs,
         extra="",
-        starts_from=("pt2", "onnx", "keras", "savedmodel"),
+        starts_from=("pt2", IMPORTABLE, "keras", "savedmodel"),
     )
 
 

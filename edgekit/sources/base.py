@@ -16,6 +16,9 @@ from edgekit.model import CapturedModel, SourceKind
 from edgekit.torch_program.facts import Capture
 from edgekit.workers.worker import Progress
 
+Signature = tuple[int, bytes, str]
+"""What a file begins with: offset, bytes, words for people."""
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +89,15 @@ class Source(ABC):
         kind: The way.
         extra: The extra of edgekit that installs what is needed.
         needs: Import name to distribution name, of what must be installed.
+        suffixes: Of its files, dot included and in lower case; empty where it is no file.
+        starts_with: Suffix to what such a file begins with: offset, bytes, words for people. Without it, any will do.
     """
 
     kind: ClassVar[SourceKind]
     extra: ClassVar[str]
     needs: ClassVar[Mapping[str, str]]
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    starts_with: ClassVar[Mapping[str, Signature]] = {}
 
     @abstractmethod
     def why_not(self, target: str) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, final
 from edgekit.errors import ModelError
 from edgekit.formats.table import find_format
 from edgekit.model import CapturedKind, SourceKind, TensorSpec
-from edgekit.sources.base import CaptureRequest, Source
+from edgekit.sources.base import CaptureRequest, Signature, Source
 from edgekit.torch_program.architecture import Operation, judge
 from edgekit.torch_program.facts import Capture
 from edgekit.torch_program.layout import guess_layout
@@ -30,6 +30,12 @@ class KerasFileSource(Source):
     """Loads the model in safe mode; keeps it as a `.keras` file."""
 
     kind: ClassVar[SourceKind] = "keras"
+    suffixes: ClassVar[tuple[str, ...]] = (".keras", ".h5", ".hdf5")
+    starts_with: ClassVar[Mapping[str, Signature]] = {
+        ".keras": (0, b"PK\x03\x04", "a zip archive that model.save wrote"),
+        ".h5": (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        ".hdf5": (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    }
     extra: ClassVar[str] = "tensorflow"
     needs: ClassVar[Mapping[str, str]] = {"tensorflow": "tensorflow-cpu"}
 
