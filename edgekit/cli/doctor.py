@@ -14,6 +14,8 @@ import typer
 import edgekit
 from edgekit.cli.console import console, write_json
 from edgekit.errors import MachineError
+from edgekit.formats.table import find_format
+from edgekit.registry import DEFAULT_FORMAT
 from edgekit.units import format_bytes
 from edgekit.workers.installation import (
     FormatState,
@@ -111,7 +113,10 @@ def _print(
         _add_row(table, state.name, _yes(state.export_obstacles), _yes(state.validate_obstacles), advice)
     out.print(table)
     if not any(state.works for state in formats):
-        out.print(f"\nNo format can be exported and validated here. Start with: {formats[0].install}", markup=False)
+        out.print(
+            f"\nNo format can be exported and validated here. Start with: {find_format(DEFAULT_FORMAT).install}",
+            markup=False,
+        )
 
 
 def _home() -> str:

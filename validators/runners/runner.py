@@ -6,11 +6,10 @@
 Copy this file and the session file of the runtime (`tflite_session.py`) to a device to measure there: both need NumPy
 and the runtime, nothing else, and Python 3.9 or newer.
 
-A session file defines PACKAGES (what to install), EXTRA (edgekit's extra that brings them; a third party's session has
-none) and `Runtime(artifact, package, threads)`, which imports the runtime and raises ImportError where it is missing. A
-Runtime has `name`, `version`, `untimed` (why timings mean nothing, or "") and `open(path)`, which returns a session:
-`inputs` and `outputs` (name, shape with -1 for a free size, dtype, scale, zero_point), `metadata`,
-`run(arrays) -> arrays` in that order, and `operators()`. What is the same for all runtimes happens here.
+A session file defines PACKAGES (what to install), EXTRA (edgekit's extra with them, if any) and `Runtime(artifact,
+package, threads)`, which imports the runtime and raises ImportError where it is missing. A Runtime has `name`,
+`version`, `untimed` (why timings mean nothing, or "") and `open(path)`, which returns a session: `inputs`, `outputs`
+(name, shape with -1 for a free size, dtype, scale, zero_point), `metadata`, `run(arrays) -> arrays`, `operators()`.
 """
 
 from __future__ import annotations
@@ -404,27 +403,18 @@ def load_runtime(session: Path, artifact: Path, package: str, threads: int) -> A
     """
     spec = importlib.util.spec_from_file_location(session.stem, session) if session.exists() else None
     if spec is None or spec.loader is None:
-        raise RunError(
-            "ArtifactError", f"No session file {session}: copy it there, or give another one with --session FILE."
-        )
+        raise RunError("ArtifactError", f"No session file {session}: copy it there, or name it with --session FILE.")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     try:
         return module.Runtime(str(artifact), package, threads)
     except ImportError as error:
+        extra = getattr(module, "EXTRA", "")
+        how = f" from the checkout: pip install -e '.[{extra}]'" if extra else f": pip install {module.PACKAGES}"
         raise RunError(
             "MissingDependencyError",
-            f"Running {artifact.name} needs {module.PACKAGES}, which cannot be imported: {brief(error)} "
-            f"{install_advice(module)}",
+            f"Running {artifact.name} needs {module.PACKAGES}, which cannot be imported: {brief(error)} Install it{how}",
         ) from error
-
-
-def install_advice(module: Any) -> str:
-    """Returns how to install what a session file needs: edgekit's own come from the checkout."""
-    extra = getattr(module, "EXTRA", "")
-    if extra:
-        return f"Install it from the checkout: pip install -e '.[{extra}]'"
-    return f"Install it: pip install {module.PACKAGES}"
 
 
 def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
@@ -433,7 +423,7 @@ def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
     expected = json.loads(options.expected.read_text()) if options.expected else {}
     modes = [mode for mode in MODES if mode in options.modes]
     check_file(options.artifact)
-    session = options.session or Path(__file__).resolve().parent / f"{options.runtime}_session.py"
+    session = options.session or Path(__file__).resolve().with_name(f"{options.runtime}_session.py")
     runtime = load_runtime(session, options.artifact, options.runtime_package, options.threads)
     record["runtime"] = {"name": runtime.name, "version": runtime.version, "untimed": runtime.untimed}
     if runtime.untimed:
@@ -468,7 +458,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """Returns the command line's options."""
     parser = argparse.ArgumentParser(description="Runs one artifact; writes what it measured to a JSON record.")
     parser.add_argument("--runtime", required=True, help="format of the artifact, or reference")
-    parser.add_argument("--session", type=Path, help="session file; RUNTIME_session.py beside this file without it")
+    parser.add_argument("--session", type=Path, help="file; RUNTIME_session.py beside this one without it")
     parser.add_argument("--artifact", required=True, type=Path)
     parser.add_argument("--modes", default="", type=lambda text: text.split(","), help=f"of {','.join(MODES)}")
     parser.add_argument("--samples", type=Path, help="sample folder with the inputs")

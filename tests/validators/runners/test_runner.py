@@ -45,8 +45,7 @@ def test_a_runtime_without_a_session_file_is_named(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_text("x")
     assert run_as_script("--runtime=tensorrt", f"--artifact={path}").stderr == (
-        f"No session file {RUNNER.parent / 'tensorrt_session.py'}: copy it there, or give another one with "
-        "--session FILE.\n"
+        f"No session file {RUNNER.parent / 'tensorrt_session.py'}: copy it there, or name it with --session FILE.\n"
     )
 
 
