@@ -8,8 +8,8 @@ and the runtime, nothing else, and Python 3.9 or newer.
 
 A session file defines PACKAGES (what to install), EXTRA (edgekit's extra with them, if any) and `Runtime(artifact,
 package, threads)`, which imports the runtime and raises ImportError where it is missing. A Runtime has `name`,
-`version`, `untimed` (why timings mean nothing, or "") and `open(path)`, which returns a session: `inputs`, `outputs`
-(name, shape with -1 for a free size, dtype, scale, zero_point), `metadata`, `run(arrays) -> arrays`, `operators()`.
+`version`, `untimed` (why timings mean nothing, or "") and `open(path)`. It returns a session: `inputs`, `outputs`
+(name, shape, -1 for a free size, dtype, scale, zero_point), `metadata`, `run(arrays) -> arrays`, `operators()`.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ MODES = ("memory", "outputs", "latency")
 IO_KEY = "edgekit.io"
 """Metadata entry with the inputs and outputs as JSON, written by edgekit's converters."""
 
-LATENCY_ROWS, MEMORY_RUNS = 16, 3
-PROGRESS_SECONDS = 0.2
+LATENCY_ROWS, MEMORY_RUNS, PROGRESS_SECONDS = 16, 3, 0.2
 
 
 class RunError(Exception):
@@ -409,11 +408,11 @@ def load_runtime(session: Path, artifact: Path, package: str, threads: int) -> A
     try:
         return module.Runtime(str(artifact), package, threads)
     except ImportError as error:
-        extra = getattr(module, "EXTRA", "")
-        how = f" from the checkout: pip install -e '.[{extra}]'" if extra else f": pip install {module.PACKAGES}"
+        extra, needs = getattr(module, "EXTRA", ""), module.PACKAGES
+        how = f" from the checkout: pip install -e '.[{extra}]'" if extra else f": pip install {needs}"
         raise RunError(
             "MissingDependencyError",
-            f"Running {artifact.name} needs {module.PACKAGES}, which cannot be imported: {brief(error)} Install it{how}",
+            f"Running {artifact.name} needs {needs}, which cannot be imported: {brief(error)} Install it{how}",
         ) from error
 
 
