@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
-from edgekit.artifact import Artifact
+from edgekit.artifact import Artifact, runtime_of
+from edgekit.debugging.inspector import check_inspectable
 from edgekit.debugging.job import ENTRY
 from edgekit.debugging.remedies import ExportCall, with_remedies
 from edgekit.debugging.report import DebugReport
@@ -68,8 +69,10 @@ def debug(request: DebugRequest, settings: Settings) -> DebugReport:
     Raises:
         UsageError: no model was named and the artifact does not lead to one.
         DataError: the task has no data.
+        ArtifactError: nobody sees inside such artifacts.
         EdgekitError: the artifact, the model or the data cannot be read or run.
     """
+    check_inspectable(runtime_of(request.artifact), request.artifact)
     run_settings = RunSettings(timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes)
     artifact = describe_artifact(request.artifact, settings=run_settings, progress=settings.stage("artifact"))
     task = _task(request, artifact)

@@ -88,6 +88,21 @@ class ArtifactInspector(ABC):
         """Returns the real values of all tensors, by name, for one row (one array (1, ...) for each input)."""
 
 
+def check_inspectable(runtime: str, path: Path) -> None:
+    """Checks that somebody has told how to see inside artifacts of a format.
+
+    Raises:
+        ArtifactError: nobody has.
+    """
+    if find_format(runtime).inspector:
+        return
+    others = ", ".join(one.name for one in all_formats() if one.inspector)
+    raise ArtifactError(
+        f"{path.name} cannot be debugged: the format {runtime} brings no reader of what its artifacts compute inside. "
+        f"Export the model to another format and debug that artifact: {others}."
+    )
+
+
 def open_inside(runtime: str, path: Path, threads: int) -> ArtifactInspector:
     """Returns the reader of an artifact.
 
@@ -95,12 +110,8 @@ def open_inside(runtime: str, path: Path, threads: int) -> ArtifactInspector:
         ArtifactError: the runtime cannot load it, or its insides cannot be read.
         MissingDependencyError: the runtime is not installed.
     """
+    check_inspectable(runtime, path)
     target = find_format(runtime).inspector
-    if not target:
-        raise ArtifactError(
-            f"{path.name}: nobody has told how to read what a {runtime} artifact computes inside. Debug the same model "
-            f"in another format: {', '.join(one.name for one in all_formats() if one.inspector)}."
-        )
     reader: type[Any] = load_plugin("reader of the format", runtime, target)
     try:
         opened: ArtifactInspector = reader(path, threads)

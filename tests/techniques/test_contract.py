@@ -420,7 +420,8 @@ def test_settings_are_read_from_text_and_from_values():
         ),
         pytest.param(
             "equalise",
-            f'--technique "equalise" is not known: accepted are {", ".join(NAMES)}. Did you mean "equalize"?',
+            f'--technique "equalise" is not known: accepted are {", ".join(registry.technique_names())}. '
+            'Did you mean "equalize"?',
             id="name",
         ),
     ],
