@@ -329,5 +329,5 @@ def test_what_a_third_party_s_session_needs_is_installed_from_where_it_came(tmp_
     with pytest.raises(runner.RunError) as caught:
         runner.load_runtime(session, tmp_path / "a.own", "", 1)
     assert caught.value.message == (
-        "Running a.own needs own-tools, which cannot be imported: own Install it: pip install own-tools"
+        "Running a.own needs own-tools, which cannot be imported: own. Install it: pip install own-tools"
     )
