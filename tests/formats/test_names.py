@@ -23,6 +23,7 @@ SHARED = {
     "edgekit/sources/tflite_file.py": "the kind of a source",
     "edgekit/analysis/analyze.py": "kinds of captured models",
     "edgekit/pipeline/capture.py": "kinds of captured models, and a distribution",
+    "edgekit/testing/format_contract.py": "a kind of captured model, which most converters refuse",
     "converters/onnx_source.py": "a part of the ONNX converter, and a kind of captured model",
     "converters/to_coreml.py": "kinds of captured models that it refuses",
     "converters/to_executorch.py": "kinds of captured models that it refuses",
