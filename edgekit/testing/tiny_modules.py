@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 
-class Convolutions(nn.Module):
+class Convolutions(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
     """Every layer kind of a mobile CNN: ReLU6, ReLU, depthwise, a residual, pooling, a classifier."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Convolutions(nn.Module):
         return self.head(torch.relu(self.last(x)).mean((2, 3)))
 
 
-class Attention(nn.Module):
+class Attention(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
     """A transformer's layer: embedding, layer norms with outlier channels, attention, GELU, a residual."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Attention(nn.Module):
         return (x + self.outer(nn.functional.gelu(self.inner(x)))).mean(1)
 
 
-class Heads(nn.Module):
+class Heads(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
     """Attention with four heads: products written out with a mask, or torch's own operator."""
 
     def __init__(self, *, fused: bool) -> None:
@@ -66,7 +66,7 @@ class Heads(nn.Module):
         return self.out(mixed.transpose(1, 2).reshape(1, -1, 16))
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
     """Three layers of a transformer, normalized before or after each block."""
 
     def __init__(self, *, before: bool) -> None:
@@ -91,7 +91,7 @@ class Encoder(nn.Module):
         return self.last(x).mean(1)
 
 
-class Recurrent(nn.Module):
+class Recurrent(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
     """Two layers of LSTM and a head."""
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class Recurrent(nn.Module):
         return self.head(hidden[-1])
 
 
-class TwoInputs(nn.Module):
+class TwoInputs(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
     """Two inputs that are joined."""
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class TwoInputs(nn.Module):
         return self.join(torch.cat([torch.relu(self.left(left)), torch.relu(self.right(right))], 1))
 
 
-class TwoOutputs(nn.Module):
+class TwoOutputs(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
     """A trunk with two heads."""
 
     def __init__(self) -> None:
