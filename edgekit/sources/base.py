@@ -14,7 +14,7 @@ from edgekit.errors import MissingDependencyError, ResourceError, WorkerError
 from edgekit.model import CapturedModel, SourceKind
 from edgekit.sources.captured_file import write_captured
 from edgekit.torch_program.facts import Capture
-from edgekit.workers.request_key import Place
+from edgekit.workers.request_key import Place, SourceName
 from edgekit.workers.worker import Progress
 
 Signature = tuple[int, bytes, str]
@@ -31,6 +31,7 @@ class CaptureRequest:
         base: Folder that relative paths start from: the task file's.
         output: Folder for the captured file and its `model.json`. Made if it is missing; what it held is replaced.
         name: Short name for files and tables.
+        kind: How the model comes in: which source reads it.
         example_inputs: `file.py:function` that returns a tuple of tensors with batch 1; None where the source knows.
         calibration: Where example inputs come from if there are none: its first sample.
         metadata: Labels, preprocessing and provenance that go into the artifacts.
@@ -44,6 +45,7 @@ class CaptureRequest:
     base: Place
     output: Place
     name: str
+    kind: SourceName = "torch"
     example_inputs: str | None = None
     calibration: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
