@@ -372,6 +372,8 @@ def _evidence(start: Evidence, records: Sequence[Mapping[str, Any]], outputs: Pa
     for record in records:
         if "runtime" in record:
             runtime = f"{record['runtime']['name']} {record['runtime']['version']}".strip()
+            if settings := record["runtime"].get("settings"):
+                runtime = f"{runtime} ({settings})"
             evidence = replace(evidence, host=record["host"], runtime=runtime)
         evidence = replace(evidence, artifact=_described(evidence.artifact, record))
         if "load_ms" in record and evidence.load_ms is None:

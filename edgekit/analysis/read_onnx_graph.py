@@ -11,6 +11,8 @@ from typing import Any, Final, final
 
 from edgekit.analysis.graph import Analysis, KernelClass, WeightRole
 from edgekit.analysis.graph_builder import GraphBuilder
+from edgekit.analysis.onnx_bodies import BODY_OPERATORS, lay_out_bodies
+from edgekit.analysis.onnx_normal_form import bring_into_normal_form
 from edgekit.analysis.operator_costs import (
     conv_attributes,
     conv_kernel,
@@ -55,24 +57,29 @@ def read_onnx_graph(path: Path) -> Analysis:
 
     try:
         model: Any = onnx.load(str(path))
+        model = bring_into_normal_form(model)
         _fix_sizes(model)
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:  # protobuf's DecodeError, missing external data, inference errors: all mean a bad file
         raise ModelError(
             f"{path}: onnx cannot read it: {error}. Expected a complete ONNX file; check it with onnx.checker."
         ) from error
-    return _Reader(model.graph, path).read()
+    flat, notes = lay_out_bodies(model)
+    return _Reader(flat.graph, path).read(notes)
 
 
 def _fix_sizes(model: Any) -> None:
-    stored = {item.name for item in model.graph.initializer}
-    for value in model.graph.input:
-        if value.name not in stored:
-            for size in value.type.tensor_type.shape.dim:
-                if size.WhichOneof("value") != "dim_value" or size.dim_value <= 0:
-                    size.dim_value = 1
-    # Sizes that were inferred before with a symbolic batch would contradict the fixed ones.
-    del model.graph.value_info[:]
+    """Takes free sizes as 1. Sizes that were found before, by inference or by a run, stay where none is free."""
+    free = [
+        size
+        for value in model.graph.input
+        for size in value.type.tensor_type.shape.dim
+        if size.WhichOneof("value") != "dim_value"
+    ]
+    for size in free:
+        size.dim_value = 1
+    if free:
+        del model.graph.value_info[:]
 
 
 @final
@@ -82,12 +89,13 @@ class _Reader:
         self._path = path
         self._builder = GraphBuilder()
 
-    def read(self) -> Analysis:
-        """Returns the analysis."""
+    def read(self, notes: Sequence[str]) -> Analysis:
+        """Returns the analysis; `notes` are what is known not to be known."""
+        for note in notes:
+            self._builder.note(note)
         for item in self._graph.initializer:
             self._store(item.name, item)
-        stored = {item.name for item in self._graph.initializer}
-        inputs = [value for value in self._graph.input if value.name not in stored]
+        inputs = self._graph.input
         for value in (*inputs, *self._graph.value_info, *self._graph.output):
             self._declare(value)
         for node in self._graph.node:
@@ -126,6 +134,9 @@ class _Reader:
             return
         if node.op_type in _SHAPE_MATHS:
             return
+        if node.op_type in BODY_OPERATORS:
+            self._keep_weights(node, stored)
+            return
         if reads and len(stored) == len(reads) and node.op_type != "Gather":
             self._fold(node, reads)
             return
@@ -142,6 +153,15 @@ class _Reader:
             roles=roles,
             attributes=attributes,
         )
+
+    def _keep_weights(self, node: Any, stored: Sequence[str]) -> None:
+        """Counts the weights of a branch that the costs are not those of: they lie in the file and in memory."""
+        if stored:
+            roles: Roles = {n: ("kernel" if len(self._builder.shape(n)) > 1 else "bias", None) for n in stored}
+            name = f"{node.name}/other_branch"
+            self._builder.add(
+                name=name, type=node.op_type, kernel="data_movement", reads=stored, outputs=(), roles=roles
+            )
 
     def _fold(self, node: Any, reads: Sequence[str]) -> None:
         """Declares what is computed from stored tensors alone: runtimes evaluate it once, at load."""
@@ -182,6 +202,9 @@ class _Reader:
     def _convolution(self, node: Any, made: Sequence[int]) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
         source, weight = node.input[0], node.input[1]
         seen, shape = self._builder.shape(source), self._builder.shape(weight)
+        if len(shape) < 3:
+            self._builder.note(f'The filter of the {node.op_type} "{node.name}" has no known shape: it costs nothing.')
+            return ("dense_conv", 0, {}, {})
         groups = next((a.i for a in node.attribute if a.name == "group"), 1)
         transposed = node.op_type == "ConvTranspose"
         size = shape[2:]
@@ -190,7 +213,9 @@ class _Reader:
             roles[node.input[2]] = ("bias", None)
         stride = next((list(a.ints) for a in node.attribute if a.name == "strides"), [])
         macs = conv_macs(seen if transposed else made, size, shape[1])
-        return (conv_kernel(size, groups, seen[1]), macs, roles, conv_attributes(size, stride, groups))
+        # The filter tells the input's channels, also where the graph computes the input's shape.
+        channels = shape[0] if transposed else shape[1] * groups
+        return (conv_kernel(size, groups, channels), macs, roles, conv_attributes(size, stride, groups))
 
     def _product(self, node: Any, made: Sequence[int]) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
         left = self._builder.shape(node.input[0])
@@ -206,6 +231,9 @@ class _Reader:
 
     def _recurrent(self, node: Any, reads: Sequence[str]) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
         seen = self._builder.shape(node.input[0])
+        if len(seen) != 3:
+            self._builder.note(f'The {node.op_type} "{node.name}" reads a sequence of unknown length: it counts as 1.')
+            seen = (1, 1, 1)
         matrices = [name for name in node.input[1:3] if self._builder.is_stored(name)]
         roles: Roles = {name: ("recurrent", self._builder.shape(name)[-2]) for name in matrices}
         roles |= {name: ("bias", None) for name in reads[3:] if self._builder.is_stored(name)}

@@ -53,6 +53,7 @@ def capture_model(task: Task, settings: Settings, *, as_torch: bool = False) -> 
             name=task.metadata.get("name") or short_name(task.model),
             example_inputs=task.example_inputs,
             calibration=task.calibration,
+            input_sizes=task.input_sizes,
             metadata={key: value for key, value in task.metadata.items() if key != "name"},
             as_torch=as_torch,
             embedded_default=task.embedded_default,
@@ -98,6 +99,7 @@ def _capture_key(task: Task, kind: SourceKind, *, as_torch: bool) -> str | None:
         "code": code_fingerprint(),
         "as_torch": as_torch,
         "metadata": dict(task.metadata),
+        "input_sizes": [item.text for item in task.input_sizes],
         "versions": versions(("torch", "onnx", "tensorflow-cpu", "tensorflow")),
     }
     if task.embedded_default:

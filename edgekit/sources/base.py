@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, final
 
 from edgekit.errors import MissingDependencyError, ResourceError, WorkerError
 from edgekit.model import CapturedModel, SourceKind
+from edgekit.task.input_sizes import InputSizes
 from edgekit.torch_program.facts import Capture
 from edgekit.workers.worker import Progress
 
@@ -32,6 +33,7 @@ class CaptureRequest:
         name: Short name for files and tables.
         example_inputs: `file.py:function` that returns a tuple of tensors with batch 1; None where the source knows.
         calibration: Where example inputs come from if there are none: its first sample.
+        input_sizes: Sizes that the user gives for the inputs; they come before example inputs.
         metadata: Labels, preprocessing and provenance that go into the artifacts.
         as_torch: Capture an ONNX file as an exported torch program, which more formats can be made from.
         embedded_default: The model is the one that edgekit takes where none is given.
@@ -43,6 +45,7 @@ class CaptureRequest:
     name: str
     example_inputs: str | None = None
     calibration: str | None = None
+    input_sizes: tuple[InputSizes, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     as_torch: bool = False
     embedded_default: bool = False
@@ -61,6 +64,7 @@ class CaptureRequest:
             "name": self.name,
             "example_inputs": self.example_inputs,
             "calibration": self.calibration,
+            "input_sizes": [item.to_json() for item in self.input_sizes],
             "metadata": dict(self.metadata),
             "as_torch": self.as_torch,
             "embedded_default": self.embedded_default,
@@ -76,6 +80,7 @@ class CaptureRequest:
             name=data["name"],
             example_inputs=data.get("example_inputs"),
             calibration=data.get("calibration"),
+            input_sizes=tuple(map(InputSizes.from_json, data.get("input_sizes", ()))),
             metadata=data.get("metadata", {}),
             as_torch=data.get("as_torch", False),
             embedded_default=data.get("embedded_default", False),

@@ -435,6 +435,7 @@ def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
     progress(f"{options.artifact.name}: loading")
     artifact = OpenArtifact(runtime, options.artifact, expected)
     record["inputs"], record["outputs"], record["metadata"] = artifact.inputs, artifact.outputs, artifact.metadata
+    record["runtime"]["settings"] = getattr(artifact.session, "settings", "")
     record["load_ms"] = artifact.load_ms
     if "memory" in modes:
         row = some_rows(artifact, samples, 1)[0]
