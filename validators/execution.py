@@ -21,6 +21,7 @@ from edgekit.artifact import Artifact, measure_files, runtime_of
 from edgekit.errors import ERRORS_BY_NAME, DataError, MissingDependencyError, ResourceError, WorkerError
 from edgekit.model import CapturedModel, TensorSpec
 from edgekit.samples import Samples
+from edgekit.task.input_sizes import OpenInput, flags_of
 from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.base import Evidence
 from edgekit.workers.process import Command, log_tail, run_watched
@@ -329,6 +330,9 @@ def _expected(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> di
 def _raise_if_unusable(ran: RunnerEnd) -> None:
     """Raises where nothing can be measured because of what the user gave or of what this machine lacks."""
     loaded = "inputs" in ran.record
+    if ran.kind == "OpenSizesError":
+        described = [OpenInput.from_spec(TensorSpec.from_json(data)) for data in ran.record["inputs"]]
+        raise DataError(f"{ran.failure} Or name them: {flags_of(described)}")
     if ran.kind == "DataError":
         raise DataError(ran.failure)
     if ran.kind == "MissingDependencyError":

@@ -16,6 +16,7 @@ from edgekit.cli.options import (
     EffortOption,
     ExampleInputs,
     Format,
+    InputSizesOption,
     JsonOption,
     MaxDownload,
     MaxDrop,
@@ -32,6 +33,7 @@ from edgekit.cli.options import (
     limit_texts,
 )
 from edgekit.errors import ResourceError
+from edgekit.task.input_sizes import read_input_sizes
 from edgekit.task.request import Request, make_request, parse_effort
 from edgekit.trials.choice import plan_request
 
@@ -54,6 +56,7 @@ def plan(
     precision: PrecisionOption = None,
     calibration: CalibrationOption = None,
     example_inputs: ExampleInputs = None,
+    inputs: InputSizesOption = [],  # noqa: B006  Typer copies it
     max_size: MaxSize = None,
     max_download: MaxDownload = None,
     max_memory: MaxMemory = None,
@@ -85,6 +88,7 @@ def plan(
         precision=precision,
         limits=limit_texts(max_size, max_download, max_memory, max_latency, max_drop),
         overrides={"calibration": calibration, "example_inputs": example_inputs},
+        input_sizes=read_input_sizes(inputs),
     )
     from edgekit.cli.settings import pipeline_settings
     from edgekit.exporting.export import default_jobs

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 from edgekit.errors import UsageError
+from edgekit.model import TensorSpec
 
 FLAG: Final = "--input"
 
@@ -72,6 +73,12 @@ class OpenInput:
     def is_open(self) -> bool:
         """True where a size is free."""
         return self.shape is None or None in self.shape
+
+    @staticmethod
+    def from_spec(spec: TensorSpec) -> OpenInput:
+        """Returns an artifact's input: its runtime says -1 for a free size. An integer with a scale takes floats."""
+        shape = tuple(None if size == -1 else size for size in spec.shape)
+        return OpenInput(name=spec.name, shape=shape, dtype=spec.dtype if spec.scale is None else "float32")
 
     def example(self) -> InputSizes:
         """Returns sizes that such an input could have."""
