@@ -115,6 +115,12 @@ class GraphBuilder:
         name = self.resolve(name)
         return self._stored[name].shape if name in self._stored else self._tensors[name].shape
 
+    def dtype(self, name: str) -> str:
+        """Returns NumPy's name of a tensor's type, "" where it was not declared."""
+        name = self.resolve(name)
+        found = self._stored.get(name) or self._tensors.get(name)
+        return found.dtype if found is not None else ""
+
     def knows(self, name: str) -> bool:
         """Returns True if `name` was declared."""
         name = self.resolve(name)

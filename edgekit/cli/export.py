@@ -195,10 +195,14 @@ def show_report(
                 screen.print(f"[bold]{result.runtime} {result.recipe.name}[/]")
                 screen.print(tables.check_table(result.checks))
                 screen.print()
+        for result in report.results if report.command == "plan" and not verbose else ():
+            screen.print(tables.check_table(result.checks))
+            screen.print("accuracy was not judged: a file alone says nothing about it", style="dim")
+            screen.print()
         for table in tables.prediction_tables(report):
             screen.print(table)
             screen.print()
-        for result in report.results if report.command == "validate" else ():
+        for result in report.results if report.command in ("validate", "plan") else ():
             if result.artifact is not None:
                 for line in tables.embedded_lines(result.artifact):
                     screen.print(sentences.escape(line), style="dim")

@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
 from edgekit.artifact import Artifact, measure_files
 from edgekit.converters.base import Conversion, ConversionRequest, IoType
 from edgekit.converters.base import converter as find_converter
 from edgekit.model import CapturedKind, CapturedModel
+from edgekit.pipeline.settings import Settings
 from edgekit.recipe import Recipe
 from edgekit.samples import Samples
 from edgekit.validators.requested import requested_metadata
@@ -21,21 +23,27 @@ from edgekit.workers.worker import Progress
 
 if TYPE_CHECKING:
     from edgekit.analysis.graph import Analysis
-from edgekit.pipeline.settings import Settings
 
 
-def why_not_made(model: CapturedModel, analysis: Analysis) -> Callable[[str, Recipe], str | None]:
+def why_not_made(
+    model: CapturedModel, analysis: Analysis, obstacles: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[str, Recipe], str | None]:
     """Returns a function that says why this model cannot become a format with a recipe, or None if it can.
 
     It asks the source, the converter (about the kind of model and its graph) and what is installed; it imports no
     framework.
+
+    Args:
+        model: The captured model.
+        analysis: Its costed graph.
+        obstacles: Format to why it cannot be made at any precision, where that was tried.
     """
     from edgekit.sources.table import reach
 
     reachable = reach(model.source_kind)
 
     def refuse(runtime: str, recipe: Recipe) -> str | None:
-        if reason := reachable.get(runtime):
+        if reason := reachable.get(runtime) or obstacles.get(runtime):
             return reason
         converter = find_converter(runtime)
         # Formats other than ONNX start from the exported program that the importer makes of an ONNX file.

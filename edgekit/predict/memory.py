@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, final
 
-from edgekit.analysis.graph import Analysis, KernelClass, Weight, recurrent_cells
+from edgekit.analysis.graph import Analysis, KernelClass, Weight, elements, recurrent_cells
 from edgekit.analysis.liveness import memory
 from edgekit.predict.storage import Use, store, weight_uses
 from edgekit.recipe import Precision, Prediction, Recipe
@@ -36,6 +36,8 @@ _GROUPS: Final[Mapping[KernelClass, Group]] = {
 OPERATORS_OF_A_CELL: Final = 10
 """Operators that one time step of one recurrent layer becomes where it is unrolled."""
 
+_POINTER_BYTES: Final = 8
+
 _OPERATORS_THAT_COUNT: Final = 60
 """Measured: 14 operators take 4.9 MB in LiteRT, 60 and 217 nodes both some 8.5 MB beside weights and arena."""
 
@@ -53,6 +55,7 @@ class MemoryTerms:
             float32 form than a float model has.
         unrolls: Recurrent layers are unrolled, and every time step packs its own float32 copy of the state's matrix,
             also where the file holds integers (measured: 3.9 to 4.2 bytes a weight and step).
+        points_to_inputs: A convolution keeps a pointer for each output position and tap (XNNPACK's indirection buffers).
         frees_file: The stored copy is gone before the arena is used: the peak is the larger of loading and running.
         band: Half width of the 90 % band, as a share.
     """
@@ -62,6 +65,7 @@ class MemoryTerms:
     copies: Mapping[Group, tuple[float, float, float]]
     widened: Mapping[Precision, float]
     unrolls: bool
+    points_to_inputs: bool
     frees_file: bool
     band: float
 
@@ -80,6 +84,7 @@ TERMS: Final[Mapping[str, MemoryTerms]] = {
         },
         widened={"fp16": 1, "int8_weights": 0},
         unrolls=True,
+        points_to_inputs=True,
         frees_file=False,
         band=0.15,
     ),
@@ -97,6 +102,7 @@ TERMS: Final[Mapping[str, MemoryTerms]] = {
         },
         widened={"fp16": 0},
         unrolls=False,
+        points_to_inputs=False,
         frees_file=False,
         band=0.2,
     ),
@@ -113,6 +119,7 @@ TERMS: Final[Mapping[str, MemoryTerms]] = {
         },
         widened={},
         unrolls=False,
+        points_to_inputs=True,
         frees_file=True,
         band=0.2,
     ),
@@ -169,6 +176,9 @@ def predict_memory(analysis: Analysis, recipe: Recipe, runtime: str) -> Predicti
         operators += OPERATORS_OF_A_CELL * cells
     weights_and_arena = _with_arena(held, arena_bytes(analysis, recipe), recipe, terms)
     structures = terms.per_operator_bytes * min(operators, _OPERATORS_THAT_COUNT)
+    if terms.points_to_inputs:
+        # An operator's usual bytes were told from models whose pointers are among them.
+        structures = max(structures, indirection_bytes(analysis))
     value = round(terms.fixed_bytes + structures + weights_and_arena)
     return Prediction(
         name="memory",
@@ -178,6 +188,30 @@ def predict_memory(analysis: Analysis, recipe: Recipe, runtime: str) -> Predicti
         unit="bytes",
         basis="file, packed weights, arena by liveness, runtime",
     )
+
+
+def indirection_bytes(analysis: Analysis) -> int:
+    """Returns the bytes of XNNPACK's pointers from output positions to the input's rows, all convolutions together.
+
+    A convolution has one for each output position and tap of its filter. A depthwise one shares those of neighbouring
+    positions in a row: one for each position and row of the filter. 1 x 1 convolutions with stride 1 need none. See
+    `xnn_indirection_init_conv2d` and `xnn_indirection_init_dwconv2d`.
+    """
+    total = 0
+    for operator in analysis.operators:
+        size = operator.attributes
+        taps = size.get("kernel_h", 1) * size.get("kernel_w", 1)
+        is_plain = taps == size.get("stride_h", 1) * size.get("stride_w", 1) == 1
+        if operator.kernel not in ("dense_conv", "depthwise_conv", "pointwise_conv") or is_plain:
+            continue
+        if "transpose" in operator.type.lower():
+            continue  # each output position meets few of the taps, and they are spread over several buffers
+        channels = max((analysis.weights[name].channels for name in operator.weights), default=1)
+        positions = sum(elements(analysis.tensors[name].shape) for name in operator.outputs) // max(channels, 1)
+        if operator.kernel == "depthwise_conv":
+            taps = size.get("kernel_h", 1) * min(size.get("stride_w", 1), size.get("kernel_w", 1))
+        total += positions * taps * _POINTER_BYTES
+    return total
 
 
 def _with_arena(held: float, arena: int, recipe: Recipe, terms: MemoryTerms) -> float:

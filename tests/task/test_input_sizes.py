@@ -34,13 +34,17 @@ def test_a_flag_is_read_and_written_alike(text, expected):
     [
         (
             ["1x3"],
-            ('--input "1x3" is not understood. Expected NAME=SIZES or NAME=SIZES:DTYPE, such as --input '
-            "image=1x3x224x224 or --input ids=1x128:int64; --input rate=scalar:int64 for a single number."),
+            (
+                '--input "1x3" is not understood. Expected NAME=SIZES or NAME=SIZES:DTYPE, such as --input '
+                "image=1x3x224x224 or --input ids=1x128:int64; --input rate=scalar:int64 for a single number."
+            ),
         ),
         (
             ["x=1:float"],
-            ('--input "x=1:float": "float" is no dtype: accepted are float32, float16, float64, int8, uint8, int16, '
-            "uint16, int32, uint32, int64, uint64, bool."),
+            (
+                '--input "x=1:float": "float" is no dtype: accepted are float32, float16, float64, int8, uint8, int16, '
+                "uint16, int32, uint32, int64, uint64, bool."
+            ),
         ),
         (["x=1x0"], '--input "x=1x0": a size is 0; every size must be at least 1.'),
         (["x=1", "x=2"], '--input names the input "x" twice. Give each input once.'),
@@ -69,18 +73,24 @@ def test_inputs_that_are_not_named_keep_the_models_sizes():
         ("x=1", '--input x=1: net.onnx has no input "x"; its inputs are image, ids.'),
         (
             "image=1x4x8x8",
-            ('--input image=1x4x8x8: the input "image" of net.onnx takes the shape (?, 3, ?, ?). Give sizes of that '
-            "form: --input image=1x3x224x224"),
+            (
+                '--input image=1x4x8x8: the input "image" of net.onnx takes the shape (?, 3, ?, ?). Give sizes of that '
+                "form: --input image=1x3x224x224"
+            ),
         ),
         (
             "image=1x3x8x8:uint8",
-            ('--input image=1x3x8x8:uint8: the input "image" of net.onnx takes float32. Leave the type out, or give '
-            "float32."),
+            (
+                '--input image=1x3x8x8:uint8: the input "image" of net.onnx takes float32. Leave the type out, or give '
+                "float32."
+            ),
         ),
         (
             "image=1x3x8x8",
-            ('The input "ids" of net.onnx has the shape (?, ?) with free sizes, and no --input gives them. Add '
-            "--input ids=1x128:int64"),
+            (
+                'The input "ids" of net.onnx has the shape (?, ?) with free sizes, and no --input gives them. Add '
+                "--input ids=1x128:int64"
+            ),
         ),
     ],
     ids=["name", "shape", "dtype", "missing"],

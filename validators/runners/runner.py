@@ -311,7 +311,7 @@ def empty_arrays(folder: Path, rows: int, outputs: Row) -> Row:
 
 
 def some_rows(artifact: OpenArtifact, samples: SampleFolder | None, count: int) -> list[Row]:
-    """Returns up to `count` prepared rows: of `samples`, or made-up ones if no size but the batch, the first, is free."""
+    """Returns up to `count` prepared rows: of `samples`, or made-up ones if no size but the batch is free."""
     if samples is not None and samples.count:
         arrays = [samples.arrays[column] for column in artifact.columns(samples)]
         return [artifact.prepare([array[i : i + 1] for array in arrays]) for i in range(min(count, samples.count))]

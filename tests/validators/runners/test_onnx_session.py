@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -73,10 +75,7 @@ class Library:
                 return []
 
             def get_modelmeta(self):
-                class Meta:
-                    custom_metadata_map = {}
-
-                return Meta()
+                return SimpleNamespace(custom_metadata_map={})
 
         self.SessionOptions, self.InferenceSession = SessionOptions, InferenceSession
 
