@@ -20,9 +20,9 @@ WEIGHTED: Final = (
 """Operators whose weights ai-edge-quantizer can store as integers."""
 
 _NARROW: Final = 8  # as in onnx_weights: so many times more rows than columns
-_SOFTMAX_FEEDERS: Final = ("ADD", "SUB", "MUL", "DIV", "SELECT", "SELECT_V2")
+_SOFTMAX_FEEDERS: Final[tuple[str, ...]] = ("ADD", "SUB", "MUL", "DIV", "SELECT", "SELECT_V2")
 
-_DIVISOR_FEEDERS: Final = (
+_DIVISOR_FEEDERS: Final[tuple[str, ...]] = (
     "ABS", "ADD", "EXP", "MAXIMUM", "MEAN", "MUL", "POW", "RSQRT", "SQRT", "SQUARE", "SQUARED_DIFFERENCE", "SUM",
 )  # fmt: skip
 """What a norm's deviation is computed by: small values, of which integers may make 0."""

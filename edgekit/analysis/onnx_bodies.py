@@ -166,7 +166,7 @@ class _Layout:
             known = int(numpy_helper.to_array(self._constants[name]).item())
         elif node.op_type == "Scan":
             value = self._shapes.get(names.get(node.input[-1], node.input[-1]))
-            sizes = value.type.tensor_type.shape.dim if value is not None else ()
+            sizes: Any = value.type.tensor_type.shape.dim if value is not None else ()
             known = sizes[0].dim_value if len(sizes) and sizes[0].HasField("dim_value") else None
         title = node.name or node.output[0]
         if known is None:

@@ -42,7 +42,7 @@ def in_words_of_keras_3(path: Path, copy: Path) -> Path:
         path: An HDF5 file.
         copy: Where the changed file goes.
     """
-    import h5py
+    import h5py  # type: ignore[import-untyped]  # it ships no types
 
     with h5py.File(path, "r") as file:
         stored = file.attrs.get(CONFIG)
