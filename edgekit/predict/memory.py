@@ -55,7 +55,7 @@ class MemoryTerms:
             float32 form than a float model has.
         unrolls: Recurrent layers are unrolled, and every time step packs its own float32 copy of the state's matrix,
             also where the file holds integers (measured: 3.9 to 4.2 bytes a weight and step).
-        points_to_inputs: A convolution keeps a pointer for each output position and tap (XNNPACK's indirection buffers).
+        points_to_inputs: A convolution keeps a pointer for each output position and tap (XNNPACK).
         frees_file: The stored copy is gone before the arena is used: the peak is the larger of loading and running.
         band: Half width of the 90 % band, as a share.
     """
