@@ -12,6 +12,7 @@ _OPERATORS: Final = (
     re.compile(r"Lowering not found: ([\w.]+)"),
     re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'"),
     re.compile(r"[Cc]onvert function for op '([^']+)' not implemented"),
+    re.compile(r"Unsupported fx node (\w+), kind"),
     re.compile(r"failed to legalize operation '([^']+)'"),
     re.compile(r"Missing out variants?:? \{'?([\w.:]+)"),
 )
