@@ -4,48 +4,65 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, cast, final
 
 from edgekit.analysis.graph import Analysis
-from edgekit.analysis.graph_json import analysis_to_json
+from edgekit.plugins import load_plugin
 from edgekit.recipe import Precision, Recipe
-from edgekit.workers.worker import Progress
-
-ENTRY: Final = "edgekit.analysis.finished_file:run"
-"""What a `worker.Job` names."""
-
-READABLE: Final = ("tflite", "onnx")
-"""Formats whose graph is read from the file."""
+from edgekit.workers.request_key import Contents
+from edgekit.workers.worker import Job, Progress
 
 
-def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """Returns `analysis` and `recipe` of `payload["path"]`, an artifact of `payload["runtime"]`, as JSON."""
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedFileRequest:
+    """What finished file to read.
+
+    Attributes:
+        reader: `module:function` (see `Format.precision_reader`).
+        path: The file.
+        sizes: Input name to its shape, where the file leaves sizes free.
+    """
+
+    reader: str
+    path: Contents
+    sizes: Mapping[str, tuple[int, ...]]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedFile:
+    """What a finished file computes, and the recipe that it was made by, as its operators tell."""
+
+    analysis: Analysis
+    recipe: Recipe
+
+
+def run(request: FinishedFileRequest, progress: Progress) -> FinishedFile:
+    """Returns what a file computes: the entry of a worker process."""
     progress("reading the graph", None)
-    analysis, recipe = read_finished(Path(payload["path"]), payload["runtime"], payload["sizes"])
-    return {"analysis": analysis_to_json(analysis), "recipe": recipe.to_json()}
+    return read_finished(request.reader, request.path, request.sizes)
 
 
-def read_finished(path: Path, runtime: str, sizes: Mapping[str, list[int]]) -> tuple[Analysis, Recipe]:
-    """Returns the costed graph of a file and the recipe that it was made by, as its operators tell.
+READ_FINISHED: Final = Job(work=run, tools=("onnx",))
+
+
+def read_finished(reader: str, path: Path, sizes: Mapping[str, tuple[int, ...]]) -> FinishedFile:
+    """Returns what a file computes, each operator in a module of its own that the recipe names.
 
     Args:
-        path: A .tflite or .onnx file.
-        runtime: tflite or onnx.
+        reader: See `Format.precision_reader`.
+        path: The file.
         sizes: Input name to its shape, where the file leaves sizes free.
 
     Raises:
         ModelError: the file cannot be read.
     """
-    if runtime == "onnx":
-        from edgekit.analysis.read_onnx_graph import read_onnx_file
-
-        analysis, precisions = read_onnx_file(path, sizes)
-    else:
-        from edgekit.analysis.read_flatbuffer import read_tflite_file
-
-        analysis, precisions = read_tflite_file(path.read_bytes(), str(path))
+    read: Any = load_plugin("precision reader", reader, reader)
+    analysis: Analysis
+    analysis, precisions = read(path, sizes)
     # Numbers, because names of a file's operators may hold the wildcards of a recipe's patterns.
     operators = tuple(replace(item, module=f"operator {i}.") for i, item in enumerate(analysis.operators))
     found = {item.module: cast("Precision", precisions.get(item.name, "fp32")) for item in operators}
@@ -54,4 +71,6 @@ def read_finished(path: Path, runtime: str, sizes: Mapping[str, list[int]]) -> t
         work[found[item.module]] += item.macs + 1
     default = work.most_common(1)[0][0] if work else "fp32"
     overrides = tuple((module, precision) for module, precision in found.items() if precision != default)
-    return replace(analysis, operators=operators), Recipe(default=default, overrides=overrides)
+    return FinishedFile(
+        analysis=replace(analysis, operators=operators), recipe=Recipe(default=default, overrides=overrides)
+    )

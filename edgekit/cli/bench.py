@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from edgekit.cli.validate import ArtifactArgument
 from edgekit.errors import UsageError
 from edgekit.profiles.profile import DeviceProfile, find_profile
 from edgekit.task.input_sizes import InputSizes, read_input_sizes
+from edgekit.workers.process_folder import temporary_folder
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -187,8 +187,7 @@ def _measure(
     from edgekit.validators.execution import describe_artifact
 
     artifact = plain_artifact(path)
-    with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as name, _kept(outputs) as keep:
-        folder = Path(name)
+    with temporary_folder("bench") as folder, _kept(outputs) as keep:
         samples = None
         if data is not None or sizes:
             # The data is shaped by the artifact's inputs, which only its runtime knows.

@@ -12,7 +12,7 @@ from edgekit.model import TensorSpec
 from edgekit.pipeline.artifact_metadata import read_embedded
 from edgekit.pipeline.settings import Settings
 from edgekit.samples import Samples, write_samples
-from edgekit.task.data import Purpose
+from edgekit.task.data import MATERIALIZE, DataRequest, Purpose
 from edgekit.task.input_sizes import InputSizes, OpenInput, chosen_sizes
 from edgekit.task.task import DEFAULT_METRIC, ImagePreprocessing
 
@@ -112,17 +112,16 @@ def read_samples(
         DataError: missing, empty, or not what the artifact takes.
     """
     images = read_embedded(artifact.metadata).preprocessing or ImagePreprocessing()
-    payload = {
-        "reference": reference,
-        "base": str(base),
-        "purpose": purpose,
-        "inputs": [_real(spec).to_json() for spec in artifact.inputs],
-        "metric": metric,
-        "preprocessing": images.to_json(),
-        "folder": str(folder),
-    }
-    settings.run("reading of the data", "edgekit.task.data:materialize", payload, settings.stage("data"))
-    return Samples.open(folder)
+    request = DataRequest(
+        reference=reference,
+        base=base,
+        purpose=purpose,
+        inputs=tuple(map(_real, artifact.inputs)),
+        metric=metric,
+        preprocessing=images,
+        folder=folder,
+    )
+    return settings.run("reading of the data", MATERIALIZE, request, settings.stage("data")).value
 
 
 def _real(spec: TensorSpec) -> TensorSpec:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import mmap
-import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from edgekit.analysis.finished_file import ENTRY, READABLE
-from edgekit.analysis.graph_json import analysis_from_json
-from edgekit.artifact import RUNTIME_BY_SUFFIX, Artifact
+from edgekit.analysis.finished_file import READ_FINISHED, FinishedFileRequest
+from edgekit.artifact import Artifact
 from edgekit.budget import Budget
 from edgekit.exporting.artifact_data import ArtifactData
-from edgekit.exporting.export import REPORTED_PACKAGES
+from edgekit.exporting.export import recorded_packages
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.judge import describe_host, judge_evidence
 from edgekit.exporting.report import ExportReport, describe_environment
+from edgekit.formats.table import all_formats, find_format
 from edgekit.pipeline.settings import Settings
 from edgekit.predict.latency import predict_latency
 from edgekit.recipe import Prediction, Recipe
 from edgekit.validators.execution import RunSettings, collect_evidence, describe_artifact
 from edgekit.workers.cache import versions
+from edgekit.workers.process_folder import temporary_folder
 
 if TYPE_CHECKING:
     from edgekit.profiles.profile import DeviceProfile
@@ -30,20 +30,16 @@ if TYPE_CHECKING:
 NOT_JUDGED: Final = ("accuracy_drop", "slice_drop", "parity", "latency_p95")
 """Costs that a file alone says nothing about."""
 
-_INTEGER_OPERATORS: Final = (
-    b"QuantizeLinear", b"QLinearConv", b"QLinearMatMul", b"QGemm", b"MatMulInteger", b"ConvInteger", b"MatMulNBits",
-)  # fmt: skip
-
 
 def is_finished(path: Path) -> bool:
     """Returns True if a file is an artifact and no source of an export: an .onnx file only where it is quantized."""
-    runtime = RUNTIME_BY_SUFFIX.get(path.suffix.lower())
-    if runtime is None or not path.exists():
+    made = next((one for one in all_formats() if one.suffix == path.suffix.lower()), None)
+    if made is None or not path.exists():
         return False
-    if runtime != "onnx" or not path.stat().st_size:
-        return runtime != "onnx"
+    if not made.marks_of_artifacts or path.is_dir() or not path.stat().st_size:
+        return not made.marks_of_artifacts
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return any(content.find(name) >= 0 for name in _INTEGER_OPERATORS)
+        return any(content.find(mark) >= 0 for mark in made.marks_of_artifacts)
 
 
 def fit(path: Path, data: ArtifactData, profile: DeviceProfile, budget: Budget, settings: Settings) -> ExportReport:
@@ -64,8 +60,7 @@ def fit(path: Path, data: ArtifactData, profile: DeviceProfile, budget: Budget, 
     """
     run_settings = RunSettings(timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes)
     artifact = describe_artifact(path, settings=run_settings, progress=settings.stage("artifact"))
-    with tempfile.TemporaryDirectory(prefix="edgekit-outputs-") as name:
-        folder = Path(name)
+    with temporary_folder("outputs") as folder:
         samples, origin = data.samples_for(artifact, folder / "samples", settings)
         evidence = collect_evidence(
             artifact,
@@ -98,7 +93,7 @@ def fit(path: Path, data: ArtifactData, profile: DeviceProfile, budget: Budget, 
         device=profile.name,
         model=None,
         results=(result,),
-        environment=describe_environment(versions(REPORTED_PACKAGES)),
+        environment=describe_environment(versions(recorded_packages())),
         folder=path.parent,
     )
 
@@ -107,15 +102,13 @@ def _predict(
     artifact: Artifact, samples: Samples | None, profile: DeviceProfile, settings: Settings
 ) -> tuple[Recipe | None, tuple[Prediction, ...]]:
     """Returns the precisions that the file computes in, None where they cannot be read, and its latency."""
-    if artifact.runtime not in READABLE:
+    reader = find_format(artifact.runtime).precision_reader
+    if not reader:
         reason = f"not run: edgekit reads no costs from a {artifact.path.suffix} file; measure it on the device"
         return None, (Prediction(name="latency", value=None, low=None, high=None, unit="ms", basis=reason),)
-    shapes = {} if samples is None else dict(zip(samples.names, samples.arrays(), strict=True))
-    payload: dict[str, Any] = {
-        "path": str(artifact.path),
-        "runtime": artifact.runtime,
-        "sizes": {name: [1, *map(int, array.shape[1:])] for name, array in shapes.items()},
-    }
-    found = settings.run("analysis of the file", ENTRY, payload, settings.stage("analysis")).record
-    analysis, recipe = analysis_from_json(found["analysis"]), Recipe.from_json(found["recipe"])
-    return recipe, predict_latency(analysis, recipe, artifact.runtime, profile.latency_model, profile.name)
+    arrays = {} if samples is None else dict(zip(samples.names, samples.arrays(), strict=True))
+    sizes = {name: (1, *map(int, array.shape[1:])) for name, array in arrays.items()}
+    request = FinishedFileRequest(reader=reader, path=artifact.path, sizes=sizes)
+    found = settings.run("analysis of the file", READ_FINISHED, request, settings.stage("analysis")).value
+    latency = predict_latency(found.analysis, found.recipe, artifact.runtime, profile.latency_model, profile.name)
+    return found.recipe, latency

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from edgekit.artifact import Artifact, measure_files
 from edgekit.budget import Budget
 from edgekit.errors import EdgekitError
 from edgekit.exporting.artifact_data import ArtifactData
-from edgekit.exporting.export import REPORTED_PACKAGES, lint_calibration
+from edgekit.exporting.export import lint_calibration, recorded_packages
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.inputs import Inputs, describe_data, read_inputs
 from edgekit.exporting.judge import describe_host, judge_artifact, judge_evidence
@@ -28,6 +27,7 @@ from edgekit.task.task import Task, default_task
 from edgekit.validators.execution import RunSettings, collect_evidence, describe_artifact
 from edgekit.validators.requested import PRECISION_KEY, Requested, read_requested, requested_settings
 from edgekit.workers.cache import versions
+from edgekit.workers.process_folder import temporary_folder
 
 DIGEST_KEY: Final = "edgekit.digest"
 DEFAULT_KEY: Final = "edgekit.embedded_default"
@@ -134,7 +134,7 @@ def _validate(
         device=device,
         model=inputs.model,
         results=(result,),
-        environment=describe_environment(versions(REPORTED_PACKAGES)),
+        environment=describe_environment(versions(recorded_packages())),
         data=describe_data(inputs),
         folder=path.parent,
         calibration=lint_calibration(inputs, [recipe], settings),
@@ -195,8 +195,7 @@ def _alone(
     run_settings: RunSettings,
 ) -> ExportReport:
     """Judges what can be judged without a float model: size, memory, what it computes with, that it runs."""
-    with tempfile.TemporaryDirectory(prefix="edgekit-outputs-") as name:
-        folder = Path(name)
+    with temporary_folder("outputs") as folder:
         samples, origin = data.samples_for(artifact, folder / "samples", settings)
         evidence = collect_evidence(
             artifact,
@@ -220,7 +219,7 @@ def _alone(
         device=device,
         model=None,
         results=(result,),
-        environment=describe_environment(versions(REPORTED_PACKAGES)),
+        environment=describe_environment(versions(recorded_packages())),
         folder=artifact.path.parent,
     )
 

@@ -119,7 +119,7 @@ class Task:
         input_sizes: Sizes of the inputs, by name; they come before example inputs.
         calibration: Function reference, .npz file or folder of images; None without calibration data.
         evaluation: The same for evaluation data.
-        metric: One of `task_file.METRICS`, or a function reference.
+        metric: One of `registry.metric_names()`, or a function reference.
         preprocessing: For folders of images, and for whoever feeds the model later.
         preprocessing_stated: True where the task says it itself; else it holds for folders of images only.
         training: None where the task has no training data.

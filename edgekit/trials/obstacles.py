@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from edgekit.errors import ConversionError, DataError, EdgekitError, ModelError
 from edgekit.exporting.inputs import FLOAT_RECIPE
+from edgekit.formats.table import find_format
 from edgekit.model import CapturedModel
 from edgekit.pipeline.capture import capture_model
 from edgekit.pipeline.convert import convert, why_not_made
@@ -31,8 +32,9 @@ def find_obstacles(
     """
     found: dict[str, str] = {}
     start = model
-    others = [name for name in formats if name != "onnx"]
-    if model.kind == "onnx" and others:
+    # An imported model starts the formats that do not take it as it is.
+    others = [name for name in formats if find_format(name).kind_from(model.kind) != model.kind]
+    if others:
         try:
             start = capture_model(task, settings, as_torch=True)
         except (ModelError, DataError, ConversionError) as error:
@@ -49,8 +51,9 @@ def _why_not_converted(runtime: str, model: CapturedModel, as_torch: CapturedMod
 
     if why_not_made(model, analyze_model(model, settings))(runtime, FLOAT_RECIPE):
         return ""
+    start = model if find_format(runtime).kind_from(model.kind) == model.kind else as_torch
     try:
-        convert(model if runtime == "onnx" else as_torch, runtime, FLOAT_RECIPE, None, settings)
+        convert(start, runtime, FLOAT_RECIPE, None, settings)
     except EdgekitError as error:
         return _sentence(error)
     return ""

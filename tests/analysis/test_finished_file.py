@@ -7,6 +7,8 @@ import pytest
 
 from edgekit.analysis.finished_file import read_finished
 
+READER = "edgekit.analysis.read_onnx_graph:read_onnx_file"
+
 onnx = pytest.importorskip("onnx")
 helper, numpy_helper, FLOAT = onnx.helper, onnx.numpy_helper, onnx.TensorProto.FLOAT
 
@@ -48,7 +50,8 @@ WIDEN = helper.make_node("DequantizeLinear", ["w", "s", "z"], ["wd"])
 )
 def test_an_onnx_file_tells_its_precision(tmp_path, nodes, weights, precision):
     path = save(tmp_path / "net.onnx", nodes, [1, 3, 8, 8], {**SCALES, "w": weights})
-    analysis, recipe = read_finished(path, "onnx", {})
+    found = read_finished(READER, path, {})
+    analysis, recipe = found.analysis, found.recipe
     assert (recipe.default, recipe.overrides) == (precision, ())
     assert [(o.kernel, o.macs) for o in analysis.operators] == [("dense_conv", 36 * 4 * 27)]
 
@@ -61,12 +64,12 @@ def test_layers_of_another_precision_are_told_apart_whatever_their_names(tmp_pat
         helper.make_node("Sin", ["c"], ["y"], name="a[0]?"),
     ]
     path = save(tmp_path / "net.onnx", nodes, [1, 3, 8, 8], {**SCALES, "w": WEIGHTS})
-    analysis, recipe = read_finished(path, "onnx", {})
+    found = read_finished(READER, path, {})
+    analysis, recipe = found.analysis, found.recipe
     assert [recipe.precision_of(o.module) for o in analysis.operators] == ["int8_static", "fp32"]
 
 
 def test_free_sizes_are_those_that_are_given(tmp_path):
     nodes = [helper.make_node("Conv", ["x", "w"], ["y"])]
     path = save(tmp_path / "net.onnx", nodes, ["N", 3, "H", "W"], {"w": WEIGHTS.astype(np.float32)})
-    analysis, _ = read_finished(path, "onnx", {"x": [1, 3, 12, 12]})
-    assert analysis.macs == 100 * 4 * 27
+    assert read_finished(READER, path, {"x": (1, 3, 12, 12)}).analysis.macs == 100 * 4 * 27

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ from edgekit.artifact import Artifact
 from edgekit.errors import DataError, UsageError
 from edgekit.exporting.artifact_data import ArtifactData
 from edgekit.model import TensorSpec
-from edgekit.task.data import materialize
 from edgekit.task.input_sizes import read_input_sizes
 from edgekit.workers.worker import silent
 
@@ -21,9 +21,9 @@ from edgekit.workers.worker import silent
 class InThisProcess:
     """Stands for `Settings`: runs the worker's job here."""
 
-    def run(self, title: str, entry: str, payload: dict[str, Any], progress: Any) -> None:
-        assert (title, entry) == ("reading of the data", "edgekit.task.data:materialize")
-        materialize(payload, progress)
+    def run(self, title: str, job: Any, request: Any, progress: Any) -> Any:
+        assert title == "reading of the data"
+        return SimpleNamespace(value=job.work(request, progress))
 
     def stage(self, name: str) -> Any:
         del name
