@@ -64,6 +64,7 @@ def _request(task: Task, *, as_torch: bool) -> CaptureRequest:
         name=task.metadata.get("name") or short_name(task.model),
         example_inputs=task.example_inputs,
         calibration=task.calibration,
+        input_sizes=task.input_sizes,
         metadata={key: value for key, value in task.metadata.items() if key != "name"},
         as_torch=as_torch,
         embedded_default=task.embedded_default,
