@@ -1,4 +1,4 @@
-"""What accelerators are known to take, as written rules: data in `accelerators/`, one file each, with their sources.
+"""What accelerators are known to take, as written rules: data of the formats, one file each, with their sources.
 
 Nobody runs the accelerator here. A rule is what its makers or others have published; what follows from it is a
 prediction, and never stands beside a measurement in one figure.
@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, final
 
-from edgekit.bounded_reading import read_toml
+from edgekit.files.bounded_reading import read_toml
+from edgekit.formats.table import all_formats, resource_folder
 from edgekit.validators.artifact_operators import ArtifactOperator
-
-FOLDER: Final = Path(__file__).resolve().parent / "accelerators"
 
 
 @final
@@ -83,13 +82,18 @@ class AcceleratorRules:
 
 def accelerator_names() -> tuple[str, ...]:
     """Returns the accelerators that there are rules for."""
-    return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
+    return tuple(sorted(_files()))
+
+
+def _files() -> dict[str, Path]:
+    folders = dict.fromkeys(one.accelerators for one in all_formats() if one.accelerators)
+    return {path.stem: path for text in folders for path in resource_folder(text).glob("*.toml")}
 
 
 @cache
 def accelerator_rules(name: str) -> AcceleratorRules:
     """Returns the rules of one accelerator, one of `accelerator_names()`."""
-    data: Mapping[str, Any] = read_toml(FOLDER / f"{name}.toml")
+    data: Mapping[str, Any] = read_toml(_files()[name])
     return AcceleratorRules(
         name=name,
         title=data["title"],

@@ -10,8 +10,8 @@ from enum import IntEnum
 from typing import Any, Final, final
 
 from edgekit.analysis.graph import Analysis
-from edgekit.bounded_reading import parse_json
 from edgekit.errors import InputError
+from edgekit.files.bounded_reading import parse_json
 from edgekit.recipe import Precision, Recipe, precision_named
 from edgekit.validators.artifact_operators import ArtifactOperator
 

@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
-from edgekit.bounded_reading import read_json
 from edgekit.budget import Level, cost_of
 from edgekit.checks import Basis, Verdict
 from edgekit.errors import EdgekitError
-from edgekit.faults import FAULT, describe_file_faults, find_faults
+from edgekit.files.bounded_reading import read_json
+from edgekit.files.faults import FAULT, describe_file_faults, find_faults
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Bytes = Annotated[int, Field(ge=0, lt=1 << 63)]

@@ -6,16 +6,16 @@ says it is), with what (runtime, version, threads) and by whom (edgekit, or the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
 import edgekit
-from edgekit import bounded_reading
 from edgekit.errors import DataError, ResourceError
+from edgekit.files import bounded_reading
 from edgekit.measurements.latency_figures import LatencyFigures
+from edgekit.workers.atomic_files import write_json
 
 if TYPE_CHECKING:
     from edgekit.measurements.measurement_file import MeasurementFile
@@ -131,15 +131,13 @@ class Measurement:
 
 
 def write_measurement(measurement: Measurement, path: Path) -> None:
-    """Writes a measurement file, whole or not at all.
+    """Writes a measurement file, complete or not at all.
 
     Raises:
         ResourceError: it cannot be written.
     """
-    partial = path.with_name(f".partial-{path.name}")
     try:
-        partial.write_text(json.dumps(measurement.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_json(path, measurement.to_json())
     except OSError as error:
         raise ResourceError(
             f"The measurement file {path} cannot be written: {error.strerror}. Give another one with --output."

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
-from edgekit.bounded_reading import parse_json
 from edgekit.errors import InputError
+from edgekit.files.bounded_reading import parse_json
 from edgekit.task.task import ImagePreprocessing
 
 LABELS_KEY: Final = "labels"

@@ -6,16 +6,19 @@ in `./device_profiles/`, where they win over ours of the same name.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, final
 
-from edgekit.bounded_reading import read_toml
 from edgekit.budget import Budget
-from edgekit.errors import ProfileError
+from edgekit.errors import PluginError, ProfileError
+from edgekit.files.bounded_reading import read_toml
+from edgekit.registry import device_packages
 
 if TYPE_CHECKING:
     from edgekit.profiles.profile_file import ProfileFile
@@ -138,7 +141,7 @@ class Catalogue:
     """All profiles that can be seen from a folder.
 
     Attributes:
-        profiles: A user's own first, then ours; each name once.
+        profiles: A user's own first, then those that are installed; each name once.
         faults: One message for each of the user's files that is wrong.
     """
 
@@ -153,9 +156,30 @@ def shipped_folder() -> Path:
     return Path(device_profiles.__path__[0])
 
 
+def shipped_files() -> dict[str, Path]:
+    """Returns the profiles that are installed, by name: edgekit's own, and those of distributions that bring some.
+
+    A distribution names a package of TOML files in the entry point group `edgekit.devices`.
+
+    Raises:
+        PluginError: such a package is not there.
+    """
+    found = {path.stem: path for path in _toml_files(shipped_folder())}
+    for name, package in device_packages().items():
+        spec = find_spec(package) if find_spec(package.partition(".")[0]) else None
+        if spec is None or not spec.submodule_search_locations:
+            raise PluginError(
+                f'The entry point "{name}" of edgekit.devices must name a package of TOML files; there is no package '
+                f"{package}. Mend or uninstall the distribution that brings it."
+            )
+        theirs = [path for folder in spec.submodule_search_locations for path in _toml_files(Path(folder))]
+        found = {**{path.stem: path for path in theirs}, **found}
+    return found
+
+
 def read_catalogue(cwd: Path) -> Catalogue:
     """Returns every profile that can be seen from the folder `cwd`; a user's wrong file is a fault and no error."""
-    ours = {path.stem: path for path in _toml_files(shipped_folder())}
+    ours = shipped_files()
     profiles: list[DeviceProfile] = []
     faults: list[str] = []
     taken: set[str] = set()
@@ -192,7 +216,7 @@ def find_profile(text: str, cwd: Path) -> DeviceProfile:
         ProfileError: nothing is called so, several are, no such file, or a wrong file.
     """
     if text.endswith(".toml"):
-        return read_profile(cwd / Path(text).expanduser())
+        return read_profile(cwd / os.path.expanduser(text))  # noqa: PTH111  Path's raises where there is no such home
     if not _user_files(cwd):
         # The common case reads one file instead of all.
         path = shipped_folder() / f"{text}.toml"
@@ -220,7 +244,7 @@ def read_profile(path: Path, *, shipped: bool = False, replaces_shipped: bool = 
     Raises:
         ProfileError: no such file, not TOML, or wrong content; all faults at once.
     """
-    from edgekit.faults import describe_file_faults
+    from edgekit.files.faults import describe_file_faults
     from edgekit.profiles.profile_file import check_profile
 
     data = _read_toml(path)
@@ -311,7 +335,7 @@ def _enumerate(names: Iterable[str], last: str = "and") -> str:
 
 
 def _unknown(text: str, profiles: Iterable[DeviceProfile]) -> str:
-    from edgekit.faults import nearest
+    from edgekit.files.faults import nearest
 
     names = {_plain(name): profile.name for profile in profiles for name in reversed(profile.names)}
     meant = list(dict.fromkeys(names[near] for near in nearest(_plain(text), names, count=5)))[:3]

@@ -7,64 +7,82 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 from edgekit.errors import DataError
 from edgekit.model import TensorSpec
 from edgekit.samples import Samples, SampleWriter
 from edgekit.task.array_file import read_npz
 from edgekit.task.task import ImagePreprocessing
-from edgekit.workers.worker import Progress
+from edgekit.workers.request_key import Place
+from edgekit.workers.worker import Job, Progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Purpose = Literal["calibration", "evaluation", "sample"]
-"""What the rows are for; only evaluation data has targets, and only calibration data must vary."""
+Purpose = Literal["calibration", "evaluation", "sample", "example"]
+"""What the rows are for; only evaluation data has targets, only calibration data must vary, and example inputs are one
+item."""
+
+_FROM: Final[Mapping[Purpose, str]] = {"sample": "--data", "example": "[model] example_inputs"}
+"""Where a user names a function, where it is not the data of that name."""
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _TARGET_NAMES: Final = ("target", "targets", "label", "labels")
 
 
-def materialize(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataRequest:
+    """Which data to read, and where to.
+
+    Attributes:
+        reference: `data.py:function`, an .npz file or a folder of images.
+        base: Folder that relative paths start from.
+        purpose: What the rows are for.
+        inputs: What the model takes.
+        metric: The task's: some keep the rows of an item together.
+        preprocessing: For a folder of images.
+        folder: Where the samples go.
+    """
+
+    reference: str
+    base: Place
+    purpose: Purpose
+    inputs: tuple[TensorSpec, ...]
+    metric: str
+    preprocessing: ImagePreprocessing
+    folder: Place
+
+
+def materialize(request: DataRequest, progress: Progress) -> Samples:
     """Writes one data set of a task to a sample folder: the entry of a worker process.
-
-    Args:
-        payload: `reference`, `base`, `purpose`, `inputs` (TensorSpec JSON), `metric`, `preprocessing`, `folder`.
-        progress: Told the number of samples so far.
-
-    Returns:
-        `{"count": rows}`.
 
     Raises:
         DataError: missing, empty, or not what the model takes.
     """
-    reference, purpose = payload["reference"], payload["purpose"]
-    specs = tuple(TensorSpec.from_json(spec) for spec in payload["inputs"])
-    preprocessing = ImagePreprocessing.from_json(payload["preprocessing"])
-    items = _items(reference, Path(payload["base"]), purpose, specs, preprocessing)
-    with SampleWriter(Path(payload["folder"]), [spec.name for spec in specs]) as writer:
+    reference, purpose, specs = request.reference, request.purpose, request.inputs
+    items = _items(reference, request.base, purpose, specs, request.preprocessing)
+    with SampleWriter(request.folder, [spec.name for spec in specs]) as writer:
         for index, item in enumerate(items):
             inputs, target, slice_name = _split_item(item, purpose, reference, index)
-            _add(
-                writer,
-                inputs,
-                target,
-                slice_name,
-                specs,
-                payload["metric"],
-                f"{purpose} data {reference}, item {index}",
-            )
+            where = f"{purpose} data {reference}, item {index}"
+            _add(writer, inputs, target, slice_name, specs, request.metric, where)
             progress(f"{writer.count} {'' if purpose == 'sample' else purpose + ' '}samples", None)
         if writer.count == 0:
             raise DataError(
                 f"The {purpose} data {reference} is empty: it yielded no item. "
                 "Expected at least one; 100 to 500 are usual."
             )
+    samples = Samples.open(request.folder)
     if purpose == "calibration":
-        check_varies(Samples.open(Path(payload["folder"])), specs, reference)
-    return {"count": writer.count}
+        check_varies(samples, specs, reference)
+    return samples
+
+
+MATERIALIZE: Final = Job(work=materialize)
 
 
 def check_varies(samples: Samples, specs: tuple[TensorSpec, ...], reference: str) -> None:
@@ -99,8 +117,10 @@ def _items(
         )
     from edgekit.task.user_code import load_object
 
-    function: Any = load_object(reference, base, "--data" if purpose == "sample" else f"[data] {purpose}")
+    function: Any = load_object(reference, base, _FROM.get(purpose, f"[data] {purpose}"))
     made: Any = function()
+    if purpose == "example":
+        return (made,)
     if not isinstance(made, Iterable) or isinstance(made, (str, bytes, Mapping)):
         raise DataError(
             f"The function {reference} returned {type(made).__name__}; "
@@ -176,7 +196,9 @@ def _checked(value: Any, spec: TensorSpec, where: str) -> NDArray[Any]:
     import numpy as np
 
     array = np.asarray(_to_numpy(value))
-    if array.ndim != len(spec.shape) or array.shape[1:] != spec.shape[1:]:
+    # -1 is a free size of a finished file.
+    sizes = zip(array.shape[1:], spec.shape[1:], strict=False)
+    if array.ndim != len(spec.shape) or any(wanted not in (-1, size) for size, wanted in sizes):
         raise DataError(
             f'The {where} has shape {array.shape} for the input "{spec.name}"; '
             f"expected {_with_any_batch(spec.shape)}, with any batch size N."
@@ -203,7 +225,7 @@ def _checked(value: Any, spec: TensorSpec, where: str) -> NDArray[Any]:
 
 
 def _with_any_batch(shape: tuple[int, ...]) -> str:
-    return f"({', '.join(['N', *map(str, shape[1:])])})"
+    return f"({', '.join(['N', *('?' if size == -1 else str(size) for size in shape[1:])])})"
 
 
 def _npz_items(path: Path, purpose: Purpose, specs: tuple[TensorSpec, ...]) -> Iterator[Any]:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, final
 
-from edgekit.bounded_reading import SETTINGS_BYTES, read_text, read_toml
 from edgekit.budget import Limit
 from edgekit.errors import ConfigError
+from edgekit.files.bounded_reading import SETTINGS_BYTES, read_text, read_toml
+from edgekit.task.input_sizes import InputSizes
 from edgekit.task.references import Value
 
 if TYPE_CHECKING:
@@ -110,9 +111,10 @@ class Task:
         model: Source text: `model.py:build`, `net.onnx` and so on.
         base: Folder that relative paths and references start from.
         example_inputs: Reference of a function that returns a tuple of tensors at batch 1.
+        input_sizes: Sizes of the inputs, by name; they come before example inputs.
         calibration: Function reference, .npz file or folder of images; None without calibration data.
         evaluation: The same for evaluation data.
-        metric: One of `task_file.METRICS`, or a function reference.
+        metric: One of `registry.metric_names()`, or a function reference.
         preprocessing: For folders of images, and for whoever feeds the model later.
         preprocessing_stated: True where the task says it itself; else it holds for folders of images only.
         training: None where the task has no training data.
@@ -129,6 +131,7 @@ class Task:
     model: str
     base: Path
     example_inputs: str | None = None
+    input_sizes: tuple[InputSizes, ...] = ()
     calibration: str | None = None
     evaluation: str | None = None
     metric: str = DEFAULT_METRIC
@@ -169,7 +172,7 @@ def load_task(path: Path) -> Task:
         data = data.get("tool", {}).get("edgekit")
         if data is None:
             raise ConfigError(f"{path}: it has no [tool.edgekit] table. Add one, or make a task file: edgekit init")
-    from edgekit.faults import describe_file_faults
+    from edgekit.files.faults import describe_file_faults
     from edgekit.task.task_file import check_task_file
 
     file, faults = check_task_file(data)

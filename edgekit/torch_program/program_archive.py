@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from edgekit.bounded_reading import parse_json
 from edgekit.errors import ModelError
+from edgekit.files.bounded_reading import parse_json
 from edgekit.torch_program.program_schema import SchemaError, check_payload_config, check_program
 
 _MODEL: Final = "model"

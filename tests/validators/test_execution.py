@@ -58,7 +58,7 @@ def test_everything_is_measured_in_two_fresh_processes(fake_runner, rows, tmp_pa
 
 
 def test_an_artifact_alone_is_run_on_made_up_inputs(fake_runner, tmp_path):
-    inputs = [spec("x", [1, -1]), spec("ids", [1, 4], "int64"), spec("q", [1, 4], "int8", 0.1, 3)]
+    inputs = [spec("x", [-1, 1]), spec("ids", [1, 4], "int64"), spec("q", [1, 4], "int8", 0.1, 3)]
     evidence = collect(fake_runner(inputs=inputs), tmp_path)
     assert evidence.missing == {
         "outputs": "There is no evaluation data. Give [data] evaluation in edgekit.toml.",
@@ -68,6 +68,16 @@ def test_an_artifact_alone_is_run_on_made_up_inputs(fake_runner, tmp_path):
     assert len(evidence.latencies_ms) == 12
     assert evidence.float_latencies_ms == ()
     assert evidence.peak_memory_bytes is not None
+
+
+def test_sizes_that_the_file_leaves_free_are_asked_for_and_never_taken_as_one(fake_runner, tmp_path):
+    artifact = fake_runner(inputs=[spec("x", [-1, 3, -1, -1]), spec("ids", [-1, -1], "int64")])
+    with pytest.raises(DataError) as caught:
+        collect(artifact, tmp_path)
+    assert caught.value.message == (
+        'model.fake leaves sizes of its input "x" free: (1, 3, ?, ?). Give data of the sizes that the app will use. Or '
+        "name them: --input x=1x3x224x224 --input ids=1x128:int64"
+    )
 
 
 def test_only_the_pieces_that_were_asked_for_are_measured(fake_runner, rows, tmp_path):
@@ -95,6 +105,12 @@ def test_a_runtime_that_is_not_to_be_timed_says_why(fake_runner, rows, tmp_path)
     assert evidence.outputs is not None
 
 
+CRASHED = (
+    "model.fake makes its runtime crash: the run of model.fake was ended by signal 11 (SIGSEGV). "
+    "The file is probably damaged, or not made for this runtime: make it again.\nIts log is empty."
+)
+
+
 def test_a_crash_costs_the_piece_that_was_running_and_says_how(fake_runner, rows, tmp_path):
     samples = rows(x=np.zeros((20, 3), np.float32))
     evidence = collect(
@@ -102,8 +118,8 @@ def test_a_crash_costs_the_piece_that_was_running_and_says_how(fake_runner, rows
     )
     assert evidence.missing == {
         "latency": "It was not asked for.",
-        "outputs": "The run of model.fake was ended by signal 11 (SIGSEGV).\nIts log is empty.",
-        "operators": "The run of model.fake was ended by signal 11 (SIGSEGV).\nIts log is empty.",
+        "outputs": CRASHED,
+        "operators": CRASHED,
     }
     assert evidence.peak_memory_bytes is not None
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from edgekit.bounded_reading import read_json
 from edgekit.errors import ArtifactError
+from edgekit.files.bounded_reading import read_json
 from edgekit.validators.coreml_evaluator.protobuf_classes import protobuf_classes
 
 REMEDY = "Copy the whole .mlpackage folder, or export it again."

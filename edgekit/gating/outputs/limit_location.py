@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
-from edgekit.bounded_reading import read_text
 from edgekit.budget import CHANGE_SUFFIX
 from edgekit.checks import Check
+from edgekit.files.bounded_reading import read_text
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.task.task import Task
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,6 +11,7 @@ from edgekit.exporting.sentences import amount_text, limit_text
 from edgekit.gating.baseline import Baseline, FormatRecord
 from edgekit.gating.gate import GateResult
 from edgekit.gating.outputs.findings import Finding
+from edgekit.plain_text import markdown_text, one_line
 from edgekit.units import format_change, format_value
 
 _WORDS: Final = {"pass": "ok", "fail": "**FAIL**", "inconclusive": "unsure", "not_run": "not run"}
@@ -29,11 +29,11 @@ def markdown(result: GateResult, findings: Sequence[Finding], *, passed: bool, b
         base: Baseline of the branch that a pull request goes into; changes are shown from it, else from the judged one.
     """
     name = (result.report.get("model") or {}).get("name") or "artifact"
-    lines = [f"### {'✅' if passed else '❌'} edgekit: {_text(name)} on {_text(result.device)}", ""]
+    lines = [f"### {'✅' if passed else '❌'} edgekit: {markdown_text(name)} on {markdown_text(result.device)}", ""]
     told = sorted((x for x in findings if x.severity != "none"), key=lambda x: x.severity != "error")
     lines += [
         f"- {'**error**' if finding.severity == 'error' else 'warning'}: "
-        f"{_text(finding.title.rpartition(': ')[0])}: {_text(finding.text)}"
+        f"{markdown_text(finding.title.rpartition(': ')[0])}: {markdown_text(finding.text)}"
         for finding in told
     ]
     lines += _raised(result.baseline, base)
@@ -43,13 +43,13 @@ def markdown(result: GateResult, findings: Sequence[Finding], *, passed: bool, b
         if entry["artifact"] is None:
             continue
         checks = [check for check in result.checks if check.runtime == entry["runtime"]]
-        title = f"{entry['runtime']} {entry['precision']}"
+        title = markdown_text(f"{entry['runtime']} {entry['precision']}")
         old = against.find(entry["runtime"], entry["precision"]) if against else None
         tables += ["", f"**{title}**", "", *_table(checks, old, shows_judged=base is None)]
     calibration = result.report.get("calibration") or {}
-    tables += [f"- calibration: {_text(item['message'])}" for item in calibration.get("findings", ())]
+    tables += [f"- calibration: {markdown_text(item['message'])}" for item in calibration.get("findings", ())]
     if against is not None:
-        tables += ["", f"Changes are against `{against.path.name}`{' of the base branch' if base else ''}."]
+        tables += ["", f"Changes are against {_code(against.path.name)}{' of the base branch' if base else ''}."]
     if passed and not told:
         count = len(result.checks)
         tables = ["<details>", f"<summary>All is well: {count} checks</summary>", *tables, "", "</details>"]
@@ -58,7 +58,7 @@ def markdown(result: GateResult, findings: Sequence[Finding], *, passed: bool, b
 
 def failure_markdown(message: str, *, device: str) -> str:
     """Returns the text about a gate that ended with an error."""
-    return f"### ❌ edgekit: no verdict on {_text(device)}\n\n- **error**: {_text(message)}\n"
+    return f"### ❌ edgekit: no verdict on {markdown_text(device)}\n\n- **error**: {markdown_text(message)}\n"
 
 
 def _raised(now: Baseline | None, base: Baseline | None) -> list[str]:
@@ -66,12 +66,12 @@ def _raised(now: Baseline | None, base: Baseline | None) -> list[str]:
     if now is None or base is None:
         return []
     return [
-        f"- baseline set anew on {_text(change.when[:10])}: "
+        f"- baseline set anew on {markdown_text(change.when[:10])}: "
         + "; ".join(
             f"{x.runtime} {cost_of(x.name).title} {amount_text(x.name, x.old)} → {amount_text(x.name, x.new)}"
             for x in change.moves
         )
-        + f" ({_text(change.reason) or 'no reason given'})"
+        + f" ({markdown_text(change.reason) or 'no reason given'})"
         for change in now.history
         if change not in base.history
     ]
@@ -101,8 +101,8 @@ def _table(checks: Sequence[Check], old: FormatRecord | None, *, shows_judged: b
         found = "not run" if check.value is None else amount_text(check.name, check.value)
         change = [_change(check, changes.get(check.name), old.figure(check.name) if old else None)] if old else []
         limit = "" if check.limit is None else limit_text(check.name, check.limit)
-        rows.append([word, cost_of(check.name).title, found, *change, limit, check.limit_from])
-    return ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
+        rows.append([word, cost_of(check.name).title, found, *change, limit, markdown_text(check.limit_from)])
+    return ["| " + " | ".join(row) + " |" for row in rows]
 
 
 def _change(check: Check, judged: Check | None, old: Check | None) -> str:
@@ -117,11 +117,6 @@ def _change(check: Check, judged: Check | None, old: Check | None) -> str:
     return format_change(100 * (check.value / old.value - 1), "%") if old.value else format_value(old.value, old.unit)
 
 
-def _cell(text: str) -> str:
-    # A table's header row is built the same way; only what could end a cell or a row is escaped.
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _text(text: str) -> str:
-    """Returns text of which nothing is taken for Markdown or HTML; one line."""
-    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", re.sub(r"\s+", " ", text)).strip()
+def _code(text: str) -> str:
+    """Returns a name in backticks, which it cannot hold itself."""
+    return "`" + one_line(text).replace("`", "'") + "`"

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from edgekit.bounded_reading import read_json, read_text
 from edgekit.errors import EdgekitError, MachineError, UsageError
+from edgekit.files.bounded_reading import read_json, read_text
 
 MARK: Final = "<!-- edgekit: {key} -->"
 """First line of the comment. `key` tells several gates of one pull request apart."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.bounded_reading import parse_json, read_bytes, read_json, read_text, read_toml
 from edgekit.errors import ConfigError, InputError
+from edgekit.files.bounded_reading import parse_json, read_bytes, read_json, read_text, read_toml
 
 
 def message_of(function, *args, **settings) -> str:
