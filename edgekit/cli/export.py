@@ -33,6 +33,7 @@ from edgekit.cli.options import (
     MinDelegateCoverage,
     MinIntegerCoverage,
     MinParity,
+    MinParityFloor,
     Model,
     NoCache,
     NoColor,
@@ -42,6 +43,7 @@ from edgekit.cli.options import (
     TechniqueOption,
     Timeout,
     Verbose,
+    Without,
     limit_texts,
 )
 from edgekit.planner.technique_order import order_warning
@@ -85,10 +87,12 @@ def export(
     max_drop: MaxDrop = None,
     max_slice_drop: MaxSliceDrop = None,
     min_parity: MinParity = None,
+    min_parity_floor: MinParityFloor = None,
     min_integer_coverage: MinIntegerCoverage = None,
     min_delegate_coverage: MinDelegateCoverage = None,
     min_accelerator_coverage: MinAcceleratorCoverage = None,
     measurements: MeasurementsOption = None,
+    without: Without = None,
     strict: Strict = False,
     jobs: Jobs = 0,
     timeout: Timeout = 1800.0,
@@ -116,9 +120,18 @@ def export(
         precision=precision,
         techniques=technique,
         limits=limit_texts(
-            max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity, *shares
+            max_size,
+            max_download,
+            max_memory,
+            max_latency,
+            max_drop,
+            max_slice_drop,
+            min_parity,
+            *shares,
+            min_parity_floor,
         ),
         overrides=data,
+        without=without or (),
     )
     request = planned.restrict(request) if planned else request
     _warn_of_order(request, silent=quiet or as_json, no_color=no_color)

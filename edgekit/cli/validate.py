@@ -29,12 +29,14 @@ from edgekit.cli.options import (
     MinDelegateCoverage,
     MinIntegerCoverage,
     MinParity,
+    MinParityFloor,
     NoCache,
     NoColor,
     Quiet,
     Strict,
     Timeout,
     Verbose,
+    Without,
     limit_texts,
 )
 from edgekit.exporting.validation_request import request_validation, run_validation
@@ -62,10 +64,12 @@ def validate(
     max_drop: MaxDrop = None,
     max_slice_drop: MaxSliceDrop = None,
     min_parity: MinParity = None,
+    min_parity_floor: MinParityFloor = None,
     min_integer_coverage: MinIntegerCoverage = None,
     min_delegate_coverage: MinDelegateCoverage = None,
     min_accelerator_coverage: MinAcceleratorCoverage = None,
     measurements: MeasurementsOption = None,
+    without: Without = None,
     strict: Strict = False,
     timeout: Timeout = 1800.0,
     memory_limit: MemoryLimit = None,
@@ -86,7 +90,15 @@ def validate(
         device=device,
         config=config,
         limits=limit_texts(
-            max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity, *shares
+            max_size,
+            max_download,
+            max_memory,
+            max_latency,
+            max_drop,
+            max_slice_drop,
+            min_parity,
+            *shares,
+            min_parity_floor,
         ),
         overrides={
             "calibration": calibration,
@@ -94,6 +106,7 @@ def validate(
             "metric": metric,
             "example_inputs": example_inputs,
         },
+        without=without or (),
     )
     from edgekit.cli.settings import pipeline_settings
 

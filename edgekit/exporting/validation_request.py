@@ -24,6 +24,7 @@ def request_validation(
     limits: Mapping[str, str | None],
     overrides: Mapping[str, str | None],
     regression: Sequence[str] = (),
+    without: Sequence[str] = (),
 ) -> tuple[Request, bool]:
     """Returns the request, and whether the user named a model (without one there is nothing to compare with).
 
@@ -39,6 +40,7 @@ def request_validation(
         limits=limits,
         overrides=overrides,
         regression=regression,
+        without=without,
         demo_limits=has_task,
     )
     return request, has_task

@@ -34,6 +34,7 @@ class GateRequest:
         limits: Cost name to the text of its limit.
         overrides: Task fields to their texts.
         regression: Limits on changes, as texts.
+        without: Checks that are shown and not judged.
         measurements: Files with figures from the device.
         baseline: Its file; None asks the environment, then looks in the current folder.
         fail_on_missing_baseline: A format without a baseline fails; else it warns.
@@ -48,6 +49,7 @@ class GateRequest:
     limits: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])
     overrides: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])
     regression: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     measurements: tuple[Path, ...] = ()
     baseline: Path | None = None
     fail_on_missing_baseline: bool = False
@@ -94,6 +96,7 @@ def _of_folder(asked: GateRequest) -> tuple[GateResult, Request]:
             config=asked.config,
             limits=asked.limits,
             regression=asked.regression,
+            without=asked.without,
         )
 
     request = ask(asked.model)
@@ -118,6 +121,7 @@ def _of_artifact(asked: GateRequest) -> tuple[GateResult, Request]:
         limits=asked.limits,
         overrides=asked.overrides,
         regression=asked.regression,
+        without=asked.without,
     )
     report = run_validation(
         asked.target,

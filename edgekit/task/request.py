@@ -29,6 +29,7 @@ LIMIT_FLAGS: Final[Mapping[str, str]] = {
     "accuracy_drop": "--max-drop",
     "slice_drop": "--max-slice-drop",
     "parity": "--min-parity",
+    "parity_floor": "--min-parity-floor",
     "integer_coverage": "--min-integer-coverage",
     "delegate_coverage": "--min-delegate-coverage",
     "accelerator_coverage": "--min-accelerator-coverage",
@@ -74,6 +75,7 @@ def make_request(
     overrides: Mapping[str, str | None] | None = None,
     regression: Sequence[str] = (),
     demo_limits: bool = True,
+    without: Sequence[str] = (),
     cwd: Path | None = None,
 ) -> Request:
     """Returns the request that flags, environment, task file and profile make together.
@@ -90,6 +92,7 @@ def make_request(
         regression: --max-regression, each as it was given.
         demo_limits: Where no model is named, the limits of the embedded default hold; False where nothing says that it
             is about that model.
+        without: --without, each time it was given.
         cwd: Where to look for a task file; the current folder by default.
 
     Raises:
@@ -110,7 +113,7 @@ def make_request(
     return Request(
         task=task,
         profile=profile,
-        budget=_budget(task, profile, override.limits, limits),
+        budget=_waived(_budget(task, profile, override.limits, limits), task, without),
         formats=chosen,
         precision=preset,
         techniques=tuple(parse_technique(text, given[1]) for text in given[0]),
@@ -226,6 +229,15 @@ def _budget(
             given.append(read_limit(name, value, flag))
     budget = profile.budget.overridden_by(task.limits).overridden_by(device_limits)
     return budget.overridden_by(environment).overridden_by(given)
+
+
+def _waived(budget: Budget, task: Task, flags: Sequence[str]) -> Budget:
+    """Returns the budget without the checks that flags and the task file waive by name."""
+    if flags:
+        budget = budget.without(flags, "--without")
+    if task.without:
+        budget = budget.without(task.without, f"{task.config.name if task.config else 'task'} [checks] without")
+    return budget
 
 
 def _regression(task: Task, override: DeviceOverride, flags: Sequence[str]) -> tuple[Limit, ...]:

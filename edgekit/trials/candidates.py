@@ -172,7 +172,7 @@ def export_candidate(
 
     def build(place: Path) -> None:
         # Without limits: what was measured is kept, and held against the limits of each plan.
-        checks, _ = judge_artifact(converted.artifact, inputs, candidate.recipe, Budget(), settings)
+        checks, _ = judge_artifact(converted.artifact, inputs, candidate.recipe, Budget(), settings, converted=changed)
         (place / "checks.json").write_text(json.dumps([check.to_json() for check in checks]))
 
     folder = settings.cache.make("validations", content_key(facts), build)

@@ -161,7 +161,8 @@ class PlanFile:
             )
         flags = [limit for limit in request.budget.limits if limit.source.startswith("--")]
         paths = [limit for limit in request.budget.limits if limit.name in PATHS]
-        return replace(request, budget=self.plan.budget.overridden_by([*paths, *flags]))
+        budget = self.plan.budget.overridden_by([*paths, *flags])
+        return replace(request, budget=replace(budget, waived=request.budget.waived))
 
     def choice_for(self, model: CapturedModel) -> Choice:
         """Returns what the plan chose and what it turned down.
