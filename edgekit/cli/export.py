@@ -201,7 +201,7 @@ def show_report(
             screen.print()
         if verbose:
             for result in report.results:
-                screen.print(f"[bold]{result.runtime} {result.recipe.name}[/]")
+                screen.print(f"[bold]{result.runtime} {result.precision}[/]")
                 screen.print(tables.check_table(result.checks))
                 screen.print()
         for table in tables.prediction_tables(report):

@@ -13,7 +13,7 @@ from edgekit.debugging.job import ENTRY
 from edgekit.debugging.remedies import ExportCall, with_remedies
 from edgekit.debugging.report import DebugReport
 from edgekit.errors import DataError, ModelError, UsageError
-from edgekit.exporting.validation import DEFAULT_KEY, DIGEST_KEY
+from edgekit.exporting.validation import DEFAULT_KEY
 from edgekit.model import CapturedModel
 from edgekit.pipeline.capture import capture_model
 from edgekit.pipeline.convert import convert
@@ -25,6 +25,7 @@ from edgekit.samples import Samples
 from edgekit.task.task import Task, default_task
 from edgekit.task.technique_text import split_step
 from edgekit.validators.execution import RunSettings, describe_artifact
+from edgekit.validators.model_digest import DIGEST_KEY
 from edgekit.validators.requested import PRECISION_KEY
 
 SOURCE_KEY: Final = "edgekit.source"
@@ -110,7 +111,7 @@ def _task(request: DebugRequest, artifact: Artifact) -> Task:
 
 def _samples(task: Task, model: CapturedModel, request: DebugRequest, settings: Settings) -> tuple[Samples, str]:
     for purpose in (request.data,) if request.data else ("calibration", "evaluation"):
-        samples = prepare_samples(task, model, purpose, settings)
+        samples = prepare_samples(task, model.inputs, purpose, settings)
         if samples is not None:
             return samples, purpose
     wanted = request.data or "calibration or evaluation"
@@ -157,7 +158,7 @@ def _as_quantized(
         if not technique.keeps_function:
             notes.append(f"{name} changed the weights on purpose: what it changed counts as error here.")
             continue
-        calibration = prepare_samples(task, model, "calibration", settings)
+        calibration = prepare_samples(task, model.inputs, "calibration", settings)
         model = apply_technique(model, technique.step(), calibration, settings).model
         notes.append(f"Compared with the float model after {name}, which moves values between layers.")
     return model, notes

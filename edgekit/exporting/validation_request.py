@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.artifact import runtime_of
 from edgekit.task.request import Request, make_request
-from edgekit.task.task import find_config
+from edgekit.task.task import Task, default_task, find_config, model_task
 
 if TYPE_CHECKING:
     from edgekit.exporting.report import ExportReport
@@ -67,5 +68,14 @@ def run_validation(
         accelerators=request.profile.accelerators,
         settings=settings,
         cwd=Path.cwd(),
+        data=None if has_task else _data_alone(request.task),
         measurements=tuple(map(read_measurement, measurements)),
     )
+
+
+def _data_alone(task: Task) -> Task | None:
+    """Returns the data that flags named where nobody named a model; the embedded default's own is about its model."""
+    own = default_task(task.base)
+    if task.evaluation == own.evaluation:
+        return None
+    return replace(model_task("", task.base), evaluation=task.evaluation, metric=task.metric)

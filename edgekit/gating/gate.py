@@ -17,7 +17,7 @@ from edgekit.budget import PATHS, RECIPE_SOURCE, SOUNDNESS, SOUNDNESS_SOURCE, Bu
 from edgekit.checks import Check, complete, judge, passed
 from edgekit.errors import ArtifactError
 from edgekit.exporting.record_files import REPORT_NAME, read_report
-from edgekit.exporting.report import SCHEMA_VERSION
+from edgekit.exporting.report import SCHEMA_VERSION, ExportReport
 from edgekit.gating.baseline import Baseline, format_records
 from edgekit.gating.comparison import Timing, compare, without_baseline
 from edgekit.measurements.imported_checks import check_belongs, with_measurements
@@ -135,6 +135,22 @@ def gate_report(
         formats=tuple(formats),
         report=report,
         folder=folder,
+    )
+
+
+def gate_validation(report: ExportReport) -> GateResult:
+    """Returns the verdict on an artifact that was run just now: as it was judged then, not judged a second time."""
+    return GateResult(
+        device=report.device,
+        checks=tuple(check for result in report.results for check in result.checks),
+        failures=tuple(
+            f"{result.runtime} {result.precision}: {result.error.message}"
+            for result in report.results
+            if result.error is not None
+        ),
+        formats=tuple(f"{result.runtime} {result.precision}" for result in report.results),
+        report=report.to_json(),
+        folder=report.folder,
     )
 
 

@@ -111,7 +111,7 @@ def _of_folder(asked: GateRequest) -> tuple[GateResult, Request]:
 
 def _of_artifact(asked: GateRequest) -> tuple[GateResult, Request]:
     from edgekit.exporting.validation import budget_of_artifact
-    from edgekit.gating.gate import gate_report
+    from edgekit.gating.gate import gate_validation
 
     request, has_task = request_validation(
         asked.target,
@@ -134,7 +134,7 @@ def _of_artifact(asked: GateRequest) -> tuple[GateResult, Request]:
         made = report.results[0].artifact
         metadata = made.metadata if made is not None else {}
         request = replace(request, budget=budget_of_artifact(request.budget, metadata, Path.cwd()))
-    return gate_report(report.to_json(), report.folder, request.profile.name, request.budget), request
+    return gate_validation(report), request
 
 
 def _with_baseline(result: GateResult, request: Request, asked: GateRequest) -> GateResult:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit.model import CapturedModel
+from edgekit.model import CapturedModel, TensorSpec
 from edgekit.pipeline.scratch import move_contents, scratch_folder
 from edgekit.pipeline.settings import Settings
 from edgekit.samples import Samples
@@ -13,8 +14,14 @@ from edgekit.task.task import Task
 from edgekit.workers.cache import code_fingerprint, content_key, versions
 
 
-def prepare_samples(task: Task, model: CapturedModel, purpose: str, settings: Settings) -> Samples | None:
+def prepare_samples(task: Task, inputs: Sequence[TensorSpec], purpose: str, settings: Settings) -> Samples | None:
     """Returns the task's calibration or evaluation data as samples, or None where it names none.
+
+    Args:
+        task: Names the data.
+        inputs: What the model takes.
+        purpose: calibration or evaluation.
+        settings: How to run.
 
     Raises:
         DataError: empty, wrong shape or dtype, NaN and so on.
@@ -22,7 +29,7 @@ def prepare_samples(task: Task, model: CapturedModel, purpose: str, settings: Se
     reference = task.calibration if purpose == "calibration" else task.evaluation
     if reference is None:
         return None
-    facts: dict[str, Any] = {"code": code_fingerprint(), "inputs": [spec.to_json() for spec in model.inputs]}
+    facts: dict[str, Any] = {"code": code_fingerprint(), "inputs": [spec.to_json() for spec in inputs]}
     key: str | None = None
     if task.embedded_default:
         from edgekit.task.default_model import DISTRIBUTIONS

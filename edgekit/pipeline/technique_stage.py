@@ -17,6 +17,7 @@ from edgekit.pipeline.settings import DEFAULT_TIMEOUT_S, Settings
 from edgekit.recipe import Step
 from edgekit.samples import Samples
 from edgekit.task.task import Task, Training
+from edgekit.task.technique_text import split_pipeline, split_step
 from edgekit.techniques.base import technique as find_technique
 from edgekit.workers.cache import code_fingerprint, content_key, versions
 
@@ -117,16 +118,7 @@ def apply_technique(
     used = samples if technique.needs in ("calibration", "training") else None
     training = task.training if task is not None and technique.needs == "training" else None
     base = str(task.base) if task is not None else "."
-    facts = {
-        "code": code_fingerprint(),
-        "model": model.digest,
-        "facts": portable_facts(model),
-        "step": technique.step().to_json(),
-        "calibration": used.sha256 if used else None,
-        "training": _training_facts(technique, training, base, settings) if training else None,
-        "versions": versions(technique.packages),
-    }
-    key = content_key(facts)
+    key = _key(model, technique, samples, settings, task)
     checkpoints = settings.cache.journal("training", key) if training else None
 
     def build(place: Path) -> None:
@@ -154,6 +146,54 @@ def apply_technique(
         shutil.rmtree(checkpoints, ignore_errors=True)
     effort = json.loads((folder / "effort.json").read_text())
     return Applied(step=step, model=read_capture(folder), seconds=effort["seconds"], cached=cached)
+
+
+def _key(
+    model: CapturedModel, technique: Technique, samples: Samples | None, settings: Settings, task: Task | None
+) -> str:
+    """Returns the cache's key of what a technique makes of a model."""
+    used = samples if technique.needs in ("calibration", "training") else None
+    training = task.training if task is not None and technique.needs == "training" else None
+    base = str(task.base) if task is not None else "."
+    return content_key(
+        {
+            "code": code_fingerprint(),
+            "model": model.digest,
+            "facts": portable_facts(model),
+            "step": technique.step().to_json(),
+            "calibration": used.sha256 if used else None,
+            "training": _training_facts(technique, training, base, settings) if training else None,
+            "versions": versions(technique.packages),
+        }
+    )
+
+
+def found_techniques(
+    model: CapturedModel | EdgekitError, pipeline: str, samples: Samples | None, settings: Settings, task: Task
+) -> CapturedModel | None:
+    """Returns what a pipeline makes of a model, as an export did; None where it would have to train for it again.
+
+    Args:
+        model: The captured model.
+        pipeline: As `pipeline_name` spells it, the form that artifacts carry.
+        samples: Calibration samples.
+        settings: How to run.
+        task: Where its training data comes from.
+
+    Raises:
+        EdgekitError: a technique cannot be used on this model.
+    """
+    if isinstance(model, EdgekitError):
+        raise model
+    for text in split_pipeline(pipeline):
+        name, given = split_step(text, "edgekit.techniques")
+        technique = find_technique(name).from_settings(given, "edgekit.techniques")
+        if technique.needs == "training":
+            key = _key(model, technique, samples, settings, task)
+            if settings.cache.find("techniques", key) is None:
+                return None
+        model = apply_technique(model, technique.step(), samples, settings, task).model
+    return model
 
 
 def training_settings(settings: Settings) -> Settings:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgekit.artifact import remove_artifact
+from edgekit.artifact import artifact_files, remove_artifact
 
 
 def write_text(path: Path, text: str) -> None:
@@ -33,11 +33,18 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def copy_atomically(source: Path, target: Path) -> None:
-    """Copies a file or a package folder to `target`, in the place of what is there.
+    """Copies an artifact to `target`, in the place of what is there: a file with its external data, or a folder.
+
+    External data keeps its name, which the file holds, so it goes beside `target` under that name.
 
     Raises:
         OSError: it cannot be written.
+        ArtifactError: external data is missing.
     """
+    for name, file in artifact_files(source) if source.is_file() else ():
+        if name:
+            (target.parent / name).parent.mkdir(parents=True, exist_ok=True)
+            copy_atomically(file, target.parent / name)
     with _appearing(target) as partial:
         if source.is_dir():
             shutil.copytree(source, partial)
