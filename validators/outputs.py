@@ -38,6 +38,9 @@ _STEPS_INTEGER: Final = 4.0
 _ALIKE: Final = 0.5
 """Correlation below which an output is noise. Sound ones that count lie above 0.9."""
 
+_LOUD: Final = 2.5
+"""How many times the usual error a channel must move before it can be called noise: then 0.93 is expected of it."""
+
 _NOTHING: Final = 1e-6
 _NAMED: Final = 5
 
@@ -61,7 +64,7 @@ class OutputsValidator(Validator):
             )
         found = compare_outputs(evidence)
         floor, integers = sound_limit("parity_floor", used).value, not is_float(used)
-        alive = _check("outputs_alive", *_share_alive(found, floor, integers=integers), evidence, budget)
+        alive = _check("outputs_alive", *_share_alive(found, integers=integers), evidence, budget)
         if reason := evidence.missing.get("converted_reference"):
             # Techniques changed the function: only the metric may compare with the model as it was before them.
             return (*(_not_comparable(name, reason, evidence, budget) for name in self.costs[:2]), alive)
@@ -149,17 +152,20 @@ def _counted_for_parity(output: OutputStatistics, floor: float, *, integers: boo
 def _counted_channels(output: OutputStatistics, floor: float, *, integers: bool) -> Iterator[Part]:
     """Yields the channels that would keep the floor, and more, if their error were that of their neighbours."""
     ratio = 10 ** ((floor + _MARGIN_DB) / 20)
+    for part, usual in _moving_channels(output, integers=integers):
+        if part.signal_rms > 0 and part.signal_rms >= ratio * usual:
+            yield part
+
+
+def _moving_channels(output: OutputStatistics, *, integers: bool) -> Iterator[tuple[Part, float]]:
+    """Yields the channels that the float model moves, each with the error that is usual among them."""
     for axis in sorted({part.axis for part in output.channels if part.axis is not None}):
-        channels = [part for part in output.channels if part.axis == axis]
-        moving = [part for part in channels if _moves(part, integers=integers)]
-        if not moving:
-            continue
+        moving = [part for part in output.channels if part.axis == axis and _moves(part, integers=integers)]
         # The lower median: half of the channels may be broken and the others still tell what is usual.
         usual = statistics.median_low([part.error_rms for part in moving if not part.not_finite] or [0.0])
         for part in moving:
-            least = ratio * max(usual, part.step if integers else 0.0)
-            if part.values >= _FEWEST_VALUES and part.signal_rms > 0 and part.signal_rms >= least:
-                yield part
+            if part.values >= _FEWEST_VALUES:
+                yield part, max(usual, part.step if integers else 0.0)
 
 
 def _moves(part: Part, *, integers: bool) -> bool:
@@ -184,7 +190,7 @@ class _Dead:
     how: str
 
 
-def _share_alive(found: Sequence[OutputStatistics], floor: float, *, integers: bool) -> tuple[float | None, str]:
+def _share_alive(found: Sequence[OutputStatistics], *, integers: bool) -> tuple[float | None, str]:
     """Returns the percentage of what counts that is alive, and the sentence that names what is not."""
     floats = [output for output in found if output.whole is not None]
     if not floats:
@@ -192,7 +198,9 @@ def _share_alive(found: Sequence[OutputStatistics], floor: float, *, integers: b
     counted = 0
     dead: list[_Dead] = []
     for output in floats:
-        loud = {part.name for part in _counted_channels(output, floor, integers=integers)}
+        loud = {
+            part.name for part, usual in _moving_channels(output, integers=integers) if part.moved_rms >= _LOUD * usual
+        }
         whole = () if output.whole is None else (output.whole,)
         for part in (*whole, *output.members, *output.channels):
             is_channel = part.axis is not None

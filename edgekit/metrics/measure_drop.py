@@ -4,7 +4,8 @@ Every metric is reported in percentage points: its value times 100. The drop is 
 the same items, with a 95 % confidence interval that uses the pairing:
 
     top1        share of items whose highest score is the target's class; interval: Tango's paired score interval
-    agreement   share of items where artifact and float model have the same highest score; interval: Wilson's
+    agreement   share of items where artifact and float model have the same highest score; interval: Wilson's. Where
+        the first output is integer: mean share of equal values; interval: Student's t
     cosine      mean cosine similarity with the float model's output; interval: Student's t
     spearman    rank correlation between the cosine similarity of an item's two outputs and its target; interval:
         bootstrap
@@ -103,10 +104,12 @@ def check_metric(metric: str, reference: Samples, evaluation: Samples, base: Pat
     if metric == "top1":
         _correct(data.outputs[0], _labels(data), data.names[0])
     elif metric == "agreement":
-        _scores("agreement", data.outputs[0], data.names[0])
+        _ = _is_integer(data.outputs[0]) or _scores("agreement", data.outputs[0], data.names[0])
     elif metric == "spearman":
         _pairs(data)
-    elif metric != "cosine":
+    elif metric == "cosine":
+        _float_places(data)
+    else:
         _call(_load(metric, base), metric, data.outputs, data.targets)
 
 
@@ -199,7 +202,17 @@ def _labels(data: _Data) -> NDArray[np.int64]:
     return whole
 
 
+def _is_integer(array: NDArray[Any]) -> bool:
+    """Returns True for class numbers and masks: those are equal or not, and have no highest value that means much."""
+    return array.dtype.kind in "iub"
+
+
 def _correct(array: NDArray[Any], labels: NDArray[np.int64], name: str) -> NDArray[np.bool_]:
+    if _is_integer(array) and array[0].size == 1:
+        answered: NDArray[np.bool_] = (
+            array.reshape(len(array)) == labels
+        )  # the model has taken the highest score itself
+        return answered
     scores = _scores("top1", array, name)
     classes = scores.shape[1]
     if labels.min() < 0 or labels.max() >= classes:
@@ -243,6 +256,10 @@ def _top1(data: _Data) -> Drop:
 def _agreement(data: _Data) -> Drop:
     import numpy as np
 
+    if data.reference is not None and _is_integer(data.reference[0]):
+        _check_sizes(data.outputs[0], data.reference[0])
+        equal = data.outputs[0].reshape(data.reference[0].shape) == data.reference[0]
+        return _mean_similarity("agreement", equal.reshape(len(equal), -1).mean(1), data)
     own = _scores("agreement", data.outputs[0], data.names[0])
     if data.reference is None:
         return Drop(metric="agreement", value=None, count=len(own), detail="")
@@ -268,24 +285,38 @@ def _agreement(data: _Data) -> Drop:
 def _cosine(data: _Data) -> Drop:
     import numpy as np
 
-    count = len(data.outputs[0])
+    places = _float_places(data)
     if data.reference is None:
-        return Drop(metric="cosine", value=None, count=count, detail="")
+        return Drop(metric="cosine", value=None, count=len(data.outputs[0]), detail="")
     # The worst output of each row: a model whose second output is broken must not hide behind its first.
-    similarity = np.min(
-        [_row_cosine(a, b) for a, b in zip(data.outputs, data.reference, strict=True) if a.dtype.kind == "f"], axis=0
-    )
+    similarity = np.min([_row_cosine(data.outputs[i], data.reference[i]) for i in places], axis=0)
+    return _mean_similarity("cosine", similarity, data)
+
+
+def _float_places(data: _Data) -> list[int]:
+    """Returns which outputs are float; without a float model, the artifact's types decide."""
+    places = [i for i, array in enumerate(data.reference or data.outputs) if not _is_integer(array)]
+    if not places:
+        raise DataError(
+            f"The metric cosine compares directions of float outputs; {', '.join(data.names)} holds integers. "
+            'Use the metric "agreement", which compares integer outputs value by value.'
+        )
+    return places
+
+
+def _mean_similarity(metric: str, similarity: NDArray[np.float64], data: _Data) -> Drop:
+    """Returns the drop of a figure that compares rows with the float model's, 1 where they are the same."""
     loss = 100 * (1 - similarity)
     interval = paired.mean_interval(loss, data.confidence)
     return Drop(
-        metric="cosine",
+        metric=metric,
         value=float(loss.mean()),
         low=max(0.0, interval.low),
         high=min(200.0, interval.high),
         detectable=(interval.high - interval.low) / 2 if math.isfinite(interval.high) else None,
         float_value=100.0,
         artifact_value=100 * float(similarity.mean()),
-        count=count,
+        count=len(similarity),
         detail="",
         scores=similarity,
     )
@@ -295,11 +326,7 @@ def _row_cosine(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64
     """Returns the cosine similarity of rows (rows, ...); 1 for two zero vectors, 0 for one."""
     import numpy as np
 
-    if first[0].size != second[0].size:
-        raise DataError(
-            f"An output has shape {(1, *first.shape[1:])} in the artifact and {(1, *second.shape[1:])} in the float "
-            "model. Compare an artifact with the model it was made from."
-        )
+    _check_sizes(first, second)
     a = np.asarray(first, np.float64).reshape(len(first), -1)
     b = np.asarray(second, np.float64).reshape(len(second), -1)
     lengths = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
@@ -307,6 +334,14 @@ def _row_cosine(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64
     both_zero = (lengths[0] == 0) & (lengths[1] == 0)
     similarity = np.sum(a * b, axis=1) / np.where(product > 0, product, 1.0)
     return np.where(both_zero, 1.0, np.clip(similarity, -1.0, 1.0))
+
+
+def _check_sizes(first: NDArray[Any], second: NDArray[Any]) -> None:
+    if first[0].size != second[0].size:
+        raise DataError(
+            f"An output has shape {(1, *first.shape[1:])} in the artifact and {(1, *second.shape[1:])} in the float "
+            "model. Compare an artifact with the model it was made from."
+        )
 
 
 def _pairs(data: _Data) -> NDArray[np.int64]:
