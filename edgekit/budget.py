@@ -62,6 +62,9 @@ COSTS: Final[Mapping[str, Cost]] = {
 RECIPE_SOURCE: Final = "recipe"
 """Source of limits that follow from the recipe and not from a budget: a gate with other budgets keeps them."""
 
+QUALITY: Final = ("accuracy_drop", "slice_drop", "parity", "parity_floor", "integer_outputs", "outputs_alive")
+"""Costs that an artifact has wherever it runs."""
+
 PATHS: Final = ("delegate_coverage", "accelerator_coverage")
 """Costs about paths that not every format has, and that only an artifact tells about."""
 
@@ -164,10 +167,23 @@ class Budget:
     Attributes:
         limits: The limits.
         waived: (check, who waived it): checks that are shown and not judged, whatever else says so.
+        runtimes: Formats that the device runs; empty where no device is meant.
     """
 
     limits: tuple[Limit, ...] = ()
     waived: tuple[tuple[str, str], ...] = ()
+    runtimes: tuple[str, ...] = ()
+
+    def for_format(self, runtime: str) -> Budget:
+        """Returns the limits for an artifact of one format.
+
+        What the device does not run costs nothing there: the profile's limits on costs only warn then. Its accuracy and
+        its soundness are its own.
+        """
+        if not self.runtimes or runtime in self.runtimes:
+            return self
+        warned = [x if x.source != "profile" or x.name in QUALITY else replace(x, level="warn") for x in self.limits]
+        return replace(self, limits=tuple(warned))
 
     def get(self, name: str) -> Limit | None:
         """Returns the limit on the cost `name`, or None where it is free."""

@@ -191,6 +191,10 @@ def show_report(
                 hint = sentences.DEFAULT_HINT.format(verb=report.command, device=report.device)
                 screen.print(sentences.escape(hint), style="dim")
         screen.print(f"{request.profile.title} ({report.device})")
+        if request.omitted:
+            names = ",".join(request.omitted)
+            words = f"left out: {names}, which {report.device} does not run (--format {names} makes it all the same)"
+            screen.print(words, style="dim", markup=False)
         screen.print()
         screen.print(tables.export_table(report))
         screen.print()

@@ -32,7 +32,10 @@ Config = Annotated[
 Format = Annotated[
     str | None,
     typer.Option(
-        "--format", "-f", help="tflite, onnx, executorch, coreml, several with commas, or all.", show_default=False
+        "--format",
+        "-f",
+        help="tflite, onnx, executorch, coreml, several with commas, or all that the device runs.",
+        show_default=False,
     ),
 ]
 PrecisionOption = Annotated[

@@ -169,6 +169,7 @@ def note_lines(report: ExportReport, *, verbose: bool) -> list[str]:
         for finding in (report.calibration or {}).get("findings", ())
     ]
     lines += [f"[dim]{escape(line)}[/]" for result in report.results if (line := _imported_line(result))]
+    lines += [f"{r.runtime}: {escape(str(r.host['pairing']))}" for r in report.results if r.host.get("pairing")]
     evaluators = {str(r.host.get("runtime")) for r in report.results if "evaluator" in str(r.host.get("runtime", ""))}
     lines += [f"[dim]coreml: run by the {escape(name)}[/]" for name in sorted(evaluators)]
     if any(result.host.get("median_ms") is not None for result in report.results):

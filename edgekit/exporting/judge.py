@@ -139,6 +139,7 @@ def _layouts(model: CapturedModel, settings: Settings) -> tuple[OutputLayout, ..
 
 def judge_evidence(evidence: Evidence, budget: Budget) -> tuple[Check, ...]:
     """Returns the checks of all validators, ours and third parties', in the order of reports."""
+    budget = budget.for_format(evidence.artifact.runtime)
     checks = [check for validator in all_validators() for check in validator.run(evidence, budget)]
     return complete(checks, budget, evidence.artifact.runtime)
 
@@ -151,6 +152,7 @@ def describe_host(evidence: Evidence) -> dict[str, object]:
         "operators": count_by_arithmetic(evidence.operators),
         "accuracy": describe_accuracy(evidence),
         "slices": describe_slices(evidence),
+        **({"pairing": evidence.pairing} if evidence.pairing else {}),
         **(timing.to_json() if timing else {"host": evidence.host, "not_run": evidence.why_missing("latency")}),
     }
 

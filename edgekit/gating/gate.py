@@ -121,13 +121,14 @@ def gate_report(
             failures.append(f"{name}: {entry['error']['message']}")
         if entry["artifact"] is None:
             continue
+        limits = budget.for_format(entry["runtime"])
         judged = [
-            _judge_anew(Check.from_json(check), budget, report["device"], device, entry["precision"])
+            _judge_anew(Check.from_json(check), limits, report["device"], device, entry["precision"])
             for check in entry["checks"]
         ]
         # A report need not have figures about paths that its formats may not have.
-        completed = complete(judged, budget.without_profile_paths(), entry["runtime"])
-        checks += with_measurements(completed, measurements, entry["artifact"]["sha256"], budget)
+        completed = complete(judged, limits.without_profile_paths(), entry["runtime"])
+        checks += with_measurements(completed, measurements, entry["artifact"]["sha256"], limits)
     return GateResult(
         device=device,
         checks=tuple(checks),
