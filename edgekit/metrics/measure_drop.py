@@ -9,7 +9,8 @@ the same items, with a 95 % confidence interval that uses the pairing:
     cosine      mean cosine similarity with the float model's output; interval: Student's t
     spearman    rank correlation between the cosine similarity of an item's two outputs and its target; interval:
         bootstrap
-    file.py:f   f(outputs, targets) -> float, larger is better; interval: bootstrap over items
+    file.py:f   f(outputs, targets) -> float, larger is better; interval: bootstrap over items. Where f has an attribute
+        `reads`, such as ("boxes", "scores"), it gets these outputs only
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from edgekit import intervals as paired
 from edgekit.errors import DataError
 from edgekit.metrics.drop import Drop
 from edgekit.metrics.drop_text import describe_drop
+from edgekit.metrics.user_metric import call_metric, load_metric, outputs_read
 from edgekit.samples import Samples
 
 if TYPE_CHECKING:
@@ -110,7 +112,9 @@ def check_metric(metric: str, reference: Samples, evaluation: Samples, base: Pat
     elif metric == "cosine":
         _float_places(data)
     else:
-        _call(_load(metric, base), metric, data.outputs, data.targets)
+        function = load_metric(metric, base, METRICS)
+        read = tuple(data.outputs[i] for i in outputs_read(function, metric, data.names))
+        call_metric(function, metric, read, data.targets)
 
 
 def _data(outputs: Samples, reference: Samples | None, evaluation: Samples) -> _Data:
@@ -388,17 +392,18 @@ def _spearman(data: _Data) -> Drop:
 def _user_metric(metric: str, data: _Data, base: Path) -> Drop:
     import numpy as np
 
-    function = _load(metric, base)
+    function = load_metric(metric, base, METRICS)
+    places = outputs_read(function, metric, data.names)
     order = np.argsort(data.item_of_row, kind="stable")
     starts = np.searchsorted(data.item_of_row[order], np.arange(data.items + 1))
 
     def over(arrays: tuple[NDArray[Any], ...]) -> Callable[[NDArray[np.int64]], float]:
-        loaded = tuple(np.asarray(array) for array in arrays)
+        loaded = tuple(np.asarray(arrays[i]) for i in places)
 
         def value(chosen: NDArray[np.int64]) -> float:
             rows = np.concatenate([order[starts[i] : starts[i + 1]] for i in chosen])
             targets = data.targets[chosen] if data.targets is not None else None
-            return _call(function, metric, tuple(array[rows] for array in loaded), targets)
+            return call_metric(function, metric, tuple(array[rows] for array in loaded), targets)
 
         return value
 
@@ -407,41 +412,6 @@ def _user_metric(metric: str, data: _Data, base: Path) -> Drop:
     )
     theirs = over(data.reference) if data.reference is not None else None
     return _bootstrapped(metric, over(data.outputs), theirs, data, same=same)
-
-
-def _load(metric: str, base: Path) -> Callable[..., Any]:
-    from edgekit.task.user_code import load_object
-
-    if ":" not in metric:
-        raise DataError(
-            f'"{metric}" is not a metric: accepted are {", ".join(METRICS)}, or a function of your own as '
-            '"metrics.py:function".'
-        )
-    function = load_object(metric, base, "[data] metric")
-    if not callable(function):
-        raise DataError(f"{metric} is {type(function).__name__} and not a function (outputs, targets) -> float.")
-    loaded: Callable[..., Any] = function
-    return loaded
-
-
-def _call(
-    function: Callable[..., Any], metric: str, outputs: tuple[NDArray[Any], ...], targets: NDArray[Any] | None
-) -> float:
-    """Returns what a user's metric says. It gets the one output's array, or a tuple of them where there are several."""
-    try:
-        value = function(outputs[0] if len(outputs) == 1 else outputs, targets)
-    except Exception as error:
-        raise DataError(
-            f"The metric {metric} failed with {type(error).__name__}: {error}. It is called with (outputs, targets): "
-            f"arrays of shape {', '.join(str(array.shape) for array in outputs)} and "
-            f"{targets.shape if targets is not None else None}."
-        ) from error
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise DataError(
-            f"The metric {metric} returned {type(value).__name__}; expected one number, larger is better."
-        ) from None
 
 
 def _bootstrapped(
