@@ -46,6 +46,7 @@ COSTS: Final[Mapping[str, Cost]] = {
         Cost(name="memory", unit="bytes", parse=units.parse_bytes, at_most=True, title="peak memory"),
         Cost(name="latency", unit="ms", parse=units.parse_milliseconds, at_most=True, title="latency"),
         Cost(name="latency_p95", unit="ms", parse=units.parse_milliseconds, at_most=True, title="latency p95"),
+        Cost(name="accuracy", unit="%", parse=units.parse_share, at_most=False, title="accuracy"),
         Cost(name="accuracy_drop", unit="pp", parse=units.parse_points, at_most=True, title="accuracy drop"),
         Cost(name="slice_drop", unit="pp", parse=units.parse_points, at_most=True, title="worst slice's drop"),
         Cost(name="parity", unit="dB", parse=units.parse_decibels, at_most=False, title="parity with float"),
@@ -62,7 +63,15 @@ COSTS: Final[Mapping[str, Cost]] = {
 RECIPE_SOURCE: Final = "recipe"
 """Source of limits that follow from the recipe and not from a budget: a gate with other budgets keeps them."""
 
-QUALITY: Final = ("accuracy_drop", "slice_drop", "parity", "parity_floor", "integer_outputs", "outputs_alive")
+QUALITY: Final = (
+    "accuracy",
+    "accuracy_drop",
+    "slice_drop",
+    "parity",
+    "parity_floor",
+    "integer_outputs",
+    "outputs_alive",
+)
 """Costs that an artifact has wherever it runs."""
 
 PATHS: Final = ("delegate_coverage", "accelerator_coverage")
@@ -82,7 +91,7 @@ SOUNDNESS: Final = ("parity_floor", "integer_outputs", "outputs_alive", "evidenc
 """Checks that guard the meaning of all others. They have limits where no budget names any."""
 
 WAIVABLE: Final[Mapping[str, tuple[str, ...]]] = {
-    "accuracy": ("accuracy_drop", "slice_drop"),
+    "accuracy": ("accuracy", "accuracy_drop", "slice_drop"),
     "parity_floor": ("parity_floor",),
     "integer_outputs": ("integer_outputs",),
     "outputs_alive": ("outputs_alive",),

@@ -54,6 +54,7 @@ def test_a_limit_is_kept_exactly_where_nothing_exceeds_it(name: str, bound: floa
         ("memory", "64 MiB", 67_108_864),
         ("latency", "30 ms", 30.0),
         ("latency_p95", "0.1 s", 100.0),
+        ("accuracy", "90 %", 90.0),
         ("accuracy_drop", "1 pp", 1.0),
         ("slice_drop", "2 pp", 2.0),
         ("parity", "20 dB", 20.0),
@@ -87,7 +88,7 @@ def test_a_table_gives_a_level() -> None:
             "speed",
             "5 ms",
             (
-                'a.toml: "speed" is not a budget: accepted are size, download, memory, latency, latency_p95, '
+                'a.toml: "speed" is not a budget: accepted are size, download, memory, latency, latency_p95, accuracy, '
                 "accuracy_drop, slice_drop, parity, parity_floor, integer_outputs, outputs_alive, integer_coverage, "
                 "delegate_coverage, accelerator_coverage."
             ),

@@ -207,7 +207,8 @@ def _share_alive(found: Sequence[OutputStatistics], *, integers: bool) -> tuple[
             if not part.not_finite and not _moves(part, integers=integers):
                 continue
             counted += 1
-            if how := _how_dead(part, judge_noise=not is_channel or part.name in loud):
+            is_loud = part.name in loud if is_channel else not integers or part.moved_rms >= _LOUD * part.step
+            if how := _how_dead(part, judge_noise=is_loud):
                 dead.append(_Dead(name=part.name, how=how))
     if not counted:
         return 100.0, f"The float model gives the same on all {floats[0].rows} rows, so nothing can be told."

@@ -80,6 +80,12 @@ MaxSliceDrop = Annotated[
 MinParity = Annotated[
     str | None, typer.Option("--min-parity", help='SQNR against the float model, such as "20 dB".', show_default=False)
 ]
+MinAccuracy = Annotated[
+    str | None,
+    typer.Option(
+        "--min-accuracy", help='The artifact\'s own metric, such as "90 %"; needs no float model.', show_default=False
+    ),
+]
 MinParityFloor = Annotated[
     str | None,
     typer.Option(
@@ -168,6 +174,7 @@ def limit_texts(
     min_delegate_coverage: str | None = None,
     min_accelerator_coverage: str | None = None,
     min_parity_floor: str | None = None,
+    min_accuracy: str | None = None,
 ) -> Mapping[str, str | None]:
     """Returns the texts of the limit flags under the names of their costs."""
     return {
@@ -175,6 +182,7 @@ def limit_texts(
         "download": max_download,
         "memory": max_memory,
         "latency": max_latency,
+        "accuracy": min_accuracy,
         "accuracy_drop": max_drop,
         "slice_drop": max_slice_drop,
         "parity": min_parity,

@@ -26,6 +26,7 @@ from edgekit.cli.options import (
     MemoryLimit,
     MetricOption,
     MinAcceleratorCoverage,
+    MinAccuracy,
     MinDelegateCoverage,
     MinIntegerCoverage,
     MinParity,
@@ -63,6 +64,7 @@ def validate(
     max_latency: MaxLatency = None,
     max_drop: MaxDrop = None,
     max_slice_drop: MaxSliceDrop = None,
+    min_accuracy: MinAccuracy = None,
     min_parity: MinParity = None,
     min_parity_floor: MinParityFloor = None,
     min_integer_coverage: MinIntegerCoverage = None,
@@ -99,6 +101,7 @@ def validate(
             min_parity,
             *shares,
             min_parity_floor,
+            min_accuracy,
         ),
         overrides={
             "calibration": calibration,

@@ -26,6 +26,7 @@ LIMIT_FLAGS: Final[Mapping[str, str]] = {
     "download": "--max-download",
     "memory": "--max-memory",
     "latency": "--max-latency",
+    "accuracy": "--min-accuracy",
     "accuracy_drop": "--max-drop",
     "slice_drop": "--max-slice-drop",
     "parity": "--min-parity",

@@ -122,6 +122,8 @@ def test_without_a_float_model_the_files_own_metric_is_shown(folder: Path, run: 
     assert checks_of(report)["accuracy_drop"]["detail"] == detail
     assert report["formats"][0]["host"]["accuracy"]["value"] == 100
     assert run("validate", "net.onnx", *given, "--without", "accuracy")[0] == 0
+    code, report = run("validate", "net.onnx", *given, "--min-accuracy", "85 %")
+    assert (code, checks_of(report)["accuracy"]["verdict"]) == (0, "pass")
 
 
 def test_why_speaks_of_the_file_that_is_judged(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,6 +55,8 @@ class Place:
 
 def how_to_measure(place: Place) -> str:
     """Returns how to measure an artifact on its device, by the way that this device has; commands last."""
+    if place.runtimes and place.runtime not in place.runtimes:
+        return f"{place.device} does not run {place.runtime}: judge it for a device that does, or make another format."
     bench = f"edgekit bench {place.shown_artifact}"
     end = f"-d {place.device} -o {place.measured}"
     judge = f"Then judge it: {place.gate} --measurements {place.measured}"

@@ -44,6 +44,12 @@ def test_nobody_is_sent_to_a_phone_or_a_watch_by_ssh(device: str, runtime: str, 
     assert "ssh" not in how_to_measure(place(device, tmp_path, runtime))
 
 
+def test_nothing_is_to_be_measured_where_it_does_not_run(tmp_path: Path) -> None:
+    assert how_to_measure(place("pi4", tmp_path, "coreml")) == (
+        "pi4 does not run coreml: judge it for a device that does, or make another format."
+    )
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_paths_and_the_device_are_filled_in(device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
