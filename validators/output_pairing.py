@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.samples import Samples
+from edgekit.validators.output_statistics import sqnr_db
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,8 +95,6 @@ def _by_content(
     own: Sequence[tuple[int, ...]],
 ) -> tuple[int, ...]:
     """Returns the order in which the worst output of each shape is nearest; theirs where no other is clearly better."""
-    from edgekit.validators.parity import sqnr_db
-
     order = [-1] * len(theirs)
     for shape in dict.fromkeys(theirs):
         places = [i for i, item in enumerate(theirs) if item == shape]

@@ -23,6 +23,7 @@ LARGEST_DB: Final = 200.0
 """Equal outputs have an infinite ratio, which JSON cannot hold. 32-bit floats end near 150 dB, so 200 means equal."""
 
 _VALUES_AT_ONCE: Final = 1 << 21
+_ROWS_AT_ONCE: Final = 256
 _MOST_CHANNELS: Final = 4096
 """An axis that is longer holds places (anchors, pixels), not channels."""
 
@@ -116,6 +117,34 @@ class OutputStatistics:
     whole: Part | None = None
     members: tuple[Part, ...] = ()
     channels: tuple[Part, ...] = ()
+
+
+def sqnr_db(reference: NDArray[Any], outputs: NDArray[Any]) -> float:
+    """Returns 10 log10(sum(reference^2) / sum((reference - outputs)^2)) over all rows, within +-LARGEST_DB.
+
+    Args:
+        reference: (rows, ...), any numeric dtype; read in pieces, so a memory map stays on disk.
+        outputs: The same number of values a row.
+
+    Returns:
+        NaN where a value of either is not finite.
+    """
+    import numpy as np
+
+    signal = noise = 0.0
+    for start in range(0, len(reference), _ROWS_AT_ONCE):
+        piece = slice(start, start + _ROWS_AT_ONCE)
+        expected = np.asarray(reference[piece], np.float64).ravel()
+        difference = expected - np.asarray(outputs[piece], np.float64).ravel()
+        signal += float(np.sum(expected * expected))
+        noise += float(np.sum(difference * difference))
+    if not (math.isfinite(signal) and math.isfinite(noise)):
+        return math.nan
+    if noise == 0:
+        return LARGEST_DB
+    if signal == 0:
+        return -LARGEST_DB
+    return max(-LARGEST_DB, min(LARGEST_DB, 10 * math.log10(signal / noise)))
 
 
 def compare_output(

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, Final, final
+from typing import ClassVar, final
 
 from edgekit.budget import Budget
 from edgekit.checks import Check, judge
 from edgekit.samples import Samples
 from edgekit.validators.base import Evidence, Validator
 from edgekit.validators.output_pairing import why_not_comparable
-from edgekit.validators.output_statistics import LARGEST_DB
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-_ROWS_AT_ONCE: Final = 256
+from edgekit.validators.output_statistics import LARGEST_DB, sqnr_db
 
 
 @final
@@ -37,34 +32,6 @@ class ParityValidator(Validator):
                 runtime=evidence.artifact.runtime,
             ),
         )
-
-
-def sqnr_db(reference: NDArray[Any], outputs: NDArray[Any]) -> float:
-    """Returns 10 log10(sum(reference^2) / sum((reference - outputs)^2)) over all rows, within +-LARGEST_DB.
-
-    Args:
-        reference: (rows, ...), any numeric dtype; read in pieces, so a memory map stays on disk.
-        outputs: The same number of values a row.
-
-    Returns:
-        NaN where a value of either is not finite.
-    """
-    import numpy as np
-
-    signal = noise = 0.0
-    for start in range(0, len(reference), _ROWS_AT_ONCE):
-        piece = slice(start, start + _ROWS_AT_ONCE)
-        expected = np.asarray(reference[piece], np.float64).ravel()
-        difference = expected - np.asarray(outputs[piece], np.float64).ravel()
-        signal += float(np.sum(expected * expected))
-        noise += float(np.sum(difference * difference))
-    if not (math.isfinite(signal) and math.isfinite(noise)):
-        return math.nan
-    if noise == 0:
-        return LARGEST_DB
-    if signal == 0:
-        return -LARGEST_DB
-    return max(-LARGEST_DB, min(LARGEST_DB, 10 * math.log10(signal / noise)))
 
 
 def sqnr_by_output(reference: Samples, outputs: Samples) -> dict[str, float] | str:
