@@ -109,7 +109,7 @@ def export(
 
     Exit code: 0 every budget kept, 1 a budget not kept, 2 wrong input, 3 this machine cannot.
     """
-    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage)
+    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage, min_parity_floor, min_accuracy)
     data = {"calibration": calibration, "evaluation": evaluation, "metric": metric, "example_inputs": example_inputs}
     io_type = parse_io(io)
     wanted = parse_effort(effort)
@@ -122,16 +122,7 @@ def export(
         precision=precision,
         techniques=technique,
         limits=limit_texts(
-            max_size,
-            max_download,
-            max_memory,
-            max_latency,
-            max_drop,
-            max_slice_drop,
-            min_parity,
-            *shares,
-            min_parity_floor,
-            min_accuracy,
+            max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity, *shares
         ),
         overrides=data,
         without=without or (),

@@ -106,7 +106,7 @@ def gate(
     """
     if why and (as_json or str(markdown) == "-"):
         raise UsageError("--why prints tables, and stdout is taken: leave --json or --markdown - out.")
-    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage)
+    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage, min_parity_floor, min_accuracy)
     from edgekit.cli.settings import pipeline_settings
 
     with pipeline_settings(
@@ -125,16 +125,7 @@ def gate(
                 model=model,
                 config=config,
                 limits=limit_texts(
-                    max_size,
-                    max_download,
-                    max_memory,
-                    max_latency,
-                    max_drop,
-                    max_slice_drop,
-                    min_parity,
-                    *shares,
-                    min_parity_floor,
-                    min_accuracy,
+                    max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity, *shares
                 ),
                 overrides={"evaluation": evaluation, "metric": metric},
                 regression=tuple(max_regression),

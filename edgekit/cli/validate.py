@@ -85,23 +85,14 @@ def validate(
 
     Without a model there is nothing to compare with: size and memory are judged, accuracy is not run and does not pass.
     """
-    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage)
+    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage, min_parity_floor, min_accuracy)
     request, has_task = request_validation(
         artifact,
         model=model,
         device=device,
         config=config,
         limits=limit_texts(
-            max_size,
-            max_download,
-            max_memory,
-            max_latency,
-            max_drop,
-            max_slice_drop,
-            min_parity,
-            *shares,
-            min_parity_floor,
-            min_accuracy,
+            max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity, *shares
         ),
         overrides={
             "calibration": calibration,
