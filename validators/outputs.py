@@ -65,9 +65,9 @@ class OutputsValidator(Validator):
         found = compare_outputs(evidence)
         floor, integers = sound_limit("parity_floor", used).value, not is_float(used)
         alive = _check("outputs_alive", *_share_alive(found, integers=integers), evidence, budget)
-        if reason := evidence.missing.get("converted_reference"):
+        if (unknown := evidence.missing.get("converted_reference")) is not None:
             # Techniques changed the function: only the metric may compare with the model as it was before them.
-            return (*(_not_comparable(name, reason, evidence, budget) for name in self.costs[:2]), alive)
+            return (*(_not_comparable(name, unknown, evidence, budget) for name in self.costs[:2]), alive)
         parity = _check("parity_floor", *_worst_parity(found, floor, evidence, integers=integers), evidence, budget)
         return parity, _check("integer_outputs", *_least_equal(found), evidence, budget), alive
 

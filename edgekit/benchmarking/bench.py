@@ -20,7 +20,8 @@ from edgekit.profiles.profile import DeviceProfile
 from edgekit.samples import Samples
 from edgekit.task.task import ImagePreprocessing
 from edgekit.validators.execution import RunSettings, collect_evidence
-from edgekit.validators.parity import LARGEST_DB, sqnr_by_output
+from edgekit.validators.output_statistics import LARGEST_DB
+from edgekit.validators.parity import sqnr_by_output
 from edgekit.workers.worker import Progress
 
 PRECISION_KEY: Final = "edgekit.precision"

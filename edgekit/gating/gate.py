@@ -210,12 +210,7 @@ def _check_bytes(folder: Path, artifact: Mapping[str, Any]) -> None:
 def _limit_today(check: Check, budget: Budget, precision: str) -> Limit | None:
     """Returns today's limit; one that follows from the recipe stands as long as no budget names another."""
     if check.name in SOUNDNESS and (check.value is not None or check.limit is not None):
-        # Whoever waived it for the export has not waived it here.
-        limit = sound_limit(check.name, precisions_named(precision))
-        if check.limit is not None and check.limit_from == SOUNDNESS_SOURCE:
-            limit = replace(limit, value=check.limit)  # of a mixed recipe the name does not tell all
-        limit = budget.get_or(limit)
-        return replace(limit, level=check.level) if limit is not None and check.value is None else limit
+        return _sound_limit_today(check, budget, precision)
     limit = budget.get(check.name)
     if check.name in PATHS and check.value is None and check.limit is None:
         # The export has found that the format has no such path.
@@ -223,6 +218,16 @@ def _limit_today(check: Check, budget: Budget, precision: str) -> Limit | None:
     if limit is None and check.limit is not None and check.limit_from == RECIPE_SOURCE:
         return Limit(name=check.name, value=check.limit, source=RECIPE_SOURCE, level=check.level)
     return limit
+
+
+def _sound_limit_today(check: Check, budget: Budget, precision: str) -> Limit | None:
+    """Returns the limit on a check of soundness: whoever waived it for the export has not waived it here."""
+    default = sound_limit(check.name, precisions_named(precision))
+    if check.limit is not None and check.limit_from == SOUNDNESS_SOURCE:
+        default = replace(default, value=check.limit)  # of a mixed recipe the name does not tell all
+    limit = budget.get_or(default)
+    # What could not be measured warned where it was judged, or failed there: it does the same here.
+    return replace(limit, level=check.level) if limit is not None and check.value is None else limit
 
 
 def _judge_anew(check: Check, budget: Budget, exported_for: str, device: str, precision: str) -> Check:

@@ -13,7 +13,8 @@ from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.base import Evidence, Validator
 from edgekit.validators.base import validators as all_validators
 from edgekit.validators.host_timing import HostTiming, host_timing
-from edgekit.validators.parity import LARGEST_DB, sqnr_by_output, sqnr_db
+from edgekit.validators.output_statistics import LARGEST_DB, sqnr_db
+from edgekit.validators.parity import sqnr_by_output
 from edgekit.validators.requested import requested_settings
 
 VALIDATORS = {type(validator).__name__: validator for validator in all_validators()}

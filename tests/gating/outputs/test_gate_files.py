@@ -291,7 +291,8 @@ def test_github_gets_annotations_and_a_summary(
     shown = capsys.readouterr()
     assert shown.out.splitlines()[0] == (
         "::error file=edgekit.toml,line=5,title=edgekit tflite int8-static%3A size::size 2.1 kB exceeds 2 kB by 100 B "
-        "(limit from edgekit.toml [budget]). Try fewer bits or a smaller model; edgekit gate out -d pixel8 --why shows the layers "
+        "(limit from edgekit.toml [budget]). Try fewer bits or a smaller model; edgekit gate out "
+        "-d pixel8 --why shows the layers "
         "that take most."
     )
     assert shown.err == ""
