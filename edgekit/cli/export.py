@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,9 +31,11 @@ from edgekit.cli.options import (
     MemoryLimit,
     MetricOption,
     MinAcceleratorCoverage,
+    MinAccuracy,
     MinDelegateCoverage,
     MinIntegerCoverage,
     MinParity,
+    MinParityFloor,
     Model,
     NoCache,
     NoColor,
@@ -43,6 +45,7 @@ from edgekit.cli.options import (
     TechniqueOption,
     Timeout,
     Verbose,
+    Without,
     limit_texts,
 )
 from edgekit.planner.technique_order import order_warning
@@ -52,6 +55,8 @@ from edgekit.trials.choice import parse_io, read_plan_file, run_export
 from edgekit.workers.output_folder import output_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgekit.exporting.report import ExportReport
 
 DEFAULT_OUTPUT = Path("edgekit-out")
@@ -87,11 +92,14 @@ def export(
     max_latency: MaxLatency = None,
     max_drop: MaxDrop = None,
     max_slice_drop: MaxSliceDrop = None,
+    min_accuracy: MinAccuracy = None,
     min_parity: MinParity = None,
+    min_parity_floor: MinParityFloor = None,
     min_integer_coverage: MinIntegerCoverage = None,
     min_delegate_coverage: MinDelegateCoverage = None,
     min_accelerator_coverage: MinAcceleratorCoverage = None,
     measurements: MeasurementsOption = None,
+    without: Without = None,
     strict: Strict = False,
     jobs: Jobs = 0,
     timeout: Timeout = 1800.0,
@@ -106,7 +114,7 @@ def export(
 
     Exit code: 0 every budget kept, 1 a budget not kept, 2 wrong input, 3 this machine cannot.
     """
-    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage)
+    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage, min_parity_floor, min_accuracy)
     data = {"calibration": calibration, "evaluation": evaluation, "metric": metric, "example_inputs": example_inputs}
     io_type = parse_io(io)
     wanted = parse_effort(effort)
@@ -123,16 +131,14 @@ def export(
         ),
         overrides=data,
         input_sizes=read_input_sizes(inputs),
+        without=without or (),
     )
     request = planned.restrict(request) if planned else request
     _warn_of_order(request, silent=quiet or as_json, no_color=no_color)
     from edgekit.cli.settings import pipeline_settings
-    from edgekit.exporting.details import write_details
     from edgekit.exporting.export import default_jobs
-    from edgekit.exporting.record_files import write_report
     from edgekit.exporting.report import with_imported
     from edgekit.measurements.measurement import read_measurement
-    from edgekit.usage.snippets import write_usage
 
     read = tuple(map(read_measurement, measurements or ()))
     with (
@@ -148,14 +154,22 @@ def export(
     ):
         made, details = run_export(request, planned, wanted, output, io_type, settings, display.done)
         report = with_imported(made, read, request.budget)
-        write_report(report)
-        write_usage(report)
-        write_details(output, details)
+        _write_folder(report, details, output)
     if as_json:
         write_json(report.to_json(strict=strict))
     else:
         show_report(report, request, strict=strict, quiet=quiet, verbose=verbose, no_color=no_color)
     return report.exit_code(strict=strict)
+
+
+def _write_folder(report: ExportReport, details: Mapping[str, Any], output: Path) -> None:
+    from edgekit.exporting.details import write_details
+    from edgekit.exporting.record_files import write_report
+    from edgekit.usage.snippets import write_usage
+
+    write_report(report)
+    write_usage(report)
+    write_details(output, details)
 
 
 def _warn_of_order(request: Request, *, silent: bool, no_color: bool) -> None:
@@ -182,6 +196,10 @@ def show_report(
                 hint = sentences.DEFAULT_HINT.format(verb=report.command, device=report.device)
                 screen.print(sentences.escape(hint), style="dim")
         screen.print(f"{request.profile.title} ({report.device})")
+        if request.omitted:
+            names = ",".join(request.omitted)
+            words = f"left out: {names}, which {report.device} does not run (--format {names} makes it all the same)"
+            screen.print(words, style="dim", markup=False)
         screen.print()
         screen.print(tables.export_table(report))
         screen.print()
@@ -192,7 +210,7 @@ def show_report(
             screen.print()
         if verbose:
             for result in report.results:
-                screen.print(f"[bold]{result.runtime} {result.recipe.name}[/]")
+                screen.print(f"[bold]{result.runtime} {result.precision}[/]")
                 screen.print(tables.check_table(result.checks))
                 screen.print()
         for result in report.results if report.command == "plan" and not verbose else ():

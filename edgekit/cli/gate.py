@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgekit.cli.gate_files import GateFiles, write_failure, write_files
+from edgekit.cli.gate_files import GateFiles, failure_written, write_files
 from edgekit.cli.options import (
     Config,
     Device,
@@ -26,19 +26,22 @@ from edgekit.cli.options import (
     MemoryLimit,
     MetricOption,
     MinAcceleratorCoverage,
+    MinAccuracy,
     MinDelegateCoverage,
     MinIntegerCoverage,
     MinParity,
+    MinParityFloor,
     NoCache,
     NoColor,
     Quiet,
     Strict,
     Timeout,
     Verbose,
+    Without,
     limit_texts,
 )
 from edgekit.cli.validate import FloatModel
-from edgekit.errors import EdgekitError, UsageError
+from edgekit.errors import UsageError
 from edgekit.gating.baseline import read_baseline
 from edgekit.gating.request import GateRequest, exit_code, run_gate
 
@@ -85,7 +88,9 @@ def gate(
     max_latency: MaxLatency = None,
     max_drop: MaxDrop = None,
     max_slice_drop: MaxSliceDrop = None,
+    min_accuracy: MinAccuracy = None,
     min_parity: MinParity = None,
+    min_parity_floor: MinParityFloor = None,
     min_integer_coverage: MinIntegerCoverage = None,
     min_delegate_coverage: MinDelegateCoverage = None,
     min_accelerator_coverage: MinAcceleratorCoverage = None,
@@ -100,6 +105,7 @@ def gate(
     why: Why = False,
     remeasure: Remeasure = False,
     measurements: MeasurementsOption = None,
+    without: Without = None,
     strict: Strict = False,
     timeout: Timeout = 1800.0,
     memory_limit: MemoryLimit = None,
@@ -117,11 +123,11 @@ def gate(
     """
     if why and (as_json or str(markdown) == "-"):
         raise UsageError("--why prints tables, and stdout is taken: leave --json or --markdown - out.")
-    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage)
+    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage, min_parity_floor, min_accuracy)
     from edgekit.cli.settings import pipeline_settings
 
     files = GateFiles(junit=junit, sarif=sarif, github=github, markdown=markdown, as_json=as_json)
-    try:
+    with failure_written(files, device=device or "unknown device"):
         base = read_baseline(base_baseline) if base_baseline else None
         with pipeline_settings(
             show_progress=not (quiet or as_json),
@@ -144,16 +150,13 @@ def gate(
                     overrides={"evaluation": evaluation, "metric": metric, "example_inputs": example_inputs},
                     input_sizes=tuple(inputs),
                     regression=tuple(max_regression),
+                    without=tuple(without or ()),
                     measurements=tuple(measurements or ()),
                     baseline=baseline,
                     fail_on_missing_baseline=fail_on_missing_baseline,
                     remeasure=remeasure,
                 )
             )
-    except EdgekitError as error:
-        # CI shows what these files hold, and nothing where they are missing.
-        write_failure(files, error.message, device=device or "unknown device")
-        raise
     findings = write_files(files, result, request, strict=strict, base=base)
     if not as_json and str(markdown) != "-":
         from edgekit.cli.gate_text import show_gate

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from edgekit.cli.console import write_json
 from edgekit.cli.streams import say
-from edgekit.errors import ResourceError
+from edgekit.errors import EdgekitError, ResourceError
 from edgekit.plain_text import log_text
 from edgekit.workers.atomic_files import write_text
 
@@ -80,7 +82,18 @@ def write_files(
     return findings
 
 
-def write_failure(files: GateFiles, message: str, *, device: str) -> None:
+@contextmanager
+def failure_written(files: GateFiles, *, device: str) -> Iterator[None]:
+    """Writes every output that was asked for where the gate inside ends with an error, which passes through."""
+    try:
+        yield
+    except EdgekitError as error:
+        # CI shows what these files hold, and nothing where they are missing.
+        _write_failure(files, error.message, device=device)
+        raise
+
+
+def _write_failure(files: GateFiles, message: str, *, device: str) -> None:
     """Writes every output that was asked for about a gate that ended with an error, so that CI shows it.
 
     Raises:

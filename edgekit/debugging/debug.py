@@ -12,7 +12,7 @@ from edgekit.debugging.job import COMPARE, ComparisonRequest
 from edgekit.debugging.remedies import ExportCall, with_remedies
 from edgekit.debugging.report import DebugReport
 from edgekit.errors import DataError, InputError, ModelError, UsageError
-from edgekit.exporting.validation import DEFAULT_KEY, DIGEST_KEY
+from edgekit.exporting.validation import DEFAULT_KEY
 from edgekit.files.bounded_reading import read_json
 from edgekit.formats.table import all_formats
 from edgekit.model import IMPORTABLE, CapturedModel
@@ -27,6 +27,7 @@ from edgekit.task.data import Purpose
 from edgekit.task.task import Task, default_task
 from edgekit.task.technique_text import split_step
 from edgekit.validators.execution import RunSettings, describe_artifact
+from edgekit.validators.model_digest import DIGEST_KEY
 from edgekit.validators.requested import PRECISION_KEY
 
 SOURCE_KEY: Final = "edgekit.source"
@@ -113,7 +114,7 @@ def _task(request: DebugRequest, artifact: Artifact) -> Task:
 
 def _samples(task: Task, model: CapturedModel, request: DebugRequest, settings: Settings) -> tuple[Samples, str]:
     for purpose in (purpose for purpose in _PURPOSES if request.data in (None, purpose)):
-        samples = prepare_samples(task, model, purpose, settings)
+        samples = prepare_samples(task, model.inputs, purpose, settings)
         if samples is not None:
             return samples, purpose
     wanted = request.data or "calibration or evaluation"
@@ -161,7 +162,7 @@ def _as_quantized(
         if not technique.keeps_function:
             notes.append(f"{name} changed the weights on purpose: what it changed counts as error here.")
             continue
-        calibration = prepare_samples(task, model, "calibration", settings)
+        calibration = prepare_samples(task, model.inputs, "calibration", settings)
         model = apply_technique(model, technique.step(), calibration, settings).model
         notes.append(f"Compared with the float model after {name}, which moves values between layers.")
     return model, notes

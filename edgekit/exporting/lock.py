@@ -38,7 +38,7 @@ def lock_json(report: ExportReport) -> dict[str, Any]:
         "data": dict(report.data),
         "packages": dict(sorted(report.environment.get("packages", {}).items())),
         "formats": [
-            {"runtime": r.runtime, "precision": r.recipe.name, "failed": r.error is not None} for r in report.results
+            {"runtime": r.runtime, "precision": r.precision, "failed": r.error is not None} for r in report.results
         ],
         "artifacts": [_artifact_json(r, r.artifact) for r in report.results if r.artifact is not None],
     }

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgekit.artifact import measure_files
-from edgekit.budget import RECIPE_SOURCE
+from edgekit.budget import RECIPE_SOURCE, SOUNDNESS_SOURCE
 
 _UNSTEADY: Final = ("memory", "latency", "latency_p95")
 """Figures that differ from run to run on one machine, unless they were predicted."""
@@ -43,7 +43,7 @@ def _locked_figure(check: Mapping[str, Any]) -> dict[str, Any]:
     found = {key: check[key] for key in _FIGURE}
     if check["value"] is None:
         found["verdict"] = check["verdict"]
-    if check["limit_from"] == RECIPE_SOURCE:
+    if check["limit_from"] in (RECIPE_SOURCE, SOUNDNESS_SOURCE):
         found |= {"limit": check["limit"], "level": check["level"]}
     return found
 

@@ -109,7 +109,7 @@ class ReportFile(Record):
 
 
 class LockedFigure(FigureRecord):
-    """A figure that the same inputs give again, with the limit that follows from the recipe."""
+    """A figure that the same inputs give again, with the limit that follows from the recipe or is everybody's."""
 
     verdict: Literal["fail", "not_run"] | None = Field(None, description="fail or not_run, where there is no figure")
     limit: Finite | None = Field(None, description="the limit that follows from the recipe, or null")

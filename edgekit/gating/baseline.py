@@ -23,6 +23,7 @@ from edgekit.artifact import measure_files
 from edgekit.budget import cost_of
 from edgekit.checks import Check
 from edgekit.errors import ArtifactError, ResourceError, UsageError
+from edgekit.external_data import external_files
 from edgekit.units import format_value
 from edgekit.workers.atomic_files import copy_atomically, write_json
 
@@ -233,8 +234,11 @@ def _keep(record: FormatRecord, folder: Path) -> FormatRecord:
     if source is None:
         return record
     target = folder / f"{record.sha256[:16]}{source.suffix}"
+    if external_files(source):
+        # External data keeps its name, and two artifacts may call theirs alike.
+        target = folder / record.sha256[:16] / source.name
     if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         copy_atomically(source, target)
     return replace(record, file=target)
 

@@ -65,12 +65,13 @@ class FigureRecord(BandRecord):
     @model_validator(mode="after")
     def _lies_in_its_domain(self) -> Self:
         found = [x for x in (self.value, self.low, self.high) if x is not None]
-        if self.unit in ("bytes", "ms", "%") and found and min(found) < 0 and not self._is_change():
+        if self.unit in self._units_from_zero() and found and min(found) < 0:
             raise fault(f"{min(found):g} {self.unit} was given; expected a number that is not negative")
         return self
 
-    def _is_change(self) -> bool:
-        return False
+    def _units_from_zero(self) -> tuple[str, ...]:
+        # Not "%": an artifact's own metric, a correlation for one, may be negative.
+        return ("bytes", "ms")
 
 
 class NamedFigureRecord(FigureRecord):
@@ -84,12 +85,18 @@ class NamedFigureRecord(FigureRecord):
             unit = cost_of(self.name).unit
         except KeyError:
             raise fault(f'"{self.name}" was given as a check\'s name; this edgekit knows no such check') from None
-        if unit == "%" and not self._is_change() and self.value is not None and self.value > _WHOLE_PERCENT:
+        if unit == "%" and self._is_share() and self.value is not None and self.value > _WHOLE_PERCENT:
             raise fault(f"{self.value:g} % was given; expected at most 100 %")
         return self
 
-    def _is_change(self) -> bool:
-        return self.name.endswith("_change")
+    def _is_share(self) -> bool:
+        # A metric of the user's may return any number.
+        return not self.name.endswith("_change") and self.name != "accuracy"
+
+    def _units_from_zero(self) -> tuple[str, ...]:
+        if self.name.endswith("_change"):
+            return ()
+        return ("bytes", "ms", "%") if self._is_share() else ("bytes", "ms")
 
 
 class CheckRecord(NamedFigureRecord):

@@ -19,6 +19,7 @@ from edgekit.gating.gate import gate_folder
 from edgekit.measurements.latency_figures import figures_of
 from edgekit.measurements.measurement import MeasuredArtifact, Measurement, MemoryFigures
 from edgekit.recipe import Recipe
+from edgekit.task.request import Request
 
 
 def budget(**limits: str) -> Budget:
@@ -279,7 +280,7 @@ def test_remeasuring_believes_the_artifact_and_not_the_records(
     export(folder, judge("parity", 60.0, None, runtime="tflite"))
     run: list[Path] = []
 
-    def validated(artifact: Path, *_: object, **__: object) -> ExportReport:
+    def validated(artifact: Path, request: Request, **_: object) -> ExportReport:
         run.append(artifact)
         result = FormatResult(
             runtime="tflite",
@@ -292,7 +293,7 @@ def test_remeasuring_believes_the_artifact_and_not_the_records(
                 download_bytes=11,
                 sha256="0" * 64,
             ),
-            checks=(judge("parity", 3.0, None, runtime="tflite"),),
+            checks=(judge("parity", 3.0, request.budget.get("parity"), runtime="tflite"),),
         )
         return ExportReport(command="validate", device="pi4", model=None, results=(result,), folder=artifact.parent)
 
