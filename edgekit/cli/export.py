@@ -57,6 +57,8 @@ from edgekit.workers.output_folder import output_folder
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rich.console import Console
+
     from edgekit.exporting.report import ExportReport
 
 DEFAULT_OUTPUT = Path("edgekit-out")
@@ -190,17 +192,7 @@ def show_report(
 
     screen = console(no_color=no_color)
     if not quiet:
-        if report.model is not None:
-            screen.print(sentences.escape(sentences.model_line(report.model)))
-            if report.model.embedded_default:
-                hint = sentences.DEFAULT_HINT.format(verb=report.command, device=report.device)
-                screen.print(sentences.escape(hint), style="dim")
-        screen.print(f"{request.profile.title} ({report.device})")
-        if request.omitted:
-            names = ",".join(request.omitted)
-            words = f"left out: {names}, which {report.device} does not run (--format {names} makes it all the same)"
-            screen.print(words, style="dim", markup=False)
-        screen.print()
+        _show_head(screen, report, request)
         screen.print(tables.export_table(report))
         screen.print()
         for stages in report.stages:
@@ -237,3 +229,20 @@ def show_report(
             screen.print(sentences.escape(words), style="dim", soft_wrap=True)
             if any(result.artifact is not None for result in report.results):
                 screen.print(f"{report.folder / FOLDER}  code for the app", style="dim", markup=False)
+
+
+def _show_head(screen: Console, report: ExportReport, request: Request) -> None:
+    """Prints what the story is about: the model, the device, the formats that were left out."""
+    from edgekit.exporting import sentences
+
+    if report.model is not None:
+        screen.print(sentences.escape(sentences.model_line(report.model)))
+        if report.model.embedded_default:
+            hint = sentences.DEFAULT_HINT.format(verb=report.command, device=report.device)
+            screen.print(sentences.escape(hint), style="dim")
+    screen.print(f"{request.profile.title} ({report.device})")
+    if request.omitted:
+        names = ",".join(request.omitted)
+        words = f"left out: {names}, which {report.device} does not run (--format {names} makes it all the same)"
+        screen.print(words, style="dim", markup=False)
+    screen.print()

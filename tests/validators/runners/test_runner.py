@@ -56,12 +56,14 @@ def test_a_folder_without_samples_is_named(tmp_path):
     assert caught.value.message == f"{tmp_path}: no samples.json there; expected a sample folder of edgekit's."
 
 
-def test_the_runner_and_its_sessions_import_nothing_of_edgekit_but_the_evaluator():
+def test_the_runner_and_its_sessions_import_nothing_of_edgekit_but_the_evaluator_and_the_check_of_programs():
+    allowed = {
+        "coreml_session.py": {"from edgekit.validators import coreml_evaluator"},
+        "reference_session.py": {"from edgekit.torch_program.program_archive import load_program"},
+    }
     for path in RUNNER.parent.glob("*.py"):
         lines = [line.strip() for line in path.read_text().splitlines() if "import" in line and "edgekit" in line]
-        assert set(lines) == (
-            {"from edgekit.validators import coreml_evaluator"} if path.name == "coreml_session.py" else set()
-        )
+        assert set(lines) == allowed.get(path.name, set())
 
 
 @pytest.mark.parametrize("path", sorted(RUNNER.parent.glob("*.py")), ids=lambda path: path.name)
