@@ -13,9 +13,12 @@ import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edgekit.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _KNOWN_FUNCTIONS: Final = frozenset(
     {"Max", "Min", "Mod", "PythonMod", "FloorDiv", "CeilDiv", "CleanDiv", "IntTrueDiv", "FloatTrueDiv", "Integer"}
@@ -92,7 +95,7 @@ def _check_pickles(archive: zipfile.ZipFile, names: list[str], title: str) -> No
         _check_pickle(archive, name, title)
 
 
-def _entries(value: Any) -> Iterator[dict[str, Any]]:
+def _entries(value: object) -> Iterator[dict[str, Tensor]]:
     """Yields every object with a `path_name`, however the version nests them."""
     if isinstance(value, dict):
         if "path_name" in value:
@@ -133,7 +136,7 @@ def _check_expressions(archive: zipfile.ZipFile, names: list[str], title: str) -
                 )
 
 
-def _expressions(value: Any) -> Iterator[str]:
+def _expressions(value: object) -> Iterator[str]:
     if isinstance(value, dict):
         for key, item in value.items():
             if key == "expr_str" and isinstance(item, str):
