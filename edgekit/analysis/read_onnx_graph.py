@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from edgekit.analysis.graph import Analysis, KernelClass, WeightRole
 from edgekit.analysis.graph_builder import GraphBuilder
@@ -20,6 +20,9 @@ from edgekit.analysis.operator_costs import (
     recurrent_macs,
 )
 from edgekit.errors import ModelError
+
+if TYPE_CHECKING:
+    import onnx
 
 _ALIASES: Final = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout", "Expand"})
 _STORED_ALIASES: Final = frozenset({"Transpose", "DequantizeLinear", *_ALIASES})
@@ -54,7 +57,7 @@ def read_onnx_graph(path: Path) -> Analysis:
     import onnx
 
     try:
-        model: Any = onnx.load(str(path))
+        model: onnx.ModelProto = onnx.load(str(path))
         _fix_sizes(model)
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:  # protobuf's DecodeError, missing external data, inference errors: all mean a bad file
@@ -64,7 +67,7 @@ def read_onnx_graph(path: Path) -> Analysis:
     return _Reader(model.graph, path).read()
 
 
-def _fix_sizes(model: Any) -> None:
+def _fix_sizes(model: onnx.ModelProto) -> None:
     stored = {item.name for item in model.graph.initializer}
     for value in model.graph.input:
         if value.name not in stored:
@@ -77,7 +80,7 @@ def _fix_sizes(model: Any) -> None:
 
 @final
 class _Reader:
-    def __init__(self, graph: Any, path: Path) -> None:
+    def __init__(self, graph: onnx.GraphProto, path: Path) -> None:
         self._graph = graph
         self._path = path
         self._builder = GraphBuilder()
@@ -94,14 +97,14 @@ class _Reader:
             self._add(node)
         return self._builder.finish([v.name for v in inputs], [v.name for v in self._graph.output])
 
-    def _store(self, name: str, item: Any) -> None:
+    def _store(self, name: str, item: onnx.TensorProto) -> None:
         from onnx import helper, numpy_helper
 
         folder = str(self._path.parent)
         dtype = str(helper.tensor_dtype_to_np_dtype(item.data_type))
         self._builder.store(name, item.dims, dtype, lambda: numpy_helper.to_array(item, base_dir=folder))
 
-    def _declare(self, value: Any) -> None:
+    def _declare(self, value: onnx.ValueInfoProto) -> None:
         from onnx import helper
 
         kind = value.type.tensor_type
@@ -112,7 +115,7 @@ class _Reader:
             self._builder.note(f"{value.name}: its sizes are not known from the file; open ones count as 1.")
         self._builder.tensor(value.name, shape, str(helper.tensor_dtype_to_np_dtype(kind.elem_type)))
 
-    def _add(self, node: Any) -> None:
+    def _add(self, node: onnx.NodeProto) -> None:
         if node.op_type == "Constant":
             tensor = next((a.t for a in node.attribute if a.name == "value"), None)
             if tensor is not None:
@@ -143,7 +146,7 @@ class _Reader:
             attributes=attributes,
         )
 
-    def _fold(self, node: Any, reads: Sequence[str]) -> None:
+    def _fold(self, node: onnx.NodeProto, reads: Sequence[str]) -> None:
         """Declares what is computed from stored tensors alone: runtimes evaluate it once, at load."""
         for name in node.output:
             shape = self._builder.shape(name) if self._builder.knows(name) else self._builder.shape(reads[0])
@@ -151,7 +154,7 @@ class _Reader:
             self._builder.derive(name, shape, "float32", reads[:1] if cut else reads, is_slice=cut)
 
     def _cost(
-        self, node: Any, reads: Sequence[str], outputs: Sequence[str]
+        self, node: onnx.NodeProto, reads: Sequence[str], outputs: Sequence[str]
     ) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
         """Returns (kernel class, MACs, roles of the weights, attributes) of a node."""
         kind = node.op_type
@@ -179,7 +182,9 @@ class _Reader:
         )
         return (plain, 0, {}, {})
 
-    def _convolution(self, node: Any, made: Sequence[int]) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
+    def _convolution(
+        self, node: onnx.NodeProto, made: Sequence[int]
+    ) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
         source, weight = node.input[0], node.input[1]
         seen, shape = self._builder.shape(source), self._builder.shape(weight)
         groups = next((a.i for a in node.attribute if a.name == "group"), 1)
@@ -192,7 +197,7 @@ class _Reader:
         macs = conv_macs(seen if transposed else made, size, shape[1])
         return (conv_kernel(size, groups, seen[1]), macs, roles, conv_attributes(size, stride, groups))
 
-    def _product(self, node: Any, made: Sequence[int]) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
+    def _product(self, node: onnx.NodeProto, made: Sequence[int]) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
         left = self._builder.shape(node.input[0])
         flipped = any(a.name == "transA" and a.i for a in node.attribute)
         macs = matmul_macs(made, left[0 if flipped else -1] if left else 1)
@@ -204,7 +209,9 @@ class _Reader:
             roles[node.input[2]] = ("bias", None)
         return ("linear", macs, roles, {})
 
-    def _recurrent(self, node: Any, reads: Sequence[str]) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
+    def _recurrent(
+        self, node: onnx.NodeProto, reads: Sequence[str]
+    ) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
         seen = self._builder.shape(node.input[0])
         matrices = [name for name in node.input[1:3] if self._builder.is_stored(name)]
         roles: Roles = {name: ("recurrent", self._builder.shape(name)[-2]) for name in matrices}
@@ -213,7 +220,7 @@ class _Reader:
         return ("recurrent", macs, roles, {"steps": seen[0]})
 
 
-def _scope(node: Any) -> str:
+def _scope(node: onnx.NodeProto) -> str:
     """Returns the module that a node came from, where the exporter wrote it: `/layer1/conv/Conv` is `layer1.conv`."""
     for item in node.metadata_props:
         if item.key == "pkg.torch.onnx.name_scopes":

@@ -6,11 +6,14 @@ import itertools
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.errors import DataError, ModelError
 from edgekit.sources.base import CaptureRequest
 from edgekit.task.user_code import call_user, check_callable_without_arguments, load_object
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _WHAT: Final = "[model] example_inputs"
 _HOW: Final = (
@@ -21,7 +24,7 @@ _HOW: Final = (
 )
 
 
-def gather(request: CaptureRequest) -> tuple[Any, ...] | None:
+def gather(request: CaptureRequest) -> tuple[Tensor, ...] | None:
     """Returns the example inputs that the task names, float tensors as float32, or None if it names none.
 
     They come from `[model] example_inputs`, else they are the first sample of `[data] calibration`.
@@ -43,7 +46,7 @@ def gather(request: CaptureRequest) -> tuple[Any, ...] | None:
     return None
 
 
-def require(request: CaptureRequest, why: str) -> tuple[Any, ...]:
+def require(request: CaptureRequest, why: str) -> tuple[Tensor, ...]:
     """Returns what `gather` returns.
 
     Raises:
@@ -57,7 +60,7 @@ def require(request: CaptureRequest, why: str) -> tuple[Any, ...]:
     return found
 
 
-def _first_sample(reference: str, base: Path) -> Any:
+def _first_sample(reference: str, base: Path) -> object:
     what = "[data] calibration"
     path = base / reference
     if (path / "samples.json").is_file():
@@ -78,13 +81,13 @@ def _first_sample(reference: str, base: Path) -> Any:
             f"{reference} returned something of type {type(items).__name__}; "
             "expected an iterable of input tuples, one item a sample."
         )
-    found: list[Any] = call_user(lambda: list(itertools.islice(items, 1)), (), f"{reference} failed", DataError)
+    found: list[object] = call_user(lambda: list(itertools.islice(items, 1)), (), f"{reference} failed", DataError)
     if not found:
         raise DataError(f"{reference} yields no sample; at least one is needed to capture the model.")
     return found[0]
 
 
-def _first_of_npz(path: Path, reference: str) -> tuple[Any, ...]:
+def _first_of_npz(path: Path, reference: str) -> tuple[Tensor, ...]:
     import numpy as np
 
     try:
@@ -98,7 +101,7 @@ def _first_of_npz(path: Path, reference: str) -> tuple[Any, ...]:
     return tuple(array[:1] for array in arrays)
 
 
-def _as_tensors(value: Any, reference: str, *, batch_one: bool) -> list[Any]:
+def _as_tensors(value: Any, reference: str, *, batch_one: bool) -> list[Tensor]:
     """Returns the tensors in `value`, checked; floats as float32.
 
     Args:
@@ -117,7 +120,7 @@ def _as_tensors(value: Any, reference: str, *, batch_one: bool) -> list[Any]:
             f"{reference} returned {what}; expected a tuple of tensors, one for each input, batch 1: "
             "return (torch.zeros(1, 3, 224, 224),)"
         )
-    tensors: list[Any] = []
+    tensors: list[Tensor] = []
     for i, item in enumerate(value):
         if not isinstance(item, (torch.Tensor, np.ndarray)):
             raise ModelError(

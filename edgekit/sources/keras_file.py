@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, cast, final
 
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind, TensorSpec
 from edgekit.sources.base import CaptureRequest, Source
+from edgekit.sources.tf_protocols import TFTensor
 from edgekit.torch_program.architecture import Operation, judge
 from edgekit.torch_program.facts import Capture
 from edgekit.torch_program.layout import guess_layout
 from edgekit.workers.worker import Progress
+
+if TYPE_CHECKING:
+    import keras
 
 NO_EXECUTORCH = (
     "ExecuTorch takes torch programs and this is a TensorFlow model. Rebuild it in torch, or export it to ONNX and "
@@ -49,7 +53,7 @@ class KerasFileSource(Source):
         return _describe(model, shapes)
 
 
-def load(path: Path, title: str) -> Any:
+def load(path: Path, title: str) -> keras.Model:
     """Returns the Keras model in a file. Safe mode stays on: no code from the file runs.
 
     Raises:
@@ -67,7 +71,7 @@ def load(path: Path, title: str) -> Any:
             f"{title}: the model does not say its input shape: it was never built, or it is a subclass of keras.Model. "
             "Export it with its shapes, model.export('folder'), and give that SavedModel folder."
         )
-    return model
+    return cast("keras.Model", model)
 
 
 def _why_not_loaded(error: Exception, title: str) -> str:
@@ -91,7 +95,7 @@ def _why_not_loaded(error: Exception, title: str) -> str:
     )
 
 
-def _names(tensors: Sequence[Any]) -> list[str]:
+def _names(tensors: Sequence[TFTensor]) -> list[str]:
     return [str(tensor.name) for tensor in tensors]
 
 
@@ -145,7 +149,7 @@ def _show(shape: Sequence[int | None]) -> str:
     return "(" + ", ".join("?" if size is None else str(size) for size in shape) + ")"
 
 
-def _describe(model: Any, shapes: Sequence[tuple[int, ...]]) -> Capture:
+def _describe(model: keras.Model, shapes: Sequence[tuple[int, ...]]) -> Capture:
     import tensorflow as tf
 
     from edgekit.sources import tf_graph
@@ -155,8 +159,8 @@ def _describe(model: Any, shapes: Sequence[tuple[int, ...]]) -> Capture:
         for i, (shape, tensor) in enumerate(zip(shapes, model.inputs, strict=True))
     ]
 
-    def call(*tensors: Any) -> Any:
-        given: list[Any] = list(tensors)
+    def call(*tensors: TFTensor) -> Any:
+        given: list[TFTensor] = list(tensors)
         return model(given if len(given) > 1 else given[0], training=False)
 
     frozen = tf_graph.freeze(tf.function(call).get_concrete_function(*specs))
@@ -178,14 +182,14 @@ def _describe(model: Any, shapes: Sequence[tuple[int, ...]]) -> Capture:
     )
 
 
-def math_size(shape: Sequence[int]) -> int:
+def math_size(shape: Iterable[int | None]) -> int:
     """Returns the number of elements of a shape."""
     import math
 
     return math.prod(int(size) for size in shape)
 
 
-def _output_names(model: Any) -> list[str]:
+def _output_names(model: keras.Model) -> list[str]:
     names = list(getattr(model, "output_names", []))
     return names if len(names) == len(model.outputs) else _names(model.outputs)
 
@@ -195,7 +199,7 @@ def _spec(name: str, shape: tuple[int | None, ...], dtype: str) -> TensorSpec:
     return TensorSpec(name=name, shape=fixed, dtype=str(dtype), layout=guess_layout(fixed, str(dtype), "NHWC"))
 
 
-def _recurrent(model: Any, seen: dict[int, bool]) -> Iterator[Operation]:
+def _recurrent(model: keras.Model, seen: dict[int, bool]) -> Iterator[Operation]:
     """Yields one operation for each recurrent layer: in the graph it is a loop whose length is not known."""
     for layer in getattr(model, "layers", []):
         if id(layer) in seen:

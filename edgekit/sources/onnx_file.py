@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Final, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind, TensorSpec
@@ -14,6 +14,10 @@ from edgekit.torch_program.architecture import Architecture, judge
 from edgekit.torch_program.facts import Capture
 from edgekit.torch_program.layout import guess_layout
 from edgekit.workers.worker import Progress
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
 
 FILE_NAME: Final = "float.onnx"
 _LARGEST_MESSAGE: Final = 2_000_000_000
@@ -59,7 +63,7 @@ class OnnxFileSource(Source):
         return program_facts.save(result, folder, onnx_facts.count_parameters(model), outputs)
 
 
-def load(path: Path, title: str) -> Any:
+def load(path: Path, title: str) -> onnx.ModelProto:
     """Returns the ModelProto in a file, checked.
 
     Raises:
@@ -102,7 +106,7 @@ def load(path: Path, title: str) -> Any:
     return model
 
 
-def _check_inputs(model: Any, title: str) -> None:
+def _check_inputs(model: onnx.ModelProto, title: str) -> None:
     for value in graph_inputs(model):
         if not value.type.HasField("tensor_type"):
             raise ModelError(f'{title}: the input "{value.name}" is no tensor; only tensors can be inputs.')
@@ -114,13 +118,13 @@ def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def graph_inputs(model: Any) -> list[Any]:
+def graph_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     """Returns the inputs that a caller gives: old exporters list the weights among them."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return [value for value in model.graph.input if value.name not in weights]
 
 
-def fix_shapes(model: Any, request: CaptureRequest) -> Any:
+def fix_shapes(model: onnx.ModelProto, request: CaptureRequest) -> onnx.ModelProto:
     """Returns the model with batch 1, every free size taken from the example inputs, and all shapes inferred.
 
     Raises:
@@ -150,16 +154,16 @@ def fix_shapes(model: Any, request: CaptureRequest) -> Any:
     return _with_output_shapes(inferred, request.source)
 
 
-def _batch_symbols(inputs: list[Any]) -> set[str]:
+def _batch_symbols(inputs: list[onnx.ValueInfoProto]) -> set[str]:
     """Returns the names of the sizes that are free on a first axis: the batch, wherever else they stand."""
     dims = [value.type.tensor_type.shape.dim for value in inputs]
     return {dim[0].dim_param for dim in dims if len(dim) and dim[0].dim_param}
 
 
-def _free_sizes(inputs: list[Any], batch: set[str], request: CaptureRequest) -> list[tuple[int, ...]]:
+def _free_sizes(inputs: list[onnx.ValueInfoProto], batch: set[str], request: CaptureRequest) -> list[tuple[int, ...]]:
     """Returns the shapes of the example inputs if a size other than the batch is free, else nothing."""
 
-    def is_free(value: Any) -> bool:
+    def is_free(value: onnx.ValueInfoProto) -> bool:
         dims = value.type.tensor_type.shape.dim[1:]
         return any(not dim.HasField("dim_value") and dim.dim_param not in batch for dim in dims)
 
@@ -187,7 +191,7 @@ def _free_sizes(inputs: list[Any], batch: set[str], request: CaptureRequest) -> 
     return shapes
 
 
-def _with_output_shapes(model: Any, title: str) -> Any:
+def _with_output_shapes(model: onnx.ModelProto, title: str) -> onnx.ModelProto:
     """Fills in output shapes that inference left open, by one run in onnxruntime.
 
     Raises:
@@ -227,7 +231,7 @@ def _with_output_shapes(model: Any, title: str) -> Any:
     return model
 
 
-def _save(model: Any, folder: Path, title: str) -> Capture:
+def _save(model: onnx.ModelProto, folder: Path, title: str) -> Capture:
     import onnx
 
     from edgekit.sources import onnx_facts
@@ -248,7 +252,7 @@ def _save(model: Any, folder: Path, title: str) -> Capture:
     )
 
 
-def _session(model: Any, folded: Path | None = None) -> Any:
+def _session(model: onnx.ModelProto, folded: Path | None = None) -> onnxruntime.InferenceSession:
     """Returns an onnxruntime session; writes the model with its constants folded where a path is given."""
     import onnxruntime
 
@@ -260,7 +264,7 @@ def _session(model: Any, folded: Path | None = None) -> Any:
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _architecture(model: Any, folder: Path, title: str) -> Architecture:
+def _architecture(model: onnx.ModelProto, folder: Path, title: str) -> Architecture:
     """Returns macs and family; where shapes are computed inside the graph, of a copy with its constants folded.
 
     Raises:
@@ -286,7 +290,7 @@ def _architecture(model: Any, folder: Path, title: str) -> Architecture:
     return replace(found, macs=judge(onnx_facts.operations(folded)).macs)
 
 
-def _spec(value: Any, title: str) -> TensorSpec:
+def _spec(value: onnx.ValueInfoProto, title: str) -> TensorSpec:
     import onnx
 
     kind = value.type.tensor_type

@@ -11,6 +11,7 @@ from edgekit.errors import ModelError
 from edgekit.model import SourceKind, TensorSpec
 from edgekit.sources.base import CaptureRequest, Source
 from edgekit.sources.keras_file import NO_EXECUTORCH, fixed_shapes, math_size
+from edgekit.sources.tf_protocols import TFFunction, TFTensor
 from edgekit.torch_program.architecture import judge
 from edgekit.torch_program.facts import Capture
 from edgekit.torch_program.layout import guess_layout
@@ -81,7 +82,7 @@ def _operators(message: Any) -> Iterator[str]:
             yield from (node.op for node in function.node_def)
 
 
-def load(path: Path, title: str) -> tuple[Any, Any]:
+def load(path: Path, title: str) -> tuple[object, TFFunction]:
     """Returns the loaded object, which must stay alive, and the concrete function of its signature.
 
     Raises:
@@ -109,7 +110,7 @@ def load(path: Path, title: str) -> tuple[Any, Any]:
     )
 
 
-def _describe(loaded: Any, function: Any, request: CaptureRequest) -> Capture:
+def _describe(loaded: object, function: Any, request: CaptureRequest) -> Capture:
     import tensorflow as tf
 
     from edgekit.sources import tf_graph
@@ -121,7 +122,7 @@ def _describe(loaded: Any, function: Any, request: CaptureRequest) -> Capture:
     shapes = fixed_shapes(wanted, names, request)
     keys = sorted(function.structured_outputs)
 
-    def call(*tensors: Any) -> list[Any]:
+    def call(*tensors: TFTensor) -> list[TFTensor]:
         found = function(**dict(zip(names, tensors, strict=True)))
         return [found[key] for key in keys]
 
@@ -140,7 +141,7 @@ def _describe(loaded: Any, function: Any, request: CaptureRequest) -> Capture:
     )
 
 
-def _parameters(loaded: Any, frozen: Any) -> int:
+def _parameters(loaded: object, frozen: TFFunction) -> int:
     """Returns the number of weights: of variables, or of float constants where the graph was frozen before."""
     variables = {
         id(v): math_size(v.shape) for v in (*getattr(loaded, "variables", ()), *_held(frozen)) if v.dtype.is_floating
@@ -151,7 +152,7 @@ def _parameters(loaded: Any, frozen: Any) -> int:
     return sum(math_size(tensor.shape) for tensor in constants if tensor.dtype.is_floating)
 
 
-def _held(frozen: Any) -> list[Any]:
+def _held(frozen: TFFunction) -> list[TFTensor]:
     return list(getattr(frozen, "variables", ()))
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edgekit.sources.onnx_to_torch.node import Builder, Function, Node, UnsupportedError
+
+if TYPE_CHECKING:
+    import torch
 
 _UNARY: Final[Mapping[str, str]] = {
     **{
@@ -44,7 +47,7 @@ def _unary(node: Node) -> Function:
     return function
 
 
-def _scalar(node: Node, i: int) -> Any:
+def _scalar(node: Node, i: int) -> float | None:
     """Returns input `i` as a Python number if it is one constant and does not add axes, else None.
 
     Converters fuse a number into an operator; a tensor of one element they load, broadcast and quantize.
@@ -116,7 +119,7 @@ def _where(_: Node) -> Function:
     return function
 
 
-def torch_dtype(code: int) -> Any:
+def torch_dtype(code: int) -> torch.dtype:
     """Returns the torch dtype of an ONNX element type; float16 becomes float32, in which models are captured.
 
     Raises:

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.errors import ModelError
 from edgekit.sources.onnx_names import module_name
 from edgekit.sources.onnx_to_torch.arithmetic import torch_dtype
 from edgekit.sources.onnx_to_torch.node import Function, Node, UnsupportedError
 from edgekit.sources.onnx_to_torch.table import OPERATORS
+
+if TYPE_CHECKING:
+    import onnx
+    from torch import Tensor, nn
+
+    from edgekit.sources.onnx_to_torch.step_module import ImportedModule
 
 _OPSETS: Final = range(11, 22)
 _DOMAINS: Final = ("", "ai.onnx")
@@ -41,13 +47,13 @@ class _Graph:
 
     title: str
     opset: int
-    module: Any
-    values: dict[str, Any] = field(default_factory=dict[str, Any])
+    module: ImportedModule
+    values: dict[str, Tensor] = field(default_factory=dict[str, "Tensor"])
     constant: set[str] = field(default_factory=set[str])
     readers: dict[str, int] = field(default_factory=dict[str, int])
 
 
-def import_model(model: Any, title: str) -> tuple[Any, tuple[Any, ...]]:
+def import_model(model: onnx.ModelProto, title: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
     """Returns the model as a torch module whose forward takes its inputs in order, and example inputs.
 
     Args:
@@ -86,7 +92,7 @@ def import_model(model: Any, title: str) -> tuple[Any, tuple[Any, ...]]:
     return graph.module.eval(), examples
 
 
-def to_torch(tensor: Any) -> Any:
+def to_torch(tensor: onnx.TensorProto) -> Tensor:
     """Returns a TensorProto as a torch tensor; float16 and bfloat16 become float32, in which models are captured."""
     import torch
     from onnx import numpy_helper
@@ -99,7 +105,7 @@ def _numpy_dtype(code: int) -> str:
     return str(torch_dtype(code)).removeprefix("torch.")
 
 
-def _example(value: Any) -> Any:
+def _example(value: onnx.ValueInfoProto) -> Tensor:
     """Returns an example for an input: random floats, integer zeros."""
     import torch
 
@@ -111,7 +117,7 @@ def _example(value: Any) -> Any:
     return torch.zeros(shape, dtype=dtype)
 
 
-def _nodes(graph: Any) -> Iterator[Any]:
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """Yields the nodes of a graph and of the graphs inside them."""
     for node in graph.node:
         yield node
@@ -120,7 +126,7 @@ def _nodes(graph: Any) -> Iterator[Any]:
                 yield from _nodes(attribute.g)
 
 
-def _check_operators(model: Any, opset: int, title: str) -> None:
+def _check_operators(model: onnx.ModelProto, opset: int, title: str) -> None:
     if opset not in _OPSETS:
         raise ModelError(
             f"{title} uses ONNX opset {opset}; the importer into torch knows {_OPSETS[0]} to {_OPSETS[-1]}. Export "
@@ -142,7 +148,7 @@ def _check_operators(model: Any, opset: int, title: str) -> None:
         )
 
 
-def _walk(proto: Any, graph: _Graph) -> None:
+def _walk(proto: onnx.NodeProto, graph: _Graph) -> None:
     """Runs one node: its outputs become constants, or a step of the module."""
     if proto.op_type == "If":
         _walk_branch(proto, graph)
@@ -169,7 +175,7 @@ def _walk(proto: Any, graph: _Graph) -> None:
         _add_step(proto, node, function, graph)
 
 
-def _cannot(proto: Any, graph: _Graph, reason: str) -> str:
+def _cannot(proto: onnx.NodeProto, graph: _Graph, reason: str) -> str:
     name = f' "{proto.name}"' if proto.name else f" that makes {proto.output[0]}"
     return (
         f"{graph.title}: the {proto.op_type} node{name} cannot be imported into torch: {reason}. "
@@ -177,7 +183,7 @@ def _cannot(proto: Any, graph: _Graph, reason: str) -> str:
     )
 
 
-def _view(proto: Any, graph: _Graph) -> Node:
+def _view(proto: onnx.NodeProto, graph: _Graph) -> Node:
     return Node(
         operator=proto.op_type,
         attributes=_attributes(proto),
@@ -188,7 +194,7 @@ def _view(proto: Any, graph: _Graph) -> Node:
     )
 
 
-def _attributes(proto: Any) -> dict[str, Any]:
+def _attributes(proto: onnx.NodeProto) -> dict[str, Any]:
     import onnx
 
     found: dict[str, Any] = {}
@@ -204,13 +210,13 @@ def _attributes(proto: Any) -> dict[str, Any]:
     return found
 
 
-def _run(function: Function, node: Node) -> tuple[Any, ...]:
+def _run(function: Function, node: Node) -> tuple[Tensor, ...]:
     inputs = [None if i in node.baked else node.weights.get(i, value) for i, value in enumerate(node.inputs)]
     result = function(*inputs)
     return result if isinstance(result, tuple) else (result,)
 
 
-def _walk_branch(proto: Any, graph: _Graph) -> None:
+def _walk_branch(proto: onnx.NodeProto, graph: _Graph) -> None:
     """Walks the branch of an If whose condition is constant; its names are the outer graph's too.
 
     Raises:
@@ -235,7 +241,7 @@ def _walk_branch(proto: Any, graph: _Graph) -> None:
             graph.module.add_alias(outer, inner.name)
 
 
-def _absorb_bias(proto: Any, graph: _Graph) -> bool:
+def _absorb_bias(proto: onnx.NodeProto, graph: _Graph) -> bool:
     """Makes an Add of a constant vector behind a linear layer that layer's bias; returns whether it did."""
     if proto.op_type != "Add":
         return False
@@ -253,8 +259,8 @@ def _absorb_bias(proto: Any, graph: _Graph) -> bool:
     return False
 
 
-def _add_step(proto: Any, node: Node, function: Function, graph: _Graph) -> None:
-    stored: dict[int, Any] = {}
+def _add_step(proto: onnx.NodeProto, node: Node, function: Function, graph: _Graph) -> None:
+    stored: dict[int, Tensor | None] = {}
     for i, name in enumerate(proto.input):
         if name and node.is_constant[i] and i not in node.baked:
             stored[i] = node.weights.get(i, node.inputs[i])
