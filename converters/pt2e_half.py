@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.quantization.pt2e_graph import (
     FloatGraph,
@@ -13,6 +13,9 @@ from edgekit.quantization.pt2e_graph import (
     return_these,
 )
 from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
 
 
 def to_half(graph: FloatGraph) -> FloatGraph:
@@ -63,7 +66,7 @@ def _halved(value: Any) -> Any:
     return value
 
 
-def _halve_attribute(module: Any, name: str) -> None:
+def _halve_attribute(module: GraphModule, name: str) -> None:
     """Constants that are neither parameters nor buffers."""
     import torch
 

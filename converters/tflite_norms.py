@@ -10,12 +10,17 @@ Only ever runs inside a conversion worker.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from edgekit.torch_program.graph_nodes import operator_name
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
 
 
-def keep_norm_scales(graph_module: Any) -> None:
+def keep_norm_scales(graph_module: GraphModule) -> None:
     """Writes each layer normalization with a scale as (x - mean) * (scale / deviation) + shift, in place.
 
     Norms that a model spells out in single operators need no help: their scales are left where they are.
@@ -30,7 +35,7 @@ def keep_norm_scales(graph_module: Any) -> None:
     graph_module.recompile()
 
 
-def _spell_out(graph_module: Any, node: Any) -> None:
+def _spell_out(graph_module: GraphModule, node: Node) -> None:
     """Puts single operators in the place of a layer normalization."""
     import torch
 
@@ -41,7 +46,7 @@ def _spell_out(graph_module: Any, node: Any) -> None:
     axes = [-i for i in range(len(shape), 0, -1)]
     place = {key: node.meta[key] for key in ("nn_module_stack", "stack_trace") if key in node.meta}
 
-    def call(operator: Any, *args: Any) -> Any:
+    def call(operator: Callable[..., object], *args: object) -> Node:
         made = graph_module.graph.call_function(operator, args)
         made.meta.update(place)  # it belongs to the same module
         return made

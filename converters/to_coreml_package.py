@@ -16,12 +16,15 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from coremltools.models import MLModel
 
 _AUTHOR: Final = "com.apple.CoreML"
 
 
-def write_package(model: Any, metadata: Mapping[str, str], output: Path, scratch: Path) -> None:
+def write_package(model: MLModel, metadata: Mapping[str, str], output: Path, scratch: Path) -> None:
     """Writes `model` (a coremltools MLModel) with `metadata` embedded to the folder `output`."""
     for key, value in metadata.items():
         model.user_defined_metadata[key] = value

@@ -26,14 +26,17 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 Spec = dict[str, Any]
-Row = list[Any]
+Row = list["NDArray[Any]"]
 
 MODES = ("memory", "outputs", "latency")
 """In this order they run: memory is only honest in a process that has loaded nothing before."""
@@ -42,6 +45,46 @@ IO_KEY = "edgekit.io"
 
 LATENCY_ROWS, MEMORY_RUNS = 16, 3
 PROGRESS_SECONDS = 0.2
+
+
+class Session(Protocol):
+    """An artifact that a session file has opened.
+
+    Attributes:
+        inputs: Inputs in the order in which `run` takes them.
+        outputs: Outputs in the order in which `run` returns them.
+        metadata: Text by name, as the artifact's format holds it.
+    """
+
+    inputs: list[Spec]
+    outputs: list[Spec]
+    metadata: dict[str, str]
+
+    def run(self, arrays: Row) -> Row:
+        """Returns the outputs of one inference."""
+        ...
+
+    def operators(self) -> object:
+        """Returns what ran, one entry an operator; None where the runtime does not tell."""
+        ...
+
+
+class Runtime(Protocol):
+    """What each session file has under this name.
+
+    Attributes:
+        name: Name of the runtime.
+        version: Its version.
+        untimed: Why its time and memory mean nothing; "" where they do.
+    """
+
+    name: str
+    version: str
+    untimed: str
+
+    def open(self, path: str) -> Session:
+        """Returns a session of the artifact at `path`."""
+        ...
 
 
 class RunError(Exception):
@@ -77,7 +120,7 @@ class OpenArtifact:
             the runtime cannot tell; empty where nobody knows.
     """
 
-    def __init__(self, runtime: Any, path: Path, expected: dict[str, list[Spec]]) -> None:
+    def __init__(self, runtime: Runtime, path: Path, expected: dict[str, list[Spec]]) -> None:
         self.path = path
         self.runtime = runtime
         check_file(path)
@@ -117,7 +160,7 @@ class OpenArtifact:
             check_fit(self.path, self.inputs[i], (1, *array.shape[1:]), array.dtype)
         return columns
 
-    def prepare(self, row: Sequence[Any]) -> Row:
+    def prepare(self, row: Sequence[NDArray[Any]]) -> Row:
         """Returns the arrays (1, ...) of one row as the runtime takes them: its types, in its order."""
         ready = [stored(self.path, self.inputs[i], array) for i, array in enumerate(row)]
         return [ready[i] for i in np.argsort(self._input_order)]
@@ -161,7 +204,7 @@ def brief(error: Exception) -> str:
     return text if text.endswith((".", "!", "?")) else text + "."
 
 
-def title(runtime: Any) -> str:
+def title(runtime: Runtime) -> str:
     """Returns the runtime's name and version: `ai-edge-litert 2.3.0`."""
     return f"{runtime.name} {runtime.version}".strip()
 
@@ -200,7 +243,7 @@ def ordered(actual: list[Spec], expected: list[Spec]) -> tuple[list[int], list[S
     return order, described
 
 
-def check_fit(path: Path, spec: Spec, shape: tuple[int, ...], dtype: Any) -> None:
+def check_fit(path: Path, spec: Spec, shape: tuple[int, ...], dtype: np.dtype[Any] | str) -> None:
     """Refuses data that this input cannot take: another shape, or a dtype that cannot be cast or quantized to it."""
     want, given, sizes = np.dtype(spec["dtype"]), np.dtype(dtype), spec["shape"]
     same_shape = len(sizes) == len(shape) and all(sizes[i] in (-1, size) for i, size in enumerate(shape))
@@ -220,9 +263,9 @@ def shape_text(shape: Sequence[int]) -> str:
     return "(" + ", ".join("?" if size == -1 else str(size) for size in shape) + ")"
 
 
-def stored(path: Path, spec: Spec, array: Any) -> Any:
+def stored(path: Path, spec: Spec, array: NDArray[Any]) -> NDArray[Any]:
     """Returns `array` as the runtime stores it: quantized by scale and zero point, or cast without loss."""
-    want: Any = np.dtype(spec["dtype"])
+    want: np.dtype[Any] = np.dtype(spec["dtype"])
     if array.dtype == want:
         return np.ascontiguousarray(array)
     if spec.get("scale") is not None:
@@ -240,7 +283,7 @@ def stored(path: Path, spec: Spec, array: Any) -> Any:
     return cast
 
 
-def dequantized(spec: Spec, array: Any) -> Any:
+def dequantized(spec: Spec, array: NDArray[Any]) -> NDArray[Any]:
     """Returns an output in real values, shape (1, ...): float32 where it is float or has a scale, else as it is."""
     if spec.get("scale") is not None and array.dtype.kind in "iu":
         array = (array.astype(np.float32) - np.float32(spec.get("zero_point") or 0)) * np.float32(spec["scale"])
@@ -279,7 +322,7 @@ def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, p
     """
     folder.mkdir(parents=True, exist_ok=True)
     columns = artifact.columns(samples)
-    files: Row = []
+    files: list[Any] = []
     digest = hashlib.sha256()
     for i in range(samples.count):
         outputs = artifact.real(artifact.run(artifact.prepare([samples.arrays[c][i : i + 1] for c in columns])))
@@ -396,7 +439,7 @@ def host() -> str:
     return f"{cpu}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
-def load_runtime(name: str, artifact: Path, package: str, threads: int) -> Any:
+def load_runtime(name: str, artifact: Path, package: str, threads: int) -> Runtime:
     """Returns the `Runtime` of the session file that lies beside this one.
 
     Raises:
@@ -409,16 +452,17 @@ def load_runtime(name: str, artifact: Path, package: str, threads: int) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     try:
-        return module.Runtime(str(artifact), package, threads)
+        runtime: Runtime = module.Runtime(str(artifact), package, threads)
     except ImportError as error:
         raise RunError(
             "MissingDependencyError",
             f"Running {artifact.name} needs {module.PACKAGES}, which cannot be imported: {brief(error)} "
             f"Install it from the checkout: pip install -e '.[{module.EXTRA}]'",
         ) from error
+    return runtime
 
 
-def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
+def run(options: argparse.Namespace, record: dict[str, Any], save: Callable[[], None]) -> None:
     """Does what `options` ask for and fills `record`; calls `save` after each mode, in case the next one crashes."""
     progress = Progress(options.progress)
     expected = json.loads(options.expected.read_text()) if options.expected else {}
@@ -480,7 +524,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_options(arguments)
     record: dict[str, Any] = {"schema_version": 1, "host": host(), "python": platform.python_version()}
     record.update(numpy=np.__version__, missing={}, error=None)
-    save: Any = functools.partial(write_json, options.record, record) if options.record else (lambda: None)
+    save: Callable[[], None] = (
+        functools.partial(write_json, options.record, record) if options.record else (lambda: None)
+    )
     try:
         run(options, record, save)
     except RunError as error:
