@@ -242,7 +242,7 @@ def order_boundary(model: TFLiteModel, inputs: Sequence[int], outputs: Sequence[
     graph.outputs = np.array(outputs, dtype=np.int32)
 
 
-def io_signature(model: TFLiteModel, indices: Sequence[int], wanted: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+def io_signature(model: TFLiteModel, indices: Iterable[int], wanted: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
     """Returns the specs of inputs or outputs as the file has them; the layouts are taken from `wanted`."""
     from ai_edge_litert import schema_py_generated as schema
 
@@ -302,7 +302,7 @@ def embedded(content: bytes) -> dict[str, Any]:
     return {}
 
 
-def _name_tensors(graph: TFLiteGraph, indices: Sequence[int], names: Sequence[str]) -> None:
+def _name_tensors(graph: TFLiteGraph, indices: Iterable[int], names: Sequence[str]) -> None:
     for index, name in zip(indices, names, strict=True):
         for i, tensor in enumerate(graph.tensors):
             if i != index and text(tensor.name) == name:
@@ -310,7 +310,7 @@ def _name_tensors(graph: TFLiteGraph, indices: Sequence[int], names: Sequence[st
         graph.tensors[index].name = name
 
 
-def _signature_entries(indices: Sequence[int], names: Sequence[str]) -> list[TFLiteEntry]:
+def _signature_entries(indices: Iterable[int], names: Sequence[str]) -> list[TFLiteEntry]:
     from ai_edge_litert import schema_py_generated as schema
 
     entries: list[TFLiteEntry] = []

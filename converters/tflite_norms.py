@@ -30,12 +30,12 @@ def keep_norm_scales(graph_module: GraphModule) -> None:
     """
     for node in list(graph_module.graph.nodes):
         if operator_name(node) == "layer_norm" and len(node.args) > 2 and node.args[2] is not None:
-            _spell_out(graph_module, node)
+            _spell_out(node)
     graph_module.graph.lint()
     graph_module.recompile()
 
 
-def _spell_out(graph_module: GraphModule, node: Node) -> None:
+def _spell_out(node: Node) -> None:
     """Puts single operators in the place of a layer normalization."""
     import torch
 
@@ -44,14 +44,14 @@ def _spell_out(graph_module: GraphModule, node: Node) -> None:
     shift = node.args[3] if len(node.args) > 3 else node.kwargs.get("bias")
     epsilon = node.args[4] if len(node.args) > 4 else node.kwargs.get("eps", 1e-5)
     axes = [-i for i in range(len(shape), 0, -1)]
-    place = {key: node.meta[key] for key in ("nn_module_stack", "stack_trace") if key in node.meta}
+    place: dict[str, object] = {key: node.meta[key] for key in ("nn_module_stack", "stack_trace") if key in node.meta}
 
     def call(operator: Callable[..., object], *args: object) -> Node:
-        made = graph_module.graph.call_function(operator, args)
+        made = node.graph.call_function(operator, args)
         made.meta.update(place)  # it belongs to the same module
         return made
 
-    with graph_module.graph.inserting_before(node):
+    with node.graph.inserting_before(node):
         centred = call(aten.sub.Tensor, value, call(aten.mean.dim, value, axes, True))
         variance = call(aten.mean.dim, call(aten.mul.Tensor, centred, centred), axes, True)
         slope = call(aten.mul.Tensor, call(aten.rsqrt.default, call(aten.add.Tensor, variance, epsilon)), scale)
@@ -59,4 +59,4 @@ def _spell_out(graph_module: GraphModule, node: Node) -> None:
         if shift is not None:
             result = call(aten.add.Tensor, result, shift)
     node.replace_all_uses_with(result)
-    graph_module.graph.erase_node(node)
+    node.graph.erase_node(node)

@@ -31,7 +31,7 @@ def write_package(model: MLModel, metadata: Mapping[str, str], output: Path) -> 
         model.user_defined_metadata[key] = value
     # The date would make two packages of one model differ.
     model.user_defined_metadata.pop("com.github.apple.coremltools.conversion_date", None)
-    source, target = Path(model.package_path) / "Data" / _AUTHOR, output / "Data" / _AUTHOR
+    source, target = Path(str(model.package_path)) / "Data" / _AUTHOR, output / "Data" / _AUTHOR
     target.mkdir(parents=True)
     program = model.get_spec().SerializeToString(deterministic=True)
     (target / "model.mlmodel").write_bytes(program)

@@ -35,10 +35,12 @@ def import_coremltools(*, with_tensorflow: bool = False) -> ModuleType:
     logging.getLogger("coremltools").setLevel(logging.ERROR)
     try:
         import coremltools
+
+        found: ModuleType = coremltools
     finally:
         if hidden:
             del sys.modules["tensorflow"]
-    return coremltools
+    return found
 
 
 def extend_torch_frontend() -> None:
@@ -64,9 +66,10 @@ def extend_torch_frontend() -> None:
 def _copy(context: Any, node: Any) -> None:
     """Translates a copy: its own translation gives the input's tensor, which cannot be an output of another name."""
     from coremltools.converters.mil import Builder
-    from coremltools.converters.mil.frontend.torch.ops import _get_inputs
+    from coremltools.converters.mil.frontend.torch.ops import _get_inputs  # pyright: ignore[reportPrivateUsage]  no public way
 
-    context.add(Builder.identity(x=_get_inputs(context, node)[0], name=node.name))
+    builder: Any = Builder  # its methods are made when coremltools is imported
+    context.add(builder.identity(x=_get_inputs(context, node)[0], name=node.name))
 
 
 def _tuple_translation(translate: Callable[[Any, Any], None], outputs: int) -> Callable[[Any, Any], None]:

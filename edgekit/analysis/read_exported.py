@@ -110,7 +110,7 @@ class _Reader:
             source, index = node.args
             self._builder.alias(node.name, f"{source.name}:{index}")
             return
-        values = node.meta.get("val")
+        values: Any = node.meta.get("val")
         outputs = list(values) if isinstance(values, (tuple, list)) else [values]
         if base in IGNORED or not any(_is_tensor(value) for value in outputs):
             return
@@ -177,7 +177,8 @@ def _to_numpy(value: Tensor) -> NDArray[Any]:
     import torch
 
     tensor = value.detach().cpu()
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).contiguous().numpy()
+    found: NDArray[Any] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).contiguous().numpy()
+    return found
 
 
 def _base_name(node: Node) -> str:

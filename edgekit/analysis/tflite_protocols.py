@@ -78,8 +78,8 @@ class TFLiteGraph(Protocol):
 
     tensors: list[TFLiteTensor]
     operators: list[TFLiteOperator]
-    inputs: Sequence[int]
-    outputs: Sequence[int]
+    inputs: Sequence[int] | NDArray[np.int32]
+    outputs: Sequence[int] | NDArray[np.int32]
 
 
 class TFLiteOperatorCode(Protocol):

@@ -182,7 +182,7 @@ def _describe(model: keras.Model, shapes: Sequence[tuple[int, ...]]) -> Capture:
     )
 
 
-def math_size(shape: Iterable[int | None]) -> int:
+def math_size(shape: Iterable[Any]) -> int:
     """Returns the number of elements of a shape."""
     import math
 

@@ -63,7 +63,7 @@ def _inline(graph_module: GraphModule, call: Node) -> None:
     for user in list(call.users):
         if user.target is operator.getitem:
             user.replace_all_uses_with(copies[results[user.args[1]]])
-            graph_module.graph.erase_node(user)
+            user.graph.erase_node(user)
     if call.users:
         call.replace_all_uses_with(copies[results[0] if isinstance(results, (tuple, list)) else results])
     call.graph.erase_node(call)

@@ -6,12 +6,11 @@ no longer be one, so it becomes a `reshape`, which copies where it must.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.torch_program.graph_nodes import is_in_place, operator_name
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from torch.fx import GraphModule
 
 _COPIES: Final = frozenset({"contiguous", "clone"})
@@ -41,7 +40,7 @@ def _store_row_major(graph_module: GraphModule) -> None:
     """Replaces weights in other layouts (channels_last); the caller's own tensors are left alone."""
     import torch
 
-    made: dict[int, Tensor] = {}
+    made: dict[int, Any] = {}
     for module in graph_module.modules():
         for table in (module._parameters, module._buffers):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  tied weights must stay one tensor
             for name, tensor in table.items():

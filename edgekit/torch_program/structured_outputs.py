@@ -78,8 +78,8 @@ def _leaves(value: Any, way: tuple[str, ...], title: str) -> Generator[tuple[tup
         return
     if isinstance(value, dict):
         items = [(str(key), item) for key, item in value.items()]
-    elif isinstance(value, tuple) and hasattr(value, "_fields"):
-        items = list(zip(value._fields, value, strict=True))
+    elif isinstance(value, tuple) and (fields := getattr(value, "_fields", None)) is not None:
+        items = list(zip(fields, value, strict=True))
     elif isinstance(value, (tuple, list)):
         items = [(str(place), item) for place, item in enumerate(value)]
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):

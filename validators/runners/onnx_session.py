@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -128,8 +128,8 @@ class Session:
     def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """Returns the outputs."""
         self._last = arrays
-        outputs: Any = self._session.run(None, {name: arrays[i] for i, name in enumerate(self._names)})
-        return outputs
+        outputs = self._session.run(None, {name: arrays[i] for i, name in enumerate(self._names)})
+        return cast("list[NDArray[Any]]", outputs)
 
     def operators(self) -> list[dict[str, Any]] | None:
         """Returns what ran, after onnxruntime's own rewriting, one entry an operator.

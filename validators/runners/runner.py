@@ -272,7 +272,8 @@ def stored(path: Path, spec: Spec, array: NDArray[Any]) -> NDArray[Any]:
         limits = np.iinfo(want)
         # real = scale * (stored - zero_point), rounded half to even as NumPy does
         steps = np.rint(np.asarray(array, np.float64) / spec["scale"]) + (spec.get("zero_point") or 0)
-        return np.clip(steps, limits.min, limits.max).astype(want)
+        clipped: NDArray[Any] = np.clip(steps, limits.min, limits.max).astype(want)
+        return clipped
     cast = np.ascontiguousarray(array).astype(want)
     if want.kind in "iu" and not np.array_equal(cast.astype(np.int64), array.astype(np.int64)):
         raise RunError(

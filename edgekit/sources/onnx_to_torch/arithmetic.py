@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from edgekit.sources.onnx_to_torch.node import Builder, Function, Node, UnsupportedError
 
@@ -60,7 +60,7 @@ def _scalar(node: Node, i: int) -> float | None:
     if not fits or value.dtype == torch.bool:
         return None
     node.baked.add(i)
-    return value.item()
+    return cast("float", value.item())
 
 
 def binary(node: Node, function: Function) -> Function:

@@ -63,7 +63,8 @@ def _of_rank(name: str, axes: int) -> Callable[..., Tensor]:
 
     if axes not in (1, 2, 3):
         raise UnsupportedError(f"it has {axes} spatial axes; 1, 2 and 3 are supported")
-    return getattr(torch.nn.functional, f"{name}{axes}d")
+    found: Callable[..., Tensor] = getattr(torch.nn.functional, f"{name}{axes}d")
+    return found
 
 
 def _conv_transpose(node: Node) -> Function:

@@ -260,7 +260,7 @@ def _absorb_bias(proto: onnx.NodeProto, graph: _Graph) -> bool:
 
 
 def _add_step(proto: onnx.NodeProto, node: Node, function: Function, graph: _Graph) -> None:
-    stored: dict[int, Tensor | None] = {}
+    stored: dict[int, Any] = {}
     for i, name in enumerate(proto.input):
         if name and node.is_constant[i] and i not in node.baked:
             stored[i] = node.weights.get(i, node.inputs[i])
