@@ -1,6 +1,6 @@
 """Every error that edgekit raises on purpose, and the exit code that each one means.
 
-    EdgekitError                    1   base; never raised itself
+    EdgekitError                    4   base; never raised itself
     ├── InputError                  2   what the user gave is wrong
     │   ├── UsageError                  a flag or an argument
     │   ├── ConfigError                 edgekit.toml, pyproject.toml or an environment variable
@@ -10,11 +10,13 @@
     │   ├── ArtifactError               an artifact that cannot be read or run
     │   ├── TechniqueError              a technique that cannot be used on this model
     │   └── ConversionError             a model that this format cannot hold
-    └── MachineError                3   this machine cannot do it
-        ├── MissingDependencyError      a package that is not installed
-        ├── ResourceError               out of time, memory or disk; a folder that cannot be written
-        ├── DeviceError                 a device that cannot be reached, or that lacks what a run there needs
-        └── WorkerError                 a worker process that crashed
+    ├── MachineError                3   this machine cannot do it
+    │   ├── MissingDependencyError      a package that is not installed
+    │   ├── ResourceError               out of time, memory or disk; a folder that cannot be written
+    │   ├── DeviceError                 a device that cannot be reached, or that lacks what a run there needs
+    │   ├── PluginError                 a third party's plug-in that cannot be loaded or lacks what was needed
+    │   └── WorkerError                 a worker process that crashed
+    └── InternalError               4   a fault of edgekit's own; the message names the file with the traceback
 
 A budget that is not kept is a verdict and not an error: it is a check in a report (exit code 1).
 A message names the thing, what came, what was expected and what to do.
@@ -32,7 +34,7 @@ class EdgekitError(Exception):
         message: One or more lines for a person; printed as it is, without a traceback.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[int] = 4
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -95,8 +97,16 @@ class DeviceError(MachineError):
     """A device cannot be reached, or lacks what a run there needs."""
 
 
+class PluginError(MachineError):
+    """A third party's plug-in cannot be loaded, or lacks what was needed."""
+
+
 class WorkerError(MachineError):
     """A worker process ended without a result."""
+
+
+class InternalError(EdgekitError):
+    """A fault of edgekit's own: exit code 4."""
 
 
 ERRORS_BY_NAME: dict[str, type[EdgekitError]] = {
@@ -115,7 +125,9 @@ ERRORS_BY_NAME: dict[str, type[EdgekitError]] = {
         MissingDependencyError,
         ResourceError,
         DeviceError,
+        PluginError,
         WorkerError,
+        InternalError,
     )
 }
 """What can be raised, by class name: how a worker process hands its error to the parent."""

@@ -5,7 +5,7 @@ An annotation is that of an argument, of what a function returns, or of an attri
 - `Any`: it holds the name `Any` anywhere (`list[Any]`, `Callable[..., Any]`), or names an alias that does.
 - JSON: its only `Any` is the value type of an object, `Mapping[str, Any]` or `dict[str, Any]`: data from a file or for
   one, whose form a schema or a dataclass checks where it is read.
-- array: its only `Any` is a dtype, `NDArray[Any]`: NumPy's own words for an array of any dtype.
+- array: its only `Any` is a dtype, `NDArray[Any]` or what that stands for: NumPy's own words for an array of any dtype.
 
 `tests/test_layout.py` holds the limits.
 """
@@ -130,7 +130,7 @@ def _kinds(node: ast.AST, module: Module, known: dict[str, Module]) -> Iterator[
             return  # a text of Literal
     elif isinstance(node, ast.Name):
         yield _kind_of_name(node.id, module, known)
-    elif isinstance(node, ast.Subscript) and _is_any(node.slice) and _last_word(node.value) in _ARRAYS:
+    elif isinstance(node, ast.Subscript) and _is_dtype(node.slice) and _last_word(node.value) in _ARRAYS:
         yield "array"
     elif isinstance(node, ast.Subscript) and _is_object(node):
         yield "JSON"
@@ -152,6 +152,14 @@ def _is_object(node: ast.Subscript) -> bool:
     parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else []
     is_text = len(parts) == 2 and _last_word(parts[0]) == "str"
     return is_text and _is_any(parts[1]) and _last_word(node.value) in _OBJECTS
+
+
+def _is_dtype(node: ast.expr) -> bool:
+    """Returns whether a type's argument is Any as a dtype, alone or behind that of a shape: `ndarray[Any, dtype[Any]]`."""
+    last = node.elts[-1] if isinstance(node, ast.Tuple) else node
+    return _is_any(last) or (
+        isinstance(last, ast.Subscript) and _last_word(last.value) == "dtype" and _is_any(last.slice)
+    )
 
 
 def _is_any(node: ast.expr) -> bool:

@@ -6,6 +6,7 @@ computer, and benchmark_model built for its processor, here or on the device alr
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from typing import Final, final
 from edgekit.artifact import Artifact
 from edgekit.benchmarking.target import AdbAddress, Measured, Order, Target
 from edgekit.errors import DeviceError, MissingDependencyError, ResourceError, UsageError
+from edgekit.formats.table import known_format
 from edgekit.measurements.benchmark_model_output import parse_benchmark_model
 from edgekit.measurements.imported import BENCHMARK_MODEL
 from edgekit.samples import Samples
@@ -88,7 +90,8 @@ class AdbTarget(Target):
         )
 
     def _check(self, artifact: Artifact, samples: Samples | None) -> None:
-        if artifact.runtime != "tflite":
+        made = known_format(artifact.runtime)
+        if made is None or not made.runtime.android_benchmark:
             raise UsageError(
                 f"{artifact.path.name} cannot be measured over adb: Android has no Python, and benchmark_model runs "
                 ".tflite files only. Export to tflite, or measure over ssh:// where the device runs Linux."
@@ -104,7 +107,7 @@ class AdbTarget(Target):
     def _send(self, adb: Adb, artifact: Artifact, there: PurePosixPath) -> str:
         """Copies the artifact, and the program where it is here. Returns the program's path there, quoted."""
         adb.push(artifact.path, there / "model.tflite")
-        here = Path(self.benchmark_model).expanduser()
+        here = Path(os.path.expanduser(self.benchmark_model))  # noqa: PTH111  Path's raises where there is no such home
         if here.is_file():
             adb.push(here, there / "benchmark_model")
             adb.shell(f"chmod 755 {there}/benchmark_model", "chmod", _SHORT_SECONDS)

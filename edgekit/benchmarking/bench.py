@@ -18,6 +18,7 @@ from edgekit.pipeline.artifact_metadata import read_embedded
 from edgekit.pipeline.settings import Settings
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.samples import Samples
+from edgekit.task.data import MATERIALIZE, DataRequest
 from edgekit.task.task import ImagePreprocessing
 from edgekit.validators.execution import RunSettings, collect_evidence
 from edgekit.validators.parity import LARGEST_DB, sqnr_by_output
@@ -61,17 +62,16 @@ def prepare_data(artifact: Artifact, reference: str, base: Path, folder: Path, s
         DataError: missing, empty, or not what the artifact takes.
     """
     images = read_embedded(artifact.metadata).preprocessing or ImagePreprocessing()
-    payload = {
-        "reference": reference,
-        "base": str(base),
-        "purpose": "sample",
-        "inputs": [_real(spec).to_json() for spec in artifact.inputs],
-        "metric": "agreement",
-        "preprocessing": images.to_json(),
-        "folder": str(folder),
-    }
-    settings.run("reading of the data", "edgekit.task.data:materialize", payload, settings.stage("data"))
-    return Samples.open(folder)
+    request = DataRequest(
+        reference=reference,
+        base=base,
+        purpose="sample",
+        inputs=tuple(map(_real, artifact.inputs)),
+        metric="agreement",
+        preprocessing=images,
+        folder=folder,
+    )
+    return settings.run("reading of the data", MATERIALIZE, request, settings.stage("data")).value
 
 
 def _real(spec: TensorSpec) -> TensorSpec:

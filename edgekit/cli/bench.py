@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from edgekit.cli.options import Device, JsonOption, MemoryLimit, NoColor, Quiet,
 from edgekit.cli.validate import ArtifactArgument
 from edgekit.errors import UsageError
 from edgekit.profiles.profile import DeviceProfile, find_profile
+from edgekit.workers.process_folder import temporary_folder
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -182,8 +182,7 @@ def _measure(
     from edgekit.validators.execution import describe_artifact
 
     artifact = plain_artifact(path)
-    with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as name, _kept(outputs) as keep:
-        folder = Path(name)
+    with temporary_folder("bench") as folder, _kept(outputs) as keep:
         samples = None
         if data is not None:
             # The data is shaped by the artifact's inputs, which only its runtime knows.

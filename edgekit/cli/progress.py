@@ -9,6 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, final
 
 from edgekit.cli.console import console
+from edgekit.cli.streams import say
+from edgekit.exporting.sentences import escape
+from edgekit.plain_text import one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -58,30 +61,34 @@ class StageDisplay:
         """Shows what `stage` is doing; safe from several threads."""
         if not self._enabled:
             return
+        phrase = one_line(phrase)
         with self._lock:
             if self._rich is None:
                 self._print_once(stage, phrase)
             elif stage in self._stages:
-                self._rich.update(self._stages[stage], description=phrase, completed=share or 0, total=_total(share))
+                self._rich.update(
+                    self._stages[stage], description=escape(phrase), completed=share or 0, total=_total(share)
+                )
             else:
-                self._stages[stage] = self._rich.add_task(phrase, stage=stage, total=_total(share))
+                self._stages[stage] = self._rich.add_task(escape(phrase), stage=stage, total=_total(share))
 
     def done(self, stage: str, phrase: str) -> None:
         """Shows that `stage` has ended, and how."""
         if not self._enabled:
             return
+        phrase = one_line(phrase)
         with self._lock:
             if self._rich is None:
                 started = self._started.get(stage)
                 took = "" if started is None else f" ({time.monotonic() - started:.0f} s)"
-                sys.stderr.write(f"{stage:<10} {phrase}{took}\n")
+                say(f"{stage:<10} {phrase}{took}")
             elif stage in self._stages:
-                self._rich.update(self._stages[stage], description=phrase, completed=1, total=1)
+                self._rich.update(self._stages[stage], description=escape(phrase), completed=1, total=1)
 
     def _print_once(self, stage: str, phrase: str) -> None:
         if stage not in self._started:
             self._started[stage] = time.monotonic()
-            sys.stderr.write(f"{stage:<10} {phrase}\n")
+            say(f"{stage:<10} {phrase}")
 
 
 def _total(share: float | None) -> float | None:

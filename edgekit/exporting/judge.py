@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from edgekit.checks import Check, complete
 from edgekit.converters.base import IoType
 from edgekit.errors import EdgekitError
 from edgekit.exporting.inputs import FLOAT_RECIPE, Inputs
+from edgekit.formats.table import find_format
 from edgekit.pipeline.analysis import analyze_model
 from edgekit.pipeline.convert import convert
 from edgekit.pipeline.settings import Settings
@@ -26,6 +26,7 @@ from edgekit.validators.execution import MeasurementKind, RunSettings, collect_e
 from edgekit.validators.host_timing import host_timing
 from edgekit.validators.requested import Requested, requested_settings
 from edgekit.validators.slices import describe_slices
+from edgekit.workers.process_folder import temporary_folder
 
 
 def what_was_requested(inputs: Inputs, candidate: Candidate, io: IoType, settings: Settings) -> Requested:
@@ -71,10 +72,10 @@ def judge_artifact(
     if settings.cancelled.is_set():
         raise KeyboardInterrupt
     pieces: tuple[MeasurementKind, ...] = ("memory", "outputs", "latency")
-    with tempfile.TemporaryDirectory(prefix="edgekit-outputs-") as folder:
+    with temporary_folder("outputs") as folder:
         evidence = collect_evidence(
             artifact,
-            folder=Path(folder),
+            folder=folder,
             evaluation=inputs.evaluation,
             reference=inputs.reference,
             baseline=baseline,
@@ -117,7 +118,7 @@ def _float_baseline(runtime: str, inputs: Inputs, recipe: Recipe, settings: Sett
 
     A float artifact that cannot be made costs only the ratio, so its failure is not the export's.
     """
-    if recipe == FLOAT_RECIPE or runtime == "coreml":
+    if recipe == FLOAT_RECIPE or find_format(runtime).runtime.stand_in:
         return None
     settings.progress(runtime, "converting the float artifact to compare with", None)
     try:

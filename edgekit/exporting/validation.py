@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Final
 from edgekit.artifact import Artifact, measure_files
 from edgekit.budget import Budget
 from edgekit.errors import EdgekitError
-from edgekit.exporting.export import REPORTED_PACKAGES, lint_calibration
+from edgekit.exporting.export import lint_calibration, recorded_packages
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.inputs import Inputs, describe_data, read_inputs
 from edgekit.exporting.judge import describe_host, judge_artifact, judge_evidence
@@ -27,6 +26,7 @@ from edgekit.task.task import Task, default_task
 from edgekit.validators.execution import RunSettings, collect_evidence, describe_artifact
 from edgekit.validators.requested import PRECISION_KEY, Requested, read_requested, requested_settings
 from edgekit.workers.cache import versions
+from edgekit.workers.process_folder import temporary_folder
 
 DIGEST_KEY: Final = "edgekit.digest"
 DEFAULT_KEY: Final = "edgekit.embedded_default"
@@ -128,7 +128,7 @@ def _validate(
         device=device,
         model=inputs.model,
         results=(result,),
-        environment=describe_environment(versions(REPORTED_PACKAGES)),
+        environment=describe_environment(versions(recorded_packages())),
         data=describe_data(inputs),
         folder=path.parent,
         calibration=lint_calibration(inputs, [recipe], settings),
@@ -188,9 +188,9 @@ def _alone(
     run_settings: RunSettings,
 ) -> ExportReport:
     """Judges what can be judged without a float model and data: size, memory, what it computes with, that it runs."""
-    with tempfile.TemporaryDirectory(prefix="edgekit-outputs-") as folder:
+    with temporary_folder("outputs") as folder:
         evidence = collect_evidence(
-            artifact, folder=Path(folder), settings=run_settings, progress=settings.stage(artifact.runtime)
+            artifact, folder=folder, settings=run_settings, progress=settings.stage(artifact.runtime)
         )
         evidence = replace(evidence, asked=asked, accelerator=accelerator)
         result = FormatResult(
@@ -205,7 +205,7 @@ def _alone(
         device=device,
         model=None,
         results=(result,),
-        environment=describe_environment(versions(REPORTED_PACKAGES)),
+        environment=describe_environment(versions(recorded_packages())),
         folder=artifact.path.parent,
     )
 

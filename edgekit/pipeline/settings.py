@@ -7,12 +7,12 @@ interrupted goes on where it stopped, and a second run finds its work done.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, final
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final, final
 
 from edgekit.workers.cache import Cache, cache_folder
-from edgekit.workers.worker import Job, JobResult, Progress, run_job, silent
+from edgekit.workers.worker import Job, JobOptions, JobResult, Progress, RequestT, ResultT, run_job, silent
 
 DEFAULT_TIMEOUT_S: Final = 1800.0
 
@@ -35,6 +35,7 @@ class Settings:
         memory_limit_bytes: Limit of each worker process; None for no limit.
         jobs: Worker processes at a time.
         threads: Threads of a runtime whose latency is timed.
+        worker_threads: Threads that a worker process computes with; another number gives other bytes.
         progress: Told what is going on.
         cancelled: Once set, running workers are ended and KeyboardInterrupt is raised on their threads.
     """
@@ -44,8 +45,13 @@ class Settings:
     memory_limit_bytes: int | None = None
     jobs: int = 2
     threads: int = 1
+    worker_threads: int = 1
     progress: StageProgress = quiet
     cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        """Lets what the cache has to say, and Ctrl-C while it waits, go the way of everything else."""
+        object.__setattr__(self, "cache", replace(self.cache, notice=self.progress, cancelled=self.cancelled))
 
     def stage(self, name: str) -> Progress:
         """Returns a `Progress` that speaks for the stage `name`."""
@@ -55,16 +61,18 @@ class Settings:
 
         return tell
 
-    def run(self, title: str, entry: str, payload: Mapping[str, Any], progress: Progress = silent) -> JobResult:
+    def run(
+        self,
+        title: str,
+        job: Job[RequestT, ResultT],
+        request: RequestT,
+        progress: Progress = silent,
+    ) -> JobResult[ResultT]:
         """Runs one worker process under these settings (see `edgekit.workers.worker.run_job`)."""
-        return run_job(
-            Job(
-                title=title,
-                entry=entry,
-                payload=payload,
-                timeout_s=self.timeout_s,
-                memory_limit_bytes=self.memory_limit_bytes,
-            ),
-            progress,
-            self.cancelled,
+        options = JobOptions(
+            title=title,
+            threads=self.worker_threads,
+            timeout_s=self.timeout_s,
+            memory_limit_bytes=self.memory_limit_bytes,
         )
+        return run_job(job, request, options, progress, self.cancelled)

@@ -16,16 +16,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Final, Literal, final
+from typing import TYPE_CHECKING, Final, final
 
+from edgekit.formats.realisation import FusingKernels
 from edgekit.quantization.pt2e_graph import constant_of, is_float_tensor, modules_of, target_of
 from edgekit.recipe import Precision, Recipe
 from edgekit.torch_program.torch_protocols import Node
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
-
-Target = Literal["executorch", "coreml"]
 
 CONVOLUTIONS: Final = frozenset(
     {"aten.conv1d.default", "aten.conv1d.padding", "aten.conv2d.default", "aten.conv2d.padding"}
@@ -67,11 +66,11 @@ _FLOAT_ACTIVATIONS: Final = frozenset(
         "aten.tanh.default",
     }
 )
-_FUSED: Final[Mapping[Target, Mapping[str, frozenset[str]]]] = {
+_FUSED: Final[Mapping[FusingKernels, Mapping[str, frozenset[str]]]] = {
     # XNNPACK's kernels clamp for free; see fused_acts of its partitioner's configurations.
-    "executorch": {**dict.fromkeys(WEIGHTED, _CLAMPS), "aten.add.Tensor": frozenset({"aten.relu.default"})},
+    "xnnpack": {**dict.fromkeys(WEIGHTED, _CLAMPS), "aten.add.Tensor": frozenset({"aten.relu.default"})},
     # Core ML's compiler fuses any activation after a convolution or a linear layer; Apple's own quantizer has the list.
-    "coreml": {
+    "mil": {
         **dict.fromkeys(WEIGHTED, _CLAMPS | _FLOAT_ACTIVATIONS),
         "aten.add.Tensor": frozenset({"aten.relu.default"}),
     },
@@ -110,14 +109,14 @@ def precision_of_node(recipe: Recipe, node: Node) -> Precision:
     return recipe.default
 
 
-def plan_quantization(module: GraphModule, recipe: Recipe, target: Target) -> QuantizationPlan:
+def plan_quantization(module: GraphModule, recipe: Recipe, kernels: FusingKernels) -> QuantizationPlan:
     """Returns the plan for a simplified float graph."""
     weighted: dict[str, Precision] = {
         node.name: precision_of_node(recipe, node) for node in module.graph.nodes if _has_constant_weights(module, node)
     }
     if not recipe.needs_calibration:
         return QuantizationPlan(weighted=weighted, fallbacks=_float_weighted(module, recipe, weighted))
-    builder = _Builder(module=module, recipe=recipe, target=target, weighted=weighted)
+    builder = _Builder(module=module, recipe=recipe, kernels=kernels, weighted=weighted)
     for node in module.graph.nodes:
         builder.visit(node)
     return builder.finish()
@@ -154,11 +153,11 @@ class _Builder:
     """Walks the graph once, in order."""
 
     def __init__(
-        self, *, module: GraphModule, recipe: Recipe, target: Target, weighted: Mapping[str, Precision]
+        self, *, module: GraphModule, recipe: Recipe, kernels: FusingKernels, weighted: Mapping[str, Precision]
     ) -> None:
         self._module = module
         self._recipe = recipe
-        self._target: Target = target
+        self._kernels: FusingKernels = kernels
         self._weighted = weighted
         self._integer: dict[str, Node] = {}
         self._friendly: set[str] = set()
@@ -225,7 +224,7 @@ class _Builder:
         source, target = node.args[0], target_of(node)
         if target == "aten.pad.default" and not _is_zero_pad(node):
             return
-        if target == "aten.pad.default" and self._target == "executorch":
+        if target == "aten.pad.default" and self._kernels == "xnnpack":
             # XNNPACK's convolution takes the padding in; a grid in between would hide the pair from its partitioner.
             if all(target_of(user) in CONVOLUTIONS for user in node.users):
                 self._transparent.add(node.name)
@@ -244,7 +243,7 @@ class _Builder:
             self._add_tensor(source)
         result = node
         users = list(node.users)
-        if len(users) == 1 and target_of(users[0]) in _FUSED[self._target].get(target_of(node), frozenset()):
+        if len(users) == 1 and target_of(users[0]) in _FUSED[self._kernels].get(target_of(node), frozenset()):
             result = users[0]
             self._fused.add(result.name)
         self._friendly.add(result.name)
@@ -255,10 +254,10 @@ class _Builder:
             self._parent[node.name] = node.name
             self._tensors.append(node)
 
-    def _is_friendly(self, item: Any) -> bool:
+    def _is_friendly(self, item: object) -> bool:
         return getattr(item, "name", None) in self._friendly and is_float_tensor(item)
 
-    def _is_integer(self, item: Any) -> bool:
+    def _is_integer(self, item: object) -> bool:
         return getattr(item, "name", None) in self._integer.keys() | self._fused
 
     def _join(self, one: Node, other: Node) -> None:

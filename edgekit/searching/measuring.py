@@ -7,7 +7,6 @@ elsewhere, the artifact against the float model that it was made from.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,11 +25,13 @@ from edgekit.pipeline.settings import Settings
 from edgekit.recipe import Candidate
 from edgekit.samples import Samples
 from edgekit.searching.survey import Target
+from edgekit.task.data import Purpose
 from edgekit.task.task import Task
 from edgekit.validators.accuracy import describe_accuracy
 from edgekit.validators.base import Evidence
 from edgekit.validators.execution import MeasurementKind, RunSettings, collect_evidence
 from edgekit.validators.host_timing import host_timing
+from edgekit.workers.process_folder import temporary_folder
 
 _AGAINST_REFERENCE: Final = ("accuracy_drop", "slice_drop")
 """Checks that compare with the task's own model; all others are about the artifact and its own float model."""
@@ -88,7 +89,7 @@ class SampleCache:
             reference=reference_outputs(model, evaluation, self._settings) if evaluation else None,
         )
 
-    def samples(self, task: Task, model: CapturedModel, purpose: str) -> Samples | None:
+    def samples(self, task: Task, model: CapturedModel, purpose: Purpose) -> Samples | None:
         """Returns the task's calibration or evaluation data for a model, or None where it names none."""
         key = _key(task, model, purpose)
         if key not in self._samples:
@@ -157,8 +158,8 @@ def measure(
         settings,
         metadata=artifact_metadata(inputs, recipe=candidate.recipe),
     )
-    with tempfile.TemporaryDirectory(prefix="edgekit-outputs-") as folder:
-        evidence = _collect(made.artifact, inputs, baseline, Path(folder), settings)
+    with temporary_folder("outputs") as folder:
+        evidence = _collect(made.artifact, inputs, baseline, folder, settings)
         evidence = replace(
             evidence,
             device=target.profile.name,

@@ -6,14 +6,16 @@ User code runs here, so it runs in a worker process. What comes out is checked o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 from edgekit.errors import DataError
 from edgekit.model import TensorSpec
 from edgekit.samples import Samples, SampleWriter
 from edgekit.task.task import ImagePreprocessing
-from edgekit.workers.worker import Progress
+from edgekit.workers.request_key import Place
+from edgekit.workers.worker import Job, Progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,44 +27,56 @@ IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _TARGET_NAMES: Final = ("target", "targets", "label", "labels")
 
 
-def materialize(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataRequest:
+    """Which data to read, and where to.
+
+    Attributes:
+        reference: `data.py:function`, an .npz file or a folder of images.
+        base: Folder that relative paths start from.
+        purpose: What the rows are for.
+        inputs: What the model takes.
+        metric: The task's: some keep the rows of an item together.
+        preprocessing: For a folder of images.
+        folder: Where the samples go.
+    """
+
+    reference: str
+    base: Place
+    purpose: Purpose
+    inputs: tuple[TensorSpec, ...]
+    metric: str
+    preprocessing: ImagePreprocessing
+    folder: Place
+
+
+def materialize(request: DataRequest, progress: Progress) -> Samples:
     """Writes one data set of a task to a sample folder: the entry of a worker process.
-
-    Args:
-        payload: `reference`, `base`, `purpose`, `inputs` (TensorSpec JSON), `metric`, `preprocessing`, `folder`.
-        progress: Told the number of samples so far.
-
-    Returns:
-        `{"count": rows}`.
 
     Raises:
         DataError: missing, empty, or not what the model takes.
     """
-    reference, purpose = payload["reference"], payload["purpose"]
-    specs = tuple(TensorSpec.from_json(spec) for spec in payload["inputs"])
-    preprocessing = ImagePreprocessing.from_json(payload["preprocessing"])
-    items = _items(reference, Path(payload["base"]), purpose, specs, preprocessing)
-    with SampleWriter(Path(payload["folder"]), [spec.name for spec in specs]) as writer:
+    reference, purpose, specs = request.reference, request.purpose, request.inputs
+    items = _items(reference, request.base, purpose, specs, request.preprocessing)
+    with SampleWriter(request.folder, [spec.name for spec in specs]) as writer:
         for index, item in enumerate(items):
             inputs, target, slice_name = _split_item(item, purpose, reference, index)
-            _add(
-                writer,
-                inputs,
-                target,
-                slice_name,
-                specs,
-                payload["metric"],
-                f"{purpose} data {reference}, item {index}",
-            )
+            where = f"{purpose} data {reference}, item {index}"
+            _add(writer, inputs, target, slice_name, specs, request.metric, where)
             progress(f"{writer.count} {'' if purpose == 'sample' else purpose + ' '}samples", None)
         if writer.count == 0:
             raise DataError(
                 f"The {purpose} data {reference} is empty: it yielded no item. "
                 "Expected at least one; 100 to 500 are usual."
             )
+    samples = Samples.open(request.folder)
     if purpose == "calibration":
-        check_varies(Samples.open(Path(payload["folder"])), specs, reference)
-    return {"count": writer.count}
+        check_varies(samples, specs, reference)
+    return samples
+
+
+MATERIALIZE: Final = Job(work=materialize)
 
 
 def check_varies(samples: Samples, specs: tuple[TensorSpec, ...], reference: str) -> None:

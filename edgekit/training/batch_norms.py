@@ -13,17 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-import torch
-from torch import nn
-
 from edgekit.torch_program.graph_nodes import attribute, is_node, operator_name
 from edgekit.torch_program.torch_protocols import Node
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
     from torch.fx import GraphModule
 
-_CONVOLUTIONS: Final = {"conv1d": nn.BatchNorm1d, "conv2d": nn.BatchNorm2d, "conv3d": nn.BatchNorm3d}
+_CONVOLUTIONS: Final = {"conv1d": "BatchNorm1d", "conv2d": "BatchNorm2d", "conv3d": "BatchNorm3d"}
 _NORMS: Final = frozenset({"layer_norm", "native_layer_norm", "group_norm", "instance_norm", "batch_norm"})
 _BEHIND: Final = frozenset(
     {"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "clamp", "silu", "silu_", "hardswish", "hardswish_", "gelu"}
@@ -65,6 +62,8 @@ def insert_batch_norms(graph_module: GraphModule, batches: Iterable[tuple[Tensor
 
 def set_training(graph_module: GraphModule, *, training: bool) -> None:
     """Switches the batch norms of a graph, and nothing else of it, between training and use."""
+    from torch import nn
+
     for module in graph_module.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
             module.train(training)
@@ -82,6 +81,8 @@ def _moments(
     graph_module: GraphModule, chosen: list[Node], batches: Iterable[tuple[Tensor, ...]]
 ) -> dict[Node, tuple[Tensor, Tensor]]:
     """Returns mean and standard deviation (channels,) of each chosen node's values over all batches."""
+    import torch
+
     sums: dict[Node, list[Tensor]] = {}
     wanted = set(chosen)
 
@@ -110,7 +111,9 @@ def _moments(
 
 def _norm(node: Node, mean: Tensor, deviation: Tensor) -> nn.Module:
     """Returns a batch norm that gives back what the convolution computed before its weights were divided."""
-    norm: Any = _CONVOLUTIONS[operator_name(node)](len(mean))
+    import torch
+
+    norm: Any = getattr(torch.nn, _CONVOLUTIONS[operator_name(node)])(len(mean))
     with torch.no_grad():
         norm.running_mean.copy_(mean / deviation)
         norm.running_var.fill_(1.0 - norm.eps)
@@ -121,6 +124,8 @@ def _norm(node: Node, mean: Tensor, deviation: Tensor) -> nn.Module:
 
 def _divide(graph_module: GraphModule, node: Node, deviation: Tensor) -> None:
     """Divides a convolution's weight and bias by its results' deviation: all layers then learn on one scale."""
+    import torch
+
     weight = attribute(graph_module, node.args[1])
     bias = attribute(graph_module, node.args[2]) if len(node.args) > 2 and node.args[2] is not None else None
     with torch.no_grad():

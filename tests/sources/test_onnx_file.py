@@ -15,6 +15,7 @@ from edgekit.errors import ModelError
 from edgekit.sources import onnx_facts
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.capture import run
+from edgekit.workers.structure import unstructure
 from edgekit.workers.worker import silent
 
 HOW = (
@@ -67,7 +68,7 @@ def cnn(shape: Any = ("N", 3, 8, 8), opset: int = 17) -> onnx.ModelProto:
 def capture(folder: Path, model: onnx.ModelProto | bytes, **settings: Any) -> dict[str, Any]:
     (folder / "net.onnx").write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
     request = CaptureRequest(source="net.onnx", base=folder, output=folder / "out", name="net", **settings)
-    return run(request.to_json(), silent)
+    return unstructure(run(request, silent))
 
 
 def message_of(folder: Path, model: onnx.ModelProto | bytes, **settings: Any) -> str:
@@ -85,7 +86,7 @@ def test_a_graph_is_captured_with_batch_one_and_its_facts(tmp_path):
     model = cnn()
     model.metadata_props.add(key="labels", value="a,b")
     record = capture(tmp_path, model)
-    assert (record["source_kind"], record["kind"], record["file"]) == ("onnx", "onnx", "float.onnx")
+    assert (record["source_kind"], record["kind"], Path(record["path"]).name) == ("onnx", "onnx", "float.onnx")
     assert record["inputs"] == [
         {"name": "x", "shape": [1, 3, 8, 8], "dtype": "float32", "layout": "NCHW", "scale": None, "zero_point": None}
     ]
@@ -100,7 +101,7 @@ def test_a_graph_is_captured_with_batch_one_and_its_facts(tmp_path):
 
 def test_a_graph_can_be_captured_as_a_torch_program(tmp_path):
     record = capture(tmp_path, cnn(), as_torch=True)
-    assert (record["source_kind"], record["kind"], record["file"]) == ("onnx", "pt2", "float.pt2")
+    assert (record["source_kind"], record["kind"], Path(record["path"]).name) == ("onnx", "pt2", "float.pt2")
     assert [spec["name"] for spec in (*record["inputs"], *record["outputs"])] == ["x", "y"]
     assert record["macs"] == 64 * 4 * 27 + 20
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit.validators.runners.runner import Runtime as RunnerRuntime
     from edgekit.validators.runners.runner import Session
+    from edgekit.validators.runners.session_protocols import Runtime as RunnerRuntime
 
 PACKAGES = "the float model's own framework"
 EXTRA = "all"

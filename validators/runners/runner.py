@@ -6,11 +6,10 @@
 Copy this file and the session file of the runtime (`tflite_session.py`) to a device to measure there: both need NumPy
 and the runtime, nothing else, and Python 3.9 or newer.
 
-A session file defines PACKAGES and EXTRA (what to install) and `Runtime(artifact, package, threads)`, which imports the
-runtime and raises ImportError where it is missing. A Runtime has `name`, `version`, `untimed` (why its timings mean
-nothing, or "") and `open(path)`, which returns a session: `inputs` and `outputs` (name, shape with -1 for a free size,
-dtype, scale, zero_point), `metadata`, `run(arrays) -> arrays` in that order, and `operators()`. What is the same for
-all runtimes happens here.
+A session file defines PACKAGES (what to install), EXTRA (edgekit's extra with them, if any) and `Runtime(artifact,
+package, threads)`, which imports the runtime and raises ImportError where it is missing. A Runtime has `name`,
+`version`, `untimed` (why timings mean nothing, or "") and `open(path)`. It returns a session: `inputs`, `outputs`
+(name, shape, -1 for a free size, dtype, scale, zero_point), `metadata`, `run(arrays) -> arrays`, `operators()`.
 """
 
 from __future__ import annotations
@@ -26,65 +25,21 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 Spec = dict[str, Any]
-Row = list["NDArray[Any]"]
+Row = list["np.ndarray[Any, np.dtype[Any]]"]
 
 MODES = ("memory", "outputs", "latency")
 """In this order they run: memory is only honest in a process that has loaded nothing before."""
 IO_KEY = "edgekit.io"
 """Metadata entry with the inputs and outputs as JSON, written by edgekit's converters."""
 
-LATENCY_ROWS, MEMORY_RUNS = 16, 3
-PROGRESS_SECONDS = 0.2
-
-
-class Session(Protocol):
-    """An artifact that a session file has opened.
-
-    Attributes:
-        inputs: Inputs in the order in which `run` takes them.
-        outputs: Outputs in the order in which `run` returns them.
-        metadata: Text by name, as the artifact's format holds it.
-    """
-
-    inputs: list[Spec]
-    outputs: list[Spec]
-    metadata: dict[str, str]
-
-    def run(self, arrays: Row) -> Row:
-        """Returns the outputs of one inference."""
-        ...
-
-    def operators(self) -> object:
-        """Returns what ran, one entry an operator; None where the runtime does not tell."""
-        ...
-
-
-class Runtime(Protocol):
-    """What each session file has under this name.
-
-    Attributes:
-        name: Name of the runtime.
-        version: Its version.
-        untimed: Why its time and memory mean nothing; "" where they do.
-    """
-
-    name: str
-    version: str
-    untimed: str
-
-    def open(self, path: str) -> Session:
-        """Returns a session of the artifact at `path`."""
-        ...
+LATENCY_ROWS, MEMORY_RUNS, PROGRESS_SECONDS = 16, 3, 0.2
 
 
 class RunError(Exception):
@@ -120,7 +75,7 @@ class OpenArtifact:
             the runtime cannot tell; empty where nobody knows.
     """
 
-    def __init__(self, runtime: Runtime, path: Path, expected: dict[str, list[Spec]]) -> None:
+    def __init__(self, runtime: Any, path: Path, expected: dict[str, list[Spec]]) -> None:
         self.path = path
         self.runtime = runtime
         check_file(path)
@@ -160,7 +115,7 @@ class OpenArtifact:
             check_fit(self.path, self.inputs[i], (1, *array.shape[1:]), array.dtype)
         return columns
 
-    def prepare(self, row: Sequence[NDArray[Any]]) -> Row:
+    def prepare(self, row: Row) -> Row:
         """Returns the arrays (1, ...) of one row as the runtime takes them: its types, in its order."""
         ready = [stored(self.path, self.inputs[i], array) for i, array in enumerate(row)]
         return [ready[i] for i in np.argsort(self._input_order)]
@@ -204,7 +159,7 @@ def brief(error: Exception) -> str:
     return text if text.endswith((".", "!", "?")) else text + "."
 
 
-def title(runtime: Runtime) -> str:
+def title(runtime: Any) -> str:
     """Returns the runtime's name and version: `ai-edge-litert 2.3.0`."""
     return f"{runtime.name} {runtime.version}".strip()
 
@@ -243,7 +198,7 @@ def ordered(actual: list[Spec], expected: list[Spec]) -> tuple[list[int], list[S
     return order, described
 
 
-def check_fit(path: Path, spec: Spec, shape: tuple[int, ...], dtype: np.dtype[Any] | str) -> None:
+def check_fit(path: Path, spec: Spec, shape: tuple[int, ...], dtype: Any) -> None:
     """Refuses data that this input cannot take: another shape, or a dtype that cannot be cast or quantized to it."""
     want, given, sizes = np.dtype(spec["dtype"]), np.dtype(dtype), spec["shape"]
     same_shape = len(sizes) == len(shape) and all(sizes[i] in (-1, size) for i, size in enumerate(shape))
@@ -263,17 +218,16 @@ def shape_text(shape: Sequence[int]) -> str:
     return "(" + ", ".join("?" if size == -1 else str(size) for size in shape) + ")"
 
 
-def stored(path: Path, spec: Spec, array: NDArray[Any]) -> NDArray[Any]:
+def stored(path: Path, spec: Spec, array: Any) -> Any:
     """Returns `array` as the runtime stores it: quantized by scale and zero point, or cast without loss."""
-    want: np.dtype[Any] = np.dtype(spec["dtype"])
+    want: Any = np.dtype(spec["dtype"])
     if array.dtype == want:
         return np.ascontiguousarray(array)
     if spec.get("scale") is not None:
         limits = np.iinfo(want)
         # real = scale * (stored - zero_point), rounded half to even as NumPy does
         steps = np.rint(np.asarray(array, np.float64) / spec["scale"]) + (spec.get("zero_point") or 0)
-        clipped: NDArray[Any] = np.clip(steps, limits.min, limits.max).astype(want)
-        return clipped
+        return np.clip(steps, limits.min, limits.max).astype(want)
     cast = np.ascontiguousarray(array).astype(want)
     if want.kind in "iu" and not np.array_equal(cast.astype(np.int64), array.astype(np.int64)):
         raise RunError(
@@ -284,7 +238,7 @@ def stored(path: Path, spec: Spec, array: NDArray[Any]) -> NDArray[Any]:
     return cast
 
 
-def dequantized(spec: Spec, array: NDArray[Any]) -> NDArray[Any]:
+def dequantized(spec: Spec, array: Any) -> Any:
     """Returns an output in real values, shape (1, ...): float32 where it is float or has a scale, else as it is."""
     if spec.get("scale") is not None and array.dtype.kind in "iu":
         array = (array.astype(np.float32) - np.float32(spec.get("zero_point") or 0)) * np.float32(spec["scale"])
@@ -440,36 +394,36 @@ def host() -> str:
     return f"{cpu}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
-def load_runtime(name: str, artifact: Path, package: str, threads: int) -> Runtime:
-    """Returns the `Runtime` of the session file that lies beside this one.
+def load_runtime(session: Path, artifact: Path, package: str, threads: int) -> Any:
+    """Returns the `Runtime` of a session file.
 
     Raises:
         RunError: no such session file, or its runtime is not installed.
     """
-    path = Path(__file__).resolve().parent / f"{name}_session.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path) if path.exists() else None
+    spec = importlib.util.spec_from_file_location(session.stem, session) if session.exists() else None
     if spec is None or spec.loader is None:
-        raise RunError("ArtifactError", f'No {path.name} beside runner.py: copy it there, or check --runtime "{name}".')
+        raise RunError("ArtifactError", f"No session file {session}: copy it there, or name it with --session FILE.")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     try:
-        runtime: Runtime = module.Runtime(str(artifact), package, threads)
+        return module.Runtime(str(artifact), package, threads)
     except ImportError as error:
+        extra, needs = getattr(module, "EXTRA", ""), module.PACKAGES
+        how = f" from the checkout: pip install -e '.[{extra}]'" if extra else f": pip install {needs}"
         raise RunError(
             "MissingDependencyError",
-            f"Running {artifact.name} needs {module.PACKAGES}, which cannot be imported: {brief(error)} "
-            f"Install it from the checkout: pip install -e '.[{module.EXTRA}]'",
+            f"Running {artifact.name} needs {needs}, which cannot be imported: {brief(error)} Install it{how}",
         ) from error
-    return runtime
 
 
-def run(options: argparse.Namespace, record: dict[str, Any], save: Callable[[], None]) -> None:
+def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
     """Does what `options` ask for and fills `record`; calls `save` after each mode, in case the next one crashes."""
     progress = Progress(options.progress)
     expected = json.loads(options.expected.read_text()) if options.expected else {}
     modes = [mode for mode in MODES if mode in options.modes]
     check_file(options.artifact)
-    runtime = load_runtime(options.runtime, options.artifact, options.runtime_package, options.threads)
+    session = options.session or Path(__file__).resolve().with_name(f"{options.runtime}_session.py")
+    runtime = load_runtime(session, options.artifact, options.runtime_package, options.threads)
     record["runtime"] = {"name": runtime.name, "version": runtime.version, "untimed": runtime.untimed}
     if runtime.untimed:
         record["missing"] = dict.fromkeys(("memory", "latency"), runtime.untimed)
@@ -502,7 +456,8 @@ def run(options: argparse.Namespace, record: dict[str, Any], save: Callable[[], 
 def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """Returns the command line's options."""
     parser = argparse.ArgumentParser(description="Runs one artifact; writes what it measured to a JSON record.")
-    parser.add_argument("--runtime", required=True, help="tflite, onnx, executorch, coreml or reference")
+    parser.add_argument("--runtime", required=True, help="format of the artifact, or reference")
+    parser.add_argument("--session", type=Path, help="file; RUNTIME_session.py beside this one without it")
     parser.add_argument("--artifact", required=True, type=Path)
     parser.add_argument("--modes", default="", type=lambda text: text.split(","), help=f"of {','.join(MODES)}")
     parser.add_argument("--samples", type=Path, help="sample folder with the inputs")
@@ -525,9 +480,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_options(arguments)
     record: dict[str, Any] = {"schema_version": 1, "host": host(), "python": platform.python_version()}
     record.update(numpy=np.__version__, missing={}, error=None)
-    save: Callable[[], None] = (
-        functools.partial(write_json, options.record, record) if options.record else (lambda: None)
-    )
+    save: Any = functools.partial(write_json, options.record, record) if options.record else (lambda: None)
     try:
         run(options, record, save)
     except RunError as error:
