@@ -155,11 +155,11 @@ def _is_object(node: ast.Subscript) -> bool:
 
 
 def _is_dtype(node: ast.expr) -> bool:
-    """Returns whether a type's argument is Any as a dtype, alone or behind that of a shape: `ndarray[Any, dtype[Any]]`."""
+    """Returns whether Any is a dtype among these arguments: of `NDArray[Any]`, or `ndarray[Any, dtype[Any]]`."""
     last = node.elts[-1] if isinstance(node, ast.Tuple) else node
-    return _is_any(last) or (
-        isinstance(last, ast.Subscript) and _last_word(last.value) == "dtype" and _is_any(last.slice)
-    )
+    if isinstance(last, ast.Subscript) and _last_word(last.value) == "dtype":
+        last = last.slice
+    return _is_any(last)
 
 
 def _is_any(node: ast.expr) -> bool:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.formats.realisation import FusingKernels
 from edgekit.quantization.pt2e_graph import constant_of, is_float_tensor, modules_of, target_of
@@ -254,7 +254,7 @@ class _Builder:
             self._parent[node.name] = node.name
             self._tensors.append(node)
 
-    def _is_friendly(self, item: object) -> bool:
+    def _is_friendly(self, item: Any) -> bool:
         return getattr(item, "name", None) in self._friendly and is_float_tensor(item)
 
     def _is_integer(self, item: object) -> bool:

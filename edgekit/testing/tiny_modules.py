@@ -121,7 +121,7 @@ class TwoOutputs(nn.Module):  # type: ignore[misc]  # torch is Tensor to mypy
         super().__init__()
         self.trunk, self.first, self.second = nn.Linear(8, 16), nn.Linear(16, 3), nn.Linear(16, 2)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Returns scores (N, 3) and probabilities (N, 2) of (N, 8)."""
         hidden = torch.relu(self.trunk(x))
         return self.first(hidden), torch.sigmoid(self.second(hidden))

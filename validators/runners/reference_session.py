@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit.validators.runners.runner import Session
     from edgekit.validators.runners.session_protocols import Runtime as RunnerRuntime
+    from edgekit.validators.runners.session_protocols import Session
 
 PACKAGES = "the float model's own framework"
 EXTRA = "all"
