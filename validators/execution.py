@@ -21,6 +21,7 @@ from edgekit.errors import ERRORS_BY_NAME, DataError, MissingDependencyError, Re
 from edgekit.formats.table import known_format, session_file
 from edgekit.model import CapturedModel, TensorSpec
 from edgekit.samples import Samples
+from edgekit.task.input_sizes import OpenInput, flags_of
 from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.base import Evidence
 from edgekit.workers.process import Command, Ended, log_tail, ran_out_of_memory, run_watched
@@ -208,6 +209,18 @@ def describe_artifact(
     return _described(artifact, ran.record)
 
 
+def describe_operators(
+    artifact: Artifact, *, settings: RunSettings = RunSettings(), progress: Progress = silent
+) -> tuple[ArtifactOperator, ...]:
+    """Returns what an artifact computes with, from one inference on made-up inputs; nothing where that cannot be told.
+
+    Why it cannot is said where the artifact is run on the user's data.
+    """
+    call = RunnerCall(runtime=artifact.runtime, artifact=artifact.path, modes=("memory",), settings=settings)
+    found: list[dict[str, Any]] = run_export(call, progress).record.get("operators") or []
+    return _values(found, ArtifactOperator)
+
+
 def run_reference(
     model: CapturedModel,
     samples: Samples,
@@ -250,7 +263,7 @@ def _not_requested(
         missing["outputs"] = "There is no evaluation data. Give [data] evaluation in edgekit.toml."
     if reference is None:
         missing["reference"] = (
-            "There is no float model to compare with. Give the model that the artifact was made from."
+            "There is no float model to compare with. Give the model that the artifact was made from, with --model."
         )
     return missing
 
@@ -363,6 +376,11 @@ def _expected(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> di
 def _raise_if_unusable(ran: RunnerEnd) -> None:
     """Raises where nothing can be measured because of what the user gave or of what this machine lacks."""
     loaded = "inputs" in ran.record
+    if ran.kind == "OpenSizesError":
+        described = [
+            OpenInput.from_spec(structure(data, TensorSpec, "runner's record")) for data in ran.record["inputs"]
+        ]
+        raise DataError(f"{ran.failure} Or name them: {flags_of(described)}")
     if ran.kind == "DataError":
         raise DataError(ran.failure)
     if ran.kind == "MissingDependencyError":
@@ -411,6 +429,8 @@ def _evidence(start: Evidence, records: Sequence[Mapping[str, Any]], outputs: Pa
     for record in records:
         if "runtime" in record:
             runtime = f"{record['runtime']['name']} {record['runtime']['version']}".strip()
+            if settings := record["runtime"].get("settings"):
+                runtime = f"{runtime} ({settings})"
             evidence = replace(evidence, host=record["host"], runtime=runtime)
         evidence = replace(evidence, artifact=_described(evidence.artifact, record))
         if "load_ms" in record and evidence.load_ms is None:

@@ -17,6 +17,7 @@ from edgekit.cli.options import (
     EvaluationOption,
     ExampleInputs,
     Format,
+    InputSizesOption,
     IoOption,
     Jobs,
     JsonOption,
@@ -30,9 +31,11 @@ from edgekit.cli.options import (
     MemoryLimit,
     MetricOption,
     MinAcceleratorCoverage,
+    MinAccuracy,
     MinDelegateCoverage,
     MinIntegerCoverage,
     MinParity,
+    MinParityFloor,
     Model,
     NoCache,
     NoColor,
@@ -42,9 +45,11 @@ from edgekit.cli.options import (
     TechniqueOption,
     Timeout,
     Verbose,
+    Without,
     limit_texts,
 )
 from edgekit.planner.technique_order import order_warning
+from edgekit.task.input_sizes import read_input_sizes
 from edgekit.task.request import Request, make_request, parse_effort
 from edgekit.trials.choice import parse_io, read_plan_file, run_export
 from edgekit.workers.output_folder import output_folder
@@ -77,6 +82,7 @@ def export(
     evaluation: EvaluationOption = None,
     metric: MetricOption = None,
     example_inputs: ExampleInputs = None,
+    inputs: InputSizesOption = [],  # noqa: B006  Typer copies it
     io: IoOption = "float",
     max_size: MaxSize = None,
     max_download: MaxDownload = None,
@@ -84,11 +90,14 @@ def export(
     max_latency: MaxLatency = None,
     max_drop: MaxDrop = None,
     max_slice_drop: MaxSliceDrop = None,
+    min_accuracy: MinAccuracy = None,
     min_parity: MinParity = None,
+    min_parity_floor: MinParityFloor = None,
     min_integer_coverage: MinIntegerCoverage = None,
     min_delegate_coverage: MinDelegateCoverage = None,
     min_accelerator_coverage: MinAcceleratorCoverage = None,
     measurements: MeasurementsOption = None,
+    without: Without = None,
     strict: Strict = False,
     jobs: Jobs = 0,
     timeout: Timeout = 1800.0,
@@ -103,7 +112,7 @@ def export(
 
     Exit code: 0 every budget kept, 1 a budget not kept, 2 wrong input, 3 this machine cannot.
     """
-    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage)
+    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage, min_parity_floor, min_accuracy)
     data = {"calibration": calibration, "evaluation": evaluation, "metric": metric, "example_inputs": example_inputs}
     io_type = parse_io(io)
     wanted = parse_effort(effort)
@@ -119,6 +128,8 @@ def export(
             max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity, *shares
         ),
         overrides=data,
+        input_sizes=read_input_sizes(inputs),
+        without=without or (),
     )
     request = planned.restrict(request) if planned else request
     _warn_of_order(request, silent=quiet or as_json, no_color=no_color)
@@ -178,6 +189,10 @@ def show_report(
                 hint = sentences.DEFAULT_HINT.format(verb=report.command, device=report.device)
                 screen.print(sentences.escape(hint), style="dim")
         screen.print(f"{request.profile.title} ({report.device})")
+        if request.omitted:
+            names = ",".join(request.omitted)
+            words = f"left out: {names}, which {report.device} does not run (--format {names} makes it all the same)"
+            screen.print(words, style="dim", markup=False)
         screen.print()
         screen.print(tables.export_table(report))
         screen.print()
@@ -188,13 +203,17 @@ def show_report(
             screen.print()
         if verbose:
             for result in report.results:
-                screen.print(f"[bold]{result.runtime} {result.recipe.name}[/]")
+                screen.print(f"[bold]{result.runtime} {result.precision}[/]")
                 screen.print(tables.check_table(result.checks))
                 screen.print()
+        for result in report.results if report.command == "plan" and not verbose else ():
+            screen.print(tables.check_table(result.checks))
+            screen.print("accuracy was not judged: a file alone says nothing about it", style="dim")
+            screen.print()
         for table in tables.prediction_tables(report):
             screen.print(table)
             screen.print()
-        for result in report.results if report.command == "validate" else ():
+        for result in report.results if report.command in ("validate", "plan") else ():
             if result.artifact is not None:
                 for line in tables.embedded_lines(result.artifact):
                     screen.print(sentences.escape(line), style="dim")

@@ -12,6 +12,8 @@ from edgekit.cli.options import (
     Config,
     Device,
     EvaluationOption,
+    ExampleInputs,
+    InputSizesOption,
     JsonOption,
     MaxDownload,
     MaxDrop,
@@ -24,15 +26,18 @@ from edgekit.cli.options import (
     MemoryLimit,
     MetricOption,
     MinAcceleratorCoverage,
+    MinAccuracy,
     MinDelegateCoverage,
     MinIntegerCoverage,
     MinParity,
+    MinParityFloor,
     NoCache,
     NoColor,
     Quiet,
     Strict,
     Timeout,
     Verbose,
+    Without,
     limit_texts,
 )
 from edgekit.cli.validate import FloatModel
@@ -65,13 +70,17 @@ def gate(
     config: Config = None,
     evaluation: EvaluationOption = None,
     metric: MetricOption = None,
+    example_inputs: ExampleInputs = None,
+    inputs: InputSizesOption = [],  # noqa: B006  Typer copies it
     max_size: MaxSize = None,
     max_download: MaxDownload = None,
     max_memory: MaxMemory = None,
     max_latency: MaxLatency = None,
     max_drop: MaxDrop = None,
     max_slice_drop: MaxSliceDrop = None,
+    min_accuracy: MinAccuracy = None,
     min_parity: MinParity = None,
+    min_parity_floor: MinParityFloor = None,
     min_integer_coverage: MinIntegerCoverage = None,
     min_delegate_coverage: MinDelegateCoverage = None,
     min_accelerator_coverage: MinAcceleratorCoverage = None,
@@ -84,6 +93,7 @@ def gate(
     markdown: Markdown = None,
     why: Why = False,
     measurements: MeasurementsOption = None,
+    without: Without = None,
     strict: Strict = False,
     timeout: Timeout = 1800.0,
     memory_limit: MemoryLimit = None,
@@ -100,7 +110,7 @@ def gate(
     """
     if why and (as_json or str(markdown) == "-"):
         raise UsageError("--why prints tables, and stdout is taken: leave --json or --markdown - out.")
-    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage)
+    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage, min_parity_floor, min_accuracy)
     from edgekit.cli.settings import pipeline_settings
 
     with pipeline_settings(
@@ -121,8 +131,10 @@ def gate(
                 limits=limit_texts(
                     max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity, *shares
                 ),
-                overrides={"evaluation": evaluation, "metric": metric},
+                overrides={"evaluation": evaluation, "metric": metric, "example_inputs": example_inputs},
+                input_sizes=tuple(inputs),
                 regression=tuple(max_regression),
+                without=tuple(without or ()),
                 measurements=tuple(measurements or ()),
                 baseline=baseline,
                 fail_on_missing_baseline=fail_on_missing_baseline,

@@ -15,6 +15,7 @@ from edgekit.cli.options import (
     Device,
     EvaluationOption,
     ExampleInputs,
+    InputSizesOption,
     JsonOption,
     MaxDownload,
     MaxDrop,
@@ -26,15 +27,18 @@ from edgekit.cli.options import (
     MemoryLimit,
     MetricOption,
     MinAcceleratorCoverage,
+    MinAccuracy,
     MinDelegateCoverage,
     MinIntegerCoverage,
     MinParity,
+    MinParityFloor,
     NoCache,
     NoColor,
     Quiet,
     Strict,
     Timeout,
     Verbose,
+    Without,
     limit_texts,
 )
 from edgekit.exporting.validation_request import request_validation, run_validation
@@ -55,17 +59,21 @@ def validate(
     evaluation: EvaluationOption = None,
     metric: MetricOption = None,
     example_inputs: ExampleInputs = None,
+    inputs: InputSizesOption = [],  # noqa: B006  Typer copies it
     max_size: MaxSize = None,
     max_download: MaxDownload = None,
     max_memory: MaxMemory = None,
     max_latency: MaxLatency = None,
     max_drop: MaxDrop = None,
     max_slice_drop: MaxSliceDrop = None,
+    min_accuracy: MinAccuracy = None,
     min_parity: MinParity = None,
+    min_parity_floor: MinParityFloor = None,
     min_integer_coverage: MinIntegerCoverage = None,
     min_delegate_coverage: MinDelegateCoverage = None,
     min_accelerator_coverage: MinAcceleratorCoverage = None,
     measurements: MeasurementsOption = None,
+    without: Without = None,
     strict: Strict = False,
     timeout: Timeout = 1800.0,
     memory_limit: MemoryLimit = None,
@@ -78,9 +86,10 @@ def validate(
     """Run an artifact in its own runtime, compare it with its float model, and check the device's budgets.
 
     Without a model there is nothing to compare with: size and memory are judged, accuracy is not run and does not pass.
+    The artifact runs on the data that is given, else on made-up values; a file with free sizes asks for --input.
     """
-    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage)
-    request, has_task = request_validation(
+    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage, min_parity_floor, min_accuracy)
+    request, data = request_validation(
         artifact,
         model=model,
         device=device,
@@ -94,6 +103,8 @@ def validate(
             "metric": metric,
             "example_inputs": example_inputs,
         },
+        input_sizes=inputs,
+        without=without or (),
     )
     from edgekit.cli.settings import pipeline_settings
 
@@ -105,9 +116,7 @@ def validate(
         timeout_s=timeout,
         memory_limit=memory_limit,
     ) as (settings, _):
-        report = run_validation(
-            artifact, request, has_task=has_task, measurements=measurements or (), settings=settings
-        )
+        report = run_validation(artifact, request, data=data, measurements=measurements or (), settings=settings)
     if as_json:
         write_json(report.to_json(strict=strict))
     else:

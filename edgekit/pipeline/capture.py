@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from edgekit.model import CapturedModel, SourceKind
+from edgekit.model import CapturedModel
 from edgekit.pipeline.analysis import write_analysis
 from edgekit.pipeline.scratch import move_contents
 from edgekit.pipeline.settings import Settings
@@ -35,10 +35,8 @@ def capture_model(task: Task, settings: Settings, *, as_torch: bool = False) -> 
         ModelError: the source cannot be read, captured or exported.
         DataError: example inputs are missing or wrong.
     """
-    from edgekit.sources.table import classify
-
     request = _request(task, as_torch=as_torch)
-    key = _capture_key(request, classify(task.model, task.base))
+    key = _capture_key(request)
     if key is not None and (found := settings.cache.find("captured", key)):
         return open_captured(found)
     if task.embedded_default:
@@ -56,26 +54,30 @@ def capture_model(task: Task, settings: Settings, *, as_torch: bool = False) -> 
 
 def _request(task: Task, *, as_torch: bool) -> CaptureRequest:
     """Returns what to capture; where it goes is not known yet."""
+    from edgekit.sources.table import classify
+
     return CaptureRequest(
         source=task.model,
         base=task.base,
         output=Path(),
+        kind="torch" if task.embedded_default else classify(task.model, task.base),
         name=task.metadata.get("name") or short_name(task.model),
         example_inputs=task.example_inputs,
         calibration=task.calibration,
+        input_sizes=task.input_sizes,
         metadata={key: value for key, value in task.metadata.items() if key != "name"},
         as_torch=as_torch,
         embedded_default=task.embedded_default,
     )
 
 
-def _capture_key(request: CaptureRequest, kind: SourceKind) -> str | None:
+def _capture_key(request: CaptureRequest) -> str | None:
     """Returns the cache key of a source whose content can be known without running it, else None."""
     if request.embedded_default:
         from edgekit.task.default_model import DISTRIBUTIONS
 
         return CAPTURE.key(request, tools=DISTRIBUTIONS)
-    if kind == "torch" or request.example_inputs is not None:
+    if request.kind == "torch" or request.example_inputs is not None:
         return None
     calibration = request.calibration
     known = replace(

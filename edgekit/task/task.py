@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 from edgekit.budget import Limit
 from edgekit.errors import ConfigError
+from edgekit.task.input_sizes import InputSizes
 from edgekit.task.references import Value
 
 if sys.version_info >= (3, 11):
@@ -115,6 +116,7 @@ class Task:
         model: Source text: `model.py:build`, `net.onnx` and so on.
         base: Folder that relative paths and references start from.
         example_inputs: Reference of a function that returns a tuple of tensors at batch 1.
+        input_sizes: Sizes of the inputs, by name; they come before example inputs.
         calibration: Function reference, .npz file or folder of images; None without calibration data.
         evaluation: The same for evaluation data.
         metric: One of `registry.metric_names()`, or a function reference.
@@ -125,6 +127,7 @@ class Task:
         search: Variants that `edgekit search` compares; None where the task names none.
         limits: Limits that the task file sets for every device.
         regression: Limits on changes against a baseline that the task file sets for every device.
+        without: Checks that are shown and not judged, keys of `budget.WAIVABLE`.
         devices: What the task file says about single devices, by device name.
         metadata: Labels and other text to embed in the artifacts.
         config: The task file, None without one.
@@ -134,6 +137,7 @@ class Task:
     model: str
     base: Path
     example_inputs: str | None = None
+    input_sizes: tuple[InputSizes, ...] = ()
     calibration: str | None = None
     evaluation: str | None = None
     metric: str = DEFAULT_METRIC
@@ -144,6 +148,7 @@ class Task:
     search: SearchSpace | None = None
     limits: tuple[Limit, ...] = ()
     regression: tuple[Limit, ...] = ()
+    without: tuple[str, ...] = ()
     devices: Mapping[str, DeviceOverride] = field(default_factory=dict[str, DeviceOverride])
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     config: Path | None = None
@@ -218,6 +223,7 @@ def _to_task(file: TaskFile, path: Path) -> Task:
         search=SearchSpace(factory=file.search[0], parameters=file.search[1]) if file.search else None,
         limits=read_limits(file.budget, f"{path.name} [budget]"),
         regression=read_change_limits(file.regression, f"{path.name} [regression]"),
+        without=file.checks.without,
         devices={
             name: DeviceOverride(
                 formats=device.format,

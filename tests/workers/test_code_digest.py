@@ -57,7 +57,7 @@ def test_no_import_is_missed(name: str) -> None:
     [
         ("edgekit.pipeline.convert", "edgekit.converters.base"),
         ("edgekit.pipeline.capture", "edgekit.sources.capture"),
-        ("edgekit.pipeline.capture", "edgekit.sources.onnx_file"),
+        ("edgekit.formats.tflite_format", "edgekit.converters.to_tflite"),
         ("edgekit.simulation.jobs", "edgekit.workers"),
     ],
     ids=["module", "function", "table", "parent"],
