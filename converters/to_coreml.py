@@ -47,9 +47,6 @@ class CoreMLConverter(Converter):
     """Writes ML Programs as .mlpackage folders."""
 
     runtime: ClassVar[str] = "coreml"
-    suffix: ClassVar[str] = ".mlpackage"
-    extra: ClassVar[str] = "coreml"
-    needs: ClassVar[Mapping[str, str]] = {"torch": "torch", "torchao": "torchao", "coremltools": "coremltools"}
 
     def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
@@ -84,7 +81,7 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
     recipe = request.recipe
     recurrent = _recurrent_in_integers(graph.module, recipe)
     forms = _find_forms(graph.module)
-    quantized = quantize_graph(graph, recipe, "coreml", request.calibration, progress)
+    quantized = quantize_graph(graph, recipe, "mil", request.calibration, progress)
     fallbacks = tuple(name for name in quantized.fallbacks if not recurrent or not _is_recurrent(name))
     inputs, outputs = artifact_specs(request.model.inputs), artifact_specs(request.model.outputs)
     if request.io == "int8":

@@ -43,9 +43,6 @@ class ExecuTorchConverter(Converter):
     """Writes .pte programs for ExecuTorch's XNNPACK backend."""
 
     runtime: ClassVar[str] = "executorch"
-    suffix: ClassVar[str] = ".pte"
-    extra: ClassVar[str] = "executorch"
-    needs: ClassVar[Mapping[str, str]] = {"torch": "torch", "torchao": "torchao", "executorch": "executorch"}
 
     def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
@@ -97,7 +94,7 @@ def _convert(request: ConversionRequest, output: Path, progress: Progress) -> Co
         _refuse_overflow(request, graph, progress)
         prepared = to_half(graph)
     elif recipe.default != "fp32" or recipe.overrides:
-        quantized = quantize_graph(graph, recipe, "executorch", request.calibration, progress)
+        quantized = quantize_graph(graph, recipe, "xnnpack", request.calibration, progress)
         fallbacks = quantized.fallbacks
         if request.io == "int8":
             quantized, input_grids, output_grids = quantize_io(quantized)

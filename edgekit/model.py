@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Final, Literal, final
 
-SourceKind = Literal["torch", "pt2", "onnx", "keras", "savedmodel", "tflite"]
-"""How a model came: `torch` is a factory, `pt2` a saved exported program, the others are files as they say."""
+SourceKind = str
+"""How a model came, a name of `registry.source_targets()`: `torch` is a factory, `pt2` a saved exported program, the
+others are files as they say."""
 
 CapturedKind = Literal["pt2", "onnx", "keras", "savedmodel", "tflite"]
 """What a captured model's file is. A torch factory is captured as `pt2`."""
+
+IMPORTABLE: Final[CapturedKind] = "onnx"
+"""The kind of file that an importer can turn into an exported torch program."""
 
 Family = Literal["cnn", "transformer", "rnn", "mlp", "mixed", "unknown"]
 

@@ -7,6 +7,7 @@ reason.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -15,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any, Final, Literal, TypeVar, final
 
-import edgekit
 from edgekit.artifact import Artifact, measure_files, runtime_of
 from edgekit.errors import ERRORS_BY_NAME, DataError, MissingDependencyError, ResourceError, WorkerError
+from edgekit.formats.table import known_format, session_file
 from edgekit.model import CapturedModel, TensorSpec
 from edgekit.samples import Samples
 from edgekit.validators.artifact_operators import ArtifactOperator
@@ -36,6 +37,8 @@ MeasurementKind = Literal["memory", "outputs", "latency"]
 PIECES: Final[tuple[MeasurementKind, ...]] = ("memory", "outputs", "latency")
 
 RUNNER: Final = Path(__file__).resolve().parent / "runners" / "runner.py"
+REFERENCE: Final = RUNNER.with_name("reference_session.py")
+"""The session of the float model."""
 
 
 @final
@@ -299,17 +302,23 @@ def _arguments(run: RunnerCall, folder: Path) -> list[str]:
     return [
         str(run.settings.python or sys.executable),
         str(RUNNER),
-        *runner_options(run, folder / "record.json"),
+        *runner_options(run, folder / "record.json", _session(run.runtime)),
         *progress,
         *expected,
     ]
 
 
-def runner_options(run: RunnerCall, record: PurePath) -> list[str]:
-    """Returns the runner's options for `run`, which writes its record to `record`."""
+def _session(runtime: str) -> Path:
+    """Returns the session file that runs a format, or the float model itself."""
+    return REFERENCE if runtime == "reference" else session_file(runtime)
+
+
+def runner_options(run: RunnerCall, record: PurePath, session: PurePath) -> list[str]:
+    """Returns the runner's options for `run`, which writes its record to `record` with the session file `session`."""
     settings = run.settings
     arguments = {
         "--runtime": run.runtime,
+        "--session": session,
         "--artifact": run.artifact,
         "--modes": ",".join(run.modes),
         "--record": record,
@@ -329,12 +338,20 @@ def runner_options(run: RunnerCall, record: PurePath) -> list[str]:
 
 
 def _environment(run: RunnerCall) -> dict[str, str]:
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "2"}
-    if run.runtime == "coreml":
-        # The only session that imports edgekit (the evaluator). A script's own folder is first on its path, not ours.
-        root = str(Path(edgekit.__file__).resolve().parent.parent)
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
+    environment = {"OMP_NUM_THREADS": str(run.settings.threads), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    made = known_format(run.runtime)
+    if made is not None and made.runtime.session_imports:
+        # A script's own folder is first on its path, not where these packages lie.
+        roots = [_root_of(name) for name in made.runtime.session_imports]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (*roots, os.environ.get("PYTHONPATH", ""))))
     return environment
+
+
+def _root_of(package: str) -> str:
+    """Returns the folder that a package lies in."""
+    spec = importlib.util.find_spec(package)
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    return str(Path(places[0]).resolve().parent) if places else ""
 
 
 def _expected(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> dict[str, Any]:

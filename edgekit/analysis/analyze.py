@@ -8,6 +8,7 @@ from typing import Final, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.model import CapturedKind
+from edgekit.plugins import load_plugin
 from edgekit.workers.request_key import Contents
 from edgekit.workers.worker import Job, Progress
 
@@ -26,6 +27,20 @@ class AnalysisRequest:
     path: Contents
 
 
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactGraphRequest:
+    """What finished file to analyse.
+
+    Attributes:
+        reader: `module:name` of the function that reads the graphs of its format (`Format.graph_reader`).
+        path: The artifact.
+    """
+
+    reader: str
+    path: Contents
+
+
 def analyze(kind: CapturedKind, path: Path) -> Analysis:
     """Returns the analysis of a captured file. Imports the framework that reads it: call it in a worker process.
 
@@ -41,9 +56,9 @@ def analyze(kind: CapturedKind, path: Path) -> Analysis:
 
         return read_onnx_graph(path)
     if kind == "tflite":
-        from edgekit.analysis.read_flatbuffer import read_flatbuffer
+        from edgekit.analysis.read_flatbuffer import read_flatbuffer_file
 
-        return read_flatbuffer(path.read_bytes(), str(path))
+        return read_flatbuffer_file(path)
     from edgekit.analysis.read_keras_graph import read_keras_graph
 
     return read_keras_graph(kind, path)
@@ -55,4 +70,12 @@ def run(request: AnalysisRequest, progress: Progress) -> Analysis:
     return analyze(request.kind, request.path)
 
 
+def read_artifact(request: ArtifactGraphRequest, progress: Progress) -> Analysis:
+    """Returns the analysis of a finished file by its format's reader: the entry of a worker process."""
+    progress("reading the graph", None)
+    found: Analysis = load_plugin("graph reader", request.reader, request.reader)(request.path)
+    return found
+
+
+READ_ARTIFACT: Final = Job(work=read_artifact, tools=("onnx",))
 ANALYZE: Final = Job(work=run, tools=("torch", "onnx", "tensorflow-cpu", "tensorflow"))

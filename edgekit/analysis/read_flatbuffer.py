@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, final
 
 from edgekit.analysis.graph import Analysis, KernelClass, WeightRole, elements
@@ -40,6 +41,15 @@ _LSTMS: Final = (
 
 Roles = dict[str, tuple[WeightRole, "int | None"]]
 Cost = tuple[KernelClass, int, Roles, Mapping[str, int]]
+
+
+def read_flatbuffer_file(path: Path) -> Analysis:
+    """Returns the analysis of a TFLite file.
+
+    Raises:
+        ModelError: not a TFLite flatbuffer.
+    """
+    return read_flatbuffer(path.read_bytes(), str(path))
 
 
 def read_flatbuffer(content: bytes, origin: str) -> Analysis:

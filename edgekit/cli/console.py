@@ -48,7 +48,8 @@ def _harmless_hook() -> RenderHook:
     @final
     class Hook(RenderHook):
         def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-            return [Harmless(item) for item in renderables]
+            harmless: list[ConsoleRenderable] = [Harmless(item) for item in renderables]
+            return harmless
 
     return Hook()
 

@@ -14,6 +14,8 @@ import typer
 import edgekit
 from edgekit.cli.console import console, write_json
 from edgekit.errors import MachineError
+from edgekit.formats.table import find_format
+from edgekit.registry import DEFAULT_FORMAT
 from edgekit.units import format_bytes
 from edgekit.workers.installation import (
     FormatState,
@@ -107,12 +109,13 @@ def _print(
     out.print()
     table = _table("format", "export", "validate", "what to do")
     for state in formats:
-        advice = "" if state.works else install_command(state.extra)
+        advice = "" if state.works else state.install
         _add_row(table, state.name, _yes(state.export_obstacles), _yes(state.validate_obstacles), advice)
     out.print(table)
     if not any(state.works for state in formats):
         out.print(
-            f"\nNo format can be exported and validated here. Start with: {install_command('tflite')}", markup=False
+            f"\nNo format can be exported and validated here. Start with: {find_format(DEFAULT_FORMAT).install}",
+            markup=False,
         )
 
 

@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
-from edgekit.artifact import Artifact
+from edgekit.artifact import Artifact, runtime_of
+from edgekit.debugging.inspector import check_inspectable
 from edgekit.debugging.job import COMPARE, ComparisonRequest
 from edgekit.debugging.remedies import ExportCall, with_remedies
 from edgekit.debugging.report import DebugReport
 from edgekit.errors import DataError, ModelError, UsageError
 from edgekit.exporting.validation import DEFAULT_KEY, DIGEST_KEY
-from edgekit.model import CapturedModel
+from edgekit.formats.table import all_formats
+from edgekit.model import IMPORTABLE, CapturedModel
 from edgekit.pipeline.capture import capture_model
 from edgekit.pipeline.convert import convert
 from edgekit.pipeline.samples import prepare_samples
@@ -69,8 +71,10 @@ def debug(request: DebugRequest, settings: Settings) -> DebugReport:
     Raises:
         UsageError: no model was named and the artifact does not lead to one.
         DataError: the task has no data.
+        ArtifactError: nobody sees inside such artifacts.
         EdgekitError: the artifact, the model or the data cannot be read or run.
     """
+    check_inspectable(runtime_of(request.artifact), request.artifact)
     run_settings = RunSettings(timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes)
     artifact = describe_artifact(request.artifact, settings=run_settings, progress=settings.stage("artifact"))
     task = _task(request, artifact)
@@ -129,7 +133,8 @@ def _layer_by_layer(model: CapturedModel, task: Task, settings: Settings) -> Cap
         ModelError: no way leads there.
     """
     if model.kind in ("keras", "savedmodel"):
-        made = convert(model, "onnx", Recipe(default="fp32"), None, settings).artifact.path
+        way = next(one.name for one in all_formats() if {model.kind, IMPORTABLE} <= set(one.starts_from))
+        made = convert(model, way, Recipe(default="fp32"), None, settings).artifact.path
         model = capture_model(replace(task, model=str(made), example_inputs=None), settings, as_torch=True)
     if model.kind != "pt2":
         raise ModelError(
@@ -165,7 +170,7 @@ def _as_quantized(
 
 def _mismatch(artifact: Artifact, model: CapturedModel) -> tuple[str, ...]:
     digest = artifact.metadata.get(DIGEST_KEY)
-    if digest is None or digest == model.digest or model.source_kind == "onnx":
+    if digest is None or digest == model.digest or model.source_kind == IMPORTABLE:
         return ()
     return (
         (

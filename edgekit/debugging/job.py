@@ -19,6 +19,7 @@ from edgekit.debugging.matching import Match, Matcher
 from edgekit.debugging.measure import LayerTotals, Totals, measure_sample
 from edgekit.debugging.report import DebugReport, LayerReport, Suspect, decibels
 from edgekit.errors import ERRORS_BY_NAME, ArtifactError
+from edgekit.formats.table import find_format
 from edgekit.model import CapturedModel
 from edgekit.samples import Samples
 from edgekit.validators.runners import runner
@@ -238,7 +239,7 @@ def _agreement(
 
     None, and a note with the reason, where it does not run as it is: then its insides are worth even more.
     """
-    session: Any = importlib.import_module(f"edgekit.validators.runners.{runtime}_session")
+    session: Any = importlib.import_module(find_format(runtime).session)
     try:
         artifact = runner.OpenArtifact(session.Runtime(str(path), "", threads), path, {})
         plain = artifact.real(artifact.run(artifact.prepare(list(row))))

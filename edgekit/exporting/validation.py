@@ -11,7 +11,7 @@ from typing import Any, Final
 from edgekit.artifact import Artifact, measure_files
 from edgekit.budget import Budget
 from edgekit.errors import EdgekitError
-from edgekit.exporting.export import REPORTED_PACKAGES, lint_calibration
+from edgekit.exporting.export import lint_calibration, recorded_packages
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.inputs import Inputs, describe_data, read_inputs
 from edgekit.exporting.judge import describe_host, judge_artifact, judge_evidence
@@ -128,7 +128,7 @@ def _validate(
         device=device,
         model=inputs.model,
         results=(result,),
-        environment=describe_environment(versions(REPORTED_PACKAGES)),
+        environment=describe_environment(versions(recorded_packages())),
         data=describe_data(inputs),
         folder=path.parent,
         calibration=lint_calibration(inputs, [recipe], settings),
@@ -205,7 +205,7 @@ def _alone(
         device=device,
         model=None,
         results=(result,),
-        environment=describe_environment(versions(REPORTED_PACKAGES)),
+        environment=describe_environment(versions(recorded_packages())),
         folder=artifact.path.parent,
     )
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Final, final
 from edgekit.artifact import Artifact, measure_files
 from edgekit.converters.base import Conversion, ConversionRequest, IoType
 from edgekit.converters.base import converter as find_converter
-from edgekit.model import CapturedKind, CapturedModel
+from edgekit.formats.table import find_format
+from edgekit.model import CapturedModel
 from edgekit.recipe import Recipe
 from edgekit.samples import Samples
 from edgekit.validators.requested import requested_metadata
-from edgekit.workers.request_key import ConverterName, Place
+from edgekit.workers.request_key import FormatName, Place
 from edgekit.workers.structure import read_value, write_value
 from edgekit.workers.worker import Job, Progress
 
@@ -40,12 +41,11 @@ def why_not_made(model: CapturedModel, analysis: Analysis) -> Callable[[str, Rec
         if reason := reachable.get(runtime):
             return reason
         converter = find_converter(runtime)
-        # Formats other than ONNX start from the exported program that the importer makes of an ONNX file.
-        kind: CapturedKind = "pt2" if model.kind == "onnx" and runtime != "onnx" else model.kind
-        if reason := converter.why_not(kind, recipe) or converter.why_not_graph(analysis):
+        made = find_format(runtime)
+        if reason := converter.why_not(made.kind_from(model.kind), recipe) or converter.why_not_graph(analysis):
             return reason
-        if missing := converter.missing():
-            return f"{', '.join(missing)} is not installed: pip install -e '.[{converter.extra}]'"
+        if missing := made.missing():
+            return f"{', '.join(missing)} is not installed: {made.install}"
         return None
 
     return refuse
@@ -85,7 +85,7 @@ class ArtifactRequest:
         scratch: Folder for intermediate files.
     """
 
-    runtime: ConverterName
+    runtime: FormatName
     model: CapturedModel
     recipe: Recipe
     calibration: Samples | None
@@ -132,7 +132,7 @@ def convert(
         ResourceError: out of time, memory or disk.
         WorkerError: the converter crashed.
     """
-    converter = find_converter(runtime)
+    made = find_format(runtime)
     embedded = {**(metadata or {}), **requested_metadata(recipe, io)}
     # In 16 bits calibration is optional: it tells which values would overflow.
     samples = calibration if recipe.needs_calibration or recipe.default == "fp16" else None
@@ -146,9 +146,9 @@ def convert(
         output=Path(),
         scratch=Path(),
     )
-    key = CONVERT.key(request, tools=tuple(converter.needs.values()))
+    key = CONVERT.key(request, tools=tuple(made.needs.values()))
     cached = settings.cache.find("artifacts", key) is not None
-    name = f"model{converter.suffix}"
+    name = f"model{made.suffix}"
     folder = settings.cache.make("artifacts", key, lambda place: _build_artifact(place, name, request, settings))
     record = read_value(folder / _RECORD, ConversionRecord)
     artifact = artifact_at(folder / name, runtime, recipe.name, conversion=record.conversion, metadata=embedded)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.errors import EdgekitError
+from edgekit.metrics.table import classifies
 from edgekit.model import CapturedModel
 from edgekit.pipeline.lint import describe_inputs, lint
 from edgekit.pipeline.samples import reference_outputs
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FILE: Final = "lint.json"
-_CLASSIFIERS: Final = ("top1", "agreement")
-"""Metrics that say that the first output holds class scores."""
 
 
 @final
@@ -81,7 +80,7 @@ def _classes(
     model: CapturedModel, calibration: Samples, reference: Samples | None, metric: str, settings: Settings
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
     """Returns the float model's class for each row of calibration and evaluation, None where it is no classifier."""
-    if reference is None or metric not in _CLASSIFIERS:
+    if reference is None or not classifies(metric):
         return None
     try:
         own = reference_outputs(model, calibration, settings)

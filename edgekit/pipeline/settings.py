@@ -35,6 +35,7 @@ class Settings:
         memory_limit_bytes: Limit of each worker process; None for no limit.
         jobs: Worker processes at a time.
         threads: Threads of a runtime whose latency is timed.
+        worker_threads: Threads that a worker process computes with; another number gives other bytes.
         progress: Told what is going on.
         cancelled: Once set, running workers are ended and KeyboardInterrupt is raised on their threads.
     """
@@ -44,6 +45,7 @@ class Settings:
     memory_limit_bytes: int | None = None
     jobs: int = 2
     threads: int = 1
+    worker_threads: int = 1
     progress: StageProgress = quiet
     cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -65,11 +67,12 @@ class Settings:
         job: Job[RequestT, ResultT],
         request: RequestT,
         progress: Progress = silent,
-        *,
-        threads: int = 1,
     ) -> JobResult[ResultT]:
         """Runs one worker process under these settings (see `edgekit.workers.worker.run_job`)."""
         options = JobOptions(
-            title=title, threads=threads, timeout_s=self.timeout_s, memory_limit_bytes=self.memory_limit_bytes
+            title=title,
+            threads=self.worker_threads,
+            timeout_s=self.timeout_s,
+            memory_limit_bytes=self.memory_limit_bytes,
         )
         return run_job(job, request, options, progress, self.cancelled)

@@ -152,9 +152,8 @@ def apply_technique(
         output, scratch = place / "changed", place / "scratch"
         placed = replace(request, checkpoints=checkpoints, scratch=scratch, output=output)
         running = training_settings(settings) if training else settings
-        threads = TRAINING_THREADS if training else 1
         title, tell = f"technique {step.technique}", settings.stage(step.technique)
-        result = running.run(title, APPLY, placed, tell, threads=threads)
+        result = running.run(title, APPLY, placed, tell)
         shutil.rmtree(scratch, ignore_errors=True)
         move_contents(output, place)
         output.rmdir()
@@ -169,8 +168,9 @@ def apply_technique(
 
 
 def training_settings(settings: Settings) -> Settings:
-    """Returns the settings with the limit of a worker that trains, unless somebody set another one."""
-    return replace(settings, timeout_s=TRAINING_TIMEOUT_S) if settings.timeout_s == DEFAULT_TIMEOUT_S else settings
+    """Returns the settings with the threads of a worker that trains, and its limit unless somebody set another one."""
+    timeout_s = TRAINING_TIMEOUT_S if settings.timeout_s == DEFAULT_TIMEOUT_S else settings.timeout_s
+    return replace(settings, timeout_s=timeout_s, worker_threads=TRAINING_THREADS)
 
 
 def _training_hash(technique: Technique, training: Training, base: Path, settings: Settings) -> str:

@@ -13,7 +13,7 @@ from edgekit.errors import EdgekitError
 from edgekit.model import CapturedModel
 from edgekit.pipeline.scratch import move_contents
 from edgekit.pipeline.settings import Settings
-from edgekit.pipeline.technique_stage import TRAINING_THREADS, training_settings
+from edgekit.pipeline.technique_stage import training_settings
 from edgekit.searching.halving import Rung, ladder
 from edgekit.searching.sorting import select
 from edgekit.searching.survey import UntrainedVariant, costs_of
@@ -178,7 +178,7 @@ class _Stage:
                 output=output if is_last else None,
             )
             title = f"training of {prospect.variant.title}"
-            result = self._settings.run(title, TRAIN, placed, tell, threads=TRAINING_THREADS)
+            result = self._settings.run(title, TRAIN, placed, tell)
             if is_last:
                 move_contents(output, place)
                 output.rmdir()

@@ -20,7 +20,7 @@ from edgekit.samples import Samples
 from edgekit.simulation.float_model import Calibrated, FloatModel
 from edgekit.simulation.graph_run import Prepared
 from edgekit.simulation.placement import Placement, place
-from edgekit.simulation.realisation import REALISATIONS
+from edgekit.simulation.realisation import realisation_of
 from edgekit.simulation.score import margins, score
 from edgekit.simulation.sensitivity import LayerNoise, measure_layers, noise_share
 from edgekit.workers.atomic_files import write_text
@@ -279,7 +279,7 @@ def _placed(
     calibrated = Calibrated(ranges={}, input_means={})
     if recipe.needs_calibration:
         calibrated = _calibrated(model, recipe, journal, progress)
-    return place(model.runner.module, recipe, REALISATIONS[runtime], calibrated.ranges), calibrated
+    return place(model.runner.module, recipe, realisation_of(runtime), calibrated.ranges), calibrated
 
 
 def _calibrated(model: FloatModel, recipe: Recipe, journal: Path, progress: Progress) -> Calibrated:

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Final, final
+from typing import ClassVar, final
 
 from edgekit.errors import MissingDependencyError, ResourceError, WorkerError
 from edgekit.model import CapturedModel, SourceKind
@@ -17,8 +17,8 @@ from edgekit.torch_program.facts import Capture
 from edgekit.workers.request_key import Place
 from edgekit.workers.worker import Progress
 
-FORMATS: Final = ("tflite", "onnx", "executorch", "coreml")
-"""The formats that a source says whether it can reach."""
+Signature = tuple[int, bytes, str]
+"""What a file begins with: offset, bytes, words for people."""
 
 
 @final
@@ -65,11 +65,15 @@ class Source(ABC):
         kind: The way.
         extra: The extra of edgekit that installs what is needed.
         needs: Import name to distribution name, of what must be installed.
+        suffixes: Of its files, dot included and in lower case; empty where it is no file.
+        starts_with: Suffix to what such a file begins with: offset, bytes, words for people. Without it, any will do.
     """
 
     kind: ClassVar[SourceKind]
     extra: ClassVar[str]
     needs: ClassVar[Mapping[str, str]]
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    starts_with: ClassVar[Mapping[str, Signature]] = {}
 
     @abstractmethod
     def why_not(self, target: str) -> str | None:

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any, ClassVar, final
 
 from edgekit.errors import ModelError
-from edgekit.model import SourceKind, TensorSpec
-from edgekit.sources.base import CaptureRequest, Source
+from edgekit.formats.table import find_format
+from edgekit.model import CapturedKind, SourceKind, TensorSpec
+from edgekit.sources.base import CaptureRequest, Signature, Source
 from edgekit.torch_program.architecture import Operation, judge
 from edgekit.torch_program.facts import Capture
 from edgekit.torch_program.layout import guess_layout
 from edgekit.workers.worker import Progress
 
-NO_EXECUTORCH = (
-    "ExecuTorch takes torch programs and this is a TensorFlow model. Rebuild it in torch, or export it to ONNX and "
-    "give that .onnx file as the source."
-)
-"""Why a TensorFlow model does not reach ExecuTorch."""
+
+def why_not_from_tensorflow(kind: CapturedKind, target: str) -> str | None:
+    """Returns why a format does not take TensorFlow models, or None if it does."""
+    found = find_format(target)
+    return None if kind in found.starts_from else found.why_not_started.get(kind, f"{found.title} takes no {kind} file")
 
 
 @final
@@ -29,12 +30,18 @@ class KerasFileSource(Source):
     """Loads the model in safe mode; keeps it as a `.keras` file."""
 
     kind: ClassVar[SourceKind] = "keras"
+    suffixes: ClassVar[tuple[str, ...]] = (".keras", ".h5", ".hdf5")
+    starts_with: ClassVar[Mapping[str, Signature]] = {
+        ".keras": (0, b"PK\x03\x04", "a zip archive that model.save wrote"),
+        ".h5": (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        ".hdf5": (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    }
     extra: ClassVar[str] = "tensorflow"
     needs: ClassVar[Mapping[str, str]] = {"tensorflow": "tensorflow-cpu"}
 
     def why_not(self, target: str) -> str | None:
-        """All but ExecuTorch."""
-        return NO_EXECUTORCH if target == "executorch" else None
+        """Formats that start from TensorFlow models."""
+        return why_not_from_tensorflow("keras", target)
 
     def read(self, request: CaptureRequest, folder: Path, progress: Progress) -> Capture:
         """A `.keras` file is copied as it is; an `.h5` file is written again as `.keras`."""

@@ -30,6 +30,7 @@ class OnnxFileSource(Source):
     """Checks the graph and fixes its shapes; keeps it as ONNX, or imports it into torch where that is asked for."""
 
     kind: ClassVar[SourceKind] = "onnx"
+    suffixes: ClassVar[tuple[str, ...]] = (".onnx",)  # such files have no signature
     extra: ClassVar[str] = "onnx"
     needs: ClassVar[Mapping[str, str]] = {"onnx": "onnx", "onnxruntime": "onnxruntime"}
 

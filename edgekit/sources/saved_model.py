@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, final
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind, TensorSpec
 from edgekit.sources.base import CaptureRequest, Source
-from edgekit.sources.keras_file import NO_EXECUTORCH, fixed_shapes, math_size
+from edgekit.sources.keras_file import fixed_shapes, math_size, why_not_from_tensorflow
 from edgekit.torch_program.architecture import judge
 from edgekit.torch_program.facts import Capture
 from edgekit.torch_program.layout import guess_layout
@@ -34,8 +34,8 @@ class SavedModelSource(Source):
     needs: ClassVar[Mapping[str, str]] = {"tensorflow": "tensorflow-cpu"}
 
     def why_not(self, target: str) -> str | None:
-        """All but ExecuTorch."""
-        return NO_EXECUTORCH if target == "executorch" else None
+        """Formats that start from TensorFlow models."""
+        return why_not_from_tensorflow("savedmodel", target)
 
     def read(self, request: CaptureRequest, folder: Path, progress: Progress) -> Capture:
         """The folder is copied."""

@@ -201,7 +201,7 @@ def parse_formats(text: str, source: str) -> tuple[str, ...]:
     Raises:
         UsageError: a format that no converter writes.
     """
-    known = registry.converter_names()
+    known = registry.format_names()
     names = [word.strip().lower() for word in text.split(",") if word.strip()]
     if names == ["all"]:
         return known

@@ -117,7 +117,7 @@ class Task:
         example_inputs: Reference of a function that returns a tuple of tensors at batch 1.
         calibration: Function reference, .npz file or folder of images; None without calibration data.
         evaluation: The same for evaluation data.
-        metric: One of `task_file.METRICS`, or a function reference.
+        metric: One of `registry.metric_names()`, or a function reference.
         preprocessing: For folders of images, and for whoever feeds the model later.
         preprocessing_stated: True where the task says it itself; else it holds for folders of images only.
         training: None where the task has no training data.

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.abc
 import importlib.util
+import inspect
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
@@ -99,7 +100,7 @@ def _neighbours(folder: Path) -> _Neighbours:
 
 def _importer() -> Path:
     """Returns the file of the code that imports."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  the only way to know who asks
+    frame: FrameType | None = inspect.currentframe()
     while frame is not None:
         name = frame.f_code.co_filename
         if name not in _MACHINERY and not name.startswith("<frozen importlib"):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.errors import MissingDependencyError, TechniqueError, WorkerError
-from edgekit.model import CapturedKind, CapturedModel, LearnedRange
+from edgekit.model import IMPORTABLE, CapturedKind, CapturedModel, LearnedRange
 from edgekit.plugins import load
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.recipe import Step
@@ -183,7 +183,7 @@ class Technique(ABC):
     @final
     def refusal(self, model: CapturedModel, task: Task, profile: DeviceProfile) -> str | None:
         """Returns why it cannot be used on this model with this task, or None if it can."""
-        if model.kind not in self.works_on and model.kind != "onnx":
+        if model.kind not in self.works_on and model.kind != IMPORTABLE:
             return f"it changes torch models, and {model.source} was captured as {model.kind}"
         if self.needs == "calibration" and task.calibration is None:
             return "it needs calibration data and the task has none; give --calibration, or [data] calibration"

@@ -14,6 +14,7 @@ from edgekit.budget import Budget
 from edgekit.checks import Check
 from edgekit.exporting.inputs import Inputs, artifact_metadata
 from edgekit.exporting.judge import judge_artifact
+from edgekit.metrics.table import find_metric
 from edgekit.model import CapturedModel
 from edgekit.pipeline.convert import convert
 from edgekit.pipeline.settings import Settings
@@ -91,10 +92,9 @@ def simulated_predictions(result: SimulatedRecipe, task: Task, samples: Samples)
     value, low = drop.value, drop.low
     if drop.metric != task.metric:
         basis += f" as {drop.metric}, for they have no targets"
-    if (task.metric, drop.metric) == ("top1", "agreement") and value is not None:
-        # A changed decision is a loss only where float was right, and some changes are gains: between none and all.
-        value, low = value / 2, 0.0
-        basis += "; half of the changed decisions count"
+        if find_metric(task.metric, task.base).stand_in_overstates and value is not None:
+            value, low = value / 2, 0.0
+            basis += "; half of the changed decisions count"
     made.append(
         Prediction(
             name="accuracy_drop", value=value, low=low, high=drop.high, unit="pp", basis=basis, evidence="simulated"

@@ -28,6 +28,7 @@ from edgekit.planner.recipes import steps_of
 from edgekit.planner.technique_offers import offers_for
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.recipe import Candidate, Effort, Prediction, Rejection
+from edgekit.registry import DEFAULT_FORMAT
 from edgekit.samples import Samples
 from edgekit.simulation.realisation import why_not_simulated
 from edgekit.task.task import Task
@@ -107,7 +108,7 @@ def ready_to_simulate(task: Task, model: CapturedModel, settings: Settings) -> t
     samples = prepare_samples(task, model, "calibration", settings)
     if samples is None:
         return "the task has no calibration data; give --calibration, or [data] calibration in edgekit.toml"
-    if reason := why_not_simulated("tflite", model.kind):
+    if reason := why_not_simulated(DEFAULT_FORMAT, model.kind):
         return reason
     if model.kind == "pt2":
         return model, samples

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from edgekit.registry import ENTRY_POINT_GROUPS
+from edgekit.registry import OLD_CONVERTERS
 
 PACKAGE: Final = "edgekit"
 
@@ -129,11 +129,11 @@ def module_file(module: str) -> Path:
 
 
 @cache
-def plugin_digest(kind: str, name: str, target: str) -> str:
+def plugin_digest(group: str, name: str, target: str) -> str:
     """Returns a hash of the code of a plug-in.
 
     Args:
-        kind: A key of `registry.ENTRY_POINT_GROUPS`.
+        group: Its entry point group.
         name: Under which it is registered.
         target: Its `module:name`.
 
@@ -145,14 +145,15 @@ def plugin_digest(kind: str, name: str, target: str) -> str:
     if module.partition(".")[0] == PACKAGE:
         return code_digest(module)
     hashed = hashlib.sha256()
-    for path in sorted({*_distribution_files(kind, name), *_package_files(module)}):
+    for path in sorted({*_distribution_files(group, name), *_package_files(module)}):
         hashed.update(f"{path.name} {_file_digest(path)}\n".encode())
     return hashed.hexdigest()[:32]
 
 
-def _distribution_files(kind: str, name: str) -> Iterable[Path]:
+def _distribution_files(group: str, name: str) -> Iterable[Path]:
     """Returns the files that an entry point's distribution says it has installed; none where it keeps no list."""
-    for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUPS[kind], name=name):
+    older = importlib.metadata.entry_points(group=OLD_CONVERTERS, name=name) if group == "edgekit.formats" else ()
+    for point in (*importlib.metadata.entry_points(group=group, name=name), *older):
         listed = point.dist.files if point.dist is not None else None
         yield from (path for item in listed or () if (path := Path(str(item.locate()))).is_file() and _is_source(path))
 

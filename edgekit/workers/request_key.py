@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, final, get_args, get_origin, get_type_hints
 
-from edgekit.registry import converter_targets, technique_targets, validator_targets
+from edgekit.registry import format_target, technique_targets, validator_targets
 from edgekit.workers.cache import content_key, versions
 from edgekit.workers.code_digest import code_digest, plugin_digest
 from edgekit.workers.structure import is_value, make_converter
@@ -36,23 +36,23 @@ class PathMeaning(Enum):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginKind:
-    """Marks a field that names a plug-in; `kind` is a key of `registry.ENTRY_POINT_GROUPS`."""
+    """Marks a field that names a plug-in, registered in the entry point group `group`."""
 
-    kind: str
+    group: str
 
 
 Place = Annotated[Path, PathMeaning.PLACE]
 Contents = Annotated[Path, PathMeaning.CONTENTS]
-ConverterName = Annotated[str, PluginKind(kind="converter")]
-TechniqueName = Annotated[str, PluginKind(kind="technique")]
-ValidatorName = Annotated[str, PluginKind(kind="validator")]
+FormatName = Annotated[str, PluginKind(group="edgekit.formats")]
+TechniqueName = Annotated[str, PluginKind(group="edgekit.techniques")]
+ValidatorName = Annotated[str, PluginKind(group="edgekit.validators")]
 
 _CHUNK_BYTES: Final = 1 << 20
 
-_TARGETS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {
-    "converter": converter_targets,
-    "technique": technique_targets,
-    "validator": validator_targets,
+_TARGETS: Final[Mapping[str, Callable[[str], str]]] = {
+    "edgekit.formats": format_target,
+    "edgekit.techniques": lambda name: technique_targets()[name],
+    "edgekit.validators": lambda name: validator_targets()[name],
 }
 
 
@@ -104,7 +104,7 @@ def _hook_of_mark(kind: Any) -> Callable[[Any], Any]:
         return lambda _place: None
     if mark is PathMeaning.CONTENTS:
         return content_digest
-    return lambda name: {"name": name, "code": plugin_digest(mark.kind, name, _TARGETS[mark.kind]()[name])}
+    return lambda name: {"name": name, "code": plugin_digest(mark.group, name, _TARGETS[mark.group](name))}
 
 
 def content_digest(path: Path) -> str:

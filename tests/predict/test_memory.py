@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edgekit.analysis.graph_builder import GraphBuilder
-from edgekit.predict.memory import TERMS, arena_bytes, predict_memory
+from edgekit.formats.table import all_formats, find_format
+from edgekit.predict.memory import arena_bytes, predict_memory
 from edgekit.predict.size import estimate_size
 from edgekit.recipe import Recipe
 
@@ -39,7 +40,7 @@ def test_other_recipes_compute_on_float_activations(precision):
     assert arena_bytes(chain(), Recipe(default=precision)) == arena_bytes(chain(), Recipe(default="fp32"))
 
 
-@pytest.mark.parametrize("runtime", list(TERMS))
+@pytest.mark.parametrize("runtime", [one.name for one in all_formats() if one.memory])
 def test_memory_holds_the_file_the_packed_weights_and_the_arena(runtime):
     analysis, recipe = chain(), Recipe(default="fp32")
     size = estimate_size(analysis, recipe, runtime).total_bytes
@@ -62,7 +63,7 @@ def test_what_cannot_be_known_is_not_run_with_the_reason(runtime, basis):
 
 def test_a_runtime_that_frees_the_file_peaks_while_loading_or_while_running():
     analysis, recipe = chain(), Recipe(default="fp32")
-    terms = TERMS["executorch"]
+    terms = find_format("executorch").memory
     weights = 4 * 100_000 * 100
     assert predict_memory(analysis, recipe, "executorch").value == terms.fixed_bytes + 2 * weights
 

@@ -11,6 +11,7 @@ import pytest
 
 from edgekit.converters.base import ConversionRequest, converter
 from edgekit.errors import DataError, TechniqueError
+from edgekit.formats.table import find_format
 from edgekit.model import LearnedRange
 from edgekit.profiles.profile import find_profile
 from edgekit.quantization.ranges import choose_range
@@ -75,7 +76,7 @@ def converted(given, made, runtime, folder):
         model=made, recipe=Recipe(default="int8_static"), calibration=given.samples.folder, scratch=folder / "s"
     )
     request.scratch.mkdir()
-    output = folder / f"model{one.suffix}"
+    output = folder / f"model{find_format(runtime).suffix}"
     one.run(request, output, silent)
     return output
 

@@ -6,11 +6,10 @@
 Copy this file and the session file of the runtime (`tflite_session.py`) to a device to measure there: both need NumPy
 and the runtime, nothing else, and Python 3.9 or newer.
 
-A session file defines PACKAGES and EXTRA (what to install) and `Runtime(artifact, package, threads)`, which imports the
-runtime and raises ImportError where it is missing. A Runtime has `name`, `version`, `untimed` (why its timings mean
-nothing, or "") and `open(path)`, which returns a session: `inputs` and `outputs` (name, shape with -1 for a free size,
-dtype, scale, zero_point), `metadata`, `run(arrays) -> arrays` in that order, and `operators()`. What is the same for
-all runtimes happens here.
+A session file defines PACKAGES (what to install), EXTRA (edgekit's extra with them, if any) and `Runtime(artifact,
+package, threads)`, which imports the runtime and raises ImportError where it is missing. A Runtime has `name`,
+`version`, `untimed` (why timings mean nothing, or "") and `open(path)`. It returns a session: `inputs`, `outputs`
+(name, shape, -1 for a free size, dtype, scale, zero_point), `metadata`, `run(arrays) -> arrays`, `operators()`.
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ MODES = ("memory", "outputs", "latency")
 IO_KEY = "edgekit.io"
 """Metadata entry with the inputs and outputs as JSON, written by edgekit's converters."""
 
-LATENCY_ROWS, MEMORY_RUNS = 16, 3
-PROGRESS_SECONDS = 0.2
+LATENCY_ROWS, MEMORY_RUNS, PROGRESS_SECONDS = 16, 3, 0.2
 
 
 class RunError(Exception):
@@ -396,25 +394,25 @@ def host() -> str:
     return f"{cpu}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
-def load_runtime(name: str, artifact: Path, package: str, threads: int) -> Any:
-    """Returns the `Runtime` of the session file that lies beside this one.
+def load_runtime(session: Path, artifact: Path, package: str, threads: int) -> Any:
+    """Returns the `Runtime` of a session file.
 
     Raises:
         RunError: no such session file, or its runtime is not installed.
     """
-    path = Path(__file__).resolve().parent / f"{name}_session.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path) if path.exists() else None
+    spec = importlib.util.spec_from_file_location(session.stem, session) if session.exists() else None
     if spec is None or spec.loader is None:
-        raise RunError("ArtifactError", f'No {path.name} beside runner.py: copy it there, or check --runtime "{name}".')
+        raise RunError("ArtifactError", f"No session file {session}: copy it there, or name it with --session FILE.")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     try:
         return module.Runtime(str(artifact), package, threads)
     except ImportError as error:
+        extra, needs = getattr(module, "EXTRA", ""), module.PACKAGES
+        how = f" from the checkout: pip install -e '.[{extra}]'" if extra else f": pip install {needs}"
         raise RunError(
             "MissingDependencyError",
-            f"Running {artifact.name} needs {module.PACKAGES}, which cannot be imported: {brief(error)} "
-            f"Install it from the checkout: pip install -e '.[{module.EXTRA}]'",
+            f"Running {artifact.name} needs {needs}, which cannot be imported: {brief(error)} Install it{how}",
         ) from error
 
 
@@ -424,7 +422,8 @@ def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
     expected = json.loads(options.expected.read_text()) if options.expected else {}
     modes = [mode for mode in MODES if mode in options.modes]
     check_file(options.artifact)
-    runtime = load_runtime(options.runtime, options.artifact, options.runtime_package, options.threads)
+    session = options.session or Path(__file__).resolve().with_name(f"{options.runtime}_session.py")
+    runtime = load_runtime(session, options.artifact, options.runtime_package, options.threads)
     record["runtime"] = {"name": runtime.name, "version": runtime.version, "untimed": runtime.untimed}
     if runtime.untimed:
         record["missing"] = dict.fromkeys(("memory", "latency"), runtime.untimed)
@@ -457,7 +456,8 @@ def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
 def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """Returns the command line's options."""
     parser = argparse.ArgumentParser(description="Runs one artifact; writes what it measured to a JSON record.")
-    parser.add_argument("--runtime", required=True, help="tflite, onnx, executorch, coreml or reference")
+    parser.add_argument("--runtime", required=True, help="format of the artifact, or reference")
+    parser.add_argument("--session", type=Path, help="file; RUNTIME_session.py beside this one without it")
     parser.add_argument("--artifact", required=True, type=Path)
     parser.add_argument("--modes", default="", type=lambda text: text.split(","), help=f"of {','.join(MODES)}")
     parser.add_argument("--samples", type=Path, help="sample folder with the inputs")
