@@ -42,7 +42,7 @@ VALUES = {kind.__qualname__: kind for job in JOBS.values() for kind in types_of(
 def test_the_jobs_are_found() -> None:
     assert {name.rpartition(":")[2] for name in JOBS} == {
         "ANALYZE", "APPLY", "CAPTURE", "COMPARE", "CONVERT", "FINGERPRINT", "IMPORT", "LOOK", "MATERIALIZE", "MEASURE",
-        "SIMULATE", "TRAIN",
+        "READ_ARTIFACT", "SIMULATE", "TRAIN",
     }  # fmt: skip
 
 
