@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
-from edgekit.converters.pt2e_interface import described, first_line, on_grids, quiet_frameworks, refuse_float_io
+from edgekit.converters.failure_reason import failure_reason
+from edgekit.converters.pt2e_interface import described, on_grids, quiet_frameworks, refuse_float_io
 from edgekit.converters.to_coreml_package import write_package
 from edgekit.converters.to_coreml_program import (
     artifact_specs,
@@ -40,6 +41,8 @@ _REASONS_BY_KIND: Final[Mapping[str, str]] = {
     "Give the torch model (module:factory or a .pt2 file), or use --format onnx or tflite.",
     "tflite": "a .tflite file is an artifact already; it can be validated and gated, not converted.",
 }
+
+_LACKS: Final = "coremltools has no conversion for"
 
 
 @final
@@ -204,8 +207,8 @@ def _lower(
         raise
     except Exception as error:  # the framework raises many kinds; all of them mean that it cannot hold the model
         raise ConversionError(
-            f"{request.model.source} cannot become coreml {request.recipe.name}: {first_line(error)} "
-            "Try another format, or change the named operator in the model."
+            f"{request.model.source} cannot become coreml {request.recipe.name}: "
+            f"{failure_reason(error, _LACKS, program)}. Try another format, or change the named operator in the model."
         ) from error
 
 

@@ -12,8 +12,9 @@ from typing import ClassVar, Final, final
 
 from edgekit.analysis.graph import Analysis, recurrent_cells
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
+from edgekit.converters.failure_reason import failure_reason
 from edgekit.converters.pt2e_half import to_half
-from edgekit.converters.pt2e_interface import described, first_line, on_grids, quiet_frameworks, refuse_float_io
+from edgekit.converters.pt2e_interface import described, on_grids, quiet_frameworks, refuse_float_io
 from edgekit.converters.to_executorch_lowering import LoweredProgram, lower
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedKind, TensorSpec
@@ -24,6 +25,7 @@ from edgekit.quantization.pt2e_quantization import QuantizedGraph, export_graph,
 from edgekit.recipe import Recipe
 from edgekit.workers.worker import Progress
 
+_LACKS: Final = "ExecuTorch has no kernel for"
 MOST_CELLS: Final = 64
 """Recurrent cells (steps times layers) that are unrolled; each adds ten operators to the program."""
 
@@ -177,7 +179,7 @@ def _lower(
         ) from error
     except Exception as error:  # the framework raises many kinds; all of them mean that it cannot hold the model
         raise ConversionError(
-            f"{request.model.source} cannot become executorch {request.recipe.name}: {first_line(error)} "
+            f"{request.model.source} cannot become executorch {request.recipe.name}: {failure_reason(error, _LACKS)}. "
             "Try another format, or change the named operator in the model."
         ) from error
 

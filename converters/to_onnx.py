@@ -103,7 +103,8 @@ def _realise(graph: FloatGraph, request: ConversionRequest, notes: list[str], pr
         )
         notes.append(
             "On x86 processors without VNNI onnxruntime needs the session option session.x64quantprecision=1: "
-            "their 8-bit products saturate otherwise. ARM processors need nothing."
+            "their 8-bit products saturate otherwise. ARM processors, and x86 ones with VNNI, need nothing, and the "
+            "option would make these slower."
         )
     if used & {"int8_static", *_WEIGHT_PRECISIONS}:
         progress("quantizing weights", None)

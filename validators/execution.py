@@ -21,6 +21,7 @@ from edgekit.errors import ERRORS_BY_NAME, DataError, MissingDependencyError, Re
 from edgekit.formats.table import known_format, session_file
 from edgekit.model import CapturedModel, TensorSpec
 from edgekit.samples import Samples
+from edgekit.task.input_sizes import OpenInput, flags_of
 from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.base import Evidence
 from edgekit.workers.process import Command, Ended, log_tail, ran_out_of_memory, run_watched
@@ -363,6 +364,11 @@ def _expected(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> di
 def _raise_if_unusable(ran: RunnerEnd) -> None:
     """Raises where nothing can be measured because of what the user gave or of what this machine lacks."""
     loaded = "inputs" in ran.record
+    if ran.kind == "OpenSizesError":
+        described = [
+            OpenInput.from_spec(structure(data, TensorSpec, "runner's record")) for data in ran.record["inputs"]
+        ]
+        raise DataError(f"{ran.failure} Or name them: {flags_of(described)}")
     if ran.kind == "DataError":
         raise DataError(ran.failure)
     if ran.kind == "MissingDependencyError":
@@ -411,6 +417,8 @@ def _evidence(start: Evidence, records: Sequence[Mapping[str, Any]], outputs: Pa
     for record in records:
         if "runtime" in record:
             runtime = f"{record['runtime']['name']} {record['runtime']['version']}".strip()
+            if settings := record["runtime"].get("settings"):
+                runtime = f"{runtime} ({settings})"
             evidence = replace(evidence, host=record["host"], runtime=runtime)
         evidence = replace(evidence, artifact=_described(evidence.artifact, record))
         if "load_ms" in record and evidence.load_ms is None:

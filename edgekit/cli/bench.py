@@ -11,10 +11,11 @@ import typer
 
 from edgekit.artifact import runtime_of
 from edgekit.cli.console import console, write_json
-from edgekit.cli.options import Device, JsonOption, MemoryLimit, NoColor, Quiet, Timeout
+from edgekit.cli.options import Device, InputSizesOption, JsonOption, MemoryLimit, NoColor, Quiet, Timeout
 from edgekit.cli.validate import ArtifactArgument
 from edgekit.errors import UsageError
 from edgekit.profiles.profile import DeviceProfile, find_profile
+from edgekit.task.input_sizes import InputSizes, read_input_sizes
 from edgekit.workers.process_folder import temporary_folder
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def bench(
     warmup: Warmup = 10,
     seconds: Seconds = 20.0,
     data: Data = None,
+    inputs: InputSizesOption = [],  # noqa: B006  Typer copies it
     outputs: Outputs = None,
     python: PythonOption = "python3",
     benchmark_model: BenchmarkModel = "",
@@ -100,8 +102,9 @@ def bench(
     says which device that machine is.
     """
     runtime_of(artifact)
-    if outputs is not None and data is None:
+    if outputs is not None and data is None and not inputs:
         raise UsageError("--outputs keeps the outputs on sample inputs: give them too, with --data.")
+    sizes = read_input_sizes(inputs)
     profile = find_profile(device, Path.cwd()) if device else None
     if source is not None:
         measurement = _import(source, artifact, profile, on)
@@ -126,7 +129,7 @@ def bench(
                 timing_s=seconds,
             )
             place = _place(on, python, benchmark_model)
-            measurement = _measure(artifact, place, profile, data, outputs, run_settings, settings)
+            measurement = _measure(artifact, place, profile, data, sizes, outputs, run_settings, settings)
     if output is not None:
         from edgekit.measurements.measurement import write_measurement
 
@@ -173,21 +176,27 @@ def _measure(
     place: Target,
     profile: DeviceProfile | None,
     data: str | None,
+    sizes: tuple[InputSizes, ...],
     outputs: Path | None,
     run_settings: RunSettings,
     settings: Settings,
 ) -> Measurement:
     from edgekit.benchmarking.bench import bench as run_bench
-    from edgekit.benchmarking.bench import plain_artifact, prepare_data
+    from edgekit.benchmarking.bench import plain_artifact
+    from edgekit.exporting.artifact_data import ArtifactData, read_samples
     from edgekit.validators.execution import describe_artifact
 
     artifact = plain_artifact(path)
     with temporary_folder("bench") as folder, _kept(outputs) as keep:
         samples = None
-        if data is not None:
+        if data is not None or sizes:
             # The data is shaped by the artifact's inputs, which only its runtime knows.
             artifact = describe_artifact(path, settings=run_settings, progress=settings.stage("artifact"))
-            samples = prepare_data(artifact, data, Path.cwd(), folder / "samples", settings)
+            base, rows = Path.cwd(), folder / "samples"
+            if data is not None:
+                samples = read_samples(artifact, data, "sample", base, rows, settings)
+            else:
+                samples, _ = ArtifactData(base=base, input_sizes=sizes).samples_for(artifact, rows, settings)
         measurement, made = run_bench(
             artifact,
             place,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from edgekit.cli.options import (
     Config,
     EvaluationOption,
     ExampleInputs,
+    InputSizesOption,
     JsonOption,
     MemoryLimit,
     NoCache,
@@ -24,6 +26,7 @@ from edgekit.cli.options import (
 )
 from edgekit.cli.validate import ArtifactArgument, FloatModel
 from edgekit.errors import UsageError
+from edgekit.task.input_sizes import read_input_sizes
 from edgekit.task.request import make_task
 from edgekit.task.task import find_config
 
@@ -50,6 +53,7 @@ def debug(
     calibration: CalibrationOption = None,
     evaluation: EvaluationOption = None,
     example_inputs: ExampleInputs = None,
+    inputs: InputSizesOption = [],  # noqa: B006  Typer copies it
     data: DataOption = None,
     samples: SamplesOption = SAMPLES,
     device: DeviceOption = None,
@@ -72,7 +76,7 @@ def debug(
     cwd = Path.cwd()
     overrides = {"calibration": calibration, "evaluation": evaluation, "example_inputs": example_inputs}
     named = model is not None or config is not None or find_config(cwd) is not None
-    task = make_task(model, config, overrides, cwd) if named else None
+    task = replace(make_task(model, config, overrides, cwd), input_sizes=read_input_sizes(inputs)) if named else None
     from edgekit.cli.settings import pipeline_settings
     from edgekit.debugging.debug import DebugRequest
     from edgekit.debugging.debug import debug as compare

@@ -17,6 +17,7 @@ from edgekit.cli.options import (
     EvaluationOption,
     ExampleInputs,
     Format,
+    InputSizesOption,
     IoOption,
     Jobs,
     JsonOption,
@@ -45,6 +46,7 @@ from edgekit.cli.options import (
     limit_texts,
 )
 from edgekit.planner.technique_order import order_warning
+from edgekit.task.input_sizes import read_input_sizes
 from edgekit.task.request import Request, make_request, parse_effort
 from edgekit.trials.choice import parse_io, read_plan_file, run_export
 from edgekit.workers.output_folder import output_folder
@@ -77,6 +79,7 @@ def export(
     evaluation: EvaluationOption = None,
     metric: MetricOption = None,
     example_inputs: ExampleInputs = None,
+    inputs: InputSizesOption = [],  # noqa: B006  Typer copies it
     io: IoOption = "float",
     max_size: MaxSize = None,
     max_download: MaxDownload = None,
@@ -119,6 +122,7 @@ def export(
             max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity, *shares
         ),
         overrides=data,
+        input_sizes=read_input_sizes(inputs),
     )
     request = planned.restrict(request) if planned else request
     _warn_of_order(request, silent=quiet or as_json, no_color=no_color)
@@ -191,10 +195,14 @@ def show_report(
                 screen.print(f"[bold]{result.runtime} {result.recipe.name}[/]")
                 screen.print(tables.check_table(result.checks))
                 screen.print()
+        for result in report.results if report.command == "plan" and not verbose else ():
+            screen.print(tables.check_table(result.checks))
+            screen.print("accuracy was not judged: a file alone says nothing about it", style="dim")
+            screen.print()
         for table in tables.prediction_tables(report):
             screen.print(table)
             screen.print()
-        for result in report.results if report.command == "validate" else ():
+        for result in report.results if report.command in ("validate", "plan") else ():
             if result.artifact is not None:
                 for line in tables.embedded_lines(result.artifact):
                     screen.print(sentences.escape(line), style="dim")

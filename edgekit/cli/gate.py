@@ -12,6 +12,8 @@ from edgekit.cli.options import (
     Config,
     Device,
     EvaluationOption,
+    ExampleInputs,
+    InputSizesOption,
     JsonOption,
     MaxDownload,
     MaxDrop,
@@ -65,6 +67,8 @@ def gate(
     config: Config = None,
     evaluation: EvaluationOption = None,
     metric: MetricOption = None,
+    example_inputs: ExampleInputs = None,
+    inputs: InputSizesOption = [],  # noqa: B006  Typer copies it
     max_size: MaxSize = None,
     max_download: MaxDownload = None,
     max_memory: MaxMemory = None,
@@ -121,7 +125,8 @@ def gate(
                 limits=limit_texts(
                     max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity, *shares
                 ),
-                overrides={"evaluation": evaluation, "metric": metric},
+                overrides={"evaluation": evaluation, "metric": metric, "example_inputs": example_inputs},
+                input_sizes=tuple(inputs),
                 regression=tuple(max_regression),
                 measurements=tuple(measurements or ()),
                 baseline=baseline,

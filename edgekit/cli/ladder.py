@@ -15,6 +15,7 @@ from edgekit.cli.options import (
     Device,
     EvaluationOption,
     ExampleInputs,
+    InputSizesOption,
     Jobs,
     JsonOption,
     MaxDownload,
@@ -36,6 +37,7 @@ from edgekit.cli.options import (
     limit_texts,
 )
 from edgekit.errors import UsageError
+from edgekit.task.input_sizes import read_input_sizes
 from edgekit.task.request import Request, make_request
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ def ladder(
     evaluation: EvaluationOption = None,
     metric: MetricOption = None,
     example_inputs: ExampleInputs = None,
+    inputs: InputSizesOption = [],  # noqa: B006  Typer copies it
     max_size: MaxSize = None,
     max_download: MaxDownload = None,
     max_memory: MaxMemory = None,
@@ -99,6 +102,7 @@ def ladder(
         techniques=technique,
         limits=limit_texts(max_size, max_download, max_memory, max_latency, max_drop, min_parity=min_parity),
         overrides=data,
+        input_sizes=read_input_sizes(inputs),
     )
     if len(request.formats) > 1:
         raise UsageError(

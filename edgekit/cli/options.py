@@ -59,6 +59,14 @@ ExampleInputs = Annotated[
         "--example-inputs", help="model.py:function that returns a tuple of tensors at batch 1.", show_default=False
     ),
 ]
+InputSizesOption = Annotated[
+    list[str],
+    typer.Option(
+        "--input",
+        help="Sizes of an input: image=1x3x224x224 or ids=1x128:int64; repeat for more inputs.",
+        show_default=False,
+    ),
+]
 MaxSize = Annotated[str | None, typer.Option("--max-size", help='Such as "6 MB".', show_default=False)]
 MaxDownload = Annotated[
     str | None, typer.Option("--max-download", help='Deflated size, such as "5 MB".', show_default=False)

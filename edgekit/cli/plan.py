@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgekit.cli.console import console, write_json
+from edgekit.cli.export import show_report
 from edgekit.cli.options import (
     CalibrationOption,
     Config,
@@ -16,6 +17,7 @@ from edgekit.cli.options import (
     EffortOption,
     ExampleInputs,
     Format,
+    InputSizesOption,
     JsonOption,
     MaxDownload,
     MaxDrop,
@@ -31,15 +33,20 @@ from edgekit.cli.options import (
     Verbose,
     limit_texts,
 )
-from edgekit.errors import ResourceError
+from edgekit.errors import ResourceError, UsageError
+from edgekit.task.input_sizes import read_input_sizes
 from edgekit.task.request import Request, make_request, parse_effort
 from edgekit.trials.choice import plan_request
 
 if TYPE_CHECKING:
     from edgekit.analysis.graph import Analysis
+    from edgekit.exporting.report import ExportReport
+    from edgekit.pipeline.settings import Settings
     from edgekit.planner.plan import Plan
 
-Why = Annotated[bool, typer.Option("--why", help="Show the operators that cost most for each budget.")]
+Why = Annotated[
+    bool, typer.Option("--why", help="Show what stands in each format's way (a trial conversion) and what costs most.")
+]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Write the plan as JSON, for: edgekit export --plan FILE.", show_default=False),
@@ -54,6 +61,7 @@ def plan(
     precision: PrecisionOption = None,
     calibration: CalibrationOption = None,
     example_inputs: ExampleInputs = None,
+    inputs: InputSizesOption = [],  # noqa: B006  Typer copies it
     max_size: MaxSize = None,
     max_download: MaxDownload = None,
     max_memory: MaxMemory = None,
@@ -72,7 +80,8 @@ def plan(
     """Choose the format and precision that fit a device, and say why.
 
     By default nothing is run: costs are predicted from the model's graph, and what cannot be predicted is said to be
-    "not run". With --effort default the recipes are simulated on calibration data and every layer is measured; with
+    "not run". Of a finished file (.tflite, .pte, .mlpackage, a quantized .onnx) it says whether it fits, accuracy not
+    judged. With --effort default the recipes are simulated on calibration data and every layer is measured; with
     thorough the best few are exported and validated too. Exit code 0 if the plan keeps every budget that can be
     predicted, 1 if nothing does.
     """
@@ -85,9 +94,11 @@ def plan(
         precision=precision,
         limits=limit_texts(max_size, max_download, max_memory, max_latency, max_drop),
         overrides={"calibration": calibration, "example_inputs": example_inputs},
+        input_sizes=read_input_sizes(inputs),
     )
     from edgekit.cli.settings import pipeline_settings
     from edgekit.exporting.export import default_jobs
+    from edgekit.exporting.fit import is_finished
     from edgekit.pipeline.capture import capture_model
     from edgekit.trials.planning import plan as make
 
@@ -99,7 +110,15 @@ def plan(
         timeout_s=timeout,
         memory_limit=None,
     ) as (settings, _):
-        asked = plan_request(request, capture_model(request.task, settings), wanted, settings)
+        file = request.task.base / request.task.model
+        if model is not None and is_finished(file):
+            report = _fit(file, request, settings, decided=bool(formats or precision or output))
+            if as_json:
+                write_json(report.to_json())
+            else:
+                show_report(report, request, strict=False, quiet=quiet, verbose=verbose, no_color=no_color)
+            return report.exit_code()
+        asked = plan_request(request, capture_model(request.task, settings), wanted, settings, trial=why)
         made = make(asked, settings)
     if output is not None:
         _write(output, made)
@@ -108,6 +127,30 @@ def plan(
     else:
         _print(made, asked.analysis, request, output, why=why, quiet=quiet, verbose=verbose, no_color=no_color)
     return 0 if made.feasible else 1
+
+
+def _fit(file: Path, request: Request, settings: Settings, *, decided: bool) -> ExportReport:
+    """Returns whether a finished file fits: there is nothing left to plan about it.
+
+    Raises:
+        UsageError: flags were given that ask for a file to be made.
+    """
+    from edgekit.exporting.artifact_data import ArtifactData
+    from edgekit.exporting.fit import fit
+
+    if decided:
+        raise UsageError(
+            f"{request.task.model} is a finished file: its format and precision are what they are. Leave --format, "
+            "--precision and --output out, or give the float model that it was made from."
+        )
+    task = request.task
+    data = ArtifactData(
+        base=task.base,
+        calibration=task.calibration,
+        example_inputs=task.example_inputs,
+        input_sizes=task.input_sizes,
+    )
+    return fit(file, data, request.profile, request.budget, settings)
 
 
 def _write(path: Path, made: Plan) -> None:

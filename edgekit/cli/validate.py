@@ -15,6 +15,7 @@ from edgekit.cli.options import (
     Device,
     EvaluationOption,
     ExampleInputs,
+    InputSizesOption,
     JsonOption,
     MaxDownload,
     MaxDrop,
@@ -55,6 +56,7 @@ def validate(
     evaluation: EvaluationOption = None,
     metric: MetricOption = None,
     example_inputs: ExampleInputs = None,
+    inputs: InputSizesOption = [],  # noqa: B006  Typer copies it
     max_size: MaxSize = None,
     max_download: MaxDownload = None,
     max_memory: MaxMemory = None,
@@ -78,9 +80,10 @@ def validate(
     """Run an artifact in its own runtime, compare it with its float model, and check the device's budgets.
 
     Without a model there is nothing to compare with: size and memory are judged, accuracy is not run and does not pass.
+    The artifact runs on the data that is given, else on made-up values; a file with free sizes asks for --input.
     """
     shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage)
-    request, has_task = request_validation(
+    request, data = request_validation(
         artifact,
         model=model,
         device=device,
@@ -94,6 +97,7 @@ def validate(
             "metric": metric,
             "example_inputs": example_inputs,
         },
+        input_sizes=inputs,
     )
     from edgekit.cli.settings import pipeline_settings
 
@@ -105,9 +109,7 @@ def validate(
         timeout_s=timeout,
         memory_limit=memory_limit,
     ) as (settings, _):
-        report = run_validation(
-            artifact, request, has_task=has_task, measurements=measurements or (), settings=settings
-        )
+        report = run_validation(artifact, request, data=data, measurements=measurements or (), settings=settings)
     if as_json:
         write_json(report.to_json(strict=strict))
     else:

@@ -53,6 +53,7 @@ _MEMORY: Final = MemoryTerms(
     },
     widened={},
     unrolls=False,
+    points_to_inputs=True,
     frees_file=True,
     band=0.2,
 )

@@ -114,6 +114,7 @@ class MemoryTerms:
             float32 form than a float model has.
         unrolls: Recurrent layers are unrolled, and every time step packs its own float32 copy of the state's matrix,
             also where the file holds integers (measured: 3.9 to 4.2 bytes a weight and step).
+        points_to_inputs: A convolution keeps a pointer for each output position and tap (XNNPACK).
         frees_file: The stored copy is gone before the arena is used: the peak is the larger of loading and running.
         band: Half width of the 90 % band, as a share.
     """
@@ -123,5 +124,6 @@ class MemoryTerms:
     copies: Mapping[WeightGroup, tuple[float, float, float]]
     widened: Mapping[Precision, float]
     unrolls: bool
+    points_to_inputs: bool
     frees_file: bool
     band: float

@@ -51,6 +51,7 @@ _MEMORY: Final = MemoryTerms(
     },
     widened={"fp16": 1, "int8_weights": 0},
     unrolls=True,
+    points_to_inputs=True,
     frees_file=False,
     band=0.15,
 )
@@ -93,6 +94,7 @@ FORMAT: Final = Format(
     records=("ai-edge-litert", "ai-edge-quantizer", "litert-torch"),
     starts_from=("pt2", "keras", "savedmodel"),
     graph_reader="edgekit.analysis.read_flatbuffer:read_flatbuffer_file",
+    precision_reader="edgekit.analysis.read_flatbuffer:read_flatbuffer_precisions",
     inspector="edgekit.debugging.inspect_tflite:TFLiteInspector",
     accelerators="edgekit.validators:accelerators",
     snippets=Snippets(words={"kt": _KOTLIN, "py": PYTHON, "cpp": CPP}),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, final
 
-from edgekit.model import CapturedModel, SourceKind
+from edgekit.model import CapturedModel
 from edgekit.pipeline.analysis import write_analysis
 from edgekit.pipeline.scratch import move_contents
 from edgekit.pipeline.settings import Settings
@@ -14,7 +14,7 @@ from edgekit.sources.base import CaptureRequest
 from edgekit.sources.captured_file import open_captured
 from edgekit.task.reference_digest import reference_digest
 from edgekit.task.task import Task
-from edgekit.workers.request_key import content_digest, request_key
+from edgekit.workers.request_key import SourceName, content_digest, request_key
 from edgekit.workers.worker import Job, Progress
 
 _FILE_SUFFIXES: Final = (".py", ".pt2", ".onnx", ".keras", ".h5", ".hdf5", ".tflite", ".lite")
@@ -35,10 +35,8 @@ def capture_model(task: Task, settings: Settings, *, as_torch: bool = False) -> 
         ModelError: the source cannot be read, captured or exported.
         DataError: example inputs are missing or wrong.
     """
-    from edgekit.sources.table import classify
-
     request = _request(task, as_torch=as_torch)
-    key = _capture_key(request, classify(task.model, task.base))
+    key = _capture_key(request)
     if key is not None and (found := settings.cache.find("captured", key)):
         return open_captured(found)
     if task.embedded_default:
@@ -50,32 +48,50 @@ def capture_model(task: Task, settings: Settings, *, as_torch: bool = False) -> 
         made = settings.run(
             "capture of the model", CAPTURE, replace(request, output=output), settings.stage("model")
         ).value
-        key = key or request_key(made, code=(__name__,))
+        key = key or request_key(CapturedContent(kind=request.kind, model=made), code=(__name__,))
         return open_captured(settings.cache.make("captured", key, lambda place: move_contents(output, place)))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapturedContent:
+    """What user code gave: that, and not the code, is what is found again.
+
+    Attributes:
+        kind: The source that has read it.
+        model: What came.
+    """
+
+    kind: SourceName
+    model: CapturedModel
 
 
 def _request(task: Task, *, as_torch: bool) -> CaptureRequest:
     """Returns what to capture; where it goes is not known yet."""
+    from edgekit.sources.table import classify
+
     return CaptureRequest(
         source=task.model,
         base=task.base,
         output=Path(),
+        kind="torch" if task.embedded_default else classify(task.model, task.base),
         name=task.metadata.get("name") or short_name(task.model),
         example_inputs=task.example_inputs,
         calibration=task.calibration,
+        input_sizes=task.input_sizes,
         metadata={key: value for key, value in task.metadata.items() if key != "name"},
         as_torch=as_torch,
         embedded_default=task.embedded_default,
     )
 
 
-def _capture_key(request: CaptureRequest, kind: SourceKind) -> str | None:
+def _capture_key(request: CaptureRequest) -> str | None:
     """Returns the cache key of a source whose content can be known without running it, else None."""
     if request.embedded_default:
         from edgekit.task.default_model import DISTRIBUTIONS
 
         return CAPTURE.key(request, tools=DISTRIBUTIONS)
-    if kind == "torch" or request.example_inputs is not None:
+    if request.kind == "torch" or request.example_inputs is not None:
         return None
     calibration = request.calibration
     known = replace(

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, final
 
 from edgekit.artifact import Artifact, measure_files
@@ -13,6 +14,7 @@ from edgekit.converters.base import Conversion, ConversionRequest, IoType
 from edgekit.converters.base import converter as find_converter
 from edgekit.formats.table import find_format
 from edgekit.model import CapturedModel
+from edgekit.pipeline.settings import Settings
 from edgekit.recipe import Recipe
 from edgekit.samples import Samples
 from edgekit.validators.requested import requested_metadata
@@ -22,23 +24,29 @@ from edgekit.workers.worker import Job, Progress
 
 if TYPE_CHECKING:
     from edgekit.analysis.graph import Analysis
-from edgekit.pipeline.settings import Settings
 
 _RECORD: Final = "conversion.json"
 
 
-def why_not_made(model: CapturedModel, analysis: Analysis) -> Callable[[str, Recipe], str | None]:
+def why_not_made(
+    model: CapturedModel, analysis: Analysis, obstacles: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[str, Recipe], str | None]:
     """Returns a function that says why this model cannot become a format with a recipe, or None if it can.
 
     It asks the source, the converter (about the kind of model and its graph) and what is installed; it imports no
     framework.
+
+    Args:
+        model: The captured model.
+        analysis: Its costed graph.
+        obstacles: Format to why it cannot be made at any precision, where that was tried.
     """
     from edgekit.sources.table import reach
 
     reachable = reach(model.source_kind)
 
     def refuse(runtime: str, recipe: Recipe) -> str | None:
-        if reason := reachable.get(runtime):
+        if reason := reachable.get(runtime) or obstacles.get(runtime):
             return reason
         converter = find_converter(runtime)
         made = find_format(runtime)

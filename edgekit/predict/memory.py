@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from edgekit.analysis.graph import Analysis, KernelClass, Weight, recurrent_cells
+from edgekit.analysis.graph import Analysis, KernelClass, Weight, elements, recurrent_cells
 from edgekit.analysis.liveness import memory
 from edgekit.formats.stored_bytes import MemoryTerms, WeightGroup
 from edgekit.formats.table import known_format
@@ -34,6 +34,8 @@ _GROUPS: Final[Mapping[KernelClass, WeightGroup]] = {
 
 OPERATORS_OF_A_CELL: Final = 10
 """Operators that one time step of one recurrent layer becomes where it is unrolled."""
+
+_POINTER_BYTES: Final = 8
 
 _OPERATORS_THAT_COUNT: Final = 60
 """Measured: 14 operators take 4.9 MB in LiteRT, 60 and 217 nodes both some 8.5 MB beside weights and arena."""
@@ -85,6 +87,9 @@ def predict_memory(analysis: Analysis, recipe: Recipe, runtime: str) -> Predicti
         operators += OPERATORS_OF_A_CELL * cells
     weights_and_arena = _with_arena(held, arena_bytes(analysis, recipe), recipe, terms)
     structures = terms.per_operator_bytes * min(operators, _OPERATORS_THAT_COUNT)
+    if terms.points_to_inputs:
+        # An operator's usual bytes were told from models whose pointers are among them.
+        structures = max(structures, indirection_bytes(analysis))
     value = round(terms.fixed_bytes + structures + weights_and_arena)
     return Prediction(
         name="memory",
@@ -94,6 +99,30 @@ def predict_memory(analysis: Analysis, recipe: Recipe, runtime: str) -> Predicti
         unit="bytes",
         basis="file, packed weights, arena by liveness, runtime",
     )
+
+
+def indirection_bytes(analysis: Analysis) -> int:
+    """Returns the bytes of XNNPACK's pointers from output positions to the input's rows, all convolutions together.
+
+    A convolution has one for each output position and tap of its filter. A depthwise one shares those of neighbouring
+    positions in a row: one for each position and row of the filter. 1 x 1 convolutions with stride 1 need none. See
+    `xnn_indirection_init_conv2d` and `xnn_indirection_init_dwconv2d`.
+    """
+    total = 0
+    for operator in analysis.operators:
+        size = operator.attributes
+        taps = size.get("kernel_h", 1) * size.get("kernel_w", 1)
+        is_plain = taps == size.get("stride_h", 1) * size.get("stride_w", 1) == 1
+        if operator.kernel not in ("dense_conv", "depthwise_conv", "pointwise_conv") or is_plain:
+            continue
+        if "transpose" in operator.type.lower():
+            continue  # each output position meets few of the taps, and they are spread over several buffers
+        channels = max((analysis.weights[name].channels for name in operator.weights), default=1)
+        positions = sum(elements(analysis.tensors[name].shape) for name in operator.outputs) // max(channels, 1)
+        if operator.kernel == "depthwise_conv":
+            taps = size.get("kernel_h", 1) * min(size.get("stride_w", 1), size.get("kernel_w", 1))
+        total += positions * taps * _POINTER_BYTES
+    return total
 
 
 def _with_arena(held: float, arena: int, recipe: Recipe, terms: MemoryTerms) -> float:

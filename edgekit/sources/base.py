@@ -13,8 +13,9 @@ from typing import ClassVar, final
 from edgekit.errors import MissingDependencyError, ResourceError, WorkerError
 from edgekit.model import CapturedModel, SourceKind
 from edgekit.sources.captured_file import write_captured
+from edgekit.task.input_sizes import InputSizes
 from edgekit.torch_program.facts import Capture
-from edgekit.workers.request_key import Place
+from edgekit.workers.request_key import Place, SourceName
 from edgekit.workers.worker import Progress
 
 Signature = tuple[int, bytes, str]
@@ -31,8 +32,10 @@ class CaptureRequest:
         base: Folder that relative paths start from: the task file's.
         output: Folder for the captured file and its `model.json`. Made if it is missing; what it held is replaced.
         name: Short name for files and tables.
+        kind: How the model comes in: which source reads it.
         example_inputs: `file.py:function` that returns a tuple of tensors with batch 1; None where the source knows.
         calibration: Where example inputs come from if there are none: its first sample.
+        input_sizes: Sizes that the user gives for the inputs; they come before example inputs.
         metadata: Labels, preprocessing and provenance that go into the artifacts.
         as_torch: Capture an ONNX file as an exported torch program, which more formats can be made from.
         embedded_default: The model is the one that edgekit takes where none is given.
@@ -44,8 +47,10 @@ class CaptureRequest:
     base: Place
     output: Place
     name: str
+    kind: SourceName = "torch"
     example_inputs: str | None = None
     calibration: str | None = None
+    input_sizes: tuple[InputSizes, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     as_torch: bool = False
     embedded_default: bool = False

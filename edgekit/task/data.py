@@ -20,8 +20,12 @@ from edgekit.workers.worker import Job, Progress
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Purpose = Literal["calibration", "evaluation", "sample"]
-"""What the rows are for; only evaluation data has targets, and only calibration data must vary."""
+Purpose = Literal["calibration", "evaluation", "sample", "example"]
+"""What the rows are for; only evaluation data has targets, only calibration data must vary, and example inputs are one
+item."""
+
+_FROM: Final[Mapping[Purpose, str]] = {"sample": "--data", "example": "[model] example_inputs"}
+"""Where a user names a function, where it is not the data of that name."""
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _TARGET_NAMES: Final = ("target", "targets", "label", "labels")
@@ -111,8 +115,10 @@ def _items(
         )
     from edgekit.task.user_code import load_object
 
-    function: Any = load_object(reference, base, "--data" if purpose == "sample" else f"[data] {purpose}")
+    function: Any = load_object(reference, base, _FROM.get(purpose, f"[data] {purpose}"))
     made: Any = function()
+    if purpose == "example":
+        return (made,)
     if not isinstance(made, Iterable) or isinstance(made, (str, bytes, Mapping)):
         raise DataError(
             f"The function {reference} returned {type(made).__name__}; "
@@ -188,7 +194,9 @@ def _checked(value: Any, spec: TensorSpec, where: str) -> NDArray[Any]:
     import numpy as np
 
     array = np.asarray(_to_numpy(value))
-    if array.ndim != len(spec.shape) or array.shape[1:] != spec.shape[1:]:
+    # -1 is a free size of a finished file.
+    sizes = zip(array.shape[1:], spec.shape[1:], strict=False)
+    if array.ndim != len(spec.shape) or any(wanted not in (-1, size) for size, wanted in sizes):
         raise DataError(
             f'The {where} has shape {array.shape} for the input "{spec.name}"; '
             f"expected {_with_any_batch(spec.shape)}, with any batch size N."
@@ -215,7 +223,7 @@ def _checked(value: Any, spec: TensorSpec, where: str) -> NDArray[Any]:
 
 
 def _with_any_batch(shape: tuple[int, ...]) -> str:
-    return f"({', '.join(['N', *map(str, shape[1:])])})"
+    return f"({', '.join(['N', *('?' if size == -1 else str(size) for size in shape[1:])])})"
 
 
 def _npz_items(path: Path, purpose: Purpose, specs: tuple[TensorSpec, ...]) -> Iterator[Any]:

@@ -217,7 +217,9 @@ def read_plan_file(path: Path, *, decided: bool) -> PlanFile:
     return PlanFile(path=path, plan=Plan.from_json(data, str(path)))
 
 
-def plan_request(request: Request, captured: CapturedModel, effort: Effort, settings: Settings) -> PlanRequest:
+def plan_request(
+    request: Request, captured: CapturedModel, effort: Effort, settings: Settings, *, trial: bool = False
+) -> PlanRequest:
     """Returns what is to be planned: the model analysed, from the cache where nothing changed."""
     from edgekit.pipeline.analysis import analyze_model
     from edgekit.trials.planning import PlanRequest
@@ -232,4 +234,5 @@ def plan_request(request: Request, captured: CapturedModel, effort: Effort, sett
         formats=request.formats,
         precision=request.precision,
         effort=effort,
+        trial=trial,
     )

@@ -39,6 +39,7 @@ from edgekit.trials.candidates import (
     simulate_candidates,
     simulated_predictions,
 )
+from edgekit.trials.obstacles import find_obstacles
 
 FINALISTS: Final = 3
 """Candidates that `thorough` exports."""
@@ -61,6 +62,7 @@ class PlanRequest:
         formats: Formats that the user forces; empty lets the profile's order of runtimes decide.
         precision: A preset that the user forces; None lets the planner choose.
         effort: See the module.
+        trial: Convert the float model to every format first: only a trial finds what a converter cannot hold.
     """
 
     task: Task
@@ -71,6 +73,7 @@ class PlanRequest:
     formats: tuple[str, ...] = ()
     precision: str | None = None
     effort: Effort = "quick"
+    trial: bool = False
 
 
 def plan(request: PlanRequest, settings: Settings) -> Plan:
@@ -80,6 +83,11 @@ def plan(request: PlanRequest, settings: Settings) -> Plan:
         EdgekitError: the data is wrong, or this machine cannot run what the effort asks for.
         KeyboardInterrupt: after the running worker was ended; finished work is kept.
     """
+    formats = request.formats or request.profile.runtimes
+    obstacles = {
+        item.runtime: item.reason
+        for item in find_obstacles(request.task, request.model, formats, settings, trial=request.trial)
+    }
     refinement = _Refinement(request, settings)
     made = make_plan(
         request.model,
@@ -88,7 +96,7 @@ def plan(request: PlanRequest, settings: Settings) -> Plan:
         request.budget,
         formats=request.formats,
         precision=request.precision,
-        refusal=why_not_made(request.model, request.analysis),
+        refusal=why_not_made(request.model, request.analysis, obstacles),
         has_calibration=request.task.calibration is not None,
         has_training=request.task.training is not None,
         offers=offers_for(request.model.kind, request.analysis.family, has_training=request.task.training is not None),

@@ -150,6 +150,7 @@ def snippets_of(artifact: Artifact, packages: Mapping[str, str]) -> Iterator[Sni
                 outputs=outputs,
                 quantizes=any(tensor["quantized"] for tensor in inputs),
                 dequantizes=any(tensor["quantized"] for tensor in outputs),
+                integers=not artifact.precision.startswith(("fp32", "fp16")) or "+" in artifact.precision,
                 image=_image(artifact, embedded),
                 labelled=outputs[artifact.outputs.index(labelled)] if labelled else None,
             ),

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from edgekit.registry import OLD_CONVERTERS, metric_names, metric_target, source_targets
+from edgekit.registry import OLD_CONVERTERS, metric_names, metric_target
 
 PACKAGE: Final = "edgekit"
 
@@ -25,10 +25,9 @@ CHOSEN_BY_NAME: Final = "edgekit.registry"
 
 LOADERS: Final[Mapping[str, tuple[str, Callable[[], Mapping[str, str]]]]] = {
     "edgekit.metrics.table": ("edgekit.metrics", lambda: {name: metric_target(name) for name in metric_names()}),
-    "edgekit.sources.table": ("edgekit.sources", source_targets),
 }
 """Modules that load whichever plug-in of a group they come to need, by other facts than a request's: the whole group
-counts. A metric stands in for another one; a source is found by what the user's text leads to."""
+counts. A metric stands in for another one where there are no targets."""
 
 # Statements of one logical line, as the formatter leaves them. An import that stands in a text is found as well, which
 # only makes the digest cover more. A test holds this equal to what the compiler finds in every file.

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, final, get_args, get_origin, get_type_hints
 
-from edgekit.registry import format_target, technique_targets, validator_targets
+from edgekit.registry import format_target, source_targets, technique_targets, validator_targets
 from edgekit.workers.cache import content_key, versions
 from edgekit.workers.code_digest import code_digest, plugin_digest
 from edgekit.workers.structure import is_value, make_converter
@@ -44,6 +44,7 @@ class PluginKind:
 Place = Annotated[Path, PathMeaning.PLACE]
 Contents = Annotated[Path, PathMeaning.CONTENTS]
 FormatName = Annotated[str, PluginKind(group="edgekit.formats")]
+SourceName = Annotated[str, PluginKind(group="edgekit.sources")]
 TechniqueName = Annotated[str, PluginKind(group="edgekit.techniques")]
 ValidatorName = Annotated[str, PluginKind(group="edgekit.validators")]
 
@@ -51,6 +52,7 @@ _CHUNK_BYTES: Final = 1 << 20
 
 _TARGETS: Final[Mapping[str, Callable[[str], str]]] = {
     "edgekit.formats": format_target,
+    "edgekit.sources": lambda name: source_targets()[name],
     "edgekit.techniques": lambda name: technique_targets()[name],
     "edgekit.validators": lambda name: validator_targets()[name],
 }

@@ -210,11 +210,12 @@ MESSAGES = {
     "free.kerascalibration": 'free.keras: the example inputs give (1, 7, 4) for the input "free"; expected (1, ?, 3).',
     "free.keras": (
         'free.keras: the input "free" has the shape (?, ?, 3) with free sizes, and artifacts have fixed shapes, and '
-        "the task has neither example inputs nor calibration data. Add a function that returns them and name it in "
-        "edgekit.toml:\n"
+        "the task has neither example inputs nor calibration data. Give the sizes: --input free=1x128x3\n"
+        "Or add a function that returns them and name it in edgekit.toml:\n"
         "    def example_inputs():\n"
-        "        return (torch.zeros(1, 3, 224, 224),)\n"
-        '    [model] example_inputs = "model.py:example_inputs"'
+        "        return (torch.zeros(1, 128, 3),)\n"
+        '    [model] example_inputs = "model.py:example_inputs"\n'
+        "or on the command line: --example-inputs model.py:example_inputs"
     ),
     "batch.keras": (
         'batch.keras: the input "fixed" has the fixed shape (4, 3); artifacts are exported with batch 1. '

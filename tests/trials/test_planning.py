@@ -75,7 +75,8 @@ def calls(monkeypatch):
     monkeypatch.setattr(planning, "measure_layers", layers)
     monkeypatch.setattr(planning, "export_candidate", export)
     monkeypatch.setattr(planning, "read_inputs", lambda *_args, **_kwargs: None)
-    monkeypatch.setattr(planning, "why_not_made", lambda _model, _analysis: lambda _runtime, _recipe: None)
+    monkeypatch.setattr(planning, "why_not_made", lambda *_: lambda _runtime, _recipe: None)
+    monkeypatch.setattr(planning, "find_obstacles", lambda *_args, **_kwargs: ())
     monkeypatch.setattr(planning, "prepare_samples", lambda task, *_rest: task.calibration and SimpleNamespace(items=9))
     return seen
 

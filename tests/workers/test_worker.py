@@ -25,7 +25,7 @@ from pathlib import Path
 from edgekit.errors import ConversionError, InputError
 from edgekit.workers.worker import Progress
 
-class PluginError(ConversionError):
+class ThirdPartyError(ConversionError):
     """A third party's own."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ def own_error(request: Request, progress: Progress) -> Result:
     raise ConversionError("net.onnx: no.")
 
 def plugin_error(request: Request, progress: Progress) -> Result:
-    raise PluginError("net.onnx: no plug-in.")
+    raise ThirdPartyError("net.onnx: no plug-in.")
 
 def input_error(request: Request, progress: Progress) -> Result:
     raise InputError("plan: no.")

@@ -47,8 +47,7 @@ class RunError(Exception):
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
-        self.kind = kind
-        self.message = message
+        self.kind, self.message = kind, message
 
 
 class SampleFolder:
@@ -202,15 +201,12 @@ def check_fit(path: Path, spec: Spec, shape: tuple[int, ...], dtype: Any) -> Non
     """Refuses data that this input cannot take: another shape, or a dtype that cannot be cast or quantized to it."""
     want, given, sizes = np.dtype(spec["dtype"]), np.dtype(dtype), spec["shape"]
     same_shape = len(sizes) == len(shape) and all(sizes[i] in (-1, size) for i, size in enumerate(shape))
-    quantizes = spec.get("scale") is not None and given.kind in "fiu"
     casts = want.kind + given.kind in ("ff", "ii", "iu", "ui", "uu", "ib", "ub", "bb")
-    if same_shape and (quantizes or casts):
+    if same_shape and (casts or (spec.get("scale") is not None and given.kind in "fiu")):
         return
-    raise RunError(
-        "DataError",
-        f'Input "{spec["name"]}" of {path.name} takes {want} of shape {shape_text(sizes)}; the data is {given} of '
-        f"shape {shape_text(shape)}. Give data of that shape and type, or export the model with inputs like the data.",
-    )
+    takes = f'Input "{spec["name"]}" of {path.name} takes {want} of shape {shape_text(sizes)}; the data is {given} of '
+    advice = "Give data of that shape and type, or export the model with inputs like the data."
+    raise RunError("DataError", f"{takes}shape {shape_text(shape)}. {advice}")
 
 
 def shape_text(shape: Sequence[int]) -> str:
@@ -305,22 +301,25 @@ def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, p
 
 def empty_arrays(folder: Path, rows: int, outputs: Row) -> Row:
     """Returns one .npy file an output, opened for writing: `rows` rows like the ones of `outputs`."""
-    shapes = [(rows, *array.shape[1:]) for array in outputs]
+    form = np.lib.format
     return [
-        np.lib.format.open_memmap(folder / f"{k}.npy", mode="w+", dtype=array.dtype, shape=shapes[k])
+        form.open_memmap(folder / f"{k}.npy", mode="w+", dtype=array.dtype, shape=(rows, *array.shape[1:]))
         for k, array in enumerate(outputs)
     ]
 
 
 def some_rows(artifact: OpenArtifact, samples: SampleFolder | None, count: int) -> list[Row]:
-    """Returns up to `count` prepared rows: the first ones of `samples`, or made-up ones where there are no samples."""
+    """Returns up to `count` prepared rows: of `samples`, or made-up ones if no size but the batch is free."""
     if samples is not None and samples.count:
         arrays = [samples.arrays[column] for column in artifact.columns(samples)]
         return [artifact.prepare([array[i : i + 1] for array in arrays]) for i in range(min(count, samples.count))]
     generator = np.random.default_rng(0)
     made: Row = []
     for spec in artifact.inputs:
-        shape = [1 if size == -1 else size for size in spec["shape"]]
+        shape = [1 if size == -1 and not axis else size for axis, size in enumerate(spec["shape"])]
+        if -1 in shape:
+            sizes = f'{artifact.path.name} leaves sizes of its input "{spec["name"]}" free: {shape_text(shape)}.'
+            raise RunError("OpenSizesError", f"{sizes} Give data of the sizes that the app will use.")
         real = spec.get("scale") is not None or np.dtype(spec["dtype"]).kind == "f"
         # Integers are token ids and masks: 1 is a valid id in every table, and a mask of ones hides nothing.
         made.append(generator.standard_normal(shape).astype(np.float32) if real else np.ones(shape, spec["dtype"]))
@@ -434,6 +433,7 @@ def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
     progress(f"{options.artifact.name}: loading")
     artifact = OpenArtifact(runtime, options.artifact, expected)
     record["inputs"], record["outputs"], record["metadata"] = artifact.inputs, artifact.outputs, artifact.metadata
+    record["runtime"]["settings"] = getattr(artifact.session, "settings", "")
     record["load_ms"] = artifact.load_ms
     if "memory" in modes:
         row = some_rows(artifact, samples, 1)[0]
