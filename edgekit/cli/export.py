@@ -31,9 +31,11 @@ from edgekit.cli.options import (
     MemoryLimit,
     MetricOption,
     MinAcceleratorCoverage,
+    MinAccuracy,
     MinDelegateCoverage,
     MinIntegerCoverage,
     MinParity,
+    MinParityFloor,
     Model,
     NoCache,
     NoColor,
@@ -43,6 +45,7 @@ from edgekit.cli.options import (
     TechniqueOption,
     Timeout,
     Verbose,
+    Without,
     limit_texts,
 )
 from edgekit.planner.technique_order import order_warning
@@ -87,11 +90,14 @@ def export(
     max_latency: MaxLatency = None,
     max_drop: MaxDrop = None,
     max_slice_drop: MaxSliceDrop = None,
+    min_accuracy: MinAccuracy = None,
     min_parity: MinParity = None,
+    min_parity_floor: MinParityFloor = None,
     min_integer_coverage: MinIntegerCoverage = None,
     min_delegate_coverage: MinDelegateCoverage = None,
     min_accelerator_coverage: MinAcceleratorCoverage = None,
     measurements: MeasurementsOption = None,
+    without: Without = None,
     strict: Strict = False,
     jobs: Jobs = 0,
     timeout: Timeout = 1800.0,
@@ -106,7 +112,7 @@ def export(
 
     Exit code: 0 every budget kept, 1 a budget not kept, 2 wrong input, 3 this machine cannot.
     """
-    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage)
+    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage, min_parity_floor, min_accuracy)
     data = {"calibration": calibration, "evaluation": evaluation, "metric": metric, "example_inputs": example_inputs}
     io_type = parse_io(io)
     wanted = parse_effort(effort)
@@ -123,6 +129,7 @@ def export(
         ),
         overrides=data,
         input_sizes=read_input_sizes(inputs),
+        without=without or (),
     )
     request = planned.restrict(request) if planned else request
     _warn_of_order(request, silent=quiet or as_json, no_color=no_color)
@@ -182,6 +189,10 @@ def show_report(
                 hint = sentences.DEFAULT_HINT.format(verb=report.command, device=report.device)
                 screen.print(sentences.escape(hint), style="dim")
         screen.print(f"{request.profile.title} ({report.device})")
+        if request.omitted:
+            names = ",".join(request.omitted)
+            words = f"left out: {names}, which {report.device} does not run (--format {names} makes it all the same)"
+            screen.print(words, style="dim", markup=False)
         screen.print()
         screen.print(tables.export_table(report))
         screen.print()
@@ -192,7 +203,7 @@ def show_report(
             screen.print()
         if verbose:
             for result in report.results:
-                screen.print(f"[bold]{result.runtime} {result.recipe.name}[/]")
+                screen.print(f"[bold]{result.runtime} {result.precision}[/]")
                 screen.print(tables.check_table(result.checks))
                 screen.print()
         for result in report.results if report.command == "plan" and not verbose else ():

@@ -26,15 +26,18 @@ from edgekit.cli.options import (
     MemoryLimit,
     MetricOption,
     MinAcceleratorCoverage,
+    MinAccuracy,
     MinDelegateCoverage,
     MinIntegerCoverage,
     MinParity,
+    MinParityFloor,
     NoCache,
     NoColor,
     Quiet,
     Strict,
     Timeout,
     Verbose,
+    Without,
     limit_texts,
 )
 from edgekit.cli.validate import FloatModel
@@ -75,7 +78,9 @@ def gate(
     max_latency: MaxLatency = None,
     max_drop: MaxDrop = None,
     max_slice_drop: MaxSliceDrop = None,
+    min_accuracy: MinAccuracy = None,
     min_parity: MinParity = None,
+    min_parity_floor: MinParityFloor = None,
     min_integer_coverage: MinIntegerCoverage = None,
     min_delegate_coverage: MinDelegateCoverage = None,
     min_accelerator_coverage: MinAcceleratorCoverage = None,
@@ -88,6 +93,7 @@ def gate(
     markdown: Markdown = None,
     why: Why = False,
     measurements: MeasurementsOption = None,
+    without: Without = None,
     strict: Strict = False,
     timeout: Timeout = 1800.0,
     memory_limit: MemoryLimit = None,
@@ -104,7 +110,7 @@ def gate(
     """
     if why and (as_json or str(markdown) == "-"):
         raise UsageError("--why prints tables, and stdout is taken: leave --json or --markdown - out.")
-    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage)
+    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage, min_parity_floor, min_accuracy)
     from edgekit.cli.settings import pipeline_settings
 
     with pipeline_settings(
@@ -128,6 +134,7 @@ def gate(
                 overrides={"evaluation": evaluation, "metric": metric, "example_inputs": example_inputs},
                 input_sizes=tuple(inputs),
                 regression=tuple(max_regression),
+                without=tuple(without or ()),
                 measurements=tuple(measurements or ()),
                 baseline=baseline,
                 fail_on_missing_baseline=fail_on_missing_baseline,

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from edgekit.budget import WAIVABLE
 from edgekit.recipe import PRESETS
 
 Model = Annotated[
@@ -31,7 +32,10 @@ Config = Annotated[
 Format = Annotated[
     str | None,
     typer.Option(
-        "--format", "-f", help="tflite, onnx, executorch, coreml, several with commas, or all.", show_default=False
+        "--format",
+        "-f",
+        help="tflite, onnx, executorch, coreml, several with commas, or all that the device runs.",
+        show_default=False,
     ),
 ]
 PrecisionOption = Annotated[
@@ -83,6 +87,28 @@ MaxSliceDrop = Annotated[
 ]
 MinParity = Annotated[
     str | None, typer.Option("--min-parity", help='SQNR against the float model, such as "20 dB".', show_default=False)
+]
+MinAccuracy = Annotated[
+    str | None,
+    typer.Option(
+        "--min-accuracy", help='The artifact\'s own metric, such as "90 %"; needs no float model.', show_default=False
+    ),
+]
+MinParityFloor = Annotated[
+    str | None,
+    typer.Option(
+        "--min-parity-floor",
+        help='SQNR of the worst output or channel against the converted model, such as "6 dB".',
+        show_default=False,
+    ),
+]
+Without = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--without",
+        help=f"Show a check without judging it: {', '.join(WAIVABLE)}; repeat for more.",
+        show_default=False,
+    ),
 ]
 MinIntegerCoverage = Annotated[
     str | None,
@@ -155,6 +181,8 @@ def limit_texts(
     min_integer_coverage: str | None = None,
     min_delegate_coverage: str | None = None,
     min_accelerator_coverage: str | None = None,
+    min_parity_floor: str | None = None,
+    min_accuracy: str | None = None,
 ) -> Mapping[str, str | None]:
     """Returns the texts of the limit flags under the names of their costs."""
     return {
@@ -162,9 +190,11 @@ def limit_texts(
         "download": max_download,
         "memory": max_memory,
         "latency": max_latency,
+        "accuracy": min_accuracy,
         "accuracy_drop": max_drop,
         "slice_drop": max_slice_drop,
         "parity": min_parity,
+        "parity_floor": min_parity_floor,
         "integer_coverage": min_integer_coverage,
         "delegate_coverage": min_delegate_coverage,
         "accelerator_coverage": min_accelerator_coverage,

@@ -27,15 +27,18 @@ from edgekit.cli.options import (
     MemoryLimit,
     MetricOption,
     MinAcceleratorCoverage,
+    MinAccuracy,
     MinDelegateCoverage,
     MinIntegerCoverage,
     MinParity,
+    MinParityFloor,
     NoCache,
     NoColor,
     Quiet,
     Strict,
     Timeout,
     Verbose,
+    Without,
     limit_texts,
 )
 from edgekit.exporting.validation_request import request_validation, run_validation
@@ -63,11 +66,14 @@ def validate(
     max_latency: MaxLatency = None,
     max_drop: MaxDrop = None,
     max_slice_drop: MaxSliceDrop = None,
+    min_accuracy: MinAccuracy = None,
     min_parity: MinParity = None,
+    min_parity_floor: MinParityFloor = None,
     min_integer_coverage: MinIntegerCoverage = None,
     min_delegate_coverage: MinDelegateCoverage = None,
     min_accelerator_coverage: MinAcceleratorCoverage = None,
     measurements: MeasurementsOption = None,
+    without: Without = None,
     strict: Strict = False,
     timeout: Timeout = 1800.0,
     memory_limit: MemoryLimit = None,
@@ -82,7 +88,7 @@ def validate(
     Without a model there is nothing to compare with: size and memory are judged, accuracy is not run and does not pass.
     The artifact runs on the data that is given, else on made-up values; a file with free sizes asks for --input.
     """
-    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage)
+    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage, min_parity_floor, min_accuracy)
     request, data = request_validation(
         artifact,
         model=model,
@@ -98,6 +104,7 @@ def validate(
             "example_inputs": example_inputs,
         },
         input_sizes=inputs,
+        without=without or (),
     )
     from edgekit.cli.settings import pipeline_settings
 

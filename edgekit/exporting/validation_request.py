@@ -27,6 +27,7 @@ def request_validation(
     overrides: Mapping[str, str | None],
     input_sizes: Sequence[str] = (),
     regression: Sequence[str] = (),
+    without: Sequence[str] = (),
 ) -> tuple[Request, ArtifactData | None]:
     """Returns the request, and what to run the artifact on where no model is named: nothing to compare it with.
 
@@ -44,6 +45,7 @@ def request_validation(
         overrides=overrides,
         input_sizes=sizes,
         regression=regression,
+        without=without,
         demo_limits=has_task,
     )
     return request, None if has_task else ArtifactData.from_overrides(overrides, sizes, Path.cwd())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, final
 
-from edgekit.model import CapturedModel
+from edgekit.model import CapturedModel, TensorSpec
 from edgekit.pipeline.scratch import move_contents
 from edgekit.pipeline.settings import Settings
 from edgekit.samples import Samples
@@ -19,8 +20,14 @@ _RUNNER_CODE: Final = ("edgekit.validators.execution", "edgekit.validators.runne
 _RUNNER_TOOLS: Final = ("torch", "onnxruntime", "tensorflow-cpu", "tensorflow", "ai-edge-litert")
 
 
-def prepare_samples(task: Task, model: CapturedModel, purpose: Purpose, settings: Settings) -> Samples | None:
+def prepare_samples(task: Task, inputs: Sequence[TensorSpec], purpose: Purpose, settings: Settings) -> Samples | None:
     """Returns the task's calibration or evaluation data as samples, or None where it names none.
+
+    Args:
+        task: Names the data.
+        inputs: What the model takes.
+        purpose: calibration or evaluation.
+        settings: How to run.
 
     Raises:
         DataError: empty, wrong shape or dtype, NaN and so on.
@@ -32,7 +39,7 @@ def prepare_samples(task: Task, model: CapturedModel, purpose: Purpose, settings
         reference=reference,
         base=task.base,
         purpose=purpose,
-        inputs=model.inputs,
+        inputs=tuple(inputs),
         metric=task.metric,
         preprocessing=task.preprocessing,
         folder=Path(),

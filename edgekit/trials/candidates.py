@@ -234,7 +234,7 @@ def export_candidate(
 
     def build(place: Path) -> None:
         # Without limits: what was measured is kept, and held against the limits of each plan.
-        checks, _ = judge_artifact(converted.artifact, inputs, candidate.recipe, Budget(), settings)
+        checks, _ = judge_artifact(converted.artifact, inputs, candidate.recipe, Budget(), settings, converted=changed)
         write_value(place / _CHECKS, Judged(checks=checks))
 
     folder = settings.cache.make("validations", request_key(request, code=_VALIDATION_CODE), build)
