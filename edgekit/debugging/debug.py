@@ -113,7 +113,9 @@ def _task(request: DebugRequest, artifact: Artifact) -> Task:
 
 
 def _samples(task: Task, model: CapturedModel, request: DebugRequest, settings: Settings) -> tuple[Samples, str]:
-    for purpose in (purpose for purpose in _PURPOSES if request.data in (None, purpose)):
+    for purpose in _PURPOSES:
+        if request.data not in (None, purpose):
+            continue
         samples = prepare_samples(task, model.inputs, purpose, settings)
         if samples is not None:
             return samples, purpose

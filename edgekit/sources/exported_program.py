@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind
 from edgekit.sources.base import CaptureRequest, Signature, Source
 from edgekit.torch_program.facts import Capture
 from edgekit.workers.worker import Progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.export import ExportedProgram
 
 
 @final
@@ -45,7 +49,7 @@ class ExportedProgramSource(Source):
         return program_facts.save(canonical(program, examples, request.source), folder, parameters)
 
 
-def _fit(program: Any, given: Sequence[Any] | None, request: CaptureRequest) -> tuple[Any, ...]:
+def _fit(program: ExportedProgram, given: Sequence[Tensor] | None, request: CaptureRequest) -> tuple[Tensor, ...]:
     """Returns one tensor for each input of the program: batch 1, the program's sizes, free sizes from examples."""
     import torch
     from torch.utils import _pytree as pytree
@@ -67,7 +71,7 @@ def _fit(program: Any, given: Sequence[Any] | None, request: CaptureRequest) -> 
     )
 
 
-def _fit_one(value: Any, example: Any, name: str, title: str) -> Any:
+def _fit_one(value: Any, example: Tensor | None, name: str, title: str) -> Tensor:
     """Returns a tensor for one input.
 
     Args:

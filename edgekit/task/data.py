@@ -104,7 +104,7 @@ def check_varies(samples: Samples, specs: tuple[TensorSpec, ...], reference: str
 
 def _items(
     reference: str, base: Path, purpose: Purpose, specs: tuple[TensorSpec, ...], preprocessing: ImagePreprocessing
-) -> Iterable[Any]:
+) -> Iterable[object]:
     path = base / reference
     if path.suffix.lower() == ".npz":
         return _npz_items(path, purpose, specs)
@@ -129,7 +129,9 @@ def _items(
     return made
 
 
-def _split_item(item: Any, purpose: Purpose, reference: str, index: int) -> tuple[tuple[Any, ...], Any, str | None]:
+def _split_item(
+    item: object, purpose: Purpose, reference: str, index: int
+) -> tuple[tuple[object, ...], object, str | None]:
     """Returns (inputs, target, slice name) of one item as the user's function yields it."""
     if purpose != "evaluation":
         return (tuple(item) if isinstance(item, (tuple, list)) else (item,)), None, None
@@ -147,8 +149,8 @@ def _split_item(item: Any, purpose: Purpose, reference: str, index: int) -> tupl
 
 def _add(
     writer: SampleWriter,
-    inputs: tuple[Any, ...],
-    target: Any,
+    inputs: tuple[object, ...],
+    target: object,
     slice_name: str | None,
     specs: tuple[TensorSpec, ...],
     metric: str,
@@ -187,7 +189,7 @@ def _to_numpy(value: Any) -> Any:
     return value.numpy() if hasattr(value, "numpy") else value
 
 
-def _checked(value: Any, spec: TensorSpec, where: str) -> NDArray[Any]:
+def _checked(value: object, spec: TensorSpec, where: str) -> NDArray[Any]:
     """Returns one input as an array (rows, ...) of the model's dtype.
 
     Raises:
@@ -228,7 +230,7 @@ def _with_any_batch(shape: tuple[int, ...]) -> str:
     return f"({', '.join(['N', *('?' if size == -1 else str(size) for size in shape[1:])])})"
 
 
-def _npz_items(path: Path, purpose: Purpose, specs: tuple[TensorSpec, ...]) -> Iterator[Any]:
+def _npz_items(path: Path, purpose: Purpose, specs: tuple[TensorSpec, ...]) -> Iterator[object]:
     if not path.exists():
         raise DataError(f"The {purpose} data {path} does not exist.")
     arrays = read_npz(path, f"The {purpose} data {path}")
@@ -253,7 +255,7 @@ def _npz_items(path: Path, purpose: Purpose, specs: tuple[TensorSpec, ...]) -> I
 
 def _image_items(
     folder: Path, purpose: Purpose, specs: tuple[TensorSpec, ...], preprocessing: ImagePreprocessing
-) -> Iterator[Any]:
+) -> Iterator[object]:
     """Yields images in the order of their names; for evaluation, sorted sub-folders are the classes 0, 1, ..."""
     if len(specs) != 1 or len(specs[0].shape) != 4 or specs[0].layout not in ("NCHW", "NHWC"):
         names = ", ".join(f"{spec.name} {spec.shape}" for spec in specs)

@@ -28,6 +28,8 @@ from edgekit.techniques.settings import read_settings
 from edgekit.workers.worker import Progress
 
 if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
     from edgekit.training.training_data import TrainingData
 
 Data = Literal["nothing", "calibration", "training"]
@@ -71,7 +73,7 @@ class TorchModel:
     """
 
     facts: CapturedModel
-    program: Any
+    program: ExportedProgram
 
 
 @final
