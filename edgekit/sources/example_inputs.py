@@ -112,7 +112,7 @@ def _first_sample(reference: str, base: Path) -> object:
     return found[0]
 
 
-def _first_of_npz(path: Path, reference: str) -> tuple[Tensor, ...]:
+def _first_of_npz(path: Path, reference: str) -> tuple[object, ...]:
     arrays = tuple(read_npz(path, reference).values())
     if not arrays or any(array.ndim == 0 or not len(array) for array in arrays):
         raise DataError(f"{reference} holds no rows; expected one array (N, ...) for each input, N at least 1.")

@@ -171,7 +171,7 @@ def count_of(names: Sequence[str], what: str) -> str:
 def described_in(metadata: dict[str, str]) -> dict[str, list[Spec]]:
     """Returns the inputs and outputs that edgekit's converters wrote into the artifact's metadata, {} without them."""
     try:
-        found: dict[str, list[Spec]] = json.loads(metadata.get(IO_KEY, "{}"))
+        found: Any = json.loads(metadata.get(IO_KEY, "{}"))
     except (ValueError, RecursionError):
         return {}  # somebody else's use of the key; the runtime's own description stands
     return found if isinstance(found, dict) else {}

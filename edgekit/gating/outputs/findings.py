@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, final
@@ -110,12 +109,6 @@ def find(result: GateResult, files: LimitFiles, *, strict: bool) -> tuple[Findin
         for check in judged
     ]
     return (*failures, *found)
-
-
-def _advice(check: Check, result: GateResult, precisions: Mapping[str, str], files: LimitFiles) -> str:
-    if check.verdict == "pass":
-        return ""
-    return advise(check, precisions.get(check.runtime, ""), place_of(result, check.runtime, files.profile))
 
 
 def place_of(result: GateResult, runtime: str, profile: DeviceProfile) -> Place:
