@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, final
@@ -101,14 +102,18 @@ def find(result: GateResult, files: LimitFiles, *, strict: bool) -> tuple[Findin
             verdict=check.verdict,
             sentence=check_sentence(check),
             detail="" if check.verdict == "not_run" else check.detail,  # the sentence and the advice hold it
-            advice=advise(check, precisions.get(check.runtime, ""), place_of(result, check.runtime, files.profile))
-            if check.verdict != "pass"
-            else "",
+            advice=_advice(check, result, precisions, files),
             place=files.place_of(check),
         )
         for check in judged
     ]
     return (*failures, *found)
+
+
+def _advice(check: Check, result: GateResult, precisions: Mapping[str, str], files: LimitFiles) -> str:
+    if check.verdict == "pass":
+        return ""
+    return advise(check, precisions.get(check.runtime, ""), place_of(result, check.runtime, files.profile))
 
 
 def place_of(result: GateResult, runtime: str, profile: DeviceProfile) -> Place:
