@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-from edgekit.cli.console import write_json
 from edgekit.errors import ResourceError
+from edgekit.terminal.console import write_json
 
 if TYPE_CHECKING:
     from edgekit.gating.gate import GateResult

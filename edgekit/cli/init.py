@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from edgekit.cli.console import console
 from edgekit.profiles.profile import find_profile
 from edgekit.task.scaffold import scaffold_files, write_files
+from edgekit.terminal.console import console
 
 
 def init(

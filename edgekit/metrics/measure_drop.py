@@ -24,6 +24,7 @@ from edgekit import intervals as paired
 from edgekit.errors import DataError
 from edgekit.metrics.drop import Drop
 from edgekit.metrics.drop_text import describe_drop
+from edgekit.metrics.metric_function import FUNCTION_SUFFIX, MetricFunction
 from edgekit.samples import Samples
 
 if TYPE_CHECKING:
@@ -377,6 +378,13 @@ def _user_metric(metric: str, data: _Data, base: Path) -> Drop:
 def _load(metric: str, base: Path) -> Callable[..., Any]:
     from edgekit.task.user_code import load_object
 
+    if isinstance(metric, MetricFunction):
+        return metric.function
+    if metric.endswith(FUNCTION_SUFFIX):
+        raise DataError(
+            f"The metric {metric} is a function of the process that called edgekit, and this is judged in another one. "
+            'Give it as text: "metrics.py:function".'
+        )
     if ":" not in metric:
         raise DataError(
             f'"{metric}" is not a metric: accepted are {", ".join(METRICS)}, or a function of your own as '

@@ -37,7 +37,7 @@ def capture_model(task: Task, settings: Settings, *, as_torch: bool = False) -> 
     from edgekit.sources.base import CaptureRequest
     from edgekit.sources.table import classify
 
-    kind = classify(task.model, task.base)
+    kind = classify(str(task.model_file or task.model), task.base)
     key = _capture_key(task, kind, as_torch=as_torch)
     if key is not None and (found := settings.cache.find("captured", key)):
         return read_capture(found)
@@ -56,6 +56,7 @@ def capture_model(task: Task, settings: Settings, *, as_torch: bool = False) -> 
             metadata={key: value for key, value in task.metadata.items() if key != "name"},
             as_torch=as_torch,
             embedded_default=task.embedded_default,
+            file=task.model_file,
         )
         settings.run(
             "capture of the model",
@@ -106,7 +107,7 @@ def _capture_key(task: Task, kind: SourceKind, *, as_torch: bool) -> str | None:
         return content_key({**facts, "default": versions(DISTRIBUTIONS)})
     if kind == "torch" or task.example_inputs is not None:
         return None
-    path = task.base / task.model
+    path = task.model_file or task.base / task.model
     return content_key({**facts, "source": task.model, "sha256": measure_files(path)[2]})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from edgekit.model import CapturedModel
 from edgekit.pipeline.scratch import move_contents, scratch_folder
 from edgekit.pipeline.settings import Settings
-from edgekit.samples import Samples
+from edgekit.samples import SAMPLES_NAME, Samples
 from edgekit.task.task import Task
 from edgekit.workers.cache import code_fingerprint, content_key, versions
 
@@ -22,6 +22,8 @@ def prepare_samples(task: Task, model: CapturedModel, purpose: str, settings: Se
     reference = task.calibration if purpose == "calibration" else task.evaluation
     if reference is None:
         return None
+    if (ready := _written_for(task.base / reference, model)) is not None:
+        return ready
     facts: dict[str, Any] = {"code": code_fingerprint(), "inputs": [spec.to_json() for spec in model.inputs]}
     key: str | None = None
     if task.embedded_default:
@@ -49,6 +51,25 @@ def prepare_samples(task: Task, model: CapturedModel, purpose: str, settings: Se
         samples = Samples.open(folder)
         key = key or content_key({**facts, "sha256": samples.sha256})
         return Samples.open(settings.cache.make("samples", key, lambda place: move_contents(folder, place)))
+
+
+def _written_for(folder: Path, model: CapturedModel) -> Samples | None:
+    """Returns the samples that were written from memory for this very model; None where that is to be checked yet."""
+    if not (folder / SAMPLES_NAME).is_file():
+        return None
+    samples = Samples.open(folder)
+    same_names = samples.names == tuple(spec.name for spec in model.inputs)
+    same_forms = [(array.shape[1:], str(array.dtype)) for array in samples.arrays()] == [
+        (spec.shape[1:], spec.dtype) for spec in model.inputs
+    ]
+    return samples if same_names and same_forms else None
+
+
+def keep_samples(samples: Samples, model: CapturedModel, settings: Settings) -> Samples:
+    """Returns the samples, written for `model`, as they lie in the cache; their folder may vanish afterwards."""
+    specs = [spec.to_json() for spec in model.inputs]
+    key = content_key({"code": code_fingerprint(), "inputs": specs, "sha256": samples.sha256})
+    return Samples.open(settings.cache.make("samples", key, lambda place: move_contents(samples.folder, place)))
 
 
 def reference_outputs(model: CapturedModel, samples: Samples, settings: Settings) -> Samples:

@@ -35,6 +35,7 @@ class CaptureRequest:
         metadata: Labels, preprocessing and provenance that go into the artifacts.
         as_torch: Capture an ONNX file as an exported torch program, which more formats can be made from.
         embedded_default: The model is the one that edgekit takes where none is given.
+        file: Where the source lies, where `source` is only what it is called; None where it is the path itself.
     """
 
     source: str
@@ -46,11 +47,12 @@ class CaptureRequest:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     as_torch: bool = False
     embedded_default: bool = False
+    file: Path | None = None
 
     @property
     def path(self) -> Path:
         """The source as a path; only where it is a file or a folder."""
-        return self.base / self.source
+        return self.file or self.base / self.source
 
     def to_json(self) -> dict[str, Any]:
         """Returns the JSON form: the payload of `edgekit.sources.capture:run`."""
@@ -64,6 +66,7 @@ class CaptureRequest:
             "metadata": dict(self.metadata),
             "as_torch": self.as_torch,
             "embedded_default": self.embedded_default,
+            "file": str(self.file) if self.file is not None else None,
         }
 
     @staticmethod
@@ -79,6 +82,7 @@ class CaptureRequest:
             metadata=data.get("metadata", {}),
             as_torch=data.get("as_torch", False),
             embedded_default=data.get("embedded_default", False),
+            file=Path(data["file"]) if data.get("file") else None,
         )
 
 

@@ -22,4 +22,5 @@ def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         MachineError: a package is missing or the output folder cannot be written.
     """
     request = CaptureRequest.from_json(payload)
-    return source(classify(request.source, request.base)).capture(request, progress).to_json()
+    kind = classify(str(request.file or request.source), request.base)
+    return source(kind).capture(request, progress).to_json()

@@ -129,6 +129,8 @@ class Task:
         metadata: Labels and other text to embed in the artifacts.
         config: The task file, None without one.
         embedded_default: True where neither a model nor a task file was given.
+        model_file: Where the model's file lies, for a model that came from memory: `model` is then only what it is
+            called, so that no temporary path gets into artifacts.
     """
 
     model: str
@@ -148,6 +150,7 @@ class Task:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     config: Path | None = None
     embedded_default: bool = False
+    model_file: Path | None = None
 
 
 def find_config(cwd: Path) -> Path | None:

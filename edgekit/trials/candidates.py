@@ -16,6 +16,7 @@ from edgekit.budget import Budget
 from edgekit.checks import Check
 from edgekit.exporting.inputs import Inputs, artifact_metadata
 from edgekit.exporting.judge import judge_artifact
+from edgekit.metrics.metric_function import MetricFunction
 from edgekit.model import CapturedModel
 from edgekit.pipeline.convert import convert
 from edgekit.pipeline.settings import Settings
@@ -163,6 +164,9 @@ def export_candidate(
         settings,
         metadata=artifact_metadata(inputs, candidate.techniques, candidate.recipe),
     )
+    if isinstance(inputs.task.metric, MetricFunction):
+        # A function in memory has no digest that says what its verdict depends on.
+        return judge_artifact(converted.artifact, inputs, candidate.recipe, Budget(), settings)[0]
     facts = {
         "code": code_fingerprint(),
         "artifact": converted.artifact.sha256,

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from edgekit.cli.progress import StageDisplay
+from edgekit.terminal.progress import StageDisplay
 
 
 def test_a_stage_is_told_once_when_it_begins_and_once_when_it_ends(capsys: pytest.CaptureFixture[str]) -> None:

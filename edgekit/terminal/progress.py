@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, final
 
-from edgekit.cli.console import console
+from edgekit.terminal.console import console
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
