@@ -16,9 +16,9 @@ CLASSES = [
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
-def test_every_error_is_a_fault_of_the_input_or_of_the_machine(cls: type[errors.EdgekitError]) -> None:
-    assert issubclass(cls, (errors.InputError, errors.MachineError))
-    assert cls.exit_code == (2 if issubclass(cls, errors.InputError) else 3)
+def test_every_error_is_a_fault_of_the_input_or_of_the_machine_or_a_verdict(cls: type[errors.EdgekitError]) -> None:
+    kinds = {errors.VerdictError: 1, errors.InputError: 2, errors.MachineError: 3}
+    assert [code for kind, code in kinds.items() if issubclass(cls, kind)] == [cls.exit_code]
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)

@@ -13,17 +13,20 @@ from edgekit.task.task import find_config
 if TYPE_CHECKING:
     from edgekit.exporting.report import ExportReport
     from edgekit.pipeline.settings import Settings
+    from edgekit.profiles.profile import DeviceProfile
+    from edgekit.task.task import Task
 
 
 def request_validation(
     artifact: Path,
     *,
     model: str | None,
-    device: str | None,
+    device: str | DeviceProfile | None,
     config: Path | None,
     limits: Mapping[str, str | None],
     overrides: Mapping[str, str | None],
     regression: Sequence[str] = (),
+    task: Task | None = None,
 ) -> tuple[Request, bool]:
     """Returns the request, and whether the user named a model (without one there is nothing to compare with).
 
@@ -31,7 +34,7 @@ def request_validation(
         InputError: no such artifact, or a flag, file or variable is wrong.
     """
     runtime_of(artifact)
-    has_task = model is not None or config is not None or find_config(Path.cwd()) is not None
+    has_task = task is not None or model is not None or config is not None or find_config(Path.cwd()) is not None
     request = make_request(
         model=model,
         device=device,
@@ -40,6 +43,7 @@ def request_validation(
         overrides=overrides,
         regression=regression,
         demo_limits=has_task,
+        task=task,
     )
     return request, has_task
 

@@ -37,8 +37,8 @@ def items_of(data: Any, purpose: str, count: int) -> Iterator[Any]:
     if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
         return (data[i] for i in range(len(data)))
     raise DataError(
-        f"The {purpose} data is of type {type(data).__name__}; expected arrays, an iterable of samples such as a list or "
-        "a DataLoader, a function that returns one, or text as for the command line."
+        f"The {purpose} data is of type {type(data).__name__}; expected arrays, an iterable of samples such as a "
+        "list or a DataLoader, a function that returns one, or text as for the command line."
     )
 
 
@@ -131,7 +131,7 @@ def _is_one_item(data: Any, purpose: str, count: int) -> bool:
     if not isinstance(data, tuple) or len(data) < 2 or not is_array(data[-1]) or not data[-1].shape:
         return False
     if purpose == "evaluation":
-        return (len(data) == 2 and isinstance(data[0], (tuple, Mapping))) or is_array(data[0])
+        return len(data) == 2 and (is_array(data[0]) or isinstance(data[0], (tuple, Mapping)))
     if not all(is_array(part) for part in data):
         return len(data) == 2 and isinstance(data[0], (tuple, Mapping))
     # Two batches of a model's one input look alike; its inputs and their labels do not.

@@ -1,7 +1,7 @@
 """Models in memory, written to the file that edgekit would be given for them. Frameworks are those of the caller.
 
-A torch module is captured here, in the caller's process, on a copy: nothing of it is pickled, and neither the module nor
-torch's global state changes.
+A torch module is captured here, in the caller's process, on a copy: nothing of it is pickled, and neither the module
+nor torch's global state changes.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ def _copy(module: Any, title: str) -> Any:
         copied = copy.deepcopy(module)
     except Exception as error:
         raise ModelError(
-            f"{title}: the module cannot be copied, and edgekit leaves yours as it is: {type(error).__name__}: {error}. "
-            "Give a function that builds it, model.py:build, or an ExportedProgram of it."
+            f"{title}: the module cannot be copied, and edgekit leaves yours as it is: {type(error).__name__}: "
+            f"{error}. Give a function that builds it, model.py:build, or an ExportedProgram of it."
         ) from error
     return copied.cpu().float().eval().requires_grad_(requires_grad=False)
 

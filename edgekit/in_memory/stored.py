@@ -18,6 +18,11 @@ def example_inputs(path: str = "") -> tuple[Any, ...]:
         return tuple(file[name] for name in file.files)
 
 
+def rows(path: str = "") -> list[tuple[Any, ...]]:
+    """Returns the sample inputs in an .npz file: one item of all rows."""
+    return [example_inputs(path)]
+
+
 def batches(epoch: int, folder: str = "") -> Iterator[Batch]:
     """Yields the batches in a folder, in an order that is the epoch's own."""
     import numpy as np

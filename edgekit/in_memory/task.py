@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from edgekit.in_memory.arrays import example_arrays
+from edgekit.errors import UsageError
+from edgekit.in_memory.arrays import example_arrays, to_numpy
 from edgekit.in_memory.data import TITLE, checked_items, first_inputs, items_of
 from edgekit.in_memory.models import file_name, input_names, model_kind, write_model
 from edgekit.in_memory.training import training_of
@@ -18,7 +19,7 @@ from edgekit.pipeline.samples import keep_samples
 from edgekit.pipeline.settings import Settings
 from edgekit.task.data import write_items
 from edgekit.task.request import make_task
-from edgekit.task.task import Task
+from edgekit.task.task import Task, find_config
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,7 +89,7 @@ def task_of(source: TaskSource, scratch: Path, settings: Settings) -> Task:
     """
     kind = source.kind
     called = file_name(source.model, kind, source.name) if kind else _text(source.model)
-    task = _described(source, make_task(called, _path(source.config), source.overrides(), Path.cwd()), settings)
+    task = _described(source, make_task(called, as_path(source.config), source.overrides(), Path.cwd()), settings)
     names = input_names(source.model) if kind == "module" else []
     is_factory = kind is None and task.example_inputs is None and ":" in task.model
     inputs, source = _examples(source, len(names) or 1) if kind == "module" or is_factory else (source.inputs, source)
@@ -103,11 +104,42 @@ def task_of(source: TaskSource, scratch: Path, settings: Settings) -> Task:
     return _with_data(source, task, scratch, settings)
 
 
+def artifact_task(source: TaskSource, scratch: Path, settings: Settings) -> Task | None:
+    """Returns the task that an artifact is compared with; None where neither a model nor a task file is there.
+
+    Raises:
+        UsageError: data or a metric without a model: there would be nothing to compare with.
+        InputError: anything else of it is wrong.
+    """
+    if source.model is not None or source.config is not None or find_config(Path.cwd()) is not None:
+        return task_of(source, scratch, settings)
+    given = [name for name in ("inputs", "calibration", "evaluation", "metric") if getattr(source, name) is not None]
+    if given:
+        raise UsageError(
+            f"{' and '.join(given)} {'have' if len(given) > 1 else 'has'} no effect without the float model that the "
+            "artifact is compared with. Give it too: model=..."
+        )
+    return None
+
+
+def sample_reference(data: Any, scratch: Path) -> str | None:
+    """Returns the text that names sample inputs; arrays are written into `scratch`."""
+    if data is None or is_text(data):
+        return _text(data)
+    import numpy as np
+
+    parts = data if isinstance(data, (tuple, list)) else (data,)
+    path = scratch / "samples.npz"
+    np.savez(path, *(to_numpy(part) for part in parts))
+    return f"edgekit.in_memory.stored:rows(path={str(path)!r})"
+
+
 def _text(value: Any) -> str | None:
     return None if value is None else os.fspath(value)
 
 
-def _path(value: str | os.PathLike[str] | None) -> Path | None:
+def as_path(value: str | os.PathLike[str] | None) -> Path | None:
+    """Returns a path of whatever form as `Path`."""
     return None if value is None else Path(value)
 
 
@@ -121,7 +153,7 @@ def _described(source: TaskSource, task: Task, settings: Settings) -> Task:
 
 
 def _examples(source: TaskSource, count: int) -> tuple[Any, TaskSource]:
-    """Returns the example inputs, taken from the first sample in memory where none are given; and the source with it."""
+    """Returns the example inputs, else those of the first sample in memory; and the source with that sample."""
     if source.inputs is not None:
         return source.inputs, source
     for purpose, data in (("calibration", source.calibration), ("evaluation", source.evaluation)):

@@ -38,9 +38,7 @@ def training_of(given: Mapping[str, Any], settings: Settings) -> Training:
     if unknown := [key for key in given if key not in _KEYS]:
         raise UsageError(f"training has the keys {', '.join(unknown)}; expected {', '.join(_KEYS)}.")
     if missing := [key for key in ("batches", "loss") if given.get(key) is None]:
-        raise UsageError(
-            f"training has no {' and no '.join(missing)}. Give both, as [training] in a task file has them."
-        )
+        raise UsageError(f"training has no {' and no '.join(missing)}. Give both, as [training] in a task file does.")
     held_out = given.get("held_out")
     return Training(
         batches=_batches(given["batches"], "batches", settings),

@@ -65,38 +65,40 @@ class Request:
 def make_request(
     *,
     model: str | None,
-    device: str | None,
+    device: str | DeviceProfile | None,
     config: Path | None,
     formats: str | None = None,
     precision: str | None = None,
-    techniques: Sequence[str] | None = None,
+    techniques: Sequence[str | Step] | None = None,
     limits: Mapping[str, str | None],
     overrides: Mapping[str, str | None] | None = None,
     regression: Sequence[str] = (),
     demo_limits: bool = True,
     cwd: Path | None = None,
+    task: Task | None = None,
 ) -> Request:
     """Returns the request that flags, environment, task file and profile make together.
 
     Args:
         model: MODEL argument.
-        device: --device.
+        device: --device, or the profile itself.
         config: --config.
         formats: --format.
         precision: --precision.
-        techniques: --technique, each time it was given.
+        techniques: --technique, each time it was given, or the steps themselves.
         limits: Cost name to the text of its flag.
         overrides: Task fields (`calibration`, `evaluation`, `metric`, `example_inputs`) to the text of their flags.
         regression: --max-regression, each as it was given.
         demo_limits: Where no model is named, the limits of the embedded default hold; False where nothing says that it
             is about that model.
         cwd: Where to look for a task file; the current folder by default.
+        task: The task, where it is known already; else `model`, `config` and `overrides` make it.
 
     Raises:
         InputError: any of them is wrong.
     """
     cwd = cwd or Path.cwd()
-    task = make_task(model, config, overrides or {}, cwd)
+    task = task or make_task(model, config, overrides or {}, cwd)
     if task.embedded_default and not demo_limits:
         task = replace(task, limits=())
     profile = _profile(device, cwd)
@@ -113,7 +115,7 @@ def make_request(
         budget=_budget(task, profile, override.limits, limits),
         formats=chosen,
         precision=preset,
-        techniques=tuple(parse_technique(text, given[1]) for text in given[0]),
+        techniques=tuple(item if isinstance(item, Step) else parse_technique(item, given[1]) for item in given[0]),
         regression=_regression(task, override, regression),
         config=config,
     )
@@ -160,7 +162,9 @@ def _from_base(text: str, cwd: Path, base: Path) -> str:
     return f"{path.absolute()}{separator}{name}" if base != cwd.absolute() and path.exists() else text
 
 
-def _profile(device: str | None, cwd: Path) -> DeviceProfile:
+def _profile(device: str | DeviceProfile | None, cwd: Path) -> DeviceProfile:
+    if isinstance(device, DeviceProfile):
+        return device
     name = device or os.environ.get(DEVICE_VARIABLE)
     if not name:
         raise UsageError(

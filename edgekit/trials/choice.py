@@ -144,6 +144,16 @@ class PlanFile:
         return Choice(candidates=(made.chosen,), rejected=made.rejected, plans=(made,))
 
 
+def check_undecided(*, decided: bool) -> None:
+    """Checks that nothing else says what a plan has decided.
+
+    Raises:
+        UsageError: something does.
+    """
+    if decided:
+        raise UsageError("--plan has decided what --format, --precision and --effort are about: leave them away.")
+
+
 def read_plan_file(path: Path, *, decided: bool) -> PlanFile:
     """Returns the plan in a file.
 
@@ -156,8 +166,7 @@ def read_plan_file(path: Path, *, decided: bool) -> PlanFile:
     """
     from edgekit.planner.plan import Plan
 
-    if decided:
-        raise UsageError("--plan has decided what --format, --precision and --effort are about: leave them away.")
+    check_undecided(decided=decided)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
