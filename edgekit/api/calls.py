@@ -43,7 +43,7 @@ def steps_of(given: str | Step | Technique | Iterable[str | Step | Technique]) -
 
 def plan_file(given: PathText | PlanOutcome | None, *, decided: bool) -> PlanFile | None:
     """Returns the plan that is to be carried out, and where it lies."""
-    from edgekit.trials.choice import PlanFile, check_undecided
+    from edgekit.trials.choice import PlanFile, check_undecided, read_plan_file
 
     if given is None:
         return None

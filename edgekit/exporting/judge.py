@@ -91,7 +91,9 @@ def judge_artifact(
         evidence = replace(
             evidence, device=device, predicted_latency=predicted_latency, asked=asked, accelerator=accelerator
         )
-        return judge_evidence(evidence, budget), describe_host(evidence)
+        checks = judge_evidence(evidence, budget)
+        settings.progress(artifact.runtime, "measured and judged", 1.0)
+        return checks, describe_host(evidence)
 
 
 def judge_evidence(evidence: Evidence, budget: Budget) -> tuple[Check, ...]:

@@ -68,7 +68,12 @@ def _is_shape(value: Any) -> bool:
 
 
 def _is_shape_with_dtype(value: Any) -> bool:
-    return isinstance(value, (tuple, list)) and len(value) == 2 and _is_shape(value[0]) and not _is_shape(value[1:])
+    return (
+        isinstance(value, (tuple, list))
+        and len(value) == 2
+        and _is_shape(value[0])
+        and not (isinstance(value[1], (tuple, list)) or is_array(value[1]))
+    )
 
 
 def _example(value: Any, name: str) -> NDArray[Any]:

@@ -81,5 +81,6 @@ def reference_outputs(model: CapturedModel, samples: Samples, settings: Settings
 
     def build(folder: Path) -> None:
         run_reference(model, samples, folder, settings=run_settings, progress=settings.stage("reference"))
+        settings.progress("reference", f"float outputs of {samples.count} samples", 1.0)
 
     return Samples.open(settings.cache.make("reference", key, build))

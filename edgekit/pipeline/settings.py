@@ -56,15 +56,24 @@ class Settings:
         return tell
 
     def run(self, title: str, entry: str, payload: Mapping[str, Any], progress: Progress = silent) -> JobResult:
-        """Runs one worker process under these settings (see `edgekit.workers.worker.run_job`)."""
-        return run_job(
-            Job(
-                title=title,
-                entry=entry,
-                payload=payload,
-                timeout_s=self.timeout_s,
-                memory_limit_bytes=self.memory_limit_bytes,
-            ),
-            progress,
-            self.cancelled,
+        """Runs one worker process under these settings (see `edgekit.workers.worker.run_job`).
+
+        Its last phrase is told once more with a share of 1, so that whoever watches knows that it has ended.
+        """
+        phrases: list[str] = []
+
+        def tell(phrase: str, share: float | None = None) -> None:
+            phrases[:] = [phrase]
+            progress(phrase, share)
+
+        job = Job(
+            title=title,
+            entry=entry,
+            payload=payload,
+            timeout_s=self.timeout_s,
+            memory_limit_bytes=self.memory_limit_bytes,
         )
+        result = run_job(job, tell, self.cancelled)
+        for phrase in phrases:
+            progress(phrase, 1.0)
+        return result

@@ -101,7 +101,7 @@ def make_request(
     task = task or make_task(model, config, overrides or {}, cwd)
     if task.embedded_default and not demo_limits:
         task = replace(task, limits=())
-    profile = _profile(device, cwd)
+    profile = _profile(device, task, cwd)
     override = _device_override(task, profile, cwd)
     wanted = formats or os.environ.get("EDGEKIT_FORMAT")
     chosen = parse_formats(wanted, "--format" if formats else "EDGEKIT_FORMAT") if wanted else override.formats
@@ -162,10 +162,15 @@ def _from_base(text: str, cwd: Path, base: Path) -> str:
     return f"{path.absolute()}{separator}{name}" if base != cwd.absolute() and path.exists() else text
 
 
-def _profile(device: str | DeviceProfile | None, cwd: Path) -> DeviceProfile:
+def _profile(device: str | DeviceProfile | None, task: Task, cwd: Path) -> DeviceProfile:
     if isinstance(device, DeviceProfile):
         return device
     name = device or os.environ.get(DEVICE_VARIABLE)
+    if not name and task.device:
+        try:
+            return find_profile(task.device, task.base)
+        except ProfileError as error:
+            raise ProfileError(f"{task.config}: device: {error.message}") from error
     if not name:
         raise UsageError(
             f"No device is named. Give one with --device NAME or {DEVICE_VARIABLE}; the names: edgekit devices"
