@@ -28,6 +28,7 @@ ORDER: Final = (
     "index.md",
     "first-export.md",
     "verbs",
+    "api.md",
     "formats",
     "techniques",
     "devices",

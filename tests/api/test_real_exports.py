@@ -228,7 +228,7 @@ def test_a_plan_is_carried_out_and_an_artifact_is_validated_gated_measured_and_c
     assert path.parent == tmp_path / "out"
     validated = edgekit.validate(path, device="pi4", model=net, **data, **OPEN)
     assert validated.checks["accuracy_drop"].verdict == "pass"
-    gated = edgekit.gate(tmp_path / "out", device="pi4", max_size="1 B")
+    gated = edgekit.gate(tmp_path / "out", device="pi4", max_size="1 B", **OPEN)
     assert gated.passed is False
     with pytest.raises(VerdictError, match=r"^gate of .*out for pi4: not passed\.\n  onnx size .* exceeds 1 B by .*$"):
         gated.raise_if_failed()
@@ -260,10 +260,16 @@ def test_a_script_needs_no_guard_and_trains_on_batches_in_memory(tmp_path):
     (tmp_path / "script.py").write_text(
         "import torch, edgekit\n"
         "torch.manual_seed(0)\n"
-        "net = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4))\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.layers = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4))\n"
+        "    def forward(self, x):\n"
+        "        return self.layers(x)\n"
+        "net = Net()\n"
         "x = torch.randn(64, 16); y = net(x).argmax(1)\n"
-        "made = edgekit.export(net, device='pi4', formats='onnx', precision='fp32', techniques='low_rank' if False "
-        "else 'qat', inputs=(1, 16), calibration=x, evaluation=(x, y), metric='top1', max_drop='90 pp',\n"
+        "made = edgekit.export(net, device='pi4', formats='onnx', precision='fp32', techniques='qat', "
+        "inputs=(1, 16), calibration=x, evaluation=(x, y), metric='top1', max_drop='90 pp',\n"
         "    training={'batches': [(x[:32], y[:32]), (x[32:], y[32:])], 'loss': torch.nn.functional.cross_entropy})\n"
         "print(made.errors or list(made.artifacts))\n"
     )
