@@ -144,7 +144,7 @@ def gate(
     """
     from edgekit.gating.request import GateRequest, run_gate
 
-    given = {"calibration": calibration, "evaluation": evaluation, "metric": metric}
+    given: dict[str, Any] = {"calibration": calibration, "evaluation": evaluation, "metric": metric}
     source = TaskSource(model=model, inputs=inputs, config=config, **given)
     with session("gate", more, jobs=1) as run:
         task = artifact_task(source, run.scratch, run.settings) if Path(target).exists() else None

@@ -230,7 +230,7 @@ def flat(command: Callable[..., Any]) -> Callable[..., Any]:
     Typer reads a function's signature, and knows no groups: this writes the signature that it shall read.
     """
     declared = inspect.signature(command, eval_str=True).parameters.values()
-    groups = {p.name: p.annotation for p in declared if is_dataclass(p.annotation)}
+    groups: dict[str, Any] = {p.name: p.annotation for p in declared if is_dataclass(p.annotation)}
     parameters: list[inspect.Parameter] = []
     for parameter in declared:
         if parameter.name not in groups:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import operator
 import re
 import sys
 import warnings
@@ -49,8 +50,10 @@ def model_kind(model: Any) -> ModelKind:
 
 def file_name(model: Any, kind: ModelKind, name: str | None) -> str:
     """Returns what the model's file is called: after `name`, else after the model or its class."""
-    own = {"onnx": lambda: model.graph.name, "keras": lambda: model.name, "program": lambda: "model"}.get(kind)
-    text = name or (own() if own else type(model).__name__.lower()) or "model"
+    if name is None:
+        name = {"onnx": "graph.name", "keras": "name"}.get(kind)
+        name = str(operator.attrgetter(name)(model)) if name else None
+    text = name or ("model" if kind != "module" else type(model).__name__.lower())
     return (re.sub(r"[^\w.-]+", "-", text).strip("-.") or "model") + _SUFFIXES[kind]
 
 

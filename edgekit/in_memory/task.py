@@ -66,7 +66,7 @@ class TaskSource:
 
     def overrides(self) -> dict[str, str | None]:
         """Returns the task's fields that are given as text, as the flags of the command line give them."""
-        given = {
+        given: dict[str, Any] = {
             "calibration": self.calibration,
             "evaluation": self.evaluation,
             "metric": self.metric,
@@ -179,7 +179,7 @@ def _with_data(source: TaskSource, task: Task, scratch: Path, settings: Settings
         ("calibration", source.calibration),
         ("evaluation", source.evaluation),
     )
-    in_memory = [(purpose, data) for purpose, data in purposes if data is not None and not is_text(data)]
+    in_memory: list[tuple[Purpose, Any]] = [(p, data) for p, data in purposes if data is not None and not is_text(data)]
     if not in_memory:
         return task
     model = capture_model(task, settings)

@@ -217,9 +217,8 @@ class BenchOutcome(Outcome):
 
     def headline(self) -> str:
         """Returns the artifact, the place and the latency."""
-        found = self.measurement.latency.value_ms
-        text = "not measured" if found is None else format_milliseconds(found)
-        return f"bench of {self.measurement.artifact.file} on {self.measurement.place}: {text}"
+        latency = format_milliseconds(self.measurement.latency.value_ms)
+        return f"bench of {self.measurement.artifact.file} on {self.measurement.place}: {latency}"
 
 
 @final
