@@ -98,7 +98,7 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
         made = compress_recurrent_weights(made)
     made = _store_forms(made, forms, recipe, progress)
     progress("writing the package", None)
-    write_package(made, described(request, inputs, outputs), output, request.scratch)
+    write_package(made, described(request, inputs, outputs), output)
     operators = count_operators(made)
     return Conversion(
         inputs=inputs,

@@ -84,7 +84,7 @@ def convert_keras(request: ConversionRequest, output: Path, progress: Progress) 
             "Try another format, or change the named operator in the model."
         ) from error
     progress("writing the package", None)
-    write_package(made, described(request, inputs, outputs), output, request.scratch)
+    write_package(made, described(request, inputs, outputs), output)
     return Conversion(inputs=inputs, outputs=outputs, operators=count_operators(made), float_fallbacks=kept)
 
 

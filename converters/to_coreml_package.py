@@ -1,7 +1,8 @@
 """Writes a coremltools model as an .mlpackage whose bytes depend on nothing but the model.
 
 coremltools draws random identifiers for the manifest, serializes maps in any order, and adds a debug file of the
-exported program that no runtime reads (180 kB on EfficientNet-Lite0). The layout of a package:
+exported program that no runtime reads (180 kB on EfficientNet-Lite0) and that it cannot make of a program with loops,
+such as a GRU. So its `save` is not used. The layout of a package:
 
     Manifest.json                                which item is the root model
     Data/com.apple.CoreML/model.mlmodel          the program, protobuf
@@ -21,21 +22,19 @@ from typing import Any, Final
 _AUTHOR: Final = "com.apple.CoreML"
 
 
-def write_package(model: Any, metadata: Mapping[str, str], output: Path, scratch: Path) -> None:
+def write_package(model: Any, metadata: Mapping[str, str], output: Path) -> None:
     """Writes `model` (a coremltools MLModel) with `metadata` embedded to the folder `output`."""
     for key, value in metadata.items():
         model.user_defined_metadata[key] = value
     # The date would make two packages of one model differ.
     model.user_defined_metadata.pop("com.github.apple.coremltools.conversion_date", None)
-    saved = scratch / "coremltools.mlpackage"
-    model.save(str(saved))
-    source, target = saved / "Data" / _AUTHOR, output / "Data" / _AUTHOR
+    source, target = Path(model.package_path) / "Data" / _AUTHOR, output / "Data" / _AUTHOR
     target.mkdir(parents=True)
     program = model.get_spec().SerializeToString(deterministic=True)
     (target / "model.mlmodel").write_bytes(program)
     weights = source / "weights"
     if weights.is_dir():
-        shutil.move(weights, target / "weights")
+        shutil.copytree(weights, target / "weights")
     seed = hashlib.sha256(program).hexdigest()
     items = {"model.mlmodel": "CoreML Model Specification"}
     if weights.name in {item.name for item in target.iterdir()}:
@@ -50,4 +49,3 @@ def write_package(model: Any, metadata: Mapping[str, str], output: Path, scratch
         "rootModelIdentifier": identifiers["model.mlmodel"],
     }
     (output / "Manifest.json").write_text(json.dumps(manifest, indent=4) + "\n")
-    shutil.rmtree(saved)

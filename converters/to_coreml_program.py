@@ -38,7 +38,7 @@ def import_coremltools(*, with_tensorflow: bool = False) -> Any:
 
 
 def extend_torch_frontend() -> None:
-    """Teaches coremltools' torch frontend int8 inputs, and recurrent operators' names in exported programs.
+    """Teaches coremltools' torch frontend int8 inputs, copies of inputs, and recurrent operators in exported programs.
 
     It has the translations of recurrent operators for TorchScript, where one node has several outputs; in an exported
     program the node has one output, a tuple. It has int8 tensors in packages, and no torch dtype for them.
@@ -50,10 +50,19 @@ def extend_torch_frontend() -> None:
     # Its public methods can set a translation, not look one up.
     registry: Any = vars(torch_op_registry)["_TORCH_OPS_REGISTRY"]
     utils.TORCH_DTYPE_TO_MIL_DTYPE.setdefault(torch.int8, types.int8)
+    registry.name_to_func_mapping["clone"] = _copy
     for kind, outputs in _RECURRENT_KINDS.items():
         if kind in registry.name_to_func_mapping:
             continue  # a second conversion in this process
         registry.set_func_by_name(_tuple_translation(registry.get_func(kind.split(".")[0]), outputs), kind)
+
+
+def _copy(context: Any, node: Any) -> None:
+    """Translates a copy: its own translation gives the input's tensor, which cannot be an output of another name."""
+    from coremltools.converters.mil import Builder
+    from coremltools.converters.mil.frontend.torch.ops import _get_inputs
+
+    context.add(Builder.identity(x=_get_inputs(context, node)[0], name=node.name))
 
 
 def _tuple_translation(translate: Callable[[Any, Any], None], outputs: int) -> Callable[[Any, Any], None]:

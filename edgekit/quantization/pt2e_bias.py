@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def corrected_inputs(module: Any, plan: QuantizationPlan) -> dict[str, int]:
-    """Returns the tensors that static integer layers read, by node name, with the axis of their channels.
+def corrected_layers(module: Any, plan: QuantizationPlan) -> dict[str, tuple[str, int]]:
+    """Returns the layers whose bias is corrected, by node name: the tensor that each reads, the axis of its channels.
 
     Transposed convolutions are left out: how many weights an output meets depends on its position. So are layers whose
     bias is computed.
     """
-    axes: dict[str, int] = {}
+    layers: dict[str, tuple[str, int]] = {}
     for node in module.graph.nodes:
         target = target_of(node)
         if plan.weighted.get(node.name) != "int8_static" or node.name not in plan.integer:
             continue
         computed = len(node.args) > 2 and node.args[2] is not None and constant_of(module, node.args[2]) is None
         if target in CONVOLUTIONS | {LINEAR} and not computed:
-            axes[node.args[0].name] = -1 if target == LINEAR else 1
-    return axes
+            layers[node.name] = (node.args[0].name, -1 if target == LINEAR else 1)
+    return layers
 
 
 def correct_bias(module: Any, node: Any, exact: Any, input_mean: NDArray[np.float64]) -> None:

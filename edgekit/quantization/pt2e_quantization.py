@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from edgekit.quantization.bias_correction import ChannelMeans
-from edgekit.quantization.pt2e_bias import correct_bias, corrected_inputs
+from edgekit.quantization.pt2e_bias import correct_bias, corrected_layers
 from edgekit.quantization.pt2e_graph import (
     FloatGraph,
     add_constant,
@@ -94,9 +94,9 @@ def quantize_graph(
     plan = plan_quantization(graph.module, recipe, target)
     found = Calibration()
     if plan.ranged and calibration is not None:
-        inputs = corrected_inputs(graph.module, plan)
+        layers = corrected_layers(graph.module, plan)
         found = calibrate(
-            graph, plan.ranged, inputs, Samples.open(calibration), recipe.ranges, progress, graph.learned_ranges
+            graph, plan.ranged, layers, Samples.open(calibration), recipe.ranges, progress, graph.learned_ranges
         )
     grids = tensor_grids(plan, found.ranges, symmetric=recipe.symmetric_activations)
     writer = _Writer(module=graph.module, plan=plan, recipe=recipe, target=target, grids=grids, means=found.means)
@@ -273,8 +273,8 @@ class _Writer:
         else:
             exact = constant_of(self._module, node.args[1])
             self._set_weight(node, self._channel_weight(node, self._bias_floor(node) if static else None))
-            if static and node.args[0].name in self._means:
-                correct_bias(self._module, node, exact, self._means[node.args[0].name].mean())
+            if static and node.name in self._means:
+                correct_bias(self._module, node, exact, self._means[node.name].mean())
 
     def _set_weight(self, node: Any, weight: Any) -> None:
         node.args = (node.args[0], weight, *node.args[2:])

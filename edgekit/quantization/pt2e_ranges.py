@@ -33,7 +33,7 @@ class Calibration:
 
     Attributes:
         ranges: Of the tensors that go onto a fixed grid.
-        means: Mean of each channel of what weighted operators read.
+        means: Mean of each channel of what a weighted operator reads, by the name of that operator.
     """
 
     ranges: Mapping[str, Range] = field(default_factory=dict[str, Range])
@@ -43,7 +43,7 @@ class Calibration:
 def calibrate(
     graph: FloatGraph,
     tensors: Collection[str],
-    inputs: Mapping[str, int],
+    layers: Mapping[str, tuple[str, int]],
     samples: Samples,
     method: RangeMethod,
     progress: Progress,
@@ -54,7 +54,7 @@ def calibrate(
     Args:
         graph: The float graph.
         tensors: Node names whose range is wanted.
-        inputs: Node names whose channel means are wanted, with the axis of the channels.
+        layers: Layers whose inputs' channel means are wanted: the tensor that each reads, the axis of its channels.
         samples: Calibration samples.
         method: How ranges are chosen.
         progress: Told how far it is.
@@ -67,7 +67,10 @@ def calibrate(
 
     check_samples(graph, samples)
     watch: dict[str, Any] = {name: observer_of(name, method, learned) for name in tensors}
-    means = {name: ChannelMeans(axis) for name, axis in inputs.items()}
+    means = {place: ChannelMeans(place[1]) for place in layers.values()}
+    places: dict[str, list[tuple[str, int]]] = {}
+    for place in means:
+        places.setdefault(place[0], []).append(place)
 
     class Observer(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
         def run_node(self, n: Any) -> Any:
@@ -75,8 +78,8 @@ def calibrate(
             watcher = watch.get(n.name)
             if watcher is not None:
                 watcher.update(value)
-            if n.name in means:
-                means[n.name].update(value.numpy())
+            for place in places.get(n.name, ()):
+                means[place].update(value.numpy())
             return value
 
     interpreter = Observer(graph.module)
@@ -87,7 +90,10 @@ def calibrate(
             feed = [torch.from_numpy(array.copy()).to(dtype) for array, dtype in zip(row, dtypes, strict=True)]
             interpreter.run(*feed)
             progress("calibrating", (index + 1) / samples.count)
-    return Calibration(ranges={name: watcher.range() for name, watcher in watch.items()}, means=means)
+    return Calibration(
+        ranges={name: watcher.range() for name, watcher in watch.items()},
+        means={layer: means[place] for layer, place in layers.items()},
+    )
 
 
 def check_samples(graph: FloatGraph, samples: Samples) -> None:

@@ -16,6 +16,9 @@ from edgekit.errors import ModelError
 from edgekit.torch_program.fold_batch_norm import fold_batch_norms
 from edgekit.torch_program.fold_constants import fold_constants
 from edgekit.torch_program.graph_nodes import is_in_place, is_node, is_view, operator_name, viewed
+from edgekit.torch_program.inline_regions import inline_regions
+from edgekit.torch_program.logical_masks import use_logical_operators
+from edgekit.torch_program.plain_memory import use_plain_memory
 from edgekit.torch_program.trace_module import export_module, run_module
 
 _ASSERTIONS: Final = frozenset(
@@ -48,12 +51,15 @@ def canonical(program: Any, examples: Sequence[Any], title: str, names: Sequence
     _flatten_signature(graph_module)
     if names is not None:
         _rename_inputs(graph_module, names)
+    inline_regions(graph_module)
     expected = run_module(graph_module, examples, title)
     _make_functional(graph_module, title)
     _drop_idle_operators(graph_module)
     changed = {part for node in graph_module.graph.nodes if is_in_place(node) for part in viewed(node.args[0])}
     fold_constants(graph_module, changed)
     fold_batch_norms(graph_module)
+    use_logical_operators(graph_module)
+    use_plain_memory(graph_module)
     graph_module.graph.eliminate_dead_code()
     graph_module.delete_all_unused_submodules()
     graph_module.recompile()
@@ -98,6 +104,7 @@ def _flatten_signature(graph_module: Any) -> None:
     graph.set_codegen(CodeGen())
     output = next(node for node in graph.nodes if node.op == "output")
     flat = tuple(output.args[0]) if isinstance(output.args[0], (tuple, list)) else (output.args[0],)
+    flat = tuple(_copied(graph, node) for node in flat if node is not None)
     output.args = (flat[0] if len(flat) == 1 else flat,)
     for node in list(graph.nodes):
         if node.op == "placeholder" and not node.users and not hasattr(node.meta.get("val"), "shape"):
@@ -105,6 +112,18 @@ def _flatten_signature(graph_module: Any) -> None:
     # Hooks check the original, nested inputs.
     graph_module._forward_pre_hooks.clear()  # noqa: SLF001  there is no public way
     graph_module.recompile()
+
+
+def _copied(graph: Any, result: Any) -> Any:
+    """Returns a copy of an output that is an input too: formats tell tensors apart by their names."""
+    import torch
+
+    if result.op != "placeholder":
+        return result
+    with graph.inserting_before(next(node for node in graph.nodes if node.op == "output")):
+        copy = graph.call_function(torch.ops.aten.clone.default, (result,))
+    copy.meta = dict(result.meta)
+    return copy
 
 
 def _rename_inputs(graph_module: Any, names: Sequence[str]) -> None:
@@ -188,6 +207,7 @@ def _is_idle(node: Any, name: str) -> bool:
     if name in ("to", "_to_copy"):
         source = getattr(node.args[0], "meta", {}).get("val")
         value = node.meta.get("val")
-        plain = all(key in ("dtype", "device", "layout", "copy", "non_blocking") for key in node.kwargs)
+        known = ("dtype", "device", "layout", "copy", "non_blocking", "memory_format")
+        plain = all(key in known for key in node.kwargs)
         return source is not None and plain and value.dtype == source.dtype and value.device == source.device
     return False

@@ -14,7 +14,15 @@ from edgekit.torch_program.graph_nodes import attribute, is_in_place, is_view, o
 _SMALL: Final = 1 << 16
 """A result of up to this many elements is stored even where it is larger than what it was computed from."""
 
-_MAKERS: Final = frozenset({"zeros", "ones", "full", "arange", "scalar_tensor", "eye", "linspace"})
+_UNIFORM: Final = frozenset({"zeros", "ones", "full", "scalar_tensor"})
+"""Makers of one value, which every format can hold."""
+
+_COUNTING: Final = frozenset({"arange", "eye", "linspace", "logspace", "tril_indices", "triu_indices"})
+"""Makers whose values differ: not every format has an operator for them (TFLite cannot run STABLEHLO_IOTA)."""
+
+_SHAPED: Final = frozenset({"new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like"})
+"""Makers that read only the shape and the dtype of their input, and shapes are fixed."""
+
 _COPIES: Final = frozenset({"clone", "to", "_to_copy", "contiguous"})
 
 
@@ -40,9 +48,9 @@ def fold_constants(graph_module: Any, changed: Collection[Any] = ()) -> int:
                 values[node] = tensor.detach()
         elif node not in changed and _is_constant(node, values):
             with torch.no_grad():
-                arguments = map_arg((node.args, node.kwargs), lambda n: values[n])
+                arguments = map_arg((node.args, node.kwargs), lambda n: values[n] if n in values else _like(n))
                 values[node] = node.target(*arguments[0], **arguments[1])
-            plain = is_view(node) or operator_name(node) in _COPIES | _MAKERS
+            plain = is_view(node) or operator_name(node) in _COPIES | _UNIFORM
             if not plain or any(n in computed for n in node.all_input_nodes):
                 computed.add(node)
     for node in list(graph_module.graph.nodes):
@@ -65,7 +73,17 @@ def _is_constant(node: Any, values: dict[Any, Any]) -> bool:
     if "quantize" in name:
         return False
     inputs = node.all_input_nodes
-    return all(n in values for n in inputs) and (bool(inputs) or name in _MAKERS)
+    if name in _SHAPED:
+        return all(n in values or n is node.args[0] for n in inputs)
+    return all(n in values for n in inputs) and (bool(inputs) or name in _UNIFORM | _COUNTING)
+
+
+def _like(node: Any) -> Any:
+    """Returns a tensor of a node's shape and dtype, for operators that read no value of it."""
+    import torch
+
+    value = node.meta["val"]
+    return torch.empty(tuple(int(size) for size in value.shape), dtype=value.dtype)
 
 
 def _is_worth(node: Any, values: dict[Any, Any]) -> bool:

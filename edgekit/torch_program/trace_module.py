@@ -9,6 +9,9 @@ from typing import Any, Final
 
 from edgekit.errors import ModelError
 from edgekit.task.user_code import describe_failure, is_user_file, user_frames
+from edgekit.torch_program.graph_nodes import attribute
+from edgekit.torch_program.inline_regions import region_place
+from edgekit.torch_program.structured_outputs import flatten_outputs, returning_tuples
 
 _FIXED_GRAPH: Final = (
     "An exported graph is fixed: replace a branch on values by torch.where, and .item(), .tolist(), nonzero and "
@@ -39,7 +42,8 @@ def export_module(module: Any, examples: Sequence[Any], title: str) -> Any:
         with torch.no_grad(), warnings.catch_warnings():
             # torch's own recurrent layers keep a list of their weights, and export warns of it.
             warnings.filterwarnings("ignore", message="The tensor attributes? .*_flat_weights")
-            program = torch.export.export(module, tuple(examples), strict=False)
+            with returning_tuples(module, title):
+                program = torch.export.export(module, tuple(examples), strict=False)
     except Exception as error:
         raise ModelError(_why_not_captured(error, title)) from error
     finally:
@@ -48,11 +52,20 @@ def export_module(module: Any, examples: Sequence[Any], title: str) -> Any:
     return program
 
 
+def output_names(module: Any, examples: Sequence[Any], title: str) -> list[str] | None:
+    """Returns what a module's keys and fields call its outputs, None where they have no names of their own."""
+    import torch
+
+    with torch.no_grad():
+        names = [name for name, _ in flatten_outputs(module(*examples), title)]
+    return names if any(names) else None
+
+
 def run_module(module: Any, examples: Sequence[Any], title: str) -> tuple[Any, ...]:
     """Returns the outputs of `module`, flattened in order.
 
     Raises:
-        ModelError: its forward failed, or it returns anything but tensors in tuples and lists.
+        ModelError: its forward failed, or it returns something that holds anything but tensors.
     """
     import torch
 
@@ -64,33 +77,7 @@ def run_module(module: Any, examples: Sequence[Any], title: str) -> tuple[Any, .
             f"{title}: the model's forward failed on the example inputs "
             f"({describe(examples)}):\n{describe_failure(error)}"
         ) from error
-    return tuple(_flatten(value, title))
-
-
-def _flatten(value: Any, title: str) -> list[Any]:
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        return [value]
-    # A named tuple is a tuple; a transformers ModelOutput is a dict.
-    if isinstance(value, (tuple, list)) and value:
-        return [tensor for part in value for tensor in _flatten(part, title)]
-    if isinstance(value, dict):
-        keys = ", ".join(str(key) for key in value)
-        raise ModelError(
-            f"{title}: the model returns a {type(value).__name__} with the keys {keys}; artifacts return tensors in "
-            "a fixed order. Wrap it in a module that returns a tuple:\n"
-            "    class Wrapped(torch.nn.Module):\n"
-            "        def __init__(self, model):\n"
-            "            super().__init__(); self.model = model\n"
-            "        def forward(self, *inputs):\n"
-            f"            return self.model(*inputs)[{next(iter(value), 'key')!r}]"
-        )
-    what = f"an empty {type(value).__name__}" if isinstance(value, (tuple, list)) else f"a {type(value).__name__}"
-    raise ModelError(
-        f"{title}: the model returns {what}; expected a tensor, or a tuple of tensors. "
-        "Wrap it in a module whose forward returns tensors only."
-    )
+    return tuple(tensor for _, tensor in flatten_outputs(value, title))
 
 
 def check_graph(graph_module: Any, title: str) -> None:
@@ -104,6 +91,9 @@ def check_graph(graph_module: Any, title: str) -> None:
 
     for node in graph_module.graph.nodes:
         if node.op != "call_function":
+            continue
+        if (place := region_place(node)) is not None:
+            check_graph(attribute(graph_module, node.args[place]), title)
             continue
         if isinstance(node.target, HigherOrderOperator):
             raise ModelError(

@@ -59,6 +59,28 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
             joined = torch.cat([torch.relu(self.left(left)), torch.relu(self.right(right))], 1)
             return self.join(joined)
 
+    class Gated(nn.Module):
+        """A recurrent layer with a loop inside, in Core ML."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru, self.head = nn.GRU(10, 16, 1, batch_first=True), nn.Linear(16, 8)
+
+        def forward(self, x: Any) -> Any:
+            return self.head(self.gru(x)[0][:, -1])
+
+    class UpAndAcross(nn.Module):
+        """A feature map that a convolution and a transposed convolution read, as in a U-Net."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.across = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 6, 3, padding=1)
+            self.up = nn.ConvTranspose2d(8, 5, 2, 2)
+
+        def forward(self, x: Any) -> Any:
+            found = torch.relu(self.stem(x))
+            return self.across(found), self.up(found)
+
     class TokenIds(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -145,6 +167,8 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
         "normed_projections": (NormedProjections, lambda: (torch.randn(1, 4, 64),)),
         "bottleneck": (Bottleneck, lambda: (torch.randn(1, 64),)),
         "two_outputs": (TwoOutputs, lambda: (torch.randn(1, 8),)),
+        "gated": (Gated, lambda: (torch.randn(1, 5, 10),)),
+        "up_and_across": (UpAndAcross, lambda: (torch.randn(1, 3, 8, 8),)),
         "recurrent": (lambda: Recurrent(3), lambda: (torch.randn(1, 3, 10),)),
         "long_recurrent": (lambda: Recurrent(160), lambda: (torch.randn(1, 160, 10),)),
         "loud": (lambda: Loud(in_module=True), lambda: (torch.randn(1, 8),)),

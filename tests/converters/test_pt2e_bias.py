@@ -54,3 +54,19 @@ def test_a_depthwise_convolution_is_corrected_channel_by_channel(tiny):
     before, after = biases(exact), biases(changed)
     assert all(one.shape == other.shape for one, other in zip(before, after, strict=True))
     assert all(not np.array_equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("target", ["executorch", "coreml"])
+def test_a_transposed_convolution_keeps_its_bias_where_a_convolution_reads_the_same_tensor(tiny, target):
+    model = tiny("up_and_across")
+
+    def bias(module):
+        node = next(n for n in module.graph.nodes if "transpose" in target_of(n) and "conv" in target_of(n))
+        return constant_of(module, node.args[2]).detach().numpy()
+
+    exact = read_float_graph(model.captured).module
+    changed = quantize_graph(
+        read_float_graph(model.captured), Recipe(default="int8_static"), target, model.calibration, silent
+    ).module
+    np.testing.assert_array_equal(bias(changed), bias(exact))
+    assert not np.array_equal(biases(changed)[1], biases(exact)[1])

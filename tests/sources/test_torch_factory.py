@@ -269,27 +269,23 @@ def test_a_forward_that_fails_is_told_by_its_own_line(user, tmp_path):
     )
 
 
-def test_a_model_that_returns_a_dict_is_refused_with_the_way_out(user):
-    assert message_of(user, "model.py:Net", net("return {'logits': x, 'aux': x}")) == (
-        "model.py:Net: the model returns a dict with the keys logits, aux; artifacts return tensors in a fixed order. "
-        "Wrap it in a module that returns a tuple:\n"
-        "    class Wrapped(torch.nn.Module):\n"
-        "        def __init__(self, model):\n"
-        "            super().__init__(); self.model = model\n"
-        "        def forward(self, *inputs):\n"
-        "            return self.model(*inputs)['logits']"
+def test_a_model_that_returns_a_dict_has_outputs_with_its_keys(user):
+    captured = user("model.py:Net", net("return {'logits': x, 'aux': (x * 2, None)}"), example_inputs="model.py:images")
+    assert [spec["name"] for spec in captured["outputs"]] == ["logits", "aux.0"]
+
+
+@pytest.mark.parametrize(("value", "shown"), [("None", "a NoneType"), ("()", "a tuple")], ids=["none", "empty"])
+def test_a_model_that_returns_no_tensor_is_refused(user, value, shown):
+    assert message_of(user, "model.py:Net", net(f"return {value}")) == (
+        f"model.py:Net: the model returns {shown} without any tensor; expected a tensor, or tuples, lists, dicts and "
+        "dataclasses of tensors. Return what the app must read."
     )
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [("None", "a NoneType"), ("3.0", "a float"), ("()", "an empty tuple"), ("(x, None)", "a NoneType")],
-    ids=["none", "number", "empty", "nested"],
-)
-def test_a_model_that_returns_no_tensors_is_refused(user, value, shown):
-    assert message_of(user, "model.py:Net", net(f"return {value}")) == (
-        f"model.py:Net: the model returns {shown}; expected a tensor, or a tuple of tensors. "
-        "Wrap it in a module whose forward returns tensors only."
+def test_a_model_that_returns_a_number_is_refused(user):
+    assert message_of(user, "model.py:Net", net("return 3.0")) == (
+        "model.py:Net: the model returns a float; expected a tensor, or tuples, lists, dicts and dataclasses of "
+        "tensors. Wrap it in a module whose forward returns tensors only."
     )
 
 

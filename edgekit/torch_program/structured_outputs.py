@@ -1,0 +1,91 @@
+"""Flattens what a model returns: artifacts return tensors in a fixed order. Runs in a worker that has torch.
+
+Dicts, dataclasses and nested tuples become one tensor after the other, named by the way to each: `logits`,
+`states.0`. A None is left out: it carries no values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from edgekit.errors import ModelError
+
+
+def flatten_outputs(value: Any, title: str) -> list[tuple[str, Any]]:
+    """Returns (name, tensor) of every tensor in a model's result; the name is "" where no key or field names it.
+
+    Args:
+        value: A tensor, or tuples, lists, dicts and dataclasses of tensors and None.
+        title: For messages: what the user wrote.
+
+    Raises:
+        ModelError: it holds anything else, or no tensor at all.
+    """
+    found = list(_leaves(value, (), title))
+    if not found:
+        raise ModelError(
+            f"{title}: the model returns a {type(value).__name__} without any tensor; expected a tensor, or tuples, "
+            "lists, dicts and dataclasses of tensors. Return what the app must read."
+        )
+    named = any(not part.isdigit() for way, _ in found for part in way)
+    return [(_name(way) if named else "", tensor) for way, tensor in found]
+
+
+def _name(way: tuple[str, ...]) -> str:
+    head = f"output_{way[0]}" if way[0].isdigit() else way[0]
+    return ".".join((head, *way[1:]))
+
+
+def is_structured(value: Any) -> bool:
+    """Returns whether a result is anything but a tensor or a plain tuple or list of tensors."""
+    import torch
+
+    if isinstance(value, (tuple, list)) and type(value) in (tuple, list):
+        return not all(isinstance(item, torch.Tensor) for item in value)
+    return not isinstance(value, torch.Tensor)
+
+
+@contextmanager
+def returning_tuples(module: Any, title: str) -> Generator[None, None, None]:
+    """Makes a module's forward return its tensors as a flat tuple, while it is captured.
+
+    torch.export knows only the containers that are registered with it; a dataclass of the user's own is not.
+    """
+    handle = module.register_forward_hook(lambda _module, _inputs, result: _flat(result, title))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _flat(result: Any, title: str) -> Any:
+    return tuple(tensor for _, tensor in flatten_outputs(result, title)) if is_structured(result) else result
+
+
+def _leaves(value: Any, way: tuple[str, ...], title: str) -> Generator[tuple[tuple[str, ...], Any], None, None]:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        yield way, value
+        return
+    if value is None:
+        return
+    if isinstance(value, dict):
+        items = [(str(key), item) for key, item in value.items()]
+    elif isinstance(value, tuple) and hasattr(value, "_fields"):
+        items = list(zip(value._fields, value, strict=True))
+    elif isinstance(value, (tuple, list)):
+        items = [(str(place), item) for place, item in enumerate(value)]
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        items = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
+    else:
+        where = f" at {'.'.join(way)}" if way else ""
+        raise ModelError(
+            f"{title}: the model returns a {type(value).__name__}{where}; expected a tensor, or tuples, lists, dicts "
+            "and dataclasses of tensors. Wrap it in a module whose forward returns tensors only."
+        )
+    for name, item in items:
+        yield from _leaves(item, (*way, name), title)
