@@ -1,6 +1,6 @@
 """Every error that edgekit raises on purpose, and the exit code that each one means.
 
-    EdgekitError                    1   base; never raised itself
+    EdgekitError                    4   base; never raised itself
     ├── VerdictError                1   a report that did not pass, where a program asks for an exception
     ├── InputError                  2   what the user gave is wrong
     │   ├── UsageError                  a flag or an argument
@@ -11,11 +11,12 @@
     │   ├── ArtifactError               an artifact that cannot be read or run
     │   ├── TechniqueError              a technique that cannot be used on this model
     │   └── ConversionError             a model that this format cannot hold
-    └── MachineError                3   this machine cannot do it
-        ├── MissingDependencyError      a package that is not installed
-        ├── ResourceError               out of time, memory or disk; a folder that cannot be written
-        ├── DeviceError                 a device that cannot be reached, or that lacks what a run there needs
-        └── WorkerError                 a worker process that crashed
+    ├── MachineError                3   this machine cannot do it
+    │   ├── MissingDependencyError      a package that is not installed
+    │   ├── ResourceError               out of time, memory or disk; a folder that cannot be written
+    │   ├── DeviceError                 a device that cannot be reached, or that lacks what a run there needs
+    │   └── WorkerError                 a worker process that crashed
+    └── InternalError               4   a fault of edgekit's own; the message names the file with the traceback
 
 A budget that is not kept is a verdict and not an error: it is a check in a report (exit code 1). Only a program that
 calls `raise_if_failed()` gets a `VerdictError` of it.
@@ -34,7 +35,7 @@ class EdgekitError(Exception):
         message: One or more lines for a person; printed as it is, without a traceback.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[int] = 4
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -43,6 +44,8 @@ class EdgekitError(Exception):
 
 class VerdictError(EdgekitError):
     """A report did not pass; the message names each check and format that failed."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class InputError(EdgekitError):
@@ -105,6 +108,10 @@ class WorkerError(MachineError):
     """A worker process ended without a result."""
 
 
+class InternalError(EdgekitError):
+    """A fault of edgekit's own: exit code 4."""
+
+
 ERRORS_BY_NAME: dict[str, type[EdgekitError]] = {
     cls.__name__: cls
     for cls in (
@@ -123,6 +130,7 @@ ERRORS_BY_NAME: dict[str, type[EdgekitError]] = {
         ResourceError,
         DeviceError,
         WorkerError,
+        InternalError,
     )
 }
 """What can be raised, by class name: how a worker process hands its error to the parent."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -23,7 +22,9 @@ from edgekit.model import CapturedModel, TensorSpec
 from edgekit.samples import Samples
 from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.base import Evidence
-from edgekit.workers.process import Command, log_tail, run_watched
+from edgekit.workers.process import Command, Ended, log_tail, ran_out_of_memory, run_watched
+from edgekit.workers.process_environment import process_environment
+from edgekit.workers.process_folder import temporary_folder
 from edgekit.workers.worker import Progress, ProgressReader, silent
 
 MeasurementKind = Literal["memory", "outputs", "latency"]
@@ -188,7 +189,7 @@ def describe_artifact(
     ran = run_export(RunnerCall(runtime=runtime, artifact=path, settings=settings), progress)
     _raise_if_unusable(ran)
     if ran.failure:
-        raise WorkerError(ran.failure)
+        raise ERRORS_BY_NAME.get(ran.kind, WorkerError)(ran.failure)
     size_bytes, download_bytes, sha256 = measure_files(path)
     artifact = Artifact(
         path=path,
@@ -250,15 +251,14 @@ def _not_requested(
 
 def run_export(run: RunnerCall, progress: Progress) -> RunnerEnd:
     """Runs the runner once. Reaching a limit and crashing are results here: the caller knows what they cost."""
-    with tempfile.TemporaryDirectory(prefix="edgekit-run-") as name:
-        folder = Path(name)
+    with temporary_folder("run") as folder:
         command = Command(
             title=f"run of {run.artifact.name}",
             arguments=_arguments(run, folder),
             log=folder / "log.txt",
             timeout_s=run.settings.timeout_s,
             memory_limit_bytes=run.settings.memory_limit_bytes,
-            environment=_environment(run),
+            environment={**process_environment(folder, run.settings.threads), **_environment(run)},
         )
         failure, kind = "", ""
         try:
@@ -266,12 +266,26 @@ def run_export(run: RunnerCall, progress: Progress) -> RunnerEnd:
         except ResourceError as error:
             failure, kind = error.message, "ResourceError"
         else:
-            if ended.returncode:
-                failure = f"The {command.title} {ended.how}.\n{log_tail(command.log)}"
+            failure, kind = _describe_end(ended, command, run)
         record = json.loads((folder / "record.json").read_text()) if (folder / "record.json").exists() else {}
     if record.get("error"):
         failure, kind = record["error"]["message"], record["error"]["kind"]
     return RunnerEnd(record=record, failure=failure, kind=kind)
+
+
+def _describe_end(ended: Ended, command: Command, run: RunnerCall) -> tuple[str, str]:
+    """Returns why a runner did not finish, and the class name of the error that this is; "" twice where it did."""
+    if not ended.returncode:
+        return "", ""
+    if ran_out_of_memory(ended, command.log):
+        advice = "Free some, or use a smaller model."
+        return f"The {command.title} {ended.how}: this machine ran out of memory. {advice}", "ResourceError"
+    # A float model runs in its framework, which nobody blames a file for.
+    if ended.crashed and run.runtime != "reference":
+        advice = "The file is probably damaged, or not made for this runtime: make it again."
+        crashed = f"{run.artifact.name} makes its runtime crash: the {command.title} {ended.how}. {advice}"
+        return f"{crashed}\n{log_tail(command.log)}", "ArtifactError"
+    return f"The {command.title} {ended.how}.\n{log_tail(command.log)}", ""
 
 
 def _arguments(run: RunnerCall, folder: Path) -> list[str]:
@@ -312,7 +326,7 @@ def runner_options(run: RunnerCall, record: PurePath) -> list[str]:
 
 
 def _environment(run: RunnerCall) -> dict[str, str]:
-    environment = {"OMP_NUM_THREADS": str(run.settings.threads), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "2"}
     if run.runtime == "coreml":
         # The only session that imports edgekit (the evaluator). A script's own folder is first on its path, not ours.
         root = str(Path(edgekit.__file__).resolve().parent.parent)

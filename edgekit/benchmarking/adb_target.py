@@ -6,6 +6,7 @@ computer, and benchmark_model built for its processor, here or on the device alr
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -104,7 +105,7 @@ class AdbTarget(Target):
     def _send(self, adb: Adb, artifact: Artifact, there: PurePosixPath) -> str:
         """Copies the artifact, and the program where it is here. Returns the program's path there, quoted."""
         adb.push(artifact.path, there / "model.tflite")
-        here = Path(self.benchmark_model).expanduser()
+        here = Path(os.path.expanduser(self.benchmark_model))  # noqa: PTH111  Path's raises where there is no such home
         if here.is_file():
             adb.push(here, there / "benchmark_model")
             adb.shell(f"chmod 755 {there}/benchmark_model", "chmod", _SHORT_SECONDS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from edgekit.artifact import runtime_of
 from edgekit.errors import UsageError
 from edgekit.profiles.profile import DeviceProfile, find_profile
+from edgekit.workers.process_folder import temporary_folder
 
 if TYPE_CHECKING:
     from edgekit.benchmarking.target import Target
@@ -154,8 +154,7 @@ def _measure(asked: BenchRequest, profile: DeviceProfile | None, settings: Setti
 
     target, run_settings = _target(asked), _run_settings(asked, settings)
     artifact = plain_artifact(asked.artifact)
-    with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as name, _kept(asked.outputs) as keep:
-        folder = Path(name)
+    with temporary_folder("bench") as folder, _kept(asked.outputs) as keep:
         samples = None
         if asked.data is not None:
             # The data is shaped by the artifact's inputs, which only its runtime knows.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from edgekit.validators.execution import (
     collect_evidence,
     runner_options,
 )
+from edgekit.workers.process_folder import temporary_folder
 from edgekit.workers.worker import Progress
 
 _SPARE_BYTES: Final = 4_000_000
@@ -182,8 +182,8 @@ class _RemoteBench:
         if not call.expected:
             return []
         target = self.there / "expected.json"
-        with tempfile.TemporaryDirectory(prefix="edgekit-expected-") as folder:
-            path = Path(folder) / target.name
+        with temporary_folder("expected") as folder:
+            path = folder / target.name
             path.write_text(json.dumps(call.expected))
             self.shell.put(path, target)
         return ["--expected", str(target)]

@@ -6,14 +6,18 @@ import difflib
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import typer
 
 import edgekit
-from edgekit.errors import EdgekitError, MachineError, UsageError
+from edgekit.errors import EdgekitError, InternalError, ResourceError, UsageError
 from edgekit.terminal.console import write_json
+from edgekit.terminal.streams import prepare_streams, say
+from edgekit.workers.fault_file import keep_traceback
 
 INTERRUPTED: Final = 130
 
@@ -30,6 +34,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "report": ("edgekit.cli.report:report", "Write one HTML file about an export: verdict, charts, tables."),
     "verify": ("edgekit.cli.verify:verify", "Check artifacts against edgekit.lock, byte for byte."),
     "bench": ("edgekit.cli.bench:bench", "Measure latency and memory: here, on a device over ssh:// or adb."),
+    "cache": ("edgekit.cli.cache:app", "Show, check or clear the cache of finished work."),
     "doctor": ("edgekit.cli.doctor:doctor", "Show what is installed and which formats work on this machine."),
     "init": ("edgekit.cli.init:init", "Write a task file and a small model to start from."),
 }
@@ -43,33 +48,52 @@ _CLICK_USAGE_ERROR: Final[type[Exception]] = typer.BadParameter.__bases__[0]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit code: 0, 1, 2, 3 or 130 (see `edgekit.errors`).
+    """Runs the command line and returns its exit code: 0, 1, 2, 3, 4 or 130 (see `edgekit.errors`).
 
     A user's mistake gives one message on stderr and no traceback; with `--json` also an object with `error` on stdout.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    prepare_streams()
     try:
+        _check_current_folder()
         result = _run(arguments)
-    except EdgekitError as error:
-        return _fail(error.message, error.exit_code, type(error).__name__, arguments)
-    except _CLICK_USAGE_ERROR as error:
-        return _fail(_usage_message(error), UsageError.exit_code, "UsageError", arguments)
+        sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
-    except BrokenPipeError:
-        # The reader went away (`edgekit devices | head`): nothing to say, and nobody to say it to.
-        sys.stderr.close()
-        return 0
-    except OSError as error:
-        if error.filename is None:
-            raise
-        return _fail(f"{error.filename}: {error.strerror}", MachineError.exit_code, "ResourceError", arguments)
-    # Typer turns Ctrl-C inside a verb into this result.
+    except Exception as problem:
+        error = _as_error(problem)
+        return _fail(error.message, error.exit_code, type(error).__name__, arguments)
+    # Typer turns Ctrl-C inside a command into this result.
     return _interrupted() if result == INTERRUPTED else result if isinstance(result, int) else 0
 
 
+def _as_error(problem: Exception) -> EdgekitError:
+    """Returns what an exception means to a person: whose fault it is, in one message."""
+    if isinstance(problem, EdgekitError):
+        return problem
+    if isinstance(problem, _CLICK_USAGE_ERROR):
+        return UsageError(_usage_message(problem))
+    if isinstance(problem, MemoryError):
+        return ResourceError("This machine ran out of memory. Free some, or use a smaller model.")
+    if isinstance(problem, OSError) and problem.strerror is not None:
+        where = f"{problem.filename}: " if problem.filename is not None else "This machine cannot go on: "
+        return ResourceError(f"{where}{problem.strerror}")
+    kept = keep_traceback("".join(traceback.format_exception(problem)))
+    return InternalError(f"{type(problem).__name__}: {problem}\nThis is a fault of edgekit's own: {kept}.")
+
+
+def _check_current_folder() -> None:
+    """Raises ResourceError where the current folder is gone: every path that is not absolute starts from it."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise ResourceError(
+            f"The current folder cannot be used: {error.strerror}. It was removed or may not be read: go to another."
+        ) from error
+
+
 def _interrupted() -> int:
-    sys.stderr.write("\nInterrupted. Finished work is kept: the same command goes on from there.\n")
+    say("\nInterrupted. Finished work is kept: the same command goes on from there.")
     return INTERRUPTED
 
 
@@ -140,7 +164,7 @@ def _usage_message(error: Exception) -> str:
 
 
 def _fail(message: str, code: int, kind: str, arguments: Sequence[str]) -> int:
-    sys.stderr.write(f"edgekit: {message}\n")
+    say(f"edgekit: {message}")
     if "--json" in arguments:
         verb = next((word for word in arguments if word in VERBS), None)
         error = {"type": kind, "message": message, "exit_code": code}

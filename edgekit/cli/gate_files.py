@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from edgekit.errors import ResourceError
+from edgekit.plain_text import log_text
 from edgekit.terminal.console import write_json
+from edgekit.terminal.streams import say
+from edgekit.workers.atomic_files import write_text
 
 if TYPE_CHECKING:
     from edgekit.gating.gate import GateResult
@@ -63,7 +66,7 @@ def write_files(files: GateFiles, result: GateResult, request: Request, *, stric
     if files.as_json:
         write_json(result.to_json(strict=strict))
     elif files.markdown:
-        sys.stdout.write(table if str(files.markdown) == "-" else "")
+        sys.stdout.write(log_text(table) if str(files.markdown) == "-" else "")
     return findings
 
 
@@ -77,12 +80,12 @@ def _tell_github(files: GateFiles, findings: tuple[Finding, ...], table: str) ->
     if summary := os.environ.get(SUMMARY_VARIABLE):
         append_summary(Path(summary), table)
     else:
-        sys.stderr.write(f"edgekit: {SUMMARY_VARIABLE} is not set, so there is no job summary to write to.\n")
+        say(f"edgekit: {SUMMARY_VARIABLE} is not set, so there is no job summary to write to.")
 
 
 def _write(path: Path, text: str, flag: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
     except OSError as error:
         raise ResourceError(f"{flag} {path} cannot be written: {error.strerror}. Name another file.") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from edgekit.validators.execution import MeasurementKind, RunSettings, collect_e
 from edgekit.validators.host_timing import host_timing
 from edgekit.validators.requested import Requested, requested_settings
 from edgekit.validators.slices import describe_slices
+from edgekit.workers.process_folder import temporary_folder
 
 
 def what_was_requested(inputs: Inputs, candidate: Candidate, io: IoType, settings: Settings) -> Requested:
@@ -71,10 +71,10 @@ def judge_artifact(
     if settings.cancelled.is_set():
         raise KeyboardInterrupt
     pieces: tuple[MeasurementKind, ...] = ("memory", "outputs", "latency")
-    with tempfile.TemporaryDirectory(prefix="edgekit-outputs-") as folder:
+    with temporary_folder("outputs") as folder:
         evidence = collect_evidence(
             artifact,
-            folder=Path(folder),
+            folder=folder,
             evaluation=inputs.evaluation,
             reference=inputs.reference,
             baseline=baseline,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from edgekit.task.task import Task, default_task
 from edgekit.validators.execution import RunSettings, collect_evidence, describe_artifact
 from edgekit.validators.requested import PRECISION_KEY, Requested, read_requested, requested_settings
 from edgekit.workers.cache import versions
+from edgekit.workers.process_folder import temporary_folder
 
 DIGEST_KEY: Final = "edgekit.digest"
 DEFAULT_KEY: Final = "edgekit.embedded_default"
@@ -188,9 +188,9 @@ def _alone(
     run_settings: RunSettings,
 ) -> ExportReport:
     """Judges what can be judged without a float model and data: size, memory, what it computes with, that it runs."""
-    with tempfile.TemporaryDirectory(prefix="edgekit-outputs-") as folder:
+    with temporary_folder("outputs") as folder:
         evidence = collect_evidence(
-            artifact, folder=Path(folder), settings=run_settings, progress=settings.stage(artifact.runtime)
+            artifact, folder=folder, settings=run_settings, progress=settings.stage(artifact.runtime)
         )
         evidence = replace(evidence, asked=asked, accelerator=accelerator)
         result = FormatResult(

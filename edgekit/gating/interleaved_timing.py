@@ -12,7 +12,6 @@ limit it is smaller still.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Final, final
 from edgekit.artifact import Artifact, measure_files
 from edgekit.intervals import median_interval
 from edgekit.validators.execution import RunSettings, collect_evidence
+from edgekit.workers.process_folder import temporary_folder
 from edgekit.workers.worker import Progress, silent
 
 CONFIDENCE: Final = 0.99
@@ -113,10 +113,8 @@ def time_in_turn(
     host = ""
     for number in range(rounds):
         progress(f"timing against the baseline, round {number + 1} of {rounds}", (number + 1) / rounds)
-        with tempfile.TemporaryDirectory(prefix="edgekit-timing-") as folder:
-            evidence = collect_evidence(
-                artifact, folder=Path(folder), baseline=old, pieces=("latency",), settings=settings
-            )
+        with temporary_folder("timing") as folder:
+            evidence = collect_evidence(artifact, folder=folder, baseline=old, pieces=("latency",), settings=settings)
         if not evidence.float_latencies_ms:
             return TimedRounds(missing=evidence.why_missing("latency"))
         host = evidence.host

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 import edgekit
 from edgekit.errors import DataError, ResourceError
 from edgekit.measurements.latency_figures import LatencyFigures
+from edgekit.workers.atomic_files import write_json
 
 if TYPE_CHECKING:
     from edgekit.measurements.measurement_file import MeasurementFile
@@ -130,15 +131,13 @@ class Measurement:
 
 
 def write_measurement(measurement: Measurement, path: Path) -> None:
-    """Writes a measurement file, whole or not at all.
+    """Writes a measurement file, complete or not at all.
 
     Raises:
         ResourceError: it cannot be written.
     """
-    partial = path.with_name(f".partial-{path.name}")
     try:
-        partial.write_text(json.dumps(measurement.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_json(path, measurement.to_json())
     except OSError as error:
         raise ResourceError(
             f"The measurement file {path} cannot be written: {error.strerror}. Give another one with --output."

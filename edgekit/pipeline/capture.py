@@ -10,7 +10,7 @@ from typing import Any, Final
 from edgekit.artifact import measure_files
 from edgekit.model import CapturedModel, SourceKind
 from edgekit.pipeline.analysis import write_analysis
-from edgekit.pipeline.scratch import move_contents, scratch_folder
+from edgekit.pipeline.scratch import move_contents
 from edgekit.pipeline.settings import Settings
 from edgekit.task.task import Task
 from edgekit.workers.cache import code_fingerprint, content_key, versions
@@ -45,7 +45,7 @@ def capture_model(task: Task, settings: Settings, *, as_torch: bool = False) -> 
         from edgekit.task.default_model import check_installed
 
         check_installed()
-    with scratch_folder(settings) as scratch:
+    with settings.cache.scratch() as scratch:
         request = CaptureRequest(
             source=task.model,
             base=task.base,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.model import CapturedModel
-from edgekit.pipeline.scratch import move_contents, scratch_folder
+from edgekit.pipeline.scratch import move_contents
 from edgekit.pipeline.settings import Settings
 from edgekit.samples import SAMPLES_NAME, Samples
 from edgekit.task.task import Task
@@ -40,7 +40,7 @@ def prepare_samples(task: Task, model: CapturedModel, purpose: str, settings: Se
         "metric": task.metric,
         "preprocessing": task.preprocessing.to_json(),
     }
-    with scratch_folder(settings) as scratch:
+    with settings.cache.scratch() as scratch:
         folder = scratch / "samples"
         settings.run(
             f"reading of the {purpose} data",

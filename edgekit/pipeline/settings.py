@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, final
 
 from edgekit.workers.cache import Cache, cache_folder
@@ -35,6 +35,7 @@ class Settings:
         memory_limit_bytes: Limit of each worker process; None for no limit.
         jobs: Worker processes at a time.
         threads: Threads of a runtime whose latency is timed.
+        worker_threads: Threads that a worker process computes with; another number gives other bytes.
         progress: Told what is going on.
         cancelled: Once set, running workers are ended and KeyboardInterrupt is raised on their threads.
     """
@@ -44,8 +45,13 @@ class Settings:
     memory_limit_bytes: int | None = None
     jobs: int = 2
     threads: int = 1
+    worker_threads: int = 1
     progress: StageProgress = quiet
     cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        """Lets what the cache has to say, and Ctrl-C while it waits, go the way of everything else."""
+        object.__setattr__(self, "cache", replace(self.cache, notice=self.progress, cancelled=self.cancelled))
 
     def stage(self, name: str) -> Progress:
         """Returns a `Progress` that speaks for the stage `name`."""
@@ -70,6 +76,7 @@ class Settings:
             title=title,
             entry=entry,
             payload=payload,
+            threads=self.worker_threads,
             timeout_s=self.timeout_s,
             memory_limit_bytes=self.memory_limit_bytes,
         )

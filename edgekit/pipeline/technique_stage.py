@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 TRAINING_TIMEOUT_S: Final = 7 * 86400.0
 """Limit of a worker that trains, where nobody set another one."""
 
+TRAINING_THREADS: Final = 4
+"""Threads of a worker that trains, on every machine: a number of its own would train other weights."""
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,8 +160,9 @@ def apply_technique(
 
 
 def training_settings(settings: Settings) -> Settings:
-    """Returns the settings with the limit of a worker that trains, unless somebody set another one."""
-    return replace(settings, timeout_s=TRAINING_TIMEOUT_S) if settings.timeout_s == DEFAULT_TIMEOUT_S else settings
+    """Returns the settings with the threads of a worker that trains, and its limit unless somebody set another one."""
+    timeout_s = TRAINING_TIMEOUT_S if settings.timeout_s == DEFAULT_TIMEOUT_S else settings.timeout_s
+    return replace(settings, timeout_s=timeout_s, worker_threads=TRAINING_THREADS)
 
 
 def _training_facts(technique: Technique, training: Training, base: str, settings: Settings) -> dict[str, Any]:

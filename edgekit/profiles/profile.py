@@ -6,6 +6,7 @@ in `./device_profiles/`, where they win over ours of the same name.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -197,7 +198,7 @@ def find_profile(text: str, cwd: Path) -> DeviceProfile:
         ProfileError: nothing is called so, several are, no such file, or a wrong file.
     """
     if text.endswith(".toml"):
-        return read_profile(cwd / Path(text).expanduser())
+        return read_profile(cwd / os.path.expanduser(text))  # noqa: PTH111  Path's raises where there is no such home
     if not _user_files(cwd):
         # The common case reads one file instead of all.
         path = shipped_folder() / f"{text}.toml"

@@ -7,7 +7,6 @@ elsewhere, the artifact against the float model that it was made from.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from edgekit.validators.accuracy import describe_accuracy
 from edgekit.validators.base import Evidence
 from edgekit.validators.execution import MeasurementKind, RunSettings, collect_evidence
 from edgekit.validators.host_timing import host_timing
+from edgekit.workers.process_folder import temporary_folder
 
 _AGAINST_REFERENCE: Final = ("accuracy_drop", "slice_drop")
 """Checks that compare with the task's own model; all others are about the artifact and its own float model."""
@@ -157,8 +157,8 @@ def measure(
         settings,
         metadata=artifact_metadata(inputs, recipe=candidate.recipe),
     )
-    with tempfile.TemporaryDirectory(prefix="edgekit-outputs-") as folder:
-        evidence = _collect(made.artifact, inputs, baseline, Path(folder), settings)
+    with temporary_folder("outputs") as folder:
+        evidence = _collect(made.artifact, inputs, baseline, folder, settings)
         evidence = replace(
             evidence,
             device=target.profile.name,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Final, final
 
 from edgekit.analysis.graph import Analysis
@@ -79,9 +77,7 @@ def survey(
         ConfigError: a reference is wrong, a parameter belongs to no function, or no variant can be built.
     """
     references = references_of(task, space)
-    root = settings.cache.root / "scratch"
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root) as name:
+    with settings.cache.scratch() as folder:
         payload = {
             "references": references,
             "variants": [{"name": item.name, "arguments": dict(item.arguments)} for item in variants],
@@ -90,7 +86,7 @@ def survey(
             "calibration": task.calibration,
             "metadata": {key: value for key, value in task.metadata.items() if key != "name"},
             "seed": seed,
-            "folder": name,
+            "folder": str(folder),
         }
         record = settings.run("capture of the variants", LOOK, payload, settings.stage("variants")).record
         bindings: Bindings = record["bindings"]
@@ -100,7 +96,7 @@ def survey(
             facts = record["variants"][item.name]
             model, candidate, reason = None, None, f"cannot be built: {facts['error']}"
             if not facts["error"]:
-                model = read_capture(Path(name) / item.name)
+                model = read_capture(folder / item.name)
                 candidate, reason = _predict(model, analyze_model(model, settings), target)
             made.append(
                 UntrainedVariant(

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import difflib
 import functools
-import hashlib
-import importlib
-import importlib.util
 import inspect
 import linecache
 import site
-import sys
 import sysconfig
 import traceback
 from collections.abc import Callable
@@ -24,6 +20,7 @@ from typing import Any, Final
 
 from edgekit.errors import ConfigError, EdgekitError, InputError
 from edgekit.task.references import Reference, parse_reference
+from edgekit.task.user_modules import import_file, import_named
 
 _EDGEKIT: Final = Path(__file__).resolve().parents[1]
 _LONGEST_MESSAGE: Final = 1500
@@ -42,9 +39,8 @@ def split_reference(reference: str, what: str, error: type[InputError] = ConfigE
 def load_object(reference: str, base: Path, what: str, error: type[InputError] = ConfigError) -> Any:
     """Returns the callable that `reference` names, with the arguments that it sets as a `functools.partial`.
 
-    The file's folder (for a module: `base`) is put at the head of `sys.path` while it loads and at the end
-    afterwards, so that imports inside its functions work too. A file is cached under a private name: two `model.py`
-    do not clash.
+    The code in the file's folder (for a module: in `base`) can import what lies beside it, also inside its functions. A
+    file is cached under a private name: two `model.py` do not clash.
 
     Args:
         reference: `module:name` or `file.py:name`, the file relative to `base`. The name may have dots, and arguments
@@ -196,34 +192,17 @@ def _load_file(where: str, base: Path, what: str, error: type[InputError]) -> Mo
     if not path.is_file():
         names = [other.name for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise error(f"{what}: {where}: no such file in {base.resolve()}.{nearest_names(path.name, names)}")
-    name = f"_edgekit_user_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:  # only a suffix that Python cannot load gives None, and ours is .py
-        raise error(f"{what}: {where}: Python cannot load it.")
-    module = importlib.util.module_from_spec(spec)
-    loader = spec.loader
-    sys.modules[name] = module  # dataclasses and pickles look their module up while it loads
-    try:
-        _import(lambda: loader.exec_module(module), path.parent, where, what, error)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+    return _import(lambda: import_file(path, base), path.parent, where, what, error)
 
 
 def _load_module(where: str, base: Path, what: str, error: type[InputError]) -> ModuleType:
-    found: list[ModuleType] = []
-    _import(lambda: found.append(importlib.import_module(where)), base.resolve(), where, what, error)
-    return found[0]
+    return _import(lambda: import_named(where, base), base.resolve(), where, what, error)
 
 
-def _import(load: Callable[[], None], folder: Path, where: str, what: str, error: type[InputError]) -> None:
-    """Runs an import with `folder` at the head of `sys.path`; leaves it at the end, for imports inside functions."""
-    sys.path.insert(0, str(folder))
+def _import(load: Callable[[], ModuleType], folder: Path, where: str, what: str, error: type[InputError]) -> ModuleType:
+    """Returns what an import of user code gives, with a failure told by the user's own frames."""
     try:
-        load()
+        return load()
     except ModuleNotFoundError as problem:
         if problem.name is not None and (where == problem.name or where.startswith(problem.name + ".")):
             raise error(
@@ -240,10 +219,6 @@ def _import(load: Callable[[], None], folder: Path, where: str, what: str, error
         raise
     except Exception as problem:
         raise error(_import_message(what, where, problem)) from problem
-    finally:
-        sys.path.remove(str(folder))
-        if str(folder) not in sys.path:
-            sys.path.append(str(folder))
 
 
 def _import_message(what: str, where: str, problem: Exception) -> str:

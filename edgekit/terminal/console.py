@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, final
+
+from edgekit.plain_text import log_text
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderHook
+    from rich.segment import Segment
 
 PLAIN_WIDTH = 100
 """Columns of a table that goes to a file or a pipe, where no terminal says how wide it is."""
@@ -19,13 +22,49 @@ def console(*, no_color: bool = False, stderr: bool = False) -> Console:
     from edgekit.terminal.narrow import FittingConsole
 
     stream = sys.stderr if stderr else sys.stdout
-    return FittingConsole(
+    screen = FittingConsole(
         file=stream,
         no_color=True if no_color else None,
         highlight=False,
         soft_wrap=False,
         width=None if stream.isatty() else PLAIN_WIDTH,
     )
+    screen.push_render_hook(_harmless_hook())
+    return screen
+
+
+def _harmless_hook() -> RenderHook:
+    """Returns what stands between all that is printed and the terminal: names in it are data (see `plain_text`)."""
+    from rich.console import ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+
+    @final
+    class Harmless:
+        def __init__(self, inner: ConsoleRenderable) -> None:
+            self._inner = inner
+
+        def __rich_console__(self, screen: Console, options: ConsoleOptions) -> RenderResult:
+            return _harmless_segments(screen.render(self._inner, options))
+
+    @final
+    class Hook(RenderHook):
+        def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+            harmless: list[ConsoleRenderable] = [Harmless(item) for item in renderables]
+            return harmless
+
+    return Hook()
+
+
+def _harmless_segments(segments: Iterable[Segment]) -> Iterator[Segment]:
+    """Yields the segments with harmless text: pieces of lines, each in one style."""
+    line = ""
+    for segment in segments:
+        if segment.control:
+            yield segment  # the cursor's movements of Rich itself
+            continue
+        # Whether text begins a line, where a log takes it for a command, depends on what was before.
+        before = "x" if line.strip() else ""
+        yield segment._replace(text=log_text(before + segment.text)[len(before) :])
+        line = (line + segment.text).rpartition("\n")[2]
 
 
 def write_json(data: Mapping[str, Any]) -> None:

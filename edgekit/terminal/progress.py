@@ -9,7 +9,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, final
 
+from edgekit.plain_text import one_line
 from edgekit.terminal.console import console
+from edgekit.terminal.streams import say
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -63,6 +65,7 @@ class StageDisplay:
         """Shows what `stage` is doing; a share of 1 ends it. Safe from several threads."""
         if not self._enabled:
             return
+        phrase = one_line(phrase)
         with self._lock:
             is_new = stage not in self._clocks
             clock = self._clocks.setdefault(stage, StageClock())
@@ -70,23 +73,27 @@ class StageDisplay:
             if self._rich is not None:
                 self._show(self._rich, stage, phrase, share)
             elif is_new:
-                sys.stderr.write(f"{stage:<10} {phrase}\n")
+                say(f"{stage:<10} {phrase}")
 
     def done(self, stage: str, phrase: str) -> None:
         """Shows that `stage` has ended, and how."""
         if not self._enabled:
             return
+        phrase = one_line(phrase)
         with self._lock:
             clock = self._clocks.get(stage)
             if clock is not None:
                 clock.tell(1.0)
             if self._rich is None:
                 took = "" if clock is None else f" ({clock.elapsed_s:.0f} s)"
-                sys.stderr.write(f"{stage:<10} {phrase}{took}\n")
+                say(f"{stage:<10} {phrase}{took}")
             elif stage in self._stages:
                 self._show(self._rich, stage, phrase, 1.0)
 
     def _show(self, rich: Progress, stage: str, phrase: str, share: float | None) -> None:
+        from rich.markup import escape
+
+        phrase = escape(phrase)
         if stage not in self._stages:
             self._stages[stage] = rich.add_task(phrase, stage=stage, clock=self._clocks[stage], total=None)
         task = self._stages[stage]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from edgekit import plugins, registry
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, MissingDependencyError
 from edgekit.workers.cache import Cache, cache_folder, versions
 from edgekit.workers.worker import Job, Progress, run_job
 
@@ -205,9 +205,17 @@ def _try_import(package: Package) -> Package:
 
 
 def import_module(payload: Mapping[str, Any], _progress: Progress) -> dict[str, float]:
-    """Imports `payload["module"]`; the worker's side of `try_imports`. Returns the seconds that it took."""
+    """Imports `payload["module"]`; the worker's side of `try_imports`. Returns the seconds that it took.
+
+    Raises:
+        MissingDependencyError: it does not import.
+    """
     started = time.monotonic()
-    importlib.import_module(payload["module"])
+    try:
+        importlib.import_module(payload["module"])
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise MissingDependencyError(f"The import of {payload['module']} failed with {what}") from error
     return {"seconds": time.monotonic() - started}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,20 @@ from edgekit.units import format_bytes
 
 _POLL_SECONDS: Final = 0.05
 _LOG_TAIL_LINES: Final = 15
+
+_CRASHES: Final = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP)
+
+_NO_MEMORY: Final = (
+    "MemoryError",
+    "std::bad_alloc",
+    "Cannot allocate memory",
+    "failed to map segment from shared object",
+    "can't start new thread",
+)
+"""What runtimes and libraries print where they get no memory."""
+
+_NOISE: Final = re.compile(r"Error in cpuinfo|\[(cpuinfo_utils|threadpool)\.cpp:\d+\]|WARNING: All log messages before")
+"""Lines of native libraries about the machine, which hide what went wrong."""
 
 
 @final
@@ -57,6 +72,11 @@ class Ended:
     wall_s: float
     cpu_s: float
     peak_memory_bytes: int
+
+    @property
+    def crashed(self) -> bool:
+        """True if its own code made it end: a wrong address, a failed assertion. Not if somebody ended it."""
+        return -self.returncode in _CRASHES
 
     @property
     def how(self) -> str:
@@ -102,10 +122,21 @@ def run_watched(command: Command, on_poll: Callable[[], None]) -> Ended:
     return Ended(returncode=process.returncode, wall_s=time.monotonic() - started, cpu_s=cpu_s, peak_memory_bytes=peak)
 
 
+def ran_out_of_memory(ended: Ended, log: Path) -> bool:
+    """Returns whether a process died because there was no memory left, by the kernel's hand or by its own words."""
+    if ended.returncode == -signal.SIGKILL:
+        return True  # of those who send it, edgekit itself has said so already, and the kernel is left
+    said = log.read_text(errors="replace") if log.exists() else ""
+    return any(words in said for words in _NO_MEMORY)
+
+
 def log_tail(log: Path) -> str:
     """Returns the last lines of a log, indented under a heading, or a sentence where there are none."""
-    lines = log.read_text(errors="replace").strip().splitlines()[-_LOG_TAIL_LINES:] if log.exists() else []
-    return "The end of its log:\n" + "\n".join(f"  {line}" for line in lines) if lines else "Its log is empty."
+    text = log.read_text(errors="replace") if log.exists() else ""
+    lines = [line for line in text.strip().splitlines() if not _NOISE.match(line)][-_LOG_TAIL_LINES:]
+    if lines:
+        return "The end of its log:\n" + "\n".join(f"  {line}" for line in lines)
+    return "Its log says nothing about it." if text.strip() else "Its log is empty."
 
 
 def _watch(

@@ -13,7 +13,6 @@ import importlib
 import json
 import os
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -22,9 +21,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from edgekit.errors import ERRORS_BY_NAME, EdgekitError, MachineError, WorkerError
+from edgekit.errors import ERRORS_BY_NAME, EdgekitError, InternalError, MachineError, ResourceError, WorkerError
 from edgekit.workers.atomic_files import write_text
-from edgekit.workers.process import Command, Ended, log_tail, run_watched
+from edgekit.workers.fault_file import keep_traceback
+from edgekit.workers.process import Command, Ended, log_tail, ran_out_of_memory, run_watched
+from edgekit.workers.process_environment import process_environment, python_command
+from edgekit.workers.process_folder import temporary_folder
 
 Progress = Callable[[str, float | None], None]
 """Told what a job is doing: a short phrase, and the share done from 0 to 1 where it is known."""
@@ -43,6 +45,7 @@ class Job:
         title: For messages: `conversion to tflite`.
         entry: `module:function`; the function takes (payload, progress) and returns a JSON object.
         payload: JSON object.
+        threads: That it computes with. A fixed number, because sums in another order give other bytes.
         timeout_s: Wall-clock limit.
         memory_limit_bytes: Limit on the resident set of the process and its children; None for no limit.
         environment: Variables added to the worker's environment.
@@ -52,6 +55,7 @@ class Job:
     title: str
     entry: str
     payload: Mapping[str, Any]
+    threads: int = 1
     timeout_s: float = 1800.0
     memory_limit_bytes: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -86,21 +90,21 @@ def run_job(job: Job, progress: Progress = silent, cancelled: threading.Event | 
 
     Raises:
         EdgekitError: the one that the job raised, with its message.
-        ResourceError: the time or the memory limit was reached.
-        WorkerError: the process died or the job raised anything else; the message holds the log's tail.
+        ResourceError: the time or the memory limit was reached, or the machine ran out of memory.
+        WorkerError: the process died; the message holds the log's tail.
+        InternalError: the job raised anything else; the message names the file with its log and traceback.
         KeyboardInterrupt: passed on after the process was ended.
     """
-    with tempfile.TemporaryDirectory(prefix="edgekit-job-") as name:
-        folder = Path(name)
+    with temporary_folder("job") as folder:
         (folder / "job.json").write_text(json.dumps({"entry": job.entry, "payload": dict(job.payload)}))
         log = job.log or folder / "log.txt"
         command = Command(
             title=job.title,
-            arguments=[sys.executable, "-m", "edgekit.workers.worker", str(folder)],
+            arguments=python_command(str(folder)),
             log=log,
             timeout_s=job.timeout_s,
             memory_limit_bytes=job.memory_limit_bytes,
-            environment=job.environment,
+            environment={**process_environment(folder, job.threads), **job.environment},
         )
         read_progress = ProgressReader(folder / "progress.json", progress)
 
@@ -138,6 +142,11 @@ class ProgressReader:
 def _read_result(job: Job, folder: Path, log: Path, ended: Ended) -> Mapping[str, Any]:
     path = folder / "result.json"
     if not path.exists():
+        if ran_out_of_memory(ended, log):
+            raise ResourceError(
+                f"The {job.title} {ended.how}: this machine ran out of memory. "
+                "Free some, work on fewer formats at a time (--jobs 1), or use a smaller model."
+            )
         raise WorkerError(f"The {job.title} {ended.how} and left no result.\n{log_tail(log)}")
     result = json.loads(path.read_text())
     if "record" in result:
@@ -146,7 +155,11 @@ def _read_result(job: Job, folder: Path, log: Path, ended: Ended) -> Mapping[str
     error = ERRORS_BY_NAME.get(result["error"])
     if error is not None:
         raise error(result["message"])
-    raise WorkerError(f"The {job.title} failed with {result['error']}: {result['message']}\n{log_tail(log)}")
+    text = log.read_text(errors="replace") if log.exists() else ""
+    raise InternalError(
+        f"The {job.title} failed with {result['error']}: {result['message']}\n"
+        f"This is a fault of edgekit or of a framework that it uses: {keep_traceback(text)}."
+    )
 
 
 @final
@@ -195,7 +208,8 @@ def main(folder: Path) -> int:
     return 0 if "record" in result else MachineError.exit_code
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Runs the job in the folder that the command line names, and ends the process."""
     code = main(Path(sys.argv[1]))
     sys.stdout.flush()
     sys.stderr.flush()

@@ -102,8 +102,8 @@ def test_the_cache_is_weighed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     install(monkeypatch, (), state())
-    (tmp_path / "cache" / "plan").mkdir(parents=True)
-    (tmp_path / "cache" / "plan" / "a").write_bytes(b"x" * 5000)
+    (tmp_path / "cache" / "plan" / "key").mkdir(parents=True)
+    (tmp_path / "cache" / "plan" / "key" / "a").write_bytes(b"x" * 5000)
     main(["doctor"])
     assert f"cache {tmp_path / 'cache'}: 5 kB" in squeezed(capsys.readouterr().out)
 
@@ -137,7 +137,6 @@ def test_deep_imports_each_package_in_a_process_of_its_own(
     assert "broken_package 2, does not import ONNX runtime" in lines
     assert "absent missing: pip install -e '.[onnx]' ONNX runtime" in lines
     assert "The import of broken_package failed with OSError: libbroken.so: not found" in lines
-    assert "OSError: libbroken.so: not found" in lines
     assert "broken_package" not in sys.modules
 
 

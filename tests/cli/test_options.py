@@ -32,8 +32,9 @@ def test_a_group_s_fields_become_options_and_come_back_as_the_group() -> None:
     assert found == ("y", options.Workers(timeout=3.0), True)
 
 
-COMMANDS = [*(verb for verb in VERBS if verb not in ("devices", "baseline")), "devices list", "devices show",
-            "devices calibrate", "baseline set", "baseline show"]  # fmt: skip
+COMMANDS = [*(verb for verb in VERBS if verb not in ("devices", "baseline", "cache")), "devices list", "devices show",
+            "devices calibrate", "baseline set", "baseline show", "cache show", "cache clear",
+            "cache check"]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)

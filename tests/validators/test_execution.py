@@ -95,6 +95,12 @@ def test_a_runtime_that_is_not_to_be_timed_says_why(fake_runner, rows, tmp_path)
     assert evidence.outputs is not None
 
 
+CRASHED = (
+    "model.fake makes its runtime crash: the run of model.fake was ended by signal 11 (SIGSEGV). "
+    "The file is probably damaged, or not made for this runtime: make it again.\nIts log is empty."
+)
+
+
 def test_a_crash_costs_the_piece_that_was_running_and_says_how(fake_runner, rows, tmp_path):
     samples = rows(x=np.zeros((20, 3), np.float32))
     evidence = collect(
@@ -102,8 +108,8 @@ def test_a_crash_costs_the_piece_that_was_running_and_says_how(fake_runner, rows
     )
     assert evidence.missing == {
         "latency": "It was not asked for.",
-        "outputs": "The run of model.fake was ended by signal 11 (SIGSEGV).\nIts log is empty.",
-        "operators": "The run of model.fake was ended by signal 11 (SIGSEGV).\nIts log is empty.",
+        "outputs": CRASHED,
+        "operators": CRASHED,
     }
     assert evidence.peak_memory_bytes is not None
 

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from edgekit.errors import ConversionError, EdgekitError, InputError, ResourceError, WorkerError
+from edgekit.errors import ConversionError, EdgekitError, InputError, InternalError, ResourceError, WorkerError
 from edgekit.workers.worker import Job, run_job
 
 JOBS = '''
@@ -86,6 +86,13 @@ not_callable = 3
 
 
 @pytest.fixture
+def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where files with tracebacks go."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
 def job(tmp_path: Path) -> Any:
     """Makes jobs whose functions lie in a module that only the worker can import."""
     (tmp_path / "jobs_of_test.py").write_text(JOBS)
@@ -144,25 +151,29 @@ def test_errors_raised_on_purpose_arrive_as_they_were(
     assert raised.value.message == message
 
 
-def test_any_other_exception_is_told_with_the_end_of_the_log(job: Any) -> None:
-    with pytest.raises(WorkerError) as raised:
+def test_any_other_exception_is_a_fault_with_its_log_in_a_file(job: Any, faults: Path) -> None:
+    with pytest.raises(InternalError) as raised:
         run_job(job("key_error"))
-    assert re.fullmatch(
+    found = re.fullmatch(
         r"The test job failed with KeyError: 'weights'\n"
-        r"The end of its log:\n  before\n  Traceback \(most recent call last\):\n(  .*\n)+  KeyError: 'weights'",
+        r"This is a fault of edgekit or of a framework that it uses: its traceback is in (.+)\.",
         raised.value.message,
     )
+    assert found
+    text = Path(found[1]).read_text()
+    assert Path(found[1]).parent == faults
+    assert re.fullmatch(r"before\nTraceback \(most recent call last\):\n(  .*\n)+KeyError: 'weights'\n", text)
 
 
 def test_only_the_last_lines_of_a_long_log_are_told(tmp_path: Path) -> None:
     (tmp_path / "chatty.py").write_text(
-        "def run(payload, progress):\n    print(*range(100), sep='\\n')\n    raise OSError\n"
+        "import os\ndef run(payload, progress):\n    print(*range(100), sep='\\n', flush=True)\n    os._exit(9)\n"
     )
     with pytest.raises(WorkerError) as raised:
         run_job(Job(title="chat", entry="chatty:run", payload={}, environment={"PYTHONPATH": str(tmp_path)}))
     lines = raised.value.message.splitlines()
     assert len(lines) == 2 + 15
-    assert lines[-1] == "  OSError"
+    assert lines[-1] == "  99"
 
 
 @pytest.mark.parametrize(
@@ -185,16 +196,22 @@ def test_a_process_that_dies_is_one_clear_error(job: Any, function: str, message
 @pytest.mark.parametrize(
     ("function", "end"),
     [
-        ("no_json", "  TypeError: Object of type object is not JSON serializable"),
-        ("not_callable", "  TypeError: 'int' object is not callable"),
-        ("missing", "  AttributeError: module 'jobs_of_test' has no attribute 'missing'"),
+        ("not_callable", "TypeError: 'int' object is not callable"),
+        ("missing", "AttributeError: module 'jobs_of_test' has no attribute 'missing'"),
     ],
-    ids=["record", "callable", "name"],
+    ids=["callable", "name"],
 )
-def test_a_job_that_breaks_its_contract_is_told_with_its_log(job: Any, function: str, end: str) -> None:
-    with pytest.raises(WorkerError) as raised:
+def test_a_job_that_breaks_its_contract_is_a_fault(job: Any, faults: Path, function: str, end: str) -> None:
+    with pytest.raises(InternalError) as raised:
         run_job(job(function))
-    assert raised.value.message.splitlines()[-1] == end
+    assert raised.value.message.startswith(f"The test job failed with {end}\nThis is a fault of edgekit or of a ")
+    assert next(faults.glob("edgekit-fault-*")).read_text().splitlines()[-1] == end
+
+
+def test_a_record_that_is_no_json_is_told_with_the_log(job: Any) -> None:
+    with pytest.raises(WorkerError) as raised:
+        run_job(job("no_json"))
+    assert raised.value.message.splitlines()[-1] == "  TypeError: Object of type object is not JSON serializable"
 
 
 def wait_for_pids(path: Path) -> list[int]:
@@ -285,4 +302,5 @@ def test_a_job_leaves_no_temporary_folder_behind(job: Any, tmp_path: Path, monke
     run_job(job("echo"))
     with pytest.raises(WorkerError):
         run_job(job("crash"))
-    assert list(scratch.iterdir()) == []
+    (own,) = scratch.iterdir()  # this process's, which goes with it
+    assert [item.name for item in own.iterdir()] == [".lock"]

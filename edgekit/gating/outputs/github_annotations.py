@@ -9,6 +9,7 @@ from typing import Final
 from edgekit.errors import ResourceError
 from edgekit.gating.outputs.findings import Finding
 from edgekit.gating.outputs.sarif_file import relative_path
+from edgekit.plain_text import log_text
 
 SUMMARY_VARIABLE: Final = "GITHUB_STEP_SUMMARY"
 
@@ -31,6 +32,7 @@ def _command(finding: Finding, root: Path) -> str:
 
 def _escape(text: str) -> str:
     """Returns a message as a workflow command holds it: the percent sign first, or it would be escaped twice."""
+    text = log_text(text.replace("\r\n", "\n"))
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 

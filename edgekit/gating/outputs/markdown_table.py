@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,6 +11,7 @@ from edgekit.exporting.sentences import amount_text, limit_text
 from edgekit.gating.baseline import Baseline
 from edgekit.gating.gate import GateResult
 from edgekit.gating.outputs.findings import Finding
+from edgekit.plain_text import markdown_text, one_line
 from edgekit.units import format_change, format_value
 
 _WORDS: Final = {"pass": "ok", "fail": "**FAIL**", "inconclusive": "unsure", "not_run": "not run"}
@@ -20,10 +20,10 @@ _WORDS: Final = {"pass": "ok", "fail": "**FAIL**", "inconclusive": "unsure", "no
 def markdown(result: GateResult, findings: Sequence[Finding], *, passed: bool) -> str:
     """Returns the verdict, one line for each finding that is not fine, and a table for each format."""
     name = (result.report.get("model") or {}).get("name") or "artifact"
-    lines = [f"### {'✅' if passed else '❌'} edgekit: {_text(name)} on {_text(result.device)}", ""]
+    lines = [f"### {'✅' if passed else '❌'} edgekit: {markdown_text(name)} on {markdown_text(result.device)}", ""]
     lines += [
         f"- {'**error**' if finding.severity == 'error' else 'warning'}: "
-        f"{_text(finding.title.rpartition(': ')[0])}: {_text(finding.text)}"
+        f"{markdown_text(finding.title.rpartition(': ')[0])}: {markdown_text(finding.text)}"
         for finding in findings
         if finding.severity != "none"
     ]
@@ -31,12 +31,12 @@ def markdown(result: GateResult, findings: Sequence[Finding], *, passed: bool) -
         if entry["artifact"] is None:
             continue
         checks = [check for check in result.checks if check.runtime == entry["runtime"]]
-        title = f"{entry['runtime']} {entry['precision']}"
+        title = markdown_text(f"{entry['runtime']} {entry['precision']}")
         lines += ["", f"**{title}**", "", *_table(checks, result.baseline, entry["runtime"], entry["precision"])]
     calibration = result.report.get("calibration") or {}
-    lines += [f"- calibration: {_text(item['message'])}" for item in calibration.get("findings", ())]
+    lines += [f"- calibration: {markdown_text(item['message'])}" for item in calibration.get("findings", ())]
     if result.baseline is not None:
-        lines += ["", f"Changes are against `{result.baseline.path.name}`."]
+        lines += ["", f"Changes are against {_code(result.baseline.path.name)}."]
     return "\n".join(lines) + "\n"
 
 
@@ -52,8 +52,8 @@ def _table(checks: Sequence[Check], baseline: Baseline | None, runtime: str, pre
         found = "not run" if check.value is None else amount_text(check.name, check.value)
         change = [_change(check, changes.get(check.name), old.figure(check.name) if old else None)] if old else []
         limit = "" if check.limit is None else limit_text(check.name, check.limit)
-        rows.append([word, cost_of(check.name).title, found, *change, limit, check.limit_from])
-    return ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
+        rows.append([word, cost_of(check.name).title, found, *change, limit, markdown_text(check.limit_from)])
+    return ["| " + " | ".join(row) + " |" for row in rows]
 
 
 def _change(check: Check, judged: Check | None, old: Check | None) -> str:
@@ -67,11 +67,6 @@ def _change(check: Check, judged: Check | None, old: Check | None) -> str:
     return format_change(100 * (check.value / old.value - 1), "%") if old.value else format_value(old.value, old.unit)
 
 
-def _cell(text: str) -> str:
-    # A table's header row is built the same way; only what could end a cell or a row is escaped.
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _text(text: str) -> str:
-    """Returns text of which nothing is taken for Markdown or HTML; one line."""
-    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", re.sub(r"\s+", " ", text)).strip()
+def _code(text: str) -> str:
+    """Returns a name in backticks, which it cannot hold itself."""
+    return "`" + one_line(text).replace("`", "'") + "`"

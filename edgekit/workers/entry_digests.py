@@ -1,0 +1,92 @@
+"""Digests of a folder's files, written into the folder, and the check that they still hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+DIGESTS_NAME: Final = ".digests.json"
+
+# Large enough that reading costs little beside hashing, small enough to stay in a processor's cache.
+_BLOCK_BYTES: Final = 1 << 20
+
+
+def write_digests(folder: Path) -> None:
+    """Writes sizes and digests of all files below `folder` into it.
+
+    Raises:
+        OSError: a file cannot be read, or is neither a file nor a folder.
+    """
+    found = {name: [path.lstat().st_size, _sha256(path)] for name, path in _files(folder)}
+    (folder / DIGESTS_NAME).write_text(json.dumps({"files": found}), encoding="utf-8")
+
+
+def find_damage(folder: Path) -> str | None:
+    """Returns in words what is wrong with a folder that `write_digests` has seen, or None if it is as it was then.
+
+    All bytes are read: sizes and times say nothing about a disk that forgets or a program that writes in place.
+    """
+    try:
+        expected = _read_digests(folder)
+        if expected is None:
+            return "its list of digests cannot be read"
+        found = dict(_files(folder))
+        for name in sorted({*expected, *found}):
+            if name not in found:
+                return f"{name} is missing"
+            if name not in expected:
+                return f"{name} does not belong there"
+            size, digest = expected[name]
+            if found[name].lstat().st_size != size or _sha256(found[name]) != digest:
+                return f"{name} has changed"
+    except OSError as error:
+        return f"{error.filename} cannot be read: {error.strerror}"
+    return None
+
+
+def _read_digests(folder: Path) -> Mapping[str, tuple[int, str]] | None:
+    try:
+        with _open(folder / DIGESTS_NAME) as stream:
+            data: Any = json.loads(stream.read())
+        return {str(name): (int(size), str(digest)) for name, (size, digest) in data["files"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    except FileNotFoundError:
+        return None
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yields (name relative to `folder`, path) of each file below it. Links are none, and an error.
+
+    Raises:
+        OSError: a folder cannot be read, or something is neither a file nor a folder.
+    """
+    pending = [folder]
+    while pending:
+        for item in sorted(pending.pop().iterdir()):
+            mode = item.lstat().st_mode
+            if stat.S_ISDIR(mode):
+                pending.append(item)
+            elif not stat.S_ISREG(mode):
+                raise OSError(0, "neither a file nor a folder", str(item))
+            elif item != folder / DIGESTS_NAME:
+                yield item.relative_to(folder).as_posix(), item
+
+
+def _open(path: Path) -> Any:
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    block = bytearray(_BLOCK_BYTES)
+    view = memoryview(block)
+    with _open(path) as stream:
+        while count := stream.readinto(block):
+            digest.update(view[:count])
+    return digest.hexdigest()
