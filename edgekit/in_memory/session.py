@@ -16,7 +16,6 @@ from edgekit.errors import InputError
 from edgekit.exporting.export import default_jobs
 from edgekit.faults import nearest
 from edgekit.in_memory.options import Limits, Progress
-from edgekit.pipeline.scratch import scratch_folder
 from edgekit.pipeline.settings import DEFAULT_TIMEOUT_S, Settings, StageProgress, quiet
 from edgekit.task.request import LIMIT_FLAGS
 from edgekit.terminal.progress import StageDisplay
@@ -87,7 +86,7 @@ def session(function: str, given: Mapping[str, Any], *, jobs: int = 0) -> Genera
                 progress=progress,
             )
             limits = {cost: given.get(_KEYWORDS[flag]) for cost, flag in LIMIT_FLAGS.items()}
-            scratch = stack.enter_context(scratch_folder(settings))
+            scratch = stack.enter_context(settings.cache.scratch())
             yield Session(settings=settings, done=done, scratch=scratch, limits=limits)
     except InputError as error:
         raise type(error)(in_python_words(error.message)) from error

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from edgekit.errors import DataError, UsageError
 from edgekit.in_memory.arrays import is_array, to_numpy
-from edgekit.pipeline.scratch import move_contents, scratch_folder
+from edgekit.pipeline.scratch import move_contents
 from edgekit.pipeline.settings import Settings
 from edgekit.task.task import Training
 
@@ -91,7 +91,7 @@ def _write_batches(given: Iterable[Any], key: str, settings: Settings) -> Path:
     import numpy as np
 
     digest = hashlib.sha256()
-    with scratch_folder(settings) as scratch:
+    with settings.cache.scratch() as scratch:
         for i, arrays in enumerate(_arrays_of(given, key)):
             np.savez(scratch / f"{i:06d}.npz", *arrays)
             for array in arrays:
