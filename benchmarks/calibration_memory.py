@@ -9,17 +9,17 @@ Each conversion is a process of its own; its peak is what the kernel saw. `--wri
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
 from edgekit.pipeline.capture import capture_model
-from edgekit.pipeline.convert import convert
+from edgekit.pipeline.convert import ConversionRecord, convert
 from edgekit.pipeline.samples import prepare_samples
 from edgekit.pipeline.settings import Settings
 from edgekit.recipe import Recipe
 from edgekit.task.task import load_task
 from edgekit.workers.cache import Cache
+from edgekit.workers.structure import read_value
 
 HERE = Path(__file__).parent
 
@@ -38,9 +38,9 @@ def main() -> None:
             raise SystemExit("The task names no calibration data.")
         for runtime in ("tflite", "onnx", "executorch", "coreml"):
             made = convert(model, runtime, Recipe(default="int8_static"), samples, settings)
-            record = json.loads((made.artifact.path.parent / "conversion.json").read_text())
-            peak = record["peak_memory_bytes"] / 1e9
-            lines.append(f"| {runtime} | {samples.count} | {peak:.2f} GB | {record['seconds']:.0f} s |")
+            record = read_value(made.artifact.path.parent / "conversion.json", ConversionRecord)
+            peak = record.peak_memory_bytes / 1e9
+            lines.append(f"| {runtime} | {samples.count} | {peak:.2f} GB | {record.seconds:.0f} s |")
             print(lines[-1], flush=True)
     print("\n".join(lines))
     if options.write:

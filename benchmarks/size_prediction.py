@@ -24,7 +24,7 @@ from edgekit.pipeline.samples import prepare_samples
 from edgekit.pipeline.settings import Settings
 from edgekit.planner.recipes import resolve_precision
 from edgekit.predict.size import predict_size
-from edgekit.predict.storage import RUNTIMES
+from edgekit.registry import FORMATS
 from edgekit.samples import Samples
 from edgekit.task.task import default_task
 
@@ -74,7 +74,7 @@ def compare(predicted: float | None, real: int) -> tuple[str, str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--formats", default=",".join(RUNTIMES))
+    parser.add_argument("--formats", default=",".join(FORMATS))
     parser.add_argument("--precisions", default=",".join(PRECISIONS))
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import sys
 import tempfile
 import time
@@ -21,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from int8_accuracy import HERE
+
+from edgekit.sources.captured_file import write_captured
 
 STEPS = (
     "drop_layers",
@@ -58,7 +59,7 @@ def captured(task: str, folder: Path, count: int) -> tuple[Any, Any]:
         outputs=found.outputs, digest=found.digest, parameters=found.parameters, macs=found.architecture.macs,
         family=found.architecture.family,
     )  # fmt: skip
-    (folder / "model.json").write_text(json.dumps(model.to_json()))
+    write_captured(model, folder)
     return model, rows
 
 

@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.sources.captured_file import open_captured
+
 HERE = Path(__file__).parent
 TASK = HERE / "tasks" / "cifar_resnet"
 RESULTS = HERE / "results" / "training_compression.md"
@@ -126,7 +128,7 @@ def model_of(name: str) -> CapturedModel:
         folder.parent.mkdir(parents=True, exist_ok=True)
         technique.run(model_of(row.start), context, folder)
         (folder / "effort.json").write_text(json.dumps({"cpu_seconds": time.process_time() - started}))
-    return CapturedModel.from_json(json.loads((folder / "model.json").read_text()), folder)
+    return open_captured(folder)
 
 
 def artifact_of(name: str) -> Path:

@@ -6,20 +6,19 @@ import its framework freely inside `convert`. It realises a recipe with its runt
 
 from __future__ import annotations
 
-import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, final
+from typing import ClassVar, Literal, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.artifact import remove_artifact
 from edgekit.errors import ConversionError, DataError, MissingDependencyError, WorkerError
+from edgekit.formats.table import find_format
 from edgekit.model import CapturedKind, CapturedModel, TensorSpec
-from edgekit.plugins import load
+from edgekit.plugins import load_plugin
 from edgekit.recipe import Recipe
-from edgekit.registry import converter_targets
 from edgekit.workers.worker import Progress
 
 IoType = Literal["float", "int8"]
@@ -66,42 +65,15 @@ class Conversion:
     operators: Mapping[str, int] = field(default_factory=dict[str, int])
     float_fallbacks: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns the JSON form."""
-        return {
-            "inputs": [spec.to_json() for spec in self.inputs],
-            "outputs": [spec.to_json() for spec in self.outputs],
-            "notes": list(self.notes),
-            "operators": dict(self.operators),
-            "float_fallbacks": list(self.float_fallbacks),
-        }
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> Conversion:
-        """Returns the conversion that `to_json` wrote."""
-        return Conversion(
-            inputs=tuple(TensorSpec.from_json(spec) for spec in data["inputs"]),
-            outputs=tuple(TensorSpec.from_json(spec) for spec in data["outputs"]),
-            notes=tuple(data["notes"]),
-            operators=data["operators"],
-            float_fallbacks=tuple(data["float_fallbacks"]),
-        )
-
 
 class Converter(ABC):
     """Turns a captured model into an artifact of one runtime.
 
     Class attributes:
-        runtime: tflite, onnx, executorch, coreml, or a third party's own name.
-        suffix: Of the artifact, dot included.
-        extra: The extra of edgekit that installs what is needed: `pip install -e ".[onnx]"`.
-        needs: Import name to distribution name, of what must be installed.
+        runtime: Name of its format (see `edgekit.formats.format`), which says what must be installed.
     """
 
     runtime: ClassVar[str]
-    suffix: ClassVar[str]
-    extra: ClassVar[str]
-    needs: ClassVar[Mapping[str, str]]
 
     @abstractmethod
     def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
@@ -121,11 +93,6 @@ class Converter(ABC):
         """
 
     @final
-    def missing(self) -> tuple[str, ...]:
-        """Returns the distributions that are needed and not installed."""
-        return tuple(dist for name, dist in self.needs.items() if importlib.util.find_spec(name) is None)
-
-    @final
     def run(self, request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
         """Converts with the contract enforced: refuses with a reason, writes all or nothing.
 
@@ -139,11 +106,10 @@ class Converter(ABC):
         if reason is not None:
             title = f"{self.runtime} {request.recipe.name}"
             raise ConversionError(f"{request.model.source} cannot become {title}: {reason}")
-        missing = self.missing()
-        if missing:
+        made = find_format(self.runtime)
+        if missing := made.missing():
             raise MissingDependencyError(
-                f"{self.runtime} needs {', '.join(missing)}, which is not installed. "
-                f"Install it from the checkout: pip install -e '.[{self.extra}]'"
+                f"{self.runtime} needs {', '.join(missing)}, which is not installed. {made.install_advice}"
             )
         if request.recipe.needs_calibration and request.calibration is None:
             raise DataError(
@@ -168,7 +134,8 @@ def converter(name: str) -> Converter:
     """Returns the converter of the format `name`.
 
     Raises:
-        KeyError: no such format; callers check names against `converter_names()` first.
+        KeyError: no such format; callers check names against `registry.format_names()` first.
+        PluginError: a third party's plug-in cannot be loaded.
     """
-    made: Converter = load(converter_targets()[name])()
+    made: Converter = load_plugin("converter", name, find_format(name).converter)()
     return made

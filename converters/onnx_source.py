@@ -6,11 +6,11 @@ Only ever runs inside a conversion worker.
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
+from edgekit.converters.failure_reason import failure_reason
 from edgekit.converters.keras_function import keras_function
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, TensorSpec
@@ -25,8 +25,8 @@ KERAS_OPSET: Final = 18
 MIN_OPSET: Final = 13
 """Oldest opset whose quantize and dequantize nodes take a scale per channel."""
 
+_LACKS: Final = "the exporter knows no ONNX operator for"
 _FOLD_LIMIT: Final = 1 << 26  # elements of a constant that is computed while converting
-_UNSUPPORTED: Final = re.compile(r"No ONNX function found for <OpOverload\(op='([^']+)'")
 
 
 @final
@@ -78,28 +78,14 @@ def _from_exported_program(captured: CapturedModel) -> Any:
     try:
         exported: Any = torch.onnx.export(program, (), dynamo=True, verbose=False)
     except Exception as error:
-        # The exporter nests its failure; the operator's name lies somewhere along the chain of causes.
         raise ConversionError(
-            f"{captured.source} cannot become onnx: {_reason(error)}. "
+            f"{captured.source} cannot become onnx: {failure_reason(error, _LACKS, program)}. "
             "Replace that part of the model, or choose another format."
         ) from error
     # The exporter folds small constants only; an LSTM's weights and position tables are computed from larger ones.
     optimizer.fold_constants(exported.model, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT)
     optimizer.remove_unused_nodes(exported.model)
     return exported.model_proto
-
-
-def _reason(error: BaseException) -> str:
-    """Returns one line that names the operator that the exporter lacks, or the innermost message."""
-    innermost: BaseException = error
-    while innermost.__cause__ is not None:
-        innermost = innermost.__cause__
-    for text in (str(error), str(innermost)):
-        match = _UNSUPPORTED.search(text)
-        if match:
-            return f"the exporter knows no ONNX operator for {match.group(1)}"
-    lines = str(innermost).strip().splitlines()
-    return f"the exporter failed with {type(innermost).__name__}: {lines[0] if lines else 'no message'}".rstrip(".")
 
 
 def _from_file(captured: CapturedModel) -> Any:
@@ -145,10 +131,9 @@ def _from_keras(captured: CapturedModel) -> Any:
         _, function, signature = keras_function(captured)
         model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=KERAS_OPSET)
     except Exception as error:
-        lines = str(error).strip().splitlines()
         raise ConversionError(
-            f"{captured.source} cannot become onnx: tf2onnx failed with {type(error).__name__}: "
-            f"{lines[0] if lines else 'no message'}"
+            f"{captured.source} cannot become onnx: {failure_reason(error, _LACKS)}. "
+            "Replace that part of the model, or choose another format."
         ) from error
     return model
 

@@ -160,7 +160,8 @@ def correct_biases(
         weights = stored.T if transposed else stored
         error = round_weights(weights, 0 if per_channel else None) - weights
         shift = mean_shift(error, input_means[node.input[0]].mean(), groups)
-        old = numpy_helper.to_array(tensors[node.input[2]]) if len(node.input) > 2 and node.input[2] else 0.0
+        # Gemm takes a bias that spreads over its output, (1, N) or one number; integer kernels take (N,).
+        old = numpy_helper.to_array(tensors[node.input[2]]).reshape(-1) if node.input[2:] and node.input[2] else 0.0
         # A new tensor: the old one may belong to another node too.
         name = f"{node.name}.corrected_bias"
         model.graph.initializer.append(numpy_helper.from_array((old - shift).astype(np.float32), name))

@@ -59,12 +59,6 @@ def refuse_float_io(
         )
 
 
-def first_line(error: BaseException) -> str:
-    """Returns the first line of a framework's message, ended with a full stop."""
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return f"{type(error).__name__}: {text}".rstrip(".") + "."
-
-
 @contextlib.contextmanager
 def quiet_frameworks() -> Generator[None]:
     """Keeps the frameworks' deprecation warnings out of the log: there are thousands, and none is the user's."""

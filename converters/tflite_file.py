@@ -177,30 +177,43 @@ def _reshape(model: Any, inputs: list[int], output: int, shape: Sequence[int]) -
 
 
 def drop_unused_tensors(model: Any) -> None:
-    """Removes tensors that nothing reads or writes, and their constants."""
+    """Removes tensors that nothing reads or writes, and the constants that no subgraph reads any more."""
+    read: set[int] = {int(entry.buffer) for entry in model.metadata or ()}
+    dropped: set[int] = set()
     for k, graph in enumerate(model.subgraphs):
-        boundary = [int(i) for i in (*graph.inputs, *graph.outputs)]
-        touched = [int(i) for operator in graph.operators or () for i in (*operator.inputs, *operator.outputs)]
-        touched += [int(i) for operator in graph.operators or () for i in operator.intermediates or ()]
-        kept = sorted({i for i in (*boundary, *touched) if i >= 0})
-        position = {old: new for new, old in enumerate(kept)}
+        kept = _touched_tensors(graph)
+        read |= {graph.tensors[i].buffer for i in kept}
+        dropped |= {tensor.buffer for i, tensor in enumerate(graph.tensors) if i not in kept}
+        position = {old: new for new, old in enumerate(sorted(kept))}
         position[-1] = -1  # an optional input that is not given
-        used = {graph.tensors[i].buffer for i in kept}
-        for i, tensor in enumerate(graph.tensors):
-            if i not in position and tensor.buffer not in used:
-                model.buffers[tensor.buffer].data = None
-        graph.tensors = [graph.tensors[i] for i in kept]
-        graph.inputs = [position[int(i)] for i in graph.inputs]
-        graph.outputs = [position[int(i)] for i in graph.outputs]
-        for operator in graph.operators or ():
-            operator.inputs = [position[int(i)] for i in operator.inputs]
-            operator.outputs = [position[int(i)] for i in operator.outputs]
-            if operator.intermediates is not None:
-                operator.intermediates = [position[int(i)] for i in operator.intermediates]
+        graph.tensors = [graph.tensors[i] for i in sorted(kept)]
+        _renumber(graph, position)
         for signature in model.signatureDefs or ():
             for entry in (*signature.inputs, *signature.outputs):
                 if signature.subgraphIndex == k:
                     entry.tensorIndex = position[int(entry.tensorIndex)]
+    # Only now: a constant that one subgraph has dropped may be another's, which comes later.
+    for buffer in dropped - read:
+        model.buffers[buffer].data = None
+
+
+def _touched_tensors(graph: Any) -> set[int]:
+    """Returns the indices of the tensors that an operator or the boundary reads or writes."""
+    touched = [int(i) for i in (*graph.inputs, *graph.outputs)]
+    touched += [int(i) for operator in graph.operators or () for i in (*operator.inputs, *operator.outputs)]
+    touched += [int(i) for operator in graph.operators or () for i in operator.intermediates or ()]
+    return {i for i in touched if i >= 0}
+
+
+def _renumber(graph: Any, position: Mapping[int, int]) -> None:
+    """Writes new indices of tensors wherever the subgraph names one."""
+    graph.inputs = [position[int(i)] for i in graph.inputs]
+    graph.outputs = [position[int(i)] for i in graph.outputs]
+    for operator in graph.operators or ():
+        operator.inputs = [position[int(i)] for i in operator.inputs]
+        operator.outputs = [position[int(i)] for i in operator.outputs]
+        if operator.intermediates is not None:
+            operator.intermediates = [position[int(i)] for i in operator.intermediates]
 
 
 def name_boundary(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:

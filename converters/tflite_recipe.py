@@ -20,7 +20,12 @@ WEIGHTED: Final = (
 """Operators whose weights ai-edge-quantizer can store as integers."""
 
 _NARROW: Final = 8  # as in onnx_weights: so many times more rows than columns
-_SOFTMAX_FEEDERS: Final = ("ADD", "SUB", "MUL", "DIV", "SELECT", "SELECT_V2")
+_SOFTMAX_FEEDERS: Final[tuple[str, ...]] = ("ADD", "SUB", "MUL", "DIV", "SELECT", "SELECT_V2")
+
+_DIVISOR_FEEDERS: Final[tuple[str, ...]] = (
+    "ABS", "ADD", "EXP", "MAXIMUM", "MEAN", "MUL", "POW", "RSQRT", "SQRT", "SQUARE", "SQUARED_DIFFERENCE", "SUM",
+)  # fmt: skip
+"""What a norm's deviation is computed by: small values, of which integers may make 0."""
 
 
 def quantizer_recipe(source: FloatModel, recipe: Recipe, *, float_io: bool) -> list[dict[str, Any]]:
@@ -55,7 +60,9 @@ def kept_float(source: FloatModel, recipe: Recipe) -> set[str]:
     """Returns the first output tensors of operators that stay float whatever the default says.
 
     These are the softmaxes inside the model and what feeds them: attention masks and attention weights need more than
-    256 values. A softmax at the model's end is a classifier's, which integers serve well.
+    256 values. A softmax at the model's end is a classifier's, which integers serve well. So are divisions by computed
+    values, the norms of exporters that spell them out, and how their divisors are computed: LiteRT refuses to divide
+    by an integer that means 0.
     """
     kept: set[str] = set()
     for graph in source.model.subgraphs:
@@ -63,14 +70,19 @@ def kept_float(source: FloatModel, recipe: Recipe) -> set[str]:
         producers = {int(i): (operator, kind) for operator, kind in mine for i in operator.outputs}
         final = {int(i) for i in graph.outputs}
         for operator, kind in mine:
-            if kind != "SOFTMAX" or int(operator.outputs[0]) in final:
+            if kind == "DIV" and int(operator.inputs[1]) in producers:
+                starts, feeders = [operator.inputs[1:]], _DIVISOR_FEEDERS
+            elif kind == "SOFTMAX" and int(operator.outputs[0]) not in final:
+                starts, feeders = [operator.inputs], _SOFTMAX_FEEDERS
+            else:
                 continue
-            pending = [operator]
-            while pending:
-                current = pending.pop()
-                kept.add(text(graph.tensors[current.outputs[0]].name))
-                before = [producers.get(int(i)) for i in current.inputs]
-                pending += [item[0] for item in before if item is not None and item[1] in _SOFTMAX_FEEDERS]
+            kept.add(text(graph.tensors[operator.outputs[0]].name))
+            while starts:
+                for i in starts.pop():
+                    before = producers.get(int(i))
+                    if before is not None and before[1] in feeders:
+                        kept.add(text(graph.tensors[before[0].outputs[0]].name))
+                        starts.append(before[0].inputs)
     return {name for name in kept if recipe.precision_of(source.modules.get(name, name)) == "int8_static"}
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.analysis.weight_values import content_key
+from edgekit.converters.failure_reason import failure_reason
 from edgekit.converters.keras_function import keras_function
 from edgekit.converters.tflite_file import (
     constant,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _FUSED: Final = re.compile(r";+")
 _RECURRENT: Final = ("LSTM", "GRU", "RNN")
-_UNSUPPORTED: Final = re.compile(r"Lowering not found: ([\w.]+)")
+_LACKS: Final = "LiteRT has no lowering for"
 
 
 @final
@@ -133,18 +134,10 @@ def _from_exported_program(captured: CapturedModel) -> tuple[bytes, _Places]:
         content = bytes(edge_model.model_content())
     except Exception as error:
         raise ConversionError(
-            f"{captured.source} cannot become tflite: {_reason(error)}. "
+            f"{captured.source} cannot become tflite: {failure_reason(error, _LACKS, program)}. "
             "Replace that part of the model, or choose another format."
         ) from error
     return content, _places(program)
-
-
-def _reason(error: BaseException) -> str:
-    match = _UNSUPPORTED.search(str(error))
-    if match:
-        return f"LiteRT has no lowering for {match.group(1)}"
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return f"the converter failed with {type(error).__name__}: {lines[0] if lines else 'no message'}".rstrip(".")
 
 
 def _places(program: Any) -> _Places:
@@ -219,7 +212,7 @@ def _from_keras(captured: CapturedModel) -> bytes:
         frozen = convert_variables_to_constants_v2(function.get_concrete_function(*signature))
         return bytes(tf.lite.TFLiteConverter.from_concrete_functions([frozen], loaded).convert())
     except Exception as error:
-        raise ConversionError(f"{captured.source} cannot become tflite: {_reason(error)}.") from error
+        raise ConversionError(f"{captured.source} cannot become tflite: {failure_reason(error, _LACKS)}.") from error
 
 
 def _order(model: Any, captured: CapturedModel) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
-from edgekit.converters.pt2e_interface import described, first_line, on_grids, quiet_frameworks, refuse_float_io
+from edgekit.converters.failure_reason import failure_reason
+from edgekit.converters.pt2e_interface import described, on_grids, quiet_frameworks, refuse_float_io
 from edgekit.converters.to_coreml_package import write_package
 from edgekit.converters.to_coreml_program import (
     artifact_specs,
@@ -41,15 +42,14 @@ _REASONS_BY_KIND: Final[Mapping[str, str]] = {
     "tflite": "a .tflite file is an artifact already; it can be validated and gated, not converted.",
 }
 
+_LACKS: Final = "coremltools has no conversion for"
+
 
 @final
 class CoreMLConverter(Converter):
     """Writes ML Programs as .mlpackage folders."""
 
     runtime: ClassVar[str] = "coreml"
-    suffix: ClassVar[str] = ".mlpackage"
-    extra: ClassVar[str] = "coreml"
-    needs: ClassVar[Mapping[str, str]] = {"torch": "torch", "torchao": "torchao", "coremltools": "coremltools"}
 
     def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
@@ -84,7 +84,7 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
     recipe = request.recipe
     recurrent = _recurrent_in_integers(graph.module, recipe)
     forms = _find_forms(graph.module)
-    quantized = quantize_graph(graph, recipe, "coreml", request.calibration, progress)
+    quantized = quantize_graph(graph, recipe, "mil", request.calibration, progress)
     fallbacks = tuple(name for name in quantized.fallbacks if not recurrent or not _is_recurrent(name))
     inputs, outputs = artifact_specs(request.model.inputs), artifact_specs(request.model.outputs)
     if request.io == "int8":
@@ -207,8 +207,8 @@ def _lower(
         raise
     except Exception as error:  # the framework raises many kinds; all of them mean that it cannot hold the model
         raise ConversionError(
-            f"{request.model.source} cannot become coreml {request.recipe.name}: {first_line(error)} "
-            "Try another format, or change the named operator in the model."
+            f"{request.model.source} cannot become coreml {request.recipe.name}: "
+            f"{failure_reason(error, _LACKS, program)}. Try another format, or change the named operator in the model."
         ) from error
 
 

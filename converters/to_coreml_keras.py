@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgekit.converters.base import Conversion, ConversionRequest
-from edgekit.converters.pt2e_interface import described, first_line, refuse_float_io
+from edgekit.converters.failure_reason import failure_reason
+from edgekit.converters.pt2e_interface import described, refuse_float_io
 from edgekit.converters.to_coreml_package import write_package
 from edgekit.converters.to_coreml_program import (
     artifact_specs,
@@ -29,6 +30,7 @@ from edgekit.model import CapturedModel, TensorSpec
 from edgekit.recipe import Precision, Recipe
 from edgekit.workers.worker import Progress
 
+_LACKS: Final = "coremltools has no conversion for"
 _PRODUCTS: Final = frozenset({"linear", "matmul"})
 
 
@@ -80,7 +82,7 @@ def convert_keras(request: ConversionRequest, output: Path, progress: Progress) 
         made, kept = _compress_weights(ct, made, request.recipe)
     except Exception as error:  # the frameworks raise many kinds; all of them mean that they cannot hold the model
         raise ConversionError(
-            f"{request.model.source} cannot become coreml {request.recipe.name}: {first_line(error)} "
+            f"{request.model.source} cannot become coreml {request.recipe.name}: {failure_reason(error, _LACKS)}. "
             "Try another format, or change the named operator in the model."
         ) from error
     progress("writing the package", None)

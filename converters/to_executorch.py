@@ -12,8 +12,9 @@ from typing import ClassVar, Final, final
 
 from edgekit.analysis.graph import Analysis, recurrent_cells
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
+from edgekit.converters.failure_reason import failure_reason
 from edgekit.converters.pt2e_half import to_half
-from edgekit.converters.pt2e_interface import described, first_line, on_grids, quiet_frameworks, refuse_float_io
+from edgekit.converters.pt2e_interface import described, on_grids, quiet_frameworks, refuse_float_io
 from edgekit.converters.to_executorch_lowering import LoweredProgram, lower
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedKind, TensorSpec
@@ -24,6 +25,7 @@ from edgekit.quantization.pt2e_quantization import QuantizedGraph, export_graph,
 from edgekit.recipe import Recipe
 from edgekit.workers.worker import Progress
 
+_LACKS: Final = "ExecuTorch has no kernel for"
 MOST_CELLS: Final = 64
 """Recurrent cells (steps times layers) that are unrolled; each adds ten operators to the program."""
 
@@ -43,9 +45,6 @@ class ExecuTorchConverter(Converter):
     """Writes .pte programs for ExecuTorch's XNNPACK backend."""
 
     runtime: ClassVar[str] = "executorch"
-    suffix: ClassVar[str] = ".pte"
-    extra: ClassVar[str] = "executorch"
-    needs: ClassVar[Mapping[str, str]] = {"torch": "torch", "torchao": "torchao", "executorch": "executorch"}
 
     def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
@@ -97,7 +96,7 @@ def _convert(request: ConversionRequest, output: Path, progress: Progress) -> Co
         _refuse_overflow(request, graph, progress)
         prepared = to_half(graph)
     elif recipe.default != "fp32" or recipe.overrides:
-        quantized = quantize_graph(graph, recipe, "executorch", request.calibration, progress)
+        quantized = quantize_graph(graph, recipe, "xnnpack", request.calibration, progress)
         fallbacks = quantized.fallbacks
         if request.io == "int8":
             quantized, input_grids, output_grids = quantize_io(quantized)
@@ -180,7 +179,7 @@ def _lower(
         ) from error
     except Exception as error:  # the framework raises many kinds; all of them mean that it cannot hold the model
         raise ConversionError(
-            f"{request.model.source} cannot become executorch {request.recipe.name}: {first_line(error)} "
+            f"{request.model.source} cannot become executorch {request.recipe.name}: {failure_reason(error, _LACKS)}. "
             "Try another format, or change the named operator in the model."
         ) from error
 

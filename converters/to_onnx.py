@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
@@ -37,14 +37,6 @@ class ONNXConverter(Converter):
     """Writes ONNX files that onnxruntime runs with integer kernels."""
 
     runtime: ClassVar[str] = "onnx"
-    suffix: ClassVar[str] = ".onnx"
-    extra: ClassVar[str] = "onnx"
-    needs: ClassVar[Mapping[str, str]] = {
-        "onnx": "onnx",
-        "onnxruntime": "onnxruntime",
-        "onnxscript": "onnxscript",
-        "torch": "torch",
-    }
 
     def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
@@ -111,7 +103,8 @@ def _realise(graph: FloatGraph, request: ConversionRequest, notes: list[str], pr
         )
         notes.append(
             "On x86 processors without VNNI onnxruntime needs the session option session.x64quantprecision=1: "
-            "their 8-bit products saturate otherwise. ARM processors need nothing."
+            "their 8-bit products saturate otherwise. ARM processors, and x86 ones with VNNI, need nothing, and the "
+            "option would make these slower."
         )
     if used & {"int8_static", *_WEIGHT_PRECISIONS}:
         progress("quantizing weights", None)

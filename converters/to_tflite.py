@@ -6,7 +6,7 @@ calibrated. The same request gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
@@ -39,14 +39,6 @@ class TFLiteConverter(Converter):
     """Writes TFLite files that LiteRT and XNNPACK run with integer kernels."""
 
     runtime: ClassVar[str] = "tflite"
-    suffix: ClassVar[str] = ".tflite"
-    extra: ClassVar[str] = "tflite"
-    needs: ClassVar[Mapping[str, str]] = {
-        "ai_edge_litert": "ai-edge-litert",
-        "ai_edge_quantizer": "ai-edge-quantizer",
-        "litert_torch": "litert-torch",
-        "torch": "torch",
-    }
 
     def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""

@@ -11,15 +11,8 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from edgekit.errors import ArtifactError
+from edgekit.formats.table import all_formats
 from edgekit.model import TensorSpec
-
-RUNTIME_BY_SUFFIX: Final[Mapping[str, str]] = {
-    ".tflite": "tflite",
-    ".onnx": "onnx",
-    ".pte": "executorch",
-    ".mlpackage": "coreml",
-}
-"""Which runtime loads a file, by its suffix."""
 
 _CHUNK_BYTES: Final = 1 << 20
 
@@ -31,7 +24,7 @@ class Artifact:
 
     Attributes:
         path: File, or folder for a Core ML package.
-        runtime: tflite, onnx, executorch or coreml.
+        runtime: Name of its format.
         precision: The recipe's name: fp32, fp16, int8-static and so on; "unknown" for a file made elsewhere.
         size_bytes: Sum over its files.
         download_bytes: Deflated, as an app store or an over-the-air update sends it.
@@ -67,18 +60,18 @@ class Artifact:
 
 
 def runtime_of(path: Path) -> str:
-    """Returns the runtime that loads `path`, by its suffix.
+    """Returns the name of the format whose runtime loads `path`, by its suffix.
 
     Raises:
         ArtifactError: nothing there, or a suffix that no runtime loads.
     """
+    by_suffix = {one.suffix: one.name for one in all_formats()}
     if not path.exists():
-        raise ArtifactError(f"{path}: no such file. Give the path of an artifact: {', '.join(RUNTIME_BY_SUFFIX)}.")
-    runtime = RUNTIME_BY_SUFFIX.get(path.suffix.lower())
+        raise ArtifactError(f"{path}: no such file. Give the path of an artifact: {', '.join(by_suffix)}.")
+    runtime = by_suffix.get(path.suffix.lower())
     if runtime is None:
         raise ArtifactError(
-            f'{path}: no runtime loads files that end in "{path.suffix}"; '
-            f"expected one of {', '.join(RUNTIME_BY_SUFFIX)}."
+            f'{path}: no runtime loads files that end in "{path.suffix}"; expected one of {", ".join(by_suffix)}.'
         )
     return runtime
 

@@ -15,6 +15,7 @@
     │   ├── MissingDependencyError      a package that is not installed
     │   ├── ResourceError               out of time, memory or disk; a folder that cannot be written
     │   ├── DeviceError                 a device that cannot be reached, or that lacks what a run there needs
+    │   ├── PluginError                 a third party's plug-in that cannot be loaded or lacks what was needed
     │   └── WorkerError                 a worker process that crashed
     └── InternalError               4   a fault of edgekit's own; the message names the file with the traceback
 
@@ -104,6 +105,10 @@ class DeviceError(MachineError):
     """A device cannot be reached, or lacks what a run there needs."""
 
 
+class PluginError(MachineError):
+    """A third party's plug-in cannot be loaded, or lacks what was needed."""
+
+
 class WorkerError(MachineError):
     """A worker process ended without a result."""
 
@@ -129,6 +134,7 @@ ERRORS_BY_NAME: dict[str, type[EdgekitError]] = {
         MissingDependencyError,
         ResourceError,
         DeviceError,
+        PluginError,
         WorkerError,
         InternalError,
     )

@@ -7,15 +7,19 @@ converters read, and this description of it. Converters never import the user's 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Final, Literal, final
 
-SourceKind = Literal["torch", "pt2", "onnx", "keras", "savedmodel", "tflite"]
-"""How a model came: `torch` is a factory, `pt2` a saved exported program, the others are files as they say."""
+SourceKind = str
+"""How a model came, a name of `registry.source_targets()`: `torch` is a factory, `pt2` a saved exported program, the
+others are files as they say."""
 
 CapturedKind = Literal["pt2", "onnx", "keras", "savedmodel", "tflite"]
 """What a captured model's file is. A torch factory is captured as `pt2`."""
+
+IMPORTABLE: Final[CapturedKind] = "onnx"
+"""The kind of file that an importer can turn into an exported torch program."""
 
 Family = Literal["cnn", "transformer", "rnn", "mlp", "mixed", "unknown"]
 
@@ -51,18 +55,6 @@ class TensorSpec:
             "scale": self.scale,
             "zero_point": self.zero_point,
         }
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> TensorSpec:
-        """Returns the spec that `to_json` wrote."""
-        return TensorSpec(
-            name=data["name"],
-            shape=tuple(data["shape"]),
-            dtype=data["dtype"],
-            layout=data.get("layout"),
-            scale=data.get("scale"),
-            zero_point=data.get("zero_point"),
-        )
 
 
 @final
@@ -127,43 +119,6 @@ class CapturedModel:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     learned_ranges: tuple[LearnedRange, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns everything but `path`, for the record beside the captured file."""
-        return {
-            "name": self.name,
-            "source": self.source,
-            "source_kind": self.source_kind,
-            "kind": self.kind,
-            "file": self.path.name,
-            "inputs": [spec.to_json() for spec in self.inputs],
-            "outputs": [spec.to_json() for spec in self.outputs],
-            "digest": self.digest,
-            "parameters": self.parameters,
-            "macs": self.macs,
-            "family": self.family,
-            "family_evidence": self.family_evidence,
-            "embedded_default": self.embedded_default,
-            "metadata": dict(self.metadata),
-            "learned_ranges": [asdict(item) for item in self.learned_ranges],
-        }
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any], folder: Path) -> CapturedModel:
-        """Returns the model that `to_json` described and that lies in `folder`."""
-        return CapturedModel(
-            name=data["name"],
-            source=data["source"],
-            source_kind=data["source_kind"],
-            kind=data["kind"],
-            path=folder / data["file"],
-            inputs=tuple(TensorSpec.from_json(spec) for spec in data["inputs"]),
-            outputs=tuple(TensorSpec.from_json(spec) for spec in data["outputs"]),
-            digest=data["digest"],
-            parameters=data["parameters"],
-            macs=data["macs"],
-            family=data["family"],
-            family_evidence=data["family_evidence"],
-            embedded_default=data["embedded_default"],
-            metadata=data["metadata"],
-            learned_ranges=tuple(LearnedRange(**item) for item in data.get("learned_ranges", ())),
-        )
+    def key_facts(self) -> dict[str, Any]:
+        """Returns all that a result depends on: everything but the folder of the file, whose content `digest` tells."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "path"}

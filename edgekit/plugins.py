@@ -6,8 +6,9 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from edgekit.errors import PluginError
 from edgekit.recipe import Step
-from edgekit.registry import converter_targets, technique_targets
+from edgekit.registry import technique_targets
 
 
 class ConfiguredTechnique(Protocol):
@@ -23,24 +24,6 @@ class ConfigurableTechnique(Protocol):
 
     def from_settings(self, settings: Mapping[str, Any], source: str) -> ConfiguredTechnique:
         """Returns the technique with these settings."""
-        ...
-
-
-class Installable(Protocol):
-    """What needs packages that may be missing."""
-
-    @property
-    def extra(self) -> str:
-        """The extra of edgekit that brings them."""
-        ...
-
-    @property
-    def needs(self) -> Mapping[str, str]:
-        """Module to the distribution that brings it."""
-        ...
-
-    def missing(self) -> tuple[str, ...]:
-        """Returns the packages that are not installed."""
         ...
 
 
@@ -60,11 +43,21 @@ def configurable_technique(name: str) -> ConfigurableTechnique:
     return found
 
 
-def installable_converter(name: str) -> Installable:
-    """Returns the converter of the format `name`, for what it needs installed.
+def load_plugin(kind: str, name: str, target: str) -> Any:
+    """Returns the object that `module:name` names, of a plug-in that may be a third party's.
+
+    Args:
+        kind: What it is, for the message: `format`, `metric`.
+        name: What it is called.
+        target: `module:name`.
 
     Raises:
-        KeyError: no such format; callers check names against `converter_names()` first.
+        PluginError: it cannot be loaded.
     """
-    found: Installable = load(converter_targets()[name])()
-    return found
+    try:
+        return load(target)
+    except Exception as error:  # a third party's plug-in may raise anything when it is loaded
+        raise PluginError(
+            f'The {kind} "{name}" cannot be loaded from {target}: {type(error).__name__}: {error}. '
+            "Mend or uninstall the distribution that brings it."
+        ) from error

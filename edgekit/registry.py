@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Final
 
-CONVERTERS: Final[Mapping[str, str]] = {
-    "tflite": "edgekit.converters.to_tflite:TFLiteConverter",
-    "onnx": "edgekit.converters.to_onnx:ONNXConverter",
-    "executorch": "edgekit.converters.to_executorch:ExecuTorchConverter",
-    "coreml": "edgekit.converters.to_coreml:CoreMLConverter",
+FORMATS: Final[Mapping[str, str]] = {
+    "tflite": "edgekit.formats.tflite_format:FORMAT",
+    "onnx": "edgekit.formats.onnx_format:FORMAT",
+    "executorch": "edgekit.formats.executorch_format:FORMAT",
+    "coreml": "edgekit.formats.coreml_format:FORMAT",
 }
-"""Format name to converter, in the order of tables."""
+"""Format name to descriptor, in the order of tables."""
+
+DEFAULT_FORMAT: Final = next(iter(FORMATS))
+"""Whose kernels a technique trains for where nobody says so."""
 
 VALIDATORS: Final[Mapping[str, str]] = {
     "size": "edgekit.validators.size:SizeValidator",
@@ -42,31 +46,79 @@ TECHNIQUES: Final[Mapping[str, str]] = {
 }
 """Technique name to technique, in the order in which they are best applied."""
 
-ENTRY_POINT_GROUPS: Final[Mapping[str, str]] = {
-    "converter": "edgekit.converters",
-    "validator": "edgekit.validators",
-    "technique": "edgekit.techniques",
+METRICS: Final[Mapping[str, str]] = {
+    "top1": "edgekit.metrics.top1:Top1",
+    "agreement": "edgekit.metrics.agreement:Agreement",
+    "cosine": "edgekit.metrics.cosine:Cosine",
+    "spearman": "edgekit.metrics.spearman:Spearman",
 }
+"""Metric name to metric. Everything else that a task may name is a user's `file.py:function`."""
+
+SOURCES: Final[Mapping[str, str]] = {
+    "torch": "edgekit.sources.torch_factory:TorchFactorySource",
+    "pt2": "edgekit.sources.exported_program:ExportedProgramSource",
+    "onnx": "edgekit.sources.onnx_file:OnnxFileSource",
+    "keras": "edgekit.sources.keras_file:KerasFileSource",
+    "savedmodel": "edgekit.sources.saved_model:SavedModelSource",
+    "tflite": "edgekit.sources.tflite_file:TFLiteFileSource",
+}
+"""Kind to source."""
+
+OLD_CONVERTERS: Final = "edgekit.converters"
+"""The entry point group that `edgekit.formats` has replaced. It goes on working for one release, with a warning."""
 
 
-def converter_targets() -> dict[str, str]:
-    """Returns `module:name` of every converter by its format, third parties' last. Imports no converter."""
-    return _with_entry_points(CONVERTERS, "converter")
+def format_names() -> tuple[str, ...]:
+    """Returns the names of all formats, third parties' last. Imports no format."""
+    return tuple({**FORMATS, **_joined("edgekit.formats"), **_joined(OLD_CONVERTERS)})
+
+
+def format_target(name: str) -> str:
+    """Returns `module:name` of a format's descriptor; of a third party's converter where there is only that.
+
+    Raises:
+        KeyError: no such format.
+    """
+    return FORMATS.get(name) or _joined("edgekit.formats").get(name) or _joined(OLD_CONVERTERS)[name]
+
+
+def is_old_converter(name: str) -> bool:
+    """Returns True if all that is known of a format is a converter in the old entry point group."""
+    return name not in FORMATS and name not in _joined("edgekit.formats")
+
+
+def metric_names() -> tuple[str, ...]:
+    """Returns the names of all metrics, third parties' last. Imports no metric."""
+    return tuple({**METRICS, **_joined("edgekit.metrics")})
+
+
+def metric_target(name: str) -> str:
+    """Returns `module:name` of a metric.
+
+    Raises:
+        KeyError: no such metric.
+    """
+    return METRICS.get(name) or _joined("edgekit.metrics")[name]
+
+
+def source_targets() -> dict[str, str]:
+    """Returns `module:name` of every source by its kind, third parties' last. Imports no source."""
+    return _with_joined(SOURCES, "edgekit.sources")
+
+
+def device_packages() -> dict[str, str]:
+    """Returns the packages that hold device profiles of third parties, by the name of their entry point."""
+    return dict(_joined("edgekit.devices"))
 
 
 def validator_targets() -> dict[str, str]:
     """Returns `module:name` of every validator in the order of reports, third parties' last. Imports no validator."""
-    return _with_entry_points(VALIDATORS, "validator")
+    return _with_joined(VALIDATORS, "edgekit.validators")
 
 
 def technique_targets() -> dict[str, str]:
     """Returns `module:name` of every technique by its name, third parties' last. Imports no technique."""
-    return _with_entry_points(TECHNIQUES, "technique")
-
-
-def converter_names() -> tuple[str, ...]:
-    """Returns the names of all formats, third parties' last. Imports no converter."""
-    return tuple(converter_targets())
+    return _with_joined(TECHNIQUES, "edgekit.techniques")
 
 
 def technique_names() -> tuple[str, ...]:
@@ -74,8 +126,13 @@ def technique_names() -> tuple[str, ...]:
     return tuple(technique_targets())
 
 
-def _with_entry_points(table: Mapping[str, str], kind: str) -> dict[str, str]:
+def _with_joined(table: Mapping[str, str], group: str) -> dict[str, str]:
+    return {**table, **{name: target for name, target in _joined(group).items() if name not in table}}
+
+
+@cache
+def _joined(group: str) -> Mapping[str, str]:
+    """Returns name to `module:name` of what third parties have registered. Reading entry points takes 40 ms."""
     from importlib.metadata import entry_points
 
-    joined = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUPS[kind])}
-    return {**table, **{name: target for name, target in joined.items() if name not in table}}
+    return {point.name: point.value for point in entry_points(group=group)}

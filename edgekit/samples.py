@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, final
 
@@ -72,6 +72,10 @@ class Samples:
             names=tuple(data["names"]),
             sha256=data["sha256"],
         )
+
+    def key_facts(self) -> dict[str, Any]:
+        """Returns all that a result depends on: everything but the folder, whose content `sha256` tells."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "folder"}
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """Returns one memory-mapped array (count, ...) for each tensor."""

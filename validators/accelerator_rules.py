@@ -1,4 +1,4 @@
-"""What accelerators are known to take, as written rules: data in `accelerators/`, one file each, with their sources.
+"""What accelerators are known to take, as written rules: data of the formats, one file each, with their sources.
 
 Nobody runs the accelerator here. A rule is what its makers or others have published; what follows from it is a
 prediction, and never stands beside a measurement in one figure.
@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, final
 
+from edgekit.formats.table import all_formats, resource_folder
 from edgekit.validators.artifact_operators import ArtifactOperator
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-FOLDER: Final = Path(__file__).resolve().parent / "accelerators"
 
 
 @final
@@ -88,13 +87,18 @@ class AcceleratorRules:
 
 def accelerator_names() -> tuple[str, ...]:
     """Returns the accelerators that there are rules for."""
-    return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
+    return tuple(sorted(_files()))
+
+
+def _files() -> dict[str, Path]:
+    folders = dict.fromkeys(one.accelerators for one in all_formats() if one.accelerators)
+    return {path.stem: path for text in folders for path in resource_folder(text).glob("*.toml")}
 
 
 @cache
 def accelerator_rules(name: str) -> AcceleratorRules:
     """Returns the rules of one accelerator, one of `accelerator_names()`."""
-    data: Mapping[str, Any] = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+    data: Mapping[str, Any] = tomllib.loads(_files()[name].read_text(encoding="utf-8"))
     return AcceleratorRules(
         name=name,
         title=data["title"],

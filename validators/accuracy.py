@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Final, final
+from typing import Any, ClassVar, final
 
 from edgekit.budget import Budget
 from edgekit.checks import Check, judge
@@ -11,10 +11,8 @@ from edgekit.errors import DataError
 from edgekit.metrics.drop import Drop
 from edgekit.metrics.item_scores import encode_scores
 from edgekit.metrics.measure_drop import measure_drop
+from edgekit.metrics.table import against_float
 from edgekit.validators.base import Evidence, Validator
-
-AGAINST_FLOAT: Final = ("agreement", "cosine")
-"""Metrics whose own value is a comparison with the float model; the others need targets only."""
 
 
 @final
@@ -61,7 +59,7 @@ def describe_accuracy(evidence: Evidence) -> dict[str, Any] | None:
     if evidence.outputs is None or evidence.evaluation is None:
         return None
     # Without the float model's outputs there is nothing to resample, which for some metrics takes long.
-    reference = evidence.reference if evidence.metric in AGAINST_FLOAT else None
+    reference = evidence.reference if against_float(evidence.metric) else None
     try:
         drop = measure_drop(evidence.metric, evidence.outputs, reference, evidence.evaluation, evidence.metric_base)
     except DataError:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Literal, final
 
 Arithmetic = Literal["integer", "dynamic", "float", "other"]
 """How an operator computes:
@@ -59,11 +59,6 @@ class ArtifactOperator:
     def in_integers(self) -> bool:
         """True where the arithmetic is integer arithmetic."""
         return self.arithmetic in ("integer", "dynamic")
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> ArtifactOperator:
-        """Returns the operator that a session described."""
-        return ArtifactOperator(**data)
 
 
 def count_by_arithmetic(operators: Iterable[ArtifactOperator]) -> dict[str, dict[str, int]]:

@@ -7,25 +7,30 @@ reason.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import Any, Final, Literal, final
+from typing import Any, Final, Literal, TypeVar, final
 
-import edgekit
 from edgekit.artifact import Artifact, measure_files, runtime_of
 from edgekit.errors import ERRORS_BY_NAME, DataError, MissingDependencyError, ResourceError, WorkerError
+from edgekit.formats.table import known_format, session_file
 from edgekit.model import CapturedModel, TensorSpec
 from edgekit.samples import Samples
+from edgekit.task.input_sizes import OpenInput, flags_of
 from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.base import Evidence
 from edgekit.workers.process import Command, Ended, log_tail, ran_out_of_memory, run_watched
 from edgekit.workers.process_environment import process_environment
 from edgekit.workers.process_folder import temporary_folder
+from edgekit.workers.structure import structure
 from edgekit.workers.worker import Progress, ProgressReader, silent
+
+T = TypeVar("T")
 
 MeasurementKind = Literal["memory", "outputs", "latency"]
 """What can be measured about an artifact."""
@@ -33,6 +38,8 @@ MeasurementKind = Literal["memory", "outputs", "latency"]
 PIECES: Final[tuple[MeasurementKind, ...]] = ("memory", "outputs", "latency")
 
 RUNNER: Final = Path(__file__).resolve().parent / "runners" / "runner.py"
+REFERENCE: Final = RUNNER.with_name("reference_session.py")
+"""The session of the float model."""
 
 
 @final
@@ -296,17 +303,23 @@ def _arguments(run: RunnerCall, folder: Path) -> list[str]:
     return [
         str(run.settings.python or sys.executable),
         str(RUNNER),
-        *runner_options(run, folder / "record.json"),
+        *runner_options(run, folder / "record.json", _session(run.runtime)),
         *progress,
         *expected,
     ]
 
 
-def runner_options(run: RunnerCall, record: PurePath) -> list[str]:
-    """Returns the runner's options for `run`, which writes its record to `record`."""
+def _session(runtime: str) -> Path:
+    """Returns the session file that runs a format, or the float model itself."""
+    return REFERENCE if runtime == "reference" else session_file(runtime)
+
+
+def runner_options(run: RunnerCall, record: PurePath, session: PurePath) -> list[str]:
+    """Returns the runner's options for `run`, which writes its record to `record` with the session file `session`."""
     settings = run.settings
     arguments = {
         "--runtime": run.runtime,
+        "--session": session,
         "--artifact": run.artifact,
         "--modes": ",".join(run.modes),
         "--record": record,
@@ -326,12 +339,20 @@ def runner_options(run: RunnerCall, record: PurePath) -> list[str]:
 
 
 def _environment(run: RunnerCall) -> dict[str, str]:
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "2"}
-    if run.runtime == "coreml":
-        # The only session that imports edgekit (the evaluator). A script's own folder is first on its path, not ours.
-        root = str(Path(edgekit.__file__).resolve().parent.parent)
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
+    environment = {"OMP_NUM_THREADS": str(run.settings.threads), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    made = known_format(run.runtime)
+    if made is not None and made.runtime.session_imports:
+        # A script's own folder is first on its path, not where these packages lie.
+        roots = [_root_of(name) for name in made.runtime.session_imports]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (*roots, os.environ.get("PYTHONPATH", ""))))
     return environment
+
+
+def _root_of(package: str) -> str:
+    """Returns the folder that a package lies in."""
+    spec = importlib.util.find_spec(package)
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    return str(Path(places[0]).resolve().parent) if places else ""
 
 
 def _expected(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> dict[str, Any]:
@@ -343,6 +364,11 @@ def _expected(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> di
 def _raise_if_unusable(ran: RunnerEnd) -> None:
     """Raises where nothing can be measured because of what the user gave or of what this machine lacks."""
     loaded = "inputs" in ran.record
+    if ran.kind == "OpenSizesError":
+        described = [
+            OpenInput.from_spec(structure(data, TensorSpec, "runner's record")) for data in ran.record["inputs"]
+        ]
+        raise DataError(f"{ran.failure} Or name them: {flags_of(described)}")
     if ran.kind == "DataError":
         raise DataError(ran.failure)
     if ran.kind == "MissingDependencyError":
@@ -368,14 +394,19 @@ def _has(record: Mapping[str, Any], mode: str) -> bool:
     return {"memory": "memory", "outputs": "rows", "latency": "latency"}[mode] in record
 
 
+def _values(items: Sequence[Mapping[str, Any]], kind: type[T]) -> tuple[T, ...]:
+    """Returns what a runner has described; it is a script that imports nothing of edgekit."""
+    return tuple(structure(item, kind, "runner's record") for item in items)
+
+
 def _described(artifact: Artifact, record: Mapping[str, Any]) -> Artifact:
     """Returns the artifact with what the runtime tells about its inputs and outputs, where nobody knew before."""
     if "inputs" not in record:
         return artifact
     return replace(
         artifact,
-        inputs=artifact.inputs or tuple(TensorSpec.from_json(data) for data in record["inputs"]),
-        outputs=artifact.outputs or tuple(TensorSpec.from_json(data) for data in record["outputs"]),
+        inputs=artifact.inputs or _values(record["inputs"], TensorSpec),
+        outputs=artifact.outputs or _values(record["outputs"], TensorSpec),
         metadata=artifact.metadata or record["metadata"],
     )
 
@@ -386,6 +417,8 @@ def _evidence(start: Evidence, records: Sequence[Mapping[str, Any]], outputs: Pa
     for record in records:
         if "runtime" in record:
             runtime = f"{record['runtime']['name']} {record['runtime']['version']}".strip()
+            if settings := record["runtime"].get("settings"):
+                runtime = f"{runtime} ({settings})"
             evidence = replace(evidence, host=record["host"], runtime=runtime)
         evidence = replace(evidence, artifact=_described(evidence.artifact, record))
         if "load_ms" in record and evidence.load_ms is None:
@@ -394,7 +427,7 @@ def _evidence(start: Evidence, records: Sequence[Mapping[str, Any]], outputs: Pa
             boundary = ((item["name"], item["dtype"]) for item in (*record["inputs"], *record["outputs"]))
             evidence = replace(evidence, boundary=tuple(boundary), embedded=record["metadata"])
         if record.get("operators"):
-            evidence = replace(evidence, operators=tuple(map(ArtifactOperator.from_json, record["operators"])))
+            evidence = replace(evidence, operators=_values(record["operators"], ArtifactOperator))
         if _has(record, "memory"):
             memory = record["memory"]
             evidence = replace(

@@ -8,6 +8,7 @@ from typing import ClassVar, Final, final
 
 from edgekit.budget import RECIPE_SOURCE, Budget, Limit
 from edgekit.checks import Check, judge
+from edgekit.formats.table import known_format
 from edgekit.validators.artifact_operators import ArtifactOperator, name_operators
 from edgekit.validators.base import Evidence, Validator
 from edgekit.validators.requested import TECHNIQUES_KEY, Requested
@@ -69,8 +70,9 @@ def _weights(evidence: Evidence, asked: Requested) -> Iterator[str]:
         bits = _BITS.get(precision)
         if bits is not None and weighted and not any(operator.weight_bits == bits for operator in weighted):
             yield f"{precision} was asked for; no layer has {bits}-bit weights, but {_bits_words(weighted)}."
-    if "fp16" in used and evidence.artifact.runtime != "onnx" and weighted:
-        # onnxruntime tells what it made of the weights: 32 bits on processors without 16-bit arithmetic.
+    made = known_format(evidence.artifact.runtime)
+    widens = made is not None and made.runtime.widens_halves
+    if "fp16" in used and not widens and weighted:
         yield from _half(weighted)
     yield from _scales([operator for operator in weighted if operator.weight_bits == 8], asked)
     yield from _groups([operator for operator in weighted if operator.weight_bits == 4], asked)

@@ -18,7 +18,7 @@ from typing import Any, Final
 from zoo import Builder, Shape, builders, declare_torchvision_operators
 
 from edgekit.analysis.graph import Analysis
-from edgekit.analysis.graph_json import analysis_from_json, analysis_to_json
+from edgekit.workers.structure import read_value, write_value
 
 FEATURES: Final = Path(__file__).parent / "model_features.json"
 
@@ -43,7 +43,7 @@ def main() -> None:
         except Exception as error:  # one model that does not export must not end the run; it is named
             print(f"{name}: {type(error).__name__}: {str(error)[:300]}")
             continue
-        _path(arguments.cache, name).write_text(json.dumps(analysis_to_json(analysis)))
+        write_value(_path(arguments.cache, name), analysis)
         print(
             f"{name}: {analysis.macs / 1e6:.0f} M MACs, {analysis.parameters / 1e6:.2f} M parameters, {analysis.notes}"
         )
@@ -83,7 +83,7 @@ def write_features(cache: Path, names: list[str]) -> None:
     for name in names:
         path = _path(cache, name)
         if path.exists():
-            analysis = analysis_from_json(json.loads(path.read_text()))
+            analysis = read_value(path, Analysis)
             work = {term: float(f"{amount:.6g}") for term, amount in count_work(analysis).items() if amount}
             rows[name] = {"side": analysis.tensors[analysis.inputs[0]].shape[-1], **work}
     lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(row)}" for name, row in rows.items())

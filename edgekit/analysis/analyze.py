@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Final, final
 
 from edgekit.analysis.graph import Analysis
-from edgekit.analysis.graph_json import analysis_to_json
 from edgekit.model import CapturedKind
-from edgekit.workers.worker import Progress
+from edgekit.plugins import load_plugin
+from edgekit.workers.request_key import Contents
+from edgekit.workers.worker import Job, Progress
 
-ENTRY = "edgekit.analysis.analyze:run"
-"""What a `worker.Job` names."""
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisRequest:
+    """What to analyse.
+
+    Attributes:
+        kind: What the file is.
+        path: The captured file, or a SavedModel folder.
+    """
+
+    kind: CapturedKind
+    path: Contents
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactGraphRequest:
+    """What finished file to analyse.
+
+    Attributes:
+        reader: `module:name` of the function that reads the graphs of its format (`Format.graph_reader`).
+        path: The artifact.
+    """
+
+    reader: str
+    path: Contents
 
 
 def analyze(kind: CapturedKind, path: Path) -> Analysis:
@@ -30,15 +56,26 @@ def analyze(kind: CapturedKind, path: Path) -> Analysis:
 
         return read_onnx_graph(path)
     if kind == "tflite":
-        from edgekit.analysis.read_flatbuffer import read_flatbuffer
+        from edgekit.analysis.read_flatbuffer import read_flatbuffer_file
 
-        return read_flatbuffer(path.read_bytes(), str(path))
+        return read_flatbuffer_file(path)
     from edgekit.analysis.read_keras_graph import read_keras_graph
 
     return read_keras_graph(kind, path)
 
 
-def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """Returns the JSON form of the analysis of `payload["path"]`, a captured file of kind `payload["kind"]`."""
+def run(request: AnalysisRequest, progress: Progress) -> Analysis:
+    """Returns the analysis of a captured file: the entry of a worker process."""
     progress("reading the graph", None)
-    return analysis_to_json(analyze(payload["kind"], Path(payload["path"])))
+    return analyze(request.kind, request.path)
+
+
+def read_artifact(request: ArtifactGraphRequest, progress: Progress) -> Analysis:
+    """Returns the analysis of a finished file by its format's reader: the entry of a worker process."""
+    progress("reading the graph", None)
+    found: Analysis = load_plugin("graph reader", request.reader, request.reader)(request.path)
+    return found
+
+
+READ_ARTIFACT: Final = Job(work=read_artifact, tools=("onnx",))
+ANALYZE: Final = Job(work=run, tools=("torch", "onnx", "tensorflow-cpu", "tensorflow"))

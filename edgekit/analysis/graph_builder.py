@@ -115,6 +115,12 @@ class GraphBuilder:
         name = self.resolve(name)
         return self._stored[name].shape if name in self._stored else self._tensors[name].shape
 
+    def dtype(self, name: str) -> str:
+        """Returns NumPy's name of a tensor's type, "" where it was not declared."""
+        name = self.resolve(name)
+        found = self._stored.get(name) or self._tensors.get(name)
+        return found.dtype if found is not None else ""
+
     def knows(self, name: str) -> bool:
         """Returns True if `name` was declared."""
         name = self.resolve(name)
@@ -202,11 +208,13 @@ class GraphBuilder:
         operators = fuse(tuple(renamed), keep=ends)
         starts = tuple(name for name in inputs if name in self._tensors)
         used = {*starts, *ends, *(name for o in operators for name in (*o.inputs, *o.outputs))}
+        # The bounds of a clamp and the sizes of a pad that joined another operator are arguments of its kernel now.
+        read = {name for operator in operators for name in operator.weights}
         family, evidence = family_of(operators)
         return Analysis(
             operators=operators,
             tensors={name: tensor for name, tensor in self._tensors.items() if name in used},
-            weights=weights,
+            weights={name: weight for name, weight in weights.items() if name in read},
             inputs=starts,
             outputs=ends,
             memory=memory(operators, starts, ends, lambda name: self._tensors[name].size_bytes),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, final
 
 from edgekit.analysis.graph import Analysis, KernelClass, WeightRole, elements
@@ -42,12 +43,44 @@ Roles = dict[str, tuple[WeightRole, "int | None"]]
 Cost = tuple[KernelClass, int, Roles, Mapping[str, int]]
 
 
+def read_flatbuffer_file(path: Path) -> Analysis:
+    """Returns the analysis of a TFLite file.
+
+    Raises:
+        ModelError: not a TFLite flatbuffer.
+    """
+    return read_flatbuffer(path.read_bytes(), str(path))
+
+
+def read_flatbuffer_precisions(path: Path, sizes: Mapping[str, Sequence[int]]) -> tuple[Analysis, dict[str, str]]:
+    """Returns the analysis of a TFLite file, and operator name to the precision that it computes in.
+
+    Args:
+        path: The file.
+        sizes: Not used: the file has the sizes that it was made with.
+
+    Raises:
+        ModelError: not a TFLite flatbuffer.
+    """
+    del sizes
+    return read_tflite_file(path.read_bytes(), str(path))
+
+
 def read_flatbuffer(content: bytes, origin: str) -> Analysis:
     """Returns the analysis of a TFLite file's bytes.
 
     Args:
         content: The file.
         origin: Its name, for messages.
+
+    Raises:
+        ModelError: not a TFLite flatbuffer.
+    """
+    return read_tflite_file(content, origin)[0]
+
+
+def read_tflite_file(content: bytes, origin: str) -> tuple[Analysis, dict[str, str]]:
+    """Returns the analysis of a TFLite file's bytes, and operator name to the precision that it computes in.
 
     Raises:
         ModelError: not a TFLite flatbuffer.
@@ -60,7 +93,8 @@ def read_flatbuffer(content: bytes, origin: str) -> Analysis:
         model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     except Exception as error:  # the flatbuffer reader fails with whatever the broken offset led to
         raise ModelError(f"{origin}: the TFLite file is damaged: {error}. Expected a complete flatbuffer.") from error
-    return _Reader(model, schema, content).read()
+    reader = _Reader(model, schema, content)
+    return reader.read(), reader.precisions
 
 
 @final
@@ -73,6 +107,7 @@ class _Reader:
         self._content = content
         self._graph = model.subgraphs[0]
         self._builder = GraphBuilder()
+        self.precisions: dict[str, str] = {}
         self._names = self._unique_names()
         self._types = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
         self._kinds = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
@@ -135,8 +170,10 @@ class _Reader:
             return
         kernel, macs, roles, attributes = self._cost(kind, operator, reads, outputs)
         activation = _ACTIVATIONS.get(getattr(operator.builtinOptions, "fusedActivationFunction", 0) or 0)
+        name = f"{kind}_{index}" if activation is None else f"{kind}_{index}+{activation}"
+        self.precisions[name] = self._precision(reads)
         self._builder.add(
-            name=f"{kind}_{index}" if activation is None else f"{kind}_{index}+{activation}",
+            name=name,
             type=kind,
             kernel=kernel,
             reads=reads,
@@ -146,6 +183,22 @@ class _Reader:
             roles=roles,
             attributes=attributes,
         )
+
+    def _precision(self, reads: Sequence[str]) -> str:
+        """Returns the precision of an operator, from the types of what it reads."""
+        activations = {self._builder.dtype(name) for name in reads if not self._builder.is_stored(name)}
+        stored = {self._builder.dtype(name) for name in reads if self._builder.is_stored(name)}
+        if activations & {"int8", "uint8"}:
+            return "int8_static"
+        if "int16" in activations:
+            return "w8a16"
+        if stored & {"int4", "uint4", "int2"}:
+            return "int4_weights"
+        # A weight that is widened first is read under its own name; LiteRT's hybrid kernels read it as it is.
+        if stored & {"int8", "uint8"}:
+            widened = any(name != self._builder.resolve(name) for name in reads)
+            return "int8_weights" if widened else "int8_dynamic"
+        return "fp16" if "float16" in stored | activations else "fp32"
 
     def _cost(self, kind: str, operator: Any, reads: Sequence[str], outputs: Sequence[str]) -> Cost:
         """Returns (kernel class, MACs, roles of the weights, attributes) of an operator."""

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, final
 
 from edgekit.analysis.graph import Analysis, KernelClass, WeightRole
 from edgekit.analysis.graph_builder import GraphBuilder
+from edgekit.analysis.onnx_bodies import BODY_OPERATORS, lay_out_bodies
+from edgekit.analysis.onnx_normal_form import bring_into_normal_form
 from edgekit.analysis.operator_costs import (
     conv_attributes,
     conv_kernel,
@@ -21,8 +24,16 @@ from edgekit.analysis.operator_costs import (
 )
 from edgekit.errors import ModelError
 
-_ALIASES: Final = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout", "Expand"})
-_STORED_ALIASES: Final = frozenset({"Transpose", "DequantizeLinear", *_ALIASES})
+_ALIASES: Final = frozenset({
+    "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout", "Expand",
+    # The operators between them compute in integers: these say how and cost nothing of their own.
+    "QuantizeLinear", "DequantizeLinear",
+})  # fmt: skip
+_STORED_ALIASES: Final = frozenset({"Transpose", *_ALIASES})
+_PRODUCTS: Final = frozenset({"Gemm", "MatMul", "MatMulInteger", "FusedMatMul", "FusedGemm", "QLinearMatMul", "QGemm"})
+_CONVOLUTIONS: Final = frozenset({"Conv", "FusedConv", "ConvTranspose", "ConvInteger", "QLinearConv"})
+_LATE_WEIGHTS: Final = frozenset({"QLinearConv", "QLinearMatMul", "QGemm"})
+"""Operators that read scale and zero point of their first input before their weights."""
 _NORMS: Final = (
     "BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization",
     "SimplifiedLayerNormalization", "SkipLayerNormalization", "LpNormalization", "LRN", "Softmax", "LogSoftmax",
@@ -51,28 +62,49 @@ def read_onnx_graph(path: Path) -> Analysis:
     Raises:
         ModelError: onnx cannot read the file.
     """
+    return read_onnx_file(path)[0]
+
+
+def read_onnx_file(
+    path: Path, sizes: Mapping[str, Sequence[int]] = MappingProxyType({})
+) -> tuple[Analysis, dict[str, str]]:
+    """Returns the analysis of an ONNX file, and operator name to the precision that the file computes it in.
+
+    Args:
+        path: The file.
+        sizes: Input name to its shape, where the file leaves sizes free.
+
+    Raises:
+        ModelError: onnx cannot read the file.
+    """
     import onnx
 
     try:
         model: Any = onnx.load(str(path))
-        _fix_sizes(model)
+        model = bring_into_normal_form(model)
+        _fix_sizes(model, sizes)
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:  # protobuf's DecodeError, missing external data, inference errors: all mean a bad file
         raise ModelError(
             f"{path}: onnx cannot read it: {error}. Expected a complete ONNX file; check it with onnx.checker."
         ) from error
-    return _Reader(model.graph, path).read()
+    flat, notes = lay_out_bodies(model)
+    reader = _Reader(flat.graph, path)
+    return reader.read(notes), reader.precisions
 
 
-def _fix_sizes(model: Any) -> None:
-    stored = {item.name for item in model.graph.initializer}
-    for value in model.graph.input:
-        if value.name not in stored:
-            for size in value.type.tensor_type.shape.dim:
-                if size.WhichOneof("value") != "dim_value" or size.dim_value <= 0:
-                    size.dim_value = 1
-    # Sizes that were inferred before with a symbolic batch would contradict the fixed ones.
-    del model.graph.value_info[:]
+def _fix_sizes(model: Any, sizes: Mapping[str, Sequence[int]]) -> None:
+    """Fixes free sizes, to 1 where none are given. Sizes that were found before stay where none is free."""
+    free = [
+        (size, sizes[value.name][axis] if value.name in sizes else 1)
+        for value in model.graph.input
+        for axis, size in enumerate(value.type.tensor_type.shape.dim)
+        if size.WhichOneof("value") != "dim_value"
+    ]
+    for size, chosen in free:
+        size.dim_value = chosen
+    if free:
+        del model.graph.value_info[:]
 
 
 @final
@@ -81,13 +113,16 @@ class _Reader:
         self._graph = graph
         self._path = path
         self._builder = GraphBuilder()
+        self._dequantized = {n.output[0] for n in graph.node if n.op_type == "DequantizeLinear"}
+        self.precisions: dict[str, str] = {}
 
-    def read(self) -> Analysis:
-        """Returns the analysis."""
+    def read(self, notes: Sequence[str]) -> Analysis:
+        """Returns the analysis; `notes` are what is known not to be known."""
+        for note in notes:
+            self._builder.note(note)
         for item in self._graph.initializer:
             self._store(item.name, item)
-        stored = {item.name for item in self._graph.initializer}
-        inputs = [value for value in self._graph.input if value.name not in stored]
+        inputs = self._graph.input
         for value in (*inputs, *self._graph.value_info, *self._graph.output):
             self._declare(value)
         for node in self._graph.node:
@@ -126,13 +161,18 @@ class _Reader:
             return
         if node.op_type in _SHAPE_MATHS:
             return
+        if node.op_type in BODY_OPERATORS:
+            self._keep_weights(node, stored)
+            return
         if reads and len(stored) == len(reads) and node.op_type != "Gather":
             self._fold(node, reads)
             return
         outputs = [name for name in node.output if name and self._builder.knows(name)]
         kernel, macs, roles, attributes = self._cost(node, reads, outputs)
+        name = node.name or (node.output[0] if node.output else node.op_type)
+        self.precisions[name] = self._precision(node)
         self._builder.add(
-            name=node.name or (node.output[0] if node.output else node.op_type),
+            name=name,
             type=node.op_type,
             kernel=kernel,
             reads=reads,
@@ -142,6 +182,31 @@ class _Reader:
             roles=roles,
             attributes=attributes,
         )
+
+    def _precision(self, node: Any) -> str:
+        """Returns the precision that onnxruntime computes a node in, as the file asks for it."""
+        kind = node.op_type
+        if kind.startswith("QLinear") or kind == "QGemm":
+            return "int8_static"
+        if kind in {"MatMulInteger", "ConvInteger"} or kind.startswith("DynamicQuantize"):
+            return "int8_dynamic"
+        if kind == "MatMulNBits":
+            return "int4_weights"
+        fed = [name in self._dequantized for name in node.input[:2]]
+        if fed[:1] == [True]:
+            return "int8_static"
+        if fed[1:] == [True]:
+            return "int8_weights"
+        return "fp16" if any(self._builder.dtype(name) == "float16" for name in node.input[:2]) else "fp32"
+
+    def _keep_weights(self, node: Any, stored: Sequence[str]) -> None:
+        """Counts the weights of a branch that the costs are not those of: they lie in the file and in memory."""
+        if stored:
+            roles: Roles = {n: ("kernel" if len(self._builder.shape(n)) > 1 else "bias", None) for n in stored}
+            name = f"{node.name}/other_branch"
+            self._builder.add(
+                name=name, type=node.op_type, kernel="data_movement", reads=stored, outputs=(), roles=roles
+            )
 
     def _fold(self, node: Any, reads: Sequence[str]) -> None:
         """Declares what is computed from stored tensors alone: runtimes evaluate it once, at load."""
@@ -156,10 +221,13 @@ class _Reader:
         """Returns (kernel class, MACs, roles of the weights, attributes) of a node."""
         kind = node.op_type
         made = self._builder.shape(outputs[0]) if outputs else ()
-        if kind in {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv"} and len(reads) > 1:
+        if kind in _CONVOLUTIONS and len(reads) > 1:
             return self._convolution(node, made)
-        if kind in {"Gemm", "MatMul", "MatMulInteger"} and len(reads) > 1:
+        if kind in _PRODUCTS and len(reads) > 1:
             return self._product(node, made)
+        if kind == "MatMulNBits" and len(reads) > 1:
+            inner = next((int(a.i) for a in node.attribute if a.name == "K"), 1)
+            return ("linear", matmul_macs(made, inner), {reads[1]: ("kernel", made[-1] if made else 1)}, {})
         if kind in _RECURRENT:
             return self._recurrent(node, reads)
         if kind == "Einsum":
@@ -180,37 +248,52 @@ class _Reader:
         return (plain, 0, {}, {})
 
     def _convolution(self, node: Any, made: Sequence[int]) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
-        source, weight = node.input[0], node.input[1]
+        place = _weight_place(node)
+        source, weight = node.input[0], node.input[place]
         seen, shape = self._builder.shape(source), self._builder.shape(weight)
+        if len(shape) < 3:
+            self._builder.note(f'The filter of the {node.op_type} "{node.name}" has no known shape: it costs nothing.')
+            return ("dense_conv", 0, {}, {})
         groups = next((a.i for a in node.attribute if a.name == "group"), 1)
         transposed = node.op_type == "ConvTranspose"
         size = shape[2:]
         roles: Roles = {weight: ("kernel", shape[1] * groups if transposed else shape[0])}
-        if len(node.input) > 2 and node.input[2]:
-            roles[node.input[2]] = ("bias", None)
+        bias = node.input[8:9] if node.op_type in _LATE_WEIGHTS else node.input[2:3]
+        roles |= {name: ("bias", None) for name in bias if name}
         stride = next((list(a.ints) for a in node.attribute if a.name == "strides"), [])
         macs = conv_macs(seen if transposed else made, size, shape[1])
-        return (conv_kernel(size, groups, seen[1]), macs, roles, conv_attributes(size, stride, groups))
+        # The filter tells the input's channels, also where the graph computes the input's shape.
+        channels = shape[0] if transposed else shape[1] * groups
+        return (conv_kernel(size, groups, channels), macs, roles, conv_attributes(size, stride, groups))
 
     def _product(self, node: Any, made: Sequence[int]) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
         left = self._builder.shape(node.input[0])
         flipped = any(a.name == "transA" and a.i for a in node.attribute)
         macs = matmul_macs(made, left[0 if flipped else -1] if left else 1)
-        stored = next((name for name in node.input[1::-1] if self._builder.is_stored(name)), None)
+        operands = [node.input[_weight_place(node)], node.input[0]]
+        stored = next((name for name in operands if self._builder.is_stored(name)), None)
         if stored is None:
             return ("attention_matmul", macs, {}, {})
         roles: Roles = {stored: ("kernel", made[-1] if made else 1)}
-        if len(node.input) > 2 and node.input[2]:
+        if node.op_type not in _LATE_WEIGHTS and len(node.input) > 2 and node.input[2]:
             roles[node.input[2]] = ("bias", None)
         return ("linear", macs, roles, {})
 
     def _recurrent(self, node: Any, reads: Sequence[str]) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
         seen = self._builder.shape(node.input[0])
+        if len(seen) != 3:
+            self._builder.note(f'The {node.op_type} "{node.name}" reads a sequence of unknown length: it counts as 1.')
+            seen = (1, 1, 1)
         matrices = [name for name in node.input[1:3] if self._builder.is_stored(name)]
         roles: Roles = {name: ("recurrent", self._builder.shape(name)[-2]) for name in matrices}
         roles |= {name: ("bias", None) for name in reads[3:] if self._builder.is_stored(name)}
         macs = recurrent_macs([self._builder.shape(name) for name in matrices], seen[0], seen[1])
         return ("recurrent", macs, roles, {"steps": seen[0]})
+
+
+def _weight_place(node: Any) -> int:
+    """Returns which input of a convolution or product holds its weights."""
+    return 3 if node.op_type in _LATE_WEIGHTS else 1
 
 
 def _scope(node: Any) -> str:

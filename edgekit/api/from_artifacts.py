@@ -85,11 +85,11 @@ def validate(
         task, path = artifact_task(source, run.scratch, run.settings), Path(artifact)
 
         def one(device: Device | None, _name: str) -> ExportOutcome:
-            request, has_task = request_validation(
+            request, data = request_validation(
                 path, model=None, device=device, config=as_path(config), limits=run.limits, overrides={}, task=task
             )
             made = run_validation(
-                path, request, has_task=has_task, measurements=tuple(map(Path, measurements)), settings=run.settings
+                path, request, data=data, measurements=tuple(map(Path, measurements)), settings=run.settings
             )
             return ExportOutcome(made, strict=strict)
 

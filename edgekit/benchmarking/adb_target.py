@@ -19,6 +19,7 @@ from typing import Final, final
 from edgekit.artifact import Artifact
 from edgekit.benchmarking.target import AdbAddress, Measured, Order, Target
 from edgekit.errors import DeviceError, MissingDependencyError, ResourceError, UsageError
+from edgekit.formats.table import known_format
 from edgekit.measurements.benchmark_model_output import parse_benchmark_model
 from edgekit.measurements.imported import BENCHMARK_MODEL
 from edgekit.samples import Samples
@@ -89,7 +90,8 @@ class AdbTarget(Target):
         )
 
     def _check(self, artifact: Artifact, samples: Samples | None) -> None:
-        if artifact.runtime != "tflite":
+        made = known_format(artifact.runtime)
+        if made is None or not made.runtime.android_benchmark:
             raise UsageError(
                 f"{artifact.path.name} cannot be measured over adb: Android has no Python, and benchmark_model runs "
                 ".tflite files only. Export to tflite, or measure over ssh:// where the device runs Linux."

@@ -13,12 +13,8 @@ from edgekit.benchmarking.target import Measured, Order, Target
 from edgekit.benchmarking.this_machine import ThisMachine
 from edgekit.errors import EdgekitError, UsageError, WorkerError
 from edgekit.measurements.measurement import MeasuredArtifact, Measurement
-from edgekit.model import TensorSpec
-from edgekit.pipeline.artifact_metadata import read_embedded
-from edgekit.pipeline.settings import Settings
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.samples import Samples
-from edgekit.task.task import ImagePreprocessing
 from edgekit.validators.execution import RunSettings, collect_evidence
 from edgekit.validators.parity import LARGEST_DB, sqnr_by_output
 from edgekit.workers.worker import Progress
@@ -45,38 +41,6 @@ def plain_artifact(path: Path) -> Artifact:
         download_bytes=download_bytes,
         sha256=sha256,
     )
-
-
-def prepare_data(artifact: Artifact, reference: str, base: Path, folder: Path, settings: Settings) -> Samples:
-    """Returns sample inputs for an artifact, read in a worker process.
-
-    Args:
-        artifact: As its runtime describes it (see `describe_artifact`).
-        reference: `data.py:function`, an .npz file or a folder of images.
-        base: Where relative paths start.
-        folder: Where they are written.
-        settings: How to run.
-
-    Raises:
-        DataError: missing, empty, or not what the artifact takes.
-    """
-    images = read_embedded(artifact.metadata).preprocessing or ImagePreprocessing()
-    payload = {
-        "reference": reference,
-        "base": str(base),
-        "purpose": "sample",
-        "inputs": [_real(spec).to_json() for spec in artifact.inputs],
-        "metric": "agreement",
-        "preprocessing": images.to_json(),
-        "folder": str(folder),
-    }
-    settings.run("reading of the data", "edgekit.task.data:materialize", payload, settings.stage("data"))
-    return Samples.open(folder)
-
-
-def _real(spec: TensorSpec) -> TensorSpec:
-    """Returns the input as its user sees it: a quantized one takes real values, which the runner quantizes."""
-    return spec if spec.scale is None else replace(spec, dtype="float32", scale=None, zero_point=None)
 
 
 def bench(

@@ -4,35 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
 from edgekit.benchmarking.ssh_shell import SshShell
 from edgekit.errors import DeviceError, UsageError
+from edgekit.formats.table import all_formats, known_format
 
 OLDEST: Final = (3, 9)
 """Oldest Python that the runner's files work with."""
 
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Need:
-    """What a runtime needs: any one of `modules`; `install` for pip; `title` for messages."""
-
-    modules: tuple[str, ...]
-    install: str
-    title: str
-
-
-NEEDS: Final[Mapping[str, _Need]] = {
-    "tflite": _Need(
-        modules=("ai_edge_litert", "tflite_runtime", "tensorflow"), install="ai-edge-litert", title="TFLite interpreter"
-    ),
-    "onnx": _Need(modules=("onnxruntime",), install="onnxruntime", title="onnxruntime"),
-    "executorch": _Need(modules=("executorch",), install="executorch==1.4.1", title="executorch"),
-    "coreml": _Need(modules=("coremltools",), install="coremltools==9.0", title="coremltools"),
-}
 
 # Runs on any Python 3, so that an old one can be told.
 _PROBE: Final = (
@@ -71,9 +52,11 @@ def find_python(shell: SshShell, target: str, python: str, runtime: str) -> Devi
         DeviceError: no such Python, too old a one, or NumPy or the runtime is missing.
         UsageError: a runtime that edgekit cannot run elsewhere.
     """
-    need = NEEDS.get(runtime)
-    if need is None:
-        raise UsageError(f"{runtime} artifacts cannot be run over SSH: accepted are {', '.join(NEEDS)}.")
+    made = known_format(runtime)
+    if made is None or not made.session:
+        accepted = ", ".join(one.name for one in all_formats() if one.session)
+        raise UsageError(f"{runtime} artifacts cannot be run over SSH: accepted are {accepted}.")
+    need = made.runtime
     # The shell starts in the home folder, and it does not expand a quoted ~.
     command = shlex.quote(python.removeprefix("~/"))
     done = shell.run(f"{command} -c {shlex.quote(_PROBE)} numpy {' '.join(need.modules)}")
@@ -95,10 +78,13 @@ def find_python(shell: SshShell, target: str, python: str, runtime: str) -> Devi
             f"{python} on {target} is Python {version[0]}.{version[1]}; the runner needs 3.9 or newer. "
             "Name another one with --python PATH."
         )
-    if runtime == "coreml" and system != "Darwin":
-        raise DeviceError(f"{target} runs {system}; Core ML packages run on macOS only. Measure on a Mac.")
+    if need.system not in ("", system):
+        wanted = "macOS" if need.system == "Darwin" else need.system
+        raise DeviceError(
+            f"{target} runs {system}; {need.title} runs on {wanted} only. Measure on a machine with {wanted}."
+        )
     missing = [] if "numpy" in found else ["NumPy"]
-    missing += [] if set(found) & set(need.modules) else [f"{need.title}"]
+    missing += [] if not need.modules or set(found) & set(need.modules) else [need.module_title]
     if missing:
         raise DeviceError(
             f"{python} on {target} (Python {version[0]}.{version[1]}, {machine}) has no {' and no '.join(missing)}. "

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
-from edgekit.analysis.analyze import ENTRY
+from edgekit.analysis.analyze import READ_ARTIFACT, ArtifactGraphRequest
 from edgekit.analysis.graph import Analysis
-from edgekit.analysis.graph_json import analysis_from_json
 from edgekit.artifact import measure_files
 from edgekit.benchmarking.bench import plain_artifact
 from edgekit.errors import DataError, UsageError
+from edgekit.formats.table import all_formats
 from edgekit.measurements.imported import import_measurement
 from edgekit.measurements.measurement import Measurement, is_measurement, read_measurement
 from edgekit.pipeline.analysis import analyze_model
@@ -28,10 +28,6 @@ from edgekit.task.task import model_task
 Tables = Mapping[str, Mapping[str, Any]]
 Group = tuple[str, str]
 """A runtime and a precision that has rates of its own."""
-
-_READABLE: Final[Mapping[str, str]] = {".tflite": "tflite", ".onnx": "onnx"}
-"""Artifacts whose graph can be read."""
-
 
 _SEEN_SHARE: Final = 0.1
 """Work that takes less of a model's time drowns in the noise of its latency."""
@@ -133,8 +129,8 @@ def find_models(measurements: Sequence[Measurement], models: Sequence[str], cwd:
         if own is None:
             raise DataError(
                 f"{measurement.name} was measured on {measurement.artifact.file}, which is not there any more, has "
-                "changed, or holds no graph that can be read. Name the artifact (.tflite, .onnx) or the model that it "
-                "was made from with --model."
+                f"changed, or holds no graph that can be read. Name the artifact ({', '.join(_readers())}) or the "
+                "model that it was made from with --model."
             )
         found.append(own)
     left = [text for text in models if text not in found and text not in taken]
@@ -143,8 +139,13 @@ def find_models(measurements: Sequence[Measurement], models: Sequence[str], cwd:
     return found
 
 
+def _readers() -> dict[str, str]:
+    """Returns suffix to the reader of such an artifact's graph, of the formats that have one."""
+    return {one.suffix: one.graph_reader for one in all_formats() if one.graph_reader}
+
+
 def _is_readable(text: str) -> bool:
-    return Path(text).suffix.lower() in _READABLE
+    return Path(text).suffix.lower() in _readers()
 
 
 def _own_artifact(measurement: Measurement, cwd: Path) -> str | None:
@@ -159,10 +160,8 @@ def _own_artifact(measurement: Measurement, cwd: Path) -> str | None:
 def _analyze(source: str, settings: Settings, cwd: Path) -> Analysis:
     path = cwd / source
     if path.is_file() and _is_readable(path.name):
-        payload = {"kind": _READABLE[path.suffix.lower()], "path": str(path)}
-        return analysis_from_json(
-            settings.run("analysis of the artifact", ENTRY, payload, settings.stage("analysis")).record
-        )
+        request = ArtifactGraphRequest(reader=_readers()[path.suffix.lower()], path=path)
+        return settings.run("analysis of the artifact", READ_ARTIFACT, request, settings.stage("analysis")).value
     return analyze_model(capture_model(model_task(source, cwd), settings), settings)
 
 

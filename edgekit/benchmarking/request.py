@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from edgekit.artifact import runtime_of
 from edgekit.errors import UsageError
 from edgekit.profiles.profile import DeviceProfile, find_profile
+from edgekit.task.input_sizes import InputSizes
 from edgekit.workers.process_folder import temporary_folder
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class BenchRequest:
         warmup: Inferences before the timed ones.
         seconds: Timing ends after this long, but not before 10 runs.
         data: Sample inputs: `data.py:function`, .npz or a folder of images; None without.
-        outputs: Folder that keeps the outputs on `data`; None keeps none.
+        input_sizes: Sizes of made-up sample inputs, where there is no `data`.
+        outputs: Folder that keeps the outputs on the sample inputs; None keeps none.
         python: Python on the device, for ssh.
         benchmark_model: TFLite's tool for adb: a file here, or a path on the device.
         source: Another tool's output to take the figures from; None measures.
@@ -53,6 +55,7 @@ class BenchRequest:
     warmup: int = 10
     seconds: float = 20.0
     data: str | None = None
+    input_sizes: tuple[InputSizes, ...] = ()
     outputs: Path | None = None
     python: str = "python3"
     benchmark_model: str = ""
@@ -66,7 +69,7 @@ class BenchRequest:
             InputError: no such artifact, or options that exclude each other.
         """
         runtime_of(self.artifact)
-        if self.outputs is not None and self.data is None:
+        if self.outputs is not None and self.data is None and not self.input_sizes:
             raise UsageError("--outputs keeps the outputs on sample inputs: give them too, with --data.")
 
     def profile(self) -> DeviceProfile | None:
@@ -149,17 +152,24 @@ def _target(asked: BenchRequest) -> Target:
 
 
 def _measure(asked: BenchRequest, profile: DeviceProfile | None, settings: Settings) -> Measurement:
-    from edgekit.benchmarking.bench import bench, plain_artifact, prepare_data
+    from edgekit.benchmarking.bench import bench, plain_artifact
+    from edgekit.exporting.artifact_data import ArtifactData, read_samples
     from edgekit.validators.execution import describe_artifact
 
     target, run_settings = _target(asked), _run_settings(asked, settings)
     artifact = plain_artifact(asked.artifact)
     with temporary_folder("bench") as folder, _kept(asked.outputs) as keep:
         samples = None
-        if asked.data is not None:
+        if asked.data is not None or asked.input_sizes:
             # The data is shaped by the artifact's inputs, which only its runtime knows.
             artifact = describe_artifact(asked.artifact, settings=run_settings, progress=settings.stage("artifact"))
-            samples = prepare_data(artifact, asked.data, Path.cwd(), folder / "samples", settings)
+            base, rows = Path.cwd(), folder / "samples"
+            if asked.data is not None:
+                samples = read_samples(artifact, asked.data, "sample", base, rows, settings)
+            else:
+                samples, _ = ArtifactData(base=base, input_sizes=asked.input_sizes).samples_for(
+                    artifact, rows, settings
+                )
         measurement, made = bench(
             artifact,
             target,

@@ -16,6 +16,7 @@ from edgekit.benchmarking.device_python import DevicePython, find_python
 from edgekit.benchmarking.ssh_shell import SshShell
 from edgekit.benchmarking.target import Measured, Order, SshAddress, Target, measured_of
 from edgekit.errors import DeviceError
+from edgekit.formats.table import session_file
 from edgekit.measurements.measurement import OWN_SOURCE
 from edgekit.samples import Samples
 from edgekit.units import format_bytes
@@ -126,7 +127,7 @@ class _RemoteBench:
         # Outputs are seldom larger than inputs; where they are, the run itself says that the disk is full.
         self._check_room(artifact.size_bytes + 2 * data + _SPARE_BYTES)
         progress(f"copying {format_bytes(artifact.size_bytes + data)} to {self.target}", None)
-        for file in (RUNNER, RUNNER.with_name(f"{artifact.runtime}_session.py")):
+        for file in (RUNNER, session_file(artifact.runtime)):
             self.shell.put(file, self.there / file.name)
         self.shell.put(artifact.path, self._artifact(artifact.path))
         if samples is not None:
@@ -142,7 +143,8 @@ class _RemoteBench:
             samples=self.there / "samples" if call.samples else None,
             output=self.there / "outputs",
         )
-        options = [*runner_options(remote, record), *self._expected(call)]
+        session = self.there / session_file(call.runtime).name
+        options = [*runner_options(remote, record, session), *self._expected(call)]
         script = " ".join([self.python.command, str(self.there / RUNNER.name), *map(shlex.quote, options)])
         threads = f"OMP_NUM_THREADS={call.settings.threads} TF_CPP_MIN_LOG_LEVEL=2"
         log, pid = self.there / "log.txt", self.there / "pid"
@@ -163,7 +165,7 @@ class _RemoteBench:
             message = error["message"]
             if error["kind"] == "MissingDependencyError":
                 # The runner speaks of this checkout; the device has none.
-                said = message.partition(" Install it from the checkout")[0]
+                said = message.partition(" Install it")[0]
                 message = f"{self.target}: {said} Install it there:\n  {self.python.install}"
             return RunnerEnd(record=record, failure=message, kind=error["kind"])
         if code == 0:

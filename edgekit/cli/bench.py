@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from edgekit.benchmarking.request import BenchRequest, run_bench
 from edgekit.cli import options
 from edgekit.cli.options import CHOICE, MODEL_AND_DATA, OUTPUT, RUNNING, option
+from edgekit.task.input_sizes import read_input_sizes
 from edgekit.terminal.console import console, write_json
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def bench(
     warmup: Warmup = 10,
     seconds: Seconds = 20.0,
     data: Data = None,
+    inputs: options.Inputs = None,
     outputs: Outputs = None,
     python: Python = "python3",
     benchmark_model: BenchmarkModel = "",
@@ -89,6 +91,7 @@ def bench(
         warmup=warmup,
         seconds=seconds,
         data=data,
+        input_sizes=read_input_sizes(inputs or ()),
         outputs=outputs,
         python=python,
         benchmark_model=benchmark_model,

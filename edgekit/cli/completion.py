@@ -22,7 +22,7 @@ def complete_device(incomplete: str) -> list[str]:
 
 def complete_format(incomplete: str) -> list[str]:
     """Returns the formats that begin with what was typed."""
-    return _starting(incomplete, [*registry.converter_names(), "all"])
+    return _starting(incomplete, [*registry.format_names(), "all"])
 
 
 def complete_precision(incomplete: str) -> list[str]:

@@ -8,6 +8,7 @@ from edgekit.cli import options
 from edgekit.cli.completion import complete_device
 from edgekit.cli.options import MODEL_AND_DATA, option
 from edgekit.debugging.request import SAMPLES, request_debug
+from edgekit.task.input_sizes import read_input_sizes
 from edgekit.terminal.console import console, write_json
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def debug(
         model=model,
         config=config,
         overrides=sources.overrides(),
+        input_sizes=read_input_sizes(sources.inputs or ()),
         data=data,
         samples=samples,
         device=device,

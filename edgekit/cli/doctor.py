@@ -15,6 +15,8 @@ import edgekit
 from edgekit.cli import options
 from edgekit.cli.options import RUNNING, option
 from edgekit.errors import MachineError
+from edgekit.formats.table import find_format
+from edgekit.registry import DEFAULT_FORMAT
 from edgekit.terminal.console import console, write_json
 from edgekit.units import format_bytes
 from edgekit.workers.installation import (
@@ -106,12 +108,13 @@ def _print(
     out.print()
     table = _table("format", "export", "validate", "what to do")
     for state in formats:
-        advice = "" if state.works else install_command(state.extra)
+        advice = "" if state.works else state.install
         _add_row(table, state.name, _yes(state.export_obstacles), _yes(state.validate_obstacles), advice)
     out.print(table)
     if not any(state.works for state in formats):
         out.print(
-            f"\nNo format can be exported and validated here. Start with: {install_command('tflite')}", markup=False
+            f"\nNo format can be exported and validated here. Start with: {find_format(DEFAULT_FORMAT).install}",
+            markup=False,
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from edgekit.cli import options
 from edgekit.cli.options import CHOICE, OUTPUT, option
 from edgekit.planner.technique_order import order_warning
+from edgekit.task.input_sizes import read_input_sizes
 from edgekit.task.request import Request, make_request, parse_effort
 from edgekit.terminal.console import console, write_json
 from edgekit.trials.choice import PlanFile, parse_io, read_plan_file
@@ -66,6 +67,7 @@ def export(
         techniques=technique,
         limits=limits.texts(),
         overrides=data.overrides(metric),
+        input_sizes=read_input_sizes(data.inputs or ()),
     )
     request = planned.restrict(request) if planned else request
     _warn_of_order(request, screen)
@@ -131,10 +133,14 @@ def show_report(
                 screen.print(f"[bold]{result.runtime} {result.recipe.name}[/]")
                 screen.print(tables.check_table(result.checks))
                 screen.print()
+        for result in report.results if report.command == "plan" and not verbose else ():
+            screen.print(tables.check_table(result.checks))
+            screen.print("accuracy was not judged: a file alone says nothing about it", style="dim")
+            screen.print()
         for table in tables.prediction_tables(report):
             screen.print(table)
             screen.print()
-        for result in report.results if report.command == "validate" else ():
+        for result in report.results if report.command in ("validate", "plan") else ():
             if result.artifact is not None:
                 for line in tables.embedded_lines(result.artifact):
                     screen.print(sentences.escape(line), style="dim")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from edgekit.cli import options
 from edgekit.cli.completion import complete_format
 from edgekit.cli.options import CHOICE, OUTPUT, option
+from edgekit.task.input_sizes import read_input_sizes
 from edgekit.task.request import Request, make_request
 from edgekit.terminal.console import console, write_json
 
@@ -58,6 +59,7 @@ def ladder(
         techniques=technique,
         limits=limits.texts(),
         overrides=data.overrides(metric),
+        input_sizes=read_input_sizes(data.inputs or ()),
     )
     from edgekit.cli.settings import pipeline_settings
     from edgekit.trials.ladder_request import run_ladder

@@ -48,6 +48,17 @@ Model = Annotated[
 FloatModel = Annotated[
     str | None, option(MODEL_AND_DATA, "--model", "-m", help="The float model to compare with, named as for export.")
 ]
+Inputs = Annotated[
+    list[str] | None,
+    option(
+        MODEL_AND_DATA, "--input",
+        help="Sizes of an input: image=1x3x224x224 or ids=1x128:int64; repeat for more inputs.",
+    ),
+]  # fmt: skip
+ExampleInputs = Annotated[
+    str | None,
+    option(MODEL_AND_DATA, "--example-inputs", help="model.py:function that returns a tuple of tensors at batch 1."),
+]
 Artifact = Annotated[Path, typer.Argument(help="A .tflite, .onnx, .pte file or an .mlpackage folder.")]
 Device = Annotated[
     str | None,
@@ -115,7 +126,7 @@ Jobs = Annotated[
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
-    """Where calibration data, evaluation data and example inputs come from."""
+    """Where calibration data, evaluation data and example inputs come from, and the sizes of free inputs."""
 
     calibration: Annotated[
         str | None,
@@ -125,13 +136,8 @@ class Data:
         str | None,
         option(MODEL_AND_DATA, "--evaluation", help="Evaluation data: data.py:function, .npz or a folder of images."),
     ] = None
-    example_inputs: Annotated[
-        str | None,
-        option(
-            MODEL_AND_DATA, "--example-inputs",
-            help="model.py:function that returns a tuple of tensors at batch 1.",
-        ),
-    ] = None  # fmt: skip
+    example_inputs: ExampleInputs = None
+    inputs: Inputs = None
 
     def overrides(self, metric: str | None = None) -> dict[str, str | None]:
         """Returns the task's fields and the texts that take their place."""

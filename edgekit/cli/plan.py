@@ -6,15 +6,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from edgekit.cli import options
+from edgekit.cli.export import show_report
 from edgekit.cli.options import OUTPUT, option
+from edgekit.task.input_sizes import read_input_sizes
 from edgekit.task.request import Request, make_request, parse_effort
 from edgekit.terminal.console import console, write_json
 
 if TYPE_CHECKING:
     from edgekit.analysis.graph import Analysis
+    from edgekit.exporting.report import ExportReport
     from edgekit.planner.plan import Plan
 
-Why = Annotated[bool, option(OUTPUT, "--why", help="Show the operators that cost most for each budget.")]
+Why = Annotated[
+    bool,
+    option(OUTPUT, "--why", help="Show what stands in each format's way (a trial conversion) and what costs most."),
+]
 Output = Annotated[
     Path | None,
     option(OUTPUT, "--output", "-o", help="Write the plan as JSON, for: edgekit export --plan FILE."),
@@ -42,7 +48,8 @@ def plan(
     """Choose the format and precision that fit a device, and say why.
 
     By default nothing is run: costs are predicted from the model's graph, and what cannot be predicted is said to be
-    "not run". With --effort default the recipes are simulated on calibration data and every layer is measured; with
+    "not run". Of a finished file (.tflite, .pte, .mlpackage, a quantized .onnx) it says whether it fits, accuracy not
+    judged. With --effort default the recipes are simulated on calibration data and every layer is measured; with
     thorough the best few are exported and validated too. Exit code 0 if the plan keeps every budget that can be
     predicted, 1 if nothing does.
     """
@@ -55,12 +62,17 @@ def plan(
         precision=precision,
         limits=limits.texts(),
         overrides=data.overrides(metric),
+        input_sizes=read_input_sizes(data.inputs or ()),
     )
     from edgekit.cli.settings import pipeline_settings
-    from edgekit.trials.choice import plan_model, write_plan
+    from edgekit.exporting.fit import is_finished
+    from edgekit.trials.choice import fit_finished, plan_model, write_plan
 
     with pipeline_settings(screen, workers, no_cache=no_cache) as (settings, _):
-        made, analysis = plan_model(request, wanted, settings)
+        if model is not None and is_finished(request.task.base / request.task.model):
+            report = fit_finished(request, settings, decided=bool(formats or precision or output))
+            return _show_fit(report, request, screen, verbose=verbose)
+        made, analysis = plan_model(request, wanted, settings, trial=why)
     if output is not None:
         write_plan(output, made)
     if screen.as_json:
@@ -77,6 +89,15 @@ def plan(
             no_color=screen.no_color,
         )
     return 0 if made.feasible else 1
+
+
+def _show_fit(report: ExportReport, request: Request, screen: options.Screen, *, verbose: bool) -> int:
+    """Prints whether a finished file fits, and returns the exit code."""
+    if screen.as_json:
+        write_json(report.to_json())
+    else:
+        show_report(report, request, strict=False, quiet=screen.quiet, verbose=verbose, no_color=screen.no_color)
+    return report.exit_code()
 
 
 def _print(

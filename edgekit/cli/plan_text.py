@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from edgekit.budget import COSTS, Limit
 from edgekit.checks import Check
+from edgekit.formats.table import find_format
 from edgekit.model import Family
 from edgekit.planner.plan import Plan
 from edgekit.planner.recipes import resolve_precision
@@ -30,13 +31,6 @@ _VERDICTS: Final = {
     "not_run": ("not run", "yellow"),
 }
 """Verdict to its word and colour: a word, because colours do not reach a pipe or every reader."""
-
-_RUNTIMES: Final = {
-    "tflite": "TFLite (LiteRT)",
-    "onnx": "ONNX (onnxruntime)",
-    "executorch": "ExecuTorch (XNNPACK)",
-    "coreml": "Core ML",
-}
 
 _PRECISIONS: Final = {
     "fp32": "keep 32-bit float",
@@ -267,7 +261,7 @@ def _pipeline_words(chosen: Candidate) -> str:
     for precision, modules in differing.items():
         rest = f" and {len(modules) - _SHOWN_LAYERS} more" if len(modules) > _SHOWN_LAYERS else ""
         parts.append(f"give {', '.join(modules[:_SHOWN_LAYERS])}{rest} {precision}")
-    return ", then ".join(parts) + f", export as {_RUNTIMES.get(chosen.runtime, chosen.runtime)}"
+    return ", then ".join(parts) + f", export as {find_format(chosen.runtime).title}"
 
 
 def _count(number: int) -> str:

@@ -169,6 +169,9 @@ def note_lines(report: ExportReport, *, verbose: bool) -> list[str]:
         for finding in (report.calibration or {}).get("findings", ())
     ]
     lines += [f"[dim]{escape(line)}[/]" for result in report.results if (line := _imported_line(result))]
+    lines += [
+        f"[dim]run with the inputs {escape(str(r.host['inputs']))}[/]" for r in report.results if "inputs" in r.host
+    ]
     evaluators = {str(r.host.get("runtime")) for r in report.results if "evaluator" in str(r.host.get("runtime", ""))}
     lines += [f"[dim]coreml: run by the {escape(name)}[/]" for name in sorted(evaluators)]
     if any(result.host.get("median_ms") is not None for result in report.results):

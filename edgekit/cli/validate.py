@@ -27,20 +27,22 @@ def validate(
     """Run an artifact in its own runtime, compare it with its float model, and check the device's budgets.
 
     Without a model there is nothing to compare with: size and memory are judged, accuracy is not run and does not pass.
+    The artifact runs on the data that is given, else on made-up values; a file with free sizes asks for --input.
     """
-    request, has_task = request_validation(
+    request, artifact_data = request_validation(
         artifact,
         model=model,
         device=device,
         config=config,
         limits=limits.texts(),
         overrides=data.overrides(metric),
+        input_sizes=data.inputs or (),
     )
     from edgekit.cli.settings import pipeline_settings
 
     with pipeline_settings(screen, workers, no_cache=no_cache, jobs=1) as (settings, _):
         report = run_validation(
-            artifact, request, has_task=has_task, measurements=measurements or (), settings=settings
+            artifact, request, data=artifact_data, measurements=measurements or (), settings=settings
         )
     if screen.as_json:
         write_json(report.to_json(strict=strict))

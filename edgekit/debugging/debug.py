@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
-from edgekit.artifact import Artifact
-from edgekit.debugging.job import ENTRY
+from edgekit.artifact import Artifact, runtime_of
+from edgekit.debugging.inspector import check_inspectable
+from edgekit.debugging.job import COMPARE, ComparisonRequest
 from edgekit.debugging.remedies import ExportCall, with_remedies
 from edgekit.debugging.report import DebugReport
 from edgekit.errors import DataError, ModelError, UsageError
 from edgekit.exporting.validation import DEFAULT_KEY, DIGEST_KEY
-from edgekit.model import CapturedModel
+from edgekit.formats.table import all_formats
+from edgekit.model import IMPORTABLE, CapturedModel
 from edgekit.pipeline.capture import capture_model
 from edgekit.pipeline.convert import convert
 from edgekit.pipeline.samples import prepare_samples
@@ -22,6 +24,7 @@ from edgekit.pipeline.settings import Settings
 from edgekit.pipeline.technique_stage import apply_technique
 from edgekit.recipe import PRESETS, Recipe
 from edgekit.samples import Samples
+from edgekit.task.data import Purpose
 from edgekit.task.task import Task, default_task
 from edgekit.task.technique_text import split_step
 from edgekit.validators.execution import RunSettings, describe_artifact
@@ -29,6 +32,7 @@ from edgekit.validators.requested import PRECISION_KEY
 
 SOURCE_KEY: Final = "edgekit.source"
 TECHNIQUES_KEY: Final = "edgekit.techniques"
+_PURPOSES: Final[tuple[Purpose, ...]] = ("calibration", "evaluation")
 _UNSET_DEVICE: Final = "pi4"
 """Device of the commands that are shown where nobody names one."""
 
@@ -67,28 +71,28 @@ def debug(request: DebugRequest, settings: Settings) -> DebugReport:
     Raises:
         UsageError: no model was named and the artifact does not lead to one.
         DataError: the task has no data.
+        ArtifactError: nobody sees inside such artifacts.
         EdgekitError: the artifact, the model or the data cannot be read or run.
     """
+    check_inspectable(runtime_of(request.artifact), request.artifact)
     run_settings = RunSettings(timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes)
     artifact = describe_artifact(request.artifact, settings=run_settings, progress=settings.stage("artifact"))
     task = _task(request, artifact)
     model = capture_model(task, settings, as_torch=True)
     samples, source = _samples(task, model, request, settings)
     compared, notes = _as_quantized(_layer_by_layer(model, task, settings), artifact, task, settings)
-    payload = {
-        "model": compared.to_json(),
-        "folder": str(compared.path.parent),
-        "source": model.source,
-        "artifact": str(request.artifact),
-        "runtime": artifact.runtime,
-        "precision": artifact.metadata.get(PRECISION_KEY, "unknown"),
-        "samples": str(samples.folder),
-        "samples_from": source,
-        "count": request.samples,
-        "threads": settings.threads,
-    }
-    ended = settings.run("comparison inside", ENTRY, payload, settings.stage("debug"))
-    report = DebugReport.from_json(ended.record)
+    comparison = ComparisonRequest(
+        model=compared,
+        source=model.source,
+        artifact=request.artifact,
+        runtime=artifact.runtime,
+        precision=artifact.metadata.get(PRECISION_KEY, "unknown"),
+        samples=samples,
+        samples_from=source,
+        count=request.samples,
+        threads=settings.threads,
+    )
+    report = settings.run("comparison inside", COMPARE, comparison, settings.stage("debug")).value
     mismatch = _mismatch(artifact, model)
     report = replace(report, notes=(*mismatch, *notes, *report.notes))
     return with_remedies(report, _call(request, task, artifact))
@@ -109,7 +113,7 @@ def _task(request: DebugRequest, artifact: Artifact) -> Task:
 
 
 def _samples(task: Task, model: CapturedModel, request: DebugRequest, settings: Settings) -> tuple[Samples, str]:
-    for purpose in (request.data,) if request.data else ("calibration", "evaluation"):
+    for purpose in (purpose for purpose in _PURPOSES if request.data in (None, purpose)):
         samples = prepare_samples(task, model, purpose, settings)
         if samples is not None:
             return samples, purpose
@@ -129,7 +133,8 @@ def _layer_by_layer(model: CapturedModel, task: Task, settings: Settings) -> Cap
         ModelError: no way leads there.
     """
     if model.kind in ("keras", "savedmodel"):
-        made = convert(model, "onnx", Recipe(default="fp32"), None, settings).artifact.path
+        way = next(one.name for one in all_formats() if {model.kind, IMPORTABLE} <= set(one.starts_from))
+        made = convert(model, way, Recipe(default="fp32"), None, settings).artifact.path
         model = capture_model(replace(task, model=str(made), example_inputs=None), settings, as_torch=True)
     if model.kind != "pt2":
         raise ModelError(
@@ -165,7 +170,7 @@ def _as_quantized(
 
 def _mismatch(artifact: Artifact, model: CapturedModel) -> tuple[str, ...]:
     digest = artifact.metadata.get(DIGEST_KEY)
-    if digest is None or digest == model.digest or model.source_kind == "onnx":
+    if digest is None or digest == model.digest or model.source_kind == IMPORTABLE:
         return ()
     return (
         (

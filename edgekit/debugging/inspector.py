@@ -1,4 +1,4 @@
-"""What an artifact computes inside: the contract of the four readers, one for each runtime.
+"""What an artifact computes inside: the contract of the readers, one for each format.
 
 A reader opens an artifact so that its inner tensors can be read, and runs it row by row. Values come out as real
 numbers: integers are turned back by the scale and zero point with which their readers read them.
@@ -10,9 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from edgekit.errors import ERRORS_BY_NAME, ArtifactError
+from edgekit.formats.table import all_formats, find_format
+from edgekit.plugins import load_plugin
 from edgekit.validators.runners import runner
 
 if TYPE_CHECKING:
@@ -20,14 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float32]
-
-READERS: Final[Mapping[str, str]] = {
-    "tflite": "edgekit.debugging.inspect_tflite:TFLiteInspector",
-    "onnx": "edgekit.debugging.inspect_onnx:ONNXInspector",
-    "executorch": "edgekit.debugging.inspect_executorch:ExecuTorchInspector",
-    "coreml": "edgekit.debugging.inspect_coreml:CoreMLInspector",
-}
-"""Runtime to `module:class`."""
 
 
 @final
@@ -94,6 +88,21 @@ class ArtifactInspector(ABC):
         """Returns the real values of all tensors, by name, for one row (one array (1, ...) for each input)."""
 
 
+def check_inspectable(runtime: str, path: Path) -> None:
+    """Checks that somebody has told how to see inside artifacts of a format.
+
+    Raises:
+        ArtifactError: nobody has.
+    """
+    if find_format(runtime).inspector:
+        return
+    others = ", ".join(one.name for one in all_formats() if one.inspector)
+    raise ArtifactError(
+        f"{path.name} cannot be debugged: the format {runtime} brings no reader of what its artifacts compute inside. "
+        f"Export the model to another format and debug that artifact: {others}."
+    )
+
+
 def open_inside(runtime: str, path: Path, threads: int) -> ArtifactInspector:
     """Returns the reader of an artifact.
 
@@ -101,10 +110,9 @@ def open_inside(runtime: str, path: Path, threads: int) -> ArtifactInspector:
         ArtifactError: the runtime cannot load it, or its insides cannot be read.
         MissingDependencyError: the runtime is not installed.
     """
-    import importlib
-
-    module, _, name = READERS[runtime].partition(":")
-    reader: type[Any] = getattr(importlib.import_module(module), name)
+    check_inspectable(runtime, path)
+    target = find_format(runtime).inspector
+    reader: type[Any] = load_plugin("reader of the format", runtime, target)
     try:
         opened: ArtifactInspector = reader(path, threads)
     except runner.RunError as error:

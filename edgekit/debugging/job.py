@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import numpy as np
 
@@ -19,17 +19,17 @@ from edgekit.debugging.matching import Match, Matcher
 from edgekit.debugging.measure import LayerTotals, Totals, measure_sample
 from edgekit.debugging.report import DebugReport, LayerReport, Suspect, decibels
 from edgekit.errors import ERRORS_BY_NAME, ArtifactError
+from edgekit.formats.table import find_format
 from edgekit.model import CapturedModel
 from edgekit.samples import Samples
 from edgekit.validators.runners import runner
-from edgekit.workers.worker import Progress
+from edgekit.workers.request_key import Contents
+from edgekit.workers.worker import Job, Progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Row = tuple[NDArray[Any], ...]
-
-ENTRY: Final = "edgekit.debugging.job:run"
 
 _MATCHED_SAMPLES: Final = 3
 """Samples on which tensors are matched and causes tried; their values are all in memory at once."""
@@ -43,17 +43,45 @@ _LEAST_SHARE: Final = 0.01
 _SHOWN_ROUNDING: Final = 3
 
 
-def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """Returns a `DebugReport` as JSON, without remedies: what to do depends on how the user called."""
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonRequest:
+    """What to compare inside.
+
+    Attributes:
+        model: The float model.
+        source: What the user calls it.
+        artifact: The file or package.
+        runtime: Its format.
+        precision: As it tells; "unknown" for one made elsewhere.
+        samples: What both run on.
+        samples_from: `calibration` or `evaluation`.
+        count: Samples to take.
+        threads: Of both.
+    """
+
+    model: CapturedModel
+    source: str
+    artifact: Contents
+    runtime: str
+    precision: str
+    samples: Samples
+    samples_from: str
+    count: int
+    threads: int
+
+
+def run(request: ComparisonRequest, progress: Progress) -> DebugReport:
+    """Returns what was found, without remedies: what to do depends on how the user called."""
     import torch
 
-    torch.set_num_threads(payload["threads"])
+    torch.set_num_threads(request.threads)
     progress("reading the float model", None)
-    graph = FloatGraphRun(CapturedModel.from_json(payload["model"], Path(payload["folder"])))
+    graph = FloatGraphRun(request.model)
     progress("opening the artifact", None)
-    path = Path(payload["artifact"])
-    inside = open_inside(payload["runtime"], path, payload["threads"])
-    rows = _rows(Samples.open(Path(payload["samples"])), payload["count"])
+    path = request.artifact
+    inside = open_inside(request.runtime, path, request.threads)
+    rows = _rows(request.samples, request.count)
     try:
         values = [inside.run(row) for row in rows[:_MATCHED_SAMPLES]]
     except runner.RunError as error:
@@ -64,19 +92,19 @@ def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     totals = _measure(graph, inside, matches, rows, progress)
     progress("explaining", None)
     replay = LayerReplay(graph, matches, tensors, rows[:_MATCHED_SAMPLES], values)
-    bits = weight_bits(payload["precision"])
+    bits = weight_bits(request.precision)
     layers = tuple(_layer(i, match, replay, totals, bits) for i, match in enumerate(matches.values()))
     layers = tuple(
         replace(layer, error_share=share) for layer, share in zip(layers, _shares(totals, layers), strict=True)
     )
-    agreement, notes = _agreement(payload["runtime"], path, inside, rows[0], values[0], payload["threads"])
-    report = DebugReport(
+    agreement, notes = _agreement(request.runtime, path, inside, rows[0], values[0], request.threads)
+    return DebugReport(
         artifact=str(path),
-        runtime=payload["runtime"],
-        precision=payload["precision"],
-        model=payload["source"],
+        runtime=request.runtime,
+        precision=request.precision,
+        model=request.source,
         samples=len(rows),
-        samples_from=payload["samples_from"],
+        samples_from=request.samples_from,
         how=inside.how,
         final_sqnr_db=decibels(1.0, totals.output_total / max(1, totals.samples)),
         inside_agreement_db=agreement,
@@ -86,7 +114,9 @@ def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         suspects=tuple(_suspects(layers, replay)),
         notes=(*notes, *_notes(graph, matches)),
     )
-    return report.to_json()
+
+
+COMPARE: Final = Job(work=run)
 
 
 def weight_bits(precision: str) -> int:
@@ -209,7 +239,7 @@ def _agreement(
 
     None, and a note with the reason, where it does not run as it is: then its insides are worth even more.
     """
-    session: Any = importlib.import_module(f"edgekit.validators.runners.{runtime}_session")
+    session: Any = importlib.import_module(find_format(runtime).session)
     try:
         artifact = runner.OpenArtifact(session.Runtime(str(path), "", threads), path, {})
         plain = artifact.real(artifact.run(artifact.prepare(list(row))))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, final
 
 from edgekit.debugging.causes import Cause
+from edgekit.workers.structure import unstructure
 
 SCHEMA_VERSION: Final = 1
 CLEAN_DB: Final = 300.0
@@ -59,22 +59,6 @@ class LayerReport:
     grid: tuple[float, float] | None
     departs: bool
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns the JSON form."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name in self.__slots__
-            for value in (getattr(self, name),)
-        }
-
-    @staticmethod
-    def from_json(data: dict[str, Any]) -> LayerReport:
-        """Returns the layer that `to_json` wrote."""
-        pairs: dict[str, Any] = {
-            name: tuple(data[name]) if data[name] is not None else None for name in ("seen", "used", "grid")
-        }
-        return LayerReport(**{**data, **pairs})
-
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,15 +82,6 @@ class Suspect:
     is_fault: bool
     remedy: str = ""
     command: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the JSON form."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
-    @staticmethod
-    def from_json(data: dict[str, Any]) -> Suspect:
-        """Returns the suspect that `to_json` wrote."""
-        return Suspect(**data)
 
 
 @final
@@ -162,32 +137,9 @@ class DebugReport:
         return {
             "schema_version": SCHEMA_VERSION,
             "command": "debug",
-            "artifact": self.artifact,
-            "runtime": self.runtime,
-            "precision": self.precision,
-            "model": self.model,
-            "samples": self.samples,
-            "samples_from": self.samples_from,
-            "how": self.how,
-            "final_sqnr_db": self.final_sqnr_db,
-            "inside_agreement_db": self.inside_agreement_db,
-            "explained": self.explained,
+            **unstructure(self),
             "first_departure": first.node if first else None,
-            "layers": [layer.to_json() for layer in self.layers],
-            "unmatched": list(self.unmatched),
-            "suspects": [suspect.to_json() for suspect in self.suspects],
-            "notes": list(self.notes),
         }
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> DebugReport:
-        """Returns the report that `to_json` wrote."""
-        derived = ("schema_version", "command", "first_departure")
-        fields: dict[str, Any] = {key: value for key, value in data.items() if key not in derived}
-        fields["layers"] = tuple(LayerReport.from_json(item) for item in data["layers"])
-        fields["suspects"] = tuple(Suspect.from_json(item) for item in data["suspects"])
-        fields["unmatched"], fields["notes"] = tuple(data["unmatched"]), tuple(data["notes"])
-        return DebugReport(**fields)
 
 
 def decibels(signal: float, noise: float) -> float:

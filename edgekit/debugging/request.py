@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edgekit.debugging.debug import DebugRequest
+    from edgekit.task.input_sizes import InputSizes
     from edgekit.task.task import Task
 
 SAMPLES: Final = 16
@@ -26,6 +28,7 @@ def request_debug(
     model: str | None = None,
     config: Path | None = None,
     overrides: Mapping[str, str | None],
+    input_sizes: tuple[InputSizes, ...] = (),
     data: str | None = None,
     samples: int = SAMPLES,
     device: str | None = None,
@@ -38,6 +41,7 @@ def request_debug(
         model: MODEL as the user wrote it; None takes the task file's, else the one that the artifact leads to.
         config: Task file; None takes the current folder's, where there is one.
         overrides: Task fields (`calibration`, `evaluation`, `example_inputs`) to their texts.
+        input_sizes: Sizes of the model's free inputs.
         data: `calibration`, `evaluation`, or None for the first of them that the task has.
         samples: How many to run.
         device: For the commands that are shown; None takes the one in report.json.
@@ -52,7 +56,7 @@ def request_debug(
     cwd = Path.cwd()
     named = model is not None or config is not None or find_config(cwd) is not None
     if task is None and named:
-        task = make_task(model, config, overrides, cwd)
+        task = replace(make_task(model, config, overrides, cwd), input_sizes=input_sizes)
     from edgekit.debugging.debug import DebugRequest
 
     return DebugRequest(

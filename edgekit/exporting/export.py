@@ -22,6 +22,7 @@ from edgekit.exporting.inputs import Inputs, artifact_metadata, describe_data
 from edgekit.exporting.judge import judge_artifact, what_was_requested
 from edgekit.exporting.report import ExportReport, describe_environment
 from edgekit.exporting.stage_table import EvaluationReference, StageTable, stage_table
+from edgekit.formats.table import all_formats
 from edgekit.model import CapturedModel
 from edgekit.pipeline.convert import Converted, convert
 from edgekit.pipeline.lint_report import calibration_report
@@ -31,23 +32,12 @@ from edgekit.recipe import Candidate, Recipe, Rejection
 from edgekit.workers.atomic_files import copy_atomically
 from edgekit.workers.cache import versions
 
-REPORTED_PACKAGES: Final = (
-    "ai-edge-litert",
-    "ai-edge-quantizer",
-    "coremltools",
-    "executorch",
-    "litert-torch",
-    "numpy",
-    "onnx",
-    "onnxruntime",
-    "onnxscript",
-    "tensorflow",
-    "tensorflow-cpu",
-    "tf2onnx",
-    "torch",
-    "torchao",
-)
-"""Whose versions go into the report and the lock: each of them can change an artifact's bytes."""
+_ALWAYS_RECORDED: Final = ("numpy", "tensorflow", "tensorflow-cpu", "tf2onnx", "torch", "torchao")
+
+
+def recorded_packages() -> tuple[str, ...]:
+    """Returns whose versions go into the report and the lock: each of them can change an artifact's bytes."""
+    return tuple(sorted({*_ALWAYS_RECORDED, *(name for one in all_formats() for name in one.records)}))
 
 
 def export(
@@ -123,7 +113,7 @@ def export(
         model=inputs.model,
         results=tuple(results),
         rejected=tuple(rejected),
-        environment=describe_environment(versions(REPORTED_PACKAGES)),
+        environment=describe_environment(versions(recorded_packages())),
         data=describe_data(inputs),
         folder=folder,
         calibration=lint_calibration(inputs, [candidate.recipe for candidate in candidates], settings),

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from edgekit.errors import EdgekitError
-from edgekit.model import CapturedModel
+from edgekit.formats.table import find_format
+from edgekit.model import IMPORTABLE, CapturedModel
 from edgekit.pipeline.artifact_metadata import CALIBRATION_KEY, LABELS_KEY, PREPROCESSING_KEY
 from edgekit.pipeline.capture import capture_model
 from edgekit.pipeline.samples import prepare_samples, reference_outputs
@@ -50,7 +51,7 @@ class Inputs:
         Raises:
             ModelError: the source cannot be turned into what that converter needs.
         """
-        if runtime == "onnx" or self.model.kind != "onnx":
+        if find_format(runtime).kind_from(self.model.kind) == self.model.kind:
             return self.model
         if isinstance(self.torch_model, EdgekitError):
             raise self.torch_model
@@ -79,7 +80,8 @@ def read_inputs(
     """
     model = model or capture_model(task, settings)
     torch_model: CapturedModel | EdgekitError = model
-    if model.kind == "onnx" and (as_torch or any(runtime != "onnx" for runtime in runtimes)):
+    turned = any(find_format(name).kind_from(model.kind) != model.kind for name in runtimes)
+    if model.kind == IMPORTABLE and (as_torch or turned):
         try:
             torch_model = capture_model(task, settings, as_torch=True)
         except EdgekitError as error:

@@ -12,6 +12,7 @@ from edgekit.checks import Check, complete
 from edgekit.converters.base import IoType
 from edgekit.errors import EdgekitError
 from edgekit.exporting.inputs import FLOAT_RECIPE, Inputs
+from edgekit.formats.table import find_format
 from edgekit.pipeline.analysis import analyze_model
 from edgekit.pipeline.convert import convert
 from edgekit.pipeline.settings import Settings
@@ -119,7 +120,7 @@ def _float_baseline(runtime: str, inputs: Inputs, recipe: Recipe, settings: Sett
 
     A float artifact that cannot be made costs only the ratio, so its failure is not the export's.
     """
-    if recipe == FLOAT_RECIPE or runtime == "coreml":
+    if recipe == FLOAT_RECIPE or find_format(runtime).runtime.stand_in:
         return None
     settings.progress(runtime, "converting the float artifact to compare with", None)
     try:

@@ -11,7 +11,8 @@ from typing import Any, Final
 from edgekit.artifact import Artifact, measure_files
 from edgekit.budget import Budget
 from edgekit.errors import EdgekitError
-from edgekit.exporting.export import REPORTED_PACKAGES, lint_calibration
+from edgekit.exporting.artifact_data import ArtifactData
+from edgekit.exporting.export import lint_calibration, recorded_packages
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.inputs import Inputs, describe_data, read_inputs
 from edgekit.exporting.judge import describe_host, judge_artifact, judge_evidence
@@ -43,6 +44,7 @@ def validate(
     measurements: Sequence[Measurement] = (),
     latency_models: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     accelerators: Mapping[str, str] = MappingProxyType({}),
+    data: ArtifactData | None = None,
 ) -> ExportReport:
     """Runs the artifact at `path` in its own runtime and judges it.
 
@@ -56,6 +58,7 @@ def validate(
         measurements: Figures of this artifact from the device; they take the place of this machine's.
         latency_models: The profile's, to predict the device's latency with.
         accelerators: Runtime to the device's accelerator for it (see `DeviceProfile.accelerators`).
+        data: What to run it on where there is no task.
 
     Raises:
         DataError: a measurement of another device or artifact.
@@ -72,6 +75,7 @@ def validate(
         cwd=cwd,
         latency_models=latency_models,
         accelerators=accelerators,
+        data=data,
     )
     return with_imported(report, measurements, budget)
 
@@ -86,6 +90,7 @@ def _validate(
     cwd: Path,
     latency_models: Mapping[str, Mapping[str, Any]],
     accelerators: Mapping[str, str],
+    data: ArtifactData | None,
 ) -> ExportReport:
     run_settings = RunSettings(
         timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes, threads=settings.threads
@@ -99,7 +104,8 @@ def _validate(
     recipe = asked.recipe if asked else Recipe()
     accelerator = accelerators.get(artifact.runtime, "")
     if task is None:
-        return _alone(artifact, asked, accelerator, device, budget, settings, run_settings)
+        given = data or ArtifactData(base=cwd)
+        return _alone(artifact, given, asked, accelerator, device, budget, settings, run_settings)
     inputs = read_inputs(task, (artifact.runtime,), settings)
     note = _mismatch(artifact, inputs)
     result = FormatResult(runtime=artifact.runtime, recipe=recipe, artifact=artifact)
@@ -128,7 +134,7 @@ def _validate(
         device=device,
         model=inputs.model,
         results=(result,),
-        environment=describe_environment(versions(REPORTED_PACKAGES)),
+        environment=describe_environment(versions(recorded_packages())),
         data=describe_data(inputs),
         folder=path.parent,
         calibration=lint_calibration(inputs, [recipe], settings),
@@ -180,6 +186,7 @@ def _predict(
 
 def _alone(
     artifact: Artifact,
+    data: ArtifactData,
     asked: Requested | None,
     accelerator: str,
     device: str,
@@ -187,10 +194,17 @@ def _alone(
     settings: Settings,
     run_settings: RunSettings,
 ) -> ExportReport:
-    """Judges what can be judged without a float model and data: size, memory, what it computes with, that it runs."""
+    """Judges what can be judged without a float model: size, memory, what it computes with, that it runs."""
     with temporary_folder("outputs") as folder:
+        samples, origin = data.samples_for(artifact, folder / "samples", settings)
         evidence = collect_evidence(
-            artifact, folder=folder, settings=run_settings, progress=settings.stage(artifact.runtime)
+            artifact,
+            folder=folder,
+            evaluation=samples,
+            metric=data.metric,
+            metric_base=data.base,
+            settings=run_settings,
+            progress=settings.stage(artifact.runtime),
         )
         evidence = replace(evidence, asked=asked, accelerator=accelerator)
         result = FormatResult(
@@ -198,14 +212,14 @@ def _alone(
             recipe=asked.recipe if asked else Recipe(),
             artifact=artifact,
             checks=judge_evidence(evidence, _unpredicted(budget)),
-            host=describe_host(evidence),
+            host={**describe_host(evidence), **({"inputs": origin} if origin else {})},
         )
     return ExportReport(
         command="validate",
         device=device,
         model=None,
         results=(result,),
-        environment=describe_environment(versions(REPORTED_PACKAGES)),
+        environment=describe_environment(versions(recorded_packages())),
         folder=artifact.path.parent,
     )
 

@@ -35,6 +35,7 @@ class GateRequest:
         config: Task file; None takes the current folder's.
         limits: Cost name to the text of its limit.
         overrides: Task fields to their texts.
+        input_sizes: Sizes of inputs, as texts.
         regression: Limits on changes, as texts.
         measurements: Files with figures from the device.
         baseline: Its file; None asks the environment, then looks in the current folder.
@@ -50,6 +51,7 @@ class GateRequest:
     config: Path | None = None
     limits: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])
     overrides: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])
+    input_sizes: tuple[str, ...] = ()
     regression: tuple[str, ...] = ()
     measurements: tuple[Path, ...] = ()
     baseline: Path | None = None
@@ -82,10 +84,11 @@ def exit_code(result: GateResult, *, strict: bool) -> int:
 
 
 def _of_folder(asked: GateRequest) -> tuple[GateResult, Request]:
-    if given := [name for name, value in asked.overrides.items() if value is not None]:
+    given = [name for name, value in asked.overrides.items() if value is not None]
+    if given := [*given, *(["input"] if asked.input_sizes else [])]:
         raise UsageError(
-            f"--{given[0]} has no effect on the folder {asked.target}: its report holds what was measured. "
-            "Give one artifact, or export again."
+            f"--{given[0].replace('_', '-')} has no effect on the folder {asked.target}: its report holds what was "
+            "measured. Give one artifact, or export again."
         )
     from edgekit.exporting.record_files import read_report
     from edgekit.gating.gate import gate_folder
@@ -115,24 +118,25 @@ def _of_artifact(asked: GateRequest) -> tuple[GateResult, Request]:
     from edgekit.exporting.validation import budget_of_artifact
     from edgekit.gating.gate import gate_report
 
-    request, has_task = request_validation(
+    request, data = request_validation(
         asked.target,
         model=asked.model,
         device=asked.device,
         config=asked.config,
         limits=asked.limits,
         overrides=asked.overrides,
+        input_sizes=asked.input_sizes,
         regression=asked.regression,
         task=asked.task,
     )
     report = run_validation(
         asked.target,
         request,
-        has_task=has_task,
+        data=data,
         measurements=asked.measurements,
         settings=asked.settings,
     )
-    if not has_task:
+    if data is not None:
         made = report.results[0].artifact
         metadata = made.metadata if made is not None else {}
         request = replace(request, budget=budget_of_artifact(request.budget, metadata, Path.cwd()))

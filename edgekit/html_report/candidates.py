@@ -204,7 +204,6 @@ def _draw_options(
     # The palette's darkest and lightest fifth would vanish on a dark and on a light page.
     palette = Viridis256[50:215]
     mapper = LinearColorMapper(palette=palette, low=0, high=max([*drops, 0.1]), nan_color=charts.PLAIN_COLOUR)
-    markers = {"tflite": "circle", "onnx": "square", "executorch": "triangle", "coreml": "diamond"}
     drawn: list[Any] = []
     for runtime in dict.fromkeys(item.runtime for item in options):
         # The chosen one last, so that nothing lies over its ring.
@@ -226,7 +225,7 @@ def _draw_options(
         )
         drawn.append(
             made.scatter(
-                "x", "y", size="px", marker=markers.get(runtime, "hex"), line_width="ring", fill_alpha=0.85,
+                "x", "y", size="px", marker=charts.format_marker(runtime), line_width="ring", fill_alpha=0.85,
                 fill_color={"field": "drop_value", "transform": mapper}, line_color="ring_colour", source=source,
                 legend_label=runtime,
             )

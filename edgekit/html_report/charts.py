@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from edgekit.registry import format_names
+
 VERDICT_COLOURS: Final[Mapping[str, str]] = {
     "pass": "#2a9d6e",
     "fail": "#d64545",
@@ -16,12 +18,13 @@ VERDICT_COLOURS: Final[Mapping[str, str]] = {
     "not_run": "#8a8f98",
 }
 
-FORMAT_COLOURS: Final[Mapping[str, str]] = {
-    "tflite": "#d9822b",
-    "onnx": "#3b82c4",
-    "executorch": "#a06bc9",
-    "coreml": "#2a9d6e",
-}
+_FORMAT_COLOURS: Final = ("#d9822b", "#3b82c4", "#a06bc9", "#2a9d6e", "#c98a1b", "#2f9aa8", "#b5577f", "#5f7fd0")
+"""In the order of the table of formats."""
+
+_FORMAT_MARKERS: Final = ("circle", "square", "triangle", "diamond", "hex", "inverted_triangle", "star", "plus")
+
+ONE_COLOUR: Final = "#3b82c4"
+"""Of marks that all mean the same."""
 
 PRECISION_COLOURS: Final[Mapping[str, str]] = {
     "fp32": "#d9822b",
@@ -34,7 +37,7 @@ PRECISION_COLOURS: Final[Mapping[str, str]] = {
 }
 
 PLAIN_COLOUR: Final = "#8a8f98"
-"""Of what has no colour of its own, such as a third party's format."""
+"""Of what has no colour of its own."""
 
 INK: Final = "ink"
 """Tag of what `page.js` paints in the text's colour."""
@@ -147,6 +150,18 @@ def byte_scale(values: Sequence[float]) -> tuple[float, str]:
     """
     largest = max(values, default=0.0)
     return next(((f, name) for f, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if largest >= f), (1.0, "bytes"))
+
+
+def format_colour(name: str) -> str:
+    """Returns the colour of a format; that of nothing special where this machine does not know it."""
+    known = format_names()
+    return _FORMAT_COLOURS[known.index(name) % len(_FORMAT_COLOURS)] if name in known else PLAIN_COLOUR
+
+
+def format_marker(name: str) -> str:
+    """Returns the marker of a format, by Bokeh's name."""
+    known = format_names()
+    return _FORMAT_MARKERS[known.index(name) % len(_FORMAT_MARKERS)] if name in known else "hex"
 
 
 def colour_of(table: Mapping[str, str], name: str) -> str:

@@ -66,7 +66,7 @@ def _memory_chart(operators: Sequence[Mapping[str, Any]], formats: Sequence[Mapp
     drawn: list[Any] = []
     for number, entry in enumerate(formats):
         source = _memory_source(operators, entry, factor)
-        colour = charts.colour_of(charts.FORMAT_COLOURS, entry["runtime"])
+        colour = charts.format_colour(entry["runtime"])
         if len(formats) == 1:
             made.varea_step(x="x", y1=0, y2="alive", step_mode="center", fill_alpha=0.18, color=colour, source=source)
         drawn.append(
@@ -215,9 +215,7 @@ def _cost_chart(
             "shape": ["x".join(map(str, operators[i]["shape"])) for i in dearest],
         }
     )
-    drawn = made.hbar(
-        y="y", right="cost", height=0.62, color=charts.FORMAT_COLOURS["onnx"], line_width=0, source=source
-    )
+    drawn = made.hbar(y="y", right="cost", height=0.62, color=charts.ONE_COLOUR, line_width=0, source=source)
     charts.label_rows(made, [f"{100 * costs[i] / total:.1f} %" for i in dearest])
     rows = (("", "module"), ("operator", "operator"), ("output", "shape"), ("cost", "words"))
     charts.add_tooltip(made, [drawn], rows)

@@ -78,7 +78,7 @@ def _slice_chart(judged: Sequence[Mapping[str, Any]], number: int, limit: float 
             "count": [str(item["count"]) for item in drawn],
         }
     )
-    colour = charts.FORMAT_COLOURS["onnx"]
+    colour = charts.ONE_COLOUR
     made.segment(x0="low", x1="high", y0="y", y1="y", line_width=3, line_color=colour, source=source)
     marks = made.scatter("drop", "y", size=10, color=colour, source=source)
     if limit is not None:

@@ -194,4 +194,4 @@ def _write(data: Any, purpose: Purpose, model: CapturedModel, metric: str, folde
     items = checked_items(items_of(data, purpose, len(model.inputs)), purpose, model.inputs)
     progress = settings.stage("data")
     samples = write_items(items, model.inputs, folder, purpose=purpose, metric=metric, title=TITLE, progress=progress)
-    return keep_samples(samples, model, settings).folder
+    return keep_samples(samples, settings).folder

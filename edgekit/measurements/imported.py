@@ -9,6 +9,7 @@ from typing import Final
 
 from edgekit.artifact import Artifact
 from edgekit.errors import DataError
+from edgekit.formats.table import known_format
 from edgekit.measurements.ai_hub_profile import is_ai_hub_profile, parse_ai_hub_profile
 from edgekit.measurements.benchmark_model_output import (
     BenchmarkModelOutput,
@@ -84,7 +85,8 @@ def check_same_model(output: BenchmarkModelOutput, artifact: Artifact, where: st
     Raises:
         DataError: another runtime's artifact, or another size.
     """
-    if artifact.runtime != "tflite":
+    made = known_format(artifact.runtime)
+    if made is None or not made.runtime.android_benchmark:
         raise DataError(
             f"{where}: benchmark_model runs TFLite files; {artifact.path.name} is for {artifact.runtime}. "
             "Give the .tflite file that was measured."

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgekit.metrics.drop import Drop
+    from edgekit.metrics.metric import Metric
 
 
-def describe_drop(drop: Drop) -> str:
+def describe_drop(drop: Drop, metric: Metric) -> str:
     """Returns the detail of a check of this drop, one sentence."""
-    things = "pairs" if drop.metric == "spearman" else "items"
+    things = metric.things
     own = "not known" if drop.artifact_value is None else f"{drop.artifact_value:.2f}"
     if drop.value is None:
         return f"{drop.metric} {own} on {drop.count} {things}; no float model to compare with."
@@ -19,12 +20,15 @@ def describe_drop(drop: Drop) -> str:
         band = "no interval can be given"
     else:
         band = f"95 % interval of the drop {drop.low:.2f} to {drop.high:.2f} pp"
-    if drop.metric == "agreement":
-        text = f"agreement with float {own} % on {drop.count} items; {band}"
-    elif drop.metric == "cosine":
-        text = f"mean cosine similarity with float {(drop.artifact_value or 0) / 100:.5f} on {drop.count} items; {band}"
-    else:
-        text = f"{drop.metric} {own}, float {drop.float_value:.2f}, on {drop.count} {things}; {band}"
+    head = metric.sentence.format(
+        metric=drop.metric,
+        own=own,
+        share=(drop.artifact_value or 0) / 100,
+        float="" if drop.float_value is None else f"{drop.float_value:.2f}",
+        count=drop.count,
+        things=things,
+    )
+    text = f"{head}; {band}"
     if drop.detectable is not None:
         text += f"; the smallest drop that {drop.count} {things} can show is {drop.detectable:.2g} pp"
     return text + "."

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, final
 from edgekit import intervals as paired
 from edgekit.metrics.drop import Drop
 from edgekit.metrics.measure_drop import measure_drop
+from edgekit.metrics.table import classifies
 from edgekit.samples import Samples
 from edgekit.units import format_points
 
@@ -29,9 +30,6 @@ Kind = Literal["slice", "class"]
 
 SMALLEST: Final = 20
 """Items that a part needs to be judged by itself. Below, one item is more than 5 points, and no band says anything."""
-
-_LABELLED: Final = ("top1", "agreement")
-"""Metrics for which whole-number targets are classes."""
 
 _NAMED: Final = 5
 
@@ -164,7 +162,7 @@ def _parts(metric: str, evaluation: Samples) -> tuple[Kind, dict[str, NDArray[np
         array = np.asarray(names)
         return "slice", {name: np.flatnonzero(array == name) for name in sorted(set(names))}
     targets = evaluation.targets()
-    if metric not in _LABELLED or targets is None or targets.size != evaluation.items:
+    if not classifies(metric) or targets is None or targets.size != evaluation.items:
         return None
     flat = targets.reshape(-1)
     if flat.dtype.kind not in "iufb" or not np.array_equal(flat, flat.astype(np.int64)):

@@ -2,51 +2,41 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
+from edgekit.analysis.analyze import ANALYZE, AnalysisRequest, analyze
+from edgekit.analysis.graph import Analysis
 from edgekit.errors import EdgekitError
 from edgekit.model import CapturedModel
-from edgekit.workers.cache import code_fingerprint, content_key
-from edgekit.workers.worker import Progress
-
-if TYPE_CHECKING:
-    from edgekit.analysis.graph import Analysis
 from edgekit.pipeline.settings import Settings
+from edgekit.workers.structure import read_value, write_value
+from edgekit.workers.worker import Progress
 
 ANALYSIS_NAME: Final = "analysis.json"
 
 
-def write_analysis(record: Mapping[str, Any], folder: Path, progress: Progress) -> None:
-    """Analyses the captured model that `record` describes, and leaves its costed graph beside it. Runs in a worker."""
-    from edgekit.analysis.analyze import analyze
-    from edgekit.analysis.graph_json import analysis_to_json
-
+def write_analysis(model: CapturedModel, progress: Progress) -> None:
+    """Analyses a captured model, and leaves its costed graph beside its file. Runs in a worker."""
     progress("reading the graph", None)
     try:
-        analysis = analyze(record["kind"], folder / record["file"])
+        analysis = analyze(model.kind, model.path)
     except EdgekitError:
         # `analyze_model` will meet it again, where it can be told; a capture is of use without an analysis.
         return
-    (folder / ANALYSIS_NAME).write_text(json.dumps(analysis_to_json(analysis)))
+    write_value(model.path.parent / ANALYSIS_NAME, analysis)
 
 
 def analyze_model(model: CapturedModel, settings: Settings) -> Analysis:
     """Returns the model's costed graph, read in a worker process or found in the cache."""
-    from edgekit.analysis.analyze import ENTRY
-    from edgekit.analysis.graph_json import analysis_from_json
-
     beside = model.path.parent / ANALYSIS_NAME
     if beside.exists():
-        return analysis_from_json(json.loads(beside.read_text()))
-    key = content_key({"code": code_fingerprint(), "kind": model.kind, "digest": model.digest})
+        return read_value(beside, Analysis)
+    request = AnalysisRequest(kind=model.kind, path=model.path)
 
     def build(place: Path) -> None:
-        payload = {"kind": model.kind, "path": str(model.path)}
-        result = settings.run("analysis of the model", ENTRY, payload, settings.stage("analysis"))
-        (place / ANALYSIS_NAME).write_text(json.dumps(result.record))
+        made = settings.run("analysis of the model", ANALYZE, request, settings.stage("analysis"))
+        write_value(place / ANALYSIS_NAME, made.value)
 
-    folder = settings.cache.make("analyses", key, build)
-    return analysis_from_json(json.loads((folder / ANALYSIS_NAME).read_text()))
+    folder = settings.cache.make("analyses", ANALYZE.key(request), build)
+    return read_value(folder / ANALYSIS_NAME, Analysis)

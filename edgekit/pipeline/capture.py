@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from edgekit.artifact import measure_files
-from edgekit.model import CapturedModel, SourceKind
+from edgekit.model import CapturedModel
 from edgekit.pipeline.analysis import write_analysis
 from edgekit.pipeline.scratch import move_contents
 from edgekit.pipeline.settings import Settings
+from edgekit.sources.base import CaptureRequest
+from edgekit.sources.captured_file import open_captured
+from edgekit.task.reference_digest import reference_digest
 from edgekit.task.task import Task
-from edgekit.workers.cache import code_fingerprint, content_key, versions
-from edgekit.workers.worker import Progress
+from edgekit.workers.request_key import content_digest, request_key
+from edgekit.workers.worker import Job, Progress
 
 _FILE_SUFFIXES: Final = (".py", ".pt2", ".onnx", ".keras", ".h5", ".hdf5", ".tflite", ".lite")
 
@@ -34,83 +35,77 @@ def capture_model(task: Task, settings: Settings, *, as_torch: bool = False) -> 
         ModelError: the source cannot be read, captured or exported.
         DataError: example inputs are missing or wrong.
     """
-    from edgekit.sources.base import CaptureRequest
-    from edgekit.sources.table import classify
-
-    kind = classify(str(task.model_file or task.model), task.base)
-    key = _capture_key(task, kind, as_torch=as_torch)
+    request = _request(task, as_torch=as_torch)
+    key = _capture_key(request)
     if key is not None and (found := settings.cache.find("captured", key)):
-        return read_capture(found)
+        return open_captured(found)
     if task.embedded_default:
         from edgekit.task.default_model import check_installed
 
         check_installed()
     with settings.cache.scratch() as scratch:
-        request = CaptureRequest(
-            source=task.model,
-            base=task.base,
-            output=scratch / "captured",
-            name=task.metadata.get("name") or short_name(task.model),
-            example_inputs=task.example_inputs,
-            calibration=task.calibration,
-            metadata={key: value for key, value in task.metadata.items() if key != "name"},
-            as_torch=as_torch,
-            embedded_default=task.embedded_default,
-            file=task.model_file,
-        )
-        settings.run(
-            "capture of the model",
-            "edgekit.pipeline.capture:capture_in_worker",
-            request.to_json(),
-            settings.stage("model"),
-        )
-        model = read_capture(request.output)
-        key = key or content_key({"digest": model.digest, "facts": portable_facts(model), "code": code_fingerprint()})
-        return read_capture(settings.cache.make("captured", key, lambda place: move_contents(request.output, place)))
+        output = scratch / "captured"
+        made = settings.run(
+            "capture of the model", CAPTURE, replace(request, output=output), settings.stage("model")
+        ).value
+        key = key or request_key(made, code=(__name__,))
+        return open_captured(settings.cache.make("captured", key, lambda place: move_contents(output, place)))
 
 
-def capture_in_worker(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+def _request(task: Task, *, as_torch: bool) -> CaptureRequest:
+    """Returns what to capture; where it goes is not known yet."""
+    from edgekit.sources.table import classify
+
+    return CaptureRequest(
+        source=task.model,
+        base=task.base,
+        output=Path(),
+        kind="torch" if task.embedded_default else classify(str(task.model_file or task.model), task.base),
+        name=task.metadata.get("name") or short_name(task.model),
+        example_inputs=task.example_inputs,
+        calibration=task.calibration,
+        input_sizes=task.input_sizes,
+        metadata={key: value for key, value in task.metadata.items() if key != "name"},
+        as_torch=as_torch,
+        embedded_default=task.embedded_default,
+        file=task.model_file,
+    )
+
+
+def _capture_key(request: CaptureRequest) -> str | None:
+    """Returns the cache key of a source whose content can be known without running it, else None."""
+    if request.embedded_default:
+        from edgekit.task.default_model import DISTRIBUTIONS
+
+        return CAPTURE.key(request, tools=DISTRIBUTIONS)
+    if request.kind == "torch" or request.example_inputs is not None:
+        return None
+    calibration = request.calibration
+    known = replace(
+        request,
+        source_sha256=content_digest(request.path),
+        calibration_sha256=None if calibration is None else reference_digest(calibration, request.base),
+    )
+    return CAPTURE.key(known)
+
+
+def capture_in_worker(request: CaptureRequest, progress: Progress) -> CapturedModel:
     """Captures a model and analyses it: the worker process's side of `capture_model`.
 
     The framework is loaded here anyway, so the analysis costs little; in a process of its own it would cost seconds.
     """
     from edgekit.sources import capture
 
-    record = capture.run(payload, progress)
-    if record["kind"] in ("pt2", "onnx", "tflite"):
-        write_analysis(record, Path(payload["output"]), progress)
-    return record
+    model = capture.run(request, progress)
+    if model.kind in ("pt2", "onnx", "tflite"):
+        write_analysis(model, progress)
+    return model
+
+
+CAPTURE: Final = Job(work=capture_in_worker, tools=("torch", "onnx", "tensorflow-cpu", "tensorflow"))
 
 
 def short_name(source: str) -> str:
     """Returns a name for files and tables: `net` for `models/net.onnx` and `models/net.py:build`."""
     head = source.partition(":")[0].rstrip("/")
     return Path(head).stem if "/" in head or Path(head).suffix in _FILE_SUFFIXES else head.rpartition(".")[2]
-
-
-def portable_facts(model: CapturedModel) -> dict[str, Any]:
-    """Returns what tells two captures with equal digests apart."""
-    return {key: value for key, value in model.to_json().items() if key not in ("digest", "file")}
-
-
-def _capture_key(task: Task, kind: SourceKind, *, as_torch: bool) -> str | None:
-    """Returns the cache key of a source whose content can be known without running it, else None."""
-    facts: dict[str, Any] = {
-        "code": code_fingerprint(),
-        "as_torch": as_torch,
-        "metadata": dict(task.metadata),
-        "versions": versions(("torch", "onnx", "tensorflow-cpu", "tensorflow")),
-    }
-    if task.embedded_default:
-        from edgekit.task.default_model import DISTRIBUTIONS
-
-        return content_key({**facts, "default": versions(DISTRIBUTIONS)})
-    if kind == "torch" or task.example_inputs is not None:
-        return None
-    path = task.model_file or task.base / task.model
-    return content_key({**facts, "source": task.model, "sha256": measure_files(path)[2]})
-
-
-def read_capture(folder: Path) -> CapturedModel:
-    """Returns the captured model of a cache entry."""
-    return CapturedModel.from_json(json.loads((folder / "model.json").read_text()), folder)

@@ -2,48 +2,58 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, final
 
 from edgekit.artifact import Artifact, measure_files
 from edgekit.converters.base import Conversion, ConversionRequest, IoType
 from edgekit.converters.base import converter as find_converter
-from edgekit.model import CapturedKind, CapturedModel
+from edgekit.formats.table import find_format
+from edgekit.model import CapturedModel
+from edgekit.pipeline.settings import Settings
 from edgekit.recipe import Recipe
 from edgekit.samples import Samples
 from edgekit.validators.requested import requested_metadata
-from edgekit.workers.cache import code_fingerprint, content_key, versions
-from edgekit.workers.worker import Progress
+from edgekit.workers.request_key import FormatName, Place
+from edgekit.workers.structure import read_value, write_value
+from edgekit.workers.worker import Job, Progress
 
 if TYPE_CHECKING:
     from edgekit.analysis.graph import Analysis
-from edgekit.pipeline.settings import Settings
+
+_RECORD: Final = "conversion.json"
 
 
-def why_not_made(model: CapturedModel, analysis: Analysis) -> Callable[[str, Recipe], str | None]:
+def why_not_made(
+    model: CapturedModel, analysis: Analysis, obstacles: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[str, Recipe], str | None]:
     """Returns a function that says why this model cannot become a format with a recipe, or None if it can.
 
     It asks the source, the converter (about the kind of model and its graph) and what is installed; it imports no
     framework.
+
+    Args:
+        model: The captured model.
+        analysis: Its costed graph.
+        obstacles: Format to why it cannot be made at any precision, where that was tried.
     """
     from edgekit.sources.table import reach
 
     reachable = reach(model.source_kind)
 
     def refuse(runtime: str, recipe: Recipe) -> str | None:
-        if reason := reachable.get(runtime):
+        if reason := reachable.get(runtime) or obstacles.get(runtime):
             return reason
         converter = find_converter(runtime)
-        # Formats other than ONNX start from the exported program that the importer makes of an ONNX file.
-        kind: CapturedKind = "pt2" if model.kind == "onnx" and runtime != "onnx" else model.kind
-        if reason := converter.why_not(kind, recipe) or converter.why_not_graph(analysis):
+        made = find_format(runtime)
+        if reason := converter.why_not(made.kind_from(model.kind), recipe) or converter.why_not_graph(analysis):
             return reason
-        if missing := converter.missing():
-            return f"{', '.join(missing)} is not installed: pip install -e '.[{converter.extra}]'"
+        if missing := made.missing():
+            return f"{', '.join(missing)} is not installed: {made.install}"
         return None
 
     return refuse
@@ -67,6 +77,50 @@ class Converted:
     cached: bool
 
 
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactRequest:
+    """Which artifact to make, and where.
+
+    Attributes:
+        runtime: The format.
+        model: The captured float model.
+        recipe: Precision of each part.
+        calibration: Samples; None where the recipe needs none.
+        io: See `ConversionRequest`.
+        metadata: Text to embed.
+        output: Where the artifact goes.
+        scratch: Folder for intermediate files.
+    """
+
+    runtime: FormatName
+    model: CapturedModel
+    recipe: Recipe
+    calibration: Samples | None
+    io: IoType
+    metadata: Mapping[str, str]
+    output: Place
+    scratch: Place
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversionRecord:
+    """What lies beside an artifact in the cache.
+
+    Attributes:
+        conversion: What the converter said.
+        seconds: Wall-clock seconds that it took.
+        cpu_seconds: CPU seconds.
+        peak_memory_bytes: Largest resident set of the worker.
+    """
+
+    conversion: Conversion
+    seconds: float
+    cpu_seconds: float
+    peak_memory_bytes: int
+
+
 def convert(
     model: CapturedModel,
     runtime: str,
@@ -86,72 +140,62 @@ def convert(
         ResourceError: out of time, memory or disk.
         WorkerError: the converter crashed.
     """
-    converter = find_converter(runtime)
+    made = find_format(runtime)
     embedded = {**(metadata or {}), **requested_metadata(recipe, io)}
     # In 16 bits calibration is optional: it tells which values would overflow.
     samples = calibration if recipe.needs_calibration or recipe.default == "fp16" else None
-    facts = {
-        "code": code_fingerprint(),
-        "runtime": runtime,
-        "model": model.digest,
-        "inputs": [spec.to_json() for spec in (*model.inputs, *model.outputs)],
-        "recipe": recipe.to_json(),
-        "calibration": samples.sha256 if samples else None,
-        "io": io,
-        "metadata": embedded,
-        "versions": versions(converter.needs),
-    }
-    key = content_key(facts)
+    request = ArtifactRequest(
+        runtime=runtime,
+        model=model,
+        recipe=recipe,
+        calibration=samples,
+        io=io,
+        metadata=embedded,
+        output=Path(),
+        scratch=Path(),
+    )
+    key = CONVERT.key(request, tools=tuple(made.needs.values()))
     cached = settings.cache.find("artifacts", key) is not None
-    payload = {
-        "runtime": runtime,
-        "model": model.to_json(),
-        "folder": str(model.path.parent),
-        "recipe": recipe.to_json(),
-        "calibration": str(samples.folder) if samples else None,
-        "io": io,
-        "metadata": embedded,
-    }
-    title = f"conversion to {runtime} {recipe.name}"
-    name = f"model{converter.suffix}"
-    folder = settings.cache.make("artifacts", key, lambda place: _build_artifact(place, name, title, payload, settings))
-    record = json.loads((folder / "conversion.json").read_text())
-    conversion = Conversion.from_json(record["conversion"])
-    artifact = artifact_at(folder / name, runtime, recipe.name, conversion=conversion, metadata=embedded)
-    return Converted(artifact=artifact, conversion=conversion, seconds=record["seconds"], cached=cached)
+    name = f"model{made.suffix}"
+    folder = settings.cache.make("artifacts", key, lambda place: _build_artifact(place, name, request, settings))
+    record = read_value(folder / _RECORD, ConversionRecord)
+    artifact = artifact_at(folder / name, runtime, recipe.name, conversion=record.conversion, metadata=embedded)
+    return Converted(artifact=artifact, conversion=record.conversion, seconds=record.seconds, cached=cached)
 
 
-def _build_artifact(place: Path, name: str, title: str, payload: Mapping[str, Any], settings: Settings) -> None:
-    """Converts in a worker process; leaves the artifact and `conversion.json` in `place`."""
+def _build_artifact(place: Path, name: str, request: ArtifactRequest, settings: Settings) -> None:
+    """Converts in a worker process; leaves the artifact and its record in `place`."""
     result = settings.run(
-        title,
-        "edgekit.pipeline.convert:convert_in_worker",
-        {**payload, "output": str(place / name), "scratch": str(place / "scratch")},
-        settings.stage(payload["runtime"]),
+        f"conversion to {request.runtime} {request.recipe.name}",
+        CONVERT,
+        replace(request, output=place / name, scratch=place / "scratch"),
+        settings.stage(request.runtime),
     )
     shutil.rmtree(place / "scratch", ignore_errors=True)
-    facts = {
-        "conversion": result.record,
-        "seconds": result.wall_s,
-        "cpu_seconds": result.cpu_s,
-        "peak_memory_bytes": result.peak_memory_bytes,
-    }
-    (place / "conversion.json").write_text(json.dumps(facts))
-
-
-def convert_in_worker(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """Converts: the worker process's side of `convert`."""
-    scratch = Path(payload["scratch"])
-    scratch.mkdir(parents=True)
-    request = ConversionRequest(
-        model=CapturedModel.from_json(payload["model"], Path(payload["folder"])),
-        recipe=Recipe.from_json(payload["recipe"]),
-        calibration=Path(payload["calibration"]) if payload["calibration"] else None,
-        io=payload["io"],
-        metadata=payload["metadata"],
-        scratch=scratch,
+    record = ConversionRecord(
+        conversion=result.value,
+        seconds=result.wall_s,
+        cpu_seconds=result.cpu_s,
+        peak_memory_bytes=result.peak_memory_bytes,
     )
-    return find_converter(payload["runtime"]).run(request, Path(payload["output"]), progress).to_json()
+    write_value(place / _RECORD, record)
+
+
+def convert_in_worker(request: ArtifactRequest, progress: Progress) -> Conversion:
+    """Converts: the worker process's side of `convert`."""
+    request.scratch.mkdir(parents=True)
+    asked = ConversionRequest(
+        model=request.model,
+        recipe=request.recipe,
+        calibration=request.calibration.folder if request.calibration else None,
+        io=request.io,
+        metadata=request.metadata,
+        scratch=request.scratch,
+    )
+    return find_converter(request.runtime).run(asked, request.output, progress)
+
+
+CONVERT: Final = Job(work=convert_in_worker)
 
 
 def artifact_at(

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.errors import EdgekitError
+from edgekit.metrics.table import classifies
 from edgekit.model import CapturedModel
 from edgekit.pipeline.lint import describe_inputs, lint
 from edgekit.pipeline.samples import reference_outputs
 from edgekit.pipeline.settings import Settings
 from edgekit.samples import Samples
-from edgekit.workers.cache import code_fingerprint, content_key
+from edgekit.workers.request_key import request_key
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 _FILE: Final = "lint.json"
-_CLASSIFIERS: Final = ("top1", "agreement")
-"""Metrics that say that the first output holds class scores."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LintRequest:
+    """What the lint depends on; see `calibration_report`."""
+
+    model: CapturedModel
+    calibration: Samples
+    evaluation: Samples | None
+    reference: Samples | None
+    metric: str
 
 
 def calibration_report(
@@ -43,13 +55,9 @@ def calibration_report(
     """
     if calibration is None:
         return None
-    facts = {
-        "code": code_fingerprint(),
-        "model": model.digest,
-        "calibration": calibration.sha256,
-        "evaluation": evaluation.sha256 if evaluation else None,
-        "metric": metric,
-    }
+    request = LintRequest(
+        model=model, calibration=calibration, evaluation=evaluation, reference=reference, metric=metric
+    )
 
     def build(place: Path) -> None:
         settings.stage("data")("comparing calibration with evaluation data", None)
@@ -63,7 +71,7 @@ def calibration_report(
         }
         (place / _FILE).write_text(json.dumps(made))
 
-    folder = settings.cache.make("lint", content_key(facts), build)
+    folder = settings.cache.make("lint", request_key(request, code=(__name__,)), build)
     found: dict[str, Any] = json.loads((folder / _FILE).read_text())
     return found
 
@@ -72,7 +80,7 @@ def _classes(
     model: CapturedModel, calibration: Samples, reference: Samples | None, metric: str, settings: Settings
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
     """Returns the float model's class for each row of calibration and evaluation, None where it is no classifier."""
-    if reference is None or metric not in _CLASSIFIERS:
+    if reference is None or not classifies(metric):
         return None
     try:
         own = reference_outputs(model, calibration, settings)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Final, final
 
 from edgekit.model import CapturedModel
 from edgekit.pipeline.scratch import move_contents
 from edgekit.pipeline.settings import Settings
 from edgekit.samples import SAMPLES_NAME, Samples
+from edgekit.task.data import MATERIALIZE, DataRequest, Purpose
 from edgekit.task.task import Task
-from edgekit.workers.cache import code_fingerprint, content_key, versions
+from edgekit.workers.request_key import request_key
+
+_RUNNER_CODE: Final = ("edgekit.validators.execution", "edgekit.validators.runners")
+"""The runner is started by its path, so imports do not lead to it."""
+_RUNNER_TOOLS: Final = ("torch", "onnxruntime", "tensorflow-cpu", "tensorflow", "ai-edge-litert")
 
 
-def prepare_samples(task: Task, model: CapturedModel, purpose: str, settings: Settings) -> Samples | None:
+def prepare_samples(task: Task, model: CapturedModel, purpose: Purpose, settings: Settings) -> Samples | None:
     """Returns the task's calibration or evaluation data as samples, or None where it names none.
 
     Raises:
@@ -24,32 +30,28 @@ def prepare_samples(task: Task, model: CapturedModel, purpose: str, settings: Se
         return None
     if (ready := _written_for(task.base / reference, model)) is not None:
         return ready
-    facts: dict[str, Any] = {"code": code_fingerprint(), "inputs": [spec.to_json() for spec in model.inputs]}
+    request = DataRequest(
+        reference=reference,
+        base=task.base,
+        purpose=purpose,
+        inputs=model.inputs,
+        metric=task.metric,
+        preprocessing=task.preprocessing,
+        folder=Path(),
+    )
     key: str | None = None
     if task.embedded_default:
         from edgekit.task.default_model import DISTRIBUTIONS
 
-        key = content_key({**facts, "purpose": purpose, "default": versions(DISTRIBUTIONS)})
+        key = MATERIALIZE.key(request, tools=DISTRIBUTIONS)
         if found := settings.cache.find("samples", key):
             return Samples.open(found)
-    payload = {
-        "reference": reference,
-        "base": str(task.base),
-        "purpose": purpose,
-        "inputs": facts["inputs"],
-        "metric": task.metric,
-        "preprocessing": task.preprocessing.to_json(),
-    }
     with settings.cache.scratch() as scratch:
         folder = scratch / "samples"
-        settings.run(
-            f"reading of the {purpose} data",
-            "edgekit.task.data:materialize",
-            {**payload, "folder": str(folder)},
-            settings.stage("data"),
-        )
-        samples = Samples.open(folder)
-        key = key or content_key({**facts, "sha256": samples.sha256})
+        title = f"reading of the {purpose} data"
+        made = settings.run(title, MATERIALIZE, replace(request, folder=folder), settings.stage("data")).value
+        # User code can depend on anything, so it ran; what it gave is kept once.
+        key = key or request_key(made, code=(MATERIALIZE.work.__module__,))
         return Samples.open(settings.cache.make("samples", key, lambda place: move_contents(folder, place)))
 
 
@@ -65,18 +67,31 @@ def _written_for(folder: Path, model: CapturedModel) -> Samples | None:
     return samples if same_names and same_forms else None
 
 
-def keep_samples(samples: Samples, model: CapturedModel, settings: Settings) -> Samples:
-    """Returns the samples, written for `model`, as they lie in the cache; their folder may vanish afterwards."""
-    specs = [spec.to_json() for spec in model.inputs]
-    key = content_key({"code": code_fingerprint(), "inputs": specs, "sha256": samples.sha256})
+def keep_samples(samples: Samples, settings: Settings) -> Samples:
+    """Returns the samples as they lie in the cache; their folder may vanish afterwards."""
+    key = request_key(samples, code=(MATERIALIZE.work.__module__,))
     return Samples.open(settings.cache.make("samples", key, lambda place: move_contents(samples.folder, place)))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceRequest:
+    """What the float model's outputs depend on.
+
+    Attributes:
+        model: The float model.
+        samples: Its inputs.
+    """
+
+    model: CapturedModel
+    samples: Samples
 
 
 def reference_outputs(model: CapturedModel, samples: Samples, settings: Settings) -> Samples:
     """Returns the float model's outputs on `samples`, computed once in a runner process."""
     from edgekit.validators.execution import RunSettings, run_reference
 
-    key = content_key({"code": code_fingerprint(), "model": model.digest, "samples": samples.sha256})
+    key = request_key(ReferenceRequest(model=model, samples=samples), code=_RUNNER_CODE, tools=_RUNNER_TOOLS)
     run_settings = RunSettings(timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes)
 
     def build(folder: Path) -> None:

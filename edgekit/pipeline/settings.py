@@ -7,12 +7,12 @@ interrupted goes on where it stopped, and a second run finds its work done.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, final
+from typing import Final, final
 
 from edgekit.workers.cache import Cache, cache_folder
-from edgekit.workers.worker import Job, JobResult, Progress, run_job, silent
+from edgekit.workers.worker import Job, JobOptions, JobResult, Progress, RequestT, ResultT, run_job, silent
 
 DEFAULT_TIMEOUT_S: Final = 1800.0
 
@@ -61,7 +61,13 @@ class Settings:
 
         return tell
 
-    def run(self, title: str, entry: str, payload: Mapping[str, Any], progress: Progress = silent) -> JobResult:
+    def run(
+        self,
+        title: str,
+        job: Job[RequestT, ResultT],
+        request: RequestT,
+        progress: Progress = silent,
+    ) -> JobResult[ResultT]:
         """Runs one worker process under these settings (see `edgekit.workers.worker.run_job`).
 
         Its last phrase is told once more with a share of 1, so that whoever watches knows that it has ended.
@@ -72,15 +78,13 @@ class Settings:
             phrases[:] = [phrase]
             progress(phrase, share)
 
-        job = Job(
+        options = JobOptions(
             title=title,
-            entry=entry,
-            payload=payload,
             threads=self.worker_threads,
             timeout_s=self.timeout_s,
             memory_limit_bytes=self.memory_limit_bytes,
         )
-        result = run_job(job, tell, self.cancelled)
+        result = run_job(job, request, options, tell, self.cancelled)
         for phrase in phrases:
             progress(phrase, 1.0)
         return result

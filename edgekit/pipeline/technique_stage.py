@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from edgekit.errors import EdgekitError
 from edgekit.model import CapturedModel
-from edgekit.pipeline.capture import portable_facts, read_capture
 from edgekit.pipeline.scratch import move_contents
 from edgekit.pipeline.settings import DEFAULT_TIMEOUT_S, Settings
 from edgekit.recipe import Step
 from edgekit.samples import Samples
+from edgekit.sources.captured_file import open_captured
 from edgekit.task.task import Task, Training
 from edgekit.techniques.base import technique as find_technique
-from edgekit.workers.cache import code_fingerprint, content_key, versions
+from edgekit.techniques.worker_entry import APPLY, FINGERPRINT, TechniqueRequest, TrainingDataRequest
+from edgekit.workers.structure import read_value, write_value
 
 if TYPE_CHECKING:
     from edgekit.techniques.base import Technique
+
+_EFFORT: Final = "effort.json"
 
 TRAINING_TIMEOUT_S: Final = 7 * 86400.0
 """Limit of a worker that trains, where nobody set another one."""
@@ -60,6 +62,20 @@ def apply_techniques(
     for step in steps:
         done.append(apply_technique(done[-1].model if done else model, step, samples, settings, task))
     return tuple(done)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """What a technique took the first time, kept beside the changed model.
+
+    Attributes:
+        seconds: Wall-clock.
+        cpu_seconds: Of the worker.
+    """
+
+    seconds: float
+    cpu_seconds: float
 
 
 Changes = dict[str, tuple[Applied, ...] | EdgekitError]
@@ -114,49 +130,41 @@ def apply_technique(
         ResourceError: out of time, memory or disk.
         WorkerError: the technique crashed or broke its contract.
     """
-    from edgekit.techniques.worker_entry import ENTRY
-
     technique = find_technique(step.technique).from_settings(step.settings, "plan")
-    used = samples if technique.needs in ("calibration", "training") else None
     training = task.training if task is not None and technique.needs == "training" else None
-    base = str(task.base) if task is not None else "."
-    facts = {
-        "code": code_fingerprint(),
-        "model": model.digest,
-        "facts": portable_facts(model),
-        "step": technique.step().to_json(),
-        "calibration": used.sha256 if used else None,
-        "training": _training_facts(technique, training, base, settings) if training else None,
-        "versions": versions(technique.packages),
-    }
-    key = content_key(facts)
+    base = task.base if task is not None else Path()
+    request = TechniqueRequest(
+        technique=step.technique,
+        settings=technique.settings(),
+        model=model,
+        samples=samples if technique.needs in ("calibration", "training") else None,
+        training=training,
+        training_sha256=_training_hash(technique, training, base, settings) if training else None,
+        base=base,
+        checkpoints=None,
+        scratch=Path(),
+        output=Path(),
+    )
+    key = APPLY.key(request, tools=tuple(technique.packages.values()))
     checkpoints = settings.cache.journal("training", key) if training else None
 
     def build(place: Path) -> None:
-        payload = {
-            "model": model.to_json(),
-            "folder": str(model.path.parent),
-            "step": technique.step().to_json(),
-            "samples": str(used.folder) if used else None,
-            "training": asdict(training) if training else None,
-            "base": base,
-            "checkpoints": str(checkpoints) if checkpoints else None,
-            "scratch": str(place / "scratch"),
-            "output": str(place / "changed"),
-        }
+        output, scratch = place / "changed", place / "scratch"
+        placed = replace(request, checkpoints=checkpoints, scratch=scratch, output=output)
         running = training_settings(settings) if training else settings
-        result = running.run(f"technique {step.technique}", ENTRY, payload, settings.stage(step.technique))
-        shutil.rmtree(place / "scratch", ignore_errors=True)
-        move_contents(place / "changed", place)
-        (place / "changed").rmdir()
-        (place / "effort.json").write_text(json.dumps({"seconds": result.wall_s, "cpu_seconds": result.cpu_s}))
+        title, tell = f"technique {step.technique}", settings.stage(step.technique)
+        result = running.run(title, APPLY, placed, tell)
+        shutil.rmtree(scratch, ignore_errors=True)
+        move_contents(output, place)
+        output.rmdir()
+        write_value(place / _EFFORT, Effort(seconds=result.wall_s, cpu_seconds=result.cpu_s))
 
     cached = settings.cache.find("techniques", key) is not None
     folder = settings.cache.make("techniques", key, build)
     if checkpoints is not None:
         shutil.rmtree(checkpoints, ignore_errors=True)
-    effort = json.loads((folder / "effort.json").read_text())
-    return Applied(step=step, model=read_capture(folder), seconds=effort["seconds"], cached=cached)
+    effort = read_value(folder / _EFFORT, Effort)
+    return Applied(step=step, model=open_captured(folder), seconds=effort.seconds, cached=cached)
 
 
 def training_settings(settings: Settings) -> Settings:
@@ -165,11 +173,9 @@ def training_settings(settings: Settings) -> Settings:
     return replace(settings, timeout_s=timeout_s, worker_threads=TRAINING_THREADS)
 
 
-def _training_facts(technique: Technique, training: Training, base: str, settings: Settings) -> dict[str, Any]:
-    """Returns what a training result depends on beside model and step: what the user's functions give."""
-    from edgekit.techniques.worker_entry import FINGERPRINT_ENTRY
-
-    references = [value for value in technique.settings().values() if isinstance(value, str) and ":" in value]
-    payload = {"training": asdict(training), "base": base, "references": references}
-    result = settings.run("reading of the training data", FINGERPRINT_ENTRY, payload, settings.stage(technique.name))
-    return {**asdict(training), "sha256": result.record["sha256"]}
+def _training_hash(technique: Technique, training: Training, base: Path, settings: Settings) -> str:
+    """Returns a hash of what a training result depends on beside model and settings: what the user's functions give."""
+    references = tuple(value for value in technique.settings().values() if isinstance(value, str) and ":" in value)
+    request = TrainingDataRequest(training=training, base=base, references=references)
+    told = settings.stage(technique.name)
+    return settings.run("reading of the training data", FINGERPRINT, request, told).value.sha256

@@ -9,8 +9,9 @@ from typing import Final, final
 
 from edgekit.budget import Budget, Limit
 from edgekit.checks import Check, judge
+from edgekit.formats.practice import Rule, Setting
 from edgekit.model import Family
-from edgekit.planner.rules import LOSS_POINTS, Rule, Setting, find_rule
+from edgekit.planner.rules import LOSS_POINTS, find_rule
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.recipe import Candidate
 from edgekit.units import format_value

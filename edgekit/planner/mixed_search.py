@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.budget import Budget
+from edgekit.formats.table import find_format
 from edgekit.planner.candidates import with_predictions
 from edgekit.planner.mixed_precision import Choice, Layer, solve, with_precisions
 from edgekit.planner.plan import LayerLoss
@@ -26,15 +27,12 @@ _ATTEMPTS: Final = 3  # memory is a sum only nearly: where the whole breaks a li
 
 _WORTH_IT: Final = 1.25  # times less noise, 1 dB: below that a plain recipe is better for being simple
 
-_FLOATS: Final[Mapping[str, Precision]] = {"coreml": "fp16"}
-"""What a layer that is not quantized has beside integers, where that is not fp32."""
-
 
 def precisions_to_mix(candidates: Sequence[Candidate], runtime: str) -> tuple[Precision, ...]:
     """Returns the precisions that layers may have beside the base recipe's: integers first, float last."""
     four_bits: tuple[Precision, ...] = ("int4_weights",)
     offered = any(c.runtime == runtime and c.recipe.default == "int4_weights" for c in candidates)
-    return (*(four_bits if offered else ()), _FLOATS.get(runtime, "fp32"))
+    return (*(four_bits if offered else ()), find_format(runtime).float_precision)
 
 
 def is_integer(precision: Precision) -> bool:

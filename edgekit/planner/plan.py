@@ -44,6 +44,15 @@ class LayerLoss:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FormatObstacle:
+    """A format that the model cannot become at any precision, and why."""
+
+    runtime: str
+    reason: str
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
     """What a plan says about its model (see `CapturedModel` for the fields)."""
 

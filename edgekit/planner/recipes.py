@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from edgekit.errors import UsageError
+from edgekit.formats.table import known_format
 from edgekit.model import Family
 from edgekit.recipe import PRESETS, Precision, Recipe, Step
 
@@ -55,7 +56,7 @@ def resolve_precision(preset: str, family: Family, runtime: str, options: Mappin
     Args:
         preset: A key of `plan.PRESETS`.
         family: The model's family; decides what `int8` is.
-        runtime: Decides too: Core ML has no activations quantized at run time.
+        runtime: Decides too: not every one quantizes activations at run time.
         options: What the device's profile asks of this runtime's artifacts (`DeviceProfile.options[runtime]`).
 
     Raises:
@@ -64,7 +65,7 @@ def resolve_precision(preset: str, family: Family, runtime: str, options: Mappin
     if preset not in PRESETS:
         raise UsageError(f'--precision "{preset}" is not known: accepted are {", ".join(PRESETS)}.')
     precision = _INT8[family] if preset == "int8" else _FIXED[preset]
-    if preset == "int8" and precision == "int8_dynamic" and runtime == "coreml":
+    if preset == "int8" and precision == "int8_dynamic" and not _has_dynamic_ranges(runtime):
         precision = "int8_weights"
     wanted = dict(options or {})
     return Recipe(
@@ -74,11 +75,18 @@ def resolve_precision(preset: str, family: Family, runtime: str, options: Mappin
     )
 
 
+def _has_dynamic_ranges(runtime: str) -> bool:
+    made = known_format(runtime)
+    return made is None or made.dynamic_ranges
+
+
 def default_presets(family: Family, runtime: str) -> tuple[str, ...]:
     """Returns the presets that are worth a look for a family in a runtime, where the user names none."""
     presets = _DEFAULT_PRESETS[family]
-    # Core ML stores and computes 16-bit float; a 32-bit package only runs on the CPU.
-    return tuple(preset for preset in presets if preset != "fp32") if runtime == "coreml" else presets
+    # A runtime that computes in 16-bit float gains nothing from 32.
+    made = known_format(runtime)
+    widest = made.float_precision if made else "fp32"
+    return presets if widest == "fp32" else tuple(preset for preset in presets if preset != "fp32")
 
 
 def steps_of(recipe: Recipe) -> tuple[Step, ...]:

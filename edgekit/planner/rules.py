@@ -1,71 +1,19 @@
 """What practice knows about precisions, as data: which one is lossy, which one is fast, where, and how that is known.
 
-A rule speaks about precisions, where it says so only for some families, runtimes, kinds of devices or CPU features.
-For each question the first rule that fits answers. A new technique or device joins by a new row. Figures are from INT8
-exports of EfficientNet-Lite0, all-MiniLM and small models in their own runtimes, one thread.
+A rule speaks about precisions, where it says so only for some families, kinds of devices or CPU features. For each
+question the first rule that fits answers, a format's own (`Format.practice`) before these. A new technique or device
+joins by a new row. Figures are from INT8 exports of EfficientNet-Lite0, all-MiniLM and small models in their own
+runtimes, one thread.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal, final
+from typing import Final
 
+from edgekit.formats.practice import SLOW_DYNAMIC_CONVOLUTIONS, Question, Rule, Setting
+from edgekit.formats.table import known_format
 from edgekit.model import Family
 from edgekit.recipe import Precision
-
-Question = Literal["loss", "speed"]
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """Where a candidate would run: what rules ask about."""
-
-    family: Family
-    runtime: str
-    device_kind: str
-    features: tuple[str, ...]
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One thing that practice knows.
-
-    Attributes:
-        question: `loss`: how much accuracy a precision is expected to lose. `speed`: how fast it runs against float.
-        precisions: About which precisions.
-        rank: The answer, smaller is better. Loss: a key of LOSS_POINTS. Speed: a key of SPEED_WORDS.
-        reason: Why, for people; a clause that follows "because".
-        families: Only these; empty for all.
-        runtimes: Only these; empty for all.
-        device_kinds: Only these; empty for all.
-        needs: CPU features that the device must have.
-        lacks: CPU features that the device must not have.
-    """
-
-    question: Question
-    precisions: tuple[Precision, ...]
-    rank: int
-    reason: str
-    families: tuple[Family, ...] = ()
-    runtimes: tuple[str, ...] = ()
-    device_kinds: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
-    lacks: tuple[str, ...] = ()
-
-    def fits(self, question: Question, precision: Precision, setting: Setting) -> bool:
-        """Returns True if the rule answers `question` about `precision` in `setting`."""
-        return (
-            self.question == question
-            and precision in self.precisions
-            and (not self.families or setting.family in self.families)
-            and (not self.runtimes or setting.runtime in self.runtimes)
-            and (not self.device_kinds or setting.device_kind in self.device_kinds)
-            and all(feature in setting.features for feature in self.needs)
-            and not any(feature in setting.features for feature in self.lacks)
-        )
-
 
 LOSS_POINTS: Final = {0: 0.0, 1: 0.1, 2: 0.5, 3: 1.0, 4: 5.0, 5: 50.0}
 """Loss class to what a model of that class usually stays under, in percentage points."""
@@ -108,14 +56,7 @@ RULES: Final[tuple[Rule, ...]] = (
         reason="4-bit weights rounded to the nearest keep only 7 to 12 dB on a sentence encoder",
     ),
     Rule(question="speed", precisions=("fp32",), rank=2, reason="it is the float model itself"),
-    Rule(
-        question="speed", precisions=("int8_dynamic",), families=("cnn",), rank=3,
-        reason="ranges found at run time make convolutions 2 to 9 times slower than float",
-    ),
-    Rule(
-        question="speed", precisions=("int8_static", "int8_dynamic", "w8a16"), runtimes=("coreml",), rank=1,
-        reason="the Neural Engine computes in 16-bit float and gains from reading fewer bytes",
-    ),
+    SLOW_DYNAMIC_CONVOLUTIONS,
     Rule(
         question="speed", precisions=("int8_static",), rank=0,
         reason="integer kernels run at about half of float's time",
@@ -125,20 +66,8 @@ RULES: Final[tuple[Rule, ...]] = (
         reason="integer matrix products run at a third to a half of float's time",
     ),
     Rule(
-        question="speed", precisions=("fp16",), runtimes=("coreml",), rank=1,
-        reason="16-bit float is what the Neural Engine and Apple's GPUs compute in",
-    ),
-    Rule(
-        question="speed", precisions=("fp16",), device_kinds=("jetson",), runtimes=("onnx",), rank=1,
-        reason="the GPU has twice the rate in 16-bit float",
-    ),
-    Rule(
         question="speed", precisions=("fp16",), lacks=("fp16",), rank=2,
         reason="this CPU has no 16-bit float arithmetic: weights are widened at load",
-    ),
-    Rule(
-        question="speed", precisions=("fp16",), runtimes=("tflite", "executorch"), needs=("fp16",), rank=1,
-        reason="XNNPACK computes in 16-bit float on this CPU",
     ),
     Rule(
         question="speed", precisions=("fp16",), rank=2,
@@ -155,7 +84,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(question="speed", precisions=("int4_weights",), rank=2, reason="weights are widened before use"),
     Rule(question="speed", precisions=("w8a16",), rank=3, reason="most runtimes have only reference kernels for it"),
 )  # fmt: skip
-"""In order: for one question the first that fits answers, so what is special stands before what is general."""
+"""In order, after those of the format: for one question the first that fits answers, so what is special stands before
+what is general."""
 
 HINTS: Final[tuple[tuple[str, str], ...]] = (
     ("unstructured pruning", "zeros make the download smaller and nothing faster on dense hardware"),
@@ -171,7 +101,8 @@ def find_rule(question: Question, precision: Precision, setting: Setting) -> Rul
     Raises:
         LookupError: the table has a hole; a bug, which a test over all settings keeps out.
     """
-    for rule in RULES:
+    made = known_format(setting.runtime)
+    for rule in (*(made.practice if made else ()), *RULES):
         if rule.fits(question, precision, setting):
             return rule
     raise LookupError(f"No rule says the {question} of {precision} for {setting}.")

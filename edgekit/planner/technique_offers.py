@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from edgekit.model import CapturedKind, Family
+from edgekit.model import IMPORTABLE, CapturedKind, Family
 from edgekit.planner.offers import Estimate, Situation, Stage
 from edgekit.planner.rules import LOSS_POINTS
 
-_KINDS: Final[tuple[CapturedKind, ...]] = ("pt2", "onnx")  # an ONNX file can become a torch program
+_KINDS: Final[tuple[CapturedKind, ...]] = ("pt2", IMPORTABLE)  # an ONNX file can become a torch program
 
 
 @final

@@ -10,12 +10,12 @@ a file over 1 MB, so its error hardly shows there, and the band says how much it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
 from edgekit.analysis.graph import Analysis, recurrent_cells
-from edgekit.predict.storage import RUNTIMES, store, weight_uses
+from edgekit.formats.stored_bytes import GraphBytes
+from edgekit.predict.storage import storage_of, store, weight_uses
 from edgekit.recipe import Prediction, Recipe
 
 _GRAPH_ERROR: Final = 0.50
@@ -28,77 +28,6 @@ _DEFLATE_ERROR: Final = 0.03
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GraphBytes:
-    """What a format needs beside weights and scales, in bytes.
-
-    Attributes:
-        fixed: Headers, manifests, metadata.
-        per_operator: One operator with its activations' names and shapes.
-        per_weight: One stored tensor: its shape, type, alignment.
-        per_letter: One letter of a stored tensor's name, which formats repeat.
-        per_quantized: What quantization adds for each activation with a fixed range.
-        per_dynamic: What it adds for each kernel whose input is quantized at run time.
-        per_step: One time step of one recurrent layer, where these are unrolled.
-        deflated: What share of all this deflate leaves.
-    """
-
-    fixed: float
-    per_operator: float
-    per_weight: float
-    per_letter: float
-    per_quantized: float
-    per_dynamic: float
-    per_step: float
-    deflated: float
-
-
-GRAPH: Final[Mapping[str, GraphBytes]] = {
-    "tflite": GraphBytes(
-        fixed=3000,
-        per_operator=110,
-        per_weight=80,
-        per_letter=1,
-        per_quantized=90,
-        per_dynamic=0,
-        per_step=2320,
-        deflated=0.5,
-    ),
-    "onnx": GraphBytes(
-        fixed=300,
-        per_operator=150,
-        per_weight=35,
-        per_letter=2.3,
-        per_quantized=950,
-        per_dynamic=0,
-        per_step=0,
-        deflated=0.15,
-    ),
-    "executorch": GraphBytes(
-        fixed=1500,
-        per_operator=520,
-        per_weight=79,
-        per_letter=0,
-        per_quantized=500,
-        per_dynamic=1700,
-        per_step=0,
-        deflated=0.2,
-    ),
-    "coreml": GraphBytes(
-        fixed=3500,
-        per_operator=350,
-        per_weight=270,
-        per_letter=12,
-        per_quantized=1150,
-        per_dynamic=0,
-        per_step=0,
-        deflated=0.1,
-    ),
-}
-"""By runtime; measured on converted files (see benchmarks/size_prediction.py)."""
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SizeEstimate:
     """Where an artifact's bytes go.
 
@@ -106,12 +35,14 @@ class SizeEstimate:
         weights_bytes: Values of all weights.
         scales_bytes: Scales and zero points.
         graph_bytes: Everything else.
+        graph_deflated: What share of `graph_bytes` deflate leaves.
         download_bytes: The whole, deflated.
     """
 
     weights_bytes: int
     scales_bytes: int
     graph_bytes: int
+    graph_deflated: float
     download_bytes: int
 
     @property
@@ -122,7 +53,8 @@ class SizeEstimate:
 
 def estimate_size(analysis: Analysis, recipe: Recipe, runtime: str) -> SizeEstimate | None:
     """Returns where the bytes of an artifact go, None for a runtime or precision whose layout is not known."""
-    if runtime not in RUNTIMES:
+    storage = storage_of(runtime)
+    if storage is None:
         return None
     uses = weight_uses(analysis, recipe)
     values = scales = 0
@@ -134,17 +66,17 @@ def estimate_size(analysis: Analysis, recipe: Recipe, runtime: str) -> SizeEstim
         values += stored.values_bytes
         scales += stored.scales_bytes
         deflated += stored.deflated_bytes
-    graph = _graph_bytes(analysis, recipe, runtime)
+    graph = _graph_bytes(analysis, recipe, storage.graph)
     return SizeEstimate(
         weights_bytes=values,
         scales_bytes=scales,
         graph_bytes=round(graph),
-        download_bytes=round(deflated + graph * GRAPH[runtime].deflated),
+        graph_deflated=storage.graph.deflated,
+        download_bytes=round(deflated + graph * storage.graph.deflated),
     )
 
 
-def _graph_bytes(analysis: Analysis, recipe: Recipe, runtime: str) -> float:
-    terms = GRAPH[runtime]
+def _graph_bytes(analysis: Analysis, recipe: Recipe, terms: GraphBytes) -> float:
     kernels = [operator for operator in analysis.operators if operator.macs and operator.weights]
     dynamic = sum(recipe.precision_of(o.module) in ("int8_dynamic", "int4_weights") for o in kernels)
     integer = sum(recipe.precision_of(o.module) in ("int8_static", "w8a16") for o in analysis.operators)
@@ -168,7 +100,7 @@ def predict_size(analysis: Analysis, recipe: Recipe, runtime: str) -> tuple[Pred
     exact = estimate.weights_bytes + estimate.scales_bytes
     slack = exact * _WEIGHT_ERROR + estimate.graph_bytes * _GRAPH_ERROR
     total, download = estimate.total_bytes, estimate.download_bytes
-    loose = download * _DEFLATE_ERROR + estimate.graph_bytes * _GRAPH_ERROR * GRAPH[runtime].deflated
+    loose = download * _DEFLATE_ERROR + estimate.graph_bytes * _GRAPH_ERROR * estimate.graph_deflated
     return (
         Prediction(
             name="size", value=total, low=round(total - slack), high=round(total + slack), unit="bytes",

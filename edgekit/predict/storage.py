@@ -1,8 +1,6 @@
-"""How each format stores a weight under each precision: the part of a file's size that is exact.
+"""What a weight takes in a format's file under each precision: the part of a file's size that is exact.
 
-Every format keeps weights as raw bytes and puts what integers need beside them: a scale per output channel, often a
-zero point, sometimes a scale and a zero point for the bias too. These rules follow the formats' schemas and what our
-converters write; `benchmarks/size_prediction.py` compares them with real files.
+How a format stores weights is written in its descriptor (`formats.stored_bytes`).
 """
 
 from __future__ import annotations
@@ -12,31 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
-from edgekit.analysis.graph import Analysis, KernelClass, StorageForm, Weight, WeightRole
+from edgekit.analysis.graph import Analysis, KernelClass, Weight, WeightRole
+from edgekit.formats.stored_bytes import FLOAT16, Layout, Storage
+from edgekit.formats.table import known_format
 from edgekit.recipe import Precision, Recipe
-
-RUNTIMES: Final = ("tflite", "onnx", "executorch", "coreml")
-"""Formats whose sizes are predicted."""
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """How one kind of weight lies in a file.
-
-    Attributes:
-        form: The bytes of the values; `int32` for the bias of integer kernels.
-        per_channel: Bytes per output channel beside the values.
-        per_channel_deflated: What share of these deflate leaves: scales stay, zero points that are all 0 vanish.
-        per_group: Bytes per group of columns.
-        group_size: Columns of a group; None for `Recipe.group_size`, and then rows that groups do not fill stay 8 bits.
-    """
-
-    form: StorageForm | str
-    per_channel: float = 0.0
-    per_channel_deflated: float = 0.9
-    per_group: float = 0.0
-    group_size: int | None = None
 
 
 @final
@@ -55,10 +32,6 @@ class Stored:
     deflated_bytes: float
 
 
-_FLOAT32: Final = Layout(form="float32")
-_FLOAT16: Final = Layout(form="float16")
-_WIDENED: Final = Layout(form="float16_as_float32")
-
 _BITS: Final[Mapping[str, float]] = {
     "float32": 32,
     "float16_as_float32": 32,
@@ -73,72 +46,6 @@ _LINEAR: Final = "linear"
 """Kernels of these operators, where a format treats them unlike other kernels."""
 
 
-def _rules(matrices: Layout, loose: Layout, **special: Layout | None) -> Mapping[str, Layout | None]:
-    """Returns the layout by what a weight is for: matrices, loose values, and what is special."""
-    return {
-        **dict.fromkeys(("kernel", "recurrent", "table"), matrices),
-        **dict.fromkeys(("bias", "norm", "constant"), loose),
-        **special,
-    }
-
-
-# TFLite: a scale (float32) and a zero point (int64) per channel in the tensor's quantization record, and such a
-# record for
-# the int32 bias of integer kernels too. 4 bits: fully connected layers only, a float16 scale per group.
-_TFLITE_INT8: Final = Layout(form="int8", per_channel=12, per_channel_deflated=0.31)
-_TFLITE_BIAS: Final = Layout(form="int32", per_channel=12, per_channel_deflated=0.31)
-# ONNX: scale (float32) and zero point (int8) initializers per channel; an integer bias has a scale and an int32 zero
-# point. Dynamic linear layers keep each channel's sum too; weights-only ones are MatMulNBits in blocks of 32.
-_ONNX_INT8: Final = Layout(form="int8", per_channel=5, per_channel_deflated=0.73)
-_ONNX_BIAS: Final = Layout(form="int32", per_channel=8, per_channel_deflated=0.45)
-# ExecuTorch: a float32 scale per channel in XNNPACK's delegate, for the int32 bias too. Its dynamic
-# kernels know no depthwise convolution and nothing recurrent: those weights stay float.
-_EXECUTORCH_INT8: Final = Layout(form="int8", per_channel=4)
-_EXECUTORCH_BIAS: Final = Layout(form="int32", per_channel=4)
-# Core ML: a scale per channel (float16) and an int8 zero point, in the weight file.
-_COREML_INT8: Final = Layout(form="int8", per_channel=3, per_channel_deflated=0.62)
-
-_TABLE: Final[Mapping[str, Mapping[Precision, Mapping[str, Layout | None]]]] = {
-    "tflite": {
-        "fp32": _rules(_FLOAT32, _FLOAT32),
-        # Biases and constants stay float32: only weights are read through DEQUANTIZE.
-        "fp16": _rules(_FLOAT16, _FLOAT32),
-        # Unrolled recurrent layers are quantized in parts: how much of them is not known before.
-        "int8_static": _rules(_TFLITE_INT8, _FLOAT32, bias=_TFLITE_BIAS, recurrent=None),
-        "int8_dynamic": _rules(_TFLITE_INT8, _FLOAT32),
-        "int8_weights": _rules(_TFLITE_INT8, _FLOAT32),
-        "int4_weights": _rules(_TFLITE_INT8, _FLOAT32, linear=Layout(form="int4", per_group=2)),
-    },
-    "onnx": {
-        "fp32": _rules(_FLOAT32, _FLOAT32),
-        "fp16": _rules(_FLOAT16, _FLOAT16),
-        "int8_static": _rules(_ONNX_INT8, _FLOAT32, bias=_ONNX_BIAS),
-        "int8_dynamic": _rules(_ONNX_INT8, _FLOAT32, linear=Layout(form="int8", per_channel=8)),
-        "int8_weights": _rules(_ONNX_INT8, _FLOAT32, linear=Layout(form="int8", per_group=4, group_size=32)),
-        "int4_weights": _rules(_ONNX_INT8, _FLOAT32, linear=Layout(form="int4", per_group=4)),
-    },
-    "executorch": {
-        "fp32": _rules(_FLOAT32, _FLOAT32),
-        # XNNPACK's delegate keeps 4 bytes for convolutions that were rounded to float16: the file hardly shrinks.
-        "fp16": _rules(_WIDENED, _WIDENED, table=_FLOAT16, linear=_FLOAT16),
-        "int8_static": _rules(_EXECUTORCH_INT8, _FLOAT32, bias=_EXECUTORCH_BIAS, recurrent=_FLOAT32),
-        "int8_dynamic": _rules(_EXECUTORCH_INT8, _FLOAT32, recurrent=_FLOAT32, depthwise=_FLOAT32),
-        "int4_weights": _rules(
-            _EXECUTORCH_INT8, _FLOAT32, recurrent=_FLOAT32, depthwise=_FLOAT32, linear=Layout(form="int4", per_group=2)
-        ),
-    },
-    "coreml": {
-        "fp32": _rules(_FLOAT32, _FLOAT32),
-        "fp16": _rules(_FLOAT16, _FLOAT16),
-        "int8_static": _rules(_COREML_INT8, _FLOAT16),
-        "int8_dynamic": _rules(_COREML_INT8, _FLOAT16),
-        "int8_weights": _rules(_COREML_INT8, _FLOAT16),
-        "int4_weights": _rules(_COREML_INT8, _FLOAT16, linear=Layout(form="int4", per_group=2)),
-    },
-}
-"""Runtime, precision, what the weight is for. What is missing is not known, and then nothing is predicted."""
-
-
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
@@ -146,6 +53,12 @@ class Use:
 
     precision: Precision
     kernel: KernelClass
+
+
+def storage_of(runtime: str) -> Storage | None:
+    """Returns how a format stores a model, None where nobody has told."""
+    found = known_format(runtime)
+    return found.storage if found else None
 
 
 def weight_uses(analysis: Analysis, recipe: Recipe) -> Mapping[str, Use]:
@@ -160,7 +73,8 @@ def weight_uses(analysis: Analysis, recipe: Recipe) -> Mapping[str, Use]:
 
 def layout_of(runtime: str, use: Use, role: WeightRole) -> Layout | None:
     """Returns how a format stores a weight, None where that is not known for this runtime and precision."""
-    rules = _TABLE.get(runtime, {}).get(use.precision)
+    storage = storage_of(runtime)
+    rules = storage.layouts.get(use.precision) if storage else None
     if rules is None:
         return None
     if role == "bias" and use.kernel == "recurrent":
@@ -172,16 +86,17 @@ def layout_of(runtime: str, use: Use, role: WeightRole) -> Layout | None:
 
 def store(weight: Weight, use: Use, runtime: str, recipe: Recipe) -> Stored | None:
     """Returns what a weight takes in a file, None where the layout is not known."""
-    layout = layout_of(runtime, use, weight.role)
-    if layout is not None and _must_change(weight, layout, runtime, recipe):
-        layout = _FLOAT16 if weight.role == "recurrent" else _TABLE[runtime][use.precision]["kernel"]
+    storage, layout = storage_of(runtime), layout_of(runtime, use, weight.role)
+    if storage is None or layout is None:
+        return None
+    if _must_change(weight, layout, storage, recipe):
+        layout = FLOAT16 if weight.role == "recurrent" else storage.layouts[use.precision]["kernel"]
     if layout is None:
         return None
     if not weight.is_float:
         ratio = weight.deflated.get("float32", 1.0)
         return Stored(values_bytes=weight.size_bytes, scales_bytes=0, deflated_bytes=weight.size_bytes * ratio)
-    # ExecuTorch slices when it runs, the other converters when they convert.
-    count = weight.count if runtime == "executorch" else round(weight.count * weight.read_share)
+    count = weight.count if storage.keeps_unread else round(weight.count * weight.read_share)
     values = math.ceil(count * _BITS[layout.form] / 8)
     groups = math.ceil(count / (layout.group_size or recipe.group_size)) if layout.per_group else 0
     channels = weight.channels if recipe.per_channel or weight.role == "bias" else 1
@@ -198,21 +113,18 @@ def store(weight: Weight, use: Use, runtime: str, recipe: Recipe) -> Stored | No
     )
 
 
-def _must_change(weight: Weight, layout: Layout, runtime: str, recipe: Recipe) -> bool:
-    """Returns True if a weight's own shape speaks against its layout.
-
-    Groups that do not fill a row leave it at 8 bits. Recurrent input weights of few columns stay half floats in ONNX:
-    features of very different size would share a row's scale.
-    """
-    if layout.per_group and layout.group_size is None and runtime != "onnx":
+def _must_change(weight: Weight, layout: Layout, storage: Storage, recipe: Recipe) -> bool:
+    """Returns True if a weight's own shape speaks against its layout (see `Storage`)."""
+    if layout.per_group and layout.group_size is None and not storage.fills_groups:
         return (weight.count // max(1, weight.channels)) % recipe.group_size != 0
     is_narrow = len(weight.shape) > 1 and 8 * weight.shape[-1] < weight.shape[-2]
-    return runtime == "onnx" and weight.role == "recurrent" and layout.form == "int8" and is_narrow
+    return storage.narrow_recurrent_halves and weight.role == "recurrent" and layout.form == "int8" and is_narrow
 
 
 def four_bit_work(analysis: Analysis, recipe: Recipe, runtime: str) -> float | None:
     """Returns the share of multiply-accumulates whose weights a format stores in 4 bits, None if unknown."""
-    if runtime not in RUNTIMES:
+    storage = storage_of(runtime)
+    if storage is None:
         return None
     uses = weight_uses(analysis, recipe)
     narrow = total = 0
@@ -222,6 +134,6 @@ def four_bit_work(analysis: Analysis, recipe: Recipe, runtime: str) -> float | N
             (analysis.weights[name], layout_of(runtime, uses[name], analysis.weights[name].role))
             for name in operator.weights
         ]
-        if any(x is not None and x.form == "int4" and not _must_change(w, x, runtime, recipe) for w, x in layouts):
+        if any(x is not None and x.form == "int4" and not _must_change(w, x, storage, recipe) for w, x in layouts):
             narrow += operator.macs
     return narrow / total if total else 0.0

@@ -11,12 +11,14 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.budget import Budget
-from edgekit.errors import ProfileError
+from edgekit.errors import PluginError, ProfileError
+from edgekit.registry import device_packages
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -144,7 +146,7 @@ class Catalogue:
     """All profiles that can be seen from a folder.
 
     Attributes:
-        profiles: A user's own first, then ours; each name once.
+        profiles: A user's own first, then those that are installed; each name once.
         faults: One message for each of the user's files that is wrong.
     """
 
@@ -159,9 +161,30 @@ def shipped_folder() -> Path:
     return Path(device_profiles.__path__[0])
 
 
+def shipped_files() -> dict[str, Path]:
+    """Returns the profiles that are installed, by name: edgekit's own, and those of distributions that bring some.
+
+    A distribution names a package of TOML files in the entry point group `edgekit.devices`.
+
+    Raises:
+        PluginError: such a package is not there.
+    """
+    found = {path.stem: path for path in _toml_files(shipped_folder())}
+    for name, package in device_packages().items():
+        spec = find_spec(package) if find_spec(package.partition(".")[0]) else None
+        if spec is None or not spec.submodule_search_locations:
+            raise PluginError(
+                f'The entry point "{name}" of edgekit.devices must name a package of TOML files; there is no package '
+                f"{package}. Mend or uninstall the distribution that brings it."
+            )
+        theirs = [path for folder in spec.submodule_search_locations for path in _toml_files(Path(folder))]
+        found = {**{path.stem: path for path in theirs}, **found}
+    return found
+
+
 def read_catalogue(cwd: Path) -> Catalogue:
     """Returns every profile that can be seen from the folder `cwd`; a user's wrong file is a fault and no error."""
-    ours = {path.stem: path for path in _toml_files(shipped_folder())}
+    ours = shipped_files()
     profiles: list[DeviceProfile] = []
     faults: list[str] = []
     taken: set[str] = set()

@@ -13,7 +13,7 @@ from edgekit import units
 from edgekit.budget import Limit, read_limit
 from edgekit.errors import InputError
 from edgekit.faults import FAULT, find_faults, nearest, show_value
-from edgekit.registry import CONVERTERS, converter_names
+from edgekit.registry import FORMATS, format_names
 
 SCHEMA: Final = 1
 
@@ -81,10 +81,10 @@ def _parse_scaled(pattern: re.Pattern[str], factors: Mapping[str, float], exampl
 
 
 def _parse_runtime(value: object) -> str:
-    # Third parties' converters are asked for only where a name is not ours: reading entry points takes 40 ms.
-    if isinstance(value, str) and (value in CONVERTERS or value in converter_names()):
+    # Third parties' formats are asked for only where a name is not ours: reading entry points takes 40 ms.
+    if isinstance(value, str) and (value in FORMATS or value in format_names()):
         return value
-    names = converter_names()
+    names = format_names()
     meant = nearest(value, names) if isinstance(value, str) else []
     guess = f' (did you mean "{meant[0]}"?)' if meant else ""
     raise _fault(f"{show_value(value)} is not a runtime{guess}; accepted are {', '.join(names)}")

@@ -16,12 +16,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Final, Literal, final
+from typing import Any, Final, final
 
+from edgekit.formats.realisation import FusingKernels
 from edgekit.quantization.pt2e_graph import constant_of, is_float_tensor, modules_of, target_of
 from edgekit.recipe import Precision, Recipe
-
-Target = Literal["executorch", "coreml"]
 
 CONVOLUTIONS: Final = frozenset(
     {"aten.conv1d.default", "aten.conv1d.padding", "aten.conv2d.default", "aten.conv2d.padding"}
@@ -63,11 +62,11 @@ _FLOAT_ACTIVATIONS: Final = frozenset(
         "aten.tanh.default",
     }
 )
-_FUSED: Final[Mapping[Target, Mapping[str, frozenset[str]]]] = {
+_FUSED: Final[Mapping[FusingKernels, Mapping[str, frozenset[str]]]] = {
     # XNNPACK's kernels clamp for free; see fused_acts of its partitioner's configurations.
-    "executorch": {**dict.fromkeys(WEIGHTED, _CLAMPS), "aten.add.Tensor": frozenset({"aten.relu.default"})},
+    "xnnpack": {**dict.fromkeys(WEIGHTED, _CLAMPS), "aten.add.Tensor": frozenset({"aten.relu.default"})},
     # Core ML's compiler fuses any activation after a convolution or a linear layer; Apple's own quantizer has the list.
-    "coreml": {
+    "mil": {
         **dict.fromkeys(WEIGHTED, _CLAMPS | _FLOAT_ACTIVATIONS),
         "aten.add.Tensor": frozenset({"aten.relu.default"}),
     },
@@ -106,14 +105,14 @@ def precision_of_node(recipe: Recipe, node: Any) -> Precision:
     return recipe.default
 
 
-def plan_quantization(module: Any, recipe: Recipe, target: Target) -> QuantizationPlan:
+def plan_quantization(module: Any, recipe: Recipe, kernels: FusingKernels) -> QuantizationPlan:
     """Returns the plan for a simplified float graph."""
     weighted: dict[str, Precision] = {
         node.name: precision_of_node(recipe, node) for node in module.graph.nodes if _has_constant_weights(module, node)
     }
     if not recipe.needs_calibration:
         return QuantizationPlan(weighted=weighted, fallbacks=_float_weighted(module, recipe, weighted))
-    builder = _Builder(module=module, recipe=recipe, target=target, weighted=weighted)
+    builder = _Builder(module=module, recipe=recipe, kernels=kernels, weighted=weighted)
     for node in module.graph.nodes:
         builder.visit(node)
     return builder.finish()
@@ -149,10 +148,12 @@ def _float_weighted(module: Any, recipe: Recipe, weighted: Mapping[str, Precisio
 class _Builder:
     """Walks the graph once, in order."""
 
-    def __init__(self, *, module: Any, recipe: Recipe, target: Target, weighted: Mapping[str, Precision]) -> None:
+    def __init__(
+        self, *, module: Any, recipe: Recipe, kernels: FusingKernels, weighted: Mapping[str, Precision]
+    ) -> None:
         self._module = module
         self._recipe = recipe
-        self._target: Target = target
+        self._kernels: FusingKernels = kernels
         self._weighted = weighted
         self._integer: dict[str, Any] = {}
         self._friendly: set[str] = set()
@@ -219,7 +220,7 @@ class _Builder:
         source, target = node.args[0], target_of(node)
         if target == "aten.pad.default" and not _is_zero_pad(node):
             return
-        if target == "aten.pad.default" and self._target == "executorch":
+        if target == "aten.pad.default" and self._kernels == "xnnpack":
             # XNNPACK's convolution takes the padding in; a grid in between would hide the pair from its partitioner.
             if all(target_of(user) in CONVOLUTIONS for user in node.users):
                 self._transparent.add(node.name)
@@ -238,7 +239,7 @@ class _Builder:
             self._add_tensor(source)
         result = node
         users = list(node.users)
-        if len(users) == 1 and target_of(users[0]) in _FUSED[self._target].get(target_of(node), frozenset()):
+        if len(users) == 1 and target_of(users[0]) in _FUSED[self._kernels].get(target_of(node), frozenset()):
             result = users[0]
             self._fused.add(result.name)
         self._friendly.add(result.name)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
+from edgekit.formats.realisation import FusingKernels
 from edgekit.quantization.bias_correction import ChannelMeans
 from edgekit.quantization.pt2e_bias import correct_bias, corrected_layers
 from edgekit.quantization.pt2e_graph import (
@@ -35,7 +36,6 @@ from edgekit.quantization.pt2e_plan import (
     TRANSPOSED_CONVOLUTIONS,
     WEIGHTED,
     QuantizationPlan,
-    Target,
     label_of,
     plan_quantization,
 )
@@ -74,24 +74,24 @@ class QuantizedGraph:
 
 
 def quantize_graph(
-    graph: FloatGraph, recipe: Recipe, target: Target, calibration: Path | None, progress: Progress
+    graph: FloatGraph, recipe: Recipe, kernels: FusingKernels, calibration: Path | None, progress: Progress
 ) -> QuantizedGraph:
     """Returns `graph` (changed in place) with the recipe written into it.
 
     Args:
         graph: Simplified float graph.
         recipe: Precision of each part.
-        target: Whose kernels decide what is fused and what stays float.
+        kernels: Whose kernels decide what is fused and what stays float.
         calibration: Sample folder; needed where the recipe needs it.
         progress: Told how far calibration is.
     """
     # Importing these modules registers their operators with torch.
     importlib.import_module("torch.ao.quantization.fx._decomposed")
     importlib.import_module("torchao.quantization.quant_primitives")
-    if target == "executorch":
+    if kernels == "xnnpack":
         importlib.import_module("executorch.exir.passes._quant_patterns_and_replacements")
 
-    plan = plan_quantization(graph.module, recipe, target)
+    plan = plan_quantization(graph.module, recipe, kernels)
     found = Calibration()
     if plan.ranged and calibration is not None:
         layers = corrected_layers(graph.module, plan)
@@ -99,7 +99,7 @@ def quantize_graph(
             graph, plan.ranged, layers, Samples.open(calibration), recipe.ranges, progress, graph.learned_ranges
         )
     grids = tensor_grids(plan, found.ranges, symmetric=recipe.symmetric_activations)
-    writer = _Writer(module=graph.module, plan=plan, recipe=recipe, target=target, grids=grids, means=found.means)
+    writer = _Writer(module=graph.module, plan=plan, recipe=recipe, kernels=kernels, grids=grids, means=found.means)
     fallbacks = writer.write()
     return QuantizedGraph(
         module=graph.module, example_inputs=graph.example_inputs, grids=grids, fallbacks=(*plan.fallbacks, *fallbacks)
@@ -187,7 +187,7 @@ class _Writer:
         module: Any,
         plan: QuantizationPlan,
         recipe: Recipe,
-        target: Target,
+        kernels: FusingKernels,
         grids: Mapping[str, Grid],
         means: Mapping[str, ChannelMeans],
     ) -> None:
@@ -195,7 +195,7 @@ class _Writer:
         self._graph = module.graph
         self._plan = plan
         self._recipe = recipe
-        self._target: Target = target
+        self._kernels: FusingKernels = kernels
         self._grids = grids
         self._means = means
         self._weights: dict[tuple[str, str], tuple[Any, ...]] = {}
@@ -249,7 +249,7 @@ class _Writer:
             return
         if target not in WEIGHTED:
             self._fallbacks.append(label_of(node))
-        elif precision == "int8_static" or self._target == "coreml":
+        elif precision == "int8_static" or self._kernels == "mil":
             self._write_stored_weights(node, precision)
         elif precision == "int4_weights" and target == LINEAR and self._groups_fit(node):
             self._write_dynamic_linear(node, bits=4)
@@ -264,9 +264,9 @@ class _Writer:
     def _write_stored_weights(self, node: Any, precision: Precision) -> None:
         """Replaces the weight by a dequantization of integers; how a kernel computes with them is up to the runtime."""
         static = precision == "int8_static" and node.name in self._plan.integer
-        if self._target == "coreml" and not static and has_table(constant_of(self._module, node.args[1])):
+        if self._kernels == "mil" and not static and has_table(constant_of(self._module, node.args[1])):
             return  # a table of its own values is smaller than rounded ones, and exact
-        if precision == "int8_static" and not static and self._target == "executorch":
+        if precision == "int8_static" and not static and self._kernels == "xnnpack":
             self._fallbacks.append(label_of(node))
         elif precision == "int4_weights" and target_of(node) == LINEAR and self._groups_fit(node):
             self._set_weight(node, self._grouped_weight(node))
@@ -339,7 +339,7 @@ class _Writer:
             stored = torch.clamp(torch.round(weight / scales[:, None]), -_WEIGHT_HIGH, _WEIGHT_HIGH).to(torch.int8)
             zeros = torch.zeros(scales.shape, dtype=torch.int64)
             self._weights[key] = self._constants(str(source.target), stored, scales, zeros)
-        if self._target == "coreml":
+        if self._kernels == "mil":
             node.args = (self._dequantize(node, self._weights[key], 0), *node.args[1:])
             return
         table, scales, _ = self._weights[key]

@@ -25,6 +25,7 @@ from edgekit.pipeline.settings import Settings
 from edgekit.recipe import Candidate
 from edgekit.samples import Samples
 from edgekit.searching.survey import Target
+from edgekit.task.data import Purpose
 from edgekit.task.task import Task
 from edgekit.validators.accuracy import describe_accuracy
 from edgekit.validators.base import Evidence
@@ -88,7 +89,7 @@ class SampleCache:
             reference=reference_outputs(model, evaluation, self._settings) if evaluation else None,
         )
 
-    def samples(self, task: Task, model: CapturedModel, purpose: str) -> Samples | None:
+    def samples(self, task: Task, model: CapturedModel, purpose: Purpose) -> Samples | None:
         """Returns the task's calibration or evaluation data for a model, or None where it names none."""
         key = _key(task, model, purpose)
         if key not in self._samples:

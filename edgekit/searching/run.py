@@ -9,9 +9,10 @@ from typing import final
 
 from edgekit.budget import Budget
 from edgekit.errors import ConfigError, EdgekitError, ResourceError, UsageError
-from edgekit.exporting.export import REPORTED_PACKAGES
+from edgekit.exporting.export import recorded_packages
 from edgekit.exporting.inputs import Inputs, describe_data, read_inputs
 from edgekit.exporting.report import describe_environment
+from edgekit.metrics.table import against_float
 from edgekit.model import CapturedModel
 from edgekit.pipeline.analysis import analyze_model
 from edgekit.pipeline.capture import capture_model
@@ -30,7 +31,6 @@ from edgekit.searching.training_stage import Trial, train_variants
 from edgekit.sources.table import classify
 from edgekit.task.task import SearchSpace, Task, Training
 from edgekit.training.schedule import Optimizer, Schedule
-from edgekit.validators.accuracy import AGAINST_FLOAT
 from edgekit.workers.atomic_files import copy_atomically
 from edgekit.workers.cache import versions
 
@@ -129,7 +129,7 @@ def search(
         ),
         rows=rows,
         notes=tuple(notes),
-        environment=describe_environment(versions(REPORTED_PACKAGES)),
+        environment=describe_environment(versions(recorded_packages())),
         data=describe_data(inputs),
     )
     _write(result, folder)
@@ -150,7 +150,7 @@ def _require(task: Task) -> tuple[SearchSpace, Training]:
         missing.append("[training] with batches and loss: every variant is trained")
     if task.evaluation is None:
         missing.append("[data] evaluation with targets: accuracy decides between variants")
-    if task.metric in AGAINST_FLOAT:
+    if against_float(task.metric):
         missing.append(
             f'another [data] metric than "{task.metric}", which compares a network with its own float model and says '
             'nothing between two networks: "top1", "spearman" or "metrics.py:function"'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final, final
 
 from edgekit.analysis.graph import Analysis
@@ -11,7 +11,6 @@ from edgekit.budget import Budget
 from edgekit.errors import ConfigError
 from edgekit.model import CapturedModel
 from edgekit.pipeline.analysis import analyze_model
-from edgekit.pipeline.capture import read_capture
 from edgekit.pipeline.convert import why_not_made
 from edgekit.pipeline.settings import Settings
 from edgekit.planner.candidates import with_predictions
@@ -20,7 +19,8 @@ from edgekit.profiles.profile import DeviceProfile
 from edgekit.recipe import Candidate
 from edgekit.searching.binding import Bindings, Role, bind, references_of, task_of
 from edgekit.searching.grid import Variant
-from edgekit.searching.worker_entry import LOOK
+from edgekit.searching.worker_entry import LOOK, VariantsRequest
+from edgekit.sources.captured_file import open_captured
 from edgekit.task.task import SearchSpace, Task, Training
 
 JUDGED: Final = ("size", "download", "memory", "latency", "latency_p95")
@@ -50,6 +50,17 @@ class UntrainedVariant:
     training: str
     reason: str
 
+    @property
+    def trained_on(self) -> Training:
+        """The task's training data.
+
+        Raises:
+            ConfigError: the task has none.
+        """
+        if self.task.training is None:
+            raise ConfigError("A search trains every variant, and the task has no [training] batches and loss.")
+        return self.task.training
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,25 +89,25 @@ def survey(
     """
     references = references_of(task, space)
     with settings.cache.scratch() as folder:
-        payload = {
-            "references": references,
-            "variants": [{"name": item.name, "arguments": dict(item.arguments)} for item in variants],
-            "base": str(task.base),
-            "training": asdict(training),
-            "calibration": task.calibration,
-            "metadata": {key: value for key, value in task.metadata.items() if key != "name"},
-            "seed": seed,
-            "folder": str(folder),
-        }
-        record = settings.run("capture of the variants", LOOK, payload, settings.stage("variants")).record
-        bindings: Bindings = record["bindings"]
+        request = VariantsRequest(
+            references=references,
+            variants=tuple(variants),
+            base=task.base,
+            training=training,
+            calibration=task.calibration,
+            metadata={key: value for key, value in task.metadata.items() if key != "name"},
+            seed=seed,
+            folder=folder,
+        )
+        looked = settings.run("capture of the variants", LOOK, request, settings.stage("variants")).value
+        bindings: Bindings = looked.bindings
         made: list[UntrainedVariant] = []
         for item in variants:
             bound = bind(references, dict(item.arguments), bindings)
-            facts = record["variants"][item.name]
-            model, candidate, reason = None, None, f"cannot be built: {facts['error']}"
-            if not facts["error"]:
-                model = read_capture(folder / item.name)
+            facts = looked.variants[item.name]
+            model, candidate, reason = None, None, f"cannot be built: {facts.error}"
+            if not facts.error:
+                model = open_captured(folder / item.name)
                 candidate, reason = _predict(model, analyze_model(model, settings), target)
             made.append(
                 UntrainedVariant(
@@ -105,7 +116,7 @@ def survey(
                     references=bound,
                     model=model,
                     candidate=candidate,
-                    training=facts["training"],
+                    training=facts.training_sha256,
                     reason=reason,
                 )
             )

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 from edgekit.errors import EdgekitError
 from edgekit.model import CapturedModel
-from edgekit.pipeline.capture import portable_facts, read_capture
 from edgekit.pipeline.scratch import move_contents
 from edgekit.pipeline.settings import Settings
 from edgekit.pipeline.technique_stage import training_settings
 from edgekit.searching.halving import Rung, ladder
 from edgekit.searching.sorting import select
 from edgekit.searching.survey import UntrainedVariant, costs_of
-from edgekit.searching.worker_entry import TRAIN
+from edgekit.searching.worker_entry import TRAIN, TrainRequest, TrainResult
+from edgekit.sources.captured_file import open_captured
 from edgekit.training.schedule import Schedule
-from edgekit.workers.cache import code_fingerprint, content_key, versions
+from edgekit.workers.structure import read_value, write_value
 
 _RECORD: Final = "trained.json"
 _CAPTURED: Final = "captured"
@@ -45,8 +44,8 @@ class Trial:
 
     prospect: UntrainedVariant
     epochs: int = 0
-    held_out: dict[str, float | None] = field(default_factory=dict[str, "float | None"])
-    history: tuple[dict[str, float | None], ...] = ()
+    held_out: Mapping[str, float | None] = field(default_factory=dict[str, "float | None"])
+    history: tuple[Mapping[str, float | None], ...] = ()
     seconds: float = 0.0
     model: CapturedModel | None = None
     reason: str = ""
@@ -65,6 +64,20 @@ class Halving:
 
     rungs: tuple[Rung, ...]
     trials: tuple[Trial, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRecord:
+    """What lies in the cache for a rung of a variant.
+
+    Attributes:
+        trained: What the held-out batches said.
+        seconds: Wall-clock of this rung and those before it.
+    """
+
+    trained: TrainResult
+    seconds: float
 
 
 def train_variants(
@@ -149,47 +162,43 @@ class _Stage:
             EdgekitError: it cannot be trained.
         """
         prospect, cache = trial.prospect, self._settings.cache
-        facts = self._facts(prospect)
-        key, is_last = content_key(facts), until == self._schedule.epochs
+        request, epochs = self._request(prospect), self._schedule.epochs
+        is_last = until == epochs
         told = self._settings.stage("training")
 
         def tell(phrase: str, share: float | None = None) -> None:
             told(f"{words} ({prospect.variant.title}): {phrase}", share)
 
         def build(place: Path) -> None:
-            result = self._settings.run(
-                f"training of {prospect.variant.title}",
-                TRAIN,
-                {
-                    **self._payload(prospect),
-                    "until": until,
-                    "key": key,
-                    "checkpoint": str(self._journal(key) / "training.ckpt"),
-                    "output": str(place / _CAPTURED) if is_last else None,
-                },
-                tell,
+            output = place / _CAPTURED
+            placed = replace(
+                request,
+                until=until,
+                checkpoint=self._journal(request.key) / "training.ckpt",
+                output=output if is_last else None,
             )
+            title = f"training of {prospect.variant.title}"
+            result = self._settings.run(title, TRAIN, placed, tell)
             if is_last:
-                move_contents(place / _CAPTURED, place)
-                (place / _CAPTURED).rmdir()
-            seconds = trial.seconds + result.wall_s
-            (place / _RECORD).write_text(json.dumps({**result.record, "seconds": seconds}))
+                move_contents(output, place)
+                output.rmdir()
+            write_value(place / _RECORD, TrainRecord(trained=result.value, seconds=trial.seconds + result.wall_s))
 
         # An earlier search may have trained it to the end, on a ladder with other rungs.
-        folder = cache.find("trials", content_key({**facts, "until": self._schedule.epochs}))
+        folder = cache.find("trials", TRAIN.key(replace(request, until=epochs)))
         if folder is None:
-            folder = cache.make("trials", content_key({**facts, "until": until}), build)
+            folder = cache.make("trials", TRAIN.key(replace(request, until=until)), build)
         if is_last:
-            shutil.rmtree(self._journal(key), ignore_errors=True)
-        record = json.loads((folder / _RECORD).read_text())
-        history = tuple(record["history"][:until])
+            shutil.rmtree(self._journal(request.key), ignore_errors=True)
+        record = read_value(folder / _RECORD, TrainRecord)
+        history = record.trained.history[:until]
         return replace(
             trial,
             epochs=until,
-            held_out=record["best"] if is_last else _best(history),
+            held_out=record.trained.best if is_last else _best(history),
             history=history,
-            seconds=record["seconds"],
-            model=read_capture(folder) if is_last else None,
+            seconds=record.seconds,
+            model=open_captured(folder) if is_last else None,
         )
 
     def _journal(self, key: str) -> Path:
@@ -198,38 +207,24 @@ class _Stage:
             self._journals[key] = self._settings.cache.journal("searches", key)
         return self._journals[key]
 
-    def _facts(self, prospect: UntrainedVariant) -> dict[str, Any]:
+    def _request(self, prospect: UntrainedVariant) -> TrainRequest:
         """Returns all that the weights depend on: the untrained network, the data, the schedule, the seed."""
-        model = prospect.model
-        return {
-            "code": code_fingerprint(),
-            "model": model.digest if model else None,
-            "facts": portable_facts(model) if model else None,
-            "training": _training_json(prospect),
-            "data": prospect.training,
-            "schedule": asdict(self._schedule),
-            "seed": self._seed,
-            "versions": versions(("torch",)),
-        }
-
-    def _payload(self, prospect: UntrainedVariant) -> dict[str, Any]:
         task = prospect.task
-        return {
-            "references": dict(prospect.references),
-            "name": prospect.variant.name,
-            "base": str(task.base),
-            "training": _training_json(prospect),
-            "calibration": task.calibration,
-            "metadata": {name: value for name, value in task.metadata.items() if name != "name"},
-            "schedule": asdict(self._schedule),
-            "seed": self._seed,
-        }
+        request = TrainRequest(
+            name=prospect.variant.name,
+            references=prospect.references,
+            base=task.base,
+            training=prospect.trained_on,
+            training_sha256=prospect.training,
+            untrained=prospect.model,
+            calibration=task.calibration,
+            metadata={name: value for name, value in task.metadata.items() if name != "name"},
+            schedule=self._schedule,
+            seed=self._seed,
+        )
+        return replace(request, key=TRAIN.key(request))
 
 
-def _best(history: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
+def _best(history: Sequence[Mapping[str, float | None]]) -> Mapping[str, float | None]:
     """Returns the epoch of the highest score; of equals the last one, as training keeps it."""
     return max(reversed(history), key=lambda epoch: -math.inf if epoch["score"] is None else epoch["score"])
-
-
-def _training_json(prospect: UntrainedVariant) -> dict[str, Any]:
-    return asdict(prospect.task.training) if prospect.task.training is not None else {}

@@ -7,99 +7,188 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
 from edgekit.errors import EdgekitError, ModelError, TechniqueError
-from edgekit.model import SourceKind
+from edgekit.model import CapturedModel, SourceKind
 from edgekit.pipeline.analysis import write_analysis
 from edgekit.pipeline.capture import capture_in_worker
 from edgekit.searching.binding import Role, bind, find_bindings
+from edgekit.searching.grid import Variant
 from edgekit.sources.base import CaptureRequest, Source
 from edgekit.task.task import Training
 from edgekit.torch_program.facts import Capture
-from edgekit.workers.worker import Progress, silent
-
-LOOK: Final = "edgekit.searching.worker_entry:look"
-TRAIN: Final = "edgekit.searching.worker_entry:train"
+from edgekit.training.schedule import Schedule
+from edgekit.workers.request_key import Place
+from edgekit.workers.worker import Job, Progress, silent
 
 _TRAINING_ROLES: Final[tuple[Role, ...]] = ("batches", "held_out")
 
 
-def look(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantsRequest:
+    """Which variants to capture.
+
+    Attributes:
+        references: The task's functions by role.
+        variants: With their parameters.
+        base: Folder that references start from.
+        training: The task's.
+        calibration: The task's data; None without.
+        metadata: To embed in artifacts.
+        seed: Of the untrained weights.
+        folder: Each variant goes into the sub-folder of its name.
+    """
+
+    references: Mapping[Role, str]
+    variants: tuple[Variant, ...]
+    base: Place
+    training: Training
+    calibration: str | None
+    metadata: Mapping[str, str]
+    seed: int
+    folder: Place
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantFacts:
+    """What came of capturing a variant.
+
+    Attributes:
+        error: Why it cannot be built, "" where it can.
+        training_sha256: Hash of its training data.
+    """
+
+    error: str = ""
+    training_sha256: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantsResult:
+    """All variants, looked at.
+
+    Attributes:
+        bindings: Parameter to the functions that have it.
+        variants: By name.
+    """
+
+    bindings: Mapping[str, tuple[Role, ...]]
+    variants: Mapping[str, VariantFacts]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRequest:
+    """Which variant to train, and until when.
+
+    Attributes:
+        name: Of the variant.
+        references: Its functions by role, bound to its parameters.
+        base: Folder that references start from.
+        training: The task's.
+        training_sha256: Hash of the variant's training data.
+        untrained: What it was captured as before it was trained; None where it was not.
+        calibration: The task's data; None without.
+        metadata: To embed in artifacts.
+        schedule: Of all epochs.
+        seed: Of weights and batches.
+        until: Epoch to stop after.
+        key: Of the whole training: a checkpoint of another one is not gone on with.
+        checkpoint: Where the training is kept.
+        output: Where the trained model goes; None not to capture it.
+    """
+
+    name: str
+    references: Mapping[Role, str]
+    base: Place
+    training: Training
+    training_sha256: str
+    untrained: CapturedModel | None
+    calibration: str | None
+    metadata: Mapping[str, str]
+    schedule: Schedule
+    seed: int
+    until: int = 0
+    key: str = ""
+    checkpoint: Place = Path()
+    output: Place | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainResult:
+    """What the held-out batches said: `loss`, `accuracy` and `score`, None for what is no number.
+
+    Attributes:
+        best: Of the epoch whose weights are kept.
+        history: Of each epoch.
+    """
+
+    best: Mapping[str, float | None]
+    history: tuple[Mapping[str, float | None], ...]
+
+
+def look(request: VariantsRequest, progress: Progress) -> VariantsResult:
     """Captures every variant, untrained, each into the sub-folder of its name.
 
     A variant that cannot be built is no failure of the others: its entry says why.
-
-    Args:
-        payload: `references` by role, `variants` (`name`, `arguments`), `base`, `training`, `metadata`, `seed`,
-            `folder`.
-        progress: Told which variant it is.
-
-    Returns:
-        `bindings`, and by variant `error` ("" where there is none) and `training`, the hash of its training data.
 
     Raises:
         ConfigError: a reference is wrong, or a parameter belongs to no function.
     """
     from edgekit.training.training_data import fingerprint, seed_all
 
-    base, variants = Path(payload["base"]), payload["variants"]
+    base, variants = request.base, request.variants
     progress("looking at the task's functions", None)
-    bindings = find_bindings(payload["references"], list(variants[0]["arguments"]), base)
+    bindings = find_bindings(request.references, [name for name, _ in variants[0].arguments], base)
     hashes: dict[Training, str] = {}
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, VariantFacts] = {}
     for index, item in enumerate(variants):
         progress(f"capturing variant {index + 1} of {len(variants)}", index / len(variants))
-        references = bind(payload["references"], item["arguments"], bindings)
-        training = training_of(payload["training"], references)
+        references = bind(request.references, dict(item.arguments), bindings)
+        training = training_of(request.training, references)
         try:
-            seed_all(payload["seed"], 0)
-            folder = Path(payload["folder"]) / item["name"]
-            capture_in_worker(_request(payload, references, item["name"], folder).to_json(), silent)
+            seed_all(request.seed, 0)
+            capture_in_worker(_capture_request(request, references, item.name, request.folder / item.name), silent)
             if training not in hashes:
-                hashes[training] = fingerprint(training, base, payload["seed"])
+                hashes[training] = fingerprint(training, base, request.seed)
         except EdgekitError as error:
-            found[item["name"]] = {"error": error.message, "training": ""}
+            found[item.name] = VariantFacts(error=error.message)
         else:
-            found[item["name"]] = {"error": "", "training": hashes[training]}
-    return {"bindings": bindings, "variants": found}
+            found[item.name] = VariantFacts(training_sha256=hashes[training])
+    return VariantsResult(bindings={name: tuple(roles) for name, roles in bindings.items()}, variants=found)
 
 
-def training_of(training: Mapping[str, Any], references: Mapping[Role, str]) -> Training:
+def training_of(training: Training, references: Mapping[Role, str]) -> Training:
     """Returns the `[training]` of a variant whose functions are `references`."""
-    fields: dict[str, Any] = dict(training)
-    for role in _TRAINING_ROLES:
-        if role in references:
-            fields[role] = references[role]
-    return Training(**fields)
+    bound: dict[str, Any] = {role: references[role] for role in _TRAINING_ROLES if role in references}
+    return replace(training, **bound)
 
 
-def _request(payload: Mapping[str, Any], references: Mapping[Role, str], name: str, folder: Path) -> CaptureRequest:
+def _capture_request(
+    request: VariantsRequest | TrainRequest, references: Mapping[Role, str], name: str, folder: Path
+) -> CaptureRequest:
     return CaptureRequest(
         source=references["factory"],
-        base=Path(payload["base"]),
+        base=request.base,
         output=folder,
         name=name,
         example_inputs=references.get("example_inputs"),
-        # A folder or a file is no reference, and the payload's own.
-        calibration=references.get("calibration", payload["calibration"]),
-        metadata=payload["metadata"],
+        # A folder or a file is no reference, and the request's own.
+        calibration=references.get("calibration", request.calibration),
+        metadata=request.metadata,
     )
 
 
-def train(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+def train(request: TrainRequest, progress: Progress) -> TrainResult:
     """Trains one variant until an epoch, from its checkpoint where there is one.
 
     The user's own module is trained, in training mode and with its batch norms; they are folded when it is captured.
-
-    Args:
-        payload: `references`, bound; `name`, `base`, `training`, `calibration`, `metadata`, `seed`, `schedule`,
-            `until`, `checkpoint`, `key`, and `output`, where the captured model goes, None not to capture it.
-        progress: Told the loss and the metric on the held-out batches.
-
-    Returns:
-        `best` and `history`: what the held-out batches said.
 
     Raises:
         ModelError: the variant cannot be built, or has nothing to train.
@@ -109,19 +198,17 @@ def train(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     from edgekit.sources.torch_factory import make_module
     from edgekit.training.loop import Run, TrainingObjective
     from edgekit.training.loop import train as run_training
-    from edgekit.training.schedule import Schedule
     from edgekit.training.training_data import open_training, seed_all
 
-    output = Path(payload["output"]) if payload["output"] else None
-    request = _request(payload, payload["references"], payload["name"], output or Path())
-    seed_all(payload["seed"], 0)
-    module = make_module(request)
+    capture = _capture_request(request, request.references, request.name, request.output or Path())
+    seed_all(request.seed, 0)
+    module = make_module(capture)
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise ModelError(
-            f"{request.source} returned a module without a parameter that can be trained. "
+            f"{capture.source} returned a module without a parameter that can be trained. "
             "Leave requires_grad on where edgekit search shall train."
         )
-    data = open_training(training_of(payload["training"], payload["references"]), request.base)
+    data = open_training(training_of(request.training, request.references), request.base)
 
     def loss(inputs: tuple[Any, ...], target: Any) -> Any:
         return data.loss_of(module.train()(*inputs), target)
@@ -129,31 +216,35 @@ def train(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     trained = run_training(
         TrainingObjective(module=module, loss=loss, predict=lambda inputs: module.eval()(*inputs), name="search"),
         data,
-        Schedule(**payload["schedule"]),
+        request.schedule,
         Run(
-            checkpoint=Path(payload["checkpoint"]),
-            key=payload["key"],
+            checkpoint=request.checkpoint,
+            key=request.key,
             progress=progress,
-            seed=payload["seed"],
+            seed=request.seed,
             keeps_start=False,
-            until=payload["until"],
+            until=request.until,
         ),
     )
     if not math.isfinite(trained.best.loss):
         raise TechniqueError(
-            f"The loss of {request.source} on the held-out batches is {trained.best.loss}. Give a smaller "
-            f"--learning-rate than {payload['schedule']['learning_rate']:g}."
+            f"The loss of {capture.source} on the held-out batches is {trained.best.loss}. Give a smaller "
+            f"--learning-rate than {request.schedule.learning_rate:g}."
         )
-    if output is not None:
+    if request.output is not None:
         source = _TrainedModule(module.eval().requires_grad_(requires_grad=False))
-        write_analysis(source.capture(request, progress).to_json(), output, progress)
-    return {"best": _facts(trained.best), "history": [_facts(item) for item in trained.history]}
+        write_analysis(source.capture(capture, progress), progress)
+    return TrainResult(best=_facts(trained.best), history=tuple(map(_facts, trained.history)))
 
 
 def _facts(judgement: Any) -> dict[str, float | None]:
     """Returns a judgement for JSON, which has no NaN: an epoch on the way may have diverged."""
     found = {"loss": judgement.loss, "accuracy": judgement.accuracy, "score": judgement.score}
     return {name: value if value is not None and math.isfinite(value) else None for name, value in found.items()}
+
+
+LOOK: Final = Job(work=look)
+TRAIN: Final = Job(work=train, tools=("torch",))
 
 
 @final

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar, final
 
+from edgekit.metrics.drop import Drop
 from edgekit.model import CapturedModel
 from edgekit.quantization.ranges import Range
 from edgekit.recipe import Precision, Recipe
@@ -19,74 +20,206 @@ from edgekit.samples import Samples
 from edgekit.simulation.float_model import Calibrated, FloatModel
 from edgekit.simulation.graph_run import Prepared
 from edgekit.simulation.placement import Placement, place
-from edgekit.simulation.realisation import REALISATIONS
+from edgekit.simulation.realisation import realisation_of
 from edgekit.simulation.score import margins, score
 from edgekit.simulation.sensitivity import LayerNoise, measure_layers, noise_share
 from edgekit.workers.atomic_files import write_text
 from edgekit.workers.cache import content_key
-from edgekit.workers.worker import Progress
+from edgekit.workers.request_key import Place, key_facts
+from edgekit.workers.structure import read_value, unstructure
+from edgekit.workers.worker import Job, Progress
 
-SIMULATE: Final = "edgekit.simulation.jobs:simulate"
-MEASURE: Final = "edgekit.simulation.jobs:measure"
-"""What a `worker.Job` names."""
+T = TypeVar("T")
 
 LARGEST_DB: Final = 200.0
 """The ratio of equal outputs; JSON has no infinity."""
 
 
-def simulate(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """Simulates recipes and scores them.
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationData:
+    """What is simulated, on what: figures of one such pair share a folder.
 
-    Args:
-        payload: `model` and `folder` (the captured model), `samples` and `journal` (folders), `metric`, `base`, and
-            `requests`: objects with `key`, `runtime` and `recipe`.
-        progress: Told how far it is.
-
-    Returns:
-        `results`: key to an object with `sqnr_db`, `metric`, `reason`, and `drop`.
+    Attributes:
+        model: Captured as `pt2`.
+        samples: Calibration samples.
     """
-    journal = Path(payload["journal"])
-    results = {item["key"]: read_entry(journal, item["key"]) for item in payload["requests"]}
-    if all(found is not None for found in results.values()):
-        return {"results": results}
-    model = _open(payload)
+
+    model: CapturedModel
+    samples: Samples
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeTrial:
+    """A recipe to simulate.
+
+    Attributes:
+        runtime: The format.
+        recipe: Precision of each part.
+        metric: The task's.
+        metric_sha256: Hash of the file of a `metrics.py:function`, None for a built-in metric.
+    """
+
+    runtime: str
+    recipe: Recipe
+    metric: str
+    metric_sha256: str | None
+
+    @property
+    def name(self) -> str:
+        """Name of the result's file."""
+        return content_key(key_facts(self))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationRequest:
+    """Which recipes to simulate.
+
+    Attributes:
+        data: The model and its samples.
+        journal: Folder of the results.
+        base: Folder of a `metrics.py:function`.
+        trials: One each recipe.
+    """
+
+    data: SimulationData
+    journal: Place
+    base: Place
+    trials: tuple[RecipeTrial, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedDrop:
+    """What a recipe loses of a metric, in percentage points.
+
+    Attributes:
+        metric: The task's, or the one that stands in for it.
+        value: The loss; NaN where outputs are not finite.
+        low: Lower end of the 95 % interval.
+        high: Upper end.
+        count: Items that it is about.
+    """
+
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    count: int
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedRecipe:
+    """What came of simulating a recipe.
+
+    Attributes:
+        sqnr_db: Of the outputs, against the float model's.
+        drop: What it loses; None where the metric could not be taken.
+        reason: Why it could not, "" where it could.
+    """
+
+    sqnr_db: float
+    drop: SimulatedDrop | None
+    reason: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationResult:
+    """One result each trial, in their order."""
+
+    results: tuple[SimulatedRecipe, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SensitivityRequest:
+    """Which layers' precisions to measure.
+
+    Attributes:
+        data: The model and its samples.
+        runtime: The format.
+        recipe: What all precisions have in common.
+        precisions: Of which each layer gets each.
+        metric: The task's.
+        journal: Folder of the results.
+    """
+
+    data: SimulationData
+    runtime: str
+    recipe: Recipe
+    precisions: tuple[Precision, ...]
+    metric: str
+    journal: Place
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensitivity:
+    """What each layer's precision adds to the error of the outputs.
+
+    Attributes:
+        layers: One each layer and precision.
+        margins: See `score.margins`; None where the metric is not about the best score.
+    """
+
+    layers: tuple[LayerNoise, ...]
+    margins: tuple[float, ...] | None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedCalibration:
+    """`Calibrated` as a file.
+
+    Attributes:
+        ranges: Low and high, by node name.
+        input_means: One value a channel, by node name.
+    """
+
+    ranges: Mapping[str, tuple[float, float]]
+    input_means: Mapping[str, tuple[float, ...]]
+
+
+def simulate(request: SimulationRequest, progress: Progress) -> SimulationResult:
+    """Simulates recipes and scores them; what the journal holds already is taken from there."""
+    found = [read_entry(request.journal, trial.name, SimulatedRecipe) for trial in request.trials]
+    if all(item is not None for item in found):
+        return SimulationResult(results=tuple(item for item in found if item is not None))
+    model = _open(request.data)
     reference = model.run(progress=lambda share: progress("running the float model", share))
-    for item in payload["requests"]:
-        if results[item["key"]] is not None:
+    results: list[SimulatedRecipe] = []
+    for trial, known in zip(request.trials, found, strict=True):
+        if known is not None:
+            results.append(known)
             continue
-        recipe = Recipe.from_json(item["recipe"])
-        title = f"simulating {item['runtime']} {recipe.name}"
-        placement, calibrated = _placed(model, recipe, item["runtime"], journal, progress)
+        title = f"simulating {trial.runtime} {trial.recipe.name}"
+        placement, calibrated = _placed(model, trial.recipe, trial.runtime, request.journal, progress)
         prepared = model.runner.prepare(placement, calibrated.input_means)
         outputs = model.run(prepared, progress=_told(progress, title))
-        drop, metric = score(payload["metric"], Path(payload["base"]), model.samples, reference, outputs)
-        results[item["key"]] = _save(journal, item["key"], {
-            "sqnr_db": _decibels(reference, outputs),
-            "metric": metric if drop else None,
-            "reason": "" if drop else metric,
-            "drop": asdict(replace(drop, scores=None)) if drop else None,
-        })  # fmt: skip
-    return {"results": results}
+        drop, metric = score(trial.metric, request.base, model.samples, reference, outputs)
+        result = SimulatedRecipe(
+            sqnr_db=_decibels(reference, outputs),
+            drop=_without_scores(drop, metric) if drop else None,
+            reason="" if drop else metric,
+        )
+        save_entry(request.journal, trial.name, result)
+        results.append(result)
+    return SimulationResult(results=tuple(results))
 
 
-def measure(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """Measures what each layer's precision adds to the error of the outputs.
-
-    Args:
-        payload: `model`, `folder`, `samples`, `journal`, `metric` as for `simulate`; `runtime`; `recipe`: what all
-            precisions have in common; `precisions`.
-        progress: Told how far it is.
-
-    Returns:
-        `layers`: objects with `module`, `precision`, `noise`; `margins`: see `score.margins`.
-    """
-    journal = Path(payload["journal"])
-    model = _open(payload)
+def measure(request: SensitivityRequest, progress: Progress) -> Sensitivity:
+    """Measures what each layer's precision adds to the error of the outputs."""
+    journal = request.journal
+    model = _open(request.data)
     placements: dict[Precision, Placement] = {}
     means: Mapping[str, Any] = {}
-    for precision in payload["precisions"]:
-        recipe = Recipe.from_json({**payload["recipe"], "default": precision, "overrides": ()})
-        placements[precision], calibrated = _placed(model, recipe, payload["runtime"], journal, progress)
+    for precision in request.precisions:
+        recipe = replace(request.recipe, default=precision, overrides=())
+        placements[precision], calibrated = _placed(model, recipe, request.runtime, journal, progress)
         means = calibrated.input_means or means
 
     def prepare(placement: Placement) -> Prepared:
@@ -100,38 +233,43 @@ def measure(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         save=lambda item: _save_layer(journal, item),
         progress=lambda module, share: progress(f"measuring {module}", share),
     )
-    reference = model.run()
-    return {"layers": [asdict(item) for item in layers], "margins": margins(payload["metric"], reference[0])}
+    found = margins(request.metric, model.run()[0])
+    return Sensitivity(layers=layers, margins=None if found is None else tuple(found))
 
 
-def read_entry(journal: Path, key: str) -> dict[str, Any] | None:
+SIMULATE: Final = Job(work=simulate, tools=("torch",))
+MEASURE: Final = Job(work=measure, tools=("torch",))
+
+
+def read_entry(journal: Path, name: str, kind: type[T]) -> T | None:
     """Returns a result that was saved, or None."""
     try:
-        found: dict[str, Any] = json.loads((journal / f"{key}.json").read_text())
+        return read_value(journal / f"{name}.json", kind)
     except FileNotFoundError:
         return None
-    return found
 
 
-def _save(journal: Path, key: str, data: dict[str, Any]) -> dict[str, Any]:
-    """Saves a result whole or not at all, and returns it."""
-    write_text(journal / f"{key}.json", json.dumps(data))
-    return data
+def save_entry(journal: Path, name: str, value: object) -> None:
+    """Saves a result completely or not at all."""
+    write_text(journal / f"{name}.json", json.dumps(unstructure(value)))
+
+
+def _without_scores(drop: Drop, metric: str) -> SimulatedDrop:
+    return SimulatedDrop(metric=metric, value=drop.value, low=drop.low, high=drop.high, count=drop.count)
 
 
 def _save_layer(journal: Path, item: LayerNoise) -> None:
     # Names that come from an ONNX file may hold what a file name may not.
-    _save(journal, f"layer-{content_key({'module': item.module, 'precision': item.precision})}", asdict(item))
+    save_entry(journal, f"layer-{content_key({'module': item.module, 'precision': item.precision})}", item)
 
 
 def _known(journal: Path) -> dict[tuple[str, Precision], LayerNoise]:
-    items = [LayerNoise(**json.loads(path.read_text())) for path in journal.glob("layer-*.json")]
+    items = [read_value(path, LayerNoise) for path in journal.glob("layer-*.json")]
     return {(item.module, item.precision): item for item in items}
 
 
-def _open(payload: Mapping[str, Any]) -> FloatModel:
-    captured = CapturedModel.from_json(payload["model"], Path(payload["folder"]))
-    return FloatModel(captured, Samples.open(Path(payload["samples"])))
+def _open(data: SimulationData) -> FloatModel:
+    return FloatModel(data.model, data.samples)
 
 
 def _placed(
@@ -141,23 +279,24 @@ def _placed(
     calibrated = Calibrated(ranges={}, input_means={})
     if recipe.needs_calibration:
         calibrated = _calibrated(model, recipe, journal, progress)
-    return place(model.runner.module, recipe, REALISATIONS[runtime], calibrated.ranges), calibrated
+    return place(model.runner.module, recipe, realisation_of(runtime), calibrated.ranges), calibrated
 
 
 def _calibrated(model: FloatModel, recipe: Recipe, journal: Path, progress: Progress) -> Calibrated:
     import numpy as np
 
-    key = f"calibrated-{recipe.ranges}"
-    found = read_entry(journal, key)
+    name = f"calibrated-{recipe.ranges}"
+    found = read_entry(journal, name, SavedCalibration)
     if found is None:
         made = model.calibrate(recipe.ranges, _told(progress, "calibrating"))
-        found = _save(journal, key, {
-            "ranges": {name: [item.low, item.high] for name, item in made.ranges.items()},
-            "input_means": {name: item.tolist() for name, item in made.input_means.items()},
-        })  # fmt: skip
+        found = SavedCalibration(
+            ranges={name: (item.low, item.high) for name, item in made.ranges.items()},
+            input_means={name: tuple(item.tolist()) for name, item in made.input_means.items()},
+        )
+        save_entry(journal, name, found)
     return Calibrated(
-        ranges={name: Range(low=low, high=high) for name, (low, high) in found["ranges"].items()},
-        input_means={name: np.asarray(values) for name, values in found["input_means"].items()},
+        ranges={name: Range(low=low, high=high) for name, (low, high) in found.ranges.items()},
+        input_means={name: np.asarray(values) for name, values in found.input_means.items()},
     )
 
 

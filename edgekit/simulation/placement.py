@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
+from edgekit.formats.realisation import Realisation
 from edgekit.quantization.pt2e_graph import constant_of, modules_of, results_of, shape_of, target_of
 from edgekit.quantization.pt2e_plan import (
     CONVOLUTIONS,
@@ -25,7 +26,6 @@ from edgekit.quantization.pt2e_quantization import tensor_grids
 from edgekit.quantization.ranges import Range
 from edgekit.recipe import Precision, Recipe
 from edgekit.simulation.quantizers import ActivationQuantizer, WeightQuantizer
-from edgekit.simulation.realisation import Realisation
 
 EVERYTHING_ELSE: Final = ""
 """The name under which grids go that belong to no module with weights: inputs, additions, pooling."""

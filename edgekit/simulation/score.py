@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import DataError
 from edgekit.metrics.drop import Drop
 from edgekit.metrics.measure_drop import measure_drop
+from edgekit.metrics.table import classifies, find_metric
 from edgekit.samples import Samples, write_samples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-STAND_INS: Final[Mapping[str, str]] = {"top1": "agreement", "spearman": "cosine"}
-"""Metric to the one that takes its place where the samples have no targets."""
 
 
 def score(
@@ -36,11 +34,15 @@ def score(
         reference: The float model's outputs, one array (rows, ...) each.
         outputs: The simulated recipe's.
     """
+    try:
+        stand_in = find_metric(metric, base).stand_in or metric
+    except DataError as error:
+        return None, error.message
     with tempfile.TemporaryDirectory(prefix="edgekit-simulated-") as name:
         expected = _write(Path(name) / "float", reference)
         found = _write(Path(name) / "simulated", outputs)
         reason = ""
-        for tried in dict.fromkeys((metric, STAND_INS.get(metric, metric))):
+        for tried in dict.fromkeys((metric, stand_in)):
             try:
                 return measure_drop(tried, found, expected, samples, base), tried
             except DataError as error:
@@ -57,7 +59,7 @@ def margins(metric: str, reference: NDArray[Any]) -> list[float] | None:
 
     scores = np.asarray(reference, np.float64).reshape(len(reference), -1)
     wide = [size for size in reference.shape[1:] if size != 1]
-    if metric not in ("top1", "agreement") or len(wide) != 1 or wide[0] < 2:
+    if not classifies(metric) or len(wide) != 1 or wide[0] < 2:
         return None
     best = np.sort(scores, axis=1)[:, -2:]
     root = math.sqrt(float(np.mean(scores**2))) or 1.0

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Final, final
+from typing import ClassVar, final
 
 from edgekit.errors import MissingDependencyError, ResourceError, WorkerError
 from edgekit.model import CapturedModel, SourceKind
+from edgekit.sources.captured_file import write_captured
+from edgekit.task.input_sizes import InputSizes
 from edgekit.torch_program.facts import Capture
+from edgekit.workers.request_key import Place, SourceName
 from edgekit.workers.worker import Progress
 
-FORMATS: Final = ("tflite", "onnx", "executorch", "coreml")
-"""The formats that a source says whether it can reach."""
+Signature = tuple[int, bytes, str]
+"""What a file begins with: offset, bytes, words for people."""
 
 
 @final
@@ -30,60 +32,37 @@ class CaptureRequest:
         base: Folder that relative paths start from: the task file's.
         output: Folder for the captured file and its `model.json`. Made if it is missing; what it held is replaced.
         name: Short name for files and tables.
+        kind: How the model comes in: which source reads it.
         example_inputs: `file.py:function` that returns a tuple of tensors with batch 1; None where the source knows.
         calibration: Where example inputs come from if there are none: its first sample.
+        input_sizes: Sizes that the user gives for the inputs; they come before example inputs.
         metadata: Labels, preprocessing and provenance that go into the artifacts.
         as_torch: Capture an ONNX file as an exported torch program, which more formats can be made from.
         embedded_default: The model is the one that edgekit takes where none is given.
         file: Where the source lies, where `source` is only what it is called; None where it is the path itself.
+        source_sha256: Hash of the source's content, None for code: for the key under which the result is found again.
+        calibration_sha256: The same of the calibration data.
     """
 
     source: str
-    base: Path
-    output: Path
+    base: Place
+    output: Place
     name: str
+    kind: SourceName = "torch"
     example_inputs: str | None = None
     calibration: str | None = None
+    input_sizes: tuple[InputSizes, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     as_torch: bool = False
     embedded_default: bool = False
-    file: Path | None = None
+    file: Place | None = None
+    source_sha256: str | None = None
+    calibration_sha256: str | None = None
 
     @property
     def path(self) -> Path:
         """The source as a path; only where it is a file or a folder."""
         return self.file or self.base / self.source
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the JSON form: the payload of `edgekit.sources.capture:run`."""
-        return {
-            "source": self.source,
-            "base": str(self.base),
-            "output": str(self.output),
-            "name": self.name,
-            "example_inputs": self.example_inputs,
-            "calibration": self.calibration,
-            "metadata": dict(self.metadata),
-            "as_torch": self.as_torch,
-            "embedded_default": self.embedded_default,
-            "file": str(self.file) if self.file is not None else None,
-        }
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> CaptureRequest:
-        """Returns the request that `to_json` wrote."""
-        return CaptureRequest(
-            source=data["source"],
-            base=Path(data["base"]),
-            output=Path(data["output"]),
-            name=data["name"],
-            example_inputs=data.get("example_inputs"),
-            calibration=data.get("calibration"),
-            metadata=data.get("metadata", {}),
-            as_torch=data.get("as_torch", False),
-            embedded_default=data.get("embedded_default", False),
-            file=Path(data["file"]) if data.get("file") else None,
-        )
 
 
 class Source(ABC):
@@ -93,11 +72,15 @@ class Source(ABC):
         kind: The way.
         extra: The extra of edgekit that installs what is needed.
         needs: Import name to distribution name, of what must be installed.
+        suffixes: Of its files, dot included and in lower case; empty where it is no file.
+        starts_with: Suffix to what such a file begins with: offset, bytes, words for people. Without it, any will do.
     """
 
     kind: ClassVar[SourceKind]
     extra: ClassVar[str]
     needs: ClassVar[Mapping[str, str]]
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    starts_with: ClassVar[Mapping[str, Signature]] = {}
 
     @abstractmethod
     def why_not(self, target: str) -> str | None:
@@ -146,7 +129,7 @@ class Source(ABC):
             if not (partial / found.file).exists():
                 raise WorkerError(f"The {self.kind} source returned without writing {found.file}.")
             model = self._describe(request, found)
-            (partial / "model.json").write_text(json.dumps(model.to_json(), indent=1))
+            write_captured(model, partial)
             shutil.rmtree(request.output, ignore_errors=True)
             partial.rename(request.output)
         finally:

@@ -4,33 +4,45 @@ from __future__ import annotations
 
 import itertools
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from edgekit.errors import DataError, ModelError
 from edgekit.sources.base import CaptureRequest
+from edgekit.task.input_sizes import InputSizes, OpenInput, chosen_sizes, code_of, flags_of
 from edgekit.task.user_code import call_user, check_callable_without_arguments, load_object
 
 _WHAT: Final = "[model] example_inputs"
-_HOW: Final = (
-    "Add a function that returns them and name it in edgekit.toml:\n"
-    "    def example_inputs():\n"
-    "        return (torch.zeros(1, 3, 224, 224),)\n"
-    '    [model] example_inputs = "model.py:example_inputs"'
-)
+_A_PICTURE: Final = (OpenInput(name="NAME", shape=(1, 3, 224, 224), dtype="float32"),)
+"""What the advice shows where nothing is known about the inputs."""
+
+
+def advice(inputs: Sequence[OpenInput] = ()) -> str:
+    """Returns how a user gives example inputs, with the model's own inputs where they are known."""
+    flags = f"Give the sizes: {flags_of(inputs)}\nOr add" if any(item.is_open for item in inputs) else "Add"
+    return (
+        f"{flags} a function that returns them and name it in edgekit.toml:\n"
+        "    def example_inputs():\n"
+        f"        return {code_of(inputs or _A_PICTURE)}\n"
+        '    [model] example_inputs = "model.py:example_inputs"\n'
+        "or on the command line: --example-inputs model.py:example_inputs"
+    )
 
 
 def gather(request: CaptureRequest) -> tuple[Any, ...] | None:
     """Returns the example inputs that the task names, float tensors as float32, or None if it names none.
 
-    They come from `[model] example_inputs`, else they are the first sample of `[data] calibration`.
+    They have the sizes that `--input` gives, else they come from `[model] example_inputs`, else they are the first
+    sample of `[data] calibration`.
 
     Raises:
         ConfigError: a reference is wrong.
         ModelError: what the function returns is no tuple of tensors with batch 1.
         DataError: the calibration data has no first sample to take.
     """
+    if request.input_sizes:
+        return tuple(_zeros(sizes) for sizes in request.input_sizes)
     if request.example_inputs is not None:
         reference = request.example_inputs
         function = load_object(reference, request.base, _WHAT)
@@ -43,18 +55,31 @@ def gather(request: CaptureRequest) -> tuple[Any, ...] | None:
     return None
 
 
-def require(request: CaptureRequest, why: str) -> tuple[Any, ...]:
-    """Returns what `gather` returns.
+def require(request: CaptureRequest, why: str, inputs: Sequence[OpenInput] = ()) -> tuple[Any, ...]:
+    """Returns what `gather` returns, in the order of `inputs` where they are known.
+
+    Args:
+        request: What is captured.
+        why: Why they are needed.
+        inputs: What the model says about its inputs, where it says anything.
 
     Raises:
-        ModelError: the task names neither example inputs nor calibration data.
+        ModelError: the task names neither example inputs nor calibration data, or sizes of other inputs.
     """
+    if request.input_sizes and inputs:
+        return tuple(map(_zeros, chosen_sizes(inputs, request.input_sizes, request.source)))
     found = gather(request)
     if found is None:
         raise ModelError(
-            f"{request.source}: {why}, and the task has neither example inputs nor calibration data. {_HOW}"
+            f"{request.source}: {why}, and the task has neither example inputs nor calibration data. {advice(inputs)}"
         )
     return found
+
+
+def _zeros(sizes: InputSizes) -> Any:
+    import torch
+
+    return torch.zeros(sizes.shape, dtype=getattr(torch, sizes.dtype or "float32"))
 
 
 def _first_sample(reference: str, base: Path) -> Any:
@@ -68,7 +93,7 @@ def _first_sample(reference: str, base: Path) -> Any:
         return _first_of_npz(path, reference)
     if path.is_dir():
         raise ModelError(
-            f"{reference} is a folder, and its files do not say how the model wants them as tensors. {_HOW}"
+            f"{reference} is a folder, and its files do not say how the model wants them as tensors. {advice()}"
         )
     function = load_object(reference, base, what)
     check_callable_without_arguments(function, reference, what, DataError)

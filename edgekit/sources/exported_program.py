@@ -8,7 +8,7 @@ from typing import Any, ClassVar, final
 
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind
-from edgekit.sources.base import CaptureRequest, Source
+from edgekit.sources.base import CaptureRequest, Signature, Source
 from edgekit.torch_program.facts import Capture
 from edgekit.workers.worker import Progress
 
@@ -18,6 +18,10 @@ class ExportedProgramSource(Source):
     """Loads the program, fixes its batch to 1, and saves it in canonical form."""
 
     kind: ClassVar[SourceKind] = "pt2"
+    suffixes: ClassVar[tuple[str, ...]] = (".pt2",)
+    starts_with: ClassVar[Mapping[str, Signature]] = {
+        ".pt2": (0, b"PK\x03\x04", "a zip archive that torch.export.save wrote")
+    }
     extra: ClassVar[str] = "torch"
     needs: ClassVar[Mapping[str, str]] = {"torch": "torch"}
 

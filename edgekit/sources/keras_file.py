@@ -10,18 +10,21 @@ from pathlib import Path
 from typing import Any, ClassVar, final
 
 from edgekit.errors import ModelError
-from edgekit.model import SourceKind, TensorSpec
-from edgekit.sources.base import CaptureRequest, Source
+from edgekit.formats.table import find_format
+from edgekit.model import CapturedKind, SourceKind, TensorSpec
+from edgekit.sources.base import CaptureRequest, Signature, Source
+from edgekit.sources.keras_2_file import in_words_of_keras_3
+from edgekit.task.input_sizes import OpenInput, shape_text
 from edgekit.torch_program.architecture import Operation, judge
 from edgekit.torch_program.facts import Capture
 from edgekit.torch_program.layout import guess_layout
 from edgekit.workers.worker import Progress
 
-NO_EXECUTORCH = (
-    "ExecuTorch takes torch programs and this is a TensorFlow model. Rebuild it in torch, or export it to ONNX and "
-    "give that .onnx file as the source."
-)
-"""Why a TensorFlow model does not reach ExecuTorch."""
+
+def why_not_from_tensorflow(kind: CapturedKind, target: str) -> str | None:
+    """Returns why a format does not take TensorFlow models, or None if it does."""
+    found = find_format(target)
+    return None if kind in found.starts_from else found.why_not_started.get(kind, f"{found.title} takes no {kind} file")
 
 
 @final
@@ -29,18 +32,24 @@ class KerasFileSource(Source):
     """Loads the model in safe mode; keeps it as a `.keras` file."""
 
     kind: ClassVar[SourceKind] = "keras"
+    suffixes: ClassVar[tuple[str, ...]] = (".keras", ".h5", ".hdf5")
+    starts_with: ClassVar[Mapping[str, Signature]] = {
+        ".keras": (0, b"PK\x03\x04", "a zip archive that model.save wrote"),
+        ".h5": (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        ".hdf5": (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    }
     extra: ClassVar[str] = "tensorflow"
     needs: ClassVar[Mapping[str, str]] = {"tensorflow": "tensorflow-cpu"}
 
     def why_not(self, target: str) -> str | None:
-        """All but ExecuTorch."""
-        return NO_EXECUTORCH if target == "executorch" else None
+        """Formats that start from TensorFlow models."""
+        return why_not_from_tensorflow("keras", target)
 
     def read(self, request: CaptureRequest, folder: Path, progress: Progress) -> Capture:
         """A `.keras` file is copied as it is; an `.h5` file is written again as `.keras`."""
         progress("reading the model", None)
-        model = load(request.path, request.source)
-        shapes = fixed_shapes([tuple(tensor.shape) for tensor in model.inputs], _names(model.inputs), request)
+        model = load(request.path, request.source, folder)
+        shapes = fixed_shapes(open_inputs(model), request)
         progress("counting its operations", None)
         if request.path.suffix.lower() == ".keras":
             shutil.copyfile(request.path, folder / "model.keras")
@@ -49,8 +58,13 @@ class KerasFileSource(Source):
         return _describe(model, shapes)
 
 
-def load(path: Path, title: str) -> Any:
+def load(path: Path, title: str, scratch: Path) -> Any:
     """Returns the Keras model in a file. Safe mode stays on: no code from the file runs.
+
+    Args:
+        path: A file of Keras 3 (.keras) or of Keras 2 or 3 (.h5).
+        title: What the user wrote, for messages.
+        scratch: Folder for a file that is read and removed again.
 
     Raises:
         ModelError: the file is damaged, or holds code or classes of its own, or a model that was never built.
@@ -58,10 +72,14 @@ def load(path: Path, title: str) -> Any:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     import keras
 
+    translated = scratch / "keras_3.h5"
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        read = path if path.suffix.lower() == ".keras" else in_words_of_keras_3(path, translated)
+        model = keras.models.load_model(read, compile=False, safe_mode=True)
     except Exception as error:
         raise ModelError(_why_not_loaded(error, title)) from error
+    finally:
+        translated.unlink(missing_ok=True)
     if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
         raise ModelError(
             f"{title}: the model does not say its input shape: it was never built, or it is a subclass of keras.Model. "
@@ -84,6 +102,13 @@ def _why_not_loaded(error: Exception, title: str) -> str:
             f"{title} holds the custom class {custom[1] or custom[2]}, whose code is not in the file. Export the "
             "model where its code is, model.export('folder'), and give that SavedModel folder."
         )
+    unknown = re.search(r"Unrecognized keyword arguments? passed to (\w+): (\{[^}]*\})", text)
+    if unknown:
+        return (
+            f"{title} sets {unknown[2]} in a layer {unknown[1]}, which Keras 3 does not know: Keras 2 wrote the file. "
+            "Load it with Keras 2 (pip install tf-keras) where it was made, export it with "
+            "tf.saved_model.save(model, 'folder'), and give that SavedModel folder."
+        )
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
     return (
         f"{title} cannot be read as a Keras model: {first}\n"
@@ -95,39 +120,44 @@ def _names(tensors: Sequence[Any]) -> list[str]:
     return [str(tensor.name) for tensor in tensors]
 
 
-def fixed_shapes(
-    shapes: Sequence[tuple[int | None, ...]], names: Sequence[str], request: CaptureRequest
-) -> list[tuple[int, ...]]:
+def open_inputs(model: Any) -> list[OpenInput]:
+    """Returns what a Keras model says about its inputs."""
+    names = _names(model.inputs)
+    return [OpenInput(name=n, shape=tuple(t.shape), dtype=t.dtype) for n, t in zip(names, model.inputs, strict=True)]
+
+
+def fixed_shapes(inputs: Sequence[OpenInput], request: CaptureRequest) -> list[tuple[int, ...]]:
     """Returns the shapes with batch 1 and every free size taken from the example inputs.
 
     Raises:
         ModelError: a size is free and there are no example inputs, the batch is fixed to another size, or the example
             inputs do not fit.
     """
-    free = any(None in shape[1:] for shape in shapes)
     given: list[tuple[int, ...]] | None = None
-    if free:
+    free = next((item for item in inputs if item.shape is None or None in item.shape[1:]), None)
+    if free is not None:
         from edgekit.sources import example_inputs
 
-        i = next(i for i, shape in enumerate(shapes) if None in shape[1:])
         why = (
-            f'the input "{names[i]}" has the shape {_show(shapes[i])} with free sizes, and artifacts have fixed shapes'
+            f'the input "{free.name}" has the shape {shape_text(free.shape)} with free sizes, and artifacts have '
+            "fixed shapes"
         )
-        given = [tuple(tensor.shape) for tensor in example_inputs.require(request, why)]
+        given = [tuple(tensor.shape) for tensor in example_inputs.require(request, why, inputs)]
     fixed: list[tuple[int, ...]] = []
-    for i, (shape, name) in enumerate(zip(shapes, names, strict=True)):
-        if not shape or shape[0] not in (None, 1):
+    for i, item in enumerate(inputs):
+        shape = item.shape
+        if shape is None or not shape or shape[0] not in (None, 1):
             raise ModelError(
-                f'{request.source}: the input "{name}" has the fixed shape {_show(shape)}; artifacts are exported '
-                "with batch 1. "
+                f'{request.source}: the input "{item.name}" has the fixed shape {shape_text(shape)}; artifacts are '
+                "exported with batch 1. "
                 "Save the model with a free batch (None) or batch 1."
             )
         example = given[i] if given is not None and i < len(given) else None
         if given is not None and not _fits(example, shape):
             came = "nothing" if example is None else str(example)
             raise ModelError(
-                f'{request.source}: the example inputs give {came} for the input "{name}"; '
-                f"expected {_show((1, *shape[1:]))}."
+                f'{request.source}: the example inputs give {came} for the input "{item.name}"; '
+                f"expected {shape_text((1, *shape[1:]))}."
             )
         fixed.append(example if example is not None else tuple(size or 1 for size in shape))
     return fixed
@@ -139,10 +169,6 @@ def _fits(example: tuple[int, ...] | None, shape: tuple[int | None, ...]) -> boo
         and len(example) == len(shape)
         and all(want in (None, have) for have, want in zip(example, shape, strict=True))
     )
-
-
-def _show(shape: Sequence[int | None]) -> str:
-    return "(" + ", ".join("?" if size is None else str(size) for size in shape) + ")"
 
 
 def _describe(model: Any, shapes: Sequence[tuple[int, ...]]) -> Capture:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from edgekit.analysis.onnx_normal_form import graphs_of
 from edgekit.torch_program.architecture import Operation
 from edgekit.torch_program.digest import Digest
 
@@ -21,14 +22,15 @@ def attributes(node: Any) -> dict[str, Any]:
 
 
 def _constants(model: Any) -> Iterator[tuple[str, Any]]:
-    """Yields name and TensorProto of every weight: initializers and Constant nodes."""
-    for tensor in model.graph.initializer:
-        yield tensor.name, tensor
-    for node in model.graph.node:
-        if node.op_type == "Constant":
-            value = attributes(node).get("value")
-            if value is not None:
-                yield node.output[0], value
+    """Yields name and TensorProto of every weight: initializers and Constant nodes, those of bodies too."""
+    for graph in graphs_of(model.graph):
+        for tensor in graph.initializer:
+            yield tensor.name, tensor
+        for node in graph.node:
+            if node.op_type == "Constant":
+                value = attributes(node).get("value")
+                if value is not None:
+                    yield node.output[0], value
 
 
 def count_parameters(model: Any) -> int:
@@ -50,7 +52,7 @@ def shapes(model: Any) -> dict[str, tuple[int, ...] | None]:
 
 
 def operations(model: Any) -> list[Operation]:
-    """Returns the operations that cost multiply-accumulates or tell the family."""
+    """Returns the operations that cost multiply-accumulates or tell the family; bodies must have been laid out."""
     known = shapes(model)
     weights = {name for name, _ in _constants(model)}
     # A transposed or reshaped weight is a weight.
@@ -97,7 +99,8 @@ def _operation(node: Any, known: Shapes, weights: set[str]) -> Operation | None:
     if kind in ("Attention", "MultiHeadAttention"):
         return Operation(role="attention", macs=None)
     if kind in ("Loop", "Scan"):
-        return Operation(role="recurrent", macs=None)
+        # Its body was laid out beside it.
+        return Operation(role="recurrent", macs=0)
     if kind == "Softmax":
         return Operation(role="softmax")
     table = known.get(node.input[0]) if kind == "Gather" and node.input[0] in weights else None

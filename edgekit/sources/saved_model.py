@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Final, final
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind, TensorSpec
 from edgekit.sources.base import CaptureRequest, Source
-from edgekit.sources.keras_file import NO_EXECUTORCH, fixed_shapes, math_size
+from edgekit.sources.keras_file import fixed_shapes, math_size, why_not_from_tensorflow
+from edgekit.task.input_sizes import OpenInput
 from edgekit.torch_program.architecture import judge
 from edgekit.torch_program.facts import Capture
 from edgekit.torch_program.layout import guess_layout
@@ -34,8 +35,8 @@ class SavedModelSource(Source):
     needs: ClassVar[Mapping[str, str]] = {"tensorflow": "tensorflow-cpu"}
 
     def why_not(self, target: str) -> str | None:
-        """All but ExecuTorch."""
-        return NO_EXECUTORCH if target == "executorch" else None
+        """Formats that start from TensorFlow models."""
+        return why_not_from_tensorflow("savedmodel", target)
 
     def read(self, request: CaptureRequest, folder: Path, progress: Progress) -> Capture:
         """The folder is copied."""
@@ -109,6 +110,10 @@ def load(path: Path, title: str) -> tuple[Any, Any]:
     )
 
 
+def _sizes(shape: Any) -> tuple[int | None, ...] | None:
+    return None if shape.rank is None else tuple(shape)
+
+
 def _describe(loaded: Any, function: Any, request: CaptureRequest) -> Capture:
     import tensorflow as tf
 
@@ -117,8 +122,8 @@ def _describe(loaded: Any, function: Any, request: CaptureRequest) -> Capture:
     specs: dict[str, Any] = function.structured_input_signature[1]
     order = function._arg_keywords  # noqa: SLF001  the only place that knows the order
     names = [name for name in order if name in specs]
-    wanted = [tuple(specs[name].shape) for name in names]
-    shapes = fixed_shapes(wanted, names, request)
+    wanted = [OpenInput(name=name, shape=_sizes(specs[name].shape), dtype=specs[name].dtype.name) for name in names]
+    shapes = fixed_shapes(wanted, request)
     keys = sorted(function.structured_outputs)
 
     def call(*tensors: Any) -> list[Any]:

@@ -2,67 +2,64 @@
 
 from __future__ import annotations
 
-import importlib
 import zipfile
-from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from edgekit.errors import ModelError
+from edgekit.errors import ModelError, PluginError
 from edgekit.model import SourceKind
-from edgekit.sources.base import FORMATS, Source
+from edgekit.plugins import load_plugin
+from edgekit.registry import format_names, source_targets
+from edgekit.sources.base import Source
 from edgekit.task.user_code import nearest_names, split_reference
-
-SOURCES: Final[Mapping[SourceKind, str]] = {
-    "torch": "edgekit.sources.torch_factory:TorchFactorySource",
-    "pt2": "edgekit.sources.exported_program:ExportedProgramSource",
-    "onnx": "edgekit.sources.onnx_file:OnnxFileSource",
-    "keras": "edgekit.sources.keras_file:KerasFileSource",
-    "savedmodel": "edgekit.sources.saved_model:SavedModelSource",
-    "tflite": "edgekit.sources.tflite_file:TFLiteFileSource",
-}
-"""Kind to source."""
 
 ACCEPTED: Final = (
     "module:factory, file.py:factory, or a .pt2, .onnx, .keras, .h5 or .tflite file, or a SavedModel folder"
 )
 """What a model source may be, for messages."""
 
-_KIND_OF_SUFFIX: Final[Mapping[str, SourceKind]] = {
-    ".pt2": "pt2",
-    ".onnx": "onnx",
-    ".keras": "keras",
-    ".h5": "keras",
-    ".hdf5": "keras",
-    ".tflite": "tflite",
-    ".lite": "tflite",
-}
-
 _PICKLES: Final = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar"})
 _WEIGHTS: Final = frozenset({".safetensors", ".npz", ".npy"})
 
-_SIGNATURES: Final[Mapping[str, tuple[int, bytes, str]]] = {
-    ".pt2": (0, b"PK\x03\x04", "a zip archive that torch.export.save wrote"),
-    ".keras": (0, b"PK\x03\x04", "a zip archive that model.save wrote"),
-    ".h5": (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-    ".hdf5": (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-    ".tflite": (4, b"TFL3", "a TFLite flatbuffer"),
-    ".lite": (4, b"TFL3", "a TFLite flatbuffer"),
-}
-"""Suffix to offset, bytes and words of what such a file begins with. ONNX files have no signature."""
-
 
 def source(kind: SourceKind) -> Source:
-    """Returns the source of a kind."""
-    module, _, name = SOURCES[kind].partition(":")
-    made: Source = getattr(importlib.import_module(module), name)()
-    return made
+    """Returns the source of a kind.
+
+    Raises:
+        PluginError: a third party's that cannot be loaded, or is no source.
+    """
+    return _loaded(kind, source_targets()[kind])
+
+
+@cache
+def _loaded(kind: SourceKind, target: str) -> Source:
+    found: Any = load_plugin("source", kind, target)
+    if not (isinstance(found, type) and issubclass(found, Source)) or found.kind != kind:
+        raise PluginError(
+            f'The entry point "{kind}" of edgekit.sources must name a subclass of edgekit.sources.base.Source of kind '
+            f'"{kind}"; {target} is not one. Mend the distribution that brings it.'
+        )
+    return found()
+
+
+@cache
+def _by_suffix() -> dict[str, Source]:
+    """Returns the sources that are files, by suffix; edgekit's own win. A third party's that does not load is left."""
+    found: dict[str, Source] = {}
+    for kind in source_targets():
+        try:
+            one = source(kind)
+        except PluginError:
+            continue
+        found = {**dict.fromkeys(one.suffixes, one), **found}
+    return found
 
 
 def reach(kind: SourceKind) -> dict[str, str | None]:
     """Returns for each format None if a source of this kind can reach it, else the reason why not."""
     one = source(kind)
-    return {target: one.why_not(target) for target in FORMATS}
+    return {target: one.why_not(target) for target in format_names()}
 
 
 def classify(text: str, base: Path) -> SourceKind:
@@ -83,10 +80,10 @@ def classify(text: str, base: Path) -> SourceKind:
     suffix = path.suffix.lower()
     if path.is_file():
         return _classify_file(text, path, suffix)
-    if ":" in text and suffix not in _KIND_OF_SUFFIX:
+    if ":" in text and suffix not in _by_suffix():
         split_reference(text, "The model source", ModelError)
         return "torch"
-    if suffix in _KIND_OF_SUFFIX or suffix in _PICKLES or suffix in _WEIGHTS or suffix == ".py" or "/" in text:
+    if suffix in _by_suffix() or suffix in _PICKLES or suffix in _WEIGHTS or suffix == ".py" or "/" in text:
         names = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
         near = nearest_names(path.name, names) if names else ""
         raise ModelError(f"{text}: no such file or folder in {base.resolve()}.{near if 'Did you' in near else ''}")
@@ -111,6 +108,9 @@ def _classify_file(text: str, path: Path, suffix: str) -> SourceKind:
         head = stream.read(64)
     if suffix == ".py":
         raise ModelError(f"{text} is a Python file; name its factory too, for example {text}:build.")
+    if suffix in _by_suffix():
+        _check_signature(text, path, suffix, head)
+        return _by_suffix()[suffix].kind
     if suffix in _PICKLES:
         raise ModelError(pickle_message(text))
     if suffix in _WEIGHTS:
@@ -122,10 +122,7 @@ def _classify_file(text: str, path: Path, suffix: str) -> SourceKind:
         raise ModelError(f"{text} is a part of a SavedModel; give its folder: {Path(text).parent}.")
     if suffix in (".pte", ".ort"):
         raise ModelError(f"{text} is an artifact, not a source. Check it with edgekit validate.")
-    if suffix not in _KIND_OF_SUFFIX:
-        raise ModelError(f"{text}: the suffix {suffix or '(none)'} is not known. Expected {ACCEPTED}.")
-    _check_signature(text, path, suffix, head)
-    return _KIND_OF_SUFFIX[suffix]
+    raise ModelError(f"{text}: the suffix {suffix or '(none)'} is not known. Expected {ACCEPTED}.")
 
 
 def pickle_message(text: str) -> str:
@@ -145,9 +142,10 @@ def _check_signature(text: str, path: Path, suffix: str, head: bytes) -> None:
         raise ModelError(f"{text} is empty (0 bytes).")
     if head.startswith(b"version https://git-lfs"):
         raise ModelError(f"{text} is a Git LFS pointer and not the file itself. Fetch it: git lfs pull.")
-    if suffix not in _SIGNATURES:
+    signature = _by_suffix()[suffix].starts_with.get(suffix)
+    if signature is None:
         return
-    offset, wanted, words = _SIGNATURES[suffix]
+    offset, wanted, words = signature
     if head[offset : offset + len(wanted)] != wanted:
         raise ModelError(
             f"{text} is not {words}: it begins with {head[:8].hex(' ')} ({path.stat().st_size} bytes). "

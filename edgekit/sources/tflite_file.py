@@ -12,7 +12,7 @@ from typing import ClassVar, Final, final
 
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind, TensorSpec
-from edgekit.sources.base import CaptureRequest, Source
+from edgekit.sources.base import CaptureRequest, Signature, Source
 from edgekit.sources.flatbuffer import Table
 from edgekit.torch_program.architecture import Operation, judge
 from edgekit.torch_program.digest import Digest
@@ -46,6 +46,8 @@ class TFLiteFileSource(Source):
     """Reads the flatbuffer with nothing but the standard library."""
 
     kind: ClassVar[SourceKind] = "tflite"
+    suffixes: ClassVar[tuple[str, ...]] = (".tflite", ".lite")
+    starts_with: ClassVar[Mapping[str, Signature]] = dict.fromkeys(suffixes, (4, b"TFL3", "a TFLite flatbuffer"))
     extra: ClassVar[str] = "tflite"
     needs: ClassVar[Mapping[str, str]] = {}
 

@@ -6,47 +6,74 @@ User code runs here, so it runs in a worker process. What comes out is checked o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 from edgekit.errors import DataError
 from edgekit.model import TensorSpec
 from edgekit.samples import SAMPLES_NAME, Samples, SampleWriter
 from edgekit.task.task import ImagePreprocessing
-from edgekit.workers.worker import Progress, silent
+from edgekit.workers.request_key import Place
+from edgekit.workers.worker import Job, Progress, silent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Purpose = Literal["calibration", "evaluation", "sample"]
-"""What the rows are for; only evaluation data has targets, and only calibration data must vary."""
+Purpose = Literal["calibration", "evaluation", "sample", "example"]
+"""What the rows are for; only evaluation data has targets, only calibration data must vary, and example inputs are one
+item."""
+
+_FROM: Final[Mapping[Purpose, str]] = {"sample": "--data", "example": "[model] example_inputs"}
+"""Where a user names a function, where it is not the data of that name."""
 
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _TARGET_NAMES: Final = ("target", "targets", "label", "labels")
 
 
-def materialize(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataRequest:
+    """Which data to read, and where to.
+
+    Attributes:
+        reference: `data.py:function`, an .npz file or a folder of images.
+        base: Folder that relative paths start from.
+        purpose: What the rows are for.
+        inputs: What the model takes.
+        metric: The task's: some keep the rows of an item together.
+        preprocessing: For a folder of images.
+        folder: Where the samples go.
+    """
+
+    reference: str
+    base: Place
+    purpose: Purpose
+    inputs: tuple[TensorSpec, ...]
+    metric: str
+    preprocessing: ImagePreprocessing
+    folder: Place
+
+
+def materialize(request: DataRequest, progress: Progress) -> Samples:
     """Writes one data set of a task to a sample folder: the entry of a worker process.
-
-    Args:
-        payload: `reference`, `base`, `purpose`, `inputs` (TensorSpec JSON), `metric`, `preprocessing`, `folder`.
-        progress: Told the number of samples so far.
-
-    Returns:
-        `{"count": rows}`.
 
     Raises:
         DataError: missing, empty, or not what the model takes.
     """
-    reference, purpose = payload["reference"], payload["purpose"]
-    specs = tuple(TensorSpec.from_json(spec) for spec in payload["inputs"])
-    preprocessing = ImagePreprocessing.from_json(payload["preprocessing"])
-    items = _items(reference, Path(payload["base"]), purpose, specs, preprocessing)
-    samples = write_items(
-        items, specs, Path(payload["folder"]), purpose=purpose, metric=payload["metric"], title=reference,
+    items = _items(request.reference, request.base, request.purpose, request.inputs, request.preprocessing)
+    return write_items(
+        items,
+        request.inputs,
+        request.folder,
+        purpose=request.purpose,
+        metric=request.metric,
+        title=request.reference,
         progress=progress,
-    )  # fmt: skip
-    return {"count": samples.count}
+    )
+
+
+MATERIALIZE: Final = Job(work=materialize)
 
 
 def write_items(
@@ -122,8 +149,10 @@ def _items(
         )
     from edgekit.task.user_code import load_object
 
-    function: Any = load_object(reference, base, "--data" if purpose == "sample" else f"[data] {purpose}")
+    function: Any = load_object(reference, base, _FROM.get(purpose, f"[data] {purpose}"))
     made: Any = function()
+    if purpose == "example":
+        return (made,)
     if not isinstance(made, Iterable) or isinstance(made, (str, bytes, Mapping)):
         raise DataError(
             f"The function {reference} returned {type(made).__name__}; "
@@ -199,7 +228,9 @@ def _checked(value: Any, spec: TensorSpec, where: str) -> NDArray[Any]:
     import numpy as np
 
     array = np.asarray(_to_numpy(value))
-    if array.ndim != len(spec.shape) or array.shape[1:] != spec.shape[1:]:
+    # -1 is a free size of a finished file.
+    sizes = zip(array.shape[1:], spec.shape[1:], strict=False)
+    if array.ndim != len(spec.shape) or any(wanted not in (-1, size) for size, wanted in sizes):
         raise DataError(
             f'The {where} has shape {array.shape} for the input "{spec.name}"; '
             f"expected {_with_any_batch(spec.shape)}, with any batch size N."
@@ -226,7 +257,7 @@ def _checked(value: Any, spec: TensorSpec, where: str) -> NDArray[Any]:
 
 
 def _with_any_batch(shape: tuple[int, ...]) -> str:
-    return f"({', '.join(['N', *map(str, shape[1:])])})"
+    return f"({', '.join(['N', *('?' if size == -1 else str(size) for size in shape[1:])])})"
 
 
 def _npz_items(path: Path, purpose: Purpose, specs: tuple[TensorSpec, ...]) -> Iterator[Any]:

@@ -13,6 +13,7 @@ from edgekit.budget import COSTS, Budget, Limit, read_change_limits, read_limit
 from edgekit.errors import ProfileError, UsageError
 from edgekit.profiles.profile import DeviceProfile, find_profile
 from edgekit.recipe import EFFORTS, PRESETS, Effort, Step
+from edgekit.task.input_sizes import FLAG, InputSizes
 from edgekit.task.task import DEFAULT_METRIC, DeviceOverride, Task, default_task, find_config, load_task, model_task
 
 DEVICE_VARIABLE: Final = "EDGEKIT_DEVICE"
@@ -72,6 +73,7 @@ def make_request(
     techniques: Sequence[str | Step] | None = None,
     limits: Mapping[str, str | None],
     overrides: Mapping[str, str | None] | None = None,
+    input_sizes: Sequence[InputSizes] = (),
     regression: Sequence[str] = (),
     demo_limits: bool = True,
     cwd: Path | None = None,
@@ -88,6 +90,7 @@ def make_request(
         techniques: --technique, each time it was given, or the steps themselves.
         limits: Cost name to the text of its flag.
         overrides: Task fields (`calibration`, `evaluation`, `metric`, `example_inputs`) to the text of their flags.
+        input_sizes: What --input says, read by `read_input_sizes`.
         regression: --max-regression, each as it was given.
         demo_limits: Where no model is named, the limits of the embedded default hold; False where nothing says that it
             is about that model.
@@ -98,7 +101,7 @@ def make_request(
         InputError: any of them is wrong.
     """
     cwd = cwd or Path.cwd()
-    task = task or make_task(model, config, overrides or {}, cwd)
+    task = task or replace(make_task(model, config, overrides or {}, cwd), input_sizes=tuple(input_sizes))
     if task.embedded_default and not demo_limits:
         task = replace(task, limits=())
     profile = _profile(device, task, cwd)
@@ -210,7 +213,7 @@ def parse_formats(text: str, source: str) -> tuple[str, ...]:
     Raises:
         UsageError: a format that no converter writes.
     """
-    known = registry.converter_names()
+    known = registry.format_names()
     names = [word.strip().lower() for word in text.split(",") if word.strip()]
     if names == ["all"]:
         return known
@@ -265,4 +268,5 @@ def task_words(request: Request) -> tuple[list[str], list[str]]:
         "--evaluation": task.evaluation,
         "--metric": task.metric if task.metric != DEFAULT_METRIC else None,
     }
-    return [task.model], [word for flag, value in flags.items() if value is not None for word in (flag, value)]
+    words = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
+    return [task.model], [*words, *(word for item in task.input_sizes for word in (FLAG, item.text))]

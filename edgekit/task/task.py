@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 from edgekit.budget import Limit
 from edgekit.errors import ConfigError
+from edgekit.task.input_sizes import InputSizes
 from edgekit.task.references import Value
 
 if sys.version_info >= (3, 11):
@@ -115,9 +116,10 @@ class Task:
         model: Source text: `model.py:build`, `net.onnx` and so on.
         base: Folder that relative paths and references start from.
         example_inputs: Reference of a function that returns a tuple of tensors at batch 1.
+        input_sizes: Sizes of the inputs, by name; they come before example inputs.
         calibration: Function reference, .npz file or folder of images; None without calibration data.
         evaluation: The same for evaluation data.
-        metric: One of `task_file.METRICS`, or a function reference.
+        metric: One of `registry.metric_names()`, or a function reference.
         preprocessing: For folders of images, and for whoever feeds the model later.
         preprocessing_stated: True where the task says it itself; else it holds for folders of images only.
         training: None where the task has no training data.
@@ -137,6 +139,7 @@ class Task:
     model: str
     base: Path
     example_inputs: str | None = None
+    input_sizes: tuple[InputSizes, ...] = ()
     calibration: str | None = None
     evaluation: str | None = None
     metric: str = DEFAULT_METRIC

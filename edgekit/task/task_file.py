@@ -13,9 +13,9 @@ from pydantic_core import PydanticCustomError
 from edgekit.budget import Limit, read_change_limit, read_limit
 from edgekit.errors import InputError
 from edgekit.faults import FAULT, find_faults, show_value
+from edgekit.registry import DEFAULT_FORMAT, METRICS, metric_names
 
 SCHEMA: Final = 1
-METRICS: Final = ("top1", "agreement", "cosine", "spearman")
 FACTORY: Final = "factory"
 """Key of `[search]` that is no parameter where its value is text: the function that builds the variants."""
 
@@ -32,10 +32,10 @@ def _parse_schema(value: object) -> int:
 
 
 def _parse_metric(value: object) -> str:
-    if isinstance(value, str) and (value in METRICS or ":" in value):
+    if isinstance(value, str) and (":" in value or value in METRICS or value in metric_names()):
         return value
     raise _fault(
-        f'{show_value(value)} was given; accepted are {", ".join(METRICS)}, or a function as "metrics.py:name"'
+        f'{show_value(value)} was given; accepted are {", ".join(metric_names())}, or a function as "metrics.py:name"'
     )
 
 
@@ -133,7 +133,7 @@ def _is_search_value(item: object) -> bool:
 def _parse_formats(value: object) -> tuple[str, ...]:
     names: list[Any] = value if isinstance(value, list) else [value]
     if not all(isinstance(name, str) for name in names):
-        raise _fault(f'{show_value(value)} was given; expected a format or a list, such as "tflite"')
+        raise _fault(f'{show_value(value)} was given; expected a format or a list, such as "{DEFAULT_FORMAT}"')
     return tuple(names)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.errors import MissingDependencyError, TechniqueError, WorkerError
-from edgekit.model import CapturedKind, CapturedModel, LearnedRange
+from edgekit.model import IMPORTABLE, CapturedKind, CapturedModel, LearnedRange
 from edgekit.plugins import load
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.recipe import Step
@@ -184,7 +183,7 @@ class Technique(ABC):
     @final
     def refusal(self, model: CapturedModel, task: Task, profile: DeviceProfile) -> str | None:
         """Returns why it cannot be used on this model with this task, or None if it can."""
-        if model.kind not in self.works_on and model.kind != "onnx":
+        if model.kind not in self.works_on and model.kind != IMPORTABLE:
             return f"it changes torch models, and {model.source} was captured as {model.kind}"
         if self.needs == "calibration" and task.calibration is None:
             return "it needs calibration data and the task has none; give --calibration, or [data] calibration"
@@ -212,6 +211,7 @@ class Technique(ABC):
             WorkerError: the technique broke its contract.
         """
         self._check_usable(model, context)
+        from edgekit.sources.captured_file import write_captured
         from edgekit.sources.exported_program import load
         from edgekit.techniques.program_checks import check_result
         from edgekit.torch_program import program_facts
@@ -238,7 +238,7 @@ class Technique(ABC):
                 parameters=parameters,
                 macs=saved.architecture.macs if saved.architecture.macs is not None else model.macs,
             )
-            (partial / "model.json").write_text(json.dumps(found.to_json(), indent=1))
+            write_captured(found, partial)
             partial.rename(output)
         finally:
             shutil.rmtree(partial, ignore_errors=True)

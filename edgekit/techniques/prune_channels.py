@@ -21,6 +21,7 @@ from edgekit.analysis.graph import Analysis
 from edgekit.errors import TechniqueError
 from edgekit.model import CapturedModel
 from edgekit.profiles.profile import DeviceProfile
+from edgekit.registry import DEFAULT_FORMAT
 from edgekit.task.task import Task
 from edgekit.techniques.base import TYPICAL_SAMPLES, Context, Data, Estimate, Technique, TorchModel
 from edgekit.training.imitation import Outputs
@@ -77,7 +78,7 @@ class PruneChannels(Technique):
     outputs: Outputs = "logits"
     rewind: str = "none"
     device: str = "none"
-    runtime: str = "tflite"
+    runtime: str = DEFAULT_FORMAT
 
     def why_not(self, model: CapturedModel, task: Task, profile: DeviceProfile) -> str | None:
         """Returns why it cannot be used, or None if it can."""

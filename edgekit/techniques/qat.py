@@ -18,6 +18,8 @@ from typing import ClassVar, Final, Literal, final
 from edgekit.analysis.graph import Analysis
 from edgekit.model import CapturedModel
 from edgekit.profiles.profile import DeviceProfile
+from edgekit.registry import DEFAULT_FORMAT
+from edgekit.simulation.realisation import why_not_simulated
 from edgekit.task.task import Task
 from edgekit.techniques.base import TYPICAL_SAMPLES, Context, Data, Estimate, Technique, TorchModel
 from edgekit.training.imitation import Outputs
@@ -33,7 +35,7 @@ class Qat(Technique):
 
     Attributes:
         weight_bits: 8, or 4: fifteen levels a channel, stored in int8, so that only the download shrinks further.
-        runtime: Whose kernels decide what is fused: `coreml` fuses more than the others.
+        runtime: Format whose kernels decide what is fused: Core ML's fuse more than the others.
         learned_ranges: Learn the steps of activations; else the calibrated ones stay.
         epochs: 0 for as many as the task names.
         learning_rate: The highest one; with `adamw`, a share of each weight tensor's size.
@@ -48,7 +50,7 @@ class Qat(Technique):
     keeps_function: ClassVar[bool] = False
 
     weight_bits: Literal[8, 4] = 8
-    runtime: Literal["tflite", "onnx", "executorch", "coreml"] = "tflite"
+    runtime: str = DEFAULT_FORMAT
     learned_ranges: bool = True
     epochs: int = 0
     learning_rate: float = 0.001
@@ -65,6 +67,8 @@ class Qat(Technique):
             return "its ranges start from calibration data and the task has none; give [data] calibration"
         if not 0 <= self.teacher_share <= 1:
             return f"teacher_share={self.teacher_share:g}; expected 0 to 1"
+        if reason := why_not_simulated(self.runtime, "pt2"):
+            return reason
         options = profile.options.get(self.runtime, {})
         if not options.get("per_channel", True) or options.get("symmetric_activations", False):
             return f"{profile.name} wants other grids than this trains with: a scale a channel, affine activations"

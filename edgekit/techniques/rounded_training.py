@@ -18,7 +18,7 @@ from edgekit.quantization.ranges import Range
 from edgekit.quantization.statistics import TensorStatistics
 from edgekit.recipe import Recipe
 from edgekit.samples import Samples
-from edgekit.simulation.realisation import REALISATIONS
+from edgekit.simulation.realisation import realisation_of
 from edgekit.techniques.base import Context, TorchModel
 from edgekit.techniques.program_editing import with_tensors
 from edgekit.techniques.recovery import frozen_graph, recover, schedule_of, trainable_graph
@@ -67,7 +67,7 @@ class QatSettings(Protocol):
         ...
 
     @property
-    def runtime(self) -> Literal["tflite", "onnx", "executorch", "coreml"]:
+    def runtime(self) -> str:
         """Runtime whose kernels decide what is fused."""
         ...
 
@@ -165,7 +165,7 @@ def insert_rounding(
     """
     from edgekit.training.fake_quantization import FakeActivation, FakeWeight
 
-    realisation = REALISATIONS[technique.runtime]
+    realisation = realisation_of(technique.runtime)
     plan = plan_quantization(graph.module, _RECIPE, realisation.fusion)
     ranges = calibrate(graph, plan.ranged, {}, samples, _RECIPE.ranges, context.progress).ranges
     grids = tensor_grids(plan, ranges, symmetric=False)

@@ -3,43 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final, final
 
 from edgekit.model import CapturedModel
 from edgekit.samples import Samples
+from edgekit.task.references import Value
 from edgekit.task.task import Training
 from edgekit.techniques.base import DEFAULT_SEED, Context
 from edgekit.techniques.base import technique as find_technique
 from edgekit.training.training_data import fingerprint, open_training
-from edgekit.workers.worker import Progress
-
-ENTRY: Final = "edgekit.techniques.worker_entry:run"
-FINGERPRINT_ENTRY: Final = "edgekit.techniques.worker_entry:fingerprint_training"
+from edgekit.workers.request_key import Place, TechniqueName
+from edgekit.workers.worker import Job, Progress
 
 
-def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """Applies the technique that `payload` names and returns the changed model's facts."""
-    step = payload["step"]
-    technique = find_technique(step["technique"]).from_settings(step["settings"], "plan")
-    scratch = Path(payload["scratch"])
-    scratch.mkdir(parents=True)
-    samples = Samples.open(Path(payload["samples"])) if payload["samples"] else None
-    model = CapturedModel.from_json(payload["model"], Path(payload["folder"]))
-    base, training = Path(payload["base"]), payload["training"]
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TechniqueRequest:
+    """Which technique to apply to what.
+
+    Attributes:
+        technique: Its name.
+        settings: All of its settings.
+        model: The captured model.
+        samples: Calibration samples; None where it needs none.
+        training: What to train on; None where it does not train.
+        training_sha256: Hash of the training data and its code.
+        base: Folder that references start from.
+        checkpoints: Folder that outlives an interrupted run; None keeps nothing.
+        scratch: Folder for intermediate files.
+        output: Where the changed model goes.
+    """
+
+    technique: TechniqueName
+    settings: Mapping[str, Value]
+    model: CapturedModel
+    samples: Samples | None
+    training: Training | None
+    training_sha256: str | None
+    base: Place
+    checkpoints: Place | None
+    scratch: Place
+    output: Place
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingDataRequest:
+    """Which training data to look at.
+
+    Attributes:
+        training: The task's table.
+        base: Folder that references start from.
+        references: Functions that a technique's settings name beside it.
+    """
+
+    training: Training
+    base: Place
+    references: tuple[str, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingDataHash:
+    """Of what is trained on."""
+
+    sha256: str
+
+
+def run(request: TechniqueRequest, progress: Progress) -> CapturedModel:
+    """Applies a technique and returns the changed model."""
+    technique = find_technique(request.technique).from_settings(request.settings, "plan")
+    request.scratch.mkdir(parents=True)
     context = Context(
-        samples=samples,
-        scratch=scratch,
+        samples=request.samples,
+        scratch=request.scratch,
         progress=progress,
-        training=open_training(Training(**training), base) if training else None,
-        checkpoints=Path(payload["checkpoints"]) if payload["checkpoints"] else None,
-        base=base,
+        training=open_training(request.training, request.base) if request.training else None,
+        checkpoints=request.checkpoints,
+        base=request.base,
     )
-    return technique.run(model, context, Path(payload["output"])).to_json()
+    return technique.run(request.model, context, request.output)
 
 
-def fingerprint_training(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+def fingerprint_training(request: TrainingDataRequest, progress: Progress) -> TrainingDataHash:
     """Returns a hash of the training data and of what a setting names beside it, for the cache."""
     progress("looking at the training data", None)
-    training, base = Training(**payload["training"]), Path(payload["base"])
-    return {"sha256": fingerprint(training, base, DEFAULT_SEED, payload["references"])}
+    return TrainingDataHash(sha256=fingerprint(request.training, request.base, DEFAULT_SEED, request.references))
+
+
+APPLY: Final = Job(work=run)
+FINGERPRINT: Final = Job(work=fingerprint_training)

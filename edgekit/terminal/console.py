@@ -42,14 +42,14 @@ def _harmless_hook() -> RenderHook:
         def __init__(self, inner: ConsoleRenderable) -> None:
             self._inner = inner
 
-        def __rich_console__(self, screen: Console, options: ConsoleOptions) -> RenderResult:
-            return _harmless_segments(screen.render(self._inner, options))
+        # Rich's protocol names its parameters.
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            return _harmless_segments(console.render(self._inner, options))
 
     @final
     class Hook(RenderHook):
         def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-            harmless: list[ConsoleRenderable] = [Harmless(item) for item in renderables]
-            return harmless
+            return [Harmless(item) for item in renderables]
 
     return Hook()
 

@@ -13,12 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-import torch
-from torch import nn
-
 from edgekit.torch_program.graph_nodes import attribute, is_node, operator_name
 
-_CONVOLUTIONS: Final = {"conv1d": nn.BatchNorm1d, "conv2d": nn.BatchNorm2d, "conv3d": nn.BatchNorm3d}
+_CONVOLUTIONS: Final = {"conv1d": "BatchNorm1d", "conv2d": "BatchNorm2d", "conv3d": "BatchNorm3d"}
 _NORMS: Final = frozenset({"layer_norm", "native_layer_norm", "group_norm", "instance_norm", "batch_norm"})
 _BEHIND: Final = frozenset(
     {"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "clamp", "silu", "silu_", "hardswish", "hardswish_", "gelu"}
@@ -60,6 +57,8 @@ def insert_batch_norms(graph_module: Any, batches: Iterable[tuple[Any, ...]]) ->
 
 def set_training(graph_module: Any, *, training: bool) -> None:
     """Switches the batch norms of a graph, and nothing else of it, between training and use."""
+    from torch import nn
+
     for module in graph_module.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
             module.train(training)
@@ -75,6 +74,8 @@ def _had_norm(graph_module: Any, node: Any) -> bool:
 
 def _moments(graph_module: Any, chosen: list[Any], batches: Iterable[tuple[Any, ...]]) -> dict[Any, tuple[Any, Any]]:
     """Returns mean and standard deviation (channels,) of each chosen node's values over all batches."""
+    import torch
+
     sums: dict[Any, list[Any]] = {}
     wanted = set(chosen)
 
@@ -103,7 +104,9 @@ def _moments(graph_module: Any, chosen: list[Any], batches: Iterable[tuple[Any, 
 
 def _norm(node: Any, mean: Any, deviation: Any) -> Any:
     """Returns a batch norm that gives back what the convolution computed before its weights were divided."""
-    norm: Any = _CONVOLUTIONS[operator_name(node)](len(mean))
+    import torch
+
+    norm: Any = getattr(torch.nn, _CONVOLUTIONS[operator_name(node)])(len(mean))
     with torch.no_grad():
         norm.running_mean.copy_(mean / deviation)
         norm.running_var.fill_(1.0 - norm.eps)
@@ -114,6 +117,8 @@ def _norm(node: Any, mean: Any, deviation: Any) -> Any:
 
 def _divide(graph_module: Any, node: Any, deviation: Any) -> None:
     """Divides a convolution's weight and bias by its results' deviation: all layers then learn on one scale."""
+    import torch
+
     weight = attribute(graph_module, node.args[1])
     bias = attribute(graph_module, node.args[2]) if len(node.args) > 2 and node.args[2] is not None else None
     with torch.no_grad():

@@ -5,30 +5,47 @@ Each result is kept in the cache as soon as it is there: a run that was killed g
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 from edgekit.budget import Budget
 from edgekit.checks import Check
 from edgekit.exporting.inputs import Inputs, artifact_metadata
 from edgekit.exporting.judge import judge_artifact
 from edgekit.metrics.metric_function import MetricFunction
+from edgekit.metrics.table import find_metric
 from edgekit.model import CapturedModel
 from edgekit.pipeline.convert import convert
 from edgekit.pipeline.settings import Settings
 from edgekit.planner.mixed_search import expected_points
 from edgekit.planner.plan import LayerLoss
 from edgekit.recipe import Candidate, Precision, Prediction, Recipe
+from edgekit.registry import validator_targets
 from edgekit.samples import Samples
-from edgekit.simulation.jobs import MEASURE, SIMULATE, read_entry
+from edgekit.simulation.jobs import (
+    MEASURE,
+    SIMULATE,
+    RecipeTrial,
+    Sensitivity,
+    SensitivityRequest,
+    SimulatedRecipe,
+    SimulationData,
+    SimulationRequest,
+    read_entry,
+    save_entry,
+)
+from edgekit.task.reference_digest import reference_digest
 from edgekit.task.task import Task
-from edgekit.task.user_code import split_reference
-from edgekit.workers.atomic_files import write_text
-from edgekit.workers.cache import code_fingerprint, content_key, versions
+from edgekit.workers.request_key import ValidatorName, request_key
+from edgekit.workers.structure import read_value, write_value
+
+_RESULT: Final = "result"
+_CHECKS: Final = "checks.json"
+_SIMULATION_CODE: Final = ("edgekit.simulation.jobs",)
+_VALIDATION_CODE: Final = ("edgekit.exporting.judge", "edgekit.validators")
+"""The package as a whole: runners are started and rules are read by their paths."""
 
 PARITY_ERROR_DB: Final = 2.5
 """Half width of the band of a simulated ratio: what the tests allow between simulated and converted."""
@@ -36,8 +53,8 @@ PARITY_ERROR_DB: Final = 2.5
 
 def simulate_candidates(
     candidates: Sequence[Candidate], task: Task, model: CapturedModel, samples: Samples, settings: Settings
-) -> tuple[Mapping[str, Any], ...]:
-    """Returns what simulating each candidate's recipe gave: see `simulation.jobs.simulate`.
+) -> tuple[SimulatedRecipe, ...]:
+    """Returns what simulating each candidate's recipe gave.
 
     Args:
         candidates: Without techniques before the quantization.
@@ -46,27 +63,22 @@ def simulate_candidates(
         samples: Calibration samples.
         settings: How to run.
     """
-    metric = {"metric": task.metric, "base": str(task.base), "file": _metric_digest(task)}
-    requests: list[dict[str, Any]] = [
-        {
-            "key": content_key({**metric, "runtime": item.runtime, "recipe": item.recipe.to_json()}),
-            "runtime": item.runtime,
-            "recipe": item.recipe.to_json(),
-        }
+    data, metric_sha256 = SimulationData(model=model, samples=samples), _metric_digest(task)
+    journal = settings.cache.journal("simulations", request_key(data, code=_SIMULATION_CODE, tools=SIMULATE.tools))
+    trials = tuple(
+        RecipeTrial(runtime=item.runtime, recipe=item.recipe, metric=task.metric, metric_sha256=metric_sha256)
         for item in candidates
-    ]
-    journal = _journal(model, samples, settings, {})
-    found = {item["key"]: read_entry(journal, item["key"]) for item in requests}
-    if any(entry is None for entry in found.values()):
-        payload = {**_payload(task, model, samples, journal), "requests": requests}
-        done = settings.run("simulation of the recipes", SIMULATE, payload, settings.stage("simulate"))
-        found = dict(done.record["results"])
-    return tuple(found[item["key"]] or {} for item in requests)
+    )
+    found = [read_entry(journal, trial.name, SimulatedRecipe) for trial in trials]
+    if all(item is not None for item in found):
+        return tuple(item for item in found if item is not None)
+    request = SimulationRequest(data=data, journal=journal, base=task.base, trials=trials)
+    return settings.run("simulation of the recipes", SIMULATE, request, settings.stage("simulate")).value.results
 
 
-def simulated_predictions(result: Mapping[str, Any], task: Task, samples: Samples) -> tuple[Prediction, ...]:
+def simulated_predictions(result: SimulatedRecipe, task: Task, samples: Samples) -> tuple[Prediction, ...]:
     """Returns the predictions that a simulation makes: of the accuracy where the metric could be taken, of parity."""
-    ratio = result["sqnr_db"]
+    ratio = result.sqnr_db
     basis = f"simulated on {samples.items} calibration samples"
     made = [
         Prediction(
@@ -74,20 +86,19 @@ def simulated_predictions(result: Mapping[str, Any], task: Task, samples: Sample
             basis=basis, evidence="simulated",
         )
     ]  # fmt: skip
-    drop = result["drop"]
+    drop = result.drop
     if drop is None:
-        reason = f"not run: {result['reason']}"
+        reason = f"not run: {result.reason}"
         return (*made, Prediction(name="accuracy_drop", value=None, low=None, high=None, unit="pp", basis=reason))
-    value, low = drop["value"], drop["low"]
-    if result["metric"] != task.metric:
-        basis += f" as {result['metric']}, for they have no targets"
-    if (task.metric, result["metric"]) == ("top1", "agreement"):
-        # A changed decision is a loss only where float was right, and some changes are gains: between none and all.
-        value, low = value / 2, 0.0
-        basis += "; half of the changed decisions count"
+    value, low = drop.value, drop.low
+    if drop.metric != task.metric:
+        basis += f" as {drop.metric}, for they have no targets"
+        if find_metric(task.metric, task.base).stand_in_overstates and value is not None:
+            value, low = value / 2, 0.0
+            basis += "; half of the changed decisions count"
     made.append(
         Prediction(
-            name="accuracy_drop", value=value, low=low, high=drop["high"], unit="pp", basis=basis, evidence="simulated"
+            name="accuracy_drop", value=value, low=low, high=drop.high, unit="pp", basis=basis, evidence="simulated"
         )
     )
     return tuple(made)
@@ -129,17 +140,64 @@ def measure_noise(
 ) -> LayerNoises:
     """Returns what `measure_layers` does, with the margins that tell how noise becomes changed decisions."""
     common = Recipe(per_channel=base.recipe.per_channel, ranges=base.recipe.ranges, group_size=base.recipe.group_size)
-    facts = {"runtime": base.runtime, "recipe": common.to_json(), "precisions": list(precisions), "metric": task.metric}
-    journal = _journal(model, samples, settings, facts)
-    record = read_entry(journal, "result")
-    if record is None:
-        payload = {**_payload(task, model, samples, journal), **facts}
-        done = settings.run("measuring of the layers", MEASURE, payload, settings.stage("layers"))
-        record = dict(done.record)
-        write_text(journal / "result.json", json.dumps(record))
-    margins = record["margins"]
-    layers = tuple(LayerLoss(**item, points=expected_points(item["noise"], margins)) for item in record["layers"])
-    return LayerNoises(layers=layers, margins=None if margins is None else tuple(margins))
+    request = SensitivityRequest(
+        data=SimulationData(model=model, samples=samples),
+        runtime=base.runtime,
+        recipe=common,
+        precisions=tuple(precisions),
+        metric=task.metric,
+        journal=Path(),
+    )
+    journal = settings.cache.journal("simulations", MEASURE.key(request))
+    found = read_entry(journal, _RESULT, Sensitivity)
+    if found is None:
+        placed = replace(request, journal=journal)
+        found = settings.run("measuring of the layers", MEASURE, placed, settings.stage("layers")).value
+        save_entry(journal, _RESULT, found)
+    layers = tuple(
+        LayerLoss(
+            module=item.module,
+            precision=item.precision,
+            noise=item.noise,
+            points=expected_points(item.noise, found.margins),
+        )
+        for item in found.layers
+    )
+    return LayerNoises(layers=layers, margins=found.margins)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationRequest:
+    """What the checks of an artifact depend on.
+
+    Attributes:
+        artifact_sha256: Of the artifact.
+        runtime: Its format.
+        recipe: What it was made with.
+        model: The float model.
+        evaluation: None where the task has none.
+        metric: The task's.
+        metric_sha256: Hash of the file of a `metrics.py:function`, None for a built-in metric.
+        validators: Names of all validators.
+    """
+
+    artifact_sha256: str
+    runtime: str
+    recipe: Recipe
+    model: CapturedModel
+    evaluation: Samples | None
+    metric: str
+    metric_sha256: str | None
+    validators: tuple[ValidatorName, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """The checks of an artifact, held against no limit."""
+
+    checks: tuple[Check, ...]
 
 
 def export_candidate(
@@ -167,20 +225,24 @@ def export_candidate(
     if isinstance(inputs.task.metric, MetricFunction):
         # A function in memory has no digest that says what its verdict depends on.
         return judge_artifact(converted.artifact, inputs, candidate.recipe, Budget(), settings)[0]
-    facts = {
-        "code": code_fingerprint(),
-        "artifact": converted.artifact.sha256,
-        "evaluation": inputs.evaluation.sha256 if inputs.evaluation else None,
-        "metric": [inputs.task.metric, _metric_digest(inputs.task)],
-    }
+    request = ValidationRequest(
+        artifact_sha256=converted.artifact.sha256,
+        runtime=candidate.runtime,
+        recipe=candidate.recipe,
+        model=inputs.model,
+        evaluation=inputs.evaluation,
+        metric=inputs.task.metric,
+        metric_sha256=_metric_digest(inputs.task),
+        validators=tuple(validator_targets()),
+    )
 
     def build(place: Path) -> None:
         # Without limits: what was measured is kept, and held against the limits of each plan.
         checks, _ = judge_artifact(converted.artifact, inputs, candidate.recipe, Budget(), settings)
-        (place / "checks.json").write_text(json.dumps([check.to_json() for check in checks]))
+        write_value(place / _CHECKS, Judged(checks=checks))
 
-    folder = settings.cache.make("validations", content_key(facts), build)
-    return tuple(Check.from_json(item) for item in json.loads((folder / "checks.json").read_text()))
+    folder = settings.cache.make("validations", request_key(request, code=_VALIDATION_CODE), build)
+    return read_value(folder / _CHECKS, Judged).checks
 
 
 def measured_predictions(checks: Sequence[Check], names: Sequence[str]) -> tuple[Prediction, ...]:
@@ -200,23 +262,6 @@ def measured_predictions(checks: Sequence[Check], names: Sequence[str]) -> tuple
     )
 
 
-def _payload(task: Task, model: CapturedModel, samples: Samples, journal: Path) -> dict[str, Any]:
-    return {
-        "model": model.to_json(),
-        "folder": str(model.path.parent),
-        "samples": str(samples.folder),
-        "journal": str(journal),
-        "metric": task.metric,
-        "base": str(task.base),
-    }
-
-
-def _journal(model: CapturedModel, samples: Samples, settings: Settings, facts: Mapping[str, Any]) -> Path:
-    shared = {"code": code_fingerprint(), "model": model.digest, "samples": samples.sha256}
-    return settings.cache.journal("simulations", content_key({**shared, **facts, "versions": versions(("torch",))}))
-
-
 def _metric_digest(task: Task) -> str | None:
     """Returns the hash of the file of a `metrics.py:function`, None for a built-in metric."""
-    path = task.base / (split_reference(task.metric, "[data] metric")[0] if ":" in task.metric else "")
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    return reference_digest(task.metric, task.base) if ":" in task.metric else None

@@ -15,6 +15,7 @@ from edgekit.task.request import Request
 if TYPE_CHECKING:
     from edgekit.analysis.graph import Analysis
     from edgekit.converters.base import IoType
+    from edgekit.exporting.report import ExportReport
     from edgekit.model import CapturedModel
     from edgekit.pipeline.settings import Settings
     from edgekit.planner.plan import Plan
@@ -178,7 +179,9 @@ def read_plan_file(path: Path, *, decided: bool) -> PlanFile:
     return PlanFile(path=path, plan=Plan.from_json(data, str(path)))
 
 
-def plan_request(request: Request, captured: CapturedModel, effort: Effort, settings: Settings) -> PlanRequest:
+def plan_request(
+    request: Request, captured: CapturedModel, effort: Effort, settings: Settings, *, trial: bool = False
+) -> PlanRequest:
     """Returns what is to be planned: the model analysed, from the cache where nothing changed."""
     from edgekit.pipeline.analysis import analyze_model
     from edgekit.trials.planning import PlanRequest
@@ -193,16 +196,44 @@ def plan_request(request: Request, captured: CapturedModel, effort: Effort, sett
         formats=request.formats,
         precision=request.precision,
         effort=effort,
+        trial=trial,
     )
 
 
-def plan_model(request: Request, effort: Effort, settings: Settings) -> tuple[Plan, Analysis]:
-    """Returns the plan for a request, and the costed graph that it was made from."""
+def plan_model(request: Request, effort: Effort, settings: Settings, *, trial: bool = False) -> tuple[Plan, Analysis]:
+    """Returns the plan for a request, and the costed graph that it was made from.
+
+    With `trial`, the float model is converted to every format first: only that finds what a converter cannot hold.
+    """
     from edgekit.pipeline.capture import capture_model
     from edgekit.trials.planning import plan
 
-    asked = plan_request(request, capture_model(request.task, settings), effort, settings)
+    asked = plan_request(request, capture_model(request.task, settings), effort, settings, trial=trial)
     return plan(asked, settings), asked.analysis
+
+
+def fit_finished(request: Request, settings: Settings, *, decided: bool) -> ExportReport:
+    """Returns whether a finished file fits: there is nothing left to plan about it.
+
+    Raises:
+        UsageError: flags were given that ask for a file to be made.
+    """
+    from edgekit.exporting.artifact_data import ArtifactData
+    from edgekit.exporting.fit import fit
+
+    task = request.task
+    if decided:
+        raise UsageError(
+            f"{task.model} is a finished file: its format and precision are what they are. Leave --format, "
+            "--precision and --output out, or give the float model that it was made from."
+        )
+    data = ArtifactData(
+        base=task.base,
+        calibration=task.calibration,
+        example_inputs=task.example_inputs,
+        input_sizes=task.input_sizes,
+    )
+    return fit(task.base / task.model, data, request.profile, request.budget, settings)
 
 
 def write_plan(path: Path, plan: Plan) -> None:

@@ -28,6 +28,7 @@ from edgekit.planner.recipes import steps_of
 from edgekit.planner.technique_offers import offers_for
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.recipe import Candidate, Effort, Prediction, Rejection
+from edgekit.registry import DEFAULT_FORMAT
 from edgekit.samples import Samples
 from edgekit.simulation.realisation import why_not_simulated
 from edgekit.task.task import Task
@@ -38,6 +39,7 @@ from edgekit.trials.candidates import (
     simulate_candidates,
     simulated_predictions,
 )
+from edgekit.trials.obstacles import find_obstacles
 
 FINALISTS: Final = 3
 """Candidates that `thorough` exports."""
@@ -60,6 +62,7 @@ class PlanRequest:
         formats: Formats that the user forces; empty lets the profile's order of runtimes decide.
         precision: A preset that the user forces; None lets the planner choose.
         effort: See the module.
+        trial: Convert the float model to every format first: only a trial finds what a converter cannot hold.
     """
 
     task: Task
@@ -70,6 +73,7 @@ class PlanRequest:
     formats: tuple[str, ...] = ()
     precision: str | None = None
     effort: Effort = "quick"
+    trial: bool = False
 
 
 def plan(request: PlanRequest, settings: Settings) -> Plan:
@@ -79,6 +83,11 @@ def plan(request: PlanRequest, settings: Settings) -> Plan:
         EdgekitError: the data is wrong, or this machine cannot run what the effort asks for.
         KeyboardInterrupt: after the running worker was ended; finished work is kept.
     """
+    formats = request.formats or request.profile.runtimes
+    obstacles = {
+        item.runtime: item.reason
+        for item in find_obstacles(request.task, request.model, formats, settings, trial=request.trial)
+    }
     refinement = _Refinement(request, settings)
     made = make_plan(
         request.model,
@@ -87,7 +96,7 @@ def plan(request: PlanRequest, settings: Settings) -> Plan:
         request.budget,
         formats=request.formats,
         precision=request.precision,
-        refusal=why_not_made(request.model, request.analysis),
+        refusal=why_not_made(request.model, request.analysis, obstacles),
         has_calibration=request.task.calibration is not None,
         has_training=request.task.training is not None,
         offers=offers_for(request.model.kind, request.analysis.family, has_training=request.task.training is not None),
@@ -107,7 +116,7 @@ def ready_to_simulate(task: Task, model: CapturedModel, settings: Settings) -> t
     samples = prepare_samples(task, model, "calibration", settings)
     if samples is None:
         return "the task has no calibration data; give --calibration, or [data] calibration in edgekit.toml"
-    if reason := why_not_simulated("tflite", model.kind):
+    if reason := why_not_simulated(DEFAULT_FORMAT, model.kind):
         return reason
     if model.kind == "pt2":
         return model, samples

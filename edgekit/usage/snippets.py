@@ -14,6 +14,7 @@ import edgekit
 from edgekit.artifact import Artifact
 from edgekit.errors import ResourceError
 from edgekit.exporting.report import ExportReport
+from edgekit.formats.table import known_format, resource_folder
 from edgekit.model import TensorSpec
 from edgekit.pipeline.artifact_metadata import Embedded, origin_line, read_embedded
 from edgekit.task.preprocessing import channels_of, describe_preprocessing, image_input
@@ -24,20 +25,14 @@ from edgekit.workers.atomic_files import write_text
 FOLDER: Final = "usage"
 """Beside the artifacts."""
 
-_TEMPLATES: Final = Path(__file__).parent / "templates"
-
-_TITLES: Final = {"tflite": "LiteRT", "onnx": "ONNX Runtime", "executorch": "ExecuTorch", "coreml": "Core ML"}
+_SHARED: Final = Path(__file__).parent / "templates"
+"""Templates and macros that all formats share."""
 
 _LANGUAGES: Final = {"py": "Python", "kt": "Kotlin", "swift": "Swift", "cpp": "C++"}
 """Suffix of a source file to its language."""
 
-SNIPPETS: Final[Mapping[str, tuple[str, ...]]] = {
-    "tflite": ("kt", "py", "cpp"),
-    "onnx": ("kt", "py", "cpp"),
-    "executorch": ("swift", "py", "cpp"),
-    "coreml": ("swift", "py"),
-}
-"""Runtime to the languages that its snippets are written in."""
+_OWN_TEMPLATES: Final = "edgekit.usage:templates"
+"""Where the README comes from."""
 
 
 @final
@@ -116,6 +111,7 @@ def usage_files(artifacts: Sequence[Artifact], packages: Mapping[str, str]) -> d
         files["labels.txt"] = "\n".join(embedded.labels) + "\n"
     files["README.md"] = _render(
         "README.md.jinja",
+        _OWN_TEMPLATES,
         edgekit=edgekit.__version__,
         items=items,
         labels=embedded.labels,
@@ -126,29 +122,35 @@ def usage_files(artifacts: Sequence[Artifact], packages: Mapping[str, str]) -> d
 
 
 def snippets_of(artifact: Artifact, packages: Mapping[str, str]) -> Iterator[Snippet]:
-    """Yields the source files for one artifact; none for a runtime of a third party."""
+    """Yields the source files for one artifact; none where its format brings no templates."""
     embedded = read_embedded(artifact.metadata)
     stem = f"{artifact.path.stem}-{artifact.runtime}"
-    for language in SNIPPETS.get(artifact.runtime, ()):
-        if why_not(artifact.runtime, language, (*artifact.inputs, *artifact.outputs)):
+    made = known_format(artifact.runtime)
+    if made is None or made.snippets is None:
+        return
+    known = made.snippets
+    for language, words in known.words.items():
+        if why_not(words, language, (*artifact.inputs, *artifact.outputs)):
             continue
-        inputs = tensor_views(artifact.runtime, language, artifact.inputs)
-        outputs = tensor_views(artifact.runtime, language, artifact.outputs)
+        inputs = tensor_views(words, language, artifact.inputs)
+        outputs = tensor_views(words, language, artifact.outputs)
         labelled = _labelled(artifact.outputs, embedded)
         yield Snippet(
             name=f"{snake_case(stem) if language in ('py', 'cpp') else pascal_case(stem)}.{language}",
-            title=f"{_LANGUAGES[language]}, {_TITLES[artifact.runtime]}",
+            title=f"{_LANGUAGES[language]}, {made.runtime.title}",
             text=_render(
                 f"{artifact.runtime}.{language}.jinja",
+                known.templates,
                 file=artifact.path.name,
                 stem=artifact.path.stem,
                 cls=pascal_case(stem),
                 origin=_comment(origin_line(embedded)),
-                version=packages.get("executorch", "") if artifact.runtime == "executorch" else "",
+                version=packages.get(known.version_of, "") if known.version_of else "",
                 inputs=inputs,
                 outputs=outputs,
                 quantizes=any(tensor["quantized"] for tensor in inputs),
                 dequantizes=any(tensor["quantized"] for tensor in outputs),
+                integers=not artifact.precision.startswith(("fp32", "fp16")) or "+" in artifact.precision,
                 image=_image(artifact, embedded),
                 labelled=outputs[artifact.outputs.index(labelled)] if labelled else None,
             ),
@@ -156,11 +158,12 @@ def snippets_of(artifact: Artifact, packages: Mapping[str, str]) -> Iterator[Sni
 
 
 def _refusals(artifact: Artifact) -> Iterator[str]:
-    languages = SNIPPETS.get(artifact.runtime, ())
-    if not languages:
-        yield f"There is no snippet for {artifact.runtime}: the converter is a third party's."
-    for language in languages:
-        reason = why_not(artifact.runtime, language, (*artifact.inputs, *artifact.outputs))
+    made = known_format(artifact.runtime)
+    known = made.snippets.words if made and made.snippets else {}
+    if not known:
+        yield f"There is no snippet for {artifact.runtime}: its format brings no templates."
+    for language, words in known.items():
+        reason = why_not(words, language, (*artifact.inputs, *artifact.outputs))
         if reason:
             yield f"No {_LANGUAGES[language]}: {reason}."
 
@@ -217,9 +220,9 @@ def _comment(text: str) -> str:
     return " ".join(text.replace("\\", "/").replace('"', "'").split())
 
 
-def _render(template: str, **context: object) -> str:
+def _render(template: str, templates: str, **context: object) -> str:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        loader=jinja2.FileSystemLoader((resource_folder(templates), _SHARED)),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

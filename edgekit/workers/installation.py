@@ -16,12 +16,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
-from edgekit import plugins, registry
-from edgekit.errors import EdgekitError, MissingDependencyError
+from edgekit import registry
+from edgekit.errors import EdgekitError, MissingDependencyError, PluginError
+from edgekit.formats.format import Format
+from edgekit.formats.table import all_formats, find_format
 from edgekit.workers.cache import Cache, cache_folder, versions
-from edgekit.workers.worker import Job, Progress, run_job
+from edgekit.workers.worker import Job, JobOptions, Progress, run_job
 
 _PROBE_TIMEOUT_S: Final = 180.0
 
@@ -62,13 +64,15 @@ class FormatState:
 
     Attributes:
         name: Of the format.
-        extra: Extra of edgekit that installs what is missing.
+        extra: Extra of edgekit that installs what is missing, "" for a third party's format.
+        install: The command that installs it.
         export_obstacles: What keeps it from being exported; empty where it can be.
         validate_obstacles: What keeps artifacts from being run; empty where they can be.
     """
 
     name: str
     extra: str
+    install: str
     export_obstacles: tuple[str, ...]
     validate_obstacles: tuple[str, ...]
 
@@ -110,12 +114,13 @@ def _rows(extra: str, *rows: tuple[str, str, str]) -> tuple[Package, ...]:
     return tuple(Package(name=name, module=module, extra=extra, purpose=purpose) for name, module, purpose in rows)
 
 
-PACKAGES: Final[tuple[Package, ...]] = (
+_COMMON: Final = (
     *_rows(
         "",
         ("numpy", "numpy", "arrays"),
         ("scipy", "scipy", "statistics"),
         ("pydantic", "pydantic", "files"),
+        ("cattrs", "cattrs", "requests of worker processes"),
         ("psutil", "psutil", "memory"),
         ("rich", "rich", "tables"),
         ("typer", "typer", "command line"),
@@ -123,20 +128,9 @@ PACKAGES: Final[tuple[Package, ...]] = (
         ("jinja2", "jinja2", "code for the app"),
     ),
     *_rows("torch", ("torch", "torch", "torch models"), ("torchao", "torchao", "PT2E quantization")),
-    *_rows(
-        "tflite",
-        ("litert-torch", "litert_torch", "torch to TFLite"),
-        ("ai-edge-quantizer", "ai_edge_quantizer", "TFLite quantization"),
-        ("ai-edge-litert", "ai_edge_litert.interpreter", "TFLite runtime"),
-    ),
-    *_rows(
-        "onnx",
-        ("onnx", "onnx", "ONNX files"),
-        ("onnxscript", "onnxscript", "torch to ONNX"),
-        ("onnxruntime", "onnxruntime", "ONNX runtime"),
-    ),
-    *_rows("executorch", ("executorch", "executorch.runtime", "ExecuTorch export and runtime")),
-    *_rows("coreml", ("coremltools", "coremltools", "Core ML export")),
+)
+
+_OTHERS: Final = (
     *_rows("tensorflow", ("tensorflow-cpu", "tensorflow", "Keras models"), ("tf2onnx", "tf2onnx", "Keras to ONNX")),
     *_rows("remote", ("asyncssh", "asyncssh", "benchmarks over SSH")),
     *_rows("report", ("bokeh", "bokeh", "HTML report")),
@@ -148,23 +142,24 @@ PACKAGES: Final[tuple[Package, ...]] = (
         ("scikit-learn", "sklearn.datasets", "default photographs"),
     ),
 )
-"""What edgekit uses, by the extra that installs it."""
+
+
+def known_packages() -> tuple[Package, ...]:
+    """Returns what edgekit and its formats use, by the extra that installs it."""
+    formats = (
+        _rows(one.extra, *((item.name, item.module, item.purpose) for item in one.packages)) for one in all_formats()
+    )
+    return (*_COMMON, *(package for rows in formats for package in rows), *_OTHERS)
+
 
 ALTERNATIVES: Final[Mapping[str, tuple[str, ...]]] = {"tensorflow-cpu": ("tensorflow", "tensorflow-macos")}
 """Other distributions of the same module."""
 
-RUNTIMES: Final[Mapping[str, tuple[str, ...]]] = {
-    "tflite": ("ai_edge_litert", "tflite_runtime", "tensorflow"),
-    "onnx": ("onnxruntime",),
-    "executorch": ("executorch",),
-    "coreml": ("coremltools",),
-}
-"""Modules that can run a format, any one of which is enough."""
-
 
 def find_packages() -> tuple[Package, ...]:
-    """Returns PACKAGES with their installed versions. Imports none of them."""
-    found = versions((*(package.name for package in PACKAGES), *sum(ALTERNATIVES.values(), ())))
+    """Returns `known_packages()` with their installed versions. Imports none of them."""
+    known = known_packages()
+    found = versions((*(package.name for package in known), *sum(ALTERNATIVES.values(), ())))
     return tuple(
         replace(
             package,
@@ -172,7 +167,7 @@ def find_packages() -> tuple[Package, ...]:
                 (found[name] for name in (package.name, *ALTERNATIVES.get(package.name, ())) if found[name]), ""
             ),
         )
-        for package in PACKAGES
+        for package in known
     )
 
 
@@ -192,67 +187,81 @@ def try_imports(packages: tuple[Package, ...], tell: Callable[[str], None]) -> t
 
 
 def _try_import(package: Package) -> Package:
-    job = Job(
-        title=f"import of {package.name}",
-        entry="edgekit.workers.installation:import_module",
-        payload={"module": package.module},
-        timeout_s=_PROBE_TIMEOUT_S,
-    )
+    options = JobOptions(title=f"import of {package.name}", timeout_s=_PROBE_TIMEOUT_S)
     try:
-        return replace(package, import_s=run_job(job).record["seconds"])
+        done = run_job(IMPORT, ImportRequest(module=package.module), options)
+        return replace(package, import_s=done.value.seconds)
     except EdgekitError as error:
         return replace(package, failure=error.message)
 
 
-def import_module(payload: Mapping[str, Any], _progress: Progress) -> dict[str, float]:
-    """Imports `payload["module"]`; the worker's side of `try_imports`. Returns the seconds that it took.
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportRequest:
+    """Which module to import."""
+
+    module: str
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportTime:
+    """How long an import took, in seconds."""
+
+    seconds: float
+
+
+def import_module(request: ImportRequest, _progress: Progress) -> ImportTime:
+    """Imports a module; the worker's side of `try_imports`.
 
     Raises:
         MissingDependencyError: it does not import.
     """
     started = time.monotonic()
     try:
-        importlib.import_module(payload["module"])
+        importlib.import_module(request.module)
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
-        raise MissingDependencyError(f"The import of {payload['module']} failed with {what}") from error
-    return {"seconds": time.monotonic() - started}
+        raise MissingDependencyError(f"The import of {request.module} failed with {what}") from error
+    return ImportTime(seconds=time.monotonic() - started)
+
+
+IMPORT: Final = Job(work=import_module)
 
 
 def find_formats(packages: tuple[Package, ...]) -> tuple[FormatState, ...]:
     """Returns for each format what is missing. A package whose import failed counts as missing."""
     broken = {package.module.partition(".")[0]: package.name for package in packages if package.failure}
-    return tuple(_find_format(name, broken) for name in registry.converter_names())
+    return tuple(_find_format(name, broken) for name in registry.format_names())
 
 
 def _find_format(name: str, broken: Mapping[str, str]) -> FormatState:
     try:
-        converter = plugins.installable_converter(name)
-    except Exception as error:  # a third party's plug-in may raise anything when it is loaded
-        reason = f"its converter does not load: {type(error).__name__}: {error}"
+        found = find_format(name)
+    except PluginError as error:
         return FormatState(
-            name=name, extra=name, export_obstacles=(reason,), validate_obstacles=_no_runtime(name, broken)
+            name=name, extra="", install="", export_obstacles=(error.message,), validate_obstacles=(error.message,)
         )
-    missing = converter.missing()
-    failed = (dist for module, dist in converter.needs.items() if module.partition(".")[0] in broken)
+    failed = (dist for module, dist in found.needs.items() if module.partition(".")[0] in broken)
     return FormatState(
         name=name,
-        extra=converter.extra,
+        extra=found.extra,
+        install=found.install,
         export_obstacles=(
-            *(f"{dist} is missing" for dist in missing),
+            *(f"{dist} is missing" for dist in found.missing()),
             *(f"{dist} does not import" for dist in dict.fromkeys(failed)),
         ),
-        validate_obstacles=_no_runtime(name, broken),
+        validate_obstacles=_no_runtime(found, broken),
     )
 
 
-def _no_runtime(name: str, broken: Mapping[str, str]) -> tuple[str, ...]:
+def _no_runtime(found: Format, broken: Mapping[str, str]) -> tuple[str, ...]:
     """Returns why artifacts of a format cannot be run, empty where they can be."""
-    modules = RUNTIMES.get(name, ())
-    if not modules:
+    modules = found.runtime.modules
+    if not found.session:
         return ("edgekit has no runtime for it",)
     usable = [module for module in modules if importlib.util.find_spec(module) is not None]
-    if any(module not in broken for module in usable):
+    if not modules or any(module not in broken for module in usable):
         return ()
     if usable:
         return tuple(f"{module} does not import" for module in usable)

@@ -3,8 +3,8 @@
 A converter or a runtime can crash, hang, leak, print to stdout, or need packages that clash with another's. None of
 that may reach the parent: it gets a JSON record, a captured log, or one clear error with the log's tail.
 
-The job is a function `module:function` that takes a JSON object and a `Progress`, and returns a JSON object.
-Its stdout and stderr go to a log file; results and progress travel through files in a private folder.
+The job is a function of a module that takes a request and a `Progress`, and returns a result: frozen dataclasses, which
+travel as JSON (see `structure`) through files in a private folder. Its stdout and stderr go to a log file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Generic, TypeVar, final, get_type_hints
 
 from edgekit.errors import ERRORS_BY_NAME, EdgekitError, InternalError, MachineError, ResourceError, WorkerError
 from edgekit.workers.atomic_files import write_text
@@ -27,6 +27,11 @@ from edgekit.workers.fault_file import keep_traceback
 from edgekit.workers.process import Command, Ended, log_tail, ran_out_of_memory, run_watched
 from edgekit.workers.process_environment import process_environment, python_command
 from edgekit.workers.process_folder import temporary_folder
+from edgekit.workers.request_key import request_key
+from edgekit.workers.structure import structure, unstructure
+
+RequestT = TypeVar("RequestT")
+ResultT = TypeVar("ResultT")
 
 Progress = Callable[[str, float | None], None]
 """Told what a job is doing: a short phrase, and the share done from 0 to 1 where it is known."""
@@ -38,13 +43,40 @@ def silent(phrase: str, share: float | None = None) -> None:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What a worker process shall do.
+class Job(Generic[RequestT, ResultT]):
+    """Work that a worker process does.
+
+    Attributes:
+        work: Takes a request and a `Progress`, and returns a result. A function of a module: a fresh process finds it
+            by its name.
+        tools: Distributions whose versions the result depends on.
+    """
+
+    work: Callable[[RequestT, Progress], ResultT]
+    tools: tuple[str, ...] = ()
+
+    @property
+    def entry(self) -> str:
+        """`module:function`."""
+        return f"{self.work.__module__}:{self.work.__qualname__}"
+
+    def key(self, request: RequestT, tools: tuple[str, ...] = ()) -> str:
+        """Returns the key under which the result of a request is cached.
+
+        Args:
+            request: All that the result depends on.
+            tools: Further distributions whose versions it depends on.
+        """
+        return request_key(request, code=(self.work.__module__,), tools=(*self.tools, *tools))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions:
+    """How a job is run.
 
     Attributes:
         title: For messages: `conversion to tflite`.
-        entry: `module:function`; the function takes (payload, progress) and returns a JSON object.
-        payload: JSON object.
         threads: That it computes with. A fixed number, because sums in another order give other bytes.
         timeout_s: Wall-clock limit.
         memory_limit_bytes: Limit on the resident set of the process and its children; None for no limit.
@@ -53,8 +85,6 @@ class Job:
     """
 
     title: str
-    entry: str
-    payload: Mapping[str, Any]
     threads: int = 1
     timeout_s: float = 1800.0
     memory_limit_bytes: int | None = None
@@ -64,27 +94,41 @@ class Job:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobResult:
+class JobResult(Generic[ResultT]):
     """What a worker process left behind.
 
     Attributes:
-        record: What the job's function returned.
+        value: What the job's function returned.
         wall_s: Seconds from start to end, process start included.
         cpu_s: CPU seconds of the process and its children.
         peak_memory_bytes: Largest resident set seen by the kernel.
     """
 
-    record: Mapping[str, Any]
+    value: ResultT
     wall_s: float
     cpu_s: float
     peak_memory_bytes: int
 
 
-def run_job(job: Job, progress: Progress = silent, cancelled: threading.Event | None = None) -> JobResult:
+def types_of(work: Callable[..., Any]) -> tuple[type, type]:
+    """Returns the types of a job's request and of its result, as the function's hints name them."""
+    request, *_, result = get_type_hints(work).values()
+    return request, result
+
+
+def run_job(
+    job: Job[RequestT, ResultT],
+    request: RequestT,
+    options: JobOptions,
+    progress: Progress = silent,
+    cancelled: threading.Event | None = None,
+) -> JobResult[ResultT]:
     """Runs `job` in a fresh process and returns what it returned.
 
     Args:
         job: What to do.
+        request: What to do it with.
+        options: How to run it.
         progress: Told what the job is doing.
         cancelled: Once set, the process is ended and KeyboardInterrupt raised: how Ctrl-C reaches jobs on threads.
 
@@ -96,15 +140,15 @@ def run_job(job: Job, progress: Progress = silent, cancelled: threading.Event | 
         KeyboardInterrupt: passed on after the process was ended.
     """
     with temporary_folder("job") as folder:
-        (folder / "job.json").write_text(json.dumps({"entry": job.entry, "payload": dict(job.payload)}))
-        log = job.log or folder / "log.txt"
+        (folder / "job.json").write_text(json.dumps({"entry": job.entry, "request": unstructure(request)}))
+        log = options.log or folder / "log.txt"
         command = Command(
-            title=job.title,
+            title=options.title,
             arguments=python_command(str(folder)),
             log=log,
-            timeout_s=job.timeout_s,
-            memory_limit_bytes=job.memory_limit_bytes,
-            environment={**process_environment(folder, job.threads), **job.environment},
+            timeout_s=options.timeout_s,
+            memory_limit_bytes=options.memory_limit_bytes,
+            environment={**process_environment(folder, options.threads), **options.environment},
         )
         read_progress = ProgressReader(folder / "progress.json", progress)
 
@@ -114,8 +158,9 @@ def run_job(job: Job, progress: Progress = silent, cancelled: threading.Event | 
             read_progress()
 
         ended = run_watched(command, poll)
-        record = _read_result(job, folder, log, ended)
-    return JobResult(record=record, wall_s=ended.wall_s, cpu_s=ended.cpu_s, peak_memory_bytes=ended.peak_memory_bytes)
+        data = _read_result(options.title, folder, log, ended)
+    value: ResultT = structure(data, types_of(job.work)[1], f"result of the {options.title}")
+    return JobResult(value=value, wall_s=ended.wall_s, cpu_s=ended.cpu_s, peak_memory_bytes=ended.peak_memory_bytes)
 
 
 @final
@@ -139,25 +184,24 @@ class ProgressReader:
             self._progress(data["phrase"], data["share"])
 
 
-def _read_result(job: Job, folder: Path, log: Path, ended: Ended) -> Mapping[str, Any]:
+def _read_result(title: str, folder: Path, log: Path, ended: Ended) -> Any:
     path = folder / "result.json"
     if not path.exists():
         if ran_out_of_memory(ended, log):
             raise ResourceError(
-                f"The {job.title} {ended.how}: this machine ran out of memory. "
+                f"The {title} {ended.how}: this machine ran out of memory. "
                 "Free some, work on fewer formats at a time (--jobs 1), or use a smaller model."
             )
-        raise WorkerError(f"The {job.title} {ended.how} and left no result.\n{log_tail(log)}")
+        raise WorkerError(f"The {title} {ended.how} and left no result.\n{log_tail(log)}")
     result = json.loads(path.read_text())
-    if "record" in result:
-        record: Mapping[str, Any] = result["record"]
-        return record
+    if "value" in result:
+        return result["value"]
     error = ERRORS_BY_NAME.get(result["error"])
     if error is not None:
         raise error(result["message"])
     text = log.read_text(errors="replace") if log.exists() else ""
     raise InternalError(
-        f"The {job.title} failed with {result['error']}: {result['message']}\n"
+        f"The {title} failed with {result['error']}: {result['message']}\n"
         f"This is a fault of edgekit or of a framework that it uses: {keep_traceback(text)}."
     )
 
@@ -184,14 +228,28 @@ def _end_with_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _run_work(entry: str, data: Any, progress: Progress) -> Any:
+    """Returns the JSON form of what a job's function makes of its request.
+
+    Raises:
+        TypeError: the function returned something else than it declares.
+    """
+    module, _, name = entry.partition(":")
+    work = getattr(importlib.import_module(module), name)
+    request_type, result_type = types_of(work)
+    request: Any = structure(data, request_type, f"request of {entry}")
+    value: Any = work(request, progress)
+    if not isinstance(value, result_type):
+        raise TypeError(f"{name} returned a {type(value).__name__}; expected a {result_type.__name__}")
+    return unstructure(value)
+
+
 def main(folder: Path) -> int:
     """Runs the job that lies in `folder`: the worker process's side. Returns its exit code."""
     _end_with_parent(os.getppid())
     job = json.loads((folder / "job.json").read_text())
-    module_name, _, function_name = job["entry"].partition(":")
     try:
-        function = getattr(importlib.import_module(module_name), function_name)
-        result: dict[str, Any] = {"record": function(job["payload"], _FileProgress(folder))}
+        result: dict[str, Any] = {"value": _run_work(job["entry"], job["request"], _FileProgress(folder))}
     except EdgekitError as error:
         # A third party's own subclass is told by the nearest class that the parent knows.
         name = next((c.__name__ for c in type(error).__mro__ if c.__name__ in ERRORS_BY_NAME), "EdgekitError")
@@ -205,7 +263,7 @@ def main(folder: Path) -> int:
         traceback.print_exc()
         result = {"error": type(error).__name__, "message": str(error)}
     write_text(folder / "result.json", json.dumps(result))
-    return 0 if "record" in result else MachineError.exit_code
+    return 0 if "value" in result else MachineError.exit_code
 
 
 def start() -> None:

@@ -6,9 +6,10 @@ import re
 
 import pytest
 
-from edgekit.analysis.analyze import analyze, run
-from edgekit.analysis.graph_json import analysis_from_json, analysis_to_json
+from edgekit.analysis.analyze import AnalysisRequest, analyze, run
+from edgekit.analysis.graph import Analysis
 from edgekit.errors import ModelError
+from edgekit.workers.structure import read_value, write_value
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -169,15 +170,16 @@ def test_an_unknown_operator_is_counted_and_said(tmp_path):
 
 def test_json_brings_everything_back(tmp_path):
     found = analysis_of(Encoder(), (torch.zeros(1, 8, dtype=torch.int64),), tmp_path)
-    assert analysis_from_json(analysis_to_json(found)) == found
+    write_value(tmp_path / "analysis.json", found)
+    assert read_value(tmp_path / "analysis.json", Analysis) == found
 
 
-def test_a_worker_gets_json(tmp_path):
+def test_the_worker_tells_what_it_does(tmp_path):
     path = tmp_path / "float.pt2"
     torch.export.save(torch.export.export(Residual().eval(), (torch.randn(1, 3, 16, 16),)), path)
     phrases = []
-    record = run({"kind": "pt2", "path": str(path)}, lambda phrase, _share: phrases.append(phrase))
-    assert analysis_from_json(record) == analyze("pt2", path)
+    found = run(AnalysisRequest(kind="pt2", path=path), lambda phrase, _share: phrases.append(phrase))
+    assert found == analyze("pt2", path)
     assert phrases == ["reading the graph"]
 
 

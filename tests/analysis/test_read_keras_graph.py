@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 import subprocess
 import sys
 
 import pytest
 
-from edgekit.analysis.graph_json import analysis_from_json
+from edgekit.analysis.analyze import ANALYZE, AnalysisRequest
 from edgekit.errors import ModelError
-from edgekit.workers.worker import Job, run_job
+from edgekit.workers.worker import JobOptions, run_job
 
 pytestmark = [
     pytest.mark.runtime,
@@ -45,10 +44,8 @@ def files(tmp_path_factory):
 
 
 def analysis_of(kind, path):
-    job = Job(
-        title="analysis", entry="edgekit.analysis.analyze:run", payload={"kind": kind, "path": str(path)}, timeout_s=300
-    )
-    return analysis_from_json(json.loads(json.dumps(run_job(job).record)))
+    options = JobOptions(title="analysis", timeout_s=300)
+    return run_job(ANALYZE, AnalysisRequest(kind=kind, path=path), options).value
 
 
 @pytest.mark.parametrize("kind", ["keras", "savedmodel"])

@@ -120,3 +120,100 @@ def test_a_file_that_is_no_onnx_is_refused(tmp_path):
         r"Expected a complete ONNX file; check it with onnx\.checker\."
     )
     assert re.fullmatch(pattern, caught.value.message)
+
+
+def test_bounds_of_a_clamp_and_sizes_of_a_pad_vanish_with_them(tmp_path):
+    nodes = [
+        helper.make_node("Pad", ["x", "pads"], ["p"], name="pad"),
+        helper.make_node("Conv", ["p", "w"], ["c"], name="conv"),
+        helper.make_node("Clip", ["c", "low", "high"], ["y"], name="clip"),
+    ]
+    stored = {
+        "w": weight(4, 3, 3, 3),
+        "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+        "low": np.float32(0),
+        "high": np.float32(6),
+    }
+    found = analyze("onnx", save(tmp_path / "net.onnx", nodes, {"x": [1, 3, 8, 8]}, {"y": [1, 4, 8, 8]}, stored))
+    (conv,) = found.operators
+    assert (conv.fused, conv.weights, set(found.weights)) == (("Pad", "Clip"), ("w",), {"w"})
+
+
+def test_a_convolution_whose_input_has_no_known_rank_is_counted_by_its_filter(tmp_path):
+    nodes = [
+        helper.make_node("Reshape", ["x", "sizes"], ["r"], name="reshape"),
+        helper.make_node("Conv", ["r", "w"], ["c"], name="conv", group=4),
+        helper.make_node("Relu", ["c"], ["y"]),
+    ]
+    path = save(tmp_path / "net.onnx", nodes, {"x": [64]}, {"y": None}, {"w": weight(4, 1, 3, 3)})
+    model = onnx.load(str(path))
+    model.graph.input.append(helper.make_tensor_value_info("sizes", onnx.TensorProto.INT64, ["rank"]))
+    onnx.save(model, path)
+    (conv,) = (o for o in analyze("onnx", path).operators if o.type == "Conv")
+    assert conv.kernel == "depthwise_conv"
+
+
+def loop(path, passes):
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["state", "w"], ["next"]),
+            helper.make_node("Identity", ["go"], ["go_on"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", onnx.TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", onnx.TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", FLOAT, [1, 4]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", onnx.TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", FLOAT, [1, 4]),
+        ],
+        [numpy_helper.from_array(weight(4, 4), "w")],
+    )
+    nodes = [helper.make_node("Loop", ["count", "", "x"], ["y"], name="loop", body=body)]
+    stored = {} if passes is None else {"count": np.array(passes)}
+    path = save(path, nodes, {"x": [1, 4]}, {"y": [1, 4]}, stored)
+    if passes is None:
+        model = onnx.load(str(path))
+        model.graph.input.append(helper.make_tensor_value_info("count", onnx.TensorProto.INT64, []))
+        onnx.save(model, path)
+    return path
+
+
+def test_a_loop_is_counted_once_for_each_pass(tmp_path):
+    found = analyze("onnx", loop(tmp_path / "net.onnx", 3))
+    assert (found.macs, found.parameters, found.notes) == (3 * 16, 16, ())
+
+
+def test_a_loop_of_unknown_length_is_counted_once_and_said(tmp_path):
+    found = analyze("onnx", loop(tmp_path / "net.onnx", None))
+    assert found.macs == 16
+    assert found.notes == ('The body of the Loop "loop" is counted once: the file does not say how often it runs.',)
+
+
+def test_a_long_loop_is_counted_in_part_and_said(tmp_path):
+    found = analyze("onnx", loop(tmp_path / "net.onnx", 1000))
+    assert found.macs == 256 * 16
+    assert found.notes == ('The Loop "loop" runs its body 1000 times; 256 of them are counted.',)
+
+
+def test_a_branch_that_is_not_taken_lies_in_the_file_and_costs_no_time(tmp_path):
+    bodies = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node("MatMul", ["x", f"{name}_w"], [f"{name}_y"])],
+            name,
+            [],
+            [helper.make_tensor_value_info(f"{name}_y", FLOAT, [1, 4])],
+            [numpy_helper.from_array(weight(4, 4), f"{name}_w")],
+        )
+        for name in ("then", "else")
+    }
+    nodes = [helper.make_node("If", ["go"], ["y"], name="choice", **bodies)]
+    path = save(tmp_path / "net.onnx", nodes, {"x": [1, 4]}, {"y": [1, 4]}, {"go": np.array(True)})
+    found = analyze("onnx", path)
+    assert (found.macs, found.parameters) == (16, 32)
+    assert {o.type: o.weights for o in found.operators} == {
+        "MatMul": ("y/then_branch/then_w",),
+        "If": ("y/else_branch/else_w",),
+    }

@@ -342,13 +342,12 @@ def test_a_profile_of_ones_own_is_written_and_its_errors_are_told(
 
 
 def predicted_ms(path: Path, profile: DeviceProfile) -> float:
-    from edgekit.analysis.graph_json import analysis_from_json
+    from edgekit.analysis.analyze import ANALYZE, AnalysisRequest
     from edgekit.predict.latency import predict_latency
     from edgekit.recipe import Recipe
-    from edgekit.workers.worker import Job, run_job
+    from edgekit.workers.worker import JobOptions, run_job
 
-    job = Job(title="analysis", entry="edgekit.analysis.analyze:run", payload={"kind": "onnx", "path": str(path)})
-    analysis = analysis_from_json(run_job(job).record)
+    analysis = run_job(ANALYZE, AnalysisRequest(kind="onnx", path=path), JobOptions(title="analysis")).value
     value = predict_latency(analysis, Recipe(), "onnx", profile.latency_model, profile.name)[0].value
     assert value is not None
     return value

@@ -220,7 +220,7 @@ def test_core_ml_packages_run_on_macos_only(board: Any, tmp_path: Path) -> None:
     package.mkdir()
     (package / "Manifest.json").write_text("{}")
     order = Order(artifact=plain_artifact(package), folder=tmp_path / "out", settings=SETTINGS)
-    message = "ssh://board runs Linux; Core ML packages run on macOS only. Measure on a Mac."
+    message = "ssh://board runs Linux; Core ML runs on macOS only. Measure on a machine with macOS."
     with pytest.raises(DeviceError, match=f"^{re.escape(message)}$"):
         SshTarget(address=BOARD, python=sys.executable).measure(order, silent)
 

@@ -6,14 +6,16 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 from edgekit import registry
 from edgekit.cli.app import main
+from edgekit.errors import PluginError
+from edgekit.formats.format import Format, Runtime
 from edgekit.workers import installation
-from edgekit.workers.installation import PACKAGES, FormatState, Package
+from edgekit.workers.installation import ALTERNATIVES, FormatState, Package, known_packages
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +39,13 @@ def package(name: str = "onnxruntime", extra: str = "onnx", **changes: Any) -> P
 
 
 def state(*, export: tuple[str, ...] = (), validate: tuple[str, ...] = ()) -> FormatState:
-    return FormatState(name="onnx", extra="onnx", export_obstacles=export, validate_obstacles=validate)
+    return FormatState(
+        name="onnx",
+        extra="onnx",
+        install="pip install -e '.[onnx]'",
+        export_obstacles=export,
+        validate_obstacles=validate,
+    )
 
 
 def squeezed(text: str) -> list[str]:
@@ -140,18 +148,25 @@ def test_deep_imports_each_package_in_a_process_of_its_own(
     assert "broken_package" not in sys.modules
 
 
+def own_format(name: str, **changes: Any) -> Format:
+    runtime = Runtime(title="Own", modules=("onnxruntime",), install="onnxruntime", module_title="onnxruntime")
+    return Format(
+        name=name,
+        title="Own",
+        suffix=".own",
+        converter="own:Converter",
+        **{"session": "own.session", "runtime": runtime, "extra": "onnx", **changes},
+    )
+
+
+def formats(monkeypatch: pytest.MonkeyPatch, *made: Format) -> None:
+    monkeypatch.setattr(registry, "format_names", lambda: tuple(one.name for one in made))
+    monkeypatch.setattr(installation, "find_format", {one.name: one for one in made}.__getitem__)
+
+
 def test_a_package_that_does_not_import_counts_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Converter:
-        extra = "onnx"
-        needs: ClassVar = {"onnx": "onnx", "onnxruntime": "onnxruntime"}
-
-        def missing(self) -> tuple[str, ...]:
-            return ("onnxscript",)
-
-    monkeypatch.setattr(registry, "converter_names", lambda: ("onnx",))
-    monkeypatch.setattr("edgekit.plugins.installable_converter", lambda _name: Converter())
-    monkeypatch.setattr(installation, "RUNTIMES", {"onnx": ("onnxruntime",)})
-    monkeypatch.setattr("importlib.util.find_spec", lambda _name: object())
+    needs = {"no_such_module": "onnxscript", "onnx": "onnx", "onnxruntime": "onnxruntime"}
+    formats(monkeypatch, own_format("onnx", needs=needs))
     broken = (replace(package(version="1"), failure="it crashed"),)
     assert installation.find_formats(broken) == (
         state(
@@ -162,31 +177,29 @@ def test_a_package_that_does_not_import_counts_as_missing(monkeypatch: pytest.Mo
 
 
 def test_a_format_without_any_runtime_installed_says_which_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Converter:
-        extra = "onnx"
-        needs: ClassVar[dict[str, str]] = {}
-
-        def missing(self) -> tuple[str, ...]:
-            return ()
-
-    monkeypatch.setattr(registry, "converter_names", lambda: ("onnx", "own"))
-    monkeypatch.setattr("edgekit.plugins.installable_converter", lambda _name: Converter())
-    monkeypatch.setattr(installation, "RUNTIMES", {"onnx": ("one", "two")})
-    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    runtime = Runtime(title="Own", modules=("no_such_one", "no_such_two"), install="", module_title="")
+    formats(monkeypatch, own_format("onnx", runtime=runtime), own_format("own", session=""))
     found = installation.find_formats(())
-    assert found[0].validate_obstacles == ("one or two is missing",)
+    assert found[0].validate_obstacles == ("no_such_one or no_such_two is missing",)
     assert found[1].validate_obstacles == ("edgekit has no runtime for it",)
 
 
 def test_a_plug_in_that_does_not_load_is_named_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(_name: str) -> object:
-        raise ImportError("no module named vendor")
+    reason = "The format cannot be loaded."
 
-    monkeypatch.setattr(registry, "converter_names", lambda: ("vendor",))
-    monkeypatch.setattr("edgekit.plugins.installable_converter", load)
+    def find(_name: str) -> Format:
+        raise PluginError(reason)
+
+    monkeypatch.setattr(registry, "format_names", lambda: ("vendor",))
+    monkeypatch.setattr(installation, "find_format", find)
     (found,) = installation.find_formats(())
-    assert found.export_obstacles == ("its converter does not load: ImportError: no module named vendor",)
+    assert found.export_obstacles == found.validate_obstacles == (reason,)
     assert not found.works
+
+
+def test_the_doctor_says_how_to_install_what_a_third_party_s_format_needs() -> None:
+    assert own_format("own", extra="", needs={"own": "own-tools"}).install == "pip install own-tools onnxruntime"
+    assert own_format("own", extra="own").install == "pip install -e '.[own]'"
 
 
 UNASKED = ("all", "docs", "test")
@@ -201,19 +214,21 @@ def test_every_requirement_of_every_extra_is_known_to_the_doctor() -> None:
         line.split("==")[0].split(">=")[0].split(";")[0].strip()
         for line in (*project["dependencies"], *(line for lines in extras.values() for line in lines))
     }
-    assert named - {"tomli", "pillow"} <= {package.name for package in PACKAGES}
-    assert {package.extra for package in PACKAGES} - {""} <= set(extras)
+    known = {package.name for package in known_packages()}
+    others = {other for name in known for other in ALTERNATIVES.get(name, ())}
+    assert named - {"tomli", "pillow"} <= known | others
+    assert {package.extra for package in known_packages()} - {""} <= set(extras)
 
 
 def test_this_machine_gets_a_verdict_on_every_format(capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["doctor", "--json"])
     data = json.loads(capsys.readouterr().out)
-    assert tuple(state["name"] for state in data["formats"]) == registry.converter_names()
+    assert tuple(state["name"] for state in data["formats"]) == registry.format_names()
     assert data["passed"] is any(state["works"] for state in data["formats"])
     assert code == (0 if data["passed"] else 3)
 
 
-@pytest.mark.parametrize("name", [package.name for package in PACKAGES if package.extra == ""])
+@pytest.mark.parametrize("name", [package.name for package in known_packages() if package.extra == ""])
 def test_versions_come_from_metadata(name: str) -> None:
     found = {package.name: package for package in installation.find_packages()}
     assert found[name].version

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 
@@ -112,11 +111,10 @@ def test_one_format_at_a_time(tmp_path, monkeypatch, capsys):
 def jobs_here(monkeypatch):
     """Jobs run in this process, which costs a tenth of a worker."""
 
-    def run(self, title, entry, payload, progress=lambda *_: None):
+    def run(self, title, job, request, progress=lambda *_: None, **_):
         del self, title
-        module, _, name = entry.partition(":")
-        record = getattr(importlib.import_module(module), name)(payload, progress)
-        return JobResult(record=record, wall_s=0.1, cpu_s=0.1, peak_memory_bytes=0)
+        value = job.work(request, progress)
+        return JobResult(value=value, wall_s=0.1, cpu_s=0.1, peak_memory_bytes=0)
 
     monkeypatch.setattr(Settings, "run", run)
 

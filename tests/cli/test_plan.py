@@ -81,6 +81,7 @@ def model(monkeypatch, tmp_path):
     monkeypatch.setattr("edgekit.pipeline.analysis.analyze_model", lambda *_args: analysis)
     monkeypatch.setattr("edgekit.pipeline.convert.find_converter", FakeConverter)
     monkeypatch.setattr(FakeConverter, "refusals", {})
+    monkeypatch.setattr("edgekit.trials.planning.find_obstacles", lambda *_args, **_kwargs: ())
     monkeypatch.chdir(tmp_path)
     for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "EDGEKIT_MAX_SIZE", "EDGEKIT_DEVICE"):
         monkeypatch.delenv(name, raising=False)

@@ -15,15 +15,15 @@ from edgekit.converters.base import converter as find_converter
 from edgekit.errors import EdgekitError
 from edgekit.model import CapturedModel
 from edgekit.recipe import Recipe
+from edgekit.workers.structure import structure, unstructure
 from edgekit.workers.worker import silent
 
 
 def convert(runtime, item):
     scratch = Path(item["output"]).with_suffix(".scratch")
     scratch.mkdir()
-    model = Path(item["model_folder"])
     request = ConversionRequest(
-        model=CapturedModel.from_json(item["model"], model),
+        model=structure(item["model"], CapturedModel, "model"),
         recipe=Recipe.from_json(item["recipe"]),
         calibration=Path(item["calibration"]),
         io=item["io"],
@@ -31,7 +31,7 @@ def convert(runtime, item):
         scratch=scratch,
     )
     try:
-        return find_converter(runtime).run(request, Path(item["output"]), silent).to_json()
+        return unstructure(find_converter(runtime).run(request, Path(item["output"]), silent))
     except EdgekitError as error:
         return {"error": type(error).__name__, "message": error.message}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 
 import numpy as np
@@ -13,6 +12,7 @@ from edgekit.converters.to_coreml_program import deployment_target
 from edgekit.model import CapturedModel
 from edgekit.recipe import Recipe
 from edgekit.samples import write_samples
+from edgekit.sources.captured_file import write_captured
 from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -42,7 +42,7 @@ def sparse_and_shared(tmp_path_factory):
         name="net", source="net.py:build", source_kind="torch", kind="pt2", path=folder / capture.file,
         inputs=capture.inputs, outputs=capture.outputs, digest=capture.digest, parameters=1, macs=1, family="mlp",
     )  # fmt: skip
-    (folder / "model.json").write_text(json.dumps(model.to_json()))
+    write_captured(model, folder)
     rows = [(np.random.default_rng(i).normal(size=(1, 64)).astype(np.float32),) for i in range(4)]
     return model, write_samples(folder / "samples", [capture.inputs[0].name], iter(rows)), net
 

@@ -7,6 +7,7 @@ import pytest
 
 from edgekit.converters.base import ConversionRequest, converter
 from edgekit.errors import ConversionError
+from edgekit.formats.table import find_format
 from edgekit.quantization.pt2e_graph import read_float_graph
 from edgekit.quantization.pt2e_overflow import find_overflows
 from edgekit.recipe import Recipe
@@ -21,7 +22,7 @@ def convert(model, runtime, folder):
         model=model.captured, recipe=Recipe(default="fp16"), calibration=model.calibration, scratch=folder / "scratch"
     )
     request.scratch.mkdir()
-    output = folder / f"model{one.suffix}"
+    output = folder / f"model{find_format(runtime).suffix}"
     return output, one.run(request, output, silent)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from edgekit.converters.base import ConversionRequest, converter
 from edgekit.errors import ConversionError
+from edgekit.formats.table import find_format
 from edgekit.model import CapturedModel, TensorSpec
 from edgekit.recipe import Recipe
 from edgekit.samples import write_samples
@@ -107,7 +108,7 @@ def test_inputs_and_outputs_keep_their_order_and_values(keras_model, sqnr, tmp_p
         captured = replace(captured, kind="savedmodel", path=captured.path.with_name("saved"), outputs=outputs)
     one = converter(runtime)
     request = ConversionRequest(model=captured, recipe=Recipe(default=precision), calibration=samples, scratch=tmp_path)
-    output = tmp_path / f"tiny{one.suffix}"
+    output = tmp_path / f"tiny{find_format(runtime).suffix}"
     conversion = one.run(request, output, silent)
     names, run = _session(output)
     made = [np.concatenate(column) for column in zip(*[run(row) for row in rows], strict=True)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import pytest
 
 from edgekit.model import CapturedModel, TensorSpec
 from edgekit.samples import Samples, write_samples
+from edgekit.sources.captured_file import write_captured
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
         macs=None,
         family="cnn",
     )
-    (folder / "model.json").write_text(json.dumps(captured.to_json()))
+    write_captured(captured, folder)
     samples = write_samples(folder / "samples", ["image"], ((images[i : i + 1].numpy(),) for i in range(12)))
     weights = {name: value.detach().numpy() for name, value in model.named_parameters()}
     return Small(captured=captured, samples=samples, weights=weights, ranges=_ranges(model, images))
@@ -210,25 +210,23 @@ class QuantizedFile:
 @pytest.fixture
 def compare(small: Small, tmp_path: Path) -> Callable[[QuantizedFile], Any]:
     """Returns a function from a file to its debug report."""
-    from edgekit.debugging.job import run
-    from edgekit.debugging.report import DebugReport
+    from edgekit.debugging.job import ComparisonRequest, run
     from edgekit.workers.worker import silent
 
     def made(file: QuantizedFile) -> Any:
         path = file.write(small, tmp_path / "small.onnx")
-        payload = {
-            "model": small.captured.to_json(),
-            "folder": str(small.captured.path.parent),
-            "source": "small.py:build",
-            "artifact": str(path),
-            "runtime": "onnx",
-            "precision": "int8-static",
-            "samples": str(small.samples.folder),
-            "samples_from": "calibration",
-            "count": 8,
-            "threads": 1,
-        }
-        return DebugReport.from_json(json.loads(json.dumps(run(payload, silent), allow_nan=False)))
+        request = ComparisonRequest(
+            model=small.captured,
+            source="small.py:build",
+            artifact=path,
+            runtime="onnx",
+            precision="int8-static",
+            samples=small.samples,
+            samples_from="calibration",
+            count=8,
+            threads=1,
+        )
+        return run(request, silent)
 
     return made
 

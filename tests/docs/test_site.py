@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from edgekit import registry
-from edgekit.artifact import RUNTIME_BY_SUFFIX
 from edgekit.budget import COSTS
 from edgekit.cli.app import VERBS
 from edgekit.profiles.profile import shipped_folder
@@ -82,7 +81,7 @@ def test_every_technique_has_a_page_with_its_settings_and_its_source() -> None:
             assert f"`{setting.name}`" in page, (name, setting.name)
 
 
-@pytest.mark.parametrize("runtime", sorted(set(RUNTIME_BY_SUFFIX.values())))
+@pytest.mark.parametrize("runtime", registry.FORMATS)
 def test_every_format_has_a_page(runtime: str) -> None:
     assert (DOCS / "formats" / f"{runtime}.md").is_file()
 

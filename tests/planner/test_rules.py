@@ -6,8 +6,10 @@ import itertools
 
 import pytest
 
+from edgekit.formats.practice import Setting
+from edgekit.formats.table import all_formats
 from edgekit.model import Family
-from edgekit.planner.rules import LOSS_POINTS, RULES, SPEED_WORDS, Setting, find_rule
+from edgekit.planner.rules import LOSS_POINTS, RULES, SPEED_WORDS, find_rule
 from edgekit.recipe import PRECISIONS
 
 FAMILIES = Family.__args__
@@ -31,7 +33,8 @@ def test_every_precision_has_an_answer_everywhere(precision):
 
 def test_every_rule_is_the_first_somewhere():
     used = {id(find_rule(q, p, s)) for q in ("loss", "speed") for p in PRECISIONS for s in SETTINGS}
-    assert [rule.reason for rule in RULES if id(rule) not in used] == []
+    rules = (*RULES, *(rule for one in all_formats() for rule in one.practice))
+    assert [rule.reason for rule in rules if id(rule) not in used] == []
 
 
 def test_expected_loss_grows_from_float_to_int4():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgekit.analysis.graph import Analysis, Memory, Operator, Tensor, Weight
 from edgekit.analysis.graph_builder import GraphBuilder
-from edgekit.predict.memory import TERMS, arena_bytes, predict_memory
+from edgekit.formats.table import all_formats, find_format
+from edgekit.predict.memory import arena_bytes, indirection_bytes, predict_memory
 from edgekit.predict.size import estimate_size
 from edgekit.recipe import Recipe
 
@@ -39,7 +41,7 @@ def test_other_recipes_compute_on_float_activations(precision):
     assert arena_bytes(chain(), Recipe(default=precision)) == arena_bytes(chain(), Recipe(default="fp32"))
 
 
-@pytest.mark.parametrize("runtime", list(TERMS))
+@pytest.mark.parametrize("runtime", [one.name for one in all_formats() if one.memory])
 def test_memory_holds_the_file_the_packed_weights_and_the_arena(runtime):
     analysis, recipe = chain(), Recipe(default="fp32")
     size = estimate_size(analysis, recipe, runtime).total_bytes
@@ -62,7 +64,7 @@ def test_what_cannot_be_known_is_not_run_with_the_reason(runtime, basis):
 
 def test_a_runtime_that_frees_the_file_peaks_while_loading_or_while_running():
     analysis, recipe = chain(), Recipe(default="fp32")
-    terms = TERMS["executorch"]
+    terms = find_format("executorch").memory
     weights = 4 * 100_000 * 100
     assert predict_memory(analysis, recipe, "executorch").value == terms.fixed_bytes + 2 * weights
 
@@ -114,3 +116,25 @@ def test_each_step_of_an_unrolled_lstm_adds_as_much_at_any_precision():
 def test_where_recurrent_layers_are_operators_steps_cost_no_weights():
     values = [predict_memory(lstm(steps), Recipe(default="fp32"), "onnx").value for steps in (60, 61)]
     assert values[1] - values[0] < 10_000
+
+
+def test_a_convolution_points_to_its_input_once_for_each_position_and_tap():
+    def bytes_of(kernel, **attributes):
+        operator = Operator(
+            name="c", type="conv2d", kernel=kernel, module="c", inputs=(), outputs=("y",), weights=("w",),
+            attributes={"kernel_h": 1, "kernel_w": 1, "stride_h": 1, "stride_w": 1, "groups": 1, **attributes},
+        )  # fmt: skip
+        weight = Weight(name="w", shape=(8, 1), dtype="float32", role="kernel", channels=8)
+        tensor = Tensor(name="y", shape=(1, 8, 1, 100), dtype="float32")
+        memory = Memory(live_peak_bytes=0, arena_bytes=0, peak_operator="c", peak_tensors=())
+        return indirection_bytes(
+            Analysis(
+                operators=(operator,), tensors={"y": tensor}, weights={"w": weight}, inputs=(), outputs=("y",),
+                memory=memory, family="cnn", family_evidence="",
+            )
+        )  # fmt: skip
+
+    assert bytes_of("dense_conv", kernel_w=25) == 100 * 25 * 8
+    assert bytes_of("depthwise_conv", kernel_h=3, kernel_w=3) == 100 * 3 * 8
+    assert bytes_of("pointwise_conv") == 0
+    assert bytes_of("pointwise_conv", stride_w=2) == 100 * 8

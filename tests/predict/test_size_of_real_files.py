@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.converters.base import converter
+from edgekit.formats.table import find_format
 from edgekit.pipeline.analysis import analyze_model
 from edgekit.pipeline.capture import capture_model
 from edgekit.pipeline.convert import convert
@@ -72,7 +72,7 @@ def captured(tmp_path_factory):
 @pytest.mark.parametrize(("runtime", "preset"), CASES, ids=[f"{r} {p}" for r, p in CASES])
 def test_files_have_the_predicted_size(captured, runtime, preset):
     model, analysis, samples, settings = captured
-    if missing := converter(runtime).missing():
+    if missing := find_format(runtime).missing():
         pytest.skip(f"{missing} is not installed")
     recipe = resolve_precision(preset, analysis.family, runtime)
     size, download = predict_size(analysis, recipe, runtime)
@@ -94,7 +94,7 @@ def test_memory_is_within_its_band(captured, runtime, preset, tmp_path):
     import edgekit.validators
 
     model, analysis, samples, settings = captured
-    if missing := converter(runtime).missing():
+    if missing := find_format(runtime).missing():
         pytest.skip(f"{missing} is not installed")
     recipe = resolve_precision(preset, analysis.family, runtime)
     artifact = convert(model, runtime, recipe, samples, settings).artifact

@@ -23,23 +23,7 @@ from edgekit.profiles.profile import (
     shipped_folder,
 )
 
-NAMES = (
-    "android-entry",
-    "apple-watch-s9",
-    "galaxy-s24",
-    "galaxy-watch6",
-    "iphone-se3",
-    "iphone15",
-    "jetson-agx-orin",
-    "jetson-nano",
-    "jetson-orin-nano",
-    "jetson-xavier-nx",
-    "pi-zero2w",
-    "pi3",
-    "pi4",
-    "pi5",
-    "pixel8",
-)
+NAMES = tuple(sorted(path.stem for path in shipped_folder().glob("*.toml")))
 
 MINIMAL = """\
 schema = 1

@@ -52,14 +52,14 @@ from edgekit.pipeline.capture import capture_model
 from edgekit.pipeline.convert import convert
 from edgekit.pipeline.samples import prepare_samples
 from edgekit.pipeline.settings import Settings
-from edgekit.recipe import PRESETS
+from edgekit.recipe import Recipe
 from edgekit.task.task import load_task
 
 settings, task = Settings(), load_task(Path("edgekit.toml"))
 model = capture_model(task, settings)
 samples = prepare_samples(task, model, "calibration", settings)
 for runtime in ("tflite", "onnx", "executorch", "coreml"):
-    artifact = convert(model, runtime, PRESETS["int8-static"], samples, settings).artifact
+    artifact = convert(model, runtime, Recipe(default="int8_static"), samples, settings).artifact
     print(runtime, artifact.sha256)
     for file in [artifact.path] if artifact.path.is_file() else sorted(artifact.path.rglob("*")):
         if file.is_file() and str(Path.cwd()).encode() in file.read_bytes():

@@ -17,4 +17,4 @@ def test_a_kill_before_any_file_operation_leaves_nothing_half_written(tmp_path: 
     command = [sys.executable, str(KILL), str(tmp_path), work]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert found["wrong"] == []
-    assert found["points"] > 5
+    assert found["points"] >= 5

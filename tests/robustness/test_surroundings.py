@@ -105,12 +105,16 @@ def test_a_worker_does_not_import_from_the_current_folder(tmp_path: Path) -> Non
         (tmp_path / f"{name}.py").write_text("raise SystemExit('it ran')\n")
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs" / "job_here.py").write_text(
-        "def run(payload, progress):\n    import numpy\n    return {'n': numpy.__name__}\n"
+        "from dataclasses import dataclass\n"
+        "from edgekit.workers.worker import Progress\n"
+        "@dataclass\nclass Name:\n    name: str = ''\n"
+        "def run(request: Name, progress: Progress) -> Name:\n    import numpy\n    return Name(name=numpy.__name__)\n"
     )
     code = (
         "import json, sys; sys.path[:] = [p for p in sys.path if p]\n"
-        "from edgekit.workers.worker import Job, run_job\n"
-        "print(json.dumps(run_job(Job(title='t', entry='job_here:run', payload={})).record['n']))"
+        "from edgekit.workers.worker import Job, JobOptions, run_job\n"
+        "import job_here\n"
+        "print(json.dumps(run_job(Job(work=job_here.run), job_here.Name(), JobOptions(title='t')).value.name))"
     )
     path = os.pathsep.join([ROOT, str(tmp_path / "jobs")])
     ran = subprocess.run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import shlex
@@ -112,14 +111,13 @@ def story(tmp_path_factory):
     patch.setattr(halving, "FINALISTS", 1)
     jobs: list[str] = []
 
-    def run(self, title, entry, payload, progress):
+    def run(self, title, job, request, progress, **_):
         """Runs the job here, which costs a tenth of a worker process; the second training is interrupted."""
         jobs.append(title)
         if title.startswith("training") and len([t for t in jobs if t.startswith("training")]) == 2:
             raise KeyboardInterrupt
-        module, _, name = entry.partition(":")
-        record = getattr(importlib.import_module(module), name)(payload, progress)
-        return JobResult(record=record, wall_s=1.0, cpu_s=0.0, peak_memory_bytes=0)
+        value = job.work(request, progress)
+        return JobResult(value=value, wall_s=1.0, cpu_s=0.0, peak_memory_bytes=0)
 
     patch.setattr(Settings, "run", run)
     before = Path.cwd()

@@ -34,9 +34,10 @@ from edgekit.samples import Samples, SampleWriter
 from edgekit.searching import run, survey
 from edgekit.searching.measuring import Measured, check_same_items, check_targets
 from edgekit.searching.result import Row, SearchResult, read_search
-from edgekit.searching.worker_entry import train
+from edgekit.searching.worker_entry import TrainRequest, VariantFacts, VariantsResult, train
 from edgekit.task.task import SearchSpace, Task, Training
 from edgekit.task.technique_text import split_step
+from edgekit.training.schedule import Schedule
 from edgekit.workers.cache import Cache
 from edgekit.workers.worker import silent
 
@@ -95,9 +96,9 @@ def test_a_model_that_no_format_can_hold_is_refused(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_search_without_a_variant_that_can_be_built_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    failed = {"error": "boom", "training": ""}
-    record = {"bindings": {"width": ["factory"]}, "variants": {"width1": failed, "width2": failed}}
-    monkeypatch.setattr(Settings, "run", lambda *_: SimpleNamespace(record=record))
+    failed = VariantFacts(error="boom")
+    looked = VariantsResult(bindings={"width": ("factory",)}, variants={"width1": failed, "width2": failed})
+    monkeypatch.setattr(Settings, "run", lambda *_: SimpleNamespace(value=looked))
     target: Any = None
     variants = run.variants_of(SPACE)
     assert TASK.training is not None
@@ -131,13 +132,18 @@ def test_a_variant_must_be_judged_on_the_same_items(tmp_path: Path):
     )
 
 
+def training_of(factory: str, folder: Path, schedule: Schedule) -> TrainRequest:
+    return TrainRequest(
+        name="a", references={"factory": factory}, base=folder, training_sha256="", untrained=None, calibration=None,
+        training=Training(batches="net.py:batches", loss="net.py:loss", held_out="net.py:held_out"), metadata={},
+        schedule=schedule, seed=0, until=1, key="k", checkpoint=folder / "c.ckpt",
+    )  # fmt: skip
+
+
 def test_a_variant_with_nothing_to_train_is_refused(tmp_path: Path):
     (tmp_path / "net.py").write_text("import torch\ndef build(width):\n    return torch.nn.ReLU()\n")
-    payload = {
-        "references": {"factory": "net.py:build(width=1)"}, "name": "width1", "base": str(tmp_path), "training": {},
-        "calibration": None, "metadata": {}, "seed": 0, "output": None,
-    }  # fmt: skip
-    assert message_of(ModelError, train, payload, silent) == (
+    request = training_of("net.py:build(width=1)", tmp_path, Schedule(epochs=1, learning_rate=0.1))
+    assert message_of(ModelError, train, request, silent) == (
         "net.py:build(width=1) returned a module without a parameter that can be trained. "
         "Leave requires_grad on where edgekit search shall train."
     )
@@ -150,13 +156,8 @@ def test_a_loss_that_is_no_number_is_told_with_the_rate(tmp_path: Path):
         "def held_out():\n    return [((torch.full((2, 1), 3e38),), torch.ones(2, 1))]\n"
         "def loss(output, target):\n    return (output * 9 * target).square().mean()\n"
     )
-    functions = {name: f"net.py:{name}" for name in ("batches", "held_out", "loss")}
-    payload = {
-        "references": {"factory": "net.py:build"}, "name": "a", "base": str(tmp_path),
-        "training": {"epochs": 1, **functions}, "calibration": None, "metadata": {}, "seed": 0, "output": None,
-        "schedule": {"epochs": 1, "learning_rate": 0.1}, "until": 1, "key": "k", "checkpoint": str(tmp_path / "c.ckpt"),
-    }  # fmt: skip
-    assert message_of(TechniqueError, train, payload, silent) == (
+    request = training_of("net.py:build", tmp_path, Schedule(epochs=1, learning_rate=0.1))
+    assert message_of(TechniqueError, train, request, silent) == (
         "The loss of net.py:build on the held-out batches is inf. Give a smaller --learning-rate than 0.1."
     )
 

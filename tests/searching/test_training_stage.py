@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from edgekit.errors import DataError, TechniqueError
+from edgekit.errors import ConfigError, DataError, TechniqueError
 from edgekit.model import CapturedModel
 from edgekit.pipeline.settings import Settings
 from edgekit.recipe import Candidate, Prediction, Recipe
 from edgekit.searching.grid import Variant
 from edgekit.searching.survey import UntrainedVariant, costs_of
 from edgekit.searching.training_stage import train_variants
+from edgekit.searching.worker_entry import TrainRequest, TrainResult
+from edgekit.sources.captured_file import write_captured
 from edgekit.task.task import Task, Training
 from edgekit.training.schedule import Schedule
 from edgekit.workers.cache import Cache
@@ -49,22 +50,18 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """What was trained until which epoch. Odd variants are good, each epoch makes them better; v5 fails."""
     done: list[tuple[str, int]] = []
 
-    def run(self: Settings, title: str, entry: str, payload: Any, progress: Any) -> Any:
-        done.append((payload["name"], payload["until"]))
-        index = int(payload["name"][1:])
+    def run(self: Settings, title: str, job: Any, request: TrainRequest, progress: Any, **_: Any) -> Any:
+        done.append((request.name, request.until))
+        index = int(request.name[1:])
         if index == 5:
             raise TechniqueError("no number")
-        history = [
-            {"loss": 1.0, "accuracy": None, "score": index % 2 + 0.1 * epoch} for epoch in range(payload["until"])
-        ]
-        if payload["output"]:
-            output = Path(payload["output"])
-            output.mkdir()
+        history = [{"loss": 1.0, "accuracy": None, "score": index % 2 + 0.1 * epoch} for epoch in range(request.until)]
+        if request.output:
+            request.output.mkdir()
             model = PROSPECTS[index].model
             assert model is not None
-            (output / "model.json").write_text(json.dumps(replace(model, digest="trained").to_json()))
-        record = {"best": history[-1], "history": history}
-        return SimpleNamespace(record=record, wall_s=2.0)
+            write_captured(replace(model, digest="trained"), request.output)
+        return SimpleNamespace(value=TrainResult(best=history[-1], history=tuple(history)), wall_s=2.0)
 
     monkeypatch.setattr(Settings, "run", run)
     return done
@@ -113,7 +110,7 @@ def test_another_seed_or_schedule_is_trained_anew(trained: list[Any], tmp_path: 
 
 
 def test_where_every_variant_fails_the_search_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    def fail(*_: Any) -> Any:
+    def fail(*_: Any, **__: Any) -> Any:
         raise DataError("no batches")
 
     monkeypatch.setattr(Settings, "run", fail)
@@ -124,3 +121,10 @@ def test_where_every_variant_fails_the_search_does(monkeypatch: pytest.MonkeyPat
 def test_costs_are_latencies_where_all_have_one_else_work():
     assert costs_of(PROSPECTS[:2]) == ("predicted latency", (0.0, 1.0))
     assert costs_of([PROSPECTS[0], prospect(1, None)]) == ("multiply-accumulates", (100.0, 99.0))
+
+
+def test_a_variant_without_training_data_is_no_variant_of_a_search():
+    alone = replace(PROSPECTS[0], task=replace(PROSPECTS[0].task, training=None))
+    message = r"^A search trains every variant, and the task has no \[training\] batches and loss\.$"
+    with pytest.raises(ConfigError, match=message):
+        _ = alone.trained_on

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from edgekit.model import CapturedModel, TensorSpec
 from edgekit.samples import Samples, write_samples
+from edgekit.simulation.jobs import SimulationData
 
 
 @dataclass(frozen=True)
@@ -99,15 +99,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
 
 
 @pytest.fixture
-def payload(trained: TrainedModel, tmp_path: Path) -> dict[str, Any]:
-    """What a worker gets, less what is asked of it."""
+def journal(tmp_path: Path) -> Path:
+    """Folder of a worker's results."""
     journal = tmp_path / "journal"
     journal.mkdir()
-    return {
-        "model": json.loads(json.dumps(trained.captured.to_json())),
-        "folder": str(trained.captured.path.parent),
-        "samples": str(trained.samples.folder),
-        "journal": str(journal),
-        "metric": "agreement",
-        "base": str(tmp_path),
-    }
+    return journal
+
+
+@pytest.fixture
+def data(trained: TrainedModel) -> SimulationData:
+    """What is simulated."""
+    return SimulationData(model=trained.captured, samples=trained.samples)

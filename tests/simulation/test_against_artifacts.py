@@ -21,12 +21,13 @@ def decibels(expected, found):
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "tflite"])
-def test_simulated_int8_is_as_far_from_float_as_the_artifact(trained, payload, tmp_path, runtime):
+def test_simulated_int8_is_as_far_from_float_as_the_artifact(trained, data, journal, tmp_path, runtime):
     recipe = Recipe(default="int8_static")
     settings = Settings(cache=Cache(root=tmp_path / "cache"))
     made = convert(trained.captured, runtime, recipe, trained.samples, settings)
     evidence = collect_evidence(made.artifact, folder=tmp_path / "ran", evaluation=trained.samples, pieces=("outputs",))
     (outputs,) = evidence.outputs.arrays()
-    request = {"key": "k", "runtime": runtime, "recipe": recipe.to_json()}
-    simulated = jobs.simulate({**payload, "requests": [request]}, lambda *_: None)["results"]["k"]["sqnr_db"]
+    trial = jobs.RecipeTrial(runtime=runtime, recipe=recipe, metric="agreement", metric_sha256=None)
+    request = jobs.SimulationRequest(data=data, journal=journal, base=tmp_path, trials=(trial,))
+    simulated = jobs.simulate(request, lambda *_: None).results[0].sqnr_db
     assert simulated == pytest.approx(decibels(trained.outputs, np.asarray(outputs)), abs=2.5)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -47,7 +45,7 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
-    """Returns a function from a name to what a worker gets."""
+    """What is simulated, by name."""
     from edgekit.torch_program.canonical_program import canonical
 
     made = {}
@@ -65,33 +63,32 @@ def opened(tmp_path_factory):
             outputs=(), digest="d", parameters=1, macs=None, family="unknown",
         )  # fmt: skip
         samples = write_samples(folder / "samples", ["x"], ((row.numpy(),) for row in rows))
-        with torch.no_grad():
-            expected = np.concatenate([model(row).numpy() for row in rows])
-        made[name] = (captured, folder, samples, expected)
+        made[name] = (captured, samples)
 
-    def payload(name, journal, metric="cosine"):
-        captured, folder, samples, _ = made[name]
-        journal.mkdir(exist_ok=True)
-        return {
-            "model": json.loads(json.dumps(captured.to_json())), "folder": str(folder), "samples": str(samples.folder),
-            "journal": str(journal), "metric": metric, "base": ".",
-        }  # fmt: skip
-
-    return payload
+    return {name: jobs.SimulationData(model=captured, samples=samples) for name, (captured, samples) in made.items()}
 
 
-def ratios(payload, *wanted):
-    requests = [
-        {"key": f"{runtime}-{recipe.name}", "runtime": runtime, "recipe": recipe.to_json()}
+def simulated(data, folder, *wanted, metric="cosine"):
+    """Returns the result of each (format, recipe)."""
+    journal = folder / "j"
+    journal.mkdir(exist_ok=True)
+    trials = tuple(
+        jobs.RecipeTrial(runtime=runtime, recipe=recipe, metric=metric, metric_sha256=None)
         for runtime, recipe in wanted
-    ]
-    found = jobs.simulate({**payload, "requests": requests}, lambda *_: None)["results"]
-    return {key: item["sqnr_db"] for key, item in found.items()}
+    )
+    request = jobs.SimulationRequest(data=data, journal=journal, base=folder, trials=trials)
+    return jobs.simulate(request, lambda *_: None).results
+
+
+def ratios(data, folder, *wanted):
+    found = simulated(data, folder, *wanted)
+    return {f"{runtime}-{recipe.name}": item.sqnr_db for (runtime, recipe), item in zip(wanted, found, strict=True)}
 
 
 def test_four_bits_lose_more_than_eight_and_eight_more_than_half_floats(opened, tmp_path):
     found = ratios(
-        opened("encoder", tmp_path / "j"),
+        opened["encoder"],
+        tmp_path,
         ("tflite", Recipe(default="fp16")),
         ("tflite", Recipe(default="int8_weights")),
         ("tflite", Recipe(default="int8_dynamic")),
@@ -106,7 +103,8 @@ def test_four_bits_lose_more_than_eight_and_eight_more_than_half_floats(opened, 
 
 def test_core_ml_computes_in_float_where_others_round_activations(opened, tmp_path):
     found = ratios(
-        opened("encoder", tmp_path / "j"),
+        opened["encoder"],
+        tmp_path,
         ("coreml", Recipe(default="int8_dynamic")),
         ("executorch", Recipe(default="int8_dynamic")),
     )
@@ -114,17 +112,22 @@ def test_core_ml_computes_in_float_where_others_round_activations(opened, tmp_pa
 
 
 def test_layers_of_both_integer_precisions_are_measured(opened, tmp_path):
-    wanted = {"runtime": "tflite", "recipe": Recipe().to_json(), "precisions": ["int8_dynamic", "int4_weights"]}
-    found = jobs.measure({**opened("encoder", tmp_path / "j"), **wanted}, lambda *_: None)
-    noise = {(item["module"], item["precision"]): item["noise"] for item in found["layers"]}
+    (tmp_path / "j").mkdir()
+    request = jobs.SensitivityRequest(
+        data=opened["encoder"], runtime="tflite", recipe=Recipe(), precisions=("int8_dynamic", "int4_weights"),
+        metric="cosine", journal=tmp_path / "j",
+    )  # fmt: skip
+    found = jobs.measure(request, lambda *_: None)
+    noise = {(item.module, item.precision): item.noise for item in found.layers}
     assert {module for module, _ in noise} == {"words", "join", "out", "head"}
     assert noise["join", "int4_weights"] > noise["join", "int8_dynamic"]
-    assert found["margins"] is None
+    assert found.margins is None
 
 
 def test_recurrent_weights_are_integers_where_the_runtime_has_them(opened, tmp_path):
     found = ratios(
-        opened("recurrent", tmp_path / "j"),
+        opened["recurrent"],
+        tmp_path,
         ("onnx", Recipe(default="int8_dynamic")),
         ("executorch", Recipe(default="int8_dynamic")),
     )
@@ -132,19 +135,16 @@ def test_recurrent_weights_are_integers_where_the_runtime_has_them(opened, tmp_p
 
 
 def test_without_targets_spearman_is_replaced_by_cosine(opened, tmp_path):
-    request = {"key": "k", "runtime": "tflite", "recipe": Recipe(default="int8_dynamic").to_json()}
-    found = jobs.simulate({**opened("encoder", tmp_path / "j", "spearman"), "requests": [request]}, lambda *_: None)[
-        "results"
-    ]["k"]
-    assert found["metric"] == "cosine"
-    assert 0 <= found["drop"]["value"] < 1
+    wanted = ("tflite", Recipe(default="int8_dynamic"))
+    (found,) = simulated(opened["encoder"], tmp_path, wanted, metric="spearman")
+    assert found.drop.metric == "cosine"
+    assert 0 <= found.drop.value < 1
 
 
 def test_a_metric_that_needs_targets_gives_a_reason_and_the_ratio(opened, tmp_path):
     (tmp_path / "metrics.py").write_text("def f(outputs, targets):\n    return float(targets.mean())\n")
-    payload = {**opened("encoder", tmp_path / "j", "metrics.py:f"), "base": str(tmp_path)}
-    request = {"key": "k", "runtime": "tflite", "recipe": Recipe(default="int8_dynamic").to_json()}
-    found = jobs.simulate({**payload, "requests": [request]}, lambda *_: None)["results"]["k"]
-    assert found["drop"] is None
-    assert found["reason"]
-    assert found["sqnr_db"] > 20
+    wanted = ("tflite", Recipe(default="int8_dynamic"))
+    (found,) = simulated(opened["encoder"], tmp_path, wanted, metric="metrics.py:f")
+    assert found.drop is None
+    assert found.reason
+    assert found.sqnr_db > 20

@@ -15,7 +15,7 @@ from edgekit.samples import write_samples
 from edgekit.simulation.float_model import FloatModel
 from edgekit.simulation.graph_run import FLOAT
 from edgekit.simulation.placement import EVERYTHING_ELSE, place
-from edgekit.simulation.realisation import REALISATIONS, why_not_simulated
+from edgekit.simulation.realisation import realisation_of, why_not_simulated
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def placed(model, runtime="tflite", **recipe):
     calibrated = model.calibrate("minmax", lambda _share: None)
     made = Recipe(**recipe)
     ranges = calibrated.ranges if made.needs_calibration else {}
-    return place(model.runner.module, made, REALISATIONS[runtime], ranges), calibrated
+    return place(model.runner.module, made, realisation_of(runtime), ranges), calibrated
 
 
 def test_batches_compute_what_the_model_does(model, trained):

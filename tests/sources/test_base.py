@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, ClassVar, final
 
 import pytest
 
 from edgekit.errors import MissingDependencyError, ModelError, ResourceError, WorkerError
-from edgekit.model import CapturedModel, SourceKind
+from edgekit.model import SourceKind
 from edgekit.sources.base import CaptureRequest, Source
+from edgekit.sources.captured_file import open_captured
 from edgekit.torch_program.architecture import judge
 from edgekit.torch_program.facts import Capture
+from edgekit.workers.structure import structure, unstructure
 from edgekit.workers.worker import silent
 
 
@@ -45,15 +48,13 @@ def request_in(folder: Path) -> CaptureRequest:
 
 def test_a_capture_leaves_the_file_and_its_description(tmp_path):
     model = Fake().capture(request_in(tmp_path), silent)
-    import json
-
-    assert CapturedModel.from_json(json.loads((tmp_path / "out" / "model.json").read_text()), tmp_path / "out") == model
+    assert open_captured(tmp_path / "out") == model
     assert model.metadata == {"a": "mine", "b": "file"}
 
 
 def test_a_request_survives_json(tmp_path):
     request = request_in(tmp_path)
-    assert CaptureRequest.from_json(request.to_json()) == request
+    assert structure(json.loads(json.dumps(unstructure(request))), CaptureRequest, "request") == request
 
 
 def test_a_missing_package_is_told_with_the_extra(tmp_path):

@@ -17,7 +17,8 @@ HOW = (
     "Add a function that returns them and name it in edgekit.toml:\n"
     "    def example_inputs():\n"
     "        return (torch.zeros(1, 3, 224, 224),)\n"
-    '    [model] example_inputs = "model.py:example_inputs"'
+    '    [model] example_inputs = "model.py:example_inputs"\n'
+    "or on the command line: --example-inputs model.py:example_inputs"
 )
 
 

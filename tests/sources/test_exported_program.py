@@ -15,6 +15,7 @@ from edgekit.errors import ModelError
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.capture import run
 from edgekit.torch_program.program_archive import check_archive
+from edgekit.workers.structure import unstructure
 from edgekit.workers.worker import silent
 
 
@@ -39,9 +40,8 @@ def saved(path: Path, example: Any, dynamic: Any = None, *, with_example: bool =
 
 
 def capture(folder: Path, source: str = "net.pt2", **settings: Any) -> dict[str, Any]:
-    return run(
-        CaptureRequest(source=source, base=folder, output=folder / "out", name="net", **settings).to_json(), silent
-    )
+    request = CaptureRequest(source=source, base=folder, output=folder / "out", name="net", **settings)
+    return unstructure(run(request, silent))
 
 
 def message_of(folder: Path, **settings: Any) -> str:

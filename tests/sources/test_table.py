@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import ModelError
-from edgekit.sources.base import FORMATS
-from edgekit.sources.table import ACCEPTED, SOURCES, classify, reach, source
+from edgekit.registry import FORMATS, SOURCES
+from edgekit.sources.table import ACCEPTED, classify, reach, source
 
 ZIP = b"PK\x03\x04"
 

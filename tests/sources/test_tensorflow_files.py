@@ -17,6 +17,7 @@ import pytest
 from edgekit.errors import ModelError
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.capture import run
+from edgekit.workers.structure import unstructure
 from edgekit.workers.worker import silent
 
 CHILD = """
@@ -26,16 +27,18 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import keras, numpy as np, tensorflow as tf
 from pathlib import Path
 from edgekit.errors import EdgekitError
+from edgekit.sources.base import CaptureRequest
 from edgekit.sources.capture import run
+from edgekit.workers.structure import unstructure
 
 base = Path(sys.argv[1])
 L = keras.layers
 results = {}
 
 def capture(source, **settings):
-    payload = {"source": source, "base": str(base), "output": str(base / "out"), "name": "net", **settings}
+    request = CaptureRequest(source=source, base=base, output=base / "out", name="net", **settings)
     try:
-        record = {"record": run(payload, lambda phrase, share=None: None)}
+        record = {"record": unstructure(run(request, lambda phrase, share=None: None))}
     except EdgekitError as error:
         record = {"message": error.message}
     results[source + "".join(sorted(settings))] = record
@@ -158,7 +161,7 @@ def spec(name: str, shape: list[int], dtype: str = "float32", layout: str | None
 @pytest.mark.parametrize("name", ["cnn.keras", "cnn.h5"])
 def test_a_keras_file_is_captured_with_its_facts(results, name):
     record = results[name]["record"]
-    assert (record["source_kind"], record["kind"], record["file"]) == ("keras", "keras", "model.keras")
+    assert (record["source_kind"], record["kind"], Path(record["path"]).name) == ("keras", "keras", "model.keras")
     assert record["inputs"] == [spec("image", [1, 8, 8, 3], layout="NHWC")]
     assert record["outputs"] == [spec("logits", [1, 5]), spec("mean", [1, 2])]
     assert (record["parameters"], record["macs"]) == (CNN_PARAMETERS, CNN_MACS)
@@ -171,7 +174,7 @@ def test_equal_keras_models_have_equal_digests(results):
 
 def test_a_saved_model_is_captured_with_its_facts(results):
     record = results["cnn_folder"]["record"]
-    assert (record["source_kind"], record["kind"], record["file"]) == ("savedmodel", "savedmodel", "model")
+    assert (record["source_kind"], record["kind"], Path(record["path"]).name) == ("savedmodel", "savedmodel", "model")
     assert record["inputs"] == [spec("image", [1, 8, 8, 3], layout="NHWC")]
     assert [one["shape"] for one in record["outputs"]] == [[1, 5], [1, 2]]
     assert (record["parameters"], record["macs"]) == (CNN_PARAMETERS, CNN_MACS)
@@ -207,11 +210,12 @@ MESSAGES = {
     "free.kerascalibration": 'free.keras: the example inputs give (1, 7, 4) for the input "free"; expected (1, ?, 3).',
     "free.keras": (
         'free.keras: the input "free" has the shape (?, ?, 3) with free sizes, and artifacts have fixed shapes, and '
-        "the task has neither example inputs nor calibration data. Add a function that returns them and name it in "
-        "edgekit.toml:\n"
+        "the task has neither example inputs nor calibration data. Give the sizes: --input free=1x128x3\n"
+        "Or add a function that returns them and name it in edgekit.toml:\n"
         "    def example_inputs():\n"
-        "        return (torch.zeros(1, 3, 224, 224),)\n"
-        '    [model] example_inputs = "model.py:example_inputs"'
+        "        return (torch.zeros(1, 128, 3),)\n"
+        '    [model] example_inputs = "model.py:example_inputs"\n'
+        "or on the command line: --example-inputs model.py:example_inputs"
     ),
     "batch.keras": (
         'batch.keras: the input "fixed" has the fixed shape (4, 3); artifacts are exported with batch 1. '
@@ -277,12 +281,13 @@ def test_a_damaged_file_is_told_with_the_frameworks_reason(results, name, start,
 
 
 def capture(folder: Path, source: str, tmp_path: Path) -> dict[str, Any]:
-    return run(CaptureRequest(source=source, base=folder, output=tmp_path / "out", name="net").to_json(), silent)
+    request = CaptureRequest(source=source, base=folder, output=tmp_path / "out", name="net")
+    return unstructure(run(request, silent))
 
 
 def test_a_float_tflite_file_is_read(folder, tmp_path):
     record = capture(folder, "float.tflite", tmp_path)
-    assert (record["source_kind"], record["kind"], record["file"]) == ("tflite", "tflite", "model.tflite")
+    assert (record["source_kind"], record["kind"], Path(record["path"]).name) == ("tflite", "tflite", "model.tflite")
     assert [(one["shape"], one["dtype"], one["layout"]) for one in record["inputs"]] == [
         ([1, 8, 8, 3], "float32", "NHWC")
     ]

@@ -12,7 +12,8 @@ import torch
 from edgekit.errors import ConfigError, ModelError
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.capture import run
-from edgekit.workers.worker import Job, run_job, silent
+from edgekit.workers.structure import unstructure
+from edgekit.workers.worker import Job, JobOptions, run_job, silent
 
 FIXED = (
     "An exported graph is fixed: replace a branch on values by torch.where, and .item(), .tolist(), nonzero and "
@@ -90,7 +91,7 @@ def user(tmp_path: Path) -> Any:
     def capture(source: str, text: str = MODELS, **settings: Any) -> dict[str, Any]:
         (tmp_path / "model.py").write_text(HEAD + textwrap.dedent(text))
         request = CaptureRequest(source=source, base=tmp_path, output=tmp_path / "out", name="net", **settings)
-        return run(request.to_json(), silent)
+        return unstructure(run(request, silent))
 
     return capture
 
@@ -180,10 +181,10 @@ def test_equal_models_have_equal_digests_across_processes(user, tmp_path):
         name="net",
         example_inputs="model.py:images",
     )
-    there = run_job(Job(title="capture", entry="edgekit.sources.capture:run", payload=request.to_json())).record
-    assert there["digest"] == here["digest"]
+    there = run_job(Job(work=run), request, JobOptions(title="capture")).value
+    assert there.digest == here["digest"]
     again = CaptureRequest(source="out/float.pt2", base=tmp_path, output=tmp_path / "third", name="net")
-    assert run(again.to_json(), silent)["digest"] == here["digest"]
+    assert run(again, silent).digest == here["digest"]
 
 
 def test_other_weights_give_another_digest(user):
@@ -203,7 +204,8 @@ def test_without_any_inputs_it_is_told_how_to_give_them(user):
         "calibration data. Add a function that returns them and name it in edgekit.toml:\n"
         "    def example_inputs():\n"
         "        return (torch.zeros(1, 3, 224, 224),)\n"
-        '    [model] example_inputs = "model.py:example_inputs"'
+        '    [model] example_inputs = "model.py:example_inputs"\n'
+        "or on the command line: --example-inputs model.py:example_inputs"
     )
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from edgekit.errors import DataError
 from edgekit.model import TensorSpec
 from edgekit.samples import Samples
-from edgekit.task.data import materialize
+from edgekit.task.data import DataRequest, Purpose, materialize
 from edgekit.task.task import ImagePreprocessing
 from edgekit.workers.worker import silent
 
@@ -26,26 +26,23 @@ def run(tmp_path: Path) -> Run:
     def run_on(
         reference: str,
         *specs: TensorSpec,
-        purpose: str = "calibration",
+        purpose: Purpose = "calibration",
         metric: str = "agreement",
-        preprocessing: dict[str, Any] | None = None,
+        preprocessing: ImagePreprocessing | None = None,
         code: str | None = None,
     ) -> Samples:
         if code is not None:
             (tmp_path / "data.py").write_text(f"import numpy as np\n{code}")
-        materialize(
-            {
-                "reference": reference,
-                "base": str(tmp_path),
-                "purpose": purpose,
-                "inputs": [spec.to_json() for spec in specs],
-                "metric": metric,
-                "preprocessing": preprocessing or ImagePreprocessing().to_json(),
-                "folder": str(tmp_path / "samples"),
-            },
-            silent,
+        request = DataRequest(
+            reference=reference,
+            base=tmp_path,
+            purpose=purpose,
+            inputs=specs,
+            metric=metric,
+            preprocessing=preprocessing or ImagePreprocessing(),
+            folder=tmp_path / "samples",
         )
-        return Samples.open(tmp_path / "samples")
+        return materialize(request, silent)
 
     return run_on
 
@@ -112,7 +109,7 @@ def test_a_folder_of_images_is_cropped_and_scaled(run: Run, tmp_path: Path) -> N
         (tmp_path / "set" / name).mkdir(parents=True)
         pixels = np.full((8, 12, 3), 100 * (index + 1), np.uint8)
         image.fromarray(pixels).save(tmp_path / "set" / name / "1.png")
-    preprocessing = {"resize": 6, "mean": [100.0], "std": [50.0], "color": "rgb"}
+    preprocessing = ImagePreprocessing(resize=6, mean=(100.0,), std=(50.0,))
     samples = run("set", IMAGE, purpose="evaluation", preprocessing=preprocessing)
     targets = samples.targets()
     assert targets is not None
@@ -122,12 +119,12 @@ def test_a_folder_of_images_is_cropped_and_scaled(run: Run, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("color", "channels"), [("rgb", [1.0, 2.0, 3.0]), ("bgr", [3.0, 2.0, 1.0])], ids=str)
 def test_colours_come_in_the_order_that_the_model_was_trained_with(
-    run: Run, tmp_path: Path, color: str, channels: list[float]
+    run: Run, tmp_path: Path, color: Literal["rgb", "bgr"], channels: list[float]
 ) -> None:
     image = pytest.importorskip("PIL.Image")
     (tmp_path / "set").mkdir()
     image.fromarray(np.full((4, 4, 3), [1, 2, 3], np.uint8)).save(tmp_path / "set" / "1.png")
-    preprocessing = {"resize": None, "mean": [0.0], "std": [1.0], "color": color}
+    preprocessing = ImagePreprocessing(mean=(0.0,), std=(1.0,), color=color)
     (array,) = run("set", IMAGE, purpose="evaluation", preprocessing=preprocessing).arrays()
     assert array[0].mean(axis=(1, 2)).tolist() == channels
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgekit.converters.base import ConversionRequest, converter
+from edgekit.formats.table import find_format
 from edgekit.recipe import Recipe
 from edgekit.sources.exported_program import load
 from edgekit.techniques.base import Context
@@ -44,7 +45,7 @@ def test_a_formats_quantizer_finds_the_learned_integers(rounded, tmp_path, runti
         model=changed, recipe=Recipe(default="int8_static"), calibration=given.samples.folder, scratch=tmp_path / "s"
     )
     request.scratch.mkdir()
-    output = tmp_path / f"model{one.suffix}"
+    output = tmp_path / f"model{find_format(runtime).suffix}"
     one.run(request, output, silent)
     stored = _bytes(output)
     missing = [name for name, array in integers.items() if not any(form in stored for form in _forms(array))]

@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, final
 
-import numpy as np
 import pytest
 
 from edgekit import registry
-from edgekit.analysis.analyze import analyze
 from edgekit.errors import MissingDependencyError, TechniqueError, UsageError, WorkerError
 from edgekit.profiles.profile import find_profile
 from edgekit.recipe import Step
-from edgekit.task.task import Task, Training
+from edgekit.task.task import Training
 from edgekit.techniques.base import Context, Estimate, Technique
 from edgekit.techniques.base import technique as find_technique
-from edgekit.training.training_data import TrainingData
+from edgekit.testing.technique_contract import KNOWN_TASK, TechniqueContract, training_data
 from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch warns while it exports
 
-NAMES = list(registry.TECHNIQUES)
-CALIBRATED = [name for name in NAMES if find_technique(name).needs == "calibration"]
-TRAINED = [name for name in NAMES if find_technique(name).needs == "training"]
-SUITED = {
-    "smooth_activations": "attention",
-    "share_weights": "attention",
-    "drop_layers": "encoder",
-    "prune_heads": "encoder",
-}  # else "convolutions"
 QUICK = {
     "round_weights": {"iterations": 20},
     "factorize": {"rank": "budget", "keep": 0.9},
@@ -43,184 +31,93 @@ QUICK = {
     "qat": {"learning_rate": 0.001},
     "prune_channels": {"ratio": 0.8, "multiple": 2, "importance": "l1", "learning_rate": 0.001},
 }
-LOSSY = {"drop_layers": 1.0}
-"""Largest difference relative to the largest output, where it is more than a tenth."""
-CUTTING = (*TRAINED, "drop_layers", "prune_heads", "factorize")
-"""Techniques that change how many weights and multiplications there are."""
-
-
-def suited(name):
-    return SUITED.get(name, "convolutions")
 
 
 def made(name):
     return find_technique(name).from_settings(QUICK.get(name, {}), "test")
 
 
-def batches(epoch):
-    import torch
-
-    for _ in range(3):
-        yield (torch.randn(8, 3, 16, 16),), torch.randint(0, 10, (8,))
-
-
-def lessons():
-    import torch
-
-    return TrainingData(batches=batches, loss=torch.nn.functional.cross_entropy)
-
-
 def context(tiny_model, folder):
-    return Context(samples=tiny_model.samples, scratch=folder / "scratch", progress=silent, training=lessons())
+    return Context(samples=tiny_model.samples, scratch=folder / "scratch", progress=silent, training=training_data())
 
 
 def task(**changes):
-    training = Training(batches="train.py:batches", loss="train.py:loss")
-    known = Task(model="net.py:build", base=Path(), calibration="data.py:calibration", training=training)
-    return replace(known, **changes)
+    return replace(KNOWN_TASK, **changes)
 
 
-@pytest.fixture(scope="module")
-def applied(tiny, tmp_path_factory):
-    """Returns a function from a technique's name to (what it was given, what it made, where)."""
-    kept = {}
-
-    def run(name):
-        if name not in kept:
-            given, folder = tiny(suited(name)), tmp_path_factory.mktemp(name)
-            kept[name] = (given, made(name).run(given.model, context(given, folder), folder / "out"), folder)
-        return kept[name]
-
-    return run
+class TestDropLayers(TechniqueContract):
+    name = "drop_layers"
+    suited = "encoder"
+    cuts = True
+    most_loss = 1.0
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_technique_is_a_final_frozen_dataclass_with_default_settings(name):
-    cls = find_technique(name)
-    assert getattr(cls, "__final__", False)
-    assert cls.__dataclass_params__.frozen
-    assert cls.name == name
-    assert cls() == cls.from_settings({}, "test")
+class TestPruneHeads(TechniqueContract):
+    name = "prune_heads"
+    settings = QUICK["prune_heads"]
+    suited = "encoder"
+    cuts = True
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_step_and_its_text_give_the_technique_back(name):
-    from edgekit.task.request import parse_technique
-
-    step = made(name).step()
-    assert find_technique(name).from_settings(step.to_json()["settings"], "test") == made(name)
-    assert parse_technique(str(step), "test") == step
+class TestSparsify(TechniqueContract):
+    name = "sparsify"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_model_that_was_given_is_left_alone(applied, name):
-    given, changed, _ = applied(name)
-    assert changed.path != given.model.path
-    assert (
-        hashlib.sha256(given.model.path.read_bytes()).hexdigest()
-        != hashlib.sha256(changed.path.read_bytes()).hexdigest()
-    )
-    np.testing.assert_array_equal(given.outputs(), given.outputs(given.model))
+class TestFactorize(TechniqueContract):
+    name = "factorize"
+    settings = QUICK["factorize"]
+    cuts = True
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_inputs_outputs_and_facts_stay(applied, name):
-    given, changed, _ = applied(name)
-    kept = {"path": given.model.path, "digest": given.model.digest}
-    if name in CUTTING:
-        kept |= {"parameters": given.model.parameters, "macs": given.model.macs}
-    if name in TRAINED:
-        kept |= {"learned_ranges": ()}
-    assert replace(changed, **kept) == given.model
-    assert changed.digest != given.model.digest
+class TestShareWeights(TechniqueContract):
+    name = "share_weights"
+    suited = "attention"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_changed_model_reads_as_a_captured_one(applied, name):
-    import json
-
-    from edgekit.model import CapturedModel
-
-    _, changed, folder = applied(name)
-    out = folder / "out"
-    assert sorted(path.name for path in out.iterdir()) == ["float.pt2", "model.json"]
-    assert CapturedModel.from_json(json.loads((out / "model.json").read_text()), out) == changed
-    assert [path.name for path in folder.iterdir()] == ["out"]
+class TestDistill(TechniqueContract):
+    name = "distill"
+    settings = QUICK["distill"]
+    cuts = True
+    most_loss = None
 
 
-@pytest.mark.parametrize("name", CALIBRATED)
-def test_the_function_is_kept_where_the_technique_says_so(applied, name):
-    given, changed, _ = applied(name)
-    before, after = given.outputs(), given.outputs(changed)
-    difference = np.abs(before - after).max() / np.abs(before).max()
-    assert difference < (1e-4 if made(name).keeps_function else LOSSY.get(name, 0.1))
+class TestPruneChannels(TechniqueContract):
+    name = "prune_channels"
+    settings = QUICK["prune_channels"]
+    cuts = True
+    most_loss = None
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_same_samples_give_the_same_model(applied, tmp_path, name):
-    given, changed, _ = applied(name)
-    assert made(name).run(given.model, context(given, tmp_path), tmp_path / "out").digest == changed.digest
+class TestLoraRecovery(TechniqueContract):
+    name = "lora_recovery"
+    settings = QUICK["lora_recovery"]
+    cuts = True
+    most_loss = None
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_an_estimate_never_runs_the_model(tiny, name):
-    estimate = made(name).estimate(analyze("pt2", tiny(suited(name)).model.path))
-    assert estimate.parameters > 0
-    assert 0 < estimate.seconds < (3600 if name in TRAINED else 60)
-    assert estimate.effect.endswith(".")
+class TestEqualize(TechniqueContract):
+    name = "equalize"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_suitable_model_is_not_refused(tiny, name):
-    assert made(name).refusal(tiny(suited(name)).model, task(), find_profile("pi4", Path())) is None
+class TestRoundWeights(TechniqueContract):
+    name = "round_weights"
+    settings = QUICK["round_weights"]
 
 
-@pytest.mark.parametrize("name", CALIBRATED)
-def test_a_task_without_calibration_data_is_refused_with_the_reason(tiny, name):
-    reason = made(name).refusal(tiny(suited(name)).model, task(calibration=None), find_profile("pi4", Path()))
-    assert reason == "it needs calibration data and the task has none; give --calibration, or [data] calibration"
+class TestSmoothActivations(TechniqueContract):
+    name = "smooth_activations"
+    suited = "attention"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_model_of_another_kind_is_refused_with_the_reason(tiny, name):
-    model = replace(tiny(suited(name)).model, kind="keras", source="net.keras")
-    reason = made(name).refusal(model, task(), find_profile("pi4", Path()))
-    assert reason == "it changes torch models, and net.keras was captured as keras"
+class TestQat(TechniqueContract):
+    name = "qat"
+    settings = QUICK["qat"]
+    cuts = True
+    most_loss = None
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_model_of_another_kind_cannot_be_run(tiny, tmp_path, name):
-    given = tiny(suited(name))
-    model = replace(given.model, kind="keras", source="net.keras")
-    message = (
-        f"{name} cannot be used on net.keras: it changes pt2 models, and this one was captured as keras. "
-        "Give the torch model (module:factory or a .pt2 file)."
-    )
-    with pytest.raises(TechniqueError, match=f"^{re.escape(message)}$"):
-        made(name).run(model, context(given, tmp_path), tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("name", CALIBRATED)
-def test_calibration_samples_must_be_there(tiny, tmp_path, name):
-    given = tiny(suited(name))
-    message = (
-        f"{name} needs calibration data and the task names none. Give it as --calibration DATA or [data] "
-        "calibration in edgekit.toml: a function, an .npz file or a folder of images."
-    )
-    with pytest.raises(TechniqueError, match=f"^{re.escape(message)}$"):
-        made(name).run(given.model, Context(samples=None, scratch=tmp_path, progress=silent), tmp_path / "out")
-
-
-@pytest.mark.parametrize("name", TRAINED)
-def test_training_data_must_be_there(tiny, tmp_path, name):
-    given = tiny(suited(name))
-    message = (
-        f"{name} needs training data and the task names none. Give [training] batches and loss in edgekit.toml: two "
-        "functions of yours."
-    )
-    with pytest.raises(TechniqueError, match=f"^{re.escape(message)}$"):
-        made(name).run(given.model, Context(samples=None, scratch=tmp_path, progress=silent), tmp_path / "out")
+def test_every_technique_of_the_table_is_held_to_the_contract():
+    assert {cls.name for cls in TechniqueContract.__subclasses__()} >= set(registry.TECHNIQUES)
 
 
 @pytest.mark.parametrize(
@@ -523,7 +420,8 @@ def test_settings_are_read_from_text_and_from_values():
         ),
         pytest.param(
             "equalise",
-            f'--technique "equalise" is not known: accepted are {", ".join(NAMES)}. Did you mean "equalize"?',
+            f'--technique "equalise" is not known: accepted are {", ".join(registry.technique_names())}. '
+            'Did you mean "equalize"?',
             id="name",
         ),
     ],

@@ -11,11 +11,13 @@ import pytest
 
 from edgekit.converters.base import ConversionRequest, converter
 from edgekit.errors import DataError, TechniqueError
-from edgekit.model import CapturedModel, LearnedRange
+from edgekit.formats.table import find_format
+from edgekit.model import LearnedRange
 from edgekit.profiles.profile import find_profile
 from edgekit.quantization.ranges import choose_range
 from edgekit.quantization.statistics import TensorStatistics
 from edgekit.recipe import Recipe
+from edgekit.sources.captured_file import open_captured
 from edgekit.task.task import Task, Training
 from edgekit.techniques.base import Context
 from edgekit.techniques.qat import Qat
@@ -74,19 +76,16 @@ def converted(given, made, runtime, folder):
         model=made, recipe=Recipe(default="int8_static"), calibration=given.samples.folder, scratch=folder / "s"
     )
     request.scratch.mkdir()
-    output = folder / f"model{one.suffix}"
+    output = folder / f"model{find_format(runtime).suffix}"
     one.run(request, output, silent)
     return output
 
 
 def test_ranges_and_weights_travel_with_the_model(trained):
-    import json
-
     given, made, _, _ = trained
     assert len(made.learned_ranges) > 5
     assert made.digest != given.model.digest
-    record = json.loads((made.path.parent / "model.json").read_text())
-    assert CapturedModel.from_json(record, made.path.parent) == made
+    assert open_captured(made.path.parent) == made
 
 
 def outputs_of(path, runtime, samples):

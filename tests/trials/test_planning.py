@@ -16,6 +16,7 @@ from edgekit.model import CapturedModel
 from edgekit.pipeline.settings import Settings
 from edgekit.planner.plan import LayerLoss
 from edgekit.profiles.profile import DeviceProfile, Hardware
+from edgekit.simulation.jobs import SimulatedDrop, SimulatedRecipe
 from edgekit.task.task import Task
 from edgekit.trials import planning
 from edgekit.trials.planning import PlanRequest, plan
@@ -49,12 +50,10 @@ def calls(monkeypatch):
     def simulate(candidates, *_rest):
         seen["simulated"] += [item.title for item in candidates]
         return tuple(
-            {
-                "sqnr_db": 40.0 - 10 * DROPS[item.recipe.name],
-                "metric": "agreement",
-                "reason": "",
-                "drop": {"value": (drop := DROPS[item.recipe.name]), "low": drop * 0.8, "high": drop * 1.2},
-            }
+            SimulatedRecipe(
+                sqnr_db=40.0 - 10 * (drop := DROPS[item.recipe.name]),
+                drop=SimulatedDrop(metric="agreement", value=drop, low=drop * 0.8, high=drop * 1.2, count=9),
+            )
             for item in candidates
         )
 
@@ -76,7 +75,8 @@ def calls(monkeypatch):
     monkeypatch.setattr(planning, "measure_layers", layers)
     monkeypatch.setattr(planning, "export_candidate", export)
     monkeypatch.setattr(planning, "read_inputs", lambda *_args, **_kwargs: None)
-    monkeypatch.setattr(planning, "why_not_made", lambda _model, _analysis: lambda _runtime, _recipe: None)
+    monkeypatch.setattr(planning, "why_not_made", lambda *_: lambda _runtime, _recipe: None)
+    monkeypatch.setattr(planning, "find_obstacles", lambda *_args, **_kwargs: ())
     monkeypatch.setattr(planning, "prepare_samples", lambda task, *_rest: task.calibration and SimpleNamespace(items=9))
     return seen
 

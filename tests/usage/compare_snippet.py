@@ -17,6 +17,7 @@ import numpy as np
 # Frameworks import TensorFlow where they find it, for nothing that is used here: 7 s.
 sys.modules["tensorflow"] = None  # type: ignore[assignment]  # this is how Python marks a module as not importable
 
+from edgekit.formats.table import session_file  # noqa: E402  after the line above
 from edgekit.validators.execution import RUNNER  # noqa: E402  after the line above
 
 
@@ -83,7 +84,7 @@ def main(folder: Path, runtime: str) -> None:
 
 def run_by_edgekit(path: Path, runtime: str, rows):
     runner = load(RUNNER)
-    opened = runner.OpenArtifact(runner.load_runtime(runtime, path, "", 1), path, {})
+    opened = runner.OpenArtifact(runner.load_runtime(session_file(runtime), path, "", 1), path, {})
     names = [spec["name"] for spec in opened.outputs]
     results = [opened.real(opened.run(opened.prepare([row[spec["name"]] for spec in opened.inputs]))) for row in rows]
     return names, [dict(zip(names, values, strict=True)) for values in results]

@@ -23,12 +23,14 @@ from edgekit.artifact import Artifact
 from edgekit.errors import ResourceError
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.report import ExportReport
+from edgekit.formats.table import all_formats
 from edgekit.model import TensorSpec
 from edgekit.recipe import Recipe
 from edgekit.task.data import _read_image
 from edgekit.task.task import ImagePreprocessing
-from edgekit.usage.snippets import SNIPPETS, usage_files, write_usage
+from edgekit.usage.snippets import usage_files, write_usage
 
+SNIPPETS = {one.name: tuple(one.snippets.words) for one in all_formats() if one.snippets}
 SUFFIXES = {"tflite": ".tflite", "onnx": ".onnx", "executorch": ".pte", "coreml": ".mlpackage"}
 GRAMMARS = {"kt": tree_sitter_kotlin, "swift": tree_sitter_swift, "cpp": tree_sitter_cpp}
 INTEGERS = {"dtype": "int8", "scale": 0.0123, "zero_point": -3}
@@ -233,7 +235,7 @@ def test_a_tensor_that_an_api_does_not_take_costs_the_snippet_with_a_reason(
 def test_a_third_partys_runtime_has_no_snippet_and_says_so() -> None:
     files = usage_files([artifact("ncnn", (tensor("x", 1, 8),), (tensor("y", 1, 2),))], {})
     assert list(files) == ["README.md"]
-    assert "There is no snippet for ncnn: the converter is a third party's." in files["README.md"]
+    assert "There is no snippet for ncnn: its format brings no templates." in files["README.md"]
 
 
 def report(folder: Path, *artifacts: Artifact) -> ExportReport:

@@ -24,6 +24,8 @@ def fake_runner(tmp_path, monkeypatch):
     shutil.copy(HERE / "fake_session.py", folder)
     shutil.copy(HERE / "fake_session.py", folder / "reference_session.py")
     monkeypatch.setattr(execution, "RUNNER", folder / "runner.py")
+    monkeypatch.setattr(execution, "session_file", lambda name: folder / f"{name}_session.py")
+    monkeypatch.setattr(execution, "REFERENCE", folder / "reference_session.py")
 
     def make(name="model.fake", *, inputs=None, specs=(), out_specs=(), **facts):
         facts["inputs"] = inputs or [spec("x", [1, 3])]

@@ -9,6 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekit.debugging.job import ComparisonRequest
+from edgekit.model import CapturedModel
+from edgekit.samples import Samples
+from edgekit.workers.structure import read_value
+
 # coremltools and others import TensorFlow where they find it, for nothing that is used here: 7 s.
 sys.modules["tensorflow"] = None  # type: ignore[assignment]  # this is how Python marks a module as not importable
 
@@ -84,19 +89,18 @@ def calibration(folder: Path) -> str:
 
 
 def debug(folder: Path, samples: str, artifact: Path, runtime: str, precision: str) -> dict:
-    payload = {
-        "model": json.loads((folder / "tiny.json").read_text()),
-        "folder": str(folder),
-        "source": "tiny.py:build",
-        "artifact": str(artifact),
-        "runtime": runtime,
-        "precision": precision,
-        "samples": samples,
-        "samples_from": "calibration",
-        "count": 8,
-        "threads": 1,
-    }
-    return run(payload, lambda *_: None)
+    request = ComparisonRequest(
+        model=read_value(folder / "tiny.json", CapturedModel),
+        source="tiny.py:build",
+        artifact=artifact,
+        runtime=runtime,
+        precision=precision,
+        samples=Samples.open(Path(samples)),
+        samples_from="calibration",
+        count=8,
+        threads=1,
+    )
+    return run(request, lambda *_: None).to_json()
 
 
 def messages(tiny: Path, folder: Path) -> dict[str, str]:

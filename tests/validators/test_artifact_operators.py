@@ -8,10 +8,13 @@ from edgekit.validators.artifact_operators import (
     name_operators,
     share_of_work,
 )
+from edgekit.workers.structure import structure
 
 
 def operator(name: str = "conv", *, kind: str = "CONV_2D", arithmetic: str = "float", **facts: object):
-    return ArtifactOperator.from_json({"name": name, "kind": kind, "arithmetic": arithmetic, "macs": 10, **facts})
+    return structure(
+        {"name": name, "kind": kind, "arithmetic": arithmetic, "macs": 10, **facts}, ArtifactOperator, "operator"
+    )
 
 
 def test_work_is_counted_in_multiply_accumulates():

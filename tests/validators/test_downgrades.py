@@ -26,13 +26,14 @@ from edgekit.validators.requested import (
     requested_metadata,
     requested_settings,
 )
+from edgekit.workers.structure import structure
 
 
 def conv(name: str = "conv", arithmetic: str = "integer", **facts: Any) -> ArtifactOperator:
     usual = {"kind": "CONV_2D", "macs": 100, "weights": 10, "weight_bits": 8, "scales": 2, "channels": 2, "rank": 4}
     if arithmetic == "float":
         usual |= {"weight_bits": 32, "scales": 0, "dtype": "float32"}
-    return ArtifactOperator.from_json({"name": name, "arithmetic": arithmetic, **usual, **facts})
+    return structure({"name": name, "arithmetic": arithmetic, **usual, **facts}, ArtifactOperator, "operator")
 
 
 def evidence(

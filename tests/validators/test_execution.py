@@ -58,7 +58,7 @@ def test_everything_is_measured_in_two_fresh_processes(fake_runner, rows, tmp_pa
 
 
 def test_an_artifact_alone_is_run_on_made_up_inputs(fake_runner, tmp_path):
-    inputs = [spec("x", [1, -1]), spec("ids", [1, 4], "int64"), spec("q", [1, 4], "int8", 0.1, 3)]
+    inputs = [spec("x", [-1, 1]), spec("ids", [1, 4], "int64"), spec("q", [1, 4], "int8", 0.1, 3)]
     evidence = collect(fake_runner(inputs=inputs), tmp_path)
     assert evidence.missing == {
         "outputs": "There is no evaluation data. Give [data] evaluation in edgekit.toml.",
@@ -68,6 +68,16 @@ def test_an_artifact_alone_is_run_on_made_up_inputs(fake_runner, tmp_path):
     assert len(evidence.latencies_ms) == 12
     assert evidence.float_latencies_ms == ()
     assert evidence.peak_memory_bytes is not None
+
+
+def test_sizes_that_the_file_leaves_free_are_asked_for_and_never_taken_as_one(fake_runner, tmp_path):
+    artifact = fake_runner(inputs=[spec("x", [-1, 3, -1, -1]), spec("ids", [-1, -1], "int64")])
+    with pytest.raises(DataError) as caught:
+        collect(artifact, tmp_path)
+    assert caught.value.message == (
+        'model.fake leaves sizes of its input "x" free: (1, 3, ?, ?). Give data of the sizes that the app will use. Or '
+        "name them: --input x=1x3x224x224 --input ids=1x128:int64"
+    )
 
 
 def test_only_the_pieces_that_were_asked_for_are_measured(fake_runner, rows, tmp_path):

@@ -17,6 +17,7 @@ from edgekit.validators.execution import RunSettings, collect_evidence
 from edgekit.validators.ignored_settings import IgnoredSettingsValidator
 from edgekit.validators.integer_coverage import IntegerCoverageValidator
 from edgekit.validators.requested import requested_settings
+from edgekit.workers.structure import structure
 
 pytestmark = pytest.mark.runtime
 
@@ -154,12 +155,16 @@ def test_float_inputs_where_integers_were_asked_for_are_read_from_the_file(evide
 
 
 def test_a_package_is_described_without_being_loaded_to_run(tiny, evidence_of):
-    described = tuple(map(ArtifactOperator.from_json, describe_package(tiny / "planted_int8.mlpackage")))
+    described = tuple(
+        structure(item, ArtifactOperator, "operator") for item in describe_package(tiny / "planted_int8.mlpackage")
+    )
     assert described == evidence_of("planted_int8.mlpackage").operators
 
 
 def test_an_int8_package_passes(tiny, evidence_of):
-    described = tuple(map(ArtifactOperator.from_json, describe_package(tiny / "tiny_int8.mlpackage")))
+    described = tuple(
+        structure(item, ArtifactOperator, "operator") for item in describe_package(tiny / "tiny_int8.mlpackage")
+    )
     evidence = replace(evidence_of("planted_int8.mlpackage"), operators=described)
     check = IntegerCoverageValidator().run(evidence, Budget())[0]
     assert (check.verdict, check.value) == ("pass", 100.0)

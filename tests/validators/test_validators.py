@@ -4,17 +4,18 @@ import math
 import numpy as np
 import pytest
 
+from edgekit import registry
 from edgekit.artifact import Artifact
-from edgekit.budget import COSTS, Budget, Limit, cost_of
-from edgekit.recipe import Prediction, Recipe
+from edgekit.budget import Budget, Limit
+from edgekit.recipe import Prediction
 from edgekit.samples import Samples, SampleWriter
+from edgekit.testing.validator_contract import ASKED, ValidatorContract
 from edgekit.validators.accuracy import accuracy_drop
 from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.base import Evidence, Validator
 from edgekit.validators.base import validators as all_validators
 from edgekit.validators.host_timing import HostTiming, host_timing
 from edgekit.validators.parity import LARGEST_DB, sqnr_by_output, sqnr_db
-from edgekit.validators.requested import requested_settings
 
 VALIDATORS = {type(validator).__name__: validator for validator in all_validators()}
 
@@ -70,54 +71,62 @@ def full(artifact, write):
     )
 
 
-ASKED = requested_settings(Recipe(default="int8_static"))
-
 FALLEN = ArtifactOperator(
     name="odd", kind="CONV_3D", arithmetic="float", dtype="float32", rank=5, macs=10, weights=4, weight_bits=32, path=""
 )
 """An operator that is everything that was not wanted."""
 
-EVERY_LIMIT = Budget(
-    limits=tuple(Limit(name=name, value=0.0 if cost.at_most else 1e9, source="test") for name, cost in COSTS.items())
-)
+
+class OfEdgekit(ValidatorContract):
+    """Judges evidence with every piece."""
+
+    @pytest.fixture(autouse=True)
+    def everything(self, full):
+        self.full = dataclasses.replace(full, on_device=True)
+
+    def evidence(self, folder):
+        return self.full
 
 
-@pytest.mark.parametrize("name", VALIDATORS)
-def test_a_validator_returns_the_checks_that_it_declares(full, name):
-    checks = VALIDATORS[name].run(full, Budget())
-    assert tuple(check.name for check in checks) == VALIDATORS[name].costs
-    assert all(check.unit == cost_of(check.name).unit for check in checks)
-    assert all(check.runtime == "tflite" for check in checks)
+class TestSize(OfEdgekit):
+    name = "size"
+    needs_no_run = True
 
 
-@pytest.mark.parametrize("name", VALIDATORS)
-def test_a_validator_says_the_same_twice(full, name):
-    assert VALIDATORS[name].run(full, Budget()) == VALIDATORS[name].run(full, Budget())
+class TestAccuracy(OfEdgekit):
+    name = "accuracy"
 
 
-@pytest.mark.parametrize("name", [name for name in VALIDATORS if name != "SizeValidator"])
-def test_what_was_not_measured_is_not_run_with_its_reason_and_fails_the_gate(artifact, name):
-    pieces = ("outputs", "reference", "memory", "latency", "operators")
-    evidence = Evidence(
-        artifact=artifact, missing={piece: f"No {piece}: test." for piece in pieces}, asked=ASKED, accelerator="nnapi"
-    )
-    for check in VALIDATORS[name].run(evidence, EVERY_LIMIT):
-        assert (check.verdict, check.value) == ("not_run", None)
-        assert check.detail.endswith(": test.")
-        assert check.fails_gate
+class TestSlices(OfEdgekit):
+    name = "slices"
 
 
-@pytest.mark.parametrize("name", [name for name in VALIDATORS if name != "SizeValidator"])
-def test_a_missing_piece_without_a_reason_is_not_run_too(artifact, name):
-    evidence = Evidence(artifact=artifact, asked=ASKED, accelerator="nnapi")
-    for check in VALIDATORS[name].run(evidence, EVERY_LIMIT):
-        assert (check.verdict, check.detail) == ("not_run", "It was not measured.")
+class TestParity(OfEdgekit):
+    name = "parity"
 
 
-@pytest.mark.parametrize("name", VALIDATORS)
-def test_a_limit_that_is_missed_fails(full, name):
-    evidence = dataclasses.replace(full, on_device=True)
-    assert all(check.verdict in ("fail", "inconclusive") for check in VALIDATORS[name].run(evidence, EVERY_LIMIT))
+class TestMemory(OfEdgekit):
+    name = "memory"
+
+
+class TestLatency(OfEdgekit):
+    name = "latency"
+
+
+class TestIntegerCoverage(OfEdgekit):
+    name = "integer_coverage"
+
+
+class TestDelegateCoverage(OfEdgekit):
+    name = "delegate_coverage"
+
+
+class TestIgnoredSettings(OfEdgekit):
+    name = "ignored_settings"
+
+
+def test_every_validator_of_the_table_is_held_to_the_contract():
+    assert {cls.name for cls in OfEdgekit.__subclasses__()} == set(registry.VALIDATORS)
 
 
 def test_a_validator_that_breaks_its_contract_is_told():

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from edgekit.workers import process_environment
-from edgekit.workers.worker import Job, run_job
+from edgekit.workers.worker import Job, JobOptions, run_job
+
+LEAVER = """
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from edgekit.workers.worker import Progress
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    folder: Path = Path()
+
+def leave(request: Made, progress: Progress) -> Made:
+    return Made(folder=Path(tempfile.mkdtemp()))
+"""
 
 
 def test_threads_hash_seed_and_locale_are_fixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,12 +48,14 @@ def test_a_user_without_name_gets_a_home(tmp_path: Path, monkeypatch: pytest.Mon
     assert found["USER"].startswith("user-")
 
 
-def test_what_a_job_leaves_in_the_temporary_folder_goes_with_it(tmp_path: Path) -> None:
-    (tmp_path / "job_that_leaves.py").write_text(
-        "import tempfile\ndef run(payload, progress):\n    return {'left': tempfile.mkdtemp()}\n"
-    )
-    job = Job(title="leaver", entry="job_that_leaves:run", payload={}, environment={"PYTHONPATH": str(tmp_path)})
-    assert not Path(run_job(job).record["left"]).exists()
+def test_what_a_job_leaves_in_the_temporary_folder_goes_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "job_that_leaves.py").write_text(LEAVER)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("job_that_leaves")
+    options = JobOptions(title="leaver", environment={"PYTHONPATH": str(tmp_path)})
+    assert not run_job(Job(work=module.leave), module.Made(), options).value.folder.exists()
 
 
 def test_the_command_names_where_edgekit_lies() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
+import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,75 +16,89 @@ import psutil
 import pytest
 
 from edgekit.errors import ConversionError, EdgekitError, InputError, InternalError, ResourceError, WorkerError
-from edgekit.workers.worker import Job, run_job
+from edgekit.workers.worker import Job, JobOptions, JobResult, Progress, run_job, silent
 
 JOBS = '''
 import os, signal, subprocess, sys, time
+from dataclasses import dataclass
+from pathlib import Path
 from edgekit.errors import ConversionError, InputError
+from edgekit.workers.worker import Progress
 
-class PluginError(ConversionError):
+class ThirdPartyError(ConversionError):
     """A third party's own."""
 
-def echo(payload, progress):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    words: tuple[str | None, ...] = ()
+    pids: Path = Path()
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    request: Request = Request()
+    pid: int = 0
+    flag: str | None = None
+
+def echo(request: Request, progress: Progress) -> Result:
     print("to stdout")
     print("to stderr", file=sys.stderr)
-    return {"payload": payload, "pid": os.getpid(), "flag": os.environ.get("FLAG")}
+    return Result(request=request, pid=os.getpid(), flag=os.environ.get("FLAG"))
 
-def tell(payload, progress):
+def tell(request: Request, progress: Progress) -> Result:
     for i in range(3):
         progress(f"step {i}", i / 2)
         time.sleep(0.25)
     progress("finished", None)
-    return {}
+    return Result()
 
-def own_error(payload, progress):
+def own_error(request: Request, progress: Progress) -> Result:
     raise ConversionError("net.onnx: no.")
 
-def plugin_error(payload, progress):
-    raise PluginError("net.onnx: no plug-in.")
+def plugin_error(request: Request, progress: Progress) -> Result:
+    raise ThirdPartyError("net.onnx: no plug-in.")
 
-def input_error(payload, progress):
+def input_error(request: Request, progress: Progress) -> Result:
     raise InputError("plan: no.")
 
-def key_error(payload, progress):
+def key_error(request: Request, progress: Progress) -> Result:
     print("before")
     raise KeyError("weights")
 
-def memory_error(payload, progress):
+def memory_error(request: Request, progress: Progress) -> Result:
     raise MemoryError
 
-def crash(payload, progress):
+def crash(request: Request, progress: Progress) -> Result:
     print("about to crash", flush=True)
     os.kill(os.getpid(), signal.SIGSEGV)
 
-def leave(payload, progress):
+def leave(request: Request, progress: Progress) -> Result:
     os._exit(7)
 
-def no_json(payload, progress):
-    return {"value": object()}
+def wrong_value(request: Request, progress: Progress) -> Result:
+    return Result(pid="twelve")
 
-def spawn_and_hang(payload, progress):
+def other_type(request: Request, progress: Progress) -> Result:
+    return request
+
+def spawn_and_hang(request: Request, progress: Progress) -> Result:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    with open(payload["pids"], "w") as file:
+    with open(request.pids, "w") as file:
         file.write(f"{os.getpid()} {child.pid}")
-    os.rename(payload["pids"], payload["pids"] + ".done")
+    os.rename(request.pids, str(request.pids) + ".done")
     time.sleep(60)
-    return {}
 
-def grow(payload, progress):
+def grow(request: Request, progress: Progress) -> Result:
     kept = []
     while True:
         kept.append(b"x" * 20_000_000)
         time.sleep(0.02)
 
-def burn(payload, progress):
+def burn(request: Request, progress: Progress) -> Result:
     kept = b"x" * 100_000_000
     started = time.process_time()
     while time.process_time() - started < 0.3:
         pass
-    return {"kept": len(kept)}
-
-not_callable = 3
+    return Result(pid=len(kept))
 '''
 
 
@@ -92,39 +109,51 @@ def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+Run = Callable[..., JobResult[Any]]
+
+
 @pytest.fixture
-def job(tmp_path: Path) -> Any:
-    """Makes jobs whose functions lie in a module that only the worker can import."""
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The module of the functions above."""
     (tmp_path / "jobs_of_test.py").write_text(JOBS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield importlib.import_module("jobs_of_test")
+    del sys.modules["jobs_of_test"]
 
-    def make(function: str, payload: dict[str, Any] | None = None, **changes: Any) -> Job:
+
+@pytest.fixture
+def run(jobs: Any, tmp_path: Path) -> Run:
+    """Runs a function of the module in a worker."""
+
+    def run_named(function: str, progress: Progress = silent, cancelled: Any = None, **changes: Any) -> JobResult[Any]:
+        request = jobs.Request(**{name: changes.pop(name) for name in ("words", "pids") if name in changes})
         environment = {"PYTHONPATH": str(tmp_path)} | changes.pop("environment", {})
-        arguments: dict[str, Any] = {"title": "test job", "timeout_s": 60.0, "environment": environment} | changes
-        return Job(entry=f"jobs_of_test:{function}", payload=payload or {}, **arguments)
+        options: dict[str, Any] = {"title": "test job", "timeout_s": 60.0, "environment": environment} | changes
+        return run_job(Job(work=getattr(jobs, function)), request, JobOptions(**options), progress, cancelled)
 
-    return make
+    return run_named
 
 
-def test_a_job_runs_in_another_process_and_returns_its_record(job: Any) -> None:
-    result = run_job(job("echo", {"a": [1, None, "x"]}, environment={"FLAG": "on"}))
-    assert result.record["payload"] == {"a": [1, None, "x"]}
-    assert result.record["flag"] == "on"
-    assert result.record["pid"] != os.getpid()
+def test_a_job_runs_in_another_process_and_returns_its_result(run: Run, jobs: Any) -> None:
+    result = run("echo", words=("x", None), pids=Path("a"), environment={"FLAG": "on"})
+    assert result.value.request == jobs.Request(words=("x", None), pids=Path("a"))
+    assert result.value.flag == "on"
+    assert result.value.pid != os.getpid()
     assert result.wall_s > 0
 
 
 def test_what_a_job_prints_goes_to_its_log_and_nowhere_else(
-    job: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     log = tmp_path / "logs" / "job.txt"
-    run_job(job("echo", log=log))
+    run("echo", log=log)
     assert sorted(log.read_text().split("\n")) == ["", "to stderr", "to stdout"]
     assert capfd.readouterr() == ("", "")
 
 
-def test_progress_is_passed_on_in_order_and_to_the_end(job: Any) -> None:
+def test_progress_is_passed_on_in_order_and_to_the_end(run: Run) -> None:
     told: list[tuple[str, float | None]] = []
-    run_job(job("tell"), lambda phrase, share: told.append((phrase, share)))
+    run("tell", lambda phrase, share: told.append((phrase, share)))
     assert told == [("step 0", 0.0), ("step 1", 0.5), ("step 2", 1.0), ("finished", None)]
 
 
@@ -143,17 +172,17 @@ def test_progress_is_passed_on_in_order_and_to_the_end(job: Any) -> None:
     ids=["ours", "subclass", "base", "memory"],
 )
 def test_errors_raised_on_purpose_arrive_as_they_were(
-    job: Any, function: str, error: type[EdgekitError], message: str
+    run: Run, function: str, error: type[EdgekitError], message: str
 ) -> None:
     with pytest.raises(error) as raised:
-        run_job(job(function))
+        run(function)
     assert type(raised.value) is error
     assert raised.value.message == message
 
 
-def test_any_other_exception_is_a_fault_with_its_log_in_a_file(job: Any, faults: Path) -> None:
+def test_any_other_exception_is_a_fault_with_its_log_in_a_file(run: Run, faults: Path) -> None:
     with pytest.raises(InternalError) as raised:
-        run_job(job("key_error"))
+        run("key_error")
     found = re.fullmatch(
         r"The test job failed with KeyError: 'weights'\n"
         r"This is a fault of edgekit or of a framework that it uses: its traceback is in (.+)\.",
@@ -165,12 +194,11 @@ def test_any_other_exception_is_a_fault_with_its_log_in_a_file(job: Any, faults:
     assert re.fullmatch(r"before\nTraceback \(most recent call last\):\n(  .*\n)+KeyError: 'weights'\n", text)
 
 
-def test_only_the_last_lines_of_a_long_log_are_told(tmp_path: Path) -> None:
-    (tmp_path / "chatty.py").write_text(
-        "import os\ndef run(payload, progress):\n    print(*range(100), sep='\\n', flush=True)\n    os._exit(9)\n"
-    )
+def test_only_the_last_lines_of_a_long_log_are_told(run: Run, tmp_path: Path) -> None:
+    text = "    print(*range(100), sep='\\n', flush=True)\n    os._exit(7)"
+    (tmp_path / "jobs_of_test.py").write_text(JOBS.replace("    os._exit(7)", text))
     with pytest.raises(WorkerError) as raised:
-        run_job(Job(title="chat", entry="chatty:run", payload={}, environment={"PYTHONPATH": str(tmp_path)}))
+        run("leave", title="chat")
     lines = raised.value.message.splitlines()
     assert len(lines) == 2 + 15
     assert lines[-1] == "  99"
@@ -187,31 +215,45 @@ def test_only_the_last_lines_of_a_long_log_are_told(tmp_path: Path) -> None:
     ],
     ids=["signal", "exit"],
 )
-def test_a_process_that_dies_is_one_clear_error(job: Any, function: str, message: str) -> None:
+def test_a_process_that_dies_is_one_clear_error(run: Run, function: str, message: str) -> None:
     with pytest.raises(WorkerError) as raised:
-        run_job(job(function))
+        run(function)
     assert raised.value.message == message
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("echo = 3", "TypeError: 3 is not a module, class, method, or function."),
+        ("", "AttributeError: module 'jobs_of_test' has no attribute 'echo'"),
+    ],
+    ids=["callable", "name"],
+)
+def test_a_function_that_a_fresh_process_does_not_find_is_a_fault(
+    run: Run, faults: Path, tmp_path: Path, text: str, end: str
+) -> None:
+    (tmp_path / "jobs_of_test.py").write_text(text)
+    with pytest.raises(InternalError) as raised:
+        run("echo")
+    assert raised.value.message.startswith(f"The test job failed with {end}\nThis is a fault of edgekit or of a ")
+    assert next(faults.glob("edgekit-fault-*")).read_text().splitlines()[-1] == end
 
 
 @pytest.mark.parametrize(
     ("function", "end"),
     [
-        ("not_callable", "TypeError: 'int' object is not callable"),
-        ("missing", "AttributeError: module 'jobs_of_test' has no attribute 'missing'"),
+        ("wrong_value", "ValueError: invalid literal for int() with base 10: 'twelve'"),
+        ("other_type", "TypeError: other_type returned a Request; expected a Result"),
     ],
-    ids=["callable", "name"],
+    ids=["field", "type"],
 )
-def test_a_job_that_breaks_its_contract_is_a_fault(job: Any, faults: Path, function: str, end: str) -> None:
+def test_a_result_that_is_not_what_the_function_declares_is_a_fault(
+    run: Run, faults: Path, function: str, end: str
+) -> None:
     with pytest.raises(InternalError) as raised:
-        run_job(job(function))
+        run(function)
     assert raised.value.message.startswith(f"The test job failed with {end}\nThis is a fault of edgekit or of a ")
     assert next(faults.glob("edgekit-fault-*")).read_text().splitlines()[-1] == end
-
-
-def test_a_record_that_is_no_json_is_told_with_the_log(job: Any) -> None:
-    with pytest.raises(WorkerError) as raised:
-        run_job(job("no_json"))
-    assert raised.value.message.splitlines()[-1] == "  TypeError: Object of type object is not JSON serializable"
 
 
 def wait_for_pids(path: Path) -> list[int]:
@@ -234,10 +276,10 @@ def are_gone(pids: list[int]) -> bool:
     return False
 
 
-def test_the_time_limit_ends_a_job_and_its_children(job: Any, tmp_path: Path) -> None:
+def test_the_time_limit_ends_a_job_and_its_children(run: Run, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     with pytest.raises(ResourceError) as raised:
-        run_job(job("spawn_and_hang", {"pids": str(pids)}, timeout_s=3.0))
+        run("spawn_and_hang", timeout_s=3.0, pids=pids)
     assert raised.value.message == (
         "The test job was stopped after 3 s, its time limit. "
         "Raise the limit with --timeout, or give the machine more time or a smaller model."
@@ -245,9 +287,9 @@ def test_the_time_limit_ends_a_job_and_its_children(job: Any, tmp_path: Path) ->
     assert are_gone(wait_for_pids(pids))
 
 
-def test_the_memory_limit_ends_a_job(job: Any) -> None:
+def test_the_memory_limit_ends_a_job(run: Run) -> None:
     with pytest.raises(ResourceError) as raised:
-        run_job(job("grow", memory_limit_bytes=200_000_000))
+        run("grow", memory_limit_bytes=200_000_000)
     assert re.fullmatch(
         r"The test job was stopped at \d+ MB of memory; its limit is 200 MB\. "
         r"Raise the limit with --memory-limit, or use a smaller model\.",
@@ -255,29 +297,29 @@ def test_the_memory_limit_ends_a_job(job: Any) -> None:
     )
 
 
-def test_an_interrupt_ends_the_whole_group(job: Any, tmp_path: Path) -> None:
+def test_an_interrupt_ends_the_whole_group(run: Run, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
 
     def interrupt(_phrase: str, _share: float | None) -> None:
         raise KeyboardInterrupt
 
-    (tmp_path / "jobs_of_test.py").write_text(JOBS.replace("os.rename(", 'progress("started"); os.rename('))
+    (tmp_path / "jobs_of_test.py").write_text(JOBS.replace("os.rename(", 'progress("started", None); os.rename('))
     with pytest.raises(KeyboardInterrupt):
-        run_job(job("spawn_and_hang", {"pids": str(pids)}), interrupt)
+        run("spawn_and_hang", interrupt, pids=pids)
     found = pids if pids.exists() else pids.with_name("pids.done")
     assert are_gone([int(word) for word in found.read_text().split()])
 
 
-def test_a_cancelled_job_on_a_thread_ends_its_process(job: Any, tmp_path: Path) -> None:
+def test_a_cancelled_job_on_a_thread_ends_its_process(run: Run, tmp_path: Path) -> None:
     pids, cancelled, raised = tmp_path / "pids", threading.Event(), []
 
-    def run() -> None:
+    def run_on_thread() -> None:
         try:
-            run_job(job("spawn_and_hang", {"pids": str(pids)}), cancelled=cancelled)
+            run("spawn_and_hang", cancelled=cancelled, pids=pids)
         except KeyboardInterrupt:
             raised.append("KeyboardInterrupt")
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run_on_thread)
     thread.start()
     running = wait_for_pids(pids)
     cancelled.set()
@@ -286,8 +328,8 @@ def test_a_cancelled_job_on_a_thread_ends_its_process(job: Any, tmp_path: Path) 
     assert are_gone(running)
 
 
-def test_time_and_memory_of_a_job_are_the_kernels_figures(job: Any) -> None:
-    result = run_job(job("burn"))
+def test_time_and_memory_of_a_job_are_the_kernels_figures(run: Run) -> None:
+    result = run("burn")
     assert result.cpu_s >= 0.3
     # Linux counts the parent's resident set at the start of a child into the child's peak, and a test process is large.
     here = psutil.Process().memory_info().rss
@@ -295,12 +337,12 @@ def test_time_and_memory_of_a_job_are_the_kernels_figures(job: Any) -> None:
     assert result.wall_s >= 0.3
 
 
-def test_a_job_leaves_no_temporary_folder_behind(job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_leaves_no_temporary_folder_behind(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    run_job(job("echo"))
+    run("echo")
     with pytest.raises(WorkerError):
-        run_job(job("crash"))
+        run("crash")
     (own,) = scratch.iterdir()  # this process's, which goes with it
     assert [item.name for item in own.iterdir()] == [".lock"]

@@ -6,11 +6,10 @@
 Copy this file and the session file of the runtime (`tflite_session.py`) to a device to measure there: both need NumPy
 and the runtime, nothing else, and Python 3.9 or newer.
 
-A session file defines PACKAGES and EXTRA (what to install) and `Runtime(artifact, package, threads)`, which imports the
-runtime and raises ImportError where it is missing. A Runtime has `name`, `version`, `untimed` (why its timings mean
-nothing, or "") and `open(path)`, which returns a session: `inputs` and `outputs` (name, shape with -1 for a free size,
-dtype, scale, zero_point), `metadata`, `run(arrays) -> arrays` in that order, and `operators()`. What is the same for
-all runtimes happens here.
+A session file defines PACKAGES (what to install), EXTRA (edgekit's extra with them, if any) and `Runtime(artifact,
+package, threads)`, which imports the runtime and raises ImportError where it is missing. A Runtime has `name`,
+`version`, `untimed` (why timings mean nothing, or "") and `open(path)`. It returns a session: `inputs`, `outputs`
+(name, shape, -1 for a free size, dtype, scale, zero_point), `metadata`, `run(arrays) -> arrays`, `operators()`.
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ MODES = ("memory", "outputs", "latency")
 IO_KEY = "edgekit.io"
 """Metadata entry with the inputs and outputs as JSON, written by edgekit's converters."""
 
-LATENCY_ROWS, MEMORY_RUNS = 16, 3
-PROGRESS_SECONDS = 0.2
+LATENCY_ROWS, MEMORY_RUNS, PROGRESS_SECONDS = 16, 3, 0.2
 
 
 class RunError(Exception):
@@ -49,8 +47,7 @@ class RunError(Exception):
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
-        self.kind = kind
-        self.message = message
+        self.kind, self.message = kind, message
 
 
 class SampleFolder:
@@ -204,15 +201,12 @@ def check_fit(path: Path, spec: Spec, shape: tuple[int, ...], dtype: Any) -> Non
     """Refuses data that this input cannot take: another shape, or a dtype that cannot be cast or quantized to it."""
     want, given, sizes = np.dtype(spec["dtype"]), np.dtype(dtype), spec["shape"]
     same_shape = len(sizes) == len(shape) and all(sizes[i] in (-1, size) for i, size in enumerate(shape))
-    quantizes = spec.get("scale") is not None and given.kind in "fiu"
     casts = want.kind + given.kind in ("ff", "ii", "iu", "ui", "uu", "ib", "ub", "bb")
-    if same_shape and (quantizes or casts):
+    if same_shape and (casts or (spec.get("scale") is not None and given.kind in "fiu")):
         return
-    raise RunError(
-        "DataError",
-        f'Input "{spec["name"]}" of {path.name} takes {want} of shape {shape_text(sizes)}; the data is {given} of '
-        f"shape {shape_text(shape)}. Give data of that shape and type, or export the model with inputs like the data.",
-    )
+    takes = f'Input "{spec["name"]}" of {path.name} takes {want} of shape {shape_text(sizes)}; the data is {given} of '
+    advice = "Give data of that shape and type, or export the model with inputs like the data."
+    raise RunError("DataError", f"{takes}shape {shape_text(shape)}. {advice}")
 
 
 def shape_text(shape: Sequence[int]) -> str:
@@ -307,22 +301,25 @@ def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, p
 
 def empty_arrays(folder: Path, rows: int, outputs: Row) -> Row:
     """Returns one .npy file an output, opened for writing: `rows` rows like the ones of `outputs`."""
-    shapes = [(rows, *array.shape[1:]) for array in outputs]
+    form = np.lib.format
     return [
-        np.lib.format.open_memmap(folder / f"{k}.npy", mode="w+", dtype=array.dtype, shape=shapes[k])
+        form.open_memmap(folder / f"{k}.npy", mode="w+", dtype=array.dtype, shape=(rows, *array.shape[1:]))
         for k, array in enumerate(outputs)
     ]
 
 
 def some_rows(artifact: OpenArtifact, samples: SampleFolder | None, count: int) -> list[Row]:
-    """Returns up to `count` prepared rows: the first ones of `samples`, or made-up ones where there are no samples."""
+    """Returns up to `count` prepared rows: of `samples`, or made-up ones if no size but the batch is free."""
     if samples is not None and samples.count:
         arrays = [samples.arrays[column] for column in artifact.columns(samples)]
         return [artifact.prepare([array[i : i + 1] for array in arrays]) for i in range(min(count, samples.count))]
     generator = np.random.default_rng(0)
     made: Row = []
     for spec in artifact.inputs:
-        shape = [1 if size == -1 else size for size in spec["shape"]]
+        shape = [1 if size == -1 and not axis else size for axis, size in enumerate(spec["shape"])]
+        if -1 in shape:
+            sizes = f'{artifact.path.name} leaves sizes of its input "{spec["name"]}" free: {shape_text(shape)}.'
+            raise RunError("OpenSizesError", f"{sizes} Give data of the sizes that the app will use.")
         real = spec.get("scale") is not None or np.dtype(spec["dtype"]).kind == "f"
         # Integers are token ids and masks: 1 is a valid id in every table, and a mask of ones hides nothing.
         made.append(generator.standard_normal(shape).astype(np.float32) if real else np.ones(shape, spec["dtype"]))
@@ -396,25 +393,25 @@ def host() -> str:
     return f"{cpu}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
-def load_runtime(name: str, artifact: Path, package: str, threads: int) -> Any:
-    """Returns the `Runtime` of the session file that lies beside this one.
+def load_runtime(session: Path, artifact: Path, package: str, threads: int) -> Any:
+    """Returns the `Runtime` of a session file.
 
     Raises:
         RunError: no such session file, or its runtime is not installed.
     """
-    path = Path(__file__).resolve().parent / f"{name}_session.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path) if path.exists() else None
+    spec = importlib.util.spec_from_file_location(session.stem, session) if session.exists() else None
     if spec is None or spec.loader is None:
-        raise RunError("ArtifactError", f'No {path.name} beside runner.py: copy it there, or check --runtime "{name}".')
+        raise RunError("ArtifactError", f"No session file {session}: copy it there, or name it with --session FILE.")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     try:
         return module.Runtime(str(artifact), package, threads)
     except ImportError as error:
+        extra, needs = getattr(module, "EXTRA", ""), module.PACKAGES
+        how = f" from the checkout: pip install -e '.[{extra}]'" if extra else f": pip install {needs}"
         raise RunError(
             "MissingDependencyError",
-            f"Running {artifact.name} needs {module.PACKAGES}, which cannot be imported: {brief(error)} "
-            f"Install it from the checkout: pip install -e '.[{module.EXTRA}]'",
+            f"Running {artifact.name} needs {needs}, which cannot be imported: {brief(error)} Install it{how}",
         ) from error
 
 
@@ -424,7 +421,8 @@ def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
     expected = json.loads(options.expected.read_text()) if options.expected else {}
     modes = [mode for mode in MODES if mode in options.modes]
     check_file(options.artifact)
-    runtime = load_runtime(options.runtime, options.artifact, options.runtime_package, options.threads)
+    session = options.session or Path(__file__).resolve().with_name(f"{options.runtime}_session.py")
+    runtime = load_runtime(session, options.artifact, options.runtime_package, options.threads)
     record["runtime"] = {"name": runtime.name, "version": runtime.version, "untimed": runtime.untimed}
     if runtime.untimed:
         record["missing"] = dict.fromkeys(("memory", "latency"), runtime.untimed)
@@ -435,6 +433,7 @@ def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
     progress(f"{options.artifact.name}: loading")
     artifact = OpenArtifact(runtime, options.artifact, expected)
     record["inputs"], record["outputs"], record["metadata"] = artifact.inputs, artifact.outputs, artifact.metadata
+    record["runtime"]["settings"] = getattr(artifact.session, "settings", "")
     record["load_ms"] = artifact.load_ms
     if "memory" in modes:
         row = some_rows(artifact, samples, 1)[0]
@@ -457,7 +456,8 @@ def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
 def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     """Returns the command line's options."""
     parser = argparse.ArgumentParser(description="Runs one artifact; writes what it measured to a JSON record.")
-    parser.add_argument("--runtime", required=True, help="tflite, onnx, executorch, coreml or reference")
+    parser.add_argument("--runtime", required=True, help="format of the artifact, or reference")
+    parser.add_argument("--session", type=Path, help="file; RUNTIME_session.py beside this one without it")
     parser.add_argument("--artifact", required=True, type=Path)
     parser.add_argument("--modes", default="", type=lambda text: text.split(","), help=f"of {','.join(MODES)}")
     parser.add_argument("--samples", type=Path, help="sample folder with the inputs")

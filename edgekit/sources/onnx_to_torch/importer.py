@@ -7,18 +7,20 @@ whose name converters and recipes see.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
+from edgekit.analysis.onnx_normal_form import bring_into_normal_form, nodes_of, opset_of
 from edgekit.errors import ModelError
 from edgekit.sources.onnx_names import module_name
 from edgekit.sources.onnx_to_torch.arithmetic import torch_dtype
 from edgekit.sources.onnx_to_torch.node import Function, Node, UnsupportedError
 from edgekit.sources.onnx_to_torch.table import OPERATORS
 
-_OPSETS: Final = range(11, 22)
-_DOMAINS: Final = ("", "ai.onnx")
+_OPSETS: Final = range(11, 27)
+_CONVERTED_TO: Final = 17
+"""Opset that graphs of older ones are raised to."""
 _SHAPE_ONLY: Final = frozenset({"Shape", "Size", "EyeLike"})
 """Operators that read nothing but the shape of their input: constant, because shapes are fixed."""
 
@@ -59,13 +61,12 @@ def import_model(model: Any, title: str) -> tuple[Any, tuple[Any, ...]]:
             an operator in a way torch cannot.
     """
     import torch
-    from onnx import inliner
 
     from edgekit.sources.onnx_to_torch.step_module import ImportedModule
 
-    model = inliner.inline_local_functions(model) if model.functions else model
-    opset = next((entry.version for entry in model.opset_import if entry.domain in _DOMAINS), 0)
-    _check_operators(model, opset, title)
+    model = _modern(bring_into_normal_form(model), title)
+    opset = opset_of(model)
+    _check_operators(model, title)
     weights = {tensor.name for tensor in model.graph.initializer}
     names = [value.name for value in model.graph.input if value.name not in weights]
     outputs = [value.name for value in model.graph.output]
@@ -111,35 +112,50 @@ def _example(value: Any) -> Any:
     return torch.zeros(shape, dtype=dtype)
 
 
-def _nodes(graph: Any) -> Iterator[Any]:
-    """Yields the nodes of a graph and of the graphs inside them."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _nodes(attribute.g)
+def _modern(model: Any, title: str) -> Any:
+    """Returns the model in an opset that the importer knows.
 
+    Raises:
+        ModelError: it is newer, or older and cannot be raised.
+    """
+    from onnx import version_converter
 
-def _check_operators(model: Any, opset: int, title: str) -> None:
-    if opset not in _OPSETS:
-        raise ModelError(
-            f"{title} uses ONNX opset {opset}; the importer into torch knows {_OPSETS[0]} to {_OPSETS[-1]}. Export "
-            "it again with one of these, or convert it: onnx.version_converter.convert_version(model, 17). Format "
-            "onnx needs no import."
-        )
-    unknown = sorted(
-        {
-            f"{node.domain}.{node.op_type}" if node.domain not in _DOMAINS else node.op_type
-            for node in _nodes(model.graph)
-            if node.domain not in _DOMAINS or node.op_type not in (*OPERATORS, "If")
-        }
+    opset = opset_of(model)
+    reason = ""
+    if 0 < opset < _OPSETS[0]:
+        try:
+            return version_converter.convert_version(model, _CONVERTED_TO)
+        except Exception as error:  # C++: RuntimeError, or an error class of the converter's own
+            lines = str(error).strip().splitlines()
+            reason = f" and cannot be raised to {_CONVERTED_TO}: {lines[0] if lines else type(error).__name__}"
+    if opset in _OPSETS:
+        return model
+    raise ModelError(
+        f"{title} uses ONNX opset {opset}{reason}; the importer into torch knows {_OPSETS[0]} to {_OPSETS[-1]}. Export "
+        f"it again with one of these, or give the model that the file was made from. Format onnx needs no import."
     )
+
+
+def _check_operators(model: Any, title: str) -> None:
+    unknown: dict[str, list[str]] = {}
+    for node in nodes_of(model.graph):
+        if node.domain or node.op_type not in (*OPERATORS, "If"):
+            kind = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+            unknown.setdefault(kind, []).append(node.name or node.output[0])
     if unknown:
+        named = ", ".join(f"{kind} ({_places(names)})" for kind, names in sorted(unknown.items()))
         raise ModelError(
-            f"{title} holds operators that the importer into torch does not know: {', '.join(unknown)}. "
+            f"{title} holds operators that the importer into torch does not know: {named}. "
             "Export to format onnx, which needs no import; or rebuild these parts from other operators; or give the "
             "model that the file was made from."
         )
+
+
+def _places(names: Sequence[str]) -> str:
+    """Returns where an operator stands: `node "a"`, `nodes "a", "b" and 7 more`."""
+    shown = ", ".join(f'"{name}"' for name in names[:2])
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return f"node{'s' if len(names) > 1 else ''} {shown}{more}"
 
 
 def _walk(proto: Any, graph: _Graph) -> None:

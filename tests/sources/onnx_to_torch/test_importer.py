@@ -239,18 +239,30 @@ def test_unknown_operators_are_all_named():
         helper.make_node("Det", ["b"], ["y"]),
     ]
     assert message_of(model_of(nodes, {})) == (
-        "net.onnx holds operators that the importer into torch does not know: Det, NonMaxSuppression, "
-        "com.microsoft.FusedMatMul. Export to format onnx, which needs no import; or rebuild these parts from other "
+        'net.onnx holds operators that the importer into torch does not know: Det (node "y"), NonMaxSuppression '
+        '(node "a"), com.microsoft.FusedMatMul (node "b"). '
+        "Export to format onnx, which needs no import; or rebuild these parts from other "
         "operators; or give the model that the file was made from."
     )
 
 
-@pytest.mark.parametrize("opset", [10, 22])
-def test_other_opsets_are_refused(opset):
-    assert message_of(model_of([helper.make_node("Relu", ["x"], ["y"])], {}, opset=opset)) == (
-        f"net.onnx uses ONNX opset {opset}; the importer into torch knows 11 to 21. Export it again with one of "
-        "these, or convert it: onnx.version_converter.convert_version(model, 17). Format onnx needs no import."
+def test_a_newer_opset_is_refused():
+    assert message_of(model_of([helper.make_node("Relu", ["x"], ["y"])], {}, opset=27)) == (
+        "net.onnx uses ONNX opset 27; the importer into torch knows 11 to 26. Export it again with one of these, or "
+        "give the model that the file was made from. Format onnx needs no import."
     )
+
+
+@pytest.mark.parametrize("opset", [7, 9, 10, 11, 21, 23, 26])
+def test_a_graph_of_any_other_opset_is_imported(opset):
+    module, (x,) = import_model(model_of([helper.make_node("Relu", ["x"], ["y"])], {}, opset=opset), "net.onnx")
+    assert torch.equal(module(x), x.relu())
+
+
+def test_an_old_opset_that_cannot_be_raised_is_told():
+    got = message_of(model_of([helper.make_node("Cast", ["x"], ["y"], to="FLOAT")], {}, opset=5))
+    assert got.startswith("net.onnx uses ONNX opset 5 and cannot be raised to 17: ")
+    assert got.endswith("or give the model that the file was made from. Format onnx needs no import.")
 
 
 def lstm(**attributes: Any) -> tuple[Any, dict[str, Any]]:

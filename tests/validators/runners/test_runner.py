@@ -45,7 +45,7 @@ def test_a_runtime_without_a_session_file_is_named(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_text("x")
     assert run_as_script("--runtime=tensorrt", f"--artifact={path}").stderr == (
-        'No tensorrt_session.py beside runner.py: copy it there, or check --runtime "tensorrt".\n'
+        f"No session file {RUNNER.parent / 'tensorrt_session.py'}: copy it there, or name it with --session FILE.\n"
     )
 
 
@@ -321,3 +321,13 @@ def test_edgekits_entry_in_a_tflite_file_is_spread_out_as_in_the_other_formats()
 @pytest.mark.parametrize("entry", ["not JSON", "[]", "{}", '{"metadata": 3}', '{"metadata": {}}'])
 def test_somebody_elses_entry_of_that_name_stays_as_it_is(entry):
     assert tflite_session._unpacked({"edgekit": entry}) == {"edgekit": entry}
+
+
+def test_what_a_third_party_s_session_needs_is_installed_from_where_it_came(tmp_path):
+    session = tmp_path / "own_session.py"
+    session.write_text("PACKAGES = 'own-tools'\nclass Runtime:\n    def __init__(self, *_): raise ImportError('own')\n")
+    with pytest.raises(runner.RunError) as caught:
+        runner.load_runtime(session, tmp_path / "a.own", "", 1)
+    assert caught.value.message == (
+        "Running a.own needs own-tools, which cannot be imported: own. Install it: pip install own-tools"
+    )

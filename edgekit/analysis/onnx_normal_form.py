@@ -1,0 +1,87 @@
+"""One spelling of what ONNX exporters of all ages write: weights apart from inputs, free sizes free, no functions.
+
+Runs in a worker process; onnx is imported late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+DOMAINS: Final = ("", "ai.onnx")
+"""The two names of the standard's own operator set."""
+
+_SEPARATE_WEIGHTS_IR: Final = 4
+"""First version of the file format whose weights need not be listed among the inputs."""
+
+
+def bring_into_normal_form(model: Any) -> Any:
+    """Returns the ModelProto in one spelling; the one that was given may be changed.
+
+    Weights are not listed among the inputs (before IR 4 they had to be); a size of -1 or 0, which some exporters write
+    for a free one, is free; functions are replaced by their nodes; the standard's operator set has one name.
+    """
+    from onnx import inliner
+
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    graph = model.graph
+    inputs = graph_inputs(model)
+    if len(inputs) != len(graph.input):
+        model.ir_version = max(model.ir_version, _SEPARATE_WEIGHTS_IR)
+        kept = [_copy(value) for value in inputs]
+        del graph.input[:]
+        graph.input.extend(kept)
+    for value in (*graph.input, *graph.output):
+        for size in value.type.tensor_type.shape.dim:
+            if size.HasField("dim_value") and size.dim_value <= 0:
+                size.ClearField("dim_value")
+    for node in nodes_of(graph):
+        if node.domain == "ai.onnx":
+            node.domain = ""
+    for entry in model.opset_import:
+        if entry.domain == "ai.onnx":
+            entry.domain = ""
+    return model
+
+
+def _copy(value: Any) -> Any:
+    from onnx import ValueInfoProto
+
+    copy = ValueInfoProto()
+    copy.CopyFrom(value)
+    return copy
+
+
+def graph_inputs(model: Any) -> list[Any]:
+    """Returns the inputs that a caller gives: old exporters list the weights among them."""
+    weights = {
+        tensor.name for tensor in (*model.graph.initializer, *(s.values for s in model.graph.sparse_initializer))
+    }
+    return [value for value in model.graph.input if value.name not in weights]
+
+
+def bodies_of(node: Any) -> list[tuple[str, Any]]:
+    """Returns attribute name and GraphProto of the bodies of an If, a Loop or a Scan."""
+    return [(attribute.name, attribute.g) for attribute in node.attribute if attribute.HasField("g")]
+
+
+def nodes_of(graph: Any) -> Iterator[Any]:
+    """Yields the nodes of a graph and of the bodies inside them."""
+    for node in graph.node:
+        yield node
+        for _, body in bodies_of(node):
+            yield from nodes_of(body)
+
+
+def graphs_of(graph: Any) -> Iterator[Any]:
+    """Yields a graph and the bodies inside it, at any depth."""
+    yield graph
+    for node in graph.node:
+        for _, body in bodies_of(node):
+            yield from graphs_of(body)
+
+
+def opset_of(model: Any) -> int:
+    """Returns the version of the standard's operator set, 0 where the file names none."""
+    return next((int(entry.version) for entry in model.opset_import if entry.domain in DOMAINS), 0)

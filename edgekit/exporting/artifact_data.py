@@ -1,0 +1,144 @@
+"""Inputs for an artifact without a float model: the user's data, or made-up values of the sizes that the user names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, final
+
+from edgekit.artifact import Artifact
+from edgekit.model import TensorSpec
+from edgekit.pipeline.artifact_metadata import read_embedded
+from edgekit.pipeline.settings import Settings
+from edgekit.samples import Samples, write_samples
+from edgekit.task.data import MATERIALIZE, DataRequest, Purpose
+from edgekit.task.input_sizes import InputSizes, OpenInput, chosen_sizes
+from edgekit.task.task import DEFAULT_METRIC, ImagePreprocessing
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactData:
+    """What a user gave to run an artifact on.
+
+    Attributes:
+        base: Folder that relative references start from.
+        evaluation: Function reference, .npz file or folder of images.
+        calibration: The same.
+        example_inputs: Reference of a function that returns one tuple of tensors.
+        input_sizes: Sizes for made-up values.
+        metric: How outputs are scored.
+    """
+
+    base: Path
+    evaluation: str | None = None
+    calibration: str | None = None
+    example_inputs: str | None = None
+    input_sizes: tuple[InputSizes, ...] = ()
+    metric: str = DEFAULT_METRIC
+
+    @staticmethod
+    def from_overrides(overrides: Mapping[str, str | None], sizes: Sequence[InputSizes], base: Path) -> ArtifactData:
+        """Returns what the flags of a command name, by the names of a task's fields."""
+        return ArtifactData(
+            base=base,
+            evaluation=overrides.get("evaluation"),
+            calibration=overrides.get("calibration"),
+            example_inputs=overrides.get("example_inputs"),
+            input_sizes=tuple(sizes),
+            metric=overrides.get("metric") or DEFAULT_METRIC,
+        )
+
+    def _reference(self) -> tuple[str, Purpose, str] | None:
+        """Returns the best data that there is: its reference, what it is for, and the flag that names it."""
+        if self.evaluation is not None:
+            return self.evaluation, "evaluation", "--evaluation"
+        if self.input_sizes:
+            return None
+        if self.calibration is not None:
+            return self.calibration, "sample", "--calibration"
+        if self.example_inputs is not None:
+            return self.example_inputs, "example", "--example-inputs"
+        return None
+
+    def samples_for(self, artifact: Artifact, folder: Path, settings: Settings) -> tuple[Samples | None, str]:
+        """Returns inputs for an artifact and where they come from, in words; (None, "") where nothing was given.
+
+        Args:
+            artifact: As its runtime describes it (see `describe_artifact`).
+            folder: Where they are written.
+            settings: How to run.
+
+        Raises:
+            DataError: the data is missing, empty, or not what the artifact takes.
+            UsageError: the sizes are not those of the artifact's inputs.
+        """
+        found = self._reference()
+        if found is not None:
+            reference, purpose, flag = found
+            samples = read_samples(artifact, reference, purpose, self.base, folder, settings, metric=self.metric)
+            return samples, f"{_sizes_of(samples)}, from {flag} {reference}"
+        if not self.input_sizes:
+            return None, ""
+        inputs = [OpenInput.from_spec(spec) for spec in artifact.inputs]
+        sizes = chosen_sizes(inputs, self.input_sizes, artifact.path.name)
+        samples = write_samples(folder, [item.name for item in sizes], [tuple(map(_made_up, sizes))])
+        return samples, f"{_sizes_of(samples)}, from --input; the values are made up"
+
+
+def read_samples(
+    artifact: Artifact,
+    reference: str,
+    purpose: Purpose,
+    base: Path,
+    folder: Path,
+    settings: Settings,
+    *,
+    metric: str = DEFAULT_METRIC,
+) -> Samples:
+    """Returns data for an artifact, read in a worker process.
+
+    Args:
+        artifact: As its runtime describes it (see `describe_artifact`).
+        reference: `data.py:function`, an .npz file or a folder of images.
+        purpose: What the rows are for.
+        base: Where relative paths start.
+        folder: Where they are written.
+        settings: How to run.
+        metric: It decides what an evaluation item is.
+
+    Raises:
+        DataError: missing, empty, or not what the artifact takes.
+    """
+    images = read_embedded(artifact.metadata).preprocessing or ImagePreprocessing()
+    request = DataRequest(
+        reference=reference,
+        base=base,
+        purpose=purpose,
+        inputs=tuple(map(_real, artifact.inputs)),
+        metric=metric,
+        preprocessing=images,
+        folder=folder,
+    )
+    return settings.run("reading of the data", MATERIALIZE, request, settings.stage("data")).value
+
+
+def _real(spec: TensorSpec) -> TensorSpec:
+    """Returns the input as its user sees it: a quantized one takes real values, which the runner quantizes."""
+    return spec if spec.scale is None else replace(spec, dtype="float32", scale=None, zero_point=None)
+
+
+def _made_up(sizes: InputSizes) -> Any:
+    """Returns values of a size, (1, ...): random floats; ones for integers, a valid id in every table."""
+    import numpy as np
+
+    if sizes.dtype.startswith("float"):
+        return np.random.default_rng(0).standard_normal(sizes.shape).astype(sizes.dtype)
+    return np.ones(sizes.shape, sizes.dtype)
+
+
+def _sizes_of(samples: Samples) -> str:
+    """Returns `x 1x3x64x64, mask 1x64`."""
+    shapes = [(1, *array.shape[1:]) for array in samples.arrays()]
+    return ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in zip(samples.names, shapes, strict=True))

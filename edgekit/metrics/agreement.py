@@ -1,0 +1,49 @@
+"""agreement: the share of items where artifact and float model have the same highest score; interval: Wilson's."""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+from edgekit import intervals as paired
+from edgekit.metrics.drop import Drop
+from edgekit.metrics.metric import Metric, class_scores
+from edgekit.metrics.metric_data import MetricData
+
+
+@final
+class Agreement(Metric):
+    """The share of items where artifact and float model have the same highest score."""
+
+    name: str = "agreement"
+    classifies: ClassVar[bool] = True
+    against_float: ClassVar[bool] = True
+    sentence: ClassVar[str] = "agreement with float {own} % on {count} items"
+
+    def check(self, data: MetricData) -> None:
+        """Needs class scores."""
+        class_scores("agreement", data.outputs[0], data.names[0])
+
+    def measure(self, data: MetricData) -> Drop:
+        """Returns the drop, with Wilson's interval."""
+        import numpy as np
+
+        own = class_scores("agreement", data.outputs[0], data.names[0])
+        if data.reference is None:
+            return Drop(metric="agreement", value=None, count=len(own), detail="")
+        theirs = class_scores("agreement", data.reference[0], data.names[0])
+        same = own.argmax(1) == theirs.argmax(1)
+        differ = int(np.sum(~same))
+        interval = paired.wilson_interval(differ, len(own), data.confidence).scaled(100)
+        return Drop(
+            metric="agreement",
+            value=100 * differ / len(own),
+            low=interval.low,
+            high=interval.high,
+            # A share that many items miss altogether with a probability of 5 % or less (the rule of three).
+            detectable=100 * (1 - (1 - data.confidence) ** (1 / len(own))),
+            float_value=100.0,
+            artifact_value=100 * (1 - differ / len(own)),
+            count=len(own),
+            detail="",
+            scores=same.astype(np.float64),
+        )

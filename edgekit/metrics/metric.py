@@ -1,0 +1,103 @@
+"""The contract of a metric: two models' outputs on the same items in, a drop with its confidence interval out.
+
+Implement `Metric` where the pairing of items gives a better interval than resampling does; else implement
+`FigureMetric`, which needs one number for a set of items. A metric is one file. A third party brings it by the entry
+point group `edgekit.metrics`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+from edgekit.errors import DataError
+from edgekit.metrics.drop import Drop
+from edgekit.metrics.metric_data import MetricData
+from edgekit.metrics.resampling import over_items, resampled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Metric(ABC):
+    """Says how much of a quality an artifact loses against the float model, in percentage points.
+
+    Attributes:
+        name: What users write in `[data] metric`.
+
+    Class attributes:
+        classifies: The first output holds class scores, and whole-number targets are classes.
+        against_float: It compares with the float model's outputs, and says nothing between two networks.
+        stand_in: The metric that takes its place where samples have no targets; "" for none.
+        stand_in_overstates: Half of the stand-in's drop is expected of this metric, and maybe none.
+        things: What is counted.
+        sentence: The head of a check's detail, from `metric`, `own`, `share` (own / 100), `float`, `count`, `things`.
+    """
+
+    name: str
+    classifies: ClassVar[bool] = False
+    against_float: ClassVar[bool] = False
+    stand_in: ClassVar[str] = ""
+    stand_in_overstates: ClassVar[bool] = False
+    things: ClassVar[str] = "items"
+    sentence: ClassVar[str] = "{metric} {own}, float {float}, on {count} {things}"
+
+    @abstractmethod
+    def check(self, data: MetricData) -> None:
+        """Checks that the metric can be computed for these outputs and targets.
+
+        Raises:
+            DataError: they do not fit; the message says what was expected.
+        """
+
+    @abstractmethod
+    def measure(self, data: MetricData) -> Drop:
+        """Returns the drop; without a reference the artifact's own value and no drop.
+
+        Raises:
+            DataError: the outputs or the targets do not fit.
+        """
+
+
+class FigureMetric(Metric):
+    """A metric that is one number over a set of items; its interval comes from resampling the items."""
+
+    @abstractmethod
+    def figure(self, outputs: tuple[NDArray[Any], ...], targets: NDArray[Any] | None) -> float:
+        """Returns the metric of these rows, larger is better, 1 for all of it.
+
+        Args:
+            outputs: One array (rows, ...) an output.
+            targets: One an item; None without targets.
+        """
+
+    @final
+    def check(self, data: MetricData) -> None:
+        """Computes the figure on all rows."""
+        self.figure(data.outputs, data.targets)
+
+    @final
+    def measure(self, data: MetricData) -> Drop:
+        """Returns the drop, with its interval from the bootstrap."""
+        same = data.reference is not None and all(
+            (a == b).all() if a.shape == b.shape else False for a, b in zip(data.outputs, data.reference, strict=True)
+        )
+        theirs = over_items(self.figure, data, data.reference) if data.reference is not None else None
+        return resampled(self.name, over_items(self.figure, data, data.outputs), theirs, data, same=same)
+
+
+def class_scores(metric: str, array: NDArray[Any], name: str) -> NDArray[Any]:
+    """Returns class scores (rows, classes) of an output, sizes of 1 dropped.
+
+    Raises:
+        DataError: the output is no (rows, classes).
+    """
+    sizes = [size for size in array.shape[1:] if size != 1]
+    if len(sizes) != 1:
+        shape = (1, *array.shape[1:])
+        other = "a regression's error" if not sizes else "cosine, or another measure"
+        raise DataError(
+            f'The metric {metric} needs class scores, shape (1, classes); output "{name}" has shape {shape}. '
+            f'Set [data] metric to {other} as "metrics.py:function".'
+        )
+    return array.reshape(len(array), sizes[0])

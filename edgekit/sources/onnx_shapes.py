@@ -1,0 +1,199 @@
+"""Shapes of an ONNX graph: free sizes are fixed, and the shape of every tensor is found. Runs in a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from edgekit.analysis.onnx_normal_form import graph_inputs
+from edgekit.errors import ModelError
+from edgekit.sources.base import CaptureRequest
+from edgekit.task.input_sizes import OpenInput
+
+LARGEST_MESSAGE: Final = 2_000_000_000
+"""Protobuf messages end at 2 GiB: larger models keep their weights in a second file."""
+
+
+def fix_shapes(model: Any, request: CaptureRequest) -> Any:
+    """Returns the model with batch 1, every free size taken from the example inputs, and all shapes known.
+
+    Raises:
+        ModelError: a size is free and there are no example inputs, or they do not fit, or the batch is another size.
+    """
+    import onnx
+
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    inputs = graph_inputs(fixed)
+    batch = _batch_symbols(inputs)
+    given = _free_sizes(inputs, batch, request)
+    for i, value in enumerate(inputs):
+        kind = value.type.tensor_type
+        if not kind.HasField("shape"):
+            kind.shape.dim.extend(onnx.TensorShapeProto.Dimension() for _ in given[i])
+            kind.shape.SetInParent()
+        dims = kind.shape.dim
+        for axis, dim in enumerate(dims):
+            if not dim.HasField("dim_value"):
+                dim.dim_value = 1 if axis == 0 or dim.dim_param in batch else given[i][axis]
+        if dims and dims[0].dim_value != 1:
+            raise ModelError(
+                f'{request.source}: the input "{value.name}" has the fixed shape {tuple(d.dim_value for d in dims)}; '
+                "artifacts are exported with batch 1. Export the model again with batch 1 or with a dynamic batch."
+            )
+    return with_shapes(fixed, request.source)
+
+
+def _batch_symbols(inputs: Sequence[Any]) -> set[str]:
+    """Returns the names of the sizes that are free on a first axis: the batch, wherever else they stand."""
+    dims = [value.type.tensor_type.shape.dim for value in inputs]
+    return {dim[0].dim_param for dim in dims if len(dim) and dim[0].dim_param}
+
+
+def open_inputs(inputs: Sequence[Any]) -> list[OpenInput]:
+    """Returns what a graph says about its inputs."""
+    import onnx
+
+    found: list[OpenInput] = []
+    for value in inputs:
+        kind = value.type.tensor_type
+        sizes = tuple(int(dim.dim_value) if dim.HasField("dim_value") else None for dim in kind.shape.dim)
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+        found.append(OpenInput(name=value.name, shape=sizes if kind.HasField("shape") else None, dtype=dtype))
+    return found
+
+
+def _free_sizes(inputs: Sequence[Any], batch: set[str], request: CaptureRequest) -> list[tuple[int, ...]]:
+    """Returns the shapes of the example inputs if a size other than the batch is free, else nothing."""
+
+    def is_free(value: Any) -> bool:
+        kind = value.type.tensor_type
+        free = (not dim.HasField("dim_value") and dim.dim_param not in batch for dim in kind.shape.dim[1:])
+        return not kind.HasField("shape") or any(free)
+
+    free = next((value for value in inputs if is_free(value)), None)
+    if free is None:
+        return []
+    from edgekit.sources import example_inputs
+
+    dims = free.type.tensor_type.shape.dim
+    shown = ", ".join(d.dim_param or "?" if not d.HasField("dim_value") else str(d.dim_value) for d in dims)
+    has = f"has the shape ({shown}) with free sizes" if free.type.tensor_type.HasField("shape") else "has no shape"
+    why = f'the input "{free.name}" {has}, and artifacts have fixed shapes'
+    shapes = [tuple(tensor.shape) for tensor in example_inputs.require(request, why, open_inputs(inputs))]
+    wanted = [value.type.tensor_type for value in inputs]
+    if len(shapes) != len(inputs) or any(
+        kind.HasField("shape") and len(kind.shape.dim) != len(shape) for kind, shape in zip(wanted, shapes, strict=True)
+    ):
+        ranks = ", ".join(str(len(kind.shape.dim)) if kind.HasField("shape") else "any" for kind in wanted)
+        raise ModelError(
+            f"{request.source}: the example inputs have the shapes {', '.join(map(str, shapes))}; expected "
+            f"{len(inputs)} tensors with {ranks} axes."
+        )
+    return shapes
+
+
+def with_shapes(model: Any, title: str) -> Any:
+    """Returns the model with the shape of every tensor: inferred, and where the graph computes them, from one run.
+
+    Raises:
+        ModelError: onnxruntime cannot load the model, or cannot run it and the shape of an output is not known.
+    """
+    import onnx
+
+    del model.graph.value_info[:]
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    unknown = _unknown_shapes(inferred.graph)
+    if not unknown or inferred.ByteSize() > LARGEST_MESSAGE:
+        return inferred
+    outputs = {value.name for value in inferred.graph.output}
+    found = _shapes_of_a_run(inferred, unknown, title, must_run=bool(outputs & set(unknown)))
+    known = {name: onnx.helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in found.items()}
+    for value in inferred.graph.output:
+        if value.name in known:
+            value.CopyFrom(known[value.name])
+    kept = [value for value in inferred.graph.value_info if value.name not in known]
+    del inferred.graph.value_info[:]
+    inferred.graph.value_info.extend([*kept, *(known[name] for name in known if name not in outputs)])
+    return inferred
+
+
+def _unknown_shapes(graph: Any) -> list[str]:
+    """Returns the names of the tensors that nodes of the main graph write and whose shape is not known whole."""
+    known = {
+        value.name
+        for value in (*graph.value_info, *graph.output)
+        if value.type.WhichOneof("value") not in (None, "tensor_type")
+        or (
+            value.type.tensor_type.HasField("shape")
+            and all(dim.HasField("dim_value") for dim in value.type.tensor_type.shape.dim)
+        )
+    }
+    return [name for node in graph.node for name in node.output if name and name not in known]
+
+
+def _shapes_of_a_run(
+    model: Any, names: Sequence[str], title: str, *, must_run: bool
+) -> dict[str, tuple[int, tuple[int, ...]]]:
+    """Returns element type and shape of tensors, as onnxruntime computes them from made-up inputs.
+
+    Raises:
+        ModelError: onnxruntime cannot load the model, or cannot run it although it must.
+    """
+    import onnx
+
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    listed = {value.name for value in watched.graph.output}
+    # An output without a type: onnxruntime infers it.
+    watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(n) for n in names if n not in listed)
+    try:
+        session = _session(watched)
+    except Exception as error:
+        raise ModelError(
+            f"{title}: onnxruntime cannot load the model: {first_line(error)}\n"
+            "An operator of another domain or of a newer opset is the usual cause. Export the model without it."
+        ) from error
+    try:
+        results: Any = session.run(list(names), _made_up(model))
+    except Exception as error:
+        if not must_run:  # a lookup that made-up values do not fit, say: inference must do
+            return {}
+        raise ModelError(
+            f"{title}: onnxruntime cannot run the model at batch 1: {first_line(error)}\n"
+            "If the graph holds another batch as a constant, export it again with batch 1."
+        ) from error
+    return {
+        name: (onnx.helper.np_dtype_to_tensor_dtype(result.dtype), result.shape)
+        for name, result in zip(names, results, strict=True)
+        if hasattr(result, "dtype")
+    }
+
+
+def _made_up(model: Any) -> dict[str, Any]:
+    import numpy as np
+    import onnx
+
+    return {
+        value.name: np.zeros(
+            [dim.dim_value for dim in value.type.tensor_type.shape.dim],
+            onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type),
+        )
+        for value in graph_inputs(model)
+    }
+
+
+def _session(model: Any) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of what a library said."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,188 @@
+"""Sizes of a model's inputs as a user gives them: `--input image=1x3x224x224`, `--input ids=1x128:int32`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+from edgekit.errors import UsageError
+from edgekit.model import TensorSpec
+
+FLAG: Final = "--input"
+
+_FORM: Final = re.compile(r"(?P<name>.+)=(?P<sizes>\d+(x\d+)*|scalar)(:(?P<dtype>[a-z]+\d*))?", re.DOTALL)
+_DTYPES: Final = (
+    "float32", "float16", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "bool",
+)  # fmt: skip
+_USUAL_SIDE: Final = 224
+_USUAL_LENGTH: Final = 128
+"""What an example shows for a free size: the side of a picture, the length of anything else."""
+
+_PICTURE_CHANNELS: Final = (1, 3, 4)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSizes:
+    """One input as the user describes it.
+
+    Attributes:
+        name: The input's name in the model.
+        shape: All its sizes, the batch too; () for a scalar.
+        dtype: NumPy's name, "" where the model says it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = ""
+
+    @property
+    def text(self) -> str:
+        """The flag's value that gives this."""
+        sizes = "x".join(map(str, self.shape)) or "scalar"
+        return f"{self.name}={sizes}" + (f":{self.dtype}" if self.dtype else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        return {"name": self.name, "shape": list(self.shape), "dtype": self.dtype}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> InputSizes:
+        """Returns what `to_json` wrote."""
+        return InputSizes(name=data["name"], shape=tuple(data["shape"]), dtype=data["dtype"])
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenInput:
+    """One input as a model file describes it.
+
+    Attributes:
+        name: The input's name.
+        shape: Its sizes, None for a free one; None where the file does not even tell how many there are.
+        dtype: NumPy's name.
+    """
+
+    name: str
+    shape: tuple[int | None, ...] | None
+    dtype: str
+
+    @property
+    def is_open(self) -> bool:
+        """True where a size is free."""
+        return self.shape is None or None in self.shape
+
+    @staticmethod
+    def from_spec(spec: TensorSpec) -> OpenInput:
+        """Returns an artifact's input: its runtime says -1 for a free size. An integer with a scale takes floats."""
+        shape = tuple(None if size == -1 else size for size in spec.shape)
+        return OpenInput(name=spec.name, shape=shape, dtype=spec.dtype if spec.scale is None else "float32")
+
+    def example(self) -> InputSizes:
+        """Returns sizes that such an input could have."""
+        shape = self.shape if self.shape is not None else (1, None)
+        is_picture = len(shape) == 4 and (shape[1] in _PICTURE_CHANNELS or shape[3] in _PICTURE_CHANNELS)
+        usual = _USUAL_SIDE if is_picture else _USUAL_LENGTH
+        sizes = tuple((1 if axis == 0 else usual) if size is None else size for axis, size in enumerate(shape))
+        return InputSizes(name=self.name, shape=sizes, dtype="" if self.dtype == "float32" else self.dtype)
+
+
+def read_input_sizes(texts: Sequence[str]) -> tuple[InputSizes, ...]:
+    """Returns the inputs that the values of `--input` describe.
+
+    Raises:
+        UsageError: a value that is not of the form, or a name that is given twice.
+    """
+    found: dict[str, InputSizes] = {}
+    for text in texts:
+        match = _FORM.fullmatch(text.strip())
+        if match is None:
+            raise UsageError(
+                f'{FLAG} "{text}" is not understood. Expected NAME=SIZES or NAME=SIZES:DTYPE, such as '
+                f"{FLAG} image=1x3x224x224 or {FLAG} ids=1x128:int64; {FLAG} rate=scalar:int64 for a single number."
+            )
+        dtype = match["dtype"] or ""
+        if dtype and dtype not in _DTYPES:
+            raise UsageError(f'{FLAG} "{text}": "{dtype}" is no dtype: accepted are {", ".join(_DTYPES)}.')
+        shape = () if match["sizes"] == "scalar" else tuple(map(int, match["sizes"].split("x")))
+        if 0 in shape:
+            raise UsageError(f'{FLAG} "{text}": a size is 0; every size must be at least 1.')
+        if match["name"] in found:
+            raise UsageError(f'{FLAG} names the input "{match["name"]}" twice. Give each input once.')
+        found[match["name"]] = InputSizes(name=match["name"], shape=shape, dtype=dtype)
+    return tuple(found.values())
+
+
+def flags_of(inputs: Sequence[OpenInput]) -> str:
+    """Returns the flags that would give every open input a size: `--input x=1x3x224x224`."""
+    return " ".join(f"{FLAG} {_quoted(item.example().text)}" for item in inputs if item.is_open)
+
+
+def _quoted(text: str) -> str:
+    import shlex
+
+    return shlex.quote(text)
+
+
+def code_of(inputs: Sequence[OpenInput]) -> str:
+    """Returns the expression that a function of example inputs would return: `(torch.zeros(1, 3, 224, 224),)`."""
+    calls: list[str] = []
+    for item in inputs:
+        sizes = item.example()
+        dtype = f", dtype=torch.{item.dtype}" if item.dtype != "float32" else ""
+        shape = ", ".join(map(str, sizes.shape)) if sizes.shape else "()"
+        calls.append(f"torch.zeros({shape}{dtype})")
+    return f"({', '.join(calls)}{',' if len(calls) == 1 else ''})"
+
+
+def chosen_sizes(inputs: Sequence[OpenInput], given: Sequence[InputSizes], title: str) -> list[InputSizes]:
+    """Returns the sizes of all inputs, in the model's order: given by name, and the model's own for the others.
+
+    Args:
+        inputs: What the model says.
+        given: What the user says.
+        title: The model, for messages.
+
+    Raises:
+        UsageError: an input that the model does not have, sizes that it does not take, or an open input without sizes.
+    """
+    names = [item.name for item in inputs]
+    for sizes in given:
+        if sizes.name not in names:
+            raise UsageError(
+                f'{FLAG} {sizes.text}: {title} has no input "{sizes.name}"; its inputs are {", ".join(names)}.'
+            )
+    by_name = {sizes.name: sizes for sizes in given}
+    return [_chosen(item, by_name.get(item.name), title) for item in inputs]
+
+
+def _chosen(item: OpenInput, sizes: InputSizes | None, title: str) -> InputSizes:
+    if sizes is None:
+        if item.is_open or item.shape is None:
+            raise UsageError(
+                f'The input "{item.name}" of {title} has the shape {shape_text(item.shape)} with free sizes, and no '
+                f"{FLAG} gives them. Add {flags_of([item])}"
+            )
+        return InputSizes(name=item.name, shape=tuple(size or 1 for size in item.shape), dtype=item.dtype)
+    wanted = item.shape
+    if wanted is not None and (
+        len(wanted) != len(sizes.shape)
+        or any(want not in (None, have) for want, have in zip(wanted, sizes.shape, strict=True))
+    ):
+        raise UsageError(
+            f'{FLAG} {sizes.text}: the input "{item.name}" of {title} takes the shape {shape_text(wanted)}. '
+            f"Give sizes of that form: {FLAG} {_quoted(item.example().text)}"
+        )
+    if sizes.dtype and sizes.dtype != item.dtype:
+        raise UsageError(
+            f'{FLAG} {sizes.text}: the input "{item.name}" of {title} takes {item.dtype}. '
+            f"Leave the type out, or give {item.dtype}."
+        )
+    return InputSizes(name=item.name, shape=sizes.shape, dtype=item.dtype)
+
+
+def shape_text(shape: Sequence[int | None] | None) -> str:
+    """Returns `(1, 3, ?, ?)`: `?` for a free size."""
+    return "(any)" if shape is None else "(" + ", ".join("?" if size is None else str(size) for size in shape) + ")"

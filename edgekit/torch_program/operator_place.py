@@ -1,0 +1,46 @@
+"""Where an operator stands in the user's model: for messages that say what cannot be converted."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+_FRAME: Final = re.compile(r'File "([^"]+)", line (\d+)')
+_LIBRARIES: Final = ("site-packages", "dist-packages", "/torch/")
+
+
+def operator_place(program: Any, operator: str) -> str:
+    """Returns where an operator stands first: `aten.foo in the layer features.3 (model.py, line 12)`.
+
+    Layer and line are left out where the program does not know them.
+
+    Args:
+        program: torch ExportedProgram.
+        operator: As converters name it: `aten.foo.default`, `aten::foo`.
+    """
+    calls = [node for node in program.graph.nodes if node.op == "call_function"]
+    wanted = operator.replace("::", ".")
+    exact = [node for node in calls if str(node.target) == wanted or str(node.target).startswith(f"{wanted}.")]
+    # A decomposition may have renamed it: prims.bessel_j0 for aten.special_bessel_j0.
+    alike = [node for node in calls if _base_name(str(node.target)).endswith(_base_name(wanted))]
+    node = next(iter([*exact, *alike]), None)
+    return operator if node is None else f"{operator}{_layer(node)}{_line(node)}"
+
+
+def _base_name(target: str) -> str:
+    """Returns `conv2d` for `aten.conv2d.default`."""
+    parts = target.split(".")
+    return parts[1] if len(parts) > 1 else parts[0]
+
+
+def _layer(node: Any) -> str:
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    name = str(stack[-1][0]) if stack else ""
+    return f" in the layer {name}" if name else ""
+
+
+def _line(node: Any) -> str:
+    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
+    own = [(file, line) for file, line in frames if not any(part in file for part in _LIBRARIES)]
+    return f" ({Path(own[-1][0]).name}, line {own[-1][1]})" if own else ""
