@@ -1,4 +1,4 @@
-"""`export --format all --precision int8` of EfficientNet-Lite0 against four bare conversion scripts, in one run.
+"""The export of EfficientNet-Lite0 to all four formats at INT8 against four bare conversion scripts, in one run.
 
     python benchmarks/conversion_time.py [--rounds 2] [--write]
 
@@ -32,7 +32,8 @@ from edgekit.pipeline.settings import Settings
 from edgekit.pipeline.capture import capture_model
 from dataclasses import replace
 
-request = make_request(model=None, device="pi4", config=Path(sys.argv[1]), formats="all", precision="int8", limits={})
+FOUR = "tflite,onnx,executorch,coreml"
+request = make_request(model=None, device="pi4", config=Path(sys.argv[1]), formats=FOUR, precision="int8", limits={})
 settings = Settings(cache=Cache(root=Path(sys.argv[2])), jobs=default_jobs())
 task = replace(request.task, evaluation=None)
 model = capture_model(task, settings)

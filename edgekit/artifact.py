@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from edgekit.errors import ArtifactError
+from edgekit.external_data import external_files
 from edgekit.formats.table import all_formats
 from edgekit.model import TensorSpec
 
@@ -23,12 +25,12 @@ class Artifact:
     """A converted model on disk.
 
     Attributes:
-        path: File, or folder for a Core ML package.
-        runtime: Name of its format.
+        path: File (an .onnx may have external data beside it), or folder for a Core ML package.
+        runtime: tflite, onnx, executorch or coreml.
         precision: The recipe's name: fp32, fp16, int8-static and so on; "unknown" for a file made elsewhere.
         size_bytes: Sum over its files.
         download_bytes: Deflated, as an app store or an over-the-air update sends it.
-        sha256: Of the contents (for a package, of names and contents in sorted order).
+        sha256: Of the contents; of names and contents, sorted, of what a package or external data adds.
         inputs: As the runtime names them, in call order.
         outputs: As the runtime names them, in the float model's order.
         metadata: What was embedded in the file.
@@ -77,15 +79,19 @@ def runtime_of(path: Path) -> str:
 
 
 def measure_files(path: Path) -> tuple[int, int, str]:
-    """Returns (size in bytes, deflated size in bytes, SHA-256) of a file or of all files in a package folder.
+    """Returns (size in bytes, deflated size in bytes, SHA-256) of everything that belongs to an artifact.
 
-    Deflate is zlib's level 6, what app stores' ZIP archives use; each file is compressed by itself, as in a ZIP.
+    That is a file with the external data that it names, or all files of a package folder, behind links too. Deflate is
+    zlib's level 6, what app stores' ZIP archives use; each file is compressed by itself, as in a ZIP.
+
+    Raises:
+        ArtifactError: a part is missing, or lies outside the artifact's folder.
     """
     size = deflated = 0
     digest = hashlib.sha256()
-    for file in _files(path):
-        if path.is_dir():
-            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+    for name, file in artifact_files(path):
+        if name:
+            digest.update(name.encode() + b"\0")
         compressor = zlib.compressobj(level=6, wbits=-15)
         with file.open("rb") as stream:
             while chunk := stream.read(_CHUNK_BYTES):
@@ -96,11 +102,40 @@ def measure_files(path: Path) -> tuple[int, int, str]:
     return size, deflated, digest.hexdigest()
 
 
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
+def artifact_files(path: Path) -> Iterator[tuple[str, Path]]:
+    """Yields (name, file) of everything that belongs to an artifact; the name of a file that is the artifact is "".
+
+    Raises:
+        ArtifactError: a part is missing, or lies outside the artifact's folder.
+    """
+    if path.is_dir():
+        yield from ((file.relative_to(path).as_posix(), file) for file in sorted(_inside(path)))
         return
-    yield from sorted(file for file in path.rglob("*") if file.is_file())
+    yield "", path
+    for name in external_files(path):
+        yield name, _beside(path, name)
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """Yields all files under a folder, behind links too: a runtime reads them. A link in a circle is followed once."""
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(place))
+        folders[:] = [name for name in folders if os.path.realpath(Path(place) / name) not in seen]
+        yield from (file for name in files if (file := Path(place) / name).is_file())
+
+
+def _beside(path: Path, name: str) -> Path:
+    """Returns the file with external data that an artifact names."""
+    file = path.parent / name
+    if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ArtifactError(
+            f'{path}: it names weights in "{name}", outside its own folder, where no app would have them. '
+            "Save it with its weights beside it."
+        )
+    if not file.is_file():
+        raise ArtifactError(f"{path}: it names weights in {name}, and there is no such file beside it. Copy it there.")
+    return file
 
 
 def remove_artifact(path: Path) -> None:

@@ -46,9 +46,13 @@ COSTS: Final[Mapping[str, Cost]] = {
         Cost(name="memory", unit="bytes", parse=units.parse_bytes, at_most=True, title="peak memory"),
         Cost(name="latency", unit="ms", parse=units.parse_milliseconds, at_most=True, title="latency"),
         Cost(name="latency_p95", unit="ms", parse=units.parse_milliseconds, at_most=True, title="latency p95"),
+        Cost(name="accuracy", unit="%", parse=units.parse_share, at_most=False, title="accuracy"),
         Cost(name="accuracy_drop", unit="pp", parse=units.parse_points, at_most=True, title="accuracy drop"),
         Cost(name="slice_drop", unit="pp", parse=units.parse_points, at_most=True, title="worst slice's drop"),
         Cost(name="parity", unit="dB", parse=units.parse_decibels, at_most=False, title="parity with float"),
+        Cost(name="parity_floor", unit="dB", parse=units.parse_decibels, at_most=False, title="parity floor"),
+        Cost(name="integer_outputs", unit="%", parse=units.parse_share, at_most=False, title="integer outputs equal"),
+        Cost(name="outputs_alive", unit="%", parse=units.parse_share, at_most=False, title="outputs alive"),
         Cost(name="integer_coverage", unit="%", parse=units.parse_share, at_most=False, title="integer coverage"),
         Cost(name="delegate_coverage", unit="%", parse=units.parse_share, at_most=False, title="delegate coverage"),
         Cost(name="accelerator_coverage", unit="%", parse=units.parse_share, at_most=False, title="accelerator share"),
@@ -59,13 +63,42 @@ COSTS: Final[Mapping[str, Cost]] = {
 RECIPE_SOURCE: Final = "recipe"
 """Source of limits that follow from the recipe and not from a budget: a gate with other budgets keeps them."""
 
+QUALITY: Final = (
+    "accuracy",
+    "accuracy_drop",
+    "slice_drop",
+    "parity",
+    "parity_floor",
+    "integer_outputs",
+    "outputs_alive",
+)
+"""Costs that an artifact has wherever it runs."""
+
 PATHS: Final = ("delegate_coverage", "accelerator_coverage")
 """Costs about paths that not every format has, and that only an artifact tells about."""
 
-_IGNORED_SETTINGS: Final = Cost(
-    name="ignored_settings", unit="", parse=units.parse_share, at_most=True, title="ignored settings"
+SOUNDNESS_SOURCE: Final = "soundness"
+"""Source of limits that hold for every artifact, because without them no other figure means anything."""
+
+_UNLIMITED: Final = (
+    Cost(name="ignored_settings", unit="", parse=units.parse_share, at_most=True, title="ignored settings"),
+    Cost(name="evidence", unit="", parse=units.parse_share, at_most=True, title="flaws of the evidence"),
+    Cost(name="model_digest", unit="", parse=units.parse_share, at_most=True, title="made from another model"),
 )
-"""A check that no budget limits: a setting that was asked for is there or it is not."""
+"""Checks that no budget limits: something is there or it is not."""
+
+SOUNDNESS: Final = ("parity_floor", "integer_outputs", "outputs_alive", "evidence", "model_digest")
+"""Checks that guard the meaning of all others. They have limits where no budget names any."""
+
+WAIVABLE: Final[Mapping[str, tuple[str, ...]]] = {
+    "accuracy": ("accuracy", "accuracy_drop", "slice_drop"),
+    "parity_floor": ("parity_floor",),
+    "integer_outputs": ("integer_outputs",),
+    "outputs_alive": ("outputs_alive",),
+    "evidence": ("evidence",),
+    "model_digest": ("model_digest",),
+}
+"""What a user may waive by name, with the checks that are then shown and not judged."""
 
 CHANGE_SUFFIX: Final = "_change"
 
@@ -100,7 +133,7 @@ CHANGES: Final[Mapping[str, Cost]] = {
 """
 
 _COSTS_BY_CHECK: Final[Mapping[str, Cost]] = {
-    cost.name: cost for cost in (*COSTS.values(), _IGNORED_SETTINGS, *CHANGES.values())
+    cost.name: cost for cost in (*COSTS.values(), *_UNLIMITED, *CHANGES.values())
 }
 
 
@@ -138,26 +171,72 @@ class Limit:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """A set of limits, at most one for each cost, in the order of COSTS."""
+    """A set of limits, at most one for each cost, in the order of COSTS.
+
+    Attributes:
+        limits: The limits.
+        waived: (check, who waived it): checks that are shown and not judged, whatever else says so.
+        runtimes: Formats that the device runs; empty where no device is meant.
+    """
 
     limits: tuple[Limit, ...] = ()
+    waived: tuple[tuple[str, str], ...] = ()
+    runtimes: tuple[str, ...] = ()
+
+    def for_format(self, runtime: str) -> Budget:
+        """Returns the limits for an artifact of one format.
+
+        What the device does not run costs nothing there: the profile's limits on costs only warn then. Its accuracy and
+        its soundness are its own.
+        """
+        if not self.runtimes or runtime in self.runtimes:
+            return self
+        warned = [x if x.source != "profile" or x.name in QUALITY else replace(x, level="warn") for x in self.limits]
+        return replace(self, limits=tuple(warned))
 
     def get(self, name: str) -> Limit | None:
         """Returns the limit on the cost `name`, or None where it is free."""
         return next((limit for limit in self.limits if limit.name == name), None)
 
+    def get_or(self, default: Limit) -> Limit | None:
+        """Returns this budget's limit on the cost of `default`, else `default`; None where the check was waived."""
+        return None if self.waiver(default.name) else self.get(default.name) or default
+
+    def waiver(self, name: str) -> str:
+        """Returns who waived the check `name`, "" where nobody did."""
+        return dict(self.waived).get(name, "")
+
     def overridden_by(self, limits: Iterable[Limit]) -> Budget:
         """Returns a budget in which each of `limits` takes the place of the one on the same cost."""
         by_name = {limit.name: limit for limit in self.limits} | {limit.name: limit for limit in limits}
-        return Budget(limits=tuple(by_name[name] for name in COSTS if name in by_name))
+        kept = (by_name[name] for name in COSTS if name in by_name and not self.waiver(name))
+        return replace(self, limits=tuple(kept))
+
+    def without(self, names: Iterable[str], source: str) -> Budget:
+        """Returns a budget in which the checks behind `names` are shown and not judged.
+
+        Args:
+            names: Keys of WAIVABLE.
+            source: Who waives them, for people.
+
+        Raises:
+            InputError: a name that cannot be waived.
+        """
+        names = tuple(names)
+        if unknown := [name for name in names if name not in WAIVABLE]:
+            raise InputError(f'{source} "{unknown[0]}" cannot be waived: accepted are {", ".join(WAIVABLE)}.')
+        waived = {check: f"{source} {name}" for name in names for check in WAIVABLE[name]} | dict(self.waived)
+        kept = tuple(limit for limit in self.limits if limit.name not in waived)
+        return replace(self, limits=kept, waived=tuple(waived.items()))
 
     def without_profile_paths(self) -> Budget:
         """Returns a budget without the profile's limits on PATHS: they are about formats that have such a path."""
-        return Budget(limits=tuple(x for x in self.limits if x.source != "profile" or x.name not in PATHS))
+        kept = tuple(x for x in self.limits if x.source != "profile" or x.name not in PATHS)
+        return replace(self, limits=kept)
 
     def with_level(self, name: str, level: Level) -> Budget:
         """Returns a budget in which the limit on `name`, if there is one, has `level`."""
-        return Budget(limits=tuple(replace(x, level=level) if x.name == name else x for x in self.limits))
+        return replace(self, limits=tuple(replace(x, level=level) if x.name == name else x for x in self.limits))
 
 
 def read_limit(name: str, value: object, source: str) -> Limit:

@@ -36,8 +36,8 @@ class BudgetOfDevice:
         device: Name of the profile.
         target: Folder that export wrote, or an artifact (it is run then).
         strict: Inconclusive checks and warnings fail too.
-        options: As for the command line: `model`, `config`, `baseline`, `max_regression`, and limits by the names of a
-            task file, such as `size="6 MB"`.
+        options: As for the command line: `model`, `config`, `baseline`, `max_regression`, `without`, and limits by the
+            names of a task file, such as `size="6 MB"`.
     """
 
     request: pytest.FixtureRequest
@@ -74,12 +74,14 @@ class BudgetOfDevice:
         options = dict(self.options)
         limits = {name: str(options.pop(name)) for name in LIMIT_FLAGS if name in options}
         regression = options.pop("max_regression", ())
+        without = options.pop("without", ())
         request = GateRequest(
             target=self.target,
             settings=Settings(jobs=1),
             device=self.device,
             limits=limits,
             regression=(regression,) if isinstance(regression, str) else tuple(regression),
+            without=(without,) if isinstance(without, str) else tuple(without),
             **options,
         )
         result, asked = run_gate(request)

@@ -54,9 +54,13 @@ def test_a_limit_is_kept_exactly_where_nothing_exceeds_it(name: str, bound: floa
         ("memory", "64 MiB", 67_108_864),
         ("latency", "30 ms", 30.0),
         ("latency_p95", "0.1 s", 100.0),
+        ("accuracy", "90 %", 90.0),
         ("accuracy_drop", "1 pp", 1.0),
         ("slice_drop", "2 pp", 2.0),
         ("parity", "20 dB", 20.0),
+        ("parity_floor", "6 dB", 6.0),
+        ("integer_outputs", "90 %", 90.0),
+        ("outputs_alive", "100 %", 100.0),
         ("integer_coverage", "100 %", 100.0),
         ("delegate_coverage", "95 %", 95.0),
         ("accelerator_coverage", "90 %", 90.0),
@@ -84,8 +88,9 @@ def test_a_table_gives_a_level() -> None:
             "speed",
             "5 ms",
             (
-                'a.toml: "speed" is not a budget: accepted are size, download, memory, latency, latency_p95, '
-                "accuracy_drop, slice_drop, parity, integer_coverage, delegate_coverage, accelerator_coverage."
+                'a.toml: "speed" is not a budget: accepted are size, download, memory, latency, latency_p95, accuracy, '
+                "accuracy_drop, slice_drop, parity, parity_floor, integer_outputs, outputs_alive, integer_coverage, "
+                "delegate_coverage, accelerator_coverage."
             ),
         ),
         ("size", 6, 'a.toml: "size" must be text with a unit, such as "6 MB"; it is 6.'),

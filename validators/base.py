@@ -21,7 +21,22 @@ from edgekit.recipe import Prediction
 from edgekit.registry import validator_targets
 from edgekit.samples import Samples
 from edgekit.validators.artifact_operators import ArtifactOperator
+from edgekit.validators.output_layout import OutputLayout
 from edgekit.validators.requested import Requested
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenModel:
+    """The float model that an artifact is compared with.
+
+    Attributes:
+        name: For people: its source.
+        digests: Of the model in each form in which it was captured.
+    """
+
+    name: str
+    digests: tuple[str, ...]
 
 
 @final
@@ -40,6 +55,10 @@ class Evidence:
         evaluation: Inputs, targets and slices; None where the task has no evaluation data.
         outputs: The artifact's outputs on `evaluation`, dequantized, row by row.
         reference: The float model's outputs on `evaluation`, row by row; None without a float model.
+        converted_reference: Outputs of the model that was converted, where techniques have changed the float model.
+        layouts: How each output of that model is made up; empty where nobody knows.
+        pairing: How the artifact's outputs were paired with the float model's, "" where they come in its order.
+        model: Name and digests of the float model that was given; None without one.
         latencies_ms: Host timings of single inferences, in the order in which they ran.
         float_latencies_ms: The float artifact's timings, interleaved with `latencies_ms`; empty without one.
         peak_memory_bytes: Peak resident set of the process that loaded and ran it.
@@ -52,8 +71,8 @@ class Evidence:
         accelerator: Name of the rules about the device's accelerator for this format, "" where it has none.
         device: Name of the profile that the artifact is judged for.
         predicted_latency: What was predicted for that device: its latency until somebody measures it there.
-        missing: Why a piece of evidence is missing: `outputs`, `reference`, `memory`, `latency`, `operators` to a
-            sentence.
+        missing: Why a piece of evidence is missing: `outputs`, `reference`, `converted_reference`, `memory`, `latency`,
+            `operators` to a sentence.
     """
 
     artifact: Artifact
@@ -66,6 +85,10 @@ class Evidence:
     evaluation: Samples | None = None
     outputs: Samples | None = None
     reference: Samples | None = None
+    converted_reference: Samples | None = None
+    layouts: tuple[OutputLayout, ...] = ()
+    pairing: str = ""
+    model: GivenModel | None = None
     latencies_ms: tuple[float, ...] = ()
     float_latencies_ms: tuple[float, ...] = ()
     peak_memory_bytes: int | None = None

@@ -209,6 +209,18 @@ def describe_artifact(
     return _described(artifact, ran.record)
 
 
+def describe_operators(
+    artifact: Artifact, *, settings: RunSettings = RunSettings(), progress: Progress = silent
+) -> tuple[ArtifactOperator, ...]:
+    """Returns what an artifact computes with, from one inference on made-up inputs; nothing where that cannot be told.
+
+    Why it cannot is said where the artifact is run on the user's data.
+    """
+    call = RunnerCall(runtime=artifact.runtime, artifact=artifact.path, modes=("memory",), settings=settings)
+    found: list[dict[str, Any]] = run_export(call, progress).record.get("operators") or []
+    return _values(found, ArtifactOperator)
+
+
 def run_reference(
     model: CapturedModel,
     samples: Samples,
@@ -251,7 +263,7 @@ def _not_requested(
         missing["outputs"] = "There is no evaluation data. Give [data] evaluation in edgekit.toml."
     if reference is None:
         missing["reference"] = (
-            "There is no float model to compare with. Give the model that the artifact was made from."
+            "There is no float model to compare with. Give the model that the artifact was made from, with --model."
         )
     return missing
 

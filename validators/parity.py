@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, Final, final
+from typing import ClassVar, final
 
 from edgekit.budget import Budget
 from edgekit.checks import Check, judge
 from edgekit.samples import Samples
 from edgekit.validators.base import Evidence, Validator
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-LARGEST_DB: Final = 200.0
-"""Equal outputs have an infinite ratio, which JSON cannot hold. 32-bit floats end near 150 dB, so 200 means equal."""
-
-_ROWS_AT_ONCE: Final = 256
+from edgekit.validators.output_pairing import why_not_comparable
+from edgekit.validators.output_statistics import LARGEST_DB, sqnr_db
 
 
 @final
@@ -40,52 +34,12 @@ class ParityValidator(Validator):
         )
 
 
-def sqnr_db(reference: NDArray[Any], outputs: NDArray[Any]) -> float:
-    """Returns 10 log10(sum(reference^2) / sum((reference - outputs)^2)) over all rows, within +-LARGEST_DB.
-
-    Args:
-        reference: (rows, ...), any numeric dtype; read in pieces, so a memory map stays on disk.
-        outputs: The same number of values a row.
-
-    Returns:
-        NaN where a value of either is not finite.
-    """
-    import numpy as np
-
-    signal = noise = 0.0
-    for start in range(0, len(reference), _ROWS_AT_ONCE):
-        piece = slice(start, start + _ROWS_AT_ONCE)
-        expected = np.asarray(reference[piece], np.float64).ravel()
-        difference = expected - np.asarray(outputs[piece], np.float64).ravel()
-        signal += float(np.sum(expected * expected))
-        noise += float(np.sum(difference * difference))
-    if not (math.isfinite(signal) and math.isfinite(noise)):
-        return math.nan
-    if noise == 0:
-        return LARGEST_DB
-    if signal == 0:
-        return -LARGEST_DB
-    return max(-LARGEST_DB, min(LARGEST_DB, 10 * math.log10(signal / noise)))
-
-
 def sqnr_by_output(reference: Samples, outputs: Samples) -> dict[str, float] | str:
     """Returns each output's SQNR in dB by the artifact's name for it, or a sentence: why they do not compare."""
-    if len(reference.names) != len(outputs.names):
-        return (
-            f"The artifact has {len(outputs.names)} outputs ({', '.join(outputs.names)}) and the float model "
-            f"{len(reference.names)} ({', '.join(reference.names)}): they cannot be compared."
-        )
-    if reference.count != outputs.count:
-        return f"The artifact has outputs for {outputs.count} rows and the float model for {reference.count}."
-    found: dict[str, float] = {}
-    for name, expected, array in zip(outputs.names, reference.arrays(), outputs.arrays(), strict=True):
-        if _without_ones(expected.shape) != _without_ones(array.shape):
-            return (
-                f'Output "{name}" has shape {(1, *array.shape[1:])} in the artifact and {(1, *expected.shape[1:])} '
-                "in the float model: they cannot be compared."
-            )
-        found[name] = sqnr_db(expected, array)
-    return found
+    if reason := why_not_comparable(reference, outputs):
+        return reason
+    pairs = zip(outputs.names, reference.arrays(), outputs.arrays(), strict=True)
+    return {name: sqnr_db(expected, array) for name, expected, array in pairs}
 
 
 def _parity(evidence: Evidence) -> tuple[float | None, str]:
@@ -100,14 +54,11 @@ def _parity(evidence: Evidence) -> tuple[float | None, str]:
     # NaN is worse than any number, and min() would pass it over.
     worst = min(found, key=lambda name: -math.inf if math.isnan(found[name]) else found[name])
     each = ", ".join(f"{name} {_words(value)}" for name, value in found.items())
-    return found[worst], f"SQNR against the float model over {evidence.outputs.count} rows: {each}."
+    text = f"SQNR against the float model over {evidence.outputs.count} rows: {each}."
+    return found[worst], f"{text} {evidence.pairing}".rstrip()
 
 
 def _words(value: float) -> str:
     if math.isnan(value):
         return "NaN (outputs that are not finite)"
     return "equal" if value >= LARGEST_DB else f"{value:.1f} dB"
-
-
-def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (shape[0], *(size for size in shape[1:] if size != 1))

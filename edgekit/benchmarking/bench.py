@@ -16,7 +16,8 @@ from edgekit.measurements.measurement import MeasuredArtifact, Measurement
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.samples import Samples
 from edgekit.validators.execution import RunSettings, collect_evidence
-from edgekit.validators.parity import LARGEST_DB, sqnr_by_output
+from edgekit.validators.output_statistics import LARGEST_DB
+from edgekit.validators.parity import sqnr_by_output
 from edgekit.workers.worker import Progress
 
 PRECISION_KEY: Final = "edgekit.precision"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final, final
 
-from edgekit.artifact import Artifact
+from edgekit.artifact import Artifact, artifact_files
 from edgekit.benchmarking.device_python import DevicePython, find_python
 from edgekit.benchmarking.ssh_shell import SshShell
 from edgekit.benchmarking.target import Measured, Order, SshAddress, Target, measured_of
@@ -130,6 +130,9 @@ class _RemoteBench:
         for file in (RUNNER, session_file(artifact.runtime)):
             self.shell.put(file, self.there / file.name)
         self.shell.put(artifact.path, self._artifact(artifact.path))
+        for name, file in artifact_files(artifact.path) if artifact.path.is_file() else ():
+            if name:
+                self.shell.put(file, self.there / name)
         if samples is not None:
             self.shell.put(samples.folder, self.there / "samples")
 

@@ -15,6 +15,8 @@ from edgekit.terminal.console import console, write_json
 from edgekit.trials.choice import PlanFile, parse_io, read_plan_file
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from edgekit.exporting.report import ExportReport
 
 DEFAULT_OUTPUT = Path("edgekit-out")
@@ -45,6 +47,7 @@ def export(
     io: options.Io = "float",
     limits: options.Limits,
     measurements: options.Measurements = None,
+    without: options.Without = None,
     strict: options.Strict = False,
     jobs: options.Jobs = 0,
     workers: options.Workers,
@@ -68,6 +71,7 @@ def export(
         limits=limits.texts(),
         overrides=data.overrides(metric),
         input_sizes=read_input_sizes(data.inputs or ()),
+        without=without or (),
     )
     request = planned.restrict(request) if planned else request
     _warn_of_order(request, screen)
@@ -114,12 +118,7 @@ def show_report(
 
     screen = console(no_color=no_color)
     if not quiet:
-        if report.model is not None:
-            screen.print(sentences.escape(sentences.model_line(report.model)))
-            if report.model.embedded_default:
-                hint = sentences.DEFAULT_HINT.format(verb=report.command, device=report.device)
-                screen.print(sentences.escape(hint), style="dim")
-        screen.print(f"{request.profile.title} ({report.device})")
+        _show_subject(screen, report, request)
         screen.print()
         screen.print(tables.export_table(report))
         screen.print()
@@ -130,7 +129,7 @@ def show_report(
             screen.print()
         if verbose:
             for result in report.results:
-                screen.print(f"[bold]{result.runtime} {result.recipe.name}[/]")
+                screen.print(f"[bold]{result.runtime} {result.precision}[/]")
                 screen.print(tables.check_table(result.checks))
                 screen.print()
         for result in report.results if report.command == "plan" and not verbose else ():
@@ -157,3 +156,19 @@ def show_report(
             screen.print(sentences.escape(words), style="dim", soft_wrap=True)
             if any(result.artifact is not None for result in report.results):
                 screen.print(f"{report.folder / FOLDER}  code for the app", style="dim", markup=False)
+
+
+def _show_subject(screen: Console, report: ExportReport, request: Request) -> None:
+    """Prints the model, the device, and the formats that the device does not run."""
+    from edgekit.exporting import sentences
+
+    if report.model is not None:
+        screen.print(sentences.escape(sentences.model_line(report.model)))
+        if report.model.embedded_default:
+            hint = sentences.DEFAULT_HINT.format(verb=report.command, device=report.device)
+            screen.print(sentences.escape(hint), style="dim")
+    screen.print(f"{request.profile.title} ({report.device})")
+    if request.omitted:
+        names = ",".join(request.omitted)
+        words = f"left out: {names}, which {report.device} does not run (--format {names} makes it all the same)"
+        screen.print(words, style="dim", markup=False)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, ModelError
 from edgekit.exporting.sentences import NAMING, check_sentence
 from edgekit.terminal.console import console
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgekit.gating.gate import GateResult
     from edgekit.model import CapturedModel
     from edgekit.task.request import Request
+    from edgekit.task.task import Task
 
 _TABLES: Final = {"size": "size", "download": "size", "memory": "memory", "latency": "work", "latency_p95": "work"}
 """Check to the first word of the table that explains it."""
@@ -113,9 +114,21 @@ def _tables(result: GateResult, request: Request) -> tuple[CapturedModel, Iterab
     return model, cost_tables(analyze_model(model, settings), plan, request.profile)
 
 
-def _task(result: GateResult, request: Request) -> Any:
-    from edgekit.task.task import default_task
+def _task(result: GateResult, request: Request) -> Task:
+    """Returns the task whose model's layers explain the artifact: its float model's, else the file's own.
 
-    if (result.report.get("model") or {}).get("embedded_default"):
-        return default_task(Path.cwd())
-    return request.task
+    Raises:
+        ModelError: no float model was given, and this format's files do not tell their layers.
+    """
+    from edgekit.task.task import default_task, model_task
+
+    model = result.report.get("model")
+    if model is not None:
+        return default_task(Path.cwd()) if model.get("embedded_default") else request.task
+    entry = next(entry for entry in result.report["formats"] if entry["artifact"] is not None)
+    path = result.folder / entry["artifact"]["path"]
+    if path.suffix.lower() not in (".onnx", ".tflite"):
+        raise ModelError(
+            f"{path.name} does not tell what its layers cost. Name the model that it was made from, with --model."
+        )
+    return model_task(str(path.absolute()), Path.cwd())

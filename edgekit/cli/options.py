@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, final, get_type_hints
 
 import typer
 
+from edgekit.budget import WAIVABLE
 from edgekit.cli.completion import (
     complete_device,
     complete_effort,
@@ -77,7 +78,7 @@ Format = Annotated[
     list[str] | None,
     option(
         CHOICE, "--format", "-f", autocompletion=complete_format,
-        help="tflite, onnx, executorch, coreml, several with commas, or all; repeat for more.",
+        help="tflite, onnx, executorch, coreml, several with commas, or all that the device runs; repeat for more.",
     ),
 ]  # fmt: skip
 Precision = Annotated[
@@ -112,6 +113,10 @@ Measurements = Annotated[
         help="Measurement file of edgekit bench from this device; may be given several times.",
     ),
 ]  # fmt: skip
+Without = Annotated[
+    list[str] | None,
+    option(BUDGET, "--without", help=f"Show a check without judging it: {', '.join(WAIVABLE)}; repeat for more."),
+]
 Strict = Annotated[bool, option(BUDGET, "--strict", help="Inconclusive checks and warnings fail too.")]
 Verbose = Annotated[bool, option(OUTPUT, "--verbose", "-v", help="Print every check and note.")]
 Json = Annotated[bool, option(OUTPUT, "--json", help="Write JSON to stdout, and nothing else there.")]
@@ -165,6 +170,17 @@ class Limits:
     min_parity: Annotated[
         str | None, option(BUDGET, "--min-parity", help='SQNR against the float model, such as "20 dB".')
     ] = None
+    min_accuracy: Annotated[
+        str | None,
+        option(BUDGET, "--min-accuracy", help='The artifact\'s own metric, such as "90 %"; needs no float model.'),
+    ] = None
+    min_parity_floor: Annotated[
+        str | None,
+        option(
+            BUDGET, "--min-parity-floor",
+            help='SQNR of the worst output or channel against the converted model, such as "6 dB".',
+        ),
+    ] = None  # fmt: skip
     min_integer_coverage: Annotated[
         str | None, option(BUDGET, "--min-integer-coverage", help='Work that runs in integers, such as "100 %".')
     ] = None
@@ -186,9 +202,11 @@ class Limits:
             "download": self.max_download,
             "memory": self.max_memory,
             "latency": self.max_latency,
+            "accuracy": self.min_accuracy,
             "accuracy_drop": self.max_drop,
             "slice_drop": self.max_slice_drop,
             "parity": self.min_parity,
+            "parity_floor": self.min_parity_floor,
             "integer_coverage": self.min_integer_coverage,
             "delegate_coverage": self.min_delegate_coverage,
             "accelerator_coverage": self.min_accelerator_coverage,

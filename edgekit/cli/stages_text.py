@@ -8,7 +8,7 @@ from edgekit.exporting import sentences
 from edgekit.exporting.stage_table import Stage, StageTable
 from edgekit.html_report.parts import count_text
 from edgekit.units import format_milliseconds, format_value
-from edgekit.validators.parity import LARGEST_DB
+from edgekit.validators.output_statistics import LARGEST_DB
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -38,7 +38,7 @@ def export_table(report: ExportReport) -> Table:
     for result in report.results:
         word, style = _format_status(result)
         cells = [_cell(result, name) for name in ("size", "accuracy_drop", "parity", "memory")]
-        table.add_row(f"[{style}]{word}[/]", result.runtime, result.recipe.name, *cells, _host_cell(result))
+        table.add_row(f"[{style}]{word}[/]", result.runtime, result.precision, *cells, _host_cell(result))
     return table
 
 
@@ -79,7 +79,7 @@ def prediction_tables(report: ExportReport) -> Iterator[Table]:
         if not rows:
             continue
         table = Table(
-            title=f"{result.runtime} {result.recipe.name}: predicted beside measured", title_justify="left",
+            title=f"{result.runtime} {result.precision}: predicted beside measured", title_justify="left",
             title_style="bold", box=None, pad_edge=False, header_style="bold",
         )  # fmt: skip
         table.add_column("", no_wrap=True)
@@ -134,7 +134,7 @@ def verdict_lines(report: ExportReport, *, strict: bool = False) -> list[str]:
     """Returns what decided an export: failures first, then what is open, then one line with the verdict itself."""
     checks = [check for result in report.results for check in result.checks]
     failures = [
-        f"{result.runtime} {result.recipe.name}: {result.error.message}"
+        f"{result.runtime} {result.precision}: {result.error.message}"
         for result in report.results
         if result.error is not None
     ]
@@ -172,6 +172,7 @@ def note_lines(report: ExportReport, *, verbose: bool) -> list[str]:
     lines += [
         f"[dim]run with the inputs {escape(str(r.host['inputs']))}[/]" for r in report.results if "inputs" in r.host
     ]
+    lines += [f"{r.runtime}: {escape(str(r.host['pairing']))}" for r in report.results if r.host.get("pairing")]
     evaluators = {str(r.host.get("runtime")) for r in report.results if "evaluator" in str(r.host.get("runtime", ""))}
     lines += [f"[dim]coreml: run by the {escape(name)}[/]" for name in sorted(evaluators)]
     if any(result.host.get("median_ms") is not None for result in report.results):

@@ -18,6 +18,7 @@ def validate(
     metric: options.Metric = None,
     limits: options.Limits,
     measurements: options.Measurements = None,
+    without: options.Without = None,
     strict: options.Strict = False,
     workers: options.Workers,
     no_cache: options.NoCache = False,
@@ -37,6 +38,7 @@ def validate(
         limits=limits.texts(),
         overrides=data.overrides(metric),
         input_sizes=data.inputs or (),
+        without=without or (),
     )
     from edgekit.cli.settings import pipeline_settings
 

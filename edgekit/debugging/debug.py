@@ -14,7 +14,7 @@ from edgekit.debugging.job import COMPARE, ComparisonRequest
 from edgekit.debugging.remedies import ExportCall, with_remedies
 from edgekit.debugging.report import DebugReport
 from edgekit.errors import DataError, ModelError, UsageError
-from edgekit.exporting.validation import DEFAULT_KEY, DIGEST_KEY
+from edgekit.exporting.validation import DEFAULT_KEY
 from edgekit.formats.table import all_formats
 from edgekit.model import IMPORTABLE, CapturedModel
 from edgekit.pipeline.capture import capture_model
@@ -28,6 +28,7 @@ from edgekit.task.data import Purpose
 from edgekit.task.task import Task, default_task
 from edgekit.task.technique_text import split_step
 from edgekit.validators.execution import RunSettings, describe_artifact
+from edgekit.validators.model_digest import DIGEST_KEY
 from edgekit.validators.requested import PRECISION_KEY
 
 SOURCE_KEY: Final = "edgekit.source"
@@ -114,7 +115,7 @@ def _task(request: DebugRequest, artifact: Artifact) -> Task:
 
 def _samples(task: Task, model: CapturedModel, request: DebugRequest, settings: Settings) -> tuple[Samples, str]:
     for purpose in (purpose for purpose in _PURPOSES if request.data in (None, purpose)):
-        samples = prepare_samples(task, model, purpose, settings)
+        samples = prepare_samples(task, model.inputs, purpose, settings)
         if samples is not None:
             return samples, purpose
     wanted = request.data or "calibration or evaluation"
@@ -162,7 +163,7 @@ def _as_quantized(
         if not technique.keeps_function:
             notes.append(f"{name} changed the weights on purpose: what it changed counts as error here.")
             continue
-        calibration = prepare_samples(task, model, "calibration", settings)
+        calibration = prepare_samples(task, model.inputs, "calibration", settings)
         model = apply_technique(model, technique.step(), calibration, settings).model
         notes.append(f"Compared with the float model after {name}, which moves values between layers.")
     return model, notes

@@ -80,7 +80,7 @@ def _format_json(
     spent = predicted_ms(analysis, candidate, latency_model)
     return {
         "runtime": result.runtime,
-        "precision": result.recipe.name,
+        "precision": result.precision,
         "precisions": [result.recipe.precision_of(operator.module) for operator in analysis.operators],
         "stored_bytes": [round(sizes[operator.name]) for operator in analysis.operators],
         "predicted_ms": [spent[operator.name] for operator in analysis.operators] if spent else None,

@@ -102,6 +102,7 @@ def export(
                 predicted_latency=candidate.prediction("latency"),
                 asked=what_was_requested(inputs, candidate, io, settings),
                 accelerator=accelerators.get(candidate.runtime, ""),
+                converted=_last_model(changes, candidate),
             )
         except EdgekitError as error:
             results.append(replace(result, error=error))
@@ -120,6 +121,12 @@ def export(
         io=io,
         stages=_stage_tables(inputs, changes, results, settings),
     )
+
+
+def _last_model(changes: Changes, candidate: Candidate) -> CapturedModel | None:
+    """Returns what the candidate's techniques have made of the float model; None where it has none."""
+    applied = changes.get(pipeline_name(candidate.techniques))
+    return applied[-1].model if applied and not isinstance(applied, EdgekitError) else None
 
 
 def _stage_tables(

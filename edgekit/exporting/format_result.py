@@ -103,6 +103,7 @@ class FormatResult:
         checks: The verdict's checks.
         host: Timing on this host and other figures that are shown and not judged.
         predictions: What was predicted before.
+        found_precision: Name of the precision that lies in a file made elsewhere; "" where the recipe's name says it.
         error: Why there is no artifact, or why it could not be validated.
     """
 
@@ -116,6 +117,7 @@ class FormatResult:
     checks: tuple[Check, ...] = ()
     host: Mapping[str, Any] = field(default_factory=dict[str, Any])
     predictions: tuple[Prediction, ...] = ()
+    found_precision: str = ""
     error: EdgekitError | None = None
 
     def passed(self, *, strict: bool = False) -> bool:
@@ -126,6 +128,11 @@ class FormatResult:
     def techniques(self) -> tuple[Step, ...]:
         """The steps that changed the float model."""
         return tuple(step for step in self.steps if not step.is_recipe)
+
+    @property
+    def precision(self) -> str:
+        """Name of the artifact's precision."""
+        return self.found_precision or self.recipe.name
 
     def check(self, name: str) -> Check | None:
         """Returns the check of that name, or None."""
@@ -161,7 +168,7 @@ class FormatResult:
             }
         return {
             "runtime": self.runtime,
-            "precision": self.recipe.name,
+            "precision": self.precision,
             "recipe": self.recipe.to_json(),
             "steps": [step.to_json() for step in self.steps],
             "passed": self.passed(),

@@ -13,17 +13,21 @@ from edgekit.converters.base import IoType
 from edgekit.errors import EdgekitError
 from edgekit.exporting.inputs import FLOAT_RECIPE, Inputs
 from edgekit.formats.table import find_format
+from edgekit.model import CapturedModel
 from edgekit.pipeline.analysis import analyze_model
 from edgekit.pipeline.convert import convert
+from edgekit.pipeline.samples import reference_outputs
 from edgekit.pipeline.settings import Settings
 from edgekit.pipeline.technique_stage import pipeline_name
 from edgekit.recipe import Candidate, Prediction, Recipe
 from edgekit.validators.accuracy import describe_accuracy
 from edgekit.validators.artifact_operators import count_by_arithmetic
-from edgekit.validators.base import Evidence
+from edgekit.validators.base import Evidence, GivenModel
 from edgekit.validators.base import validators as all_validators
 from edgekit.validators.execution import MeasurementKind, RunSettings, collect_evidence
 from edgekit.validators.host_timing import host_timing
+from edgekit.validators.output_layout import OutputLayout, output_layouts
+from edgekit.validators.output_pairing import pair_outputs, reorder
 from edgekit.validators.requested import Requested, requested_settings
 from edgekit.validators.slices import describe_slices
 from edgekit.workers.process_folder import temporary_folder
@@ -48,6 +52,7 @@ def judge_artifact(
     predicted_latency: Prediction | None = None,
     asked: Requested | None = None,
     accelerator: str = "",
+    converted: CapturedModel | EdgekitError | None = None,
 ) -> tuple[tuple[Check, ...], Mapping[str, object]]:
     """Runs an artifact in its own runtime and judges it.
 
@@ -61,6 +66,8 @@ def judge_artifact(
         predicted_latency: What was predicted for that device: judged until the device itself is timed.
         asked: What the artifact was asked to be, None where nobody knows.
         accelerator: Name of the rules about the device's accelerator, "" where it has none for this format.
+        converted: What techniques have made of the float model before it was converted, or why that is not known; None
+            where nothing has changed it.
 
     Returns:
         The checks, and what was measured on this host beside them (timings, runtime, operators).
@@ -92,13 +99,50 @@ def judge_artifact(
         evidence = replace(
             evidence, device=device, predicted_latency=predicted_latency, asked=asked, accelerator=accelerator
         )
+        evidence = with_float_model(evidence, inputs, converted, settings)
         checks = judge_evidence(evidence, budget)
         settings.progress(artifact.runtime, "measured and judged", 1.0)
         return checks, describe_host(evidence)
 
 
+def with_float_model(
+    evidence: Evidence, inputs: Inputs, converted: CapturedModel | EdgekitError | None, settings: Settings
+) -> Evidence:
+    """Returns the evidence with what the float model says about it.
+
+    Its digests, how its outputs are made up, which of the artifact's is which, and what it gives after techniques.
+    """
+    digests = dict.fromkeys([inputs.model.digest, getattr(inputs.torch_model, "digest", inputs.model.digest)])
+    evidence = replace(evidence, model=GivenModel(name=inputs.model.source, digests=tuple(digests)))
+    if evidence.reference is None or evidence.outputs is None or inputs.evaluation is None:
+        return evidence
+    pairing = pair_outputs(evidence.reference, evidence.outputs)
+    if pairing.sentence:
+        outputs = reorder(evidence.outputs, pairing.order)
+        evidence = replace(evidence, outputs=outputs, pairing=pairing.sentence)
+    evidence = replace(evidence, layouts=_layouts(inputs.model, settings))
+    if converted is None:
+        return evidence
+    try:
+        if isinstance(converted, EdgekitError):
+            raise converted
+        reference = reference_outputs(converted, inputs.evaluation, settings)
+    except EdgekitError as error:
+        return replace(evidence, missing={**evidence.missing, "converted_reference": error.message})
+    return replace(evidence, converted_reference=reference)
+
+
+def _layouts(model: CapturedModel, settings: Settings) -> tuple[OutputLayout, ...]:
+    """Returns how the model's outputs are made up; nothing where its graph cannot be read, which the plan has said."""
+    try:
+        return output_layouts(analyze_model(model, settings))
+    except EdgekitError:
+        return ()
+
+
 def judge_evidence(evidence: Evidence, budget: Budget) -> tuple[Check, ...]:
     """Returns the checks of all validators, ours and third parties', in the order of reports."""
+    budget = budget.for_format(evidence.artifact.runtime)
     checks = [check for validator in all_validators() for check in validator.run(evidence, budget)]
     return complete(checks, budget, evidence.artifact.runtime)
 
@@ -111,6 +155,7 @@ def describe_host(evidence: Evidence) -> dict[str, object]:
         "operators": count_by_arithmetic(evidence.operators),
         "accuracy": describe_accuracy(evidence),
         "slices": describe_slices(evidence),
+        **({"pairing": evidence.pairing} if evidence.pairing else {}),
         **(timing.to_json() if timing else {"host": evidence.host, "not_run": evidence.why_missing("latency")}),
     }
 

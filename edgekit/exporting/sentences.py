@@ -13,7 +13,17 @@ from edgekit.units import format_change, format_value
 SHOWN_NAMES: Final = 5
 
 
-NAMING: Final = ("integer_coverage", "delegate_coverage", "accelerator_coverage", "ignored_settings")
+NAMING: Final = (
+    "integer_coverage",
+    "delegate_coverage",
+    "accelerator_coverage",
+    "ignored_settings",
+    "parity_floor",
+    "integer_outputs",
+    "outputs_alive",
+    "evidence",
+    "model_digest",
+)
 """Checks whose figure alone says little: the detail names the operators and settings."""
 
 

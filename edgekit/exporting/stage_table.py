@@ -253,7 +253,7 @@ def _artifact_stage(result: FormatResult, before: Stage) -> Stage:
     accuracy = result.host.get("accuracy") or {}
     artifact = result.artifact
     return Stage(
-        name=f"{result.runtime} {result.recipe.name}",
+        name=f"{result.runtime} {result.precision}",
         kind="artifact",
         parameters=before.parameters,
         macs=before.macs,

@@ -3,34 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, final
 
+from edgekit.analysis.analyze import READ_ARTIFACT, ArtifactGraphRequest
 from edgekit.artifact import Artifact, measure_files
 from edgekit.budget import Budget
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, TechniqueError
 from edgekit.exporting.artifact_data import ArtifactData
 from edgekit.exporting.export import lint_calibration, recorded_packages
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.inputs import Inputs, describe_data, read_inputs
 from edgekit.exporting.judge import describe_host, judge_artifact, judge_evidence
 from edgekit.exporting.report import ExportReport, describe_environment, with_imported
+from edgekit.formats.table import find_format
 from edgekit.measurements.imported_checks import check_belongs
 from edgekit.measurements.measurement import Measurement
+from edgekit.model import CapturedModel
 from edgekit.pipeline.analysis import analyze_model
 from edgekit.pipeline.settings import Settings
+from edgekit.pipeline.technique_stage import found_techniques
 from edgekit.predict.latency import predict_latency
 from edgekit.recipe import Prediction, Recipe
 from edgekit.task.task import Task, default_task
-from edgekit.validators.execution import RunSettings, collect_evidence, describe_artifact
-from edgekit.validators.requested import PRECISION_KEY, Requested, read_requested, requested_settings
+from edgekit.validators.execution import RunSettings, collect_evidence, describe_artifact, describe_operators
+from edgekit.validators.precision_in_file import precision_in_file, recipe_in_file
+from edgekit.validators.requested import (
+    PRECISION_KEY,
+    TECHNIQUES_KEY,
+    Requested,
+    read_requested,
+    requested_settings,
+)
 from edgekit.workers.cache import versions
 from edgekit.workers.process_folder import temporary_folder
 
-DIGEST_KEY: Final = "edgekit.digest"
 DEFAULT_KEY: Final = "edgekit.embedded_default"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What an artifact is judged for, and how it is run.
+
+    Attributes:
+        device: Name of the profile.
+        budget: Limits.
+        latency_models: The profile's, to predict the device's latency with.
+        accelerators: Runtime to the device's accelerator for it (see `DeviceProfile.accelerators`).
+        settings: How to run workers.
+        run: How to run artifacts.
+    """
+
+    device: str
+    budget: Budget
+    latency_models: Mapping[str, Mapping[str, Any]]
+    accelerators: Mapping[str, str]
+    settings: Settings
+    run: RunSettings
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """An artifact with what it says about itself.
+
+    Attributes:
+        artifact: Its facts, the precision among them.
+        asked: What it was asked to be; None where it does not say.
+        recipe: What it was made with, or what lies in it.
+    """
+
+    artifact: Artifact
+    asked: Requested | None
+    recipe: Recipe
 
 
 def validate(
@@ -41,10 +89,10 @@ def validate(
     budget: Budget,
     settings: Settings,
     cwd: Path,
+    data: ArtifactData | None = None,
     measurements: Sequence[Measurement] = (),
     latency_models: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     accelerators: Mapping[str, str] = MappingProxyType({}),
-    data: ArtifactData | None = None,
 ) -> ExportReport:
     """Runs the artifact at `path` in its own runtime and judges it.
 
@@ -55,10 +103,10 @@ def validate(
         budget: Limits.
         settings: How to run.
         cwd: Base of the embedded default's task.
+        data: What to run it on where there is no float model; with evaluation data its own metric is shown.
         measurements: Figures of this artifact from the device; they take the place of this machine's.
         latency_models: The profile's, to predict the device's latency with.
         accelerators: Runtime to the device's accelerator for it (see `DeviceProfile.accelerators`).
-        data: What to run it on where there is no task.
 
     Raises:
         DataError: a measurement of another device or artifact.
@@ -66,78 +114,91 @@ def validate(
     """
     if measurements:
         check_belongs(measurements, device, (measure_files(path)[2],), path.name)
-    report = _validate(
-        path,
-        task,
+    judgement = Judgement(
         device=device,
         budget=budget,
-        settings=settings,
-        cwd=cwd,
         latency_models=latency_models,
         accelerators=accelerators,
-        data=data,
+        settings=settings,
+        run=RunSettings(
+            timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes, threads=settings.threads
+        ),
     )
-    return with_imported(report, measurements, budget)
-
-
-def _validate(
-    path: Path,
-    task: Task | None,
-    *,
-    device: str,
-    budget: Budget,
-    settings: Settings,
-    cwd: Path,
-    latency_models: Mapping[str, Mapping[str, Any]],
-    accelerators: Mapping[str, str],
-    data: ArtifactData | None,
-) -> ExportReport:
-    run_settings = RunSettings(
-        timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes, threads=settings.threads
-    )
-    artifact = describe_artifact(path, settings=run_settings, progress=settings.stage("artifact"))
-    artifact = replace(artifact, precision=artifact.metadata.get(PRECISION_KEY, "unknown"))
-    if task is None and artifact.metadata.get(DEFAULT_KEY) == "true":
+    found = _find(path, judgement)
+    if task is None and found.artifact.metadata.get(DEFAULT_KEY) == "true":
         task = default_task(cwd)
-        budget = budget_of_artifact(budget, artifact.metadata, cwd)
-    asked = read_requested(artifact.metadata)
-    recipe = asked.recipe if asked else Recipe()
-    accelerator = accelerators.get(artifact.runtime, "")
+        judgement = replace(judgement, budget=budget_of_artifact(budget, found.artifact.metadata, cwd))
     if task is None:
-        given = data or ArtifactData(base=cwd)
-        return _alone(artifact, given, asked, accelerator, device, budget, settings, run_settings)
-    inputs = read_inputs(task, (artifact.runtime,), settings)
-    note = _mismatch(artifact, inputs)
-    result = FormatResult(runtime=artifact.runtime, recipe=recipe, artifact=artifact)
+        report = _alone(found, judgement, data or ArtifactData(base=cwd))
+    else:
+        report = _against_model(found, read_inputs(task, (found.artifact.runtime,), settings), judgement)
+    return with_imported(report, measurements, judgement.budget)
+
+
+def _find(path: Path, judgement: Judgement) -> _Found:
+    progress = judgement.settings.stage("artifact")
+    artifact = describe_artifact(path, settings=judgement.run, progress=progress)
+    asked = read_requested(artifact.metadata)
+    if asked is not None:
+        artifact = replace(artifact, precision=artifact.metadata[PRECISION_KEY])
+        return _Found(artifact=artifact, asked=asked, recipe=asked.recipe)
+    precision = precision_in_file(path, describe_operators(artifact, settings=judgement.run, progress=progress))
+    return _Found(artifact=replace(artifact, precision=precision), asked=None, recipe=recipe_in_file(precision))
+
+
+def _result(found: _Found) -> FormatResult:
+    return FormatResult(
+        runtime=found.artifact.runtime,
+        recipe=found.recipe,
+        artifact=found.artifact,
+        found_precision="" if found.asked else found.artifact.precision,
+    )
+
+
+def _against_model(found: _Found, inputs: Inputs, judgement: Judgement) -> ExportReport:
+    """Judges an artifact beside its float model."""
+    artifact, settings = found.artifact, judgement.settings
+    result = _result(found)
     try:
-        predicted = _predict(inputs, recipe, artifact, device, latency_models, settings)
+        predicted = _predict_from_model(found, inputs, judgement)
         result = replace(result, predictions=predicted)
-        latency = next(iter(predicted), None)
-        judged_by = budget if latency is not None and latency.value is not None else _unpredicted(budget)
         checks, host = judge_artifact(
             artifact,
             inputs,
-            recipe,
-            judged_by,
+            found.recipe,
+            _budget_for(predicted, judgement.budget),
             settings,
-            device=device,
-            predicted_latency=latency,
-            asked=_by_layer(asked, inputs, settings),
-            accelerator=accelerator,
+            device=judgement.device,
+            predicted_latency=next(iter(predicted), None),
+            asked=_by_layer(found.asked, inputs, settings),
+            accelerator=judgement.accelerators.get(artifact.runtime, ""),
+            converted=_converted(artifact, inputs, settings),
         )
     except EdgekitError as error:
         result = replace(result, error=error)
     else:
-        result = replace(result, checks=checks, host={**host, **({"note": note} if note else {})})
+        result = replace(result, checks=checks, host=host)
     return ExportReport(
         command="validate",
-        device=device,
+        device=judgement.device,
         model=inputs.model,
         results=(result,),
         environment=describe_environment(versions(recorded_packages())),
         data=describe_data(inputs),
-        folder=path.parent,
-        calibration=lint_calibration(inputs, [recipe], settings),
+        folder=artifact.path.parent,
+        calibration=lint_calibration(inputs, [found.recipe], settings),
+    )
+
+
+def _converted(artifact: Artifact, inputs: Inputs, settings: Settings) -> CapturedModel | EdgekitError | None:
+    """Returns what the artifact's techniques have made of the float model, where an export here has left it."""
+    pipeline = artifact.metadata.get(TECHNIQUES_KEY, "")
+    if not pipeline:
+        return None
+    found = found_techniques(inputs.torch_model, pipeline, inputs.calibration, settings, inputs.task)
+    return found or TechniqueError(
+        f"The float model after its techniques ({pipeline}) is not in this machine's cache. Export here, and judge the "
+        "folder with edgekit gate."
     )
 
 
@@ -156,45 +217,50 @@ def budget_of_artifact(budget: Budget, metadata: Mapping[str, str], cwd: Path) -
     return budget.overridden_by(default_task(cwd).limits).overridden_by(told)
 
 
-def _unpredicted(budget: Budget) -> Budget:
-    """Returns the budget for an artifact whose latency on the device nobody can tell.
+def _budget_for(predicted: Sequence[Prediction], budget: Budget) -> Budget:
+    """Returns the budget for an artifact, given what was predicted for it: its latency first, where anything was.
 
-    A limit that somebody set for this artifact stays what it is; the profile's own only warns then, or no artifact that
-    was made elsewhere could pass.
+    Where nobody can tell the latency on the device, a limit that somebody set for this artifact stays what it is; the
+    profile's own only warns then, or no artifact that was made elsewhere could pass.
     """
     limit = budget.get("latency")
-    return budget.with_level("latency", "warn") if limit is not None and limit.source == "profile" else budget
+    if limit is None or limit.source != "profile" or (predicted and predicted[0].value is not None):
+        return budget
+    return budget.with_level("latency", "warn")
 
 
-def _predict(
-    inputs: Inputs,
-    recipe: Recipe,
-    artifact: Artifact,
-    device: str,
-    latency_models: Mapping[str, Mapping[str, Any]],
-    settings: Settings,
-) -> tuple[Prediction, ...]:
+def _predict_from_model(found: _Found, inputs: Inputs, judgement: Judgement) -> tuple[Prediction, ...]:
     """Returns what the float model's graph says about the artifact's latency on the device.
 
-    Nothing where the artifact does not tell its precision, as one made elsewhere: its kernels are not known then.
+    A file made elsewhere is costed by its own graph: its kernels need not be the float model's.
     """
-    if PRECISION_KEY not in artifact.metadata:
+    if found.asked is None:
+        return _predict_from_file(found, judgement)
+    analysis = analyze_model(inputs.model, judgement.settings)
+    return predict_latency(analysis, found.recipe, found.artifact.runtime, judgement.latency_models, judgement.device)
+
+
+def _predict_from_file(found: _Found, judgement: Judgement) -> tuple[Prediction, ...]:
+    """Returns what the file's own graph says; nothing where its precision or its graph cannot be read."""
+    artifact, settings = found.artifact, judgement.settings
+    reader = find_format(artifact.runtime).graph_reader
+    if not reader or artifact.precision == "unknown":
         return ()
-    analysis = analyze_model(inputs.model, settings)
-    return predict_latency(analysis, recipe, artifact.runtime, latency_models, device)
+    request = ArtifactGraphRequest(reader=reader, path=artifact.path.absolute())
+    try:
+        analysis = settings.run("analysis of the artifact", READ_ARTIFACT, request, settings.stage("analysis")).value
+    except EdgekitError:
+        return ()  # it still runs; only the prediction is missing, and the check of latency says so
+    return predict_latency(analysis, found.recipe, artifact.runtime, judgement.latency_models, judgement.device)
 
 
-def _alone(
-    artifact: Artifact,
-    data: ArtifactData,
-    asked: Requested | None,
-    accelerator: str,
-    device: str,
-    budget: Budget,
-    settings: Settings,
-    run_settings: RunSettings,
-) -> ExportReport:
-    """Judges what can be judged without a float model: size, memory, what it computes with, that it runs."""
+def _alone(found: _Found, judgement: Judgement, data: ArtifactData) -> ExportReport:
+    """Judges what can be judged without a float model: size, memory, latency, what it computes with, that it runs.
+
+    With evaluation data its own metric is shown.
+    """
+    artifact, settings = found.artifact, judgement.settings
+    predicted = _predict_from_file(found, judgement) if found.asked is None else ()
     with temporary_folder("outputs") as folder:
         samples, origin = data.samples_for(artifact, folder / "samples", settings)
         evidence = collect_evidence(
@@ -203,33 +269,27 @@ def _alone(
             evaluation=samples,
             metric=data.metric,
             metric_base=data.base,
-            settings=run_settings,
+            settings=judgement.run,
             progress=settings.stage(artifact.runtime),
         )
-        evidence = replace(evidence, asked=asked, accelerator=accelerator)
-        result = FormatResult(
-            runtime=artifact.runtime,
-            recipe=asked.recipe if asked else Recipe(),
-            artifact=artifact,
-            checks=judge_evidence(evidence, _unpredicted(budget)),
+        evidence = replace(
+            evidence,
+            asked=found.asked,
+            accelerator=judgement.accelerators.get(artifact.runtime, ""),
+            device=judgement.device,
+            predicted_latency=next(iter(predicted), None),
+        )
+        result = replace(
+            _result(found),
+            predictions=predicted,
+            checks=judge_evidence(evidence, _budget_for(predicted, judgement.budget)),
             host={**describe_host(evidence), **({"inputs": origin} if origin else {})},
         )
     return ExportReport(
         command="validate",
-        device=device,
+        device=judgement.device,
         model=None,
         results=(result,),
         environment=describe_environment(versions(recorded_packages())),
         folder=artifact.path.parent,
-    )
-
-
-def _mismatch(artifact: Artifact, inputs: Inputs) -> str:
-    """Returns a warning where the artifact says that it was made from another model, else ""."""
-    digest = artifact.metadata.get(DIGEST_KEY)
-    if digest is None or digest in (inputs.model.digest, getattr(inputs.torch_model, "digest", None)):
-        return ""
-    return (
-        f"The artifact was made from a model with digest {digest[:12]}; the model given here has "
-        f"{inputs.model.digest[:12]}. The comparison is between two models."
     )

@@ -30,6 +30,7 @@ def request_validation(
     input_sizes: Sequence[str] = (),
     regression: Sequence[str] = (),
     task: Task | None = None,
+    without: Sequence[str] = (),
 ) -> tuple[Request, ArtifactData | None]:
     """Returns the request, and what to run the artifact on where no model is named: nothing to compare it with.
 
@@ -47,6 +48,7 @@ def request_validation(
         overrides=overrides,
         input_sizes=sizes,
         regression=regression,
+        without=without,
         demo_limits=has_task,
         task=task,
     )

@@ -21,6 +21,7 @@ import edgekit
 from edgekit.artifact import measure_files
 from edgekit.checks import Check
 from edgekit.errors import ArtifactError, ResourceError
+from edgekit.external_data import external_files
 from edgekit.workers.atomic_files import copy_atomically, write_json
 
 SCHEMA_VERSION: Final = 1
@@ -150,8 +151,11 @@ def _keep(record: FormatRecord, folder: Path) -> FormatRecord:
     if source is None:
         return record
     target = folder / f"{record.sha256[:16]}{source.suffix}"
+    if external_files(source):
+        # External data keeps its name, and two artifacts may call theirs alike.
+        target = folder / record.sha256[:16] / source.name
     if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         copy_atomically(source, target)
     return replace(record, file=target)
 

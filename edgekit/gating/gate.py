@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any, final
 
 from edgekit.artifact import measure_files
-from edgekit.budget import PATHS, RECIPE_SOURCE, Budget, Limit
+from edgekit.budget import PATHS, RECIPE_SOURCE, SOUNDNESS, SOUNDNESS_SOURCE, Budget, Limit
 from edgekit.checks import Check, complete, judge, passed
 from edgekit.errors import ArtifactError
 from edgekit.exporting.record_files import REPORT_NAME, read_report
-from edgekit.exporting.report import SCHEMA_VERSION
+from edgekit.exporting.report import SCHEMA_VERSION, ExportReport
 from edgekit.gating.baseline import Baseline, format_records
 from edgekit.gating.comparison import Timing, compare, without_baseline
 from edgekit.measurements.imported_checks import check_belongs, with_measurements
 from edgekit.measurements.measurement import Measurement
+from edgekit.validators.floors import precisions_named, sound_limit
 
 
 @final
@@ -120,10 +121,14 @@ def gate_report(
             failures.append(f"{name}: {entry['error']['message']}")
         if entry["artifact"] is None:
             continue
-        judged = [_judge_anew(Check.from_json(check), budget, report["device"], device) for check in entry["checks"]]
+        limits = budget.for_format(entry["runtime"])
+        judged = [
+            _judge_anew(Check.from_json(check), limits, report["device"], device, entry["precision"])
+            for check in entry["checks"]
+        ]
         # A report need not have figures about paths that its formats may not have.
-        completed = complete(judged, budget.without_profile_paths(), entry["runtime"])
-        checks += with_measurements(completed, measurements, entry["artifact"]["sha256"], budget)
+        completed = complete(judged, limits.without_profile_paths(), entry["runtime"])
+        checks += with_measurements(completed, measurements, entry["artifact"]["sha256"], limits)
     return GateResult(
         device=device,
         checks=tuple(checks),
@@ -131,6 +136,22 @@ def gate_report(
         formats=tuple(formats),
         report=report,
         folder=folder,
+    )
+
+
+def gate_validation(report: ExportReport) -> GateResult:
+    """Returns the verdict on an artifact that was run just now: as it was judged then, not judged a second time."""
+    return GateResult(
+        device=report.device,
+        checks=tuple(check for result in report.results for check in result.checks),
+        failures=tuple(
+            f"{result.runtime} {result.precision}: {result.error.message}"
+            for result in report.results
+            if result.error is not None
+        ),
+        formats=tuple(f"{result.runtime} {result.precision}" for result in report.results),
+        report=report.to_json(),
+        folder=report.folder,
     )
 
 
@@ -186,8 +207,10 @@ def _check_bytes(folder: Path, artifact: Mapping[str, Any]) -> None:
         )
 
 
-def _limit_today(check: Check, budget: Budget) -> Limit | None:
+def _limit_today(check: Check, budget: Budget, precision: str) -> Limit | None:
     """Returns today's limit; one that follows from the recipe stands as long as no budget names another."""
+    if check.name in SOUNDNESS and (check.value is not None or check.limit is not None):
+        return _sound_limit_today(check, budget, precision)
     limit = budget.get(check.name)
     if check.name in PATHS and check.value is None and check.limit is None:
         # The export has found that the format has no such path.
@@ -197,7 +220,17 @@ def _limit_today(check: Check, budget: Budget) -> Limit | None:
     return limit
 
 
-def _judge_anew(check: Check, budget: Budget, exported_for: str, device: str) -> Check:
+def _sound_limit_today(check: Check, budget: Budget, precision: str) -> Limit | None:
+    """Returns the limit on a check of soundness: whoever waived it for the export has not waived it here."""
+    default = sound_limit(check.name, precisions_named(precision))
+    if check.limit is not None and check.limit_from == SOUNDNESS_SOURCE:
+        default = replace(default, value=check.limit)  # of a mixed recipe the name does not tell all
+    limit = budget.get_or(default)
+    # What could not be measured warned where it was judged, or failed there: it does the same here.
+    return replace(limit, level=check.level) if limit is not None and check.value is None else limit
+
+
+def _judge_anew(check: Check, budget: Budget, exported_for: str, device: str, precision: str) -> Check:
     """Returns a check with the same figure and today's limit.
 
     What was imported counts for its own device only, and a prediction for another device is no figure.
@@ -208,7 +241,7 @@ def _judge_anew(check: Check, budget: Budget, exported_for: str, device: str) ->
     if check.name in PATHS and check.basis == "predicted" and check.value is None and exported_for != device:
         # Whether this device reaches an accelerator with this format is not in a report that was made for another one.
         again = f"The export was for {exported_for}: run edgekit export --device {device} to predict it there."
-        limit = _limit_today(check, budget)
+        limit = _limit_today(check, budget, precision)
         return judge(check.name, None, limit, basis="predicted", detail=again, runtime=check.runtime)
     if check.basis == "predicted" and exported_for != device:
         detail = f"It was predicted for {exported_for}: run edgekit export --device {device} to predict it there."
@@ -218,7 +251,7 @@ def _judge_anew(check: Check, budget: Budget, exported_for: str, device: str) ->
         check.name,
         # JSON has no NaN: a figure that failed without a value was not a number.
         float("nan") if check.value is None and check.verdict == "fail" else check.value,
-        _limit_today(check, budget),
+        _limit_today(check, budget, precision),
         low=check.low,
         high=check.high,
         basis=check.basis,

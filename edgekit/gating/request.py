@@ -37,6 +37,7 @@ class GateRequest:
         overrides: Task fields to their texts.
         input_sizes: Sizes of inputs, as texts.
         regression: Limits on changes, as texts.
+        without: Checks that are shown and not judged.
         measurements: Files with figures from the device.
         baseline: Its file; None asks the environment, then looks in the current folder.
         fail_on_missing_baseline: A format without a baseline fails; else it warns.
@@ -53,6 +54,7 @@ class GateRequest:
     overrides: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])
     input_sizes: tuple[str, ...] = ()
     regression: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     measurements: tuple[Path, ...] = ()
     baseline: Path | None = None
     fail_on_missing_baseline: bool = False
@@ -102,6 +104,7 @@ def _of_folder(asked: GateRequest) -> tuple[GateResult, Request]:
             limits=asked.limits,
             regression=asked.regression,
             task=asked.task,
+            without=asked.without,
         )
 
     request = ask(asked.model)
@@ -116,7 +119,7 @@ def _of_folder(asked: GateRequest) -> tuple[GateResult, Request]:
 
 def _of_artifact(asked: GateRequest) -> tuple[GateResult, Request]:
     from edgekit.exporting.validation import budget_of_artifact
-    from edgekit.gating.gate import gate_report
+    from edgekit.gating.gate import gate_validation
 
     request, data = request_validation(
         asked.target,
@@ -128,6 +131,7 @@ def _of_artifact(asked: GateRequest) -> tuple[GateResult, Request]:
         input_sizes=asked.input_sizes,
         regression=asked.regression,
         task=asked.task,
+        without=asked.without,
     )
     report = run_validation(
         asked.target,
@@ -140,7 +144,7 @@ def _of_artifact(asked: GateRequest) -> tuple[GateResult, Request]:
         made = report.results[0].artifact
         metadata = made.metadata if made is not None else {}
         request = replace(request, budget=budget_of_artifact(request.budget, metadata, Path.cwd()))
-    return gate_report(report.to_json(), report.folder, request.profile.name, request.budget), request
+    return gate_validation(report), request
 
 
 def _with_baseline(result: GateResult, request: Request, asked: GateRequest) -> GateResult:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from edgekit.budget import cost_of
 from edgekit.checks import Check
+from edgekit.errors import ProfileError
 from edgekit.exporting.sentences import amount_text, band_text, check_sentence, limit_text
 from edgekit.gating.outputs.advice import advise
+from edgekit.gating.outputs.measuring import Place
 from edgekit.html_report import charts
 from edgekit.html_report.parts import (
     UNKNOWN,
@@ -26,6 +29,7 @@ from edgekit.html_report.parts import (
     word,
 )
 from edgekit.html_report.stages import stage_blocks
+from edgekit.profiles.profile import find_profile
 
 VERDICT_WORDS: Final[Mapping[str, str]] = {
     "pass": "kept",
@@ -104,9 +108,23 @@ def _open_points(sources: Sources) -> Iterator[Sentence]:
     ]
     for check, entry in sorted(found, key=lambda item: (item[0].level, _SEVERITY.index(item[0].verdict))):
         words = VERDICT_WORDS[check.verdict] + (" (warns)" if check.level == "warn" else "")
-        tip = advise(check, entry["precision"])
+        tip = advise(check, entry["precision"], _place(sources, entry))
         text = f"{words}: {name_of(entry)}: {check_sentence(check)}.{' ' + tip if tip else ''}"
         yield Sentence(text=text, status=check.verdict)
+
+
+def _place(sources: Sources, entry: Mapping[str, Any]) -> Place:
+    """Returns the device and the artifact of one format; a profile that is not on this machine has no kind."""
+    device, folder = str(sources.report["device"]), Path(sources.folder)
+    try:
+        profile = find_profile(device, Path.cwd())
+        kind, runtimes = profile.kind, profile.runtimes
+    except ProfileError:
+        kind, runtimes = "", ()
+    artifact = folder / entry["artifact"]["path"] if entry["artifact"] else folder
+    return Place(
+        device=device, kind=kind, runtimes=runtimes, runtime=entry["runtime"], artifact=artifact, target=folder
+    )
 
 
 def _how_made(sources: Sources) -> Table | None:

@@ -58,6 +58,8 @@ class Limits(Running, total=False):
         max_drop: Accuracy drop, such as "1 pp".
         max_slice_drop: Drop of the worst slice, such as "3 pp".
         min_parity: SQNR against the float model, such as "20 dB".
+        min_accuracy: The artifact's own metric, such as "90 %"; needs no float model.
+        min_parity_floor: SQNR of the worst output or channel against the converted model, such as "6 dB".
         min_integer_coverage: Work that runs in integers, such as "100 %".
         min_delegate_coverage: Work on the fast CPU kernels, such as "95 %".
         min_accelerator_coverage: Work that the accelerator is predicted to take, such as "90 %".
@@ -70,6 +72,8 @@ class Limits(Running, total=False):
     max_drop: str
     max_slice_drop: str
     min_parity: str
+    min_accuracy: str
+    min_parity_floor: str
     min_integer_coverage: str
     min_delegate_coverage: str
     min_accelerator_coverage: str

@@ -1,4 +1,7 @@
-"""agreement: the share of items where artifact and float model have the same highest score; interval: Wilson's."""
+"""agreement: the share of items where artifact and float model have the same highest score; interval: Wilson's.
+
+Where the first output is integer: the mean share of equal values; interval: Student's t.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import ClassVar, final
 
 from edgekit import intervals as paired
 from edgekit.metrics.drop import Drop
-from edgekit.metrics.metric import Metric, class_scores
+from edgekit.metrics.metric import Metric, check_sizes, class_scores, is_integer, mean_similarity
 from edgekit.metrics.metric_data import MetricData
 
 
@@ -20,13 +23,17 @@ class Agreement(Metric):
     sentence: ClassVar[str] = "agreement with float {own} % on {count} items"
 
     def check(self, data: MetricData) -> None:
-        """Needs class scores."""
-        class_scores("agreement", data.outputs[0], data.names[0])
+        """Needs class scores, or integers."""
+        _ = is_integer(data.outputs[0]) or class_scores("agreement", data.outputs[0], data.names[0])
 
     def measure(self, data: MetricData) -> Drop:
         """Returns the drop, with Wilson's interval."""
         import numpy as np
 
+        if data.reference is not None and is_integer(data.reference[0]):
+            check_sizes(data.outputs[0], data.reference[0])
+            equal = data.outputs[0].reshape(data.reference[0].shape) == data.reference[0]
+            return mean_similarity("agreement", equal.reshape(len(equal), -1).mean(1), data.confidence)
         own = class_scores("agreement", data.outputs[0], data.names[0])
         if data.reference is None:
             return Drop(metric="agreement", value=None, count=len(own), detail="")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
-from edgekit import intervals as paired
 from edgekit.errors import DataError
 from edgekit.metrics.drop import Drop
-from edgekit.metrics.metric import Metric
+from edgekit.metrics.metric import Metric, check_sizes, is_integer, mean_similarity
 from edgekit.metrics.metric_data import MetricData
 
 if TYPE_CHECKING:
@@ -25,45 +23,37 @@ class Cosine(Metric):
     sentence: ClassVar[str] = "mean cosine similarity with float {share:.5f} on {count} items"
 
     def check(self, data: MetricData) -> None:
-        """Every output will do."""
-        del data
+        """Needs a float output."""
+        _float_places(data)
 
     def measure(self, data: MetricData) -> Drop:
         """Returns the drop, with Student's t interval."""
         import numpy as np
 
-        count = len(data.outputs[0])
+        places = _float_places(data)
         if data.reference is None:
-            return Drop(metric="cosine", value=None, count=count, detail="")
+            return Drop(metric="cosine", value=None, count=len(data.outputs[0]), detail="")
         # The worst output of each row: a model whose second output is broken must not hide behind its first.
-        similarity = np.min(
-            [row_cosine(a, b) for a, b in zip(data.outputs, data.reference, strict=True) if a.dtype.kind == "f"], axis=0
+        similarity = np.min([row_cosine(data.outputs[i], data.reference[i]) for i in places], axis=0)
+        return mean_similarity("cosine", similarity, data.confidence)
+
+
+def _float_places(data: MetricData) -> list[int]:
+    """Returns which outputs are float; without a float model, the artifact's types decide."""
+    places = [i for i, array in enumerate(data.reference or data.outputs) if not is_integer(array)]
+    if not places:
+        raise DataError(
+            f"The metric cosine compares directions of float outputs; {', '.join(data.names)} holds integers. "
+            'Use the metric "agreement", which compares integer outputs value by value.'
         )
-        loss = 100 * (1 - similarity)
-        interval = paired.mean_interval(loss, data.confidence)
-        return Drop(
-            metric="cosine",
-            value=float(loss.mean()),
-            low=max(0.0, interval.low),
-            high=min(200.0, interval.high),
-            detectable=(interval.high - interval.low) / 2 if math.isfinite(interval.high) else None,
-            float_value=100.0,
-            artifact_value=100 * float(similarity.mean()),
-            count=count,
-            detail="",
-            scores=similarity,
-        )
+    return places
 
 
 def row_cosine(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
     """Returns the cosine similarity of rows (rows, ...); 1 for two zero vectors, 0 for one."""
     import numpy as np
 
-    if first[0].size != second[0].size:
-        raise DataError(
-            f"An output has shape {(1, *first.shape[1:])} in the artifact and {(1, *second.shape[1:])} in the float "
-            "model. Compare an artifact with the model it was made from."
-        )
+    check_sizes(first, second)
     a = np.asarray(first, np.float64).reshape(len(first), -1)
     b = np.asarray(second, np.float64).reshape(len(second), -1)
     lengths = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)

@@ -15,7 +15,7 @@ def describe_drop(drop: Drop, metric: Metric) -> str:
     things = metric.things
     own = "not known" if drop.artifact_value is None else f"{drop.artifact_value:.2f}"
     if drop.value is None:
-        return f"{drop.metric} {own} on {drop.count} {things}; no float model to compare with."
+        return f"{drop.metric} {own} on {drop.count} {things}; no float model to compare with. Name it with --model."
     if drop.low is None or drop.high is None or not math.isfinite(drop.high):
         band = "no interval can be given"
     else:

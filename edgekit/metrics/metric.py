@@ -7,15 +7,18 @@ point group `edgekit.metrics`.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
+from edgekit import intervals as paired
 from edgekit.errors import DataError
 from edgekit.metrics.drop import Drop
 from edgekit.metrics.metric_data import MetricData
 from edgekit.metrics.resampling import over_items, resampled
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -71,10 +74,14 @@ class FigureMetric(Metric):
             targets: One an item; None without targets.
         """
 
+    def outputs_read(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        """Returns the places of the outputs that the figure reads, among `names`; all by default."""
+        return tuple(range(len(names)))
+
     @final
     def check(self, data: MetricData) -> None:
         """Computes the figure on all rows."""
-        self.figure(data.outputs, data.targets)
+        self.figure(tuple(data.outputs[i] for i in self.outputs_read(data.names)), data.targets)
 
     @final
     def measure(self, data: MetricData) -> Drop:
@@ -82,8 +89,48 @@ class FigureMetric(Metric):
         same = data.reference is not None and all(
             (a == b).all() if a.shape == b.shape else False for a, b in zip(data.outputs, data.reference, strict=True)
         )
-        theirs = over_items(self.figure, data, data.reference) if data.reference is not None else None
-        return resampled(self.name, over_items(self.figure, data, data.outputs), theirs, data, same=same)
+        places = self.outputs_read(data.names)
+        own = over_items(self.figure, data, tuple(data.outputs[i] for i in places))
+        theirs = None
+        if data.reference is not None:
+            theirs = over_items(self.figure, data, tuple(data.reference[i] for i in places))
+        return resampled(self.name, own, theirs, data, same=same)
+
+
+def is_integer(array: NDArray[Any]) -> bool:
+    """Returns True for class numbers and masks: those are equal or not, and have no highest value that means much."""
+    return array.dtype.kind in "iub"
+
+
+def check_sizes(first: NDArray[Any], second: NDArray[Any]) -> None:
+    """Checks that rows of two outputs have as many values.
+
+    Raises:
+        DataError: they have not.
+    """
+    if first[0].size != second[0].size:
+        raise DataError(
+            f"An output has shape {(1, *first.shape[1:])} in the artifact and {(1, *second.shape[1:])} in the float "
+            "model. Compare an artifact with the model it was made from."
+        )
+
+
+def mean_similarity(metric: str, similarity: NDArray[np.float64], confidence: float) -> Drop:
+    """Returns the drop of a figure that compares rows with the float model's, (rows,), 1 where they are the same."""
+    loss = 100 * (1 - similarity)
+    interval = paired.mean_interval(loss, confidence)
+    return Drop(
+        metric=metric,
+        value=float(loss.mean()),
+        low=max(0.0, interval.low),
+        high=min(200.0, interval.high),
+        detectable=(interval.high - interval.low) / 2 if math.isfinite(interval.high) else None,
+        float_value=100.0,
+        artifact_value=100 * float(similarity.mean()),
+        count=len(similarity),
+        detail="",
+        scores=similarity,
+    )
 
 
 def class_scores(metric: str, array: NDArray[Any], name: str) -> NDArray[Any]:

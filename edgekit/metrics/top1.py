@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 from edgekit import intervals as paired
 from edgekit.errors import DataError
 from edgekit.metrics.drop import Drop
-from edgekit.metrics.metric import Metric, class_scores
+from edgekit.metrics.metric import Metric, class_scores, is_integer
 from edgekit.metrics.metric_data import MetricData
 
 if TYPE_CHECKING:
@@ -81,6 +81,10 @@ def _labels(data: MetricData) -> NDArray[np.int64]:
 
 
 def _correct(array: NDArray[Any], labels: NDArray[np.int64], name: str) -> NDArray[np.bool_]:
+    if is_integer(array) and array[0].size == 1:
+        # The model has taken the highest score itself.
+        answered: NDArray[np.bool_] = array.reshape(len(array)) == labels
+        return answered
     scores = class_scores("top1", array, name)
     classes = scores.shape[1]
     if labels.min() < 0 or labels.max() >= classes:

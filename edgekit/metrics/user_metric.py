@@ -26,6 +26,24 @@ class UserMetric(FigureMetric):
         self.name = name
         self._function = function
 
+    def outputs_read(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        """Returns the places of the outputs in the function's attribute `reads` (names, or places from 0), else all.
+
+        Raises:
+            DataError: it reads an output that is not there.
+        """
+        reads: Any = getattr(self._function, "reads", None)
+        if reads is None:
+            return tuple(range(len(names)))
+        listed = (reads,) if isinstance(reads, (str, int)) else tuple(reads)
+        places = [names.index(item) if item in names else item for item in listed]
+        if wrong := [item for item in places if not isinstance(item, int) or not 0 <= item < len(names)]:
+            raise DataError(
+                f"The metric {self.name} reads {wrong[0]!r}; the outputs are {', '.join(names)}. "
+                "Name one of them in `reads`."
+            )
+        return tuple(places)
+
     def figure(self, outputs: tuple[NDArray[Any], ...], targets: NDArray[Any] | None) -> float:
         """Returns what the function says. It gets the one output's array, or a tuple where there are several."""
         try:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, final
 
-from edgekit.model import CapturedModel
+from edgekit.model import CapturedModel, TensorSpec
 from edgekit.pipeline.scratch import move_contents
 from edgekit.pipeline.settings import Settings
 from edgekit.samples import SAMPLES_NAME, Samples
@@ -19,8 +20,14 @@ _RUNNER_CODE: Final = ("edgekit.validators.execution", "edgekit.validators.runne
 _RUNNER_TOOLS: Final = ("torch", "onnxruntime", "tensorflow-cpu", "tensorflow", "ai-edge-litert")
 
 
-def prepare_samples(task: Task, model: CapturedModel, purpose: Purpose, settings: Settings) -> Samples | None:
+def prepare_samples(task: Task, inputs: Sequence[TensorSpec], purpose: Purpose, settings: Settings) -> Samples | None:
     """Returns the task's calibration or evaluation data as samples, or None where it names none.
+
+    Args:
+        task: Names the data.
+        inputs: What the model takes.
+        purpose: calibration or evaluation.
+        settings: How to run.
 
     Raises:
         DataError: empty, wrong shape or dtype, NaN and so on.
@@ -28,13 +35,13 @@ def prepare_samples(task: Task, model: CapturedModel, purpose: Purpose, settings
     reference = task.calibration if purpose == "calibration" else task.evaluation
     if reference is None:
         return None
-    if (ready := _written_for(task.base / reference, model)) is not None:
+    if (ready := _written_for(task.base / reference, inputs)) is not None:
         return ready
     request = DataRequest(
         reference=reference,
         base=task.base,
         purpose=purpose,
-        inputs=model.inputs,
+        inputs=tuple(inputs),
         metric=task.metric,
         preprocessing=task.preprocessing,
         folder=Path(),
@@ -55,14 +62,14 @@ def prepare_samples(task: Task, model: CapturedModel, purpose: Purpose, settings
         return Samples.open(settings.cache.make("samples", key, lambda place: move_contents(folder, place)))
 
 
-def _written_for(folder: Path, model: CapturedModel) -> Samples | None:
-    """Returns the samples that were written from memory for this very model; None where that is to be checked yet."""
+def _written_for(folder: Path, inputs: Sequence[TensorSpec]) -> Samples | None:
+    """Returns the samples that were written from memory for these very inputs; None where that is to be checked yet."""
     if not (folder / SAMPLES_NAME).is_file():
         return None
     samples = Samples.open(folder)
-    same_names = samples.names == tuple(spec.name for spec in model.inputs)
+    same_names = samples.names == tuple(spec.name for spec in inputs)
     same_forms = [(array.shape[1:], str(array.dtype)) for array in samples.arrays()] == [
-        (spec.shape[1:], spec.dtype) for spec in model.inputs
+        (spec.shape[1:], spec.dtype) for spec in inputs
     ]
     return samples if same_names and same_forms else None
 

@@ -16,6 +16,7 @@ from edgekit.recipe import Step
 from edgekit.samples import Samples
 from edgekit.sources.captured_file import open_captured
 from edgekit.task.task import Task, Training
+from edgekit.task.technique_text import split_pipeline, split_step
 from edgekit.techniques.base import technique as find_technique
 from edgekit.techniques.worker_entry import APPLY, FINGERPRINT, TechniqueRequest, TrainingDataRequest
 from edgekit.workers.structure import read_value, write_value
@@ -131,21 +132,9 @@ def apply_technique(
         WorkerError: the technique crashed or broke its contract.
     """
     technique = find_technique(step.technique).from_settings(step.settings, "plan")
-    training = task.training if task is not None and technique.needs == "training" else None
-    base = task.base if task is not None else Path()
-    request = TechniqueRequest(
-        technique=step.technique,
-        settings=technique.settings(),
-        model=model,
-        samples=samples if technique.needs in ("calibration", "training") else None,
-        training=training,
-        training_sha256=_training_hash(technique, training, base, settings) if training else None,
-        base=base,
-        checkpoints=None,
-        scratch=Path(),
-        output=Path(),
-    )
-    key = APPLY.key(request, tools=tuple(technique.packages.values()))
+    request = _request(model, technique, samples, settings, task)
+    training = request.training
+    key = _key(request, technique)
     checkpoints = settings.cache.journal("training", key) if training else None
 
     def build(place: Path) -> None:
@@ -165,6 +154,58 @@ def apply_technique(
         shutil.rmtree(checkpoints, ignore_errors=True)
     effort = read_value(folder / _EFFORT, Effort)
     return Applied(step=step, model=open_captured(folder), seconds=effort.seconds, cached=cached)
+
+
+def _request(
+    model: CapturedModel, technique: Technique, samples: Samples | None, settings: Settings, task: Task | None
+) -> TechniqueRequest:
+    """Returns what a technique is to do; where its files go is not known yet."""
+    training = task.training if task is not None and technique.needs == "training" else None
+    base = task.base if task is not None else Path()
+    return TechniqueRequest(
+        technique=technique.name,
+        settings=technique.settings(),
+        model=model,
+        samples=samples if technique.needs in ("calibration", "training") else None,
+        training=training,
+        training_sha256=_training_hash(technique, training, base, settings) if training else None,
+        base=base,
+        checkpoints=None,
+        scratch=Path(),
+        output=Path(),
+    )
+
+
+def _key(request: TechniqueRequest, technique: Technique) -> str:
+    return APPLY.key(request, tools=tuple(technique.packages.values()))
+
+
+def found_techniques(
+    model: CapturedModel | EdgekitError, pipeline: str, samples: Samples | None, settings: Settings, task: Task
+) -> CapturedModel | None:
+    """Returns what a pipeline makes of a model, as an export did; None where it would have to train for it again.
+
+    Args:
+        model: The captured model.
+        pipeline: As `pipeline_name` spells it, the form that artifacts carry.
+        samples: Calibration samples.
+        settings: How to run.
+        task: Where its training data comes from.
+
+    Raises:
+        EdgekitError: a technique cannot be used on this model.
+    """
+    if isinstance(model, EdgekitError):
+        raise model
+    for text in split_pipeline(pipeline):
+        name, given = split_step(text, "edgekit.techniques")
+        technique = find_technique(name).from_settings(given, "edgekit.techniques")
+        if technique.needs == "training":
+            key = _key(_request(model, technique, samples, settings, task), technique)
+            if settings.cache.find("techniques", key) is None:
+                return None
+        model = apply_technique(model, technique.step(), samples, settings, task).model
+    return model
 
 
 def training_settings(settings: Settings) -> Settings:

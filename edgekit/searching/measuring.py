@@ -16,7 +16,7 @@ from edgekit.artifact import Artifact
 from edgekit.checks import Check
 from edgekit.errors import DataError
 from edgekit.exporting.inputs import Inputs, artifact_metadata
-from edgekit.exporting.judge import judge_evidence, what_was_requested
+from edgekit.exporting.judge import judge_evidence, what_was_requested, with_float_model
 from edgekit.metrics.measure_drop import check_metric
 from edgekit.model import CapturedModel
 from edgekit.pipeline.convert import convert
@@ -93,7 +93,7 @@ class SampleCache:
         """Returns the task's calibration or evaluation data for a model, or None where it names none."""
         key = _key(task, model, purpose)
         if key not in self._samples:
-            self._samples[key] = prepare_samples(task, model, purpose, self._settings)
+            self._samples[key] = prepare_samples(task, model.inputs, purpose, self._settings)
         return self._samples[key]
 
 
@@ -167,6 +167,7 @@ def measure(
             asked=what_was_requested(inputs, candidate, "float", settings),
             accelerator=target.profile.accelerators.get(candidate.runtime, ""),
         )
+        evidence = with_float_model(evidence, inputs, None, settings)
         # Validators take the other timings for the float artifact's: here they are the reference's.
         judged = replace(evidence, float_latencies_ms=())
         own = judge_evidence(judged, target.budget)

@@ -27,9 +27,11 @@ LIMIT_FLAGS: Final[Mapping[str, str]] = {
     "download": "--max-download",
     "memory": "--max-memory",
     "latency": "--max-latency",
+    "accuracy": "--min-accuracy",
     "accuracy_drop": "--max-drop",
     "slice_drop": "--max-slice-drop",
     "parity": "--min-parity",
+    "parity_floor": "--min-parity-floor",
     "integer_coverage": "--min-integer-coverage",
     "delegate_coverage": "--min-delegate-coverage",
     "accelerator_coverage": "--min-accelerator-coverage",
@@ -47,6 +49,7 @@ class Request:
         profile: The device.
         budget: The limits in force, each with who set it.
         formats: Formats to make, in order; empty where the planner chooses.
+        omitted: Formats that `all` leaves out, because the device does not run them.
         precision: A key of `plan.PRESETS`, None where the planner chooses.
         techniques: What to do to the float model first, in order.
         regression: Limits on changes against a baseline, each with who set it.
@@ -60,6 +63,7 @@ class Request:
     precision: str | None
     techniques: tuple[Step, ...] = ()
     regression: tuple[Limit, ...] = ()
+    omitted: tuple[str, ...] = ()
     config: Path | None = None
 
 
@@ -76,6 +80,7 @@ def make_request(
     input_sizes: Sequence[InputSizes] = (),
     regression: Sequence[str] = (),
     demo_limits: bool = True,
+    without: Sequence[str] = (),
     cwd: Path | None = None,
     task: Task | None = None,
 ) -> Request:
@@ -94,6 +99,7 @@ def make_request(
         regression: --max-regression, each as it was given.
         demo_limits: Where no model is named, the limits of the embedded default hold; False where nothing says that it
             is about that model.
+        without: --without, each time it was given.
         cwd: Where to look for a task file; the current folder by default.
         task: The task, where it is known already; else `model`, `config` and `overrides` make it.
 
@@ -107,7 +113,9 @@ def make_request(
     profile = _profile(device, task, cwd)
     override = _device_override(task, profile, cwd)
     wanted = formats or os.environ.get("EDGEKIT_FORMAT")
-    chosen = parse_formats(wanted, "--format" if formats else "EDGEKIT_FORMAT") if wanted else override.formats
+    source = "--format" if formats else "EDGEKIT_FORMAT"
+    chosen = parse_formats(wanted, source, profile.runtimes) if wanted else override.formats
+    omitted = set(registry.format_names()) - set(chosen) if (wanted or "").strip().lower() == "all" else set[str]()
     preset = precision or os.environ.get("EDGEKIT_PRECISION")
     if preset is not None and preset not in PRESETS:
         raise UsageError(f'--precision "{preset}" is not known: accepted are {", ".join(PRESETS)}.')
@@ -115,10 +123,11 @@ def make_request(
     return Request(
         task=task,
         profile=profile,
-        budget=_budget(task, profile, override.limits, limits),
+        budget=_waived(_budget(task, profile, override.limits, limits), task, without),
         formats=chosen,
         precision=preset,
         techniques=tuple(item if isinstance(item, Step) else parse_technique(item, given[1]) for item in given[0]),
+        omitted=tuple(name for name in registry.format_names() if name in omitted),
         regression=_regression(task, override, regression),
         config=config,
     )
@@ -190,7 +199,7 @@ def _device_override(task: Task, profile: DeviceProfile, cwd: Path) -> DeviceOve
             raise ProfileError(f"{task.config}: [devices.{name}]: {error.message}") from error
         if same:
             source = f"{task.config.name if task.config else 'task'} [devices.{name}] format"
-            formats = parse_formats(",".join(override.formats), source) if override.formats else ()
+            formats = parse_formats(",".join(override.formats), source, profile.runtimes) if override.formats else ()
             return replace(override, formats=formats)
     return DeviceOverride()
 
@@ -207,8 +216,13 @@ def parse_effort(text: str) -> Effort:
     raise UsageError(f'--effort "{text}" is not known: accepted are {", ".join(EFFORTS)}.')
 
 
-def parse_formats(text: str, source: str) -> tuple[str, ...]:
-    """Returns the formats that `text` names, in its order: `tflite,onnx` or `all`.
+def parse_formats(text: str, source: str, runtimes: Sequence[str]) -> tuple[str, ...]:
+    """Returns the formats that `text` names, in its order: `tflite,onnx`, or `all` that the device runs.
+
+    Args:
+        text: Names with commas, or `all`.
+        source: Who says so, for messages.
+        runtimes: What the device runs.
 
     Raises:
         UsageError: a format that no converter writes.
@@ -216,7 +230,7 @@ def parse_formats(text: str, source: str) -> tuple[str, ...]:
     known = registry.format_names()
     names = [word.strip().lower() for word in text.split(",") if word.strip()]
     if names == ["all"]:
-        return known
+        return tuple(name for name in known if name in runtimes)
     for name in names:
         if name not in known:
             raise UsageError(f'{source}: "{name}" is not a format: accepted are {", ".join(known)} and all.')
@@ -236,8 +250,18 @@ def _budget(
             environment.append(read_limit(name, text, variable))
         if (value := flags.get(name)) is not None:
             given.append(read_limit(name, value, flag))
-    budget = profile.budget.overridden_by(task.limits).overridden_by(device_limits)
+    budget = replace(profile.budget, runtimes=profile.runtimes)
+    budget = budget.overridden_by(task.limits).overridden_by(device_limits)
     return budget.overridden_by(environment).overridden_by(given)
+
+
+def _waived(budget: Budget, task: Task, flags: Sequence[str]) -> Budget:
+    """Returns the budget without the checks that flags and the task file waive by name."""
+    if flags:
+        budget = budget.without(flags, "--without")
+    if task.without:
+        budget = budget.without(task.without, f"{task.config.name if task.config else 'task'} [checks] without")
+    return budget
 
 
 def _regression(task: Task, override: DeviceOverride, flags: Sequence[str]) -> tuple[Limit, ...]:

@@ -70,6 +70,10 @@ metric = "top1"
 # accuracy_drop = "1 pp"         # against the float model, in percentage points
 # slice_drop = "3 pp"            # the worst slice's, or the worst class's
 # latency = {{ limit = "40 ms", level = "warn" }}   # "warn" shows a miss, "error" (the default) fails
+# parity_floor = "15 dB"         # the worst output or channel; without it, what the precision allows
+
+[checks]
+# without = ["evidence"]         # shown and not judged
 
 # How far figures may move from a baseline (edgekit baseline set DIR); the sign is the way that is worse.
 [regression]

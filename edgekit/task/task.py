@@ -127,6 +127,7 @@ class Task:
         search: Variants that `edgekit search` compares; None where the task names none.
         limits: Limits that the task file sets for every device.
         regression: Limits on changes against a baseline that the task file sets for every device.
+        without: Checks that are shown and not judged, keys of `budget.WAIVABLE`.
         devices: What the task file says about single devices, by device name.
         metadata: Labels and other text to embed in the artifacts.
         device: The device where no flag and no variable names one; None where the task file names none.
@@ -150,6 +151,7 @@ class Task:
     search: SearchSpace | None = None
     limits: tuple[Limit, ...] = ()
     regression: tuple[Limit, ...] = ()
+    without: tuple[str, ...] = ()
     devices: Mapping[str, DeviceOverride] = field(default_factory=dict[str, DeviceOverride])
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     device: str | None = None
@@ -226,6 +228,7 @@ def _to_task(file: TaskFile, path: Path) -> Task:
         search=SearchSpace(factory=file.search[0], parameters=file.search[1]) if file.search else None,
         limits=read_limits(file.budget, f"{path.name} [budget]"),
         regression=read_change_limits(file.regression, f"{path.name} [regression]"),
+        without=file.checks.without,
         devices={
             name: DeviceOverride(
                 formats=device.format,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
-from edgekit.budget import Limit, read_change_limit, read_limit
+from edgekit.budget import WAIVABLE, Limit, read_change_limit, read_limit
 from edgekit.errors import InputError
 from edgekit.faults import FAULT, find_faults, show_value
 from edgekit.registry import DEFAULT_FORMAT, METRICS, metric_names
@@ -130,6 +130,13 @@ def _is_search_value(item: object) -> bool:
     return isinstance(item, (int, str)) or (isinstance(item, float) and math.isfinite(item))
 
 
+def _parse_without(value: object) -> tuple[str, ...]:
+    names: list[Any] = value if isinstance(value, list) else [value]
+    if wrong := [name for name in names if not isinstance(name, str) or name not in WAIVABLE]:
+        raise _fault(f"{show_value(wrong[0])} was given; accepted are {', '.join(WAIVABLE)}")
+    return tuple(names)
+
+
 def _parse_formats(value: object) -> tuple[str, ...]:
     names: list[Any] = value if isinstance(value, list) else [value]
     if not all(isinstance(name, str) for name in names):
@@ -195,6 +202,12 @@ class TechniquesTable(_Table):
     steps: Annotated[tuple[str, ...], PlainValidator(_parse_steps)] = ()
 
 
+class ChecksTable(_Table):
+    """`[checks]`."""
+
+    without: Annotated[tuple[str, ...], PlainValidator(_parse_without)] = ()
+
+
 class DeviceTable(_Table):
     """`[devices.NAME]`."""
 
@@ -216,6 +229,7 @@ class TaskFile(_Table):
     search: _Search | None = None
     budget: _Limits = ()
     regression: _ChangeLimits = ()
+    checks: ChecksTable = Field(default=ChecksTable(), description="a table with without")
     devices: dict[str, DeviceTable] = Field(default={}, description="a table of device names")
 
 

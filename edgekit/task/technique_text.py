@@ -23,11 +23,20 @@ def split_step(text: str, source: str) -> tuple[str, dict[str, str]]:
     return name.strip(), settings
 
 
+def split_pipeline(text: str) -> list[str]:
+    """Returns the steps of `equalize round_weights:method=gptq,bits=8`, the form in which artifacts carry them."""
+    return [part for part in _split(text, " ") if part]
+
+
 def _split_at_commas(text: str) -> list[str]:
     """Returns the parts between commas; those between parentheses or quotes separate nothing.
 
     `student=net.py:build(width=8, depth=1),epochs=3` has two parts.
     """
+    return _split(text, ",")
+
+
+def _split(text: str, separator: str) -> list[str]:
     parts, depth, quote = [""], 0, ""
     for character in text:
         if quote:
@@ -37,7 +46,7 @@ def _split_at_commas(text: str) -> list[str]:
             quote = character if depth else ""
         else:
             depth = max(0, depth + (character == "(") - (character == ")"))
-        if character == "," and not depth and not quote:
+        if character == separator and not depth and not quote:
             parts.append("")
         else:
             parts[-1] += character

@@ -30,7 +30,7 @@ from edgekit.samples import Samples
 from edgekit.testing.tiny_fixture import tiny_model
 from edgekit.testing.tiny_models import TinyModel
 from edgekit.validators.execution import RunSettings, collect_evidence, describe_artifact
-from edgekit.validators.parity import sqnr_db
+from edgekit.validators.output_statistics import sqnr_db
 from edgekit.workers.structure import structure, unstructure
 from edgekit.workers.worker import silent
 

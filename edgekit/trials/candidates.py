@@ -224,7 +224,7 @@ def export_candidate(
     )
     if isinstance(inputs.task.metric, MetricFunction):
         # A function in memory has no digest that says what its verdict depends on.
-        return judge_artifact(converted.artifact, inputs, candidate.recipe, Budget(), settings)[0]
+        return judge_artifact(converted.artifact, inputs, candidate.recipe, Budget(), settings, converted=changed)[0]
     request = ValidationRequest(
         artifact_sha256=converted.artifact.sha256,
         runtime=candidate.runtime,
@@ -238,7 +238,7 @@ def export_candidate(
 
     def build(place: Path) -> None:
         # Without limits: what was measured is kept, and held against the limits of each plan.
-        checks, _ = judge_artifact(converted.artifact, inputs, candidate.recipe, Budget(), settings)
+        checks, _ = judge_artifact(converted.artifact, inputs, candidate.recipe, Budget(), settings, converted=changed)
         write_value(place / _CHECKS, Judged(checks=checks))
 
     folder = settings.cache.make("validations", request_key(request, code=_VALIDATION_CODE), build)

@@ -65,12 +65,16 @@ def choose(request: Request, model: CapturedModel, effort: Effort, settings: Set
     A format that was asked for by name is made even where no precision keeps the budgets: the verdict says so then.
     """
     from edgekit.planner.recipes import resolve_precision, steps_of
-    from edgekit.recipe import Candidate
+    from edgekit.recipe import Candidate, Rejection
     from edgekit.trials.planning import plan as make_plan
 
     asked = plan_request(request, model, effort, settings)
     candidates: list[Candidate] = []
-    rejected: list[Rejection] = []
+    device = request.profile.name
+    rejected = [
+        Rejection(candidate=name, reason=f"{device} does not run it; --format {name} makes it all the same")
+        for name in request.omitted
+    ]
     plans: list[Plan] = []
     wanted: list[tuple[str, ...]] = [(name,) for name in request.formats]
     for formats in wanted or [()]:
@@ -114,7 +118,8 @@ class PlanFile:
             )
         flags = [limit for limit in request.budget.limits if limit.source.startswith("--")]
         paths = [limit for limit in request.budget.limits if limit.name in PATHS]
-        return replace(request, budget=self.plan.budget.overridden_by([*paths, *flags]))
+        budget = self.plan.budget.overridden_by([*paths, *flags])
+        return replace(request, budget=replace(budget, waived=request.budget.waived, runtimes=request.budget.runtimes))
 
     def choice_for(self, model: CapturedModel) -> Choice:
         """Returns what the plan chose and what it turned down.

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from edgekit.artifact import remove_artifact
+from edgekit.artifact import artifact_files, remove_artifact
 
 _PARTIAL: Final = ".partial-"
 _EXCHANGE: Final = 2
@@ -52,12 +52,19 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def copy_atomically(source: Path, target: Path) -> None:
-    """Copies a file or a package folder to `target`, in the place of what is there.
+    """Copies an artifact to `target`, in the place of what is there: a file with its external data, or a folder.
+
+    External data keeps its name, which the file holds, so it goes beside `target` under that name.
 
     Raises:
         OSError: it cannot be written; the error names `target`, or `source` where that cannot be read.
         NotADirectoryError: a folder cannot be written into a device or a pipe.
+        ArtifactError: external data is missing.
     """
+    for name, file in artifact_files(source) if source.is_file() else ():
+        if name:
+            (target.parent / name).parent.mkdir(parents=True, exist_ok=True)
+            copy_atomically(file, target.parent / name)
     if _is_stream(target):
         if source.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))

@@ -13,6 +13,7 @@ from edgekit.in_memory import options
 
 LIMITS = [
     *("max_size", "max_download", "max_memory", "max_latency", "max_drop", "max_slice_drop", "min_parity"),
+    *("min_accuracy", "min_parity_floor"),
     *("min_integer_coverage", "min_delegate_coverage", "min_accelerator_coverage"),
 ]
 RUNNING = ["progress", "jobs", "timeout", "memory_limit", "cache"]

@@ -37,7 +37,7 @@ def test_an_export_says_how_to_get_its_page(
 ) -> None:
     result = FormatResult(runtime="onnx", recipe=Recipe())
     report = ExportReport(command=command, device="pi4", model=None, results=(result,), folder=folder / "an out")
-    request: Any = SimpleNamespace(profile=SimpleNamespace(title="Board"))
+    request: Any = SimpleNamespace(profile=SimpleNamespace(title="Board"), omitted=())
     show_report(report, request, strict=False, quiet=False, verbose=False, no_color=True)
     assert capsys.readouterr().out.count(f"One page with all of it: edgekit report '{folder}/an out'\n") == hints
 

@@ -98,7 +98,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     patch = pytest.MonkeyPatch()
     patch.setenv("EDGEKIT_CACHE_DIR", str(folder / "cache"))
     assert run(folder, "init")[0] == 0
-    code, out = run(folder, "export", "-d", "pi4", "-f", "all", "-p", "int8", "-o", "out", "--json", *OPEN)
+    code, out = run(folder, "export", "-d", "pi4", "-f", ",".join(FORMATS), "-p", "int8", "-o", "out", "--json", *OPEN)
     (folder / "export.json").write_text(json.dumps({"code": code, "report": json.loads(out)}))
     yield folder
     patch.undo()

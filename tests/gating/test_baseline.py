@@ -87,7 +87,7 @@ def test_the_gate_finds_the_baseline_of_the_current_folder(exported: Path, capsy
     main(["gate", "out", *LIMITED])
     assert (
         "FAIL coreml: size change +10 % exceeds +5 % by 5 % (limit from --max-regression). "
-        "If it is wanted, set a new baseline: edgekit baseline set DIR\n"
+        "If it is wanted, set a new baseline: edgekit baseline set out\n"
     ) in capsys.readouterr().out
 
 

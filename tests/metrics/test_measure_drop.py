@@ -75,7 +75,7 @@ def test_top1_without_a_float_model_has_a_value_and_no_drop(classes):
     own = 100 * float((scores.argmax(1) == labels).mean())
     assert (drop.value, drop.low, drop.high, drop.float_value) == (None, None, None, None)
     assert drop.artifact_value == pytest.approx(own)
-    assert drop.detail == f"top1 {own:.2f} on 40 items; no float model to compare with."
+    assert drop.detail == f"top1 {own:.2f} on 40 items; no float model to compare with. Name it with --model."
 
 
 def test_agreement_compares_the_highest_scores(classes):
@@ -400,3 +400,36 @@ def test_a_metric_that_does_not_fit_fails_its_check(tmp_path, metric):
     outputs = write(tmp_path / "o", [np.zeros((4, 5))])
     with pytest.raises(DataError):
         check_metric(metric, outputs, evaluation)
+
+
+def integers(rows: int = 40) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 5, (rows, 4, 4))
+
+
+def test_agreement_on_integer_outputs_is_the_share_of_equal_values(tmp_path) -> None:
+    theirs = integers()
+    own = theirs.copy()
+    own[:, 0, 0] += 1
+    evaluation = write(tmp_path / "evaluation", [np.zeros((40, 1), np.float32)])
+    drop = measure_drop("agreement", write(tmp_path / "own", [own]), write(tmp_path / "theirs", [theirs]), evaluation)
+    assert drop.value == pytest.approx(100 / 16)
+
+
+def test_top1_of_a_model_that_gives_the_class_itself(tmp_path) -> None:
+    answers = np.arange(40).reshape(40, 1) % 5
+    evaluation = write(tmp_path / "evaluation", [np.zeros((40, 1), np.float32)], targets=list(answers[:, 0]))
+    wrong = answers.copy()
+    wrong[:4] += 1
+    drop = measure_drop("top1", write(tmp_path / "own", [wrong]), write(tmp_path / "theirs", [answers]), evaluation)
+    assert (drop.float_value, drop.artifact_value) == (100, 90)
+
+
+def test_cosine_of_integer_outputs_is_one_message(tmp_path) -> None:
+    theirs = write(tmp_path / "theirs", [integers()])
+    evaluation = write(tmp_path / "evaluation", [np.zeros((40, 1), np.float32)])
+    with pytest.raises(DataError) as raised:
+        measure_drop("cosine", write(tmp_path / "own", [integers()]), theirs, evaluation)
+    assert raised.value.message == (
+        "The metric cosine compares directions of float outputs; y0 holds integers. "
+        'Use the metric "agreement", which compares integer outputs value by value.'
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.errors import EdgekitError, ProfileError, UsageError
+from edgekit.errors import EdgekitError, InputError, ProfileError, UsageError
 from edgekit.exporting.validation import budget_of_artifact
 from edgekit.task.request import Request, make_request, parse_formats
 
@@ -27,7 +27,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"EDGEKIT_{name}", raising=False)
 
 
-def ask(cwd: Path, **given: str | None) -> Request:
+def ask(cwd: Path, *, without: tuple[str, ...] = (), **given: str | None) -> Request:
     limits = {"size": given.pop("max_size", None)}
     return make_request(
         model=given.pop("model", None),
@@ -37,6 +37,7 @@ def ask(cwd: Path, **given: str | None) -> Request:
         precision=given.pop("precision", None),
         limits=limits,
         overrides=given,
+        without=without,
         cwd=cwd,
     )
 
@@ -110,8 +111,35 @@ def test_data_flags_take_the_place_of_the_task_files(tmp_path: Path) -> None:
     assert (task.calibration, task.metric, task.evaluation) == ("cal.npz", "top1", None)
 
 
-def test_all_formats_means_every_converter(tmp_path: Path) -> None:
-    assert ask(tmp_path, formats="all").formats == ("tflite", "onnx", "executorch", "coreml")
+def test_all_formats_means_those_that_the_device_runs(tmp_path: Path) -> None:
+    pi, phone = ask(tmp_path, formats="all"), ask(tmp_path, formats="all", device="iphone15")
+    assert (pi.formats, pi.omitted) == (("tflite", "onnx", "executorch"), ("coreml",))
+    assert (phone.formats, phone.omitted) == (("tflite", "onnx", "executorch", "coreml"), ())
+
+
+def test_the_profiles_limits_on_costs_only_warn_for_a_format_that_the_device_does_not_run(tmp_path: Path) -> None:
+    budget = ask(tmp_path, max_size="1 MB").budget
+    levels = {limit.name: limit.level for limit in budget.for_format("coreml").limits}
+    assert (levels["memory"], levels["latency"]) == ("warn", "warn")
+    assert (levels["size"], levels["accuracy_drop"]) == ("error", "error")
+    assert budget.for_format("tflite") == budget
+
+
+def test_checks_are_waived_by_flag_and_by_the_task_file(tmp_path: Path) -> None:
+    (tmp_path / "edgekit.toml").write_text(TASK + '[checks]\nwithout = ["evidence"]\n')
+    budget = ask(tmp_path, without=("accuracy",)).budget
+    assert budget.get("accuracy_drop") is None
+    assert budget.waiver("accuracy_drop") == "--without accuracy"
+    assert budget.waiver("evidence") == "edgekit.toml [checks] without evidence"
+
+
+def test_a_check_that_cannot_be_waived_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as raised:
+        ask(tmp_path, without=("size",))
+    assert raised.value.message == (
+        '--without "size" cannot be waived: accepted are accuracy, parity_floor, integer_outputs, outputs_alive, '
+        "evidence, model_digest."
+    )
 
 
 WRONG = [
@@ -158,7 +186,7 @@ def test_no_format_at_all_is_refused() -> None:
         UsageError,
         match=r"^--format: no format is named: accepted are tflite, onnx, executorch, coreml and all\.$",
     ):
-        parse_formats(" , ", "--format")
+        parse_formats(" , ", "--format", ())
 
 
 def test_a_limit_on_regression_comes_from_flag_environment_device_or_task(

@@ -62,7 +62,8 @@ def test_an_artifact_alone_is_run_on_made_up_inputs(fake_runner, tmp_path):
     evidence = collect(fake_runner(inputs=inputs), tmp_path)
     assert evidence.missing == {
         "outputs": "There is no evaluation data. Give [data] evaluation in edgekit.toml.",
-        "reference": "There is no float model to compare with. Give the model that the artifact was made from.",
+        "reference": "There is no float model to compare with. Give the model that the artifact was made from, "
+        "with --model.",
     }
     assert evidence.outputs is None
     assert len(evidence.latencies_ms) == 12

@@ -15,7 +15,8 @@ from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.base import Evidence, Validator
 from edgekit.validators.base import validators as all_validators
 from edgekit.validators.host_timing import HostTiming, host_timing
-from edgekit.validators.parity import LARGEST_DB, sqnr_by_output, sqnr_db
+from edgekit.validators.output_statistics import LARGEST_DB, sqnr_db
+from edgekit.validators.parity import sqnr_by_output
 
 VALIDATORS = {type(validator).__name__: validator for validator in all_validators()}
 
@@ -125,6 +126,23 @@ class TestIgnoredSettings(OfEdgekit):
     name = "ignored_settings"
 
 
+class TestOutputs(OfEdgekit):
+    name = "outputs"
+    has_user_limits = False
+
+
+class TestEvidence(OfEdgekit):
+    name = "evidence"
+    needs_no_run = True
+    has_user_limits = False
+
+
+class TestModelDigest(OfEdgekit):
+    name = "model_digest"
+    needs_no_run = True
+    has_user_limits = False
+
+
 def test_every_validator_of_the_table_is_held_to_the_contract():
     assert {cls.name for cls in OfEdgekit.__subclasses__()} == set(registry.VALIDATORS)
 
@@ -210,7 +228,10 @@ def test_an_accuracy_without_a_float_model_is_told_and_not_run(full, write):
     evaluation = write("labelled", np.zeros((100, 3), np.float32), targets=targets)
     evidence = dataclasses.replace(full, metric="top1", evaluation=evaluation, reference=None)
     check = check_of("accuracy_drop", evidence)
-    assert (check.verdict, check.detail) == ("not_run", "top1 98.00 on 100 items; no float model to compare with.")
+    assert (check.verdict, check.detail) == (
+        "not_run",
+        "top1 98.00 on 100 items; no float model to compare with. Name it with --model.",
+    )
 
 
 def test_parity_is_the_worst_outputs_and_names_each(full, write):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, final
 
@@ -10,6 +11,8 @@ from edgekit.exporting.sentences import check_sentence
 from edgekit.gating.gate import GateResult
 from edgekit.gating.outputs.advice import advise
 from edgekit.gating.outputs.limit_location import FileLine, LimitFiles
+from edgekit.gating.outputs.measuring import Place
+from edgekit.profiles.profile import DeviceProfile
 
 Severity = Literal["error", "warning", "none"]
 """What a finding does to the exit code: fails it, is shown, is fine."""
@@ -77,12 +80,34 @@ def find(result: GateResult, files: LimitFiles, *, strict: bool) -> tuple[Findin
             verdict=check.verdict,
             sentence=check_sentence(check),
             detail="" if check.verdict == "not_run" else check.detail,  # the sentence and the advice hold it
-            advice=advise(check, precisions.get(check.runtime, "")) if check.verdict != "pass" else "",
+            advice=advise(check, precisions.get(check.runtime, ""), place_of(result, check.runtime, files.profile))
+            if check.verdict != "pass"
+            else "",
             place=files.place_of(check),
         )
         for check in judged
     ]
     return (*failures, *found)
+
+
+def _advice(check: Check, result: GateResult, precisions: Mapping[str, str], files: LimitFiles) -> str:
+    if check.verdict == "pass":
+        return ""
+    return advise(check, precisions.get(check.runtime, ""), place_of(result, check.runtime, files.profile))
+
+
+def place_of(result: GateResult, runtime: str, profile: DeviceProfile) -> Place:
+    """Returns the device and the artifact of one format."""
+    entries = [entry for entry in result.report["formats"] if entry["runtime"] == runtime and entry["artifact"]]
+    artifact = result.folder / entries[0]["artifact"]["path"] if entries else result.folder
+    return Place(
+        device=result.device,
+        kind=profile.kind,
+        runtimes=profile.runtimes,
+        runtime=runtime,
+        artifact=artifact,
+        target=artifact if result.report["command"] == "validate" else result.folder,
+    )
 
 
 def severity(check: Check, *, strict: bool) -> Severity:

@@ -216,7 +216,7 @@ def test_junit_says_what_was_exceeded_by_how_much_who_says_so_and_what_to_try(ju
             "message": "size 2.1 kB exceeds 2 kB by 100 B (limit from edgekit.toml [budget]).",
             "type": "fail",
             "text": "size 2.1 kB exceeds 2 kB by 100 B (limit from edgekit.toml [budget]). Try fewer bits or a smaller "
-            "model; edgekit gate --why shows the layers that take most.",
+            "model; edgekit gate out -d pixel8 --why shows the layers that take most.",
         }
     ]
 
@@ -291,7 +291,8 @@ def test_github_gets_annotations_and_a_summary(
     shown = capsys.readouterr()
     assert shown.out.splitlines()[0] == (
         "::error file=edgekit.toml,line=5,title=edgekit tflite int8-static%3A size::size 2.1 kB exceeds 2 kB by 100 B "
-        "(limit from edgekit.toml [budget]). Try fewer bits or a smaller model; edgekit gate --why shows the layers "
+        "(limit from edgekit.toml [budget]). Try fewer bits or a smaller model; edgekit gate out "
+        "-d pixel8 --why shows the layers "
         "that take most."
     )
     assert shown.err == ""
@@ -345,11 +346,13 @@ def test_markdown_is_a_table_with_the_change_against_the_baseline(
         "### ❌ edgekit: artifact on pixel8\n"
         "\n"
         "- **error**: tflite int8-static: size 2.1 kB exceeds 2 kB by 100 B (limit from edgekit.toml \\[budget\\]). "
-        "Try fewer bits or a smaller model; edgekit gate --why shows the layers that take most.\n"
+        "Try fewer bits or a smaller model; edgekit gate out -d pixel8 --why shows the layers that take most.\n"
         "- warning: tflite int8-static: accuracy drop 5.00 pp exceeds 0.50 pp by 4.50 pp (limit from edgekit.toml "
         "\\[budget\\]). 400. Try more calibration data like the evaluation's, or --precision int8-dynamic or fp16.\n"
-        "- warning: tflite int8-static: latency was not run: Nothing measures it yet. Measure it there: "
-        "edgekit bench ARTIFACT --on ssh://USER@HOST -o FILE, then give --measurements FILE.\n"
+        "- warning: tflite int8-static: latency was not run: Nothing measures it yet. Measure it there with TFLite's "
+        "benchmark\\_model, built for its processor: edgekit bench out/net-int8-static.tflite --on adb "
+        "--benchmark-model benchmark\\_model -d pixel8 -o bench-pixel8-tflite.json. Then judge it: edgekit gate out "
+        "-d pixel8 --measurements bench-pixel8-tflite.json\n"
         "- warning: tflite int8-static: accuracy change +0.00 pp (band -1.63 pp to +1.63 pp) straddles -0.50 pp "
         "(limit from edgekit.toml \\[regression\\]). top1 95.00 now, 95.00 in the baseline, on 400 items: 0 lost, "
         "0 won; the smallest loss that 400 items can show is 1.8 pp. More evaluation data narrows the band; nothing "
@@ -446,11 +449,13 @@ def test_the_person_reads_what_to_try(project: Path, capsys: pytest.CaptureFixtu
     assert gate("-q") == 1
     assert capsys.readouterr().out == (
         "FAIL tflite: size 2.1 kB exceeds 2 kB by 100 B (limit from edgekit.toml [budget]). Try fewer bits or a "
-        "smaller model; edgekit gate --why shows the layers that take most.\n"
+        "smaller model; edgekit gate out -d pixel8 --why shows the layers that take most.\n"
         "FAIL (warning) tflite: accuracy drop 5.00 pp exceeds 0.50 pp by 4.50 pp (limit from edgekit.toml [budget]). "
         "Try more calibration data like the evaluation's, or --precision int8-dynamic or fp16.\n"
-        "not run (warning) tflite: latency was not run: Nothing measures it yet. Measure it there: edgekit bench "
-        "ARTIFACT --on ssh://USER@HOST -o FILE, then give --measurements FILE.\n"
+        "not run (warning) tflite: latency was not run: Nothing measures it yet. Measure it there with TFLite's "
+        "benchmark_model, built for its processor: edgekit bench out/net-int8-static.tflite --on adb "
+        "--benchmark-model benchmark_model -d pixel8 -o bench-pixel8-tflite.json. Then judge it: edgekit gate out "
+        "-d pixel8 --measurements bench-pixel8-tflite.json\n"
         "not run (warning) tflite: size change was not run: There is no baseline. Set one with: edgekit baseline set "
         "DIR\n"
         "not run (warning) tflite: accuracy change was not run: There is no baseline. Set one with: edgekit baseline "

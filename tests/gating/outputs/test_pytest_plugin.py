@@ -50,7 +50,7 @@ def test_a_missed_budget_fails_its_item_and_the_test(run: Callable[..., pytest.R
     result = run(options=', size="1 kB"')
     result.assert_outcomes(passed=3, failed=2, skipped=1)
     assert result.ret == 1
-    advice = "Try fewer bits or a smaller model; edgekit gate --why shows the layers that take most."
+    advice = "Try fewer bits or a smaller model; edgekit gate out -d pixel8 --why shows the layers that take most."
     lines = [
         "1 of 5 checks of */out fail on pixel8:",
         f"  tflite int8-static: size: size 2 kB exceeds 1 kB by 1 kB (limit from --max-size). {advice}",
