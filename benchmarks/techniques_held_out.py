@@ -66,9 +66,9 @@ def captured(task: str, folder: Path, count: int) -> tuple[Any, Any]:
 def outputs(model: Any, rows: list[Any]) -> Any:
     import torch
 
-    from edgekit.sources.exported_program import load
+    from edgekit.torch_program.program_archive import load_program
 
-    run = load(model.path, model.source).module(check_guards=False)
+    run = load_program(model.path, model.source).module(check_guards=False)
     with torch.no_grad():
         return torch.cat([run(*row) for row in rows]).double()
 

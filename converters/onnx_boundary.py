@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edgekit.converters.onnx_static import consumers
 from edgekit.model import TensorSpec
 
+if TYPE_CHECKING:
+    import onnx
+
 _MOVES: Final = ("Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
-def make_input_integer(graph: Any, spec: TensorSpec) -> TensorSpec | None:
+def make_input_integer(graph: onnx.GraphProto, spec: TensorSpec) -> TensorSpec | None:
     """Makes one float input integer; returns its new spec, or None where a float operator reads it directly."""
     value = next(v for v in graph.input if v.name == spec.name)
     # Nodes that only move values do so with integers as well: a model with channels last begins with one.
@@ -33,7 +36,7 @@ def make_input_integer(graph: Any, spec: TensorSpec) -> TensorSpec | None:
     return _integer_spec(spec, scale, zero_point, code)
 
 
-def make_output_integer(graph: Any, spec: TensorSpec) -> TensorSpec | None:
+def make_output_integer(graph: onnx.GraphProto, spec: TensorSpec) -> TensorSpec | None:
     """Makes one float output integer; returns its new spec, or None where a float operator computes it."""
     value = next(v for v in graph.output if v.name == spec.name)
     producers = {name: node for node in graph.node for name in node.output}
@@ -58,7 +61,7 @@ def make_output_integer(graph: Any, spec: TensorSpec) -> TensorSpec | None:
     return _integer_spec(spec, scale, zero_point, code)
 
 
-def _grid(graph: Any, node: Any) -> tuple[float, int, int]:
+def _grid(graph: onnx.GraphProto, node: onnx.NodeProto) -> tuple[float, int, int]:
     """Returns (scale, zero point, ONNX type code) of a quantize or dequantize node with one scale for the tensor."""
     from onnx import numpy_helper
 
@@ -71,7 +74,7 @@ def _grid(graph: Any, node: Any) -> tuple[float, int, int]:
     )
 
 
-def _reroute(graph: Any, old: str, new: str) -> None:
+def _reroute(graph: onnx.GraphProto, old: str, new: str) -> None:
     for node in graph.node:
         for i, name in enumerate(node.input):
             if name == old:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 if TYPE_CHECKING:
     import numpy as np
+    import onnx
     from numpy.typing import NDArray
 
     AddConstant = Callable[[str, NDArray[Any]], str]
@@ -42,7 +43,7 @@ class DynamicLayer:
         bias: Name of a Gemm's bias, None where there is none or where it is a node of its own.
     """
 
-    node: Any
+    node: onnx.NodeProto
     rows: NDArray[np.float32]
     weight: str
     bias: str | None
@@ -55,7 +56,7 @@ def dynamic_layers(
     reach: NDArray[np.float64] | None,
     add: AddConstant,
     opset: int,
-) -> dict[str, list[Any]]:
+) -> dict[str, list[onnx.NodeProto]]:
     """Returns the new nodes of all linear layers that read one value, by the name of the node that they replace.
 
     Args:
@@ -79,14 +80,16 @@ def dynamic_layers(
         smoothing = np.sqrt(np.maximum(reach, 1e-6) / np.maximum(largest, 1e-6)).astype(np.float32)
     prefix = f"{value}.rows"
     before = _quantize_rows(value, shape, smoothing if reach is not None else None, prefix, add, opset)
-    made: dict[str, list[Any]] = {}
+    made: dict[str, list[onnx.NodeProto]] = {}
     for layer in layers:
         made[layer.node.name] = [*before, *_product(layer, shape, smoothing, prefix, add)]
         before = []
     return made
 
 
-def channel_reach(graph: Any, weights: Mapping[str, Any], value: str) -> NDArray[np.float64] | None:
+def channel_reach(
+    graph: onnx.GraphProto, weights: Mapping[str, onnx.TensorProto], value: str
+) -> NDArray[np.float64] | None:
     """Returns how far each channel of a layer normalization's output reaches, None for any other value.
 
     The output is gamma * n + beta with n of mean 0 and variance 1, so a channel reaches 2.5 |gamma| + |beta| or so.
@@ -105,7 +108,7 @@ def channel_reach(graph: Any, weights: Mapping[str, Any], value: str) -> NDArray
     return None
 
 
-def static_shapes(model: Any) -> dict[str, tuple[int, ...]]:
+def static_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of all values that have one without unknown sizes."""
     import onnx
 
@@ -149,12 +152,12 @@ def _quantize_rows(
     prefix: str,
     add: AddConstant,
     opset: int,
-) -> list[Any]:
+) -> list[onnx.NodeProto]:
     """Returns the nodes that make PREFIX.uint8 (rows, inputs), PREFIX.scale (rows, 1) and PREFIX.offset (rows, 1)."""
     import numpy as np
     import onnx
 
-    def node(operator: str, inputs: list[str], name: str, **settings: Any) -> Any:
+    def node(operator: str, inputs: list[str], name: str, **settings: Any) -> onnx.NodeProto:
         return onnx.helper.make_node(operator, inputs, [f"{prefix}{name}"], name=f"{prefix}{name}", **settings)
 
     # Since opset 18 the axes of a reduction are an input.
@@ -191,7 +194,7 @@ def _quantize_rows(
 
 def _product(
     layer: DynamicLayer, shape: tuple[int, ...], smoothing: NDArray[np.float32], prefix: str, add: AddConstant
-) -> list[Any]:
+) -> list[onnx.NodeProto]:
     """Returns the nodes that multiply the quantized rows with a layer's weights."""
     import numpy as np
     import onnx

@@ -6,12 +6,15 @@ Only ever runs inside a conversion worker.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edgekit.converters.onnx_source import FloatGraph
 from edgekit.converters.onnx_static import calibrate
 from edgekit.recipe import Recipe
 from edgekit.workers.worker import Progress
+
+if TYPE_CHECKING:
+    import onnx
 
 LARGEST_HALF: Final = 65504.0
 """Largest finite float16."""
@@ -19,7 +22,9 @@ LARGEST_HALF: Final = 65504.0
 _MARGIN: Final = 2.0  # other data than the calibration samples reaches further
 
 
-def to_half(graph: FloatGraph, recipe: Recipe, calibration: Path | None, notes: list[str], progress: Progress) -> Any:
+def to_half(
+    graph: FloatGraph, recipe: Recipe, calibration: Path | None, notes: list[str], progress: Progress
+) -> onnx.ModelProto:
     """Returns the model in float16.
 
     Nodes stay float32 where the recipe says so, and where a value comes within a factor of 2 of the largest float16 on
@@ -41,7 +46,7 @@ def to_half(graph: FloatGraph, recipe: Recipe, calibration: Path | None, notes: 
     return model
 
 
-def _join_float_nodes(graph: Any) -> None:
+def _join_float_nodes(graph: onnx.GraphProto) -> None:
     """Takes out the way through float16 between two float32 nodes.
 
     The converter casts what each float32 node writes to float16, and back for the next: the very values overflow there
@@ -67,7 +72,7 @@ def _join_float_nodes(graph: Any) -> None:
             graph.node.remove(node)
 
 
-def _target(cast: Any) -> int:
+def _target(cast: onnx.NodeProto) -> int:
     return int(next(attribute.i for attribute in cast.attribute if attribute.name == "to"))
 
 

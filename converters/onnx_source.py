@@ -15,9 +15,12 @@ from edgekit.converters.keras_function import keras_function
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, TensorSpec
 from edgekit.sources.onnx_names import SCOPES, module_name
+from edgekit.torch_program.program_archive import load_program
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import onnx
 
 KERAS_OPSET: Final = 18
 """Opset asked of tf2onnx, the newest that it knows."""
@@ -40,7 +43,7 @@ class FloatGraph:
             where the source has no modules.
     """
 
-    model: Any
+    model: onnx.ModelProto
     modules: Mapping[str, str]
 
 
@@ -70,11 +73,11 @@ def float_graph(captured: CapturedModel, scratch: Path, *, fold: bool = True) ->
     return FloatGraph(model=model, modules=modules)
 
 
-def _from_exported_program(captured: CapturedModel) -> Any:
+def _from_exported_program(captured: CapturedModel) -> onnx.ModelProto:
     import torch
     from onnxscript import optimizer
 
-    program = torch.export.load(captured.path)
+    program = load_program(captured.path)
     try:
         exported: Any = torch.onnx.export(program, (), dynamo=True, verbose=False)
     except Exception as error:
@@ -88,7 +91,7 @@ def _from_exported_program(captured: CapturedModel) -> Any:
     return exported.model_proto
 
 
-def _from_file(captured: CapturedModel) -> Any:
+def _from_file(captured: CapturedModel) -> onnx.ModelProto:
     import onnx
 
     model = onnx.load(str(captured.path))
@@ -101,7 +104,7 @@ def _from_file(captured: CapturedModel) -> Any:
     return onnx.shape_inference.infer_shapes(_modern(model, captured))
 
 
-def _modern(model: Any, captured: CapturedModel) -> Any:
+def _modern(model: onnx.ModelProto, captured: CapturedModel) -> onnx.ModelProto:
     """Returns the model in an opset that has scales per channel."""
     import onnx
 
@@ -118,13 +121,13 @@ def _modern(model: Any, captured: CapturedModel) -> Any:
         ) from error
 
 
-def _fed(graph: Any) -> list[Any]:
+def _fed(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
     """Returns the inputs that a user feeds: older files list weights among the inputs."""
     weights = {tensor.name for tensor in graph.initializer}
     return [value for value in graph.input if value.name not in weights]
 
 
-def _from_keras(captured: CapturedModel) -> Any:
+def _from_keras(captured: CapturedModel) -> onnx.ModelProto:
     import tf2onnx
 
     try:
@@ -138,7 +141,7 @@ def _from_keras(captured: CapturedModel) -> Any:
     return model
 
 
-def _folded(model: Any, scratch: Path) -> Any:
+def _folded(model: onnx.ModelProto, scratch: Path) -> onnx.ModelProto:
     """Returns the model after onnxruntime's basic optimizations, which use standard operators only."""
     import onnx
     import onnxruntime
@@ -152,7 +155,7 @@ def _folded(model: Any, scratch: Path) -> Any:
     return onnx.shape_inference.infer_shapes(onnx.load(str(path)))
 
 
-def _name_nodes(graph: Any, module_of: Callable[[Any], str]) -> dict[str, str]:
+def _name_nodes(graph: onnx.GraphProto, module_of: Callable[[onnx.NodeProto], str]) -> dict[str, str]:
     """Gives every node a unique name and returns node name to module name, as `module_of` tells it."""
     taken: set[str] = set()
     modules: dict[str, str] = {}
@@ -167,7 +170,7 @@ def _name_nodes(graph: Any, module_of: Callable[[Any], str]) -> dict[str, str]:
     return modules
 
 
-def _module_of(node: Any) -> str:
+def _module_of(node: onnx.NodeProto) -> str:
     """Returns the dotted name of the torch module that made a node; the node's own name where that is not recorded."""
     for prop in node.metadata_props:
         if prop.key == SCOPES:
@@ -177,7 +180,7 @@ def _module_of(node: Any) -> str:
     return str(node.name) or f"{node.op_type}_{node.output[0]}"
 
 
-def _strip_notes(model: Any) -> None:
+def _strip_notes(model: onnx.ModelProto) -> None:
     """Removes stack traces and paths: they bloat the file and would make its bytes depend on where it was made."""
     del model.metadata_props[:]
     model.doc_string = ""
@@ -192,7 +195,7 @@ def _strip_notes(model: Any) -> None:
     graph.input.extend(inputs)
 
 
-def _rename(graph: Any, values: Sequence[Any], specs: Sequence[TensorSpec]) -> None:
+def _rename(graph: onnx.GraphProto, values: Sequence[onnx.ValueInfoProto], specs: Sequence[TensorSpec]) -> None:
     """Names the graph's inputs or outputs as the captured model does; a value in the way gets another name."""
     for value, spec in zip(values, specs, strict=True):
         if value.name != spec.name:
@@ -200,7 +203,7 @@ def _rename(graph: Any, values: Sequence[Any], specs: Sequence[TensorSpec]) -> N
             rename_value(graph, value.name, spec.name)
 
 
-def rename_value(graph: Any, old: str, new: str) -> None:
+def rename_value(graph: onnx.GraphProto, old: str, new: str) -> None:
     """Renames a value wherever the graph names it (subgraphs included). Does nothing where it does not occur."""
     for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         if value.name == old:
@@ -215,7 +218,7 @@ def rename_value(graph: Any, old: str, new: str) -> None:
                 rename_value(attribute.g, old, new)
 
 
-def sort_nodes(graph: Any) -> None:
+def sort_nodes(graph: onnx.GraphProto) -> None:
     """Orders the nodes so that each comes after those that it reads from; the present order decides among equals.
 
     Values that subgraphs read from outside count as read by the node that holds the subgraph.
@@ -223,9 +226,9 @@ def sort_nodes(graph: Any) -> None:
     waiting = list(graph.node)
     made = {name for node in waiting for name in node.output}
     done: set[str] = set()
-    ordered: list[Any] = []
+    ordered: list[onnx.NodeProto] = []
     while waiting:
-        later: list[Any] = []
+        later: list[onnx.NodeProto] = []
         for node in waiting:
             if all(name in done or name not in made for name in _read_names(node)):
                 ordered.append(node)
@@ -239,7 +242,7 @@ def sort_nodes(graph: Any) -> None:
     graph.node.extend(ordered)
 
 
-def _read_names(node: Any) -> set[str]:
+def _read_names(node: onnx.NodeProto) -> set[str]:
     names = {name for name in node.input if name}
     for attribute in node.attribute:
         if attribute.HasField("g"):

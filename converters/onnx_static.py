@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.converters.onnx_source import FloatGraph
 from edgekit.model import LearnedRange
@@ -20,6 +20,9 @@ from edgekit.quantization.statistics import ModelStatistics
 from edgekit.recipe import Recipe
 from edgekit.samples import Samples
 from edgekit.workers.worker import Progress
+
+if TYPE_CHECKING:
+    import onnx
 
 QUANTIZED_OPERATORS: Final = (
     "Add",
@@ -78,7 +81,7 @@ def quantize_static(
     *,
     float_outputs: bool = True,
     learned: Sequence[LearnedRange] = (),
-) -> Any:
+) -> onnx.ModelProto:
     """Returns a quantized onnx.ModelProto; `graph` is left alone.
 
     Args:
@@ -108,7 +111,7 @@ def quantize_static(
     return quantized
 
 
-def calibrate(model: Any, folder: Path, progress: Progress) -> Calibration:
+def calibrate(model: onnx.ModelProto, folder: Path, progress: Progress) -> Calibration:
     """Runs a float model sample by sample in onnxruntime and returns what its activations look like.
 
     Only one sample's activations are held at a time. Graph optimizations are off, so every value is the graph's own.
@@ -146,7 +149,7 @@ def calibrate(model: Any, folder: Path, progress: Progress) -> Calibration:
 
 
 def correct_biases(
-    model: Any, input_means: Mapping[str, ChannelMeans], excluded: Collection[str], *, per_channel: bool
+    model: onnx.ModelProto, input_means: Mapping[str, ChannelMeans], excluded: Collection[str], *, per_channel: bool
 ) -> None:
     """Subtracts from each bias what rounding the weights adds to its output on average (see `bias_correction`)."""
     import numpy as np
@@ -170,7 +173,7 @@ def correct_biases(
     drop_unread_weights(model.graph)
 
 
-def _weighted_nodes(graph: Any) -> list[tuple[Any, int, bool]]:
+def _weighted_nodes(graph: onnx.GraphProto) -> list[tuple[onnx.NodeProto, int, bool]]:
     """Returns (node, groups, weights are transposed) of the convolutions and linear layers with constant weights.
 
     Weights have the shape (outputs, inputs / groups, ...), or (inputs, outputs) where they are transposed.
@@ -178,7 +181,7 @@ def _weighted_nodes(graph: Any) -> list[tuple[Any, int, bool]]:
     import onnx
 
     float_weights = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
-    found: list[tuple[Any, int, bool]] = []
+    found: list[tuple[onnx.NodeProto, int, bool]] = []
     for node in graph.node:
         settings = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         constant = len(node.input) > 1 and all(not name or name in float_weights for name in node.input[1:])
@@ -189,7 +192,7 @@ def _weighted_nodes(graph: Any) -> list[tuple[Any, int, bool]]:
     return found
 
 
-def drop_unread_weights(graph: Any) -> None:
+def drop_unread_weights(graph: onnx.GraphProto) -> None:
     """Removes the weights that no node reads."""
     read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
     unread = [tensor for tensor in graph.initializer if tensor.name not in read]
@@ -197,7 +200,7 @@ def drop_unread_weights(graph: Any) -> None:
         graph.initializer.remove(tensor)
 
 
-def float_activations(model: Any) -> list[str]:
+def float_activations(model: onnx.ModelProto) -> list[str]:
     """Returns the names of all float32 values that are computed or fed, weights excluded, in graph order."""
     import onnx
 
@@ -211,9 +214,9 @@ def float_activations(model: Any) -> list[str]:
     return [name for name in names if name not in weights and types.get(name) == onnx.TensorProto.FLOAT]
 
 
-def consumers(graph: Any) -> dict[str, list[Any]]:
+def consumers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto | None]]:
     """Returns the nodes that read each value; an output of the graph counts as read by `None`."""
-    readers: dict[str, list[Any]] = {}
+    readers: dict[str, list[onnx.NodeProto | None]] = {}
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
@@ -240,7 +243,7 @@ def _excluded_nodes(graph: FloatGraph, recipe: Recipe) -> set[str]:
 
 
 def _ranges(
-    model: Any, statistics: ModelStatistics, recipe: Recipe, learned: Sequence[LearnedRange]
+    model: onnx.ModelProto, statistics: ModelStatistics, recipe: Recipe, learned: Sequence[LearnedRange]
 ) -> dict[str, Range]:
     ranges = {
         name: choose_range(tensor, recipe.ranges, symmetric=recipe.symmetric_activations, learned=learned)
@@ -254,7 +257,9 @@ def _ranges(
     return ranges
 
 
-def _insert_pairs(model: Any, ranges: Mapping[str, Range], recipe: Recipe, excluded: Collection[str]) -> Any:
+def _insert_pairs(
+    model: onnx.ModelProto, ranges: Mapping[str, Range], recipe: Recipe, excluded: Collection[str]
+) -> onnx.ModelProto:
     """Returns the model with quantize-dequantize pairs, made by onnxruntime's quantizer from our ranges."""
     import numpy as np
     from onnxruntime.quantization import QuantType
@@ -285,7 +290,7 @@ def _insert_pairs(model: Any, ranges: Mapping[str, Range], recipe: Recipe, exclu
     return quantizer.model.model
 
 
-def _drop_pairs_before_clamps(graph: Any) -> None:
+def _drop_pairs_before_clamps(graph: onnx.GraphProto) -> None:
     """Removes a pair between a convolution and its clamp: TensorRT fuses the two and quantizes after the clamp."""
     producers = {name: node for node in graph.node for name in node.output}
     for node in list(graph.node):
@@ -309,7 +314,7 @@ def _drop_pairs_before_clamps(graph: Any) -> None:
             graph.node.remove(dequantize)
 
 
-def _leave_matrix_outputs_float(graph: Any) -> None:
+def _leave_matrix_outputs_float(graph: onnx.GraphProto) -> None:
     """Removes the pair between a linear layer and the model's output.
 
     onnxruntime's integer matrix product can write float, so the pair would only round the result to 256 values.
@@ -318,7 +323,7 @@ def _leave_matrix_outputs_float(graph: Any) -> None:
         producers = {name: node for node in graph.node for name in node.output}
         dequantize = producers.get(output.name)
         quantize = producers.get(dequantize.input[0]) if dequantize is not None else None
-        if quantize is None or quantize.op_type != "QuantizeLinear":
+        if dequantize is None or quantize is None or quantize.op_type != "QuantizeLinear":
             continue
         product = producers.get(quantize.input[0])
         if product is not None and product.op_type == "Gemm" and len(consumers(graph)[product.output[0]]) == 1:

@@ -28,6 +28,7 @@ from edgekit.recipe import Precision, Recipe
 
 if TYPE_CHECKING:
     import numpy as np
+    import onnx
     from numpy.typing import NDArray
 
 BLOCK: Final = 32
@@ -41,7 +42,7 @@ _INTEGER_PRODUCTS: Final = 4  # MatMulNBits' accuracy level that quantizes activ
 _FLOAT_PRODUCTS: Final = 1
 
 
-def quantize_weights(graph: FloatGraph, recipe: Recipe, notes: list[str]) -> Any:
+def quantize_weights(graph: FloatGraph, recipe: Recipe, notes: list[str]) -> onnx.ModelProto:
     """Returns a model whose weights are integers where the recipe asks for it; `graph` is left alone.
 
     Args:
@@ -77,19 +78,19 @@ def quantize_weights(graph: FloatGraph, recipe: Recipe, notes: list[str]) -> Any
 class _Editor:
     """Replaces nodes of one graph, and keeps each weight only once."""
 
-    def __init__(self, graph: Any, recipe: Recipe, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(self, graph: onnx.GraphProto, recipe: Recipe, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self._graph = graph
         self._shapes = shapes
         self._dynamic: dict[str, list[DynamicLayer]] = {}
         self._recipe = recipe
         self._weights = {tensor.name: tensor for tensor in graph.initializer}
         self._added: set[str] = set()
-        self._nodes: dict[str, list[Any]] = {}
+        self._nodes: dict[str, list[onnx.NodeProto]] = {}
         self._uses_microsoft = False
         self.convolutions = 0
         self.recurrent = 0
 
-    def quantize(self, node: Any, precision: Precision) -> None:
+    def quantize(self, node: onnx.NodeProto, precision: Precision) -> None:
         """Replaces one node if it has constant float weights of a kind that is known."""
         if node.op_type == "MatMul" and self._values(node.input[1]) is not None:
             self._linear(node, precision, node.input[1], transposed=False, bias=None)
@@ -112,7 +113,7 @@ class _Editor:
         elif node.op_type in ("LSTM", "GRU", "RNN"):
             self._recurrent_weights(node)
 
-    def finish(self, model: Any) -> None:
+    def finish(self, model: onnx.ModelProto) -> None:
         """Puts the new nodes in place of the old ones and drops weights that nobody reads any more."""
         import onnx
 
@@ -121,7 +122,7 @@ class _Editor:
             reach = channel_reach(self._graph, self._weights, value)
             self._nodes.update(dynamic_layers(value, self._shapes[value], layers, reach, self._add, opset))
             self._uses_microsoft = True
-        nodes: list[Any] = []
+        nodes: list[onnx.NodeProto] = []
         for node in self._graph.node:
             nodes.extend(self._nodes.get(node.name, [node]))
         del self._graph.node[:]
@@ -130,7 +131,9 @@ class _Editor:
         if self._uses_microsoft and all(opset.domain != _MICROSOFT for opset in model.opset_import):
             model.opset_import.append(onnx.helper.make_opsetid(_MICROSOFT, 1))
 
-    def _linear(self, node: Any, precision: Precision, name: str, *, transposed: bool, bias: str | None) -> None:
+    def _linear(
+        self, node: onnx.NodeProto, precision: Precision, name: str, *, transposed: bool, bias: str | None
+    ) -> None:
         """MatMul or Gemm to MatMulNBits (com.microsoft): Y = X dequantized(B)^T + bias."""
         import onnx
 
@@ -166,7 +169,7 @@ class _Editor:
         ]
         self._uses_microsoft = True
 
-    def _table(self, node: Any) -> None:
+    def _table(self, node: onnx.NodeProto) -> None:
         """Gather of a table's rows: gather int8 rows and their scales, then multiply."""
         import onnx
 
@@ -187,7 +190,7 @@ class _Editor:
             ),
         ]
 
-    def _stored(self, node: Any, axis: int) -> None:
+    def _stored(self, node: onnx.NodeProto, axis: int) -> None:
         """A weight that is stored as int8 with a scale per index of `axis` and dequantized when the model runs."""
         copied = self._copy(node)
         dequantize = self._dequantized(node, 1, axis)
@@ -195,7 +198,7 @@ class _Editor:
             copied.input[1] = dequantize.output[0]
             self._nodes[node.name] = [dequantize, copied]
 
-    def _recurrent_weights(self, node: Any) -> None:
+    def _recurrent_weights(self, node: onnx.NodeProto) -> None:
         """LSTM, GRU or RNN in float with stored int8 weights, a scale for each row of each gate.
 
         Weights of few inputs stay half floats: features of very different size share a row there, and they are small.
@@ -204,7 +207,7 @@ class _Editor:
         import onnx
 
         copied = self._copy(node)
-        before: list[Any] = []
+        before: list[onnx.NodeProto] = []
         for i in (1, 2):
             weights = self._values(node.input[i])
             if weights is None:
@@ -236,7 +239,7 @@ class _Editor:
         self._nodes[node.name] = [*before, copied]
         self.recurrent += 1
 
-    def _dequantized(self, node: Any, position: int, axis: int) -> Any:
+    def _dequantized(self, node: onnx.NodeProto, position: int, axis: int) -> onnx.NodeProto | None:
         """Returns a node that dequantizes a weight of `node`, or None where that weight is no float constant."""
         import numpy as np
         import onnx
@@ -265,7 +268,7 @@ class _Editor:
         values: NDArray[np.float32] = onnx.numpy_helper.to_array(tensor)
         return values
 
-    def _plain_gemm(self, node: Any) -> bool:
+    def _plain_gemm(self, node: onnx.NodeProto) -> bool:
         return (
             self._values(node.input[1]) is not None
             and not _attribute(node, "transA", 0)
@@ -296,7 +299,7 @@ class _Editor:
         ]
 
     @staticmethod
-    def _copy(node: Any) -> Any:
+    def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
         import onnx
 
         copied = onnx.NodeProto()
@@ -350,7 +353,7 @@ def _block_errors(blocks: NDArray[np.float32], scale: NDArray[Any], half: int) -
     return errors
 
 
-def _attribute(node: Any, name: str, default: Any) -> Any:
+def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     import onnx
 
     return next((onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.quantization.pt2e_graph import (
     FloatGraph,
@@ -12,6 +12,10 @@ from edgekit.quantization.pt2e_graph import (
     results_of,
     return_these,
 )
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
 
 
 def to_half(graph: FloatGraph) -> FloatGraph:
@@ -36,15 +40,15 @@ def to_half(graph: FloatGraph) -> FloatGraph:
             node.kwargs = {key: _halved(value) for key, value in node.kwargs.items()}
     after_inputs = inputs[-1].next
     for node in floats:
-        with module.graph.inserting_before(after_inputs):
-            cast = module.graph.call_function(torch.ops.aten.to.dtype, (node, torch.float16))
+        with after_inputs.graph.inserting_before(after_inputs):
+            cast = after_inputs.graph.call_function(torch.ops.aten.to.dtype, (node, torch.float16))
         node.replace_all_uses_with(cast, delete_user_cb=lambda user, cast=cast: user is not cast)
     output = output_node(module)
-    new: list[Any] = []
+    new: list[Node] = []
     for item, floating in zip(results_of(module), was_float, strict=True):
         if floating:
-            with module.graph.inserting_before(output):
-                new.append(module.graph.call_function(torch.ops.aten.to.dtype, (item, torch.float32)))
+            with output.graph.inserting_before(output):
+                new.append(output.graph.call_function(torch.ops.aten.to.dtype, (item, torch.float32)))
         else:
             new.append(item)
     return_these(module, new)
@@ -62,7 +66,7 @@ def _halved(value: Any) -> Any:
     return value
 
 
-def _halve_attribute(module: Any, name: str) -> None:
+def _halve_attribute(module: GraphModule, name: str) -> None:
     """Constants that are neither parameters nor buffers."""
     import torch
 

@@ -7,9 +7,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast, final
 
+from edgekit.analysis.tflite_protocols import (
+    TFLiteBuffer,
+    TFLiteEntry,
+    TFLiteGraph,
+    TFLiteMetadata,
+    TFLiteModel,
+    TFLiteOperator,
+    TFLiteSignature,
+    TFLiteTensor,
+)
 from edgekit.model import TensorSpec
 
 if TYPE_CHECKING:
@@ -26,25 +36,25 @@ SIGNATURE: Final = "serving_default"
 _ALIGNMENT: Final = 16  # of constants in the file, as the schema asks: kernels read them in place with vector loads
 
 
-def read(content: bytes) -> Any:
+def read(content: bytes) -> TFLiteModel:
     """Returns the flatbuffer as a mutable ModelT. Constants that lie behind the flatbuffer are taken in."""
     import numpy as np
     from ai_edge_litert.tools import flatbuffer_utils
 
-    model: Any = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    model = cast("TFLiteModel", flatbuffer_utils.read_model_from_bytearray(bytearray(content)))
     for buffer in model.buffers:
         if buffer.data is not None:
             buffer.data = np.frombuffer(bytes(buffer.data), dtype=np.uint8)
     return model
 
 
-def write(model: Any) -> bytes:
+def write(model: TFLiteModel) -> bytes:
     """Returns the bytes of a ModelT, all constants inside the flatbuffer, where the oldest runtimes look for them."""
     import flatbuffers  # type: ignore[import-untyped]  # it ships no types
 
     buffers = model.buffers
     builder = flatbuffers.Builder(1 << 16)
-    model.buffers = [_PackedBuffer(buffer.data) for buffer in buffers]
+    model.buffers = cast("list[TFLiteBuffer]", [_PackedBuffer(buffer.data) for buffer in buffers])
     try:
         builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     finally:
@@ -75,12 +85,12 @@ class _PackedBuffer:
         return packed
 
 
-def text(name: Any) -> str:
+def text(name: bytes | str | None) -> str:
     """Returns a flatbuffer string, which is bytes or str."""
     return name.decode() if isinstance(name, bytes) else str(name)
 
 
-def operators(model: Any) -> Iterator[tuple[Any, Any, str]]:
+def operators(model: TFLiteModel) -> Iterator[tuple[TFLiteGraph, TFLiteOperator, str]]:
     """Yields (subgraph, operator, its builtin name such as CONV_2D)."""
     from ai_edge_litert import schema_py_generated as schema
 
@@ -91,40 +101,42 @@ def operators(model: Any) -> Iterator[tuple[Any, Any, str]]:
             yield graph, operator, names[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
 
-def operator_counts(model: Any) -> dict[str, int]:
+def operator_counts(model: TFLiteModel) -> dict[str, int]:
     """Returns how often each operator occurs."""
     return dict(sorted(Counter(kind for _, _, kind in operators(model)).items()))
 
 
-def has_data(model: Any, tensor: Any) -> bool:
+def has_data(model: TFLiteModel, tensor: TFLiteTensor) -> bool:
     """Returns whether a tensor is a constant."""
     data = model.buffers[tensor.buffer].data
     return data is not None and len(data) > 0
 
 
-def constant(model: Any, tensor: Any) -> NDArray[np.float32] | None:
+def constant(model: TFLiteModel, tensor: TFLiteTensor) -> NDArray[np.float32] | None:
     """Returns the values of a constant float32 tensor, or None for any other."""
     import numpy as np
     from ai_edge_litert import schema_py_generated as schema
 
     if not has_data(model, tensor) or tensor.type != schema.TensorType.FLOAT32:
         return None
-    return np.frombuffer(bytes(model.buffers[tensor.buffer].data), dtype=np.float32).reshape(tensor.shape)
+    return np.frombuffer(bytes(cast("NDArray[np.uint8]", model.buffers[tensor.buffer].data)), dtype=np.float32).reshape(
+        tensor.shape
+    )
 
 
-def add_constant(model: Any, graph: Any, name: str, values: NDArray[Any]) -> int:
+def add_constant(model: TFLiteModel, graph: TFLiteGraph, name: str, values: NDArray[Any]) -> int:
     """Appends a constant tensor, float32 or int32, and returns its index in the subgraph."""
     import numpy as np
     from ai_edge_litert import schema_py_generated as schema
 
-    buffer: Any = schema.BufferT()
+    buffer = cast("TFLiteBuffer", schema.BufferT())
     buffer.data = np.frombuffer(values.tobytes(), dtype=np.uint8)
     model.buffers.append(buffer)
     types = {"float32": schema.TensorType.FLOAT32, "int32": schema.TensorType.INT32}
     return _add_tensor(graph, name, values.shape, types[values.dtype.name], len(model.buffers) - 1)
 
 
-def separate_outputs(model: Any) -> None:
+def separate_outputs(model: TFLiteModel) -> None:
     """Gives every float output a tensor of its own, which no operator reads, behind a reshape that changes nothing.
 
     ai-edge-quantizer dequantizes an output for all of its readers: an operator that reads it as well would become half
@@ -148,16 +160,16 @@ def separate_outputs(model: Any) -> None:
     graph.outputs = outputs
 
 
-def _add_tensor(graph: Any, name: str, shape: Sequence[int], kind: int, buffer: int) -> int:
+def _add_tensor(graph: TFLiteGraph, name: str, shape: Sequence[int], kind: int, buffer: int) -> int:
     from ai_edge_litert import schema_py_generated as schema
 
-    tensor: Any = schema.TensorT()
+    tensor = cast("TFLiteTensor", schema.TensorT())
     tensor.name, tensor.shape, tensor.type, tensor.buffer = name, [int(n) for n in shape], kind, buffer
     graph.tensors.append(tensor)
     return len(graph.tensors) - 1
 
 
-def _reshape(model: Any, inputs: list[int], output: int, shape: Sequence[int]) -> Any:
+def _reshape(model: TFLiteModel, inputs: list[int], output: int, shape: Sequence[int]) -> TFLiteOperator:
     from ai_edge_litert import schema_py_generated as schema
 
     wanted = schema.BuiltinOperator.RESHAPE
@@ -168,7 +180,7 @@ def _reshape(model: Any, inputs: list[int], output: int, shape: Sequence[int]) -
         code.version = 1
         model.operatorCodes.append(code)
         codes.append(wanted)
-    operator: Any = schema.OperatorT()
+    operator = cast("TFLiteOperator", schema.OperatorT())
     operator.opcodeIndex, operator.inputs, operator.outputs = codes.index(wanted), inputs, [output]
     operator.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
     operator.builtinOptions = schema.ReshapeOptionsT()
@@ -176,7 +188,7 @@ def _reshape(model: Any, inputs: list[int], output: int, shape: Sequence[int]) -
     return operator
 
 
-def drop_unused_tensors(model: Any) -> None:
+def drop_unused_tensors(model: TFLiteModel) -> None:
     """Removes tensors that nothing reads or writes, and the constants that no subgraph reads any more."""
     read: set[int] = {int(entry.buffer) for entry in model.metadata or ()}
     dropped: set[int] = set()
@@ -197,7 +209,7 @@ def drop_unused_tensors(model: Any) -> None:
         model.buffers[buffer].data = None
 
 
-def _touched_tensors(graph: Any) -> set[int]:
+def _touched_tensors(graph: TFLiteGraph) -> set[int]:
     """Returns the indices of the tensors that an operator or the boundary reads or writes."""
     touched = [int(i) for i in (*graph.inputs, *graph.outputs)]
     touched += [int(i) for operator in graph.operators or () for i in (*operator.inputs, *operator.outputs)]
@@ -205,7 +217,7 @@ def _touched_tensors(graph: Any) -> set[int]:
     return {i for i in touched if i >= 0}
 
 
-def _renumber(graph: Any, position: Mapping[int, int]) -> None:
+def _renumber(graph: TFLiteGraph, position: Mapping[int, int]) -> None:
     """Writes new indices of tensors wherever the subgraph names one."""
     graph.inputs = [position[int(i)] for i in graph.inputs]
     graph.outputs = [position[int(i)] for i in graph.outputs]
@@ -216,7 +228,7 @@ def _renumber(graph: Any, position: Mapping[int, int]) -> None:
             operator.intermediates = [position[int(i)] for i in operator.intermediates]
 
 
-def name_boundary(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+def name_boundary(model: TFLiteModel, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     """Gives the model's inputs and outputs these names, in this order, as tensors and in its signature.
 
     The present order of the subgraph's inputs and outputs must be the wanted one (see `order_boundary`).
@@ -224,7 +236,7 @@ def name_boundary(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> 
     from ai_edge_litert import schema_py_generated as schema
 
     graph = model.subgraphs[0]
-    signature = model.signatureDefs[0] if model.signatureDefs else schema.SignatureDefT()
+    signature = model.signatureDefs[0] if model.signatureDefs else cast("TFLiteSignature", schema.SignatureDefT())
     signature.signatureKey = SIGNATURE
     signature.subgraphIndex = 0
     _name_tensors(graph, graph.inputs, inputs)
@@ -234,7 +246,7 @@ def name_boundary(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> 
     model.signatureDefs = [signature]
 
 
-def order_boundary(model: Any, inputs: Sequence[int], outputs: Sequence[int]) -> None:
+def order_boundary(model: TFLiteModel, inputs: Sequence[int], outputs: Sequence[int]) -> None:
     """Orders the model's inputs and outputs: the i-th becomes the tensor with the i-th of these indices."""
     import numpy as np
 
@@ -243,15 +255,15 @@ def order_boundary(model: Any, inputs: Sequence[int], outputs: Sequence[int]) ->
     graph.outputs = np.array(outputs, dtype=np.int32)
 
 
-def io_signature(model: Any, indices: Sequence[int], wanted: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+def io_signature(model: TFLiteModel, indices: Iterable[int], wanted: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
     """Returns the specs of inputs or outputs as the file has them; the layouts are taken from `wanted`."""
     from ai_edge_litert import schema_py_generated as schema
 
-    graph: Any = model.subgraphs[0]
+    graph: TFLiteGraph = model.subgraphs[0]
     dtypes = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
     specs: list[TensorSpec] = []
     for index, spec in zip(indices, wanted, strict=True):
-        tensor: Any = graph.tensors[index]
+        tensor: TFLiteTensor = graph.tensors[index]
         scales = _listed(getattr(tensor.quantization, "scale", None))
         zero_points = _listed(getattr(tensor.quantization, "zeroPoint", None))
         specs.append(
@@ -267,12 +279,14 @@ def io_signature(model: Any, indices: Sequence[int], wanted: Sequence[TensorSpec
     return tuple(specs)
 
 
-def _listed(values: Any) -> list[Any]:
+def _listed(values: Iterable[float] | None) -> list[float]:
     """Returns a flatbuffer vector as a list; a vector that is not there is empty."""
     return [] if values is None else list(values)
 
 
-def embed(model: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], metadata: Mapping[str, str]) -> None:
+def embed(
+    model: TFLiteModel, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], metadata: Mapping[str, str]
+) -> None:
     """Writes inputs, outputs and metadata into the file as JSON."""
     import numpy as np
     from ai_edge_litert import schema_py_generated as schema
@@ -281,10 +295,10 @@ def embed(model: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec
         "io": {"inputs": [spec.to_json() for spec in inputs], "outputs": [spec.to_json() for spec in outputs]},
         "metadata": dict(sorted(metadata.items())),
     }
-    buffer: Any = schema.BufferT()
+    buffer = cast("TFLiteBuffer", schema.BufferT())
     buffer.data = np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
     model.buffers.append(buffer)
-    entry = schema.MetadataT()
+    entry = cast("TFLiteMetadata", schema.MetadataT())
     entry.name = METADATA_NAME
     entry.buffer = len(model.buffers) - 1
     kept = [old for old in model.metadata or () if text(old.name) != METADATA_NAME]
@@ -296,12 +310,12 @@ def embedded(content: bytes) -> dict[str, Any]:
     model = read(content)
     for entry in model.metadata or ():
         if text(entry.name) == METADATA_NAME:
-            found: dict[str, Any] = json.loads(bytes(model.buffers[entry.buffer].data))
+            found: dict[str, Any] = json.loads(bytes(cast("NDArray[np.uint8]", model.buffers[entry.buffer].data)))
             return found
     return {}
 
 
-def _name_tensors(graph: Any, indices: Sequence[int], names: Sequence[str]) -> None:
+def _name_tensors(graph: TFLiteGraph, indices: Iterable[int], names: Sequence[str]) -> None:
     for index, name in zip(indices, names, strict=True):
         for i, tensor in enumerate(graph.tensors):
             if i != index and text(tensor.name) == name:
@@ -309,12 +323,12 @@ def _name_tensors(graph: Any, indices: Sequence[int], names: Sequence[str]) -> N
         graph.tensors[index].name = name
 
 
-def _signature_entries(indices: Sequence[int], names: Sequence[str]) -> list[Any]:
+def _signature_entries(indices: Iterable[int], names: Sequence[str]) -> list[TFLiteEntry]:
     from ai_edge_litert import schema_py_generated as schema
 
-    entries: list[Any] = []
+    entries: list[TFLiteEntry] = []
     for index, name in zip(indices, names, strict=True):
-        entry = schema.TensorMapT()
+        entry = cast("TFLiteEntry", schema.TensorMapT())
         entry.name = name
         entry.tensorIndex = int(index)
         entries.append(entry)

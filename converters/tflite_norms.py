@@ -10,12 +10,17 @@ Only ever runs inside a conversion worker.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from edgekit.torch_program.graph_nodes import operator_name
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
 
 
-def keep_norm_scales(graph_module: Any) -> None:
+def keep_norm_scales(graph_module: GraphModule) -> None:
     """Writes each layer normalization with a scale as (x - mean) * (scale / deviation) + shift, in place.
 
     Norms that a model spells out in single operators need no help: their scales are left where they are.
@@ -25,12 +30,12 @@ def keep_norm_scales(graph_module: Any) -> None:
     """
     for node in list(graph_module.graph.nodes):
         if operator_name(node) == "layer_norm" and len(node.args) > 2 and node.args[2] is not None:
-            _spell_out(graph_module, node)
+            _spell_out(node)
     graph_module.graph.lint()
     graph_module.recompile()
 
 
-def _spell_out(graph_module: Any, node: Any) -> None:
+def _spell_out(node: Node) -> None:
     """Puts single operators in the place of a layer normalization."""
     import torch
 
@@ -39,14 +44,14 @@ def _spell_out(graph_module: Any, node: Any) -> None:
     shift = node.args[3] if len(node.args) > 3 else node.kwargs.get("bias")
     epsilon = node.args[4] if len(node.args) > 4 else node.kwargs.get("eps", 1e-5)
     axes = [-i for i in range(len(shape), 0, -1)]
-    place = {key: node.meta[key] for key in ("nn_module_stack", "stack_trace") if key in node.meta}
+    place: dict[str, object] = {key: node.meta[key] for key in ("nn_module_stack", "stack_trace") if key in node.meta}
 
-    def call(operator: Any, *args: Any) -> Any:
-        made = graph_module.graph.call_function(operator, args)
+    def call(operator: Callable[..., object], *args: object) -> Node:
+        made = node.graph.call_function(operator, args)
         made.meta.update(place)  # it belongs to the same module
         return made
 
-    with graph_module.graph.inserting_before(node):
+    with node.graph.inserting_before(node):
         centred = call(aten.sub.Tensor, value, call(aten.mean.dim, value, axes, True))
         variance = call(aten.mean.dim, call(aten.mul.Tensor, centred, centred), axes, True)
         slope = call(aten.mul.Tensor, call(aten.rsqrt.default, call(aten.add.Tensor, variance, epsilon)), scale)
@@ -54,4 +59,4 @@ def _spell_out(graph_module: Any, node: Any) -> None:
         if shift is not None:
             result = call(aten.add.Tensor, result, shift)
     node.replace_all_uses_with(result)
-    graph_module.graph.erase_node(node)
+    node.graph.erase_node(node)

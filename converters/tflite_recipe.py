@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from edgekit.analysis.tflite_protocols import TFLiteGraph, TFLiteOperator
 from edgekit.converters.tflite_file import operators, text
 from edgekit.converters.tflite_source import FloatModel
 from edgekit.recipe import Precision, Recipe
@@ -86,7 +87,7 @@ def kept_float(source: FloatModel, recipe: Recipe) -> set[str]:
     return {name for name in kept if recipe.precision_of(source.modules.get(name, name)) == "int8_static"}
 
 
-def _recurrent_precision(precision: Precision, kind: str, graph: Any, operator: Any) -> Precision:
+def _recurrent_precision(precision: Precision, kind: str, graph: TFLiteGraph, operator: TFLiteOperator) -> Precision:
     """Returns the precision of an operator inside a recurrent layer.
 
     Its state passes through the same weights at each step, so activations that are rounded at run time lose most of the
@@ -101,7 +102,7 @@ def _recurrent_precision(precision: Precision, kind: str, graph: Any, operator: 
     return "fp32" if precision == "int8_static" else precision
 
 
-def _columns(graph: Any, operator: Any) -> int:
+def _columns(graph: TFLiteGraph, operator: TFLiteOperator) -> int:
     return int(graph.tensors[operator.inputs[1]].shape[-1])
 
 

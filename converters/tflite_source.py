@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, final
 
+from edgekit.analysis.tflite_protocols import TFLiteEntry, TFLiteGraph, TFLiteModel, TFLiteOperator
 from edgekit.analysis.weight_values import content_key
 from edgekit.converters.failure_reason import failure_reason
 from edgekit.converters.keras_function import keras_function
@@ -27,9 +28,12 @@ from edgekit.converters.tflite_file import (
 from edgekit.converters.tflite_norms import keep_norm_scales
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, TensorSpec
+from edgekit.torch_program.graph_nodes import example_inputs_of
+from edgekit.torch_program.program_archive import load_program
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch.export import ExportedProgram
 
 _FUSED: Final = re.compile(r";+")
 _RECURRENT: Final = ("LSTM", "GRU", "RNN")
@@ -47,7 +51,7 @@ class FloatModel:
         recurrent: Names of the modules that are LSTMs, GRUs or plain recurrent layers.
     """
 
-    model: Any
+    model: TFLiteModel
     modules: Mapping[str, str]
     recurrent: frozenset[str] = frozenset()
 
@@ -92,7 +96,7 @@ class _Places:
     weights: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, "NDArray[Any]"])
 
 
-def _name_tensors(model: Any, places: _Places) -> dict[str, str]:
+def _name_tensors(model: TFLiteModel, places: _Places) -> dict[str, str]:
     """Gives tensors short names, `module/0`, `module/1` and so on, and returns operator output name to module name.
 
     LiteRT's own names repeat the classes of all modules on the way; in an unrolled LSTM they are half of the file.
@@ -124,13 +128,12 @@ def _name_tensors(model: Any, places: _Places) -> dict[str, str]:
 
 def _from_exported_program(captured: CapturedModel) -> tuple[bytes, _Places]:
     import litert_torch
-    import torch
 
-    program: Any = torch.export.load(captured.path)
+    program = load_program(captured.path)
     try:
         module = program.module()
         keep_norm_scales(module)
-        edge_model = litert_torch.convert(module, program.example_inputs[0])
+        edge_model = litert_torch.convert(module, example_inputs_of(program))
         content = bytes(edge_model.model_content())
     except Exception as error:
         raise ConversionError(
@@ -140,7 +143,7 @@ def _from_exported_program(captured: CapturedModel) -> tuple[bytes, _Places]:
     return content, _places(program)
 
 
-def _places(program: Any) -> _Places:
+def _places(program: ExportedProgram) -> _Places:
     """Returns the places of all modules of an exported program.
 
     A tensor of `_blocks.3._conv` is named `Net/Block_3/Conv2d__conv;`: the class of each called module on the way, with
@@ -166,7 +169,7 @@ def _places(program: Any) -> _Places:
     return _Places(scopes=scopes, owners=owners, recurrent=frozenset(recurrent), weights=weights)
 
 
-def _weight(model: Any, graph: Any, operator: Any) -> NDArray[Any] | None:
+def _weight(model: TFLiteModel, graph: TFLiteGraph, operator: TFLiteOperator) -> NDArray[Any] | None:
     """Returns the matrix or the kernel that an operator reads, None for one without."""
     for index in operator.inputs[1:2]:
         values = constant(model, graph.tensors[index]) if index >= 0 else None
@@ -215,7 +218,7 @@ def _from_keras(captured: CapturedModel) -> bytes:
         raise ConversionError(f"{captured.source} cannot become tflite: {failure_reason(error, _LACKS)}.") from error
 
 
-def _order(model: Any, captured: CapturedModel) -> None:
+def _order(model: TFLiteModel, captured: CapturedModel) -> None:
     """Puts inputs and outputs into the captured model's order, by the signature's names."""
     graph = model.subgraphs[0]
     signature = model.signatureDefs[0] if model.signatureDefs else None
@@ -227,7 +230,7 @@ def _order(model: Any, captured: CapturedModel) -> None:
     order_boundary(model, inputs, outputs)
 
 
-def _ordered(entries: Sequence[Any], specs: Sequence[TensorSpec]) -> list[int]:
+def _ordered(entries: Sequence[TFLiteEntry], specs: Sequence[TensorSpec]) -> list[int]:
     """Returns tensor indices in the order of `specs`: by name where the names agree, else by the number in the name."""
     by_name = {text(entry.name): int(entry.tensorIndex) for entry in entries}
     if set(by_name) == {spec.name for spec in specs}:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
+from edgekit.analysis.tflite_protocols import TFLiteGraph, TFLiteModel, TFLiteOperator
 from edgekit.converters.tflite_file import add_constant, constant, drop_unused_tensors, operators, text
 from edgekit.model import LearnedRange
 from edgekit.quantization.bias_correction import ChannelMeans, mean_shift, round_weights
@@ -101,7 +102,7 @@ def calibration_result(
     return result
 
 
-def correct_biases(model: Any, input_means: Mapping[str, ChannelMeans], excluded: Collection[str]) -> None:
+def correct_biases(model: TFLiteModel, input_means: Mapping[str, ChannelMeans], excluded: Collection[str]) -> None:
     """Subtracts from each bias what rounding the weights adds to its output on average (see `bias_correction`).
 
     Args:
@@ -127,7 +128,7 @@ def correct_biases(model: Any, input_means: Mapping[str, ChannelMeans], excluded
 
 
 def lift_weak_channels(
-    model: Any, statistics: ModelStatistics, method: RangeMethod, learned: Sequence[LearnedRange] = ()
+    model: TFLiteModel, statistics: ModelStatistics, method: RangeMethod, learned: Sequence[LearnedRange] = ()
 ) -> None:
     """Widens the weights of channels that are nearly dead, so that their bias fits into 32 bits.
 
@@ -182,7 +183,7 @@ def _as_stored(kernel: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
     return kernel.transpose(0, 2, 3, 1) if kind == "CONV_2D" else kernel.transpose(1, 2, 3, 0)
 
 
-def _bias(model: Any, graph: Any, operator: Any) -> NDArray[np.float32] | None:
+def _bias(model: TFLiteModel, graph: TFLiteGraph, operator: TFLiteOperator) -> NDArray[np.float32] | None:
     """Returns an operator's constant bias, zeros where it has none, None where it is computed."""
     import numpy as np
 
@@ -191,7 +192,9 @@ def _bias(model: Any, graph: Any, operator: Any) -> NDArray[np.float32] | None:
     return np.zeros(int(graph.tensors[operator.outputs[0]].shape[-1]), dtype=np.float32)
 
 
-def _set_input(model: Any, graph: Any, operator: Any, position: int, values: NDArray[Any]) -> None:
+def _set_input(
+    model: TFLiteModel, graph: TFLiteGraph, operator: TFLiteOperator, position: int, values: NDArray[Any]
+) -> None:
     """Gives an operator a constant of its own: the old one may be shared."""
     import numpy as np
 

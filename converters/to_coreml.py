@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Final, final
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
 from edgekit.converters.failure_reason import failure_reason
@@ -35,6 +36,11 @@ from edgekit.quantization.pt2e_quantization import export_graph, quantize_graph,
 from edgekit.quantization.tables import has_table
 from edgekit.recipe import Precision, Recipe
 from edgekit.workers.worker import Progress
+
+if TYPE_CHECKING:
+    from coremltools.models import MLModel
+    from torch.export import ExportedProgram
+    from torch.fx import GraphModule
 
 _REASONS_BY_KIND: Final[Mapping[str, str]] = {
     "onnx": "coremltools reads no ONNX, and this file was not imported into torch. "
@@ -118,7 +124,7 @@ class _Forms:
     zeros: int
 
 
-def _find_forms(module: Any) -> _Forms:
+def _find_forms(module: GraphModule) -> _Forms:
     weights = [constant_of(module, node) for node in module.graph.nodes if node.op == "get_attr"]
     tensors = [weight for weight in weights if weight is not None]
     tables = [has_table(weight) for weight in tensors]
@@ -128,7 +134,7 @@ def _find_forms(module: Any) -> _Forms:
     )
 
 
-def _store_forms(made: Any, forms: _Forms, recipe: Recipe, progress: Progress) -> Any:
+def _store_forms(made: MLModel, forms: _Forms, recipe: Recipe, progress: Progress) -> MLModel:
     """Returns the model with tables and without stored zeros, where it has any."""
     if forms.tables:
         progress("storing tables of weights", None)
@@ -173,12 +179,12 @@ def _keep_overflow_float(
 
 def _lower(
     request: ConversionRequest,
-    program: Any,
+    program: ExportedProgram,
     inputs: tuple[TensorSpec, ...],
     outputs: tuple[TensorSpec, ...],
     target: str,
     progress: Progress,
-) -> Any:
+) -> MLModel:
     """Returns the coremltools model of an ExportedProgram for the systems `target` and later."""
     import torch
 
@@ -212,7 +218,7 @@ def _lower(
         ) from error
 
 
-def _compute_precision(ct: Any, recipe: Recipe, program: Any) -> Any:
+def _compute_precision(ct: ModuleType, recipe: Recipe, program: ExportedProgram) -> Any:
     """Returns 16-bit arithmetic, but 32-bit for the recipe fp32 and for the modules that it names fp32."""
     if recipe.default == "fp32":
         return ct.precision.FLOAT32
@@ -222,7 +228,7 @@ def _compute_precision(ct: Any, recipe: Recipe, program: Any) -> Any:
     return ct.transform.FP16ComputePrecision(op_selector=lambda op: op.name not in kept)
 
 
-def _recurrent_in_integers(module: Any, recipe: Recipe) -> bool:
+def _recurrent_in_integers(module: GraphModule, recipe: Recipe) -> bool:
     return any(
         str(node.target) in RECURRENT and precision_of_node(recipe, node) not in {"fp32", "fp16"}
         for node in module.graph.nodes

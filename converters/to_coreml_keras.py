@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Final
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from edgekit.converters.base import Conversion, ConversionRequest
 from edgekit.converters.failure_reason import failure_reason
@@ -28,8 +29,11 @@ from edgekit.converters.to_coreml_program import (
 from edgekit.errors import ConversionError, ModelError
 from edgekit.model import CapturedModel, TensorSpec
 from edgekit.recipe import Precision, Recipe
+from edgekit.sources.tf_protocols import TFTensor
 from edgekit.workers.worker import Progress
 
+if TYPE_CHECKING:
+    from coremltools.models import MLModel
 _LACKS: Final = "coremltools has no conversion for"
 _PRODUCTS: Final = frozenset({"linear", "matmul"})
 
@@ -91,8 +95,8 @@ def convert_keras(request: ConversionRequest, output: Path, progress: Progress) 
 
 
 def _translate(
-    ct: Any, request: ConversionRequest, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
-) -> Any:
+    ct: ModuleType, request: ConversionRequest, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
+) -> MLModel:
     import tensorflow as tf
 
     call = _callable(tf, request.model)
@@ -114,12 +118,12 @@ def _translate(
     return _with_names(ct, model, inputs, outputs)
 
 
-def _callable(tf: Any, model: CapturedModel) -> Callable[..., Any]:
+def _callable(tf: ModuleType, model: CapturedModel) -> Callable[..., object]:
     """Returns a function from input tensors to a list of output tensors, both in the captured order."""
     if model.kind == "keras":
         loaded = tf.keras.models.load_model(model.path, compile=False)
 
-        def call_layers(*tensors: Any) -> list[Any]:
+        def call_layers(*tensors: TFTensor) -> list[TFTensor]:
             found = loaded(tensors[0] if len(tensors) == 1 else list(tensors), training=False)
             return list(tf.nest.flatten(found))
 
@@ -128,7 +132,7 @@ def _callable(tf: Any, model: CapturedModel) -> Callable[..., Any]:
     served = holder.signatures
     signature = served["serving_default"] if "serving_default" in served else next(iter(served.values()))
 
-    def call_signature(*tensors: Any, owner: Any = holder) -> list[Any]:
+    def call_signature(*tensors: TFTensor, owner: object = holder) -> list[TFTensor]:
         del owner  # bound here so that the loaded object outlives this function: it owns the variables
         found = signature(**{spec.name: tensor for spec, tensor in zip(model.inputs, tensors, strict=True)})
         return [found[spec.name] for spec in model.outputs]
@@ -142,7 +146,9 @@ def _renamed(specs: tuple[TensorSpec, ...], names: list[str]) -> tuple[TensorSpe
     )
 
 
-def _with_names(ct: Any, model: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> Any:
+def _with_names(
+    ct: ModuleType, model: MLModel, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
+) -> MLModel:
     """Returns the model with the captured model's names of inputs and outputs, which TensorFlow's graph has lost."""
     spec = model.get_spec()
     for found, wanted in ((spec.description.input, inputs), (spec.description.output, outputs)):
@@ -155,7 +161,7 @@ def _with_names(ct: Any, model: Any, inputs: tuple[TensorSpec, ...], outputs: tu
     return ct.models.MLModel(spec, weights_dir=model.weights_dir, skip_model_load=True)
 
 
-def _compress_weights(ct: Any, model: Any, recipe: Recipe) -> tuple[Any, tuple[str, ...]]:
+def _compress_weights(ct: ModuleType, model: MLModel, recipe: Recipe) -> tuple[MLModel, tuple[str, ...]]:
     """Returns the model with quantized weights, and the operators that an override keeps in float."""
     from coremltools.optimize import coreml as cto
 
@@ -175,10 +181,10 @@ def _compress_weights(ct: Any, model: Any, recipe: Recipe) -> tuple[Any, tuple[s
             setting = settings["int4" if precision == "int4_weights" and kind in _PRODUCTS else "int8"]
         by_name.update(dict.fromkeys(constants, setting))
     config = cto.OptimizationConfig(op_name_configs=by_name)
-    return cto.linear_quantize_weights(model, config), tuple(kept)
+    return cast("MLModel", cto.linear_quantize_weights(model, config)), tuple(kept)
 
 
-def _setting(cto: Any, bits: int, recipe: Recipe) -> Any:
+def _setting(cto: ModuleType, bits: int, recipe: Recipe) -> Any:
     options: Mapping[str, Any] = (
         {"dtype": "int8", "granularity": "per_channel" if recipe.per_channel else "per_tensor"}
         if bits == 8

@@ -17,18 +17,21 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from coremltools.models import MLModel
 
 _AUTHOR: Final = "com.apple.CoreML"
 
 
-def write_package(model: Any, metadata: Mapping[str, str], output: Path) -> None:
+def write_package(model: MLModel, metadata: Mapping[str, str], output: Path) -> None:
     """Writes `model` (a coremltools MLModel) with `metadata` embedded to the folder `output`."""
     for key, value in metadata.items():
         model.user_defined_metadata[key] = value
     # The date would make two packages of one model differ.
     model.user_defined_metadata.pop("com.github.apple.coremltools.conversion_date", None)
-    source, target = Path(model.package_path) / "Data" / _AUTHOR, output / "Data" / _AUTHOR
+    source, target = Path(str(model.package_path)) / "Data" / _AUTHOR, output / "Data" / _AUTHOR
     target.mkdir(parents=True)
     program = model.get_spec().SerializeToString(deterministic=True)
     (target / "model.mlmodel").write_bytes(program)

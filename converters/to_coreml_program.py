@@ -7,12 +7,16 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from edgekit.converters.base import IoType
 from edgekit.errors import ConversionError
 from edgekit.model import TensorSpec
 from edgekit.recipe import Recipe
+
+if TYPE_CHECKING:
+    from coremltools.models import MLModel
 
 _DTYPES: Final = {"float64": "float32", "float16": "float32", "int64": "int32", "uint8": "int32", "int16": "int32"}
 """Core ML's multi-arrays are float32, float16, int32, and int8 since iOS 26: the nearest one that holds the values."""
@@ -23,7 +27,7 @@ _RECURRENT_KINDS: Final = {"lstm.input": 3, "gru.input": 2, "rnn_tanh.input": 2,
 """Recurrent operators of torch to their number of outputs."""
 
 
-def import_coremltools(*, with_tensorflow: bool = False) -> Any:
+def import_coremltools(*, with_tensorflow: bool = False) -> ModuleType:
     """Returns the module coremltools, imported without TensorFlow unless that is the source: that saves 10 s."""
     hidden = "tensorflow" not in sys.modules and "coremltools" not in sys.modules and not with_tensorflow
     if hidden:
@@ -31,10 +35,12 @@ def import_coremltools(*, with_tensorflow: bool = False) -> Any:
     logging.getLogger("coremltools").setLevel(logging.ERROR)
     try:
         import coremltools
+
+        found: ModuleType = coremltools
     finally:
         if hidden:
             del sys.modules["tensorflow"]
-    return coremltools
+    return found
 
 
 def extend_torch_frontend() -> None:
@@ -60,9 +66,10 @@ def extend_torch_frontend() -> None:
 def _copy(context: Any, node: Any) -> None:
     """Translates a copy: its own translation gives the input's tensor, which cannot be an output of another name."""
     from coremltools.converters.mil import Builder
-    from coremltools.converters.mil.frontend.torch.ops import _get_inputs
+    from coremltools.converters.mil.frontend.torch.ops import _get_inputs  # pyright: ignore[reportPrivateUsage]  no public way
 
-    context.add(Builder.identity(x=_get_inputs(context, node)[0], name=node.name))
+    builder: Any = Builder  # its methods are made when coremltools is imported
+    context.add(builder.identity(x=_get_inputs(context, node)[0], name=node.name))
 
 
 def _tuple_translation(translate: Callable[[Any, Any], None], outputs: int) -> Callable[[Any, Any], None]:
@@ -113,7 +120,7 @@ def artifact_specs(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
     return tuple(made)
 
 
-def tensor_types(ct: Any, specs: tuple[TensorSpec, ...], *, shaped: bool) -> list[Any]:
+def tensor_types(ct: ModuleType, specs: tuple[TensorSpec, ...], *, shaped: bool) -> list[Any]:
     """Returns coremltools' descriptions of inputs (with shapes) or outputs (without)."""
     import numpy as np
 
@@ -123,7 +130,7 @@ def tensor_types(ct: Any, specs: tuple[TensorSpec, ...], *, shaped: bool) -> lis
     ]
 
 
-def compress_recurrent_weights(model: Any) -> Any:
+def compress_recurrent_weights(model: MLModel) -> MLModel:
     """Returns the model with the weights of LSTM, GRU and RNN operators in int8, a scale for each row."""
     from coremltools.optimize import coreml as cto
 
@@ -132,10 +139,10 @@ def compress_recurrent_weights(model: Any) -> Any:
     )
     by_type: Any = dict.fromkeys(_RECURRENT_OPERATORS, setting)  # declared as one configuration by mistake
     config = cto.OptimizationConfig(op_type_configs=by_type)
-    return cto.linear_quantize_weights(model, config)
+    return cast("MLModel", cto.linear_quantize_weights(model, config))
 
 
-def count_operators(model: Any) -> dict[str, int]:
+def count_operators(model: MLModel) -> dict[str, int]:
     """Returns how many operators of each type the program has; constants are none."""
     functions = model.get_spec().mlProgram.functions
     counts: Counter[str] = Counter()

@@ -9,30 +9,34 @@ are stored by their places too, which iOS 18 reads.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from edgekit.quantization.tables import LEAST_WEIGHTS
+
+if TYPE_CHECKING:
+    from coremltools.models import MLModel
+    from torch import Tensor
 
 LEAST_ZEROS: Final = 0.25
 """A bit for each weight pays from an eighth of zeros on at 8 bits; no layer has so many by chance."""
 
 
-def has_zeros(weight: Any) -> bool:
+def has_zeros(weight: Tensor) -> bool:
     """Returns whether a weight (a torch tensor) has so many zeros that their places are stored."""
     if weight.numel() < LEAST_WEIGHTS or not weight.is_floating_point():
         return False
     return float((weight == 0).double().mean()) >= LEAST_ZEROS
 
 
-def store_tables(model: Any) -> Any:
+def store_tables(model: MLModel) -> MLModel:
     """Returns a coremltools model whose float weights of few values are tables and places."""
     from coremltools.optimize import coreml as cto
 
     setting = cto.OpPalettizerConfig(mode="unique", weight_threshold=LEAST_WEIGHTS)
-    return cto.palettize_weights(model, cto.OptimizationConfig(global_config=setting))
+    return cast("MLModel", cto.palettize_weights(model, cto.OptimizationConfig(global_config=setting)))
 
 
-def store_zeros(model: Any, *, integers: bool) -> Any:
+def store_zeros(model: MLModel, *, integers: bool) -> MLModel:
     """Returns a coremltools model whose weights with many zeros are stored without them.
 
     Args:
@@ -46,4 +50,4 @@ def store_zeros(model: Any, *, integers: bool) -> Any:
         threshold=1e-12, minimum_sparsity_percentile=LEAST_ZEROS, weight_threshold=LEAST_WEIGHTS
     )
     config = cto.OptimizationConfig(global_config=setting)
-    return cto.prune_weights(model, config, joint_compression=integers)
+    return cast("MLModel", cto.prune_weights(model, config, joint_compression=integers))

@@ -13,9 +13,14 @@ import operator
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.errors import ConversionError
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+    from torch.fx import GraphModule
 
 _TRIGGERS: Final[Mapping[str, tuple[str, ...]]] = {
     "ConvertToSDPAPass": ("bmm", "softmax", "scaled_dot_product"),
@@ -55,7 +60,9 @@ class LoweredProgram:
         return inside / (inside + outside) if inside + outside else 1.0
 
 
-def lower(program: Any, constants: Mapping[str, Any], *, dynamic: bool, told: Callable[[str], None]) -> LoweredProgram:
+def lower(
+    program: ExportedProgram, constants: Mapping[str, object], *, dynamic: bool, told: Callable[[str], None]
+) -> LoweredProgram:
     """Returns the .pte of an ExportedProgram.
 
     Args:
@@ -109,7 +116,7 @@ def _refuse_missing_kernels(program: Any) -> None:
         raise ConversionError(f"ExecuTorch has no kernel for {', '.join(missing)}.")
 
 
-def _count(module: Any) -> tuple[dict[str, int], dict[str, int]]:
+def _count(module: GraphModule) -> tuple[dict[str, int], dict[str, int]]:
     """Returns (operators inside delegates, operators outside), each by type."""
     delegated: Counter[str] = Counter()
     outside: Counter[str] = Counter()
@@ -121,7 +128,7 @@ def _count(module: Any) -> tuple[dict[str, int], dict[str, int]]:
     return dict(sorted(delegated.items())), dict(sorted(outside.items()))
 
 
-def _types(module: Any) -> Iterator[str]:
+def _types(module: GraphModule) -> Iterator[str]:
     for node in module.graph.nodes:
         if node.op == "call_function" and node.target is not operator.getitem:
             name = str(getattr(node.target, "__name__", node.target)).removeprefix("aten.")
@@ -139,7 +146,7 @@ def _without_needless_work() -> Generator[None]:
     original, manager = traceback.set_current_meta, xnnpack_preprocess.XNNPACKPassManager
 
     @contextlib.contextmanager
-    def without_provenance(node: Any, pass_name: str = "") -> Generator[None]:
+    def without_provenance(node: Node, pass_name: str = "") -> Generator[None]:
         """As torch's own, but a new node inherits its origin instead of a deep copy of its whole history."""
         del pass_name
         if not (traceback.should_preserve_node_meta and node.meta):
@@ -153,7 +160,7 @@ def _without_needless_work() -> Generator[None]:
             traceback.current_meta = saved
 
     class NeededPasses(XNNPACKPassManager):  # type: ignore[misc]  # the framework is Any here
-        def __init__(self, exported_program: Any, passes: Any = None) -> None:
+        def __init__(self, exported_program: ExportedProgram, passes: Any = None) -> None:
             super().__init__(exported_program, passes)
             self.passes: list[Any]
             names = " ".join(str(node.target) for node in exported_program.graph.nodes if node.op == "call_function")

@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 import edgekit
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
@@ -24,6 +24,9 @@ from edgekit.model import CapturedKind, TensorSpec
 from edgekit.quantization.checks import check_calibration
 from edgekit.recipe import Precision, Recipe
 from edgekit.workers.worker import Progress
+
+if TYPE_CHECKING:
+    import onnx
 
 IO_KEY: Final = "edgekit.io"
 """Metadata entry with the inputs and outputs as JSON."""
@@ -85,7 +88,7 @@ def _precisions(recipe: Recipe) -> set[Precision]:
     return {recipe.default, *(precision for _, precision in recipe.overrides)}
 
 
-def _realise(graph: FloatGraph, request: ConversionRequest, notes: list[str], progress: Progress) -> Any:
+def _realise(graph: FloatGraph, request: ConversionRequest, notes: list[str], progress: Progress) -> onnx.ModelProto:
     """Returns the model at the recipe's precisions; what was decided goes to `notes`."""
     recipe = request.recipe
     used = _precisions(recipe)
@@ -113,7 +116,7 @@ def _realise(graph: FloatGraph, request: ConversionRequest, notes: list[str], pr
 
 
 def _boundary(
-    graph: Any, request: ConversionRequest, notes: list[str]
+    graph: onnx.GraphProto, request: ConversionRequest, notes: list[str]
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Makes inputs and outputs integer where that is asked for; returns their specs."""
     inputs, outputs = list(request.model.inputs), list(request.model.outputs)
@@ -132,7 +135,7 @@ def _boundary(
 
 
 def _describe(
-    model: Any, request: ConversionRequest, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+    model: onnx.ModelProto, request: ConversionRequest, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> None:
     """Writes names, shapes, scales and the request's metadata into the file, and drops what only bloats it."""
     import onnx
@@ -148,7 +151,7 @@ def _describe(
     onnx.helper.set_model_props(model, {**dict(sorted(request.metadata.items())), IO_KEY: json.dumps(boundary)})
 
 
-def _float_fallbacks(graph: FloatGraph, made: Any, recipe: Recipe) -> tuple[str, ...]:
+def _float_fallbacks(graph: FloatGraph, made: onnx.GraphProto, recipe: Recipe) -> tuple[str, ...]:
     """Returns the weighted nodes that the recipe wanted in integers and that compute in float."""
     fed = {name: node.op_type for node in made.node for name in node.output}
     constants = {tensor.name for tensor in made.initializer}

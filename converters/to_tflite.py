@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
+from edgekit.analysis.tflite_protocols import TFLiteModel
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
 from edgekit.converters.tflite_file import (
     embed,
@@ -102,7 +103,7 @@ def _notes(source: FloatModel, request: ConversionRequest, made: Sequence[Tensor
     return tuple(notes)
 
 
-def _float_fallbacks(source: FloatModel, model: Any, recipe: Recipe) -> tuple[str, ...]:
+def _float_fallbacks(source: FloatModel, model: TFLiteModel, recipe: Recipe) -> tuple[str, ...]:
     """Returns the weighted operators that the recipe wanted in integers and that compute in float, by output name."""
     from ai_edge_litert import schema_py_generated as schema
 

@@ -6,7 +6,7 @@ Fail closed: what was not measured does not pass, NaN does not pass, a report wi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
@@ -75,9 +75,9 @@ class Check:
         }
 
     @staticmethod
-    def from_json(data: dict[str, Any]) -> Check:
-        """Returns the check that `to_json` wrote."""
-        return Check(**data)
+    def from_json(data: Mapping[str, Any]) -> Check:
+        """Returns the check that `to_json` wrote; keys of a later edgekit are passed over."""
+        return Check(**{key: data[key] for key in Check.__dataclass_fields__ if key in data})
 
 
 def judge(

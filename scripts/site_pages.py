@@ -6,6 +6,7 @@ A hook of `mkdocs.yml`. Nothing that it makes lies in the repository, so nothing
 from __future__ import annotations
 
 import importlib
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -38,10 +39,24 @@ ORDER: Final = (
     "app.md",
     "task-file.md",
     "verdict.md",
+    "records.md",
     "limits.md",
     "pains.md",
 )
 """Files and folders of docs/ in the site's order; what is not named comes behind, in the order of names."""
+
+SCHEMAS: Final = {
+    "report": "edgekit.exporting.record_schema:ReportFile",
+    "lock": "edgekit.exporting.record_schema:LockFile",
+    "details": "edgekit.exporting.record_schema:DetailsFile",
+    "baseline": "edgekit.gating.baseline_schema:BaselineFile",
+    "plan": "edgekit.planner.plan_schema:PlanFileSchema",
+    "search": "edgekit.searching.search_schema:SearchFile",
+    "measurement": "edgekit.measurements.measurement_file:MeasurementFile",
+    "task": "edgekit.task.task_file:TaskFile",
+    "profile": "edgekit.profiles.profile_file:ProfileFile",
+}
+"""Name of a file's JSON Schema to the model that reads the file."""
 
 TITLES: Final = {
     "verbs": "Verbs",
@@ -63,11 +78,13 @@ KINDS: Final = {
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Adds the pages of the devices."""
+    """Adds the pages of the devices, and the JSON Schemas of the records."""
     from mkdocs.structure.files import File
 
     for name, text in device_pages().items():
         files.append(File.generated(config, f"devices/{name}.md", content=text))
+    for name in SCHEMAS:
+        files.append(File.generated(config, f"schemas/{name}.json", content=schema_of(name)))
     return files
 
 
@@ -96,6 +113,13 @@ def on_nav(nav: Any, config: Any, files: Any) -> Any:  # noqa: ARG001  MkDocs ca
         if item.is_section:
             item.title = TITLES.get(place(item)[1], item.title)
     return nav
+
+
+def schema_of(name: str) -> str:
+    """Returns the JSON Schema of one kind of file, one of SCHEMAS: made from what edgekit itself reads it with."""
+    module, _, model = SCHEMAS[name].partition(":")
+    schema = getattr(importlib.import_module(module), model).model_json_schema()
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=1) + "\n"
 
 
 def with_options(markdown: str, verb: str) -> str:

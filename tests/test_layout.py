@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -19,6 +22,11 @@ FOLDERS = {
 
 ROOT_MODULES = 16
 """How many modules may lie at the package's root, `__init__` and `__main__` included."""
+
+LARGEST_SHARE_OF_ANY = 0.03
+LARGEST_SHARE_OF_ANY_IN_A_FOLDER = 0.1
+LARGEST_SHARE_OF_ANY_JSON_AND_ARRAYS = 0.085
+"""JSON objects (`Mapping[str, Any]`) and arrays of any dtype (`NDArray[Any]`) counted too."""
 
 
 def modules() -> dict[str, Path]:
@@ -175,3 +183,47 @@ def test_functions_keep_the_size_limit() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (lines := body_lines(node)) > 50
     ]
     assert long == []
+
+
+@pytest.fixture(scope="module")
+def counting() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("annotations_script", ROOT / "scripts" / "annotations.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_few_annotations_say_any(counting: ModuleType) -> None:
+    found = counting.annotations(ROOT)
+    total = Counter(item.kind for item in found)
+    assert total["Any"] / total.total() <= LARGEST_SHARE_OF_ANY
+    assert 1 - total["plain"] / total.total() <= LARGEST_SHARE_OF_ANY_JSON_AND_ARRAYS
+    shares = {folder: count["Any"] / count.total() for folder, count in counting.by_folder(found).items()}
+    assert {folder: share for folder, share in shares.items() if share > LARGEST_SHARE_OF_ANY_IN_A_FOLDER} == {}
+
+
+def test_any_is_counted_wherever_an_annotation_holds_it(counting: ModuleType, tmp_path: Path) -> None:
+    for folder in ("edgekit/inner", "converters", "validators"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "edgekit" / "inner" / "names.py").write_text(
+        "Tensor = Any\nTable: TypeAlias = 'Mapping[str, Any]'\nReader = Callable[[str], Table]\n"
+    )
+    (tmp_path / "edgekit" / "some.py").write_text(
+        "from edgekit.inner.names import Reader, Tensor as Value\n"
+        "def first(a: Any, b: list[Any] | None, *c: 'Any', **d: Value) -> Callable[..., Any]: ...\n"
+        "def second(a: Mapping[str, Any], b: dict[int, Any]) -> Reader: ...\n"
+        "def third(self, a: NDArray[Any], b: tuple[NDArray[Any], ...], c: Literal['x y']) -> None: ...\n"
+        "made: int = 3\n"
+    )
+    found = [(item.text, item.kind) for item in counting.annotations(tmp_path) if item.path.name == "some.py"]
+    assert sorted(found) == sorted(
+        [
+            *[(text, "Any") for text in ("Any", "list[Any] | None", "'Any'", "Value", "Callable[..., Any]")],
+            *[("Mapping[str, Any]", "JSON"), ("dict[int, Any]", "Any"), ("Reader", "JSON")],
+            *[("NDArray[Any]", "array"), ("tuple[NDArray[Any], ...]", "array"), ("Literal['x y']", "plain")],
+            *[("None", "plain"), ("int", "plain")],
+        ]
+    )

@@ -6,7 +6,6 @@ prediction, and never stands beside a measurement in one figure.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,13 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, final
 
+from edgekit.files.bounded_reading import read_toml
 from edgekit.formats.table import all_formats, resource_folder
 from edgekit.validators.artifact_operators import ArtifactOperator
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 @final
@@ -98,7 +93,7 @@ def _files() -> dict[str, Path]:
 @cache
 def accelerator_rules(name: str) -> AcceleratorRules:
     """Returns the rules of one accelerator, one of `accelerator_names()`."""
-    data: Mapping[str, Any] = tomllib.loads(_files()[name].read_text(encoding="utf-8"))
+    data: Mapping[str, Any] = read_toml(_files()[name])
     return AcceleratorRules(
         name=name,
         title=data["title"],

@@ -352,12 +352,19 @@ def runner_options(run: RunnerCall, record: PurePath, session: PurePath) -> list
 
 def _environment(run: RunnerCall) -> dict[str, str]:
     environment = {"OMP_NUM_THREADS": str(run.settings.threads), "TF_CPP_MIN_LOG_LEVEL": "2"}
-    made = known_format(run.runtime)
-    if made is not None and made.runtime.session_imports:
+    if imported := _session_imports(run.runtime):
         # A script's own folder is first on its path, not where these packages lie.
-        roots = [_root_of(name) for name in made.runtime.session_imports]
+        roots = [_root_of(name) for name in imported]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (*roots, os.environ.get("PYTHONPATH", ""))))
     return environment
+
+
+def _session_imports(runtime: str) -> tuple[str, ...]:
+    """Returns the packages that a session imports beside NumPy and its runtime."""
+    if runtime == "reference":
+        return ("edgekit",)  # its check of a program's file
+    made = known_format(runtime)
+    return made.runtime.session_imports if made is not None else ()
 
 
 def _root_of(package: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.errors import InputError
+from edgekit.files.bounded_reading import parse_json
 from edgekit.recipe import Precision, Recipe, precision_named
 from edgekit.validators.artifact_operators import ArtifactOperator
 
@@ -166,10 +167,10 @@ def read_requested(metadata: Mapping[str, str]) -> Requested | None:
     if default is None:
         return None
     try:
-        unusual: dict[str, Any] = json.loads(metadata.get(ASKED_KEY, "{}"))
+        unusual: dict[str, Any] = parse_json(metadata.get(ASKED_KEY, "{}"), ASKED_KEY)
         io = str(unusual.pop("io", "float"))
         recipe = Recipe.from_json({"default": default, **unusual})
-    except (json.JSONDecodeError, AttributeError, TypeError, InputError):
+    except (AttributeError, TypeError, InputError):
         recipe, io = Recipe(default=default), "float"  # somebody else's use of the key
     asked = requested_settings(recipe, io=io)
     if metadata[PRECISION_KEY].endswith("+mixed") and not recipe.overrides:

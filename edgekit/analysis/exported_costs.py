@@ -16,6 +16,7 @@ from edgekit.analysis.operator_costs import (
     matmul_macs,
     recurrent_macs,
 )
+from edgekit.torch_program.torch_protocols import Node
 
 Roles = dict[str, tuple[WeightRole, int | None]]
 
@@ -100,7 +101,7 @@ class Call:
         known: Set to False where the operator is not in any table here.
     """
 
-    node: Any
+    node: Node
     base: str
     reads: Sequence[str]
     outputs: Sequence[str]
@@ -116,7 +117,7 @@ class Call:
                 return self.node.args[position] if position < len(self.node.args) else item.default_value
         return None
 
-    def shape(self, node: Any) -> tuple[int, ...]:
+    def shape(self, node: Node) -> tuple[int, ...]:
         """Returns the sizes of an argument that is a tensor, as the call sees them."""
         return tuple(int(size) for size in node.meta["val"].shape)
 
@@ -175,7 +176,7 @@ def _linear(call: Call) -> tuple[Part, ...]:
     return (call.part(kernel, macs=macs, roles=roles),)
 
 
-def _product(call: Call, left: Any, right: Any, bias: Any = None) -> tuple[Part, ...]:
+def _product(call: Call, left: Node, right: Node, bias: Node | None = None) -> tuple[Part, ...]:
     """A matrix product: linear where one side is stored, else of two activations."""
     made = call.output_shape
     macs = matmul_macs(made, call.shape(left)[-1])

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.analysis.onnx_normal_form import bodies_of, nodes_of
+
+if TYPE_CHECKING:
+    import onnx
 
 BODY_OPERATORS: Final = frozenset({"If", "Loop", "Scan"})
 """Operators that hold graphs. After `lay_out_bodies` a node of these marks where one was: it writes nothing."""
@@ -18,7 +21,7 @@ _MOST_PASSES: Final = 256
 """Passes of a loop that are laid out; longer loops are counted in part, and the notes say so."""
 
 
-def lay_out_bodies(model: Any) -> tuple[Any, tuple[str, ...]]:
+def lay_out_bodies(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """Returns the model with the work of its bodies in the main graph, and notes about what is not known.
 
     Of an If the heavier branch is laid out, because a device must bear it; the weights of the other one lie in the file
@@ -44,13 +47,13 @@ def lay_out_bodies(model: Any) -> tuple[Any, tuple[str, ...]]:
 class _Layout:
     """Copies nodes into one graph, each value of a body under a name of its own."""
 
-    def __init__(self, target: Any) -> None:
+    def __init__(self, target: onnx.GraphProto) -> None:
         self._target = target
         self._constants = {tensor.name: tensor for tensor in target.initializer}
         self._shapes = {value.name: value for value in (*target.input, *target.value_info)}
         self.notes: list[str] = []
 
-    def place(self, graph: Any, names: Mapping[str, str]) -> None:
+    def place(self, graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
         """Appends the nodes of `graph`; `names` says what its values are called in the target."""
         for node in graph.node:
             if node.op_type == "If":
@@ -62,7 +65,9 @@ class _Layout:
                 copy.CopyFrom(node)
                 _rename(copy, names)
 
-    def _enter(self, body: Any, names: Mapping[str, str], prefix: str, weights: Mapping[str, str]) -> dict[str, str]:
+    def _enter(
+        self, body: onnx.GraphProto, names: Mapping[str, str], prefix: str, weights: Mapping[str, str]
+    ) -> dict[str, str]:
         """Returns the names inside a body, its shapes declared; `weights` are its stored tensors' names."""
         inner = {**names, **weights}
         for node in body.node:
@@ -74,7 +79,7 @@ class _Layout:
                 copy.name = inner[value.name]
         return inner
 
-    def _store(self, body: Any, prefix: str) -> dict[str, str]:
+    def _store(self, body: onnx.GraphProto, prefix: str) -> dict[str, str]:
         """Puts a body's own weights into the target and returns what they are called there."""
         for tensor in body.initializer:
             copy = self._target.initializer.add()
@@ -83,7 +88,7 @@ class _Layout:
             self._constants[copy.name] = copy
         return {tensor.name: f"{prefix}/{tensor.name}" for tensor in body.initializer}
 
-    def _mark(self, node: Any, reads: list[str]) -> None:
+    def _mark(self, node: onnx.NodeProto, reads: list[str]) -> None:
         mark = self._target.node.add()
         mark.op_type, mark.name = node.op_type, node.name or f"{node.op_type}_{node.output[0]}"
         mark.input.extend(reads)
@@ -94,7 +99,7 @@ class _Layout:
         copy.input.extend(reads)
         copy.output.append(names.get(output, output))
 
-    def _place_branch(self, node: Any, names: Mapping[str, str]) -> None:
+    def _place_branch(self, node: onnx.NodeProto, names: Mapping[str, str]) -> None:
         label = names.get(node.output[0], node.output[0])
         branches = dict(bodies_of(node))
         taken = self._chosen(names.get(node.input[0], node.input[0]), branches)
@@ -106,9 +111,9 @@ class _Layout:
             inner = self._enter(body, names, f"{label}/{branch}", weights)
             self.place(body, inner)
             for value, output in zip(body.output, node.output, strict=False):
-                self._join("Identity", [inner.get(value.name, value.name)], output, names)
+                self._join("Identity", [inner.get(str(value.name), str(value.name))], output, names)
 
-    def _deeper(self, body: Any, prefix: str) -> list[str]:
+    def _deeper(self, body: onnx.GraphProto, prefix: str) -> list[str]:
         """Stores what the nodes of a branch that is not laid out hold: constants, and weights of inner bodies."""
         import onnx
 
@@ -131,7 +136,7 @@ class _Layout:
             return "then_branch" if bool(numpy_helper.to_array(self._constants[condition]).item()) else "else_branch"
         return max(branches, key=lambda name: _weight_count(branches[name]))
 
-    def _place_loop(self, node: Any, names: Mapping[str, str]) -> None:
+    def _place_loop(self, node: onnx.NodeProto, names: Mapping[str, str]) -> None:
         ((_, body),) = bodies_of(node)
         label = names.get(node.output[0], node.output[0])
         self._mark(node, [])
@@ -146,7 +151,7 @@ class _Layout:
             given = {value.name: name for value, name in zip(body.input[skipped:], carried, strict=False)}
             inner = self._enter(body, {**names, **given}, f"{label}/pass_{i}", weights)
             self.place(body, inner)
-            made = [inner.get(value.name, value.name) for value in body.output[skipped // 2 :]]
+            made = [inner.get(str(value.name), str(value.name)) for value in body.output[skipped // 2 :]]
             carried = [*made[:states], *carried[states:]]
             for k, name in enumerate(made[states:], start=states):
                 collected.setdefault(k, []).append(name)
@@ -156,7 +161,7 @@ class _Layout:
             elif k in collected:
                 self._join("Concat", collected[k], output, names)
 
-    def _passes(self, node: Any, names: Mapping[str, str]) -> int:
+    def _passes(self, node: onnx.NodeProto, names: Mapping[str, str]) -> int:
         """Returns how often a body is laid out."""
         from onnx import numpy_helper
 
@@ -181,17 +186,17 @@ class _Layout:
         return max(1, min(known, _MOST_PASSES))
 
 
-def _scanned(node: Any) -> int:
+def _scanned(node: onnx.NodeProto) -> int:
     return next((int(attribute.i) for attribute in node.attribute if attribute.name == "num_scan_inputs"), 0)
 
 
-def _rename(node: Any, names: Mapping[str, str]) -> None:
+def _rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
     for values in (node.input, node.output):
         for i, name in enumerate(values):
             values[i] = names.get(name, name)
 
 
-def _weight_count(body: Any) -> tuple[int, int]:
+def _weight_count(body: onnx.GraphProto) -> tuple[int, int]:
     """Returns (stored elements, nodes) of a branch, inner bodies included: what tells the heavier one."""
     stored = sum(math.prod(tensor.dims) for tensor in body.initializer)
     nodes = list(nodes_of(body))

@@ -6,7 +6,10 @@ Runs in a worker process; onnx is imported late.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import onnx
 
 DOMAINS: Final = ("", "ai.onnx")
 """The two names of the standard's own operator set."""
@@ -15,7 +18,7 @@ _SEPARATE_WEIGHTS_IR: Final = 4
 """First version of the file format whose weights need not be listed among the inputs."""
 
 
-def bring_into_normal_form(model: Any) -> Any:
+def bring_into_normal_form(model: onnx.ModelProto) -> onnx.ModelProto:
     """Returns the ModelProto in one spelling; the one that was given may be changed.
 
     Weights are not listed among the inputs (before IR 4 they had to be); a size of -1 or 0, which some exporters write
@@ -45,7 +48,7 @@ def bring_into_normal_form(model: Any) -> Any:
     return model
 
 
-def _copy(value: Any) -> Any:
+def _copy(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
     from onnx import ValueInfoProto
 
     copy = ValueInfoProto()
@@ -53,7 +56,7 @@ def _copy(value: Any) -> Any:
     return copy
 
 
-def graph_inputs(model: Any) -> list[Any]:
+def graph_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     """Returns the inputs that a caller gives: old exporters list the weights among them."""
     weights = {
         tensor.name for tensor in (*model.graph.initializer, *(s.values for s in model.graph.sparse_initializer))
@@ -61,12 +64,12 @@ def graph_inputs(model: Any) -> list[Any]:
     return [value for value in model.graph.input if value.name not in weights]
 
 
-def bodies_of(node: Any) -> list[tuple[str, Any]]:
+def bodies_of(node: onnx.NodeProto) -> list[tuple[str, Any]]:
     """Returns attribute name and GraphProto of the bodies of an If, a Loop or a Scan."""
     return [(attribute.name, attribute.g) for attribute in node.attribute if attribute.HasField("g")]
 
 
-def nodes_of(graph: Any) -> Iterator[Any]:
+def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """Yields the nodes of a graph and of the bodies inside them."""
     for node in graph.node:
         yield node
@@ -74,7 +77,7 @@ def nodes_of(graph: Any) -> Iterator[Any]:
             yield from nodes_of(body)
 
 
-def graphs_of(graph: Any) -> Iterator[Any]:
+def graphs_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """Yields a graph and the bodies inside it, at any depth."""
     yield graph
     for node in graph.node:
@@ -82,6 +85,6 @@ def graphs_of(graph: Any) -> Iterator[Any]:
             yield from graphs_of(body)
 
 
-def opset_of(model: Any) -> int:
+def opset_of(model: onnx.ModelProto) -> int:
     """Returns the version of the standard's operator set, 0 where the file names none."""
     return next((int(entry.version) for entry in model.opset_import if entry.domain in DOMAINS), 0)

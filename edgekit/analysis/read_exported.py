@@ -7,12 +7,18 @@ are understood. Operators are named by their ATen base name: `aten.conv2d.defaul
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.analysis.exported_costs import PLAIN, Call, describe
 from edgekit.analysis.graph import Analysis
 from edgekit.analysis.graph_builder import GraphBuilder
-from edgekit.errors import ModelError
+from edgekit.torch_program.program_archive import load_program
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+    from torch.export import ExportedProgram
 
 ALIASES: Final = frozenset({
     "view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "squeeze_", "unsqueeze", "unsqueeze_",
@@ -36,25 +42,16 @@ def read_exported(path: Path) -> Analysis:
     """Returns the analysis of an exported program.
 
     Raises:
-        ModelError: torch cannot read the file.
+        ModelError: the file cannot be read.
     """
-    import torch
-
-    try:
-        program: Any = torch.export.load(path)
-    except Exception as error:  # torch raises anything from RuntimeError to zipfile's errors on a bad file
-        raise ModelError(
-            f"{path}: torch {torch.__version__} cannot read it as an exported program: {error}. "
-            "Write it with torch.export.save of this torch version."
-        ) from error
-    return _Reader(program).read()
+    return _Reader(load_program(path)).read()
 
 
 @final
 class _Reader:
     """Walks the graph of one exported program."""
 
-    def __init__(self, program: Any) -> None:
+    def __init__(self, program: ExportedProgram) -> None:
         self._program = program
         self._builder = GraphBuilder()
 
@@ -89,22 +86,22 @@ class _Reader:
 
     def _store(self, name: str, target: str) -> None:
         state, constants = self._program.state_dict, self._program.constants
-        value = state[target] if target in state else constants[target]
+        value: Any = state[target] if target in state else constants[target]
         # Weights keep the name that users know; the graph's own names (p_conv_weight) become aliases of it.
         self._builder.store(target, value.shape, _dtype(value), lambda: _to_numpy(value))
         if name != target:
             self._builder.alias(name, target)
 
-    def _declare(self, name: str, value: Any) -> str:
+    def _declare(self, name: str, value: Tensor) -> str:
         return self._builder.tensor(name, value.shape, _dtype(value))
 
-    def _call(self, node: Any) -> None:
+    def _call(self, node: Node) -> None:
         base = _base_name(node)
         if base == "getitem":
             source, index = node.args
             self._builder.alias(node.name, f"{source.name}:{index}")
             return
-        values = node.meta.get("val")
+        values: Any = node.meta.get("val")
         outputs = list(values) if isinstance(values, (tuple, list)) else [values]
         if base in IGNORED or not any(_is_tensor(value) for value in outputs):
             return
@@ -121,15 +118,15 @@ class _Reader:
         written = [self._declare(name, value) for name, value in zip(names, outputs, strict=True) if _is_tensor(value)]
         self._add(node, base, reads, written)
 
-    def _is_alias(self, base: str, node: Any, reads: list[str]) -> bool:
+    def _is_alias(self, base: str, node: Node, reads: list[str]) -> bool:
         if base in ALIASES:
             return True
         if base in CONSTANT_LAYOUTS and self._builder.is_stored(reads[0]):
             return True
-        source = node.all_input_nodes[0].meta.get("val")
+        source: Any = node.all_input_nodes[0].meta.get("val")
         return base in CASTS and _is_tensor(source) and source.dtype == node.meta["val"].dtype
 
-    def _fold(self, node: Any, outputs: list[Any], reads: list[str]) -> None:
+    def _fold(self, node: Node, outputs: list[Any], reads: list[str]) -> None:
         """Declares what is computed from stored tensors alone: converters evaluate it once."""
         for index, value in enumerate(outputs):
             if _is_tensor(value):
@@ -137,7 +134,7 @@ class _Reader:
                 is_slice = _base_name(node) in SLICES and len(reads) == 1
                 self._builder.derive(name, value.shape, _dtype(value), reads, is_slice=is_slice)
 
-    def _add(self, node: Any, base: str, reads: list[str], written: list[str]) -> None:
+    def _add(self, node: Node, base: str, reads: list[str], written: list[str]) -> None:
         module = _module(node)
         call = Call(node=node, base=base, reads=reads, outputs=written, builder=self._builder)
         for part in describe(call):
@@ -157,30 +154,31 @@ class _Reader:
             self._builder.note(f"{base}: not known to the analysis; counted as element-wise work without MACs.")
 
 
-def _is_tensor(value: Any) -> bool:
+def _is_tensor(value: object) -> bool:
     import torch
 
     return isinstance(value, torch.Tensor)
 
 
-def _dtype(value: Any) -> str:
+def _dtype(value: Tensor) -> str:
     return str(value.dtype).removeprefix("torch.")
 
 
-def _to_numpy(value: Any) -> Any:
+def _to_numpy(value: Tensor) -> NDArray[Any]:
     import torch
 
     tensor = value.detach().cpu()
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).contiguous().numpy()
+    found: NDArray[Any] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).contiguous().numpy()
+    return found
 
 
-def _base_name(node: Any) -> str:
+def _base_name(node: Node) -> str:
     """Returns `conv2d` for `aten.conv2d.default`, and a Python function's own name."""
     name = getattr(node.target, "_opname", None) or getattr(node.target, "__name__", str(node.target))
     return str(name).split(".")[0]
 
 
-def _module(node: Any) -> str:
+def _module(node: Node) -> str:
     """Returns the dotted name of the innermost module that the node was traced in."""
     stack = node.meta.get("nn_module_stack") or {}
     last = next(reversed(list(stack.values())), None)

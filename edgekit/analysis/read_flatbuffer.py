@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, final
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, cast, final
 
 from edgekit.analysis.graph import Analysis, KernelClass, WeightRole, elements
 from edgekit.analysis.graph_builder import GraphBuilder
@@ -15,7 +16,11 @@ from edgekit.analysis.operator_costs import (
     matmul_macs,
     recurrent_macs,
 )
+from edgekit.analysis.tflite_protocols import TFLiteBuffer, TFLiteModel, TFLiteOperator, TFLiteTensor
 from edgekit.errors import ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _ALIASES: Final = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "BROADCAST_TO"})
 _NORMS: Final = ("SOFTMAX", "LOG_SOFTMAX", "L2_NORMALIZATION", "LOCAL_RESPONSE_NORMALIZATION", "CUMSUM")
@@ -90,7 +95,7 @@ def read_tflite_file(content: bytes, origin: str) -> tuple[Analysis, dict[str, s
     if content[4:8] != b"TFL3":
         raise ModelError(f"{origin}: not a TFLite file: bytes 4 to 8 are {content[4:8]!r}; expected b'TFL3'.")
     try:
-        model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+        model = cast("TFLiteModel", schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0)))
     except Exception as error:  # the flatbuffer reader fails with whatever the broken offset led to
         raise ModelError(f"{origin}: the TFLite file is damaged: {error}. Expected a complete flatbuffer.") from error
     reader = _Reader(model, schema, content)
@@ -101,7 +106,7 @@ def read_tflite_file(content: bytes, origin: str) -> tuple[Analysis, dict[str, s
 class _Reader:
     """Walks the first subgraph of a model. Tensors are named by their index, because names may repeat."""
 
-    def __init__(self, model: Any, schema: Any, content: bytes) -> None:
+    def __init__(self, model: TFLiteModel, schema: ModuleType, content: bytes) -> None:
         self._model = model
         self._schema = schema
         self._content = content
@@ -127,14 +132,15 @@ class _Reader:
         names: list[str] = []
         seen: set[str] = set()
         for index, tensor in enumerate(self._graph.tensors):
-            name = (tensor.name or b"").decode(errors="replace")
+            name = (cast("bytes | None", tensor.name) or b"").decode(errors="replace")
             names.append(name if name and name not in seen else f"{name}#{index}")
             seen.add(name)
         return names
 
-    def _declare(self, index: int, tensor: Any) -> None:
+    def _declare(self, index: int, tensor: TFLiteTensor) -> None:
         dtype = self._types.get(tensor.type, "FLOAT32").lower()
-        shape = [] if tensor.shape is None else [max(1, int(size)) for size in tensor.shape]
+        sizes = cast("Sequence[int] | None", tensor.shape)
+        shape = [] if sizes is None else [max(1, int(size)) for size in sizes]
         buffer = self._model.buffers[tensor.buffer]
         has_data = buffer.data is not None and len(buffer.data) > 0
         if has_data or buffer.offset > 1:
@@ -142,11 +148,11 @@ class _Reader:
         else:
             self._builder.tensor(self._names[index], shape, dtype)
 
-    def _values(self, buffer: Any, shape: Sequence[int], dtype: str) -> Any:
+    def _values(self, buffer: TFLiteBuffer, shape: Sequence[int], dtype: str) -> NDArray[Any]:
         import numpy as np
 
         # Files over 2 GB, and those that some converters write, keep buffers behind the flatbuffer.
-        data: Any = buffer.data
+        data: NDArray[Any] | None = buffer.data
         raw = (
             bytes(data)
             if data is not None and len(data) > 0
@@ -156,7 +162,7 @@ class _Reader:
         values = np.frombuffer(raw, dtype=numpy_type)
         return values.reshape(shape) if values.size == elements(tuple(shape)) else values
 
-    def _add(self, index: int, operator: Any) -> None:
+    def _add(self, index: int, operator: TFLiteOperator) -> None:
         code = self._model.operatorCodes[operator.opcodeIndex]
         kind = self._kinds.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
         if kind == "CUSTOM":
@@ -200,7 +206,7 @@ class _Reader:
             return "int8_weights" if widened else "int8_dynamic"
         return "fp16" if "float16" in stored | activations else "fp32"
 
-    def _cost(self, kind: str, operator: Any, reads: Sequence[str], outputs: Sequence[str]) -> Cost:
+    def _cost(self, kind: str, operator: TFLiteOperator, reads: Sequence[str], outputs: Sequence[str]) -> Cost:
         """Returns (kernel class, MACs, roles of the weights, attributes) of an operator."""
         made = self._builder.shape(outputs[0]) if outputs else ()
         if kind in {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D"}:
@@ -233,7 +239,7 @@ class _Reader:
         )  # fmt: skip
         return (plain, 0, {}, {})
 
-    def _convolution(self, kind: str, operator: Any, reads: Sequence[str], made: Sequence[int]) -> Cost:
+    def _convolution(self, kind: str, operator: TFLiteOperator, reads: Sequence[str], made: Sequence[int]) -> Cost:
         """Filters are (out, h, w, in); depthwise ones (1, h, w, channels); all tensors are channels last."""
         transposed = kind == "TRANSPOSE_CONV"
         source, weight = (reads[2], reads[1]) if transposed else (reads[0], reads[1])
@@ -251,7 +257,7 @@ class _Reader:
         macs = conv_macs(seen, size, shape[0]) if transposed else conv_macs(made, size, per_group)
         return (conv_kernel(size, groups, seen[-1]), macs, roles, attributes)
 
-    def _recurrent(self, operator: Any, reads: Sequence[str]) -> Cost:
+    def _recurrent(self, operator: TFLiteOperator, reads: Sequence[str]) -> Cost:
         stored = [name for name in reads[1:] if self._builder.is_stored(name)]
         matrices = [name for name in stored if len(self._builder.shape(name)) == 2]
         roles: Roles = {name: ("recurrent", self._builder.shape(name)[0]) for name in matrices}

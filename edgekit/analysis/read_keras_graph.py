@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from edgekit.analysis.graph import Analysis
@@ -38,7 +39,7 @@ def read_keras_graph(kind: CapturedKind, path: Path) -> Analysis:
     return read_flatbuffer(content, str(path))
 
 
-def _frozen(tf: Any, path: Path) -> Any:
+def _frozen(tf: ModuleType, path: Path) -> Any:
     """Returns the model's function at batch 1 with its variables as constants: else they are read at run time."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 

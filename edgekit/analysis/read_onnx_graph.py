@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from edgekit.analysis.graph import Analysis, KernelClass, WeightRole
 from edgekit.analysis.graph_builder import GraphBuilder
@@ -24,6 +24,8 @@ from edgekit.analysis.operator_costs import (
 )
 from edgekit.errors import ModelError
 
+if TYPE_CHECKING:
+    import onnx
 _ALIASES: Final = frozenset({
     "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout", "Expand",
     # The operators between them compute in integers: these say how and cost nothing of their own.
@@ -80,7 +82,7 @@ def read_onnx_file(
     import onnx
 
     try:
-        model: Any = onnx.load(str(path))
+        model: onnx.ModelProto = onnx.load(str(path))
         model = bring_into_normal_form(model)
         _fix_sizes(model, sizes)
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
@@ -93,7 +95,7 @@ def read_onnx_file(
     return reader.read(notes), reader.precisions
 
 
-def _fix_sizes(model: Any, sizes: Mapping[str, Sequence[int]]) -> None:
+def _fix_sizes(model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> None:
     """Fixes free sizes, to 1 where none are given. Sizes that were found before stay where none is free."""
     free = [
         (size, sizes[value.name][axis] if value.name in sizes else 1)
@@ -109,7 +111,7 @@ def _fix_sizes(model: Any, sizes: Mapping[str, Sequence[int]]) -> None:
 
 @final
 class _Reader:
-    def __init__(self, graph: Any, path: Path) -> None:
+    def __init__(self, graph: onnx.GraphProto, path: Path) -> None:
         self._graph = graph
         self._path = path
         self._builder = GraphBuilder()
@@ -129,14 +131,14 @@ class _Reader:
             self._add(node)
         return self._builder.finish([v.name for v in inputs], [v.name for v in self._graph.output])
 
-    def _store(self, name: str, item: Any) -> None:
+    def _store(self, name: str, item: onnx.TensorProto) -> None:
         from onnx import helper, numpy_helper
 
         folder = str(self._path.parent)
         dtype = str(helper.tensor_dtype_to_np_dtype(item.data_type))
         self._builder.store(name, item.dims, dtype, lambda: numpy_helper.to_array(item, base_dir=folder))
 
-    def _declare(self, value: Any) -> None:
+    def _declare(self, value: onnx.ValueInfoProto) -> None:
         from onnx import helper
 
         kind = value.type.tensor_type
@@ -147,7 +149,7 @@ class _Reader:
             self._builder.note(f"{value.name}: its sizes are not known from the file; open ones count as 1.")
         self._builder.tensor(value.name, shape, str(helper.tensor_dtype_to_np_dtype(kind.elem_type)))
 
-    def _add(self, node: Any) -> None:
+    def _add(self, node: onnx.NodeProto) -> None:
         if node.op_type == "Constant":
             tensor = next((a.t for a in node.attribute if a.name == "value"), None)
             if tensor is not None:
@@ -183,7 +185,7 @@ class _Reader:
             attributes=attributes,
         )
 
-    def _precision(self, node: Any) -> str:
+    def _precision(self, node: onnx.NodeProto) -> str:
         """Returns the precision that onnxruntime computes a node in, as the file asks for it."""
         kind = node.op_type
         if kind.startswith("QLinear") or kind == "QGemm":
@@ -199,7 +201,7 @@ class _Reader:
             return "int8_weights"
         return "fp16" if any(self._builder.dtype(name) == "float16" for name in node.input[:2]) else "fp32"
 
-    def _keep_weights(self, node: Any, stored: Sequence[str]) -> None:
+    def _keep_weights(self, node: onnx.NodeProto, stored: Sequence[str]) -> None:
         """Counts the weights of a branch that the costs are not those of: they lie in the file and in memory."""
         if stored:
             roles: Roles = {n: ("kernel" if len(self._builder.shape(n)) > 1 else "bias", None) for n in stored}
@@ -208,7 +210,7 @@ class _Reader:
                 name=name, type=node.op_type, kernel="data_movement", reads=stored, outputs=(), roles=roles
             )
 
-    def _fold(self, node: Any, reads: Sequence[str]) -> None:
+    def _fold(self, node: onnx.NodeProto, reads: Sequence[str]) -> None:
         """Declares what is computed from stored tensors alone: runtimes evaluate it once, at load."""
         for name in node.output:
             shape = self._builder.shape(name) if self._builder.knows(name) else self._builder.shape(reads[0])
@@ -216,7 +218,7 @@ class _Reader:
             self._builder.derive(name, shape, "float32", reads[:1] if cut else reads, is_slice=cut)
 
     def _cost(
-        self, node: Any, reads: Sequence[str], outputs: Sequence[str]
+        self, node: onnx.NodeProto, reads: Sequence[str], outputs: Sequence[str]
     ) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
         """Returns (kernel class, MACs, roles of the weights, attributes) of a node."""
         kind = node.op_type
@@ -247,7 +249,9 @@ class _Reader:
         )
         return (plain, 0, {}, {})
 
-    def _convolution(self, node: Any, made: Sequence[int]) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
+    def _convolution(
+        self, node: onnx.NodeProto, made: Sequence[int]
+    ) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
         place = _weight_place(node)
         source, weight = node.input[0], node.input[place]
         seen, shape = self._builder.shape(source), self._builder.shape(weight)
@@ -266,7 +270,7 @@ class _Reader:
         channels = shape[0] if transposed else shape[1] * groups
         return (conv_kernel(size, groups, channels), macs, roles, conv_attributes(size, stride, groups))
 
-    def _product(self, node: Any, made: Sequence[int]) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
+    def _product(self, node: onnx.NodeProto, made: Sequence[int]) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
         left = self._builder.shape(node.input[0])
         flipped = any(a.name == "transA" and a.i for a in node.attribute)
         macs = matmul_macs(made, left[0 if flipped else -1] if left else 1)
@@ -279,7 +283,9 @@ class _Reader:
             roles[node.input[2]] = ("bias", None)
         return ("linear", macs, roles, {})
 
-    def _recurrent(self, node: Any, reads: Sequence[str]) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
+    def _recurrent(
+        self, node: onnx.NodeProto, reads: Sequence[str]
+    ) -> tuple[KernelClass, int, Roles, Mapping[str, int]]:
         seen = self._builder.shape(node.input[0])
         if len(seen) != 3:
             self._builder.note(f'The {node.op_type} "{node.name}" reads a sequence of unknown length: it counts as 1.')
@@ -291,12 +297,12 @@ class _Reader:
         return ("recurrent", macs, roles, {"steps": seen[0]})
 
 
-def _weight_place(node: Any) -> int:
+def _weight_place(node: onnx.NodeProto) -> int:
     """Returns which input of a convolution or product holds its weights."""
     return 3 if node.op_type in _LATE_WEIGHTS else 1
 
 
-def _scope(node: Any) -> str:
+def _scope(node: onnx.NodeProto) -> str:
     """Returns the module that a node came from, where the exporter wrote it: `/layer1/conv/Conv` is `layer1.conv`."""
     for item in node.metadata_props:
         if item.key == "pkg.torch.onnx.name_scopes":

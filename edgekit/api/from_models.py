@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 
 @overload
-def plan(model: Any = ..., *, device: Device | None = ..., **options: Unpack[PlanOptions]) -> PlanOutcome: ...
+def plan(model: object = ..., *, device: Device | None = ..., **options: Unpack[PlanOptions]) -> PlanOutcome: ...
 @overload
-def plan(model: Any = ..., *, device: Devices, **options: Unpack[PlanOptions]) -> dict[str, PlanOutcome]: ...
+def plan(model: object = ..., *, device: Devices, **options: Unpack[PlanOptions]) -> dict[str, PlanOutcome]: ...
 def plan(
-    model: Any = None,
+    model: object = None,
     *,
     device: Device | Devices | None = None,
-    inputs: Any = None,
+    inputs: object = None,
     formats: str | Sequence[str] | None = None,
     precision: str | None = None,
     effort: str = "quick",
@@ -104,14 +104,14 @@ def plan(
 
 
 @overload
-def export(model: Any = ..., *, device: Device | None = ..., **options: Unpack[ExportOptions]) -> ExportOutcome: ...
+def export(model: object = ..., *, device: Device | None = ..., **options: Unpack[ExportOptions]) -> ExportOutcome: ...
 @overload
-def export(model: Any = ..., *, device: Devices, **options: Unpack[ExportOptions]) -> dict[str, ExportOutcome]: ...
+def export(model: object = ..., *, device: Devices, **options: Unpack[ExportOptions]) -> dict[str, ExportOutcome]: ...
 def export(
-    model: Any = None,
+    model: object = None,
     *,
     device: Device | Devices | None = None,
-    inputs: Any = None,
+    inputs: object = None,
     formats: str | Sequence[str] | None = None,
     precision: str | None = None,
     techniques: str | Step | Technique | Iterable[str | Step | Technique] = (),
@@ -192,10 +192,10 @@ def export(
 
 
 def ladder(
-    model: Any = None,
+    model: object = None,
     *,
     device: Device | None = None,
-    inputs: Any = None,
+    inputs: object = None,
     format: str | None = None,  # noqa: A002  as the command line has it
     techniques: str | Step | Technique | Iterable[str | Step | Technique] = (),
     calibration: Data = None,

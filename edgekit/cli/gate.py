@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from edgekit.cli import options
-from edgekit.cli.gate_files import GateFiles, write_files
-from edgekit.cli.options import BUDGET, OUTPUT, option
+from edgekit.cli.gate_files import GateFiles, failure_written, write_files
+from edgekit.cli.options import BUDGET, OUTPUT, RUNNING, option
 from edgekit.errors import UsageError
+from edgekit.gating.baseline import read_baseline
 from edgekit.gating.request import GateRequest, exit_code, run_gate
 
 Target = Annotated[Path, typer.Argument(help="Folder that export wrote, or one artifact (it is run then).")]
@@ -24,6 +25,10 @@ Baseline = Annotated[
     Path | None,
     option(BUDGET, "--baseline", help="File of edgekit baseline set (default: edgekit-baseline.json here)."),
 ]
+BaseBaseline = Annotated[
+    Path | None,
+    option(BUDGET, "--base-baseline", help="Baseline of the base branch: tables show the changes from it."),
+]
 FailOnMissing = Annotated[
     bool,
     option(BUDGET, "--fail-on-missing-baseline", help="A format without a baseline fails; else it warns."),
@@ -33,6 +38,10 @@ Sarif = Annotated[Path | None, option(OUTPUT, "--sarif", help="Write SARIF 2.1.0
 Github = Annotated[bool, option(OUTPUT, "--github", help="GitHub annotations and job summary.")]
 Markdown = Annotated[Path | None, option(OUTPUT, "--markdown", help="Write a table for a pull request; - is stdout.")]
 Why = Annotated[bool, option(OUTPUT, "--why", help="Show the layers that cost most, and the worst slices.")]
+
+Remeasure = Annotated[
+    bool, option(RUNNING, "--remeasure", help="Run a folder's artifacts again instead of reading what its report says.")
+]
 
 
 def gate(
@@ -47,6 +56,7 @@ def gate(
     *,
     limits: options.Limits,
     baseline: Baseline = None,
+    base_baseline: BaseBaseline = None,
     max_regression: options.MaxRegression = [],  # noqa: B006  Typer copies it
     fail_on_missing_baseline: FailOnMissing = False,
     junit: Junit = None,
@@ -54,6 +64,7 @@ def gate(
     github: Github = False,
     markdown: Markdown = None,
     why: Why = False,
+    remeasure: Remeasure = False,
     measurements: options.Measurements = None,
     without: options.Without = None,
     strict: options.Strict = False,
@@ -64,32 +75,36 @@ def gate(
 ) -> int:
     """Hold an export against the device's budgets: exit code 0 if every one is kept, 1 if not.
 
-    A folder is judged by what its report measured, after its artifacts' hashes were checked; an artifact is run first.
+    A folder is judged by what its report measured, after that was checked against its artifacts and its lock; an
+    artifact is run first, and so are those of a folder with --remeasure.
     With a baseline, limits on regression are judged too. Latency is compared by timing both artifacts in turn.
     """
     if why and (screen.as_json or str(markdown) == "-"):
         raise UsageError("--why prints tables, and stdout is taken: leave --json or --markdown - out.")
     from edgekit.cli.settings import pipeline_settings
 
-    with pipeline_settings(screen, workers, no_cache=no_cache, jobs=1) as (settings, _):
-        asked = GateRequest(
-            target=target,
-            settings=settings,
-            device=device,
-            model=model,
-            config=config,
-            limits=limits.texts(),
-            overrides={"evaluation": evaluation, "metric": metric, "example_inputs": example_inputs},
-            input_sizes=tuple(inputs or ()),
-            regression=tuple(max_regression),
-            without=tuple(without or ()),
-            measurements=tuple(measurements or ()),
-            baseline=baseline,
-            fail_on_missing_baseline=fail_on_missing_baseline,
-        )
-        result, request = run_gate(asked)
     files = GateFiles(junit=junit, sarif=sarif, github=github, markdown=markdown, as_json=screen.as_json)
-    findings = write_files(files, result, request, strict=strict)
+    with failure_written(files, device=device or "unknown device"):
+        base = read_baseline(base_baseline) if base_baseline else None
+        with pipeline_settings(screen, workers, no_cache=no_cache, jobs=1) as (settings, _):
+            asked = GateRequest(
+                target=target,
+                settings=settings,
+                device=device,
+                model=model,
+                config=config,
+                limits=limits.texts(),
+                overrides={"evaluation": evaluation, "metric": metric, "example_inputs": example_inputs},
+                input_sizes=tuple(inputs or ()),
+                regression=tuple(max_regression),
+                without=tuple(without or ()),
+                measurements=tuple(measurements or ()),
+                baseline=baseline,
+                fail_on_missing_baseline=fail_on_missing_baseline,
+                remeasure=remeasure,
+            )
+            result, request = run_gate(asked)
+    findings = write_files(files, result, request, strict=strict, base=base)
     if not screen.as_json and str(markdown) != "-":
         from edgekit.cli.gate_text import show_gate
 

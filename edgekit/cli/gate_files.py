@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-from edgekit.errors import ResourceError
+from edgekit.errors import EdgekitError, ResourceError
 from edgekit.plain_text import log_text
 from edgekit.terminal.console import write_json
 from edgekit.terminal.streams import say
 from edgekit.workers.atomic_files import write_text
 
 if TYPE_CHECKING:
+    from edgekit.gating.baseline import Baseline
     from edgekit.gating.gate import GateResult
     from edgekit.gating.outputs.findings import Finding
     from edgekit.task.request import Request
@@ -40,8 +43,17 @@ class GateFiles:
     as_json: bool = False
 
 
-def write_files(files: GateFiles, result: GateResult, request: Request, *, strict: bool) -> tuple[Finding, ...]:
+def write_files(
+    files: GateFiles, result: GateResult, request: Request, *, strict: bool, base: Baseline | None = None
+) -> tuple[Finding, ...]:
     """Writes every output that was asked for and returns the findings behind them.
+
+    Args:
+        files: The outputs.
+        result: The verdict.
+        request: Where the limits come from.
+        strict: What is inconclusive fails too.
+        base: The baseline of the branch that a pull request goes into: the table shows the changes from it.
 
     Raises:
         ResourceError: a file cannot be written.
@@ -58,7 +70,7 @@ def write_files(files: GateFiles, result: GateResult, request: Request, *, stric
         _write(files.junit, junit_xml(findings, device=result.device), "--junit")
     if files.sarif:
         _write(files.sarif, sarif_json(findings, device=result.device, passed=passed, root=Path.cwd()), "--sarif")
-    table = markdown(result, findings, passed=passed)
+    table = markdown(result, findings, passed=passed, base=base)
     if files.github:
         _tell_github(files, findings, table)
     if files.markdown and str(files.markdown) != "-":
@@ -68,6 +80,40 @@ def write_files(files: GateFiles, result: GateResult, request: Request, *, stric
     elif files.markdown:
         sys.stdout.write(log_text(table) if str(files.markdown) == "-" else "")
     return findings
+
+
+@contextmanager
+def failure_written(files: GateFiles, *, device: str) -> Iterator[None]:
+    """Writes every output that was asked for where the gate inside ends with an error, which passes through."""
+    try:
+        yield
+    except EdgekitError as error:
+        # CI shows what these files hold, and nothing where they are missing.
+        _write_failure(files, error.message, device=device)
+        raise
+
+
+def _write_failure(files: GateFiles, message: str, *, device: str) -> None:
+    """Writes every output that was asked for about a gate that ended with an error, so that CI shows it.
+
+    Raises:
+        ResourceError: a file cannot be written.
+    """
+    from edgekit.gating.outputs.findings import no_verdict
+    from edgekit.gating.outputs.junit_file import junit_xml
+    from edgekit.gating.outputs.markdown_table import failure_markdown
+    from edgekit.gating.outputs.sarif_file import sarif_json
+
+    findings = (no_verdict(message, Path("edgekit.toml").absolute()),)
+    if files.junit:
+        _write(files.junit, junit_xml(findings, device=device), "--junit")
+    if files.sarif:
+        _write(files.sarif, sarif_json(findings, device=device, passed=False, root=Path.cwd()), "--sarif")
+    text = failure_markdown(message, device=device)
+    if files.github:
+        _tell_github(files, findings, text)
+    if files.markdown and str(files.markdown) != "-":
+        _write(files.markdown, text, "--markdown")
 
 
 def _tell_github(files: GateFiles, findings: tuple[Finding, ...], table: str) -> None:

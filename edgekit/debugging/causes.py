@@ -8,7 +8,7 @@ share of the layer's own error that disappears when this prediction takes the pl
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, final
 
@@ -20,6 +20,7 @@ from edgekit.debugging.layer_replay import LayerReplay, on_grid, rounded_weight
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     Array = NDArray[np.float32]
 
@@ -160,8 +161,8 @@ def _swapped_inputs(replay: LayerReplay, name: str) -> Iterator[tuple[Cause, str
                 )
 
 
-def _permuted(axis: int, order: tuple[int, ...]) -> Any:
-    def change(value: Any) -> Any:
+def _permuted(axis: int, order: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
+    def change(value: Tensor) -> Tensor:
         import torch
 
         return value.index_select(axis, torch.tensor(order))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 from edgekit.artifact import Artifact, runtime_of
 from edgekit.debugging.inspector import check_inspectable
 from edgekit.debugging.job import COMPARE, ComparisonRequest
 from edgekit.debugging.remedies import ExportCall, with_remedies
 from edgekit.debugging.report import DebugReport
-from edgekit.errors import DataError, ModelError, UsageError
+from edgekit.errors import DataError, InputError, ModelError, UsageError
 from edgekit.exporting.validation import DEFAULT_KEY
+from edgekit.files.bounded_reading import read_json
 from edgekit.formats.table import all_formats
 from edgekit.model import IMPORTABLE, CapturedModel
 from edgekit.pipeline.capture import capture_model
@@ -114,7 +113,9 @@ def _task(request: DebugRequest, artifact: Artifact) -> Task:
 
 
 def _samples(task: Task, model: CapturedModel, request: DebugRequest, settings: Settings) -> tuple[Samples, str]:
-    for purpose in (purpose for purpose in _PURPOSES if request.data in (None, purpose)):
+    for purpose in _PURPOSES:
+        if request.data not in (None, purpose):
+            continue
         samples = prepare_samples(task, model.inputs, purpose, settings)
         if samples is not None:
             return samples, purpose
@@ -196,8 +197,8 @@ def _call(request: DebugRequest, task: Task, artifact: Artifact) -> ExportCall:
 def _device_beside(artifact: Path) -> str | None:
     """Returns the device that the export was made for, where its report.json lies beside the artifact."""
     try:
-        data: Mapping[str, Any] = json.loads((artifact.parent / "report.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        data = read_json(artifact.parent / "report.json")
+    except (FileNotFoundError, InputError):
         return None
-    device = data.get("device")
+    device = data.get("device") if isinstance(data, dict) else None
     return device if isinstance(device, str) else None

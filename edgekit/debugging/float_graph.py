@@ -16,10 +16,12 @@ from edgekit.quantization.pt2e_graph import (
     results_of,
     target_of,
 )
+from edgekit.torch_program.torch_protocols import Node
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
 Values = dict[str, Any]
 """Node name to its value: a torch tensor, or a tuple of them."""
@@ -77,7 +79,9 @@ class FloatGraphRun:
         module = graph.module
         nodes = [node for node in module.graph.nodes if node.op in ("placeholder", "call_function")]
         self._by_name = {node.name: node for node in nodes}
-        self._constants = {n.name: constant_of(module, n) for n in module.graph.nodes if n.op == "get_attr"}
+        self._constants: dict[str, Tensor] = {
+            n.name: constant_of(module, n) for n in module.graph.nodes if n.op == "get_attr"
+        }
         self.inputs: tuple[str, ...] = tuple(node.name for node in placeholders(module))
         self.outputs: tuple[str, ...] = tuple(node.name for node in results_of(module))
         self.nodes: tuple[FloatNode, ...] = tuple(_describe(node) for node in nodes)
@@ -96,7 +100,7 @@ class FloatGraphRun:
             for name, array in zip(self.inputs, row, strict=True)
         }
 
-    def evaluate(self, name: str, values: Mapping[str, Any], weights: Mapping[str, Any] | None = None) -> Any:
+    def evaluate(self, name: str, values: Mapping[str, Tensor], weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """Returns the value of one node.
 
         Args:
@@ -109,7 +113,7 @@ class FloatGraphRun:
 
         changed = weights or {}
 
-        def look_up(item: Any) -> Any:
+        def look_up(item: Node) -> Tensor:
             if item.name in self._constants:
                 return changed.get(item.name, self._constants[item.name])
             return values[item.name]
@@ -128,7 +132,7 @@ class FloatGraphRun:
                 values[node.name] = self.evaluate(node.name, values)
         return values
 
-    def weight(self, name: str) -> Any:
+    def weight(self, name: str) -> Tensor:
         """Returns a weight by name."""
         return self._constants[name]
 
@@ -143,7 +147,7 @@ class FloatGraphRun:
         return [node.name for node in self.nodes if node.name in wanted and node.operator != "input"]
 
 
-def _describe(node: Any) -> FloatNode:
+def _describe(node: Node) -> FloatNode:
     operator = "input" if node.op == "placeholder" else target_of(node).removeprefix("aten.").split(".")[0]
     modules = modules_of(node)
     weight = ""
@@ -161,7 +165,7 @@ def _describe(node: Any) -> FloatNode:
     )
 
 
-def as_array(value: Any) -> NDArray[np.float32]:
+def as_array(value: Tensor) -> NDArray[np.float32]:
     """Returns a tensor as float32."""
     import numpy as np
 

@@ -8,7 +8,7 @@ the file itself.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
@@ -18,6 +18,7 @@ from edgekit.validators.runners import onnx_session, runner
 
 if TYPE_CHECKING:
     import numpy as np
+    import onnx
     from numpy.typing import NDArray
 
 _CLAMPS: Final = frozenset({"Clip", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu"})
@@ -45,7 +46,7 @@ class ONNXInspector(ArtifactInspector):
             tapped = Path(folder) / "tapped.onnx"
             graph.write(model, [value for _, value in self._taps], tapped)
             session = _open(tapped, path, threads)
-        self._session: Any = session
+        self._session = session
         self._outputs = [spec["name"] for spec in session.outputs]
         expected = runner.described_in(session.metadata)
         order, self._specs = runner.ordered(session.inputs, expected.get("inputs", []))
@@ -72,7 +73,7 @@ class ONNXInspector(ArtifactInspector):
 class _Graph:
     """The main graph of an ONNX model, indexed."""
 
-    def __init__(self, graph: Any) -> None:
+    def __init__(self, graph: onnx.GraphProto) -> None:
         from onnx import numpy_helper
 
         self._graph = graph
@@ -82,9 +83,9 @@ class _Graph:
         for node in graph.node:
             if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
                 self._constants[node.output[0]] = node.attribute[0].t
-        self._array: Any = numpy_helper.to_array
+        self._array: Callable[[onnx.TensorProto], NDArray[Any]] = numpy_helper.to_array
         self._producer = {name: node for node in graph.node for name in node.output}
-        self._users: dict[str, list[Any]] = {}
+        self._users: dict[str, list[onnx.NodeProto]] = {}
         for node in graph.node:
             for name in node.input:
                 self._users.setdefault(name, []).append(node)
@@ -116,7 +117,7 @@ class _Graph:
             producer = self._producer.get(name)
         return name
 
-    def write(self, model: Any, values: Sequence[str], path: Path) -> None:
+    def write(self, model: onnx.ModelProto, values: Sequence[str], path: Path) -> None:
         """Writes the model with more outputs."""
         import onnx
 
@@ -124,7 +125,7 @@ class _Graph:
         self._graph.output.extend(onnx.helper.make_empty_tensor_value_info(v) for v in values if v not in known)
         onnx.save(model, str(path), save_as_external_data=model.ByteSize() > 1 << 30, location="weights.bin")
 
-    def _quantized(self, node: Any) -> InnerTensor:
+    def _quantized(self, node: onnx.NodeProto) -> InnerTensor:
         """Returns the tensor on the grid with which its reader reads it, which a broken file may tell otherwise."""
         source = self._producer.get(node.input[0])
         grid = self._read_grid(node.output[0]) or self._grid(node)
@@ -134,7 +135,7 @@ class _Graph:
         reader = next((user for user in self._users.get(name, []) if user.op_type == "DequantizeLinear"), None)
         return self._grid(reader) if reader is not None else None
 
-    def _grid(self, node: Any) -> StoredGrid | None:
+    def _grid(self, node: onnx.NodeProto) -> StoredGrid | None:
         scale = self._constant(node.input[1])
         zero = self._constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
         if scale is None or scale.size != 1:
@@ -146,7 +147,7 @@ class _Graph:
         item = self._constants.get(name)
         return None if item is None else self._array(item)
 
-    def _quantizer(self, name: str) -> Any:
+    def _quantizer(self, name: str) -> onnx.NodeProto | None:
         return next((user for user in self._users.get(name, []) if user.op_type == "QuantizeLinear"), None)
 
     def _is_merged(self, name: str) -> bool:
@@ -159,7 +160,7 @@ class _Graph:
         return self._quantizer(users[0].output[0]) is not None
 
 
-def _read(path: Path) -> tuple[Any, _Graph]:
+def _read(path: Path) -> tuple[onnx.ModelProto, _Graph]:
     try:
         import onnx
     except ImportError as error:
@@ -175,7 +176,7 @@ def _read(path: Path) -> tuple[Any, _Graph]:
     return model, _Graph(model.graph)
 
 
-def _open(tapped: Path, path: Path, threads: int) -> Any:
+def _open(tapped: Path, path: Path, threads: int) -> onnx_session.Session:
     try:
         return onnx_session.Runtime(str(tapped), "", threads).open(str(tapped))
     except ImportError as error:

@@ -14,6 +14,7 @@ from edgekit.debugging.measure import artifact_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     Array = NDArray[np.float32]
 
@@ -86,7 +87,7 @@ class LayerReplay:
         *,
         without: str = "",
         weights: WeightChange | None = None,
-        inputs: Mapping[str, Callable[[Any], Any]] | None = None,
+        inputs: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     ) -> Array:
         """Returns what the float layer makes of the artifact's own inputs, (samples, ...).
 
@@ -97,7 +98,7 @@ class LayerReplay:
             inputs: Changes what the segment reads, by node name.
         """
         segment = self.segment(name)
-        changed: dict[str, Any] = {}
+        changed: dict[str, Tensor] = {}
         if weights is not None:
             for node in (self.graph.by_name[item] for item in segment):
                 if node.weight:
@@ -168,7 +169,7 @@ def on_grid(values: Array, grid: StoredGrid) -> Array:
     return found
 
 
-def fake_quantized(value: Any) -> Any:
+def fake_quantized(value: Tensor) -> Tensor:
     """Returns a torch tensor rounded to 256 steps over its own range."""
     import torch
 
@@ -178,7 +179,7 @@ def fake_quantized(value: Any) -> Any:
     return torch.from_numpy(on_grid(as_array(value), grid))
 
 
-def rounded_weight(weight: Any, operator: str, bits: int, *, per_channel: bool = True) -> Any:
+def rounded_weight(weight: Tensor, operator: str, bits: int, *, per_channel: bool = True) -> Tensor:
     """Returns a weight rounded to signed integers of `bits` bits.
 
     Args:

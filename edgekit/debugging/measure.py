@@ -24,6 +24,7 @@ from edgekit.debugging.matching import Match
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     Array = NDArray[np.float32]
 
@@ -133,7 +134,7 @@ def measure_sample(
     """
     exact = graph.run(row)
     hybrid = graph.start(row)
-    errors: dict[str, Any] = {}
+    errors: dict[str, Tensor] = {}
     for node in graph.nodes:
         hybrid[node.name] = graph.evaluate(node.name, hybrid)
         match = matches.get(node.name)
@@ -152,14 +153,14 @@ def measure_sample(
         _carry(graph, exact, errors, totals)
 
 
-def artifact_value(match: Match, shape: tuple[int, ...], values: Mapping[str, Array]) -> Any:
+def artifact_value(match: Match, shape: tuple[int, ...], values: Mapping[str, Array]) -> Tensor:
     """Returns the artifact's value of a node as a torch tensor in the float model's layout."""
     import torch
 
     return torch.from_numpy(np.array(in_layout(values[match.tensor], shape, match.layout)))
 
 
-def _carry(graph: FloatGraphRun, exact: Values, errors: Mapping[str, Any], totals: Totals) -> None:
+def _carry(graph: FloatGraphRun, exact: Values, errors: Mapping[str, Tensor], totals: Totals) -> None:
     """Adds to each layer what its own error alone does to the outputs."""
     most = max(1, 2 * _MOST_EVALUATIONS // max(1, len(graph.nodes)))
     ranked = sorted(errors, key=lambda name: -_loudness(errors[name], exact[name]))
@@ -169,7 +170,7 @@ def _carry(graph: FloatGraphRun, exact: Values, errors: Mapping[str, Any], total
         layer.carried += 1
 
 
-def _damage(graph: FloatGraphRun, exact: Values, name: str, error: Any) -> float:
+def _damage(graph: FloatGraphRun, exact: Values, name: str, error: Tensor) -> float:
     changed: Values = {name: exact[name] + error}
     start = next(i for i, node in enumerate(graph.nodes) if node.name == name)
     for node in graph.nodes[start + 1 :]:
@@ -179,7 +180,7 @@ def _damage(graph: FloatGraphRun, exact: Values, name: str, error: Any) -> float
     return _relative({out: changed[out] - exact[out] for out in graph.outputs if out in changed}, exact)
 
 
-def _relative(errors: Mapping[str, Any], exact: Values) -> float:
+def _relative(errors: Mapping[str, Tensor], exact: Values) -> float:
     """Returns the power of the outputs' errors, each relative to its output's own power."""
     return sum(
         _power(as_array(error)) / max(_power(as_array(exact[name])), 1e-30)
@@ -188,7 +189,7 @@ def _relative(errors: Mapping[str, Any], exact: Values) -> float:
     )
 
 
-def _loudness(error: Any, exact: Any) -> float:
+def _loudness(error: Tensor, exact: Tensor) -> float:
     return _power(as_array(error)) / max(_power(as_array(exact)), 1e-30)
 
 

@@ -6,7 +6,6 @@ read it, so its form may change with its schema version.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -25,8 +24,6 @@ from edgekit.workers.atomic_files import write_json
 
 SCHEMA_VERSION: Final = 1
 DETAILS_NAME: Final = "details.json"
-
-_KEYS: Final = ("artifacts", "plans", "operators", "formats")
 
 
 def details_json(
@@ -124,25 +121,21 @@ def read_details(folder: Path, report: Mapping[str, Any]) -> dict[str, Any]:
         ArtifactError: none there, not details that this edgekit reads, or those of another export.
     """
     path = folder / DETAILS_NAME
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(
-            f"{folder}: no {DETAILS_NAME} there: edgekit validate or an older edgekit wrote this folder. "
-            "Run edgekit export again."
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path}: not valid JSON: {error}. Run edgekit export again.") from None
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    if version != SCHEMA_VERSION or any(key not in data for key in _KEYS):
-        raise ArtifactError(
-            f"{path}: not details of an export that this edgekit reads (schema_version {version!r}, expected "
-            f"{SCHEMA_VERSION}). Run edgekit export again."
-        )
+    from edgekit.exporting.record_schema import DetailsFile
+    from edgekit.measurements.figure_schema import read_record
+
+    data = read_record(
+        path,
+        DetailsFile,
+        ArtifactError,
+        what="details of an export",
+        advice="Run edgekit export again.",
+        missing=f"{folder}: no {DETAILS_NAME} there: edgekit validate or an older edgekit wrote this folder. "
+        "Run edgekit export again.",
+    )
     if data["artifacts"] != sorted(artifact["sha256"] for artifact in report["artifacts"]):
         raise ArtifactError(
             f"{path}: it is about other artifacts than the report beside it: one of the two was replaced. "
             "Run edgekit export again."
         )
-    result: dict[str, Any] = data
-    return result
+    return data

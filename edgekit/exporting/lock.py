@@ -6,7 +6,6 @@ them. No paths and no timings: the same inputs give the same lock, and a change 
 
 from __future__ import annotations
 
-import json
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import edgekit
 from edgekit.artifact import Artifact
 from edgekit.errors import ArtifactError
+from edgekit.exporting.record_check import locked_figures
 from edgekit.workers.cache import code_fingerprint
 
 if TYPE_CHECKING:
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION: Final = 1
 LOCK_NAME: Final = "edgekit.lock"
-
-_UNSTEADY: Final = ("memory", "latency", "latency_p95")
-"""Figures that differ from run to run on one machine; the report and the baseline hold them."""
-
-_KEYS: Final = ("code", "io", "model", "data", "packages", "artifacts")
 
 
 def lock_json(report: ExportReport) -> dict[str, Any]:
@@ -39,15 +34,25 @@ def lock_json(report: ExportReport) -> dict[str, Any]:
         "machine": platform.machine(),
         "device": report.device,
         "io": report.io,
-        "model": {"source": report.model.source, "digest": report.model.digest} if report.model else None,
+        "model": _model_json(report),
         "data": dict(report.data),
         "packages": dict(sorted(report.environment.get("packages", {}).items())),
+        "formats": [
+            {"runtime": r.runtime, "precision": r.precision, "failed": r.error is not None} for r in report.results
+        ],
         "artifacts": [_artifact_json(r, r.artifact) for r in report.results if r.artifact is not None],
     }
 
 
+def _model_json(report: ExportReport) -> dict[str, Any] | None:
+    if report.model is None:
+        return None
+    facts = report.model
+    return {"source": facts.source, "digest": facts.digest, "embedded_default": facts.embedded_default}
+
+
 def _artifact_json(result: FormatResult, artifact: Artifact) -> dict[str, Any]:
-    steady = [check for check in result.checks if check.value is not None and check.name not in _UNSTEADY]
+    checks = [check.to_json() for check in result.checks]
     return {
         "file": artifact.path.name,
         "runtime": result.runtime,
@@ -55,10 +60,8 @@ def _artifact_json(result: FormatResult, artifact: Artifact) -> dict[str, Any]:
         "steps": [step.to_json() for step in result.steps],
         "sha256": artifact.sha256,
         "size_bytes": artifact.size_bytes,
-        "measurements": {
-            check.name: {key: check.to_json()[key] for key in ("value", "low", "high", "unit", "basis")}
-            for check in steady
-        },
+        "checks": [check["name"] for check in checks],
+        "measurements": locked_figures(checks),
     }
 
 
@@ -71,23 +74,16 @@ def read_lock(path: Path) -> dict[str, Any]:
     """Returns the content of a lock.
 
     Raises:
-        ArtifactError: none there, or not a lock that this edgekit reads.
+        ArtifactError: none there, not a lock that this edgekit reads, or its faults (all at once).
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(f"{path}: no such lock. Give the folder that edgekit export wrote.") from None
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path}: not a lock: {error}. Run edgekit export again.") from None
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    if version != SCHEMA_VERSION or "artifacts" not in data:
-        raise ArtifactError(
-            f"{path}: not a lock that this edgekit reads (schema_version {version!r}, expected {SCHEMA_VERSION}). "
-            "Run edgekit export again."
-        )
-    if missing := [key for key in _KEYS if key not in data]:
-        raise ArtifactError(
-            f"{path}: the lock has no {', '.join(missing)}: an older edgekit wrote it. Run edgekit export again."
-        )
-    result: dict[str, Any] = data
-    return result
+    from edgekit.exporting.record_schema import LockFile
+    from edgekit.measurements.figure_schema import read_record
+
+    return read_record(
+        path,
+        LockFile,
+        ArtifactError,
+        what="a lock",
+        advice="Run edgekit export again.",
+        missing=f"{path}: no such lock. Give the folder that edgekit export wrote.",
+    )

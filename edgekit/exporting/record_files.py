@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
 from edgekit.errors import ArtifactError
 from edgekit.exporting.lock import LOCK_NAME, lock_json
-from edgekit.exporting.report import SCHEMA_VERSION, ExportReport
+from edgekit.exporting.report import ExportReport
 from edgekit.workers.atomic_files import write_json
 
 REPORT_NAME: Final = "report.json"
@@ -26,22 +25,17 @@ def read_report(folder: Path) -> dict[str, Any]:
     """Returns the content of the `report.json` in `folder`.
 
     Raises:
-        ArtifactError: none there, not JSON, or written by an edgekit that this one cannot read.
+        ArtifactError: none there, not JSON, of another edgekit, or its faults (all at once).
     """
     path = folder / REPORT_NAME
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(
-            f"{folder}: no {REPORT_NAME} there. Give the folder that edgekit export wrote, or an artifact."
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path}: not valid JSON: {error}. Run edgekit export again.") from None
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    if version != SCHEMA_VERSION or "formats" not in data:
-        raise ArtifactError(
-            f"{path}: not a report of edgekit export that this edgekit reads (schema_version {version!r}, "
-            f"expected {SCHEMA_VERSION}). Run edgekit export again."
-        )
-    result: dict[str, Any] = data
-    return result
+    from edgekit.exporting.record_schema import ReportFile
+    from edgekit.measurements.figure_schema import read_record
+
+    return read_record(
+        path,
+        ReportFile,
+        ArtifactError,
+        what="a report of edgekit export",
+        advice="Run edgekit export again.",
+        missing=f"{folder}: no {REPORT_NAME} there. Give the folder that edgekit export wrote, or an artifact.",
+    )

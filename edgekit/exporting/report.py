@@ -11,6 +11,7 @@ from typing import Any, Final, final
 import edgekit
 from edgekit.budget import Budget
 from edgekit.exporting.format_result import FormatResult
+from edgekit.exporting.record_check import figures_digest
 from edgekit.exporting.stage_table import StageTable
 from edgekit.measurements.imported_checks import check_belongs, with_measurements
 from edgekit.measurements.measurement import Measurement
@@ -83,6 +84,7 @@ class ExportReport:
             "rejected": [rejection.to_json() for rejection in self.rejected],
             "artifacts": [result["artifact"] for result in results if result["artifact"] is not None],
             "formats": results,
+            "figures_sha256": figures_digest(results),
             "stages": [table.to_json() for table in self.stages],
             "data": dict(self.data),
             "calibration": None if self.calibration is None else dict(self.calibration),

@@ -77,7 +77,8 @@ def check_sentence(check: Check) -> str:
     if check.limit is None:
         return f"{title} {value} (no limit)"
     limit = amount_text(check.name, check.limit)
-    by = format_value(abs(check.value - check.limit), check.unit)
+    # Figures in percent differ by points.
+    by = format_value(abs(check.value - check.limit), "pp" if check.unit == "%" else check.unit)
     source = f" (limit from {check.limit_from})" if check.limit_from else ""
     if check.verdict == "pass":
         return f"{title} {value} keeps {limit}{source}"

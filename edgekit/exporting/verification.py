@@ -10,6 +10,7 @@ from typing import Any, Literal, final
 import edgekit
 from edgekit.artifact import measure_files
 from edgekit.errors import DataError
+from edgekit.exporting.record_check import find_contradictions
 from edgekit.workers.cache import code_fingerprint, versions
 
 Verdict = Literal["ok", "failed", "note"]
@@ -59,17 +60,19 @@ def _verify_artifact(artifact: Mapping[str, Any], folder: Path) -> Verified:
 
 
 def _verify_report(lock: Mapping[str, Any], folder: Path) -> list[Verified]:
-    """Checks that the report beside the lock is about the same bytes, where there is one."""
+    """Checks that the report beside the lock says what lock and artifacts say, where there is one."""
     from edgekit.exporting.record_files import REPORT_NAME, read_report
 
     if not (folder / REPORT_NAME).exists():
         return []
     report = read_report(folder)
-    reported = sorted(artifact["sha256"] for artifact in report["artifacts"])
-    if reported != sorted(artifact["sha256"] for artifact in lock["artifacts"]):
-        detail = f"{REPORT_NAME} is about other artifacts than the lock: one of the two was replaced."
-        return [Verified(name=REPORT_NAME, verdict="failed", detail=detail)]
-    return [Verified(name=REPORT_NAME, verdict="ok", detail="It is about the same artifacts.")]
+    # What became of the artifacts' own bytes is said of the artifacts.
+    prefix = f"{REPORT_NAME}: "
+    said = (" has changed since ", " is gone, ")
+    found = [x for x in find_contradictions(report, lock, folder) if not any(words in x for words in said)]
+    if found:
+        return [Verified(name=REPORT_NAME, verdict="failed", detail=f"{x.removeprefix(prefix)}.") for x in found]
+    return [Verified(name=REPORT_NAME, verdict="ok", detail="It says what the artifacts and the lock say.")]
 
 
 def _verify_tools(lock: Mapping[str, Any]) -> list[Verified]:

@@ -3,7 +3,8 @@
     {"schema_version": 1, "edgekit": "0.1.0", "device": "pi4", "model": {"name": ..., "digest": ...},
      "data": {"metric": "top1", "evaluation": "<hash>"},
      "formats": [{"runtime": "tflite", "precision": "int8-static", "sha256": ..., "ran_by": "ai-edge-litert 2.3.0",
-                  "file": "baseline-artifacts/<hash>.tflite" or null, "figures": [...], "accuracy": {...}}]}
+                  "file": "baseline-artifacts/<hash>.tflite" or null, "figures": [...], "accuracy": {...}}],
+     "history": [{"when": ..., "reason": ..., "moves": [{"runtime": ..., "name": "size", "old": ..., "new": ...}]}]}
 
 `figures` are checks without limits. `file` is there where the artifacts were kept: timings can only be compared on one
 machine at one time, so a limit on latency needs the old artifact itself.
@@ -11,17 +12,19 @@ machine at one time, so a limit on latency needs the old artifact itself.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final, final
 
 import edgekit
 from edgekit.artifact import measure_files
+from edgekit.budget import cost_of
 from edgekit.checks import Check
-from edgekit.errors import ArtifactError, ResourceError
+from edgekit.errors import ArtifactError, ResourceError, UsageError
 from edgekit.external_data import external_files
+from edgekit.units import format_value
 from edgekit.workers.atomic_files import copy_atomically, write_json
 
 SCHEMA_VERSION: Final = 1
@@ -59,6 +62,40 @@ class FormatRecord:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """How far one figure moved when the baseline was set anew; `old` and `new` are in `unit`."""
+
+    runtime: str
+    precision: str
+    name: str
+    unit: str
+    old: float
+    new: float
+
+    @property
+    def is_worse(self) -> bool:
+        """True if the figure costs more than before, or is worth less."""
+        return self.new > self.old if cost_of(self.name).at_most else self.new < self.old
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One time that a baseline was set anew.
+
+    Attributes:
+        when: UTC, ISO 8601.
+        reason: Why, in the words of who did it.
+        moves: Figures that are not what they were.
+    """
+
+    when: str
+    reason: str
+    moves: tuple[Move, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
     """A baseline that has been read.
 
@@ -68,6 +105,7 @@ class Baseline:
         model: Name and digest.
         data: Metric and hash of the evaluation data.
         formats: One record a format.
+        history: The times that it was set anew, the oldest first.
     """
 
     path: Path
@@ -75,6 +113,7 @@ class Baseline:
     model: Mapping[str, Any]
     data: Mapping[str, Any]
     formats: tuple[FormatRecord, ...]
+    history: tuple[Change, ...] = ()
 
     def find(self, runtime: str, precision: str) -> FormatRecord | None:
         """Returns the record to compare a format with: the same precision, else the runtime's only one, else None."""
@@ -103,11 +142,13 @@ def format_records(report: Mapping[str, Any], folder: Path) -> tuple[FormatRecor
 
 def _figure(check: Mapping[str, Any]) -> Check:
     return replace(
-        Check.from_json(dict(check)), verdict="pass", limit=None, limit_from="", level="warn", detail="", runtime=""
+        Check.from_json(check), verdict="pass", limit=None, limit_from="", level="warn", detail="", runtime=""
     )
 
 
-def write_baseline(report: Mapping[str, Any], folder: Path, path: Path, *, keep_artifacts: bool) -> Baseline:
+def write_baseline(
+    report: Mapping[str, Any], folder: Path, path: Path, *, keep_artifacts: bool, reason: str = ""
+) -> Baseline:
     """Writes the baseline of an export and returns it.
 
     Args:
@@ -115,14 +156,17 @@ def write_baseline(report: Mapping[str, Any], folder: Path, path: Path, *, keep_
         folder: The export's folder.
         path: Where the baseline goes.
         keep_artifacts: Copy the artifacts beside it, so that latency can be compared too.
+        reason: Why figures may be worse than those of the baseline that is there.
 
     Raises:
-        ArtifactError: the export made nothing.
+        ArtifactError: the export made nothing, or the baseline that is there cannot be read.
+        UsageError: a figure is worse than that of the baseline that is there, and there is no reason.
         ResourceError: the file or the copies cannot be written.
     """
     records = format_records(report, folder)
     if not records:
         raise ArtifactError(f"{folder} holds no artifact: every format failed. A baseline needs an export that worked.")
+    history = _history(path, records, reason)
     model = report["model"] or {}
     evaluation = (report.get("data") or {}).get("evaluation") or {}
     kept = path.with_name(path.stem + _KEPT_FOLDER_SUFFIX)
@@ -136,6 +180,7 @@ def write_baseline(report: Mapping[str, Any], folder: Path, path: Path, *, keep_
             "model": {"name": model.get("name"), "digest": model.get("digest")},
             "data": {"metric": (report.get("data") or {}).get("metric"), "evaluation": evaluation.get("sha256")},
             "formats": [_record_json(record, path.parent) for record in records],
+            "history": [asdict(change) for change in history],
         }
         write_json(path, content)
     except OSError as error:
@@ -143,6 +188,44 @@ def write_baseline(report: Mapping[str, Any], folder: Path, path: Path, *, keep_
             f"The baseline {path} cannot be written: {error.strerror}. Name another file with --output."
         ) from error
     return read_baseline(path)
+
+
+def _history(path: Path, records: Sequence[FormatRecord], reason: str) -> tuple[Change, ...]:
+    """Returns the history of the baseline that is there, with what now moves as its last entry."""
+    if not path.is_file():
+        return ()
+    old = read_baseline(path)
+    moves = tuple(move for record in records for move in _moves(record, old.find(record.runtime, record.precision)))
+    worse = [move for move in moves if move.is_worse]
+    if worse and not reason.strip():
+        told = "; ".join(
+            f"{x.runtime} {x.precision} {cost_of(x.name).title} from {format_value(x.old, x.unit)} to "
+            f"{format_value(x.new, x.unit)}"
+            for x in worse
+        )
+        raise UsageError(f'The baseline {path} gets worse: {told}. Say why, for those who read it: --reason "..."')
+    if not moves:
+        return old.history
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return (*old.history, Change(when=now, reason=reason.strip(), moves=moves))
+
+
+def _moves(new: FormatRecord, old: FormatRecord | None) -> Iterator[Move]:
+    """Yields the figures that another artifact's differ by; what differs from run to run is no move."""
+    for figure in new.figures if old is not None and old.sha256 != new.sha256 else ():
+        then = old.figure(figure.name) if old is not None else None
+        if then is None or then.value is None or figure.value is None or then.value == figure.value:
+            continue
+        if figure.name in ("memory", "latency", "latency_p95") and figure.basis != "predicted":
+            continue
+        yield Move(
+            runtime=new.runtime,
+            precision=new.precision,
+            name=figure.name,
+            unit=figure.unit,
+            old=then.value,
+            new=figure.value,
+        )
 
 
 def _keep(record: FormatRecord, folder: Path) -> FormatRecord:
@@ -177,32 +260,35 @@ def read_baseline(path: Path) -> Baseline:
     """Returns the baseline in `path`.
 
     Raises:
-        ArtifactError: no such file, not a baseline, or one of a schema that this edgekit does not read.
+        ArtifactError: no such file, not a baseline that this edgekit reads, or its faults (all at once).
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(f"{path}: no such baseline. Write one with: edgekit baseline set DIR -o {path}") from None
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path}: not a baseline: {error}. Write it anew with: edgekit baseline set DIR") from None
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    if version != SCHEMA_VERSION or "formats" not in data:
-        raise ArtifactError(
-            f"{path}: not a baseline that this edgekit reads (schema_version {version!r}, expected {SCHEMA_VERSION}). "
-            "Write it anew with: edgekit baseline set DIR"
-        )
-    try:
-        return Baseline(
-            path=path,
-            device=data["device"],
-            model=data["model"],
-            data=data["data"],
-            formats=tuple(_read_record(record, path.parent) for record in data["formats"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"{path}: the baseline is incomplete: {error}. Write it anew with: edgekit baseline set DIR"
-        ) from error
+    from edgekit.gating.baseline_schema import BaselineFile
+    from edgekit.measurements.figure_schema import read_record
+
+    data = read_record(
+        path,
+        BaselineFile,
+        ArtifactError,
+        what="a baseline",
+        advice="Write it anew with: edgekit baseline set DIR",
+        missing=f"{path}: no such baseline. Write one with: edgekit baseline set DIR -o {path}",
+    )
+    return Baseline(
+        path=path,
+        device=data["device"],
+        model=data["model"],
+        data=data["data"],
+        formats=tuple(_read_record(record, path.parent) for record in data["formats"]),
+        history=tuple(_read_change(change) for change in data.get("history", ())),
+    )
+
+
+def _read_change(data: Mapping[str, Any]) -> Change:
+    return Change(
+        when=data["when"],
+        reason=data["reason"],
+        moves=tuple(Move(**{key: move[key] for key in Move.__dataclass_fields__}) for move in data["moves"]),
+    )
 
 
 def _read_record(data: Mapping[str, Any], base: Path) -> FormatRecord:
@@ -211,7 +297,7 @@ def _read_record(data: Mapping[str, Any], base: Path) -> FormatRecord:
         precision=data["precision"],
         sha256=data["sha256"],
         ran_by=data["ran_by"],
-        figures=tuple(Check(verdict="pass", level="warn", **figure) for figure in data["figures"]),
+        figures=tuple(Check.from_json({**figure, "verdict": "pass", "level": "warn"}) for figure in data["figures"]),
         accuracy=data["accuracy"],
         file=_kept_file(base / data["file"], data["sha256"]) if data["file"] else None,
     )

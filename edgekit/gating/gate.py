@@ -1,7 +1,8 @@
 """The gate: holds what an export measured against today's budgets, and against a baseline, without measuring again.
 
 The budgets may have changed since the export (another device, a new flag), the figures have not: they belong to the
-artifacts' bytes, so an artifact whose bytes have changed is refused. Only a limit on how much slower an artifact may
+artifacts' bytes, so an artifact whose bytes have changed is refused, and so is a report that says other figures than
+its artifacts and its lock. Only a limit on how much slower an artifact may
 become is measured here, because two timings compare only where they are taken in turn.
 """
 
@@ -12,11 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
-from edgekit.artifact import measure_files
 from edgekit.budget import PATHS, RECIPE_SOURCE, SOUNDNESS, SOUNDNESS_SOURCE, Budget, Limit
 from edgekit.checks import Check, complete, judge, passed
 from edgekit.errors import ArtifactError
-from edgekit.exporting.record_files import REPORT_NAME, read_report
+from edgekit.exporting.lock import find_lock, read_lock
+from edgekit.exporting.record_check import find_contradictions
+from edgekit.exporting.record_files import read_report
 from edgekit.exporting.report import SCHEMA_VERSION, ExportReport
 from edgekit.gating.baseline import Baseline, format_records
 from edgekit.gating.comparison import Timing, compare, without_baseline
@@ -87,21 +89,28 @@ def gate_folder(folder: Path, device: str, budget: Budget, measurements: Sequenc
 
     Raises:
         DataError: a measurement of another device, or of an artifact that is not there.
-        ArtifactError: no report there, an artifact is gone, or its bytes are not those that were measured.
+        ArtifactError: no report or lock there, or they contradict each other or the artifacts.
     """
     return gate_report(check_folder(folder), folder, device, budget, measurements)
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
-    """Returns the report in `folder`, after checking that the artifacts are those that it has measured.
+    """Returns the report in `folder`, after checking it against its artifacts and its lock.
 
     Raises:
-        ArtifactError: no report there, an artifact is gone, or its bytes are not those that were measured.
+        ArtifactError: no report or lock there, a fault in one of them, or each thing that they contradict.
     """
     report = read_report(folder)
-    for entry in report["formats"]:
-        if entry["artifact"] is not None:
-            _check_bytes(folder, entry["artifact"])
+    if found := find_contradictions(report, read_lock(find_lock(folder)), folder):
+        if len(found) == 1 and " is gone, " in found[0]:
+            raise ArtifactError(f"{found[0]}. Run edgekit export again.")
+        again = "Run edgekit export again, or edgekit validate on the new file."
+        if len(found) == 1 and " has changed since " in found[0]:
+            raise ArtifactError(f"{found[0]}. {again}")
+        raise ArtifactError(
+            "\n".join((f"{folder}: the records contradict each other:", *(f"  {line}" for line in found)))
+            + f"\nRun edgekit export again, or run the artifacts again with: edgekit gate {folder} --remeasure"
+        )
     return report
 
 
@@ -193,18 +202,6 @@ def hold_against_baseline(
     # Stable: each format's checks stay together, its changes last.
     checks = sorted((*result.checks, *changes), key=lambda check: order.get(check.runtime, len(order)))
     return replace(result, checks=tuple(checks), baseline=baseline)
-
-
-def _check_bytes(folder: Path, artifact: Mapping[str, Any]) -> None:
-    path = folder / artifact["path"]
-    if not path.exists():
-        raise ArtifactError(f"{path} is gone, but {folder / REPORT_NAME} has measured it. Run edgekit export again.")
-    found = measure_files(path)[2]
-    if found != artifact["sha256"]:
-        raise ArtifactError(
-            f"{path} has changed since it was measured: its SHA-256 is {found[:12]}, {REPORT_NAME} says "
-            f"{artifact['sha256'][:12]}. Run edgekit export again, or edgekit validate on the new file."
-        )
 
 
 def _limit_today(check: Check, budget: Budget, precision: str) -> Limit | None:

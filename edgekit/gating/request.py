@@ -41,6 +41,7 @@ class GateRequest:
         measurements: Files with figures from the device.
         baseline: Its file; None asks the environment, then looks in the current folder.
         fail_on_missing_baseline: A format without a baseline fails; else it warns.
+        remeasure: The artifacts of a folder are run again; nothing that its report says about them is believed.
         settings: How worker processes run, and what is shown of them.
         task: The task, where it is known already; else `model`, `config` and `overrides` make it.
     """
@@ -59,6 +60,7 @@ class GateRequest:
     baseline: Path | None = None
     fail_on_missing_baseline: bool = False
     task: Task | None = None
+    remeasure: bool = False
 
 
 def run_gate(asked: GateRequest) -> tuple[GateResult, Request]:
@@ -87,10 +89,11 @@ def exit_code(result: GateResult, *, strict: bool) -> int:
 
 def _of_folder(asked: GateRequest) -> tuple[GateResult, Request]:
     given = [name for name, value in asked.overrides.items() if value is not None]
-    if given := [*given, *(["input"] if asked.input_sizes else [])]:
+    given += ["input"] if asked.input_sizes else []
+    if given and not asked.remeasure:
         raise UsageError(
             f"--{given[0].replace('_', '-')} has no effect on the folder {asked.target}: its report holds what was "
-            "measured. Give one artifact, or export again."
+            "measured. Give one artifact, export again, or run the artifacts again with --remeasure."
         )
     from edgekit.exporting.record_files import read_report
     from edgekit.gating.gate import gate_folder
@@ -113,6 +116,8 @@ def _of_folder(asked: GateRequest) -> tuple[GateResult, Request]:
         if exported and not exported["embedded_default"]:
             # The limits of the embedded default are about that model only.
             request = ask(exported["source"])
+    if asked.remeasure:
+        return _remeasured(asked, embedded_default=request.task.embedded_default), request
     read = tuple(map(read_measurement, asked.measurements))
     return gate_folder(asked.target, request.profile.name, request.budget, read), request
 
@@ -145,6 +150,46 @@ def _of_artifact(asked: GateRequest) -> tuple[GateResult, Request]:
         metadata = made.metadata if made is not None else {}
         request = replace(request, budget=budget_of_artifact(request.budget, metadata, Path.cwd()))
     return gate_validation(report), request
+
+
+def _remeasured(asked: GateRequest, *, embedded_default: bool) -> GateResult:
+    """Returns the verdict on the artifacts in a folder, each run again as if it had come alone.
+
+    Of the report only the list of formats is taken, and why some of them failed.
+    """
+    from edgekit.exporting.record_files import read_report
+    from edgekit.gating.gate import GateResult
+
+    report = read_report(asked.target)
+    source = report["model"]["source"] if report["model"] and not embedded_default else None
+    entries, results = [], []
+    for entry in report["formats"]:
+        if entry["artifact"] is None:
+            entries.append(entry)
+            continue
+        alone = replace(asked, target=asked.target / entry["artifact"]["path"], model=asked.model or source)
+        found, _ = _of_artifact(alone)
+        results.append(found)
+        (again,) = found.report["formats"]
+        entries.append({**again, "artifact": {**again["artifact"], "path": entry["artifact"]["path"]}})
+    if not results:
+        raise ArtifactError(f"{asked.target} holds no artifact: every format failed. Run edgekit export again.")
+    failed = [entry for entry in report["formats"] if entry["artifact"] is None]
+    told = [f"{entry['runtime']} {entry['precision']}: {entry['error']['message']}" for entry in failed]
+    facts = {
+        "command": report["command"] if failed else "validate",
+        "formats": entries,
+        "artifacts": [entry["artifact"] for entry in entries if entry["artifact"] is not None],
+        "checks": [check for entry in entries for check in entry["checks"]],
+    }
+    return GateResult(
+        device=results[0].device,
+        checks=tuple(check for result in results for check in result.checks),
+        failures=(*told, *(failure for result in results for failure in result.failures)),
+        formats=tuple(f"{entry['runtime']} {entry['precision']}" for entry in entries),
+        report={**results[0].report, **facts},
+        folder=asked.target,
+    )
 
 
 def _with_baseline(result: GateResult, request: Request, asked: GateRequest) -> GateResult:

@@ -82,7 +82,7 @@ class Limits(Running, total=False):
 class PlanOptions(Limits, total=False):
     """Keywords of `plan` (see there)."""
 
-    inputs: Any
+    inputs: object
     formats: str | Sequence[str] | None
     precision: str | None
     effort: str
@@ -108,8 +108,8 @@ class ExportOptions(PlanOptions, total=False):
 class ValidateOptions(Limits, total=False):
     """Keywords of `validate` (see there)."""
 
-    model: Any
-    inputs: Any
+    model: object
+    inputs: object
     calibration: Data
     evaluation: Data
     metric: Metric | None

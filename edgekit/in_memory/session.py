@@ -14,7 +14,7 @@ from typing import Any, Final, final
 
 from edgekit.errors import InputError
 from edgekit.exporting.export import default_jobs
-from edgekit.faults import nearest
+from edgekit.files.faults import nearest
 from edgekit.in_memory.options import Limits, Progress
 from edgekit.pipeline.settings import DEFAULT_TIMEOUT_S, Settings, StageProgress, quiet
 from edgekit.task.request import LIMIT_FLAGS

@@ -6,7 +6,6 @@ says it is), with what (runtime, version, threads) and by whom (edgekit, or the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import edgekit
 from edgekit.errors import DataError, ResourceError
+from edgekit.files import bounded_reading
 from edgekit.measurements.latency_figures import LatencyFigures
 from edgekit.workers.atomic_files import write_json
 
@@ -151,13 +151,9 @@ def read_text(path: Path) -> str:
         DataError: it is not there, or is no text.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return bounded_reading.read_text(path, DataError)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file. Give a measurement file that edgekit bench -o wrote.") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}. Give a readable file.") from error
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not text. Give a measurement file that edgekit bench -o wrote.") from None
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -168,9 +164,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """
     text = read_text(path)
     try:
-        data: object = json.loads(text)
-    except json.JSONDecodeError:
-        return None
+        data: object = bounded_reading.parse_json(text, str(path), DataError)
+    except DataError:
+        return None  # what benchmark_model printed is no JSON
     return data if isinstance(data, dict) else None
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from edgekit.errors import DataError
-from edgekit.faults import FAULT, describe_file_faults, find_faults
+from edgekit.files.faults import FAULT, describe_file_faults, find_faults
 
 _Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Bytes = Annotated[int, Field(ge=0)]
@@ -22,7 +22,7 @@ _BYTES: Final = "a whole number of bytes"
 
 class _Table(BaseModel):
     # Later versions of edgekit may add keys: what this one does not know, it passes over.
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
 
 class ArtifactTable(_Table):

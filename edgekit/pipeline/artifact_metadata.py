@@ -5,11 +5,12 @@ The keys are the same in every format; a file that edgekit did not make may have
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
+from edgekit.errors import InputError
+from edgekit.files.bounded_reading import parse_json
 from edgekit.task.task import ImagePreprocessing
 
 LABELS_KEY: Final = "labels"
@@ -64,8 +65,8 @@ def _read_preprocessing(text: str | None) -> ImagePreprocessing | None:
     if text is None:
         return None
     try:
-        return ImagePreprocessing.from_json(json.loads(text))
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return ImagePreprocessing.from_json(parse_json(text, PREPROCESSING_KEY))
+    except (InputError, ValueError, KeyError, TypeError, AttributeError):
         return None  # somebody else's entry of that name
 
 

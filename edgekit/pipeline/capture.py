@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, final
 
 from edgekit.model import CapturedModel
 from edgekit.pipeline.analysis import write_analysis
@@ -14,7 +14,7 @@ from edgekit.sources.base import CaptureRequest
 from edgekit.sources.captured_file import open_captured
 from edgekit.task.reference_digest import reference_digest
 from edgekit.task.task import Task
-from edgekit.workers.request_key import content_digest, request_key
+from edgekit.workers.request_key import SourceName, content_digest, request_key
 from edgekit.workers.worker import Job, Progress
 
 _FILE_SUFFIXES: Final = (".py", ".pt2", ".onnx", ".keras", ".h5", ".hdf5", ".tflite", ".lite")
@@ -48,8 +48,22 @@ def capture_model(task: Task, settings: Settings, *, as_torch: bool = False) -> 
         made = settings.run(
             "capture of the model", CAPTURE, replace(request, output=output), settings.stage("model")
         ).value
-        key = key or request_key(made, code=(__name__,))
+        key = key or request_key(CapturedContent(kind=request.kind, model=made), code=(__name__,))
         return open_captured(settings.cache.make("captured", key, lambda place: move_contents(output, place)))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapturedContent:
+    """What user code gave: that, and not the code, is what is found again.
+
+    Attributes:
+        kind: The source that has read it.
+        model: What came.
+    """
+
+    kind: SourceName
+    model: CapturedModel
 
 
 def _request(task: Task, *, as_torch: bool) -> CaptureRequest:

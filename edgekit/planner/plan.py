@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, final
 
 from edgekit.budget import Budget, Limit
@@ -155,7 +156,7 @@ class Plan:
             source: The file it came from, for messages.
 
         Raises:
-            UsageError: not a plan, or of a schema that this edgekit does not read.
+            UsageError: not a plan, of a schema that this edgekit does not read, or its faults (all at once).
             InputError: a precision that edgekit does not know.
         """
         version = data.get("schema_version")
@@ -165,13 +166,12 @@ class Plan:
                 f'"schema_version" is {version!r}. '
                 "Write one with: edgekit plan --device NAME -o plan.json"
             )
-        try:
-            return _from_json(data)
-        except (KeyError, TypeError) as error:
-            raise UsageError(
-                f"{source}: the plan is incomplete: {error}. "
-                "Write it anew with: edgekit plan --device NAME -o plan.json"
-            ) from error
+        from edgekit.measurements.figure_schema import check_record
+        from edgekit.planner.plan_schema import PlanFileSchema
+
+        advice = "Write it anew with: edgekit plan --device NAME -o plan.json"
+        check_record(Path(source), data, PlanFileSchema, UsageError, advice)
+        return _from_json(data)
 
 
 def _from_json(data: Mapping[str, Any]) -> Plan:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -18,12 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.budget import Budget
 from edgekit.errors import PluginError, ProfileError
+from edgekit.files.bounded_reading import read_toml
 from edgekit.registry import device_packages
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 if TYPE_CHECKING:
     from edgekit.profiles.profile_file import ProfileFile
@@ -249,7 +244,7 @@ def read_profile(path: Path, *, shipped: bool = False, replaces_shipped: bool = 
     Raises:
         ProfileError: no such file, not TOML, or wrong content; all faults at once.
     """
-    from edgekit.faults import describe_file_faults
+    from edgekit.files.faults import describe_file_faults
     from edgekit.profiles.profile_file import check_profile
 
     data = _read_toml(path)
@@ -262,17 +257,11 @@ def read_profile(path: Path, *, shipped: bool = False, replaces_shipped: bool = 
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return read_toml(path, ProfileError)
     except FileNotFoundError:
         raise ProfileError(
             f"{path}: no such file. Give the path of a device profile, or a name that edgekit devices lists."
         ) from None
-    except OSError as error:
-        raise ProfileError(f"{path}: cannot be read: {error.strerror}. Give a readable TOML file.") from error
-    except UnicodeDecodeError as error:
-        raise ProfileError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}. Save it as UTF-8.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ProfileError(f"{path}: not valid TOML: {error}. Mend that place.") from None
 
 
 def _to_profile(
@@ -346,7 +335,7 @@ def _enumerate(names: Iterable[str], last: str = "and") -> str:
 
 
 def _unknown(text: str, profiles: Iterable[DeviceProfile]) -> str:
-    from edgekit.faults import nearest
+    from edgekit.files.faults import nearest
 
     names = {_plain(name): profile.name for profile in profiles for name in reversed(profile.names)}
     meant = list(dict.fromkeys(names[near] for near in nearest(_plain(text), names, count=5)))[:3]

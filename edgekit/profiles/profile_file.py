@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from edgekit import units
 from edgekit.budget import Limit, read_limit
 from edgekit.errors import InputError
-from edgekit.faults import FAULT, find_faults, nearest, show_value
+from edgekit.files.faults import FAULT, find_faults, nearest, show_value
 from edgekit.registry import FORMATS, format_names
 
 SCHEMA: Final = 1

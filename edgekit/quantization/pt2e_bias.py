@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekit.quantization.bias_correction import mean_shift
 from edgekit.quantization.pt2e_graph import add_constant, constant_of, target_of
 from edgekit.quantization.pt2e_plan import CONVOLUTIONS, LINEAR, QuantizationPlan
+from edgekit.torch_program.torch_protocols import Node
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
+    from torch.fx import GraphModule
 
 
-def corrected_layers(module: Any, plan: QuantizationPlan) -> dict[str, tuple[str, int]]:
+def corrected_layers(module: GraphModule, plan: QuantizationPlan) -> dict[str, tuple[str, int]]:
     """Returns the layers whose bias is corrected, by node name: the tensor that each reads, the axis of its channels.
 
     Transposed convolutions are left out: how many weights an output meets depends on its position. So are layers whose
@@ -30,7 +33,7 @@ def corrected_layers(module: Any, plan: QuantizationPlan) -> dict[str, tuple[str
     return layers
 
 
-def correct_bias(module: Any, node: Any, exact: Any, input_mean: NDArray[np.float64]) -> None:
+def correct_bias(module: GraphModule, node: Node, exact: Tensor, input_mean: NDArray[np.float64]) -> None:
     """Subtracts from a layer's bias what rounding its weights adds to its output on average.
 
     Args:

@@ -9,10 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
-from edgekit.errors import ConversionError, ModelError
+from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, LearnedRange
+from edgekit.torch_program.graph_nodes import example_inputs_of
+from edgekit.torch_program.program_archive import load_program
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.export import ExportedProgram
+    from torch.fx import GraphModule
 
 _IDENTITIES: Final = frozenset(
     {
@@ -43,8 +52,8 @@ class FloatGraph:
         learned_ranges: Of activations, where training has found them.
     """
 
-    module: Any
-    example_inputs: tuple[Any, ...]
+    module: GraphModule
+    example_inputs: tuple[Tensor, ...]
     learned_ranges: tuple[LearnedRange, ...] = ()
 
 
@@ -55,15 +64,7 @@ def read_float_graph(model: CapturedModel) -> FloatGraph:
         ModelError: the file cannot be read.
         ConversionError: it returns a dict, or has dynamic shapes.
     """
-    import torch
-
-    try:
-        program: Any = torch.export.load(model.path)
-    except Exception as error:  # a damaged file raises whatever its decoder trips over
-        raise ModelError(
-            f"{model.path}: cannot be read as an exported program ({type(error).__name__}: {error}). "
-            "Write it with torch.export.save of the installed torch, or give the model as module:factory."
-        ) from error
+    program = load_program(model.path)
     _refuse_what_no_format_holds(model, program)
     module = program.module(check_guards=False)
     module = _functional(module, program)
@@ -71,47 +72,46 @@ def read_float_graph(model: CapturedModel) -> FloatGraph:
         _simplify(module, node)
     module.graph.eliminate_dead_code()
     module.recompile()
-    return FloatGraph(
-        module=module, example_inputs=tuple(program.example_inputs[0]), learned_ranges=model.learned_ranges
-    )
+    return FloatGraph(module=module, example_inputs=example_inputs_of(program), learned_ranges=model.learned_ranges)
 
 
-def placeholders(module: Any) -> list[Any]:
+def placeholders(module: GraphModule) -> list[Node]:
     """Returns the input nodes of a graph, in call order."""
     return [node for node in module.graph.nodes if node.op == "placeholder"]
 
 
-def output_node(module: Any) -> Any:
+def output_node(module: GraphModule) -> Node:
     """Returns the node that returns the results."""
-    return next(node for node in reversed(module.graph.nodes) if node.op == "output")
+    found: Node = next(node for node in reversed(module.graph.nodes) if node.op == "output")
+    return found
 
 
-def results_of(module: Any) -> list[Any]:
+def results_of(module: GraphModule) -> list[Node]:
     """Returns the nodes that are returned, in order; a model that returns one tensor has one."""
     returned = output_node(module).args[0]
     return list(returned) if isinstance(returned, list | tuple) else [returned]
 
 
-def return_these(module: Any, results: Sequence[Any]) -> None:
+def return_these(module: GraphModule, results: Sequence[Node]) -> None:
     """Makes the graph return other nodes, in the form (one tensor or a tuple) that it had."""
     output = output_node(module)
     plain = not isinstance(output.args[0], list | tuple)
     output.args = (results[0] if plain else tuple(results),)
 
 
-def target_of(node: Any) -> str:
+def target_of(node: Node) -> str:
     """Returns `aten.conv2d.default` for a call, "" for anything else."""
     return str(node.target) if node.op == "call_function" else ""
 
 
-def modules_of(node: Any) -> tuple[str, ...]:
+def modules_of(node: Node) -> tuple[str, ...]:
     """Returns the dotted names of the modules that a node came from, the innermost first."""
     stack = node.meta.get("nn_module_stack") or {}
     names = [str(name) for name, _ in stack.values() if name]
     return tuple(reversed(names))
 
 
-def is_float_tensor(node: Any) -> bool:
+def is_float_tensor(node: Node) -> bool:
     """Returns True for a node whose value is a 32-bit float tensor."""
     import torch
 
@@ -119,12 +119,12 @@ def is_float_tensor(node: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.dtype == torch.float32
 
 
-def shape_of(node: Any) -> tuple[int, ...]:
+def shape_of(node: Node) -> tuple[int, ...]:
     """Returns the shape of a node's tensor."""
     return tuple(int(size) for size in node.meta["val"].shape)
 
 
-def constant_of(module: Any, node: Any) -> Any:
+def constant_of(module: GraphModule, node: Any) -> Any:
     """Returns the tensor behind a `get_attr` node, None for any other node."""
     if getattr(node, "op", None) != "get_attr":
         return None
@@ -134,21 +134,21 @@ def constant_of(module: Any, node: Any) -> Any:
     return found
 
 
-def add_constant(module: Any, before: Any, name: str, tensor: Any) -> Any:
+def add_constant(module: GraphModule, before: Node, name: str, tensor: Tensor) -> Node:
     """Registers a buffer and returns a new `get_attr` node for it, placed before the node `before`."""
     wanted = "_quantized_" + name.replace(".", "_")
     while hasattr(module, wanted):
         wanted += "_"
     module.register_buffer(wanted, tensor)
-    with module.graph.inserting_before(before):
-        node = module.graph.create_node("get_attr", wanted, (), {}, name=wanted.lstrip("_"))
+    with before.graph.inserting_before(before):
+        node = before.graph.create_node("get_attr", wanted, (), {}, name=wanted.lstrip("_"))
     mode = next((n.meta["val"].fake_mode for n in module.graph.nodes if hasattr(n.meta.get("val"), "fake_mode")), None)
     if mode is not None:
         node.meta["val"] = mode.from_tensor(tensor, static_shapes=True)
     return node
 
 
-def _refuse_what_no_format_holds(model: CapturedModel, program: Any) -> None:
+def _refuse_what_no_format_holds(model: CapturedModel, program: ExportedProgram) -> None:
     import torch
 
     spec = program.call_spec.out_spec
@@ -161,7 +161,7 @@ def _refuse_what_no_format_holds(model: CapturedModel, program: Any) -> None:
     for node in program.graph.nodes:
         value = node.meta.get("val")
         if node.op == "placeholder" and isinstance(value, torch.Tensor):
-            sizes: list[Any] = list(value.shape)  # a free size is a torch.SymInt
+            sizes: list[int | torch.SymInt] = list(value.shape)  # a free size is a torch.SymInt
             for axis, size in enumerate(sizes):
                 if not isinstance(size, int):
                     raise ConversionError(
@@ -170,19 +170,19 @@ def _refuse_what_no_format_holds(model: CapturedModel, program: Any) -> None:
                     )
 
 
-def _functional(module: Any, program: Any) -> Any:
+def _functional(module: GraphModule, program: ExportedProgram) -> GraphModule:
     """Returns the graph without in-place operators (`relu_`, `add_`), which quantization cannot follow."""
     if not any(node.op == "call_function" and _mutates(node.target) for node in module.graph.nodes):
         return module
     return program.run_decompositions({}).module(check_guards=False)
 
 
-def _mutates(target: Any) -> bool:
+def _mutates(target: object) -> bool:
     schema = getattr(target, "_schema", None)
     return schema is not None and bool(schema.is_mutable)
 
 
-def _simplify(module: Any, node: Any) -> None:
+def _simplify(module: GraphModule, node: Node) -> None:
     rule = _RULES.get(target_of(node))
     if rule is not None:
         rule(module, node)
@@ -190,12 +190,12 @@ def _simplify(module: Any, node: Any) -> None:
         _replace(node, node.args[0])
 
 
-def _replace(node: Any, new: Any) -> None:
+def _replace(node: Node, new: Node) -> None:
     node.replace_all_uses_with(new)
     node.graph.erase_node(node)
 
 
-def _call(node: Any, target: Any, args: tuple[Any, ...]) -> Any:
+def _call(node: Node, target: Callable[..., object], args: tuple[object, ...]) -> Node:
     """Returns a new call in the place of `node`, with its metadata."""
     with node.graph.inserting_before(node):
         new = node.graph.call_function(target, args)
@@ -203,7 +203,7 @@ def _call(node: Any, target: Any, args: tuple[Any, ...]) -> Any:
     return new
 
 
-def _clamp(module: Any, node: Any) -> None:
+def _clamp(module: GraphModule, node: Node) -> None:
     """Turns `clamp` with two numbers into hardtanh, and with a lower bound of 0 into relu."""
     del module
     import torch
@@ -215,14 +215,14 @@ def _clamp(module: Any, node: Any) -> None:
         _replace(node, _call(node, torch.ops.aten.relu.default, (node.args[0],)))
 
 
-def _relu6(module: Any, node: Any) -> None:
+def _relu6(module: GraphModule, node: Node) -> None:
     del module
     import torch
 
     _replace(node, _call(node, torch.ops.aten.hardtanh.default, (node.args[0], 0.0, 6.0)))
 
 
-def _matmul(module: Any, node: Any) -> None:
+def _matmul(module: GraphModule, node: Node) -> None:
     """Turns x @ W with a constant matrix W (in, out) into linear(x, W transposed)."""
     import torch
 
@@ -234,7 +234,7 @@ def _matmul(module: Any, node: Any) -> None:
     _replace(node, _call(node, torch.ops.aten.linear.default, (left, transposed)))
 
 
-def _addmm(module: Any, node: Any) -> None:
+def _addmm(module: GraphModule, node: Node) -> None:
     """Turns addmm(b, x, W) with constant b (out,) and W (in, out) into linear(x, W transposed, b)."""
     import torch
 
@@ -246,7 +246,7 @@ def _addmm(module: Any, node: Any) -> None:
     _replace(node, _call(node, torch.ops.aten.linear.default, (left, transposed, bias)))
 
 
-def _pad(module: Any, node: Any) -> None:
+def _pad(module: GraphModule, node: Node) -> None:
     """Gives symmetric zero padding to the convolution that follows: one operator less on every runtime."""
     del module
     users = list(node.users)
@@ -272,7 +272,7 @@ def _pad(module: Any, node: Any) -> None:
     node.graph.erase_node(node)
 
 
-_RULES: Final[dict[str, Callable[[Any, Any], None]]] = {
+_RULES: Final[dict[str, Callable[[GraphModule, Node], None]]] = {
     "aten.addmm.default": _addmm,
     "aten.clamp.default": _clamp,
     "aten.clamp_min.default": _clamp,

@@ -16,11 +16,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.formats.realisation import FusingKernels
 from edgekit.quantization.pt2e_graph import constant_of, is_float_tensor, modules_of, target_of
 from edgekit.recipe import Precision, Recipe
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
 
 CONVOLUTIONS: Final = frozenset(
     {"aten.conv1d.default", "aten.conv1d.padding", "aten.conv2d.default", "aten.conv2d.padding"}
@@ -96,7 +100,7 @@ class QuantizationPlan:
     fallbacks: tuple[str, ...] = ()
 
 
-def precision_of_node(recipe: Recipe, node: Any) -> Precision:
+def precision_of_node(recipe: Recipe, node: Node) -> Precision:
     """Returns the precision of a node: of the first override that names a module it lies in, else the default."""
     names = modules_of(node)
     for pattern, precision in recipe.overrides:
@@ -105,7 +109,7 @@ def precision_of_node(recipe: Recipe, node: Any) -> Precision:
     return recipe.default
 
 
-def plan_quantization(module: Any, recipe: Recipe, kernels: FusingKernels) -> QuantizationPlan:
+def plan_quantization(module: GraphModule, recipe: Recipe, kernels: FusingKernels) -> QuantizationPlan:
     """Returns the plan for a simplified float graph."""
     weighted: dict[str, Precision] = {
         node.name: precision_of_node(recipe, node) for node in module.graph.nodes if _has_constant_weights(module, node)
@@ -118,13 +122,13 @@ def plan_quantization(module: Any, recipe: Recipe, kernels: FusingKernels) -> Qu
     return builder.finish()
 
 
-def label_of(node: Any) -> str:
+def label_of(node: Node) -> str:
     """Returns how a node is named to the user: `blocks.3._project_conv (aten.conv2d.default)`."""
     names = modules_of(node)
     return f"{names[0] if names else node.name} ({target_of(node)})"
 
 
-def _has_constant_weights(module: Any, node: Any) -> bool:
+def _has_constant_weights(module: GraphModule, node: Node) -> bool:
     target = target_of(node)
     if target in WEIGHTED:
         return constant_of(module, node.args[1]) is not None
@@ -133,7 +137,7 @@ def _has_constant_weights(module: Any, node: Any) -> bool:
     return target in RECURRENT
 
 
-def _float_weighted(module: Any, recipe: Recipe, weighted: Mapping[str, Precision]) -> tuple[str, ...]:
+def _float_weighted(module: GraphModule, recipe: Recipe, weighted: Mapping[str, Precision]) -> tuple[str, ...]:
     """Returns matrix products and convolutions without constant weights, where integers were asked for."""
     return tuple(
         label_of(node)
@@ -149,22 +153,22 @@ class _Builder:
     """Walks the graph once, in order."""
 
     def __init__(
-        self, *, module: Any, recipe: Recipe, kernels: FusingKernels, weighted: Mapping[str, Precision]
+        self, *, module: GraphModule, recipe: Recipe, kernels: FusingKernels, weighted: Mapping[str, Precision]
     ) -> None:
         self._module = module
         self._recipe = recipe
         self._kernels: FusingKernels = kernels
         self._weighted = weighted
-        self._integer: dict[str, Any] = {}
+        self._integer: dict[str, Node] = {}
         self._friendly: set[str] = set()
-        self._tensors: list[Any] = []
+        self._tensors: list[Node] = []
         self._fused: set[str] = set()
         self._unranged: set[str] = set()
         self._transparent: set[str] = set()
         self._parent: dict[str, str] = {}
         self._fallbacks: list[str] = []
 
-    def visit(self, node: Any) -> None:
+    def visit(self, node: Node) -> None:
         target = target_of(node)
         if node.name in self._fused:
             return
@@ -200,12 +204,12 @@ class _Builder:
             fallbacks=tuple(self._fallbacks),
         )
 
-    def _kernel_exists(self, node: Any) -> bool:
+    def _kernel_exists(self, node: Node) -> bool:
         """Transposed convolutions with groups have no integer kernel with a scale per channel."""
         groups = node.args[6] if len(node.args) > 6 else 1
         return target_of(node) not in TRANSPOSED_CONVOLUTIONS or groups == 1
 
-    def _visit_arithmetic(self, node: Any) -> None:
+    def _visit_arithmetic(self, node: Node) -> None:
         inputs = list(node.args[0]) if target_of(node) == "aten.cat.default" else list(node.args[:2])
         if node.kwargs.get("alpha", 1) != 1 or not all(self._is_friendly(item) for item in inputs):
             return
@@ -216,7 +220,7 @@ class _Builder:
             for item in inputs:
                 self._join(item, node)
 
-    def _visit_follower(self, node: Any) -> None:
+    def _visit_follower(self, node: Node) -> None:
         source, target = node.args[0], target_of(node)
         if target == "aten.pad.default" and not _is_zero_pad(node):
             return
@@ -231,7 +235,7 @@ class _Builder:
         if target in _CLAMPS and len(source.users) == 1:
             self._unranged.add(source.name)  # only the clamped values are ever read
 
-    def _accept(self, node: Any, inputs: Iterable[Any]) -> None:
+    def _accept(self, node: Node, inputs: Iterable[Node]) -> None:
         """Makes `node` an integer operator that reads `inputs`."""
         self._integer[node.name] = node
         for item in inputs:
@@ -245,7 +249,7 @@ class _Builder:
         self._friendly.add(result.name)
         self._add_tensor(result)
 
-    def _add_tensor(self, node: Any) -> None:
+    def _add_tensor(self, node: Node) -> None:
         if node.name not in self._parent:
             self._parent[node.name] = node.name
             self._tensors.append(node)
@@ -253,10 +257,10 @@ class _Builder:
     def _is_friendly(self, item: Any) -> bool:
         return getattr(item, "name", None) in self._friendly and is_float_tensor(item)
 
-    def _is_integer(self, item: Any) -> bool:
+    def _is_integer(self, item: object) -> bool:
         return getattr(item, "name", None) in self._integer.keys() | self._fused
 
-    def _join(self, one: Any, other: Any) -> None:
+    def _join(self, one: Node, other: Node) -> None:
         self._parent[self._root(other.name)] = self._root(one.name)
 
     def _root(self, name: str) -> str:
@@ -265,6 +269,6 @@ class _Builder:
         return name
 
 
-def _is_zero_pad(node: Any) -> bool:
+def _is_zero_pad(node: Node) -> bool:
     constant = len(node.args) < 3 or node.args[2] == "constant"
     return constant and (len(node.args) < 4 or node.args[3] in (None, 0, 0.0))

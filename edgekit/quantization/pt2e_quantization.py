@@ -15,7 +15,7 @@ import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from edgekit.formats.realisation import FusingKernels
 from edgekit.quantization.bias_correction import ChannelMeans
@@ -44,7 +44,13 @@ from edgekit.quantization.ranges import Grid, Range, affine_grid, symmetric_grid
 from edgekit.quantization.tables import has_table
 from edgekit.recipe import Precision, Recipe
 from edgekit.samples import Samples
+from edgekit.torch_program.torch_protocols import Graph, Node
 from edgekit.workers.worker import Progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.export import ExportedProgram
+    from torch.fx import GraphModule
 
 INT8_LOW: Final = -128
 INT8_HIGH: Final = 127
@@ -67,8 +73,8 @@ class QuantizedGraph:
         fallbacks: What the recipe wanted as integers and stays float.
     """
 
-    module: Any
-    example_inputs: tuple[Any, ...]
+    module: GraphModule
+    example_inputs: tuple[Tensor, ...]
     grids: Mapping[str, Grid]
     fallbacks: tuple[str, ...]
 
@@ -141,7 +147,7 @@ def quantize_io(graph: QuantizedGraph) -> tuple[QuantizedGraph, dict[int, Grid],
     return changed, input_grids, output_grids
 
 
-def export_graph(graph: QuantizedGraph | FloatGraph) -> Any:
+def export_graph(graph: QuantizedGraph | FloatGraph) -> ExportedProgram:
     """Returns the graph as an ExportedProgram."""
     import torch
 
@@ -164,7 +170,7 @@ def tensor_grids(plan: QuantizationPlan, ranges: Mapping[str, Range], *, symmetr
     return {name: made[group] for name, group in plan.group_of.items()}
 
 
-def channel_scales(weight: Any, axis: int, high: int) -> Any:
+def channel_scales(weight: Tensor, axis: int, high: int) -> Tensor:
     """Returns the symmetric scale of each channel of `weight` along `axis`, float32, shape (channels,).
 
     A channel of zeros gets the largest scale of the tensor: its own would be 0, which no runtime accepts.
@@ -184,7 +190,7 @@ class _Writer:
     def __init__(
         self,
         *,
-        module: Any,
+        module: GraphModule,
         plan: QuantizationPlan,
         recipe: Recipe,
         kernels: FusingKernels,
@@ -192,13 +198,13 @@ class _Writer:
         means: Mapping[str, ChannelMeans],
     ) -> None:
         self._module = module
-        self._graph = module.graph
+        self._graph: Graph = module.graph
         self._plan = plan
         self._recipe = recipe
         self._kernels: FusingKernels = kernels
         self._grids = grids
         self._means = means
-        self._weights: dict[tuple[str, str], tuple[Any, ...]] = {}
+        self._weights: dict[tuple[str, str], tuple[Node, ...]] = {}
         self._fallbacks: list[str] = []
 
     def write(self) -> tuple[str, ...]:
@@ -221,7 +227,7 @@ class _Writer:
         self._module.recompile()
         return tuple(self._fallbacks)
 
-    def _write_grid(self, tensor: Any, grid: Grid) -> None:
+    def _write_grid(self, tensor: Node, grid: Grid) -> None:
         """Puts `tensor` on its grid. Each reader gets a dequantization of its own: partitioners look for such pairs."""
         import torch
 
@@ -243,7 +249,7 @@ class _Writer:
             self._describe(back, tensor)
             reader.replace_input_with(tensor, back)
 
-    def _write_weights(self, node: Any, precision: Precision) -> None:
+    def _write_weights(self, node: Node, precision: Precision) -> None:
         target = target_of(node)
         if target == EMBEDDING:
             return
@@ -261,7 +267,7 @@ class _Writer:
             # XNNPACK's convolutions with run-time grids are two-dimensional and not depthwise.
             self._fallbacks.append(label_of(node))
 
-    def _write_stored_weights(self, node: Any, precision: Precision) -> None:
+    def _write_stored_weights(self, node: Node, precision: Precision) -> None:
         """Replaces the weight by a dequantization of integers; how a kernel computes with them is up to the runtime."""
         static = precision == "int8_static" and node.name in self._plan.integer
         if self._kernels == "mil" and not static and has_table(constant_of(self._module, node.args[1])):
@@ -276,10 +282,10 @@ class _Writer:
             if static and node.name in self._means:
                 correct_bias(self._module, node, exact, self._means[node.name].mean())
 
-    def _set_weight(self, node: Any, weight: Any) -> None:
+    def _set_weight(self, node: Node, weight: Node) -> None:
         node.args = (node.args[0], weight, *node.args[2:])
 
-    def _bias_floor(self, node: Any) -> Any:
+    def _bias_floor(self, node: Node) -> Tensor | None:
         """Returns the least weight scale of each channel at which its bias fits the integer accumulator, or None.
 
         The accumulator's step is input scale * weight scale: tiny weights with a large bias would overflow it.
@@ -290,7 +296,7 @@ class _Writer:
             return None
         return bias.detach().abs() / (self._grids[source.name].scale * _BIAS_HEADROOM)
 
-    def _channel_weight(self, node: Any, floor: Any) -> Any:
+    def _channel_weight(self, node: Node, floor: Tensor | None) -> Node:
         import torch
 
         source = node.args[1]
@@ -310,7 +316,7 @@ class _Writer:
             self._weights[key] = self._constants(str(source.target), stored.to(torch.int8), scales, zeros)
         return self._dequantize(node, self._weights[key], axis)
 
-    def _dequantize(self, node: Any, stored: tuple[Any, ...], axis: int) -> Any:
+    def _dequantize(self, node: Node, stored: tuple[Node, ...], axis: int) -> Node:
         import torch
 
         function = torch.ops.quantized_decomposed.dequantize_per_channel.default
@@ -319,7 +325,7 @@ class _Writer:
         self._describe(made, node)
         return made
 
-    def _constants(self, name: str, *tensors: Any) -> tuple[Any, ...]:
+    def _constants(self, name: str, *tensors: Tensor) -> tuple[Node, ...]:
         first = next(iter(self._graph.nodes))
         suffixes = ("integers", "scales", "zero_points")
         return tuple(
@@ -327,7 +333,7 @@ class _Writer:
             for suffix, tensor in zip(suffixes, tensors, strict=False)
         )
 
-    def _write_embedding(self, node: Any) -> None:
+    def _write_embedding(self, node: Node) -> None:
         """Stores a table as integers with a scale for each row."""
         import torch
 
@@ -350,10 +356,10 @@ class _Writer:
         node.replace_all_uses_with(made)
         self._graph.erase_node(node)
 
-    def _groups_fit(self, node: Any) -> bool:
+    def _groups_fit(self, node: Node) -> bool:
         return bool(constant_of(self._module, node.args[1]).shape[1] % self._recipe.group_size == 0)
 
-    def _grouped_weight(self, node: Any) -> Any:
+    def _grouped_weight(self, node: Node) -> Node:
         """Returns a dequantization of 4-bit weights with a scale for each group of `group_size` columns."""
         import torch
 
@@ -371,7 +377,7 @@ class _Writer:
             )
         return self._affine(node, self._weights[key], [1, size], -_INT4_HIGH - 1, _INT4_HIGH)
 
-    def _affine(self, node: Any, stored: tuple[Any, ...], block: list[int], low: int, high: int) -> Any:
+    def _affine(self, node: Node, stored: tuple[Node, ...], block: list[int], low: int, high: int) -> Node:
         import torch
 
         integers, scales, zeros = stored
@@ -382,7 +388,7 @@ class _Writer:
         self._describe(made, node)
         return made
 
-    def _write_dynamic_linear(self, node: Any, bits: int) -> None:
+    def _write_dynamic_linear(self, node: Node, bits: int) -> None:
         """Quantizes a linear layer's input at run time, one grid for each row of the last axis."""
         import torch
 
@@ -403,7 +409,7 @@ class _Writer:
             back = call(operators.dequantize_affine.default, (stored, block, scale, zero, *limits))
         node.args = (back, weight, *node.args[2:])
 
-    def _write_dynamic_convolution(self, node: Any) -> None:
+    def _write_dynamic_convolution(self, node: Node) -> None:
         """Quantizes a convolution's input at run time, one grid for the whole tensor."""
         import torch
 
@@ -418,13 +424,13 @@ class _Writer:
             back = call(operators.dequantize_per_tensor.tensor, (stored, scale, zero, *limits))
         node.args = (back, weight, *node.args[2:])
 
-    def _describe(self, node: Any, like: Any) -> None:
+    def _describe(self, node: Node, like: Node) -> None:
         """Gives a new node the module names of the node that it serves."""
         stack = like.meta.get("nn_module_stack")
         if stack is not None:
             node.meta["nn_module_stack"] = stack
 
 
-def _is_depthwise(module: Any, node: Any) -> bool:
+def _is_depthwise(module: GraphModule, node: Node) -> bool:
     groups = node.args[6] if len(node.args) > 6 else 1
     return bool(groups > 1 and constant_of(module, node.args[1]).shape[1] == 1)

@@ -23,7 +23,9 @@ from edgekit.workers.worker import Progress
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
+    from torch import Tensor
 
 
 @final
@@ -73,7 +75,7 @@ def calibrate(
         places.setdefault(place[0], []).append(place)
 
     class Observer(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
-        def run_node(self, n: Any) -> Any:
+        def run_node(self, n: torch.fx.Node) -> Any:
             value = super().run_node(n)
             watcher = watch.get(n.name)
             if watcher is not None:
@@ -127,7 +129,7 @@ class Bounds:
         self._low = 0.0
         self._high = 0.0
 
-    def update(self, value: Any) -> None:
+    def update(self, value: Tensor) -> None:
         """Adds a tensor's values."""
         import torch
 
@@ -152,7 +154,7 @@ class Histogram:
         self._learned = learned
         self._method: RangeMethod = method
 
-    def update(self, value: Any) -> None:
+    def update(self, value: Tensor) -> None:
         """Adds a tensor's values."""
         array: NDArray[np.float32] = value.numpy()
         self._statistics.update(array)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LEAST_WEIGHTS: Final = 2048
 """coremltools' own limit: what is smaller stays as it is."""
@@ -11,7 +14,7 @@ LEAST_WEIGHTS: Final = 2048
 _LARGEST_TABLE: Final = 256
 
 
-def has_table(weight: Any) -> bool:
+def has_table(weight: Tensor) -> bool:
     """Returns whether a weight (a torch tensor) takes so few values that a table of them is stored."""
     import torch
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -251,20 +250,17 @@ def read_search(folder: Path) -> dict[str, Any]:
     """Returns the content of the `search.json` in `folder`.
 
     Raises:
-        ArtifactError: none there, not JSON, or written by an edgekit that this one cannot read.
+        ArtifactError: none there, not JSON, of another edgekit, or its faults (all at once).
     """
     path = folder / SEARCH_NAME
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(f"{folder}: no {SEARCH_NAME} there. Give the folder that edgekit search wrote.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path}: not valid JSON: {error}. Run edgekit search again.") from None
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    if version != SCHEMA_VERSION or "variants" not in data:
-        raise ArtifactError(
-            f"{path}: not a search that this edgekit reads (schema_version {version!r}, expected {SCHEMA_VERSION}). "
-            "Run edgekit search again."
-        )
-    result: dict[str, Any] = data
-    return result
+    from edgekit.measurements.figure_schema import read_record
+    from edgekit.searching.search_schema import SearchFile
+
+    return read_record(
+        path,
+        SearchFile,
+        ArtifactError,
+        what="a search",
+        advice="Run edgekit search again.",
+        missing=f"{folder}: no {SEARCH_NAME} there. Give the folder that edgekit search wrote.",
+    )

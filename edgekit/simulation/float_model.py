@@ -15,10 +15,12 @@ from edgekit.quantization.ranges import Range
 from edgekit.recipe import RangeMethod
 from edgekit.samples import Samples
 from edgekit.simulation.graph_run import FLOAT, GraphRunner, Prepared, takes_batches
+from edgekit.torch_program.torch_protocols import Node
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
 MEMORY_BYTES: Final = 512 << 20
 """About what the values of one batch may take."""
@@ -62,7 +64,7 @@ class FloatModel:
         self.samples = samples
         self.batch = self._batch_size()
 
-    def batches(self, count: int | None = None) -> Iterator[tuple[Any, ...]]:
+    def batches(self, count: int | None = None) -> Iterator[tuple[Tensor, ...]]:
         """Yields one tensor (batch, ...) for each input.
 
         Args:
@@ -96,14 +98,14 @@ class FloatModel:
     def run(
         self,
         prepared: Prepared = FLOAT,
-        watch: Callable[[str, Any], None] | None = None,
+        watch: Callable[[str, Tensor], None] | None = None,
         progress: Callable[[float], None] = lambda _share: None,
     ) -> tuple[NDArray[Any], ...]:
         """Returns the outputs for all samples, one array (samples, ...) for each."""
         import numpy as np
         import torch
 
-        parts: list[tuple[Any, ...]] = []
+        parts: list[tuple[NDArray[Any], ...]] = []
         with torch.inference_mode():
             for rows in self.batches():
                 results = self.runner.results(self.runner.advance(self.runner.start(rows), prepared, watch=watch))
@@ -123,7 +125,7 @@ class FloatModel:
         seen: dict[str, Bounds | Histogram] = {}
         means: dict[str, ChannelMeans] = {}
 
-        def watch(name: str, value: Any) -> None:
+        def watch(name: str, value: Tensor) -> None:
             if name not in floats:
                 return
             if name not in seen:
@@ -150,6 +152,6 @@ class FloatModel:
         return max(1, min(_LARGEST_BATCH, self.samples.count, MEMORY_BYTES // (2 * self.live_bytes())))
 
 
-def _node_bytes(node: Any) -> int:
-    value = node.meta.get("val")
+def _node_bytes(node: Node) -> int:
+    value: Any = node.meta.get("val")
     return int(value.numel() * value.element_size()) if hasattr(value, "numel") else 0

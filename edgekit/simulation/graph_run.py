@@ -15,10 +15,13 @@ from edgekit.quantization.pt2e_graph import FloatGraph, constant_of, placeholder
 from edgekit.quantization.pt2e_plan import RECURRENT, TRANSPOSED_CONVOLUTIONS
 from edgekit.simulation.placement import Kernel, Placement
 from edgekit.simulation.quantizers import ActivationQuantizer
+from edgekit.torch_program.torch_protocols import Node
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
+    from torch.fx import GraphModule
 
 _RESHAPES: Final = ("aten.expand.default", "aten.reshape.default", "aten.view.default")
 _TOLERANCE: Final = 1e-4  # of the largest output: kernels for a batch sum in another order
@@ -35,7 +38,7 @@ class Prepared:
     """
 
     placement: Placement
-    constants: Mapping[str, Mapping[str, Any]]
+    constants: Mapping[str, Mapping[str, Tensor]]
 
 
 FLOAT: Final = Prepared(placement=Placement(kernels={}, tensors={}, owner={}, integer=frozenset()), constants={})
@@ -54,8 +57,8 @@ class Run:
     """
 
     position: int = 0
-    values: dict[str, Any] = field(default_factory=dict[str, Any])
-    rounded: dict[str, Any] = field(default_factory=dict[str, Any])
+    values: dict[str, Tensor] = field(default_factory=dict[str, Any])
+    rounded: dict[str, Tensor] = field(default_factory=dict[str, Any])
 
     def fork(self) -> Run:
         """Returns a copy that shares the tensors."""
@@ -73,7 +76,7 @@ class GraphRunner:
     def __init__(self, graph: FloatGraph) -> None:
         self.module = graph.module
         _free_batch(graph.module)
-        self.nodes: list[Any] = [node for node in graph.module.graph.nodes if node.op != "output"]
+        self.nodes: list[Node] = [node for node in graph.module.graph.nodes if node.op != "output"]
         self.position = {node.name: i for i, node in enumerate(self.nodes)}
         output = next(node for node in reversed(graph.module.graph.nodes) if node.op == "output")
         returned = output.args[0]
@@ -87,7 +90,7 @@ class GraphRunner:
                 after = max((self.position[u.name] for u in node.users if u.op != "output"), default=None)
                 self._last[self.position[node.name] if after is None else after].append(node.name)
 
-    def start(self, rows: Sequence[Any]) -> Run:
+    def start(self, rows: Sequence[Tensor]) -> Run:
         """Returns the state before the first node.
 
         Args:
@@ -99,7 +102,7 @@ class GraphRunner:
         return run
 
     def advance(
-        self, run: Run, prepared: Prepared, until: int | None = None, watch: Callable[[str, Any], None] | None = None
+        self, run: Run, prepared: Prepared, until: int | None = None, watch: Callable[[str, Tensor], None] | None = None
     ) -> Run:
         """Runs the nodes up to index `until` (all of them if None) and returns `run`, changed.
 
@@ -124,7 +127,7 @@ class GraphRunner:
         run.position = end
         return run
 
-    def results(self, run: Run) -> tuple[Any, ...]:
+    def results(self, run: Run) -> tuple[Tensor, ...]:
         """Returns the outputs of a run that has come to its end."""
         return tuple(self._constants.get(node.name, run.values.get(node.name)) for node in self._results)
 
@@ -135,7 +138,7 @@ class GraphRunner:
             placement: What is rounded.
             input_means: Mean of each input channel, by the name of the node that makes the input.
         """
-        constants: dict[str, dict[str, Any]] = {}
+        constants: dict[str, dict[str, Tensor]] = {}
         for name, kernel in placement.kernels.items():
             node = self.nodes[self.position[name]]
             own = {key: rounds(self._constants[key]) for key, rounds in kernel.weights.items()}
@@ -144,7 +147,7 @@ class GraphRunner:
             constants[name] = own
         return Prepared(placement=placement, constants=constants)
 
-    def _call(self, node: Any, run: Run, prepared: Prepared) -> Any:
+    def _call(self, node: Node, run: Run, prepared: Prepared) -> Any:
         from torch.fx.node import map_arg
 
         own = prepared.constants.get(node.name, {})
@@ -152,7 +155,7 @@ class GraphRunner:
         source = kernel.source if kernel else None
         integer = node.name in prepared.placement.integer
 
-        def value_of(item: Any) -> Any:
+        def value_of(item: Node) -> Any:
             name = item.name
             if name in own:
                 return own[name]
@@ -166,8 +169,8 @@ class GraphRunner:
         return result - shift if shift is not None else result
 
     def _corrected_bias(
-        self, node: Any, kernel: Kernel, own: Mapping[str, Any], input_means: Mapping[str, NDArray[np.float64]]
-    ) -> dict[str, Any]:
+        self, node: Node, kernel: Kernel, own: Mapping[str, Tensor], input_means: Mapping[str, NDArray[np.float64]]
+    ) -> dict[str, Tensor]:
         """Returns the mean shift of the outputs that rounding the weights causes, in the shape of an output.
 
         It is taken from the result and not from the bias, which the node need not have.
@@ -201,7 +204,7 @@ def _round(name: str, run: Run, placement: Placement) -> None:
         run.rounded[name] = rounded
 
 
-def _free_batch(module: Any) -> None:
+def _free_batch(module: GraphModule) -> None:
     """Lets reshapes that spell out a batch of 1 take any batch: the first axis is left open."""
     for node in module.graph.nodes:
         if target_of(node) in _RESHAPES:
@@ -210,7 +213,7 @@ def _free_batch(module: Any) -> None:
                 node.args = (node.args[0], [-1, *shape_of(node)[1:]], *node.args[2:])
 
 
-def takes_batches(runner: GraphRunner, rows: Sequence[Any]) -> bool:
+def takes_batches(runner: GraphRunner, rows: Sequence[Tensor]) -> bool:
     """Returns True if the graph computes rows side by side as it does one by one.
 
     Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from edgekit.formats.realisation import Realisation
 from edgekit.quantization.pt2e_graph import constant_of, modules_of, results_of, shape_of, target_of
@@ -26,6 +26,10 @@ from edgekit.quantization.pt2e_quantization import tensor_grids
 from edgekit.quantization.ranges import Range
 from edgekit.recipe import Precision, Recipe
 from edgekit.simulation.quantizers import ActivationQuantizer, WeightQuantizer
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
 
 EVERYTHING_ELSE: Final = ""
 """The name under which grids go that belong to no module with weights: inputs, additions, pooling."""
@@ -80,7 +84,7 @@ class Placement:
         return tuple(dict.fromkeys(kernel.module for kernel in self.kernels.values() if kernel.module))
 
 
-def place(module: Any, recipe: Recipe, realisation: Realisation, ranges: Mapping[str, Range]) -> Placement:
+def place(module: GraphModule, recipe: Recipe, realisation: Realisation, ranges: Mapping[str, Range]) -> Placement:
     """Returns what a recipe rounds in a simplified float graph.
 
     Args:
@@ -111,7 +115,12 @@ def place(module: Any, recipe: Recipe, realisation: Realisation, ranges: Mapping
 
 
 def _kernel(
-    module: Any, node: Any, precision: Precision, plan: QuantizationPlan, recipe: Recipe, realisation: Realisation
+    module: GraphModule,
+    node: Node,
+    precision: Precision,
+    plan: QuantizationPlan,
+    recipe: Recipe,
+    realisation: Realisation,
 ) -> Kernel | None:
     """Returns how a node with weights computes, None where it stays float."""
     names = modules_of(node)
@@ -141,7 +150,7 @@ def _kernel(
 
 
 def _dynamic_kernel(
-    node: Any, home: str, precision: Precision, recipe: Recipe, realisation: Realisation
+    node: Node, home: str, precision: Precision, recipe: Recipe, realisation: Realisation
 ) -> Kernel | None:
     """Returns how a node computes with `int8_dynamic` or `int4_weights`."""
     target, source = target_of(node), node.args[1].name
@@ -160,7 +169,7 @@ def _dynamic_kernel(
     return Kernel(module=home, weights={source: weight}, source=ActivationQuantizer(kind="dynamic_tensor"))
 
 
-def _stored(module: Any, node: Any) -> list[str]:
+def _stored(module: GraphModule, node: Node) -> list[str]:
     """Returns the names of the `get_attr` nodes with float tensors that a node reads."""
     found: list[str] = []
     for item in node.all_input_nodes:
@@ -170,19 +179,19 @@ def _stored(module: Any, node: Any) -> list[str]:
     return found
 
 
-def _dimensions(module: Any, node: Any, name: str) -> int:
+def _dimensions(module: GraphModule, node: Node, name: str) -> int:
     item = next(item for item in node.all_input_nodes if item.name == name)
     return int(constant_of(module, item).ndim)
 
 
-def _is_float_call(node: Any) -> bool:
+def _is_float_call(node: Node) -> bool:
     import torch
 
     value = node.meta.get("val")
     return node.op == "call_function" and isinstance(value, torch.Tensor) and value.dtype == torch.float32
 
 
-def _owner(tensor: Any, plan: QuantizationPlan, nodes: Mapping[str, Any]) -> str:
+def _owner(tensor: Node, plan: QuantizationPlan, nodes: Mapping[str, Node]) -> str:
     """Returns the module of the kernel that makes a tensor, through an activation that it fuses."""
     source = tensor
     if tensor.name not in plan.weighted and tensor.name in plan.integer and tensor.args:

@@ -9,9 +9,12 @@ tensors and keeps their shape and dtype; rounding is to the nearest even integer
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal, final
+from typing import TYPE_CHECKING, Final, Literal, final
 
 from edgekit.quantization.ranges import Grid
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 INT8_LOW: Final = -128
 INT8_HIGH: Final = 127
@@ -41,7 +44,7 @@ class WeightQuantizer:
     axis: int | None = 0
     group_size: int | None = None
 
-    def __call__(self, weight: Any) -> Any:
+    def __call__(self, weight: Tensor) -> Tensor:
         """Returns the weight as its stored form reads back; a new tensor of the same shape."""
         import torch
 
@@ -73,7 +76,7 @@ class ActivationQuantizer:
     kind: ActivationKind
     grid: Grid | None = None
 
-    def __call__(self, value: Any) -> Any:
+    def __call__(self, value: Tensor) -> Tensor:
         """Returns the activation as an integer kernel reads it; batch is the first axis."""
         import torch
 
@@ -86,14 +89,14 @@ class ActivationQuantizer:
         return _dynamic(value, [value.ndim - 1] if self.kind == "dynamic_row" else list(range(1, value.ndim)))
 
 
-def _rounded(exact: Any, scale: Any, low: int, high: int) -> Any:
+def _rounded(exact: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
     import torch
 
     safe = torch.where(scale > 0, scale, torch.ones_like(scale))
     return torch.clamp(torch.round(exact / safe), low, high) * safe
 
 
-def _dynamic(value: Any, axes: list[int]) -> Any:
+def _dynamic(value: Tensor, axes: list[int]) -> Tensor:
     """Returns the value on affine int8 grids whose ranges are its own over `axes`, widened to include 0."""
     import torch
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from edgekit.recipe import Precision
 from edgekit.simulation.float_model import MEMORY_BYTES, FloatModel
 from edgekit.simulation.graph_run import FLOAT, Prepared, Run
 from edgekit.simulation.placement import Placement
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LARGEST_COUNT: Final = 32
 """Samples that are worth their time: a layer's noise is an average over all of their outputs' values."""
@@ -86,7 +89,7 @@ def measure_layers(
     return tuple(found)
 
 
-def noise_share(expected: Sequence[tuple[Any, ...]], found: Sequence[tuple[Any, ...]]) -> float:
+def noise_share(expected: Sequence[tuple[Tensor, ...]], found: Sequence[tuple[Tensor, ...]]) -> float:
     """Returns noise power over signal power, averaged over the outputs; 0 for equal outputs.
 
     Args:
@@ -105,7 +108,7 @@ def noise_share(expected: Sequence[tuple[Any, ...]], found: Sequence[tuple[Any, 
 
 
 def _branch_noise(
-    model: FloatModel, prepared: Prepared, runs: Sequence[Run], expected: Sequence[tuple[Any, ...]]
+    model: FloatModel, prepared: Prepared, runs: Sequence[Run], expected: Sequence[tuple[Tensor, ...]]
 ) -> float:
     found = [model.runner.results(model.runner.advance(run.fork(), prepared)) for run in runs]
     return noise_share(expected, found)

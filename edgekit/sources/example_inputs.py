@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.errors import DataError, ModelError
 from edgekit.sources.base import CaptureRequest
+from edgekit.task.array_file import read_npz
 from edgekit.task.input_sizes import InputSizes, OpenInput, chosen_sizes, code_of, flags_of
 from edgekit.task.user_code import call_user, check_callable_without_arguments, load_object
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _WHAT: Final = "[model] example_inputs"
 _A_PICTURE: Final = (OpenInput(name="NAME", shape=(1, 3, 224, 224), dtype="float32"),)
@@ -30,7 +33,7 @@ def advice(inputs: Sequence[OpenInput] = ()) -> str:
     )
 
 
-def gather(request: CaptureRequest) -> tuple[Any, ...] | None:
+def gather(request: CaptureRequest) -> tuple[Tensor, ...] | None:
     """Returns the example inputs that the task names, float tensors as float32, or None if it names none.
 
     They have the sizes that `--input` gives, else they come from `[model] example_inputs`, else they are the first
@@ -55,7 +58,7 @@ def gather(request: CaptureRequest) -> tuple[Any, ...] | None:
     return None
 
 
-def require(request: CaptureRequest, why: str, inputs: Sequence[OpenInput] = ()) -> tuple[Any, ...]:
+def require(request: CaptureRequest, why: str, inputs: Sequence[OpenInput] = ()) -> tuple[Tensor, ...]:
     """Returns what `gather` returns, in the order of `inputs` where they are known.
 
     Args:
@@ -76,13 +79,13 @@ def require(request: CaptureRequest, why: str, inputs: Sequence[OpenInput] = ())
     return found
 
 
-def _zeros(sizes: InputSizes) -> Any:
+def _zeros(sizes: InputSizes) -> Tensor:
     import torch
 
     return torch.zeros(sizes.shape, dtype=getattr(torch, sizes.dtype or "float32"))
 
 
-def _first_sample(reference: str, base: Path) -> Any:
+def _first_sample(reference: str, base: Path) -> object:
     what = "[data] calibration"
     path = base / reference
     if (path / "samples.json").is_file():
@@ -103,27 +106,20 @@ def _first_sample(reference: str, base: Path) -> Any:
             f"{reference} returned something of type {type(items).__name__}; "
             "expected an iterable of input tuples, one item a sample."
         )
-    found: list[Any] = call_user(lambda: list(itertools.islice(items, 1)), (), f"{reference} failed", DataError)
+    found: list[object] = call_user(lambda: list(itertools.islice(items, 1)), (), f"{reference} failed", DataError)
     if not found:
         raise DataError(f"{reference} yields no sample; at least one is needed to capture the model.")
     return found[0]
 
 
-def _first_of_npz(path: Path, reference: str) -> tuple[Any, ...]:
-    import numpy as np
-
-    try:
-        # Opened here: NumPy leaves a file that is no archive open.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = tuple(file[name] for name in file.files)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{reference} cannot be read as an .npz file: {error}. Write it with numpy.savez.") from error
+def _first_of_npz(path: Path, reference: str) -> tuple[Tensor, ...]:
+    arrays = tuple(read_npz(path, reference).values())
     if not arrays or any(array.ndim == 0 or not len(array) for array in arrays):
         raise DataError(f"{reference} holds no rows; expected one array (N, ...) for each input, N at least 1.")
     return tuple(array[:1] for array in arrays)
 
 
-def _as_tensors(value: Any, reference: str, *, batch_one: bool) -> list[Any]:
+def _as_tensors(value: Any, reference: str, *, batch_one: bool) -> list[Tensor]:
     """Returns the tensors in `value`, checked; floats as float32.
 
     Args:
@@ -142,7 +138,7 @@ def _as_tensors(value: Any, reference: str, *, batch_one: bool) -> list[Any]:
             f"{reference} returned {what}; expected a tuple of tensors, one for each input, batch 1: "
             "return (torch.zeros(1, 3, 224, 224),)"
         )
-    tensors: list[Any] = []
+    tensors: list[Tensor] = []
     for i, item in enumerate(value):
         if not isinstance(item, (torch.Tensor, np.ndarray)):
             raise ModelError(

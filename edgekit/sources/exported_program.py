@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind
 from edgekit.sources.base import CaptureRequest, Signature, Source
 from edgekit.torch_program.facts import Capture
 from edgekit.workers.worker import Progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.export import ExportedProgram
 
 
 @final
@@ -34,9 +38,10 @@ class ExportedProgramSource(Source):
         from edgekit.sources import example_inputs
         from edgekit.torch_program import program_facts
         from edgekit.torch_program.canonical_program import canonical
+        from edgekit.torch_program.program_archive import load_program
 
         progress("reading the program", None)
-        program = load(request.path, request.source)
+        program = load_program(request.path, request.source)
         parameters = program_facts.count_parameters(program.parameters())
         given = example_inputs.gather(request) if request.example_inputs is not None else None
         examples = _fit(program, given, request)
@@ -44,33 +49,7 @@ class ExportedProgramSource(Source):
         return program_facts.save(canonical(program, examples, request.source), folder, parameters)
 
 
-def load(path: Path, title: str) -> Any:
-    """Returns the ExportedProgram in a file, after a check that reading it runs no code.
-
-    Raises:
-        ModelError: the file is damaged, of a version that this torch cannot read, or holds a pickle.
-    """
-    import logging
-
-    import torch
-
-    from edgekit.torch_program.program_archive import check_archive
-
-    check_archive(path, title)
-    # torch logs the whole traceback of an archive that it cannot read, beside the exception.
-    logging.getLogger("torch.export").setLevel(logging.CRITICAL)
-    try:
-        return torch.export.load(str(path))
-    except Exception as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(
-            f"{title} cannot be read as an exported program: {first}\n"
-            f"It is damaged, or a torch version other than {torch.__version__.split('+')[0]} wrote it. "
-            "Save it again with torch.export.save(torch.export.export(model, example_inputs), path)."
-        ) from error
-
-
-def _fit(program: Any, given: Sequence[Any] | None, request: CaptureRequest) -> tuple[Any, ...]:
+def _fit(program: ExportedProgram, given: Sequence[Tensor] | None, request: CaptureRequest) -> tuple[Tensor, ...]:
     """Returns one tensor for each input of the program: batch 1, the program's sizes, free sizes from examples."""
     import torch
     from torch.utils import _pytree as pytree
@@ -92,7 +71,7 @@ def _fit(program: Any, given: Sequence[Any] | None, request: CaptureRequest) -> 
     )
 
 
-def _fit_one(value: Any, example: Any, name: str, title: str) -> Any:
+def _fit_one(value: Any, example: Tensor | None, name: str, title: str) -> Tensor:
     """Returns a tensor for one input.
 
     Args:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, cast, final
 
 from edgekit.errors import ModelError
 from edgekit.formats.table import find_format
 from edgekit.model import CapturedKind, SourceKind, TensorSpec
 from edgekit.sources.base import CaptureRequest, Signature, Source
 from edgekit.sources.keras_2_file import in_words_of_keras_3
+from edgekit.sources.tf_protocols import TFTensor
 from edgekit.task.input_sizes import OpenInput, shape_text
 from edgekit.torch_program.architecture import Operation, judge
 from edgekit.torch_program.facts import Capture
 from edgekit.torch_program.layout import guess_layout
 from edgekit.workers.worker import Progress
+
+if TYPE_CHECKING:
+    import keras
 
 
 def why_not_from_tensorflow(kind: CapturedKind, target: str) -> str | None:
@@ -58,7 +62,7 @@ class KerasFileSource(Source):
         return _describe(model, shapes)
 
 
-def load(path: Path, title: str, scratch: Path) -> Any:
+def load(path: Path, title: str, scratch: Path) -> keras.Model:
     """Returns the Keras model in a file. Safe mode stays on: no code from the file runs.
 
     Args:
@@ -85,7 +89,7 @@ def load(path: Path, title: str, scratch: Path) -> Any:
             f"{title}: the model does not say its input shape: it was never built, or it is a subclass of keras.Model. "
             "Export it with its shapes, model.export('folder'), and give that SavedModel folder."
         )
-    return model
+    return cast("keras.Model", model)
 
 
 def _why_not_loaded(error: Exception, title: str) -> str:
@@ -116,11 +120,11 @@ def _why_not_loaded(error: Exception, title: str) -> str:
     )
 
 
-def _names(tensors: Sequence[Any]) -> list[str]:
+def _names(tensors: Sequence[TFTensor]) -> list[str]:
     return [str(tensor.name) for tensor in tensors]
 
 
-def open_inputs(model: Any) -> list[OpenInput]:
+def open_inputs(model: keras.Model) -> list[OpenInput]:
     """Returns what a Keras model says about its inputs."""
     names = _names(model.inputs)
     return [OpenInput(name=n, shape=tuple(t.shape), dtype=t.dtype) for n, t in zip(names, model.inputs, strict=True)]
@@ -171,7 +175,7 @@ def _fits(example: tuple[int, ...] | None, shape: tuple[int | None, ...]) -> boo
     )
 
 
-def _describe(model: Any, shapes: Sequence[tuple[int, ...]]) -> Capture:
+def _describe(model: keras.Model, shapes: Sequence[tuple[int, ...]]) -> Capture:
     import tensorflow as tf
 
     from edgekit.sources import tf_graph
@@ -181,8 +185,8 @@ def _describe(model: Any, shapes: Sequence[tuple[int, ...]]) -> Capture:
         for i, (shape, tensor) in enumerate(zip(shapes, model.inputs, strict=True))
     ]
 
-    def call(*tensors: Any) -> Any:
-        given: list[Any] = list(tensors)
+    def call(*tensors: TFTensor) -> Any:
+        given: list[TFTensor] = list(tensors)
         return model(given if len(given) > 1 else given[0], training=False)
 
     frozen = tf_graph.freeze(tf.function(call).get_concrete_function(*specs))
@@ -204,14 +208,14 @@ def _describe(model: Any, shapes: Sequence[tuple[int, ...]]) -> Capture:
     )
 
 
-def math_size(shape: Sequence[int]) -> int:
+def math_size(shape: Iterable[Any]) -> int:
     """Returns the number of elements of a shape."""
     import math
 
     return math.prod(int(size) for size in shape)
 
 
-def _output_names(model: Any) -> list[str]:
+def _output_names(model: keras.Model) -> list[str]:
     names = list(getattr(model, "output_names", []))
     return names if len(names) == len(model.outputs) else _names(model.outputs)
 
@@ -221,7 +225,7 @@ def _spec(name: str, shape: tuple[int | None, ...], dtype: str) -> TensorSpec:
     return TensorSpec(name=name, shape=fixed, dtype=str(dtype), layout=guess_layout(fixed, str(dtype), "NHWC"))
 
 
-def _recurrent(model: Any, seen: dict[int, bool]) -> Iterator[Operation]:
+def _recurrent(model: keras.Model, seen: dict[int, bool]) -> Iterator[Operation]:
     """Yields one operation for each recurrent layer: in the graph it is a loop whose length is not known."""
     for layer in getattr(model, "layers", []):
         if id(layer) in seen:

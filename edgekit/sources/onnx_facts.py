@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.analysis.onnx_normal_form import graphs_of
-from edgekit.torch_program.architecture import Operation
+from edgekit.torch_program.architecture import Operation, Role
 from edgekit.torch_program.digest import Digest
+
+if TYPE_CHECKING:
+    import onnx
+    from numpy.typing import NDArray
 
 Shapes = Mapping[str, tuple[int, ...] | None]
 """Shape of each tensor by name; None, or no entry, where it is not known."""
 
 
-def attributes(node: Any) -> dict[str, Any]:
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     """Returns a node's attributes by name: numbers, bytes, tensors, graphs."""
     import onnx
 
     return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
-def _constants(model: Any) -> Iterator[tuple[str, Any]]:
+def _constants(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
     """Yields name and TensorProto of every weight: initializers and Constant nodes, those of bodies too."""
     for graph in graphs_of(model.graph):
         for tensor in graph.initializer:
@@ -33,7 +37,7 @@ def _constants(model: Any) -> Iterator[tuple[str, Any]]:
                     yield node.output[0], value
 
 
-def count_parameters(model: Any) -> int:
+def count_parameters(model: onnx.ModelProto) -> int:
     """Returns the number of float weights. A tied weight is one initializer."""
     import onnx
 
@@ -41,7 +45,7 @@ def count_parameters(model: Any) -> int:
     return sum(math.prod(tensor.dims) for _, tensor in _constants(model) if tensor.data_type in floats)
 
 
-def shapes(model: Any) -> dict[str, tuple[int, ...] | None]:
+def shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...] | None]:
     """Returns the shape of every tensor whose shape is known."""
     found: dict[str, tuple[int, ...] | None] = {name: tuple(tensor.dims) for name, tensor in _constants(model)}
     for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
@@ -51,7 +55,7 @@ def shapes(model: Any) -> dict[str, tuple[int, ...] | None]:
     return found
 
 
-def operations(model: Any) -> list[Operation]:
+def operations(model: onnx.ModelProto) -> list[Operation]:
     """Returns the operations that cost multiply-accumulates or tell the family; bodies must have been laid out."""
     known = shapes(model)
     weights = {name for name, _ in _constants(model)}
@@ -72,7 +76,7 @@ def _times(*factors: int | None) -> int | None:
     return math.prod(numbers) if len(numbers) == len(factors) else None
 
 
-def _operation(node: Any, known: Shapes, weights: set[str]) -> Operation | None:
+def _operation(node: onnx.NodeProto, known: Shapes, weights: set[str]) -> Operation | None:
     kind = node.op_type
     if kind in ("Conv", "ConvTranspose"):
         weight = known.get(node.input[1])
@@ -86,7 +90,7 @@ def _operation(node: Any, known: Shapes, weights: set[str]) -> Operation | None:
     if kind in ("Gemm", "MatMul"):
         left = known.get(node.input[0])
         inner = None if left is None else left[0 if kind == "Gemm" and attributes(node).get("transA", 0) else -1]
-        role: Any = "linear" if node.input[1] in weights or node.input[0] in weights else "matmul"
+        role: Role = "linear" if node.input[1] in weights or node.input[0] in weights else "matmul"
         return Operation(role=role, macs=_times(_size(known, node.output[0]), inner))
     if kind == "Einsum":
         return _einsum(node, known, weights)
@@ -108,9 +112,9 @@ def _operation(node: Any, known: Shapes, weights: set[str]) -> Operation | None:
     return Operation(role="embedding") if table is not None and len(table) == 2 else None
 
 
-def _einsum(node: Any, known: Shapes, weights: set[str]) -> Operation:
+def _einsum(node: onnx.NodeProto, known: Shapes, weights: set[str]) -> Operation:
     equation = attributes(node)["equation"].decode().replace(" ", "")
-    role: Any = "linear" if any(name in weights for name in node.input) else "matmul"
+    role: Role = "linear" if any(name in weights for name in node.input) else "matmul"
     sizes: dict[str, int] = {}
     for letters, name in zip(equation.split("->")[0].split(","), node.input, strict=True):
         shape = known.get(name)
@@ -120,7 +124,7 @@ def _einsum(node: Any, known: Shapes, weights: set[str]) -> Operation:
     return Operation(role=role, macs=math.prod(sizes.values()) * (len(node.input) - 1))
 
 
-def digest(model: Any) -> str:
+def digest(model: onnx.ModelProto) -> str:
     """Returns a hash of graph, weights, opsets and names of inputs and outputs; names of inner tensors stay out."""
     from onnx import numpy_helper
 
@@ -151,7 +155,7 @@ def digest(model: Any) -> str:
     return hashed.hexdigest()
 
 
-def _content(array: Any) -> int:
+def _content(array: NDArray[Any]) -> int:
     """Returns a number that stands for a weight's content, so that its name does not matter."""
     one = Digest()
     one.add_array(array)

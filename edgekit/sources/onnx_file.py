@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Final, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from edgekit.analysis.onnx_bodies import lay_out_bodies
 from edgekit.analysis.onnx_normal_form import bring_into_normal_form, graph_inputs, nodes_of
@@ -16,6 +16,9 @@ from edgekit.torch_program.architecture import judge
 from edgekit.torch_program.facts import Capture
 from edgekit.torch_program.layout import guess_layout
 from edgekit.workers.worker import Progress
+
+if TYPE_CHECKING:
+    import onnx
 
 FILE_NAME: Final = "float.onnx"
 _QUANTIZED: Final = frozenset(
@@ -59,7 +62,7 @@ class OnnxFileSource(Source):
         return program_facts.save(result, folder, onnx_facts.count_parameters(model), outputs)
 
 
-def load(path: Path, title: str) -> Any:
+def load(path: Path, title: str) -> onnx.ModelProto:
     """Returns the ModelProto in a file, checked.
 
     Raises:
@@ -106,13 +109,13 @@ def load(path: Path, title: str) -> Any:
     return model
 
 
-def _check_inputs(model: Any, title: str) -> None:
+def _check_inputs(model: onnx.ModelProto, title: str) -> None:
     for value in graph_inputs(model):
         if not value.type.HasField("tensor_type"):
             raise ModelError(f'{title}: the input "{value.name}" is no tensor; only tensors can be inputs.')
 
 
-def _save(model: Any, folder: Path, title: str) -> Capture:
+def _save(model: onnx.ModelProto, folder: Path, title: str) -> Capture:
     import onnx
 
     from edgekit.sources import onnx_facts
@@ -133,7 +136,7 @@ def _save(model: Any, folder: Path, title: str) -> Capture:
     )
 
 
-def _spec(value: Any, title: str) -> TensorSpec:
+def _spec(value: onnx.ValueInfoProto, title: str) -> TensorSpec:
     import onnx
 
     kind = value.type.tensor_type

@@ -8,13 +8,16 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import onnx
 
 SCOPES: Final = "pkg.torch.onnx.name_scopes"
 """Key under which torch's exporter notes the modules that a node came from."""
 
 
-def module_name(proto: Any) -> str:
+def module_name(proto: onnx.NodeProto) -> str:
     """Returns a dotted name: of the torch module that the node came from where the file says so, else of the node."""
     properties: Mapping[str, str] = {entry.key: entry.value for entry in proto.metadata_props}
     scopes: Sequence[Any] = ()

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.analysis.onnx_normal_form import graph_inputs
 from edgekit.errors import ModelError
 from edgekit.sources.base import CaptureRequest
 from edgekit.task.input_sizes import OpenInput
 
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
 LARGEST_MESSAGE: Final = 2_000_000_000
 """Protobuf messages end at 2 GiB: larger models keep their weights in a second file."""
 
 
-def fix_shapes(model: Any, request: CaptureRequest) -> Any:
+def fix_shapes(model: onnx.ModelProto, request: CaptureRequest) -> onnx.ModelProto:
     """Returns the model with batch 1, every free size taken from the example inputs, and all shapes known.
 
     Raises:
@@ -44,13 +48,13 @@ def fix_shapes(model: Any, request: CaptureRequest) -> Any:
     return with_shapes(fixed, request.source)
 
 
-def _batch_symbols(inputs: Sequence[Any]) -> set[str]:
+def _batch_symbols(inputs: Sequence[onnx.ValueInfoProto]) -> set[str]:
     """Returns the names of the sizes that are free on a first axis: the batch, wherever else they stand."""
     dims = [value.type.tensor_type.shape.dim for value in inputs]
     return {dim[0].dim_param for dim in dims if len(dim) and dim[0].dim_param}
 
 
-def open_inputs(inputs: Sequence[Any]) -> list[OpenInput]:
+def open_inputs(inputs: Sequence[onnx.ValueInfoProto]) -> list[OpenInput]:
     """Returns what a graph says about its inputs."""
     import onnx
 
@@ -63,10 +67,12 @@ def open_inputs(inputs: Sequence[Any]) -> list[OpenInput]:
     return found
 
 
-def _free_sizes(inputs: Sequence[Any], batch: set[str], request: CaptureRequest) -> list[tuple[int, ...]]:
+def _free_sizes(
+    inputs: Sequence[onnx.ValueInfoProto], batch: set[str], request: CaptureRequest
+) -> list[tuple[int, ...]]:
     """Returns the shapes of the example inputs if a size other than the batch is free, else nothing."""
 
-    def is_free(value: Any) -> bool:
+    def is_free(value: onnx.ValueInfoProto) -> bool:
         kind = value.type.tensor_type
         free = (not dim.HasField("dim_value") and dim.dim_param not in batch for dim in kind.shape.dim[1:])
         return not kind.HasField("shape") or any(free)
@@ -93,7 +99,7 @@ def _free_sizes(inputs: Sequence[Any], batch: set[str], request: CaptureRequest)
     return shapes
 
 
-def with_shapes(model: Any, title: str) -> Any:
+def with_shapes(model: onnx.ModelProto, title: str) -> onnx.ModelProto:
     """Returns the model with the shape of every tensor: inferred, and where the graph computes them, from one run.
 
     Raises:
@@ -120,7 +126,7 @@ def with_shapes(model: Any, title: str) -> Any:
     return inferred
 
 
-def _unknown_shapes(graph: Any) -> list[str]:
+def _unknown_shapes(graph: onnx.GraphProto) -> list[str]:
     """Returns the names of the tensors that nodes of the main graph write and whose shape is not known whole."""
     known = {
         value.name
@@ -135,7 +141,7 @@ def _unknown_shapes(graph: Any) -> list[str]:
 
 
 def _shapes_of_a_run(
-    model: Any, names: Sequence[str], title: str, *, must_run: bool
+    model: onnx.ModelProto, names: Sequence[str], title: str, *, must_run: bool
 ) -> dict[str, tuple[int, tuple[int, ...]]]:
     """Returns element type and shape of tensors, as onnxruntime computes them from made-up inputs.
 
@@ -172,7 +178,7 @@ def _shapes_of_a_run(
     }
 
 
-def _made_up(model: Any) -> dict[str, Any]:
+def _made_up(model: onnx.ModelProto) -> dict[str, Any]:
     import numpy as np
     import onnx
 
@@ -185,7 +191,7 @@ def _made_up(model: Any) -> dict[str, Any]:
     }
 
 
-def _session(model: Any) -> Any:
+def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -11,6 +11,7 @@ from edgekit.errors import ModelError
 from edgekit.model import SourceKind, TensorSpec
 from edgekit.sources.base import CaptureRequest, Source
 from edgekit.sources.keras_file import fixed_shapes, math_size, why_not_from_tensorflow
+from edgekit.sources.tf_protocols import TFFunction, TFShape, TFTensor
 from edgekit.task.input_sizes import OpenInput
 from edgekit.torch_program.architecture import judge
 from edgekit.torch_program.facts import Capture
@@ -82,7 +83,7 @@ def _operators(message: Any) -> Iterator[str]:
             yield from (node.op for node in function.node_def)
 
 
-def load(path: Path, title: str) -> tuple[Any, Any]:
+def load(path: Path, title: str) -> tuple[object, TFFunction]:
     """Returns the loaded object, which must stay alive, and the concrete function of its signature.
 
     Raises:
@@ -110,11 +111,11 @@ def load(path: Path, title: str) -> tuple[Any, Any]:
     )
 
 
-def _sizes(shape: Any) -> tuple[int | None, ...] | None:
+def _sizes(shape: TFShape) -> tuple[int | None, ...] | None:
     return None if shape.rank is None else tuple(shape)
 
 
-def _describe(loaded: Any, function: Any, request: CaptureRequest) -> Capture:
+def _describe(loaded: object, function: Any, request: CaptureRequest) -> Capture:
     import tensorflow as tf
 
     from edgekit.sources import tf_graph
@@ -126,7 +127,7 @@ def _describe(loaded: Any, function: Any, request: CaptureRequest) -> Capture:
     shapes = fixed_shapes(wanted, request)
     keys = sorted(function.structured_outputs)
 
-    def call(*tensors: Any) -> list[Any]:
+    def call(*tensors: TFTensor) -> list[TFTensor]:
         found = function(**dict(zip(names, tensors, strict=True)))
         return [found[key] for key in keys]
 
@@ -145,7 +146,7 @@ def _describe(loaded: Any, function: Any, request: CaptureRequest) -> Capture:
     )
 
 
-def _parameters(loaded: Any, frozen: Any) -> int:
+def _parameters(loaded: object, frozen: TFFunction) -> int:
     """Returns the number of weights: of variables, or of float constants where the graph was frozen before."""
     variables = {
         id(v): math_size(v.shape) for v in (*getattr(loaded, "variables", ()), *_held(frozen)) if v.dtype.is_floating
@@ -156,7 +157,7 @@ def _parameters(loaded: Any, frozen: Any) -> int:
     return sum(math_size(tensor.shape) for tensor in constants if tensor.dtype.is_floating)
 
 
-def _held(frozen: Any) -> list[Any]:
+def _held(frozen: TFFunction) -> list[TFTensor]:
     return list(getattr(frozen, "variables", ()))
 
 

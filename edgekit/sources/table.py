@@ -78,6 +78,8 @@ def classify(text: str, base: Path) -> SourceKind:
     if path.is_dir():
         return _classify_folder(text, path)
     suffix = path.suffix.lower()
+    if path.exists() and not path.is_file():
+        raise ModelError(f"{text} is a FIFO or a device; expected {ACCEPTED}.")
     if path.is_file():
         return _classify_file(text, path, suffix)
     if ":" in text and suffix not in _by_suffix():

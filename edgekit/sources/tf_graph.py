@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final, cast
 
-from edgekit.torch_program.architecture import Operation
+from edgekit.sources.tf_protocols import TFFunction, TFOperation, TFTensor
+from edgekit.torch_program.architecture import Operation, Role
 from edgekit.torch_program.digest import Digest
 
 _PASS_THROUGH: Final = frozenset({"Identity", "NoOp"})
@@ -14,19 +15,19 @@ _INCIDENTAL: Final = frozenset({"_output_shapes", "_class", "_XlaMustCompile", "
 """Attributes that say nothing about what is computed."""
 
 
-def freeze(function: Any) -> Any:
+def freeze(function: TFFunction) -> TFFunction:
     """Returns a concrete function with its variables as constants and its calls inlined."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    return convert_variables_to_constants_v2(function, lower_control_flow=False)
+    return cast("TFFunction", convert_variables_to_constants_v2(function, lower_control_flow=False))
 
 
-def operations(frozen: Any) -> list[Operation]:
+def operations(frozen: TFFunction) -> list[Operation]:
     """Returns the operations that cost multiply-accumulates or tell the family; a loop is one recurrent one."""
     return [found for op in frozen.graph.get_operations() if (found := _operation(op)) is not None]
 
 
-def _operation(op: Any) -> Operation | None:
+def _operation(op: TFOperation) -> Operation | None:
     kind = op.type
     if kind in ("Conv2D", "Conv3D", "DepthwiseConv2dNative"):
         kernel = _shape(op.inputs[1])
@@ -40,7 +41,7 @@ def _operation(op: Any) -> Operation | None:
     if kind in ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"):
         transposed = op.get_attr("transpose_a" if kind == "MatMul" else "adj_x")
         inner = _shape(op.inputs[0])[-2 if transposed else -1]
-        role: Any = "linear" if _is_weight(op.inputs[1]) else "matmul"
+        role: Role = "linear" if _is_weight(op.inputs[1]) else "matmul"
         return Operation(role=role, macs=_times(_size(op.outputs[0]), inner))
     if kind == "Einsum":
         return _einsum(op)
@@ -53,9 +54,9 @@ def _operation(op: Any) -> Operation | None:
     return None
 
 
-def _einsum(op: Any) -> Operation:
+def _einsum(op: TFOperation) -> Operation:
     equation = op.get_attr("equation").decode().replace(" ", "")
-    role: Any = "linear" if any(_is_weight(tensor) for tensor in op.inputs) else "matmul"
+    role: Role = "linear" if any(_is_weight(tensor) for tensor in op.inputs) else "matmul"
     if "." in equation:
         return Operation(role=role, macs=None)
     sizes: dict[str, int | None] = {}
@@ -64,7 +65,7 @@ def _einsum(op: Any) -> Operation:
     return Operation(role=role, macs=_product(list(sizes.values())))
 
 
-def _is_weight(tensor: Any) -> bool:
+def _is_weight(tensor: TFTensor) -> bool:
     """Returns whether a tensor is a constant, seen through operators with one input."""
     op = tensor.op
     while op.type in ("Identity", "Transpose", "Reshape", "Cast", "ExpandDims") and op.inputs:
@@ -72,11 +73,11 @@ def _is_weight(tensor: Any) -> bool:
     return bool(op.type == "Const")
 
 
-def _shape(tensor: Any) -> list[int | None]:
+def _shape(tensor: TFTensor) -> list[int | None]:
     return list(tensor.shape) if tensor.shape.rank is not None else [None]
 
 
-def _size(tensor: Any) -> int | None:
+def _size(tensor: TFTensor) -> int | None:
     return _product(_shape(tensor))
 
 
@@ -89,7 +90,7 @@ def _times(left: int | None, right: int | None) -> int | None:
     return None if left is None or right is None else left * right
 
 
-def digest(frozen: Any, inputs: Sequence[str], outputs: Sequence[str]) -> str:
+def digest(frozen: TFFunction, inputs: Sequence[str], outputs: Sequence[str]) -> str:
     """Returns a hash of a frozen graph and its weights; names of inner operators, which carry counters, stay out."""
     hashed = Digest()
     hashed.add("inputs", tuple(inputs), "outputs", tuple(outputs))
@@ -103,11 +104,11 @@ def digest(frozen: Any, inputs: Sequence[str], outputs: Sequence[str]) -> str:
     return hashed.hexdigest()
 
 
-def _in_order(outputs: Sequence[Any]) -> list[Any]:
+def _in_order(outputs: Sequence[TFTensor]) -> list[TFOperation]:
     """Returns the operators that the outputs need, inputs first, in an order that the graph alone decides."""
-    order: list[Any] = []
+    order: list[TFOperation] = []
     seen: set[str] = set()
-    stack: list[tuple[Any, bool]] = [(tensor.op, False) for tensor in reversed(outputs)]
+    stack: list[tuple[TFOperation, bool]] = [(tensor.op, False) for tensor in reversed(outputs)]
     while stack:
         op, done = stack.pop()
         if done:
@@ -119,7 +120,7 @@ def _in_order(outputs: Sequence[Any]) -> list[Any]:
     return order
 
 
-def _add_attributes(hashed: Digest, op: Any, frozen: Any) -> None:
+def _add_attributes(hashed: Digest, op: TFOperation, frozen: TFFunction) -> None:
     import tensorflow as tf
 
     for key, value in sorted(op.node_def.attr.items()):
@@ -128,7 +129,7 @@ def _add_attributes(hashed: Digest, op: Any, frozen: Any) -> None:
         elif value.HasField("func"):
             # The body of a loop: its nodes by type and constants; its name carries a counter.
             hashed.add(key)
-            body = frozen.graph._get_function(value.func.name)  # noqa: SLF001  there is no public way
+            body = frozen.graph._get_function(value.func.name)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  there is no public way
             for node in body.cached_definition.node_def:
                 hashed.add(node.op)
                 if node.op == "Const":

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind
 from edgekit.sources.base import CaptureRequest, Source
 from edgekit.torch_program.facts import Capture
 from edgekit.workers.worker import Progress
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @final
@@ -31,7 +34,7 @@ class TorchFactorySource(Source):
         return capture_module(build(request), request, folder, progress)
 
 
-def capture_module(module: Any, request: CaptureRequest, folder: Path, progress: Progress) -> Capture:
+def capture_module(module: nn.Module, request: CaptureRequest, folder: Path, progress: Progress) -> Capture:
     """Captures a module in eval mode with the task's example inputs, saves it in canonical form and describes it.
 
     Raises:
@@ -52,7 +55,7 @@ def capture_module(module: Any, request: CaptureRequest, folder: Path, progress:
     return program_facts.save(result, folder, parameters, output_names(module, examples, request.source))
 
 
-def build(request: CaptureRequest) -> Any:
+def build(request: CaptureRequest) -> nn.Module:
     """Returns the factory's module on the CPU, in eval mode, in float32, without gradients.
 
     Raises:
@@ -62,7 +65,7 @@ def build(request: CaptureRequest) -> Any:
     return make_module(request).eval().requires_grad_(requires_grad=False)
 
 
-def make_module(request: CaptureRequest) -> Any:
+def make_module(request: CaptureRequest) -> nn.Module:
     """Returns the factory's module on the CPU, in float32, otherwise as it is.
 
     Raises:
@@ -75,7 +78,7 @@ def make_module(request: CaptureRequest) -> Any:
 
     factory = load_object(request.source, request.base, "[model] source")
     if isinstance(factory, torch.nn.Module):
-        module: Any = factory
+        module: object = factory
     else:
         check_callable_without_arguments(factory, request.source, "[model] source", ModelError)
         module = call_user(factory, (), f"{request.source} failed", ModelError)

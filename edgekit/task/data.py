@@ -5,6 +5,7 @@ User code runs here, so it runs in a worker process. What comes out is checked o
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, final
 from edgekit.errors import DataError
 from edgekit.model import TensorSpec
 from edgekit.samples import SAMPLES_NAME, Samples, SampleWriter
+from edgekit.task.array_file import read_npz
 from edgekit.task.task import ImagePreprocessing
 from edgekit.workers.request_key import Place
 from edgekit.workers.worker import Job, Progress, silent
@@ -134,7 +136,7 @@ def check_varies(samples: Samples, specs: tuple[TensorSpec, ...], reference: str
 
 def _items(
     reference: str, base: Path, purpose: Purpose, specs: tuple[TensorSpec, ...], preprocessing: ImagePreprocessing
-) -> Iterable[Any]:
+) -> Iterable[object]:
     path = base / reference
     if path.suffix.lower() == ".npz":
         return _npz_items(path, purpose, specs)
@@ -161,7 +163,9 @@ def _items(
     return made
 
 
-def _split_item(item: Any, purpose: Purpose, reference: str, index: int) -> tuple[tuple[Any, ...], Any, str | None]:
+def _split_item(
+    item: object, purpose: Purpose, reference: str, index: int
+) -> tuple[tuple[object, ...], object, str | None]:
     """Returns (inputs, target, slice name) of one item as the user's function yields it."""
     if purpose != "evaluation":
         return (tuple(item) if isinstance(item, (tuple, list)) else (item,)), None, None
@@ -179,8 +183,8 @@ def _split_item(item: Any, purpose: Purpose, reference: str, index: int) -> tupl
 
 def _add(
     writer: SampleWriter,
-    inputs: tuple[Any, ...],
-    target: Any,
+    inputs: tuple[object, ...],
+    target: object,
     slice_name: str | None,
     specs: tuple[TensorSpec, ...],
     metric: str,
@@ -219,7 +223,7 @@ def _to_numpy(value: Any) -> Any:
     return value.numpy() if hasattr(value, "numpy") else value
 
 
-def _checked(value: Any, spec: TensorSpec, where: str) -> NDArray[Any]:
+def _checked(value: object, spec: TensorSpec, where: str) -> NDArray[Any]:
     """Returns one input as an array (rows, ...) of the model's dtype.
 
     Raises:
@@ -260,16 +264,12 @@ def _with_any_batch(shape: tuple[int, ...]) -> str:
     return f"({', '.join(['N', *('?' if size == -1 else str(size) for size in shape[1:])])})"
 
 
-def _npz_items(path: Path, purpose: Purpose, specs: tuple[TensorSpec, ...]) -> Iterator[Any]:
-    import numpy as np
-
-    if not path.is_file():
+def _npz_items(path: Path, purpose: Purpose, specs: tuple[TensorSpec, ...]) -> Iterator[object]:
+    if not path.exists():
         raise DataError(f"The {purpose} data {path} does not exist.")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
-        raise DataError(f"The {purpose} data {path} cannot be read as an .npz file: {error}") from error
+    arrays = read_npz(path, f"The {purpose} data {path}")
+    if scalar := next((name for name, array in arrays.items() if array.ndim == 0), None):
+        raise DataError(f'The {purpose} data {path}: the array "{scalar}" is one value; expected one row a sample.')
     target_name = next((name for name in _TARGET_NAMES if name in arrays), None)
     targets = arrays.pop(target_name) if target_name else None
     if len(specs) == 1 and len(arrays) == 1:
@@ -302,7 +302,7 @@ def _sample_items(samples: Samples, purpose: Purpose) -> Iterator[Any]:
 
 def _image_items(
     folder: Path, purpose: Purpose, specs: tuple[TensorSpec, ...], preprocessing: ImagePreprocessing
-) -> Iterator[Any]:
+) -> Iterator[object]:
     """Yields images in the order of their names; for evaluation, sorted sub-folders are the classes 0, 1, ..."""
     if len(specs) != 1 or len(specs[0].shape) != 4 or specs[0].layout not in ("NCHW", "NHWC"):
         names = ", ".join(f"{spec.name} {spec.shape}" for spec in specs)
@@ -333,8 +333,12 @@ def _read_image(file: Path, spec: TensorSpec, preprocessing: ImagePreprocessing)
     try:
         with Image.open(file) as opened:
             image = opened.convert("L" if channels == 1 else "RGB")
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
         raise DataError(f"The image {file} cannot be read: {error}") from error
+    except (ValueError, SyntaxError, EOFError, MemoryError, OverflowError, TypeError, struct.error) as error:
+        # What PIL's decoders raise on damaged files.
+        first = str(error) or type(error).__name__
+        raise DataError(f"The image {file} cannot be read: {first}") from error
     if preprocessing.resize is None:
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     else:

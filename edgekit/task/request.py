@@ -139,7 +139,7 @@ def parse_technique(text: str, source: str) -> Step:
     Raises:
         UsageError: no technique has that name, or it has no such setting.
     """
-    from edgekit.faults import nearest
+    from edgekit.files.faults import nearest
     from edgekit.plugins import configurable_technique
     from edgekit.task.technique_text import split_step
 

@@ -6,7 +6,6 @@ All faults of a file are reported at once, each with its key, what came and what
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 from edgekit.budget import Limit
 from edgekit.errors import ConfigError
+from edgekit.files.bounded_reading import SETTINGS_BYTES, read_text, read_toml
 from edgekit.task.input_sizes import InputSizes
 from edgekit.task.references import Value
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 if TYPE_CHECKING:
     from edgekit.task.task_file import TaskFile
@@ -166,7 +161,7 @@ def find_config(cwd: Path) -> Path | None:
     if path.is_file():
         return path
     path = cwd / "pyproject.toml"
-    if path.is_file() and "edgekit" in _read_toml(path).get("tool", {}):
+    if path.is_file() and "edgekit" in read_toml(path, ConfigError).get("tool", {}):
         return path
     return None
 
@@ -179,12 +174,12 @@ def load_task(path: Path) -> Task:
     """
     if not path.is_file():
         raise ConfigError(f"{path}: no such file. Give a task file with --config, or make one with: edgekit init")
-    data = _read_toml(path)
+    data = read_toml(path, ConfigError)
     if path.name == "pyproject.toml":
         data = data.get("tool", {}).get("edgekit")
         if data is None:
             raise ConfigError(f"{path}: it has no [tool.edgekit] table. Add one, or make a task file: edgekit init")
-    from edgekit.faults import describe_file_faults
+    from edgekit.files.faults import describe_file_faults
     from edgekit.task.task_file import check_task_file
 
     file, faults = check_task_file(data)
@@ -192,15 +187,6 @@ def load_task(path: Path) -> Task:
         advice = "The keys of a task file: edgekit init writes one with all of them, explained."
         raise ConfigError(describe_file_faults(path, faults, advice))
     return _to_task(file, path)
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
 
 
 def _to_task(file: TaskFile, path: Path) -> Task:
@@ -252,11 +238,11 @@ def _read_labels(config: Path, name: str) -> str:
     path = config.parent / name
     advice = "Give a text file with one label a line."
     try:
-        text = path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigError(f"{config}: model.labels: {path} cannot be read: {error.strerror}. {advice}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{config}: model.labels: {path} is not UTF-8 text: {error.reason}. {advice}") from None
+        text = read_text(path, ConfigError, limit_bytes=SETTINGS_BYTES).strip()
+    except FileNotFoundError:
+        raise ConfigError(f"{config}: model.labels: {path} does not exist. {advice}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{config}: model.labels: {error.message} {advice}") from None
     labels = [line.strip() for line in text.splitlines()]
     if "" in labels or not labels:
         where = f"line {labels.index('') + 1} of {path} is empty" if labels else f"{path} is empty"

@@ -12,8 +12,9 @@ from pydantic_core import PydanticCustomError
 
 from edgekit.budget import WAIVABLE, Limit, read_change_limit, read_limit
 from edgekit.errors import InputError
-from edgekit.faults import FAULT, find_faults, show_value
+from edgekit.files.faults import FAULT, find_faults, show_value
 from edgekit.registry import DEFAULT_FORMAT, METRICS, metric_names
+from edgekit.task.references import Value
 
 SCHEMA: Final = 1
 FACTORY: Final = "factory"
@@ -39,17 +40,17 @@ def _parse_metric(value: object) -> str:
     )
 
 
-def _parse_limits(value: object) -> tuple[tuple[str, Any], ...]:
+def _parse_limits(value: object) -> tuple[tuple[str, object], ...]:
     return _parse_table(value, read_limit, "budget", 'size = "6 MB"')
 
 
-def _parse_change_limits(value: object) -> tuple[tuple[str, Any], ...]:
+def _parse_change_limits(value: object) -> tuple[tuple[str, object], ...]:
     return _parse_table(value, read_change_limit, "regression", 'size = "+5 %"')
 
 
 def _parse_table(
     value: object, read: Callable[[str, object, str], Limit], table: str, example: str
-) -> tuple[tuple[str, Any], ...]:
+) -> tuple[tuple[str, object], ...]:
     """Checks a table of limits; the limits are made later, when the file's name is known."""
     if not isinstance(value, dict):
         raise _fault(f"{show_value(value)} was given; expected a table of limits, such as {example}")
@@ -93,7 +94,7 @@ def _parse_steps(value: object) -> tuple[str, ...]:
     return tuple(steps)
 
 
-def _parse_search(value: object) -> tuple[str | None, tuple[tuple[str, tuple[Any, ...]], ...]]:
+def _parse_search(value: object) -> tuple[str | None, tuple[tuple[str, tuple[Value, ...]], ...]]:
     """Returns (the factory of the variants or None, parameter names with their values)."""
     if not isinstance(value, dict) or not value:
         raise _fault(
@@ -144,11 +145,11 @@ def _parse_formats(value: object) -> tuple[str, ...]:
     return tuple(names)
 
 
-_Limits = Annotated[tuple[tuple[str, Any], ...], PlainValidator(_parse_limits)]
-_ChangeLimits = Annotated[tuple[tuple[str, Any], ...], PlainValidator(_parse_change_limits)]
+_Limits = Annotated[tuple[tuple[str, object], ...], PlainValidator(_parse_limits)]
+_ChangeLimits = Annotated[tuple[tuple[str, object], ...], PlainValidator(_parse_change_limits)]
 _Numbers = Annotated[tuple[float, ...], PlainValidator(_parse_numbers)]
 _Divisors = Annotated[tuple[float, ...], PlainValidator(_parse_divisors)]
-_Search = Annotated[tuple[str | None, tuple[tuple[str, tuple[Any, ...]], ...]], PlainValidator(_parse_search)]
+_Search = Annotated[tuple[str | None, tuple[tuple[str, tuple[Value, ...]], ...]], PlainValidator(_parse_search)]
 _Color = Annotated[Literal["rgb", "bgr"], PlainValidator(_parse_color)]
 _DATA = 'a function as "data.py:name", an .npz file, or a folder of images'
 _FUNCTION = 'a function as "file.py:name" or "module:name"'
@@ -241,11 +242,11 @@ def check_task_file(data: Mapping[str, Any]) -> tuple[TaskFile | None, tuple[str
         return None, find_faults(error, TaskFile)
 
 
-def read_limits(table: tuple[tuple[str, Any], ...], source: str) -> tuple[Limit, ...]:
+def read_limits(table: tuple[tuple[str, object], ...], source: str) -> tuple[Limit, ...]:
     """Returns the limits of a checked budget table; `source` is who set them."""
     return tuple(read_limit(name, value, source) for name, value in table)
 
 
-def read_change_limits(table: tuple[tuple[str, Any], ...], source: str) -> tuple[Limit, ...]:
+def read_change_limits(table: tuple[tuple[str, object], ...], source: str) -> tuple[Limit, ...]:
     """Returns the limits of a checked regression table; `source` is who set them."""
     return tuple(read_change_limit(name, value, source) for name, value in table)

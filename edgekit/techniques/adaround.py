@@ -15,9 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from edgekit.techniques.gptq import Grid
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ZETA: Final = 1.1
 _GAMMA: Final = -0.1
@@ -43,15 +46,15 @@ class Reconstruction:
         ridge: (G, 1) float32: error of a unit step of one weight on inputs without any structure.
     """
 
-    columns: Any
-    outputs: Any
-    bias: Any
-    clamp: Callable[[Any], Any] | None
-    anchor: Any
-    share: Any
-    ridge: Any
+    columns: Tensor
+    outputs: Tensor
+    bias: Tensor
+    clamp: Callable[[Tensor], Tensor] | None
+    anchor: Tensor
+    share: Tensor
+    ridge: Tensor
 
-    def errors(self, weights: Any, positions: Any = slice(None)) -> Any:
+    def errors(self, weights: Tensor, positions: slice | Tensor = slice(None)) -> Tensor:
         """Returns the squared error of each output, (G, R): its mean over positions, and the distance to the anchor."""
         made = weights @ self.columns[:, :, positions] + self.bias[:, :, None]
         wanted = self.outputs[:, :, positions]
@@ -61,7 +64,9 @@ class Reconstruction:
         return (1 - self.share) * (made - wanted).square().mean(dim=-1) + self.share * self.ridge * distance
 
 
-def learn_rounding(target: Any, start: Any, grid: Grid, problem: Reconstruction, iterations: int, seed: int) -> Any:
+def learn_rounding(
+    target: Tensor, start: Tensor, grid: Grid, problem: Reconstruction, iterations: int, seed: int
+) -> Tensor:
     """Returns integers (G, R, K) float64, each the floor or the ceiling of `target` / scale.
 
     Args:

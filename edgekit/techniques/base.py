@@ -28,6 +28,8 @@ from edgekit.techniques.settings import read_settings
 from edgekit.workers.worker import Progress
 
 if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
     from edgekit.training.training_data import TrainingData
 
 Data = Literal["nothing", "calibration", "training"]
@@ -71,7 +73,7 @@ class TorchModel:
     """
 
     facts: CapturedModel
-    program: Any
+    program: ExportedProgram
 
 
 @final
@@ -212,11 +214,11 @@ class Technique(ABC):
         """
         self._check_usable(model, context)
         from edgekit.sources.captured_file import write_captured
-        from edgekit.sources.exported_program import load
         from edgekit.techniques.program_checks import check_result
         from edgekit.torch_program import program_facts
+        from edgekit.torch_program.program_archive import load_program
 
-        opened = TorchModel(facts=model, program=load(model.path, model.source))
+        opened = TorchModel(facts=model, program=load_program(model.path, model.source))
         before = program_facts.digest(opened.program)
         changed = self.apply(opened, context)
         if program_facts.digest(opened.program) != before:

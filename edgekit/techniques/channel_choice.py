@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import TYPE_CHECKING, Literal, final
 
-from edgekit.techniques.dependency_groups import TRANSPOSED, Dependencies
+from edgekit.techniques.dependency_groups import TRANSPOSED, Dependencies, Piece
 from edgekit.torch_program.graph_nodes import attribute, is_node, operator_name
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule
 
 Scope = Literal["global", "layer"]
 
@@ -27,7 +32,7 @@ class Cost:
     parameters: float
 
 
-def cost_of(graph_module: Any, dependencies: Dependencies, counts: Mapping[int, int]) -> Cost:
+def cost_of(graph_module: GraphModule, dependencies: Dependencies, counts: Mapping[int, int]) -> Cost:
     """Returns what the graph costs with so many channels in each group; groups that are not named keep theirs.
 
     Args:
@@ -36,7 +41,7 @@ def cost_of(graph_module: Any, dependencies: Dependencies, counts: Mapping[int, 
         counts: Index of a free group to its number of channels.
     """
 
-    def share(pieces: Any) -> float:
+    def share(pieces: Iterable[Piece]) -> float:
         full = kept = 0
         for piece in pieces:
             root = dependencies.root(piece.group)
@@ -63,7 +68,7 @@ def cost_of(graph_module: Any, dependencies: Dependencies, counts: Mapping[int, 
 
 
 def choose_counts(
-    importance: Mapping[int, Any],
+    importance: Mapping[int, Tensor],
     groups: Mapping[int, int],
     cost: Callable[[Mapping[int, int]], float],
     limit: float,
@@ -113,7 +118,7 @@ def choose_counts(
     return counts(high)
 
 
-def strongest(importance: Mapping[int, Any], counts: Mapping[int, int]) -> dict[int, Any]:
+def strongest(importance: Mapping[int, Tensor], counts: Mapping[int, int]) -> dict[int, Tensor]:
     """Returns the most important channels of each group that loses some, (n,) int64 in rising order."""
     return {
         index: importance[index].topk(count).indices.sort().values
@@ -122,17 +127,17 @@ def strongest(importance: Mapping[int, Any], counts: Mapping[int, int]) -> dict[
     }
 
 
-def normalised(importance: Mapping[int, Any]) -> dict[int, Any]:
+def normalised(importance: Mapping[int, Tensor]) -> dict[int, Tensor]:
     """Returns importances over their group's mean, so that groups of different size can be compared."""
     return {index: values / values.mean().clamp(min=1e-30) for index, values in importance.items()}
 
 
-def _is_layer(node: Any) -> bool:
+def _is_layer(node: Node) -> bool:
     name = operator_name(node)
     return name.startswith("conv") or name == "linear"
 
 
-def _macs(node: Any, weight: Any) -> float:
+def _macs(node: Node, weight: Tensor) -> float:
     """Each position of the output (of the input, where transposed) meets each weight of its channel once."""
     if operator_name(node) == "linear":
         return float(math.prod(node.meta["val"].shape[:-1]) * weight.numel())

@@ -11,16 +11,21 @@ random   a control
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from edgekit.techniques.dependency_groups import TRANSPOSED, Channels, Dependencies
 from edgekit.torch_program.graph_nodes import attribute, is_node, operator_name
+from edgekit.torch_program.torch_protocols import Node
 from edgekit.training.training_data import Batch, TrainingData
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule
 
 Importance = Literal["taylor", "l1", "l2", "random"]
 
 
-def magnitudes(graph_module: Any, dependencies: Dependencies, power: int) -> dict[int, Any]:
+def magnitudes(graph_module: GraphModule, dependencies: Dependencies, power: int) -> dict[int, Tensor]:
     """Returns for each free group the sum of |w|^power over the weights of each channel, (C,) float64."""
     import torch
 
@@ -39,8 +44,8 @@ def magnitudes(graph_module: Any, dependencies: Dependencies, power: int) -> dic
 
 
 def taylor(
-    graph_module: Any, dependencies: Dependencies, data: TrainingData, batches: Iterable[Batch]
-) -> dict[int, Any]:
+    graph_module: GraphModule, dependencies: Dependencies, data: TrainingData, batches: Iterable[Batch]
+) -> dict[int, Tensor]:
     """Returns the Taylor importance of each channel of each free group, (C,) float64.
 
     Args:
@@ -76,12 +81,12 @@ def taylor(
     return found
 
 
-def _sums(graph_module: Any, node: Any, axis: int, power: int) -> Any:
+def _sums(graph_module: GraphModule, node: Node, axis: int, power: int) -> Tensor:
     weight = attribute(graph_module, node.args[1]).detach().double().abs() ** power
     return weight.transpose(0, axis).flatten(1).sum(1) if weight.ndim > 1 else weight
 
 
-def _spread(dependencies: Dependencies, channels: Channels, sums: Any, found: dict[int, Any]) -> None:
+def _spread(dependencies: Dependencies, channels: Channels, sums: Tensor, found: dict[int, Tensor]) -> None:
     """Adds sums over a channel axis to the groups that lie along it."""
     start = 0
     for piece in channels.pieces:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from edgekit.techniques.dependency_groups import TRANSPOSED, Channels, Dependencies
 from edgekit.techniques.program_editing import replace_tensor
 from edgekit.torch_program.graph_nodes import attribute, is_node, operator_name
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule
 
 
-def remove_channels(graph_module: Any, dependencies: Dependencies, kept: Mapping[int, Any]) -> None:
+def remove_channels(graph_module: GraphModule, dependencies: Dependencies, kept: Mapping[int, Tensor]) -> None:
     """Takes the channels that are not kept out of all weights, in place.
 
     Shapes in `meta` are stale afterwards: capture the graph anew.
@@ -20,9 +25,9 @@ def remove_channels(graph_module: Any, dependencies: Dependencies, kept: Mapping
         dependencies: Its groups.
         kept: Index of a free group to the channels that stay, (n,) int64 in rising order.
     """
-    nodes = {node.name: node for node in graph_module.graph.nodes}
+    nodes: dict[str, Node] = {node.name: node for node in graph_module.graph.nodes}
 
-    def own(node: Any) -> Any:
+    def own(node: Node) -> Node:
         return nodes[node.name]
 
     for node, index in dependencies.written.items():
@@ -49,14 +54,14 @@ def remove_channels(graph_module: Any, dependencies: Dependencies, kept: Mapping
             mine.args = (mine.args[0], shape, *mine.args[2:])
 
 
-def kept_positions(dependencies: Dependencies, channels: Channels, kept: Mapping[int, Any]) -> Any:
+def kept_positions(dependencies: Dependencies, channels: Channels, kept: Mapping[int, Tensor]) -> Tensor | None:
     """Returns which positions of a channel axis stay, (n,) int64; None where all do."""
     import torch
 
     roots = [dependencies.root(piece.group) for piece in channels.pieces]
     if not any(root in kept for root in roots):
         return None
-    parts: list[Any] = []
+    parts: list[Tensor] = []
     start = 0
     for piece, root in zip(channels.pieces, roots, strict=True):
         count = dependencies.group(root).channels
@@ -66,7 +71,7 @@ def kept_positions(dependencies: Dependencies, channels: Channels, kept: Mapping
     return torch.cat(parts)
 
 
-def _select(graph_module: Any, argument: Any, axis: int, places: Any) -> None:
+def _select(graph_module: GraphModule, argument: Node, axis: int, places: Tensor) -> None:
     tensor = attribute(graph_module, argument) if is_node(argument) else None
     if tensor is not None:
         replace_tensor(graph_module, argument.target, tensor.detach().index_select(axis, places.to(tensor.device)))

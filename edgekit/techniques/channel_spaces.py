@@ -9,9 +9,13 @@ space that touches one is left alone, as is one that is an input or an output of
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.torch_program.graph_nodes import attribute, is_node, operator_name
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
 
 _CONVOLUTIONS: Final = frozenset({"conv1d", "conv2d"})
 _HOMOGENEOUS: Final = frozenset(
@@ -34,13 +38,13 @@ class ChannelSpace:
     """
 
     channels: int
-    writers: list[Any] = field(default_factory=list[Any])
-    readers: list[Any] = field(default_factory=list[Any])
-    tensors: dict[Any, int] = field(default_factory=dict[Any, int])
+    writers: list[Node] = field(default_factory=list[Any])
+    readers: list[Node] = field(default_factory=list[Any])
+    tensors: dict[Node, int] = field(default_factory=dict[Any, int])
     is_free: bool = True
 
 
-def find_channel_spaces(graph_module: Any) -> list[ChannelSpace]:
+def find_channel_spaces(graph_module: GraphModule) -> list[ChannelSpace]:
     """Returns the spaces that may be scaled and have writers and readers, in graph order."""
     finder = _Finder(graph_module)
     for node in graph_module.graph.nodes:
@@ -49,7 +53,7 @@ def find_channel_spaces(graph_module: Any) -> list[ChannelSpace]:
     return [space for space in unique.values() if space.is_free and space.writers and space.readers]
 
 
-def is_depthwise(graph_module: Any, node: Any) -> bool:
+def is_depthwise(graph_module: GraphModule, node: Node) -> bool:
     """Returns True for a convolution with one filter for each channel."""
     weight = attribute(graph_module, node.args[1])
     groups = node.args[6] if len(node.args) > 6 else 1
@@ -60,15 +64,15 @@ def is_depthwise(graph_module: Any, node: Any) -> bool:
 class _Finder:
     """Walks the graph once, in order."""
 
-    def __init__(self, graph_module: Any) -> None:
+    def __init__(self, graph_module: GraphModule) -> None:
         self._module = graph_module
-        self.spaces: dict[Any, ChannelSpace] = {}
+        self.spaces: dict[Node, ChannelSpace] = {}
         self._readers_of_weights: dict[str, int] = {}
         for node in graph_module.graph.nodes:
             if node.op == "get_attr":
                 self._readers_of_weights[node.target] = self._readers_of_weights.get(node.target, 0) + len(node.users)
 
-    def visit(self, node: Any) -> None:
+    def visit(self, node: Node) -> None:
         name = operator_name(node)
         sources = [item for item in node.all_input_nodes if item in self.spaces]
         if name in _CONVOLUTIONS or name == "linear":
@@ -81,7 +85,7 @@ class _Finder:
             for source in sources:
                 self.spaces[source].is_free = False
 
-    def _keeps_channels(self, node: Any, name: str, source: Any) -> bool:
+    def _keeps_channels(self, node: Node, name: str, source: Node) -> bool:
         """Returns whether an operator of one value is homogeneous and leaves the channels where they are."""
         if name == "mean":
             return self._is_spatial_mean(node, source)
@@ -89,7 +93,7 @@ class _Finder:
             return self._drops_ones(node, source)
         return name in _HOMOGENEOUS or (name == "pad" and _is_zero_pad(node))
 
-    def _visit_layer(self, node: Any, name: str) -> None:
+    def _visit_layer(self, node: Node, name: str) -> None:
         source, weight = node.args[0], attribute(self._module, node.args[1])
         bias = node.args[2] if len(node.args) > 2 else None
         constant = weight is not None and (bias is None or attribute(self._module, bias) is not None)
@@ -110,14 +114,14 @@ class _Finder:
             axis = len(shape) - 1 if name == "linear" else 1
             self.spaces[node] = ChannelSpace(channels=int(shape[axis]), writers=[node], tensors={node: axis})
 
-    def _keep(self, node: Any, source: Any, axis: int | None = None) -> None:
+    def _keep(self, node: Node, source: Node, axis: int | None = None) -> None:
         space = self.spaces[source]
         space.tensors[node] = space.tensors[source] if axis is None else axis
         self.spaces[node] = space
         if len(node.meta["val"].shape) <= space.tensors[node]:
             space.is_free = False
 
-    def _join(self, node: Any, one: Any, other: Any) -> None:
+    def _join(self, node: Node, one: Node, other: Node) -> None:
         kept, gone = self.spaces[one], self.spaces[other]
         if kept is not gone:
             kept.writers += gone.writers
@@ -128,22 +132,22 @@ class _Finder:
                 self.spaces[tensor] = kept
         self._keep(node, one)
 
-    def _same_form(self, one: Any, other: Any) -> bool:
+    def _same_form(self, one: Node, other: Node) -> bool:
         equal = one.meta["val"].shape == other.meta["val"].shape
         return bool(equal and self.spaces[one].tensors[one] == self.spaces[other].tensors[other])
 
-    def _is_spatial_mean(self, node: Any, source: Any) -> bool:
+    def _is_spatial_mean(self, node: Node, source: Node) -> bool:
         """Returns whether a mean leaves the channels where they are."""
         rank = len(source.meta["val"].shape)
         axes = {int(axis) % rank for axis in (node.args[1] if len(node.args) > 1 else range(rank))}
         return min(axes) > self.spaces[source].tensors[source]
 
-    def _drops_ones(self, node: Any, source: Any) -> bool:
+    def _drops_ones(self, node: Node, source: Node) -> bool:
         """Returns whether a reshape turns (N, C, 1, 1) into (N, C)."""
         before, after = tuple(source.meta["val"].shape), tuple(node.meta["val"].shape)
         return self.spaces[source].tensors[source] == 1 and before[:2] == after and set(before[2:]) <= {1}
 
 
-def _is_zero_pad(node: Any) -> bool:
+def _is_zero_pad(node: Node) -> bool:
     constant = len(node.args) < 3 or node.args[2] == "constant"
     return constant and (len(node.args) < 4 or node.args[3] in (None, 0, 0.0)) and len(node.args[1]) <= 4

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Final, final
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ROUNDS: Final = 100
 _SETTLED: Final = 1e-7  # change of the error from round to round
 
 
-def learn_codebook(weights: Any, importance: Any, size: int, *, holds_zero: bool) -> Any:
+def learn_codebook(weights: Tensor, importance: Tensor, size: int, *, holds_zero: bool) -> Tensor:
     """Returns at most `size` values, rising, float64, with the least weighted squared distance to the nearest one.
 
     Lloyd's algorithm ("Least squares quantization in PCM", 1982) in one dimension, from quantiles: Han et al., "Deep
@@ -43,16 +46,16 @@ def learn_codebook(weights: Any, importance: Any, size: int, *, holds_zero: bool
 class _RunningSums:
     """Sums over the weights so far, in rising order, each (n,): importance, times the weight, times its square."""
 
-    totals: Any
-    firsts: Any
-    squares: Any
+    totals: Tensor
+    firsts: Tensor
+    squares: Tensor
 
-    def between(self, ends: Any) -> tuple[Any, Any, Any]:
+    def between(self, ends: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the three sums of each part that ends before an index of `ends`, and of the rest."""
         return _parts(self.totals, ends), _parts(self.firsts, ends), _parts(self.squares, ends)
 
 
-def _descend(values: Any, sums: _RunningSums, book: Any, *, holds_zero: bool) -> tuple[Any, float]:
+def _descend(values: Tensor, sums: _RunningSums, book: Tensor, *, holds_zero: bool) -> tuple[Tensor, float]:
     """Returns the codebook that Lloyd's algorithm ends with from `book`, and its error."""
     import torch
 
@@ -71,14 +74,14 @@ def _descend(values: Any, sums: _RunningSums, book: Any, *, holds_zero: bool) ->
     return book.unique(), after
 
 
-def nearest_value(values: Any, book: Any) -> Any:
+def nearest_value(values: Tensor, book: Tensor) -> Tensor:
     """Returns the nearest value of a rising codebook, in the shape of `values`."""
     import torch
 
     return book[torch.searchsorted((book[1:] + book[:-1]) / 2, values.contiguous())]
 
 
-def _parts(running: Any, ends: Any) -> Any:
+def _parts(running: Tensor, ends: Tensor) -> Tensor:
     """Returns the sums between `ends` of a running sum."""
     import torch
 

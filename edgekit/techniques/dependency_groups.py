@@ -14,9 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.torch_program.graph_nodes import attribute, is_node, operator_name
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
 
 CONVOLUTIONS: Final = frozenset({"conv1d", "conv2d", "conv3d"})
 TRANSPOSED: Final = frozenset({"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})
@@ -53,7 +57,7 @@ class Group:
     """
 
     channels: int
-    writers: list[Any] = field(default_factory=list[Any])
+    writers: list[Node] = field(default_factory=list[Any])
     blocked: bool = False
 
 
@@ -83,19 +87,19 @@ class Dependencies:
         graph_module: A captured graph with shapes (`meta["val"]`); read only.
     """
 
-    def __init__(self, graph_module: Any) -> None:
+    def __init__(self, graph_module: GraphModule) -> None:
         self._module = graph_module
         self._groups: list[Group] = []
         self._parent: list[int] = []
-        self.written: dict[Any, int] = {}
+        self.written: dict[Node, int] = {}
         """Layer to the group of its outputs; through `root`."""
-        self.read: dict[Any, Channels] = {}
+        self.read: dict[Node, Channels] = {}
         """Layer to what lies along its input's channel axis."""
-        self.carried: dict[Any, Channels] = {}
+        self.carried: dict[Node, Channels] = {}
         """Depthwise convolution or batch norm to the channels that it treats one by one."""
-        self.reshaped: dict[Any, Channels] = {}
+        self.reshaped: dict[Node, Channels] = {}
         """Reshape to what lies along its output's channel axis."""
-        self._layout: dict[Any, Channels] = {}
+        self._layout: dict[Node, Channels] = {}
         self._uses: dict[str, int] = {}
         for node in graph_module.graph.nodes:
             if node.op == "get_attr":
@@ -121,7 +125,7 @@ class Dependencies:
             if self.root(index) == index and not group.blocked and group.writers
         }
 
-    def _visit(self, node: Any) -> None:
+    def _visit(self, node: Node) -> None:
         name = operator_name(node)
         known = [item for item in node.all_input_nodes if item in self._layout]
         if name in CONVOLUTIONS | TRANSPOSED or name == "linear":
@@ -137,7 +141,7 @@ class Dependencies:
         else:
             self._block(known)
 
-    def _visit_layer(self, node: Any, name: str) -> None:
+    def _visit_layer(self, node: Node, name: str) -> None:
         source, weight = node.args[0], attribute(self._module, node.args[1])
         bias = node.args[2] if len(node.args) > 2 else None
         parts = [item for item in node.args[1:3] if is_node(item)]
@@ -165,7 +169,7 @@ class Dependencies:
             self.written[node] = index
             self._layout[node] = Channels(axis=axis, pieces=(Piece(group=index),))
 
-    def _visit_binary(self, node: Any, known: Sequence[Any]) -> None:
+    def _visit_binary(self, node: Node, known: Sequence[Node]) -> None:
         others = [item for item in node.args if is_node(item) and item not in self._layout]
         if any(not self._is_even(item, self._layout[known[0]].axis, node) for item in others):
             self._block(known)
@@ -180,7 +184,7 @@ class Dependencies:
             return
         self._layout[node] = self._layout[known[0]]
 
-    def _visit_cat(self, node: Any) -> None:
+    def _visit_cat(self, node: Node) -> None:
         items = list(node.args[0])
         if any(item not in self._layout for item in items) or len({self._layout[i].axis for i in items}) > 1:
             self._block(item for item in items if item in self._layout)
@@ -194,7 +198,7 @@ class Dependencies:
         else:
             self._block(items)
 
-    def _visit_follower(self, node: Any, name: str, source: Any) -> None:
+    def _visit_follower(self, node: Node, name: str, source: Node) -> None:
         held = self._layout[source]
         found: Channels | None = None
         if name in _UNARY or (name in _SPATIAL and held.axis == 1):
@@ -215,14 +219,14 @@ class Dependencies:
         else:
             self._layout[node] = found
 
-    def _is_even(self, item: Any, axis: int, node: Any) -> bool:
+    def _is_even(self, item: Node, axis: int, node: Node) -> bool:
         """Returns whether a value without known channels is the same for all channels."""
         value = item.meta.get("val")
         shape = tuple(getattr(attribute(self._module, item), "shape", getattr(value, "shape", ())))
         position = axis - (_rank(node) - len(shape))
         return position < 0 or shape[position] == 1
 
-    def _join(self, items: Sequence[Any]) -> bool:
+    def _join(self, items: Sequence[Node]) -> bool:
         """Makes groups at the same place one; returns False where the tensors are made up differently."""
         first, *rest = (self._layout[item].pieces for item in items)
         for pieces in rest:
@@ -240,27 +244,27 @@ class Dependencies:
                     self._parent[gone] = kept
         return True
 
-    def _block(self, items: Iterable[Any]) -> None:
+    def _block(self, items: Iterable[Node]) -> None:
         for item in items:
             for piece in self._layout[item].pieces if item in self._layout else ():
                 self.group(piece.group).blocked = True
 
 
-def _groups_of(node: Any, name: str) -> int:
+def _groups_of(node: Node, name: str) -> int:
     position = 7 - 1 if name in CONVOLUTIONS else 6
     return int(node.args[position]) if len(node.args) > position else 1
 
 
-def _rank(node: Any) -> int:
+def _rank(node: Node) -> int:
     return len(node.meta["val"].shape)
 
 
-def _size(node: Any, axis: int) -> int:
+def _size(node: Node, axis: int) -> int:
     shape = node.meta["val"].shape
     return int(shape[axis]) if axis < len(shape) else 1
 
 
-def _after_mean(node: Any, source: Any, held: Channels) -> Channels | None:
+def _after_mean(node: Node, source: Node, held: Channels) -> Channels | None:
     rank = _rank(source)
     given = node.args[1] if len(node.args) > 1 and node.args[1] else range(rank)
     axes = {int(axis) % rank for axis in given}
@@ -270,7 +274,7 @@ def _after_mean(node: Any, source: Any, held: Channels) -> Channels | None:
     return held if keeps else Channels(axis=held.axis - sum(axis < held.axis for axis in axes), pieces=held.pieces)
 
 
-def _after_transpose(node: Any, name: str, source: Any, held: Channels) -> Channels:
+def _after_transpose(node: Node, name: str, source: Node, held: Channels) -> Channels:
     rank = _rank(source)
     order = list(range(rank))
     if name == "permute":
@@ -281,7 +285,7 @@ def _after_transpose(node: Any, name: str, source: Any, held: Channels) -> Chann
     return Channels(axis=order.index(held.axis), pieces=held.pieces)
 
 
-def _after_reshape(node: Any, source: Any, held: Channels) -> Channels | None:
+def _after_reshape(node: Node, source: Node, held: Channels) -> Channels | None:
     """Returns the channels after a reshape that keeps all axes before theirs; None for any other."""
     before, after = (tuple(int(size) for size in item.meta["val"].shape) for item in (source, node))
     axis = held.axis

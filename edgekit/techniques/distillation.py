@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, Final, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol, cast
 
 from edgekit.recipe import Step
 from edgekit.techniques.base import Context, TorchModel
 from edgekit.techniques.recovery import frozen_graph, normalized_graph, schedule_of, settled, weights_digest
 from edgekit.training.batch_norms import set_training
 from edgekit.training.imitation import Outputs, feature_loss, imitation_loss
-from edgekit.training.loop import Run, TrainingObjective, train
+from edgekit.training.loop import Loss, Run, TrainingObjective, train
 from edgekit.training.schedule import Optimizer
 from edgekit.training.trainable import flat
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 SELF: Final = "self"
 """The student that is the model itself."""
@@ -98,11 +101,11 @@ def teach(technique: DistillSettings, model: TorchModel, teacher: TorchModel, co
     students = _built(technique, context)
     _train(technique, students, teacher, context, run)
     for parameter in students[0].parameters():
-        parameter.requires_grad_(requires_grad=False)
+        parameter.requires_grad_(False)
     return capture_built_network(model, students[0], technique.student)
 
 
-def _built(technique: DistillSettings, context: Context) -> tuple[Any, ...]:
+def _built(technique: DistillSettings, context: Context) -> tuple[nn.Module, ...]:
     """Returns the student and, for mutual learning, a second one from another seed."""
     from edgekit.techniques.user_network import build_user_network
 
@@ -114,23 +117,24 @@ def _built(technique: DistillSettings, context: Context) -> tuple[Any, ...]:
     if len(found) == 2 and weights_digest(found[0]) == weights_digest(found[1]):
         for module in found[1].modules():
             # The factory seeds by itself; two equal students would have nothing to tell each other.
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+            reset: Callable[[], None] | None = getattr(module, "reset_parameters", None)
+            if reset is not None:
+                reset()
     return found
 
 
 def _train(
-    technique: DistillSettings, students: tuple[Any, ...], teacher: TorchModel, context: Context, run: str
+    technique: DistillSettings, students: tuple[nn.Module, ...], teacher: TorchModel, context: Context, run: str
 ) -> None:
     lesson_of = _online if technique.mode == "online" else _offline
     whole, loss = lesson_of(technique, students, teacher, context)
     student = students[0]
 
-    def taught(inputs: tuple[Any, ...], target: Any) -> Any:
+    def taught(inputs: tuple[Tensor, ...], target: object) -> Tensor:
         _set_mode(students, training=True)
         return loss(inputs, target)
 
-    def predict(inputs: tuple[Any, ...]) -> Any:
+    def predict(inputs: tuple[Tensor, ...]) -> object:
         _set_mode(students, training=False)
         return student(*inputs)
 
@@ -154,8 +158,8 @@ def _train(
 
 
 def _offline(
-    technique: DistillSettings, students: tuple[Any, ...], teacher: TorchModel, context: Context
-) -> tuple[Any, Any]:
+    technique: DistillSettings, students: tuple[nn.Module, ...], teacher: TorchModel, context: Context
+) -> tuple[nn.ModuleList, Loss]:
     """Returns (what is trained, its loss) of a student that learns from a teacher."""
     import torch
 
@@ -172,7 +176,7 @@ def _offline(
         _set_mode(students, training=False)
         adapters = regressors(*probes, first)
 
-    def loss(inputs: tuple[Any, ...], target: Any) -> Any:
+    def loss(inputs: tuple[Tensor, ...], target: object) -> Tensor:
         guide.to(inputs[0].device)
         output, mine = probes[0](*inputs) if probes else (student(*inputs), {})
         with torch.no_grad():
@@ -192,17 +196,17 @@ def _offline(
 
 
 def _online(
-    technique: DistillSettings, students: tuple[Any, ...], teacher: TorchModel, context: Context
-) -> tuple[Any, Any]:
+    technique: DistillSettings, students: tuple[nn.Module, ...], teacher: TorchModel, context: Context
+) -> tuple[nn.ModuleList, Loss]:
     """Returns (what is trained, its loss) of two students that learn from each other."""
     import torch
 
     del teacher
     data = context.lessons()
 
-    def loss(inputs: tuple[Any, ...], target: Any) -> Any:
+    def loss(inputs: tuple[Tensor, ...], target: object) -> Tensor:
         outputs = [student(*inputs) for student in students]
-        found = sum(data.loss_of(output, target) for output in outputs)
+        found = cast("Tensor", sum(data.loss_of(output, target) for output in outputs))
         for mine, other in (outputs, outputs[::-1]):
             for one, two in zip(flat(mine), flat(other), strict=True):
                 found = found + imitation_loss(one, two, technique.outputs, 1.0)
@@ -211,7 +215,7 @@ def _online(
     return torch.nn.ModuleList(students), loss
 
 
-def _set_mode(students: tuple[Any, ...], *, training: bool) -> None:
+def _set_mode(students: tuple[nn.Module, ...], *, training: bool) -> None:
     import torch
 
     for student in students:

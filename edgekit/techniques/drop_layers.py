@@ -10,7 +10,7 @@ any hardware, about in proportion, and loses accuracy at once; training that rec
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final, Literal, final
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.errors import TechniqueError
@@ -18,6 +18,13 @@ from edgekit.model import CapturedModel
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.task.task import Task
 from edgekit.techniques.base import Context, Data, Estimate, Technique, TorchModel
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+    from torch.fx import GraphModule
+
+    from edgekit.techniques.output_error import OutputError
+    from edgekit.techniques.transformer_blocks import Part
 
 _PROBES: Final = 16  # samples; a layer's importance is an average over all values of their outputs
 _SECONDS_PER_MAC: Final = 5e-11  # one forward pass, one core
@@ -97,22 +104,22 @@ class DropLayers(Technique):
         return replace(changed, facts=replace(model.facts, parameters=model.facts.parameters - saved))
 
 
-def _error_without(graph: Any, part: Any, error: Any) -> float:
+def _error_without(graph: GraphModule, part: Part, error: OutputError) -> float:
     """Returns the outputs' error without a part, and puts it back."""
     readers = [(reader, reader.args, reader.kwargs) for reader in part.end.users]
     _leave_out(graph, part)
     found = float(error.of(graph))
     for reader, arguments, keywords in readers:
-        reader.args, reader.kwargs = arguments, keywords
+        reader.args, reader.kwargs = tuple(arguments), dict(keywords)
     graph.recompile()
     return found
 
 
-def _leave_out(graph: Any, part: Any) -> None:
+def _leave_out(graph: GraphModule, part: Part) -> None:
     """Lets what reads the end of a part read its start."""
     part.end.replace_all_uses_with(part.start)
     graph.recompile()
 
 
-def _stored(program: Any) -> int:
+def _stored(program: ExportedProgram) -> int:
     return sum(int(tensor.numel()) for tensor in program.state_dict.values())

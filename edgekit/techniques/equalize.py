@@ -15,8 +15,9 @@ clamp stay as they are (there, the clamp has evened them out already), and what 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, final
+from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.errors import TechniqueError
@@ -24,6 +25,13 @@ from edgekit.model import CapturedModel
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.task.task import Task
 from edgekit.techniques.base import Context, Data, Estimate, Technique, TorchModel
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule
+
+    from edgekit.techniques.channel_spaces import ChannelSpace
 
 _SECONDS_PER_MAC: Final = 5e-9
 _LARGEST_FACTOR: Final = 64.0  # a channel that is nearly dead would otherwise be blown up without bound
@@ -80,13 +88,13 @@ class Equalize(Technique):
         samples = context.calibration()
         wanted = {tensor: axis for space in spaces for tensor, axis in space.tensors.items()}
         ranges = channel_ranges(graph, wanted, model_rows(model, samples, range(samples.count)), context.progress)
-        tensors: dict[str, Any] = {}
+        tensors: dict[str, Tensor] = {}
         for space in spaces:
             factors = self._factors(graph, space, ranges)
             _scale(graph, space, factors, tensors)
         return with_tensors(model, tensors)
 
-    def _factors(self, graph: Any, space: Any, ranges: Any) -> Any:
+    def _factors(self, graph: GraphModule, space: ChannelSpace, ranges: Mapping[Node, Tensor]) -> Tensor:
         """Returns s of each channel, (C,) float64, with geometric mean 1."""
         import torch
 
@@ -100,7 +108,7 @@ class Equalize(Technique):
         return logs.exp().clamp(1 / _LARGEST_FACTOR, _LARGEST_FACTOR)
 
 
-def _column_ranges(graph: Any, node: Any) -> Any:
+def _column_ranges(graph: GraphModule, node: Node) -> Tensor:
     """Returns the largest weight with which a layer reads each channel, (C,) float64."""
     from edgekit.techniques.channel_spaces import is_depthwise
     from edgekit.torch_program.graph_nodes import attribute
@@ -113,13 +121,14 @@ def _column_ranges(graph: Any, node: Any) -> Any:
     return weight.transpose(0, 1).flatten(1).amax(dim=1)
 
 
-def _scale(graph: Any, space: Any, factors: Any, tensors: dict[str, Any]) -> None:
+def _scale(graph: GraphModule, space: ChannelSpace, factors: Tensor, tensors: dict[str, Tensor]) -> None:
     """Divides what the writers write and multiplies what the readers read; new values go into `tensors` by name."""
     from edgekit.techniques.channel_spaces import is_depthwise
     from edgekit.torch_program.graph_nodes import attribute
 
-    def current(node: Any) -> Any:
-        return tensors.get(node.target, attribute(graph, node)).detach().double()
+    def current(node: Node) -> Tensor:
+        old: Tensor = attribute(graph, node)
+        return tensors.get(node.target, old).detach().double()
 
     for node in space.writers:
         weight = current(node.args[1])

@@ -8,9 +8,9 @@ is in `low_rank`; the second factor keeps the bias, which takes what is left of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final, Literal, final
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.errors import TechniqueError
@@ -19,6 +19,13 @@ from edgekit.profiles.profile import DeviceProfile
 from edgekit.task.task import Task
 from edgekit.techniques.base import Context, Data, Estimate, Technique, TorchModel
 from edgekit.techniques.layer_walk import Layer, LayerWalk, NewWeights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule
+
+    from edgekit.techniques.layer_moments import Moments
+    from edgekit.techniques.low_rank import Spectrum
 
 _FACTORED: Final = ("pointwise_conv", "linear")
 _LEAST_WIDTH: Final = 8  # thinner layers have nothing to give
@@ -94,7 +101,7 @@ class Factorize(Technique):
                 f"factorize changes nothing in {model.facts.source}: at {self._wanted()} every layer would grow. "
                 "Ask for less, or leave it out."
             )
-        made: dict[str, tuple[Any, Any, Any]] = {}
+        made: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
 
         def learn(layer: Layer, share: float) -> NewWeights:
             context.progress(f"factorizing {layer.name}", share)
@@ -113,12 +120,19 @@ class Factorize(Technique):
     def _wanted(self) -> str:
         return f"energy={self.energy:g}" if self.rank == "energy" else f"keep={self.keep:g}"
 
-    def _ranks(self, graph: Any, walk: LayerWalk, names: list[str], rows: Any, context: Context) -> dict[str, int]:
+    def _ranks(
+        self,
+        graph: GraphModule,
+        walk: LayerWalk,
+        names: list[str],
+        rows: Sequence[tuple[Tensor, ...]],
+        context: Context,
+    ) -> dict[str, int]:
         """Returns the rank of each layer that gets thinner."""
-        from edgekit.techniques.low_rank import Spectrum, rank_by_energy, rank_by_share, share_ranks, spectrum
+        from edgekit.techniques.low_rank import rank_by_energy, rank_by_share, share_ranks, spectrum
 
         spectra: dict[str, Spectrum] = {}
-        probes: dict[str, Any] = {}
+        probes: dict[str, Tensor] = {}
 
         def look(layer: Layer, share: float) -> NewWeights:
             context.progress(f"looking at {layer.name}", share)
@@ -142,7 +156,7 @@ class Factorize(Technique):
             found = {name: rank_by_share(item, self.keep) for name, item in spectra.items()}
         return {name: rank for name, rank in found.items() if rank is not None}
 
-    def _problem(self, layer: Layer) -> tuple[Any, Any, Any]:
+    def _problem(self, layer: Layer) -> tuple[Tensor, Tensor, Moments]:
         """Returns the weight to come near to (R, K), the second moments to measure by (K, K), and the moments."""
         import torch
 
@@ -155,7 +169,7 @@ class Factorize(Technique):
         return moments.best_fit(weight)[0], moments.hessian[0], moments
 
 
-def _factored(layer: Layer, problem: tuple[Any, Any, Any], rank: int) -> tuple[Any, Any, Any]:
+def _factored(layer: Layer, problem: tuple[Tensor, Tensor, Moments], rank: int) -> tuple[Tensor, Tensor, Tensor]:
     """Returns a layer's factors (R, rank) and (rank, K) float64, and its bias (R,)."""
     from edgekit.techniques.low_rank import factors
 
@@ -165,16 +179,20 @@ def _factored(layer: Layer, problem: tuple[Any, Any, Any], rank: int) -> tuple[A
     return left, right, moments.bias(layer, weight, (left @ right)[None])
 
 
-def _fits(weight: Any) -> bool:
+def _fits(weight: Tensor) -> bool:
     return bool(weight[0, 0].numel() == 1 and min(weight.shape[:2]) >= _LEAST_WIDTH)
 
 
-def _probe_rank(found: Any) -> int:
+def _probe_rank(found: Spectrum) -> int:
     return max(1, int(found.largest_rank) // 2)
 
 
 def _worth(
-    graph: Any, spectra: Mapping[str, Any], probes: Mapping[str, Any], rows: Any, context: Context
+    graph: GraphModule,
+    spectra: Mapping[str, Spectrum],
+    probes: Mapping[str, Tensor],
+    rows: Sequence[tuple[Tensor, ...]],
+    context: Context,
 ) -> dict[str, float]:
     """Returns for each layer by how much the outputs' error would rise if all of its energy were lost.
 
@@ -195,7 +213,7 @@ def _worth(
     return found
 
 
-def _split(graph: Any, made: Mapping[str, tuple[Any, Any, Any]]) -> None:
+def _split(graph: GraphModule, made: Mapping[str, tuple[Tensor, Tensor, Tensor]]) -> None:
     """Puts two layers in place of each one in `made`: name of its weight to (left, right, bias)."""
     from edgekit.techniques.program_editing import set_tensor, tensor_beside, tensor_of
     from edgekit.torch_program.graph_nodes import operator_name

@@ -6,9 +6,13 @@ the last 4-D value of each (height, width), or the last 3-D value of each length
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from edgekit.torch_program.graph_nodes import operator_name
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 
 @final
@@ -19,36 +23,36 @@ class FeatureProbe:
         network: A captured graph, or a torch.nn.Module.
     """
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: nn.Module) -> None:
         import torch
 
         self._network = network
-        self._found: dict[tuple[int, ...], Any] = {}
+        self._found: dict[tuple[int, ...], Tensor] = {}
         self._is_graph = isinstance(network, torch.fx.GraphModule)
         if not self._is_graph:
             for module in network.modules():
                 if not list(module.children()):
                     module.register_forward_hook(self._note)
 
-    def __call__(self, *inputs: Any) -> tuple[Any, dict[tuple[int, ...], Any]]:
+    def __call__(self, *inputs: Tensor) -> tuple[Any, dict[tuple[int, ...], Tensor]]:
         """Returns (outputs, resolution to the last value that has it, (batch, channels, ...))."""
         self._found = {}
         output = self._run_graph(inputs) if self._is_graph else self._network(*inputs)
         found, self._found = self._found, {}
         return output, found
 
-    def _note(self, module: Any, given: Any, output: Any) -> None:
+    def _note(self, module: nn.Module, given: tuple[Tensor, ...], output: Any) -> None:
         del module, given
         if (resolution := _resolution(output)) is not None:
             self._found[resolution] = _channels_first(output)
 
-    def _run_graph(self, inputs: tuple[Any, ...]) -> Any:
+    def _run_graph(self, inputs: tuple[Tensor, ...]) -> Any:
         import torch
 
         probe = self
 
         class Observer(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
-            def run_node(self, n: Any) -> Any:
+            def run_node(self, n: torch.fx.Node) -> Any:
                 value = super().run_node(n)
                 if n.op == "call_function" and operator_name(n) and (resolution := _resolution(value)) is not None:
                     probe._found[resolution] = _channels_first(value)
@@ -59,7 +63,7 @@ class FeatureProbe:
         return watcher.run(*inputs)
 
 
-def regressors(student: FeatureProbe, teacher: FeatureProbe, inputs: tuple[Any, ...]) -> Any:
+def regressors(student: FeatureProbe, teacher: FeatureProbe, inputs: tuple[Tensor, ...]) -> nn.ModuleDict:
     """Returns a torch.nn.ModuleDict: for each resolution that both have, a layer from the student's to the teacher's.
 
     Romero et al., "FitNets", 2015, section 2.2: the regressor is trained with the student and thrown away.
@@ -86,7 +90,7 @@ def key_of(resolution: tuple[int, ...]) -> str:
     return "x".join(map(str, resolution))
 
 
-def _resolution(value: Any) -> tuple[int, ...] | None:
+def _resolution(value: object) -> tuple[int, ...] | None:
     import torch
 
     if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.ndim not in (3, 4):
@@ -95,5 +99,5 @@ def _resolution(value: Any) -> tuple[int, ...] | None:
     return found if max(found) > 1 else None
 
 
-def _channels_first(value: Any) -> Any:
+def _channels_first(value: Tensor) -> Tensor:
     return value if value.ndim == 4 else value.transpose(1, 2)

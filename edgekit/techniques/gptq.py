@@ -17,7 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 INT8_HIGH: Final = 127
 INT4_HIGH: Final = 7
@@ -36,12 +39,12 @@ class Grid:
             so one of those that share a scale has to stay there, or it would find another scale.
     """
 
-    scale: Any
+    scale: Tensor
     high: int
-    pinned: Any
+    pinned: Tensor
 
 
-def make_grid(weights: Any, high: int, group: int, shrink: Any = None) -> Grid:
+def make_grid(weights: Tensor, high: int, group: int, shrink: Tensor | None = None) -> Grid:
     """Returns the grid that a symmetric quantizer finds for `weights`, or one that is finer and clips.
 
     Args:
@@ -68,7 +71,7 @@ def make_grid(weights: Any, high: int, group: int, shrink: Any = None) -> Grid:
     )
 
 
-def best_shrink(weights: Any, importance: Any, high: int, group: int) -> Any:
+def best_shrink(weights: Tensor, importance: Tensor, high: int, group: int) -> Tensor:
     """Returns the factor on each scale, (G, R, K / group), at which rounding to nearest errs least.
 
     A finer grid clips the few largest weights and rounds all others better: worth it with 15 steps, not with 255.
@@ -81,7 +84,8 @@ def best_shrink(weights: Any, importance: Any, high: int, group: int) -> Any:
     """
     import torch
 
-    best = least = None
+    best: Any = None
+    least: Any = None
     for factor in _SHRINKS:
         tried = torch.full((*weights.shape[:2], weights.shape[2] // group), factor, dtype=weights.dtype)
         grid = make_grid(weights, high, group, tried)
@@ -92,7 +96,7 @@ def best_shrink(weights: Any, importance: Any, high: int, group: int) -> Any:
     return best
 
 
-def nearest(target: Any, grid: Grid, signs: Any) -> Any:
+def nearest(target: Tensor, grid: Grid, signs: Tensor) -> Tensor:
     """Returns the nearest integers (G, R, K) float64; pinned ones are at +-high with the sign of `signs`."""
     import torch
 
@@ -100,13 +104,13 @@ def nearest(target: Any, grid: Grid, signs: Any) -> Any:
     return torch.where(grid.pinned, torch.sign(signs) * grid.high, integers)
 
 
-def error_of(integers: Any, target: Any, hessian: Any, grid: Grid) -> Any:
+def error_of(integers: Tensor, target: Tensor, hessian: Tensor, grid: Grid) -> Tensor:
     """Returns the squared error of each output, (G, R): (Q - W) H (Q - W)^T."""
     difference = integers * grid.scale - target
     return ((difference @ hessian) * difference).sum(dim=-1)
 
 
-def round_columns(target: Any, hessian: Any, grid: Grid, signs: Any) -> Any:
+def round_columns(target: Tensor, hessian: Tensor, grid: Grid, signs: Tensor) -> Tensor:
     """Returns integers (G, R, K) float64 by GPTQ.
 
     Args:
@@ -119,7 +123,7 @@ def round_columns(target: Any, hessian: Any, grid: Grid, signs: Any) -> Any:
 
     ends = torch.sign(signs) * grid.high
 
-    def choose(column: Any, places: Any) -> Any:
+    def choose(column: Tensor, places: Tensor) -> Tensor:
         where = places[:, None, None].expand(-1, target.shape[1], 1)
         scale, pinned, end = (item.gather(2, where)[:, :, 0] for item in (grid.scale, grid.pinned, ends))
         chosen = torch.clamp(torch.round(column / scale), -grid.high, grid.high)
@@ -128,7 +132,7 @@ def round_columns(target: Any, hessian: Any, grid: Grid, signs: Any) -> Any:
     return torch.round(choose_columns(target, hessian, choose) / grid.scale)
 
 
-def choose_columns(target: Any, hessian: Any, choose: Callable[[Any, Any], Any]) -> Any:
+def choose_columns(target: Tensor, hessian: Tensor, choose: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Returns weights (G, R, K) float64, chosen column by column, each column's error moved onto those that follow.
 
     Args:
@@ -155,7 +159,7 @@ def choose_columns(target: Any, hessian: Any, choose: Callable[[Any, Any], Any])
     return torch.empty_like(made).scatter_(2, rows, made)
 
 
-def descend(integers: Any, target: Any, hessian: Any, grid: Grid, sweeps: int) -> Any:
+def descend(integers: Tensor, target: Tensor, hessian: Tensor, grid: Grid, sweeps: int) -> Tensor:
     """Returns integers whose error is no larger: coordinate descent from `integers`, at most `sweeps` times."""
     import torch
 

@@ -7,9 +7,13 @@ y[g] = W[g] x[g] at every position. A depthwise convolution is C problems of one
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.torch_program.graph_nodes import operator_name
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONVOLUTIONS: Final = frozenset({"conv1d", "conv2d"})
 LINEAR: Final = "linear"
@@ -36,11 +40,11 @@ class LayerForm:
     dilation: tuple[int, int] = (1, 1)
     is_linear: bool = False
 
-    def problems(self, weight: Any) -> Any:
+    def problems(self, weight: Tensor) -> Tensor:
         """Returns a weight (outputs, inputs / groups, ...) as (G, R, K)."""
         return weight.reshape(self.groups, weight.shape[0] // self.groups, -1)
 
-    def columns(self, value: Any) -> Any:
+    def columns(self, value: Tensor) -> Tensor:
         """Returns the columns of an input (1, C, H, W), (1, C, L) or (..., C), as (G, K, positions)."""
         import torch
 
@@ -55,7 +59,7 @@ class LayerForm:
         return unfolded.reshape(self.groups, width * self.kernel[0] * self.kernel[1], -1)
 
 
-def form_of(node: Any, weight: Any) -> LayerForm | None:
+def form_of(node: Node, weight: Tensor) -> LayerForm | None:
     """Returns how a convolution or linear node of a captured graph reads its input; None for any other node.
 
     Args:
@@ -67,7 +71,7 @@ def form_of(node: Any, weight: Any) -> LayerForm | None:
         return LayerForm(is_linear=True)
     if name not in CONVOLUTIONS or str(node.target).endswith(".padding"):
         return None
-    defaults: tuple[Any, ...] = (None, None, None, [1], [0], [1], 1)
+    defaults: tuple[object, ...] = (None, None, None, [1], [0], [1], 1)
     arguments: tuple[Any, ...] = (*node.args, *defaults[len(node.args) :])
     stride, padding, dilation, groups = arguments[3:]
     flat = weight.ndim == 3

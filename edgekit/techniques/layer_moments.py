@@ -10,10 +10,13 @@ each other, so the estimate's variance is taken over samples, not over positions
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from edgekit.techniques.adaround import Reconstruction
 from edgekit.techniques.layer_walk import Layer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LEAST_SHRINKAGE: Final = 0.01  # what Frantar et al. add to the diagonal before they invert it
 
@@ -30,11 +33,11 @@ class Moments:
         drift: Cov[x^, x - x^], (G, K, K) float64.
     """
 
-    exact_mean: Any
-    rounded_mean: Any
-    hessian: Any
-    drift: Any
-    shrinkage: Any
+    exact_mean: Tensor
+    rounded_mean: Tensor
+    hessian: Tensor
+    drift: Tensor
+    shrinkage: Tensor
 
     @staticmethod
     def of(layer: Layer) -> Moments:
@@ -80,20 +83,20 @@ class Moments:
             shrinkage=shrinkage,
         )
 
-    def best_fit(self, weight: Any) -> Any:
+    def best_fit(self, weight: Tensor) -> Tensor:
         """Returns real weights (G, R, K) whose outputs on x^ are nearest to those of `weight` on x, up to a mean."""
         import torch
 
         fit = torch.linalg.solve(self.hessian, self.drift @ weight.transpose(1, 2))
         return weight + fit.transpose(1, 2)
 
-    def bias(self, layer: Layer, weight: Any, changed: Any) -> Any:
+    def bias(self, layer: Layer, weight: Tensor, changed: Tensor) -> Tensor:
         """Returns the bias (outputs,) that keeps the mean of the outputs: b + W E[x] - W' E[x^]."""
         shift = weight @ self.exact_mean[:, :, None] - changed @ self.rounded_mean[:, :, None]
         return (layer.bias.double() + shift.reshape(-1)).to(layer.weight.dtype)
 
 
-def reconstruction(layer: Layer, moments: Moments, target: Any, positions: int, seed: int) -> Reconstruction:
+def reconstruction(layer: Layer, moments: Moments, target: Tensor, positions: int, seed: int) -> Reconstruction:
     """Returns what a layer shall reproduce at some positions, chosen at random and spread over all samples.
 
     Args:
@@ -107,8 +110,8 @@ def reconstruction(layer: Layer, moments: Moments, target: Any, positions: int, 
 
     generator = torch.Generator().manual_seed(seed)
     each = -(-positions // len(layer.exact))
-    columns: list[Any] = []
-    outputs: list[Any] = []
+    columns: list[Tensor] = []
+    outputs: list[Tensor] = []
     weight = layer.form.problems(layer.weight)
     bias = layer.bias.reshape(weight.shape[:2])
     for one, other in zip(layer.exact, layer.rounded, strict=True):

@@ -13,10 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.techniques.layer_columns import LayerForm, form_of
 from edgekit.torch_program.graph_nodes import attribute, operator_name
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule
 
 MEMORY_BYTES: Final = 1_200_000_000
 """What the values of all samples may take together."""
@@ -47,12 +52,12 @@ class Layer:
 
     name: str
     bias_name: str | None
-    weight: Any
-    bias: Any
+    weight: Tensor
+    bias: Tensor
     form: LayerForm
-    exact: Sequence[Any]
-    rounded: Sequence[Any]
-    clamp: Callable[[Any], Any] | None
+    exact: Sequence[Tensor]
+    rounded: Sequence[Tensor]
+    clamp: Callable[[Tensor], Tensor] | None
 
 
 @final
@@ -60,8 +65,8 @@ class Layer:
 class NewWeights:
     """What a layer's weights become, both float32 in the shape of the old ones; `bias` only where it has one."""
 
-    weight: Any
-    bias: Any
+    weight: Tensor
+    bias: Tensor
 
 
 Learn = Callable[[Layer, float], NewWeights]
@@ -77,7 +82,7 @@ class LayerWalk:
         rounds_activations: The second model has activations on 8-bit grids, not only other weights.
     """
 
-    def __init__(self, graph_module: Any, *, rounds_activations: bool) -> None:
+    def __init__(self, graph_module: GraphModule, *, rounds_activations: bool) -> None:
         self._module = graph_module
         self._rounds = rounds_activations
         self._nodes = [node for node in graph_module.graph.nodes if node.op in ("placeholder", "call_function")]
@@ -91,7 +96,7 @@ class LayerWalk:
         """Returns the names of the weights that a walk will show, in order."""
         return list(self.weights())
 
-    def weights(self) -> dict[str, Any]:
+    def weights(self) -> dict[str, Tensor]:
         """Returns the weights that a walk will show, by name, in order."""
         nodes = [node for node in self._nodes if self._form(node) is not None]
         return {str(node.args[1].target): attribute(self._module, node.args[1]).detach() for node in nodes}
@@ -109,14 +114,14 @@ class LayerWalk:
             peak = max(peak, alive)
         return max(1, MEMORY_BYTES // max(1, 2 * peak))
 
-    def run(self, rows: Iterable[Sequence[Any]], learn: Learn) -> dict[str, Any]:
+    def run(self, rows: Iterable[Sequence[Tensor]], learn: Learn) -> dict[str, Tensor]:
         """Returns the new tensors by name, after a walk over `rows` (one tensor (1, ...) for each input)."""
         import torch
 
         inputs = list(rows)
-        exact: dict[Any, list[Any]] = {}
-        rounded: dict[Any, list[Any]] = {}
-        changed: dict[str, Any] = {}
+        exact: dict[Node, list[Tensor]] = {}
+        rounded: dict[Node, list[Tensor]] = {}
+        changed: dict[str, Tensor] = {}
         fed, seen, total = 0, 0, max(1, len(self.layers()))
         with torch.no_grad():
             for i, node in enumerate(self._nodes):
@@ -125,7 +130,7 @@ class LayerWalk:
                     rounded[node] = list(exact[node])
                     fed += 1
                 else:
-                    own: dict[Any, Any] = {}
+                    own: dict[Node, Tensor] = {}
                     layer = self._layer(node, exact, rounded)
                     if layer is not None and layer.name in changed:
                         own[node.args[1]] = changed[layer.name]  # a weight that two layers share is learned once
@@ -142,15 +147,17 @@ class LayerWalk:
                     _round_values(exact[node], rounded[node])
         return changed
 
-    def _call(self, node: Any, values: dict[Any, list[Any]], own: dict[Any, Any], i: int, count: int) -> list[Any]:
+    def _call(
+        self, node: Node, values: dict[Node, list[Any]], own: dict[Node, Tensor], i: int, count: int
+    ) -> list[Tensor]:
         """Returns a node's value for each sample; frees the samples of what nobody reads any more."""
         from torch.fx.node import map_arg
 
         spent = [source for source in node.all_input_nodes if self._last.get(source) == i]
-        results: list[Any] = []
+        results: list[Tensor] = []
         for j in range(count):
 
-            def value_of(item: Any, j: int = j) -> Any:
+            def value_of(item: Node, j: int = j) -> Tensor:
                 if item in own:
                     return own[item]
                 return attribute(self._module, item) if item.op == "get_attr" else values[item][j]
@@ -160,7 +167,7 @@ class LayerWalk:
                 values[source][j] = None
         return results
 
-    def _form(self, node: Any) -> LayerForm | None:
+    def _form(self, node: Node) -> LayerForm | None:
         if operator_name(node) not in ("conv1d", "conv2d", "linear"):
             return None
         weight = attribute(self._module, node.args[1])
@@ -171,7 +178,7 @@ class LayerWalk:
             return None
         return form_of(node, weight)
 
-    def _layer(self, node: Any, exact: dict[Any, list[Any]], rounded: dict[Any, list[Any]]) -> Layer | None:
+    def _layer(self, node: Node, exact: dict[Node, list[Tensor]], rounded: dict[Node, list[Tensor]]) -> Layer | None:
         import torch
 
         form = self._form(node)
@@ -193,7 +200,7 @@ class LayerWalk:
         )
 
     @staticmethod
-    def _learned(node: Any, layer: Layer, new: NewWeights, changed: dict[str, Any]) -> dict[Any, Any]:
+    def _learned(node: Node, layer: Layer, new: NewWeights, changed: dict[str, Tensor]) -> dict[Node, Tensor]:
         """Notes a layer's new tensors and returns them by the node that holds them."""
         changed[layer.name] = new.weight
         own = {node.args[1]: new.weight}
@@ -203,15 +210,15 @@ class LayerWalk:
         return own
 
     @staticmethod
-    def _on_grid(node: Any) -> bool:
+    def _on_grid(node: Node) -> bool:
         """Returns whether static INT8 puts this value onto a grid: not where a kernel clamps it first."""
-        value = node.meta.get("val")
+        value: Any = node.meta.get("val")
         if not hasattr(value, "dtype") or not value.dtype.is_floating_point:
             return False
         return node.op == "placeholder" or (operator_name(node) in _QUANTIZED and _clamp_after(node) is None)
 
 
-def _clamp_after(node: Any) -> Callable[[Any], Any] | None:
+def _clamp_after(node: Node) -> Callable[[Tensor], Tensor] | None:
     """Returns the clamp that alone reads a node, as a function of its value."""
     users = list(node.users)
     if len(users) != 1 or operator_name(users[0]) not in CLAMPS or operator_name(node) in CLAMPS:
@@ -222,7 +229,7 @@ def _clamp_after(node: Any) -> Callable[[Any], Any] | None:
     return lambda value: clamp.target(value, *clamp.args[1:], **clamp.kwargs)
 
 
-def _round_values(exact: Sequence[Any], rounded: list[Any]) -> None:
+def _round_values(exact: Sequence[Tensor], rounded: list[Tensor]) -> None:
     """Puts the second model's values onto the grid of the float model's range (min and max over all samples)."""
     import torch
 

@@ -11,7 +11,7 @@ still lies where the rounding leaves it (`bits=4`, groups along the inputs as re
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.errors import TechniqueError
@@ -20,6 +20,9 @@ from edgekit.profiles.profile import DeviceProfile
 from edgekit.task.task import Task
 from edgekit.techniques.base import TYPICAL_SAMPLES, Context, Data, Estimate, Technique, TorchModel
 from edgekit.training.imitation import Outputs
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SECONDS_PER_MAC: Final = 5e-9
 
@@ -90,9 +93,9 @@ class LoraRecovery(Technique):
 
         graph_module = trainable_graph(model, open_graph(model), self.name)
         for parameter in graph_module.parameters():
-            parameter.requires_grad_(requires_grad=False)
+            parameter.requires_grad_(False)
         group = self.group_size if self.bits == 4 else None
-        updates: dict[str, Any] = insert_updates(graph_module, self.rank, self.alpha, group, context.seed)
+        updates = insert_updates(graph_module, self.rank, self.alpha, group, context.seed)
         if not updates:
             raise TechniqueError(
                 f"lora_recovery cannot be used on {model.facts.source}: it has no linear layer and no convolution with "
@@ -114,8 +117,8 @@ class LoraRecovery(Technique):
             teacher_share=self.teacher_share,
             outputs=self.outputs,
         )
-        merged: dict[str, Any] = {}
+        merged: dict[str, Tensor] = {}
         for name, where in updates.items():
-            update = graph_module.get_submodule(where)
+            update: Any = graph_module.get_submodule(where)
             merged[name] = update.merged(graph_module.get_parameter(name))
         return with_tensors(model, merged)

@@ -14,7 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Final, final
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _STEPS: Final = 60  # of the search for the price of a weight
 _ROUNDING: Final = 1e-12
@@ -49,7 +52,7 @@ class Spectrum:
         return 0.0 if rank is None else sum(self.squares[rank:]) / max(1e-30, sum(self.squares))
 
 
-def spectrum(weight: Any, hessian: Any) -> Spectrum:
+def spectrum(weight: Tensor, hessian: Tensor) -> Spectrum:
     """Returns the spectrum of a weight (R, K) float64 on inputs with second moments `hessian` (K, K)."""
     import torch
 
@@ -59,7 +62,7 @@ def spectrum(weight: Any, hessian: Any) -> Spectrum:
     )
 
 
-def factors(weight: Any, hessian: Any, rank: int) -> tuple[Any, Any]:
+def factors(weight: Tensor, hessian: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """Returns A (R, rank) and B (rank, K), float64, whose product errs least on inputs of second moments `hessian`."""
     import torch
 

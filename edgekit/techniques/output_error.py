@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, final
+from typing import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule
 
 
 @final
@@ -15,20 +19,20 @@ class OutputError:
         rows: One tensor (1, ...) for each input.
     """
 
-    def __init__(self, graph_module: Any, rows: Iterable[Sequence[Any]]) -> None:
+    def __init__(self, graph_module: GraphModule, rows: Iterable[Sequence[Tensor]]) -> None:
         self._rows = list(rows)
         self._expected = self._outputs(graph_module)
 
-    def of(self, graph_module: Any) -> float:
+    def of(self, graph_module: GraphModule) -> float:
         """Returns sum((float - changed)^2) / sum(float^2) over all samples, averaged over the outputs."""
         from edgekit.simulation.sensitivity import noise_share
 
         return noise_share(self._expected, self._outputs(graph_module))
 
-    def _outputs(self, graph_module: Any) -> list[tuple[Any, ...]]:
+    def _outputs(self, graph_module: GraphModule) -> list[tuple[Tensor, ...]]:
         import torch
 
-        found: list[tuple[Any, ...]] = []
+        found: list[tuple[Tensor, ...]] = []
         with torch.no_grad():
             for row in self._rows:
                 result = graph_module(*row)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import WorkerError
+from edgekit.torch_program.graph_nodes import example_inputs_of
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.export import ExportedProgram
 
 
-def check_result(name: str, before: Any, after: Any, tolerance: float | None) -> None:
+def check_result(name: str, before: ExportedProgram, after: ExportedProgram, tolerance: float | None) -> None:
     """Checks that a changed program takes and returns the same tensors, and computes finite numbers.
 
     Args:
@@ -44,32 +50,32 @@ def check_result(name: str, before: Any, after: Any, tolerance: float | None) ->
             )
 
 
-def example_feed(program: Any) -> tuple[Any, ...]:
+def example_feed(program: ExportedProgram) -> tuple[Tensor, ...]:
     """Returns inputs to try a program with: its own example inputs, floats replaced by noise of variance 1."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    examples = program.example_inputs[0]
+    examples = example_inputs_of(program)
     return tuple(
         torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) if tensor.is_floating_point() else tensor
         for tensor in examples
     )
 
 
-def _inputs(program: Any) -> list[tuple[str, tuple[int, ...], str]]:
-    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+def _inputs(program: ExportedProgram) -> list[tuple[object, tuple[int, ...], str]]:
+    nodes: dict[object, Node] = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     return [(name, *_form(nodes[name])) for name in program.graph_signature.user_inputs]
 
 
-def _outputs(program: Any) -> list[tuple[tuple[int, ...], str]]:
+def _outputs(program: ExportedProgram) -> list[tuple[tuple[int, ...], str]]:
     output = next(node for node in program.graph.nodes if node.op == "output")
     return [_form(node) for node in output.args[0]]
 
 
-def _form(node: Any) -> tuple[tuple[int, ...], str]:
+def _form(node: Node) -> tuple[tuple[int, ...], str]:
     value = node.meta["val"]
     return tuple(int(size) for size in value.shape), str(value.dtype).removeprefix("torch.")
 
 
-def _flat(value: Any) -> tuple[Any, ...]:
+def _flat(value: Any) -> tuple[Tensor, ...]:
     return tuple(value) if isinstance(value, tuple | list) else (value,)

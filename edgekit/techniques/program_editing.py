@@ -5,18 +5,24 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.samples import Samples
 from edgekit.techniques.base import TorchModel
+from edgekit.torch_program.graph_nodes import example_inputs_of
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule
 
 
-def open_graph(model: TorchModel) -> Any:
+def open_graph(model: TorchModel) -> GraphModule:
     """Returns the program as a torch.fx.GraphModule with tensors of its own; its `get_attr` nodes are the weights."""
     return copy.deepcopy(model.program.module(check_guards=False))
 
 
-def capture_graph(model: TorchModel, graph_module: Any) -> TorchModel:
+def capture_graph(model: TorchModel, graph_module: GraphModule) -> TorchModel:
     """Returns the model with a changed graph, captured anew in canonical form.
 
     Args:
@@ -29,12 +35,12 @@ def capture_graph(model: TorchModel, graph_module: Any) -> TorchModel:
     graph_module.graph.eliminate_dead_code()
     graph_module.graph.lint()
     graph_module.recompile()
-    examples = tuple(model.program.example_inputs[0])
+    examples = example_inputs_of(model.program)
     program = canonical(export_module(graph_module, examples, model.facts.source), examples, model.facts.source)
     return replace(model, program=program)
 
 
-def with_tensors(model: TorchModel, tensors: Mapping[str, Any]) -> TorchModel:
+def with_tensors(model: TorchModel, tensors: Mapping[str, Tensor]) -> TorchModel:
     """Returns the model with other values in some of its weights; the graph stays.
 
     Args:
@@ -47,12 +53,12 @@ def with_tensors(model: TorchModel, tensors: Mapping[str, Any]) -> TorchModel:
     with torch.no_grad():
         for name, value in tensors.items():
             # Parameters and buffers lie in one dictionary, tensors that the graph holds as constants in another.
-            held = program.state_dict if name in program.state_dict else program.constants
+            held: dict[str, Any] = program.state_dict if name in program.state_dict else program.constants
             held[name] = _like(held[name], value)
     return replace(model, program=program)
 
 
-def set_tensor(graph_module: Any, name: str, value: Any) -> None:
+def set_tensor(graph_module: GraphModule, name: str, value: Tensor) -> None:
     """Replaces the values of a parameter or buffer of a graph module in place."""
     import torch
 
@@ -60,15 +66,15 @@ def set_tensor(graph_module: Any, name: str, value: Any) -> None:
         tensor_of(graph_module, name).copy_(value)
 
 
-def tensor_of(graph_module: Any, name: str) -> Any:
+def tensor_of(graph_module: GraphModule, name: str) -> Tensor:
     """Returns the parameter or buffer of a graph module with this dotted name."""
-    found = graph_module
+    found: Any = graph_module
     for part in name.split("."):
         found = getattr(found, part)
     return found
 
 
-def tensor_beside(graph_module: Any, name: str, leaf: str, value: Any) -> str:
+def tensor_beside(graph_module: GraphModule, name: str, leaf: str, value: Tensor) -> str:
     """Puts a parameter beside the tensor `name`, under its module and the name `leaf`; returns its dotted name.
 
     A parameter that is there already is replaced; unlike `set_tensor`, the new one may have another shape.
@@ -82,14 +88,14 @@ def tensor_beside(graph_module: Any, name: str, leaf: str, value: Any) -> str:
     return f"{path}.{leaf}" if path else leaf
 
 
-def _like(old: Any, value: Any) -> Any:
+def _like(old: Tensor, value: Tensor) -> Tensor:
     import torch
 
     new = value.detach().to(old.dtype).reshape(old.shape).contiguous()
     return torch.nn.Parameter(new, requires_grad=False) if isinstance(old, torch.nn.Parameter) else new
 
 
-def model_rows(model: TorchModel, samples: Samples, chosen: Iterable[int]) -> Iterator[tuple[Any, ...]]:
+def model_rows(model: TorchModel, samples: Samples, chosen: Iterable[int]) -> Iterator[tuple[Tensor, ...]]:
     """Yields samples as the model's inputs: one tensor (1, ...) for each, in the model's dtype.
 
     Args:
@@ -110,7 +116,7 @@ def model_rows(model: TorchModel, samples: Samples, chosen: Iterable[int]) -> It
         yield tuple(torch.from_numpy(np.ascontiguousarray(array[i : i + 1])) for array in arrays)
 
 
-def spread_rows(model: TorchModel, samples: Samples, limit: int) -> Iterator[tuple[Any, ...]]:
+def spread_rows(model: TorchModel, samples: Samples, limit: int) -> Iterator[tuple[Tensor, ...]]:
     """Yields at most `limit` samples as `model_rows` does, spread evenly over all of them."""
     import numpy as np
 
@@ -119,17 +125,17 @@ def spread_rows(model: TorchModel, samples: Samples, limit: int) -> Iterator[tup
     return model_rows(model, samples, [int(i) for i in chosen])
 
 
-def add_buffer(graph_module: Any, after: Any, name: str, tensor: Any) -> Any:
+def add_buffer(graph_module: GraphModule, after: Node, name: str, tensor: Tensor) -> Node:
     """Registers a buffer under a free name and returns a `get_attr` node for it, placed after the node `after`."""
     wanted = f"{after.name}_{name}"
     while hasattr(graph_module, wanted):
         wanted += "_"
     graph_module.register_buffer(wanted, tensor.detach().clone())
-    with graph_module.graph.inserting_after(after):
-        return graph_module.graph.get_attr(wanted)
+    with after.graph.inserting_after(after):
+        return after.graph.get_attr(wanted)
 
 
-def replace_tensor(graph_module: Any, name: str, value: Any) -> None:
+def replace_tensor(graph_module: GraphModule, name: str, value: Tensor) -> None:
     """Puts another tensor, which may have another shape, in the place of a parameter or buffer of a graph module."""
     import torch
 

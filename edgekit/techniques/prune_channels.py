@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, ClassVar, Final, Literal, final
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.errors import TechniqueError
@@ -26,6 +26,12 @@ from edgekit.task.task import Task
 from edgekit.techniques.base import TYPICAL_SAMPLES, Context, Data, Estimate, Technique, TorchModel
 from edgekit.training.imitation import Outputs
 from edgekit.training.schedule import Optimizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule
+
+    from edgekit.techniques.dependency_groups import Dependencies
 
 _SECONDS_PER_MAC: Final = 5e-9
 _TAYLOR_BATCHES: Final = 16
@@ -171,7 +177,7 @@ class PruneChannels(Technique):
         kept = strongest(importance, counts)
         return _without(model, dependencies, kept), None if early is None else _without(early, dependencies, kept)
 
-    def _importance(self, model: TorchModel, context: Context) -> dict[int, Any]:
+    def _importance(self, model: TorchModel, context: Context) -> dict[int, Tensor]:
         import torch
 
         from edgekit.techniques.channel_choice import normalised
@@ -195,7 +201,9 @@ class PruneChannels(Technique):
             }
         return normalised(magnitudes(graph_module, dependencies, 1 if self.importance == "l1" else 2))
 
-    def _train(self, model: TorchModel, context: Context, teacher: Any, epochs: int, run: str) -> TorchModel:
+    def _train(
+        self, model: TorchModel, context: Context, teacher: GraphModule | None, epochs: int, run: str
+    ) -> TorchModel:
         from edgekit.techniques.program_editing import capture_graph, open_graph
         from edgekit.techniques.recovery import normalized_graph, recover, schedule_of, settled
 
@@ -247,7 +255,7 @@ class PruneChannels(Technique):
         return early
 
 
-def _without(model: TorchModel, dependencies: Any, kept: Mapping[int, Any]) -> TorchModel:
+def _without(model: TorchModel, dependencies: Dependencies, kept: Mapping[int, Tensor]) -> TorchModel:
     """Returns a model, which has the graph that the groups were found in, without some channels."""
     from edgekit.techniques.channel_removal import remove_channels
     from edgekit.techniques.program_editing import capture_graph, open_graph

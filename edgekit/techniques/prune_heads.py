@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final, Literal, final
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis, Operator
 from edgekit.errors import TechniqueError
@@ -21,6 +21,14 @@ from edgekit.profiles.profile import DeviceProfile
 from edgekit.task.task import Task
 from edgekit.techniques.base import Context, Data, Estimate, Technique, TorchModel
 from edgekit.techniques.layer_walk import Layer, NewWeights
+from edgekit.techniques.transformer_blocks import Attention
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule
+
+    from edgekit.techniques.output_error import OutputError
 
 _PROBES: Final = 8  # samples; a head's importance is an average over all values of their outputs
 _TYPICAL_HEADS: Final = 100
@@ -100,7 +108,9 @@ class PruneHeads(Technique):
         changed = capture_graph(model, graph)
         return replace(changed, facts=replace(model.facts, parameters=model.facts.parameters - saved))
 
-    def _kept(self, graph: Any, attentions: Sequence[Any], model: TorchModel, context: Context) -> list[list[int]]:
+    def _kept(
+        self, graph: GraphModule, attentions: Sequence[Attention], model: TorchModel, context: Context
+    ) -> list[list[int]]:
         """Returns which heads of each attention stay."""
         from edgekit.techniques.output_error import OutputError
         from edgekit.techniques.program_editing import spread_rows
@@ -142,12 +152,12 @@ def _is_square(analysis: Analysis, operator: Operator) -> bool:
     return len(shape) == 2 and shape[0] == shape[1]
 
 
-def _columns(item: Any, heads: Sequence[int]) -> list[int]:
+def _columns(item: Attention, heads: Sequence[int]) -> list[int]:
     """Returns the channels of some heads."""
     return [head * item.width + i for head in heads for i in range(item.width)]
 
 
-def _error_without(graph: Any, item: Any, head: int, error: Any) -> float:
+def _error_without(graph: GraphModule, item: Attention, head: int, error: OutputError) -> float:
     """Returns the outputs' error when nobody reads a head; the weights are as before afterwards."""
     from edgekit.techniques.program_editing import set_tensor, tensor_of
 
@@ -162,8 +172,12 @@ def _error_without(graph: Any, item: Any, head: int, error: Any) -> float:
 
 
 def _refitted(
-    graph: Any, attentions: Sequence[Any], kept: Sequence[Sequence[int]], model: TorchModel, context: Context
-) -> Mapping[str, Any]:
+    graph: GraphModule,
+    attentions: Sequence[Attention],
+    kept: Sequence[Sequence[int]],
+    model: TorchModel,
+    context: Context,
+) -> Mapping[str, Tensor]:
     """Returns the output projections (outputs, all heads' channels), zero for lost heads, and their biases, by name."""
     from edgekit.techniques.layer_moments import Moments
     from edgekit.techniques.layer_walk import LayerWalk
@@ -186,14 +200,14 @@ def _refitted(
     return walk.run(spread_rows(model, context.calibration(), walk.sample_limit()), learn)
 
 
-def _cut(graph: Any, item: Any, heads: Sequence[int], fitted: Mapping[str, Any]) -> int:
+def _cut(graph: GraphModule, item: Attention, heads: Sequence[int], fitted: Mapping[str, Tensor]) -> int:
     """Removes all heads but some from an attention; returns how many weights that saves."""
     from edgekit.techniques.program_editing import tensor_beside, tensor_of
 
     columns = _columns(item, heads)
     saved = 0
 
-    def put(node: Any, value: Any) -> None:
+    def put(node: Node, value: Tensor) -> None:
         nonlocal saved
         name = str(node.target)
         saved += tensor_of(graph, name).numel() - value.numel()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edgekit.techniques.base import Context, TorchModel
 from edgekit.training.batch_norms import insert_batch_norms, set_training
@@ -17,10 +17,14 @@ from edgekit.training.loop import Run, Trained, TrainingObjective, train
 from edgekit.training.schedule import Optimizer, Schedule
 from edgekit.training.trainable import flat, free_batch, freeze, make_trainable, require_batches
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.fx import GraphModule
+
 _STATISTICS_BATCHES: Final = 8
 
 
-def trainable_graph(model: TorchModel, graph_module: Any, name: str) -> Any:
+def trainable_graph(model: TorchModel, graph_module: GraphModule, name: str) -> GraphModule:
     """Returns the graph ready for training: any batch size, gradients in its weights.
 
     Raises:
@@ -33,7 +37,7 @@ def trainable_graph(model: TorchModel, graph_module: Any, name: str) -> Any:
     return make_trainable(graph_module)
 
 
-def normalized_graph(model: TorchModel, graph_module: Any, context: Context, name: str) -> Any:
+def normalized_graph(model: TorchModel, graph_module: GraphModule, context: Context, name: str) -> GraphModule:
     """Returns the graph as `trainable_graph` does, with batch norms where capturing has folded them away."""
     trainable_graph(model, graph_module, name)
     batches = (inputs for inputs, _ in islice(context.lessons().epoch(0, context.seed), _STATISTICS_BATCHES))
@@ -41,7 +45,7 @@ def normalized_graph(model: TorchModel, graph_module: Any, context: Context, nam
     return graph_module
 
 
-def frozen_graph(model: TorchModel) -> Any:
+def frozen_graph(model: TorchModel) -> GraphModule:
     """Returns the model's graph for any batch size, without gradients: a teacher."""
     from edgekit.techniques.program_editing import open_graph
 
@@ -70,17 +74,17 @@ def schedule_of(
 
 
 def recover(
-    graph_module: Any,
+    graph_module: GraphModule,
     context: Context,
     schedule: Schedule,
     *,
     name: str,
     run: str,
-    teacher: Any = None,
+    teacher: GraphModule | None = None,
     teacher_share: float = 0.5,
     temperature: float = 2.0,
     outputs: Outputs = "logits",
-    penalty: Callable[[], Any] | None = None,
+    penalty: Callable[[], Tensor] | None = None,
 ) -> Trained:
     """Trains a graph in place on the user's loss, and toward a teacher where there is one.
 
@@ -102,7 +106,7 @@ def recover(
     """
     data = context.lessons()
 
-    def loss(inputs: tuple[Any, ...], target: Any) -> Any:
+    def loss(inputs: tuple[Tensor, ...], target: object) -> Tensor:
         import torch
 
         set_training(graph_module, training=True)
@@ -118,7 +122,7 @@ def recover(
             found = (1 - teacher_share) * found + teacher_share * imitated
         return found if penalty is None else found + penalty()
 
-    def predict(inputs: tuple[Any, ...]) -> Any:
+    def predict(inputs: tuple[Tensor, ...]) -> object:
         set_training(graph_module, training=False)
         return graph_module(*inputs)
 
@@ -137,7 +141,7 @@ def recover(
     )
 
 
-def weights_digest(module: Any) -> str:
+def weights_digest(module: nn.Module) -> str:
     """Returns a hash of a module's weights: a checkpoint belongs to what training began with."""
     hashed = hashlib.sha256()
     for name, tensor in module.state_dict().items():
@@ -146,7 +150,7 @@ def weights_digest(module: Any) -> str:
     return hashed.hexdigest()
 
 
-def settled(graph_module: Any) -> Any:
+def settled(graph_module: GraphModule) -> GraphModule:
     """Returns a graph after training without gradients, on the CPU, ready to be captured."""
     set_training(graph_module, training=False)
     return freeze(graph_module.cpu())

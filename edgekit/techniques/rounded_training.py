@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, Protocol, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, cast, final
 
 from edgekit.errors import DataError, TechniqueError
 from edgekit.model import LearnedRange
@@ -25,6 +25,13 @@ from edgekit.techniques.recovery import frozen_graph, recover, schedule_of, trai
 from edgekit.training.imitation import Outputs
 from edgekit.training.schedule import Optimizer
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+    from torch.fx import GraphModule
+
+    from edgekit.training.fake_quantization import FakeActivation, FakeWeight
+
 _RECIPE: Final = Recipe(default="int8_static")
 
 
@@ -40,7 +47,7 @@ class Rounded:
         plan: Which tensors are rounded.
     """
 
-    module: Any
+    module: GraphModule
     weights: Mapping[str, str]
     activations: Mapping[str, str]
     plan: QuantizationPlan
@@ -50,7 +57,7 @@ class Rounded:
         found: dict[str, Range] = {}
         for name, group in self.plan.group_of.items():
             if group in self.activations:
-                rounds = self.module.get_submodule(self.activations[group])
+                rounds = cast("FakeActivation", self.module.get_submodule(self.activations[group]))
                 scale = rounds.scale()
                 found[name] = Range(low=scale * rounds.low, high=scale * rounds.high)
         return found
@@ -208,15 +215,16 @@ def insert_rounding(
     return Rounded(module=graph.module, weights=weights, activations=activations, plan=plan)
 
 
-def baked_weights(model: TorchModel, rounded: Rounded) -> dict[str, Any]:
+def baked_weights(model: TorchModel, rounded: Rounded) -> dict[str, Tensor]:
     """Returns the trained weights and biases by name, weights on their grids."""
     known = {**model.program.state_dict, **model.program.constants}
-    found: dict[str, Any] = {}
+    found: dict[str, Tensor] = {}
     for name, tensor in rounded.module.state_dict().items():
         if name in known and name not in rounded.weights:
             found[name] = tensor.detach()
     for name, module in rounded.weights.items():
-        found[name] = rounded.module.get_submodule(module).bake(_tensor(rounded.module, name).detach())
+        fake = cast("FakeWeight", rounded.module.get_submodule(module))
+        found[name] = fake.bake(_tensor(rounded.module, name).detach())
     return found
 
 
@@ -235,7 +243,7 @@ def learned_ranges(model: TorchModel, rounded: Rounded, samples: Samples) -> tup
     statistics = {name: TensorStatistics(name) for name in wanted}
 
     class Observer(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
-        def run_node(self, n: Any) -> Any:
+        def run_node(self, n: torch.fx.Node) -> Any:
             value = super().run_node(n)
             if n.name in statistics:
                 statistics[n.name].update(value.detach().numpy())
@@ -258,13 +266,13 @@ def learned_ranges(model: TorchModel, rounded: Rounded, samples: Samples) -> tup
     )
 
 
-def _tensor(module: Any, name: str) -> Any:
-    found = module
+def _tensor(module: GraphModule, name: str) -> Tensor:
+    found: Any = module
     for part in name.split("."):
         found = getattr(found, part)
     return found
 
 
-def _add(module: Any, name: str, rounds: Any) -> str:
+def _add(module: GraphModule, name: str, rounds: nn.Module) -> str:
     module.add_submodule(name, rounds)
     return name

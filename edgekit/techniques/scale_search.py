@@ -13,14 +13,17 @@ the bias. All layers that read one value share its factors and their errors are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edgekit.techniques.gptq import INT4_HIGH, INT8_HIGH, make_grid, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EXPONENTS: Final = tuple(step / 20 for step in range(20))
 
 
-def best_factors(weights: Sequence[Any], reach: Any, second: Any, bits: int, group: int) -> Any:
+def best_factors(weights: Sequence[Tensor], reach: Tensor, second: Tensor, bits: int, group: int) -> Tensor:
     """Returns the factors of the input channels, (K,) float64 with geometric mean 1.
 
     Args:
@@ -30,7 +33,7 @@ def best_factors(weights: Sequence[Any], reach: Any, second: Any, bits: int, gro
         bits: Of a weight, 8 or 4.
         group: Columns that share a scale; 0 for one scale per output.
     """
-    best = least = None
+    best, least = reach, None
     for exponent in EXPONENTS:
         factors = channel_factors(reach, exponent)
         error = sum(float(rounding_error(weight, factors, second, bits, group)) for weight in weights)
@@ -39,7 +42,7 @@ def best_factors(weights: Sequence[Any], reach: Any, second: Any, bits: int, gro
     return best
 
 
-def channel_factors(reach: Any, exponent: float) -> Any:
+def channel_factors(reach: Tensor, exponent: float) -> Tensor:
     """Returns mean |X|^exponent with geometric mean 1; a channel that is always 0 counts as the weakest one."""
     alive = reach > 0
     if not bool(alive.any()):
@@ -48,7 +51,7 @@ def channel_factors(reach: Any, exponent: float) -> Any:
     return (logs - logs.mean()).exp()
 
 
-def rounding_error(weight: Any, factors: Any, second: Any, bits: int, group: int) -> Any:
+def rounding_error(weight: Tensor, factors: Tensor, second: Tensor, bits: int, group: int) -> Tensor:
     """Returns the mean squared error of a layer's outputs with rounded weights: tr D Cov[x] D^T."""
     scaled = (weight * factors)[None]
     grid = make_grid(scaled, INT4_HIGH if bits == 4 else INT8_HIGH, group or int(weight.shape[1]))

@@ -13,7 +13,7 @@ follow (Frantar et al., "GPTQ", 2022, algorithm 1, which takes any set of values
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, final
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.errors import TechniqueError
@@ -22,6 +22,9 @@ from edgekit.profiles.profile import DeviceProfile
 from edgekit.task.task import Task
 from edgekit.techniques.base import Context, Data, Estimate, Technique, TorchModel
 from edgekit.techniques.layer_walk import Layer, NewWeights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LEAST_WEIGHTS: Final = 2048
 """Smaller layers stay: coremltools stores no table for them by default, and they hardly count."""
@@ -111,7 +114,7 @@ class ShareWeights(Technique):
         # Values as the model stores them, so that equal ones stay equal.
         book = book.float().double()
 
-        def choose(column: Any, places: Any) -> Any:
+        def choose(column: Tensor, places: Tensor) -> Tensor:
             chosen = nearest_value(column, book)
             if not pruned:
                 return chosen

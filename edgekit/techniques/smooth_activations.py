@@ -17,8 +17,9 @@ With `method=awq` the factors are those with which 4-bit weights lose least (see
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, final
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.errors import TechniqueError
@@ -26,6 +27,12 @@ from edgekit.model import CapturedModel
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.task.task import Task
 from edgekit.techniques.base import Context, Data, Estimate, Technique, TorchModel
+from edgekit.techniques.transformer_blocks import Attention
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule
 
 _SECONDS_PER_MAC: Final = 5e-9
 _LARGEST_FACTOR: Final = 256.0
@@ -105,7 +112,13 @@ class SmoothActivations(Technique):
                 _smooth(graph, value, chosen[value], found, normalization=_is_normalization(graph, value))
         return capture_graph(model, graph)
 
-    def _migrated(self, graph: Any, chosen: Any, rows: Any, context: Context) -> dict[Any, Any]:
+    def _migrated(
+        self,
+        graph: GraphModule,
+        chosen: Mapping[Node, Sequence[Node]],
+        rows: Iterable[tuple[Tensor, ...]],
+        context: Context,
+    ) -> dict[Node, Tensor]:
         """Returns s of each channel, (C,) float32, for each value, by SmoothQuant's rule."""
         from edgekit.techniques.value_ranges import channel_ranges
 
@@ -113,14 +126,20 @@ class SmoothActivations(Technique):
         reach = channel_ranges(graph, axes, rows, context.progress)
         return {value: self._factors(graph, layers, reach[value]) for value, layers in chosen.items()}
 
-    def _searched(self, graph: Any, chosen: Any, rows: Any, context: Context) -> dict[Any, Any]:
+    def _searched(
+        self,
+        graph: GraphModule,
+        chosen: Mapping[Node, Sequence[Node]],
+        rows: Iterable[tuple[Tensor, ...]],
+        context: Context,
+    ) -> dict[Node, Tensor]:
         """Returns s of each channel, (C,) float32, for each value, by AWQ's search."""
         from edgekit.techniques.scale_search import best_factors
         from edgekit.techniques.value_ranges import channel_moments
         from edgekit.torch_program.graph_nodes import attribute
 
         moments = channel_moments(graph, chosen.keys(), rows, context.progress)
-        found: dict[Any, Any] = {}
+        found: dict[Node, Tensor] = {}
         for i, (value, layers) in enumerate(chosen.items()):
             context.progress(f"searching the scales of {value.name}", i / len(chosen))
             weights = [attribute(graph, layer.args[1]).detach().double() for layer in layers]
@@ -129,7 +148,7 @@ class SmoothActivations(Technique):
             found[value] = factors.clamp(1 / _LARGEST_FACTOR, _LARGEST_FACTOR).float()
         return found
 
-    def _factors(self, graph: Any, layers: Any, reach: Any) -> Any:
+    def _factors(self, graph: GraphModule, layers: Sequence[Node], reach: Tensor) -> Tensor:
         """Returns s of each channel, (C,) float32, with geometric mean 1."""
         import torch
 
@@ -142,7 +161,7 @@ class SmoothActivations(Technique):
         return (logs - logs.mean()).exp().clamp(1 / _LARGEST_FACTOR, _LARGEST_FACTOR)
 
 
-def _linear_readers(graph: Any) -> dict[Any, list[Any]]:
+def _linear_readers(graph: GraphModule) -> dict[Node, list[Node]]:
     """Returns the computed values that linear layers with weights of their own read, with those layers."""
     from edgekit.torch_program.graph_nodes import attribute, operator_name
 
@@ -150,7 +169,7 @@ def _linear_readers(graph: Any) -> dict[Any, list[Any]]:
     for node in graph.graph.nodes:
         if node.op == "get_attr":
             uses[str(node.target)] = uses.get(str(node.target), 0) + len(node.users)
-    readers: dict[Any, list[Any]] = {}
+    readers: dict[Node, list[Node]] = {}
     for node in graph.graph.nodes:
         if operator_name(node) != "linear" or attribute(graph, node.args[1]) is None:
             continue
@@ -159,7 +178,7 @@ def _linear_readers(graph: Any) -> dict[Any, list[Any]]:
     return readers
 
 
-def _is_normalization(graph: Any, value: Any) -> bool:
+def _is_normalization(graph: GraphModule, value: Node) -> bool:
     """Returns whether a value is a layer normalization over the last axis, with a scale and a shift of its own."""
     from edgekit.torch_program.graph_nodes import attribute, operator_name
 
@@ -168,7 +187,7 @@ def _is_normalization(graph: Any, value: Any) -> bool:
     return all(attribute(graph, item) is not None and len(item.users) == 1 for item in value.args[2:4])
 
 
-def _smooth(graph: Any, value: Any, layers: Any, factors: Any, *, normalization: bool) -> None:
+def _smooth(graph: GraphModule, value: Node, layers: Sequence[Node], factors: Tensor, *, normalization: bool) -> None:
     """Divides `value` by `factors` for its linear readers, and multiplies their weights."""
     import torch
 
@@ -184,16 +203,16 @@ def _smooth(graph: Any, value: Any, layers: Any, factors: Any, *, normalization:
             set_tensor(graph, str(item.target), attribute(graph, item).detach() / factors)
         if not others:
             return
-        product = _product_after(graph, value, add_buffer(graph, value, "unsmoothed", factors))
+        product = _product_after(value, add_buffer(graph, value, "unsmoothed", factors))
         for user in others:
             user.replace_input_with(value, product)
         return
-    product = _product_after(graph, value, add_buffer(graph, value, "smoothed", torch.reciprocal(factors)))
+    product = _product_after(value, add_buffer(graph, value, "smoothed", torch.reciprocal(factors)))
     for layer in layers:
         layer.replace_input_with(value, product)
 
 
-def _smooth_values(graph: Any, attention: Any, factors: Any) -> None:
+def _smooth_values(graph: GraphModule, attention: Attention, factors: Tensor) -> None:
     """Divides what an attention puts out by `factors` in the layer that makes its values, and multiplies the readers.
 
     Exact, because the attention's weights sum up tokens and leave channels apart.
@@ -209,10 +228,10 @@ def _smooth_values(graph: Any, attention: Any, factors: Any) -> None:
     set_tensor(graph, name, tensor_of(graph, name).detach() * factors)
 
 
-def _product_after(graph: Any, value: Any, factors: Any) -> Any:
+def _product_after(value: Node, factors: Node) -> Node:
     import torch
 
-    with graph.graph.inserting_after(factors):
-        product = graph.graph.call_function(torch.ops.aten.mul.Tensor, (value, factors))
+    with factors.graph.inserting_after(factors):
+        product = factors.graph.call_function(torch.ops.aten.mul.Tensor, (value, factors))
     product.meta = {key: item for key, item in value.meta.items() if key in ("nn_module_stack", "val")}
     return product

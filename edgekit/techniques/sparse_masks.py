@@ -5,13 +5,16 @@ Weights are (G, R, K) as in `layer_columns`: G problems of R outputs and K = cha
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ITERATIONS: Final = 30
 _CONVERGED: Final = 1e-4  # of the first residual, in the norm of the preconditioner
 
 
-def largest(scores: Any, share: float) -> Any:
+def largest(scores: Tensor, share: float) -> Tensor:
     """Returns a bool mask of the same shape: all but the `share` of smallest scores. Ties go by position."""
     import torch
 
@@ -21,7 +24,7 @@ def largest(scores: Any, share: float) -> Any:
     return mask.reshape(scores.shape)
 
 
-def largest_of_row(scores: Any, share: float) -> Any:
+def largest_of_row(scores: Tensor, share: float) -> Tensor:
     """Returns a bool mask (..., K): of each row, all but the `share` of smallest scores."""
     import torch
 
@@ -30,7 +33,7 @@ def largest_of_row(scores: Any, share: float) -> Any:
     return torch.ones_like(scores, dtype=torch.bool).scatter_(-1, order, value=False)
 
 
-def largest_of_block(scores: Any, kept: int, block: int, taps: int) -> Any:
+def largest_of_block(scores: Tensor, kept: int, block: int, taps: int) -> Tensor:
     """Returns a bool mask (G, R, K): `kept` of each `block` input channels that follow each other, at every tap.
 
     Args:
@@ -47,7 +50,7 @@ def largest_of_block(scores: Any, kept: int, block: int, taps: int) -> Any:
     return mask.reshape(scores.shape)
 
 
-def refit(target: Any, mask: Any, hessian: Any) -> Any:
+def refit(target: Tensor, mask: Tensor, hessian: Tensor) -> Tensor:
     """Returns the weights (G, R, K) on `mask` that minimise tr (Q - W) H (Q - W)^T, all others 0.
 
     Each row is a least squares problem on the columns that it kept: (M H M) q = M H w. All rows are solved at once by
@@ -82,7 +85,7 @@ def refit(target: Any, mask: Any, hessian: Any) -> Any:
     return torch.where(mask, found, torch.zeros_like(found))
 
 
-def _ratio(above: Any, below: Any) -> Any:
+def _ratio(above: Tensor, below: Tensor) -> Tensor:
     """Returns the quotient, 0 where a row has nothing left to gain."""
     import torch
 

@@ -16,7 +16,7 @@ output on calibration data, with inputs that carry the errors of the layers befo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, final
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.errors import TechniqueError
@@ -25,6 +25,9 @@ from edgekit.profiles.profile import DeviceProfile
 from edgekit.task.task import Task
 from edgekit.techniques.base import Context, Data, Estimate, Technique, TorchModel
 from edgekit.techniques.layer_walk import Layer, NewWeights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SECONDS_PER_MAC: Final = 4e-8  # two forward passes of 100 samples and the second moments, one core
 _LEAST_INPUTS: Final = 4  # a layer that reads fewer channels (depthwise, the first one) is small and loses much
@@ -113,11 +116,11 @@ class Sparsify(Technique):
         rows = spread_rows(model, context.calibration(), walk.sample_limit())
         return with_tensors(model, walk.run(rows, learn))
 
-    def _fits(self, weight: Any) -> bool:
+    def _fits(self, weight: Tensor) -> bool:
         inputs = int(weight.shape[1])
         return inputs % self.block == 0 if self.block else inputs >= _LEAST_INPUTS
 
-    def _masks(self, weights: dict[str, Any], seed: int) -> dict[str, Any]:
+    def _masks(self, weights: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
         """Returns which weights stay, by name, as far as that does not depend on what the layers read."""
         import torch
 
@@ -136,7 +139,7 @@ class Sparsify(Technique):
             return {name: part.reshape(scores[name].shape) for name, part in zip(scores, parts, strict=True)}
         return {name: self._blocked(score[None].flatten(2), weights[name]) for name, score in scores.items()}
 
-    def _blocked(self, scores: Any, weight: Any) -> Any:
+    def _blocked(self, scores: Tensor, weight: Tensor) -> Tensor:
         """Returns the mask for scores (G, R, K), by blocks where there are some, else over the whole layer."""
         from edgekit.techniques.sparse_masks import largest, largest_of_block
 
@@ -145,7 +148,7 @@ class Sparsify(Technique):
         kept = self.block - round(self.sparsity * self.block)
         return largest_of_block(scores, kept, self.block, weight[0, 0].numel())
 
-    def _fit(self, layer: Layer, mask: Any) -> NewWeights:
+    def _fit(self, layer: Layer, mask: Tensor | None) -> NewWeights:
         """Returns a layer's weights with zeros; `mask` is None where what the layer reads decides."""
         from edgekit.techniques.layer_moments import Moments
         from edgekit.techniques.sparse_masks import largest_of_row, refit

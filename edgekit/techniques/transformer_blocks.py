@@ -6,11 +6,15 @@ layer is the blocks from one that holds a softmax up to the next such one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, final
+from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 from edgekit.torch_program.graph_nodes import attribute, is_node, operator_name
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
 
 _SOFTMAX: Final = frozenset({"softmax", "_softmax", "_safe_softmax"})
 _SDPA: Final = "scaled_dot_product_attention"
@@ -31,8 +35,8 @@ class Part:
         attends: It holds an attention.
     """
 
-    start: Any
-    end: Any
+    start: Node
+    end: Node
     attends: bool
 
     @property
@@ -56,15 +60,15 @@ class Attention:
         width: Channels of a head.
     """
 
-    sources: tuple[Any, Any, Any]
-    reshapes: tuple[Any, Any, Any]
-    joined: Any
-    out: Any
+    sources: tuple[Node, Node, Node]
+    reshapes: tuple[Node, Node, Node]
+    joined: Node
+    out: Node
     heads: int
     width: int
 
 
-def find_parts(graph_module: Any, unit: Literal["layer", "block"]) -> tuple[Part, ...]:
+def find_parts(graph_module: GraphModule, unit: Literal["layer", "block"]) -> tuple[Part, ...]:
     """Returns the residual blocks in order of execution, or the layers that they form."""
     blocks = [found for node in graph_module.graph.nodes if (found := _block(node)) is not None]
     additions = {block.end for block in blocks}
@@ -81,7 +85,7 @@ def find_parts(graph_module: Any, unit: Literal["layer", "block"]) -> tuple[Part
     return tuple(layer for layer in layers if layer.attends)
 
 
-def find_attentions(graph_module: Any) -> tuple[tuple[Attention, ...], tuple[str, ...]]:
+def find_attentions(graph_module: GraphModule) -> tuple[tuple[Attention, ...], tuple[str, ...]]:
     """Returns the attentions whose heads can be cut out, and for each other one the reason, with its node's name."""
     found: list[Attention] = []
     reasons: list[str] = []
@@ -96,7 +100,7 @@ def find_attentions(graph_module: Any) -> tuple[tuple[Attention, ...], tuple[str
     return tuple(found), tuple(reasons)
 
 
-def _block(node: Any) -> Part | None:
+def _block(node: Node) -> Part | None:
     """Returns the residual block that ends with an addition, None where that is another one."""
     if operator_name(node) != "add" or len(node.args) < 2 or not all(map(is_node, node.args[:2])):
         return None
@@ -111,13 +115,13 @@ def _block(node: Any) -> Part | None:
     return None
 
 
-def _after_norm(addition: Any) -> Any:
+def _after_norm(addition: Node) -> Node:
     """Returns the normalization that alone reads an addition, where blocks end with one; else the addition."""
     users = list(addition.users)
     return users[0] if len(users) == 1 and operator_name(users[0]) == "layer_norm" else addition
 
 
-def _between(start: Any, end: Any) -> set[Any]:
+def _between(start: Node, end: Node) -> set[Node]:
     """Returns the nodes on the ways from `start` to `end`, `end` with them; empty where there is no way."""
     after = _reached([start], lambda node: list(node.users))
     if end not in after:
@@ -125,7 +129,7 @@ def _between(start: Any, end: Any) -> set[Any]:
     return (_reached([end], lambda node: node.all_input_nodes) & after) - {start}
 
 
-def _reached(first: Sequence[Any], following: Any) -> set[Any]:
+def _reached(first: Sequence[Node], following: Callable[[Node], Iterable[Node]]) -> set[Node]:
     seen, waiting = set(first), list(first)
     while waiting:
         for node in following(waiting.pop()):
@@ -135,7 +139,7 @@ def _reached(first: Sequence[Any], following: Any) -> set[Any]:
     return seen
 
 
-def _operands(node: Any) -> tuple[Any, Any, Any] | None:
+def _operands(node: Node) -> tuple[Node, Node, Node] | None:
     """Returns queries (.., T, D), keys (.., S, D) or (.., D, S) and values (.., S, D) that an attention multiplies."""
     if operator_name(node) == _SDPA:
         return tuple(node.args[:3])
@@ -152,7 +156,7 @@ def _operands(node: Any) -> tuple[Any, Any, Any] | None:
     return scores.args[0], scores.args[1], node.args[1]
 
 
-def _attention(graph_module: Any, product: Any, operands: tuple[Any, Any, Any]) -> Attention:
+def _attention(graph_module: GraphModule, product: Node, operands: tuple[Node, Node, Node]) -> Attention:
     """Returns an attention.
 
     Raises:
@@ -186,7 +190,7 @@ def _attention(graph_module: Any, product: Any, operands: tuple[Any, Any, Any]) 
     )
 
 
-def _split(graph_module: Any, operand: Any) -> tuple[Any, Any]:
+def _split(graph_module: GraphModule, operand: Node) -> tuple[Node, Node]:
     """Returns the linear layer that makes an operand and the reshape (1, T, H, D) that splits it into heads."""
     node = operand
     while operator_name(node) in _MOVES | _SCALARS:
@@ -201,7 +205,7 @@ def _split(graph_module: Any, operand: Any) -> tuple[Any, Any]:
     return source, node
 
 
-def _check_inside(node: Any, inside: set[Any], heads: int) -> None:
+def _check_inside(node: Node, inside: set[Node], heads: int) -> None:
     """Checks that a node works on each head by itself, with nothing that knows how many heads there are."""
     name = operator_name(node)
     if name not in _MOVES | _SCALARS | _PRODUCTS | _SOFTMAX | _RESHAPES | {_SDPA}:
@@ -212,13 +216,13 @@ def _check_inside(node: Any, inside: set[Any], heads: int) -> None:
             raise LookupError(f"{item.name} holds values for each head")
 
 
-def _only_user(node: Any) -> Any:
+def _only_user(node: Node) -> Node:
     users = list(node.users)
     if len(users) != 1:
         raise LookupError("its values are read by more than one operator")
     return users[0]
 
 
-def _shape(node: Any) -> tuple[int, ...]:
+def _shape(node: Node) -> tuple[int, ...]:
     value: Any = node.meta.get("val") if is_node(node) else None
     return tuple(int(size) for size in value.shape) if hasattr(value, "shape") else ()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from edgekit.errors import TechniqueError
 from edgekit.techniques.base import Context, TorchModel
-from edgekit.torch_program.graph_nodes import operator_name
+from edgekit.torch_program.graph_nodes import example_inputs_of, operator_name
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.export import ExportedProgram
 
 
 def capture_user_network(
@@ -30,12 +34,12 @@ def capture_user_network(
     return capture_built_network(model, build_user_network(reference, context, arguments), reference)
 
 
-def capture_built_network(model: TorchModel, module: Any, reference: str) -> TorchModel:
+def capture_built_network(model: TorchModel, module: nn.Module, reference: str) -> TorchModel:
     """Returns a network captured with the model's example inputs; see `capture_user_network`."""
     from edgekit.torch_program.canonical_program import canonical
     from edgekit.torch_program.trace_module import export_module
 
-    examples = tuple(model.program.example_inputs[0])
+    examples = example_inputs_of(model.program)
     names = [node.name for node in model.program.graph.nodes if node.name in model.program.graph_signature.user_inputs]
     program = canonical(export_module(module.eval(), examples, reference), examples, reference, names)
     forms = [_forms(found) for found in (model.program, program)]
@@ -47,7 +51,7 @@ def capture_built_network(model: TorchModel, module: Any, reference: str) -> Tor
     return replace(model, program=program)
 
 
-def build_user_network(reference: str, context: Context, arguments: Mapping[str, float | int]) -> Any:
+def build_user_network(reference: str, context: Context, arguments: Mapping[str, float | int]) -> nn.Module:
     """Returns the torch.nn.Module that a user's factory builds, in float32.
 
     Raises:
@@ -66,19 +70,19 @@ def build_user_network(reference: str, context: Context, arguments: Mapping[str,
     return module.cpu().float()
 
 
-def same_graph(one: Any, other: Any) -> bool:
+def same_graph(one: ExportedProgram, other: ExportedProgram) -> bool:
     """Returns whether two programs have the same operators on the same shapes."""
     return _operators(one) == _operators(other)
 
 
-def _operators(program: Any) -> list[tuple[str, str, tuple[int, ...]]]:
+def _operators(program: ExportedProgram) -> list[tuple[str, str, tuple[int, ...]]]:
     return [
         (node.op, operator_name(node), tuple(getattr(node.meta.get("val"), "shape", ())))
         for node in program.graph.nodes
     ]
 
 
-def _forms(program: Any) -> list[tuple[tuple[int, ...], str]]:
+def _forms(program: ExportedProgram) -> list[tuple[tuple[int, ...], str]]:
     output = next(node for node in program.graph.nodes if node.op == "output")
     values = [node.meta["val"] for node in output.args[0]]
     return [(tuple(int(size) for size in value.shape), str(value.dtype)) for value in values]

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from edgekit.torch_program.torch_protocols import Node
 from edgekit.workers.worker import Progress
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.fx import GraphModule
 
 
 def channel_ranges(
-    graph_module: Any, wanted: Mapping[Any, int], rows: Iterable[Sequence[Any]], progress: Progress
-) -> dict[Any, Any]:
+    graph_module: GraphModule, wanted: Mapping[Node, int], rows: Iterable[Sequence[Tensor]], progress: Progress
+) -> dict[Node, Tensor]:
     """Returns the largest absolute value of each channel, (C,) float32, of each wanted node.
 
     Args:
@@ -21,9 +27,9 @@ def channel_ranges(
     """
     import torch
 
-    found: dict[Any, Any] = {}
+    found: dict[Node, Tensor] = {}
 
-    def look(node: Any, value: Any) -> None:
+    def look(node: Node, value: Tensor) -> None:
         if node in wanted:
             reach = value.abs().transpose(0, wanted[node]).flatten(1).amax(dim=1)
             found[node] = torch.maximum(found[node], reach) if node in found else reach
@@ -33,8 +39,8 @@ def channel_ranges(
 
 
 def channel_moments(
-    graph_module: Any, wanted: Collection[Any], rows: Iterable[Sequence[Any]], progress: Progress
-) -> dict[Any, tuple[Any, Any]]:
+    graph_module: GraphModule, wanted: Collection[Node], rows: Iterable[Sequence[Tensor]], progress: Progress
+) -> dict[Node, tuple[Tensor, Tensor]]:
     """Returns mean |x| (C,) and the covariance of x (C, C), both float64, of each wanted node's last axis.
 
     Args:
@@ -43,10 +49,10 @@ def channel_moments(
         rows: One tensor (1, ...) for each input.
         progress: Told how far it is.
     """
-    sums: dict[Any, tuple[Any, Any, Any]] = {}
-    counts: dict[Any, int] = {}
+    sums: dict[Node, tuple[Tensor, Tensor, Tensor]] = {}
+    counts: dict[Node, int] = {}
 
-    def look(node: Any, value: Any) -> None:
+    def look(node: Node, value: Tensor) -> None:
         if node not in wanted:
             return
         flat = value.reshape(-1, value.shape[-1])
@@ -56,7 +62,7 @@ def channel_moments(
         counts[node] = counts.get(node, 0) + flat.shape[0]
 
     _watch(graph_module, look, rows, progress)
-    found: dict[Any, tuple[Any, Any]] = {}
+    found: dict[Node, tuple[Tensor, Tensor]] = {}
     for node, (reach, first, second) in sums.items():
         mean = first / counts[node]
         found[node] = (reach / counts[node], second / counts[node] - mean[:, None] * mean)
@@ -64,13 +70,16 @@ def channel_moments(
 
 
 def _watch(
-    graph_module: Any, look: Callable[[Any, Any], None], rows: Iterable[Sequence[Any]], progress: Progress
+    graph_module: GraphModule,
+    look: Callable[[Node, Tensor], None],
+    rows: Iterable[Sequence[Tensor]],
+    progress: Progress,
 ) -> None:
     """Runs the graph on all rows and shows `look` each node's value."""
     import torch
 
     class Observer(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
-        def run_node(self, n: Any) -> Any:
+        def run_node(self, n: torch.fx.Node) -> Any:
             value = super().run_node(n)
             look(n, value)
             return value

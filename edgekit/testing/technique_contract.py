@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -28,6 +28,9 @@ from edgekit.testing.tiny_models import TinyModel
 from edgekit.training.training_data import TrainingData
 from edgekit.workers.worker import silent
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 KNOWN_TASK = Task(
     model="net.py:build",
     base=Path(),
@@ -41,7 +44,7 @@ def training_data() -> TrainingData:
     """Returns batches for the tiny model `convolutions`: random images in 10 classes."""
     import torch
 
-    def batches(_epoch: int) -> Iterable[tuple[tuple[Any, ...], Any]]:
+    def batches(_epoch: int) -> Iterable[tuple[tuple[Tensor, ...], object]]:
         for _ in range(3):
             yield (torch.randn(8, 3, 16, 16),), torch.randint(0, 10, (8,))
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from edgekit.model import CapturedModel, Family
+from edgekit.model import CapturedModel, Family, TensorSpec
 from edgekit.samples import Samples, write_samples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor, nn
 
 SAMPLES = 24
 """Rows of each tiny model's calibration data."""
@@ -29,8 +30,8 @@ class TinyNetwork:
         family: What it stands for.
     """
 
-    build: Callable[[], Any]
-    example: Callable[[], tuple[Any, ...]]
+    build: Callable[[], nn.Module]
+    example: Callable[[], tuple[Tensor, ...]]
     family: Family
 
 
@@ -52,7 +53,9 @@ class TinyModel:
         import numpy as np
         import torch
 
-        module = torch.export.load(str((model or self.model).path)).module(check_guards=False)
+        from edgekit.torch_program.program_archive import load_program
+
+        module = load_program((model or self.model).path).module(check_guards=False)
         with torch.no_grad():
             rows = [module(*(torch.from_numpy(x.copy()) for x in row)) for row in self.samples.rows()]
         split = [row if isinstance(row, tuple) else (row,) for row in rows]
@@ -123,6 +126,6 @@ def capture_tiny(name: str, network: TinyNetwork, folder: Path) -> TinyModel:
     return TinyModel(model=model, samples=_write(folder / "samples", capture.inputs, examples))
 
 
-def _write(folder: Path, inputs: Sequence[Any], examples: Sequence[tuple[Any, ...]]) -> Samples:
+def _write(folder: Path, inputs: Sequence[TensorSpec], examples: Sequence[tuple[Tensor, ...]]) -> Samples:
     names = [spec.name for spec in inputs]
     return write_samples(folder, names, (tuple(tensor.numpy() for tensor in row) for row in examples))

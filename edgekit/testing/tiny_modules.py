@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
-class Convolutions(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
+class Convolutions(nn.Module):  # type: ignore[misc]  # torch is Tensor to mypy
     """Every layer kind of a mobile CNN: ReLU6, ReLU, depthwise, a residual, pooling, a classifier."""
 
     def __init__(self) -> None:
@@ -23,14 +21,14 @@ class Convolutions(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
         # Channels of very different range: what equalization is for.
         self.project.weight.data *= torch.logspace(-1.5, 1, 6)[:, None, None, None]
 
-    def forward(self, image: Any) -> Any:
+    def forward(self, image: Tensor) -> Tensor:
         """Returns class scores (N, 10) of an image (N, 3, H, W)."""
         x = self.project(nn.functional.relu6(self.depthwise(nn.functional.relu6(self.stem(image)))))
         x = x + self.back(torch.relu(self.expand(x)))
         return self.head(torch.relu(self.last(x)).mean((2, 3)))
 
 
-class Attention(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
+class Attention(nn.Module):  # type: ignore[misc]  # torch is Tensor to mypy
     """A transformer's layer: embedding, layer norms with outlier channels, attention, GELU, a residual."""
 
     def __init__(self) -> None:
@@ -40,7 +38,7 @@ class Attention(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
         self.inner, self.outer = nn.Linear(32, 64), nn.Linear(64, 32)
         self.norm1.weight.data[3] = 20.0
 
-    def forward(self, ids: Any) -> Any:
+    def forward(self, ids: Tensor) -> Tensor:
         """Returns one vector (N, 32) of token ids (N, T)."""
         x = self.norm1(self.table(ids))
         scores = torch.softmax(self.query(x) @ self.key(x).transpose(-1, -2) / 32**0.5, -1)
@@ -48,7 +46,7 @@ class Attention(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
         return (x + self.outer(nn.functional.gelu(self.inner(x)))).mean(1)
 
 
-class Heads(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
+class Heads(nn.Module):  # type: ignore[misc]  # torch is Tensor to mypy
     """Attention with four heads: products written out with a mask, or torch's own operator."""
 
     def __init__(self, *, fused: bool) -> None:
@@ -56,7 +54,7 @@ class Heads(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
         self.fused = fused
         self.query, self.key, self.value, self.out = (nn.Linear(16, 16) for _ in range(4))
 
-    def forward(self, x: Any, mask: Any) -> Any:
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Returns (N, T, 16) of (N, T, 16) and what is added to the scores."""
         q, k, v = (layer(x).reshape(1, -1, 4, 4).transpose(1, 2) for layer in (self.query, self.key, self.value))
         if self.fused:
@@ -66,7 +64,7 @@ class Heads(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
         return self.out(mixed.transpose(1, 2).reshape(1, -1, 16))
 
 
-class Encoder(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
+class Encoder(nn.Module):  # type: ignore[misc]  # torch is Tensor to mypy
     """Three layers of a transformer, normalized before or after each block."""
 
     def __init__(self, *, before: bool) -> None:
@@ -77,7 +75,7 @@ class Encoder(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
         self.inner, self.outer = (nn.ModuleList(nn.Linear(*size) for _ in range(3)) for size in ((16, 32), (32, 16)))
         self.norms = nn.ModuleList(nn.LayerNorm(16) for _ in range(6))
 
-    def forward(self, ids: Any) -> Any:
+    def forward(self, ids: Tensor) -> Tensor:
         """Returns one vector (N, 16) of token ids (N, T)."""
         x, mask = self.table(ids), (ids == 0)[:, None, None, :] * -1e4
         for i in range(3):
@@ -91,39 +89,39 @@ class Encoder(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
         return self.last(x).mean(1)
 
 
-class Recurrent(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
+class Recurrent(nn.Module):  # type: ignore[misc]  # torch is Tensor to mypy
     """Two layers of LSTM and a head."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lstm, self.head = nn.LSTM(10, 16, 2, batch_first=True), nn.Linear(16, 8)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         """Returns one vector (N, 8) of a sequence (N, T, 10)."""
         _, (hidden, _) = self.lstm(x)
         return self.head(hidden[-1])
 
 
-class TwoInputs(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
+class TwoInputs(nn.Module):  # type: ignore[misc]  # torch is Tensor to mypy
     """Two inputs that are joined."""
 
     def __init__(self) -> None:
         super().__init__()
         self.left, self.right, self.join = nn.Linear(8, 16), nn.Linear(4, 16), nn.Linear(32, 3)
 
-    def forward(self, left: Any, right: Any) -> Any:
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
         """Returns scores (N, 3) of (N, 8) and (N, 4)."""
         return self.join(torch.cat([torch.relu(self.left(left)), torch.relu(self.right(right))], 1))
 
 
-class TwoOutputs(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
+class TwoOutputs(nn.Module):  # type: ignore[misc]  # torch is Tensor to mypy
     """A trunk with two heads."""
 
     def __init__(self) -> None:
         super().__init__()
         self.trunk, self.first, self.second = nn.Linear(8, 16), nn.Linear(16, 3), nn.Linear(16, 2)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Returns scores (N, 3) and probabilities (N, 2) of (N, 8)."""
         hidden = torch.relu(self.trunk(x))
         return self.first(hidden), torch.sigmoid(self.second(hidden))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.errors import ModelError
 from edgekit.torch_program.fold_batch_norm import fold_batch_norms
@@ -19,7 +19,13 @@ from edgekit.torch_program.graph_nodes import is_in_place, is_node, is_view, ope
 from edgekit.torch_program.inline_regions import inline_regions
 from edgekit.torch_program.logical_masks import use_logical_operators
 from edgekit.torch_program.plain_memory import use_plain_memory
+from edgekit.torch_program.torch_protocols import Graph, Node
 from edgekit.torch_program.trace_module import export_module, run_module
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.export import ExportedProgram
+    from torch.fx import GraphModule
 
 _ASSERTIONS: Final = frozenset(
     {
@@ -35,7 +41,9 @@ _TOLERANCE: Final = 1e-4
 """Largest difference to the original outputs, relative to their largest value: folding rounds weights once more."""
 
 
-def canonical(program: Any, examples: Sequence[Any], title: str, names: Sequence[str] | None = None) -> Any:
+def canonical(
+    program: ExportedProgram, examples: Sequence[Tensor], title: str, names: Sequence[str] | None = None
+) -> ExportedProgram:
     """Returns the program in canonical form, captured with `examples`.
 
     Args:
@@ -69,7 +77,7 @@ def canonical(program: Any, examples: Sequence[Any], title: str, names: Sequence
     return result
 
 
-def check_equal(expected: Sequence[Any], got: Sequence[Any], title: str) -> None:
+def check_equal(expected: Sequence[Tensor], got: Sequence[Tensor], title: str) -> None:
     """Checks that two runs gave the same outputs.
 
     Raises:
@@ -92,7 +100,7 @@ def check_equal(expected: Sequence[Any], got: Sequence[Any], title: str) -> None
         )
 
 
-def _flatten_signature(graph_module: Any) -> None:
+def _flatten_signature(graph_module: GraphModule) -> None:
     """Makes inputs positional and outputs flat: a single tensor stays one, more become a tuple."""
     from torch.fx.graph import CodeGen
 
@@ -110,11 +118,11 @@ def _flatten_signature(graph_module: Any) -> None:
         if node.op == "placeholder" and not node.users and not hasattr(node.meta.get("val"), "shape"):
             graph.erase_node(node)  # None, or a number that the graph holds as a constant
     # Hooks check the original, nested inputs.
-    graph_module._forward_pre_hooks.clear()  # noqa: SLF001  there is no public way
+    graph_module._forward_pre_hooks.clear()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  there is no public way
     graph_module.recompile()
 
 
-def _copied(graph: Any, result: Any) -> Any:
+def _copied(graph: Graph, result: Node) -> Node:
     """Returns a copy of an output that is an input too: formats tell tensors apart by their names."""
     import torch
 
@@ -126,7 +134,7 @@ def _copied(graph: Any, result: Any) -> Any:
     return copy
 
 
-def _rename_inputs(graph_module: Any, names: Sequence[str]) -> None:
+def _rename_inputs(graph_module: GraphModule, names: Sequence[str]) -> None:
     """Gives the inputs these names, as far as Python allows: they are a function's arguments."""
     placeholders = [node for node in graph_module.graph.nodes if node.op == "placeholder"]
     for node, name in zip(placeholders, names, strict=True):
@@ -137,7 +145,7 @@ def _rename_inputs(graph_module: Any, names: Sequence[str]) -> None:
     graph_module.recompile()
 
 
-def _make_functional(graph_module: Any, title: str) -> None:
+def _make_functional(graph_module: GraphModule, title: str) -> None:
     """Replaces in-place operators by the others, where nobody else holds a view of what they change.
 
     Raises:
@@ -168,7 +176,7 @@ def _make_functional(graph_module: Any, title: str) -> None:
     graph.lint()
 
 
-def _functional(node: Any) -> Any:
+def _functional(node: Node) -> Any:
     """Returns the operator `relu.default` for a node of `relu_.default`, or None if there is none."""
     import torch
 
@@ -178,7 +186,7 @@ def _functional(node: Any) -> Any:
     return getattr(packet, overload, None) if packet is not None else None
 
 
-def _drop_assertions(graph_module: Any) -> None:
+def _drop_assertions(graph_module: GraphModule) -> None:
     """Removes the checks of dtypes that torch.export adds; nothing reads them."""
     for node in list(graph_module.graph.nodes):
         if operator_name(node) in _ASSERTIONS and not node.users:
@@ -186,7 +194,7 @@ def _drop_assertions(graph_module: Any) -> None:
     graph_module.recompile()
 
 
-def _drop_idle_operators(graph_module: Any) -> None:
+def _drop_idle_operators(graph_module: GraphModule) -> None:
     """Removes assertions, and operators that return their input: idle dropout, detach, casts to the same dtype."""
     graph = graph_module.graph
     for node in list(graph.nodes):
@@ -199,14 +207,14 @@ def _drop_idle_operators(graph_module: Any) -> None:
     graph.lint()
 
 
-def _is_idle(node: Any, name: str) -> bool:
+def _is_idle(node: Node, name: str) -> bool:
     if name in _ALIASES:
         return True
     if "dropout" in name:
         return len(node.args) > 2 and node.args[2] is False
     if name in ("to", "_to_copy"):
         source = getattr(node.args[0], "meta", {}).get("val")
-        value = node.meta.get("val")
+        value: Any = node.meta.get("val")
         known = ("dtype", "device", "layout", "copy", "non_blocking", "memory_format")
         plain = all(key in known for key in node.kwargs)
         return source is not None and plain and value.dtype == source.dtype and value.device == source.device

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 
 @final
@@ -21,7 +25,7 @@ class Digest:
             self._hash.update(len(data).to_bytes(8, "little"))
             self._hash.update(data)
 
-    def add_array(self, array: Any) -> None:
+    def add_array(self, array: NDArray[Any]) -> None:
         """Adds a NumPy array: dtype, shape and bytes, little-endian."""
         import numpy as np
 
@@ -29,15 +33,17 @@ class Digest:
         if array.dtype.byteorder == ">":
             array = array.astype(array.dtype.newbyteorder("<"))
         self.add(str(array.dtype), array.shape)
-        self._hash.update(array.tobytes() if array.dtype.kind == "O" else memoryview(array.reshape(-1)).cast("B"))
+        flat: Any = array.reshape(-1)  # a buffer, which NumPy's hints say from Python 3.12 on
+        self._hash.update(array.tobytes() if array.dtype.kind == "O" else memoryview(flat).cast("B"))
 
-    def add_tensor(self, tensor: Any) -> None:
+    def add_tensor(self, tensor: Tensor) -> None:
         """Adds a contiguous torch tensor on the CPU; dtypes that NumPy lacks (bfloat16) go in as their bytes."""
         import torch
 
         self.add(str(tensor.dtype), tuple(tensor.shape))
         if tensor.numel():
-            self._hash.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+            flat: Any = tensor.reshape(-1).view(torch.uint8).numpy()
+            self._hash.update(memoryview(flat))
 
     def hexdigest(self) -> str:
         """Returns the hash so far."""

@@ -9,9 +9,14 @@ section 3.2. Runs in a worker that has torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from edgekit.torch_program.graph_nodes import attribute, operator_name
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule
 
 _CONVOLUTIONS: Final = frozenset({"conv1d", "conv2d", "conv3d"})
 _TRANSPOSED: Final = frozenset({"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})
@@ -32,14 +37,14 @@ class _Normalisation:
         beta: (C,), float64.
     """
 
-    node: Any
-    result: Any
-    mean: Any
-    scale: Any
-    beta: Any
+    node: Node
+    result: Node
+    mean: Tensor
+    scale: Tensor
+    beta: Tensor
 
 
-def fold_batch_norms(graph_module: Any) -> int:
+def fold_batch_norms(graph_module: GraphModule) -> int:
     """Folds in place every batch norm that follows a layer nobody else reads, and returns how many were folded.
 
     Left alone: a batch norm in training mode, a layer whose weight is shared with another or is computed, a layer whose
@@ -63,7 +68,7 @@ def fold_batch_norms(graph_module: Any) -> int:
     return folded
 
 
-def _uses_of_tensors(graph_module: Any) -> dict[int, int]:
+def _uses_of_tensors(graph_module: GraphModule) -> dict[int, int]:
     """Returns how many operators read each tensor, by address: tied weights have one address under several names."""
     uses: dict[int, int] = {}
     for node in graph_module.graph.nodes:
@@ -73,7 +78,7 @@ def _uses_of_tensors(graph_module: Any) -> dict[int, int]:
     return uses
 
 
-def _is_foldable(graph_module: Any, layer: Any, uses: dict[int, int]) -> bool:
+def _is_foldable(graph_module: GraphModule, layer: Node, uses: dict[int, int]) -> bool:
     name = operator_name(layer)
     if name not in _CONVOLUTIONS | _TRANSPOSED | {_LINEAR, _GENERAL} or len(layer.users) != 1:
         return False
@@ -87,7 +92,7 @@ def _is_foldable(graph_module: Any, layer: Any, uses: dict[int, int]) -> bool:
     return bias is None or attribute(graph_module, bias) is not None
 
 
-def _read(graph_module: Any, node: Any) -> _Normalisation | None:
+def _read(graph_module: GraphModule, node: Node) -> _Normalisation | None:
     """Returns the batch norm's numbers, or None if it is not in eval mode or they are computed."""
     import torch
 
@@ -114,7 +119,7 @@ def _read(graph_module: Any, node: Any) -> _Normalisation | None:
     return _Normalisation(node=node, result=result, mean=mean64, scale=scale, beta=shift)
 
 
-def _fold(graph_module: Any, layer: Any, normalisation: _Normalisation) -> None:
+def _fold(graph_module: GraphModule, layer: Node, normalisation: _Normalisation) -> None:
     import torch
 
     weight_node = layer.args[1]
@@ -127,15 +132,15 @@ def _fold(graph_module: Any, layer: Any, normalisation: _Normalisation) -> None:
     bias_name = _biasoperator_name(graph_module, weight_node.target, bias_node)
     _assign(graph_module, weight_node.target, new_weight)
     _assign(graph_module, bias_name, new_bias.to(weight.dtype))
-    with graph_module.graph.inserting_before(layer):
-        new_bias_node = graph_module.graph.get_attr(bias_name)
+    with layer.graph.inserting_before(layer):
+        new_bias_node = layer.graph.get_attr(bias_name)
     layer.args = (layer.args[0], weight_node, new_bias_node, *layer.args[3:])
     normalisation.result.replace_all_uses_with(layer)
     for node in dict.fromkeys((normalisation.result, normalisation.node)):
-        graph_module.graph.erase_node(node)
+        node.graph.erase_node(node)
 
 
-def _scaled(weight: Any, scale: Any, layer: Any) -> Any:
+def _scaled(weight: Tensor, scale: Tensor, layer: Node) -> Tensor:
     """Returns the weight with each output channel multiplied by its scale.
 
     A transposed convolution's weight is (C_in, C_out / groups, ...), every other one's (C_out, ...).
@@ -149,12 +154,12 @@ def _scaled(weight: Any, scale: Any, layer: Any) -> Any:
     return (grouped * factors).reshape(weight.shape)
 
 
-def is_transposed(layer: Any) -> bool:
+def is_transposed(layer: Node) -> bool:
     """Returns whether a convolution node is a transposed one."""
     return operator_name(layer) in _TRANSPOSED or (operator_name(layer) == _GENERAL and bool(layer.args[6]))
 
 
-def _biasoperator_name(graph_module: Any, weight_name: str, bias_node: Any) -> str:
+def _biasoperator_name(graph_module: GraphModule, weight_name: str, bias_node: Node | None) -> str:
     """Returns the name for the new bias: the old bias's if nobody else reads it, else one beside the weight."""
     if bias_node is not None and len(bias_node.users) == 1:
         return str(bias_node.target)
@@ -166,7 +171,7 @@ def _biasoperator_name(graph_module: Any, weight_name: str, bias_node: Any) -> s
     return f"{owner}.{name}" if owner else name
 
 
-def _assign(graph_module: Any, name: str, value: Any) -> None:
+def _assign(graph_module: GraphModule, name: str, value: Tensor) -> None:
     import torch
 
     owner, _, leaf = name.rpartition(".")

@@ -7,9 +7,14 @@ weights.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edgekit.torch_program.graph_nodes import attribute, is_in_place, is_view, operator_name
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule
 
 _SMALL: Final = 1 << 16
 """A result of up to this many elements is stored even where it is larger than what it was computed from."""
@@ -26,7 +31,7 @@ _SHAPED: Final = frozenset({"new_zeros", "new_ones", "new_full", "zeros_like", "
 _COPIES: Final = frozenset({"clone", "to", "_to_copy", "contiguous"})
 
 
-def fold_constants(graph_module: Any, changed: Collection[Any] = ()) -> int:
+def fold_constants(graph_module: GraphModule, changed: Collection[Node] = ()) -> int:
     """Replaces in place every operator that depends on no input by its value; returns how many values were stored.
 
     A weight that is only viewed, transposed or sliced stays as it is: storing it again would untie it.
@@ -38,8 +43,8 @@ def fold_constants(graph_module: Any, changed: Collection[Any] = ()) -> int:
     import torch
     from torch.fx.node import map_arg
 
-    values: dict[Any, Any] = {}
-    computed: set[Any] = set()
+    values: dict[Node, Tensor] = {}
+    computed: set[Node] = set()
     stored = 0
     for node in list(graph_module.graph.nodes):
         if node.op == "get_attr":
@@ -61,7 +66,7 @@ def fold_constants(graph_module: Any, changed: Collection[Any] = ()) -> int:
     return stored
 
 
-def _is_constant(node: Any, values: dict[Any, Any]) -> bool:
+def _is_constant(node: Node, values: dict[Node, Tensor]) -> bool:
     import torch
 
     name = operator_name(node)
@@ -78,7 +83,7 @@ def _is_constant(node: Any, values: dict[Any, Any]) -> bool:
     return all(n in values for n in inputs) and (bool(inputs) or name in _UNIFORM | _COUNTING)
 
 
-def _like(node: Any) -> Any:
+def _like(node: Node) -> Tensor:
     """Returns a tensor of a node's shape and dtype, for operators that read no value of it."""
     import torch
 
@@ -86,12 +91,12 @@ def _like(node: Any) -> Any:
     return torch.empty(tuple(int(size) for size in value.shape), dtype=value.dtype)
 
 
-def _is_worth(node: Any, values: dict[Any, Any]) -> bool:
+def _is_worth(node: Node, values: dict[Node, Tensor]) -> bool:
     """Returns whether the value is small, or no larger than the weights that it is computed from."""
     size = values[node].numel()
     if size <= _SMALL:
         return True
-    sources: set[Any] = set()
+    sources: set[Node] = set()
     stack = list(node.all_input_nodes)
     while stack:
         one = stack.pop()
@@ -101,10 +106,10 @@ def _is_worth(node: Any, values: dict[Any, Any]) -> bool:
     return bool(size <= sum(values[n].numel() for n in sources if n.op == "get_attr"))
 
 
-def _store(graph_module: Any, node: Any, value: Any, name: str) -> None:
+def _store(graph_module: GraphModule, node: Node, value: Tensor, name: str) -> None:
     graph_module.register_buffer(name, value.clone().contiguous())
-    with graph_module.graph.inserting_before(node):
-        constant = graph_module.graph.get_attr(name)
+    with node.graph.inserting_before(node):
+        constant = node.graph.get_attr(name)
     constant.meta = {key: item for key, item in node.meta.items() if key != "from_node"}
     node.replace_all_uses_with(constant)
-    graph_module.graph.erase_node(node)
+    node.graph.erase_node(node)

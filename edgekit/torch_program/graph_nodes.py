@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.export import ExportedProgram
+    from torch.fx import GraphModule
 
 
-def operator_name(node: Any) -> str:
+def operator_name(node: Node) -> str:
     """Returns `conv2d` for any overload of aten.conv2d, `namespace::name` for others', and "" for no operator."""
     schema = _schema(node)
     return "" if schema is None else str(schema.name).removeprefix("aten::")
 
 
-def is_in_place(node: Any) -> bool:
+def is_in_place(node: Node) -> bool:
     """Returns whether a node changes one of its inputs."""
     schema = _schema(node)
     return schema is not None and bool(schema.is_mutable)
 
 
-def is_view(node: Any) -> bool:
+def is_view(node: Node) -> bool:
     """Returns whether a node's output shares memory with its input."""
     schema = _schema(node)
     return schema is not None and any(
@@ -25,7 +32,7 @@ def is_view(node: Any) -> bool:
     )
 
 
-def viewed(node: Any) -> list[Any]:
+def viewed(node: Node) -> list[Node]:
     """Returns the node and what it is a view of, down to the tensor that owns the memory."""
     chain = [node]
     while is_view(chain[-1]) and chain[-1].args and is_node(chain[-1].args[0]):
@@ -33,20 +40,25 @@ def viewed(node: Any) -> list[Any]:
     return chain
 
 
-def is_node(value: Any) -> bool:
+def is_node(value: object) -> TypeGuard[Node]:
     """Returns whether an argument is another node."""
     return hasattr(value, "all_input_nodes")
 
 
-def attribute(graph_module: Any, node: Any) -> Any:
+def attribute(graph_module: GraphModule, node: Any) -> Any:
     """Returns the tensor of a `get_attr` node, or None for any other node or value."""
     if getattr(node, "op", None) != "get_attr":
         return None
-    found = graph_module
+    found: Any = graph_module
     for part in node.target.split("."):
         found = getattr(found, part)
     return found
 
 
-def _schema(node: Any) -> Any:
+def example_inputs_of(program: ExportedProgram) -> tuple[Tensor, ...]:
+    """Returns the inputs that a program was captured with; each program that edgekit opens has some."""
+    return tuple(program.example_inputs[0])  # pyright: ignore[reportOptionalSubscript]  None only where torch had none
+
+
+def _schema(node: Node) -> Any:
     return getattr(node.target, "_schema", None) if node.op == "call_function" else None

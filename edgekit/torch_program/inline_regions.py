@@ -7,15 +7,19 @@ float32 inference graph both do nothing: what a block computes is what its body 
 from __future__ import annotations
 
 import operator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edgekit.torch_program.graph_nodes import attribute
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
 
 REGIONS: Final = {"wrap_with_autocast": 4, "wrap_with_set_grad_enabled": 1}
 """Name of the higher-order operator to the place of the body among its arguments; the body's own inputs follow."""
 
 
-def region_place(node: Any) -> int | None:
+def region_place(node: Node) -> int | None:
     """Returns where the body of a block lies among a node's arguments, None for a node that is no such block."""
     from torch._ops import HigherOrderOperator
 
@@ -24,7 +28,7 @@ def region_place(node: Any) -> int | None:
     return REGIONS.get(str(node.target.name()))
 
 
-def inline_regions(graph_module: Any) -> int:
+def inline_regions(graph_module: GraphModule) -> int:
     """Replaces in place every autocast and no_grad block by its body, blocks inside blocks too.
 
     Returns:
@@ -42,13 +46,13 @@ def inline_regions(graph_module: Any) -> int:
     return count
 
 
-def _inline(graph_module: Any, call: Any) -> None:
+def _inline(graph_module: GraphModule, call: Node) -> None:
     place = region_place(call) or 0
     body_node, *arguments = call.args[place:]
     body = attribute(graph_module, body_node)
     inputs = (node for node in body.graph.nodes if node.op == "placeholder")
     copies = dict(zip(inputs, arguments, strict=True))
-    with graph_module.graph.inserting_before(call):
+    with call.graph.inserting_before(call):
         for node in body.graph.nodes:
             if node.op in ("placeholder", "output"):
                 continue
@@ -59,7 +63,7 @@ def _inline(graph_module: Any, call: Any) -> None:
     for user in list(call.users):
         if user.target is operator.getitem:
             user.replace_all_uses_with(copies[results[user.args[1]]])
-            graph_module.graph.erase_node(user)
+            user.graph.erase_node(user)
     if call.users:
         call.replace_all_uses_with(copies[results[0] if isinstance(results, (tuple, list)) else results])
-    graph_module.graph.erase_node(call)
+    call.graph.erase_node(call)

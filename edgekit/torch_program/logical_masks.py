@@ -6,9 +6,13 @@ booleans both compute the same.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edgekit.torch_program.graph_nodes import is_node, operator_name
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
 
 _LOGICAL: Final = {
     "__and__": "logical_and",
@@ -21,7 +25,7 @@ _LOGICAL: Final = {
 }
 
 
-def use_logical_operators(graph_module: Any) -> None:
+def use_logical_operators(graph_module: GraphModule) -> None:
     """Replaces in place every bitwise operator whose operands are all boolean tensors."""
     import torch
 
@@ -36,7 +40,7 @@ def use_logical_operators(graph_module: Any) -> None:
         graph_module.graph.erase_node(node)
 
 
-def _is_boolean(node: Any) -> bool:
+def _is_boolean(node: Node) -> bool:
     import torch
 
     value = node.meta.get("val")

@@ -6,14 +6,17 @@ no longer be one, so it becomes a `reshape`, which copies where it must.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.torch_program.graph_nodes import is_in_place, operator_name
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
 
 _COPIES: Final = frozenset({"contiguous", "clone"})
 
 
-def use_plain_memory(graph_module: Any) -> None:
+def use_plain_memory(graph_module: GraphModule) -> None:
     """Removes in place what only changes how values lie in memory, and stores weights row-major.
 
     A copy that an in-place operator changes later on stays, and so does one that is returned.
@@ -33,13 +36,13 @@ def use_plain_memory(graph_module: Any) -> None:
     _store_row_major(graph_module)
 
 
-def _store_row_major(graph_module: Any) -> None:
+def _store_row_major(graph_module: GraphModule) -> None:
     """Replaces weights in other layouts (channels_last); the caller's own tensors are left alone."""
     import torch
 
     made: dict[int, Any] = {}
     for module in graph_module.modules():
-        for table in (module._parameters, module._buffers):  # noqa: SLF001  tied weights must stay one tensor
+        for table in (module._parameters, module._buffers):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  tied weights must stay one tensor
             for name, tensor in table.items():
                 if tensor is None or tensor.layout != torch.strided or tensor.is_contiguous():
                     continue

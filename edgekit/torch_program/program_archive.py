@@ -1,71 +1,128 @@
-"""Checks that reading a `.pt2` archive runs no code from it.
+"""Reading a `.pt2` archive without running anything from it.
 
-`torch.export.load` unpickles parts of an archive without restriction (weights and constants that are no plain tensors,
-custom objects, the layout of versions before 2.8) and evaluates shape expressions as Python. Each of these is checked
-here first, so that a file from a stranger can be opened.
+`torch.export.load` unpickles parts of an archive without restriction, evaluates shape expressions and guards as
+Python, writes names into source code that it runs, imports what container types name, loads native libraries, and
+falls back to older layouts. It also finds members under other spellings than Python's zip reader does. So torch never
+sees a file: the members are read here, each must be of a kind that is listed, and torch reads a clean archive that is
+written anew from the parts that were checked.
 """
 
 from __future__ import annotations
 
 import io
-import json
+import logging
+import os
 import re
+import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from edgekit.errors import ModelError
+from edgekit.files.bounded_reading import parse_json
+from edgekit.torch_program.program_schema import SchemaError, check_payload_config, check_program
 
-_KNOWN_FUNCTIONS: Final = frozenset(
-    {"Max", "Min", "Mod", "PythonMod", "FloorDiv", "CeilDiv", "CleanDiv", "IntTrueDiv", "FloatTrueDiv", "Integer"}
-    | {"ModularIndexing", "Where", "TruncToInt", "FloorToInt", "CeilToInt", "ToFloat", "PowByNatural", "Identity"}
-    | {
-        "Add",
-        "Mul",
-        "Pow",
-        "Rational",
-        "Float",
-        "Abs",
-        "Infinity",
-        "NegativeInfinity",
-        "IntInfinity",
-        "NegativeIntInfinity",
-    }
-    | {"Eq", "Ne", "Lt", "Le", "Gt", "Ge", "And", "Or", "Not", "True", "False", "oo", "int_oo"}
+_MODEL: Final = "model"
+_PAYLOADS: Final = {
+    f"data/weights/{_MODEL}_weights_config.json": ("data/weights", "weight_"),
+    f"data/constants/{_MODEL}_constants_config.json": ("data/constants", "tensor_"),
+}
+_PROGRAM: Final = f"models/{_MODEL}.json"
+_SAMPLES: Final = f"data/sample_inputs/{_MODEL}.pt"
+_FIXED: Final[Mapping[str, bytes]] = {"archive_format": b"pt2", "archive_version": b"0", "byteorder": b"little"}
+_NEEDED: Final = ("archive_format", "archive_version", _PROGRAM, _SAMPLES, *_PAYLOADS)
+_KNOWN: Final = re.compile(
+    r"archive_format|archive_version|byteorder|\.data/version|\.data/serialization_id|\.format_version|"
+    r"\.storage_alignment|extra/[\w. -]+(?:/[\w. -]+)*|models/\w+\.json|data/sample_inputs/\w+\.pt|"
+    r"data/weights/(?:weight_[0-9]+|\w+_weights_config\.json)|"
+    r"data/constants/(?:tensor_[0-9]+|\w+_constants_config\.json)",
+    re.ASCII,
 )
-_IDENTIFIER: Final = re.compile(r"[A-Za-z_]\w*")
-_SYMBOL: Final = re.compile(r"[a-z]{1,3}\d+")
-_QUOTED: Final = re.compile(r"Symbol\('[A-Za-z_]\w*'(?:, [a-z_]+=(?:True|False))*\)")
-"""How SymPy spells a symbol with its assumptions."""
+"""Members below the archive's folder. Other programs than "model" and extra files are let be, and never read."""
 
-_DECIMAL: Final = re.compile(r"\d\.\d+(e[+-]?\d+)?")
-_PLAIN: Final = re.compile(r"[\w\s+\-*/(),<>=&|~]*")
+_ADVICE: Final = "Export the model again with torch.export.save, without custom objects."
 
 
-def check_archive(path: Path, title: str) -> None:
-    """Checks an archive that `torch.export.save` wrote.
+def load_program(path: Path | str, title: str = "") -> Any:
+    """Returns the ExportedProgram in a file; nothing in the file runs.
+
+    Args:
+        path: A `.pt2` file: the user's, or one of edgekit's own cache.
+        title: What the user wrote, for messages; the path without it.
 
     Raises:
-        ModelError: it is damaged, of the layout before torch 2.8, or reading it would run code.
+        ModelError: it is damaged, holds what is not listed here, or torch cannot read it.
     """
+    import torch
+
+    title = title or str(path)
+    clean = io.BytesIO()
+    _write_clean(_read_members(Path(path), title), title, clean)
+    clean.seek(0)
+    # torch logs the whole traceback of an archive that it cannot read, beside the exception.
+    logging.getLogger("torch.export").setLevel(logging.CRITICAL)
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            bad = archive.testzip()
-            if bad is not None:
-                raise ModelError(
-                    f"{title} is damaged: {bad} inside it fails its checksum. Copy or save the file again."
-                )
-            if not any(name.endswith("/archive_format") for name in names):
-                raise ModelError(_wrong_layout(title, names))
-            _check_pickles(archive, names, title)
-            _check_expressions(archive, names, title)
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        return torch.export.load(clean)
+    except Exception as error:  # anything from RuntimeError to KeyError, whatever the deserializer trips over
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"{title} is damaged: it is no complete zip archive ({path.stat().st_size} bytes). Copy or save the file "
-            "again."
+            f"{title} cannot be read as an exported program: {first}\n"
+            f"It is damaged, or a torch version other than {torch.__version__.split('+')[0]} wrote it. "
+            "Save it again with torch.export.save(torch.export.export(model, example_inputs), path)."
         ) from error
+
+
+def _read_members(path: Path, title: str) -> dict[str, bytes]:
+    """Returns the members that a program is read from, by their name below the archive's folder."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  one call, of links' targets
+            raise ModelError(f"{title} is no regular file; expected an archive that torch.export.save wrote.")
+        with zipfile.ZipFile(path) as archive:
+            return _checked_members(archive, title)
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, ValueError) as error:
+        if str(error).startswith("Bad CRC-32"):
+            part = str(error).partition("for file ")[2].strip("'")
+            raise ModelError(
+                f"{title} is damaged: {part} inside it fails its checksum. Copy or save the file again."
+            ) from error
+        size = path.stat().st_size if path.exists() else 0
+        raise ModelError(
+            f"{title} is damaged: it is no complete zip archive ({size} bytes). Copy or save the file again."
+        ) from error
+
+
+def _checked_members(archive: zipfile.ZipFile, title: str) -> dict[str, bytes]:
+    infos = archive.infolist()
+    names = [info.filename for info in infos]
+    if not any(name.endswith("/archive_format") for name in names):
+        raise ModelError(_wrong_layout(title, names))
+    root = names[0].partition("/")[0] + "/"
+    seen: set[str] = set()
+    found: dict[str, bytes] = {}
+    for info in infos:
+        member = info.filename.removeprefix(root)
+        if not info.filename.startswith(root) or not _KNOWN.fullmatch(member) or ".." in member:
+            raise ModelError(
+                f"{title} holds the member {info.filename[:80]!r}, which torch.export.save does not write for a model "
+                f"of tensors; loading it could run code, so edgekit does not. {_ADVICE}"
+            )
+        if info.filename.lower() in seen:
+            raise ModelError(f"{title} holds the member {info.filename[:80]!r} twice. {_ADVICE}")
+        seen.add(info.filename.lower())
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.file_size != info.compress_size:
+            raise ModelError(f"{title}: its member {info.filename[:80]!r} is compressed or encrypted. {_ADVICE}")
+        if not member.startswith("extra/"):
+            found[member] = archive.read(info)
+    if missing := [member for member in _NEEDED if member not in found]:
+        raise ModelError(
+            f"{title} holds no {missing[0]}: it is no archive that torch.export.save of torch 2.9 or newer wrote. "
+            "Load it where it came from and save it again with torch.export.save."
+        )
+    for member, value in _FIXED.items():
+        if found.get(member, value).strip() != value:
+            raise ModelError(f"{title}: its {member} is {found[member][:20]!r}; expected {value!r}. {_ADVICE}")
+    return found
 
 
 def _wrong_layout(title: str, names: list[str]) -> str:
@@ -75,73 +132,75 @@ def _wrong_layout(title: str, names: list[str]) -> str:
             "Save the model with torch.export.save, or give its factory: model.py:build."
         )
     return (
-        f"{title} is no archive that torch.export.save of torch 2.8 or newer wrote. Load it where it came from and "
+        f"{title} is no archive that torch.export.save of torch 2.9 or newer wrote. Load it where it came from and "
         "save it again with torch.export.save."
     )
 
 
-def _check_pickles(archive: zipfile.ZipFile, names: list[str], title: str) -> None:
-    """Checks every part that torch would unpickle without restriction."""
-    suspects = {name for name in names if "/data/" in name and name.endswith(".pt")}
-    suspects |= {name for name in names if name.rpartition("/")[2].startswith(("custom_obj", "opaque_obj"))}
-    for config in (name for name in names if name.endswith("_config.json")):
-        folder = config.rpartition("/")[0]
-        parts = _entries(json.loads(archive.read(config)))
-        suspects |= {f"{folder}/{part['path_name']}" for part in parts if part.get("use_pickle")}
-    for name in sorted(suspects):
-        _check_pickle(archive, name, title)
+def _write_clean(members: Mapping[str, bytes], title: str, target: io.BytesIO) -> None:
+    """Writes an archive of the checked parts, and of nothing else."""
+    import json
+
+    from torch.export.pt2_archive import PT2ArchiveWriter
+
+    program = _checked_json(members, _PROGRAM, check_program, title)
+    # torch runs guards as Python; those on shapes it makes anew from the shapes.
+    program["guards_code"] = []
+    with PT2ArchiveWriter(target) as writer:
+        for config, (folder, prefix) in _PAYLOADS.items():
+            parts = _checked_json(members, config, check_payload_config, title)
+            _write_payloads(writer, members, parts["config"], (folder, prefix), title)
+            writer.write_string(config, json.dumps(parts))
+        writer.write_string(_PROGRAM, json.dumps(program))
+        writer.write_bytes(_SAMPLES, _clean_samples(members[_SAMPLES], title))
 
 
-def _entries(value: Any) -> Iterator[dict[str, Any]]:
-    """Yields every object with a `path_name`, however the version nests them."""
-    if isinstance(value, dict):
-        if "path_name" in value:
-            yield value
-        for item in value.values():
-            yield from _entries(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _entries(item)
+def _checked_json(
+    members: Mapping[str, bytes], name: str, check: Callable[[object], None], title: str
+) -> dict[str, Any]:
+    data = parse_json(members[name], f"{title}: its {name}", ModelError)
+    try:
+        check(data)
+    except SchemaError as fault:
+        raise ModelError(
+            f"{title} holds what this edgekit does not know, and loading it could run code ({name}): {fault}. {_ADVICE}"
+        ) from None
+    except RecursionError:
+        raise ModelError(f"{title}: its {name} is nested too deep. {_ADVICE}") from None
+    found: dict[str, Any] = data
+    return found
 
 
-def _check_pickle(archive: zipfile.ZipFile, name: str, title: str) -> None:
+def _write_payloads(
+    writer: Any, members: Mapping[str, bytes], parts: Mapping[str, Any], place: tuple[str, str], title: str
+) -> None:
+    """Writes the raw bytes of each tensor. One without bytes has no element: torch would make one of any size."""
+    folder, prefix = place
+    written: set[str] = set()
+    for name, part in parts.items():
+        member = f"{folder}/{part['path_name']}"
+        if not part["path_name"].startswith(prefix) or member not in members:
+            raise ModelError(f"{title}: the tensor {name} lies in {member}, which is not in the archive. {_ADVICE}")
+        if not members[member] and all(size["as_int"] for size in part["tensor_meta"]["sizes"]):
+            raise ModelError(f"{title}: the tensor {name} has no values. {_ADVICE}")
+        if member not in written:
+            writer.write_bytes(member, members[member])
+            written.add(member)
+
+
+def _clean_samples(data: bytes, title: str) -> bytes:
+    """Returns the example inputs, saved anew: torch would load them without restriction where it fails with one."""
     import torch
 
-    if not archive.getinfo(name).file_size:
-        return  # a program without example inputs
+    if not data:
+        return data  # a program without example inputs
     try:
-        torch.load(io.BytesIO(archive.read(name)), weights_only=True, map_location="cpu")
+        found = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     except Exception as error:
         raise ModelError(
-            f"{title} holds a pickled object ({name.partition('/')[2]}) that is more than tensors; loading it could "
-            "run any code, so edgekit does not. Export the model again without custom objects."
+            f"{title} holds a pickled object ({_SAMPLES}) that is more than tensors; loading it could "
+            f"run any code, so edgekit does not. {_ADVICE}"
         ) from error
-
-
-def _check_expressions(archive: zipfile.ZipFile, names: list[str], title: str) -> None:
-    """Checks the shape expressions, which torch hands to SymPy, which evaluates them as Python."""
-    for name in names:
-        if "/models/" not in name or not name.endswith(".json"):
-            continue
-        for text in _expressions(json.loads(archive.read(name))):
-            plain = _DECIMAL.sub("0", _QUOTED.sub("0", text))
-            known = all(_SYMBOL.fullmatch(word) or word in _KNOWN_FUNCTIONS for word in _IDENTIFIER.findall(plain))
-            if not known or not _PLAIN.fullmatch(plain):
-                raise ModelError(
-                    f"{title} holds the shape expression {text[:80]!r}, which is no arithmetic of sizes; reading it "
-                    "could run code, so edgekit does not. Export the model again."
-                )
-
-
-def _expressions(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if key == "expr_str" and isinstance(item, str):
-                yield item
-            elif key == "range_constraints" and isinstance(item, dict):
-                yield from item
-            else:
-                yield from _expressions(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _expressions(item)
+    buffer = io.BytesIO()
+    torch.save(found, buffer)
+    return buffer.getvalue()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.model import TensorSpec
 from edgekit.torch_program.architecture import Operation, judge
@@ -13,11 +13,16 @@ from edgekit.torch_program.digest import Digest
 from edgekit.torch_program.facts import Capture
 from edgekit.torch_program.graph_nodes import is_node, operator_name
 from edgekit.torch_program.layout import guess_layout
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.export import ExportedProgram
 
 FILE_NAME: Final = "float.pt2"
 
 
-def save(program: Any, folder: Path, parameters: int, output_names: Sequence[str] | None = None) -> Capture:
+def save(program: ExportedProgram, folder: Path, parameters: int, output_names: Sequence[str] | None = None) -> Capture:
     """Saves a canonical program to `folder` and describes it.
 
     Args:
@@ -40,27 +45,27 @@ def save(program: Any, folder: Path, parameters: int, output_names: Sequence[str
     )
 
 
-def count_parameters(tensors: Iterable[Any]) -> int:
+def count_parameters(tensors: Iterable[Tensor]) -> int:
     """Returns the number of elements; tensors at one address count once."""
     seen = {(t.data_ptr(), tuple(t.shape)) if t.numel() else (id(t), ()): t.numel() for t in tensors}
     return sum(seen.values())
 
 
-def _spec(name: str, value: Any, layout: str | None) -> TensorSpec:
+def _spec(name: str, value: Tensor, layout: str | None) -> TensorSpec:
     dtype = str(value.dtype).removeprefix("torch.")
     return TensorSpec(name=name, shape=tuple(int(size) for size in value.shape), dtype=dtype, layout=layout)
 
 
-def _inputs(program: Any) -> tuple[TensorSpec, ...]:
-    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+def _inputs(program: ExportedProgram) -> tuple[TensorSpec, ...]:
+    nodes: dict[object, Node] = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     specs: list[TensorSpec] = []
     for name in program.graph_signature.user_inputs:
         value = nodes[name].meta["val"]
-        specs.append(_spec(name, value, guess_layout(tuple(value.shape), str(value.dtype), "NCHW")))
+        specs.append(_spec(str(name), value, guess_layout(tuple(value.shape), str(value.dtype), "NCHW")))
     return tuple(specs)
 
 
-def _outputs(program: Any, names: Sequence[str] | None) -> tuple[TensorSpec, ...]:
+def _outputs(program: ExportedProgram, names: Sequence[str] | None) -> tuple[TensorSpec, ...]:
     output = next(node for node in program.graph.nodes if node.op == "output")
     values = [node.meta["val"] for node in output.args[0]]
     words = names or (["output"] if len(values) == 1 else [f"output_{i}" for i in range(len(values))])
@@ -70,11 +75,11 @@ def _outputs(program: Any, names: Sequence[str] | None) -> tuple[TensorSpec, ...
     )
 
 
-def digest(program: Any) -> str:
+def digest(program: ExportedProgram) -> str:
     """Returns a hash of graph, weights and names of inputs and modules; equal in every process and on every machine."""
     hashed = Digest()
-    tensors = {**program.state_dict, **program.constants}
-    index: dict[Any, int] = {}
+    tensors: dict[str, Any] = {**program.state_dict, **program.constants}
+    index: dict[Node, int] = {}
     signature = program.graph_signature
     targets = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     targets |= signature.inputs_to_lifted_tensor_constants
@@ -91,12 +96,12 @@ def digest(program: Any) -> str:
     return hashed.hexdigest()
 
 
-def _module_name(node: Any) -> str:
+def _module_name(node: Node) -> str:
     stack = list(node.meta.get("nn_module_stack", {}).values())
     return str(stack[-1][0]) if stack else ""
 
 
-def _plain(value: Any, index: dict[Any, int]) -> Any:
+def _plain(value: object, index: dict[Node, int]) -> object:
     """Returns arguments with nodes replaced by their positions: names of nodes depend on how a graph was made."""
     if isinstance(value, dict):
         return {key: _plain(item, index) for key, item in sorted(value.items())}
@@ -105,7 +110,7 @@ def _plain(value: Any, index: dict[Any, int]) -> Any:
     return ("node", index[value]) if is_node(value) else value
 
 
-def operations(program: Any) -> list[Operation]:
+def operations(program: ExportedProgram) -> list[Operation]:
     """Returns the operations that cost multiply-accumulates or tell the family."""
     weights = {*program.graph_signature.inputs_to_parameters, *program.graph_signature.inputs_to_buffers}
     found: list[Operation] = []
@@ -116,11 +121,11 @@ def operations(program: Any) -> list[Operation]:
     return found
 
 
-def _shape(node: Any) -> tuple[int, ...]:
+def _shape(node: Node) -> tuple[int, ...]:
     return tuple(int(size) for size in node.meta["val"].shape)
 
 
-def _operation(node: Any, name: str, weights: set[str]) -> Operation | None:
+def _operation(node: Node, name: str, weights: set[str]) -> Operation | None:
     if name.startswith("conv"):
         return _convolution(node, name)
     if name in ("linear", "addmm", "mm", "matmul", "bmm", "baddbmm"):
@@ -140,14 +145,14 @@ def _operation(node: Any, name: str, weights: set[str]) -> Operation | None:
     return Operation(role="embedding") if name in ("embedding", "embedding_bag") else None
 
 
-def _is_weight(node: Any, weights: set[str]) -> bool:
+def _is_weight(node: Node, weights: set[str]) -> bool:
     """Returns whether a value comes from a weight through transposes and reshapes alone."""
     while node.op == "call_function" and node.args and is_node(node.args[0]) and len(node.all_input_nodes) == 1:
         node = node.args[0]
     return node.name in weights
 
 
-def _convolution(node: Any, name: str) -> Operation:
+def _convolution(node: Node, name: str) -> Operation:
     weight = _shape(node.args[1])
     transposed = name.startswith("conv_transpose") or (name == "convolution" and bool(node.args[6]))
     # weight: (C_out, C_in / groups, k...), transposed: (C_in, C_out / groups, k...). Each position of the output (of
@@ -159,7 +164,7 @@ def _convolution(node: Any, name: str) -> Operation:
     return Operation(role="depthwise" if depthwise else "convolution", macs=positions * math.prod(weight[1:]))
 
 
-def _einsum(node: Any, weights: set[str]) -> Operation:
+def _einsum(node: Node, weights: set[str]) -> Operation:
     """An einsum costs the product of all index sizes (two operands; the cost of one for each further operand)."""
     equation, operands = node.args[0].replace(" ", ""), node.args[1]
     role: Any = "linear" if any(_is_weight(operand, weights) for operand in operands) else "matmul"
@@ -171,7 +176,7 @@ def _einsum(node: Any, weights: set[str]) -> Operation:
     return Operation(role=role, macs=math.prod(sizes.values()) * (len(operands) - 1))
 
 
-def _recurrent(node: Any, name: str) -> Operation:
+def _recurrent(node: Node, name: str) -> Operation:
     """Each step multiplies every weight matrix of every layer and direction once."""
     params = node.args[2] if name == "lstm" or isinstance(node.args[2], (tuple, list)) else node.args[3]
     batch_first = bool(node.args[-1])

@@ -9,12 +9,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ModelError
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
-def flatten_outputs(value: Any, title: str) -> list[tuple[str, Any]]:
+
+def flatten_outputs(value: object, title: str) -> list[tuple[str, Tensor]]:
     """Returns (name, tensor) of every tensor in a model's result; the name is "" where no key or field names it.
 
     Args:
@@ -39,7 +42,7 @@ def _name(way: tuple[str, ...]) -> str:
     return ".".join((head, *way[1:]))
 
 
-def is_structured(value: Any) -> bool:
+def is_structured(value: object) -> bool:
     """Returns whether a result is anything but a tensor or a plain tuple or list of tensors."""
     import torch
 
@@ -49,7 +52,7 @@ def is_structured(value: Any) -> bool:
 
 
 @contextmanager
-def returning_tuples(module: Any, title: str) -> Generator[None, None, None]:
+def returning_tuples(module: nn.Module, title: str) -> Generator[None, None, None]:
     """Makes a module's forward return its tensors as a flat tuple, while it is captured.
 
     torch.export knows only the containers that are registered with it; a dataclass of the user's own is not.
@@ -61,11 +64,11 @@ def returning_tuples(module: Any, title: str) -> Generator[None, None, None]:
         handle.remove()
 
 
-def _flat(result: Any, title: str) -> Any:
+def _flat(result: object, title: str) -> object:
     return tuple(tensor for _, tensor in flatten_outputs(result, title)) if is_structured(result) else result
 
 
-def _leaves(value: Any, way: tuple[str, ...], title: str) -> Generator[tuple[tuple[str, ...], Any], None, None]:
+def _leaves(value: Any, way: tuple[str, ...], title: str) -> Generator[tuple[tuple[str, ...], Tensor], None, None]:
     import torch
 
     if isinstance(value, torch.Tensor):
@@ -75,8 +78,8 @@ def _leaves(value: Any, way: tuple[str, ...], title: str) -> Generator[tuple[tup
         return
     if isinstance(value, dict):
         items = [(str(key), item) for key, item in value.items()]
-    elif isinstance(value, tuple) and hasattr(value, "_fields"):
-        items = list(zip(value._fields, value, strict=True))
+    elif isinstance(value, tuple) and (fields := getattr(value, "_fields", None)) is not None:
+        items = list(zip(fields, value, strict=True))
     elif isinstance(value, (tuple, list)):
         items = [(str(place), item) for place, item in enumerate(value)]
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):

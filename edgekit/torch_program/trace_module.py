@@ -5,10 +5,16 @@ from __future__ import annotations
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edgekit.errors import ModelError
 from edgekit.task.user_code import describe_failure, is_user_file, user_frames
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.export import ExportedProgram
+    from torch.fx import GraphModule
 from edgekit.torch_program.graph_nodes import attribute
 from edgekit.torch_program.inline_regions import region_place
 from edgekit.torch_program.structured_outputs import flatten_outputs, returning_tuples
@@ -22,7 +28,7 @@ _FIXED_GRAPH: Final = (
 _ON_VALUES: Final = "the model's control flow or a shape depends on the values of a tensor"
 
 
-def export_module(module: Any, examples: Sequence[Any], title: str) -> Any:
+def export_module(module: nn.Module, examples: Sequence[Tensor], title: str) -> ExportedProgram:
     """Returns `module` as an ExportedProgram with the shapes of `examples`.
 
     Args:
@@ -52,7 +58,7 @@ def export_module(module: Any, examples: Sequence[Any], title: str) -> Any:
     return program
 
 
-def output_names(module: Any, examples: Sequence[Any], title: str) -> list[str] | None:
+def output_names(module: nn.Module, examples: Sequence[Tensor], title: str) -> list[str] | None:
     """Returns what a module's keys and fields call its outputs, None where they have no names of their own."""
     import torch
 
@@ -61,7 +67,7 @@ def output_names(module: Any, examples: Sequence[Any], title: str) -> list[str] 
     return names if any(names) else None
 
 
-def run_module(module: Any, examples: Sequence[Any], title: str) -> tuple[Any, ...]:
+def run_module(module: nn.Module, examples: Sequence[Tensor], title: str) -> tuple[Tensor, ...]:
     """Returns the outputs of `module`, flattened in order.
 
     Raises:
@@ -80,7 +86,7 @@ def run_module(module: Any, examples: Sequence[Any], title: str) -> tuple[Any, .
     return tuple(tensor for _, tensor in flatten_outputs(value, title))
 
 
-def check_graph(graph_module: Any, title: str) -> None:
+def check_graph(graph_module: GraphModule, title: str) -> None:
     """Checks that every shape is fixed and that equal inputs give equal outputs.
 
     Raises:
@@ -114,7 +120,7 @@ def check_graph(graph_module: Any, title: str) -> None:
             )
 
 
-def _is_idle_dropout(node: Any) -> bool:
+def _is_idle_dropout(node: Node) -> bool:
     """Returns whether a node that is marked as random draws nothing: dropout in eval mode, attention without it."""
     name = str(node.target)
     if "dropout" in name:
@@ -125,26 +131,26 @@ def _is_idle_dropout(node: Any) -> bool:
     return "lstm" in name or "gru" in name or "rnn_" in name or "rrelu" in name
 
 
-def _results(node: Any) -> tuple[Any, ...]:
+def _results(node: Node) -> tuple[object, ...]:
     value = node.meta.get("val")
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
-def _reads_values(node: Any) -> bool:
+def _reads_values(node: Node) -> bool:
     """Returns whether a node turns a tensor's value into a number of the program."""
     import torch
 
     return any(isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)) for value in _results(node))
 
 
-def _has_open_shape(node: Any) -> bool:
+def _has_open_shape(node: Node) -> bool:
     import torch
 
     tensors = [value for value in _results(node) if isinstance(value, torch.Tensor)]
     return any(isinstance(size, torch.SymInt) for tensor in tensors for size in tensor.shape)
 
 
-def _where(node: Any) -> str:
+def _where(node: Node) -> str:
     """Returns ` at file:line: source` of the user's line that made a node, from the trace torch keeps; or nothing."""
     lines = (node.meta.get("stack_trace") or "").splitlines()
     for i in range(len(lines) - 1, -1, -1):
@@ -173,6 +179,6 @@ def _why_not_captured(error: Exception, title: str) -> str:
     )
 
 
-def describe(tensors: Sequence[Any]) -> str:
+def describe(tensors: Sequence[Tensor]) -> str:
     """Returns dtypes and shapes for a message: `float32 (1, 3, 8, 8), int64 (1, 16)`."""
     return ", ".join(f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in tensors)

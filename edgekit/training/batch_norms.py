@@ -11,9 +11,14 @@ Runs in a worker that has torch.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.torch_program.graph_nodes import attribute, is_node, operator_name
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.fx import GraphModule
 
 _CONVOLUTIONS: Final = {"conv1d": "BatchNorm1d", "conv2d": "BatchNorm2d", "conv3d": "BatchNorm3d"}
 _NORMS: Final = frozenset({"layer_norm", "native_layer_norm", "group_norm", "instance_norm", "batch_norm"})
@@ -24,7 +29,7 @@ _BEHIND: Final = frozenset(
 """What follows a convolution that was trained with a batch norm: an activation, a sum, a pool."""
 
 
-def insert_batch_norms(graph_module: Any, batches: Iterable[tuple[Any, ...]]) -> int:
+def insert_batch_norms(graph_module: GraphModule, batches: Iterable[tuple[Tensor, ...]]) -> int:
     """Puts a batch norm behind each convolution that had one, in place; the graph computes what it did.
 
     A network that normalizes in another way is left alone.
@@ -55,7 +60,7 @@ def insert_batch_norms(graph_module: Any, batches: Iterable[tuple[Any, ...]]) ->
     return len(chosen)
 
 
-def set_training(graph_module: Any, *, training: bool) -> None:
+def set_training(graph_module: GraphModule, *, training: bool) -> None:
     """Switches the batch norms of a graph, and nothing else of it, between training and use."""
     from torch import nn
 
@@ -64,7 +69,7 @@ def set_training(graph_module: Any, *, training: bool) -> None:
             module.train(training)
 
 
-def _had_norm(graph_module: Any, node: Any) -> bool:
+def _had_norm(graph_module: GraphModule, node: Node) -> bool:
     """Returns whether a batch norm can stand behind a node, and probably did: a convolution with weights of its own."""
     if operator_name(node) not in _CONVOLUTIONS or attribute(graph_module, node.args[1]) is None:
         return False
@@ -72,15 +77,17 @@ def _had_norm(graph_module: Any, node: Any) -> bool:
     return all(len(item.users) == 1 for item in shared) and any(operator_name(user) in _BEHIND for user in node.users)
 
 
-def _moments(graph_module: Any, chosen: list[Any], batches: Iterable[tuple[Any, ...]]) -> dict[Any, tuple[Any, Any]]:
+def _moments(
+    graph_module: GraphModule, chosen: list[Node], batches: Iterable[tuple[Tensor, ...]]
+) -> dict[Node, tuple[Tensor, Tensor]]:
     """Returns mean and standard deviation (channels,) of each chosen node's values over all batches."""
     import torch
 
-    sums: dict[Any, list[Any]] = {}
+    sums: dict[Node, list[Tensor]] = {}
     wanted = set(chosen)
 
     class Observer(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
-        def run_node(self, n: Any) -> Any:
+        def run_node(self, n: torch.fx.Node) -> Any:
             value = super().run_node(n)
             if n in wanted:
                 rows = value.detach().double().transpose(0, 1).flatten(1)
@@ -92,7 +99,7 @@ def _moments(graph_module: Any, chosen: list[Any], batches: Iterable[tuple[Any, 
     with torch.no_grad():
         for inputs in batches:
             watcher.run(*inputs)
-    result: dict[Any, tuple[Any, Any]] = {}
+    result: dict[Node, tuple[Tensor, Tensor]] = {}
     for node, (total, squares, count) in sums.items():
         mean = total / count
         deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
@@ -102,7 +109,7 @@ def _moments(graph_module: Any, chosen: list[Any], batches: Iterable[tuple[Any, 
     return result
 
 
-def _norm(node: Any, mean: Any, deviation: Any) -> Any:
+def _norm(node: Node, mean: Tensor, deviation: Tensor) -> nn.Module:
     """Returns a batch norm that gives back what the convolution computed before its weights were divided."""
     import torch
 
@@ -115,7 +122,7 @@ def _norm(node: Any, mean: Any, deviation: Any) -> Any:
     return norm.eval()
 
 
-def _divide(graph_module: Any, node: Any, deviation: Any) -> None:
+def _divide(graph_module: GraphModule, node: Node, deviation: Tensor) -> None:
     """Divides a convolution's weight and bias by its results' deviation: all layers then learn on one scale."""
     import torch
 

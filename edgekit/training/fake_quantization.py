@@ -13,10 +13,13 @@ which automatic differentiation gives by itself; its gradient is scaled by 1 / s
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 INT8_LOW: Final = -128
 INT8_HIGH: Final = 127
@@ -37,7 +40,7 @@ class FakeActivation(nn.Module):  # type: ignore[misc]  # torch is Any here
         # A positive number that is trained without a bound is trained by its logarithm.
         self.log_scale = _logarithm(torch.tensor(math.log(scale)), learned=learned)
 
-    def forward(self, value: Any) -> Any:
+    def forward(self, value: Tensor) -> Tensor:
         """Returns the value as an integer kernel reads it."""
         factor = 1.0 / math.sqrt(value[0].numel() * max(-self.low, self.high))
         scale = scaled_gradient(self.log_scale, factor).exp()
@@ -60,14 +63,14 @@ class FakeWeight(nn.Module):  # type: ignore[misc]  # torch is Any here
         bits: 8 or 4.
     """
 
-    def __init__(self, weight: Any, axis: int | None, bits: int) -> None:
+    def __init__(self, weight: Tensor, axis: int | None, bits: int) -> None:
         super().__init__()
         self.axis, self.bits = axis, bits
         self.high = 2 ** (bits - 1) - 1
         if bits < 8:
             self.log_step = _logarithm(self._best_steps(weight.detach()).log(), learned=True)
 
-    def forward(self, weight: Any) -> Any:
+    def forward(self, weight: Tensor) -> Tensor:
         """Returns the weight as an integer kernel reads it."""
         if self.bits == 8:
             step = self._ends(weight) / self.high
@@ -78,7 +81,7 @@ class FakeWeight(nn.Module):  # type: ignore[misc]  # torch is Any here
         levels = straight_round((weight / step).clamp(-self.high, self.high))
         return stored_levels(levels, self.high) * step * (self.high / INT8_HIGH)
 
-    def bake(self, weight: Any) -> Any:
+    def bake(self, weight: Tensor) -> Tensor:
         """Returns the rounded weight, with one weight of each channel at the very end of the grid.
 
         Converters take the step from the largest weight. Where learning has left the last level of a channel empty, its
@@ -96,7 +99,7 @@ class FakeWeight(nn.Module):  # type: ignore[misc]  # torch is Any here
             flat[rows[empty], largest[empty]] = (flat[rows, largest].sign() * ends)[empty]
             return self._unrows(flat, rounded)
 
-    def _best_steps(self, weight: Any) -> Any:
+    def _best_steps(self, weight: Tensor) -> Tensor:
         """Returns for each channel the step with the least squared error, of 40 between a fifth and all of its end."""
         ends = self._ends(weight).clamp(min=1e-12)
         best, least = ends / self.high, torch.full_like(ends, math.inf)
@@ -108,7 +111,7 @@ class FakeWeight(nn.Module):  # type: ignore[misc]  # torch is Any here
             best, least = torch.where(error < least, step, best), torch.minimum(error, least)
         return best
 
-    def _ends(self, weight: Any) -> Any:
+    def _ends(self, weight: Tensor) -> Tensor:
         """Returns the largest absolute weight of each channel, in a shape that spreads over the weight."""
         if self.axis is None:
             return weight.abs().max().reshape([1] * weight.ndim)
@@ -117,32 +120,32 @@ class FakeWeight(nn.Module):  # type: ignore[misc]  # torch is Any here
         spare = ends.max().clamp(min=1e-30)  # as converters do: a channel of zeros gets the tensor's largest
         return torch.where(ends > 0, ends, spare)
 
-    def _rows(self, weight: Any) -> Any:
+    def _rows(self, weight: Tensor) -> Tensor:
         return weight.reshape(1, -1) if self.axis is None else weight.transpose(0, self.axis).flatten(1)
 
-    def _unrows(self, rows: Any, like: Any) -> Any:
+    def _unrows(self, rows: Tensor, like: Tensor) -> Tensor:
         if self.axis is None:
             return rows.reshape(like.shape)
         return rows.reshape(like.transpose(0, self.axis).shape).transpose(0, self.axis).contiguous()
 
 
-def straight_round(value: Any) -> Any:
+def straight_round(value: Tensor) -> Tensor:
     """Returns the value rounded to the nearest even integer; its gradient is that of the value."""
     return value + (torch.round(value) - value).detach()
 
 
-def stored_levels(levels: Any, high: int) -> Any:
+def stored_levels(levels: Tensor, high: int) -> Tensor:
     """Returns levels -high..high as the int8 values that stand for them; the gradient is that of a stretch."""
     stretched = levels * (INT8_HIGH / high)
     return stretched + (torch.round(stretched) - stretched).detach()
 
 
-def scaled_gradient(value: Any, factor: float) -> Any:
+def scaled_gradient(value: Tensor, factor: float) -> Tensor:
     """Returns the value; its gradient is multiplied by `factor`."""
     return value.detach() + (value - value.detach()) * factor
 
 
-def _logarithm(value: Any, *, learned: bool) -> Any:
+def _logarithm(value: Tensor, *, learned: bool) -> Tensor:
     """Returns a parameter that is a logarithm: its learning rate does not follow its size (see `Schedule.relative`)."""
     made: Any = nn.Parameter(value, requires_grad=learned)
     made.is_log = True

@@ -8,12 +8,15 @@ sequence    logits at every position: (batch, position, class)
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Outputs = Literal["logits", "embeddings", "sequence"]
 
 
-def imitation_loss(student: Any, teacher: Any, outputs: Outputs, temperature: float) -> Any:
+def imitation_loss(student: Tensor, teacher: Tensor, outputs: Outputs, temperature: float) -> Tensor:
     """Returns the loss of one output, a scalar tensor with gradients for the student alone.
 
     Args:
@@ -36,7 +39,7 @@ def imitation_loss(student: Any, teacher: Any, outputs: Outputs, temperature: fl
     return temperature**2 * functional.kl_div(found, soft, reduction="batchmean", log_target=True)
 
 
-def feature_loss(student: Any, teacher: Any) -> Any:
+def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Returns how far features are from a teacher's, after each was brought to a mean square of 1 for each row.
 
     Romero et al., "FitNets: Hints for Thin Deep Nets", 2015, eq. 3, with the normalisation of Zagoruyko & Komodakis,

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard, final
 
 from edgekit.errors import TechniqueError
 from edgekit.training.checkpoint import read_checkpoint, write_checkpoint
@@ -21,10 +21,18 @@ from edgekit.training.schedule import Schedule
 from edgekit.training.training_data import Batch, TrainingData
 from edgekit.workers.worker import Progress
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
 CHECKPOINT_EVERY_S: Final = 30.0
 
 _SMALLEST: Final = 1e-3
 """Size that a tensor counts as at least where its rate follows its size: zeros must be able to move."""
+
+
+Loss: TypeAlias = "Callable[[tuple[Tensor, ...], object], Tensor]"
+"""(inputs, target) to the scalar loss of a batch."""
 
 
 @final
@@ -39,9 +47,9 @@ class TrainingObjective:
         name: For messages: the technique's.
     """
 
-    module: Any
-    loss: Callable[[tuple[Any, ...], Any], Any]
-    predict: Callable[[tuple[Any, ...]], Any]
+    module: nn.Module
+    loss: Loss
+    predict: Callable[[tuple[Tensor, ...]], object]
     name: str
 
 
@@ -108,7 +116,7 @@ class Run:
     until: int | None = None
 
 
-def device_of_training() -> Any:
+def device_of_training() -> torch.device:
     """Returns the torch device to train on: a GPU where there is one."""
     import torch
 
@@ -156,14 +164,14 @@ def judge(lesson: TrainingObjective, data: TrainingData, batches: Sequence[Batch
     return Judgement(loss=total / max(1.0, rows), accuracy=right / max(1.0, rows) if is_classification else None)
 
 
-def moved(value: Any, device: Any) -> Any:
+def moved(value: Any, device: torch.device) -> Any:
     """Returns tensors, or tuples and lists of them, on a device; anything else as it is."""
     if isinstance(value, (tuple, list)):
         return type(value)(moved(item, device) for item in value)
     return value.to(device) if hasattr(value, "to") else value
 
 
-def _is_class(output: Any, target: Any) -> bool:
+def _is_class(output: object, target: object) -> TypeGuard[Tensor]:
     import torch
 
     return (
@@ -229,7 +237,7 @@ class _Loop:
                 state["step"] = step + 1
                 self._save(state)
 
-    def _step(self, epoch: int, step: int, inputs: tuple[Any, ...], target: Any) -> float:
+    def _step(self, epoch: int, step: int, inputs: tuple[Tensor, ...], target: object) -> float:
         import torch
 
         share = (epoch + min(1.0, step / self._batches)) / self._schedule.epochs
@@ -263,7 +271,7 @@ class _Loop:
         )
         self._save(state)
 
-    def _weights(self) -> dict[str, Any]:
+    def _weights(self) -> dict[str, Tensor]:
         return {name: tensor.detach().cpu().clone() for name, tensor in self._lesson.module.state_dict().items()}
 
     def _save(self, state: dict[str, Any]) -> None:
@@ -273,11 +281,11 @@ class _Loop:
         self._saved = time.monotonic()
 
 
-def _optimizer(parameters: Sequence[Any], schedule: Schedule) -> Any:
+def _optimizer(parameters: Sequence[nn.Parameter], schedule: Schedule) -> torch.optim.Optimizer:
     """Returns the optimizer; `schedule.relative` spares parameters that are logarithms, which have `is_log`."""
     import torch
 
-    groups: dict[tuple[bool, float], list[Any]] = {}
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for parameter in parameters:
         relative = schedule.relative and not getattr(parameter, "is_log", False)
         factor = max(_SMALLEST, float(parameter.detach().square().mean().sqrt())) if relative else 1.0

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import nn
 
 from edgekit.torch_program.graph_nodes import attribute, operator_name
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule
 
 _LAYERS: Final = frozenset({"linear", "conv1d", "conv2d"})
 _HIGH: Final = 7  # of a 4-bit grid
@@ -35,7 +39,7 @@ class LowRankUpdate(nn.Module):  # type: ignore[misc]  # torch is Any here
         self.down = nn.Parameter((torch.rand(rank, columns, generator=generator) * 2 - 1) / columns**0.5)
         self.up = nn.Parameter(torch.zeros(shape[0], rank))
 
-    def forward(self, weight: Any) -> Any:
+    def forward(self, weight: Tensor) -> Tensor:
         """Returns the updated weight, in the weight's shape."""
         updated = weight.flatten(1) + self.share * (self.up @ self.down)
         if self.group_size is not None:
@@ -45,13 +49,15 @@ class LowRankUpdate(nn.Module):  # type: ignore[misc]  # torch is Any here
             updated = (levels + (torch.round(levels) - levels).detach()) * scale
         return updated.reshape(weight.shape)
 
-    def merged(self, weight: Any) -> Any:
+    def merged(self, weight: Tensor) -> Tensor:
         """Returns the updated weight without gradients."""
         with torch.no_grad():
             return self(weight.detach())
 
 
-def insert_updates(graph_module: Any, rank: int, alpha: float, group_size: int | None, seed: int) -> dict[str, str]:
+def insert_updates(
+    graph_module: GraphModule, rank: int, alpha: float, group_size: int | None, seed: int
+) -> dict[str, str]:
     """Puts an update behind the weight of each layer that is large enough, in place.
 
     Args:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.errors import TechniqueError
 from edgekit.torch_program.graph_nodes import attribute, operator_name
+from edgekit.torch_program.torch_protocols import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule
 
 _RESHAPES: Final = frozenset({"expand", "reshape", "view"})
 _RECURRENT: Final = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
 _TOLERANCE: Final = 1e-3  # of the largest output: kernels for a batch sum in another order
 
 
-def free_batch(graph_module: Any) -> None:
+def free_batch(graph_module: GraphModule) -> None:
     """Lets reshapes that spell out a batch of 1 take any batch: the first axis is left open."""
     # A hook of torch.export checks that the batch is the captured one.
-    graph_module._forward_pre_hooks.clear()  # noqa: SLF001  there is no public way
+    graph_module._forward_pre_hooks.clear()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  there is no public way
     for node in graph_module.graph.nodes:
         if operator_name(node) in _RESHAPES:
             source = getattr(node.args[0], "meta", {}).get("val")
@@ -26,7 +31,7 @@ def free_batch(graph_module: Any) -> None:
     graph_module.recompile()
 
 
-def require_batches(graph_module: Any, feed: tuple[Any, ...], title: str) -> None:
+def require_batches(graph_module: GraphModule, feed: tuple[Tensor, ...], title: str) -> None:
     """Checks that the graph computes rows side by side as it does one by one.
 
     Args:
@@ -62,7 +67,7 @@ def require_batches(graph_module: Any, feed: tuple[Any, ...], title: str) -> Non
         )
 
 
-def make_trainable(graph_module: Any) -> Any:
+def make_trainable(graph_module: GraphModule) -> GraphModule:
     """Gives every floating-point weight that an operator reads gradients, in place; returns the graph module.
 
     Weights that the graph holds as buffers or constants become parameters of the same name.
@@ -70,7 +75,7 @@ def make_trainable(graph_module: Any) -> Any:
     import torch
 
     seen: set[str] = set()
-    made: dict[int, Any] = {}  # by the tensor that it takes the place of: tied weights stay tied
+    made: dict[int, Tensor] = {}  # by the tensor that it takes the place of: tied weights stay tied
     for node in graph_module.graph.nodes:
         tensor = attribute(graph_module, node)
         if tensor is None or node.target in seen or not tensor.is_floating_point() or not node.users:
@@ -86,14 +91,14 @@ def make_trainable(graph_module: Any) -> Any:
     return graph_module
 
 
-def freeze(graph_module: Any) -> Any:
+def freeze(graph_module: GraphModule) -> GraphModule:
     """Takes the gradients from every parameter, in place; returns the graph module."""
     for parameter in graph_module.parameters():
-        parameter.requires_grad_(requires_grad=False)
+        parameter.requires_grad_(False)
     return graph_module
 
 
-def flat(value: Any) -> tuple[Any, ...]:
+def flat(value: Any) -> tuple[Tensor, ...]:
     """Returns outputs as a tuple, one tensor alone too."""
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
@@ -112,7 +117,7 @@ _LEARNING: Final = {
 """Operator to the positions of its weights. What other operators read is a constant of the model."""
 
 
-def _is_weight(node: Any) -> bool:
+def _is_weight(node: Node) -> bool:
     for user in node.users:
         positions = _LEARNING.get(operator_name(user), ())
         if any(position < len(user.args) and user.args[position] is node for position in positions):

@@ -12,13 +12,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Final, TypeAlias, final
 
 from edgekit.errors import DataError
 from edgekit.task.task import Training
 from edgekit.task.user_code import call_user, load_object
 
-Batch = tuple[tuple[Any, ...], Any]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Batch: TypeAlias = "tuple[tuple[Tensor, ...], object]"
 """(one tensor (batch, ...) for each input, target)."""
 
 _HELD_OUT_BATCHES: Final = 8
@@ -38,9 +41,9 @@ class TrainingData:
         title: For messages: `train.py:batches`.
     """
 
-    batches: Callable[[int], Iterable[Any]]
-    loss: Callable[[Any, Any], Any]
-    held_out: Callable[[], Iterable[Any]] | None = None
+    batches: Callable[[int], Iterable[object]]
+    loss: Callable[..., object]
+    held_out: Callable[[], Iterable[object]] | None = None
     epochs: int = 1
     title: str = "batches"
 
@@ -76,7 +79,7 @@ class TrainingData:
             return list(self._checked(self.held_out, (), "held_out"))
         return [batch for _, batch in zip(range(_HELD_OUT_BATCHES), self.epoch(0, seed), strict=False)]
 
-    def loss_of(self, output: Any, target: Any) -> Any:
+    def loss_of(self, output: object, target: object) -> Tensor:
         """Returns the user's loss, a scalar tensor.
 
         Raises:
@@ -90,7 +93,9 @@ class TrainingData:
             raise DataError(f"The training loss returned {came}; expected a scalar tensor. Average over the batch.")
         return loss.reshape(())
 
-    def _checked(self, function: Callable[..., Iterable[Any]], args: tuple[Any, ...], title: str) -> Iterator[Batch]:
+    def _checked(
+        self, function: Callable[..., Iterable[object]], args: tuple[object, ...], title: str
+    ) -> Iterator[Batch]:
         items = iter(call_user(function, args, f"{title} failed", DataError))
         index = 0
         while True:
@@ -154,7 +159,7 @@ def _modules_under(base: Path) -> set[Path]:
     return {path for path in found if path.is_relative_to(root) and path.suffix == ".py" and path.is_file()}
 
 
-def _tensors(value: Any) -> list[Any]:
+def _tensors(value: object) -> list[Tensor]:
     import torch
 
     if isinstance(value, torch.Tensor):
@@ -164,7 +169,7 @@ def _tensors(value: Any) -> list[Any]:
     return []
 
 
-def _check_batch(item: Any, what: str) -> Batch:
+def _check_batch(item: object, what: str) -> Batch:
     import numpy as np
     import torch
 

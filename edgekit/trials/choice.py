@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, final
 
 from edgekit.budget import PATHS
 from edgekit.errors import ResourceError, UsageError
+from edgekit.files.bounded_reading import read_json
 from edgekit.task.request import Request
 
 if TYPE_CHECKING:
@@ -174,11 +175,11 @@ def read_plan_file(path: Path, *, decided: bool) -> PlanFile:
 
     check_undecided(decided=decided)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path, UsageError)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file. Write a plan with: edgekit plan --device NAME -o {path}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not valid JSON: {error}. Write it anew with: edgekit plan -o {path}") from None
+    except UsageError as error:
+        raise UsageError(f"{error.message} Write it anew with: edgekit plan --device NAME -o {path}") from None
     if not isinstance(data, dict):
         raise UsageError(f"{path}: not a plan. Write one with: edgekit plan --device NAME -o {path}")
     return PlanFile(path=path, plan=Plan.from_json(data, str(path)))

@@ -11,17 +11,23 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Final
 
-from edgekit.registry import OLD_CONVERTERS
+from edgekit.registry import OLD_CONVERTERS, metric_names, metric_target
 
 PACKAGE: Final = "edgekit"
 
 CHOSEN_BY_NAME: Final = "edgekit.registry"
 """Its tables list plug-ins of which a request names one: only that one's code counts (see `plugin_digest`)."""
+
+LOADERS: Final[Mapping[str, tuple[str, Callable[[], Mapping[str, str]]]]] = {
+    "edgekit.metrics.table": ("edgekit.metrics", lambda: {name: metric_target(name) for name in metric_names()}),
+}
+"""Modules that load whichever plug-in of a group they come to need, by other facts than a request's: the whole group
+counts. A metric stands in for another one where there are no targets."""
 
 # Statements of one logical line, as the formatter leaves them. An import that stands in a text is found as well, which
 # only makes the digest cover more. A test holds this equal to what the compiler finds in every file.
@@ -59,6 +65,8 @@ def _digest_of(modules: frozenset[str]) -> str:
                 starts.add(".".join((package, *inside.with_suffix("").parts)))
     for name in sorted(reachable_modules(*starts)):
         hashed.update(f"{name} {_file_digest(module_file(name))}\n".encode())
+        for plugin, target in sorted(_strangers(name).items()):
+            hashed.update(f"{plugin} {plugin_digest(LOADERS[name][0], plugin, target)}\n".encode())
     return hashed.hexdigest()[:32]
 
 
@@ -81,8 +89,16 @@ def imports_of(module: str) -> frozenset[str]:
     named = list(_imported_names(text))
     if module != CHOSEN_BY_NAME:
         named += _TARGET.findall(text)
+    if module in LOADERS:
+        named += (target.partition(":")[0] for target in LOADERS[module][1]().values())
     own = {found for name in named if name.startswith(PACKAGE) and (found := _existing(name))}
     return frozenset(own | set(_parents(module)))
+
+
+def _strangers(module: str) -> dict[str, str]:
+    """Returns the third parties' plug-ins that a module may load, by name."""
+    targets = LOADERS[module][1]() if module in LOADERS else {}
+    return {name: target for name, target in targets.items() if not target.startswith(f"{PACKAGE}.")}
 
 
 def _imported_names(text: str) -> Iterator[str]:

@@ -77,7 +77,7 @@ def make_converter() -> Converter:
     from cattrs import Converter
     from cattrs.strategies import configure_union_passthrough
 
-    made = Converter(forbid_extra_keys=True)
+    made = Converter(forbid_extra_keys=True, unstruct_collection_overrides={tuple: list})
     for kind, accepted in _ACCEPTED.items():
         made.register_structure_hook(kind, _strict(kind, accepted))
         made.register_unstructure_hook_func(_same_as(kind), kind)  # a NumPy scalar is no JSON

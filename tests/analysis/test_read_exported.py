@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from edgekit.analysis.analyze import AnalysisRequest, analyze, run
@@ -188,8 +186,6 @@ def test_a_file_that_is_no_exported_program_is_refused(tmp_path):
     path.write_bytes(b"not a zip")
     with pytest.raises(ModelError) as caught:
         analyze("pt2", path)
-    pattern = (
-        rf"{re.escape(str(path))}: torch [\d.+a-z]+ cannot read it as an exported program: (?s:.+)\. "
-        r"Write it with torch\.export\.save of this torch version\."
+    assert caught.value.message == (
+        f"{path} is damaged: it is no complete zip archive (9 bytes). Copy or save the file again."
     )
-    assert re.fullmatch(pattern, caught.value.message)

@@ -106,8 +106,8 @@ def test_a_plan_that_is_not_there_is_named(capsys):
 def test_a_file_that_is_no_json_is_named(capsys):
     Path("plan.json").write_text("{")
     assert refused(capsys) == (
-        "plan.json: not valid JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1). "
-        "Write it anew with: edgekit plan -o plan.json"
+        "plan.json is not valid JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1). "
+        "Write it anew with: edgekit plan --device NAME -o plan.json"
     )
 
 

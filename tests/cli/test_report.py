@@ -10,6 +10,7 @@ import pytest
 
 from edgekit.cli.app import main
 from edgekit.cli.export import show_report
+from edgekit.errors import ConversionError
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.record_files import write_report
 from edgekit.exporting.report import ExportReport
@@ -19,7 +20,7 @@ from edgekit.units import format_bytes
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    result = FormatResult(runtime="onnx", recipe=Recipe())
+    result = FormatResult(runtime="onnx", recipe=Recipe(), error=ConversionError("no kernel for aten.fft"))
     write_report(ExportReport(command="export", device="pi4", model=None, results=(result,), folder=tmp_path))
     return tmp_path
 

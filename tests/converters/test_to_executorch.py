@@ -271,8 +271,8 @@ def test_a_damaged_file_is_refused(convert, tmp_path):
     path.write_bytes(b"PK not a program")
     with pytest.raises(
         ModelError,
-        match=rf"^{re.escape(str(path))}: cannot be read as an exported program \(.*\)\. "
-        r"Write it with torch\.export\.save of the installed torch, or give the model as module:factory\.$",
+        match=rf"^{re.escape(str(path))} is damaged: it is no complete zip archive \(16 bytes\)\. "
+        r"Copy or save the file again\.$",
     ):
         convert("two_inputs", Recipe(default="fp32"), path=path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jsonschema
 import pytest
 
 from edgekit import registry
@@ -138,3 +140,32 @@ def test_thirty_pains_each_have_a_thread_and_an_answer() -> None:
     assert all("](https://github.com/" in entry for entry in entries)
     counts = [sum(found == [state] for found in states) for state in ("Answered", "Partly", "Not")]
     assert f"Counted: {counts[0]} answered, {counts[1]} partly, {counts[2]} not." in text
+
+
+@pytest.mark.parametrize("name", site_pages.SCHEMAS)
+def test_each_file_has_a_json_schema_in_the_site(name: str) -> None:
+    schema = json.loads(site_pages.schema_of(name))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["properties"]
+    assert f"(schemas/{name}.json)" in (DOCS / "records.md").read_text()
+
+
+def test_the_schemas_take_what_an_export_writes_and_refuse_what_is_wrong(tmp_path: Path) -> None:
+    from edgekit.checks import judge
+    from edgekit.errors import ConversionError
+    from edgekit.exporting.format_result import FormatResult
+    from edgekit.exporting.record_files import write_report
+    from edgekit.exporting.report import ExportReport
+    from edgekit.recipe import Recipe
+
+    result = FormatResult(
+        runtime="onnx", recipe=Recipe(), checks=(judge("size", 1.0, None),), error=ConversionError("no kernel")
+    )
+    write_report(ExportReport(command="export", device="pi4", model=None, results=(result,), folder=tmp_path))
+    schema = json.loads(site_pages.schema_of("report"))
+    report = json.loads((tmp_path / "report.json").read_text())
+    jsonschema.validate(report, schema)
+    jsonschema.validate(json.loads((tmp_path / "edgekit.lock").read_text()), json.loads(site_pages.schema_of("lock")))
+    report["checks"][0]["level"] = "info"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(report, schema)

@@ -96,13 +96,13 @@ def test_a_folder_without_details_is_refused(tmp_path: Path) -> None:
 def test_broken_json_is_refused(tmp_path: Path) -> None:
     (tmp_path / "details.json").write_text("{")
     assert refused(tmp_path) == (
-        "DIR/details.json: not valid JSON: Expecting property name enclosed in double quotes: line 1 column 2 "
+        "DIR/details.json is not valid JSON: Expecting property name enclosed in double quotes: line 1 column 2 "
         "(char 1). Run edgekit export again."
     )
 
 
 @pytest.mark.parametrize(
-    ("content", "version"), [([], "None"), ({"schema_version": 2}, "2"), ({"schema_version": 1}, "1")]
+    ("content", "version"), [([], "None"), ({"schema_version": 2}, "2"), ({"schema_version": True}, "True")]
 )
 def test_a_foreign_schema_is_refused(tmp_path: Path, content: object, version: str) -> None:
     (tmp_path / "details.json").write_text(json.dumps(content))

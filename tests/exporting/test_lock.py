@@ -61,8 +61,17 @@ def test_the_lock_names_what_went_in_and_what_came_out(folder: Path) -> None:
     (artifact,) = lock["artifacts"]
     assert artifact["steps"] == [{"technique": "quantize_static", "settings": {}}]
     assert artifact["measurements"] == {
-        "size": {"value": 1000.0, "low": None, "high": None, "unit": "bytes", "basis": "measured"}
+        "size": {"value": 1000.0, "low": None, "high": None, "unit": "bytes", "basis": "measured"},
+        "parity": {
+            "value": None,
+            "low": None,
+            "high": None,
+            "unit": "dB",
+            "basis": "measured",
+            "verdict": "not_run",
+        },
     }
+    assert artifact["checks"] == ["size", "memory", "parity"]
     assert str(folder) not in json.dumps(lock)
 
 
@@ -70,7 +79,7 @@ def test_an_untouched_folder_is_verified_offline(folder: Path) -> None:
     digest = measure_files(folder / "net-int8-static.onnx")[2][:12]
     assert details(folder) == {
         "net-int8-static.onnx": ("ok", f"SHA-256 {digest}, 1000 bytes."),
-        "report.json": ("ok", "It is about the same artifacts."),
+        "report.json": ("ok", "It says what the artifacts and the lock say."),
     }
     assert main(["verify", str(folder)]) == 0
     assert main(["verify", str(folder / "edgekit.lock"), "--json"]) == 0
@@ -103,7 +112,7 @@ def test_a_report_about_other_artifacts_fails(folder: Path) -> None:
     (folder / "report.json").write_text(json.dumps(report))
     assert details(folder)["report.json"] == (
         "failed",
-        "report.json is about other artifacts than the lock: one of the two was replaced.",
+        "the artifacts differ from those of its formats.",
     )
 
 
@@ -150,7 +159,7 @@ def test_a_lock_without_a_model_cannot_be_rebuilt() -> None:
         pytest.param(None, "{path}: no such lock. Give the folder that edgekit export wrote.", id="none"),
         pytest.param(
             "[",
-            "{path}: not a lock: Expecting value: line 1 column 2 (char 1). Run edgekit export again.",
+            "{path} is not valid JSON: Expecting value: line 1 column 2 (char 1). Run edgekit export again.",
             id="no JSON",
         ),
         pytest.param(
@@ -160,7 +169,13 @@ def test_a_lock_without_a_model_cannot_be_rebuilt() -> None:
         ),
         pytest.param(
             '{"schema_version": 1, "artifacts": [], "model": null, "data": {}, "packages": {}}',
-            "{path}: the lock has no code, io: an older edgekit wrote it. Run edgekit export again.",
+            "{path} has 5 faults:\n"
+            "  edgekit: missing; expected the version of edgekit that wrote it\n"
+            "  code: missing; expected a hash of edgekit's code\n"
+            "  device: missing; expected the name of a device profile\n"
+            "  io: missing; expected float or int8\n"
+            "  formats: missing; expected a list of the formats that were requested\n"
+            "Run edgekit export again.",
             id="an older one",
         ),
     ],

@@ -86,7 +86,7 @@ def test_the_gate_finds_the_baseline_of_the_current_folder(exported: Path, capsy
     capsys.readouterr()
     main(["gate", "out", *LIMITED])
     assert (
-        "FAIL coreml: size change +10 % exceeds +5 % by 5 % (limit from --max-regression). "
+        "FAIL coreml: size change +10 % exceeds +5 % by 5.00 pp (limit from --max-regression). "
         "If it is wanted, set a new baseline: edgekit baseline set out\n"
     ) in capsys.readouterr().out
 
@@ -121,7 +121,7 @@ def test_without_limits_a_demanded_baseline_that_is_missing_is_an_error(
         pytest.param(None, "{path}: no such baseline. Write one with: edgekit baseline set DIR -o {path}", id="none"),
         pytest.param(
             "[",
-            "{path}: not a baseline: Expecting value: line 1 column 2 (char 1). "
+            "{path} is not valid JSON: Expecting value: line 1 column 2 (char 1). "
             "Write it anew with: edgekit baseline set DIR",
             id="no JSON",
         ),
@@ -133,7 +133,11 @@ def test_without_limits_a_demanded_baseline_that_is_missing_is_an_error(
         ),
         pytest.param(
             '{"schema_version": 1, "formats": []}',
-            "{path}: the baseline is incomplete: 'device'. Write it anew with: edgekit baseline set DIR",
+            "{path} has 3 faults:\n"
+            "  device: missing; expected the name of a device profile\n"
+            "  model: missing; expected an object with name and digest\n"
+            "  data: missing; expected an object with metric and evaluation\n"
+            "Write it anew with: edgekit baseline set DIR",
             id="incomplete",
         ),
     ],
@@ -187,3 +191,37 @@ def test_a_baseline_that_cannot_be_written_is_the_machines_fault(exported: Path)
     assert caught.value.message == (
         f"The baseline {exported / 'out'} cannot be written: Is a directory. Name another file with --output."
     )
+
+
+def test_a_baseline_that_gets_worse_says_when_by_how_much_and_why(
+    exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["baseline", "set", "out"]) == 0
+    export_of(exported / "out", 3300)
+    capsys.readouterr()
+    assert main(["baseline", "set", "out"]) == 2
+    assert capsys.readouterr().err == (
+        "edgekit: The baseline edgekit-baseline.json gets worse: coreml fp16 size from 3 kB to 3.3 kB. Say why, for "
+        'those who read it: --reason "..."\n'
+    )
+    assert main(["baseline", "set", "out", "--reason", "a new head"]) == 0
+    export_of(exported / "out", 1500)
+    assert main(["baseline", "set", "out"]) == 0  # better: no reason is needed
+    first, second = read_baseline(exported / "edgekit-baseline.json").history
+    assert (first.reason, [(x.name, x.old, x.new) for x in first.moves]) == ("a new head", [("size", 3000.0, 3300.0)])
+    assert (second.reason, [(x.name, x.old, x.new) for x in second.moves]) == ("", [("size", 3300.0, 1500.0)])
+    capsys.readouterr()
+    assert main(["baseline", "show"]) == 0
+    day = first.when[:10]
+    assert capsys.readouterr().out.splitlines()[-4:] == [
+        "coreml fp16, size over time",
+        f"before            3 kB  {'#' * 27}",
+        f"{day}      3.3 kB  {'#' * 30}  a new head",
+        f"{day}      1.5 kB  {'#' * 14}                  no reason given",
+    ]
+
+
+def test_setting_the_same_baseline_again_adds_nothing_to_its_history(exported: Path) -> None:
+    assert main(["baseline", "set", "out"]) == 0
+    assert main(["baseline", "set", "out"]) == 0
+    assert read_baseline(exported / "edgekit-baseline.json").history == ()

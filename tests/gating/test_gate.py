@@ -10,6 +10,7 @@ import pytest
 from edgekit.artifact import Artifact, measure_files
 from edgekit.budget import RECIPE_SOURCE, Budget, Limit, read_limit
 from edgekit.checks import Check, judge
+from edgekit.cli.app import main
 from edgekit.errors import ArtifactError, ConversionError, DataError
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.record_files import read_report, write_report
@@ -18,17 +19,16 @@ from edgekit.gating.gate import gate_folder
 from edgekit.measurements.latency_figures import figures_of
 from edgekit.measurements.measurement import MeasuredArtifact, Measurement, MemoryFigures
 from edgekit.recipe import Recipe
+from edgekit.task.request import Request
 
 
 def budget(**limits: str) -> Budget:
     return Budget(limits=tuple(read_limit(name, text, "profile") for name, text in limits.items()))
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """An export of one artifact of 2,000 bytes that lost 0.5 points."""
-    path = tmp_path / "net-int8-static.tflite"
-    path.write_bytes(bytes(2000))
+def export(folder: Path, *more: Check) -> None:
+    """Writes the records of an export of one artifact that lost 0.5 points, with more checks."""
+    path = folder / "net-int8-static.tflite"
     size, download, digest = measure_files(path)
     artifact = Artifact(
         path=path,
@@ -41,9 +41,17 @@ def folder(tmp_path: Path) -> Path:
     checks = (
         judge("size", float(size), None, runtime="tflite", measured_on="file"),
         judge("accuracy_drop", 0.5, None, low=0.2, high=0.9, runtime="tflite"),
+        *more,
     )
     result = FormatResult(runtime="tflite", recipe=Recipe(default="int8_static"), artifact=artifact, checks=checks)
-    write_report(ExportReport(command="export", device="pi4", model=None, results=(result,), folder=tmp_path))
+    write_report(ExportReport(command="export", device="pi4", model=None, results=(result,), folder=folder))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An export of one artifact of 2,000 bytes."""
+    (tmp_path / "net-int8-static.tflite").write_bytes(bytes(2000))
+    export(tmp_path)
     return tmp_path
 
 
@@ -67,12 +75,8 @@ def test_the_recorded_figures_meet_todays_limits(
 
 
 def coverage(folder: Path, value: float | None, limit: Limit | None, name: str = "integer_coverage") -> None:
-    """Puts a check with the limit that an export gave it into the report."""
-    path = folder / "report.json"
-    report = json.loads(path.read_text())
-    check = judge(name, value, limit, runtime="tflite", detail="In float: stem (CONV_2D).")
-    report["formats"][0]["checks"].append(check.to_json())
-    path.write_text(json.dumps(report))
+    """Exports again, with a check that has the limit that an export gave it."""
+    export(folder, judge(name, value, limit, runtime="tflite", detail="In float: stem (CONV_2D)."))
 
 
 def test_what_a_recipe_asks_for_is_judged_by_every_gate(folder: Path) -> None:
@@ -97,11 +101,7 @@ def test_a_profiles_limit_on_a_path_is_not_about_formats_without_one(folder: Pat
 
 
 def test_what_an_export_for_another_device_did_not_predict_is_not_held_against_a_format(folder: Path) -> None:
-    path = folder / "report.json"
-    report = json.loads(path.read_text())
-    check = judge("accelerator_coverage", None, None, basis="predicted", runtime="tflite", detail="No accelerator.")
-    report["formats"][0]["checks"].append(check.to_json())
-    path.write_text(json.dumps(report))
+    export(folder, judge("accelerator_coverage", None, None, basis="predicted", runtime="tflite", detail="None."))
     found = gate_folder(folder, "pi5", budget(accelerator_coverage="90 %")).checks[-1]
     assert (found.verdict, found.limit) == ("not_run", None)
     assert found.detail == "The export was for pi4: run edgekit export --device pi5 to predict it there."
@@ -134,7 +134,7 @@ def test_an_artifact_that_has_changed_is_refused(folder: Path) -> None:
 def test_an_artifact_that_is_gone_is_named(folder: Path) -> None:
     path = folder / "net-int8-static.tflite"
     path.unlink()
-    expected = f"{path} is gone, but {folder / 'report.json'} has measured it. Run edgekit export again."
+    expected = f"{path} is gone, but report.json has measured it. Run edgekit export again."
     with pytest.raises(ArtifactError, match=f"^{re.escape(expected)}$"):
         gate_folder(folder, "pi4", budget())
 
@@ -163,8 +163,8 @@ def test_nan_stays_a_failure_through_json(tmp_path: Path) -> None:
         ),
         pytest.param(
             "{",
-            "{folder}/report.json: not valid JSON: Expecting property name enclosed in double quotes: line 1 column 2 "
-            "(char 1). Run edgekit export again.",
+            "{folder}/report.json is not valid JSON: Expecting property name enclosed in double quotes: line 1 "
+            "column 2 (char 1). Run edgekit export again.",
             id="no JSON",
         ),
         pytest.param(
@@ -247,12 +247,8 @@ def test_an_export_keeps_its_imported_figures_for_that_device_only(folder: Path)
 
 
 def predicted_export(folder: Path) -> None:
-    """Adds to the export in `folder` a latency of 40 ms, predicted for pi4."""
-    path = folder / "report.json"
-    report = json.loads(path.read_text())
-    check = judge("latency", 40.0, None, low=30.0, high=50.0, basis="predicted", runtime="tflite")
-    report["formats"][0]["checks"].append(check.to_json())
-    path.write_text(json.dumps(report))
+    """Exports again, with a latency of 40 ms that was predicted for pi4."""
+    export(folder, judge("latency", 40.0, None, low=30.0, high=50.0, basis="predicted", runtime="tflite"))
 
 
 @pytest.mark.parametrize(
@@ -275,3 +271,47 @@ def test_a_latency_predicted_for_another_device_is_no_figure(folder: Path) -> No
     latency = next(check for check in result.checks if check.name == "latency")
     assert (latency.verdict, latency.value) == ("not_run", None)
     assert latency.detail == ("It was predicted for pi4: run edgekit export --device pi5 to predict it there.")
+
+
+def test_remeasuring_believes_the_artifact_and_not_the_records(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Report and lock are edited alike: only a run of the artifact finds it."""
+    export(folder, judge("parity", 60.0, None, runtime="tflite"))
+    run: list[Path] = []
+
+    def validated(artifact: Path, request: Request, **_: object) -> ExportReport:
+        run.append(artifact)
+        result = FormatResult(
+            runtime="tflite",
+            recipe=Recipe(default="int8_static"),
+            artifact=Artifact(
+                path=artifact,
+                runtime="tflite",
+                precision="int8-static",
+                size_bytes=2000,
+                download_bytes=11,
+                sha256="0" * 64,
+            ),
+            checks=(judge("parity", 3.0, request.budget.get("parity"), runtime="tflite"),),
+        )
+        return ExportReport(command="validate", device="pi4", model=None, results=(result,), folder=artifact.parent)
+
+    monkeypatch.setattr("edgekit.gating.request.run_validation", validated)
+    monkeypatch.chdir(folder)
+    asked = ["gate", str(folder), "--device", "pi4", "--min-parity", "20 dB", "--json"]
+    assert main(asked) in (0, 1)
+    assert main([*asked, "--remeasure"]) == 1
+    data = json.loads(capsys.readouterr().out.rpartition("\n{\n")[2].join(["{\n", ""]))
+    assert run == [folder / "net-int8-static.tflite"]
+    parity = next(check for check in data["checks"] if check["name"] == "parity")
+    assert (parity["value"], parity["verdict"]) == (3.0, "fail")
+
+
+def test_a_folder_of_failures_cannot_be_remeasured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = FormatResult(runtime="onnx", recipe=Recipe(), error=ConversionError("no kernel for aten.fft"))
+    write_report(ExportReport(command="export", device="pi4", model=None, results=(result,), folder=tmp_path))
+    assert main(["gate", str(tmp_path), "--device", "pi4", "--remeasure"]) == 2
+    assert capsys.readouterr().err == (
+        f"edgekit: {tmp_path} holds no artifact: every format failed. Run edgekit export again.\n"
+    )

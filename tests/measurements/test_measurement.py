@@ -100,11 +100,11 @@ def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
     message = f"{path}: no such file. Give a measurement file that edgekit bench -o wrote."
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         read_measurement(path)
-    message = f"{tmp_path}: cannot be read: Is a directory. Give a readable file."
+    message = f"{tmp_path} is a folder; expected a file."
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         read_measurement(tmp_path)
     path.write_bytes(b"\xff\xfe\x00")
-    message = f"{path}: not text. Give a measurement file that edgekit bench -o wrote."
+    message = f"{path} is not text: the byte at position 0 is not UTF-8. Save it as UTF-8."
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         read_measurement(path)
 

@@ -429,7 +429,8 @@ def test_an_incomplete_plan_is_refused():
     with pytest.raises(UsageError) as caught:
         Plan.from_json(data, "plan.json")
     assert caught.value.message == (
-        "plan.json: the plan is incomplete: 'limits'. Write it anew with: edgekit plan --device NAME -o plan.json"
+        "plan.json has 1 fault:\n  limits: missing; expected a list of limits\n"
+        "Write it anew with: edgekit plan --device NAME -o plan.json"
     )
 
 
@@ -438,4 +439,7 @@ def test_a_plan_with_an_unknown_precision_is_refused():
     data["recipe"]["default"] = "int7"
     with pytest.raises(InputError) as caught:
         Plan.from_json(data)
-    assert caught.value.message.startswith('plan: "int7" is not a precision: accepted are fp32, ')
+    assert caught.value.message == (
+        'plan has 1 fault:\n  recipe.default: "int7" was given; expected a precision, such as int8_static\n'
+        "Write it anew with: edgekit plan --device NAME -o plan.json"
+    )

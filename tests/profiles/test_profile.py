@@ -426,16 +426,17 @@ def test_a_folder_is_no_profile(tmp_path: Path) -> None:
     (tmp_path / "board.toml").mkdir()
     with pytest.raises(ProfileError) as raised:
         find_profile("board.toml", tmp_path)
-    assert raised.value.message == (
-        f"{tmp_path / 'board.toml'}: cannot be read: Is a directory. Give a readable TOML file."
-    )
+    assert raised.value.message == (f"{tmp_path / 'board.toml'} is a folder; expected a file.")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"title = ", r"not valid TOML: Invalid value \(at (line 1, column 9|end of document)\)\. Mend that place\."),
-        (b'title = "\xff"', r"not UTF-8 text: invalid start byte at byte 9\. Save it as UTF-8\."),
+        (
+            b"title = ",
+            r"is not valid TOML: Invalid value \(at (line 1, column 9|end of document)\)\. Mend that place\.",
+        ),
+        (b'title = "\xff"', r"is not text: the byte at position 9 is not UTF-8\. Save it as UTF-8\."),
     ],
     ids=["TOML", "UTF-8"],
 )
@@ -444,7 +445,7 @@ def test_a_file_that_is_no_toml_is_told_where(tmp_path: Path, content: bytes, me
     path.write_bytes(content)
     with pytest.raises(ProfileError) as raised:
         read_profile(path)
-    assert re.fullmatch(f"{re.escape(str(path))}: {message}", raised.value.message)
+    assert re.fullmatch(f"{re.escape(str(path))} {message}", raised.value.message)
 
 
 def test_a_wrong_file_does_not_hide_the_other_profiles(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import torch
 from edgekit.errors import ModelError
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.capture import run
-from edgekit.torch_program.program_archive import check_archive
+from edgekit.torch_program.program_archive import load_program
 from edgekit.workers.structure import unstructure
 from edgekit.workers.worker import silent
 
@@ -125,7 +123,7 @@ def test_a_cut_off_archive_is_refused(tmp_path):
     path = tmp_path / "net.pt2"
     path.write_bytes(path.read_bytes()[:400])
     with pytest.raises(ModelError) as caught:
-        check_archive(path, "net.pt2")
+        load_program(path, "net.pt2")
     assert caught.value.message == (
         "net.pt2 is damaged: it is no complete zip archive (400 bytes). Copy or save the file again."
     )
@@ -156,14 +154,14 @@ def test_another_archive_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "net.pt2", "w") as archive:
         archive.writestr("serialized_exported_program.json", "{}")
     assert message_of(tmp_path) == (
-        "net.pt2 is no archive that torch.export.save of torch 2.8 or newer wrote. Load it where it came from and "
+        "net.pt2 is no archive that torch.export.save of torch 2.9 or newer wrote. Load it where it came from and "
         "save it again with torch.export.save."
     )
 
 
 def test_an_archive_that_torch_cannot_read_is_refused(tmp_path):
     saved(tmp_path, torch.rand(1, 3, 8, 8))
-    rewrite(tmp_path, lambda name, data: b"{}" if name.endswith("models/model.json") else data)
+    rewrite(tmp_path, lambda name, data: data.replace(b"aten.conv2d", b"aten.conv9d") if "/models/" in name else data)
     got = message_of(tmp_path)
     assert got.startswith("net.pt2 cannot be read as an exported program: ")
     assert got.endswith(
@@ -172,72 +170,10 @@ def test_an_archive_that_torch_cannot_read_is_refused(tmp_path):
     )
 
 
-class Evil:
-    """Leaves a file behind where it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (self.path,)
-
-
-@pytest.mark.parametrize(
-    "place", ["data/sample_inputs/model.pt", "data/constants/model.pt", "data/constants/opaque_obj_0"]
-)
-def test_a_pickle_inside_is_refused_and_not_run(tmp_path, place):
+def test_a_program_that_is_no_program_is_refused(tmp_path):
     saved(tmp_path, torch.rand(1, 3, 8, 8))
-    mark = tmp_path / "ran"
-    rewrite(tmp_path, lambda name, data: None if name.endswith(place) else data, {place: pickle.dumps(Evil(mark))})
+    rewrite(tmp_path, lambda name, data: b"{}" if name.endswith("models/model.json") else data)
     assert message_of(tmp_path) == (
-        f"net.pt2 holds a pickled object ({place}) that is more than tensors; loading it could run any code, so "
-        "edgekit does not. Export the model again without custom objects."
+        "net.pt2 holds what this edgekit does not know, and loading it could run code (models/model.json): "
+        "program.graph_module is missing. Export the model again with torch.export.save, without custom objects."
     )
-    assert not mark.exists()
-
-
-def test_a_weight_marked_as_a_pickle_is_refused_and_not_run(tmp_path):
-    saved(tmp_path, torch.rand(1, 3, 8, 8))
-    mark = tmp_path / "ran"
-
-    def change(name: str, data: bytes) -> bytes:
-        if name.endswith("model_weights_config.json"):
-            config = json.loads(data)
-            next(iter(config["config"].values()))["use_pickle"] = True
-            return json.dumps(config).encode()
-        return pickle.dumps(Evil(mark)) if name.endswith("weight_0") else data
-
-    rewrite(tmp_path, change)
-    assert "holds a pickled object (data/weights/weight_0) that is more than tensors" in message_of(tmp_path)
-    assert not mark.exists()
-
-
-@pytest.mark.parametrize("text", ["().__class__", "open('x')", "Symbol('x', f=open)", "s0 if s1 else [s2]", "exec(s0)"])
-def test_a_shape_expression_that_is_code_is_refused(tmp_path, text):
-    saved(tmp_path, torch.rand(5, 3, 8, 8), {"x": {0: torch.export.Dim("batch")}})
-
-    def change(name: str, data: bytes) -> bytes:
-        if not name.endswith("models/model.json"):
-            return data
-        return json.dumps({**json.loads(data), "extra": [{"expr_str": text}]}).encode()
-
-    rewrite(tmp_path, change)
-    assert message_of(tmp_path) == (
-        f"net.pt2 holds the shape expression {text!r}, which is no arithmetic of sizes; reading it could run code, so "
-        "edgekit does not. Export the model again."
-    )
-
-
-@pytest.mark.parametrize(
-    "text", ["s0", "s77*2 + 1", "FloorDiv(s0, 2)", "Symbol('s77', positive=True, integer=True)", "Max(1, u0)", "0.5*s1"]
-)
-def test_arithmetic_of_sizes_passes(tmp_path, text):
-    saved(tmp_path, torch.rand(1, 3, 8, 8))
-
-    def change(name: str, data: bytes) -> bytes:
-        if not name.endswith("models/model.json"):
-            return data
-        return json.dumps({"a": [{"expr_str": text}], "range_constraints": {text: {}}}).encode()
-
-    rewrite(tmp_path, change)
-    check_archive(tmp_path / "net.pt2", "net.pt2")

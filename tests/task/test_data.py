@@ -221,3 +221,41 @@ def test_a_folder_without_images_says_which_files_count(run: Run, tmp_path: Path
     )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         run("set", IMAGE)
+
+
+def png(width: int, height: int, pixels: bytes = b"") -> bytes:
+    """Returns a PNG whose header says this size, whatever it holds."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(png(60_000, 60_000), id="bomb"),
+        pytest.param(png(64, 64, b"\0" * 9), id="too few pixels"),
+        pytest.param(png(64, 64)[:40], id="cut off"),
+        pytest.param(b"BM" + b"\xff" * 60, id="another format"),
+        pytest.param(b"", id="empty"),
+    ],
+)
+def test_an_image_that_cannot_be_read_is_named(run: Run, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "images").mkdir()
+    path = tmp_path / "images" / "a.png"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"^The image {re.escape(str(path))} cannot be read: "):
+        run("images", IMAGE)
+
+
+def test_an_array_without_rows_is_named(run: Run, tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", x=np.float32(1))
+    message = f'The calibration data {tmp_path}/set.npz: the array "x" is one value; expected one row a sample.'
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        run("set.npz", IMAGE)

@@ -129,7 +129,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_what_is_not_toml_is_told_with_its_place(tmp_path: Path) -> None:
     path = write(tmp_path, "[model\n")
-    expected = f"{path}: not valid TOML: Expected ']' at the end of a table declaration (at line 1, column 7)"
+    expected = (
+        f"{path} is not valid TOML: Expected ']' at the end of a table declaration (at line 1, column 7). "
+        "Mend that place."
+    )
     with pytest.raises(ConfigError, match=f"^{re.escape(expected)}$"):
         load_task(path)
 
@@ -137,7 +140,7 @@ def test_what_is_not_toml_is_told_with_its_place(tmp_path: Path) -> None:
 def test_what_is_not_utf8_is_told_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / "edgekit.toml"
     path.write_bytes(b'name = "\xff"')
-    expected = f"{path}: not UTF-8 text: invalid start byte at byte 8"
+    expected = f"{path} is not text: the byte at position 8 is not UTF-8. Save it as UTF-8."
     with pytest.raises(ConfigError, match=f"^{re.escape(expected)}$"):
         load_task(path)
 
@@ -154,7 +157,7 @@ def test_a_pyproject_without_the_table_says_so_when_it_is_named(tmp_path: Path) 
     [
         (b"cat\n\ndog\n", "line 2 of {path} is empty"),
         (b"\n", "{path} is empty"),
-        (b"caf\xe9\n", "{path} is not UTF-8 text: invalid continuation byte"),
+        (b"caf\xe9\n", "{path} is not text: the byte at position 3 is not UTF-8. Save it as UTF-8"),
     ],
     ids=["gap", "empty", "not text"],
 )
@@ -197,10 +200,7 @@ def test_preprocessing_counts_as_stated_only_where_the_file_has_the_table(tmp_pa
 
 def test_missing_labels_are_named(tmp_path: Path) -> None:
     path = write(tmp_path, '[model]\nsource = "net.onnx"\nlabels = "no.txt"\n')
-    expected = (
-        f"{path}: model.labels: {tmp_path / 'no.txt'} cannot be read: No such file or directory. "
-        "Give a text file with one label a line."
-    )
+    expected = f"{path}: model.labels: {tmp_path / 'no.txt'} does not exist. Give a text file with one label a line."
     with pytest.raises(ConfigError, match=f"^{re.escape(expected)}$"):
         load_task(path)
 

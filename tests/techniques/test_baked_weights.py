@@ -10,9 +10,9 @@ import pytest
 from edgekit.converters.base import ConversionRequest, converter
 from edgekit.formats.table import find_format
 from edgekit.recipe import Recipe
-from edgekit.sources.exported_program import load
 from edgekit.techniques.base import Context
 from edgekit.techniques.round_weights import RoundWeights
+from edgekit.torch_program.program_archive import load_program
 from edgekit.workers.worker import silent
 
 pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]
@@ -28,7 +28,7 @@ def rounded(request, tiny, tmp_path_factory):
     context = Context(samples=given.samples, scratch=folder / "scratch", progress=silent)
     changed = RoundWeights(method=request.param, iterations=60).run(given.model, context, folder / "out")
     integers = {}
-    for name, tensor in load(changed.path, "test").state_dict.items():
+    for name, tensor in load_program(changed.path, "test").state_dict.items():
         if tensor.ndim > 1:
             values = tensor.detach().numpy()
             scale = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True) / np.float32(127)
@@ -55,7 +55,7 @@ def test_a_formats_quantizer_finds_the_learned_integers(rounded, tmp_path, runti
 def test_rounding_to_nearest_would_store_other_integers(rounded):
     given, _, integers = rounded
     changed = 0
-    for name, tensor in load(given.model.path, "test").state_dict.items():
+    for name, tensor in load_program(given.model.path, "test").state_dict.items():
         if name in integers:
             values = tensor.detach().numpy()
             scale = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True) / np.float32(127)

@@ -134,12 +134,12 @@ def test_a_student_that_is_no_smaller_is_refused(setting, tmp_path):
     ],
 )
 def test_a_student_that_does_not_fit_is_named(setting, student, message):
-    from edgekit.sources.exported_program import load
     from edgekit.techniques.base import TorchModel
     from edgekit.techniques.user_network import capture_user_network
+    from edgekit.torch_program.program_archive import load_program
 
     model, context, _ = setting
-    opened = TorchModel(facts=model, program=load(model.path, model.source))
+    opened = TorchModel(facts=model, program=load_program(model.path, model.source))
     with pytest.raises(TechniqueError, match=f"^{re.escape(message)}$"):
         capture_user_network(opened, student, context, {})
 

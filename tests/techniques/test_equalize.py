@@ -3,19 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgekit.sources.exported_program import load
 from edgekit.techniques.base import Context, TorchModel
 from edgekit.techniques.channel_spaces import find_channel_spaces
 from edgekit.techniques.equalize import Equalize
 from edgekit.techniques.program_editing import model_rows, open_graph
 from edgekit.techniques.value_ranges import channel_ranges
+from edgekit.torch_program.program_archive import load_program
 from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def opened(tiny_model):
-    return TorchModel(facts=tiny_model.model, program=load(tiny_model.model.path, "test"))
+    return TorchModel(facts=tiny_model.model, program=load_program(tiny_model.model.path, "test"))
 
 
 def names(nodes):
@@ -37,7 +37,7 @@ def test_the_float_function_is_preserved_on_data(equalized):
 
 def test_channels_that_pass_a_clamp_stay_as_they_are(tiny, equalized):
     given, changed = equalized
-    before, after = (load(model.path, "test").state_dict for model in (given.model, changed))
+    before, after = (load_program(model.path, "test").state_dict for model in (given.model, changed))
     for name in ("stem.weight", "stem.bias", "depthwise.weight"):
         np.testing.assert_array_equal(before[name].detach(), after[name].detach())
     assert not np.array_equal(before["project.weight"].detach(), after["project.weight"].detach())
@@ -56,7 +56,7 @@ def test_channels_of_one_tensor_become_more_alike(equalized):
     given, changed = equalized
     spreads = []
     for model in (given.model, changed):
-        graph = open_graph(TorchModel(facts=model, program=load(model.path, "test")))
+        graph = open_graph(TorchModel(facts=model, program=load_program(model.path, "test")))
         space = next(space for space in find_channel_spaces(graph) if "project.weight" in names(space.writers))
         rows = model_rows(TorchModel(facts=model, program=None), given.samples, range(given.samples.count))
         ranges = channel_ranges(graph, space.tensors, rows, silent)
@@ -69,7 +69,7 @@ def test_a_strength_of_one_evens_out_the_activations_alone(tiny, tmp_path):
     given = tiny("convolutions")
     context = Context(samples=given.samples, scratch=tmp_path / "scratch", progress=silent)
     changed = Equalize(strength=1.0).run(given.model, context, tmp_path / "out")
-    graph = open_graph(TorchModel(facts=changed, program=load(changed.path, "test")))
+    graph = open_graph(TorchModel(facts=changed, program=load_program(changed.path, "test")))
     space = next(space for space in find_channel_spaces(graph) if "expand.weight" in names(space.writers))
     rows = model_rows(TorchModel(facts=changed, program=None), given.samples, range(given.samples.count))
     ranges = channel_ranges(graph, space.tensors, rows, silent)

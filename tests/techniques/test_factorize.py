@@ -8,9 +8,9 @@ import pytest
 
 from edgekit.analysis.analyze import analyze
 from edgekit.errors import TechniqueError
-from edgekit.sources.exported_program import load
 from edgekit.techniques.base import Context
 from edgekit.techniques.factorize import Factorize
+from edgekit.torch_program.program_archive import load_program
 from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -32,7 +32,7 @@ def factorized(tiny, tmp_path_factory):
 
 
 def shapes(model):
-    return {name: tuple(tensor.shape) for name, tensor in load(model.path, "test").state_dict.items()}
+    return {name: tuple(tensor.shape) for name, tensor in load_program(model.path, "test").state_dict.items()}
 
 
 def test_every_layer_becomes_two_of_the_rank_that_the_budget_allows(factorized):

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgekit.sources.exported_program import load
 from edgekit.techniques.base import Context, TorchModel
 from edgekit.techniques.layer_moments import Moments
 from edgekit.techniques.layer_walk import LayerWalk, NewWeights
 from edgekit.techniques.program_editing import model_rows, open_graph, with_tensors
 from edgekit.techniques.round_weights import RoundWeights
+from edgekit.torch_program.program_archive import load_program
 from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 def opened(tiny_model, model=None):
     facts = model or tiny_model.model
-    return TorchModel(facts=facts, program=load(facts.path, "test"))
+    return TorchModel(facts=facts, program=load_program(facts.path, "test"))
 
 
 def context(tiny_model, folder):
@@ -49,7 +49,7 @@ def test_groups_of_4_bit_weights_lie_on_a_grid_whose_scale_has_8_significant_bit
 
     given = tiny("attention")
     changed = RoundWeights(bits=4, group_size=16).run(given.model, context(given, tmp_path), tmp_path / "out")
-    before, after = (load(model.path, "test").state_dict for model in (given.model, changed))
+    before, after = (load_program(model.path, "test").state_dict for model in (given.model, changed))
     linear = [name for name, tensor in after.items() if tensor.ndim == 2 and "table" not in name]
     assert len(linear) == 6
     for name in linear:
@@ -65,7 +65,7 @@ def test_groups_of_4_bit_weights_lie_on_a_grid_whose_scale_has_8_significant_bit
 def test_a_layer_whose_width_the_groups_do_not_divide_keeps_8_bits(tiny, tmp_path):
     given = tiny("attention")
     changed = RoundWeights(bits=4, group_size=64).run(given.model, context(given, tmp_path), tmp_path / "out")
-    weights = load(changed.path, "test").state_dict
+    weights = load_program(changed.path, "test").state_dict
     wide = weights["outer.weight"].detach()
     narrow = weights["query.weight"].detach()
     assert len((wide[0] / (wide[0].abs().max() / 7)).round().unique()) <= 15

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.sources.exported_program import load
 from edgekit.techniques.base import Context, TorchModel
 from edgekit.techniques.codebook import learn_codebook, nearest_value
 from edgekit.techniques.share_weights import ShareWeights
+from edgekit.torch_program.program_archive import load_program
 from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -68,7 +68,7 @@ def test_weights_that_already_take_few_values_keep_them():
 @pytest.fixture(scope="module")
 def shared(tiny, tmp_path_factory):
     given, folder = tiny("attention"), tmp_path_factory.mktemp("shared")
-    program = load(given.model.path, "test")
+    program = load_program(given.model.path, "test")
     program.state_dict["outer.weight"].data[:, ::2] = 0  # as sparsify leaves them
     context = Context(samples=given.samples, scratch=folder, progress=silent)
     before = TorchModel(facts=given.model, program=program)

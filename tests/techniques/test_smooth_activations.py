@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgekit.sources.exported_program import load
 from edgekit.techniques.base import Context, TorchModel
 from edgekit.techniques.program_editing import model_rows, open_graph
 from edgekit.techniques.smooth_activations import SmoothActivations, _linear_readers
 from edgekit.techniques.value_ranges import channel_ranges
 from edgekit.torch_program.graph_nodes import operator_name
+from edgekit.torch_program.program_archive import load_program
 from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -16,14 +16,14 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 def spread(tiny_model, model):
     """Returns by how much the largest channel that a linear layer reads surpasses the mean one, for each such value."""
-    graph = open_graph(TorchModel(facts=model, program=load(model.path, "test")))
+    graph = open_graph(TorchModel(facts=model, program=load_program(model.path, "test")))
     axes = {value: len(value.meta["val"].shape) - 1 for value in _linear_readers(graph)}
     rows = model_rows(TorchModel(facts=model, program=None), tiny_model.samples, range(tiny_model.samples.count))
     return [float(reach.max() / reach.mean()) for reach in channel_ranges(graph, axes, rows, silent).values()]
 
 
 def count(model, name):
-    return sum(operator_name(node) == name for node in load(model.path, "test").graph.nodes)
+    return sum(operator_name(node) == name for node in load_program(model.path, "test").graph.nodes)
 
 
 @pytest.fixture(scope="module", params=[4, 2], ids=["with products", "normalizations only"])

@@ -9,10 +9,10 @@ import pytest
 
 from edgekit.errors import TechniqueError
 from edgekit.profiles.profile import find_profile
-from edgekit.sources.exported_program import load
 from edgekit.task.task import Task
 from edgekit.techniques.base import Context
 from edgekit.techniques.sparsify import Sparsify
+from edgekit.torch_program.program_archive import load_program
 from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -27,7 +27,7 @@ def sparsified(tiny, tmp_path_factory):
         given, folder = tiny(name), tmp_path_factory.mktemp("sparsified")
         context = Context(samples=given.samples, scratch=folder / "scratch", progress=silent)
         changed = Sparsify(**settings).run(given.model, context, folder / "out")
-        weights = {n: t.detach().numpy() for n, t in load(changed.path, "test").state_dict.items()}
+        weights = {n: t.detach().numpy() for n, t in load_program(changed.path, "test").state_dict.items()}
         before, after = given.outputs(), given.outputs(changed)
         return weights, float(((before - after) ** 2).sum() / (before**2).sum())
 

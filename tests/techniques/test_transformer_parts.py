@@ -11,12 +11,12 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 
 from edgekit.errors import TechniqueError
-from edgekit.sources.exported_program import load
 from edgekit.techniques.base import Context, TorchModel
 from edgekit.techniques.drop_layers import DropLayers
 from edgekit.techniques.program_editing import open_graph, tensor_of
 from edgekit.techniques.prune_heads import PruneHeads, heads_to_keep
 from edgekit.techniques.transformer_blocks import find_attentions, find_parts
+from edgekit.torch_program.program_archive import load_program
 from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -26,7 +26,7 @@ PER_LAYER = 4 * (16 * 16 + 16) + 2 * 16 * 32 + 32 + 16 + 2 * 32
 
 
 def graph_of(given):
-    return open_graph(TorchModel(facts=given.model, program=load(given.model.path, "test")))
+    return open_graph(TorchModel(facts=given.model, program=load_program(given.model.path, "test")))
 
 
 def context(given, folder):
@@ -122,7 +122,7 @@ def test_what_cannot_be_cut_is_refused_with_the_reason(tiny, tmp_path, technique
 def test_pruned_heads_take_their_rows_and_columns_along(tiny, tmp_path, name):
     given = tiny(name)
     changed = PruneHeads(share=0.5, spread="layer").run(given.model, context(given, tmp_path), tmp_path / "out")
-    weights = load(changed.path, "test").state_dict
+    weights = load_program(changed.path, "test").state_dict
     assert tuple(weights["attentions.0.query.weight"].shape) == (8, 16)
     assert tuple(weights["attentions.2.out.weight"].shape) == (16, 8)
     assert changed.parameters == given.model.parameters - 3 * (3 * 8 * 17 + 8 * 16)
@@ -133,7 +133,7 @@ def test_a_head_that_puts_out_nothing_is_cut_without_a_change(tiny, tmp_path):
     import torch
 
     given = tiny("encoder")
-    program = load(given.model.path, "test")
+    program = load_program(given.model.path, "test")
     name = "attentions.1.out.weight"
     program.state_dict[name].data[:, 4:8] = 0
     model = TorchModel(facts=given.model, program=program)

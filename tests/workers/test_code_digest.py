@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import edgekit
+from edgekit import registry
 from edgekit.workers import code_digest as module
 from edgekit.workers.code_digest import code_digest, imports_of, module_file, plugin_digest, reachable_modules
 
@@ -58,9 +59,10 @@ def test_no_import_is_missed(name: str) -> None:
         ("edgekit.pipeline.convert", "edgekit.converters.base"),
         ("edgekit.pipeline.capture", "edgekit.sources.capture"),
         ("edgekit.formats.tflite_format", "edgekit.converters.to_tflite"),
+        ("edgekit.simulation.jobs", "edgekit.metrics.agreement"),
         ("edgekit.simulation.jobs", "edgekit.workers"),
     ],
-    ids=["module", "function", "table", "parent"],
+    ids=["module", "function", "target", "metric", "parent"],
 )
 def test_imports_of_every_form_are_followed(start: str, reached: str) -> None:
     assert reached in reachable_modules(start)
@@ -110,6 +112,26 @@ def test_the_digest_changes_with_reachable_code_only(checkout: Path, start: str,
     assert (code_digest(start) != before) is differs
 
 
+def test_a_third_party_s_metric_counts_where_metrics_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget: None
+) -> None:
+    (tmp_path / "own_metric.py").write_text("A = 1")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    stages = ("edgekit.simulation.jobs", "edgekit.pipeline.convert")
+    before = [code_digest(stage) for stage in stages]
+    monkeypatch.setattr(
+        registry, "_joined", lambda group: {"own": "own_metric:M"} if group == "edgekit.metrics" else {}
+    )
+    module._digest_of.cache_clear()
+    joined = [code_digest(stage) for stage in stages]
+    (tmp_path / "own_metric.py").write_text("A = 2")
+    module._digest_of.cache_clear()
+    plugin_digest.cache_clear()
+    edited = [code_digest(stage) for stage in stages]
+    assert len({before[0], joined[0], edited[0]}) == 3
+    assert before[1] == joined[1] == edited[1]
+
+
 def test_a_module_that_is_not_there_is_an_error(checkout: Path) -> None:
     with pytest.raises(ModuleNotFoundError, match=r"^edgekit has no module edgekit\.nothing$"):
         code_digest("edgekit.nothing")
@@ -120,7 +142,7 @@ def install(folder: Path, files: dict[str, str], *, record: bool) -> None:
     facts = folder / "mini-1.0.dist-info"
     facts.mkdir(exist_ok=True)
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: mini\nVersion: 1.0\n")
-    (facts / "entry_points.txt").write_text("[edgekit.converters]\nmini = mini_plugin.convert:Mini\n")
+    (facts / "entry_points.txt").write_text("[edgekit.formats]\nmini = mini_plugin.convert:Mini\n")
     for name, text in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
@@ -137,12 +159,12 @@ def test_a_plug_in_counts_with_all_its_files(
              "mini_beside.py": ""}  # fmt: skip
     install(tmp_path, files, record=record)
     monkeypatch.syspath_prepend(str(tmp_path))
-    before = plugin_digest("converter", "mini", "mini_plugin.convert:Mini")
+    before = plugin_digest("edgekit.formats", "mini", "mini_plugin.convert:Mini")
     plugin_digest.cache_clear()
     (tmp_path / changed).write_text("# changed")
     # What lies beside the package belongs to it only where the distribution says so.
     expected = record or changed != "mini_beside.py"
-    assert (plugin_digest("converter", "mini", "mini_plugin.convert:Mini") != before) is expected
+    assert (plugin_digest("edgekit.formats", "mini", "mini_plugin.convert:Mini") != before) is expected
 
 
 def test_a_plug_in_that_is_one_module_counts_with_its_file(
@@ -154,12 +176,13 @@ def test_a_plug_in_that_is_one_module_counts_with_its_file(
     digests: list[str] = []
     for name, text in (("mini_single.py", "A = 1"), ("stranger.py", "B"), ("mini_single.py", "A = 2")):
         (tmp_path / name).write_text(text)
-        digests.append(plugin_digest("technique", "single", "mini_single:T"))
+        digests.append(plugin_digest("edgekit.techniques", "single", "mini_single:T"))
         plugin_digest.cache_clear()
     assert digests[0] == digests[1] != digests[2]
     assert "mini_single" not in sys.modules
 
 
 def test_a_built_in_plug_in_counts_with_all_that_it_imports() -> None:
-    target = "edgekit.converters.to_tflite:TFLiteConverter"
-    assert plugin_digest("converter", "tflite", target) == code_digest("edgekit.converters.to_tflite")
+    target = "edgekit.formats.tflite_format:FORMAT"
+    assert plugin_digest("edgekit.formats", "tflite", target) == code_digest("edgekit.formats.tflite_format")
+    assert "edgekit.converters.to_tflite" in reachable_modules("edgekit.formats.tflite_format")

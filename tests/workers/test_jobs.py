@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +21,8 @@ ROOT = Path(edgekit.__file__).parent
 _DECLARED = re.compile(r"^(\w+): Final = Job\(work=", re.MULTILINE)
 
 st.register_type_strategy(Path, st.text("abc/.", min_size=1).map(Path))
+st.register_type_strategy(float, st.floats(allow_nan=False))  # NaN is not equal to itself
+st.register_type_strategy(Mapping, lambda kind: st.dictionaries(*map(st.from_type, get_args(kind)), max_size=3))
 
 
 def all_jobs() -> dict[str, Job[Any, Any]]:
@@ -37,7 +40,7 @@ VALUES = {kind.__qualname__: kind for job in JOBS.values() for kind in types_of(
 
 
 def test_the_jobs_are_found() -> None:
-    assert {name.rpartition(":")[2] for name in JOBS} == {
+    assert {name.rpartition(":")[2] for name in JOBS} >= {
         "ANALYZE", "APPLY", "CAPTURE", "COMPARE", "CONVERT", "FINGERPRINT", "IMPORT", "LOOK", "MATERIALIZE", "MEASURE",
         "SIMULATE", "TRAIN",
     }  # fmt: skip
@@ -69,6 +72,4 @@ def test_no_path_of_a_request_is_without_a_meaning(job: Job[Any, Any]) -> None:
 @given(data=st.data())
 def test_every_request_and_result_comes_back_as_it_was(kind: type, data: st.DataObject) -> None:
     value = data.draw(st.from_type(kind))
-    again = structure(json.loads(json.dumps(unstructure(value))), kind, "value")
-    assert again == value or "nan" in repr(value)
-    assert repr(again) == repr(value)
+    assert structure(json.loads(json.dumps(unstructure(value))), kind, "value") == value

@@ -58,6 +58,12 @@ def test_numpy_scalars_become_numbers() -> None:
     assert through_json(given) == Outer(inner=Inner(path=None), share=0.25, count=7, done=True)
 
 
+def test_tuples_are_lists_as_json_has_them() -> None:
+    found = unstructure(FULL)["inner"]
+    assert found["pairs"] == [["i", 1], ["f", 0.5], ["s", "t"], ["b", True]]
+    assert found["band"] == [1.0, float("inf")]
+
+
 def test_a_value_comes_back_from_its_file(tmp_path: Path) -> None:
     write_value(tmp_path / "value.json", FULL)
     assert read_value(tmp_path / "value.json", Outer) == FULL

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 from edgekit.errors import ArtifactError
+from edgekit.files.bounded_reading import read_json
 from edgekit.validators.coreml_evaluator.protobuf_classes import protobuf_classes
 
 REMEDY = "Copy the whole .mlpackage folder, or export it again."
@@ -68,7 +68,7 @@ def _root_model(path: Path) -> str:
     if not manifest.is_file():
         raise ArtifactError(f"{path}: the package has no Manifest.json. {REMEDY}")
     try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
+        content = read_json(manifest, ArtifactError)
         return str(content["itemInfoEntries"][content["rootModelIdentifier"]]["path"])
     except (ValueError, KeyError, TypeError) as error:
         detail = f"{type(error).__name__}: {error}"

@@ -8,9 +8,13 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PACKAGES = "coremltools"
 EXTRA = "coreml"
@@ -35,7 +39,7 @@ class Runtime:
         if self._apple:
             import coremltools
 
-            self._library: Any = coremltools
+            self._library: ModuleType = coremltools
             self.name, self.version = "Core ML on macOS, coremltools", importlib.metadata.version("coremltools")
             self.untimed = ""
             return
@@ -69,7 +73,7 @@ class Session:
         self.outputs = [_spec(value.name, value.shape, value.dtype) for value in program.outputs]
         self.metadata: dict[str, str] = dict(program.metadata.user_defined)
 
-    def run(self, arrays: list[Any]) -> list[Any]:
+    def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """Returns the outputs."""
         outputs = self._program.run({spec["name"]: arrays[i] for i, spec in enumerate(self.inputs)})
         return [outputs[spec["name"]] for spec in self.outputs]
@@ -83,7 +87,7 @@ class Session:
 class _AppleSession(Session):
     """One model in Apple's runtime."""
 
-    def __init__(self, library: Any, path: str) -> None:
+    def __init__(self, library: ModuleType, path: str) -> None:
         self._path = path
         self._model: Any = library.models.MLModel(path)
         description = self._model.get_spec().description
@@ -91,7 +95,7 @@ class _AppleSession(Session):
         self.outputs = [_apple_spec(value) for value in description.output]
         self.metadata = dict(description.metadata.userDefined)
 
-    def run(self, arrays: list[Any]) -> list[Any]:
+    def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """Returns the outputs."""
         outputs = self._model.predict({spec["name"]: arrays[i] for i, spec in enumerate(self.inputs)})
         return [np.asarray(outputs[spec["name"]]) for spec in self.outputs]

@@ -11,7 +11,11 @@ import math
 import mmap
 import struct
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PACKAGES = "executorch"
 EXTRA = "executorch"
@@ -112,7 +116,7 @@ class Runtime:
         torch.set_num_threads(threads)
         # Its name warns because inferences that run meanwhile would break; here none does.
         _portable_lib._unsafe_reset_threadpool(threads)  # noqa: SLF001  the wrapper has the same names
-        self._library: Any = _portable_lib
+        self._library: ModuleType = _portable_lib
         self.name, self.version = "executorch", importlib.metadata.version("executorch")
 
     def open(self, path: str) -> Session:
@@ -144,7 +148,7 @@ class Session:
         self.outputs = [_spec(meta.output_tensor_meta(i), f"output_{i}") for i in range(meta.num_outputs())]
         self.metadata = _constants(program, sorted(names - {"forward"}))
 
-    def run(self, arrays: list[Any]) -> list[Any]:
+    def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """Returns copies of the outputs: the runtime reuses their memory."""
         outputs = self._method([self._from_numpy(array) for array in arrays])
         return [output.numpy().copy() for output in outputs]
@@ -185,11 +189,11 @@ class Table:
         at: Where the table lies.
     """
 
-    def __init__(self, data: Any, at: int) -> None:
+    def __init__(self, data: bytes | mmap.mmap, at: int) -> None:
         self._data, self._at = data, at
 
     @classmethod
-    def root(cls, data: Any, start: int = 0) -> Table:
+    def root(cls, data: bytes | mmap.mmap, start: int = 0) -> Table:
         """Returns the root table of the flatbuffer that begins at `start`."""
         return cls(data, start + int(struct.unpack_from("<I", data, start)[0]))
 
@@ -297,7 +301,7 @@ def _entry(kind: str, dtype: str, shape: list[int]) -> dict[str, Any]:
     }
 
 
-def _delegate_call(data: Any, program: Table, delegate: Table) -> list[dict[str, Any]]:
+def _delegate_call(data: bytes | mmap.mmap, program: Table, delegate: Table) -> list[dict[str, Any]]:
     """Returns what an XNNPACK graph holds; another backend's graph is one operator of unknown arithmetic."""
     title = delegate.text(0)
     if title != "XnnpackBackend":

@@ -8,8 +8,14 @@ import mmap
 import platform
 import re
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    import onnxruntime
+    from numpy.typing import NDArray
 
 PACKAGES = "onnxruntime"
 EXTRA = "onnx"
@@ -85,7 +91,7 @@ class Runtime:
     def __init__(self, artifact: str, package: str, threads: int) -> None:  # noqa: ARG002  one signature for all
         import onnxruntime
 
-        self._library: Any = onnxruntime
+        self._library: ModuleType = onnxruntime
         self._threads = threads
         self.name, self.version = "onnxruntime", onnxruntime.__version__
 
@@ -101,7 +107,7 @@ class Runtime:
             session.settings = f"without {EXACT}, with which the file does not load; {WITHOUT_VNNI}"
             return session
 
-    def _options(self, *, exact: bool) -> Any:
+    def _options(self, *, exact: bool) -> onnxruntime.SessionOptions:
         options = self._library.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
@@ -148,23 +154,25 @@ class Session:
         settings: What is unusual about them, in words.
     """
 
-    def __init__(self, library: Any, path: str, options: Any, settings: str = "") -> None:
+    def __init__(self, library: ModuleType, path: str, options: onnxruntime.SessionOptions, settings: str = "") -> None:
         self._library = library
         self._path = path
         self._options = options
         self.settings = settings
-        self._session: Any = library.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._session: onnxruntime.InferenceSession = library.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
+        )
         self.inputs = [_spec(value) for value in self._session.get_inputs()]
         self.outputs = [_spec(value) for value in self._session.get_outputs()]
         self._names = [spec["name"] for spec in self.inputs]
-        self._last: list[Any] = []
+        self._last: list[NDArray[Any]] = []
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
-    def run(self, arrays: list[Any]) -> list[Any]:
+    def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """Returns the outputs."""
         self._last = arrays
-        outputs: list[Any] = self._session.run(None, {name: arrays[i] for i, name in enumerate(self._names)})
-        return outputs
+        outputs = self._session.run(None, {name: arrays[i] for i, name in enumerate(self._names)})
+        return cast("list[NDArray[Any]]", outputs)
 
     def operators(self) -> list[dict[str, Any]] | None:
         """Returns what ran, after onnxruntime's own rewriting, one entry an operator.
@@ -261,7 +269,7 @@ def _macs(kind: str, data: tuple[int, ...], result: tuple[int, ...], count: int,
     return math.prod(result) * data[-1]
 
 
-def _dequantized_weights(nodes: Any) -> dict[int, list[str]]:
+def _dequantized_weights(nodes: Iterable[Mapping[str, Any]]) -> dict[int, list[str]]:
     """Returns types of stored integer weights that DequantizeLinear turns into float, by number of elements.
 
     By number and not by shape: recurrent weights are reshaped before they are used.
@@ -274,7 +282,7 @@ def _dequantized_weights(nodes: Any) -> dict[int, list[str]]:
     return found
 
 
-def _tensors(listed: Any) -> list[tuple[str, tuple[int, ...]]]:
+def _tensors(listed: Iterable[Mapping[str, Iterable[int]]]) -> list[tuple[str, tuple[int, ...]]]:
     return [(dtype, tuple(shape)) for item in listed for dtype, shape in item.items()]
 
 
@@ -282,7 +290,7 @@ def _first(tensors: list[tuple[str, tuple[int, ...]]]) -> tuple[str, tuple[int, 
     return tensors[0] if tensors else ("", ())
 
 
-def _spec(value: Any) -> dict[str, Any]:
+def _spec(value: onnxruntime.NodeArg) -> dict[str, Any]:
     return {
         "name": value.name,
         "shape": [size if isinstance(size, int) else -1 for size in value.shape],

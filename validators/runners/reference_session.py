@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgekit.validators.runners.session_protocols import Runtime as RunnerRuntime
+    from edgekit.validators.runners.session_protocols import Session
 
 PACKAGES = "the float model's own framework"
 EXTRA = "all"
@@ -32,12 +39,13 @@ class Runtime:
     def __init__(self, artifact: str, package: str, threads: int) -> None:
         path = Path(artifact)
         suffix = path.suffix.lower()
-        self._sibling: Any = None
-        self._torch: Any = None
+        self._sibling: RunnerRuntime | None = None
+        self._torch: ModuleType | None = None
         self._tensorflow: Any = None
         if suffix in SIBLINGS:
-            self._sibling = _load_sibling(SIBLINGS[suffix]).Runtime(artifact, package, threads)
-            self.name, self.version = self._sibling.name, self._sibling.version
+            sibling: RunnerRuntime = _load_sibling(SIBLINGS[suffix]).Runtime(artifact, package, threads)
+            self._sibling = sibling
+            self.name, self.version = sibling.name, sibling.version
         elif suffix == ".pt2":
             import torch
 
@@ -51,7 +59,7 @@ class Runtime:
             self._tensorflow = tf
             self.name, self.version = "tensorflow", tf.__version__
 
-    def open(self, path: str) -> Any:
+    def open(self, path: str) -> Session:
         """Returns a session of the model at `path`; what the framework raises passes through."""
         if self._sibling is not None:
             return self._sibling.open(path)
@@ -70,9 +78,12 @@ class TorchSession:
         path: A .pt2 file.
     """
 
-    def __init__(self, torch: Any, path: str) -> None:
+    def __init__(self, torch: ModuleType, path: str) -> None:
+        # The reference runs on the host alone, where edgekit is: its check of the file is not copied to devices.
+        from edgekit.torch_program.program_archive import load_program
+
         self._torch = torch
-        program = torch.export.load(path)
+        program = load_program(path)
         self._module: Any = program.module()
         signature = program.graph_signature
         values = {node.name: node.meta.get("val") for node in program.graph.nodes}
@@ -82,7 +93,7 @@ class TorchSession:
         self.outputs = [_tensor_spec(name, values[name]) for name in signature.user_outputs if name in values]
         self.metadata: dict[str, str] = {}
 
-    def run(self, arrays: list[Any]) -> list[Any]:
+    def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """Returns the outputs, nested ones flattened; reduced floats as float32, because NumPy has no bfloat16."""
         torch = self._torch
         with torch.no_grad():
@@ -103,7 +114,7 @@ class KerasSession:
         path: A .keras or .h5 file.
     """
 
-    def __init__(self, tensorflow: Any, path: str) -> None:
+    def __init__(self, tensorflow: ModuleType, path: str) -> None:
         # safe_mode is the default and stays: a model file must not run code of its own.
         model: Any = tensorflow.keras.models.load_model(path, compile=False)
         # As a graph: called operator by operator, one row of a small network takes a hundred times as long.
@@ -114,7 +125,7 @@ class KerasSession:
         self.outputs = [_keras_spec(value) for value in model.outputs]
         self.metadata: dict[str, str] = {}
 
-    def run(self, arrays: list[Any]) -> list[Any]:
+    def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """Returns the outputs."""
         tensors = [self._constant(array) for array in arrays]
         outputs = self._call(tensors if len(tensors) > 1 else tensors[0])
@@ -133,7 +144,7 @@ class SavedModelSession:
         path: The folder.
     """
 
-    def __init__(self, tensorflow: Any, path: str) -> None:
+    def __init__(self, tensorflow: ModuleType, path: str) -> None:
         self._loaded: Any = tensorflow.saved_model.load(path)  # kept: its signatures hold only weak references
         signatures = self._loaded.signatures
         if "serving_default" not in signatures:
@@ -147,7 +158,7 @@ class SavedModelSession:
         self.outputs = [_signature_spec(name, outputs[name]) for name in sorted(outputs, key=_by_number)]
         self.metadata: dict[str, str] = {}
 
-    def run(self, arrays: list[Any]) -> list[Any]:
+    def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """Returns the outputs."""
         outputs = self._function(**{spec["name"]: self._constant(arrays[i]) for i, spec in enumerate(self.inputs)})
         return [outputs[spec["name"]].numpy() for spec in self.outputs]
@@ -157,7 +168,7 @@ class SavedModelSession:
         return None
 
 
-def _load_sibling(name: str) -> Any:
+def _load_sibling(name: str) -> ModuleType:
     path = Path(__file__).resolve().parent / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, path) if path.exists() else None
     if spec is None or spec.loader is None:

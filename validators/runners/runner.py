@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 Spec = dict[str, Any]
-Row = list[Any]
+Row = list["np.ndarray[Any, np.dtype[Any]]"]
 
 MODES = ("memory", "outputs", "latency")
 """In this order they run: memory is only honest in a process that has loaded nothing before."""
@@ -114,7 +114,7 @@ class OpenArtifact:
             check_fit(self.path, self.inputs[i], (1, *array.shape[1:]), array.dtype)
         return columns
 
-    def prepare(self, row: Sequence[Any]) -> Row:
+    def prepare(self, row: Row) -> Row:
         """Returns the arrays (1, ...) of one row as the runtime takes them: its types, in its order."""
         ready = [stored(self.path, self.inputs[i], array) for i, array in enumerate(row)]
         return [ready[i] for i in np.argsort(self._input_order)]
@@ -172,9 +172,9 @@ def described_in(metadata: dict[str, str]) -> dict[str, list[Spec]]:
     """Returns the inputs and outputs that edgekit's converters wrote into the artifact's metadata, {} without them."""
     try:
         found: dict[str, list[Spec]] = json.loads(metadata.get(IO_KEY, "{}"))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return {}  # somebody else's use of the key; the runtime's own description stands
-    return found
+    return found if isinstance(found, dict) else {}
 
 
 def ordered(actual: list[Spec], expected: list[Spec]) -> tuple[list[int], list[Spec]]:
@@ -273,7 +273,7 @@ def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, p
     """
     folder.mkdir(parents=True, exist_ok=True)
     columns = artifact.columns(samples)
-    files: Row = []
+    files: list[Any] = []
     digest = hashlib.sha256()
     for i in range(samples.count):
         outputs = artifact.real(artifact.run(artifact.prepare([samples.arrays[c][i : i + 1] for c in columns])))

@@ -13,10 +13,14 @@ import math
 import mmap
 import re
 import struct
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PACKAGES = "one of ai-edge-litert, tflite-runtime (with numpy<2) and tensorflow"
 EXTRA = "tflite"
@@ -84,13 +88,58 @@ class Runtime:
         return Session(self._interpreter(model_path=path, num_threads=self._threads), path)
 
 
-def _interpreter_class(package: str) -> Any:
+class Interpreter(Protocol):
+    """What all interpreters have."""
+
+    def allocate_tensors(self) -> None:
+        """Makes room for the tensors."""
+        ...
+
+    def get_input_details(self) -> list[dict[str, Any]]:
+        """Returns what is known of the inputs."""
+        ...
+
+    def get_output_details(self) -> list[dict[str, Any]]:
+        """Returns what is known of the outputs."""
+        ...
+
+    def get_tensor_details(self) -> list[dict[str, Any]]:
+        """Returns what is known of all tensors."""
+        ...
+
+    def get_signature_list(self) -> dict[str, dict[str, list[str]]]:
+        """Returns the names of inputs and outputs of each signature."""
+        ...
+
+    def get_signature_runner(self, signature_key: str) -> Any:
+        """Returns a signature as a function."""
+        ...
+
+    def resize_tensor_input(self, input_index: int, tensor_size: Sequence[int]) -> None:
+        """Gives an input another shape."""
+        ...
+
+    def set_tensor(self, tensor_index: int, value: NDArray[Any]) -> None:
+        """Fills an input."""
+        ...
+
+    def get_tensor(self, tensor_index: int) -> NDArray[Any]:
+        """Returns a copy of a tensor."""
+        ...
+
+    def invoke(self) -> None:
+        """Runs the model once."""
+        ...
+
+
+def _interpreter_class(package: str) -> Callable[..., Interpreter]:
     if package == "tflite_runtime" and not np.__version__.startswith("1."):
         raise ImportError(
             f"tflite_runtime was built for NumPy 1 and this environment has NumPy {np.__version__}: "
             'give it an environment of its own with "numpy<2"'
         )
-    return importlib.import_module(INTERPRETERS[package][0]).Interpreter
+    found: Callable[..., Interpreter] = importlib.import_module(INTERPRETERS[package][0]).Interpreter
+    return found
 
 
 def _distribution(package: str) -> tuple[str, str]:
@@ -111,7 +160,7 @@ class Session:
         path: The file it was made from.
     """
 
-    def __init__(self, interpreter: Any, path: str) -> None:
+    def __init__(self, interpreter: Interpreter, path: str) -> None:
         self._interpreter = interpreter
         self._path = path
         interpreter.allocate_tensors()
@@ -123,7 +172,7 @@ class Session:
         self.output_indices = [int(detail["index"]) for detail in self._outputs]
         self.metadata = read_metadata(Path(path))
 
-    def run(self, arrays: list[Any]) -> list[Any]:
+    def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """Returns copies of the outputs."""
         for i, array in enumerate(arrays):
             detail = self._inputs[i]
@@ -168,7 +217,7 @@ class Node:
         tensors: The interpreter's details by index.
     """
 
-    def __init__(self, index: int, entry: dict[str, Any], tensors: dict[int, Any]) -> None:
+    def __init__(self, index: int, entry: dict[str, Any], tensors: dict[int, dict[str, Any]]) -> None:
         self.index, self.kind = index, str(entry["op_name"])
         self.inputs, self.outputs = [int(i) for i in entry["inputs"]], [int(i) for i in entry["outputs"]]
         self._tensors = tensors
@@ -210,7 +259,7 @@ class Node:
         entry["arithmetic"] = _arithmetic(_dtype(data), [_dtype(tensor) for tensor in weights])
         return entry
 
-    def _stored(self, index: int, made: dict[int, Node], given: set[int]) -> Any:
+    def _stored(self, index: int, made: dict[int, Node], given: set[int]) -> Mapping[str, Any] | None:
         """Returns the stored tensor behind an input, also where an operator dequantizes it first; None for others."""
         if index < 0 or index in given or index not in self._tensors:
             return None
@@ -219,7 +268,7 @@ class Node:
             return self._tensors[index]
         return maker._stored(maker.inputs[0], made, given) if maker.kind == "DEQUANTIZE" else None  # noqa: SLF001
 
-    def _macs(self, weight: Any, data: Any, shape: list[int]) -> int:
+    def _macs(self, weight: Mapping[str, Any] | None, data: Mapping[str, Any] | None, shape: list[int]) -> int:
         """Returns multiply-accumulates: each stored weight once for each place, K for each value of a plain product."""
         if weight is None:
             return math.prod(shape) * _sizes(data)[-1]
@@ -248,24 +297,24 @@ def _delegated(nodes: list[Node]) -> set[int]:
     return taken
 
 
-def _sizes(tensor: Any) -> list[int]:
+def _sizes(tensor: Mapping[str, Any] | None) -> list[int]:
     return [] if tensor is None else [int(size) for size in tensor["shape"]]
 
 
-def _count(tensor: Any) -> int:
+def _count(tensor: Mapping[str, Any] | None) -> int:
     return math.prod(_sizes(tensor))
 
 
-def _dtype(tensor: Any) -> str:
+def _dtype(tensor: Mapping[str, Any] | None) -> str:
     return "" if tensor is None else np.dtype(tensor["dtype"]).name
 
 
-def _zero_point(tensor: Any) -> int | None:
+def _zero_point(tensor: Mapping[str, Any] | None) -> int | None:
     points = [] if tensor is None else tensor["quantization_parameters"]["zero_points"]
     return int(points[0]) if len(points) == 1 and _dtype(tensor) in ("int8", "uint8", "int16") else None
 
 
-def _weighted(weights: list[Any], channels: int) -> dict[str, Any]:
+def _weighted(weights: list[Mapping[str, Any]], channels: int) -> dict[str, Any]:
     """Returns what is known about stored weights: how many, in how many bits, with how many scales."""
     if not weights:
         return {}
@@ -288,7 +337,7 @@ def _arithmetic(data: str, weights: list[str]) -> str:
     return "dynamic" if data.startswith("float") else "integer"
 
 
-def _in_call_order(interpreter: Any, details: list[dict[str, Any]], side: str) -> list[dict[str, Any]]:
+def _in_call_order(interpreter: Interpreter, details: list[dict[str, Any]], side: str) -> list[dict[str, Any]]:
     """Returns the details in the float model's order, each with the signature's name where the file has one signature.
 
     Converters name a signature's tensors args_0, args_1, ..., args_10; the file may list them in another order.
@@ -346,13 +395,13 @@ def _unpacked(found: dict[str, str]) -> dict[str, str]:
         own = json.loads(found["edgekit"])
         entries = {str(key): str(value) for key, value in own["metadata"].items()}
         described = json.dumps(own["io"])
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError):
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         return found  # none, or somebody else's entry of that name
     rest = {key: value for key, value in found.items() if key != "edgekit"}
     return {**rest, **entries, "edgekit.io": described}
 
 
-def _text_buffers(data: Any) -> dict[str, str]:
+def _text_buffers(data: bytes | mmap.mmap) -> dict[str, str]:
     try:
         model = _indirect(data, 0)
         buffers = _vector(data, model, 4)
@@ -372,11 +421,11 @@ def _text_buffers(data: Any) -> dict[str, str]:
     return found
 
 
-def _indirect(data: Any, at: int) -> int:
+def _indirect(data: bytes | mmap.mmap, at: int) -> int:
     return at + int(struct.unpack_from("<I", data, at)[0])
 
 
-def _field(data: Any, table: int, number: int) -> int | None:
+def _field(data: bytes | mmap.mmap, table: int, number: int) -> int | None:
     """Returns where field `number` of a flatbuffer table lies, or None where it is absent."""
     vtable = table - int(struct.unpack_from("<i", data, table)[0])
     size = int(struct.unpack_from("<H", data, vtable)[0])
@@ -385,7 +434,7 @@ def _field(data: Any, table: int, number: int) -> int | None:
     return table + offset if offset else None
 
 
-def _vector(data: Any, table: int, number: int) -> list[int]:
+def _vector(data: bytes | mmap.mmap, table: int, number: int) -> list[int]:
     """Returns where the tables of the vector in field `number` lie; empty where it is absent."""
     at = _field(data, table, number)
     if at is None:
@@ -395,7 +444,7 @@ def _vector(data: Any, table: int, number: int) -> list[int]:
     return [_indirect(data, start + 4 + 4 * i) for i in range(count)]
 
 
-def _bytes(data: Any, at: int) -> bytes:
+def _bytes(data: bytes | mmap.mmap, at: int) -> bytes:
     """Returns the bytes of the string or byte vector that the offset at `at` points to."""
     start = _indirect(data, at)
     return bytes(data[start + 4 : start + 4 + int(struct.unpack_from("<I", data, start)[0])])

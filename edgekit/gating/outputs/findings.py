@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal, final
 
 from edgekit.checks import Check
@@ -19,6 +20,9 @@ Severity = Literal["error", "warning", "none"]
 
 CONVERSION: Final = "conversion"
 """Rule of a format that could not be made or run at all."""
+
+NO_VERDICT: Final = "no_verdict"
+"""Rule of a gate that could not judge: no export, records that contradict each other, a runtime that is missing."""
 
 
 @final
@@ -53,6 +57,24 @@ class Finding:
         """All of it in one paragraph."""
         detail = "" if self.detail and self.detail.rstrip(".") in self.sentence else self.detail
         return " ".join(part for part in (f"{self.sentence}.", detail, self.advice) if part)
+
+
+def no_verdict(message: str, config: Path) -> Finding:
+    """Returns the finding of a gate that ended with an error before it could judge.
+
+    Args:
+        message: The error's.
+        config: Where the finding is shown: the task file.
+    """
+    return Finding(
+        rule=NO_VERDICT,
+        title="gate: verdict",
+        runtime="gate",
+        severity="error",
+        verdict="not_run",
+        sentence=f"There is no verdict: {message.rstrip().rstrip('.')}",
+        place=FileLine(path=config, line=1),
+    )
 
 
 def find(result: GateResult, files: LimitFiles, *, strict: bool) -> tuple[Finding, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
-from edgekit.gating.outputs.findings import Finding
+from edgekit.gating.outputs.findings import CONVERSION, NO_VERDICT, Finding
 
 
 def junit_xml(findings: Sequence[Finding], *, device: str) -> str:
@@ -53,7 +53,8 @@ def _kind(finding: Finding) -> str | None:
     if finding.severity == "warning":
         return "skipped"
     # JUnit's word: a failure is a missed assertion, an error a test that could not do its work.
-    return "failure" if finding.verdict in ("fail", "inconclusive") and finding.rule != "conversion" else "error"
+    judged = finding.verdict in ("fail", "inconclusive") and finding.rule not in (CONVERSION, NO_VERDICT)
+    return "failure" if judged else "error"
 
 
 def _plain(text: str) -> str:

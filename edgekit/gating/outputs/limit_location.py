@@ -10,6 +10,7 @@ from typing import Final, final
 
 from edgekit.budget import CHANGE_SUFFIX
 from edgekit.checks import Check
+from edgekit.files.bounded_reading import read_text
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.task.task import Task
 
@@ -56,7 +57,7 @@ class LimitFiles:
         figure = check.name.removesuffix(CHANGE_SUFFIX)
         table = "budget" if figure == check.name else "regression"
         for path, keys in self._candidates(check.limit_from, table, figure):
-            if line := find_line(path.read_text(encoding="utf-8").splitlines(), keys):
+            if line := find_line(read_text(path).splitlines(), keys):
                 return FileLine(path=path, line=line)
         return self.anywhere
 

@@ -8,7 +8,7 @@ from typing import Final
 from edgekit.budget import CHANGE_SUFFIX, cost_of
 from edgekit.checks import Check
 from edgekit.exporting.sentences import amount_text, limit_text
-from edgekit.gating.baseline import Baseline
+from edgekit.gating.baseline import Baseline, FormatRecord
 from edgekit.gating.gate import GateResult
 from edgekit.gating.outputs.findings import Finding
 from edgekit.plain_text import markdown_text, one_line
@@ -17,35 +17,84 @@ from edgekit.units import format_change, format_value
 _WORDS: Final = {"pass": "ok", "fail": "**FAIL**", "inconclusive": "unsure", "not_run": "not run"}
 
 
-def markdown(result: GateResult, findings: Sequence[Finding], *, passed: bool) -> str:
-    """Returns the verdict, one line for each finding that is not fine, and a table for each format."""
+def markdown(result: GateResult, findings: Sequence[Finding], *, passed: bool, base: Baseline | None = None) -> str:
+    """Returns the verdict, one line for each finding that is not fine, and a table for each format, the worst first.
+
+    Where everything is well the tables are folded away: a comment that says so takes one line.
+
+    Args:
+        result: The verdict.
+        findings: What the gate found.
+        passed: The verdict in one word.
+        base: Baseline of the branch that a pull request goes into; changes are shown from it, else from the judged one.
+    """
     name = (result.report.get("model") or {}).get("name") or "artifact"
     lines = [f"### {'✅' if passed else '❌'} edgekit: {markdown_text(name)} on {markdown_text(result.device)}", ""]
+    told = sorted((x for x in findings if x.severity != "none"), key=lambda x: x.severity != "error")
     lines += [
         f"- {'**error**' if finding.severity == 'error' else 'warning'}: "
         f"{markdown_text(finding.title.rpartition(': ')[0])}: {markdown_text(finding.text)}"
-        for finding in findings
-        if finding.severity != "none"
+        for finding in told
     ]
-    for entry in result.report["formats"]:
+    lines += _raised(result.baseline, base)
+    against = base or result.baseline
+    tables: list[str] = []
+    for entry in sorted(result.report["formats"], key=lambda entry: _rank_of_format(result, entry["runtime"])):
         if entry["artifact"] is None:
             continue
         checks = [check for check in result.checks if check.runtime == entry["runtime"]]
         title = markdown_text(f"{entry['runtime']} {entry['precision']}")
-        lines += ["", f"**{title}**", "", *_table(checks, result.baseline, entry["runtime"], entry["precision"])]
+        old = against.find(entry["runtime"], entry["precision"]) if against else None
+        tables += ["", f"**{title}**", "", *_table(checks, old, shows_judged=base is None)]
     calibration = result.report.get("calibration") or {}
-    lines += [f"- calibration: {markdown_text(item['message'])}" for item in calibration.get("findings", ())]
-    if result.baseline is not None:
-        lines += ["", f"Changes are against {_code(result.baseline.path.name)}."]
-    return "\n".join(lines) + "\n"
+    tables += [f"- calibration: {markdown_text(item['message'])}" for item in calibration.get("findings", ())]
+    if against is not None:
+        tables += ["", f"Changes are against {_code(against.path.name)}{' of the base branch' if base else ''}."]
+    if passed and not told:
+        count = len(result.checks)
+        tables = ["<details>", f"<summary>All is well: {count} checks</summary>", *tables, "", "</details>"]
+    return "\n".join([*lines, *tables]) + "\n"
 
 
-def _table(checks: Sequence[Check], baseline: Baseline | None, runtime: str, precision: str) -> list[str]:
-    old = baseline.find(runtime, precision) if baseline else None
-    changes = {check.name.removesuffix(CHANGE_SUFFIX): check for check in checks if check.name.endswith(CHANGE_SUFFIX)}
+def failure_markdown(message: str, *, device: str) -> str:
+    """Returns the text about a gate that ended with an error."""
+    return f"### ❌ edgekit: no verdict on {markdown_text(device)}\n\n- **error**: {markdown_text(message)}\n"
+
+
+def _raised(now: Baseline | None, base: Baseline | None) -> list[str]:
+    """Returns a line for each time that the baseline was set anew since the base branch's."""
+    if now is None or base is None:
+        return []
+    return [
+        f"- baseline set anew on {markdown_text(change.when[:10])}: "
+        + "; ".join(
+            f"{x.runtime} {cost_of(x.name).title} {amount_text(x.name, x.old)} → {amount_text(x.name, x.new)}"
+            for x in change.moves
+        )
+        + f" ({markdown_text(change.reason) or 'no reason given'})"
+        for change in now.history
+        if change not in base.history
+    ]
+
+
+def _rank(check: Check) -> int:
+    """Returns the place of a check in a table that shows the worst first."""
+    if check.verdict == "pass":
+        return 4
+    return {"fail": 0, "not_run": 1, "inconclusive": 2}[check.verdict] + (0 if check.level == "error" else 1)
+
+
+def _rank_of_format(result: GateResult, runtime: str) -> int:
+    return min((_rank(check) for check in result.checks if check.runtime == runtime), default=0)
+
+
+def _table(checks: Sequence[Check], old: FormatRecord | None, *, shows_judged: bool) -> list[str]:
+    """Returns the table of one format; a change is the judged one, or the plain difference from `old`."""
+    judged = [check for check in checks if check.name.endswith(CHANGE_SUFFIX)] if shows_judged else []
+    changes = {check.name.removesuffix(CHANGE_SUFFIX): check for check in judged}
     header = ["", "check", "found", *(["change"] if old else []), "limit", "set by"]
     rows = [header, ["---", "---", "---:", *(["---:"] if old else []), "---:", "---"]]
-    for check in checks:
+    for check in sorted(checks, key=_rank):
         if check.name.endswith(CHANGE_SUFFIX) and check.verdict == "not_run" and check.level == "warn" and not old:
             continue  # said above, once; a table of what is not there helps nobody
         word = "" if check.limit is None and check.verdict == "pass" else _WORDS[check.verdict]
@@ -63,7 +112,8 @@ def _change(check: Check, judged: Check | None, old: Check | None) -> str:
     if old is None or old.value is None or check.value is None:
         return ""
     if check.unit in ("pp", "dB", "%"):
-        return format_change(check.value - old.value, check.unit)
+        # A share that falls from 90 % to 80 % has lost 10 points; "-10 %" would be 81 %.
+        return format_change(check.value - old.value, "pp" if check.unit == "%" else check.unit)
     return format_change(100 * (check.value / old.value - 1), "%") if old.value else format_value(old.value, old.unit)
 
 

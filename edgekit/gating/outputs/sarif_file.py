@@ -13,11 +13,15 @@ from typing import Any, Final
 
 import edgekit
 from edgekit.budget import cost_of
-from edgekit.gating.outputs.findings import CONVERSION, Finding
+from edgekit.gating.outputs.findings import CONVERSION, NO_VERDICT, Finding
 from edgekit.gating.outputs.limit_location import FileLine
+from edgekit.task.task import CONFIG_NAME
 
-_OUTSIDE: Final = "PROFILES"
-"""Base of files that lie outside the checkout: edgekit's own profiles."""
+_OTHER_RULES: Final[Mapping[str, tuple[str, str]]] = {
+    CONVERSION: ("conversion to a format", "A format could not be made or run."),
+    NO_VERDICT: ("verdict", "There is no verdict: what was to be judged could not be read or run."),
+}
+"""Rules that are about no cost: title, and what a result means."""
 
 
 def sarif_json(findings: Sequence[Finding], *, device: str, passed: bool, root: Path) -> str:
@@ -31,7 +35,6 @@ def sarif_json(findings: Sequence[Finding], *, device: str, passed: bool, root: 
     """
     names = list(dict.fromkeys(finding.rule for finding in findings))
     shown = [finding for finding in findings if finding.severity != "none"]
-    outside = sorted({finding.place.path.parent for finding in shown if not _inside(finding.place.path, root)})
     run: dict[str, Any] = {
         "tool": {
             "driver": {
@@ -46,8 +49,6 @@ def sarif_json(findings: Sequence[Finding], *, device: str, passed: bool, root: 
         "invocations": [{"executionSuccessful": True, "exitCode": 0 if passed else 1}],
         "results": [_result(finding, names, device, root) for finding in shown],
     }
-    if outside:
-        run["originalUriBaseIds"] = {_OUTSIDE: {"uri": outside[0].absolute().as_uri() + "/"}}
     document = {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -57,8 +58,7 @@ def sarif_json(findings: Sequence[Finding], *, device: str, passed: bool, root: 
 
 
 def _rule(name: str) -> Mapping[str, Any]:
-    title = "conversion to a format" if name == CONVERSION else cost_of(name).title
-    what = "A format could not be made or run." if name == CONVERSION else f"The {title} does not keep its limit."
+    title, what = _OTHER_RULES.get(name) or (cost_of(name).title, f"The {cost_of(name).title} does not keep its limit.")
     return {
         "id": f"edgekit/{name}",
         "name": "".join(word.capitalize() for word in name.split("_")),
@@ -83,12 +83,14 @@ def _result(finding: Finding, names: Sequence[str], device: str, root: Path) -> 
 
 
 def _location(place: FileLine, root: Path) -> Mapping[str, Any]:
-    artifact = (
-        {"uri": _quoted(relative_path(place.path, root))}
-        if _inside(place.path, root)
-        else {"uri": _quoted(place.path.name), "uriBaseId": _OUTSIDE}
-    )
-    return {"artifactLocation": artifact, "region": {"startLine": place.line}}
+    """Returns the place in the checkout.
+
+    What lies outside of it, as edgekit's own profiles do, nobody can open there: then it is the head of the task file,
+    where the limit can be set, because GitHub refuses a result without a place.
+    """
+    inside = _inside(place.path, root)
+    uri = _quoted(relative_path(place.path, root)) if inside else CONFIG_NAME
+    return {"artifactLocation": {"uri": uri}, "region": {"startLine": place.line if inside else 1}}
 
 
 def relative_path(path: Path, root: Path) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edgekit.sources.onnx_to_torch.node import Builder, Function, Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def _plain(name: str) -> Builder:
@@ -87,7 +90,7 @@ def _hardmax(node: Node) -> Function:
 
     axis = node.number("axis", -1 if node.opset >= 13 else 1)
 
-    def run(x: Any) -> Any:
+    def run(x: Tensor) -> Tensor:
         ones = torch.nn.functional.one_hot(x.argmax(axis), x.shape[axis]).to(x.dtype)
         return ones.movedim(-1, axis)
 
@@ -128,7 +131,7 @@ def _shrink(node: Node) -> Function:
 
     bias, limit = node.number("bias", 0.0), node.number("lambd", 0.5)
 
-    def run(x: Any) -> Any:
+    def run(x: Tensor) -> Tensor:
         zero = torch.zeros_like(x)
         return torch.where(x < -limit, x + bias, torch.where(x > limit, x - bias, zero))
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from edgekit.sources.onnx_to_torch.node import Builder, Function, Node, UnsupportedError
+
+if TYPE_CHECKING:
+    import torch
 
 _UNARY: Final[Mapping[str, str]] = {
     **{
@@ -44,7 +47,7 @@ def _unary(node: Node) -> Function:
     return function
 
 
-def _scalar(node: Node, i: int) -> Any:
+def _scalar(node: Node, i: int) -> float | None:
     """Returns input `i` as a Python number if it is one constant and does not add axes, else None.
 
     Converters fuse a number into an operator; a tensor of one element they load, broadcast and quantize.
@@ -57,7 +60,7 @@ def _scalar(node: Node, i: int) -> Any:
     if not fits or value.dtype == torch.bool:
         return None
     node.baked.add(i)
-    return value.item()
+    return cast("float", value.item())
 
 
 def binary(node: Node, function: Function) -> Function:
@@ -116,7 +119,7 @@ def _where(_: Node) -> Function:
     return function
 
 
-def torch_dtype(code: int) -> Any:
+def torch_dtype(code: int) -> torch.dtype:
     """Returns the torch dtype of an ONNX element type; float16 becomes float32, in which models are captured.
 
     Raises:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from edgekit.sources.onnx_to_torch.node import Builder, Function, Node, UnsupportedError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def explicit_pads(node: Node, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> list[int]:
@@ -48,19 +51,20 @@ def _conv(node: Node) -> Function:
     inside = pads[:axes] if symmetric else [0] * axes
     outside = torch_pads(pads)
 
-    def run(x: Any, weight: Any, bias: Any = None) -> Any:
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         padded = x if symmetric else torch.nn.functional.pad(x, outside)
         return function(padded, weight, bias, strides, inside, dilations, groups)
 
     return run
 
 
-def _of_rank(name: str, axes: int) -> Any:
+def _of_rank(name: str, axes: int) -> Callable[..., Tensor]:
     import torch
 
     if axes not in (1, 2, 3):
         raise UnsupportedError(f"it has {axes} spatial axes; 1, 2 and 3 are supported")
-    return getattr(torch.nn.functional, f"{name}{axes}d")
+    found: Callable[..., Tensor] = getattr(torch.nn.functional, f"{name}{axes}d")
+    return found
 
 
 def _conv_transpose(node: Node) -> Function:
@@ -79,7 +83,7 @@ def _conv_transpose(node: Node) -> Function:
     if begins == ends and min(begins) >= 0:
         return lambda x, w, b=None: function(x, w, b, strides, begins, extra, groups, dilations)
 
-    def run(x: Any, weight: Any, bias: Any = None) -> Any:
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         import torch
 
         out = function(x, weight, bias, strides, 0, 0, groups, dilations)
@@ -123,7 +127,7 @@ def _gemm(node: Node) -> Function:
             node.replace(2, (node.inputs[2] * beta).expand(weight.shape[0]).contiguous())
         return lambda x, w, b=None: torch.nn.functional.linear(x.T if left else x, w, b)
 
-    def run(a: Any, b: Any, c: Any = None) -> Any:
+    def run(a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
         product = torch.matmul(a.T if left else a, b.T if right else b)
         product = product * alpha if alpha != 1.0 else product
         return product if c is None else product + (c * beta if beta != 1.0 else c)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.analysis.onnx_normal_form import bring_into_normal_form, nodes_of, opset_of
 from edgekit.errors import ModelError
@@ -18,6 +18,11 @@ from edgekit.sources.onnx_to_torch.arithmetic import torch_dtype
 from edgekit.sources.onnx_to_torch.node import Function, Node, UnsupportedError
 from edgekit.sources.onnx_to_torch.table import OPERATORS
 
+if TYPE_CHECKING:
+    import onnx
+    from torch import Tensor, nn
+
+    from edgekit.sources.onnx_to_torch.step_module import ImportedModule
 _OPSETS: Final = range(11, 27)
 _CONVERTED_TO: Final = 17
 """Opset that graphs of older ones are raised to."""
@@ -43,13 +48,13 @@ class _Graph:
 
     title: str
     opset: int
-    module: Any
-    values: dict[str, Any] = field(default_factory=dict[str, Any])
+    module: ImportedModule
+    values: dict[str, Tensor] = field(default_factory=dict[str, "Tensor"])
     constant: set[str] = field(default_factory=set[str])
     readers: dict[str, int] = field(default_factory=dict[str, int])
 
 
-def import_model(model: Any, title: str) -> tuple[Any, tuple[Any, ...]]:
+def import_model(model: onnx.ModelProto, title: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
     """Returns the model as a torch module whose forward takes its inputs in order, and example inputs.
 
     Args:
@@ -87,7 +92,7 @@ def import_model(model: Any, title: str) -> tuple[Any, tuple[Any, ...]]:
     return graph.module.eval(), examples
 
 
-def to_torch(tensor: Any) -> Any:
+def to_torch(tensor: onnx.TensorProto) -> Tensor:
     """Returns a TensorProto as a torch tensor; float16 and bfloat16 become float32, in which models are captured."""
     import torch
     from onnx import numpy_helper
@@ -100,7 +105,7 @@ def _numpy_dtype(code: int) -> str:
     return str(torch_dtype(code)).removeprefix("torch.")
 
 
-def _example(value: Any) -> Any:
+def _example(value: onnx.ValueInfoProto) -> Tensor:
     """Returns an example for an input: random floats, integer zeros."""
     import torch
 
@@ -112,7 +117,7 @@ def _example(value: Any) -> Any:
     return torch.zeros(shape, dtype=dtype)
 
 
-def _modern(model: Any, title: str) -> Any:
+def _modern(model: onnx.ModelProto, title: str) -> onnx.ModelProto:
     """Returns the model in an opset that the importer knows.
 
     Raises:
@@ -136,7 +141,7 @@ def _modern(model: Any, title: str) -> Any:
     )
 
 
-def _check_operators(model: Any, title: str) -> None:
+def _check_operators(model: onnx.ModelProto, title: str) -> None:
     unknown: dict[str, list[str]] = {}
     for node in nodes_of(model.graph):
         if node.domain or node.op_type not in (*OPERATORS, "If"):
@@ -158,7 +163,7 @@ def _places(names: Sequence[str]) -> str:
     return f"node{'s' if len(names) > 1 else ''} {shown}{more}"
 
 
-def _walk(proto: Any, graph: _Graph) -> None:
+def _walk(proto: onnx.NodeProto, graph: _Graph) -> None:
     """Runs one node: its outputs become constants, or a step of the module."""
     if proto.op_type == "If":
         _walk_branch(proto, graph)
@@ -185,7 +190,7 @@ def _walk(proto: Any, graph: _Graph) -> None:
         _add_step(proto, node, function, graph)
 
 
-def _cannot(proto: Any, graph: _Graph, reason: str) -> str:
+def _cannot(proto: onnx.NodeProto, graph: _Graph, reason: str) -> str:
     name = f' "{proto.name}"' if proto.name else f" that makes {proto.output[0]}"
     return (
         f"{graph.title}: the {proto.op_type} node{name} cannot be imported into torch: {reason}. "
@@ -193,7 +198,7 @@ def _cannot(proto: Any, graph: _Graph, reason: str) -> str:
     )
 
 
-def _view(proto: Any, graph: _Graph) -> Node:
+def _view(proto: onnx.NodeProto, graph: _Graph) -> Node:
     return Node(
         operator=proto.op_type,
         attributes=_attributes(proto),
@@ -204,7 +209,7 @@ def _view(proto: Any, graph: _Graph) -> Node:
     )
 
 
-def _attributes(proto: Any) -> dict[str, Any]:
+def _attributes(proto: onnx.NodeProto) -> dict[str, Any]:
     import onnx
 
     found: dict[str, Any] = {}
@@ -220,13 +225,13 @@ def _attributes(proto: Any) -> dict[str, Any]:
     return found
 
 
-def _run(function: Function, node: Node) -> tuple[Any, ...]:
+def _run(function: Function, node: Node) -> tuple[Tensor, ...]:
     inputs = [None if i in node.baked else node.weights.get(i, value) for i, value in enumerate(node.inputs)]
     result = function(*inputs)
     return result if isinstance(result, tuple) else (result,)
 
 
-def _walk_branch(proto: Any, graph: _Graph) -> None:
+def _walk_branch(proto: onnx.NodeProto, graph: _Graph) -> None:
     """Walks the branch of an If whose condition is constant; its names are the outer graph's too.
 
     Raises:
@@ -251,7 +256,7 @@ def _walk_branch(proto: Any, graph: _Graph) -> None:
             graph.module.add_alias(outer, inner.name)
 
 
-def _absorb_bias(proto: Any, graph: _Graph) -> bool:
+def _absorb_bias(proto: onnx.NodeProto, graph: _Graph) -> bool:
     """Makes an Add of a constant vector behind a linear layer that layer's bias; returns whether it did."""
     if proto.op_type != "Add":
         return False
@@ -269,7 +274,7 @@ def _absorb_bias(proto: Any, graph: _Graph) -> bool:
     return False
 
 
-def _add_step(proto: Any, node: Node, function: Function, graph: _Graph) -> None:
+def _add_step(proto: onnx.NodeProto, node: Node, function: Function, graph: _Graph) -> None:
     stored: dict[int, Any] = {}
     for i, name in enumerate(proto.input):
         if name and node.is_constant[i] and i not in node.baked:

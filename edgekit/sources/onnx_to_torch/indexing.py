@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edgekit.sources.onnx_to_torch.node import Builder, Function, Node, UnsupportedError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def _slice(node: Node) -> Function:
@@ -24,7 +27,7 @@ def _slice(node: Node) -> Function:
         picks[axis % node.rank()] = slice(chosen[-1], chosen[0] + 1, -step) if chosen else slice(0, 0)
         flipped.append(axis % node.rank())
 
-    def run(x: Any, *_: Any) -> Any:
+    def run(x: Tensor, *_: object) -> Tensor:
         for axis, pick in enumerate(picks):
             if pick != slice(None) and pick != slice(0, node.shape()[axis], 1):
                 x = x[(slice(None),) * axis + (pick,)]
@@ -63,7 +66,7 @@ def _gather(node: Node) -> Function:
     return lambda x, _=None: x.index_select(axis, flat).reshape(shape)
 
 
-def _wrapped(indices: Any, size: int) -> Any:
+def _wrapped(indices: Tensor, size: int) -> Tensor:
     """Returns indices with negative ones counted from the end."""
     import torch
 
@@ -108,7 +111,7 @@ def _scatter_nd(node: Node) -> Function:
     depth = node.shape(1)[-1]
     sizes = node.shape()[:depth]
 
-    def run(x: Any, indices: Any, updates: Any) -> Any:
+    def run(x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
         places = tuple(_wrapped(indices[..., i], sizes[i]) for i in range(depth))
         return torch.index_put(x, places, updates, accumulate=reduction == "add")
 
@@ -123,7 +126,7 @@ def _one_hot(node: Node) -> Function:
     dtype = node.inputs[2].dtype
     axis = node.number("axis", -1)
 
-    def run(indices: Any, *_: Any) -> Any:
+    def run(indices: Tensor, *_: object) -> Tensor:
         wanted = indices.unsqueeze(axis)
         shape = [1] * (indices.ndim + 1)
         shape[axis] = depth
@@ -160,7 +163,7 @@ def _mirrored(node: Node, amounts: dict[int, tuple[int, int]], mode: str, flat: 
     if len(flat) <= 2 * (node.rank() - 2) and 3 <= node.rank() <= 5 and min(flat) >= 0:
         full = [*flat, *[0] * (2 * (node.rank() - 2) - len(flat))]
         return lambda x, *_: torch.nn.functional.pad(x, full, mode=name)
-    picks: dict[int, Any] = {}
+    picks: dict[int, Tensor] = {}
     for axis, (begin, end) in amounts.items():
         size = node.shape()[axis]
         places = torch.arange(-begin, size + end)
@@ -173,7 +176,7 @@ def _mirrored(node: Node, amounts: dict[int, tuple[int, int]], mode: str, flat: 
             folded = places % period
             picks[axis] = torch.where(folded >= size, period - folded, folded)
 
-    def run(x: Any, *_: Any) -> Any:
+    def run(x: Tensor, *_: object) -> Tensor:
         for axis, places in picks.items():
             x = x.index_select(axis, places)
         return x

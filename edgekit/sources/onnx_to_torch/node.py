@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
-Function = Callable[..., Any]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Function: TypeAlias = "Callable[..., Tensor | tuple[Tensor, ...]]"
 """Takes one tensor (or None) for each input of the node, returns a tensor, or a tuple where the node has more "
 "outputs."""
 
@@ -47,7 +50,7 @@ class Node:
         self.outputs: Final = outputs
         self.opset: Final = opset
         self.baked: Final[set[int]] = set()
-        self.weights: Final[dict[int, Any]] = {}
+        self.weights: Final[dict[int, Tensor]] = {}
 
     def has(self, i: int) -> bool:
         """Returns whether input `i` is given."""
@@ -65,7 +68,7 @@ class Node:
         """Returns an attribute, or `default`."""
         return self.attributes.get(name, default)
 
-    def constant(self, i: int, what: str) -> Any:
+    def constant(self, i: int, what: str) -> Tensor:
         """Returns the value of input `i` and bakes it into the function.
 
         Raises:
@@ -80,7 +83,7 @@ class Node:
         """Returns constant input `i` as a list of integers, baked in."""
         return [int(value) for value in self.constant(i, what).reshape(-1).tolist()]
 
-    def replace(self, i: int, tensor: Any) -> None:
+    def replace(self, i: int, tensor: Tensor) -> None:
         """Stores another tensor than the constant input `i` as the weight: a transposed or reordered one."""
         self.weights[i] = tensor
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edgekit.sources.onnx_to_torch.node import Builder, Function, Node, UnsupportedError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def _batch_norm(node: Node) -> Function:
@@ -15,7 +18,7 @@ def _batch_norm(node: Node) -> Function:
         raise UnsupportedError("it is a batch norm in training mode; export the model in inference mode")
     epsilon = node.number("epsilon", 1e-5)
 
-    def run(x: Any, scale: Any, bias: Any, mean: Any, variance: Any) -> Any:
+    def run(x: Tensor, scale: Tensor, bias: Tensor | None, mean: Tensor, variance: Tensor) -> Tensor:
         return torch.nn.functional.batch_norm(x, mean, variance, scale, bias, False, 0.0, epsilon)
 
     return run
@@ -79,7 +82,7 @@ def _mean_variance_norm(node: Node) -> Function:
 
     axes = [int(axis) for axis in node.number("axes", [0, 2, 3])]
 
-    def run(x: Any) -> Any:
+    def run(x: Tensor) -> Tensor:
         centred = x - x.mean(axes, keepdim=True)
         return centred / (torch.sqrt((centred * centred).mean(axes, keepdim=True)) + 1e-9)
 

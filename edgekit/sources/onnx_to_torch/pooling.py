@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edgekit.sources.onnx_to_torch.convolutions import explicit_pads, torch_pads
 from edgekit.sources.onnx_to_torch.node import Builder, Function, Node, UnsupportedError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def _geometry(node: Node) -> tuple[list[int], list[int], list[int], list[int]]:
@@ -74,7 +77,7 @@ def _average_pool(node: Node) -> Function:
     inside = torch_pads(pads)
     behind = torch_pads([*[0] * axes, *extra])
 
-    def padded(x: Any) -> Any:
+    def padded(x: Tensor) -> Tensor:
         return torch.nn.functional.pad(torch.nn.functional.pad(x, inside), behind)
 
     # Each window divides by the number of values that count in it: a constant.

@@ -7,9 +7,12 @@ n.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edgekit.sources.onnx_to_torch.node import Builder, Function, Node, UnsupportedError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 _ORDER: Final[Mapping[str, tuple[int, ...]]] = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
 """Position in ONNX of each of torch's gates."""
@@ -50,7 +53,7 @@ def _check(node: Node, directions: int) -> str:
     return one[0]
 
 
-def _layer(node: Node, hidden: int, directions: int, activation: str) -> Any:
+def _layer(node: Node, hidden: int, directions: int, activation: str) -> nn.RNNBase:
     """Returns torch's layer with the node's weights, gates reordered."""
     import torch
 
@@ -93,13 +96,13 @@ class _Recurrent:
         batch_first: (N, T, ...) instead of (T, N, ...).
     """
 
-    def __init__(self, layer: Any, operator: str, *, reverse: bool, batch_first: bool) -> None:
+    def __init__(self, layer: nn.RNNBase, operator: str, *, reverse: bool, batch_first: bool) -> None:
         self.layer = layer
         self._operator = operator
         self._reverse = reverse
         self._batch_first = batch_first
 
-    def __call__(self, x: Any, *rest: Any) -> tuple[Any, ...]:
+    def __call__(self, x: Tensor, *rest: Tensor | None) -> tuple[Tensor, ...]:
         """Returns Y (T, D, N, H), Y_h (D, N, H), of an LSTM Y_c too; batch first (N, T, D, H) and (N, D, H)."""
         state, cell = (rest[4] if len(rest) > 4 else None), (rest[5] if len(rest) > 5 else None)
         if self._batch_first:
@@ -115,7 +118,7 @@ class _Recurrent:
             return (y.transpose(0, 1), *(s.transpose(0, 1) for s in states))
         return (y.transpose(1, 2), *states)
 
-    def _initial(self, x: Any, state: Any, cell: Any) -> Any:
+    def _initial(self, x: Tensor, state: Tensor | None, cell: Tensor | None) -> Tensor | tuple[Tensor, Tensor] | None:
         if state is None and cell is None:
             return None
         shape = ((2 if self.layer.bidirectional else 1), x.shape[1], self.layer.hidden_size)

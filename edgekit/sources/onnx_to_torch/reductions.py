@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
 
 from edgekit.sources.onnx_to_torch.node import Builder, Function, Node, UnsupportedError
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def _functions() -> dict[str, Any]:
+
+def _functions() -> dict[str, Callable[[Tensor, list[int], bool], Tensor]]:
     """Returns for each operator a function (x, axes, keepdim)."""
     import torch
 
@@ -26,7 +29,7 @@ def _functions() -> dict[str, Any]:
     }
 
 
-def _product(x: Any, axes: list[int], keep: bool) -> Any:  # noqa: FBT001  one of a table of functions
+def _product(x: Tensor, axes: list[int], keep: bool) -> Tensor:  # noqa: FBT001  one of a table of functions
     import torch
 
     # torch multiplies along one axis at a time; from the last on, so that the others keep their numbers.
@@ -64,7 +67,7 @@ def _cumsum(node: Node) -> Function:
     axis = node.integers(1, "axis")[0]
     exclusive, reverse = node.number("exclusive", 0), node.number("reverse", 0)
 
-    def run(x: Any, _: Any = None) -> Any:
+    def run(x: Tensor, _: object = None) -> Tensor:
         source = x.flip(axis) if reverse else x
         total = torch.cumsum(source, axis).to(x.dtype)
         total = total - source if exclusive else total
@@ -80,7 +83,7 @@ def _top_k(node: Node) -> Function:
     axis, largest = node.number("axis", -1), bool(node.number("largest", 1))
     ordered = bool(node.number("sorted", 1))
 
-    def run(x: Any, _: Any = None) -> Any:
+    def run(x: Tensor, _: object = None) -> tuple[Tensor, Tensor]:
         values, indices = torch.topk(x, count, axis, largest, ordered)
         return values, indices
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edgekit.sources.onnx_to_torch.arithmetic import torch_dtype
 from edgekit.sources.onnx_to_torch.node import Builder, Function, Node, UnsupportedError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def _reshape(node: Node) -> Function:
@@ -48,7 +51,7 @@ def _unsqueeze(node: Node) -> Function:
     rank = node.rank() + len(axes or [])
     new = sorted(axis % rank for axis in axes or [])
 
-    def run(x: Any, _: Any = None) -> Any:
+    def run(x: Tensor, _: object = None) -> Tensor:
         for axis in new:
             x = x.unsqueeze(axis)
         return x
@@ -172,7 +175,7 @@ def _depth_to_space(node: Node) -> Function:
         return lambda x: torch.nn.functional.pixel_shuffle(x, block)
     inner = c // (block * block)
 
-    def run(x: Any) -> Any:
+    def run(x: Tensor) -> Tensor:
         split = x.reshape(n, block, block, inner, h, w)
         return split.permute(0, 3, 4, 1, 5, 2).reshape(n, inner, h * block, w * block)
 
@@ -183,7 +186,7 @@ def _space_to_depth(node: Node) -> Function:
     block = node.number("blocksize", 1)
     n, c, h, w = node.shape()
 
-    def run(x: Any) -> Any:
+    def run(x: Tensor) -> Tensor:
         split = x.reshape(n, c, h // block, block, w // block, block)
         return split.permute(0, 3, 5, 1, 2, 4).reshape(n, c * block * block, h // block, w // block)
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edgekit.sources.onnx_to_torch.node import Builder, Function, Node, UnsupportedError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 
 def _sizes_and_scales(node: Node) -> tuple[list[int], list[float]]:
@@ -25,7 +30,7 @@ def _sizes_and_scales(node: Node) -> tuple[list[int], list[float]]:
     return sizes, scales
 
 
-def _coordinates(mode: str, size: int, out: int, scale: float) -> Any:
+def _coordinates(mode: str, size: int, out: int, scale: float) -> NDArray[np.float64]:
     """Returns where each output index lies on the input axis, float64 (out,).
 
     Raises:
@@ -48,7 +53,7 @@ def _coordinates(mode: str, size: int, out: int, scale: float) -> Any:
     raise UnsupportedError(f'its coordinate_transformation_mode is "{mode}"')
 
 
-def _nearest(coordinates: Any, mode: str, size: int) -> Any:
+def _nearest(coordinates: NDArray[np.float64], mode: str, size: int) -> NDArray[np.int64]:
     """Returns the input index of each output index, int64 (out,)."""
     import numpy as np
 
@@ -61,7 +66,7 @@ def _nearest(coordinates: Any, mode: str, size: int) -> Any:
     return np.clip(rounded, 0, size - 1).astype(np.int64)
 
 
-def _matrix(coordinates: Any, size: int, mode: str, a: float) -> Any:
+def _matrix(coordinates: NDArray[np.float64], size: int, mode: str, a: float) -> NDArray[np.float64]:
     """Returns the interpolation as a matrix (out, size): rows sum to 1, what lies outside repeats the edge."""
     import numpy as np
 
@@ -96,7 +101,7 @@ def _resize(node: Node) -> Function:
     return _resize_smooth(node, sizes, coordinates, exact=exact)
 
 
-def _resize_nearest(node: Node, sizes: Sequence[int], coordinates: Mapping[int, Any]) -> Function:
+def _resize_nearest(node: Node, sizes: Sequence[int], coordinates: Mapping[int, NDArray[np.float64]]) -> Function:
     import numpy as np
     import torch
 
@@ -112,7 +117,7 @@ def _resize_nearest(node: Node, sizes: Sequence[int], coordinates: Mapping[int, 
         return lambda x, *_: torch.nn.functional.interpolate(x, size=list(sizes[2:]), mode="nearest")
     picks = {axis: torch.from_numpy(places) for axis, places in indices.items()}
 
-    def run(x: Any, *_: Any) -> Any:
+    def run(x: Tensor, *_: object) -> Tensor:
         for axis, places in picks.items():
             x = x.index_select(axis, places)
         return x
@@ -120,7 +125,9 @@ def _resize_nearest(node: Node, sizes: Sequence[int], coordinates: Mapping[int, 
     return run
 
 
-def _resize_smooth(node: Node, sizes: Sequence[int], coordinates: Mapping[int, Any], *, exact: bool) -> Function:
+def _resize_smooth(
+    node: Node, sizes: Sequence[int], coordinates: Mapping[int, NDArray[np.float64]], *, exact: bool
+) -> Function:
     import torch
 
     shape = node.shape()
@@ -142,7 +149,7 @@ def _resize_smooth(node: Node, sizes: Sequence[int], coordinates: Mapping[int, A
         for axis, where in coordinates.items()
     }
 
-    def run(x: Any, *_: Any) -> Any:
+    def run(x: Tensor, *_: object) -> Tensor:
         for axis, matrix in matrices.items():
             x = torch.nn.functional.linear(x.movedim(axis, -1), matrix).movedim(-1, axis)
         return x

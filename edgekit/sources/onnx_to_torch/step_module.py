@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import torch
 
 from edgekit.sources.onnx_to_torch.node import Function
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 _WEIGHT_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "BatchNormalization": ("x", "weight", "bias", "running_mean", "running_var"),
@@ -30,7 +33,7 @@ class StepModule(torch.nn.Module):  # type: ignore[misc]  # torch is untyped her
         arity: Number of inputs of the node.
     """
 
-    def __init__(self, operator: str, function: Function, constants: Mapping[int, Any], arity: int) -> None:
+    def __init__(self, operator: str, function: Function, constants: Mapping[int, Tensor], arity: int) -> None:
         super().__init__()
         self.operator = operator
         self._function = function
@@ -43,19 +46,19 @@ class StepModule(torch.nn.Module):  # type: ignore[misc]  # torch is untyped her
             name = names[i] if i < len(names) and names[i] not in ("x", "indices") else f"constant_{i}"
             self._store(i, name, tensor)
 
-    def _store(self, i: int, name: str, tensor: Any) -> None:
+    def _store(self, i: int, name: str, tensor: Tensor) -> None:
         if tensor.is_floating_point() and name not in ("running_mean", "running_var"):
             self.register_parameter(name, torch.nn.Parameter(tensor, requires_grad=False))
         else:
             self.register_buffer(name, tensor)
         self._places[i] = name
 
-    def set_bias(self, value: Any) -> None:
+    def set_bias(self, value: Tensor) -> None:
         """Stores a bias as third input."""
         self._store(2, "bias", value)
         self._arity = max(self._arity, 3)
 
-    def forward(self, inputs: dict[int, Any]) -> Any:
+    def forward(self, inputs: dict[int, Tensor]) -> Tensor | tuple[Tensor, ...]:
         """Runs the node.
 
         Args:
@@ -92,7 +95,7 @@ class ImportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is untyped
         operator: str,
         function: Function,
         inputs: dict[int, str],
-        constants: Mapping[int, Any],
+        constants: Mapping[int, Tensor],
         arity: int,
         outputs: list[str],
     ) -> None:
@@ -116,13 +119,13 @@ class ImportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is untyped
         self._aliases[name] = self._aliases.get(existing, existing)
         self._linear.pop(existing, None)
 
-    def add_constant(self, name: str, value: Any) -> None:
+    def add_constant(self, name: str, value: Tensor) -> None:
         """Stores an output that does not depend on the inputs."""
         leaf = f"constant_output_{len(self._constants)}"
         self.register_buffer(leaf, value)
         self._constants[name] = leaf
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Returns the outputs: a tensor, or a tuple."""
         values: dict[str, Any] = dict(zip(self._inputs, inputs, strict=True))
         for path, names, outputs in self._steps:
@@ -138,9 +141,9 @@ class ImportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is untyped
         )
         return found[0] if len(found) == 1 else found
 
-    def _owner(self, path: str) -> tuple[Any, str]:
+    def _owner(self, path: str) -> tuple[nn.Module, str]:
         """Returns the module at a dotted path, made where it is missing, and the path that it really has."""
-        module: Any = self
+        module: nn.Module = self
         parts: list[str] = []
         for part in filter(None, path.split(".")):
             children = dict(module.named_children())

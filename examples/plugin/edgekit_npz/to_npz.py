@@ -48,10 +48,10 @@ class NpzConverter(Converter):
         Raises:
             ConversionError: an operator that the session does not know; it is named.
         """
-        import torch
+        from edgekit.torch_program.program_archive import load_program
 
         progress("reading the program", None)
-        program = torch.export.load(str(request.model.path))
+        program = load_program(request.model.path, request.model.source)
         stored = np.float16 if request.recipe.default == "fp16" else np.float32
         tensors = {**program.state_dict, **program.constants}
         names = {**program.graph_signature.inputs_to_parameters, **program.graph_signature.inputs_to_buffers}

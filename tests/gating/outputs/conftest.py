@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgekit.artifact import Artifact, measure_files
-from edgekit.checks import judge
+from edgekit.checks import Check, judge
 from edgekit.errors import ConversionError
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.record_files import write_report
 from edgekit.exporting.report import ExportReport
 from edgekit.metrics.item_scores import encode_scores
+from edgekit.model import CapturedModel
 from edgekit.recipe import Recipe
 
 TASK = """\
@@ -45,7 +47,17 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_export() -> Callable[..., Path]:
     """Returns a function that writes an export: one artifact of `size` bytes, right on all but `wrong` of 400 items."""
 
-    def make(folder: Path, *, size: int = 2000, wrong: int = 20, failed: bool = False, seed: int = 0) -> Path:
+    def make(
+        folder: Path,
+        *,
+        size: int = 2000,
+        wrong: int = 20,
+        failed: bool = False,
+        seed: int = 0,
+        more: tuple[Check, ...] = (),
+        slices: list[dict[str, Any]] | None = None,
+        model: CapturedModel | None = None,
+    ) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "net-int8-static.tflite"
         path.write_bytes(np.random.default_rng(seed).bytes(size))
@@ -62,13 +74,15 @@ def make_export() -> Callable[..., Path]:
         scores[:wrong] = 0
         checks = (
             judge("size", float(size_bytes), None, runtime="tflite", measured_on="file"),
-            judge("download", 1500.0, None, runtime="tflite", measured_on="file"),
+            judge("download", float(download), None, runtime="tflite", measured_on="file"),
             judge("accuracy_drop", wrong / 4, None, low=wrong / 8, high=wrong / 2, runtime="tflite", detail="400."),
             judge("memory", 500_000.0, None, runtime="tflite", measured_on="host: test"),
+            *more,
         )
         host = {
             "runtime": "ai-edge-litert 2.3.0",
             "accuracy": {"metric": "top1", "value": 100 - wrong / 4, "count": 400, "items": encode_scores(scores)},
+            "slices": slices or [],
         }
         results = [
             FormatResult(
@@ -81,7 +95,7 @@ def make_export() -> Callable[..., Path]:
             ExportReport(
                 command="export",
                 device="pixel8",
-                model=None,
+                model=model,
                 results=tuple(results),
                 data={"metric": "top1", "evaluation": {"count": 400, "items": 400, "sha256": "e" * 64}},
                 folder=folder,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,17 +85,18 @@ def test_every_table_is_shown_where_nothing_was_missed(
 
 
 def test_the_slices_that_lose_most_are_shown_first(
-    captured: CapturedModel, project: Path, capsys: pytest.CaptureFixture[str]
+    captured: CapturedModel, project: Path, make_export: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     del captured
-    path = project / "out" / "report.json"
-    report: dict[str, Any] = json.loads(path.read_text())
     part = {"kind": "slice", "count": 40, "low": 0.0, "high": 9.0, "detectable": None}
-    report["formats"][0]["host"]["slices"] = [
+    slices = [
         {**part, "name": "day", "drop": 1.0},
         {**part, "name": "night", "drop": 5.0},
         {**part, "name": "dusk", "drop": None, "low": None, "high": None},
     ]
+    make_export(project / "out", size=2100, slices=slices)
+    path = project / "out" / "report.json"
+    report: dict[str, Any] = json.loads(path.read_text())
     report["formats"][0]["float_fallbacks"] = ["softmax"]
     path.write_text(json.dumps(report))
     assert [line.rstrip() for line in why(capsys)[:5]] == [
@@ -118,12 +120,13 @@ def test_without_the_float_model_it_says_so(
 
 
 def test_another_model_than_the_exported_one_is_told(
-    captured: CapturedModel, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    captured: CapturedModel,
+    project: Path,
+    make_export: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = project / "out" / "report.json"
-    report: dict[str, Any] = json.loads(path.read_text())
-    report["model"] = {"name": "net", "source": "net.onnx", "digest": "other", "embedded_default": False}
-    path.write_text(json.dumps(report))
+    make_export(project / "out", size=2100, model=dataclasses.replace(captured, source="net.onnx", digest="other"))
     monkeypatch.setattr(
         "edgekit.pipeline.capture.capture_model", lambda *_, **__: dataclasses.replace(captured, digest="new")
     )

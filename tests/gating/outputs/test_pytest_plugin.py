@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from importlib.metadata import entry_points
@@ -93,9 +94,9 @@ def test_an_option_that_is_not_known_is_no_limit_that_is_forgotten(run: Callable
 
 
 def test_a_target_without_any_limit_does_not_pass(run: Callable[..., pytest.RunResult], monkeypatch) -> None:
-    from edgekit.gating import request as gate_request
-    from edgekit.gating.outputs import findings
-
+    # Not by `from ... import`: after a run in this process the packages may name modules that pytester has unloaded.
+    gate_request = importlib.import_module("edgekit.gating.request")
+    findings = importlib.import_module("edgekit.gating.outputs.findings")
     monkeypatch.setattr(
         gate_request, "run_gate", lambda request: (None, type("R", (), {"task": None, "profile": None}))
     )

@@ -323,6 +323,12 @@ def test_somebody_elses_entry_of_that_name_stays_as_it_is(entry):
     assert tflite_session._unpacked({"edgekit": entry}) == {"edgekit": entry}
 
 
+@pytest.mark.parametrize("text", ["[" * 200_000, "1" * 5000, "[1]", "null", "x", ""])
+def test_somebody_elses_entry_under_edgekits_name_is_passed_over(text):
+    assert runner.described_in({runner.IO_KEY: text}) == {}
+    assert tflite_session._unpacked({"edgekit": text}) == {"edgekit": text}
+
+
 def test_what_a_third_party_s_session_needs_is_installed_from_where_it_came(tmp_path):
     session = tmp_path / "own_session.py"
     session.write_text("PACKAGES = 'own-tools'\nclass Runtime:\n    def __init__(self, *_): raise ImportError('own')\n")

@@ -1,0 +1,90 @@
+"""The form of `plan.json`, which `export --plan` carries out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from edgekit.budget import Level
+from edgekit.measurements.figure_schema import (
+    NUMBER,
+    TEXT,
+    CheckRecord,
+    Finite,
+    PredictionRecord,
+    RecipeRecord,
+    Record,
+    StepRecord,
+    Text,
+)
+
+
+class PlanModel(Record):
+    """`model`: the facts that the plan is about."""
+
+    name: str = Field(description=TEXT)
+    source: str = Field(description="what the user named")
+    digest: str = Field(description="the model's digest")
+    parameters: Annotated[int, Field(ge=0)] = Field(description="a whole number")
+    macs: Annotated[int, Field(ge=0)] | None = Field(description="a whole number, or null")
+    family: Text = Field(description="a family of models, such as cnn")
+    family_evidence: str = Field(description=TEXT)
+    embedded_default: bool = Field(description="true or false")
+
+
+class PlanLimit(Record):
+    """A limit."""
+
+    name: Text = Field(description="the name of a cost, such as size")
+    value: Finite = Field(description=NUMBER)
+    source: str = Field(description="who set it")
+    level: Level = Field(description="error or warn")
+
+
+class PlanCandidate(Record):
+    """One way to export."""
+
+    runtime: Text = Field(description="tflite, onnx, executorch or coreml")
+    recipe: RecipeRecord = Field(description="an object with the precision of each part")
+    steps: list[StepRecord] = Field(description="a list of steps")
+    predictions: list[PredictionRecord] = Field(description="a list of predictions")
+
+
+class PlanRunnerUp(PlanCandidate):
+    """A candidate that was not chosen."""
+
+    reason: str = Field(description=TEXT)
+
+
+class PlanRejection(Record):
+    """A candidate that was rejected."""
+
+    candidate: str = Field(description=TEXT)
+    reason: str = Field(description=TEXT)
+
+
+class PlanFileSchema(Record):
+    """`plan.json`."""
+
+    schema_version: Literal[1] = Field(description="1, the only schema that this edgekit reads")
+    command: Literal["plan"] = Field(description='"plan"')
+    device: str = Field(description="the name of a device profile")
+    device_title: str = Field(description=TEXT)
+    runtime: str | None = Field(description="tflite, onnx, executorch or coreml, or null")
+    feasible: bool = Field(description="true or false")
+    effort: Literal["quick", "default", "thorough"] = Field("quick", description="quick, default or thorough")
+    model: PlanModel = Field(description="an object about the model")
+    steps: list[StepRecord] = Field(description="a list of steps")
+    recipe: RecipeRecord | None = Field(description="an object with the precision of each part, or null")
+    checks: list[CheckRecord] = Field(description="a list of checks")
+    predictions: list[PredictionRecord] = Field(description="a list of predictions")
+    baseline: list[PredictionRecord] = Field(description="a list of predictions")
+    reasons: list[str] = Field(description="a list of sentences")
+    runners_up: list[PlanRunnerUp] = Field(description="a list of candidates")
+    rejected: list[PlanRejection] = Field(description="a list of rejected candidates")
+    misses: list[str] = Field(description="a list of sentences")
+    remedies: list[str] = Field(description="a list of sentences")
+    limits: list[PlanLimit] = Field(description="a list of limits")
+    warnings: list[str] = Field(description="a list of sentences")
+    considered: list[PlanCandidate] = Field([], description="a list of candidates")
