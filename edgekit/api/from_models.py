@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 from typing_extensions import Unpack
 
@@ -50,7 +50,7 @@ def plan(
     calibration: Data = None,
     evaluation: Data = None,
     metric: Metric | None = None,
-    training: Mapping[str, Any] | None = None,
+    training: Mapping[str, object] | None = None,
     config: PathText | None = None,
     name: str | None = None,
     **more: Unpack[Limits],
@@ -120,7 +120,7 @@ def export(
     calibration: Data = None,
     evaluation: Data = None,
     metric: Metric | None = None,
-    training: Mapping[str, Any] | None = None,
+    training: Mapping[str, object] | None = None,
     io: str = "float",
     measurements: Iterable[PathText] = (),
     output: PathText | None = None,
@@ -201,7 +201,7 @@ def ladder(
     calibration: Data = None,
     evaluation: Data = None,
     metric: Metric | None = None,
-    training: Mapping[str, Any] | None = None,
+    training: Mapping[str, object] | None = None,
     output: PathText | None = None,
     config: PathText | None = None,
     name: str | None = None,

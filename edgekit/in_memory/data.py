@@ -16,7 +16,7 @@ TITLE: Final = "in memory"
 _TARGETS: Final = ("target", "targets", "label", "labels")
 
 
-def items_of(data: Any, purpose: str, count: int) -> Iterator[Any]:
+def items_of(data: Any, purpose: str, count: int) -> Iterator[object]:
     """Returns an iterator over the items of whatever form `data` has.
 
     Args:
@@ -42,7 +42,7 @@ def items_of(data: Any, purpose: str, count: int) -> Iterator[Any]:
     )
 
 
-def first_inputs(data: Any, purpose: str, count: int) -> tuple[Any, Iterator[Any]]:
+def first_inputs(data: Any, purpose: str, count: int) -> tuple[Any, Iterator[object]]:
     """Returns the inputs of the first item, and all items: example inputs to capture a model with.
 
     Args:
@@ -67,7 +67,7 @@ def first_inputs(data: Any, purpose: str, count: int) -> tuple[Any, Iterator[Any
     return first, whole
 
 
-def checked_items(items: Iterable[Any], purpose: str, specs: Sequence[TensorSpec]) -> Iterator[Any]:
+def checked_items(items: Iterable[object], purpose: str, specs: Sequence[TensorSpec]) -> Iterator[object]:
     """Yields the items in the form that a data function of a task has, with a batch axis, in the model's order.
 
     Calibration data may bring its targets along, as a DataLoader does: they are left out.
@@ -87,7 +87,7 @@ def checked_items(items: Iterable[Any], purpose: str, specs: Sequence[TensorSpec
         yield row if purpose != "evaluation" else (row, *rest)
 
 
-def _split(item: Any, purpose: str, count: int) -> tuple[Any, tuple[Any, ...]]:
+def _split(item: Any, purpose: str, count: int) -> tuple[object, tuple[object, ...]]:
     """Returns the inputs of an item, and for evaluation its target and perhaps its slice name."""
     if isinstance(item, Mapping):
         target = next((item[name] for name in _TARGETS if name in item), None)
@@ -102,7 +102,7 @@ def _split(item: Any, purpose: str, count: int) -> tuple[Any, tuple[Any, ...]]:
     return tuple(item[:count]) if len(item) == count + 1 else item, ()
 
 
-def _target(value: Any) -> Any:
+def _target(value: object) -> object:
     return to_numpy(value) if is_array(value) else value
 
 

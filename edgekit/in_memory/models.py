@@ -26,7 +26,7 @@ ModelKind = Literal["module", "program", "onnx", "keras"]
 _SUFFIXES: Final[dict[ModelKind, str]] = {"module": ".pt2", "program": ".pt2", "onnx": ".onnx", "keras": ".keras"}
 
 
-def model_kind(model: Any) -> ModelKind:
+def model_kind(model: object) -> ModelKind:
     """Returns what a model in memory is. Imports nothing: whoever has such an object has imported its framework.
 
     Raises:

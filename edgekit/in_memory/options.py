@@ -20,7 +20,7 @@ Device = str | DeviceProfile
 """A name, an alias, the path of a TOML file, or a profile."""
 Devices = list[Device] | tuple[Device, ...]
 """Several devices: the result is a dict by name then."""
-Data = Any
+Data = object
 """Text or a path as for the command line; arrays, rows first; for evaluation a pair (inputs, targets); an iterable of
 samples such as a list or a DataLoader; a function that returns one of these."""
 Metric = str | Callable[[Any, Any], float]
@@ -89,7 +89,7 @@ class PlanOptions(Limits, total=False):
     calibration: Data
     evaluation: Data
     metric: Metric | None
-    training: Mapping[str, Any] | None
+    training: Mapping[str, object] | None
     config: PathText | None
     name: str | None
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edgekit.task.data import Purpose
 
 
-def is_text(value: Any) -> bool:
+def is_text(value: object) -> bool:
     """Returns whether a value is what the command line takes: text or a path."""
     return isinstance(value, (str, os.PathLike))
 
@@ -50,12 +50,12 @@ class TaskSource:
         name: What the model is called, in files and tables.
     """
 
-    model: Any = None
-    inputs: Any = None
-    calibration: Any = None
-    evaluation: Any = None
+    model: object = None
+    inputs: object = None
+    calibration: object = None
+    evaluation: object = None
     metric: str | Callable[[Any, Any], float] | None = None
-    training: Mapping[str, Any] | None = None
+    training: Mapping[str, object] | None = None
     config: str | os.PathLike[str] | None = None
     name: str | None = None
 
@@ -122,7 +122,7 @@ def artifact_task(source: TaskSource, scratch: Path, settings: Settings) -> Task
     return None
 
 
-def sample_reference(data: Any, scratch: Path) -> str | None:
+def sample_reference(data: object, scratch: Path) -> str | None:
     """Returns the text that names sample inputs; arrays are written into `scratch`."""
     if data is None or is_text(data):
         return _text(data)
@@ -175,11 +175,13 @@ def _stored(arrays: tuple[NDArray[Any], ...], scratch: Path) -> str:
 
 def _with_data(source: TaskSource, task: Task, scratch: Path, settings: Settings) -> Task:
     """Returns the task with its data in memory as sample folders, each sample checked against the model's inputs."""
-    purposes: tuple[tuple[Purpose, Any], ...] = (
+    purposes: tuple[tuple[Purpose, object], ...] = (
         ("calibration", source.calibration),
         ("evaluation", source.evaluation),
     )
-    in_memory: list[tuple[Purpose, Any]] = [(p, data) for p, data in purposes if data is not None and not is_text(data)]
+    in_memory: list[tuple[Purpose, object]] = [
+        (p, data) for p, data in purposes if data is not None and not is_text(data)
+    ]
     if not in_memory:
         return task
     model = capture_model(task, settings)
@@ -190,7 +192,7 @@ def _with_data(source: TaskSource, task: Task, scratch: Path, settings: Settings
     return task
 
 
-def _write(data: Any, purpose: Purpose, model: CapturedModel, metric: str, folder: Path, settings: Settings) -> Path:
+def _write(data: object, purpose: Purpose, model: CapturedModel, metric: str, folder: Path, settings: Settings) -> Path:
     items = checked_items(items_of(data, purpose, len(model.inputs)), purpose, model.inputs)
     progress = settings.stage("data")
     samples = write_items(items, model.inputs, folder, purpose=purpose, metric=metric, title=TITLE, progress=progress)
