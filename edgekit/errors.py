@@ -1,6 +1,7 @@
 """Every error that edgekit raises on purpose, and the exit code that each one means.
 
     EdgekitError                    4   base; never raised itself
+    ├── VerdictError                1   a report that did not pass, where a program asks for an exception
     ├── InputError                  2   what the user gave is wrong
     │   ├── UsageError                  a flag or an argument
     │   ├── ConfigError                 edgekit.toml, pyproject.toml or an environment variable
@@ -18,7 +19,8 @@
     │   └── WorkerError                 a worker process that crashed
     └── InternalError               4   a fault of edgekit's own; the message names the file with the traceback
 
-A budget that is not kept is a verdict and not an error: it is a check in a report (exit code 1).
+A budget that is not kept is a verdict and not an error: it is a check in a report (exit code 1). Only a program that
+calls `raise_if_failed()` gets a `VerdictError` of it.
 A message names the thing, what came, what was expected and what to do.
 """
 
@@ -39,6 +41,12 @@ class EdgekitError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+
+class VerdictError(EdgekitError):
+    """A report did not pass; the message names each check and format that failed."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class InputError(EdgekitError):
@@ -112,6 +120,7 @@ class InternalError(EdgekitError):
 ERRORS_BY_NAME: dict[str, type[EdgekitError]] = {
     cls.__name__: cls
     for cls in (
+        VerdictError,
         InputError,
         MachineError,
         UsageError,

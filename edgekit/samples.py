@@ -19,7 +19,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, final
 
 from edgekit.errors import DataError
 
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Row = tuple[NDArray[Any], ...]
+
+
+SAMPLES_NAME: Final = "samples.json"
+"""The file by which a sample folder is known; written last."""
 
 
 @final
@@ -56,7 +60,7 @@ class Samples:
         Raises:
             DataError: no sample folder there.
         """
-        path = folder / "samples.json"
+        path = folder / SAMPLES_NAME
         try:
             data = json.loads(path.read_text())
         except FileNotFoundError:
@@ -218,7 +222,7 @@ class SampleWriter:
         if self._slices:
             (self._folder / "slices.json").write_text(json.dumps(self._slices))
         facts = {"count": self.count, "names": self._names, "items": self.items, "sha256": self._digest.hexdigest()}
-        (self._folder / "samples.json").write_text(json.dumps(facts))
+        (self._folder / SAMPLES_NAME).write_text(json.dumps(facts))
 
     def _check_counts(self) -> None:
         """Checks that targets and slice names belong to all items or to none: else they would pair up wrongly."""

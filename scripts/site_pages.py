@@ -17,6 +17,7 @@ import typer
 
 from edgekit.budget import COSTS, Limit
 from edgekit.cli.app import VERBS
+from edgekit.cli.options import flat
 from edgekit.predict.latency import BAND_QUANTILE
 from edgekit.profiles.profile import FACT_TITLES, DeviceProfile, read_profile, shipped_folder
 from edgekit.units import format_value
@@ -28,6 +29,7 @@ ORDER: Final = (
     "index.md",
     "first-export.md",
     "verbs",
+    "api.md",
     "formats",
     "techniques",
     "devices",
@@ -136,7 +138,7 @@ def commands_of(verb: str) -> dict[str, Any]:
         app = loaded
     else:
         app = typer.Typer(add_completion=False)
-        app.command(name=verb)(loaded)
+        app.command(name=verb)(flat(loaded))
     group: Any = typer.main.get_command(app)
     if hasattr(group, "commands"):
         return {f"{verb} {key}": command for key, command in group.commands.items()}

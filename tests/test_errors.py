@@ -16,8 +16,10 @@ CLASSES = [
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
-def test_every_error_is_a_fault_of_the_input_or_of_the_machine_or_edgekits_own(cls: type[errors.EdgekitError]) -> None:
-    codes = {errors.InputError: 2, errors.MachineError: 3, errors.InternalError: 4}
+def test_every_error_is_a_fault_of_the_input_of_the_machine_or_edgekits_own_or_a_verdict(
+    cls: type[errors.EdgekitError],
+) -> None:
+    codes = {errors.VerdictError: 1, errors.InputError: 2, errors.MachineError: 3, errors.InternalError: 4}
     assert [cls.exit_code] == [code for base, code in codes.items() if issubclass(cls, base)]
 
 

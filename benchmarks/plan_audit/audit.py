@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from agreement import agreement_tables
 from subjects import BENCHMARKS, MODELS, PAIRS, arguments
 
+from edgekit.cli.options import Screen, Workers
 from edgekit.cli.settings import pipeline_settings
 from edgekit.pipeline.analysis import analyze_model
 from edgekit.pipeline.capture import capture_model
@@ -117,9 +118,7 @@ def _plan_all(model: str, profiles: list[str]) -> dict[str, Any]:
     named = arguments(model, SHARED)
     config = (BENCHMARKS / named[named.index("-c") + 1]).resolve()
     given = None if named[0] == "-c" else named[0]
-    with pipeline_settings(
-        show_progress=False, no_color=True, no_cache=False, jobs=1, timeout_s=1800.0, memory_limit=None
-    ) as (settings, _):
+    with pipeline_settings(Screen(quiet=True), Workers(), jobs=1) as (settings, _):
         started = _cpu_seconds()
         request = make_request(model=given, device=profiles[0], config=config, limits={})
         captured = capture_model(request.task, settings)

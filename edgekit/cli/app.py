@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -13,9 +14,9 @@ from typing import Any, Final
 import typer
 
 import edgekit
-from edgekit.cli.console import write_json
-from edgekit.cli.streams import prepare_streams, say
 from edgekit.errors import EdgekitError, InternalError, ResourceError, UsageError
+from edgekit.terminal.console import write_json
+from edgekit.terminal.streams import prepare_streams, say
 from edgekit.workers.fault_file import keep_traceback
 
 INTERRUPTED: Final = 130
@@ -38,6 +39,9 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "init": ("edgekit.cli.init:init", "Write a task file and a small model to start from."),
 }
 """Verb to (module:object, one line of help). The object is a function with Typer's annotations, or a Typer app."""
+
+COMPLETION_VARIABLE: Final = "_EDGEKIT_COMPLETE"
+"""Set by a shell that asks what may come next."""
 
 # Typer carries Click inside itself since 0.20 or uses the installed one before: this is the class in either case.
 _CLICK_USAGE_ERROR: Final[type[Exception]] = typer.BadParameter.__bases__[0]
@@ -95,14 +99,15 @@ def _interrupted() -> int:
 
 def _run(arguments: list[str]) -> Any:
     """Builds the application with the one verb that is used, and runs it."""
-    used = next((word for word in arguments if not word.startswith("-")), None)
-    if used is not None and used not in VERBS:
+    completing = os.environ.get(COMPLETION_VARIABLE) is not None
+    words = completed_words() if completing else arguments
+    used = next((word for word in words if not word.startswith("-")), None)
+    if used is not None and used not in VERBS and not completing:
         near = difflib.get_close_matches(used, VERBS, n=2)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"Verbs: {', '.join(VERBS)}."
         raise UsageError(f'There is no verb "{used}". {hint}')
     app = typer.Typer(
         name="edgekit",
-        add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -113,6 +118,13 @@ def _run(arguments: list[str]) -> Any:
     for verb in VERBS:
         _register(app, verb, load=verb == used)
     return typer.main.get_command(app).main(args=arguments, prog_name="edgekit", standalone_mode=False)
+
+
+def completed_words() -> list[str]:
+    """Returns the words that the user has typed so far, where a shell asks what may come next."""
+    # Bash hands the line over in one variable, Typer's scripts for other shells in another.
+    line = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS") or ""
+    return line.split()[1:]
 
 
 def _register(app: typer.Typer, verb: str, *, load: bool) -> None:
@@ -126,7 +138,10 @@ def _register(app: typer.Typer, verb: str, *, load: bool) -> None:
     if isinstance(loaded, typer.Typer):
         app.add_typer(loaded, name=verb, help=summary)
     else:
-        app.command(name=verb)(loaded)
+        from edgekit.cli.help import PanelCommand
+        from edgekit.cli.options import flat
+
+        app.command(name=verb, cls=PanelCommand)(flat(loaded))
 
 
 def _unused() -> None:

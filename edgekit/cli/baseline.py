@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from edgekit.budget import cost_of
-from edgekit.cli.console import console, write_json
-from edgekit.cli.options import JsonOption, NoColor
+from edgekit.cli import options
+from edgekit.cli.help import PanelCommand
+from edgekit.cli.options import OUTPUT, option
 from edgekit.gating.baseline import BASELINE_NAME
+from edgekit.terminal.console import console, write_json
 from edgekit.units import format_value
 
 if TYPE_CHECKING:
@@ -22,25 +24,27 @@ _BAR_WIDTH: Final = 30
 app = typer.Typer(no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(help="Folder that export wrote.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="File of the baseline; commit it.")]
+Output = Annotated[Path, option(OUTPUT, "--output", "-o", show_default=True, help="File of the baseline; commit it.")]
 Keep = Annotated[
     bool,
-    typer.Option(
-        "--keep-artifacts", help="Copy the artifacts beside it: needed to judge a regression of latency on a host."
+    option(
+        OUTPUT,
+        "--keep-artifacts",
+        help="Copy the artifacts beside it: needed to judge a regression of latency on a host.",
     ),
 ]
-Reason = Annotated[str, typer.Option("--reason", help="Why figures get worse; kept in the baseline's history.")]
+Reason = Annotated[str, option(OUTPUT, "--reason", help="Why figures get worse; kept in the baseline's history.")]
 BaselineFile = Annotated[Path, typer.Argument(help="File that baseline set wrote.")]
 
 
-@app.command(name="set")
+@app.command(name="set", cls=PanelCommand)
 def set_baseline(
     folder: Folder,
     output: Output = Path(BASELINE_NAME),
     keep_artifacts: Keep = False,
     reason: Reason = "",
-    as_json: JsonOption = False,
-    no_color: NoColor = False,
+    as_json: options.Json = False,
+    no_color: options.NoColor = False,
 ) -> int:
     """Keep the figures of an export as the baseline of later ones. The export's records are checked first."""
     from edgekit.gating.baseline import write_baseline
@@ -52,9 +56,9 @@ def set_baseline(
     return 0
 
 
-@app.command(name="show")
+@app.command(name="show", cls=PanelCommand)
 def show_baseline(
-    file: BaselineFile = Path(BASELINE_NAME), as_json: JsonOption = False, no_color: NoColor = False
+    file: BaselineFile = Path(BASELINE_NAME), as_json: options.Json = False, no_color: options.NoColor = False
 ) -> int:
     """Show what a baseline holds, and how its figures have drifted."""
     from edgekit.gating.baseline import read_baseline

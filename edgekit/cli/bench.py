@@ -2,243 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from edgekit.artifact import runtime_of
-from edgekit.cli.console import console, write_json
-from edgekit.cli.options import Device, InputSizesOption, JsonOption, MemoryLimit, NoColor, Quiet, Timeout
-from edgekit.cli.validate import ArtifactArgument
-from edgekit.errors import UsageError
-from edgekit.profiles.profile import DeviceProfile, find_profile
-from edgekit.task.input_sizes import InputSizes, read_input_sizes
-from edgekit.workers.process_folder import temporary_folder
+from edgekit.benchmarking.request import BenchRequest, run_bench
+from edgekit.cli import options
+from edgekit.cli.options import CHOICE, MODEL_AND_DATA, OUTPUT, RUNNING, option
+from edgekit.task.input_sizes import read_input_sizes
+from edgekit.terminal.console import console, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgekit.benchmarking.target import Target
     from edgekit.measurements.measurement import Measurement
-    from edgekit.pipeline.settings import Settings
-    from edgekit.samples import Samples
-    from edgekit.validators.execution import RunSettings
-
-JSON_SCHEMA = 1
 
 On = Annotated[
     str | None,
-    typer.Option(
-        "--on", help="ssh://USER@HOST[:PORT], adb or adb:SERIAL; this machine without it.", show_default=False
-    ),
+    option(CHOICE, "--on", help="ssh://USER@HOST[:PORT], adb or adb:SERIAL; this machine without it."),
 ]
-Threads = Annotated[int, typer.Option("--threads", "-t", min=1, help="Threads that the runtime may use.")]
-Runs = Annotated[int, typer.Option("--runs", min=1, help="Timed inferences.")]
-Warmup = Annotated[int, typer.Option("--warmup", min=0, help="Inferences before the timed ones.")]
+Threads = Annotated[
+    int, option(CHOICE, "--threads", "-t", min=1, show_default=True, help="Threads that the runtime may use.")
+]
+Runs = Annotated[int, option(CHOICE, "--runs", min=1, show_default=True, help="Timed inferences.")]
+Warmup = Annotated[int, option(CHOICE, "--warmup", min=0, show_default=True, help="Inferences before the timed ones.")]
 Seconds = Annotated[
-    float, typer.Option("--seconds", min=0.0, help="Timing ends after this long, but not before 10 runs.")
-]
+    float,
+    option(
+        CHOICE, "--seconds", min=0.0, show_default=True,
+        help="Timing ends after this long, but not before 10 runs.",
+    ),
+]  # fmt: skip
 Data = Annotated[
     str | None,
-    typer.Option(
-        "--data",
+    option(
+        MODEL_AND_DATA, "--data",
         help="Sample inputs: data.py:function, .npz or a folder of images. The outputs come back and are compared.",
-        show_default=False,
     ),
-]
-Outputs = Annotated[
-    Path | None, typer.Option("--outputs", help="Keep the outputs on --data in this folder.", show_default=False)
-]
-PythonOption = Annotated[str, typer.Option("--python", help="Python on the device, for --on ssh://.")]
+]  # fmt: skip
+Outputs = Annotated[Path | None, option(OUTPUT, "--outputs", help="Keep the outputs on --data in this folder.")]
+Python = Annotated[str, option(RUNNING, "--python", show_default=True, help="Python on the device, for --on ssh://.")]
 BenchmarkModel = Annotated[
     str,
-    typer.Option(
-        "--benchmark-model", help="TFLite's benchmark_model for --on adb: a file here, or a path on the device."
+    option(
+        RUNNING, "--benchmark-model", show_default=True,
+        help="TFLite's benchmark_model for --on adb: a file here, or a path on the device.",
     ),
-]
+]  # fmt: skip
 From = Annotated[
     Path | None,
-    typer.Option(
-        "--from",
-        help="Measure nothing: take the output of benchmark_model or a Qualcomm AI Hub profile.",
-        show_default=False,
-    ),
+    option(CHOICE, "--from", help="Measure nothing: take the output of benchmark_model or a Qualcomm AI Hub profile."),
 ]
 Output = Annotated[
     Path | None,
-    typer.Option(
-        "--output", "-o", help="Measurement file, for --measurements of validate and gate.", show_default=False
-    ),
+    option(OUTPUT, "--output", "-o", help="Measurement file, for --measurements of validate and gate."),
 ]
 
 
 def bench(
-    artifact: ArtifactArgument,
+    artifact: options.Artifact,
     on: On = None,
-    device: Device = None,
+    device: options.Device = None,
     threads: Threads = 1,
     runs: Runs = 100,
     warmup: Warmup = 10,
     seconds: Seconds = 20.0,
     data: Data = None,
-    inputs: InputSizesOption = [],  # noqa: B006  Typer copies it
+    inputs: options.Inputs = None,
     outputs: Outputs = None,
-    python: PythonOption = "python3",
+    python: Python = "python3",
     benchmark_model: BenchmarkModel = "",
     source: From = None,
     output: Output = None,
-    timeout: Timeout = 1800.0,
-    memory_limit: MemoryLimit = None,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    no_color: NoColor = False,
+    *,
+    workers: options.Workers,
+    screen: options.Screen,
 ) -> int:
     """Measure an artifact in its own runtime: latency, load time, peak memory above the empty runtime.
 
     The times are those of the machine that ran it. They count as a device's (in validate and gate) only where --device
     says which device that machine is.
     """
-    runtime_of(artifact)
-    if outputs is not None and data is None and not inputs:
-        raise UsageError("--outputs keeps the outputs on sample inputs: give them too, with --data.")
-    sizes = read_input_sizes(inputs)
-    profile = find_profile(device, Path.cwd()) if device else None
-    if source is not None:
-        measurement = _import(source, artifact, profile, on)
-    else:
-        from edgekit.cli.settings import pipeline_settings
-        from edgekit.validators.execution import RunSettings
+    asked = BenchRequest(
+        artifact=artifact,
+        on=on,
+        device=device,
+        threads=threads,
+        runs=runs,
+        warmup=warmup,
+        seconds=seconds,
+        data=data,
+        input_sizes=read_input_sizes(inputs or ()),
+        outputs=outputs,
+        python=python,
+        benchmark_model=benchmark_model,
+        source=source,
+        output=output,
+    )
+    asked.check()
+    from edgekit.cli.settings import pipeline_settings
 
-        with pipeline_settings(
-            show_progress=not (quiet or as_json),
-            no_color=no_color,
-            no_cache=False,
-            jobs=1,
-            timeout_s=timeout,
-            memory_limit=memory_limit,
-        ) as (settings, _):
-            run_settings = RunSettings(
-                timeout_s=timeout,
-                memory_limit_bytes=settings.memory_limit_bytes,
-                threads=threads,
-                runs=runs,
-                warmup=warmup,
-                timing_s=seconds,
-            )
-            place = _place(on, python, benchmark_model)
-            measurement = _measure(artifact, place, profile, data, sizes, outputs, run_settings, settings)
-    if output is not None:
-        from edgekit.measurements.measurement import write_measurement
-
-        write_measurement(measurement, output)
-    if as_json:
-        write_json(_json(measurement, output))
+    with pipeline_settings(screen, workers, jobs=1) as (settings, _):
+        made = run_bench(asked, settings)
+    if screen.as_json:
+        write_json(made.to_json())
     else:
-        _show(measurement, output, quiet=quiet, no_color=no_color)
+        _show(made.measurement, made.path, quiet=screen.quiet, no_color=screen.no_color)
     return 0
-
-
-def _import(source: Path, artifact: Path, profile: DeviceProfile | None, on: str | None) -> Measurement:
-    if on is not None:
-        raise UsageError("--from takes figures from a file and --on measures: give one of them.")
-    if profile is None:
-        raise UsageError(
-            f"--from {source} needs --device NAME: the file does not say which device profile it was measured on."
-        )
-    from edgekit.benchmarking.bench import plain_artifact
-    from edgekit.measurements.imported import import_measurement
-
-    return import_measurement(source, plain_artifact(artifact), profile.name)
-
-
-def _place(on: str | None, python: str, benchmark_model: str) -> Target:
-    from edgekit.benchmarking.target import AdbAddress, parse_address
-
-    address = parse_address(on) if on is not None else None
-    if address is None:
-        from edgekit.benchmarking.this_machine import ThisMachine
-
-        return ThisMachine()
-    if isinstance(address, AdbAddress):
-        from edgekit.benchmarking.adb_target import AdbTarget
-
-        return AdbTarget(address=address, benchmark_model=benchmark_model)
-    from edgekit.benchmarking.ssh_target import SshTarget
-
-    return SshTarget(address=address, python=python)
-
-
-def _measure(
-    path: Path,
-    place: Target,
-    profile: DeviceProfile | None,
-    data: str | None,
-    sizes: tuple[InputSizes, ...],
-    outputs: Path | None,
-    run_settings: RunSettings,
-    settings: Settings,
-) -> Measurement:
-    from edgekit.benchmarking.bench import bench as run_bench
-    from edgekit.benchmarking.bench import plain_artifact
-    from edgekit.exporting.artifact_data import ArtifactData, read_samples
-    from edgekit.validators.execution import describe_artifact
-
-    artifact = plain_artifact(path)
-    with temporary_folder("bench") as folder, _kept(outputs) as keep:
-        samples = None
-        if data is not None or sizes:
-            # The data is shaped by the artifact's inputs, which only its runtime knows.
-            artifact = describe_artifact(path, settings=run_settings, progress=settings.stage("artifact"))
-            base, rows = Path.cwd(), folder / "samples"
-            if data is not None:
-                samples = read_samples(artifact, data, "sample", base, rows, settings)
-            else:
-                samples, _ = ArtifactData(base=base, input_sizes=sizes).samples_for(artifact, rows, settings)
-        measurement, made = run_bench(
-            artifact,
-            place,
-            folder=folder,
-            profile=profile,
-            samples=samples,
-            settings=run_settings,
-            progress=settings.stage("bench"),
-        )
-        if keep is not None and made is not None:
-            _copy(made, keep)
-    return measurement
-
-
-@contextmanager
-def _kept(outputs: Path | None) -> Generator[Path | None, None, None]:
-    """Yields the folder for outputs, tried before the work; None where none is wanted."""
-    if outputs is None:
-        yield None
-        return
-    from edgekit.workers.output_folder import output_folder
-
-    with output_folder(outputs) as folder:
-        yield folder
-
-
-def _copy(samples: Samples, folder: Path) -> None:
-    import shutil
-
-    for file in samples.folder.iterdir():
-        shutil.copyfile(file, folder / file.name)
-
-
-def _json(measurement: Measurement, output: Path | None) -> dict[str, object]:
-    return {
-        "schema_version": JSON_SCHEMA,
-        "command": "bench",
-        "device": measurement.device,
-        "runtime": measurement.artifact.runtime,
-        "measurement": measurement.to_json(),
-        "path": None if output is None else str(output),
-    }
 
 
 def _show(measurement: Measurement, output: Path | None, *, quiet: bool, no_color: bool) -> None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from edgekit.cli.console import console, write_json
-from edgekit.cli.options import JsonOption, NoColor
+from edgekit.cli import options
+from edgekit.cli.help import PanelCommand
 from edgekit.errors import UsageError
+from edgekit.terminal.console import console, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,7 @@ app = typer.Typer(invoke_without_command=True)
 
 
 @app.callback()
-def cache(context: typer.Context, as_json: JsonOption = False, no_color: NoColor = False) -> None:
+def cache(context: typer.Context, as_json: options.Json = False, no_color: options.NoColor = False) -> None:
     """Show, check or clear the cache of finished work. Without a command: show it."""
     if context.invoked_subcommand is None:
         show(as_json, no_color)
@@ -34,8 +35,8 @@ def cache(context: typer.Context, as_json: JsonOption = False, no_color: NoColor
         raise UsageError(f"--json and --no-color go behind the command: {form} --json")
 
 
-@app.command(name="show")
-def show(as_json: JsonOption = False, no_color: NoColor = False) -> int:
+@app.command(name="show", cls=PanelCommand)
+def show(as_json: options.Json = False, no_color: options.NoColor = False) -> int:
     """Show what lies in the cache, by kind, and the largest size that it may have."""
     from edgekit.units import format_bytes
     from edgekit.workers.cache_upkeep import cache_limit_bytes, stored_entries, total_bytes
@@ -56,8 +57,8 @@ def show(as_json: JsonOption = False, no_color: NoColor = False) -> int:
     return 0
 
 
-@app.command(name="clear")
-def clear(as_json: JsonOption = False, no_color: NoColor = False) -> int:
+@app.command(name="clear", cls=PanelCommand)
+def clear(as_json: options.Json = False, no_color: options.NoColor = False) -> int:
     """Remove everything from the cache, but not what a process that runs now has used."""
     from edgekit.units import format_bytes
     from edgekit.workers.cache_upkeep import remove_beyond, stored_entries, tidy, total_bytes
@@ -77,8 +78,8 @@ def clear(as_json: JsonOption = False, no_color: NoColor = False) -> int:
     return 0
 
 
-@app.command(name="check")
-def check(as_json: JsonOption = False, no_color: NoColor = False) -> int:
+@app.command(name="check", cls=PanelCommand)
+def check(as_json: options.Json = False, no_color: options.NoColor = False) -> int:
     """Read every entry, compare it with its digests, and remove the damaged ones: they are made anew when needed."""
     from edgekit.workers.cache_upkeep import remove_damaged, stored_entries
 

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgekit.cli.console import console, write_json
+from edgekit.cli import options
+from edgekit.cli.completion import complete_device
+from edgekit.cli.options import MODEL_AND_DATA, option
 from edgekit.errors import UsageError
 from edgekit.profiles.profile import USER_FOLDER, DeviceProfile, find_profile, shipped_folder
+from edgekit.terminal.console import console, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,32 +21,35 @@ if TYPE_CHECKING:
 
 JSON_SCHEMA = 1
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for machines, and nothing else on stdout.")]
-NoColorFlag = Annotated[bool, typer.Option("--no-color", help="Print without colours; NO_COLOR does the same.")]
 NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="Name, alias or title of a device, or the path of a TOML file.")
-]
+    str,
+    typer.Argument(
+        metavar="NAME", autocompletion=complete_device,
+        help="Name, alias or title of a device, or the path of a TOML file.",
+    ),
+]  # fmt: skip
 From = Annotated[
     list[Path],
-    typer.Option("--from", help="Measurement file, benchmark_model's output or an AI Hub profile; several times."),
-]
+    option(
+        MODEL_AND_DATA, "--from",
+        help="Measurement file, benchmark_model's output or an AI Hub profile; several times.",
+    ),
+]  # fmt: skip
 ModelOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--model",
-        "-m",
+    option(
+        MODEL_AND_DATA, "--model", "-m",
         help="What was measured, where the file does not lead to it: .tflite, .onnx or a model; several times.",
-        show_default=False,
     ),
-]
+]  # fmt: skip
 
 
 def calibrate(
     name: NameArgument,
     source: From,
     model: ModelOption = None,
-    as_json: JsonFlag = False,
-    no_color: NoColorFlag = False,
+    as_json: options.Json = False,
+    no_color: options.NoColor = False,
 ) -> None:
     """Refit a profile's latency model on measurements from the device, and say how much better it got.
 
@@ -57,9 +63,8 @@ def calibrate(
     from edgekit.profiles.profile_copy import with_latency_tables, write_profile
 
     measurements, models = read_measurements(source, model or (), profile, Path.cwd())
-    with pipeline_settings(
-        show_progress=not as_json, no_color=no_color, no_cache=False, jobs=1, timeout_s=1800.0, memory_limit=None
-    ) as (settings, _):
+    screen = options.Screen(as_json=as_json, no_color=no_color)
+    with pipeline_settings(screen, options.Workers(), jobs=1) as (settings, _):
         result = run_calibration(profile, measurements, models, settings, Path.cwd())
     tables = {calibrated.group: calibrated.table for calibrated in result.tables}
     write_profile(target, with_latency_tables(profile.path.read_text(encoding="utf-8"), tables))

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from edgekit.budget import COSTS, Limit
-from edgekit.cli.calibrate import JsonFlag, NameArgument, NoColorFlag, calibrate
-from edgekit.cli.console import console, write_json
+from edgekit.cli import options
+from edgekit.cli.calibrate import NameArgument, calibrate
+from edgekit.cli.help import PanelCommand
 from edgekit.errors import ProfileError, UsageError
 from edgekit.predict.latency import BAND_QUANTILE
 from edgekit.profiles.profile import FACT_TITLES, USER_FOLDER, DeviceProfile, find_profile, read_catalogue
+from edgekit.terminal.console import console, write_json
 from edgekit.units import format_value
 
 if TYPE_CHECKING:
@@ -37,11 +39,11 @@ app = typer.Typer(
     no_args_is_help=False,
     add_completion=False,
 )
-"""The verb with its two forms, `list` and `show`."""
+"""The command with its two forms, `list` and `show`."""
 
 
 @app.callback(invoke_without_command=True)
-def devices(context: typer.Context, as_json: JsonFlag = False, no_color: NoColorFlag = False) -> None:
+def devices(context: typer.Context, as_json: options.Json = False, no_color: options.NoColor = False) -> None:
     """The devices that edgekit knows, and what each offers and may cost."""
     if context.invoked_subcommand is None:
         devices_list(as_json, no_color)
@@ -50,8 +52,8 @@ def devices(context: typer.Context, as_json: JsonFlag = False, no_color: NoColor
         raise UsageError(f"--json and --no-color go behind the form: {form} --json")
 
 
-@app.command("list")
-def devices_list(as_json: JsonFlag = False, no_color: NoColorFlag = False) -> None:
+@app.command("list", cls=PanelCommand)
+def devices_list(as_json: options.Json = False, no_color: options.NoColor = False) -> None:
     """List the devices, with the limits that an app on each should keep."""
     catalogue = read_catalogue(Path.cwd())
     if as_json:
@@ -70,8 +72,8 @@ def devices_list(as_json: JsonFlag = False, no_color: NoColorFlag = False) -> No
         raise typer.Exit(ProfileError.exit_code)
 
 
-@app.command("show")
-def devices_show(name: NameArgument, as_json: JsonFlag = False, no_color: NoColorFlag = False) -> None:
+@app.command("show", cls=PanelCommand)
+def devices_show(name: NameArgument, as_json: options.Json = False, no_color: options.NoColor = False) -> None:
     """Show what is known about one device: facts with their sources, runtimes, limits."""
     profile = find_profile(name, Path.cwd())
     if as_json:
@@ -80,7 +82,7 @@ def devices_show(name: NameArgument, as_json: JsonFlag = False, no_color: NoColo
         _print_profile(profile, no_color=no_color)
 
 
-app.command("calibrate")(calibrate)
+app.command("calibrate", cls=PanelCommand)(calibrate)
 
 
 def profile_json(profile: DeviceProfile) -> dict[str, Any]:
@@ -107,7 +109,7 @@ def profile_json(profile: DeviceProfile) -> dict[str, Any]:
             "memcpy_bandwidth_bytes_per_s": hardware.memcpy_bandwidth_bytes_per_s,
         },
         "budget": [_limit_json(limit) for limit in profile.budget.limits],
-        "export": {runtime: dict(options) for runtime, options in profile.options.items()},
+        "export": {runtime: dict(chosen) for runtime, chosen in profile.options.items()},
         "latency_model": {runtime: dict(tables) for runtime, tables in profile.latency_model.items()},
         "sources": dict(profile.sources),
         "path": str(profile.path),
@@ -175,8 +177,8 @@ def _print_profile(profile: DeviceProfile, *, no_color: bool) -> None:
 def _facts(profile: DeviceProfile) -> dict[str, str]:
     rows = {FACT_TITLES[key]: text for key, text in profile.facts.items()}
     rows["runtimes"] = f"{', '.join(profile.runtimes)} (in order of preference)"
-    for runtime, options in profile.options.items():
-        rows[f"{runtime} export"] = ", ".join(f"{key} = {_toml_text(value)}" for key, value in options.items())
+    for runtime, chosen in profile.options.items():
+        rows[f"{runtime} export"] = ", ".join(f"{key} = {_toml_text(value)}" for key, value in chosen.items())
     rows["latency model"] = _latency_text(profile) or "none: latency is not predicted"
     if profile.aliases:
         rows["also called"] = ", ".join(profile.aliases)

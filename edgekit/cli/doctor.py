@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 import edgekit
-from edgekit.cli.console import console, write_json
+from edgekit.cli import options
+from edgekit.cli.options import RUNNING, option
 from edgekit.errors import MachineError
 from edgekit.formats.table import find_format
 from edgekit.registry import DEFAULT_FORMAT
+from edgekit.terminal.console import console, write_json
 from edgekit.units import format_bytes
 from edgekit.workers.installation import (
     FormatState,
@@ -35,14 +37,11 @@ JSON_SCHEMA: Final = 1
 
 def doctor(
     deep: Annotated[
-        bool, typer.Option("--deep", help="Import every framework in a process of its own: some fail only then.")
+        bool,
+        option(RUNNING, "--deep", help="Import every framework in a process of its own: some fail only then."),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON for machines, and nothing else on stdout.")
-    ] = False,
-    no_color: Annotated[
-        bool, typer.Option("--no-color", help="Print without colours; NO_COLOR does the same.")
-    ] = False,
+    as_json: options.Json = False,
+    no_color: options.NoColor = False,
 ) -> None:
     """Show what is installed and which formats work here. Exits with 3 where none does."""
     packages = find_packages()

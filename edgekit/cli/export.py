@@ -4,59 +4,17 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from edgekit.cli.console import console, write_json
-from edgekit.cli.options import (
-    CalibrationOption,
-    Config,
-    Device,
-    EffortOption,
-    EvaluationOption,
-    ExampleInputs,
-    Format,
-    InputSizesOption,
-    IoOption,
-    Jobs,
-    JsonOption,
-    MaxDownload,
-    MaxDrop,
-    MaxLatency,
-    MaxMemory,
-    MaxSize,
-    MaxSliceDrop,
-    MeasurementsOption,
-    MemoryLimit,
-    MetricOption,
-    MinAcceleratorCoverage,
-    MinAccuracy,
-    MinDelegateCoverage,
-    MinIntegerCoverage,
-    MinParity,
-    MinParityFloor,
-    Model,
-    NoCache,
-    NoColor,
-    PrecisionOption,
-    Quiet,
-    Strict,
-    TechniqueOption,
-    Timeout,
-    Verbose,
-    Without,
-    limit_texts,
-)
+from edgekit.cli import options
+from edgekit.cli.options import CHOICE, OUTPUT, option
 from edgekit.planner.technique_order import order_warning
 from edgekit.task.input_sizes import read_input_sizes
 from edgekit.task.request import Request, make_request, parse_effort
-from edgekit.trials.choice import parse_io, read_plan_file, run_export
-from edgekit.workers.output_folder import output_folder
+from edgekit.terminal.console import console, write_json
+from edgekit.trials.choice import PlanFile, parse_io, read_plan_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rich.console import Console
 
     from edgekit.exporting.report import ExportReport
@@ -65,120 +23,88 @@ DEFAULT_OUTPUT = Path("edgekit-out")
 
 Output = Annotated[
     Path,
-    typer.Option("--output", "-o", help="Folder for artifacts, report.json, details.json, edgekit.lock and usage/."),
-]
-PlanFile = Annotated[
-    Path | None, typer.Option("--plan", help="Carry out a plan that `plan -o` wrote.", show_default=False)
-]
+    option(
+        OUTPUT, "--output", "-o", show_default=True,
+        help="Folder for artifacts, report.json, details.json, edgekit.lock and usage/.",
+    ),
+]  # fmt: skip
+PlanOption = Annotated[Path | None, option(CHOICE, "--plan", help="Carry out a plan that `plan -o` wrote.")]
 
 
 def export(
-    model: Model = None,
-    device: Device = None,
+    model: options.Model = None,
+    device: options.Device = None,
     output: Output = DEFAULT_OUTPUT,
-    config: Config = None,
-    format: Format = None,  # noqa: A002  the flag's name
-    precision: PrecisionOption = None,
-    technique: TechniqueOption = None,
-    plan: PlanFile = None,
-    effort: EffortOption = "quick",
-    calibration: CalibrationOption = None,
-    evaluation: EvaluationOption = None,
-    metric: MetricOption = None,
-    example_inputs: ExampleInputs = None,
-    inputs: InputSizesOption = [],  # noqa: B006  Typer copies it
-    io: IoOption = "float",
-    max_size: MaxSize = None,
-    max_download: MaxDownload = None,
-    max_memory: MaxMemory = None,
-    max_latency: MaxLatency = None,
-    max_drop: MaxDrop = None,
-    max_slice_drop: MaxSliceDrop = None,
-    min_accuracy: MinAccuracy = None,
-    min_parity: MinParity = None,
-    min_parity_floor: MinParityFloor = None,
-    min_integer_coverage: MinIntegerCoverage = None,
-    min_delegate_coverage: MinDelegateCoverage = None,
-    min_accelerator_coverage: MinAcceleratorCoverage = None,
-    measurements: MeasurementsOption = None,
-    without: Without = None,
-    strict: Strict = False,
-    jobs: Jobs = 0,
-    timeout: Timeout = 1800.0,
-    memory_limit: MemoryLimit = None,
-    no_cache: NoCache = False,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_color: NoColor = False,
+    config: options.Config = None,
+    format: options.Format = None,  # noqa: A002  the flag's name
+    precision: options.Precision = None,
+    technique: options.Technique = None,
+    plan: PlanOption = None,
+    effort: options.Effort = "quick",
+    *,
+    data: options.Data,
+    metric: options.Metric = None,
+    io: options.Io = "float",
+    limits: options.Limits,
+    measurements: options.Measurements = None,
+    without: options.Without = None,
+    strict: options.Strict = False,
+    jobs: options.Jobs = 0,
+    workers: options.Workers,
+    no_cache: options.NoCache = False,
+    screen: options.Screen,
+    verbose: options.Verbose = False,
 ) -> int:
     """Plan, convert, run every artifact in its own runtime, and judge it against the device's budgets.
 
     Exit code: 0 every budget kept, 1 a budget not kept, 2 wrong input, 3 this machine cannot.
     """
-    shares = (min_integer_coverage, min_delegate_coverage, min_accelerator_coverage, min_parity_floor, min_accuracy)
-    data = {"calibration": calibration, "evaluation": evaluation, "metric": metric, "example_inputs": example_inputs}
-    io_type = parse_io(io)
-    wanted = parse_effort(effort)
+    io_type, wanted = parse_io(io), parse_effort(effort)
     planned = read_plan_file(plan, decided=bool(format or precision or wanted != "quick")) if plan else None
     request = make_request(
         model=model,
-        device=device or (planned.plan.device if planned else None),
+        device=_device(device, planned),
         config=config,
-        formats=format,
+        formats=options.joined(format),
         precision=precision,
         techniques=technique,
-        limits=limit_texts(
-            max_size, max_download, max_memory, max_latency, max_drop, max_slice_drop, min_parity, *shares
-        ),
-        overrides=data,
-        input_sizes=read_input_sizes(inputs),
+        limits=limits.texts(),
+        overrides=data.overrides(metric),
+        input_sizes=read_input_sizes(data.inputs or ()),
         without=without or (),
     )
     request = planned.restrict(request) if planned else request
-    _warn_of_order(request, silent=quiet or as_json, no_color=no_color)
+    _warn_of_order(request, screen)
     from edgekit.cli.settings import pipeline_settings
-    from edgekit.exporting.export import default_jobs
-    from edgekit.exporting.report import with_imported
-    from edgekit.measurements.measurement import read_measurement
+    from edgekit.trials.export_request import ExportRequest, run_export
 
-    read = tuple(map(read_measurement, measurements or ()))
-    with (
-        output_folder(output),
-        pipeline_settings(
-            show_progress=not (quiet or as_json),
-            no_color=no_color,
-            no_cache=no_cache,
-            jobs=jobs or default_jobs(),
-            timeout_s=timeout,
-            memory_limit=memory_limit,
-        ) as (settings, display),
-    ):
-        made, details = run_export(request, planned, wanted, output, io_type, settings, display.done)
-        report = with_imported(made, read, request.budget)
-        _write_folder(report, details, output)
-    if as_json:
+    asked = ExportRequest(
+        request=request,
+        output=output,
+        planned=planned,
+        effort=wanted,
+        io=io_type,
+        measurements=tuple(measurements or ()),
+    )
+    with pipeline_settings(screen, workers, no_cache=no_cache, jobs=jobs) as (settings, display):
+        report = run_export(asked, settings, display.done).report
+    if screen.as_json:
         write_json(report.to_json(strict=strict))
     else:
-        show_report(report, request, strict=strict, quiet=quiet, verbose=verbose, no_color=no_color)
+        show_report(report, request, strict=strict, quiet=screen.quiet, verbose=verbose, no_color=screen.no_color)
     return report.exit_code(strict=strict)
 
 
-def _write_folder(report: ExportReport, details: Mapping[str, Any], output: Path) -> None:
-    from edgekit.exporting.details import write_details
-    from edgekit.exporting.record_files import write_report
-    from edgekit.usage.snippets import write_usage
-
-    write_report(report)
-    write_usage(report)
-    write_details(output, details)
+def _device(device: str | None, planned: PlanFile | None) -> str | None:
+    """Returns the device that was named, else the one that the plan is for."""
+    return device or (planned.plan.device if planned else None)
 
 
-def _warn_of_order(request: Request, *, silent: bool, no_color: bool) -> None:
-    """Tells of an unwise order of techniques before the work: training may take hours."""
+def _warn_of_order(request: Request, screen: options.Screen) -> None:
+    """Warns of an unwise order of techniques before the work: training may take hours."""
     warning = order_warning([step.technique for step in request.techniques])
-    if warning and not silent:
-        console(no_color=no_color, stderr=True).print(f"warning: {warning}", style="yellow", markup=False)
+    if warning and screen.shows_progress:
+        console(no_color=screen.no_color, stderr=True).print(f"warning: {warning}", style="yellow", markup=False)
 
 
 def show_report(
@@ -192,7 +118,8 @@ def show_report(
 
     screen = console(no_color=no_color)
     if not quiet:
-        _show_head(screen, report, request)
+        _show_subject(screen, report, request)
+        screen.print()
         screen.print(tables.export_table(report))
         screen.print()
         for stages in report.stages:
@@ -231,8 +158,8 @@ def show_report(
                 screen.print(f"{report.folder / FOLDER}  code for the app", style="dim", markup=False)
 
 
-def _show_head(screen: Console, report: ExportReport, request: Request) -> None:
-    """Prints what the story is about: the model, the device, the formats that were left out."""
+def _show_subject(screen: Console, report: ExportReport, request: Request) -> None:
+    """Prints the model, the device, and the formats that the device does not run."""
     from edgekit.exporting import sentences
 
     if report.model is not None:
@@ -245,4 +172,3 @@ def _show_head(screen: Console, report: ExportReport, request: Request) -> None:
         names = ",".join(request.omitted)
         words = f"left out: {names}, which {report.device} does not run (--format {names} makes it all the same)"
         screen.print(words, style="dim", markup=False)
-    screen.print()

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-from edgekit.cli.console import write_json
-from edgekit.cli.streams import say
 from edgekit.errors import EdgekitError, ResourceError
 from edgekit.plain_text import log_text
+from edgekit.terminal.console import write_json
+from edgekit.terminal.streams import say
 from edgekit.workers.atomic_files import write_text
 
 if TYPE_CHECKING:

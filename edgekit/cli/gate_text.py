@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from edgekit.cli.console import console
+from edgekit.terminal.console import console
 
 if TYPE_CHECKING:
     from edgekit.gating.gate import GateResult

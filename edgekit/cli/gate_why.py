@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgekit.cli.console import console
 from edgekit.errors import EdgekitError, ModelError
 from edgekit.exporting.sentences import NAMING, check_sentence
+from edgekit.terminal.console import console
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -1,18 +1,42 @@
-"""The flags that verbs share, and how flags, environment, task file and profile become one request.
+"""The options that commands share, declared once: a command takes a group as one parameter (see `flat`).
 
 Precedence of every setting: flag, `EDGEKIT_*` environment, task file, profile. Each limit remembers which one set it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final, final, get_type_hints
 
 import typer
 
 from edgekit.budget import WAIVABLE
+from edgekit.cli.completion import (
+    complete_device,
+    complete_effort,
+    complete_format,
+    complete_precision,
+    complete_technique,
+)
 from edgekit.recipe import PRESETS
+
+MODEL_AND_DATA: Final = "Model and data"
+BUDGET: Final = "Budget"
+CHOICE: Final = "What is made"
+OUTPUT: Final = "Output"
+RUNNING: Final = "Running"
+PANELS: Final = (MODEL_AND_DATA, CHOICE, BUDGET, OUTPUT, RUNNING)
+"""Headings of a command's help, in order."""
+
+
+def option(panel: str, *names: str, help: str, **rest: Any) -> Any:  # noqa: A002  Typer's name
+    """Returns an option under a heading of the command's help; a default that is nothing is not shown."""
+    return typer.Option(*names, help=help, rich_help_panel=panel, show_default=rest.pop("show_default", False), **rest)
+
 
 Model = Annotated[
     str | None,
@@ -22,180 +46,232 @@ Model = Annotated[
         show_default=False,
     ),
 ]
-Device = Annotated[
-    str | None,
-    typer.Option("--device", "-d", help="Device profile: a name, an alias or a TOML file.", show_default=False),
+FloatModel = Annotated[
+    str | None, option(MODEL_AND_DATA, "--model", "-m", help="The float model to compare with, named as for export.")
 ]
-Config = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Task file (default: edgekit.toml here).", show_default=False)
-]
-Format = Annotated[
-    str | None,
-    typer.Option(
-        "--format",
-        "-f",
-        help="tflite, onnx, executorch, coreml, several with commas, or all that the device runs.",
-        show_default=False,
+Inputs = Annotated[
+    list[str] | None,
+    option(
+        MODEL_AND_DATA, "--input",
+        help="Sizes of an input: image=1x3x224x224 or ids=1x128:int64; repeat for more inputs.",
     ),
-]
-PrecisionOption = Annotated[
-    str | None, typer.Option("--precision", "-p", help=f"One of {', '.join(PRESETS)}.", show_default=False)
-]
-CalibrationOption = Annotated[
-    str | None,
-    typer.Option(
-        "--calibration", help="Calibration data: data.py:function, .npz or a folder of images.", show_default=False
-    ),
-]
-EvaluationOption = Annotated[
-    str | None,
-    typer.Option(
-        "--evaluation", help="Evaluation data: data.py:function, .npz or a folder of images.", show_default=False
-    ),
-]
-MetricOption = Annotated[
-    str | None,
-    typer.Option("--metric", help="top1, agreement, cosine, spearman or metrics.py:function.", show_default=False),
-]
+]  # fmt: skip
 ExampleInputs = Annotated[
     str | None,
-    typer.Option(
-        "--example-inputs", help="model.py:function that returns a tuple of tensors at batch 1.", show_default=False
-    ),
+    option(MODEL_AND_DATA, "--example-inputs", help="model.py:function that returns a tuple of tensors at batch 1."),
 ]
-InputSizesOption = Annotated[
-    list[str],
-    typer.Option(
-        "--input",
-        help="Sizes of an input: image=1x3x224x224 or ids=1x128:int64; repeat for more inputs.",
-        show_default=False,
-    ),
-]
-MaxSize = Annotated[str | None, typer.Option("--max-size", help='Such as "6 MB".', show_default=False)]
-MaxDownload = Annotated[
-    str | None, typer.Option("--max-download", help='Deflated size, such as "5 MB".', show_default=False)
-]
-MaxMemory = Annotated[
-    str | None, typer.Option("--max-memory", help='Peak memory, such as "64 MB".', show_default=False)
-]
-MaxLatency = Annotated[
-    str | None, typer.Option("--max-latency", help='On the device, such as "30 ms".', show_default=False)
-]
-MaxDrop = Annotated[str | None, typer.Option("--max-drop", help='Accuracy drop, such as "1 pp".', show_default=False)]
-MaxSliceDrop = Annotated[
-    str | None, typer.Option("--max-slice-drop", help='Drop of the worst slice, such as "3 pp".', show_default=False)
-]
-MinParity = Annotated[
-    str | None, typer.Option("--min-parity", help='SQNR against the float model, such as "20 dB".', show_default=False)
-]
-MinAccuracy = Annotated[
+Artifact = Annotated[Path, typer.Argument(help="A .tflite, .onnx, .pte file or an .mlpackage folder.")]
+Device = Annotated[
     str | None,
-    typer.Option(
-        "--min-accuracy", help='The artifact\'s own metric, such as "90 %"; needs no float model.', show_default=False
+    option(
+        MODEL_AND_DATA, "--device", "-d", help="Device profile: a name, an alias or a TOML file.",
+        autocompletion=complete_device,
     ),
+]  # fmt: skip
+Config = Annotated[
+    Path | None, option(MODEL_AND_DATA, "--config", "-c", help="Task file (default: edgekit.toml here).")
 ]
-MinParityFloor = Annotated[
-    str | None,
-    typer.Option(
-        "--min-parity-floor",
-        help='SQNR of the worst output or channel against the converted model, such as "6 dB".',
-        show_default=False,
-    ),
+Metric = Annotated[
+    str | None, option(MODEL_AND_DATA, "--metric", help="top1, agreement, cosine, spearman or metrics.py:function.")
 ]
-Without = Annotated[
+Format = Annotated[
     list[str] | None,
-    typer.Option(
-        "--without",
-        help=f"Show a check without judging it: {', '.join(WAIVABLE)}; repeat for more.",
-        show_default=False,
+    option(
+        CHOICE, "--format", "-f", autocompletion=complete_format,
+        help="tflite, onnx, executorch, coreml, several with commas, or all that the device runs; repeat for more.",
     ),
-]
-MinIntegerCoverage = Annotated[
+]  # fmt: skip
+Precision = Annotated[
     str | None,
-    typer.Option("--min-integer-coverage", help='Work that runs in integers, such as "100 %".', show_default=False),
+    option(CHOICE, "--precision", "-p", help=f"One of {', '.join(PRESETS)}.", autocompletion=complete_precision),
 ]
-MinDelegateCoverage = Annotated[
-    str | None,
-    typer.Option("--min-delegate-coverage", help='Work on the fast CPU kernels, such as "95 %".', show_default=False),
-]
-MinAcceleratorCoverage = Annotated[
-    str | None,
-    typer.Option(
-        "--min-accelerator-coverage",
-        help='Work that the accelerator is predicted to take, such as "90 %".',
-        show_default=False,
-    ),
-]
-TechniqueOption = Annotated[
+Technique = Annotated[
     list[str] | None,
-    typer.Option(
-        "--technique",
-        "-t",
+    option(
+        CHOICE, "--technique", "-t", autocompletion=complete_technique,
         help="What to do to the float model first, such as equalize or round_weights:method=gptq; repeat for more.",
-        show_default=False,
     ),
-]
-EffortOption = Annotated[
+]  # fmt: skip
+Effort = Annotated[
     str,
-    typer.Option(
-        "--effort",
+    option(
+        CHOICE, "--effort", show_default=True, autocompletion=complete_effort,
         help="quick: predict only. default: simulate on calibration data, measure every layer (minutes). "
         "thorough: export and validate the best few too.",
     ),
+]  # fmt: skip
+Io = Annotated[
+    str, option(CHOICE, "--io", help="Inputs and outputs of the artifact: float or int8.", show_default=True)
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else there.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the verdict.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print every check and note.")]
-NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (NO_COLOR does the same).")]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Do everything anew.")]
 MaxRegression = Annotated[
-    list[str],
-    typer.Option("--max-regression", help='Against the baseline: "size +5 %", "accuracy -0.5 pp".', show_default=False),
+    list[str], option(BUDGET, "--max-regression", help='Against the baseline: "size +5 %", "accuracy -0.5 pp".')
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Inconclusive checks and warnings fail too.")]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Worker processes at a time; 0: one a core.")]
-Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Seconds that one worker process may take.")]
-MemoryLimit = Annotated[
-    str | None,
-    typer.Option("--memory-limit", help='Memory that one worker process may take, such as "8 GB".', show_default=False),
-]
-MeasurementsOption = Annotated[
+Measurements = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--measurements",
+    option(
+        MODEL_AND_DATA, "--measurements",
         help="Measurement file of edgekit bench from this device; may be given several times.",
-        show_default=False,
     ),
+]  # fmt: skip
+Without = Annotated[
+    list[str] | None,
+    option(BUDGET, "--without", help=f"Show a check without judging it: {', '.join(WAIVABLE)}; repeat for more."),
 ]
-IoOption = Annotated[str, typer.Option("--io", help="Inputs and outputs of the artifact: float or int8.")]
+Strict = Annotated[bool, option(BUDGET, "--strict", help="Inconclusive checks and warnings fail too.")]
+Verbose = Annotated[bool, option(OUTPUT, "--verbose", "-v", help="Print every check and note.")]
+Json = Annotated[bool, option(OUTPUT, "--json", help="Write JSON to stdout, and nothing else there.")]
+Quiet = Annotated[bool, option(OUTPUT, "--quiet", "-q", help="Print only the verdict.")]
+NoColor = Annotated[bool, option(OUTPUT, "--no-color", help="No colours (NO_COLOR does the same).")]
+NoCache = Annotated[bool, option(RUNNING, "--no-cache", help="Do everything anew.")]
+Jobs = Annotated[
+    int, option(RUNNING, "--jobs", "-j", min=0, show_default=True, help="Worker processes at a time; 0: one a core.")
+]
 
 
-def limit_texts(
-    max_size: str | None,
-    max_download: str | None,
-    max_memory: str | None,
-    max_latency: str | None,
-    max_drop: str | None,
-    max_slice_drop: str | None = None,
-    min_parity: str | None = None,
-    min_integer_coverage: str | None = None,
-    min_delegate_coverage: str | None = None,
-    min_accelerator_coverage: str | None = None,
-    min_parity_floor: str | None = None,
-    min_accuracy: str | None = None,
-) -> Mapping[str, str | None]:
-    """Returns the texts of the limit flags under the names of their costs."""
-    return {
-        "size": max_size,
-        "download": max_download,
-        "memory": max_memory,
-        "latency": max_latency,
-        "accuracy": min_accuracy,
-        "accuracy_drop": max_drop,
-        "slice_drop": max_slice_drop,
-        "parity": min_parity,
-        "parity_floor": min_parity_floor,
-        "integer_coverage": min_integer_coverage,
-        "delegate_coverage": min_delegate_coverage,
-        "accelerator_coverage": min_accelerator_coverage,
-    }
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """Where calibration data, evaluation data and example inputs come from, and the sizes of free inputs."""
+
+    calibration: Annotated[
+        str | None,
+        option(MODEL_AND_DATA, "--calibration", help="Calibration data: data.py:function, .npz or a folder of images."),
+    ] = None
+    evaluation: Annotated[
+        str | None,
+        option(MODEL_AND_DATA, "--evaluation", help="Evaluation data: data.py:function, .npz or a folder of images."),
+    ] = None
+    example_inputs: ExampleInputs = None
+    inputs: Inputs = None
+
+    def overrides(self, metric: str | None = None) -> dict[str, str | None]:
+        """Returns the task's fields and the texts that take their place."""
+        return {
+            "calibration": self.calibration,
+            "evaluation": self.evaluation,
+            "metric": metric,
+            "example_inputs": self.example_inputs,
+        }
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Limits on what the artifact may cost."""
+
+    max_size: Annotated[str | None, option(BUDGET, "--max-size", help='Such as "6 MB".')] = None
+    max_download: Annotated[str | None, option(BUDGET, "--max-download", help='Deflated size, such as "5 MB".')] = None
+    max_memory: Annotated[str | None, option(BUDGET, "--max-memory", help='Peak memory, such as "64 MB".')] = None
+    max_latency: Annotated[str | None, option(BUDGET, "--max-latency", help='On the device, such as "30 ms".')] = None
+    max_drop: Annotated[str | None, option(BUDGET, "--max-drop", help='Accuracy drop, such as "1 pp".')] = None
+    max_slice_drop: Annotated[
+        str | None, option(BUDGET, "--max-slice-drop", help='Drop of the worst slice, such as "3 pp".')
+    ] = None
+    min_parity: Annotated[
+        str | None, option(BUDGET, "--min-parity", help='SQNR against the float model, such as "20 dB".')
+    ] = None
+    min_accuracy: Annotated[
+        str | None,
+        option(BUDGET, "--min-accuracy", help='The artifact\'s own metric, such as "90 %"; needs no float model.'),
+    ] = None
+    min_parity_floor: Annotated[
+        str | None,
+        option(
+            BUDGET, "--min-parity-floor",
+            help='SQNR of the worst output or channel against the converted model, such as "6 dB".',
+        ),
+    ] = None  # fmt: skip
+    min_integer_coverage: Annotated[
+        str | None, option(BUDGET, "--min-integer-coverage", help='Work that runs in integers, such as "100 %".')
+    ] = None
+    min_delegate_coverage: Annotated[
+        str | None, option(BUDGET, "--min-delegate-coverage", help='Work on the fast CPU kernels, such as "95 %".')
+    ] = None
+    min_accelerator_coverage: Annotated[
+        str | None,
+        option(
+            BUDGET, "--min-accelerator-coverage",
+            help='Work that the accelerator is predicted to take, such as "90 %".',
+        ),
+    ] = None  # fmt: skip
+
+    def texts(self) -> Mapping[str, str | None]:
+        """Returns the limits' texts under the names of their costs."""
+        return {
+            "size": self.max_size,
+            "download": self.max_download,
+            "memory": self.max_memory,
+            "latency": self.max_latency,
+            "accuracy": self.min_accuracy,
+            "accuracy_drop": self.max_drop,
+            "slice_drop": self.max_slice_drop,
+            "parity": self.min_parity,
+            "parity_floor": self.min_parity_floor,
+            "integer_coverage": self.min_integer_coverage,
+            "delegate_coverage": self.min_delegate_coverage,
+            "accelerator_coverage": self.min_accelerator_coverage,
+        }
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workers:
+    """Limits of each worker process."""
+
+    timeout: Annotated[
+        float,
+        option(RUNNING, "--timeout", min=1, show_default=True, help="Seconds that one worker process may take."),
+    ] = 1800.0
+    memory_limit: Annotated[
+        str | None,
+        option(RUNNING, "--memory-limit", help='Memory that one worker process may take, such as "8 GB".'),
+    ] = None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screen:
+    """What is printed, and how."""
+
+    as_json: Json = False
+    quiet: Quiet = False
+    no_color: NoColor = False
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether a person watches."""
+        return not (self.quiet or self.as_json)
+
+
+def joined(formats: Sequence[str] | None) -> str | None:
+    """Returns the formats of all --format options as one text, None where none was given."""
+    return ",".join(formats) if formats else None
+
+
+def flat(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns `command` with the fields of each parameter that is a group (a dataclass) as options of its own.
+
+    Typer reads a function's signature, and knows no groups: this writes the signature that it shall read.
+    """
+    declared = inspect.signature(command, eval_str=True).parameters.values()
+    groups: dict[str, Any] = {p.name: p.annotation for p in declared if is_dataclass(p.annotation)}
+    parameters: list[inspect.Parameter] = []
+    for parameter in declared:
+        if parameter.name not in groups:
+            parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
+            continue
+        hints = get_type_hints(parameter.annotation, include_extras=True)
+        parameters += [
+            inspect.Parameter(f.name, parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
+            for f in fields(parameter.annotation)
+        ]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> Any:
+        made = {name: group(**{f.name: given.pop(f.name) for f in fields(group)}) for name, group in groups.items()}
+        return command(**given, **made)
+
+    signature = inspect.Signature(parameters)
+    run.__dict__["__signature__"] = signature
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run

@@ -1,81 +1,49 @@
-"""`edgekit plan`: what to do so that a model fits a device, why, and what was turned down."""
+"""`edgekit plan`: what to do so that a model fits a device, why, and what was rejected."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from edgekit.cli.console import console, write_json
+from edgekit.cli import options
 from edgekit.cli.export import show_report
-from edgekit.cli.options import (
-    CalibrationOption,
-    Config,
-    Device,
-    EffortOption,
-    ExampleInputs,
-    Format,
-    InputSizesOption,
-    JsonOption,
-    MaxDownload,
-    MaxDrop,
-    MaxLatency,
-    MaxMemory,
-    MaxSize,
-    Model,
-    NoCache,
-    NoColor,
-    PrecisionOption,
-    Quiet,
-    Timeout,
-    Verbose,
-    limit_texts,
-)
-from edgekit.errors import ResourceError, UsageError
+from edgekit.cli.options import OUTPUT, option
 from edgekit.task.input_sizes import read_input_sizes
 from edgekit.task.request import Request, make_request, parse_effort
-from edgekit.trials.choice import plan_request
+from edgekit.terminal.console import console, write_json
 
 if TYPE_CHECKING:
     from edgekit.analysis.graph import Analysis
     from edgekit.exporting.report import ExportReport
-    from edgekit.pipeline.settings import Settings
     from edgekit.planner.plan import Plan
 
 Why = Annotated[
-    bool, typer.Option("--why", help="Show what stands in each format's way (a trial conversion) and what costs most.")
+    bool,
+    option(OUTPUT, "--why", help="Show what stands in each format's way (a trial conversion) and what costs most."),
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Write the plan as JSON, for: edgekit export --plan FILE.", show_default=False),
+    option(OUTPUT, "--output", "-o", help="Write the plan as JSON, for: edgekit export --plan FILE."),
 ]
 
 
 def plan(
-    model: Model = None,
-    device: Device = None,
-    config: Config = None,
-    formats: Format = None,
-    precision: PrecisionOption = None,
-    calibration: CalibrationOption = None,
-    example_inputs: ExampleInputs = None,
-    inputs: InputSizesOption = [],  # noqa: B006  Typer copies it
-    max_size: MaxSize = None,
-    max_download: MaxDownload = None,
-    max_memory: MaxMemory = None,
-    max_latency: MaxLatency = None,
-    max_drop: MaxDrop = None,
-    effort: EffortOption = "quick",
+    model: options.Model = None,
+    device: options.Device = None,
+    config: options.Config = None,
+    formats: options.Format = None,
+    precision: options.Precision = None,
+    *,
+    data: options.Data,
+    metric: options.Metric = None,
+    limits: options.Limits,
+    effort: options.Effort = "quick",
     why: Why = False,
     output: Output = None,
-    timeout: Timeout = 1800.0,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-    no_color: NoColor = False,
-    no_cache: NoCache = False,
+    workers: options.Workers,
+    screen: options.Screen,
+    verbose: options.Verbose = False,
+    no_cache: options.NoCache = False,
 ) -> int:
     """Choose the format and precision that fit a device, and say why.
 
@@ -90,80 +58,46 @@ def plan(
         model=model,
         device=device,
         config=config,
-        formats=formats,
+        formats=options.joined(formats),
         precision=precision,
-        limits=limit_texts(max_size, max_download, max_memory, max_latency, max_drop),
-        overrides={"calibration": calibration, "example_inputs": example_inputs},
-        input_sizes=read_input_sizes(inputs),
+        limits=limits.texts(),
+        overrides=data.overrides(metric),
+        input_sizes=read_input_sizes(data.inputs or ()),
     )
     from edgekit.cli.settings import pipeline_settings
-    from edgekit.exporting.export import default_jobs
     from edgekit.exporting.fit import is_finished
-    from edgekit.pipeline.capture import capture_model
-    from edgekit.trials.planning import plan as make
+    from edgekit.trials.choice import fit_finished, plan_model, write_plan
 
-    with pipeline_settings(
-        show_progress=not (quiet or as_json),
-        no_color=no_color,
-        no_cache=no_cache,
-        jobs=default_jobs(),
-        timeout_s=timeout,
-        memory_limit=None,
-    ) as (settings, _):
-        file = request.task.base / request.task.model
-        if model is not None and is_finished(file):
-            report = _fit(file, request, settings, decided=bool(formats or precision or output))
-            if as_json:
-                write_json(report.to_json())
-            else:
-                show_report(report, request, strict=False, quiet=quiet, verbose=verbose, no_color=no_color)
-            return report.exit_code()
-        asked = plan_request(request, capture_model(request.task, settings), wanted, settings, trial=why)
-        made = make(asked, settings)
+    with pipeline_settings(screen, workers, no_cache=no_cache) as (settings, _):
+        if model is not None and is_finished(request.task.base / request.task.model):
+            report = fit_finished(request, settings, decided=bool(formats or precision or output))
+            return _show_fit(report, request, screen, verbose=verbose)
+        made, analysis = plan_model(request, wanted, settings, trial=why)
     if output is not None:
-        _write(output, made)
-    if as_json:
+        write_plan(output, made)
+    if screen.as_json:
         write_json(made.to_json())
     else:
-        _print(made, asked.analysis, request, output, why=why, quiet=quiet, verbose=verbose, no_color=no_color)
+        _print(
+            made,
+            analysis,
+            request,
+            output,
+            why=why,
+            quiet=screen.quiet,
+            verbose=verbose,
+            no_color=screen.no_color,
+        )
     return 0 if made.feasible else 1
 
 
-def _fit(file: Path, request: Request, settings: Settings, *, decided: bool) -> ExportReport:
-    """Returns whether a finished file fits: there is nothing left to plan about it.
-
-    Raises:
-        UsageError: flags were given that ask for a file to be made.
-    """
-    from edgekit.exporting.artifact_data import ArtifactData
-    from edgekit.exporting.fit import fit
-
-    if decided:
-        raise UsageError(
-            f"{request.task.model} is a finished file: its format and precision are what they are. Leave --format, "
-            "--precision and --output out, or give the float model that it was made from."
-        )
-    task = request.task
-    data = ArtifactData(
-        base=task.base,
-        calibration=task.calibration,
-        example_inputs=task.example_inputs,
-        input_sizes=task.input_sizes,
-    )
-    return fit(file, data, request.profile, request.budget, settings)
-
-
-def _write(path: Path, made: Plan) -> None:
-    """Writes the plan whole or not at all."""
-    from edgekit.workers.atomic_files import write_text
-
-    try:
-        write_text(path, json.dumps(made.to_json(), indent=1) + "\n")
-    except OSError as error:
-        raise ResourceError(
-            f"{path}: the plan cannot be written: {error.strerror}. "
-            "Name a file in a folder that exists and is writable."
-        ) from error
+def _show_fit(report: ExportReport, request: Request, screen: options.Screen, *, verbose: bool) -> int:
+    """Prints whether a finished file fits, and returns the exit code."""
+    if screen.as_json:
+        write_json(report.to_json())
+    else:
+        show_report(report, request, strict=False, quiet=screen.quiet, verbose=verbose, no_color=screen.no_color)
+    return report.exit_code()
 
 
 def _print(

@@ -7,23 +7,19 @@ from typing import Annotated
 
 import typer
 
-from edgekit.cli.console import console
-from edgekit.cli.options import NoColor, Quiet
-from edgekit.errors import ResourceError
-
-PAGE_NAME = "report.html"
+from edgekit.cli import options
+from edgekit.cli.options import OUTPUT, option
+from edgekit.terminal.console import console
 
 Folder = Annotated[Path, typer.Argument(help="Folder that export or search wrote.", metavar="DIR")]
-Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="The HTML file (default: DIR/report.html).", show_default=False)
-]
+Output = Annotated[Path | None, option(OUTPUT, "--output", "-o", help="The HTML file (default: DIR/report.html).")]
 
 
 def report(
     folder: Folder = Path("edgekit-out"),
     output: Output = None,
-    quiet: Quiet = False,
-    no_color: NoColor = False,
+    quiet: options.Quiet = False,
+    no_color: options.NoColor = False,
 ) -> int:
     """Write one self-contained HTML file about an export or a search: it opens offline, in light and dark, on paper.
 
@@ -32,17 +28,10 @@ def report(
     verdict is: edgekit gate is for CI.
     """
     from edgekit.exporting.sentences import escape
-    from edgekit.html_report.page import write_page
+    from edgekit.html_report.page import write_report_page
     from edgekit.units import format_bytes
 
-    target = output or folder / PAGE_NAME
-    try:
-        write_page(folder, target)
-    except OSError as error:
-        raise ResourceError(
-            f"{target}: the page cannot be written: {error.strerror}. "
-            "Name a file in a folder that exists and is writable with --output."
-        ) from error
+    target = write_report_page(folder, output)
     if not quiet:
         size = format_bytes(target.stat().st_size)
         console(no_color=no_color).print(f"{escape(str(target))}  {size}", soft_wrap=True)

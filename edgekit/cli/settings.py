@@ -1,4 +1,4 @@
-"""Pipeline settings from the flags that long verbs share."""
+"""Pipeline settings from the flags that long commands share."""
 
 from __future__ import annotations
 
@@ -8,21 +8,17 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
-from edgekit.cli.progress import StageDisplay
+from edgekit.cli.options import Screen, Workers
+from edgekit.exporting.export import default_jobs
 from edgekit.pipeline.settings import Settings
+from edgekit.terminal.progress import StageDisplay
 from edgekit.units import parse_bytes
 from edgekit.workers.cache import Cache, cache_folder
 
 
 @contextmanager
 def pipeline_settings(
-    *,
-    show_progress: bool,
-    no_color: bool,
-    no_cache: bool,
-    jobs: int,
-    timeout_s: float,
-    memory_limit: str | None,
+    screen: Screen, workers: Workers, *, no_cache: bool = False, jobs: int = 0
 ) -> Generator[tuple[Settings, StageDisplay], None, None]:
     """Yields settings whose progress is shown, and the display.
 
@@ -35,14 +31,15 @@ def pipeline_settings(
 
     is_main = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGTERM, interrupt) if is_main else None
+    limit = workers.memory_limit
     try:
-        with StageDisplay(enabled=show_progress, no_color=no_color) as display:
+        with StageDisplay(enabled=screen.shows_progress, no_color=screen.no_color) as display:
             yield (
                 Settings(
                     cache=Cache(root=cache_folder(), reuse=not no_cache),
-                    timeout_s=timeout_s,
-                    memory_limit_bytes=parse_bytes(memory_limit, "--memory-limit") if memory_limit else None,
-                    jobs=jobs,
+                    timeout_s=workers.timeout,
+                    memory_limit_bytes=parse_bytes(limit, "--memory-limit") if limit else None,
+                    jobs=jobs or default_jobs(),
                     progress=display,
                 ),
                 display,

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from edgekit.cli.console import console, write_json
-from edgekit.cli.options import Config, JsonOption, MemoryLimit, NoColor, Quiet, Timeout
-from edgekit.cli.validate import FloatModel
+from edgekit.cli import options
+from edgekit.cli.options import RUNNING, option
 from edgekit.task.request import make_task
+from edgekit.terminal.console import console, write_json
 
 if TYPE_CHECKING:
     from edgekit.exporting.verification import Verified
 
 Target = Annotated[Path, typer.Argument(help="Folder that export wrote, or its edgekit.lock.")]
-Rebuild = Annotated[bool, typer.Option("--rebuild", help="Make the artifacts once more and compare the bytes.")]
+Rebuild = Annotated[bool, option(RUNNING, "--rebuild", help="Make the artifacts once more and compare the bytes.")]
 
 _STYLES: Final = {"ok": ("ok", "green"), "failed": ("FAIL", "bold red"), "note": ("note", "yellow")}
 
@@ -24,13 +24,11 @@ _STYLES: Final = {"ok": ("ok", "green"), "failed": ("FAIL", "bold red"), "note":
 def verify(
     target: Target = Path("edgekit-out"),
     rebuild: Rebuild = False,
-    model: FloatModel = None,
-    config: Config = None,
-    timeout: Timeout = 1800.0,
-    memory_limit: MemoryLimit = None,
-    as_json: JsonOption = False,
-    quiet: Quiet = False,
-    no_color: NoColor = False,
+    model: options.FloatModel = None,
+    config: options.Config = None,
+    *,
+    workers: options.Workers,
+    screen: options.Screen,
 ) -> int:
     """Check artifacts against edgekit.lock, offline: exit code 0 if every byte is as it was, 1 if not.
 
@@ -43,21 +41,13 @@ def verify(
     lock = read_lock(path)
     items = verify_files(lock, path.parent)
     if rebuild:
-        items += _rebuild(
-            lock,
-            model,
-            config,
-            timeout=timeout,
-            memory_limit=memory_limit,
-            show_progress=not (quiet or as_json),
-            no_color=no_color,
-        )
+        items += _rebuild(lock, model, config, workers, screen)
     good = passed(items)
-    if as_json:
+    if screen.as_json:
         shown = {"schema_version": 1, "command": "verify", "passed": good, "lock": str(path)}
         write_json({**shown, "checks": [item.to_json() for item in items]})
     else:
-        _show(items, path, good=good, quiet=quiet, no_color=no_color)
+        _show(items, path, good=good, quiet=screen.quiet, no_color=screen.no_color)
     return 0 if good else 1
 
 
@@ -65,25 +55,14 @@ def _rebuild(
     lock: dict[str, Any],
     model: str | None,
     config: Path | None,
-    *,
-    timeout: float,
-    memory_limit: str | None,
-    show_progress: bool,
-    no_color: bool,
+    workers: options.Workers,
+    screen: options.Screen,
 ) -> tuple[Verified, ...]:
     from edgekit.cli.settings import pipeline_settings
-    from edgekit.exporting.export import default_jobs
     from edgekit.exporting.rebuild import verify_rebuild
 
     task = make_task(model, config, {}, Path.cwd())
-    with pipeline_settings(
-        show_progress=show_progress,
-        no_color=no_color,
-        no_cache=True,
-        jobs=default_jobs(),
-        timeout_s=timeout,
-        memory_limit=memory_limit,
-    ) as (settings, _):
+    with pipeline_settings(screen, workers, no_cache=True) as (settings, _):
         return verify_rebuild(lock, task, settings)
 
 

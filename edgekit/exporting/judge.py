@@ -100,7 +100,9 @@ def judge_artifact(
             evidence, device=device, predicted_latency=predicted_latency, asked=asked, accelerator=accelerator
         )
         evidence = with_float_model(evidence, inputs, converted, settings)
-        return judge_evidence(evidence, budget), describe_host(evidence)
+        checks = judge_evidence(evidence, budget)
+        settings.progress(artifact.runtime, "measured and judged", 1.0)
+        return checks, describe_host(evidence)
 
 
 def with_float_model(

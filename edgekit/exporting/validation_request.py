@@ -15,18 +15,21 @@ from edgekit.task.task import find_config
 if TYPE_CHECKING:
     from edgekit.exporting.report import ExportReport
     from edgekit.pipeline.settings import Settings
+    from edgekit.profiles.profile import DeviceProfile
+    from edgekit.task.task import Task
 
 
 def request_validation(
     artifact: Path,
     *,
     model: str | None,
-    device: str | None,
+    device: str | DeviceProfile | None,
     config: Path | None,
     limits: Mapping[str, str | None],
     overrides: Mapping[str, str | None],
     input_sizes: Sequence[str] = (),
     regression: Sequence[str] = (),
+    task: Task | None = None,
     without: Sequence[str] = (),
 ) -> tuple[Request, ArtifactData | None]:
     """Returns the request, and what to run the artifact on where no model is named: nothing to compare it with.
@@ -36,7 +39,7 @@ def request_validation(
     """
     runtime_of(artifact)
     sizes = read_input_sizes(input_sizes)
-    has_task = model is not None or config is not None or find_config(Path.cwd()) is not None
+    has_task = task is not None or model is not None or config is not None or find_config(Path.cwd()) is not None
     request = make_request(
         model=model,
         device=device,
@@ -47,6 +50,7 @@ def request_validation(
         regression=regression,
         without=without,
         demo_limits=has_task,
+        task=task,
     )
     return request, None if has_task else ArtifactData.from_overrides(overrides, sizes, Path.cwd())
 

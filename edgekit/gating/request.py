@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from edgekit.gating.gate import GateResult
     from edgekit.gating.interleaved_timing import TimedRounds
     from edgekit.pipeline.settings import Settings
+    from edgekit.profiles.profile import DeviceProfile
+    from edgekit.task.task import Task
 
 BASELINE_VARIABLE: Final = "EDGEKIT_BASELINE"
 
@@ -28,7 +30,7 @@ class GateRequest:
 
     Attributes:
         target: Folder that export wrote, or an artifact.
-        device: Name of the profile; None asks the environment.
+        device: Name of the profile, or itself; None asks the environment.
         model: Float model of an artifact; None takes the task's.
         config: Task file; None takes the current folder's.
         limits: Cost name to the text of its limit.
@@ -41,11 +43,12 @@ class GateRequest:
         fail_on_missing_baseline: A format without a baseline fails; else it warns.
         remeasure: The artifacts of a folder are run again; nothing that its report says about them is believed.
         settings: How worker processes run, and what is shown of them.
+        task: The task, where it is known already; else `model`, `config` and `overrides` make it.
     """
 
     target: Path
     settings: Settings
-    device: str | None = None
+    device: str | DeviceProfile | None = None
     model: str | None = None
     config: Path | None = None
     limits: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])
@@ -56,6 +59,7 @@ class GateRequest:
     measurements: tuple[Path, ...] = ()
     baseline: Path | None = None
     fail_on_missing_baseline: bool = False
+    task: Task | None = None
     remeasure: bool = False
 
 
@@ -102,6 +106,7 @@ def _of_folder(asked: GateRequest) -> tuple[GateResult, Request]:
             config=asked.config,
             limits=asked.limits,
             regression=asked.regression,
+            task=asked.task,
             without=asked.without,
         )
 
@@ -130,6 +135,7 @@ def _of_artifact(asked: GateRequest) -> tuple[GateResult, Request]:
         overrides=asked.overrides,
         input_sizes=asked.input_sizes,
         regression=asked.regression,
+        task=asked.task,
         without=asked.without,
     )
     report = run_validation(

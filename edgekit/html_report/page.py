@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import edgekit
-from edgekit.errors import MissingDependencyError
+from edgekit.errors import MissingDependencyError, ResourceError
 from edgekit.exporting.details import DETAILS_NAME, read_details
 from edgekit.exporting.lock import LOCK_NAME, read_lock
 from edgekit.exporting.record_files import REPORT_NAME, read_report
@@ -24,6 +24,8 @@ from edgekit.html_report.variants import search_facts, variants_section
 from edgekit.html_report.verdict import budget_section, verdict_section
 from edgekit.searching.result import SEARCH_NAME, read_search
 from edgekit.workers.atomic_files import write_text
+
+PAGE_NAME: Final = "report.html"
 
 _SECTIONS: Final = (
     verdict_section,
@@ -196,3 +198,21 @@ def write_page(folder: Path, target: Path) -> Path:
     text = search_page(read_search(folder), folder.as_posix()) if is_search_alone else html_page(read_sources(folder))
     write_text(target, text)
     return target
+
+
+def write_report_page(folder: Path, output: Path | None = None) -> Path:
+    """Writes the page about the export or the search in `folder`, to `report.html` in it by default; returns its path.
+
+    Raises:
+        ArtifactError: the folder holds neither an export nor a search that this edgekit reads.
+        MissingDependencyError: Bokeh is not installed.
+        ResourceError: the file cannot be written.
+    """
+    target = output or folder / PAGE_NAME
+    try:
+        return write_page(folder, target)
+    except OSError as error:
+        raise ResourceError(
+            f"{target}: the page cannot be written: {error.strerror}. "
+            "Name a file in a folder that exists and is writable with --output."
+        ) from error

@@ -8,25 +8,32 @@ from typing import Any
 
 from edgekit.errors import DataError, PluginError
 from edgekit.metrics.metric import Metric
+from edgekit.metrics.metric_function import FUNCTION_SUFFIX, MetricFunction
+from edgekit.metrics.user_metric import UserMetric, load_user_metric
 from edgekit.plugins import load_plugin
 from edgekit.registry import metric_names, metric_target
 
 
 def find_metric(name: str, base: Path = Path()) -> Metric:
-    """Returns the metric `name`: one of `registry.metric_names()`, or `file.py:function`.
+    """Returns the metric `name`: one of `registry.metric_names()`, `file.py:function`, or a function in memory.
 
     Args:
-        name: What users write.
+        name: What users write, or a `MetricFunction`.
         base: Folder that a relative `file.py:function` starts from.
 
     Raises:
         ConfigError: a `file.py:function` that cannot be loaded.
-        DataError: no such metric, or not a function.
+        DataError: no such metric, not a function, or a function in the memory of another process.
         PluginError: a third party's that cannot be loaded, or is no metric.
     """
+    if isinstance(name, MetricFunction):
+        return UserMetric(name, name.function)
+    if name.endswith(FUNCTION_SUFFIX):
+        raise DataError(
+            f"The metric {name} is a function of the process that called edgekit, and this is judged in another one. "
+            'Give it as text: "metrics.py:function".'
+        )
     if ":" in name:
-        from edgekit.metrics.user_metric import load_user_metric
-
         return load_user_metric(name, base)
     if name not in metric_names():
         raise DataError(

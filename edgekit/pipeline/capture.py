@@ -74,7 +74,7 @@ def _request(task: Task, *, as_torch: bool) -> CaptureRequest:
         source=task.model,
         base=task.base,
         output=Path(),
-        kind="torch" if task.embedded_default else classify(task.model, task.base),
+        kind="torch" if task.embedded_default else classify(str(task.model_file or task.model), task.base),
         name=task.metadata.get("name") or short_name(task.model),
         example_inputs=task.example_inputs,
         calibration=task.calibration,
@@ -82,6 +82,7 @@ def _request(task: Task, *, as_torch: bool) -> CaptureRequest:
         metadata={key: value for key, value in task.metadata.items() if key != "name"},
         as_torch=as_torch,
         embedded_default=task.embedded_default,
+        file=task.model_file,
     )
 
 

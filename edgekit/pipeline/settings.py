@@ -68,11 +68,23 @@ class Settings:
         request: RequestT,
         progress: Progress = silent,
     ) -> JobResult[ResultT]:
-        """Runs one worker process under these settings (see `edgekit.workers.worker.run_job`)."""
+        """Runs one worker process under these settings (see `edgekit.workers.worker.run_job`).
+
+        Its last phrase is told once more with a share of 1, so that whoever watches knows that it has ended.
+        """
+        phrases: list[str] = []
+
+        def tell(phrase: str, share: float | None = None) -> None:
+            phrases[:] = [phrase]
+            progress(phrase, share)
+
         options = JobOptions(
             title=title,
             threads=self.worker_threads,
             timeout_s=self.timeout_s,
             memory_limit_bytes=self.memory_limit_bytes,
         )
-        return run_job(job, request, options, progress, self.cancelled)
+        result = run_job(job, request, options, tell, self.cancelled)
+        for phrase in phrases:
+            progress(phrase, 1.0)
+        return result

@@ -34,11 +34,14 @@ def score(
         reference: The float model's outputs, one array (rows, ...) each.
         outputs: The simulated recipe's.
     """
+    try:
+        stand_in = find_metric(metric, base).stand_in or metric
+    except DataError as error:
+        return None, error.message
     with tempfile.TemporaryDirectory(prefix="edgekit-simulated-") as name:
         expected = _write(Path(name) / "float", reference)
         found = _write(Path(name) / "simulated", outputs)
         reason = ""
-        stand_in = find_metric(metric, base).stand_in or metric
         for tried in dict.fromkeys((metric, stand_in)):
             try:
                 return measure_drop(tried, found, expected, samples, base), tried

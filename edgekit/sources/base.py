@@ -39,6 +39,7 @@ class CaptureRequest:
         metadata: Labels, preprocessing and provenance that go into the artifacts.
         as_torch: Capture an ONNX file as an exported torch program, which more formats can be made from.
         embedded_default: The model is the one that edgekit takes where none is given.
+        file: Where the source lies, where `source` is only what it is called; None where it is the path itself.
         source_sha256: Hash of the source's content, None for code: for the key under which the result is found again.
         calibration_sha256: The same of the calibration data.
     """
@@ -54,13 +55,14 @@ class CaptureRequest:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     as_torch: bool = False
     embedded_default: bool = False
+    file: Place | None = None
     source_sha256: str | None = None
     calibration_sha256: str | None = None
 
     @property
     def path(self) -> Path:
         """The source as a path; only where it is a file or a folder."""
-        return self.base / self.source
+        return self.file or self.base / self.source
 
 
 class Source(ABC):

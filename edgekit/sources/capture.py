@@ -15,4 +15,4 @@ def run(request: CaptureRequest, progress: Progress) -> CapturedModel:
         InputError: the source, its example inputs or its user code are wrong.
         MachineError: a package is missing or the output folder cannot be written.
     """
-    return source(classify(request.source, request.base)).capture(request, progress)
+    return source(classify(str(request.file or request.source), request.base)).capture(request, progress)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 from edgekit.errors import DataError
 from edgekit.model import TensorSpec
-from edgekit.samples import Samples, SampleWriter
+from edgekit.samples import SAMPLES_NAME, Samples, SampleWriter
 from edgekit.task.array_file import read_npz
 from edgekit.task.task import ImagePreprocessing
 from edgekit.workers.request_key import Place
-from edgekit.workers.worker import Job, Progress
+from edgekit.workers.worker import Job, Progress, silent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,26 +63,58 @@ def materialize(request: DataRequest, progress: Progress) -> Samples:
     Raises:
         DataError: missing, empty, or not what the model takes.
     """
-    reference, purpose, specs = request.reference, request.purpose, request.inputs
-    items = _items(reference, request.base, purpose, specs, request.preprocessing)
-    with SampleWriter(request.folder, [spec.name for spec in specs]) as writer:
-        for index, item in enumerate(items):
-            inputs, target, slice_name = _split_item(item, purpose, reference, index)
-            where = f"{purpose} data {reference}, item {index}"
-            _add(writer, inputs, target, slice_name, specs, request.metric, where)
-            progress(f"{writer.count} {'' if purpose == 'sample' else purpose + ' '}samples", None)
-        if writer.count == 0:
-            raise DataError(
-                f"The {purpose} data {reference} is empty: it yielded no item. "
-                "Expected at least one; 100 to 500 are usual."
-            )
-    samples = Samples.open(request.folder)
-    if purpose == "calibration":
-        check_varies(samples, specs, reference)
-    return samples
+    items = _items(request.reference, request.base, request.purpose, request.inputs, request.preprocessing)
+    return write_items(
+        items,
+        request.inputs,
+        request.folder,
+        purpose=request.purpose,
+        metric=request.metric,
+        title=request.reference,
+        progress=progress,
+    )
 
 
 MATERIALIZE: Final = Job(work=materialize)
+
+
+def write_items(
+    items: Iterable[Any],
+    specs: tuple[TensorSpec, ...],
+    folder: Path,
+    *,
+    purpose: Purpose,
+    metric: str,
+    title: str,
+    progress: Progress = silent,
+) -> Samples:
+    """Writes items to a sample folder, each checked against the model's inputs; returns the opened samples.
+
+    Args:
+        items: Input tuples; for evaluation (input tuple, target) or (input tuple, target, slice name).
+        specs: The model's inputs.
+        folder: Where to; made if it is missing.
+        purpose: What the items are for.
+        metric: The task's: it decides whether the rows of an item belong together.
+        title: What the data is called, for messages.
+        progress: Told the number of samples so far.
+
+    Raises:
+        DataError: empty, or not what the model takes.
+    """
+    with SampleWriter(folder, [spec.name for spec in specs]) as writer:
+        for index, item in enumerate(items):
+            inputs, target, slice_name = _split_item(item, purpose, title, index)
+            _add(writer, inputs, target, slice_name, specs, metric, f"{purpose} data {title}, item {index}")
+            progress(f"{writer.count} {'' if purpose == 'sample' else purpose + ' '}samples", None)
+        if writer.count == 0:
+            raise DataError(
+                f"The {purpose} data {title} is empty: it yielded no item. Expected at least one; 100 to 500 are usual."
+            )
+    samples = Samples.open(folder)
+    if purpose == "calibration":
+        check_varies(samples, specs, title)
+    return samples
 
 
 def check_varies(samples: Samples, specs: tuple[TensorSpec, ...], reference: str) -> None:
@@ -108,6 +140,8 @@ def _items(
     path = base / reference
     if path.suffix.lower() == ".npz":
         return _npz_items(path, purpose, specs)
+    if (path / SAMPLES_NAME).is_file():
+        return _sample_items(Samples.open(path), purpose)
     if path.is_dir():
         return _image_items(path, purpose, specs, preprocessing)
     if ":" not in reference:
@@ -251,6 +285,19 @@ def _npz_items(path: Path, purpose: Purpose, specs: tuple[TensorSpec, ...]) -> I
     for i in range(len(inputs[0])):
         row = tuple(array[i : i + 1] for array in inputs)
         yield row if purpose != "evaluation" else (row, None if targets is None else targets[i : i + 1])
+
+
+def _sample_items(samples: Samples, purpose: Purpose) -> Iterator[Any]:
+    """Yields the items of a sample folder that edgekit wrote from data in memory."""
+    import numpy as np
+
+    item_of_row, targets, slices = samples.item_of_row(), samples.targets(), samples.slices()
+    arrays = samples.arrays()
+    for item in range(samples.items):
+        rows = np.flatnonzero(item_of_row == item)
+        inputs = tuple(array[rows] for array in arrays)
+        target = None if targets is None else targets[item]
+        yield inputs if purpose != "evaluation" else (inputs, target, slices[item] if slices else None)
 
 
 def _image_items(

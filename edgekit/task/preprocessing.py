@@ -6,6 +6,7 @@ from typing import Final
 
 from edgekit.errors import DataError
 from edgekit.model import TensorSpec
+from edgekit.samples import SAMPLES_NAME
 from edgekit.task.task import ImagePreprocessing, Task
 
 _COLOURS: Final = (1, 3)
@@ -61,7 +62,11 @@ def known_preprocessing(task: Task, inputs: tuple[TensorSpec, ...]) -> ImagePrep
 
 
 def _is_folder(task: Task, reference: str | None) -> bool:
-    return reference is not None and (task.base / reference).is_dir()
+    """Returns whether the data is a folder of images; a sample folder was written from data in memory."""
+    if reference is None:
+        return False
+    folder = task.base / reference
+    return folder.is_dir() and not (folder / SAMPLES_NAME).is_file()
 
 
 def describe_preprocessing(steps: ImagePreprocessing, spec: TensorSpec | None = None) -> str:

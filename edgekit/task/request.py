@@ -70,11 +70,11 @@ class Request:
 def make_request(
     *,
     model: str | None,
-    device: str | None,
+    device: str | DeviceProfile | None,
     config: Path | None,
     formats: str | None = None,
     precision: str | None = None,
-    techniques: Sequence[str] | None = None,
+    techniques: Sequence[str | Step] | None = None,
     limits: Mapping[str, str | None],
     overrides: Mapping[str, str | None] | None = None,
     input_sizes: Sequence[InputSizes] = (),
@@ -82,16 +82,17 @@ def make_request(
     demo_limits: bool = True,
     without: Sequence[str] = (),
     cwd: Path | None = None,
+    task: Task | None = None,
 ) -> Request:
     """Returns the request that flags, environment, task file and profile make together.
 
     Args:
         model: MODEL argument.
-        device: --device.
+        device: --device, or the profile itself.
         config: --config.
         formats: --format.
         precision: --precision.
-        techniques: --technique, each time it was given.
+        techniques: --technique, each time it was given, or the steps themselves.
         limits: Cost name to the text of its flag.
         overrides: Task fields (`calibration`, `evaluation`, `metric`, `example_inputs`) to the text of their flags.
         input_sizes: What --input says, read by `read_input_sizes`.
@@ -100,15 +101,16 @@ def make_request(
             is about that model.
         without: --without, each time it was given.
         cwd: Where to look for a task file; the current folder by default.
+        task: The task, where it is known already; else `model`, `config` and `overrides` make it.
 
     Raises:
         InputError: any of them is wrong.
     """
     cwd = cwd or Path.cwd()
-    task = replace(make_task(model, config, overrides or {}, cwd), input_sizes=tuple(input_sizes))
+    task = task or replace(make_task(model, config, overrides or {}, cwd), input_sizes=tuple(input_sizes))
     if task.embedded_default and not demo_limits:
         task = replace(task, limits=())
-    profile = _profile(device, cwd)
+    profile = _profile(device, task, cwd)
     override = _device_override(task, profile, cwd)
     wanted = formats or os.environ.get("EDGEKIT_FORMAT")
     source = "--format" if formats else "EDGEKIT_FORMAT"
@@ -124,7 +126,7 @@ def make_request(
         budget=_waived(_budget(task, profile, override.limits, limits), task, without),
         formats=chosen,
         precision=preset,
-        techniques=tuple(parse_technique(text, given[1]) for text in given[0]),
+        techniques=tuple(item if isinstance(item, Step) else parse_technique(item, given[1]) for item in given[0]),
         omitted=tuple(name for name in registry.format_names() if name in omitted),
         regression=_regression(task, override, regression),
         config=config,
@@ -172,8 +174,15 @@ def _from_base(text: str, cwd: Path, base: Path) -> str:
     return f"{path.absolute()}{separator}{name}" if base != cwd.absolute() and path.exists() else text
 
 
-def _profile(device: str | None, cwd: Path) -> DeviceProfile:
+def _profile(device: str | DeviceProfile | None, task: Task, cwd: Path) -> DeviceProfile:
+    if isinstance(device, DeviceProfile):
+        return device
     name = device or os.environ.get(DEVICE_VARIABLE)
+    if not name and task.device:
+        try:
+            return find_profile(task.device, task.base)
+        except ProfileError as error:
+            raise ProfileError(f"{task.config}: device: {error.message}") from error
     if not name:
         raise UsageError(
             f"No device is named. Give one with --device NAME or {DEVICE_VARIABLE}; the names: edgekit devices"

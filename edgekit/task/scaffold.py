@@ -21,6 +21,9 @@ _CONFIG: Final = """\
 #
 # Every key can also be a flag: edgekit export --help. A flag wins over this file, this file over the device's profile.
 
+# The device where neither --device nor EDGEKIT_DEVICE names one.
+# device = "{device}"
+
 [model]
 # () -> torch.nn.Module in eval mode. Or a file: "net.pt2", "net.onnx", "net.keras", "net.tflite".
 source = "model.py:build"
@@ -198,13 +201,17 @@ _LABELS: Final = "stripes\nbars\nsquares\nnoise\n"
 
 def scaffold_files(profile: DeviceProfile) -> dict[str, str]:
     """Returns the files of a new task by name, written for one device."""
-    config = _CONFIG.format(
+    return {"edgekit.toml": config_text(profile), "model.py": _MODEL, "data.py": _DATA, "labels.txt": _LABELS}
+
+
+def config_text(profile: DeviceProfile) -> str:
+    """Returns the task file of the example, written for one device."""
+    return _CONFIG.format(
         device=profile.name,
         title=profile.title,
         runtime=profile.runtimes[0],
         limits=", ".join(map(_limit_text, profile.budget.limits)) or "nothing",
     )
-    return {"edgekit.toml": config, "model.py": _MODEL, "data.py": _DATA, "labels.txt": _LABELS}
 
 
 def write_files(folder: Path, files: Mapping[str, str], *, force: bool) -> None:

@@ -125,8 +125,11 @@ class Task:
         without: Checks that are shown and not judged, keys of `budget.WAIVABLE`.
         devices: What the task file says about single devices, by device name.
         metadata: Labels and other text to embed in the artifacts.
+        device: The device where no flag and no variable names one; None where the task file names none.
         config: The task file, None without one.
         embedded_default: True where neither a model nor a task file was given.
+        model_file: Where the model's file lies, for a model that came from memory: `model` is then only what it is
+            called, so that no temporary path gets into artifacts.
     """
 
     model: str
@@ -146,8 +149,10 @@ class Task:
     without: tuple[str, ...] = ()
     devices: Mapping[str, DeviceOverride] = field(default_factory=dict[str, DeviceOverride])
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    device: str | None = None
     config: Path | None = None
     embedded_default: bool = False
+    model_file: Path | None = None
 
 
 def find_config(cwd: Path) -> Path | None:
@@ -219,6 +224,7 @@ def _to_task(file: TaskFile, path: Path) -> Task:
             for name, device in file.devices.items()
         },
         metadata=metadata,
+        device=file.device,
         config=path.absolute(),
     )
 

@@ -222,6 +222,7 @@ class TaskFile(_Table):
 
     # "schema" is a method of BaseModel: the key needs another attribute name.
     file_schema: Annotated[int, PlainValidator(_parse_schema)] = Field(default=SCHEMA, alias="schema")
+    device: str | None = Field(default=None, min_length=1, description="the name of a device, in quotes")
     model: ModelTable = Field(description='a table with at least source = "model.py:build"')
     data: DataTable = Field(default=DataTable(), description="a table")
     training: TrainingTable | None = Field(default=None, description="a table with batches and loss")

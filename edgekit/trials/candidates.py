@@ -14,6 +14,7 @@ from edgekit.budget import Budget
 from edgekit.checks import Check
 from edgekit.exporting.inputs import Inputs, artifact_metadata
 from edgekit.exporting.judge import judge_artifact
+from edgekit.metrics.metric_function import MetricFunction
 from edgekit.metrics.table import find_metric
 from edgekit.model import CapturedModel
 from edgekit.pipeline.convert import convert
@@ -221,6 +222,9 @@ def export_candidate(
         settings,
         metadata=artifact_metadata(inputs, candidate.techniques, candidate.recipe),
     )
+    if isinstance(inputs.task.metric, MetricFunction):
+        # A function in memory has no digest that says what its verdict depends on.
+        return judge_artifact(converted.artifact, inputs, candidate.recipe, Budget(), settings, converted=changed)[0]
     request = ValidationRequest(
         artifact_sha256=converted.artifact.sha256,
         runtime=candidate.runtime,

@@ -1,18 +1,20 @@
-"""What an export makes: the planner's choice, or a plan from a file; and the export of it."""
+"""What an export makes: the planner's choice, or a plan from a file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 from edgekit.budget import PATHS
-from edgekit.errors import UsageError
+from edgekit.errors import ResourceError, UsageError
 from edgekit.files.bounded_reading import read_json
 from edgekit.task.request import Request
 
 if TYPE_CHECKING:
+    from edgekit.analysis.graph import Analysis
     from edgekit.converters.base import IoType
     from edgekit.exporting.report import ExportReport
     from edgekit.model import CapturedModel
@@ -31,54 +33,6 @@ def parse_io(text: str) -> IoType:
     if text not in ("float", "int8"):
         raise UsageError(f'--io "{text}" is not known: accepted are float, int8.')
     return "int8" if text == "int8" else "float"
-
-
-def run_export(
-    request: Request,
-    planned: PlanFile | None,
-    effort: Effort,
-    output: Path,
-    io: IoType,
-    settings: Settings,
-    done: Callable[[str, str], None],
-) -> tuple[ExportReport, Mapping[str, Any]]:
-    """Returns what came of the export, and its details (see `edgekit.exporting.details`)."""
-    from edgekit.exporting.details import details_json
-    from edgekit.exporting.export import export as export_candidates
-    from edgekit.exporting.inputs import read_inputs
-    from edgekit.pipeline.analysis import analyze_model
-    from edgekit.pipeline.capture import capture_model
-    from edgekit.planner.candidates import with_predictions_of_changed
-
-    model = capture_model(request.task, settings)
-    refuse_techniques(request, model)
-    choice = planned.choice_for(model) if planned else choose(request, model, effort, settings)
-    analysis = analyze_model(model, settings)
-    candidates = [replace(item, steps=(*request.techniques, *item.steps)) for item in choice.candidates]
-    changed = any(candidate.techniques for candidate in candidates)
-    runtimes = [candidate.runtime for candidate in candidates]
-    inputs = read_inputs(request.task, runtimes, settings, model=model, as_torch=changed)
-
-    def predict_changed(candidate: Candidate, made: CapturedModel) -> Candidate:
-        # A plan's own techniques are in its predictions, and these are held against what is measured.
-        if not request.techniques:
-            return candidate
-        return with_predictions_of_changed(candidate, analyze_model(made, settings), request.profile)
-
-    report = export_candidates(
-        inputs,
-        candidates,
-        device=request.profile.name,
-        budget=request.budget,
-        folder=output,
-        settings=settings,
-        io=io,
-        rejected=choice.rejected,
-        accelerators=request.profile.accelerators,
-        done=done,
-        predict_changed=predict_changed,
-    )
-    return report, details_json(report, choice.plans, analysis, request.profile.latency_model)
 
 
 def refuse_techniques(request: Request, model: CapturedModel) -> None:
@@ -197,6 +151,16 @@ class PlanFile:
         return Choice(candidates=(made.chosen,), rejected=made.rejected, plans=(made,))
 
 
+def check_undecided(*, decided: bool) -> None:
+    """Checks that nothing else says what a plan has decided.
+
+    Raises:
+        UsageError: something does.
+    """
+    if decided:
+        raise UsageError("--plan has decided what --format, --precision and --effort are about: leave them away.")
+
+
 def read_plan_file(path: Path, *, decided: bool) -> PlanFile:
     """Returns the plan in a file.
 
@@ -209,8 +173,7 @@ def read_plan_file(path: Path, *, decided: bool) -> PlanFile:
     """
     from edgekit.planner.plan import Plan
 
-    if decided:
-        raise UsageError("--plan has decided what --format, --precision and --effort are about: leave them away.")
+    check_undecided(decided=decided)
     try:
         data = read_json(path, UsageError)
     except FileNotFoundError:
@@ -241,3 +204,56 @@ def plan_request(
         effort=effort,
         trial=trial,
     )
+
+
+def plan_model(request: Request, effort: Effort, settings: Settings, *, trial: bool = False) -> tuple[Plan, Analysis]:
+    """Returns the plan for a request, and the costed graph that it was made from.
+
+    With `trial`, the float model is converted to every format first: only that finds what a converter cannot hold.
+    """
+    from edgekit.pipeline.capture import capture_model
+    from edgekit.trials.planning import plan
+
+    asked = plan_request(request, capture_model(request.task, settings), effort, settings, trial=trial)
+    return plan(asked, settings), asked.analysis
+
+
+def fit_finished(request: Request, settings: Settings, *, decided: bool) -> ExportReport:
+    """Returns whether a finished file fits: there is nothing left to plan about it.
+
+    Raises:
+        UsageError: flags were given that ask for a file to be made.
+    """
+    from edgekit.exporting.artifact_data import ArtifactData
+    from edgekit.exporting.fit import fit
+
+    task = request.task
+    if decided:
+        raise UsageError(
+            f"{task.model} is a finished file: its format and precision are what they are. Leave --format, "
+            "--precision and --output out, or give the float model that it was made from."
+        )
+    data = ArtifactData(
+        base=task.base,
+        calibration=task.calibration,
+        example_inputs=task.example_inputs,
+        input_sizes=task.input_sizes,
+    )
+    return fit(task.base / task.model, data, request.profile, request.budget, settings)
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    """Writes a plan as JSON, whole or not at all, for a later export.
+
+    Raises:
+        ResourceError: the file cannot be written.
+    """
+    from edgekit.workers.atomic_files import write_text
+
+    try:
+        write_text(path, json.dumps(plan.to_json(), indent=1) + "\n")
+    except OSError as error:
+        raise ResourceError(
+            f"{path}: the plan cannot be written: {error.strerror}. "
+            "Name a file in a folder that exists and is writable."
+        ) from error

@@ -120,6 +120,7 @@ _COMMON: Final = (
         ("numpy", "numpy", "arrays"),
         ("scipy", "scipy", "statistics"),
         ("pydantic", "pydantic", "files"),
+        ("cattrs", "cattrs", "requests of worker processes"),
         ("psutil", "psutil", "memory"),
         ("rich", "rich", "tables"),
         ("typer", "typer", "command line"),

@@ -15,7 +15,7 @@ from edgekit.cli.app import main
 from edgekit.errors import PluginError
 from edgekit.formats.format import Format, Runtime
 from edgekit.workers import installation
-from edgekit.workers.installation import FormatState, Package, known_packages
+from edgekit.workers.installation import ALTERNATIVES, FormatState, Package, known_packages
 
 ROOT = Path(__file__).parents[2]
 
@@ -214,7 +214,9 @@ def test_every_requirement_of_every_extra_is_known_to_the_doctor() -> None:
         line.split("==")[0].split(">=")[0].split(";")[0].strip()
         for line in (*project["dependencies"], *(line for lines in extras.values() for line in lines))
     }
-    assert named - {"tomli", "pillow"} <= {package.name for package in known_packages()}
+    known = {package.name for package in known_packages()}
+    others = {other for name in known for other in ALTERNATIVES.get(name, ())}
+    assert named - {"tomli", "pillow"} <= known | others
     assert {package.extra for package in known_packages()} - {""} <= set(extras)
 
 

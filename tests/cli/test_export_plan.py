@@ -36,8 +36,8 @@ def capture(monkeypatch, tmp_path):
         name="net", source="net.py:build", source_kind="torch", kind="pt2", path=tmp_path / "float.pt2", inputs=(),
         outputs=(), digest="d" * 64, parameters=1, macs=1, family="cnn",
     )  # fmt: skip
-    monkeypatch.setattr("edgekit.pipeline.capture.capture_model", lambda *_args, **_kwargs: model)
-    monkeypatch.setattr("edgekit.pipeline.analysis.analyze_model", lambda *_args, **_kwargs: None)
+    monkeypatch.setattr("edgekit.trials.export_request.capture_model", lambda *_args, **_kwargs: model)
+    monkeypatch.setattr("edgekit.trials.export_request.analyze_model", lambda *_args, **_kwargs: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("EDGEKIT_DEVICE", raising=False)
 
@@ -59,8 +59,8 @@ def test_the_recipe_the_format_and_the_limits_are_the_plan_s(monkeypatch, capsys
         seen.update(candidates=candidates, **more)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("edgekit.exporting.inputs.read_inputs", lambda *_args, **_kwargs: None)
-    monkeypatch.setattr("edgekit.exporting.export.export", fake_export)
+    monkeypatch.setattr("edgekit.trials.export_request.read_inputs", lambda *_args, **_kwargs: None)
+    monkeypatch.setattr("edgekit.trials.export_request.export_candidates", fake_export)
     assert main(["export", "--plan", "plan.json", "--max-memory", "9 MB"]) == 130
     assert capsys.readouterr().err == ("\nInterrupted. Finished work is kept: the same command goes on from there.\n")
     assert [(item.runtime, item.recipe) for item in seen["candidates"]] == [("onnx", RECIPE)]
@@ -106,8 +106,8 @@ def test_a_plan_that_is_not_there_is_named(capsys):
 def test_a_file_that_is_no_json_is_named(capsys):
     Path("plan.json").write_text("{")
     assert refused(capsys) == (
-        "plan.json: not valid JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1). "
-        "Write it anew with: edgekit plan -o plan.json"
+        "plan.json is not valid JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1). "
+        "Write it anew with: edgekit plan --device NAME -o plan.json"
     )
 
 

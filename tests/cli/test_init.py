@@ -93,7 +93,7 @@ def test_the_commented_examples_are_right_once_they_are_let_in(folder: Path, com
             "rgb",
         )
     else:
-        names = ["size", "download", "memory", "accuracy_drop", "slice_drop", "latency"]
+        names = ["size", "download", "memory", "accuracy_drop", "slice_drop", "latency", "parity_floor"]
         assert [limit.name for limit in task.limits] == names
         assert [limit.name for limit in task.regression] == ["size_change", "accuracy_change", "latency_change"]
         assert task.devices["pi4"].formats == ("tflite",)

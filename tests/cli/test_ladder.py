@@ -99,8 +99,8 @@ def test_where_no_rung_keeps_the_budget_each_ones_miss_is_told(tmp_path):
 
 def test_one_format_at_a_time(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("edgekit.pipeline.capture.capture_model", lambda *_args, **_kwargs: None)
-    monkeypatch.setattr("edgekit.trials.choice.refuse_techniques", lambda *_: None)
+    monkeypatch.setattr("edgekit.trials.ladder_request.capture_model", lambda *_args, **_kwargs: None)
+    monkeypatch.setattr("edgekit.trials.ladder_request.refuse_techniques", lambda *_: None)
     assert main(["ladder", "net.onnx", "--device", "pi4", "--format", "tflite,onnx"]) == 2
     assert capsys.readouterr().err == (
         "edgekit: A ladder is about one format, and tflite, onnx were named. Give one with --format.\n"

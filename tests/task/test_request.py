@@ -207,3 +207,29 @@ def test_a_limit_on_regression_comes_from_flag_environment_device_or_task(
         ("size_change", 2.0, "--max-regression"),
         ("memory_change", 1.0, "--max-regression"),
     ]
+
+
+def test_the_device_comes_from_the_flag_then_the_environment_then_the_task_file(tmp_path, monkeypatch):
+    (tmp_path / "edgekit.toml").write_text('device = "pi4"\n[model]\nsource = "net.onnx"\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EDGEKIT_DEVICE", raising=False)
+
+    def device(flag=None):
+        return make_request(model=None, device=flag, config=None, limits={}).profile.name
+
+    assert device() == "pi4"
+    monkeypatch.setenv("EDGEKIT_DEVICE", "pi5")
+    assert device() == "pi5"
+    assert device("pixel8") == "pixel8"
+
+
+def test_a_wrong_device_in_the_task_file_names_the_file(tmp_path, monkeypatch):
+    (tmp_path / "edgekit.toml").write_text('device = "pi44"\n[model]\nsource = "net.onnx"\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EDGEKIT_DEVICE", raising=False)
+    with pytest.raises(ProfileError) as caught:
+        make_request(model=None, device=None, config=None, limits={})
+    assert caught.value.message.splitlines()[0] == (
+        f'{tmp_path / "edgekit.toml"}: device: No device is called "pi44". Did you mean pi4? See them all with: '
+        "edgekit devices"
+    )

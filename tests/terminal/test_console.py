@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from edgekit.cli.console import console
-from edgekit.cli.progress import StageDisplay
 from edgekit.exporting.sentences import escape
+from edgekit.terminal.console import console
+from edgekit.terminal.progress import StageDisplay
 
 
 def test_escape_sequences_and_commands_in_names_do_nothing(capsys: pytest.CaptureFixture[str]) -> None:

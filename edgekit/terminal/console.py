@@ -18,11 +18,11 @@ PLAIN_WIDTH = 100
 
 
 def console(*, no_color: bool = False, stderr: bool = False) -> Console:
-    """Returns a console on stdout (or stderr) that honours --no-color, NO_COLOR and pipes."""
-    from rich.console import Console
+    """Returns a console on stdout (or stderr) that honours --no-color, NO_COLOR and pipes, and stacks wide tables."""
+    from edgekit.terminal.narrow import FittingConsole
 
     stream = sys.stderr if stderr else sys.stdout
-    screen = Console(
+    screen = FittingConsole(
         file=stream,
         no_color=True if no_color else None,
         highlight=False,

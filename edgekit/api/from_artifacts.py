@@ -1,0 +1,293 @@
+"""What starts from an artifact or from an export's folder: validate, gate, bench, debug, report; and devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from typing_extensions import Unpack
+
+from edgekit.api.calls import for_each_device
+from edgekit.in_memory.options import (
+    Data,
+    Device,
+    Devices,
+    GateOptions,
+    Limits,
+    Metric,
+    PathText,
+    Running,
+    ValidateOptions,
+)
+from edgekit.in_memory.session import session
+from edgekit.in_memory.task import TaskSource, artifact_task, as_path, sample_reference
+from edgekit.profiles.profile import DeviceProfile, find_profile, list_profiles
+from edgekit.results.outcomes import (
+    BenchOutcome,
+    DebugOutcome,
+    ExportOutcome,
+    GateOutcome,
+)
+
+
+@overload
+def validate(
+    artifact: PathText, *, device: Device | None = ..., **options: Unpack[ValidateOptions]
+) -> ExportOutcome: ...
+@overload
+def validate(
+    artifact: PathText, *, device: Devices, **options: Unpack[ValidateOptions]
+) -> dict[str, ExportOutcome]: ...
+def validate(
+    artifact: PathText,
+    *,
+    device: Device | Devices | None = None,
+    model: object = None,
+    inputs: object = None,
+    calibration: Data = None,
+    evaluation: Data = None,
+    metric: Metric | None = None,
+    measurements: Iterable[PathText] = (),
+    config: PathText | None = None,
+    strict: bool = False,
+    **more: Unpack[Limits],
+) -> ExportOutcome | dict[str, ExportOutcome]:
+    """Runs an artifact in its own runtime, compares it with its float model, and checks the device's budgets.
+
+    Args:
+        artifact: A .tflite, .onnx or .pte file or an .mlpackage folder, also one made elsewhere.
+        device: As for `plan`.
+        model: The float model to compare with, as for `plan`. None takes the task file's; without one there is nothing
+            to compare with, and size and memory are judged.
+        inputs: As for `plan`.
+        calibration: As for `plan`.
+        evaluation: As for `plan`.
+        metric: As for `plan`.
+        measurements: Measurement files of `bench` from the device.
+        config: As for `plan`.
+        strict: Inconclusive checks and warnings fail too.
+        **more: Limits and how to run (see `Limits` and `Running`).
+
+    Returns:
+        The verdict; for several devices a dict of them by the devices' names.
+
+    Raises:
+        InputError: what was given is wrong.
+        MachineError: the artifact cannot be run here.
+    """
+    from edgekit.exporting.validation_request import request_validation, run_validation
+
+    source = TaskSource(
+        model=model, inputs=inputs, calibration=calibration, evaluation=evaluation, metric=metric, config=config
+    )
+    with session("validate", more, jobs=1) as run:
+        task, path = artifact_task(source, run.scratch, run.settings), Path(artifact)
+
+        def one(device: Device | None, _name: str) -> ExportOutcome:
+            request, data = request_validation(
+                path, model=None, device=device, config=as_path(config), limits=run.limits, overrides={}, task=task
+            )
+            made = run_validation(
+                path, request, data=data, measurements=tuple(map(Path, measurements)), settings=run.settings
+            )
+            return ExportOutcome(made, strict=strict)
+
+        return for_each_device(device, one)
+
+
+@overload
+def gate(target: PathText, *, device: Device | None = ..., **options: Unpack[GateOptions]) -> GateOutcome: ...
+@overload
+def gate(target: PathText, *, device: Devices, **options: Unpack[GateOptions]) -> dict[str, GateOutcome]: ...
+def gate(
+    target: PathText,
+    *,
+    device: Device | Devices | None = None,
+    model: object = None,
+    inputs: object = None,
+    calibration: Data = None,
+    evaluation: Data = None,
+    metric: Metric | None = None,
+    measurements: Iterable[PathText] = (),
+    max_regression: str | Iterable[str] = (),
+    baseline: PathText | None = None,
+    fail_on_missing_baseline: bool = False,
+    config: PathText | None = None,
+    strict: bool = False,
+    **more: Unpack[Limits],
+) -> GateOutcome | dict[str, GateOutcome]:
+    """Holds an export against today's budgets, and against a baseline.
+
+    Args:
+        target: Folder that export wrote, or one artifact, which is run then.
+        device: As for `plan`.
+        model: The float model of an artifact, as for `plan`.
+        inputs: As for `plan`.
+        calibration: As for `plan`.
+        evaluation: As for `plan`.
+        metric: As for `plan`.
+        measurements: Measurement files of `bench` from the device.
+        max_regression: Limits against the baseline: `"size +5 %"`, `"accuracy -0.5 pp"`, or several.
+        baseline: File of `edgekit baseline set`; None takes `edgekit-baseline.json` in the working folder.
+        fail_on_missing_baseline: A format without a baseline fails; else it warns.
+        config: As for `plan`.
+        strict: Inconclusive checks and warnings fail too.
+        **more: Limits and how to run (see `Limits` and `Running`).
+
+    Returns:
+        The verdict; for several devices a dict of them by the devices' names.
+
+    Raises:
+        InputError: what was given is wrong, or the artifacts are not those that were measured.
+        MachineError: an artifact cannot be run here.
+    """
+    from edgekit.gating.request import GateRequest, run_gate
+
+    given: dict[str, Any] = {"calibration": calibration, "evaluation": evaluation, "metric": metric}
+    source = TaskSource(model=model, inputs=inputs, config=config, **given)
+    with session("gate", more, jobs=1) as run:
+        task = artifact_task(source, run.scratch, run.settings) if Path(target).exists() else None
+
+        def one(device: Device | None, _name: str) -> GateOutcome:
+            asked = GateRequest(
+                target=Path(target), settings=run.settings, device=device, config=as_path(config), limits=run.limits,
+                overrides={name: "given" for name, value in given.items() if value is not None},
+                regression=(max_regression,) if isinstance(max_regression, str) else tuple(max_regression),
+                measurements=tuple(map(Path, measurements)), baseline=as_path(baseline),
+                fail_on_missing_baseline=fail_on_missing_baseline, task=task,
+            )  # fmt: skip
+            return GateOutcome(run_gate(asked)[0], strict=strict)
+
+        return for_each_device(device, one)
+
+
+def bench(
+    artifact: PathText,
+    *,
+    on: str | None = None,
+    device: Device | None = None,
+    threads: int = 1,
+    runs: int = 100,
+    warmup: int = 10,
+    seconds: float = 20.0,
+    data: Data = None,
+    outputs: PathText | None = None,
+    python: str = "python3",
+    benchmark_model: str = "",
+    source: PathText | None = None,
+    output: PathText | None = None,
+    **more: Unpack[Running],
+) -> BenchOutcome:
+    """Measures an artifact in its own runtime: latency, load time, peak memory above the empty runtime.
+
+    Args:
+        artifact: A .tflite, .onnx or .pte file or an .mlpackage folder.
+        on: `"ssh://USER@HOST[:PORT]"`, `"adb"` or `"adb:SERIAL"`; None is this machine.
+        device: The profile of the machine that measures; None where it is no device.
+        threads: Threads that the runtime may use.
+        runs: Timed inferences.
+        warmup: Inferences before the timed ones.
+        seconds: Timing ends after this long, but not before 10 runs.
+        data: Sample inputs: text, an array (N, ...), or a tuple of them, one for each input.
+        outputs: Folder that keeps the outputs on `data`.
+        python: Python on the device, for ssh.
+        benchmark_model: TFLite's tool for adb: a file here, or a path on the device.
+        source: Another tool's output to take the figures from, instead of measuring.
+        output: File for the measurement.
+        **more: How to run (see `Running`).
+
+    Returns:
+        The measurement.
+
+    Raises:
+        InputError: what was given is wrong.
+        MachineError: it cannot be measured there.
+    """
+    from edgekit.benchmarking.request import BenchRequest, run_bench
+
+    with session("bench", more, jobs=1) as run:
+        asked = BenchRequest(
+            artifact=Path(artifact), on=on, device=device, threads=threads, runs=runs, warmup=warmup, seconds=seconds,
+            data=sample_reference(data, run.scratch), outputs=as_path(outputs), python=python,
+            benchmark_model=benchmark_model, source=as_path(source), output=as_path(output),
+        )  # fmt: skip
+        return BenchOutcome(run_bench(asked, run.settings))
+
+
+def debug(
+    artifact: PathText,
+    *,
+    model: object = None,
+    inputs: object = None,
+    calibration: Data = None,
+    evaluation: Data = None,
+    data: Literal["calibration", "evaluation"] | None = None,
+    samples: int = 16,
+    device: str | None = None,
+    config: PathText | None = None,
+    **more: Unpack[Running],
+) -> DebugOutcome:
+    """Compares an artifact with its float model inside, tensor by tensor, and names the layer that breaks it.
+
+    Args:
+        artifact: A .tflite, .onnx or .pte file or an .mlpackage folder.
+        model: The float model, as for `plan`; None takes the task file's, else the one that the artifact leads to.
+        inputs: As for `plan`.
+        calibration: As for `plan`.
+        evaluation: As for `plan`.
+        data: Which of the two to run; None takes the first that the task has.
+        samples: How many to run.
+        device: For the commands that are shown.
+        config: As for `plan`.
+        **more: How to run (see `Running`).
+
+    Returns:
+        The comparison, layer by layer.
+
+    Raises:
+        InputError: what was given is wrong.
+        MachineError: the artifact cannot be run here.
+    """
+    from edgekit.debugging.debug import debug as compare
+    from edgekit.debugging.request import request_debug
+
+    source = TaskSource(model=model, inputs=inputs, calibration=calibration, evaluation=evaluation, config=config)
+    with session("debug", more, jobs=1) as run:
+        request = request_debug(
+            Path(artifact), config=as_path(config), overrides={}, data=data, samples=samples, device=device,
+            task=artifact_task(source, run.scratch, run.settings),
+        )  # fmt: skip
+        return DebugOutcome(compare(request, run.settings))
+
+
+def report(target: PathText | ExportOutcome, output: PathText | None = None) -> Path:
+    """Writes one self-contained HTML file about an export or a search.
+
+    Args:
+        target: Folder that export or search wrote, or what `export` returned.
+        output: The HTML file; None is `report.html` in the folder.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        ArtifactError: the folder holds neither an export nor a search.
+        MachineError: a package is missing, or the file cannot be written.
+    """
+    from edgekit.html_report.page import write_report_page
+
+    return write_report_page(target.folder if isinstance(target, ExportOutcome) else Path(target), as_path(output))
+
+
+def devices(*names: str) -> tuple[DeviceProfile, ...]:
+    """Returns the device profiles: all that edgekit and the working folder have, or those of the names.
+
+    Args:
+        *names: Names, aliases, titles or TOML files.
+
+    Raises:
+        ProfileError: a profile is wrong, or none has that name.
+    """
+    cwd = Path.cwd()
+    return tuple(find_profile(name, cwd) for name in names) if names else list_profiles(cwd)

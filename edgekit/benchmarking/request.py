@@ -1,0 +1,214 @@
+"""A measurement from what was given to the record: what the command line and the Python API both call."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, final
+
+from edgekit.artifact import runtime_of
+from edgekit.errors import UsageError
+from edgekit.profiles.profile import DeviceProfile, find_profile
+from edgekit.task.input_sizes import InputSizes
+from edgekit.workers.process_folder import temporary_folder
+
+if TYPE_CHECKING:
+    from edgekit.benchmarking.target import Target
+    from edgekit.measurements.measurement import Measurement
+    from edgekit.pipeline.settings import Settings
+    from edgekit.samples import Samples
+    from edgekit.validators.execution import RunSettings
+
+JSON_SCHEMA: Final = 1
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchRequest:
+    """What to measure, where, and how.
+
+    Attributes:
+        artifact: Its path.
+        on: `ssh://USER@HOST[:PORT]`, `adb` or `adb:SERIAL`; None for this machine.
+        device: The profile of the machine that measures, by the user's word; None where it is no device.
+        threads: Threads that the runtime may use.
+        runs: Timed inferences.
+        warmup: Inferences before the timed ones.
+        seconds: Timing ends after this long, but not before 10 runs.
+        data: Sample inputs: `data.py:function`, .npz or a folder of images; None without.
+        input_sizes: Sizes of made-up sample inputs, where there is no `data`.
+        outputs: Folder that keeps the outputs on the sample inputs; None keeps none.
+        python: Python on the device, for ssh.
+        benchmark_model: TFLite's tool for adb: a file here, or a path on the device.
+        source: Another tool's output to take the figures from; None measures.
+        output: File for the measurement; None writes none.
+    """
+
+    artifact: Path
+    on: str | None = None
+    device: str | DeviceProfile | None = None
+    threads: int = 1
+    runs: int = 100
+    warmup: int = 10
+    seconds: float = 20.0
+    data: str | None = None
+    input_sizes: tuple[InputSizes, ...] = ()
+    outputs: Path | None = None
+    python: str = "python3"
+    benchmark_model: str = ""
+    source: Path | None = None
+    output: Path | None = None
+
+    def check(self) -> None:
+        """Checks what can be known before any work.
+
+        Raises:
+            InputError: no such artifact, or options that exclude each other.
+        """
+        runtime_of(self.artifact)
+        if self.outputs is not None and self.data is None and not self.input_sizes:
+            raise UsageError("--outputs keeps the outputs on sample inputs: give them too, with --data.")
+
+    def profile(self) -> DeviceProfile | None:
+        """Returns the device's profile, None where the machine is no device.
+
+        Raises:
+            ProfileError: no profile has that name.
+        """
+        if isinstance(self.device, str):
+            return find_profile(self.device, Path.cwd()) if self.device else None
+        return self.device
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """A measurement, and the file that it was written to."""
+
+    measurement: Measurement
+    path: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form that CI users rely on."""
+        return {
+            "schema_version": JSON_SCHEMA,
+            "command": "bench",
+            "device": self.measurement.device,
+            "runtime": self.measurement.artifact.runtime,
+            "measurement": self.measurement.to_json(),
+            "path": None if self.path is None else str(self.path),
+        }
+
+
+def run_bench(asked: BenchRequest, settings: Settings) -> Benchmark:
+    """Measures, or imports what another tool measured, and writes the measurement where a file is named for it.
+
+    Raises:
+        InputError: the artifact, the data, the place or the file is wrong.
+        MachineError: it cannot be measured there.
+    """
+    asked.check()
+    profile = asked.profile()
+    measurement = _import(asked, profile) if asked.source is not None else _measure(asked, profile, settings)
+    if asked.output is not None:
+        from edgekit.measurements.measurement import write_measurement
+
+        write_measurement(measurement, asked.output)
+    return Benchmark(measurement=measurement, path=asked.output)
+
+
+def _import(asked: BenchRequest, profile: DeviceProfile | None) -> Measurement:
+    source = asked.source or Path()
+    if asked.on is not None:
+        raise UsageError("--from takes figures from a file and --on measures: give one of them.")
+    if profile is None:
+        raise UsageError(
+            f"--from {source} needs --device NAME: the file does not say which device profile it was measured on."
+        )
+    from edgekit.benchmarking.bench import plain_artifact
+    from edgekit.measurements.imported import import_measurement
+
+    return import_measurement(source, plain_artifact(asked.artifact), profile.name)
+
+
+def _target(asked: BenchRequest) -> Target:
+    from edgekit.benchmarking.target import AdbAddress, parse_address
+
+    address = parse_address(asked.on) if asked.on is not None else None
+    if address is None:
+        from edgekit.benchmarking.this_machine import ThisMachine
+
+        return ThisMachine()
+    if isinstance(address, AdbAddress):
+        from edgekit.benchmarking.adb_target import AdbTarget
+
+        return AdbTarget(address=address, benchmark_model=asked.benchmark_model)
+    from edgekit.benchmarking.ssh_target import SshTarget
+
+    return SshTarget(address=address, python=asked.python)
+
+
+def _measure(asked: BenchRequest, profile: DeviceProfile | None, settings: Settings) -> Measurement:
+    from edgekit.benchmarking.bench import bench, plain_artifact
+    from edgekit.exporting.artifact_data import ArtifactData, read_samples
+    from edgekit.validators.execution import describe_artifact
+
+    target, run_settings = _target(asked), _run_settings(asked, settings)
+    artifact = plain_artifact(asked.artifact)
+    with temporary_folder("bench") as folder, _kept(asked.outputs) as keep:
+        samples = None
+        if asked.data is not None or asked.input_sizes:
+            # The data is shaped by the artifact's inputs, which only its runtime knows.
+            artifact = describe_artifact(asked.artifact, settings=run_settings, progress=settings.stage("artifact"))
+            base, rows = Path.cwd(), folder / "samples"
+            if asked.data is not None:
+                samples = read_samples(artifact, asked.data, "sample", base, rows, settings)
+            else:
+                samples, _ = ArtifactData(base=base, input_sizes=asked.input_sizes).samples_for(
+                    artifact, rows, settings
+                )
+        measurement, made = bench(
+            artifact,
+            target,
+            folder=folder,
+            profile=profile,
+            samples=samples,
+            settings=run_settings,
+            progress=settings.stage("bench"),
+        )
+        if keep is not None and made is not None:
+            _copy(made, keep)
+    return measurement
+
+
+def _run_settings(asked: BenchRequest, settings: Settings) -> RunSettings:
+    from edgekit.validators.execution import RunSettings
+
+    return RunSettings(
+        timeout_s=settings.timeout_s,
+        memory_limit_bytes=settings.memory_limit_bytes,
+        threads=asked.threads,
+        runs=asked.runs,
+        warmup=asked.warmup,
+        timing_s=asked.seconds,
+    )
+
+
+@contextmanager
+def _kept(outputs: Path | None) -> Generator[Path | None, None, None]:
+    """Yields the folder for outputs, tried before the work; None where none is wanted."""
+    if outputs is None:
+        yield None
+        return
+    from edgekit.workers.output_folder import output_folder
+
+    with output_folder(outputs) as folder:
+        yield folder
+
+
+def _copy(samples: Samples, folder: Path) -> None:
+    for file in samples.folder.iterdir():
+        shutil.copyfile(file, folder / file.name)

@@ -1,0 +1,135 @@
+"""An export from the request to the files that it leaves: what the command line and the Python API both call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+from edgekit.converters.base import IoType
+from edgekit.exporting.details import details_json, write_details
+from edgekit.exporting.export import export as export_candidates
+from edgekit.exporting.inputs import read_inputs
+from edgekit.exporting.record_files import write_report
+from edgekit.exporting.report import ExportReport, with_imported
+from edgekit.measurements.measurement import read_measurement
+from edgekit.pipeline.analysis import analyze_model
+from edgekit.pipeline.capture import capture_model
+from edgekit.pipeline.settings import Settings
+from edgekit.planner.candidates import with_predictions_of_changed
+from edgekit.profiles.profile import DeviceProfile
+from edgekit.task.request import Request
+from edgekit.trials.choice import Choice, PlanFile, choose, refuse_techniques
+from edgekit.usage.snippets import write_usage
+from edgekit.workers.output_folder import output_folder
+
+if TYPE_CHECKING:
+    from edgekit.analysis.graph import Analysis
+    from edgekit.model import CapturedModel
+    from edgekit.planner.plan import Plan
+    from edgekit.recipe import Candidate, Effort
+
+Done = Callable[[str, str], None]
+"""Told (stage, phrase) when a stage has ended."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRequest:
+    """What to export, and where to.
+
+    Attributes:
+        request: Task, device, limits and what is forced.
+        output: Folder for the artifacts and the records about them.
+        planned: A plan to carry out; None plans anew.
+        effort: Of the planning.
+        io: Types of the artifacts' inputs and outputs.
+        measurements: Measurement files from the device.
+    """
+
+    request: Request
+    output: Path
+    planned: PlanFile | None = None
+    effort: Effort = "quick"
+    io: IoType = "float"
+    measurements: Sequence[Path] = ()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What came of an export.
+
+    Attributes:
+        report: The verdict, and all that it rests on.
+        plans: One for each format that was requested, or the one that chose.
+    """
+
+    report: ExportReport
+    plans: tuple[Plan, ...]
+
+
+def run_export(asked: ExportRequest, settings: Settings, done: Done) -> Exported:
+    """Plans, makes, runs and judges the artifacts, and writes them with all records into the output folder.
+
+    Raises:
+        InputError: the model, the data, a technique, the plan or a measurement file is wrong.
+        MachineError: this machine cannot.
+    """
+    request = asked.request
+    measured = tuple(map(read_measurement, asked.measurements))
+    with output_folder(asked.output):
+        model = capture_model(request.task, settings)
+        refuse_techniques(request, model)
+        choice = asked.planned.choice_for(model) if asked.planned else choose(request, model, asked.effort, settings)
+        analysis = analyze_model(model, settings)
+        made = _make(asked, model, choice, settings, done)
+        report = with_imported(made, measured, request.budget)
+        write_records(made, report, choice.plans, analysis, request.profile)
+    return Exported(report=report, plans=tuple(choice.plans))
+
+
+def _make(asked: ExportRequest, model: CapturedModel, choice: Choice, settings: Settings, done: Done) -> ExportReport:
+    request = asked.request
+    candidates = [replace(item, steps=(*request.techniques, *item.steps)) for item in choice.candidates]
+    changed = any(candidate.techniques for candidate in candidates)
+    runtimes = [candidate.runtime for candidate in candidates]
+    inputs = read_inputs(request.task, runtimes, settings, model=model, as_torch=changed)
+
+    def predict_changed(candidate: Candidate, changed_model: CapturedModel) -> Candidate:
+        # A plan's own techniques are in its predictions, and these are held against what is measured.
+        if not request.techniques:
+            return candidate
+        return with_predictions_of_changed(candidate, analyze_model(changed_model, settings), request.profile)
+
+    return export_candidates(
+        inputs,
+        candidates,
+        device=request.profile.name,
+        budget=request.budget,
+        folder=asked.output,
+        settings=settings,
+        io=asked.io,
+        rejected=choice.rejected,
+        accelerators=request.profile.accelerators,
+        done=done,
+        predict_changed=predict_changed,
+    )
+
+
+def write_records(
+    made: ExportReport, report: ExportReport, plans: Sequence[Plan], analysis: Analysis, profile: DeviceProfile
+) -> None:
+    """Writes report.json, edgekit.lock, details.json and the code for the app beside the artifacts.
+
+    Args:
+        made: What the export itself measured: the details are about it.
+        report: The same with figures from the device in it.
+        plans: What was planned.
+        analysis: Costed graph of the model as it was captured.
+        profile: The device.
+    """
+    write_report(report)
+    write_usage(report)
+    write_details(report.folder, details_json(made, plans, analysis, profile.latency_model))
