@@ -14,6 +14,7 @@ from edgekit.task.input_sizes import InputSizes, OpenInput, chosen_sizes, code_o
 from edgekit.task.user_code import call_user, check_callable_without_arguments, load_object
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 _WHAT: Final = "[model] example_inputs"
@@ -112,7 +113,7 @@ def _first_sample(reference: str, base: Path) -> object:
     return found[0]
 
 
-def _first_of_npz(path: Path, reference: str) -> tuple[Tensor, ...]:
+def _first_of_npz(path: Path, reference: str) -> tuple[NDArray[Any], ...]:
     arrays = tuple(read_npz(path, reference).values())
     if not arrays or any(array.ndim == 0 or not len(array) for array in arrays):
         raise DataError(f"{reference} holds no rows; expected one array (N, ...) for each input, N at least 1.")
