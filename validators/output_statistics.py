@@ -233,7 +233,7 @@ class _Sums:
         members: list[Part] = []
         steps: dict[int, list[float]] = {axis: [whole.step] * self._shape[axis] for axis in self._axes}
         joined = layout.axis - 1 if layout is not None and layout.axis is not None else None
-        if layout is not None and joined in self._axes and joined is not None:
+        if layout is not None and joined in self._axes:
             start = 0
             for size, bounded in zip(layout.sizes, layout.bounded, strict=True):
                 piece = slice(start, start + size)

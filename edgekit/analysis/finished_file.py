@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, cast, final
+from typing import Any, Final, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.plugins import load_plugin
@@ -62,15 +62,18 @@ def read_finished(reader: str, path: Path, sizes: Mapping[str, tuple[int, ...]])
     """
     read: Any = load_plugin("precision reader", reader, reader)
     analysis: Analysis
+    precisions: Mapping[str, Precision]
     analysis, precisions = read(path, sizes)
     # Numbers, because names of a file's operators may hold the wildcards of a recipe's patterns.
     operators = tuple(replace(item, module=f"operator {i}.") for i, item in enumerate(analysis.operators))
-    found = {item.module: cast("Precision", precisions.get(item.name, "fp32")) for item in operators}
+    found: dict[str, Precision] = {item.module: precisions.get(item.name, "fp32") for item in operators}
     work: Counter[Precision] = Counter()
     for item in operators:
         work[found[item.module]] += item.macs + 1
-    default = work.most_common(1)[0][0] if work else "fp32"
-    overrides = tuple((module, precision) for module, precision in found.items() if precision != default)
+    default: Precision = work.most_common(1)[0][0] if work else "fp32"
+    overrides: tuple[tuple[str, Precision], ...] = tuple(
+        (module, precision) for module, precision in found.items() if precision != default
+    )
     return FinishedFile(
         analysis=replace(analysis, operators=operators), recipe=Recipe(default=default, overrides=overrides)
     )

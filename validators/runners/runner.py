@@ -171,10 +171,10 @@ def count_of(names: Sequence[str], what: str) -> str:
 def described_in(metadata: dict[str, str]) -> dict[str, list[Spec]]:
     """Returns the inputs and outputs that edgekit's converters wrote into the artifact's metadata, {} without them."""
     try:
-        found: dict[str, list[Spec]] = json.loads(metadata.get(IO_KEY, "{}"))
+        found: object = json.loads(metadata.get(IO_KEY, "{}"))
     except (ValueError, RecursionError):
         return {}  # somebody else's use of the key; the runtime's own description stands
-    return found if isinstance(found, dict) else {}
+    return dict(found) if isinstance(found, dict) else {}
 
 
 def ordered(actual: list[Spec], expected: list[Spec]) -> tuple[list[int], list[Spec]]:

@@ -102,9 +102,7 @@ def find(result: GateResult, files: LimitFiles, *, strict: bool) -> tuple[Findin
             verdict=check.verdict,
             sentence=check_sentence(check),
             detail="" if check.verdict == "not_run" else check.detail,  # the sentence and the advice hold it
-            advice=advise(check, precisions.get(check.runtime, ""), place_of(result, check.runtime, files.profile))
-            if check.verdict != "pass"
-            else "",
+            advice=_advice(check, result, precisions, files),
             place=files.place_of(check),
         )
         for check in judged
