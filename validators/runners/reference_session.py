@@ -8,18 +8,56 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgekit.validators.runners.session_protocols import Runtime as RunnerRuntime
-    from edgekit.validators.runners.session_protocols import Session
 
 PACKAGES = "the float model's own framework"
 EXTRA = "all"
 
 SIBLINGS = {".onnx": "onnx_session", ".tflite": "tflite_session"}
+
+
+class AnySession(Protocol):
+    """An artifact that a session file has opened.
+
+    Attributes:
+        inputs: Inputs in the order in which `run` takes them.
+        outputs: Outputs in the order in which `run` returns them.
+        metadata: Text by name, as the artifact's format holds it.
+    """
+
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    metadata: dict[str, str]
+
+    def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Returns the outputs of one inference."""
+        ...
+
+    def operators(self) -> object:
+        """Returns what ran, one entry an operator; None where the runtime does not tell."""
+        ...
+
+
+class AnyRuntime(Protocol):
+    """What each session file has under this name.
+
+    Attributes:
+        name: Name of the runtime.
+        version: Its version.
+        untimed: Why its time and memory mean nothing; "" where they do.
+    """
+
+    name: str
+    version: str
+    untimed: str
+
+    def open(self, path: str) -> AnySession:
+        """Returns a session of the artifact at `path`."""
+        ...
 
 
 class Runtime:
@@ -39,11 +77,11 @@ class Runtime:
     def __init__(self, artifact: str, package: str, threads: int) -> None:
         path = Path(artifact)
         suffix = path.suffix.lower()
-        self._sibling: RunnerRuntime | None = None
+        self._sibling: AnyRuntime | None = None
         self._torch: ModuleType | None = None
         self._tensorflow: Any = None
         if suffix in SIBLINGS:
-            sibling: RunnerRuntime = _load_sibling(SIBLINGS[suffix]).Runtime(artifact, package, threads)
+            sibling: AnyRuntime = _load_sibling(SIBLINGS[suffix]).Runtime(artifact, package, threads)
             self._sibling = sibling
             self.name, self.version = sibling.name, sibling.version
         elif suffix == ".pt2":
@@ -59,7 +97,7 @@ class Runtime:
             self._tensorflow = tf
             self.name, self.version = "tensorflow", tf.__version__
 
-    def open(self, path: str) -> Session:
+    def open(self, path: str) -> AnySession:
         """Returns a session of the model at `path`; what the framework raises passes through."""
         if self._sibling is not None:
             return self._sibling.open(path)
