@@ -1,6 +1,6 @@
 """Checks that no link of the built site leads out of its folder, or to a file that is not there.
 
-MkDocs checks the links of the pages' text. This looks at what it built: also at the theme's and the generated pages' links.
+MkDocs checks the links of the pages' text. This looks at what it built: the theme's and the generated pages' links too.
 """
 
 from __future__ import annotations

@@ -47,6 +47,7 @@ ORDER: Final = (
 """Files and folders of docs/ in the site's order; what is not named comes behind, in the order of names."""
 
 DAY: Final = (
+    "index",
     "init",
     "doctor",
     "devices",
@@ -63,7 +64,7 @@ DAY: Final = (
     "report",
     "cache",
 )
-"""The pages of the commands in the order of a user's day."""
+"""The pages of docs/commands in the order of a user's day."""
 
 SCHEMAS: Final = {
     "report": "edgekit.exporting.record_schema:ReportFile",
