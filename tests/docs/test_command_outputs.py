@@ -50,3 +50,13 @@ def test_memory_of_a_machine_is_not_compared_and_sizes_are(outputs: ModuleType) 
     one = "ok  size         19.9 kB  measured\nok  peak memory  11.7 MB  measured\n"
     assert outputs.comparable(command, one) == outputs.comparable(command, one.replace("11.7 MB", "9.25 MB"))
     assert outputs.comparable(command, one) != outputs.comparable(command, one.replace("19.9 kB", "19.8 kB"))
+
+
+def test_the_readme_shows_lines_of_the_plan_that_the_page_shows(outputs: ModuleType) -> None:
+    command = "edgekit plan --device pi4"
+    text = (ROOT / "README.md").read_text()
+    shown = text[text.index("```\nModel ") + 4 :].partition("```")[0].splitlines()
+    rest = iter(outputs.blocks_of(outputs.PAGES / "plan.md")[command].splitlines())
+    lines = [line for line in shown if line.strip() not in ("...", "")]
+    assert len(lines) > 15
+    assert [line for line in lines if line not in rest] == [], "not in the page's output, or in another order"
