@@ -263,7 +263,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path):
     ("text", "message"),
     [
         (None, "{folder}: no search.json there. Give the folder that edgekit search wrote."),
-        ("{", "{folder}/search.json: not valid JSON: {problem}. Run edgekit search again."),
+        ("{", "{folder}/search.json is not valid JSON: {problem}. Run edgekit search again."),
         (
             json.dumps({"schema_version": 9}),
             (
