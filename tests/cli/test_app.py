@@ -25,12 +25,12 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out.startswith(f"Usage: edgekit {command}")
 
 
-def test_a_misspelt_verb_gets_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_misspelt_command_gets_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert app.main(["exprot"]) == 2
     assert capsys.readouterr().err == 'edgekit: There is no command "exprot". Did you mean export?\n'
 
 
-def test_an_unknown_verb_gets_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_command_gets_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert app.main(["zzz"]) == 2
     assert capsys.readouterr().err == f'edgekit: There is no command "zzz". Commands: {", ".join(app.COMMANDS)}.\n'
 
