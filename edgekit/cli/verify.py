@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Target = Annotated[Path, typer.Argument(help="Folder that export wrote, or its edgekit.lock.")]
 Rebuild = Annotated[bool, option(RUNNING, "--rebuild", help="Make the artifacts once more and compare the bytes.")]
 
-_STYLES: Final = {"ok": ("ok", "green"), "failed": ("FAIL", "bold red"), "note": ("note", "yellow")}
+_STYLES: Final = {"ok": ("pass", "green"), "failed": ("FAIL", "bold red"), "note": ("note", "yellow")}
 
 
 def verify(

@@ -134,7 +134,7 @@ def _draw(made: Any, data: Mapping[str, Any], rows: Sequence[Mapping[str, Any]],
             "accuracy": [f"{_accuracy(row):.1f} %" for row in rows],
             "size": [figure_text(size, "bytes") for size in sizes],
             "latency": [figure_text(_cost(row, "latency"), "ms") for row in rows],
-            "fate": ["keeps every budget" if row["passed"] else "misses a budget" for row in rows],
+            "fate": ["pass" if row["passed"] else "fail" for row in rows],
         }
     )
     drawn = made.scatter(
@@ -180,7 +180,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[Cell, ...]:
     trained, measured = row["trained"], row["measured"]
     fate, status = row["fate"], _FATES.get(row["fate"], "not_run")
     if measured is not None:
-        fate, status = ("keeps every budget", "pass") if row["passed"] else ("misses a budget", "fail")
+        fate, status = ("pass", "pass") if row["passed"] else ("fail", "fail")
     held_out = trained["held_out"].get("accuracy") if trained else None
     ratio = measured["host"].get("ratio_to_reference") if measured else None
     macs = row["model"]["macs"] if row["model"] else None

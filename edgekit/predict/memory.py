@@ -71,14 +71,14 @@ def predict_memory(analysis: Analysis, recipe: Recipe, runtime: str) -> Predicti
     made = known_format(runtime)
     terms = made.memory if made else None
     if made is None or terms is None:
-        return _unknown(f"not run: {(made and made.why_no_memory) or f'edgekit has no memory model of {runtime}'}")
+        return _unknown(f"not measured: {(made and made.why_no_memory) or f'edgekit has no memory model of {runtime}'}")
     held = 0.0
     uses = weight_uses(analysis, recipe)
     for weight in analysis.weights.values():
         stored = store(weight, uses[weight.name], runtime, recipe)
         resident = _resident_bytes(weight, uses[weight.name], stored, terms) if stored else None
         if resident is None:
-            return _unknown(f"not run: how {runtime} stores {recipe.name} weights is not known to edgekit")
+            return _unknown(f"not measured: how {runtime} stores {recipe.name} weights is not known to edgekit")
         held += resident
     operators: float = len(analysis.operators)
     if terms.unrolls:

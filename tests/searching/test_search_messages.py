@@ -230,10 +230,10 @@ def test_a_search_is_told_in_words():
     down = Row(name="e", arguments={"width": 99}, fate="turned down", reason="predicted size 9 MB exceeds 5 MB")
     found = words_of(result(row("a", 82, 8, 800), row("c", 90, 20, 2000, kept=False), down))
     for words in (
-        "*  a     keeps all          -         -  82.0 %     -   800 B  8 ms        -",
-        "*  c     MISSES             -         -  90.0 %     -    2 kB  20 ms        -",
+        "*  a     pass               -         -  82.0 %     -   800 B  8 ms        -",
+        "*  c     FAIL               -         -  90.0 %     -    2 kB  20 ms        -",
         "width=99: predicted size 9 MB exceeds 5 MB",
-        "width=c misses: size 2 kB exceeds 1 B by 2 kB (limit from profile)",
+        "width=c fail: size 2 kB exceeds 1 B by 2 kB (limit from profile)",
         "Recommended width=a: top1 82.0 %, 800 B, 8 ms predicted on pi4",
         "edgekit export out/a.pt2 --device pi4 --format onnx --precision fp32",
         "out/a.pt2  out/a-fp32.onnx",

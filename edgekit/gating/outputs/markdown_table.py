@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from edgekit.budget import CHANGE_SUFFIX, cost_of
 from edgekit.checks import Check
-from edgekit.exporting.sentences import amount_text, limit_text
+from edgekit.exporting.sentences import NOT_MEASURED, amount_text, limit_text
 from edgekit.gating.baseline import Baseline, FormatRecord
 from edgekit.gating.gate import GateResult
 from edgekit.gating.outputs.findings import Finding
 from edgekit.plain_text import markdown_text, one_line
 from edgekit.units import format_change, format_value
-
-_WORDS: Final = {"pass": "ok", "fail": "**FAIL**", "inconclusive": "unsure", "not_run": "not run"}
 
 
 def markdown(result: GateResult, findings: Sequence[Finding], *, passed: bool, base: Baseline | None = None) -> str:
@@ -97,8 +94,14 @@ def _table(checks: Sequence[Check], old: FormatRecord | None, *, shows_judged: b
     for check in sorted(checks, key=_rank):
         if check.name.endswith(CHANGE_SUFFIX) and check.verdict == "not_run" and check.level == "warn" and not old:
             continue  # said above, once; a table of what is not there helps nobody
-        word = "" if check.limit is None and check.verdict == "pass" else _WORDS[check.verdict]
-        found = "not run" if check.value is None else amount_text(check.name, check.value)
+        word = (
+            ""
+            if check.limit is None and check.verdict == "pass"
+            else "**FAIL**"
+            if check.shown_as == "fail"
+            else check.shown_as
+        )
+        found = NOT_MEASURED if check.value is None else amount_text(check.name, check.value)
         change = [_change(check, changes.get(check.name), old.figure(check.name) if old else None)] if old else []
         limit = "" if check.limit is None else limit_text(check.name, check.limit)
         rows.append([word, cost_of(check.name).title, found, *change, limit, markdown_text(check.limit_from)])
