@@ -1,4 +1,4 @@
-"""A plan in words and tables: the model, the device, what to do, what it will cost, and what was turned down."""
+"""A plan in words and tables: the model, the device, what to do, what it will cost, and what was rejected."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class PlanText:
                 yield self._line("", f"- {other.candidate.title} ({costs}): {other.reason}")
         if plan.rejected:
             yield ""
-            yield self._heading("Turned down:")
+            yield self._heading("Rejected:")
             rows = plan.rejected if verbose else _grouped(plan.rejected)
             for item in rows:
                 yield self._line("", f"- {item.candidate}: {item.reason}")
@@ -316,7 +316,7 @@ def _reasons_for_not_measured(checks: Sequence[Check]) -> Iterator[Text]:
 
 
 def _grouped(rejected: Sequence[Rejection]) -> list[Rejection]:
-    """Returns one row for all recipes of all formats that were turned down for the same reason."""
+    """Returns one row for all recipes of all formats that were rejected for the same reason."""
     titles: dict[str, list[str]] = {}
     for item in rejected:
         titles.setdefault(item.reason, []).append(item.candidate)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
 from edgekit.exporting.sentences import STATUS_WORDS, check_sentence, escape
-from edgekit.searching.result import Row, SearchResult, artifact_name
+from edgekit.searching.result import FATE_WORDS, Row, SearchResult, artifact_name
 from edgekit.task.references import parse_reference
 from edgekit.units import format_value
 
@@ -165,7 +165,7 @@ class SearchText:
 def _status(row: Row) -> tuple[str, str]:
     """Returns the word and the style for what became of a row."""
     if row.measured is None:
-        return row.fate, _STYLES[row.fate]
+        return FATE_WORDS.get(row.fate, row.fate), _STYLES[row.fate]
     if not row.passed:
         return STATUS_WORDS["fail"]
     is_open = any(check.verdict == "inconclusive" and check.limit is not None for check in row.measured.checks)

@@ -31,7 +31,7 @@ class ExportReport:
         device: Name of the profile.
         model: None where an artifact was validated without its float model.
         results: One for each format.
-        rejected: Candidates that the planner turned down.
+        rejected: Candidates that the planner rejected.
         environment: Host, Python, edgekit and package versions.
         data: Hashes and counts of calibration and evaluation data, and the metric.
         folder: Where the artifacts lie.

@@ -123,7 +123,7 @@ class PlanFile:
         return replace(request, budget=replace(budget, waived=request.budget.waived, runtimes=request.budget.runtimes))
 
     def choice_for(self, model: CapturedModel) -> Choice:
-        """Returns what the plan chose and what it turned down.
+        """Returns what the plan chose and what it rejected.
 
         Raises:
             UsageError: it was made for another model, it chose nothing, or it has a step that this edgekit cannot do.

@@ -242,6 +242,8 @@ def test_a_search_is_told_in_words():
         assert " ".join(words.split()) in " ".join(found.split())
     nothing = words_of(result(down))
     assert "No variant keeps every budget of pi4.\nYour model keeps every budget as it is.\n" in nothing
+    assert "rejected" in nothing
+    assert "turned down" not in nothing
     assert "To get one, give other values in [search], or loosen the limit that the nearest misses." in nothing
     assert words_of(result(row("a", 70, 8, 800)), quiet=True).startswith("Recommended width=a")
     assert "Your model keeps every budget as it is and is more accurate by 10.00 pp." in words_of(
