@@ -71,7 +71,7 @@ class RunSettings:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerCall:
-    """One runner process: what it shall do. Fields as the runner's options; paths are those of where it runs."""
+    """One runner process: what it must do. Fields as the runner's options; paths are those of where it runs."""
 
     runtime: str
     artifact: PurePath

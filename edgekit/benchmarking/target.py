@@ -63,7 +63,7 @@ class AdbAddress:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a place shall measure.
+    """What a target must measure.
 
     Attributes:
         artifact: The file.

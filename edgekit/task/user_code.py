@@ -213,7 +213,7 @@ def _import(load: Callable[[], ModuleType], folder: Path, where: str, what: str,
     except SystemExit as problem:
         raise error(
             f"{what}: {where} called sys.exit({problem.code!r}) while it was imported. "
-            "Guard what shall run as a script: if __name__ == '__main__': ..."
+            "Guard what must run only as a script: if __name__ == '__main__': ..."
         ) from problem
     except EdgekitError:
         raise

@@ -145,7 +145,7 @@ def test_a_variant_with_nothing_to_train_is_refused(tmp_path: Path):
     request = training_of("net.py:build(width=1)", tmp_path, Schedule(epochs=1, learning_rate=0.1))
     assert message_of(ModelError, train, request, silent) == (
         "net.py:build(width=1) returned a module without a parameter that can be trained. "
-        "Leave requires_grad on where edgekit search shall train."
+        "Leave requires_grad on where edgekit search must train."
     )
 
 
