@@ -158,7 +158,7 @@ def check_undecided(*, decided: bool) -> None:
         UsageError: something does.
     """
     if decided:
-        raise UsageError("--plan has decided what --format, --precision and --effort are about: leave them away.")
+        raise UsageError("--plan has decided what --format, --precision and --effort are about: omit them.")
 
 
 def read_plan_file(path: Path, *, decided: bool) -> PlanFile:

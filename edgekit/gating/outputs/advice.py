@@ -28,7 +28,7 @@ _MISSED: Final = {
     "another format, or a plan of --effort default, which says which layers stay float.",
     "delegate_coverage": "Try another format of the device's runtimes: edgekit plan -d {device} shows what it prefers.",
     "accelerator_coverage": "Replace the named operators or try another precision; it is predicted, not measured.",
-    "ignored_settings": "Leave the setting away, or ask for a format that can keep it.",
+    "ignored_settings": "Omit the setting, or request a format that can keep it.",
 }
 
 _NOT_RUN: Final = {
