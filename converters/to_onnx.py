@@ -118,7 +118,7 @@ def _realise(graph: FloatGraph, request: ConversionRequest, notes: list[str], pr
 def _boundary(
     graph: onnx.GraphProto, request: ConversionRequest, notes: list[str]
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Makes inputs and outputs integer where that is asked for; returns their specs."""
+    """Makes inputs and outputs integer where that is requested; returns their specs."""
     inputs, outputs = list(request.model.inputs), list(request.model.outputs)
     if request.io == "int8":
         for specs, change, reason in (

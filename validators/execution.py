@@ -1,7 +1,7 @@
 """Runs artifacts and float models in fresh processes and collects the evidence that validators judge.
 
 The work happens in `runners/runner.py`, one process for memory and outputs and one for timings, each with a time
-limit and a memory limit. A runtime that crashes or hangs costs the piece of evidence that it was asked for, with the
+limit and a memory limit. A runtime that crashes or hangs costs the piece of evidence that it was requested, with the
 reason.
 """
 
@@ -258,7 +258,7 @@ def _not_requested(
     pieces: Sequence[MeasurementKind], evaluation: Samples | None, reference: Samples | None
 ) -> dict[str, str]:
     """Returns the pieces that are missing before anything has run."""
-    missing: dict[str, str] = {piece: "It was not asked for." for piece in PIECES if piece not in pieces}
+    missing: dict[str, str] = {piece: "It was not requested." for piece in PIECES if piece not in pieces}
     if evaluation is None:
         missing["outputs"] = "There is no evaluation data. Give [data] evaluation in edgekit.toml."
     if reference is None:

@@ -46,7 +46,7 @@ def show_why(result: GateResult, request: Request, *, no_color: bool) -> None:
 
 
 def _show_downgrades(screen: Console, entry: Mapping[str, Any], checks: Iterable[Check], title: str) -> None:
-    """Prints what runs otherwise than asked for, each of this format's checks in its own words."""
+    """Prints what runs otherwise than requested, each of this format's checks in its own words."""
     from rich.text import Text
 
     if entry["float_fallbacks"]:

@@ -31,7 +31,7 @@ class LadderText:
 
     Attributes:
         ladder: What to tell.
-        request: What was asked.
+        request: What was requested.
         exported: The recommended rung was exported.
         width: Columns to fill.
     """

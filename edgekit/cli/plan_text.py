@@ -46,7 +46,7 @@ class PlanText:
 
     Attributes:
         plan: What to tell.
-        request: What was asked.
+        request: What was requested.
         written: The file that the plan was written to, None if it was not.
         width: Columns to fill.
     """

@@ -1,4 +1,4 @@
-"""The record of an export: what was asked, made, measured and judged. `report.json` and `--json` are its JSON form."""
+"""The record of an export: what was requested, made, measured and judged. `report.json` and `--json` are its JSON."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ExportReport:
     stages: tuple[StageTable, ...] = ()
 
     def passed(self, *, strict: bool = False) -> bool:
-        """True if every format that was asked for exists and keeps the budget."""
+        """True if every format that was requested exists and keeps the budget."""
         return bool(self.results) and all(result.passed(strict=strict) for result in self.results)
 
     def exit_code(self, *, strict: bool = False) -> int:

@@ -150,7 +150,7 @@ class Ladder:
     """What came of the climb.
 
     Attributes:
-        request: What was asked.
+        request: What was requested.
         limit: Of the drop.
         rungs: Those that were visited, the mixtures last.
         left: Rungs below the cliff, which were not visited.
