@@ -212,7 +212,7 @@ def describe_artifact(
 def describe_operators(
     artifact: Artifact, *, settings: RunSettings = RunSettings(), progress: Progress = silent
 ) -> tuple[ArtifactOperator, ...]:
-    """Returns what an artifact computes with, from one inference on made-up inputs; nothing where that cannot be told.
+    """Returns what an artifact computes with, from one inference on made-up inputs; nothing where that is not known.
 
     Why it cannot is said where the artifact is run on the user's data.
     """
@@ -406,7 +406,7 @@ def _unread_operators(ran: RunnerEnd, asked: Sequence[MeasurementKind]) -> dict[
     """Returns why a run that was to tell what the artifact computes with did not, {} where it did or was not asked."""
     if ran.record.get("operators") or not {"memory", "outputs"} & set(asked):
         return {}
-    return {"operators": ran.failure or "The runtime does not tell what it runs."}
+    return {"operators": ran.failure or "The runtime does not report what it runs."}
 
 
 def _has(record: Mapping[str, Any], mode: str) -> bool:

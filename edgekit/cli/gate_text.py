@@ -37,7 +37,7 @@ def show_gate(
         screen.print()
         for runtime in dict.fromkeys(check.runtime for check in result.checks):
             title = next((name for name in result.formats if name.partition(" ")[0] == runtime), runtime)
-            # What nobody limits and nobody measured is told on request only.
+            # What nobody limits and nobody measured is shown on request only.
             shown = [
                 check
                 for check in result.checks
@@ -65,7 +65,7 @@ def _line(finding: Finding, *, verbose: bool) -> str:
         warns = " (--strict)"
     # A share of the work says little without the operators' names.
     in_full = verbose or finding.rule in NAMING
-    told = finding.text if in_full else f"{finding.sentence}. {finding.advice}".rstrip()
+    words = finding.text if in_full else f"{finding.sentence}. {finding.advice}".rstrip()
     return (
-        f"[{_STYLES[finding.severity]}]{STATUS_WORDS[finding.shown_as][0]}[/]{warns} {finding.runtime}: {escape(told)}"
+        f"[{_STYLES[finding.severity]}]{STATUS_WORDS[finding.shown_as][0]}[/]{warns} {finding.runtime}: {escape(words)}"
     )

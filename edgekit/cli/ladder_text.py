@@ -30,7 +30,7 @@ class LadderText:
     """Words for one ladder.
 
     Attributes:
-        ladder: What to tell.
+        ladder: Result to show.
         request: What was requested.
         exported: The recommended rung was exported.
         width: Columns to fill.

@@ -45,7 +45,7 @@ class PlanText:
     """Words for one plan.
 
     Attributes:
-        plan: What to tell.
+        plan: Result to show.
         request: What was requested.
         written: The file that the plan was written to, None if it was not.
         width: Columns to fill.

@@ -29,7 +29,7 @@ class SearchText:
     """Words for one search.
 
     Attributes:
-        result: What to tell.
+        result: Result to show.
         folder: Where its files lie.
         config: The task file as the user named it, None where it was found.
         width: Columns to fill.

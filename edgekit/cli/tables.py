@@ -149,8 +149,8 @@ def verdict_lines(report: ExportReport, *, strict: bool = False) -> list[str]:
 def note_lines(report: ExportReport, *, verbose: bool) -> list[str]:
     """Returns what a person should know about how the artifacts were made and measured.
 
-    A note that several formats share is told once. Operators that stay float are always told: a silent downgrade is the
-    thing that users of other tools complain about most.
+    A note that several formats share is shown once. Operators that stay float are always shown: a silent downgrade is
+    the thing that users of other tools complain about most.
     """
     notes: dict[str, list[str]] = {}
     for result in report.results:

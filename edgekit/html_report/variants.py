@@ -205,8 +205,8 @@ def _cells(row: Mapping[str, Any]) -> tuple[Cell, ...]:
 
 def _reasons(rows: Sequence[Mapping[str, Any]]) -> Table | None:
     """Returns why variants were not measured, and which limits the measured ones miss; None where there is nothing."""
-    told = [(row, reason) for row in rows if (reason := row["reason"] or _missed(row))]
-    cells = tuple((word(_title(row)), word(_fate(row)), word(reason)) for row, reason in told)
+    shown = [(row, reason) for row in rows if (reason := row["reason"] or _missed(row))]
+    cells = tuple((word(_title(row)), word(_fate(row)), word(reason)) for row, reason in shown)
     columns = tuple(Column(title=title) for title in ("Variant", "Fate", "Reason"))
     return Table(caption="Why: not measured, or a limit missed", columns=columns, rows=cells) if cells else None
 

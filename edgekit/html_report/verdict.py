@@ -139,7 +139,7 @@ def _how_made(sources: Sources) -> Table | None:
 
 
 def _remarks(sources: Sources) -> Iterator[Sentence]:
-    """Yields what converters said, once for all formats that share it; operators that stay float are always told."""
+    """Yields what converters said, once for all formats that share it; operators that stay float are always shown."""
     notes: dict[str, list[str]] = {}
     for entry in sources.formats:
         for note in entry["notes"]:

@@ -110,10 +110,10 @@ def test_a_budget_takes_the_place_of_the_recipes_limit() -> None:
 
 
 def test_a_runtime_that_tells_nothing_does_not_pass_where_integers_were_asked_for() -> None:
-    found = evidence(recipe=STATIC, missing={"operators": "The runtime does not tell what it runs."})
+    found = evidence(recipe=STATIC, missing={"operators": "The runtime does not report what it runs."})
     check = integer(found)
     assert (check.verdict, check.fails_gate) == ("not_run", True)
-    assert check.detail == "The runtime does not tell what it runs."
+    assert check.detail == "The runtime does not report what it runs."
 
 
 def test_an_artifact_made_elsewhere_is_told_and_not_judged_until_somebody_says_what_it_shall_be() -> None:
@@ -200,7 +200,7 @@ def test_a_delegate_that_nobody_tells_about_is_not_run_and_a_profiles_limit_is_n
     limit = Limit(name="delegate_coverage", value=90.0, source="profile", level="warn")
     check = paths(evidence(conv(path=None)), limit)[0]
     assert (check.verdict, check.limit) == ("not_run", None)
-    assert check.detail == "The runtime does not tell what runs where."
+    assert check.detail == "The runtime does not report what runs where."
     given = paths(evidence(conv(path=None)), dataclasses.replace(limit, source="--min-delegate-coverage"))[0]
     assert given.limit == 90.0
 

@@ -27,11 +27,11 @@ def markdown(result: GateResult, findings: Sequence[Finding], *, passed: bool, b
     """
     name = (result.report.get("model") or {}).get("name") or "artifact"
     lines = [f"### {'✅' if passed else '❌'} edgekit: {markdown_text(name)} on {markdown_text(result.device)}", ""]
-    told = sorted((x for x in findings if x.severity != "none"), key=lambda x: x.severity != "error")
+    shown = sorted((x for x in findings if x.severity != "none"), key=lambda x: x.severity != "error")
     lines += [
         f"- {'**error**' if finding.severity == 'error' else 'warning'}: "
         f"{markdown_text(finding.title.rpartition(': ')[0])}: {markdown_text(finding.text)}"
-        for finding in told
+        for finding in shown
     ]
     lines += _raised(result.baseline, base)
     against = base or result.baseline
@@ -47,7 +47,7 @@ def markdown(result: GateResult, findings: Sequence[Finding], *, passed: bool, b
     tables += [f"- calibration: {markdown_text(item['message'])}" for item in calibration.get("findings", ())]
     if against is not None:
         tables += ["", f"Changes are against {_code(against.path.name)}{' of the base branch' if base else ''}."]
-    if passed and not told:
+    if passed and not shown:
         count = len(result.checks)
         tables = ["<details>", f"<summary>All is well: {count} checks</summary>", *tables, "", "</details>"]
     return "\n".join([*lines, *tables]) + "\n"
