@@ -68,7 +68,7 @@ def rows(
 def compare(predicted: float | None, real: int) -> tuple[str, str, str]:
     """Returns the three cells of one figure."""
     if predicted is None:
-        return "not run", f"{real:,}", ""
+        return "not measured", f"{real:,}", ""
     return f"{predicted:,.0f}", f"{real:,}", f"{100 * (predicted / real - 1):+.2f} %"
 
 

@@ -27,7 +27,7 @@ IoType = Literal["float", "int8"]
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionRequest:
-    """What a converter shall make.
+    """What a converter must make.
 
     Attributes:
         model: The captured float model.

@@ -62,7 +62,7 @@ _CLAMPS: Final = ("Relu", "Clip")
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """What running the float model on the calibration samples told.
+    """What running the float model on the calibration samples showed.
 
     Attributes:
         statistics: Of every float activation, by value name.

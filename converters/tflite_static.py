@@ -30,7 +30,7 @@ _WEIGHTED: Final = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """What running the float model on the calibration samples told.
+    """What running the float model on the calibration samples showed.
 
     Attributes:
         statistics: Of every float activation, by tensor name.

@@ -2,7 +2,7 @@
 
 torch models go through PT2E's form (see `pt2e_quantization`), Keras and SavedModels through coremltools' TensorFlow
 converter. Core ML's native float is 16-bit: only the recipe fp32 computes in 32 bits. Inputs and outputs keep the
-captured model's names and are float32 unless integers are asked for.
+captured model's names and are float32 unless integers are requested.
 """
 
 from __future__ import annotations

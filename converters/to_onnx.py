@@ -49,7 +49,7 @@ class ONNXConverter(Converter):
         if "w8a16" in used:
             return "onnxruntime has no kernels for 16-bit integer activations"
         if "fp16" in used and not used <= {"fp16", "fp32"}:
-            return "fp16 mixes with fp32 only; give the parts that shall not be integers fp32"
+            return "fp16 mixes with fp32 only; give the parts that must not be integers fp32"
         return None
 
     def convert(self, request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
@@ -118,7 +118,7 @@ def _realise(graph: FloatGraph, request: ConversionRequest, notes: list[str], pr
 def _boundary(
     graph: onnx.GraphProto, request: ConversionRequest, notes: list[str]
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Makes inputs and outputs integer where that is asked for; returns their specs."""
+    """Makes inputs and outputs integer where that is requested; returns their specs."""
     inputs, outputs = list(request.model.inputs), list(request.model.outputs)
     if request.io == "int8":
         for specs, change, reason in (

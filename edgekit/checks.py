@@ -14,6 +14,8 @@ from edgekit.budget import Budget, Level, Limit, cost_of
 
 Verdict = Literal["pass", "fail", "inconclusive", "not_run"]
 Basis = Literal["predicted", "measured", "imported"]
+ShownVerdict = Literal["pass", "warn", "fail", "inconclusive", "not measured"]
+"""What a person reads: `warn` is a limit of level `warn` that was missed."""
 
 
 @final
@@ -24,7 +26,7 @@ class Check:
     Attributes:
         name: A key of `budget.COSTS`, or the change of such a cost against a baseline (see `budget.CHANGES`).
         verdict: `inconclusive` where the band straddles the limit; `not_run` where there is no figure.
-        value: The figure in `unit`, None where it was not run.
+        value: The figure in `unit`, None where it was not measured.
         limit: The limit in `unit`, None where the cost is free (then it is shown and passes).
         unit: As in `budget.COSTS`.
         basis: Whether the figure was predicted, measured or imported.
@@ -56,11 +58,19 @@ class Check:
         """True if this check alone makes the gate fail (without `--strict`)."""
         return self.level == "error" and self.verdict in ("fail", "not_run")
 
+    @property
+    def shown_as(self) -> ShownVerdict:
+        """The verdict in the word that every table, report and message shows."""
+        if self.verdict == "not_run":
+            return "not measured"
+        return "warn" if self.verdict == "fail" and self.level == "warn" else self.verdict
+
     def to_json(self) -> dict[str, Any]:
         """Returns the JSON form that CI users rely on. Non-finite values are null: JSON has no NaN."""
         return {
             "name": self.name,
             "verdict": self.verdict,
+            "shown_as": self.shown_as,
             "value": _finite(self.value),
             "limit": _finite(self.limit),
             "unit": self.unit,
@@ -94,8 +104,8 @@ def judge(
 ) -> Check:
     """Returns the check of one figure against one limit.
 
-    A figure without a limit passes. None (not run) and NaN do not pass. With a band, the verdict is `pass` where the
-    whole band keeps the limit, `fail` where none of it does, else `inconclusive`.
+    A figure without a limit passes. None (not measured) and NaN do not pass. With a band, the verdict is `pass` where
+    the whole band keeps the limit, `fail` where none of it does, else `inconclusive`.
     """
     cost = cost_of(name)
     verdict: Verdict
@@ -127,7 +137,10 @@ def judge(
 
 
 def complete(checks: Iterable[Check], budget: Budget, runtime: str) -> tuple[Check, ...]:
-    """Returns `checks` and, for each limit that none of them is about, one that was not run: a limit never vanishes."""
+    """Returns `checks` and, for each limit that none of them is about, one that was not measured.
+
+    A limit never vanishes.
+    """
     checks = tuple(checks)
     there = {check.name for check in checks}
     open_limits = [limit for limit in budget.limits if limit.name not in there]

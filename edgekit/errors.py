@@ -88,7 +88,7 @@ class TechniqueError(InputError):
 
 
 class MachineError(EdgekitError):
-    """This machine cannot do what was asked: exit code 3."""
+    """This machine cannot do what was requested: exit code 3."""
 
     exit_code: ClassVar[int] = 3
 

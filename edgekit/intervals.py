@@ -216,7 +216,7 @@ def bootstrap_interval(
 
 
 def _acceleration(statistic: Callable[[NDArray[np.int64]], float], everything: NDArray[np.int64]) -> float:
-    """Returns BCa's acceleration from a jackknife over groups (eq. 14.15), 0 where it cannot be told."""
+    """Returns BCa's acceleration from a jackknife over groups (eq. 14.15), 0 where it cannot be computed."""
     import numpy as np
 
     groups: Any = np.array_split(everything, min(len(everything), JACKKNIFE_GROUPS))

@@ -29,7 +29,7 @@ Outcome = Literal["passed", "failed", "skipped"]
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetOfDevice:
-    """A target and the device whose budget it shall keep.
+    """A target and the device whose budget it must keep.
 
     Attributes:
         request: The test's.

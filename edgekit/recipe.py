@@ -192,7 +192,7 @@ class Prediction:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """A candidate that was turned down, and the reason: the budget that it broke and by how much."""
+    """A candidate that was rejected, and the reason: the budget that it broke and by how much."""
 
     candidate: str
     reason: str

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from edgekit.budget import Level, Limit
 from edgekit.checks import Check, Verdict, judge, passed
+from edgekit.measurements.figure_schema import CheckRecord
 
 
 def limit(name: str = "size", value: float = 100.0, level: Level = "error") -> Limit:
@@ -152,3 +153,19 @@ def test_json_has_null_where_a_figure_is_not_finite() -> None:
     data = judge("size", math.nan, limit(), low=-math.inf, high=math.inf).to_json()
     assert (data["value"], data["low"], data["high"]) == (None, None, None)
     assert json.loads(json.dumps(data, allow_nan=False)) == data
+
+
+@pytest.mark.parametrize(
+    ("value", "level", "shown_as"),
+    [(90, "error", "pass"), (90, "warn", "pass"), (110, "error", "fail"), (110, "warn", "warn"),
+     (None, "error", "not measured"), (None, "warn", "not measured")],
+)  # fmt: skip
+def test_a_check_says_in_json_what_a_person_reads(value, level, shown_as):
+    check = judge("size", value, limit(level=level))
+    assert (check.shown_as, check.to_json()["shown_as"]) == (shown_as, shown_as)
+    assert CheckRecord(**check.to_json()).shown_as == shown_as
+    assert Check.from_json(check.to_json()) == check
+
+
+def test_a_band_across_the_limit_is_shown_as_inconclusive():
+    assert judge("size", 90.0, limit(level="warn"), low=80.0, high=110.0).shown_as == "inconclusive"

@@ -31,7 +31,7 @@ class ArtifactOperator:
         macs: Multiply-accumulates of one inference, 0 for operators that have none, None where nobody knows.
         weights: Stored weights that it reads, biases apart.
         weight_bits: Bits of one of them as stored; 0 without weights.
-        scales: How many scales these weights have; 0 where they have none or the runtime does not tell.
+        scales: How many scales these weights have; 0 where they have none or the runtime does not report it.
         channels: Its output channels, where it has weights.
         zero_point: Of its result's grid, None where there is none, one for each channel, or nobody knows.
         path: What runs it on the accelerated path (`XNNPACK`), "" where it falls off, None where nobody knows.

@@ -41,7 +41,7 @@ def _delegated(evidence: Evidence) -> tuple[float | None, str]:
         return None, evidence.why_missing("operators")
     listed = [operator for operator in evidence.operators if operator.path is not None]
     if not listed:
-        return None, "The runtime does not tell what runs where."
+        return None, "The runtime does not report what runs where."
     work, all_work = _work(listed), _work(evidence.operators)
     share = share_of_work([operator for operator in work if operator.path], all_work)
     if share is None:

@@ -52,7 +52,7 @@ class EvidenceValidator(Validator):
 
 def _flaws(evidence: Evidence, evaluation: Samples, budget: Budget) -> Iterator[str]:
     if evaluation.items == 1:
-        yield "The evaluation has one item: give more, or nothing can be told from luck."
+        yield "The evaluation has one item: give more, or nothing can be distinguished from luck."
         return
     targets = evaluation.targets()
     if targets is not None and not against_float(evidence.metric) and bool((targets == targets[:1]).all()):

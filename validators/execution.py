@@ -1,7 +1,7 @@
 """Runs artifacts and float models in fresh processes and collects the evidence that validators judge.
 
 The work happens in `runners/runner.py`, one process for memory and outputs and one for timings, each with a time
-limit and a memory limit. A runtime that crashes or hangs costs the piece of evidence that it was asked for, with the
+limit and a memory limit. A runtime that crashes or hangs costs the piece of evidence that it was requested, with the
 reason.
 """
 
@@ -71,7 +71,7 @@ class RunSettings:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerCall:
-    """One runner process: what it shall do. Fields as the runner's options; paths are those of where it runs."""
+    """One runner process: what it must do. Fields as the runner's options; paths are those of where it runs."""
 
     runtime: str
     artifact: PurePath
@@ -212,7 +212,7 @@ def describe_artifact(
 def describe_operators(
     artifact: Artifact, *, settings: RunSettings = RunSettings(), progress: Progress = silent
 ) -> tuple[ArtifactOperator, ...]:
-    """Returns what an artifact computes with, from one inference on made-up inputs; nothing where that cannot be told.
+    """Returns what an artifact computes with, from one inference on made-up inputs; nothing where that is not known.
 
     Why it cannot is said where the artifact is run on the user's data.
     """
@@ -258,7 +258,7 @@ def _not_requested(
     pieces: Sequence[MeasurementKind], evaluation: Samples | None, reference: Samples | None
 ) -> dict[str, str]:
     """Returns the pieces that are missing before anything has run."""
-    missing: dict[str, str] = {piece: "It was not asked for." for piece in PIECES if piece not in pieces}
+    missing: dict[str, str] = {piece: "It was not requested." for piece in PIECES if piece not in pieces}
     if evaluation is None:
         missing["outputs"] = "There is no evaluation data. Give [data] evaluation in edgekit.toml."
     if reference is None:
@@ -406,7 +406,7 @@ def _unread_operators(ran: RunnerEnd, asked: Sequence[MeasurementKind]) -> dict[
     """Returns why a run that was to tell what the artifact computes with did not, {} where it did or was not asked."""
     if ran.record.get("operators") or not {"memory", "outputs"} & set(asked):
         return {}
-    return {"operators": ran.failure or "The runtime does not tell what it runs."}
+    return {"operators": ran.failure or "The runtime does not report what it runs."}
 
 
 def _has(record: Mapping[str, Any], mode: str) -> bool:

@@ -1,4 +1,4 @@
-"""Settings that were asked for and that the artifact does not show: each one is named, with what came out."""
+"""Settings that were requested and that the artifact does not show: each one is named, with what came out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class IgnoredSettingsValidator(Validator):
         """Returns the check `ignored_settings`."""
         asked, runtime = evidence.asked, evidence.artifact.runtime
         if asked is None:
-            return (judge("ignored_settings", None, None, detail="Nothing says what was asked for.", runtime=runtime),)
+            return (judge("ignored_settings", None, None, detail="Nothing says what was requested.", runtime=runtime),)
         found = [
             *_io(evidence, asked),
             *_techniques(evidence, asked),
@@ -53,13 +53,13 @@ def _io(evidence: Evidence, asked: Requested) -> Iterator[str]:
         return
     floats = [name for name, dtype in evidence.boundary if dtype.startswith("float")]
     if floats:
-        yield f"--io int8 was asked for; {', '.join(floats)} came out as float."
+        yield f"--io int8 was requested; {', '.join(floats)} came out as float."
 
 
 def _techniques(evidence: Evidence, asked: Requested) -> Iterator[str]:
     found = evidence.embedded.get(TECHNIQUES_KEY, "")
     if asked.techniques is not None and evidence.embedded and found != asked.techniques:
-        yield f"Techniques asked for: {asked.techniques or 'none'}; the file was made with: {found or 'none'}."
+        yield f"Techniques requested: {asked.techniques or 'none'}; the file was made with: {found or 'none'}."
 
 
 def _weights(evidence: Evidence, asked: Requested) -> Iterator[str]:
@@ -69,7 +69,7 @@ def _weights(evidence: Evidence, asked: Requested) -> Iterator[str]:
     for precision in sorted(used):
         bits = _BITS.get(precision)
         if bits is not None and weighted and not any(operator.weight_bits == bits for operator in weighted):
-            yield f"{precision} was asked for; no layer has {bits}-bit weights, but {_bits_words(weighted)}."
+            yield f"{precision} was requested; no layer has {bits}-bit weights, but {_bits_words(weighted)}."
     made = known_format(evidence.artifact.runtime)
     widens = made is not None and made.runtime.widens_halves
     if "fp16" in used and not widens and weighted:
@@ -85,27 +85,27 @@ def _bits_words(weighted: Sequence[ArtifactOperator]) -> str:
 
 def _half(weighted: Sequence[ArtifactOperator]) -> Iterator[str]:
     if not any(operator.weight_bits == 16 for operator in weighted):
-        yield f"fp16 was asked for; no layer has 16-bit weights, but {_bits_words(weighted)}."
+        yield f"fp16 was requested; no layer has 16-bit weights, but {_bits_words(weighted)}."
 
 
 def _scales(weighted: Sequence[ArtifactOperator], asked: Requested) -> Iterator[str]:
     several = [operator for operator in weighted if operator.channels > 1 and operator.scales]
     with_channels = [operator for operator in several if operator.scales >= operator.channels]
     if not asked.recipe.per_channel and with_channels:
-        yield f"One scale a tensor was asked for; a scale for each channel came out: {name_operators(with_channels)}."
+        yield f"One scale a tensor was requested; a scale for each channel came out: {name_operators(with_channels)}."
     if asked.recipe.per_channel and several and not with_channels:
-        yield f"A scale for each channel was asked for; each of {len(several)} layers has one for the whole tensor."
+        yield f"A scale for each channel was requested; each of {len(several)} layers has one for the whole tensor."
 
 
 def _groups(weighted: Sequence[ArtifactOperator], asked: Requested) -> Iterator[str]:
     groups = {operator.weights // operator.scales for operator in weighted if operator.scales}
     if asked.recipe.default == "int4_weights" and groups and asked.recipe.group_size not in groups:
         found = ", ".join(map(str, sorted(groups)))
-        yield f"Groups of {asked.recipe.group_size} weights were asked for; groups of {found} came out."
+        yield f"Groups of {asked.recipe.group_size} weights were requested; groups of {found} came out."
 
 
 def _activations(operators: Sequence[ArtifactOperator], asked: Requested) -> Iterator[str]:
-    """Yields the activations that have a zero point or no sign where symmetric ones were asked for."""
+    """Yields the activations that have a zero point or no sign where symmetric ones were requested."""
     if not asked.recipe.symmetric_activations:
         return
     crooked = [
@@ -114,4 +114,4 @@ def _activations(operators: Sequence[ArtifactOperator], asked: Requested) -> Ite
         if operator.arithmetic == "integer" and (operator.dtype == "uint8" or operator.zero_point)
     ]
     if crooked:
-        yield f"Symmetric activations were asked for; these have a zero point or no sign: {name_operators(crooked)}."
+        yield f"Symmetric activations were requested; these have a zero point or no sign: {name_operators(crooked)}."

@@ -1,4 +1,4 @@
-"""Integer coverage: how much of the work that was asked for in integers really runs in integers."""
+"""Integer coverage: how much of the work that was requested in integers really runs in integers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WHOLE: Final = 100.0
 class IntegerCoverageValidator(Validator):
     """Judges the share of the multiply-accumulates.
 
-    Where integers were asked for, all of it is the limit, unless a budget names another one.
+    Where integers were requested, all of it is the limit, unless a budget names another one.
     """
 
     costs: ClassVar[tuple[str, ...]] = ("integer_coverage",)
@@ -27,7 +27,7 @@ class IntegerCoverageValidator(Validator):
         """Returns the check `integer_coverage`."""
         asked = evidence.asked
         wants = asked is None or asked.wants_integers
-        value, detail = _coverage(evidence) if wants else (None, "No operator was asked for in integers.")
+        value, detail = _coverage(evidence) if wants else (None, "No operator was requested in integers.")
         limit = budget.get("integer_coverage")
         if limit is None and asked is not None and asked.wants_integers and asked.knows_layers:
             limit = Limit(name="integer_coverage", value=_WHOLE, source=RECIPE_SOURCE)
@@ -57,7 +57,7 @@ def _coverage(evidence: Evidence) -> tuple[float | None, str]:
         wanted, missing = missed(listed, asked)
     share = share_of_work([operator for operator in wanted if operator not in missing], wanted)
     if share is None:
-        return None, "No operator that multiplies was asked for in integers."
+        return None, "No operator that multiplies was requested in integers."
     return share[0], _sentence(share[1], wanted, missing, asked)
 
 
@@ -66,13 +66,13 @@ def _sentence(
 ) -> str:
     if asked is None:
         names = f" In float: {name_operators(missing)}." if 0 < len(missing) < len(wanted) else ""
-        return f"Of {counted}. Nothing says which of it was asked for in integers.{names}"
+        return f"Of {counted}. Nothing says which of it was requested in integers.{names}"
     if not asked.knows_layers:
         names = f" In float: {name_operators(missing)}." if missing else ""
         return f"Of {counted}. Some layers were meant to be float: give the model to tell which.{names}"
     if missing:
-        return f"Of {counted} asked for in integers. In float: {name_operators(missing)}."
+        return f"Of {counted} requested in integers. In float: {name_operators(missing)}."
     late = [operator for operator in wanted if operator.arithmetic == "dynamic"]
     if asked.recipe.default == "int8_static" and late:
-        return f"Of {counted} asked for in integers. Grids chosen at run time: {name_operators(late)}."
-    return f"As asked for: all of {counted}."
+        return f"Of {counted} requested in integers. Grids chosen at run time: {name_operators(late)}."
+    return f"As requested: all of {counted}."

@@ -1,4 +1,4 @@
-"""Latency on the device: timed there, else predicted. A host's timing is never the device's: it is only told."""
+"""Latency on the device: timed there, else predicted. A host's timing is never the device's: it is only shown."""
 
 from __future__ import annotations
 

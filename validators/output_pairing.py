@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MOST_PERMUTED: Final = 6
-"""Outputs of one shape that are told apart by content: 720 orders."""
+"""Outputs of one shape that are distinguished by content: 720 orders."""
 
 _CLEARLY_BETTER_DB: Final = 10.0
 

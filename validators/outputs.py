@@ -211,7 +211,7 @@ def _share_alive(found: Sequence[OutputStatistics], *, integers: bool) -> tuple[
             if how := _how_dead(part, judge_noise=is_loud):
                 dead.append(_Dead(name=part.name, how=how))
     if not counted:
-        return 100.0, f"The float model gives the same on all {floats[0].rows} rows, so nothing can be told."
+        return 100.0, f"The float model gives the same on all {floats[0].rows} rows, so nothing can be compared."
     if not dead:
         return 100.0, f"All of {counted} outputs and channels that the float model moves answer to the input."
     named = ", ".join(f"{item.name} is {item.how}" for item in dead[:_NAMED])

@@ -1,4 +1,4 @@
-"""What an artifact was asked to be: the settings that its file must show, and which of its operators may be float."""
+"""What was requested of an artifact: the settings that its file must show, and which of its operators may be float."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _STATIC: Final = frozenset({"int8_static", "w8a16"})
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requested:
-    """What an artifact was asked to be.
+    """What was requested of an artifact.
 
     Attributes:
         recipe: Precision of each part.
@@ -70,12 +70,12 @@ class Requested:
 
     @property
     def wants_integers(self) -> bool:
-        """True if integers were asked for anywhere."""
+        """True if integers were requested anywhere."""
         used: set[Precision] = {self.recipe.default, *(precision for _, precision in self.recipe.overrides)}
         return any(_DEMANDS[precision] > Demand.NOTHING for precision in used)
 
     def demands(self, operators: Sequence[ArtifactOperator]) -> list[Demand]:
-        """Returns what was asked of each operator.
+        """Returns what was requested of each operator.
 
         An artifact's operators have no modules' names. What tells a layer is how many weights it has; among layers of
         one size the least demand falls on the operator that does least, so that no operator is blamed in doubt.
@@ -117,7 +117,7 @@ def requested_settings(
         recipe: Precision of each part.
         io: Types of inputs and outputs.
         techniques: Steps before the conversion, as text; None where nobody knows.
-        analysis: Of the float model; without one the layers of a mixed recipe cannot be told apart.
+        analysis: Of the float model; without one the layers of a mixed recipe cannot be distinguished.
     """
     by_weights, by_macs = _by_size(recipe, analysis) if analysis is not None else ({}, {})
     mixed = {recipe.default, *(precision for _, precision in recipe.overrides)} != {recipe.default}
@@ -162,7 +162,7 @@ def requested_metadata(recipe: Recipe, io: str) -> dict[str, str]:
 
 
 def read_requested(metadata: Mapping[str, str]) -> Requested | None:
-    """Returns what an artifact says that it was asked to be; None for one that does not say it."""
+    """Returns what an artifact says was requested of it; None for one that does not say it."""
     default = precision_named(metadata.get(PRECISION_KEY, ""))
     if default is None:
         return None
@@ -182,7 +182,7 @@ def read_requested(metadata: Mapping[str, str]) -> Requested | None:
 def missed(
     operators: Iterable[ArtifactOperator], asked: Requested
 ) -> tuple[list[ArtifactOperator], list[ArtifactOperator]]:
-    """Returns (operators of which integers were asked, those of them that do not fulfil it)."""
+    """Returns (operators of which integers were requested, those of them that do not fulfil it)."""
     listed = [operator for operator in operators if operator.multiplies]
     demands = asked.demands(listed)
     wanted = [(operator, demand) for operator, demand in zip(listed, demands, strict=True) if demand > Demand.NOTHING]

@@ -1,4 +1,4 @@
-"""Which architecture family a model belongs to, and by what it is told."""
+"""Which architecture family a model belongs to, and how that is recognized."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SMALL_SHARE: Final = 0.10
 def family_of(operators: Sequence[Operator]) -> tuple[Family, str]:
     """Returns the family and the evidence for it: `("cnn", "49 convolutions with 99.7 % of the MACs, 1 linear layer")`.
 
-    A transformer is told by attention (products of two activations) that carries its linear layers, an RNN by recurrent
+    A transformer is known by attention (products of two activations) that carries its linear layers, an RNN by recurrent
     layers, a CNN by convolutions, an MLP by linear layers alone. Where two of the first three share the work, the model
     is mixed.
     """

@@ -74,7 +74,7 @@ class AdbTarget(Target):
         output = parse_benchmark_model(text, self.words)
         notes = (
             "The engine is the one that benchmark_model was built with.",
-            *(() if output.memory else ("Memory was not measured: this benchmark_model does not tell it.",)),
+            *(() if output.memory else ("Memory was not measured: this benchmark_model does not report it.",)),
         )
         metadata = read_metadata(artifact.path)
         return Measured(

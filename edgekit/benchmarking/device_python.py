@@ -15,7 +15,7 @@ OLDEST: Final = (3, 9)
 """Oldest Python that the runner's files work with."""
 
 
-# Runs on any Python 3, so that an old one can be told.
+# Runs on any Python 3, so that an old one can be reported.
 _PROBE: Final = (
     "import sys, json, platform, importlib.util as u; "
     "print(json.dumps([list(sys.version_info[:2]), platform.system(), platform.machine(), "

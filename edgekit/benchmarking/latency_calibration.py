@@ -182,7 +182,7 @@ def observe(measurement: Measurement, analysis: Analysis, profile: DeviceProfile
     for operator in analysis.operators:
         chosen = rates_for(operator, precision, tables)
         if chosen is None:
-            return f"{profile.name}'s latency model for {runtime} cannot tell the speed of {operator.type}."
+            return f"{profile.name}'s latency model for {runtime} does not know the speed of {operator.type}."
         rates: Mapping[str, float] = tables[chosen]["ns"]
         for term, amount in count_operator(analysis, operator).items():
             part = rates[term] * amount / 1e6

@@ -63,7 +63,7 @@ class AdbAddress:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a place shall measure.
+    """What a target must measure.
 
     Attributes:
         artifact: The file.
@@ -87,7 +87,7 @@ class Measured:
     """What a place measured.
 
     Attributes:
-        artifact: With what its runtime told about it.
+        artifact: Artifact, with what its runtime reported about it.
         host: The machine in its own words.
         engine: What ran it, with its version.
         source: Who timed: `edgekit bench` or `TFLite benchmark_model`.

@@ -28,7 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "ladder": ("edgekit.cli.ladder:ladder", "Go down FP16, INT8, INT4 to the accuracy cliff, and name its layers."),
     "search": ("edgekit.cli.search:search", "Train variants (width, depth, resolution), measure them, show the best."),
     "validate": ("edgekit.cli.validate:validate", "Run an artifact, also one made elsewhere, and check the budgets."),
-    "gate": ("edgekit.cli.gate:gate", "Exit code for CI: 0 if every budget is kept, 1 if not."),
+    "gate": ("edgekit.cli.gate:gate", "Exit code for CI: 0 if every budget passes, 1 if not."),
     "debug": ("edgekit.cli.debug:debug", "Show the layer where an artifact departs from its float model, and why."),
     "baseline": ("edgekit.cli.baseline:app", "Keep an export's figures, to hold later exports against."),
     "report": ("edgekit.cli.report:report", "Write one HTML file about an export: verdict, charts, tables."),

@@ -128,7 +128,7 @@ def _show(profile: DeviceProfile, result: CalibrationResult, target: Path, *, no
             f"{' '.join(calibrated.group)}: median error {refit.error_before:.0%} before, {refit.error_after:.0%} after"
         )
         if refit.error_left_out is None:
-            line += "; with fewer than 3 measurements nobody can tell how well it predicts other models"
+            line += "; with fewer than 3 measurements nobody knows how well it predicts other models"
         else:
             line += f", {refit.error_left_out:.0%} on each model left out in turn"
         screen.print(line, markup=False, soft_wrap=True)

@@ -57,7 +57,7 @@ def export(
 ) -> int:
     """Plan, convert, run every artifact in its own runtime, and judge it against the device's budgets.
 
-    Exit code: 0 every budget kept, 1 a budget not kept, 2 wrong input, 3 this machine cannot.
+    Exit code: 0 every budget passes, 1 a budget fails, 2 wrong input, 3 this machine cannot.
     """
     io_type, wanted = parse_io(io), parse_effort(effort)
     planned = read_plan_file(plan, decided=bool(format or precision or wanted != "quick")) if plan else None

@@ -73,7 +73,7 @@ def gate(
     screen: options.Screen,
     verbose: options.Verbose = False,
 ) -> int:
-    """Hold an export against the device's budgets: exit code 0 if every one is kept, 1 if not.
+    """Hold an export against the device's budgets: exit code 0 if every one passes, 1 if not.
 
     A folder is judged by what its report measured, after that was checked against its artifacts and its lock; an
     artifact is run first, and so are those of a folder with --remeasure.

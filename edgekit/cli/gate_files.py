@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateFiles:
-    """Which outputs were asked for.
+    """Which outputs were requested.
 
     Attributes:
         junit: File for JUnit XML.
@@ -46,7 +46,7 @@ class GateFiles:
 def write_files(
     files: GateFiles, result: GateResult, request: Request, *, strict: bool, base: Baseline | None = None
 ) -> tuple[Finding, ...]:
-    """Writes every output that was asked for and returns the findings behind them.
+    """Writes every output that was requested and returns the findings behind them.
 
     Args:
         files: The outputs.
@@ -84,7 +84,7 @@ def write_files(
 
 @contextmanager
 def failure_written(files: GateFiles, *, device: str) -> Generator[None, None, None]:
-    """Writes every output that was asked for where the gate inside ends with an error, which passes through."""
+    """Writes every output that was requested where the gate inside ends with an error, which passes through."""
     try:
         yield
     except EdgekitError as error:
@@ -94,7 +94,7 @@ def failure_written(files: GateFiles, *, device: str) -> Generator[None, None, N
 
 
 def _write_failure(files: GateFiles, message: str, *, device: str) -> None:
-    """Writes every output that was asked for about a gate that ended with an error, so that CI shows it.
+    """Writes every output that was requested about a gate that ended with an error, so that CI shows it.
 
     Raises:
         ResourceError: a file cannot be written.

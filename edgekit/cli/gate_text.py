@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from edgekit.gating.outputs.findings import Finding
     from edgekit.task.request import Request
 
-_WORDS: Final = {"fail": "FAIL", "inconclusive": "unsure", "not_run": "not run"}
 _STYLES: Final = {"error": "bold red", "warning": "yellow"}
 
 
@@ -38,7 +37,7 @@ def show_gate(
         screen.print()
         for runtime in dict.fromkeys(check.runtime for check in result.checks):
             title = next((name for name in result.formats if name.partition(" ")[0] == runtime), runtime)
-            # What nobody limits and nobody measured is told on request only.
+            # What nobody limits and nobody measured is shown on request only.
             shown = [
                 check
                 for check in result.checks
@@ -57,10 +56,16 @@ def show_gate(
 
 
 def _line(finding: Finding, *, verbose: bool) -> str:
-    from edgekit.exporting.sentences import NAMING, escape
+    from edgekit.exporting.sentences import NAMING, STATUS_WORDS, escape
 
-    warns = " (warning)" if finding.severity == "warning" else ""
+    warns = ""
+    if finding.severity == "warning" and finding.shown_as == "not measured":
+        warns = " (warning)"
+    elif finding.severity == "error" and finding.shown_as in ("warn", "inconclusive"):
+        warns = " (--strict)"
     # A share of the work says little without the operators' names.
     in_full = verbose or finding.rule in NAMING
-    told = finding.text if in_full else f"{finding.sentence}. {finding.advice}".rstrip()
-    return f"[{_STYLES[finding.severity]}]{_WORDS[finding.verdict]}[/]{warns} {finding.runtime}: {escape(told)}"
+    words = finding.text if in_full else f"{finding.sentence}. {finding.advice}".rstrip()
+    return (
+        f"[{_STYLES[finding.severity]}]{STATUS_WORDS[finding.shown_as][0]}[/]{warns} {finding.runtime}: {escape(words)}"
+    )

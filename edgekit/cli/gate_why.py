@@ -46,7 +46,7 @@ def show_why(result: GateResult, request: Request, *, no_color: bool) -> None:
 
 
 def _show_downgrades(screen: Console, entry: Mapping[str, Any], checks: Iterable[Check], title: str) -> None:
-    """Prints what runs otherwise than asked for, each of this format's checks in its own words."""
+    """Prints what runs otherwise than requested, each of this format's checks in its own words."""
     from rich.text import Text
 
     if entry["float_fallbacks"]:
@@ -118,7 +118,7 @@ def _task(result: GateResult, request: Request) -> Task:
     """Returns the task whose model's layers explain the artifact: its float model's, else the file's own.
 
     Raises:
-        ModelError: no float model was given, and this format's files do not tell their layers.
+        ModelError: no float model was given, and this format's files do not name their layers.
     """
     from edgekit.task.task import default_task, model_task
 
@@ -129,6 +129,6 @@ def _task(result: GateResult, request: Request) -> Task:
     path = result.folder / entry["artifact"]["path"]
     if path.suffix.lower() not in (".onnx", ".tflite"):
         raise ModelError(
-            f"{path.name} does not tell what its layers cost. Name the model that it was made from, with --model."
+            f"{path.name} does not show what its layers cost. Name the model that it was made from, with --model."
         )
     return model_task(str(path.absolute()), Path.cwd())

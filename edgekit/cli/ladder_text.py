@@ -20,12 +20,6 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-_VERDICTS: Final = {
-    "pass": ("kept", "green"),
-    "fail": ("BROKEN", "bold red"),
-    "inconclusive": ("unsure", "yellow"),
-    "not_run": ("not run", "yellow"),
-}
 _SHOWN_LAYERS: Final = 5
 _COLUMNS: Final = ("size", "download", "memory", "latency", "parity")
 
@@ -36,8 +30,8 @@ class LadderText:
     """Words for one ladder.
 
     Attributes:
-        ladder: What to tell.
-        request: What was asked.
+        ladder: Result to show.
+        request: What was requested.
         exported: The recommended rung was exported.
         width: Columns to fill.
     """
@@ -89,7 +83,7 @@ class LadderText:
         for rung in self.ladder.rungs:
             drop = rung.check("accuracy_drop")
             cells = [_cell(rung, name) for name in _COLUMNS] if rung.measured else ["-"] * len(_COLUMNS)
-            word, style = _VERDICTS[drop.verdict] if drop is not None else _VERDICTS["not_run"]
+            word, style = sentences.STATUS_WORDS[drop.shown_as if drop is not None else "not measured"]
             if not rung.measured:
                 word, style = ("skipped", "dim") if rung.skipped else ("failed", "bold red")
             table.add_row(Text(rung.name), *cells, _drop_text(drop), Text(word, style=style))
@@ -154,10 +148,12 @@ class LadderText:
         yield self._line("", f"the smallest that keeps the budget: {', '.join(figures)}")
         if drop is not None and drop.verdict == "inconclusive":
             yield self._line(
-                "", "its drop is unsure: the interval crosses the limit; more evaluation data decides it", "yellow"
+                "",
+                "its drop is inconclusive: the interval crosses the limit; more evaluation data decides it",
+                "yellow",
             )
-        for rung in self.ladder.smaller_but_unsure:
-            words = f"{rung.name} is smaller and may do too: its drop is unsure; more evaluation data decides it"
+        for rung in self.ladder.smaller_but_inconclusive:
+            words = f"{rung.name} is smaller and may do too: its drop is inconclusive; more evaluation data decides it"
             yield self._line("", words, "yellow")
         if not self.exported:
             yield self._line("Next", self.next_command(chosen), "bold")
@@ -214,7 +210,7 @@ def layers_sentence(cliff: Cliff) -> str:
 
 def _cell(rung: Rung, name: str) -> str:
     check = rung.check(name)
-    return "not run" if check is None or check.value is None else format_value(check.value, check.unit)
+    return sentences.NOT_MEASURED if check is None or check.value is None else format_value(check.value, check.unit)
 
 
 def _drop_text(check: Check | None) -> str:
@@ -222,6 +218,6 @@ def _drop_text(check: Check | None) -> str:
     if check is None:
         return "-"
     if check.value is None:
-        return "not run"
+        return sentences.NOT_MEASURED
     band = "" if check.low is None or check.high is None else f" ({check.low:.2f} to {check.high:.2f})"
     return format_value(check.value, check.unit) + band

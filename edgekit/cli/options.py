@@ -251,7 +251,7 @@ def joined(formats: Sequence[str] | None) -> str | None:
 def flat(command: Callable[..., Any]) -> Callable[..., Any]:
     """Returns `command` with the fields of each parameter that is a group (a dataclass) as options of its own.
 
-    Typer reads a function's signature, and knows no groups: this writes the signature that it shall read.
+    Typer reads a function's signature, and knows no groups: this writes the signature that it must read.
     """
     declared = inspect.signature(command, eval_str=True).parameters.values()
     groups: dict[str, Any] = {p.name: p.annotation for p in declared if is_dataclass(p.annotation)}

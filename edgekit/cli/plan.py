@@ -48,10 +48,10 @@ def plan(
     """Choose the format and precision that fit a device, and say why.
 
     By default nothing is run: costs are predicted from the model's graph, and what cannot be predicted is said to be
-    "not run". Of a finished file (.tflite, .pte, .mlpackage, a quantized .onnx) it says whether it fits, accuracy not
-    judged. With --effort default the recipes are simulated on calibration data and every layer is measured; with
-    thorough the best few are exported and validated too. Exit code 0 if the plan keeps every budget that can be
-    predicted, 1 if nothing does.
+    "not measured". Of a finished file (.tflite, .pte, .mlpackage, a quantized .onnx) it says whether it fits,
+    accuracy not judged. With --effort default the recipes are simulated on calibration data and every layer is
+    measured; with thorough the best few are exported and validated too. Exit code 0 if the plan keeps every budget
+    that can be predicted, 1 if nothing does.
     """
     wanted = parse_effort(effort)
     request = make_request(

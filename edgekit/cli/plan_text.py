@@ -1,4 +1,4 @@
-"""A plan in words and tables: the model, the device, what to do, what it will cost, and what was turned down."""
+"""A plan in words and tables: the model, the device, what to do, what it will cost, and what was rejected."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from edgekit.budget import COSTS, Limit
 from edgekit.checks import Check
+from edgekit.exporting.sentences import NOT_MEASURED, STATUS_WORDS
 from edgekit.formats.table import find_format
 from edgekit.model import Family
 from edgekit.planner.plan import Plan
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
-
-_VERDICTS: Final = {
-    "pass": ("kept", "green"),
-    "fail": ("BROKEN", "bold red"),
-    "inconclusive": ("unsure", "yellow"),
-    "not_run": ("not run", "yellow"),
-}
-"""Verdict to its word and colour: a word, because colours do not reach a pipe or every reader."""
 
 _PRECISIONS: Final = {
     "fp32": "keep 32-bit float",
@@ -52,8 +45,8 @@ class PlanText:
     """Words for one plan.
 
     Attributes:
-        plan: What to tell.
-        request: What was asked.
+        plan: Result to show.
+        request: What was requested.
         written: The file that the plan was written to, None if it was not.
         width: Columns to fill.
     """
@@ -83,7 +76,7 @@ class PlanText:
         if self.plan.checks:
             yield ""
             yield self._budget_table()
-            yield from _reasons_for_not_run(self.plan.checks)
+            yield from _reasons_for_not_measured(self.plan.checks)
         yield from self._others(verbose=verbose)
         yield from self._closing()
 
@@ -160,10 +153,10 @@ class PlanText:
             table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # Rich's Literal
         today = {item.name: item for item in self.plan.baseline}
         for check in self.plan.checks:
-            word, style = _VERDICTS[check.verdict]
+            word, style = STATUS_WORDS[check.shown_as]
             if check.limit is None:
                 word, style = "no limit", "dim"
-            elif check.level == "warn":
+            elif check.level == "warn" and check.shown_as != "warn":
                 word += " (warns)"
             table.add_row(
                 Text(COSTS[check.name].title),
@@ -186,7 +179,7 @@ class PlanText:
                 yield self._line("", f"- {other.candidate.title} ({costs}): {other.reason}")
         if plan.rejected:
             yield ""
-            yield self._heading("Turned down:")
+            yield self._heading("Rejected:")
             rows = plan.rejected if verbose else _grouped(plan.rejected)
             for item in rows:
                 yield self._line("", f"- {item.candidate}: {item.reason}")
@@ -286,13 +279,13 @@ def _limit(check: Check) -> str:
 
 def _value(prediction: Prediction | None) -> str:
     if prediction is None or prediction.value is None:
-        return "not run"
+        return NOT_MEASURED
     return format_value(prediction.value, prediction.unit)
 
 
 def _found(check: Check) -> str:
     if check.value is None:
-        return "not run"
+        return NOT_MEASURED
     return format_value(check.value, check.unit) + (" measured" if check.basis == "measured" else "")
 
 
@@ -310,20 +303,20 @@ def _costs(predictions: Iterable[Prediction]) -> str:
     return ", ".join(f"{item.name} {_value(item)}" for item in known) or "costs not known"
 
 
-def _reasons_for_not_run(checks: Sequence[Check]) -> Iterator[Text]:
-    """Yields why something was not run, each reason once."""
+def _reasons_for_not_measured(checks: Sequence[Check]) -> Iterator[Text]:
+    """Yields why something was not measured, each reason once."""
     from rich.text import Text
 
     reasons: dict[str, list[str]] = {}
     for check in checks:
         if check.value is None:
-            reasons.setdefault(check.detail.removeprefix("not run: "), []).append(COSTS[check.name].title)
+            reasons.setdefault(check.detail.removeprefix(f"{NOT_MEASURED}: "), []).append(COSTS[check.name].title)
     for reason, titles in reasons.items():
-        yield Text(f"Not run: {', '.join(titles)}: {reason}", style="dim")
+        yield Text(f"Not measured: {', '.join(titles)}: {reason}", style="dim")
 
 
 def _grouped(rejected: Sequence[Rejection]) -> list[Rejection]:
-    """Returns one row for all recipes of all formats that were turned down for the same reason."""
+    """Returns one row for all recipes of all formats that were rejected for the same reason."""
     titles: dict[str, list[str]] = {}
     for item in rejected:
         titles.setdefault(item.reason, []).append(item.candidate)

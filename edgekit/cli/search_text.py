@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
-from edgekit.exporting.sentences import check_sentence, escape
-from edgekit.searching.result import Row, SearchResult, artifact_name
+from edgekit.exporting.sentences import STATUS_WORDS, check_sentence, escape
+from edgekit.searching.result import FATE_WORDS, Row, SearchResult, artifact_name
 from edgekit.task.references import parse_reference
 from edgekit.units import format_value
 
@@ -29,7 +29,7 @@ class SearchText:
     """Words for one search.
 
     Attributes:
-        result: What to tell.
+        result: Result to show.
         folder: Where its files lie.
         config: The task file as the user named it, None where it was found.
         width: Columns to fill.
@@ -126,7 +126,7 @@ class SearchText:
         for row in (self.result.reference, *self.result.measured):
             for check in row.measured.checks if row.measured else ():
                 if check.fails_gate or (check.verdict == "inconclusive" and check.limit is not None):
-                    word = "misses" if check.fails_gate else "unsure"
+                    word = check.shown_as
                     yield f"{escape(row.title)} [yellow]{word}[/]: {escape(check_sentence(check))}"
 
     def _advice(self) -> Iterator[RenderableType]:
@@ -165,11 +165,11 @@ class SearchText:
 def _status(row: Row) -> tuple[str, str]:
     """Returns the word and the style for what became of a row."""
     if row.measured is None:
-        return row.fate, _STYLES[row.fate]
+        return FATE_WORDS.get(row.fate, row.fate), _STYLES[row.fate]
     if not row.passed:
-        return "MISSES", "bold red"
+        return STATUS_WORDS["fail"]
     is_open = any(check.verdict == "inconclusive" and check.limit is not None for check in row.measured.checks)
-    return ("unsure", "yellow") if is_open else ("keeps all", "green")
+    return STATUS_WORDS["inconclusive" if is_open else "pass"]
 
 
 def _points(value: float | None) -> str:

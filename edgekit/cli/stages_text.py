@@ -45,9 +45,9 @@ def _cells(stage: Stage) -> list[str]:
     mark = "" if stage.size_basis == "measured" else "~"
     sizes = ["-" if x is None else mark + format_value(x, "bytes") for x in (stage.size_bytes, stage.download_bytes)]
     value = "-" if stage.value is None else f"{stage.value:.2f}"
-    drop = "not run" if stage.drop is None else format_value(stage.drop, "pp")
+    drop = sentences.NOT_MEASURED if stage.drop is None else format_value(stage.drop, "pp")
     if stage.parity_db is None:
-        parity = "not run"
+        parity = sentences.NOT_MEASURED
     else:
         parity = "equal" if stage.parity_db >= LARGEST_DB else format_value(stage.parity_db, "dB")
     took = "-" if stage.seconds is None else format_milliseconds(1000 * stage.seconds) + ("*" if stage.cached else "")

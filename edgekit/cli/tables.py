@@ -11,6 +11,7 @@ from edgekit.checks import Check
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.report import ExportReport
 from edgekit.exporting.sentences import (
+    NOT_MEASURED,
     SHOWN_NAMES,
     STATUS_WORDS,
     amount_text,
@@ -44,11 +45,11 @@ def export_table(report: ExportReport) -> Table:
 
 def _format_status(result: FormatResult) -> tuple[str, str]:
     if result.error is not None:
-        return "FAIL", "bold red"
+        return STATUS_WORDS["fail"]
     if not result.passed():
-        return "FAIL", "bold red"
+        return STATUS_WORDS["fail"]
     open_checks = [check for check in result.checks if check.verdict == "inconclusive" and check.limit is not None]
-    return ("unsure", "yellow") if open_checks else ("ok", "green")
+    return STATUS_WORDS["inconclusive" if open_checks else "pass"]
 
 
 def _cell(result: FormatResult, name: str) -> str:
@@ -56,16 +57,16 @@ def _cell(result: FormatResult, name: str) -> str:
     if check is None:
         return "-"
     if check.value is None:
-        return "not run"
+        return NOT_MEASURED
     text = format_value(check.value, check.unit)
-    return text if check.verdict in ("pass", "not_run") else f"[{STATUS_WORDS[check.verdict][1]}]{text}[/]"
+    return text if check.verdict in ("pass", "not_run") else f"[{STATUS_WORDS[check.shown_as][1]}]{text}[/]"
 
 
 def _host_cell(result: FormatResult) -> str:
     ratio = result.host.get("ratio")
     median = result.host.get("median_ms")
     if median is None:
-        return "not run"
+        return NOT_MEASURED
     text = format_value(median, "ms")
     return f"{text} ({ratio:.2f} x float)" if ratio is not None else text
 
@@ -117,10 +118,10 @@ def check_table(checks: Iterable[Check], *, title: str | None = None, with_detai
     if with_detail:
         table.add_column("", overflow="fold")
     for check in checks:
-        word, style = STATUS_WORDS[check.verdict]
+        word, style = STATUS_WORDS[check.shown_as]
         if check.limit is None and check.verdict == "pass":
             word, style = "-", "dim"
-        found = "not run" if check.value is None else amount_text(check.name, check.value)
+        found = NOT_MEASURED if check.value is None else amount_text(check.name, check.value)
         limit = "-" if check.limit is None else limit_text(check.name, check.limit)
         level = " (warns)" if check.level == "warn" and check.limit is not None else ""
         detail = (escape(check.detail),) if with_detail else ()
@@ -148,8 +149,8 @@ def verdict_lines(report: ExportReport, *, strict: bool = False) -> list[str]:
 def note_lines(report: ExportReport, *, verbose: bool) -> list[str]:
     """Returns what a person should know about how the artifacts were made and measured.
 
-    A note that several formats share is told once. Operators that stay float are always told: a silent downgrade is the
-    thing that users of other tools complain about most.
+    A note that several formats share is shown once. Operators that stay float are always shown: a silent downgrade is
+    the thing that users of other tools complain about most.
     """
     notes: dict[str, list[str]] = {}
     for result in report.results:

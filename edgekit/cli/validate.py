@@ -27,8 +27,8 @@ def validate(
 ) -> int:
     """Run an artifact in its own runtime, compare it with its float model, and check the device's budgets.
 
-    Without a model there is nothing to compare with: size and memory are judged, accuracy is not run and does not pass.
-    The artifact runs on the data that is given, else on made-up values; a file with free sizes asks for --input.
+    Without a model there is nothing to compare with: size and memory are judged, accuracy is not measured and does not
+    pass. The artifact runs on the data that is given, else on made-up values; a file with free sizes asks for --input.
     """
     request, artifact_data = request_validation(
         artifact,

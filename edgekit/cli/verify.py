@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Target = Annotated[Path, typer.Argument(help="Folder that export wrote, or its edgekit.lock.")]
 Rebuild = Annotated[bool, option(RUNNING, "--rebuild", help="Make the artifacts once more and compare the bytes.")]
 
-_STYLES: Final = {"ok": ("ok", "green"), "failed": ("FAIL", "bold red"), "note": ("note", "yellow")}
+_STYLES: Final = {"ok": ("pass", "green"), "failed": ("FAIL", "bold red"), "note": ("note", "yellow")}
 
 
 def verify(
@@ -32,7 +32,7 @@ def verify(
 ) -> int:
     """Check artifacts against edgekit.lock, offline: exit code 0 if every byte is as it was, 1 if not.
 
-    Tools of another version are told and do not fail. With --rebuild the model and the data are checked too.
+    Tools of another version are reported and do not fail. With --rebuild the model and the data are checked too.
     """
     from edgekit.exporting.lock import find_lock, read_lock
     from edgekit.exporting.verification import passed, verify_files

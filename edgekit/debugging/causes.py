@@ -1,4 +1,4 @@
-"""Why a layer departs: explanations are tried one by one, and the one that the artifact's values fit best is told.
+"""Why a layer departs: explanations are tried one by one, and the one that the artifact's values fit best is reported.
 
 An explanation predicts what a layer with one certain fault would make of the artifact's own inputs. Its worth is the
 share of the layer's own error that disappears when this prediction takes the place of the sound float layer:
@@ -57,7 +57,7 @@ _STORED: Final[frozenset[Cause]] = frozenset({"swapped_channels", "lost_activati
 _ENOUGH: Final = 0.5
 """Share of the error that an explanation must take away."""
 _CLEAR: Final = 0.05
-"""Explanations that come this close to the best are told apart by their order: the more special first."""
+"""Explanations that come this close to the best are distinguished by their order: the more special first."""
 _SHIFTED: Final = 0.5
 """Room on one side of a grid, relative to what lacks on the other, from which its place is wrong and not its width."""
 _FEW_STEPS: Final = 16

@@ -40,7 +40,7 @@ _UNSET_DEVICE: Final = "pi4"
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DebugRequest:
-    """What is asked for.
+    """What is requested.
 
     Attributes:
         artifact: Its path.

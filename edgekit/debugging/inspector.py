@@ -89,7 +89,7 @@ class ArtifactInspector(ABC):
 
 
 def check_inspectable(runtime: str, path: Path) -> None:
-    """Checks that somebody has told how to see inside artifacts of a format.
+    """Checks that somebody has declared how to see inside artifacts of a format.
 
     Raises:
         ArtifactError: nobody has.

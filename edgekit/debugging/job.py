@@ -53,7 +53,7 @@ class ComparisonRequest:
         source: What the user calls it.
         artifact: The file or package.
         runtime: Its format.
-        precision: As it tells; "unknown" for one made elsewhere.
+        precision: Its precision as the file reports it; "unknown" for one made elsewhere.
         samples: What both run on.
         samples_from: `calibration` or `evaluation`.
         count: Samples to take.

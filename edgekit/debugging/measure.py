@@ -6,7 +6,7 @@ artifact's own inputs. Then A - F = (A - H) + (H - F): the layer's own error and
 What a layer contributes to the final error: its own error is added to the float value, F + (A - H), and the rest of the
 float model is run on from there. That is the noise of this layer alone, carried exactly by the float model through all
 its nonlinearities. Contributions are powers, so their shares add up to 1; that their sum comes near the measured error
-of the outputs (they would be equal if errors were small and independent) is told beside them.
+of the outputs (they would be equal if errors were small and independent) is shown beside them.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class ExportCall:
         calibration: --calibration; "" where the task says it.
         device: Name of the profile.
         runtime: --format.
-        precision: --precision; "" where the artifact does not tell.
+        precision: --precision; "" where the artifact does not report it.
     """
 
     model: str

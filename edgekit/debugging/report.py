@@ -92,7 +92,7 @@ class DebugReport:
     Attributes:
         artifact: Its path.
         runtime: tflite, onnx, executorch or coreml.
-        precision: As the artifact tells it; "unknown" for one made elsewhere.
+        precision: Precision as the artifact reports it; "unknown" for one made elsewhere.
         model: The float model's source.
         samples: How many were run.
         samples_from: `calibration` or `evaluation`.

@@ -36,7 +36,7 @@ def details_json(
 
     Args:
         report: What came of it.
-        plans: One for each format that was asked for, or the one that chose.
+        plans: One for each format that was requested, or the one that chose.
         analysis: Costed graph of the model as it was captured, before any technique.
         latency_model: The device profile's, runtime to precision to rates.
     """

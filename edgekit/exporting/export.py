@@ -64,7 +64,7 @@ def export(
         folder: Where the artifacts go; it can be written.
         settings: How to run.
         io: Types of the artifacts' inputs and outputs.
-        rejected: Candidates that the planner turned down, for the report.
+        rejected: Candidates that the planner rejected, for the report.
         accelerators: Runtime to the device's accelerator for it (see `DeviceProfile.accelerators`).
         done: Told (stage, phrase) when a format has been made.
         predict_changed: Given a candidate and the model that its techniques have made, returns it with that model's

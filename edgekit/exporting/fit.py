@@ -104,7 +104,7 @@ def _predict(
     """Returns the precisions that the file computes in, None where they cannot be read, and its latency."""
     reader = find_format(artifact.runtime).precision_reader
     if not reader:
-        reason = f"not run: edgekit reads no costs from a {artifact.path.suffix} file; measure it on the device"
+        reason = f"not measured: edgekit reads no costs from a {artifact.path.suffix} file; measure it on the device"
         return None, (Prediction(name="latency", value=None, low=None, high=None, unit="ms", basis=reason),)
     arrays = {} if samples is None else dict(zip(samples.names, samples.arrays(), strict=True))
     sizes = {name: (1, *map(int, array.shape[1:])) for name, array in arrays.items()}

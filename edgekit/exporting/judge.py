@@ -64,7 +64,7 @@ def judge_artifact(
         settings: How to run.
         device: Name of the profile.
         predicted_latency: What was predicted for that device: judged until the device itself is timed.
-        asked: What the artifact was asked to be, None where nobody knows.
+        asked: What was requested of the artifact, None where nobody knows.
         accelerator: Name of the rules about the device's accelerator, "" where it has none for this format.
         converted: What techniques have made of the float model before it was converted, or why that is not known; None
             where nothing has changed it.

@@ -1,4 +1,4 @@
-"""The record of an export: what was asked, made, measured and judged. `report.json` and `--json` are its JSON form."""
+"""The record of an export: what was requested, made, measured and judged. `report.json` and `--json` are its JSON."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ExportReport:
         device: Name of the profile.
         model: None where an artifact was validated without its float model.
         results: One for each format.
-        rejected: Candidates that the planner turned down.
+        rejected: Candidates that the planner rejected.
         environment: Host, Python, edgekit and package versions.
         data: Hashes and counts of calibration and evaluation data, and the metric.
         folder: Where the artifacts lie.
@@ -53,7 +53,7 @@ class ExportReport:
     stages: tuple[StageTable, ...] = ()
 
     def passed(self, *, strict: bool = False) -> bool:
-        """True if every format that was asked for exists and keeps the budget."""
+        """True if every format that was requested exists and keeps the budget."""
         return bool(self.results) and all(result.passed(strict=strict) for result in self.results)
 
     def exit_code(self, *, strict: bool = False) -> int:

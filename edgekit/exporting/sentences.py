@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from edgekit.budget import CHANGE_SUFFIX, cost_of
-from edgekit.checks import Check
+from edgekit.checks import Check, ShownVerdict
 from edgekit.model import CapturedModel
 from edgekit.units import format_change, format_value
 
@@ -27,13 +27,20 @@ NAMING: Final = (
 """Checks whose figure alone says little: the detail names the operators and settings."""
 
 
-STATUS_WORDS: Final = {
-    "pass": ("ok", "green"),
+NOT_MEASURED: Final = "not measured"
+"""What stands in the place of a figure that there is not."""
+
+STATUS_WORDS: Final[dict[ShownVerdict, tuple[str, str]]] = {
+    "pass": ("pass", "green"),
     "fail": ("FAIL", "bold red"),
-    "inconclusive": ("unsure", "yellow"),
-    "not_run": ("not run", "yellow"),
+    "not measured": (NOT_MEASURED, "yellow"),
+    "inconclusive": ("inconclusive", "yellow"),
+    "warn": ("warn", "yellow"),
 }
-"""Verdict to its word and colour: a word, because colours do not reach a pipe or every reader."""
+"""`Check.shown_as` to its word and colour: a word, because colours do not reach a pipe or every reader.
+
+A failure is in capitals: it must be found in a long log.
+"""
 
 
 def model_line(model: CapturedModel) -> str:
@@ -72,7 +79,7 @@ def check_sentence(check: Check) -> str:
         title = f"{check.basis} {title}"
     if check.value is None:
         reason = check.detail.partition(". ")[0].rstrip(".") or "no measurement"
-        return f"{title} was not run: {reason}"
+        return f"{title} was not measured: {reason}"
     value = amount_text(check.name, check.value)
     if check.limit is None:
         return f"{title} {value} (no limit)"
@@ -98,11 +105,11 @@ def band_text(check: Check) -> str:
 def gate_lines(checks: Iterable[Check], failures: Iterable[str], *, device: str, good: bool) -> list[str]:
     """Returns one line for each failure and each open check, then the verdict."""
     lines = [f"[bold red]FAIL[/] {escape(failure)}" for failure in failures]
-    for check in sorted(checks, key=lambda check: (check.level, list(STATUS_WORDS).index(check.verdict))):
+    for check in sorted(checks, key=lambda check: (check.level, list(STATUS_WORDS).index(check.shown_as))):
         if check.verdict == "pass" or (check.limit is None and check.verdict != "fail"):
             continue
-        word, style = STATUS_WORDS[check.verdict]
-        warns = " (warning)" if check.level == "warn" else ""
+        word, style = STATUS_WORDS[check.shown_as]
+        warns = " (warning)" if check.level == "warn" and check.verdict == "not_run" else ""
         detail = f". {check.detail}" if check.name in NAMING and check.value is not None else ""
         lines.append(f"[{style}]{word}[/]{warns} {check.runtime}: {escape(check_sentence(check) + detail)}")
     return [*lines, f"[bold green]PASS[/] {device}" if good else f"[bold red]FAIL[/] {device}"]

@@ -236,7 +236,7 @@ def _quality(
     try:
         outputs = reference_outputs(model, evaluation, settings)
     except EdgekitError as error:
-        # The artifact is what was asked for: a stage that cannot be run in float costs only its row's figures.
+        # The artifact is what was requested: a stage that cannot be run in float costs only its row's figures.
         return None, None, error.message.splitlines()[0]
     ratios = sqnr_by_output(reference, outputs)
     parity = None if isinstance(ratios, str) else min(ratios.values(), default=None)

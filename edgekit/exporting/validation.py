@@ -72,7 +72,7 @@ class _Found:
 
     Attributes:
         artifact: Its facts, the precision among them.
-        asked: What it was asked to be; None where it does not say.
+        asked: What was requested of it; None where it does not say.
         recipe: What it was made with, or what lies in it.
     """
 
@@ -203,7 +203,7 @@ def _converted(artifact: Artifact, inputs: Inputs, settings: Settings) -> Captur
 
 
 def _by_layer(asked: Requested | None, inputs: Inputs, settings: Settings) -> Requested | None:
-    """Returns what was asked for with the layers told apart, where the recipe treats them differently."""
+    """Returns what was requested with the layers distinguished, where the recipe treats them differently."""
     if asked is None or not asked.recipe.overrides:
         return asked
     return requested_settings(asked.recipe, io=asked.io, analysis=analyze_model(inputs.model, settings))

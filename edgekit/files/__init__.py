@@ -1,1 +1,1 @@
-"""Files of people and of edgekit: read with a bound, and their faults told all at once."""
+"""Files of people and of edgekit: read with a bound, and their faults reported all at once."""

@@ -71,7 +71,7 @@ def compare(
 
 
 def without_baseline(runtimes: Sequence[str], limits: Sequence[Limit], reason: str) -> tuple[Check, ...]:
-    """Returns the checks where there is no baseline: not run, each with the reason."""
+    """Returns the checks where there is no baseline: not measured, each with the reason."""
     return tuple(_judged(_Change(detail=reason), limit, runtime) for runtime in runtimes for limit in limits)
 
 

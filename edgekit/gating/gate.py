@@ -194,7 +194,7 @@ def hold_against_baseline(
         known = [record.runtime for record in records if baseline.find(record.runtime, record.precision)]
         changes = compare(records, evaluation.get("sha256"), baseline, limits, timing)
     if not fail_on_missing:
-        # The first export of a format has nothing to be compared with: that shall be seen, and not stop anybody.
+        # The first export of a format has nothing to be compared with: that must be seen, and must not stop anybody.
         changes = tuple(
             x if x.runtime in known or x.verdict != "not_run" else replace(x, level="warn") for x in changes
         )

@@ -41,7 +41,7 @@ class Option:
         runtime: Its format.
         pipeline: All steps with their settings, in words.
         predictions: By name; those without a value are left out.
-        fate: chosen, runner-up or turned down.
+        fate: chosen, runner-up or rejected.
         reason: Why.
     """
 
@@ -67,11 +67,11 @@ def options_of(plans: Sequence[Mapping[str, Any]]) -> tuple[Option, ...]:
         if plan["recipe"] is not None:
             chosen_option = _option(chosen, "chosen", "; ".join(plan["reasons"]))
             found[chosen_option.title] = chosen_option
-        reasons = {item["candidate"]: ("turned down", item["reason"]) for item in plan["rejected"]}
+        reasons = {item["candidate"]: ("rejected", item["reason"]) for item in plan["rejected"]}
         reasons |= {item["candidate"]: ("runner-up", item["reason"]) for item in plan["runners_up"]}
         for item in known:
             title = item["candidate"]
-            found.setdefault(title, _option(item, *reasons.pop(title, ("turned down", ""))))
+            found.setdefault(title, _option(item, *reasons.pop(title, ("rejected", ""))))
             reasons.pop(title, None)
         for title, (fate, reason) in reasons.items():
             found.setdefault(
@@ -125,7 +125,7 @@ def front(options: Sequence[Option], names: Sequence[str]) -> set[str]:
 
 
 def candidates_section(sources: Sources) -> Section:
-    """Returns the Pareto front of all candidates, and a table with why each was turned down."""
+    """Returns the Pareto front of all candidates, and a table with why each was rejected."""
     title = "Candidates"
     options = options_of(sources.plans)
     if not options:

@@ -57,7 +57,7 @@ def _row(stage: Mapping[str, Any]) -> tuple[Cell, ...]:
         figure(stage["size_bytes"], "bytes"),
         figure(stage["download_bytes"], "bytes"),
         word(stage["size_basis"]),
-        Cell(text="not run" if value is None else f"{value:.2f}", order=value),
+        Cell(text="not measured" if value is None else f"{value:.2f}", order=value),
         figure(stage["drop"], "pp"),
         word(band(stage["low"], stage["high"], "pp")),
         figure(stage["parity_db"], "dB"),

@@ -22,6 +22,7 @@ from edgekit.html_report.parts import (
     figure_text,
     word,
 )
+from edgekit.searching.result import FATE_WORDS
 from edgekit.units import format_value
 
 OWN: Final = "your model"
@@ -134,7 +135,7 @@ def _draw(made: Any, data: Mapping[str, Any], rows: Sequence[Mapping[str, Any]],
             "accuracy": [f"{_accuracy(row):.1f} %" for row in rows],
             "size": [figure_text(size, "bytes") for size in sizes],
             "latency": [figure_text(_cost(row, "latency"), "ms") for row in rows],
-            "fate": ["keeps every budget" if row["passed"] else "misses a budget" for row in rows],
+            "fate": ["pass" if row["passed"] else "fail" for row in rows],
         }
     )
     drawn = made.scatter(
@@ -178,9 +179,9 @@ def _table(data: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def _cells(row: Mapping[str, Any]) -> tuple[Cell, ...]:
     trained, measured = row["trained"], row["measured"]
-    fate, status = row["fate"], _FATES.get(row["fate"], "not_run")
+    fate, status = _fate(row), _FATES.get(row["fate"], "not_run")
     if measured is not None:
-        fate, status = ("keeps every budget", "pass") if row["passed"] else ("misses a budget", "fail")
+        fate, status = ("pass", "pass") if row["passed"] else ("fail", "fail")
     held_out = trained["held_out"].get("accuracy") if trained else None
     ratio = measured["host"].get("ratio_to_reference") if measured else None
     macs = row["model"]["macs"] if row["model"] else None
@@ -204,14 +205,18 @@ def _cells(row: Mapping[str, Any]) -> tuple[Cell, ...]:
 
 def _reasons(rows: Sequence[Mapping[str, Any]]) -> Table | None:
     """Returns why variants were not measured, and which limits the measured ones miss; None where there is nothing."""
-    told = [(row, reason) for row in rows if (reason := row["reason"] or _missed(row))]
-    cells = tuple((word(_title(row)), word(row["fate"]), word(reason)) for row, reason in told)
+    shown = [(row, reason) for row in rows if (reason := row["reason"] or _missed(row))]
+    cells = tuple((word(_title(row)), word(_fate(row)), word(reason)) for row, reason in shown)
     columns = tuple(Column(title=title) for title in ("Variant", "Fate", "Reason"))
     return Table(caption="Why: not measured, or a limit missed", columns=columns, rows=cells) if cells else None
 
 
 def _number(value: float | None, form: str) -> Cell:
     return Cell(text="\N{EN DASH}" if value is None or math.isnan(value) else form.format(value), order=value)
+
+
+def _fate(row: Mapping[str, Any]) -> str:
+    return FATE_WORDS.get(row["fate"], row["fate"])
 
 
 def _missed(row: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from edgekit.budget import cost_of
 from edgekit.checks import Check
 from edgekit.errors import ProfileError
-from edgekit.exporting.sentences import amount_text, band_text, check_sentence, limit_text
+from edgekit.exporting.sentences import NOT_MEASURED, amount_text, band_text, check_sentence, limit_text
 from edgekit.gating.outputs.advice import advise
 from edgekit.gating.outputs.measuring import Place
 from edgekit.html_report import charts
@@ -30,13 +30,6 @@ from edgekit.html_report.parts import (
 )
 from edgekit.html_report.stages import stage_blocks
 from edgekit.profiles.profile import find_profile
-
-VERDICT_WORDS: Final[Mapping[str, str]] = {
-    "pass": "kept",
-    "fail": "broken",
-    "inconclusive": "unsure",
-    "not_run": "not run",
-}
 
 _SEVERITY: Final = ("fail", "not_run", "inconclusive", "pass")
 
@@ -80,7 +73,7 @@ def _artifact_table(sources: Sources) -> Table:
 def _figure_of(checks: Mapping[str, Check], name: str) -> Cell:
     check = checks.get(name)
     if check is None or check.value is None:
-        return Cell(text="not run" if check else UNKNOWN, status="not_run" if check else "")
+        return Cell(text=NOT_MEASURED if check else UNKNOWN, status="not_run" if check else "")
     return figure(check.value, check.unit, check.verdict if check.verdict != "pass" else "")
 
 
@@ -91,8 +84,8 @@ def _latency_cell(checks: Mapping[str, Check], entry: Mapping[str, Any]) -> Cell
         return Cell(text=f"{amount_text('latency', check.value)} ({check.basis})", order=check.value)
     median = (entry.get("host") or {}).get("median_ms")
     if median is None:
-        return Cell(text="not run", status="not_run")
-    return Cell(text=f"not run; this host {amount_text('latency', median)}", order=median, status="not_run")
+        return Cell(text=NOT_MEASURED, status="not_run")
+    return Cell(text=f"not measured; this host {amount_text('latency', median)}", order=median, status="not_run")
 
 
 def _open_points(sources: Sources) -> Iterator[Sentence]:
@@ -107,7 +100,7 @@ def _open_points(sources: Sources) -> Iterator[Sentence]:
         if check.verdict != "pass" and (check.limit is not None or check.verdict == "fail")
     ]
     for check, entry in sorted(found, key=lambda item: (item[0].level, _SEVERITY.index(item[0].verdict))):
-        words = VERDICT_WORDS[check.verdict] + (" (warns)" if check.level == "warn" else "")
+        words = check.shown_as + (" (warns)" if check.level == "warn" and check.shown_as != "warn" else "")
         tip = advise(check, entry["precision"], _place(sources, entry))
         text = f"{words}: {name_of(entry)}: {check_sentence(check)}.{' ' + tip if tip else ''}"
         yield Sentence(text=text, status=check.verdict)
@@ -146,7 +139,7 @@ def _how_made(sources: Sources) -> Table | None:
 
 
 def _remarks(sources: Sources) -> Iterator[Sentence]:
-    """Yields what converters said, once for all formats that share it; operators that stay float are always told."""
+    """Yields what converters said, once for all formats that share it; operators that stay float are always shown."""
     notes: dict[str, list[str]] = {}
     for entry in sources.formats:
         for note in entry["notes"]:
@@ -213,7 +206,7 @@ def _budget_chart(bars: Sequence[Check], name: str) -> Chart:
             "alpha": [0.35 if check.basis == "predicted" else 0.9 for check in bars],
             "words": [_bar_words(check) for check in bars],
             "name": labels,
-            "verdict": [VERDICT_WORDS[check.verdict] for check in bars],
+            "verdict": [check.shown_as for check in bars],
             "basis": [_basis_words(check) for check in bars],
             "set_by": [check.limit_from for check in bars],
             "band": [band_text(check) or "exact" for check in bars],
@@ -265,7 +258,7 @@ def _check_table(checks: Sequence[Check], *, folded: bool) -> Table:
                 word(band_text(check)),
                 word(UNKNOWN if check.limit is None else limit_text(check.name, check.limit)),
                 word(check.limit_from + level),
-                word(_basis_words(check) if check.value is not None else "not run"),
+                word(_basis_words(check) if check.value is not None else NOT_MEASURED),
                 word(check.detail),
             )
         )
@@ -275,7 +268,7 @@ def _check_table(checks: Sequence[Check], *, folded: bool) -> Table:
 def _verdict_cell(check: Check) -> Cell:
     if check.limit is None and check.verdict != "fail":
         return word("no limit")
-    return Cell(text=VERDICT_WORDS[check.verdict], order=_SEVERITY.index(check.verdict), status=check.verdict)
+    return Cell(text=check.shown_as, order=_SEVERITY.index(check.verdict), status=check.verdict)
 
 
 def checks_of(entry: Mapping[str, Any]) -> dict[str, Check]:

@@ -26,14 +26,14 @@ samples such as a list or a DataLoader; a function that returns one of these."""
 Metric = str | Callable[[Any, Any], float]
 """top1, agreement, cosine, spearman, "metrics.py:function", or a function (outputs, targets) -> float."""
 Progress = bool | StageProgress
-"""True shows progress on stderr; a function is told (stage, phrase, share done or None)."""
+"""True shows progress on stderr; a function is called with (stage, phrase, share done or None)."""
 
 
 class Running(TypedDict, total=False):
-    """How worker processes run, and who is told of them.
+    """How worker processes run, and who is notified of them.
 
     Attributes:
-        progress: True shows progress on stderr; a function is told (stage, phrase, share done or None).
+        progress: True shows progress on stderr; a function is called with (stage, phrase, share done or None).
         jobs: Worker processes at a time; 0 is one a core.
         timeout: Seconds that one worker process may take.
         memory_limit: Memory that one worker process may take, such as "8 GB".

@@ -103,7 +103,7 @@ def in_python_words(message: str) -> str:
 
 
 def _progress(given: Progress, stack: ExitStack) -> tuple[StageProgress, Callable[[str, str], None]]:
-    """Returns who is told what runs, and who is told what has ended."""
+    """Returns the callbacks for what runs and for what has ended."""
     if given is True:
         display = stack.enter_context(StageDisplay())
         return display, display.done

@@ -27,7 +27,7 @@ class AIHubProfile:
     Attributes:
         latency: Of one inference.
         load_ms: Time of the first load, compilation on the device included.
-        memory: None where the job does not tell.
+        memory: None where the job does not report it.
         units: What computed at least one layer: CPU, GPU, NPU; empty where the job does not list layers.
     """
 

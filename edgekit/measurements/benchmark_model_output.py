@@ -48,7 +48,7 @@ class BenchmarkModelOutput:
     Attributes:
         latency: Of one inference.
         load_ms: Time of initialization.
-        memory: None where the build cannot tell.
+        memory: None where the build cannot report it.
         threads: None where they were not set.
         graph: Path of the model as the tool was given it, "" where it is not printed.
         model_bytes: Size of the model's file, rounded as the tool prints it; None where it is not printed.

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
 from edgekit.budget import Level, cost_of
-from edgekit.checks import Basis, Verdict
+from edgekit.checks import Basis, ShownVerdict, Verdict
 from edgekit.errors import EdgekitError
 from edgekit.files.bounded_reading import read_json
 from edgekit.files.faults import FAULT, describe_file_faults, find_faults
@@ -103,6 +103,7 @@ class CheckRecord(NamedFigureRecord):
     """A check."""
 
     verdict: Verdict = Field(description="pass, fail, inconclusive or not_run")
+    shown_as: ShownVerdict | None = Field(None, description="pass, warn, fail, inconclusive or not measured")
     limit: Finite | None = Field(description=NUMBER_OR_NULL)
     measured_on: str = Field("", description=TEXT)
     limit_from: str = Field("", description=TEXT)

@@ -14,7 +14,7 @@ Statistic = Literal["median", "mean", "estimate"]
 """What the figure is. `mean` where a tool prints no median, `estimate` where it does not say what it is."""
 
 DRIFT_LIMIT: Final = 1.10
-"""A last third this much slower than the first is told: the device throttles, or something else runs on it."""
+"""A last third this much slower than the first is reported: the device throttles, or something else runs on it."""
 
 _FEWEST_FOR_DRIFT: Final = 30
 
@@ -27,7 +27,7 @@ class LatencyFigures:
     Attributes:
         value_ms: The figure that a budget is held against.
         statistic: What it is.
-        low_ms: Lower end of its 95 % confidence interval; None where it cannot be told.
+        low_ms: Lower end of its 95 % confidence interval; None where it cannot be computed.
         high_ms: Upper end.
         p95_ms: 95th percentile; None where the tool does not print it.
         min_ms: Fastest inference.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = 1
 KIND: Final = "edgekit measurement"
-"""Value of the key `kind`, by which the file is told from other JSON."""
+"""Value of the key `kind`, that distinguishes the file from other JSON."""
 
 OWN_SOURCE: Final = "edgekit bench"
 

@@ -22,7 +22,7 @@ def write_analysis(model: CapturedModel, progress: Progress) -> None:
     try:
         analysis = analyze(model.kind, model.path)
     except EdgekitError:
-        # `analyze_model` will meet it again, where it can be told; a capture is of use without an analysis.
+        # `analyze_model` will meet it again, where it can be reported; a capture is of use without an analysis.
         return
     write_value(model.path.parent / ANALYSIS_NAME, analysis)
 

@@ -1,4 +1,4 @@
-"""What looks wrong with calibration data, told before its ranges decide over an INT8 model.
+"""What looks wrong with calibration data, reported before its ranges decide over an INT8 model.
 
 `checks.py` refuses what cannot be right (no rows, NaN, all zeros). Here are the suspicions: data that a person should
 look at, because an accuracy that was lost to it looks like the fault of the quantizer. Calibration is compared with

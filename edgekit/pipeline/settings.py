@@ -70,7 +70,7 @@ class Settings:
     ) -> JobResult[ResultT]:
         """Runs one worker process under these settings (see `edgekit.workers.worker.run_job`).
 
-        Its last phrase is told once more with a share of 1, so that whoever watches knows that it has ended.
+        Its last phrase is reported once more with a share of 1, so that whoever watches knows that it has ended.
         """
         phrases: list[str] = []
 

@@ -86,7 +86,7 @@ def with_predictions_of_changed(candidate: Candidate, analysis: Analysis, profil
     """Returns the candidate with what can be predicted once its techniques have been carried out.
 
     Args:
-        candidate: With techniques that a user asked for: its predictions are those of the model before them.
+        candidate: With techniques that a user requested: its predictions are those of the model before them.
         analysis: Costed graph of the model that the techniques have made.
         profile: The device.
     """

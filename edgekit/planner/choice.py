@@ -157,14 +157,14 @@ def _bound(candidate: Candidate, rule: Rule) -> float:
 
 
 def _tier(check: Check, budget: Budget, candidate: Candidate) -> int:
-    """Returns the tier of one check. What is free or is not known turns nothing down."""
+    """Returns the tier of one check. What is free or is not known rejects nothing."""
     limit = budget.get(check.name)
     if limit is None or check.verdict in ("not_run", "pass") or check.value is None:
         return KEPT
     if check.verdict == "inconclusive":
         prediction = candidate.prediction(check.name)
         if prediction is not None and prediction.evidence == "expected":
-            # What other models lost says little about this one: it decides between equals and turns nothing down.
+            # What other models lost says little about this one: it decides between equals and rejects nothing.
             return KEPT
         if prediction is not None and prediction.evidence == "simulated" and limit.keeps(check.value):
             # Calibration data is small, and its band wide even where nothing was lost: that is no reason to leave the

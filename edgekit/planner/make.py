@@ -196,7 +196,7 @@ def loss_words(item: Judged) -> str:
 def _why_behind(item: Judged, best: Judged, budget: Budget, profile: DeviceProfile) -> str:
     """Returns why a candidate that keeps the known budgets stands behind the best one."""
     if item.tier > best.tier:
-        return _unsure_words(item, "error", item.tier)
+        return _inconclusive_words(item, "error", item.tier)
     if item.too_lossy and not best.too_lossy:
         return f"{_too_lossy_words(item, budget)}: {item.loss_reason}"
     if item.warned >= UNLIKELY > best.warned:
@@ -216,17 +216,17 @@ def _why_behind(item: Judged, best: Judged, budget: Budget, profile: DeviceProfi
     return f"expected to lose more accuracy ({loss_words(item)}): {item.loss_reason}"
 
 
-def _unsure_words(item: Judged, level: Level, tier: int) -> str:
+def _inconclusive_words(item: Judged, level: Level, tier: int) -> str:
     """Returns `its band of size and memory crosses the limit, the value is beyond it`."""
-    unsure = [c for c in item.checks if c.verdict == "inconclusive" and c.level == level and c.limit is not None]
-    names = " and ".join(c.name.replace("_", " ") for c in unsure)
+    inconclusive = [c for c in item.checks if c.verdict == "inconclusive" and c.level == level and c.limit is not None]
+    names = " and ".join(c.name.replace("_", " ") for c in inconclusive)
     return f"its band of {names} crosses the limit" + (", the value is beyond it" if tier == UNLIKELY else "")
 
 
 def _missed_words(item: Judged, budget: Budget) -> str:
     """Returns what a candidate misses of the limits that only warn."""
     if item.warned < BROKEN:
-        return _unsure_words(item, "warn", item.warned)
+        return _inconclusive_words(item, "warn", item.warned)
     return "; ".join(
         _words(check, budget) for check in item.checks if check.level == "warn" and check.verdict == "fail"
     )

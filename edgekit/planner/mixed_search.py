@@ -112,7 +112,7 @@ def _layers(
     layers: list[Layer] = []
     for module in dict.fromkeys(item.module for item in losses if item.precision == base.recipe.default):
         if module not in macs:
-            continue  # the costed graph does not know it: its cost cannot be told
+            continue  # the costed graph does not know it: its cost is not known
         choices = [_choice(base.recipe.default, noise[module, base.recipe.default], base, base, 0)]
         for precision in others:
             is_float = not is_integer(precision)

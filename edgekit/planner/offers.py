@@ -89,7 +89,7 @@ class TechniqueOffer(Protocol):
 def pipelines(
     offers: Sequence[TechniqueOffer], situation: Situation, budget: Budget
 ) -> tuple[tuple[tuple[TechniqueOffer, ...], ...], tuple[Rejection, ...]]:
-    """Returns the ordered pipelines that come before a quantization, the empty one first, and what is turned down."""
+    """Returns the ordered pipelines that come before a quantization, the empty one first, and what is rejected."""
     limit = budget.get("accuracy_drop")
     allowed = limit.value if limit else 1.0
     usable: list[TechniqueOffer] = []

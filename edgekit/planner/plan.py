@@ -1,4 +1,4 @@
-"""A plan: what to do, what it is predicted to cost, and why everything else was turned down; to JSON and back."""
+"""A plan: what to do, what it is predicted to cost, and why everything else was rejected; to JSON and back."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Plan:
         checks: The chosen candidate's predictions held against the limits.
         baseline: What the float model costs in the same runtime: the "today" of a table.
         runners_up: Candidates that keep the known budgets too, best first.
-        rejected: Candidates that were turned down.
+        rejected: Candidates that were rejected.
         misses: Where nothing fits: by what the nearest candidate misses, sentences.
         remedies: Where nothing fits: what would make it fit, smallest change first, sentences.
         warnings: What a person should know.

@@ -29,7 +29,7 @@ def expected_accuracy(family: Family, recipe: Recipe, runtime: str) -> Predictio
     if not rows:
         return Prediction(
             name="accuracy_drop", value=None, low=None, high=None, unit="pp",
-            basis=f"not run: no {family} was measured as {runtime} {recipe.name} in edgekit's benchmarks; "
+            basis=f"not measured: no {family} was measured as {runtime} {recipe.name} in edgekit's benchmarks; "
             "--effort default simulates it on calibration data",
         )  # fmt: skip
     names = ", ".join(f"{row.model} ({row.metric} {row.drop:.2f} pp)" for row in rows)

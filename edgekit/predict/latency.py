@@ -124,15 +124,15 @@ def predict_latency(
         models: The profile's `latency_model`: runtime to precision to rates.
         device: The profile's name, for the basis.
     """
-    p95 = _unknown("latency_p95", "not run: published measurements give medians; measure it on the device")
+    p95 = _unknown("latency_p95", "not measured: published measurements give medians; measure it on the device")
     tables = models.get(runtime)
     if not tables:
-        reason = f"not run: {device} has no fitted latency model for {runtime}; measure it on the device"
+        reason = f"not measured: {device} has no fitted latency model for {runtime}; measure it on the device"
         return _unknown("latency", reason), p95
     operators = operator_latencies(analysis, recipe, tables)
     if operators is None:
         reason = (
-            f"not run: {device}'s latency model for {runtime} knows {', '.join(tables)} and not {recipe.name}; "
+            f"not measured: {device}'s latency model for {runtime} knows {', '.join(tables)} and not {recipe.name}; "
             "measure it on the device"
         )
         return _unknown("latency", reason), p95

@@ -4,7 +4,7 @@
 
 Kernels on ARM and x86 (XNNPACK, MLAS) repack weights into the order in which they read them, so most weights exist
 twice while the model runs; a table whose file is mapped is hardly read at all. Where a runtime widens weights to float
-before use, the widened copies count. The copies were told from the peak memory of real artifacts in each runtime on a
+before use, the widened copies count. The copies come from the peak memory of real artifacts in each runtime on a
 Linux host (EfficientNet-Lite0, a residual CNN, an MLP, a 4-layer transformer, an LSTM); a phone's allocator and page
 cache differ, so the band is wide.
 """
@@ -71,14 +71,14 @@ def predict_memory(analysis: Analysis, recipe: Recipe, runtime: str) -> Predicti
     made = known_format(runtime)
     terms = made.memory if made else None
     if made is None or terms is None:
-        return _unknown(f"not run: {(made and made.why_no_memory) or f'edgekit has no memory model of {runtime}'}")
+        return _unknown(f"not measured: {(made and made.why_no_memory) or f'edgekit has no memory model of {runtime}'}")
     held = 0.0
     uses = weight_uses(analysis, recipe)
     for weight in analysis.weights.values():
         stored = store(weight, uses[weight.name], runtime, recipe)
         resident = _resident_bytes(weight, uses[weight.name], stored, terms) if stored else None
         if resident is None:
-            return _unknown(f"not run: how {runtime} stores {recipe.name} weights is not known to edgekit")
+            return _unknown(f"not measured: how {runtime} stores {recipe.name} weights is not known to edgekit")
         held += resident
     operators: float = len(analysis.operators)
     if terms.unrolls:
@@ -88,7 +88,7 @@ def predict_memory(analysis: Analysis, recipe: Recipe, runtime: str) -> Predicti
     weights_and_arena = _with_arena(held, arena_bytes(analysis, recipe), recipe, terms)
     structures = terms.per_operator_bytes * min(operators, _OPERATORS_THAT_COUNT)
     if terms.points_to_inputs:
-        # An operator's usual bytes were told from models whose pointers are among them.
+        # An operator's usual bytes were determined from models whose pointers are among them.
         structures = max(structures, indirection_bytes(analysis))
     value = round(terms.fixed_bytes + structures + weights_and_arena)
     return Prediction(

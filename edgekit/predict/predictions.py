@@ -12,7 +12,7 @@ from edgekit.predict.memory import predict_memory
 from edgekit.predict.size import predict_size
 from edgekit.recipe import Prediction, Recipe
 
-NOT_MEASURED = "not run: only a run of the artifact tells; export measures it"
+NOT_MEASURED = "not measured: only a run of the artifact tells; export measures it"
 
 
 def predict(

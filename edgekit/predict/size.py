@@ -95,7 +95,7 @@ def predict_size(analysis: Analysis, recipe: Recipe, runtime: str) -> tuple[Pred
     """Returns the predictions of `size` and `download`, in bytes with their bands."""
     estimate = estimate_size(analysis, recipe, runtime)
     if estimate is None:
-        reason = f"not run: how {runtime} stores {recipe.name} weights is not known to edgekit"
+        reason = f"not measured: how {runtime} stores {recipe.name} weights is not known to edgekit"
         return _unknown("size", reason), _unknown("download", reason)
     exact = estimate.weights_bytes + estimate.scales_bytes
     slack = exact * _WEIGHT_ERROR + estimate.graph_bytes * _GRAPH_ERROR

@@ -56,7 +56,7 @@ class Use:
 
 
 def storage_of(runtime: str) -> Storage | None:
-    """Returns how a format stores a model, None where nobody has told."""
+    """Returns how a format stores a model, None where nobody has declared it."""
     found = known_format(runtime)
     return found.storage if found else None
 

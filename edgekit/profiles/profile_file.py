@@ -81,7 +81,7 @@ def _parse_scaled(pattern: re.Pattern[str], factors: Mapping[str, float], exampl
 
 
 def _parse_runtime(value: object) -> str:
-    # Third parties' formats are asked for only where a name is not ours: reading entry points takes 40 ms.
+    # Third parties' formats are requested only where a name is not ours: reading entry points takes 40 ms.
     if isinstance(value, str) and (value in FORMATS or value in format_names()):
         return value
     names = format_names()

@@ -138,7 +138,7 @@ def _has_constant_weights(module: GraphModule, node: Node) -> bool:
 
 
 def _float_weighted(module: GraphModule, recipe: Recipe, weighted: Mapping[str, Precision]) -> tuple[str, ...]:
-    """Returns matrix products and convolutions without constant weights, where integers were asked for."""
+    """Returns matrix products and convolutions without constant weights, where integers were requested."""
     return tuple(
         label_of(node)
         for node in module.graph.nodes

@@ -117,7 +117,7 @@ def check_samples(graph: FloatGraph, samples: Samples) -> None:
 
 
 def observer_of(name: str, method: RangeMethod, learned: Sequence[LearnedRange]) -> Bounds | Histogram:
-    """Returns what collects the range of one tensor: only its bounds where no more is asked for."""
+    """Returns what collects the range of one tensor: only its bounds where no more is requested."""
     return Bounds(name) if method == "minmax" and not learned else Histogram(name, method, learned)
 
 

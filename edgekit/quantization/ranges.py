@@ -1,4 +1,4 @@
-"""Which range of an activation its integer grid shall cover, from streaming statistics.
+"""Which range of an activation its integer grid must cover, from streaming statistics.
 
 Three methods, all after H. Wu et al., "Integer Quantization for Deep Learning Inference: Principles and Empirical
 Evaluation" (2020), section 4.1, and R. Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference"

@@ -21,5 +21,5 @@ def has_table(weight: Tensor) -> bool:
     flat = weight.detach().flatten()
     if flat.numel() < LEAST_WEIGHTS or not flat.is_floating_point():
         return False
-    # Most weights are told apart by their first values.
+    # Most weights are distinguished by their first values.
     return all(len(torch.unique(part)) <= _LARGEST_TABLE for part in (flat[:LEAST_WEIGHTS], flat))

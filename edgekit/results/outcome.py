@@ -10,7 +10,7 @@ from typing import Any, Final, final
 from edgekit.budget import cost_of
 from edgekit.checks import Check
 from edgekit.errors import VerdictError
-from edgekit.exporting.sentences import STATUS_WORDS, amount_text, check_sentence, limit_text
+from edgekit.exporting.sentences import NOT_MEASURED, STATUS_WORDS, amount_text, check_sentence, limit_text
 
 _WORST_FIRST: Final = ("fail", "not_run", "inconclusive", "pass")
 _COLORS: Final[Mapping[str, str]] = {
@@ -112,9 +112,9 @@ class Outcome(ABC):
 
 
 def _row(check: Check) -> str:
-    found = STATUS_WORDS["not_run"][0] if check.value is None else amount_text(check.name, check.value)
+    found = NOT_MEASURED if check.value is None else amount_text(check.name, check.value)
     limit = "" if check.limit is None else limit_text(check.name, check.limit)
     level = " (warns)" if check.level == "warn" and check.limit is not None else ""
     cells = (check.runtime, cost_of(check.name).title, found, limit, check.limit_from + level)
-    word = f'<td style="color:{_COLORS[check.verdict]}"><b>{STATUS_WORDS[check.verdict][0]}</b></td>'
+    word = f'<td style="color:{_COLORS[check.verdict]}"><b>{STATUS_WORDS[check.shown_as][0]}</b></td>'
     return f'<tr title="{escape(check.detail)}">{word}{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'

@@ -33,6 +33,9 @@ turned down  not trained: it cannot keep a budget
 failed       it could not be built, trained, converted or run
 """
 
+FATE_WORDS: Final = {"turned down": "rejected", "left out": "omitted"}
+"""A fate's word for a person, where it is not the one that search.json promises."""
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,9 +93,9 @@ def search(
     prospects, bindings = survey(task, space, training, variants, target, request.seed, settings)
     chosen, notes = _worth_training(prospects, request.trials)
     if task.techniques:
-        notes.append("the task's techniques are left away: all networks are compared as they are")
+        notes.append("the task's techniques are omitted: all networks are compared as they are")
     down = sum(bool(item.reason) for item in prospects)
-    done("variants", f"{len(variants)} variants, {down} turned down, {len(chosen)} to train")
+    done("variants", f"{len(variants)} variants, {down} rejected, {len(chosen)} to train")
     inputs = read_inputs(task, (target.choice.runtime,), settings, model=model)
     check_targets(inputs)
     # Before the hours of training: what does not convert or run here would not after them either.

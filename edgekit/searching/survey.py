@@ -1,4 +1,4 @@
-"""Before anything is trained: every variant captured, its costs predicted, and those turned down that cannot fit."""
+"""Before anything is trained: every variant captured, its costs predicted, and those rejected that cannot fit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class UntrainedVariant:
         model: As it was captured, untrained; None where it cannot be built.
         candidate: What its artifact is predicted to cost; None where it cannot be built.
         training: Hash of its training data.
-        reason: Why it is turned down, "" where it is not.
+        reason: Why it is rejected, "" where it is not.
     """
 
     variant: Variant

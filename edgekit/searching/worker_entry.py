@@ -206,7 +206,7 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise ModelError(
             f"{capture.source} returned a module without a parameter that can be trained. "
-            "Leave requires_grad on where edgekit search shall train."
+            "Leave requires_grad on where edgekit search must train."
         )
     data = open_training(training_of(request.training, request.references), request.base)
 

@@ -29,7 +29,7 @@ _QUANTIZED: Final = frozenset(
 
 @final
 class OnnxFileSource(Source):
-    """Checks the graph and fixes its shapes; keeps it as ONNX, or imports it into torch where that is asked for."""
+    """Checks the graph and fixes its shapes; keeps it as ONNX, or imports it into torch where that is requested."""
 
     kind: ClassVar[SourceKind] = "onnx"
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)  # such files have no signature

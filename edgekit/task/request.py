@@ -42,7 +42,7 @@ LIMIT_FLAGS: Final[Mapping[str, str]] = {
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Everything that a command was asked for.
+    """Everything that was requested of a command.
 
     Attributes:
         task: What to export and how to judge it.

@@ -92,7 +92,7 @@ def _check_parameters(found: Any, parsed: Reference, what: str, error: type[Inpu
 
 
 def call_user(function: Callable[..., Any], args: tuple[Any, ...], title: str, error: type[InputError]) -> Any:
-    """Returns `function(*args)`, with a failure told by the user's own frames.
+    """Returns `function(*args)`, with a failure reported by the user's own frames.
 
     Args:
         function: User code, or a framework that runs user code.
@@ -200,7 +200,7 @@ def _load_module(where: str, base: Path, what: str, error: type[InputError]) -> 
 
 
 def _import(load: Callable[[], ModuleType], folder: Path, where: str, what: str, error: type[InputError]) -> ModuleType:
-    """Returns what an import of user code gives, with a failure told by the user's own frames."""
+    """Returns what an import of user code gives, with a failure reported by the user's own frames."""
     try:
         return load()
     except ModuleNotFoundError as problem:
@@ -213,7 +213,7 @@ def _import(load: Callable[[], ModuleType], folder: Path, where: str, what: str,
     except SystemExit as problem:
         raise error(
             f"{what}: {where} called sys.exit({problem.code!r}) while it was imported. "
-            "Guard what shall run as a script: if __name__ == '__main__': ..."
+            "Guard what must run only as a script: if __name__ == '__main__': ..."
         ) from problem
     except EdgekitError:
         raise

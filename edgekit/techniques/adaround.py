@@ -34,7 +34,7 @@ _BATCH: Final = 256  # positions an iteration
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconstruction:
-    """What a layer shall reproduce.
+    """What a layer must reproduce.
 
     Attributes:
         columns: (G, K, P) float32: inputs with errors, at P positions.

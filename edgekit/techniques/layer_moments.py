@@ -97,7 +97,7 @@ class Moments:
 
 
 def reconstruction(layer: Layer, moments: Moments, target: Tensor, positions: int, seed: int) -> Reconstruction:
-    """Returns what a layer shall reproduce at some positions, chosen at random and spread over all samples.
+    """Returns what a layer must reproduce at some positions, chosen at random and spread over all samples.
 
     Args:
         layer: The layer.

@@ -1,7 +1,7 @@
 """Removes whole channels, so that dense hardware gains: fewer multiply-accumulates, a smaller file, less memory.
 
 Channels that depend on each other leave together (`dependency_groups`: Fang et al., "DepGraph: Towards Any Structural
-Pruning", 2023). What a channel is worth is told by `channel_importance` (Molchanov et al., 2019; Li et al., 2017).
+Pruning", 2023). What a channel is worth is estimated by `channel_importance` (Molchanov et al., 2019; Li et al., 2017).
 Channels leave in steps with training in between (Han et al., "Learning both Weights and Connections", 2015): what is
 left makes up for what has gone, and the next step judges what has become of it.
 

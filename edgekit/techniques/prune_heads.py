@@ -80,7 +80,7 @@ class PruneHeads(Technique):
         """Returns the model with fewer heads.
 
         Raises:
-            TechniqueError: no attention has heads that can be told apart, or none can go.
+            TechniqueError: no attention has heads that can be distinguished, or none can go.
         """
         from edgekit.techniques.program_editing import capture_graph, open_graph
         from edgekit.techniques.transformer_blocks import find_attentions
@@ -92,7 +92,7 @@ class PruneHeads(Technique):
             why = f" ({'; '.join(reasons)})" if reasons else ""
             raise TechniqueError(
                 f"prune_heads cannot be used on {model.facts.source}: it has no attention of several heads that can be "
-                f"told apart{why}."
+                f"distinguished{why}."
             )
         kept = self._kept(graph, attentions, model, context)
         if all(len(heads) == item.heads for heads, item in zip(kept, attentions, strict=True)):

@@ -160,7 +160,7 @@ def _attention(graph_module: GraphModule, product: Node, operands: tuple[Node, N
     """Returns an attention.
 
     Raises:
-        LookupError: its heads cannot be told apart, with the reason.
+        LookupError: its heads cannot be distinguished, with the reason.
     """
     split = [_split(graph_module, operand) for operand in operands]
     heads, width = _shape(split[0][1])[2:]

@@ -24,7 +24,7 @@ EVERY_LIMIT = Budget(
 """Limits that nothing keeps."""
 
 ASKED = requested_settings(Recipe(default="int8_static"))
-"""What the artifact was asked to be."""
+"""What was requested of the artifact."""
 
 
 class ValidatorContract(ABC):

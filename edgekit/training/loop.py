@@ -96,7 +96,7 @@ class Trained:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """How a training run is kept and told.
+    """How a training run is kept and reported.
 
     Attributes:
         checkpoint: The file; None keeps none.
@@ -130,7 +130,7 @@ def train(lesson: TrainingObjective, data: TrainingData, schedule: Schedule, run
         lesson: What is trained.
         data: What it is trained on.
         schedule: How long and how fast.
-        run: How it is kept and told.
+        run: How it is kept and reported.
 
     Raises:
         DataError: the user's batches or loss are wrong.

@@ -18,7 +18,7 @@ _HIGH: Final = 7  # of a 4-bit grid
 
 
 class LowRankUpdate(nn.Module):  # type: ignore[misc]  # torch is Any here
-    """Returns a weight with its update: W + alpha / rank * B A, rounded to 4 bits where asked for.
+    """Returns a weight with its update: W + alpha / rank * B A, rounded to 4 bits where requested.
 
     Args:
         shape: (outputs, inputs, ...) of the weight; what comes after the outputs is one axis to it.

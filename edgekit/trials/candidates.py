@@ -88,7 +88,7 @@ def simulated_predictions(result: SimulatedRecipe, task: Task, samples: Samples)
     ]  # fmt: skip
     drop = result.drop
     if drop is None:
-        reason = f"not run: {result.reason}"
+        reason = f"not measured: {result.reason}"
         return (*made, Prediction(name="accuracy_drop", value=None, low=None, high=None, unit="pp", basis=reason))
     value, low = drop.value, drop.low
     if drop.metric != task.metric:

@@ -36,7 +36,7 @@ def parse_io(text: str) -> IoType:
 
 
 def refuse_techniques(request: Request, model: CapturedModel) -> None:
-    """Checks before any work that the techniques that were asked for can be used.
+    """Checks before any work that the techniques that were requested can be used.
 
     Raises:
         TechniqueError: the first one that cannot, with its reason.
@@ -61,9 +61,9 @@ class Choice:
 
 
 def choose(request: Request, model: CapturedModel, effort: Effort, settings: Settings) -> Choice:
-    """Returns one candidate for each format that was asked for, or the planner's one choice.
+    """Returns one candidate for each format that was requested, or the planner's one choice.
 
-    A format that was asked for by name is made even where no precision keeps the budgets: the verdict says so then.
+    A format that was requested by name is made even where no precision keeps the budgets: the verdict says so then.
     """
     from edgekit.planner.recipes import resolve_precision, steps_of
     from edgekit.recipe import Candidate, Rejection
@@ -123,7 +123,7 @@ class PlanFile:
         return replace(request, budget=replace(budget, waived=request.budget.waived, runtimes=request.budget.runtimes))
 
     def choice_for(self, model: CapturedModel) -> Choice:
-        """Returns what the plan chose and what it turned down.
+        """Returns what the plan chose and what it rejected.
 
         Raises:
             UsageError: it was made for another model, it chose nothing, or it has a step that this edgekit cannot do.
@@ -158,7 +158,7 @@ def check_undecided(*, decided: bool) -> None:
         UsageError: something does.
     """
     if decided:
-        raise UsageError("--plan has decided what --format, --precision and --effort are about: leave them away.")
+        raise UsageError("--plan has decided what --format, --precision and --effort are about: omit them.")
 
 
 def read_plan_file(path: Path, *, decided: bool) -> PlanFile:

@@ -105,7 +105,7 @@ class LadderSearch:
     """Makes and measures rungs.
 
     Attributes:
-        request: What was asked.
+        request: What was requested.
         settings: How to run.
         done: Told (stage, phrase) when a rung has been measured.
         inputs: The model and its data.
@@ -128,7 +128,7 @@ class LadderSearch:
 
     @property
     def budget(self) -> Budget:
-        """The limits that every rung is held to. The profile's on paths are for exports, which know what was asked."""
+        """The limits that every rung is held to. The profile's on paths are for exports."""
         return self.request.budget.overridden_by([self.limit]).without_profile_paths()
 
     def visit(self, name: str) -> Rung:

@@ -33,7 +33,7 @@ class LadderRequest:
         budget: The limits in force.
         runtime: The format.
         techniques: What is done to the float model first.
-        strict: An unsure verdict on the drop breaks its limit.
+        strict: An inconclusive verdict on the drop breaks its limit.
     """
 
     task: Task
@@ -74,9 +74,9 @@ class Rung:
         return next((check for check in self.checks if check.name == name), None)
 
     def falls(self, *, strict: bool = False) -> bool:
-        """Returns True if its drop breaks the limit, or could not be measured. An unsure one does not, unless strict.
+        """Returns True if its drop breaks the limit or could not be measured; an inconclusive one counts if strict.
 
-        The same rule as a gate's: `inconclusive` is told and passes, `not_run` does not.
+        The same rule as a gate's: `inconclusive` is shown and passes, `not_run` does not.
         """
         drop = self.check("accuracy_drop")
         if not self.measured:
@@ -150,7 +150,7 @@ class Ladder:
     """What came of the climb.
 
     Attributes:
-        request: What was asked.
+        request: What was requested.
         limit: Of the drop.
         rungs: Those that were visited, the mixtures last.
         left: Rungs below the cliff, which were not visited.
@@ -167,14 +167,14 @@ class Ladder:
     def chosen(self) -> Rung | None:
         """The smallest rung that keeps the budget, of equals the higher one; None where none does.
 
-        One whose drop is unsure and lies beyond the limit comes behind all others, as it does in a plan.
+        One whose drop is inconclusive and lies beyond the limit comes behind all others, as it does in a plan.
         """
         keeping = [rung for rung in self.rungs if rung.keeps(strict=self.request.strict)]
         return min(keeping, key=lambda rung: (not rung.is_inside, _figure(rung, "size")), default=None)
 
     @property
-    def smaller_but_unsure(self) -> tuple[Rung, ...]:
-        """Rungs that are smaller than the chosen one and come behind it because their drop is unsure."""
+    def smaller_but_inconclusive(self) -> tuple[Rung, ...]:
+        """Rungs that are smaller than the chosen one and come behind it because their drop is inconclusive."""
         chosen = self.chosen
         keeping = (rung for rung in self.rungs if rung.keeps(strict=self.request.strict))
         return tuple(x for x in keeping if chosen is not None and _figure(x, "size") < _figure(chosen, "size"))

@@ -1,4 +1,4 @@
-"""Plans with as much effort as was asked for: predicted, simulated, or with the finalists exported and validated.
+"""Plans with as much effort as was requested: predicted, simulated, or with the finalists exported and validated.
 
 quick     predicts from the graph and from what other models lost; runs nothing.
 default   simulates the candidates on calibration data, measures every layer, and adds a recipe of mixed precision.

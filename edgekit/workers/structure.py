@@ -2,7 +2,7 @@
 
 A value is a frozen dataclass. Its hints say how it is read: a list becomes a tuple where the hint is a tuple, a text
 becomes a path where it is a path. Nothing is guessed: an unknown key, a missing one or a value of another type is a
-fault, told with its path from the top (`$.inputs[0].shape`).
+fault, reported with its path from the top (`$.inputs[0].shape`).
 """
 
 from __future__ import annotations

@@ -251,7 +251,7 @@ def main(folder: Path) -> int:
     try:
         result: dict[str, Any] = {"value": _run_work(job["entry"], job["request"], _FileProgress(folder))}
     except EdgekitError as error:
-        # A third party's own subclass is told by the nearest class that the parent knows.
+        # A third party's own subclass is reported as the nearest class that the parent knows.
         name = next((c.__name__ for c in type(error).__mro__ if c.__name__ in ERRORS_BY_NAME), "EdgekitError")
         result = {"error": name, "message": error.message}
     except MemoryError:

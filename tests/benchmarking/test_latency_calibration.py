@@ -172,7 +172,7 @@ def test_an_operator_that_no_rates_speak_of_is_named(pi4: DeviceProfile) -> None
     only = replace(pi4, latency_model={"tflite": {"int8_static": pi4.latency_model["tflite"]["int8_static"]}})
     integer = replace(measured().artifact, precision="int8-static")
     assert observe(measured(artifact=integer), linear(kernel="recurrent"), only) == (
-        "pi4's latency model for tflite cannot tell the speed of FULLY_CONNECTED."
+        "pi4's latency model for tflite does not know the speed of FULLY_CONNECTED."
     )
 
 
@@ -337,7 +337,7 @@ def test_a_profile_of_ones_own_is_written_and_its_errors_are_told(
     assert lines[0] == "Raspberry Pi 4 Model B (4 GB) (pi4): predicted beside measured"
     assert lines[2] == "measurement latency model measured before after"
     assert lines[3].startswith("m4.json onnx fp32 ")
-    assert lines[5].endswith("after; with fewer than 3 measurements nobody can tell how well it predicts other models")
+    assert lines[5].endswith("after; with fewer than 3 measurements nobody knows how well it predicts other models")
     assert lines[6] == "device_profiles/pi4.toml holds the new rates and wins over edgekit's own from here."
 
 

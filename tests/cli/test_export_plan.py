@@ -129,5 +129,5 @@ def test_an_unknown_effort_is_refused(capsys):
 def test_flags_that_the_plan_has_decided_are_refused(capsys, flags):
     write(plan_of(chosen()))
     assert refused(capsys, *flags) == (
-        "--plan has decided what --format, --precision and --effort are about: leave them away."
+        "--plan has decided what --format, --precision and --effort are about: omit them."
     )

@@ -86,7 +86,7 @@ def test_the_next_command_of_a_preset_is_an_export_and_an_unsure_drop_is_told(tm
     words, _ = story(tmp_path, FP16, INT8)
     assert "edgekit export net.py:build --device pi4 --format onnx --precision int8 --technique equalize" in words
     assert "none: no rung that was measured breaks the limit" in words
-    assert "its drop is unsure: the interval crosses the limit; more evaluation data decides it" in words
+    assert "its drop is inconclusive: the interval crosses the limit; more evaluation data decides it" in words
 
 
 def test_where_no_rung_keeps_the_budget_each_ones_miss_is_told(tmp_path):

@@ -28,8 +28,8 @@ def test_predicted_sizes_and_seconds_from_the_cache_are_marked():
     made = cells(stage_table(table))
     assert made[0] == ["float model", "prune_channels", "onnx int8-static"]
     assert made[3] == ["~18.6 MB", "-", "2.1 MB"]
-    assert made[6] == ["0.00 pp", "1.00 pp", "not run"]
-    assert made[7] == ["equal", "20.0 dB", "not run"]
+    assert made[6] == ["0.00 pp", "1.00 pp", "not measured"]
+    assert made[7] == ["equal", "20.0 dB", "not measured"]
     assert made[8] == ["-", "90 s*", "4 s"]
     assert str(stage_table(table).columns[5].header) == "f1"
 

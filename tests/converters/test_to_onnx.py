@@ -375,7 +375,7 @@ def test_a_model_that_computes_nan_is_named_with_its_tensor(tmp_path):
         pytest.param(Recipe(default="w8a16"), "onnxruntime has no kernels for 16-bit integer activations", id="w8a16"),
         pytest.param(
             Recipe(default="int8_static", overrides=(("head", "fp16"),)),
-            "fp16 mixes with fp32 only; give the parts that shall not be integers fp32",
+            "fp16 mixes with fp32 only; give the parts that must not be integers fp32",
             id="fp16 beside integers",
         ),
     ],

@@ -246,7 +246,7 @@ def test_an_artifact_without_its_model_is_judged_by_what_can_be_known(project: P
     checks = {check["name"]: check for check in json.loads(out)["checks"]}
     assert checks["size"]["verdict"] == checks["memory"]["verdict"] == "pass"
     assert (checks["accuracy_drop"]["verdict"], code) == ("not_run", 1)
-    # Its file says what it was asked to be; the demo's limit on accuracy is the demo's.
+    # Its file says what was requested of it; the demo's limit on accuracy is the demo's.
     assert (checks["accuracy_drop"]["limit"], checks["accuracy_drop"]["limit_from"]) == (1.0, "profile")
     assert (checks["integer_coverage"]["verdict"], checks["ignored_settings"]["verdict"]) == ("pass", "pass")
 

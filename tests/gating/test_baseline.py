@@ -81,7 +81,7 @@ def test_show_says_what_it_holds(exported: Path, capsys: pytest.CaptureFixture[s
 
 def test_the_gate_finds_the_baseline_of_the_current_folder(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["baseline", "set", "out"])
-    assert main(["gate", "out", *LIMITED]) == 1  # accuracy was not run
+    assert main(["gate", "out", *LIMITED]) == 1  # accuracy was not measured
     export_of(exported / "out", 3300)
     capsys.readouterr()
     main(["gate", "out", *LIMITED])

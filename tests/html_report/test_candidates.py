@@ -17,7 +17,7 @@ def option(title: str, **figures: float) -> Option:
         name: {"name": name, "value": value, "low": None, "high": None, "unit": "bytes"}
         for name, value in figures.items()
     }
-    return Option(title=title, runtime="onnx", pipeline=title, predictions=predictions, fate="turned down", reason="")
+    return Option(title=title, runtime="onnx", pipeline=title, predictions=predictions, fate="rejected", reason="")
 
 
 def test_the_front_holds_what_nothing_beats() -> None:
@@ -79,8 +79,8 @@ def test_each_candidate_keeps_its_fate_and_the_reason() -> None:
     assert [(item.title, item.fate, item.reason) for item in options_of([made])] == [
         ("onnx int8-static", "chosen", "it is small"),
         ("onnx fp16", "runner-up", "larger"),
-        ("onnx fp32", "turned down", "too large"),
-        ("coreml fp16", "turned down", "not installed"),
+        ("onnx fp32", "rejected", "too large"),
+        ("coreml fp16", "rejected", "not installed"),
     ]
 
 

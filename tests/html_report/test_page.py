@@ -139,17 +139,17 @@ def test_charts_say_in_words_what_they_show(page_file: PageFile) -> None:
 def test_the_verdict_says_what_did_not_pass_and_what_to_try(page_file: PageFile) -> None:
     verdict = Page(page_file("four")).texts["verdict"]
     assert (
-        "broken: executorch int8-static+mixed: size 30 kB exceeds 20 kB by 10 kB (limit from --max-size). "
+        "fail: executorch int8-static+mixed: size 30 kB exceeds 20 kB by 10 kB (limit from --max-size). "
         "Try fewer bits or a smaller model" in verdict
     )
-    assert "unsure: onnx int8-static+mixed: accuracy drop 0.80 pp (band 0.10 pp to 1.40 pp) straddles" in verdict
+    assert "inconclusive: onnx int8-static+mixed: accuracy drop 0.80 pp (band 0.10 pp to 1.40 pp) straddles" in verdict
     assert "tflite, onnx, executorch, coreml: stays float: softmax" in verdict
 
 
 def test_every_limit_names_who_set_it_and_how_the_figure_is_known(page_file: PageFile) -> None:
     budgets = Page(page_file("one")).texts["budgets"]
-    assert "latency kept 12 ms 8 ms to 18 ms <= 50 ms profile predicted fitted" in budgets
-    assert "peak memory kept 9 MB <= 20 MB --max-memory measured, host: a machine" in budgets
+    assert "latency pass 12 ms 8 ms to 18 ms <= 50 ms profile predicted fitted" in budgets
+    assert "peak memory pass 9 MB <= 20 MB --max-memory measured, host: a machine" in budgets
 
 
 def test_memory_is_said_to_be_computed_and_names_the_tensors_at_the_peak(page_file: PageFile) -> None:

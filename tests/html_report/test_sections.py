@@ -43,7 +43,7 @@ def test_what_has_no_share_has_a_row_and_no_bar(name: str, unit: str, value: flo
     assert charts(section) == []
     (table,) = section.blocks
     assert isinstance(table, Table)
-    assert [cell.text for cell in table.rows[0]][1] == "broken"
+    assert [cell.text for cell in table.rows[0]][1] == "fail"
 
 
 def test_a_gain_in_accuracy_uses_nothing_of_its_budget() -> None:
@@ -63,7 +63,7 @@ def test_a_host_s_timing_is_said_to_be_the_host_s() -> None:
     check = Check(name="latency", verdict="not_run", limit=50.0, unit="ms", detail="Not measured. More.")
     table = verdict_section(sources(entry(check, host={"median_ms": 3.0}))).blocks[0]
     assert isinstance(table, Table)
-    assert table.rows[0][-1].text == "not run; this host 3 ms"
+    assert table.rows[0][-1].text == "not measured; this host 3 ms"
 
 
 def test_a_graph_without_operators_has_no_charts() -> None:

@@ -295,16 +295,16 @@ def test_of_two_that_lose_nothing_the_one_nearer_to_float_is_taken():
 def test_what_is_not_known_is_not_run_with_its_reason():
     made = plan_for(cnn(), board(runtimes=("coreml",), kind="phone"), limits={"memory": "10 MB", "latency": "5 ms"})
     details = {check.name: (check.verdict, check.detail) for check in made.checks}
-    assert details["memory"] == ("not_run", "not run: Core ML's memory can only be measured on Apple's systems")
+    assert details["memory"] == ("not_run", "not measured: Core ML's memory can only be measured on Apple's systems")
     assert details["latency"] == (
         "not_run",
-        "not run: board has no fitted latency model for coreml; measure it on the device",
+        "not measured: board has no fitted latency model for coreml; measure it on the device",
     )
     assert details["accuracy_drop"] == (
         "not_run",
         (
-            "not run: no cnn was measured as coreml fp16 in edgekit's benchmarks; --effort default simulates it on "
-            "calibration data"
+            "not measured: no cnn was measured as coreml fp16 in edgekit's benchmarks; --effort default simulates it "
+            "on calibration data"
         ),
     )
     assert made.feasible

@@ -99,7 +99,7 @@ def test_predictions_are_scaled_and_bands_widened():
             prediction("memory", 1000, "bytes"),
             prediction("latency", 10, "ms"),
             prediction("accuracy_drop", 1.0, "pp"),
-            Prediction(name="parity", value=None, low=None, high=None, unit="dB", basis="not run"),
+            Prediction(name="parity", value=None, low=None, high=None, unit="dB", basis="not measured"),
         ),
     )
     made = with_techniques(plain, OFFERS[1:2], situation())

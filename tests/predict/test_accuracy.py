@@ -37,7 +37,7 @@ def test_what_was_not_measured_is_not_said(family, recipe):
     found = expected_accuracy(family, recipe, "tflite")
     assert found.value is None
     assert found.basis == (
-        f"not run: no {family} was measured as tflite {recipe.name} in edgekit's benchmarks; "
+        f"not measured: no {family} was measured as tflite {recipe.name} in edgekit's benchmarks; "
         "--effort default simulates it on calibration data"
     )
 

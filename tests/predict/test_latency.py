@@ -169,20 +169,20 @@ def test_without_a_model_nothing_is_said():
     for item in predict_latency(net(), Recipe(), "tflite", {}, "board"):
         assert item.value is None
     assert predict_latency(net(), Recipe(), "tflite", {}, "board")[0].basis == (
-        "not run: board has no fitted latency model for tflite; measure it on the device"
+        "not measured: board has no fitted latency model for tflite; measure it on the device"
     )
 
 
 def test_a_precision_that_nobody_timed_is_not_guessed():
     assert latency(net(), Recipe(default="w8a16")).basis == (
-        "not run: pi4's latency model for tflite knows fp32 and not w8a16; measure it on the device"
+        "not measured: pi4's latency model for tflite knows fp32 and not w8a16; measure it on the device"
     )
 
 
 def test_a_95th_percentile_is_not_predicted():
     found = predict_latency(net(), Recipe(), "tflite", {"tflite": {"fp32": table()}}, "pi4")[1]
     assert (found.name, found.value) == ("latency_p95", None)
-    assert found.basis == "not run: published measurements give medians; measure it on the device"
+    assert found.basis == "not measured: published measurements give medians; measure it on the device"
 
 
 def shipped(name):

@@ -53,8 +53,8 @@ def test_memory_holds_the_file_the_packed_weights_and_the_arena(runtime):
 @pytest.mark.parametrize(
     ("runtime", "basis"),
     [
-        ("coreml", "not run: Core ML's memory can only be measured on Apple's systems"),
-        ("other", "not run: edgekit has no memory model of other"),
+        ("coreml", "not measured: Core ML's memory can only be measured on Apple's systems"),
+        ("other", "not measured: edgekit has no memory model of other"),
     ],
 )
 def test_what_cannot_be_known_is_not_run_with_the_reason(runtime, basis):
@@ -78,7 +78,7 @@ def test_weights_that_are_widened_before_use_count_as_float():
 
 def test_a_precision_without_a_layout_is_not_run():
     found = predict_memory(chain(), Recipe(default="w8a16"), "tflite")
-    assert (found.value, found.basis) == (None, "not run: how tflite stores w8a16 weights is not known to edgekit")
+    assert (found.value, found.basis) == (None, "not measured: how tflite stores w8a16 weights is not known to edgekit")
 
 
 def lstm(steps):

@@ -121,12 +121,12 @@ def test_groups_that_do_not_fill_a_row_fall_back_to_8_bits():
 def test_a_runtime_of_a_third_party_is_not_run():
     size, download = predict_size(linear(), Recipe(default="fp32"), "other")
     assert (size.value, download.value) == (None, None)
-    assert size.basis == download.basis == "not run: how other stores fp32 weights is not known to edgekit"
+    assert size.basis == download.basis == "not measured: how other stores fp32 weights is not known to edgekit"
 
 
 def test_a_precision_without_a_layout_is_not_run():
     size, _ = predict_size(linear(), Recipe(default="w8a16"), "executorch")
-    assert size.basis == "not run: how executorch stores w8a16 weights is not known to edgekit"
+    assert size.basis == "not measured: how executorch stores w8a16 weights is not known to edgekit"
 
 
 def test_integer_constants_keep_their_bytes_in_every_precision():
@@ -198,7 +198,7 @@ def test_recurrent_layers_are_unrolled_in_tflite():
 
 def test_what_calibrated_integers_do_to_recurrent_layers_in_tflite_is_not_known():
     size, _ = predict_size(recurrent(128), Recipe(default="int8_static"), "tflite")
-    assert size.basis == "not run: how tflite stores int8-static weights is not known to edgekit"
+    assert size.basis == "not measured: how tflite stores int8-static weights is not known to edgekit"
 
 
 def test_weights_only_linear_layers_are_blocks_of_32_in_onnx():

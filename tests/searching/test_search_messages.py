@@ -145,7 +145,7 @@ def test_a_variant_with_nothing_to_train_is_refused(tmp_path: Path):
     request = training_of("net.py:build(width=1)", tmp_path, Schedule(epochs=1, learning_rate=0.1))
     assert message_of(ModelError, train, request, silent) == (
         "net.py:build(width=1) returned a module without a parameter that can be trained. "
-        "Leave requires_grad on where edgekit search shall train."
+        "Leave requires_grad on where edgekit search must train."
     )
 
 
@@ -230,10 +230,10 @@ def test_a_search_is_told_in_words():
     down = Row(name="e", arguments={"width": 99}, fate="turned down", reason="predicted size 9 MB exceeds 5 MB")
     found = words_of(result(row("a", 82, 8, 800), row("c", 90, 20, 2000, kept=False), down))
     for words in (
-        "*  a     keeps all          -         -  82.0 %     -   800 B  8 ms        -",
-        "*  c     MISSES             -         -  90.0 %     -    2 kB  20 ms        -",
+        "*  a     pass               -         -  82.0 %     -   800 B  8 ms        -",
+        "*  c     FAIL               -         -  90.0 %     -    2 kB  20 ms        -",
         "width=99: predicted size 9 MB exceeds 5 MB",
-        "width=c misses: size 2 kB exceeds 1 B by 2 kB (limit from profile)",
+        "width=c fail: size 2 kB exceeds 1 B by 2 kB (limit from profile)",
         "Recommended width=a: top1 82.0 %, 800 B, 8 ms predicted on pi4",
         "edgekit export out/a.pt2 --device pi4 --format onnx --precision fp32",
         "out/a.pt2  out/a-fp32.onnx",
@@ -242,6 +242,8 @@ def test_a_search_is_told_in_words():
         assert " ".join(words.split()) in " ".join(found.split())
     nothing = words_of(result(down))
     assert "No variant keeps every budget of pi4.\nYour model keeps every budget as it is.\n" in nothing
+    assert "rejected" in nothing
+    assert "turned down" not in nothing
     assert "To get one, give other values in [search], or loosen the limit that the nearest misses." in nothing
     assert words_of(result(row("a", 70, 8, 800)), quiet=True).startswith("Recommended width=a")
     assert "Your model keeps every budget as it is and is more accurate by 10.00 pp." in words_of(

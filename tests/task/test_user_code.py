@@ -162,7 +162,7 @@ def test_a_script_that_exits_while_it_is_imported_is_told(tmp_path):
     write(tmp_path, "net.py", "import sys\nsys.exit(4)\n")
     assert message_of("net.py:build", tmp_path) == (
         "[model] source: net.py called sys.exit(4) while it was imported. "
-        "Guard what shall run as a script: if __name__ == '__main__': ..."
+        "Guard what must run only as a script: if __name__ == '__main__': ..."
     )
 
 

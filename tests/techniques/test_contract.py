@@ -167,8 +167,8 @@ def test_every_technique_of_the_table_is_held_to_the_contract():
         ),
         pytest.param(
             "prune_heads",
-            "prune_heads cannot be used on clamped.py:build: it has no attention of several heads that can be told "
-            "apart.",
+            "prune_heads cannot be used on clamped.py:build: it has no attention of several heads that can be "
+            "distinguished.",
             id="prune_heads",
         ),
         pytest.param(

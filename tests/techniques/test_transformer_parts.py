@@ -99,8 +99,8 @@ def test_the_layer_goes_whose_absence_changes_the_outputs_least(tiny, tmp_path):
         pytest.param(
             PruneHeads(),
             "attention",
-            "prune_heads cannot be used on attention.py:build: it has no attention of several heads that can be told "
-            "apart (matmul_1: its heads are not split off by a reshape to (1, tokens, heads, width)).",
+            "prune_heads cannot be used on attention.py:build: it has no attention of several heads that can be "
+            "distinguished (matmul_1: its heads are not split off by a reshape to (1, tokens, heads, width)).",
             id="one head",
         ),
         pytest.param(

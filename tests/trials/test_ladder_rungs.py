@@ -84,7 +84,7 @@ def test_what_is_unsure_and_beyond_the_limit_comes_behind_what_is_inside():
     beyond = judge("accuracy_drop", 1.2, LIMIT, low=0.5, high=2.0)
     unsure = Rung(name="int8", candidate=CANDIDATE, checks=(judge("size", 50.0, SIZE), beyond))
     made = ladder(rung("fp16", "pass"), unsure)
-    assert (made.chosen.name, [item.name for item in made.smaller_but_unsure]) == ("fp16", ["int8"])
+    assert (made.chosen.name, [item.name for item in made.smaller_but_inconclusive]) == ("fp16", ["int8"])
     assert ladder(unsure).chosen.name == "int8"
 
 

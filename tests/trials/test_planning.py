@@ -44,7 +44,7 @@ def two_layers():
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Fakes for everything that would run in a worker; records what was asked."""
+    """Fakes for everything that would run in a worker; records what was requested."""
     seen = {"simulated": [], "layers": [], "exported": []}
 
     def simulate(candidates, *_rest):

@@ -65,7 +65,7 @@ def test_a_float_operator_in_an_int8_artifact_fails_by_default_and_is_named() ->
     check = integer(evidence(conv(), conv("stem", "float", macs=300), recipe=STATIC))
     assert (check.verdict, check.level, check.value) == ("fail", "error", 25.0)
     assert (check.limit, check.limit_from) == (100.0, RECIPE_SOURCE)
-    assert check.detail == "Of 0.0004 M multiply-accumulates asked for in integers. In float: stem (CONV_2D)."
+    assert check.detail == "Of 0.0004 M multiply-accumulates requested in integers. In float: stem (CONV_2D)."
 
 
 def test_an_artifact_that_runs_in_integers_passes() -> None:
@@ -100,7 +100,7 @@ def test_products_of_two_activations_are_asked_for_by_static_precisions_only(pre
 def test_a_float_artifact_is_asked_for_nothing() -> None:
     check = integer(evidence(conv(arithmetic="float"), recipe=Recipe(default="fp32")))
     assert (check.verdict, check.limit, check.level) == ("not_run", None, "warn")
-    assert check.detail == "No operator was asked for in integers."
+    assert check.detail == "No operator was requested in integers."
 
 
 def test_a_budget_takes_the_place_of_the_recipes_limit() -> None:
@@ -110,17 +110,17 @@ def test_a_budget_takes_the_place_of_the_recipes_limit() -> None:
 
 
 def test_a_runtime_that_tells_nothing_does_not_pass_where_integers_were_asked_for() -> None:
-    found = evidence(recipe=STATIC, missing={"operators": "The runtime does not tell what it runs."})
+    found = evidence(recipe=STATIC, missing={"operators": "The runtime does not report what it runs."})
     check = integer(found)
     assert (check.verdict, check.fails_gate) == ("not_run", True)
-    assert check.detail == "The runtime does not tell what it runs."
+    assert check.detail == "The runtime does not report what it runs."
 
 
 def test_an_artifact_made_elsewhere_is_told_and_not_judged_until_somebody_says_what_it_shall_be() -> None:
     found = evidence(conv(), conv("stem", "float", macs=300))
     check = integer(found)
     assert (check.verdict, check.value, check.limit) == ("pass", 25.0, None)
-    assert check.detail.endswith("Nothing says which of it was asked for in integers. In float: stem (CONV_2D).")
+    assert check.detail.endswith("Nothing says which of it was requested in integers. In float: stem (CONV_2D).")
     told = integer(found, Limit(name="integer_coverage", value=100.0, source="--min-integer-coverage"))
     assert (told.verdict, told.level) == ("fail", "error")
 
@@ -200,7 +200,7 @@ def test_a_delegate_that_nobody_tells_about_is_not_run_and_a_profiles_limit_is_n
     limit = Limit(name="delegate_coverage", value=90.0, source="profile", level="warn")
     check = paths(evidence(conv(path=None)), limit)[0]
     assert (check.verdict, check.limit) == ("not_run", None)
-    assert check.detail == "The runtime does not tell what runs where."
+    assert check.detail == "The runtime does not report what runs where."
     given = paths(evidence(conv(path=None)), dataclasses.replace(limit, source="--min-delegate-coverage"))[0]
     assert given.limit == 90.0
 
@@ -259,37 +259,37 @@ def test_rules_say_why_an_operator_is_not_taken(rules: str, operator: ArtifactOp
         pytest.param(
             Recipe(default="int4_weights"),
             [conv()],
-            "int4_weights was asked for; no layer has 4-bit weights, but 1 with 8 bits.",
+            "int4_weights was requested; no layer has 4-bit weights, but 1 with 8 bits.",
             id="int4",
         ),
         pytest.param(
             Recipe(default="int4_weights", group_size=64),
             [conv(weight_bits=4, weights=128, scales=4)],
-            "Groups of 64 weights were asked for; groups of 32 came out.",
+            "Groups of 64 weights were requested; groups of 32 came out.",
             id="group size",
         ),
         pytest.param(
             Recipe(default="int8_static", per_channel=False),
             [conv(), conv("b", scales=1)],
-            "One scale a tensor was asked for; a scale for each channel came out: conv (CONV_2D).",
+            "One scale a tensor was requested; a scale for each channel came out: conv (CONV_2D).",
             id="per tensor",
         ),
         pytest.param(
             STATIC,
             [conv(scales=1), conv("b", scales=1)],
-            "A scale for each channel was asked for; each of 2 layers has one for the whole tensor.",
+            "A scale for each channel was requested; each of 2 layers has one for the whole tensor.",
             id="per channel",
         ),
         pytest.param(
             Recipe(default="int8_static", symmetric_activations=True),
             [conv(dtype="int8", zero_point=0), conv("b", dtype="int8", zero_point=-128)],
-            "Symmetric activations were asked for; these have a zero point or no sign: b (CONV_2D).",
+            "Symmetric activations were requested; these have a zero point or no sign: b (CONV_2D).",
             id="symmetric",
         ),
         pytest.param(
             Recipe(default="fp16"),
             [conv(arithmetic="float")],
-            "fp16 was asked for; no layer has 16-bit weights, but 1 with 32 bits.",
+            "fp16 was requested; no layer has 16-bit weights, but 1 with 32 bits.",
             id="fp16",
         ),
     ],
@@ -304,13 +304,13 @@ def test_a_setting_that_the_file_does_not_show_is_named_with_what_came_out(
 def test_float_inputs_where_int8_was_asked_for_are_named() -> None:
     asked = requested_settings(STATIC, io="int8")
     check = ignored(evidence(conv(), asked=asked, boundary=(("image", "float32"), ("logits", "int8"))))
-    assert (check.verdict, check.detail) == ("fail", "--io int8 was asked for; image came out as float.")
+    assert (check.verdict, check.detail) == ("fail", "--io int8 was requested; image came out as float.")
 
 
 def test_techniques_that_the_file_does_not_speak_of_are_named() -> None:
     asked = requested_settings(STATIC, techniques="equalize")
     check = ignored(evidence(conv(), asked=asked, embedded={"edgekit.version": "1"}))
-    assert check.detail == "Techniques asked for: equalize; the file was made with: none."
+    assert check.detail == "Techniques requested: equalize; the file was made with: none."
 
 
 def test_settings_that_the_file_shows_pass() -> None:
@@ -323,7 +323,7 @@ def test_settings_that_the_file_shows_pass() -> None:
 
 def test_an_artifact_that_says_nothing_about_itself_has_no_ignored_settings() -> None:
     check = ignored(evidence(conv()))
-    assert (check.verdict, check.limit, check.detail) == ("not_run", None, "Nothing says what was asked for.")
+    assert (check.verdict, check.limit, check.detail) == ("not_run", None, "Nothing says what was requested.")
 
 
 @pytest.mark.parametrize(

@@ -84,9 +84,9 @@ def test_sizes_that_the_file_leaves_free_are_asked_for_and_never_taken_as_one(fa
 def test_only_the_pieces_that_were_asked_for_are_measured(fake_runner, rows, tmp_path):
     samples = rows(x=np.zeros((2, 3), np.float32))
     first = collect(fake_runner(), tmp_path, evaluation=samples, reference=samples, pieces=("memory", "outputs"))
-    assert first.missing == {"latency": "It was not asked for."}
+    assert first.missing == {"latency": "It was not requested."}
     second = collect(fake_runner(), tmp_path, evaluation=samples, reference=samples, pieces=("latency",))
-    assert second.missing == {"memory": "It was not asked for.", "outputs": "It was not asked for."}
+    assert second.missing == {"memory": "It was not requested.", "outputs": "It was not requested."}
     assert len(second.latencies_ms) == 12
 
 
@@ -118,7 +118,7 @@ def test_a_crash_costs_the_piece_that_was_running_and_says_how(fake_runner, rows
         fake_runner(do="crash", after=10), tmp_path, evaluation=samples, reference=samples, pieces=("memory", "outputs")
     )
     assert evidence.missing == {
-        "latency": "It was not asked for.",
+        "latency": "It was not requested.",
         "outputs": CRASHED,
         "operators": CRASHED,
     }

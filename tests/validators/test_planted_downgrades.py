@@ -143,7 +143,7 @@ def test_four_bits_that_did_not_come_out_are_told(evidence_of):
     evidence = replace(evidence_of("tiny_int8.tflite"), asked=requested_settings(Recipe(default="int4_weights")))
     check = IgnoredSettingsValidator().run(evidence, Budget())[0]
     assert (check.verdict, check.level) == ("fail", "error")
-    assert check.detail == "int4_weights was asked for; no layer has 4-bit weights, but 2 with 8 bits."
+    assert check.detail == "int4_weights was requested; no layer has 4-bit weights, but 2 with 8 bits."
 
 
 def test_float_inputs_where_integers_were_asked_for_are_read_from_the_file(evidence_of):
@@ -151,7 +151,7 @@ def test_float_inputs_where_integers_were_asked_for_are_read_from_the_file(evide
         evidence_of("tiny_int8.onnx"), asked=requested_settings(Recipe(default="int8_static"), io="int8")
     )
     check = IgnoredSettingsValidator().run(evidence, Budget())[0]
-    assert check.detail == "--io int8 was asked for; image, result came out as float."
+    assert check.detail == "--io int8 was requested; image, result came out as float."
 
 
 def test_a_package_is_described_without_being_loaded_to_run(tiny, evidence_of):

@@ -154,7 +154,7 @@ class Session:
         return [output.numpy().copy() for output in outputs]
 
     def operators(self) -> list[dict[str, Any]] | None:
-        """Returns what the program's file holds, one entry an operator: the runtime does not tell."""
+        """Returns what the program's file holds, one entry an operator: the runtime does not report it."""
         return operators_in(Path(self._path))
 
 

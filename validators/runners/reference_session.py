@@ -38,7 +38,7 @@ class AnySession(Protocol):
         ...
 
     def operators(self) -> object:
-        """Returns what ran, one entry an operator; None where the runtime does not tell."""
+        """Returns what ran, one entry an operator; None where the runtime does not report it."""
         ...
 
 

@@ -27,8 +27,8 @@ _MISSED: Final = {
     "integer_coverage": "Try a precision that the format has kernels for (int8-weights, where size is what counts), "
     "another format, or a plan of --effort default, which says which layers stay float.",
     "delegate_coverage": "Try another format of the device's runtimes: edgekit plan -d {device} shows what it prefers.",
-    "accelerator_coverage": "Replace the named operators or try another precision; it is predicted by rules, not run.",
-    "ignored_settings": "Leave the setting away, or ask for a format that can keep it.",
+    "accelerator_coverage": "Replace the named operators or try another precision; it is predicted, not measured.",
+    "ignored_settings": "Omit the setting, or request a format that can keep it.",
 }
 
 _NOT_RUN: Final = {

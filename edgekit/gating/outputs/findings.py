@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, final
 
-from edgekit.checks import Check
+from edgekit.checks import Check, ShownVerdict
 from edgekit.exporting.sentences import check_sentence
 from edgekit.gating.gate import GateResult
 from edgekit.gating.outputs.advice import advise
@@ -36,6 +36,7 @@ class Finding:
         runtime: The format.
         severity: What it does to the exit code.
         verdict: The check's, `fail` for a conversion.
+        shown_as: The verdict's word for a person.
         sentence: What was exceeded, by how much, who set the limit.
         detail: The sentence behind it: sample count, host, reason.
         advice: What to try, "" where nothing needs to change.
@@ -47,6 +48,7 @@ class Finding:
     runtime: str
     severity: Severity
     verdict: str
+    shown_as: ShownVerdict
     sentence: str
     detail: str = ""
     advice: str = ""
@@ -72,6 +74,7 @@ def no_verdict(message: str, config: Path) -> Finding:
         runtime="gate",
         severity="error",
         verdict="not_run",
+        shown_as="not measured",
         sentence=f"There is no verdict: {message.rstrip().rstrip('.')}",
         place=FileLine(path=config, line=1),
     )
@@ -87,6 +90,7 @@ def find(result: GateResult, files: LimitFiles, *, strict: bool) -> tuple[Findin
             runtime=failure.partition(" ")[0],
             severity="error",
             verdict="fail",
+            shown_as="fail",
             sentence=failure.partition(": ")[2].strip().rstrip("."),
             place=files.anywhere,
         )
@@ -100,6 +104,7 @@ def find(result: GateResult, files: LimitFiles, *, strict: bool) -> tuple[Findin
             runtime=check.runtime,
             severity=severity(check, strict=strict),
             verdict=check.verdict,
+            shown_as=check.shown_as,
             sentence=check_sentence(check),
             detail="" if check.verdict == "not_run" else check.detail,  # the sentence and the advice hold it
             advice=_advice(check, result, precisions, files),

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from edgekit.budget import CHANGE_SUFFIX, cost_of
 from edgekit.checks import Check
-from edgekit.exporting.sentences import amount_text, limit_text
+from edgekit.exporting.sentences import NOT_MEASURED, amount_text, limit_text
 from edgekit.gating.baseline import Baseline, FormatRecord
 from edgekit.gating.gate import GateResult
 from edgekit.gating.outputs.findings import Finding
 from edgekit.plain_text import markdown_text, one_line
 from edgekit.units import format_change, format_value
-
-_WORDS: Final = {"pass": "ok", "fail": "**FAIL**", "inconclusive": "unsure", "not_run": "not run"}
 
 
 def markdown(result: GateResult, findings: Sequence[Finding], *, passed: bool, base: Baseline | None = None) -> str:
@@ -30,11 +27,11 @@ def markdown(result: GateResult, findings: Sequence[Finding], *, passed: bool, b
     """
     name = (result.report.get("model") or {}).get("name") or "artifact"
     lines = [f"### {'✅' if passed else '❌'} edgekit: {markdown_text(name)} on {markdown_text(result.device)}", ""]
-    told = sorted((x for x in findings if x.severity != "none"), key=lambda x: x.severity != "error")
+    shown = sorted((x for x in findings if x.severity != "none"), key=lambda x: x.severity != "error")
     lines += [
         f"- {'**error**' if finding.severity == 'error' else 'warning'}: "
         f"{markdown_text(finding.title.rpartition(': ')[0])}: {markdown_text(finding.text)}"
-        for finding in told
+        for finding in shown
     ]
     lines += _raised(result.baseline, base)
     against = base or result.baseline
@@ -50,7 +47,7 @@ def markdown(result: GateResult, findings: Sequence[Finding], *, passed: bool, b
     tables += [f"- calibration: {markdown_text(item['message'])}" for item in calibration.get("findings", ())]
     if against is not None:
         tables += ["", f"Changes are against {_code(against.path.name)}{' of the base branch' if base else ''}."]
-    if passed and not told:
+    if passed and not shown:
         count = len(result.checks)
         tables = ["<details>", f"<summary>All is well: {count} checks</summary>", *tables, "", "</details>"]
     return "\n".join([*lines, *tables]) + "\n"
@@ -97,8 +94,14 @@ def _table(checks: Sequence[Check], old: FormatRecord | None, *, shows_judged: b
     for check in sorted(checks, key=_rank):
         if check.name.endswith(CHANGE_SUFFIX) and check.verdict == "not_run" and check.level == "warn" and not old:
             continue  # said above, once; a table of what is not there helps nobody
-        word = "" if check.limit is None and check.verdict == "pass" else _WORDS[check.verdict]
-        found = "not run" if check.value is None else amount_text(check.name, check.value)
+        word = (
+            ""
+            if check.limit is None and check.verdict == "pass"
+            else "**FAIL**"
+            if check.shown_as == "fail"
+            else check.shown_as
+        )
+        found = NOT_MEASURED if check.value is None else amount_text(check.name, check.value)
         change = [_change(check, changes.get(check.name), old.figure(check.name) if old else None)] if old else []
         limit = "" if check.limit is None else limit_text(check.name, check.limit)
         rows.append([word, cost_of(check.name).title, found, *change, limit, markdown_text(check.limit_from)])

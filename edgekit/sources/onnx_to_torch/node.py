@@ -22,7 +22,7 @@ class Node:
     """A node with its inputs' example values.
 
     A builder asks for attributes and constant inputs and returns the function that runs the node. An input that was
-    asked for as a constant is baked into that function; every other constant input is stored as a weight.
+    requested as a constant is baked into that function; every other constant input is stored as a weight.
 
     Args:
         operator: Operator type.

@@ -307,6 +307,7 @@ def test_a_percent_sign_and_line_breaks_survive_a_workflow_command(project: Path
         runtime="tflite",
         severity="warning",
         verdict="fail",
+        shown_as="warn",
         sentence="5 %\nmore",
         place=FileLine(path=project / "edgekit.toml", line=2),
     )
@@ -345,8 +346,8 @@ def test_markdown_is_a_table_with_the_change_against_the_baseline(
         "Try fewer bits or a smaller model; edgekit gate out -d pixel8 --why shows the layers that take most.\n"
         "- warning: tflite int8-static: accuracy drop 5.00 pp exceeds 0.50 pp by 4.50 pp (limit from edgekit.toml "
         "\\[budget\\]). 400. Try more calibration data like the evaluation's, or --precision int8-dynamic or fp16.\n"
-        "- warning: tflite int8-static: latency was not run: Nothing measures it yet. Measure it there with TFLite's "
-        "benchmark\\_model, built for its processor: edgekit bench out/net-int8-static.tflite --on adb "
+        "- warning: tflite int8-static: latency was not measured: Nothing measures it yet. Measure it there with "
+        "TFLite's benchmark\\_model, built for its processor: edgekit bench out/net-int8-static.tflite --on adb "
         "--benchmark-model benchmark\\_model -d pixel8 -o bench-pixel8-tflite.json. Then judge it: edgekit gate out "
         "-d pixel8 --measurements bench-pixel8-tflite.json\n"
         "- warning: tflite int8-static: accuracy change +0.00 pp (band -1.63 pp to +1.63 pp) straddles -0.50 pp "
@@ -359,12 +360,12 @@ def test_markdown_is_a_table_with_the_change_against_the_baseline(
         "|  | check | found | change | limit | set by |\n"
         "| --- | --- | ---: | ---: | ---: | --- |\n"
         "| **FAIL** | size | 2.1 kB | +5 % | <= 2 kB | edgekit.toml \\[budget\\] |\n"
-        "| **FAIL** | accuracy drop | 5.00 pp | +0.00 pp | <= 0.50 pp | edgekit.toml \\[budget\\] |\n"
-        "| not run | latency | not run |  | <= 33 ms | profile |\n"
-        "| unsure | accuracy change | +0.00 pp |  | >= -0.50 pp | edgekit.toml \\[regression\\] |\n"
-        "| ok | download | 2.1 kB | +4.99 % | <= 20 MB | profile |\n"
-        "| ok | peak memory | 500 kB | +0 % | <= 1 MB | edgekit.toml \\[devices.pixel8\\] |\n"
-        "| ok | size change | +5 % |  | <= +5 % | edgekit.toml \\[regression\\] |\n"
+        "| warn | accuracy drop | 5.00 pp | +0.00 pp | <= 0.50 pp | edgekit.toml \\[budget\\] |\n"
+        "| not measured | latency | not measured |  | <= 33 ms | profile |\n"
+        "| inconclusive | accuracy change | +0.00 pp |  | >= -0.50 pp | edgekit.toml \\[regression\\] |\n"
+        "| pass | download | 2.1 kB | +4.99 % | <= 20 MB | profile |\n"
+        "| pass | peak memory | 500 kB | +0 % | <= 1 MB | edgekit.toml \\[devices.pixel8\\] |\n"
+        "| pass | size change | +5 % |  | <= +5 % | edgekit.toml \\[regression\\] |\n"
         "\n"
         "Changes are against `edgekit-baseline.json`.\n"
     )
@@ -443,16 +444,16 @@ def test_the_person_reads_what_to_try(project: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == (
         "FAIL tflite: size 2.1 kB exceeds 2 kB by 100 B (limit from edgekit.toml [budget]). Try fewer bits or a "
         "smaller model; edgekit gate out -d pixel8 --why shows the layers that take most.\n"
-        "FAIL (warning) tflite: accuracy drop 5.00 pp exceeds 0.50 pp by 4.50 pp (limit from edgekit.toml [budget]). "
+        "warn tflite: accuracy drop 5.00 pp exceeds 0.50 pp by 4.50 pp (limit from edgekit.toml [budget]). "
         "Try more calibration data like the evaluation's, or --precision int8-dynamic or fp16.\n"
-        "not run (warning) tflite: latency was not run: Nothing measures it yet. Measure it there with TFLite's "
-        "benchmark_model, built for its processor: edgekit bench out/net-int8-static.tflite --on adb "
+        "not measured (warning) tflite: latency was not measured: Nothing measures it yet. Measure it there with "
+        "TFLite's benchmark_model, built for its processor: edgekit bench out/net-int8-static.tflite --on adb "
         "--benchmark-model benchmark_model -d pixel8 -o bench-pixel8-tflite.json. Then judge it: edgekit gate out "
         "-d pixel8 --measurements bench-pixel8-tflite.json\n"
-        "not run (warning) tflite: size change was not run: There is no baseline. Set one with: edgekit baseline set "
-        "DIR\n"
-        "not run (warning) tflite: accuracy change was not run: There is no baseline. Set one with: edgekit baseline "
-        "set DIR\n"
+        "not measured (warning) tflite: size change was not measured: There is no baseline. Set one with: "
+        "edgekit baseline set DIR\n"
+        "not measured (warning) tflite: accuracy change was not measured: There is no baseline. Set one with: "
+        "edgekit baseline set DIR\n"
         "FAIL pixel8\n"
     )
 
@@ -502,7 +503,7 @@ def test_a_table_of_what_is_well_is_folded_away(project: Path, make_export: Call
     make_export(project / "out", size=1900, wrong=0)
     (project / "edgekit.toml").write_text('[model]\nsource = "net.onnx"\n[budget]\nsize = "2 kB"\n')
     gate("--markdown", "m.md", "-q", "--max-memory", "1 MB", "--max-latency", "1 s")
-    assert "<details>" not in (project / "m.md").read_text()  # the latency was not run
+    assert "<details>" not in (project / "m.md").read_text()  # the latency was not measured
     make_export(project / "out", size=1900, wrong=0, more=(judge("latency", 1.0, None, runtime="tflite"),))
     assert gate("--markdown", "m.md", "-q", "--max-memory", "1 MB") == 0
     text = (project / "m.md").read_text()
@@ -522,7 +523,7 @@ def test_the_table_shows_the_worst_first_and_changes_from_the_base_branch(
     rows = [line for line in text.splitlines() if line.startswith("| ") and "---" not in line][1:]
     assert [row.split(" | ")[0] for row in rows] == sorted(
         (row.split(" | ")[0] for row in rows),
-        key=["| **FAIL**", "| not run", "| unsure", "| ok", "| "].index,
+        key=["| **FAIL**", "| warn", "| not measured", "| inconclusive", "| pass", "| "].index,
     )
     assert "| size | 2.1 kB | +16.7 % |" in text
     assert "tflite size 1.8 kB → 2.1 kB" in text
