@@ -40,7 +40,7 @@ class FormatRecord:
     Attributes:
         runtime: The format.
         precision: Name of its recipe.
-        sha256: Of the artifact.
+        sha256: SHA-256 of the artifact.
         ran_by: The runtime that ran it, with its version.
         figures: Checks with a figure, without limits.
         accuracy: The artifact's own value of the metric, and each item's (see `metrics.item_scores`); {} without.
