@@ -70,7 +70,7 @@ class Order:
         samples: Inputs whose outputs are brought back; None for made-up inputs and no outputs.
         folder: An empty folder on this machine, for what comes back.
         settings: Threads, counts and limits.
-        accept: Callback that gets the instruction set (as `uname -m` says it) before anything is run; raises where it is not
+        accept: Callback that gets the instruction set (as in `uname -m`) before anything is run; raises where it is not
             that of the device that the place is said to be.
     """
 

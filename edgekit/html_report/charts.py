@@ -14,6 +14,7 @@ from edgekit.registry import format_names
 VERDICT_COLOURS: Final[Mapping[str, str]] = {
     "pass": "#2a9d6e",
     "fail": "#d64545",
+    "warn": "#c98a1b",
     "inconclusive": "#c98a1b",
     "not_run": "#8a8f98",
 }
