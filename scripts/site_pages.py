@@ -1,4 +1,4 @@
-"""What MkDocs makes of the code while it builds the site: a page for each device, a table of options for each verb.
+"""What MkDocs makes of the code while it builds the site: a page for each device, a table of options for each command.
 
 A hook of `mkdocs.yml`. Nothing that it makes lies in the repository, so nothing can go stale.
 """
@@ -16,34 +16,55 @@ from typing import Any, Final
 import typer
 
 from edgekit.budget import COSTS, Limit
-from edgekit.cli.app import VERBS
+from edgekit.cli.app import COMMANDS
 from edgekit.cli.options import flat
 from edgekit.predict.latency import BAND_QUANTILE
 from edgekit.profiles.profile import FACT_TITLES, DeviceProfile, read_profile, shipped_folder
 from edgekit.units import format_value
 
 OPTIONS_HERE: Final = "<!-- options -->"
-"""In a verb's page: where its table goes. Without it the table goes to the end."""
+"""In a command's page: where its table goes. Without it the table goes to the end."""
 
 ORDER: Final = (
     "index.md",
     "first-export.md",
-    "verbs",
+    "commands",
+    "app.md",
     "api.md",
     "formats",
     "techniques",
     "devices",
     "guides",
-    "concepts",
     "ci.md",
-    "app.md",
     "task-file.md",
     "verdict.md",
-    "records.md",
     "limits.md",
+    "records.md",
+    "concepts",
     "pains.md",
+    "style.md",
 )
 """Files and folders of docs/ in the site's order; what is not named comes behind, in the order of names."""
+
+DAY: Final = (
+    "index",
+    "init",
+    "doctor",
+    "devices",
+    "plan",
+    "export",
+    "validate",
+    "debug",
+    "ladder",
+    "search",
+    "bench",
+    "gate",
+    "baseline",
+    "verify",
+    "report",
+    "cache",
+)
+"""The pages of docs/commands in the order of a user's day."""
 
 SCHEMAS: Final = {
     "report": "edgekit.exporting.record_schema:ReportFile",
@@ -59,7 +80,7 @@ SCHEMAS: Final = {
 """Name of a file's JSON Schema to the model that reads the file."""
 
 TITLES: Final = {
-    "verbs": "Verbs",
+    "commands": "Commands",
     "formats": "Formats",
     "techniques": "Techniques",
     "devices": "Devices",
@@ -89,18 +110,18 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:  # noqa: ARG001  MkDocs calls by name
-    """Puts the table of options into the page of a verb, and the list of devices into theirs."""
+    """Puts the table of options into the page of a command, and the list of devices into theirs."""
     folder, _, name = page.file.src_uri.rpartition("/")
-    verb = name.removesuffix(".md")
-    if folder == "verbs" and verb in VERBS:
-        return with_options(markdown, verb)
+    command = name.removesuffix(".md")
+    if folder == "commands" and command in COMMANDS:
+        return with_options(markdown, command)
     if page.file.src_uri == "devices/index.md":
         return f"{markdown}\n{device_list()}"
     return markdown
 
 
 def on_nav(nav: Any, config: Any, files: Any) -> Any:  # noqa: ARG001  MkDocs calls by name
-    """Orders the sections."""
+    """Orders the sections, and the commands in theirs."""
 
     def place(item: Any) -> tuple[int, str]:
         pages = [item] if item.is_page else item.children
@@ -112,6 +133,8 @@ def on_nav(nav: Any, config: Any, files: Any) -> Any:  # noqa: ARG001  MkDocs ca
     for item in nav.items:
         if item.is_section:
             item.title = TITLES.get(place(item)[1], item.title)
+            if place(item)[1] == "commands":
+                item.children.sort(key=lambda page: DAY.index(Path(page.file.src_uri).stem))
     return nav
 
 
@@ -122,36 +145,36 @@ def schema_of(name: str) -> str:
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=1) + "\n"
 
 
-def with_options(markdown: str, verb: str) -> str:
-    """Returns a verb's page with its table of options."""
-    table = options_of(verb)
+def with_options(markdown: str, command: str) -> str:
+    """Returns a command's page with its table of options."""
+    table = options_of(command)
     if OPTIONS_HERE in markdown:
         return markdown.replace(OPTIONS_HERE, table)
     return f"{markdown.rstrip()}\n\n## Options\n\n{table}"
 
 
-def commands_of(verb: str) -> dict[str, Any]:
-    """Returns a verb's commands by what is typed: `export`, or `devices list`, `devices show` and so on."""
-    module, _, name = VERBS[verb][0].partition(":")
-    loaded: Any = getattr(importlib.import_module(module), name)
+def commands_of(name: str) -> dict[str, Any]:
+    """Returns a command, or those of a group, by what is typed: `export`, or `devices list`, `devices show` ..."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    loaded: Any = getattr(importlib.import_module(module), attribute)
     if isinstance(loaded, typer.Typer):
         app = loaded
     else:
         app = typer.Typer(add_completion=False)
-        app.command(name=verb)(flat(loaded))
+        app.command(name=name)(flat(loaded))
     group: Any = typer.main.get_command(app)
     if hasattr(group, "commands"):
-        return {f"{verb} {key}": command for key, command in group.commands.items()}
-    return {verb: group}
+        return {f"{name} {key}": command for key, command in group.commands.items()}
+    return {name: group}
 
 
-def options_of(verb: str) -> str:
-    """Returns the tables of a verb's arguments and options, from the same declarations as `--help`."""
-    commands = commands_of(verb)
+def options_of(name: str) -> str:
+    """Returns the tables of a command's arguments and options, from the same declarations as `--help`."""
+    commands = commands_of(name)
     parts: list[str] = []
-    for name, command in commands.items():
+    for typed, command in commands.items():
         if len(commands) > 1:
-            parts.append(f"### {name}\n\n{_first_line(command.help)}\n")
+            parts.append(f"### {typed}\n\n{_first_line(command.help)}\n")
         rows = [_option_row(option) for option in command.params if option.name != "help"]
         parts.append("\n".join(["| option | | default |", "|---|---|---|", *rows]) + "\n")
     return "\n".join(parts)

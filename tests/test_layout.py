@@ -149,7 +149,7 @@ def test_root_folders_refuse_to_be_imported_as_top_level_packages(name: str) -> 
     [["--help"], ["--version"], ["devices", "list"], ["devices", "show", "pi4"], ["plan", "--help"]],
     ids=" ".join,
 )
-def test_quick_verbs_import_no_framework(arguments: list[str]) -> None:
+def test_quick_commands_import_no_framework(arguments: list[str]) -> None:
     code = (
         "import sys\n"
         "from edgekit.cli.app import main\n"

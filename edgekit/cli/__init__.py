@@ -1,1 +1,1 @@
-"""The command line: one file a verb; the only place that prints."""
+"""The command line: one file a command; the only place that prints."""

@@ -1,4 +1,4 @@
-"""The command line's entry: verbs, loaded when they are used, and the one place that turns errors into exit codes."""
+"""The command line's entry: commands, loaded when used, and the one place that turns errors into exit codes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgekit.workers.fault_file import keep_traceback
 
 INTERRUPTED: Final = 130
 
-VERBS: Final[dict[str, tuple[str, str]]] = {
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "devices": ("edgekit.cli.devices:app", "List device profiles, or show one: its hardware and its budgets."),
     "plan": ("edgekit.cli.plan:plan", "Choose the format and precision that fit a device, and say why."),
     "export": ("edgekit.cli.export:export", "Plan, convert, run in the real runtimes, judge against the budgets."),
@@ -38,7 +38,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "doctor": ("edgekit.cli.doctor:doctor", "Show what is installed and which formats work on this machine."),
     "init": ("edgekit.cli.init:init", "Write a task file and a small model to start from."),
 }
-"""Verb to (module:object, one line of help). The object is a function with Typer's annotations, or a Typer app."""
+"""Command to (module:object, one line of help). The object is a function with Typer's annotations, or a Typer app."""
 
 COMPLETION_VARIABLE: Final = "_EDGEKIT_COMPLETE"
 """Set by a shell that asks what may come next."""
@@ -98,14 +98,14 @@ def _interrupted() -> int:
 
 
 def _run(arguments: list[str]) -> Any:
-    """Builds the application with the one verb that is used, and runs it."""
+    """Builds the application with the one command that is used, and runs it."""
     completing = os.environ.get(COMPLETION_VARIABLE) is not None
     words = completed_words() if completing else arguments
     used = next((word for word in words if not word.startswith("-")), None)
-    if used is not None and used not in VERBS and not completing:
-        near = difflib.get_close_matches(used, VERBS, n=2)
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"Verbs: {', '.join(VERBS)}."
-        raise UsageError(f'There is no verb "{used}". {hint}')
+    if used is not None and used not in COMMANDS and not completing:
+        near = difflib.get_close_matches(used, COMMANDS, n=2)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"Commands: {', '.join(COMMANDS)}."
+        raise UsageError(f'There is no command "{used}". {hint}')
     app = typer.Typer(
         name="edgekit",
         rich_markup_mode=None,
@@ -115,8 +115,8 @@ def _run(arguments: list[str]) -> Any:
         "Start with: edgekit plan --device pi4",
     )
     app.callback(invoke_without_command=True)(_root)
-    for verb in VERBS:
-        _register(app, verb, load=verb == used)
+    for command in COMMANDS:
+        _register(app, command, load=command == used)
     return typer.main.get_command(app).main(args=arguments, prog_name="edgekit", standalone_mode=False)
 
 
@@ -127,25 +127,25 @@ def completed_words() -> list[str]:
     return line.split()[1:]
 
 
-def _register(app: typer.Typer, verb: str, *, load: bool) -> None:
-    """Adds a verb; one that is not used is added by name and summary only, so that `--help` imports nothing."""
-    target, summary = VERBS[verb]
+def _register(app: typer.Typer, command: str, *, load: bool) -> None:
+    """Adds a command; one that is not used is added by name and summary only, so that `--help` imports nothing."""
+    target, summary = COMMANDS[command]
     if not load:
-        app.command(name=verb, help=summary)(_unused)
+        app.command(name=command, help=summary)(_unused)
         return
     module, _, name = target.partition(":")
     loaded: typer.Typer | Callable[..., Any] = getattr(importlib.import_module(module), name)
     if isinstance(loaded, typer.Typer):
-        app.add_typer(loaded, name=verb, help=summary)
+        app.add_typer(loaded, name=command, help=summary)
     else:
         from edgekit.cli.help import PanelCommand
         from edgekit.cli.options import flat
 
-        app.command(name=verb, cls=PanelCommand)(flat(loaded))
+        app.command(name=command, cls=PanelCommand)(flat(loaded))
 
 
 def _unused() -> None:
-    """Stands for a verb that this run does not use."""
+    """Stands for a command that this run does not use."""
 
 
 def _root(
@@ -166,7 +166,7 @@ def _usage_message(error: Exception) -> str:
 def _fail(message: str, code: int, kind: str, arguments: Sequence[str]) -> int:
     say(f"edgekit: {message}")
     if "--json" in arguments:
-        verb = next((word for word in arguments if word in VERBS), None)
+        command = next((word for word in arguments if word in COMMANDS), None)
         error = {"type": kind, "message": message, "exit_code": code}
-        write_json({"schema_version": 1, "command": verb, "passed": False, "error": error})
+        write_json({"schema_version": 1, "command": command, "passed": False, "error": error})
     return code

@@ -165,7 +165,7 @@ def _show_subject(screen: Console, report: ExportReport, request: Request) -> No
     if report.model is not None:
         screen.print(sentences.escape(sentences.model_line(report.model)))
         if report.model.embedded_default:
-            hint = sentences.DEFAULT_HINT.format(verb=report.command, device=report.device)
+            hint = sentences.DEFAULT_HINT.format(command=report.command, device=report.device)
             screen.print(sentences.escape(hint), style="dim")
     screen.print(f"{request.profile.title} ({report.device})")
     if request.omitted:

@@ -55,7 +55,9 @@ class LadderText:
         model, limit = self.ladder.request.model, self.ladder.limit
         yield self._line("Model", sentences.model_line(model))
         if model.embedded_default:
-            yield self._line("", sentences.DEFAULT_HINT.format(verb="ladder", device=self.request.profile.name), "dim")
+            yield self._line(
+                "", sentences.DEFAULT_HINT.format(command="ladder", device=self.request.profile.name), "dim"
+            )
         yield self._line("Device", f"{self.request.profile.title} ({self.request.profile.name})")
         yield self._line("Ladder", f"{self.ladder.request.runtime}, down to {self._limit_words()}")
         if self.ladder.request.techniques:

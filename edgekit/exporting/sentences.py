@@ -51,8 +51,8 @@ def model_line(model: CapturedModel) -> str:
 
 DEFAULT_HINT: Final = (
     "No model was given, so this is the embedded default: EfficientNet-Lite0 with ImageNet weights, judged by "
-    "agreement with its float self on crops of photographs. Your own: edgekit {verb} model.py:build --device {device}, "
-    "or start from a task file: edgekit init"
+    "agreement with its float self on crops of photographs. Your own: edgekit {command} model.py:build "
+    "--device {device}, or start from a task file: edgekit init"
 )
 """What the output says where the embedded default was taken."""
 

@@ -16,7 +16,7 @@ _HOW: Final = (
 )
 
 
-def is_array(value: Any) -> bool:
+def is_array(value: object) -> bool:
     """Returns whether `value` is an array or a tensor of NumPy, torch, TensorFlow or the like."""
     return hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, type)
 
@@ -63,11 +63,11 @@ def _ordered(inputs: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str,
     return [(name, inputs[name]) for name in given]
 
 
-def _is_shape(value: Any) -> bool:
+def _is_shape(value: object) -> bool:
     return isinstance(value, (tuple, list)) and bool(value) and all(type(size) is int for size in value)
 
 
-def _is_shape_with_dtype(value: Any) -> bool:
+def _is_shape_with_dtype(value: object) -> bool:
     return (
         isinstance(value, (tuple, list))
         and len(value) == 2

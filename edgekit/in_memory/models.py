@@ -20,6 +20,8 @@ from edgekit.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import nn
+    from torch.export import ExportedProgram
 
 ModelKind = Literal["module", "program", "onnx", "keras"]
 
@@ -48,7 +50,7 @@ def model_kind(model: object) -> ModelKind:
     )
 
 
-def file_name(model: Any, kind: ModelKind, name: str | None) -> str:
+def file_name(model: object, kind: ModelKind, name: str | None) -> str:
     """Returns what the model's file is called: after `name`, else after the model or its class."""
     if name is None:
         name = {"onnx": "graph.name", "keras": "name"}.get(kind)
@@ -57,7 +59,7 @@ def file_name(model: Any, kind: ModelKind, name: str | None) -> str:
     return (re.sub(r"[^\w.-]+", "-", text).strip("-.") or "model") + _SUFFIXES[kind]
 
 
-def input_names(model: Any) -> list[str]:
+def input_names(model: nn.Module) -> list[str]:
     """Returns the names of what a torch module's forward takes by position, in order."""
     parameters = inspect.signature(model.forward).parameters.values()
     return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -99,7 +101,7 @@ def write_model(model: Any, kind: ModelKind, path: Path, examples: Sequence[NDAr
         ) from error
 
 
-def _write_module(module: Any, path: Path, examples: Sequence[NDArray[Any]], title: str) -> None:
+def _write_module(module: nn.Module, path: Path, examples: Sequence[NDArray[Any]], title: str) -> None:
     import numpy as np
     import torch
 
@@ -121,7 +123,7 @@ def _write_module(module: Any, path: Path, examples: Sequence[NDArray[Any]], tit
         _save_program(program, path)
 
 
-def _copy(module: Any, title: str) -> Any:
+def _copy(module: nn.Module, title: str) -> nn.Module:
     """Returns a copy of the module on the CPU, in eval mode, in float32, without gradients."""
     try:
         copied = copy.deepcopy(module)
@@ -133,7 +135,7 @@ def _copy(module: Any, title: str) -> Any:
     return copied.cpu().float().eval().requires_grad_(requires_grad=False)
 
 
-def _save_program(program: Any, path: Path) -> None:
+def _save_program(program: ExportedProgram, path: Path) -> None:
     import torch
 
     with warnings.catch_warnings():

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-Batch = tuple[tuple[Any, ...], Any]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+Batch: TypeAlias = "tuple[tuple[Tensor, ...], Tensor]"
 """(one tensor (batch, ...) for each input, target)."""
 
 
-def example_inputs(path: str = "") -> tuple[Any, ...]:
+def example_inputs(path: str = "") -> tuple[NDArray[Any], ...]:
     """Returns the example inputs in an .npz file, one array (1, ...) for each input."""
     import numpy as np
 
@@ -18,7 +22,7 @@ def example_inputs(path: str = "") -> tuple[Any, ...]:
         return tuple(file[name] for name in file.files)
 
 
-def rows(path: str = "") -> list[tuple[Any, ...]]:
+def rows(path: str = "") -> list[tuple[NDArray[Any], ...]]:
     """Returns the sample inputs in an .npz file: one item of all rows."""
     return [example_inputs(path)]
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 
 from edgekit.errors import UsageError
 from edgekit.in_memory.arrays import example_arrays, to_numpy
@@ -23,6 +23,7 @@ from edgekit.task.task import Task, find_config
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import nn
 
     from edgekit.in_memory.models import ModelKind
     from edgekit.model import CapturedModel
@@ -90,7 +91,7 @@ def task_of(source: TaskSource, scratch: Path, settings: Settings) -> Task:
     kind = source.kind
     called = file_name(source.model, kind, source.name) if kind else _text(source.model)
     task = _described(source, make_task(called, as_path(source.config), source.overrides(), Path.cwd()), settings)
-    names = input_names(source.model) if kind == "module" else []
+    names = input_names(cast("nn.Module", source.model)) if kind == "module" else []
     is_factory = kind is None and task.example_inputs is None and ":" in task.model
     inputs, source = _examples(source, len(names) or 1) if kind == "module" or is_factory else (source.inputs, source)
     arrays = None if inputs is None or is_text(inputs) else example_arrays(inputs, names)

@@ -11,13 +11,16 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.errors import DataError, UsageError
 from edgekit.in_memory.arrays import is_array, to_numpy
 from edgekit.pipeline.scratch import move_contents
 from edgekit.pipeline.settings import Settings
 from edgekit.task.task import Training
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _KEYS: Final = ("batches", "loss", "epochs", "held_out")
 _HOW: Final = "Put it into a file of its own and import it from there, or name it as text: train.py:function."
@@ -48,7 +51,7 @@ def training_of(given: Mapping[str, Any], settings: Settings) -> Training:
     )
 
 
-def function_reference(function: Any, what: str) -> str:
+def function_reference(function: object, what: str) -> str:
     """Returns the text by which a worker finds a function: `torch.nn.functional:cross_entropy`, `/path/train.py:loss`.
 
     Raises:
@@ -82,7 +85,7 @@ def _batches(given: Any, key: str, settings: Settings) -> str:
     return f"edgekit.in_memory.stored:{function}(folder={str(folder)!r})"
 
 
-def _write_batches(given: Iterable[Any], key: str, settings: Settings) -> Path:
+def _write_batches(given: Iterable[object], key: str, settings: Settings) -> Path:
     """Writes batches to one folder of the cache, named by what they hold; returns it.
 
     Raises:
@@ -102,7 +105,7 @@ def _write_batches(given: Iterable[Any], key: str, settings: Settings) -> Path:
         return settings.cache.make("batches", name, lambda place: move_contents(scratch, place))
 
 
-def _arrays_of(given: Iterable[Any], key: str) -> Iterable[list[Any]]:
+def _arrays_of(given: Iterable[object], key: str) -> Iterable[list[NDArray[Any]]]:
     """Yields each batch as its inputs and, last, its target."""
     for index, item in enumerate(given):
         if not isinstance(item, (tuple, list)) or len(item) != 2:

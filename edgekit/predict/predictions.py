@@ -33,6 +33,7 @@ def predict(
         download,
         predict_memory(analysis, recipe, runtime),
         *predict_latency(analysis, recipe, runtime, latency_models, device),
+        _unmeasured("accuracy", "%"),
         expected_accuracy(analysis.family, recipe, runtime),
         _unmeasured("slice_drop", "pp"),
         _unmeasured("parity", "dB"),

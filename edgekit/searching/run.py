@@ -157,7 +157,7 @@ def _require(task: Task) -> tuple[SearchSpace, Training]:
         )
     if task.search is None or task.training is None or missing:
         lines = "\n".join(f"  {item}" for item in missing)
-        raise ConfigError(f"{where}: edgekit search needs\n{lines}\nSee docs/verbs/search.md.")
+        raise ConfigError(f"{where}: edgekit search needs\n{lines}\nSee docs/commands/search.md.")
     source = task.search.factory or task.model
     if classify(source, task.base) != "torch":
         raise ConfigError(

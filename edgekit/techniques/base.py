@@ -133,7 +133,7 @@ class Technique(ABC):
     """Changes a float model.
 
     Class attributes:
-        name: What users write: a verb phrase in snake case.
+        name: What users write: an imperative in snake case.
         needs: What it learns from.
         works_on: Kinds of captured models that it can change.
         keeps_function: True if the float model computes the same afterwards; `run` checks it.

@@ -1,4 +1,4 @@
-"""Where verbs print: text for people through Rich, JSON for machines, never both."""
+"""Where commands print: text for people through Rich, JSON for machines, never both."""
 
 from __future__ import annotations
 

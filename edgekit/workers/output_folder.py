@@ -1,4 +1,4 @@
-"""The folder that a verb writes into: tried before the work."""
+"""The folder that a command writes into: tried before the work."""
 
 from __future__ import annotations
 

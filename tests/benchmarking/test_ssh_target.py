@@ -392,8 +392,8 @@ def test_an_interruption_ends_the_run_there_and_removes_its_folder(
         "import signal, sys; from edgekit.cli.app import main; "
         "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(main(sys.argv[1:]))"
     )
-    verb = ["bench", str(tiny_onnx), "--on", "ssh://board", "--python", python]
-    process = subprocess.Popen([sys.executable, "-c", code, *verb], stdout=subprocess.DEVNULL)
+    arguments = ["bench", str(tiny_onnx), "--on", "ssh://board", "--python", python]
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL)
     wait_for(board.root / "number")
     time.sleep(0.3)
     process.send_signal(number)

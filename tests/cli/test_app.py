@@ -8,10 +8,10 @@ import edgekit
 from edgekit.cli import app
 
 
-def test_without_arguments_the_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_arguments_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert app.main([]) == 0
     shown = capsys.readouterr().out
-    assert [verb for verb in app.VERBS if f"  {verb} " in shown] == list(app.VERBS)
+    assert [command for command in app.COMMANDS if f"  {command} " in shown] == list(app.COMMANDS)
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -19,20 +19,20 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"edgekit {edgekit.__version__}\n"
 
 
-@pytest.mark.parametrize("verb", [*app.VERBS])
-def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert app.main([verb, "--help"]) == 0
-    assert capsys.readouterr().out.startswith(f"Usage: edgekit {verb}")
+@pytest.mark.parametrize("command", [*app.COMMANDS])
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main([command, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: edgekit {command}")
 
 
-def test_a_misspelt_verb_gets_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_misspelt_command_gets_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert app.main(["exprot"]) == 2
-    assert capsys.readouterr().err == 'edgekit: There is no verb "exprot". Did you mean export?\n'
+    assert capsys.readouterr().err == 'edgekit: There is no command "exprot". Did you mean export?\n'
 
 
-def test_an_unknown_verb_gets_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_command_gets_all_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert app.main(["zzz"]) == 2
-    assert capsys.readouterr().err == f'edgekit: There is no verb "zzz". Verbs: {", ".join(app.VERBS)}.\n'
+    assert capsys.readouterr().err == f'edgekit: There is no command "zzz". Commands: {", ".join(app.COMMANDS)}.\n'
 
 
 def test_an_unknown_flag_is_a_usage_error_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,12 +11,12 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # torch's own, while it opens
 STATIC = Recipe(default="int8_static")
 
 
-def planned(tiny, name, recipe=STATIC, target="executorch"):
+def planned(tiny, name, recipe=STATIC, target="xnnpack"):
     graph = read_float_graph(tiny(name).captured)
     return {node.name: node for node in graph.module.graph.nodes}, plan_quantization(graph.module, recipe, target)
 
 
-@pytest.mark.parametrize("target", ["executorch", "coreml"])
+@pytest.mark.parametrize("target", ["xnnpack", "mil"])
 def test_a_convolution_whose_output_is_clamped_gets_its_grid_after_the_clamp(tiny, target):
     nodes, plan = planned(tiny, "convolutions", target=target)
     clamped = [n for n in nodes.values() if target_of(n) == "aten.hardtanh.default"]

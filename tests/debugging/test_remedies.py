@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from edgekit.cli.app import VERBS
+from edgekit.cli.app import COMMANDS
 from edgekit.debugging.causes import Cause
 from edgekit.debugging.remedies import ExportCall, with_remedies
 from edgekit.debugging.report import DebugReport, LayerReport, Suspect
@@ -65,7 +65,7 @@ def test_each_cause_has_a_remedy_whose_command_edgekit_understands(cause: Any) -
     for command in suspect.command.split(" && "):
         words = shlex.split(command)
         assert words[:2] in (["edgekit", "export"], ["edgekit", "plan"])
-        assert words[1] in VERBS
+        assert words[1] in COMMANDS
         assert words[2] == "net.py:build"
         flags = dict(zip(words[3::2], words[4::2], strict=True))
         assert flags.get("--precision", "int8") in PRESETS

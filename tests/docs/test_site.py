@@ -17,7 +17,7 @@ import pytest
 
 from edgekit import registry
 from edgekit.budget import COSTS
-from edgekit.cli.app import VERBS
+from edgekit.cli.app import COMMANDS
 from edgekit.profiles.profile import shipped_folder
 from edgekit.task.task_file import TaskFile
 from edgekit.techniques.base import technique as find_technique
@@ -40,14 +40,26 @@ def load(path: Path) -> ModuleType:
 site_pages = load(ROOT / "scripts" / "site_pages.py")
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_a_page_that_names_its_options(verb: str) -> None:
-    page = site_pages.with_options((DOCS / "verbs" / f"{verb}.md").read_text(), verb)
-    assert re.match(rf"# .*\b{verb}\b", page)
-    for command in site_pages.commands_of(verb).values():
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_page_that_names_its_options(name: str) -> None:
+    page = site_pages.with_options((DOCS / "commands" / f"{name}.md").read_text(), name)
+    assert re.match(rf"# .*\b{name}\b", page)
+    for command in site_pages.commands_of(name).values():
         for option in command.params:
             names = option.opts if option.param_type_name == "option" else [option.name]
-            assert all(f"`{name}`" in page for name in names if name != "help")
+            assert all(f"`{typed}`" in page for typed in names if typed != "help")
+
+
+def test_the_site_has_the_commands_in_an_order_of_its_own_that_names_each_once() -> None:
+    assert sorted(site_pages.DAY) == sorted([*COMMANDS, "index"])
+    there = {page.relative_to(DOCS).parts[0] for page in PAGES}
+    assert there == set(site_pages.ORDER), "ORDER of scripts/site_pages.py and docs/ differ"
+
+
+def test_a_command_is_never_called_a_verb() -> None:
+    for page in [ROOT / "README.md", *PAGES]:
+        text = page.read_text().replace("| command | verb |", "")
+        assert re.search(r"\bverbs?\b", text, re.IGNORECASE) is None, page
 
 
 def test_a_table_of_options_goes_where_the_page_wants_it() -> None:
@@ -119,12 +131,14 @@ def commands(page: Path) -> Iterator[list[str]]:
 @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_command_in_a_page_has_options_that_exist(page: Path) -> None:
     for words in commands(page):
-        verb = words[0]
-        known = site_pages.commands_of(verb)
-        command = known.get(verb) or known.get(" ".join(words[:2])) or next(iter(known.values()))
+        first = words[0]
+        if first == "--help":
+            continue
+        known = site_pages.commands_of(first)
+        command = known.get(first) or known.get(" ".join(words[:2])) or next(iter(known.values()))
         names = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
         used = {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}
-        assert used <= names, (verb, used - names)
+        assert used <= names, (first, used - names)
 
 
 def test_there_are_commands_to_check() -> None:

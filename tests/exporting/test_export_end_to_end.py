@@ -86,7 +86,7 @@ def inside(folder: Path) -> Iterator[None]:
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str]:
-    """Runs a verb in `folder` and returns (exit code, stdout)."""
+    """Runs a command in `folder` and returns (exit code, stdout)."""
     out = io.StringIO()
     with inside(folder), contextlib.redirect_stdout(out):
         code = main(arguments)

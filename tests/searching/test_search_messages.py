@@ -63,7 +63,7 @@ def test_everything_that_a_search_lacks_is_told_at_once():
         "  [data] evaluation with targets: accuracy decides between variants\n"
         '  another [data] metric than "agreement", which compares a network with its own float model and says nothing '
         'between two networks: "top1", "spearman" or "metrics.py:function"\n'
-        "See docs/verbs/search.md."
+        "See docs/commands/search.md."
     )
     assert run._require(TASK) == (SPACE, TASK.training)
 
@@ -265,7 +265,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path):
     ("text", "message"),
     [
         (None, "{folder}: no search.json there. Give the folder that edgekit search wrote."),
-        ("{", "{folder}/search.json: not valid JSON: {problem}. Run edgekit search again."),
+        ("{", "{folder}/search.json is not valid JSON: {problem}. Run edgekit search again."),
         (
             json.dumps({"schema_version": 9}),
             (

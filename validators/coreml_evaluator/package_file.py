@@ -69,6 +69,9 @@ def _root_model(path: Path) -> str:
         raise ArtifactError(f"{path}: the package has no Manifest.json. {REMEDY}")
     try:
         content = read_json(manifest, ArtifactError)
+    except ArtifactError as error:
+        raise ArtifactError(f"{error.message} {REMEDY}") from None
+    try:
         return str(content["itemInfoEntries"][content["rootModelIdentifier"]]["path"])
     except (ValueError, KeyError, TypeError) as error:
         detail = f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""The verb from end to end on a planted fault, and what a user's mistake gets."""
+"""The command from end to end on a planted fault, and what a user's mistake gets."""
 
 from __future__ import annotations
 

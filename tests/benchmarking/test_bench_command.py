@@ -1,4 +1,4 @@
-"""The verb `bench`, and its measurements in `validate` and `gate`."""
+"""The command `bench`, and its measurements in `validate` and `gate`."""
 
 from __future__ import annotations
 
