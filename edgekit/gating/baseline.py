@@ -198,12 +198,12 @@ def _history(path: Path, records: Sequence[FormatRecord], reason: str) -> tuple[
     moves = tuple(move for record in records for move in _moves(record, old.find(record.runtime, record.precision)))
     worse = [move for move in moves if move.is_worse]
     if worse and not reason.strip():
-        worse = "; ".join(
+        words = "; ".join(
             f"{x.runtime} {x.precision} {cost_of(x.name).title} from {format_value(x.old, x.unit)} to "
             f"{format_value(x.new, x.unit)}"
             for x in worse
         )
-        raise UsageError(f'The baseline {path} gets worse: {worse}. Say why, for those who read it: --reason "..."')
+        raise UsageError(f'The baseline {path} gets worse: {words}. Say why, for those who read it: --reason "..."')
     if not moves:
         return old.history
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
