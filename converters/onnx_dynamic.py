@@ -65,7 +65,7 @@ def dynamic_layers(
         layers: Its readers.
         reach: How far each channel reaches, shape (inputs,), where that is known.
         add: Adds a constant to the graph under a name and returns the name.
-        opset: Of the model.
+        opset: Operator set version of the model.
     """
     import numpy as np
 

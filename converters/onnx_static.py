@@ -65,7 +65,7 @@ class Calibration:
     """What running the float model on the calibration samples showed.
 
     Attributes:
-        statistics: Of every float activation, by value name.
+        statistics: Statistics of every float activation, by value name.
         input_means: Mean of each input channel of every weighted operator, by the name of the value that it reads.
     """
 
@@ -88,7 +88,7 @@ def quantize_static(
         graph: The float model.
         recipe: Nodes whose precision is not int8_static stay as they are.
         samples: Calibration sample folder.
-        progress: Told how far it is.
+        progress: Callback that gets how far it is.
         float_outputs: Linear layers at the end may write float directly.
         learned: Ranges that training has found.
 

@@ -48,7 +48,7 @@ def quantize_weights(graph: FloatGraph, recipe: Recipe, notes: list[str]) -> onn
     Args:
         graph: The float model, or one whose other nodes are quantized already.
         recipe: Which nodes, how many bits, how large the groups of 4-bit weights are.
-        notes: Told what was decided.
+        notes: List that gains what was decided.
     """
     import onnx
 

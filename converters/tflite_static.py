@@ -33,7 +33,7 @@ class Calibration:
     """What running the float model on the calibration samples showed.
 
     Attributes:
-        statistics: Of every float activation, by tensor name.
+        statistics: Statistics of every float activation, by tensor name.
         input_means: Mean of each channel (the last axis) of what weighted operators read, by tensor name.
     """
 
@@ -47,7 +47,7 @@ def calibrate(content: bytes, folder: Path, progress: Progress) -> Calibration:
     Args:
         content: The flatbuffer, its inputs in the samples' order.
         folder: Calibration sample folder.
-        progress: Told how far it is.
+        progress: Callback that gets how far it is.
 
     Raises:
         DataError: a value is NaN or infinite.
@@ -138,7 +138,7 @@ def lift_weak_channels(
 
     Args:
         model: ModelT, changed in place.
-        statistics: Of the activations, by tensor name.
+        statistics: Statistics of the activations, by tensor name.
         method: By which the input's range will be chosen.
         learned: Ranges that training has found.
     """

@@ -30,7 +30,7 @@ class Artifact:
         precision: The recipe's name: fp32, fp16, int8-static and so on; "unknown" for a file made elsewhere.
         size_bytes: Sum over its files.
         download_bytes: Deflated, as an app store or an over-the-air update sends it.
-        sha256: Of the contents; of names and contents, sorted, of what a package or external data adds.
+        sha256: SHA-256 of the contents; of names and contents, sorted, of what a package or external data adds.
         inputs: As the runtime names them, in call order.
         outputs: As the runtime names them, in the float model's order.
         metadata: What was embedded in the file.

@@ -83,7 +83,7 @@ def paired_difference_interval(
         only_first: Items where only the first answer is yes (b).
         only_second: Items where only the second answer is yes (c).
         count: All items (n), those where both answers agree included.
-        confidence: Of the interval.
+        confidence: Confidence of the interval.
     """
     from scipy.optimize import brentq
 
@@ -123,7 +123,7 @@ def smallest_paired_difference(only_second: int, count: int, confidence: float =
     Args:
         only_second: Items where only the second says yes: the noise that a difference has to stand out from.
         count: All items.
-        confidence: Of the interval that must exclude 0.
+        confidence: Confidence of the interval that must exclude 0.
     """
     low, high = only_second, count - only_second
     if high <= low or paired_difference_interval(high, only_second, count, confidence).low <= 0:
@@ -183,8 +183,8 @@ def bootstrap_interval(
         statistic: Gets item indices (m,), with repetitions, and returns the figure over them.
         count: Number of items.
         resamples: Number of bootstrap samples.
-        seed: Of the resampling: the same seed gives the same interval.
-        confidence: Of the interval.
+        seed: Random seed of the resampling: the same seed gives the same interval.
+        confidence: Confidence of the interval.
 
     Returns:
         (-inf, inf) where the figure is not finite on some resample, or for fewer than two items.

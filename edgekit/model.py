@@ -68,7 +68,7 @@ class LearnedRange:
     Attributes:
         minimum: Least value on the calibration samples.
         maximum: Largest value.
-        mean: Of all values.
+        mean: Mean of all values.
         low: Lower end of its grid; at most 0.
         high: Upper end; at least 0.
     """
@@ -100,7 +100,7 @@ class CapturedModel:
         family_evidence: Why: "49 convolutions, 1 linear layer, no attention".
         embedded_default: True for the model that edgekit takes where none is given.
         metadata: Labels, preprocessing and provenance that go into the artifacts.
-        learned_ranges: Of activations, where training with rounded values has found them.
+        learned_ranges: Learned ranges of activations, where training with rounded values has found them.
     """
 
     name: str

@@ -33,7 +33,7 @@ class ArtifactOperator:
         weight_bits: Bits of one of them as stored; 0 without weights.
         scales: How many scales these weights have; 0 where they have none or the runtime does not report it.
         channels: Its output channels, where it has weights.
-        zero_point: Of its result's grid, None where there is none, one for each channel, or nobody knows.
+        zero_point: Zero point of its result's grid, None where there is none, one for each channel, or nobody knows.
         path: What runs it on the accelerated path (`XNNPACK`), "" where it falls off, None where nobody knows.
     """
 

@@ -32,7 +32,7 @@ class GivenModel:
 
     Attributes:
         name: For people: its source.
-        digests: Of the model in each form in which it was captured.
+        digests: Digests of the model in each form in which it was captured.
     """
 
     name: str

@@ -130,7 +130,7 @@ def collect_evidence(
         metric_base: Folder that a relative `file.py:function` starts from.
         pieces: What to measure. Timings are only worth something while nothing else runs: ask for them separately.
         settings: Limits, threads and counts.
-        progress: Told what is going on.
+        progress: Callback that gets what is going on.
         run: Runs the runner somewhere else; None for a fresh process on this machine.
 
     Raises:

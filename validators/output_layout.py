@@ -31,7 +31,7 @@ class OutputLayout:
     Attributes:
         shape: As the float model has it, batch included.
         axis: Along which members were joined; None where one tensor makes the output.
-        sizes: Of the members along `axis`; empty without an axis.
+        sizes: Sizes of the members along `axis`; empty without an axis.
         bounded: For each member whether its values are shares between 0 and 1; one entry without an axis.
     """
 

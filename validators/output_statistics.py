@@ -38,7 +38,7 @@ class Part:
 
     Attributes:
         name: For people: `scores`, `scores[:, 3]`.
-        axis: Of the channel; None for an output or a member.
+        axis: Axis of the channel; None for an output or a member.
         values: How many values were compared.
         signal: Sum of the float model's squared values.
         error: Sum of the squared differences.
@@ -48,7 +48,7 @@ class Part:
         not_finite: Values that are NaN or infinite in the artifact and finite in the float model.
         largest_move: Largest difference between one of the float model's rows and its first row.
         largest_artifact_move: The same for the artifact.
-        step: Of the 8-bit grid that this part would have for itself.
+        step: Step of the 8-bit grid that this part would have for itself.
     """
 
     name: str
@@ -153,7 +153,7 @@ def compare_output(
     """Returns how an output compares.
 
     Args:
-        name: Of the output.
+        name: Name of the output.
         reference: The float model's, (rows, ...); read in blocks, so a memory map stays on disk.
         outputs: The artifact's, the same number of values a row.
         layout: How the output is made up, where somebody knows.
@@ -187,7 +187,7 @@ class _Sums:
     """Sums over the rows for every index along every axis that may be the channel's, and over everything.
 
     Args:
-        shape: Of one row, without the batch.
+        shape: Shape of one row, without the batch.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:

@@ -117,7 +117,7 @@ def requested_settings(
         recipe: Precision of each part.
         io: Types of inputs and outputs.
         techniques: Steps before the conversion, as text; None where nobody knows.
-        analysis: Of the float model; without one the layers of a mixed recipe cannot be distinguished.
+        analysis: Analysis of the float model; without one the layers of a mixed recipe cannot be distinguished.
     """
     by_weights, by_macs = _by_size(recipe, analysis) if analysis is not None else ({}, {})
     mixed = {recipe.default, *(precision for _, precision in recipe.overrides)} != {recipe.default}

@@ -11,7 +11,7 @@ from fitting import Array, Fit
 from published import Group, Timing, family
 
 BAND_QUANTILE: Final = 1.645
-"""Of the normal distribution: 90 % lie within so many standard deviations."""
+"""Standard deviations within which 90 % of a normal distribution lie."""
 
 
 @final

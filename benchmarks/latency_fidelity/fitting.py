@@ -48,8 +48,8 @@ class Spread:
     """How much one part of a rate varies: standard deviations of logarithms.
 
     Attributes:
-        rate: Of each term by itself.
-        speed: Of all terms together.
+        rate: Rate of each term by itself.
+        speed: Speed of all terms together.
     """
 
     rate: float

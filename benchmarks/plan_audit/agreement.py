@@ -21,7 +21,7 @@ class Compared:
 
     Attributes:
         cost: Its name.
-        unit: Of value.
+        unit: Unit of the value.
         predicted: Predicted value, None where the plan had none.
         low: Lower end of the predicted band.
         high: Upper end.

@@ -18,8 +18,8 @@ def family_of(operators: Sequence[Operator]) -> tuple[Family, str]:
     """Returns the family and the evidence for it: `("cnn", "49 convolutions with 99.7 % of the MACs, 1 linear layer")`.
 
     A transformer is known by attention (products of two activations) that carries its linear layers, an RNN by
-    recurrent layers, a CNN by convolutions, an MLP by linear layers alone. Where two of the first three share the
-    work, the model is mixed.
+    recurrent layers, a CNN by convolutions, an MLP by linear layers alone. Where two of the first three share
+    the work, the model is mixed.
     """
     counts: Counter[KernelClass] = Counter(operator.kernel for operator in operators)
     macs = Counter[KernelClass]()

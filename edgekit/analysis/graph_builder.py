@@ -68,9 +68,9 @@ class GraphBuilder:
         """Declares what is computed once from stored tensors alone: its origins are what is stored.
 
         Args:
-            name: Of the result.
-            shape: Of the result.
-            dtype: Of the result.
+            name: Name of the result.
+            shape: Shape of the result.
+            dtype: Dtype of the result.
             origins: What it is computed from.
             is_slice: It is some of the elements of its one origin.
         """

@@ -33,7 +33,7 @@ IGNORED: Final = frozenset(
     {"_assert_tensor_metadata", "_assert_async", "_assert_scalar", "sym_size", "sym_constrain_range"}
 )
 CONSTANT_LAYOUTS: Final = frozenset({"t", "permute", "transpose", *ALIASES})
-"""Of a stored tensor these are done once at conversion."""
+"""Operations that are done once at conversion where they read a stored tensor."""
 
 SLICES: Final = frozenset({"slice", "select", "narrow"})
 

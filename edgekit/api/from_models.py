@@ -272,7 +272,7 @@ def search(
         output: Folder for search.json and the Pareto front's models and artifacts.
         formats: As for `plan`.
         precision: As for `plan`.
-        epochs: Of the finalists; 0 is as many as [training] says.
+        epochs: Epochs of the finalists; 0 is as many as [training] says.
         trials: Variants that are trained at most.
         seed: Random seed of weights and batches.
         learning_rate: The highest learning rate.

@@ -63,7 +63,7 @@ def bench(
         profile: The device that the place is, by the user's word; None where it is none.
         samples: Inputs whose outputs are brought back and compared with this machine's.
         settings: Threads, counts and limits.
-        progress: Told what is going on.
+        progress: Callback that gets what is going on.
 
     Returns:
         The measurement, and the outputs on `samples`.

@@ -70,7 +70,7 @@ class Order:
         samples: Inputs whose outputs are brought back; None for made-up inputs and no outputs.
         folder: An empty folder on this machine, for what comes back.
         settings: Threads, counts and limits.
-        accept: Told the place's instruction set (as `uname -m` says it) before anything is run; raises where it is not
+        accept: Callback that gets the instruction set (as in `uname -m`) before anything is run; raises where it is not
             that of the device that the place is said to be.
     """
 
@@ -92,7 +92,7 @@ class Measured:
         engine: What ran it, with its version.
         source: Who timed: `edgekit bench` or `TFLite benchmark_model`.
         units: What computed.
-        latency: Of one inference.
+        latency: Latency of one inference.
         load_ms: None where it was not measured.
         memory: None where it was not measured.
         outputs: On the samples; None without samples.
@@ -125,7 +125,7 @@ class Target(ABC):
 
         Args:
             order: What to run, and how.
-            progress: Told what is going on.
+            progress: Callback that gets what is going on.
 
         Raises:
             EdgekitError: it cannot be run there.

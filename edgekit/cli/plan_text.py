@@ -213,7 +213,7 @@ def labelled_line(label: str, words: str, style: str = "", *, width: int) -> Tex
     Args:
         label: What it is about; "Next" is not wrapped, for a command is there to be copied.
         words: The text.
-        style: Of the words.
+        style: Style of the words.
         width: Columns to fill.
     """
     from rich.text import Text

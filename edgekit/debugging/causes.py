@@ -61,7 +61,7 @@ _CLEAR: Final = 0.05
 _SHIFTED: Final = 0.5
 """Room on one side of a grid, relative to what lacks on the other, from which its place is wrong and not its width."""
 _FEW_STEPS: Final = 16
-"""Of 256: a channel that has fewer is badly resolved."""
+"""Levels of 256: a channel that has fewer is badly resolved."""
 _MOST_INPUT_CHANNELS: Final = 4
 
 
@@ -73,7 +73,7 @@ class Explanation:
     Attributes:
         cause: See `Cause`.
         sentence: What is wrong, for people.
-        share: Of the layer's own error that it explains, at most 1.
+        share: Share of the layer's own error that it explains, at most 1.
     """
 
     cause: Cause
@@ -86,7 +86,7 @@ def explain(replay: LayerReplay, name: str, *, is_fault: bool) -> Explanation:
 
     Args:
         replay: The layers.
-        name: Of the layer's node.
+        name: Name of the layer's node.
         is_fault: Its error is beyond what sound quantization leaves.
     """
     sound, own = replay.run(name), replay.own(name)

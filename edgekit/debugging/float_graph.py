@@ -104,8 +104,8 @@ class FloatGraphRun:
         """Returns the value of one node.
 
         Args:
-            name: Of the node.
-            values: Of all nodes that it reads.
+            name: Name of the node.
+            values: Values of all nodes that it reads.
             weights: Tensors that take the place of weights, by name.
         """
         import torch

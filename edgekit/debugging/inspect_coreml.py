@@ -24,7 +24,7 @@ class CoreMLInspector(ArtifactInspector):
 
     Args:
         path: The `.mlpackage` folder.
-        threads: Of the evaluator's arithmetic.
+        threads: Threads of the evaluator's arithmetic.
     """
 
     how: ClassVar[str] = "Core ML evaluator, values of the saved program (not Apple's runtime)"

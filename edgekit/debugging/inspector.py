@@ -125,7 +125,7 @@ def prepared(path: Path, specs: Sequence[Mapping[str, Any]], row: Sequence[NDArr
 
     Args:
         path: The artifact, for messages.
-        specs: Of the inputs, in the row's order (see `runner.ordered`).
+        specs: Specifications of the inputs, in the row's order (see `runner.ordered`).
         row: One array for each input.
 
     Raises:

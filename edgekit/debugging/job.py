@@ -57,7 +57,7 @@ class ComparisonRequest:
         samples: What both run on.
         samples_from: `calibration` or `evaluation`.
         count: Samples to take.
-        threads: Of both.
+        threads: Threads of both.
     """
 
     model: CapturedModel

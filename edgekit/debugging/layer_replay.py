@@ -92,7 +92,7 @@ class LayerReplay:
         """Returns what the float layer makes of the artifact's own inputs, (samples, ...).
 
         Args:
-            name: Of the layer's node.
+            name: Name of the layer's node.
             without: A node of the segment that passes on what it reads.
             weights: Changes the weights.
             inputs: Changes what the segment reads, by node name.
@@ -127,8 +127,8 @@ class LayerReplay:
         on that one).
 
         Args:
-            name: Of the layer's node.
-            bits: Of the weights; 0 where they are float.
+            name: Name of the layer's node.
+            bits: Bits of the weights; 0 where they are float.
             seen: Range of the layer's values in the float model.
         """
         exact = self.run(name)
@@ -184,8 +184,8 @@ def rounded_weight(weight: Tensor, operator: str, bits: int, *, per_channel: boo
 
     Args:
         weight: Torch tensor.
-        operator: Of its node: transposed convolutions have the output channels on axis 1.
-        bits: Of the integers.
+        operator: Operator of its node: transposed convolutions have the output channels on axis 1.
+        bits: Bits of the integers.
         per_channel: A scale for each output channel; False for one scale.
     """
     largest = 2 ** (bits - 1) - 1

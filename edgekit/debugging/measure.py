@@ -38,9 +38,9 @@ class LayerTotals:
     """Sums over samples for one layer. Powers are sums of squares.
 
     Attributes:
-        signal: Of F.
-        total: Of A - F.
-        own: Of A - H.
+        signal: Energy of F.
+        total: Energy of A - F.
+        own: Energy of A - H.
         count: Values.
         beyond: Values of H outside the grid by more than half a step.
         seen: Smallest and largest F.

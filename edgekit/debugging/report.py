@@ -27,11 +27,11 @@ class LayerReport:
         tensor: Name in the artifact.
         layout: How the artifact's tensor lies.
         agreement: Correlation that the match rests on.
-        sqnr_db: Of the artifact's values against the float model's.
-        own_sqnr_db: Of the artifact's values against the float layer's on the artifact's own inputs.
+        sqnr_db: Signal-to-noise ratio in dB of the artifact's values against the float model's.
+        own_sqnr_db: The same against the float layer's values on the artifact's own inputs.
         beyond_ordinary_db: How far its own error is above what sound quantization leaves here; 0 or less is sound.
-        error_share: Of the final error that its own error makes, from 0 to 1; None where it was not carried on.
-        saturated_share: Of its values that lie outside its grid.
+        error_share: Share of the final error that its own error makes, from 0 to 1; None where it was not carried on.
+        saturated_share: Share of its values that lie outside its grid.
         dead_channels: Channels that vary in the float model and are constant in the artifact.
         channels: All channels.
         seen: Smallest and largest value in the float model.
@@ -69,7 +69,7 @@ class Suspect:
         node: Name in the float graph; `LayerReport.node`.
         cause: See `causes.Cause`.
         sentence: What is wrong, for people.
-        explained_share: Of the layer's own error that this cause explains.
+        explained_share: Share of the layer's own error that this cause explains.
         is_fault: Something is broken; False where it is ordinary rounding in a layer that matters.
         remedy: What to do, one sentence.
         command: To copy; "" where no command helps.
@@ -97,7 +97,7 @@ class DebugReport:
         samples: How many were run.
         samples_from: `calibration` or `evaluation`.
         how: Where the inner values come from.
-        final_sqnr_db: Of the outputs, against the float model's.
+        final_sqnr_db: Signal-to-noise ratio in dB of the outputs, against the float model's.
         inside_agreement_db: SQNR between the outputs with inner tensors read and those of the artifact as it is;
             None where it does not run as it is.
         explained: Sum of the layers' contributions relative to the final error; 1 where errors are independent.

@@ -66,7 +66,7 @@ def export(
         io: Types of the artifacts' inputs and outputs.
         rejected: Candidates that the planner rejected, for the report.
         accelerators: Runtime to the device's accelerator for it (see `DeviceProfile.accelerators`).
-        done: Told (stage, phrase) when a format has been made.
+        done: Callback that gets (stage, phrase) when a format has been made.
         predict_changed: Given a candidate and the model that its techniques have made, returns it with that model's
             predictions; for candidates whose predictions are those of the model before.
 

@@ -98,7 +98,7 @@ class FormatResult:
         steps: The pipeline, quantization included.
         artifact: None where the conversion failed.
         conversion: What the converter said; None where it failed.
-        seconds: Of the conversion.
+        seconds: Seconds of the conversion.
         cached: It was found in the cache, and `seconds` are those of the first time.
         checks: The verdict's checks.
         host: Timing on this host and other figures that are shown and not judged.

@@ -44,7 +44,7 @@ class Stage:
         kind: What it is.
         parameters: Number of weights.
         macs: Multiply-accumulates of one inference.
-        size_bytes: Of the artifact, measured; before it, predicted for a float32 file.
+        size_bytes: Size in bytes of the artifact, measured; before it, predicted for a float32 file.
         download_bytes: The same, deflated.
         size_basis: `measured`, or `predicted as float32 tflite`.
         value: The task's metric; None where it has none.

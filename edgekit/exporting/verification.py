@@ -93,7 +93,7 @@ def verify_inputs(lock: Mapping[str, Any], digest: str, data: Mapping[str, Any])
 
     Args:
         lock: The lock.
-        digest: Of the model as it is now.
+        digest: Digest of the model as it is now.
         data: `describe_data` of the data as it is now.
 
     Raises:

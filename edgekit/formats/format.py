@@ -93,7 +93,7 @@ class Format:
     Attributes:
         name: What users type: `--format NAME`; the `runtime` of artifacts and reports.
         title: Name for people: `TFLite (LiteRT)`.
-        suffix: Of its artifacts, dot included.
+        suffix: File suffix of its artifacts, dot included.
         converter: `module:class` of its `edgekit.converters.base.Converter`.
         session: Module of its runner session, a single file that is run beside `runner.py`, also on devices.
         runtime: What runs its artifacts.

@@ -40,7 +40,7 @@ class FormatRecord:
     Attributes:
         runtime: The format.
         precision: Name of its recipe.
-        sha256: Of the artifact.
+        sha256: SHA-256 of the artifact.
         ran_by: The runtime that ran it, with its version.
         figures: Checks with a figure, without limits.
         accuracy: The artifact's own value of the metric, and each item's (see `metrics.item_scores`); {} without.
@@ -198,12 +198,12 @@ def _history(path: Path, records: Sequence[FormatRecord], reason: str) -> tuple[
     moves = tuple(move for record in records for move in _moves(record, old.find(record.runtime, record.precision)))
     worse = [move for move in moves if move.is_worse]
     if worse and not reason.strip():
-        changes = "; ".join(
+        words = "; ".join(
             f"{x.runtime} {x.precision} {cost_of(x.name).title} from {format_value(x.old, x.unit)} to "
             f"{format_value(x.new, x.unit)}"
             for x in worse
         )
-        raise UsageError(f'The baseline {path} gets worse: {changes}. Say why, for those who read it: --reason "..."')
+        raise UsageError(f'The baseline {path} gets worse: {words}. Say why, for those who read it: --reason "..."')
     if not moves:
         return old.history
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -24,7 +24,7 @@ from edgekit.workers.process_folder import temporary_folder
 from edgekit.workers.worker import Progress, silent
 
 CONFIDENCE: Final = 0.99
-"""Of intervals that a regression is judged by: half of what is left is the rate of false alarms."""
+"""Confidence of the intervals that a regression is judged by: half of what is left is the rate of false alarms."""
 
 ROUNDS: Final = 8
 """The fewest for which order statistics reach the confidence: 2 * 2^-8 < 1 % < 2 * 2^-7."""
@@ -99,7 +99,7 @@ def time_in_turn(
         runtime: Which loads both.
         rounds: Number of processes.
         timeout_s: Limit of each process.
-        progress: Told what is going on.
+        progress: Callback that gets what is going on.
 
     Raises:
         EdgekitError: an artifact cannot be loaded, or the runtime is not installed.

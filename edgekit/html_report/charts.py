@@ -14,6 +14,7 @@ from edgekit.registry import format_names
 VERDICT_COLOURS: Final[Mapping[str, str]] = {
     "pass": "#2a9d6e",
     "fail": "#d64545",
+    "warn": "#c98a1b",
     "inconclusive": "#c98a1b",
     "not_run": "#8a8f98",
 }
@@ -24,7 +25,7 @@ _FORMAT_COLOURS: Final = ("#d9822b", "#3b82c4", "#a06bc9", "#2a9d6e", "#c98a1b",
 _FORMAT_MARKERS: Final = ("circle", "square", "triangle", "diamond", "hex", "inverted_triangle", "star", "plus")
 
 ONE_COLOUR: Final = "#3b82c4"
-"""Of marks that all mean the same."""
+"""Colour of marks that all mean the same."""
 
 PRECISION_COLOURS: Final[Mapping[str, str]] = {
     "fp32": "#d9822b",
@@ -37,19 +38,19 @@ PRECISION_COLOURS: Final[Mapping[str, str]] = {
 }
 
 PLAIN_COLOUR: Final = "#8a8f98"
-"""Of what has no colour of its own."""
+"""Colour of what has none of its own."""
 
 INK: Final = "ink"
 """Tag of what `page.js` paints in the text's colour."""
 
 MARK_COLOUR: Final = "#e5484d"
-"""Of the one mark that a reader should find first."""
+"""Colour of the one mark that a reader should find first."""
 
 BAND_COLOUR: Final = "#767d88"
-"""Of a line that lies half on a bar and half beside it."""
+"""Colour of a line that lies half on a bar and half beside it."""
 
 _LABEL_CHARACTERS: Final = 26
-"""Of a name on an axis: more would leave a phone no room for the bars."""
+"""Characters of a name on an axis: more would leave a phone no room for the bars."""
 
 _ROW_PX: Final = 26
 

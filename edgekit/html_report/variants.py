@@ -216,7 +216,7 @@ def _number(value: float | None, form: str) -> Cell:
 
 
 def _fate(row: Mapping[str, Any]) -> str:
-    return FATE_WORDS.get(row["fate"], str(row["fate"]))
+    return FATE_WORDS.get(str(row["fate"]), str(row["fate"]))
 
 
 def _missed(row: Mapping[str, Any]) -> str:

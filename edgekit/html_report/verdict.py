@@ -74,7 +74,7 @@ def _figure_of(checks: Mapping[str, Check], name: str) -> Cell:
     check = checks.get(name)
     if check is None or check.value is None:
         return Cell(text=NOT_MEASURED if check else UNKNOWN, status="not_run" if check else "")
-    return figure(check.value, check.unit, check.verdict if check.verdict != "pass" else "")
+    return figure(check.value, check.unit, _status(check) if check.verdict != "pass" else "")
 
 
 def _latency_cell(checks: Mapping[str, Check], entry: Mapping[str, Any]) -> Cell:
@@ -103,7 +103,7 @@ def _open_points(sources: Sources) -> Iterator[Sentence]:
         words = check.shown_as + (" (warns)" if check.level == "warn" and check.shown_as != "warn" else "")
         tip = advise(check, entry["precision"], _place(sources, entry))
         text = f"{words}: {name_of(entry)}: {check_sentence(check)}.{' ' + tip if tip else ''}"
-        yield Sentence(text=text, status=check.verdict)
+        yield Sentence(text=text, status=_status(check))
 
 
 def _place(sources: Sources, entry: Mapping[str, Any]) -> Place:
@@ -201,7 +201,7 @@ def _budget_chart(bars: Sequence[Check], name: str) -> Chart:
             "used": [share[0] for share in shares],
             "low": [share[1] for share in shares],
             "high": [share[2] for share in shares],
-            "colour": [charts.VERDICT_COLOURS[check.verdict] for check in bars],
+            "colour": [charts.VERDICT_COLOURS[_status(check)] for check in bars],
             # Solid is measured, faint is predicted: a reader must not take one for the other.
             "alpha": [0.35 if check.basis == "predicted" else 0.9 for check in bars],
             "words": [_bar_words(check) for check in bars],
@@ -268,7 +268,12 @@ def _check_table(checks: Sequence[Check], *, folded: bool) -> Table:
 def _verdict_cell(check: Check) -> Cell:
     if check.limit is None and check.verdict != "fail":
         return word("no limit")
-    return Cell(text=check.shown_as, order=_SEVERITY.index(check.verdict), status=check.verdict)
+    return Cell(text=check.shown_as, order=_SEVERITY.index(check.verdict), status=_status(check))
+
+
+def _status(check: Check) -> str:
+    """Returns the style of a check: a name in the page's style sheet."""
+    return "warn" if check.shown_as == "warn" else check.verdict
 
 
 def checks_of(entry: Mapping[str, Any]) -> dict[str, Check]:

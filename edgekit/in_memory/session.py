@@ -46,7 +46,7 @@ class Session:
 
     Attributes:
         settings: How worker processes run.
-        done: Told (stage, phrase) when a stage has ended.
+        done: Callback that gets (stage, phrase) when a stage has ended.
         scratch: A folder that vanishes when the call returns.
         limits: Cost name to the text of its limit.
     """

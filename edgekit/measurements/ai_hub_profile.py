@@ -25,7 +25,7 @@ class AIHubProfile:
     """What one profile job said.
 
     Attributes:
-        latency: Of one inference.
+        latency: Latency of one inference.
         load_ms: Time of the first load, compilation on the device included.
         memory: None where the job does not report it.
         units: What computed at least one layer: CPU, GPU, NPU; empty where the job does not list layers.

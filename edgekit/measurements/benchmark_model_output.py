@@ -46,7 +46,7 @@ class BenchmarkModelOutput:
     """What one run of `benchmark_model` said.
 
     Attributes:
-        latency: Of one inference.
+        latency: Latency of one inference.
         load_ms: Time of initialization.
         memory: None where the build cannot report it.
         threads: None where they were not set.

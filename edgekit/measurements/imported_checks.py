@@ -57,9 +57,9 @@ def with_measurements(
     Where several measurements speak of one cost, the worst one counts.
 
     Args:
-        checks: Of one artifact.
-        measurements: Of any artifacts on the judged device, after `check_belongs`.
-        sha256: Of the artifact.
+        checks: Checks of one artifact.
+        measurements: Measurements of any artifacts on the judged device, after `check_belongs`.
+        sha256: SHA-256 of the artifact.
         budget: Limits.
     """
     own = [measurement for measurement in measurements if measurement.artifact.sha256 == sha256]

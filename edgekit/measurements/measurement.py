@@ -78,7 +78,7 @@ class Measurement:
         engine: What ran it: `ai-edge-litert 2.1.0`.
         threads: That the runtime was given; None where nobody says.
         units: What computed: CPU, GPU, NPU.
-        latency: Of one inference.
+        latency: Latency of one inference.
         load_ms: From the file to a session that can run; None where it was not measured.
         memory: None where it was not measured.
         notes: What a reader should know: drift, differences of outputs, reasons for missing figures.

@@ -43,7 +43,7 @@ def measure_drop(
         evaluation: For targets and for which rows make an item.
         base: Folder that a relative `file.py:function` starts from.
         chosen: Indices of the evaluation items to look at, ascending; None for all.
-        confidence: Of the interval.
+        confidence: Confidence of the interval.
 
     Raises:
         DataError: the outputs or the targets do not fit the metric.

@@ -24,7 +24,7 @@ class MetricData:
         targets: One an item, (items, ...); None without targets.
         item_of_row: Item of each row, (rows,).
         items: Number of items.
-        confidence: Of the interval.
+        confidence: Confidence of the interval.
     """
 
     outputs: tuple[NDArray[Any], ...]

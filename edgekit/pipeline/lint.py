@@ -100,7 +100,7 @@ def lint(
     Args:
         calibration: Its rows fit `inputs`.
         evaluation: None without: then only the calibration data itself is looked at.
-        inputs: Of the captured model.
+        inputs: Inputs of the captured model.
         classes: The float model's class for each row of calibration and of evaluation; None where it is no classifier.
     """
     findings: list[Finding] = []
@@ -143,7 +143,7 @@ def spread(array: NDArray[Any], axis: int | None) -> Spread:
 
     Args:
         array: (rows, ...), read in pieces: it may be a memory map larger than memory.
-        axis: Of the channels; None treats all values as one channel.
+        axis: Axis of the channels; None treats all values as one channel.
     """
     import numpy as np
 

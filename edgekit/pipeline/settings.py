@@ -17,7 +17,7 @@ from edgekit.workers.worker import Job, JobOptions, JobResult, Progress, Request
 DEFAULT_TIMEOUT_S: Final = 1800.0
 
 StageProgress = Callable[[str, str, float | None], None]
-"""Told (stage, phrase, share done): one line of a progress display for each stage."""
+"""Called with (stage, phrase, share done): one line of a progress display for each stage."""
 
 
 def quiet(stage: str, phrase: str, share: float | None = None) -> None:
@@ -36,7 +36,7 @@ class Settings:
         jobs: Worker processes at a time.
         threads: Threads of a runtime whose latency is timed.
         worker_threads: Threads that a worker process computes with; another number gives other bytes.
-        progress: Told what is going on.
+        progress: Callback that gets what is going on.
         cancelled: Once set, running workers are ended and KeyboardInterrupt is raised on their threads.
     """
 

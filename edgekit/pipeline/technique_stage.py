@@ -72,7 +72,7 @@ class Effort:
 
     Attributes:
         seconds: Wall-clock.
-        cpu_seconds: Of the worker.
+        cpu_seconds: CPU seconds of the worker.
     """
 
     seconds: float

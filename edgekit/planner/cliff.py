@@ -16,7 +16,7 @@ from edgekit.planner.plan import LayerLoss
 from edgekit.recipe import Precision
 
 _HALVINGS: Final = 60
-"""Of an interval of noise: below the precision of a float."""
+"""Width of an interval of noise: below the precision of a float."""
 
 WORST_SHARE: Final = 0.8
 """Layers that make this share of the error together are called the worst."""
@@ -30,7 +30,7 @@ class LayerShare:
     Attributes:
         module: Dotted name.
         noise: Noise power at the outputs over their signal power, with this layer alone at the rung's precision.
-        share: Of the sum over all layers, 0 to 1.
+        share: Share of the sum over all layers, 0 to 1.
     """
 
     module: str
@@ -103,8 +103,8 @@ def fewest_layers(
 
     Args:
         losses: Noise of each layer in both precisions; a float one adds none and need not be there.
-        precision: Of the other layers.
-        above: Of the layers that are returned.
+        precision: Precision of the other layers.
+        above: Precision of the layers that are returned.
         allowed: Largest sum of noise powers.
         least: How many to return at least, where there are as many that help.
 

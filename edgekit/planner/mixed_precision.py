@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SLACK: Final = 1e-9
-"""Of a limit: what the solver's arithmetic may be off by. Its own tolerance is 1e-6, so limits are tightened by it."""
+"""Share of a limit that the solver's arithmetic may be off by. Its tolerance is 1e-6, so limits are tightened by it."""
 
 _TOLERANCE: Final = 1e-6
 

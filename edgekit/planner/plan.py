@@ -32,7 +32,7 @@ class LayerLoss:
 
     Attributes:
         module: Dotted name.
-        precision: Of this module.
+        precision: Precision of this module.
         noise: Noise power at the outputs over their signal power.
         points: What that is expected to lose of the task's metric, in percentage points; None where it has no estimate.
     """

@@ -31,7 +31,7 @@ class ListedOffer:
         stage: Its place in the pipeline.
         settings: Its settings.
         families: Whose models it can change.
-        loss_class: Of `rules.LOSS_POINTS`.
+        loss_class: Key of `rules.LOSS_POINTS`.
     """
 
     name: str

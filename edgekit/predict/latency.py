@@ -157,7 +157,7 @@ def log_spread(operators: tuple[OperatorLatency, ...], spread: float) -> float:
 
     Args:
         operators: What each operator takes.
-        spread: Of models like those that were fitted.
+        spread: Spread of models like those that were fitted.
     """
     total = sum(item.ms for item in operators)
     if total == 0:

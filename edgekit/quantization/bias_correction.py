@@ -20,7 +20,7 @@ class ChannelMeans:
     """Streaming mean of each channel of one tensor.
 
     Args:
-        axis: Of the channels.
+        axis: Axis of the channels.
     """
 
     __slots__ = ("_axis", "_count", "_total")
@@ -69,7 +69,7 @@ def mean_shift(error: NDArray[np.float64], input_mean: NDArray[np.float64], grou
     Args:
         error: Rounded minus exact weights, shape (outputs, inputs / groups, ...): a convolution's kernel or a matrix.
         input_mean: Mean of each input channel, shape (inputs,).
-        groups: Of a grouped convolution; output o reads the channels of group o * groups // outputs.
+        groups: Groups of a grouped convolution; output o reads the channels of group o * groups // outputs.
 
     Returns:
         Shape (outputs,). Zero padding is not accounted for: at the border fewer inputs are read.

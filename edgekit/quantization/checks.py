@@ -21,7 +21,7 @@ def check_calibration(folder: Path, inputs: Sequence[TensorSpec]) -> Samples:
 
     Args:
         folder: Calibration sample folder.
-        inputs: Of the captured model, batch 1.
+        inputs: Inputs of the captured model, batch 1.
 
     Raises:
         DataError: no rows; another number of tensors, shape or dtype than the model takes; and of a float input: NaN or

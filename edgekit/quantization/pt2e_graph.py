@@ -49,7 +49,7 @@ class FloatGraph:
     Attributes:
         module: torch.fx.GraphModule; its `get_attr` nodes are the weights.
         example_inputs: One input tensor for each placeholder, batch 1.
-        learned_ranges: Of activations, where training has found them.
+        learned_ranges: Learned ranges of activations, where training has found them.
     """
 
     module: GraphModule

@@ -89,7 +89,7 @@ def quantize_graph(
         recipe: Precision of each part.
         kernels: Whose kernels decide what is fused and what stays float.
         calibration: Sample folder; needed where the recipe needs it.
-        progress: Told how far calibration is.
+        progress: Callback that gets how far calibration is.
     """
     # Importing these modules registers their operators with torch.
     importlib.import_module("torch.ao.quantization.fx._decomposed")

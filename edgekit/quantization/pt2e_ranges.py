@@ -34,7 +34,7 @@ class Calibration:
     """What running the float graph on the calibration samples told, by node name.
 
     Attributes:
-        ranges: Of the tensors that go onto a fixed grid.
+        ranges: Ranges of the tensors that go onto a fixed grid.
         means: Mean of each channel of what a weighted operator reads, by the name of that operator.
     """
 
@@ -59,7 +59,7 @@ def calibrate(
         layers: Layers whose inputs' channel means are wanted: the tensor that each reads, the axis of its channels.
         samples: Calibration samples.
         method: How ranges are chosen.
-        progress: Told how far it is.
+        progress: Callback that gets how far it is.
         learned: Ranges that training has found.
 
     Raises:

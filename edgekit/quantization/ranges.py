@@ -33,7 +33,7 @@ PERCENTILE: Final = 99.999
 _GRID: Final = 128  # thresholds tried on each side of zero
 
 _SAME: Final = 1e-4
-"""Of a tensor's width: how far its extremes and mean may differ between two runtimes' float kernels."""
+"""Share of a tensor's width: how far its extremes and mean may differ between two runtimes' float kernels."""
 
 
 @final
@@ -69,7 +69,7 @@ def choose_range(
     """Returns the range of one tensor.
 
     Args:
-        statistics: Of all its values on calibration data.
+        statistics: Statistics of all its values on calibration data.
         method: See the module.
         symmetric: The grid has its zero point at 0, so the range is [-a, a].
         learned: Ranges that training has found; where one is this tensor's, it takes the method's place.

@@ -15,9 +15,10 @@ from edgekit.exporting.sentences import NOT_MEASURED, STATUS_WORDS, amount_text,
 _WORST_FIRST: Final = ("fail", "not_run", "inconclusive", "pass")
 _COLORS: Final[Mapping[str, str]] = {
     "pass": "#1a7f37",
+    "warn": "#9a6700",
     "fail": "#cf222e",
     "inconclusive": "#9a6700",
-    "not_run": "#9a6700",
+    "not measured": "#9a6700",
 }
 
 
@@ -116,5 +117,5 @@ def _row(check: Check) -> str:
     limit = "" if check.limit is None else limit_text(check.name, check.limit)
     level = " (warns)" if check.level == "warn" and check.limit is not None else ""
     cells = (check.runtime, cost_of(check.name).title, found, limit, check.limit_from + level)
-    word = f'<td style="color:{_COLORS[check.verdict]}"><b>{STATUS_WORDS[check.shown_as][0]}</b></td>'
+    word = f'<td style="color:{_COLORS[check.shown_as]}"><b>{STATUS_WORDS[check.shown_as][0]}</b></td>'
     return f'<tr title="{escape(check.detail)}">{word}{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'

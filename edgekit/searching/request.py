@@ -25,7 +25,7 @@ class SearchOptions:
     """How variants are trained.
 
     Attributes:
-        epochs: Of the finalists; 0 for as many as the task names.
+        epochs: Epochs of the finalists; 0 for as many as the task names.
         trials: Variants that are trained at most.
         seed: Random seed of weights and batches.
         learning_rate: The highest one.

@@ -52,7 +52,7 @@ class Row:
         epochs: That it was trained for here.
         held_out: What the held-out batches said: `loss`, `accuracy`, `score`.
         history: The same after each epoch.
-        seconds: Of training, wall-clock.
+        seconds: Seconds of training, wall-clock.
         measured: None where it was not.
         references: Functions of the task with the parameters handed to them, by role.
     """
@@ -103,14 +103,14 @@ class SearchResult:
         device: Name of the profile.
         device_title: Its title.
         runtime: Format of all artifacts.
-        recipe: Of all artifacts.
+        recipe: Recipe of all artifacts.
         metric: The task's.
         limits: In force, each with who set it.
         parameters: The grid.
         bindings: Parameter to the roles of the functions that take it.
-        epochs: Of the finalists.
-        seed: Of everything random.
-        rungs: Of the halving.
+        epochs: Epochs of the finalists.
+        seed: Random seed.
+        rungs: Rungs of the halving.
         reference: The task's own model.
         rows: The variants, in the order of the grid.
         notes: What a person should know, sentences.
@@ -142,7 +142,7 @@ class SearchResult:
 
     @property
     def front(self) -> tuple[Row, ...]:
-        """Of what was measured, the task's own model too, what no other one beats in accuracy, latency and size."""
+        """The Pareto front of what was measured, the task's own model too: accuracy, latency and size."""
         known = [row for row in (self.reference, *self.rows) if row.accuracy is not None]
         # A device without a latency model gives no latency to compare by: multiply-accumulates take its place.
         has_latency = all(row.cost("latency") is not None for row in known)

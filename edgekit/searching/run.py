@@ -46,9 +46,9 @@ class SearchRequest:
         budget: The limits in force.
         formats: Formats to choose from; empty for the profile's runtimes.
         precision: A preset that the user forces; None lets the planner choose.
-        epochs: Of the finalists; 0 for as many as the task names.
+        epochs: Epochs of the finalists; 0 for as many as the task names.
         trials: Variants that are trained at most.
-        seed: Of weights and batches.
+        seed: Random seed of weights and batches.
         learning_rate: The highest one.
         optimizer: `sgd` or `adamw`.
     """
@@ -77,7 +77,7 @@ def search(
         request: What is to be searched.
         folder: Where the results go; it can be written.
         settings: How to run.
-        done: Told (stage, phrase) when a stage has ended.
+        done: Callback that gets (stage, phrase) when a stage has ended.
 
     Raises:
         ConfigError: the task file lacks something that a search needs, or a parameter belongs to no function.

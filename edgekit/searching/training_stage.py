@@ -94,10 +94,10 @@ def train_variants(
 
     Args:
         prospects: What is worth training, at least one.
-        schedule: Of all epochs: each rung trains a part of it.
-        seed: Of weights and batches.
+        schedule: Schedule of all epochs: each rung trains a part of it.
+        seed: Random seed of weights and batches.
         settings: How to run.
-        done: Told what the held-out batches said, each time a variant has ended a rung.
+        done: Callback that gets what the held-out batches said, each time a variant has ended a rung.
 
     Raises:
         EdgekitError: no variant could be trained; the last one's error.

@@ -39,7 +39,7 @@ class VariantsRequest:
         training: The task's.
         calibration: The task's data; None without.
         metadata: To embed in artifacts.
-        seed: Of the untrained weights.
+        seed: Random seed of the untrained weights.
         folder: Each variant goes into the sub-folder of its name.
     """
 
@@ -87,7 +87,7 @@ class TrainRequest:
     """Which variant to train, and until when.
 
     Attributes:
-        name: Of the variant.
+        name: Name of the variant.
         references: Its functions by role, bound to its parameters.
         base: Folder that references start from.
         training: The task's.
@@ -95,10 +95,10 @@ class TrainRequest:
         untrained: What it was captured as before it was trained; None where it was not.
         calibration: The task's data; None without.
         metadata: To embed in artifacts.
-        schedule: Of all epochs.
-        seed: Of weights and batches.
+        schedule: Schedule of all epochs.
+        seed: Random seed of weights and batches.
         until: Epoch to stop after.
-        key: Of the whole training: a checkpoint of another one is not gone on with.
+        key: Key of the whole training: a checkpoint of another one is not gone on with.
         checkpoint: Where the training is kept.
         output: Where the trained model goes; None not to capture it.
     """
@@ -125,8 +125,8 @@ class TrainResult:
     """What the held-out batches said: `loss`, `accuracy` and `score`, None for what is no number.
 
     Attributes:
-        best: Of the epoch whose weights are kept.
-        history: Of each epoch.
+        best: Result of the epoch whose weights are kept.
+        history: Results of each epoch.
     """
 
     best: Mapping[str, float | None]

@@ -110,7 +110,7 @@ class GraphRunner:
             run: Where to go on from.
             prepared: What is rounded.
             until: Index of the first node that is not run.
-            watch: Told (node name, value) of each value that is a tensor, inputs included.
+            watch: Callback that gets (node name, value) of each value that is a tensor, inputs included.
         """
         end = len(self.nodes) if until is None else until
         for index in range(run.position, end):
@@ -217,7 +217,7 @@ def takes_batches(runner: GraphRunner, rows: Sequence[Tensor]) -> bool:
     """Returns True if the graph computes rows side by side as it does one by one.
 
     Args:
-        runner: Of the graph.
+        runner: Runner of the graph.
         rows: One tensor (2, ...) for each input, two different rows.
     """
     import torch

@@ -116,7 +116,7 @@ class SimulatedRecipe:
     """What came of simulating a recipe.
 
     Attributes:
-        sqnr_db: Of the outputs, against the float model's.
+        sqnr_db: Signal-to-noise ratio in dB of the outputs, against the float model's.
         drop: What it loses; None where the metric could not be taken.
         reason: Why it could not, "" where it could.
     """
@@ -143,7 +143,7 @@ class SensitivityRequest:
         data: The model and its samples.
         runtime: The format.
         recipe: What all precisions have in common.
-        precisions: Of which each layer gets each.
+        precisions: Precisions, each of which every layer gets in turn.
         metric: The task's.
         journal: Folder of the results.
     """

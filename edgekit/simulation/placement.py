@@ -90,7 +90,7 @@ def place(module: GraphModule, recipe: Recipe, realisation: Realisation, ranges:
     Args:
         module: `FloatGraph.module`.
         recipe: Precision of each part.
-        realisation: Of the format.
+        realisation: Realisation of the format.
         ranges: Calibrated range of each activation by node name; may be empty where the recipe needs none.
     """
     plan = plan_quantization(module, recipe, realisation.fusion)

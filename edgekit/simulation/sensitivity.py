@@ -32,7 +32,7 @@ class LayerNoise:
 
     Attributes:
         module: Dotted name.
-        precision: Of this layer alone; all others are float.
+        precision: Precision of this layer alone; all others are float.
         noise: sum((float - rounded)^2) / sum(float^2) over all samples, averaged over the outputs.
     """
 
@@ -63,8 +63,8 @@ def measure_layers(
         placements: For each precision, what it rounds where all of the model has it.
         prepare: Rounds the weights of a placement.
         known: Figures of an earlier run that was interrupted.
-        save: Told each figure as it is measured.
-        progress: Told (module, share done).
+        save: Callback that gets each figure as it is measured.
+        progress: Callback that gets (module, share done).
     """
     import torch
 

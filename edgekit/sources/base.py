@@ -72,7 +72,7 @@ class Source(ABC):
         kind: The way.
         extra: The extra of edgekit that installs what is needed.
         needs: Import name to distribution name, of what must be installed.
-        suffixes: Of its files, dot included and in lower case; empty where it is no file.
+        suffixes: Suffixes of its files, dot included and in lower case; empty where it is no file.
         starts_with: Suffix to what such a file begins with: offset, bytes, words for people. Without it, any will do.
     """
 

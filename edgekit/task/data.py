@@ -97,7 +97,7 @@ def write_items(
         purpose: What the items are for.
         metric: The task's: it decides whether the rows of an item belong together.
         title: What the data is called, for messages.
-        progress: Told the number of samples so far.
+        progress: Callback that gets the number of samples so far.
 
     Raises:
         DataError: empty, or not what the model takes.

@@ -75,7 +75,7 @@ def learn_rounding(
         grid: Where the weights may be.
         problem: What to reproduce.
         iterations: Steps of Adam.
-        seed: Of the positions that each step looks at.
+        seed: Random seed of the positions that each step looks at.
     """
     import torch
 

@@ -84,8 +84,8 @@ class Context:
     Attributes:
         samples: Calibration samples, None where the technique needs none.
         scratch: An empty folder for intermediate files; removed afterwards.
-        progress: Told what is going on.
-        seed: Of everything random.
+        progress: Callback that gets what is going on.
+        seed: Random seed.
         training: The user's batches and loss, None where the technique does not train.
         checkpoints: Folder that outlives an interrupted run of this very technique on this model; None keeps none.
         base: Folder that references of settings start from.

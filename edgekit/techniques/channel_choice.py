@@ -81,9 +81,9 @@ def choose_counts(
     """Returns how many channels each group keeps: the most with which the cost stays within the limit.
 
     Args:
-        importance: Of each channel of each group, comparable between groups.
+        importance: Importance of each channel of each group, comparable between groups.
         groups: Index to number of channels.
-        cost: Of a choice; it must not fall when channels are added.
+        cost: Cost of a choice; it must not fall when channels are added.
         limit: Highest cost.
         scope: `global` ranks all channels together; `layer` takes the same share of each group.
         multiple: Numbers of channels are rounded up to it: kernels compute so many at a time.

@@ -50,7 +50,7 @@ def taylor(
 
     Args:
         graph_module: With gradients (`trainable.make_trainable`); takes batches.
-        dependencies: Of the same graph.
+        dependencies: Dependencies of the same graph.
         data: Whose loss is looked at.
         batches: To average over.
     """

@@ -46,7 +46,7 @@ class Distill(Technique):
         ratio: Multiply-accumulates of a `pruned` student over the model's.
         mode: `offline` learns from the model, `online` from a second student that learns at the same time.
         teacher_share: Weight of the imitation against your loss, 0 to 1.
-        temperature: Of soft targets.
+        temperature: Temperature of soft targets.
         outputs: `logits`, `embeddings` or `sequence` (logits at each position).
         feature_share: Weight of features inside, 0 for none.
         teacher_width: The model's own `width`: lets a student that is more than 4 times smaller be taught by networks

@@ -25,7 +25,7 @@ class LayerForm:
     """How a layer reads its input.
 
     Attributes:
-        groups: Of a convolution; 1 for a linear layer.
+        groups: Groups of a convolution; 1 for a linear layer.
         kernel: (height, width); (1, 1) for a linear layer.
         stride: (vertical, horizontal).
         padding: (vertical, horizontal), zeros on both sides.

@@ -101,10 +101,10 @@ def reconstruction(layer: Layer, moments: Moments, target: Tensor, positions: in
 
     Args:
         layer: The layer.
-        moments: Of what it reads.
+        moments: Moments of what it reads.
         target: (G, R, K) float64: its weights where the samples tell nothing.
         positions: How many.
-        seed: Of the choice.
+        seed: Random seed of the choice.
     """
     import torch
 

@@ -41,7 +41,7 @@ class Layer:
 
     Attributes:
         name: Dotted name of its weight.
-        bias_name: Of its bias; None where it has none.
+        bias_name: Name of its bias; None where it has none.
         weight: Float weight (outputs, inputs / groups, ...).
         bias: Float bias (outputs,); zeros where it has none.
         form: How it reads its input.

@@ -33,7 +33,7 @@ class LoraRecovery(Technique):
     """Recovers accuracy by low-rank updates that are merged into the weights.
 
     Attributes:
-        rank: Of the updates.
+        rank: Rank of the updates.
         alpha: Weight of the update is alpha / rank.
         bits: 16 trains float weights; 4 rounds them to 4 bits in each step, in groups.
         group_size: Neighbouring inputs that share a scale with 4 bits.

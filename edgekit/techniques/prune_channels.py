@@ -57,11 +57,11 @@ class PruneChannels(Technique):
         learning_rate: The highest one.
         optimizer: `sgd` or `adamw`.
         teacher_share: Weight of imitating the unpruned model while training; 0 for none.
-        temperature: Of soft targets while imitating.
+        temperature: Temperature of soft targets while imitating.
         outputs: What is imitated: `logits`, `embeddings` or `sequence` (logits at each position).
         rewind: `file.py:function` that returns the network as it was early in its training; `none` goes on from now.
-        device: Of the target `latency`.
-        runtime: Of the target `latency`.
+        device: Device of the target `latency`.
+        runtime: Runtime of the target `latency`.
     """
 
     name: ClassVar[str] = "prune_channels"

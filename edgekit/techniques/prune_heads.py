@@ -42,7 +42,7 @@ class PruneHeads(Technique):
     """Cuts out attention heads.
 
     Attributes:
-        share: Of all heads, how many go.
+        share: Share of all heads that go.
         spread: `global` takes the least important of the whole model, `layer` the same number in each layer.
     """
 
@@ -129,8 +129,8 @@ def heads_to_keep(
     """Returns the indices of the heads that stay in each layer, at least one.
 
     Args:
-        importance: Of each head of each layer.
-        share: Of the heads to cut out.
+        importance: Importance of each head of each layer.
+        share: Share of the heads to cut out.
         spread: Whether layers compete.
     """
     protected = [max(range(len(layer)), key=layer.__getitem__) for layer in importance]

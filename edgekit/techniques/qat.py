@@ -41,7 +41,7 @@ class Qat(Technique):
         learning_rate: The highest one; with `adamw`, a share of each weight tensor's size.
         optimizer: `adamw` or `sgd`.
         teacher_share: Weight of imitating the float model while training; 0 for none.
-        temperature: Of soft targets while imitating.
+        temperature: Temperature of soft targets while imitating.
         outputs: What is imitated: `logits`, `embeddings` or `sequence` (logits at each position).
     """
 

@@ -96,7 +96,7 @@ def recover(
         run: Tells this training run from others of the same technique.
         teacher: From `frozen_graph`; None trains on the user's loss alone.
         teacher_share: Weight of the teacher's part of the loss, 0 to 1.
-        temperature: Of soft targets.
+        temperature: Temperature of soft targets.
         outputs: What the outputs are, for the teacher's part.
         penalty: A further term of the loss.
 

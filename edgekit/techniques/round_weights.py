@@ -42,7 +42,7 @@ class RoundWeights(Technique):
     Attributes:
         method: How the integers are found: column by column with error compensation, by gradient descent, or each by
             itself (then only the weights' fit and the bias help).
-        bits: Of a weight.
+        bits: Bits of a weight.
         group_size: Columns that share a scale at 4 bits; at 8 bits there is one scale per output channel.
         activations: What the layers read in the quantized model: "int8" grids with fixed ranges, "float", or "auto" for
             int8 in convolutional models only.

@@ -27,10 +27,10 @@ def best_factors(weights: Sequence[Tensor], reach: Tensor, second: Tensor, bits:
     """Returns the factors of the input channels, (K,) float64 with geometric mean 1.
 
     Args:
-        weights: Of each layer that reads the value, (R, K) float64.
+        weights: Weights of each layer that reads the value, (R, K) float64.
         reach: Mean absolute value of each channel, (K,) float64.
         second: Cov[x], (K, K) float64.
-        bits: Of a weight, 8 or 4.
+        bits: Bits of a weight, 8 or 4.
         group: Columns that share a scale; 0 for one scale per output.
     """
     best, least = reach, None

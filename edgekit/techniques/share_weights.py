@@ -40,7 +40,7 @@ class ShareWeights(Technique):
     """Gives the weights of each convolution and linear layer one of 2^bits values. Embedding tables stay.
 
     Attributes:
-        bits: Of a position in the table of values.
+        bits: Bits of a position in the table of values.
         compensates: Each column's error is made up for by the columns that follow; else every weight takes the nearest
             value.
     """

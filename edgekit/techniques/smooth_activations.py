@@ -48,7 +48,7 @@ class SmoothActivations(Technique):
         inserts_products: Also smooth inputs that no normalization makes, by an operator of their own. On MiniLM that
             loses 1 dB: what a GELU or an attention writes has no outlier channels worth it.
         method: `migrate` evens out activations for 8-bit grids, `awq` searches the factors that suit narrow weights.
-        bits: Of the weights to suit; `awq` only.
+        bits: Bits of the weights to suit; `awq` only.
         group_size: Columns of the weights that share a scale, 0 for one scale per output; `awq` only.
     """
 

@@ -23,7 +23,7 @@ def channel_ranges(
         graph_module: Captured graph.
         wanted: Node to the axis of its channels.
         rows: One tensor (1, ...) for each input.
-        progress: Told how far it is.
+        progress: Callback that gets how far it is.
     """
     import torch
 
@@ -47,7 +47,7 @@ def channel_moments(
         graph_module: Captured graph.
         wanted: Nodes.
         rows: One tensor (1, ...) for each input.
-        progress: Told how far it is.
+        progress: Callback that gets how far it is.
     """
     sums: dict[Node, tuple[Tensor, Tensor, Tensor]] = {}
     counts: dict[Node, int] = {}

@@ -66,7 +66,7 @@ class TrainingDataRequest:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingDataHash:
-    """Of what is trained on."""
+    """Digest of what is trained on."""
 
     sha256: str
 

@@ -92,7 +92,7 @@ def capture_tiny(name: str, network: TinyNetwork, folder: Path) -> TinyModel:
     """Returns a network captured into `folder`, with its weights and samples from seed 0.
 
     Args:
-        name: Of the model; its source is called `<name>.py:build`.
+        name: Name of the model; its source is called `<name>.py:build`.
         network: What to capture.
         folder: An empty folder.
     """

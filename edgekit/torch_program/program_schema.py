@@ -29,7 +29,7 @@ _OPERATOR: Final = re.compile(
     r"torch\.ops\.(?:aten|prims|quantized_decomposed|torchao|torchvision)\.([A-Za-z_]\w*)(?:\.[A-Za-z]\w*)?", re.ASCII
 )
 _TOUCHES_FILES: Final = frozenset({"save", "from_file"})
-"""Of ATen: the first writes a file, the second maps one and may create it."""
+"""Operators of ATen: the first writes a file, the second maps one and may create it."""
 
 _SYMBOLIC: Final = re.compile(
     r"torch\.(?:sym_(?:int|float|max|min|not|sum|ite)|_sym_(?:sqrt|cos|cosh|sin|sinh|tan|tanh|asin|acos|atan|log2))"

@@ -59,7 +59,7 @@ class FakeWeight(nn.Module):  # type: ignore[misc]  # torch is Any here
 
     Args:
         weight: (outputs, inputs, ...), or transposed.
-        axis: Of the output channels; None for one scale.
+        axis: Axis of the output channels; None for one scale.
         bits: 8 or 4.
     """
 

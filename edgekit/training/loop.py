@@ -101,8 +101,8 @@ class Run:
     Attributes:
         checkpoint: The file; None keeps none.
         key: What the run depends on, beside seed and schedule: a checkpoint of another run is not used.
-        progress: Told what is going on.
-        seed: Of everything random.
+        progress: Callback that gets what is going on.
+        seed: Random seed.
         keeps_start: The weights before the first step are a candidate for the best ones.
         until: Epochs after which it stops, on the schedule of all epochs; the same run without it, or with a later
             one, goes on at the checkpoint. None trains all epochs.

@@ -25,7 +25,7 @@ class LowRankUpdate(nn.Module):  # type: ignore[misc]  # torch is Any here
         rank: r.
         alpha: a.
         group_size: Neighbouring inputs with one 4-bit scale; None leaves the weight float.
-        generator: Of A's first values; B starts at 0.
+        generator: Generator of A's first values; B starts at 0.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ def insert_updates(
         rank: Layers need more outputs and more inputs than this.
         alpha: See `LowRankUpdate`.
         group_size: The same.
-        seed: Of the first values.
+        seed: Random seed of the first values.
 
     Returns:
         Name of each weight to the submodule that updates it.

@@ -18,7 +18,7 @@ class Schedule:
         epochs: Passes over the training data.
         learning_rate: The highest one.
         optimizer: `sgd` (with Nesterov's momentum) or `adamw`.
-        momentum: Of SGD.
+        momentum: Momentum of SGD.
         weight_decay: On weights with two axes or more; never on biases, norms and ranges.
         warmup: Share of all steps in which the rate rises from 0.
         largest_gradient: Norm to which longer gradients are cut; a graph without batch norms needs it.

@@ -134,7 +134,7 @@ def fingerprint(training: Training, base: Path, seed: int, references: Sequence[
     Args:
         training: The table.
         base: Folder of the task file.
-        seed: Of the batches.
+        seed: Random seed of the batches.
         references: Other functions that the training uses, so that their files count too.
     """
     data = open_training(training, base)

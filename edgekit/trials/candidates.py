@@ -172,7 +172,7 @@ class ValidationRequest:
     """What the checks of an artifact depend on.
 
     Attributes:
-        artifact_sha256: Of the artifact.
+        artifact_sha256: SHA-256 of the artifact.
         runtime: Its format.
         recipe: What it was made with.
         model: The float model.

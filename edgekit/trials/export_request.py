@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from edgekit.recipe import Candidate, Effort
 
 Done = Callable[[str, str], None]
-"""Told (stage, phrase) when a stage has ended."""
+"""Called with (stage, phrase) when a stage has ended."""
 
 
 @final
@@ -43,7 +43,7 @@ class ExportRequest:
         request: Task, device, limits and what is forced.
         output: Folder for the artifacts and the records about them.
         planned: A plan to carry out; None plans anew.
-        effort: Of the planning.
+        effort: Effort of the planning.
         io: Types of the artifacts' inputs and outputs.
         measurements: Measurement files from the device.
     """

@@ -53,7 +53,7 @@ def ladder(request: LadderRequest, settings: Settings, done: Callable[[str, str]
     Args:
         request: What to climb.
         settings: How to run.
-        done: Told (stage, phrase) when a rung has been measured.
+        done: Callback that gets (stage, phrase) when a rung has been measured.
 
     Raises:
         UsageError: the task has no evaluation data, or no rung can be made.
@@ -107,7 +107,7 @@ class LadderSearch:
     Attributes:
         request: What was requested.
         settings: How to run.
-        done: Told (stage, phrase) when a rung has been measured.
+        done: Callback that gets (stage, phrase) when a rung has been measured.
         inputs: The model and its data.
         changed: What the techniques have made of the model; None without any.
         analysis: Costed graph of what the converter starts from.

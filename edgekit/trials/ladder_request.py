@@ -63,7 +63,7 @@ def run_ladder(request: Request, output: Path | None, settings: Settings, done: 
         request: Task, device, limits, one format at most.
         output: Folder for that export; None exports nothing.
         settings: How to run.
-        done: Told when a stage has ended.
+        done: Callback for a stage that has ended.
         strict: Inconclusive checks and warnings fail too.
 
     Raises:

@@ -116,7 +116,7 @@ class Cliff:
 
     Attributes:
         rung: Its name.
-        precision: Of its layers.
+        precision: Precision of its layers.
         layers: Each layer's simulated share of the error, the worst first; empty where nothing was simulated.
         kept: Layers that keep the precision of the rung above in the last mixture; empty without one.
         kept_precision: That precision.
@@ -151,7 +151,7 @@ class Ladder:
 
     Attributes:
         request: What was requested.
-        limit: Of the drop.
+        limit: Limit of the drop.
         rungs: Those that were visited, the mixtures last.
         left: Rungs below the cliff, which were not visited.
         cliff: None where no rung fell.

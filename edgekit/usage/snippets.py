@@ -41,7 +41,7 @@ class Snippet:
     """One source file.
 
     Attributes:
-        name: Of the file.
+        name: Name of the file.
         title: Language and runtime, for the list of files.
         text: The source.
     """
@@ -97,7 +97,7 @@ def usage_files(artifacts: Sequence[Artifact], packages: Mapping[str, str]) -> d
     """Returns the files of `usage/` by name: snippets, labels, and a README that lists them.
 
     Args:
-        artifacts: Of one model, as an export made them.
+        artifacts: Artifacts of one model, as an export made them.
         packages: Distribution to version, for the lines that say what to install.
     """
     files: dict[str, str] = {}

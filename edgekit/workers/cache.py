@@ -99,7 +99,7 @@ def versions(distributions: Mapping[str, str] | tuple[str, ...]) -> dict[str, st
 
 
 Notice = Callable[[str, str, float | None], None]
-"""Told (stage, phrase, share done) what a cache has to say: that it waits, that an entry was damaged."""
+"""Called with (stage, phrase, share done): what a cache has to say: that it waits, that an entry was damaged."""
 
 
 def unheard(stage: str, phrase: str, share: float | None = None) -> None:
@@ -116,7 +116,7 @@ class Cache:
     Attributes:
         root: Where entries lie; made when the first one is.
         reuse: False makes every entry anew (`--no-cache`) and replaces the one that was there.
-        notice: Told that the cache waits for another process, and that an entry was damaged.
+        notice: Callback for a cache that waits for another process, and for a damaged entry.
         cancelled: Once set, waiting for another process ends with KeyboardInterrupt.
     """
 

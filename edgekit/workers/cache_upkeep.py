@@ -89,7 +89,7 @@ def tidy(root: Path, *, now: bool = False) -> None:
     Looks once a minute at most: on a large cache a look costs some 100 ms.
 
     Args:
-        root: Of the cache.
+        root: Root folder of the cache.
         now: Look whenever the last look was.
 
     Raises:

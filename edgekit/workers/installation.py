@@ -34,7 +34,7 @@ class Package:
     """A distribution that edgekit uses.
 
     Attributes:
-        name: Of the distribution.
+        name: Name of the distribution.
         module: What is imported: the part that edgekit uses, for an empty parent imports anywhere.
         extra: Extra of edgekit that installs it, "" for what is always there.
         purpose: What edgekit uses it for.
@@ -63,7 +63,7 @@ class FormatState:
     """Whether a format can be exported and validated here.
 
     Attributes:
-        name: Of the format.
+        name: Name of the format.
         extra: Extra of edgekit that installs what is missing, "" for a third party's format.
         install: The command that installs it.
         export_obstacles: What keeps it from being exported; empty where it can be.
@@ -176,7 +176,7 @@ def try_imports(packages: tuple[Package, ...], tell: Callable[[str], None]) -> t
 
     Args:
         packages: As `find_packages` gives them.
-        tell: Told the name of each package before it is tried.
+        tell: Callback that gets the name of each package before it is tried.
     """
     tried: list[Package] = []
     for package in packages:

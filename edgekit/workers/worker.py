@@ -34,7 +34,7 @@ RequestT = TypeVar("RequestT")
 ResultT = TypeVar("ResultT")
 
 Progress = Callable[[str, float | None], None]
-"""Told what a job is doing: a short phrase, and the share done from 0 to 1 where it is known."""
+"""Called with what a job is doing: a short phrase, and the share done from 0 to 1 where it is known."""
 
 
 def silent(phrase: str, share: float | None = None) -> None:
@@ -129,7 +129,7 @@ def run_job(
         job: What to do.
         request: What to do it with.
         options: How to run it.
-        progress: Told what the job is doing.
+        progress: Callback that gets what the job is doing.
         cancelled: Once set, the process is ended and KeyboardInterrupt raised: how Ctrl-C reaches jobs on threads.
 
     Raises:

@@ -119,7 +119,7 @@ class QuantizedFile:
         widen: Tensor to a factor on its range.
         single_scale: Layers whose weights have one scale.
         without: Layers that lose their activation.
-        order: Of the input's channels, as the first layer reads them.
+        order: Order of the input's channels, as the first layer reads them.
     """
 
     zero_point: dict[str, int] = field(default_factory=dict)

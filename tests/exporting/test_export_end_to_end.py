@@ -28,10 +28,12 @@ ROOT = Path(__file__).parents[2]
 CHECK = {
     "type": "object",
     "required": [
-        *("name", "verdict", "value", "limit", "unit", "basis", "low", "high", "measured_on", "limit_from", "level")
+        *("name", "verdict", "shown_as", "value", "limit", "unit", "basis", "low", "high", "measured_on", "limit_from"),
+        "level",
     ],
     "properties": {
         "verdict": {"enum": ["pass", "fail", "inconclusive", "not_run"]},
+        "shown_as": {"enum": ["pass", "warn", "fail", "inconclusive", "not measured"]},
         "basis": {"enum": ["predicted", "measured", "imported"]},
         "level": {"enum": ["error", "warn"]},
         "value": {"type": ["number", "null"]},

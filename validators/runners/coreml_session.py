@@ -28,7 +28,7 @@ class Runtime:
     Args:
         artifact: Not used; all sessions take the same arguments.
         package: `evaluator` to use the evaluator on macOS too; "" for the machine's best.
-        threads: Of the evaluator's arithmetic; Apple's runtime chooses its own.
+        threads: Threads of the evaluator's arithmetic; Apple's runtime chooses its own.
 
     Raises:
         ImportError: coremltools is missing.

@@ -156,7 +156,7 @@ class Session:
     """One interpreter with its tensors allocated.
 
     Args:
-        interpreter: Of any of the packages.
+        interpreter: Interpreter of any of the packages.
         path: The file it was made from.
     """
 

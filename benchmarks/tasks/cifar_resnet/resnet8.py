@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from shared_data import shared
 
 EPSILON = 1e-3
-"""Of Keras's batch norms."""
+"""Epsilon of Keras's batch norms."""
 
 
 def convolution(inputs: int, outputs: int, size: int, stride: int) -> nn.Module:

@@ -32,7 +32,7 @@ def post_comment(api: str, repository: str, number: int, token: str, text: str, 
     Args:
         api: Address of GitHub's API.
         repository: owner/name.
-        number: Of the pull request.
+        number: Number of the pull request.
         token: May write comments.
         text: Markdown.
         key: Which gate it is of.

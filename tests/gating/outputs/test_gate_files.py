@@ -438,6 +438,12 @@ def test_a_report_without_limits_does_not_pass_in_junit() -> None:
     assert error.get("message") == "No check has a limit: nothing was judged."
 
 
+def test_what_fails_only_under_strict_says_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    del project
+    assert gate("-q", "--strict") == 1
+    assert "\nwarn (--strict) tflite: accuracy drop 5.00 pp exceeds 0.50 pp" in capsys.readouterr().out
+
+
 def test_the_person_reads_what_to_try(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     del project
     assert gate("-q") == 1
