@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edgekit.converters.onnx_source import FloatGraph
+from edgekit.converters.onnx_source import OnnxFloatGraph
 from edgekit.converters.onnx_static import calibrate
 from edgekit.recipe import Recipe
 from edgekit.workers.worker import Progress
@@ -23,7 +23,7 @@ _MARGIN: Final = 2.0  # other data than the calibration samples reaches further
 
 
 def to_half(
-    graph: FloatGraph, recipe: Recipe, calibration: Path | None, notes: list[str], progress: Progress
+    graph: OnnxFloatGraph, recipe: Recipe, calibration: Path | None, notes: list[str], progress: Progress
 ) -> onnx.ModelProto:
     """Returns the model in float16.
 
@@ -76,7 +76,7 @@ def _target(cast: onnx.NodeProto) -> int:
     return int(next(attribute.i for attribute in cast.attribute if attribute.name == "to"))
 
 
-def _overflowing_nodes(graph: FloatGraph, calibration: Path, progress: Progress) -> list[str]:
+def _overflowing_nodes(graph: OnnxFloatGraph, calibration: Path, progress: Progress) -> list[str]:
     """Returns the nodes that read or write a value too large for float16."""
     statistics = calibrate(graph.model, calibration, progress).statistics.tensors
     large = {

@@ -34,7 +34,7 @@ _FOLD_LIMIT: Final = 1 << 26  # elements of a constant that is computed while co
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FloatGraph:
+class OnnxFloatGraph:
     """A float ONNX model, and which module of the source each node belongs to.
 
     Attributes:
@@ -47,7 +47,7 @@ class FloatGraph:
     modules: Mapping[str, str]
 
 
-def float_graph(captured: CapturedModel, scratch: Path, *, fold: bool = True) -> FloatGraph:
+def float_graph(captured: CapturedModel, scratch: Path, *, fold: bool = True) -> OnnxFloatGraph:
     """Returns the float ONNX graph of a captured model.
 
     Args:
@@ -70,7 +70,7 @@ def float_graph(captured: CapturedModel, scratch: Path, *, fold: bool = True) ->
     _strip_notes(model)
     _rename(model.graph, model.graph.input, captured.inputs)
     _rename(model.graph, model.graph.output, captured.outputs)
-    return FloatGraph(model=model, modules=modules)
+    return OnnxFloatGraph(model=model, modules=modules)
 
 
 def _from_exported_program(captured: CapturedModel) -> onnx.ModelProto:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
-from edgekit.converters.onnx_source import FloatGraph
+from edgekit.converters.onnx_source import OnnxFloatGraph
 from edgekit.model import LearnedRange
 from edgekit.quantization.bias_correction import ChannelMeans, mean_shift, round_weights
 from edgekit.quantization.ranges import Range, choose_range
@@ -61,7 +61,7 @@ _CLAMPS: Final = ("Relu", "Clip")
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
+class OnnxCalibration:
     """What running the float model on the calibration samples showed.
 
     Attributes:
@@ -74,7 +74,7 @@ class Calibration:
 
 
 def quantize_static(
-    graph: FloatGraph,
+    graph: OnnxFloatGraph,
     recipe: Recipe,
     samples: Path,
     progress: Progress,
@@ -111,7 +111,7 @@ def quantize_static(
     return quantized
 
 
-def calibrate(model: onnx.ModelProto, folder: Path, progress: Progress) -> Calibration:
+def calibrate(model: onnx.ModelProto, folder: Path, progress: Progress) -> OnnxCalibration:
     """Runs a float model sample by sample in onnxruntime and returns what its activations look like.
 
     Only one sample's activations are held at a time. Graph optimizations are off, so every value is the graph's own.
@@ -145,7 +145,7 @@ def calibrate(model: onnx.ModelProto, folder: Path, progress: Progress) -> Calib
             statistics.update(name, values[name])
         for name, mean in means.items():
             mean.update(values[name])
-    return Calibration(statistics=statistics, input_means=means)
+    return OnnxCalibration(statistics=statistics, input_means=means)
 
 
 def correct_biases(
@@ -225,7 +225,7 @@ def consumers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto | None]]:
     return readers
 
 
-def _excluded_nodes(graph: FloatGraph, recipe: Recipe) -> set[str]:
+def _excluded_nodes(graph: OnnxFloatGraph, recipe: Recipe) -> set[str]:
     """Returns the nodes that stay float: by an override, and what feeds a softmax: masks have huge ranges."""
     excluded = {
         node.name for node in graph.model.graph.node if recipe.precision_of(graph.modules[node.name]) != "int8_static"

@@ -22,7 +22,7 @@ from edgekit.converters.onnx_dynamic import (
     round_rows,
     static_shapes,
 )
-from edgekit.converters.onnx_source import FloatGraph
+from edgekit.converters.onnx_source import OnnxFloatGraph
 from edgekit.converters.onnx_static import drop_unread_weights
 from edgekit.recipe import Precision, Recipe
 
@@ -42,7 +42,7 @@ _INTEGER_PRODUCTS: Final = 4  # MatMulNBits' accuracy level that quantizes activ
 _FLOAT_PRODUCTS: Final = 1
 
 
-def quantize_weights(graph: FloatGraph, recipe: Recipe, notes: list[str]) -> onnx.ModelProto:
+def quantize_weights(graph: OnnxFloatGraph, recipe: Recipe, notes: list[str]) -> onnx.ModelProto:
     """Returns a model whose weights are integers where the recipe asks for it; `graph` is left alone.
 
     Args:

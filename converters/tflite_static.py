@@ -29,7 +29,7 @@ _WEIGHTED: Final = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
+class TFLiteCalibration:
     """What running the float model on the calibration samples showed.
 
     Attributes:
@@ -41,7 +41,7 @@ class Calibration:
     input_means: Mapping[str, ChannelMeans]
 
 
-def calibrate(content: bytes, folder: Path, progress: Progress) -> Calibration:
+def calibrate(content: bytes, folder: Path, progress: Progress) -> TFLiteCalibration:
     """Runs a float TFLite model sample by sample and returns what its activations look like.
 
     Args:
@@ -83,7 +83,7 @@ def calibrate(content: bytes, folder: Path, progress: Progress) -> Calibration:
             statistics.update(name, values)
             if name in means:
                 means[name].update(values)
-    return Calibration(statistics=statistics, input_means=means)
+    return TFLiteCalibration(statistics=statistics, input_means=means)
 
 
 def calibration_result(

@@ -16,7 +16,7 @@ import edgekit
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
 from edgekit.converters.onnx_boundary import make_input_integer, make_output_integer
 from edgekit.converters.onnx_half import to_half
-from edgekit.converters.onnx_source import FloatGraph, float_graph, sort_nodes
+from edgekit.converters.onnx_source import OnnxFloatGraph, float_graph, sort_nodes
 from edgekit.converters.onnx_static import quantize_static
 from edgekit.converters.onnx_weights import quantize_weights
 from edgekit.errors import ConversionError
@@ -88,7 +88,9 @@ def _precisions(recipe: Recipe) -> set[Precision]:
     return {recipe.default, *(precision for _, precision in recipe.overrides)}
 
 
-def _realise(graph: FloatGraph, request: ConversionRequest, notes: list[str], progress: Progress) -> onnx.ModelProto:
+def _realise(
+    graph: OnnxFloatGraph, request: ConversionRequest, notes: list[str], progress: Progress
+) -> onnx.ModelProto:
     """Returns the model at the recipe's precisions; what was decided goes to `notes`."""
     recipe = request.recipe
     used = _precisions(recipe)
@@ -111,7 +113,7 @@ def _realise(graph: FloatGraph, request: ConversionRequest, notes: list[str], pr
         )
     if used & {"int8_static", *_WEIGHT_PRECISIONS}:
         progress("quantizing weights", None)
-        model = quantize_weights(FloatGraph(model=model, modules=graph.modules), recipe, notes)
+        model = quantize_weights(OnnxFloatGraph(model=model, modules=graph.modules), recipe, notes)
     return model
 
 
@@ -151,7 +153,7 @@ def _describe(
     onnx.helper.set_model_props(model, {**dict(sorted(request.metadata.items())), IO_KEY: json.dumps(boundary)})
 
 
-def _float_fallbacks(graph: FloatGraph, made: onnx.GraphProto, recipe: Recipe) -> tuple[str, ...]:
+def _float_fallbacks(graph: OnnxFloatGraph, made: onnx.GraphProto, recipe: Recipe) -> tuple[str, ...]:
     """Returns the weighted nodes that the recipe wanted in integers and that compute in float."""
     fed = {name: node.op_type for node in made.node for name in node.output}
     constants = {tensor.name for tensor in made.initializer}

@@ -40,7 +40,7 @@ EFFORTS: Final[tuple[Effort, ...]] = get_args(Effort)
 
 RangeMethod = Literal["minmax", "percentile", "mse"]
 
-Evidence = Literal["computed", "expected", "simulated", "measured"]
+PredictionEvidence = Literal["computed", "expected", "simulated", "measured"]
 """How a prediction is known:
 
 computed   from the model's graph
@@ -174,7 +174,7 @@ class Prediction:
     high: float | None
     unit: str
     basis: str
-    evidence: Evidence = "computed"
+    evidence: PredictionEvidence = "computed"
 
     def to_json(self) -> dict[str, Any]:
         """Returns the JSON form."""

@@ -45,7 +45,7 @@ _LSTMS: Final = (
 )
 
 Roles = dict[str, tuple[WeightRole, "int | None"]]
-Cost = tuple[KernelClass, int, Roles, Mapping[str, int]]
+OperatorCost = tuple[KernelClass, int, Roles, Mapping[str, int]]
 
 
 def read_flatbuffer_file(path: Path) -> Analysis:
@@ -206,7 +206,7 @@ class _Reader:
             return "int8_weights" if widened else "int8_dynamic"
         return "fp16" if "float16" in stored | activations else "fp32"
 
-    def _cost(self, kind: str, operator: TFLiteOperator, reads: Sequence[str], outputs: Sequence[str]) -> Cost:
+    def _cost(self, kind: str, operator: TFLiteOperator, reads: Sequence[str], outputs: Sequence[str]) -> OperatorCost:
         """Returns (kernel class, MACs, roles of the weights, attributes) of an operator."""
         made = self._builder.shape(outputs[0]) if outputs else ()
         if kind in {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D"}:
@@ -239,7 +239,9 @@ class _Reader:
         )  # fmt: skip
         return (plain, 0, {}, {})
 
-    def _convolution(self, kind: str, operator: TFLiteOperator, reads: Sequence[str], made: Sequence[int]) -> Cost:
+    def _convolution(
+        self, kind: str, operator: TFLiteOperator, reads: Sequence[str], made: Sequence[int]
+    ) -> OperatorCost:
         """Filters are (out, h, w, in); depthwise ones (1, h, w, channels); all tensors are channels last."""
         transposed = kind == "TRANSPOSE_CONV"
         source, weight = (reads[2], reads[1]) if transposed else (reads[0], reads[1])
@@ -257,7 +259,7 @@ class _Reader:
         macs = conv_macs(seen, size, shape[0]) if transposed else conv_macs(made, size, per_group)
         return (conv_kernel(size, groups, seen[-1]), macs, roles, attributes)
 
-    def _recurrent(self, operator: TFLiteOperator, reads: Sequence[str]) -> Cost:
+    def _recurrent(self, operator: TFLiteOperator, reads: Sequence[str]) -> OperatorCost:
         stored = [name for name in reads[1:] if self._builder.is_stored(name)]
         matrices = [name for name in stored if len(self._builder.shape(name)) == 2]
         roles: Roles = {name: ("recurrent", self._builder.shape(name)[0]) for name in matrices}

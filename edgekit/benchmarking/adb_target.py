@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, final
 
 from edgekit.artifact import Artifact
-from edgekit.benchmarking.target import AdbAddress, Measured, Order, Target
+from edgekit.benchmarking.target import AdbAddress, Order, Target, TargetFigures
 from edgekit.errors import DeviceError, MissingDependencyError, ResourceError, UsageError
 from edgekit.formats.table import known_format
 from edgekit.measurements.benchmark_model_output import parse_benchmark_model
@@ -57,7 +57,7 @@ class AdbTarget(Target):
         """The address."""
         return str(self.address)
 
-    def measure(self, order: Order, progress: Progress) -> Measured:
+    def measure(self, order: Order, progress: Progress) -> TargetFigures:
         """Runs the artifact there (see `Target.measure`); the folder on the device is removed whatever happens."""
         artifact, settings = order.artifact, order.settings
         self._check(artifact, order.samples)
@@ -77,7 +77,7 @@ class AdbTarget(Target):
             *(() if output.memory else ("Memory was not measured: this benchmark_model does not report it.",)),
         )
         metadata = read_metadata(artifact.path)
-        return Measured(
+        return TargetFigures(
             artifact=replace(artifact, metadata=metadata),
             host=host,
             engine="TFLite benchmark_model",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from edgekit.artifact import Artifact, measure_files, runtime_of
-from edgekit.benchmarking.target import Measured, Order, Target
+from edgekit.benchmarking.target import Order, Target, TargetFigures
 from edgekit.benchmarking.this_machine import ThisMachine
 from edgekit.errors import EdgekitError, UsageError, WorkerError
 from edgekit.measurements.measurement import MeasuredArtifact, Measurement
@@ -130,7 +130,9 @@ def _compare(
     return found, f"Outputs {same} this machine's: the worst, {worst}, to {found[worst]:.1f} dB over {rows}."
 
 
-def _measurement(artifact: Artifact, place: Target, measured: Measured, profile: DeviceProfile | None) -> Measurement:
+def _measurement(
+    artifact: Artifact, place: Target, measured: TargetFigures, profile: DeviceProfile | None
+) -> Measurement:
     return Measurement(
         source=measured.source,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -26,7 +26,7 @@ from edgekit.recipe import Precision, precision_named
 from edgekit.task.task import model_task
 
 Tables = Mapping[str, Mapping[str, Any]]
-Group = tuple[str, str]
+CalibratedGroup = tuple[str, str]
 """A runtime and a precision that has rates of its own."""
 
 _SEEN_SHARE: Final = 0.1
@@ -45,7 +45,7 @@ class CalibratedTable:
         table: The new table, as the profile's file holds it.
     """
 
-    group: Group
+    group: CalibratedGroup
     observations: tuple[Observation, ...]
     refit: Refit
     table: Mapping[str, Any]
@@ -86,7 +86,7 @@ def calibrate(
             f"{profile.name} has no latency model that could be refitted. Copy the [latency_model] tables of a device "
             "with the same processor into a profile of your own, and calibrate that one."
         )
-    grouped: dict[Group, list[Observation]] = {}
+    grouped: dict[CalibratedGroup, list[Observation]] = {}
     unused: dict[str, str] = {}
     for measurement, source in zip(measurements, find_models(measurements, models, cwd), strict=True):
         analysis = _analyze(source, settings, cwd)
@@ -165,7 +165,9 @@ def _analyze(source: str, settings: Settings, cwd: Path) -> Analysis:
     return analyze_model(capture_model(model_task(source, cwd), settings), settings)
 
 
-def observe(measurement: Measurement, analysis: Analysis, profile: DeviceProfile) -> tuple[Group, Observation] | str:
+def observe(
+    measurement: Measurement, analysis: Analysis, profile: DeviceProfile
+) -> tuple[CalibratedGroup, Observation] | str:
     """Returns whose rates a measurement tells about and what it says, or the reason why it tells nothing."""
     runtime = measurement.artifact.runtime
     tables: Tables = profile.latency_model.get(runtime, {})
@@ -225,7 +227,7 @@ def _precision_of(analysis: Analysis) -> Precision:
     return "int8_static" if inputs and all(dtype in ("int8", "uint8") for dtype in inputs) else "int8_dynamic"
 
 
-def _calibrated(group: Group, observations: Sequence[Observation], profile: DeviceProfile) -> CalibratedTable:
+def _calibrated(group: CalibratedGroup, observations: Sequence[Observation], profile: DeviceProfile) -> CalibratedTable:
     old: Mapping[str, Any] = profile.latency_model[group[0]][group[1]]
     found = refit(observations, old["spread"])
     rates = {term: rate * found.factors.get(term, found.common) for term, rate in old["ns"].items()}

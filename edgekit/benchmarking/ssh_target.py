@@ -14,7 +14,7 @@ from typing import Any, Final, final
 from edgekit.artifact import Artifact, artifact_files
 from edgekit.benchmarking.device_python import DevicePython, find_python
 from edgekit.benchmarking.ssh_shell import SshShell
-from edgekit.benchmarking.target import Measured, Order, SshAddress, Target, measured_of
+from edgekit.benchmarking.target import Order, SshAddress, Target, TargetFigures, measured_of
 from edgekit.errors import DeviceError
 from edgekit.formats.table import session_file
 from edgekit.measurements.measurement import OWN_SOURCE
@@ -62,7 +62,7 @@ class SshTarget(Target):
         """The address."""
         return str(self.address)
 
-    def measure(self, order: Order, progress: Progress) -> Measured:
+    def measure(self, order: Order, progress: Progress) -> TargetFigures:
         """Runs the artifact there (see `Target.measure`); the folder on the device is removed whatever happens."""
         progress(f"connecting to {self.address}", None)
         with SshShell(self.address) as shell:

@@ -83,7 +83,7 @@ class Order:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class TargetFigures:
     """What a place measured.
 
     Attributes:
@@ -120,7 +120,7 @@ class Target(ABC):
         """How it is reached: `this machine`, `ssh://pi@raspberrypi`, `adb:SERIAL`."""
 
     @abstractmethod
-    def measure(self, order: Order, progress: Progress) -> Measured:
+    def measure(self, order: Order, progress: Progress) -> TargetFigures:
         """Runs an artifact there and returns what was measured.
 
         Args:
@@ -132,7 +132,7 @@ class Target(ABC):
         """
 
 
-def measured_of(evidence: Evidence, source: str) -> Measured:
+def measured_of(evidence: Evidence, source: str) -> TargetFigures:
     """Returns the runner's evidence in the form of a measurement.
 
     Raises:
@@ -151,7 +151,7 @@ def measured_of(evidence: Evidence, source: str) -> Measured:
             peak_bytes=peak,
             method="peak of the process above the empty runtime's",
         )
-    return Measured(
+    return TargetFigures(
         artifact=evidence.artifact,
         host=evidence.host,
         engine=evidence.runtime,

@@ -6,7 +6,7 @@ import platform
 from dataclasses import dataclass
 from typing import final
 
-from edgekit.benchmarking.target import Measured, Order, Target, measured_of
+from edgekit.benchmarking.target import Order, Target, TargetFigures, measured_of
 from edgekit.measurements.measurement import OWN_SOURCE
 from edgekit.validators.execution import collect_evidence
 from edgekit.workers.worker import Progress
@@ -22,7 +22,7 @@ class ThisMachine(Target):
         """`this machine`."""
         return "this machine"
 
-    def measure(self, order: Order, progress: Progress) -> Measured:
+    def measure(self, order: Order, progress: Progress) -> TargetFigures:
         """Runs the artifact in fresh processes here (see `Target.measure`)."""
         order.accept(platform.machine())
         evidence = collect_evidence(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekit.exporting import sentences
-from edgekit.exporting.stage_table import Stage, StageTable
+from edgekit.exporting.stage_table import StageRow, StageTable
 from edgekit.html_report.parts import count_text
 from edgekit.units import format_milliseconds, format_value
 from edgekit.validators.output_statistics import LARGEST_DB
@@ -41,7 +41,7 @@ def stage_lines(stages: StageTable) -> list[str]:
     return [*lines, *([f"[yellow]{sentences.escape(stages.warning)}[/]"] if stages.warning else [])]
 
 
-def _cells(stage: Stage) -> list[str]:
+def _cells(stage: StageRow) -> list[str]:
     mark = "" if stage.size_basis == "measured" else "~"
     sizes = ["-" if x is None else mark + format_value(x, "bytes") for x in (stage.size_bytes, stage.download_bytes)]
     value = "-" if stage.value is None else f"{stage.value:.2f}"

@@ -36,7 +36,7 @@ _FLOAT: Final = Recipe(default="fp32")
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class StageRow:
     """The model at one point of the pipeline.
 
     Attributes:
@@ -75,7 +75,7 @@ class Stage:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the JSON form. Non-finite values are null: JSON has no NaN."""
-        found = {name: getattr(self, name) for name in Stage.__dataclass_fields__}
+        found = {name: getattr(self, name) for name in StageRow.__dataclass_fields__}
         return {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in found.items()
@@ -96,11 +96,11 @@ class StageTable:
 
     techniques: str
     metric: str
-    stages: tuple[Stage, ...]
+    stages: tuple[StageRow, ...]
     warning: str = ""
 
     @property
-    def costliest(self) -> tuple[Stage, float] | None:
+    def costliest(self) -> tuple[StageRow, float] | None:
         """The stage after which the drop grew most, and by how many points; None where that is not known."""
         steps = [
             (stage, stage.drop - before.drop)
@@ -126,7 +126,7 @@ class StageTable:
         # Without its settings, which would hide the sentence.
         return f"{stage.name.partition(':')[0]} cost the most accuracy: {cost:.2f} pp of {self.metric}{doubt}."
 
-    def _steps(self) -> list[tuple[Stage, Stage]]:
+    def _steps(self) -> list[tuple[StageRow, StageRow]]:
         """Returns each stage but the first with the one that it was made from: artifacts share theirs."""
         floats = [stage for stage in self.stages if stage.kind != "artifact"]
         artifacts = [stage for stage in self.stages if stage.kind == "artifact"]
@@ -203,11 +203,11 @@ def _float_stage(
     runtime: str,
     yardstick: EvaluationReference,
     settings: Settings,
-) -> Stage:
+) -> StageRow:
     analysis = analyze_model(model, settings)
     size, download = predict_size(analysis, _FLOAT, runtime)
     drop, parity, reason = _quality(model, yardstick, settings)
-    return Stage(
+    return StageRow(
         name=title,
         kind="technique" if applied else "float",
         parameters=analysis.parameters,
@@ -247,12 +247,12 @@ def _quality(
     return drop, parity, ""
 
 
-def _artifact_stage(result: FormatResult, before: Stage) -> Stage:
+def _artifact_stage(result: FormatResult, before: StageRow) -> StageRow:
     """Returns the last stage, from what the export has measured."""
     drop, parity = result.check("accuracy_drop"), result.check("parity")
     accuracy = result.host.get("accuracy") or {}
     artifact = result.artifact
-    return Stage(
+    return StageRow(
         name=f"{result.runtime} {result.precision}",
         kind="artifact",
         parameters=before.parameters,

@@ -13,7 +13,7 @@ from edgekit.errors import DataError
 from edgekit.exporting.record_check import find_contradictions
 from edgekit.workers.cache import code_fingerprint, versions
 
-Verdict = Literal["ok", "failed", "note"]
+LockVerdict = Literal["ok", "failed", "note"]
 
 
 @final
@@ -28,7 +28,7 @@ class Verified:
     """
 
     name: str
-    verdict: Verdict
+    verdict: LockVerdict
     detail: str
 
     def to_json(self) -> dict[str, str]:

@@ -16,9 +16,9 @@ from edgekit.budget import Budget
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.recipe import Candidate, Prediction, Rejection, Step
 
-Stage = Literal["distil", "prune", "factorize"]
+OfferStage = Literal["distil", "prune", "factorize"]
 
-ORDER: Final[tuple[Stage, ...]] = ("distil", "prune", "factorize")
+ORDER: Final[tuple[OfferStage, ...]] = ("distil", "prune", "factorize")
 
 ONE_TECHNIQUE_POINTS: Final = 2.0
 """Allowed loss from which on one technique before the quantization is worth its training."""
@@ -46,7 +46,7 @@ class Situation:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class OfferEstimate:
     """What a technique is expected to bring; nothing was run for it.
 
     Attributes:
@@ -73,7 +73,7 @@ class TechniqueOffer(Protocol):
         ...
 
     @property
-    def stage(self) -> Stage:
+    def stage(self) -> OfferStage:
         """Its place in the pipeline."""
         ...
 
@@ -81,7 +81,7 @@ class TechniqueOffer(Protocol):
         """Returns why it cannot be used here, or None if it can."""
         ...
 
-    def estimate(self, situation: Situation) -> Estimate:
+    def estimate(self, situation: Situation) -> OfferEstimate:
         """Returns what it would bring. Cheap: never runs the model."""
         ...
 
@@ -122,7 +122,7 @@ def with_techniques(candidate: Candidate, offers: Sequence[TechniqueOffer], situ
     return candidate
 
 
-def _scaled(item: Prediction, estimate: Estimate, name: str) -> Prediction:
+def _scaled(item: Prediction, estimate: OfferEstimate, name: str) -> Prediction:
     if item.value is None:
         return item
     low, high = item.value if item.low is None else item.low, item.value if item.high is None else item.high

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 from edgekit.model import IMPORTABLE, CapturedKind, Family
-from edgekit.planner.offers import Estimate, Situation, Stage
+from edgekit.planner.offers import OfferEstimate, OfferStage, Situation
 from edgekit.planner.rules import LOSS_POINTS
 
 _KINDS: Final[tuple[CapturedKind, ...]] = ("pt2", IMPORTABLE)  # an ONNX file can become a torch program
@@ -35,7 +35,7 @@ class ListedOffer:
     """
 
     name: str
-    stage: Stage
+    stage: OfferStage
     settings: Mapping[str, Any]
     families: tuple[Family, ...]
     loss_class: int = 4
@@ -57,13 +57,13 @@ class ListedOffer:
             return "it needs calibration data and the task has none; give --calibration, or [data] calibration"
         return None
 
-    def estimate(self, situation: Situation) -> Estimate:
+    def estimate(self, situation: Situation) -> OfferEstimate:
         """Returns what it would bring. Cheap: never runs the model."""
         from edgekit.techniques.base import technique
 
         analysis = situation.analysis
         found = technique(self.name).from_settings(self.settings, "plan").estimate(analysis)
-        return Estimate(
+        return OfferEstimate(
             size_factor=found.parameters / max(1, analysis.parameters),
             macs_factor=found.macs / max(1, analysis.macs),
             loss_points=LOSS_POINTS[self.loss_class],

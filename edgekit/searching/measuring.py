@@ -39,7 +39,7 @@ _AGAINST_REFERENCE: Final = ("accuracy_drop", "slice_drop")
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class MeasuredVariant:
     """What was measured of one artifact.
 
     Attributes:
@@ -136,7 +136,7 @@ def check_same_items(reference: Samples, variant: Samples, title: str) -> None:
 def measure(
     inputs: Inputs, candidate: Candidate, target: Target, reference: Inputs, baseline: Artifact | None,
     settings: Settings,
-) -> Measured:  # fmt: skip
+) -> MeasuredVariant:  # fmt: skip
     """Makes an artifact, runs it in its own runtime, and holds it against the budget.
 
     Args:
@@ -176,7 +176,7 @@ def measure(
             for check in judge_evidence(replace(judged, reference=reference.reference), target.budget)
             if check.name in _AGAINST_REFERENCE
         }
-        return Measured(
+        return MeasuredVariant(
             artifact=made.artifact,
             checks=tuple(against.get(check.name, check) for check in own),
             accuracy=_accuracy(evidence, inputs),

@@ -16,7 +16,7 @@ from edgekit.exporting.report import model_json
 from edgekit.model import CapturedModel
 from edgekit.recipe import Prediction, Recipe
 from edgekit.searching.halving import Rung
-from edgekit.searching.measuring import Measured
+from edgekit.searching.measuring import MeasuredVariant
 from edgekit.searching.sorting import fronts
 from edgekit.workers.atomic_files import write_json
 
@@ -67,7 +67,7 @@ class Row:
     held_out: Mapping[str, float | None] = field(default_factory=dict[str, "float | None"])
     history: tuple[Mapping[str, float | None], ...] = ()
     seconds: float = 0.0
-    measured: Measured | None = None
+    measured: MeasuredVariant | None = None
     references: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property

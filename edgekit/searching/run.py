@@ -24,7 +24,7 @@ from edgekit.profiles.profile import DeviceProfile
 from edgekit.recipe import Candidate
 from edgekit.searching.grid import spread, variants_of
 from edgekit.searching.halving import Rung
-from edgekit.searching.measuring import Measured, SampleCache, check_same_items, check_targets, measure
+from edgekit.searching.measuring import MeasuredVariant, SampleCache, check_same_items, check_targets, measure
 from edgekit.searching.result import Fate, Row, SearchResult, artifact_name, write_search
 from edgekit.searching.survey import Target, UntrainedVariant, costs_of, survey
 from edgekit.searching.training_stage import Trial, train_variants
@@ -234,7 +234,7 @@ def _measure(
     trials: dict[str, Trial],
     shelf: SampleCache,
     inputs: Inputs,
-    own: Measured,
+    own: MeasuredVariant,
     target: Target,
     settings: Settings,
 ) -> tuple[Row, ...]:

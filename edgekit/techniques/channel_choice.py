@@ -20,7 +20,7 @@ Scope = Literal["global", "layer"]
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+class ChannelCost:
     """What a network costs.
 
     Attributes:
@@ -32,7 +32,7 @@ class Cost:
     parameters: float
 
 
-def cost_of(graph_module: GraphModule, dependencies: Dependencies, counts: Mapping[int, int]) -> Cost:
+def cost_of(graph_module: GraphModule, dependencies: Dependencies, counts: Mapping[int, int]) -> ChannelCost:
     """Returns what the graph costs with so many channels in each group; groups that are not named keep theirs.
 
     Args:
@@ -64,7 +64,7 @@ def cost_of(graph_module: GraphModule, dependencies: Dependencies, counts: Mappi
             left *= share(held.pieces) if held is not None else 1.0
         macs += left * _macs(node, weight)
         parameters += left * weight.numel()
-    return Cost(macs=macs, parameters=parameters)
+    return ChannelCost(macs=macs, parameters=parameters)
 
 
 def choose_counts(

@@ -47,7 +47,7 @@ _RESHAPES: Final = frozenset({"flatten", "view", "reshape", "squeeze", "unsqueez
 
 @final
 @dataclass(slots=True, kw_only=True, eq=False)
-class Group:
+class DependencyGroup:
     """Channels that are removed together.
 
     Attributes:
@@ -89,7 +89,7 @@ class Dependencies:
 
     def __init__(self, graph_module: GraphModule) -> None:
         self._module = graph_module
-        self._groups: list[Group] = []
+        self._groups: list[DependencyGroup] = []
         self._parent: list[int] = []
         self.written: dict[Node, int] = {}
         """Layer to the group of its outputs; through `root`."""
@@ -107,7 +107,7 @@ class Dependencies:
         for node in graph_module.graph.nodes:
             self._visit(node)
 
-    def group(self, index: int) -> Group:
+    def group(self, index: int) -> DependencyGroup:
         """Returns the group that an index stands for."""
         return self._groups[self.root(index)]
 
@@ -117,7 +117,7 @@ class Dependencies:
             index = self._parent[index]
         return index
 
-    def free(self) -> dict[int, Group]:
+    def free(self) -> dict[int, DependencyGroup]:
         """Returns the groups that may lose channels, by index."""
         return {
             index: group
@@ -164,7 +164,7 @@ class Dependencies:
                 self._block([source])
         if usable:
             index = len(self._groups)
-            self._groups.append(Group(channels=int(node.meta["val"].shape[axis]), writers=[node]))
+            self._groups.append(DependencyGroup(channels=int(node.meta["val"].shape[axis]), writers=[node]))
             self._parent.append(index)
             self.written[node] = index
             self._layout[node] = Channels(axis=axis, pieces=(Piece(group=index),))

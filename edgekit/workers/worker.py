@@ -133,12 +133,14 @@ def run_job(
         cancelled: Once set, the process is ended and KeyboardInterrupt raised: how Ctrl-C reaches jobs on threads.
 
     Raises:
+        MachineError: this system runs none of the frameworks.
         EdgekitError: the one that the job raised, with its message.
         ResourceError: the time or the memory limit was reached, or the machine ran out of memory.
         WorkerError: the process died; the message holds the log's tail.
         InternalError: the job raised anything else; the message names the file with its log and traceback.
         KeyboardInterrupt: passed on after the process was ended.
     """
+    _check_system()
     with temporary_folder("job") as folder:
         (folder / "job.json").write_text(json.dumps({"entry": job.entry, "request": unstructure(request)}))
         log = options.log or folder / "log.txt"
@@ -161,6 +163,19 @@ def run_job(
         data = _read_result(options.title, folder, log, ended)
     value: ResultT = structure(data, types_of(job.work)[1], f"result of the {options.title}")
     return JobResult(value=value, wall_s=ended.wall_s, cpu_s=ended.cpu_s, peak_memory_bytes=ended.peak_memory_bytes)
+
+
+def _check_system() -> None:
+    """Refuses Windows: the converters of LiteRT and ExecuTorch have no builds for it.
+
+    Raises:
+        MachineError: always on Windows.
+    """
+    if sys.platform == "win32":
+        raise MachineError(
+            "edgekit does not run models on Windows: LiteRT's and ExecuTorch's converters have no builds for it. "
+            "Use Linux, or WSL 2 on this machine."
+        )
 
 
 @final

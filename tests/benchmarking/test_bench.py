@@ -13,7 +13,7 @@ import pytest
 
 from edgekit.artifact import Artifact
 from edgekit.benchmarking.bench import bench, check_machine, plain_artifact
-from edgekit.benchmarking.target import Measured, Order, Target, measured_of
+from edgekit.benchmarking.target import Order, Target, TargetFigures, measured_of
 from edgekit.errors import MachineError, UsageError
 from edgekit.measurements.latency_figures import figures_of
 from edgekit.profiles.profile import find_profile
@@ -37,9 +37,9 @@ class FakeTarget(Target):
     def words(self) -> str:
         return "ssh://board"
 
-    def measure(self, order: Order, progress: Any) -> Measured:
+    def measure(self, order: Order, progress: Any) -> TargetFigures:
         order.accept(self._machine)
-        return Measured(
+        return TargetFigures(
             artifact=order.artifact,
             host="board",
             engine="fake 1",

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from edgekit.cli.stages_text import stage_lines, stage_table
-from edgekit.exporting.stage_table import Stage, StageTable
+from edgekit.exporting.stage_table import StageRow, StageTable
 
-FLOAT = Stage(
+FLOAT = StageRow(
     name="float model", kind="float", parameters=4_650_000, macs=386_000_000, size_bytes=18_600_000,
     download_bytes=17_000_000, size_basis="predicted as float32 onnx", value=70.0, drop=0.0, parity_db=200.0,
 )  # fmt: skip
-PRUNED = Stage(
+PRUNED = StageRow(
     name="prune_channels:ratio=0.5", kind="technique", parameters=2_000_000, macs=190_000_000, value=69.0, drop=1.0,
     low=0.6, parity_db=20.0, seconds=90.0, cached=True, size_basis="predicted as float32 onnx",
 )  # fmt: skip
-MADE = Stage(
+MADE = StageRow(
     name="onnx int8-static", kind="artifact", parameters=2_000_000, macs=190_000_000, size_bytes=2_100_000,
     download_bytes=1_900_000, size_basis="measured", value=None, drop=None, seconds=4.0, reason="no targets.",
 )  # fmt: skip

@@ -7,11 +7,11 @@ import math
 
 import pytest
 
-from edgekit.exporting.stage_table import Stage, StageTable
+from edgekit.exporting.stage_table import StageRow, StageTable
 
 
 def stage(name, drop=None, *, kind="technique", low=None, **more):
-    return Stage(name=name, kind=kind, parameters=10, macs=20, drop=drop, low=low, **more)
+    return StageRow(name=name, kind=kind, parameters=10, macs=20, drop=drop, low=low, **more)
 
 
 def table(*stages, warning=""):

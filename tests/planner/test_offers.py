@@ -9,7 +9,7 @@ import pytest
 
 from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.budget import Budget, Limit
-from edgekit.planner.offers import Estimate, Situation, pipelines, with_techniques
+from edgekit.planner.offers import OfferEstimate, Situation, pipelines, with_techniques
 from edgekit.profiles.profile import DeviceProfile, Hardware
 from edgekit.recipe import Candidate, Prediction, Recipe
 
@@ -24,7 +24,7 @@ class Offer:
         return self.reason if situation.has_training else "it needs training data and the task has none"
 
     def estimate(self, situation):
-        return Estimate(size_factor=0.5, macs_factor=0.6, loss_points=1.5, settings={"share": 0.5}, band=0.1)
+        return OfferEstimate(size_factor=0.5, macs_factor=0.6, loss_points=1.5, settings={"share": 0.5}, band=0.1)
 
 
 def situation(*, has_training=True):

@@ -32,7 +32,7 @@ from edgekit.pipeline.settings import Settings
 from edgekit.recipe import Recipe
 from edgekit.samples import Samples, SampleWriter
 from edgekit.searching import run, survey
-from edgekit.searching.measuring import Measured, check_same_items, check_targets
+from edgekit.searching.measuring import MeasuredVariant, check_same_items, check_targets
 from edgekit.searching.result import Row, SearchResult, read_search
 from edgekit.searching.worker_entry import TrainRequest, VariantFacts, VariantsResult, train
 from edgekit.task.task import SearchSpace, Task, Training
@@ -190,7 +190,7 @@ def row(name: str, accuracy: float, latency: float, size: float, *, kept: bool =
         name=name, source="net.py:build", source_kind="torch", kind="pt2", path=Path("gone.pt2"), inputs=(), outputs=(),
         digest="d", parameters=1, macs=int(latency), family="cnn",
     )  # fmt: skip
-    measured = Measured(artifact=artifact, checks=checks, accuracy={"artifact": accuracy, "float": accuracy})
+    measured = MeasuredVariant(artifact=artifact, checks=checks, accuracy={"artifact": accuracy, "float": accuracy})
     arguments = {"width": name} if name else {}
     return Row(name=name, arguments=arguments, fate="measured", model=model, measured=measured)
 

@@ -15,7 +15,15 @@ from typing import Any
 import psutil
 import pytest
 
-from edgekit.errors import ConversionError, EdgekitError, InputError, InternalError, ResourceError, WorkerError
+from edgekit.errors import (
+    ConversionError,
+    EdgekitError,
+    InputError,
+    InternalError,
+    MachineError,
+    ResourceError,
+    WorkerError,
+)
 from edgekit.workers.worker import Job, JobOptions, JobResult, Progress, run_job, silent
 
 JOBS = '''
@@ -346,3 +354,13 @@ def test_a_job_leaves_no_temporary_folder_behind(run: Run, tmp_path: Path, monke
         run("crash")
     (own,) = scratch.iterdir()  # this process's, which goes with it
     assert [item.name for item in own.iterdir()] == [".lock"]
+
+
+def test_windows_is_refused_in_one_sentence(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(MachineError) as caught:
+        run_job(Job(work=silent), None, JobOptions(title="test"))
+    assert caught.value.message == (
+        "edgekit does not run models on Windows: LiteRT's and ExecuTorch's converters have no builds for it. "
+        "Use Linux, or WSL 2 on this machine."
+    )
