@@ -33,7 +33,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(cache=Cache(root=Path(folder)))
         model = capture_model(task, settings)
-        samples = prepare_samples(task, model, "calibration", settings)
+        samples = prepare_samples(task, model.inputs, "calibration", settings)
         if samples is None:
             raise SystemExit("The task names no calibration data.")
         for runtime in ("tflite", "onnx", "executorch", "coreml"):

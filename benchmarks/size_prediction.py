@@ -82,7 +82,7 @@ def main() -> None:
     task = default_task(Path.cwd())
     model = capture_model(task, settings)
     analysis = analyze_model(model, settings)
-    samples = prepare_samples(task, model, "calibration", settings)
+    samples = prepare_samples(task, model.inputs, "calibration", settings)
     lines = list(HEADER)
     print("\n".join(HEADER))
     for row in rows(model, analysis, samples, settings, options.formats.split(","), options.precisions.split(",")):
