@@ -22,7 +22,7 @@ def biases(module):
     return [constant_of(module, node.args[2]).detach().numpy() for node in layers(module)]
 
 
-@pytest.mark.parametrize("target", ["executorch", "coreml"])
+@pytest.mark.parametrize("target", ["xnnpack", "mil"])
 def test_the_bias_takes_back_what_rounding_the_weights_adds_on_average(tiny, target):
     model = tiny("two_inputs")
     exact = read_float_graph(model.captured).module
@@ -40,7 +40,7 @@ def test_a_layer_that_stays_float_keeps_its_bias(tiny):
     model = tiny("two_inputs")
     exact = read_float_graph(model.captured).module
     recipe = Recipe(default="int8_static", overrides=(("left", "fp32"),))
-    changed = quantize_graph(read_float_graph(model.captured), recipe, "coreml", model.calibration, silent).module
+    changed = quantize_graph(read_float_graph(model.captured), recipe, "mil", model.calibration, silent).module
     np.testing.assert_array_equal(biases(changed)[0], biases(exact)[0])
     assert not np.array_equal(biases(changed)[1], biases(exact)[1])
 
@@ -49,14 +49,14 @@ def test_a_depthwise_convolution_is_corrected_channel_by_channel(tiny):
     model = tiny("convolutions")
     exact = read_float_graph(model.captured).module
     changed = quantize_graph(
-        read_float_graph(model.captured), Recipe(default="int8_static"), "coreml", model.calibration, silent
+        read_float_graph(model.captured), Recipe(default="int8_static"), "mil", model.calibration, silent
     ).module
     before, after = biases(exact), biases(changed)
     assert all(one.shape == other.shape for one, other in zip(before, after, strict=True))
     assert all(not np.array_equal(one, other) for one, other in zip(before, after, strict=True))
 
 
-@pytest.mark.parametrize("target", ["executorch", "coreml"])
+@pytest.mark.parametrize("target", ["xnnpack", "mil"])
 def test_a_transposed_convolution_keeps_its_bias_where_a_convolution_reads_the_same_tensor(tiny, target):
     model = tiny("up_and_across")
 
