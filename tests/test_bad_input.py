@@ -21,7 +21,7 @@ class Net(torch.nn.Module):
 
 class Dict(Net):
     def forward(self, x):
-        return {"logits": super().forward(x)}
+        return {"name": "net", "logits": super().forward(x)}
 
 class Shape(Net):
     def forward(self, x):
@@ -34,7 +34,7 @@ class Fourier(Net):
 def build():
     return Net().eval()
 
-def build_dict():
+def build_text():
     return Dict().eval()
 
 def build_shape():
@@ -199,14 +199,13 @@ def test_wrong_calibration_data_is_told(
 
 
 @pytest.mark.runtime
-def test_a_model_that_returns_a_dict_is_told_what_to_do(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_returns_text_is_told_what_to_do(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     del project
-    message = refuse(capsys, 2, "model.py:build_dict", "--example-inputs", "model.py:example_inputs")
-    assert message.splitlines()[0] == (
-        "model.py:build_dict: the model returns a dict with the keys logits; artifacts return tensors in a fixed "
-        "order. Wrap it in a module that returns a tuple:"
+    message = refuse(capsys, 2, "model.py:build_text", "--example-inputs", "model.py:example_inputs")
+    assert message == (
+        "model.py:build_text: the model returns a str at name; expected a tensor, or tuples, lists, dicts and "
+        "dataclasses of tensors. Wrap it in a module whose forward returns tensors only."
     )
-    assert message.splitlines()[-1] == "            return self.model(*inputs)['logits']"
 
 
 @pytest.mark.runtime

@@ -195,8 +195,10 @@ def test_an_artifact_is_validated_against_its_float_model(project: Path, suffix:
     assert embedded["provenance"]["calibration"] == data["data"]["calibration"]["sha256"]
     checks = {check["name"]: check for check in entry["checks"]}
     assert checks["accuracy_drop"]["value"] is not None
-    # A Core ML package cannot be measured in memory here, and what is not measured does not pass.
-    assert code == (1 if suffix == ".mlpackage" else 0)
+    if suffix == ".mlpackage":
+        # Its memory cannot be measured here. A Pi does not run Core ML, so the Pi's limit only warns.
+        assert (checks["memory"]["verdict"], checks["memory"]["level"]) == ("not_run", "warn")
+    assert code == 0
 
 
 def outputs_of_snippet(folder: Path, runtime: str) -> dict[str, Any]:
