@@ -35,7 +35,7 @@ class MeasuredVariant(Record):
 class Variant(Record):
     """One variant of the search, or the reference."""
 
-    name: Text = Field(description=TEXT)
+    name: str = Field(description="its arguments in words; empty for the reference")
     arguments: dict[str, Any] = Field(description="an object with the factory's arguments")
     fate: str = Field(description="what became of it")
     reason: str = Field(description=TEXT)

@@ -20,7 +20,7 @@ def reports(tiny, tmp_path_factory):
         "source": "tiny.py:build",
         "source_kind": "torch",
         "kind": "pt2",
-        "file": "tiny.pt2",
+        "path": str(tiny / "tiny.pt2"),
         "inputs": [],
         "outputs": [],
         "digest": "",

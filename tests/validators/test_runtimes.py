@@ -222,7 +222,7 @@ def tflite_runtime_python(tmp_path_factory):
 @pytest.mark.parametrize("name", ["tiny.tflite", "tiny_int8.tflite"])
 def test_tflite_runtime_is_accepted_in_its_own_environment(tflite_runtime_python, tiny, tiny_rows, tmp_path, name):
     record, old = run_by_hand(tflite_runtime_python, tiny, tiny_rows, tmp_path, "tflite_runtime", name)
-    assert record["runtime"] == {"name": "tflite-runtime", "version": "2.14.0", "untimed": ""}
+    assert record["runtime"] == {"name": "tflite-runtime", "version": "2.14.0", "untimed": "", "settings": ""}
     assert record["numpy"].startswith("1.")
     _, new = run_by_hand(sys.executable, tiny, tiny_rows, tmp_path, "ai_edge_litert", name)
     step = record["outputs"][0]["scale"] or 1e-5
