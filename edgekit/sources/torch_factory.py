@@ -43,16 +43,16 @@ def capture_module(module: nn.Module, request: CaptureRequest, folder: Path, pro
     from edgekit.sources import example_inputs
     from edgekit.torch_program import program_facts
     from edgekit.torch_program.canonical_program import canonical, check_equal
-    from edgekit.torch_program.trace_module import export_module, output_names, run_module
+    from edgekit.torch_program.trace_module import export_module, run_module, run_named
 
     parameters = program_facts.count_parameters(module.parameters())
     examples = example_inputs.require(request, "a torch model is captured with example inputs")
-    expected = run_module(module, examples, request.source)
+    expected, names = run_named(module, examples, request.source)
     progress("capturing the graph", None)
     program = export_module(module, examples, request.source)
     result = canonical(program, examples, request.source)
     check_equal(expected, run_module(result.module(check_guards=False), examples, request.source), request.source)
-    return program_facts.save(result, folder, parameters, output_names(module, examples, request.source))
+    return program_facts.save(result, folder, parameters, names)
 
 
 def build(request: CaptureRequest) -> nn.Module:

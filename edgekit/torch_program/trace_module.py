@@ -58,17 +58,15 @@ def export_module(module: nn.Module, examples: Sequence[Tensor], title: str) -> 
     return program
 
 
-def output_names(module: nn.Module, examples: Sequence[Tensor], title: str) -> list[str] | None:
-    """Returns what a module's keys and fields call its outputs, None where they have no names of their own."""
-    import torch
-
-    with torch.no_grad():
-        names = [name for name, _ in flatten_outputs(module(*examples), title)]
-    return names if any(names) else None
-
-
 def run_module(module: nn.Module, examples: Sequence[Tensor], title: str) -> tuple[Tensor, ...]:
-    """Returns the outputs of `module`, flattened in order.
+    """Returns the outputs of `module`, flattened in order; see `run_named`."""
+    return run_named(module, examples, title)[0]
+
+
+def run_named(module: nn.Module, examples: Sequence[Tensor], title: str) -> tuple[tuple[Tensor, ...], list[str] | None]:
+    """Returns the outputs of `module`, flattened in order, and what its keys and fields call them.
+
+    The names are None where the outputs have none of their own.
 
     Raises:
         ModelError: its forward failed, or it returns something that holds anything but tensors.
@@ -83,7 +81,9 @@ def run_module(module: nn.Module, examples: Sequence[Tensor], title: str) -> tup
             f"{title}: the model's forward failed on the example inputs "
             f"({describe(examples)}):\n{describe_failure(error)}"
         ) from error
-    return tuple(tensor for _, tensor in flatten_outputs(value, title))
+    found = flatten_outputs(value, title)
+    names = [name for name, _ in found]
+    return tuple(tensor for _, tensor in found), names if any(names) else None
 
 
 def check_graph(graph_module: GraphModule, title: str) -> None:
