@@ -6,7 +6,7 @@ User code runs here, so it runs in a worker process. What comes out is checked o
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, final
@@ -15,6 +15,7 @@ from edgekit.errors import DataError
 from edgekit.model import TensorSpec
 from edgekit.samples import SAMPLES_NAME, Samples, SampleWriter
 from edgekit.task.array_file import read_npz
+from edgekit.task.metric_text import targets_of_metric
 from edgekit.task.task import ImagePreprocessing
 from edgekit.workers.request_key import Place
 from edgekit.workers.worker import Job, Progress, silent
@@ -192,8 +193,8 @@ def _add(
 ) -> None:
     """Checks one item against the model's inputs and writes its rows.
 
-    An item of several rows whose target has one entry a row is that many items; otherwise, and always under spearman,
-    the rows belong together.
+    An item of several rows whose target has one entry a row is that many items; otherwise, and always where the metric
+    compares the rows of an item, they belong together. A table or a text is the target of one row, whatever its length.
     """
     import numpy as np
 
@@ -205,8 +206,13 @@ def _add(
     if len(rows) != 1:
         raise DataError(f"The {where} has inputs of different batch sizes: {', '.join(map(str, sorted(rows)))}.")
     count = rows.pop()
-    label = None if target is None else np.asarray(_to_numpy(target))
-    separate = metric != "spearman" and (label is None or (label.ndim > 0 and len(label) == count))
+    belongs = targets_of_metric(metric)
+    if belongs == "table" and target is not None:
+        target = [target] if count == 1 else target
+        label: Any = [np.asarray(_to_numpy(one)) for one in _as_sequence(target, count, where)]
+    else:
+        label = None if target is None else np.asarray(_to_numpy(target))
+    separate = belongs == "table" or (belongs == "row" and (label is None or (label.ndim > 0 and len(label) == count)))
     first = writer.items
     for i in range(count):
         writer.add(tuple(array[i : i + 1] for array in arrays), item=first + i if separate else first)
@@ -214,6 +220,18 @@ def _add(
             writer.add_item(None if label is None else label[i], slice_name)
     if not separate:
         writer.add_item(label, slice_name)
+
+
+def _as_sequence(target: object, count: int, where: str) -> Sequence[object]:
+    """Returns the targets of an item of several rows, one a row.
+
+    Raises:
+        DataError: it has another number of them.
+    """
+    if not isinstance(target, (list, tuple)) or len(target) != count:
+        came = f"{len(target)} targets" if isinstance(target, (list, tuple)) else type(target).__name__
+        raise DataError(f"The {where} has {count} rows and {came}; expected a list of {count} targets, one a row.")
+    return target
 
 
 def _to_numpy(value: Any) -> Any:
