@@ -247,9 +247,9 @@ class SampleWriter:
 
 
 def _are_tables(arrays: Sequence[NDArray[Any]]) -> bool:
-    """Returns whether all are tables of numbers (rows, columns) with the same columns."""
+    """Returns whether all are tables of numbers with the same columns; one without rows may have any."""
     return all(array.ndim == 2 and array.dtype.kind in "iuf" for array in arrays) and (
-        len({array.shape[1] for array in arrays}) == 1
+        len({array.shape[1] for array in arrays if len(array)}) <= 1
     )
 
 
@@ -257,9 +257,11 @@ def _filled_up(tables: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
     """Returns tables of different length as one array (items, rows, columns), filled up with rows of NaN."""
     import numpy as np
 
-    filled = np.full((len(tables), max(len(table) for table in tables), tables[0].shape[1]), np.nan)
+    columns = max(tables, key=len).shape[1]
+    filled = np.full((len(tables), max(len(table) for table in tables), columns), np.nan)
     for item, table in enumerate(tables):
-        filled[item, : len(table)] = table
+        if len(table):
+            filled[item, : len(table)] = table
     return filled
 
 

@@ -27,7 +27,8 @@ def numbered_by_name(names: Mapping[int, str], labels: Sequence[str], source: Pa
     missing = [name for name in names.values() if name.strip().lower() not in places]
     if missing:
         raise DataError(
-            f"{source} has the classes {', '.join(missing[:5])}{', ...' if missing[5:] else ''}, and [model] labels has "
-            f"no such line. Write the labels as the data calls them, one a line in the order of the model's classes."
+            f"{source} has the classes {', '.join(missing[:5])}{', ...' if missing[5:] else ''}, and [model] labels "
+            "has no such line. Write the labels as the data calls them, one a line in the order of the model's "
+            "classes."
         )
     return {number: places[name.strip().lower()] for number, name in names.items()}

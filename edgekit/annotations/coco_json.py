@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edgekit.annotations.classes import numbered_by_name
 from edgekit.annotations.picture import AnnotatedPicture, Instance, Polygons
 from edgekit.errors import DataError
-from edgekit.files.bounded_reading import read_json
+from edgekit.files.bounded_reading import parse_json, read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +57,7 @@ def read_coco(path: Path, images: Path | None, labels: Sequence[str]) -> list[An
 
 def _tables(path: Path) -> dict[str, list[Any]]:
     try:
-        data: Any = read_json(path, DataError, limit_bytes=_LARGEST_BYTES)
+        data: Any = parse_json(read_text(path, DataError, limit_bytes=_LARGEST_BYTES), str(path), DataError)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist. Give a COCO file such as instances_val.json.") from None
     missing = [

@@ -1,4 +1,4 @@
-"""Semantic segmentation as folders: `images`, and `masks` with a PNG of the same name whose pixels are class numbers."""
+"""Semantic segmentation as folders: `images`, and `masks` with a PNG of the same name, its pixels class numbers."""
 
 from __future__ import annotations
 

@@ -123,7 +123,8 @@ def _instance(line: str, where: str, classes: Mapping[int, int] | None, points: 
     shares = rest[:4] if shape.size else rest
     if (shares < -1e-3).any() or (shares > 1 + 1e-3).any():
         raise DataError(
-            f"{where} holds {float(shares[np.abs(shares - 0.5).argmax()]):g}; expected shares of the picture's sides, 0 to 1."
+            f"{where} holds {float(shares[np.abs(shares - 0.5).argmax()]):g}; expected shares of the picture's sides, "
+            "0 to 1."
         )
     number = int(values[0])
     if classes is not None and number not in classes:

@@ -36,13 +36,12 @@ class CenterNet(Decoder):
 
     def why_not(self, shapes: Shapes, size: tuple[int, int]) -> str | None:
         """Needs a heatmap, sizes and offsets, in this order."""
-        count = grids.cells(size, (self.stride,))
-        widths = [grids.channels(shape, count) for shape in shapes]
+        grid = grids.levels(size, (self.stride,))[0]
+        widths = [grids.channels(shape, grid) for shape in shapes]
         if len(widths) != 3 or None in widths or widths[1:] != [2, 2]:
-            rows, columns = grids.levels(size, (self.stride,))[0]
             listed = ", ".join(map(str, shapes))
-            grid = f"{rows}, {columns}"
-            return f"they have the shapes {listed}; expected (classes, {grid}), then twice (2, {grid})"
+            cells = f"{grid[0]}, {grid[1]}"
+            return f"they have the shapes {listed}; expected (classes, {cells}), then twice (2, {cells})"
         return None
 
     def predict(self, outputs: Arrays, size: tuple[int, int]) -> Predictions:
@@ -50,7 +49,7 @@ class CenterNet(Decoder):
         import numpy as np
 
         rows, columns = grids.levels(size, (self.stride,))[0]
-        heat, sides, offset = (grids.as_rows(array, rows * columns) for array in outputs)
+        heat, sides, offset = (grids.as_rows(array, (rows, columns)) for array in outputs)
         scores = grids.sigmoid(heat) if self.logits else heat
         peaks = _highest_near(scores.reshape(rows, columns, -1)).reshape(scores.shape)
         cells = grids.centres(size, (self.stride,), 0.0)[0]

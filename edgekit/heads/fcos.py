@@ -37,9 +37,11 @@ class Fcos(Decoder):
 
     def why_not(self, shapes: Shapes, size: tuple[int, int]) -> str | None:
         """Needs scores, four distances and centerness of all cells."""
-        counts = [rows * columns for rows, columns in grids.levels(size, grids.numbers(self.strides, "strides"))]
-        for cells in ([sum(counts)], counts):
-            widths = [[width for shape in shapes if (width := grids.channels(shape, count))] for count in cells]
+        levels = grids.levels(size, grids.numbers(self.strides, "strides"))
+        counts = [rows * columns for rows, columns in levels]
+        forms: tuple[list[grids.Cells], ...] = ([sum(counts)], [*levels])
+        for form in forms:
+            widths = [[width for shape in shapes if (width := grids.channels(shape, cells))] for cells in form]
             if all(len(level) == 3 and 1 in level and 4 in level for level in widths):
                 return None
         return (
@@ -52,13 +54,14 @@ class Fcos(Decoder):
         import numpy as np
 
         strides = grids.numbers(self.strides, "strides")
-        counts = [rows * columns for rows, columns in grids.levels(size, strides)]
-        levels = [sum(counts)] if grids.joined_width(tuple(a.shape for a in outputs), sum(counts)) else counts
+        count = grids.cells(size, strides)
+        whole = grids.joined_width(tuple(array.shape for array in outputs), count)
+        levels: list[grids.Cells] = [count] if whole else [*grids.levels(size, strides)]
         classes: list[NDArray[Any]] = []
         distances: list[NDArray[Any]] = []
         centerness: list[NDArray[Any]] = []
-        for count in levels:
-            rows = [grids.as_rows(a, count) for a in outputs if grids.channels(a.shape, count) is not None]
+        for cells in levels:
+            rows = [grids.as_rows(array, cells) for array in outputs if grids.channels(array.shape, cells) is not None]
             # Classes come first in every known export, whatever their number.
             classes.append(rows[0])
             distances.append(next(row for row in rows[1:] if row.shape[1] == 4))

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 def why_not_focal(shapes: Shapes, size: tuple[int, int], strides: tuple[float, ...], bins: int) -> str | None:
     """Returns why outputs of these shapes are no such head: 4 x bins and a score a class for every cell."""
-    counts = [rows * columns for rows, columns in grids.levels(size, strides)]
-    width = grids.joined_width(shapes, sum(counts)) or grids.level_width(shapes, counts)
+    levels, count = grids.levels(size, strides), grids.cells(size, strides)
+    width = grids.joined_width(shapes, count) or grids.level_width(shapes, levels)
     if width <= 4 * bins:
         return (
             f"they have the shapes {', '.join(map(str, shapes))}; expected scores and {4 * bins} distances of "
-            f"{counts} cells"
+            f"{[rows * columns for rows, columns in levels]} cells"
         )
     return None
 
@@ -32,20 +32,20 @@ def predict_focal(
     """Returns the boxes of all cells; the output of 4 x bins channels holds the distances, wherever it stands."""
     import numpy as np
 
-    counts = [rows * columns for rows, columns in grids.levels(size, strides)]
-    distances = grids.gather(outputs, counts, 4 * bins)
+    levels, count = grids.levels(size, strides), grids.cells(size, strides)
+    distances = grids.gather(outputs, levels, 4 * bins)
     if distances is None:
-        rows = grids.joined(outputs, sum(counts))
-        rows = rows if rows.shape[1] else grids.by_level(outputs, counts)
+        rows = grids.joined(outputs, count)
+        rows = rows if rows.shape[1] else grids.by_level(outputs, levels)
         scores, distances = rows[:, : -4 * bins], rows[:, -4 * bins :]
     else:
         rest = tuple(
             array
             for array in outputs
-            if all(grids.channels(array.shape, count) != 4 * bins for count in (*counts, sum(counts)))
+            if all(grids.channels(array.shape, cells) != 4 * bins for cells in (*levels, count))
         )
-        scores = grids.joined(rest, sum(counts))
-        scores = scores if scores.shape[1] else grids.by_level(rest, counts)
+        scores = grids.joined(rest, count)
+        scores = scores if scores.shape[1] else grids.by_level(rest, levels)
     points, stride = grids.centres(size, strides, offset)
     boxes = grids.around(points, grids.expectation(np.asarray(distances))) * stride
     return Predictions(boxes=boxes, scores=grids.sigmoid(scores) if logits else scores)

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from edgekit.heads.decoder import Shapes
 
 
+Cells = int | tuple[int, int]
+"""How many cells an output speaks of, or the rows and columns of its level."""
+
+
 def numbers(text: str, setting: str) -> tuple[float, ...]:
     """Returns the numbers of a setting, separated by commas.
 
@@ -59,42 +63,49 @@ def without_ones(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
     return shape
 
 
-def as_rows(array: NDArray[Any], count: int) -> NDArray[Any]:
-    """Returns a joined output as (count, channels): (count, C), (C, count) or a map (C, h, w) or (h, w, C)."""
-    array = array.reshape(without_ones(array.shape, 3))
-    if array.ndim == 3:
-        if array.shape[1] * array.shape[2] == count:
-            return array.reshape(array.shape[0], count).T
-        return array.reshape(count, array.shape[2])
-    return array if array.shape[0] == count else array.T
-
-
-def channels(shape: tuple[int, ...], count: int) -> int | None:
-    """Returns the channels of an output that says something of `count` cells each, None where it is not such a one."""
-    shape = without_ones(shape, 3)
-    if len(shape) == 3:
-        return shape[0] if shape[1] * shape[2] == count else shape[2] if shape[0] * shape[1] == count else None
-    if len(shape) != 2 or count not in shape:
+def _layout(shape: tuple[int, ...], cells: Cells) -> tuple[int, bool] | None:
+    """Returns (channels, whether they come first) of an output about these cells, None where it is not such a one."""
+    if isinstance(cells, tuple):
+        level = without_ones(shape, 3)
+        if level[1:] == cells:
+            return level[0], True
+        if level[:2] == cells and len(level) == 3:
+            return level[2], False
+    flat, count = without_ones(shape, 2), math.prod(cells) if isinstance(cells, tuple) else cells
+    if len(flat) != 2 or count not in flat:
         return None
-    return shape[1] if shape[0] == count else shape[0]
+    return (flat[1], False) if flat[0] == count else (flat[0], True)
 
 
-def gather(arrays: tuple[NDArray[Any], ...], counts: list[int], width: int) -> NDArray[Any] | None:
+def channels(shape: tuple[int, ...], cells: Cells) -> int | None:
+    """Returns the channels of an output that says something of each of these cells, None where it is not such a one."""
+    found = _layout(shape, cells)
+    return found[0] if found else None
+
+
+def as_rows(array: NDArray[Any], cells: Cells) -> NDArray[Any]:
+    """Returns an output about these cells, for which `channels` is known, as (cells, channels)."""
+    width, first = _layout(array.shape, cells) or (1, False)
+    return array.reshape(width, -1).T if first else array.reshape(-1, width)
+
+
+def gather(arrays: tuple[NDArray[Any], ...], levels: list[tuple[int, int]], width: int) -> NDArray[Any] | None:
     """Returns the outputs of `width` channels, one a level and in the levels' order, as rows (cells, width).
 
     An output that holds all levels counts too. None where a level is missing.
     """
     import numpy as np
 
-    whole = [array for array in arrays if channels(array.shape, sum(counts)) == width]
+    count = sum(map(math.prod, levels))
+    whole = [array for array in arrays if channels(array.shape, count) == width]
     if whole:
-        return as_rows(whole[0], sum(counts))
+        return as_rows(whole[0], count)
     found: list[NDArray[Any]] = []
-    for count in counts:
-        level = [array for array in arrays if channels(array.shape, count) == width]
+    for cells in levels:
+        level = [array for array in arrays if channels(array.shape, cells) == width]
         if not level:
             return None
-        found.append(as_rows(level[0], count))
+        found.append(as_rows(level[0], cells))
     return np.concatenate(found)
 
 
@@ -138,27 +149,28 @@ def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return expit(logits)
 
 
-def joined(arrays: tuple[NDArray[Any], ...], count: int) -> NDArray[Any]:
-    """Returns all outputs that say something of `count` cells, beside each other: (count, channels), maybe none."""
+def joined(arrays: tuple[NDArray[Any], ...], cells: Cells) -> NDArray[Any]:
+    """Returns all outputs that say something of these cells, beside each other: (cells, channels), maybe none."""
     import numpy as np
 
-    found = [as_rows(array, count) for array in arrays if channels(array.shape, count) is not None]
+    found = [as_rows(array, cells) for array in arrays if channels(array.shape, cells) is not None]
+    count = math.prod(cells) if isinstance(cells, tuple) else cells
     return np.concatenate([np.empty((count, 0)), *found], axis=1)
 
 
-def joined_width(shapes: Shapes, count: int) -> int:
-    """Returns the channels of all outputs that say something of `count` cells."""
-    return sum(channels(shape, count) or 0 for shape in shapes)
+def joined_width(shapes: Shapes, cells: Cells) -> int:
+    """Returns the channels of all outputs that say something of these cells."""
+    return sum(channels(shape, cells) or 0 for shape in shapes)
 
 
-def by_level(arrays: tuple[NDArray[Any], ...], counts: list[int]) -> NDArray[Any]:
+def by_level(arrays: tuple[NDArray[Any], ...], levels: list[tuple[int, int]]) -> NDArray[Any]:
     """Returns the outputs of each level beside each other, the levels below each other: (cells, channels)."""
     import numpy as np
 
-    return np.concatenate([joined(arrays, count) for count in counts])
+    return np.concatenate([joined(arrays, cells) for cells in levels])
 
 
-def level_width(shapes: Shapes, counts: list[int]) -> int:
+def level_width(shapes: Shapes, levels: list[tuple[int, int]]) -> int:
     """Returns the channels that every level has, 0 where they differ or a level has none."""
-    widths = {joined_width(shapes, count) for count in counts}
+    widths = {joined_width(shapes, cells) for cells in levels}
     return widths.pop() if len(widths) == 1 else 0

@@ -38,14 +38,15 @@ class Cells:
 
     def why_not(self, shapes: Shapes, size: tuple[int, int]) -> str | None:
         """Returns why outputs of these shapes are none of such a head."""
-        counts = [rows * columns for rows, columns in grids.levels(size, self.strides)]
-        masks = sum(shape[0] for shape in self._prototypes(shapes, counts))
+        levels, count = grids.levels(size, self.strides), grids.cells(size, self.strides)
+        masks = sum(shape[0] for shape in self._prototypes(shapes, levels))
         more = masks + 3 * self.keypoints
-        if whole := grids.joined_width(shapes, sum(counts)):
-            found, wanted = whole - 4 - more, f"(4 + classes{f' + {more}' if more else ''}, {sum(counts)})"
+        if whole := grids.joined_width(shapes, count):
+            found, wanted = whole - 4 - more, f"(4 + classes{f' + {more}' if more else ''}, {count})"
         else:
-            found = grids.level_width(shapes, counts) - 4 * self.bins
-            wanted = f"(4 + classes, {sum(counts)}), or {4 * self.bins} + classes channels of {counts} cells"
+            found = grids.level_width(shapes, levels) - 4 * self.bins
+            counts = [rows * columns for rows, columns in levels]
+            wanted = f"(4 + classes, {count}), or {4 * self.bins} + classes channels of {counts} cells"
         if found < 1 or (self.classes and found != self.classes):
             classes = f" with {self.classes} classes" if self.classes else ""
             return f"they have the shapes {', '.join(map(str, shapes))}; expected {wanted}{classes}"
@@ -53,14 +54,14 @@ class Cells:
 
     def predict(self, outputs: Arrays, size: tuple[int, int]) -> Predictions:
         """Returns the boxes of all cells."""
-        counts = [rows * columns for rows, columns in grids.levels(size, self.strides)]
-        rows = grids.joined(outputs, sum(counts))
+        levels, count = grids.levels(size, self.strides), grids.cells(size, self.strides)
+        rows = grids.joined(outputs, count)
         if not rows.shape[1]:
-            return self._from_maps(grids.by_level(outputs, counts), size)
+            return self._from_maps(grids.by_level(outputs, levels), size)
         prototypes = [
             array.reshape(grids.without_ones(array.shape, 3))
             for array in outputs
-            if self._prototypes((array.shape,), counts)
+            if self._prototypes((array.shape,), levels)
         ]
         masks = prototypes[0].shape[0] if prototypes else 0
         more = masks + 3 * self.keypoints
@@ -85,10 +86,10 @@ class Cells:
         )
 
     @staticmethod
-    def _prototypes(shapes: Shapes, counts: list[int]) -> list[tuple[int, ...]]:
+    def _prototypes(shapes: Shapes, levels: list[tuple[int, int]]) -> list[tuple[int, ...]]:
         """Returns the shapes (prototypes, h, w) among the outputs: maps that belong to no level."""
         found = [grids.without_ones(shape, 3) for shape in shapes]
-        cells = {sum(counts), *counts}
+        cells = (sum(rows * columns for rows, columns in levels), *levels)
         return [shape for shape in found if len(shape) == 3 and all(grids.channels(shape, n) is None for n in cells)]
 
     def _scale(self, size: tuple[int, int]) -> NDArray[Any]:

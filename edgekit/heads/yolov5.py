@@ -40,16 +40,18 @@ class YoloV5(Decoder):
 
     def why_not(self, shapes: Shapes, size: tuple[int, int]) -> str | None:
         """Needs (anchors x cells, 5 + classes), or a map of anchors x (5 + classes) channels a level."""
-        each, counts = self._anchors().shape[1], self._counts(size)
-        width = grids.joined_width(shapes, each * sum(counts))
+        each, levels = self._anchors().shape[1], self._levels(size)
+        count = sum(rows * columns for rows, columns in levels)
+        width = grids.joined_width(shapes, each * count)
         if not width:
-            maps = {_channels(shape, count, each) for count in counts for shape in shapes} - {None}
+            maps = {_channels(shape, cells, each) for cells in levels for shape in shapes} - {None}
             width = maps.pop() or 0 if len(maps) == 1 else 0
         if width < 6 or (self.classes and width != 5 + self.classes):
             classes = f" with {self.classes} classes" if self.classes else ""
             return (
-                f"they have the shapes {', '.join(map(str, shapes))}; expected ({each * sum(counts)}, 5 + classes), or "
-                f"{each} x (5 + classes) channels of {counts} cells{classes}"
+                f"they have the shapes {', '.join(map(str, shapes))}; expected ({each * count}, 5 + classes), or "
+                f"{each} x (5 + classes) channels of {[rows * columns for rows, columns in levels]} "
+                f"cells{classes}"
             )
         return None
 
@@ -57,8 +59,8 @@ class YoloV5(Decoder):
         """Returns the boxes of all anchors."""
         import numpy as np
 
-        anchors, counts = self._anchors(), self._counts(size)
-        rows = grids.joined(outputs, anchors.shape[1] * sum(counts))
+        strides, each = grids.numbers(self.strides, "strides"), self._anchors().shape[1]
+        rows = grids.joined(outputs, each * grids.cells(size, strides))
         if not rows.shape[1]:
             return self._from_maps(outputs, size)
         side = np.asarray([size[1], size[0]] * 2 if self.normalized else [1] * 4, np.float64)
@@ -71,9 +73,9 @@ class YoloV5(Decoder):
         boxes: list[NDArray[np.float64]] = []
         scores: list[NDArray[np.float64]] = []
         strides, anchors = grids.numbers(self.strides, "strides"), self._anchors()
-        for stride, own, count in zip(strides, anchors, self._counts(size), strict=True):
-            level = next(array for array in outputs if _channels(array.shape, count, len(own)) is not None)
-            values = grids.sigmoid(_by_anchor(level, count, len(own)))
+        for stride, own, shape in zip(strides, anchors, self._levels(size), strict=True):
+            level = next(array for array in outputs if _channels(array.shape, shape, len(own)) is not None)
+            values = grids.sigmoid(_by_anchor(level, shape, len(own)))
             cells = grids.centres(size, (stride,), -0.5)[0]
             centre = (2 * values[..., :2] + cells) * stride
             sides = (2 * values[..., 2:4]) ** 2 * own[:, None]
@@ -89,22 +91,22 @@ class YoloV5(Decoder):
             len(grids.numbers(self.strides, "strides")), -1, 2
         )
 
-    def _counts(self, size: tuple[int, int]) -> list[int]:
-        return [rows * columns for rows, columns in grids.levels(size, grids.numbers(self.strides, "strides"))]
+    def _levels(self, size: tuple[int, int]) -> list[tuple[int, int]]:
+        return grids.levels(size, grids.numbers(self.strides, "strides"))
 
 
-def _channels(shape: tuple[int, ...], count: int, anchors: int) -> int | None:
+def _channels(shape: tuple[int, ...], cells: tuple[int, int], anchors: int) -> int | None:
     """Returns 5 + classes of a level's map (anchors x C, h, w) or (anchors, h, w, C); None where it is not that."""
     shape = grids.without_ones(shape, 4)
     if len(shape) == 4:
-        return shape[3] if shape[0] == anchors and shape[1] * shape[2] == count else None
-    width = grids.channels(shape, count)
+        return shape[3] if shape[0] == anchors and shape[1:3] == cells else None
+    width = grids.channels(shape, cells)
     return width // anchors if width and width % anchors == 0 else None
 
 
-def _by_anchor(level: NDArray[Any], count: int, anchors: int) -> NDArray[Any]:
+def _by_anchor(level: NDArray[Any], cells: tuple[int, int], anchors: int) -> NDArray[Any]:
     """Returns a level's map as (anchors, cells, C)."""
     shape = grids.without_ones(level.shape, 4)
     if len(shape) == 4:
-        return level.reshape(anchors, count, shape[3])
-    return grids.as_rows(level, count).reshape(count, anchors, -1).transpose(1, 0, 2)
+        return level.reshape(anchors, -1, shape[3])
+    return grids.as_rows(level, cells).reshape(cells[0] * cells[1], anchors, -1).transpose(1, 0, 2)

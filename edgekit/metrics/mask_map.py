@@ -70,9 +70,7 @@ class MaskMap(ItemMetric):
         for item in json.loads(text):
             runs = {"size": item["size"], "counts": item["counts"].encode()}
             area = float(library.area(runs))
-            made.append(
-                {"category_id": item["class"], "segmentation": runs, "area": area, "iscrowd": item.get("crowd", 0)}
-            )
+            made.append({"category_id": item["class"], "segmentation": runs, "area": area, "iscrowd": item["crowd"]})
         return made
 
     def _annotations(self, found: Detections) -> list[dict[str, Any]]:

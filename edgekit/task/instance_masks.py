@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import MissingDependencyError
@@ -15,23 +15,46 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def encode_instances(masks: Sequence[NDArray[Any]], classes: Iterable[int]) -> str:
+def encode_instances(
+    masks: Sequence[NDArray[Any]], classes: Iterable[int], crowds: Iterable[bool] | None = None
+) -> str:
     """Returns the target of a picture whose instances have these masks, (H, W) each, and classes.
+
+    Args:
+        masks: Not 0 where the instance is.
+        classes: The model's class numbers.
+        crowds: Which stand for a group, in which any number of detections may lie; None for none.
 
     Raises:
         MissingDependencyError: pycocotools is not installed.
     """
     import numpy as np
 
+    library = _library()
+    made: list[dict[str, Any]] = []
+    groups = [False] * len(masks) if crowds is None else crowds
+    for mask, number, crowd in zip(masks, classes, groups, strict=True):
+        runs: Any = library.encode(np.asfortranarray(np.asarray(mask) != 0, np.uint8))
+        shape = {"size": list(runs["size"]), "counts": runs["counts"].decode()}
+        made.append({"class": int(number), **shape, "crowd": int(crowd)})
+    return json.dumps(made)
+
+
+def decode_runs(runs: Mapping[str, Any]) -> NDArray[Any]:
+    """Returns the mask (H, W) uint8 of COCO's compressed runs, {"size": [h, w], "counts": "..."}.
+
+    Raises:
+        MissingDependencyError: pycocotools is not installed.
+    """
+    return _library().decode({"size": runs["size"], "counts": runs["counts"].encode()})
+
+
+def _library() -> Any:
     try:
-        from pycocotools import mask as library
+        from pycocotools import mask
     except ImportError as error:
         raise MissingDependencyError(
             "Masks of instances need pycocotools, which is not installed. "
             "Install it from the checkout: pip install -e '.[metrics]'"
         ) from error
-    made: list[dict[str, Any]] = []
-    for mask, number in zip(masks, classes, strict=True):
-        runs: Any = library.encode(np.asfortranarray(np.asarray(mask) != 0, np.uint8))
-        made.append({"class": int(number), "size": list(runs["size"]), "counts": runs["counts"].decode()})
-    return json.dumps(made)
+    return mask

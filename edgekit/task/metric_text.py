@@ -15,6 +15,7 @@ from edgekit.errors import DataError, InputError
 from edgekit.plugins import load_plugin
 from edgekit.registry import metric_names, metric_target
 from edgekit.task.references import Value, read_arguments
+from edgekit.task.task_kinds import Targets, kind_of_metric
 
 _CALL: Final = re.compile(r"([^\W\d]\w*)\s*(\(.*\))?", re.DOTALL)
 
@@ -67,3 +68,13 @@ def targets_of_metric(text: str) -> str:
     if name not in metric_names():
         return "row"
     return str(load_plugin("metric", name, metric_target(name)).targets)
+
+
+def targets_of_kind(text: str) -> Targets | None:
+    """Returns what a metric compares with of annotated pictures, None where it compares with nothing that they say."""
+    call = None if ":" in metric_title(text) else parse_metric_text(text)
+    if call is None:
+        return None
+    name = str(call.settings.get("metric", "")) if call.name == "agreement_of" else call.name
+    kind = kind_of_metric(name)
+    return kind.targets if kind else None
