@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -26,6 +26,9 @@ _TRIED: Final = 32
 _CONFIDENT: Final = 0.25
 """Score from which a detection is a decision."""
 
+_HIT: Final = 0.5
+"""Overlap from which a box hits an object."""
+
 _CLEAR: Final = 0.5
 """What the best decoder must reach to be believed, and the share of it that no other may."""
 
@@ -44,6 +47,11 @@ class Head:
     metric: str
     decoder: str = ""
     settings: Mapping[str, Value] = field(default_factory=dict[str, Value])
+
+    def __post_init__(self) -> None:
+        """Makes the decoder once, so that wrong settings are found before any work."""
+        if self.decoder:
+            find_decoder(self.decoder, self.settings)
 
     def detections(self, outputs: tuple[NDArray[Any], ...], data: MetricData) -> list[Detections]:
         """Returns what these outputs, (rows, ...) each, say about each row.
@@ -90,18 +98,23 @@ def found_by_data(metric: str, data: MetricData, size: tuple[int, int]) -> Decod
     """
     arrays = tuple(array[:_TRIED] for array in data.reference or data.outputs)
     shapes = tuple(array.shape[1:] for array in arrays)
-    fitting = {name: find_decoder(name, {}) for name in decoder_targets()}
-    fitting = {name: decoder for name, decoder in fitting.items() if decoder.why_not(shapes, size) is None}
-    unique: dict[str, Decoder] = {}
-    for name, decoder in fitting.items():
-        if decoder not in unique.values():
-            unique[name] = decoder
-    agreed = {name: _agreement(decoder, arrays, data, size) for name, decoder in unique.items()}
+    agreed: dict[str, float] = {}
+    decoders: dict[str, Decoder] = {}
+    seen: list[list[Detections]] = []
+    for name in decoder_targets():
+        decoder = find_decoder(name, {})
+        if decoder.why_not(shapes, size) is not None:
+            continue
+        found = [decoder.decode(tuple(array[row] for array in arrays), size) for row in range(len(arrays[0]))]
+        if any(_same(found, other) for other in seen):
+            continue  # another name of one that is there, for these outputs
+        seen.append(found)
+        agreed[name], decoders[name] = _agreement(found, data, size), decoder
     ranked = sorted(agreed, key=lambda name: -agreed[name])
     listed = ", ".join(f"{name} {100 * agreed[name]:.0f} %" for name in ranked)
     if ranked and agreed[ranked[0]] >= _CLEAR:
         if len(ranked) == 1 or agreed[ranked[1]] < _CLEAR * agreed[ranked[0]]:
-            return unique[ranked[0]]
+            return decoders[ranked[0]]
         reason = f"several decoders read them, and their boxes are right to {listed}"
     else:
         reason = f"their boxes are right to {listed}" if ranked else "no decoder's default settings fit them"
@@ -113,25 +126,33 @@ def found_by_data(metric: str, data: MetricData, size: tuple[int, int]) -> Decod
     )
 
 
-def _agreement(decoder: Decoder, arrays: tuple[NDArray[Any], ...], data: MetricData, size: tuple[int, int]) -> float:
+def _agreement(pictures: Sequence[Detections], data: MetricData, size: tuple[int, int]) -> float:
     """Returns the share of confident boxes that hit an object of their class, or without labels lie in the picture."""
     import numpy as np
 
+    targets = data.targets
+    labelled = targets is not None and targets.dtype.kind in "iuf" and targets.ndim == 3
     right: list[bool] = []
-    for row in range(len(arrays[0])):
-        found = decoder.decode(tuple(array[row] for array in arrays), size)
-        if found.scores.size and float(found.scores.max()) > 1 + 1e-6:
+    for row, picture in enumerate(pictures):
+        if picture.scores.size and float(picture.scores.max()) > 1 + 1e-6:
             return 0.0
-        found = found.above(_CONFIDENT)
-        targets = data.targets
-        if targets is None or targets.dtype.kind not in "iuf" or targets.ndim != 3:
+        found = picture.above(_CONFIDENT)
+        if targets is None or not labelled:
             right += _plausible(found.boxes, size).tolist()
             continue
         table = np.asarray(targets[row], np.float64)
         for box, kind in zip(found.boxes, found.classes, strict=True):
             same = table[(table[:, 4] == kind)]
-            right.append(bool((overlaps(box, same[:, :4]) >= 0.5).any()))
+            right.append(bool((overlaps(box, same[:, :4]) >= _HIT).any()))
     return float(np.mean(right)) if right else 0.0
+
+
+def _same(first: Sequence[Detections], second: Sequence[Detections]) -> bool:
+    """Returns whether two decoders find the same confident boxes."""
+    import numpy as np
+
+    pairs = [(a.above(_CONFIDENT), b.above(_CONFIDENT)) for a, b in zip(first, second, strict=True)]
+    return all(np.array_equal(a.boxes, b.boxes) and np.array_equal(a.classes, b.classes) for a, b in pairs)
 
 
 def _plausible(boxes: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
