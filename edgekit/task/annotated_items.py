@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edgekit.annotations.picture import AnnotatedPicture, Instance
 from edgekit.errors import DataError
 from edgekit.model import TensorSpec
-from edgekit.task.instance_masks import encode_instances
+from edgekit.task.instance_masks import decode_runs, draw_outlines, encode_instances
 from edgekit.task.pictures import Placement, image_and_placement, open_picture, place_picture
 from edgekit.task.task import ImagePreprocessing
 from edgekit.task.task_kinds import Targets
@@ -92,19 +92,15 @@ def _points(item: Instance, picture: AnnotatedPicture, place: Placement) -> list
 def _shape(item: Instance, picture: AnnotatedPicture, place: Placement) -> NDArray[np.bool_]:
     """Returns the mask (H, W) of an instance in the input."""
     import numpy as np
-    from PIL import Image, ImageDraw
+    from PIL import Image
 
     if item.runs is not None:
         mask = Image.fromarray(_decoded(item.runs, picture) * 255)
         return np.asarray(place_picture(mask, place, (0,), nearest=True)) > 0
     if not item.outline:
         raise DataError(f"An object of {picture.file} has no outline, which the task instance_segmentation needs.")
-    drawn = Image.new("L", place.size)
-    for outline in item.outline:
-        moved = place.points(outline * _unit(picture, place))
-        # A pixel's centre lies half a pixel from its corner.
-        ImageDraw.Draw(drawn).polygon([(x - 0.5, y - 0.5) for x, y in moved.tolist()], fill=1)
-    return np.asarray(drawn) > 0
+    moved = [place.points(outline * _unit(picture, place)) for outline in item.outline]
+    return draw_outlines(moved, place.size[1], place.size[0])
 
 
 def _decoded(runs: dict[str, Any], picture: AnnotatedPicture) -> NDArray[np.uint8]:
@@ -113,8 +109,6 @@ def _decoded(runs: dict[str, Any], picture: AnnotatedPicture) -> NDArray[np.uint
 
     counts, size = runs.get("counts"), runs.get("size")
     if isinstance(counts, str):
-        from edgekit.task.instance_masks import decode_runs
-
         return decode_runs(runs)
     if not isinstance(counts, list) or not isinstance(size, list) or sum(counts) != size[0] * size[1]:
         raise DataError(f"A mask of {picture.file} is no list of counts that fill its size {size}.")

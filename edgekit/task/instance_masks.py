@@ -49,6 +49,17 @@ def decode_runs(runs: Mapping[str, Any]) -> NDArray[Any]:
     return _library().decode({"size": runs["size"], "counts": runs["counts"].encode()})
 
 
+def draw_outlines(outlines: Sequence[NDArray[Any]], height: int, width: int) -> NDArray[Any]:
+    """Returns the mask (H, W) of what lies in any of the outlines, (points, 2) x, y each, as COCO draws them.
+
+    Raises:
+        MissingDependencyError: pycocotools is not installed.
+    """
+    library = _library()
+    runs = library.frPyObjects([outline.reshape(-1).tolist() for outline in outlines], height, width)
+    return library.decode(library.merge(runs)) > 0
+
+
 def _library() -> Any:
     try:
         from pycocotools import mask

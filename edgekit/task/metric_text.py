@@ -40,7 +40,8 @@ class MetricText:
 
     def with_settings(self, settings: Mapping[str, Value]) -> MetricText:
         """Returns the metric with these settings; those that it has already win."""
-        return MetricText(name=self.name, settings={**settings, **self.settings})
+        new = {name: value for name, value in settings.items() if name not in self.settings}
+        return MetricText(name=self.name, settings={**self.settings, **new})
 
 
 def parse_metric_text(text: str, error: type[InputError] = DataError) -> MetricText | None:
