@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
-from pathlib import Path
 from typing import Any, final
 
 from edgekit.files.bounded_reading import read_toml
-from edgekit.formats.table import all_formats, resource_folder
+from edgekit.formats.table import accelerator_files
 from edgekit.validators.artifact_operators import ArtifactOperator
 
 
@@ -80,20 +79,10 @@ class AcceleratorRules:
         return None
 
 
-def accelerator_names() -> tuple[str, ...]:
-    """Returns the accelerators that there are rules for."""
-    return tuple(sorted(_files()))
-
-
-def _files() -> dict[str, Path]:
-    folders = dict.fromkeys(one.accelerators for one in all_formats() if one.accelerators)
-    return {path.stem: path for text in folders for path in resource_folder(text).glob("*.toml")}
-
-
 @cache
 def accelerator_rules(name: str) -> AcceleratorRules:
-    """Returns the rules of one accelerator, one of `accelerator_names()`."""
-    data: Mapping[str, Any] = read_toml(_files()[name])
+    """Returns the rules of one accelerator, one of `formats.table.accelerator_files()`."""
+    data: Mapping[str, Any] = read_toml(accelerator_files()[name])
     return AcceleratorRules(
         name=name,
         title=data["title"],

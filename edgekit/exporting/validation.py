@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, final
 
-from edgekit.analysis.analyze import READ_ARTIFACT, ArtifactGraphRequest
+from edgekit.analysis.finished_file import READ_FINISHED, FinishedFileRequest
 from edgekit.artifact import Artifact, measure_files
 from edgekit.budget import Budget
 from edgekit.errors import EdgekitError, TechniqueError
@@ -246,12 +246,12 @@ def _predict_from_file(found: _Found, judgement: Judgement) -> tuple[Prediction,
     reader = find_format(artifact.runtime).graph_reader
     if not reader or artifact.precision == "unknown":
         return ()
-    request = ArtifactGraphRequest(reader=reader, path=artifact.path.absolute())
+    request = FinishedFileRequest(reader=reader, path=artifact.path.absolute(), sizes={})
     try:
-        analysis = settings.run("analysis of the artifact", READ_ARTIFACT, request, settings.stage("analysis")).value
+        read = settings.run("analysis of the artifact", READ_FINISHED, request, settings.stage("analysis")).value
     except EdgekitError:
         return ()  # it still runs; only the prediction is missing, and the check of latency says so
-    return predict_latency(analysis, found.recipe, artifact.runtime, judgement.latency_models, judgement.device)
+    return predict_latency(read.analysis, found.recipe, artifact.runtime, judgement.latency_models, judgement.device)
 
 
 def _alone(found: _Found, judgement: Judgement, data: ArtifactData) -> ExportReport:

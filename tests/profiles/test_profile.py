@@ -304,6 +304,7 @@ ai_peak = "fast"
 size = "6"
 latency = { limit = "3 ms", levl = "warn" }
 [export.coreml]
+accelerator = "neural_engin"
 minimum_deployment_target = "iOS99"
 symetric_activations = true
 [sources]
@@ -324,6 +325,8 @@ FAULTS = """\
   hardware.ram: 4 was given; expected text with a unit, such as "4 GB" or "512 MiB"
   hardware.ram_free: the amount "4 parsecs" has the unit "parsecs": accepted are "800 kB", "6 MB" or "64 MiB".
   hardware.memory_bandwidth: "25 GBps" was given; expected a rate, such as "25.6 GB/s" or "800 MB/s"
+  export.coreml.accelerator: "neural_engin" is no accelerator that a format has rules about (did you mean \
+"neural_engine"?); accepted are hexagon, neural_engine, nnapi, tensorrt
   export.coreml.minimum_deployment_target: "iOS99" was given; expected the oldest system that must load it: "iOS15" to \
 "iOS18", "iOS26", "watchOS8" to "watchOS11"
   export.coreml.symetric_activations: unknown key (did you mean "symmetric_activations"?); accepted are per_channel, \

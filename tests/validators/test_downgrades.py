@@ -12,8 +12,9 @@ from edgekit.analysis.graph import Analysis, Memory, Operator, Weight
 from edgekit.artifact import Artifact
 from edgekit.budget import RECIPE_SOURCE, Budget, Limit
 from edgekit.checks import Check
+from edgekit.formats.table import accelerator_files
 from edgekit.recipe import Recipe
-from edgekit.validators.accelerator_rules import accelerator_names, accelerator_rules
+from edgekit.validators.accelerator_rules import accelerator_rules
 from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.base import Evidence
 from edgekit.validators.delegate_coverage import DelegateCoverageValidator
@@ -224,7 +225,7 @@ def test_a_device_without_an_accelerator_for_the_format_says_so() -> None:
     assert check.detail == "The device's profile names no accelerator for this format."
 
 
-@pytest.mark.parametrize("name", accelerator_names())
+@pytest.mark.parametrize("name", sorted(accelerator_files()))
 def test_every_accelerators_rules_have_sources_and_a_caveat(name: str) -> None:
     rules = accelerator_rules(name)
     assert rules.sources
