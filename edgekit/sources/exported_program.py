@@ -39,6 +39,7 @@ class ExportedProgramSource(Source):
         from edgekit.torch_program import program_facts
         from edgekit.torch_program.canonical_program import canonical
         from edgekit.torch_program.program_archive import load_program
+        from edgekit.torch_program.structured_outputs import names_in
 
         progress("reading the program", None)
         program = load_program(request.path, request.source)
@@ -46,7 +47,8 @@ class ExportedProgramSource(Source):
         given = example_inputs.gather(request) if request.example_inputs is not None else None
         examples = _fit(program, given, request)
         progress("capturing the graph", None)
-        return program_facts.save(canonical(program, examples, request.source), folder, parameters)
+        names = names_in(program, request.source)
+        return program_facts.save(canonical(program, examples, request.source), folder, parameters, names)
 
 
 def _fit(program: ExportedProgram, given: Sequence[Tensor] | None, request: CaptureRequest) -> tuple[Tensor, ...]:

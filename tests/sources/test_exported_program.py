@@ -56,6 +56,18 @@ def test_a_program_is_captured_with_its_own_shapes(tmp_path):
     assert record["parameters"] == 3 * 4 * 9 + 4
 
 
+class Named(torch.nn.Module):
+    def forward(self, x: Any) -> Any:
+        return {"scores": x.mean((2, 3)), "features": (x + 1, None, x * 2)}
+
+
+def test_outputs_are_called_what_the_program_s_result_calls_them(tmp_path):
+    torch.export.save(torch.export.export(Named(), (torch.rand(1, 3, 4, 4),)), str(tmp_path / "net.pt2"))
+    outputs = capture(tmp_path)["outputs"]
+    assert [spec["name"] for spec in outputs] == ["scores", "features.0", "features.2"]
+    assert [spec["shape"] for spec in outputs] == [[1, 3], [1, 3, 4, 4], [1, 3, 4, 4]]
+
+
 def test_a_dynamic_batch_becomes_one(tmp_path):
     saved(tmp_path, torch.rand(5, 3, 8, 8), {"x": {0: torch.export.Dim("batch")}})
     assert capture(tmp_path)["inputs"][0]["shape"] == [1, 3, 8, 8]
