@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Final, final
 
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.exporting.validation_request import request_validation, run_validation
+from edgekit.formats.table import all_formats
 from edgekit.task.request import Request, make_request
 
 if TYPE_CHECKING:
+    from edgekit.exporting.artifact_data import ArtifactData
     from edgekit.gating.baseline import Baseline, FormatRecord
     from edgekit.gating.gate import GateResult
     from edgekit.gating.interleaved_timing import TimedRounds
@@ -44,6 +46,7 @@ class GateRequest:
         remeasure: The artifacts of a folder are run again; nothing that its report says about them is believed.
         settings: How worker processes run, and what is shown of them.
         task: The task, where it is known already; else `model`, `config` and `overrides` make it.
+        data: What to run an artifact without a float model on, where it is known already; else `overrides` say it.
     """
 
     target: Path
@@ -60,7 +63,25 @@ class GateRequest:
     baseline: Path | None = None
     fail_on_missing_baseline: bool = False
     task: Task | None = None
+    data: ArtifactData | None = None
     remeasure: bool = False
+
+
+def is_export_folder(target: Path) -> bool:
+    """Returns whether a target is a folder that export wrote, and no artifact."""
+    return target.is_dir() and target.suffix not in {one.suffix for one in all_formats()}
+
+
+def exported_source(folder: Path) -> str | None:
+    """Returns the model that an export was made from, as its user wrote it; None for the embedded default.
+
+    Raises:
+        ArtifactError: the folder holds no export.
+    """
+    from edgekit.exporting.record_files import read_report
+
+    model = read_report(folder)["model"]
+    return str(model["source"]) if model and not model["embedded_default"] else None
 
 
 def run_gate(asked: GateRequest) -> tuple[GateResult, Request]:
@@ -74,8 +95,7 @@ def run_gate(asked: GateRequest) -> tuple[GateResult, Request]:
         raise ArtifactError(
             f"{asked.target}: no such file or folder. Give the folder that edgekit export wrote, or an artifact."
         )
-    is_folder = asked.target.is_dir() and asked.target.suffix != ".mlpackage"
-    result, request = _of_folder(asked) if is_folder else _of_artifact(asked)
+    result, request = _of_folder(asked) if is_export_folder(asked.target) else _of_artifact(asked)
     return _with_baseline(result, request, asked), request
 
 
@@ -95,7 +115,6 @@ def _of_folder(asked: GateRequest) -> tuple[GateResult, Request]:
             f"--{given[0].replace('_', '-')} has no effect on the folder {asked.target}: its report holds what was "
             "measured. Give one artifact, export again, or run the artifacts again with --remeasure."
         )
-    from edgekit.exporting.record_files import read_report
     from edgekit.gating.gate import gate_folder
     from edgekit.measurements.measurement import read_measurement
 
@@ -112,10 +131,8 @@ def _of_folder(asked: GateRequest) -> tuple[GateResult, Request]:
 
     request = ask(asked.model)
     if request.task.embedded_default:
-        exported = read_report(asked.target)["model"]
-        if exported and not exported["embedded_default"]:
-            # The limits of the embedded default are about that model only.
-            request = ask(exported["source"])
+        # The limits of the embedded default are about that model only.
+        request = ask(exported_source(asked.target))
     if asked.remeasure:
         return _remeasured(asked, embedded_default=request.task.embedded_default), request
     read = tuple(map(read_measurement, asked.measurements))
@@ -137,6 +154,7 @@ def _of_artifact(asked: GateRequest) -> tuple[GateResult, Request]:
         regression=asked.regression,
         task=asked.task,
         without=asked.without,
+        data=asked.data,
     )
     report = run_validation(
         asked.target,

@@ -16,6 +16,7 @@ from edgekit.task.request import Request
 if TYPE_CHECKING:
     from edgekit.analysis.graph import Analysis
     from edgekit.converters.base import IoType
+    from edgekit.exporting.artifact_data import ArtifactData
     from edgekit.exporting.report import ExportReport
     from edgekit.model import CapturedModel
     from edgekit.pipeline.settings import Settings
@@ -218,28 +219,31 @@ def plan_model(request: Request, effort: Effort, settings: Settings, *, trial: b
     return plan(asked, settings), asked.analysis
 
 
-def fit_finished(request: Request, settings: Settings, *, decided: bool) -> ExportReport:
-    """Returns whether a finished file fits: there is nothing left to plan about it.
+def finished_model(request: Request, *, decided: bool) -> Path | None:
+    """Returns the model that was requested where it is a finished file: there is nothing left to plan about it.
 
     Raises:
-        UsageError: flags were given that ask for a file to be made.
+        UsageError: it is one, and flags were given that ask for a file to be made.
     """
-    from edgekit.exporting.artifact_data import ArtifactData
-    from edgekit.exporting.fit import fit
+    from edgekit.exporting.fit import is_finished
 
     task = request.task
+    path = task.base / task.model
+    if not is_finished(path):
+        return None
     if decided:
         raise UsageError(
             f"{task.model} is a finished file: its format and precision are what they are. Leave --format, "
             "--precision and --output out, or give the float model that it was made from."
         )
-    data = ArtifactData(
-        base=task.base,
-        calibration=task.calibration,
-        example_inputs=task.example_inputs,
-        input_sizes=task.input_sizes,
-    )
-    return fit(task.base / task.model, data, request.profile, request.budget, settings)
+    return path
+
+
+def fit_finished(path: Path, request: Request, data: ArtifactData, settings: Settings) -> ExportReport:
+    """Returns whether a finished file fits the device."""
+    from edgekit.exporting.fit import fit
+
+    return fit(path, data, request.profile, request.budget, settings)
 
 
 def write_plan(path: Path, plan: Plan) -> None:

@@ -11,7 +11,7 @@ import pytest
 from edgekit.errors import ModelError, UsageError
 from edgekit.in_memory.models import file_name, input_names, model_kind, write_model
 from edgekit.in_memory.session import in_python_words, session
-from edgekit.in_memory.task import TaskSource, artifact_task
+from edgekit.in_memory.task import TaskSource, refuse_data_alone
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.capture import run as capture
 from edgekit.workers.worker import silent
@@ -112,7 +112,7 @@ def test_a_model_that_cannot_be_saved_says_so(tmp_path):
 def test_data_without_a_model_to_compare_with_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError) as caught:
-        artifact_task(TaskSource(evaluation=[1], metric="top1"), tmp_path, None)
+        refuse_data_alone(TaskSource(evaluation=[1], metric="top1"))
     assert caught.value.message == (
         "evaluation and metric have no effect without the float model that the artifact is compared with. "
         "Give it too: model=..."

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from edgekit.errors import ModelError
+from edgekit.errors import ModelError, UsageError
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.capture import run
+from edgekit.task.input_sizes import read_input_sizes
 from edgekit.torch_program.program_archive import load_program
 from edgekit.workers.structure import unstructure
 from edgekit.workers.worker import silent
@@ -86,12 +87,21 @@ def test_another_dynamic_size_is_the_tasks_example_inputs(tmp_path):
     assert capture(tmp_path, example_inputs="data.py:give")["inputs"][0]["shape"] == [1, 3, 8, 12]
 
 
+def test_another_dynamic_size_is_what_the_user_gives(tmp_path):
+    dims = {"x": {0: torch.export.Dim("batch"), 3: torch.export.Dim("width", min=8, max=64)}}
+    saved(tmp_path, torch.rand(5, 3, 8, 9), dims)
+    assert capture(tmp_path, input_sizes=read_input_sizes(["x=1x3x8x12"]))["inputs"][0]["shape"] == [1, 3, 8, 12]
+    with pytest.raises(UsageError) as caught:
+        capture(tmp_path, input_sizes=read_input_sizes(["image=1x3x8x12"]))
+    assert caught.value.message == '--input image=1x3x8x12: net.pt2 has no input "image"; its inputs are x.'
+
+
 def test_a_dynamic_size_without_an_example_is_refused(tmp_path):
     dims = {"x": {0: torch.export.Dim("batch"), 3: torch.export.Dim("width", min=8, max=64)}}
     saved(tmp_path, torch.rand(5, 3, 8, 9), dims, with_example=False)
     assert message_of(tmp_path) == (
         'net.pt2: axis 3 of the input "x" is dynamic, and artifacts have fixed shapes. '
-        'Give [model] example_inputs = "file.py:function" in edgekit.toml with the size that you want.'
+        "Give the size that you want: --input x=1x3x8x224, or example inputs of that size."
     )
 
 
