@@ -19,7 +19,7 @@ from edgekit.validators.artifact_operators import ArtifactOperator
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Exclusion:
     """One rule: operators that the accelerator leaves to the CPU or the GPU.
 
     Attributes:
@@ -57,7 +57,7 @@ class AcceleratorRules:
         runtimes: Formats that reach it.
         sources: Where the rules come from.
         caveat: How far they can be trusted, in one sentence.
-        refusals: The first one that covers an operator says why it is not taken.
+        exclusions: The first one that covers an operator says why it is not taken.
         taken: Patterns of operator types; another type is not taken. Empty where only the refusals count.
     """
 
@@ -66,14 +66,14 @@ class AcceleratorRules:
     runtimes: tuple[str, ...]
     sources: tuple[str, ...]
     caveat: str
-    refusals: tuple[Refusal, ...]
+    exclusions: tuple[Exclusion, ...]
     taken: tuple[str, ...] = ()
 
     def why_not(self, operator: ArtifactOperator) -> str | None:
         """Returns why the accelerator leaves an operator to others, or None where it takes it."""
-        for refusal in self.refusals:
-            if refusal.covers(operator):
-                return refusal.reason
+        for why_not in self.exclusions:
+            if why_not.covers(operator):
+                return why_not.reason
         if self.taken and not any(fnmatchcase(operator.kind, pattern) for pattern in self.taken):
             return "not among its operators"
         return None
@@ -90,8 +90,8 @@ def accelerator_rules(name: str) -> AcceleratorRules:
         sources=tuple(data["sources"]),
         caveat=data["caveat"],
         taken=tuple(data.get("taken", ())),
-        refusals=tuple(
-            Refusal(
+        exclusions=tuple(
+            Exclusion(
                 reason=item["reason"],
                 kinds=tuple(item.get("kinds", ())),
                 dtypes=tuple(item.get("dtypes", ())),

@@ -49,8 +49,8 @@ class Requests:
             one: What is done for a device.
             task: Takes the place of the requests' own: the same task, with what lay in memory in files.
         """
-        asked = [request if task is None else replace(request, task=task) for request in self.each]
-        return {item.profile.name: one(item) for item in asked} if self.several else one(asked[0])
+        requested = [request if task is None else replace(request, task=task) for request in self.each]
+        return {item.profile.name: one(item) for item in requested} if self.several else one(requested[0])
 
 
 def format_text(formats: str | Sequence[str] | None) -> str | None:

@@ -191,13 +191,13 @@ def gate(
         data = artifact_data(source, path, run.scratch, run.settings) if alone else None
 
         def one(request: Request) -> GateOutcome:
-            asked = GateRequest(
+            requested = GateRequest(
                 target=path, settings=run.settings, device=request.profile, config=as_path(config), limits=run.limits,
                 overrides=source.given(), regression=texts_of(max_regression), without=texts_of(without),
                 measurements=tuple(map(Path, measurements)), baseline=as_path(baseline), remeasure=remeasure,
                 fail_on_missing_baseline=fail_on_missing_baseline, task=task, data=data,
             )  # fmt: skip
-            return GateOutcome(run_gate(asked)[0], strict=strict)
+            return GateOutcome(run_gate(requested)[0], strict=strict)
 
         return requests.run(one)
 
@@ -249,13 +249,13 @@ def bench(
     from edgekit.benchmarking.request import BenchRequest, run_bench
 
     with session("bench", more, jobs=1) as run:
-        asked = BenchRequest(
+        requested = BenchRequest(
             artifact=Path(artifact), on=on, device=device, threads=threads, runs=runs, warmup=warmup, seconds=seconds,
             data=sample_reference(data, run.scratch), input_sizes=shapes_of(inputs), outputs=as_path(outputs),
             python=python,
             benchmark_model=benchmark_model, source=as_path(source), output=as_path(output),
         )  # fmt: skip
-        return BenchOutcome(run_bench(asked, run.settings))
+        return BenchOutcome(run_bench(requested, run.settings))
 
 
 def debug(

@@ -200,11 +200,11 @@ def export(
         def one(request: Request) -> ExportOutcome:
             kept = TemporaryFolder() if output is None else None
             own = request.profile.name if requests.several else ""
-            asked = ExportRequest(
+            requested = ExportRequest(
                 request=request, output=kept.path if kept is not None else Path(output or "") / own, planned=planned,
                 effort=wanted, io=io_type, measurements=tuple(map(Path, measurements)),
             )  # fmt: skip
-            made = run_export(asked, run.settings, run.done)
+            made = run_export(requested, run.settings, run.done)
             return ExportOutcome(made.report, made.plans, strict=strict, kept=kept)
 
         return requests.run(one, task_of(source, run.scratch, run.settings))

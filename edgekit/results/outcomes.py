@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from edgekit.results.outcome import Checks, Outcome
+from edgekit.results.outcome import Checks, Observation, Outcome
 from edgekit.units import format_bytes, format_milliseconds
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class GateOutcome(Outcome):
 
 
 @final
-class BenchOutcome(Outcome):
+class BenchOutcome(Observation):
     """A measurement: it is no verdict, so it always passes.
 
     Args:
@@ -211,16 +211,6 @@ class BenchOutcome(Outcome):
         self.measurement = made.measurement
         """Latency, load time and memory, and where they were measured."""
         self._made = made
-
-    @property
-    def passed(self) -> bool:
-        """True: what was measured is held against limits by validate and gate."""
-        return True
-
-    @property
-    def checks(self) -> Checks:
-        """None."""
-        return Checks(())
 
     def to_json(self) -> dict[str, Any]:
         """Returns what `edgekit bench --json` prints."""
@@ -233,7 +223,7 @@ class BenchOutcome(Outcome):
 
 
 @final
-class DebugOutcome(Outcome):
+class DebugOutcome(Observation):
     """Where an artifact departs from its float model: it is no verdict, so it always passes.
 
     Args:
@@ -243,16 +233,6 @@ class DebugOutcome(Outcome):
     def __init__(self, report: DebugReport) -> None:
         self.report = report
         """The comparison, layer by layer."""
-
-    @property
-    def passed(self) -> bool:
-        """True: a verdict is the gate's business."""
-        return True
-
-    @property
-    def checks(self) -> Checks:
-        """None."""
-        return Checks(())
 
     def to_json(self) -> dict[str, Any]:
         """Returns what `edgekit debug --json` prints."""

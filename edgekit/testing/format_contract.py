@@ -155,8 +155,15 @@ class FormatContract:
         assert [name for name in registry.format_names() if find_format(name).suffix == suffix] == [self.name]
 
     def test_a_precision_that_a_plan_can_name_is_taken_or_refused_with_a_reason(self) -> None:
-        asked: tuple[Precision, ...] = ("fp32", "fp16", "int8_static", "int8_dynamic", "int8_weights", "int4_weights")
-        reasons = [converter(self.name).why_not("pt2", Recipe(default=precision)) for precision in asked]
+        requested: tuple[Precision, ...] = (
+            "fp32",
+            "fp16",
+            "int8_static",
+            "int8_dynamic",
+            "int8_weights",
+            "int4_weights",
+        )
+        reasons = [converter(self.name).why_not("pt2", Recipe(default=precision)) for precision in requested]
         assert None in reasons, "a format that takes no precision of a torch model is of no use"
         assert all(reason is None or reason.strip() for reason in reasons)
 
@@ -192,7 +199,7 @@ class FormatContract:
         """What `edgekit verify --rebuild` rests on."""
         first, _ = converted(self.cases[-1])
         tiny, second = tiny_model(self.cases[-1][0]), tmp_path / first.name
-        asked = {
+        requested = {
             "runtime": self.name,
             "model": unstructure(tiny.model),
             "recipe": Recipe(default=self.cases[-1][1]).to_json(),
@@ -204,7 +211,7 @@ class FormatContract:
         (tmp_path / "scratch").mkdir()
         done = subprocess.run(
             [sys.executable, "-c", _CHILD],
-            input=json.dumps(asked),
+            input=json.dumps(requested),
             # Another order of sets and dictionaries' hashes than here: it may not be seen in the bytes.
             env={**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             cwd=tmp_path,
@@ -237,8 +244,8 @@ class FormatContract:
             pytest.skip(f"{self.name} has no static ranges, and says why")
         with pytest.raises(DataError) as caught:
             self.convert(tiny_model(self.cases[0][0]), "int8_static", tmp_path, calibration=None)
-        told = f"{self.name} int8-static needs calibration data and the task names none."
-        assert caught.value.message.startswith(told)
+        reported = f"{self.name} int8-static needs calibration data and the task names none."
+        assert caught.value.message.startswith(reported)
         assert [path.name for path in tmp_path.iterdir()] == ["scratch"]
 
     # The runner session.

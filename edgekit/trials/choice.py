@@ -47,7 +47,7 @@ def refuse_techniques(request: Request, model: CapturedModel) -> None:
 
     for step in request.techniques:
         technique = find_technique(step.technique).from_settings(step.settings, "--technique")
-        if reason := technique.refusal(model, request.task, request.profile):
+        if reason := technique.why_not_usable(model, request.task, request.profile):
             raise TechniqueError(f"{step.technique} cannot be used on {model.source}: {reason}.")
 
 
@@ -70,7 +70,7 @@ def choose(request: Request, model: CapturedModel, effort: Effort, settings: Set
     from edgekit.recipe import Candidate, Rejection
     from edgekit.trials.planning import plan as make_plan
 
-    asked = plan_request(request, model, effort, settings)
+    requested = plan_request(request, model, effort, settings)
     candidates: list[Candidate] = []
     device = request.profile.name
     rejected = [
@@ -80,7 +80,7 @@ def choose(request: Request, model: CapturedModel, effort: Effort, settings: Set
     plans: list[Plan] = []
     wanted: list[tuple[str, ...]] = [(name,) for name in request.formats]
     for formats in wanted or [()]:
-        made = make_plan(replace(asked, formats=formats), settings)
+        made = make_plan(replace(requested, formats=formats), settings)
         rejected += made.rejected
         plans.append(made)
         if made.chosen is not None:
@@ -88,7 +88,7 @@ def choose(request: Request, model: CapturedModel, effort: Effort, settings: Set
         elif formats:
             # Nothing can be made: the converter itself says why, in the table and with the right exit code.
             options = request.profile.options.get(formats[0])
-            recipe = resolve_precision(request.precision or "int8", asked.analysis.family, formats[0], options)
+            recipe = resolve_precision(request.precision or "int8", requested.analysis.family, formats[0], options)
             candidates.append(Candidate(runtime=formats[0], recipe=recipe, steps=steps_of(recipe)))
     if not candidates:
         reasons = "\n".join(f"  {item.candidate}: {item.reason}" for item in rejected)
@@ -215,8 +215,8 @@ def plan_model(request: Request, effort: Effort, settings: Settings, *, trial: b
     from edgekit.pipeline.capture import capture_model
     from edgekit.trials.planning import plan
 
-    asked = plan_request(request, capture_model(request.task, settings), effort, settings, trial=trial)
-    return plan(asked, settings), asked.analysis
+    requested = plan_request(request, capture_model(request.task, settings), effort, settings, trial=trial)
+    return plan(requested, settings), requested.analysis
 
 
 def finished_model(request: Request, *, decided: bool) -> Path | None:

@@ -283,7 +283,9 @@ def test_a_plan_of_a_finished_file_says_whether_it_fits(exported):
     with pytest.raises(UsageError, match=r"^plan is about a finished file: plan for pi4: onnx int8-static\. There is "
                        r"nothing to carry out\.$"):  # fmt: skip
         edgekit.export(Broken(), plan=made)
-    kept = r"its format and precision are what they are\. Leave formats, precision and output out, or give the float model"
+    kept = (
+        r"its format and precision are what they are\. Leave formats, precision and output out, or give the float model"
+    )
     with pytest.raises(UsageError, match=rf"^.* is a finished file: {kept} that it was made from\.$"):
         edgekit.plan(path, device="pi4", precision="int8")
 
@@ -320,14 +322,14 @@ def test_shapes_fix_the_sizes_that_a_file_leaves_free(tmp_path):
 
 
 def test_several_devices_give_a_report_each(net, images, labels, tmp_path):
-    told = []
+    reported = []
     made = edgekit.export(
         net, device=["pi4", edgekit.devices("pixel8")[0]], formats="onnx", precision="fp32", inputs=images,
-        output=tmp_path, progress=lambda stage, phrase, share: told.append(stage), max_drop="90 pp",
+        output=tmp_path, progress=lambda stage, phrase, share: reported.append(stage), max_drop="90 pp",
     )  # fmt: skip
     assert list(made) == ["pi4", "pixel8"]
     assert made["pixel8"].artifacts["onnx"].path.parent == tmp_path / "pixel8"
-    assert "onnx" in told
+    assert "onnx" in reported
 
 
 TRAIN = """\

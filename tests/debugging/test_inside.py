@@ -29,7 +29,7 @@ def test_only_integers_with_a_scale_have_a_grid(scale: float, dtype: str) -> Non
     assert grid_of(scale, 0, dtype) is None
 
 
-def test_another_number_of_inputs_is_told() -> None:
+def test_another_number_of_inputs_is_reported() -> None:
     with pytest.raises(runner.RunError) as raised:
         prepared(Path("net.onnx"), [], [np.zeros((1, 2), np.float32)])
     assert (raised.value.kind, raised.value.message) == (
