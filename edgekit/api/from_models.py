@@ -48,6 +48,7 @@ def plan(
     formats: str | Sequence[str] | None = None,
     precision: str | None = None,
     effort: str = "quick",
+    prefer: str | None = None,
     calibration: Data = None,
     evaluation: Data = None,
     metric: Metric | None = None,
@@ -71,6 +72,7 @@ def plan(
             sizes that a file leaves free.
         formats: `"tflite"`, `"tflite,onnx"`, `"all"` or a sequence of names; None lets the planner choose.
         precision: A preset, such as `"int8"`; None lets the planner choose.
+        prefer: Among plans that fit: `"balanced"` (the default), `"accuracy"`, `"size"` or `"speed"`.
         effort: `"quick"` predicts, `"default"` simulates, `"thorough"` exports the best few too.
         calibration: Samples to find ranges with: text, arrays (N, ...), an iterable such as a DataLoader, a function.
         evaluation: Samples with targets: text, a pair of arrays, an iterable of (inputs, target), a function.
@@ -100,7 +102,7 @@ def plan(
         def ask(device: Device | None) -> Request:
             return make_request(
                 model=None, device=device, config=as_path(config), formats=format_text(formats), precision=precision,
-                limits=run.limits, task=described,
+                prefer=prefer, limits=run.limits, task=described,
             )  # fmt: skip
 
         requests = Requests.of(device, ask)
@@ -129,6 +131,7 @@ def export(
     techniques: str | Step | Technique | Iterable[str | Step | Technique] = (),
     plan: PathText | PlanOutcome | None = None,
     effort: str = "quick",
+    prefer: str | None = None,
     calibration: Data = None,
     evaluation: Data = None,
     metric: Metric | None = None,
@@ -154,6 +157,7 @@ def export(
             themselves, or a sequence of them.
         plan: A plan to carry out: what `plan` returned, or the file that `edgekit plan -o` wrote.
         effort: As for `plan`.
+        prefer: As for `plan`.
         calibration: As for `plan`.
         evaluation: As for `plan`.
         metric: As for `plan`. What a function has judged is not cached.
@@ -190,8 +194,8 @@ def export(
         def ask(device: Device | None) -> Request:
             request = make_request(
                 model=None, device=device or (planned.plan.device if planned else None), config=as_path(config),
-                formats=format_text(formats), precision=precision, techniques=steps_of(techniques), limits=run.limits,
-                without=texts_of(without), task=described,
+                formats=format_text(formats), precision=precision, prefer=prefer, techniques=steps_of(techniques),
+                limits=run.limits, without=texts_of(without), task=described,
             )  # fmt: skip
             return planned.restrict(request) if planned else request
 
