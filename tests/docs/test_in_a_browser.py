@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 import subprocess
@@ -83,4 +84,4 @@ def test_a_result_is_drawn_as_a_table_in_a_notebook(tmp_path: Path) -> None:
     assert "<title>cell</title>" in shown
     seen = re.search(r'data-seen="([^"]*)"', shown)
     assert seen is not None
-    assert seen[1] == "rgb(207, 34, 46);FAIL;6;true;fail|onnx|size|2 MB|at most 1 MB|profile"
+    assert html.unescape(seen[1]) == "rgb(207, 34, 46);FAIL;6;true;FAIL|onnx|size|2 MB|<= 1 MB|profile"
