@@ -170,7 +170,7 @@ def _lower(
             export_graph(graph),
             described(request, inputs, outputs),
             dynamic=bool(used & {"int8_dynamic", "int4_weights"}),
-            told=lambda phrase: progress(phrase, None),
+            report=lambda phrase: progress(phrase, None),
         )
     except ConversionError as error:
         raise ConversionError(

@@ -109,8 +109,7 @@ FORMAT: Final = Format(
     ),
     records=("onnx", "onnxruntime", "onnxscript"),
     starts_from=("pt2", "onnx", "keras", "savedmodel"),
-    graph_reader="edgekit.analysis.read_onnx_graph:read_onnx_graph",
-    precision_reader="edgekit.analysis.read_onnx_graph:read_onnx_file",
+    graph_reader="edgekit.analysis.read_onnx_graph:read_onnx_file",
     marks_of_artifacts=(
         b"QuantizeLinear",
         b"QLinearConv",

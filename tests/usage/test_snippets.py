@@ -261,7 +261,7 @@ def test_nothing_is_written_where_there_is_no_artifact(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "usage").write_text("a file")
     expected = f"{tmp_path / 'usage'} cannot be written: File exists. Give another folder with --output."
     with pytest.raises(ResourceError, match=f"^{re.escape(expected)}$"):
