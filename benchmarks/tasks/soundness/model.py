@@ -56,7 +56,7 @@ class Detector(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.trunk = Trunk()
-        self.boxes, self.scores = nn.Conv2d(32, 4, 1), nn.Conv2d(32, 6, 1)
+        self.boxes, self.scores = nn.Conv2d(32, 4, 1), nn.Conv2d(32, 4, 1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = self.trunk(image)
@@ -82,7 +82,7 @@ class Table(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU())
-        self.first, self.second = nn.Linear(64, CLASSES), nn.Linear(64, 3)
+        self.first, self.second = nn.Linear(64, CLASSES), nn.Linear(64, CLASSES)
 
     def forward(self, row: Tensor) -> tuple[Tensor, Tensor]:
         x = self.body(row)
