@@ -178,11 +178,11 @@ def _of_tensor(model: Any, graph_index: int, index: int, kind: str, place: int) 
         array = array.reshape(tensor.shape) if whole else array
         role = _tflite_role(kind, place, array)
         if role:
-            axis = (3 if array.ndim == 4 and len(array) == 1 else 0) if role == "weight" and whole else None  # noqa: PLR2004
+            axis = (3 if array.ndim == 4 and len(array) == 1 else 0) if role == "weight" and whole else None
             key = ("buffer", tensor.buffer)
             yield Constant(name=name, role=role, array=array, axis=axis, key=key)
     grid = tensor.quantization
-    if grid is not None and grid.scale is not None and len(grid.scale) and tensor.type != 2:  # noqa: PLR2004  int32
+    if grid is not None and grid.scale is not None and len(grid.scale) and tensor.type != 2:
         key = (graph_index, index)
         yield Constant(name=name, role="scale", array=np.asarray(grid.scale, np.float32), key=("scale", *key))
         if len(grid.zeroPoint) == 1 and (data is None or not len(data)):
@@ -192,7 +192,7 @@ def _of_tensor(model: Any, graph_index: int, index: int, kind: str, place: int) 
 
 def _tflite_role(kind: str, place: int, array: np.ndarray) -> Role | None:
     if array.dtype == np.int32:
-        return "bias" if kind in _TFLITE_WEIGHTS and place == 2 else None  # noqa: PLR2004  weight, data, bias
+        return "bias" if kind in _TFLITE_WEIGHTS and place == 2 else None
     if array.ndim == 1 and array.dtype.kind == "f":
         return "bias"
     return "weight" if array.size > 1 else None
@@ -269,7 +269,7 @@ def _read_onnx(path: Path) -> list[Constant]:
             if name not in stored or stored[name].data_type in (7, 22):  # int64, int4
                 continue
             array = numpy_helper.to_array(stored[name])
-            if role == "weight" and (array.ndim < 2 or array.dtype == np.int32):  # noqa: PLR2004  a vector is a bias
+            if role == "weight" and (array.ndim < 2 or array.dtype == np.int32):
                 role = "bias"
             axis = _onnx_axis(node, array) if role == "weight" else None
             if array.dtype.kind in "fiu" and not (role == "zero_point" and array.size > 1):
@@ -361,7 +361,7 @@ def _of_graph(content: bytes, program: Any, delegate: Any, buffers: Mapping[str,
 
     for item in graph.tables(2):
         value, grid, kind = item.table(1), None, 0
-        if item.number(0, "<B") == 2:  # noqa: PLR2004  a quantized value
+        if item.number(0, "<B") == 2:
             kind, grid, value = value.number(1, "<B"), value.table(2), value.table(0)
         dtype, shape = XNN_DTYPES.get(value.number(0, "<h"), ""), value.numbers(2, "I")
         name = f"value {value.number(6, '<I')}"
@@ -379,7 +379,7 @@ def _of_graph(content: bytes, program: Any, delegate: Any, buffers: Mapping[str,
 
 
 def _of_xnn_grid(content: bytes, grid: Any, kind: int, name: str, offset: Any) -> Iterator[Constant]:
-    if kind == 2:  # noqa: PLR2004  one scale and zero point
+    if kind == 2:
         scale, point = grid._field(0), grid._field(1)  # noqa: SLF001  where it lies
         yield Constant(name=name, role="scale", array=np.frombuffer(content, np.float32, 1, scale), key=scale)
         if point:

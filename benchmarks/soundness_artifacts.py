@@ -22,8 +22,8 @@ from edgekit.model import CapturedModel
 from edgekit.pipeline.settings import Settings
 from edgekit.pipeline.technique_stage import apply_techniques
 from edgekit.recipe import Candidate, Recipe
-from edgekit.task.task import load_task
 from edgekit.task.request import parse_technique
+from edgekit.task.task import load_task
 from edgekit.validators.base import Evidence
 from edgekit.validators.execution import RunSettings, collect_evidence
 from edgekit.workers.cache import Cache

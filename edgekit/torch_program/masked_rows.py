@@ -93,7 +93,7 @@ def _hidden_rows(graph: Graph, like: Node, seen: Node, axis: Any = -1) -> Node:
     """Returns a node that is true for the rows along `axis` in which nothing is seen, with an axis of 1 kept."""
     import torch
 
-    some = _call(graph, like, torch.ops.aten.any.dim, seen, axis, True)  # noqa: FBT003  keepdim
+    some = _call(graph, like, torch.ops.aten.any.dim, seen, axis, True)
     return _call(graph, like, torch.ops.aten.logical_not.default, some)
 
 
