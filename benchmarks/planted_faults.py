@@ -269,11 +269,11 @@ def _read_onnx(path: Path) -> list[Constant]:
             if name not in stored or stored[name].data_type in (7, 22):  # int64, int4
                 continue
             array = numpy_helper.to_array(stored[name])
-            if role == "weight" and (array.ndim < 2 or array.dtype == np.int32):
-                role = "bias"
-            axis = _onnx_axis(node, array) if role == "weight" else None
+            is_vector = array.ndim < 2 or array.dtype == np.int32
+            found_role: Role = "bias" if role == "weight" and is_vector else role
+            axis = _onnx_axis(node, array) if found_role == "weight" else None
             if array.dtype.kind in "fiu" and not (role == "zero_point" and array.size > 1):
-                found.setdefault(name, Constant(name=name, role=role, array=array, axis=axis, key=name))
+                found.setdefault(name, Constant(name=name, role=found_role, array=array, axis=axis, key=name))
     return list(found.values())
 
 

@@ -1,4 +1,4 @@
-"""Sound artifacts of the small networks in `tasks/soundness`, of all techniques and precisions, and how they are judged.
+"""Sound artifacts of the networks in `tasks/soundness`, of all techniques and precisions, and how they are judged.
 
 Used by `soundness.py`. An artifact is made by the functions that `edgekit export` calls, and judged by those that
 `edgekit validate` calls; only timings and memory are left out.

@@ -109,6 +109,8 @@ class Format:
             export too; empty where every such file is finished.
         graph_reader: `module:function` that returns the `Analysis` of a finished file at a path; "" where its graph
             cannot be read.
+        facts_reader: `module:function` that returns the `StoredFacts` of a finished file at a path without its runtime;
+            "" where only running it tells.
         inspector: `module:class` of its `edgekit.debugging.inspector.ArtifactInspector`; "" where nobody sees inside.
         accelerators: `package:folder` of rules about accelerators, one TOML file each; "" for none.
         snippets: Code for apps; None for none.
@@ -135,6 +137,7 @@ class Format:
     starts_from: tuple[CapturedKind, ...] = ("pt2",)
     why_not_started: Mapping[str, str] = field(default_factory=dict[str, str])
     graph_reader: str = ""
+    facts_reader: str = ""
     precision_reader: str = ""
     marks_of_artifacts: tuple[bytes, ...] = ()
     inspector: str = ""
