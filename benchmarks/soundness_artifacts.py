@@ -90,7 +90,7 @@ CASES = (
     Case(network="table", recipe=INT4),
     Case(network="recurrent", recipe=DYNAMIC, formats=("tflite", "onnx")),
     Case(network="recurrent", recipe=FLOAT),
-    Case(network="recurrent", recipe=Recipe(default="int8_weights"), formats=("coreml",)),
+    Case(network="encoder", recipe=Recipe(default="int8_weights"), formats=("coreml",)),
     Case(network="encoder", recipe=DYNAMIC, formats=("tflite", "onnx", "executorch")),
     Case(network="encoder", recipe=INT4, formats=("onnx", "coreml")),
     Case(network="encoder", recipe=DYNAMIC, techniques=("drop_layers:count=1",), formats=("tflite", "onnx")),
