@@ -212,9 +212,10 @@ def find_alarms(options: argparse.Namespace, cache: Cache, work: Path) -> list[s
             lines.append(f"| {case.title} | {made.artifact.runtime} | {' | '.join(cells)} |")
             print(lines[-1], flush=True)
     head = (
-        f"**{alarms} false alarms on {total} sound artifacts.** *Worst at half a step*: if each channel counted that moves "
-        f"by more than half a step, in integers too: {strict} alarms. *Error*: root mean square of the worst output's, in "
-        f"steps of its own 8-bit grid. If integer outputs of float formats had to be equal: {unequal} alarms."
+        f"**{alarms} false alarms on {total} sound artifacts.** *Worst at half a step*: if each channel counted that "
+        f"moves by more than half a step, in integers too: {strict} alarms. *Error*: root mean square of the worst "
+        f"output's, in steps of its own 8-bit grid. If integer outputs of float formats had to be equal: {unequal} "
+        "alarms."
     )
     return [head, "", *lines]
 
