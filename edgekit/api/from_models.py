@@ -47,6 +47,7 @@ def plan(
     formats: str | Sequence[str] | None = None,
     precision: str | None = None,
     effort: str = "quick",
+    prefer: str | None = None,
     calibration: Data = None,
     evaluation: Data = None,
     metric: Metric | None = None,
@@ -67,6 +68,7 @@ def plan(
             needs them, or the first sample of data in memory, with its batch axis.
         formats: `"tflite"`, `"tflite,onnx"`, `"all"` or a sequence of names; None lets the planner choose.
         precision: A preset, such as `"int8"`; None lets the planner choose.
+        prefer: Among plans that fit: `"balanced"` (the default), `"accuracy"`, `"size"` or `"speed"`.
         effort: `"quick"` predicts, `"default"` simulates, `"thorough"` exports the best few too.
         calibration: Samples to find ranges with: text, arrays (N, ...), an iterable such as a DataLoader, a function.
         evaluation: Samples with targets: text, a pair of arrays, an iterable of (inputs, target), a function.
@@ -96,7 +98,7 @@ def plan(
         def one(device: Device | None, _name: str) -> PlanOutcome:
             request = make_request(
                 model=None, device=device, config=as_path(config), formats=format_text(formats), precision=precision,
-                limits=run.limits, task=task,
+                prefer=prefer, limits=run.limits, task=task,
             )  # fmt: skip
             return PlanOutcome(plan_model(request, wanted, run.settings)[0])
 
@@ -117,6 +119,7 @@ def export(
     techniques: str | Step | Technique | Iterable[str | Step | Technique] = (),
     plan: PathText | PlanOutcome | None = None,
     effort: str = "quick",
+    prefer: str | None = None,
     calibration: Data = None,
     evaluation: Data = None,
     metric: Metric | None = None,
@@ -141,6 +144,7 @@ def export(
             themselves, or a sequence of them.
         plan: A plan to carry out: what `plan` returned, or the file that `edgekit plan -o` wrote.
         effort: As for `plan`.
+        prefer: As for `plan`.
         calibration: As for `plan`.
         evaluation: As for `plan`.
         metric: As for `plan`. What a function has judged is not cached.
@@ -176,8 +180,8 @@ def export(
         def one(device: Device | None, name: str) -> ExportOutcome:
             request = make_request(
                 model=None, device=device or (planned.plan.device if planned else None), config=as_path(config),
-                formats=format_text(formats), precision=precision, techniques=steps_of(techniques), limits=run.limits,
-                task=task,
+                formats=format_text(formats), precision=precision, prefer=prefer, techniques=steps_of(techniques),
+                limits=run.limits, task=task,
             )  # fmt: skip
             kept = TemporaryFolder() if output is None else None
             folder = kept.path if kept is not None else Path(output or "") / name

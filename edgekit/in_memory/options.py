@@ -86,6 +86,7 @@ class PlanOptions(Limits, total=False):
     formats: str | Sequence[str] | None
     precision: str | None
     effort: str
+    prefer: str | None
     calibration: Data
     evaluation: Data
     metric: Metric | None

@@ -30,7 +30,19 @@ _KEYWORDS: Final[Mapping[str, str]] = {
     **{
         f"--{name.replace('_', '-')}": name
         for name in (
-            *("device", "config", "precision", "effort", "io", "plan", "model", "calibration", "evaluation", "metric"),
+            *(
+                "device",
+                "config",
+                "precision",
+                "effort",
+                "prefer",
+                "io",
+                "plan",
+                "model",
+                "calibration",
+                "evaluation",
+                "metric",
+            ),
             *("output", "outputs", "data", "on", "baseline", "fail_on_missing_baseline", "max_regression"),
             *("optimizer", "learning_rate", "memory_limit", *Limits.__annotations__),
         )

@@ -73,6 +73,9 @@ class PlanFileSchema(Record):
     device_title: str = Field(description=TEXT)
     runtime: str | None = Field(description="tflite, onnx, executorch or coreml, or null")
     feasible: bool = Field(description="true or false")
+    prefer: Literal["balanced", "accuracy", "size", "speed"] = Field(
+        "balanced", description="balanced, accuracy, size or speed"
+    )
     effort: Literal["quick", "default", "thorough"] = Field("quick", description="quick, default or thorough")
     model: PlanModel = Field(description="an object about the model")
     steps: list[StepRecord] = Field(description="a list of steps")

@@ -12,7 +12,7 @@ from edgekit import registry
 from edgekit.budget import COSTS, Budget, Limit, read_change_limits, read_limit
 from edgekit.errors import ProfileError, UsageError
 from edgekit.profiles.profile import DeviceProfile, find_profile
-from edgekit.recipe import EFFORTS, PRESETS, Effort, Step
+from edgekit.recipe import EFFORTS, PREFERENCES, PRESETS, Effort, Preference, Step
 from edgekit.task.input_sizes import FLAG, InputSizes
 from edgekit.task.task import DEFAULT_METRIC, DeviceOverride, Task, default_task, find_config, load_task, model_task
 
@@ -65,6 +65,7 @@ class Request:
     regression: tuple[Limit, ...] = ()
     omitted: tuple[str, ...] = ()
     config: Path | None = None
+    prefer: Preference = "balanced"
 
 
 def make_request(
@@ -74,6 +75,7 @@ def make_request(
     config: Path | None,
     formats: str | None = None,
     precision: str | None = None,
+    prefer: str | None = None,
     techniques: Sequence[str | Step] | None = None,
     limits: Mapping[str, str | None],
     overrides: Mapping[str, str | None] | None = None,
@@ -92,6 +94,7 @@ def make_request(
         config: --config.
         formats: --format.
         precision: --precision.
+        prefer: --prefer.
         techniques: --technique, each time it was given, or the steps themselves.
         limits: Cost name to the text of its flag.
         overrides: Task fields (`calibration`, `evaluation`, `metric`, `example_inputs`) to the text of their flags.
@@ -130,6 +133,7 @@ def make_request(
         omitted=tuple(name for name in registry.format_names() if name in omitted),
         regression=_regression(task, override, regression),
         config=config,
+        prefer=parse_preference(prefer or os.environ.get("EDGEKIT_PREFER") or task.prefer or "balanced"),
     )
 
 
@@ -214,6 +218,18 @@ def parse_effort(text: str) -> Effort:
         if text == effort:
             return effort
     raise UsageError(f'--effort "{text}" is not known: accepted are {", ".join(EFFORTS)}.')
+
+
+def parse_preference(text: str) -> Preference:
+    """Returns what `--prefer` names.
+
+    Raises:
+        UsageError: no such preference.
+    """
+    for preference in PREFERENCES:
+        if text == preference:
+            return preference
+    raise UsageError(f'--prefer "{text}" is not known: accepted are {", ".join(PREFERENCES)}.')
 
 
 def parse_formats(text: str, source: str, runtimes: Sequence[str]) -> tuple[str, ...]:

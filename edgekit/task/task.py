@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, final
 from edgekit.budget import Limit
 from edgekit.errors import ConfigError
 from edgekit.files.bounded_reading import SETTINGS_BYTES, read_text, read_toml
+from edgekit.recipe import Preference
 from edgekit.task.input_sizes import InputSizes
 from edgekit.task.references import Value
 
@@ -126,6 +127,7 @@ class Task:
         devices: What the task file says about single devices, by device name.
         metadata: Labels and other text to embed in the artifacts.
         device: The device where no flag and no variable names one; None where the task file names none.
+        prefer: What a plan prefers among candidates that fit, where neither a flag nor a variable says it.
         config: The task file, None without one.
         embedded_default: True where neither a model nor a task file was given.
         model_file: Where the model's file lies, for a model that came from memory: `model` is then only what it is
@@ -150,6 +152,7 @@ class Task:
     devices: Mapping[str, DeviceOverride] = field(default_factory=dict[str, DeviceOverride])
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     device: str | None = None
+    prefer: Preference | None = None
     config: Path | None = None
     embedded_default: bool = False
     model_file: Path | None = None
@@ -225,6 +228,7 @@ def _to_task(file: TaskFile, path: Path) -> Task:
         },
         metadata=metadata,
         device=file.device,
+        prefer=file.prefer,
         config=path.absolute(),
     )
 

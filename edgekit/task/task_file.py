@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from edgekit.budget import WAIVABLE, Limit, read_change_limit, read_limit
 from edgekit.errors import InputError
 from edgekit.files.faults import FAULT, find_faults, show_value
+from edgekit.recipe import PREFERENCES, Preference
 from edgekit.registry import DEFAULT_FORMAT, METRICS, metric_names
 from edgekit.task.references import Value
 
@@ -223,6 +224,7 @@ class TaskFile(_Table):
     # "schema" is a method of BaseModel: the key needs another attribute name.
     file_schema: Annotated[int, PlainValidator(_parse_schema)] = Field(default=SCHEMA, alias="schema")
     device: str | None = Field(default=None, min_length=1, description="the name of a device, in quotes")
+    prefer: Preference | None = Field(default=None, description=" or ".join(f'"{name}"' for name in PREFERENCES))
     model: ModelTable = Field(description='a table with at least source = "model.py:build"')
     data: DataTable = Field(default=DataTable(), description="a table")
     training: TrainingTable | None = Field(default=None, description="a table with batches and loss")

@@ -186,7 +186,13 @@ def read_plan_file(path: Path, *, decided: bool) -> PlanFile:
 
 
 def plan_request(
-    request: Request, captured: CapturedModel, effort: Effort, settings: Settings, *, trial: bool = False
+    request: Request,
+    captured: CapturedModel,
+    effort: Effort,
+    settings: Settings,
+    *,
+    trial: bool = False,
+    data_to_come: bool = False,
 ) -> PlanRequest:
     """Returns what is to be planned: the model analysed, from the cache where nothing changed."""
     from edgekit.pipeline.analysis import analyze_model
@@ -202,6 +208,8 @@ def plan_request(
         formats=request.formats,
         precision=request.precision,
         effort=effort,
+        prefer=request.prefer,
+        data_to_come=data_to_come,
         trial=trial,
     )
 
@@ -214,7 +222,8 @@ def plan_model(request: Request, effort: Effort, settings: Settings, *, trial: b
     from edgekit.pipeline.capture import capture_model
     from edgekit.trials.planning import plan
 
-    asked = plan_request(request, capture_model(request.task, settings), effort, settings, trial=trial)
+    captured = capture_model(request.task, settings)
+    asked = plan_request(request, captured, effort, settings, trial=trial, data_to_come=True)
     return plan(asked, settings), asked.analysis
 
 
