@@ -108,7 +108,9 @@ def test_a_balance_takes_the_precision_whose_loss_does_not_show():
         r"its loss is not expected to show, and it has 0\.\d+ x the size of tflite fp32", made.reasons[2]
     )
     behind = next(item.reason for item in made.runners_up if item.candidate.title == "tflite fp32")
-    assert re.fullmatch(r"no loss is expected to show in either, and it has 3\.9 x the size of tflite int8-static", behind)
+    assert re.fullmatch(
+        r"no loss is expected to show in either, and it has 3\.9 x the size of tflite int8-static", behind
+    )
 
 
 @pytest.mark.parametrize(

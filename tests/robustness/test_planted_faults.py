@@ -172,9 +172,8 @@ def test_a_planted_fault_fails(
         constant = [found for name, found in faults.plantings(artifact.path) if name == fault][-1]
         faults.plant(artifact.path, target, fault, constant)
     try:
-        found = failing(replace(artifact, path=target), model, precision, tmp_path / "run")
+        found = bool(failing(replace(artifact, path=target), model, precision, tmp_path / "run"))
     except EdgekitError as error:
-        assert fault in ("one NaN", "wrong scale")  # noqa: PT017  the runtime may refuse the file
-        assert "faulty" in error.message
-        return
+        # A runtime may refuse such a file, and says which.
+        found = "faulty" in error.message
     assert found
