@@ -28,8 +28,12 @@ from edgekit.converters.tflite_file import (
 from edgekit.converters.tflite_norms import keep_norm_scales
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, TensorSpec
+from edgekit.torch_program.fold_constants import fold_constants
 from edgekit.torch_program.graph_nodes import example_inputs_of
 from edgekit.torch_program.program_archive import load_program
+from edgekit.torch_program.replace_operators import replace_operators
+from edgekit.torch_program.rewrites.call import Rewrite
+from edgekit.torch_program.rewrites.convolutions import plain_transposed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +42,11 @@ if TYPE_CHECKING:
 _FUSED: Final = re.compile(r";+")
 _RECURRENT: Final = ("LSTM", "GRU", "RNN")
 _LACKS: Final = "LiteRT has no lowering for"
+_REWRITES: Final[Mapping[str, Rewrite]] = {
+    "conv_transpose1d": plain_transposed,
+    "conv_transpose2d": plain_transposed,
+}
+"""What LiteRT holds in part only: with output padding its transposed convolutions give wrong values."""
 
 
 @final
@@ -132,6 +141,8 @@ def _from_exported_program(captured: CapturedModel) -> tuple[bytes, _Places]:
     program = load_program(captured.path)
     try:
         module = program.module()
+        if replace_operators(module, _REWRITES):
+            fold_constants(module)
         keep_norm_scales(module)
         edge_model = litert_torch.convert(module, example_inputs_of(program))
         content = bytes(edge_model.model_content())

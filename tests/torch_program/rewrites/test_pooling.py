@@ -1,0 +1,26 @@
+"""Pooling that some format lacks."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+
+def test_adaptive_maxima_are_maxima_of_slices(rewritten):
+    found = rewritten(lambda x: functional.adaptive_max_pool2d(x, (5, 7)), torch.randn(1, 3, 12, 11))
+    assert set(found) == {"narrow", "amax", "cat"}
+    assert "amax" in rewritten(lambda x: functional.adaptive_max_pool1d(x, 4), torch.randn(1, 3, 11))
+
+
+def test_maxima_go_back_to_their_places_by_a_scatter(rewritten):
+    def unpool(x):
+        return functional.max_unpool2d(*functional.max_pool2d(x, 2, return_indices=True), 2)
+
+    found = rewritten(unpool, torch.randn(1, 3, 8, 6))
+    assert "scatter" in found
+    assert "max_unpool2d" not in found
+
+
+def test_adaptive_maxima_whose_places_are_read_stay(rewritten):
+    found = rewritten(lambda x: functional.adaptive_max_pool2d(x, (5, 7), return_indices=True), torch.randn(1, 3, 12, 9))
+    assert "adaptive_max_pool2d" in found
