@@ -174,9 +174,11 @@ def _lower(
     progress: Progress,
 ) -> LoweredProgram:
     used = {request.recipe.default, *(precision for _, precision in request.recipe.overrides)}
+    program = None
     try:
+        program = export_graph(graph)
         return lower(
-            export_graph(graph),
+            program,
             described(request, inputs, outputs),
             dynamic=bool(used & {"int8_dynamic", "int4_weights"}),
             told=lambda phrase: progress(phrase, None),
@@ -188,7 +190,7 @@ def _lower(
         ) from error
     except Exception as error:  # the framework raises many kinds; all of them mean that it cannot hold the model
         raise ConversionError(
-            f"{request.model.source} cannot become executorch {request.recipe.name}: {failure_reason(error, _LACKS)}. "
+            f"{request.model.source} cannot become executorch {request.recipe.name}: {failure_reason(error, _LACKS, program)}. "
             "Try another format, or change the named operator in the model."
         ) from error
 

@@ -97,9 +97,7 @@ def _traced_again(graph_module: GraphModule, examples: Sequence[Tensor], title: 
     return again
 
 
-def check_equal(
-    expected: Sequence[Tensor], got: Sequence[Tensor], title: str, tolerance: float = _TOLERANCE
-) -> None:
+def check_equal(expected: Sequence[Tensor], got: Sequence[Tensor], title: str, tolerance: float = _TOLERANCE) -> None:
     """Checks that two runs gave the same outputs.
 
     Args:

@@ -44,6 +44,8 @@ def use_real_numbers(graph_module: GraphModule) -> int:
         else:
             replace_results(node, results)
     graph.eliminate_dead_code()
+    for name in {str(node.target) for node in pairs if node.op == "get_attr"}:
+        _forget(graph_module, name)
     graph.lint()
     graph_module.recompile()
     return len(readers)
@@ -55,7 +57,7 @@ def _is_complex(node: Node) -> bool:
 
 
 def _split(graph_module: GraphModule, node: Node) -> tuple[Node, Node]:
-    """Returns nodes of the real and the imaginary part of a constant."""
+    """Returns nodes of the real and the imaginary part of a constant, where it stands."""
     value = attribute(graph_module, node).detach()
     made: list[Node] = []
     for part, tensor in (("real", value.real), ("imaginary", value.imag)):
@@ -66,6 +68,14 @@ def _split(graph_module: GraphModule, node: Node) -> tuple[Node, Node]:
         new.meta = {**{key: item for key, item in node.meta.items() if key != "from_node"}, "val": tensor}
         made.append(new)
     return made[0], made[1]
+
+
+def _forget(graph_module: GraphModule, name: str) -> None:
+    """Removes a constant that nothing reads: converters look at all of them, and complex ones stop some."""
+    path, _, last = name.rpartition(".")
+    owner = graph_module.get_submodule(path)
+    if not any(node.op == "get_attr" and node.target == name for node in graph_module.graph.nodes):
+        delattr(owner, last)
 
 
 def _insert(graph_module: GraphModule, node: Node, pairs: Mapping[Node, tuple[Node, Node]]) -> list[Node]:

@@ -128,6 +128,11 @@ def _call(graph_module: GraphModule, node: Node) -> Call:
         operator=node.target,
         arguments=map_arg(named, lambda inner: inner.meta["val"]),
         results=tuple(value) if isinstance(value, (tuple, list)) else (value,),
+        read=frozenset(
+            user.args[1] if user.target is operator.getitem else 0
+            for user in node.users
+            if user.users or user.target is not operator.getitem
+        ),
         constants=constants,
     )
 
@@ -141,9 +146,7 @@ def _traced(function: Callable[..., Any], values: Sequence[Tensor]) -> GraphModu
         def forward(self, *tensors: Tensor) -> Any:
             return function(*tensors)
 
-    examples = tuple(
-        torch.zeros(tuple(int(size) for size in value.shape), dtype=value.dtype) for value in values
-    )
+    examples = tuple(torch.zeros(tuple(int(size) for size in value.shape), dtype=value.dtype) for value in values)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.export.export(Body(), examples, strict=False).module(check_guards=False)  # type: ignore[return-value]  it is a GraphModule

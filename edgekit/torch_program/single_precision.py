@@ -42,7 +42,9 @@ def use_single_precision(graph_module: GraphModule) -> bool:
 
     for node in list(graph.nodes):
         if node.op == "call_function" and "quantize" not in operator_name(node):
-            node.args = map_aggregate(node.args, lambda value: single(value) if isinstance(value, torch.dtype) else value)
+            node.args = map_aggregate(
+                node.args, lambda value: single(value) if isinstance(value, torch.dtype) else value
+            )
             node.kwargs = map_aggregate(
                 node.kwargs, lambda value: single(value) if isinstance(value, torch.dtype) else value
             )

@@ -7,6 +7,9 @@ from typing import Any
 
 from edgekit.torch_program.rewrites.call import Call
 
+_LARGEST = 1 << 20
+"""Comparisons for one line of a tensor that are made in the place of a scatter."""
+
 
 def index_put(call: Call) -> Callable[..., Any] | None:
     """Writes `x[mask] = value` as `where`, and `x[:, places] = values` as a scatter along that axis."""
@@ -63,7 +66,7 @@ def slice_scatter(call: Call) -> Callable[..., Any] | None:
     chosen[start:stop:step] = torch.arange(shape[axis], shape[axis] + len(places))
 
     def joined(x: Any, source: Any) -> Any:
-        source = source.to(x.dtype).expand(*shape[:axis], len(places), *shape[axis + 1 :])
+        source = source.to(x.dtype).expand((*shape[:axis], len(places), *shape[axis + 1 :]))
         if step == 1:
             parts = [x.narrow(axis, 0, start), source, x.narrow(axis, stop, shape[axis] - stop)]
             kept = [part for part in parts if part.shape[axis]]
@@ -82,7 +85,7 @@ def select_scatter(call: Call) -> Callable[..., Any] | None:
     place = int(call["index"]) % shape[axis]
 
     def joined(x: Any, source: Any) -> Any:
-        source = source.to(x.dtype).expand(*shape[:axis], *shape[axis + 1 :]).unsqueeze(axis)
+        source = source.to(x.dtype).expand((*shape[:axis], *shape[axis + 1 :])).unsqueeze(axis)
         parts = [x.narrow(axis, 0, place), source, x.narrow(axis, place + 1, shape[axis] - place - 1)]
         kept = [part for part in parts if part.shape[axis]]
         return torch.cat(kept, axis) if len(kept) > 1 else kept[0]
@@ -102,6 +105,25 @@ def index_add(call: Call) -> Callable[..., Any] | None:
         return x.scatter_add(axis, places.reshape(line).expand(shape), values)
 
     return added if shape else None
+
+
+def scatter_add(call: Call) -> Callable[..., Any] | None:
+    """Writes additions at places as sums over a comparison with all places: y_j = x_j + sum_k (place_k = j) value_k."""
+    import torch
+
+    shape, given = call.shape("self"), call.shape("index")
+    axis = int(call["dim"]) % max(len(shape), 1)
+    others = [size for place, size in enumerate(shape) if place != axis]
+    same = others == [size for place, size in enumerate(given) if place != axis] and call.shape("src") == given
+    if not shape or not same or len(shape) * shape[axis] * given[axis] > _LARGEST:
+        return None
+
+    def added(x: Any, places: Any, values: Any) -> Any:
+        lines = values.movedim(axis, -1).unsqueeze(-2)
+        chosen = places.movedim(axis, -1).unsqueeze(-2) == torch.arange(shape[axis]).unsqueeze(-1)
+        return x + (chosen.to(values.dtype) * lines).sum(-1).movedim(-1, axis)
+
+    return added
 
 
 def _masked(x: Any, mask: Any, value: Any, axis: int) -> Any:

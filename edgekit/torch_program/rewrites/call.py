@@ -19,12 +19,14 @@ class Call:
         operator: torch OpOverload.
         arguments: By the schema's names, defaults filled in. Tensors have shape and dtype and no values.
         results: Outputs, without values: one for most operators.
+        read: Places of the outputs that the model reads.
         constants: Values of the arguments that are weights or constants of the model, by the schema's names.
     """
 
     operator: Any
     arguments: Mapping[str, Any]
     results: tuple[Tensor, ...]
+    read: frozenset[int]
     constants: Mapping[str, Tensor]
 
     def __getitem__(self, name: str) -> Any:

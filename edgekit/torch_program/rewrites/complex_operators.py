@@ -43,9 +43,7 @@ def _mul(operator: Any, a: Any, b: Any) -> Pair:
     if not isinstance(a, (Pair, complex)):
         return Pair(real=a * b.real, imaginary=a * _whole(b).imaginary)
     a, b = _whole(a), _whole(b)
-    return Pair(
-        real=a.real * b.real - a.imaginary * b.imaginary, imaginary=a.real * b.imaginary + a.imaginary * b.real
-    )
+    return Pair(real=a.real * b.real - a.imaginary * b.imaginary, imaginary=a.real * b.imaginary + a.imaginary * b.real)
 
 
 def _div(operator: Any, a: Any, b: Any) -> Pair:

@@ -29,8 +29,10 @@ def plain_transposed(call: Call) -> Callable[..., Any] | None:
     def transposed(x: Any, weight: Any, bias: Any = None) -> Any:
         weight = _dilated(weight, dilation)
         parts = zip(x.chunk(groups, 1), weight.chunk(groups, 0), strict=True)
-        made = torch.cat([convolve(a, w, None, stride) for a, w in parts], 1) if groups > 1 else convolve(
-            x, weight, None, stride
+        made = (
+            torch.cat([convolve(a, w, None, stride) for a, w in parts], 1)
+            if groups > 1
+            else convolve(x, weight, None, stride)
         )
         for axis, (cut, size) in enumerate(zip(padding, result[2:], strict=True), start=2):
             there = min(size, made.shape[axis] - cut)

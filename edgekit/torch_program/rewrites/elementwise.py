@@ -59,6 +59,18 @@ def lerp(call: Call) -> Callable[..., Any] | None:
     return lambda x, y, w=weight: x + w * (y - x)
 
 
+def addcmul(call: Call) -> Callable[..., Any] | None:
+    """x + value y z."""
+    value = call["value"]
+    return lambda x, y, z: x + (y * z if value == 1 else value * (y * z))
+
+
+def addcdiv(call: Call) -> Callable[..., Any] | None:
+    """x + value y / z."""
+    value = call["value"]
+    return lambda x, y, z: x + (y / z if value == 1 else value * (y / z))
+
+
 def nan_to_num(call: Call) -> Callable[..., Any] | None:
     """Replaces NaN and infinite values by numbers: `where` for each."""
     import torch

@@ -18,7 +18,7 @@ def embedding_bag(call: Call) -> Callable[..., Any] | None:
     count, mode = call.shape("indices")[0], int(call["mode"])
     ignored = call.arguments.get("padding_idx")
     plain = call["per_sample_weights"] is None and ignored in (None, -1) and not call["include_last_offset"]
-    if offsets is None or not plain or mode not in (_SUM, _MEAN):
+    if offsets is None or call.read - {0} or not plain or mode not in (_SUM, _MEAN):
         return None
     bags = len(offsets)
     if count % bags or offsets.tolist() != list(range(0, count, count // bags)):

@@ -79,10 +79,8 @@ def _inverse(length: int, *, scale: float) -> tuple[Any, Any]:
 
     bins = length // 2 + 1
     cosines, sines = _matrices(length, bins, scale=scale)
-    twice = torch.full((bins, 1), 2.0)
-    twice[0] = 1.0
-    if length % 2 == 0:
-        twice[-1] = 1.0
+    place = torch.arange(bins)
+    twice = (2 - (place == 0).float() - (2 * place == length).float()).unsqueeze(1)
     return cosines.T * twice, sines.T * twice
 
 

@@ -15,11 +15,7 @@ def sort(call: Call) -> Callable[..., Any] | None:
     if call.arguments.get("stable") or not shape or not call["self"].dtype.is_floating_point:
         return None
 
-    def ordered(x: Any) -> Any:
-        values, places = (x if descending else -x).topk(shape[axis], axis)
-        return values if descending else -values, places
-
-    return ordered
+    return lambda x: _largest(x, shape[axis], axis, negated=not descending)
 
 
 def argsort(call: Call) -> Callable[..., Any] | None:
@@ -29,16 +25,34 @@ def argsort(call: Call) -> Callable[..., Any] | None:
 
 
 def topk(call: Call) -> Callable[..., Any] | None:
-    """Writes the smallest elements as the largest of the negated ones."""
-    axis, count = int(call["dim"]), int(call["k"])
-    if call["largest"] or not call["self"].dtype.is_floating_point:
+    """Writes the smallest elements as the largest of the negated ones, along the last axis."""
+    rank, count = len(call.shape("self")), int(call["k"])
+    axis, negated = int(call["dim"]), not call["largest"]
+    if (not negated and axis % max(rank, 1) == rank - 1) or not rank or not call["self"].dtype.is_floating_point:
+        return None
+    return lambda x: _largest(x, count, axis, negated=negated)
+
+
+def topk_by_places(call: Call) -> Callable[..., Any] | None:
+    """Writes the largest elements as those at their places, where nobody reads the places: LiteRT wants them read."""
+    rank, count, axis = len(call.shape("self")), int(call["k"]), int(call["dim"])
+    if 1 in call.read or axis % max(rank, 1) != rank - 1:
         return None
 
-    def smallest(x: Any) -> Any:
-        values, places = (-x).topk(count, axis)
-        return -values, places
+    def chosen(x: Any) -> Any:
+        places = x.topk(count, -1)[1]
+        return x.gather(-1, places), places
 
-    return smallest
+    return chosen
+
+
+def _largest(x: Any, count: int, axis: int, *, negated: bool) -> tuple[Any, Any]:
+    """Returns the largest elements along an axis and their places; LiteRT finds them along the last one only."""
+    last = axis % x.ndim == x.ndim - 1
+    line = x if last else x.transpose(axis, -1)
+    values, places = (-line if negated else line).topk(count, -1)
+    values = -values if negated else values
+    return (values, places) if last else (values.transpose(axis, -1), places.transpose(axis, -1))
 
 
 def bucketize(call: Call) -> Callable[..., Any] | None:

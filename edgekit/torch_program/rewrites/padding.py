@@ -67,4 +67,3 @@ def _wrapped(x: Any, sides: list[tuple[int, int, int]]) -> Any:
         ]
         x = torch.cat(parts, axis) if len(parts) > 1 else parts[0]
     return x
-

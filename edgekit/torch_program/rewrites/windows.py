@@ -36,18 +36,14 @@ def fold(call: Call) -> Callable[..., Any] | None:
         return None
     spans = [dilation[i] * (kernel - 1) for i, kernel in enumerate((height, width))]
     counts = [(result[i + 2] + 2 * padding[i] - spans[i] - 1) // stride[i] + 1 for i in (0, 1)]
-    left_over = [
-        result[i + 2] - ((counts[i] - 1) * stride[i] - 2 * padding[i] + spans[i] + 1) for i in (0, 1)
-    ]
+    left_over = [result[i + 2] - ((counts[i] - 1) * stride[i] - 2 * padding[i] + spans[i] + 1) for i in (0, 1)]
     channels = shape[1] // (height * width)
     kernels = torch.eye(height * width).reshape(height * width, 1, height, width)
 
     def added(x: Any) -> Any:
         # The channels of a group become a batch: one kernel set serves all of them.
         windows = x.reshape(shape[0] * channels, height * width, *counts)
-        made = torch.nn.functional.conv_transpose2d(
-            windows, kernels, None, stride, padding, left_over, 1, dilation
-        )
+        made = torch.nn.functional.conv_transpose2d(windows, kernels, None, stride, padding, left_over, 1, dilation)
         return made.reshape(result)
 
     return added

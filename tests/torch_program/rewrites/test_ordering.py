@@ -23,6 +23,11 @@ def test_the_smallest_are_the_largest_of_the_negated(rewritten):
     assert rewritten(lambda x: x.topk(3, 1, largest=False), torch.randn(1, 6)) == ["neg", "topk", "neg"]
 
 
+def test_the_largest_are_found_along_the_last_axis(rewritten):
+    found = rewritten(lambda x: x.topk(3, 1), torch.randn(1, 6, 4))
+    assert found == ["transpose", "topk", "transpose", "transpose"]
+
+
 @pytest.mark.parametrize("right", [True, False])
 @pytest.mark.parametrize("int32", [True, False])
 def test_places_among_boundaries_are_counted(rewritten, right, int32):
