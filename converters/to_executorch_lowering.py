@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.errors import ConversionError
+from edgekit.torch_program.operator_place import operator_place
 from edgekit.torch_program.torch_protocols import Node
 
 if TYPE_CHECKING:
@@ -96,12 +97,12 @@ def lower(
         delegated, outside = _count(edge.exported_program().graph_module)
         report("planning memory")
         finished = edge.to_executorch(ExecutorchBackendConfig())
-        _refuse_missing_kernels(finished.executorch_program)
+        _refuse_missing_kernels(finished.executorch_program, program)
         data = bytes(finished.buffer)
     return LoweredProgram(data=data, delegated=delegated, outside=outside)
 
 
-def _refuse_missing_kernels(program: Any) -> None:
+def _refuse_missing_kernels(finished: Any, program: ExportedProgram) -> None:
     """Checks that the runtime has a kernel for each operator outside XNNPACK: a program without one fails at its load.
 
     Raises:
@@ -111,9 +112,10 @@ def _refuse_missing_kernels(program: Any) -> None:
 
     library: Any = _portable_lib
     kernels = set(library._get_operator_names())  # noqa: SLF001  executorch.runtime wraps it, and imports for seconds
-    wanted = {f"{item.name}.{item.overload}".rstrip(".") for plan in program.execution_plan for item in plan.operators}
+    wanted = {f"{item.name}.{item.overload}".rstrip(".") for plan in finished.execution_plan for item in plan.operators}
     if missing := sorted(wanted - kernels):
-        raise ConversionError(f"ExecuTorch has no kernel for {', '.join(missing)}.")
+        places = ", ".join(operator_place(program, name) for name in missing)
+        raise ConversionError(f"ExecuTorch has no kernel for {places}.")
 
 
 def _count(module: GraphModule) -> tuple[dict[str, int], dict[str, int]]:

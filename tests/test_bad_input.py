@@ -146,8 +146,8 @@ def test_an_unknown_key_is_named_with_its_path(project: Path, capsys: pytest.Cap
     (project / "edgekit.toml").write_text('[model]\nsource = "model.py:build"\n[data]\ncalibratoin = "x"\n')
     assert refuse(capsys, 2) == (
         f"{project / 'edgekit.toml'} has 1 fault:\n"
-        '  data.calibratoin: unknown key (did you mean "calibration"?); accepted are calibration, evaluation, metric, '
-        "preprocessing\n"
+        '  data.calibratoin: unknown key (did you mean "calibration"?); accepted are calibration, evaluation, task, '
+        "metric, images, preprocessing\n"
         "The keys of a task file: edgekit init writes one with all of them, explained."
     )
 

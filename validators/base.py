@@ -50,7 +50,7 @@ class Evidence:
         runtime: What ran it: `ai-edge-litert 2.3.0`, `Core ML evaluator, not Apple's runtime`.
         on_device: True where `host` is the device itself: only then is a timing the device's latency.
         threads: That the runtime was given.
-        metric: Metric of the task: top1, agreement, cosine, spearman or `file.py:function`.
+        metric: Metric of the task, settings included, or `file.py:function`.
         metric_base: Folder that a relative `file.py:function` starts from.
         evaluation: Inputs, targets and slices; None where the task has no evaluation data.
         outputs: The artifact's outputs on `evaluation`, dequantized, row by row.

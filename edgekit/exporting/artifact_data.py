@@ -14,7 +14,8 @@ from edgekit.pipeline.settings import Settings
 from edgekit.samples import Samples, write_samples
 from edgekit.task.data import MATERIALIZE, DataRequest, Purpose
 from edgekit.task.input_sizes import InputSizes, OpenInput, chosen_sizes
-from edgekit.task.task import DEFAULT_METRIC, ImagePreprocessing, Task
+from edgekit.task.task import ImagePreprocessing, Task
+from edgekit.task.task_kinds import DEFAULT_METRIC
 
 
 @final

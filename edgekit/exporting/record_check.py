@@ -1,9 +1,9 @@
 """Whether a report says what its artifacts and its lock say: records are checked, not believed.
 
-Size, download and hash of each artifact are measured again. What takes a run of the artifact must stand in
-`edgekit.lock` with the same figures. Figures that differ from run to run (memory, timings) are in no lock; a hash in
-the report holds all of its figures together. Whoever edits report and lock alike is found by
-`edgekit gate --remeasure`.
+Size, download and hash of each artifact are measured again; its settings and what it computes with are read from its
+file again (`record_of_file.py`). What takes a run of the artifact must stand in `edgekit.lock` with the same figures.
+Figures that differ from run to run (memory, timings) are in no lock; a hash in the report holds all of its figures
+together. Whoever edits report and lock alike is found by `edgekit gate --remeasure`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from edgekit.artifact import measure_files
 from edgekit.budget import RECIPE_SOURCE, SOUNDNESS_SOURCE
+from edgekit.exporting.record_of_file import contradictions_of_file
 
 _UNSTEADY: Final = ("memory", "latency", "latency_p95")
 """Figures that differ from run to run on one machine, unless they were predicted."""
@@ -55,7 +56,7 @@ def find_contradictions(report: Mapping[str, Any], lock: Mapping[str, Any], fold
     if len(made) != len(lock["artifacts"]):
         found.append(f"report.json is about {len(made)} artifacts, the lock about {len(lock['artifacts'])}")
     for entry, locked in zip(made, lock["artifacts"], strict=False):
-        found += _artifact(entry, locked, folder)
+        found += _artifact(entry, locked, report, lock, folder)
     if report["checks"] != [check for entry in report["formats"] for check in entry["checks"]]:
         found.append("report.json: the checks differ from those of its formats")
     if report["artifacts"] != [entry["artifact"] for entry in made]:
@@ -87,7 +88,13 @@ def _formats(report: Mapping[str, Any], lock: Mapping[str, Any]) -> Iterator[str
         yield f"report.json has the formats {shown[0]}; the lock has {shown[1]}"
 
 
-def _artifact(entry: Mapping[str, Any], locked: Mapping[str, Any], folder: Path) -> Iterator[str]:
+def _artifact(
+    entry: Mapping[str, Any],
+    locked: Mapping[str, Any],
+    report: Mapping[str, Any],
+    lock: Mapping[str, Any],
+    folder: Path,
+) -> Iterator[str]:
     artifact, name = entry["artifact"], locked["file"]
     if Path(artifact["path"]).name != name:
         yield f"report.json says the file {artifact['path']}, the lock says {name}"
@@ -107,6 +114,7 @@ def _artifact(entry: Mapping[str, Any], locked: Mapping[str, Any], folder: Path)
         yield f"{name}: its SHA-256 is {digest[:12]}, the lock says {locked['sha256'][:12]}"
     checks = {check["name"]: check for check in entry["checks"]}
     yield from _measured_again(name, {"size": size, "download": download}, artifact, locked, checks)
+    yield from contradictions_of_file(name, path, entry, report["model"], lock["io"])
     for key in ("runtime", "recipe", "steps"):
         if entry[key] != locked[key]:
             yield f"{name}: report.json says another {key} than the lock"

@@ -119,6 +119,7 @@ FORMAT: Final = Format(
         b"ConvInteger",
         b"MatMulNBits",
     ),
+    facts_reader="edgekit.validators.stored_facts.onnx_file:read",
     inspector="edgekit.debugging.inspect_onnx:ONNXInspector",
     accelerators="edgekit.validators:accelerators",
     snippets=Snippets(words={"kt": _KOTLIN, "py": PYTHON, "cpp": CPP}),

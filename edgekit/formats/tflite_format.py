@@ -94,6 +94,7 @@ FORMAT: Final = Format(
     records=("ai-edge-litert", "ai-edge-quantizer", "litert-torch"),
     starts_from=("pt2", "keras", "savedmodel"),
     graph_reader="edgekit.analysis.read_flatbuffer:read_flatbuffer_precisions",
+    facts_reader="edgekit.validators.stored_facts.tflite_file:read",
     inspector="edgekit.debugging.inspect_tflite:TFLiteInspector",
     accelerators="edgekit.validators:accelerators",
     snippets=Snippets(words={"kt": _KOTLIN, "py": PYTHON, "cpp": CPP}),

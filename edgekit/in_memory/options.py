@@ -24,7 +24,7 @@ Data = object
 """Text or a path as for the command line; arrays, rows first; for evaluation a pair (inputs, targets); an iterable of
 samples such as a list or a DataLoader; a function that returns one of these."""
 Metric = str | Callable[[Any, Any], float]
-"""top1, agreement, cosine, spearman, "metrics.py:function", or a function (outputs, targets) -> float."""
+"""A metric such as top1 or map50, "metrics.py:function", or a function (outputs, targets) -> float."""
 Progress = bool | StageProgress
 """True shows progress on stderr; a function is called with (stage, phrase, share done or None)."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import ConfigError
+from edgekit.registry import METRICS
 from edgekit.task.task import ImagePreprocessing, default_task, find_config, load_task, model_task
 
 FULL = """
@@ -36,11 +37,10 @@ budget.latency = "40 ms"
 """
 
 UNKNOWN_KEY = (
-    'data.metrc: unknown key (did you mean "metric"?); accepted are calibration, evaluation, metric, preprocessing'
+    'data.metrc: unknown key (did you mean "metric"?); accepted are calibration, evaluation, task, metric, images, '
+    "preprocessing"
 )
-UNKNOWN_METRIC = (
-    'data.metric: "f1" was given; accepted are top1, agreement, cosine, spearman, or a function as "metrics.py:name"'
-)
+UNKNOWN_METRIC = f'data.metric: "f1" was given; accepted are {", ".join(METRICS)}, or a function as "metrics.py:name"'
 ADVICE = "The keys of a task file: edgekit init writes one with all of them, explained."
 
 
