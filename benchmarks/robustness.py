@@ -1,6 +1,6 @@
 """Fuzzing of every kind of file that edgekit reads: how many cases end as none may. The goal is 0 of 20,000.
 
-    python benchmarks/robustness.py --cases 20000 [--seed 0] [--part 1/4] [--kinds tflite,onnx] [--keep FOLDER] [--write]
+    python benchmarks/robustness.py --cases 20000 [--seed 0] [--part 1/4] [--kinds tflite,onnx] [--write]
 
 Each case changes one small valid file (bits, lengths, fields of protobuf, zip, JSON and TOML) and reads it by a command
 of edgekit or by one of its readers, in a forked child with limits on time and memory; what counts as an anomaly stands
@@ -37,7 +37,14 @@ sys.path[:0] = [str(FUZZING.parent), str(HERE.parent)]
 from fuzzing.kinds import KINDS
 from fuzzing.seeds import make_seeds
 
-COSTLY = {"executorch": 0.05, "core ml model": 0.3, "core ml weights": 0.3, "core ml manifest": 0.2, "pt2": 0.5, "savedmodel": 0.5}
+COSTLY = {
+    "executorch": 0.05,
+    "core ml model": 0.3,
+    "core ml weights": 0.3,
+    "core ml manifest": 0.2,
+    "pt2": 0.5,
+    "savedmodel": 0.5,
+}
 """Share of cases of kinds whose runtime is loaded anew in each of its processes, where others have 1."""
 
 
@@ -53,8 +60,11 @@ def run_kind(kind: str, seeds: Path, first: int, count: int, options: argparse.N
     command = [sys.executable, str(FUZZING / "campaign.py"), kind, "--seeds", str(seeds), "--first", str(first)]
     ran = subprocess.run(
         [*command, "--cases", str(count), "--seed", str(options.seed), *keep],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     if ran.returncode:
         sys.exit(f"{kind}: {ran.stderr[-2000:]}")
     found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
@@ -77,7 +87,7 @@ def add_result(kind: str, seed: int, first: int, count: int, found: dict[str, An
 
 def table() -> str:
     runs: list[dict[str, Any]] = json.loads(RESULTS.read_text())
-    lines = ["| kind of file | cases | exit 0 | exit 1 | exit 2 | exit 3 | anomalies |", "|---|---|---|---|---|---|---|"]
+    lines = ["| kind of file | cases | exit 0 | exit 1 | exit 2 | exit 3 | anomalies |", "|---" * 7 + "|"]
     total: Counter[str] = Counter()
     for kind in KINDS:
         own = [run for run in runs if run["kind"] == kind]
@@ -95,9 +105,9 @@ def write_results() -> None:
     machine = f"{platform.system()}, Python {platform.python_version()}, {os.cpu_count()} shared cores"
     text = f"""# Robustness: fuzzing
 
-Output of `python benchmarks/robustness.py --cases 20000 --write` ({machine}), run in parts; the figures of each part are
-in `robustness.json`. An anomaly is a traceback, exit code 4 or a signal, a message that does not name the file, anything
-left behind, PASS on what fails, 30 s of CPU time, or 3 GiB of memory for a file of some kilobytes that is not said.
+Output of `python benchmarks/robustness.py --cases 20000 --write` ({machine}), run in parts; the figures of each
+part are in `robustness.json`. An anomaly is a traceback, exit code 4 or a signal, a message that does not name the
+file, anything left behind, PASS on what fails, 30 s of CPU time, or more than 3 GiB of memory for some kilobytes.
 
 {table()}
 """

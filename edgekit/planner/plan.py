@@ -172,8 +172,7 @@ class Plan:
         from edgekit.planner.plan_schema import PlanFileSchema
 
         advice = "Write it anew with: edgekit plan --device NAME -o plan.json"
-        check_record(Path(source), data, PlanFileSchema, UsageError, advice)
-        return _from_json(data)
+        return _from_json(check_record(Path(source), data, PlanFileSchema, UsageError, advice))
 
 
 def _from_json(data: Mapping[str, Any]) -> Plan:
@@ -187,7 +186,7 @@ def _from_json(data: Mapping[str, Any]) -> Plan:
         chosen=_candidate_from_json(chosen) if data["recipe"] is not None else None,
         reasons=tuple(data["reasons"]),
         checks=tuple(Check.from_json(check) for check in data["checks"]),
-        baseline=tuple(_prediction(item) for item in data["baseline"]),
+        baseline=tuple(_known(Prediction, item) for item in data["baseline"]),
         runners_up=tuple(RunnerUp(candidate=_candidate_from_json(r), reason=r["reason"]) for r in data["runners_up"]),
         rejected=tuple(_known(Rejection, item) for item in data["rejected"]),
         misses=tuple(data["misses"]),
@@ -203,10 +202,6 @@ def _known(kind: type[ValueT], data: Mapping[str, Any]) -> ValueT:
     """Returns a dataclass of the keys that it has: a later edgekit may have written more."""
     names = getattr(kind, "__dataclass_fields__", {})
     return kind(**{name: data[name] for name in names if name in data})
-
-
-def _prediction(data: Mapping[str, Any]) -> Prediction:
-    return _known(Prediction, {"low": None, "high": None, **data})
 
 
 def _limit_to_json(limit: Limit) -> dict[str, Any]:
@@ -228,5 +223,5 @@ def _candidate_from_json(data: Mapping[str, Any]) -> Candidate:
         runtime=data["runtime"],
         recipe=Recipe.from_json(data["recipe"]),
         steps=tuple(Step(technique=item["technique"], settings=item["settings"]) for item in data["steps"]),
-        predictions=tuple(_prediction(item) for item in data["predictions"]),
+        predictions=tuple(_known(Prediction, item) for item in data["predictions"]),
     )

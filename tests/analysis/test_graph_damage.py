@@ -30,5 +30,5 @@ def test_what_a_walk_raises_names_the_file(error: Exception, reason: str) -> Non
 
 
 def test_errors_that_say_more_pass_through() -> None:
-    with pytest.raises(ResourceError, match="^no memory$"), damage_named("net.onnx"):
+    with pytest.raises(ResourceError, match=r"^no memory$"), damage_named("net.onnx"):
         raise ResourceError("no memory")

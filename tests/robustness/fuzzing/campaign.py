@@ -1,6 +1,6 @@
 """Runs cases of one kind of file and judges each: the oracle of the fuzzing.
 
-    python campaign.py KIND --seeds FOLDER [--first N] [--cases N] [--seed N] [--keep FOLDER]
+    python campaign.py KIND|corpus --seeds FOLDER [--first N] [--cases N] [--seed N] [--keep FOLDER]
 
 Prints one JSON object: how often each exit code came, and the anomalies. A case is fixed by its kind, the seed and its
 number. `--keep` writes the changed file of each anomaly, with its record, where the corpus can take it from.
@@ -31,9 +31,9 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[3])]
 
-from fuzzing.forked_run import Ran, remove, run_forked
-from fuzzing.kinds import KINDS, Act, Kind
-from fuzzing.mutations import change_content
+from fuzzing.forked_run import Ran, remove, run_forked  # noqa: E402  a script that finds its neighbours
+from fuzzing.kinds import KINDS, Act, Kind  # noqa: E402  a script that finds its neighbours
+from fuzzing.mutations import change_content  # noqa: E402  a script that finds its neighbours
 
 SOUND_CODES = (0, 1, 2, 3)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -149,6 +149,25 @@ def run_cases(
     return codes, found
 
 
+def replay(corpus: Path, seeds: Path) -> tuple[Counter[int], list[Anomaly]]:
+    """Runs the cases of a corpus: folders with a changed file and `case.json`, which says who fell over it."""
+    codes: Counter[int] = Counter()
+    found: list[Anomaly] = []
+    for number, folder in enumerate(sorted(corpus.iterdir())):
+        told = json.loads((folder / "case.json").read_text())
+        place = Path(tempfile.mkdtemp(prefix="edgekit-fuzz-"))
+        try:
+            lay_out(KINDS[told["kind"]], seeds, place / "work")
+            shutil.copyfile(folder / Path(told["target"]).name, place / "work" / told["target"])
+            ran, what = run_one(told["kind"], told["act"], told["target"], place)
+            codes[ran.code] += 1
+            if what:
+                found.append(Anomaly(**{**told, "what": what}, number=number, code=ran.code, said=ran.said[-1500:]))
+        finally:
+            remove(place)
+    return codes, found
+
+
 def run_one(name: str, act: str, target: str, place: Path) -> tuple[Ran, str]:
     """Runs an act on what lies in `place/work`; returns how it ended and what is wrong with that."""
     kind = KINDS[name]
@@ -226,7 +245,8 @@ def _keep(folder: Path, anomaly: Anomaly, content: bytes) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("kind", choices=[*KINDS, "corpus"])
+    parser.add_argument("--corpus", type=Path, help="folder of the kind `corpus`")
     parser.add_argument("--seeds", type=Path, required=True)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--cases", type=int, default=100)
@@ -235,10 +255,14 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     seeds = options.seeds.resolve()
-    import_what_is_needed(options.kind, seeds)
+    if options.kind != "corpus":
+        import_what_is_needed(options.kind, seeds)
     gc.freeze()  # or each child would touch, and so copy, every object of its parent
     numbers = range(options.first, options.first + options.cases)
-    codes, found = run_cases(options.kind, numbers, options.seed, seeds, options.keep)
+    if options.kind == "corpus":
+        codes, found = replay(options.corpus, seeds)
+    else:
+        codes, found = run_cases(options.kind, numbers, options.seed, seeds, options.keep)
     result: dict[str, Any] = {"kind": options.kind, "codes": dict(codes), "anomalies": [asdict(one) for one in found]}
     sys.stdout.write(json.dumps(result) + "\n")
 

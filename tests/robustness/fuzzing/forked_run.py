@@ -205,7 +205,7 @@ def _worker(asked: Command) -> None:
             code = worker.main(Path(asked.arguments[-2]))
         else:
             code = _run_script(script, list(asked.arguments[asked.arguments.index(script) + 1 :]))
-    except BaseException:  # noqa: BLE001  the log is what a person sees of it
+    except BaseException:
         import traceback
 
         traceback.print_exc()

@@ -122,11 +122,16 @@ def data(reference: str, purpose: str) -> Callable[[], int]:
         with temporary_folder("data") as folder:
             materialize(
                 DataRequest(
-                    reference=reference, base=Path.cwd(), purpose=purpose, inputs=(IMAGE,), metric="top1",
-                    preprocessing=ImagePreprocessing(), folder=folder / "samples",
+                    reference=reference,
+                    base=Path.cwd(),
+                    purpose=purpose,
+                    inputs=(IMAGE,),
+                    metric="top1",
+                    preprocessing=ImagePreprocessing(),
+                    folder=folder / "samples",
                 ),
                 silent,
-            )  # fmt: skip
+            )
 
     return reading(read)
 
@@ -264,14 +269,28 @@ EXPORT = {"out": "out", "baseline.json": "baseline.json", "bench.json": "bench.j
 RECORD_ACTS = {
     "gate": judged("gate", "out", "-d", "pi4", weight=6),
     "gate outputs": judged(
-        "gate", "out", "-d", "pi4", "--why", "--github", "--junit", "j.xml", "--sarif", "s.json", "--markdown", "m.md",
-        weight=3, may_write=("j.xml", "s.json", "m.md"),
+        "gate",
+        "out",
+        "-d",
+        "pi4",
+        "--why",
+        "--github",
+        "--junit",
+        "j.xml",
+        "--sarif",
+        "s.json",
+        "--markdown",
+        "m.md",
+        weight=3,
+        may_write=("j.xml", "s.json", "m.md"),
     ),
-    "gate baseline": judged("gate", "out", "-d", "pi4", "--baseline", "baseline.json", "--max-regression", "size +5 %", weight=2),
+    "gate baseline": judged(
+        "gate", "out", "-d", "pi4", "--baseline", "baseline.json", "--max-regression", "size +5 %", weight=2
+    ),
     "verify": Act(run=command("verify", "out"), weight=2),
     "report": Act(run=command("report", "out"), weight=2, may_write=("out",)),
     "baseline set": Act(run=command("baseline", "set", "out", "-o", "new.json"), weight=2, may_write=("new.json",)),
-}  # fmt: skip
+}
 
 TFLITE_READER = "edgekit.analysis.read_flatbuffer:read_flatbuffer_precisions"
 ONNX_READER = "edgekit.analysis.read_onnx_graph:read_onnx_file"

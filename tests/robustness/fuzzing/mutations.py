@@ -1,4 +1,4 @@
-"""Mutations of small valid files: bytes, and the fields of protobuf, zip, JSON, TOML and text. All from one generator."""
+"""Mutations of small valid files: bytes, and the fields of protobuf, zip, JSON, TOML and text."""
 
 from __future__ import annotations
 
@@ -16,9 +16,31 @@ INTEGERS = (0, 1, 2, 127, 128, 255, 256, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000,
 """Where counters and lengths turn over."""
 
 TEXTS = (
-    "", " ", "x", "..", "../x", "/dev/zero", "\x00", "\x1b[31mred\x1b[0m", "a\nb", "::error::x", "<b>", "\ud83d", "ä" * 40,
-    "9" * 5000, "NaN", "x" * 70_000, "%s%n", "{0}", "C:\\x", "null", "tflite", "int8", "1e999", "true",
-)  # fmt: skip
+    "",
+    " ",
+    "x",
+    "..",
+    "../x",
+    "/dev/zero",
+    "\x00",
+    "\x1b[31mred\x1b[0m",
+    "a\nb",
+    "::error::x",
+    "<b>",
+    "\ud83d",
+    "ä" * 40,
+    "9" * 5000,
+    "NaN",
+    "x" * 70_000,
+    "%s%n",
+    "{0}",
+    "C:\\x",
+    "null",
+    "tflite",
+    "int8",
+    "1e999",
+    "true",
+)
 
 
 # ---- bytes
@@ -78,9 +100,18 @@ def replace_all(rng: random.Random, data: bytes) -> bytes:
 
 
 BYTES: tuple[Mutation, ...] = (
-    flip_bits, flip_bits, set_bytes, cut, cut_out, copy_within, insert_noise, set_integer, set_integer, set_integer,
+    flip_bits,
+    flip_bits,
+    set_bytes,
+    cut,
+    cut_out,
+    copy_within,
+    insert_noise,
+    set_integer,
+    set_integer,
+    set_integer,
     replace_all,
-)  # fmt: skip
+)
 
 
 # ---- protobuf: fields as on the wire, whatever the schema
@@ -209,12 +240,43 @@ class _Literal:
 def _odd_value(rng: random.Random) -> Any:
     return rng.choice(
         (
-            None, True, False, 0, -1, 1, 0.5, -0.0, 1e308, -1e308, 2**63, -(2**63), 2**70, 1e-320, [], {}, [[]], [None], {"": None},
-            *map(_Literal, ("NaN", "-Infinity", "1e999", "-1e999", "9" * 5000, "[" * 5000 + "]" * 5000, '{"a":' * 3000 + "1" + "}" * 3000,
-                            '"\\ud83d"', "01", "'x'")),
+            None,
+            True,
+            False,
+            0,
+            -1,
+            1,
+            0.5,
+            -0.0,
+            1e308,
+            -1e308,
+            2**63,
+            -(2**63),
+            2**70,
+            1e-320,
+            [],
+            {},
+            [[]],
+            [None],
+            {"": None},
+            *map(
+                _Literal,
+                (
+                    "NaN",
+                    "-Infinity",
+                    "1e999",
+                    "-1e999",
+                    "9" * 5000,
+                    "[" * 5000 + "]" * 5000,
+                    '{"a":' * 3000 + "1" + "}" * 3000,
+                    '"\\ud83d"',
+                    "01",
+                    "'x'",
+                ),
+            ),
             *TEXTS,
         )
-    )  # fmt: skip
+    )
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
@@ -262,11 +324,45 @@ def change_json(rng: random.Random, data: bytes) -> bytes:
 
 
 _TOML_VALUES = (
-    '""', '"x"', "0", "-1", "1e400", "nan", "inf", "-inf", "true", "[]", "{}", "[[1], 2]", "1979-05-27", "07:32:00", "0x" + "f" * 40,
-    "9" * 5000, "[" * 3000 + "]" * 3000, '"""\nmany\n"""', "'\\u0000'", '"\\u0000"', '"\\u001b[31m"', '"../../etc/passwd"', '"/dev/zero"',
-    '"x:y"', '"x.py:"', '"1e999 MB"', '"-5 MB"', '"0 ms"', '"nan ms"', '"5 parsecs"', '"' + "x" * 70_000 + '"', "{a = {b = {c = 1}}}",
-    '["a", "a"]', '[1, "a"]', '"tflite"', '"int8"', "2", '"top1"',
-)  # fmt: skip
+    '""',
+    '"x"',
+    "0",
+    "-1",
+    "1e400",
+    "nan",
+    "inf",
+    "-inf",
+    "true",
+    "[]",
+    "{}",
+    "[[1], 2]",
+    "1979-05-27",
+    "07:32:00",
+    "0x" + "f" * 40,
+    "9" * 5000,
+    "[" * 3000 + "]" * 3000,
+    '"""\nmany\n"""',
+    "'\\u0000'",
+    '"\\u0000"',
+    '"\\u001b[31m"',
+    '"../../etc/passwd"',
+    '"/dev/zero"',
+    '"x:y"',
+    '"x.py:"',
+    '"1e999 MB"',
+    '"-5 MB"',
+    '"0 ms"',
+    '"nan ms"',
+    '"5 parsecs"',
+    '"' + "x" * 70_000 + '"',
+    "{a = {b = {c = 1}}}",
+    '["a", "a"]',
+    '[1, "a"]',
+    '"tflite"',
+    '"int8"',
+    "2",
+    '"top1"',
+)
 
 
 def change_toml(rng: random.Random, data: bytes) -> bytes:
@@ -357,10 +453,19 @@ def change_content(rng: random.Random, name: str, data: bytes) -> bytes:
     """Changes a file by what its name says that it is."""
     suffix = name.rpartition(".")[2].lower()
     known: dict[str, Mutation] = {
-        "json": change_json, "lock": change_json, "toml": change_toml, "zip": change_zip, "keras": change_zip, "npz": change_zip,
-        "pt2": change_zip, "onnx": change_protobuf, "pb": change_protobuf, "mlmodel": change_protobuf, "csv": change_text,
+        "json": change_json,
+        "lock": change_json,
+        "toml": change_toml,
+        "zip": change_zip,
+        "keras": change_zip,
+        "npz": change_zip,
+        "pt2": change_zip,
+        "onnx": change_protobuf,
+        "pb": change_protobuf,
+        "mlmodel": change_protobuf,
+        "csv": change_text,
         "txt": change_text,
-    }  # fmt: skip
+    }
     if suffix in known and rng.random() < 0.75:
         return known[suffix](rng, data)
     return rng.choice(BYTES)(rng, data)
