@@ -22,7 +22,9 @@ from edgekit.measurements.measurement import MemoryFigures
 _NUMBER: Final = r"(?:\d{1,15}\.?\d{0,15}(?:[eE][+-]?\d{1,2})?(?![\deE]))"
 """As C++ prints it. What is longer is no figure of a tool, and would become infinite."""
 
-_STATISTICS: Final = re.compile(rf"\bcount=(?P<count>\d{{1,15}})(?!\d)(?P<rest>(?:\s+\w+={_NUMBER}(?:\s*\(all same\))?)*)")
+_STATISTICS: Final = re.compile(
+    rf"\bcount=(?P<count>\d{{1,15}})(?!\d)(?P<rest>(?:\s+\w+={_NUMBER}(?:\s*\(all same\))?)*)"
+)
 _PAIR: Final = re.compile(rf"(\w+)=({_NUMBER})")
 _TIMINGS: Final = re.compile(
     rf"Inference timings in us: Init: (?P<init>{_NUMBER}), First inference: {_NUMBER}, "
