@@ -202,3 +202,10 @@ def _with_defaults(data: Any, checked: Any) -> Any:
     if isinstance(checked, (list, tuple)) and isinstance(data, list):
         return [_with_defaults(one, other) for one, other in zip(data, checked, strict=True)]
     return checked if data is None else data
+
+
+class RejectionRecord(Record):
+    """A candidate that the planner rejected."""
+
+    candidate: str = Field(description=TEXT)
+    reason: str = Field(description=TEXT)
