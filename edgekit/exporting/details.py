@@ -121,7 +121,7 @@ def read_details(folder: Path, report: Mapping[str, Any]) -> dict[str, Any]:
         ArtifactError: none there, not details that this edgekit reads, or those of another export.
     """
     path = folder / DETAILS_NAME
-    from edgekit.exporting.record_schema import DetailsFile
+    from edgekit.exporting.details_schema import DetailsFile
     from edgekit.measurements.figure_schema import read_record
 
     data = read_record(

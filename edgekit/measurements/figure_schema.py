@@ -176,22 +176,32 @@ def read_record(
         raise error(
             f"{path}: not {what} that this edgekit reads (schema_version {version!r}, expected {expected}). {advice}"
         )
-    check_record(path, data, schema, error, advice)
-    return data
+    return check_record(path, data, schema, error, advice)
 
 
 def check_record(
     path: Path, data: Mapping[str, Any], schema: type[BaseModel], error: type[EdgekitError], advice: str
-) -> None:
-    """Checks a record that was read.
+) -> dict[str, Any]:
+    """Returns a record that was read, with the defaults of the keys that it need not have.
 
     Raises:
         EdgekitError: every fault that was found in it.
     """
     try:
-        schema.model_validate(data)
+        completed: dict[str, Any] = _with_defaults(data, schema.model_validate(data))
     except ValidationError as found:
         raise error(describe_file_faults(path, find_faults(found, schema), advice)) from None
+    return completed
+
+
+def _with_defaults(data: Any, checked: Any) -> Any:
+    """Returns JSON data with what the schema adds to it. Keys that the schema does not know stay."""
+    if isinstance(checked, BaseModel):
+        known = {key: _with_defaults(data.get(key), getattr(checked, key)) for key in type(checked).model_fields}
+        return {**data, **known}
+    if isinstance(checked, (list, tuple)) and isinstance(data, list):
+        return [_with_defaults(one, other) for one, other in zip(data, checked, strict=True)]
+    return checked if data is None else data
 
 
 class RejectionRecord(Record):

@@ -17,6 +17,7 @@ from edgekit.exporting.report import ExportReport
 from edgekit.formats.table import known_format, resource_folder
 from edgekit.model import TensorSpec
 from edgekit.pipeline.artifact_metadata import Embedded, origin_line, read_embedded
+from edgekit.plain_text import markdown_code, markdown_text
 from edgekit.task.preprocessing import channels_of, describe_preprocessing, image_input
 from edgekit.usage.identifiers import pascal_case, quote, snake_case
 from edgekit.usage.tensor_words import tensor_facts, tensor_views, why_not
@@ -230,6 +231,8 @@ def _render(template: str, templates: str, **context: object) -> str:
         autoescape=False,  # noqa: S701  it writes source code, not HTML
     )
     environment.filters["quote"] = quote
+    environment.filters["markdown"] = markdown_text
+    environment.filters["markdown_code"] = markdown_code
     environment.filters["capitalize_first"] = _capitalize_first
     text = environment.get_template(template).render(**context)
     # Python alone has two empty lines between definitions.
