@@ -187,7 +187,7 @@ def measured(runtime: str, names: list[str]) -> Iterator[Cell]:
             tempfile.TemporaryFile("w+") as log,
             subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
         ):
-            assert process.stdout is not None  # noqa: S101
+            assert process.stdout is not None
             begun = ""
             for line in process.stdout:
                 row = json.loads(line)

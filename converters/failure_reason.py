@@ -37,7 +37,7 @@ def failure_reason(error: BaseException, knows: str, program: Any = None) -> str
         program: torch ExportedProgram that was converted, where there is one.
     """
     texts = [str(item) for item in _chain(error)]
-    for match in filter(None, map(_COMPILER.search, texts)):
+    for match in (found for text in texts if (found := _COMPILER.search(text)) is not None):
         node = None if program is None else node_at(program, match.group(1), int(match.group(2)))
         if node is not None:
             return f"{knows} {node_place(node)} as it is used there ({_without_dump(match.group(3))})"
