@@ -270,7 +270,8 @@ def main() -> None:
     lines = table(load(path), list(MODULES))
     print("\n".join(lines))
     if options.write:
-        title = "# Operators\n\nOutput of `python benchmarks/operators.py --work FOLDER`: SQNR in dB of fp32 artifacts against the module in torch.\n\n"
+        title = "# Operators\n\nOutput of `python benchmarks/operators.py --work FOLDER`: SQNR in dB of fp32 artifacts "
+        title += "against the module in torch.\n\n"
         (HERE / "results" / "operators.md").write_text(title + "\n".join(lines) + "\n")
 
 

@@ -42,8 +42,8 @@ def refuse_missing_kernels(model: TFLiteModel, modules: Mapping[str, str], sourc
         words = " ".join(_UNFIT.split(said)[0].split()).rstrip(".")
         why = "" if _MISSING.search(said) else f": {words}"
         raise ConversionError(
-            f"{source} cannot become tflite: LiteRT's converter writes {kind}{layer}, and its interpreter has no kernel "
-            f"for it as it is used there{why}. Replace that part of the model, or choose another format."
+            f"{source} cannot become tflite: LiteRT's converter writes {kind}{layer}, and its interpreter has no "
+            f"kernel for it as it is used there{why}. Replace that part of the model, or choose another format."
         ) from error
 
 

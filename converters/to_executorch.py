@@ -191,8 +191,9 @@ def _lower(
             "Try another format, or change the named operator in the model."
         ) from error
     except Exception as error:  # the framework raises many kinds; all of them mean that it cannot hold the model
+        reason = failure_reason(error, _LACKS, program)
         raise ConversionError(
-            f"{request.model.source} cannot become executorch {request.recipe.name}: {failure_reason(error, _LACKS, program)}. "
+            f"{request.model.source} cannot become executorch {request.recipe.name}: {reason}. "
             "Try another format, or change the named operator in the model."
         ) from error
 
