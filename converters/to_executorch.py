@@ -183,7 +183,7 @@ def _lower(
             program,
             described(request, inputs, outputs),
             dynamic=bool(used & {"int8_dynamic", "int4_weights"}),
-            told=lambda phrase: progress(phrase, None),
+            report=lambda phrase: progress(phrase, None),
         )
     except ConversionError as error:
         raise ConversionError(

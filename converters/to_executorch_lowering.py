@@ -62,7 +62,7 @@ class LoweredProgram:
 
 
 def lower(
-    program: ExportedProgram, constants: Mapping[str, object], *, dynamic: bool, told: Callable[[str], None]
+    program: ExportedProgram, constants: Mapping[str, object], *, dynamic: bool, report: Callable[[str], None]
 ) -> LoweredProgram:
     """Returns the .pte of an ExportedProgram.
 
@@ -70,7 +70,7 @@ def lower(
         program: torch.export.ExportedProgram, quantized or not.
         constants: Method name to the value that it returns.
         dynamic: Some operators choose their grids at run time.
-        told: Gets a phrase before each slow step.
+        report: Gets a phrase before each slow step.
 
     Raises:
         ConversionError: the runtime has no kernel for an operator.
@@ -87,7 +87,7 @@ def lower(
     # with a fused clamp gave wrong values (20 dB instead of 52 on the convolutions of the tests).
     partitioners = [XnnpackDynamicallyQuantizedPartitioner()] if dynamic else []
     with torch.no_grad(), _without_needless_work():
-        told("lowering to XNNPACK")
+        report("lowering to XNNPACK")
         edge = to_edge_transform_and_lower(
             program,
             partitioner=[*partitioners, XnnpackPartitioner()],
@@ -95,7 +95,7 @@ def lower(
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         )
         delegated, outside = _count(edge.exported_program().graph_module)
-        told("planning memory")
+        report("planning memory")
         finished = edge.to_executorch(ExecutorchBackendConfig())
         _refuse_missing_kernels(finished.executorch_program, program)
         data = bytes(finished.buffer)

@@ -1,8 +1,8 @@
 """Brings an ExportedProgram into the form that converters and analysis rely on. Runs in a worker that has torch.
 
 The form: batch 1, positional tensor inputs, one tensor or a flat tuple out, no in-place operators where that can be
-had, no dropout, identity or assertion, constants and batch norms folded, no dead code, names of modules kept
-(`nn_module_stack`).
+had, no dropout, identity or assertion, constants and batch norms folded, no attention over nothing, no dead code, names
+of modules kept (`nn_module_stack`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from edgekit.torch_program.graph_nodes import is_in_place, operator_name, viewed
 from edgekit.torch_program.inline_regions import inline_regions
 from edgekit.torch_program.logical_masks import use_logical_operators
 from edgekit.torch_program.make_functional import make_functional
+from edgekit.torch_program.masked_rows import open_masked_rows
 from edgekit.torch_program.plain_memory import use_plain_memory
 from edgekit.torch_program.real_numbers import use_real_numbers
 from edgekit.torch_program.replace_operators import replace_operators
@@ -75,6 +76,8 @@ def canonical(
     _drop_idle_operators(graph_module)
     changed = {part for node in graph_module.graph.nodes if is_in_place(node) for part in viewed(node.args[0])}
     fold_constants(graph_module, changed)
+    if open_masked_rows(graph_module):
+        fold_constants(graph_module, changed)
     if use_real_numbers(graph_module) + replace_operators(graph_module, REWRITES):
         fold_constants(graph_module, changed)
         _drop_idle_operators(graph_module)
