@@ -63,5 +63,7 @@ def _place(model: TFLiteModel, modules: Mapping[str, str], said: str) -> tuple[s
     _, operator, graph = found[0]
     name = text(graph.tensors[operator.outputs[0]].name)
     layer = modules.get(name, "")
-    # What is in no module is called after its tensor.
-    return kind, f" in the layer {layer}" if layer and layer != name.rpartition("/")[0] else ""
+    # What is in no module is called after its tensor, which LiteRT calls after its own signature.
+    return kind, f" in the layer {layer}" if layer and "serving_default" not in layer else ""
+        modules.values()
+    ) and "serving_default" not in layer else ""
