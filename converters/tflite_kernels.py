@@ -65,5 +65,3 @@ def _place(model: TFLiteModel, modules: Mapping[str, str], said: str) -> tuple[s
     layer = modules.get(name, "")
     # What is in no module is called after its tensor, which LiteRT calls after its own signature.
     return kind, f" in the layer {layer}" if layer and "serving_default" not in layer else ""
-        modules.values()
-    ) and "serving_default" not in layer else ""
