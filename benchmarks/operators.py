@@ -187,7 +187,7 @@ def measured(runtime: str, names: list[str]) -> Iterator[Cell]:
             tempfile.TemporaryFile("w+") as log,
             subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
         ):
-            assert process.stdout is not None  # noqa: S101
+            assert process.stdout is not None
             begun = ""
             for line in process.stdout:
                 row = json.loads(line)
@@ -270,7 +270,8 @@ def main() -> None:
     lines = table(load(path), list(MODULES))
     print("\n".join(lines))
     if options.write:
-        title = "# Operators\n\nOutput of `python benchmarks/operators.py --work FOLDER`: SQNR in dB of fp32 artifacts against the module in torch.\n\n"
+        title = "# Operators\n\nOutput of `python benchmarks/operators.py --work FOLDER`: SQNR in dB of fp32 artifacts "
+        title += "against the module in torch.\n\n"
         (HERE / "results" / "operators.md").write_text(title + "\n".join(lines) + "\n")
 
 

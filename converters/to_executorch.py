@@ -27,11 +27,13 @@ from edgekit.torch_program.fold_constants import fold_constants
 from edgekit.torch_program.replace_operators import replace_operators
 from edgekit.torch_program.rewrites.call import Rewrite
 from edgekit.torch_program.rewrites.convolutions import in_planes
+from edgekit.torch_program.rewrites.elementwise import mish, softplus
 from edgekit.workers.worker import Progress
 
 _LACKS: Final = "ExecuTorch has no kernel for"
-_REWRITES: Final[Mapping[str, Rewrite]] = {"conv3d": in_planes}
-"""Operators without a kernel in ExecuTorch."""
+_REWRITES: Final[Mapping[str, Rewrite]] = {"conv3d": in_planes, "mish": mish, "softplus": softplus}
+"""Operators without a kernel in XNNPACK. What portable kernels of softplus read between two delegates has another order
+of axes than the first delegate wrote: such a program fails when it runs (0x10)."""
 
 MOST_CELLS: Final = 64
 """Recurrent cells (steps times layers) that are unrolled; each adds ten operators to the program."""
@@ -189,8 +191,9 @@ def _lower(
             "Try another format, or change the named operator in the model."
         ) from error
     except Exception as error:  # the framework raises many kinds; all of them mean that it cannot hold the model
+        reason = failure_reason(error, _LACKS, program)
         raise ConversionError(
-            f"{request.model.source} cannot become executorch {request.recipe.name}: {failure_reason(error, _LACKS, program)}. "
+            f"{request.model.source} cannot become executorch {request.recipe.name}: {reason}. "
             "Try another format, or change the named operator in the model."
         ) from error
 

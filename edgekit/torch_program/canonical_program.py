@@ -201,7 +201,7 @@ def _is_idle(node: Node, name: str) -> bool:
     if "dropout" in name:
         return len(node.args) > 2 and node.args[2] is False
     if name == "expand":
-        return getattr(node.args[0], "meta", {})["val"].shape == node.meta["val"].shape
+        return bool(getattr(node.args[0], "meta", {})["val"].shape == node.meta["val"].shape)
     if name in ("to", "_to_copy"):
         source = getattr(node.args[0], "meta", {}).get("val")
         value: Any = node.meta.get("val")

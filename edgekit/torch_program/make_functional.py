@@ -6,6 +6,7 @@ view, and whoever reads x later reads that. Where another view of x is read late
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.errors import ModelError
@@ -88,7 +89,7 @@ def _put_back(chain: list[Node], new: Node) -> list[Node]:
     import torch
 
     made = [new]
-    for view, base in zip(chain[:-1], chain[1:], strict=True):
+    for view, base in itertools.pairwise(chain):
         operator = getattr(torch.ops.aten, _SCATTERED[operator_name(view)]).default
         node = new.graph.call_function(operator, (base, made[-1], *view.args[1:]), dict(view.kwargs))
         node.meta = {**new.meta, "val": base.meta.get("val")}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from edgekit.torch_program.graph_nodes import attribute, is_in_place, is_node, operator_name
 from edgekit.torch_program.rewrites.call import Call, Rewrite
@@ -142,14 +142,15 @@ def _traced(function: Callable[..., Any], values: Sequence[Tensor]) -> GraphModu
     import torch
     from torch import nn
 
-    class Body(nn.Module):
+    class Body(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
         def forward(self, *tensors: Tensor) -> Any:
             return function(*tensors)
 
     examples = tuple(torch.zeros(tuple(int(size) for size in value.shape), dtype=value.dtype) for value in values)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.export.export(Body(), examples, strict=False).module(check_guards=False)  # type: ignore[return-value]  it is a GraphModule
+        traced: Any = torch.export.export(Body(), examples, strict=False).module(check_guards=False)
+    return cast("GraphModule", traced)
 
 
 def _stored(graph_module: GraphModule, value: Tensor) -> str:

@@ -73,7 +73,7 @@ def slice_scatter(call: Call) -> Callable[..., Any] | None:
             return torch.cat(kept, axis) if len(kept) > 1 else kept[0]
         return torch.index_select(torch.cat([x, source], axis), axis, chosen)
 
-    return joined if len(places) else None
+    return joined if places else None
 
 
 def select_scatter(call: Call) -> Callable[..., Any] | None:

@@ -58,7 +58,7 @@ def in_planes(call: Call) -> Callable[..., Any] | None:
 
     def convolution(x: Any, weight: Any, bias: Any = None) -> Any:
         x = torch.nn.functional.pad(x, (0, 0, 0, 0, padding[0], padding[0])) if padding[0] else x
-        total = None
+        total: Any = None
         for depth in range(weight.shape[2]):
             first = depth * dilation[0]
             planes = x[:, :, first : first + reach : stride[0]].transpose(1, 2).reshape(-1, *(shape[1], *shape[3:]))

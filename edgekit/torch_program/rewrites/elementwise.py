@@ -7,6 +7,9 @@ from typing import Any
 
 from edgekit.torch_program.rewrites.call import Call
 
+_FLAT = 17.0
+"""From here on exp(-x) adds nothing to 1 in float32."""
+
 
 def celu(call: Call) -> Callable[..., Any] | None:
     """CELU: max(0, x) + min(0, alpha (exp(x / alpha) - 1))."""
@@ -22,6 +25,24 @@ def log_sigmoid(call: Call) -> Callable[..., Any] | None:
 
     del call
     return lambda x: torch.clamp(x, max=0.0) - torch.log(1 + torch.exp(-x.abs()))
+
+
+def softplus(call: Call) -> Callable[..., Any] | None:
+    """log(1 + exp(beta x)) / beta = relu(x) + log(1 + exp(-beta |x|)) / beta; torch gives x beyond a threshold."""
+    import torch
+
+    beta = call["beta"]
+    if call["threshold"] < _FLAT:
+        return None
+    return lambda x: torch.relu(x) + torch.log(1 + torch.exp(x.abs() * -beta)) / beta
+
+
+def mish(call: Call) -> Callable[..., Any] | None:
+    """X tanh(softplus(x))."""
+    import torch
+
+    del call
+    return lambda x: x * torch.tanh(torch.relu(x) + torch.log(1 + torch.exp(-x.abs())))
 
 
 def trunc(call: Call) -> Callable[..., Any] | None:
@@ -60,13 +81,13 @@ def lerp(call: Call) -> Callable[..., Any] | None:
 
 
 def addcmul(call: Call) -> Callable[..., Any] | None:
-    """x + value y z."""
+    """X + value y z."""
     value = call["value"]
     return lambda x, y, z: x + (y * z if value == 1 else value * (y * z))
 
 
 def addcdiv(call: Call) -> Callable[..., Any] | None:
-    """x + value y / z."""
+    """X + value y / z."""
     value = call["value"]
     return lambda x, y, z: x + (y / z if value == 1 else value * (y / z))
 
@@ -91,13 +112,13 @@ def nan_to_num(call: Call) -> Callable[..., Any] | None:
 
 
 def hardshrink(call: Call) -> Callable[..., Any] | None:
-    """x where |x| > lambda, else 0."""
+    """X where |x| > lambda, else 0."""
     edge = call["lambd"]
     return lambda x: x * (x.abs() > edge).to(x.dtype)
 
 
 def softshrink(call: Call) -> Callable[..., Any] | None:
-    """x moved towards zero by lambda: relu(x - lambda) - relu(-x - lambda)."""
+    """X moved towards zero by lambda: relu(x - lambda) - relu(-x - lambda)."""
     import torch
 
     edge = call["lambd"]

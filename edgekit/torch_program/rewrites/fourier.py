@@ -27,7 +27,7 @@ def _matrices(length: int, bins: int, *, scale: float = 1.0) -> tuple[Any, Any]:
 
 
 def _scale(length: int, normalization: int) -> float:
-    return {_BY_SQUARE_ROOT: length**-0.5, _BY_LENGTH: 1.0 / length}.get(normalization, 1.0)
+    return {_BY_SQUARE_ROOT: 1.0 / math.sqrt(length), _BY_LENGTH: 1.0 / length}.get(normalization, 1.0)
 
 
 def _rfft(operator: Any, x: Any, axes: list[int], normalization: int, onesided: bool) -> Pair:  # noqa: FBT001  torch's
