@@ -29,7 +29,7 @@ def test_a_recipe_comes_back_from_json_as_it_was(recipe: Recipe) -> None:
 
 @given(RECIPES, st.text(max_size=8))
 def test_every_module_gets_the_default_or_an_override(recipe: Recipe, module: str) -> None:
-    assert recipe.precision_of(module) in {recipe.default, *(precision for _, precision in recipe.overrides)}
+    assert recipe.word_of(module) in {recipe.default, *(precision for _, precision in recipe.overrides)}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_every_module_gets_the_default_or_an_override(recipe: Recipe, module: st
 )
 def test_the_first_override_that_matches_wins(module: str, precision: Precision) -> None:
     recipe = Recipe(default="int8_static", overrides=(("head.*", "fp32"), ("head.fc", "fp16"), ("blocks.?.*", "fp16")))
-    assert recipe.precision_of(module) == precision
+    assert recipe.word_of(module) == precision
 
 
 @pytest.mark.parametrize(
