@@ -199,7 +199,8 @@ def _preference_words(best: Judged, fitting: Sequence[Judged], prefer: Preferenc
         return []
     if prefer in ("size", "speed"):
         word, name = ("smallest", "size") if prefer == "size" else ("fastest", "latency")
-        known = all(item.candidate.prediction(name) is not None for item in fitting)
+        found = [item.candidate.prediction(name) for item in fitting]
+        known = all(prediction is not None and prediction.value is not None for prediction in found)
         return [f"of those that fit it is the {word}" + ("" if known else ", as far as that is predicted")]
     if best.loss_points > 0 and all(item.loss_points >= best.loss_points for item in others):
         return ["of those that fit it is expected to lose the least accuracy"]

@@ -97,8 +97,29 @@ def budget(**limits):
     return Budget().overridden_by(read_limit(name, text, f"--max-{name}") for name, text in limits.items())
 
 
-def plan_for(analysis, profile=None, limits=None, **more):
-    return make_plan(captured(analysis), analysis, profile or board(), budget(**(limits or {})), **more)
+def plan_for(analysis, profile=None, limits=None, prefer="accuracy", **more):
+    return make_plan(captured(analysis), analysis, profile or board(), budget(**(limits or {})), prefer=prefer, **more)
+
+
+def test_a_balance_takes_the_precision_whose_loss_does_not_show():
+    made = plan_for(cnn(), prefer="balanced")
+    assert (made.prefer, made.chosen.title) == ("balanced", "tflite int8-static")
+    assert re.fullmatch(
+        r"its loss is not expected to show, and it has 0\.\d+ x the size of tflite fp32", made.reasons[2]
+    )
+    behind = next(item.reason for item in made.runners_up if item.candidate.title == "tflite fp32")
+    assert re.fullmatch(r"no loss is expected to show in either, and it has 3\.9 x the size of tflite int8-static", behind)
+
+
+@pytest.mark.parametrize(
+    ("prefer", "reason"),
+    [
+        pytest.param("size", "of those that fit it is the smallest", id="size"),
+        pytest.param("speed", "of those that fit it is the fastest, as far as that is predicted", id="speed"),
+    ],
+)
+def test_what_was_preferred_is_the_reason(prefer, reason):
+    assert reason in plan_for(cnn(), prefer=prefer).reasons
 
 
 def test_without_limits_the_float_model_is_kept():
