@@ -33,13 +33,14 @@ OPEN: Final = ("--max-size", "100 MB", "--max-memory", "2 GB", "--max-drop", "10
 
 HEAD: Final = """# INT8 of networks that mix convolutions and attention
 
-Output of `python benchmarks/hybrid_int8.py --write`: random weights and random data, so parity is what counts, not an accuracy.
-`int8` decides by operator; `int8-dynamic` is what `int8` was for such networks before (in Core ML: `int8-weights`). "in integers" is
-the share of all multiply-accumulates that run in integer arithmetic, those that the plan leaves in float included; "x float" is
-this host's median time over the float artifact's, interleaved, other jobs on the machine meanwhile: it is no device's ratio.
-Core ML packages are run by the evaluator, whose time means nothing.
+Output of `python benchmarks/hybrid_int8.py --write`: random weights and random data, so parity is what counts, and no
+accuracy. `int8` decides by operator; `int8-dynamic` is what `int8` was for such networks before (in Core ML the same
+file was called `int8-weights`). "in integers" is the share of all multiply-accumulates that run in integer arithmetic;
+"coverage" is that share of what the plan gave to integers, which the gate judges. "x float" is this host's median time
+over the float artifact's, interleaved, other jobs on the machine meanwhile: it is no device's ratio. Core ML packages
+are run by the evaluator, whose time means nothing.
 
-| network | format | requested | recipe | parity | in integers | coverage of the plan | x float | bytes | verdict |
+| network | format | requested | recipe | parity | in integers | coverage | x float | bytes | verdict |
 |---|---|---|---|---|---|---|---|---|---|"""
 
 

@@ -246,8 +246,8 @@ def _notes(request: ConversionRequest, target: str) -> tuple[str, ...]:
     if recipe.default in ("int8_dynamic", "int8_hybrid"):
         what = "int8-dynamic stores" if recipe.default == "int8_dynamic" else "int8-hybrid stores for linear layers"
         notes.append(
-            f"Core ML chooses no activation grids at run time: {what} integer weights, a scale for each output channel, "
-            "and computes in 16-bit float."
+            f"Core ML chooses no activation grids at run time: {what} integer weights, a scale for each output "
+            "channel, and computes in 16-bit float."
         )
     if recipe.default == "int4_weights":
         notes.append("Linear layers have 4-bit weights; embedding tables and convolutions have 8-bit weights.")

@@ -54,7 +54,7 @@ def _coverage(evidence: Evidence) -> tuple[float | None, str]:
     if asked is None:
         wanted, missing, planned = listed, [operator for operator in listed if not operator.in_integers], {}
     else:
-        wanted, missing, planned = coverage(listed, asked)
+        wanted, missing, planned = coverage(listed, asked, evidence.artifact.runtime)
     share = share_of_work([operator for operator in wanted if operator not in missing], wanted)
     by_plan = "".join(f" In float by plan: {name_operators(items)}, because {why}." for why, items in planned.items())
     if share is None:

@@ -60,7 +60,6 @@ class Requested:
         recipe: Precision of each part.
         io: Types of its inputs and outputs: float or int8.
         techniques: Steps before the conversion, as text; None where nobody knows.
-        runtime: Its format, "" where nobody knows: what that has no integer kernels for is float by plan.
         by_weights: Number of weights of a layer to the precisions of the layers that have so many.
         by_macs: The same for products of two activations, by their multiply-accumulates.
         knows_layers: False where the recipe treats layers differently and nobody can tell which operator is which.
@@ -69,7 +68,6 @@ class Requested:
     recipe: Recipe
     io: str = "float"
     techniques: str | None = None
-    runtime: str = ""
     by_weights: Mapping[int, tuple[Precision, ...]]
     by_macs: Mapping[int, tuple[Precision, ...]]
     knows_layers: bool = True
@@ -79,10 +77,10 @@ class Requested:
         """True if integers were requested anywhere."""
         return any(_DEMANDS[precision] > Demand.NOTHING for precision in self.recipe.precisions)
 
-    def demands(self, operators: Sequence[ArtifactOperator]) -> list[tuple[Demand, str]]:
+    def demands(self, operators: Sequence[ArtifactOperator], runtime: str) -> list[tuple[Demand, str]]:
         """Returns what was requested of each operator, and why the plan leaves it in float; "" where it does not."""
         found: list[tuple[Demand, str]] = []
-        made = known_format(self.runtime) if self.runtime else None
+        made = known_format(runtime)
         for operator, precision in zip(operators, self._precisions(operators), strict=True):
             row = float_kernel(made.float_kernels, operator.kind, precision) if made else None
             if row is None or operator.in_integers:
@@ -132,7 +130,6 @@ def requested_settings(
     io: str = "float",
     techniques: str | None = None,
     analysis: Analysis | None = None,
-    runtime: str = "",
 ) -> Requested:
     """Returns what a recipe asks of an artifact.
 
@@ -141,7 +138,6 @@ def requested_settings(
         io: Types of inputs and outputs.
         techniques: Steps before the conversion, as text; None where nobody knows.
         analysis: Analysis of the float model; without one the layers of a mixed recipe cannot be distinguished.
-        runtime: The artifact's format.
     """
     by_weights, by_macs = _by_size(recipe, analysis) if analysis is not None else ({}, {})
     mixed = any(precision != recipe.default for _, precision in recipe.overrides)
@@ -149,7 +145,6 @@ def requested_settings(
         recipe=recipe,
         io=io,
         techniques=techniques,
-        runtime=runtime,
         by_weights=by_weights,
         by_macs=by_macs,
         knows_layers=analysis is not None or not mixed,
@@ -190,7 +185,7 @@ def requested_metadata(recipe: Recipe, io: str) -> dict[str, str]:
     return {PRECISION_KEY: recipe.name, **entry}
 
 
-def read_requested(metadata: Mapping[str, str], runtime: str = "") -> Requested | None:
+def read_requested(metadata: Mapping[str, str]) -> Requested | None:
     """Returns what an artifact says was requested of it; None for one that does not say it."""
     default = precision_named(metadata.get(PRECISION_KEY, ""))
     if default is None:
@@ -201,7 +196,7 @@ def read_requested(metadata: Mapping[str, str], runtime: str = "") -> Requested 
         recipe = Recipe.from_json({"default": default, **unusual})
     except (AttributeError, TypeError, InputError):
         recipe, io = Recipe(default=default), "float"  # somebody else's use of the key
-    asked = requested_settings(recipe, io=io, runtime=runtime)
+    asked = requested_settings(recipe, io=io)
     if metadata[PRECISION_KEY].endswith("+mixed") and not recipe.overrides:
         # Made by an edgekit that did not write down which layers are float.
         return replace(asked, knows_layers=False)
@@ -209,9 +204,14 @@ def read_requested(metadata: Mapping[str, str], runtime: str = "") -> Requested 
 
 
 def coverage(
-    operators: Iterable[ArtifactOperator], asked: Requested
+    operators: Iterable[ArtifactOperator], asked: Requested, runtime: str
 ) -> tuple[list[ArtifactOperator], list[ArtifactOperator], dict[str, list[ArtifactOperator]]]:
     """Returns what came of a request for integers, of the operators that multiply.
+
+    Args:
+        operators: All of an artifact.
+        asked: What was requested of it.
+        runtime: Its format: what that has no integer kernels for is float by plan.
 
     Returns:
         The operators that the plan gave to integers, those of them that do not fulfil it, and by reason those that the
@@ -221,7 +221,7 @@ def coverage(
     wanted: list[ArtifactOperator] = []
     missing: list[ArtifactOperator] = []
     planned: dict[str, list[ArtifactOperator]] = defaultdict(list)
-    for operator, (demand, reason) in zip(listed, asked.demands(listed), strict=True):
+    for operator, (demand, reason) in zip(listed, asked.demands(listed, runtime), strict=True):
         if reason and achieved(operator) >= demand:
             planned[reason].append(operator)
         elif demand > Demand.NOTHING:

@@ -37,11 +37,7 @@ def what_was_requested(inputs: Inputs, candidate: Candidate, io: IoType, setting
     """Returns what a candidate's artifact must show; only a recipe that treats layers differently needs a graph."""
     analysis = analyze_model(inputs.model, settings) if candidate.recipe.overrides else None
     return requested_settings(
-        candidate.recipe,
-        io=io,
-        techniques=pipeline_name(candidate.techniques),
-        analysis=analysis,
-        runtime=candidate.runtime,
+        candidate.recipe, io=io, techniques=pipeline_name(candidate.techniques), analysis=analysis
     )
 
 

@@ -138,7 +138,7 @@ def validate(
 def _find(path: Path, judgement: Judgement) -> _Found:
     progress = judgement.settings.stage("artifact")
     artifact = describe_artifact(path, settings=judgement.run, progress=progress)
-    asked = read_requested(artifact.metadata, artifact.runtime)
+    asked = read_requested(artifact.metadata)
     if asked is not None:
         artifact = replace(artifact, precision=artifact.metadata[PRECISION_KEY])
         return _Found(artifact=artifact, asked=asked, recipe=asked.recipe)
@@ -206,8 +206,7 @@ def _by_layer(asked: Requested | None, inputs: Inputs, settings: Settings) -> Re
     """Returns what was requested with the layers distinguished, where the recipe treats them differently."""
     if asked is None or not asked.recipe.overrides:
         return asked
-    analysis = analyze_model(inputs.model, settings)
-    return requested_settings(asked.recipe, io=asked.io, analysis=analysis, runtime=asked.runtime)
+    return requested_settings(asked.recipe, io=asked.io, analysis=analyze_model(inputs.model, settings))
 
 
 def budget_of_artifact(budget: Budget, metadata: Mapping[str, str], cwd: Path) -> Budget:

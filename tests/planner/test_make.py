@@ -108,7 +108,9 @@ def test_a_balance_takes_the_precision_whose_loss_does_not_show():
         r"its loss is not expected to show, and it has 0\.\d+ x the size of tflite fp32", made.reasons[2]
     )
     behind = next(item.reason for item in made.runners_up if item.candidate.title == "tflite fp32")
-    assert re.fullmatch(r"no loss is expected to show in either, and it has 3\.9 x the size of tflite int8-static", behind)
+    assert re.fullmatch(
+        r"no loss is expected to show in either, and it has 3\.9 x the size of tflite int8-static", behind
+    )
 
 
 @pytest.mark.parametrize(
@@ -360,7 +362,8 @@ def test_an_unknown_precision_is_refused():
     with pytest.raises(UsageError) as caught:
         plan_for(cnn(), precision="int7")
     assert caught.value.message == (
-        '--precision "int7" is not known: accepted are fp32, fp16, int8, int8-static, int8-dynamic, int8-weights, int4.'
+        '--precision "int7" is not known: accepted are fp32, fp16, int8, int8-static, int8-dynamic, int8-hybrid, '
+        "int8-weights, int4."
     )
 
 
