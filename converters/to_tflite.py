@@ -117,7 +117,9 @@ def _float_fallbacks(source: FloatModel, model: TFLiteModel, recipe: Recipe) -> 
         precision = precisions[name]
         # Weights are the second input, but the table of an EMBEDDING_LOOKUP too; only its ids are the first.
         weights = graph.tensors[operator.inputs[1]]
-        static = graph.tensors[operator.inputs[0]].type == schema.TensorType.INT8 or kind == "EMBEDDING_LOOKUP"
+        # The first input of a transposed convolution is its output's shape.
+        data = graph.tensors[operator.inputs[2 if kind == "TRANSPOSE_CONV" else 0]]
+        static = data.type == schema.TensorType.INT8 or kind == "EMBEDDING_LOOKUP"
         integer = weights.type in (schema.TensorType.INT8, schema.TensorType.INT4)
         if precision == "int8_static" and not (static and integer):
             fallbacks.append(name)
