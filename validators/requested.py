@@ -18,7 +18,7 @@ from edgekit.formats.table import known_format
 from edgekit.recipe import Precision, Recipe, precision_named
 from edgekit.validators.artifact_operators import ArtifactOperator
 
-ASKED_KEY: Final = "edgekit.asked"
+REQUESTED_KEY: Final = "edgekit.asked"
 """Metadata entry with the settings that an artifact's precision name does not tell, as JSON."""
 
 TECHNIQUES_KEY: Final = "edgekit.techniques"
@@ -181,7 +181,7 @@ def requested_metadata(recipe: Recipe, io: str) -> dict[str, str]:
     unusual: dict[str, Any] = {key: value for key, value in recipe.to_json().items() if value != usual[key]}
     if io != "float":
         unusual["io"] = io
-    entry = {ASKED_KEY: json.dumps(unusual, sort_keys=True, separators=(",", ":"))} if unusual else {}
+    entry = {REQUESTED_KEY: json.dumps(unusual, sort_keys=True, separators=(",", ":"))} if unusual else {}
     return {PRECISION_KEY: recipe.name, **entry}
 
 
@@ -191,26 +191,26 @@ def read_requested(metadata: Mapping[str, str]) -> Requested | None:
     if default is None:
         return None
     try:
-        unusual: dict[str, Any] = parse_json(metadata.get(ASKED_KEY, "{}"), ASKED_KEY)
+        unusual: dict[str, Any] = parse_json(metadata.get(REQUESTED_KEY, "{}"), REQUESTED_KEY)
         io = str(unusual.pop("io", "float"))
         recipe = Recipe.from_json({"default": default, **unusual})
     except (AttributeError, TypeError, InputError):
         recipe, io = Recipe(default=default), "float"  # somebody else's use of the key
-    asked = requested_settings(recipe, io=io)
+    requested = requested_settings(recipe, io=io)
     if metadata[PRECISION_KEY].endswith("+mixed") and not recipe.overrides:
         # Made by an edgekit that did not write down which layers are float.
-        return replace(asked, knows_layers=False)
-    return asked
+        return replace(requested, knows_layers=False)
+    return requested
 
 
 def coverage(
-    operators: Iterable[ArtifactOperator], asked: Requested, runtime: str
+    operators: Iterable[ArtifactOperator], requested: Requested, runtime: str
 ) -> tuple[list[ArtifactOperator], list[ArtifactOperator], dict[str, list[ArtifactOperator]]]:
     """Returns what came of a request for integers, of the operators that multiply.
 
     Args:
         operators: All of an artifact.
-        asked: What was requested of it.
+        requested: What was requested of it.
         runtime: Its format: what that has no integer kernels for is float by plan.
 
     Returns:
@@ -221,7 +221,7 @@ def coverage(
     wanted: list[ArtifactOperator] = []
     missing: list[ArtifactOperator] = []
     planned: dict[str, list[ArtifactOperator]] = defaultdict(list)
-    for operator, (demand, reason) in zip(listed, asked.demands(listed, runtime), strict=True):
+    for operator, (demand, reason) in zip(listed, requested.demands(listed, runtime), strict=True):
         if reason and achieved(operator) >= demand:
             planned[reason].append(operator)
         elif demand > Demand.NOTHING:

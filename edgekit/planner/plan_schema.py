@@ -15,6 +15,7 @@ from edgekit.measurements.figure_schema import (
     PredictionRecord,
     RecipeRecord,
     Record,
+    RejectionRecord,
     StepRecord,
     Text,
 )
@@ -57,13 +58,6 @@ class PlanRunnerUp(PlanCandidate):
     reason: str = Field(description=TEXT)
 
 
-class PlanRejection(Record):
-    """A candidate that was rejected."""
-
-    candidate: str = Field(description=TEXT)
-    reason: str = Field(description=TEXT)
-
-
 class PlanFileSchema(Record):
     """`plan.json`."""
 
@@ -85,7 +79,7 @@ class PlanFileSchema(Record):
     baseline: list[PredictionRecord] = Field(description="a list of predictions")
     reasons: list[str] = Field(description="a list of sentences")
     runners_up: list[PlanRunnerUp] = Field(description="a list of candidates")
-    rejected: list[PlanRejection] = Field(description="a list of rejected candidates")
+    rejected: list[RejectionRecord] = Field(description="a list of rejected candidates")
     misses: list[str] = Field(description="a list of sentences")
     remedies: list[str] = Field(description="a list of sentences")
     limits: list[PlanLimit] = Field(description="a list of limits")

@@ -14,7 +14,9 @@ from edgekit.errors import ProfileError, UsageError
 from edgekit.profiles.profile import DeviceProfile, find_profile
 from edgekit.recipe import EFFORTS, PREFERENCES, PRESETS, Effort, Preference, Step
 from edgekit.task.input_sizes import FLAG, InputSizes
-from edgekit.task.task import DEFAULT_METRIC, DeviceOverride, Task, default_task, find_config, load_task, model_task
+from edgekit.task.task import DeviceOverride, Task, default_task, find_config, load_task, model_task
+from edgekit.task.task_kinds import DEFAULT_METRIC
+from edgekit.task.task_metric import fitting_metric
 
 DEVICE_VARIABLE: Final = "EDGEKIT_DEVICE"
 
@@ -168,6 +170,8 @@ def make_task(model: str | None, config: Path | None, overrides: Mapping[str, st
             # The argument is relative to where the user stands, the file's references to where the file lies.
             task = replace(task, model=_from_base(model, cwd, task.base), metadata={})
     fields: dict[str, Any] = {name: _from_base(value, cwd, task.base) for name, value in flags.items()}
+    if "metric" in fields:
+        fields["metric"] = fitting_metric(fields["metric"], task.kind, task.head)
     return replace(task, **fields)
 
 
