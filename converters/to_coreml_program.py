@@ -101,7 +101,7 @@ def deployment_target(recipe: Recipe, io: IoType, *, zeros: int = 0) -> str:
         io: Types of inputs and outputs.
         zeros: How many weights are stored without their zeros; of integers only iOS 18 can do that.
     """
-    used = {recipe.default, *(precision for _, precision in recipe.overrides)}
+    used = recipe.precisions
     if io == "int8":
         return "iOS26"
     return "iOS18" if "int4_weights" in used or (zeros and used - {"fp32", "fp16"}) else "iOS17"

@@ -59,7 +59,7 @@ class ExecuTorchConverter(Converter):
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
         if kind != "pt2":
             return _REASONS_BY_KIND[kind]
-        used = {recipe.default, *(precision for _, precision in recipe.overrides)}
+        used = recipe.precisions
         if "w8a16" in used:
             return "XNNPACK has no kernels with 16-bit integer activations. Use --precision int8, int8-dynamic or fp16."
         if "int8_weights" in used:
@@ -175,7 +175,7 @@ def _lower(
     outputs: tuple[TensorSpec, ...],
     progress: Progress,
 ) -> LoweredProgram:
-    used = {request.recipe.default, *(precision for _, precision in request.recipe.overrides)}
+    used = request.recipe.precisions
     program = None
     try:
         program = export_graph(graph)

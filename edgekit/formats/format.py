@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import final
 
+from edgekit.formats.float_kernels import FloatKernel
 from edgekit.formats.practice import MeasuredDrop, Rule
 from edgekit.formats.realisation import Realisation
 from edgekit.formats.stored_bytes import MemoryTerms, Storage
@@ -119,6 +120,7 @@ class Format:
         why_no_memory: Why that is not known, where the reason is the format's own.
         drops: What models lost in it, as far as it was measured.
         practice: What is known of its precisions' speed, before the general rules.
+        float_kernels: What its runtime computes in float whatever the recipe asks for.
         realisation: How it rounds; None where that is not known, and then recipes are not simulated for it.
     """
 
@@ -147,6 +149,7 @@ class Format:
     why_no_memory: str = ""
     drops: tuple[MeasuredDrop, ...] = ()
     practice: tuple[Rule, ...] = ()
+    float_kernels: tuple[FloatKernel, ...] = ()
     realisation: Realisation | None = None
 
     def missing(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from edgekit.checks import Basis, ShownVerdict, Verdict
 from edgekit.errors import EdgekitError
 from edgekit.files.bounded_reading import read_json
 from edgekit.files.faults import FAULT, describe_file_faults, find_faults
+from edgekit.recipe import Precision
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Bytes = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -137,9 +138,7 @@ class StepRecord(Record):
 class RecipeRecord(Record):
     """A precision recipe."""
 
-    default: Literal["fp32", "fp16", "int8_static", "int8_dynamic", "int8_weights", "int4_weights", "w8a16"] = Field(
-        description="a precision, such as int8_static"
-    )
+    default: Precision = Field(description="a precision, such as int8_static")
     overrides: list[list[str]] = Field([], description="a list of pairs: a module's name and a precision")
     ranges: Literal["minmax", "percentile", "mse"] = Field("minmax", description="minmax, percentile or mse")
     per_channel: bool = Field(True, description="true or false")
