@@ -17,6 +17,9 @@ FORMATS: Final[Mapping[str, str]] = {
 DEFAULT_FORMAT: Final = next(iter(FORMATS))
 """Whose kernels a technique trains for where nobody says so."""
 
+ACCELERATORS: Final = ("hexagon", "neural_engine", "nnapi", "tensorrt")
+"""Accelerators that edgekit's own formats have rules about (files of `validators/accelerators/`)."""
+
 VALIDATORS: Final[Mapping[str, str]] = {
     "size": "edgekit.validators.size:SizeValidator",
     "accuracy": "edgekit.validators.accuracy:AccuracyValidator",

@@ -20,9 +20,11 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, final
 
 from edgekit.errors import DataError
+from edgekit.files.bounded_reading import read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,16 +65,16 @@ class Samples:
         """
         path = folder / SAMPLES_NAME
         try:
-            data = json.loads(path.read_text())
+            data: Any = read_json(path, DataError)
         except FileNotFoundError:
             raise DataError(f"{folder}: no samples.json there; expected a folder that edgekit wrote.") from None
-        return Samples(
-            folder=folder,
-            count=data["count"],
-            items=data["items"],
-            names=tuple(data["names"]),
-            sha256=data["sha256"],
-        )
+        found = {} if not isinstance(data, dict) else {key: data.get(key) for key in ("count", "items", "sha256")}
+        names: Any = data.get("names") if found else None
+        sound = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        typed = sound and [type(value) for value in found.values()] == [int, int, str]
+        if not typed or not 0 <= found["items"] <= found["count"]:
+            raise DataError(f"{path}: expected count, items, names and sha256, as edgekit writes them. Make it anew.")
+        return Samples(folder=folder, names=tuple(names), **found)
 
     def key_facts(self) -> dict[str, Any]:
         """Returns all that a result depends on: everything but the folder, whose content `sha256` tells."""
@@ -80,9 +82,7 @@ class Samples:
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """Returns one memory-mapped array (count, ...) for each tensor."""
-        import numpy as np
-
-        return tuple(np.load(self.folder / f"{i}.npy", mmap_mode="r") for i in range(len(self.names)))
+        return tuple(_load(self.folder / f"{i}.npy", self.count, mapped=True) for i in range(len(self.names)))
 
     def rows(self) -> Iterator[Row]:
         """Yields one tuple of arrays (1, ...) for each row: the inputs of one inference."""
@@ -97,19 +97,41 @@ class Samples:
         import numpy as np
 
         path = self.folder / "items.npy"
-        return np.load(path) if path.exists() else np.arange(self.count, dtype=np.int64)
+        return _load(path, self.count) if path.exists() else np.arange(self.count, dtype=np.int64)
 
     def targets(self) -> NDArray[Any] | None:
         """Returns the targets, shape (items, ...), or None where the data has none."""
-        import numpy as np
-
         path = self.folder / "targets.npy"
-        return np.load(path) if path.exists() else None
+        return _load(path, self.items) if path.exists() else None
 
     def slices(self) -> tuple[str, ...] | None:
         """Returns one slice name for each item, or None where the data names no slices."""
         path = self.folder / "slices.json"
-        return tuple(json.loads(path.read_text())) if path.exists() else None
+        if not path.exists():
+            return None
+        found: Any = read_json(path, DataError)
+        if not isinstance(found, list) or len(found) != self.items or not all(isinstance(x, str) for x in found):
+            raise DataError(f"{path}: expected a list of {self.items} names of slices. Make the samples anew.")
+        return tuple(found)
+
+
+def _load(path: Path, rows: int, *, mapped: bool = False) -> NDArray[Any]:
+    """Returns the array in an `.npy` file, checked: sample folders may come from elsewhere.
+
+    Raises:
+        DataError: it is missing, damaged, holds pickled objects, or another number of rows.
+    """
+    import numpy as np
+
+    try:
+        found: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (OSError, ValueError, EOFError, TypeError, SyntaxError, TokenError, ArithmeticError, MemoryError) as error:
+        # A header is Python, and NumPy makes room for what it says.
+        first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise DataError(f"{path} cannot be read as an .npy file: {first}. Make the samples anew.") from error
+    if found.ndim == 0 or len(found) != rows:
+        raise DataError(f"{path} has the shape {found.shape}; expected {rows} rows. Make the samples anew.")
+    return found
 
 
 @final

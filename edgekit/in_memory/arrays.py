@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.errors import UsageError
+from edgekit.task.input_sizes import InputSizes
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 _HOW: Final = (
@@ -47,6 +49,41 @@ def example_arrays(inputs: Any, names: Sequence[str]) -> tuple[NDArray[Any], ...
     if not isinstance(inputs, (tuple, list)) or not inputs:
         raise UsageError(f"inputs is of type {type(inputs).__name__}. {_HOW}")
     return tuple(_example(value, names[i] if i < len(names) else str(i)) for i, value in enumerate(inputs))
+
+
+def sizes_of(inputs: object) -> tuple[InputSizes, ...]:
+    """Returns the sizes that a dict of shapes gives to inputs, each by its name; () where `inputs` is anything else.
+
+    Raises:
+        UsageError: a dtype that NumPy does not know.
+    """
+    if not isinstance(inputs, Mapping):
+        return ()
+    found: list[InputSizes] = []
+    for name, value in inputs.items():
+        if _is_shape(value):
+            found.append(InputSizes(name=str(name), shape=tuple(value)))
+        elif _is_shape_with_dtype(value):
+            dtype = _dtype_of(value[1], str(name)).name
+            found.append(InputSizes(name=str(name), shape=tuple(value[0]), dtype=dtype))
+        else:
+            return ()
+    return tuple(found)
+
+
+def shapes_of(inputs: object) -> tuple[InputSizes, ...]:
+    """Returns the sizes that a dict of shapes gives, where values have no use; () for None.
+
+    Raises:
+        UsageError: it is anything else.
+    """
+    found = sizes_of(inputs)
+    if inputs is not None and not found:
+        raise UsageError(
+            f"inputs is of type {type(inputs).__name__}; expected shapes by name, such as "
+            '{"image": (1, 3, 224, 224)}. Values are given as data.'
+        )
+    return found
 
 
 def _ordered(inputs: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str, Any]]:
@@ -90,10 +127,17 @@ def _example(value: Any, name: str) -> NDArray[Any]:
         raise UsageError(f"inputs: {name} is of type {type(value).__name__}. {_HOW}")
     if shape[0] != 1:
         raise UsageError(f"inputs: {name} has shape {tuple(shape)}; the first size is the batch and must be 1.")
-    try:
-        kind = np.dtype(str(dtype).rpartition(".")[2] if not isinstance(dtype, type) else dtype)
-    except TypeError:
-        raise UsageError(f"inputs: {name} has the dtype {dtype!r}; expected a name such as float32 or int64.") from None
+    kind = _dtype_of(dtype, name)
     if kind.kind == "f":
         return np.random.default_rng(0).standard_normal(tuple(shape)).astype(kind)
     return np.zeros(tuple(shape), kind)
+
+
+def _dtype_of(dtype: Any, name: str) -> np.dtype[Any]:
+    """Returns NumPy's type for a name, or for a type of NumPy or torch."""
+    import numpy as np
+
+    try:
+        return np.dtype(str(dtype).rpartition(".")[2] if not isinstance(dtype, type) else dtype)
+    except TypeError:
+        raise UsageError(f"inputs: {name} has the dtype {dtype!r}; expected a name such as float32 or int64.") from None

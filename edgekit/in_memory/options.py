@@ -98,6 +98,7 @@ class PlanOptions(Limits, total=False):
 class ExportOptions(PlanOptions, total=False):
     """Keywords of `export` (see there)."""
 
+    without: str | Iterable[str]
     techniques: str | Step | Technique | Iterable[str | Step | Technique]
     plan: PathText | PlanOutcome | None
     io: str
@@ -115,6 +116,7 @@ class ValidateOptions(Limits, total=False):
     evaluation: Data
     metric: Metric | None
     measurements: Iterable[PathText]
+    without: str | Iterable[str]
     config: PathText | None
     strict: bool
 
@@ -125,3 +127,4 @@ class GateOptions(ValidateOptions, total=False):
     max_regression: str | Iterable[str]
     baseline: PathText | None
     fail_on_missing_baseline: bool
+    remeasure: bool

@@ -71,13 +71,22 @@ def require(request: CaptureRequest, why: str, inputs: Sequence[OpenInput] = ())
         ModelError: the task names neither example inputs nor calibration data, or sizes of other inputs.
     """
     if request.input_sizes and inputs:
-        return tuple(map(_zeros, chosen_sizes(inputs, request.input_sizes, request.source)))
+        return of_sizes(request, inputs)
     found = gather(request)
     if found is None:
         raise ModelError(
             f"{request.source}: {why}, and the task has neither example inputs nor calibration data. {advice(inputs)}"
         )
     return found
+
+
+def of_sizes(request: CaptureRequest, inputs: Sequence[OpenInput]) -> tuple[Tensor, ...]:
+    """Returns zeros of the sizes that `--input` gives, in the model's order; what it does not give is the model's own.
+
+    Raises:
+        UsageError: sizes of an input that the model does not have, or that it does not take.
+    """
+    return tuple(map(_zeros, chosen_sizes(inputs, request.input_sizes, request.source)))
 
 
 def _zeros(sizes: InputSizes) -> Tensor:

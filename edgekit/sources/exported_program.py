@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind
 from edgekit.sources.base import CaptureRequest, Signature, Source
+from edgekit.task.input_sizes import OpenInput, flags_of
 from edgekit.torch_program.facts import Capture
 from edgekit.workers.worker import Progress
 
@@ -39,14 +40,37 @@ class ExportedProgramSource(Source):
         from edgekit.torch_program import program_facts
         from edgekit.torch_program.canonical_program import canonical
         from edgekit.torch_program.program_archive import load_program
+        from edgekit.torch_program.structured_outputs import names_in
 
         progress("reading the program", None)
         program = load_program(request.path, request.source)
         parameters = program_facts.count_parameters(program.parameters())
         given = example_inputs.gather(request) if request.example_inputs is not None else None
+        if request.input_sizes:
+            given = example_inputs.of_sizes(request, _open_inputs(program))
         examples = _fit(program, given, request)
         progress("capturing the graph", None)
-        return program_facts.save(canonical(program, examples, request.source), folder, parameters)
+        names = names_in(program, request.source)
+        return program_facts.save(canonical(program, examples, request.source), folder, parameters, names)
+
+
+def _open_inputs(program: ExportedProgram) -> list[OpenInput]:
+    """Returns the program's inputs, with None for each size that it leaves free."""
+    return [_open_input(name, value) for name, value in _tensor_inputs(program).items()]
+
+
+def _open_input(name: str, value: Any) -> OpenInput:
+    shape = tuple(size if isinstance(size, int) else None for size in value.shape)
+    return OpenInput(name=name, shape=shape, dtype=str(value.dtype).removeprefix("torch."))
+
+
+def _tensor_inputs(program: ExportedProgram) -> dict[str, Any]:
+    """Returns the FakeTensor of each input that is a tensor, by its name."""
+    import torch
+
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    names = [name for name in program.graph_signature.user_inputs if isinstance(name, str) and name in nodes]
+    return {name: nodes[name].meta["val"] for name in names if isinstance(nodes[name].meta["val"], torch.Tensor)}
 
 
 def _fit(program: ExportedProgram, given: Sequence[Tensor] | None, request: CaptureRequest) -> tuple[Tensor, ...]:
@@ -54,11 +78,9 @@ def _fit(program: ExportedProgram, given: Sequence[Tensor] | None, request: Capt
     import torch
     from torch.utils import _pytree as pytree
 
-    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
-    names = [name for name in program.graph_signature.user_inputs if isinstance(name, str) and name in nodes]
     stored = pytree.tree_leaves(program.example_inputs) if program.example_inputs is not None else []
     kept = [leaf for leaf in stored if isinstance(leaf, torch.Tensor)]
-    tensors = [name for name in names if isinstance(nodes[name].meta["val"], torch.Tensor)]
+    tensors = _tensor_inputs(program)
     if given is not None and len(given) != len(tensors):
         raise ModelError(
             f"{request.source} takes {len(tensors)} inputs ({', '.join(tensors)}) and "
@@ -66,8 +88,8 @@ def _fit(program: ExportedProgram, given: Sequence[Tensor] | None, request: Capt
         )
     examples = given if given is not None else (kept if len(kept) == len(tensors) else [None] * len(tensors))
     return tuple(
-        _fit_one(nodes[name].meta["val"], example, name, request.source)
-        for name, example in zip(tensors, examples, strict=True)
+        _fit_one(value, example, name, request.source)
+        for (name, value), example in zip(tensors.items(), examples, strict=True)
     )
 
 
@@ -91,7 +113,7 @@ def _fit_one(value: Any, example: Tensor | None, name: str, title: str) -> Tenso
         elif example is None or example.ndim != value.ndim:
             raise ModelError(
                 f'{title}: axis {axis} of the input "{name}" is dynamic, and artifacts have fixed shapes. '
-                'Give [model] example_inputs = "file.py:function" in edgekit.toml with the size that you want.'
+                f"Give the size that you want: {flags_of([_open_input(name, value)])}, or example inputs of that size."
             )
         else:
             shape.append(int(example.shape[axis]))

@@ -235,9 +235,9 @@ def write_files(folder: Path, files: Mapping[str, str], *, force: bool) -> None:
     """
     there = [name for name in files if (folder / name).exists()]
     if there and not force:
-        verb = "is" if len(there) == 1 else "are"
+        relation = "is" if len(there) == 1 else "are"
         raise UsageError(
-            f"{_enumerate(there)} {verb} in {folder} already and nothing was written. "
+            f"{_enumerate(there)} {relation} in {folder} already and nothing was written. "
             "Name another folder, or give --force to replace them."
         )
     if folder.exists() and not folder.is_dir():

@@ -148,7 +148,7 @@ class MetricContract:
         assert detail.endswith(".")
         assert "95 % interval of the drop" in detail
 
-    def test_outputs_that_are_not_finite_are_told_and_not_counted(self, tmp_path: Path) -> None:
+    def test_outputs_that_are_not_finite_are_reported_and_not_counted(self, tmp_path: Path) -> None:
         broken = self.example()
         broken.outputs[0][0] = np.nan
         evaluation = self.evaluation(tmp_path / "evaluation")

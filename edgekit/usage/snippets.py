@@ -17,6 +17,7 @@ from edgekit.exporting.report import ExportReport
 from edgekit.formats.table import known_format, resource_folder
 from edgekit.model import TensorSpec
 from edgekit.pipeline.artifact_metadata import Embedded, origin_line, read_embedded
+from edgekit.plain_text import markdown_code, markdown_text
 from edgekit.task.pictures import LETTERBOX_PIXEL
 from edgekit.task.preprocessing import channels_of, describe_preprocessing, image_input
 from edgekit.usage.identifiers import pascal_case, quote, snake_case
@@ -107,7 +108,7 @@ def usage_files(artifacts: Sequence[Artifact], packages: Mapping[str, str]) -> d
     for artifact in artifacts:
         snippets = list(snippets_of(artifact, packages))
         files |= {snippet.name: snippet.text for snippet in snippets}
-        items.append({**_facts(artifact), "files": snippets, "refused": list(_refusals(artifact))})
+        items.append({**_facts(artifact), "files": snippets, "refused": list(_rejected(artifact))})
     embedded = read_embedded(artifacts[0].metadata)
     if embedded.labels:
         files["labels.txt"] = "\n".join(embedded.labels) + "\n"
@@ -159,7 +160,7 @@ def snippets_of(artifact: Artifact, packages: Mapping[str, str]) -> Iterator[Sni
         )
 
 
-def _refusals(artifact: Artifact) -> Iterator[str]:
+def _rejected(artifact: Artifact) -> Iterator[str]:
     made = known_format(artifact.runtime)
     known = made.snippets.words if made and made.snippets else {}
     if not known:
@@ -233,6 +234,8 @@ def _render(template: str, templates: str, **context: object) -> str:
         autoescape=False,  # noqa: S701  it writes source code, not HTML
     )
     environment.filters["quote"] = quote
+    environment.filters["markdown"] = markdown_text
+    environment.filters["markdown_code"] = markdown_code
     environment.filters["capitalize_first"] = _capitalize_first
     text = environment.get_template(template).render(**context)
     # Python alone has two empty lines between definitions.

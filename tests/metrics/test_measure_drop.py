@@ -346,7 +346,7 @@ def test_a_users_metric_that_is_not_there_is_the_tasks_fault(classes, tmp_path):
         ),
     ],
 )
-def test_a_users_metric_that_fails_is_told_with_what_it_got(classes, tmp_path, code, expected):
+def test_a_users_metric_that_fails_is_reported_with_what_it_got(classes, tmp_path, code, expected):
     _, _, reference, evaluation, _ = classes
     metric = user_metric(tmp_path, code)
     assert message_of(measure_drop, metric, reference, reference, evaluation, tmp_path) == expected

@@ -25,6 +25,7 @@ from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.report import ExportReport
 from edgekit.formats.table import all_formats
 from edgekit.model import TensorSpec
+from edgekit.plain_text import markdown_text
 from edgekit.recipe import Recipe
 from edgekit.task.pictures import read_image
 from edgekit.task.task import ImagePreprocessing
@@ -162,6 +163,18 @@ def test_a_readme_lists_tensors_files_preprocessing_and_labels() -> None:
     assert files["labels.txt"] == "cat\ndog\nguinea pig\n"
 
 
+def test_names_in_a_readme_are_no_markdown() -> None:
+    evil = "a`|<b>[x](http://y)\n# head"
+    made = artifact(
+        "onnx", (tensor(evil, 1, 8),), (tensor("y", 1, 2),), labels="*cat*\n<img src=x>", source="[m](u).py:b"
+    )
+    text = usage_files([made], {})["README.md"]
+    assert r"| input | ``a`\|<b>[x](http://y) # head`` | float32 |" in text
+    assert r"from \*cat\* to \<img src=x\>." in text
+    assert "[m](u)" not in text
+    assert "\n# head" not in text
+
+
 def test_a_readme_says_what_is_not_known() -> None:
     files = usage_files([plain("onnx")], {})
     assert "[data.preprocessing]" in files["README.md"]
@@ -231,7 +244,7 @@ def test_a_tensor_that_an_api_does_not_take_costs_the_snippet_with_a_reason(
     files = usage_files([artifact(runtime, (spec,), (tensor("y", 1, 2),))], {})
     written = {name.rsplit(".", 1)[1] for name in files if name != "README.md"}
     assert written == set(SNIPPETS[runtime]) - missing
-    assert f"- {reason}\n" in files["README.md"]
+    assert f"- {markdown_text(reason)}\n" in files["README.md"]
 
 
 def test_a_third_partys_runtime_has_no_snippet_and_says_so() -> None:
@@ -263,7 +276,7 @@ def test_nothing_is_written_where_there_is_no_artifact(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "usage").write_text("a file")
     expected = f"{tmp_path / 'usage'} cannot be written: File exists. Give another folder with --output."
     with pytest.raises(ResourceError, match=f"^{re.escape(expected)}$"):

@@ -85,6 +85,7 @@ class OpenArtifact:
             size = f"{path.stat().st_size} bytes" if path.is_file() else "a folder"
             raise foreign(
                 error,
+                path,
                 f"{path.name} ({size}) cannot be loaded by {title(runtime)}: {brief(error)} "
                 "The file is cut off, damaged, or made for another runtime or version: copy or export it again.",
             ) from error
@@ -126,6 +127,7 @@ class OpenArtifact:
         except Exception as error:
             raise foreign(
                 error,
+                self.path,
                 f"{self.path.name} was loaded by {title(self.runtime)} and failed when it ran: {brief(error)} "
                 "Export it again; if it still fails, this runtime lacks what the artifact needs.",
             ) from error
@@ -143,11 +145,17 @@ def check_file(path: Path) -> None:
         raise RunError("ArtifactError", f"{path} is empty (0 bytes). Copy or export it again.")
 
 
-def foreign(error: Exception, message: str) -> RunError:
-    """Returns the RunError for what a runtime raised; an error of edgekit's own (the evaluator's) keeps its words."""
+def foreign(error: Exception, path: Path, message: str) -> RunError:
+    """Returns the RunError for what a runtime raised; an error of edgekit's own (the evaluator's) keeps its words.
+
+    Args:
+        error: What was raised.
+        path: The artifact; every message names it.
+        message: The message for what is not edgekit's own.
+    """
     own = getattr(error, "message", None)
     if isinstance(own, str) and hasattr(error, "exit_code"):
-        return RunError(type(error).__name__, own)
+        return RunError(type(error).__name__, own if path.name in own else f"{path.name}: {own}")
     return RunError("ArtifactError", message)
 
 
