@@ -36,7 +36,7 @@ def read_yolo(path: Path, labels: Sequence[str]) -> list[AnnotatedPicture]:
         MissingDependencyError: PyYAML is not installed.
     """
     if path.is_dir() and not (path / "data.yaml").is_file():
-        folder, names, points = path / "images", {}, 0
+        folder, names, points = path / "images", dict[int, str](), 0
     else:
         source = path / "data.yaml" if path.is_dir() else path
         folder, names, points = _settings(source)

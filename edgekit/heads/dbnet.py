@@ -76,4 +76,4 @@ class DbNet(Decoder):
         import numpy as np
 
         limits = [chances.shape[1], chances.shape[0]] * 2
-        return np.clip(boxes, 0, limits) * (size[0] / chances.shape[0])
+        return np.asarray(np.clip(boxes, 0, limits) * (size[0] / chances.shape[0]), np.float64)

@@ -83,7 +83,7 @@ class MeanIou(ItemMetric):
             )
         # Classes are fewer than pixels a side, or equal to neither side.
         axis = 0 if squeezed.shape[0] < squeezed.shape[2] or squeezed.shape[1] == squeezed.shape[2] else 2
-        return squeezed.argmax(axis)
+        return np.asarray(squeezed.argmax(axis), np.int64)
 
     @staticmethod
     def _counts(

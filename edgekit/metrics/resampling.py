@@ -49,6 +49,7 @@ def resampled(
     *,
     same: bool,
     scores: NDArray[np.float64] | None = None,
+    centred: bool = False,
 ) -> Drop:
     """Returns the drop of a figure over all items.
 
@@ -58,6 +59,7 @@ def resampled(
         theirs: The float model's; None without one.
         data: For the number of items and the confidence.
         same: Both have the same outputs.
+        centred: As for `bootstrap_interval`.
         scores: What each item contributes to the artifact's figure, where that is their mean.
     """
     import numpy as np
@@ -76,7 +78,11 @@ def resampled(
         interval = paired.Interval(low=drop, high=drop)
     else:
         interval = paired.bootstrap_interval(
-            lambda chosen: theirs(chosen) - own(chosen), items, resamples=resamples, confidence=data.confidence
+            lambda chosen: theirs(chosen) - own(chosen),
+            items,
+            resamples=resamples,
+            confidence=data.confidence,
+            centred=centred,
         ).scaled(100)
     known = math.isfinite(interval.low) and math.isfinite(interval.high)
     return Drop(

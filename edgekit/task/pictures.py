@@ -43,7 +43,7 @@ class Placement:
         """Returns points (n, 2) x, y of the picture in pixels of the input."""
         import numpy as np
 
-        return points * np.asarray(self.scale) + np.asarray([self.left, self.top])
+        return np.asarray(points * np.asarray(self.scale) + np.asarray([self.left, self.top]), np.float64)
 
 
 def one_image(specs: tuple[TensorSpec, ...], title: str) -> TensorSpec:

@@ -18,6 +18,7 @@ from edgekit.formats.table import known_format, resource_folder
 from edgekit.model import TensorSpec
 from edgekit.pipeline.artifact_metadata import Embedded, origin_line, read_embedded
 from edgekit.plain_text import markdown_code, markdown_text
+from edgekit.task.pictures import LETTERBOX_PIXEL
 from edgekit.task.preprocessing import channels_of, describe_preprocessing, image_input
 from edgekit.usage.identifiers import pascal_case, quote, snake_case
 from edgekit.usage.tensor_words import tensor_facts, tensor_views, why_not
@@ -64,6 +65,7 @@ class Image:
     channels_first: bool
     count: int
     resize: int | None
+    bar: int | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     color: str
@@ -205,6 +207,7 @@ def _image(artifact: Artifact, embedded: Embedded) -> Image | None:
         channels_first=spec.layout == "NCHW",
         count=width * height * channels,
         resize=steps.resize,
+        bar=LETTERBOX_PIXEL if steps.letterbox else None,
         mean=_each_channel(steps.mean, channels),
         std=_each_channel(steps.std, channels),
         color=steps.color,

@@ -189,6 +189,8 @@ def test_a_readme_says_what_is_not_known() -> None:
         (tensor("image", 1, 3, 24, 32, layout="NCHW"), ImagePreprocessing(resize=36, mean=(127.0,), std=(128.0,))),
         (tensor("image", 1, 24, 32, 3, layout="NHWC"), PIXELS),
         (tensor("image", 1, 1, 28, 28, layout="NCHW"), ImagePreprocessing()),
+        (tensor("image", 1, 3, 24, 32, layout="NCHW"), ImagePreprocessing(letterbox=True)),
+        (tensor("image", 1, 28, 20, 1, layout="NHWC"), ImagePreprocessing(letterbox=True)),
     ],
     ids=["cropped", "bgr", "grey"],
 )
