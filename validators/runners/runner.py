@@ -83,12 +83,11 @@ class OpenArtifact:
             self.session = runtime.open(str(path))
         except Exception as error:
             size = f"{path.stat().st_size} bytes" if path.is_file() else "a folder"
-            raise foreign(
-                error,
-                path,
+            text = (
                 f"{path.name} ({size}) cannot be loaded by {title(runtime)}: {brief(error)} "
-                "The file is cut off, damaged, or made for another runtime or version: copy or export it again.",
-            ) from error
+                "The file is cut off, damaged, or made for another runtime or version: copy or export it again."
+            )
+            raise foreign(error, path, text) from error
         self.load_ms = (time.perf_counter_ns() - started) / 1e6
         self.metadata: dict[str, str] = dict(self.session.metadata)
         expected = expected or described_in(self.metadata)
@@ -125,12 +124,11 @@ class OpenArtifact:
         try:
             return list(self.session.run(ready))
         except Exception as error:
-            raise foreign(
-                error,
-                self.path,
+            text = (
                 f"{self.path.name} was loaded by {title(self.runtime)} and failed when it ran: {brief(error)} "
-                "Export it again; if it still fails, this runtime lacks what the artifact needs.",
-            ) from error
+                "Export it again; if it still fails, this runtime lacks what the artifact needs."
+            )
+            raise foreign(error, self.path, text) from error
 
     def real(self, raw: Row) -> Row:
         """Returns outputs in the float model's order, integers with a scale turned into float32."""
@@ -146,13 +144,7 @@ def check_file(path: Path) -> None:
 
 
 def foreign(error: Exception, path: Path, message: str) -> RunError:
-    """Returns the RunError for what a runtime raised; an error of edgekit's own (the evaluator's) keeps its words.
-
-    Args:
-        error: What was raised.
-        path: The artifact; every message names it.
-        message: The message for what is not edgekit's own.
-    """
+    """Returns the RunError for what a runtime raised; an error of edgekit's own keeps its words, and names the file."""
     own = getattr(error, "message", None)
     if isinstance(own, str) and hasattr(error, "exit_code"):
         return RunError(type(error).__name__, own if path.name in own else f"{path.name}: {own}")

@@ -69,12 +69,20 @@ def capture(source: str, kind: str, *, as_torch: bool = False) -> Callable[[], i
         from edgekit.sources.capture import run
 
         with temporary_folder("capture") as folder:
-            # As in a worker process: what a framework leaves in the temporary folder goes with it.
+            # As in a worker process: what a framework leaves in the temporary folder or says goes with it.
             os.environ["TMPDIR"] = str(folder)
+            log = (folder / "log.txt").open("wb")
+            kept = [(number, os.dup(number)) for number in (1, 2)]
+            for number, _ in kept:
+                os.dup2(log.fileno(), number)
             asked = CaptureRequest(
                 source=source, base=Path.cwd(), output=folder / "out", name="net", kind=kind, as_torch=as_torch
             )
-            run(asked, silent)
+            try:
+                run(asked, silent)
+            finally:
+                for number, copy in kept:
+                    os.dup2(copy, number)
 
     return reading(read)
 
@@ -390,7 +398,7 @@ KINDS: dict[str, Kind] = {
     ),
     "npy": Kind(
         files={},
-        targets=("samples/0.npy", "samples/targets.npy", "samples/items.npy", "samples/samples.json"),
+        targets=("samples/0.npy", "samples/targets.npy", "samples/samples.json"),
         acts={name: Act(run=data("samples", name)) for name in ("calibration", "evaluation")},
         named=("samples",),
         prepare=prepare_samples,
