@@ -9,12 +9,15 @@ import typer
 
 from edgekit.cli import options
 from edgekit.cli.gate_files import GateFiles, failure_written, write_files
+from edgekit.cli.gate_sweep import gate_sweep
 from edgekit.cli.options import BUDGET, OUTPUT, RUNNING, option
 from edgekit.errors import UsageError
 from edgekit.gating.baseline import read_baseline
 from edgekit.gating.request import GateRequest, exit_code, run_gate
+from edgekit.sweeping.folder import is_sweep_folder
+from edgekit.task.request import LIMIT_FLAGS
 
-Target = Annotated[Path, typer.Argument(help="Folder that export wrote, or one artifact (it is run then).")]
+Target = Annotated[Path, typer.Argument(help="Folder that export or sweep wrote, or one artifact (it is run then).")]
 Evaluation = Annotated[
     str | None,
     option(
@@ -76,7 +79,7 @@ def gate(
     """Hold an export against the device's budgets: exit code 0 if every one passes, 1 if not.
 
     A folder is judged by what its report measured, after that was checked against its artifacts and its lock; an
-    artifact is run first, and so are those of a folder with --remeasure.
+    artifact is run first, and so are those of a folder with --remeasure. Of a sweep all rows count, as they were judged.
     With a baseline, limits on regression are judged too. Latency is compared by timing both artifacts in turn.
     """
     if why and (screen.as_json or str(markdown) == "-"):
@@ -84,6 +87,16 @@ def gate(
     from edgekit.cli.settings import pipeline_settings
 
     files = GateFiles(junit=junit, sarif=sarif, github=github, markdown=markdown, as_json=screen.as_json)
+    if is_sweep_folder(target):
+        given = {
+            "--device": device, "--model": model, "--config": config, "--evaluation": evaluation, "--metric": metric,
+            "--example-inputs": example_inputs, "--input": inputs, "--baseline": baseline,
+            "--base-baseline": base_baseline, "--max-regression": max_regression,
+            "--fail-on-missing-baseline": fail_on_missing_baseline, "--markdown": markdown, "--why": why,
+            "--remeasure": remeasure, "--measurements": measurements, "--without": without,
+            **{LIMIT_FLAGS[name]: text for name, text in limits.texts().items()},
+        }  # fmt: skip
+        return gate_sweep(target, files, given, strict=strict, screen=screen)
     with failure_written(files, device=device or "unknown device"):
         base = read_baseline(base_baseline) if base_baseline else None
         with pipeline_settings(screen, workers, no_cache=no_cache, jobs=1) as (settings, _):

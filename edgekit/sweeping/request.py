@@ -13,6 +13,7 @@ from edgekit.exporting.export import recorded_packages
 from edgekit.files.bounded_reading import read_json
 from edgekit.pipeline.settings import Settings
 from edgekit.sweeping.engine import find_engine
+from edgekit.sweeping.folder import SWEEP_NAME
 from edgekit.sweeping.jobs import TaskText, read_request
 from edgekit.sweeping.matrix import Axes, Matrix, Omitted, Point, expand
 from edgekit.sweeping.matrix_file import SweepFlags, read_matrix
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 
 DEFAULT_FOLDER: Final = Path("edgekit-sweep")
 """Where a sweep is written to, where nobody says."""
-
-SWEEP_NAME: Final = "sweep.json"
-"""The file that says what a sweep's folder is about."""
 
 SCHEMA_VERSION: Final = 1
 
@@ -129,11 +127,6 @@ def read_sweep(folder: Path) -> SweepResult:
     points = [str(point) for point in data["points"]]
     omitted = tuple(Omitted(title=str(item["title"]), reason=str(item["reason"])) for item in data["omitted"])
     return _of_points(folder, points, omitted, read_rows(folder), Driven(started=0, left=0))
-
-
-def is_sweep_folder(folder: Path) -> bool:
-    """Returns whether a sweep was written into a folder."""
-    return (folder / SWEEP_NAME).is_file()
 
 
 def sweep_json(matrix: Matrix) -> dict[str, Any]:

@@ -110,7 +110,8 @@ def test_all_faults_of_a_matrix_are_listed_at_once(tmp_path: Path) -> None:
     text = (
         'models = []\ndevices = "pi4"\nformats = ["tflight"]\nprecisions = ["int7"]\nefforts = [1]\n'
         "size = 3\n"
-        'include = [{colour = "red"}]\nexclude = [{device = 4}]\ntechniques = [[1]]\n[budget]\ntime = "soon"\njobs = 0\n'
+        'include = [{colour = "red"}]\nexclude = [{device = 4}]\ntechniques = [[1]]\n[budget]\ntime = "soon"\n'
+        "jobs = 0\n"
     )
     with pytest.raises(ConfigError) as caught:
         axes(tmp_path, text)
@@ -120,8 +121,8 @@ def test_all_faults_of_a_matrix_are_listed_at_once(tmp_path: Path) -> None:
         '  models: a list of no model was given; expected at least one, such as ["net.onnx"]',
         '  formats: "tflight" was given; accepted are tflite, onnx, executorch, coreml, all',
         (
-            '  precisions: "int7" was given; accepted are auto, fp32, fp16, int8, int8-static, int8-dynamic, int8-hybrid, '
-            "int8-weights, int4"
+            '  precisions: "int7" was given; accepted are auto, fp32, fp16, int8, int8-static, int8-dynamic, '
+            "int8-hybrid, int8-weights, int4"
         ),
         (
             "  techniques: a list was given; expected a list of pipelines, each a technique or a list of them, such as "
@@ -133,8 +134,8 @@ def test_all_faults_of_a_matrix_are_listed_at_once(tmp_path: Path) -> None:
         '  budget.time: "soon" is not a quantity: write a number and a unit, such as "90 s", "20 min" or "2 h"',
         "  budget.jobs: 0 was given; expected a whole number above 0",
         (
-            "  size: unknown key; accepted are config, models, devices, formats, precisions, techniques, efforts, include, "
-            "exclude, budget"
+            "  size: unknown key; accepted are config, models, devices, formats, precisions, techniques, efforts, "
+            "include, exclude, budget"
         ),
         "The keys of a matrix: docs/commands/sweep.md.",
     ]
