@@ -79,8 +79,8 @@ def gate(
     """Hold an export against the device's budgets: exit code 0 if every one passes, 1 if not.
 
     A folder is judged by what its report measured, after that was checked against its artifacts and its lock; an
-    artifact is run first, and so are those of a folder with --remeasure. Of a sweep all rows count, as they were judged.
-    With a baseline, limits on regression are judged too. Latency is compared by timing both artifacts in turn.
+    artifact is run first, and so are those of a folder with --remeasure. Of a sweep all rows count, as they were
+    judged. With a baseline, limits on regression are judged too. Latency is compared by timing both artifacts in turn.
     """
     if why and (screen.as_json or str(markdown) == "-"):
         raise UsageError("--why prints tables, and stdout is taken: leave --json or --markdown - out.")
