@@ -78,7 +78,8 @@ def _show(result: SweepResult, findings: tuple[Finding, ...], *, passed: bool, s
     if not screen.quiet:
         for finding in findings:
             if finding.severity != "none":
-                out.print(f"{finding.shown_as}: {escape(finding.title)}: {escape(finding.sentence)}", soft_wrap=True)
+                said = finding.sentence.partition("\n")[0].rstrip(".")
+                out.print(f"{finding.shown_as}: {escape(finding.title)}: {escape(said)}", soft_wrap=True)
     passing = sum(row.passed(strict=strict) for row in result.rows)
     word = "pass" if passed else "fail"
     out.print(f"{word}: {passing} of {len(result.keys)} combinations of {escape(str(result.folder))}", soft_wrap=True)

@@ -18,7 +18,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "ladder": ("edgekit ladder --device pi4", "edgekit ladder model.py:build -d pi4 -f tflite -o out"),
     "search": ("edgekit search --device pi4 --trials 8", "edgekit search -d pi4 --epochs 10 --optimizer adamw"),
-    "sweep run": ("edgekit sweep matrix.toml --dry-run", "edgekit sweep -d pi4,pixel8 -f tflite -p int8,fp16 -o out"),
+    "sweep run": (
+        "edgekit sweep run matrix.toml --dry-run",
+        "edgekit sweep run -d pi4,pixel8 -f tflite -p int8,fp16 -o out",
+    ),
     "sweep show": (
         "edgekit sweep show out --where \"device = 'pi4' and passed\"",
         "edgekit sweep show out --against old",

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.errors import ArtifactError
 from edgekit.exporting.export import recorded_packages
-from edgekit.files.bounded_reading import read_json
 from edgekit.pipeline.settings import Settings
 from edgekit.sweeping.engine import find_engine
 from edgekit.sweeping.folder import SWEEP_NAME
@@ -118,15 +117,19 @@ def read_sweep(folder: Path) -> SweepResult:
     Raises:
         ArtifactError: no sweep lies there, or it is damaged.
     """
-    try:
-        data = read_json(folder / SWEEP_NAME, ArtifactError)
-    except FileNotFoundError:
-        raise ArtifactError(f"{folder} holds no sweep: {SWEEP_NAME} is not there. Run edgekit sweep first.") from None
-    if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION or "points" not in data:
-        raise ArtifactError(f"{folder / SWEEP_NAME} is not what this edgekit writes. Run edgekit sweep again.")
-    points = [str(point) for point in data["points"]]
-    omitted = tuple(Omitted(title=str(item["title"]), reason=str(item["reason"])) for item in data["omitted"])
-    return _of_points(folder, points, omitted, read_rows(folder), Driven(started=0, left=0))
+    from edgekit.measurements.figure_schema import read_record
+    from edgekit.sweeping.sweep_schema import SweepFile
+
+    data = read_record(
+        folder / SWEEP_NAME,
+        SweepFile,
+        ArtifactError,
+        what="a sweep",
+        advice="Run edgekit sweep again.",
+        missing=f"{folder} holds no sweep: {SWEEP_NAME} is not there. Run edgekit sweep first.",
+    )
+    omitted = tuple(Omitted(title=item["title"], reason=item["reason"]) for item in data["omitted"])
+    return _of_points(folder, data["points"], omitted, read_rows(folder), Driven(started=0, left=0))
 
 
 def sweep_json(matrix: Matrix) -> dict[str, Any]:
