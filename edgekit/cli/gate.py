@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,11 @@ from edgekit.gating.baseline import read_baseline
 from edgekit.gating.request import GateRequest, exit_code, run_gate
 from edgekit.sweeping.folder import is_sweep_folder
 from edgekit.task.request import LIMIT_FLAGS
+
+if TYPE_CHECKING:
+    from edgekit.gating.gate import GateResult
+    from edgekit.gating.outputs.findings import Finding
+    from edgekit.task.request import Request
 
 Target = Annotated[Path, typer.Argument(help="Folder that export or sweep wrote, or one artifact (it is run then).")]
 Evaluation = Annotated[
@@ -119,19 +124,24 @@ def gate(
             result, request = run_gate(requested)
     findings = write_files(files, result, request, strict=strict, base=base)
     if not screen.as_json and str(markdown) != "-":
-        from edgekit.cli.gate_text import show_gate
-
-        show_gate(
-            result,
-            findings,
-            request,
-            strict=strict,
-            quiet=screen.quiet,
-            verbose=verbose,
-            no_color=screen.no_color,
-        )
-        if why:
-            from edgekit.cli.gate_why import show_why
-
-            show_why(result, request, no_color=screen.no_color)
+        _show(result, findings, request, strict=strict, screen=screen, verbose=verbose, why=why)
     return exit_code(result, strict=strict)
+
+
+def _show(
+    result: GateResult,
+    findings: tuple[Finding, ...],
+    request: Request,
+    *,
+    strict: bool,
+    screen: options.Screen,
+    verbose: bool,
+    why: bool,
+) -> None:
+    from edgekit.cli.gate_text import show_gate
+
+    show_gate(result, findings, request, strict=strict, quiet=screen.quiet, verbose=verbose, no_color=screen.no_color)
+    if why:
+        from edgekit.cli.gate_why import show_why
+
+        show_why(result, request, no_color=screen.no_color)

@@ -230,9 +230,9 @@ def capture_in_worker(request: CaptureRequest, _progress: Progress) -> CapturedI
     """Captures a model, reads its data and runs the float model on it."""
     from edgekit.exporting.inputs import read_inputs
 
-    asked = read_request(request.task, request.device, None, None, ())
+    made = read_request(request.task, request.device, None, None, ())
     settings = settings_of(request.task)
-    inputs = read_inputs(asked.task, request.formats, settings, as_torch=request.as_torch)
+    inputs = read_inputs(made.task, request.formats, settings, as_torch=request.as_torch)
     failed = inputs.torch_model if isinstance(inputs.torch_model, EdgekitError) else None
     return CapturedInputs(
         model=inputs.model,
@@ -261,8 +261,7 @@ def make_in_worker(request: ArtifactRequest, _progress: Progress) -> MadeArtifac
     failures: list[EdgekitError] = []
     for device in request.devices:
         try:
-            asked = request.request(device)
-            for item in _chosen(asked, request, settings)[1]:
+            for item in _chosen(request.request(device), request, settings)[1]:
                 wanted.setdefault((item.runtime, item.recipe, pipeline_name(item.techniques)), item)
         except EdgekitError as error:
             failures.append(error)  # the device's own row says so
@@ -307,14 +306,14 @@ def _judged(request: JudgeRequest) -> Row:
 
     artifact = request.artifact
     settings = settings_of(artifact.task)
-    asked = artifact.request(artifact.devices[0])
-    choice, candidates = _chosen(asked, artifact, settings)
+    for_device = artifact.request(artifact.devices[0])
+    choice, candidates = _chosen(for_device, artifact, settings)
     with temporary_folder("sweep") as folder:
         report = make_artifacts(
-            ExportRequest(request=asked, output=folder, effort=artifact.effort),
+            ExportRequest(request=for_device, output=folder, effort=artifact.effort),
             candidates,
             choice,
-            artifact.inputs.inputs(asked.task),
+            artifact.inputs.inputs(for_device.task),
             settings,
             lambda _stage, _phrase: None,
             runs=kept_runs(settings.cache),
@@ -331,7 +330,7 @@ def _judged(request: JudgeRequest) -> Row:
     )
 
 
-def _chosen(asked: Request, artifact: ArtifactRequest, settings: Settings) -> tuple[Choice, tuple[Candidate, ...]]:
+def _chosen(for_device: Request, artifact: ArtifactRequest, settings: Settings) -> tuple[Choice, tuple[Candidate, ...]]:
     """Returns what is made for a device: the one candidate of the format.
 
     Raises:
@@ -341,9 +340,9 @@ def _chosen(asked: Request, artifact: ArtifactRequest, settings: Settings) -> tu
     from edgekit.trials.export_request import chosen_candidates
 
     model = artifact.inputs.model
-    refuse_techniques(asked, model)
-    choice = choose(asked, model, artifact.effort, settings)
-    return choice, chosen_candidates(asked, choice)
+    refuse_techniques(for_device, model)
+    choice = choose(for_device, model, artifact.effort, settings)
+    return choice, chosen_candidates(for_device, choice)
 
 
 CAPTURE: Final = Job(work=capture_in_worker)

@@ -23,7 +23,7 @@ from edgekit.errors import ModelError
 from edgekit.workers.worker import Progress
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Request:
     what: str = ""
     pids: Path = Path()
 
@@ -31,11 +31,11 @@ class Asked:
 class Given:
     pid: int
 
-def work(asked: Asked, progress: Progress) -> Given:
-    (asked.pids / str(os.getpid())).touch()
-    if asked.what == "fail":
+def work(request: Request, progress: Progress) -> Given:
+    (request.pids / str(os.getpid())).touch()
+    if request.what == "fail":
         raise ModelError("not this one")
-    if asked.what == "sleep":
+    if request.what == "sleep":
         time.sleep(60)
     return Given(pid=os.getpid())
 """
@@ -52,7 +52,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def make(name: str, what: str = "") -> Work:
         options = JobOptions(title=name, timeout_s=60.0, environment={"PYTHONPATH": str(tmp_path)})
-        request = jobs.Asked(what=what, pids=tmp_path / "pids")
+        request = jobs.Request(what=what, pids=tmp_path / "pids")
         return Work(name=name, job=Job(work=jobs.work), request=request, options=options)
 
     return make

@@ -97,13 +97,21 @@ def test_a_folder_without_a_sweep_is_refused(tmp_path: Path) -> None:
         read_sweep(tmp_path)
 
 
+def test_a_sweep_of_another_edgekit_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.json"
+    path.write_text('{"schema_version": 2, "points": {}, "omitted": []}')
+    message = f"{path}: not a sweep that this edgekit reads (schema_version 2, expected 1). Run edgekit sweep again."
+    with pytest.raises(ArtifactError, match=f"^{re.escape(message)}$"):
+        read_sweep(tmp_path)
+
+
 def test_all_faults_of_a_sweep_s_file_are_named(tmp_path: Path) -> None:
-    (tmp_path / "sweep.json").write_text('{"schema_version": 2, "points": {"p": {"model": 3}}, "omitted": {}}')
+    (tmp_path / "sweep.json").write_text('{"schema_version": 1, "points": {"p": {"model": 3}}, "omitted": {}}')
     with pytest.raises(ArtifactError) as caught:
         read_sweep(tmp_path)
     lines = caught.value.message.splitlines()
-    assert "schema_version: 2 was given; expected 1, the only schema that this edgekit reads" in lines[1]
-    assert len(lines) == 10
+    assert "points.p.model: 3 was given; expected the name of a model" in lines[1]
+    assert len(lines) == 9
     assert lines[-1] == "Run edgekit sweep again."
 
 

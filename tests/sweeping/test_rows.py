@@ -74,14 +74,14 @@ def test_a_failure_of_the_machine_is_tried_again(exit_code: int, stands: bool) -
     assert row(exit_code=exit_code).stands is stands
 
 
-def test_rows_are_asked_for_in_sql() -> None:
+def test_rows_are_chosen_in_sql() -> None:
     rows = [row(), row(device="pixel8"), row(device="watch", size=50.0)]
     answer = ask(rows, "passed and size < 10", ("device", "size * 2 as double"))
     assert answer.columns == ("device", "double")
     assert answer.rows == (("pi4", 10.0), ("pixel8", 10.0))
 
 
-def test_columns_that_are_empty_everywhere_are_not_shown_unasked() -> None:
+def test_columns_that_are_empty_everywhere_are_left_out_unless_they_are_named() -> None:
     assert ask([row()]).columns == ("model", "device", "format", "precision", "passed", "size")
 
 

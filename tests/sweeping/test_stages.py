@@ -129,10 +129,10 @@ def test_a_judgement_that_crashes_is_a_row(plan_of: PlanMaker, engine: Any) -> N
     assert stages.tallies["pi4"].running == 0
 
 
-def test_how_far_a_device_is_is_told_in_words(plan_of: PlanMaker, engine: Any) -> None:
-    told: list[str] = []
+def test_how_far_a_device_is_is_shown_in_words(plan_of: PlanMaker, engine: Any) -> None:
+    shown: list[str] = []
     plan = plan_of()
-    stages = SweepStages(plan, lambda device, tally: told.append(f"{device}: {tally.phrase}"))
+    stages = SweepStages(plan, lambda device, tally: shown.append(f"{device}: {tally.phrase}"))
     drive(graph(plan), stages, engine(slots=1))
-    assert told[0] == "pi4: 1 running, 4 left"
-    assert told[-1] == "pixel8: 4 done, 0 left"
+    assert shown[0] == "pi4: 1 running, 4 left"
+    assert shown[-1] == "pixel8: 4 done, 0 left"
