@@ -111,8 +111,9 @@ def write_results() -> None:
     text = f"""# Robustness: fuzzing
 
 {cases} cases, run in parts by `python benchmarks/robustness.py --cases N --seed N --kinds ...` on {machine}; each
-part's figures are in `robustness.json`.{missing} An anomaly is a traceback, exit code 4 or a signal, a message that does not name the file, anything left behind, PASS on what fails,
-30 s of CPU time, or more than 3 GiB of memory for some kilobytes.
+part's figures are in `robustness.json`.{missing} An anomaly is a traceback, exit code 4 or a signal, a message that
+does not name the file, anything left behind, PASS on what fails, 30 s of CPU time, or more than 3 GiB of memory for
+some kilobytes.
 
 {table()}
 """
