@@ -68,7 +68,9 @@ class Samples:
             data: Any = read_json(path, DataError)
         except FileNotFoundError:
             raise DataError(f"{folder}: no samples.json there; expected a folder that edgekit wrote.") from None
-        found = {} if not isinstance(data, dict) else {key: data.get(key) for key in ("count", "items", "sha256")}
+        found: dict[str, Any] = (
+            {} if not isinstance(data, dict) else {key: data.get(key) for key in ("count", "items", "sha256")}
+        )
         names: Any = data.get("names") if found else None
         sound = isinstance(names, list) and all(isinstance(name, str) for name in names)
         typed = sound and [type(value) for value in found.values()] == [int, int, str]
