@@ -140,5 +140,7 @@ def _made_up(sizes: InputSizes) -> Any:
 
 def _sizes_of(samples: Samples) -> str:
     """Returns `x 1x3x64x64, mask 1x64`."""
-    shapes = [(1, *array.shape[1:]) for array in samples.arrays()]
-    return ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in zip(samples.names, shapes, strict=True))
+    return ", ".join(
+        f"{name} {'x'.join(map(str, shape)) or 'scalar'}"
+        for name, shape in zip(samples.names, samples.shapes(), strict=True)
+    )
