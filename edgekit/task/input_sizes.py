@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
 from edgekit.errors import UsageError
@@ -63,30 +63,73 @@ class OpenInput:
         name: The input's name.
         shape: Its sizes, None for a free one; None where the file does not even tell how many there are.
         dtype: NumPy's name.
+        batch_axes: Axes that are the batch: free ones of them are 1 unless a user says otherwise.
     """
 
     name: str
     shape: tuple[int | None, ...] | None
     dtype: str
+    batch_axes: frozenset[int] = frozenset()
 
     @property
     def is_open(self) -> bool:
-        """True where a size is free."""
-        return self.shape is None or None in self.shape
+        """True where a size is free that somebody must give."""
+        sizes = self.shape or ()
+        return self.shape is None or any(s is None and axis not in self.batch_axes for axis, s in enumerate(sizes))
+
+    @property
+    def shape_text(self) -> str:
+        """`(?, 3, ?, ?)`: `?` for a free size."""
+        return shape_text(self.shape)
+
+    def with_batch_one(self) -> tuple[int, ...]:
+        """Returns the shape with 1 for every free size."""
+        return tuple(size or 1 for size in self.shape or ())
 
     @staticmethod
     def from_spec(spec: TensorSpec) -> OpenInput:
         """Returns an artifact's input: its runtime says -1 for a free size. An integer with a scale takes floats."""
         shape = tuple(None if size == -1 else size for size in spec.shape)
-        return OpenInput(name=spec.name, shape=shape, dtype=spec.dtype if spec.scale is None else "float32")
+        (item,) = with_batch_axes({spec.name: [size if size is not None else "" for size in shape]}, [spec.dtype])
+        return replace(item, dtype=spec.dtype if spec.scale is None else "float32")
 
     def example(self) -> InputSizes:
         """Returns sizes that such an input could have."""
         shape = self.shape if self.shape is not None else (1, None)
         is_picture = len(shape) == 4 and (shape[1] in _PICTURE_CHANNELS or shape[3] in _PICTURE_CHANNELS)
         usual = _USUAL_SIDE if is_picture else _USUAL_LENGTH
-        sizes = tuple((1 if axis == 0 else usual) if size is None else size for axis, size in enumerate(shape))
+        first = 1 if len(shape) > 1 else usual
+        sizes = tuple((first if axis == 0 else usual) if size is None else size for axis, size in enumerate(shape))
         return InputSizes(name=self.name, shape=sizes, dtype="" if self.dtype == "float32" else self.dtype)
+
+
+def with_batch_axes(shapes: Mapping[str, Sequence[int | str] | None], dtypes: Sequence[str]) -> list[OpenInput]:
+    """Returns a file's inputs with the axes that surely are the batch.
+
+    A free size is the batch where it is in front of an input of several axes and on no other axis of that input (there
+    it counts nodes); a size of the same name is the batch wherever else it stands. A free first size of an input
+    without other axes may be a length: nobody can tell.
+
+    Args:
+        shapes: Sizes of each input by its name: a number, or what a free size is called, "" where it has no name. None
+            where not even their number is known.
+        dtypes: NumPy's name for each.
+    """
+    batches = {
+        shape[0]
+        for shape in shapes.values()
+        if shape and len(shape) > 1 and isinstance(shape[0], str) and shape[0] and shape[0] not in shape[1:]
+    }
+    found: list[OpenInput] = []
+    for (name, shape), dtype in zip(shapes.items(), dtypes, strict=True):
+        if shape is None:
+            found.append(OpenInput(name=name, shape=None, dtype=dtype))
+            continue
+        axes = {axis for axis, size in enumerate(shape) if size in batches}
+        axes |= {0} if len(shape) > 1 and shape[0] == "" else set()
+        sizes = tuple(size if isinstance(size, int) else None for size in shape)
+        found.append(OpenInput(name=name, shape=sizes, dtype=dtype, batch_axes=frozenset(axes)))
+    return found
 
 
 def read_input_sizes(texts: Sequence[str]) -> tuple[InputSizes, ...]:
@@ -165,7 +208,7 @@ def _chosen(item: OpenInput, sizes: InputSizes | None, title: str) -> InputSizes
                 f'The input "{item.name}" of {title} has the shape {shape_text(item.shape)} with free sizes, and no '
                 f"{FLAG} gives them. Add {flags_of([item])}"
             )
-        return InputSizes(name=item.name, shape=tuple(size or 1 for size in item.shape), dtype=item.dtype)
+        return InputSizes(name=item.name, shape=item.with_batch_one(), dtype=item.dtype)
     wanted = item.shape
     if wanted is not None and (
         len(wanted) != len(sizes.shape)

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 Way = tuple[str, ...]
@@ -36,3 +37,30 @@ def leaves_of(value: Any, way: Way = ()) -> Iterator[tuple[Way, Any]]:
         return
     for name, item in parts:
         yield from leaves_of(item, (*way, name))
+
+
+def mapped(value: Any, function: Callable[[Any], Any]) -> Any:
+    """Returns the same containers around `function(leaf)` for every leaf, in the order of `leaves_of`; None stays."""
+    parts = parts_of(value)
+    if value is None or parts is None:
+        return value if value is None else function(value)
+    made = {name: mapped(item, function) for name, item in parts}
+    if isinstance(value, dict):
+        copied = copy.copy(value)  # its class may be the model's own
+        copied.update(zip(value, made.values(), strict=True))
+        return copied
+    if isinstance(value, Mapping):
+        return made
+    if dataclasses.is_dataclass(value):
+        return dataclasses.replace(value, **made)  # type: ignore[type-var]  # an instance: only those have parts
+    return type(value)(*made.values()) if hasattr(value, "_fields") else type(value)(made.values())
+
+
+def plain(value: Any) -> Any:
+    """Returns the containers as dicts, tuples and lists alone, which every framework knows."""
+    parts = parts_of(value)
+    if parts is None:
+        return value
+    if isinstance(value, (tuple, list)) and not hasattr(value, "_fields"):
+        return type(value)(plain(item) for item in value)
+    return {name: plain(item) for name, item in parts}
