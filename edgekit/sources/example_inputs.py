@@ -196,7 +196,7 @@ def tensors_in(given: Given) -> Any:
     """Returns the same containers with tensors on the CPU inside: wide and brain floats as float32.
 
     Raises:
-        ModelError: it holds anything but tensors, arrays, containers of them and None, or nothing at all.
+        ModelError: it holds anything but tensors, arrays, containers of them and None, or no value at all.
     """
     import numpy as np
     import torch
@@ -216,6 +216,10 @@ def tensors_in(given: Given) -> Any:
             raise ModelError(
                 f"{reference}: input {'.'.join(way)} is of type {type(leaf).__name__}; expected a tensor. "
                 "Bind what is no tensor inside the factory (functools.partial, or an attribute of the module)."
+            )
+        if 0 in leaf.shape:
+            raise ModelError(
+                f"{reference}: input {'.'.join(way)} has shape {tuple(leaf.shape)}, which holds no values."
             )
     return mapped(value, _as_tensor)
 

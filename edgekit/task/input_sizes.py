@@ -1,4 +1,4 @@
-"""Sizes of a model's inputs as a user gives them: `--input image=1x3x224x224`, `--input ids=1x128:int32`."""
+"""Sizes of a model's inputs as a user gives them: `--input image=1x3x224x224`, `ids = "1x128:int32"` in `[inputs]`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
 from edgekit.errors import UsageError
+from edgekit.files.faults import show_value
 from edgekit.model import TensorSpec
 
 FLAG: Final = "--input"
 
-_FORM: Final = re.compile(r"(?P<name>.+)=(?P<sizes>\d+(x\d+)*|scalar)(:(?P<dtype>[a-z]+\d*))?", re.DOTALL)
+_FLAG_FORM: Final = re.compile(r"(?P<name>.+)=(?P<sizes>[^=]+)", re.DOTALL)
+_SIZES_FORM: Final = re.compile(r"(?P<sizes>\d+(x\d+)*|scalar)(:(?P<dtype>[a-z]+\d*))?")
+_TABLE_FORM: Final = (
+    'expected sizes such as "1x3x224x224", "1x128:int64" or "scalar:int64", or a table such as '
+    '{ shape = [1, 128], dtype = "int64" }'
+)
 _DTYPES: Final = (
     "float32", "float16", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "bool",
 )  # fmt: skip
@@ -140,22 +146,69 @@ def read_input_sizes(texts: Sequence[str]) -> tuple[InputSizes, ...]:
     """
     found: dict[str, InputSizes] = {}
     for text in texts:
-        match = _FORM.fullmatch(text.strip())
-        if match is None:
+        match = _FLAG_FORM.fullmatch(text.strip())
+        sizes = sizes_in(match["name"], match["sizes"]) if match is not None else None
+        if sizes is None:
             raise UsageError(
                 f'{FLAG} "{text}" is not understood. Expected NAME=SIZES or NAME=SIZES:DTYPE, such as '
                 f"{FLAG} image=1x3x224x224 or {FLAG} ids=1x128:int64; {FLAG} rate=scalar:int64 for a single number."
             )
-        dtype = match["dtype"] or ""
-        if dtype and dtype not in _DTYPES:
-            raise UsageError(f'{FLAG} "{text}": "{dtype}" is no dtype: accepted are {", ".join(_DTYPES)}.')
-        shape = () if match["sizes"] == "scalar" else tuple(map(int, match["sizes"].split("x")))
-        if 0 in shape:
-            raise UsageError(f'{FLAG} "{text}": a size is 0; every size must be at least 1.')
-        if match["name"] in found:
-            raise UsageError(f'{FLAG} names the input "{match["name"]}" twice. Give each input once.')
-        found[match["name"]] = InputSizes(name=match["name"], shape=shape, dtype=dtype)
+        if fault := _fault_of(sizes):
+            raise UsageError(f'{FLAG} "{text}": {fault}.')
+        if sizes.name in found:
+            raise UsageError(f'{FLAG} names the input "{sizes.name}" twice. Give each input once.')
+        found[sizes.name] = sizes
     return tuple(found.values())
+
+
+def read_inputs_table(table: Mapping[str, Any]) -> tuple[tuple[InputSizes, ...], tuple[str, ...]]:
+    """Returns the inputs that `[inputs]` of a task file describes, and one sentence for each fault.
+
+    Args:
+        table: Input names to `"1x3x224x224"`, `"1x128:int32"`, or tables with shape and dtype.
+    """
+    found: list[InputSizes] = []
+    faults: list[str] = []
+    for name, value in table.items():
+        sizes = sizes_in(name, value) if isinstance(value, str) else _sizes_of_table(name, value)
+        fault = _fault_of(sizes) if sizes is not None else _TABLE_FORM
+        if sizes is None or fault:
+            faults.append(f"{name}: {show_value(value)} was given; {fault}")
+        else:
+            found.append(sizes)
+    return tuple(found), tuple(faults)
+
+
+def sizes_in(name: str, text: str) -> InputSizes | None:
+    """Returns what `1x128:int32` says about an input; None where it is not of that form."""
+    match = _SIZES_FORM.fullmatch(text.strip())
+    if match is None:
+        return None
+    shape = () if match["sizes"] == "scalar" else tuple(map(int, match["sizes"].split("x")))
+    return InputSizes(name=name, shape=shape, dtype=match["dtype"] or "")
+
+
+def _sizes_of_table(name: str, value: object) -> InputSizes | None:
+    if not isinstance(value, dict) or not {"shape"} <= set(value) <= {"shape", "dtype"}:
+        return None
+    shape, dtype = value["shape"], value.get("dtype", "")
+    if not isinstance(shape, list) or any(type(size) is not int for size in shape) or not isinstance(dtype, str):
+        return None
+    return InputSizes(name=name, shape=tuple(shape), dtype=dtype)
+
+
+def _fault_of(sizes: InputSizes) -> str:
+    """Returns what is wrong with sizes of the right form, "" where nothing is."""
+    if sizes.dtype and sizes.dtype not in _DTYPES:
+        return f'"{sizes.dtype}" is no dtype: accepted are {", ".join(_DTYPES)}'
+    if any(size < 1 for size in sizes.shape):
+        return f"a size is {min(sizes.shape)}; every size must be at least 1"
+    return ""
+
+
+def merged_sizes(file: Sequence[InputSizes], flags: Sequence[InputSizes]) -> tuple[InputSizes, ...]:
+    """Returns the sizes of both; those of the flags take the place of the file's."""
+    return tuple({item.name: item for item in (*file, *flags)}.values())
 
 
 def flags_of(inputs: Sequence[OpenInput]) -> str:
@@ -228,4 +281,7 @@ def _chosen(item: OpenInput, sizes: InputSizes | None, title: str) -> InputSizes
 
 def shape_text(shape: Sequence[int | None] | None) -> str:
     """Returns `(1, 3, ?, ?)`: `?` for a free size."""
-    return "(any)" if shape is None else "(" + ", ".join("?" if size is None else str(size) for size in shape) + ")"
+    if shape is None:
+        return "(any)"
+    sizes = ", ".join("?" if size is None else str(size) for size in shape)
+    return f"({sizes},)" if len(shape) == 1 else f"({sizes})"

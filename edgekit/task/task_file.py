@@ -131,6 +131,15 @@ def _is_search_value(item: object) -> bool:
     return isinstance(item, (int, str)) or (isinstance(item, float) and math.isfinite(item))
 
 
+def _parse_inputs(value: object) -> tuple[InputSizes, ...]:
+    if not isinstance(value, dict) or not value:
+        raise _fault(f'{show_value(value)} was given; expected a table of inputs, such as image = "1x3x224x224"')
+    found, faults = read_inputs_table(value)
+    if faults:
+        raise _fault("; ".join(faults))
+    return found
+
+
 def _parse_without(value: object) -> tuple[str, ...]:
     names: list[Any] = value if isinstance(value, list) else [value]
     if wrong := [name for name in names if not isinstance(name, str) or name not in WAIVABLE]:
@@ -150,6 +159,7 @@ _ChangeLimits = Annotated[tuple[tuple[str, object], ...], PlainValidator(_parse_
 _Numbers = Annotated[tuple[float, ...], PlainValidator(_parse_numbers)]
 _Divisors = Annotated[tuple[float, ...], PlainValidator(_parse_divisors)]
 _Search = Annotated[tuple[str | None, tuple[tuple[str, tuple[Value, ...]], ...]], PlainValidator(_parse_search)]
+_Inputs = Annotated[tuple[InputSizes, ...], PlainValidator(_parse_inputs)]
 _Color = Annotated[Literal["rgb", "bgr"], PlainValidator(_parse_color)]
 _DATA = 'a function as "data.py:name", an .npz file, or a folder of images'
 _FUNCTION = 'a function as "file.py:name" or "module:name"'
@@ -224,6 +234,7 @@ class TaskFile(_Table):
     file_schema: Annotated[int, PlainValidator(_parse_schema)] = Field(default=SCHEMA, alias="schema")
     device: str | None = Field(default=None, min_length=1, description="the name of a device, in quotes")
     model: ModelTable = Field(description='a table with at least source = "model.py:build"')
+    inputs: _Inputs = ()
     data: DataTable = Field(default=DataTable(), description="a table")
     training: TrainingTable | None = Field(default=None, description="a table with batches and loss")
     techniques: TechniquesTable = Field(default=TechniquesTable(), description="a table with steps")
