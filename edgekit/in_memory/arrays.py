@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from edgekit.errors import UsageError
 from edgekit.task.input_sizes import sizes_in
@@ -46,7 +46,7 @@ def example_arguments(inputs: Any, names: Sequence[str]) -> tuple[Any, ...]:
     """
     if isinstance(inputs, Mapping):
         return tuple(_example(value, name) for name, value in _ordered(inputs, names))
-    if _is_form(inputs):
+    if _is_form(inputs) and inputs != ():
         return (_example(inputs, names[0] if names else "0"),)
     if not isinstance(inputs, (tuple, list)) or not inputs:
         raise UsageError(f"inputs is of type {type(inputs).__name__}. {_HOW}")
@@ -81,9 +81,7 @@ def _ordered(inputs: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str,
 
 
 def _is_shape(value: object) -> bool:
-    return (
-        isinstance(value, (tuple, list)) and all(type(size) is int for size in value) and type(value) in (tuple, list)
-    )
+    return type(value) in (tuple, list) and all(type(size) is int for size in cast("Sequence[object]", value))
 
 
 def _is_text(value: object) -> bool:
@@ -136,6 +134,5 @@ def _refilled(value: Any, made: Sequence[Any]) -> Any:
         return dict(zip(value, made, strict=True))
     if isinstance(value, (tuple, list)):
         return type(value)(*made) if hasattr(value, "_fields") else type(value)(made)
-    return dataclasses.replace(
-        value, **dict(zip((field.name for field in dataclasses.fields(value)), made, strict=True))
-    )
+    names = [field.name for field in dataclasses.fields(value)]
+    return dataclasses.replace(value, **dict(zip(names, made, strict=True)))

@@ -14,6 +14,7 @@ from edgekit.budget import WAIVABLE, Limit, read_change_limit, read_limit
 from edgekit.errors import InputError
 from edgekit.files.faults import FAULT, find_faults, show_value
 from edgekit.registry import DEFAULT_FORMAT, METRICS, metric_names
+from edgekit.task.input_sizes import InputSizes, read_inputs_table
 from edgekit.task.references import Value
 
 SCHEMA: Final = 1

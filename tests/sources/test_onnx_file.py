@@ -177,7 +177,7 @@ def test_a_fixed_first_size_is_the_files(tmp_path):
 def test_a_first_size_that_stands_elsewhere_too_counts_nodes_and_is_no_batch(tmp_path):
     def graph():
         nodes = [helper.make_node("MatMul", ["adjacency", "x"], ["y"])]
-        return model_of(nodes, {"x": ("n", 4), "adjacency": ("n", "n")}, ["y"])
+        return model_of(nodes, {"x": ("n", 4), "adjacency": ("n", "n")}, ["y"], [])
 
     got = message_of(tmp_path, graph())
     assert got.startswith('net.onnx: the input "x" has the shape (?, 4) with free sizes, ')
@@ -189,7 +189,7 @@ def test_a_first_size_that_stands_elsewhere_too_counts_nodes_and_is_no_batch(tmp
 
 def test_a_free_length_without_other_sizes_is_not_taken_for_a_batch(tmp_path):
     def sound():
-        return model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": ("samples",)}, ["y"])
+        return model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": ("samples",)}, ["y"], [])
 
     assert 'the input "x" has the shape (?,) with free sizes' in message_of(tmp_path, sound())
     reference = give(tmp_path, "torch.zeros(400)")
@@ -198,7 +198,7 @@ def test_a_free_length_without_other_sizes_is_not_taken_for_a_batch(tmp_path):
 
 def test_a_state_with_the_batch_on_its_second_axis_and_a_single_number_are_kept(tmp_path):
     nodes = [helper.make_node("Add", ["h", "x"], ["s"]), helper.make_node("Mul", ["s", "rate"], ["y"])]
-    record = capture(tmp_path, model_of(nodes, {"x": ("batch", 4), "h": (2, "batch", 4), "rate": ()}, ["y"]))
+    record = capture(tmp_path, model_of(nodes, {"x": ("batch", 4), "h": (2, "batch", 4), "rate": ()}, ["y"], []))
     assert [spec["shape"] for spec in record["inputs"]] == [[1, 4], [2, 1, 4], []]
 
 
