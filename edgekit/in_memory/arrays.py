@@ -46,7 +46,7 @@ def example_arguments(inputs: Any, names: Sequence[str]) -> tuple[Any, ...]:
     """
     if isinstance(inputs, Mapping):
         return tuple(_example(value, name) for name, value in _ordered(inputs, names))
-    if _is_form(inputs) and inputs != ():
+    if _is_form(inputs) and not (isinstance(inputs, tuple) and not inputs):
         return (_example(inputs, names[0] if names else "0"),)
     if not isinstance(inputs, (tuple, list)) or not inputs:
         raise UsageError(f"inputs is of type {type(inputs).__name__}. {_HOW}")
@@ -116,16 +116,17 @@ def _example(value: Any, name: str) -> Any:
         return array
     sizes = sizes_in(name, value) if isinstance(value, str) else None
     form = (sizes.shape, sizes.dtype or "float32") if sizes is not None else value
-    shape, dtype = (form, "float32") if _is_shape(form) else form
+    shape: tuple[int, ...] = tuple(form if _is_shape(form) else form[0])
+    dtype: Any = "float32" if _is_shape(form) else form[1]
     if any(size < 1 for size in shape):
-        raise UsageError(f"inputs: {name} has shape {tuple(shape)}; every size must be at least 1.")
+        raise UsageError(f"inputs: {name} has shape {shape}; every size must be at least 1.")
     try:
         kind = np.dtype(str(dtype).rpartition(".")[2] if not isinstance(dtype, type) else dtype)
     except TypeError:
         raise UsageError(f"inputs: {name} has the dtype {dtype!r}; expected a name such as float32 or int64.") from None
     if kind.kind == "f":
-        return np.asarray(np.random.default_rng(0).standard_normal(tuple(shape))).astype(kind)
-    return np.zeros(tuple(shape), kind)
+        return np.asarray(np.random.default_rng(0).standard_normal(shape)).astype(kind)
+    return np.zeros(shape, kind)
 
 
 def _refilled(value: Any, made: Sequence[Any]) -> Any:

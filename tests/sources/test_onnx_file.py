@@ -164,6 +164,9 @@ def test_example_inputs_that_do_not_fit_are_refused(tmp_path):
     assert message_of(tmp_path, cnn(("N", 3, "H", "W")), example_inputs=reference) == (
         'net.onnx: the example inputs give (1, 3, 10) for the input "x"; expected (?, 3, ?, ?).'
     )
+
+
+def test_more_example_inputs_than_inputs_are_refused(tmp_path):
     reference = give(tmp_path, "torch.zeros(1, 3, 10, 8), torch.zeros(1)")
     assert message_of(tmp_path, cnn(("N", 3, "H", "W")), example_inputs=reference) == (
         "net.onnx takes 1 inputs (x), and the example inputs are 2."
