@@ -57,6 +57,7 @@ class Conversion:
         notes: Sentences for the user: what was kept in float and why, what was chosen.
         operators: What lies in the file: operator type to count.
         float_fallbacks: Operators that the recipe wanted as integers and that stay float, by name.
+        narrowed: Sentences about inputs and outputs whose dtype holds less than the float model's.
     """
 
     inputs: tuple[TensorSpec, ...]
