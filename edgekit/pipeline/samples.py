@@ -45,6 +45,8 @@ def prepare_samples(task: Task, inputs: Sequence[TensorSpec], purpose: Purpose, 
         metric=task.metric,
         preprocessing=task.preprocessing,
         folder=Path(),
+        images=task.images,
+        labels=tuple(task.metadata.get("labels", "").splitlines()),
     )
     key: str | None = None
     if task.embedded_default:

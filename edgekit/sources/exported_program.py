@@ -40,15 +40,16 @@ class ExportedProgramSource(Source):
         from edgekit.torch_program.canonical_program import canonical
         from edgekit.torch_program.example_call import readable_input_names
         from edgekit.torch_program.program_archive import load_program
+        from edgekit.torch_program.structured_outputs import names_in
 
         progress("reading the program", None)
         program = load_program(request.path, request.source)
         parameters = program_facts.count_parameters(program.parameters())
         examples = _fit(program, request)
-        names = readable_input_names(program)
+        names, outputs = readable_input_names(program), names_in(program, request.source)
         progress("capturing the graph", None)
         result = canonical(program, examples, request.source)
-        return program_facts.save(result, folder, parameters, input_names=names)
+        return program_facts.save(result, folder, parameters, outputs, names)
 
 
 def _fit(program: ExportedProgram, request: CaptureRequest) -> tuple[Tensor, ...]:
@@ -102,7 +103,7 @@ def _fit_one(item: OpenInput, example: Tensor | None, title: str) -> Tensor:
         elif example is None or example.ndim != len(sizes):
             raise ModelError(
                 f'{title}: axis {axis} of the input "{item.name}" is dynamic, and artifacts have fixed shapes. '
-                f'Give its size: {flags_of([item])}, or [model] example_inputs = "file.py:function" in edgekit.toml.'
+                f"Give the size that you want: {flags_of([item])}, or example inputs of that size."
             )
         else:
             shape.append(int(example.shape[axis]))

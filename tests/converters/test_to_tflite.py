@@ -304,7 +304,7 @@ def test_what_tflite_cannot_hold_is_refused_with_the_reason(kind, recipe, reason
     assert TFLiteConverter().why_not(kind, recipe) == reason
 
 
-def test_the_quantizer_s_own_refusal_is_passed_on(tiny, tmp_path, monkeypatch):
+def test_the_quantizer_s_own_rejection_is_passed_on(tiny, tmp_path, monkeypatch):
     from ai_edge_quantizer import quantizer
 
     def refuse(*_, **__):

@@ -205,7 +205,7 @@ def test_a_state_with_the_batch_on_its_second_axis_and_a_single_number_are_kept(
     assert [spec["shape"] for spec in record["inputs"]] == [[1, 4], [2, 1, 4], []]
 
 
-def test_a_batch_that_is_a_constant_inside_is_told(tmp_path):
+def test_a_batch_that_is_a_constant_inside_is_reported(tmp_path):
     model = model_of(
         [helper.make_node("Reshape", ["x", "s"], ["r"]), helper.make_node("NonZero", ["r"], ["y"])],
         {"x": ("N", 4)},
@@ -324,7 +324,7 @@ def test_a_file_that_breaks_the_standard_is_refused(tmp_path):
     assert got.endswith("\nExport it again, with a newer exporter if there is one.")
 
 
-def test_an_operator_that_onnxruntime_does_not_know_is_told(tmp_path):
+def test_an_operator_that_onnxruntime_does_not_know_is_reported(tmp_path):
     nodes = [helper.make_node("Mine", ["x"], ["m"], domain="mine"), helper.make_node("MatMul", ["m", "w"], ["y"])]
     model = model_of(nodes, {"x": ("N", 4)}, ["y"], [weight("w", 4, 5)])
     model.opset_import.append(helper.make_opsetid("mine", 1))
@@ -335,7 +335,7 @@ def test_an_operator_that_onnxruntime_does_not_know_is_told(tmp_path):
     )
 
 
-def test_weights_in_a_missing_file_are_told(tmp_path):
+def test_weights_in_a_missing_file_are_reported(tmp_path):
     onnx.save(cnn(), str(tmp_path / "big.onnx"), save_as_external_data=True, location="big.data", size_threshold=0)
     (tmp_path / "big.data").unlink()
     got = message_of(tmp_path, (tmp_path / "big.onnx").read_bytes())
