@@ -15,6 +15,7 @@ from edgekit.errors import InputError
 from edgekit.files.faults import FAULT, find_faults, show_value
 from edgekit.recipe import PREFERENCES, Preference
 from edgekit.registry import DEFAULT_FORMAT, metric_names
+from edgekit.task.input_sizes import InputSizes, read_inputs_table
 from edgekit.task.metric_text import metric_title
 from edgekit.task.references import Value
 from edgekit.task.task_kinds import TASKS
@@ -163,6 +164,15 @@ def _is_search_value(item: object) -> bool:
     return isinstance(item, (int, str)) or (isinstance(item, float) and math.isfinite(item))
 
 
+def _parse_inputs(value: object) -> tuple[InputSizes, ...]:
+    if not isinstance(value, dict) or not value:
+        raise _fault(f'{show_value(value)} was given; expected a table of inputs, such as image = "1x3x224x224"')
+    found, faults = read_inputs_table(value)
+    if faults:
+        raise _fault("; ".join(faults))
+    return found
+
+
 def _parse_without(value: object) -> tuple[str, ...]:
     names: list[Any] = value if isinstance(value, list) else [value]
     if wrong := [name for name in names if not isinstance(name, str) or name not in WAIVABLE]:
@@ -183,6 +193,7 @@ _ChangeLimits = Annotated[tuple[tuple[str, object], ...], PlainValidator(_parse_
 _Numbers = Annotated[tuple[float, ...], PlainValidator(_parse_numbers)]
 _Divisors = Annotated[tuple[float, ...], PlainValidator(_parse_divisors)]
 _Search = Annotated[tuple[str | None, tuple[tuple[str, tuple[Value, ...]], ...]], PlainValidator(_parse_search)]
+_Inputs = Annotated[tuple[InputSizes, ...], PlainValidator(_parse_inputs)]
 _Color = Annotated[Literal["rgb", "bgr"], PlainValidator(_parse_color)]
 _DATA = 'a function as "data.py:name", an .npz file, a folder of images, or annotated images'
 _SETTING: Final = "text, a number, true, false, or a list of numbers"
@@ -262,6 +273,7 @@ class TaskFile(_Table):
     device: str | None = Field(default=None, min_length=1, description="the name of a device, in quotes")
     prefer: Preference | None = Field(default=None, description=" or ".join(f'"{name}"' for name in PREFERENCES))
     model: ModelTable = Field(description='a table with at least source = "model.py:build"')
+    inputs: _Inputs = ()
     data: DataTable = Field(default=DataTable(), description="a table")
     head: _Head = ()
     training: TrainingTable | None = Field(default=None, description="a table with batches and loss")

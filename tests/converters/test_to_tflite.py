@@ -192,7 +192,9 @@ def test_integer_inputs_and_outputs_are_described_and_used(convert, tiny, sqnr):
 def test_token_ids_become_int32_and_the_note_says_so(convert):
     _, conversion = convert("token_ids", Recipe(default="int8_dynamic"))
     assert conversion.inputs[0].dtype == "int32"
-    assert conversion.notes == ('"ids" is int32 where the float model has int64: LiteRT has few 64-bit kernels.',)
+    assert conversion.narrowed == (
+        '"ids" is int32 where the float model has int64: TFLite narrows it, so larger numbers do not fit.',
+    )
 
 
 def test_an_end_that_computes_in_float_is_named_under_integer_io(convert):
