@@ -15,7 +15,7 @@ from edgekit.cli.app import main
 
 pytestmark = pytest.mark.runtime
 
-CODE = '''
+CODE = """
 import dataclasses
 import numpy as np
 import torch
@@ -125,7 +125,7 @@ def graph_data(): return [(graph_item(seed), 0) for seed in range(6)]
 def sound_data(): return [(sound_item(seed), 0) for seed in range(6)]
 def decoder_data(): return [(decoder_item(seed), 0) for seed in range(6)]
 def picture_data(): return [(picture_item(seed), 0) for seed in range(6)]
-'''
+"""
 
 SIGNATURES: dict[str, dict[str, tuple[list[int], str]]] = {
     "stream": {"frame": ([1, 2, 6], "float32"), "h": ([2, 1, 8], "float32"), "c": ([2, 1, 8], "float32")},
