@@ -192,7 +192,7 @@ def test_a_readme_says_what_is_not_known() -> None:
         (tensor("image", 1, 3, 24, 32, layout="NCHW"), ImagePreprocessing(letterbox=True)),
         (tensor("image", 1, 28, 20, 1, layout="NHWC"), ImagePreprocessing(letterbox=True)),
     ],
-    ids=["cropped", "bgr", "grey"],
+    ids=["cropped", "bgr", "grey", "letterbox", "grey letterbox"],
 )
 def test_the_python_code_prepares_pictures_as_edgekit_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: TensorSpec, steps: ImagePreprocessing
