@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     lines = [
-        "| export (INT8, four formats) | wall | float model, pairing | validators | records written | share | gate reads |",
+        "| INT8, four formats | wall | float model, pairing | validators | records written | share | gate reads |",
         "|---|---|---|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as temporary:
