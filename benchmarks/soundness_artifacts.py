@@ -168,8 +168,8 @@ def judge(made: Made, cache: Cache, path: Path | None = None) -> tuple[tuple[Che
                 pieces=("outputs",),
                 settings=RunSettings(timeout_s=300),
             )
-            asked = what_was_requested(made.inputs, made.candidate, "float", settings)
-            evidence = with_float_model(replace(evidence, asked=asked), made.inputs, made.converted, settings)
+            requested = what_was_requested(made.inputs, made.candidate, "float", settings)
+            evidence = with_float_model(replace(evidence, requested=requested), made.inputs, made.converted, settings)
             checks = judge_evidence(evidence, Budget())
             return tuple(x for x in checks if x.name not in UNTIMED), _in_memory(evidence), ""
         except EdgekitError as error:

@@ -61,7 +61,7 @@ class CoreMLConverter(Converter):
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
         if kind in _REASONS_BY_KIND:
             return _REASONS_BY_KIND[kind]
-        used = {recipe.default, *(precision for _, precision in recipe.overrides)}
+        used = recipe.precisions
         if "w8a16" in used:
             return "Core ML has no 16-bit integer activations. Use --precision int8 or fp16."
         return None
@@ -243,10 +243,11 @@ def _is_recurrent(label: str) -> bool:
 def _notes(request: ConversionRequest, target: str) -> tuple[str, ...]:
     recipe = request.recipe
     notes: list[str] = []
-    if recipe.default == "int8_dynamic":
+    if recipe.default in ("int8_dynamic", "int8_hybrid"):
+        what = "int8-dynamic stores" if recipe.default == "int8_dynamic" else "int8-hybrid stores for linear layers"
         notes.append(
-            "Core ML chooses no activation grids at run time: int8-dynamic stores integer weights, a scale for each "
-            "output channel, and computes in 16-bit float."
+            f"Core ML chooses no activation grids at run time: {what} integer weights, a scale for each output "
+            "channel, and computes in 16-bit float."
         )
     if recipe.default == "int4_weights":
         notes.append("Linear layers have 4-bit weights; embedding tables and convolutions have 8-bit weights.")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -166,7 +165,7 @@ def _compress_weights(ct: ModuleType, model: MLModel, recipe: Recipe) -> tuple[M
     from coremltools.optimize import coreml as cto
 
     del ct
-    wanted = {recipe.default, *(precision for _, precision in recipe.overrides)} - {"fp32", "fp16"}
+    wanted = recipe.precisions - {"fp32", "fp16"}
     if not wanted:
         return model, ()
     settings = {"int8": _setting(cto, 8, recipe), "int4": _setting(cto, 4, recipe)}
@@ -215,7 +214,4 @@ def _precision_of(recipe: Recipe, name: str) -> Precision:
     """Returns the precision of an operator by the layer names in its own: `functional_1/conv2d_3/convolution`."""
     parts = name.split("/")
     paths = {".".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)}
-    for pattern, precision in recipe.overrides:
-        if any(fnmatchcase(path, pattern) for path in paths):
-            return precision
-    return recipe.default
+    return recipe.word_of(paths)

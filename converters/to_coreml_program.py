@@ -18,7 +18,14 @@ from edgekit.recipe import Recipe
 if TYPE_CHECKING:
     from coremltools.models import MLModel
 
-_DTYPES: Final = {"float64": "float32", "float16": "float32", "int64": "int32", "uint8": "int32", "int16": "int32"}
+_DTYPES: Final = {
+    "float64": "float32",
+    "float16": "float32",
+    "int64": "int32",
+    "uint8": "int32",
+    "int16": "int32",
+    "bool": "int32",
+}
 """Core ML's multi-arrays are float32, float16, int32, and int8 since iOS 26: the nearest one that holds the values."""
 
 _SUPPORTED: Final = frozenset({"float32", "int32", "int8"})
@@ -94,7 +101,7 @@ def deployment_target(recipe: Recipe, io: IoType, *, zeros: int = 0) -> str:
         io: Types of inputs and outputs.
         zeros: How many weights are stored without their zeros; of integers only iOS 18 can do that.
     """
-    used = {recipe.default, *(precision for _, precision in recipe.overrides)}
+    used = recipe.precisions
     if io == "int8":
         return "iOS26"
     return "iOS18" if "int4_weights" in used or (zeros and used - {"fp32", "fp16"}) else "iOS17"

@@ -23,9 +23,18 @@ from edgekit.quantization.pt2e_overflow import find_overflows, overflow_words
 from edgekit.quantization.pt2e_plan import RECURRENT, label_of
 from edgekit.quantization.pt2e_quantization import QuantizedGraph, export_graph, quantize_graph, quantize_io
 from edgekit.recipe import Recipe
+from edgekit.torch_program.fold_constants import fold_constants
+from edgekit.torch_program.replace_operators import replace_operators
+from edgekit.torch_program.rewrites.call import Rewrite
+from edgekit.torch_program.rewrites.convolutions import in_planes
+from edgekit.torch_program.rewrites.elementwise import mish, softplus
 from edgekit.workers.worker import Progress
 
 _LACKS: Final = "ExecuTorch has no kernel for"
+_REWRITES: Final[Mapping[str, Rewrite]] = {"conv3d": in_planes, "mish": mish, "softplus": softplus}
+"""Operators without a kernel in XNNPACK. What portable kernels of softplus read between two delegates has another order
+of axes than the first delegate wrote: such a program fails when it runs (0x10)."""
+
 MOST_CELLS: Final = 64
 """Recurrent cells (steps times layers) that are unrolled; each adds ten operators to the program."""
 
@@ -50,7 +59,7 @@ class ExecuTorchConverter(Converter):
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
         if kind != "pt2":
             return _REASONS_BY_KIND[kind]
-        used = {recipe.default, *(precision for _, precision in recipe.overrides)}
+        used = recipe.precisions
         if "w8a16" in used:
             return "XNNPACK has no kernels with 16-bit integer activations. Use --precision int8, int8-dynamic or fp16."
         if "int8_weights" in used:
@@ -86,6 +95,8 @@ class ExecuTorchConverter(Converter):
 def _convert(request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
     progress("reading the model", None)
     graph = read_float_graph(request.model)
+    if replace_operators(graph.module, _REWRITES):
+        fold_constants(graph.module)
     _refuse_long_sequences(request, graph)
     recipe = request.recipe
     inputs, outputs = request.model.inputs, request.model.outputs
@@ -164,13 +175,15 @@ def _lower(
     outputs: tuple[TensorSpec, ...],
     progress: Progress,
 ) -> LoweredProgram:
-    used = {request.recipe.default, *(precision for _, precision in request.recipe.overrides)}
+    used = request.recipe.precisions
+    program = None
     try:
+        program = export_graph(graph)
         return lower(
-            export_graph(graph),
+            program,
             described(request, inputs, outputs),
             dynamic=bool(used & {"int8_dynamic", "int4_weights"}),
-            told=lambda phrase: progress(phrase, None),
+            report=lambda phrase: progress(phrase, None),
         )
     except ConversionError as error:
         raise ConversionError(
@@ -178,8 +191,9 @@ def _lower(
             "Try another format, or change the named operator in the model."
         ) from error
     except Exception as error:  # the framework raises many kinds; all of them mean that it cannot hold the model
+        reason = failure_reason(error, _LACKS, program)
         raise ConversionError(
-            f"{request.model.source} cannot become executorch {request.recipe.name}: {failure_reason(error, _LACKS)}. "
+            f"{request.model.source} cannot become executorch {request.recipe.name}: {reason}. "
             "Try another format, or change the named operator in the model."
         ) from error
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.errors import ConversionError
+from edgekit.torch_program.operator_place import operator_place
 from edgekit.torch_program.torch_protocols import Node
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class LoweredProgram:
 
 
 def lower(
-    program: ExportedProgram, constants: Mapping[str, object], *, dynamic: bool, told: Callable[[str], None]
+    program: ExportedProgram, constants: Mapping[str, object], *, dynamic: bool, report: Callable[[str], None]
 ) -> LoweredProgram:
     """Returns the .pte of an ExportedProgram.
 
@@ -69,7 +70,7 @@ def lower(
         program: torch.export.ExportedProgram, quantized or not.
         constants: Method name to the value that it returns.
         dynamic: Some operators choose their grids at run time.
-        told: Gets a phrase before each slow step.
+        report: Gets a phrase before each slow step.
 
     Raises:
         ConversionError: the runtime has no kernel for an operator.
@@ -86,7 +87,7 @@ def lower(
     # with a fused clamp gave wrong values (20 dB instead of 52 on the convolutions of the tests).
     partitioners = [XnnpackDynamicallyQuantizedPartitioner()] if dynamic else []
     with torch.no_grad(), _without_needless_work():
-        told("lowering to XNNPACK")
+        report("lowering to XNNPACK")
         edge = to_edge_transform_and_lower(
             program,
             partitioner=[*partitioners, XnnpackPartitioner()],
@@ -94,14 +95,14 @@ def lower(
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         )
         delegated, outside = _count(edge.exported_program().graph_module)
-        told("planning memory")
+        report("planning memory")
         finished = edge.to_executorch(ExecutorchBackendConfig())
-        _refuse_missing_kernels(finished.executorch_program)
+        _refuse_missing_kernels(finished.executorch_program, program)
         data = bytes(finished.buffer)
     return LoweredProgram(data=data, delegated=delegated, outside=outside)
 
 
-def _refuse_missing_kernels(program: Any) -> None:
+def _refuse_missing_kernels(finished: Any, program: ExportedProgram) -> None:
     """Checks that the runtime has a kernel for each operator outside XNNPACK: a program without one fails at its load.
 
     Raises:
@@ -111,9 +112,10 @@ def _refuse_missing_kernels(program: Any) -> None:
 
     library: Any = _portable_lib
     kernels = set(library._get_operator_names())  # noqa: SLF001  executorch.runtime wraps it, and imports for seconds
-    wanted = {f"{item.name}.{item.overload}".rstrip(".") for plan in program.execution_plan for item in plan.operators}
+    wanted = {f"{item.name}.{item.overload}".rstrip(".") for plan in finished.execution_plan for item in plan.operators}
     if missing := sorted(wanted - kernels):
-        raise ConversionError(f"ExecuTorch has no kernel for {', '.join(missing)}.")
+        places = ", ".join(operator_place(program, name) for name in missing)
+        raise ConversionError(f"ExecuTorch has no kernel for {places}.")
 
 
 def _count(module: GraphModule) -> tuple[dict[str, int], dict[str, int]]:

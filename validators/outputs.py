@@ -105,8 +105,8 @@ class OutputsValidator(Validator):
 
 def used_precisions(evidence: Evidence) -> tuple[str, ...]:
     """Returns the precisions that an artifact uses, as it was requested or as its name says; none where unknown."""
-    asked = evidence.asked
-    return precisions_of(asked.recipe) if asked is not None else precisions_named(evidence.artifact.precision)
+    requested = evidence.requested
+    return precisions_of(requested.recipe) if requested is not None else precisions_named(evidence.artifact.precision)
 
 
 def compare_outputs(evidence: Evidence) -> tuple[OutputStatistics, ...]:

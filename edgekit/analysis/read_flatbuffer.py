@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, final
 
 from edgekit.analysis.graph import Analysis, KernelClass, WeightRole, elements
 from edgekit.analysis.graph_builder import GraphBuilder
+from edgekit.analysis.graph_damage import damage_named
 from edgekit.analysis.operator_costs import (
     conv_attributes,
     conv_kernel,
@@ -98,8 +99,9 @@ def read_tflite_file(content: bytes, origin: str) -> tuple[Analysis, dict[str, s
         model = cast("TFLiteModel", schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0)))
     except Exception as error:  # the flatbuffer reader fails with whatever the broken offset led to
         raise ModelError(f"{origin}: the TFLite file is damaged: {error}. Expected a complete flatbuffer.") from error
-    reader = _Reader(model, schema, content)
-    return reader.read(), reader.precisions
+    with damage_named(origin):
+        reader = _Reader(model, schema, content)
+        return reader.read(), reader.precisions
 
 
 @final

@@ -73,7 +73,8 @@ Config = Annotated[
     Path | None, option(MODEL_AND_DATA, "--config", "-c", help="Task file (default: edgekit.toml here).")
 ]
 Metric = Annotated[
-    str | None, option(MODEL_AND_DATA, "--metric", help="top1, agreement, cosine, spearman or metrics.py:function.")
+    str | None,
+    option(MODEL_AND_DATA, "--metric", help="A metric such as top1, agreement or map50, or metrics.py:function."),
 ]
 Format = Annotated[
     list[str] | None,

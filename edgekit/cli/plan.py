@@ -67,12 +67,14 @@ def plan(
         input_sizes=read_input_sizes(data.inputs or ()),
     )
     from edgekit.cli.settings import pipeline_settings
-    from edgekit.exporting.fit import is_finished
-    from edgekit.trials.choice import fit_finished, plan_model, write_plan
+    from edgekit.exporting.artifact_data import ArtifactData
+    from edgekit.trials.choice import finished_model, fit_finished, plan_model, write_plan
 
+    decided = bool(formats or precision or output)
+    finished = finished_model(request, decided=decided) if model is not None else None
     with pipeline_settings(screen, workers, no_cache=no_cache) as (settings, _):
-        if model is not None and is_finished(request.task.base / request.task.model):
-            report = fit_finished(request, settings, decided=bool(formats or precision or output))
+        if finished is not None:
+            report = fit_finished(finished, request, ArtifactData.of_task(request.task), settings)
             return _show_fit(report, request, screen, verbose=verbose)
         made, analysis = plan_model(request, wanted, settings, trial=why)
     if output is not None:

@@ -14,7 +14,8 @@ from edgekit.pipeline.settings import Settings
 from edgekit.samples import Samples, write_samples
 from edgekit.task.data import MATERIALIZE, DataRequest, Purpose
 from edgekit.task.input_sizes import InputSizes, OpenInput, chosen_sizes
-from edgekit.task.task import DEFAULT_METRIC, ImagePreprocessing
+from edgekit.task.task import ImagePreprocessing, Task
+from edgekit.task.task_kinds import DEFAULT_METRIC
 
 
 @final
@@ -29,6 +30,7 @@ class ArtifactData:
         example_inputs: Reference of a function that returns one tuple of tensors.
         input_sizes: Sizes for made-up values.
         metric: How outputs are scored.
+        from_memory: The references name files that were written from a Python program's memory.
     """
 
     base: Path
@@ -37,6 +39,7 @@ class ArtifactData:
     example_inputs: str | None = None
     input_sizes: tuple[InputSizes, ...] = ()
     metric: str = DEFAULT_METRIC
+    from_memory: bool = False
 
     @staticmethod
     def from_overrides(overrides: Mapping[str, str | None], sizes: Sequence[InputSizes], base: Path) -> ArtifactData:
@@ -48,6 +51,16 @@ class ArtifactData:
             example_inputs=overrides.get("example_inputs"),
             input_sizes=tuple(sizes),
             metric=overrides.get("metric") or DEFAULT_METRIC,
+        )
+
+    @staticmethod
+    def of_task(task: Task) -> ArtifactData:
+        """Returns the data of a task whose model is a finished file."""
+        return ArtifactData(
+            base=task.base,
+            calibration=task.calibration,
+            example_inputs=task.example_inputs,
+            input_sizes=task.input_sizes,
         )
 
     def _reference(self) -> tuple[str, Purpose, str] | None:
@@ -77,14 +90,26 @@ class ArtifactData:
         found = self._reference()
         if found is not None:
             reference, purpose, flag = found
-            samples = read_samples(artifact, reference, purpose, self.base, folder, settings, metric=self.metric)
-            return samples, f"{_sizes_of(samples)}, from {flag} {reference}"
+            sized = self._sized(artifact)
+            samples = read_samples(sized, reference, purpose, self.base, folder, settings, metric=self.metric)
+            origin = "data in memory" if self.from_memory else f"{flag} {reference}"
+            return samples, f"{_sizes_of(samples)}, from {origin}"
         if not self.input_sizes:
             return None, ""
-        inputs = [OpenInput.from_spec(spec) for spec in artifact.inputs]
-        sizes = chosen_sizes(inputs, self.input_sizes, artifact.path.name)
+        sizes = self._chosen(artifact)
         samples = write_samples(folder, [item.name for item in sizes], [tuple(map(_made_up, sizes))])
         return samples, f"{_sizes_of(samples)}, from --input; the values are made up"
+
+    def _chosen(self, artifact: Artifact) -> list[InputSizes]:
+        inputs = [OpenInput.from_spec(spec) for spec in artifact.inputs]
+        return chosen_sizes(inputs, self.input_sizes, artifact.path.name)
+
+    def _sized(self, artifact: Artifact) -> Artifact:
+        """Returns the artifact with the sizes that the user gives in the place of free ones."""
+        if not self.input_sizes:
+            return artifact
+        pairs = zip(artifact.inputs, self._chosen(artifact), strict=True)
+        return replace(artifact, inputs=tuple(replace(spec, shape=sizes.shape) for spec, sizes in pairs))
 
 
 def read_samples(
@@ -116,7 +141,7 @@ def read_samples(
         reference=reference,
         base=base,
         purpose=purpose,
-        inputs=tuple(map(_real, artifact.inputs)),
+        inputs=real_inputs(artifact),
         metric=metric,
         preprocessing=images,
         folder=folder,
@@ -124,13 +149,16 @@ def read_samples(
     return settings.run("reading of the data", MATERIALIZE, request, settings.stage("data")).value
 
 
-def _real(spec: TensorSpec) -> TensorSpec:
-    """Returns the input as its user sees it: a quantized one takes real values, which the runner quantizes."""
-    return spec if spec.scale is None else replace(spec, dtype="float32", scale=None, zero_point=None)
+def real_inputs(artifact: Artifact) -> tuple[TensorSpec, ...]:
+    """Returns the inputs as users see them: a quantized one takes real values, which the runner quantizes."""
+    return tuple(
+        spec if spec.scale is None else replace(spec, dtype="float32", scale=None, zero_point=None)
+        for spec in artifact.inputs
+    )
 
 
 def _made_up(sizes: InputSizes) -> Any:
-    """Returns values of a size, (1, ...): random floats; ones for integers, a valid id in every table."""
+    """Returns values of a size: random floats; ones for integers, a valid id in every table."""
     import numpy as np
 
     if sizes.dtype.startswith("float"):
@@ -140,5 +168,7 @@ def _made_up(sizes: InputSizes) -> Any:
 
 def _sizes_of(samples: Samples) -> str:
     """Returns `x 1x3x64x64, mask 1x64`."""
-    shapes = [(1, *array.shape[1:]) for array in samples.arrays()]
-    return ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in zip(samples.names, shapes, strict=True))
+    return ", ".join(
+        f"{name} {'x'.join(map(str, shape)) or 'scalar'}"
+        for name, shape in zip(samples.names, samples.shapes(), strict=True)
+    )

@@ -69,22 +69,22 @@ def find_contradictions(report: Mapping[str, Any], lock: Mapping[str, Any], fold
 def _facts(report: Mapping[str, Any], lock: Mapping[str, Any]) -> Iterator[str]:
     if report["device"] != lock["device"]:
         yield f"report.json says device {report['device']}, the lock says {lock['device']}"
-    told, locked = report["model"], lock["model"]
-    if (told is None) != (locked is None):
+    reported, locked = report["model"], lock["model"]
+    if (reported is None) != (locked is None):
         yield "report.json and the lock do not agree on whether there was a model"
-    elif told is not None and locked is not None:
+    elif reported is not None and locked is not None:
         for key in ("source", "digest", "embedded_default"):
-            if told[key] != locked[key]:
-                yield f"report.json says model.{key} {told[key]}, the lock says {locked[key]}"
+            if reported[key] != locked[key]:
+                yield f"report.json says model.{key} {reported[key]}, the lock says {locked[key]}"
     if report["data"] != lock["data"]:
         yield "report.json says other data than the lock"
 
 
 def _formats(report: Mapping[str, Any], lock: Mapping[str, Any]) -> Iterator[str]:
-    told = [(x["runtime"], x["precision"], x["error"] is not None) for x in report["formats"]]
+    reported = [(x["runtime"], x["precision"], x["error"] is not None) for x in report["formats"]]
     locked = [(x["runtime"], x["precision"], x["failed"]) for x in lock["formats"]]
-    if told != locked:
-        shown = [", ".join(f"{r} {p}{' (failed)' if f else ''}" for r, p, f in x) or "none" for x in (told, locked)]
+    if reported != locked:
+        shown = [", ".join(f"{r} {p}{' (failed)' if f else ''}" for r, p, f in x) or "none" for x in (reported, locked)]
         yield f"report.json has the formats {shown[0]}; the lock has {shown[1]}"
 
 
@@ -132,12 +132,12 @@ def _measured_again(
     checks: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[str]:
     for cost, found in measured.items():
-        told = [("report.json", artifact[f"{cost}_bytes"])]
+        reported = [("report.json", artifact[f"{cost}_bytes"])]
         if cost in checks:
-            told.append(("report.json", checks[cost]["value"]))
+            reported.append(("report.json", checks[cost]["value"]))
         if cost == "size":
-            told.append(("the lock", locked["size_bytes"]))
-        for source, value in told:
+            reported.append(("the lock", locked["size_bytes"]))
+        for source, value in reported:
             if value != found:
                 yield f"{name}: {source} says {cost} {_shown(value)}, the file has {found} bytes"
 
@@ -153,11 +153,11 @@ def _figures(name: str, checks: Mapping[str, Mapping[str, Any]], locked: Mapping
         if not _is_steady(checks[check]):
             yield f"{name}: report.json says {check} is {checks[check]['basis']}, the lock says {figure['basis']}"
             continue
-        told = _locked_figure(checks[check])
-        for key in sorted(set(told) | set(figure)):
-            if told.get(key) != figure.get(key) or (key in told) != (key in figure):
+        reported = _locked_figure(checks[check])
+        for key in sorted(set(reported) | set(figure)):
+            if reported.get(key) != figure.get(key) or (key in reported) != (key in figure):
                 what = check if key == "value" else f"{check}.{key}"
-                values = f"{_shown(told.get(key))}, the lock says {_shown(figure.get(key))}"
+                values = f"{_shown(reported.get(key))}, the lock says {_shown(figure.get(key))}"
                 yield f"{name}: report.json says {what} {values}"
     for check in sorted(set(checks) & set(locked["checks"]) - set(locked["measurements"])):
         if _is_steady(checks[check]):

@@ -18,6 +18,7 @@ from edgekit.measurements.figure_schema import (
     PredictionRecord,
     RecipeRecord,
     Record,
+    RejectionRecord,
     StepRecord,
     Text,
     fault,
@@ -77,13 +78,6 @@ class FormatEntry(Record):
         if self.artifact is not None and self.error is None and not names:
             raise fault("there is an artifact without any check")
         return self
-
-
-class RejectionRecord(Record):
-    """A candidate that the planner rejected."""
-
-    candidate: str = Field(description=TEXT)
-    reason: str = Field(description=TEXT)
 
 
 class ReportFile(Record):
@@ -158,14 +152,3 @@ class LockFile(Record):
     packages: dict[str, str] = Field(description="an object from a package's name to its version")
     formats: list[LockedFormat] = Field(description="a list of the formats that were requested")
     artifacts: list[LockedArtifact] = Field(description="a list of artifacts")
-
-
-class DetailsFile(Record):
-    """`details.json`: its form may change with its schema version."""
-
-    schema_version: Literal[1] = Field(description=_VERSION)
-    device: str = Field(description="the name of a device profile")
-    artifacts: list[Digest] = Field(description="a list of the artifacts' hashes")
-    plans: list[dict[str, Any]] = Field(description="a list of plans")
-    operators: list[dict[str, Any]] = Field(description="a list of operators")
-    formats: list[dict[str, Any]] = Field(description="a list of what the operators cost in each format")

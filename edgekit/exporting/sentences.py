@@ -91,8 +91,8 @@ def check_sentence(check: Check) -> str:
         return f"{title} {value} keeps {limit}{source}"
     if check.verdict == "inconclusive":
         return f"{title} {value} (band {band_text(check)}) straddles {limit}{source}"
-    verb = "exceeds" if cost_of(check.name).at_most else "is below"
-    return f"{title} {value} {verb} {limit} by {by}{source}"
+    relation = "exceeds" if cost_of(check.name).at_most else "is below"
+    return f"{title} {value} {relation} {limit} by {by}{source}"
 
 
 def band_text(check: Check) -> str:

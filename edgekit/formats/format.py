@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import final
 
+from edgekit.formats.float_kernels import FloatKernel
 from edgekit.formats.practice import MeasuredDrop, Rule
 from edgekit.formats.realisation import Realisation
 from edgekit.formats.stored_bytes import MemoryTerms, Storage
@@ -103,12 +104,10 @@ class Format:
         records: Distributions whose versions go into the report and the lock: they can change an artifact's bytes.
         starts_from: Kinds of captured models that its converter takes.
         why_not_started: Kind of captured model that it does not take, to the reason for people.
-        precision_reader: `module:function` that takes the path of a finished file and the shapes of its inputs by name,
-            and returns its `Analysis` and operator name to precision; "" where its graph cannot be read.
         marks_of_artifacts: Bytes of which a finished file holds one, where files of the same suffix are sources of an
             export too; empty where every such file is finished.
-        graph_reader: `module:function` that returns the `Analysis` of a finished file at a path; "" where its graph
-            cannot be read.
+        graph_reader: `module:function` that takes the path of a finished file and the shapes of its inputs by name, and
+            returns its `Analysis` and operator name to precision; "" where its graph cannot be read.
         facts_reader: `module:function` that returns the `StoredFacts` of a finished file at a path without its runtime;
             "" where only running it tells.
         inspector: `module:class` of its `edgekit.debugging.inspector.ArtifactInspector`; "" where nobody sees inside.
@@ -121,6 +120,7 @@ class Format:
         why_no_memory: Why that is not known, where the reason is the format's own.
         drops: What models lost in it, as far as it was measured.
         practice: What is known of its precisions' speed, before the general rules.
+        float_kernels: What its runtime computes in float whatever the recipe asks for.
         realisation: How it rounds; None where that is not known, and then recipes are not simulated for it.
     """
 
@@ -138,7 +138,6 @@ class Format:
     why_not_started: Mapping[str, str] = field(default_factory=dict[str, str])
     graph_reader: str = ""
     facts_reader: str = ""
-    precision_reader: str = ""
     marks_of_artifacts: tuple[bytes, ...] = ()
     inspector: str = ""
     accelerators: str = ""
@@ -150,6 +149,7 @@ class Format:
     why_no_memory: str = ""
     drops: tuple[MeasuredDrop, ...] = ()
     practice: tuple[Rule, ...] = ()
+    float_kernels: tuple[FloatKernel, ...] = ()
     realisation: Realisation | None = None
 
     def missing(self) -> tuple[str, ...]:

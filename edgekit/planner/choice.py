@@ -211,10 +211,10 @@ def check_candidate(candidate: Candidate, budget: Budget) -> tuple[Check, ...]:
 def excess_words(check: Check, limit: Limit) -> str:
     """Returns `size 18.6 MB exceeds 6 MB (--max-size) by 12.6 MB`."""
     value = check.value if check.value is not None else math.nan
-    verb = "exceeds" if limit.excess(value) >= 0 and value > limit.value else "is under"
+    relation = "exceeds" if limit.excess(value) >= 0 and value > limit.value else "is under"
     name = check.name.replace("_", " ")
     return (
-        f"{name} {format_value(value, check.unit)} {verb} {format_value(limit.value, check.unit)} ({limit.source}) "
+        f"{name} {format_value(value, check.unit)} {relation} {format_value(limit.value, check.unit)} ({limit.source}) "
         f"by {format_value(abs(limit.excess(value)), check.unit)}"
     )
 

@@ -10,7 +10,7 @@ from edgekit.analysis.graph import Analysis
 from edgekit.budget import COSTS, Budget, Level, Limit
 from edgekit.checks import Check
 from edgekit.model import CapturedModel
-from edgekit.planner.candidates import Refusal, make_candidates, with_predictions
+from edgekit.planner.candidates import WhyNot, make_candidates, with_predictions
 from edgekit.planner.choice import (
     BROKEN,
     KEPT,
@@ -48,7 +48,7 @@ def nothing_refined(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
 
 
 def nothing_refused(runtime: str, recipe: Recipe) -> str | None:
-    """A `Refusal` for sources that can become anything."""
+    """A `WhyNot` for sources that can become anything."""
     del runtime, recipe
     return None
 
@@ -61,7 +61,7 @@ def make_plan(
     *,
     formats: Sequence[str] = (),
     precision: str | None = None,
-    refusal: Refusal = nothing_refused,
+    why_not: WhyNot = nothing_refused,
     has_calibration: bool = True,
     has_training: bool = False,
     offers: Sequence[TechniqueOffer] = (),
@@ -77,7 +77,7 @@ def make_plan(
         budget: The limits in force.
         formats: Formats that the user forces; empty lets the profile's order of runtimes decide.
         precision: A preset that the user forces; None lets the planner choose.
-        refusal: Says why the source cannot become a format with a recipe.
+        why_not: Says why the source cannot become a format with a recipe.
         has_calibration: The task has calibration data.
         has_training: The task has training data.
         offers: Techniques that change the float model.
@@ -92,7 +92,7 @@ def make_plan(
         analysis=analysis, profile=profile, has_calibration=has_calibration, has_training=has_training
     )
     before, refused_offers = pipelines(offers, situation, budget)
-    found = make_candidates(situation, formats=order, precision=precision, refusal=refusal, pipelines=before)
+    found = make_candidates(situation, formats=order, precision=precision, why_not=why_not, pipelines=before)
     judged = judge_candidates(refine(found.possible), budget, profile, analysis.family, order, prefer)
     best = judged[0] if judged else None
     if best is not None and best.tier == BROKEN:

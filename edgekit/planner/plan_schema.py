@@ -15,6 +15,7 @@ from edgekit.measurements.figure_schema import (
     PredictionRecord,
     RecipeRecord,
     Record,
+    RejectionRecord,
     StepRecord,
     Text,
 )
@@ -57,11 +58,13 @@ class PlanRunnerUp(PlanCandidate):
     reason: str = Field(description=TEXT)
 
 
-class PlanRejection(Record):
-    """A candidate that was rejected."""
+class PlanLayer(Record):
+    """What a layer costs in accuracy."""
 
-    candidate: str = Field(description=TEXT)
-    reason: str = Field(description=TEXT)
+    module: str = Field(description="the name of a module")
+    precision: Text = Field(description="a precision, such as int8_static")
+    noise: Finite = Field(description=NUMBER)
+    points: Finite | None = Field(None, description="a number, or null")
 
 
 class PlanFileSchema(Record):
@@ -85,9 +88,10 @@ class PlanFileSchema(Record):
     baseline: list[PredictionRecord] = Field(description="a list of predictions")
     reasons: list[str] = Field(description="a list of sentences")
     runners_up: list[PlanRunnerUp] = Field(description="a list of candidates")
-    rejected: list[PlanRejection] = Field(description="a list of rejected candidates")
+    rejected: list[RejectionRecord] = Field(description="a list of rejected candidates")
     misses: list[str] = Field(description="a list of sentences")
     remedies: list[str] = Field(description="a list of sentences")
     limits: list[PlanLimit] = Field(description="a list of limits")
     warnings: list[str] = Field(description="a list of sentences")
+    sensitivity: list[PlanLayer] = Field([], description="a list of layers")
     considered: list[PlanCandidate] = Field([], description="a list of candidates")

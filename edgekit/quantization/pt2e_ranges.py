@@ -77,9 +77,9 @@ def calibrate(
     class Observer(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
         def run_node(self, n: torch.fx.Node) -> Any:
             value = super().run_node(n)
-            watcher = watch.get(n.name)
-            if watcher is not None:
-                watcher.update(value)
+            observer = watch.get(n.name)
+            if observer is not None:
+                observer.update(value)
             for place in places.get(n.name, ()):
                 means[place].update(value.numpy())
             return value
@@ -93,7 +93,7 @@ def calibrate(
             interpreter.run(*feed)
             progress("calibrating", (index + 1) / samples.count)
     return Calibration(
-        ranges={name: watcher.range() for name, watcher in watch.items()},
+        ranges={name: observer.range() for name, observer in watch.items()},
         means={layer: means[place] for layer, place in layers.items()},
     )
 
@@ -101,17 +101,17 @@ def calibrate(
 def check_samples(graph: FloatGraph, samples: Samples) -> None:
     """Raises DataError where the samples are not what the model takes."""
     inputs = placeholders(graph.module)
-    arrays = samples.arrays()
-    if len(arrays) != len(inputs):
+    shapes = samples.shapes()
+    if len(shapes) != len(inputs):
         raise DataError(
-            f"Calibration data has {len(arrays)} tensors a sample ({', '.join(samples.names)}) and the model has "
+            f"Calibration data has {len(shapes)} tensors a sample ({', '.join(samples.names)}) and the model has "
             f"{len(inputs)} inputs ({', '.join(node.name for node in inputs)}). Yield one tensor for each input."
         )
-    for node, array in zip(inputs, arrays, strict=True):
+    for node, shape in zip(inputs, shapes, strict=True):
         expected = tuple(node.meta["val"].shape)
-        if (1, *array.shape[1:]) != expected:
+        if shape != expected:
             raise DataError(
-                f'Calibration data for the input "{node.name}" has rows of shape {(1, *array.shape[1:])}; the model '
+                f'Calibration data for the input "{node.name}" has rows of shape {shape}; the model '
                 f"expects {expected}. Preprocess calibration data as the model's inputs."
             )
 

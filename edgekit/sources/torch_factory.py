@@ -40,19 +40,24 @@ def capture_module(module: nn.Module, request: CaptureRequest, folder: Path, pro
     Raises:
         ModelError: it cannot be captured, or the example inputs are missing or wrong.
     """
-    from edgekit.sources import example_inputs
+    from edgekit.sources.example_arguments import example_call
     from edgekit.torch_program import program_facts
-    from edgekit.torch_program.canonical_program import canonical, check_equal
+    from edgekit.torch_program.canonical_program import HALF_TOLERANCE, canonical, check_equal
+    from edgekit.torch_program.example_call import readable_input_names
+    from edgekit.torch_program.single_precision import other_floats
     from edgekit.torch_program.trace_module import export_module, run_module, run_named
 
     parameters = program_facts.count_parameters(module.parameters())
-    examples = example_inputs.require(request, "a torch model is captured with example inputs")
-    expected, names = run_named(module, examples, request.source)
+    call = example_call(module, request)
+    expected, names = run_named(module, call, request.source)
     progress("capturing the graph", None)
-    program = export_module(module, examples, request.source)
-    result = canonical(program, examples, request.source)
-    check_equal(expected, run_module(result.module(check_guards=False), examples, request.source), request.source)
-    return program_facts.save(result, folder, parameters, names)
+    program = export_module(module, call, request.source)
+    others = other_floats(program.graph_module)
+    result = canonical(program, call.tensors, request.source)
+    got = run_module(result.module(check_guards=False), call.tensors, request.source)
+    narrow = {"tolerance": HALF_TOLERANCE} if others & {"bfloat16", "float16"} else {}
+    check_equal(expected, got, request.source, **narrow)
+    return program_facts.save(result, folder, parameters, names, readable_input_names(program))
 
 
 def build(request: CaptureRequest) -> nn.Module:

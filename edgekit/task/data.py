@@ -5,22 +5,24 @@ User code runs here, so it runs in a worker process. What comes out is checked o
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, final
+from typing import Any, Final, Literal, final
 
+from edgekit.annotations.reader import kind_of, read_annotations
+from edgekit.annotations.suffixes import IMAGE_SUFFIXES, pictures_in
 from edgekit.errors import DataError
 from edgekit.model import TensorSpec
 from edgekit.samples import SAMPLES_NAME, Samples, SampleWriter
+from edgekit.task.annotated_items import annotated_items
 from edgekit.task.array_file import read_npz
+from edgekit.task.item_inputs import item_calls, to_numpy
+from edgekit.task.metric_text import targets_of_kind, targets_of_metric
+from edgekit.task.pictures import one_image, read_image
 from edgekit.task.task import ImagePreprocessing
 from edgekit.workers.request_key import Place
 from edgekit.workers.worker import Job, Progress, silent
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Purpose = Literal["calibration", "evaluation", "sample", "example"]
 """What the rows are for; only evaluation data has targets, only calibration data must vary, and example inputs are one
@@ -29,7 +31,6 @@ item."""
 _FROM: Final[Mapping[Purpose, str]] = {"sample": "--data", "example": "[model] example_inputs"}
 """Where a user names a function, where it is not the data of that name."""
 
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _TARGET_NAMES: Final = ("target", "targets", "label", "labels")
 
 
@@ -44,7 +45,9 @@ class DataRequest:
         purpose: What the rows are for.
         inputs: What the model takes.
         metric: The task's: some keep the rows of an item together.
-        preprocessing: For a folder of images.
+        preprocessing: For a folder of images, and for annotated ones.
+        images: Folder of the pictures of a COCO file; None looks near it.
+        labels: The model's labels, by which classes of annotations are numbered; () without.
         folder: Where the samples go.
     """
 
@@ -55,6 +58,8 @@ class DataRequest:
     metric: str
     preprocessing: ImagePreprocessing
     folder: Place
+    images: str | None = None
+    labels: tuple[str, ...] = ()
 
 
 def materialize(request: DataRequest, progress: Progress) -> Samples:
@@ -63,7 +68,7 @@ def materialize(request: DataRequest, progress: Progress) -> Samples:
     Raises:
         DataError: missing, empty, or not what the model takes.
     """
-    items = _items(request.reference, request.base, request.purpose, request.inputs, request.preprocessing)
+    items = _items(request)
     return write_items(
         items,
         request.inputs,
@@ -134,16 +139,24 @@ def check_varies(samples: Samples, specs: tuple[TensorSpec, ...], reference: str
             )
 
 
-def _items(
-    reference: str, base: Path, purpose: Purpose, specs: tuple[TensorSpec, ...], preprocessing: ImagePreprocessing
-) -> Iterable[object]:
+def _items(request: DataRequest) -> Iterable[object]:
+    reference, base, purpose, specs = request.reference, request.base, request.purpose, request.inputs
     path = base / reference
     if path.suffix.lower() == ".npz":
         return _npz_items(path, purpose, specs)
     if (path / SAMPLES_NAME).is_file():
         return _sample_items(Samples.open(path), purpose)
+    kind = kind_of(path) if targets_of_kind(request.metric) is not None else None
+    if kind is not None and (path.exists() or ":" not in reference):
+        images = base / request.images if request.images else None
+        return annotated_items(
+            read_annotations(path, images, request.labels),
+            targets_of_kind(request.metric) if purpose == "evaluation" else None,
+            one_image(specs, f"The data {path}"),
+            request.preprocessing,
+        )
     if path.is_dir():
-        return _image_items(path, purpose, specs, preprocessing)
+        return _image_items(path, purpose, specs, request.preprocessing)
     if ":" not in reference:
         raise DataError(
             f'The {purpose} data "{reference}" is neither a function ("data.py:{purpose}"), nor an .npz file, '
@@ -163,12 +176,10 @@ def _items(
     return made
 
 
-def _split_item(
-    item: object, purpose: Purpose, reference: str, index: int
-) -> tuple[tuple[object, ...], object, str | None]:
+def _split_item(item: object, purpose: Purpose, reference: str, index: int) -> tuple[object, object, str | None]:
     """Returns (inputs, target, slice name) of one item as the user's function yields it."""
     if purpose != "evaluation":
-        return (tuple(item) if isinstance(item, (tuple, list)) else (item,)), None, None
+        return item, None, None
     if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
         came = (
             f"{type(item).__name__} of length {len(item)}" if isinstance(item, (tuple, list)) else type(item).__name__
@@ -178,12 +189,12 @@ def _split_item(
             "expected (input tuple, target) or (input tuple, target, slice name)."
         )
     inputs, target, *rest = item
-    return (tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)), target, rest[0] if rest else None
+    return inputs, target, rest[0] if rest else None
 
 
 def _add(
     writer: SampleWriter,
-    inputs: tuple[object, ...],
+    inputs: object,
     target: object,
     slice_name: str | None,
     specs: tuple[TensorSpec, ...],
@@ -192,76 +203,39 @@ def _add(
 ) -> None:
     """Checks one item against the model's inputs and writes its rows.
 
-    An item of several rows whose target has one entry a row is that many items; otherwise, and always under spearman,
-    the rows belong together.
+    An item of several rows whose target has one entry a row is that many items; otherwise, and always where the metric
+    compares the rows of an item, they belong together. A table or a text is the target of one row, whatever its length.
     """
     import numpy as np
 
-    if len(inputs) != len(specs):
-        names = ", ".join(spec.name for spec in specs)
-        raise DataError(f"The {where} has {len(inputs)} inputs; the model takes {len(specs)}: {names}.")
-    arrays = [_checked(array, spec, where) for array, spec in zip(inputs, specs, strict=True)]
-    rows = {len(array) for array in arrays}
-    if len(rows) != 1:
-        raise DataError(f"The {where} has inputs of different batch sizes: {', '.join(map(str, sorted(rows)))}.")
-    count = rows.pop()
-    label = None if target is None else np.asarray(_to_numpy(target))
-    separate = metric != "spearman" and (label is None or (label.ndim > 0 and len(label) == count))
+    calls = item_calls(inputs, specs, where)
+    count = len(calls)
+    belongs = targets_of_metric(metric)
+    if belongs == "table" and target is not None:
+        target = [target] if count == 1 else target
+        label: Any = [np.asarray(to_numpy(one)) for one in _as_sequence(target, count, where)]
+    else:
+        label = None if target is None else np.asarray(to_numpy(target))
+    separate = belongs == "table" or (belongs == "row" and (label is None or (label.ndim > 0 and len(label) == count)))
     first = writer.items
-    for i in range(count):
-        writer.add(tuple(array[i : i + 1] for array in arrays), item=first + i if separate else first)
+    for i, call in enumerate(calls):
+        writer.add(call, item=first + i if separate else first)
         if separate:
             writer.add_item(None if label is None else label[i], slice_name)
     if not separate:
         writer.add_item(label, slice_name)
 
 
-def _to_numpy(value: Any) -> Any:
-    """Returns a tensor of torch or TensorFlow as an array; anything else as it is."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-    return value.numpy() if hasattr(value, "numpy") else value
-
-
-def _checked(value: object, spec: TensorSpec, where: str) -> NDArray[Any]:
-    """Returns one input as an array (rows, ...) of the model's dtype.
+def _as_sequence(target: object, count: int, where: str) -> Sequence[object]:
+    """Returns the targets of an item of several rows, one a row.
 
     Raises:
-        DataError: another shape or kind of dtype, NaN or infinity.
+        DataError: it has another number of them.
     """
-    import numpy as np
-
-    array = np.asarray(_to_numpy(value))
-    # -1 is a free size of a finished file.
-    sizes = zip(array.shape[1:], spec.shape[1:], strict=False)
-    if array.ndim != len(spec.shape) or any(wanted not in (-1, size) for size, wanted in sizes):
-        raise DataError(
-            f'The {where} has shape {array.shape} for the input "{spec.name}"; '
-            f"expected {_with_any_batch(spec.shape)}, with any batch size N."
-        )
-    wanted = np.dtype(spec.dtype)
-    if array.dtype != wanted:
-        # Integers of another width and doubles hold the same values; pixels given as integers are a forgotten scaling.
-        same_kind = array.dtype.kind == wanted.kind or (array.dtype.kind in "iu" and wanted.kind in "iu")
-        if not same_kind or not np.array_equal(array.astype(wanted).astype(array.dtype), array, equal_nan=True):
-            lossless_float = array.dtype.kind == wanted.kind == "f"
-            if not lossless_float:
-                raise DataError(
-                    f'The {where} is {array.dtype} for the input "{spec.name}"; the model takes {spec.dtype}. '
-                    "Convert it, with the scaling that the model was trained with."
-                )
-        array = array.astype(wanted)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = int(array.size - np.isfinite(array).sum())
-        raise DataError(
-            f'The {where} holds {bad} values that are NaN or infinite in the input "{spec.name}". '
-            "Ranges and accuracy would mean nothing: mend the data or its preprocessing."
-        )
-    return array
-
-
-def _with_any_batch(shape: tuple[int, ...]) -> str:
-    return f"({', '.join(['N', *('?' if size == -1 else str(size) for size in shape[1:])])})"
+    if not isinstance(target, (list, tuple)) or len(target) != count:
+        came = f"{len(target)} targets" if isinstance(target, (list, tuple)) else type(target).__name__
+        raise DataError(f"The {where} has {count} rows and {came}; expected a list of {count} targets, one a row.")
+    return target
 
 
 def _npz_items(path: Path, purpose: Purpose, specs: tuple[TensorSpec, ...]) -> Iterator[object]:
@@ -282,8 +256,16 @@ def _npz_items(path: Path, purpose: Purpose, specs: tuple[TensorSpec, ...]) -> I
                 "Name each array as the model's input."
             )
         inputs = [arrays[spec.name] for spec in specs]
+    counts = {name: len(array) for name, array in zip([spec.name for spec in specs], inputs, strict=True)}
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise DataError(f"The {purpose} data {path} has arrays of different lengths: {found}. Give one row a sample.")
     for i in range(len(inputs[0])):
-        row = tuple(array[i : i + 1] for array in inputs)
+        # Rows of (1, ...) are stored without it; a tensor without a batch of one in front has an axis of rows more.
+        row = tuple(
+            array[i] if array.ndim > len(spec.shape) else array[i : i + 1]
+            for array, spec in zip(inputs, specs, strict=True)
+        )
         yield row if purpose != "evaluation" else (row, None if targets is None else targets[i : i + 1])
 
 
@@ -295,7 +277,10 @@ def _sample_items(samples: Samples, purpose: Purpose) -> Iterator[Any]:
     arrays = samples.arrays()
     for item in range(samples.items):
         rows = np.flatnonzero(item_of_row == item)
-        inputs = tuple(array[rows] for array in arrays)
+        inputs = tuple(
+            array[rows[0]] if name in samples.whole else array[rows]
+            for name, array in zip(samples.names, arrays, strict=True)
+        )
         target = None if targets is None else targets[item]
         yield inputs if purpose != "evaluation" else (inputs, target, slices[item] if slices else None)
 
@@ -304,53 +289,14 @@ def _image_items(
     folder: Path, purpose: Purpose, specs: tuple[TensorSpec, ...], preprocessing: ImagePreprocessing
 ) -> Iterator[object]:
     """Yields images in the order of their names; for evaluation, sorted sub-folders are the classes 0, 1, ..."""
-    if len(specs) != 1 or len(specs[0].shape) != 4 or specs[0].layout not in ("NCHW", "NHWC"):
-        names = ", ".join(f"{spec.name} {spec.shape}" for spec in specs)
-        raise DataError(f"The folder {folder} can only feed a model with one image input; this one takes {names}.")
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    spec = one_image(specs, f"The folder {folder}")
+    files = pictures_in(folder)
     if not files:
         raise DataError(f"The folder {folder} holds no image: expected files that end in {', '.join(IMAGE_SUFFIXES)}.")
     classes = sorted({file.parent.name for file in files if file.parent != folder})
     for file in files:
-        inputs = (_read_image(file, specs[0], preprocessing),)
+        inputs = (read_image(file, spec, preprocessing),)
         if purpose != "evaluation":
             yield inputs
         else:
             yield inputs, ([classes.index(file.parent.name)] if file.parent.name in classes else None)
-
-
-def _read_image(file: Path, spec: TensorSpec, preprocessing: ImagePreprocessing) -> NDArray[Any]:
-    """Returns one image, (1, C, H, W) or (1, H, W, C): resized, cropped in the centre, (pixel - mean) / std."""
-    import numpy as np
-
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError as error:
-        raise DataError("Folders of images need Pillow, which is not installed: pip install pillow") from error
-    channels_first = spec.layout == "NCHW"
-    height, width = spec.shape[2:] if channels_first else spec.shape[1:3]
-    channels = spec.shape[1] if channels_first else spec.shape[3]
-    try:
-        with Image.open(file) as opened:
-            image = opened.convert("L" if channels == 1 else "RGB")
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
-        raise DataError(f"The image {file} cannot be read: {error}") from error
-    except (ValueError, SyntaxError, EOFError, MemoryError, OverflowError, TypeError, struct.error) as error:
-        # What PIL's decoders raise on damaged files.
-        first = str(error) or type(error).__name__
-        raise DataError(f"The image {file} cannot be read: {first}") from error
-    if preprocessing.resize is None:
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    else:
-        scale = preprocessing.resize / min(image.size)
-        size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
-        image = image.resize(size, Image.Resampling.BILINEAR)
-        left, top = (size[0] - width) // 2, (size[1] - height) // 2
-        image = image.crop((left, top, left + width, top + height))
-    pixels: NDArray[Any] = np.asarray(image, dtype=np.float32).reshape(height, width, channels)
-    if preprocessing.color == "bgr":
-        pixels = pixels[:, :, ::-1]
-    pixels = (pixels - np.asarray(preprocessing.mean, np.float32)) / np.asarray(preprocessing.std, np.float32)
-    if channels_first:
-        pixels = pixels.transpose(2, 0, 1)
-    return np.ascontiguousarray(pixels[None]).astype(spec.dtype)

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 from edgekit.budget import Limit
-from edgekit.errors import ConfigError
+from edgekit.errors import ConfigError, DataError
 from edgekit.files.bounded_reading import SETTINGS_BYTES, read_text, read_toml
 from edgekit.recipe import Preference
 from edgekit.task.input_sizes import InputSizes
 from edgekit.task.references import Value
+from edgekit.task.task_kinds import DEFAULT_METRIC
 
 if TYPE_CHECKING:
     from edgekit.task.task_file import TaskFile
 
 CONFIG_NAME: Final = "edgekit.toml"
-DEFAULT_METRIC: Final = "agreement"
 DEFAULT_MODEL: Final = "edgekit.task.default_model:build"
 DEFAULT_MODEL_NAME: Final = "edgekit.default_model:build"
 """What artifacts of the embedded default say that they were made of: a name, so that no move of code changes bytes."""
@@ -39,16 +39,19 @@ class ImagePreprocessing:
         mean: Subtracted, one value or one a channel, in units of pixels.
         std: Divided by.
         color: Order of three channels: rgb or bgr.
+        letterbox: The picture keeps its proportions, grey bars beside it; it takes the place of `resize`.
     """
 
     resize: int | None = None
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (255.0,)
     color: Literal["rgb", "bgr"] = "rgb"
+    letterbox: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the JSON form."""
-        return {"resize": self.resize, "mean": list(self.mean), "std": list(self.std), "color": self.color}
+        """Returns the JSON form; `letterbox` is there where it is true, so that other artifacts keep their bytes."""
+        made = {"resize": self.resize, "mean": list(self.mean), "std": list(self.std), "color": self.color}
+        return {**made, "letterbox": True} if self.letterbox else made
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> ImagePreprocessing:
@@ -58,6 +61,7 @@ class ImagePreprocessing:
             mean=tuple(float(value) for value in data["mean"]),
             std=tuple(float(value) for value in data["std"]),
             color="bgr" if data["color"] == "bgr" else "rgb",
+            letterbox=data.get("letterbox") is True,
         )
 
 
@@ -111,11 +115,14 @@ class Task:
     Attributes:
         model: Source text: `model.py:build`, `net.onnx` and so on.
         base: Folder that relative paths and references start from.
-        example_inputs: Reference of a function that returns a tuple of tensors at batch 1.
-        input_sizes: Sizes of the inputs, by name; they come before example inputs.
+        example_inputs: Reference of a function that returns the model's arguments: a tuple of tensors, or a dict.
+        input_sizes: Sizes of the inputs, by name; they come before those of the example inputs.
         calibration: Function reference, .npz file or folder of images; None without calibration data.
         evaluation: The same for evaluation data.
-        metric: One of `registry.metric_names()`, or a function reference.
+        metric: One of `registry.metric_names()` with its settings, or a function reference.
+        kind: What the model does, a key of `task_kinds.TASKS`; None where the task does not say.
+        head: Settings of the metric that say how the outputs are decoded.
+        images: Folder of the pictures of a COCO file; None where the task does not say.
         preprocessing: For folders of images, and for whoever feeds the model later.
         preprocessing_stated: True where the task says it itself; else it holds for folders of images only.
         training: None where the task has no training data.
@@ -141,6 +148,9 @@ class Task:
     calibration: str | None = None
     evaluation: str | None = None
     metric: str = DEFAULT_METRIC
+    kind: str | None = None
+    head: tuple[tuple[str, Value], ...] = ()
+    images: str | None = None
     preprocessing: ImagePreprocessing = ImagePreprocessing()
     preprocessing_stated: bool = False
     training: Training | None = None
@@ -194,6 +204,7 @@ def load_task(path: Path) -> Task:
 
 def _to_task(file: TaskFile, path: Path) -> Task:
     from edgekit.task.task_file import read_change_limits, read_limits
+    from edgekit.task.task_metric import read_head
 
     metadata = {"name": file.model.name} if file.model.name else {}
     if file.model.labels:
@@ -202,14 +213,19 @@ def _to_task(file: TaskFile, path: Path) -> Task:
         model=file.model.source,
         base=path.parent.absolute(),
         example_inputs=file.model.example_inputs,
+        input_sizes=file.inputs,
         calibration=file.data.calibration,
         evaluation=file.data.evaluation,
-        metric=file.data.metric,
+        metric=_metric(file, path),
+        kind=file.data.task,
+        head=read_head(file.head, path),
+        images=file.data.images,
         preprocessing=ImagePreprocessing(
             resize=file.data.preprocessing.resize,
             mean=file.data.preprocessing.mean,
             std=file.data.preprocessing.std,
             color=file.data.preprocessing.color,
+            letterbox=file.data.preprocessing.letterbox,
         ),
         preprocessing_stated="preprocessing" in file.data.model_fields_set,
         training=Training(**file.training.model_dump()) if file.training else None,
@@ -231,6 +247,20 @@ def _to_task(file: TaskFile, path: Path) -> Task:
         prefer=file.prefer,
         config=path.absolute(),
     )
+
+
+def _metric(file: TaskFile, path: Path) -> str:
+    """Returns the metric that task, metric and head of a file say together.
+
+    Raises:
+        ConfigError: they do not fit each other.
+    """
+    from edgekit.task.task_metric import fitting_metric, read_head
+
+    try:
+        return fitting_metric(file.data.metric, file.data.task, read_head(file.head, path))
+    except DataError as error:
+        raise ConfigError(f"{path}: {error.message}") from None
 
 
 def _read_labels(config: Path, name: str) -> str:

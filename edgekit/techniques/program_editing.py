@@ -49,7 +49,10 @@ def with_tensors(model: TorchModel, tensors: Mapping[str, Tensor]) -> TorchModel
     """
     import torch
 
-    program = copy.deepcopy(model.program)
+    # Its tensors are copied and its graph is shared: a copied graph would rename an input called `input`, as it does
+    # with every name that Python has taken, and torch refuses a program whose signature has another name.
+    graph = model.program.graph_module
+    program = copy.deepcopy(model.program, {id(graph): graph})
     with torch.no_grad():
         for name, value in tensors.items():
             # Parameters and buffers lie in one dictionary, tensors that the graph holds as constants in another.
@@ -96,7 +99,7 @@ def _like(old: Tensor, value: Tensor) -> Tensor:
 
 
 def model_rows(model: TorchModel, samples: Samples, chosen: Iterable[int]) -> Iterator[tuple[Tensor, ...]]:
-    """Yields samples as the model's inputs: one tensor (1, ...) for each, in the model's dtype.
+    """Yields samples as the model's inputs: one tensor for each, in the model's dtype.
 
     Args:
         model: Whose inputs they are.
@@ -106,14 +109,12 @@ def model_rows(model: TorchModel, samples: Samples, chosen: Iterable[int]) -> It
     Raises:
         DataError: the samples do not fit the model.
     """
-    import numpy as np
     import torch
 
     from edgekit.quantization.checks import check_calibration
 
-    arrays = check_calibration(samples.folder, model.facts.inputs).arrays()
-    for i in chosen:
-        yield tuple(torch.from_numpy(np.ascontiguousarray(array[i : i + 1])) for array in arrays)
+    for row in check_calibration(samples.folder, model.facts.inputs).rows(chosen):
+        yield tuple(map(torch.from_numpy, row))
 
 
 def spread_rows(model: TorchModel, samples: Samples, limit: int) -> Iterator[tuple[Tensor, ...]]:

@@ -100,7 +100,7 @@ def plan(request: PlanRequest, settings: Settings) -> Plan:
         request.budget,
         formats=request.formats,
         precision=request.precision,
-        refusal=why_not_made(request.model, request.analysis, obstacles),
+        why_not=why_not_made(request.model, request.analysis, obstacles),
         has_calibration=request.task.calibration is not None or request.data_to_come,
         has_training=request.task.training is not None,
         offers=offers_for(request.model.kind, request.analysis.family, has_training=request.task.training is not None),

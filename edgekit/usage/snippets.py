@@ -17,6 +17,8 @@ from edgekit.exporting.report import ExportReport
 from edgekit.formats.table import known_format, resource_folder
 from edgekit.model import TensorSpec
 from edgekit.pipeline.artifact_metadata import Embedded, origin_line, read_embedded
+from edgekit.plain_text import markdown_code, markdown_text
+from edgekit.task.pictures import LETTERBOX_PIXEL
 from edgekit.task.preprocessing import channels_of, describe_preprocessing, image_input
 from edgekit.usage.identifiers import pascal_case, quote, snake_case
 from edgekit.usage.tensor_words import tensor_facts, tensor_views, why_not
@@ -63,6 +65,7 @@ class Image:
     channels_first: bool
     count: int
     resize: int | None
+    bar: int | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     color: str
@@ -105,7 +108,7 @@ def usage_files(artifacts: Sequence[Artifact], packages: Mapping[str, str]) -> d
     for artifact in artifacts:
         snippets = list(snippets_of(artifact, packages))
         files |= {snippet.name: snippet.text for snippet in snippets}
-        items.append({**_facts(artifact), "files": snippets, "refused": list(_refusals(artifact))})
+        items.append({**_facts(artifact), "files": snippets, "refused": list(_rejected(artifact))})
     embedded = read_embedded(artifacts[0].metadata)
     if embedded.labels:
         files["labels.txt"] = "\n".join(embedded.labels) + "\n"
@@ -157,7 +160,7 @@ def snippets_of(artifact: Artifact, packages: Mapping[str, str]) -> Iterator[Sni
         )
 
 
-def _refusals(artifact: Artifact) -> Iterator[str]:
+def _rejected(artifact: Artifact) -> Iterator[str]:
     made = known_format(artifact.runtime)
     known = made.snippets.words if made and made.snippets else {}
     if not known:
@@ -204,6 +207,7 @@ def _image(artifact: Artifact, embedded: Embedded) -> Image | None:
         channels_first=spec.layout == "NCHW",
         count=width * height * channels,
         resize=steps.resize,
+        bar=LETTERBOX_PIXEL if steps.letterbox else None,
         mean=_each_channel(steps.mean, channels),
         std=_each_channel(steps.std, channels),
         color=steps.color,
@@ -230,6 +234,8 @@ def _render(template: str, templates: str, **context: object) -> str:
         autoescape=False,  # noqa: S701  it writes source code, not HTML
     )
     environment.filters["quote"] = quote
+    environment.filters["markdown"] = markdown_text
+    environment.filters["markdown_code"] = markdown_code
     environment.filters["capitalize_first"] = _capitalize_first
     text = environment.get_template(template).render(**context)
     # Python alone has two empty lines between definitions.

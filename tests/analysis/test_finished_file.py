@@ -56,7 +56,7 @@ def test_an_onnx_file_tells_its_precision(tmp_path, nodes, weights, precision):
     assert [(o.kernel, o.macs) for o in analysis.operators] == [("dense_conv", 36 * 4 * 27)]
 
 
-def test_layers_of_another_precision_are_told_apart_whatever_their_names(tmp_path):
+def test_layers_of_another_precision_are_distinguished_whatever_their_names(tmp_path):
     nodes = [
         *PAIR,
         WIDEN,
@@ -66,7 +66,7 @@ def test_layers_of_another_precision_are_told_apart_whatever_their_names(tmp_pat
     path = save(tmp_path / "net.onnx", nodes, [1, 3, 8, 8], {**SCALES, "w": WEIGHTS})
     found = read_finished(READER, path, {})
     analysis, recipe = found.analysis, found.recipe
-    assert [recipe.precision_of(o.module) for o in analysis.operators] == ["int8_static", "fp32"]
+    assert [recipe.word_of(o.module) for o in analysis.operators] == ["int8_static", "fp32"]
 
 
 def test_free_sizes_are_those_that_are_given(tmp_path):

@@ -44,13 +44,13 @@ def small_cnn():
 
 
 class FakeConverter:
-    refusals: ClassVar[dict[str, str]] = {}
+    reasons: ClassVar[dict[str, str]] = {}
 
     def __init__(self, runtime):
         self.runtime = runtime
 
     def why_not(self, _kind, _recipe):
-        return self.refusals.get(self.runtime)
+        return self.reasons.get(self.runtime)
 
     def why_not_graph(self, _analysis):
         return None

@@ -73,6 +73,7 @@ def narrowed(rows):
         pytest.param("two_outputs", "int8_static", 30, id="two-outputs-int8-static"),
         pytest.param("recurrent", "fp16", 50, id="lstm-fp16"),
         pytest.param("gated", "fp32", 100, id="gru-fp32"),
+        pytest.param("hybrid", "int8_hybrid", 25, id="hybrid-int8-hybrid"),
         pytest.param("long_recurrent", "int8_weights", 30, id="long-lstm-int8-weights"),
     ],
 )
@@ -242,12 +243,12 @@ def test_a_dtype_that_core_ml_lacks_is_refused_by_name():
     with pytest.raises(
         ConversionError,
         match=re.escape(
-            'Core ML has no bool inputs and outputs, and "mask" is one. '
+            'Core ML has no complex64 inputs and outputs, and "mask" is one. '
             "Let the model take and return float32 or int32 there."
         )
         + "$",
     ):
-        artifact_specs((TensorSpec(name="mask", shape=(1, 4), dtype="bool"),))
+        artifact_specs((TensorSpec(name="mask", shape=(1, 4), dtype="complex64"),))
 
 
 def test_names_that_core_ml_does_not_take_are_spelled_with_underscores():

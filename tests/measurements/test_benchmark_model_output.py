@@ -94,7 +94,7 @@ def test_any_other_text_gives_figures_or_one_error(text: str) -> None:
         parse_benchmark_model(text, "out.txt")
 
 
-def test_output_that_was_cut_off_is_told_with_its_last_line(printed: Any) -> None:
+def test_output_that_was_cut_off_is_reported_with_its_last_line(printed: Any) -> None:
     text = printed.partition("count=50")[0].strip()
     message = (
         'out.txt: benchmark_model printed no result (a line that begins with "Inference timings in us:"). Its last '
@@ -110,3 +110,10 @@ def test_a_dry_run_has_no_figures() -> None:
     message = "out.txt: benchmark_model timed no inference (--dry_run?). Run it without that flag."
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         parse_benchmark_model(text, "out.txt")
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "1e999", "1e+100", "12e"])
+def test_a_number_that_no_tool_prints_is_no_result(number: str) -> None:
+    text = f"Inference timings in us: Init: 1, First inference: 5, Warmup (avg): 4, Inference (avg): {number}"
+    with pytest.raises(DataError, match=r"^x: benchmark_model printed no result "):
+        parse_benchmark_model(text, "x")

@@ -21,12 +21,12 @@ def test_a_metric_may_have_any_value(value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "reported"),
     [
         (-20.0, "-20 % was given; expected a number that is not negative"),
         (250.0, "250 % was given; expected at most 100 %"),
     ],
 )
-def test_a_share_lies_between_0_and_100_percent(value: float, told: str) -> None:
-    with pytest.raises(ArtifactError, match=told):
+def test_a_share_lies_between_0_and_100_percent(value: float, reported: str) -> None:
+    with pytest.raises(ArtifactError, match=reported):
         read("integer_coverage", value)

@@ -271,7 +271,7 @@ def test_what_keeps_a_limit_that_only_warns_comes_first():
     assert re.fullmatch(r"size 4(\.\d+)? MB exceeds 1\.5 MB \(profile\) by 2\.\d+ MB", behind["tflite fp32"])
 
 
-def test_a_warning_limit_that_is_missed_is_told_as_a_reason():
+def test_a_warning_limit_that_is_missed_is_reported_as_a_reason():
     analysis = cnn()
     made = make_plan(captured(analysis), analysis, board(), warned("500 kB"), precision="int8")
     assert re.fullmatch(
@@ -362,7 +362,8 @@ def test_an_unknown_precision_is_refused():
     with pytest.raises(UsageError) as caught:
         plan_for(cnn(), precision="int7")
     assert caught.value.message == (
-        '--precision "int7" is not known: accepted are fp32, fp16, int8, int8-static, int8-dynamic, int8-weights, int4.'
+        '--precision "int7" is not known: accepted are fp32, fp16, int8, int8-static, int8-dynamic, int8-hybrid, '
+        "int8-weights, int4."
     )
 
 
@@ -377,7 +378,7 @@ def test_without_calibration_data_static_int8_is_turned_down_with_the_reason():
 
 
 def test_what_the_source_cannot_reach_is_turned_down_with_its_word():
-    made = plan_for(cnn(), refusal=lambda runtime, _recipe: "no such bridge" if runtime == "tflite" else None)
+    made = plan_for(cnn(), why_not=lambda runtime, _recipe: "no such bridge" if runtime == "tflite" else None)
     assert made.chosen.runtime == "onnx"
     assert made.rejected[-1].candidate == "tflite fp32, fp16, int8-static"
     assert made.rejected[-1].reason == "no such bridge"
@@ -393,7 +394,7 @@ def test_every_candidate_that_was_judged_is_on_record_with_its_predictions():
 
 
 def test_without_any_candidate_there_is_no_choice():
-    made = plan_for(cnn(), refusal=lambda _runtime, _recipe: "a finished artifact")
+    made = plan_for(cnn(), why_not=lambda _runtime, _recipe: "a finished artifact")
     assert (made.feasible, made.chosen, made.checks, made.remedies) == (False, None, (), ())
     assert [item.reason for item in made.rejected] == ["a finished artifact", "a finished artifact"]
     assert made.to_json()["recipe"] is None

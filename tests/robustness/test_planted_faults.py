@@ -147,7 +147,7 @@ def failing(artifact: Artifact, model: Model, precision: Precision, folder: Path
     pairing = pair_outputs(model.reference, evidence.outputs)
     if pairing.sentence:
         evidence = replace(evidence, outputs=reorder(evidence.outputs, pairing.order))
-    evidence = replace(evidence, asked=requested_settings(Recipe(default=precision)))
+    evidence = replace(evidence, requested=requested_settings(Recipe(default=precision)))
     judged = ("parity_floor", "outputs_alive", "integer_outputs")
     return [x for x in judge_evidence(evidence, Budget()) if x.name in judged and x.fails_gate]
 

@@ -134,7 +134,7 @@ def test_checks_are_waived_by_flag_and_by_the_task_file(tmp_path: Path) -> None:
     assert budget.waiver("evidence") == "edgekit.toml [checks] without evidence"
 
 
-def test_a_check_that_cannot_be_waived_is_told(tmp_path: Path) -> None:
+def test_a_check_that_cannot_be_waived_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError) as raised:
         ask(tmp_path, without=("size",))
     assert raised.value.message == (
@@ -159,7 +159,7 @@ WRONG = [
     pytest.param(
         {"precision": "int7"},
         '--precision "int7" is not known: accepted are fp32, fp16, int8, int8-static, int8-dynamic, '
-        "int8-weights, int4.",
+        "int8-hybrid, int8-weights, int4.",
         UsageError,
         id="precision",
     ),

@@ -25,8 +25,9 @@ from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.report import ExportReport
 from edgekit.formats.table import all_formats
 from edgekit.model import TensorSpec
+from edgekit.plain_text import markdown_text
 from edgekit.recipe import Recipe
-from edgekit.task.data import _read_image
+from edgekit.task.pictures import read_image
 from edgekit.task.task import ImagePreprocessing
 from edgekit.usage.snippets import usage_files, write_usage
 
@@ -162,6 +163,18 @@ def test_a_readme_lists_tensors_files_preprocessing_and_labels() -> None:
     assert files["labels.txt"] == "cat\ndog\nguinea pig\n"
 
 
+def test_names_in_a_readme_are_no_markdown() -> None:
+    evil = "a`|<b>[x](http://y)\n# head"
+    made = artifact(
+        "onnx", (tensor(evil, 1, 8),), (tensor("y", 1, 2),), labels="*cat*\n<img src=x>", source="[m](u).py:b"
+    )
+    text = usage_files([made], {})["README.md"]
+    assert r"| input | ``a`\|<b>[x](http://y) # head`` | float32 |" in text
+    assert r"from \*cat\* to \<img src=x\>." in text
+    assert "[m](u)" not in text
+    assert "\n# head" not in text
+
+
 def test_a_readme_says_what_is_not_known() -> None:
     files = usage_files([plain("onnx")], {})
     assert "[data.preprocessing]" in files["README.md"]
@@ -176,6 +189,8 @@ def test_a_readme_says_what_is_not_known() -> None:
         (tensor("image", 1, 3, 24, 32, layout="NCHW"), ImagePreprocessing(resize=36, mean=(127.0,), std=(128.0,))),
         (tensor("image", 1, 24, 32, 3, layout="NHWC"), PIXELS),
         (tensor("image", 1, 1, 28, 28, layout="NCHW"), ImagePreprocessing()),
+        (tensor("image", 1, 3, 24, 32, layout="NCHW"), ImagePreprocessing(letterbox=True)),
+        (tensor("image", 1, 28, 20, 1, layout="NHWC"), ImagePreprocessing(letterbox=True)),
     ],
     ids=["cropped", "bgr", "grey"],
 )
@@ -189,7 +204,7 @@ def test_the_python_code_prepares_pictures_as_edgekit_does(
     monkeypatch.setitem(sys.modules, "onnxruntime", ModuleType("onnxruntime"))
     names: dict[str, Any] = {"__file__": str(tmp_path / "usage" / "a.py"), "__name__": "snippet"}
     exec(usage_files([made], {})["net_int8_static_onnx.py"], names)
-    assert np.array_equal(names["preprocess"](tmp_path / "a.png"), _read_image(tmp_path / "a.png", spec, steps))
+    assert np.array_equal(names["preprocess"](tmp_path / "a.png"), read_image(tmp_path / "a.png", spec, steps))
 
 
 def test_labels_that_fit_no_output_are_kept_and_not_used() -> None:
@@ -229,7 +244,7 @@ def test_a_tensor_that_an_api_does_not_take_costs_the_snippet_with_a_reason(
     files = usage_files([artifact(runtime, (spec,), (tensor("y", 1, 2),))], {})
     written = {name.rsplit(".", 1)[1] for name in files if name != "README.md"}
     assert written == set(SNIPPETS[runtime]) - missing
-    assert f"- {reason}\n" in files["README.md"]
+    assert f"- {markdown_text(reason)}\n" in files["README.md"]
 
 
 def test_a_third_partys_runtime_has_no_snippet_and_says_so() -> None:
@@ -261,7 +276,7 @@ def test_nothing_is_written_where_there_is_no_artifact(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "usage").write_text("a file")
     expected = f"{tmp_path / 'usage'} cannot be written: File exists. Give another folder with --output."
     with pytest.raises(ResourceError, match=f"^{re.escape(expected)}$"):

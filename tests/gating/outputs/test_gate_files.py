@@ -249,7 +249,7 @@ def test_sarif_has_the_form_of_2_1_0(sarif: dict[str, Any]) -> None:
     [
         pytest.param("size", "edgekit.toml", 5, "error", id="a limit of the task"),
         pytest.param("accuracy_drop", "edgekit.toml", 6, "warning", id="an inline table"),
-        pytest.param("latency", "edgekit.toml", 1, "warning", id="a limit of the profile"),
+        pytest.param("latency", "edgekit.toml", 2, "warning", id="a limit of the profile"),
         pytest.param("size_change", "edgekit.toml", 9, "warning", id="a limit on regression"),
     ],
 )
@@ -260,8 +260,25 @@ def test_sarif_points_at_the_line_of_the_limit(
     place = result["locations"][0]["physicalLocation"]
     assert (place["artifactLocation"]["uri"], place["region"]["startLine"], result["level"]) == (uri, line, level)
     text = (Path.cwd() / uri).read_text().splitlines()[line - 1]
-    # A shipped profile lies outside of the checkout: its limits can be set in the task file.
-    assert text == "[model]" if line == 1 else text.startswith(rule.removesuffix("_change"))
+    # A shipped profile lies outside of the checkout: the model is named in it.
+    assert text.startswith("source") if line == 2 else text.startswith(rule.removesuffix("_change"))
+
+
+def test_without_a_task_file_sarif_points_at_the_model_or_nowhere(project: Path) -> None:
+    (project / "edgekit.toml").unlink()
+
+    def found(*arguments: str) -> tuple[set[str], list[str]]:
+        assert gate("--sarif", "s.sarif", "-q", *arguments) == 1
+        run = json.loads((project / "s.sarif").read_text())["runs"][0]
+        places = [result["locations"][0]["physicalLocation"] for result in run["results"]]
+        told = [item["message"]["text"] for item in run["invocations"][0]["toolExecutionNotifications"]]
+        return {f"{place['artifactLocation']['uri']}:{place['region']['startLine']}" for place in places}, told
+
+    nowhere, told = found("--max-size", "2 kB")
+    assert nowhere == set()
+    assert told[0].startswith("tflite int8-static: size 2.1 kB exceeds 2 kB by 100 B (limit from --max-size).")
+    (project / "net.py").write_text("def build(): ...\n")
+    assert found("--max-size", "2 kB", "-m", "net.py:build") == ({"net.py:1"}, [])
 
 
 def test_a_finding_keeps_its_fingerprint_when_its_figure_changes(project: Path, make_export: Any) -> None:
@@ -412,20 +429,20 @@ def test_a_failed_conversion_is_in_every_output(project: Path, make_export: Any)
     assert "- **error**: onnx fp32: No kernel for fft.\n" in (project / "m.md").read_text()
 
 
-def test_operators_that_run_otherwise_than_asked_for_are_named_in_every_output(
+def test_operators_that_run_otherwise_than_requested_are_named_in_every_output(
     project: Path, make_export: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     limit = Limit(name="integer_coverage", value=100.0, source=RECIPE_SOURCE)
     check = judge("integer_coverage", 93.0, limit, runtime="tflite", detail="In float: stem (CONV_2D).")
     make_export(project / "out", size=2100, more=(check,))
     assert gate("--junit", "j.xml", "--sarif", "s.sarif", "--markdown", "m.md", "--github", "--why") == 1
-    told = "integer coverage 93 % is below 100 % by 7.00 pp (limit from recipe)"
+    reported = "integer coverage 93 % is below 100 % by 7.00 pp (limit from recipe)"
     out = capsys.readouterr().out
-    assert f"FAIL tflite: {told}. In float: stem (CONV_2D). Try a precision" in out
-    assert f"tflite int8-static: {told}. In float: stem (CONV_2D)." in out
+    assert f"FAIL tflite: {reported}. In float: stem (CONV_2D). Try a precision" in out
+    assert f"tflite int8-static: {reported}. In float: stem (CONV_2D)." in out
     assert "::error" in out
     for name in ("j.xml", "s.sarif", "m.md"):
-        assert f"{told}. In float: stem (CONV" in (project / name).read_text()  # Markdown escapes what follows
+        assert f"{reported}. In float: stem (CONV" in (project / name).read_text()  # Markdown escapes what follows
 
 
 def test_a_report_without_limits_does_not_pass_in_junit() -> None:
@@ -491,15 +508,15 @@ def test_a_flag_that_could_do_nothing_is_refused(
 def test_a_gate_without_an_export_writes_its_files_and_says_so(project: Path) -> None:
     (project / "out" / "report.json").unlink()
     assert gate("--junit", "j.xml", "--sarif", "s.sarif", "--markdown", "m.md", "-q") == 2
-    told = "out: no report.json there. Give the folder that edgekit export wrote, or an artifact."
+    reported = "out: no report.json there. Give the folder that edgekit export wrote, or an artifact."
     junit = ET.fromstring((project / "j.xml").read_text())
     jsonschema.validate(as_json(junit), JUNIT)
     error = junit.find("testsuite[@name='gate']/testcase[@name='verdict']/error")
     assert error is not None
-    assert error.get("message") == f"There is no verdict: {told}"
+    assert error.get("message") == f"There is no verdict: {reported}"
     sarif = json.loads((project / "s.sarif").read_text())
     (found,) = sarif["runs"][0]["results"]
-    assert found["message"]["text"] == f"gate: There is no verdict: {told}"
+    assert found["message"]["text"] == f"gate: There is no verdict: {reported}"
     assert found["ruleId"] == "edgekit/no_verdict"
     assert found["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "edgekit.toml"
     assert (project / "m.md").read_text().startswith("### ❌ edgekit: no verdict on pixel8\n")
