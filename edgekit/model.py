@@ -6,7 +6,7 @@ converters read, and this description of it. Converters never import the user's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, final
@@ -59,6 +59,35 @@ class TensorSpec:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """A tensor that a model keeps between calls: what one call gives as an output, the next one takes as an input.
+
+    Attributes:
+        input: Name of the input that takes it.
+        output: Name of the output that gives its next value.
+        initial: Its value before the first call: one number for all elements, or one for each, row by row.
+        buffer: The module's buffer that it is in the user's model; "" where it is an input and an output there too.
+    """
+
+    input: str
+    output: str
+    initial: tuple[float, ...] = (0.0,)
+    buffer: str = ""
+
+
+def boundary_json(
+    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], states: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """Returns what artifacts say about their inputs, outputs and states (see `CapturedModel.states_json`)."""
+    described: dict[str, Any] = {
+        "inputs": [spec.to_json() for spec in inputs],
+        "outputs": [spec.to_json() for spec in outputs],
+    }
+    return {**described, "states": list(states)} if states else described
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LearnedRange:
     """The range that training has found for one activation, and what that activation is known by.
 
@@ -101,6 +130,7 @@ class CapturedModel:
         embedded_default: True for the model that edgekit takes where none is given.
         metadata: Labels, preprocessing and provenance that go into the artifacts.
         learned_ranges: Learned ranges of activations, where training with rounded values has found them.
+        states: What it keeps between calls; their inputs and outputs are among `inputs` and `outputs`.
     """
 
     name: str
@@ -118,6 +148,40 @@ class CapturedModel:
     embedded_default: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     learned_ranges: tuple[LearnedRange, ...] = ()
+    states: tuple[State, ...] = ()
+
+    @property
+    def data_inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that data brings: all but the states', which come from the call before."""
+        kept = {state.input for state in self.states}
+        return tuple(spec for spec in self.inputs if spec.name not in kept)
+
+    def states_json(
+        self, inputs: Sequence[TensorSpec] = (), outputs: Sequence[TensorSpec] = (), *, held: bool = False
+    ) -> list[dict[str, Any]]:
+        """Returns the states as an artifact describes them.
+
+        Args:
+            inputs: The artifact's inputs in the order of the model's; empty where they have the model's names.
+            outputs: The same of its outputs.
+            held: The artifact keeps them itself: it has no such inputs and outputs.
+        """
+        named = {
+            **{mine.name: its.name for mine, its in zip(self.inputs, inputs, strict=False)},
+            **{mine.name: its.name for mine, its in zip(self.outputs, outputs, strict=False)},
+        }
+        shapes = {spec.name: (list(spec.shape), spec.dtype) for spec in self.inputs}
+        return [
+            {
+                "input": named.get(state.input, state.input),
+                "output": named.get(state.output, state.output),
+                "shape": shapes[state.input][0],
+                "dtype": shapes[state.input][1],
+                "initial": list(state.initial),
+                "held": held,
+            }
+            for state in self.states
+        ]
 
     def key_facts(self) -> dict[str, Any]:
         """Returns all that a result depends on: everything but the folder of the file, whose content `digest` tells."""

@@ -153,4 +153,5 @@ class Source(ABC):
             family_evidence=found.architecture.evidence,
             embedded_default=request.embedded_default,
             metadata={**found.metadata, **request.metadata},
+            states=found.states,
         )

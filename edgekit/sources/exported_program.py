@@ -38,6 +38,7 @@ class ExportedProgramSource(Source):
         from edgekit.sources import example_inputs
         from edgekit.torch_program import program_facts
         from edgekit.torch_program.canonical_program import canonical
+        from edgekit.torch_program.lift_states import named_outputs, without_states
         from edgekit.torch_program.program_archive import load_program
 
         progress("reading the program", None)
@@ -46,7 +47,10 @@ class ExportedProgramSource(Source):
         given = example_inputs.gather(request) if request.example_inputs is not None else None
         examples = _fit(program, given, request)
         progress("capturing the graph", None)
-        return program_facts.save(canonical(program, examples, request.source), folder, parameters)
+        count = len(program.graph_signature.user_outputs)
+        program, inputs, states = without_states(program, examples, program.module(check_guards=False), request.source)
+        names = named_outputs(None, states, count)
+        return program_facts.save(canonical(program, inputs, request.source), folder, parameters, names, states)
 
 
 def _fit(program: ExportedProgram, given: Sequence[Tensor] | None, request: CaptureRequest) -> tuple[Tensor, ...]:

@@ -43,16 +43,22 @@ def capture_module(module: nn.Module, request: CaptureRequest, folder: Path, pro
     from edgekit.sources import example_inputs
     from edgekit.torch_program import program_facts
     from edgekit.torch_program.canonical_program import canonical, check_equal
+    from edgekit.torch_program.lift_states import keeping_buffers, named_outputs, without_states
     from edgekit.torch_program.trace_module import export_module, run_module, run_named
 
     parameters = program_facts.count_parameters(module.parameters())
     examples = example_inputs.require(request, "a torch model is captured with example inputs")
-    expected, names = run_named(module, examples, request.source)
+    title = request.source
+    with keeping_buffers(module):
+        expected, names = run_named(module, examples, title)
     progress("capturing the graph", None)
-    program = export_module(module, examples, request.source)
-    result = canonical(program, examples, request.source)
-    check_equal(expected, run_module(result.module(check_guards=False), examples, request.source), request.source)
-    return program_facts.save(result, folder, parameters, names)
+    with keeping_buffers(module):
+        program = export_module(module, examples, title)
+    program, inputs, states = without_states(program, examples, module, title)
+    result = canonical(program, inputs, title)
+    got = run_module(result.module(check_guards=False), inputs, title)
+    check_equal(expected, got[: len(expected)], title)
+    return program_facts.save(result, folder, parameters, named_outputs(names, states, len(expected)), states)
 
 
 def build(request: CaptureRequest) -> nn.Module:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgekit.model import TensorSpec
+from edgekit.model import State, TensorSpec
 from edgekit.torch_program.architecture import Operation, judge
 from edgekit.torch_program.digest import Digest
 from edgekit.torch_program.facts import Capture
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 FILE_NAME: Final = "float.pt2"
 
 
-def save(program: ExportedProgram, folder: Path, parameters: int, output_names: Sequence[str] | None = None) -> Capture:
+def save(
+    program: ExportedProgram,
+    folder: Path,
+    parameters: int,
+    output_names: Sequence[str] | None = None,
+    states: Sequence[State] = (),
+) -> Capture:
     """Saves a canonical program to `folder` and describes it.
 
     Args:
@@ -30,6 +36,7 @@ def save(program: ExportedProgram, folder: Path, parameters: int, output_names: 
         folder: Where to.
         parameters: Number of weights of the model as it came, before folding.
         output_names: What to call the outputs; None calls them `output`, or `output_0`, `output_1` and so on.
+        states: What the model keeps between calls.
     """
     import torch
 
@@ -42,6 +49,7 @@ def save(program: ExportedProgram, folder: Path, parameters: int, output_names: 
         digest=digest(program),
         parameters=parameters,
         architecture=judge(operations(program)),
+        states=tuple(states),
     )
 
 

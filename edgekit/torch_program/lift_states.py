@@ -1,0 +1,227 @@
+"""Turns buffers that a program changes into inputs and outputs: a state that one call gives and the next one takes.
+
+A key-value cache, the ring buffer of a streaming filter or a running mean is kept in a buffer in torch. No format keeps
+buffers as torch does, so the buffer `layer.keys` becomes the input `state_layer_keys` and the output
+`state_layer_keys_next`. Formats that have states of their own fold them back (see `hold_states`). Runs in a worker.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, final
+
+from edgekit.errors import ModelError
+from edgekit.model import State
+from edgekit.torch_program.canonical_program import check_equal
+from edgekit.torch_program.graph_nodes import is_in_place, viewed
+from edgekit.torch_program.state_writes import write_plainly
+from edgekit.torch_program.trace_module import export_module, run_module
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from torch import Tensor, nn
+    from torch.export import ExportedProgram
+    from torch.fx import GraphModule
+
+MOST_INITIAL_VALUES: Final = 65536
+"""Elements of a state that may begin with values of their own; they are written into each artifact as text."""
+
+CHECKED_CALLS: Final = 3
+"""Calls in turn on which the module and the lifted program are compared."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiftedProgram:
+    """A program whose states are inputs and outputs.
+
+    Attributes:
+        module: Takes the user's inputs, then the states; returns the user's outputs, then the states' next values.
+        states: In the order of those inputs and outputs.
+        initial: The states before the first call.
+    """
+
+    module: GraphModule
+    states: tuple[State, ...]
+    initial: tuple[Tensor, ...]
+
+
+@contextmanager
+def keeping_buffers(module: nn.Module) -> Generator[None, None, None]:
+    """Gives a module's buffers the values back that they had before the block: a call may change them."""
+    import torch
+
+    kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, value in kept.items():
+                owner, _, leaf = name.rpartition(".")
+                setattr(module.get_submodule(owner), leaf, value)
+
+
+def changes_buffers(program: ExportedProgram) -> bool:
+    """Returns whether a call of the program leaves other values in its buffers."""
+    buffers = program.graph_signature.inputs_to_buffers
+    changed = (viewed(node.args[0])[-1] for node in program.graph.nodes if is_in_place(node) and node.args)
+    return bool(program.graph_signature.buffers_to_mutate) or any(owner.name in buffers for owner in changed)
+
+
+def lift_states(program: ExportedProgram, title: str) -> LiftedProgram:
+    """Returns the program with its changed buffers as inputs and outputs.
+
+    Args:
+        program: From torch.export, in its training form: buffers are changed by in-place operators.
+        title: For messages: what the user wrote.
+
+    Raises:
+        ModelError: a state begins with more single values than an artifact can be given.
+    """
+    import torch
+
+    functional = program.run_decompositions({})
+    graph, signature = functional.graph, functional.graph_signature
+    next_values = {target: name for name, target in signature.buffers_to_mutate.items()}
+    weights = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+    tensors: dict[str, Any] = {**functional.state_dict, **functional.constants}
+    nodes: dict[str, Any] = {node.name: node for node in graph.nodes}
+    inputs: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
+    placeholders: list[Any] = [node for node in graph.nodes if node.op == "placeholder"]
+    for node in placeholders:
+        target = weights.get(node.name)
+        if target in next_values:
+            inputs[target] = node
+        elif target is not None:
+            attributes[target] = tensors[target]
+            _read_from(graph, node, target)
+    names = _names(list(inputs), {node.name for node in placeholders})
+    last: Any = placeholders[-1]
+    for target, node in inputs.items():
+        if node is not last:
+            last.append(node)
+        node._rename(names[target])  # noqa: SLF001  the only way that keeps names unique
+        node.target, last = node.name, node
+    output: Any = next(node for node in graph.nodes if node.op == "output")
+    given = [nodes[name] for name in signature.user_outputs if name in nodes]
+    output.args = (tuple(_distinct(graph, [*given, *(nodes[next_values[target]] for target in inputs)])),)
+    module = torch.fx.GraphModule(attributes, graph)
+    module.graph.lint()
+    write_plainly(module)
+    return LiftedProgram(
+        module=module,
+        states=tuple(_state(node.name, target, tensors[target], title) for target, node in inputs.items()),
+        initial=tuple(tensors[target].detach().clone() for target in inputs),
+    )
+
+
+def _read_from(graph: Any, placeholder: Any, target: str) -> None:
+    """Replaces the placeholder of a weight by a node that reads it from the module."""
+    first = next(node for node in graph.nodes if node.op != "placeholder")
+    with graph.inserting_before(first):
+        weight = graph.create_node("get_attr", target)
+    weight.meta = dict(placeholder.meta)
+    placeholder.replace_all_uses_with(weight)
+    graph.erase_node(placeholder)
+
+
+def _names(buffers: Sequence[str], taken: set[str]) -> dict[str, str]:
+    """Returns what to call the inputs of changed buffers: `state_layer_keys` for `layer.keys`."""
+    names: dict[str, str] = {}
+    for buffer in buffers:
+        word = base = "state_" + re.sub(r"\W", "_", buffer)
+        number = 1
+        while word in taken or word in names.values():
+            number += 1
+            word = f"{base}_{number}"
+        names[buffer] = word
+    return names
+
+
+def _distinct(graph: Any, results: Sequence[Any]) -> list[Any]:
+    """Returns the outputs with copies of those that are there twice, or that are inputs: each has a name of its own."""
+    import torch
+
+    seen: set[Any] = set()
+    distinct: list[Any] = []
+    for result in results:
+        node = result
+        if node in seen or node.op in ("placeholder", "get_attr"):
+            with graph.inserting_before(next(item for item in graph.nodes if item.op == "output")):
+                node = graph.call_function(torch.ops.aten.clone.default, (result,))
+            node.meta = dict(result.meta)
+        seen.add(node)
+        distinct.append(node)
+    return distinct
+
+
+def _state(name: str, buffer: str, value: Tensor, title: str) -> State:
+    flat = value.detach().flatten()
+    uniform = not flat.numel() or bool((flat == flat[0]).all())
+    if not uniform and flat.numel() > MOST_INITIAL_VALUES:
+        raise ModelError(
+            f'{title}: the buffer "{buffer}" changes from call to call, and its {flat.numel()} elements begin with '
+            f"different values; at most {MOST_INITIAL_VALUES} can be handed to an app. Let it begin with one value, "
+            "such as zeros, and add what differs as a constant."
+        )
+    initial = (float(flat[0]) if flat.numel() else 0.0,) if uniform else tuple(float(item) for item in flat)
+    return State(input=name, output=f"{name}_next", initial=initial, buffer=buffer)
+
+
+def without_states(
+    program: ExportedProgram, examples: Sequence[Tensor], module: nn.Module, title: str
+) -> tuple[ExportedProgram, tuple[Tensor, ...], tuple[State, ...]]:
+    """Returns a program that changes nothing, its example inputs, and the states that are inputs and outputs of it.
+
+    A program that changes no buffer comes back as it is, without states.
+
+    Args:
+        program: From torch.export.
+        examples: Its inputs.
+        module: What the program was made from: the two are compared.
+        title: For messages: what the user wrote.
+    """
+    if not changes_buffers(program):
+        return program, tuple(examples), ()
+    lifted = lift_states(program, title)
+    check_lifted(module, lifted, examples, title)
+    inputs = (*examples, *lifted.initial)
+    return export_module(lifted.module, inputs, title), inputs, lifted.states
+
+
+def named_outputs(names: Sequence[str] | None, states: Sequence[State], count: int) -> list[str] | None:
+    """Returns the names of all outputs, those of the states last; None where nothing names them.
+
+    Args:
+        names: Of the user's outputs, None where they have none.
+        states: What follows them.
+        count: How many outputs the user's model has.
+    """
+    if not states:
+        return None if names is None else list(names)
+    words = names or (["output"] if count == 1 else [f"output_{i}" for i in range(count)])
+    return [*words, *(state.output for state in states)]
+
+
+def check_lifted(module: nn.Module, lifted: LiftedProgram, examples: Sequence[Tensor], title: str) -> None:
+    """Checks that the lifted program gives what the module gives, over several calls that follow each other.
+
+    Raises:
+        ModelError: it gives something else.
+    """
+    states = [value.clone() for value in lifted.initial]
+    with keeping_buffers(module):
+        for _ in range(CHECKED_CALLS):
+            expected = run_module(module, examples, title)
+            got = run_module(lifted.module, [*examples, *states], title)
+            states = list(got[len(expected) :])
+            check_equal(expected, got[: len(expected)], title)
