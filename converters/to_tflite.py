@@ -75,7 +75,7 @@ class TFLiteConverter(Converter):
         graph = model.subgraphs[0]
         inputs = io_signature(model, graph.inputs, captured.inputs)
         outputs = io_signature(model, graph.outputs, captured.outputs)
-        embed(model, inputs, outputs, request.metadata)
+        embed(model, inputs, outputs, request.metadata, captured.states_json(inputs, outputs))
         output.write_bytes(write(model))
         return Conversion(
             inputs=inputs,

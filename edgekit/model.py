@@ -173,6 +173,7 @@ class CapturedModel:
         shapes = {spec.name: (list(spec.shape), spec.dtype) for spec in self.inputs}
         return [
             {
+                "name": state.input,
                 "input": named.get(state.input, state.input),
                 "output": named.get(state.output, state.output),
                 "shape": shapes[state.input][0],

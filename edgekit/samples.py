@@ -8,6 +8,7 @@ A sample folder holds `samples.json` and one .npy file for each tensor, rows fir
     items.npy       (count,) int64: the evaluation item that each row belongs to; only where an item has several rows
     targets.npy     (items, ...): what the evaluation compares with; optional
     slices.json     ["day", "night", ...]: one slice name an item; optional
+    starts.npy      (sequences,) int64: rows before which a model's states begin anew; only for models that have states
 
 The .npy files are opened as memory maps, so a large set costs no memory.
 """
@@ -98,6 +99,13 @@ class Samples:
         path = self.folder / "items.npy"
         return np.load(path) if path.exists() else np.arange(self.count, dtype=np.int64)
 
+    def starts(self) -> tuple[int, ...]:
+        """Returns the rows before which a model's states begin anew; the first row always is one."""
+        import numpy as np
+
+        path = self.folder / "starts.npy"
+        return tuple(np.load(path).tolist()) if path.exists() else (0,)
+
     def targets(self) -> NDArray[Any] | None:
         """Returns the targets, shape (items, ...), or None where the data has none."""
         import numpy as np
@@ -118,9 +126,13 @@ class SampleWriter:
     Args:
         folder: Created if missing. `samples.json` is written last: an interrupted folder is not a sample folder.
         names: Tensor names, in order.
+        sequences: The rows are calls of a model with states, which follow each other.
+        reset_every: Its states begin anew after so many calls; None for nowhere but where `start_sequence` says so.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, names: Sequence[str], *, sequences: bool = False, reset_every: int | None = None
+    ) -> None:
         self._folder = folder
         self._names = tuple(names)
         self._files: list[BinaryIO] = []
@@ -129,6 +141,8 @@ class SampleWriter:
         self._items: list[int] = []
         self._targets: list[Any] = []
         self._slices: list[str] = []
+        self._starts: list[int] | None = [0] if sequences else None
+        self._reset_every = reset_every
         self._digest = hashlib.sha256()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -176,7 +190,14 @@ class SampleWriter:
             data = np.ascontiguousarray(array).tobytes()
             self._digest.update(data)
             self._files[i].write(data)
+        if self._starts and self._reset_every and self.count - self._starts[-1] == self._reset_every:
+            self.start_sequence()
         self._items.append(self.items if item is None else item)
+
+    def start_sequence(self) -> None:
+        """Lets a model's states begin anew before the next row."""
+        if self._starts is not None and self._starts[-1] != self.count:
+            self._starts.append(self.count)
 
     def add_item(self, target: Any = None, slice_name: str | None = None) -> None:
         """Records the target and the slice name of the next evaluation item; its rows are added before."""
@@ -213,6 +234,10 @@ class SampleWriter:
         # All that a result depends on: the same bytes in another shape, or under other slices, are other samples.
         forms = [(str(dtype), shape) for dtype, shape in zip(self._dtypes, self._shapes, strict=True)]
         self._digest.update(json.dumps([forms, self._names, self._items, self._slices]).encode())
+        if self._starts is not None:
+            starts = [row for row in self._starts if row < self.count]
+            self._digest.update(json.dumps(["starts", starts]).encode())
+            np.save(self._folder / "starts.npy", np.asarray(starts, dtype=np.int64))
         if self.items != self.count:
             np.save(self._folder / "items.npy", np.asarray(self._items, dtype=np.int64))
         if self._targets:

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, TypeVar, final
 from edgekit.artifact import Artifact, measure_files, runtime_of
 from edgekit.errors import ERRORS_BY_NAME, DataError, MissingDependencyError, ResourceError, WorkerError
 from edgekit.formats.table import known_format, session_file
-from edgekit.model import CapturedModel, TensorSpec
+from edgekit.model import CapturedModel, TensorSpec, boundary_json
 from edgekit.samples import Samples
 from edgekit.task.input_sizes import OpenInput, flags_of
 from edgekit.validators.artifact_operators import ArtifactOperator
@@ -244,7 +244,7 @@ def run_reference(
         modes=("outputs",),
         samples=samples.folder,
         output=folder,
-        expected=_expected(model.inputs, model.outputs),
+        expected=_expected(model.inputs, model.outputs, model.states_json()),
         settings=settings,
     )
     ran = run_export(run, progress)
@@ -374,10 +374,10 @@ def _root_of(package: str) -> str:
     return str(Path(places[0]).resolve().parent) if places else ""
 
 
-def _expected(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> dict[str, Any]:
-    if not inputs and not outputs:
-        return {}
-    return {"inputs": [spec.to_json() for spec in inputs], "outputs": [spec.to_json() for spec in outputs]}
+def _expected(
+    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], states: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    return boundary_json(inputs, outputs, states) if inputs or outputs else {}
 
 
 def _raise_if_unusable(ran: RunnerEnd) -> None:

@@ -88,8 +88,8 @@ def read_inputs(
             # ONNX itself can still be made; the other formats will say why they cannot.
             torch_model = error
     known_preprocessing(task, model.inputs)  # a wrong table is reported before any work
-    calibration = prepare_samples(task, model.inputs, "calibration", settings)
-    evaluation = prepare_samples(task, model.inputs, "evaluation", settings)
+    calibration = prepare_samples(task, model, "calibration", settings)
+    evaluation = prepare_samples(task, model, "evaluation", settings)
     reference = reference_outputs(model, evaluation, settings) if evaluation else None
     return Inputs(
         task=task,

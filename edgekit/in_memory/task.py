@@ -187,14 +187,24 @@ def _with_data(source: TaskSource, task: Task, scratch: Path, settings: Settings
         return task
     model = capture_model(task, settings)
     for purpose, data in in_memory:
-        folder = _write(data, purpose, model, task.metric, scratch / purpose, settings)
+        folder = _write(data, purpose, model, task, scratch / purpose, settings)
         given: dict[str, Any] = {purpose: str(folder)}
         task = replace(task, **given)
     return task
 
 
-def _write(data: object, purpose: Purpose, model: CapturedModel, metric: str, folder: Path, settings: Settings) -> Path:
-    items = checked_items(items_of(data, purpose, len(model.inputs)), purpose, model.inputs)
-    progress = settings.stage("data")
-    samples = write_items(items, model.inputs, folder, purpose=purpose, metric=metric, title=TITLE, progress=progress)
+def _write(data: object, purpose: Purpose, model: CapturedModel, task: Task, folder: Path, settings: Settings) -> Path:
+    specs = model.data_inputs
+    items = checked_items(items_of(data, purpose, len(specs)), purpose, specs)
+    samples = write_items(
+        items,
+        specs,
+        folder,
+        purpose=purpose,
+        metric=task.metric,
+        title=TITLE,
+        progress=settings.stage("data"),
+        sequences=bool(model.states),
+        reset_every=task.reset_every,
+    )
     return keep_samples(samples, settings).folder

@@ -117,6 +117,8 @@ class Task:
         metric: One of `registry.metric_names()`, or a function reference.
         preprocessing: For folders of images, and for whoever feeds the model later.
         preprocessing_stated: True where the task says it itself; else it holds for folders of images only.
+        state_pairs: (output, input) of the model that are one state: what a call gives there, the next one takes.
+        reset_every: Data: states begin anew after so many calls; None for one sequence, or as marks in the data say.
         training: None where the task has no training data.
         techniques: What to do to the float model first, as `--technique` takes it.
         search: Variants that `edgekit search` compares; None where the task names none.
@@ -141,6 +143,8 @@ class Task:
     metric: str = DEFAULT_METRIC
     preprocessing: ImagePreprocessing = ImagePreprocessing()
     preprocessing_stated: bool = False
+    state_pairs: tuple[tuple[str, str], ...] = ()
+    reset_every: int | None = None
     training: Training | None = None
     techniques: tuple[str, ...] = ()
     search: SearchSpace | None = None
@@ -209,6 +213,8 @@ def _to_task(file: TaskFile, path: Path) -> Task:
             color=file.data.preprocessing.color,
         ),
         preprocessing_stated="preprocessing" in file.data.model_fields_set,
+        state_pairs=file.state[0],
+        reset_every=file.state[1],
         training=Training(**file.training.model_dump()) if file.training else None,
         techniques=file.techniques.steps,
         search=SearchSpace(factory=file.search[0], parameters=file.search[1]) if file.search else None,

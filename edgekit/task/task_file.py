@@ -20,6 +20,9 @@ SCHEMA: Final = 1
 FACTORY: Final = "factory"
 """Key of `[search]` that is no parameter where its value is text: the function that builds the variants."""
 
+RESET_EVERY: Final = "reset_every"
+"""Key of `[state]` that is no output: how many calls a sequence of the data has."""
+
 
 def _fault(sentence: str) -> PydanticCustomError:
     # Braces would be taken for placeholders: the sentence travels as one.
@@ -131,6 +134,28 @@ def _is_search_value(item: object) -> bool:
     return isinstance(item, (int, str)) or (isinstance(item, float) and math.isfinite(item))
 
 
+def _parse_state(value: object) -> tuple[tuple[tuple[str, str], ...], int | None]:
+    """Returns (pairs of an output and the input that takes its value at the next call, calls in a sequence or None)."""
+    example = f'"h_out" = "h_in", and {RESET_EVERY} = 16'
+    if not isinstance(value, dict):
+        raise _fault(f"{show_value(value)} was given; expected a table of outputs with their inputs, such as {example}")
+    sentences: list[str] = []
+    every: Any = value.get(RESET_EVERY)
+    if every is not None and (not isinstance(every, int) or isinstance(every, bool) or every < 1):
+        sentences.append(f"{RESET_EVERY}: {show_value(every)} was given; expected the calls of a sequence, at least 1")
+    pairs = {str(name): source for name, source in value.items() if name != RESET_EVERY}
+    sentences += [
+        f'"{name}": {show_value(source)} was given; expected the name of an input, such as {example}'
+        for name, source in pairs.items()
+        if not isinstance(source, str)
+    ]
+    texts = [str(source) for source in pairs.values()]
+    sentences += [f'the input "{name}" is named twice' for name in dict.fromkeys(texts) if texts.count(name) > 1]
+    if sentences:
+        raise _fault("; ".join(sentences))
+    return tuple(zip(pairs, texts, strict=True)), every
+
+
 def _parse_without(value: object) -> tuple[str, ...]:
     names: list[Any] = value if isinstance(value, list) else [value]
     if wrong := [name for name in names if not isinstance(name, str) or name not in WAIVABLE]:
@@ -150,6 +175,7 @@ _ChangeLimits = Annotated[tuple[tuple[str, object], ...], PlainValidator(_parse_
 _Numbers = Annotated[tuple[float, ...], PlainValidator(_parse_numbers)]
 _Divisors = Annotated[tuple[float, ...], PlainValidator(_parse_divisors)]
 _Search = Annotated[tuple[str | None, tuple[tuple[str, tuple[Value, ...]], ...]], PlainValidator(_parse_search)]
+_State = Annotated[tuple[tuple[tuple[str, str], ...], int | None], PlainValidator(_parse_state)]
 _Color = Annotated[Literal["rgb", "bgr"], PlainValidator(_parse_color)]
 _DATA = 'a function as "data.py:name", an .npz file, or a folder of images'
 _FUNCTION = 'a function as "file.py:name" or "module:name"'
@@ -225,6 +251,7 @@ class TaskFile(_Table):
     device: str | None = Field(default=None, min_length=1, description="the name of a device, in quotes")
     model: ModelTable = Field(description='a table with at least source = "model.py:build"')
     data: DataTable = Field(default=DataTable(), description="a table")
+    state: _State = ((), None)
     training: TrainingTable | None = Field(default=None, description="a table with batches and loss")
     techniques: TechniquesTable = Field(default=TechniquesTable(), description="a table with steps")
     search: _Search | None = None

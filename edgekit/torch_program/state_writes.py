@@ -127,7 +127,7 @@ def _index_put(graph: Any, node: Any) -> Any:
     aten = torch.ops.aten
     whole, indices, part = node.args[0], list(node.args[1]), node.args[2]
     given = [axis for axis, index in enumerate(indices) if index is not None]
-    if len(given) != 1 or _argument(node, 3, "accumulate", False):  # noqa: FBT003  the operator's own argument
+    if len(given) != 1 or _argument(node, 3, "accumulate", False):
         return None
     axis, index = given[0], indices[given[0]]
     if index.meta["val"].dtype == torch.bool or _shape(index) not in ((), (1,)):

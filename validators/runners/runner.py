@@ -10,6 +10,7 @@ A session file defines PACKAGES (what to install), EXTRA (edgekit's extra with t
 package, threads)`, which imports the runtime and raises ImportError where it is missing. A Runtime has `name`,
 `version`, `untimed` (why timings mean nothing, or "") and `open(path)`. It returns a session: `inputs`, `outputs`
 (name, shape, -1 for a free size, dtype, scale, zero_point), `metadata`, `run(arrays) -> arrays`, `operators()`.
+A session whose artifact keeps states itself has `reset()` and `read_states() -> {name: array}` too.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ class SampleFolder:
         self.count: int = facts["count"]
         self.items: int = facts["items"]
         self.arrays = [np.load(folder / f"{i}.npy", mmap_mode="r") for i in range(len(self.names))]
+        starts = folder / "starts.npy"
+        self.starts: set[int] = set(np.load(starts).tolist()) if starts.exists() else {0}
 
 
 class OpenArtifact:
@@ -93,30 +96,56 @@ class OpenArtifact:
         expected = expected or described_in(self.metadata)
         self._input_order, self.inputs = ordered(self.session.inputs, expected.get("inputs", []))
         self._output_order, self.outputs = ordered(self.session.outputs, expected.get("outputs", []))
+        self._states = CarriedStates(
+            expected.get("states") or described_in(self.metadata).get("states", []), self.inputs, self.outputs
+        )
+        self.held: list[Spec] = [state for state in self._states.described if state.get("held")]
+        self.begin()
+
+    @property
+    def data_inputs(self) -> list[Spec]:
+        """The inputs that data feeds: all but the states'."""
+        return [spec for i, spec in enumerate(self.inputs) if i not in self._states.places]
+
+    def begin(self) -> None:
+        """Gives the states the values that they have before the first call."""
+        self._states.begin()
+        if self.held:
+            self.session.reset()
+
+    def keep(self, outputs: Row) -> None:
+        """Takes the states' next values from what `real` returned for a call."""
+        self._states.keep(outputs)
+
+    def held_values(self) -> Row:
+        """Returns the states that the artifact keeps itself, read back from it."""
+        found = self.session.read_states() if self.held else {}
+        return [np.asarray(found[state["input"]]) for state in self.held]
 
     def columns(self, samples: SampleFolder) -> list[int]:
-        """Returns for each input of the artifact, in order, the column of `samples` that feeds it, once they fit.
+        """Returns for each of the artifact's `data_inputs` the column of `samples` that feeds it, once they fit.
 
         Raises:
             RunError: another number of inputs, or shapes or dtypes that do not fit.
         """
-        names = [spec["name"] for spec in self.inputs]
-        if len(samples.names) != len(names):
+        names = [spec["name"] for spec in self.data_inputs]
+        given = [name for name in samples.names if name not in self._states.names]
+        if len(given) != len(names):
             raise RunError(
                 "DataError",
-                f"{self.path.name} takes {count_of(names, 'input')}; the data has {count_of(samples.names, 'tensor')}. "
+                f"{self.path.name} takes {count_of(names, 'input')}; the data has {count_of(given, 'tensor')}. "
                 "Give one tensor for each input.",
             )
-        by_name = sorted(names) == sorted(samples.names)
-        columns = [samples.names.index(name) for name in names] if by_name else list(range(len(names)))
+        by_name = sorted(names) == sorted(given)
+        columns = [samples.names.index(name) for name in (names if by_name else given)]
         for i, column in enumerate(columns):
             array = samples.arrays[column]
-            check_fit(self.path, self.inputs[i], (1, *array.shape[1:]), array.dtype)
+            check_fit(self.path, self.data_inputs[i], (1, *array.shape[1:]), array.dtype)
         return columns
 
     def prepare(self, row: Row) -> Row:
-        """Returns the arrays (1, ...) of one row as the runtime takes them: its types, in its order."""
-        ready = [stored(self.path, self.inputs[i], array) for i, array in enumerate(row)]
+        """Returns the arrays (1, ...) of one row and the states as the runtime takes them: its types, in its order."""
+        ready = [stored(self.path, self.inputs[i], array) for i, array in enumerate(self._states.filled(row))]
         return [ready[i] for i in np.argsort(self._input_order)]
 
     def run(self, ready: Row) -> Row:
@@ -133,6 +162,47 @@ class OpenArtifact:
     def real(self, raw: Row) -> Row:
         """Returns outputs in the float model's order, integers with a scale turned into float32."""
         return [dequantized(self.outputs[i], np.asarray(raw[k])) for i, k in enumerate(self._output_order)]
+
+
+class CarriedStates:
+    """What goes from the outputs of one call to the inputs of the next.
+
+    Args:
+        described: As artifacts describe their states (see `edgekit.model.CapturedModel.states_json`).
+        inputs: The artifact's, in the float model's order.
+        outputs: The same.
+    """
+
+    def __init__(self, described: list[Spec], inputs: list[Spec], outputs: list[Spec]) -> None:
+        self.described = described
+        self.names = {state[key] for state in described for key in ("name", "input")}
+        takes, gives = [spec["name"] for spec in inputs], [spec["name"] for spec in outputs]
+        carried = [state for state in described if not state.get("held")]
+        self._ways = [
+            (takes.index(state["input"]), gives.index(state["output"]), state)
+            for state in carried
+            if state["input"] in takes and state["output"] in gives
+        ]
+        self._inputs = inputs
+        self.places = {place for place, _, _ in self._ways}
+        self._values: dict[int, Any] = {}
+
+    def begin(self) -> None:
+        """Takes the values before the first call."""
+        for place, _, state in self._ways:
+            whole = np.asarray(state["initial"], dtype=state["dtype"])
+            shape = state["shape"]
+            self._values[place] = np.full(shape, whole[0]) if len(whole) == 1 else whole.reshape(shape)
+
+    def keep(self, outputs: Row) -> None:
+        """Takes the next values from the outputs of a call."""
+        for place, source, state in self._ways:
+            self._values[place] = np.array(outputs[source]).reshape(state["shape"])
+
+    def filled(self, row: Row) -> Row:
+        """Returns one array for each input: the states where they belong, and the arrays of `row` in between."""
+        rest = iter(row)
+        return [self._values[i] if i in self.places else next(rest) for i in range(len(self._inputs))]
 
 
 def check_file(path: Path) -> None:
@@ -275,14 +345,19 @@ def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, p
     columns = artifact.columns(samples)
     files: list[Any] = []
     digest = hashlib.sha256()
+    described = [*artifact.outputs, *({"name": state["output"]} for state in artifact.held)]
     for i in range(samples.count):
+        if i in samples.starts:
+            artifact.begin()
         outputs = artifact.real(artifact.run(artifact.prepare([samples.arrays[c][i : i + 1] for c in columns])))
+        artifact.keep(outputs)
+        outputs += artifact.held_values()
         files = files or empty_arrays(folder, samples.count, outputs)
         for k, array in enumerate(outputs):
             if array.shape[1:] != files[k].shape[1:]:
                 raise RunError(
                     "ArtifactError",
-                    f'Output "{artifact.outputs[k]["name"]}" of {artifact.path.name} has shape '
+                    f'Output "{described[k]["name"]}" of {artifact.path.name} has shape '
                     f"{shape_text(array.shape)} on row {i} and {shape_text((1, *files[k].shape[1:]))} before. "
                     "Outputs must have one shape: export a model whose output shapes do not depend on the data.",
                 )
@@ -291,9 +366,10 @@ def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, p
         progress(f"{artifact.path.name}: row {i + 1} of {samples.count}", (i + 1) / samples.count)
     for file in files:
         file.flush()
-    if (samples.folder / "items.npy").exists():
-        (folder / "items.npy").write_bytes((samples.folder / "items.npy").read_bytes())
-    names = [spec["name"] for spec in artifact.outputs]
+    for kept in ("items.npy", "starts.npy"):
+        if (samples.folder / kept).exists():
+            (folder / kept).write_bytes((samples.folder / kept).read_bytes())
+    names = [spec["name"] for spec in described]
     facts = {"count": samples.count, "names": names, "items": samples.items, "sha256": digest.hexdigest()}
     write_json(folder / "samples.json", facts)
     return samples.count
@@ -315,7 +391,7 @@ def some_rows(artifact: OpenArtifact, samples: SampleFolder | None, count: int) 
         return [artifact.prepare([array[i : i + 1] for array in arrays]) for i in range(min(count, samples.count))]
     generator = np.random.default_rng(0)
     made: Row = []
-    for spec in artifact.inputs:
+    for spec in artifact.data_inputs:
         shape = [1 if size == -1 and not axis else size for axis, size in enumerate(spec["shape"])]
         if -1 in shape:
             sizes = f'{artifact.path.name} leaves sizes of its input "{spec["name"]}" free: {shape_text(shape)}.'
@@ -342,6 +418,7 @@ def measure_latency(
     rows = [some_rows(session, samples, LATENCY_ROWS) for session in sessions]
     for i in range(options.warmup):
         for k, session in enumerate(sessions):
+            begin_again(session, i % len(rows[k]))
             session.run(rows[k][i % len(rows[k])])
     times: list[list[float]] = [[] for _ in sessions]
     end = time.monotonic() + options.max_seconds
@@ -350,11 +427,18 @@ def measure_latency(
             break
         for k in sorted(range(len(sessions)), reverse=i % 2 == 1):
             session, ready = sessions[k], rows[k][i % len(rows[k])]
+            begin_again(session, i % len(rows[k]))
             started = time.perf_counter_ns()
             session.run(ready)
             times[k].append((time.perf_counter_ns() - started) / 1e6)
         progress(f"{artifact.path.name}: timing {i + 1} of {options.runs}", (i + 1) / options.runs)
     return {"artifact_ms": times[0], "baseline_ms": times[1] if baseline is not None else []}
+
+
+def begin_again(artifact: OpenArtifact, row: int) -> None:
+    """Starts a sequence anew at the first row where the artifact keeps states itself: a cache must not run over."""
+    if row == 0 and artifact.held:
+        artifact.begin()
 
 
 def reset_peak() -> bool:
