@@ -23,6 +23,7 @@ from edgekit.quantization.pt2e_overflow import find_overflows, overflow_words
 from edgekit.quantization.pt2e_plan import RECURRENT, label_of
 from edgekit.quantization.pt2e_quantization import QuantizedGraph, export_graph, quantize_graph, quantize_io
 from edgekit.recipe import Recipe
+from edgekit.torch_program.hold_states import held_note, held_states, hold_states, without_held
 from edgekit.workers.worker import Progress
 
 _LACKS: Final = "ExecuTorch has no kernel for"
@@ -104,8 +105,12 @@ def _convert(request: ConversionRequest, output: Path, progress: Progress) -> Co
         prepared = quantized
     if request.io == "int8":
         refuse_float_io(request, inputs, outputs)
+    held = held_states(request.model)
+    inputs, outputs = without_held(inputs, held), without_held(outputs, held)
     lowered = _lower(request, prepared, inputs, outputs, progress)
     output.write_bytes(lowered.data)
+    if held:
+        notes.append(held_note(held, "load the method again"))
     notes.append(_delegation_note(lowered))
     operators = {f"xnnpack/{name}": count for name, count in lowered.delegated.items()}
     operators |= {f"portable/{name}": count for name, count in lowered.outside.items()}
@@ -165,10 +170,13 @@ def _lower(
     progress: Progress,
 ) -> LoweredProgram:
     used = {request.recipe.default, *(precision for _, precision in request.recipe.overrides)}
+    held = held_states(request.model)
     try:
+        program = export_graph(graph)
         return lower(
-            export_graph(graph),
-            described(request, inputs, outputs),
+            hold_states(program, request.model) if held else program,
+            described(request, inputs, outputs, held=bool(held)),
+            states=[state.input for state in held],
             dynamic=bool(used & {"int8_dynamic", "int4_weights"}),
             told=lambda phrase: progress(phrase, None),
         )

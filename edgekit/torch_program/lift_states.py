@@ -113,14 +113,17 @@ def lift_states(program: ExportedProgram, title: str) -> LiftedProgram:
         node.target, last = node.name, node
     output: Any = next(node for node in graph.nodes if node.op == "output")
     given = [nodes[name] for name in signature.user_outputs if name in nodes]
-    output.args = (tuple(_distinct(graph, [*given, *(nodes[next_values[target]] for target in inputs)])),)
+    changed = [_with_axis(graph, nodes[next_values[target]]) for target in inputs]
+    output.args = (tuple(_distinct(graph, [*given, *changed])),)
+    for node in inputs.values():
+        _without_axis(graph, node)
     module = torch.fx.GraphModule(attributes, graph)
     module.graph.lint()
     write_plainly(module)
     return LiftedProgram(
         module=module,
         states=tuple(_state(node.name, target, tensors[target], title) for target, node in inputs.items()),
-        initial=tuple(tensors[target].detach().clone() for target in inputs),
+        initial=tuple(torch.atleast_1d(tensors[target].detach().clone()) for target in inputs),
     )
 
 
@@ -132,6 +135,32 @@ def _read_from(graph: Any, placeholder: Any, target: str) -> None:
     weight.meta = dict(placeholder.meta)
     placeholder.replace_all_uses_with(weight)
     graph.erase_node(placeholder)
+
+
+def _with_axis(graph: Any, result: Any) -> Any:
+    """Returns a state's next value with an axis of 1 where it is a single number: Core ML has none without axes."""
+    import torch
+
+    if result.meta["val"].ndim:
+        return result
+    with graph.inserting_before(next(node for node in graph.nodes if node.op == "output")):
+        made = graph.call_function(torch.ops.aten.reshape.default, (result, [1]))
+    made.meta = {**result.meta, "val": result.meta["val"].reshape(1)}
+    return made
+
+
+def _without_axis(graph: Any, placeholder: Any) -> None:
+    """Lets what reads a state of a single number read it without the axis that its input has."""
+    import torch
+
+    value = placeholder.meta["val"]
+    if value.ndim:
+        return
+    with graph.inserting_before(next(node for node in graph.nodes if node.op not in ("placeholder", "get_attr"))):
+        made = graph.call_function(torch.ops.aten.reshape.default, (placeholder, []))
+    made.meta = dict(placeholder.meta)
+    placeholder.meta = {**placeholder.meta, "val": value.reshape(1)}
+    placeholder.replace_all_uses_with(made, delete_user_cb=lambda user: user is not made)
 
 
 def _names(buffers: Sequence[str], taken: set[str]) -> dict[str, str]:

@@ -69,14 +69,24 @@ class Session:
 
     def __init__(self, program: Any) -> None:
         self._program = program
+        self._state: Any = program.new_state()
         self.inputs = [_spec(value.name, value.shape, value.dtype) for value in program.inputs]
         self.outputs = [_spec(value.name, value.shape, value.dtype) for value in program.outputs]
         self.metadata: dict[str, str] = dict(program.metadata.user_defined)
 
     def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """Returns the outputs."""
-        outputs = self._program.run({spec["name"]: arrays[i] for i, spec in enumerate(self.inputs)})
+        given = {spec["name"]: arrays[i] for i, spec in enumerate(self.inputs)}
+        outputs = self._program.run(given, state=self._state)
         return [outputs[spec["name"]] for spec in self.outputs]
+
+    def reset(self) -> None:
+        """Makes a new state: zeros."""
+        self._state = self._program.new_state()
+
+    def read_states(self) -> dict[str, NDArray[Any]]:
+        """Returns copies of what the states hold, by name."""
+        return dict(self._state.arrays())
 
     def operators(self) -> list[dict[str, Any]] | None:
         """Returns what the package's program holds, one entry an operator."""
@@ -94,11 +104,22 @@ class _AppleSession(Session):
         self.inputs = [_apple_spec(value) for value in description.input]
         self.outputs = [_apple_spec(value) for value in description.output]
         self.metadata = dict(description.metadata.userDefined)
+        self._state_names = [value.name for value in description.state]
+        self._state = self._model.make_state() if self._state_names else None
 
     def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """Returns the outputs."""
-        outputs = self._model.predict({spec["name"]: arrays[i] for i, spec in enumerate(self.inputs)})
+        given = {spec["name"]: arrays[i] for i, spec in enumerate(self.inputs)}
+        outputs = self._model.predict(given, state=self._state)
         return [np.asarray(outputs[spec["name"]]) for spec in self.outputs]
+
+    def reset(self) -> None:
+        """Makes a new state: zeros."""
+        self._state = self._model.make_state()
+
+    def read_states(self) -> dict[str, NDArray[Any]]:
+        """Returns copies of what the states hold, by name."""
+        return {name: np.asarray(self._state.read_state(name), np.float32) for name in self._state_names}
 
     def operators(self) -> list[dict[str, Any]] | None:
         """Returns what the package's program holds, one entry an operator: Apple's runtime itself does not tell."""

@@ -7,6 +7,7 @@ exporter for the name of one warning: 6 s and 140 MB in each process.
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import math
 import mmap
 import struct
@@ -147,11 +148,20 @@ class Session:
         self.inputs = [_spec(meta.input_tensor_meta(i), f"input_{i}") for i in range(meta.num_inputs())]
         self.outputs = [_spec(meta.output_tensor_meta(i), f"output_{i}") for i in range(meta.num_outputs())]
         self.metadata = _constants(program, sorted(names - {"forward"}))
+        self._state_names = _held_states(self.metadata)
 
     def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """Returns copies of the outputs: the runtime reuses their memory."""
         outputs = self._method([self._from_numpy(array) for array in arrays])
         return [output.numpy().copy() for output in outputs]
+
+    def reset(self) -> None:
+        """Loads the method again: its states begin anew."""
+        self._method = self._program.load_method("forward")
+
+    def read_states(self) -> dict[str, NDArray[Any]]:
+        """Returns copies of the states that the program keeps, by name."""
+        return {name: self._method.get_attribute(name).numpy().copy() for name in self._state_names}
 
     def operators(self) -> list[dict[str, Any]] | None:
         """Returns what the program's file holds, one entry an operator: the runtime does not report it."""
@@ -168,6 +178,15 @@ def _constants(program: Any, names: list[str]) -> dict[str, str]:
         if len(values) == 1 and isinstance(values[0], (str, int, float, bool)):
             found[name] = str(values[0])
     return found
+
+
+def _held_states(metadata: dict[str, str]) -> list[str]:
+    """Returns the names of the states that the program keeps itself, as edgekit's converter has written them."""
+    try:
+        states = json.loads(metadata["edgekit.io"])["states"]
+        return [str(state["input"]) for state in states if state["held"]]
+    except (KeyError, TypeError, ValueError):
+        return []  # none, or somebody else's program
 
 
 def _spec(info: Any, name: str) -> dict[str, Any]:
