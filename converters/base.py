@@ -16,7 +16,7 @@ from edgekit.analysis.graph import Analysis
 from edgekit.artifact import remove_artifact
 from edgekit.errors import ConversionError, DataError, MissingDependencyError, WorkerError
 from edgekit.formats.table import find_format
-from edgekit.model import CapturedKind, CapturedModel, TensorSpec
+from edgekit.model import ArtifactState, CapturedKind, CapturedModel, TensorSpec
 from edgekit.plugins import load_plugin
 from edgekit.recipe import Recipe
 from edgekit.workers.worker import Progress
@@ -57,6 +57,7 @@ class Conversion:
         notes: Sentences for the user: what was kept in float and why, what was chosen.
         operators: What lies in the file: operator type to count.
         float_fallbacks: Operators that the recipe wanted as integers and that stay float, by name.
+        states: What goes from one call to the next, as the artifact has it.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -64,6 +65,7 @@ class Conversion:
     notes: tuple[str, ...] = ()
     operators: Mapping[str, int] = field(default_factory=dict[str, int])
     float_fallbacks: tuple[str, ...] = ()
+    states: tuple[ArtifactState, ...] = ()
 
 
 class Converter(ABC):

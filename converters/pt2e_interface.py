@@ -10,7 +10,7 @@ from typing import Final
 
 from edgekit.converters.base import ConversionRequest
 from edgekit.errors import ConversionError
-from edgekit.model import TensorSpec, boundary_json
+from edgekit.model import ArtifactState, TensorSpec, boundary_json
 from edgekit.quantization.ranges import Grid
 
 IO_KEY: Final = "edgekit.io"
@@ -21,19 +21,10 @@ def described(
     request: ConversionRequest,
     inputs: tuple[TensorSpec, ...],
     outputs: tuple[TensorSpec, ...],
-    *,
-    held: bool = False,
+    states: tuple[ArtifactState, ...] = (),
 ) -> dict[str, str]:
-    """Returns the metadata to embed: the request's, sorted, and the description of inputs, outputs and states.
-
-    Args:
-        request: What is made.
-        inputs: The artifact's, in the model's order.
-        outputs: The same.
-        held: The artifact keeps the states itself.
-    """
-    specs = boundary_json(inputs, outputs, request.model.states_json(inputs, outputs, held=held))
-    return {**dict(sorted(request.metadata.items())), IO_KEY: json.dumps(specs)}
+    """Returns the metadata to embed: the request's, sorted, and the description of inputs, outputs and states."""
+    return {**dict(sorted(request.metadata.items())), IO_KEY: json.dumps(boundary_json(inputs, outputs, states))}
 
 
 def on_grids(specs: tuple[TensorSpec, ...], grids: Mapping[int, Grid]) -> tuple[TensorSpec, ...]:

@@ -20,7 +20,7 @@ from edgekit.analysis.tflite_protocols import (
     TFLiteSignature,
     TFLiteTensor,
 )
-from edgekit.model import TensorSpec, boundary_json
+from edgekit.model import ArtifactState, TensorSpec, boundary_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -289,7 +289,7 @@ def embed(
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
     metadata: Mapping[str, str],
-    states: Sequence[Mapping[str, Any]] = (),
+    states: Sequence[ArtifactState] = (),
 ) -> None:
     """Writes inputs, outputs, states and metadata into the file as JSON."""
     import numpy as np

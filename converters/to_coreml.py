@@ -100,6 +100,7 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
         inputs, outputs = on_grids(inputs, input_grids), on_grids(outputs, output_grids)
         refuse_float_io(request, inputs, outputs)
     held = coreml_states(request.model, recipe)
+    states = request.model.artifact_states(inputs, outputs, held=bool(held))
     inputs, outputs = without_held(inputs, held), without_held(outputs, held)
     target = deployment_target(recipe, request.io, zeros=forms.zeros, states=len(held))
     program = export_graph(quantized)
@@ -110,7 +111,7 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
         made = compress_recurrent_weights(made)
     made = _store_forms(made, forms, recipe, progress)
     progress("writing the package", None)
-    write_package(made, described(request, inputs, outputs, held=bool(held)), output)
+    write_package(made, described(request, inputs, outputs, states), output)
     operators = count_operators(made)
     return Conversion(
         inputs=inputs,
@@ -118,6 +119,7 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
         notes=(*_notes(request, target), *_form_notes(operators), *overflow, *_state_notes(request.model, held)),
         operators=operators,
         float_fallbacks=fallbacks,
+        states=states,
     )
 
 
@@ -152,14 +154,14 @@ def _store_forms(made: MLModel, forms: _Forms, recipe: Recipe, progress: Progres
 
 
 def _state_notes(model: CapturedModel, held: tuple[State, ...]) -> tuple[str, ...]:
+    """Returns what the user should know about states that are buffers in the user's model."""
     if held:
         return (f"{held_note(held, 'make a new state')} States need iOS 18, macOS 15 or watchOS 11.",)
-    if held_states(model):
-        return (
-            "The states are inputs and outputs: Core ML's own are 16-bit float and begin with zeros, and here they are "
-            "not, or 32 bits are requested.",
-        )
-    return ()
+    why = (
+        "The states are inputs and outputs: Core ML's own are 16-bit floats that begin with zeros, and here they are not, "
+        "or 32 bits are requested."
+    )
+    return (why,) if held_states(model) else ()
 
 
 def _form_notes(operators: Mapping[str, int]) -> tuple[str, ...]:

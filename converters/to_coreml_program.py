@@ -90,8 +90,8 @@ def _tuple_translation(translate: Callable[[Any, Any], None], outputs: int) -> C
 def coreml_states(model: CapturedModel, recipe: Recipe) -> tuple[State, ...]:
     """Returns the states that a package keeps itself: all or none.
 
-    Core ML's states are 16-bit floats that begin with zeros: a counter, a state that begins elsewhere and a recipe of 32
-    bits need inputs and outputs.
+    Core ML's states are 16-bit floats that begin with zeros: a counter, a state that begins elsewhere and a recipe of
+    32 bits need inputs and outputs.
     """
     dtypes = {spec.name: spec.dtype for spec in model.inputs}
     states = held_states(model)

@@ -81,6 +81,7 @@ class ONNXConverter(Converter):
             notes=tuple(notes),
             operators=dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
             float_fallbacks=_float_fallbacks(graph, model.graph, request.recipe),
+            states=request.model.artifact_states(inputs, outputs),
         )
 
 
@@ -146,7 +147,7 @@ def _describe(
     model.graph.name = request.model.name
     del model.graph.value_info[:]
     sort_nodes(model.graph)
-    boundary = boundary_json(inputs, outputs, request.model.states_json(inputs, outputs))
+    boundary = boundary_json(inputs, outputs, request.model.artifact_states(inputs, outputs))
     onnx.helper.set_model_props(model, {**dict(sorted(request.metadata.items())), IO_KEY: json.dumps(boundary)})
 
 

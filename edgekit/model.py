@@ -75,15 +75,46 @@ class State:
     buffer: str = ""
 
 
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactState:
+    """A state as an artifact has it.
+
+    Attributes:
+        name: The float model's input that takes it.
+        input: The artifact's input that takes it, or what the artifact calls it where it keeps it itself.
+        output: The artifact's output that gives its next value.
+        shape: Sizes.
+        dtype: NumPy's name, as in the float model.
+        initial: See `State`.
+        buffer: See `State`.
+        held: The artifact keeps it itself from call to call: it has no such input and output.
+    """
+
+    name: str
+    input: str
+    output: str
+    shape: tuple[int, ...]
+    dtype: str
+    initial: tuple[float, ...] = (0.0,)
+    buffer: str = ""
+    held: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        found = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {**found, "shape": list(self.shape), "initial": list(self.initial)}
+
+
 def boundary_json(
-    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], states: Sequence[Mapping[str, Any]] = ()
+    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], states: Sequence[ArtifactState] = ()
 ) -> dict[str, Any]:
-    """Returns what artifacts say about their inputs, outputs and states (see `CapturedModel.states_json`)."""
+    """Returns what an artifact says about its inputs and outputs, and about its states where it has any."""
     described: dict[str, Any] = {
         "inputs": [spec.to_json() for spec in inputs],
         "outputs": [spec.to_json() for spec in outputs],
     }
-    return {**described, "states": list(states)} if states else described
+    return {**described, "states": [state.to_json() for state in states]} if states else described
 
 
 @final
@@ -156,33 +187,34 @@ class CapturedModel:
         kept = {state.input for state in self.states}
         return tuple(spec for spec in self.inputs if spec.name not in kept)
 
-    def states_json(
+    def artifact_states(
         self, inputs: Sequence[TensorSpec] = (), outputs: Sequence[TensorSpec] = (), *, held: bool = False
-    ) -> list[dict[str, Any]]:
-        """Returns the states as an artifact describes them.
+    ) -> tuple[ArtifactState, ...]:
+        """Returns the states as an artifact has them.
 
         Args:
             inputs: The artifact's inputs in the order of the model's; empty where they have the model's names.
             outputs: The same of its outputs.
-            held: The artifact keeps them itself: it has no such inputs and outputs.
+            held: The artifact keeps them itself.
         """
+        specs = {spec.name: spec for spec in self.inputs}
         named = {
             **{mine.name: its.name for mine, its in zip(self.inputs, inputs, strict=False)},
             **{mine.name: its.name for mine, its in zip(self.outputs, outputs, strict=False)},
         }
-        shapes = {spec.name: (list(spec.shape), spec.dtype) for spec in self.inputs}
-        return [
-            {
-                "name": state.input,
-                "input": named.get(state.input, state.input),
-                "output": named.get(state.output, state.output),
-                "shape": shapes[state.input][0],
-                "dtype": shapes[state.input][1],
-                "initial": list(state.initial),
-                "held": held,
-            }
+        return tuple(
+            ArtifactState(
+                name=state.input,
+                input=named.get(state.input, state.input),
+                output=named.get(state.output, state.output),
+                shape=specs[state.input].shape,
+                dtype=specs[state.input].dtype,
+                initial=state.initial,
+                buffer=state.buffer,
+                held=held,
+            )
             for state in self.states
-        ]
+        )
 
     def key_facts(self) -> dict[str, Any]:
         """Returns all that a result depends on: everything but the folder of the file, whose content `digest` tells."""

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, TypeVar, final
 from edgekit.artifact import Artifact, measure_files, runtime_of
 from edgekit.errors import ERRORS_BY_NAME, DataError, MissingDependencyError, ResourceError, WorkerError
 from edgekit.formats.table import known_format, session_file
-from edgekit.model import CapturedModel, TensorSpec, boundary_json
+from edgekit.model import ArtifactState, CapturedModel, TensorSpec, boundary_json
 from edgekit.samples import Samples
 from edgekit.task.input_sizes import OpenInput, flags_of
 from edgekit.validators.artifact_operators import ArtifactOperator
@@ -154,7 +154,7 @@ def collect_evidence(
                 samples=evaluation.folder if evaluation else None,
                 output=folder / "outputs",
                 baseline=baseline,
-                expected=_expected(artifact.inputs, artifact.outputs),
+                expected=_expected(artifact.inputs, artifact.outputs, artifact.states),
                 settings=settings,
             ),
             progress,
@@ -244,7 +244,7 @@ def run_reference(
         modes=("outputs",),
         samples=samples.folder,
         output=folder,
-        expected=_expected(model.inputs, model.outputs, model.states_json()),
+        expected=_expected(model.inputs, model.outputs, model.artifact_states()),
         settings=settings,
     )
     ran = run_export(run, progress)
@@ -375,7 +375,7 @@ def _root_of(package: str) -> str:
 
 
 def _expected(
-    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], states: Sequence[Mapping[str, Any]] = ()
+    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], states: Sequence[ArtifactState] = ()
 ) -> dict[str, Any]:
     return boundary_json(inputs, outputs, states) if inputs or outputs else {}
 
@@ -427,6 +427,7 @@ def _described(artifact: Artifact, record: Mapping[str, Any]) -> Artifact:
         inputs=artifact.inputs or _values(record["inputs"], TensorSpec),
         outputs=artifact.outputs or _values(record["outputs"], TensorSpec),
         metadata=artifact.metadata or record["metadata"],
+        states=artifact.states or _values(record["states"], ArtifactState),
     )
 
 

@@ -96,11 +96,14 @@ class OpenArtifact:
         expected = expected or described_in(self.metadata)
         self._input_order, self.inputs = ordered(self.session.inputs, expected.get("inputs", []))
         self._output_order, self.outputs = ordered(self.session.outputs, expected.get("outputs", []))
-        self._states = CarriedStates(
-            expected.get("states") or described_in(self.metadata).get("states", []), self.inputs, self.outputs
-        )
+        self._states = CarriedStates(expected.get("states") or states_in(self.metadata), self.inputs, self.outputs)
         self.held: list[Spec] = [state for state in self._states.described if state.get("held")]
         self.begin()
+
+    @property
+    def states(self) -> list[Spec]:
+        """What goes from one call to the next, as the artifact describes it."""
+        return self._states.described
 
     @property
     def data_inputs(self) -> list[Spec]:
@@ -168,7 +171,7 @@ class CarriedStates:
     """What goes from the outputs of one call to the inputs of the next.
 
     Args:
-        described: As artifacts describe their states (see `edgekit.model.CapturedModel.states_json`).
+        described: As artifacts describe their states (see `edgekit.model.ArtifactState`).
         inputs: The artifact's, in the float model's order.
         outputs: The same.
     """
@@ -245,6 +248,20 @@ def described_in(metadata: dict[str, str]) -> dict[str, list[Spec]]:
     except (ValueError, RecursionError):
         return {}  # somebody else's use of the key; the runtime's own description stands
     return dict(found) if isinstance(found, dict) else {}
+
+
+def states_in(metadata: dict[str, str]) -> list[Spec]:
+    """Returns the states that edgekit's converters wrote into the artifact's metadata, [] without them."""
+    found = described_in(metadata).get("states", [])
+    try:
+        for state in found:
+            texts = [state[key] for key in ("name", "input", "output", "dtype")]
+            values = np.asarray(state["initial"], dtype=np.dtype(state["dtype"]))
+            if not all(isinstance(text, str) for text in texts) or values.size not in (1, np.prod(state["shape"])):
+                return []
+    except (KeyError, TypeError, ValueError):
+        return []  # somebody else's use of the key
+    return list(found)
 
 
 def ordered(actual: list[Spec], expected: list[Spec]) -> tuple[list[int], list[Spec]]:
@@ -517,6 +534,7 @@ def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
     progress(f"{options.artifact.name}: loading")
     artifact = OpenArtifact(runtime, options.artifact, expected)
     record["inputs"], record["outputs"], record["metadata"] = artifact.inputs, artifact.outputs, artifact.metadata
+    record["states"] = artifact.states
     record["runtime"]["settings"] = getattr(artifact.session, "settings", "")
     record["load_ms"] = artifact.load_ms
     if "memory" in modes:
