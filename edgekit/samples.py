@@ -106,6 +106,13 @@ class Samples:
         path = self.folder / "starts.npy"
         return tuple(np.load(path).tolist()) if path.exists() else (0,)
 
+    def sequence_lengths(self) -> tuple[int, ...]:
+        """Returns how many calls each sequence has; empty for data of a model without states."""
+        if not (self.folder / "starts.npy").exists():
+            return ()
+        ends = (*self.starts()[1:], self.count)
+        return tuple(end - start for start, end in zip(self.starts(), ends, strict=True))
+
     def targets(self) -> NDArray[Any] | None:
         """Returns the targets, shape (items, ...), or None where the data has none."""
         import numpy as np

@@ -111,7 +111,11 @@ def describe_data(inputs: Inputs) -> dict[str, object]:
 
 
 def _describe_samples(samples: Samples | None) -> dict[str, object] | None:
-    return None if samples is None else {"count": samples.count, "items": samples.items, "sha256": samples.sha256}
+    if samples is None:
+        return None
+    found: dict[str, object] = {"count": samples.count, "items": samples.items, "sha256": samples.sha256}
+    lengths = samples.sequence_lengths()
+    return {**found, "sequences": len(lengths), "longest_sequence": max(lengths)} if lengths else found
 
 
 def artifact_metadata(inputs: Inputs, techniques: Sequence[Step] = (), recipe: Recipe | None = None) -> dict[str, str]:
