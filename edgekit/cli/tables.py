@@ -183,7 +183,7 @@ def note_lines(report: ExportReport, *, verbose: bool) -> list[str]:
 
 
 def state_lines(report: ExportReport) -> list[str]:
-    """Returns what goes from one call to the next: how each artifact has it, and on how long sequences it was judged."""
+    """Returns how each artifact has what goes from call to call, and on how long sequences it was judged."""
     ways: dict[str, list[str]] = {}
     for result in report.results:
         states = result.artifact.states if result.artifact else ()
