@@ -158,8 +158,8 @@ def _state_notes(model: CapturedModel, held: tuple[State, ...]) -> tuple[str, ..
     if held:
         return (f"{held_note(held, 'make a new state')} States need iOS 18, macOS 15 or watchOS 11.",)
     why = (
-        "The states are inputs and outputs: Core ML's own are 16-bit floats that begin with zeros, and these are not, or "
-        "32 bits are requested."
+        "The states are inputs and outputs: Core ML's own are 16-bit floats that begin with zeros, and these are not, "
+        "or 32 bits are requested."
     )
     return (why,) if held_states(model) else ()
 

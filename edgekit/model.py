@@ -31,7 +31,7 @@ class TensorSpec:
 
     Attributes:
         name: The name by which the runtime knows it.
-        shape: Sizes, batch first; artifacts are exported with batch 1.
+        shape: Sizes in one call, () for a single number; -1 where a finished file leaves a size free.
         dtype: NumPy's name: float32, float16, int8, uint8, int32, int64, bool.
         layout: NCHW, NHWC, NCL, NC and so on where it is known, else None.
         scale: Step of an integer tensor: real = scale * (stored - zero_point). None for a float tensor.
@@ -45,6 +45,11 @@ class TensorSpec:
     scale: float | None = None
     zero_point: int | None = None
 
+    @property
+    def is_batched(self) -> bool:
+        """True where a batch of one, or of a free size, is in front; one free axis alone may be a length."""
+        return self.shape[:1] == (1,) or (self.shape[:1] == (-1,) and len(self.shape) > 1)
+
     def to_json(self) -> dict[str, Any]:
         """Returns the JSON form: the same keys, shape as a list."""
         return {
@@ -55,6 +60,15 @@ class TensorSpec:
             "scale": self.scale,
             "zero_point": self.zero_point,
         }
+
+
+def takes_rows(inputs: Sequence[TensorSpec]) -> bool:
+    """Returns whether an item of data may hold several rows, each of them a call of the model.
+
+    That is so where every input has a batch in front; single numbers hold for all rows. Otherwise (a state of two
+    layers, a graph's nodes) an item is exactly one call.
+    """
+    return all(spec.is_batched or not spec.shape for spec in inputs)
 
 
 @final
@@ -150,12 +164,12 @@ class CapturedModel:
         source: What the user wrote: `model.py:build`, `net.onnx`.
         source_kind: How it came.
         kind: What `path` is.
-        path: The captured file (or SavedModel folder). `pt2`: an ExportedProgram with batch 1.
+        path: The captured file (or SavedModel folder). `pt2`: an ExportedProgram with the shapes of `inputs`.
         inputs: In call order.
         outputs: In the order in which the model returns them.
         digest: Hash of the graph and the weights: equal digests compute the same function.
         parameters: Number of weights, tied ones counted once.
-        macs: Multiply-accumulates of one inference at batch 1; None where it is not known.
+        macs: Multiply-accumulates of one call; None where it is not known.
         family: Architecture family.
         family_evidence: Why: "49 convolutions, 1 linear layer, no attention".
         embedded_default: True for the model that edgekit takes where none is given.

@@ -129,8 +129,7 @@ def weight_bits(precision: str) -> int:
 def _rows(samples: Samples, count: int) -> list[Row]:
     """Returns `count` rows spread over all."""
     chosen = np.unique(np.linspace(0, samples.count - 1, min(count, samples.count)).round().astype(np.int64))
-    arrays = samples.arrays()
-    return [tuple(np.array(array[i : i + 1]) for array in arrays) for i in chosen]
+    return list(samples.rows(map(int, chosen)))
 
 
 def _measure(

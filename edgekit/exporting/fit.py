@@ -106,8 +106,7 @@ def _predict(
     if not reader:
         reason = f"not measured: edgekit reads no costs from a {artifact.path.suffix} file; measure it on the device"
         return None, (Prediction(name="latency", value=None, low=None, high=None, unit="ms", basis=reason),)
-    arrays = {} if samples is None else dict(zip(samples.names, samples.arrays(), strict=True))
-    sizes = {name: (1, *map(int, array.shape[1:])) for name, array in arrays.items()}
+    sizes = {} if samples is None else dict(zip(samples.names, samples.shapes(), strict=True))
     request = FinishedFileRequest(reader=reader, path=artifact.path, sizes=sizes)
     found = settings.run("analysis of the file", READ_FINISHED, request, settings.stage("analysis")).value
     latency = predict_latency(found.analysis, found.recipe, artifact.runtime, profile.latency_model, profile.name)

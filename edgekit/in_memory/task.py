@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, final
 
 from edgekit.errors import UsageError
-from edgekit.in_memory.arrays import example_arrays, to_numpy
+from edgekit.in_memory.arrays import are_shapes, example_arguments, to_numpy
 from edgekit.in_memory.data import TITLE, checked_items, first_inputs, items_of
 from edgekit.in_memory.models import file_name, input_names, model_kind, write_model
 from edgekit.in_memory.training import training_of
@@ -18,14 +18,15 @@ from edgekit.pipeline.capture import capture_model
 from edgekit.pipeline.samples import keep_samples
 from edgekit.pipeline.settings import Settings
 from edgekit.task.data import write_items
+from edgekit.task.input_sizes import InputSizes
+from edgekit.task.nested_values import leaves_of
 from edgekit.task.request import make_task
 from edgekit.task.task import Task, find_config
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import nn
 
-    from edgekit.in_memory.models import ModelKind
+    from edgekit.in_memory.models import ExamplesFrom, ModelKind
     from edgekit.model import CapturedModel
     from edgekit.task.data import Purpose
 
@@ -94,14 +95,17 @@ def task_of(source: TaskSource, scratch: Path, settings: Settings) -> Task:
     names = input_names(cast("nn.Module", source.model)) if kind == "module" else []
     is_factory = kind is None and task.example_inputs is None and ":" in task.model
     inputs, source = _examples(source, len(names) or 1) if kind == "module" or is_factory else (source.inputs, source)
-    arrays = None if inputs is None or is_text(inputs) else example_arrays(inputs, names)
+    arguments = None if inputs is None or is_text(inputs) else example_arguments(inputs, names)
+    given: ExamplesFrom = "shapes" if are_shapes(inputs) else "values"
     if kind is not None:
-        write_model(source.model, kind, scratch / str(called), arrays)
+        write_model(source.model, kind, scratch / str(called), arguments, given=given)
         task = replace(task, model_file=scratch / str(called))
     if kind == "module":
-        task = replace(task, example_inputs=None)  # the captured program holds them
-    elif arrays is not None:
-        task = replace(task, example_inputs=_stored(arrays, scratch))
+        task = replace(task, example_inputs=None, input_sizes=())  # the captured program holds them
+    elif arguments is not None and isinstance(inputs, Mapping) and given == "shapes":
+        task = replace(task, input_sizes=_sizes_of(inputs, arguments))
+    elif arguments is not None:
+        task = replace(task, example_inputs=_stored(arguments, scratch))
     return _with_data(source, task, scratch, settings)
 
 
@@ -165,12 +169,18 @@ def _examples(source: TaskSource, count: int) -> tuple[Any, TaskSource]:
     return None, source
 
 
-def _stored(arrays: tuple[NDArray[Any], ...], scratch: Path) -> str:
-    """Writes example inputs to a file; returns the reference that a worker reads them by."""
+def _sizes_of(inputs: Mapping[str, object], arguments: tuple[Any, ...]) -> tuple[InputSizes, ...]:
+    """Returns shapes that a program gives by name, as `--input` gives them."""
+    pairs = zip(inputs, arguments, strict=True)
+    return tuple(InputSizes(name=name, shape=array.shape, dtype=str(array.dtype)) for name, array in pairs)
+
+
+def _stored(arguments: tuple[Any, ...], scratch: Path) -> str:
+    """Writes example inputs, one after the other, to a file; returns the reference that a worker reads them by."""
     import numpy as np
 
     path = scratch / "example-inputs.npz"
-    np.savez(path, *arrays)
+    np.savez(path, *(array for _, array in leaves_of(arguments)))
     return f"edgekit.in_memory.stored:example_inputs(path={str(path)!r})"
 
 

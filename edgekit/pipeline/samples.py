@@ -85,9 +85,8 @@ def _written_for(folder: Path, inputs: Sequence[TensorSpec]) -> Samples | None:
         return None
     samples = Samples.open(folder)
     same_names = samples.names == tuple(spec.name for spec in inputs)
-    same_forms = [(array.shape[1:], str(array.dtype)) for array in samples.arrays()] == [
-        (spec.shape[1:], spec.dtype) for spec in inputs
-    ]
+    dtypes = [str(array.dtype) for array in samples.arrays()]
+    same_forms = list(zip(samples.shapes(), dtypes, strict=True)) == [(spec.shape, spec.dtype) for spec in inputs]
     return samples if same_names and same_forms else None
 
 

@@ -40,25 +40,27 @@ def capture_module(module: nn.Module, request: CaptureRequest, folder: Path, pro
     Raises:
         ModelError: it cannot be captured, or the example inputs are missing or wrong.
     """
-    from edgekit.sources import example_inputs
+    from edgekit.sources.example_arguments import example_call
     from edgekit.torch_program import program_facts
     from edgekit.torch_program.canonical_program import canonical, check_equal
-    from edgekit.torch_program.lift_states import keeping_buffers, named_outputs, without_states
+    from edgekit.torch_program.example_call import readable_input_names
+    from edgekit.torch_program.lift_states import all_names, keeping_buffers, named_outputs, without_states
     from edgekit.torch_program.trace_module import export_module, run_module, run_named
 
-    parameters = program_facts.count_parameters(module.parameters())
-    examples = example_inputs.require(request, "a torch model is captured with example inputs")
-    title = request.source
+    parameters, title = program_facts.count_parameters(module.parameters()), request.source
+    call = example_call(module, request)
     with keeping_buffers(module):
-        expected, names = run_named(module, examples, title)
+        expected, words = run_named(module, call, title)
     progress("capturing the graph", None)
     with keeping_buffers(module):
-        program = export_module(module, examples, title)
-    program, inputs, states = without_states(program, examples, module, title)
+        program = export_module(module, call, title)
+    names = readable_input_names(program)
+    program, inputs, states = without_states(program, call, module, title)
     result = canonical(program, inputs, title)
     got = run_module(result.module(check_guards=False), inputs, title)
     check_equal(expected, got[: len(expected)], title)
-    return program_facts.save(result, folder, parameters, named_outputs(names, states, len(expected)), states)
+    outputs = named_outputs(words, states, len(expected))
+    return program_facts.save(result, folder, parameters, outputs, all_names(names, states), states)
 
 
 def build(request: CaptureRequest) -> nn.Module:

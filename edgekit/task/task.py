@@ -110,8 +110,8 @@ class Task:
     Attributes:
         model: Source text: `model.py:build`, `net.onnx` and so on.
         base: Folder that relative paths and references start from.
-        example_inputs: Reference of a function that returns a tuple of tensors at batch 1.
-        input_sizes: Sizes of the inputs, by name; they come before example inputs.
+        example_inputs: Reference of a function that returns the model's arguments: a tuple of tensors, or a dict.
+        input_sizes: Sizes of the inputs, by name; they come before those of the example inputs.
         calibration: Function reference, .npz file or folder of images; None without calibration data.
         evaluation: The same for evaluation data.
         metric: One of `registry.metric_names()`, or a function reference.
@@ -203,6 +203,7 @@ def _to_task(file: TaskFile, path: Path) -> Task:
         model=file.model.source,
         base=path.parent.absolute(),
         example_inputs=file.model.example_inputs,
+        input_sizes=file.inputs,
         calibration=file.data.calibration,
         evaluation=file.data.evaluation,
         metric=file.data.metric,

@@ -14,6 +14,7 @@ from edgekit.budget import WAIVABLE, Limit, read_change_limit, read_limit
 from edgekit.errors import InputError
 from edgekit.files.faults import FAULT, find_faults, show_value
 from edgekit.registry import DEFAULT_FORMAT, METRICS, metric_names
+from edgekit.task.input_sizes import InputSizes, read_inputs_table
 from edgekit.task.references import Value
 
 SCHEMA: Final = 1
@@ -156,6 +157,15 @@ def _parse_state(value: object) -> tuple[tuple[tuple[str, str], ...], int | None
     return tuple(zip(pairs, texts, strict=True)), every
 
 
+def _parse_inputs(value: object) -> tuple[InputSizes, ...]:
+    if not isinstance(value, dict) or not value:
+        raise _fault(f'{show_value(value)} was given; expected a table of inputs, such as image = "1x3x224x224"')
+    found, faults = read_inputs_table(value)
+    if faults:
+        raise _fault("; ".join(faults))
+    return found
+
+
 def _parse_without(value: object) -> tuple[str, ...]:
     names: list[Any] = value if isinstance(value, list) else [value]
     if wrong := [name for name in names if not isinstance(name, str) or name not in WAIVABLE]:
@@ -176,6 +186,7 @@ _Numbers = Annotated[tuple[float, ...], PlainValidator(_parse_numbers)]
 _Divisors = Annotated[tuple[float, ...], PlainValidator(_parse_divisors)]
 _Search = Annotated[tuple[str | None, tuple[tuple[str, tuple[Value, ...]], ...]], PlainValidator(_parse_search)]
 _State = Annotated[tuple[tuple[tuple[str, str], ...], int | None], PlainValidator(_parse_state)]
+_Inputs = Annotated[tuple[InputSizes, ...], PlainValidator(_parse_inputs)]
 _Color = Annotated[Literal["rgb", "bgr"], PlainValidator(_parse_color)]
 _DATA = 'a function as "data.py:name", an .npz file, or a folder of images'
 _FUNCTION = 'a function as "file.py:name" or "module:name"'
@@ -250,6 +261,7 @@ class TaskFile(_Table):
     file_schema: Annotated[int, PlainValidator(_parse_schema)] = Field(default=SCHEMA, alias="schema")
     device: str | None = Field(default=None, min_length=1, description="the name of a device, in quotes")
     model: ModelTable = Field(description='a table with at least source = "model.py:build"')
+    inputs: _Inputs = ()
     data: DataTable = Field(default=DataTable(), description="a table")
     state: _State = ((), None)
     training: TrainingTable | None = Field(default=None, description="a table with batches and loss")

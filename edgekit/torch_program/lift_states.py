@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from edgekit.errors import ModelError
 from edgekit.model import State
 from edgekit.torch_program.canonical_program import check_equal
+from edgekit.torch_program.example_call import ExampleCall
 from edgekit.torch_program.graph_nodes import is_in_place, viewed
 from edgekit.torch_program.state_writes import write_plainly
 from edgekit.torch_program.trace_module import export_module, run_module
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.export import ExportedProgram
     from torch.fx import GraphModule
+
+    from edgekit.torch_program.trace_module import Examples
 
 MOST_INITIAL_VALUES: Final = 65536
 """Elements of a state that may begin with values of their own; they are written into each artifact as text."""
@@ -207,7 +210,7 @@ def _state(name: str, buffer: str, value: Tensor, title: str) -> State:
 
 
 def without_states(
-    program: ExportedProgram, examples: Sequence[Tensor], module: nn.Module, title: str
+    program: ExportedProgram, examples: Examples, module: nn.Module, title: str
 ) -> tuple[ExportedProgram, tuple[Tensor, ...], tuple[State, ...]]:
     """Returns a program that changes nothing, its example inputs, and the states that are inputs and outputs of it.
 
@@ -215,15 +218,16 @@ def without_states(
 
     Args:
         program: From torch.export.
-        examples: Its inputs.
+        examples: What it is called with.
         module: What the program was made from: the two are compared.
         title: For messages: what the user wrote.
     """
+    tensors = examples.tensors if isinstance(examples, ExampleCall) else tuple(examples)
     if not changes_buffers(program):
-        return program, tuple(examples), ()
+        return program, tensors, ()
     lifted = lift_states(program, title)
     check_lifted(module, lifted, examples, title)
-    inputs = (*examples, *lifted.initial)
+    inputs = (*tensors, *lifted.initial)
     return export_module(lifted.module, inputs, title), inputs, lifted.states
 
 
@@ -241,16 +245,22 @@ def named_outputs(names: Sequence[str] | None, states: Sequence[State], count: i
     return [*words, *(state.output for state in states)]
 
 
-def check_lifted(module: nn.Module, lifted: LiftedProgram, examples: Sequence[Tensor], title: str) -> None:
+def all_names(names: Sequence[str] | None, states: Sequence[State]) -> list[str] | None:
+    """Returns the names of all inputs, those of the states last; None where the program's own names hold."""
+    return None if names is None else [*names, *(state.input for state in states)]
+
+
+def check_lifted(module: nn.Module, lifted: LiftedProgram, examples: Examples, title: str) -> None:
     """Checks that the lifted program gives what the module gives, over several calls that follow each other.
 
     Raises:
         ModelError: it gives something else.
     """
+    tensors = examples.tensors if isinstance(examples, ExampleCall) else examples
     states = [value.clone() for value in lifted.initial]
     with keeping_buffers(module):
         for _ in range(CHECKED_CALLS):
             expected = run_module(module, examples, title)
-            got = run_module(lifted.module, [*examples, *states], title)
+            got = run_module(lifted.module, [*tensors, *states], title)
             states = list(got[len(expected) :])
             check_equal(expected, got[: len(expected)], title)

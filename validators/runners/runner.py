@@ -40,6 +40,8 @@ MODES = ("memory", "outputs", "latency")
 IO_KEY = "edgekit.io"
 """Metadata entry with the inputs and outputs as JSON, written by edgekit's converters."""
 
+SINGLE_NUMBERS = (((1,), ()), ((), (1,)))
+"""Shapes of an artifact's input and of the data: some formats have no tensor without axes."""
 LATENCY_ROWS, MEMORY_RUNS, PROGRESS_SECONDS = 16, 3, 0.2
 
 
@@ -65,6 +67,15 @@ class SampleFolder:
         self.arrays = [np.load(folder / f"{i}.npy", mmap_mode="r") for i in range(len(self.names))]
         starts = folder / "starts.npy"
         self.starts: set[int] = set(np.load(starts).tolist()) if starts.exists() else {0}
+        whole = facts.get("whole", [])  # tensors without a batch of one in front
+        self.shapes = [
+            array.shape[1:] if name in whole else (1, *array.shape[1:])
+            for name, array in zip(self.names, self.arrays)  # noqa: B905  Python 3.9 has no strict
+        ]
+
+    def row(self, columns: Sequence[int], i: int) -> Row:
+        """Returns row `i` of these tensors, in the shapes of a call."""
+        return [np.array(self.arrays[column][i]).reshape(self.shapes[column]) for column in columns]
 
 
 class OpenArtifact:
@@ -142,12 +153,11 @@ class OpenArtifact:
         by_name = sorted(names) == sorted(given)
         columns = [samples.names.index(name) for name in (names if by_name else given)]
         for i, column in enumerate(columns):
-            array = samples.arrays[column]
-            check_fit(self.path, self.data_inputs[i], (1, *array.shape[1:]), array.dtype)
+            check_fit(self.path, self.data_inputs[i], samples.shapes[column], samples.arrays[column].dtype)
         return columns
 
     def prepare(self, row: Row) -> Row:
-        """Returns the arrays (1, ...) of one row and the states as the runtime takes them: its types, in its order."""
+        """Returns the arrays of one call, the states among them, as the runtime takes them: its types, in its order."""
         ready = [stored(self.path, self.inputs[i], array) for i, array in enumerate(self._states.filled(row))]
         return [ready[i] for i in np.argsort(self._input_order)]
 
@@ -288,6 +298,7 @@ def check_fit(path: Path, spec: Spec, shape: tuple[int, ...], dtype: Any) -> Non
     """Refuses data that this input cannot take: another shape, or a dtype that cannot be cast or quantized to it."""
     want, given, sizes = np.dtype(spec["dtype"]), np.dtype(dtype), spec["shape"]
     same_shape = len(sizes) == len(shape) and all(sizes[i] in (-1, size) for i, size in enumerate(shape))
+    same_shape = same_shape or (tuple(sizes), tuple(shape)) in SINGLE_NUMBERS
     casts = want.kind + given.kind in ("ff", "ii", "iu", "ui", "uu", "ib", "ub", "bb")
     if same_shape and (casts or (spec.get("scale") is not None and given.kind in "fiu")):
         return
@@ -304,14 +315,16 @@ def shape_text(shape: Sequence[int]) -> str:
 def stored(path: Path, spec: Spec, array: Any) -> Any:
     """Returns `array` as the runtime stores it: quantized by scale and zero point, or cast without loss."""
     want: Any = np.dtype(spec["dtype"])
+    if (tuple(spec["shape"]), array.shape) in SINGLE_NUMBERS:
+        array = array.reshape(spec["shape"])
     if array.dtype == want:
-        return np.ascontiguousarray(array)
+        return np.array(array, order="C")  # not ascontiguousarray, which gives a single number an axis
     if spec.get("scale") is not None:
         limits = np.iinfo(want)
         # real = scale * (stored - zero_point), rounded half to even as NumPy does
         steps = np.rint(np.asarray(array, np.float64) / spec["scale"]) + (spec.get("zero_point") or 0)
         return np.clip(steps, limits.min, limits.max).astype(want)
-    cast = np.ascontiguousarray(array).astype(want)
+    cast = np.array(array, order="C").astype(want)
     if want.kind in "iu" and not np.array_equal(cast.astype(np.int64), array.astype(np.int64)):
         raise RunError(
             "DataError",
@@ -322,13 +335,17 @@ def stored(path: Path, spec: Spec, array: Any) -> Any:
 
 
 def dequantized(spec: Spec, array: Any) -> Any:
-    """Returns an output in real values, shape (1, ...): float32 where it is float or has a scale, else as it is."""
+    """Returns an output in real values: float32 where it is float or has a scale, else as it is."""
     if spec.get("scale") is not None and array.dtype.kind in "iu":
         array = (array.astype(np.float32) - np.float32(spec.get("zero_point") or 0)) * np.float32(spec["scale"])
     elif array.dtype.kind == "f":
         array = array.astype(np.float32)
-    # A row of a sample folder has a leading 1. An output without one (a scalar, a state of several layers) gets it.
-    return array if array.ndim and array.shape[0] == 1 else array[None]
+    return array
+
+
+def as_rows(outputs: Row) -> Row:
+    """Returns the outputs of a call as rows (1, ...) of a sample folder: one without a batch of one gets that axis."""
+    return [array if array.ndim and array.shape[0] == 1 else array[None] for array in outputs]
 
 
 class Progress:
@@ -363,12 +380,15 @@ def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, p
     files: list[Any] = []
     digest = hashlib.sha256()
     described = [*artifact.outputs, *({"name": state["output"]} for state in artifact.held)]
+    whole: list[str] = []
     for i in range(samples.count):
         if i in samples.starts:
             artifact.begin()
-        outputs = artifact.real(artifact.run(artifact.prepare([samples.arrays[c][i : i + 1] for c in columns])))
-        artifact.keep(outputs)
-        outputs += artifact.held_values()
+        made = artifact.real(artifact.run(artifact.prepare(samples.row(columns, i))))
+        artifact.keep(made)
+        made += artifact.held_values()
+        whole = [spec["name"] for spec, array in zip(described, made) if array.shape[:1] != (1,)]  # noqa: B905
+        outputs = as_rows(made)
         files = files or empty_arrays(folder, samples.count, outputs)
         for k, array in enumerate(outputs):
             if array.shape[1:] != files[k].shape[1:]:
@@ -388,6 +408,8 @@ def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, p
             (folder / kept).write_bytes((samples.folder / kept).read_bytes())
     names = [spec["name"] for spec in described]
     facts = {"count": samples.count, "names": names, "items": samples.items, "sha256": digest.hexdigest()}
+    if whole:
+        facts["whole"] = whole
     write_json(folder / "samples.json", facts)
     return samples.count
 
@@ -404,12 +426,14 @@ def empty_arrays(folder: Path, rows: int, outputs: Row) -> Row:
 def some_rows(artifact: OpenArtifact, samples: SampleFolder | None, count: int) -> list[Row]:
     """Returns up to `count` prepared rows: of `samples`, or made-up ones if no size but the batch is free."""
     if samples is not None and samples.count:
-        arrays = [samples.arrays[column] for column in artifact.columns(samples)]
-        return [artifact.prepare([array[i : i + 1] for array in arrays]) for i in range(min(count, samples.count))]
+        columns = artifact.columns(samples)
+        return [artifact.prepare(samples.row(columns, i)) for i in range(min(count, samples.count))]
     generator = np.random.default_rng(0)
     made: Row = []
     for spec in artifact.data_inputs:
-        shape = [1 if size == -1 and not axis else size for axis, size in enumerate(spec["shape"])]
+        sizes_of = spec["shape"]
+        # A free first axis is the batch, but not where it is the only one: that may be a length.
+        shape = [1 if size == -1 and not axis and len(sizes_of) > 1 else size for axis, size in enumerate(sizes_of)]
         if -1 in shape:
             sizes = f'{artifact.path.name} leaves sizes of its input "{spec["name"]}" free: {shape_text(shape)}.'
             raise RunError("OpenSizesError", f"{sizes} Give data of the sizes that the app will use.")

@@ -114,7 +114,8 @@ def test_another_number_of_expected_tensors_leaves_the_runtimes_own():
     ],
 )
 def test_every_output_becomes_a_row(array, shape):
-    assert runner.dequantized(spec(dtype="float32"), np.asarray(array)).shape == shape
+    (row,) = runner.as_rows([runner.dequantized(spec(dtype="float32"), np.asarray(array))])
+    assert row.shape == shape
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
