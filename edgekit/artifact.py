@@ -35,6 +35,8 @@ class Artifact:
         outputs: As the runtime names them, in the float model's order.
         metadata: What was embedded in the file.
         states: What it takes from one call to the next.
+        signatures: Names of its functions, where the format has several in a file: signatures, methods.
+        signature: The one of them that the rest is about; "" where there is no choice.
     """
 
     path: Path
@@ -47,6 +49,8 @@ class Artifact:
     outputs: tuple[TensorSpec, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     states: tuple[ArtifactState, ...] = ()
+    signatures: tuple[str, ...] = ()
+    signature: str = ""
 
     @property
     def data_inputs(self) -> tuple[TensorSpec, ...]:
@@ -67,6 +71,8 @@ class Artifact:
             "outputs": [spec.to_json() for spec in self.outputs],
             "metadata": dict(self.metadata),
             "states": [state.to_json() for state in self.states],
+            "signatures": list(self.signatures),
+            "signature": self.signature,
         }
 
 

@@ -54,6 +54,7 @@ class RunSettings:
         runs: Timed inferences.
         warmup: Inferences before the timed ones.
         timing_s: Timing stops after this many seconds, but not before 10 runs.
+        signature: Which function of the artifact is run where its file has several; "" where it has one.
         runtime_package: Import name of the TFLite interpreter to use; "" for the first that is installed.
         python: Interpreter that has the runtime, where it is not this one (`tflite_runtime` needs NumPy 1).
     """
@@ -64,6 +65,7 @@ class RunSettings:
     runs: int = 100
     warmup: int = 10
     timing_s: float = 20.0
+    signature: str = ""
     runtime_package: str = ""
     python: Path | None = None
 
@@ -342,6 +344,7 @@ def runner_options(run: RunnerCall, record: PurePath, session: PurePath) -> list
         "--runtime-package": settings.runtime_package,
         "--samples": run.samples,
         "--output": run.output,
+        "--signature": settings.signature or None,
         "--baseline": run.baseline if "latency" in run.modes else None,
     }
     given = [f"{key}={value}" for key, value in arguments.items() if value is not None]
@@ -427,6 +430,8 @@ def _described(artifact: Artifact, record: Mapping[str, Any]) -> Artifact:
         inputs=artifact.inputs or _values(record["inputs"], TensorSpec),
         outputs=artifact.outputs or _values(record["outputs"], TensorSpec),
         metadata=artifact.metadata or record["metadata"],
+        signature=record["signature"],
+        signatures=tuple(record["signatures"]),
         states=artifact.states or _values(record["states"], ArtifactState),
     )
 

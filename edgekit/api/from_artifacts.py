@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -49,6 +50,7 @@ def validate(
     evaluation: Data = None,
     metric: Metric | None = None,
     measurements: Iterable[PathText] = (),
+    signature: str | None = None,
     config: PathText | None = None,
     strict: bool = False,
     **more: Unpack[Limits],
@@ -65,6 +67,7 @@ def validate(
         evaluation: As for `plan`.
         metric: As for `plan`.
         measurements: Measurement files of `bench` from the device.
+        signature: Which function of a file that has several; None where it has one, or where the task file says it.
         config: As for `plan`.
         strict: Inconclusive checks and warnings fail too.
         **more: Limits and how to run (see `Limits` and `Running`).
@@ -88,8 +91,9 @@ def validate(
             request, data = request_validation(
                 path, model=None, device=device, config=as_path(config), limits=run.limits, overrides={}, task=task
             )
+            settings = replace(run.settings, signature=signature or request.task.signature)
             made = run_validation(
-                path, request, data=data, measurements=tuple(map(Path, measurements)), settings=run.settings
+                path, request, data=data, measurements=tuple(map(Path, measurements)), settings=settings
             )
             return ExportOutcome(made, strict=strict)
 
@@ -110,6 +114,7 @@ def gate(
     evaluation: Data = None,
     metric: Metric | None = None,
     measurements: Iterable[PathText] = (),
+    signature: str | None = None,
     max_regression: str | Iterable[str] = (),
     baseline: PathText | None = None,
     fail_on_missing_baseline: bool = False,
@@ -128,6 +133,7 @@ def gate(
         evaluation: As for `plan`.
         metric: As for `plan`.
         measurements: Measurement files of `bench` from the device.
+        signature: As for `validate`.
         max_regression: Limits against the baseline: `"size +5 %"`, `"accuracy -0.5 pp"`, or several.
         baseline: File of `edgekit baseline set`; None takes `edgekit-baseline.json` in the working folder.
         fail_on_missing_baseline: A format without a baseline fails; else it warns.
@@ -150,8 +156,9 @@ def gate(
         task = artifact_task(source, run.scratch, run.settings) if Path(target).exists() else None
 
         def one(device: Device | None, _name: str) -> GateOutcome:
+            settings = replace(run.settings, signature=signature or "")
             asked = GateRequest(
-                target=Path(target), settings=run.settings, device=device, config=as_path(config), limits=run.limits,
+                target=Path(target), settings=settings, device=device, config=as_path(config), limits=run.limits,
                 overrides={name: "given" for name, value in given.items() if value is not None},
                 regression=(max_regression,) if isinstance(max_regression, str) else tuple(max_regression),
                 measurements=tuple(map(Path, measurements)), baseline=as_path(baseline),

@@ -71,6 +71,13 @@ Device = Annotated[
 Config = Annotated[
     Path | None, option(MODEL_AND_DATA, "--config", "-c", help="Task file (default: edgekit.toml here).")
 ]
+Signature = Annotated[
+    str | None,
+    option(
+        MODEL_AND_DATA, "--signature",
+        help="Which function of a file that has several: a TFLite signature, a .pte method, a Core ML function.",
+    ),
+]  # fmt: skip
 Metric = Annotated[
     str | None, option(MODEL_AND_DATA, "--metric", help="top1, agreement, cosine, spearman or metrics.py:function.")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +36,7 @@ def plan(
     precision: options.Precision = None,
     *,
     data: options.Data,
+    signature: options.Signature = None,
     metric: options.Metric = None,
     limits: options.Limits,
     effort: options.Effort = "quick",
@@ -70,7 +72,8 @@ def plan(
 
     with pipeline_settings(screen, workers, no_cache=no_cache) as (settings, _):
         if model is not None and is_finished(request.task.base / request.task.model):
-            report = fit_finished(request, settings, decided=bool(formats or precision or output))
+            settings_of_file = replace(settings, signature=signature or request.task.signature)
+            report = fit_finished(request, settings_of_file, decided=bool(formats or precision or output))
             return _show_fit(report, request, screen, verbose=verbose)
         made, analysis = plan_model(request, wanted, settings, trial=why)
     if output is not None:

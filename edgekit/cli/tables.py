@@ -228,6 +228,7 @@ def embedded_lines(artifact: Artifact) -> list[str]:
     steps = embedded.preprocessing
     return [
         origin_line(embedded),
+        *([f"signature {artifact.signature}, of {', '.join(artifact.signatures)}"] if artifact.signature else []),
         *(f"input {_tensor_text(spec)}" for spec in artifact.inputs),
         *(f"output {_tensor_text(spec)}" for spec in artifact.outputs),
         "preprocessing: "

@@ -121,7 +121,10 @@ def validate(
         accelerators=accelerators,
         settings=settings,
         run=RunSettings(
-            timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes, threads=settings.threads
+            timeout_s=settings.timeout_s,
+            memory_limit_bytes=settings.memory_limit_bytes,
+            threads=settings.threads,
+            signature=settings.signature,
         ),
     )
     found = _find(path, judgement)
@@ -246,6 +249,8 @@ def _predict_from_file(found: _Found, judgement: Judgement) -> tuple[Prediction,
     reader = find_format(artifact.runtime).graph_reader
     if not reader or artifact.precision == "unknown":
         return ()
+    if artifact.signature:
+        return ()  # a file's graph is read as a whole, and one of its functions runs
     request = ArtifactGraphRequest(reader=reader, path=artifact.path.absolute())
     try:
         analysis = settings.run("analysis of the artifact", READ_ARTIFACT, request, settings.stage("analysis")).value

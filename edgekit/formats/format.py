@@ -103,8 +103,9 @@ class Format:
         records: Distributions whose versions go into the report and the lock: they can change an artifact's bytes.
         starts_from: Kinds of captured models that its converter takes.
         why_not_started: Kind of captured model that it does not take, to the reason for people.
-        precision_reader: `module:function` that takes the path of a finished file and the shapes of its inputs by name,
-            and returns its `Analysis` and operator name to precision; "" where its graph cannot be read.
+        precision_reader: `module:function` that takes the path of a finished file, the shapes of its inputs by name
+            and, where the file has several functions, the name of one, and returns its `Analysis` and operator name to
+            precision; "" where its graph cannot be read.
         marks_of_artifacts: Bytes of which a finished file holds one, where files of the same suffix are sources of an
             export too; empty where every such file is finished.
         graph_reader: `module:function` that returns the `Analysis` of a finished file at a path; "" where its graph

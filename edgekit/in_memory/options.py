@@ -114,6 +114,7 @@ class ValidateOptions(Limits, total=False):
     evaluation: Data
     metric: Metric | None
     measurements: Iterable[PathText]
+    signature: str | None
     config: PathText | None
     strict: bool
 

@@ -110,6 +110,7 @@ class Task:
     Attributes:
         model: Source text: `model.py:build`, `net.onnx` and so on.
         base: Folder that relative paths and references start from.
+        signature: Which function of an artifact is run where its file has several; "" where it has one.
         example_inputs: Reference of a function that returns the model's arguments: a tuple of tensors, or a dict.
         input_sizes: Sizes of the inputs, by name; they come before those of the example inputs.
         calibration: Function reference, .npz file or folder of images; None without calibration data.
@@ -136,6 +137,7 @@ class Task:
 
     model: str
     base: Path
+    signature: str = ""
     example_inputs: str | None = None
     input_sizes: tuple[InputSizes, ...] = ()
     calibration: str | None = None
@@ -202,6 +204,7 @@ def _to_task(file: TaskFile, path: Path) -> Task:
     return Task(
         model=file.model.source,
         base=path.parent.absolute(),
+        signature=file.model.signature or "",
         example_inputs=file.model.example_inputs,
         input_sizes=file.inputs,
         calibration=file.data.calibration,

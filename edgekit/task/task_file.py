@@ -202,6 +202,7 @@ class ModelTable(_Table):
     source: str = Field(description='a model as text, such as "model.py:build" or "net.onnx"')
     example_inputs: str | None = Field(default=None, description=_FUNCTION)
     name: str | None = Field(default=None, description="a short name as text")
+    signature: str | None = Field(default=None, description="the name of a function of an artifact that has several")
     labels: str | None = Field(default=None, description="the path of a text file with one label a line")
 
 

@@ -53,7 +53,7 @@ def canonical(
         names: What to call the inputs; None keeps their names.
 
     Raises:
-        ModelError: it changes its own buffers, cannot be captured with these shapes, or computes something else then.
+        ModelError: it changes its parameters, cannot be captured with these shapes, or computes something else then.
     """
     graph_module = program.module(check_guards=False)
     _flatten_signature(graph_module)
@@ -149,7 +149,7 @@ def _make_functional(graph_module: GraphModule, title: str) -> None:
     """Replaces in-place operators by the others, where nobody else holds a view of what they change.
 
     Raises:
-        ModelError: the model changes a buffer of its own.
+        ModelError: the model changes a parameter.
     """
     graph = graph_module.graph
     for node in list(graph.nodes):
@@ -160,7 +160,8 @@ def _make_functional(graph_module: GraphModule, title: str) -> None:
         if owner.op == "get_attr":
             raise ModelError(
                 f'{title}: the model changes its own tensor "{owner.target}" ({node.target}) when it runs. '
-                "An artifact keeps no state between calls: return the new value as an output and take it as an input."
+                f'Only a buffer can be a state that goes from call to call: self.register_buffer("{owner.target}", '
+                "...), or make it an input and an output."
             )
         functional = _functional(node)
         if functional is None or is_view(base) or any(is_view(user) for user in base.users if user is not node):

@@ -100,8 +100,8 @@ def _call(examples: tuple[Tensor, ...], inputs: Sequence[Any], results: Sequence
     return ModuleCallEntry(
         fqn="",
         signature=ModuleCallSignature(
-            inputs=[item.arg for item in inputs],
-            outputs=[item.arg for item in results],
+            inputs=[],
+            outputs=[],
             in_spec=pytree.tree_structure((examples, {})),
             out_spec=pytree.tree_structure(flat if len(flat) > 1 else 0),
             forward_arg_names=[item.arg.name for item in inputs],

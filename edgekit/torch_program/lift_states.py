@@ -8,6 +8,7 @@ buffers as torch does, so the buffer `layer.keys` becomes the input `state_layer
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,7 +88,9 @@ def lift_states(program: ExportedProgram, title: str) -> LiftedProgram:
     """
     import torch
 
-    functional = program.run_decompositions({})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*LeafSpec")  # torch's own copy of a program warns of torch
+        functional = program.run_decompositions({})
     graph, signature = functional.graph, functional.graph_signature
     next_values = {target: name for name, target in signature.buffers_to_mutate.items()}
     weights = {
@@ -102,13 +105,15 @@ def lift_states(program: ExportedProgram, title: str) -> LiftedProgram:
     placeholders: list[Any] = [node for node in graph.nodes if node.op == "placeholder"]
     for node in placeholders:
         target = weights.get(node.name)
-        if target in next_values:
+        if target in next_values and node.users:
             inputs[target] = node
+        elif target in next_values:
+            graph.erase_node(node)  # written at each call and never read before: nothing goes on to the next call
         elif target is not None:
             attributes[target] = tensors[target]
             _read_from(graph, node, target)
     names = _names(list(inputs), {node.name for node in placeholders})
-    last: Any = placeholders[-1]
+    last: Any = [node for node in graph.nodes if node.op == "placeholder"][-1]
     for target, node in inputs.items():
         if node is not last:
             last.append(node)

@@ -19,6 +19,16 @@ from __future__ import annotations
 from edgekit.validators.coreml_evaluator.arithmetic import describe_package
 from edgekit.validators.coreml_evaluator.features import Feature
 from edgekit.validators.coreml_evaluator.graph import StoredConstant
-from edgekit.validators.coreml_evaluator.program import Metadata, Precision, Program, State, load
+from edgekit.validators.coreml_evaluator.program import Metadata, Precision, Program, State, function_names, load
 
-__all__ = ["Feature", "Metadata", "Precision", "Program", "State", "StoredConstant", "describe_package", "load"]
+__all__ = [
+    "Feature",
+    "Metadata",
+    "Precision",
+    "Program",
+    "State",
+    "StoredConstant",
+    "describe_package",
+    "function_names",
+    "load",
+]

@@ -55,9 +55,17 @@ class Runtime:
             "Measure on macOS or iOS."
         )
 
-    def open(self, path: str) -> Session:
+    def open(self, path: str, signature: str = "") -> Session:
         """Returns a session of the package at `path`; what the runtime raises passes through."""
-        return _AppleSession(self._library, path) if self._apple else Session(self._library.load(path))
+        if self._apple:
+            return _AppleSession(self._library, path, signature)
+        return Session(self._library.load(path, function=signature or None))
+
+    def signatures(self, path: str) -> dict[str, str]:
+        """Returns the names of a package's functions."""
+        from edgekit.validators import coreml_evaluator
+
+        return dict.fromkeys(coreml_evaluator.function_names(path), "")
 
 
 class Session:
@@ -97,13 +105,14 @@ class Session:
 class _AppleSession(Session):
     """One model in Apple's runtime."""
 
-    def __init__(self, library: ModuleType, path: str) -> None:
+    def __init__(self, library: ModuleType, path: str, function: str) -> None:
         self._path = path
-        self._model: Any = library.models.MLModel(path)
-        description = self._model.get_spec().description
+        self._model: Any = library.models.MLModel(path, function_name=function or None)
+        whole = self._model.get_spec().description
+        description = next((item for item in whole.functions if item.name == function), whole)
         self.inputs = [_apple_spec(value) for value in description.input]
         self.outputs = [_apple_spec(value) for value in description.output]
-        self.metadata = dict(description.metadata.userDefined)
+        self.metadata = dict(whole.metadata.userDefined)
         self._state_names = [value.name for value in description.state]
         self._state = self._model.make_state() if self._state_names else None
 

@@ -10,7 +10,9 @@ A session file defines PACKAGES (what to install), EXTRA (edgekit's extra with t
 package, threads)`, which imports the runtime and raises ImportError where it is missing. A Runtime has `name`,
 `version`, `untimed` (why timings mean nothing, or "") and `open(path)`. It returns a session: `inputs`, `outputs`
 (name, shape, -1 for a free size, dtype, scale, zero_point), `metadata`, `run(arrays) -> arrays`, `operators()`.
-A session whose artifact keeps states itself has `reset()` and `read_states() -> {name: array}` too.
+Where files of the format may hold several functions, a Runtime also has `signatures(path) -> {name: words}`, and
+`open(path, signature)` takes one of them. A session whose artifact keeps states itself has `reset()` and
+`read_states() -> {name: array}` too.
 """
 
 from __future__ import annotations
@@ -86,15 +88,20 @@ class OpenArtifact:
         path: The artifact.
         expected: {"inputs": [...], "outputs": [...]}: names in the float model's order, and scales and zero points that
             the runtime cannot tell; empty where nobody knows.
+        signature: Which function of the file to run, where it has several.
     """
 
-    def __init__(self, runtime: Any, path: Path, expected: dict[str, list[Spec]]) -> None:
+    def __init__(self, runtime: Any, path: Path, expected: dict[str, list[Spec]], signature: str = "") -> None:
         self.path = path
         self.runtime = runtime
         check_file(path)
         started = time.perf_counter_ns()
         try:
-            self.session = runtime.open(str(path))
+            self.signatures: dict[str, str] = runtime.signatures(str(path)) if hasattr(runtime, "signatures") else {}
+            self.signature = chosen_signature(path, self.signatures, signature)
+            self.session = runtime.open(str(path), self.signature) if self.signature else runtime.open(str(path))
+        except RunError:
+            raise
         except Exception as error:
             size = f"{path.stat().st_size} bytes" if path.is_file() else "a folder"
             raise foreign(
@@ -216,6 +223,31 @@ class CarriedStates:
         """Returns one array for each input: the states where they belong, and the arrays of `row` in between."""
         rest = iter(row)
         return [self._values[i] if i in self.places else next(rest) for i in range(len(self._inputs))]
+
+
+def chosen_signature(path: Path, known: dict[str, str], wanted: str) -> str:
+    """Returns the name of the function to run, "" where a file has one and none is asked for.
+
+    Args:
+        path: The file.
+        known: Name of each function to what it takes and gives, in words.
+        wanted: What the user named, "" for nothing.
+
+    Raises:
+        RunError: there are several and none is named, or none of that name.
+    """
+    if wanted in known or (not wanted and len(known) < 2):
+        return wanted
+    listed = "".join(f"\n  {name}{f': {words}' if words else ''}" for name, words in known.items())
+    if not known:
+        raise RunError("UsageError", f'{path.name} has no signatures, and "{wanted}" was asked for. Omit --signature.')
+    if wanted:
+        raise RunError("UsageError", f'{path.name} has no signature "{wanted}". It has:{listed}')
+    first = next(iter(known))
+    raise RunError(
+        "UsageError",
+        f"{path.name} has {len(known)} signatures, and one is run at a time:{listed}\nChoose one: --signature {first}",
+    )
 
 
 def check_file(path: Path) -> None:
@@ -556,7 +588,8 @@ def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
     resets = reset_peak()
     empty = peak_bytes()
     progress(f"{options.artifact.name}: loading")
-    artifact = OpenArtifact(runtime, options.artifact, expected)
+    artifact = OpenArtifact(runtime, options.artifact, expected, options.signature)
+    record["signatures"], record["signature"] = list(artifact.signatures), artifact.signature
     record["inputs"], record["outputs"], record["metadata"] = artifact.inputs, artifact.outputs, artifact.metadata
     record["states"] = artifact.states
     record["runtime"]["settings"] = getattr(artifact.session, "settings", "")
@@ -597,6 +630,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--warmup", type=int, default=10)
     parser.add_argument("--max-seconds", type=float, default=20.0)
+    parser.add_argument("--signature", default="", help="which function of a file that has several")
     parser.add_argument("--operators", action="store_true", help="tell what each operator computes with")
     return parser.parse_args(arguments)
 

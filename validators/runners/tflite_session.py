@@ -83,9 +83,14 @@ class Runtime:
             return
         raise ImportError("; ".join(reasons))
 
-    def open(self, path: str) -> Session:
+    def open(self, path: str, signature: str = "") -> Session | SignatureSession:
         """Returns a session of the file at `path`; what the interpreter raises passes through."""
-        return Session(self._interpreter(model_path=path, num_threads=self._threads), path)
+        interpreter = self._interpreter(model_path=path, num_threads=self._threads)
+        return SignatureSession(interpreter, path, signature) if signature else Session(interpreter, path)
+
+    def signatures(self, path: str) -> dict[str, str]:
+        """Returns the names of a file's signatures, each with its inputs and outputs in words."""
+        return read_signatures(Path(path))
 
 
 class Interpreter(Protocol):
@@ -205,6 +210,32 @@ class Session:
                 entry["path"] = DELEGATE_TITLE if node.index in taken else ""
                 described.append(entry)
         return described
+
+
+class SignatureSession:
+    """One of a file's signatures.
+
+    Args:
+        interpreter: Interpreter of any of the packages.
+        path: The file it was made from.
+        signature: Its name.
+    """
+
+    def __init__(self, interpreter: Interpreter, path: str, signature: str) -> None:
+        self._interpreter = interpreter  # kept: the runner holds a weak reference
+        self._run = interpreter.get_signature_runner(signature)
+        self.inputs = [_named_spec(name, detail) for name, detail in self._run.get_input_details().items()]
+        self.outputs = [_named_spec(name, detail) for name, detail in self._run.get_output_details().items()]
+        self.metadata = read_metadata(Path(path))
+
+    def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Returns copies of the outputs."""
+        found = self._run(**{spec["name"]: array for spec, array in zip(self.inputs, arrays)})  # noqa: B905  Python 3.9
+        return [np.array(found[spec["name"]]) for spec in self.outputs]
+
+    def operators(self) -> list[dict[str, Any]] | None:
+        """Returns None: the interpreter lists the operators of a file's first graph only."""
+        return None
 
 
 class Node:
@@ -375,6 +406,35 @@ def _spec(detail: dict[str, Any]) -> dict[str, Any]:
         "scale": float(scale) or None,
         "zero_point": int(zero_point) if scale else None,
     }
+
+
+def _named_spec(name: str, detail: dict[str, Any]) -> dict[str, Any]:
+    return {**_spec(detail), "name": name}
+
+
+def read_signatures(path: Path) -> dict[str, str]:
+    """Returns the names of a file's signatures, each with its inputs and outputs: `x -> y, z`.
+
+    In TFLite's schema the table Model has `signature_defs` as field 7; SignatureDef is (inputs, outputs, key), and what
+    it takes and gives are tables whose field 0 is a name.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            found: dict[str, str] = {}
+            for entry in _vector(data, _indirect(data, 0), 7):
+                key = _field(data, entry, 2)
+                sides = [", ".join(_texts(data, _vector(data, entry, side))) for side in (0, 1)]
+                if key is not None:
+                    found[_bytes(data, key).decode("utf-8", "replace")] = " -> ".join(sides)
+        except (struct.error, IndexError):
+            return {}  # the interpreter will say what is wrong with the file
+        return found
+
+
+def _texts(data: bytes | mmap.mmap, tables: list[int]) -> list[str]:
+    """Returns the strings in field 0 of tables."""
+    places = [_field(data, table, 0) for table in tables]
+    return [_bytes(data, place).decode("utf-8", "replace") for place in places if place is not None]
 
 
 def read_metadata(path: Path) -> dict[str, str]:

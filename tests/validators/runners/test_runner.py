@@ -341,3 +341,67 @@ def test_what_a_third_party_s_session_needs_is_installed_from_where_it_came(tmp_
     assert caught.value.message == (
         "Running a.own needs own-tools, which cannot be imported: own. Install it: pip install own-tools"
     )
+
+
+def state(**changes):
+    return {
+        "name": "s", "input": "s", "output": "s_next", "shape": [2], "dtype": "float32", "initial": [1.0],
+        "buffer": "s", "held": False, **changes,
+    }  # fmt: skip
+
+
+def test_states_go_from_the_outputs_of_a_call_to_the_inputs_of_the_next():
+    inputs = [spec("s", (2,), "float32"), spec("x", (1, 3), "float32")]
+    outputs = [spec("y", (1, 3), "float32"), spec("s_next", (2,), "float32")]
+    carried = runner.CarriedStates([state()], inputs, outputs)
+    carried.begin()
+    x = np.zeros((1, 3), np.float32)
+    assert [array.tolist() for array in carried.filled([x])] == [[1.0, 1.0], x.tolist()]
+    carried.keep([x, np.float32([[5.0, 6.0]])])
+    assert carried.filled([x])[0].tolist() == [5.0, 6.0]
+    carried.begin()
+    assert carried.filled([x])[0].tolist() == [1.0, 1.0]
+
+
+def test_states_that_the_artifact_keeps_are_no_inputs():
+    carried = runner.CarriedStates([state(held=True)], [spec("x")], [spec("y")])
+    carried.begin()
+    assert carried.places == set()
+    assert carried.names == {"s"}
+
+
+@pytest.mark.parametrize(
+    "described",
+    [[{"name": "s"}], [state(initial=[1.0, 2.0, 3.0])], [state(dtype="nothing")], "text", [state(input=3)]],
+    ids=["few keys", "other size", "no dtype", "no list", "no name"],
+)
+def test_somebody_elses_description_of_states_counts_as_none(described):
+    assert runner.states_in({runner.IO_KEY: json.dumps({"states": described})}) == []
+
+
+def test_a_file_with_several_signatures_asks_for_one(tmp_path):
+    known = {"encode": "x -> y", "decode": "y -> x"}
+    with pytest.raises(runner.RunError) as caught:
+        runner.chosen_signature(tmp_path / "two.tflite", known, "")
+    assert caught.value.kind == "UsageError"
+    assert caught.value.message == (
+        "two.tflite has 2 signatures, and one is run at a time:\n  encode: x -> y\n  decode: y -> x\n"
+        "Choose one: --signature encode"
+    )
+
+
+def test_a_signature_that_a_file_has_not_is_answered_with_those_that_it_has(tmp_path):
+    with pytest.raises(runner.RunError) as caught:
+        runner.chosen_signature(tmp_path / "two.tflite", {"encode": "", "decode": ""}, "run")
+    assert caught.value.message == 'two.tflite has no signature "run". It has:\n  encode\n  decode'
+
+
+def test_a_signature_of_a_file_without_any_is_refused(tmp_path):
+    with pytest.raises(runner.RunError) as caught:
+        runner.chosen_signature(tmp_path / "net.onnx", {}, "run")
+    assert caught.value.message == 'net.onnx has no signatures, and "run" was asked for. Omit --signature.'
+
+
+def test_one_signature_needs_no_name(tmp_path):
+    assert runner.chosen_signature(tmp_path / "net.tflite", {"main": ""}, "") == ""
+    assert runner.chosen_signature(tmp_path / "net.tflite", {"main": ""}, "main") == "main"
