@@ -87,7 +87,7 @@ class ArtifactData:
         return samples, f"{_sizes_of(samples)}, from --input; the values are made up"
 
     def _chosen(self, artifact: Artifact) -> list[InputSizes]:
-        inputs = [OpenInput.from_spec(spec) for spec in artifact.inputs]
+        inputs = [OpenInput.from_spec(spec) for spec in artifact.data_inputs]
         return chosen_sizes(inputs, self.input_sizes, artifact.path.name)
 
     def _sized(self, artifact: Artifact) -> Artifact:
@@ -127,10 +127,11 @@ def read_samples(
         reference=reference,
         base=base,
         purpose=purpose,
-        inputs=tuple(map(_real, artifact.inputs)),
+        inputs=tuple(map(_real, artifact.data_inputs)),
         metric=metric,
         preprocessing=images,
         folder=folder,
+        sequences=bool(artifact.states),
     )
     return settings.run("reading of the data", MATERIALIZE, request, settings.stage("data")).value
 

@@ -105,13 +105,15 @@ def lift_states(program: ExportedProgram, title: str) -> LiftedProgram:
     placeholders: list[Any] = [node for node in graph.nodes if node.op == "placeholder"]
     for node in placeholders:
         target = weights.get(node.name)
-        if target in next_values and node.users:
-            inputs[target] = node
-        elif target in next_values:
-            graph.erase_node(node)  # written at each call and never read before: nothing goes on to the next call
-        elif target is not None:
+        if target is None:
+            continue  # an input of the user's
+        if target not in next_values:
             attributes[target] = tensors[target]
             _read_from(graph, node, target)
+        elif node.users:
+            inputs[target] = node
+        else:
+            graph.erase_node(node)  # written at each call and never read before: nothing goes on to the next call
     names = _names(list(inputs), {node.name for node in placeholders})
     last: Any = [node for node in graph.nodes if node.op == "placeholder"][-1]
     for target, node in inputs.items():
