@@ -38,6 +38,8 @@ MeasurementKind = Literal["memory", "outputs", "latency"]
 PIECES: Final[tuple[MeasurementKind, ...]] = ("memory", "outputs", "latency")
 
 RUNNER: Final = Path(__file__).resolve().parent / "runners" / "runner.py"
+RUNNER_FILES: Final = (RUNNER, RUNNER.with_name("opened_artifact.py"))
+"""What is copied to a device, with the session file of the runtime."""
 REFERENCE: Final = RUNNER.with_name("reference_session.py")
 """The session of the float model."""
 

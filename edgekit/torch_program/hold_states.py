@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.model import CapturedModel, State, TensorSpec
 from edgekit.torch_program.graph_nodes import example_inputs_of
-from edgekit.torch_program.torch_protocols import Node
+from edgekit.torch_program.torch_protocols import Graph, Node
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +56,7 @@ def hold_states(program: ExportedProgram, model: CapturedModel) -> ExportedProgr
     state_dict: dict[str, Any] = dict(program.state_dict)
     buffers: list[Any] = []
     changes: list[Any] = []
-    nodes: dict[str, Any] = {node.name: node for node in graph.nodes}
+    nodes: dict[str, Node] = {node.name: node for node in graph.nodes}
     for state in model.states:
         given, made = inputs[takes.index(state.input)].arg, results[gives.index(state.output)].arg
         buffers.append(parts.InputSpec(parts.InputKind.BUFFER, given, state.input, persistent=True))
@@ -66,7 +66,7 @@ def hold_states(program: ExportedProgram, model: CapturedModel) -> ExportedProgr
     inputs = [item for name, item in zip(takes, inputs, strict=True) if name not in held]
     results = [item for name, item in zip(gives, results, strict=True) if name not in held]
     _reorder_inputs(graph, [*weights, *buffers, *inputs], nodes)
-    output: Any = next(node for node in graph.nodes if node.op == "output")
+    output: Node = next(node for node in graph.nodes if node.op == "output")
     output.args = (tuple(nodes[item.arg.name] for item in (*changes, *results)),)
     taken = zip(takes, example_inputs_of(program), strict=True)
     examples = tuple(example for name, example in taken if name not in held)
@@ -109,11 +109,11 @@ def _call(examples: tuple[Tensor, ...], inputs: Sequence[Any], results: Sequence
     )
 
 
-def _reorder_inputs(graph: Any, order: Sequence[Any], nodes: dict[str, Node]) -> None:
+def _reorder_inputs(graph: Graph, order: Sequence[Any], nodes: dict[str, Node]) -> None:
     """Puts the placeholders into the order of the signature."""
     first = next(iter(graph.nodes))
     for item in order:
-        node: Any = nodes[item.arg.name]
+        node = nodes[item.arg.name]
         if node is first:
             first = node.next
         else:

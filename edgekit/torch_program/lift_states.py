@@ -20,6 +20,7 @@ from edgekit.torch_program.canonical_program import check_equal
 from edgekit.torch_program.example_call import ExampleCall
 from edgekit.torch_program.graph_nodes import is_in_place, viewed
 from edgekit.torch_program.state_writes import write_plainly
+from edgekit.torch_program.torch_protocols import Graph, Node
 from edgekit.torch_program.trace_module import export_module, run_module
 
 if TYPE_CHECKING:
@@ -99,10 +100,10 @@ def lift_states(program: ExportedProgram, title: str) -> LiftedProgram:
         **signature.inputs_to_lifted_tensor_constants,
     }
     tensors: dict[str, Any] = {**functional.state_dict, **functional.constants}
-    nodes: dict[str, Any] = {node.name: node for node in graph.nodes}
-    inputs: dict[str, Any] = {}
+    nodes: dict[str, Node] = {node.name: node for node in graph.nodes}
+    inputs: dict[str, Node] = {}
     attributes: dict[str, Any] = {}
-    placeholders: list[Any] = [node for node in graph.nodes if node.op == "placeholder"]
+    placeholders: list[Node] = [node for node in graph.nodes if node.op == "placeholder"]
     for node in placeholders:
         target = weights.get(node.name)
         if target is None:
@@ -115,13 +116,13 @@ def lift_states(program: ExportedProgram, title: str) -> LiftedProgram:
         else:
             graph.erase_node(node)  # written at each call and never read before: nothing goes on to the next call
     names = _names(list(inputs), {node.name for node in placeholders})
-    last: Any = [node for node in graph.nodes if node.op == "placeholder"][-1]
+    last: Node = [node for node in graph.nodes if node.op == "placeholder"][-1]
     for target, node in inputs.items():
         if node is not last:
             last.append(node)
         node._rename(names[target])  # noqa: SLF001  the only way that keeps names unique
         node.target, last = node.name, node
-    output: Any = next(node for node in graph.nodes if node.op == "output")
+    output: Node = next(node for node in graph.nodes if node.op == "output")
     given = [nodes[name] for name in signature.user_outputs if name in nodes]
     changed = [_with_axis(graph, nodes[next_values[target]]) for target in inputs]
     output.args = (tuple(_distinct(graph, [*given, *changed])),)
@@ -137,7 +138,7 @@ def lift_states(program: ExportedProgram, title: str) -> LiftedProgram:
     )
 
 
-def _read_from(graph: Any, placeholder: Any, target: str) -> None:
+def _read_from(graph: Graph, placeholder: Node, target: str) -> None:
     """Replaces the placeholder of a weight by a node that reads it from the module."""
     first = next(node for node in graph.nodes if node.op != "placeholder")
     with graph.inserting_before(first):
@@ -147,7 +148,7 @@ def _read_from(graph: Any, placeholder: Any, target: str) -> None:
     graph.erase_node(placeholder)
 
 
-def _with_axis(graph: Any, result: Any) -> Any:
+def _with_axis(graph: Graph, result: Node) -> Node:
     """Returns a state's next value with an axis of 1 where it is a single number: Core ML has none without axes."""
     import torch
 
@@ -159,7 +160,7 @@ def _with_axis(graph: Any, result: Any) -> Any:
     return made
 
 
-def _without_axis(graph: Any, placeholder: Any) -> None:
+def _without_axis(graph: Graph, placeholder: Node) -> None:
     """Lets what reads a state of a single number read it without the axis that its input has."""
     import torch
 
@@ -186,12 +187,12 @@ def _names(buffers: Sequence[str], taken: set[str]) -> dict[str, str]:
     return names
 
 
-def _distinct(graph: Any, results: Sequence[Any]) -> list[Any]:
+def _distinct(graph: Graph, results: Sequence[Node]) -> list[Node]:
     """Returns the outputs with copies of those that are there twice, or that are inputs: each has a name of its own."""
     import torch
 
-    seen: set[Any] = set()
-    distinct: list[Any] = []
+    seen: set[Node] = set()
+    distinct: list[Node] = []
     for result in results:
         node = result
         if node in seen or node.op in ("placeholder", "get_attr"):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.torch_program.graph_nodes import operator_name
+from edgekit.torch_program.torch_protocols import Graph, Node
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def write_plainly(graph_module: GraphModule) -> int:
     """Rewrites in place what is named above; returns how many operators."""
-    graph: Any = graph_module.graph
+    graph: Graph = graph_module.graph
     count = 0
     for node in list(graph.nodes):
         rewrite = _REWRITES.get(operator_name(node)) if node.op == "call_function" else None
@@ -37,19 +38,19 @@ def write_plainly(graph_module: GraphModule) -> int:
     return count
 
 
-def _call(graph: Any, operator: Any, *args: Any) -> Any:
+def _call(graph: Graph, operator: Any, *args: object) -> Node:
     return graph.call_function(operator, args)
 
 
-def _shape(node: Any) -> tuple[int, ...]:
+def _shape(node: Node) -> tuple[int, ...]:
     return tuple(int(size) for size in node.meta["val"].shape)
 
 
-def _argument(node: Any, place: int, name: str, default: Any) -> Any:
+def _argument(node: Node, place: int, name: str, default: Any) -> Any:
     return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
 
 
-def _copy(graph: Any, node: Any) -> Any:
+def _copy(graph: Graph, node: Node) -> Node | None:
     """`copy(old, new)` is `new` with the old one's dtype and shape."""
     import torch
 
@@ -62,7 +63,7 @@ def _copy(graph: Any, node: Any) -> Any:
     return _call(graph, torch.ops.aten.alias.default, new)
 
 
-def _slice_scatter(graph: Any, node: Any) -> Any:
+def _slice_scatter(graph: Graph, node: Node) -> Node | None:
     """A part between two positions becomes a concatenation of what lies before it, the part, and what lies behind."""
     import torch
 
@@ -77,7 +78,7 @@ def _slice_scatter(graph: Any, node: Any) -> Any:
     return _between(graph, whole, part, axis, first, last, torch.ops.aten)
 
 
-def _select_scatter(graph: Any, node: Any) -> Any:
+def _select_scatter(graph: Graph, node: Node) -> Node | None:
     """One position along an axis becomes a part of length 1."""
     import torch
 
@@ -88,7 +89,7 @@ def _select_scatter(graph: Any, node: Any) -> Any:
     return _between(graph, whole, wide, axis, first, first + 1, torch.ops.aten)
 
 
-def _between(graph: Any, whole: Any, part: Any, axis: int, first: int, last: int, aten: Any) -> Any:
+def _between(graph: Graph, whole: Node, part: Node, axis: int, first: int, last: int, aten: Any) -> Node:
     size = _shape(whole)[axis]
     pieces = [_call(graph, aten.slice.Tensor, whole, axis, 0, first)] if first else []
     pieces.append(part)
@@ -101,7 +102,7 @@ def _within(place: int, size: int) -> int:
     return min(max(place + size if place < 0 else place, 0), size)
 
 
-def _index_copy(graph: Any, node: Any) -> Any:
+def _index_copy(graph: Graph, node: Node) -> Node | None:
     """A write to one position becomes a selection: the new values where the position is, the old ones elsewhere."""
     import torch
 
@@ -120,7 +121,7 @@ def _index_copy(graph: Any, node: Any) -> Any:
     return _call(graph, aten.where.self, here, part, whole)
 
 
-def _index_put(graph: Any, node: Any) -> Any:
+def _index_put(graph: Graph, node: Node) -> Node | None:
     """`cache[:, position] = x` with one position is `index_copy`; anything else stays."""
     import torch
 
@@ -147,7 +148,7 @@ def _index_put(graph: Any, node: Any) -> Any:
     return made
 
 
-def _batch_norm(graph: Any, node: Any) -> Any:
+def _batch_norm(graph: Graph, node: Node) -> Node | None:
     """Batch normalization at inference, in the form that the rewrites behind this one know."""
     import operator
 
@@ -167,7 +168,7 @@ def _batch_norm(graph: Any, node: Any) -> Any:
     return new
 
 
-_REWRITES: Final[dict[str, Callable[[Any, Any], Any]]] = {
+_REWRITES: Final[dict[str, Callable[[Graph, Node], Node | None]]] = {
     "copy": _copy,
     "slice_scatter": _slice_scatter,
     "select_scatter": _select_scatter,

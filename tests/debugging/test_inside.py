@@ -11,7 +11,7 @@ import pytest
 from edgekit.debugging.inspector import StoredGrid, grid_of, open_inside, prepared, real_values
 from edgekit.debugging.xnnpack_graph import _required
 from edgekit.errors import ArtifactError, MissingDependencyError
-from edgekit.validators.runners import runner
+from edgekit.validators.runners import opened_artifact
 
 
 def test_integers_come_back_as_real_numbers() -> None:
@@ -27,7 +27,7 @@ def test_only_integers_with_a_scale_have_a_grid(scale: float, dtype: str) -> Non
 
 
 def test_another_number_of_inputs_is_told() -> None:
-    with pytest.raises(runner.RunError) as raised:
+    with pytest.raises(opened_artifact.RunError) as raised:
         prepared(Path("net.onnx"), [], [np.zeros((1, 2), np.float32)])
     assert (raised.value.kind, raised.value.message) == (
         "DataError",

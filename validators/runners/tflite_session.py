@@ -224,8 +224,8 @@ class SignatureSession:
     def __init__(self, interpreter: Interpreter, path: str, signature: str) -> None:
         self._interpreter = interpreter  # kept: the runner holds a weak reference
         self._run = interpreter.get_signature_runner(signature)
-        self.inputs = [_named_spec(name, detail) for name, detail in self._run.get_input_details().items()]
-        self.outputs = [_named_spec(name, detail) for name, detail in self._run.get_output_details().items()]
+        self.inputs = [{**_spec(detail), "name": name} for name, detail in self._run.get_input_details().items()]
+        self.outputs = [{**_spec(detail), "name": name} for name, detail in self._run.get_output_details().items()]
         self.metadata = read_metadata(Path(path))
 
     def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
@@ -408,10 +408,6 @@ def _spec(detail: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _named_spec(name: str, detail: dict[str, Any]) -> dict[str, Any]:
-    return {**_spec(detail), "name": name}
-
-
 def read_signatures(path: Path) -> dict[str, str]:
     """Returns the names of a file's signatures, each with its inputs and outputs: `x -> y, z`.
 
@@ -423,18 +419,16 @@ def read_signatures(path: Path) -> dict[str, str]:
             found: dict[str, str] = {}
             for entry in _vector(data, _indirect(data, 0), 7):
                 key = _field(data, entry, 2)
-                sides = [", ".join(_texts(data, _vector(data, entry, side))) for side in (0, 1)]
+                places = [[_field(data, table, 0) for table in _vector(data, entry, side)] for side in (0, 1)]
                 if key is not None:
-                    found[_bytes(data, key).decode("utf-8", "replace")] = " -> ".join(sides)
+                    found[_text(data, key)] = " -> ".join(", ".join(_text(data, at) for at in side) for side in places)
         except (struct.error, IndexError):
             return {}  # the interpreter will say what is wrong with the file
         return found
 
 
-def _texts(data: bytes | mmap.mmap, tables: list[int]) -> list[str]:
-    """Returns the strings in field 0 of tables."""
-    places = [_field(data, table, 0) for table in tables]
-    return [_bytes(data, place).decode("utf-8", "replace") for place in places if place is not None]
+def _text(data: bytes | mmap.mmap, at: int | None) -> str:
+    return "" if at is None else _bytes(data, at).decode("utf-8", "replace")
 
 
 def read_metadata(path: Path) -> dict[str, str]:
