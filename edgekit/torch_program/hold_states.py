@@ -6,7 +6,7 @@ The opposite of `lift_states`, done last: everything before it, quantization too
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekit.model import CapturedModel, State, TensorSpec
 from edgekit.torch_program.graph_nodes import example_inputs_of
@@ -14,7 +14,8 @@ from edgekit.torch_program.torch_protocols import Graph, Node
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.export import ExportedProgram
+    from torch.export import ExportedProgram, ModuleCallEntry
+    from torch.export.graph_signature import InputSpec, OutputSpec
 
 
 def held_states(model: CapturedModel) -> tuple[State, ...]:
@@ -53,9 +54,9 @@ def hold_states(program: ExportedProgram, model: CapturedModel) -> ExportedProgr
     inputs = [item for item in signature.input_specs if item.kind == parts.InputKind.USER_INPUT]
     weights = [item for item in signature.input_specs if item.kind != parts.InputKind.USER_INPUT]
     results = [item for item in signature.output_specs if item.kind == parts.OutputKind.USER_OUTPUT]
-    state_dict: dict[str, Any] = dict(program.state_dict)
-    buffers: list[Any] = []
-    changes: list[Any] = []
+    state_dict: dict[str, Tensor] = dict(program.state_dict)
+    buffers: list[InputSpec] = []
+    changes: list[OutputSpec] = []
     nodes: dict[str, Node] = {node.name: node for node in graph.nodes}
     for state in model.states:
         given, made = inputs[takes.index(state.input)].arg, results[gives.index(state.output)].arg
@@ -83,7 +84,7 @@ def hold_states(program: ExportedProgram, model: CapturedModel) -> ExportedProgr
     )
 
 
-def _initial(state: State, value: Any) -> Tensor:
+def _initial(state: State, value: Tensor) -> Tensor:
     import torch
 
     if len(state.initial) == 1:
@@ -91,7 +92,7 @@ def _initial(state: State, value: Any) -> Tensor:
     return torch.tensor(state.initial, dtype=value.dtype).reshape(value.shape)
 
 
-def _call(examples: tuple[Tensor, ...], inputs: Sequence[Any], results: Sequence[Any]) -> Any:
+def _call(examples: tuple[Tensor, ...], inputs: Sequence[InputSpec], results: Sequence[OutputSpec]) -> ModuleCallEntry:
     """Returns how the program is called: inputs by place, results as a tuple, or one alone."""
     from torch.export import ModuleCallEntry, ModuleCallSignature
     from torch.utils import _pytree as pytree
@@ -109,7 +110,7 @@ def _call(examples: tuple[Tensor, ...], inputs: Sequence[Any], results: Sequence
     )
 
 
-def _reorder_inputs(graph: Graph, order: Sequence[Any], nodes: dict[str, Node]) -> None:
+def _reorder_inputs(graph: Graph, order: Sequence[InputSpec], nodes: dict[str, Node]) -> None:
     """Puts the placeholders into the order of the signature."""
     first = next(iter(graph.nodes))
     for item in order:

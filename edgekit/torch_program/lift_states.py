@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from edgekit.errors import ModelError
 from edgekit.model import State
@@ -99,10 +99,10 @@ def lift_states(program: ExportedProgram, title: str) -> LiftedProgram:
         **signature.inputs_to_buffers,
         **signature.inputs_to_lifted_tensor_constants,
     }
-    tensors: dict[str, Any] = {**functional.state_dict, **functional.constants}
+    tensors: dict[str, Tensor] = {**functional.state_dict, **functional.constants}
     nodes: dict[str, Node] = {node.name: node for node in graph.nodes}
     inputs: dict[str, Node] = {}
-    attributes: dict[str, Any] = {}
+    attributes: dict[str, object] = {}
     placeholders: list[Node] = [node for node in graph.nodes if node.op == "placeholder"]
     for node in placeholders:
         target = weights.get(node.name)

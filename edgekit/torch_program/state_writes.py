@@ -38,7 +38,7 @@ def write_plainly(graph_module: GraphModule) -> int:
     return count
 
 
-def _call(graph: Graph, operator: Any, *args: object) -> Node:
+def _call(graph: Graph, operator: Callable[..., object], *args: object) -> Node:
     return graph.call_function(operator, args)
 
 
@@ -46,7 +46,7 @@ def _shape(node: Node) -> tuple[int, ...]:
     return tuple(int(size) for size in node.meta["val"].shape)
 
 
-def _argument(node: Node, place: int, name: str, default: Any) -> Any:
+def _argument(node: Node, place: int, name: str, default: object) -> Any:
     return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
 
 

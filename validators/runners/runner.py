@@ -33,8 +33,8 @@ from typing import Any
 
 import numpy as np
 
-if __name__ == "__main__":  # a script beside its other half, on any machine
-    from opened_artifact import (  # type: ignore[import-not-found]  # pyright: ignore[reportMissingImports]  its folder is on the path then
+if __name__ != "__main__":
+    from edgekit.validators.runners.opened_artifact import (
         OpenArtifact,
         Row,
         RunError,
@@ -44,8 +44,8 @@ if __name__ == "__main__":  # a script beside its other half, on any machine
         check_file,
         shape_text,
     )
-else:
-    from edgekit.validators.runners.opened_artifact import (
+else:  # a script beside its other half, on any machine
+    from opened_artifact import (  # type: ignore[import-not-found,no-redef]  # pyright: ignore[reportMissingImports]  its folder is on the path
         OpenArtifact,
         Row,
         RunError,

@@ -213,13 +213,7 @@ class Session:
 
 
 class SignatureSession:
-    """One of a file's signatures.
-
-    Args:
-        interpreter: Interpreter of any of the packages.
-        path: The file it was made from.
-        signature: Its name.
-    """
+    """One of a file's signatures; arguments as for `Session`, and its name."""
 
     def __init__(self, interpreter: Interpreter, path: str, signature: str) -> None:
         self._interpreter = interpreter  # kept: the runner holds a weak reference
@@ -411,8 +405,7 @@ def _spec(detail: dict[str, Any]) -> dict[str, Any]:
 def read_signatures(path: Path) -> dict[str, str]:
     """Returns the names of a file's signatures, each with its inputs and outputs: `x -> y, z`.
 
-    In TFLite's schema the table Model has `signature_defs` as field 7; SignatureDef is (inputs, outputs, key), and what
-    it takes and gives are tables whose field 0 is a name.
+    In TFLite's schema: Model's field 7 holds them; a SignatureDef is (inputs, outputs, key), whose fields 0 are names.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
