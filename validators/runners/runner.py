@@ -44,7 +44,8 @@ if __name__ != "__main__":
         check_file,
         shape_text,
     )
-else:  # a script beside its other half, on any machine
+else:  # a script beside its other half, on any machine; nothing else of its folder is to be imported
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
     from opened_artifact import (  # type: ignore[import-not-found,no-redef]  # pyright: ignore[reportMissingImports]  its folder is on the path
         OpenArtifact,
         Row,
@@ -55,6 +56,8 @@ else:  # a script beside its other half, on any machine
         check_file,
         shape_text,
     )
+
+    del sys.path[0]
 
 MODES = ("memory", "outputs", "latency")
 """In this order they run: memory is only honest in a process that has loaded nothing before."""
