@@ -25,11 +25,18 @@ from edgekit.converters.tflite_file import (
     separate_outputs,
     text,
 )
+from edgekit.converters.tflite_kernels import refuse_missing_kernels
 from edgekit.converters.tflite_norms import keep_norm_scales
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, TensorSpec
+from edgekit.torch_program.fold_constants import fold_constants
 from edgekit.torch_program.graph_nodes import example_inputs_of
 from edgekit.torch_program.program_archive import load_program
+from edgekit.torch_program.replace_operators import replace_operators
+from edgekit.torch_program.rewrites.assignment import scatter_add
+from edgekit.torch_program.rewrites.call import Rewrite
+from edgekit.torch_program.rewrites.convolutions import plain_transposed
+from edgekit.torch_program.rewrites.ordering import topk_by_places
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +45,13 @@ if TYPE_CHECKING:
 _FUSED: Final = re.compile(r";+")
 _RECURRENT: Final = ("LSTM", "GRU", "RNN")
 _LACKS: Final = "LiteRT has no lowering for"
+_REWRITES: Final[Mapping[str, Rewrite]] = {
+    "conv_transpose1d": plain_transposed,
+    "conv_transpose2d": plain_transposed,
+    "topk": topk_by_places,
+    "scatter_add": scatter_add,
+}
+"""What LiteRT holds in part only: with output padding its transposed convolutions give wrong values."""
 
 
 @final
@@ -71,6 +85,7 @@ def float_model(captured: CapturedModel) -> FloatModel:
     _order(model, captured)
     separate_outputs(model)
     modules = _name_tensors(model, places)
+    refuse_missing_kernels(model, modules, captured.source)
     before = [text(model.subgraphs[0].tensors[i].name) for i in model.subgraphs[0].outputs]
     name_boundary(model, [spec.name for spec in captured.inputs], [spec.name for spec in captured.outputs])
     for old, spec in zip(before, captured.outputs, strict=True):
@@ -132,6 +147,8 @@ def _from_exported_program(captured: CapturedModel) -> tuple[bytes, _Places]:
     program = load_program(captured.path)
     try:
         module = program.module()
+        if replace_operators(module, _REWRITES):
+            fold_constants(module)
         keep_norm_scales(module)
         edge_model = litert_torch.convert(module, example_inputs_of(program))
         content = bytes(edge_model.model_content())

@@ -19,7 +19,14 @@ from edgekit.torch_program.hold_states import held_states
 if TYPE_CHECKING:
     from coremltools.models import MLModel
 
-_DTYPES: Final = {"float64": "float32", "float16": "float32", "int64": "int32", "uint8": "int32", "int16": "int32"}
+_DTYPES: Final = {
+    "float64": "float32",
+    "float16": "float32",
+    "int64": "int32",
+    "uint8": "int32",
+    "int16": "int32",
+    "bool": "int32",
+}
 """Core ML's multi-arrays are float32, float16, int32, and int8 since iOS 26: the nearest one that holds the values."""
 
 _SUPPORTED: Final = frozenset({"float32", "int32", "int8"})

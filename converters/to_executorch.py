@@ -23,10 +23,17 @@ from edgekit.quantization.pt2e_overflow import find_overflows, overflow_words
 from edgekit.quantization.pt2e_plan import RECURRENT, label_of
 from edgekit.quantization.pt2e_quantization import QuantizedGraph, export_graph, quantize_graph, quantize_io
 from edgekit.recipe import Recipe
+from edgekit.torch_program.fold_constants import fold_constants
 from edgekit.torch_program.hold_states import held_note, held_states, hold_states, without_held
+from edgekit.torch_program.replace_operators import replace_operators
+from edgekit.torch_program.rewrites.call import Rewrite
+from edgekit.torch_program.rewrites.convolutions import in_planes
 from edgekit.workers.worker import Progress
 
 _LACKS: Final = "ExecuTorch has no kernel for"
+_REWRITES: Final[Mapping[str, Rewrite]] = {"conv3d": in_planes}
+"""Operators without a kernel in ExecuTorch."""
+
 MOST_CELLS: Final = 64
 """Recurrent cells (steps times layers) that are unrolled; each adds ten operators to the program."""
 
@@ -87,6 +94,8 @@ class ExecuTorchConverter(Converter):
 def _convert(request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
     progress("reading the model", None)
     graph = read_float_graph(request.model)
+    if replace_operators(graph.module, _REWRITES):
+        fold_constants(graph.module)
     _refuse_long_sequences(request, graph)
     recipe = request.recipe
     inputs, outputs = request.model.inputs, request.model.outputs
@@ -176,6 +185,7 @@ def _lower(
 ) -> LoweredProgram:
     used = {request.recipe.default, *(precision for _, precision in request.recipe.overrides)}
     held = held_states(request.model)
+    program = None
     try:
         program = export_graph(graph)
         return lower(
@@ -183,7 +193,7 @@ def _lower(
             constants,
             states=[state.input for state in held],
             dynamic=bool(used & {"int8_dynamic", "int4_weights"}),
-            told=lambda phrase: progress(phrase, None),
+            report=lambda phrase: progress(phrase, None),
         )
     except ConversionError as error:
         raise ConversionError(
@@ -192,8 +202,8 @@ def _lower(
         ) from error
     except Exception as error:  # the framework raises many kinds; all of them mean that it cannot hold the model
         raise ConversionError(
-            f"{request.model.source} cannot become executorch {request.recipe.name}: {failure_reason(error, _LACKS)}. "
-            "Try another format, or change the named operator in the model."
+            f"{request.model.source} cannot become executorch {request.recipe.name}: "
+            f"{failure_reason(error, _LACKS, program)}. Try another format, or change the named operator in the model."
         ) from error
 
 

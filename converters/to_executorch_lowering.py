@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.errors import ConversionError
+from edgekit.torch_program.operator_place import operator_place
 from edgekit.torch_program.torch_protocols import Node
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def lower(
     constants: Mapping[str, object],
     *,
     dynamic: bool,
-    told: Callable[[str], None],
+    report: Callable[[str], None],
     states: Sequence[str] = (),
 ) -> LoweredProgram:
     """Returns the .pte of an ExportedProgram.
@@ -74,7 +75,7 @@ def lower(
         program: torch.export.ExportedProgram, quantized or not.
         constants: Method name to the value that it returns.
         dynamic: Some operators choose their grids at run time.
-        told: Gets a phrase before each slow step.
+        report: Gets a phrase before each slow step.
         states: Buffers that the program changes: kept with their names and with the values that they begin with.
 
     Raises:
@@ -92,7 +93,7 @@ def lower(
     # with a fused clamp gave wrong values (20 dB instead of 52 on the convolutions of the tests).
     partitioners = [XnnpackDynamicallyQuantizedPartitioner()] if dynamic else []
     with torch.no_grad(), _without_needless_work():
-        told("lowering to XNNPACK")
+        report("lowering to XNNPACK")
         edge = to_edge_transform_and_lower(
             program,
             partitioner=[*partitioners, XnnpackPartitioner()],
@@ -100,9 +101,9 @@ def lower(
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         )
         delegated, outside = _count(edge.exported_program().graph_module)
-        told("planning memory")
+        report("planning memory")
         finished = edge.to_executorch(_with_states(states) if states else ExecutorchBackendConfig())
-        _refuse_missing_kernels(finished.executorch_program)
+        _refuse_missing_kernels(finished.executorch_program, program)
         data = bytes(finished.buffer)
     return LoweredProgram(data=data, delegated=delegated, outside=outside)
 
@@ -118,7 +119,7 @@ def _with_states(states: Sequence[str]) -> Any:
     return ExecutorchBackendConfig(passes=[InitializedMutableBufferPass(list(states))], emit_mutable_buffer_names=True)
 
 
-def _refuse_missing_kernels(program: Any) -> None:
+def _refuse_missing_kernels(finished: Any, program: ExportedProgram) -> None:
     """Checks that the runtime has a kernel for each operator outside XNNPACK: a program without one fails at its load.
 
     Raises:
@@ -128,9 +129,10 @@ def _refuse_missing_kernels(program: Any) -> None:
 
     library: Any = _portable_lib
     kernels = set(library._get_operator_names())  # noqa: SLF001  executorch.runtime wraps it, and imports for seconds
-    wanted = {f"{item.name}.{item.overload}".rstrip(".") for plan in program.execution_plan for item in plan.operators}
+    wanted = {f"{item.name}.{item.overload}".rstrip(".") for plan in finished.execution_plan for item in plan.operators}
     if missing := sorted(wanted - kernels):
-        raise ConversionError(f"ExecuTorch has no kernel for {', '.join(missing)}.")
+        places = ", ".join(operator_place(program, name) for name in missing)
+        raise ConversionError(f"ExecuTorch has no kernel for {places}.")
 
 
 def _count(module: GraphModule) -> tuple[dict[str, int], dict[str, int]]:

@@ -89,12 +89,11 @@ class TFLiteConverter(Converter):
 
 def _notes(source: FloatModel, request: ConversionRequest, made: Sequence[TensorSpec]) -> tuple[str, ...]:
     """Returns what the user should know about the artifact."""
-    notes: list[str] = []
-    for spec, artifact in zip((*request.model.inputs, *request.model.outputs), made, strict=True):
-        if spec.dtype == "int64" and artifact.dtype == "int32":
-            notes.append(f'"{spec.name}" is int32 where the float model has int64: LiteRT has few 64-bit kernels.')
-        if request.io == "int8" and artifact.dtype == "float32":
-            notes.append(f'"{spec.name}" stays float32: the operator at that end computes in float.')
+    notes = [
+        f'"{artifact.name}" stays float32: the operator at that end computes in float.'
+        for artifact in made
+        if request.io == "int8" and artifact.dtype == "float32"
+    ]
     precisions = {request.recipe.precision_of(module) for module in source.recurrent}
     if precisions & {"int8_static", "int8_dynamic"}:
         notes.append(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
 from edgekit.budget import Budget, Level, Limit, cost_of
@@ -33,7 +33,7 @@ class Check:
         low: Lower end of the figure's band (95 % confidence where measured), None where it is exact.
         high: Upper end of the band.
         measured_on: What was measured: `file`, `host: AMD EPYC`, `Core ML evaluator`, a device's name.
-        limit_from: Who set the limit.
+        limit_from: Who set the limit; without a limit, who waived it.
         level: What a failure does to the gate.
         detail: One sentence for a person: the sample count, the reason for not_run, the worst output.
         runtime: The artifact's runtime, where the check is about one artifact.
@@ -57,6 +57,11 @@ class Check:
     def fails_gate(self) -> bool:
         """True if this check alone makes the gate fail (without `--strict`)."""
         return self.level == "error" and self.verdict in ("fail", "not_run")
+
+    @property
+    def is_waived(self) -> bool:
+        """True if somebody has said that this check is shown and not judged."""
+        return self.limit is None and bool(self.limit_from)
 
     @property
     def shown_as(self) -> ShownVerdict:
@@ -139,9 +144,11 @@ def judge(
 def complete(checks: Iterable[Check], budget: Budget, runtime: str) -> tuple[Check, ...]:
     """Returns `checks` and, for each limit that none of them is about, one that was not measured.
 
-    A limit never vanishes.
+    A limit never vanishes, and neither does who waived one: it stands where the limit's source would.
     """
-    checks = tuple(checks)
+    checks = tuple(
+        replace(check, limit_from=budget.waiver(check.name)) if check.limit is None else check for check in checks
+    )
     there = {check.name for check in checks}
     open_limits = [limit for limit in budget.limits if limit.name not in there]
     detail = "Nothing measures it yet."

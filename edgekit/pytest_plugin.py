@@ -84,8 +84,8 @@ class BudgetOfDevice:
             without=(without,) if isinstance(without, str) else tuple(without),
             **options,
         )
-        result, asked = run_gate(request)
-        return find(result, LimitFiles(task=asked.task, profile=asked.profile), strict=self.strict)
+        result, requested = run_gate(request)
+        return find(result, LimitFiles(task=requested.task, profile=requested.profile), strict=self.strict)
 
 
 @pytest.fixture

@@ -38,6 +38,11 @@ Effort = Literal["quick", "default", "thorough"]
 
 EFFORTS: Final[tuple[Effort, ...]] = get_args(Effort)
 
+Preference = Literal["balanced", "accuracy", "size", "speed"]
+"""What a plan prefers among candidates that fit."""
+
+PREFERENCES: Final[tuple[Preference, ...]] = get_args(Preference)
+
 RangeMethod = Literal["minmax", "percentile", "mse"]
 
 PredictionEvidence = Literal["computed", "expected", "simulated", "measured"]

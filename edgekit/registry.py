@@ -17,6 +17,9 @@ FORMATS: Final[Mapping[str, str]] = {
 DEFAULT_FORMAT: Final = next(iter(FORMATS))
 """Whose kernels a technique trains for where nobody says so."""
 
+ACCELERATORS: Final = ("hexagon", "neural_engine", "nnapi", "tensorrt")
+"""Accelerators that edgekit's own formats have rules about (files of `validators/accelerators/`)."""
+
 VALIDATORS: Final[Mapping[str, str]] = {
     "size": "edgekit.validators.size:SizeValidator",
     "accuracy": "edgekit.validators.accuracy:AccuracyValidator",
@@ -54,8 +57,47 @@ METRICS: Final[Mapping[str, str]] = {
     "agreement": "edgekit.metrics.agreement:Agreement",
     "cosine": "edgekit.metrics.cosine:Cosine",
     "spearman": "edgekit.metrics.spearman:Spearman",
+    "agreement_of": "edgekit.metrics.agreement_of:AgreementOf",
+    "top5": "edgekit.metrics.top5:Top5",
+    "macro_f1": "edgekit.metrics.macro_f1:MacroF1",
+    "mae": "edgekit.metrics.mae:Mae",
+    "rmse": "edgekit.metrics.rmse:Rmse",
+    "r2": "edgekit.metrics.r2:R2",
+    "recall_at_k": "edgekit.metrics.recall_at_k:RecallAtK",
+    "auroc": "edgekit.metrics.auroc:Auroc",
+    "psnr": "edgekit.metrics.psnr:Psnr",
+    "ssim": "edgekit.metrics.ssim:Ssim",
+    "abs_rel": "edgekit.metrics.abs_rel:AbsRel",
+    "delta1": "edgekit.metrics.delta1:Delta1",
+    "miou": "edgekit.metrics.miou:MeanIou",
+    "map": "edgekit.metrics.box_map:BoxMap",
+    "map50": "edgekit.metrics.box_map:BoxMap50",
+    "mask_map": "edgekit.metrics.mask_map:MaskMap",
+    "oks_map": "edgekit.metrics.oks_map:OksMap",
+    "pck": "edgekit.metrics.pck:Pck",
+    "cer": "edgekit.metrics.cer:Cer",
+    "wer": "edgekit.metrics.wer:Wer",
 }
 """Metric name to metric. Everything else that a task may name is a user's `file.py:function`."""
+
+DECODERS: Final[Mapping[str, str]] = {
+    "yolov5": "edgekit.heads.yolov5:YoloV5",
+    "yolov8": "edgekit.heads.yolov8:YoloV8",
+    "yolo11": "edgekit.heads.yolov8:YoloV8",
+    "yolo26": "edgekit.heads.yolo26:Yolo26",
+    "yolox": "edgekit.heads.yolox:YoloX",
+    "picodet": "edgekit.heads.picodet:PicoDet",
+    "gfl": "edgekit.heads.gfl:Gfl",
+    "ssd": "edgekit.heads.ssd:Ssd",
+    "ssd_finished": "edgekit.heads.ssd_finished:SsdFinished",
+    "detr": "edgekit.heads.detr:Detr",
+    "retinanet": "edgekit.heads.retinanet:RetinaNet",
+    "fcos": "edgekit.heads.fcos:Fcos",
+    "centernet": "edgekit.heads.centernet:CenterNet",
+    "dbnet": "edgekit.heads.dbnet:DbNet",
+    "heatmap": "edgekit.heads.heatmap:Heatmap",
+}
+"""Decoder name to decoder: how outputs of a head become boxes, masks and keypoints."""
 
 SOURCES: Final[Mapping[str, str]] = {
     "torch": "edgekit.sources.torch_factory:TorchFactorySource",
@@ -102,6 +144,11 @@ def metric_target(name: str) -> str:
         KeyError: no such metric.
     """
     return METRICS.get(name) or _joined("edgekit.metrics")[name]
+
+
+def decoder_targets() -> dict[str, str]:
+    """Returns `module:name` of every decoder by its name, third parties' last. Imports no decoder."""
+    return _with_joined(DECODERS, "edgekit.decoders")
 
 
 def source_targets() -> dict[str, str]:

@@ -8,7 +8,8 @@ evaluation inputs, the float model's outputs and an artifact's outputs all have 
     samples.json    {"count": 400, "names": ["input", "state"], "items": 400, "sha256": "...", "whole": ["state"]}
     0.npy           (count, C, H, W), rows of the first tensor; 1.npy the second, and so on
     items.npy       (count,) int64: the evaluation item that each row belongs to; only where an item has several rows
-    targets.npy     (items, ...): what the evaluation compares with; optional
+    targets.npy     (items, ...): what the evaluation compares with; optional. Tables (rows, columns) of different
+                    length are filled up with rows of NaN
     slices.json     ["day", "night", ...]: one slice name an item; optional
     starts.npy      (sequences,) int64: rows before which a model's states begin anew; only for models that have states
 
@@ -303,6 +304,8 @@ class SampleWriter:
         import numpy as np
 
         arrays = [np.asarray(target) for target in self._targets]
+        if len({array.shape for array in arrays}) > 1 and _are_tables(arrays):
+            return _filled_up(arrays)
         odd = next((i for i, array in enumerate(arrays) if array.shape != arrays[0].shape), None)
         if odd is not None:
             raise DataError(
@@ -310,6 +313,25 @@ class SampleWriter:
                 "All targets must be alike."
             )
         return np.stack(arrays)
+
+
+def _are_tables(arrays: Sequence[NDArray[Any]]) -> bool:
+    """Returns whether all are tables of numbers with the same columns; one without rows may have any."""
+    return all(array.ndim == 2 and array.dtype.kind in "iuf" for array in arrays) and (
+        len({array.shape[1] for array in arrays if len(array)}) <= 1
+    )
+
+
+def _filled_up(tables: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    """Returns tables of different length as one array (items, rows, columns), filled up with rows of NaN."""
+    import numpy as np
+
+    columns = max(tables, key=len).shape[1]
+    filled = np.full((len(tables), max(len(table) for table in tables), columns), np.nan)
+    for item, table in enumerate(tables):
+        if len(table):
+            filled[item, : len(table)] = table
+    return filled
 
 
 def write_samples(folder: Path, names: Sequence[str], rows: Iterable[Row]) -> Samples:

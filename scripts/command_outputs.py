@@ -66,7 +66,7 @@ def _run(command: str, folder: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-m", *command.split()],
         cwd=folder,
-        env={**settings, **kept, "COLUMNS": "80", "PYTHONPATH": str(ROOT)},
+        env={**settings, **kept, "COLUMNS": "100", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

@@ -127,7 +127,7 @@ QUICK = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), QUICK)
-def test_what_is_wrong_at_first_sight_is_told_at_once(
+def test_what_is_wrong_at_first_sight_is_reported_at_once(
     project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     (project / "net.pt2").write_bytes(b"PK\x03\x04truncated")
@@ -146,8 +146,8 @@ def test_an_unknown_key_is_named_with_its_path(project: Path, capsys: pytest.Cap
     (project / "edgekit.toml").write_text('[model]\nsource = "model.py:build"\n[data]\ncalibratoin = "x"\n')
     assert refuse(capsys, 2) == (
         f"{project / 'edgekit.toml'} has 1 fault:\n"
-        '  data.calibratoin: unknown key (did you mean "calibration"?); accepted are calibration, evaluation, metric, '
-        "preprocessing\n"
+        '  data.calibratoin: unknown key (did you mean "calibration"?); accepted are calibration, evaluation, task, '
+        "metric, images, preprocessing\n"
         "The keys of a task file: edgekit init writes one with all of them, explained."
     )
 
@@ -190,7 +190,7 @@ DATA = [
 
 @pytest.mark.runtime
 @pytest.mark.parametrize(("name", "message"), DATA)
-def test_wrong_calibration_data_is_told(
+def test_wrong_calibration_data_is_reported(
     project: Path, capsys: pytest.CaptureFixture[str], name: str, message: str
 ) -> None:
     del project
@@ -199,7 +199,7 @@ def test_wrong_calibration_data_is_told(
 
 
 @pytest.mark.runtime
-def test_a_model_that_returns_text_is_told_what_to_do(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_returns_text_is_shown_what_to_do(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     del project
     message = refuse(capsys, 2, "model.py:build_text", "--example-inputs", "model.py:example_inputs")
     assert message == (
@@ -209,7 +209,7 @@ def test_a_model_that_returns_text_is_told_what_to_do(project: Path, capsys: pyt
 
 
 @pytest.mark.runtime
-def test_a_data_dependent_shape_is_told_with_its_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_data_dependent_shape_is_reported_with_its_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     message = refuse(capsys, 2, "model.py:build_shape", "--example-inputs", "model.py:example_inputs")
     line = MODEL.splitlines().index("        return x[x > 0]") + 1
     assert message == (
@@ -237,7 +237,7 @@ def test_without_calibration_data_static_int8_is_a_named_failure(
 
 
 @pytest.mark.runtime
-def test_an_output_folder_that_cannot_be_written_is_told_before_the_work(
+def test_an_output_folder_that_cannot_be_written_is_reported_before_the_work(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "file").write_text("")

@@ -118,7 +118,7 @@ def test_a_table_gives_a_level() -> None:
     ],
     ids=["unknown", "number", "number in table", "unknown key", "empty table", "level", "unit"],
 )
-def test_a_wrong_limit_is_told_with_its_source(name: str, value: object, message: str) -> None:
+def test_a_wrong_limit_is_reported_with_its_source(name: str, value: object, message: str) -> None:
     with pytest.raises(InputError) as raised:
         read_limit(name, value, "a.toml")
     assert raised.value.message == message

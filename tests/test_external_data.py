@@ -84,7 +84,7 @@ def test_what_is_no_onnx_names_no_files(tmp_path: Path, content: bytes) -> None:
     assert external_files(path) == ()
 
 
-def test_missing_weights_are_told(tmp_path: Path) -> None:
+def test_missing_weights_are_reported(tmp_path: Path) -> None:
     path = save(tmp_path)
     (tmp_path / "net.onnx.data").unlink()
     with pytest.raises(ArtifactError) as raised:

@@ -10,17 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
-from pathlib import Path
 from typing import Any, final
 
 from edgekit.files.bounded_reading import read_toml
-from edgekit.formats.table import all_formats, resource_folder
+from edgekit.formats.table import accelerator_files
 from edgekit.validators.artifact_operators import ArtifactOperator
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Exclusion:
     """One rule: operators that the accelerator leaves to the CPU or the GPU.
 
     Attributes:
@@ -58,7 +57,7 @@ class AcceleratorRules:
         runtimes: Formats that reach it.
         sources: Where the rules come from.
         caveat: How far they can be trusted, in one sentence.
-        refusals: The first one that covers an operator says why it is not taken.
+        exclusions: The first one that covers an operator says why it is not taken.
         taken: Patterns of operator types; another type is not taken. Empty where only the refusals count.
     """
 
@@ -67,33 +66,23 @@ class AcceleratorRules:
     runtimes: tuple[str, ...]
     sources: tuple[str, ...]
     caveat: str
-    refusals: tuple[Refusal, ...]
+    exclusions: tuple[Exclusion, ...]
     taken: tuple[str, ...] = ()
 
     def why_not(self, operator: ArtifactOperator) -> str | None:
         """Returns why the accelerator leaves an operator to others, or None where it takes it."""
-        for refusal in self.refusals:
-            if refusal.covers(operator):
-                return refusal.reason
+        for why_not in self.exclusions:
+            if why_not.covers(operator):
+                return why_not.reason
         if self.taken and not any(fnmatchcase(operator.kind, pattern) for pattern in self.taken):
             return "not among its operators"
         return None
 
 
-def accelerator_names() -> tuple[str, ...]:
-    """Returns the accelerators that there are rules for."""
-    return tuple(sorted(_files()))
-
-
-def _files() -> dict[str, Path]:
-    folders = dict.fromkeys(one.accelerators for one in all_formats() if one.accelerators)
-    return {path.stem: path for text in folders for path in resource_folder(text).glob("*.toml")}
-
-
 @cache
 def accelerator_rules(name: str) -> AcceleratorRules:
-    """Returns the rules of one accelerator, one of `accelerator_names()`."""
-    data: Mapping[str, Any] = read_toml(_files()[name])
+    """Returns the rules of one accelerator, one of `formats.table.accelerator_files()`."""
+    data: Mapping[str, Any] = read_toml(accelerator_files()[name])
     return AcceleratorRules(
         name=name,
         title=data["title"],
@@ -101,8 +90,8 @@ def accelerator_rules(name: str) -> AcceleratorRules:
         sources=tuple(data["sources"]),
         caveat=data["caveat"],
         taken=tuple(data.get("taken", ())),
-        refusals=tuple(
-            Refusal(
+        exclusions=tuple(
+            Exclusion(
                 reason=item["reason"],
                 kinds=tuple(item.get("kinds", ())),
                 dtypes=tuple(item.get("dtypes", ())),

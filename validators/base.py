@@ -50,7 +50,7 @@ class Evidence:
         runtime: What ran it: `ai-edge-litert 2.3.0`, `Core ML evaluator, not Apple's runtime`.
         on_device: True where `host` is the device itself: only then is a timing the device's latency.
         threads: That the runtime was given.
-        metric: Metric of the task: top1, agreement, cosine, spearman or `file.py:function`.
+        metric: Metric of the task, settings included, or `file.py:function`.
         metric_base: Folder that a relative `file.py:function` starts from.
         evaluation: Inputs, targets and slices; None where the task has no evaluation data.
         outputs: The artifact's outputs on `evaluation`, dequantized, row by row.
@@ -67,7 +67,7 @@ class Evidence:
         operators: What the runtime runs, or what the file holds where it does not tell; empty where neither is known.
         boundary: (name, dtype) of the artifact's inputs and outputs, as the runtime tells them.
         embedded: Metadata as the runtime reads it from the file.
-        asked: What was requested of the artifact, None where nobody knows.
+        requested: What was requested of the artifact, None where nobody knows.
         accelerator: Name of the rules about the device's accelerator for this format, "" where it has none.
         device: Name of the profile that the artifact is judged for.
         predicted_latency: What was predicted for that device: its latency until somebody measures it there.
@@ -97,7 +97,7 @@ class Evidence:
     operators: tuple[ArtifactOperator, ...] = ()
     boundary: tuple[tuple[str, str], ...] = ()
     embedded: Mapping[str, str] = field(default_factory=dict[str, str])
-    asked: Requested | None = None
+    requested: Requested | None = None
     accelerator: str = ""
     device: str = ""
     predicted_latency: Prediction | None = None

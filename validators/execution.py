@@ -145,16 +145,16 @@ def collect_evidence(
     missing = _not_requested(pieces, evaluation, reference)
     records: list[Mapping[str, Any]] = []
     for modes in (("memory", "outputs"), ("latency",)):
-        asked: list[MeasurementKind] = [
+        requested: list[MeasurementKind] = [
             mode for mode in PIECES if mode in modes and mode in pieces and mode not in missing
         ]
-        if not asked and (records or "latency" in modes):
+        if not requested and (records or "latency" in modes):
             continue
         ran = (run or run_export)(
             RunnerCall(
                 runtime=artifact.runtime,
                 artifact=artifact.path,
-                modes=asked,
+                modes=requested,
                 samples=evaluation.folder if evaluation else None,
                 output=folder / "outputs",
                 baseline=baseline,
@@ -164,7 +164,7 @@ def collect_evidence(
             progress,
         )
         _raise_if_unusable(ran)
-        missing |= _missing_pieces(ran, asked) | _unread_operators(ran, asked)
+        missing |= _missing_pieces(ran, requested) | _unread_operators(ran, requested)
         records.append(ran.record)
     return _evidence(
         Evidence(
@@ -401,15 +401,15 @@ def _raise_if_unusable(ran: RunnerEnd) -> None:
         raise ERRORS_BY_NAME[ran.kind](ran.failure)
 
 
-def _missing_pieces(ran: RunnerEnd, asked: Sequence[MeasurementKind]) -> dict[str, str]:
-    """Returns the pieces of `asked` that a run did not bring, each with the reason."""
-    failed = {mode: ran.failure for mode in asked if ran.failure and not _has(ran.record, mode)}
+def _missing_pieces(ran: RunnerEnd, requested: Sequence[MeasurementKind]) -> dict[str, str]:
+    """Returns the pieces of `requested` that a run did not bring, each with the reason."""
+    failed = {mode: ran.failure for mode in requested if ran.failure and not _has(ran.record, mode)}
     return {**ran.record.get("missing", {}), **failed}
 
 
-def _unread_operators(ran: RunnerEnd, asked: Sequence[MeasurementKind]) -> dict[str, str]:
+def _unread_operators(ran: RunnerEnd, requested: Sequence[MeasurementKind]) -> dict[str, str]:
     """Returns why a run that was to tell what the artifact computes with did not, {} where it did or was not asked."""
-    if ran.record.get("operators") or not {"memory", "outputs"} & set(asked):
+    if ran.record.get("operators") or not {"memory", "outputs"} & set(requested):
         return {}
     return {"operators": ran.failure or "The runtime does not report what it runs."}
 

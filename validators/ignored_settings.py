@@ -25,14 +25,14 @@ class IgnoredSettingsValidator(Validator):
 
     def judge(self, evidence: Evidence, budget: Budget) -> tuple[Check, ...]:  # noqa: ARG002  nobody limits it
         """Returns the check `ignored_settings`."""
-        asked, runtime = evidence.asked, evidence.artifact.runtime
-        if asked is None:
+        requested, runtime = evidence.requested, evidence.artifact.runtime
+        if requested is None:
             return (judge("ignored_settings", None, None, detail="Nothing says what was requested.", runtime=runtime),)
         found = [
-            *_io(evidence, asked),
-            *_techniques(evidence, asked),
-            *_weights(evidence, asked),
-            *_activations(evidence.operators, asked),
+            *_io(evidence, requested),
+            *_techniques(evidence, requested),
+            *_weights(evidence, requested),
+            *_activations(evidence.operators, requested),
         ]
         is_known = bool(found or evidence.operators)
         detail = " ".join(found) or "Each setting that the file can show is there."
@@ -48,24 +48,24 @@ class IgnoredSettingsValidator(Validator):
         )
 
 
-def _io(evidence: Evidence, asked: Requested) -> Iterator[str]:
-    if asked.io != "int8":
+def _io(evidence: Evidence, requested: Requested) -> Iterator[str]:
+    if requested.io != "int8":
         return
     floats = [name for name, dtype in evidence.boundary if dtype.startswith("float")]
     if floats:
         yield f"--io int8 was requested; {', '.join(floats)} came out as float."
 
 
-def _techniques(evidence: Evidence, asked: Requested) -> Iterator[str]:
+def _techniques(evidence: Evidence, requested: Requested) -> Iterator[str]:
     found = evidence.embedded.get(TECHNIQUES_KEY, "")
-    if asked.techniques is not None and evidence.embedded and found != asked.techniques:
-        yield f"Techniques requested: {asked.techniques or 'none'}; the file was made with: {found or 'none'}."
+    if requested.techniques is not None and evidence.embedded and found != requested.techniques:
+        yield f"Techniques requested: {requested.techniques or 'none'}; the file was made with: {found or 'none'}."
 
 
-def _weights(evidence: Evidence, asked: Requested) -> Iterator[str]:
+def _weights(evidence: Evidence, requested: Requested) -> Iterator[str]:
     """Yields what the stored weights contradict."""
     weighted = [operator for operator in evidence.operators if operator.weights]
-    used = {asked.recipe.default, *(precision for _, precision in asked.recipe.overrides)}
+    used = {requested.recipe.default, *(precision for _, precision in requested.recipe.overrides)}
     for precision in sorted(used):
         bits = _BITS.get(precision)
         if bits is not None and weighted and not any(operator.weight_bits == bits for operator in weighted):
@@ -74,8 +74,8 @@ def _weights(evidence: Evidence, asked: Requested) -> Iterator[str]:
     widens = made is not None and made.runtime.widens_halves
     if "fp16" in used and not widens and weighted:
         yield from _half(weighted)
-    yield from _scales([operator for operator in weighted if operator.weight_bits == 8], asked)
-    yield from _groups([operator for operator in weighted if operator.weight_bits == 4], asked)
+    yield from _scales([operator for operator in weighted if operator.weight_bits == 8], requested)
+    yield from _groups([operator for operator in weighted if operator.weight_bits == 4], requested)
 
 
 def _bits_words(weighted: Sequence[ArtifactOperator]) -> str:
@@ -88,25 +88,25 @@ def _half(weighted: Sequence[ArtifactOperator]) -> Iterator[str]:
         yield f"fp16 was requested; no layer has 16-bit weights, but {_bits_words(weighted)}."
 
 
-def _scales(weighted: Sequence[ArtifactOperator], asked: Requested) -> Iterator[str]:
+def _scales(weighted: Sequence[ArtifactOperator], requested: Requested) -> Iterator[str]:
     several = [operator for operator in weighted if operator.channels > 1 and operator.scales]
     with_channels = [operator for operator in several if operator.scales >= operator.channels]
-    if not asked.recipe.per_channel and with_channels:
+    if not requested.recipe.per_channel and with_channels:
         yield f"One scale a tensor was requested; a scale for each channel came out: {name_operators(with_channels)}."
-    if asked.recipe.per_channel and several and not with_channels:
+    if requested.recipe.per_channel and several and not with_channels:
         yield f"A scale for each channel was requested; each of {len(several)} layers has one for the whole tensor."
 
 
-def _groups(weighted: Sequence[ArtifactOperator], asked: Requested) -> Iterator[str]:
+def _groups(weighted: Sequence[ArtifactOperator], requested: Requested) -> Iterator[str]:
     groups = {operator.weights // operator.scales for operator in weighted if operator.scales}
-    if asked.recipe.default == "int4_weights" and groups and asked.recipe.group_size not in groups:
+    if requested.recipe.default == "int4_weights" and groups and requested.recipe.group_size not in groups:
         found = ", ".join(map(str, sorted(groups)))
-        yield f"Groups of {asked.recipe.group_size} weights were requested; groups of {found} came out."
+        yield f"Groups of {requested.recipe.group_size} weights were requested; groups of {found} came out."
 
 
-def _activations(operators: Sequence[ArtifactOperator], asked: Requested) -> Iterator[str]:
+def _activations(operators: Sequence[ArtifactOperator], requested: Requested) -> Iterator[str]:
     """Yields the activations that have a zero point or no sign where symmetric ones were requested."""
-    if not asked.recipe.symmetric_activations:
+    if not requested.recipe.symmetric_activations:
         return
     crooked = [
         operator

@@ -25,11 +25,11 @@ class IntegerCoverageValidator(Validator):
 
     def judge(self, evidence: Evidence, budget: Budget) -> tuple[Check, ...]:
         """Returns the check `integer_coverage`."""
-        asked = evidence.asked
-        wants = asked is None or asked.wants_integers
+        requested = evidence.requested
+        wants = requested is None or requested.wants_integers
         value, detail = _coverage(evidence) if wants else (None, "No operator was requested in integers.")
         limit = budget.get("integer_coverage")
-        if limit is None and asked is not None and asked.wants_integers and asked.knows_layers:
+        if limit is None and requested is not None and requested.wants_integers and requested.knows_layers:
             limit = Limit(name="integer_coverage", value=_WHOLE, source=RECIPE_SOURCE)
         if limit is not None and limit.source == RECIPE_SOURCE and value is None and evidence.operators:
             limit = None  # nothing multiplies, so nothing can be missing
@@ -50,29 +50,29 @@ def _coverage(evidence: Evidence) -> tuple[float | None, str]:
     if not evidence.operators:
         return None, evidence.why_missing("operators")
     listed = [operator for operator in evidence.operators if operator.multiplies]
-    asked = evidence.asked
-    if asked is None:
+    requested = evidence.requested
+    if requested is None:
         wanted, missing = listed, [operator for operator in listed if not operator.in_integers]
     else:
-        wanted, missing = missed(listed, asked)
+        wanted, missing = missed(listed, requested)
     share = share_of_work([operator for operator in wanted if operator not in missing], wanted)
     if share is None:
         return None, "No operator that multiplies was requested in integers."
-    return share[0], _sentence(share[1], wanted, missing, asked)
+    return share[0], _sentence(share[1], wanted, missing, requested)
 
 
 def _sentence(
-    counted: str, wanted: Sequence[ArtifactOperator], missing: Sequence[ArtifactOperator], asked: Requested | None
+    counted: str, wanted: Sequence[ArtifactOperator], missing: Sequence[ArtifactOperator], requested: Requested | None
 ) -> str:
-    if asked is None:
+    if requested is None:
         names = f" In float: {name_operators(missing)}." if 0 < len(missing) < len(wanted) else ""
         return f"Of {counted}. Nothing says which of it was requested in integers.{names}"
-    if not asked.knows_layers:
+    if not requested.knows_layers:
         names = f" In float: {name_operators(missing)}." if missing else ""
         return f"Of {counted}. Some layers were meant to be float: give the model to tell which.{names}"
     if missing:
         return f"Of {counted} requested in integers. In float: {name_operators(missing)}."
     late = [operator for operator in wanted if operator.arithmetic == "dynamic"]
-    if asked.recipe.default == "int8_static" and late:
+    if requested.recipe.default == "int8_static" and late:
         return f"Of {counted} requested in integers. Grids chosen at run time: {name_operators(late)}."
     return f"As requested: all of {counted}."

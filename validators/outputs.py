@@ -31,10 +31,6 @@ _FEWEST_VALUES: Final = 8
 _MARGIN_DB: Final = 10.0
 """How far above the floor a channel must lie at its neighbours' error before it counts by itself."""
 
-_STEPS_FLOAT: Final = 0.5
-_STEPS_INTEGER: Final = 4.0
-"""A sound grid of integers rounds a channel that moves by less than a few of its steps to one value."""
-
 _ALIKE: Final = 0.5
 """Correlation below which an output is noise. Sound ones that count lie above 0.9."""
 
@@ -43,6 +39,41 @@ _LOUD: Final = 2.5
 
 _NOTHING: Final = 1e-6
 _NAMED: Final = 5
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Grid:
+    """How finely a precision shows an output, in steps of the output's own 8-bit grid.
+
+    Attributes:
+        rounds: Outputs are rounded to integers, or computed from integers.
+        least_steps: By how much the float model must move a channel before it counts.
+        most_usual_steps: The largest error that is usual in a sound artifact: without this bound a fault that spoils
+            all channels alike would excuse the weak ones among them.
+    """
+
+    rounds: bool
+    least_steps: float
+    most_usual_steps: float
+
+    def usual(self, common: float, step: float) -> float:
+        """Returns the error that a channel may have, given the one that is common among its neighbours."""
+        return min(max(common, step), self.most_usual_steps * step) if self.rounds else common
+
+
+_FLOAT: Final = _Grid(rounds=False, least_steps=0.5, most_usual_steps=math.inf)
+
+# Sound integers round a channel that moves by less than a few steps to one value. Their error is a step or two, which
+# benchmarks/results/soundness.md measures; 4-bit weights have no such bound.
+_EIGHT_BITS: Final = _Grid(rounds=True, least_steps=4.0, most_usual_steps=2.0)
+_FOUR_BITS: Final = _Grid(rounds=True, least_steps=4.0, most_usual_steps=math.inf)
+
+
+def _grid_of(used: Sequence[str]) -> _Grid:
+    if is_float(used):
+        return _FLOAT
+    return _FOUR_BITS if not used or "int4_weights" in used else _EIGHT_BITS
 
 
 @final
@@ -63,19 +94,19 @@ class OutputsValidator(Validator):
                 for name, limit in zip(self.costs, limits, strict=True)
             )
         found = compare_outputs(evidence)
-        floor, integers = sound_limit("parity_floor", used).value, not is_float(used)
-        alive = _check("outputs_alive", *_share_alive(found, integers=integers), evidence, budget)
+        floor, grid = sound_limit("parity_floor", used).value, _grid_of(used)
+        alive = _check("outputs_alive", *_share_alive(found, grid), evidence, budget)
         if (unknown := evidence.missing.get("converted_reference")) is not None:
             # Techniques changed the function: only the metric may compare with the model as it was before them.
             return (*(_not_comparable(name, unknown, evidence, budget) for name in self.costs[:2]), alive)
-        parity = _check("parity_floor", *_worst_parity(found, floor, evidence, integers=integers), evidence, budget)
+        parity = _check("parity_floor", *_worst_parity(found, floor, evidence, grid), evidence, budget)
         return parity, _check("integer_outputs", *_least_equal(found), evidence, budget), alive
 
 
 def used_precisions(evidence: Evidence) -> tuple[str, ...]:
     """Returns the precisions that an artifact uses, as it was requested or as its name says; none where unknown."""
-    asked = evidence.asked
-    return precisions_of(asked.recipe) if asked is not None else precisions_named(evidence.artifact.precision)
+    requested = evidence.requested
+    return precisions_of(requested.recipe) if requested is not None else precisions_named(evidence.artifact.precision)
 
 
 def compare_outputs(evidence: Evidence) -> tuple[OutputStatistics, ...]:
@@ -119,10 +150,10 @@ def _check(name: str, value: float | None, detail: str, evidence: Evidence, budg
 
 
 def _worst_parity(
-    found: Sequence[OutputStatistics], floor: float, evidence: Evidence, *, integers: bool
+    found: Sequence[OutputStatistics], floor: float, evidence: Evidence, grid: _Grid
 ) -> tuple[float | None, str]:
     """Returns the worst SQNR and the sentence that names where it is; None without a float output."""
-    parts = [part for output in found for part in _counted_for_parity(output, floor, integers=integers)]
+    parts = [part for output in found for part in _counted_for_parity(output, floor, grid)]
     if not parts:
         return None, "No output is float."
     worst = min(parts, key=lambda part: -math.inf if math.isnan(part.sqnr_db) else part.sqnr_db)
@@ -138,7 +169,7 @@ def _worst_parity(
     return value, f"Worst of {len(parts)} outputs and channels against {against}: {worst.name} with {words}."
 
 
-def _counted_for_parity(output: OutputStatistics, floor: float, *, integers: bool) -> Iterator[Part]:
+def _counted_for_parity(output: OutputStatistics, floor: float, grid: _Grid) -> Iterator[Part]:
     """Yields the output, its members, and the channels that the data can judge."""
     if output.whole is None:
         return
@@ -146,31 +177,30 @@ def _counted_for_parity(output: OutputStatistics, floor: float, *, integers: boo
         # Where the float model is exactly zero there is no signal to compare with.
         if part.signal > 0 or part.not_finite:
             yield part
-    yield from _counted_channels(output, floor, integers=integers)
+    yield from _counted_channels(output, floor, grid)
 
 
-def _counted_channels(output: OutputStatistics, floor: float, *, integers: bool) -> Iterator[Part]:
+def _counted_channels(output: OutputStatistics, floor: float, grid: _Grid) -> Iterator[Part]:
     """Yields the channels that would keep the floor, and more, if their error were that of their neighbours."""
     ratio = 10 ** ((floor + _MARGIN_DB) / 20)
-    for part, usual in _moving_channels(output, integers=integers):
+    for part, usual in _moving_channels(output, grid):
         if part.signal_rms > 0 and part.signal_rms >= ratio * usual:
             yield part
 
 
-def _moving_channels(output: OutputStatistics, *, integers: bool) -> Iterator[tuple[Part, float]]:
+def _moving_channels(output: OutputStatistics, grid: _Grid) -> Iterator[tuple[Part, float]]:
     """Yields the channels that the float model moves, each with the error that is usual among them."""
     for axis in sorted({part.axis for part in output.channels if part.axis is not None}):
-        moving = [part for part in output.channels if part.axis == axis and _moves(part, integers=integers)]
+        moving = [part for part in output.channels if part.axis == axis and _moves(part, grid)]
         # The lower median: half of the channels may be broken and the others still tell what is usual.
-        usual = statistics.median_low([part.error_rms for part in moving if not part.not_finite] or [0.0])
+        common = statistics.median_low([part.error_rms for part in moving if not part.not_finite] or [0.0])
         for part in moving:
             if part.values >= _FEWEST_VALUES:
-                yield part, max(usual, part.step if integers else 0.0)
+                yield part, grid.usual(common, part.step)
 
 
-def _moves(part: Part, *, integers: bool) -> bool:
-    steps = _STEPS_INTEGER if integers else _STEPS_FLOAT
-    return part.largest_move > steps * part.step
+def _moves(part: Part, grid: _Grid) -> bool:
+    return part.largest_move > grid.least_steps * part.step
 
 
 def _least_equal(found: Sequence[OutputStatistics]) -> tuple[float | None, str]:
@@ -190,7 +220,7 @@ class _Dead:
     how: str
 
 
-def _share_alive(found: Sequence[OutputStatistics], *, integers: bool) -> tuple[float | None, str]:
+def _share_alive(found: Sequence[OutputStatistics], grid: _Grid) -> tuple[float | None, str]:
     """Returns the percentage of what counts that is alive, and the sentence that names what is not."""
     floats = [output for output in found if output.whole is not None]
     if not floats:
@@ -198,16 +228,14 @@ def _share_alive(found: Sequence[OutputStatistics], *, integers: bool) -> tuple[
     counted = 0
     dead: list[_Dead] = []
     for output in floats:
-        loud = {
-            part.name for part, usual in _moving_channels(output, integers=integers) if part.moved_rms >= _LOUD * usual
-        }
+        loud = {part.name for part, usual in _moving_channels(output, grid) if part.moved_rms >= _LOUD * usual}
         whole = () if output.whole is None else (output.whole,)
         for part in (*whole, *output.members, *output.channels):
             is_channel = part.axis is not None
-            if not part.not_finite and not _moves(part, integers=integers):
+            if not part.not_finite and not _moves(part, grid):
                 continue
             counted += 1
-            is_loud = part.name in loud if is_channel else not integers or part.moved_rms >= _LOUD * part.step
+            is_loud = part.name in loud if is_channel else not grid.rounds or part.moved_rms >= _LOUD * part.step
             if how := _how_dead(part, judge_noise=is_loud):
                 dead.append(_Dead(name=part.name, how=how))
     if not counted:

@@ -15,7 +15,7 @@ from edgekit.files.bounded_reading import parse_json
 from edgekit.recipe import Precision, Recipe, precision_named
 from edgekit.validators.artifact_operators import ArtifactOperator
 
-ASKED_KEY: Final = "edgekit.asked"
+REQUESTED_KEY: Final = "edgekit.asked"
 """Metadata entry with the settings that an artifact's precision name does not tell, as JSON."""
 
 TECHNIQUES_KEY: Final = "edgekit.techniques"
@@ -157,7 +157,7 @@ def requested_metadata(recipe: Recipe, io: str) -> dict[str, str]:
     unusual: dict[str, Any] = {key: value for key, value in recipe.to_json().items() if value != usual[key]}
     if io != "float":
         unusual["io"] = io
-    entry = {ASKED_KEY: json.dumps(unusual, sort_keys=True, separators=(",", ":"))} if unusual else {}
+    entry = {REQUESTED_KEY: json.dumps(unusual, sort_keys=True, separators=(",", ":"))} if unusual else {}
     return {PRECISION_KEY: recipe.name, **entry}
 
 
@@ -167,23 +167,23 @@ def read_requested(metadata: Mapping[str, str]) -> Requested | None:
     if default is None:
         return None
     try:
-        unusual: dict[str, Any] = parse_json(metadata.get(ASKED_KEY, "{}"), ASKED_KEY)
+        unusual: dict[str, Any] = parse_json(metadata.get(REQUESTED_KEY, "{}"), REQUESTED_KEY)
         io = str(unusual.pop("io", "float"))
         recipe = Recipe.from_json({"default": default, **unusual})
     except (AttributeError, TypeError, InputError):
         recipe, io = Recipe(default=default), "float"  # somebody else's use of the key
-    asked = requested_settings(recipe, io=io)
+    requested = requested_settings(recipe, io=io)
     if metadata[PRECISION_KEY].endswith("+mixed") and not recipe.overrides:
         # Made by an edgekit that did not write down which layers are float.
-        return replace(asked, knows_layers=False)
-    return asked
+        return replace(requested, knows_layers=False)
+    return requested
 
 
 def missed(
-    operators: Iterable[ArtifactOperator], asked: Requested
+    operators: Iterable[ArtifactOperator], requested: Requested
 ) -> tuple[list[ArtifactOperator], list[ArtifactOperator]]:
     """Returns (operators of which integers were requested, those of them that do not fulfil it)."""
     listed = [operator for operator in operators if operator.multiplies]
-    demands = asked.demands(listed)
+    demands = requested.demands(listed)
     wanted = [(operator, demand) for operator, demand in zip(listed, demands, strict=True) if demand > Demand.NOTHING]
     return [item for item, _ in wanted], [item for item, demand in wanted if achieved(item) < demand]

@@ -49,11 +49,11 @@ def leave_out(
     full: Fit,
     *,
     key: Callable[[str], str] = family,
-    told: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Iterator[HeldOut]:
     """Yields a prediction for every timing, from a fit to the models that have another `key`."""
     for name in sorted({key(timing.model) for timing in timings}):
-        told(name)
+        report(name)
         rest = [timing for timing in timings if key(timing.model) != name]
         fit = Fit(rest, work, start=full)
         rates = {}

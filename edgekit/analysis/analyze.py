@@ -8,7 +8,6 @@ from typing import Final, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.model import CapturedKind
-from edgekit.plugins import load_plugin
 from edgekit.workers.request_key import Contents
 from edgekit.workers.worker import Job, Progress
 
@@ -24,20 +23,6 @@ class AnalysisRequest:
     """
 
     kind: CapturedKind
-    path: Contents
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArtifactGraphRequest:
-    """What finished file to analyse.
-
-    Attributes:
-        reader: `module:name` of the function that reads the graphs of its format (`Format.graph_reader`).
-        path: The artifact.
-    """
-
-    reader: str
     path: Contents
 
 
@@ -70,12 +55,4 @@ def run(request: AnalysisRequest, progress: Progress) -> Analysis:
     return analyze(request.kind, request.path)
 
 
-def read_artifact(request: ArtifactGraphRequest, progress: Progress) -> Analysis:
-    """Returns the analysis of a finished file by its format's reader: the entry of a worker process."""
-    progress("reading the graph", None)
-    found: Analysis = load_plugin("graph reader", request.reader, request.reader)(request.path)
-    return found
-
-
-READ_ARTIFACT: Final = Job(work=read_artifact, tools=("onnx",))
 ANALYZE: Final = Job(work=run, tools=("torch", "onnx", "tensorflow-cpu", "tensorflow"))

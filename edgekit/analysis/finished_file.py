@@ -21,7 +21,7 @@ class FinishedFileRequest:
     """What finished file to read.
 
     Attributes:
-        reader: `module:function` (see `Format.precision_reader`).
+        reader: `module:function` (see `Format.graph_reader`).
         path: The file.
         sizes: Input name to its shape, where the file leaves sizes free.
         signature: Which of the file's functions, where it has several.
@@ -55,7 +55,7 @@ def read_finished(reader: str, path: Path, sizes: Mapping[str, tuple[int, ...]],
     """Returns what a file computes, each operator in a module of its own that the recipe names.
 
     Args:
-        reader: See `Format.precision_reader`.
+        reader: See `Format.graph_reader`.
         path: The file.
         sizes: Input name to its shape, where the file leaves sizes free.
         signature: Which of the file's functions, where it has several: its reader takes a third argument then.
@@ -63,7 +63,7 @@ def read_finished(reader: str, path: Path, sizes: Mapping[str, tuple[int, ...]],
     Raises:
         ModelError: the file cannot be read.
     """
-    read: Any = load_plugin("precision reader", reader, reader)
+    read: Any = load_plugin("graph reader", reader, reader)
     analysis: Analysis
     precisions: Mapping[str, Precision]
     analysis, precisions = read(path, sizes, signature) if signature else read(path, sizes)

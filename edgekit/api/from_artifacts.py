@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 from typing_extensions import Unpack
 
-from edgekit.api.calls import for_each_device
+from edgekit.api.calls import Requests, texts_of
+from edgekit.in_memory.arrays import shapes_of
 from edgekit.in_memory.options import (
     Data,
     Device,
@@ -22,7 +23,15 @@ from edgekit.in_memory.options import (
     ValidateOptions,
 )
 from edgekit.in_memory.session import session
-from edgekit.in_memory.task import TaskSource, artifact_task, as_path, sample_reference
+from edgekit.in_memory.task import (
+    TaskSource,
+    artifact_data,
+    as_path,
+    described_task,
+    refuse_data_alone,
+    sample_reference,
+    task_of,
+)
 from edgekit.profiles.profile import DeviceProfile, find_profile, list_profiles
 from edgekit.results.outcomes import (
     BenchOutcome,
@@ -30,6 +39,7 @@ from edgekit.results.outcomes import (
     ExportOutcome,
     GateOutcome,
 )
+from edgekit.task.request import Request, make_request
 
 
 @overload
@@ -51,6 +61,7 @@ def validate(
     metric: Metric | None = None,
     measurements: Iterable[PathText] = (),
     signature: str | None = None,
+    without: str | Iterable[str] = (),
     config: PathText | None = None,
     strict: bool = False,
     **more: Unpack[Limits],
@@ -62,12 +73,13 @@ def validate(
         device: As for `plan`.
         model: The float model to compare with, as for `plan`. None takes the task file's; without one there is nothing
             to compare with, and size and memory are judged.
-        inputs: As for `plan`.
+        inputs: As for `plan`; shapes for the sizes that an artifact leaves free.
         calibration: As for `plan`.
-        evaluation: As for `plan`.
+        evaluation: As for `plan`; without a float model the artifact's own metric is shown.
         metric: As for `plan`.
         measurements: Measurement files of `bench` from the device.
         signature: Which function of a file that has several; None where it has one, or where the task file says it.
+        without: Checks that are shown and not judged, such as `"evidence"`.
         config: As for `plan`.
         strict: Inconclusive checks and warnings fail too.
         **more: Limits and how to run (see `Limits` and `Running`).
@@ -85,19 +97,26 @@ def validate(
         model=model, inputs=inputs, calibration=calibration, evaluation=evaluation, metric=metric, config=config
     )
     with session("validate", more, jobs=1) as run:
-        task, path = artifact_task(source, run.scratch, run.settings), Path(artifact)
+        path = Path(artifact)
+        described = described_task(source) if source.names_task() else None
 
-        def one(device: Device | None, _name: str) -> ExportOutcome:
-            request, data = request_validation(
-                path, model=None, device=device, config=as_path(config), limits=run.limits, overrides={}, task=task
-            )
+        def ask(device: Device | None) -> Request:
+            return request_validation(
+                path, model=None, device=device, config=as_path(config), limits=run.limits, overrides={},
+                without=texts_of(without), task=described,
+            )[0]  # fmt: skip
+
+        requests = Requests.of(device, ask)
+        task = task_of(source, run.scratch, run.settings) if described is not None else None
+        data = artifact_data(source, path, run.scratch, run.settings) if described is None else None
+
+        def one(request: Request) -> ExportOutcome:
+            measured = tuple(map(Path, measurements))
             settings = replace(run.settings, signature=signature or request.task.signature)
-            made = run_validation(
-                path, request, data=data, measurements=tuple(map(Path, measurements)), settings=settings
-            )
+            made = run_validation(path, request, data=data, measurements=measured, settings=settings)
             return ExportOutcome(made, strict=strict)
 
-        return for_each_device(device, one)
+        return requests.run(one, task)
 
 
 @overload
@@ -118,6 +137,8 @@ def gate(
     max_regression: str | Iterable[str] = (),
     baseline: PathText | None = None,
     fail_on_missing_baseline: bool = False,
+    remeasure: bool = False,
+    without: str | Iterable[str] = (),
     config: PathText | None = None,
     strict: bool = False,
     **more: Unpack[Limits],
@@ -137,6 +158,8 @@ def gate(
         max_regression: Limits against the baseline: `"size +5 %"`, `"accuracy -0.5 pp"`, or several.
         baseline: File of `edgekit baseline set`; None takes `edgekit-baseline.json` in the working folder.
         fail_on_missing_baseline: A format without a baseline fails; else it warns.
+        remeasure: Runs a folder's artifacts again instead of reading what its report says.
+        without: Checks that are shown and not judged, such as `"evidence"`.
         config: As for `plan`.
         strict: Inconclusive checks and warnings fail too.
         **more: Limits and how to run (see `Limits` and `Running`).
@@ -148,25 +171,41 @@ def gate(
         InputError: what was given is wrong, or the artifacts are not those that were measured.
         MachineError: an artifact cannot be run here.
     """
-    from edgekit.gating.request import GateRequest, run_gate
+    from edgekit.gating.request import GateRequest, exported_source, is_export_folder, run_gate
 
-    given: dict[str, Any] = {"calibration": calibration, "evaluation": evaluation, "metric": metric}
-    source = TaskSource(model=model, inputs=inputs, config=config, **given)
+    source = TaskSource(
+        model=model, inputs=inputs, calibration=calibration, evaluation=evaluation, metric=metric, config=config
+    )
+    path = Path(target)
+    is_folder = is_export_folder(path)
     with session("gate", more, jobs=1) as run:
-        task = artifact_task(source, run.scratch, run.settings) if Path(target).exists() else None
+        if is_folder and remeasure and not source.names_task():
+            source = replace(source, model=exported_source(path))
+        described = described_task(source) if source.names_task() else None
 
-        def one(device: Device | None, _name: str) -> GateOutcome:
-            settings = replace(run.settings, signature=signature or "")
-            asked = GateRequest(
-                target=Path(target), settings=settings, device=device, config=as_path(config), limits=run.limits,
-                overrides={name: "given" for name, value in given.items() if value is not None},
-                regression=(max_regression,) if isinstance(max_regression, str) else tuple(max_regression),
-                measurements=tuple(map(Path, measurements)), baseline=as_path(baseline),
-                fail_on_missing_baseline=fail_on_missing_baseline, task=task,
+        def ask(device: Device | None) -> Request:
+            return make_request(
+                model=None, device=device, config=as_path(config), limits=run.limits, without=texts_of(without),
+                regression=texts_of(max_regression), task=described,
             )  # fmt: skip
-            return GateOutcome(run_gate(asked)[0], strict=strict)
 
-        return for_each_device(device, one)
+        requests = Requests.of(device, ask)
+        runs = path.exists() and (remeasure or not is_folder)
+        task = task_of(source, run.scratch, run.settings) if runs and described is not None else described
+        alone = runs and described is None and not is_folder
+        data = artifact_data(source, path, run.scratch, run.settings) if alone else None
+
+        def one(request: Request) -> GateOutcome:
+            settings = replace(run.settings, signature=signature or request.task.signature)
+            requested = GateRequest(
+                target=path, settings=settings, device=request.profile, config=as_path(config), limits=run.limits,
+                overrides=source.given(), regression=texts_of(max_regression), without=texts_of(without),
+                measurements=tuple(map(Path, measurements)), baseline=as_path(baseline), remeasure=remeasure,
+                fail_on_missing_baseline=fail_on_missing_baseline, task=task, data=data,
+            )  # fmt: skip
+            return GateOutcome(run_gate(requested)[0], strict=strict)
+
+        return requests.run(one)
 
 
 def bench(
@@ -179,6 +218,7 @@ def bench(
     warmup: int = 10,
     seconds: float = 20.0,
     data: Data = None,
+    inputs: object = None,
     outputs: PathText | None = None,
     python: str = "python3",
     benchmark_model: str = "",
@@ -197,6 +237,7 @@ def bench(
         warmup: Inferences before the timed ones.
         seconds: Timing ends after this long, but not before 10 runs.
         data: Sample inputs: text, an array (N, ...), or a tuple of them, one for each input.
+        inputs: Shapes by name for made-up sample inputs, where there is no `data`.
         outputs: Folder that keeps the outputs on `data`.
         python: Python on the device, for ssh.
         benchmark_model: TFLite's tool for adb: a file here, or a path on the device.
@@ -214,12 +255,13 @@ def bench(
     from edgekit.benchmarking.request import BenchRequest, run_bench
 
     with session("bench", more, jobs=1) as run:
-        asked = BenchRequest(
+        requested = BenchRequest(
             artifact=Path(artifact), on=on, device=device, threads=threads, runs=runs, warmup=warmup, seconds=seconds,
-            data=sample_reference(data, run.scratch), outputs=as_path(outputs), python=python,
+            data=sample_reference(data, run.scratch), input_sizes=shapes_of(inputs), outputs=as_path(outputs),
+            python=python,
             benchmark_model=benchmark_model, source=as_path(source), output=as_path(output),
         )  # fmt: skip
-        return BenchOutcome(run_bench(asked, run.settings))
+        return BenchOutcome(run_bench(requested, run.settings))
 
 
 def debug(
@@ -261,9 +303,10 @@ def debug(
 
     source = TaskSource(model=model, inputs=inputs, calibration=calibration, evaluation=evaluation, config=config)
     with session("debug", more, jobs=1) as run:
+        refuse_data_alone(source)
         request = request_debug(
             Path(artifact), config=as_path(config), overrides={}, data=data, samples=samples, device=device,
-            task=artifact_task(source, run.scratch, run.settings),
+            task=task_of(source, run.scratch, run.settings) if source.names_task() else None,
         )  # fmt: skip
         return DebugOutcome(compare(request, run.settings))
 

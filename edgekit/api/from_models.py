@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from typing_extensions import Unpack
 
-from edgekit.api.calls import for_each_device, format_text, plan_file, steps_of
+from edgekit.api.calls import Requests, format_text, plan_file, steps_of, texts_of
 from edgekit.in_memory.options import (
     Data,
     Device,
@@ -20,7 +21,7 @@ from edgekit.in_memory.options import (
     PlanOptions,
 )
 from edgekit.in_memory.session import session
-from edgekit.in_memory.task import TaskSource, as_path, task_of
+from edgekit.in_memory.task import TaskSource, artifact_data, as_path, described_task, is_text, task_of
 from edgekit.recipe import Step
 from edgekit.results.outcomes import (
     ExportOutcome,
@@ -29,7 +30,7 @@ from edgekit.results.outcomes import (
     SearchOutcome,
 )
 from edgekit.results.temporary_folder import TemporaryFolder
-from edgekit.task.request import make_request, parse_effort
+from edgekit.task.request import Request, make_request, parse_effort
 
 if TYPE_CHECKING:
     from edgekit.techniques.base import Technique
@@ -47,6 +48,7 @@ def plan(
     formats: str | Sequence[str] | None = None,
     precision: str | None = None,
     effort: str = "quick",
+    prefer: str | None = None,
     calibration: Data = None,
     evaluation: Data = None,
     metric: Metric | None = None,
@@ -57,6 +59,8 @@ def plan(
 ) -> PlanOutcome | dict[str, PlanOutcome]:
     """Chooses the format and precision that fit a device, and says why.
 
+    Of a finished file (.tflite, .pte, .mlpackage, a quantized .onnx) it says whether the file fits, without accuracy.
+
     Args:
         model: Text or a path as for the command line, or in memory a `torch.nn.Module`, an `ExportedProgram`, an
             `onnx.ModelProto` or a `keras.Model`. None takes the task file's, else the embedded default.
@@ -64,9 +68,11 @@ def plan(
             file.
         inputs: Example inputs: tensors or arrays (1, ...), a tuple or a dict of them, or shapes:
             `{"image": (1, 3, 224, 224)}`, with `((1, 16), "int64")` where the dtype is not float32. A torch module
-            needs them, or the first sample of data in memory, with its batch axis.
+            needs them, or the first sample of data in memory, with its batch axis. Elsewhere a dict of shapes fixes the
+            sizes that a file leaves free.
         formats: `"tflite"`, `"tflite,onnx"`, `"all"` or a sequence of names; None lets the planner choose.
         precision: A preset, such as `"int8"`; None lets the planner choose.
+        prefer: Among plans that fit: `"balanced"` (the default), `"accuracy"`, `"size"` or `"speed"`.
         effort: `"quick"` predicts, `"default"` simulates, `"thorough"` exports the best few too.
         calibration: Samples to find ranges with: text, arrays (N, ...), an iterable such as a DataLoader, a function.
         evaluation: Samples with targets: text, a pair of arrays, an iterable of (inputs, target), a function.
@@ -84,23 +90,31 @@ def plan(
         InputError: what was given is wrong.
         MachineError: this machine cannot do what the effort asks for.
     """
-    from edgekit.trials.choice import plan_model
+    from edgekit.trials.choice import finished_model, fit_finished, plan_model
 
     source = TaskSource(
         model=model, inputs=inputs, calibration=calibration, evaluation=evaluation, metric=metric, training=training,
         config=config, name=name,
     )  # fmt: skip
     with session("plan", more) as run:
-        wanted, task = parse_effort(effort), task_of(source, run.scratch, run.settings)
+        wanted, described = parse_effort(effort), described_task(source)
 
-        def one(device: Device | None, _name: str) -> PlanOutcome:
-            request = make_request(
+        def ask(device: Device | None) -> Request:
+            return make_request(
                 model=None, device=device, config=as_path(config), formats=format_text(formats), precision=precision,
-                limits=run.limits, task=task,
+                prefer=prefer, limits=run.limits, task=described,
             )  # fmt: skip
-            return PlanOutcome(plan_model(request, wanted, run.settings)[0])
 
-        return for_each_device(device, one)
+        requests = Requests.of(device, ask)
+        decided = bool(formats or precision)
+        finished = finished_model(requests.each[0], decided=decided) if is_text(model) else None
+        if finished is not None:
+            data = artifact_data(source, finished, run.scratch, run.settings)
+            return requests.run(
+                lambda request: PlanOutcome(ExportOutcome(fit_finished(finished, request, data, run.settings)))
+            )
+        task = task_of(source, run.scratch, run.settings)
+        return requests.run(lambda request: PlanOutcome(plan_model(request, wanted, run.settings)[0]), task)
 
 
 @overload
@@ -117,12 +131,14 @@ def export(
     techniques: str | Step | Technique | Iterable[str | Step | Technique] = (),
     plan: PathText | PlanOutcome | None = None,
     effort: str = "quick",
+    prefer: str | None = None,
     calibration: Data = None,
     evaluation: Data = None,
     metric: Metric | None = None,
     training: Mapping[str, object] | None = None,
     io: str = "float",
     measurements: Iterable[PathText] = (),
+    without: str | Iterable[str] = (),
     output: PathText | None = None,
     config: PathText | None = None,
     name: str | None = None,
@@ -141,12 +157,14 @@ def export(
             themselves, or a sequence of them.
         plan: A plan to carry out: what `plan` returned, or the file that `edgekit plan -o` wrote.
         effort: As for `plan`.
+        prefer: As for `plan`.
         calibration: As for `plan`.
         evaluation: As for `plan`.
         metric: As for `plan`. What a function has judged is not cached.
         training: As for `plan`.
         io: Types of the artifacts' inputs and outputs: `"float"` or `"int8"`.
         measurements: Measurement files of `bench` from the device.
+        without: Checks that are shown and not judged, such as `"evidence"`.
         output: Folder for the artifacts and the records about them; for several devices it holds one folder each. None
             takes a temporary one that lives as long as the result.
         config: As for `plan`.
@@ -171,24 +189,29 @@ def export(
     with session("export", more) as run:
         io_type, wanted = parse_io(io), parse_effort(effort)
         planned = plan_file(plan, decided=bool(formats or precision or wanted != "quick"))
-        task = task_of(source, run.scratch, run.settings)
+        described = described_task(source)
 
-        def one(device: Device | None, name: str) -> ExportOutcome:
+        def ask(device: Device | None) -> Request:
             request = make_request(
                 model=None, device=device or (planned.plan.device if planned else None), config=as_path(config),
-                formats=format_text(formats), precision=precision, techniques=steps_of(techniques), limits=run.limits,
-                task=task,
+                formats=format_text(formats), precision=precision, prefer=prefer, techniques=steps_of(techniques),
+                limits=run.limits, without=texts_of(without), task=described,
             )  # fmt: skip
+            return planned.restrict(request) if planned else request
+
+        requests = Requests.of(device, ask)
+
+        def one(request: Request) -> ExportOutcome:
             kept = TemporaryFolder() if output is None else None
-            folder = kept.path if kept is not None else Path(output or "") / name
-            asked = ExportRequest(
-                request=planned.restrict(request) if planned else request, output=folder, planned=planned,
+            own = request.profile.name if requests.several else ""
+            requested = ExportRequest(
+                request=request, output=kept.path if kept is not None else Path(output or "") / own, planned=planned,
                 effort=wanted, io=io_type, measurements=tuple(map(Path, measurements)),
             )  # fmt: skip
-            made = run_export(asked, run.settings, run.done)
+            made = run_export(requested, run.settings, run.done)
             return ExportOutcome(made.report, made.plans, strict=strict, kept=kept)
 
-        return for_each_device(device, one)
+        return requests.run(one, task_of(source, run.scratch, run.settings))
 
 
 def ladder(
@@ -242,8 +265,9 @@ def ladder(
     with session("ladder", more) as run:
         request = make_request(
             model=None, device=device, config=as_path(config), formats=format, techniques=steps_of(techniques),
-            limits=run.limits, task=task_of(source, run.scratch, run.settings),
+            limits=run.limits, task=described_task(source),
         )  # fmt: skip
+        request = replace(request, task=task_of(source, run.scratch, run.settings))
         made = run_ladder(request, as_path(output), run.settings, run.done, strict=strict)
         return LadderOutcome(made, strict=strict)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
-from edgekit.analysis.analyze import READ_ARTIFACT, ArtifactGraphRequest
+from edgekit.analysis.finished_file import READ_FINISHED, FinishedFileRequest
 from edgekit.analysis.graph import Analysis
 from edgekit.artifact import measure_files
 from edgekit.benchmarking.bench import plain_artifact
@@ -160,8 +160,9 @@ def _own_artifact(measurement: Measurement, cwd: Path) -> str | None:
 def _analyze(source: str, settings: Settings, cwd: Path) -> Analysis:
     path = cwd / source
     if path.is_file() and _is_readable(path.name):
-        request = ArtifactGraphRequest(reader=_readers()[path.suffix.lower()], path=path)
-        return settings.run("analysis of the artifact", READ_ARTIFACT, request, settings.stage("analysis")).value
+        request = FinishedFileRequest(reader=_readers()[path.suffix.lower()], path=path, sizes={})
+        read = settings.run("analysis of the artifact", READ_FINISHED, request, settings.stage("analysis")).value
+        return read.analysis
     return analyze_model(capture_model(model_task(source, cwd), settings), settings)
 
 

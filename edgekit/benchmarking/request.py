@@ -105,26 +105,28 @@ class Benchmark:
         }
 
 
-def run_bench(asked: BenchRequest, settings: Settings) -> Benchmark:
+def run_bench(requested: BenchRequest, settings: Settings) -> Benchmark:
     """Measures, or imports what another tool measured, and writes the measurement where a file is named for it.
 
     Raises:
         InputError: the artifact, the data, the place or the file is wrong.
         MachineError: it cannot be measured there.
     """
-    asked.check()
-    profile = asked.profile()
-    measurement = _import(asked, profile) if asked.source is not None else _measure(asked, profile, settings)
-    if asked.output is not None:
+    requested.check()
+    profile = requested.profile()
+    measurement = (
+        _import(requested, profile) if requested.source is not None else _measure(requested, profile, settings)
+    )
+    if requested.output is not None:
         from edgekit.measurements.measurement import write_measurement
 
-        write_measurement(measurement, asked.output)
-    return Benchmark(measurement=measurement, path=asked.output)
+        write_measurement(measurement, requested.output)
+    return Benchmark(measurement=measurement, path=requested.output)
 
 
-def _import(asked: BenchRequest, profile: DeviceProfile | None) -> Measurement:
-    source = asked.source or Path()
-    if asked.on is not None:
+def _import(requested: BenchRequest, profile: DeviceProfile | None) -> Measurement:
+    source = requested.source or Path()
+    if requested.on is not None:
         raise UsageError("--from takes figures from a file and --on measures: give one of them.")
     if profile is None:
         raise UsageError(
@@ -133,13 +135,13 @@ def _import(asked: BenchRequest, profile: DeviceProfile | None) -> Measurement:
     from edgekit.benchmarking.bench import plain_artifact
     from edgekit.measurements.imported import import_measurement
 
-    return import_measurement(source, plain_artifact(asked.artifact), profile.name)
+    return import_measurement(source, plain_artifact(requested.artifact), profile.name)
 
 
-def _target(asked: BenchRequest) -> Target:
+def _target(requested: BenchRequest) -> Target:
     from edgekit.benchmarking.target import AdbAddress, parse_address
 
-    address = parse_address(asked.on) if asked.on is not None else None
+    address = parse_address(requested.on) if requested.on is not None else None
     if address is None:
         from edgekit.benchmarking.this_machine import ThisMachine
 
@@ -147,28 +149,28 @@ def _target(asked: BenchRequest) -> Target:
     if isinstance(address, AdbAddress):
         from edgekit.benchmarking.adb_target import AdbTarget
 
-        return AdbTarget(address=address, benchmark_model=asked.benchmark_model)
+        return AdbTarget(address=address, benchmark_model=requested.benchmark_model)
     from edgekit.benchmarking.ssh_target import SshTarget
 
-    return SshTarget(address=address, python=asked.python)
+    return SshTarget(address=address, python=requested.python)
 
 
-def _measure(asked: BenchRequest, profile: DeviceProfile | None, settings: Settings) -> Measurement:
+def _measure(requested: BenchRequest, profile: DeviceProfile | None, settings: Settings) -> Measurement:
     from edgekit.benchmarking.bench import bench, plain_artifact
     from edgekit.exporting.artifact_data import ArtifactData, read_samples
     from edgekit.validators.execution import describe_artifact
 
-    target, run_settings = _target(asked), _run_settings(asked, settings)
-    artifact = plain_artifact(asked.artifact)
-    with temporary_folder("bench") as folder, _kept(asked.outputs) as keep:
-        samples, sizes = None, asked.input_sizes or _sizes_in_task_file()
-        if asked.data is not None or sizes:
+    target, run_settings = _target(requested), _run_settings(requested, settings)
+    artifact = plain_artifact(requested.artifact)
+    with temporary_folder("bench") as folder, _kept(requested.outputs) as keep:
+        samples, sizes = None, requested.input_sizes or _sizes_in_task_file()
+        if requested.data is not None or sizes:
             # The data is shaped by the artifact's inputs, which only its runtime knows.
-            artifact = describe_artifact(asked.artifact, settings=run_settings, progress=settings.stage("artifact"))
+            artifact = describe_artifact(requested.artifact, settings=run_settings, progress=settings.stage("artifact"))
             base, rows = Path.cwd(), folder / "samples"
-            if asked.data is not None:
-                samples = read_samples(artifact, asked.data, "sample", base, rows, settings)
-            elif asked.input_sizes or _are_of(sizes, artifact):
+            if requested.data is not None:
+                samples = read_samples(artifact, requested.data, "sample", base, rows, settings)
+            elif requested.input_sizes or _are_of(sizes, artifact):
                 samples, _ = ArtifactData(base=base, input_sizes=sizes).samples_for(artifact, rows, settings)
         measurement, made = bench(
             artifact,
@@ -195,16 +197,16 @@ def _are_of(sizes: Sequence[InputSizes], artifact: Artifact) -> bool:
     return {item.name for item in sizes} <= {spec.name for spec in artifact.inputs}
 
 
-def _run_settings(asked: BenchRequest, settings: Settings) -> RunSettings:
+def _run_settings(requested: BenchRequest, settings: Settings) -> RunSettings:
     from edgekit.validators.execution import RunSettings
 
     return RunSettings(
         timeout_s=settings.timeout_s,
         memory_limit_bytes=settings.memory_limit_bytes,
-        threads=asked.threads,
-        runs=asked.runs,
-        warmup=asked.warmup,
-        timing_s=asked.seconds,
+        threads=requested.threads,
+        runs=requested.runs,
+        warmup=requested.warmup,
+        timing_s=requested.seconds,
     )
 
 

@@ -82,7 +82,7 @@ def bench(
     The times are those of the machine that ran it. They count as a device's (in validate and gate) only where --device
     says which device that machine is.
     """
-    asked = BenchRequest(
+    requested = BenchRequest(
         artifact=artifact,
         on=on,
         device=device,
@@ -98,11 +98,11 @@ def bench(
         source=source,
         output=output,
     )
-    asked.check()
+    requested.check()
     from edgekit.cli.settings import pipeline_settings
 
     with pipeline_settings(screen, workers, jobs=1) as (settings, _):
-        made = run_bench(asked, settings)
+        made = run_bench(requested, settings)
     if screen.as_json:
         write_json(made.to_json())
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgekit import registry
-from edgekit.recipe import EFFORTS, PRESETS
+from edgekit.recipe import EFFORTS, PREFERENCES, PRESETS
 
 
 def complete_device(incomplete: str) -> list[str]:
@@ -33,6 +33,11 @@ def complete_precision(incomplete: str) -> list[str]:
 def complete_effort(incomplete: str) -> list[str]:
     """Returns the efforts that begin with what was typed."""
     return _starting(incomplete, list(EFFORTS))
+
+
+def complete_preference(incomplete: str) -> list[str]:
+    """Returns what `--prefer` takes, as far as it begins with what was typed."""
+    return _starting(incomplete, list(PREFERENCES))
 
 
 def complete_technique(incomplete: str) -> list[str]:

@@ -140,13 +140,11 @@ def _print_list(profiles: Iterable[DeviceProfile], *, no_color: bool) -> None:
             name = profile.name if profile.shipped else f"{profile.name} *"
             _add_row(table, name, profile.title, profile.runtimes[0], *costs)
     lines = [f"* {_whose(profile)}: {profile.path}" for profile in profiles if not profile.shipped]
-    lines += [
-        "first: the runtime that is preferred there. Limits with ~ only warn.",
-        "Everything about one: edgekit devices show NAME",
-    ]
     out = console(no_color=no_color)
     out.print(table)
     out.print("", *lines, sep="\n", markup=False, soft_wrap=True)
+    out.print("first: the runtime that is preferred there. Limits with ~ only warn.", markup=False)
+    out.print("Everything about one: edgekit devices show NAME", markup=False)
 
 
 def _whose(profile: DeviceProfile) -> str:
@@ -168,10 +166,10 @@ def _print_profile(profile: DeviceProfile, *, no_color: bool) -> None:
         out.print("\nsources", style="bold")
         for key, source in profile.sources.items():
             out.print(f"{key}: {source}", markup=False, soft_wrap=True)
-    lines = ["", f"file: {profile.path}", "Its comments say why each limit is what it is."]
+    out.print(f"\nfile: {profile.path}", markup=False, soft_wrap=True)
+    out.print("Its comments say why each limit is what it is.", markup=False)
     if profile.shipped:
-        lines.append(f"For a device of your own, copy it to ./{USER_FOLDER}/NAME.toml and change it.")
-    out.print(*lines, sep="\n", markup=False, soft_wrap=True)
+        out.print(f"For a device of your own, copy it to ./{USER_FOLDER}/NAME.toml and change it.", markup=False)
 
 
 def _facts(profile: DeviceProfile) -> dict[str, str]:

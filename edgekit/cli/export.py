@@ -41,6 +41,7 @@ def export(
     technique: options.Technique = None,
     plan: PlanOption = None,
     effort: options.Effort = "quick",
+    prefer: options.Prefer = None,
     *,
     data: options.Data,
     metric: options.Metric = None,
@@ -67,6 +68,7 @@ def export(
         config=config,
         formats=options.joined(format),
         precision=precision,
+        prefer=prefer,
         techniques=technique,
         limits=limits.texts(),
         overrides=data.overrides(metric),
@@ -78,7 +80,7 @@ def export(
     from edgekit.cli.settings import pipeline_settings
     from edgekit.trials.export_request import ExportRequest, run_export
 
-    asked = ExportRequest(
+    requested = ExportRequest(
         request=request,
         output=output,
         planned=planned,
@@ -87,7 +89,7 @@ def export(
         measurements=tuple(measurements or ()),
     )
     with pipeline_settings(screen, workers, no_cache=no_cache, jobs=jobs) as (settings, display):
-        report = run_export(asked, settings, display.done).report
+        report = run_export(requested, settings, display.done).report
     if screen.as_json:
         write_json(report.to_json(strict=strict))
     else:

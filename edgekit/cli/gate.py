@@ -89,7 +89,7 @@ def gate(
     with failure_written(files, device=device or "unknown device"):
         base = read_baseline(base_baseline) if base_baseline else None
         with pipeline_settings(screen, workers, no_cache=no_cache, jobs=1) as (settings, _):
-            asked = GateRequest(
+            requested = GateRequest(
                 target=target,
                 settings=replace(settings, signature=signature or ""),
                 device=device,
@@ -105,7 +105,7 @@ def gate(
                 fail_on_missing_baseline=fail_on_missing_baseline,
                 remeasure=remeasure,
             )
-            result, request = run_gate(asked)
+            result, request = run_gate(requested)
     findings = write_files(files, result, request, strict=strict, base=base)
     if not screen.as_json and str(markdown) != "-":
         from edgekit.cli.gate_text import show_gate

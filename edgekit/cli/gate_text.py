@@ -51,6 +51,8 @@ def show_gate(
         for finding in findings:
             if finding.severity == severity:
                 screen.print(_line(finding, verbose=verbose), soft_wrap=True)
+    for line in sentences.waiver_lines(result.checks):
+        screen.print(line, soft_wrap=True)
     good = result.passed(strict=strict)
     screen.print(f"[bold green]PASS[/] {result.device}" if good else f"[bold red]FAIL[/] {result.device}")
 

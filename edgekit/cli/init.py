@@ -10,6 +10,7 @@ import typer
 from edgekit.cli import options
 from edgekit.cli.completion import complete_device
 from edgekit.cli.options import MODEL_AND_DATA, OUTPUT, option
+from edgekit.errors import UsageError
 from edgekit.profiles.profile import find_profile
 from edgekit.task.scaffold import scaffold_files, write_files
 from edgekit.terminal.console import console
@@ -29,6 +30,10 @@ From = Annotated[
         help="Write the task file for this model: model.py, model.py:build, net.onnx and so on; it is not run.",
     ),
 ]  # fmt: skip
+TaskName = Annotated[
+    str | None,
+    option(MODEL_AND_DATA, "--task", help="With --from, what the model does: detection, segmentation and so on."),
+]
 Force = Annotated[bool, option(OUTPUT, "--force", help="Replace files that are there.")]
 
 
@@ -36,6 +41,7 @@ def init(
     folder: Folder = Path(),
     device: Device = "pi4",
     source: From = None,
+    task: TaskName = None,
     force: Force = False,
     no_color: options.NoColor = False,
 ) -> None:
@@ -45,13 +51,15 @@ def init(
     """
     profile = find_profile(device, Path.cwd())
     needs: tuple[str, ...] = ()
+    if source is None and task is not None:
+        raise UsageError("--task is about a model that is there: give --from too. The example without it classifies.")
     if source is None:
         files = scaffold_files(profile)
     else:
         from edgekit.task.scaffold_from import find_task, task_file_for
 
         found = find_task(source, folder)
-        files, needs = {"edgekit.toml": task_file_for(found, profile)}, found.needs
+        files, needs = {"edgekit.toml": task_file_for(found, profile, task)}, found.needs
     write_files(folder, files, force=force)
     lines = [*(f"wrote {folder / name}" for name in files), *needs]
     inside = "" if folder.resolve() == Path.cwd() else f"cd {folder}\n  "

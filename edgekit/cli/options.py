@@ -20,6 +20,7 @@ from edgekit.cli.completion import (
     complete_effort,
     complete_format,
     complete_precision,
+    complete_preference,
     complete_technique,
 )
 from edgekit.recipe import PRESETS
@@ -79,7 +80,8 @@ Signature = Annotated[
     ),
 ]  # fmt: skip
 Metric = Annotated[
-    str | None, option(MODEL_AND_DATA, "--metric", help="top1, agreement, cosine, spearman or metrics.py:function.")
+    str | None,
+    option(MODEL_AND_DATA, "--metric", help="A metric such as top1, agreement or map50, or metrics.py:function."),
 ]
 Format = Annotated[
     list[str] | None,
@@ -105,6 +107,14 @@ Effort = Annotated[
         CHOICE, "--effort", show_default=True, autocompletion=complete_effort,
         help="quick: predict only. default: simulate on calibration data, measure every layer (minutes). "
         "thorough: export and validate the best few too.",
+    ),
+]  # fmt: skip
+Prefer = Annotated[
+    str | None,
+    option(
+        CHOICE, "--prefer", autocompletion=complete_preference,
+        help="Among plans that fit: accuracy, size, speed, or balanced (the default: what is smaller and faster, where "
+        "what it loses does not show).",
     ),
 ]  # fmt: skip
 Io = Annotated[

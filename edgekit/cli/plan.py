@@ -40,6 +40,7 @@ def plan(
     metric: options.Metric = None,
     limits: options.Limits,
     effort: options.Effort = "quick",
+    prefer: options.Prefer = None,
     why: Why = False,
     output: Output = None,
     workers: options.Workers,
@@ -62,18 +63,21 @@ def plan(
         config=config,
         formats=options.joined(formats),
         precision=precision,
+        prefer=prefer,
         limits=limits.texts(),
         overrides=data.overrides(metric),
         input_sizes=read_input_sizes(data.inputs or ()),
     )
     from edgekit.cli.settings import pipeline_settings
-    from edgekit.exporting.fit import is_finished
-    from edgekit.trials.choice import fit_finished, plan_model, write_plan
+    from edgekit.exporting.artifact_data import ArtifactData
+    from edgekit.trials.choice import finished_model, fit_finished, plan_model, write_plan
 
+    decided = bool(formats or precision or output)
+    finished = finished_model(request, decided=decided) if model is not None else None
     with pipeline_settings(screen, workers, no_cache=no_cache) as (settings, _):
-        if model is not None and is_finished(request.task.base / request.task.model):
-            settings_of_file = replace(settings, signature=signature or request.task.signature)
-            report = fit_finished(request, settings_of_file, decided=bool(formats or precision or output))
+        if finished is not None:
+            settings = replace(settings, signature=signature or request.task.signature)  # noqa: PLW2901  of this file
+            report = fit_finished(finished, request, ArtifactData.of_task(request.task), settings)
             return _show_fit(report, request, screen, verbose=verbose)
         made, analysis = plan_model(request, wanted, settings, trial=why)
     if output is not None:

@@ -16,6 +16,7 @@ from edgekit.formats.table import find_format
 from edgekit.model import Family
 from edgekit.planner.plan import Plan
 from edgekit.planner.recipes import resolve_precision
+from edgekit.planner.technique_offers import needs_calibration
 from edgekit.recipe import Candidate, Precision, Prediction, Rejection
 from edgekit.task.request import Request, task_words
 from edgekit.units import format_value
@@ -139,6 +140,8 @@ class PlanText:
             words += ["--precision", preset_of(chosen, self.plan.model.family)]
             words += [word for step in chosen.techniques for word in ("--technique", str(step))]
             words += limit_flags(self.plan.limits)
+        if self.request.task.calibration is None and needs_calibration(chosen):
+            data = [*data, "--calibration", "YOUR_DATA"]
         return shlex.join([*words, *data, "-o", "out"])
 
     def _budget_table(self) -> Table:

@@ -117,12 +117,14 @@ class SearchText:
     def _reasons(self, *, verbose: bool) -> Iterator[RenderableType]:
         """Yields why variants were not measured, and which limits the measured ones miss."""
         # Of those that are left out, a note says it once.
-        told = [(row.title, row.fate, row.reason) for row in self.result.rows if row.reason and row.fate != "left out"]
-        shown = told if verbose else told[:_SHOWN_REASONS]
+        explained = [
+            (row.title, row.fate, row.reason) for row in self.result.rows if row.reason and row.fate != "left out"
+        ]
+        shown = explained if verbose else explained[:_SHOWN_REASONS]
         for title, fate, reason in shown:
             yield f"[dim]{escape(f'{title}: {fate}: ' if fate != 'turned down' else f'{title}: ')}{escape(reason)}[/]"
-        if len(told) > len(shown):
-            yield f"[dim]and {len(told) - len(shown)} more: --verbose, or search.json[/]"
+        if len(explained) > len(shown):
+            yield f"[dim]and {len(explained) - len(shown)} more: --verbose, or search.json[/]"
         for row in (self.result.reference, *self.result.measured):
             for check in row.measured.checks if row.measured else ():
                 if check.fails_gate or (check.verdict == "inconclusive" and check.limit is not None):

@@ -156,7 +156,7 @@ def note_lines(report: ExportReport, *, verbose: bool) -> list[str]:
     for result in report.results:
         if result.conversion is None:
             continue
-        for note in result.conversion.notes if verbose else ():
+        for note in (*result.conversion.narrowed, *(result.conversion.notes if verbose else ())):
             notes.setdefault(note, []).append(result.runtime)
         if result.conversion.float_fallbacks:
             names = result.conversion.float_fallbacks

@@ -14,7 +14,8 @@ from edgekit.pipeline.settings import Settings
 from edgekit.samples import Samples, write_samples
 from edgekit.task.data import MATERIALIZE, DataRequest, Purpose
 from edgekit.task.input_sizes import InputSizes, OpenInput, chosen_sizes
-from edgekit.task.task import DEFAULT_METRIC, ImagePreprocessing
+from edgekit.task.task import ImagePreprocessing, Task
+from edgekit.task.task_kinds import DEFAULT_METRIC
 
 
 @final
@@ -29,6 +30,7 @@ class ArtifactData:
         example_inputs: Reference of a function that returns one tuple of tensors.
         input_sizes: Sizes for made-up values.
         metric: How outputs are scored.
+        from_memory: The references name files that were written from a Python program's memory.
     """
 
     base: Path
@@ -37,6 +39,7 @@ class ArtifactData:
     example_inputs: str | None = None
     input_sizes: tuple[InputSizes, ...] = ()
     metric: str = DEFAULT_METRIC
+    from_memory: bool = False
 
     @staticmethod
     def from_overrides(overrides: Mapping[str, str | None], sizes: Sequence[InputSizes], base: Path) -> ArtifactData:
@@ -48,6 +51,16 @@ class ArtifactData:
             example_inputs=overrides.get("example_inputs"),
             input_sizes=tuple(sizes),
             metric=overrides.get("metric") or DEFAULT_METRIC,
+        )
+
+    @staticmethod
+    def of_task(task: Task) -> ArtifactData:
+        """Returns the data of a task whose model is a finished file."""
+        return ArtifactData(
+            base=task.base,
+            calibration=task.calibration,
+            example_inputs=task.example_inputs,
+            input_sizes=task.input_sizes,
         )
 
     def _reference(self) -> tuple[str, Purpose, str] | None:
@@ -79,7 +92,8 @@ class ArtifactData:
             reference, purpose, flag = found
             sized = self._sized(artifact)
             samples = read_samples(sized, reference, purpose, self.base, folder, settings, metric=self.metric)
-            return samples, f"{_sizes_of(samples)}, from {flag} {reference}"
+            origin = "data in memory" if self.from_memory else f"{flag} {reference}"
+            return samples, f"{_sizes_of(samples)}, from {origin}"
         if not self.input_sizes:
             return None, ""
         sizes = self._chosen(artifact)
@@ -127,7 +141,7 @@ def read_samples(
         reference=reference,
         base=base,
         purpose=purpose,
-        inputs=tuple(map(_real, artifact.data_inputs)),
+        inputs=real_inputs(artifact),
         metric=metric,
         preprocessing=images,
         folder=folder,
@@ -136,9 +150,12 @@ def read_samples(
     return settings.run("reading of the data", MATERIALIZE, request, settings.stage("data")).value
 
 
-def _real(spec: TensorSpec) -> TensorSpec:
-    """Returns the input as its user sees it: a quantized one takes real values, which the runner quantizes."""
-    return spec if spec.scale is None else replace(spec, dtype="float32", scale=None, zero_point=None)
+def real_inputs(artifact: Artifact) -> tuple[TensorSpec, ...]:
+    """Returns the inputs that data feeds as users see them: a quantized one takes real values."""
+    return tuple(
+        spec if spec.scale is None else replace(spec, dtype="float32", scale=None, zero_point=None)
+        for spec in artifact.data_inputs
+    )
 
 
 def _made_up(sizes: InputSizes) -> Any:

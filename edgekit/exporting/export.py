@@ -100,7 +100,7 @@ def export(
                 settings,
                 device=device,
                 predicted_latency=candidate.prediction("latency"),
-                asked=what_was_requested(inputs, candidate, io, settings),
+                requested=what_was_requested(inputs, candidate, io, settings),
                 accelerator=accelerators.get(candidate.runtime, ""),
                 converted=_last_model(changes, candidate),
             )
@@ -134,7 +134,7 @@ def _stage_tables(
 ) -> tuple[StageTable, ...]:
     """Returns the table by stage of each pipeline of techniques that a format was made with."""
     evaluation, task = inputs.evaluation, inputs.task
-    yardstick = EvaluationReference(
+    evaluated_on = EvaluationReference(
         evaluation=evaluation, reference=inputs.reference, metric=task.metric, base=task.base
     )
     tables: list[StageTable] = []
@@ -142,7 +142,7 @@ def _stage_tables(
         if isinstance(applied, EdgekitError) or isinstance(inputs.torch_model, EdgekitError):
             continue  # the formats' own errors say so
         of_it = [item for item in results if pipeline_name(item.techniques) == name]
-        tables.append(stage_table(name, inputs.torch_model, applied, of_it, yardstick, settings))
+        tables.append(stage_table(name, inputs.torch_model, applied, of_it, evaluated_on, settings))
     return tuple(tables)
 
 

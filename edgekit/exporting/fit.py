@@ -104,7 +104,7 @@ def _predict(
     artifact: Artifact, samples: Samples | None, profile: DeviceProfile, settings: Settings
 ) -> tuple[Recipe | None, tuple[Prediction, ...]]:
     """Returns the precisions that the file computes in, None where they cannot be read, and its latency."""
-    reader = find_format(artifact.runtime).precision_reader
+    reader = find_format(artifact.runtime).graph_reader
     if not reader:
         reason = f"not measured: edgekit reads no costs from a {artifact.path.suffix} file; measure it on the device"
         return None, (Prediction(name="latency", value=None, low=None, high=None, unit="ms", basis=reason),)

@@ -50,7 +50,7 @@ def judge_artifact(
     *,
     device: str = "",
     predicted_latency: Prediction | None = None,
-    asked: Requested | None = None,
+    requested: Requested | None = None,
     accelerator: str = "",
     converted: CapturedModel | EdgekitError | None = None,
 ) -> tuple[tuple[Check, ...], Mapping[str, object]]:
@@ -64,7 +64,7 @@ def judge_artifact(
         settings: How to run.
         device: Name of the profile.
         predicted_latency: What was predicted for that device: judged until the device itself is timed.
-        asked: What was requested of the artifact, None where nobody knows.
+        requested: What was requested of the artifact, None where nobody knows.
         accelerator: Name of the rules about the device's accelerator, "" where it has none for this format.
         converted: What techniques have made of the float model before it was converted, or why that is not known; None
             where nothing has changed it.
@@ -98,7 +98,7 @@ def judge_artifact(
             progress=settings.stage(artifact.runtime),
         )
         evidence = replace(
-            evidence, device=device, predicted_latency=predicted_latency, asked=asked, accelerator=accelerator
+            evidence, device=device, predicted_latency=predicted_latency, requested=requested, accelerator=accelerator
         )
         evidence = with_float_model(evidence, inputs, converted, settings)
         checks = judge_evidence(evidence, budget)

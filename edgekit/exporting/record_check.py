@@ -1,9 +1,9 @@
 """Whether a report says what its artifacts and its lock say: records are checked, not believed.
 
-Size, download and hash of each artifact are measured again. What takes a run of the artifact must stand in
-`edgekit.lock` with the same figures. Figures that differ from run to run (memory, timings) are in no lock; a hash in
-the report holds all of its figures together. Whoever edits report and lock alike is found by
-`edgekit gate --remeasure`.
+Size, download and hash of each artifact are measured again; its settings and what it computes with are read from its
+file again (`record_of_file.py`). What takes a run of the artifact must stand in `edgekit.lock` with the same figures.
+Figures that differ from run to run (memory, timings) are in no lock; a hash in the report holds all of its figures
+together. Whoever edits report and lock alike is found by `edgekit gate --remeasure`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from edgekit.artifact import measure_files
 from edgekit.budget import RECIPE_SOURCE, SOUNDNESS_SOURCE
+from edgekit.exporting.record_of_file import contradictions_of_file
 
 _UNSTEADY: Final = ("memory", "latency", "latency_p95")
 """Figures that differ from run to run on one machine, unless they were predicted."""
@@ -55,7 +56,7 @@ def find_contradictions(report: Mapping[str, Any], lock: Mapping[str, Any], fold
     if len(made) != len(lock["artifacts"]):
         found.append(f"report.json is about {len(made)} artifacts, the lock about {len(lock['artifacts'])}")
     for entry, locked in zip(made, lock["artifacts"], strict=False):
-        found += _artifact(entry, locked, folder)
+        found += _artifact(entry, locked, report, lock, folder)
     if report["checks"] != [check for entry in report["formats"] for check in entry["checks"]]:
         found.append("report.json: the checks differ from those of its formats")
     if report["artifacts"] != [entry["artifact"] for entry in made]:
@@ -68,26 +69,32 @@ def find_contradictions(report: Mapping[str, Any], lock: Mapping[str, Any], fold
 def _facts(report: Mapping[str, Any], lock: Mapping[str, Any]) -> Iterator[str]:
     if report["device"] != lock["device"]:
         yield f"report.json says device {report['device']}, the lock says {lock['device']}"
-    told, locked = report["model"], lock["model"]
-    if (told is None) != (locked is None):
+    reported, locked = report["model"], lock["model"]
+    if (reported is None) != (locked is None):
         yield "report.json and the lock do not agree on whether there was a model"
-    elif told is not None and locked is not None:
+    elif reported is not None and locked is not None:
         for key in ("source", "digest", "embedded_default"):
-            if told[key] != locked[key]:
-                yield f"report.json says model.{key} {told[key]}, the lock says {locked[key]}"
+            if reported[key] != locked[key]:
+                yield f"report.json says model.{key} {reported[key]}, the lock says {locked[key]}"
     if report["data"] != lock["data"]:
         yield "report.json says other data than the lock"
 
 
 def _formats(report: Mapping[str, Any], lock: Mapping[str, Any]) -> Iterator[str]:
-    told = [(x["runtime"], x["precision"], x["error"] is not None) for x in report["formats"]]
+    reported = [(x["runtime"], x["precision"], x["error"] is not None) for x in report["formats"]]
     locked = [(x["runtime"], x["precision"], x["failed"]) for x in lock["formats"]]
-    if told != locked:
-        shown = [", ".join(f"{r} {p}{' (failed)' if f else ''}" for r, p, f in x) or "none" for x in (told, locked)]
+    if reported != locked:
+        shown = [", ".join(f"{r} {p}{' (failed)' if f else ''}" for r, p, f in x) or "none" for x in (reported, locked)]
         yield f"report.json has the formats {shown[0]}; the lock has {shown[1]}"
 
 
-def _artifact(entry: Mapping[str, Any], locked: Mapping[str, Any], folder: Path) -> Iterator[str]:
+def _artifact(
+    entry: Mapping[str, Any],
+    locked: Mapping[str, Any],
+    report: Mapping[str, Any],
+    lock: Mapping[str, Any],
+    folder: Path,
+) -> Iterator[str]:
     artifact, name = entry["artifact"], locked["file"]
     if Path(artifact["path"]).name != name:
         yield f"report.json says the file {artifact['path']}, the lock says {name}"
@@ -107,6 +114,7 @@ def _artifact(entry: Mapping[str, Any], locked: Mapping[str, Any], folder: Path)
         yield f"{name}: its SHA-256 is {digest[:12]}, the lock says {locked['sha256'][:12]}"
     checks = {check["name"]: check for check in entry["checks"]}
     yield from _measured_again(name, {"size": size, "download": download}, artifact, locked, checks)
+    yield from contradictions_of_file(name, path, entry, report["model"], lock["io"])
     for key in ("runtime", "recipe", "steps"):
         if entry[key] != locked[key]:
             yield f"{name}: report.json says another {key} than the lock"
@@ -124,12 +132,12 @@ def _measured_again(
     checks: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[str]:
     for cost, found in measured.items():
-        told = [("report.json", artifact[f"{cost}_bytes"])]
+        reported = [("report.json", artifact[f"{cost}_bytes"])]
         if cost in checks:
-            told.append(("report.json", checks[cost]["value"]))
+            reported.append(("report.json", checks[cost]["value"]))
         if cost == "size":
-            told.append(("the lock", locked["size_bytes"]))
-        for source, value in told:
+            reported.append(("the lock", locked["size_bytes"]))
+        for source, value in reported:
             if value != found:
                 yield f"{name}: {source} says {cost} {_shown(value)}, the file has {found} bytes"
 
@@ -145,11 +153,11 @@ def _figures(name: str, checks: Mapping[str, Mapping[str, Any]], locked: Mapping
         if not _is_steady(checks[check]):
             yield f"{name}: report.json says {check} is {checks[check]['basis']}, the lock says {figure['basis']}"
             continue
-        told = _locked_figure(checks[check])
-        for key in sorted(set(told) | set(figure)):
-            if told.get(key) != figure.get(key) or (key in told) != (key in figure):
+        reported = _locked_figure(checks[check])
+        for key in sorted(set(reported) | set(figure)):
+            if reported.get(key) != figure.get(key) or (key in reported) != (key in figure):
                 what = check if key == "value" else f"{check}.{key}"
-                values = f"{_shown(told.get(key))}, the lock says {_shown(figure.get(key))}"
+                values = f"{_shown(reported.get(key))}, the lock says {_shown(figure.get(key))}"
                 yield f"{name}: report.json says {what} {values}"
     for check in sorted(set(checks) & set(locked["checks"]) - set(locked["measurements"])):
         if _is_steady(checks[check]):

@@ -18,6 +18,7 @@ from edgekit.measurements.figure_schema import (
     PredictionRecord,
     RecipeRecord,
     Record,
+    RejectionRecord,
     StepRecord,
     Text,
     fault,
@@ -77,13 +78,6 @@ class FormatEntry(Record):
         if self.artifact is not None and self.error is None and not names:
             raise fault("there is an artifact without any check")
         return self
-
-
-class RejectionRecord(Record):
-    """A candidate that the planner rejected."""
-
-    candidate: str = Field(description=TEXT)
-    reason: str = Field(description=TEXT)
 
 
 class ReportFile(Record):

@@ -91,8 +91,8 @@ def check_sentence(check: Check) -> str:
         return f"{title} {value} keeps {limit}{source}"
     if check.verdict == "inconclusive":
         return f"{title} {value} (band {band_text(check)}) straddles {limit}{source}"
-    verb = "exceeds" if cost_of(check.name).at_most else "is below"
-    return f"{title} {value} {verb} {limit} by {by}{source}"
+    relation = "exceeds" if cost_of(check.name).at_most else "is below"
+    return f"{title} {value} {relation} {limit} by {by}{source}"
 
 
 def band_text(check: Check) -> str:
@@ -103,7 +103,8 @@ def band_text(check: Check) -> str:
 
 
 def gate_lines(checks: Iterable[Check], failures: Iterable[str], *, device: str, good: bool) -> list[str]:
-    """Returns one line for each failure and each open check, then the verdict."""
+    """Returns one line for each failure, each open check and each waiver, then the verdict."""
+    checks = tuple(checks)
     lines = [f"[bold red]FAIL[/] {escape(failure)}" for failure in failures]
     for check in sorted(checks, key=lambda check: (check.level, list(STATUS_WORDS).index(check.shown_as))):
         if check.verdict == "pass" or (check.limit is None and check.verdict != "fail"):
@@ -112,7 +113,20 @@ def gate_lines(checks: Iterable[Check], failures: Iterable[str], *, device: str,
         warns = " (warning)" if check.level == "warn" and check.verdict == "not_run" else ""
         detail = f". {check.detail}" if check.name in NAMING and check.value is not None else ""
         lines.append(f"[{style}]{word}[/]{warns} {check.runtime}: {escape(check_sentence(check) + detail)}")
+    lines += waiver_lines(checks)
     return [*lines, f"[bold green]PASS[/] {device}" if good else f"[bold red]FAIL[/] {device}"]
+
+
+def waiver_lines(checks: Iterable[Check]) -> list[str]:
+    """Returns one line for each waiver: `not judged tflite: accuracy, accuracy drop (--without accuracy)`."""
+    waived: dict[tuple[str, str], list[str]] = {}
+    for check in checks:
+        if check.is_waived:
+            waived.setdefault((check.runtime, check.limit_from), []).append(cost_of(check.name).title)
+    return [
+        f"[yellow]not judged[/] {runtime}: {escape(', '.join(titles) + f' ({source})')}"
+        for (runtime, source), titles in waived.items()
+    ]
 
 
 def escape(text: str) -> str:

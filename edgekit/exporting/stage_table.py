@@ -168,7 +168,7 @@ def stage_table(
     original: CapturedModel,
     applied: Sequence[Applied],
     results: Sequence[FormatResult],
-    yardstick: EvaluationReference,
+    evaluated_on: EvaluationReference,
     settings: Settings,
 ) -> StageTable:
     """Returns the table of one pipeline.
@@ -178,7 +178,7 @@ def stage_table(
         original: The float model, before any technique.
         applied: What each technique has made.
         results: What came of the formats that were made of the last one's model; at least one.
-        yardstick: Data, metric and the original's outputs.
+        evaluated_on: Data, metric and the original's outputs.
         settings: How to run.
 
     Raises:
@@ -186,11 +186,11 @@ def stage_table(
     """
     runtime = results[0].runtime
     models = [("float model", original, None), *((str(item.step), item.model, item) for item in applied)]
-    stages = [_float_stage(title, model, item, runtime, yardstick, settings) for title, model, item in models]
+    stages = [_float_stage(title, model, item, runtime, evaluated_on, settings) for title, model, item in models]
     stages += [_artifact_stage(result, stages[-1]) for result in results if result.artifact is not None]
     return StageTable(
         techniques=name,
-        metric=yardstick.metric,
+        metric=evaluated_on.metric,
         stages=tuple(stages),
         warning=order_warning([item.step.technique for item in applied]),
     )
@@ -201,12 +201,12 @@ def _float_stage(
     model: CapturedModel,
     applied: Applied | None,
     runtime: str,
-    yardstick: EvaluationReference,
+    evaluated_on: EvaluationReference,
     settings: Settings,
 ) -> StageRow:
     analysis = analyze_model(model, settings)
     size, download = predict_size(analysis, _FLOAT, runtime)
-    drop, parity, reason = _quality(model, yardstick, settings)
+    drop, parity, reason = _quality(model, evaluated_on, settings)
     return StageRow(
         name=title,
         kind="technique" if applied else "float",
@@ -227,10 +227,10 @@ def _float_stage(
 
 
 def _quality(
-    model: CapturedModel, yardstick: EvaluationReference, settings: Settings
+    model: CapturedModel, evaluated_on: EvaluationReference, settings: Settings
 ) -> tuple[Drop | None, float | None, str]:
     """Returns what a float model loses against the original, its worst output's SQNR, and why there is no drop."""
-    evaluation, reference = yardstick.evaluation, yardstick.reference
+    evaluation, reference = evaluated_on.evaluation, evaluated_on.reference
     if evaluation is None or reference is None:
         return None, None, "the task names no evaluation data."
     try:
@@ -241,7 +241,7 @@ def _quality(
     ratios = sqnr_by_output(reference, outputs)
     parity = None if isinstance(ratios, str) else min(ratios.values(), default=None)
     try:
-        drop = measure_drop(yardstick.metric, outputs, reference, evaluation, yardstick.base)
+        drop = measure_drop(evaluated_on.metric, outputs, reference, evaluation, evaluated_on.base)
     except DataError as error:
         return None, parity, error.message
     return drop, parity, ""

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, final
 
-from edgekit.analysis.analyze import READ_ARTIFACT, ArtifactGraphRequest
+from edgekit.analysis.finished_file import READ_FINISHED, FinishedFileRequest
 from edgekit.artifact import Artifact, measure_files
 from edgekit.budget import Budget
 from edgekit.errors import EdgekitError, TechniqueError
@@ -72,12 +72,12 @@ class _Found:
 
     Attributes:
         artifact: Its facts, the precision among them.
-        asked: What was requested of it; None where it does not say.
+        requested: What was requested of it; None where it does not say.
         recipe: What it was made with, or what lies in it.
     """
 
     artifact: Artifact
-    asked: Requested | None
+    requested: Requested | None
     recipe: Recipe
 
 
@@ -141,12 +141,12 @@ def validate(
 def _find(path: Path, judgement: Judgement) -> _Found:
     progress = judgement.settings.stage("artifact")
     artifact = describe_artifact(path, settings=judgement.run, progress=progress)
-    asked = read_requested(artifact.metadata)
-    if asked is not None:
+    requested = read_requested(artifact.metadata)
+    if requested is not None:
         artifact = replace(artifact, precision=artifact.metadata[PRECISION_KEY])
-        return _Found(artifact=artifact, asked=asked, recipe=asked.recipe)
+        return _Found(artifact=artifact, requested=requested, recipe=requested.recipe)
     precision = precision_in_file(path, describe_operators(artifact, settings=judgement.run, progress=progress))
-    return _Found(artifact=replace(artifact, precision=precision), asked=None, recipe=recipe_in_file(precision))
+    return _Found(artifact=replace(artifact, precision=precision), requested=None, recipe=recipe_in_file(precision))
 
 
 def _result(found: _Found) -> FormatResult:
@@ -154,7 +154,7 @@ def _result(found: _Found) -> FormatResult:
         runtime=found.artifact.runtime,
         recipe=found.recipe,
         artifact=found.artifact,
-        found_precision="" if found.asked else found.artifact.precision,
+        found_precision="" if found.requested else found.artifact.precision,
     )
 
 
@@ -173,7 +173,7 @@ def _against_model(found: _Found, inputs: Inputs, judgement: Judgement) -> Expor
             settings,
             device=judgement.device,
             predicted_latency=next(iter(predicted), None),
-            asked=_by_layer(found.asked, inputs, settings),
+            requested=_by_layer(found.requested, inputs, settings),
             accelerator=judgement.accelerators.get(artifact.runtime, ""),
             converted=_converted(artifact, inputs, settings),
         )
@@ -205,19 +205,19 @@ def _converted(artifact: Artifact, inputs: Inputs, settings: Settings) -> Captur
     )
 
 
-def _by_layer(asked: Requested | None, inputs: Inputs, settings: Settings) -> Requested | None:
+def _by_layer(requested: Requested | None, inputs: Inputs, settings: Settings) -> Requested | None:
     """Returns what was requested with the layers distinguished, where the recipe treats them differently."""
-    if asked is None or not asked.recipe.overrides:
-        return asked
-    return requested_settings(asked.recipe, io=asked.io, analysis=analyze_model(inputs.model, settings))
+    if requested is None or not requested.recipe.overrides:
+        return requested
+    return requested_settings(requested.recipe, io=requested.io, analysis=analyze_model(inputs.model, settings))
 
 
 def budget_of_artifact(budget: Budget, metadata: Mapping[str, str], cwd: Path) -> Budget:
     """Returns the budget for an artifact that nobody named a model for: the demo's limits are for the demo's only."""
     if metadata.get(DEFAULT_KEY) != "true":
         return budget
-    told = [limit for limit in budget.limits if limit.source != "profile"]
-    return budget.overridden_by(default_task(cwd).limits).overridden_by(told)
+    reported = [limit for limit in budget.limits if limit.source != "profile"]
+    return budget.overridden_by(default_task(cwd).limits).overridden_by(reported)
 
 
 def _budget_for(predicted: Sequence[Prediction], budget: Budget) -> Budget:
@@ -237,7 +237,7 @@ def _predict_from_model(found: _Found, inputs: Inputs, judgement: Judgement) -> 
 
     A file made elsewhere is costed by its own graph: its kernels need not be the float model's.
     """
-    if found.asked is None:
+    if found.requested is None:
         return _predict_from_file(found, judgement)
     analysis = analyze_model(inputs.model, judgement.settings)
     return predict_latency(analysis, found.recipe, found.artifact.runtime, judgement.latency_models, judgement.device)
@@ -249,14 +249,12 @@ def _predict_from_file(found: _Found, judgement: Judgement) -> tuple[Prediction,
     reader = find_format(artifact.runtime).graph_reader
     if not reader or artifact.precision == "unknown":
         return ()
-    if artifact.signature:
-        return ()  # a file's graph is read as a whole, and one of its functions runs
-    request = ArtifactGraphRequest(reader=reader, path=artifact.path.absolute())
+    request = FinishedFileRequest(reader=reader, path=artifact.path.absolute(), sizes={}, signature=artifact.signature)
     try:
-        analysis = settings.run("analysis of the artifact", READ_ARTIFACT, request, settings.stage("analysis")).value
+        read = settings.run("analysis of the artifact", READ_FINISHED, request, settings.stage("analysis")).value
     except EdgekitError:
         return ()  # it still runs; only the prediction is missing, and the check of latency says so
-    return predict_latency(analysis, found.recipe, artifact.runtime, judgement.latency_models, judgement.device)
+    return predict_latency(read.analysis, found.recipe, artifact.runtime, judgement.latency_models, judgement.device)
 
 
 def _alone(found: _Found, judgement: Judgement, data: ArtifactData) -> ExportReport:
@@ -265,7 +263,7 @@ def _alone(found: _Found, judgement: Judgement, data: ArtifactData) -> ExportRep
     With evaluation data its own metric is shown.
     """
     artifact, settings = found.artifact, judgement.settings
-    predicted = _predict_from_file(found, judgement) if found.asked is None else ()
+    predicted = _predict_from_file(found, judgement) if found.requested is None else ()
     with temporary_folder("outputs") as folder:
         samples, origin = data.samples_for(artifact, folder / "samples", settings)
         evidence = collect_evidence(
@@ -279,7 +277,7 @@ def _alone(found: _Found, judgement: Judgement, data: ArtifactData) -> ExportRep
         )
         evidence = replace(
             evidence,
-            asked=found.asked,
+            requested=found.requested,
             accelerator=judgement.accelerators.get(artifact.runtime, ""),
             device=judgement.device,
             predicted_latency=next(iter(predicted), None),

@@ -31,8 +31,11 @@ def request_validation(
     regression: Sequence[str] = (),
     task: Task | None = None,
     without: Sequence[str] = (),
+    data: ArtifactData | None = None,
 ) -> tuple[Request, ArtifactData | None]:
     """Returns the request, and what to run the artifact on where no model is named: nothing to compare it with.
+
+    That is `data`, where it is known already; else `overrides` and `input_sizes` say it.
 
     Raises:
         InputError: no such artifact, or a flag, file or variable is wrong.
@@ -52,7 +55,9 @@ def request_validation(
         demo_limits=has_task,
         task=task,
     )
-    return request, None if has_task else ArtifactData.from_overrides(overrides, sizes, Path.cwd())
+    if has_task:
+        return request, None
+    return request, data or ArtifactData.from_overrides(overrides, sizes, Path.cwd())
 
 
 def run_validation(

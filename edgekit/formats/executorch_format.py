@@ -92,6 +92,7 @@ FORMAT: Final = Format(
     records=("executorch",),
     starts_from=("pt2",),
     why_not_started={"keras": _NO_TENSORFLOW, "savedmodel": _NO_TENSORFLOW},
+    facts_reader="edgekit.validators.stored_facts.executorch_file:read",
     inspector="edgekit.debugging.inspect_executorch:ExecuTorchInspector",
     snippets=Snippets(words={"swift": _SWIFT, "py": PYTHON, "cpp": CPP}, version_of="executorch"),
     storage=_STORAGE,

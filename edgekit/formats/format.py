@@ -103,13 +103,13 @@ class Format:
         records: Distributions whose versions go into the report and the lock: they can change an artifact's bytes.
         starts_from: Kinds of captured models that its converter takes.
         why_not_started: Kind of captured model that it does not take, to the reason for people.
-        precision_reader: `module:function` that takes the path of a finished file, the shapes of its inputs by name
-            and, where the file has several functions, the name of one, and returns its `Analysis` and operator name to
-            precision; "" where its graph cannot be read.
         marks_of_artifacts: Bytes of which a finished file holds one, where files of the same suffix are sources of an
             export too; empty where every such file is finished.
-        graph_reader: `module:function` that returns the `Analysis` of a finished file at a path; "" where its graph
-            cannot be read.
+        graph_reader: `module:function` that takes the path of a finished file, the shapes of its inputs by name and,
+            where the file has several functions, the name of one, and returns its `Analysis` and operator name to
+            precision; "" where its graph cannot be read.
+        facts_reader: `module:function` that returns the `StoredFacts` of a finished file at a path without its runtime;
+            "" where only running it tells.
         inspector: `module:class` of its `edgekit.debugging.inspector.ArtifactInspector`; "" where nobody sees inside.
         accelerators: `package:folder` of rules about accelerators, one TOML file each; "" for none.
         snippets: Code for apps; None for none.
@@ -136,7 +136,7 @@ class Format:
     starts_from: tuple[CapturedKind, ...] = ("pt2",)
     why_not_started: Mapping[str, str] = field(default_factory=dict[str, str])
     graph_reader: str = ""
-    precision_reader: str = ""
+    facts_reader: str = ""
     marks_of_artifacts: tuple[bytes, ...] = ()
     inspector: str = ""
     accelerators: str = ""

@@ -109,8 +109,7 @@ FORMAT: Final = Format(
     ),
     records=("onnx", "onnxruntime", "onnxscript"),
     starts_from=("pt2", "onnx", "keras", "savedmodel"),
-    graph_reader="edgekit.analysis.read_onnx_graph:read_onnx_graph",
-    precision_reader="edgekit.analysis.read_onnx_graph:read_onnx_file",
+    graph_reader="edgekit.analysis.read_onnx_graph:read_onnx_file",
     marks_of_artifacts=(
         b"QuantizeLinear",
         b"QLinearConv",
@@ -120,6 +119,7 @@ FORMAT: Final = Format(
         b"ConvInteger",
         b"MatMulNBits",
     ),
+    facts_reader="edgekit.validators.stored_facts.onnx_file:read",
     inspector="edgekit.debugging.inspect_onnx:ONNXInspector",
     accelerators="edgekit.validators:accelerators",
     snippets=Snippets(words={"kt": _KOTLIN, "py": PYTHON, "cpp": CPP}),

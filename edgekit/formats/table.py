@@ -100,6 +100,12 @@ def session_file(name: str) -> Path:
     return Path(spec.origin)
 
 
+def accelerator_files() -> dict[str, Path]:
+    """Returns the accelerators that some format has rules about, by name, and the files of these rules."""
+    folders = dict.fromkeys(one.accelerators for one in all_formats() if one.accelerators)
+    return {path.stem: path for text in folders for path in sorted(resource_folder(text).glob("*.toml"))}
+
+
 def resource_folder(text: str) -> Path:
     """Returns the folder that `package:folder` names."""
     package, _, folder = text.partition(":")

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Final, final
 
 from edgekit.errors import ArtifactError, UsageError
 from edgekit.exporting.validation_request import request_validation, run_validation
+from edgekit.formats.table import all_formats
 from edgekit.task.request import Request, make_request
 
 if TYPE_CHECKING:
+    from edgekit.exporting.artifact_data import ArtifactData
     from edgekit.gating.baseline import Baseline, FormatRecord
     from edgekit.gating.gate import GateResult
     from edgekit.gating.interleaved_timing import TimedRounds
@@ -44,6 +46,7 @@ class GateRequest:
         remeasure: The artifacts of a folder are run again; nothing that its report says about them is believed.
         settings: How worker processes run, and what is shown of them.
         task: The task, where it is known already; else `model`, `config` and `overrides` make it.
+        data: What to run an artifact without a float model on, where it is known already; else `overrides` say it.
     """
 
     target: Path
@@ -60,23 +63,40 @@ class GateRequest:
     baseline: Path | None = None
     fail_on_missing_baseline: bool = False
     task: Task | None = None
+    data: ArtifactData | None = None
     remeasure: bool = False
 
 
-def run_gate(asked: GateRequest) -> tuple[GateResult, Request]:
+def is_export_folder(target: Path) -> bool:
+    """Returns whether a target is a folder that export wrote, and no artifact."""
+    return target.is_dir() and target.suffix not in {one.suffix for one in all_formats()}
+
+
+def exported_source(folder: Path) -> str | None:
+    """Returns the model that an export was made from, as its user wrote it; None for the embedded default.
+
+    Raises:
+        ArtifactError: the folder holds no export.
+    """
+    from edgekit.exporting.record_files import read_report
+
+    model = read_report(folder)["model"]
+    return str(model["source"]) if model and not model["embedded_default"] else None
+
+
+def run_gate(requested: GateRequest) -> tuple[GateResult, Request]:
     """Returns the verdict, and the request that the flags, the environment, the files and the profile made.
 
     Raises:
         InputError: the target, a limit, a file or the baseline is wrong.
         MachineError: an artifact cannot be run here.
     """
-    if not asked.target.exists():
+    if not requested.target.exists():
         raise ArtifactError(
-            f"{asked.target}: no such file or folder. Give the folder that edgekit export wrote, or an artifact."
+            f"{requested.target}: no such file or folder. Give the folder that edgekit export wrote, or an artifact."
         )
-    is_folder = asked.target.is_dir() and asked.target.suffix != ".mlpackage"
-    result, request = _of_folder(asked) if is_folder else _of_artifact(asked)
-    return _with_baseline(result, request, asked), request
+    result, request = _of_folder(requested) if is_export_folder(requested.target) else _of_artifact(requested)
+    return _with_baseline(result, request, requested), request
 
 
 def exit_code(result: GateResult, *, strict: bool) -> int:
@@ -87,63 +107,61 @@ def exit_code(result: GateResult, *, strict: bool) -> int:
     return 0 if result.passed(strict=strict) else 1
 
 
-def _of_folder(asked: GateRequest) -> tuple[GateResult, Request]:
-    given = [name for name, value in asked.overrides.items() if value is not None]
-    given += ["input"] if asked.input_sizes else []
-    if given and not asked.remeasure:
+def _of_folder(requested: GateRequest) -> tuple[GateResult, Request]:
+    given = [name for name, value in requested.overrides.items() if value is not None]
+    given += ["input"] if requested.input_sizes else []
+    if given and not requested.remeasure:
         raise UsageError(
-            f"--{given[0].replace('_', '-')} has no effect on the folder {asked.target}: its report holds what was "
+            f"--{given[0].replace('_', '-')} has no effect on the folder {requested.target}: its report holds what was "
             "measured. Give one artifact, export again, or run the artifacts again with --remeasure."
         )
-    from edgekit.exporting.record_files import read_report
     from edgekit.gating.gate import gate_folder
     from edgekit.measurements.measurement import read_measurement
 
     def ask(model: str | None) -> Request:
         return make_request(
             model=model,
-            device=asked.device,
-            config=asked.config,
-            limits=asked.limits,
-            regression=asked.regression,
-            task=asked.task,
-            without=asked.without,
+            device=requested.device,
+            config=requested.config,
+            limits=requested.limits,
+            regression=requested.regression,
+            task=requested.task,
+            without=requested.without,
         )
 
-    request = ask(asked.model)
+    request = ask(requested.model)
     if request.task.embedded_default:
-        exported = read_report(asked.target)["model"]
-        if exported and not exported["embedded_default"]:
-            # The limits of the embedded default are about that model only.
-            request = ask(exported["source"])
-    if asked.remeasure:
-        return _remeasured(asked, embedded_default=request.task.embedded_default), request
-    read = tuple(map(read_measurement, asked.measurements))
-    return gate_folder(asked.target, request.profile.name, request.budget, read), request
+        # The limits of the embedded default are about that model only.
+        request = ask(exported_source(requested.target))
+    if requested.remeasure:
+        return _remeasured(requested, embedded_default=request.task.embedded_default), request
+    read = tuple(map(read_measurement, requested.measurements))
+    return gate_folder(requested.target, request.profile.name, request.budget, read), request
 
 
-def _of_artifact(asked: GateRequest) -> tuple[GateResult, Request]:
+def _of_artifact(requested: GateRequest) -> tuple[GateResult, Request]:
     from edgekit.exporting.validation import budget_of_artifact
     from edgekit.gating.gate import gate_validation
 
     request, data = request_validation(
-        asked.target,
-        model=asked.model,
-        device=asked.device,
-        config=asked.config,
-        limits=asked.limits,
-        overrides=asked.overrides,
-        input_sizes=asked.input_sizes,
-        regression=asked.regression,
-        task=asked.task,
-        without=asked.without,
+        requested.target,
+        model=requested.model,
+        device=requested.device,
+        config=requested.config,
+        limits=requested.limits,
+        overrides=requested.overrides,
+        input_sizes=requested.input_sizes,
+        regression=requested.regression,
+        task=requested.task,
+        without=requested.without,
+        data=requested.data,
     )
     report = run_validation(
-        asked.target,
+        requested.target,
         request,
         data=data,
-        measurements=asked.measurements,
-        settings=asked.settings,
+        measurements=requested.measurements,
+        settings=requested.settings,
     )
     if data is not None:
         made = report.results[0].artifact
@@ -152,7 +170,7 @@ def _of_artifact(asked: GateRequest) -> tuple[GateResult, Request]:
     return gate_validation(report), request
 
 
-def _remeasured(asked: GateRequest, *, embedded_default: bool) -> GateResult:
+def _remeasured(requested: GateRequest, *, embedded_default: bool) -> GateResult:
     """Returns the verdict on the artifacts in a folder, each run again as if it had come alone.
 
     Of the report only the list of formats is taken, and why some of them failed.
@@ -160,22 +178,22 @@ def _remeasured(asked: GateRequest, *, embedded_default: bool) -> GateResult:
     from edgekit.exporting.record_files import read_report
     from edgekit.gating.gate import GateResult
 
-    report = read_report(asked.target)
+    report = read_report(requested.target)
     source = report["model"]["source"] if report["model"] and not embedded_default else None
     entries, results = [], []
     for entry in report["formats"]:
         if entry["artifact"] is None:
             entries.append(entry)
             continue
-        alone = replace(asked, target=asked.target / entry["artifact"]["path"], model=asked.model or source)
+        alone = replace(requested, target=requested.target / entry["artifact"]["path"], model=requested.model or source)
         found, _ = _of_artifact(alone)
         results.append(found)
         (again,) = found.report["formats"]
         entries.append({**again, "artifact": {**again["artifact"], "path": entry["artifact"]["path"]}})
     if not results:
-        raise ArtifactError(f"{asked.target} holds no artifact: every format failed. Run edgekit export again.")
+        raise ArtifactError(f"{requested.target} holds no artifact: every format failed. Run edgekit export again.")
     failed = [entry for entry in report["formats"] if entry["artifact"] is None]
-    told = [f"{entry['runtime']} {entry['precision']}: {entry['error']['message']}" for entry in failed]
+    reported = [f"{entry['runtime']} {entry['precision']}: {entry['error']['message']}" for entry in failed]
     facts = {
         "command": report["command"] if failed else "validate",
         "formats": entries,
@@ -185,20 +203,20 @@ def _remeasured(asked: GateRequest, *, embedded_default: bool) -> GateResult:
     return GateResult(
         device=results[0].device,
         checks=tuple(check for result in results for check in result.checks),
-        failures=(*told, *(failure for result in results for failure in result.failures)),
+        failures=(*reported, *(failure for result in results for failure in result.failures)),
         formats=tuple(f"{entry['runtime']} {entry['precision']}" for entry in entries),
         report={**results[0].report, **facts},
-        folder=asked.target,
+        folder=requested.target,
     )
 
 
-def _with_baseline(result: GateResult, request: Request, asked: GateRequest) -> GateResult:
+def _with_baseline(result: GateResult, request: Request, requested: GateRequest) -> GateResult:
     """Returns the result with what the baseline says, where there is a baseline or a limit that needs one."""
     from edgekit.gating.gate import hold_against_baseline
 
-    found = _find_baseline(asked.baseline)
+    found = _find_baseline(requested.baseline)
     if found is None and not request.regression:
-        if asked.fail_on_missing_baseline:
+        if requested.fail_on_missing_baseline:
             raise ArtifactError(
                 "There is no baseline and --fail-on-missing-baseline was given. "
                 "Set one with: edgekit baseline set DIR, or name its file with --baseline."
@@ -210,12 +228,12 @@ def _with_baseline(result: GateResult, request: Request, asked: GateRequest) -> 
 
         if new.file is None or old.file is None:
             return TimedRounds(missing="One of the two artifacts is not there.")
-        settings = asked.settings
+        settings = requested.settings
         progress = settings.stage(new.runtime)
         return time_in_turn(new.file, old.file, new.runtime, timeout_s=settings.timeout_s, progress=progress)
 
     return hold_against_baseline(
-        result, found, request.regression, timing, fail_on_missing=asked.fail_on_missing_baseline
+        result, found, request.regression, timing, fail_on_missing=requested.fail_on_missing_baseline
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from edgekit.errors import UsageError
-from edgekit.task.input_sizes import sizes_in
+from edgekit.task.input_sizes import InputSizes, sizes_in
 from edgekit.task.nested_values import parts_of
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 _HOW: Final = (
@@ -46,7 +47,7 @@ def example_arguments(inputs: Any, names: Sequence[str]) -> tuple[Any, ...]:
     """
     if isinstance(inputs, Mapping):
         return tuple(_example(value, name) for name, value in _ordered(inputs, names))
-    if _is_form(inputs):
+    if _is_form(inputs) and not (isinstance(inputs, tuple) and not inputs):
         return (_example(inputs, names[0] if names else "0"),)
     if not isinstance(inputs, (tuple, list)) or not inputs:
         raise UsageError(f"inputs is of type {type(inputs).__name__}. {_HOW}")
@@ -66,6 +67,43 @@ def _is_form(value: Any) -> bool:
     return is_array(value) or _is_shape(value) or _is_shape_with_dtype(value) or _is_text(value)
 
 
+def sizes_of(inputs: object) -> tuple[InputSizes, ...]:
+    """Returns the sizes that a dict of shapes gives to inputs, each by its name; () where `inputs` is anything else.
+
+    Raises:
+        UsageError: a dtype that NumPy does not know.
+    """
+    if not isinstance(inputs, Mapping):
+        return ()
+    found: list[InputSizes] = []
+    for name, value in inputs.items():
+        if isinstance(value, str) and (sizes := sizes_in(str(name), value)) is not None:
+            found.append(sizes)
+        elif _is_shape(value):
+            found.append(InputSizes(name=str(name), shape=tuple(value)))
+        elif _is_shape_with_dtype(value):
+            dtype = _dtype_of(value[1], str(name)).name
+            found.append(InputSizes(name=str(name), shape=tuple(value[0]), dtype=dtype))
+        else:
+            return ()
+    return tuple(found)
+
+
+def shapes_of(inputs: object) -> tuple[InputSizes, ...]:
+    """Returns the sizes that a dict of shapes gives, where values have no use; () for None.
+
+    Raises:
+        UsageError: it is anything else.
+    """
+    found = sizes_of(inputs)
+    if inputs is not None and not found:
+        raise UsageError(
+            f"inputs is of type {type(inputs).__name__}; expected shapes by name, such as "
+            '{"image": (1, 3, 224, 224)}. Values are given as data.'
+        )
+    return found
+
+
 def _ordered(inputs: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str, Any]]:
     """Returns the inputs in the model's order; in their own where the model names none."""
     unknown = [str(name) for name in inputs if name not in names]
@@ -81,9 +119,7 @@ def _ordered(inputs: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str,
 
 
 def _is_shape(value: object) -> bool:
-    return (
-        isinstance(value, (tuple, list)) and all(type(size) is int for size in value) and type(value) in (tuple, list)
-    )
+    return type(value) in (tuple, list) and all(type(size) is int for size in cast("Sequence[object]", value))
 
 
 def _is_text(value: object) -> bool:
@@ -117,17 +153,14 @@ def _example(value: Any, name: str) -> Any:
             raise UsageError(f"inputs: {name} has shape {array.shape}, which holds no values.")
         return array
     sizes = sizes_in(name, value) if isinstance(value, str) else None
-    form = (sizes.shape, sizes.dtype or "float32") if sizes is not None else value
-    shape, dtype = (form, "float32") if _is_shape(form) else form
+    form: Any = (sizes.shape, sizes.dtype or "float32") if sizes is not None else value
+    shape: tuple[int, ...] = tuple(form if _is_shape(form) else form[0])
     if any(size < 1 for size in shape):
-        raise UsageError(f"inputs: {name} has shape {tuple(shape)}; every size must be at least 1.")
-    try:
-        kind = np.dtype(str(dtype).rpartition(".")[2] if not isinstance(dtype, type) else dtype)
-    except TypeError:
-        raise UsageError(f"inputs: {name} has the dtype {dtype!r}; expected a name such as float32 or int64.") from None
+        raise UsageError(f"inputs: {name} has shape {shape}; every size must be at least 1.")
+    kind = _dtype_of("float32" if _is_shape(form) else form[1], name)
     if kind.kind == "f":
-        return np.asarray(np.random.default_rng(0).standard_normal(tuple(shape))).astype(kind)
-    return np.zeros(tuple(shape), kind)
+        return np.asarray(np.random.default_rng(0).standard_normal(shape)).astype(kind)
+    return np.zeros(shape, kind)
 
 
 def _refilled(value: Any, made: Sequence[Any]) -> Any:
@@ -136,6 +169,15 @@ def _refilled(value: Any, made: Sequence[Any]) -> Any:
         return dict(zip(value, made, strict=True))
     if isinstance(value, (tuple, list)):
         return type(value)(*made) if hasattr(value, "_fields") else type(value)(made)
-    return dataclasses.replace(
-        value, **dict(zip((field.name for field in dataclasses.fields(value)), made, strict=True))
-    )
+    names = [field.name for field in dataclasses.fields(value)]
+    return dataclasses.replace(value, **dict(zip(names, made, strict=True)))
+
+
+def _dtype_of(dtype: Any, name: str) -> np.dtype[Any]:
+    """Returns NumPy's type for a name, or for a type of NumPy or torch."""
+    import numpy as np
+
+    try:
+        return np.dtype(str(dtype).rpartition(".")[2] if not isinstance(dtype, type) else dtype)
+    except TypeError:
+        raise UsageError(f"inputs: {name} has the dtype {dtype!r}; expected a name such as float32 or int64.") from None

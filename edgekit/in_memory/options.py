@@ -24,7 +24,7 @@ Data = object
 """Text or a path as for the command line; arrays, rows first; for evaluation a pair (inputs, targets); an iterable of
 samples such as a list or a DataLoader; a function that returns one of these."""
 Metric = str | Callable[[Any, Any], float]
-"""top1, agreement, cosine, spearman, "metrics.py:function", or a function (outputs, targets) -> float."""
+"""A metric such as top1 or map50, "metrics.py:function", or a function (outputs, targets) -> float."""
 Progress = bool | StageProgress
 """True shows progress on stderr; a function is called with (stage, phrase, share done or None)."""
 
@@ -86,6 +86,7 @@ class PlanOptions(Limits, total=False):
     formats: str | Sequence[str] | None
     precision: str | None
     effort: str
+    prefer: str | None
     calibration: Data
     evaluation: Data
     metric: Metric | None
@@ -97,6 +98,7 @@ class PlanOptions(Limits, total=False):
 class ExportOptions(PlanOptions, total=False):
     """Keywords of `export` (see there)."""
 
+    without: str | Iterable[str]
     techniques: str | Step | Technique | Iterable[str | Step | Technique]
     plan: PathText | PlanOutcome | None
     io: str
@@ -115,6 +117,7 @@ class ValidateOptions(Limits, total=False):
     metric: Metric | None
     measurements: Iterable[PathText]
     signature: str | None
+    without: str | Iterable[str]
     config: PathText | None
     strict: bool
 
@@ -125,3 +128,4 @@ class GateOptions(ValidateOptions, total=False):
     max_regression: str | Iterable[str]
     baseline: PathText | None
     fail_on_missing_baseline: bool
+    remeasure: bool

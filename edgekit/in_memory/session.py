@@ -26,13 +26,26 @@ _KEYWORDS: Final[Mapping[str, str]] = {
     "--format": "formats",
     "--technique": "techniques",
     "--example-inputs": "inputs",
+    "--input": "inputs",
     "--from": "source",
     **{
         f"--{name.replace('_', '-')}": name
         for name in (
-            *("device", "config", "precision", "effort", "io", "plan", "model", "calibration", "evaluation", "metric"),
+            *(
+                "device",
+                "config",
+                "precision",
+                "effort",
+                "prefer",
+                "io",
+                "plan",
+                "model",
+                "calibration",
+                "evaluation",
+                "metric",
+            ),
             *("output", "outputs", "data", "on", "baseline", "fail_on_missing_baseline", "max_regression"),
-            *("optimizer", "learning_rate", "memory_limit", *Limits.__annotations__),
+            *("optimizer", "learning_rate", "memory_limit", "without", "remeasure", *Limits.__annotations__),
         )
     },
 }
@@ -93,12 +106,21 @@ def session(function: str, given: Mapping[str, Any], *, jobs: int = 0) -> Genera
 
 
 def in_python_words(message: str) -> str:
-    """Returns a message with the flags of the command line as keywords: `--device NAME` becomes `device=NAME`."""
+    """Returns a message with the flags of the command line as keywords.
+
+    `--device NAME` becomes `device=NAME`, and `--input ids=1x16` becomes `inputs={"ids": (1, 16)}`.
+    """
+
+    def shape(found: re.Match[str]) -> str:
+        sizes = ", ".join(found["sizes"].split("x"))
+        sizes = f"({sizes}{'' if 'x' in found['sizes'] else ','})"
+        return f'inputs={{"{found["name"]}": ' + (f'({sizes}, "{found["dtype"]}")' if found["dtype"] else sizes) + "}"
 
     def word(found: re.Match[str]) -> str:
         name = _KEYWORDS.get(found[1])
         return found[0] if name is None else f"{name}=" if found[2] else name
 
+    message = re.sub(r"--input (?P<name>[\w.]+)=(?P<sizes>\d+(?:x\d+)*)(?::(?P<dtype>[a-z]+\d*))?", shape, message)
     return re.sub(r"(--[a-z]+(?:-[a-z]+)*)( (?=[A-Z]{2,}|\"))?", word, message)
 
 

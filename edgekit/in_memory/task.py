@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, final
 
 from edgekit.errors import UsageError
-from edgekit.in_memory.arrays import are_shapes, example_arguments, to_numpy
+from edgekit.exporting.artifact_data import ArtifactData, real_inputs
+from edgekit.in_memory.arrays import are_shapes, example_arguments, sizes_of, to_numpy
 from edgekit.in_memory.data import TITLE, checked_items, first_inputs, items_of
 from edgekit.in_memory.models import file_name, input_names, model_kind, write_model
 from edgekit.in_memory.training import training_of
@@ -18,17 +19,19 @@ from edgekit.pipeline.capture import capture_model
 from edgekit.pipeline.samples import keep_samples
 from edgekit.pipeline.settings import Settings
 from edgekit.task.data import write_items
-from edgekit.task.input_sizes import InputSizes
+from edgekit.task.input_sizes import merged_sizes
 from edgekit.task.nested_values import leaves_of
 from edgekit.task.request import make_task
 from edgekit.task.task import Task, find_config
+from edgekit.validators.execution import RunSettings, describe_artifact
 
 if TYPE_CHECKING:
     from torch import nn
 
     from edgekit.in_memory.models import ExamplesFrom, ModelKind
-    from edgekit.model import CapturedModel
+    from edgekit.model import TensorSpec
     from edgekit.task.data import Purpose
+    from edgekit.task.input_sizes import InputSizes
 
 
 def is_text(value: object) -> bool:
@@ -43,7 +46,7 @@ class TaskSource:
 
     Attributes:
         model: Text or a path as for the command line, or a model in memory.
-        inputs: Example inputs: text, arrays, or shapes (see `example_arrays`).
+        inputs: Example inputs: text, arrays, or shapes (see `example_arguments`).
         calibration: Text, or data in memory (see `items_of`).
         evaluation: The same.
         metric: Text or a function (outputs, targets) -> float.
@@ -66,15 +69,47 @@ class TaskSource:
         """What the model in memory is; None where it is text or left to the task file."""
         return None if self.model is None or is_text(self.model) else model_kind(self.model)
 
-    def overrides(self) -> dict[str, str | None]:
-        """Returns the task's fields that are given as text, as the flags of the command line give them."""
-        given: dict[str, Any] = {
+    @property
+    def sizes(self) -> tuple[InputSizes, ...]:
+        """Shapes that are given by name; a torch module in memory is captured with values of them instead."""
+        return () if self.kind == "module" else sizes_of(self.inputs)
+
+    def _fields(self) -> dict[str, Any]:
+        """Returns what is given for the task's fields, in whatever form."""
+        return {
             "calibration": self.calibration,
             "evaluation": self.evaluation,
             "metric": self.metric,
             "example_inputs": self.inputs,
         }
-        return {name: os.fspath(value) if is_text(value) else None for name, value in given.items()}
+
+    def overrides(self) -> dict[str, str | None]:
+        """Returns the task's fields that are given as text, as the flags of the command line give them."""
+        return {name: os.fspath(value) if is_text(value) else None for name, value in self._fields().items()}
+
+    def given(self) -> dict[str, str | None]:
+        """Returns the task's fields that are given in any form, for messages."""
+        return {name: None if value is None else str(type(value)) for name, value in self._fields().items()}
+
+    def names_task(self) -> bool:
+        """Returns whether there is a model, or a task file that can name one."""
+        return self.model is not None or self.config is not None or find_config(Path.cwd()) is not None
+
+
+def described_task(source: TaskSource) -> Task:
+    """Returns the task as far as its text goes: enough to see what is wrong with a request before any work.
+
+    Raises:
+        InputError: the model is of no known kind, or the task file is wrong.
+    """
+    kind = source.kind
+    called = file_name(source.model, kind, source.name) if kind else _text(source.model)
+    task = make_task(called, as_path(source.config), source.overrides(), Path.cwd())
+    if source.name is not None:
+        task = replace(task, metadata={**task.metadata, "name": source.name})
+    if callable(source.metric):
+        task = replace(task, metric=MetricFunction(source.metric))
+    return replace(task, input_sizes=merged_sizes(task.input_sizes, source.sizes))
 
 
 def task_of(source: TaskSource, scratch: Path, settings: Settings) -> Task:
@@ -89,42 +124,71 @@ def task_of(source: TaskSource, scratch: Path, settings: Settings) -> Task:
         InputError: anything of it is wrong.
         MachineError: this machine cannot capture the model.
     """
-    kind = source.kind
-    called = file_name(source.model, kind, source.name) if kind else _text(source.model)
-    task = _described(source, make_task(called, as_path(source.config), source.overrides(), Path.cwd()), settings)
+    kind, task = source.kind, described_task(source)
+    if source.training is not None:
+        task = replace(task, training=training_of(source.training, settings))
     names = input_names(cast("nn.Module", source.model)) if kind == "module" else []
-    is_factory = kind is None and task.example_inputs is None and ":" in task.model
+    is_factory = kind is None and task.example_inputs is None and not task.input_sizes and ":" in task.model
     inputs, source = _examples(source, len(names) or 1) if kind == "module" or is_factory else (source.inputs, source)
-    arguments = None if inputs is None or is_text(inputs) else example_arguments(inputs, names)
+    by_value = inputs is not None and not is_text(inputs) and not source.sizes
+    arguments = example_arguments(inputs, names) if by_value else None
     given: ExamplesFrom = "shapes" if are_shapes(inputs) else "values"
     if kind is not None:
-        write_model(source.model, kind, scratch / str(called), arguments, given=given)
-        task = replace(task, model_file=scratch / str(called))
+        task = replace(task, model_file=scratch / task.model)
+        write_model(source.model, kind, scratch / task.model, arguments, given=given)
     if kind == "module":
         task = replace(task, example_inputs=None, input_sizes=())  # the captured program holds them
-    elif arguments is not None and isinstance(inputs, Mapping) and given == "shapes":
-        task = replace(task, input_sizes=_sizes_of(inputs, arguments))
     elif arguments is not None:
         task = replace(task, example_inputs=_stored(arguments, scratch))
     return _with_data(source, task, scratch, settings)
 
 
-def artifact_task(source: TaskSource, scratch: Path, settings: Settings) -> Task | None:
-    """Returns the task that an artifact is compared with; None where neither a model nor a task file is there.
+def artifact_data(source: TaskSource, path: Path, scratch: Path, settings: Settings) -> ArtifactData:
+    """Returns what to run an artifact on that has no float model; what lies in memory is written into `scratch`.
+
+    Args:
+        source: Data, metric and inputs.
+        path: The artifact, whose runtime knows what it takes.
+        scratch: An empty folder that stays as long as the data is used.
+        settings: How to run.
 
     Raises:
-        UsageError: data or a metric without a model: there would be nothing to compare with.
-        InputError: anything else of it is wrong.
+        InputError: the data is not what the artifact takes.
+        MachineError: the artifact cannot be loaded here.
     """
-    if source.model is not None or source.config is not None or find_config(Path.cwd()) is not None:
-        return task_of(source, scratch, settings)
+    data = ArtifactData.from_overrides(source.overrides(), source.sizes, Path.cwd())
+    if callable(source.metric):
+        data = replace(data, metric=MetricFunction(source.metric))
+    in_memory = _in_memory(source)
+    by_value = source.inputs is not None and not is_text(source.inputs) and not source.sizes
+    if not in_memory and not by_value:
+        return data
+    run_settings = RunSettings(
+        timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes, signature=settings.signature
+    )
+    artifact = describe_artifact(path, settings=run_settings, progress=settings.stage("artifact"))
+    specs, kept = real_inputs(artifact), bool(artifact.states)
+    given: dict[str, Any] = {
+        purpose: str(_write(items, purpose, specs, data.metric, scratch / purpose, settings, sequences=kept))
+        for purpose, items in in_memory
+    }
+    if by_value:
+        given["example_inputs"] = _stored(example_arguments(source.inputs, [spec.name for spec in specs]), scratch)
+    return replace(data, **given, from_memory=True)
+
+
+def refuse_data_alone(source: TaskSource) -> None:
+    """Checks that data comes with the float model that it is for.
+
+    Raises:
+        UsageError: it does not.
+    """
     given = [name for name in ("inputs", "calibration", "evaluation", "metric") if getattr(source, name) is not None]
-    if given:
+    if given and not source.names_task():
         raise UsageError(
             f"{' and '.join(given)} {'have' if len(given) > 1 else 'has'} no effect without the float model that the "
             "artifact is compared with. Give it too: model=..."
         )
-    return None
 
 
 def sample_reference(data: object, scratch: Path) -> str | None:
@@ -148,15 +212,6 @@ def as_path(value: str | os.PathLike[str] | None) -> Path | None:
     return None if value is None else Path(value)
 
 
-def _described(source: TaskSource, task: Task, settings: Settings) -> Task:
-    """Returns the task with what needs no file: its name, a metric's function, references for training."""
-    if source.name is not None:
-        task = replace(task, metadata={**task.metadata, "name": source.name})
-    if callable(source.metric):
-        task = replace(task, metric=MetricFunction(source.metric))
-    return task if source.training is None else replace(task, training=training_of(source.training, settings))
-
-
 def _examples(source: TaskSource, count: int) -> tuple[Any, TaskSource]:
     """Returns the example inputs, else those of the first sample in memory; and the source with that sample."""
     if source.inputs is not None:
@@ -167,12 +222,6 @@ def _examples(source: TaskSource, count: int) -> tuple[Any, TaskSource]:
             given: dict[str, Any] = {purpose: items}
             return inputs, replace(source, **given)
     return None, source
-
-
-def _sizes_of(inputs: Mapping[str, object], arguments: tuple[Any, ...]) -> tuple[InputSizes, ...]:
-    """Returns shapes that a program gives by name, as `--input` gives them."""
-    pairs = zip(inputs, arguments, strict=True)
-    return tuple(InputSizes(name=name, shape=array.shape, dtype=str(array.dtype)) for name, array in pairs)
 
 
 def _stored(arguments: tuple[Any, ...], scratch: Path) -> str:
@@ -186,35 +235,59 @@ def _stored(arguments: tuple[Any, ...], scratch: Path) -> str:
 
 def _with_data(source: TaskSource, task: Task, scratch: Path, settings: Settings) -> Task:
     """Returns the task with its data in memory as sample folders, each sample checked against the model's inputs."""
+    in_memory = _in_memory(source)
+    if not in_memory:
+        return task
+    model = capture_model(task, settings)
+    given: dict[str, Any] = {
+        purpose: str(
+            _write(
+                data,
+                purpose,
+                model.data_inputs,
+                task.metric,
+                scratch / purpose,
+                settings,
+                sequences=bool(model.states),
+                reset_every=task.reset_every,
+            )
+        )
+        for purpose, data in in_memory
+    }
+    return replace(task, **given)
+
+
+def _in_memory(source: TaskSource) -> list[tuple[Purpose, object]]:
+    """Returns the data that is not given as text, by what it is for."""
     purposes: tuple[tuple[Purpose, object], ...] = (
         ("calibration", source.calibration),
         ("evaluation", source.evaluation),
     )
-    in_memory: list[tuple[Purpose, object]] = [
-        (p, data) for p, data in purposes if data is not None and not is_text(data)
-    ]
-    if not in_memory:
-        return task
-    model = capture_model(task, settings)
-    for purpose, data in in_memory:
-        folder = _write(data, purpose, model, task, scratch / purpose, settings)
-        given: dict[str, Any] = {purpose: str(folder)}
-        task = replace(task, **given)
-    return task
+    return [(purpose, data) for purpose, data in purposes if data is not None and not is_text(data)]
 
 
-def _write(data: object, purpose: Purpose, model: CapturedModel, task: Task, folder: Path, settings: Settings) -> Path:
-    specs = model.data_inputs
+def _write(
+    data: object,
+    purpose: Purpose,
+    specs: tuple[TensorSpec, ...],
+    metric: str,
+    folder: Path,
+    settings: Settings,
+    *,
+    sequences: bool,
+    reset_every: int | None = None,
+) -> Path:
+    """Writes data to a sample folder, each sample checked against the inputs; returns the folder in the cache."""
     items = checked_items(items_of(data, purpose, len(specs)), purpose, specs)
     samples = write_items(
         items,
         specs,
         folder,
         purpose=purpose,
-        metric=task.metric,
+        metric=metric,
         title=TITLE,
         progress=settings.stage("data"),
-        sequences=bool(model.states),
-        reset_every=task.reset_every,
+        sequences=sequences,
+        reset_every=reset_every,
     )
     return keep_samples(samples, settings).folder

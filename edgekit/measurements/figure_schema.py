@@ -192,3 +192,10 @@ def check_record(
         schema.model_validate(data)
     except ValidationError as found:
         raise error(describe_file_faults(path, find_faults(found, schema), advice)) from None
+
+
+class RejectionRecord(Record):
+    """A candidate that the planner rejected."""
+
+    candidate: str = Field(description=TEXT)
+    reason: str = Field(description=TEXT)

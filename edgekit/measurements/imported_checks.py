@@ -71,11 +71,13 @@ def with_measurements(
 
 
 def _worst(name: str, measurements: Sequence[Measurement], budget: Budget, checks: Sequence[Check]) -> Check | None:
-    told = [(value, measurement) for measurement in measurements if (value := _value(name, measurement)) is not None]
-    if not told:
+    reported = [
+        (value, measurement) for measurement in measurements if (value := _value(name, measurement)) is not None
+    ]
+    if not reported:
         return None
-    value, measurement = max(told, key=lambda item: item[0])
-    among = "" if len(told) == 1 else f" The worst of {len(told)} measurements."
+    value, measurement = max(reported, key=lambda item: item[0])
+    among = "" if len(reported) == 1 else f" The worst of {len(reported)} measurements."
     latency = measurement.latency
     return judge(
         name,
@@ -106,8 +108,8 @@ def _detail(name: str, measurement: Measurement) -> str:
         "" if threads is None else f"{threads} thread{'' if threads == 1 else 's'}",
         measurement.latency.sentence if name != "memory" else _memory_words(measurement),
     ]
-    told = ", ".join(fact for fact in facts if fact)
-    return f"{measurement.source}, {measurement.place}: {told}; from {measurement.name}, {measurement.created}."
+    reported = ", ".join(fact for fact in facts if fact)
+    return f"{measurement.source}, {measurement.place}: {reported}; from {measurement.name}, {measurement.created}."
 
 
 def _memory_words(measurement: Measurement) -> str:

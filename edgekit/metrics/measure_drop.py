@@ -94,6 +94,7 @@ def _data(outputs: Samples, reference: Samples | None, evaluation: Samples) -> M
         targets=evaluation.targets(),
         item_of_row=evaluation.item_of_row(),
         items=evaluation.items,
+        input_shapes=tuple((1, *array.shape[1:]) for array in evaluation.arrays()),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 from edgekit import intervals as paired
 from edgekit.errors import DataError
@@ -32,6 +32,8 @@ class Metric(ABC):
         classifies: The first output holds class scores, and whole-number targets are classes.
         against_float: It compares with the float model's outputs, and says nothing between two networks.
         stand_in: The metric that takes its place where samples have no targets; "" for none.
+        targets: What an item's target belongs to: each `row`, the `pair` of its rows, or a `table` or text a row,
+            which may have any length.
         stand_in_overstates: Half of the stand-in's drop is expected of this metric, and maybe none.
         things: What is counted.
         sentence: The head of a check's detail, from `metric`, `own`, `share` (own / 100), `float`, `count`, `things`.
@@ -41,6 +43,7 @@ class Metric(ABC):
     classifies: ClassVar[bool] = False
     against_float: ClassVar[bool] = False
     stand_in: ClassVar[str] = ""
+    targets: ClassVar[Literal["row", "pair", "table"]] = "row"
     stand_in_overstates: ClassVar[bool] = False
     things: ClassVar[str] = "items"
     sentence: ClassVar[str] = "{metric} {own}, float {float}, on {count} {things}"

@@ -24,6 +24,7 @@ class MetricData:
         targets: One an item, (items, ...); None without targets.
         item_of_row: Item of each row, (rows,).
         items: Number of items.
+        input_shapes: One shape (1, ...) a model input: a decoder needs the size of the picture.
         confidence: Confidence of the interval.
     """
 
@@ -33,4 +34,5 @@ class MetricData:
     targets: NDArray[Any] | None
     item_of_row: NDArray[np.int64]
     items: int
+    input_shapes: tuple[tuple[int, ...], ...] = ()
     confidence: float = CONFIDENCE

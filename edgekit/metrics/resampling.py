@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Figure = Callable[[tuple[NDArray[Any], ...], NDArray[Any] | None], float]
-    FigureOfItems = Callable[[NDArray[np.int64]], float]
+Figure = Callable[[tuple["NDArray[Any]", ...], "NDArray[Any] | None"], float]
+FigureOfItems = Callable[["NDArray[np.int64]"], float]
+"""A figure of some items, given their indices (m,) with repetitions."""
 
 RESAMPLES: Final = 1000
 SLOW_RESAMPLES: Final = 200
@@ -40,7 +41,15 @@ def over_items(figure: Figure, data: MetricData, arrays: tuple[NDArray[Any], ...
     return value
 
 
-def resampled(metric: str, own: FigureOfItems, theirs: FigureOfItems | None, data: MetricData, *, same: bool) -> Drop:
+def resampled(
+    metric: str,
+    own: FigureOfItems,
+    theirs: FigureOfItems | None,
+    data: MetricData,
+    *,
+    same: bool,
+    scores: NDArray[np.float64] | None = None,
+) -> Drop:
     """Returns the drop of a figure over all items.
 
     Args:
@@ -49,6 +58,7 @@ def resampled(metric: str, own: FigureOfItems, theirs: FigureOfItems | None, dat
         theirs: The float model's; None without one.
         data: For the number of items and the confidence.
         same: Both have the same outputs.
+        scores: What each item contributes to the artifact's figure, where that is their mean.
     """
     import numpy as np
 
@@ -58,7 +68,7 @@ def resampled(metric: str, own: FigureOfItems, theirs: FigureOfItems | None, dat
     own_value = own(everything)
     resamples = RESAMPLES if time.perf_counter() - started < SLOW_SECONDS else SLOW_RESAMPLES
     if theirs is None:
-        return Drop(metric=metric, value=None, artifact_value=100 * own_value, count=items, detail="")
+        return Drop(metric=metric, value=None, artifact_value=100 * own_value, count=items, detail="", scores=scores)
     float_value = theirs(everything)
     drop = 100 * (float_value - own_value)
     if same:
@@ -80,4 +90,5 @@ def resampled(metric: str, own: FigureOfItems, theirs: FigureOfItems | None, dat
         artifact_value=100 * own_value,
         count=items,
         detail="",
+        scores=scores,
     )

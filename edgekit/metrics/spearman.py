@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 from edgekit import intervals as paired
 from edgekit.errors import DataError
@@ -23,6 +23,7 @@ class Spearman(Metric):
 
     name: str = "spearman"
     stand_in: ClassVar[str] = "cosine"
+    targets: ClassVar[Literal["row", "pair", "table"]] = "pair"
     things: ClassVar[str] = "pairs"
 
     def check(self, data: MetricData) -> None:

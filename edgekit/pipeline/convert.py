@@ -184,7 +184,7 @@ def _build_artifact(place: Path, name: str, request: ArtifactRequest, settings: 
 def convert_in_worker(request: ArtifactRequest, progress: Progress) -> Conversion:
     """Converts: the worker process's side of `convert`."""
     request.scratch.mkdir(parents=True)
-    asked = ConversionRequest(
+    requested = ConversionRequest(
         model=request.model,
         recipe=request.recipe,
         calibration=request.calibration.folder if request.calibration else None,
@@ -192,7 +192,7 @@ def convert_in_worker(request: ArtifactRequest, progress: Progress) -> Conversio
         metadata=request.metadata,
         scratch=request.scratch,
     )
-    return find_converter(request.runtime).run(asked, request.output, progress)
+    return find_converter(request.runtime).run(requested, request.output, progress)
 
 
 CONVERT: Final = Job(work=convert_in_worker)

@@ -60,6 +60,8 @@ def _read_samples(task: Task, reference: str, model: CapturedModel, purpose: Pur
         metric=task.metric,
         preprocessing=task.preprocessing,
         folder=Path(),
+        images=task.images,
+        labels=tuple(task.metadata.get("labels", "").splitlines()),
         sequences=bool(model.states),
         reset_every=task.reset_every,
     )

@@ -218,5 +218,5 @@ def _training_hash(technique: Technique, training: Training, base: Path, setting
     """Returns a hash of what a training result depends on beside model and settings: what the user's functions give."""
     references = tuple(value for value in technique.settings().values() if isinstance(value, str) and ":" in value)
     request = TrainingDataRequest(training=training, base=base, references=references)
-    told = settings.stage(technique.name)
-    return settings.run("reading of the training data", FINGERPRINT, request, told).value.sha256
+    report = settings.stage(technique.name)
+    return settings.run("reading of the training data", FINGERPRINT, request, report).value.sha256

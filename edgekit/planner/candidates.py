@@ -13,7 +13,7 @@ from edgekit.predict.predictions import predict
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.recipe import Candidate, Prediction, Recipe, Rejection
 
-Refusal = Callable[[str, Recipe], str | None]
+WhyNot = Callable[[str, Recipe], str | None]
 """Given a format and a recipe, returns why this source cannot become that, or None if it can."""
 
 
@@ -31,7 +31,7 @@ def make_candidates(
     *,
     formats: Sequence[str],
     precision: str | None,
-    refusal: Refusal,
+    why_not: WhyNot,
     pipelines: Sequence[Sequence[TechniqueOffer]] = ((),),
 ) -> Candidates:
     """Returns the candidates with their predictions.
@@ -40,7 +40,7 @@ def make_candidates(
         situation: The model's costed graph, the device, which data there is.
         formats: Formats that the user forces, in order; empty for the profile's runtimes.
         precision: A preset that the user forces; None for all that suit the family.
-        refusal: Requested for each format and recipe.
+        why_not: Requested for each format and recipe.
         pipelines: What may come before the quantization: each an ordered choice of techniques, the empty one included.
     """
     analysis, profile = situation.analysis, situation.profile
@@ -50,7 +50,7 @@ def make_candidates(
         presets = (precision,) if precision else default_presets(analysis.family, runtime)
         for preset in presets:
             recipe = resolve_precision(preset, analysis.family, runtime, profile.options.get(runtime))
-            reason = refusal(runtime, recipe)
+            reason = why_not(runtime, recipe)
             if reason is None and recipe.needs_calibration and not situation.has_calibration:
                 reason = (
                     "it needs calibration data and the task has none; give --calibration, or [data] calibration in "

@@ -11,9 +11,10 @@ from edgekit.budget import Budget, Limit
 from edgekit.checks import Check, judge
 from edgekit.formats.practice import Rule, Setting
 from edgekit.model import Family
+from edgekit.planner.preference import loss_is_unseen, preference_key
 from edgekit.planner.rules import LOSS_POINTS, find_rule
 from edgekit.profiles.profile import DeviceProfile
-from edgekit.recipe import Candidate
+from edgekit.recipe import Candidate, Preference
 from edgekit.units import format_value
 
 DEFAULT_LOSS_POINTS: Final = 1.0
@@ -42,6 +43,7 @@ class Judged:
         preference: Place of its format in the order of preference.
         loss_points: What it is expected to lose, in percentage points: predicted, else the bound of its loss class.
         too_lossy: That is more than the accuracy budget allows.
+        unseen: The task's metric could not tell it from the float model.
         warned: Tier over the limits of level "warn".
         slowness: Speed class where latency is limited and cannot be predicted, else 0.
         key: Smaller is better.
@@ -55,6 +57,7 @@ class Judged:
     preference: int
     loss_points: float
     too_lossy: bool
+    unseen: bool
     warned: int
     slowness: int
     key: tuple[float, ...]
@@ -80,21 +83,31 @@ class Judged:
 
 
 def judge_candidates(
-    candidates: Sequence[Candidate], budget: Budget, profile: DeviceProfile, family: Family, formats: Sequence[str]
+    candidates: Sequence[Candidate],
+    budget: Budget,
+    profile: DeviceProfile,
+    family: Family,
+    formats: Sequence[str],
+    prefer: Preference = "balanced",
 ) -> tuple[Judged, ...]:
     """Returns the candidates held against the budget, the best first.
 
     The order: keeps every known budget for certain, then likely; is not expected to lose more accuracy than is allowed;
     does not miss a limit that only warns; the format that is preferred; keeps the limits that only warn for certain;
-    where latency is limited and cannot be predicted, what practice knows to be faster; then the least expected loss of
-    accuracy.
+    where latency is limited and cannot be predicted, what practice knows to be faster; then what the user prefers (see
+    `preference`). Where size or speed is preferred, the format comes after it.
     """
-    judged = [_judge(candidate, budget, profile, family, formats) for candidate in candidates]
+    judged = [_judge(candidate, budget, profile, family, formats, prefer) for candidate in candidates]
     return tuple(sorted(judged, key=lambda item: item.key))
 
 
 def _judge(
-    candidate: Candidate, budget: Budget, profile: DeviceProfile, family: Family, formats: Sequence[str]
+    candidate: Candidate,
+    budget: Budget,
+    profile: DeviceProfile,
+    family: Family,
+    formats: Sequence[str],
+    prefer: Preference,
 ) -> Judged:
     checks = check_candidate(candidate, budget)
     setting = Setting(
@@ -107,7 +120,7 @@ def _judge(
     preference = formats.index(candidate.runtime) if candidate.runtime in formats else len(formats)
     slowness = speed.rank if is_blind(checks) else 0
     points, too_lossy = _expected_loss(candidate, loss, budget)
-    parity = candidate.prediction("parity")
+    first, last = preference_key(prefer, candidate, points=points, loss=loss, speed=speed, place=preference)
     return Judged(
         candidate=candidate,
         checks=checks,
@@ -117,19 +130,17 @@ def _judge(
         preference=preference,
         loss_points=points,
         too_lossy=too_lossy,
+        unseen=loss_is_unseen(candidate, loss),
         warned=warned,
         slowness=slowness,
         key=(
             tier,
             too_lossy,
             warned >= UNLIKELY,
-            preference,
+            *first,
             warned,
             slowness,
-            points,
-            # Of two that lose nothing measurable, the one that is nearer to the float outputs.
-            -(parity.value or 0) if parity else 0,
-            loss.rank,
+            *last,
         ),
     )
 
@@ -200,10 +211,10 @@ def check_candidate(candidate: Candidate, budget: Budget) -> tuple[Check, ...]:
 def excess_words(check: Check, limit: Limit) -> str:
     """Returns `size 18.6 MB exceeds 6 MB (--max-size) by 12.6 MB`."""
     value = check.value if check.value is not None else math.nan
-    verb = "exceeds" if limit.excess(value) >= 0 and value > limit.value else "is under"
+    relation = "exceeds" if limit.excess(value) >= 0 and value > limit.value else "is under"
     name = check.name.replace("_", " ")
     return (
-        f"{name} {format_value(value, check.unit)} {verb} {format_value(limit.value, check.unit)} ({limit.source}) "
+        f"{name} {format_value(value, check.unit)} {relation} {format_value(limit.value, check.unit)} ({limit.source}) "
         f"by {format_value(abs(limit.excess(value)), check.unit)}"
     )
 

@@ -10,7 +10,7 @@ from edgekit.analysis.graph import Analysis
 from edgekit.budget import COSTS, Budget, Level, Limit
 from edgekit.checks import Check
 from edgekit.model import CapturedModel
-from edgekit.planner.candidates import Refusal, make_candidates, with_predictions
+from edgekit.planner.candidates import WhyNot, make_candidates, with_predictions
 from edgekit.planner.choice import (
     BROKEN,
     KEPT,
@@ -25,7 +25,7 @@ from edgekit.planner.offers import Situation, TechniqueOffer, pipelines
 from edgekit.planner.plan import ModelFacts, Plan, RunnerUp
 from edgekit.planner.rules import HINTS, SPEED_WORDS
 from edgekit.profiles.profile import DeviceProfile
-from edgekit.recipe import Candidate, Prediction, Recipe, Rejection
+from edgekit.recipe import Candidate, Prediction, Preference, Recipe, Rejection
 from edgekit.units import format_value
 
 _SHOWN_RUNNERS_UP: Final = 3
@@ -48,7 +48,7 @@ def nothing_refined(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
 
 
 def nothing_refused(runtime: str, recipe: Recipe) -> str | None:
-    """A `Refusal` for sources that can become anything."""
+    """A `WhyNot` for sources that can become anything."""
     del runtime, recipe
     return None
 
@@ -61,11 +61,12 @@ def make_plan(
     *,
     formats: Sequence[str] = (),
     precision: str | None = None,
-    refusal: Refusal = nothing_refused,
+    why_not: WhyNot = nothing_refused,
     has_calibration: bool = True,
     has_training: bool = False,
     offers: Sequence[TechniqueOffer] = (),
     refine: Refinement = nothing_refined,
+    prefer: Preference = "balanced",
 ) -> Plan:
     """Returns what to do for a device. Pure arithmetic, unless `refine` runs something.
 
@@ -76,11 +77,12 @@ def make_plan(
         budget: The limits in force.
         formats: Formats that the user forces; empty lets the profile's order of runtimes decide.
         precision: A preset that the user forces; None lets the planner choose.
-        refusal: Says why the source cannot become a format with a recipe.
+        why_not: Says why the source cannot become a format with a recipe.
         has_calibration: The task has calibration data.
         has_training: The task has training data.
         offers: Techniques that change the float model.
         refine: Measures what the arithmetic can only guess.
+        prefer: What decides among candidates that fit.
 
     Raises:
         UsageError: no such preset.
@@ -90,8 +92,8 @@ def make_plan(
         analysis=analysis, profile=profile, has_calibration=has_calibration, has_training=has_training
     )
     before, refused_offers = pipelines(offers, situation, budget)
-    found = make_candidates(situation, formats=order, precision=precision, refusal=refusal, pipelines=before)
-    judged = judge_candidates(refine(found.possible), budget, profile, analysis.family, order)
+    found = make_candidates(situation, formats=order, precision=precision, why_not=why_not, pipelines=before)
+    judged = judge_candidates(refine(found.possible), budget, profile, analysis.family, order, prefer)
     best = judged[0] if judged else None
     if best is not None and best.tier == BROKEN:
         best = min(judged, key=lambda item: (_distance(item, budget), item.key[1:]))
@@ -99,21 +101,24 @@ def make_plan(
     others = [item for item in judged if item is not best]
     runners_up = [item for item in others if item.tier < BROKEN][:_SHOWN_RUNNERS_UP] if feasible else []
     return Plan(
+        prefer=prefer,
         model=_facts(model, analysis),
         device=profile.name,
         device_title=profile.title,
         limits=budget.limits,
         feasible=feasible,
         chosen=best.candidate if best else None,
-        reasons=_reasons(best, judged, budget, profile, forced=bool(formats) or precision is not None) if best else (),
+        reasons=_reasons(best, judged, budget, profile, prefer, forced=bool(formats) or precision is not None)
+        if best
+        else (),
         checks=best.checks if best else (),
         baseline=_baseline(best.candidate, analysis, profile) if best else (),
         runners_up=tuple(
-            RunnerUp(candidate=item.candidate, reason=_why_behind(item, best, budget, profile))
+            RunnerUp(candidate=item.candidate, reason=_why_behind(item, best, budget, profile, prefer))
             for item in runners_up
             if best is not None
         ),
-        rejected=(*_rejections(best, others, runners_up, budget, profile), *found.refused, *refused_offers),
+        rejected=(*_rejections(best, others, runners_up, budget, profile, prefer), *found.refused, *refused_offers),
         misses=tuple(_words(check, budget) for check in best.broken) if best and not feasible else (),
         remedies=_remedies(judged, budget) if not feasible else (),
         warnings=_warnings(best, budget, profile, analysis),
@@ -157,7 +162,13 @@ def _distance(item: Judged, budget: Budget) -> float:
 
 
 def _reasons(
-    best: Judged, judged: Sequence[Judged], budget: Budget, profile: DeviceProfile, *, forced: bool
+    best: Judged,
+    judged: Sequence[Judged],
+    budget: Budget,
+    profile: DeviceProfile,
+    prefer: Preference,
+    *,
+    forced: bool,
 ) -> tuple[str, ...]:
     """Returns why this candidate and no other, sentences without a full stop."""
     if best.tier == BROKEN:
@@ -175,12 +186,39 @@ def _reasons(
             f"latency is limited to {format_value(latency.value, 'ms')} and cannot be predicted here, so what practice "
             f"knows to be faster comes first: {best.speed.reason}"
         )
-    lossless = all(item.loss_points >= best.loss_points for item in judged if item.tier < BROKEN)
-    if lossless and best.loss_points > 0 and len(judged) > 1:
-        reasons.append("of those that fit it is expected to lose the least accuracy")
+    reasons += _preference_words(best, [item for item in judged if item.tier < BROKEN], prefer)
     if best.bound_points > 0:
         reasons.append(f"expected loss {loss_words(best)}: {best.loss_reason}")
     return tuple(reasons)
+
+
+def _preference_words(best: Judged, fitting: Sequence[Judged], prefer: Preference) -> list[str]:
+    """Returns why it comes before the others that fit; clauses, empty where there is no other or nothing to say."""
+    others = [item for item in fitting if item is not best]
+    if not others:
+        return []
+    if prefer in ("size", "speed"):
+        word, name = ("smallest", "size") if prefer == "size" else ("fastest", "latency")
+        found = [item.candidate.prediction(name) for item in fitting]
+        known = all(prediction is not None and prediction.value is not None for prediction in found)
+        return [f"of those that fit it is the {word}" + ("" if known else ", as far as that is predicted")]
+    if best.loss_points > 0 and all(item.loss_points >= best.loss_points for item in others):
+        return ["of those that fit it is expected to lose the least accuracy"]
+    more_exact = [i for i in others if i.preference == best.preference and i.loss_points < best.loss_points]
+    if not more_exact:
+        return []
+    exact = min(more_exact, key=lambda item: item.loss_points)
+    return [f"its loss is not expected to show, and it has {_ratio_words(best, exact)} of {exact.candidate.title}"]
+
+
+def _ratio_words(item: Judged, other: Judged) -> str:
+    """Returns `0.28 x the size and 0.4 x the latency`."""
+    words: list[str] = []
+    for name in ("size", "latency"):
+        mine, theirs = item.candidate.prediction(name), other.candidate.prediction(name)
+        if mine and theirs and mine.value and theirs.value:
+            words.append(f"{mine.value / theirs.value:.2g} x the {name}")
+    return " and ".join(words) or "costs that are not known"
 
 
 def loss_words(item: Judged) -> str:
@@ -193,7 +231,7 @@ def loss_words(item: Judged) -> str:
     return "none" if points == 0 else f"usually under {points:g} point{'' if points == 1 else 's'}"
 
 
-def _why_behind(item: Judged, best: Judged, budget: Budget, profile: DeviceProfile) -> str:
+def _why_behind(item: Judged, best: Judged, budget: Budget, profile: DeviceProfile, prefer: Preference) -> str:
     """Returns why a candidate that keeps the known budgets stands behind the best one."""
     if item.tier > best.tier:
         return _inconclusive_words(item, "error", item.tier)
@@ -201,12 +239,16 @@ def _why_behind(item: Judged, best: Judged, budget: Budget, profile: DeviceProfi
         return f"{_too_lossy_words(item, budget)}: {item.loss_reason}"
     if item.warned >= UNLIKELY > best.warned:
         return _missed_words(item, budget)
-    if item.preference > best.preference:
+    if item.preference > best.preference and prefer in ("accuracy", "balanced"):
         return f"{profile.name} prefers {best.candidate.runtime}"
     if item.warned > best.warned:
         return _missed_words(item, budget)
     if item.slowness > best.slowness:
         return f"runs {SPEED_WORDS[item.speed.rank]}: {item.speed.reason}"
+    if prefer in ("size", "speed"):
+        return f"it has {_ratio_words(item, best)} of {best.candidate.title}"
+    if prefer == "balanced" and item.unseen and best.unseen:
+        return f"no loss is expected to show in either, and it has {_ratio_words(item, best)} of {best.candidate.title}"
     ratio, least = (x.candidate.prediction("parity") for x in (item, best))
     if item.loss_points == best.loss_points and ratio and least and ratio.value and least.value:
         return (
@@ -243,7 +285,12 @@ def _too_lossy_words(item: Judged, budget: Budget) -> str:
 
 
 def _rejections(
-    best: Judged | None, others: Sequence[Judged], runners_up: Sequence[Judged], budget: Budget, profile: DeviceProfile
+    best: Judged | None,
+    others: Sequence[Judged],
+    runners_up: Sequence[Judged],
+    budget: Budget,
+    profile: DeviceProfile,
+    prefer: Preference,
 ) -> tuple[Rejection, ...]:
     rejected: list[Rejection] = []
     for item in others:
@@ -252,7 +299,7 @@ def _rejections(
         elif item in runners_up or best is None:
             continue
         else:
-            reason = _why_behind(item, best, budget, profile)
+            reason = _why_behind(item, best, budget, profile, prefer)
         rejected.append(Rejection(candidate=item.candidate.title, reason=reason))
     return tuple(rejected)
 

@@ -88,6 +88,7 @@ class Plan:
         remedies: Where nothing fits: what would make it fit, smallest change first, sentences.
         warnings: What a person should know.
         effort: quick, default or thorough: what was run for it.
+        prefer: balanced, accuracy, size or speed: what decided among those that fit.
         sensitivity: What each layer costs in accuracy, where it was measured.
         considered: All candidates that were judged, best first, with what each is predicted to cost.
     """
@@ -107,6 +108,7 @@ class Plan:
     remedies: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     effort: str = "quick"
+    prefer: str = "balanced"
     sensitivity: tuple[LayerLoss, ...] = ()
     considered: tuple[Candidate, ...] = ()
 
@@ -127,6 +129,7 @@ class Plan:
             "feasible": self.feasible,
             "passed": self.feasible,
             "effort": self.effort,
+            "prefer": self.prefer,
             "model": {name: getattr(model, name) for name in ModelFacts.__dataclass_fields__},
             "steps": [step.to_json() for step in chosen.steps] if chosen else [],
             "recipe": chosen.recipe.to_json() if chosen else None,
@@ -192,6 +195,7 @@ def _from_json(data: Mapping[str, Any]) -> Plan:
         remedies=tuple(data["remedies"]),
         warnings=tuple(data["warnings"]),
         effort=data.get("effort", "quick"),
+        prefer=data.get("prefer", "balanced"),
         sensitivity=tuple(LayerLoss(**item) for item in data.get("sensitivity", ())),
         considered=tuple(_candidate_from_json(item) for item in data.get("considered", ())),
     )

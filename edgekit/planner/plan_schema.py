@@ -15,6 +15,7 @@ from edgekit.measurements.figure_schema import (
     PredictionRecord,
     RecipeRecord,
     Record,
+    RejectionRecord,
     StepRecord,
     Text,
 )
@@ -57,13 +58,6 @@ class PlanRunnerUp(PlanCandidate):
     reason: str = Field(description=TEXT)
 
 
-class PlanRejection(Record):
-    """A candidate that was rejected."""
-
-    candidate: str = Field(description=TEXT)
-    reason: str = Field(description=TEXT)
-
-
 class PlanFileSchema(Record):
     """`plan.json`."""
 
@@ -73,6 +67,9 @@ class PlanFileSchema(Record):
     device_title: str = Field(description=TEXT)
     runtime: str | None = Field(description="tflite, onnx, executorch or coreml, or null")
     feasible: bool = Field(description="true or false")
+    prefer: Literal["balanced", "accuracy", "size", "speed"] = Field(
+        "balanced", description="balanced, accuracy, size or speed"
+    )
     effort: Literal["quick", "default", "thorough"] = Field("quick", description="quick, default or thorough")
     model: PlanModel = Field(description="an object about the model")
     steps: list[StepRecord] = Field(description="a list of steps")
@@ -82,7 +79,7 @@ class PlanFileSchema(Record):
     baseline: list[PredictionRecord] = Field(description="a list of predictions")
     reasons: list[str] = Field(description="a list of sentences")
     runners_up: list[PlanRunnerUp] = Field(description="a list of candidates")
-    rejected: list[PlanRejection] = Field(description="a list of rejected candidates")
+    rejected: list[RejectionRecord] = Field(description="a list of rejected candidates")
     misses: list[str] = Field(description="a list of sentences")
     remedies: list[str] = Field(description="a list of sentences")
     limits: list[PlanLimit] = Field(description="a list of limits")

@@ -17,6 +17,7 @@ from typing import Any, Final, final
 from edgekit.model import IMPORTABLE, CapturedKind, Family
 from edgekit.planner.offers import OfferEstimate, OfferStage, Situation
 from edgekit.planner.rules import LOSS_POINTS
+from edgekit.recipe import Candidate
 
 _KINDS: Final[tuple[CapturedKind, ...]] = ("pt2", IMPORTABLE)  # an ONNX file can become a torch program
 
@@ -83,6 +84,14 @@ OFFERS: Final = (
     ListedOffer(name="factorize", stage="factorize", settings={"keep": 0.8}, families=("transformer",)),
 )
 """In the order in which they would be combined."""
+
+
+def needs_calibration(candidate: Candidate) -> bool:
+    """Returns True if a candidate's ranges, or a technique before them, come from calibration data."""
+    from edgekit.techniques.base import technique
+
+    needs = (technique(step.technique).needs for step in candidate.techniques)
+    return candidate.recipe.needs_calibration or "calibration" in needs
 
 
 def offers_for(kind: CapturedKind, family: Family, *, has_training: bool) -> tuple[ListedOffer, ...]:

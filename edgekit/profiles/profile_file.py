@@ -13,7 +13,7 @@ from edgekit import units
 from edgekit.budget import Limit, read_limit
 from edgekit.errors import InputError
 from edgekit.files.faults import FAULT, find_faults, nearest, show_value
-from edgekit.registry import FORMATS, format_names
+from edgekit.registry import ACCELERATORS, FORMATS, format_names
 
 SCHEMA: Final = 1
 
@@ -90,6 +90,22 @@ def _parse_runtime(value: object) -> str:
     raise _fault(f"{show_value(value)} is not a runtime{guess}; accepted are {', '.join(names)}")
 
 
+def _parse_accelerator(value: object) -> str:
+    if isinstance(value, str) and value in ACCELERATORS:
+        return value
+    # Third parties' rules are looked for only where a name is not ours, as above.
+    from edgekit.formats.table import accelerator_files
+
+    names = sorted(accelerator_files())
+    if value in names:
+        return str(value)
+    meant = nearest(value, names) if isinstance(value, str) else []
+    guess = f' (did you mean "{meant[0]}"?)' if meant else ""
+    raise _fault(
+        f"{show_value(value)} is no accelerator that a format has rules about{guess}; accepted are {', '.join(names)}"
+    )
+
+
 _Bytes = Annotated[int, PlainValidator(_parse_bytes)]
 _BytesPerSecond = Annotated[
     float, PlainValidator(_parse_scaled(_RATE, {"MB/s": 1e6, "GB/s": 1e9}, 'a rate, such as "25.6 GB/s" or "800 MB/s"'))
@@ -106,6 +122,7 @@ _Tops = Annotated[
 ]
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 _Runtime = Annotated[str, PlainValidator(_parse_runtime)]
+_Accelerator = Annotated[str, PlainValidator(_parse_accelerator)]
 _Target = Literal[
     "iOS15", "iOS16", "iOS17", "iOS18", "iOS26", "watchOS8", "watchOS9", "watchOS10", "watchOS11", "watchOS26"
 ]
@@ -140,8 +157,8 @@ class ExportOptions(_Table):
 
     per_channel: bool | None = Field(None, description="true or false")
     symmetric_activations: bool | None = Field(None, description="true or false")
-    accelerator: Literal["hexagon", "neural_engine", "nnapi", "tensorrt"] | None = Field(
-        None, description="what this runtime reaches beside the CPU: hexagon, neural_engine, nnapi or tensorrt"
+    accelerator: _Accelerator | None = Field(
+        None, description="what this runtime reaches beside the CPU, such as hexagon or nnapi"
     )
     minimum_deployment_target: _Target | None = Field(
         None, description='the oldest system that must load it: "iOS15" to "iOS18", "iOS26", "watchOS8" to "watchOS11"'

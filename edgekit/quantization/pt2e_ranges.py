@@ -77,9 +77,9 @@ def calibrate(
     class Observer(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here
         def run_node(self, n: torch.fx.Node) -> Any:
             value = super().run_node(n)
-            watcher = watch.get(n.name)
-            if watcher is not None:
-                watcher.update(value)
+            observer = watch.get(n.name)
+            if observer is not None:
+                observer.update(value)
             for place in places.get(n.name, ()):
                 means[place].update(value.numpy())
             return value
@@ -93,7 +93,7 @@ def calibrate(
             interpreter.run(*feed)
             progress("calibrating", (index + 1) / samples.count)
     return Calibration(
-        ranges={name: watcher.range() for name, watcher in watch.items()},
+        ranges={name: observer.range() for name, observer in watch.items()},
         means={layer: means[place] for layer, place in layers.items()},
     )
 

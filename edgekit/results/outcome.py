@@ -119,3 +119,19 @@ def _row(check: Check) -> str:
     cells = (check.runtime, cost_of(check.name).title, found, limit, check.limit_from + level)
     word = f'<td style="color:{_COLORS[check.shown_as]}"><b>{STATUS_WORDS[check.shown_as][0]}</b></td>'
     return f'<tr title="{escape(check.detail)}">{word}{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
+
+
+class Observation(Outcome):
+    """A result that is no verdict: what was found is held against limits by validate and gate, and it always passes."""
+
+    @property
+    @final
+    def passed(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    @final
+    def checks(self) -> Checks:
+        """None."""
+        return Checks(())

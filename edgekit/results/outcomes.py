@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from edgekit.results.outcome import Checks, Outcome
+from edgekit.results.outcome import Checks, Observation, Outcome
 from edgekit.units import format_bytes, format_milliseconds
 
 if TYPE_CHECKING:
@@ -26,48 +26,59 @@ if TYPE_CHECKING:
 
 @final
 class PlanOutcome(Outcome):
-    """What to do so that a model fits a device, and why.
+    """What to do so that a model fits a device, and why; of a finished file, whether it fits as it is.
 
     Args:
-        plan: The plan.
+        made: The plan, or the verdict on a finished file.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        """The plan itself, with every candidate that was judged."""
+    def __init__(self, made: Plan | ExportOutcome) -> None:
+        self.finished = made if isinstance(made, ExportOutcome) else None
+        """The verdict on a finished file, about which there is nothing to plan; None of a model."""
+        self.plan = None if isinstance(made, ExportOutcome) else made
+        """The plan itself, with every candidate that was judged; None of a finished file."""
+        self._made = made
 
     @property
     def passed(self) -> bool:
-        """Whether the chosen candidate keeps every budget that can be predicted."""
-        return self.plan.feasible
+        """Whether the chosen candidate, or the file, keeps every budget that is known without accuracy data."""
+        return self._made.passed if isinstance(self._made, ExportOutcome) else self._made.feasible
 
     @property
     def checks(self) -> Checks:
-        """The chosen candidate's predictions held against the limits."""
-        return Checks(self.plan.checks)
+        """The chosen candidate's predictions held against the limits; the checks of a finished file."""
+        return self._made.checks if isinstance(self._made, ExportOutcome) else Checks(self._made.checks)
 
     @property
     def chosen(self) -> Candidate | None:
         """The candidate to export: the nearest one where nothing fits, None where there is none at all."""
-        return self.plan.chosen
+        return self.plan.chosen if self.plan else None
 
     @property
     def rejected(self) -> tuple[Rejection, ...]:
         """Candidates that were rejected, each with its reason."""
-        return self.plan.rejected
+        return self.plan.rejected if self.plan else ()
 
     def to_json(self) -> dict[str, Any]:
         """Returns what `edgekit plan --json` prints."""
-        return self.plan.to_json()
+        return self._made.to_json()
 
     def headline(self) -> str:
         """Returns the device and what was chosen for it."""
-        chosen = f"{self.plan.chosen.runtime} {self.plan.chosen.recipe.name}" if self.plan.chosen else "nothing"
-        return f"plan for {self.plan.device}: {chosen}"
+        if isinstance(self._made, ExportOutcome):
+            return self._made.headline()
+        chosen = f"{self._made.chosen.runtime} {self._made.chosen.recipe.name}" if self._made.chosen else "nothing"
+        return f"plan for {self._made.device}: {chosen}"
+
+    def failures(self) -> Sequence[str]:
+        """Returns why a finished file could not be run."""
+        return self.finished.failures() if self.finished else ()
 
     def facts(self) -> Sequence[tuple[str, str]]:
-        """Returns the reasons."""
-        return [("why", reason) for reason in self.plan.reasons]
+        """Returns the reasons; the file and its size."""
+        if isinstance(self._made, ExportOutcome):
+            return self._made.facts()
+        return [("why", reason) for reason in self._made.reasons]
 
 
 @final
@@ -189,7 +200,7 @@ class GateOutcome(Outcome):
 
 
 @final
-class BenchOutcome(Outcome):
+class BenchOutcome(Observation):
     """A measurement: it is no verdict, so it always passes.
 
     Args:
@@ -200,16 +211,6 @@ class BenchOutcome(Outcome):
         self.measurement = made.measurement
         """Latency, load time and memory, and where they were measured."""
         self._made = made
-
-    @property
-    def passed(self) -> bool:
-        """True: what was measured is held against limits by validate and gate."""
-        return True
-
-    @property
-    def checks(self) -> Checks:
-        """None."""
-        return Checks(())
 
     def to_json(self) -> dict[str, Any]:
         """Returns what `edgekit bench --json` prints."""
@@ -222,7 +223,7 @@ class BenchOutcome(Outcome):
 
 
 @final
-class DebugOutcome(Outcome):
+class DebugOutcome(Observation):
     """Where an artifact departs from its float model: it is no verdict, so it always passes.
 
     Args:
@@ -232,16 +233,6 @@ class DebugOutcome(Outcome):
     def __init__(self, report: DebugReport) -> None:
         self.report = report
         """The comparison, layer by layer."""
-
-    @property
-    def passed(self) -> bool:
-        """True: a verdict is the gate's business."""
-        return True
-
-    @property
-    def checks(self) -> Checks:
-        """None."""
-        return Checks(())
 
     def to_json(self) -> dict[str, Any]:
         """Returns what `edgekit debug --json` prints."""

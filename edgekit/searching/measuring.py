@@ -164,7 +164,7 @@ def measure(
             evidence,
             device=target.profile.name,
             predicted_latency=candidate.prediction("latency"),
-            asked=what_was_requested(inputs, candidate, "float", settings),
+            requested=what_was_requested(inputs, candidate, "float", settings),
             accelerator=target.profile.accelerators.get(candidate.runtime, ""),
         )
         evidence = with_float_model(evidence, inputs, None, settings)
@@ -195,7 +195,7 @@ def _collect(
         raise KeyboardInterrupt
     is_alike = baseline is None or [x.shape for x in baseline.inputs] == [x.shape for x in artifact.inputs]
     pieces: tuple[MeasurementKind, ...] = ("memory", "outputs", "latency") if is_alike else ("memory", "outputs")
-    told = settings.stage("measuring")
+    report = settings.stage("measuring")
     evidence = collect_evidence(
         artifact,
         folder=folder,
@@ -206,7 +206,7 @@ def _collect(
         metric_base=inputs.task.base,
         pieces=pieces,
         settings=run_settings,
-        progress=told,
+        progress=report,
     )
     if baseline is None or is_alike:
         return evidence
@@ -216,7 +216,7 @@ def _collect(
         baseline=baseline.path,
         pieces=("latency",),
         settings=run_settings,
-        progress=told,
+        progress=report,
     )
     missing = {name: words for name, words in evidence.missing.items() if name != "latency"}
     late = {name: words for name, words in timed.missing.items() if name == "latency"}

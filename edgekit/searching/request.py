@@ -63,7 +63,7 @@ def run_search(
     from edgekit.workers.output_folder import output_folder
 
     options.check()
-    asked = SearchRequest(
+    requested = SearchRequest(
         task=request.task,
         profile=request.profile,
         budget=request.budget,
@@ -76,4 +76,4 @@ def run_search(
         optimizer="adamw" if options.optimizer == "adamw" else "sgd",
     )
     with output_folder(folder):
-        return search(asked, folder, settings, done)
+        return search(requested, folder, settings, done)

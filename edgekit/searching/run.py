@@ -90,22 +90,22 @@ def search(
     variants = variants_of(space)
     model = capture_model(task, settings)
     target = Target(profile=request.profile, budget=request.budget, choice=_choose(request, model, settings))
-    prospects, bindings = survey(task, space, training, variants, target, request.seed, settings)
-    chosen, notes = _worth_training(prospects, request.trials)
+    untrained_variants, bindings = survey(task, space, training, variants, target, request.seed, settings)
+    chosen, notes = _worth_training(untrained_variants, request.trials)
     if task.techniques:
         notes.append("the task's techniques are omitted: all networks are compared as they are")
-    down = sum(bool(item.reason) for item in prospects)
+    down = sum(bool(item.reason) for item in untrained_variants)
     done("variants", f"{len(variants)} variants, {down} rejected, {len(chosen)} to train")
     inputs = read_inputs(task, (target.choice.runtime,), settings, model=model)
     check_targets(inputs)
     # Before the hours of training: what does not convert or run here would not after them either.
     settings.progress("measuring", "your model", None)
     own = measure(inputs, target.choice, target, inputs, None, settings)
-    shelf = SampleCache(inputs, settings)
-    rungs, trials = _train(chosen, shelf, inputs, request, settings, done)
+    sample_cache = SampleCache(inputs, settings)
+    rungs, trials = _train(chosen, sample_cache, inputs, request, settings, done)
     if not chosen:
         done("training", "nothing to train")
-    rows = _measure(prospects, trials, shelf, inputs, own, target, settings)
+    rows = _measure(untrained_variants, trials, sample_cache, inputs, own, target, settings)
     done("measuring", f"{sum(row.measured is not None for row in rows)} variants measured beside your model")
     result = SearchResult(
         device=request.profile.name,
@@ -181,7 +181,7 @@ def _choose(request: SearchRequest, model: CapturedModel, settings: Settings) ->
         request.budget.without_profile_paths(),
         formats=request.formats,
         precision=request.precision,
-        refusal=why_not_made(model, analysis),
+        why_not=why_not_made(model, analysis),
         has_calibration=request.task.calibration is not None,
     )
     if made.chosen is None:
@@ -196,10 +196,10 @@ def _choose(request: SearchRequest, model: CapturedModel, settings: Settings) ->
 
 
 def _worth_training(
-    prospects: Sequence[UntrainedVariant], trials: int
+    untrained_variants: Sequence[UntrainedVariant], trials: int
 ) -> tuple[tuple[UntrainedVariant, ...], list[str]]:
     """Returns the prospects to train, and what to say about those that are left out."""
-    fitting = [item for item in prospects if not item.reason]
+    fitting = [item for item in untrained_variants if not item.reason]
     if len(fitting) <= trials:
         return tuple(fitting), []
     name, costs = costs_of(fitting)
@@ -209,7 +209,7 @@ def _worth_training(
 
 def _train(
     chosen: Sequence[UntrainedVariant],
-    shelf: SampleCache,
+    sample_cache: SampleCache,
     inputs: Inputs,
     request: SearchRequest,
     settings: Settings,
@@ -220,19 +220,22 @@ def _train(
     if not chosen or training is None or inputs.evaluation is None:
         return (), {}
     for item in chosen:
-        if item.model is not None and (samples := shelf.samples(item.task, item.model, "evaluation")) is not None:
+        if (
+            item.model is not None
+            and (samples := sample_cache.samples(item.task, item.model, "evaluation")) is not None
+        ):
             check_same_items(inputs.evaluation, samples, item.variant.title)
     schedule = Schedule(
         epochs=request.epochs or training.epochs, learning_rate=request.learning_rate, optimizer=request.optimizer
     )
     halving = train_variants(chosen, schedule, request.seed, settings, lambda phrase: done("training", phrase))
-    return halving.rungs, {trial.prospect.variant.name: trial for trial in halving.trials}
+    return halving.rungs, {trial.untrained.variant.name: trial for trial in halving.trials}
 
 
 def _measure(
-    prospects: Sequence[UntrainedVariant],
+    untrained_variants: Sequence[UntrainedVariant],
     trials: dict[str, Trial],
-    shelf: SampleCache,
+    sample_cache: SampleCache,
     inputs: Inputs,
     own: MeasuredVariant,
     target: Target,
@@ -240,13 +243,13 @@ def _measure(
 ) -> tuple[Row, ...]:
     """Returns the rows of all variants; the finalists are measured beside the task's own model."""
     rows: list[Row] = []
-    for item in prospects:
+    for item in untrained_variants:
         row = _row(item, trials.get(item.variant.name))
         if row.fate == "measured" and row.model is not None and item.candidate is not None:
             settings.progress("measuring", item.variant.title, None)
             try:
                 found = measure(
-                    shelf.inputs(item.task, row.model), item.candidate, target, inputs, own.artifact, settings
+                    sample_cache.inputs(item.task, row.model), item.candidate, target, inputs, own.artifact, settings
                 )
                 row = replace(row, measured=found)
             except EdgekitError as error:

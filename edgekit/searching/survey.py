@@ -142,14 +142,16 @@ def _predict(model: CapturedModel, analysis: Analysis, target: Target) -> tuple[
     return candidate, f"predicted {'; '.join(broken)}" if broken else ""
 
 
-def costs_of(prospects: Sequence[UntrainedVariant]) -> tuple[str, tuple[float, ...]]:
+def costs_of(untrained_variants: Sequence[UntrainedVariant]) -> tuple[str, tuple[float, ...]]:
     """Returns (the cost's name, one value a prospect) to compare them by before they run.
 
     Predicted latency on the device; where some have no prediction, multiply-accumulates, which order networks of one
     kind alike.
     """
-    latencies = [item.candidate.prediction("latency") if item.candidate else None for item in prospects]
+    latencies = [item.candidate.prediction("latency") if item.candidate else None for item in untrained_variants]
     values = [item.value for item in latencies if item is not None and item.value is not None]
-    if len(values) == len(prospects):
+    if len(values) == len(untrained_variants):
         return "predicted latency", tuple(values)
-    return "multiply-accumulates", tuple(float(item.model.macs or 0) if item.model else 0.0 for item in prospects)
+    return "multiply-accumulates", tuple(
+        float(item.model.macs or 0) if item.model else 0.0 for item in untrained_variants
+    )

@@ -32,7 +32,7 @@ class Trial:
     """A variant that was trained, or that failed while it was.
 
     Attributes:
-        prospect: What it is.
+        untrained: What it is.
         epochs: That it was trained for.
         held_out: `loss`, `accuracy` (None where the task is no classification) and `score` of its best epoch.
         history: The same after each epoch.
@@ -42,7 +42,7 @@ class Trial:
         is_failed: It could not be trained.
     """
 
-    prospect: UntrainedVariant
+    untrained: UntrainedVariant
     epochs: int = 0
     held_out: Mapping[str, float | None] = field(default_factory=dict[str, "float | None"])
     history: tuple[Mapping[str, float | None], ...] = ()
@@ -81,7 +81,7 @@ class TrainRecord:
 
 
 def train_variants(
-    prospects: Sequence[UntrainedVariant],
+    untrained_variants: Sequence[UntrainedVariant],
     schedule: Schedule,
     seed: int,
     settings: Settings,
@@ -93,7 +93,7 @@ def train_variants(
     failure of the search, unless all do.
 
     Args:
-        prospects: What is worth training, at least one.
+        untrained_variants: What is worth training, at least one.
         schedule: Schedule of all epochs: each rung trains a part of it.
         seed: Random seed of weights and batches.
         settings: How to run.
@@ -103,9 +103,9 @@ def train_variants(
         EdgekitError: no variant could be trained; the last one's error.
     """
     stage = _Stage(schedule, seed, settings)
-    trials = {item.variant.name: Trial(prospect=item) for item in prospects}
-    costs = dict(zip(trials, costs_of(prospects)[1], strict=True))
-    rungs = ladder(len(prospects), schedule.epochs)
+    trials = {item.variant.name: Trial(untrained=item) for item in untrained_variants}
+    costs = dict(zip(trials, costs_of(untrained_variants)[1], strict=True))
+    rungs = ladder(len(untrained_variants), schedule.epochs)
     going = list(trials)
     for number, rung in enumerate(rungs):
         failed: list[EdgekitError] = []
@@ -117,7 +117,7 @@ def train_variants(
                 failed.append(error)
                 reason = f"could not be trained: {error.message}"
                 trials[name] = replace(trials[name], reason=reason, is_failed=True)
-            done(f"{words} ({trials[name].prospect.variant.title}): {_said(trials[name])}")
+            done(f"{words} ({trials[name].untrained.variant.title}): {_said(trials[name])}")
         sound = [name for name in going if not trials[name].reason]
         if not sound:
             raise failed[-1]
@@ -161,13 +161,13 @@ class _Stage:
         Raises:
             EdgekitError: it cannot be trained.
         """
-        prospect, cache = trial.prospect, self._settings.cache
-        request, epochs = self._request(prospect), self._schedule.epochs
+        untrained, cache = trial.untrained, self._settings.cache
+        request, epochs = self._request(untrained), self._schedule.epochs
         is_last = until == epochs
-        told = self._settings.stage("training")
+        report = self._settings.stage("training")
 
         def tell(phrase: str, share: float | None = None) -> None:
-            told(f"{words} ({prospect.variant.title}): {phrase}", share)
+            report(f"{words} ({untrained.variant.title}): {phrase}", share)
 
         def build(place: Path) -> None:
             output = place / _CAPTURED
@@ -177,7 +177,7 @@ class _Stage:
                 checkpoint=self._journal(request.key) / "training.ckpt",
                 output=output if is_last else None,
             )
-            title = f"training of {prospect.variant.title}"
+            title = f"training of {untrained.variant.title}"
             result = self._settings.run(title, TRAIN, placed, tell)
             if is_last:
                 move_contents(output, place)
@@ -207,16 +207,16 @@ class _Stage:
             self._journals[key] = self._settings.cache.journal("searches", key)
         return self._journals[key]
 
-    def _request(self, prospect: UntrainedVariant) -> TrainRequest:
+    def _request(self, untrained: UntrainedVariant) -> TrainRequest:
         """Returns all that the weights depend on: the untrained network, the data, the schedule, the seed."""
-        task = prospect.task
+        task = untrained.task
         request = TrainRequest(
-            name=prospect.variant.name,
-            references=prospect.references,
+            name=untrained.variant.name,
+            references=untrained.references,
             base=task.base,
-            training=prospect.trained_on,
-            training_sha256=prospect.training,
-            untrained=prospect.model,
+            training=untrained.trained_on,
+            training_sha256=untrained.training,
+            untrained=untrained.model,
             calibration=task.calibration,
             metadata={name: value for name, value in task.metadata.items() if name != "name"},
             schedule=self._schedule,

@@ -199,7 +199,7 @@ def simulate(request: SimulationRequest, progress: Progress) -> SimulationResult
         title = f"simulating {trial.runtime} {trial.recipe.name}"
         placement, calibrated = _placed(model, trial.recipe, trial.runtime, request.journal, progress)
         prepared = model.runner.prepare(placement, calibrated.input_means)
-        outputs = model.run(prepared, progress=_told(progress, title))
+        outputs = model.run(prepared, progress=_reported(progress, title))
         drop, metric = score(trial.metric, request.base, model.samples, reference, outputs)
         result = SimulatedRecipe(
             sqnr_db=_decibels(reference, outputs),
@@ -288,7 +288,7 @@ def _calibrated(model: FloatModel, recipe: Recipe, journal: Path, progress: Prog
     name = f"calibrated-{recipe.ranges}"
     found = read_entry(journal, name, SavedCalibration)
     if found is None:
-        made = model.calibrate(recipe.ranges, _told(progress, "calibrating"))
+        made = model.calibrate(recipe.ranges, _reported(progress, "calibrating"))
         found = SavedCalibration(
             ranges={name: (item.low, item.high) for name, item in made.ranges.items()},
             input_means={name: tuple(item.tolist()) for name, item in made.input_means.items()},
@@ -300,7 +300,7 @@ def _calibrated(model: FloatModel, recipe: Recipe, journal: Path, progress: Prog
     )
 
 
-def _told(progress: Progress, phrase: str) -> Any:
+def _reported(progress: Progress, phrase: str) -> Any:
     return lambda share: progress(phrase, share)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import DataError
 from edgekit.metrics.drop import Drop
 from edgekit.metrics.measure_drop import measure_drop
-from edgekit.metrics.table import classifies, find_metric
+from edgekit.metrics.table import classifies, stand_in
 from edgekit.samples import Samples, write_samples
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ def score(
         outputs: The simulated recipe's.
     """
     try:
-        stand_in = find_metric(metric, base).stand_in or metric
+        other = stand_in(metric, base)
     except DataError as error:
         return None, error.message
     with tempfile.TemporaryDirectory(prefix="edgekit-simulated-") as name:
         expected = _write(Path(name) / "float", reference)
         found = _write(Path(name) / "simulated", outputs)
         reason = ""
-        for tried in dict.fromkeys((metric, stand_in)):
+        for tried in dict.fromkeys((metric, other)):
             try:
                 return measure_drop(tried, found, expected, samples, base), tried
             except DataError as error:

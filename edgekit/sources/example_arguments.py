@@ -85,7 +85,7 @@ def _settled(module: nn.Module, call: ExampleCall, given: Given, title: str) -> 
     shapes = [(name, tuple(tensor.shape)) for name, tensor in zip(call.names, call.tensors, strict=True)]
     flags = " ".join(f"{FLAG} {name}={'x'.join(map(str, shape)) or 'scalar'}" for name, shape in shapes)
     raise ModelError(
-        f"{title}: the example inputs of {given.reference} hold {rows} rows, and the model computes each alone as among "
-        f"the others: are they a batch of {rows}, or does a call take {rows}? For artifacts that take one row, return "
-        f"one ([:1]). For artifacts that take {rows}, say so: {flags}"
+        f"{title}: the example inputs of {given.reference} hold {rows} rows, and the model computes each alone as it "
+        f"does among the others: are they a batch, or does one call take {rows}? For artifacts that take one row, "
+        f"return one ([:1]). For artifacts that take {rows}, say so: {flags}"
     )

@@ -41,18 +41,19 @@ class ExportedProgramSource(Source):
         from edgekit.torch_program.example_call import readable_input_names
         from edgekit.torch_program.lift_states import all_names, named_outputs, without_states
         from edgekit.torch_program.program_archive import load_program
+        from edgekit.torch_program.structured_outputs import names_in
 
         progress("reading the program", None)
         program = load_program(request.path, request.source)
         parameters = program_facts.count_parameters(program.parameters())
         examples = _fit(program, request)
-        names = readable_input_names(program)
+        names, outputs = readable_input_names(program), names_in(program, request.source)
         progress("capturing the graph", None)
         count = len(program.graph_signature.user_outputs)
         program, inputs, states = without_states(program, examples, program.module(check_guards=False), request.source)
         result = canonical(program, inputs, request.source)
-        outputs = named_outputs(None, states, count)
-        return program_facts.save(result, folder, parameters, outputs, all_names(names, states), states)
+        words = named_outputs(outputs, states, count)
+        return program_facts.save(result, folder, parameters, words, all_names(names, states), states)
 
 
 def _fit(program: ExportedProgram, request: CaptureRequest) -> tuple[Tensor, ...]:
@@ -106,7 +107,7 @@ def _fit_one(item: OpenInput, example: Tensor | None, title: str) -> Tensor:
         elif example is None or example.ndim != len(sizes):
             raise ModelError(
                 f'{title}: axis {axis} of the input "{item.name}" is dynamic, and artifacts have fixed shapes. '
-                f'Give its size: {flags_of([item])}, or [model] example_inputs = "file.py:function" in edgekit.toml.'
+                f"Give the size that you want: {flags_of([item])}, or example inputs of that size."
             )
         else:
             shape.append(int(example.shape[axis]))

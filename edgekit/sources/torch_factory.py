@@ -42,9 +42,10 @@ def capture_module(module: nn.Module, request: CaptureRequest, folder: Path, pro
     """
     from edgekit.sources.example_arguments import example_call
     from edgekit.torch_program import program_facts
-    from edgekit.torch_program.canonical_program import canonical, check_equal
+    from edgekit.torch_program.canonical_program import HALF_TOLERANCE, canonical, check_equal
     from edgekit.torch_program.example_call import readable_input_names
     from edgekit.torch_program.lift_states import all_names, keeping_buffers, named_outputs, without_states
+    from edgekit.torch_program.single_precision import other_floats
     from edgekit.torch_program.trace_module import export_module, run_module, run_named
 
     parameters, title = program_facts.count_parameters(module.parameters()), request.source
@@ -54,11 +55,12 @@ def capture_module(module: nn.Module, request: CaptureRequest, folder: Path, pro
     progress("capturing the graph", None)
     with keeping_buffers(module):
         program = export_module(module, call, title)
-    names = readable_input_names(program)
+    names, others = readable_input_names(program), other_floats(program.graph_module)
     program, inputs, states = without_states(program, call, module, title)
     result = canonical(program, inputs, title)
     got = run_module(result.module(check_guards=False), inputs, title)
-    check_equal(expected, got[: len(expected)], title)
+    narrow = {"tolerance": HALF_TOLERANCE} if others & {"bfloat16", "float16"} else {}
+    check_equal(expected, got[: len(expected)], title, **narrow)
     outputs = named_outputs(words, states, len(expected))
     return program_facts.save(result, folder, parameters, outputs, all_names(names, states), states)
 

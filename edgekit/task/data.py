@@ -5,23 +5,24 @@ User code runs here, so it runs in a worker process. What comes out is checked o
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, final
+from typing import Any, Final, Literal, final
 
+from edgekit.annotations.reader import kind_of, read_annotations
+from edgekit.annotations.suffixes import IMAGE_SUFFIXES, pictures_in
 from edgekit.errors import DataError
 from edgekit.model import TensorSpec
 from edgekit.samples import SAMPLES_NAME, Samples, SampleWriter
+from edgekit.task.annotated_items import annotated_items
 from edgekit.task.array_file import read_npz
 from edgekit.task.item_inputs import item_calls, to_numpy
+from edgekit.task.metric_text import targets_of_kind, targets_of_metric
+from edgekit.task.pictures import one_image, read_image
 from edgekit.task.task import ImagePreprocessing
 from edgekit.workers.request_key import Place
 from edgekit.workers.worker import Job, Progress, silent
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Purpose = Literal["calibration", "evaluation", "sample", "example"]
 """What the rows are for; only evaluation data has targets, only calibration data must vary, and example inputs are one
@@ -30,7 +31,6 @@ item."""
 _FROM: Final[Mapping[Purpose, str]] = {"sample": "--data", "example": "[model] example_inputs"}
 """Where a user names a function, where it is not the data of that name."""
 
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _TARGET_NAMES: Final = ("target", "targets", "label", "labels")
 
 
@@ -45,7 +45,9 @@ class DataRequest:
         purpose: What the rows are for.
         inputs: What the model takes.
         metric: The task's: some keep the rows of an item together.
-        preprocessing: For a folder of images.
+        preprocessing: For a folder of images, and for annotated ones.
+        images: Folder of the pictures of a COCO file; None looks near it.
+        labels: The model's labels, by which classes of annotations are numbered; () without.
         folder: Where the samples go.
         sequences: The model has states: items are calls that follow each other, and a None among them starts anew.
         reset_every: The states begin anew after so many calls; None for nowhere but at a None.
@@ -58,6 +60,8 @@ class DataRequest:
     metric: str
     preprocessing: ImagePreprocessing
     folder: Place
+    images: str | None = None
+    labels: tuple[str, ...] = ()
     sequences: bool = False
     reset_every: int | None = None
 
@@ -68,7 +72,7 @@ def materialize(request: DataRequest, progress: Progress) -> Samples:
     Raises:
         DataError: missing, empty, or not what the model takes.
     """
-    items = _items(request.reference, request.base, request.purpose, request.inputs, request.preprocessing)
+    items = _items(request)
     return write_items(
         items,
         request.inputs,
@@ -149,16 +153,24 @@ def check_varies(samples: Samples, specs: tuple[TensorSpec, ...], reference: str
             )
 
 
-def _items(
-    reference: str, base: Path, purpose: Purpose, specs: tuple[TensorSpec, ...], preprocessing: ImagePreprocessing
-) -> Iterable[object]:
+def _items(request: DataRequest) -> Iterable[object]:
+    reference, base, purpose, specs = request.reference, request.base, request.purpose, request.inputs
     path = base / reference
     if path.suffix.lower() == ".npz":
         return _npz_items(path, purpose, specs)
     if (path / SAMPLES_NAME).is_file():
         return _sample_items(Samples.open(path), purpose)
+    kind = kind_of(path) if targets_of_kind(request.metric) is not None else None
+    if kind is not None and (path.exists() or ":" not in reference):
+        images = base / request.images if request.images else None
+        return annotated_items(
+            read_annotations(path, images, request.labels),
+            targets_of_kind(request.metric) if purpose == "evaluation" else None,
+            one_image(specs, f"The data {path}"),
+            request.preprocessing,
+        )
     if path.is_dir():
-        return _image_items(path, purpose, specs, preprocessing)
+        return _image_items(path, purpose, specs, request.preprocessing)
     if ":" not in reference:
         raise DataError(
             f'The {purpose} data "{reference}" is neither a function ("data.py:{purpose}"), nor an .npz file, '
@@ -205,15 +217,20 @@ def _add(
 ) -> None:
     """Checks one item against the model's inputs and writes its rows.
 
-    An item of several rows whose target has one entry a row is that many items; otherwise, and always under spearman,
-    the rows belong together.
+    An item of several rows whose target has one entry a row is that many items; otherwise, and always where the metric
+    compares the rows of an item, they belong together. A table or a text is the target of one row, whatever its length.
     """
     import numpy as np
 
     calls = item_calls(inputs, specs, where)
     count = len(calls)
-    label = None if target is None else np.asarray(to_numpy(target))
-    separate = metric != "spearman" and (label is None or (label.ndim > 0 and len(label) == count))
+    belongs = targets_of_metric(metric)
+    if belongs == "table" and target is not None:
+        target = [target] if count == 1 else target
+        label: Any = [np.asarray(to_numpy(one)) for one in _as_sequence(target, count, where)]
+    else:
+        label = None if target is None else np.asarray(to_numpy(target))
+    separate = belongs == "table" or (belongs == "row" and (label is None or (label.ndim > 0 and len(label) == count)))
     first = writer.items
     for i, call in enumerate(calls):
         writer.add(call, item=first + i if separate else first)
@@ -221,6 +238,18 @@ def _add(
             writer.add_item(None if label is None else label[i], slice_name)
     if not separate:
         writer.add_item(label, slice_name)
+
+
+def _as_sequence(target: object, count: int, where: str) -> Sequence[object]:
+    """Returns the targets of an item of several rows, one a row.
+
+    Raises:
+        DataError: it has another number of them.
+    """
+    if not isinstance(target, (list, tuple)) or len(target) != count:
+        came = f"{len(target)} targets" if isinstance(target, (list, tuple)) else type(target).__name__
+        raise DataError(f"The {where} has {count} rows and {came}; expected a list of {count} targets, one a row.")
+    return target
 
 
 def _npz_items(path: Path, purpose: Purpose, specs: tuple[TensorSpec, ...]) -> Iterator[object]:
@@ -274,53 +303,14 @@ def _image_items(
     folder: Path, purpose: Purpose, specs: tuple[TensorSpec, ...], preprocessing: ImagePreprocessing
 ) -> Iterator[object]:
     """Yields images in the order of their names; for evaluation, sorted sub-folders are the classes 0, 1, ..."""
-    if len(specs) != 1 or len(specs[0].shape) != 4 or specs[0].layout not in ("NCHW", "NHWC"):
-        names = ", ".join(f"{spec.name} {spec.shape}" for spec in specs)
-        raise DataError(f"The folder {folder} can only feed a model with one image input; this one takes {names}.")
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    spec = one_image(specs, f"The folder {folder}")
+    files = pictures_in(folder)
     if not files:
         raise DataError(f"The folder {folder} holds no image: expected files that end in {', '.join(IMAGE_SUFFIXES)}.")
     classes = sorted({file.parent.name for file in files if file.parent != folder})
     for file in files:
-        inputs = (_read_image(file, specs[0], preprocessing),)
+        inputs = (read_image(file, spec, preprocessing),)
         if purpose != "evaluation":
             yield inputs
         else:
             yield inputs, ([classes.index(file.parent.name)] if file.parent.name in classes else None)
-
-
-def _read_image(file: Path, spec: TensorSpec, preprocessing: ImagePreprocessing) -> NDArray[Any]:
-    """Returns one image, (1, C, H, W) or (1, H, W, C): resized, cropped in the centre, (pixel - mean) / std."""
-    import numpy as np
-
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError as error:
-        raise DataError("Folders of images need Pillow, which is not installed: pip install pillow") from error
-    channels_first = spec.layout == "NCHW"
-    height, width = spec.shape[2:] if channels_first else spec.shape[1:3]
-    channels = spec.shape[1] if channels_first else spec.shape[3]
-    try:
-        with Image.open(file) as opened:
-            image = opened.convert("L" if channels == 1 else "RGB")
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
-        raise DataError(f"The image {file} cannot be read: {error}") from error
-    except (ValueError, SyntaxError, EOFError, MemoryError, OverflowError, TypeError, struct.error) as error:
-        # What PIL's decoders raise on damaged files.
-        first = str(error) or type(error).__name__
-        raise DataError(f"The image {file} cannot be read: {first}") from error
-    if preprocessing.resize is None:
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    else:
-        scale = preprocessing.resize / min(image.size)
-        size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
-        image = image.resize(size, Image.Resampling.BILINEAR)
-        left, top = (size[0] - width) // 2, (size[1] - height) // 2
-        image = image.crop((left, top, left + width, top + height))
-    pixels: NDArray[Any] = np.asarray(image, dtype=np.float32).reshape(height, width, channels)
-    if preprocessing.color == "bgr":
-        pixels = pixels[:, :, ::-1]
-    pixels = (pixels - np.asarray(preprocessing.mean, np.float32)) / np.asarray(preprocessing.std, np.float32)
-    if channels_first:
-        pixels = pixels.transpose(2, 0, 1)
-    return np.ascontiguousarray(pixels[None]).astype(spec.dtype)

@@ -121,11 +121,8 @@ def with_batch_axes(shapes: Mapping[str, Sequence[int | str] | None], dtypes: Se
             where not even their number is known.
         dtypes: NumPy's name for each.
     """
-    batches = {
-        shape[0]
-        for shape in shapes.values()
-        if shape and len(shape) > 1 and isinstance(shape[0], str) and shape[0] and shape[0] not in shape[1:]
-    }
+    fronts = [shape for shape in shapes.values() if shape and len(shape) > 1 and isinstance(shape[0], str)]
+    batches = {shape[0] for shape in fronts} - {""} - {shape[0] for shape in fronts if shape[0] in shape[1:]}
     found: list[OpenInput] = []
     for (name, shape), dtype in zip(shapes.items(), dtypes, strict=True):
         if shape is None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from edgekit.annotations.reader import kind_of
 from edgekit.errors import DataError
 from edgekit.model import TensorSpec
 from edgekit.samples import SAMPLES_NAME
+from edgekit.task.metric_text import targets_of_kind
+from edgekit.task.pictures import LETTERBOX_PIXEL
 from edgekit.task.task import ImagePreprocessing, Task
 
 _COLOURS: Final = (1, 3)
@@ -40,7 +43,7 @@ def known_preprocessing(task: Task, inputs: tuple[TensorSpec, ...]) -> ImagePrep
         DataError: the task says it of a model that takes no picture, or of another number of channels.
     """
     stated = task.preprocessing_stated
-    if not stated and not any(_is_folder(task, reference) for reference in (task.calibration, task.evaluation)):
+    if not stated and not any(_is_pictures(task, reference) for reference in (task.calibration, task.evaluation)):
         return None
     spec = image_input(inputs)
     if spec is None:
@@ -61,11 +64,13 @@ def known_preprocessing(task: Task, inputs: tuple[TensorSpec, ...]) -> ImagePrep
     return task.preprocessing
 
 
-def _is_folder(task: Task, reference: str | None) -> bool:
-    """Returns whether the data is a folder of images; a sample folder was written from data in memory."""
+def _is_pictures(task: Task, reference: str | None) -> bool:
+    """Returns whether the data are pictures that edgekit reads; a sample folder was written from data in memory."""
     if reference is None:
         return False
     folder = task.base / reference
+    if folder.is_file():
+        return targets_of_kind(task.metric) is not None and kind_of(folder) is not None
     return folder.is_dir() and not (folder / SAMPLES_NAME).is_file()
 
 
@@ -73,10 +78,15 @@ def describe_preprocessing(steps: ImagePreprocessing, spec: TensorSpec | None = 
     """Returns the steps in a sentence without a full stop, with the sizes of `spec` where it is given."""
     height, width = (spec.shape[2:4] if spec.layout == "NCHW" else spec.shape[1:3]) if spec else ("the", "input")
     size = f"{height} x {width}" if spec else "the input's size"
+    bars = f"resized inside {size} with its proportions kept, grey {LETTERBOX_PIXEL} beside it"
     resized = (
-        f"short side resized to {steps.resize} pixels, {size} cut from the centre"
-        if steps.resize is not None
-        else f"resized to {size}"
+        bars
+        if steps.letterbox
+        else (
+            f"short side resized to {steps.resize} pixels, {size} cut from the centre"
+            if steps.resize is not None
+            else f"resized to {size}"
+        )
     )
     grey = spec is not None and channels_of(spec) == 1
     colour = "grey" if grey else steps.color.upper()

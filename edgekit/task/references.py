@@ -68,12 +68,16 @@ def parse_reference(reference: str, what: str, error: type[InputError] = ConfigE
     if not where or not name or not all(part.isidentifier() for part in name.split(".")):
         hint = f' (for example "{reference}:build")' if reference.endswith(".py") else ""
         raise error(f'{what}: "{reference}" names no Python object. Write file.py:name or module:name{hint}.')
-    read = _read_arguments(arguments, f'{what}: "{reference}"', error) if arguments else ()
+    read = read_arguments(arguments, f'{what}: "{reference}"', error) if arguments else ()
     return Reference(where=where, name=name, arguments=read)
 
 
-def _read_arguments(text: str, title: str, error: type[InputError]) -> tuple[tuple[str, Value], ...]:
-    """Returns the arguments in a text such as `(width=8, kind="small")`."""
+def read_arguments(text: str, title: str, error: type[InputError]) -> tuple[tuple[str, Value], ...]:
+    """Returns the arguments in a text such as `(width=8, kind="small")`.
+
+    Raises:
+        InputError: they cannot be read; `title` is what the message starts with.
+    """
     advice = "Write them as in build(width=8, depth=1)."
     try:
         call: Any = ast.parse(f"_{text}", mode="eval").body

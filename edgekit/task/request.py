@@ -12,9 +12,11 @@ from edgekit import registry
 from edgekit.budget import COSTS, Budget, Limit, read_change_limits, read_limit
 from edgekit.errors import ProfileError, UsageError
 from edgekit.profiles.profile import DeviceProfile, find_profile
-from edgekit.recipe import EFFORTS, PRESETS, Effort, Step
+from edgekit.recipe import EFFORTS, PREFERENCES, PRESETS, Effort, Preference, Step
 from edgekit.task.input_sizes import FLAG, InputSizes, merged_sizes
-from edgekit.task.task import DEFAULT_METRIC, DeviceOverride, Task, default_task, find_config, load_task, model_task
+from edgekit.task.task import DeviceOverride, Task, default_task, find_config, load_task, model_task
+from edgekit.task.task_kinds import DEFAULT_METRIC
+from edgekit.task.task_metric import fitting_metric
 
 DEVICE_VARIABLE: Final = "EDGEKIT_DEVICE"
 
@@ -65,6 +67,7 @@ class Request:
     regression: tuple[Limit, ...] = ()
     omitted: tuple[str, ...] = ()
     config: Path | None = None
+    prefer: Preference = "balanced"
 
 
 def make_request(
@@ -74,6 +77,7 @@ def make_request(
     config: Path | None,
     formats: str | None = None,
     precision: str | None = None,
+    prefer: str | None = None,
     techniques: Sequence[str | Step] | None = None,
     limits: Mapping[str, str | None],
     overrides: Mapping[str, str | None] | None = None,
@@ -92,6 +96,7 @@ def make_request(
         config: --config.
         formats: --format.
         precision: --precision.
+        prefer: --prefer.
         techniques: --technique, each time it was given, or the steps themselves.
         limits: Cost name to the text of its flag.
         overrides: Task fields (`calibration`, `evaluation`, `metric`, `example_inputs`) to the text of their flags.
@@ -130,6 +135,7 @@ def make_request(
         omitted=tuple(name for name in registry.format_names() if name in omitted),
         regression=_regression(task, override, regression),
         config=config,
+        prefer=parse_preference(prefer or os.environ.get("EDGEKIT_PREFER") or task.prefer or "balanced"),
     )
 
 
@@ -174,6 +180,8 @@ def make_task(
             task = replace(task, model=named_model, metadata={}, input_sizes=sizes)
     task = replace(task, input_sizes=merged_sizes(task.input_sizes, input_sizes))
     fields: dict[str, Any] = {name: _from_base(value, cwd, task.base) for name, value in flags.items()}
+    if "metric" in fields:
+        fields["metric"] = fitting_metric(fields["metric"], task.kind, task.head)
     return replace(task, **fields)
 
 
@@ -224,6 +232,18 @@ def parse_effort(text: str) -> Effort:
         if text == effort:
             return effort
     raise UsageError(f'--effort "{text}" is not known: accepted are {", ".join(EFFORTS)}.')
+
+
+def parse_preference(text: str) -> Preference:
+    """Returns what `--prefer` names.
+
+    Raises:
+        UsageError: no such preference.
+    """
+    for preference in PREFERENCES:
+        if text == preference:
+            return preference
+    raise UsageError(f'--prefer "{text}" is not known: accepted are {", ".join(PREFERENCES)}.')
 
 
 def parse_formats(text: str, source: str, runtimes: Sequence[str]) -> tuple[str, ...]:

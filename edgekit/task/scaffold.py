@@ -39,16 +39,25 @@ calibration = "data.py:calibration"
 # () -> iterable of (input tuple, target), or (input tuple, target, slice name) to watch parts such as "night" too.
 # Never the samples of the calibration: that would flatter the result.
 evaluation = "data.py:evaluation"
-# top1, agreement (with the float model, needs no targets), cosine, spearman, or your own: "metrics.py:function".
+# What the model does: classification, detection, instance_segmentation, segmentation, pose, depth, super_resolution,
+# retrieval, text, regression, anomaly. Each has its metrics: docs/guides/tasks.md
+# task = "classification"
+# top1, agreement (with the float model, needs no targets), another of the task's, or your own: "metrics.py:function".
 metric = "top1"
 
 # How a picture becomes an input: (pixel - mean) / std, pixels from 0 to 255. Folders of images are read so, the
 # artifacts carry it, and the code in usage/ does it. This example makes its inputs up and has none.
 # [data.preprocessing]
 # resize = 256                   # short side before the centre crop; without it, pictures are resized directly
+# letterbox = true               # instead: proportions kept, grey bars beside the picture, as YOLO is trained
 # mean = [123.675, 116.28, 103.53]
 # std = [58.395, 57.12, 57.375]
 # color = "rgb"                  # or "bgr"
+
+# How the outputs of a detector, segmenter or pose net are read: a decoder and its settings, docs/guides/tasks.md
+# [head]
+# decoder = "yolo11"
+# classes = 80
 
 # For techniques that must train: edgekit export --technique prune_channels, distill, qat, lora_recovery.
 # [training]
@@ -228,9 +237,9 @@ def write_files(folder: Path, files: Mapping[str, str], *, force: bool) -> None:
     """
     there = [name for name in files if (folder / name).exists()]
     if there and not force:
-        verb = "is" if len(there) == 1 else "are"
+        relation = "is" if len(there) == 1 else "are"
         raise UsageError(
-            f"{_enumerate(there)} {verb} in {folder} already and nothing was written. "
+            f"{_enumerate(there)} {relation} in {folder} already and nothing was written. "
             "Name another folder, or give --force to replace them."
         )
     if folder.exists() and not folder.is_dir():

@@ -12,11 +12,19 @@ from typing import Final, final
 from edgekit.errors import UsageError
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.task.scaffold import config_text
+from edgekit.task.task_kinds import DEFAULT_METRIC, TASKS, Targets
 
 _MODEL_FILES: Final = (".pt2", ".onnx", ".keras", ".h5", ".hdf5", ".tflite", ".lite")
 _FACTORIES: Final = ("build", "build_model", "make_model", "create_model", "get_model", "load_model", "model")
 _EXAMPLES: Final = ("example_inputs", "example_input", "sample_inputs", "dummy_inputs", "inputs")
 _DATA: Final = ("calibration", "evaluation")
+_ANNOTATED: Final[Mapping[Targets, str]] = {
+    "boxes": "instances_val.json",
+    "instances": "instances_val.json",
+    "poses": "person_keypoints_val.json",
+    "mask": "val",
+}
+"""An evaluation of annotated pictures, as an example."""
 
 
 @final
@@ -69,18 +77,33 @@ def find_task(given: str, folder: Path) -> FoundTask:
     return FoundTask(keys=keys, needs=needs)
 
 
-def task_file_for(found: FoundTask, profile: DeviceProfile) -> str:
-    """Returns the text of the task file; what was not found is there as a comment."""
-    return "\n".join(_line(line, found.keys) for line in config_text(profile).splitlines()) + "\n"
+def task_file_for(found: FoundTask, profile: DeviceProfile, kind: str | None = None) -> str:
+    """Returns the text of the task file; what was not found is there as a comment.
+
+    Args:
+        found: What the model says.
+        profile: The device.
+        kind: What the model does, a key of `TASKS`; None where nobody said it.
+
+    Raises:
+        UsageError: no such task.
+    """
+    if kind is not None and kind not in TASKS:
+        raise UsageError(f'--task "{kind}" is not known: accepted are {", ".join(TASKS)}.')
+    keys = {**found.keys, **({"task": kind} if kind else {})}
+    return "\n".join(_line(line, keys) for line in config_text(profile).splitlines()) + "\n"
 
 
 def _line(line: str, keys: Mapping[str, str]) -> str:
     """Returns a line of the example's task file as it is for this model."""
-    key = line.partition(" =")[0]
-    if key in keys:
+    key = line.partition(" =")[0].removeprefix("# ")
+    if key in keys and line.startswith((key, "# task")):
         return f'{key} = "{keys[key]}"'
-    if key == "metric" and "evaluation" not in keys:
-        return 'metric = "agreement"'
+    kind = TASKS.get(keys.get("task", ""))
+    if key == "metric" and line.startswith(key) and (kind or "evaluation" not in keys):
+        return f'metric = "{kind.metrics[0] if kind and "evaluation" in keys else DEFAULT_METRIC}"'
+    if kind and key == "evaluation" and kind.targets:
+        return f'# evaluation = "{_ANNOTATED[kind.targets]}"'
     return f"# {line}" if key in ("example_inputs", "labels", *_DATA) else line
 
 

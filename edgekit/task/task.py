@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 from edgekit.budget import Limit
-from edgekit.errors import ConfigError
+from edgekit.errors import ConfigError, DataError
 from edgekit.files.bounded_reading import SETTINGS_BYTES, read_text, read_toml
+from edgekit.recipe import Preference
 from edgekit.task.input_sizes import InputSizes
 from edgekit.task.references import Value
+from edgekit.task.task_kinds import DEFAULT_METRIC
 
 if TYPE_CHECKING:
     from edgekit.task.task_file import TaskFile
 
 CONFIG_NAME: Final = "edgekit.toml"
-DEFAULT_METRIC: Final = "agreement"
 DEFAULT_MODEL: Final = "edgekit.task.default_model:build"
 DEFAULT_MODEL_NAME: Final = "edgekit.default_model:build"
 """What artifacts of the embedded default say that they were made of: a name, so that no move of code changes bytes."""
@@ -38,16 +39,19 @@ class ImagePreprocessing:
         mean: Subtracted, one value or one a channel, in units of pixels.
         std: Divided by.
         color: Order of three channels: rgb or bgr.
+        letterbox: The picture keeps its proportions, grey bars beside it; it takes the place of `resize`.
     """
 
     resize: int | None = None
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (255.0,)
     color: Literal["rgb", "bgr"] = "rgb"
+    letterbox: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the JSON form."""
-        return {"resize": self.resize, "mean": list(self.mean), "std": list(self.std), "color": self.color}
+        """Returns the JSON form; `letterbox` is there where it is true, so that other artifacts keep their bytes."""
+        made = {"resize": self.resize, "mean": list(self.mean), "std": list(self.std), "color": self.color}
+        return {**made, "letterbox": True} if self.letterbox else made
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> ImagePreprocessing:
@@ -57,6 +61,7 @@ class ImagePreprocessing:
             mean=tuple(float(value) for value in data["mean"]),
             std=tuple(float(value) for value in data["std"]),
             color="bgr" if data["color"] == "bgr" else "rgb",
+            letterbox=data.get("letterbox") is True,
         )
 
 
@@ -115,7 +120,10 @@ class Task:
         input_sizes: Sizes of the inputs, by name; they come before those of the example inputs.
         calibration: Function reference, .npz file or folder of images; None without calibration data.
         evaluation: The same for evaluation data.
-        metric: One of `registry.metric_names()`, or a function reference.
+        metric: One of `registry.metric_names()` with its settings, or a function reference.
+        kind: What the model does, a key of `task_kinds.TASKS`; None where the task does not say.
+        head: Settings of the metric that say how the outputs are decoded.
+        images: Folder of the pictures of a COCO file; None where the task does not say.
         preprocessing: For folders of images, and for whoever feeds the model later.
         preprocessing_stated: True where the task says it itself; else it holds for folders of images only.
         state_pairs: (output, input) of the model that are one state: what a call gives there, the next one takes.
@@ -129,6 +137,7 @@ class Task:
         devices: What the task file says about single devices, by device name.
         metadata: Labels and other text to embed in the artifacts.
         device: The device where no flag and no variable names one; None where the task file names none.
+        prefer: What a plan prefers among candidates that fit, where neither a flag nor a variable says it.
         config: The task file, None without one.
         embedded_default: True where neither a model nor a task file was given.
         model_file: Where the model's file lies, for a model that came from memory: `model` is then only what it is
@@ -143,6 +152,9 @@ class Task:
     calibration: str | None = None
     evaluation: str | None = None
     metric: str = DEFAULT_METRIC
+    kind: str | None = None
+    head: tuple[tuple[str, Value], ...] = ()
+    images: str | None = None
     preprocessing: ImagePreprocessing = ImagePreprocessing()
     preprocessing_stated: bool = False
     state_pairs: tuple[tuple[str, str], ...] = ()
@@ -156,6 +168,7 @@ class Task:
     devices: Mapping[str, DeviceOverride] = field(default_factory=dict[str, DeviceOverride])
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     device: str | None = None
+    prefer: Preference | None = None
     config: Path | None = None
     embedded_default: bool = False
     model_file: Path | None = None
@@ -197,6 +210,7 @@ def load_task(path: Path) -> Task:
 
 def _to_task(file: TaskFile, path: Path) -> Task:
     from edgekit.task.task_file import read_change_limits, read_limits
+    from edgekit.task.task_metric import read_head
 
     metadata = {"name": file.model.name} if file.model.name else {}
     if file.model.labels:
@@ -209,12 +223,16 @@ def _to_task(file: TaskFile, path: Path) -> Task:
         input_sizes=file.inputs,
         calibration=file.data.calibration,
         evaluation=file.data.evaluation,
-        metric=file.data.metric,
+        metric=_metric(file, path),
+        kind=file.data.task,
+        head=read_head(file.head, path),
+        images=file.data.images,
         preprocessing=ImagePreprocessing(
             resize=file.data.preprocessing.resize,
             mean=file.data.preprocessing.mean,
             std=file.data.preprocessing.std,
             color=file.data.preprocessing.color,
+            letterbox=file.data.preprocessing.letterbox,
         ),
         preprocessing_stated="preprocessing" in file.data.model_fields_set,
         state_pairs=file.state[0],
@@ -235,8 +253,23 @@ def _to_task(file: TaskFile, path: Path) -> Task:
         },
         metadata=metadata,
         device=file.device,
+        prefer=file.prefer,
         config=path.absolute(),
     )
+
+
+def _metric(file: TaskFile, path: Path) -> str:
+    """Returns the metric that task, metric and head of a file say together.
+
+    Raises:
+        ConfigError: they do not fit each other.
+    """
+    from edgekit.task.task_metric import fitting_metric, read_head
+
+    try:
+        return fitting_metric(file.data.metric, file.data.task, read_head(file.head, path))
+    except DataError as error:
+        raise ConfigError(f"{path}: {error.message}") from None
 
 
 def _read_labels(config: Path, name: str) -> str:

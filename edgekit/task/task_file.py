@@ -13,9 +13,12 @@ from pydantic_core import PydanticCustomError
 from edgekit.budget import WAIVABLE, Limit, read_change_limit, read_limit
 from edgekit.errors import InputError
 from edgekit.files.faults import FAULT, find_faults, show_value
-from edgekit.registry import DEFAULT_FORMAT, METRICS, metric_names
+from edgekit.recipe import PREFERENCES, Preference
+from edgekit.registry import DEFAULT_FORMAT, metric_names
 from edgekit.task.input_sizes import InputSizes, read_inputs_table
+from edgekit.task.metric_text import metric_title
 from edgekit.task.references import Value
+from edgekit.task.task_kinds import TASKS
 
 SCHEMA: Final = 1
 FACTORY: Final = "factory"
@@ -37,11 +40,40 @@ def _parse_schema(value: object) -> int:
 
 
 def _parse_metric(value: object) -> str:
-    if isinstance(value, str) and (":" in value or value in METRICS or value in metric_names()):
+    if isinstance(value, str) and (":" in metric_title(value) or metric_title(value) in metric_names()):
         return value
     raise _fault(
         f'{show_value(value)} was given; accepted are {", ".join(metric_names())}, or a function as "metrics.py:name"'
     )
+
+
+def _parse_task(value: object) -> str:
+    if value not in TASKS:
+        raise _fault(f"{show_value(value)} was given; accepted are {', '.join(TASKS)}")
+    return str(value)
+
+
+def _parse_head(value: object) -> tuple[tuple[str, Value], ...]:
+    """Returns the settings of a head; a list of numbers becomes their text, lists of lists separated by semicolons."""
+    if not isinstance(value, dict):
+        raise _fault(f'{show_value(value)} was given; expected a table of settings, such as decoder = "yolov8"')
+    wrong = [
+        f"{name}: {show_value(item)} was given; expected {_SETTING}"
+        for name, item in value.items()
+        if _setting(item) is None
+    ]
+    if wrong:
+        raise _fault("; ".join(wrong))
+    return tuple((str(name), _setting(item)) for name, item in value.items())
+
+
+def _setting(item: Any) -> Any:
+    """Returns a value of a setting as a reference can hold it, None for what is none."""
+    if isinstance(item, list):
+        inner = [_setting(one) for one in item]
+        nested = any(isinstance(one, list) for one in item)
+        return None if not item or None in inner else (";" if nested else ",").join(map(str, inner))
+    return item if isinstance(item, (str, bool, int)) or (isinstance(item, float) and math.isfinite(item)) else None
 
 
 def _parse_limits(value: object) -> tuple[tuple[str, object], ...]:
@@ -180,6 +212,7 @@ def _parse_formats(value: object) -> tuple[str, ...]:
     return tuple(names)
 
 
+_Head = Annotated[tuple[tuple[str, Value], ...], PlainValidator(_parse_head)]
 _Limits = Annotated[tuple[tuple[str, object], ...], PlainValidator(_parse_limits)]
 _ChangeLimits = Annotated[tuple[tuple[str, object], ...], PlainValidator(_parse_change_limits)]
 _Numbers = Annotated[tuple[float, ...], PlainValidator(_parse_numbers)]
@@ -188,7 +221,8 @@ _Search = Annotated[tuple[str | None, tuple[tuple[str, tuple[Value, ...]], ...]]
 _State = Annotated[tuple[tuple[tuple[str, str], ...], int | None], PlainValidator(_parse_state)]
 _Inputs = Annotated[tuple[InputSizes, ...], PlainValidator(_parse_inputs)]
 _Color = Annotated[Literal["rgb", "bgr"], PlainValidator(_parse_color)]
-_DATA = 'a function as "data.py:name", an .npz file, or a folder of images'
+_DATA = 'a function as "data.py:name", an .npz file, a folder of images, or annotated images'
+_SETTING: Final = "text, a number, true, false, or a list of numbers"
 _FUNCTION = 'a function as "file.py:name" or "module:name"'
 
 
@@ -213,6 +247,7 @@ class PreprocessingTable(_Table):
     mean: _Numbers = (0.0,)
     std: _Divisors = (255.0,)
     color: _Color = "rgb"
+    letterbox: bool = Field(default=False, description="true or false")
 
 
 class DataTable(_Table):
@@ -220,9 +255,11 @@ class DataTable(_Table):
 
     calibration: str | None = Field(default=None, description=_DATA)
     evaluation: str | None = Field(default=None, description=_DATA)
-    metric: Annotated[str, PlainValidator(_parse_metric)] = "agreement"
+    task: Annotated[str | None, PlainValidator(_parse_task)] = None
+    metric: Annotated[str | None, PlainValidator(_parse_metric)] = None
+    images: str | None = Field(default=None, description="the folder of the pictures of a COCO file")
     preprocessing: PreprocessingTable = Field(
-        default=PreprocessingTable(), description="a table with resize, mean, std and color"
+        default=PreprocessingTable(), description="a table with resize, letterbox, mean, std and color"
     )
 
 
@@ -261,10 +298,12 @@ class TaskFile(_Table):
     # "schema" is a method of BaseModel: the key needs another attribute name.
     file_schema: Annotated[int, PlainValidator(_parse_schema)] = Field(default=SCHEMA, alias="schema")
     device: str | None = Field(default=None, min_length=1, description="the name of a device, in quotes")
+    prefer: Preference | None = Field(default=None, description=" or ".join(f'"{name}"' for name in PREFERENCES))
     model: ModelTable = Field(description='a table with at least source = "model.py:build"')
     inputs: _Inputs = ()
     data: DataTable = Field(default=DataTable(), description="a table")
     state: _State = ((), None)
+    head: _Head = ()
     training: TrainingTable | None = Field(default=None, description="a table with batches and loss")
     techniques: TechniquesTable = Field(default=TechniquesTable(), description="a table with steps")
     search: _Search | None = None

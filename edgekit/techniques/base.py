@@ -109,7 +109,7 @@ class Context:
             raise WorkerError("A technique asked for calibration samples and declares that it needs none.")
         return self.samples
 
-    def lessons(self) -> TrainingData:
+    def training_data(self) -> TrainingData:
         """Returns the training data of a technique that needs it.
 
         Raises:
@@ -148,7 +148,10 @@ class Technique(ABC):
 
     @abstractmethod
     def why_not(self, model: CapturedModel, task: Task, profile: DeviceProfile) -> str | None:
-        """Returns why it cannot be used, or None if it can. Imports no framework; `refusal` has asked for the data."""
+        """Returns why it cannot be used, or None if it can. Imports no framework.
+
+        `why_not_usable` has looked for the data already.
+        """
 
     @abstractmethod
     def estimate(self, analysis: Analysis) -> Estimate:
@@ -183,7 +186,7 @@ class Technique(ABC):
         return Step(technique=self.name, settings=self.settings())
 
     @final
-    def refusal(self, model: CapturedModel, task: Task, profile: DeviceProfile) -> str | None:
+    def why_not_usable(self, model: CapturedModel, task: Task, profile: DeviceProfile) -> str | None:
         """Returns why it cannot be used on this model with this task, or None if it can."""
         if model.kind not in self.works_on and model.kind != IMPORTABLE:
             return f"it changes torch models, and {model.source} was captured as {model.kind}"

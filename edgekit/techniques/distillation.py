@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
 
 from edgekit.recipe import Step
 from edgekit.techniques.base import Context, TorchModel
 from edgekit.techniques.recovery import frozen_graph, normalized_graph, schedule_of, settled, weights_digest
+from edgekit.techniques.training_settings import TrainingSettings
 from edgekit.training.batch_norms import set_training
-from edgekit.training.imitation import Outputs, feature_loss, imitation_loss
+from edgekit.training.imitation import feature_loss, imitation_loss
 from edgekit.training.loop import Loss, Run, TrainingObjective, train
-from edgekit.training.schedule import Optimizer
 from edgekit.training.trainable import flat
 
 if TYPE_CHECKING:
@@ -22,10 +22,8 @@ SELF: Final = "self"
 """The student that is the model itself."""
 
 
-class DistillSettings(Protocol):
+class DistillSettings(TrainingSettings, Protocol):
     """The settings of `distill.Distill` that training reads."""
-
-    name: ClassVar[str]
 
     @property
     def student(self) -> str:
@@ -38,38 +36,8 @@ class DistillSettings(Protocol):
         ...
 
     @property
-    def epochs(self) -> int:
-        """Epochs; 0 for as many as the task names."""
-        ...
-
-    @property
-    def learning_rate(self) -> float:
-        """The highest learning rate."""
-        ...
-
-    @property
-    def optimizer(self) -> Optimizer:
-        """Name of the optimizer."""
-        ...
-
-    @property
-    def teacher_share(self) -> float:
-        """Weight of imitating the teacher."""
-        ...
-
-    @property
     def feature_share(self) -> float:
         """Weight of imitating inner values."""
-        ...
-
-    @property
-    def outputs(self) -> Outputs:
-        """What is imitated."""
-        ...
-
-    @property
-    def temperature(self) -> float:
-        """Temperature of soft targets."""
         ...
 
     def arguments(self) -> Mapping[str, float | int]:
@@ -126,8 +94,8 @@ def _built(technique: DistillSettings, context: Context) -> tuple[nn.Module, ...
 def _train(
     technique: DistillSettings, students: tuple[nn.Module, ...], teacher: TorchModel, context: Context, run: str
 ) -> None:
-    lesson_of = _online if technique.mode == "online" else _offline
-    whole, loss = lesson_of(technique, students, teacher, context)
+    objective_of = _online if technique.mode == "online" else _offline
+    whole, loss = objective_of(technique, students, teacher, context)
     student = students[0]
 
     def taught(inputs: tuple[Tensor, ...], target: object) -> Tensor:
@@ -144,7 +112,7 @@ def _train(
     key = f"{technique.step()} {run} {weights_digest(whole)}"
     train(
         TrainingObjective(module=whole, loss=taught, predict=predict, name=technique.name),
-        context.lessons(),
+        context.training_data(),
         schedule,
         Run(
             checkpoint=context.checkpoint(run),
@@ -165,7 +133,7 @@ def _offline(
 
     from edgekit.techniques.feature_points import FeatureProbe, key_of, regressors
 
-    data, (student,) = context.lessons(), students
+    data, (student,) = context.training_data(), students
     guide = frozen_graph(teacher)
     share = technique.teacher_share
     probes: tuple[FeatureProbe, FeatureProbe] | None = None
@@ -202,7 +170,7 @@ def _online(
     import torch
 
     del teacher
-    data = context.lessons()
+    data = context.training_data()
 
     def loss(inputs: tuple[Tensor, ...], target: object) -> Tensor:
         outputs = [student(*inputs) for student in students]

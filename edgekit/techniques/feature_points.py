@@ -58,9 +58,9 @@ class FeatureProbe:
                     probe._found[resolution] = _channels_first(value)
                 return value
 
-        watcher = Observer(self._network)
-        watcher.extra_traceback = False
-        return watcher.run(*inputs)
+        observer = Observer(self._network)
+        observer.extra_traceback = False
+        return observer.run(*inputs)
 
 
 def regressors(student: FeatureProbe, teacher: FeatureProbe, inputs: tuple[Tensor, ...]) -> nn.ModuleDict:

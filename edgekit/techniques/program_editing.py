@@ -49,7 +49,10 @@ def with_tensors(model: TorchModel, tensors: Mapping[str, Tensor]) -> TorchModel
     """
     import torch
 
-    program = copy.deepcopy(model.program)
+    # Its tensors are copied and its graph is shared: a copied graph would rename an input called `input`, as it does
+    # with every name that Python has taken, and torch refuses a program whose signature has another name.
+    graph = model.program.graph_module
+    program = copy.deepcopy(model.program, {id(graph): graph})
     with torch.no_grad():
         for name, value in tensors.items():
             # Parameters and buffers lie in one dictionary, tensors that the graph holds as constants in another.

@@ -189,7 +189,7 @@ class PruneChannels(Technique):
         graph_module = open_graph(model)
         dependencies = Dependencies(graph_module)
         if self.importance == "taylor":
-            data = context.lessons()
+            data = context.training_data()
             trainable_graph(model, graph_module, self.name)
             batches = islice(data.epoch(0, context.seed), _TAYLOR_BATCHES)
             return taylor(graph_module, dependencies, data, batches)
@@ -207,7 +207,7 @@ class PruneChannels(Technique):
         from edgekit.techniques.program_editing import capture_graph, open_graph
         from edgekit.techniques.recovery import normalized_graph, recover, schedule_of, settled
 
-        if not epochs and not context.lessons().epochs:
+        if not epochs and not context.training_data().epochs:
             return model
         graph_module = normalized_graph(model, open_graph(model), context, self.name)
         schedule = schedule_of(context, epochs=epochs, learning_rate=self.learning_rate, optimizer=self.optimizer)

@@ -40,7 +40,7 @@ def trainable_graph(model: TorchModel, graph_module: GraphModule, name: str) -> 
 def normalized_graph(model: TorchModel, graph_module: GraphModule, context: Context, name: str) -> GraphModule:
     """Returns the graph as `trainable_graph` does, with batch norms where capturing has folded them away."""
     trainable_graph(model, graph_module, name)
-    batches = (inputs for inputs, _ in islice(context.lessons().epoch(0, context.seed), _STATISTICS_BATCHES))
+    batches = (inputs for inputs, _ in islice(context.training_data().epoch(0, context.seed), _STATISTICS_BATCHES))
     insert_batch_norms(graph_module, batches)
     return graph_module
 
@@ -65,7 +65,7 @@ def schedule_of(
 ) -> Schedule:
     """Returns the schedule of a technique's settings; 0 epochs means as many as the task names."""
     return Schedule(
-        epochs=epochs or context.lessons().epochs,
+        epochs=epochs or context.training_data().epochs,
         learning_rate=learning_rate,
         optimizer=optimizer,
         weight_decay=weight_decay,
@@ -104,7 +104,7 @@ def recover(
         TechniqueError: the loss is no longer a number.
         DataError: the user's batches or loss are wrong.
     """
-    data = context.lessons()
+    data = context.training_data()
 
     def loss(inputs: tuple[Tensor, ...], target: object) -> Tensor:
         import torch
@@ -126,9 +126,9 @@ def recover(
         set_training(graph_module, training=False)
         return graph_module(*inputs)
 
-    lesson = TrainingObjective(module=graph_module, loss=loss, predict=predict, name=name)
+    objective = TrainingObjective(module=graph_module, loss=loss, predict=predict, name=name)
     return train(
-        lesson,
+        objective,
         data,
         schedule,
         Run(

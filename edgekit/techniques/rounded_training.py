@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol, cast, final
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast, final
 
 from edgekit.errors import DataError, TechniqueError
 from edgekit.model import LearnedRange
@@ -22,8 +22,7 @@ from edgekit.simulation.realisation import realisation_of
 from edgekit.techniques.base import Context, TorchModel
 from edgekit.techniques.program_editing import with_tensors
 from edgekit.techniques.recovery import frozen_graph, recover, schedule_of, trainable_graph
-from edgekit.training.imitation import Outputs
-from edgekit.training.schedule import Optimizer
+from edgekit.techniques.training_settings import TrainingSettings
 
 if TYPE_CHECKING:
     import torch
@@ -63,10 +62,8 @@ class Rounded:
         return found
 
 
-class QatSettings(Protocol):
+class QatSettings(TrainingSettings, Protocol):
     """The settings of `qat.Qat` that training reads."""
-
-    name: ClassVar[str]
 
     @property
     def weight_bits(self) -> Literal[8, 4]:
@@ -81,36 +78,6 @@ class QatSettings(Protocol):
     @property
     def learned_ranges(self) -> bool:
         """Whether the steps of activations are learned."""
-        ...
-
-    @property
-    def epochs(self) -> int:
-        """Epochs; 0 for as many as the task names."""
-        ...
-
-    @property
-    def learning_rate(self) -> float:
-        """The highest learning rate."""
-        ...
-
-    @property
-    def optimizer(self) -> Optimizer:
-        """Name of the optimizer."""
-        ...
-
-    @property
-    def teacher_share(self) -> float:
-        """Weight of imitating the teacher."""
-        ...
-
-    @property
-    def temperature(self) -> float:
-        """Temperature of soft targets."""
-        ...
-
-    @property
-    def outputs(self) -> Outputs:
-        """What is imitated."""
         ...
 
 
@@ -249,11 +216,11 @@ def learned_ranges(model: TorchModel, rounded: Rounded, samples: Samples) -> tup
                 statistics[n.name].update(value.detach().numpy())
             return value
 
-    watcher = Observer(graph.module)
+    observer = Observer(graph.module)
     dtypes = [node.meta["val"].dtype for node in graph.module.graph.nodes if node.op == "placeholder"]
     with torch.no_grad():
         for row in samples.rows():
-            watcher.run(*(torch.from_numpy(array.copy()).to(dtype) for array, dtype in zip(row, dtypes, strict=True)))
+            observer.run(*(torch.from_numpy(array.copy()).to(dtype) for array, dtype in zip(row, dtypes, strict=True)))
     return tuple(
         LearnedRange(
             minimum=statistics[name].minimum,

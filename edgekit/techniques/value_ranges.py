@@ -84,9 +84,9 @@ def _watch(
             look(n, value)
             return value
 
-    watcher = Observer(graph_module)
-    watcher.extra_traceback = False
+    observer = Observer(graph_module)
+    observer.extra_traceback = False
     with torch.no_grad():
         for i, row in enumerate(rows):
             progress(f"looking at sample {i + 1}", None)
-            watcher.run(*row)
+            observer.run(*row)

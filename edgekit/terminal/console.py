@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, final
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from rich.segment import Segment
 
 PLAIN_WIDTH = 100
-"""Columns of a table that goes to a file or a pipe, where no terminal says how wide it is."""
+"""Columns of a table that goes to a file or a pipe, where neither a terminal nor COLUMNS says how wide it is."""
 
 
 def console(*, no_color: bool = False, stderr: bool = False) -> Console:
@@ -27,10 +28,16 @@ def console(*, no_color: bool = False, stderr: bool = False) -> Console:
         no_color=True if no_color else None,
         highlight=False,
         soft_wrap=False,
-        width=None if stream.isatty() else PLAIN_WIDTH,
+        width=None if stream.isatty() else _plain_width(),
     )
     screen.push_render_hook(_harmless_hook())
     return screen
+
+
+def _plain_width() -> int:
+    """Returns the columns of what goes to a file or a pipe: COLUMNS, where somebody has set it."""
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdecimal() and int(columns) else PLAIN_WIDTH
 
 
 def _harmless_hook() -> RenderHook:

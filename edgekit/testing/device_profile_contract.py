@@ -10,8 +10,8 @@ from typing import ClassVar
 import pytest
 
 from edgekit import registry
+from edgekit.formats.table import accelerator_files
 from edgekit.profiles.profile import DeviceProfile, find_profile, list_profiles, read_profile, shipped_files
-from edgekit.validators.accelerator_rules import accelerator_names
 
 LIMITED = ("size", "memory", "accuracy_drop")
 """Costs that an app on any device has a limit for."""
@@ -51,7 +51,7 @@ class DeviceProfileContract:
     def test_its_runtimes_and_accelerators_are_known(self, device: str) -> None:
         profile = self.profile(device)
         assert set(profile.runtimes) <= set(registry.format_names())
-        assert set(profile.accelerators.values()) <= set(accelerator_names())
+        assert set(profile.accelerators.values()) <= set(accelerator_files())
 
     def test_it_limits_what_an_app_may_cost(self, device: str) -> None:
         limited = {limit.name for limit in self.profile(device).budget.limits}

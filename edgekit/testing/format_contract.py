@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 from edgekit import registry
+from edgekit.analysis.finished_file import read_finished
 from edgekit.artifact import Artifact, measure_files, runtime_of
 from edgekit.converters.base import Conversion, ConversionRequest, Converter, converter
-from edgekit.debugging.inspector import ArtifactInspector
+from edgekit.debugging.inspector import ArtifactInspector, open_inside
 from edgekit.errors import ArtifactError, ConversionError, DataError
 from edgekit.formats.format import Format
 from edgekit.formats.table import find_format, resource_folder, session_file
@@ -154,8 +155,15 @@ class FormatContract:
         assert [name for name in registry.format_names() if find_format(name).suffix == suffix] == [self.name]
 
     def test_a_precision_that_a_plan_can_name_is_taken_or_refused_with_a_reason(self) -> None:
-        asked: tuple[Precision, ...] = ("fp32", "fp16", "int8_static", "int8_dynamic", "int8_weights", "int4_weights")
-        reasons = [converter(self.name).why_not("pt2", Recipe(default=precision)) for precision in asked]
+        requested: tuple[Precision, ...] = (
+            "fp32",
+            "fp16",
+            "int8_static",
+            "int8_dynamic",
+            "int8_weights",
+            "int4_weights",
+        )
+        reasons = [converter(self.name).why_not("pt2", Recipe(default=precision)) for precision in requested]
         assert None in reasons, "a format that takes no precision of a torch model is of no use"
         assert all(reason is None or reason.strip() for reason in reasons)
 
@@ -191,7 +199,7 @@ class FormatContract:
         """What `edgekit verify --rebuild` rests on."""
         first, _ = converted(self.cases[-1])
         tiny, second = tiny_model(self.cases[-1][0]), tmp_path / first.name
-        asked = {
+        requested = {
             "runtime": self.name,
             "model": unstructure(tiny.model),
             "recipe": Recipe(default=self.cases[-1][1]).to_json(),
@@ -203,7 +211,7 @@ class FormatContract:
         (tmp_path / "scratch").mkdir()
         done = subprocess.run(
             [sys.executable, "-c", _CHILD],
-            input=json.dumps(asked),
+            input=json.dumps(requested),
             # Another order of sets and dictionaries' hashes than here: it may not be seen in the bytes.
             env={**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             cwd=tmp_path,
@@ -236,8 +244,8 @@ class FormatContract:
             pytest.skip(f"{self.name} has no static ranges, and says why")
         with pytest.raises(DataError) as caught:
             self.convert(tiny_model(self.cases[0][0]), "int8_static", tmp_path, calibration=None)
-        told = f"{self.name} int8-static needs calibration data and the task names none."
-        assert caught.value.message.startswith(told)
+        reported = f"{self.name} int8-static needs calibration data and the task names none."
+        assert caught.value.message.startswith(reported)
         assert [path.name for path in tmp_path.iterdir()] == ["scratch"]
 
     # The runner session.
@@ -266,6 +274,36 @@ class FormatContract:
         assert sorted(spec.name for spec in described.inputs) == sorted(spec.name for spec in conversion.inputs)
         assert sorted(spec.name for spec in described.outputs) == sorted(spec.name for spec in conversion.outputs)
         assert described.metadata.get("labels") == METADATA["labels"]
+
+    # Readers of finished files.
+
+    def test_its_graph_reader_counts_what_the_file_computes(self, converted: Any) -> None:
+        if not self.format().graph_reader:
+            pytest.skip(f"{self.name} brings no graph reader")
+        path, conversion = converted(self.cases[0])
+        found = read_finished(self.format().graph_reader, path, {})
+        wanted = [spec.shape for spec in conversion.inputs]
+        assert [found.analysis.tensors[name].shape for name in found.analysis.inputs] == wanted
+        assert len(found.analysis.outputs) == len(conversion.outputs)
+        assert found.analysis.macs > 0
+        assert found.analysis.parameters > 0
+        assert found.recipe.default == self.cases[0][1]
+
+    def test_its_inspector_ends_with_the_outputs_of_the_float_model(self, converted: Any) -> None:
+        self._needs_the_runtime()
+        if not self.format().inspector:
+            pytest.skip(f"{self.name} brings no inspector")
+        path, _ = converted(self.cases[0])
+        tiny = tiny_model(self.cases[0][0])
+        inside = open_inside(self.name, path, 1)
+        rows = [[array[i : i + 1] for array in tiny.samples.arrays()] for i in range(tiny.samples.items)]
+        values = inside.run(rows[0])
+        assert inside.how
+        assert set(values) <= {tensor.name for tensor in inside.tensors}
+        assert set(inside.inputs) <= {tensor.name for tensor in inside.tensors if tensor.operator == "input"}
+        for name, wanted in zip(inside.outputs, tiny.outputs(), strict=True):
+            made = values[name].reshape(wanted[:1].shape)
+            assert sqnr_db(np.asarray(wanted[:1]), made) >= self.least_db
 
     def test_a_damaged_file_is_refused_by_name(self, tmp_path: Path) -> None:
         self._needs_the_runtime()

@@ -52,10 +52,19 @@ class MetricContract:
     Class attributes:
         name: The metric, as its entry point calls it.
         needs_float: Without the float model's outputs it has no value at all.
+        settings: What is written behind the name, such as `(k=5)`.
+        inputs: Shape of the model's one input, without the batch, for a metric that asks for it.
     """
 
     name: ClassVar[str]
     needs_float: ClassVar[bool] = False
+    settings: ClassVar[str] = ""
+    inputs: ClassVar[tuple[int, ...] | None] = None
+
+    @property
+    def text(self) -> str:
+        """The metric as users write it."""
+        return f"{self.name}{self.settings}"
 
     def example(self) -> MetricExample:
         """Returns outputs on which the metric is high."""
@@ -73,21 +82,30 @@ class MetricContract:
 
     def measure(self, folder: Path, noise: float, *, with_float: bool = True) -> Drop:
         """Returns what outputs with this much noise lose."""
-        evaluation = _write(folder / "evaluation", self.example(), targets=True)
+        evaluation = self.evaluation(folder / "evaluation")
         reference = _write(folder / "float", self.example()) if with_float else None
-        return measure_drop(self.name, _write(folder / "noisy", self.noisy(noise)), reference, evaluation)
+        return measure_drop(self.text, _write(folder / "noisy", self.noisy(noise)), reference, evaluation)
+
+    def evaluation(self, folder: Path) -> Samples:
+        """Returns the example's evaluation data: inputs of the shape `inputs`, or the outputs in their place."""
+        example = self.example()
+        if self.inputs is None:
+            return _write(folder, example, targets=True)
+        inputs = np.zeros((len(example.outputs[0]), *self.inputs), np.float32)
+        shaped = MetricExample(outputs=(inputs,), targets=example.targets, item_of_row=example.item_of_row)
+        return _write(folder, shaped, targets=True)
 
     def test_it_is_registered_under_its_name(self) -> None:
         assert self.name in registry.metric_names()
-        assert find_metric(self.name).name == self.name
+        assert find_metric(self.text).name == self.name
 
     def test_its_stand_in_is_a_metric_too(self) -> None:
-        stand_in = find_metric(self.name).stand_in
+        stand_in = find_metric(self.text).stand_in
         assert not stand_in or stand_in in registry.metric_names()
 
     def test_good_data_passes_its_check(self, tmp_path: Path) -> None:
-        evaluation = _write(tmp_path / "evaluation", self.example(), targets=True)
-        check_metric(self.name, _write(tmp_path / "float", self.example()), evaluation)
+        evaluation = self.evaluation(tmp_path / "evaluation")
+        check_metric(self.text, _write(tmp_path / "float", self.example()), evaluation)
 
     def test_equal_outputs_lose_nothing(self, tmp_path: Path) -> None:
         drop = self.measure(tmp_path, 0.0)
@@ -130,12 +148,12 @@ class MetricContract:
         assert detail.endswith(".")
         assert "95 % interval of the drop" in detail
 
-    def test_outputs_that_are_not_finite_are_told_and_not_counted(self, tmp_path: Path) -> None:
+    def test_outputs_that_are_not_finite_are_reported_and_not_counted(self, tmp_path: Path) -> None:
         broken = self.example()
         broken.outputs[0][0] = np.nan
-        evaluation = _write(tmp_path / "evaluation", self.example(), targets=True)
+        evaluation = self.evaluation(tmp_path / "evaluation")
         with pytest.raises(DataError, match=r"nothing can be compared with such outputs\.$"):
-            check_metric(self.name, _write(tmp_path / "broken", broken), evaluation)
+            check_metric(self.text, _write(tmp_path / "broken", broken), evaluation)
 
 
 def _write(folder: Path, example: MetricExample, *, targets: bool = False) -> Samples:

@@ -97,9 +97,9 @@ class TechniqueContract:
         )
         return replace(known, **changes)
 
-    def refusal(self, model: CapturedModel, task: Task = KNOWN_TASK) -> str | None:
+    def why_not(self, model: CapturedModel, task: Task = KNOWN_TASK) -> str | None:
         """Returns why it cannot be used."""
-        return self.technique().refusal(model, task, find_profile("pi4", Path()))
+        return self.technique().why_not(model, task, find_profile("pi4", Path()))
 
     def needs(self, data: str) -> None:
         """Skips a test of techniques that learn from other data."""
@@ -165,11 +165,11 @@ class TechniqueContract:
         assert estimate.effect.endswith(".")
 
     def test_a_suitable_model_is_not_refused(self) -> None:
-        assert self.refusal(self.tiny().model) is None
+        assert self.why_not(self.tiny().model) is None
 
     def test_a_model_of_another_kind_is_refused_with_the_reason(self) -> None:
         model = replace(self.tiny().model, kind="keras", source="net.keras")
-        assert self.refusal(model) == "it changes torch models, and net.keras was captured as keras"
+        assert self.why_not(model) == "it changes torch models, and net.keras was captured as keras"
 
     def test_a_model_of_another_kind_cannot_be_run(self, tmp_path: Path) -> None:
         model = replace(self.tiny().model, kind="keras", source="net.keras")
@@ -183,7 +183,7 @@ class TechniqueContract:
 
     def test_a_task_without_calibration_data_is_refused_with_the_reason(self) -> None:
         self.needs("calibration")
-        reason = self.refusal(self.tiny().model, replace(KNOWN_TASK, calibration=None))
+        reason = self.why_not(self.tiny().model, replace(KNOWN_TASK, calibration=None))
         assert reason == "it needs calibration data and the task has none; give --calibration, or [data] calibration"
 
     def test_calibration_samples_must_be_there(self, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ EVERY_LIMIT = Budget(
 )
 """Limits that nothing keeps."""
 
-ASKED = requested_settings(Recipe(default="int8_static"))
+REQUESTED = requested_settings(Recipe(default="int8_static"))
 """What was requested of the artifact."""
 
 
@@ -51,7 +51,9 @@ class ValidatorContract(ABC):
 
     def bare(self, folder: Path, **missing: str) -> Evidence:
         """Returns evidence of an artifact that nobody has run."""
-        return Evidence(artifact=self.evidence(folder).artifact, missing=missing, asked=ASKED, accelerator="nnapi")
+        return Evidence(
+            artifact=self.evidence(folder).artifact, missing=missing, requested=REQUESTED, accelerator="nnapi"
+        )
 
     def test_it_declares_costs_that_reports_know(self) -> None:
         assert self.validator().costs

@@ -38,7 +38,7 @@ def batch_size(module: nn.Module, call: ExampleCall) -> int | None:
             _outputs(module, call.with_tensors(tensors))
             for tensors in (drawn, first_rows(drawn, 0), first_rows(drawn, 1))
         )
-    except Exception:
+    except Exception:  # whatever a forward raises: it does not take single rows
         return None
     finally:
         for buffer, kept in zip(module.buffers(), buffers, strict=True):

@@ -22,7 +22,10 @@ _SMALL: Final = 1 << 16
 _UNIFORM: Final = frozenset({"zeros", "ones", "full", "scalar_tensor"})
 """Makers of one value, which every format can hold."""
 
-_COUNTING: Final = frozenset({"arange", "eye", "linspace", "logspace", "tril_indices", "triu_indices"})
+_COUNTING: Final = frozenset(
+    {"arange", "eye", "linspace", "logspace", "tril_indices", "triu_indices"}
+    | {f"{window}_window" for window in ("bartlett", "blackman", "hamming", "hann", "kaiser")}
+)
 """Makers whose values differ: not every format has an operator for them (TFLite cannot run STABLEHLO_IOTA)."""
 
 _SHAPED: Final = frozenset({"new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like"})
@@ -45,7 +48,7 @@ def fold_constants(graph_module: GraphModule, changed: Collection[Node] = ()) ->
 
     values: dict[Node, Tensor] = {}
     computed: set[Node] = set()
-    stored = 0
+    stored = number = 0
     for node in list(graph_module.graph.nodes):
         if node.op == "get_attr":
             tensor = attribute(graph_module, node)
@@ -60,7 +63,9 @@ def fold_constants(graph_module: GraphModule, changed: Collection[Node] = ()) ->
                 computed.add(node)
     for node in list(graph_module.graph.nodes):
         if node in computed and any(user not in computed for user in node.users) and _is_worth(node, values):
-            _store(graph_module, node, values[node], f"folded_constant_{stored}")
+            while hasattr(graph_module, f"folded_constant_{number}"):
+                number += 1
+            _store(graph_module, node, values[node], f"folded_constant_{number}")
             stored += 1
     graph_module.graph.lint()
     return stored

@@ -60,14 +60,15 @@ def keeping_buffers(module: nn.Module) -> Generator[None, None, None]:
     """Gives a module's buffers the values back that they had before the block: a call may change them."""
     import torch
 
-    kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    kept = [(name, buffer, buffer.detach().clone()) for name, buffer in module.named_buffers()]
     try:
         yield
     finally:
         with torch.no_grad():
-            for name, value in kept.items():
+            for name, buffer, value in kept:
                 owner, _, leaf = name.rpartition(".")
-                setattr(module.get_submodule(owner), leaf, value)
+                # In place: the program that a module was made of has the same tensors.
+                setattr(module.get_submodule(owner), leaf, buffer.copy_(value))
 
 
 def changes_buffers(program: ExportedProgram) -> bool:

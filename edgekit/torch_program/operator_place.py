@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 _FRAME: Final = re.compile(r'File "([^"]+)", line (\d+)')
+_SHORT: Final = 3
+"""Letters of an operator's name that say too little to find it inside a longer one."""
 _LIBRARIES: Final = ("site-packages", "dist-packages", "/torch/")
 
 
@@ -22,10 +24,26 @@ def operator_place(program: Any, operator: str) -> str:
     calls = [node for node in program.graph.nodes if node.op == "call_function"]
     wanted = operator.replace("::", ".")
     exact = [node for node in calls if str(node.target) == wanted or str(node.target).startswith(f"{wanted}.")]
-    # A decomposition may have renamed it: prims.bessel_j0 for aten.special_bessel_j0.
-    alike = [node for node in calls if _base_name(str(node.target)).endswith(_base_name(wanted))]
-    node = next(iter([*exact, *alike]), None)
+    # A decomposition may have renamed it: prims.bessel_j0 for aten.special_bessel_j0, aten._cdist_forward for cdist.
+    name = _base_name(wanted)
+    alike = [node for node in calls if _base_name(str(node.target)).endswith(name)]
+    inside = [
+        node for node in calls if len(_base_name(str(node.target))) > _SHORT and _base_name(str(node.target)) in name
+    ]
+    node = next(iter([*exact, *alike, *inside]), None)
     return operator if node is None else f"{operator}{_layer(node)}{_line(node)}"
+
+
+def node_place(node: Any) -> str:
+    """Returns where a node of a program stands: `aten.foo.default in the layer features.3 (model.py, line 12)`."""
+    return f"{node.target}{_layer(node)}{_line(node)}"
+
+
+def node_at(program: Any, file: str, line: int) -> Any:
+    """Returns the first operator of a program whose trace has a line of a file, None where there is none."""
+    frame = f'File "{file}", line {line},'
+    calls = (node for node in program.graph.nodes if node.op == "call_function")
+    return next((node for node in calls if frame in (node.meta.get("stack_trace") or "")), None)
 
 
 def _base_name(target: str) -> str:

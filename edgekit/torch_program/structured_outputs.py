@@ -15,6 +15,7 @@ from edgekit.task.nested_values import parts_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.export import ExportedProgram
 
 
 def flatten_outputs(value: object, title: str) -> list[tuple[str, Tensor]]:
@@ -52,10 +53,11 @@ def is_structured(value: object) -> bool:
 
 
 @contextmanager
-def returning_tuples(module: nn.Module, title: str) -> Generator[None, None, None]:
-    """Makes a module's forward return its tensors as a flat tuple, while it is captured.
+def returning_flat(module: nn.Module, title: str) -> Generator[None, None, None]:
+    """Makes a module's forward return its tensors in one flat container, while it is captured.
 
-    torch.export knows only the containers that are registered with it; a dataclass of the user's own is not.
+    A dict where keys or fields name them, so that the program keeps the names; else a tuple. torch.export knows only
+    the containers that are registered with it; a dataclass of the user's own is not.
     """
     handle = module.register_forward_hook(lambda _module, _inputs, result: _flat(result, title))
     try:
@@ -65,7 +67,23 @@ def returning_tuples(module: nn.Module, title: str) -> Generator[None, None, Non
 
 
 def _flat(result: object, title: str) -> object:
-    return tuple(tensor for _, tensor in flatten_outputs(result, title)) if is_structured(result) else result
+    if not is_structured(result):
+        return result
+    found = flatten_outputs(result, title)
+    named = {name: tensor for name, tensor in found if name}
+    return named if len(named) == len(found) else tuple(tensor for _, tensor in found)
+
+
+def names_in(program: ExportedProgram, title: str) -> list[str] | None:
+    """Returns what the keys and fields of an exported program's result call its outputs; None where none is named."""
+    import torch
+    from torch.utils import _pytree as pytree
+
+    outputs = program.graph_signature.user_outputs
+    leaves = [torch.empty(0) if isinstance(name, str) else None for name in outputs]
+    result = pytree.tree_unflatten(leaves, program.call_spec.out_spec)
+    names = [name for name, _ in flatten_outputs(result, title)]
+    return names if any(names) else None
 
 
 def _leaves(value: Any, way: tuple[str, ...], title: str) -> Generator[tuple[tuple[str, ...], Tensor], None, None]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Examples = ExampleCall | Sequence[Tensor]
 from edgekit.torch_program.graph_nodes import attribute
 from edgekit.torch_program.inline_regions import region_place
-from edgekit.torch_program.structured_outputs import flatten_outputs, returning_tuples
+from edgekit.torch_program.structured_outputs import flatten_outputs, returning_flat
 
 _FIXED_GRAPH: Final = (
     "An exported graph is fixed: replace a branch on values by torch.where, and .item(), .tolist(), nonzero and "
@@ -52,7 +52,7 @@ def export_module(module: nn.Module, examples: Examples, title: str) -> Exported
         with torch.no_grad(), warnings.catch_warnings():
             # torch's own recurrent layers keep a list of their weights, and export warns of it.
             warnings.filterwarnings("ignore", message="The tensor attributes? .*_flat_weights")
-            with _called_with(module, examples) as (args, kwargs), returning_tuples(module, title):
+            with _called_with(module, examples) as (args, kwargs), returning_flat(module, title):
                 program = torch.export.export(module, args, kwargs, strict=False)
     except Exception as error:
         raise ModelError(_why_not_captured(error, title)) from error

@@ -95,10 +95,10 @@ def _moments(
                 sums[n] = [one + other for one, other in zip(sums.get(n, [0, 0, 0]), found, strict=True)]
             return value
 
-    watcher = Observer(graph_module)
+    observer = Observer(graph_module)
     with torch.no_grad():
         for inputs in batches:
-            watcher.run(*inputs)
+            observer.run(*inputs)
     result: dict[Node, tuple[Tensor, Tensor]] = {}
     for node, (total, squares, count) in sums.items():
         mean = total / count

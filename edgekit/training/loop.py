@@ -123,11 +123,11 @@ def device_of_training() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def train(lesson: TrainingObjective, data: TrainingData, schedule: Schedule, run: Run) -> Trained:
+def train(objective: TrainingObjective, data: TrainingData, schedule: Schedule, run: Run) -> Trained:
     """Trains the lesson's module in place, and leaves its best weights in it, on the CPU.
 
     Args:
-        lesson: What is trained.
+        objective: What is trained.
         data: What it is trained on.
         schedule: How long and how fast.
         run: How it is kept and reported.
@@ -136,23 +136,23 @@ def train(lesson: TrainingObjective, data: TrainingData, schedule: Schedule, run
         DataError: the user's batches or loss are wrong.
         TechniqueError: the loss is no longer a number.
     """
-    loop = _Loop(lesson, data, schedule, run)
+    loop = _Loop(objective, data, schedule, run)
     try:
         return loop.run()
     finally:
-        lesson.module.to("cpu")
+        objective.module.to("cpu")
 
 
-def judge(lesson: TrainingObjective, data: TrainingData, batches: Sequence[Batch]) -> Judgement:
+def judge(objective: TrainingObjective, data: TrainingData, batches: Sequence[Batch]) -> Judgement:
     """Returns how the lesson's model does on `batches`, in its present mode."""
     import torch
 
-    device = next(lesson.module.parameters()).device
+    device = next(objective.module.parameters()).device
     total = right = rows = 0.0
     is_classification = True
     with torch.no_grad():
         for inputs, target in batches:
-            output = lesson.predict(moved(inputs, device))
+            output = objective.predict(moved(inputs, device))
             wanted = moved(target, device)
             count = len(inputs[0])
             total += float(data.loss_of(output, wanted)) * count
@@ -187,11 +187,11 @@ def _is_class(output: object, target: object) -> TypeGuard[Tensor]:
 class _Loop:
     """One run of `train`."""
 
-    def __init__(self, lesson: TrainingObjective, data: TrainingData, schedule: Schedule, run: Run) -> None:
-        self._lesson, self._data, self._schedule, self._run = lesson, data, schedule, run
+    def __init__(self, objective: TrainingObjective, data: TrainingData, schedule: Schedule, run: Run) -> None:
+        self._objective, self._data, self._schedule, self._run = objective, data, schedule, run
         self._device = device_of_training()
-        lesson.module.to(self._device)
-        self._trained = [p for p in lesson.module.parameters() if p.requires_grad]
+        objective.module.to(self._device)
+        self._trained = [p for p in objective.module.parameters() if p.requires_grad]
         self._optimizer = _optimizer(self._trained, schedule)
         self._key = hashlib.sha256(f"{run.key} {run.seed} {schedule}".encode()).hexdigest()
         self._batches = data.length(run.seed)
@@ -202,18 +202,18 @@ class _Loop:
         found = read_checkpoint(self._run.checkpoint, self._key) if self._run.checkpoint is not None else None
         state: dict[str, Any]
         if found is None:
-            first = judge(self._lesson, self._data, self._held_out)
+            first = judge(self._objective, self._data, self._held_out)
             kept = self._weights() if self._run.keeps_start and math.isfinite(first.loss) else None
             start = _facts(first)
             state = {"epoch": 0, "step": 0, "before": start, "best": start, "weights": kept, "history": []}
         else:
             state = found
-            self._lesson.module.load_state_dict(state.pop("module"))
+            self._objective.module.load_state_dict(state.pop("module"))
             self._optimizer.load_state_dict(state.pop("optimizer"))
         for epoch in range(state["epoch"], self._schedule.epochs if self._run.until is None else self._run.until):
             self._train_epoch(epoch, state)
             self._finish_epoch(epoch, state)
-        self._lesson.module.load_state_dict(state["weights"])
+        self._objective.module.load_state_dict(state["weights"])
         return Trained(
             before=_judgement(state["before"]),
             best=_judgement(state["best"]),
@@ -248,20 +248,20 @@ class _Loop:
         # yields inside of torch.no_grad() leaves gradients switched off.
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(hash((self._run.seed, epoch, step)) & 0x7FFFFFFF)
-            loss = self._lesson.loss(moved(inputs, self._device), moved(target, self._device))
+            loss = self._objective.loss(moved(inputs, self._device), moved(target, self._device))
             loss.backward()
         torch.nn.utils.clip_grad_norm_(self._trained, self._schedule.largest_gradient)
         self._optimizer.step()
         found = float(loss.detach())
         if not math.isfinite(found):
             raise TechniqueError(
-                f"{self._lesson.name}: the training loss is {found} at step {step} of epoch {epoch}. "
+                f"{self._objective.name}: the training loss is {found} at step {step} of epoch {epoch}. "
                 f"Give a smaller learning_rate than {self._schedule.learning_rate:g}."
             )
         return found
 
     def _finish_epoch(self, epoch: int, state: dict[str, Any]) -> None:
-        found = judge(self._lesson, self._data, self._held_out)
+        found = judge(self._objective, self._data, self._held_out)
         state["history"].append(_facts(found))
         if state["weights"] is None or (math.isfinite(found.loss) and found.score >= _judgement(state["best"]).score):
             state["best"], state["weights"] = _facts(found), self._weights()
@@ -272,11 +272,11 @@ class _Loop:
         self._save(state)
 
     def _weights(self) -> dict[str, Tensor]:
-        return {name: tensor.detach().cpu().clone() for name, tensor in self._lesson.module.state_dict().items()}
+        return {name: tensor.detach().cpu().clone() for name, tensor in self._objective.module.state_dict().items()}
 
     def _save(self, state: dict[str, Any]) -> None:
         if self._run.checkpoint is not None:
-            whole = {**state, "module": self._lesson.module.state_dict(), "optimizer": self._optimizer.state_dict()}
+            whole = {**state, "module": self._objective.module.state_dict(), "optimizer": self._optimizer.state_dict()}
             write_checkpoint(self._run.checkpoint, self._key, whole)
         self._saved = time.monotonic()
 

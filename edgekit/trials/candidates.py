@@ -36,6 +36,7 @@ from edgekit.simulation.jobs import (
     read_entry,
     save_entry,
 )
+from edgekit.task.metric_text import metric_title, parse_metric_text
 from edgekit.task.reference_digest import reference_digest
 from edgekit.task.task import Task
 from edgekit.workers.request_key import ValidatorName, request_key
@@ -92,7 +93,7 @@ def simulated_predictions(result: SimulatedRecipe, task: Task, samples: Samples)
         return (*made, Prediction(name="accuracy_drop", value=None, low=None, high=None, unit="pp", basis=reason))
     value, low = drop.value, drop.low
     if drop.metric != task.metric:
-        basis += f" as {drop.metric}, for they have no targets"
+        basis += f" as {metric_title(drop.metric)}, for they have no targets"
         if find_metric(task.metric, task.base).stand_in_overstates and value is not None:
             value, low = value / 2, 0.0
             basis += "; half of the changed decisions count"
@@ -264,4 +265,4 @@ def measured_predictions(checks: Sequence[Check], names: Sequence[str]) -> tuple
 
 def _metric_digest(task: Task) -> str | None:
     """Returns the hash of the file of a `metrics.py:function`, None for a built-in metric."""
-    return reference_digest(task.metric, task.base) if ":" in task.metric else None
+    return reference_digest(task.metric, task.base) if parse_metric_text(task.metric) is None else None

@@ -16,6 +16,7 @@ from edgekit.task.request import Request
 if TYPE_CHECKING:
     from edgekit.analysis.graph import Analysis
     from edgekit.converters.base import IoType
+    from edgekit.exporting.artifact_data import ArtifactData
     from edgekit.exporting.report import ExportReport
     from edgekit.model import CapturedModel
     from edgekit.pipeline.settings import Settings
@@ -46,7 +47,7 @@ def refuse_techniques(request: Request, model: CapturedModel) -> None:
 
     for step in request.techniques:
         technique = find_technique(step.technique).from_settings(step.settings, "--technique")
-        if reason := technique.refusal(model, request.task, request.profile):
+        if reason := technique.why_not_usable(model, request.task, request.profile):
             raise TechniqueError(f"{step.technique} cannot be used on {model.source}: {reason}.")
 
 
@@ -69,7 +70,7 @@ def choose(request: Request, model: CapturedModel, effort: Effort, settings: Set
     from edgekit.recipe import Candidate, Rejection
     from edgekit.trials.planning import plan as make_plan
 
-    asked = plan_request(request, model, effort, settings)
+    requested = plan_request(request, model, effort, settings)
     candidates: list[Candidate] = []
     device = request.profile.name
     rejected = [
@@ -79,7 +80,7 @@ def choose(request: Request, model: CapturedModel, effort: Effort, settings: Set
     plans: list[Plan] = []
     wanted: list[tuple[str, ...]] = [(name,) for name in request.formats]
     for formats in wanted or [()]:
-        made = make_plan(replace(asked, formats=formats), settings)
+        made = make_plan(replace(requested, formats=formats), settings)
         rejected += made.rejected
         plans.append(made)
         if made.chosen is not None:
@@ -87,7 +88,7 @@ def choose(request: Request, model: CapturedModel, effort: Effort, settings: Set
         elif formats:
             # Nothing can be made: the converter itself says why, in the table and with the right exit code.
             options = request.profile.options.get(formats[0])
-            recipe = resolve_precision(request.precision or "int8", asked.analysis.family, formats[0], options)
+            recipe = resolve_precision(request.precision or "int8", requested.analysis.family, formats[0], options)
             candidates.append(Candidate(runtime=formats[0], recipe=recipe, steps=steps_of(recipe)))
     if not candidates:
         reasons = "\n".join(f"  {item.candidate}: {item.reason}" for item in rejected)
@@ -186,7 +187,13 @@ def read_plan_file(path: Path, *, decided: bool) -> PlanFile:
 
 
 def plan_request(
-    request: Request, captured: CapturedModel, effort: Effort, settings: Settings, *, trial: bool = False
+    request: Request,
+    captured: CapturedModel,
+    effort: Effort,
+    settings: Settings,
+    *,
+    trial: bool = False,
+    data_to_come: bool = False,
 ) -> PlanRequest:
     """Returns what is to be planned: the model analysed, from the cache where nothing changed."""
     from edgekit.pipeline.analysis import analyze_model
@@ -202,6 +209,8 @@ def plan_request(
         formats=request.formats,
         precision=request.precision,
         effort=effort,
+        prefer=request.prefer,
+        data_to_come=data_to_come,
         trial=trial,
     )
 
@@ -214,32 +223,36 @@ def plan_model(request: Request, effort: Effort, settings: Settings, *, trial: b
     from edgekit.pipeline.capture import capture_model
     from edgekit.trials.planning import plan
 
-    asked = plan_request(request, capture_model(request.task, settings), effort, settings, trial=trial)
-    return plan(asked, settings), asked.analysis
+    captured = capture_model(request.task, settings)
+    requested = plan_request(request, captured, effort, settings, trial=trial, data_to_come=True)
+    return plan(requested, settings), requested.analysis
 
 
-def fit_finished(request: Request, settings: Settings, *, decided: bool) -> ExportReport:
-    """Returns whether a finished file fits: there is nothing left to plan about it.
+def finished_model(request: Request, *, decided: bool) -> Path | None:
+    """Returns the model that was requested where it is a finished file: there is nothing left to plan about it.
 
     Raises:
-        UsageError: flags were given that ask for a file to be made.
+        UsageError: it is one, and flags were given that ask for a file to be made.
     """
-    from edgekit.exporting.artifact_data import ArtifactData
-    from edgekit.exporting.fit import fit
+    from edgekit.exporting.fit import is_finished
 
     task = request.task
+    path = task.base / task.model
+    if not is_finished(path):
+        return None
     if decided:
         raise UsageError(
             f"{task.model} is a finished file: its format and precision are what they are. Leave --format, "
             "--precision and --output out, or give the float model that it was made from."
         )
-    data = ArtifactData(
-        base=task.base,
-        calibration=task.calibration,
-        example_inputs=task.example_inputs,
-        input_sizes=task.input_sizes,
-    )
-    return fit(task.base / task.model, data, request.profile, request.budget, settings)
+    return path
+
+
+def fit_finished(path: Path, request: Request, data: ArtifactData, settings: Settings) -> ExportReport:
+    """Returns whether a finished file fits the device."""
+    from edgekit.exporting.fit import fit
+
+    return fit(path, data, request.profile, request.budget, settings)
 
 
 def write_plan(path: Path, plan: Plan) -> None:

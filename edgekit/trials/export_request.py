@@ -70,28 +70,34 @@ class Exported:
     plans: tuple[Plan, ...]
 
 
-def run_export(asked: ExportRequest, settings: Settings, done: Done) -> Exported:
+def run_export(requested: ExportRequest, settings: Settings, done: Done) -> Exported:
     """Plans, makes, runs and judges the artifacts, and writes them with all records into the output folder.
 
     Raises:
         InputError: the model, the data, a technique, the plan or a measurement file is wrong.
         MachineError: this machine cannot.
     """
-    request = asked.request
-    measured = tuple(map(read_measurement, asked.measurements))
-    with output_folder(asked.output):
+    request = requested.request
+    measured = tuple(map(read_measurement, requested.measurements))
+    with output_folder(requested.output):
         model = capture_model(request.task, settings)
         refuse_techniques(request, model)
-        choice = asked.planned.choice_for(model) if asked.planned else choose(request, model, asked.effort, settings)
+        choice = (
+            requested.planned.choice_for(model)
+            if requested.planned
+            else choose(request, model, requested.effort, settings)
+        )
         analysis = analyze_model(model, settings)
-        made = _make(asked, model, choice, settings, done)
+        made = _make(requested, model, choice, settings, done)
         report = with_imported(made, measured, request.budget)
         write_records(made, report, choice.plans, analysis, request.profile)
     return Exported(report=report, plans=tuple(choice.plans))
 
 
-def _make(asked: ExportRequest, model: CapturedModel, choice: Choice, settings: Settings, done: Done) -> ExportReport:
-    request = asked.request
+def _make(
+    requested: ExportRequest, model: CapturedModel, choice: Choice, settings: Settings, done: Done
+) -> ExportReport:
+    request = requested.request
     candidates = [replace(item, steps=(*request.techniques, *item.steps)) for item in choice.candidates]
     changed = any(candidate.techniques for candidate in candidates)
     runtimes = [candidate.runtime for candidate in candidates]
@@ -108,9 +114,9 @@ def _make(asked: ExportRequest, model: CapturedModel, choice: Choice, settings: 
         candidates,
         device=request.profile.name,
         budget=request.budget,
-        folder=asked.output,
+        folder=requested.output,
         settings=settings,
-        io=asked.io,
+        io=requested.io,
         rejected=choice.rejected,
         accelerators=request.profile.accelerators,
         done=done,

@@ -65,20 +65,20 @@ def ladder(request: LadderRequest, settings: Settings, done: Callable[[str, str]
             "A ladder is judged by measured accuracy, and the task names no evaluation data. Give it as --evaluation "
             "DATA or [data] evaluation in edgekit.toml: a function, an .npz file or a folder of images."
         )
-    climber = open_climber(request, settings, done)
-    rungs = climb(RUNGS, climber.visit, strict=request.strict)
+    ladder_search = open_ladder_search(request, settings, done)
+    rungs = climb(RUNGS, ladder_search.visit, strict=request.strict)
     if all(rung.skipped for rung in rungs):
         reasons = "\n".join(f"  {rung.name}: {rung.skipped}" for rung in rungs)
         raise UsageError(
             f"{request.model.source} has no rung in {request.runtime}:\n{reasons}\nName another format with --format."
         )
-    cliff, mixtures = climber.at_the_cliff(rungs) if rungs[-1].falls(strict=request.strict) else (None, ())
+    cliff, mixtures = ladder_search.at_the_cliff(rungs) if rungs[-1].falls(strict=request.strict) else (None, ())
     return Ladder(
-        request=request, limit=climber.limit, rungs=(*rungs, *mixtures), left=RUNGS[len(rungs) :], cliff=cliff
+        request=request, limit=ladder_search.limit, rungs=(*rungs, *mixtures), left=RUNGS[len(rungs) :], cliff=cliff
     )
 
 
-def open_climber(request: LadderRequest, settings: Settings, done: Callable[[str, str], None]) -> LadderSearch:
+def open_ladder_search(request: LadderRequest, settings: Settings, done: Callable[[str, str], None]) -> LadderSearch:
     """Returns what visits rungs: the data read, the techniques applied.
 
     Raises:

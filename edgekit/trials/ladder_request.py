@@ -73,7 +73,7 @@ def run_ladder(request: Request, output: Path | None, settings: Settings, done: 
     check_one_format(request)
     model = capture_model(request.task, settings)
     refuse_techniques(request, model)
-    asked = LadderRequest(
+    requested = LadderRequest(
         task=request.task,
         model=model,
         profile=request.profile,
@@ -83,8 +83,8 @@ def run_ladder(request: Request, output: Path | None, settings: Settings, done: 
         strict=strict,
     )
     with output_folder(output) if output is not None else nullcontext():
-        made = ladder(asked, settings, done)
-        report = _export(made, asked, output, settings, done) if output is not None else None
+        made = ladder(requested, settings, done)
+        report = _export(made, requested, output, settings, done) if output is not None else None
     return LadderRun(ladder=made, exported=report)
 
 
@@ -103,23 +103,25 @@ def _runtime(request: Request, model: CapturedModel, settings: Settings) -> str:
     return made.chosen.runtime
 
 
-def _export(made: Ladder, asked: LadderRequest, output: Path, settings: Settings, done: Done) -> ExportReport | None:
+def _export(
+    made: Ladder, requested: LadderRequest, output: Path, settings: Settings, done: Done
+) -> ExportReport | None:
     """Exports the rung that is recommended, from the cache; None where no rung keeps the budget."""
     if made.chosen is None:
         return None
-    candidate, profile = made.chosen.candidate, asked.profile
+    candidate, profile = made.chosen.candidate, requested.profile
     inputs = read_inputs(
-        asked.task, [candidate.runtime], settings, model=asked.model, as_torch=bool(candidate.techniques)
+        requested.task, [candidate.runtime], settings, model=requested.model, as_torch=bool(candidate.techniques)
     )
     report = export(
         inputs,
         [candidate],
         device=profile.name,
-        budget=asked.budget,
+        budget=requested.budget,
         folder=output,
         settings=settings,
         accelerators=profile.accelerators,
         done=done,
     )
-    write_records(report, report, (), analyze_model(asked.model, settings), profile)
+    write_records(report, report, (), analyze_model(requested.model, settings), profile)
     return report

@@ -25,9 +25,9 @@ from edgekit.planner.make import make_plan
 from edgekit.planner.mixed_search import is_integer, precisions_to_mix, search
 from edgekit.planner.plan import LayerLoss, Plan
 from edgekit.planner.recipes import steps_of
-from edgekit.planner.technique_offers import offers_for
+from edgekit.planner.technique_offers import needs_calibration, offers_for
 from edgekit.profiles.profile import DeviceProfile
-from edgekit.recipe import Candidate, Effort, Prediction, Rejection
+from edgekit.recipe import Candidate, Effort, Prediction, Preference, Rejection
 from edgekit.registry import DEFAULT_FORMAT
 from edgekit.samples import Samples
 from edgekit.simulation.realisation import why_not_simulated
@@ -62,6 +62,8 @@ class PlanRequest:
         formats: Formats that the user forces; empty lets the profile's order of runtimes decide.
         precision: A preset that the user forces; None lets the planner choose.
         effort: See the module.
+        prefer: What decides among candidates that fit.
+        data_to_come: Plan what needs calibration data too where the task has none yet, and say so: an export needs it.
         trial: Convert the float model to every format first: only a trial finds what a converter cannot hold.
     """
 
@@ -73,6 +75,8 @@ class PlanRequest:
     formats: tuple[str, ...] = ()
     precision: str | None = None
     effort: Effort = "quick"
+    prefer: Preference = "balanced"
+    data_to_come: bool = False
     trial: bool = False
 
 
@@ -96,19 +100,31 @@ def plan(request: PlanRequest, settings: Settings) -> Plan:
         request.budget,
         formats=request.formats,
         precision=request.precision,
-        refusal=why_not_made(request.model, request.analysis, obstacles),
-        has_calibration=request.task.calibration is not None,
+        why_not=why_not_made(request.model, request.analysis, obstacles),
+        has_calibration=request.task.calibration is not None or request.data_to_come,
         has_training=request.task.training is not None,
         offers=offers_for(request.model.kind, request.analysis.family, has_training=request.task.training is not None),
         refine=refinement.refine,
+        prefer=request.prefer,
     )
     return replace(
         made,
         effort=request.effort,
-        warnings=(*made.warnings, *refinement.notes),
+        warnings=(*made.warnings, *_missing_data(made, request.task), *refinement.notes),
         rejected=(*made.rejected, *refinement.failed),
         sensitivity=refinement.sensitivity,
     )
+
+
+def _missing_data(made: Plan, task: Task) -> tuple[str, ...]:
+    """Returns what the chosen candidate needs and the task does not have yet; sentences."""
+    if made.chosen is None or task.calibration is not None or not needs_calibration(made.chosen):
+        return ()
+    words = (
+        f"{made.chosen.title} needs calibration data before it can be exported, and the task has none: a few hundred "
+        "real inputs as --calibration FILE.npz, --calibration FOLDER of images, or --calibration data.py:function"
+    )
+    return (words,)
 
 
 def ready_to_simulate(task: Task, model: CapturedModel, settings: Settings) -> tuple[CapturedModel, Samples] | str:
@@ -164,7 +180,9 @@ class _Refinement:
         """Returns the candidates that break no limit, the best first."""
         request = self._request
         formats = request.formats or request.profile.runtimes
-        judged = judge_candidates(candidates, request.budget, request.profile, request.analysis.family, formats)
+        judged = judge_candidates(
+            candidates, request.budget, request.profile, request.analysis.family, formats, request.prefer
+        )
         return tuple(item.candidate for item in judged if item.tier < BROKEN)
 
     def _simulated(

@@ -106,7 +106,7 @@ def usage_files(artifacts: Sequence[Artifact], packages: Mapping[str, str]) -> d
     for artifact in artifacts:
         snippets = list(snippets_of(artifact, packages))
         files |= {snippet.name: snippet.text for snippet in snippets}
-        items.append({**_facts(artifact), "files": snippets, "refused": list(_refusals(artifact))})
+        items.append({**_facts(artifact), "files": snippets, "refused": list(_rejected(artifact))})
     embedded = read_embedded(artifacts[0].metadata)
     if embedded.labels:
         files["labels.txt"] = "\n".join(embedded.labels) + "\n"
@@ -160,7 +160,7 @@ def snippets_of(artifact: Artifact, packages: Mapping[str, str]) -> Iterator[Sni
         )
 
 
-def _refusals(artifact: Artifact) -> Iterator[str]:
+def _rejected(artifact: Artifact) -> Iterator[str]:
     made = known_format(artifact.runtime)
     known = made.snippets.words if made and made.snippets else {}
     if not known:

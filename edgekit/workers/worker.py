@@ -185,7 +185,7 @@ class ProgressReader:
     def __init__(self, path: Path, progress: Progress) -> None:
         self._path = path
         self._progress = progress
-        self._told = ""
+        self._reported = ""
 
     def __call__(self) -> None:
         """Looks at the file once."""
@@ -193,8 +193,8 @@ class ProgressReader:
             text = self._path.read_text()
         except FileNotFoundError:
             return
-        if text != self._told:
-            self._told = text
+        if text != self._reported:
+            self._reported = text
             data = json.loads(text)
             self._progress(data["phrase"], data["share"])
 

@@ -56,7 +56,7 @@ def test_an_onnx_file_tells_its_precision(tmp_path, nodes, weights, precision):
     assert [(o.kernel, o.macs) for o in analysis.operators] == [("dense_conv", 36 * 4 * 27)]
 
 
-def test_layers_of_another_precision_are_told_apart_whatever_their_names(tmp_path):
+def test_layers_of_another_precision_are_distinguished_whatever_their_names(tmp_path):
     nodes = [
         *PAIR,
         WIDEN,

@@ -109,7 +109,7 @@ def test_weights_behind_dequantize_are_weights():
     assert (linear.kernel, linear.weights, linear.macs) == ("linear", ("packed",), 12)
 
 
-def test_tensors_of_one_name_are_told_apart():
+def test_tensors_of_one_name_are_distinguished():
     tensors = [("t", [1, 4], "float32", None), ("t", [1, 4], "float32", None)]
     found = read_flatbuffer(tflite(tensors, [("TANH", [0], [1], None)], [0], [1]), "a")
     assert sorted(found.tensors) == ["t", "t#1"]

@@ -19,19 +19,20 @@ LIMITS = [
 RUNNING = ["progress", "jobs", "timeout", "memory_limit", "cache"]
 TASK = "calibration evaluation metric training"
 SURFACE = {
-    "bench": "artifact * on device threads runs warmup seconds data outputs python benchmark_model source output "
-    "**more",
+    "bench": "artifact * on device threads runs warmup seconds data inputs outputs python benchmark_model source "
+    "output **more",
     "debug": "artifact * model inputs calibration evaluation data samples device config **more",
     "devices": "*names",
-    "export": f"model * device inputs formats precision techniques plan effort {TASK} io measurements output config "
-    "name strict **more",
+    "export": f"model * device inputs formats precision techniques plan effort prefer {TASK} io measurements without "
+    "output config name strict **more",
     "gate": "target * device model inputs calibration evaluation metric measurements max_regression baseline "
-    "fail_on_missing_baseline config strict **more",
+    "fail_on_missing_baseline remeasure without config strict **more",
     "ladder": f"model * device inputs format techniques {TASK} output config name strict **more",
-    "plan": f"model * device inputs formats precision effort {TASK} config name **more",
+    "plan": f"model * device inputs formats precision effort prefer {TASK} config name **more",
     "report": "target output",
     "search": "* device output formats precision epochs trials seed learning_rate optimizer config **more",
-    "validate": "artifact * device model inputs calibration evaluation metric measurements config strict **more",
+    "validate": "artifact * device model inputs calibration evaluation metric measurements without config "
+    "strict **more",
 }
 """Each public function, its parameters in order; what follows the star is given by keyword."""
 

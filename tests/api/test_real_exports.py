@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import edgekit
-from edgekit.errors import UsageError, VerdictError
+from edgekit.errors import ProfileError, UsageError, VerdictError
 
 pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]
 
@@ -234,43 +234,139 @@ def test_a_plan_is_carried_out_and_an_artifact_is_validated_gated_measured_and_c
         gated.raise_if_failed()
     measured = edgekit.bench(path, runs=5, seconds=1.0, data=images.numpy())
     assert measured.measurement.latency.value_ms > 0
+    again = edgekit.gate(tmp_path / "out", device="pi4", model=net, remeasure=True, without="evidence", **data)
+    assert again.to_json()["command"] == "gate"
+    assert "--without" in again.checks["evidence"].detail
     compared = edgekit.debug(path, model=net, inputs=images, calibration=images, samples=4)
     assert compared.report.layers
     with pytest.raises(UsageError, match=r"^evaluation has no effect without the float model that the artifact is "
                        r"compared with\. Give it too: model=\.\.\.$"):  # fmt: skip
-        edgekit.validate(path, device="pi4", evaluation=(images, labels))
+        edgekit.debug(path, evaluation=(images, labels))
     assert edgekit.report(made) == tmp_path / "out" / "report.html"
 
 
+class Broken(torch.nn.Module):
+    """Cannot be captured: whoever reports something else has looked at that before."""
+
+    def forward(self, image):
+        raise RuntimeError("captured")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda path, device, data: edgekit.plan(Broken(), device=device, **data),
+        lambda path, device, data: edgekit.export(Broken(), device=device, **data),
+        lambda path, device, data: edgekit.ladder(Broken(), device=device, **data),
+        lambda path, device, data: edgekit.validate(path, model=Broken(), device=device, **data),
+        lambda path, device, data: edgekit.gate(path, model=Broken(), device=device, **data),
+        lambda path, device, data: edgekit.plan(Broken(), device=["pi4", device or "nothing"], **data),
+    ],
+    ids=["plan", "export", "ladder", "validate", "gate", "several"],
+)
+@pytest.mark.parametrize("device", ["pi44", None], ids=["unknown", "missing"])
+def test_a_device_that_is_wrong_is_reported_before_the_model_is_captured(call, device, images, exported):
+    with pytest.raises((UsageError, ProfileError), match=r"^No device is (named\. |called \")"):
+        call(exported.artifacts["onnx"].path, device, {"calibration": images})
+
+
+def test_a_plan_of_a_finished_file_says_whether_it_fits(exported):
+    path = exported.artifacts["onnx"].path
+    made = edgekit.plan(path, device="pi4", max_size="1 B")
+    assert (made.plan, made.chosen, made.rejected) == (None, None, ())
+    assert made.passed is False
+    assert made.checks["size"].verdict == "fail"
+    assert made.finished.artifacts["onnx"].sha256 == exported.artifacts["onnx"].sha256
+    assert repr(made) == "<PlanOutcome plan for pi4: onnx int8-static: not passed>"
+    assert made.to_json()["command"] == "plan"
+    assert list(edgekit.plan(path, device=["pi4", "pi5"])) == ["pi4", "pi5"]
+    with pytest.raises(UsageError, match=r"^plan is about a finished file: plan for pi4: onnx int8-static\. There is "
+                       r"nothing to carry out\.$"):  # fmt: skip
+        edgekit.export(Broken(), plan=made)
+    kept = (
+        r"its format and precision are what they are\. Leave formats, precision and output out, or give the float model"
+    )
+    with pytest.raises(UsageError, match=rf"^.* is a finished file: {kept} that it was made from\.$"):
+        edgekit.plan(path, device="pi4", precision="int8")
+
+
+def test_an_artifact_without_a_model_is_judged_on_data_in_memory(images, labels, exported, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = exported.artifacts["onnx"].path
+    data = {"evaluation": (images, labels), "metric": accuracy, "min_accuracy": "50 %"}
+    made = edgekit.validate(path, device="pi4", without=["evidence"], **data)
+    assert made.checks["accuracy"].value > 50
+    assert made.formats["onnx"].host["inputs"] == "image 1x1x8x8, from data in memory"
+    assert edgekit.gate(path, device="pi4", **data).checks["accuracy"].value == made.checks["accuracy"].value
+    alone = edgekit.validate(path, device="pi4", inputs=images)
+    assert alone.formats["onnx"].host["inputs"] == "image 1x1x8x8, from data in memory"
+
+
+def test_shapes_fix_the_sizes_that_a_file_leaves_free(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    helper = onnx.helper
+    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (1, "n")) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "free", ends[:1], ends[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "n.onnx")
+    sizes = {"inputs": {"x": (1, 16)}}
+    made = edgekit.validate(tmp_path / "n.onnx", device="pi4", **sizes)
+    assert made.formats["onnx"].host["inputs"] == "x 1x16, from --input; the values are made up"
+    assert edgekit.bench(tmp_path / "n.onnx", runs=5, seconds=1.0, **sizes).measurement.latency.value_ms > 0
+    planned = edgekit.plan(tmp_path / "n.onnx", device="pi4", formats="onnx", **sizes)
+    assert [spec.shape for spec in planned.plan.model.inputs] == [(1, 16)]
+    model = onnx.load(tmp_path / "n.onnx")
+    in_memory = edgekit.plan(model, device="pi4", formats="onnx", inputs={"x": ((1, 16), "float32")})
+    assert [spec.shape for spec in in_memory.plan.model.inputs] == [(1, 16)]
+    with pytest.raises(UsageError, match=r'^inputs=\{"z": \(1, 16\)\}: n\.onnx has no input "z"; its inputs are x\.$'):
+        edgekit.validate(tmp_path / "n.onnx", device="pi4", inputs={"z": (1, 16)})
+
+
 def test_several_devices_give_a_report_each(net, images, labels, tmp_path):
-    told = []
+    reported = []
     made = edgekit.export(
         net, device=["pi4", edgekit.devices("pixel8")[0]], formats="onnx", precision="fp32", inputs=images,
-        output=tmp_path, progress=lambda stage, phrase, share: told.append(stage), max_drop="90 pp",
+        output=tmp_path, progress=lambda stage, phrase, share: reported.append(stage), max_drop="90 pp",
     )  # fmt: skip
     assert list(made) == ["pi4", "pixel8"]
     assert made["pixel8"].artifacts["onnx"].path.parent == tmp_path / "pixel8"
-    assert "onnx" in told
+    assert "onnx" in reported
 
 
-def test_a_script_needs_no_guard_and_trains_on_batches_in_memory(tmp_path):
+TRAIN = """\
+import torch
+
+def batches(epoch):
+    torch.manual_seed(epoch)
+    for _ in range(2):
+        x = torch.randn(32, 16)
+        yield x, (x[:, :4]).argmax(1)
+
+def loss(output, target):
+    return torch.nn.functional.cross_entropy(output, target)
+"""
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        "{'batches': [(x[:32], y[:32]), (x[32:], y[32:])], 'loss': torch.nn.functional.cross_entropy}",
+        "{'batches': train.batches, 'loss': train.loss, 'epochs': 1}",
+    ],
+    ids=["batches", "functions"],
+)
+def test_a_script_needs_no_guard_and_trains_on_what_it_has_in_memory(training, tmp_path):
     import subprocess
     import sys
 
+    (tmp_path / "train.py").write_text(TRAIN)
     (tmp_path / "script.py").write_text(
-        "import torch, edgekit\n"
+        "import torch, edgekit, train\n"
         "torch.manual_seed(0)\n"
-        "class Net(torch.nn.Module):\n"
-        "    def __init__(self):\n"
-        "        super().__init__()\n"
-        "        self.layers = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4))\n"
-        "    def forward(self, x):\n"
-        "        return self.layers(x)\n"
-        "net = Net()\n"
+        "net = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4))\n"
         "x = torch.randn(64, 16); y = net(x).argmax(1)\n"
         "made = edgekit.export(net, device='pi4', formats='onnx', precision='fp32', techniques='qat', "
         "inputs=(1, 16), calibration=x, evaluation=(x, y), metric='top1', max_drop='90 pp',\n"
-        "    training={'batches': [(x[:32], y[:32]), (x[32:], y[32:])], 'loss': torch.nn.functional.cross_entropy})\n"
+        f"    training={training})\n"
         "print(made.errors or list(made.artifacts))\n"
     )
     done = subprocess.run(

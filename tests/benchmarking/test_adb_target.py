@@ -146,7 +146,9 @@ def test_a_program_on_the_device_is_used_where_it_lies(device: Device, net: Path
     assert device.left == ["benchmark_model"]
 
 
-def test_a_device_that_is_another_one_is_told_before_anything_is_copied(device: Device, net: Path, tool: Path) -> None:
+def test_a_device_that_is_another_one_is_reported_before_anything_is_copied(
+    device: Device, net: Path, tool: Path
+) -> None:
     def refuse(machine: str) -> None:
         raise UsageError(f"not {machine}")
 
@@ -184,7 +186,7 @@ def test_without_benchmark_model_it_is_said_what_is_needed(net: Path) -> None:
     fail(UsageError, f"--on adb needs TFLite's benchmark_model. {GET_IT}", net, "")
 
 
-def test_a_program_that_is_nowhere_is_told(device: Device, net: Path) -> None:
+def test_a_program_that_is_nowhere_is_reported(device: Device, net: Path) -> None:
     fail(DeviceError, f"/no/such is neither a file here nor a program on adb. {GET_IT}", net, "/no/such")
     assert device.left == []
 
@@ -248,12 +250,12 @@ def test_data_is_refused(net: Path, tool: Path, tmp_path: Path) -> None:
     ],
     ids=["unauthorized", "several", "none", "silence"],
 )
-def test_a_device_that_is_not_ready_is_told(device: Device, net: Path, tool: Path, said: str, message: str) -> None:
+def test_a_device_that_is_not_ready_is_reported(device: Device, net: Path, tool: Path, said: str, message: str) -> None:
     (device.root / "state").write_text(said)
     fail(DeviceError, message, net, tool)
 
 
-def test_full_storage_is_told(device: Device, net: Path, tool: Path) -> None:
+def test_full_storage_is_reported(device: Device, net: Path, tool: Path) -> None:
     (device.root / "full").touch()
     with pytest.raises(DeviceError) as caught:
         measure(net, tool)
@@ -265,7 +267,7 @@ def test_full_storage_is_told(device: Device, net: Path, tool: Path) -> None:
     assert device.left == []
 
 
-def test_a_program_that_fails_there_is_told_with_its_words(device: Device, net: Path, tool: Path) -> None:
+def test_a_program_that_fails_there_is_reported_with_its_words(device: Device, net: Path, tool: Path) -> None:
     tool.write_text("#!/bin/sh\necho 'Failed to initialize'; exit 1\n")
     fail(
         DeviceError,

@@ -82,7 +82,7 @@ def test_a_profile_without_arm_features_may_be_any_machine(tmp_path: Path) -> No
     check_machine(replace(profile, hardware=replace(profile.hardware, features=())), "x86_64", "this machine")
 
 
-def test_a_device_that_slows_down_is_told(net: Artifact, tmp_path: Path) -> None:
+def test_a_device_that_slows_down_is_reported(net: Artifact, tmp_path: Path) -> None:
     made, _ = bench(net, FakeTarget(rising=True), folder=tmp_path, settings=SETTINGS, progress=silent)
     assert made.notes[-1] == (
         "The last third of the runs was 2.00 x as slow as the first: the device throttles, or something else runs on "

@@ -237,7 +237,7 @@ def test_a_program_of_executorch_needs_its_model(save: Any, pi4: DeviceProfile, 
     assert find_models(measurements, ["net.pt2"], tmp_path) == ["net.pt2"]
 
 
-def test_a_model_too_many_is_told(save: Any, pi4: DeviceProfile, tmp_path: Path) -> None:
+def test_a_model_too_many_is_reported(save: Any, pi4: DeviceProfile, tmp_path: Path) -> None:
     measurements, _ = read_measurements([save()], [], pi4, tmp_path)
     fail(
         UsageError,
@@ -296,7 +296,7 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.runtime
-def test_a_profile_of_ones_own_is_written_and_its_errors_are_told(
+def test_a_profile_of_ones_own_is_written_and_its_errors_are_reported(
     board: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     profile = find_profile("pi4", board)

@@ -90,7 +90,7 @@ def test_a_file_with_an_odd_name_is_measured(board: Any, tiny_onnx: Path, tmp_pa
     assert board.left == []
 
 
-def test_a_machine_that_is_not_the_device_is_told_before_anything_is_copied(board: Any, tiny_onnx: Path) -> None:
+def test_a_machine_that_is_not_the_device_is_reported_before_anything_is_copied(board: Any, tiny_onnx: Path) -> None:
     def refuse(machine: str) -> None:
         raise UsageError(f"not {machine}")
 
@@ -141,7 +141,7 @@ def test_an_unknown_host_key_is_not_taken_on_trust(board: Any, measure: Callable
     )
 
 
-def test_a_key_that_the_board_does_not_accept_is_told(board: Any, measure: Callable[..., Any]) -> None:
+def test_a_key_that_the_board_does_not_accept_is_reported(board: Any, measure: Callable[..., Any]) -> None:
     board.lock_out()
     fail(
         measure,
@@ -151,7 +151,7 @@ def test_a_key_that_the_board_does_not_accept_is_told(board: Any, measure: Calla
     )
 
 
-def test_a_wrong_line_in_the_configuration_is_told(board: Any, measure: Callable[..., Any]) -> None:
+def test_a_wrong_line_in_the_configuration_is_reported(board: Any, measure: Callable[..., Any]) -> None:
     board.write_config(port=0)
     path = Path(os.environ["HOME"]) / ".ssh" / "config"
     path.write_text("Host board\n  Port many\n")
@@ -161,7 +161,7 @@ def test_a_wrong_line_in_the_configuration_is_told(board: Any, measure: Callable
     assert caught.value.message.endswith(". Mend that line.")
 
 
-def test_a_board_without_sftp_is_told_what_to_install(silent_board: Any, measure: Callable[..., Any]) -> None:
+def test_a_board_without_sftp_is_shown_what_to_install(silent_board: Any, measure: Callable[..., Any]) -> None:
     silent_board.start("--no-sftp")
     fail(
         measure,
@@ -172,7 +172,7 @@ def test_a_board_without_sftp_is_told_what_to_install(silent_board: Any, measure
     assert silent_board.left == []
 
 
-def test_a_python_that_is_not_there_is_told(board: Any, measure: Callable[..., Any]) -> None:
+def test_a_python_that_is_not_there_is_reported(board: Any, measure: Callable[..., Any]) -> None:
     fail(
         measure,
         DeviceError,
@@ -208,7 +208,7 @@ def test_a_python_that_is_not_there_is_told(board: Any, measure: Callable[..., A
         ),
     ],
 )
-def test_a_python_that_cannot_run_the_artifact_is_told(
+def test_a_python_that_cannot_run_the_artifact_is_reported(
     board: Any, measure: Callable[..., Any], answer: str, message: str
 ) -> None:
     board.program("python3", f"echo 'a banner'; echo '{answer}'")
@@ -225,7 +225,7 @@ def test_core_ml_packages_run_on_macos_only(board: Any, tmp_path: Path) -> None:
         SshTarget(address=BOARD, python=sys.executable).measure(order, silent)
 
 
-def test_a_full_disk_is_told_before_anything_is_copied(board: Any, measure: Callable[..., Any]) -> None:
+def test_a_full_disk_is_reported_before_anything_is_copied(board: Any, measure: Callable[..., Any]) -> None:
     board.program(
         "df", "echo 'Filesystem 1024-blocks Used Available Capacity Mounted on'; echo '/dev/x 9 9 1000 99% /'"
     )
@@ -238,7 +238,7 @@ def test_a_full_disk_is_told_before_anything_is_copied(board: Any, measure: Call
     assert board.left == []
 
 
-def test_a_disk_that_takes_no_folder_is_told(board: Any, measure: Callable[..., Any]) -> None:
+def test_a_disk_that_takes_no_folder_is_reported(board: Any, measure: Callable[..., Any]) -> None:
     board.program("mktemp", "echo 'mktemp: No space left on device' >&2; exit 1")
     fail(
         measure,
@@ -248,7 +248,7 @@ def test_a_disk_that_takes_no_folder_is_told(board: Any, measure: Callable[..., 
     )
 
 
-def test_a_folder_that_takes_no_files_is_told(board: Any, measure: Callable[..., Any]) -> None:
+def test_a_folder_that_takes_no_files_is_reported(board: Any, measure: Callable[..., Any]) -> None:
     board.program("mktemp", "echo /tmp/edgekit-that-nobody-made/x")
     fail(
         measure,
@@ -258,7 +258,7 @@ def test_a_folder_that_takes_no_files_is_told(board: Any, measure: Callable[...,
     )
 
 
-def test_outputs_that_vanish_are_told(board: Any, tiny_onnx: Path, tmp_path: Path) -> None:
+def test_outputs_that_vanish_are_reported(board: Any, tiny_onnx: Path, tmp_path: Path) -> None:
     python = fake_python(board, f'{sys.executable} "$@"; code=$?; rm -rf {board.tmp}/edgekit-*/outputs; exit $code')
     rows = write_samples(tmp_path / "rows", ["x"], [(np.ones((1, 4), np.float32),)])
     order = Order(artifact=plain_artifact(tiny_onnx), samples=rows, folder=tmp_path / "out", settings=SETTINGS)
@@ -271,7 +271,7 @@ def test_outputs_that_vanish_are_told(board: Any, tiny_onnx: Path, tmp_path: Pat
     assert board.left == []
 
 
-def test_a_host_that_does_not_answer_is_told(
+def test_a_host_that_does_not_answer_is_reported(
     silent_board: Any, measure: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ssh_shell, "CONNECT_SECONDS", 1.0)
@@ -284,7 +284,7 @@ def test_a_host_that_does_not_answer_is_told(
         )
 
 
-def test_a_key_that_is_damaged_is_told(board: Any, measure: Callable[..., Any]) -> None:
+def test_a_key_that_is_damaged_is_reported(board: Any, measure: Callable[..., Any]) -> None:
     (Path(os.environ["HOME"]) / ".ssh" / "broken").write_text("no key")
     board.write_config(port=board.port, key="broken")
     with pytest.raises(ConfigError) as caught:
@@ -328,7 +328,7 @@ def fake_python(board: Any, otherwise: str) -> str:
     ],
     ids=["out of memory", "another processor", "another failure"],
 )
-def test_a_run_that_dies_there_is_told_with_its_log(
+def test_a_run_that_dies_there_is_reported_with_its_log(
     board: Any, measure: Callable[..., Any], otherwise: str, how: str, log: str
 ) -> None:
     with pytest.raises(EdgekitError) as caught:
@@ -339,7 +339,7 @@ def test_a_run_that_dies_there_is_told_with_its_log(
     assert board.left == []
 
 
-def test_a_runtime_that_is_there_and_does_not_load_is_told(board: Any, measure: Callable[..., Any]) -> None:
+def test_a_runtime_that_is_there_and_does_not_load_is_reported(board: Any, measure: Callable[..., Any]) -> None:
     hidden = board.root / "hidden"
     hidden.mkdir()
     (hidden / "onnxruntime.py").write_text("raise ImportError('libonnx.so: wrong ELF class')")
@@ -402,7 +402,7 @@ def test_an_interruption_ends_the_run_there_and_removes_its_folder(
     assert_ended(int((board.root / "number").read_text()))
 
 
-def test_a_connection_that_breaks_is_told(board: Any, tiny_onnx: Path) -> None:
+def test_a_connection_that_breaks_is_reported(board: Any, tiny_onnx: Path) -> None:
     python = fake_python(board, f"echo $$ > {board.root}/number; exec sleep 100")
     command = [sys.executable, "-m", "edgekit", "bench", str(tiny_onnx), "--on", "ssh://board", "--python", python]
     process = subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, text=True)

@@ -138,7 +138,7 @@ def test_a_profile_in_place_of_ours_is_said_to_be(folder: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]], ids=["text", "json"])
-def test_a_wrong_profile_is_told_beside_the_list_and_exits_2(
+def test_a_wrong_profile_is_reported_beside_the_list_and_exits_2(
     folder: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
 ) -> None:
     path = add_board(folder, BOARD.replace("schema = 1", "schema = 3"))

@@ -28,7 +28,9 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_new_task_is_written_and_the_next_steps_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_task_is_written_and_the_next_steps_are_reported(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["init"]) == 0
     assert names(folder) == FILES
     assert capsys.readouterr().out.splitlines() == [

@@ -56,17 +56,17 @@ def story(tmp_path, *rungs, **more):
         digest="d", parameters=10**6, macs=None, family="transformer",
     )  # fmt: skip
     profile, budget = find_profile("pi4", tmp_path), Budget(limits=(LIMIT,))
-    asked = LadderRequest(
+    requested = LadderRequest(
         task=task, model=model, profile=profile, budget=budget, runtime="onnx", techniques=(Step(technique="equalize"),)
     )
-    made = Ladder(request=asked, limit=LIMIT, rungs=rungs, **more)
+    made = Ladder(request=requested, limit=LIMIT, rungs=rungs, **more)
     request = Request(task=task, profile=profile, budget=budget, formats=("onnx",), precision=None)
     text = LadderText(ladder=made, request=request)
     lines = [str(part) for part in text.story(verbose=False)]
     return " ".join(" ".join(lines).split()), str(next(iter(text.verdict())))
 
 
-def test_the_cliff_its_layers_and_the_mixture_are_told_in_words(tmp_path):
+def test_the_cliff_its_layers_and_the_mixture_are_reported_in_words(tmp_path):
     words, verdict = story(tmp_path, FP16, INT8, INT4, MIXED, cliff=CLIFF)
     assert "int4 is the cliff: accuracy drop 5.00 pp exceeds 1.00 pp by 4.00 pp (limit from --max-drop)" in words
     assert "1 layer makes 90 % of its error, of 2 (each simulated alone on calibration data): a 90 %" in words
@@ -82,14 +82,14 @@ def test_the_next_command_of_a_mixture_is_the_ladder_itself(tmp_path):
     )
 
 
-def test_the_next_command_of_a_preset_is_an_export_and_an_unsure_drop_is_told(tmp_path):
+def test_the_next_command_of_a_preset_is_an_export_and_an_unsure_drop_is_reported(tmp_path):
     words, _ = story(tmp_path, FP16, INT8)
     assert "edgekit export net.py:build --device pi4 --format onnx --precision int8 --technique equalize" in words
     assert "none: no rung that was measured breaks the limit" in words
     assert "its drop is inconclusive: the interval crosses the limit; more evaluation data decides it" in words
 
 
-def test_where_no_rung_keeps_the_budget_each_ones_miss_is_told(tmp_path):
+def test_where_no_rung_keeps_the_budget_each_ones_miss_is_reported(tmp_path):
     words, verdict = story(
         tmp_path, INT4, left=("int8",), cliff=Cliff(rung="int4", precision="int4_weights", reason="x")
     )

@@ -101,9 +101,9 @@ def test_a_wrong_profile_completes_nothing(monkeypatch, tmp_path) -> None:
     ids=["command", "option", "device"],
 )
 def test_a_shell_gets_what_may_come_next(line, word, tmp_path) -> None:
-    asked = {"_EDGEKIT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+    requested = {"_EDGEKIT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
     done = subprocess.run(
-        [sys.executable, "-m", "edgekit"], env={**os.environ, **asked}, capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "edgekit"], env={**os.environ, **requested}, capture_output=True, text=True, check=False,
         cwd=tmp_path,
     )  # fmt: skip
     assert word in done.stdout.split()

@@ -44,13 +44,13 @@ def small_cnn():
 
 
 class FakeConverter:
-    refusals: ClassVar[dict[str, str]] = {}
+    reasons: ClassVar[dict[str, str]] = {}
 
     def __init__(self, runtime):
         self.runtime = runtime
 
     def why_not(self, _kind, _recipe):
-        return self.refusals.get(self.runtime)
+        return self.reasons.get(self.runtime)
 
     def why_not_graph(self, _analysis):
         return None
@@ -104,7 +104,7 @@ def test_a_plan_that_fits_tells_its_story_in_forty_lines(capsys):
     assert "No model was given: this is the embedded default. Yours: edgekit plan model.py:build -d" in text
     assert found[0].startswith("Model")
     assert "Device   Raspberry Pi 4 Model B (4 GB) (pi4): 4 x Cortex-A72 1.8 GHz; neon" in found
-    assert "Next     edgekit export --device pi4 --format tflite --precision fp32 -o out" in found
+    assert "Next     edgekit export --device pi4 --format tflite --precision int8 -o out" in found
     assert any(line.split()[:4] == ["size", "20", "MB", "profile"] and line.endswith("pass") for line in found)
     assert any(line.startswith("latency") and line.endswith("pass") for line in found)
     assert any(line.startswith("accuracy drop  10.00 pp") and line.endswith("pass") for line in found)
@@ -132,7 +132,7 @@ def test_a_plan_that_does_not_fit_names_the_nearest_and_what_would_make_it_fit(c
 
 def test_quiet_prints_one_line(capsys):
     assert main(["plan", "--device", "pi4", "-q"]) == 0
-    assert lines(capsys) == ["Plan     tflite fp32 for pi4"]
+    assert lines(capsys) == ["Plan     tflite int8-static for pi4"]
 
 
 def test_quiet_says_what_is_missed(capsys):
@@ -155,7 +155,7 @@ def test_json_is_the_plan_and_nothing_else(capsys):
 def test_the_plan_is_written_for_export(capsys, tmp_path):
     assert main(["plan", "--device", "pi4", "-o", "plan.json"]) == 0
     made = Plan.from_json(json.loads((tmp_path / "plan.json").read_text()))
-    assert made.chosen.title == "tflite fp32"
+    assert made.chosen.title == "tflite int8-static"
     found = lines(capsys)
     assert "Next     edgekit export --plan plan.json -o out" in found
     assert "Written  plan.json" in found
@@ -164,7 +164,7 @@ def test_the_plan_is_written_for_export(capsys, tmp_path):
 def test_the_next_command_repeats_limits_that_were_given_as_flags(capsys):
     assert main(["plan", "--device", "pi4", "--max-size", "6.5 MB", "--max-drop", "2 pp"]) == 0
     text = "\n".join(lines(capsys))
-    assert "--precision fp32 --max-size '6.5 MB' --max-drop '2 pp' -o out" in text
+    assert "--precision int8 --max-size '6.5 MB' --max-drop '2 pp' -o out" in text
 
 
 def test_a_plan_that_cannot_be_written_is_one_message(capsys):
@@ -234,7 +234,7 @@ def test_why_shows_the_operators_that_cost_most(capsys):
     found = lines(capsys)
     start = found.index("size: the weights of")
     assert found[start + 1].split() == ["operator", "module", "output", "cost", "share"]
-    assert found[start + 2].split() == ["conv2d", "head", "1x1000x8x8", "4", "MB", "99.1", "%"]
+    assert found[start + 2].split() == ["conv2d", "head", "1x1000x8x8", "1.01", "MB", "98.0", "%"]
     assert "memory: float activations alive at" in found
     spent = found.index("latency: predicted milliseconds on pi4 of")
     assert found[spent + 2].split()[:3] == ["conv2d", "head", "1x1000x8x8"]
@@ -264,7 +264,7 @@ def test_a_plan_of_a_user_s_model_names_it_in_the_next_command(capsys, monkeypat
     assert main(["plan", "model.py:build", "--device", "pi4", "--calibration", "cal.npz"]) == 0
     found = lines(capsys)
     expected = (
-        "edgekit export model.py:build --device pi4 --format tflite --precision fp32 --calibration cal.npz -o out"
+        "edgekit export model.py:build --device pi4 --format tflite --precision int8 --calibration cal.npz -o out"
     )
     assert f"Next     {expected}" in found
     assert not [line for line in found if "embedded default" in line]
@@ -278,8 +278,8 @@ def test_the_next_command_repeats_the_task_file_and_the_data_that_were_named(cap
     (tmp_path / "model.py").write_text("")
     (tmp_path / "task.toml").write_text('[model]\nsource = "model.py:build"\n')
     assert main(["plan", "--device", "pi4", "-c", "task.toml"]) == 0
-    end = "--device pi4 --format tflite --precision fp32"
-    assert f"Next     edgekit export --config task.toml {end} -o out" in lines(capsys)
+    end = "--device pi4 --format tflite --precision int8"
+    assert f"Next     edgekit export --config task.toml {end} --calibration YOUR_DATA -o out" in lines(capsys)
     data = ["--example-inputs", "model.py:inputs(size=8)", "--calibration", "cal.npz"]
     assert main(["plan", "model.py:build", "--device", "pi4", *data]) == 0
     named = "--example-inputs 'model.py:inputs(size=8)' --calibration cal.npz"

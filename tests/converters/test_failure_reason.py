@@ -31,7 +31,7 @@ LACKS = "the tool lacks"
     ],
     ids=["lowering", "convert-function", "mlir", "python", "executing", "other", "empty"],
 )
-def test_a_failure_is_told_in_one_line(error, reason):
+def test_a_failure_is_reported_in_one_line(error, reason):
     assert failure_reason(error, LACKS) == reason
 
 

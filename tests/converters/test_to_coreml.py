@@ -242,12 +242,12 @@ def test_a_dtype_that_core_ml_lacks_is_refused_by_name():
     with pytest.raises(
         ConversionError,
         match=re.escape(
-            'Core ML has no bool inputs and outputs, and "mask" is one. '
+            'Core ML has no complex64 inputs and outputs, and "mask" is one. '
             "Let the model take and return float32 or int32 there."
         )
         + "$",
     ):
-        artifact_specs((TensorSpec(name="mask", shape=(1, 4), dtype="bool"),))
+        artifact_specs((TensorSpec(name="mask", shape=(1, 4), dtype="complex64"),))
 
 
 def test_names_that_core_ml_does_not_take_are_spelled_with_underscores():

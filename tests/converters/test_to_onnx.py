@@ -205,7 +205,7 @@ def test_a_dynamic_model_stores_no_float_matrix_and_no_float_table(convert):
     assert conversion.operators["MatMulIntegerToFloat"] == 2
 
 
-def test_convolutions_under_a_dynamic_recipe_are_told_to_keep_float_arithmetic(convert):
+def test_convolutions_under_a_dynamic_recipe_are_reported_to_keep_float_arithmetic(convert):
     _, conversion = convert("convolutions", Recipe(default="int8_dynamic"))
     assert conversion.notes == (
         (

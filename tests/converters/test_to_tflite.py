@@ -176,7 +176,9 @@ def test_integer_inputs_and_outputs_are_described_and_used(convert, tiny, sqnr):
 def test_token_ids_become_int32_and_the_note_says_so(convert):
     _, conversion = convert("token_ids", Recipe(default="int8_dynamic"))
     assert conversion.inputs[0].dtype == "int32"
-    assert conversion.notes == ('"ids" is int32 where the float model has int64: LiteRT has few 64-bit kernels.',)
+    assert conversion.narrowed == (
+        '"ids" is int32 where the float model has int64: TFLite narrows it, so larger numbers do not fit.',
+    )
 
 
 def test_an_end_that_computes_in_float_is_named_under_integer_io(convert):
@@ -302,7 +304,7 @@ def test_what_tflite_cannot_hold_is_refused_with_the_reason(kind, recipe, reason
     assert TFLiteConverter().why_not(kind, recipe) == reason
 
 
-def test_the_quantizer_s_own_refusal_is_passed_on(tiny, tmp_path, monkeypatch):
+def test_the_quantizer_s_own_rejection_is_passed_on(tiny, tmp_path, monkeypatch):
     from ai_edge_quantizer import quantizer
 
     def refuse(*_, **__):

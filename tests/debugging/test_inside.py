@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgekit.debugging import inspector
 from edgekit.debugging.inspector import StoredGrid, grid_of, open_inside, prepared, real_values
 from edgekit.debugging.xnnpack_graph import _required
 from edgekit.errors import ArtifactError, MissingDependencyError
+from edgekit.formats.table import find_format
 from edgekit.validators.runners import opened_artifact
 
 
@@ -26,7 +29,7 @@ def test_only_integers_with_a_scale_have_a_grid(scale: float, dtype: str) -> Non
     assert grid_of(scale, 0, dtype) is None
 
 
-def test_another_number_of_inputs_is_told() -> None:
+def test_another_number_of_inputs_is_reported() -> None:
     with pytest.raises(opened_artifact.RunError) as raised:
         prepared(Path("net.onnx"), [], [np.zeros((1, 2), np.float32)])
     assert (raised.value.kind, raised.value.message) == (
@@ -94,4 +97,14 @@ def test_an_xnnpack_graph_without_a_field_is_refused() -> None:
     assert raised.value.message == (
         "An XNNPACK graph of the program lacks field 3 of a table. "
         "Export the program again with the ExecuTorch that is installed."
+    )
+
+
+def test_a_format_without_an_inspector_is_refused_with_the_reason(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(inspector, "find_format", lambda _name: replace(find_format("tflite"), inspector=""))
+    with pytest.raises(ArtifactError) as raised:
+        open_inside("npz", tmp_path / "net.npz", 1)
+    assert raised.value.message == (
+        "net.npz cannot be debugged: the format npz brings no reader of what its artifacts compute inside. Export the "
+        "model to another format and debug that artifact: tflite, onnx, executorch, coreml."
     )

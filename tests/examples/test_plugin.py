@@ -105,6 +105,7 @@ def test_a_plan_chooses_the_plug_in_s_format_for_the_plug_in_s_device(installed:
     assert (data["runtime"], data["device"]) == ("npz", "npz-board")
     predictions = {item["name"]: item["value"] for item in data["predictions"]}  # type: ignore[attr-defined]
     assert predictions["size"] > 4 * 323
+    assert predictions["memory"] > predictions["size"]
 
 
 @pytest.mark.runtime
@@ -129,13 +130,26 @@ def test_a_finished_artifact_can_be_validated_and_gated(
 
 
 @pytest.mark.runtime
-def test_debug_is_refused_with_the_reason_before_any_work(installed: Path, project: Path, exported: Path) -> None:
-    done = run(installed, project, "-m", "edgekit", "debug", str(exported))
-    assert done.returncode == 2
-    assert done.stderr == (
-        "edgekit: model-fp32.npz cannot be debugged: the format npz brings no reader of what its artifacts compute "
-        "inside. Export the model to another format and debug that artifact: tflite, onnx, executorch, coreml.\n"
-    )
+def test_a_finished_file_of_the_plug_in_s_format_is_judged_by_plan(
+    installed: Path, tmp_path: Path, exported: Path
+) -> None:
+    file = shutil.copy(exported, tmp_path)
+    data = edgekit(installed, tmp_path, "plan", str(file), "--device", "npz-board")
+    checks = {check["name"]: check for check in data["formats"][0]["checks"]}  # type: ignore[index]
+    assert data["formats"][0]["precision"] == "fp32"  # type: ignore[index]
+    assert checks["size"]["value"] == exported.stat().st_size
+    assert checks["memory"]["verdict"] == "pass"
+    assert checks["delegate_coverage"]["value"] == 100
+    assert checks["delegate_coverage"]["detail"].startswith("Of 0.000288 M multiply-accumulates, run by BLAS.")
+    assert checks["accelerator_coverage"]["value"] == 100
+
+
+@pytest.mark.runtime
+def test_debug_compares_the_plug_in_s_artifact_layer_by_layer(installed: Path, project: Path, exported: Path) -> None:
+    data = edgekit(installed, project, "debug", str(exported))
+    assert data["how"] == "NumPy, the result of every operator kept"
+    matched = {layer["operator"] for layer in data["layers"]}  # type: ignore[attr-defined]
+    assert {"linear", "relu", "cat"} <= matched
 
 
 @pytest.mark.runtime

@@ -80,7 +80,7 @@ def test_the_tasks_labels_win_over_the_files(inputs: Inputs) -> None:
     assert "name" not in metadata
 
 
-def test_a_person_is_told_what_lies_in_the_file(inputs: Inputs) -> None:
+def test_a_person_is_shown_what_lies_in_the_file(inputs: Inputs) -> None:
     artifact = Artifact(
         path=Path("net.onnx"),
         runtime="onnx",

@@ -48,7 +48,7 @@ def details(folder: Path, **more: Any) -> dict[str, Any]:
     return details_json(report(folder, **more), [], analysis(), {})
 
 
-def test_operators_are_told_once_and_their_costs_for_each_artifact(tmp_path: Path) -> None:
+def test_operators_are_reported_once_and_their_costs_for_each_artifact(tmp_path: Path) -> None:
     made = details(tmp_path)
     assert made["operators"][0] == {
         "name": "conv", "type": "conv2d", "kernel": "pointwise_conv", "module": "stem", "shape": [1, 4, 2, 2],

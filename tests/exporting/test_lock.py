@@ -121,7 +121,7 @@ def change(folder: Path, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-def test_other_tools_are_told_and_do_not_fail(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_tools_are_reported_and_do_not_fail(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change(folder, packages={"pytest": "0.1", "no-such-package": "1.0"}, code="old")
     assert main(["verify", str(folder), "--json"]) == 0
     notes = [item["detail"] for item in json.loads(capsys.readouterr().out)["checks"] if item["verdict"] == "note"]

@@ -32,7 +32,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     assert message_of(read_json, tmp_path) == f"{tmp_path} is a folder; expected a file."
 
 
-def test_a_name_that_no_file_can_have_is_told() -> None:
+def test_a_name_that_no_file_can_have_is_reported() -> None:
     assert message_of(read_text, Path("a\0b")) == "a\0b cannot be read: embedded null byte."
 
 
@@ -53,7 +53,7 @@ def test_what_is_not_there_is_the_callers_to_tell(tmp_path: Path) -> None:
         read_text(tmp_path / "none")
 
 
-def test_bytes_that_are_no_text_are_told_with_their_place(tmp_path: Path) -> None:
+def test_bytes_that_are_no_text_are_reported_with_their_place(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc\xff")
     assert message_of(read_text, tmp_path / "x") == (
         f"{tmp_path / 'x'} is not text: the byte at position 3 is not UTF-8. Save it as UTF-8."
@@ -72,13 +72,13 @@ def test_bytes_that_are_no_text_are_told_with_their_place(tmp_path: Path) -> Non
     ],
     ids=["deep", "long number", "NaN", "infinity", "twice", "nothing"],
 )
-def test_what_is_no_json_is_told(text: str, reason: str) -> None:
+def test_what_is_no_json_is_reported(text: str, reason: str) -> None:
     if reason.endswith("digits") and not hasattr(sys, "get_int_max_str_digits"):
         pytest.skip("this Python reads numbers of any length")
     assert message_of(parse_json, text, "x.json") == f"x.json is not valid JSON: {reason}."
 
 
-def test_json_of_bytes_that_are_no_text_is_told() -> None:
+def test_json_of_bytes_that_are_no_text_is_reported() -> None:
     with pytest.raises(InputError, match=r"^x is not valid JSON: 'utf-8' codec can't decode byte 0xff .*\.$"):
         parse_json(b"\xff", "x")
 
@@ -91,6 +91,6 @@ def test_json_of_bytes_that_are_no_text_is_told() -> None:
     ],
     ids=["deep", "long number"],
 )
-def test_what_is_no_toml_is_told(tmp_path: Path, text: str, reason: str) -> None:
+def test_what_is_no_toml_is_reported(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "x.toml").write_text(text)
     assert message_of(read_toml, tmp_path / "x.toml") == f"{tmp_path / 'x.toml'} is not valid TOML: {reason}"

@@ -132,7 +132,7 @@ def test_every_part_that_a_descriptor_of_ours_names_is_there(name):
         assert {f"{name}.{language}.jinja" for language in found.snippets.words} <= templates
 
 
-def test_a_suffix_that_no_runtime_loads_is_told_with_all_that_are(plugin, tmp_path):
+def test_a_suffix_that_no_runtime_loads_is_reported_with_all_that_are(plugin, tmp_path):
     plugin(formats={"own": OWN})
     path = Path(tmp_path / "a.zip")
     path.touch()

@@ -299,9 +299,9 @@ def test_remeasuring_believes_the_artifact_and_not_the_records(
 
     monkeypatch.setattr("edgekit.gating.request.run_validation", validated)
     monkeypatch.chdir(folder)
-    asked = ["gate", str(folder), "--device", "pi4", "--min-parity", "20 dB", "--json"]
-    assert main(asked) in (0, 1)
-    assert main([*asked, "--remeasure"]) == 1
+    requested = ["gate", str(folder), "--device", "pi4", "--min-parity", "20 dB", "--json"]
+    assert main(requested) in (0, 1)
+    assert main([*requested, "--remeasure"]) == 1
     data = json.loads(capsys.readouterr().out.rpartition("\n{\n")[2].join(["{\n", ""]))
     assert run == [folder / "net-int8-static.tflite"]
     parity = next(check for check in data["checks"] if check["name"] == "parity")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from edgekit.errors import ModelError, UsageError
 from edgekit.in_memory.models import file_name, input_names, model_kind, write_model
 from edgekit.in_memory.session import in_python_words, session
-from edgekit.in_memory.task import TaskSource, artifact_task
+from edgekit.in_memory.task import TaskSource, refuse_data_alone
+from edgekit.sources.base import CaptureRequest
+from edgekit.sources.capture import run as capture
+from edgekit.workers.worker import silent
 
 torch = pytest.importorskip("torch")
 
@@ -40,6 +45,33 @@ def test_a_torch_module_needs_example_inputs(tmp_path):
         "linear.pt2: a torch module is captured with example inputs. Give inputs=tensor, or its shape: "
         'inputs={"x": (1, 3, 224, 224)}; the first sample of calibration data in memory does as well.'
     )
+
+
+@dataclasses.dataclass
+class Found:
+    boxes: torch.Tensor
+    scores: torch.Tensor
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("result", "names"),
+    [
+        (lambda x: {"boxes": x, "scores": x + 1}, ["boxes", "scores"]),
+        (lambda x: Found(boxes=x * 2, scores=x + 1), ["boxes", "scores"]),
+        (lambda x: (x * 2, (x + 1,)), ["output_0", "output_1"]),
+        (lambda x: {"only": x * 2}, ["only"]),
+    ],
+    ids=["dict", "dataclass", "nested tuple", "one"],
+)
+def test_a_module_s_outputs_keep_their_names(result, names, tmp_path):
+    class Net(torch.nn.Module):
+        def forward(self, x):
+            return result(x)
+
+    write_model(Net(), "module", tmp_path / "net.pt2", [np.ones((1, 3), np.float32)])
+    request = CaptureRequest(source="net.pt2", base=tmp_path, output=tmp_path / "out", name="net")
+    assert [spec.name for spec in capture(request, silent).outputs] == names
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -80,7 +112,7 @@ def test_a_model_that_cannot_be_saved_says_so(tmp_path):
 def test_data_without_a_model_to_compare_with_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError) as caught:
-        artifact_task(TaskSource(evaluation=[1], metric="top1"), tmp_path, None)
+        refuse_data_alone(TaskSource(evaluation=[1], metric="top1"))
     assert caught.value.message == (
         "evaluation and metric have no effect without the float model that the artifact is compared with. "
         "Give it too: model=..."

@@ -66,7 +66,7 @@ def test_every_list_of_timings_is_read_in_microseconds(times: list[int], ai_hub_
         ),
     ],
 )
-def test_wrong_figures_are_told(summary: dict[str, Any], message: str, ai_hub_profile: Any) -> None:
+def test_wrong_figures_are_reported(summary: dict[str, Any], message: str, ai_hub_profile: Any) -> None:
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         parse_ai_hub_profile(ai_hub_profile(**summary), "job.json")
 

@@ -94,7 +94,7 @@ def test_any_other_text_gives_figures_or_one_error(text: str) -> None:
         parse_benchmark_model(text, "out.txt")
 
 
-def test_output_that_was_cut_off_is_told_with_its_last_line(printed: Any) -> None:
+def test_output_that_was_cut_off_is_reported_with_its_last_line(printed: Any) -> None:
     text = printed.partition("count=50")[0].strip()
     message = (
         'out.txt: benchmark_model printed no result (a line that begins with "Inference timings in us:"). Its last '

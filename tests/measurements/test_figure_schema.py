@@ -27,6 +27,6 @@ def test_a_metric_may_have_any_value(value: float) -> None:
         (250.0, "250 % was given; expected at most 100 %"),
     ],
 )
-def test_a_share_lies_between_0_and_100_percent(value: float, told: str) -> None:
-    with pytest.raises(ArtifactError, match=told):
+def test_a_share_lies_between_0_and_100_percent(value: float, reported: str) -> None:
+    with pytest.raises(ArtifactError, match=reported):
         read("integer_coverage", value)

@@ -42,8 +42,8 @@ def test_a_sentence_tells_figure_interval_and_count() -> None:
         ),
     ],
 )
-def test_timings_that_rise_are_told(last: float, told: str) -> None:
-    assert figures_of([1.0] * 20 + [last] * 10).drift_sentence == told
+def test_timings_that_rise_are_reported(last: float, reported: str) -> None:
+    assert figures_of([1.0] * 20 + [last] * 10).drift_sentence == reported
 
 
 def test_few_timings_say_nothing_about_drift() -> None:

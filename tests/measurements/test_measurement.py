@@ -52,7 +52,7 @@ def test_keys_of_a_later_edgekit_are_passed_over(written: Any, measurement: Any)
     assert read_measurement(path).to_json() == measurement().to_json()
 
 
-def test_all_faults_are_told_at_once(written: Any) -> None:
+def test_all_faults_are_reported_at_once(written: Any) -> None:
     def spoil(data: dict[str, Any]) -> None:
         data["schema_version"] = 2
         data["latency"]["value_ms"] = -1
@@ -95,7 +95,7 @@ def test_another_file_is_no_measurement(tmp_path: Path, text: str) -> None:
         read_measurement(path)
 
 
-def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_or_no_text_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "m.json"
     message = f"{path}: no such file. Give a measurement file that edgekit bench -o wrote."
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):

@@ -6,6 +6,7 @@ import scipy.stats
 
 from edgekit.errors import ConfigError, DataError
 from edgekit.metrics.measure_drop import check_metric, measure_drop
+from edgekit.registry import METRICS
 from edgekit.samples import Samples, SampleWriter
 
 ROWS = 40
@@ -318,8 +319,7 @@ def test_spearman_without_pairs_is_refused(tmp_path, items, targets, described):
 def test_a_metric_that_nobody_knows_is_refused(classes):
     _, _, reference, evaluation, _ = classes
     assert message_of(measure_drop, "f1", reference, reference, evaluation) == (
-        '"f1" is not a metric: accepted are top1, agreement, cosine, spearman, or a function of your own as '
-        '"metrics.py:function".'
+        f'"f1" is not a metric: accepted are {", ".join(METRICS)}, or a function of your own as "metrics.py:function".'
     )
 
 
@@ -346,7 +346,7 @@ def test_a_users_metric_that_is_not_there_is_the_tasks_fault(classes, tmp_path):
         ),
     ],
 )
-def test_a_users_metric_that_fails_is_told_with_what_it_got(classes, tmp_path, code, expected):
+def test_a_users_metric_that_fails_is_reported_with_what_it_got(classes, tmp_path, code, expected):
     _, _, reference, evaluation, _ = classes
     metric = user_metric(tmp_path, code)
     assert message_of(measure_drop, metric, reference, reference, evaluation, tmp_path) == expected

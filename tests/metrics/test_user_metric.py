@@ -24,7 +24,7 @@ def test_a_metric_gets_the_outputs_that_it_reads(reads: Any, places: tuple[int, 
 
 
 @pytest.mark.parametrize("reads", ["score", 3])
-def test_an_output_that_is_not_there_is_told(reads: Any, monkeypatch: Any) -> None:
+def test_an_output_that_is_not_there_is_reported(reads: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(metric, "reads", reads, raising=False)
     with pytest.raises(DataError) as raised:
         UserMetric("m.py:metric", metric).outputs_read(NAMES)

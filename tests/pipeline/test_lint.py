@@ -39,10 +39,10 @@ def test_good_data_gives_no_finding(write: WRITE) -> None:
 
 
 @pytest.mark.parametrize(("count", "told"), [(100, False), (99, True)], ids=["on", "below"])
-def test_few_samples_are_told(write: WRITE, count: int, told: bool) -> None:
+def test_few_samples_are_reported(write: WRITE, count: int, reported: bool) -> None:
     found = lint(write(images(count, 0)), write(images(300, 1)), [IMAGE])
-    assert bool(found) == told
-    if told:
+    assert bool(found) == reported
+    if reported:
         assert only(found).message == (
             "The calibration data has 99 samples; 100 to 500 are usual. Ranges from few samples miss what the device "
             "will see."
@@ -57,7 +57,9 @@ def test_few_samples_are_told(write: WRITE, count: int, told: bool) -> None:
         pytest.param(lambda x: x - 0.5, id="a mean that was not subtracted"),
     ],
 )
-def test_another_scaling_than_the_evaluations_is_told(write: WRITE, change: Callable[[np.ndarray], np.ndarray]) -> None:
+def test_another_scaling_than_the_evaluations_is_reported(
+    write: WRITE, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
     found = only(lint(write(change(images(100, 0)).astype(np.float32)), write(images(300, 1)), [IMAGE]))
     assert found.rule == "range"
     assert found.message.endswith("One of the two was not scaled or normalized as the other: check the preprocessing.")
@@ -75,7 +77,7 @@ def test_the_message_about_the_range_has_both_sets_figures(write: WRITE) -> None
     )
 
 
-def test_values_beyond_the_calibrations_range_are_told(write: WRITE) -> None:
+def test_values_beyond_the_calibrations_range_are_reported(write: WRITE) -> None:
     narrow = np.clip(images(100, 0), 0.2, 0.8)
     found = only(lint(write(narrow), write(images(300, 1)), [IMAGE]))
     assert found.rule == "clipping"
@@ -86,7 +88,7 @@ def test_values_beyond_the_calibrations_range_are_told(write: WRITE) -> None:
     )
 
 
-def test_swapped_channels_are_told(write: WRITE) -> None:
+def test_swapped_channels_are_reported(write: WRITE) -> None:
     found = only(lint(write(images(100, 0)[:, ::-1]), write(images(300, 1)), [IMAGE]))
     assert found.rule == "channel_order"
     assert found.message.endswith("one looks like the other in reverse. Check for RGB against BGR.")
@@ -106,7 +108,7 @@ def test_grey_images_have_no_channel_order(write: WRITE) -> None:
                      "about their range.", id="two"),
     ],
 )  # fmt: skip
-def test_constant_channels_are_told(write: WRITE, channels: list[int], words: str) -> None:
+def test_constant_channels_are_reported(write: WRITE, channels: list[int], words: str) -> None:
     array = images(100, 0)
     array[:, channels] = 0.45
     assert lint(write(array), None, [IMAGE]) == (Finding(rule="constant_channel", message=f'Input "image": {words}'),)
@@ -120,7 +122,7 @@ def test_copies_are_counted(write: WRITE) -> None:
     )
 
 
-def test_samples_of_the_evaluation_are_told(write: WRITE) -> None:
+def test_samples_of_the_evaluation_are_reported(write: WRITE) -> None:
     evaluation = images(300, 1)
     calibration = images(100, 0)
     calibration[:7] = evaluation[100:107]
@@ -130,7 +132,7 @@ def test_samples_of_the_evaluation_are_told(write: WRITE) -> None:
     )
 
 
-def test_a_class_that_was_never_calibrated_is_told(write: WRITE) -> None:
+def test_a_class_that_was_never_calibrated_is_reported(write: WRITE) -> None:
     classes = (np.arange(100) % 3, np.arange(300) % 4)
     assert only(lint(write(images(100, 0)), write(images(300, 1)), [IMAGE], classes)).message == (
         "The float model sees class 3 often in the evaluation data and nowhere in the calibration data, where 5 "

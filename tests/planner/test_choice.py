@@ -97,7 +97,7 @@ def test_a_certain_candidate_stands_before_a_likely_one():
     assert [item.candidate for item in judged] == [certain, likely]
 
 
-def test_costs_that_are_free_and_seldom_asked_for_are_not_checked():
+def test_costs_that_are_free_and_seldom_requested_are_not_checked():
     checks = check_candidate(candidate("tflite", "fp32", size=5, parity=30), limits())
     assert [check.name for check in checks] == ["size"]
     assert len(check_candidate(candidate("tflite", "fp32", size=5, parity=30), limits(parity=20))) == 2

@@ -97,8 +97,31 @@ def budget(**limits):
     return Budget().overridden_by(read_limit(name, text, f"--max-{name}") for name, text in limits.items())
 
 
-def plan_for(analysis, profile=None, limits=None, **more):
-    return make_plan(captured(analysis), analysis, profile or board(), budget(**(limits or {})), **more)
+def plan_for(analysis, profile=None, limits=None, prefer="accuracy", **more):
+    return make_plan(captured(analysis), analysis, profile or board(), budget(**(limits or {})), prefer=prefer, **more)
+
+
+def test_a_balance_takes_the_precision_whose_loss_does_not_show():
+    made = plan_for(cnn(), prefer="balanced")
+    assert (made.prefer, made.chosen.title) == ("balanced", "tflite int8-static")
+    assert re.fullmatch(
+        r"its loss is not expected to show, and it has 0\.\d+ x the size of tflite fp32", made.reasons[2]
+    )
+    behind = next(item.reason for item in made.runners_up if item.candidate.title == "tflite fp32")
+    assert re.fullmatch(
+        r"no loss is expected to show in either, and it has 3\.9 x the size of tflite int8-static", behind
+    )
+
+
+@pytest.mark.parametrize(
+    ("prefer", "reason"),
+    [
+        pytest.param("size", "of those that fit it is the smallest", id="size"),
+        pytest.param("speed", "of those that fit it is the fastest, as far as that is predicted", id="speed"),
+    ],
+)
+def test_what_was_preferred_is_the_reason(prefer, reason):
+    assert reason in plan_for(cnn(), prefer=prefer).reasons
 
 
 def test_without_limits_the_float_model_is_kept():
@@ -248,7 +271,7 @@ def test_what_keeps_a_limit_that_only_warns_comes_first():
     assert re.fullmatch(r"size 4(\.\d+)? MB exceeds 1\.5 MB \(profile\) by 2\.\d+ MB", behind["tflite fp32"])
 
 
-def test_a_warning_limit_that_is_missed_is_told_as_a_reason():
+def test_a_warning_limit_that_is_missed_is_reported_as_a_reason():
     analysis = cnn()
     made = make_plan(captured(analysis), analysis, board(), warned("500 kB"), precision="int8")
     assert re.fullmatch(
@@ -354,7 +377,7 @@ def test_without_calibration_data_static_int8_is_turned_down_with_the_reason():
 
 
 def test_what_the_source_cannot_reach_is_turned_down_with_its_word():
-    made = plan_for(cnn(), refusal=lambda runtime, _recipe: "no such bridge" if runtime == "tflite" else None)
+    made = plan_for(cnn(), why_not=lambda runtime, _recipe: "no such bridge" if runtime == "tflite" else None)
     assert made.chosen.runtime == "onnx"
     assert made.rejected[-1].candidate == "tflite fp32, fp16, int8-static"
     assert made.rejected[-1].reason == "no such bridge"
@@ -370,7 +393,7 @@ def test_every_candidate_that_was_judged_is_on_record_with_its_predictions():
 
 
 def test_without_any_candidate_there_is_no_choice():
-    made = plan_for(cnn(), refusal=lambda _runtime, _recipe: "a finished artifact")
+    made = plan_for(cnn(), why_not=lambda _runtime, _recipe: "a finished artifact")
     assert (made.feasible, made.chosen, made.checks, made.remedies) == (False, None, (), ())
     assert [item.reason for item in made.rejected] == ["a finished artifact", "a finished artifact"]
     assert made.to_json()["recipe"] is None

@@ -44,7 +44,7 @@ def test_a_wise_order_needs_no_word(names):
     ],
     ids=["qat before pruning", "distilling last"],
 )
-def test_an_unwise_order_is_told_in_one_sentence(names, words):
+def test_an_unwise_order_is_reported_in_one_sentence(names, words):
     assert order_warning(names) == words
 
 

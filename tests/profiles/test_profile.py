@@ -251,7 +251,7 @@ def test_latency_tables_are_read(tmp_path: Path) -> None:
     assert table["ns"] == dict.fromkeys(TERMS, 0.5)
 
 
-def test_a_wrong_latency_table_is_told_all_its_faults(tmp_path: Path) -> None:
+def test_a_wrong_latency_table_is_reported_all_its_faults(tmp_path: Path) -> None:
     path = tmp_path / "board.toml"
     wrong = LATENCY.replace('"cpu"', '"cup"').replace("spread = 0.2", "spread = 0").replace("rows = 12", "rows = -1")
     path.write_text(MINIMAL + wrong + RATES.replace("dense_macs = 0.5", "dense_macs = -1", 1) + "extra = 1\n")
@@ -304,6 +304,7 @@ ai_peak = "fast"
 size = "6"
 latency = { limit = "3 ms", levl = "warn" }
 [export.coreml]
+accelerator = "neural_engin"
 minimum_deployment_target = "iOS99"
 symetric_activations = true
 [sources]
@@ -324,6 +325,8 @@ FAULTS = """\
   hardware.ram: 4 was given; expected text with a unit, such as "4 GB" or "512 MiB"
   hardware.ram_free: the amount "4 parsecs" has the unit "parsecs": accepted are "800 kB", "6 MB" or "64 MiB".
   hardware.memory_bandwidth: "25 GBps" was given; expected a rate, such as "25.6 GB/s" or "800 MB/s"
+  export.coreml.accelerator: "neural_engin" is no accelerator that a format has rules about (did you mean \
+"neural_engine"?); accepted are hexagon, neural_engine, nnapi, tensorrt
   export.coreml.minimum_deployment_target: "iOS99" was given; expected the oldest system that must load it: "iOS15" to \
 "iOS18", "iOS26", "watchOS8" to "watchOS11"
   export.coreml.symetric_activations: unknown key (did you mean "symmetric_activations"?); accepted are per_channel, \
@@ -338,7 +341,7 @@ hardware, budget, export, latency_model, sources
 """
 
 
-def test_a_wrong_profile_is_told_all_its_faults_at_once(tmp_path: Path) -> None:
+def test_a_wrong_profile_is_reported_all_its_faults_at_once(tmp_path: Path) -> None:
     path = write(tmp_path, "board", WRONG)
     with pytest.raises(ProfileError) as raised:
         read_profile(path)
@@ -392,7 +395,7 @@ def test_a_wrong_profile_is_told_all_its_faults_at_once(tmp_path: Path) -> None:
     ],
     ids=["schema", "no runtime", "runtime as text", "no hardware", "budget as text", "blank title", "cpu", "no core"],
 )
-def test_a_single_fault_is_told_to_the_end(tmp_path: Path, old: str, new: str, fault: str | None) -> None:
+def test_a_single_fault_is_reported_to_the_end(tmp_path: Path, old: str, new: str, fault: str | None) -> None:
     path = tmp_path / "board.toml"
     path.write_text(MINIMAL.replace(old, new))
     with pytest.raises(ProfileError) as raised:
@@ -440,7 +443,7 @@ def test_a_folder_is_no_profile(tmp_path: Path) -> None:
     ],
     ids=["TOML", "UTF-8"],
 )
-def test_a_file_that_is_no_toml_is_told_where(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_file_that_is_no_toml_is_reported_where(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "board.toml"
     path.write_bytes(content)
     with pytest.raises(ProfileError) as raised:

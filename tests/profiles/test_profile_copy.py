@@ -79,7 +79,7 @@ def test_a_profile_is_written_whole_into_a_new_folder(tmp_path: Path) -> None:
     assert (tmp_path / "device_profiles" / "a.toml").read_text() == TEXT
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "device_profiles").write_text("a file")
     path = tmp_path / "device_profiles" / "a.toml"
     message = f"The profile {path} cannot be written: File exists. Run this in a folder that you may write."

@@ -155,7 +155,7 @@ def evidence(tmp_path: Path) -> Callable[..., Evidence]:
                 evaluation=write(tmp_path / "data", np.zeros((len(reference), 1), np.float32), targets),
                 reference=write(tmp_path / "reference", reference),
                 outputs=write(tmp_path / "outputs", found),
-                asked=requested_settings(Recipe(default=precision)),  # type: ignore[arg-type]  # a key of the table
+                requested=requested_settings(Recipe(default=precision)),  # type: ignore[arg-type]  # a key of the table
                 layouts=(layout,) if layout is not None else (),
             ),
             **more,

@@ -124,7 +124,7 @@ def test_a_parameter_goes_to_every_function_that_names_it(task: Task):
     assert bound.metadata == {"labels": "a", "name": "width8-depth1-size24"}
 
 
-def test_parameters_that_nobody_takes_are_told_at_once_with_the_nearest(task: Task):
+def test_parameters_that_nobody_takes_are_reported_at_once_with_the_nearest(task: Task):
     references = references_of(task, SearchSpace(parameters=()))
     message = (
         '[search]: no function of the task has a parameter "widht" (did you mean width?); no function of the task has '
@@ -171,7 +171,7 @@ def test_a_search_table_is_read(tmp_path: Path):
     ],
     ids=["every fault", "a factory alone", "empty"],
 )
-def test_all_faults_of_a_search_table_are_told_at_once(tmp_path: Path, lines: str, faults: str):
+def test_all_faults_of_a_search_table_are_reported_at_once(tmp_path: Path, lines: str, faults: str):
     path = tmp_path / "edgekit.toml"
     path.write_text(HEAD + lines)
     message = (

@@ -54,7 +54,7 @@ def message_of(kind: type[EdgekitError], call: Any, *args: Any) -> str:
     return caught.value.message
 
 
-def test_everything_that_a_search_lacks_is_told_at_once():
+def test_everything_that_a_search_lacks_is_reported_at_once():
     bare = Task(model="net.py:build", base=Path("/nowhere"), metric="agreement")
     assert message_of(ConfigError, run._require, bare) == (
         "The task: edgekit search needs\n"
@@ -149,7 +149,7 @@ def test_a_variant_with_nothing_to_train_is_refused(tmp_path: Path):
     )
 
 
-def test_a_loss_that_is_no_number_is_told_with_the_rate(tmp_path: Path):
+def test_a_loss_that_is_no_number_is_reported_with_the_rate(tmp_path: Path):
     (tmp_path / "net.py").write_text(
         "import torch\ndef build():\n    return torch.nn.Linear(1, 1)\n"
         "def batches(epoch):\n    return [((torch.ones(2, 1),), torch.ones(2, 1))]\n"
@@ -170,7 +170,7 @@ def test_a_loss_that_is_no_number_is_told_with_the_rate(tmp_path: Path):
     ],
     ids=["optimizer", "learning rate"],
 )
-def test_wrong_flags_are_told(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]):
+def test_wrong_flags_are_reported(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]):
     assert main(["search", "--device", "pi4", *flags]) == 2
     assert capsys.readouterr().err == f"edgekit: {message}\n"
 
@@ -226,7 +226,7 @@ def words_of(found: SearchResult, *, quiet: bool = False) -> str:
     return screen.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
 
 
-def test_a_search_is_told_in_words():
+def test_a_search_is_reported_in_words():
     down = Row(name="e", arguments={"width": 99}, fate="turned down", reason="predicted size 9 MB exceeds 5 MB")
     found = words_of(result(row("a", 82, 8, 800), row("c", 90, 20, 2000, kept=False), down))
     for words in (
@@ -251,7 +251,7 @@ def test_a_search_is_told_in_words():
     )
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path):
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path):
     gone = tmp_path / "gone"
     assert message_of(ResourceError, run._write, result(), gone) == (
         f"{gone} cannot be written: No such file or directory. Give another one with --output."
@@ -276,7 +276,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path):
     ],
     ids=["missing", "no JSON", "another version"],
 )
-def test_a_record_that_cannot_be_read_is_told(text: str | None, message: str, tmp_path: Path):
+def test_a_record_that_cannot_be_read_is_reported(text: str | None, message: str, tmp_path: Path):
     if text is not None:
         (tmp_path / "search.json").write_text(text)
     expected = message.replace("{folder}", str(tmp_path))

@@ -25,7 +25,7 @@ from edgekit.workers.cache import Cache
 SCHEDULE = Schedule(epochs=6, learning_rate=0.1)
 
 
-def prospect(index: int, latency: float | None) -> UntrainedVariant:
+def untrained(index: int, latency: float | None) -> UntrainedVariant:
     model = CapturedModel(
         name=f"v{index}", source=f"n.py:f(i={index})", source_kind="torch", kind="pt2", path=Path("float.pt2"),
         inputs=(), outputs=(), digest=f"d{index}", parameters=1, macs=100 - index, family="cnn",
@@ -42,7 +42,7 @@ def prospect(index: int, latency: float | None) -> UntrainedVariant:
     )
 
 
-PROSPECTS = [prospect(index, float(index)) for index in range(8)]
+UNTRAINED = [untrained(index, float(index)) for index in range(8)]
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         history = [{"loss": 1.0, "accuracy": None, "score": index % 2 + 0.1 * epoch} for epoch in range(request.until)]
         if request.output:
             request.output.mkdir()
-            model = PROSPECTS[index].model
+            model = UNTRAINED[index].model
             assert model is not None
             write_captured(replace(model, digest="trained"), request.output)
         return SimpleNamespace(value=TrainResult(best=history[-1], history=tuple(history)), wall_s=2.0)
@@ -69,17 +69,17 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
 def test_the_better_half_goes_on_and_one_that_fails_does_not_stop_the_others(trained: list[Any], tmp_path: Path):
     settings = Settings(cache=Cache(root=tmp_path))
-    told: list[str] = []
-    halving = train_variants(PROSPECTS, SCHEDULE, 0, settings, told.append)
-    assert told[3] == "rung 1 of 2, variant 4 of 8 (i=3): held-out loss 1.000"
-    assert told[5] == "rung 1 of 2, variant 6 of 8 (i=5): could not be trained: no number"
+    reported: list[str] = []
+    halving = train_variants(UNTRAINED, SCHEDULE, 0, settings, reported.append)
+    assert reported[3] == "rung 1 of 2, variant 4 of 8 (i=3): held-out loss 1.000"
+    assert reported[5] == "rung 1 of 2, variant 6 of 8 (i=5): could not be trained: no number"
     assert [(rung.trials, rung.epochs) for rung in halving.rungs] == [(8, 2), (4, 6)]
     assert [name for name, until in trained if until == 2] == [f"v{i}" for i in range(8)]
     # Nothing dominates v0 (the cheapest) and v1; of those behind, the earlier front comes first.
     finalists = [name for name, until in trained if until == 6]
     assert finalists[:2] == ["v0", "v1"]
     assert len(finalists) == 4
-    by_name = {trial.prospect.variant.name: trial for trial in halving.trials}
+    by_name = {trial.untrained.variant.name: trial for trial in halving.trials}
     assert by_name["v5"].is_failed
     assert by_name["v5"].reason == "could not be trained: no number"
     assert by_name["v1"].model is not None
@@ -91,12 +91,12 @@ def test_the_better_half_goes_on_and_one_that_fails_does_not_stop_the_others(tra
 
 def test_what_was_trained_to_the_end_is_found_on_another_ladder(trained: list[Any], tmp_path: Path):
     settings = Settings(cache=Cache(root=tmp_path))
-    few = [PROSPECTS[1], PROSPECTS[3]]
+    few = [UNTRAINED[1], UNTRAINED[3]]
     train_variants(few, SCHEDULE, 0, settings)
     assert trained == [("v1", 6), ("v3", 6)]
-    again = train_variants(PROSPECTS, SCHEDULE, 0, settings)
+    again = train_variants(UNTRAINED, SCHEDULE, 0, settings)
     assert not {("v1", 2), ("v3", 2)} & set(trained)
-    early = next(trial for trial in again.trials if trial.prospect.variant.name == "v3")
+    early = next(trial for trial in again.trials if trial.untrained.variant.name == "v3")
     assert early.held_out["score"] == pytest.approx(1.1 if early.reason else 1.5)
     # Finished variants leave no checkpoint; those that were dropped keep theirs.
     assert len(list((tmp_path / "searches").iterdir())) == 8 - len([t for t in again.trials if t.model])
@@ -105,7 +105,7 @@ def test_what_was_trained_to_the_end_is_found_on_another_ladder(trained: list[An
 def test_another_seed_or_schedule_is_trained_anew(trained: list[Any], tmp_path: Path):
     settings = Settings(cache=Cache(root=tmp_path))
     for seed, schedule in ((0, SCHEDULE), (0, SCHEDULE), (1, SCHEDULE), (0, replace(SCHEDULE, learning_rate=0.2))):
-        train_variants(PROSPECTS[:1], schedule, seed, settings)
+        train_variants(UNTRAINED[:1], schedule, seed, settings)
     assert trained == [("v0", 6)] * 3
 
 
@@ -115,16 +115,16 @@ def test_where_every_variant_fails_the_search_does(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Settings, "run", fail)
     with pytest.raises(DataError, match=r"^no batches$"):
-        train_variants(PROSPECTS[:2], SCHEDULE, 0, Settings(cache=Cache(root=tmp_path)))
+        train_variants(UNTRAINED[:2], SCHEDULE, 0, Settings(cache=Cache(root=tmp_path)))
 
 
 def test_costs_are_latencies_where_all_have_one_else_work():
-    assert costs_of(PROSPECTS[:2]) == ("predicted latency", (0.0, 1.0))
-    assert costs_of([PROSPECTS[0], prospect(1, None)]) == ("multiply-accumulates", (100.0, 99.0))
+    assert costs_of(UNTRAINED[:2]) == ("predicted latency", (0.0, 1.0))
+    assert costs_of([UNTRAINED[0], untrained(1, None)]) == ("multiply-accumulates", (100.0, 99.0))
 
 
 def test_a_variant_without_training_data_is_no_variant_of_a_search():
-    alone = replace(PROSPECTS[0], task=replace(PROSPECTS[0].task, training=None))
+    alone = replace(UNTRAINED[0], task=replace(UNTRAINED[0].task, training=None))
     message = r"^A search trains every variant, and the task has no \[training\] batches and loss\.$"
     with pytest.raises(ConfigError, match=message):
         _ = alone.trained_on

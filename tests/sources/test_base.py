@@ -57,7 +57,7 @@ def test_a_request_survives_json(tmp_path):
     assert structure(json.loads(json.dumps(unstructure(request))), CaptureRequest, "request") == request
 
 
-def test_a_missing_package_is_told_with_the_extra(tmp_path):
+def test_a_missing_package_is_reported_with_the_extra(tmp_path):
     one = Fake()
     one.needs = {"edgekit_no_such_module": "some-package"}  # type: ignore[misc]
     with pytest.raises(MissingDependencyError) as caught:
@@ -79,7 +79,7 @@ def test_a_failure_leaves_the_capture_before_in_place(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "half", "model.json", "out"]
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "file").write_text("x")
     request = CaptureRequest(source="net", base=tmp_path, output=tmp_path / "file" / "out", name="net")
     with pytest.raises(ResourceError) as caught:

@@ -75,7 +75,7 @@ def test_nothing_is_given_where_the_task_names_nothing(tmp_path):
     assert gather(request_in(tmp_path)) is None
 
 
-def test_a_task_that_names_nothing_is_told_what_to_add(tmp_path):
+def test_a_task_that_names_nothing_is_shown_what_to_add(tmp_path):
     with pytest.raises(ModelError) as caught:
         require(request_in(tmp_path), "sizes are free")
     assert caught.value.message == (

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from edgekit.errors import ModelError
+from edgekit.errors import ModelError, UsageError
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.capture import run
-from edgekit.task.input_sizes import InputSizes
+from edgekit.task.input_sizes import InputSizes, read_input_sizes
 from edgekit.torch_program.program_archive import load_program
 from edgekit.workers.structure import unstructure
 from edgekit.workers.worker import silent
@@ -57,6 +57,18 @@ def test_a_program_is_captured_with_its_own_shapes(tmp_path):
     assert record["parameters"] == 3 * 4 * 9 + 4
 
 
+class Named(torch.nn.Module):
+    def forward(self, x: Any) -> Any:
+        return {"scores": x.mean((2, 3)), "features": (x + 1, None, x * 2)}
+
+
+def test_outputs_are_called_what_the_program_s_result_calls_them(tmp_path):
+    torch.export.save(torch.export.export(Named(), (torch.rand(1, 3, 4, 4),)), str(tmp_path / "net.pt2"))
+    outputs = capture(tmp_path)["outputs"]
+    assert [spec["name"] for spec in outputs] == ["scores", "features.0", "features.2"]
+    assert [spec["shape"] for spec in outputs] == [[1, 3], [1, 3, 4, 4], [1, 3, 4, 4]]
+
+
 def test_a_dynamic_batch_becomes_one(tmp_path):
     saved(tmp_path, torch.rand(5, 3, 8, 8), {"x": {0: torch.export.Dim("batch")}})
     assert capture(tmp_path)["inputs"][0]["shape"] == [1, 3, 8, 8]
@@ -75,12 +87,21 @@ def test_another_dynamic_size_is_the_tasks_example_inputs(tmp_path):
     assert capture(tmp_path, example_inputs="data.py:give")["inputs"][0]["shape"] == [1, 3, 8, 12]
 
 
+def test_another_dynamic_size_is_what_the_user_gives(tmp_path):
+    dims = {"x": {0: torch.export.Dim("batch"), 3: torch.export.Dim("width", min=8, max=64)}}
+    saved(tmp_path, torch.rand(5, 3, 8, 9), dims)
+    assert capture(tmp_path, input_sizes=read_input_sizes(["x=1x3x8x12"]))["inputs"][0]["shape"] == [1, 3, 8, 12]
+    with pytest.raises(UsageError) as caught:
+        capture(tmp_path, input_sizes=read_input_sizes(["image=1x3x8x12"]))
+    assert caught.value.message == '--input image=1x3x8x12: net.pt2 has no input "image"; its inputs are x.'
+
+
 def test_a_dynamic_size_without_an_example_is_refused(tmp_path):
     dims = {"x": {0: torch.export.Dim("batch"), 3: torch.export.Dim("width", min=8, max=64)}}
     saved(tmp_path, torch.rand(5, 3, 8, 9), dims, with_example=False)
     assert message_of(tmp_path) == (
-        'net.pt2: axis 3 of the input "x" is dynamic, and artifacts have fixed shapes. Give its size: '
-        '--input x=1x3x8x224, or [model] example_inputs = "file.py:function" in edgekit.toml.'
+        'net.pt2: axis 3 of the input "x" is dynamic, and artifacts have fixed shapes. '
+        "Give the size that you want: --input x=1x3x8x224, or example inputs of that size."
     )
 
 

@@ -164,6 +164,9 @@ def test_example_inputs_that_do_not_fit_are_refused(tmp_path):
     assert message_of(tmp_path, cnn(("N", 3, "H", "W")), example_inputs=reference) == (
         'net.onnx: the example inputs give (1, 3, 10) for the input "x"; expected (?, 3, ?, ?).'
     )
+
+
+def test_more_example_inputs_than_inputs_are_refused(tmp_path):
     reference = give(tmp_path, "torch.zeros(1, 3, 10, 8), torch.zeros(1)")
     assert message_of(tmp_path, cnn(("N", 3, "H", "W")), example_inputs=reference) == (
         "net.onnx takes 1 inputs (x), and the example inputs are 2."
@@ -177,7 +180,7 @@ def test_a_fixed_first_size_is_the_files(tmp_path):
 def test_a_first_size_that_stands_elsewhere_too_counts_nodes_and_is_no_batch(tmp_path):
     def graph():
         nodes = [helper.make_node("MatMul", ["adjacency", "x"], ["y"])]
-        return model_of(nodes, {"x": ("n", 4), "adjacency": ("n", "n")}, ["y"])
+        return model_of(nodes, {"x": ("n", 4), "adjacency": ("n", "n")}, ["y"], [])
 
     got = message_of(tmp_path, graph())
     assert got.startswith('net.onnx: the input "x" has the shape (?, 4) with free sizes, ')
@@ -189,7 +192,7 @@ def test_a_first_size_that_stands_elsewhere_too_counts_nodes_and_is_no_batch(tmp
 
 def test_a_free_length_without_other_sizes_is_not_taken_for_a_batch(tmp_path):
     def sound():
-        return model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": ("samples",)}, ["y"])
+        return model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": ("samples",)}, ["y"], [])
 
     assert 'the input "x" has the shape (?,) with free sizes' in message_of(tmp_path, sound())
     reference = give(tmp_path, "torch.zeros(400)")
@@ -198,11 +201,11 @@ def test_a_free_length_without_other_sizes_is_not_taken_for_a_batch(tmp_path):
 
 def test_a_state_with_the_batch_on_its_second_axis_and_a_single_number_are_kept(tmp_path):
     nodes = [helper.make_node("Add", ["h", "x"], ["s"]), helper.make_node("Mul", ["s", "rate"], ["y"])]
-    record = capture(tmp_path, model_of(nodes, {"x": ("batch", 4), "h": (2, "batch", 4), "rate": ()}, ["y"]))
+    record = capture(tmp_path, model_of(nodes, {"x": ("batch", 4), "h": (2, "batch", 4), "rate": ()}, ["y"], []))
     assert [spec["shape"] for spec in record["inputs"]] == [[1, 4], [2, 1, 4], []]
 
 
-def test_a_batch_that_is_a_constant_inside_is_told(tmp_path):
+def test_a_batch_that_is_a_constant_inside_is_reported(tmp_path):
     model = model_of(
         [helper.make_node("Reshape", ["x", "s"], ["r"]), helper.make_node("NonZero", ["r"], ["y"])],
         {"x": ("N", 4)},
@@ -321,7 +324,7 @@ def test_a_file_that_breaks_the_standard_is_refused(tmp_path):
     assert got.endswith("\nExport it again, with a newer exporter if there is one.")
 
 
-def test_an_operator_that_onnxruntime_does_not_know_is_told(tmp_path):
+def test_an_operator_that_onnxruntime_does_not_know_is_reported(tmp_path):
     nodes = [helper.make_node("Mine", ["x"], ["m"], domain="mine"), helper.make_node("MatMul", ["m", "w"], ["y"])]
     model = model_of(nodes, {"x": ("N", 4)}, ["y"], [weight("w", 4, 5)])
     model.opset_import.append(helper.make_opsetid("mine", 1))
@@ -332,7 +335,7 @@ def test_an_operator_that_onnxruntime_does_not_know_is_told(tmp_path):
     )
 
 
-def test_weights_in_a_missing_file_are_told(tmp_path):
+def test_weights_in_a_missing_file_are_reported(tmp_path):
     onnx.save(cnn(), str(tmp_path / "big.onnx"), save_as_external_data=True, location="big.data", size_threshold=0)
     (tmp_path / "big.data").unlink()
     got = message_of(tmp_path, (tmp_path / "big.onnx").read_bytes())

@@ -69,14 +69,14 @@ def test_a_text_that_is_nothing_is_refused(tmp_path):
     )
 
 
-def test_a_missing_file_is_told_with_the_nearest_names(tmp_path):
+def test_a_missing_file_is_reported_with_the_nearest_names(tmp_path):
     (tmp_path / "resnet.onnx").write_bytes(b"x")
     assert message_of("resent.onnx", tmp_path) == (
         f"resent.onnx: no such file or folder in {tmp_path}. Did you mean resnet.onnx?"
     )
 
 
-def test_a_missing_file_with_nothing_near_is_told(tmp_path):
+def test_a_missing_file_with_nothing_near_is_reported(tmp_path):
     assert message_of("folder/net.onnx", tmp_path) == f"folder/net.onnx: no such file or folder in {tmp_path}."
 
 
@@ -127,7 +127,7 @@ def test_weights_alone_are_refused(tmp_path):
     )
 
 
-def test_a_part_of_a_saved_model_is_told_with_its_folder(tmp_path):
+def test_a_part_of_a_saved_model_is_reported_with_its_folder(tmp_path):
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "saved_model.pb").write_bytes(b"x")
     assert message_of("net/saved_model.pb", tmp_path) == (

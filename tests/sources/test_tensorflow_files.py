@@ -250,7 +250,7 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize("name", MESSAGES)
-def test_a_file_that_cannot_be_captured_is_told(results, name):
+def test_a_file_that_cannot_be_captured_is_reported(results, name):
     assert results[name]["message"] == MESSAGES[name]
 
 
@@ -274,7 +274,7 @@ def test_a_file_that_cannot_be_captured_is_told(results, name):
         ),
     ],
 )
-def test_a_damaged_file_is_told_with_the_frameworks_reason(results, name, start, end):
+def test_a_damaged_file_is_reported_with_the_frameworks_reason(results, name, start, end):
     message = results[name]["message"]
     assert message.startswith(start)
     assert message.endswith(end)

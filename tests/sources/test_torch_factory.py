@@ -198,7 +198,7 @@ def test_without_example_inputs_the_first_calibration_sample_is_taken(user):
     assert user("model.py:cnn", text, calibration="model.py:data")["inputs"][0]["shape"] == [1, 3, 8, 8]
 
 
-def test_without_any_inputs_it_is_told_how_to_give_them(user):
+def test_without_any_inputs_it_is_shown_how_to_give_them(user):
     assert message_of(user, "model.py:cnn", MODELS, example_inputs=None) == (
         "model.py:cnn: a torch model is captured with example inputs, and the task has neither example inputs nor "
         "calibration data. Add a function that returns them and name it in edgekit.toml:\n"
@@ -218,7 +218,7 @@ def net(body: str) -> str:
     return f"class Net(nn.Module):\n    def forward(self, x):\n        {body}\n"
 
 
-def test_a_factory_that_fails_is_told_by_its_own_line(user, tmp_path):
+def test_a_factory_that_fails_is_reported_by_its_own_line(user, tmp_path):
     got = message_of(user, "model.py:build", "def build():\n    raise ValueError('no weights')\n")
     path = tmp_path / "model.py"
     assert got == (
@@ -262,7 +262,7 @@ def test_a_torchscript_module_is_refused(user):
     )
 
 
-def test_a_forward_that_fails_is_told_by_its_own_line(user, tmp_path):
+def test_a_forward_that_fails_is_reported_by_its_own_line(user, tmp_path):
     got = message_of(user, "model.py:Net", net("return x @ torch.zeros(5, 5)"))
     assert got == (
         "model.py:Net: the model's forward failed on the example inputs (float32 (1, 3, 8, 8)):\n"

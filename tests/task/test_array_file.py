@@ -81,7 +81,7 @@ def flipped(data: bytes) -> bytes:
         pytest.param(lambda data: data.replace(b"(8,)", b"(-1)"), id="negative shape"),
     ],
 )
-def test_what_is_damaged_is_told(tmp_path: Path, damage: Any) -> None:
+def test_what_is_damaged_is_reported(tmp_path: Path, damage: Any) -> None:
     path = write(tmp_path / "x.npz", a=array(np.arange(8)))
     path.write_bytes(damage(path.read_bytes()))
     got = message_of(path)

@@ -87,5 +87,5 @@ def test_two_pictures_are_not_one() -> None:
     ],
     ids=["cropped", "grey", "no input"],
 )
-def test_the_steps_are_told_in_words(steps: ImagePreprocessing, spec: TensorSpec | None, sentence: str) -> None:
+def test_the_steps_are_reported_in_words(steps: ImagePreprocessing, spec: TensorSpec | None, sentence: str) -> None:
     assert describe_preprocessing(steps, spec) == sentence

@@ -23,7 +23,7 @@ budget.memory = "60 MB"
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DEVICE", "CONFIG", "FORMAT", "PRECISION", "MAX_SIZE", "MAX_MEMORY", "MAX_REGRESSION"):
+    for name in ("DEVICE", "CONFIG", "FORMAT", "PRECISION", "PREFER", "MAX_SIZE", "MAX_MEMORY", "MAX_REGRESSION"):
         monkeypatch.delenv(f"EDGEKIT_{name}", raising=False)
 
 
@@ -35,6 +35,7 @@ def ask(cwd: Path, *, without: tuple[str, ...] = (), **given: str | None) -> Req
         config=None,
         formats=given.pop("formats", None),
         precision=given.pop("precision", None),
+        prefer=given.pop("prefer", None),
         limits=limits,
         overrides=given,
         without=without,
@@ -133,7 +134,7 @@ def test_checks_are_waived_by_flag_and_by_the_task_file(tmp_path: Path) -> None:
     assert budget.waiver("evidence") == "edgekit.toml [checks] without evidence"
 
 
-def test_a_check_that_cannot_be_waived_is_told(tmp_path: Path) -> None:
+def test_a_check_that_cannot_be_waived_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError) as raised:
         ask(tmp_path, without=("size",))
     assert raised.value.message == (
@@ -161,6 +162,12 @@ WRONG = [
         "int8-weights, int4.",
         UsageError,
         id="precision",
+    ),
+    pytest.param(
+        {"prefer": "fun"},
+        '--prefer "fun" is not known: accepted are balanced, accuracy, size, speed.',
+        UsageError,
+        id="preference",
     ),
 ]
 
@@ -233,3 +240,12 @@ def test_a_wrong_device_in_the_task_file_names_the_file(tmp_path, monkeypatch):
         f'{tmp_path / "edgekit.toml"}: device: No device is called "pi44". Did you mean pi4? See them all with: '
         "edgekit devices"
     )
+
+
+def test_the_preference_comes_from_the_flag_then_the_environment_then_the_task_file(tmp_path, monkeypatch):
+    assert ask(tmp_path).prefer == "balanced"
+    (tmp_path / "edgekit.toml").write_text('prefer = "size"\n[model]\nsource = "net.onnx"\n')
+    assert ask(tmp_path).prefer == "size"
+    monkeypatch.setenv("EDGEKIT_PREFER", "speed")
+    assert ask(tmp_path).prefer == "speed"
+    assert ask(tmp_path, prefer="accuracy").prefer == "accuracy"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import ConfigError
+from edgekit.registry import METRICS
 from edgekit.task.task import ImagePreprocessing, default_task, find_config, load_task, model_task
 
 FULL = """
@@ -36,11 +37,10 @@ budget.latency = "40 ms"
 """
 
 UNKNOWN_KEY = (
-    'data.metrc: unknown key (did you mean "metric"?); accepted are calibration, evaluation, metric, preprocessing'
+    'data.metrc: unknown key (did you mean "metric"?); accepted are calibration, evaluation, task, metric, images, '
+    "preprocessing"
 )
-UNKNOWN_METRIC = (
-    'data.metric: "f1" was given; accepted are top1, agreement, cosine, spearman, or a function as "metrics.py:name"'
-)
+UNKNOWN_METRIC = f'data.metric: "f1" was given; accepted are {", ".join(METRICS)}, or a function as "metrics.py:name"'
 ADVICE = "The keys of a task file: edgekit init writes one with all of them, explained."
 
 
@@ -112,7 +112,7 @@ def test_a_pyproject_without_the_table_is_no_task_file(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_all_faults_are_told_at_once(tmp_path: Path, text: str, faults: list[str]) -> None:
+def test_all_faults_are_reported_at_once(tmp_path: Path, text: str, faults: list[str]) -> None:
     path = write(tmp_path, text)
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     expected = "\n".join([f"{path} has {count}:", *(f"  {fault}" for fault in faults), ADVICE])
@@ -127,7 +127,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_task(path)
 
 
-def test_what_is_not_toml_is_told_with_its_place(tmp_path: Path) -> None:
+def test_what_is_not_toml_is_reported_with_its_place(tmp_path: Path) -> None:
     path = write(tmp_path, "[model\n")
     expected = (
         f"{path} is not valid TOML: Expected ']' at the end of a table declaration (at line 1, column 7). "
@@ -137,7 +137,7 @@ def test_what_is_not_toml_is_told_with_its_place(tmp_path: Path) -> None:
         load_task(path)
 
 
-def test_what_is_not_utf8_is_told_with_its_place(tmp_path: Path) -> None:
+def test_what_is_not_utf8_is_reported_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / "edgekit.toml"
     path.write_bytes(b'name = "\xff"')
     expected = f"{path} is not text: the byte at position 8 is not UTF-8. Save it as UTF-8."
@@ -171,7 +171,7 @@ def test_labels_that_would_be_off_by_one_are_refused(tmp_path: Path, content: by
         load_task(path)
 
 
-def test_wrong_preprocessing_is_told_key_by_key(tmp_path: Path) -> None:
+def test_wrong_preprocessing_is_reported_key_by_key(tmp_path: Path) -> None:
     path = write(
         tmp_path, '[model]\nsource = "net.onnx"\n[data.preprocessing]\nmean = "127"\nstd = [1, 0]\ncolor = "hsv"\n'
     )
@@ -226,7 +226,7 @@ def test_limits_on_regression_are_read_for_all_devices_and_for_one(tmp_path: Pat
     assert (there.value, there.source) == (2.0, "edgekit.toml [devices.pi4]")
 
 
-def test_every_fault_of_a_regression_table_is_told(tmp_path: Path) -> None:
+def test_every_fault_of_a_regression_table_is_reported(tmp_path: Path) -> None:
     path = write(tmp_path, '[model]\nsource = "a"\n[regression]\nsize = "5 %"\ncolour = "+1 %"\n')
     with pytest.raises(ConfigError) as caught:
         load_task(path)
@@ -277,3 +277,36 @@ def test_wrong_states_are_told(tmp_path: Path, text: str, fault: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_task(path)
     assert caught.value.message == f"{path} has 1 fault:\n  {fault}\n{ADVICE}"
+
+
+def test_sizes_of_inputs_are_read_from_the_task_file(tmp_path):
+    (tmp_path / "edgekit.toml").write_text(
+        '[model]\nsource = "net.onnx"\n[inputs]\nimage = "1x3x224x224"\nids = "1x16:int32"\nrate = "scalar:int64"\n'
+        '"past.0" = { shape = [2, 1, 8], dtype = "float16" }\n'
+    )
+    assert [item.text for item in load_task(tmp_path / "edgekit.toml").input_sizes] == [
+        "image=1x3x224x224", "ids=1x16:int32", "rate=scalar:int64", "past.0=2x1x8:float16",
+    ]  # fmt: skip
+
+
+FORM = (
+    'expected sizes such as "1x3x224x224", "1x128:int64" or "scalar:int64", or a table such as '
+    '{ shape = [1, 128], dtype = "int64" }'
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ('"1 x 3"', f'x: "1 x 3" was given; {FORM}'),
+        ("3", f"x: 3 was given; {FORM}"),
+        ('"1x3:float"', 'x: "1x3:float" was given; "float" is no dtype: accepted are float32, '),
+        ("{ shape = [1, 0] }", "; a size is 0; every size must be at least 1"),
+    ],
+    ids=["form", "number", "dtype", "zero"],
+)
+def test_other_sizes_in_the_task_file_are_refused(tmp_path, value, fault):
+    (tmp_path / "edgekit.toml").write_text(f'[model]\nsource = "net.onnx"\n[inputs]\nx = {value}\n')
+    with pytest.raises(ConfigError) as caught:
+        load_task(tmp_path / "edgekit.toml")
+    assert fault in caught.value.message

@@ -96,28 +96,28 @@ def test_a_file_without_a_name_is_refused_with_an_example():
     )
 
 
-def test_a_missing_file_is_told_with_the_nearest_names(tmp_path):
+def test_a_missing_file_is_reported_with_the_nearest_names(tmp_path):
     write(tmp_path, "model.py", "")
     assert message_of("mdel.py:build", tmp_path) == (
         f"[model] source: mdel.py: no such file in {tmp_path}. Did you mean model.py?"
     )
 
 
-def test_a_missing_file_in_a_missing_folder_is_told(tmp_path):
+def test_a_missing_file_in_a_missing_folder_is_reported(tmp_path):
     assert message_of("a/b.py:build", tmp_path) == f"[model] source: a/b.py: no such file in {tmp_path}."
 
 
-def test_a_missing_name_is_told_with_the_nearest_names(tmp_path):
+def test_a_missing_name_is_reported_with_the_nearest_names(tmp_path):
     write(tmp_path, "net.py", "def build():\n    pass\n")
     assert message_of("net.py:bild", tmp_path) == "[model] source: net.py has no bild. Did you mean build?"
 
 
-def test_a_missing_name_with_nothing_near_is_told_with_what_there_is(tmp_path):
+def test_a_missing_name_with_nothing_near_is_reported_with_what_there_is(tmp_path):
     write(tmp_path, "net.py", "import os\ndef build():\n    pass\ndef other():\n    pass\n")
     assert message_of("net.py:xyzzy", tmp_path) == "[model] source: net.py has no xyzzy. It has: build, other."
 
 
-def test_a_missing_module_is_told(tmp_path):
+def test_a_missing_module_is_reported(tmp_path):
     assert message_of("edgekit_no_such_module:build", tmp_path) == (
         f"[model] source: no module named edgekit_no_such_module: it is neither in {tmp_path} nor installed. "
         "A file is named with its suffix: file.py:name."
@@ -141,7 +141,7 @@ def test_a_failing_import_shows_the_users_frames_only(tmp_path):
     assert load_object("net.py:build", tmp_path, "[model] source")() == 8
 
 
-def test_a_missing_package_of_the_users_is_told(tmp_path):
+def test_a_missing_package_of_the_users_is_reported(tmp_path):
     path = write(tmp_path, "net.py", "import edgekit_no_such_module\n")
     assert message_of("net.py:build", tmp_path) == (
         f"[model] source: net.py could not be imported:\n  {path}:1 in <module>\n    import edgekit_no_such_module\n"
@@ -149,7 +149,7 @@ def test_a_missing_package_of_the_users_is_told(tmp_path):
     )
 
 
-def test_a_relative_import_in_a_file_is_told_with_the_way_out(tmp_path):
+def test_a_relative_import_in_a_file_is_reported_with_the_way_out(tmp_path):
     path = write(tmp_path, "net.py", "from .layers import Layer\n")
     assert message_of("net.py:build", tmp_path) == (
         f"[model] source: net.py could not be imported:\n  {path}:1 in <module>\n    from .layers import Layer\n"
@@ -158,7 +158,7 @@ def test_a_relative_import_in_a_file_is_told_with_the_way_out(tmp_path):
     )
 
 
-def test_a_script_that_exits_while_it_is_imported_is_told(tmp_path):
+def test_a_script_that_exits_while_it_is_imported_is_reported(tmp_path):
     write(tmp_path, "net.py", "import sys\nsys.exit(4)\n")
     assert message_of("net.py:build", tmp_path) == (
         "[model] source: net.py called sys.exit(4) while it was imported. "
@@ -182,7 +182,7 @@ def test_a_failing_call_shows_the_users_frames(tmp_path):
     )
 
 
-def test_a_call_that_exits_is_told():
+def test_a_call_that_exits_is_reported():
     with pytest.raises(ModelError) as caught:
         call_user(sys.exit, (2,), "net.py:build failed", ModelError)
     assert caught.value.message == (

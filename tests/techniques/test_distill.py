@@ -59,16 +59,16 @@ def setting(tiny, tmp_path):
             yield (images,), torch.cat([teacher(image[None]) for image in images]).argmax(1)
 
     data = TrainingData(batches=batches, loss=torch.nn.functional.cross_entropy)
-    told = []
+    reported = []
     context = Context(
         samples=None,
         scratch=tmp_path / "scratch",
-        progress=lambda phrase, share=None: told.append(phrase),
+        progress=lambda phrase, share=None: reported.append(phrase),
         training=data,
         base=tmp_path,
         checkpoints=tmp_path / "kept",
     )
-    return given.model, context, told
+    return given.model, context, reported
 
 
 @pytest.mark.parametrize(
@@ -169,4 +169,4 @@ def test_a_student_that_does_not_fit_is_named(setting, student, message):
 def test_wrong_settings_are_refused_before_any_work(tiny, settings, family, reason):
     task = Task(model="net.py:build", base=Path(), training=Training(batches="t.py:b", loss="t.py:l"))
     model = replace(tiny("convolutions").model, family=family)
-    assert Distill(**settings).refusal(model, task, find_profile("pi4", Path())) == reason
+    assert Distill(**settings).why_not(model, task, find_profile("pi4", Path())) == reason

@@ -61,8 +61,8 @@ def test_four_bits_leave_each_group_on_fifteen_levels(tiny, tmp_path):
         for _ in range(3):
             yield (torch.randint(0, 50, (4, 12)),), torch.zeros(4, 32)
 
-    lessons = TrainingData(batches=batches, loss=torch.nn.functional.mse_loss)
-    known = Context(samples=None, scratch=tmp_path / "s", progress=silent, training=lessons)
+    training_data = TrainingData(batches=batches, loss=torch.nn.functional.mse_loss)
+    known = Context(samples=None, scratch=tmp_path / "s", progress=silent, training=training_data)
     technique = LoraRecovery(rank=2, bits=4, outputs="embeddings")
     made = technique.run(given.model, known, tmp_path / "out")
     weight = torch.export.load(made.path).state_dict["inner.weight"].reshape(-1, 32)
@@ -115,4 +115,4 @@ def test_nothing_to_update_is_refused(tiny, tmp_path):
 def test_wrong_settings_are_refused_before_any_work(tiny, settings, family, reason):
     task = Task(model="net.py:build", base=Path(), training=Training(batches="t.py:b", loss="t.py:l"))
     model = replace(tiny("convolutions").model, family=family)
-    assert LoraRecovery(**settings).refusal(model, task, find_profile("pi4", Path())) == reason
+    assert LoraRecovery(**settings).why_not(model, task, find_profile("pi4", Path())) == reason

@@ -213,7 +213,7 @@ def test_the_most_important_channels_stay_in_order():
     assert normalised({0: torch.tensor([1.0, 3.0])})[0].tolist() == [0.5, 1.5]
 
 
-def lessons(**changes):
+def training_data(**changes):
     import torch
 
     def batches(epoch):
@@ -224,7 +224,7 @@ def lessons(**changes):
 
 
 def context(folder, **changes):
-    return Context(samples=None, scratch=folder / "scratch", progress=silent, training=lessons(), **changes)
+    return Context(samples=None, scratch=folder / "scratch", progress=silent, training=training_data(), **changes)
 
 
 @pytest.mark.parametrize(
@@ -307,4 +307,4 @@ def test_a_device_without_a_latency_model_is_named(tiny, tmp_path):
 def test_wrong_settings_are_refused_before_any_work(tiny, settings, family, reason):
     task = Task(model="net.py:build", base=Path(), training=Training(batches="t.py:b", loss="t.py:l"))
     model = replace(tiny("convolutions").model, family=family)
-    assert PruneChannels(**settings).refusal(model, task, find_profile("pi4", Path())) == reason
+    assert PruneChannels(**settings).why_not(model, task, find_profile("pi4", Path())) == reason

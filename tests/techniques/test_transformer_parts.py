@@ -150,7 +150,7 @@ def test_a_head_that_puts_out_nothing_is_cut_without_a_change(tiny, tmp_path):
     share=st.floats(0.01, 0.99),
     spread=st.sampled_from(["global", "layer"]),
 )
-def test_every_layer_keeps_its_best_head_and_no_more_go_than_asked_for(importance, share, spread):
+def test_every_layer_keeps_its_best_head_and_no_more_go_than_requested(importance, share, spread):
     kept = heads_to_keep(importance, share, spread)
     gone = 4 * len(importance) - sum(map(len, kept))
     assert gone <= share * 4 * len(importance)

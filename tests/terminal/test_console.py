@@ -37,3 +37,11 @@ def test_a_stage_is_one_line_of_progress(capsys: pytest.CaptureFixture[str]) -> 
     with StageDisplay() as display:
         display("tflite", "layer\n::error::x")
     assert capsys.readouterr().err == "tflite     layer\\n::error::x\n"
+
+
+@pytest.mark.parametrize(
+    ("columns", "width"), [("50", 50), ("", 100), ("0", 100), ("wide", 100)], ids=["set", "empty", "zero", "no number"]
+)
+def test_a_pipe_is_as_wide_as_columns_says(columns: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert console().width == width

@@ -9,7 +9,7 @@ import pytest
 from edgekit.terminal.progress import StageClock, StageDisplay
 
 
-def test_a_stage_is_told_once_when_it_begins_and_once_when_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stage_is_reported_once_when_it_begins_and_once_when_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
     with StageDisplay(enabled=True, no_color=True) as display:
         display("tflite", "converting the float model", 0.1)
         display("tflite", "quantizing", 0.2)

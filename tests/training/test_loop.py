@@ -32,7 +32,7 @@ def data(**changes):
     return TrainingData(**{"batches": batches, "loss": torch.nn.functional.cross_entropy, **changes})
 
 
-def lesson(loss=None):
+def objective(loss=None):
     import torch
 
     torch.manual_seed(3)
@@ -61,7 +61,7 @@ def same(one, other):
 
 
 def test_training_learns_and_keeps_the_best_weights():
-    taught = lesson()
+    taught = objective()
     trained = train(taught, data(), SCHEDULE, run())
     assert trained.best.accuracy > 0.85 > trained.before.accuracy
     assert loop.judge(taught, data(), data().held_out_batches(0)) == trained.best
@@ -69,7 +69,7 @@ def test_training_learns_and_keeps_the_best_weights():
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_one_others():
-    first, second, third = lesson(), lesson(), lesson()
+    first, second, third = objective(), objective(), objective()
     train(first, data(), SCHEDULE, run())
     train(second, data(), SCHEDULE, run())
     train(third, data(), SCHEDULE, run(seed=1))
@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others():
 
 
 def test_a_run_that_stops_on_the_way_ends_as_one_that_does_not(tmp_path):
-    whole, parts = lesson(), lesson()
+    whole, parts = objective(), objective()
     train(whole, data(), SCHEDULE, run())
     first = train(parts, data(), SCHEDULE, run(tmp_path, until=1))
     last = train(parts, data(), SCHEDULE, run(tmp_path))
@@ -93,7 +93,7 @@ class KilledError(Exception):
 @pytest.mark.parametrize("at", [5, 12, 20], ids=["in the first epoch", "between epochs", "in the second epoch"])
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path, monkeypatch, at):
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", -1.0)  # after every step
-    whole, killed, again = lesson(), lesson(), lesson()
+    whole, killed, again = objective(), objective(), objective()
     train(whole, data(), SCHEDULE, run())
     done = 0
 
@@ -114,7 +114,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, monkeypatch, at):
 
 
 def test_a_run_that_makes_it_worse_leaves_the_weights_as_they_were():
-    taught = lesson()
+    taught = objective()
     before = weights(taught)
     wrong = TrainingObjective(
         module=taught.module, loss=lambda i, t: -taught.loss(i, t), predict=taught.predict, name="test"
@@ -131,21 +131,21 @@ def test_batches_that_are_yielded_without_gradients_train_all_the_same():
         with torch.no_grad():
             yield from batches(epoch)
 
-    taught = lesson()
+    taught = objective()
     assert train(taught, data(batches=without), SCHEDULE, run()).best.accuracy > 0.85
     torch.set_grad_enabled(True)
 
 
 def test_progress_tells_loss_and_metric():
-    told = []
-    train(lesson(), data(), SCHEDULE, run(progress=lambda phrase, share: told.append((phrase, share))))
-    assert re.fullmatch(r"epoch 1 of 3: loss \d\.\d{3}", told[0][0])
-    assert re.fullmatch(r"epoch 3 of 3: loss \d\.\d{3}, held-out accuracy \d+\.\d %", told[-2][0])
-    assert told[-1][1] == 1.0
+    reported = []
+    train(objective(), data(), SCHEDULE, run(progress=lambda phrase, share: reported.append((phrase, share))))
+    assert re.fullmatch(r"epoch 1 of 3: loss \d\.\d{3}", reported[0][0])
+    assert re.fullmatch(r"epoch 3 of 3: loss \d\.\d{3}, held-out accuracy \d+\.\d %", reported[-2][0])
+    assert reported[-1][1] == 1.0
 
 
 def test_a_loss_that_is_no_number_ends_the_run():
-    net = lesson().module
+    net = objective().module
     message = "test: the training loss is nan at step 0 of epoch 0. Give a smaller learning_rate than 0.05."
     wrong = TrainingObjective(
         module=net, loss=lambda i, _: net(*i).sum() * float("nan"), predict=lambda i: net(*i), name="test"

@@ -104,7 +104,7 @@ def test_a_loss_that_is_no_scalar_is_named(loss, came):
         TrainingData(batches=lambda _: [], loss=loss).loss_of(torch.zeros(2, 3), None)
 
 
-def test_a_failing_loss_is_told_by_the_users_words():
+def test_a_failing_loss_is_reported_by_the_users_words():
     def loss(output, target):
         raise KeyError("weights")
 

@@ -151,14 +151,14 @@ def test_a_mixture_that_the_format_cannot_hold_gives_way_to_float(world):
     assert made.rungs[-1].name.endswith("layers at fp32")
 
 
-def test_where_nothing_mixes_the_layers_are_told_all_the_same(world):
+def test_where_nothing_mixes_the_layers_are_reported_all_the_same(world):
     world.refuse = lambda _runtime, recipe: "no" if recipe.overrides else None
     made = world.ask()
     assert made.cliff.reason == "tflite cannot mix int4 with what is above it"
     assert len(made.cliff.layers) == 4
 
 
-def test_without_a_simulation_the_reason_is_told(world):
+def test_without_a_simulation_the_reason_is_reported(world):
     world.ready = "the task has no calibration data"
     assert world.ask().cliff.reason == "the task has no calibration data"
 

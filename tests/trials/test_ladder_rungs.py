@@ -65,7 +65,7 @@ def test_the_climb_ends_at_the_first_rung_whose_drop_breaks_its_limit(verdicts, 
     assert [item.falls(strict=strict) for item in rungs[:-1]] == [False] * (expected - 1)
 
 
-def test_an_unsure_drop_is_told_and_passes_unless_strict():
+def test_an_unsure_drop_is_reported_and_passes_unless_strict():
     unsure = rung("int8", "inconclusive")
     assert (unsure.falls(), unsure.keeps()) == (False, True)
     assert (unsure.falls(strict=True), unsure.keeps(strict=True)) == (True, False)

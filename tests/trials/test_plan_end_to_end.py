@@ -30,7 +30,19 @@ def project(tmp_path_factory):
     patch.setenv("EDGEKIT_CACHE_DIR", str(folder / "cache"))
     try:
         assert main(["init"]) == 0
-        arguments = ["plan", "--device", "pi4", "--effort", "default", "-o", "plan.json", "-q", *LIMITS]
+        arguments = [
+            "plan",
+            "--device",
+            "pi4",
+            "--effort",
+            "default",
+            "-o",
+            "plan.json",
+            "-q",
+            "--prefer",
+            "accuracy",
+            *LIMITS,
+        ]
         assert main(arguments) == 0
         yield folder
     finally:

@@ -115,7 +115,7 @@ def test_default_takes_the_mixture_that_keeps_the_accuracy(calls, tmp_path):
     made = ask(tmp_path, "default", size="500 kB", accuracy_drop="1 pp")
     assert made.chosen.title == "tflite int8-static+mixed"
     assert made.chosen.recipe.overrides == (("a", "fp32"),)
-    assert calls["simulated"] == ["tflite fp16", "tflite int8-static", "tflite int8-static+mixed"]
+    assert calls["simulated"] == ["tflite int8-static", "tflite fp16", "tflite int8-static+mixed"]
     drop = made.chosen.prediction("accuracy_drop")
     assert (drop.value, drop.evidence, drop.basis) == (0.2, "simulated", "simulated on 9 calibration samples")
     assert [item.module for item in made.sensitivity] == ["a", "b"]

@@ -34,7 +34,7 @@ def test_any_text_becomes_an_identifier(name: str) -> None:
 
 
 @given(st.lists(st.sampled_from(["a", "b", "a2"]), max_size=6))
-def test_equal_names_are_told_apart(names: list[str]) -> None:
+def test_equal_names_are_distinguished(names: list[str]) -> None:
     made = distinct(names)
     assert len(set(made)) == len(names)
     assert all(new.startswith(old) for new, old in zip(made, names, strict=True))

@@ -27,7 +27,7 @@ from edgekit.exporting.report import ExportReport
 from edgekit.formats.table import all_formats
 from edgekit.model import ArtifactState, TensorSpec
 from edgekit.recipe import Recipe
-from edgekit.task.data import _read_image
+from edgekit.task.pictures import read_image
 from edgekit.task.task import ImagePreprocessing
 from edgekit.usage.snippets import usage_files, write_usage
 
@@ -190,7 +190,7 @@ def test_the_python_code_prepares_pictures_as_edgekit_does(
     monkeypatch.setitem(sys.modules, "onnxruntime", ModuleType("onnxruntime"))
     names: dict[str, Any] = {"__file__": str(tmp_path / "usage" / "a.py"), "__name__": "snippet"}
     exec(usage_files([made], {})["net_int8_static_onnx.py"], names)
-    assert np.array_equal(names["preprocess"](tmp_path / "a.png"), _read_image(tmp_path / "a.png", spec, steps))
+    assert np.array_equal(names["preprocess"](tmp_path / "a.png"), read_image(tmp_path / "a.png", spec, steps))
 
 
 def test_labels_that_fit_no_output_are_kept_and_not_used() -> None:
@@ -262,7 +262,7 @@ def test_nothing_is_written_where_there_is_no_artifact(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "usage").write_text("a file")
     expected = f"{tmp_path / 'usage'} cannot be written: File exists. Give another folder with --output."
     with pytest.raises(ResourceError, match=f"^{re.escape(expected)}$"):

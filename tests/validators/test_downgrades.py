@@ -12,16 +12,17 @@ from edgekit.analysis.graph import Analysis, Memory, Operator, Weight
 from edgekit.artifact import Artifact
 from edgekit.budget import RECIPE_SOURCE, Budget, Limit
 from edgekit.checks import Check
+from edgekit.formats.table import accelerator_files
 from edgekit.recipe import Recipe
-from edgekit.validators.accelerator_rules import accelerator_names, accelerator_rules
+from edgekit.validators.accelerator_rules import accelerator_rules
 from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.base import Evidence
 from edgekit.validators.delegate_coverage import DelegateCoverageValidator
 from edgekit.validators.ignored_settings import IgnoredSettingsValidator
 from edgekit.validators.integer_coverage import IntegerCoverageValidator
 from edgekit.validators.requested import (
-    ASKED_KEY,
     PRECISION_KEY,
+    REQUESTED_KEY,
     read_requested,
     requested_metadata,
     requested_settings,
@@ -42,8 +43,8 @@ def evidence(
     artifact = Artifact(
         path=Path("net.tflite"), runtime=runtime, precision="", size_bytes=1, download_bytes=1, sha256=""
     )
-    asked = requested_settings(recipe) if recipe else None
-    return Evidence(artifact=artifact, runtime="LiteRT 2", operators=operators, **{"asked": asked, **facts})
+    requested = requested_settings(recipe) if recipe else None
+    return Evidence(artifact=artifact, runtime="LiteRT 2", operators=operators, **{"requested": requested, **facts})
 
 
 def integer(found: Evidence, *limits: Limit) -> Check:
@@ -73,7 +74,7 @@ def test_an_artifact_that_runs_in_integers_passes() -> None:
     assert (check.verdict, check.value) == ("pass", 100.0)
 
 
-def test_activations_quantized_at_run_time_are_integers_and_are_told() -> None:
+def test_activations_quantized_at_run_time_are_integers_and_are_reported() -> None:
     check = integer(evidence(conv(), conv("late", "dynamic"), recipe=STATIC))
     assert check.verdict == "pass"
     assert check.detail.endswith("Grids chosen at run time: late (CONV_2D).")
@@ -91,13 +92,13 @@ def test_integer_weights_in_float_arithmetic_are_not_what_int8_dynamic_asks_for(
 
 
 @pytest.mark.parametrize(("precision", "verdict"), [("int8_static", "fail"), ("int8_dynamic", "pass")], ids=str)
-def test_products_of_two_activations_are_asked_for_by_static_precisions_only(precision: Any, verdict: str) -> None:
+def test_products_of_two_activations_are_requested_by_static_precisions_only(precision: Any, verdict: str) -> None:
     product = conv("scores", "float", kind="BATCH_MATMUL", weights=0, weight_bits=0, scales=0)
     found = evidence(conv(arithmetic="dynamic"), product, recipe=Recipe(default=precision))
     assert integer(found).verdict == verdict
 
 
-def test_a_float_artifact_is_asked_for_nothing() -> None:
+def test_a_float_artifact_is_requested_nothing() -> None:
     check = integer(evidence(conv(arithmetic="float"), recipe=Recipe(default="fp32")))
     assert (check.verdict, check.limit, check.level) == ("not_run", None, "warn")
     assert check.detail == "No operator was requested in integers."
@@ -109,20 +110,20 @@ def test_a_budget_takes_the_place_of_the_recipes_limit() -> None:
     assert (check.verdict, check.limit_from) == ("pass", "edgekit.toml [budget]")
 
 
-def test_a_runtime_that_tells_nothing_does_not_pass_where_integers_were_asked_for() -> None:
+def test_a_runtime_that_tells_nothing_does_not_pass_where_integers_were_requested() -> None:
     found = evidence(recipe=STATIC, missing={"operators": "The runtime does not report what it runs."})
     check = integer(found)
     assert (check.verdict, check.fails_gate) == ("not_run", True)
     assert check.detail == "The runtime does not report what it runs."
 
 
-def test_an_artifact_made_elsewhere_is_told_and_not_judged_until_somebody_says_what_it_shall_be() -> None:
+def test_an_artifact_made_elsewhere_is_reported_and_not_judged_until_somebody_says_what_it_must_be() -> None:
     found = evidence(conv(), conv("stem", "float", macs=300))
     check = integer(found)
     assert (check.verdict, check.value, check.limit) == ("pass", 25.0, None)
     assert check.detail.endswith("Nothing says which of it was requested in integers. In float: stem (CONV_2D).")
-    told = integer(found, Limit(name="integer_coverage", value=100.0, source="--min-integer-coverage"))
-    assert (told.verdict, told.level) == ("fail", "error")
+    reported = integer(found, Limit(name="integer_coverage", value=100.0, source="--min-integer-coverage"))
+    assert (reported.verdict, reported.level) == ("fail", "error")
 
 
 def two_layers() -> Analysis:
@@ -153,20 +154,20 @@ def linear(name: str, arithmetic: str, weights: int) -> ArtifactOperator:
     return conv(name, arithmetic, kind="FULLY_CONNECTED", weights=weights, macs=weights)
 
 
-def test_of_a_recurrent_layer_only_integer_weights_are_asked() -> None:
+def test_of_a_recurrent_layer_only_integer_weights_are_requested() -> None:
     analysis = two_layers()
     first, last = analysis.operators
     lstm = dataclasses.replace(first, kernel="recurrent")
     weights = {**analysis.weights, "first": dataclasses.replace(analysis.weights["first"], role="recurrent")}
-    asked = requested_settings(
+    requested = requested_settings(
         Recipe(default="int8_dynamic"), analysis=dataclasses.replace(analysis, operators=(lstm, last), weights=weights)
     )
     stored, computed = linear("lstm", "float", 20), linear("last", "integer", 30)
     stored = dataclasses.replace(stored, weight_bits=8)
-    assert integer(evidence(stored, computed, asked=asked)).verdict == "pass"
+    assert integer(evidence(stored, computed, requested=requested)).verdict == "pass"
     lost = dataclasses.replace(stored, weight_bits=32)
-    assert integer(evidence(lost, computed, asked=asked)).verdict == "fail"
-    assert integer(evidence(stored, linear("last", "float", 30), asked=asked)).verdict == "fail"
+    assert integer(evidence(lost, computed, requested=requested)).verdict == "fail"
+    assert integer(evidence(stored, linear("last", "float", 30), requested=requested)).verdict == "fail"
 
 
 @pytest.mark.parametrize(
@@ -178,12 +179,12 @@ def test_of_a_recurrent_layer_only_integer_weights_are_asked() -> None:
     ],
 )
 def test_layers_that_a_mixed_plan_meant_to_be_float_do_not_count(operators: Any, verdict: str, value: float) -> None:
-    asked = requested_settings(MIXED, analysis=two_layers())
-    check = integer(evidence(*operators, asked=asked))
+    requested = requested_settings(MIXED, analysis=two_layers())
+    check = integer(evidence(*operators, requested=requested))
     assert (check.verdict, check.value) == (verdict, value)
 
 
-def test_a_mixed_artifact_without_its_model_is_told_and_not_judged() -> None:
+def test_a_mixed_artifact_without_its_model_is_reported_and_not_judged() -> None:
     check = integer(evidence(linear("a", "integer", 20), linear("b", "float", 30), recipe=MIXED))
     assert (check.verdict, check.limit, check.value) == ("pass", None, 40.0)
     assert check.detail.endswith("give the model to tell which. In float: b (FULLY_CONNECTED).")
@@ -224,13 +225,13 @@ def test_a_device_without_an_accelerator_for_the_format_says_so() -> None:
     assert check.detail == "The device's profile names no accelerator for this format."
 
 
-@pytest.mark.parametrize("name", accelerator_names())
+@pytest.mark.parametrize("name", sorted(accelerator_files()))
 def test_every_accelerators_rules_have_sources_and_a_caveat(name: str) -> None:
     rules = accelerator_rules(name)
     assert rules.sources
     assert all(source.startswith("https://") for source in rules.sources)
     assert rules.caveat
-    assert all(refusal.reason for refusal in rules.refusals)
+    assert all(why_not.reason for why_not in rules.exclusions)
 
 
 @pytest.mark.parametrize(
@@ -301,22 +302,22 @@ def test_a_setting_that_the_file_does_not_show_is_named_with_what_came_out(
     assert (check.verdict, check.level, check.value, check.detail) == ("fail", "error", 1, sentence)
 
 
-def test_float_inputs_where_int8_was_asked_for_are_named() -> None:
-    asked = requested_settings(STATIC, io="int8")
-    check = ignored(evidence(conv(), asked=asked, boundary=(("image", "float32"), ("logits", "int8"))))
+def test_float_inputs_where_int8_was_requested_are_named() -> None:
+    requested = requested_settings(STATIC, io="int8")
+    check = ignored(evidence(conv(), requested=requested, boundary=(("image", "float32"), ("logits", "int8"))))
     assert (check.verdict, check.detail) == ("fail", "--io int8 was requested; image came out as float.")
 
 
 def test_techniques_that_the_file_does_not_speak_of_are_named() -> None:
-    asked = requested_settings(STATIC, techniques="equalize")
-    check = ignored(evidence(conv(), asked=asked, embedded={"edgekit.version": "1"}))
+    requested = requested_settings(STATIC, techniques="equalize")
+    check = ignored(evidence(conv(), requested=requested, embedded={"edgekit.version": "1"}))
     assert check.detail == "Techniques requested: equalize; the file was made with: none."
 
 
 def test_settings_that_the_file_shows_pass() -> None:
-    asked = requested_settings(STATIC, io="int8", techniques="")
+    requested = requested_settings(STATIC, io="int8", techniques="")
     check = ignored(
-        evidence(conv(), asked=asked, boundary=(("image", "int8"),), embedded={PRECISION_KEY: "int8-static"})
+        evidence(conv(), requested=requested, boundary=(("image", "int8"),), embedded={PRECISION_KEY: "int8-static"})
     )
     assert (check.verdict, check.value) == ("pass", 0)
 
@@ -337,7 +338,7 @@ def test_an_artifact_that_says_nothing_about_itself_has_no_ignored_settings() ->
     ],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_what_was_asked_for_is_read_back_from_the_artifact(recipe: Recipe, io: str) -> None:
+def test_what_was_requested_is_read_back_from_the_artifact(recipe: Recipe, io: str) -> None:
     found = read_requested(requested_metadata(recipe, io))
     assert found is not None
     assert (found.recipe, found.io) == (recipe, io)
@@ -348,7 +349,7 @@ def test_usual_settings_add_nothing_to_an_artifact() -> None:
 
 
 def test_somebody_elses_use_of_the_key_is_passed_over() -> None:
-    found = read_requested({PRECISION_KEY: "int8-static", ASKED_KEY: "[1]"})
+    found = read_requested({PRECISION_KEY: "int8-static", REQUESTED_KEY: "[1]"})
     assert found is not None
     assert (found.recipe, found.io) == (STATIC, "float")
 

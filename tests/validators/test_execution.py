@@ -31,7 +31,7 @@ def message_of(error, call, *arguments, **options):
 def test_everything_is_measured_in_two_fresh_processes(fake_runner, rows, tmp_path):
     data = np.arange(12, dtype=np.float32).reshape(4, 3)
     samples = rows(x=data)
-    told = []
+    reported = []
     evidence = collect(
         fake_runner(sleep_s=0.002),
         tmp_path,
@@ -40,7 +40,7 @@ def test_everything_is_measured_in_two_fresh_processes(fake_runner, rows, tmp_pa
         baseline=fake_runner("float.fake", sleep_s=0.004).path,
         metric="cosine",
         metric_base=tmp_path,
-        progress=lambda phrase, share: told.append((phrase, share)),
+        progress=lambda phrase, share: reported.append((phrase, share)),
     )
     assert evidence.missing == {}
     assert evidence.runtime == "fake 1.0 with 1 threads"
@@ -54,7 +54,7 @@ def test_everything_is_measured_in_two_fresh_processes(fake_runner, rows, tmp_pa
     assert evidence.boundary == (("x", "float32"), ("x", "float32"))
     assert (evidence.metric, evidence.metric_base) == ("cosine", tmp_path)
     assert [item.name for item in evidence.artifact.inputs] == ["x"]
-    assert told[0] == ("model.fake: loading", None)
+    assert reported[0] == ("model.fake: loading", None)
 
 
 def test_an_artifact_alone_is_run_on_made_up_inputs(fake_runner, tmp_path):
@@ -71,7 +71,7 @@ def test_an_artifact_alone_is_run_on_made_up_inputs(fake_runner, tmp_path):
     assert evidence.peak_memory_bytes is not None
 
 
-def test_sizes_that_the_file_leaves_free_are_asked_for_and_never_taken_as_one(fake_runner, tmp_path):
+def test_sizes_that_the_file_leaves_free_are_requested_and_never_taken_as_one(fake_runner, tmp_path):
     artifact = fake_runner(inputs=[spec("x", [-1, 3, -1, -1]), spec("ids", [-1, -1], "int64")])
     with pytest.raises(DataError) as caught:
         collect(artifact, tmp_path)
@@ -81,7 +81,7 @@ def test_sizes_that_the_file_leaves_free_are_asked_for_and_never_taken_as_one(fa
     )
 
 
-def test_only_the_pieces_that_were_asked_for_are_measured(fake_runner, rows, tmp_path):
+def test_only_the_pieces_that_were_requested_are_measured(fake_runner, rows, tmp_path):
     samples = rows(x=np.zeros((2, 3), np.float32))
     first = collect(fake_runner(), tmp_path, evaluation=samples, reference=samples, pieces=("memory", "outputs"))
     assert first.missing == {"latency": "It was not requested."}

@@ -21,7 +21,7 @@ def analysis(*operators: tuple[str, str, tuple[str, ...]], output: str, **shapes
     )
 
 
-def test_the_members_of_a_concatenation_are_told_behind_what_only_moves_values() -> None:
+def test_the_members_of_a_concatenation_are_reported_behind_what_only_moves_values() -> None:
     graph = analysis(
         ("conv2d", "boxes", ("x",)),
         ("sigmoid", "probability", ("x",)),

@@ -62,7 +62,7 @@ def test_a_folder_is_reordered_in_its_place(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.arrays()[1], B)
 
 
-def test_what_cannot_be_compared_is_told(tmp_path: Path) -> None:
+def test_what_cannot_be_compared_is_reported(tmp_path: Path) -> None:
     one = write(tmp_path / "one", a=A)
     assert why_not_comparable(one, write(tmp_path / "same", b=A[:, :, None])) == ""
     assert why_not_comparable(one, write(tmp_path / "wide", b=WIDE)) == (

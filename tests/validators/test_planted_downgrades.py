@@ -44,7 +44,7 @@ def evidence_of(tiny, tmp_path_factory):
                 pieces=("memory",),
                 settings=RunSettings(timeout_s=120),
             )
-            found[name] = replace(made, asked=STATIC)
+            found[name] = replace(made, requested=STATIC)
         return found[name]
 
     return evidence
@@ -139,16 +139,16 @@ def test_a_model_that_suits_its_runtime_is_on_the_fast_path_as_a_whole(evidence_
     assert (check.verdict, check.value) == ("pass", 100.0)
 
 
-def test_four_bits_that_did_not_come_out_are_told(evidence_of):
-    evidence = replace(evidence_of("tiny_int8.tflite"), asked=requested_settings(Recipe(default="int4_weights")))
+def test_four_bits_that_did_not_come_out_are_reported(evidence_of):
+    evidence = replace(evidence_of("tiny_int8.tflite"), requested=requested_settings(Recipe(default="int4_weights")))
     check = IgnoredSettingsValidator().run(evidence, Budget())[0]
     assert (check.verdict, check.level) == ("fail", "error")
     assert check.detail == "int4_weights was requested; no layer has 4-bit weights, but 2 with 8 bits."
 
 
-def test_float_inputs_where_integers_were_asked_for_are_read_from_the_file(evidence_of):
+def test_float_inputs_where_integers_were_requested_are_read_from_the_file(evidence_of):
     evidence = replace(
-        evidence_of("tiny_int8.onnx"), asked=requested_settings(Recipe(default="int8_static"), io="int8")
+        evidence_of("tiny_int8.onnx"), requested=requested_settings(Recipe(default="int8_static"), io="int8")
     )
     check = IgnoredSettingsValidator().run(evidence, Budget())[0]
     assert check.detail == "--io int8 was requested; image, result came out as float."

@@ -9,7 +9,7 @@ from edgekit.artifact import Artifact
 from edgekit.budget import Budget, Limit
 from edgekit.recipe import Prediction
 from edgekit.samples import Samples, SampleWriter
-from edgekit.testing.validator_contract import ASKED, ValidatorContract
+from edgekit.testing.validator_contract import REQUESTED, ValidatorContract
 from edgekit.validators.accuracy import accuracy_drop
 from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.base import Evidence, Validator
@@ -67,7 +67,7 @@ def full(artifact, write):
         peak_memory_bytes=60_000_000,
         empty_memory_bytes=40_000_000,
         operators=(FALLEN,),
-        asked=ASKED,
+        requested=REQUESTED,
         accelerator="nnapi",
     )
 
@@ -147,7 +147,7 @@ def test_every_validator_of_the_table_is_held_to_the_contract():
     assert {cls.name for cls in OfEdgekit.__subclasses__()} == set(registry.VALIDATORS)
 
 
-def test_a_validator_that_breaks_its_contract_is_told():
+def test_a_validator_that_breaks_its_contract_is_reported():
     class Wrong(Validator):
         costs = ("size",)
 
@@ -223,7 +223,7 @@ def test_data_that_does_not_fit_the_metric_is_not_run_with_the_reason(full):
     assert check_of("accuracy_drop", dataclasses.replace(full, metric="top1")).detail == reason
 
 
-def test_an_accuracy_without_a_float_model_is_told_and_not_run(full, write):
+def test_an_accuracy_without_a_float_model_is_reported_and_not_run(full, write):
     targets = np.asarray(full.reference.arrays()[0]).argmax(1)
     evaluation = write("labelled", np.zeros((100, 3), np.float32), targets=targets)
     evidence = dataclasses.replace(full, metric="top1", evaluation=evaluation, reference=None)

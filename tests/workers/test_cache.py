@@ -108,13 +108,13 @@ def test_a_journal_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_a_damaged_entry_is_made_anew_and_that_is_said_once(tmp_path: Path) -> None:
     Cache(root=tmp_path).make("kind", "key", write_one)
     (tmp_path / "kind" / "key" / "value").write_text("0")
-    told: list[tuple[str, str]] = []
-    cache = Cache(root=tmp_path, notice=lambda stage, phrase, share: told.append((stage, phrase)))
+    reported: list[tuple[str, str]] = []
+    cache = Cache(root=tmp_path, notice=lambda stage, phrase, share: reported.append((stage, phrase)))
     assert cache.find("kind", "key") is None
     folder = cache.make("kind", "key", write_one)
     assert cache.find("kind", "key") == folder
     assert (folder / "value").read_text() == "1"
-    assert told == [("cache", "kind key is damaged (value has changed): it is made anew")]
+    assert reported == [("cache", "kind key is damaged (value has changed): it is made anew")]
 
 
 def test_an_empty_folder_in_the_place_of_an_entry_is_no_entry(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_link_in_the_place_of_a_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_who_waits_for_another_maker_says_so_and_finds_its_entry(tmp_path: Path) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     heard, building = threading.Event(), threading.Event()
 
     def slow(folder: Path) -> None:
@@ -148,7 +148,7 @@ def test_who_waits_for_another_maker_says_so_and_finds_its_entry(tmp_path: Path)
         write_one(folder)
 
     def hear(stage: str, phrase: str, share: float | None) -> None:
-        told.append(f"{stage}: {phrase}")
+        reported.append(f"{stage}: {phrase}")
         heard.set()
 
     other = threading.Thread(target=lambda: Cache(root=tmp_path).make("kind", "key", slow))
@@ -158,7 +158,7 @@ def test_who_waits_for_another_maker_says_so_and_finds_its_entry(tmp_path: Path)
     folder = cache.make("kind", "key", lambda folder: pytest.fail(f"built again in {folder}"))
     other.join()
     assert (folder / "value").read_text() == "1"
-    assert set(told) == {"waiting: another process is making the same; its result will be used"}
+    assert set(reported) == {"waiting: another process is making the same; its result will be used"}
 
 
 def test_waiting_ends_when_it_is_cancelled(tmp_path: Path) -> None:

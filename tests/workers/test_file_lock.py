@@ -32,8 +32,8 @@ def test_a_lock_is_a_file_only_while_it_is_held(tmp_path):
     assert not path.exists()
 
 
-def test_who_waits_is_told_for_how_long_and_gets_it_afterwards(tmp_path):
-    path, told, free = tmp_path / "lock", [], threading.Event()
+def test_who_waits_is_reported_for_how_long_and_gets_it_afterwards(tmp_path):
+    path, reported, free = tmp_path / "lock", [], threading.Event()
 
     def hold():
         with file_lock(path, never):
@@ -46,13 +46,13 @@ def test_who_waits_is_told_for_how_long_and_gets_it_afterwards(tmp_path):
     held.wait(10)
 
     def wait(seconds):
-        told.append(seconds)
+        reported.append(seconds)
         free.set()
 
     with file_lock(path, wait):
         other.join()
-    assert told == sorted(told)
-    assert told
+    assert reported == sorted(reported)
+    assert reported
 
 
 def test_what_waiting_raises_ends_it(tmp_path):

@@ -45,7 +45,7 @@ def test_a_crash_is_named_by_its_signal(tmp_path):
     assert ended.how == "was ended by signal 11 (SIGSEGV)"
 
 
-def test_a_signal_without_a_name_is_told_by_its_number():
+def test_a_signal_without_a_name_is_reported_by_its_number():
     ended = Ended(returncode=-40, wall_s=0.0, cpu_s=0.0, peak_memory_bytes=0)
     assert ended.how == "was ended by signal 40"
 

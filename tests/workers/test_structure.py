@@ -95,13 +95,13 @@ def test_a_value_comes_back_from_its_file(tmp_path: Path) -> None:
     ],
     ids=["unknown", "null", "bool", "fraction", "text", "missing", "path", "list", "short", "literal", "union"],
 )  # fmt: skip
-def test_a_fault_is_told_with_its_path(change: dict[str, Any], fault: str) -> None:
+def test_a_fault_is_reported_with_its_path(change: dict[str, Any], fault: str) -> None:
     with pytest.raises(InternalError) as raised:
         structure({**unstructure(FULL), **change}, Outer, "request of the test")
     assert raised.value.message == f"The request of the test does not have the form of Outer:\n  {fault}"
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     with pytest.raises(InternalError) as raised:
         structure({"inner": {"path": 1}, "count": "2"}, Outer, "value")
     assert raised.value.message.splitlines()[1:] == ["  1 is no str @ $.inner.path", '  "2" is no int @ $.count']

@@ -160,9 +160,9 @@ def test_what_a_job_prints_goes_to_its_log_and_nowhere_else(
 
 
 def test_progress_is_passed_on_in_order_and_to_the_end(run: Run) -> None:
-    told: list[tuple[str, float | None]] = []
-    run("tell", lambda phrase, share: told.append((phrase, share)))
-    assert told == [("step 0", 0.0), ("step 1", 0.5), ("step 2", 1.0), ("finished", None)]
+    reported: list[tuple[str, float | None]] = []
+    run("tell", lambda phrase, share: reported.append((phrase, share)))
+    assert reported == [("step 0", 0.0), ("step 1", 0.5), ("step 2", 1.0), ("finished", None)]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_any_other_exception_is_a_fault_with_its_log_in_a_file(run: Run, faults:
     assert re.fullmatch(r"before\nTraceback \(most recent call last\):\n(  .*\n)+KeyError: 'weights'\n", text)
 
 
-def test_only_the_last_lines_of_a_long_log_are_told(run: Run, tmp_path: Path) -> None:
+def test_only_the_last_lines_of_a_long_log_are_reported(run: Run, tmp_path: Path) -> None:
     text = "    print(*range(100), sep='\\n', flush=True)\n    os._exit(7)"
     (tmp_path / "jobs_of_test.py").write_text(JOBS.replace("    os._exit(7)", text))
     with pytest.raises(WorkerError) as raised:

@@ -27,6 +27,8 @@ class Feature:
         dtype: Element type (`fp16`, `fp32`, `int32`; `string` or `int64` for a class label).
         kind: `tensor`, `image` (also given as an array, in the shape here), `state`, `label` or `probabilities`.
         default: What fills an optional input that is not given; None where it is required.
+        colour: Order of an image's channels: `RGB`, `BGR`, `GRAY` (8 bits each) or `GRAY16` (16-bit float); "" for what
+            is no image.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Feature:
     dtype: str
     kind: str = "tensor"
     default: float | None = None
+    colour: str = ""
 
     @property
     def shape_text(self) -> str:

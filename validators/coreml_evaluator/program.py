@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from edgekit.errors import ArtifactError, MissingDependencyError
 from edgekit.validators.coreml_evaluator.arithmetic import describe_operators
 from edgekit.validators.coreml_evaluator.features import Feature, checked_inputs
-from edgekit.validators.coreml_evaluator.graph import Constant, Function, NamedType, Operation, StoredConstant
+from edgekit.validators.coreml_evaluator.graph import (
+    Constant,
+    Function,
+    NamedType,
+    Operation,
+    Reference,
+    StoredConstant,
+)
 from edgekit.validators.coreml_evaluator.graph_reader import read_function
 from edgekit.validators.coreml_evaluator.number_formats import BY_NAME
 from edgekit.validators.coreml_evaluator.package_file import PackageFile, read_package
@@ -27,6 +34,9 @@ if TYPE_CHECKING:
 
 Precision: TypeAlias = Literal["fp16", "fp32"]
 Trace: TypeAlias = Callable[[str, NDArray[Any]], object]
+
+COLOURS = {10: "GRAY", 20: "RGB", 30: "BGR", 40: "GRAY16"}
+"""Orders of an image's channels, by ImageFeatureType.ColorSpace of FeatureTypes.proto."""
 
 IOS_BY_SPECIFICATION = {6: "iOS15", 7: "iOS16", 8: "iOS17", 9: "iOS18", 10: "iOS26"}
 """Lowest system that reads a specification version, by coremltools' deployment targets."""
@@ -87,9 +97,9 @@ class Program:
         self._threads = threads
         self._described = _described(package.spec, function.name)
         defaults = {item.name: _default(item.type) for item in self._described.input}
-        kinds = {item.name: item.type.WhichOneof("Type") for item in self._described.input}
+        colours = {item.name: colour_of(item.type) for item in self._described.input}
         self.inputs: tuple[Feature, ...] = tuple(
-            _input_feature(item, kinds.get(item.name), defaults.get(item.name))
+            _input_feature(item, colours.get(item.name, ""), defaults.get(item.name))
             for item in function.inputs
             if item.type.kind != "state"
         )
@@ -160,6 +170,16 @@ class Program:
     def stored_constants(self) -> tuple[StoredConstant, ...]:
         """How each constant of numbers is stored: which precision is really in the file."""
         return self._function.stored_constants
+
+    @property
+    def class_labels(self) -> tuple[str, ...]:
+        """Labels of a classifier in the order of its probabilities, empty for any other model."""
+        for operation in self.operations:
+            if operation.type == "classify":
+                given = operation.inputs["classes"][0]
+                classes = self.constants.get(given.name, ()) if isinstance(given, Reference) else given
+                return tuple(str(label) for label in classes) if isinstance(classes, tuple) else ()
+        return ()
 
     @property
     def random_operators(self) -> tuple[str, ...]:
@@ -313,9 +333,22 @@ def _described(spec: Any, function: str) -> Any:
     return spec.description
 
 
-def _input_feature(item: NamedType, described: str | None, default: float | None) -> Feature:
-    kind = "image" if described == "imageType" else "tensor"
-    return Feature(name=item.name, shape=item.type.shape or (), dtype=item.type.dtype, kind=kind, default=default)
+def colour_of(feature_type: Any) -> str:
+    """Returns the order of an image's channels (see `Feature.colour`) by its FeatureType, "" for what is no image."""
+    if feature_type.WhichOneof("Type") != "imageType":
+        return ""
+    return COLOURS.get(int(feature_type.imageType.colorSpace), "RGB")
+
+
+def _input_feature(item: NamedType, colour: str, default: float | None) -> Feature:
+    return Feature(
+        name=item.name,
+        shape=item.type.shape or (),
+        dtype=item.type.dtype,
+        kind="image" if colour else "tensor",
+        default=default,
+        colour=colour,
+    )
 
 
 def _default(feature_type: Any) -> float | None:

@@ -26,7 +26,7 @@ from edgekit.training.training_data import TrainingData
 SIZES = (16,) * 8 + (24,) * 4 + (32,) * 3
 
 
-def lesson_of(net: Any) -> TrainingObjective:
+def objective_of(net: Any) -> TrainingObjective:
     """Returns a lesson for a network with batch norms, in training mode while it learns."""
 
     def taught(inputs: tuple[Any, ...], target: Any) -> Any:
@@ -46,7 +46,7 @@ def main() -> None:
 
     schedule = Schedule(epochs=len(SIZES), learning_rate=0.1)
     run = Run(checkpoint=FOLDER / "base.ckpt", key="base", progress=tell, keeps_start=False)
-    trained = train(lesson_of(net), data, schedule, run)
+    trained = train(objective_of(net), data, schedule, run)
     torch.save(net.eval().state_dict(), FOLDER / "resnet20.pt")
     print(f"held-out {trained.best}", flush=True)
 

@@ -12,8 +12,8 @@ PACKAGES = "numpy"
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """Returns x @ weight^T + bias in 32 bits, whatever the weights are stored in."""
-    product = x @ weight.astype(np.float32).T
-    return product if bias is None else product + bias.astype(np.float32)
+    product = x @ weight.astype(np.float32, copy=False).T
+    return product if bias is None else product + bias.astype(np.float32, copy=False)
 
 
 KERNELS = {
@@ -62,34 +62,35 @@ class Session:
         self._outputs = [spec.pop("value") for spec in graph["outputs"]]
         self.inputs, self.outputs = graph["inputs"], graph["outputs"]
         self.metadata = graph["metadata"]
-        self._shapes: dict[str, tuple[int, ...]] = {}
+        self.names = [operator["name"] for operator in self._operators]
+        self.values: dict[str, Any] = {}  # of the last run, for who looks inside
 
     def run(self, arrays: list[Any]) -> list[Any]:
         """Returns the outputs."""
-        values = {**self._weights, **dict(zip(self._inputs, arrays))}  # noqa: B905  Python 3.9 has no strict
+        self.values = values = {**self._weights, **dict(zip(self._inputs, arrays))}  # noqa: B905  Python 3.9 has no strict
         for operator in self._operators:
             arguments = [_given(argument, values) for argument in operator["arguments"]]
             values[operator["name"]] = np.asarray(KERNELS[operator["kind"]](*arguments), np.float32)
-        self._shapes = {operator["name"]: values[operator["name"]].shape for operator in self._operators}
         return [values[name] for name in self._outputs]
 
     def operators(self) -> list[dict[str, Any]] | None:
         """Returns what ran, one entry an operator; None before the first `run`."""
-        return [self._described(operator) for operator in self._operators] if self._shapes else None
+        return [self._described(operator) for operator in self._operators] if self.values else None
 
     def _described(self, operator: dict[str, Any]) -> dict[str, Any]:
-        shape = self._shapes[operator["name"]]
+        shape = self.values[operator["name"]].shape
         entry = {
             "name": operator["name"],
             "kind": operator["kind"],
             "arithmetic": "float",
             "dtype": "float32",
             "rank": len(shape),
-            "path": None,
+            "path": "",
         }
         if operator["kind"] == "linear":
             weight = self._weights[operator["arguments"][1]["value"]]
             entry.update(macs=weight.size, weights=weight.size, weight_bits=8 * weight.itemsize, channels=shape[-1])
+            entry["path"] = "BLAS"  # matrix products are what NumPy has fast kernels for
         return entry
 
 

@@ -412,20 +412,20 @@ def test_a_failed_conversion_is_in_every_output(project: Path, make_export: Any)
     assert "- **error**: onnx fp32: No kernel for fft.\n" in (project / "m.md").read_text()
 
 
-def test_operators_that_run_otherwise_than_asked_for_are_named_in_every_output(
+def test_operators_that_run_otherwise_than_requested_are_named_in_every_output(
     project: Path, make_export: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     limit = Limit(name="integer_coverage", value=100.0, source=RECIPE_SOURCE)
     check = judge("integer_coverage", 93.0, limit, runtime="tflite", detail="In float: stem (CONV_2D).")
     make_export(project / "out", size=2100, more=(check,))
     assert gate("--junit", "j.xml", "--sarif", "s.sarif", "--markdown", "m.md", "--github", "--why") == 1
-    told = "integer coverage 93 % is below 100 % by 7.00 pp (limit from recipe)"
+    reported = "integer coverage 93 % is below 100 % by 7.00 pp (limit from recipe)"
     out = capsys.readouterr().out
-    assert f"FAIL tflite: {told}. In float: stem (CONV_2D). Try a precision" in out
-    assert f"tflite int8-static: {told}. In float: stem (CONV_2D)." in out
+    assert f"FAIL tflite: {reported}. In float: stem (CONV_2D). Try a precision" in out
+    assert f"tflite int8-static: {reported}. In float: stem (CONV_2D)." in out
     assert "::error" in out
     for name in ("j.xml", "s.sarif", "m.md"):
-        assert f"{told}. In float: stem (CONV" in (project / name).read_text()  # Markdown escapes what follows
+        assert f"{reported}. In float: stem (CONV" in (project / name).read_text()  # Markdown escapes what follows
 
 
 def test_a_report_without_limits_does_not_pass_in_junit() -> None:
@@ -491,15 +491,15 @@ def test_a_flag_that_could_do_nothing_is_refused(
 def test_a_gate_without_an_export_writes_its_files_and_says_so(project: Path) -> None:
     (project / "out" / "report.json").unlink()
     assert gate("--junit", "j.xml", "--sarif", "s.sarif", "--markdown", "m.md", "-q") == 2
-    told = "out: no report.json there. Give the folder that edgekit export wrote, or an artifact."
+    reported = "out: no report.json there. Give the folder that edgekit export wrote, or an artifact."
     junit = ET.fromstring((project / "j.xml").read_text())
     jsonschema.validate(as_json(junit), JUNIT)
     error = junit.find("testsuite[@name='gate']/testcase[@name='verdict']/error")
     assert error is not None
-    assert error.get("message") == f"There is no verdict: {told}"
+    assert error.get("message") == f"There is no verdict: {reported}"
     sarif = json.loads((project / "s.sarif").read_text())
     (found,) = sarif["runs"][0]["results"]
-    assert found["message"]["text"] == f"gate: There is no verdict: {told}"
+    assert found["message"]["text"] == f"gate: There is no verdict: {reported}"
     assert found["ruleId"] == "edgekit/no_verdict"
     assert found["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "edgekit.toml"
     assert (project / "m.md").read_text().startswith("### ❌ edgekit: no verdict on pixel8\n")

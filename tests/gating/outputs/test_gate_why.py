@@ -119,7 +119,7 @@ def test_without_the_float_model_it_says_so(
     assert why(capsys) == ["--why needs the float model: net.onnx: no such file."]
 
 
-def test_another_model_than_the_exported_one_is_told(
+def test_another_model_than_the_exported_one_is_reported(
     captured: CapturedModel,
     project: Path,
     make_export: Callable[..., Path],

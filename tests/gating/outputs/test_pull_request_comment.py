@@ -21,7 +21,7 @@ class GitHub(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.comments: list[dict[str, Any]] = []
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self.refuses = False
 
     @property
@@ -51,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
         return json.loads(self.rfile.read(int(self.headers["Content-Length"])))
 
     def _answer(self, method: str, value: Any) -> None:
-        self.server.asked.append(f"{method} {self.path} {self.headers['Authorization']}")
+        self.server.requested.append(f"{method} {self.path} {self.headers['Authorization']}")
         self.send_response(403 if self.server.refuses else 200)
         self.end_headers()
         self.wfile.write(json.dumps(value).encode())
@@ -81,7 +81,7 @@ def test_the_first_comment_is_made_and_later_ones_take_its_place(github: GitHub)
         "<!-- edgekit: pi4 out -->\ntwo",
         "<!-- edgekit: pi5 out -->\nother",
     ]
-    assert github.asked[0] == "GET /repos/me/net/issues/7/comments?per_page=100&page=1 Bearer secret"
+    assert github.requested[0] == "GET /repos/me/net/issues/7/comments?per_page=100&page=1 Bearer secret"
 
 
 def test_a_comment_that_is_too_long_is_cut(github: GitHub) -> None:
@@ -90,7 +90,7 @@ def test_a_comment_that_is_too_long_is_cut(github: GitHub) -> None:
     assert len(github.comments[0]["body"]) < 65_536
 
 
-def test_a_refusal_is_one_message(github: GitHub) -> None:
+def test_a_rejection_is_one_message(github: GitHub) -> None:
     github.refuses = True
     with pytest.raises(MachineError) as caught:
         post(github, "one")
@@ -119,7 +119,9 @@ def test_the_job_of_a_pull_request_comments_and_hands_the_address_on(github: Git
     assert (tmp_path / "output").read_text() == "comment=https://x/0\n"
 
 
-def test_a_refusal_is_a_warning_of_the_job(github: GitHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rejection_is_a_warning_of_the_job(
+    github: GitHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     github.refuses = True
     given = environment(github, tmp_path, {"pull_request": {"number": 7}})
     assert main([str(tmp_path / "edgekit.md")], given) == 0
@@ -132,7 +134,7 @@ def test_a_job_without_a_pull_request_says_so(
 ) -> None:
     assert main([str(tmp_path / "edgekit.md")], environment(github, tmp_path, event)) == 0
     assert capsys.readouterr().out == "No pull request: no comment.\n"
-    assert github.asked == []
+    assert github.requested == []
 
 
 def test_without_a_file_there_is_nothing_to_post() -> None:

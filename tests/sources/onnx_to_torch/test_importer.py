@@ -259,7 +259,7 @@ def test_a_graph_of_any_other_opset_is_imported(opset):
     assert torch.equal(module(x), x.relu())
 
 
-def test_an_old_opset_that_cannot_be_raised_is_told():
+def test_an_old_opset_that_cannot_be_raised_is_reported():
     got = message_of(model_of([helper.make_node("Cast", ["x"], ["y"], to="FLOAT")], {}, opset=5))
     assert got.startswith("net.onnx uses ONNX opset 5 and cannot be raised to 17: ")
     assert got.endswith("or give the model that the file was made from. Format onnx needs no import.")

@@ -1,0 +1,113 @@
+"""Whether a report says of an artifact what the artifact's file says: settings, and what it computes with.
+
+The file is read without its runtime, in a tenth of a second. A report may say less than the file (a runtime can leave
+undone what a file asks for), never more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from edgekit.artifact import Artifact
+from edgekit.budget import Budget
+from edgekit.pipeline.technique_stage import pipeline_name
+from edgekit.recipe import Recipe, Step
+from edgekit.validators.base import Evidence, Validator
+from edgekit.validators.delegate_coverage import DelegateCoverageValidator
+from edgekit.validators.ignored_settings import IgnoredSettingsValidator
+from edgekit.validators.integer_coverage import IntegerCoverageValidator
+from edgekit.validators.requested import Requested, read_requested, requested_settings
+from edgekit.validators.stored_facts.facts import StoredFacts, read_stored_facts
+
+_WHOLE: Final = 100.0
+_ROUNDING: Final = 1e-6
+
+
+def contradictions_of_file(
+    name: str, path: Path, entry: Mapping[str, Any], model: Mapping[str, Any] | None, io: str
+) -> Iterator[str]:
+    """Yields one sentence for each thing that the report says of a format otherwise than its file.
+
+    Args:
+        name: What to call the artifact.
+        path: The file.
+        entry: The format's part of the report.
+        model: The report's part about the model.
+        io: What the lock says of the artifact's inputs and outputs.
+    """
+    facts = read_stored_facts(entry["runtime"], path)
+    if facts is None:
+        return
+    # Converters add entries of their own, which no report repeats.
+    for key, value in entry["artifact"]["metadata"].items():
+        if facts.metadata.get(key) != value:
+            yield f"{name}: report.json says other metadata {key} than the file"
+    made = read_requested(facts.metadata)
+    if made is None:
+        return  # made elsewhere: it says nothing about itself
+    yield from _settings(name, facts, made, entry, io)
+    yield from _model(name, facts, model)
+    yield from _coverage(name, path, facts, made, entry)
+
+
+def _settings(name: str, facts: StoredFacts, made: Requested, entry: Mapping[str, Any], io: str) -> Iterator[str]:
+    if made.recipe != Recipe.from_json(entry["recipe"]):
+        yield f"{name}: report.json says the recipe {_recipe(entry)}, the file was made with {made.recipe.name}"
+    if made.io != io:
+        yield f"{name}: the lock says --io {io}, the file was made with --io {made.io}"
+    steps = [Step(technique=item["technique"], settings=item["settings"]) for item in entry["steps"]]
+    told = pipeline_name([step for step in steps if not step.is_recipe])
+    found = facts.metadata.get("edgekit.techniques", "")
+    if told != found:
+        yield f"{name}: report.json says the techniques {told or 'none'}, the file was made with {found or 'none'}"
+
+
+def _model(name: str, facts: StoredFacts, model: Mapping[str, Any] | None) -> Iterator[str]:
+    digest = facts.metadata.get("edgekit.digest")
+    if model is not None and digest is not None and model["digest"] != digest:
+        yield f"{name}: report.json says the model's digest {model['digest'][:12]}, the file says {digest[:12]}"
+
+
+def _recipe(entry: Mapping[str, Any]) -> str:
+    return Recipe.from_json(entry["recipe"]).name
+
+
+def _coverage(name: str, path: Path, facts: StoredFacts, made: Requested, entry: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what the report claims beyond the file.
+
+    Of a mixed recipe only the float model tells which layers were requested in integers.
+    """
+    if made.recipe.overrides or not made.knows_layers:
+        return
+    evidence = Evidence(
+        artifact=Artifact(
+            path=path,
+            runtime=entry["runtime"],
+            precision=entry["precision"],
+            size_bytes=0,
+            download_bytes=0,
+            sha256="",
+            metadata=facts.metadata,
+        ),
+        operators=facts.operators,
+        embedded=facts.metadata,
+        asked=requested_settings(made.recipe, io=made.io, techniques=made.techniques),
+    )
+    told = {check["name"]: check["value"] for check in entry["checks"]}
+    validators: tuple[Validator, ...] = (IntegerCoverageValidator(), DelegateCoverageValidator())
+    for check in (check for item in validators for check in item.run(evidence, Budget())):
+        value, claimed = check.value, told.get(check.name)
+        if value is None or claimed is None or check.basis == "predicted":
+            continue
+        # Where the runtime rewrites the graph, its shares are of other work: only a claim of all of it can be judged.
+        if claimed > value + _ROUNDING and (facts.is_exact or claimed >= _WHOLE):
+            yield f"{name}: report.json says {check.name} {claimed:g}, the file shows {value:g}: {check.detail}"
+    if facts.is_exact:
+        (ignored,) = IgnoredSettingsValidator().run(evidence, Budget())
+        claimed = told.get("ignored_settings")
+        if ignored.value is not None and claimed is not None and claimed < ignored.value:
+            yield f"{name}: report.json says ignored_settings {claimed:g}, the file shows {ignored.value:g}: " + (
+                ignored.detail
+            )

@@ -1,0 +1,1 @@
+"""Decoders: how the outputs of a detector's, segmenter's or pose net's head become boxes, masks and keypoints."""

@@ -1,0 +1,52 @@
+"""Non-maximum suppression by class, and intersection over union of boxes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def suppress(
+    boxes: NDArray[np.float64], scores: NDArray[np.float64], classes: NDArray[np.int64], iou: float, most: int
+) -> NDArray[np.int64]:
+    """Returns the boxes to keep, highest score first: none overlaps a kept one of its class by more than `iou`.
+
+    Args:
+        boxes: (n, 4) x1, y1, x2, y2.
+        scores: (n,).
+        classes: (n,).
+        iou: Overlap above which the lower score goes.
+        most: How many are kept.
+    """
+    import numpy as np
+
+    order = np.argsort(-scores, kind="stable")
+    # Boxes of different classes are moved apart, so that one pass serves all.
+    span = float(np.ptp(boxes)) + 1 if boxes.size else 1.0
+    moved = boxes + (classes * span)[:, None]
+    kept: list[int] = []
+    while order.size and len(kept) < most:
+        best = int(order[0])
+        kept.append(best)
+        rest = order[1:]
+        order = rest[overlaps(moved[best], moved[rest]) <= iou]
+    return np.asarray(kept, np.int64)
+
+
+def overlaps(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the intersection over union of one box (4,) with others (n, 4), (n,)."""
+    import numpy as np
+
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    common = np.maximum(sides, 0).prod(1)
+    union = _area(box[None]) + _area(others) - common
+    return common / np.maximum(union, np.finfo(np.float64).tiny)
+
+
+def _area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    import numpy as np
+
+    return np.asarray(np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(1), np.float64)

@@ -1,0 +1,133 @@
+"""Assignment to parts of a tensor as a choice between two values, or a scatter along one axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from edgekit.torch_program.rewrites.call import Call
+
+_LARGEST = 1 << 20
+"""Comparisons for one line of a tensor that are made in the place of a scatter."""
+
+
+def index_put(call: Call) -> Callable[..., Any] | None:
+    """Writes `x[mask] = value` as `where`, and `x[:, places] = values` as a scatter along that axis."""
+    import torch
+
+    shape, indices = call.shape("self"), list(call["indices"])
+    given = [(axis, index) for axis, index in enumerate(indices) if index is not None]
+    if len(given) != 1:
+        return None
+    axis, index = given[0]
+    if index.dtype in (torch.bool, torch.uint8):
+        single = call["values"].numel() == 1 and not call["accumulate"]
+        return (lambda x, mask, value: _masked(x, mask, value, axis)) if single else None
+    if index.ndim != 1:
+        return None
+    put = (*shape[:axis], int(index.shape[0]), *shape[axis + 1 :])
+
+    def scattered(x: Any, places: Any, values: Any) -> Any:
+        line = [1] * len(shape)
+        line[axis] = places.shape[0]
+        counted = torch.where(places < 0, places + shape[axis], places)
+        wide = counted.reshape(line).expand(put)
+        whole = values.expand(put)
+        return x.scatter_add(axis, wide, whole) if call["accumulate"] else x.scatter(axis, wide, whole)
+
+    return scattered
+
+
+def copy(call: Call) -> Callable[..., Any] | None:
+    """Writes an assignment to all of a tensor as what is assigned, in its shape and dtype."""
+    shape, dtype = call.result_shape, call.results[0].dtype
+    return lambda _, source: source.to(dtype).expand(shape)
+
+
+def fill(call: Call) -> Callable[..., Any] | None:
+    """Writes filling as a constant, or as a number of the graph in the tensor's shape."""
+    import torch
+
+    shape, dtype, value = call.result_shape, call.results[0].dtype, call["value"]
+    if hasattr(value, "shape"):
+        return lambda _, number: number.to(dtype).expand(shape)
+    return lambda _: torch.full(shape, value, dtype=dtype)
+
+
+def slice_scatter(call: Call) -> Callable[..., Any] | None:
+    """Writes `x[a:b] = y` as what lies before, y, and what lies behind; with steps as a choice out of both."""
+    import torch
+
+    shape = call.shape("self")
+    axis, step = int(call["dim"]) % len(shape), int(call["step"])
+    start, stop, _ = slice(call["start"], call["end"], step).indices(shape[axis])
+    places = range(start, stop, step)
+    chosen = torch.arange(shape[axis])
+    chosen[start:stop:step] = torch.arange(shape[axis], shape[axis] + len(places))
+
+    def joined(x: Any, source: Any) -> Any:
+        source = source.to(x.dtype).expand((*shape[:axis], len(places), *shape[axis + 1 :]))
+        if step == 1:
+            parts = [x.narrow(axis, 0, start), source, x.narrow(axis, stop, shape[axis] - stop)]
+            kept = [part for part in parts if part.shape[axis]]
+            return torch.cat(kept, axis) if len(kept) > 1 else kept[0]
+        return torch.index_select(torch.cat([x, source], axis), axis, chosen)
+
+    return joined if places else None
+
+
+def select_scatter(call: Call) -> Callable[..., Any] | None:
+    """Writes `x[i] = y` as what lies before, y, and what lies behind."""
+    import torch
+
+    shape = call.shape("self")
+    axis = int(call["dim"]) % len(shape)
+    place = int(call["index"]) % shape[axis]
+
+    def joined(x: Any, source: Any) -> Any:
+        source = source.to(x.dtype).expand((*shape[:axis], *shape[axis + 1 :])).unsqueeze(axis)
+        parts = [x.narrow(axis, 0, place), source, x.narrow(axis, place + 1, shape[axis] - place - 1)]
+        kept = [part for part in parts if part.shape[axis]]
+        return torch.cat(kept, axis) if len(kept) > 1 else kept[0]
+
+    return joined
+
+
+def index_add(call: Call) -> Callable[..., Any] | None:
+    """Writes `index_add` as a scatter that adds."""
+    shape, alpha = call.shape("source"), call["alpha"]
+    axis = int(call["dim"]) % max(len(shape), 1)
+
+    def added(x: Any, places: Any, values: Any) -> Any:
+        line = [1] * len(shape)
+        line[axis] = places.shape[0]
+        values = values if alpha == 1 else values * alpha
+        return x.scatter_add(axis, places.reshape(line).expand(shape), values)
+
+    return added if shape else None
+
+
+def scatter_add(call: Call) -> Callable[..., Any] | None:
+    """Writes additions at places as sums over a comparison with all places: y_j = x_j + sum_k (place_k = j) value_k."""
+    import torch
+
+    shape, given = call.shape("self"), call.shape("index")
+    axis = int(call["dim"]) % max(len(shape), 1)
+    others = [size for place, size in enumerate(shape) if place != axis]
+    same = others == [size for place, size in enumerate(given) if place != axis] and call.shape("src") == given
+    if not shape or not same or len(shape) * shape[axis] * given[axis] > _LARGEST:
+        return None
+
+    def added(x: Any, places: Any, values: Any) -> Any:
+        lines = values.movedim(axis, -1).unsqueeze(-2)
+        chosen = places.movedim(axis, -1).unsqueeze(-2) == torch.arange(shape[axis]).unsqueeze(-1)
+        return x + (chosen.to(values.dtype) * lines).sum(-1).movedim(-1, axis)
+
+    return added
+
+
+def _masked(x: Any, mask: Any, value: Any, axis: int) -> Any:
+    import torch
+
+    wide = mask.to(torch.bool).reshape(*(1,) * axis, *mask.shape, *(1,) * (x.ndim - axis - mask.ndim))
+    return torch.where(wide, value.reshape(()).to(x.dtype), x)

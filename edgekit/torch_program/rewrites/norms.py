@@ -1,0 +1,51 @@
+"""Norms in single operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from edgekit.torch_program.rewrites.call import Call
+
+
+def rms_norm(call: Call) -> Callable[..., Any] | None:
+    """Writes RMS norm as x / sqrt(mean(x^2) + eps) * weight."""
+    import torch
+
+    axes = list(range(-len(call["normalized_shape"]), 0))
+    epsilon = torch.finfo(call["input"].dtype).eps if call["eps"] is None else call["eps"]
+
+    def norm(x: Any, weight: Any = None) -> Any:
+        scaled = x * torch.rsqrt(x.pow(2).mean(axes, keepdim=True) + epsilon)
+        return scaled if weight is None else scaled * weight
+
+    return norm
+
+
+def average_over_depth(call: Call) -> Callable[..., Any] | None:
+    """Writes average pooling in 3D as pooling in 2D: over rows and columns, then over depth.
+
+    Local response norms average over channels like this, with one row and one column.
+    """
+    import torch
+
+    axes = {name: [int(size) for size in call[name]] for name in ("kernel_size", "stride", "padding")}
+    axes["stride"] = axes["stride"] or axes["kernel_size"]
+    kernel, stride, padding = (
+        sizes * 3 if len(sizes) == 1 else sizes for sizes in (axes[k] for k in ("kernel_size", "stride", "padding"))
+    )
+    shape, result = call.shape("self"), call.result_shape
+    whole = not call["ceil_mode"] and call["divisor_override"] is None
+    if len(shape) != 5 or not whole or not (call["count_include_pad"] or not any(padding)):
+        return None
+    n, channels, depth = shape[:3]
+
+    def pooled(x: Any) -> Any:
+        flat = x.reshape(n * channels, depth, *shape[3:])
+        if kernel[1:] != [1, 1] or stride[1:] != [1, 1]:
+            flat = torch.nn.functional.avg_pool2d(flat, kernel[1:], stride[1:], padding[1:])
+        flat = flat.reshape(n, channels, depth, -1)
+        flat = torch.nn.functional.avg_pool2d(flat, (kernel[0], 1), (stride[0], 1), (padding[0], 0))
+        return flat.reshape(result)
+
+    return pooled

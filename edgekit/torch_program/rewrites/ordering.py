@@ -1,0 +1,69 @@
+"""Orders: sorting as the largest of all, and places among boundaries by counting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from edgekit.torch_program.rewrites.call import Call
+
+
+def sort(call: Call) -> Callable[..., Any] | None:
+    """Writes sorting as `topk` of all elements, unless equal ones must keep their order."""
+    shape = call.shape("self")
+    axis, descending = int(call["dim"]), bool(call["descending"])
+    if call.arguments.get("stable") or not shape or not call["self"].dtype.is_floating_point:
+        return None
+
+    return lambda x: _largest(x, shape[axis], axis, negated=not descending)
+
+
+def argsort(call: Call) -> Callable[..., Any] | None:
+    """Writes the places of sorted elements with `topk`, as `sort`."""
+    made = sort(call)
+    return None if made is None else lambda x: made(x)[1]
+
+
+def topk(call: Call) -> Callable[..., Any] | None:
+    """Writes the smallest elements as the largest of the negated ones, along the last axis."""
+    rank, count = len(call.shape("self")), int(call["k"])
+    axis, negated = int(call["dim"]), not call["largest"]
+    if (not negated and axis % max(rank, 1) == rank - 1) or not rank or not call["self"].dtype.is_floating_point:
+        return None
+    return lambda x: _largest(x, count, axis, negated=negated)
+
+
+def topk_by_places(call: Call) -> Callable[..., Any] | None:
+    """Writes the largest elements as those at their places, where nobody reads the places: LiteRT wants them read."""
+    rank, count, axis = len(call.shape("self")), int(call["k"]), int(call["dim"])
+    if 1 in call.read or axis % max(rank, 1) != rank - 1:
+        return None
+
+    def chosen(x: Any) -> Any:
+        places = x.topk(count, -1)[1]
+        return x.gather(-1, places), places
+
+    return chosen
+
+
+def _largest(x: Any, count: int, axis: int, *, negated: bool) -> tuple[Any, Any]:
+    """Returns the largest elements along an axis and their places; LiteRT finds them along the last one only."""
+    last = axis % x.ndim == x.ndim - 1
+    line = x if last else x.transpose(axis, -1)
+    values, places = (-line if negated else line).topk(count, -1)
+    values = -values if negated else values
+    return (values, places) if last else (values.transpose(axis, -1), places.transpose(axis, -1))
+
+
+def bucketize(call: Call) -> Callable[..., Any] | None:
+    """Writes the place of each value among boundaries as how many boundaries lie before it."""
+    import torch
+
+    dtype, right = (torch.int32 if call["out_int32"] else torch.int64), call["right"]
+
+    def counted(x: Any, boundaries: Any) -> Any:
+        wide = x.unsqueeze(-1)
+        before = wide >= boundaries if right else wide > boundaries
+        return before.to(torch.int32).sum(-1, dtype=dtype)
+
+    return counted if "self" in call.arguments and hasattr(call["self"], "shape") else None

@@ -1,0 +1,79 @@
+"""Pooling that not every format has: adaptive maxima, and the way back from maxima to their places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from edgekit.torch_program.rewrites.call import Call
+from edgekit.torch_program.rewrites.convolutions import per_axis
+
+_SIZES = ("kernel_size", "stride", "padding")
+
+
+def adaptive_max(call: Call) -> Callable[..., Any] | None:
+    """Writes adaptive maximum pooling as the maxima of slices, one axis after the other.
+
+    Bin i of an axis of n pixels reaches from floor(i n / bins) to ceil((i + 1) n / bins).
+    """
+    import torch
+
+    shape, bins = call.shape("self"), [int(size) for size in call["output_size"]]
+    bins = bins * (len(shape) - 2) if len(bins) == 1 else bins
+    if len(shape) != len(bins) + 2 or 1 in call.read:
+        return None
+
+    def pooled(x: Any) -> Any:
+        for axis, count in enumerate(bins, start=2):
+            size = x.shape[axis]
+            edges = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+            x = torch.cat([x.narrow(axis, a, b - a).amax(axis, keepdim=True) for a, b in edges], axis)
+        return x, torch.zeros(x.shape, dtype=torch.int64)
+
+    return pooled
+
+
+def max_with_places(call: Call) -> Callable[..., Any] | None:
+    """Writes maximum pooling whose places are read as the maxima of windows that are cut out.
+
+    The place of a maximum is its row and column in the unpadded image: y width + x.
+    """
+    import torch
+
+    shape, result = call.shape("self"), call.result_shape
+    kernel, stride, padding = (per_axis(call[name] or call["kernel_size"], 2) for name in _SIZES)
+    if len(shape) != 4 or 1 not in call.read or per_axis(call["dilation"], 2) != [1, 1] or call["ceil_mode"]:
+        return None
+    inside = torch.arange(kernel[0] * kernel[1])
+    rows = torch.arange(result[2]).repeat_interleave(result[3]) * stride[0] - padding[0]
+    columns = torch.arange(result[3]).repeat(result[2]) * stride[1] - padding[1]
+    places = (inside // kernel[1])[:, None] + rows, (inside % kernel[1])[:, None] + columns
+    numbers = (places[0] * shape[3] + places[1]).float()
+
+    def pooled(x: Any) -> Any:
+        if any(padding):
+            lowest = torch.finfo(x.dtype).min
+            x = torch.nn.functional.pad(x, (padding[1], padding[1], padding[0], padding[0]), value=lowest)
+        windows = torch.nn.functional.unfold(x, kernel, stride=stride)
+        windows = windows.reshape(*shape[:2], kernel[0] * kernel[1], -1)
+        values = windows.amax(2, keepdim=True)
+        first = windows.argmax(2, keepdim=True)
+        chosen = (first == inside[:, None]).float() * numbers
+        return values.reshape(result), chosen.sum(2).to(torch.int64).reshape(result)
+
+    return pooled
+
+
+def max_unpool(call: Call) -> Callable[..., Any] | None:
+    """Writes the inverse of maximum pooling as a scatter into zeros."""
+    import torch
+
+    shape = call.result_shape
+    if len(call.shape("self")) != 4:
+        return None
+
+    def unpooled(x: Any, places: Any) -> Any:
+        zeros = torch.zeros((*shape[:2], shape[2] * shape[3]), dtype=x.dtype)
+        return zeros.scatter(2, places.flatten(2), x.flatten(2)).reshape(shape)
+
+    return unpooled

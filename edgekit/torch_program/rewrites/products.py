@@ -1,0 +1,67 @@
+"""Products along an axis by halving, and distances between all pairs of points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from edgekit.torch_program.rewrites.call import Call
+
+
+def prod(call: Call) -> Callable[..., Any] | None:
+    """Writes the product along an axis as products of its halves, log2 n of them."""
+    shape = call.shape("self")
+    if "dim" not in call.arguments or not shape or not call["self"].dtype.is_floating_point:
+        return None
+    axis, kept = int(call["dim"]) % len(shape), call["keepdim"]
+
+    def multiplied(x: Any) -> Any:
+        while x.shape[axis] > 1:
+            half = x.shape[axis] // 2
+            product = x.narrow(axis, 0, half) * x.narrow(axis, half, half)
+            if x.shape[axis] % 2:
+                last = x.narrow(axis, x.shape[axis] - 1, 1)
+                product = product * last if half == 1 else _joined(product, last, axis)
+            x = product
+        return x if kept else x.squeeze(axis)
+
+    return multiplied
+
+
+def cumprod(call: Call) -> Callable[..., Any] | None:
+    """Writes running products with shifts of 1, 2, 4, ... places (Hillis and Steele), log2 n of them."""
+    import torch
+
+    shape = call.shape("self")
+    if not shape or not call["self"].dtype.is_floating_point:
+        return None
+    axis = int(call["dim"]) % len(shape)
+
+    def running(x: Any) -> Any:
+        shift = 1
+        while shift < shape[axis]:
+            ones = torch.ones((*shape[:axis], shift, *shape[axis + 1 :]), dtype=x.dtype)
+            x = x * _joined(ones, x.narrow(axis, 0, shape[axis] - shift), axis)
+            shift *= 2
+        return x
+
+    return running
+
+
+def cdist(call: Call) -> Callable[..., Any] | None:
+    """Writes Euclidean and city-block distances as sums over differences of all pairs."""
+    if call["p"] not in (1.0, 2.0):
+        return None
+    p = call["p"]
+
+    def distances(x: Any, y: Any) -> Any:
+        apart = x.unsqueeze(-2) - y.unsqueeze(-3)
+        return apart.square().sum(-1).sqrt() if p == 2.0 else apart.abs().sum(-1)
+
+    return distances
+
+
+def _joined(first: Any, second: Any, axis: int) -> Any:
+    import torch
+
+    return torch.cat([first, second], axis)

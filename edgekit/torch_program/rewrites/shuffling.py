@@ -1,0 +1,35 @@
+"""Channels and axes in another order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from edgekit.torch_program.rewrites.call import Call
+
+
+def channel_shuffle(call: Call) -> Callable[..., Any] | None:
+    """Writes channels (groups, c / groups) as (c / groups, groups)."""
+    shape, groups = call.shape("self"), int(call["groups"])
+    apart = (shape[0], groups, shape[1] // groups, *shape[2:])
+    return lambda x: x.reshape(apart).transpose(1, 2).reshape(shape)
+
+
+def flip(call: Call) -> Callable[..., Any] | None:
+    """Turns one axis round after the other: LiteRT's kernel takes axes that lie side by side only."""
+    axes = [int(axis) for axis in call["dims"]]
+
+    def turned(x: Any) -> Any:
+        for axis in axes:
+            x = x.flip(axis)
+        return x
+
+    return turned if len(axes) > 1 else None
+
+
+def one_hot(call: Call) -> Callable[..., Any] | None:
+    """Compares with 0, 1, 2, ... instead of checking the range first, which no runtime does."""
+    import torch
+
+    count = call.result_shape[-1]
+    return lambda x: (x.unsqueeze(-1) == torch.arange(count)).to(torch.int64)

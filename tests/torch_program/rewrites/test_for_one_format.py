@@ -1,0 +1,43 @@
+"""Rewrites that a converter applies because its format lacks an operator in part."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from edgekit.torch_program.replace_operators import replace_operators
+from edgekit.torch_program.rewrites.assignment import scatter_add
+from edgekit.torch_program.rewrites.ordering import topk_by_places
+
+
+class Add(nn.Module):
+    def forward(self, x, places):
+        return torch.ones(1, 5, 3).scatter_add(1, places, x)
+
+
+class Largest(nn.Module):
+    def __init__(self, *, places: bool) -> None:
+        super().__init__()
+        self.places = places
+
+    def forward(self, x):
+        values, places = x.topk(3, -1)
+        return (values, places) if self.places else values
+
+
+def rewrite(module, *inputs, table):
+    graph = torch.export.export(module.eval(), inputs).module(check_guards=False)
+    count = replace_operators(graph, table)
+    torch.testing.assert_close(graph(*inputs), module(*inputs))
+    return count
+
+
+def test_additions_at_places_are_compared_with_all_places():
+    places = torch.tensor([[[0, 1, 4], [0, 0, 2], [3, 1, 4], [0, 4, 4]]])
+    assert rewrite(Add(), torch.randn(1, 4, 3), places, table={"scatter_add": scatter_add}) == 1
+
+
+def test_the_largest_are_read_at_their_places_unless_these_are_read_too():
+    x = torch.randn(1, 4, 7)
+    assert rewrite(Largest(places=False), x, table={"topk": topk_by_places}) == 1
+    assert rewrite(Largest(places=True), x, table={"topk": topk_by_places}) == 0

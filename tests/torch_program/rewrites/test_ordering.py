@@ -1,0 +1,38 @@
+"""Orders and places among boundaries."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+@pytest.mark.parametrize("descending", [True, False])
+def test_sorting_is_a_choice_of_the_largest(rewritten, descending):
+    x = torch.randperm(24).float().view(1, 4, 6)
+    found = rewritten(lambda x: x.sort(1, descending=descending), x)
+    assert "sort" not in found
+    assert "topk" in found
+    assert "topk" in rewritten(lambda x: x.argsort(-1, descending=descending), x)
+
+
+def test_sorting_that_keeps_the_order_of_equal_elements_stays(rewritten):
+    assert "sort" in rewritten(lambda x: torch.sort(x, stable=True)[0], torch.randn(1, 6))
+
+
+def test_the_smallest_are_the_largest_of_the_negated(rewritten):
+    assert rewritten(lambda x: x.topk(3, 1, largest=False), torch.randn(1, 6)) == ["neg", "topk", "neg"]
+
+
+def test_the_largest_are_found_along_the_last_axis(rewritten):
+    found = rewritten(lambda x: x.topk(3, 1), torch.randn(1, 6, 4))
+    assert found == ["transpose", "topk", "transpose", "transpose"]
+
+
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("int32", [True, False])
+def test_places_among_boundaries_are_counted(rewritten, right, int32):
+    bounds = torch.tensor([-1.0, 0.0, 0.5, 2.0])
+    found = rewritten(
+        lambda x: torch.bucketize(x, bounds, right=right, out_int32=int32), torch.tensor([[-2.0, -1.0, 0.2, 0.5, 9.0]])
+    )
+    assert "bucketize" not in found

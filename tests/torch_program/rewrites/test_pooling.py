@@ -1,0 +1,35 @@
+"""Pooling that some format lacks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+
+def test_adaptive_maxima_are_maxima_of_slices(rewritten):
+    found = rewritten(lambda x: functional.adaptive_max_pool2d(x, (5, 7)), torch.randn(1, 3, 12, 11))
+    assert set(found) == {"narrow", "amax", "cat"}
+    assert "amax" in rewritten(lambda x: functional.adaptive_max_pool1d(x, 4), torch.randn(1, 3, 11))
+
+
+def test_maxima_go_back_to_their_places_by_a_scatter(rewritten):
+    def unpool(x):
+        return functional.max_unpool2d(*functional.max_pool2d(x, 2, return_indices=True), 2)
+
+    found = rewritten(unpool, torch.randn(1, 3, 8, 6))
+    assert "scatter" in found
+    assert not {"max_unpool2d", "max_pool2d_with_indices"} & set(found)
+
+
+@pytest.mark.parametrize("settings", [{}, {"stride": 1}, {"stride": 2, "padding": 1}])
+def test_places_of_maxima_are_those_in_the_image(rewritten, settings):
+    found = rewritten(lambda x: functional.max_pool2d(x, 3, return_indices=True, **settings), torch.randn(1, 3, 9, 8))
+    assert "max_pool2d_with_indices" not in found
+
+
+def test_adaptive_maxima_whose_places_are_read_stay(rewritten):
+    found = rewritten(
+        lambda x: functional.adaptive_max_pool2d(x, (5, 7), return_indices=True), torch.randn(1, 3, 12, 9)
+    )
+    assert "adaptive_max_pool2d" in found

@@ -1,0 +1,28 @@
+"""Products along an axis, and distances."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 8])
+def test_a_product_is_halved(rewritten, size):
+    found = rewritten(lambda x: (x.prod(1), x.prod(1, keepdim=True)), torch.rand(1, size, 3) + 0.5)
+    assert "prod" not in found
+
+
+@pytest.mark.parametrize("size", [1, 5, 8])
+def test_running_products_are_shifted(rewritten, size):
+    assert "cumprod" not in rewritten(lambda x: x.cumprod(1) + 1, torch.rand(1, size, 3))
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0])
+def test_distances_are_sums_over_pairs(rewritten, p):
+    found = rewritten(lambda x, y: torch.cdist(x, y, p), torch.randn(1, 4, 3), torch.randn(1, 5, 3))
+    assert "sub" in found
+    assert "cdist" not in found
+
+
+def test_distances_of_another_norm_stay(rewritten):
+    assert "cdist" in rewritten(lambda x, y: torch.cdist(x, y, 3.0), torch.randn(1, 4, 3), torch.randn(1, 5, 3))

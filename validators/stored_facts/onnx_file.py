@@ -1,0 +1,201 @@
+"""Reads an ONNX file: metadata, and what lies behind the weights of its products, by hand from the protobuf.
+
+onnxruntime rewrites the graph before it runs it, and the file has no shapes of what flows: so operators have no work,
+only weights, and what is float here is float there.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, final
+
+from edgekit.validators.artifact_operators import ArtifactOperator
+from edgekit.validators.stored_facts.facts import StoredFacts
+
+_GRAPH, _METADATA = 7, 14  # of ModelProto
+_NODE, _INITIALIZER = 1, 5  # of GraphProto
+
+_BITS: Final[Mapping[int, int]] = {1: 32, 2: 8, 3: 8, 10: 16, 11: 64, 16: 16, 21: 4, 22: 4}
+"""TensorProto.DataType to bits, of what weights are stored in."""
+
+_PRODUCTS: Final[Mapping[str, int]] = {
+    "Conv": 1,
+    "ConvTranspose": 1,
+    "Gemm": 1,
+    "MatMul": 1,
+    "ConvInteger": 1,
+    "MatMulInteger": 1,
+    "QLinearConv": 3,
+    "QLinearMatMul": 3,
+    "DynamicQuantizeMatMul": 1,
+    "MatMulIntegerToFloat": 1,
+}
+"""Operators that multiply, and which input holds the weights; not those whose weights are packed or joined."""
+
+_CARRIERS: Final = frozenset({"DequantizeLinear", "Transpose", "Reshape", "Identity", "Cast", "Unsqueeze", "Squeeze"})
+_DYNAMIC: Final = frozenset({"ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"})
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # protobuf's wire types
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Node:
+    kind: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    bits: int
+    count: int
+
+
+def read(path: Path) -> StoredFacts:
+    """Returns what the file says."""
+    metadata: dict[str, str] = {}
+    nodes: list[_Node] = []
+    stored: dict[str, _Stored] = {}
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        memoryview(content) as data,
+    ):
+        for number, value in _fields(data):
+            if number == _METADATA and isinstance(value, memoryview):
+                entry = dict(_texts(value))
+                metadata[entry.get(1, "")] = entry.get(2, "")
+            elif number == _GRAPH and isinstance(value, memoryview):
+                _read_graph(value, nodes, stored)
+            if isinstance(value, memoryview):
+                value.release()
+    return StoredFacts(metadata=metadata, operators=tuple(_operators(nodes, stored)), is_exact=False)
+
+
+def _read_graph(graph: memoryview, nodes: list[_Node], stored: dict[str, _Stored]) -> None:
+    for number, value in _fields(graph):
+        if not isinstance(value, memoryview):
+            continue
+        if number == _NODE:
+            texts = list(_texts(value))
+            nodes.append(
+                _Node(
+                    kind=next((text for field, text in texts if field == 4), ""),
+                    name=next((text for field, text in texts if field == 3), ""),
+                    inputs=tuple(text for field, text in texts if field == 1),
+                    outputs=tuple(text for field, text in texts if field == 2),
+                )
+            )
+        elif number == _INITIALIZER:
+            name, tensor = _tensor(value)
+            stored[name] = tensor
+        value.release()
+
+
+def _tensor(data: memoryview) -> tuple[str, _Stored]:
+    sizes: list[int] = []
+    kind, name = 0, ""
+    for number, value in _fields(data):
+        if number == 1:
+            sizes += [value] if isinstance(value, int) else list(_varints(value))
+        elif number == 2 and isinstance(value, int):
+            kind = value
+        elif number == 8 and isinstance(value, memoryview):
+            name = bytes(value).decode("utf-8", "replace")
+        if isinstance(value, memoryview):
+            value.release()
+    return name, _Stored(bits=_BITS.get(kind, 0), count=math.prod(sizes))
+
+
+def _operators(nodes: list[_Node], stored: Mapping[str, _Stored]) -> Iterator[ArtifactOperator]:
+    """Yields the products that have stored weights."""
+    made = {name: node for node in nodes for name in node.outputs}
+    for node in nodes:
+        place = _PRODUCTS.get(node.kind)
+        if place is None or place >= len(node.inputs):
+            continue
+        origin = node.inputs[place]
+        while origin not in stored and origin in made and made[origin].kind in _CARRIERS:
+            origin = made[origin].inputs[0]
+        weight = stored.get(origin)
+        if weight is None or not weight.bits:
+            continue
+        yield ArtifactOperator(
+            name=node.name or node.kind,
+            kind=node.kind,
+            arithmetic=_arithmetic(node, made, weight),
+            macs=None,
+            weights=weight.count,
+            weight_bits=weight.bits,
+        )
+
+
+def _arithmetic(node: _Node, made: Mapping[str, _Node], weight: _Stored) -> str:
+    if node.kind in _DYNAMIC:
+        return "dynamic"
+    if node.kind.startswith("QLinear"):
+        return "integer"
+    giver = made.get(node.inputs[0])
+    between = giver is not None and giver.kind == "DequantizeLinear" and weight.bits <= 8
+    return "integer" if between else "float"
+
+
+def _texts(message: memoryview) -> Iterator[tuple[int, str]]:
+    """Yields (field, text) of the fields that are bytes; those of messages inside are no text and nobody's business."""
+    for number, value in _fields(message):
+        if isinstance(value, memoryview):
+            yield (
+                number,
+                bytes(value[:4096]).decode("utf-8", "replace")
+                if number == 5
+                else bytes(value).decode("utf-8", "replace"),
+            )
+            value.release()
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Yields (field number, value) of a protobuf message.
+
+    Raises:
+        ValueError: it is cut off, or no protobuf message.
+    """
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        number, wire = key >> 3, key & 7
+        if wire == _VARINT:
+            value, at = _varint(message, at)
+            yield number, value
+        elif wire == _BYTES:
+            size, at = _varint(message, at)
+            yield number, message[at : at + size]
+            at += size
+        elif wire in (_FIXED32, _FIXED64):
+            at += 4 if wire == _FIXED32 else 8
+        else:
+            raise ValueError(f"wire type {wire} at byte {at}")
+
+
+def _varints(packed: memoryview) -> Iterator[int]:
+    at = 0
+    while at < len(packed):
+        value, at = _varint(packed, at)
+        yield value
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if at >= len(data):
+            raise ValueError("the message is cut off")
+        byte = data[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at
