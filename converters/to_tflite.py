@@ -76,7 +76,7 @@ class TFLiteConverter(Converter):
         graph = model.subgraphs[0]
         inputs = io_signature(model, graph.inputs, captured.inputs)
         outputs = io_signature(model, graph.outputs, captured.outputs)
-        embed(model, inputs, outputs, request.metadata)
+        embed(model, inputs, outputs, request.metadata, captured.artifact_states(inputs, outputs))
         output.write_bytes(write(model))
         return Conversion(
             inputs=inputs,
@@ -84,6 +84,7 @@ class TFLiteConverter(Converter):
             notes=_notes(source, request, (*inputs, *outputs)),
             operators=operator_counts(model),
             float_fallbacks=_float_fallbacks(source, model, request.recipe),
+            states=captured.artifact_states(inputs, outputs),
         )
 
 

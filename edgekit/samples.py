@@ -11,6 +11,7 @@ evaluation inputs, the float model's outputs and an artifact's outputs all have 
     targets.npy     (items, ...): what the evaluation compares with; optional. Tables (rows, columns) of different
                     length are filled up with rows of NaN
     slices.json     ["day", "night", ...]: one slice name an item; optional
+    starts.npy      (sequences,) int64: rows before which a model's states begin anew; only for models that have states
 
 The .npy files are opened as memory maps, so a large set costs no memory.
 """
@@ -138,6 +139,20 @@ class Samples:
         path = self.folder / "items.npy"
         return _load(path, self.count) if path.exists() else np.arange(self.count, dtype=np.int64)
 
+    def starts(self) -> tuple[int, ...]:
+        """Returns the rows before which a model's states begin anew; the first row always is one."""
+        import numpy as np
+
+        path = self.folder / "starts.npy"
+        return tuple(np.load(path).tolist()) if path.exists() else (0,)
+
+    def sequence_lengths(self) -> tuple[int, ...]:
+        """Returns how many calls each sequence has; empty for data of a model without states."""
+        if not (self.folder / "starts.npy").exists():
+            return ()
+        ends = (*self.starts()[1:], self.count)
+        return tuple(end - start for start, end in zip(self.starts(), ends, strict=True))
+
     def targets(self) -> NDArray[Any] | None:
         """Returns the targets, shape (items, ...), or None where the data has none."""
         path = self.folder / "targets.npy"
@@ -180,9 +195,13 @@ class SampleWriter:
     Args:
         folder: Created if missing. `samples.json` is written last: an interrupted folder is not a sample folder.
         names: Tensor names, in order.
+        sequences: The rows are calls of a model with states, which follow each other.
+        reset_every: Its states begin anew after so many calls; None for nowhere but where `start_sequence` says so.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, names: Sequence[str], *, sequences: bool = False, reset_every: int | None = None
+    ) -> None:
         self._folder = folder
         self._names = tuple(names)
         self._files: list[BinaryIO] = []
@@ -191,6 +210,8 @@ class SampleWriter:
         self._items: list[int] = []
         self._targets: list[Any] = []
         self._slices: list[str] = []
+        self._starts: list[int] | None = [0] if sequences else None
+        self._reset_every = reset_every
         self._digest = hashlib.sha256()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -238,7 +259,14 @@ class SampleWriter:
             data = np.ascontiguousarray(array).tobytes()
             self._digest.update(data)
             self._files[i].write(data)
+        if self._starts and self._reset_every and self.count - self._starts[-1] == self._reset_every:
+            self.start_sequence()
         self._items.append(self.items if item is None else item)
+
+    def start_sequence(self) -> None:
+        """Lets a model's states begin anew before the next row."""
+        if self._starts is not None and self._starts[-1] != self.count:
+            self._starts.append(self.count)
 
     def add_item(self, target: Any = None, slice_name: str | None = None) -> None:
         """Records the target and the slice name of the next evaluation item; its rows are added before."""
@@ -277,6 +305,10 @@ class SampleWriter:
         whole = [name for name, shape in zip(self._names, self._calls, strict=False) if is_whole(shape)]
         marks = [whole] if whole else []  # samples without any keep the hash that artifacts already hold
         self._digest.update(json.dumps([forms, self._names, self._items, self._slices, *marks]).encode())
+        if self._starts is not None:
+            starts = [row for row in self._starts if row < self.count]
+            self._digest.update(json.dumps(["starts", starts]).encode())
+            np.save(self._folder / "starts.npy", np.asarray(starts, dtype=np.int64))
         if self.items != self.count:
             np.save(self._folder / "items.npy", np.asarray(self._items, dtype=np.int64))
         if self._targets:

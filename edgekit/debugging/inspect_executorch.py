@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 from edgekit.debugging.inspector import ArtifactInspector, InnerTensor, StoredGrid, grid_of, prepared, real_values
 from edgekit.debugging.xnnpack_graph import InnerValue, XNNPACKGraph
 from edgekit.errors import ArtifactError, MissingDependencyError
-from edgekit.validators.runners import executorch_session, runner
+from edgekit.validators.runners import executorch_session, opened_artifact
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ class ExecuTorchInspector(ArtifactInspector):
     how: ClassVar[str] = "ExecuTorch's own runtime, inner values of the XNNPACK payload added as outputs"
 
     def __init__(self, path: Path, threads: int) -> None:
-        runner.check_file(path)
+        opened_artifact.check_file(path)
         self._path = path
         try:
             tapped = _Tapped(path.read_bytes())
@@ -52,15 +52,16 @@ class ExecuTorchInspector(ArtifactInspector):
             try:
                 self._session: Any = runtime.open(str(copy))
             except Exception as error:  # the runtime raises many kinds, all of them with this meaning
-                raise runner.foreign(
+                raise opened_artifact.foreign(
                     error,
-                    f"{path.name} cannot be loaded by ExecuTorch: {runner.brief(error)} Copy or export it again.",
+                    f"{path.name} cannot be loaded by ExecuTorch: {opened_artifact.brief(error)} "
+                    "Copy or export it again.",
                 ) from error
-        expected = runner.described_in(self._session.metadata)
-        order, self._specs = runner.ordered(self._session.inputs, expected.get("inputs", []))
+        expected = opened_artifact.described_in(self._session.metadata)
+        order, self._specs = opened_artifact.ordered(self._session.inputs, expected.get("inputs", []))
         self._session_order = [order.index(i) for i in range(len(order))]
         count = len(self._session.outputs) - len(tapped.taps)
-        out_order, out_specs = runner.ordered(self._session.outputs[:count], expected.get("outputs", []))
+        out_order, out_specs = opened_artifact.ordered(self._session.outputs[:count], expected.get("outputs", []))
         inputs = tuple(
             InnerTensor(name=f"input_{k}", operator="input", grid=_spec_grid(spec))
             for k, spec in zip(order, self._specs, strict=True)
@@ -139,8 +140,8 @@ class _Tapped:
         try:
             file: Any = deserialize_pte_binary(self.program)
         except Exception as error:  # a damaged file raises whatever its decoder trips over
-            raise runner.foreign(
-                error, f"The program cannot be read: {runner.brief(error)} Copy or export it again."
+            raise opened_artifact.foreign(
+                error, f"The program cannot be read: {opened_artifact.brief(error)} Copy or export it again."
             ) from error
         plan = next((item for item in file.program.execution_plan if item.name == "forward"), None)
         if plan is None:

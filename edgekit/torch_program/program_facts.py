@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgekit.model import TensorSpec
+from edgekit.model import State, TensorSpec
 from edgekit.torch_program.architecture import Operation, judge
 from edgekit.torch_program.digest import Digest
 from edgekit.torch_program.facts import Capture
@@ -28,6 +28,7 @@ def save(
     parameters: int,
     output_names: Sequence[str] | None = None,
     input_names: Sequence[str] | None = None,
+    states: Sequence[State] = (),
 ) -> Capture:
     """Saves a canonical program to `folder` and describes it.
 
@@ -37,6 +38,7 @@ def save(
         parameters: Number of weights of the model as it came, before folding.
         output_names: What to call the outputs; None calls them `output`, or `output_0`, `output_1` and so on.
         input_names: What to call the inputs; None takes the program's names.
+        states: What the model keeps between calls.
     """
     import torch
 
@@ -49,6 +51,7 @@ def save(
         digest=digest(program),
         parameters=parameters,
         architecture=judge(operations(program)),
+        states=tuple(states),
     )
 
 
