@@ -40,7 +40,7 @@ class ExecuTorchInspector(ArtifactInspector):
         runner.check_file(path)
         self._path = path
         try:
-            tapped = _Tapped(path.read_bytes())
+            tapped = _Tapped(path, path.read_bytes())
             runtime = executorch_session.Runtime(str(path), "", threads)
         except ImportError as error:
             raise MissingDependencyError(
@@ -54,6 +54,7 @@ class ExecuTorchInspector(ArtifactInspector):
             except Exception as error:  # the runtime raises many kinds, all of them with this meaning
                 raise runner.foreign(
                     error,
+                    path,
                     f"{path.name} cannot be loaded by ExecuTorch: {runner.brief(error)} Copy or export it again.",
                 ) from error
         expected = runner.described_in(self._session.metadata)
@@ -120,13 +121,15 @@ class _Tapped:
     """A program whose inner values are outputs.
 
     Attributes:
-        program: Contents of the .pte file.
+        path: The .pte file.
+        program: Its contents.
         data: Contents of the changed file.
         taps: The further outputs, in their order.
         quantized_inputs: Float input to the tap of its integers, which the graph reads.
         output_grids: Place of a float output that was on a grid just before, to that grid.
     """
 
+    path: Path
     program: bytes
     data: bytes = b""
     taps: list[_Tap] = field(default_factory=list[_Tap])
@@ -140,7 +143,9 @@ class _Tapped:
             file: Any = deserialize_pte_binary(self.program)
         except Exception as error:  # a damaged file raises whatever its decoder trips over
             raise runner.foreign(
-                error, f"The program cannot be read: {runner.brief(error)} Copy or export it again."
+                error,
+                self.path,
+                f"{self.path.name} cannot be read as a program: {runner.brief(error)} Copy or export it again.",
             ) from error
         plan = next((item for item in file.program.execution_plan if item.name == "forward"), None)
         if plan is None:

@@ -171,7 +171,7 @@ def _read(path: Path) -> tuple[onnx.ModelProto, _Graph]:
         model = onnx.load(str(path))
     except Exception as error:  # protobuf raises what its implementation likes
         raise runner.foreign(
-            error, f"{path.name} cannot be read as ONNX: {runner.brief(error)} Copy or export it again."
+            error, path, f"{path.name} cannot be read as ONNX: {runner.brief(error)} Copy or export it again."
         ) from error
     return model, _Graph(model.graph)
 
@@ -185,5 +185,5 @@ def _open(tapped: Path, path: Path, threads: int) -> onnx_session.Session:
         ) from error
     except Exception as error:
         raise runner.foreign(
-            error, f"{path.name} cannot be loaded by onnxruntime: {runner.brief(error)} Copy or export it again."
+            error, path, f"{path.name} cannot be loaded by onnxruntime: {runner.brief(error)} Copy or export it again."
         ) from error

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
-from edgekit.validators.artifact_operators import ArtifactOperator
+from edgekit.validators.artifact_operators import Arithmetic, ArtifactOperator
 from edgekit.validators.stored_facts.facts import StoredFacts
 
 _GRAPH, _METADATA = 7, 14  # of ModelProto
@@ -136,7 +136,7 @@ def _operators(nodes: list[_Node], stored: Mapping[str, _Stored]) -> Iterator[Ar
         )
 
 
-def _arithmetic(node: _Node, made: Mapping[str, _Node], weight: _Stored) -> str:
+def _arithmetic(node: _Node, made: Mapping[str, _Node], weight: _Stored) -> Arithmetic:
     if node.kind in _DYNAMIC:
         return "dynamic"
     if node.kind.startswith("QLinear"):
