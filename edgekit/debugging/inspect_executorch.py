@@ -40,7 +40,7 @@ class ExecuTorchInspector(ArtifactInspector):
         opened_artifact.check_file(path)
         self._path = path
         try:
-            tapped = _Tapped(path.read_bytes())
+            tapped = _Tapped(path, path.read_bytes())
             runtime = executorch_session.Runtime(str(path), "", threads)
         except ImportError as error:
             raise MissingDependencyError(
@@ -54,6 +54,7 @@ class ExecuTorchInspector(ArtifactInspector):
             except Exception as error:  # the runtime raises many kinds, all of them with this meaning
                 raise opened_artifact.foreign(
                     error,
+                    path,
                     f"{path.name} cannot be loaded by ExecuTorch: {opened_artifact.brief(error)} "
                     "Copy or export it again.",
                 ) from error
@@ -121,13 +122,15 @@ class _Tapped:
     """A program whose inner values are outputs.
 
     Attributes:
-        program: Contents of the .pte file.
+        path: The .pte file.
+        program: Its contents.
         data: Contents of the changed file.
         taps: The further outputs, in their order.
         quantized_inputs: Float input to the tap of its integers, which the graph reads.
         output_grids: Place of a float output that was on a grid just before, to that grid.
     """
 
+    path: Path
     program: bytes
     data: bytes = b""
     taps: list[_Tap] = field(default_factory=list[_Tap])
@@ -141,7 +144,10 @@ class _Tapped:
             file: Any = deserialize_pte_binary(self.program)
         except Exception as error:  # a damaged file raises whatever its decoder trips over
             raise opened_artifact.foreign(
-                error, f"The program cannot be read: {opened_artifact.brief(error)} Copy or export it again."
+                error,
+                self.path,
+                f"{self.path.name} cannot be read as a program: {opened_artifact.brief(error)} "
+                "Copy or export it again.",
             ) from error
         plan = next((item for item in file.program.execution_plan if item.name == "forward"), None)
         if plan is None:

@@ -171,7 +171,7 @@ def _read(path: Path) -> tuple[onnx.ModelProto, _Graph]:
         model = onnx.load(str(path))
     except Exception as error:  # protobuf raises what its implementation likes
         raise opened_artifact.foreign(
-            error, f"{path.name} cannot be read as ONNX: {opened_artifact.brief(error)} Copy or export it again."
+            error, path, f"{path.name} cannot be read as ONNX: {opened_artifact.brief(error)} Copy or export it again."
         ) from error
     return model, _Graph(model.graph)
 
@@ -186,5 +186,6 @@ def _open(tapped: Path, path: Path, threads: int) -> onnx_session.Session:
     except Exception as error:
         raise opened_artifact.foreign(
             error,
+            path,
             f"{path.name} cannot be loaded by onnxruntime: {opened_artifact.brief(error)} Copy or export it again.",
         ) from error

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @final
@@ -16,5 +19,5 @@ class Pair:
         imaginary: Imaginary part, of the same shape.
     """
 
-    real: Any
-    imaginary: Any
+    real: Tensor
+    imaginary: Tensor
