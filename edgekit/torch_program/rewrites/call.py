@@ -45,5 +45,5 @@ class Call:
 Replacement: TypeAlias = "Callable[..., Tensor | tuple[Tensor, ...]]"
 """A function of a call's tensors, in the schema's order, that computes the same as its operator."""
 
-Rewrite: TypeAlias = Callable[[Call], Replacement | None]
+Rewrite: TypeAlias = "Callable[[Call], Replacement | None]"
 """Returns what takes a call's place; None leaves the call."""
