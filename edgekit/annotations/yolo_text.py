@@ -153,4 +153,4 @@ def _points(values: NDArray[np.float64], points: int) -> NDArray[np.float64]:
     table = values.reshape(points, -1)
     if table.shape[1] == 3:
         return table
-    return np.concatenate([table, 2.0 * (table > 0).any(1, keepdims=True)], axis=1)
+    return np.concatenate([table, 2.0 * (table > 0).any(1, keepdims=True)], axis=1, dtype=np.float64)
