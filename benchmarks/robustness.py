@@ -107,12 +107,13 @@ def write_results() -> None:
     machine = f"{platform.system()}, Python {platform.python_version()}, {os.cpu_count()} shared cores"
     runs = json.loads(RESULTS.read_text())
     cases = sum(run["cases"] for run in runs)
+    missing = "" if cases >= GOAL else f" The goal of {GOAL} cases is not reached yet."
     text = f"""# Robustness: fuzzing
 
-{cases} cases, run in parts by `python benchmarks/robustness.py --cases N --seed N --kinds ...` ({machine}); each part's
-figures are in `robustness.json`.{"" if cases >= GOAL else f" The goal of {GOAL} cases is not reached yet."} An anomaly is a
-traceback, exit code 4 or a signal, a message that does not name the file, anything left behind, PASS on what fails,
-30 s of CPU time, or more than 3 GiB of memory for some kilobytes.
+{cases} cases, run in parts by `python benchmarks/robustness.py --cases N --seed N --kinds ...` on {machine}; each
+part's figures are in `robustness.json`.{missing} An anomaly is a traceback, exit code 4 or a signal, a message that
+does not name the file, anything left behind, PASS on what fails, 30 s of CPU time, or more than 3 GiB of memory for
+some kilobytes.
 
 {table()}
 """

@@ -74,6 +74,7 @@ def convert_keras(request: ConversionRequest, output: Path, progress: Progress) 
         ConversionError: Core ML cannot hold the model.
     """
     inputs, outputs = artifact_specs(request.model.inputs), artifact_specs(request.model.outputs)
+    states = request.model.artifact_states(inputs, outputs)
     if request.io == "int8":
         refuse_float_io(request, inputs, outputs)
     progress("loading TensorFlow and coremltools", None)
@@ -89,8 +90,10 @@ def convert_keras(request: ConversionRequest, output: Path, progress: Progress) 
             "Try another format, or change the named operator in the model."
         ) from error
     progress("writing the package", None)
-    write_package(made, described(request, inputs, outputs), output)
-    return Conversion(inputs=inputs, outputs=outputs, operators=count_operators(made), float_fallbacks=kept)
+    write_package(made, described(request, inputs, outputs, states), output)
+    return Conversion(
+        inputs=inputs, outputs=outputs, operators=count_operators(made), float_fallbacks=kept, states=states
+    )
 
 
 def _translate(

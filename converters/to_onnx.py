@@ -21,7 +21,7 @@ from edgekit.converters.onnx_source import OnnxFloatGraph, float_graph, sort_nod
 from edgekit.converters.onnx_static import quantize_static
 from edgekit.converters.onnx_weights import quantize_weights
 from edgekit.errors import ConversionError
-from edgekit.model import CapturedKind, TensorSpec
+from edgekit.model import CapturedKind, TensorSpec, boundary_json
 from edgekit.quantization.checks import check_calibration
 from edgekit.recipe import Precision, Recipe
 from edgekit.workers.worker import Progress
@@ -82,6 +82,7 @@ class ONNXConverter(Converter):
             notes=tuple(notes),
             operators=dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
             float_fallbacks=_float_fallbacks(graph, model.graph, request.recipe),
+            states=request.model.artifact_states(inputs, outputs),
         )
 
 
@@ -143,10 +144,7 @@ def _describe(
     model.graph.name = request.model.name
     del model.graph.value_info[:]
     sort_nodes(model.graph)
-    boundary = {
-        "inputs": [spec.to_json() for spec in inputs],
-        "outputs": [spec.to_json() for spec in outputs],
-    }
+    boundary = boundary_json(inputs, outputs, request.model.artifact_states(inputs, outputs))
     onnx.helper.set_model_props(model, {**dict(sorted(request.metadata.items())), IO_KEY: json.dumps(boundary)})
 
 

@@ -76,7 +76,7 @@ class TFLiteConverter(Converter):
         graph = model.subgraphs[0]
         inputs = io_signature(model, graph.inputs, captured.inputs)
         outputs = io_signature(model, graph.outputs, captured.outputs)
-        embed(model, inputs, outputs, request.metadata)
+        embed(model, inputs, outputs, request.metadata, captured.artifact_states(inputs, outputs))
         output.write_bytes(write(model))
         return Conversion(
             inputs=inputs,
@@ -84,17 +84,17 @@ class TFLiteConverter(Converter):
             notes=_notes(source, request, (*inputs, *outputs)),
             operators=operator_counts(model),
             float_fallbacks=_float_fallbacks(source, model, request.recipe),
+            states=captured.artifact_states(inputs, outputs),
         )
 
 
 def _notes(source: FloatModel, request: ConversionRequest, made: Sequence[TensorSpec]) -> tuple[str, ...]:
     """Returns what the user should know about the artifact."""
-    notes: list[str] = []
-    for spec, artifact in zip((*request.model.inputs, *request.model.outputs), made, strict=True):
-        if spec.dtype == "int64" and artifact.dtype == "int32":
-            notes.append(f'"{spec.name}" is int32 where the float model has int64: LiteRT has few 64-bit kernels.')
-        if request.io == "int8" and artifact.dtype == "float32":
-            notes.append(f'"{spec.name}" stays float32: the operator at that end computes in float.')
+    notes = [
+        f'"{artifact.name}" stays float32: the operator at that end computes in float.'
+        for artifact in made
+        if request.io == "int8" and artifact.dtype == "float32"
+    ]
     precisions = {request.recipe.precision_of(module, "matrix") for module in source.recurrent}
     if precisions & {"int8_static", "int8_dynamic"}:
         notes.append(

@@ -107,9 +107,10 @@ class Recipe:
     @property
     def precisions(self) -> frozenset[Precision]:
         """The precisions that operators may get; a hybrid one stands for those of its operators."""
-        named = {self.default, *(precision for _, precision in self.overrides)}
-        parts = {"int8_static", "int8_dynamic"} if "int8_hybrid" in named else set[Precision]()
-        return frozenset(named - {"int8_hybrid"} | parts)
+        named: set[Precision] = {self.default, *(precision for _, precision in self.overrides)}
+        if "int8_hybrid" in named:
+            named |= {"int8_static", "int8_dynamic"}
+        return frozenset(named - {"int8_hybrid"})
 
     @property
     def needs_calibration(self) -> bool:

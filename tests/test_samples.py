@@ -238,3 +238,30 @@ def test_slices_of_samples_that_are_none_are_named(tmp_path: Path, text: str) ->
     message = f"{tmp_path / 'slices.json'}: expected a list of 3 names of slices. Make the samples anew."
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         samples.slices()
+
+
+def test_sequences_begin_at_the_first_row_at_marks_and_after_so_many_calls(tmp_path: Path) -> None:
+    with SampleWriter(tmp_path, ["x"], sequences=True, reset_every=3) as writer:
+        for i in range(8):
+            if i == 4:
+                writer.start_sequence()
+            writer.add((np.full((1, 2), i, np.float32),))
+    samples = Samples.open(tmp_path)
+    assert samples.starts() == (0, 3, 4, 7)
+    assert samples.sequence_lengths() == (3, 1, 3, 1)
+
+
+def test_other_sequences_are_other_samples(tmp_path: Path) -> None:
+    def written(name: str, every: int) -> Samples:
+        with SampleWriter(tmp_path / name, ["x"], sequences=True, reset_every=every) as writer:
+            for i in range(4):
+                writer.add((np.full((1, 2), i, np.float32),))
+        return Samples.open(tmp_path / name)
+
+    assert written("a", 2).sha256 != written("b", 4).sha256
+
+
+def test_rows_of_a_model_without_states_have_no_sequences(tmp_path: Path) -> None:
+    samples = write_samples(tmp_path, ["x"], [(np.zeros((1, 2)),)])
+    assert samples.starts() == (0,)
+    assert samples.sequence_lengths() == ()

@@ -51,8 +51,9 @@ def _coverage(evidence: Evidence) -> tuple[float | None, str]:
         return None, evidence.why_missing("operators")
     listed = [operator for operator in evidence.operators if operator.multiplies]
     requested = evidence.requested
+    planned: dict[str, list[ArtifactOperator]] = {}
     if requested is None:
-        wanted, missing, planned = listed, [operator for operator in listed if not operator.in_integers], {}
+        wanted, missing = listed, [operator for operator in listed if not operator.in_integers]
     else:
         wanted, missing, planned = coverage(listed, requested, evidence.artifact.runtime)
     share = share_of_work([operator for operator in wanted if operator not in missing], wanted)

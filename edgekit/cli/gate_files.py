@@ -87,9 +87,10 @@ def failure_written(files: GateFiles, *, device: str) -> Generator[None, None, N
     """Writes every output that was requested where the gate inside ends with an error, which passes through."""
     try:
         yield
-    except EdgekitError as error:
-        # CI shows what these files hold, and nothing where they are missing.
-        _write_failure(files, error.message, device=device)
+    except Exception as error:
+        # CI shows what these files hold, and nothing where they are missing: also of a fault of edgekit's own.
+        own = f"a fault of edgekit's own, {type(error).__name__}: {error}"
+        _write_failure(files, error.message if isinstance(error, EdgekitError) else own, device=device)
         raise
 
 

@@ -106,8 +106,9 @@ class Format:
         why_not_started: Kind of captured model that it does not take, to the reason for people.
         marks_of_artifacts: Bytes of which a finished file holds one, where files of the same suffix are sources of an
             export too; empty where every such file is finished.
-        graph_reader: `module:function` that takes the path of a finished file and the shapes of its inputs by name, and
-            returns its `Analysis` and operator name to precision; "" where its graph cannot be read.
+        graph_reader: `module:function` that takes the path of a finished file, the shapes of its inputs by name and,
+            where the file has several functions, the name of one, and returns its `Analysis` and operator name to
+            precision; "" where its graph cannot be read.
         facts_reader: `module:function` that returns the `StoredFacts` of a finished file at a path without its runtime;
             "" where only running it tells.
         inspector: `module:class` of its `edgekit.debugging.inspector.ArtifactInspector`; "" where nobody sees inside.

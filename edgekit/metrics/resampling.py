@@ -50,6 +50,7 @@ def resampled(
     same: bool,
     scores: NDArray[np.float64] | None = None,
     centred: bool = False,
+    timed: bool = False,
 ) -> Drop:
     """Returns the drop of a figure over all items.
 
@@ -60,6 +61,7 @@ def resampled(
         data: For the number of items and the confidence.
         same: Both have the same outputs.
         centred: As for `bootstrap_interval`.
+        timed: The figure may be slow, as a user's function: then it is resampled less often.
         scores: What each item contributes to the artifact's figure, where that is their mean.
     """
     import numpy as np
@@ -68,7 +70,8 @@ def resampled(
     everything = np.arange(items)
     started = time.perf_counter()
     own_value = own(everything)
-    resamples = RESAMPLES if time.perf_counter() - started < SLOW_SECONDS else SLOW_RESAMPLES
+    slow = timed and time.perf_counter() - started >= SLOW_SECONDS
+    resamples = SLOW_RESAMPLES if slow else RESAMPLES
     if theirs is None:
         return Drop(metric=metric, value=None, artifact_value=100 * own_value, count=items, detail="", scores=scores)
     float_value = theirs(everything)

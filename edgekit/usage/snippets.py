@@ -21,6 +21,7 @@ from edgekit.plain_text import markdown_code, markdown_text
 from edgekit.task.pictures import LETTERBOX_PIXEL
 from edgekit.task.preprocessing import channels_of, describe_preprocessing, image_input
 from edgekit.usage.identifiers import pascal_case, quote, snake_case
+from edgekit.usage.state_words import state_views
 from edgekit.usage.tensor_words import tensor_facts, tensor_views, why_not
 from edgekit.workers.atomic_files import write_text
 
@@ -151,6 +152,8 @@ def snippets_of(artifact: Artifact, packages: Mapping[str, str]) -> Iterator[Sni
                 version=packages.get(known.version_of, "") if known.version_of else "",
                 inputs=inputs,
                 outputs=outputs,
+                states=state_views(language, artifact.states, inputs, outputs),
+                held=[state.buffer or state.name for state in artifact.states if state.held],
                 quantizes=any(tensor["quantized"] for tensor in inputs),
                 dequantizes=any(tensor["quantized"] for tensor in outputs),
                 integers=not artifact.precision.startswith(("fp32", "fp16")) or "+" in artifact.precision,
@@ -177,6 +180,7 @@ def _facts(artifact: Artifact) -> dict[str, Any]:
         "origin": origin_line(read_embedded(artifact.metadata)),
         "inputs": [tensor_facts(spec) for spec in artifact.inputs],
         "outputs": [tensor_facts(spec) for spec in artifact.outputs],
+        "states": [state.to_json() for state in artifact.states],
     }
 
 

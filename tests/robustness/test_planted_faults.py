@@ -47,7 +47,7 @@ SOUND: tuple[tuple[str, Precision], ...] = (
 )
 
 FLOAT_FAULTS = ("dead channel", "stale weights", "one NaN", "swapped outputs")
-INTEGER_FAULTS = ("dead channel", "stale weights", "wrong scale", "wrong zero point")
+INTEGER_FAULTS = ("dead channel", "stale weights", "one wrong scale", "wrong zero point")
 CASES = [
     (runtime, precision, fault)
     for runtime, precision in SOUND

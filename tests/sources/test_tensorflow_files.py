@@ -206,9 +206,13 @@ def test_free_sizes_come_from_the_example_inputs(results):
     assert results["free.kerasexample_inputs"]["record"]["inputs"] == [spec("free", [1, 7, 3])]
 
 
+def test_a_fixed_first_size_is_the_files(results):
+    assert results["batch.keras"]["record"]["inputs"] == [spec("fixed", [4, 3])]
+
+
 WAY_OUT = "that SavedModel folder."
 MESSAGES = {
-    "free.kerascalibration": 'free.keras: the example inputs give (1, 7, 4) for the input "free"; expected (1, ?, 3).',
+    "free.kerascalibration": 'free.keras: the example inputs give (1, 7, 4) for the input "free"; expected (?, ?, 3).',
     "free.keras": (
         'free.keras: the input "free" has the shape (?, ?, 3) with free sizes, and artifacts have fixed shapes, and '
         "the task has neither example inputs nor calibration data. Give the sizes: --input free=1x128x3\n"
@@ -217,10 +221,6 @@ MESSAGES = {
         "        return (torch.zeros(1, 128, 3),)\n"
         '    [model] example_inputs = "model.py:example_inputs"\n'
         "or on the command line: --example-inputs model.py:example_inputs"
-    ),
-    "batch.keras": (
-        'batch.keras: the input "fixed" has the fixed shape (4, 3); artifacts are exported with batch 1. '
-        "Save the model with a free batch (None) or batch 1."
     ),
     **{
         f"lambda{suffix}": f"lambda{suffix} holds a Lambda layer, which is Python code inside the file; edgekit runs "
