@@ -92,12 +92,12 @@ class SweepModel(_Table):
     """A model with a task of its own."""
 
     source: str = Field(min_length=1, description='a model, such as "net.onnx" or "model.py:build(width=8)"')
-    name: str | None = Field(None, min_length=1, description="a short name for tables, in quotes")
-    config: str | None = Field(None, min_length=1, description="a task file, in quotes")
-    example_inputs: str | None = Field(None, min_length=1, description="a function, in quotes")
-    calibration: str | None = Field(None, min_length=1, description="calibration data, in quotes")
-    evaluation: str | None = Field(None, min_length=1, description="evaluation data, in quotes")
-    metric: str | None = Field(None, min_length=1, description="a metric, in quotes")
+    name: str | None = Field(default=None, min_length=1, description="a short name for tables, in quotes")
+    config: str | None = Field(default=None, min_length=1, description="a task file, in quotes")
+    example_inputs: str | None = Field(default=None, min_length=1, description="a function, in quotes")
+    calibration: str | None = Field(default=None, min_length=1, description="calibration data, in quotes")
+    evaluation: str | None = Field(default=None, min_length=1, description="evaluation data, in quotes")
+    metric: str | None = Field(default=None, min_length=1, description="a metric, in quotes")
 
 
 def _parse_models(value: object) -> tuple[SweepModel, ...]:
@@ -117,13 +117,15 @@ class SweepBudget(_Table):
     """`[sweep.budget]`: after what nothing more is started."""
 
     time: Annotated[float | None, PlainValidator(_parse_time)] = None
-    jobs: int | None = Field(None, ge=1, description="a whole number above 0")
+    jobs: int | None = Field(default=None, ge=1, description="a whole number above 0")
 
 
 class SweepTable(_Table):
     """The whole matrix."""
 
-    config: str | None = Field(None, min_length=1, description="the task file of models that name none, in quotes")
+    config: str | None = Field(
+        default=None, min_length=1, description="the task file of models that name none, in quotes"
+    )
     models: Annotated[tuple[SweepModel, ...], PlainValidator(_parse_models)] = ()
     devices: Annotated[tuple[str, ...], PlainValidator(_texts)] = ()
     formats: Annotated[tuple[str, ...], PlainValidator(_parse_formats)] = ("all",)
