@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +11,9 @@ import pytest
 
 from edgekit.budget import Limit
 from edgekit.checks import judge
-from edgekit.errors import ArtifactError, UsageError
+from edgekit.errors import ArtifactError, MissingDependencyError, UsageError
 from edgekit.sweeping.query import ask, compare
-from edgekit.sweeping.rows import COMPACTED, PARTS, Row, compact, read_rows, write_row
+from edgekit.sweeping.rows import COMPACTED, PARTS, Row, compact, read_rows, require_tables, write_row
 
 
 def row(device: str = "pi4", digest: str = "a", size: float = 5.0, limit: float = 10.0, **rest: object) -> Row:
@@ -110,3 +112,10 @@ def test_what_has_changed_since_another_sweep_is_shown() -> None:
     answer = compare(now, [row(), row(device="pixel8"), row(device="old")])
     found = {item["device"]: (item["passed_before"], item["passed"]) for item in answer.to_json()}
     assert found == {"pi4": (True, False), "new": (None, True), "old": (True, None)}
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    message = "A sweep needs pyarrow and duckdb, and one of them is not installed: pip install -e '.[sweep]'"
+    with pytest.raises(MissingDependencyError, match=f"^{re.escape(message)}$"):
+        require_tables()
