@@ -36,16 +36,11 @@ MOST_UNEQUAL = 10.0
 
 FAULTY = (
     ("detector", "fp32"),
-    ("detector", "fp16"),
     ("detector", "int8-static"),
-    ("softmax", "int8-static"),
     ("segmenter", "int8-static"),
-    ("table", "fp32"),
     ("table", "int8-static"),
-    ("table", "int8-dynamic"),
     ("table", "int4"),
     ("recurrent", "fp32"),
-    ("recurrent", "int8-dynamic"),
 )
 """(network, precision) of the artifacts that faults are planted in."""
 

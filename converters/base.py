@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Literal, final
+from typing import ClassVar, Final, Literal, final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.artifact import remove_artifact
 from edgekit.errors import ConversionError, DataError, MissingDependencyError, WorkerError
 from edgekit.formats.table import find_format
-from edgekit.model import CapturedKind, CapturedModel, TensorSpec
+from edgekit.model import ArtifactState, CapturedKind, CapturedModel, TensorSpec
 from edgekit.plugins import load_plugin
 from edgekit.recipe import Recipe
 from edgekit.workers.worker import Progress
@@ -57,6 +57,8 @@ class Conversion:
         notes: Sentences for the user: what was kept in float and why, what was chosen.
         operators: What lies in the file: operator type to count.
         float_fallbacks: Operators that the recipe wanted as integers and that stay float, by name.
+        narrowed: Sentences about inputs and outputs whose dtype holds less than the float model's.
+        states: What goes from one call to the next, as the artifact has it.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -64,6 +66,18 @@ class Conversion:
     notes: tuple[str, ...] = ()
     operators: Mapping[str, int] = field(default_factory=dict[str, int])
     float_fallbacks: tuple[str, ...] = ()
+    narrowed: tuple[str, ...] = ()
+    states: tuple[ArtifactState, ...] = ()
+
+
+_NARROWER: Final = frozenset(
+    (wide, narrow)
+    for kind in ("int", "uint", "float")
+    for wide, narrow in (
+        (f"{kind}{more}", f"{kind}{less}") for more in (16, 32, 64) for less in (8, 16, 32) if less < more
+    )
+)
+"""Pairs of dtypes of which the second holds less than the first."""
 
 
 class Converter(ABC):
@@ -127,7 +141,18 @@ class Converter(ABC):
             partial.rename(output)
         finally:
             remove_artifact(partial)
-        return conversion
+        return replace(conversion, narrowed=_narrowed(request.model, conversion, made.title))
+
+
+def _narrowed(model: CapturedModel, made: Conversion, title: str) -> tuple[str, ...]:
+    """Returns a sentence for each input and output whose integers the artifact holds in fewer bits."""
+    pairs = [*zip(model.inputs, made.inputs, strict=False), *zip(model.outputs, made.outputs, strict=False)]
+    return tuple(
+        f'"{spec.name}" is {artifact.dtype} where the float model has {spec.dtype}: {title} narrows it, so larger '
+        "numbers do not fit."
+        for spec, artifact in pairs
+        if artifact.scale is None and (spec.dtype, artifact.dtype) in _NARROWER
+    )
 
 
 def converter(name: str) -> Converter:

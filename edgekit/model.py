@@ -6,7 +6,7 @@ converters read, and this description of it. Converters never import the user's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, final
@@ -31,7 +31,7 @@ class TensorSpec:
 
     Attributes:
         name: The name by which the runtime knows it.
-        shape: Sizes, batch first; artifacts are exported with batch 1.
+        shape: Sizes in one call, () for a single number; -1 where a finished file leaves a size free.
         dtype: NumPy's name: float32, float16, int8, uint8, int32, int64, bool.
         layout: NCHW, NHWC, NCL, NC and so on where it is known, else None.
         scale: Step of an integer tensor: real = scale * (stored - zero_point). None for a float tensor.
@@ -45,6 +45,11 @@ class TensorSpec:
     scale: float | None = None
     zero_point: int | None = None
 
+    @property
+    def is_batched(self) -> bool:
+        """True where a batch of one, or of a free size, is in front; one free axis alone may be a length."""
+        return self.shape[:1] == (1,) or (self.shape[:1] == (-1,) and len(self.shape) > 1)
+
     def to_json(self) -> dict[str, Any]:
         """Returns the JSON form: the same keys, shape as a list."""
         return {
@@ -55,6 +60,75 @@ class TensorSpec:
             "scale": self.scale,
             "zero_point": self.zero_point,
         }
+
+
+def takes_rows(inputs: Sequence[TensorSpec]) -> bool:
+    """Returns whether an item of data may hold several rows, each of them a call of the model.
+
+    That is so where every input has a batch in front; single numbers hold for all rows. Otherwise (a state of two
+    layers, a graph's nodes) an item is exactly one call.
+    """
+    return all(spec.is_batched or not spec.shape for spec in inputs)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """A tensor that a model keeps between calls: what one call gives as an output, the next one takes as an input.
+
+    Attributes:
+        input: Name of the input that takes it.
+        output: Name of the output that gives its next value.
+        initial: Its value before the first call: one number for all elements, or one for each, row by row.
+        buffer: The module's buffer that it is in the user's model; "" where it is an input and an output there too.
+    """
+
+    input: str
+    output: str
+    initial: tuple[float, ...] = (0.0,)
+    buffer: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactState:
+    """A state as an artifact has it.
+
+    Attributes:
+        name: The float model's input that takes it.
+        input: The artifact's input that takes it, or what the artifact calls it where it keeps it itself.
+        output: The artifact's output that gives its next value.
+        shape: Sizes.
+        dtype: NumPy's name, as in the float model.
+        initial: See `State`.
+        buffer: See `State`.
+        held: The artifact keeps it itself from call to call: it has no such input and output.
+    """
+
+    name: str
+    input: str
+    output: str
+    shape: tuple[int, ...]
+    dtype: str
+    initial: tuple[float, ...] = (0.0,)
+    buffer: str = ""
+    held: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        found = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {**found, "shape": list(self.shape), "initial": list(self.initial)}
+
+
+def boundary_json(
+    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], states: Sequence[ArtifactState] = ()
+) -> dict[str, Any]:
+    """Returns what an artifact says about its inputs and outputs, and about its states where it has any."""
+    described: dict[str, Any] = {
+        "inputs": [spec.to_json() for spec in inputs],
+        "outputs": [spec.to_json() for spec in outputs],
+    }
+    return {**described, "states": [state.to_json() for state in states]} if states else described
 
 
 @final
@@ -90,17 +164,18 @@ class CapturedModel:
         source: What the user wrote: `model.py:build`, `net.onnx`.
         source_kind: How it came.
         kind: What `path` is.
-        path: The captured file (or SavedModel folder). `pt2`: an ExportedProgram with batch 1.
+        path: The captured file (or SavedModel folder). `pt2`: an ExportedProgram with the shapes of `inputs`.
         inputs: In call order.
         outputs: In the order in which the model returns them.
         digest: Hash of the graph and the weights: equal digests compute the same function.
         parameters: Number of weights, tied ones counted once.
-        macs: Multiply-accumulates of one inference at batch 1; None where it is not known.
+        macs: Multiply-accumulates of one call; None where it is not known.
         family: Architecture family.
         family_evidence: Why: "49 convolutions, 1 linear layer, no attention".
         embedded_default: True for the model that edgekit takes where none is given.
         metadata: Labels, preprocessing and provenance that go into the artifacts.
         learned_ranges: Learned ranges of activations, where training with rounded values has found them.
+        states: What it keeps between calls; their inputs and outputs are among `inputs` and `outputs`.
     """
 
     name: str
@@ -118,6 +193,42 @@ class CapturedModel:
     embedded_default: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     learned_ranges: tuple[LearnedRange, ...] = ()
+    states: tuple[State, ...] = ()
+
+    @property
+    def data_inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that data brings: all but the states', which come from the call before."""
+        kept = {state.input for state in self.states}
+        return tuple(spec for spec in self.inputs if spec.name not in kept)
+
+    def artifact_states(
+        self, inputs: Sequence[TensorSpec] = (), outputs: Sequence[TensorSpec] = (), *, held: bool = False
+    ) -> tuple[ArtifactState, ...]:
+        """Returns the states as an artifact has them.
+
+        Args:
+            inputs: The artifact's inputs in the order of the model's; empty where they have the model's names.
+            outputs: The same of its outputs.
+            held: The artifact keeps them itself.
+        """
+        specs = {spec.name: spec for spec in self.inputs}
+        named = {
+            **{mine.name: its.name for mine, its in zip(self.inputs, inputs, strict=False)},
+            **{mine.name: its.name for mine, its in zip(self.outputs, outputs, strict=False)},
+        }
+        return tuple(
+            ArtifactState(
+                name=state.input,
+                input=named.get(state.input, state.input),
+                output=named.get(state.output, state.output),
+                shape=specs[state.input].shape,
+                dtype=specs[state.input].dtype,
+                initial=state.initial,
+                buffer=state.buffer,
+                held=held,
+            )
+            for state in self.states
+        )
 
     def key_facts(self) -> dict[str, Any]:
         """Returns all that a result depends on: everything but the folder of the file, whose content `digest` tells."""

@@ -1,14 +1,17 @@
 """Samples on disk: how data travels between processes.
 
-A sample folder holds `samples.json` and one .npy file for each tensor, rows first. Every row is one inference at batch
-1. Calibration and evaluation inputs, the float model's outputs and an artifact's outputs all have this form:
+A sample folder holds `samples.json` and one .npy file for each tensor, rows first. Every row is one call of the model.
+A tensor (1, C, H, W) has its batch of one dropped: rows take its place. A tensor without a batch of one in front (a
+state of two layers, a graph's nodes, a single number) is stored whole, behind a new axis of rows. Calibration and
+evaluation inputs, the float model's outputs and an artifact's outputs all have this form:
 
-    samples.json    {"count": 400, "names": ["input"], "items": 400, "sha256": "..."}
+    samples.json    {"count": 400, "names": ["input", "state"], "items": 400, "sha256": "...", "whole": ["state"]}
     0.npy           (count, C, H, W), rows of the first tensor; 1.npy the second, and so on
     items.npy       (count,) int64: the evaluation item that each row belongs to; only where an item has several rows
     targets.npy     (items, ...): what the evaluation compares with; optional. Tables (rows, columns) of different
                     length are filled up with rows of NaN
     slices.json     ["day", "night", ...]: one slice name an item; optional
+    starts.npy      (sequences,) int64: rows before which a model's states begin anew; only for models that have states
 
 The .npy files are opened as memory maps, so a large set costs no memory.
 """
@@ -20,9 +23,11 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, final
 
 from edgekit.errors import DataError
+from edgekit.files.bounded_reading import read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +40,20 @@ SAMPLES_NAME: Final = "samples.json"
 """The file by which a sample folder is known; written last."""
 
 
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def is_whole(shape: Sequence[int]) -> bool:
+    """Returns whether a tensor of a call has no batch of one in front, so that its rows are stored whole."""
+    return tuple(shape[:1]) != (1,)
+
+
+def row_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """Returns the shape in which a sample folder stores a row of a tensor that has `shape` in a call."""
+    return tuple(shape) if is_whole(shape) else tuple(shape[1:])
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
@@ -42,10 +61,11 @@ class Samples:
 
     Attributes:
         folder: Where it lies.
-        count: Number of rows: inferences at batch 1.
+        count: Number of rows: calls of the model.
         items: Number of evaluation items; smaller than `count` where an item has several rows.
         names: Tensor names, in order.
         sha256: Hash of all rows.
+        whole: Names of the tensors that have no batch of one in front in a call.
     """
 
     folder: Path
@@ -53,6 +73,7 @@ class Samples:
     items: int
     names: tuple[str, ...]
     sha256: str
+    whole: tuple[str, ...] = ()
 
     @staticmethod
     def open(folder: Path) -> Samples:
@@ -63,53 +84,108 @@ class Samples:
         """
         path = folder / SAMPLES_NAME
         try:
-            data = json.loads(path.read_text())
+            data: Any = read_json(path, DataError)
         except FileNotFoundError:
             raise DataError(f"{folder}: no samples.json there; expected a folder that edgekit wrote.") from None
-        return Samples(
-            folder=folder,
-            count=data["count"],
-            items=data["items"],
-            names=tuple(data["names"]),
-            sha256=data["sha256"],
+        found: dict[str, Any] = (
+            {} if not isinstance(data, dict) else {key: data.get(key) for key in ("count", "items", "sha256")}
         )
+        names: Any = data.get("names") if found else None
+        whole: Any = data.get("whole", []) if found else None
+        typed = _are_names(names) and _are_names(whole) and [*map(type, found.values())] == [int, int, str]
+        if not typed or not 0 <= found["items"] <= found["count"] or not set(whole) <= set(names):
+            raise DataError(f"{path}: expected count, items, names and sha256, as edgekit writes them. Make it anew.")
+        return Samples(folder=folder, names=tuple(names), whole=tuple(whole), **found)
 
     def key_facts(self) -> dict[str, Any]:
         """Returns all that a result depends on: everything but the folder, whose content `sha256` tells."""
         return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "folder"}
 
+    @property
+    def stackable(self) -> bool:
+        """True where several rows make a batch that one call can take."""
+        return not self.whole
+
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """Returns one memory-mapped array (count, ...) for each tensor."""
+        return tuple(_load(self.folder / f"{i}.npy", self.count, mapped=True) for i in range(len(self.names)))
+
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Returns the shape of each tensor in a call."""
+        return tuple(
+            array.shape[1:] if name in self.whole else (1, *array.shape[1:])
+            for name, array in zip(self.names, self.arrays(), strict=True)
+        )
+
+    def rows(self, chosen: Iterable[int] | None = None) -> Iterator[Row]:
+        """Yields one tuple of arrays for each row, in the shapes of a call.
+
+        Args:
+            chosen: Which rows, in order; None for all.
+        """
         import numpy as np
 
-        return tuple(np.load(self.folder / f"{i}.npy", mmap_mode="r") for i in range(len(self.names)))
-
-    def rows(self) -> Iterator[Row]:
-        """Yields one tuple of arrays (1, ...) for each row: the inputs of one inference."""
-        import numpy as np
-
-        arrays = self.arrays()
-        for i in range(self.count):
-            yield tuple(np.ascontiguousarray(array[i : i + 1]) for array in arrays)
+        arrays, shapes = self.arrays(), self.shapes()
+        for i in range(self.count) if chosen is None else chosen:
+            # Not ascontiguousarray, which gives a single number an axis.
+            yield tuple(
+                np.array(array[i], order="C").reshape(shape) for array, shape in zip(arrays, shapes, strict=True)
+            )
 
     def item_of_row(self) -> NDArray[np.int64]:
         """Returns for each row the index of its evaluation item, shape (count,)."""
         import numpy as np
 
         path = self.folder / "items.npy"
-        return np.load(path) if path.exists() else np.arange(self.count, dtype=np.int64)
+        return _load(path, self.count) if path.exists() else np.arange(self.count, dtype=np.int64)
+
+    def starts(self) -> tuple[int, ...]:
+        """Returns the rows before which a model's states begin anew; the first row always is one."""
+        import numpy as np
+
+        path = self.folder / "starts.npy"
+        return tuple(np.load(path).tolist()) if path.exists() else (0,)
+
+    def sequence_lengths(self) -> tuple[int, ...]:
+        """Returns how many calls each sequence has; empty for data of a model without states."""
+        if not (self.folder / "starts.npy").exists():
+            return ()
+        ends = (*self.starts()[1:], self.count)
+        return tuple(end - start for start, end in zip(self.starts(), ends, strict=True))
 
     def targets(self) -> NDArray[Any] | None:
         """Returns the targets, shape (items, ...), or None where the data has none."""
-        import numpy as np
-
         path = self.folder / "targets.npy"
-        return np.load(path) if path.exists() else None
+        return _load(path, self.items) if path.exists() else None
 
     def slices(self) -> tuple[str, ...] | None:
         """Returns one slice name for each item, or None where the data names no slices."""
         path = self.folder / "slices.json"
-        return tuple(json.loads(path.read_text())) if path.exists() else None
+        if not path.exists():
+            return None
+        found: Any = read_json(path, DataError)
+        if not isinstance(found, list) or len(found) != self.items or not all(isinstance(x, str) for x in found):
+            raise DataError(f"{path}: expected a list of {self.items} names of slices. Make the samples anew.")
+        return tuple(found)
+
+
+def _load(path: Path, rows: int, *, mapped: bool = False) -> NDArray[Any]:
+    """Returns the array in an `.npy` file, checked: sample folders may come from elsewhere.
+
+    Raises:
+        DataError: it is missing, damaged, holds pickled objects, or another number of rows.
+    """
+    import numpy as np
+
+    try:
+        found: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (OSError, ValueError, EOFError, TypeError, SyntaxError, TokenError, ArithmeticError, MemoryError) as error:
+        # A header is Python, and NumPy makes room for what it says.
+        first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise DataError(f"{path} cannot be read as an .npy file: {first}. Make the samples anew.") from error
+    if found.ndim == 0 or len(found) != rows:
+        raise DataError(f"{path} has the shape {found.shape}; expected {rows} rows. Make the samples anew.")
+    return found
 
 
 @final
@@ -119,17 +195,23 @@ class SampleWriter:
     Args:
         folder: Created if missing. `samples.json` is written last: an interrupted folder is not a sample folder.
         names: Tensor names, in order.
+        sequences: The rows are calls of a model with states, which follow each other.
+        reset_every: Its states begin anew after so many calls; None for nowhere but where `start_sequence` says so.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, names: Sequence[str], *, sequences: bool = False, reset_every: int | None = None
+    ) -> None:
         self._folder = folder
         self._names = tuple(names)
         self._files: list[BinaryIO] = []
-        self._shapes: list[tuple[int, ...]] = []
+        self._calls: list[tuple[int, ...]] = []
         self._dtypes: list[np.dtype[Any]] = []
         self._items: list[int] = []
         self._targets: list[Any] = []
         self._slices: list[str] = []
+        self._starts: list[int] | None = [0] if sequences else None
+        self._reset_every = reset_every
         self._digest = hashlib.sha256()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -157,7 +239,7 @@ class SampleWriter:
         """Appends one row.
 
         Args:
-            row: One array (1, ...) for each tensor; shapes and dtypes as in the first row.
+            row: One array for each tensor, in the shape of a call; shapes and dtypes as in the first row.
             item: Index of the evaluation item, never smaller than the row before's; None makes the row a new item.
 
         Raises:
@@ -168,16 +250,23 @@ class SampleWriter:
         if not self._files:
             self._start(row)
         for i, array in enumerate(row):
-            if array.shape[1:] != self._shapes[i] or array.dtype != self._dtypes[i]:
+            if array.shape != self._calls[i] or array.dtype != self._dtypes[i]:
                 raise DataError(
-                    f'Row {self.count} of "{self._names[i]}" is {array.dtype} of shape {array.shape[1:]}; the rows '
-                    f"before are {self._dtypes[i]} of shape {self._shapes[i]}. "
+                    f'Row {self.count} of "{self._names[i]}" is {array.dtype} of shape {row_shape(array.shape)}; the '
+                    f"rows before are {self._dtypes[i]} of shape {row_shape(self._calls[i])}. "
                     "All rows must be alike: artifacts have fixed shapes."
                 )
             data = np.ascontiguousarray(array).tobytes()
             self._digest.update(data)
             self._files[i].write(data)
+        if self._starts and self._reset_every and self.count - self._starts[-1] == self._reset_every:
+            self.start_sequence()
         self._items.append(self.items if item is None else item)
+
+    def start_sequence(self) -> None:
+        """Lets a model's states begin anew before the next row."""
+        if self._starts is not None and self._starts[-1] != self.count:
+            self._starts.append(self.count)
 
     def add_item(self, target: Any = None, slice_name: str | None = None) -> None:
         """Records the target and the slice name of the next evaluation item; its rows are added before."""
@@ -188,7 +277,7 @@ class SampleWriter:
 
     def _start(self, row: Row) -> None:
         for i, array in enumerate(row):
-            self._shapes.append(array.shape[1:])
+            self._calls.append(array.shape)
             self._dtypes.append(array.dtype)
             file = (self._folder / f"{i}.npy").open("w+b")
             self._files.append(file)
@@ -198,9 +287,9 @@ class SampleWriter:
         """Writes the .npy header. NumPy pads it for any length of the first axis, so that it can be rewritten."""
         from numpy.lib import format as npy
 
+        shape = (count, *row_shape(self._calls[i]))
         npy.write_array_header_1_0(
-            self._files[i],
-            {"descr": npy.dtype_to_descr(self._dtypes[i]), "fortran_order": False, "shape": (count, *self._shapes[i])},
+            self._files[i], {"descr": npy.dtype_to_descr(self._dtypes[i]), "fortran_order": False, "shape": shape}
         )
 
     def _close(self) -> None:
@@ -212,8 +301,14 @@ class SampleWriter:
             file.close()
         self._check_counts()
         # All that a result depends on: the same bytes in another shape, or under other slices, are other samples.
-        forms = [(str(dtype), shape) for dtype, shape in zip(self._dtypes, self._shapes, strict=True)]
-        self._digest.update(json.dumps([forms, self._names, self._items, self._slices]).encode())
+        forms = [(str(dtype), row_shape(shape)) for dtype, shape in zip(self._dtypes, self._calls, strict=True)]
+        whole = [name for name, shape in zip(self._names, self._calls, strict=False) if is_whole(shape)]
+        marks = [whole] if whole else []  # samples without any keep the hash that artifacts already hold
+        self._digest.update(json.dumps([forms, self._names, self._items, self._slices, *marks]).encode())
+        if self._starts is not None:
+            starts = [row for row in self._starts if row < self.count]
+            self._digest.update(json.dumps(["starts", starts]).encode())
+            np.save(self._folder / "starts.npy", np.asarray(starts, dtype=np.int64))
         if self.items != self.count:
             np.save(self._folder / "items.npy", np.asarray(self._items, dtype=np.int64))
         if self._targets:
@@ -223,6 +318,7 @@ class SampleWriter:
         if self._slices:
             (self._folder / "slices.json").write_text(json.dumps(self._slices))
         facts = {"count": self.count, "names": self._names, "items": self.items, "sha256": self._digest.hexdigest()}
+        facts |= {"whole": whole} if whole else {}
         (self._folder / SAMPLES_NAME).write_text(json.dumps(facts))
 
     def _check_counts(self) -> None:
@@ -266,7 +362,7 @@ def _filled_up(tables: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
 
 
 def write_samples(folder: Path, names: Sequence[str], rows: Iterable[Row]) -> Samples:
-    """Writes `rows` (one tuple of (1, ...) arrays each) to `folder` and returns the opened samples."""
+    """Writes `rows` (one tuple of arrays each, in the shapes of a call) to `folder` and returns the opened samples."""
     with SampleWriter(folder, names) as writer:
         for row in rows:
             writer.add(row)

@@ -44,10 +44,11 @@ def why_not_comparable(reference: Samples, outputs: Samples) -> str:
         )
     if reference.count != outputs.count:
         return f"The artifact has outputs for {outputs.count} rows and the float model for {reference.count}."
-    for name, expected, array in zip(outputs.names, reference.arrays(), outputs.arrays(), strict=True):
+    theirs, own = reference.arrays(), outputs.arrays()
+    for i, (name, expected, array) in enumerate(zip(outputs.names, theirs, own, strict=True)):
         if without_ones(expected.shape) != without_ones(array.shape):
             return (
-                f'Output "{name}" has shape {(1, *array.shape[1:])} in the artifact and {(1, *expected.shape[1:])} '
+                f'Output "{name}" has shape {outputs.shapes()[i]} in the artifact and {reference.shapes()[i]} '
                 "in the float model: they cannot be compared."
             )
     return ""

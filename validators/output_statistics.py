@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
+from edgekit.samples import is_whole, row_shape
 from edgekit.validators.output_layout import OutputLayout
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def compare_output(
     sums = _Sums(reference.shape[1:])
     for expected, found in _blocks(reference, outputs):
         sums.add(expected, found)
-    known = layout if layout is not None and layout.shape[1:] == reference.shape[1:] else None
+    known = layout if layout is not None and row_shape(layout.shape) == reference.shape[1:] else None
     return sums.statistics(name, len(reference), known)
 
 
@@ -232,7 +233,9 @@ class _Sums:
         whole = self._part(name, -1, slice(0, 1), self._step(-1, slice(0, 1), layout.bounded[0] if layout else False))
         members: list[Part] = []
         steps: dict[int, list[float]] = {axis: [whole.step] * self._shape[axis] for axis in self._axes}
-        joined = layout.axis - 1 if layout is not None and layout.axis is not None else None
+        joined = None
+        if layout is not None and layout.axis is not None:
+            joined = layout.axis - (0 if is_whole(layout.shape) else 1)
         if layout is not None and joined in self._axes:
             start = 0
             for size, bounded in zip(layout.sizes, layout.bounded, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,11 @@ from edgekit.artifact import runtime_of
 from edgekit.errors import UsageError
 from edgekit.profiles.profile import DeviceProfile, find_profile
 from edgekit.task.input_sizes import InputSizes
+from edgekit.task.task import find_config, load_task
 from edgekit.workers.process_folder import temporary_folder
 
 if TYPE_CHECKING:
+    from edgekit.artifact import Artifact
     from edgekit.benchmarking.target import Target
     from edgekit.measurements.measurement import Measurement
     from edgekit.pipeline.settings import Settings
@@ -161,17 +163,15 @@ def _measure(requested: BenchRequest, profile: DeviceProfile | None, settings: S
     target, run_settings = _target(requested), _run_settings(requested, settings)
     artifact = plain_artifact(requested.artifact)
     with temporary_folder("bench") as folder, _kept(requested.outputs) as keep:
-        samples = None
-        if requested.data is not None or requested.input_sizes:
+        samples, sizes = None, requested.input_sizes or _sizes_in_task_file()
+        if requested.data is not None or sizes:
             # The data is shaped by the artifact's inputs, which only its runtime knows.
             artifact = describe_artifact(requested.artifact, settings=run_settings, progress=settings.stage("artifact"))
             base, rows = Path.cwd(), folder / "samples"
             if requested.data is not None:
                 samples = read_samples(artifact, requested.data, "sample", base, rows, settings)
-            else:
-                samples, _ = ArtifactData(base=base, input_sizes=requested.input_sizes).samples_for(
-                    artifact, rows, settings
-                )
+            elif requested.input_sizes or _are_of(sizes, artifact):
+                samples, _ = ArtifactData(base=base, input_sizes=sizes).samples_for(artifact, rows, settings)
         measurement, made = bench(
             artifact,
             target,
@@ -184,6 +184,17 @@ def _measure(requested: BenchRequest, profile: DeviceProfile | None, settings: S
         if keep is not None and made is not None:
             _copy(made, keep)
     return measurement
+
+
+def _sizes_in_task_file() -> tuple[InputSizes, ...]:
+    """Returns what `[inputs]` of the current folder's task file says; nothing where there is none."""
+    path = find_config(Path.cwd())
+    return () if path is None else load_task(path).input_sizes
+
+
+def _are_of(sizes: Sequence[InputSizes], artifact: Artifact) -> bool:
+    """Returns whether a task file's sizes are those of an artifact, which may be another model's."""
+    return {item.name for item in sizes} <= {spec.name for spec in artifact.inputs}
 
 
 def _run_settings(requested: BenchRequest, settings: Settings) -> RunSettings:

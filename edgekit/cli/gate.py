@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +52,7 @@ def gate(
     config: options.Config = None,
     evaluation: Evaluation = None,
     metric: options.Metric = None,
+    signature: options.Signature = None,
     example_inputs: options.ExampleInputs = None,
     inputs: options.Inputs = None,
     *,
@@ -89,7 +91,7 @@ def gate(
         with pipeline_settings(screen, workers, no_cache=no_cache, jobs=1) as (settings, _):
             requested = GateRequest(
                 target=target,
-                settings=settings,
+                settings=replace(settings, signature=signature or ""),
                 device=device,
                 model=model,
                 config=config,

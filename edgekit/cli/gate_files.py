@@ -87,9 +87,10 @@ def failure_written(files: GateFiles, *, device: str) -> Generator[None, None, N
     """Writes every output that was requested where the gate inside ends with an error, which passes through."""
     try:
         yield
-    except EdgekitError as error:
-        # CI shows what these files hold, and nothing where they are missing.
-        _write_failure(files, error.message, device=device)
+    except Exception as error:
+        # CI shows what these files hold, and nothing where they are missing: also of a fault of edgekit's own.
+        own = f"a fault of edgekit's own, {type(error).__name__}: {error}"
+        _write_failure(files, error.message if isinstance(error, EdgekitError) else own, device=device)
         raise
 
 
@@ -104,7 +105,7 @@ def _write_failure(files: GateFiles, message: str, *, device: str) -> None:
     from edgekit.gating.outputs.markdown_table import failure_markdown
     from edgekit.gating.outputs.sarif_file import sarif_json
 
-    findings = (no_verdict(message, Path("edgekit.toml").absolute()),)
+    findings = (no_verdict(message, _config_here()),)
     if files.junit:
         _write(files.junit, junit_xml(findings, device=device), "--junit")
     if files.sarif:
@@ -114,6 +115,15 @@ def _write_failure(files: GateFiles, message: str, *, device: str) -> None:
         _tell_github(files, findings, text)
     if files.markdown and str(files.markdown) != "-":
         _write(files.markdown, text, "--markdown")
+
+
+def _config_here() -> Path | None:
+    from edgekit.task.task import find_config
+
+    try:
+        return find_config(Path.cwd())
+    except EdgekitError:
+        return None  # what is wrong with it is the message
 
 
 def _tell_github(files: GateFiles, findings: tuple[Finding, ...], table: str) -> None:

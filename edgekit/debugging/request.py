@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -56,7 +55,7 @@ def request_debug(
     cwd = Path.cwd()
     named = model is not None or config is not None or find_config(cwd) is not None
     if task is None and named:
-        task = replace(make_task(model, config, overrides, cwd), input_sizes=input_sizes)
+        task = make_task(model, config, overrides, cwd, input_sizes)
     from edgekit.debugging.debug import DebugRequest
 
     return DebugRequest(

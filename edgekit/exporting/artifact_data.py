@@ -90,15 +90,26 @@ class ArtifactData:
         found = self._reference()
         if found is not None:
             reference, purpose, flag = found
-            samples = read_samples(artifact, reference, purpose, self.base, folder, settings, metric=self.metric)
+            sized = self._sized(artifact)
+            samples = read_samples(sized, reference, purpose, self.base, folder, settings, metric=self.metric)
             origin = "data in memory" if self.from_memory else f"{flag} {reference}"
             return samples, f"{_sizes_of(samples)}, from {origin}"
         if not self.input_sizes:
             return None, ""
-        inputs = [OpenInput.from_spec(spec) for spec in artifact.inputs]
-        sizes = chosen_sizes(inputs, self.input_sizes, artifact.path.name)
+        sizes = self._chosen(artifact)
         samples = write_samples(folder, [item.name for item in sizes], [tuple(map(_made_up, sizes))])
         return samples, f"{_sizes_of(samples)}, from --input; the values are made up"
+
+    def _chosen(self, artifact: Artifact) -> list[InputSizes]:
+        inputs = [OpenInput.from_spec(spec) for spec in artifact.data_inputs]
+        return chosen_sizes(inputs, self.input_sizes, artifact.path.name)
+
+    def _sized(self, artifact: Artifact) -> Artifact:
+        """Returns the artifact with the sizes that the user gives in the place of free ones."""
+        if not self.input_sizes:
+            return artifact
+        pairs = zip(artifact.inputs, self._chosen(artifact), strict=True)
+        return replace(artifact, inputs=tuple(replace(spec, shape=sizes.shape) for spec, sizes in pairs))
 
 
 def read_samples(
@@ -134,20 +145,21 @@ def read_samples(
         metric=metric,
         preprocessing=images,
         folder=folder,
+        sequences=bool(artifact.states),
     )
     return settings.run("reading of the data", MATERIALIZE, request, settings.stage("data")).value
 
 
 def real_inputs(artifact: Artifact) -> tuple[TensorSpec, ...]:
-    """Returns the inputs as users see them: a quantized one takes real values, which the runner quantizes."""
+    """Returns the inputs that data feeds as users see them: a quantized one takes real values."""
     return tuple(
         spec if spec.scale is None else replace(spec, dtype="float32", scale=None, zero_point=None)
-        for spec in artifact.inputs
+        for spec in artifact.data_inputs
     )
 
 
 def _made_up(sizes: InputSizes) -> Any:
-    """Returns values of a size, (1, ...): random floats; ones for integers, a valid id in every table."""
+    """Returns values of a size: random floats; ones for integers, a valid id in every table."""
     import numpy as np
 
     if sizes.dtype.startswith("float"):
@@ -157,5 +169,7 @@ def _made_up(sizes: InputSizes) -> Any:
 
 def _sizes_of(samples: Samples) -> str:
     """Returns `x 1x3x64x64, mask 1x64`."""
-    shapes = [(1, *array.shape[1:]) for array in samples.arrays()]
-    return ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in zip(samples.names, shapes, strict=True))
+    return ", ".join(
+        f"{name} {'x'.join(map(str, shape)) or 'scalar'}"
+        for name, shape in zip(samples.names, samples.shapes(), strict=True)
+    )

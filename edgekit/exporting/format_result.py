@@ -173,7 +173,7 @@ class FormatResult:
             "steps": [step.to_json() for step in self.steps],
             "passed": self.passed(),
             "artifact": artifact,
-            "notes": list(self.conversion.notes) if self.conversion else [],
+            "notes": [*self.conversion.narrowed, *self.conversion.notes] if self.conversion else [],
             "operators": dict(self.conversion.operators) if self.conversion else {},
             "float_fallbacks": list(self.conversion.float_fallbacks) if self.conversion else [],
             "conversion_seconds": round(self.seconds, 2),

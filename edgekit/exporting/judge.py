@@ -93,6 +93,7 @@ def judge_artifact(
                 timeout_s=settings.timeout_s,
                 memory_limit_bytes=settings.memory_limit_bytes,
                 threads=settings.threads,
+                signature=settings.signature if artifact.signature else "",
             ),
             progress=settings.stage(artifact.runtime),
         )

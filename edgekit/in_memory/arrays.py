@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from edgekit.errors import UsageError
-from edgekit.task.input_sizes import InputSizes
+from edgekit.task.input_sizes import InputSizes, sizes_in
+from edgekit.task.nested_values import parts_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 _HOW: Final = (
-    'Give a tensor or an array (1, ...), a tuple or a dict of them, or shapes: {"image": (1, 3, 224, 224)}, and '
-    '{"ids": ((1, 16), "int64")} where the dtype is not float32.'
+    'Give a tensor or an array, a tuple or a dict of them, or shapes: {"image": (1, 3, 224, 224)} or '
+    '{"image": "1x3x224x224"}, and {"ids": ((1, 16), "int64")} or {"ids": "1x16:int64"} where the dtype is not float32.'
 )
 
 
@@ -32,11 +34,12 @@ def to_numpy(value: Any) -> NDArray[Any]:
     return np.asarray(value.numpy() if hasattr(value, "numpy") else value)
 
 
-def example_arrays(inputs: Any, names: Sequence[str]) -> tuple[NDArray[Any], ...]:
-    """Returns example inputs as arrays (1, ...), in the model's order.
+def example_arguments(inputs: Any, names: Sequence[str]) -> tuple[Any, ...]:
+    """Returns example inputs in the model's order: arrays, or dicts and tuples with arrays inside.
 
     Args:
-        inputs: An array, a shape, (shape, dtype), a tuple or list of them, or a dict of them by the inputs' names.
+        inputs: An array, a shape, (shape, dtype), a tuple or list of them, or a dict of them by the inputs' names. In
+            the place of each may stand a dict, a tuple or a dataclass of them, or None.
         names: The inputs that the model takes, in order; empty where it does not say.
 
     Raises:
@@ -44,11 +47,24 @@ def example_arrays(inputs: Any, names: Sequence[str]) -> tuple[NDArray[Any], ...
     """
     if isinstance(inputs, Mapping):
         return tuple(_example(value, name) for name, value in _ordered(inputs, names))
-    if is_array(inputs) or _is_shape(inputs) or _is_shape_with_dtype(inputs):
+    if _is_form(inputs) and not (isinstance(inputs, tuple) and not inputs):
         return (_example(inputs, names[0] if names else "0"),)
     if not isinstance(inputs, (tuple, list)) or not inputs:
         raise UsageError(f"inputs is of type {type(inputs).__name__}. {_HOW}")
     return tuple(_example(value, names[i] if i < len(names) else str(i)) for i, value in enumerate(inputs))
+
+
+def are_shapes(inputs: Any) -> bool:
+    """Returns whether inputs are given as shapes alone, so that there is no doubt about what a call takes."""
+    if _is_form(inputs):
+        return not is_array(inputs)
+    parts = parts_of(inputs)
+    return parts is not None and all(are_shapes(part) for _, part in parts if part is not None)
+
+
+def _is_form(value: Any) -> bool:
+    """Returns whether a value describes one input: an array, a shape, or (shape, dtype)."""
+    return is_array(value) or _is_shape(value) or _is_shape_with_dtype(value) or _is_text(value)
 
 
 def sizes_of(inputs: object) -> tuple[InputSizes, ...]:
@@ -61,7 +77,9 @@ def sizes_of(inputs: object) -> tuple[InputSizes, ...]:
         return ()
     found: list[InputSizes] = []
     for name, value in inputs.items():
-        if _is_shape(value):
+        if isinstance(value, str) and (sizes := sizes_in(str(name), value)) is not None:
+            found.append(sizes)
+        elif _is_shape(value):
             found.append(InputSizes(name=str(name), shape=tuple(value)))
         elif _is_shape_with_dtype(value):
             dtype = _dtype_of(value[1], str(name)).name
@@ -101,7 +119,11 @@ def _ordered(inputs: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str,
 
 
 def _is_shape(value: object) -> bool:
-    return isinstance(value, (tuple, list)) and bool(value) and all(type(size) is int for size in value)
+    return type(value) in (tuple, list) and all(type(size) is int for size in cast("Sequence[object]", value))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and sizes_in("", value) is not None
 
 
 def _is_shape_with_dtype(value: object) -> bool:
@@ -109,28 +131,46 @@ def _is_shape_with_dtype(value: object) -> bool:
         isinstance(value, (tuple, list))
         and len(value) == 2
         and _is_shape(value[0])
-        and not (isinstance(value[1], (tuple, list)) or is_array(value[1]))
+        and not (isinstance(value[1], (tuple, list, Mapping)) or value[1] is None or is_array(value[1]))
     )
 
 
-def _example(value: Any, name: str) -> NDArray[Any]:
-    """Returns one example input, batch 1: the first row of what was given, or values drawn for a shape."""
+def _example(value: Any, name: str) -> Any:
+    """Returns one example input: what was given, or values drawn for a shape; containers hold such things."""
     import numpy as np
 
+    if value is None:
+        return None
+    if not _is_form(value):
+        parts = parts_of(value)
+        if not parts:
+            raise UsageError(f"inputs: {name} is of type {type(value).__name__}. {_HOW}")
+        made = [_example(part, f"{name}.{key}") for key, part in parts]
+        return _refilled(value, made)
     if is_array(value):
         array = to_numpy(value)
-        if array.ndim == 0 or not len(array):
-            raise UsageError(f"inputs: {name} has shape {array.shape}; expected (1, ...), the batch first.")
-        return array[:1]
-    shape, dtype = (value, "float32") if _is_shape(value) else value if _is_shape_with_dtype(value) else (None, None)
-    if shape is None:
-        raise UsageError(f"inputs: {name} is of type {type(value).__name__}. {_HOW}")
-    if shape[0] != 1:
-        raise UsageError(f"inputs: {name} has shape {tuple(shape)}; the first size is the batch and must be 1.")
-    kind = _dtype_of(dtype, name)
+        if not array.size:
+            raise UsageError(f"inputs: {name} has shape {array.shape}, which holds no values.")
+        return array
+    sizes = sizes_in(name, value) if isinstance(value, str) else None
+    form: Any = (sizes.shape, sizes.dtype or "float32") if sizes is not None else value
+    shape: tuple[int, ...] = tuple(form if _is_shape(form) else form[0])
+    if any(size < 1 for size in shape):
+        raise UsageError(f"inputs: {name} has shape {shape}; every size must be at least 1.")
+    kind = _dtype_of("float32" if _is_shape(form) else form[1], name)
     if kind.kind == "f":
-        return np.random.default_rng(0).standard_normal(tuple(shape)).astype(kind)
-    return np.zeros(tuple(shape), kind)
+        return np.asarray(np.random.default_rng(0).standard_normal(shape)).astype(kind)
+    return np.zeros(shape, kind)
+
+
+def _refilled(value: Any, made: Sequence[Any]) -> Any:
+    """Returns a container of the same kind with other things in it."""
+    if isinstance(value, Mapping):
+        return dict(zip(value, made, strict=True))
+    if isinstance(value, (tuple, list)):
+        return type(value)(*made) if hasattr(value, "_fields") else type(value)(made)
+    names = [field.name for field in dataclasses.fields(value)]
+    return dataclasses.replace(value, **dict(zip(names, made, strict=True)))
 
 
 def _dtype_of(dtype: Any, name: str) -> np.dtype[Any]:

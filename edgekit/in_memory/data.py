@@ -81,6 +81,9 @@ def checked_items(items: Iterable[object], purpose: str, specs: Sequence[TensorS
         DataError: an item lacks an input.
     """
     for index, item in enumerate(items):
+        if item is None:  # the states of a model begin anew
+            yield None
+            continue
         inputs, rest = _split(item, purpose, len(specs))
         values = _in_order(inputs, specs, index)
         row = tuple(_with_batch(value, specs[i]) if i < len(specs) else value for i, value in enumerate(values))

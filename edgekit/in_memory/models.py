@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from edgekit.errors import ModelError, UsageError
+from edgekit.task.nested_values import mapped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor, nn
     from torch.export import ExportedProgram
 
 ModelKind = Literal["module", "program", "onnx", "keras"]
+ExamplesFrom = Literal["values", "shapes"]
 
 _SUFFIXES: Final[dict[ModelKind, str]] = {"module": ".pt2", "program": ".pt2", "onnx": ".onnx", "keras": ".keras"}
 
@@ -65,14 +67,17 @@ def input_names(model: nn.Module) -> list[str]:
     return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
-def write_model(model: Any, kind: ModelKind, path: Path, examples: Sequence[NDArray[Any]] | None) -> None:
+def write_model(
+    model: Any, kind: ModelKind, path: Path, arguments: Sequence[Any] | None, *, given: ExamplesFrom = "values"
+) -> None:
     """Writes a model to a file.
 
     Args:
         model: The model; it is left as it is.
         kind: What it is.
         path: Where to.
-        examples: Arrays (1, ...) to capture a torch module with, one for each input; the other kinds need none.
+        arguments: What to call a torch module with: arrays, or containers of them; the other kinds need none.
+        given: What the arguments were made from.
 
     Raises:
         UsageError: a torch module without example inputs.
@@ -80,12 +85,12 @@ def write_model(model: Any, kind: ModelKind, path: Path, examples: Sequence[NDAr
     """
     title = path.name
     if kind == "module":
-        if examples is None:
+        if arguments is None:
             raise UsageError(
                 f"{title}: a torch module is captured with example inputs. Give inputs=tensor, or its shape: "
                 'inputs={"x": (1, 3, 224, 224)}; the first sample of calibration data in memory does as well.'
             )
-        _write_module(model, path, examples, title)
+        _write_module(model, path, arguments, title, given)
         return
     try:
         if kind == "program":
@@ -101,11 +106,13 @@ def write_model(model: Any, kind: ModelKind, path: Path, examples: Sequence[NDAr
         ) from error
 
 
-def _write_module(module: nn.Module, path: Path, examples: Sequence[NDArray[Any]], title: str) -> None:
-    import numpy as np
+def _write_module(module: nn.Module, path: Path, arguments: Sequence[Any], title: str, given: ExamplesFrom) -> None:
     import torch
 
+    from edgekit.torch_program.batch_axis import batch_size, first_rows
     from edgekit.torch_program.canonical_program import check_equal
+    from edgekit.torch_program.example_call import bound_call
+    from edgekit.torch_program.lift_states import keeping_buffers
     from edgekit.torch_program.trace_module import export_module, run_module
 
     if isinstance(module, torch.jit.ScriptModule):
@@ -115,12 +122,27 @@ def _write_module(module: nn.Module, path: Path, examples: Sequence[NDArray[Any]
         )
     with torch.random.fork_rng(devices=[]):
         copied = _copy(module, title)
-        tensors = [torch.from_numpy(np.array(array)) for array in examples]
-        tensors = [tensor.float() if tensor.is_floating_point() else tensor for tensor in tensors]
-        expected = run_module(copied, tensors, title)
-        program = export_module(copied, tensors, title)
-        check_equal(expected, run_module(program.module(check_guards=False), tensors, title), title)
+        call = bound_call(copied, mapped(tuple(arguments), _as_tensor), {})
+        # Values may be several rows, a batch of a loader's; shapes say what a call takes.
+        with keeping_buffers(copied):
+            if given == "values" and batch_size(copied, call) is not None:
+                call = call.with_tensors(first_rows(call.tensors))
+        with keeping_buffers(copied):
+            expected = run_module(copied, call, title)
+        with keeping_buffers(copied):
+            program = export_module(copied, call, title)
+        again = program.module(check_guards=False)
+        with keeping_buffers(again):
+            check_equal(expected, run_module(again, call.in_plain_containers(), title), title)
         _save_program(program, path)
+
+
+def _as_tensor(array: NDArray[Any]) -> Tensor:
+    import numpy as np
+    import torch
+
+    tensor = torch.from_numpy(np.array(array))
+    return tensor.float() if tensor.dtype == torch.float64 else tensor
 
 
 def _copy(module: nn.Module, title: str) -> nn.Module:

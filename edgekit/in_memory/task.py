@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast, final
 
 from edgekit.errors import UsageError
 from edgekit.exporting.artifact_data import ArtifactData, real_inputs
-from edgekit.in_memory.arrays import example_arrays, sizes_of, to_numpy
+from edgekit.in_memory.arrays import are_shapes, example_arguments, sizes_of, to_numpy
 from edgekit.in_memory.data import TITLE, checked_items, first_inputs, items_of
 from edgekit.in_memory.models import file_name, input_names, model_kind, write_model
 from edgekit.in_memory.training import training_of
@@ -19,15 +19,16 @@ from edgekit.pipeline.capture import capture_model
 from edgekit.pipeline.samples import keep_samples
 from edgekit.pipeline.settings import Settings
 from edgekit.task.data import write_items
+from edgekit.task.input_sizes import merged_sizes
+from edgekit.task.nested_values import leaves_of
 from edgekit.task.request import make_task
 from edgekit.task.task import Task, find_config
 from edgekit.validators.execution import RunSettings, describe_artifact
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import nn
 
-    from edgekit.in_memory.models import ModelKind
+    from edgekit.in_memory.models import ExamplesFrom, ModelKind
     from edgekit.model import TensorSpec
     from edgekit.task.data import Purpose
     from edgekit.task.input_sizes import InputSizes
@@ -45,7 +46,7 @@ class TaskSource:
 
     Attributes:
         model: Text or a path as for the command line, or a model in memory.
-        inputs: Example inputs: text, arrays, or shapes (see `example_arrays`).
+        inputs: Example inputs: text, arrays, or shapes (see `example_arguments`).
         calibration: Text, or data in memory (see `items_of`).
         evaluation: The same.
         metric: Text or a function (outputs, targets) -> float.
@@ -108,7 +109,7 @@ def described_task(source: TaskSource) -> Task:
         task = replace(task, metadata={**task.metadata, "name": source.name})
     if callable(source.metric):
         task = replace(task, metric=MetricFunction(source.metric))
-    return replace(task, input_sizes=source.sizes)
+    return replace(task, input_sizes=merged_sizes(task.input_sizes, source.sizes))
 
 
 def task_of(source: TaskSource, scratch: Path, settings: Settings) -> Task:
@@ -129,15 +130,16 @@ def task_of(source: TaskSource, scratch: Path, settings: Settings) -> Task:
     names = input_names(cast("nn.Module", source.model)) if kind == "module" else []
     is_factory = kind is None and task.example_inputs is None and not task.input_sizes and ":" in task.model
     inputs, source = _examples(source, len(names) or 1) if kind == "module" or is_factory else (source.inputs, source)
-    by_value = inputs is not None and not is_text(inputs) and not task.input_sizes
-    arrays = example_arrays(inputs, names) if by_value else None
+    by_value = inputs is not None and not is_text(inputs) and not source.sizes
+    arguments = example_arguments(inputs, names) if by_value else None
+    given: ExamplesFrom = "shapes" if are_shapes(inputs) else "values"
     if kind is not None:
         task = replace(task, model_file=scratch / task.model)
-        write_model(source.model, kind, scratch / task.model, arrays)
+        write_model(source.model, kind, scratch / task.model, arguments, given=given)
     if kind == "module":
-        task = replace(task, example_inputs=None)  # the captured program holds them
-    elif arrays is not None:
-        task = replace(task, example_inputs=_stored(arrays, scratch))
+        task = replace(task, example_inputs=None, input_sizes=())  # the captured program holds them
+    elif arguments is not None:
+        task = replace(task, example_inputs=_stored(arguments, scratch))
     return _with_data(source, task, scratch, settings)
 
 
@@ -161,14 +163,17 @@ def artifact_data(source: TaskSource, path: Path, scratch: Path, settings: Setti
     by_value = source.inputs is not None and not is_text(source.inputs) and not source.sizes
     if not in_memory and not by_value:
         return data
-    run_settings = RunSettings(timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes)
-    specs = real_inputs(describe_artifact(path, settings=run_settings, progress=settings.stage("artifact")))
+    run_settings = RunSettings(
+        timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes, signature=settings.signature
+    )
+    artifact = describe_artifact(path, settings=run_settings, progress=settings.stage("artifact"))
+    specs, kept = real_inputs(artifact), bool(artifact.states)
     given: dict[str, Any] = {
-        purpose: str(_write(items, purpose, specs, data.metric, scratch / purpose, settings))
+        purpose: str(_write(items, purpose, specs, data.metric, scratch / purpose, settings, sequences=kept))
         for purpose, items in in_memory
     }
     if by_value:
-        given["example_inputs"] = _stored(example_arrays(source.inputs, [spec.name for spec in specs]), scratch)
+        given["example_inputs"] = _stored(example_arguments(source.inputs, [spec.name for spec in specs]), scratch)
     return replace(data, **given, from_memory=True)
 
 
@@ -219,12 +224,12 @@ def _examples(source: TaskSource, count: int) -> tuple[Any, TaskSource]:
     return None, source
 
 
-def _stored(arrays: tuple[NDArray[Any], ...], scratch: Path) -> str:
-    """Writes example inputs to a file; returns the reference that a worker reads them by."""
+def _stored(arguments: tuple[Any, ...], scratch: Path) -> str:
+    """Writes example inputs, one after the other, to a file; returns the reference that a worker reads them by."""
     import numpy as np
 
     path = scratch / "example-inputs.npz"
-    np.savez(path, *arrays)
+    np.savez(path, *(array for _, array in leaves_of(arguments)))
     return f"edgekit.in_memory.stored:example_inputs(path={str(path)!r})"
 
 
@@ -233,9 +238,20 @@ def _with_data(source: TaskSource, task: Task, scratch: Path, settings: Settings
     in_memory = _in_memory(source)
     if not in_memory:
         return task
-    specs = capture_model(task, settings).inputs
+    model = capture_model(task, settings)
     given: dict[str, Any] = {
-        purpose: str(_write(data, purpose, specs, task.metric, scratch / purpose, settings))
+        purpose: str(
+            _write(
+                data,
+                purpose,
+                model.data_inputs,
+                task.metric,
+                scratch / purpose,
+                settings,
+                sequences=bool(model.states),
+                reset_every=task.reset_every,
+            )
+        )
         for purpose, data in in_memory
     }
     return replace(task, **given)
@@ -251,10 +267,27 @@ def _in_memory(source: TaskSource) -> list[tuple[Purpose, object]]:
 
 
 def _write(
-    data: object, purpose: Purpose, specs: tuple[TensorSpec, ...], metric: str, folder: Path, settings: Settings
+    data: object,
+    purpose: Purpose,
+    specs: tuple[TensorSpec, ...],
+    metric: str,
+    folder: Path,
+    settings: Settings,
+    *,
+    sequences: bool,
+    reset_every: int | None = None,
 ) -> Path:
     """Writes data to a sample folder, each sample checked against the inputs; returns the folder in the cache."""
     items = checked_items(items_of(data, purpose, len(specs)), purpose, specs)
-    progress = settings.stage("data")
-    samples = write_items(items, specs, folder, purpose=purpose, metric=metric, title=TITLE, progress=progress)
+    samples = write_items(
+        items,
+        specs,
+        folder,
+        purpose=purpose,
+        metric=metric,
+        title=TITLE,
+        progress=settings.stage("data"),
+        sequences=sequences,
+        reset_every=reset_every,
+    )
     return keep_samples(samples, settings).folder

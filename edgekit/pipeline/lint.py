@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.model import TensorSpec
-from edgekit.samples import Samples
+from edgekit.samples import Samples, is_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -164,7 +164,7 @@ def spread(array: NDArray[Any], axis: int | None) -> Spread:
 
 def channel_axis(spec: TensorSpec) -> int | None:
     """Returns the axis of an input's channels, None where its layout is not known."""
-    if spec.layout is None or "C" not in spec.layout or len(spec.layout) != len(spec.shape):
+    if spec.layout is None or "C" not in spec.layout or len(spec.layout) != len(spec.shape) or is_whole(spec.shape):
         return None
     return spec.layout.index("C")
 

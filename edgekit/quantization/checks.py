@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.errors import DataError
 from edgekit.model import TensorSpec
-from edgekit.samples import Samples
+from edgekit.samples import Samples, is_whole, row_shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,10 +48,12 @@ def check_calibration(folder: Path, inputs: Sequence[TensorSpec]) -> Samples:
 
 
 def _check_form(spec: TensorSpec, array: NDArray[Any]) -> None:
-    if tuple(array.shape[1:]) != spec.shape[1:]:
+    wanted = row_shape(spec.shape)
+    if tuple(array.shape[1:]) != wanted:
+        batch = "" if is_whole(spec.shape) else " without the batch"
         raise DataError(
-            f'Calibration samples of "{spec.name}" have the shape {_shape(array.shape[1:])} without the batch; the '
-            f"model takes {_shape(spec.shape[1:])}. {_ADVICE}"
+            f'Calibration samples of "{spec.name}" have the shape {_shape(array.shape[1:])}{batch}; the '
+            f"model takes {_shape(wanted)}. {_ADVICE}"
         )
     if array.dtype.name != spec.dtype:
         raise DataError(

@@ -101,17 +101,17 @@ def calibrate(
 def check_samples(graph: FloatGraph, samples: Samples) -> None:
     """Raises DataError where the samples are not what the model takes."""
     inputs = placeholders(graph.module)
-    arrays = samples.arrays()
-    if len(arrays) != len(inputs):
+    shapes = samples.shapes()
+    if len(shapes) != len(inputs):
         raise DataError(
-            f"Calibration data has {len(arrays)} tensors a sample ({', '.join(samples.names)}) and the model has "
+            f"Calibration data has {len(shapes)} tensors a sample ({', '.join(samples.names)}) and the model has "
             f"{len(inputs)} inputs ({', '.join(node.name for node in inputs)}). Yield one tensor for each input."
         )
-    for node, array in zip(inputs, arrays, strict=True):
+    for node, shape in zip(inputs, shapes, strict=True):
         expected = tuple(node.meta["val"].shape)
-        if (1, *array.shape[1:]) != expected:
+        if shape != expected:
             raise DataError(
-                f'Calibration data for the input "{node.name}" has rows of shape {(1, *array.shape[1:])}; the model '
+                f'Calibration data for the input "{node.name}" has rows of shape {shape}; the model '
                 f"expects {expected}. Preprocess calibration data as the model's inputs."
             )
 

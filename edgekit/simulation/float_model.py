@@ -13,7 +13,7 @@ from edgekit.quantization.pt2e_plan import CONVOLUTIONS, LINEAR
 from edgekit.quantization.pt2e_ranges import Bounds, Histogram, check_samples, observer_of
 from edgekit.quantization.ranges import Range
 from edgekit.recipe import RangeMethod
-from edgekit.samples import Samples
+from edgekit.samples import Samples, row_shape
 from edgekit.simulation.graph_run import FLOAT, GraphRunner, Prepared, takes_batches
 from edgekit.torch_program.torch_protocols import Node
 
@@ -65,7 +65,7 @@ class FloatModel:
         self.batch = self._batch_size()
 
     def batches(self, count: int | None = None) -> Iterator[tuple[Tensor, ...]]:
-        """Yields one tensor (batch, ...) for each input.
+        """Yields one tensor (batch, ...) for each input, or in the shapes of a call where one sample is a batch.
 
         Args:
             count: Take so many samples, spread evenly over all; None for all of them.
@@ -76,6 +76,10 @@ class FloatModel:
         total = self.samples.count
         wanted = total if count is None else min(count, total)
         chosen = np.unique(np.linspace(0, total - 1, wanted).round().astype(np.int64))
+        if self.batch == 1:
+            for row in self.samples.rows(chosen):
+                yield tuple(map(torch.from_numpy, row))
+            return
         arrays = self.samples.arrays()
         for start in range(0, len(chosen), self.batch):
             index = chosen[start : start + self.batch]
@@ -109,7 +113,9 @@ class FloatModel:
         with torch.inference_mode():
             for rows in self.batches():
                 results = self.runner.results(self.runner.advance(self.runner.start(rows), prepared, watch=watch))
-                parts.append(tuple(value.numpy() for value in results))
+                found = [value.numpy() for value in results]
+                # Behind a batch of several rows every output has as many; one row alone may be of any shape.
+                parts.append(tuple(a if self.batch > 1 else a.reshape(1, *row_shape(a.shape)) for a in found))
                 progress(min(1.0, len(parts) * self.batch / self.samples.count))
         return tuple(np.concatenate(items) for items in zip(*parts, strict=True))
 
@@ -142,10 +148,10 @@ class FloatModel:
         """Returns how many samples run at a time: as many as the memory allows, one where the graph takes no more."""
         import torch
 
+        if self.samples.count < 2 or not self.samples.stackable:
+            return 1
         self.batch = 2
         rows = next(self.batches(2))
-        if self.samples.count < 2:
-            return 1
         with torch.inference_mode():
             if not takes_batches(self.runner, rows):
                 return 1

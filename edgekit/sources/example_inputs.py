@@ -1,16 +1,18 @@
-"""Example inputs of a torch model: the tensors, batch 1, that its graph is captured with. Imports torch late."""
+"""Example inputs: what a model's graph is captured with, and where free sizes come from. Imports torch late."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.errors import DataError, ModelError
 from edgekit.sources.base import CaptureRequest
 from edgekit.task.array_file import read_npz
 from edgekit.task.input_sizes import InputSizes, OpenInput, chosen_sizes, code_of, flags_of
+from edgekit.task.nested_values import leaves_of, mapped, parts_of
 from edgekit.task.user_code import call_user, check_callable_without_arguments, load_object
 
 if TYPE_CHECKING:
@@ -34,29 +36,61 @@ def advice(inputs: Sequence[OpenInput] = ()) -> str:
     )
 
 
-def gather(request: CaptureRequest) -> tuple[Tensor, ...] | None:
-    """Returns the example inputs that the task names, float tensors as float32, or None if it names none.
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What user code or data gave as example inputs.
 
-    They have the sizes that `--input` gives, else they come from `[model] example_inputs`, else they are the first
-    sample of `[data] calibration`.
+    Attributes:
+        value: A tensor, or tuples, dicts and dataclasses of tensors.
+        reference: Where it came from.
+        is_sample: It is an item of data, which may hold several rows.
+    """
+
+    value: Any
+    reference: str
+    is_sample: bool
+
+
+def given_value(request: CaptureRequest) -> Given | None:
+    """Returns what the task names: `[model] example_inputs`, else the first item of `[data] calibration`.
 
     Raises:
         ConfigError: a reference is wrong.
-        ModelError: what the function returns is no tuple of tensors with batch 1.
+        ModelError: the user's function failed.
         DataError: the calibration data has no first sample to take.
     """
-    if request.input_sizes:
-        return tuple(_zeros(sizes) for sizes in request.input_sizes)
     if request.example_inputs is not None:
         reference = request.example_inputs
         function = load_object(reference, request.base, _WHAT)
         check_callable_without_arguments(function, reference, _WHAT, ModelError)
         value = call_user(function, (), f"{reference} failed", ModelError)
-        return tuple(_as_tensors(value, reference, batch_one=True))
+        return Given(value=value, reference=reference, is_sample=False)
     if request.calibration is not None:
         value = _first_sample(request.calibration, request.base)
-        return tuple(_as_tensors(value, request.calibration, batch_one=False))
+        return Given(value=value, reference=request.calibration, is_sample=True)
     return None
+
+
+def gather(request: CaptureRequest, names: Sequence[str] = ()) -> tuple[Tensor, ...] | None:
+    """Returns the example inputs that the task names, one after the other, or None if it names none.
+
+    Args:
+        request: What is captured.
+        names: What the model calls its inputs, for examples in a dict.
+
+    Raises:
+        ConfigError: a reference is wrong.
+        ModelError: what the function returns holds anything but tensors.
+        DataError: the calibration data has no first sample to take.
+    """
+    given = given_value(request)
+    if given is None:
+        return None
+    value = tensors_in(given)
+    if isinstance(value, Mapping) and set(names) <= set(value):
+        value = {name: value[name] for name in names} if names else value
+    return tuple(tensor for _, tensor in leaves_of(value))
 
 
 def require(request: CaptureRequest, why: str, inputs: Sequence[OpenInput] = ()) -> tuple[Tensor, ...]:
@@ -68,31 +102,60 @@ def require(request: CaptureRequest, why: str, inputs: Sequence[OpenInput] = ())
         inputs: What the model says about its inputs, where it says anything.
 
     Raises:
-        ModelError: the task names neither example inputs nor calibration data, or sizes of other inputs.
+        ModelError: the task names neither example inputs nor calibration data.
     """
-    if request.input_sizes and inputs:
-        return of_sizes(request, inputs)
-    found = gather(request)
+    found = gather(request, [item.name for item in inputs])
     if found is None:
-        raise ModelError(
-            f"{request.source}: {why}, and the task has neither example inputs nor calibration data. {advice(inputs)}"
-        )
+        raise ModelError(f"{request.source}: {nothing_given(why, inputs)}")
     return found
 
 
-def of_sizes(request: CaptureRequest, inputs: Sequence[OpenInput]) -> tuple[Tensor, ...]:
-    """Returns zeros of the sizes that `--input` gives, in the model's order; what it does not give is the model's own.
+def nothing_given(why: str, inputs: Sequence[OpenInput] = ()) -> str:
+    """Returns that example inputs are missing, why they are needed and how they are given."""
+    return f"{why}, and the task has neither example inputs nor calibration data. {advice(inputs)}"
+
+
+def fixed_shapes(inputs: Sequence[OpenInput], request: CaptureRequest) -> list[tuple[int, ...]]:
+    """Returns the shapes of a file's inputs: free ones as `--input` or the example inputs have them, one for a batch.
 
     Raises:
-        UsageError: sizes of an input that the model does not have, or that it does not take.
+        ModelError: a size is free and nothing gives it, or the example inputs do not fit.
+        UsageError: `--input` gives sizes of other inputs.
     """
-    return tuple(map(_zeros, chosen_sizes(inputs, request.input_sizes, request.source)))
+    if request.input_sizes:
+        return [sizes.shape for sizes in chosen_sizes(inputs, request.input_sizes, request.source)]
+    free = next((item for item in inputs if item.is_open), None)
+    if free is None:
+        return [item.with_batch_one() for item in inputs]
+    has = "has no shape" if free.shape is None else f"has the shape {free.shape_text} with free sizes"
+    examples = require(request, f'the input "{free.name}" {has}, and artifacts have fixed shapes', inputs)
+    if len(examples) != len(inputs):
+        raise ModelError(
+            f"{request.source} takes {len(inputs)} inputs ({', '.join(item.name for item in inputs)}), and the example "
+            f"inputs are {len(examples)}."
+        )
+    return [_fixed(item, tuple(e.shape), request.source) for item, e in zip(inputs, examples, strict=True)]
 
 
-def _zeros(sizes: InputSizes) -> Tensor:
+def _fixed(item: OpenInput, example: tuple[int, ...], title: str) -> tuple[int, ...]:
+    if item.shape is None:
+        return example
+    sizes = zip(item.shape, example, strict=False)
+    if len(example) != len(item.shape) or any(want not in (None, have) for want, have in sizes):
+        raise ModelError(
+            f'{title}: the example inputs give {example} for the input "{item.name}"; expected {item.shape_text}.'
+        )
+    return tuple(1 if axis in item.batch_axes else size for axis, size in enumerate(example))
+
+
+def example_of(sizes: InputSizes) -> Tensor:
+    """Returns a tensor of these sizes: random floats, zeros of any other dtype."""
     import torch
 
-    return torch.zeros(sizes.shape, dtype=getattr(torch, sizes.dtype or "float32"))
+    dtype: torch.dtype = getattr(torch, sizes.dtype or "float32")
+    if dtype.is_floating_point:
+        return torch.randn(sizes.shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    return torch.zeros(sizes.shape, dtype=dtype)
 
 
 def _first_sample(reference: str, base: Path) -> object:
@@ -129,44 +192,43 @@ def _first_of_npz(path: Path, reference: str) -> tuple[NDArray[Any], ...]:
     return tuple(array[:1] for array in arrays)
 
 
-def _as_tensors(value: Any, reference: str, *, batch_one: bool) -> list[Tensor]:
-    """Returns the tensors in `value`, checked; floats as float32.
+def tensors_in(given: Given) -> Any:
+    """Returns the same containers with tensors on the CPU inside: wide and brain floats as float32.
 
-    Args:
-        value: What user code gave: a tuple or list of tensors or arrays, or one tensor.
-        reference: Where it came from.
-        batch_one: Batch must be 1; else the first row is taken.
+    Raises:
+        ModelError: it holds anything but tensors, arrays, containers of them and None, or no value at all.
     """
     import numpy as np
     import torch
 
+    value, reference = given.value, given.reference
     if isinstance(value, (torch.Tensor, np.ndarray)):
         value = (value,)
-    if not isinstance(value, (tuple, list)) or not value:
-        what = f"an empty {type(value).__name__}" if isinstance(value, (tuple, list)) else f"a {type(value).__name__}"
+    leaves = list(leaves_of(value))
+    if parts_of(value) is None or not leaves:
+        what = f"a {type(value).__name__}" if parts_of(value) is None else f"an empty {type(value).__name__}"
         raise ModelError(
-            f"{reference} returned {what}; expected a tuple of tensors, one for each input, batch 1: "
+            f"{reference} returned {what}; expected a tuple of tensors, one for each input: "
             "return (torch.zeros(1, 3, 224, 224),)"
         )
-    tensors: list[Tensor] = []
-    for i, item in enumerate(value):
-        if not isinstance(item, (torch.Tensor, np.ndarray)):
+    for way, leaf in leaves:
+        if not isinstance(leaf, (torch.Tensor, np.ndarray, np.generic)):
             raise ModelError(
-                f"{reference}: input {i} is of type {type(item).__name__}; expected a tensor. "
+                f"{reference}: input {'.'.join(way)} is of type {type(leaf).__name__}; expected a tensor. "
                 "Bind what is no tensor inside the factory (functools.partial, or an attribute of the module)."
             )
-        # A copy: samples are read-only memory maps.
-        tensor = (torch.from_numpy(np.array(item)) if isinstance(item, np.ndarray) else item).detach().cpu()
-        if tensor.ndim == 0:
+        if 0 in leaf.shape:
             raise ModelError(
-                f"{reference}: input {i} is a scalar; expected a tensor whose first dimension is the batch."
+                f"{reference}: input {'.'.join(way)} has shape {tuple(leaf.shape)}, which holds no values."
             )
-        if tensor.shape[0] != 1 and batch_one:
-            raise ModelError(
-                f"{reference}: input {i} has shape {tuple(tensor.shape)}: the first dimension is the batch and must "
-                f"be 1, because artifacts are exported with batch 1. Return input {i} as [:1]."
-            )
-        if tensor.shape[0] == 0:
-            raise ModelError(f"{reference}: input {i} has shape {tuple(tensor.shape)}, which holds no row.")
-        tensors.append((tensor[:1].float() if tensor.is_floating_point() else tensor[:1]).contiguous())
-    return tensors
+    return mapped(value, _as_tensor)
+
+
+def _as_tensor(value: Any) -> Tensor:
+    import numpy as np
+    import torch
+
+    # A copy: samples are read-only memory maps.
+    tensor = value if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.float() if tensor.dtype in (torch.float64, torch.bfloat16) else tensor

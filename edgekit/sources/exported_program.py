@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind
 from edgekit.sources.base import CaptureRequest, Signature, Source
-from edgekit.task.input_sizes import OpenInput, flags_of
+from edgekit.task.input_sizes import InputSizes, OpenInput, chosen_sizes, flags_of, with_batch_axes
 from edgekit.torch_program.facts import Capture
 from edgekit.workers.worker import Progress
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @final
 class ExportedProgramSource(Source):
-    """Loads the program, fixes its batch to 1, and saves it in canonical form."""
+    """Loads the program, fixes its free sizes, and saves it in canonical form."""
 
     kind: ClassVar[SourceKind] = "pt2"
     suffixes: ClassVar[tuple[str, ...]] = (".pt2",)
@@ -36,99 +36,86 @@ class ExportedProgramSource(Source):
 
     def read(self, request: CaptureRequest, folder: Path, progress: Progress) -> Capture:
         """Example inputs come from the task, else from the program."""
-        from edgekit.sources import example_inputs
         from edgekit.torch_program import program_facts
         from edgekit.torch_program.canonical_program import canonical
+        from edgekit.torch_program.example_call import readable_input_names
+        from edgekit.torch_program.lift_states import all_names, named_outputs, without_states
         from edgekit.torch_program.program_archive import load_program
         from edgekit.torch_program.structured_outputs import names_in
 
         progress("reading the program", None)
         program = load_program(request.path, request.source)
         parameters = program_facts.count_parameters(program.parameters())
-        given = example_inputs.gather(request) if request.example_inputs is not None else None
-        if request.input_sizes:
-            given = example_inputs.of_sizes(request, _open_inputs(program))
-        examples = _fit(program, given, request)
+        examples = _fit(program, request)
+        names, outputs = readable_input_names(program), names_in(program, request.source)
         progress("capturing the graph", None)
-        names = names_in(program, request.source)
-        return program_facts.save(canonical(program, examples, request.source), folder, parameters, names)
+        count = len(program.graph_signature.user_outputs)
+        program, inputs, states = without_states(program, examples, program.module(check_guards=False), request.source)
+        result = canonical(program, inputs, request.source)
+        words = named_outputs(outputs, states, count)
+        return program_facts.save(result, folder, parameters, words, all_names(names, states), states)
 
 
-def _open_inputs(program: ExportedProgram) -> list[OpenInput]:
-    """Returns the program's inputs, with None for each size that it leaves free."""
-    return [_open_input(name, value) for name, value in _tensor_inputs(program).items()]
-
-
-def _open_input(name: str, value: Any) -> OpenInput:
-    shape = tuple(size if isinstance(size, int) else None for size in value.shape)
-    return OpenInput(name=name, shape=shape, dtype=str(value.dtype).removeprefix("torch."))
-
-
-def _tensor_inputs(program: ExportedProgram) -> dict[str, Any]:
-    """Returns the FakeTensor of each input that is a tensor, by its name."""
-    import torch
-
-    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
-    names = [name for name in program.graph_signature.user_inputs if isinstance(name, str) and name in nodes]
-    return {name: nodes[name].meta["val"] for name in names if isinstance(nodes[name].meta["val"], torch.Tensor)}
-
-
-def _fit(program: ExportedProgram, given: Sequence[Tensor] | None, request: CaptureRequest) -> tuple[Tensor, ...]:
-    """Returns one tensor for each input of the program: batch 1, the program's sizes, free sizes from examples."""
+def _fit(program: ExportedProgram, request: CaptureRequest) -> tuple[Tensor, ...]:
+    """Returns one tensor for each input: the program's own sizes, free ones from `--input` or from examples."""
     import torch
     from torch.utils import _pytree as pytree
 
+    from edgekit.sources import example_inputs
+
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    names = [name for name in program.graph_signature.user_inputs if isinstance(name, str) and name in nodes]
+    values = {name: nodes[name].meta["val"] for name in names if isinstance(nodes[name].meta["val"], torch.Tensor)}
+    inputs = _open_inputs(values)
+    if request.input_sizes:
+        return tuple(map(example_inputs.example_of, chosen_sizes(inputs, request.input_sizes, request.source)))
     stored = pytree.tree_leaves(program.example_inputs) if program.example_inputs is not None else []
     kept = [leaf for leaf in stored if isinstance(leaf, torch.Tensor)]
-    tensors = _tensor_inputs(program)
-    if given is not None and len(given) != len(tensors):
+    given = example_inputs.gather(request, list(values)) if request.example_inputs is not None else None
+    if given is not None and len(given) != len(values):
         raise ModelError(
-            f"{request.source} takes {len(tensors)} inputs ({', '.join(tensors)}) and "
+            f"{request.source} takes {len(values)} inputs ({', '.join(values)}) and "
             f"{request.example_inputs} returned {len(given)}."
         )
-    examples = given if given is not None else (kept if len(kept) == len(tensors) else [None] * len(tensors))
-    return tuple(
-        _fit_one(value, example, name, request.source)
-        for (name, value), example in zip(tensors.items(), examples, strict=True)
-    )
+    examples = given if given is not None else (kept if len(kept) == len(values) else [None] * len(values))
+    return tuple(_fit_one(item, example, request.source) for item, example in zip(inputs, examples, strict=True))
 
 
-def _fit_one(value: Any, example: Tensor | None, name: str, title: str) -> Tensor:
+def _open_inputs(values: Mapping[str, Any]) -> list[OpenInput]:
+    """Returns what a program says about its inputs; `values` are their FakeTensors by name."""
+    shapes = {
+        name: [size if isinstance(size, int) else str(size) for size in value.shape] for name, value in values.items()
+    }
+    return with_batch_axes(shapes, [str(value.dtype).removeprefix("torch.") for value in values.values()])
+
+
+def _fit_one(item: OpenInput, example: Tensor | None, title: str) -> Tensor:
     """Returns a tensor for one input.
 
     Args:
-        value: The input's FakeTensor.
+        item: What the program says about it.
         example: A tensor to take values and free sizes from, or None.
-        name: The input's name.
         title: What the user wrote, for messages.
     """
-    import torch
+    from edgekit.sources.example_inputs import example_of
 
+    sizes = item.shape or ()
     shape: list[int] = []
-    for axis, size in enumerate(value.shape):
-        if isinstance(size, int):
-            shape.append(size)
-        elif axis == 0:
-            shape.append(1)
-        elif example is None or example.ndim != value.ndim:
+    for axis, size in enumerate(sizes):
+        if size is not None or axis in item.batch_axes:
+            shape.append(size or 1)
+        elif example is None or example.ndim != len(sizes):
             raise ModelError(
-                f'{title}: axis {axis} of the input "{name}" is dynamic, and artifacts have fixed shapes. '
-                f"Give the size that you want: {flags_of([_open_input(name, value)])}, or example inputs of that size."
+                f'{title}: axis {axis} of the input "{item.name}" is dynamic, and artifacts have fixed shapes. '
+                f"Give the size that you want: {flags_of([item])}, or example inputs of that size."
             )
         else:
             shape.append(int(example.shape[axis]))
-    if not shape or shape[0] != 1:
-        raise ModelError(
-            f'{title}: the input "{name}" has the fixed shape {tuple(shape)}; artifacts are exported with batch 1. '
-            "Export the program again with batch 1, or with a dynamic batch: "
-            'dynamic_shapes={"' + name + '": {0: torch.export.Dim("batch")}}.'
-        )
+    made = example_of(InputSizes(name=item.name, shape=tuple(shape), dtype=item.dtype))
     if (
         example is not None
         and example.ndim == len(shape)
         and all(have >= want for have, want in zip(example.shape, shape, strict=True))
     ):
-        return example[tuple(slice(0, size) for size in shape)].detach().cpu().to(value.dtype).contiguous()
-    if value.dtype.is_floating_point:
-        return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(value.dtype)
-    return torch.zeros(shape, dtype=value.dtype)
+        return example[tuple(slice(0, size) for size in shape)].detach().cpu().to(made.dtype).contiguous()
+    return made

@@ -13,9 +13,10 @@ from edgekit.errors import ModelError
 from edgekit.formats.table import find_format
 from edgekit.model import CapturedKind, SourceKind, TensorSpec
 from edgekit.sources.base import CaptureRequest, Signature, Source
+from edgekit.sources.example_inputs import fixed_shapes
 from edgekit.sources.keras_2_file import in_words_of_keras_3
 from edgekit.sources.tf_protocols import TFTensor
-from edgekit.task.input_sizes import OpenInput, shape_text
+from edgekit.task.input_sizes import OpenInput
 from edgekit.torch_program.architecture import Operation, judge
 from edgekit.torch_program.facts import Capture
 from edgekit.torch_program.layout import guess_layout
@@ -126,53 +127,11 @@ def _names(tensors: Sequence[TFTensor]) -> list[str]:
 
 def open_inputs(model: keras.Model) -> list[OpenInput]:
     """Returns what a Keras model says about its inputs."""
-    names = _names(model.inputs)
-    return [OpenInput(name=n, shape=tuple(t.shape), dtype=t.dtype) for n, t in zip(names, model.inputs, strict=True)]
-
-
-def fixed_shapes(inputs: Sequence[OpenInput], request: CaptureRequest) -> list[tuple[int, ...]]:
-    """Returns the shapes with batch 1 and every free size taken from the example inputs.
-
-    Raises:
-        ModelError: a size is free and there are no example inputs, the batch is fixed to another size, or the example
-            inputs do not fit.
-    """
-    given: list[tuple[int, ...]] | None = None
-    free = next((item for item in inputs if item.shape is None or None in item.shape[1:]), None)
-    if free is not None:
-        from edgekit.sources import example_inputs
-
-        why = (
-            f'the input "{free.name}" has the shape {shape_text(free.shape)} with free sizes, and artifacts have '
-            "fixed shapes"
-        )
-        given = [tuple(tensor.shape) for tensor in example_inputs.require(request, why, inputs)]
-    fixed: list[tuple[int, ...]] = []
-    for i, item in enumerate(inputs):
-        shape = item.shape
-        if shape is None or not shape or shape[0] not in (None, 1):
-            raise ModelError(
-                f'{request.source}: the input "{item.name}" has the fixed shape {shape_text(shape)}; artifacts are '
-                "exported with batch 1. "
-                "Save the model with a free batch (None) or batch 1."
-            )
-        example = given[i] if given is not None and i < len(given) else None
-        if given is not None and not _fits(example, shape):
-            came = "nothing" if example is None else str(example)
-            raise ModelError(
-                f'{request.source}: the example inputs give {came} for the input "{item.name}"; '
-                f"expected {shape_text((1, *shape[1:]))}."
-            )
-        fixed.append(example if example is not None else tuple(size or 1 for size in shape))
-    return fixed
-
-
-def _fits(example: tuple[int, ...] | None, shape: tuple[int | None, ...]) -> bool:
-    return (
-        example is not None
-        and len(example) == len(shape)
-        and all(want in (None, have) for have, want in zip(example, shape, strict=True))
-    )
+    # Keras puts the batch in front of everything.
+    return [
+        OpenInput(name=name, shape=tuple(tensor.shape), dtype=tensor.dtype, batch_axes=frozenset({0}))
+        for name, tensor in zip(_names(model.inputs), model.inputs, strict=True)
+    ]
 
 
 def _describe(model: keras.Model, shapes: Sequence[tuple[int, ...]]) -> Capture:

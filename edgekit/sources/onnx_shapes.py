@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from edgekit.analysis.onnx_normal_form import graph_inputs
 from edgekit.errors import ModelError
 from edgekit.sources.base import CaptureRequest
-from edgekit.task.input_sizes import OpenInput
+from edgekit.sources.example_inputs import fixed_shapes
+from edgekit.task.input_sizes import OpenInput, with_batch_axes
 
 if TYPE_CHECKING:
     import onnx
@@ -19,84 +20,38 @@ LARGEST_MESSAGE: Final = 2_000_000_000
 
 
 def fix_shapes(model: onnx.ModelProto, request: CaptureRequest) -> onnx.ModelProto:
-    """Returns the model with batch 1, every free size taken from the example inputs, and all shapes known.
+    """Returns the model with every free size fixed (see `fixed_shapes`) and all shapes known.
 
     Raises:
-        ModelError: a size is free and there are no example inputs, or they do not fit, or the batch is another size.
+        ModelError: a size is free and nothing gives it, or the example inputs do not fit.
+        UsageError: `--input` gives sizes of other inputs.
     """
     import onnx
 
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     inputs = graph_inputs(fixed)
-    batch = _batch_symbols(inputs)
-    given = _free_sizes(inputs, batch, request)
-    for i, value in enumerate(inputs):
-        kind = value.type.tensor_type
-        if not kind.HasField("shape"):
-            kind.shape.dim.extend(onnx.TensorShapeProto.Dimension() for _ in given[i])
-            kind.shape.SetInParent()
-        dims = kind.shape.dim
-        for axis, dim in enumerate(dims):
-            if not dim.HasField("dim_value"):
-                dim.dim_value = 1 if axis == 0 or dim.dim_param in batch else given[i][axis]
-        if dims and dims[0].dim_value != 1:
-            raise ModelError(
-                f'{request.source}: the input "{value.name}" has the fixed shape {tuple(d.dim_value for d in dims)}; '
-                "artifacts are exported with batch 1. Export the model again with batch 1 or with a dynamic batch."
-            )
+    for value, shape in zip(inputs, fixed_shapes(open_inputs(inputs), request), strict=True):
+        dims = value.type.tensor_type.shape
+        del dims.dim[:]
+        dims.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=size) for size in shape)
+        dims.SetInParent()  # a single number has a shape without sizes
     return with_shapes(fixed, request.source)
-
-
-def _batch_symbols(inputs: Sequence[onnx.ValueInfoProto]) -> set[str]:
-    """Returns the names of the sizes that are free on a first axis: the batch, wherever else they stand."""
-    dims = [value.type.tensor_type.shape.dim for value in inputs]
-    return {dim[0].dim_param for dim in dims if len(dim) and dim[0].dim_param}
 
 
 def open_inputs(inputs: Sequence[onnx.ValueInfoProto]) -> list[OpenInput]:
     """Returns what a graph says about its inputs."""
     import onnx
 
-    found: list[OpenInput] = []
-    for value in inputs:
-        kind = value.type.tensor_type
-        sizes = tuple(int(dim.dim_value) if dim.HasField("dim_value") else None for dim in kind.shape.dim)
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
-        found.append(OpenInput(name=value.name, shape=sizes if kind.HasField("shape") else None, dtype=dtype))
-    return found
-
-
-def _free_sizes(
-    inputs: Sequence[onnx.ValueInfoProto], batch: set[str], request: CaptureRequest
-) -> list[tuple[int, ...]]:
-    """Returns the shapes of the example inputs if a size other than the batch is free, else nothing."""
-
-    def is_free(value: onnx.ValueInfoProto) -> bool:
-        kind = value.type.tensor_type
-        free = (not dim.HasField("dim_value") and dim.dim_param not in batch for dim in kind.shape.dim[1:])
-        return not kind.HasField("shape") or any(free)
-
-    free = next((value for value in inputs if is_free(value)), None)
-    if free is None:
-        return []
-    from edgekit.sources import example_inputs
-
-    dims = free.type.tensor_type.shape.dim
-    shown = ", ".join(d.dim_param or "?" if not d.HasField("dim_value") else str(d.dim_value) for d in dims)
-    has = f"has the shape ({shown}) with free sizes" if free.type.tensor_type.HasField("shape") else "has no shape"
-    why = f'the input "{free.name}" {has}, and artifacts have fixed shapes'
-    shapes = [tuple(tensor.shape) for tensor in example_inputs.require(request, why, open_inputs(inputs))]
-    wanted = [value.type.tensor_type for value in inputs]
-    if len(shapes) != len(inputs) or any(
-        kind.HasField("shape") and len(kind.shape.dim) != len(shape) for kind, shape in zip(wanted, shapes, strict=True)
-    ):
-        ranks = ", ".join(str(len(kind.shape.dim)) if kind.HasField("shape") else "any" for kind in wanted)
-        raise ModelError(
-            f"{request.source}: the example inputs have the shapes {', '.join(map(str, shapes))}; expected "
-            f"{len(inputs)} tensors with {ranks} axes."
-        )
-    return shapes
+    kinds = [value.type.tensor_type for value in inputs]
+    shapes = [
+        [int(dim.dim_value) if dim.HasField("dim_value") else dim.dim_param for dim in kind.shape.dim]
+        if kind.HasField("shape")
+        else None
+        for kind in kinds
+    ]
+    dtypes = [onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name for kind in kinds]
+    return with_batch_axes({value.name: shape for value, shape in zip(inputs, shapes, strict=True)}, dtypes)
 
 
 def with_shapes(model: onnx.ModelProto, title: str) -> onnx.ModelProto:
@@ -168,14 +123,21 @@ def _shapes_of_a_run(
         if not must_run:  # a lookup that made-up values do not fit, say: inference must do
             return {}
         raise ModelError(
-            f"{title}: onnxruntime cannot run the model at batch 1: {first_line(error)}\n"
-            "If the graph holds another batch as a constant, export it again with batch 1."
+            f"{title}: onnxruntime cannot run the model with inputs of {_shapes_text(model)}: {first_line(error)}\n"
+            "If the graph needs other sizes, give them with --input. If it holds another batch as a constant, export "
+            "it again with batch 1."
         ) from error
     return {
         name: (onnx.helper.np_dtype_to_tensor_dtype(result.dtype), result.shape)
         for name, result in zip(names, results, strict=True)
         if hasattr(result, "dtype")
     }
+
+
+def _shapes_text(model: onnx.ModelProto) -> str:
+    """Returns `x (1, 3, 8, 8), rate ()`."""
+    shapes = {v.name: tuple(dim.dim_value for dim in v.type.tensor_type.shape.dim) for v in graph_inputs(model)}
+    return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
 
 
 def _made_up(model: onnx.ModelProto) -> dict[str, Any]:

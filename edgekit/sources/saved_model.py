@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Final, final
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind, TensorSpec
 from edgekit.sources.base import CaptureRequest, Source
-from edgekit.sources.keras_file import fixed_shapes, math_size, why_not_from_tensorflow
+from edgekit.sources.example_inputs import fixed_shapes
+from edgekit.sources.keras_file import math_size, why_not_from_tensorflow
 from edgekit.sources.tf_protocols import TFFunction, TFShape, TFTensor
-from edgekit.task.input_sizes import OpenInput
+from edgekit.task.input_sizes import with_batch_axes
 from edgekit.torch_program.architecture import judge
 from edgekit.torch_program.facts import Capture
 from edgekit.torch_program.layout import guess_layout
@@ -111,8 +112,8 @@ def load(path: Path, title: str) -> tuple[object, TFFunction]:
     )
 
 
-def _sizes(shape: TFShape) -> tuple[int | None, ...] | None:
-    return None if shape.rank is None else tuple(shape)
+def _sizes(shape: TFShape) -> tuple[int | str, ...] | None:
+    return None if shape.rank is None else tuple("" if size is None else int(size) for size in shape)
 
 
 def _describe(loaded: object, function: Any, request: CaptureRequest) -> Capture:
@@ -123,7 +124,9 @@ def _describe(loaded: object, function: Any, request: CaptureRequest) -> Capture
     specs: dict[str, Any] = function.structured_input_signature[1]
     order = function._arg_keywords  # noqa: SLF001  the only place that knows the order
     names = [name for name in order if name in specs]
-    wanted = [OpenInput(name=name, shape=_sizes(specs[name].shape), dtype=specs[name].dtype.name) for name in names]
+    wanted = with_batch_axes(
+        {name: _sizes(specs[name].shape) for name in names}, [specs[name].dtype.name for name in names]
+    )
     shapes = fixed_shapes(wanted, request)
     keys = sorted(function.structured_outputs)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, final
+from typing import Any, Final, Literal, final
 
 from edgekit.annotations.reader import kind_of, read_annotations
 from edgekit.annotations.suffixes import IMAGE_SUFFIXES, pictures_in
@@ -17,14 +17,12 @@ from edgekit.model import TensorSpec
 from edgekit.samples import SAMPLES_NAME, Samples, SampleWriter
 from edgekit.task.annotated_items import annotated_items
 from edgekit.task.array_file import read_npz
+from edgekit.task.item_inputs import item_calls, to_numpy
 from edgekit.task.metric_text import targets_of_kind, targets_of_metric
 from edgekit.task.pictures import one_image, read_image
 from edgekit.task.task import ImagePreprocessing
 from edgekit.workers.request_key import Place
 from edgekit.workers.worker import Job, Progress, silent
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Purpose = Literal["calibration", "evaluation", "sample", "example"]
 """What the rows are for; only evaluation data has targets, only calibration data must vary, and example inputs are one
@@ -51,6 +49,8 @@ class DataRequest:
         images: Folder of the pictures of a COCO file; None looks near it.
         labels: The model's labels, by which classes of annotations are numbered; () without.
         folder: Where the samples go.
+        sequences: The model has states: items are calls that follow each other, and a None among them starts anew.
+        reset_every: The states begin anew after so many calls; None for nowhere but at a None.
     """
 
     reference: str
@@ -62,6 +62,8 @@ class DataRequest:
     folder: Place
     images: str | None = None
     labels: tuple[str, ...] = ()
+    sequences: bool = False
+    reset_every: int | None = None
 
 
 def materialize(request: DataRequest, progress: Progress) -> Samples:
@@ -79,6 +81,8 @@ def materialize(request: DataRequest, progress: Progress) -> Samples:
         metric=request.metric,
         title=request.reference,
         progress=progress,
+        sequences=request.sequences,
+        reset_every=request.reset_every,
     )
 
 
@@ -94,6 +98,8 @@ def write_items(
     metric: str,
     title: str,
     progress: Progress = silent,
+    sequences: bool = False,
+    reset_every: int | None = None,
 ) -> Samples:
     """Writes items to a sample folder, each checked against the model's inputs; returns the opened samples.
 
@@ -105,12 +111,18 @@ def write_items(
         metric: The task's: it decides whether the rows of an item belong together.
         title: What the data is called, for messages.
         progress: Callback that gets the number of samples so far.
+        sequences: See `DataRequest`.
+        reset_every: See `DataRequest`.
 
     Raises:
         DataError: empty, or not what the model takes.
     """
-    with SampleWriter(folder, [spec.name for spec in specs]) as writer:
+    names = [spec.name for spec in specs]
+    with SampleWriter(folder, names, sequences=sequences, reset_every=reset_every) as writer:
         for index, item in enumerate(items):
+            if item is None and sequences:
+                writer.start_sequence()
+                continue
             inputs, target, slice_name = _split_item(item, purpose, title, index)
             _add(writer, inputs, target, slice_name, specs, metric, f"{purpose} data {title}, item {index}")
             progress(f"{writer.count} {'' if purpose == 'sample' else purpose + ' '}samples", None)
@@ -178,12 +190,10 @@ def _items(request: DataRequest) -> Iterable[object]:
     return made
 
 
-def _split_item(
-    item: object, purpose: Purpose, reference: str, index: int
-) -> tuple[tuple[object, ...], object, str | None]:
+def _split_item(item: object, purpose: Purpose, reference: str, index: int) -> tuple[object, object, str | None]:
     """Returns (inputs, target, slice name) of one item as the user's function yields it."""
     if purpose != "evaluation":
-        return (tuple(item) if isinstance(item, (tuple, list)) else (item,)), None, None
+        return item, None, None
     if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
         came = (
             f"{type(item).__name__} of length {len(item)}" if isinstance(item, (tuple, list)) else type(item).__name__
@@ -193,12 +203,12 @@ def _split_item(
             "expected (input tuple, target) or (input tuple, target, slice name)."
         )
     inputs, target, *rest = item
-    return (tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)), target, rest[0] if rest else None
+    return inputs, target, rest[0] if rest else None
 
 
 def _add(
     writer: SampleWriter,
-    inputs: tuple[object, ...],
+    inputs: object,
     target: object,
     slice_name: str | None,
     specs: tuple[TensorSpec, ...],
@@ -212,24 +222,18 @@ def _add(
     """
     import numpy as np
 
-    if len(inputs) != len(specs):
-        names = ", ".join(spec.name for spec in specs)
-        raise DataError(f"The {where} has {len(inputs)} inputs; the model takes {len(specs)}: {names}.")
-    arrays = [_checked(array, spec, where) for array, spec in zip(inputs, specs, strict=True)]
-    rows = {len(array) for array in arrays}
-    if len(rows) != 1:
-        raise DataError(f"The {where} has inputs of different batch sizes: {', '.join(map(str, sorted(rows)))}.")
-    count = rows.pop()
+    calls = item_calls(inputs, specs, where)
+    count = len(calls)
     belongs = targets_of_metric(metric)
     if belongs == "table" and target is not None:
         target = [target] if count == 1 else target
-        label: Any = [np.asarray(_to_numpy(one)) for one in _as_sequence(target, count, where)]
+        label: Any = [np.asarray(to_numpy(one)) for one in _as_sequence(target, count, where)]
     else:
-        label = None if target is None else np.asarray(_to_numpy(target))
+        label = None if target is None else np.asarray(to_numpy(target))
     separate = belongs == "table" or (belongs == "row" and (label is None or (label.ndim > 0 and len(label) == count)))
     first = writer.items
-    for i in range(count):
-        writer.add(tuple(array[i : i + 1] for array in arrays), item=first + i if separate else first)
+    for i, call in enumerate(calls):
+        writer.add(call, item=first + i if separate else first)
         if separate:
             writer.add_item(None if label is None else label[i], slice_name)
     if not separate:
@@ -246,54 +250,6 @@ def _as_sequence(target: object, count: int, where: str) -> Sequence[object]:
         came = f"{len(target)} targets" if isinstance(target, (list, tuple)) else type(target).__name__
         raise DataError(f"The {where} has {count} rows and {came}; expected a list of {count} targets, one a row.")
     return target
-
-
-def _to_numpy(value: Any) -> Any:
-    """Returns a tensor of torch or TensorFlow as an array; anything else as it is."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-    return value.numpy() if hasattr(value, "numpy") else value
-
-
-def _checked(value: object, spec: TensorSpec, where: str) -> NDArray[Any]:
-    """Returns one input as an array (rows, ...) of the model's dtype.
-
-    Raises:
-        DataError: another shape or kind of dtype, NaN or infinity.
-    """
-    import numpy as np
-
-    array = np.asarray(_to_numpy(value))
-    # -1 is a free size of a finished file.
-    sizes = zip(array.shape[1:], spec.shape[1:], strict=False)
-    if array.ndim != len(spec.shape) or any(wanted not in (-1, size) for size, wanted in sizes):
-        raise DataError(
-            f'The {where} has shape {array.shape} for the input "{spec.name}"; '
-            f"expected {_with_any_batch(spec.shape)}, with any batch size N."
-        )
-    wanted = np.dtype(spec.dtype)
-    if array.dtype != wanted:
-        # Integers of another width and doubles hold the same values; pixels given as integers are a forgotten scaling.
-        same_kind = array.dtype.kind == wanted.kind or (array.dtype.kind in "iu" and wanted.kind in "iu")
-        if not same_kind or not np.array_equal(array.astype(wanted).astype(array.dtype), array, equal_nan=True):
-            lossless_float = array.dtype.kind == wanted.kind == "f"
-            if not lossless_float:
-                raise DataError(
-                    f'The {where} is {array.dtype} for the input "{spec.name}"; the model takes {spec.dtype}. '
-                    "Convert it, with the scaling that the model was trained with."
-                )
-        array = array.astype(wanted)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = int(array.size - np.isfinite(array).sum())
-        raise DataError(
-            f'The {where} holds {bad} values that are NaN or infinite in the input "{spec.name}". '
-            "Ranges and accuracy would mean nothing: mend the data or its preprocessing."
-        )
-    return array
-
-
-def _with_any_batch(shape: tuple[int, ...]) -> str:
-    return f"({', '.join(['N', *('?' if size == -1 else str(size) for size in shape[1:])])})"
 
 
 def _npz_items(path: Path, purpose: Purpose, specs: tuple[TensorSpec, ...]) -> Iterator[object]:
@@ -314,8 +270,16 @@ def _npz_items(path: Path, purpose: Purpose, specs: tuple[TensorSpec, ...]) -> I
                 "Name each array as the model's input."
             )
         inputs = [arrays[spec.name] for spec in specs]
+    counts = {name: len(array) for name, array in zip([spec.name for spec in specs], inputs, strict=True)}
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise DataError(f"The {purpose} data {path} has arrays of different lengths: {found}. Give one row a sample.")
     for i in range(len(inputs[0])):
-        row = tuple(array[i : i + 1] for array in inputs)
+        # Rows of (1, ...) are stored without it; a tensor without a batch of one in front has an axis of rows more.
+        row = tuple(
+            array[i] if array.ndim > len(spec.shape) else array[i : i + 1]
+            for array, spec in zip(inputs, specs, strict=True)
+        )
         yield row if purpose != "evaluation" else (row, None if targets is None else targets[i : i + 1])
 
 
@@ -327,7 +291,10 @@ def _sample_items(samples: Samples, purpose: Purpose) -> Iterator[Any]:
     arrays = samples.arrays()
     for item in range(samples.items):
         rows = np.flatnonzero(item_of_row == item)
-        inputs = tuple(array[rows] for array in arrays)
+        inputs = tuple(
+            array[rows[0]] if name in samples.whole else array[rows]
+            for name, array in zip(samples.names, arrays, strict=True)
+        )
         target = None if targets is None else targets[item]
         yield inputs if purpose != "evaluation" else (inputs, target, slices[item] if slices else None)
 

@@ -1,18 +1,24 @@
-"""Sizes of a model's inputs as a user gives them: `--input image=1x3x224x224`, `--input ids=1x128:int32`."""
+"""Sizes of a model's inputs as a user gives them: `--input image=1x3x224x224`, `ids = "1x128:int32"` in `[inputs]`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
 from edgekit.errors import UsageError
+from edgekit.files.faults import show_value
 from edgekit.model import TensorSpec
 
 FLAG: Final = "--input"
 
-_FORM: Final = re.compile(r"(?P<name>.+)=(?P<sizes>\d+(x\d+)*|scalar)(:(?P<dtype>[a-z]+\d*))?", re.DOTALL)
+_FLAG_FORM: Final = re.compile(r"(?P<name>.+)=(?P<sizes>[^=]+)", re.DOTALL)
+_SIZES_FORM: Final = re.compile(r"(?P<sizes>\d+(x\d+)*|scalar)(:(?P<dtype>[a-z]+\d*))?")
+_TABLE_FORM: Final = (
+    'expected sizes such as "1x3x224x224", "1x128:int64" or "scalar:int64", or a table such as '
+    '{ shape = [1, 128], dtype = "int64" }'
+)
 _DTYPES: Final = (
     "float32", "float16", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "bool",
 )  # fmt: skip
@@ -63,30 +69,70 @@ class OpenInput:
         name: The input's name.
         shape: Its sizes, None for a free one; None where the file does not even tell how many there are.
         dtype: NumPy's name.
+        batch_axes: Axes that are the batch: free ones of them are 1 unless a user says otherwise.
     """
 
     name: str
     shape: tuple[int | None, ...] | None
     dtype: str
+    batch_axes: frozenset[int] = frozenset()
 
     @property
     def is_open(self) -> bool:
-        """True where a size is free."""
-        return self.shape is None or None in self.shape
+        """True where a size is free that somebody must give."""
+        sizes = self.shape or ()
+        return self.shape is None or any(s is None and axis not in self.batch_axes for axis, s in enumerate(sizes))
+
+    @property
+    def shape_text(self) -> str:
+        """`(?, 3, ?, ?)`: `?` for a free size."""
+        return shape_text(self.shape)
+
+    def with_batch_one(self) -> tuple[int, ...]:
+        """Returns the shape with 1 for every free size."""
+        return tuple(size or 1 for size in self.shape or ())
 
     @staticmethod
     def from_spec(spec: TensorSpec) -> OpenInput:
         """Returns an artifact's input: its runtime says -1 for a free size. An integer with a scale takes floats."""
         shape = tuple(None if size == -1 else size for size in spec.shape)
-        return OpenInput(name=spec.name, shape=shape, dtype=spec.dtype if spec.scale is None else "float32")
+        (item,) = with_batch_axes({spec.name: [size if size is not None else "" for size in shape]}, [spec.dtype])
+        return replace(item, dtype=spec.dtype if spec.scale is None else "float32")
 
     def example(self) -> InputSizes:
         """Returns sizes that such an input could have."""
         shape = self.shape if self.shape is not None else (1, None)
         is_picture = len(shape) == 4 and (shape[1] in _PICTURE_CHANNELS or shape[3] in _PICTURE_CHANNELS)
         usual = _USUAL_SIDE if is_picture else _USUAL_LENGTH
-        sizes = tuple((1 if axis == 0 else usual) if size is None else size for axis, size in enumerate(shape))
+        first = 1 if len(shape) > 1 else usual
+        sizes = tuple((first if axis == 0 else usual) if size is None else size for axis, size in enumerate(shape))
         return InputSizes(name=self.name, shape=sizes, dtype="" if self.dtype == "float32" else self.dtype)
+
+
+def with_batch_axes(shapes: Mapping[str, Sequence[int | str] | None], dtypes: Sequence[str]) -> list[OpenInput]:
+    """Returns a file's inputs with the axes that surely are the batch.
+
+    A free size is the batch where it is in front of an input of several axes and on no other axis of that input (there
+    it counts nodes); a size of the same name is the batch wherever else it stands. A free first size of an input
+    without other axes may be a length: nobody can tell.
+
+    Args:
+        shapes: Sizes of each input by its name: a number, or what a free size is called, "" where it has no name. None
+            where not even their number is known.
+        dtypes: NumPy's name for each.
+    """
+    fronts = [shape for shape in shapes.values() if shape and len(shape) > 1 and isinstance(shape[0], str)]
+    batches = {shape[0] for shape in fronts} - {""} - {shape[0] for shape in fronts if shape[0] in shape[1:]}
+    found: list[OpenInput] = []
+    for (name, shape), dtype in zip(shapes.items(), dtypes, strict=True):
+        if shape is None:
+            found.append(OpenInput(name=name, shape=None, dtype=dtype))
+            continue
+        axes = {axis for axis, size in enumerate(shape) if size in batches}
+        axes |= {0} if len(shape) > 1 and shape[0] == "" else set()
+        sizes = tuple(size if isinstance(size, int) else None for size in shape)
+        found.append(OpenInput(name=name, shape=sizes, dtype=dtype, batch_axes=frozenset(axes)))
+    return found
 
 
 def read_input_sizes(texts: Sequence[str]) -> tuple[InputSizes, ...]:
@@ -97,22 +143,69 @@ def read_input_sizes(texts: Sequence[str]) -> tuple[InputSizes, ...]:
     """
     found: dict[str, InputSizes] = {}
     for text in texts:
-        match = _FORM.fullmatch(text.strip())
-        if match is None:
+        match = _FLAG_FORM.fullmatch(text.strip())
+        sizes = sizes_in(match["name"], match["sizes"]) if match is not None else None
+        if sizes is None:
             raise UsageError(
                 f'{FLAG} "{text}" is not understood. Expected NAME=SIZES or NAME=SIZES:DTYPE, such as '
                 f"{FLAG} image=1x3x224x224 or {FLAG} ids=1x128:int64; {FLAG} rate=scalar:int64 for a single number."
             )
-        dtype = match["dtype"] or ""
-        if dtype and dtype not in _DTYPES:
-            raise UsageError(f'{FLAG} "{text}": "{dtype}" is no dtype: accepted are {", ".join(_DTYPES)}.')
-        shape = () if match["sizes"] == "scalar" else tuple(map(int, match["sizes"].split("x")))
-        if 0 in shape:
-            raise UsageError(f'{FLAG} "{text}": a size is 0; every size must be at least 1.')
-        if match["name"] in found:
-            raise UsageError(f'{FLAG} names the input "{match["name"]}" twice. Give each input once.')
-        found[match["name"]] = InputSizes(name=match["name"], shape=shape, dtype=dtype)
+        if fault := _fault_of(sizes):
+            raise UsageError(f'{FLAG} "{text}": {fault}.')
+        if sizes.name in found:
+            raise UsageError(f'{FLAG} names the input "{sizes.name}" twice. Give each input once.')
+        found[sizes.name] = sizes
     return tuple(found.values())
+
+
+def read_inputs_table(table: Mapping[str, Any]) -> tuple[tuple[InputSizes, ...], tuple[str, ...]]:
+    """Returns the inputs that `[inputs]` of a task file describes, and one sentence for each fault.
+
+    Args:
+        table: Input names to `"1x3x224x224"`, `"1x128:int32"`, or tables with shape and dtype.
+    """
+    found: list[InputSizes] = []
+    faults: list[str] = []
+    for name, value in table.items():
+        sizes = sizes_in(name, value) if isinstance(value, str) else _sizes_of_table(name, value)
+        fault = _fault_of(sizes) if sizes is not None else _TABLE_FORM
+        if sizes is None or fault:
+            faults.append(f"{name}: {show_value(value)} was given; {fault}")
+        else:
+            found.append(sizes)
+    return tuple(found), tuple(faults)
+
+
+def sizes_in(name: str, text: str) -> InputSizes | None:
+    """Returns what `1x128:int32` says about an input; None where it is not of that form."""
+    match = _SIZES_FORM.fullmatch(text.strip())
+    if match is None:
+        return None
+    shape = () if match["sizes"] == "scalar" else tuple(map(int, match["sizes"].split("x")))
+    return InputSizes(name=name, shape=shape, dtype=match["dtype"] or "")
+
+
+def _sizes_of_table(name: str, value: object) -> InputSizes | None:
+    if not isinstance(value, dict) or not {"shape"} <= set(value) <= {"shape", "dtype"}:
+        return None
+    shape, dtype = value["shape"], value.get("dtype", "")
+    if not isinstance(shape, list) or any(type(size) is not int for size in shape) or not isinstance(dtype, str):
+        return None
+    return InputSizes(name=name, shape=tuple(shape), dtype=dtype)
+
+
+def _fault_of(sizes: InputSizes) -> str:
+    """Returns what is wrong with sizes of the right form, "" where nothing is."""
+    if sizes.dtype and sizes.dtype not in _DTYPES:
+        return f'"{sizes.dtype}" is no dtype: accepted are {", ".join(_DTYPES)}'
+    if any(size < 1 for size in sizes.shape):
+        return f"a size is {min(sizes.shape)}; every size must be at least 1"
+    return ""
+
+
+def merged_sizes(file: Sequence[InputSizes], flags: Sequence[InputSizes]) -> tuple[InputSizes, ...]:
+    """Returns the sizes of both; those of the flags take the place of the file's."""
+    return tuple({item.name: item for item in (*file, *flags)}.values())
 
 
 def flags_of(inputs: Sequence[OpenInput]) -> str:
@@ -165,7 +258,7 @@ def _chosen(item: OpenInput, sizes: InputSizes | None, title: str) -> InputSizes
                 f'The input "{item.name}" of {title} has the shape {shape_text(item.shape)} with free sizes, and no '
                 f"{FLAG} gives them. Add {flags_of([item])}"
             )
-        return InputSizes(name=item.name, shape=tuple(size or 1 for size in item.shape), dtype=item.dtype)
+        return InputSizes(name=item.name, shape=item.with_batch_one(), dtype=item.dtype)
     wanted = item.shape
     if wanted is not None and (
         len(wanted) != len(sizes.shape)
@@ -185,4 +278,7 @@ def _chosen(item: OpenInput, sizes: InputSizes | None, title: str) -> InputSizes
 
 def shape_text(shape: Sequence[int | None] | None) -> str:
     """Returns `(1, 3, ?, ?)`: `?` for a free size."""
-    return "(any)" if shape is None else "(" + ", ".join("?" if size is None else str(size) for size in shape) + ")"
+    if shape is None:
+        return "(any)"
+    sizes = ", ".join("?" if size is None else str(size) for size in shape)
+    return f"({sizes},)" if len(shape) == 1 else f"({sizes})"

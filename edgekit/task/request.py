@@ -13,7 +13,7 @@ from edgekit.budget import COSTS, Budget, Limit, read_change_limits, read_limit
 from edgekit.errors import ProfileError, UsageError
 from edgekit.profiles.profile import DeviceProfile, find_profile
 from edgekit.recipe import EFFORTS, PREFERENCES, PRESETS, Effort, Preference, Step
-from edgekit.task.input_sizes import FLAG, InputSizes
+from edgekit.task.input_sizes import FLAG, InputSizes, merged_sizes
 from edgekit.task.task import DeviceOverride, Task, default_task, find_config, load_task, model_task
 from edgekit.task.task_kinds import DEFAULT_METRIC
 from edgekit.task.task_metric import fitting_metric
@@ -112,7 +112,7 @@ def make_request(
         InputError: any of them is wrong.
     """
     cwd = cwd or Path.cwd()
-    task = task or replace(make_task(model, config, overrides or {}, cwd), input_sizes=tuple(input_sizes))
+    task = task or make_task(model, config, overrides or {}, cwd, input_sizes)
     if task.embedded_default and not demo_limits:
         task = replace(task, limits=())
     profile = _profile(device, task, cwd)
@@ -157,7 +157,13 @@ def parse_technique(text: str, source: str) -> Step:
     return configurable_technique(name).from_settings(settings, source).step()
 
 
-def make_task(model: str | None, config: Path | None, overrides: Mapping[str, str | None], cwd: Path) -> Task:
+def make_task(
+    model: str | None,
+    config: Path | None,
+    overrides: Mapping[str, str | None],
+    cwd: Path,
+    input_sizes: Sequence[InputSizes] = (),
+) -> Task:
     """Returns the task: a task file, with MODEL and data flags in place of what it says, or the embedded default."""
     named = config or (Path(text) if (text := os.environ.get("EDGEKIT_CONFIG")) else None)
     path = named or find_config(cwd)
@@ -168,7 +174,11 @@ def make_task(model: str | None, config: Path | None, overrides: Mapping[str, st
         task = load_task(path)
         if model:
             # The argument is relative to where the user stands, the file's references to where the file lies.
-            task = replace(task, model=_from_base(model, cwd, task.base), metadata={})
+            named_model = _from_base(model, cwd, task.base)
+            # Another model has other inputs.
+            sizes = task.input_sizes if named_model == task.model else ()
+            task = replace(task, model=named_model, metadata={}, input_sizes=sizes)
+    task = replace(task, input_sizes=merged_sizes(task.input_sizes, input_sizes))
     fields: dict[str, Any] = {name: _from_base(value, cwd, task.base) for name, value in flags.items()}
     if "metric" in fields:
         fields["metric"] = fitting_metric(fields["metric"], task.kind, task.head)

@@ -99,7 +99,7 @@ def _like(old: Tensor, value: Tensor) -> Tensor:
 
 
 def model_rows(model: TorchModel, samples: Samples, chosen: Iterable[int]) -> Iterator[tuple[Tensor, ...]]:
-    """Yields samples as the model's inputs: one tensor (1, ...) for each, in the model's dtype.
+    """Yields samples as the model's inputs: one tensor for each, in the model's dtype.
 
     Args:
         model: Whose inputs they are.
@@ -109,14 +109,12 @@ def model_rows(model: TorchModel, samples: Samples, chosen: Iterable[int]) -> It
     Raises:
         DataError: the samples do not fit the model.
     """
-    import numpy as np
     import torch
 
     from edgekit.quantization.checks import check_calibration
 
-    arrays = check_calibration(samples.folder, model.facts.inputs).arrays()
-    for i in chosen:
-        yield tuple(torch.from_numpy(np.ascontiguousarray(array[i : i + 1])) for array in arrays)
+    for row in check_calibration(samples.folder, model.facts.inputs).rows(chosen):
+        yield tuple(map(torch.from_numpy, row))
 
 
 def spread_rows(model: TorchModel, samples: Samples, limit: int) -> Iterator[tuple[Tensor, ...]]:

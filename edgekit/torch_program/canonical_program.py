@@ -62,7 +62,7 @@ def canonical(
         names: What to call the inputs; None keeps their names.
 
     Raises:
-        ModelError: it changes its own buffers, cannot be captured with these shapes, or computes something else then.
+        ModelError: it changes its parameters, cannot be captured with these shapes, or computes something else then.
     """
     graph_module = program.module(check_guards=False)
     _flatten_signature(graph_module)

@@ -26,7 +26,7 @@ def make_functional(graph_module: GraphModule, title: str) -> None:
     """Replaces in-place operators in a graph, where nobody else reads what they change by another view.
 
     Raises:
-        ModelError: the model changes a buffer of its own.
+        ModelError: the model changes a parameter of its own.
     """
     graph = graph_module.graph
     for node in list(graph.nodes):
@@ -36,7 +36,8 @@ def make_functional(graph_module: GraphModule, title: str) -> None:
         if chain[-1].op == "get_attr":
             raise ModelError(
                 f'{title}: the model changes its own tensor "{chain[-1].target}" ({node.target}) when it runs. '
-                "An artifact keeps no state between calls: return the new value as an output and take it as an input."
+                f'Only a buffer can be a state that goes from call to call: self.register_buffer("{chain[-1].target}", '
+                "...), or make it an input and an output."
             )
         functional = _functional(node)
         if functional is None or not _can_be_put_back(chain) or _is_read_otherwise(graph, node, chain):

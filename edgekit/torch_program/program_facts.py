@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgekit.model import TensorSpec
+from edgekit.model import State, TensorSpec
 from edgekit.torch_program.architecture import Operation, judge
 from edgekit.torch_program.digest import Digest
 from edgekit.torch_program.facts import Capture
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 FILE_NAME: Final = "float.pt2"
 
 
-def save(program: ExportedProgram, folder: Path, parameters: int, output_names: Sequence[str] | None = None) -> Capture:
+def save(
+    program: ExportedProgram,
+    folder: Path,
+    parameters: int,
+    output_names: Sequence[str] | None = None,
+    input_names: Sequence[str] | None = None,
+    states: Sequence[State] = (),
+) -> Capture:
     """Saves a canonical program to `folder` and describes it.
 
     Args:
@@ -30,6 +37,8 @@ def save(program: ExportedProgram, folder: Path, parameters: int, output_names: 
         folder: Where to.
         parameters: Number of weights of the model as it came, before folding.
         output_names: What to call the outputs; None calls them `output`, or `output_0`, `output_1` and so on.
+        input_names: What to call the inputs; None takes the program's names.
+        states: What the model keeps between calls.
     """
     import torch
 
@@ -37,11 +46,12 @@ def save(program: ExportedProgram, folder: Path, parameters: int, output_names: 
     return Capture(
         kind="pt2",
         file=FILE_NAME,
-        inputs=_inputs(program),
+        inputs=_inputs(program, input_names),
         outputs=_outputs(program, output_names),
         digest=digest(program),
         parameters=parameters,
         architecture=judge(operations(program)),
+        states=tuple(states),
     )
 
 
@@ -56,12 +66,13 @@ def _spec(name: str, value: Tensor, layout: str | None) -> TensorSpec:
     return TensorSpec(name=name, shape=tuple(int(size) for size in value.shape), dtype=dtype, layout=layout)
 
 
-def _inputs(program: ExportedProgram) -> tuple[TensorSpec, ...]:
+def _inputs(program: ExportedProgram, names: Sequence[str] | None) -> tuple[TensorSpec, ...]:
     nodes: dict[object, Node] = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     specs: list[TensorSpec] = []
-    for name in program.graph_signature.user_inputs:
+    own = program.graph_signature.user_inputs
+    for name, word in zip(own, names or own, strict=True):
         value = nodes[name].meta["val"]
-        specs.append(_spec(str(name), value, guess_layout(tuple(value.shape), str(value.dtype), "NCHW")))
+        specs.append(_spec(str(word), value, guess_layout(tuple(value.shape), str(value.dtype), "NCHW")))
     return tuple(specs)
 
 

@@ -6,12 +6,12 @@ Dicts, dataclasses and nested tuples become one tensor after the other, named by
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import ModelError
+from edgekit.task.nested_values import parts_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -94,15 +94,8 @@ def _leaves(value: Any, way: tuple[str, ...], title: str) -> Generator[tuple[tup
         return
     if value is None:
         return
-    if isinstance(value, dict):
-        items = [(str(key), item) for key, item in value.items()]
-    elif isinstance(value, tuple) and (fields := getattr(value, "_fields", None)) is not None:
-        items = list(zip(fields, value, strict=True))
-    elif isinstance(value, (tuple, list)):
-        items = [(str(place), item) for place, item in enumerate(value)]
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        items = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
-    else:
+    items = parts_of(value)
+    if items is None:
         where = f" at {'.'.join(way)}" if way else ""
         raise ModelError(
             f"{title}: the model returns a {type(value).__name__}{where}; expected a tensor, or tuples, lists, dicts "

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import traceback
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.errors import ModelError
 from edgekit.task.user_code import describe_failure, is_user_file, user_frames
+from edgekit.torch_program.example_call import ExampleCall, taking_own_arguments
 from edgekit.torch_program.torch_protocols import Node
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.export import ExportedProgram
     from torch.fx import GraphModule
+
+    Examples = ExampleCall | Sequence[Tensor]
 from edgekit.torch_program.graph_nodes import attribute
 from edgekit.torch_program.inline_regions import region_place
 from edgekit.torch_program.structured_outputs import flatten_outputs, returning_flat
@@ -28,12 +32,12 @@ _FIXED_GRAPH: Final = (
 _ON_VALUES: Final = "the model's control flow or a shape depends on the values of a tensor"
 
 
-def export_module(module: nn.Module, examples: Sequence[Tensor], title: str) -> ExportedProgram:
+def export_module(module: nn.Module, examples: Examples, title: str) -> ExportedProgram:
     """Returns `module` as an ExportedProgram with the shapes of `examples`.
 
     Args:
         module: A torch.nn.Module in eval mode.
-        examples: Tensors, batch 1.
+        examples: What it is called with: tensors, or its arguments with tensors inside.
         title: For messages: what the user wrote.
 
     Raises:
@@ -48,8 +52,8 @@ def export_module(module: nn.Module, examples: Sequence[Tensor], title: str) -> 
         with torch.no_grad(), warnings.catch_warnings():
             # torch's own recurrent layers keep a list of their weights, and export warns of it.
             warnings.filterwarnings("ignore", message="The tensor attributes? .*_flat_weights")
-            with returning_flat(module, title):
-                program = torch.export.export(module, tuple(examples), strict=False)
+            with _called_with(module, examples) as (args, kwargs), returning_flat(module, title):
+                program = torch.export.export(module, args, kwargs, strict=False)
     except Exception as error:
         raise ModelError(_why_not_captured(error, title)) from error
     finally:
@@ -58,12 +62,12 @@ def export_module(module: nn.Module, examples: Sequence[Tensor], title: str) -> 
     return program
 
 
-def run_module(module: nn.Module, examples: Sequence[Tensor], title: str) -> tuple[Tensor, ...]:
+def run_module(module: nn.Module, examples: Examples, title: str) -> tuple[Tensor, ...]:
     """Returns the outputs of `module`, flattened in order; see `run_named`."""
     return run_named(module, examples, title)[0]
 
 
-def run_named(module: nn.Module, examples: Sequence[Tensor], title: str) -> tuple[tuple[Tensor, ...], list[str] | None]:
+def run_named(module: nn.Module, examples: Examples, title: str) -> tuple[tuple[Tensor, ...], list[str] | None]:
     """Returns the outputs of `module`, flattened in order, and what its keys and fields call them.
 
     The names are None where the outputs have none of their own.
@@ -74,8 +78,8 @@ def run_named(module: nn.Module, examples: Sequence[Tensor], title: str) -> tupl
     import torch
 
     try:
-        with torch.no_grad():
-            value = module(*examples)
+        with torch.no_grad(), _called_with(module, examples) as (args, kwargs):
+            value = module(*args, **kwargs)
     except Exception as error:
         raise ModelError(
             f"{title}: the model's forward failed on the example inputs "
@@ -84,6 +88,19 @@ def run_named(module: nn.Module, examples: Sequence[Tensor], title: str) -> tupl
     found = flatten_outputs(value, title)
     names = [name for name, _ in found]
     return tuple(tensor for _, tensor in found), names if any(names) else None
+
+
+@contextmanager
+def _called_with(
+    module: nn.Module, examples: Examples
+) -> Generator[tuple[tuple[Any, ...], dict[str, Any]], None, None]:
+    """Gives what to call the module with meanwhile."""
+    if not isinstance(examples, ExampleCall):
+        yield tuple(examples), {}
+        return
+    plain = examples.in_plain_containers()
+    with taking_own_arguments(module, examples):
+        yield plain.args, dict(plain.kwargs)
 
 
 def check_graph(graph_module: GraphModule, title: str) -> None:
@@ -103,8 +120,8 @@ def check_graph(graph_module: GraphModule, title: str) -> None:
             continue
         if isinstance(node.target, HigherOrderOperator):
             raise ModelError(
-                f"{title}: the model uses torch.{node.target.name()}{_where(node)}, which no on-device format can "
-                "hold. " + _FIXED_GRAPH
+                f"{title}: the model uses torch.{node.target.name()}{_in_layer(node)}{_where(node)}, which edgekit "
+                f"converts to no format. {_FIXED_GRAPH}"
             )
         if _reads_values(node):
             raise ModelError(f"{title}: {_ON_VALUES}{_where(node)}. {_FIXED_GRAPH}")
@@ -150,6 +167,13 @@ def _has_open_shape(node: Node) -> bool:
     return any(isinstance(size, torch.SymInt) for tensor in tensors for size in tensor.shape)
 
 
+def _in_layer(node: Node) -> str:
+    """Returns ` in the layer head.branch`, or nothing for the model's own forward."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    name = str(stack[-1][0]) if stack else ""
+    return f" in the layer {name}" if name else ""
+
+
 def _where(node: Node) -> str:
     """Returns ` at file:line: source` of the user's line that made a node, from the trace torch keeps; or nothing."""
     lines = (node.meta.get("stack_trace") or "").splitlines()
@@ -179,6 +203,7 @@ def _why_not_captured(error: Exception, title: str) -> str:
     )
 
 
-def describe(tensors: Sequence[Tensor]) -> str:
+def describe(examples: Examples) -> str:
     """Returns dtypes and shapes for a message: `float32 (1, 3, 8, 8), int64 (1, 16)`."""
+    tensors = examples.tensors if isinstance(examples, ExampleCall) else examples
     return ", ".join(f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in tensors)

@@ -40,13 +40,29 @@ def returned(folder: Path, value: str, *, calibration: bool = False) -> Any:
         "[torch.zeros(1, 4)]",
         "torch.zeros(1, 4)",
         "np.zeros((1, 4))",
-        "(np.zeros((1, 4), 'f2'),)",
+        "(torch.zeros(1, 4, dtype=torch.bfloat16),)",
     ],
-    ids=["tuple", "list", "tensor", "array", "half"],
+    ids=["tuple", "list", "tensor", "array", "brain float"],
 )
-def test_tensors_and_arrays_become_float32_tensors(tmp_path, value):
+def test_tensors_and_arrays_become_tensors_of_a_width_that_devices_have(tmp_path, value):
     found = returned(tmp_path, value)
     assert describe(found) == "float32 (1, 4)"
+
+
+@pytest.mark.parametrize(
+    ("value", "forms"),
+    [
+        ("(np.zeros((1, 4), 'f2'),)", "float16 (1, 4)"),
+        ("(torch.zeros(1, 4, dtype=torch.uint8), np.ones((1, 2), bool))", "uint8 (1, 4), bool (1, 2)"),
+        ("torch.tensor(4)", "int64 ()"),
+        ("(torch.zeros(2, 1, 4), torch.zeros(8))", "float32 (2, 1, 4), float32 (8,)"),
+        ("{'x': torch.zeros(1, 4), 'past': ((torch.zeros(2, 1), None), np.zeros(3))}",
+         "float32 (1, 4), float32 (2, 1), float32 (3,)"),
+    ],
+    ids=["half", "bytes and bools", "single number", "no batch", "nested"],
+)  # fmt: skip
+def test_inputs_keep_the_form_that_the_model_has(tmp_path, value, forms):
+    assert describe(returned(tmp_path, value)) == forms
 
 
 def test_integers_keep_their_type(tmp_path):
@@ -67,32 +83,34 @@ def test_a_task_that_names_nothing_is_shown_what_to_add(tmp_path):
     )
 
 
-WANTED = "expected a tuple of tensors, one for each input, batch 1: return (torch.zeros(1, 3, 224, 224),)"
+WANTED = "expected a tuple of tensors, one for each input: return (torch.zeros(1, 3, 224, 224),)"
 REFUSED = {
-    "{'x': 1}": f"data.py:give returned a dict; {WANTED}",
+    "3": f"data.py:give returned a int; {WANTED}",
+    "{'x': 1}": (
+        "data.py:give: input x is of type int; expected a tensor. Bind what is no tensor inside the factory "
+        "(functools.partial, or an attribute of the module)."
+    ),
     "()": f"data.py:give returned an empty tuple; {WANTED}",
     "(torch.zeros(1, 4), 3)": (
         "data.py:give: input 1 is of type int; expected a tensor. Bind what is no tensor inside the factory "
         "(functools.partial, or an attribute of the module)."
     ),
-    "torch.zeros(())": "data.py:give: input 0 is a scalar; expected a tensor whose first dimension is the batch.",
-    "torch.zeros(8, 4)": (
-        "data.py:give: input 0 has shape (8, 4): the first dimension is the batch and must be 1, because artifacts are "
-        "exported with batch 1. Return input 0 as [:1]."
-    ),
+    "torch.zeros(0, 4)": "data.py:give: input 0 has shape (0, 4), which holds no values.",
 }
 
 
-@pytest.mark.parametrize(("value", "shown"), REFUSED.items(), ids=["dict", "empty", "number", "scalar", "batch"])
+@pytest.mark.parametrize(
+    ("value", "shown"), REFUSED.items(), ids=["number", "dict", "empty", "bound number", "no values"]
+)
 def test_other_example_inputs_are_refused(tmp_path, value, shown):
     with pytest.raises(ModelError) as caught:
         returned(tmp_path, value)
     assert caught.value.message == shown
 
 
-def test_the_first_row_of_the_first_calibration_sample_is_taken(tmp_path):
+def test_the_first_calibration_sample_is_taken(tmp_path):
     found = returned(tmp_path, "[(torch.arange(8.0).reshape(4, 2),), (torch.ones(4, 2),)]", calibration=True)
-    assert torch.equal(found[0], torch.tensor([[0.0, 1.0]]))
+    assert torch.equal(found[0], torch.arange(8.0).reshape(4, 2))
 
 
 def test_calibration_may_be_an_npz_file(tmp_path):
@@ -123,7 +141,7 @@ def test_calibration_without_a_sample_is_refused(tmp_path, value, shown):
 def test_a_calibration_sample_without_rows_is_refused(tmp_path):
     with pytest.raises(ModelError) as caught:
         returned(tmp_path, "[(torch.zeros(0, 2),)]", calibration=True)
-    assert caught.value.message == "data.py:give: input 0 has shape (0, 2), which holds no row."
+    assert caught.value.message == "data.py:give: input 0 has shape (0, 2), which holds no values."
 
 
 def test_a_folder_of_files_is_no_example(tmp_path):

@@ -12,7 +12,7 @@ import torch
 from edgekit.errors import ModelError, UsageError
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.capture import run
-from edgekit.task.input_sizes import read_input_sizes
+from edgekit.task.input_sizes import InputSizes, read_input_sizes
 from edgekit.torch_program.program_archive import load_program
 from edgekit.workers.structure import unstructure
 from edgekit.workers.worker import silent
@@ -105,12 +105,30 @@ def test_a_dynamic_size_without_an_example_is_refused(tmp_path):
     )
 
 
-def test_a_fixed_batch_is_refused_with_the_way_out(tmp_path):
+def test_a_fixed_first_size_is_the_programs(tmp_path):
     saved(tmp_path, torch.rand(5, 3, 8, 8))
-    assert message_of(tmp_path) == (
-        'net.pt2: the input "x" has the fixed shape (5, 3, 8, 8); artifacts are exported with batch 1. Export the '
-        'program again with batch 1, or with a dynamic batch: dynamic_shapes={"x": {0: torch.export.Dim("batch")}}.'
-    )
+    assert capture(tmp_path)["inputs"][0]["shape"] == [5, 3, 8, 8]
+
+
+def test_sizes_that_the_user_gives_come_first(tmp_path):
+    dims = {"x": {0: torch.export.Dim("batch"), 3: torch.export.Dim("width", min=8, max=64)}}
+    saved(tmp_path, torch.rand(5, 3, 8, 9), dims)
+    sizes = (InputSizes(name="x", shape=(2, 3, 8, 16)),)
+    assert capture(tmp_path, input_sizes=sizes)["inputs"][0]["shape"] == [2, 3, 8, 16]
+
+
+def test_nested_inputs_are_named_by_the_way_to_each(tmp_path):
+    class Cached(torch.nn.Module):
+        def forward(self, x: Any, past: Any, scale: Any = None) -> Any:
+            return x + past[0]["key"] * past[1] * scale
+
+    arguments = (torch.ones(1, 2), ({"key": torch.ones(1, 2)}, torch.ones(())))
+    program = torch.export.export(Cached(), arguments, {"scale": torch.ones(2)})
+    torch.export.save(program, str(tmp_path / "net.pt2"))
+    inputs = capture(tmp_path)["inputs"]
+    assert [(spec["name"], spec["shape"]) for spec in inputs] == [
+        ("x", [1, 2]), ("past.0.key", [1, 2]), ("past.1", []), ("scale", [2]),
+    ]  # fmt: skip
 
 
 def test_a_wrong_number_of_example_inputs_is_refused(tmp_path):

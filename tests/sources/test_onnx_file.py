@@ -154,7 +154,7 @@ def test_free_sizes_come_from_the_example_inputs(tmp_path):
 
 def test_free_sizes_without_example_inputs_are_refused(tmp_path):
     assert message_of(tmp_path, cnn(("N", 3, "H", None))) == (
-        'net.onnx: the input "x" has the shape (N, 3, H, ?) with free sizes, and artifacts have fixed shapes, and the '
+        'net.onnx: the input "x" has the shape (?, 3, ?, ?) with free sizes, and artifacts have fixed shapes, and the '
         f"task has neither example inputs nor calibration data. Give the sizes: --input x=1x3x224x224\nOr a{HOW[1:]}"
     )
 
@@ -162,15 +162,47 @@ def test_free_sizes_without_example_inputs_are_refused(tmp_path):
 def test_example_inputs_that_do_not_fit_are_refused(tmp_path):
     reference = give(tmp_path, "torch.zeros(1, 3, 10)")
     assert message_of(tmp_path, cnn(("N", 3, "H", "W")), example_inputs=reference) == (
-        "net.onnx: the example inputs have the shapes (1, 3, 10); expected 1 tensors with 4 axes."
+        'net.onnx: the example inputs give (1, 3, 10) for the input "x"; expected (?, 3, ?, ?).'
     )
 
 
-def test_a_fixed_batch_is_refused(tmp_path):
-    assert message_of(tmp_path, cnn((4, 3, 8, 8))) == (
-        'net.onnx: the input "x" has the fixed shape (4, 3, 8, 8); artifacts are exported with batch 1. '
-        "Export the model again with batch 1 or with a dynamic batch."
+def test_more_example_inputs_than_inputs_are_refused(tmp_path):
+    reference = give(tmp_path, "torch.zeros(1, 3, 10, 8), torch.zeros(1)")
+    assert message_of(tmp_path, cnn(("N", 3, "H", "W")), example_inputs=reference) == (
+        "net.onnx takes 1 inputs (x), and the example inputs are 2."
     )
+
+
+def test_a_fixed_first_size_is_the_files(tmp_path):
+    assert capture(tmp_path, cnn((4, 3, 8, 8)))["inputs"][0]["shape"] == [4, 3, 8, 8]
+
+
+def test_a_first_size_that_stands_elsewhere_too_counts_nodes_and_is_no_batch(tmp_path):
+    def graph():
+        nodes = [helper.make_node("MatMul", ["adjacency", "x"], ["y"])]
+        return model_of(nodes, {"x": ("n", 4), "adjacency": ("n", "n")}, ["y"], [])
+
+    got = message_of(tmp_path, graph())
+    assert got.startswith('net.onnx: the input "x" has the shape (?, 4) with free sizes, ')
+    assert "--input x=128x4 --input adjacency=128x128\n" in got
+    sizes = (InputSizes(name="x", shape=(24, 4)), InputSizes(name="adjacency", shape=(24, 24)))
+    record = capture(tmp_path, graph(), input_sizes=sizes)
+    assert [spec["shape"] for spec in record["inputs"]] == [[24, 4], [24, 24]]
+
+
+def test_a_free_length_without_other_sizes_is_not_taken_for_a_batch(tmp_path):
+    def sound():
+        return model_of([helper.make_node("Relu", ["x"], ["y"])], {"x": ("samples",)}, ["y"], [])
+
+    assert 'the input "x" has the shape (?,) with free sizes' in message_of(tmp_path, sound())
+    reference = give(tmp_path, "torch.zeros(400)")
+    assert capture(tmp_path, sound(), example_inputs=reference)["inputs"][0]["shape"] == [400]
+
+
+def test_a_state_with_the_batch_on_its_second_axis_and_a_single_number_are_kept(tmp_path):
+    nodes = [helper.make_node("Add", ["h", "x"], ["s"]), helper.make_node("Mul", ["s", "rate"], ["y"])]
+    record = capture(tmp_path, model_of(nodes, {"x": ("batch", 4), "h": (2, "batch", 4), "rate": ()}, ["y"], []))
+    assert [spec["shape"] for spec in record["inputs"]] == [[1, 4], [2, 1, 4], []]
 
 
 def test_a_batch_that_is_a_constant_inside_is_reported(tmp_path):
@@ -182,8 +214,11 @@ def test_a_batch_that_is_a_constant_inside_is_reported(tmp_path):
     )
     model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
     got = message_of(tmp_path, model)
-    assert got.startswith("net.onnx: onnxruntime cannot run the model at batch 1: ")
-    assert got.endswith("\nIf the graph holds another batch as a constant, export it again with batch 1.")
+    assert got.startswith("net.onnx: onnxruntime cannot run the model with inputs of x (1, 4): ")
+    assert got.endswith(
+        "\nIf the graph needs other sizes, give them with --input. If it holds another batch as a constant, export it "
+        "again with batch 1."
+    )
 
 
 def test_an_input_without_a_shape_takes_that_of_the_example_inputs(tmp_path):

@@ -237,3 +237,76 @@ def test_every_fault_of_a_regression_table_is_reported(tmp_path: Path) -> None:
         'accuracy, slice_drop, parity, such as "size +5 %" or "accuracy -0.5 pp".\n'
         f"{ADVICE}"
     )
+
+
+def test_states_and_the_length_of_sequences_are_read(tmp_path: Path) -> None:
+    text = '[model]\nsource = "net.onnx"\nsignature = "step"\n[state]\n"h_out" = "h_in"\nreset_every = 16\n'
+    task = load_task(write(tmp_path, text))
+    assert task.state_pairs == (("h_out", "h_in"),)
+    assert task.reset_every == 16
+    assert task.signature == "step"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (
+            'state = "h"\n',
+            (
+                'state: "h" was given; expected a table of outputs with their inputs, such as "h_out" = "h_in", and '
+                "reset_every = 16"
+            ),
+        ),
+        (
+            "[state]\nreset_every = 0\n",
+            "state: reset_every: 0 was given; expected the calls of a sequence, at least 1",
+        ),
+        (
+            "[state]\nh_out = 3\n",
+            (
+                'state: "h_out": 3 was given; expected the name of an input, such as "h_out" = "h_in", and '
+                "reset_every = 16"
+            ),
+        ),
+        ('[state]\na = "h"\nb = "h"\n', 'state: the input "h" is named twice'),
+    ],
+    ids=["no table", "no calls", "no name", "twice"],
+)
+def test_wrong_states_are_told(tmp_path: Path, text: str, fault: str) -> None:
+    path = write(tmp_path, text + '[model]\nsource = "net.onnx"\n')
+    with pytest.raises(ConfigError) as caught:
+        load_task(path)
+    assert caught.value.message == f"{path} has 1 fault:\n  {fault}\n{ADVICE}"
+
+
+def test_sizes_of_inputs_are_read_from_the_task_file(tmp_path):
+    (tmp_path / "edgekit.toml").write_text(
+        '[model]\nsource = "net.onnx"\n[inputs]\nimage = "1x3x224x224"\nids = "1x16:int32"\nrate = "scalar:int64"\n'
+        '"past.0" = { shape = [2, 1, 8], dtype = "float16" }\n'
+    )
+    assert [item.text for item in load_task(tmp_path / "edgekit.toml").input_sizes] == [
+        "image=1x3x224x224", "ids=1x16:int32", "rate=scalar:int64", "past.0=2x1x8:float16",
+    ]  # fmt: skip
+
+
+FORM = (
+    'expected sizes such as "1x3x224x224", "1x128:int64" or "scalar:int64", or a table such as '
+    '{ shape = [1, 128], dtype = "int64" }'
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ('"1 x 3"', f'x: "1 x 3" was given; {FORM}'),
+        ("3", f"x: 3 was given; {FORM}"),
+        ('"1x3:float"', 'x: "1x3:float" was given; "float" is no dtype: accepted are float32, '),
+        ("{ shape = [1, 0] }", "; a size is 0; every size must be at least 1"),
+    ],
+    ids=["form", "number", "dtype", "zero"],
+)
+def test_other_sizes_in_the_task_file_are_refused(tmp_path, value, fault):
+    (tmp_path / "edgekit.toml").write_text(f'[model]\nsource = "net.onnx"\n[inputs]\nx = {value}\n')
+    with pytest.raises(ConfigError) as caught:
+        load_task(tmp_path / "edgekit.toml")
+    assert fault in caught.value.message
