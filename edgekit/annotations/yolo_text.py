@@ -81,7 +81,7 @@ def _settings(path: Path) -> tuple[Path, dict[int, str], int]:
 
 
 def _points_of(data: Mapping[str, Any]) -> int:
-    shape: Any = data.get("kpt_shape")
+    shape: object = data.get("kpt_shape")
     return int(shape[0]) if isinstance(shape, list) and shape and isinstance(shape[0], int) else 0
 
 

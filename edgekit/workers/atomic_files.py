@@ -16,7 +16,7 @@ import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from edgekit.artifact import artifact_files, remove_artifact
 
@@ -109,7 +109,7 @@ def _is_stream(path: Path) -> bool:
 _STANDARD_STREAMS: Final = (Path("/dev/stdout"), Path("/dev/stderr"))
 
 
-def _open_stream(path: Path) -> Any:
+def _open_stream(path: Path) -> BinaryIO:
     # Without blocking, a pipe that nobody reads is an error and not a wait without end. Once open it may block.
     handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     os.set_blocking(handle, True)
