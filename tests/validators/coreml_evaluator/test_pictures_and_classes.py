@@ -80,7 +80,8 @@ def test_apples_runtime_gets_a_picture_and_its_dictionary_becomes_an_array(packa
 
             return read_package(path).spec
 
-        def predict(self, values):
+        def predict(self, values, state):
+            assert state is None
             given.update(values)
             return {"classLabel": 3, "classLabel_probs": {7: 0.2, 3: 0.5, 5: 0.3}}
 
