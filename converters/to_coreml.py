@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
+from edgekit.converters.coreml_boundary import take_multi_arrays
 from edgekit.converters.failure_reason import failure_reason
 from edgekit.converters.pt2e_interface import described, on_grids, quiet_frameworks, refuse_float_io
 from edgekit.converters.to_coreml_package import write_package
@@ -98,7 +99,7 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
         inputs, outputs = on_grids(inputs, input_grids), on_grids(outputs, output_grids)
         refuse_float_io(request, inputs, outputs)
     target = deployment_target(recipe, request.io, zeros=forms.zeros)
-    made = _lower(request, export_graph(quantized), inputs, outputs, target, progress)
+    made = _lower(request, export_graph(take_multi_arrays(quantized)), inputs, outputs, target, progress)
     if recurrent:
         progress("compressing recurrent weights", None)
         made = compress_recurrent_weights(made)

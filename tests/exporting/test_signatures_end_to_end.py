@@ -6,6 +6,8 @@ import contextlib
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from edgekit.cli.app import main
 
 pytestmark = pytest.mark.runtime
 
-CODE = '''
+CODE = """
 import dataclasses
 import numpy as np
 import torch
@@ -125,7 +127,7 @@ def graph_data(): return [(graph_item(seed), 0) for seed in range(6)]
 def sound_data(): return [(sound_item(seed), 0) for seed in range(6)]
 def decoder_data(): return [(decoder_item(seed), 0) for seed in range(6)]
 def picture_data(): return [(picture_item(seed), 0) for seed in range(6)]
-'''
+"""
 
 SIGNATURES: dict[str, dict[str, tuple[list[int], str]]] = {
     "stream": {"frame": ([1, 2, 6], "float32"), "h": ([2, 1, 8], "float32"), "c": ([2, 1, 8], "float32")},
@@ -164,8 +166,14 @@ def test_a_model_keeps_its_inputs_and_gives_what_it_gave(tmp_path, name, runtime
     (artifact,) = report["artifacts"]
     wanted = SIGNATURES[name]
     assert [spec["shape"] for spec in artifact["inputs"]] == [shape or ONE[runtime] for shape, _ in wanted.values()]
+    if name == "decoder":
+        assert [spec["name"] for spec in artifact["outputs"]] == ["logits", "key", "position_out"]
     (parity,) = [check["value"] for check in report["checks"] if check["name"] == "parity"]
     assert parity > 80
+    if runtime == "onnx":
+        snippet = next((tmp_path / "out" / "usage").glob("*.py"))
+        ran = subprocess.run([sys.executable, str(snippet)], check=False, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
 
 
 ONE: dict[str, list[int]] = {"coreml": [1], "onnx": [], "executorch": [], "tflite": []}
