@@ -31,7 +31,15 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written; the error names `path`.
     """
-    data = text.encode("utf-8", "backslashreplace")
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file.
+
+    Raises:
+        OSError: it cannot be written; the error names `path`.
+    """
     with _naming(path):
         if _is_stream(path):
             with _open_stream(path) as stream:
