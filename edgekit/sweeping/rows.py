@@ -6,6 +6,7 @@ newest row of each combination into one file, as a step of its own.
 
 from __future__ import annotations
 
+import importlib
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -135,8 +136,8 @@ def require_tables() -> None:
         MissingDependencyError: a package is missing.
     """
     try:
-        import duckdb as _duckdb  # noqa: F401  only whether it is there
-        import pyarrow.parquet as _parquet  # noqa: F401  only whether it is there
+        for module in ("duckdb", "pyarrow.parquet"):
+            importlib.import_module(module)
     except ImportError as error:
         raise MissingDependencyError(
             "A sweep needs pyarrow and duckdb, and one of them is not installed: pip install -e '.[sweep]'"
