@@ -68,7 +68,7 @@ class ExecuTorchConverter(Converter):
                 "XNNPACK has no kernels that read integer weights and compute in float. "
                 "Use --precision int8-dynamic: the same size, in integer arithmetic."
             )
-        if "fp16" in used and used != {"fp16"}:
+        if "fp16" in used and used - {"fp16"}:
             return "XNNPACK takes one float type for the whole program. Use fp32 for the parts that stay float."
         if "int4_weights" in used and recipe.group_size % 32 != 0:
             return f"XNNPACK's 4-bit kernels take groups of a multiple of 32 columns, not of {recipe.group_size}."

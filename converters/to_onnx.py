@@ -65,7 +65,7 @@ class ONNXConverter(Converter):
         if request.recipe.needs_calibration and request.calibration is not None:
             check_calibration(request.calibration, request.model.inputs)
         progress("exporting the float graph", None)
-        graph = float_graph(request.model, request.scratch, fold=request.recipe.precisions != {"fp32"})
+        graph = float_graph(request.model, request.scratch, fold=bool(request.recipe.precisions - {"fp32"}))
         notes: list[str] = []
         model = _realise(graph, request, notes, progress)
         inputs, outputs = _boundary(model.graph, request, notes)

@@ -134,7 +134,7 @@ def _realise(source: FloatModel, request: ConversionRequest, progress: Progress)
 
     recipe = request.recipe
     used = recipe.precisions
-    if used == {"fp32"}:
+    if not used - {"fp32"}:
         return source.model
     result: Any = None
     if "int8_static" in used and request.calibration is not None:

@@ -100,7 +100,9 @@ class Requested:
         for i, operator in enumerate(operators):
             groups[operator.weights > 0, operator.weights or operator.macs or 0].append(i)
         for (weighted, size), members in groups.items():
-            known = sorted((self.by_weights if weighted else self.by_macs).get(size, ()), key=_DEMANDS.__getitem__)
+            known: list[Precision] = sorted(
+                (self.by_weights if weighted else self.by_macs).get(size, ()), key=_DEMANDS.__getitem__
+            )
             if not known:
                 continue
             # Unrolled layers come more often than they are in the model.

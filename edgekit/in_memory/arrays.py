@@ -80,10 +80,10 @@ def sizes_of(inputs: object) -> tuple[InputSizes, ...]:
         if isinstance(value, str) and (sizes := sizes_in(str(name), value)) is not None:
             found.append(sizes)
         elif _is_shape(value):
-            found.append(InputSizes(name=str(name), shape=tuple(value)))
+            found.append(InputSizes(name=str(name), shape=tuple(map(int, value))))
         elif _is_shape_with_dtype(value):
             dtype = _dtype_of(value[1], str(name)).name
-            found.append(InputSizes(name=str(name), shape=tuple(value[0]), dtype=dtype))
+            found.append(InputSizes(name=str(name), shape=tuple(map(int, value[0])), dtype=dtype))
         else:
             return ()
     return tuple(found)

@@ -16,7 +16,7 @@ TITLE: Final = "in memory"
 _TARGETS: Final = ("target", "targets", "label", "labels")
 
 
-def items_of(data: object, purpose: str, count: int) -> Iterator[object]:
+def items_of(data: Any, purpose: str, count: int) -> Iterator[object]:
     """Returns an iterator over the items of whatever form `data` has.
 
     Args:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.errors import ModelError
 from edgekit.model import State
@@ -100,7 +100,7 @@ def lift_states(program: ExportedProgram, title: str) -> LiftedProgram:
         **signature.inputs_to_buffers,
         **signature.inputs_to_lifted_tensor_constants,
     }
-    tensors: dict[str, Tensor] = {**functional.state_dict, **functional.constants}
+    tensors: dict[str, Any] = {**functional.state_dict, **functional.constants}
     nodes: dict[str, Node] = {node.name: node for node in graph.nodes}
     inputs: dict[str, Node] = {}
     attributes: dict[str, object] = {}
@@ -115,13 +115,13 @@ def lift_states(program: ExportedProgram, title: str) -> LiftedProgram:
         elif node.users:
             inputs[target] = node
         else:
-            graph.erase_node(node)  # written at each call and never read before: nothing goes on to the next call
+            node.graph.erase_node(node)  # written at each call and never read before: nothing goes on to the next call
     names = _names(list(inputs), {node.name for node in placeholders})
     last: Node = [node for node in graph.nodes if node.op == "placeholder"][-1]
     for target, node in inputs.items():
         if node is not last:
             last.append(node)
-        node._rename(names[target])  # noqa: SLF001  the only way that keeps names unique
+        node._rename(names[target])  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  the only way that keeps names unique
         node.target, last = node.name, node
     output: Node = next(node for node in graph.nodes if node.op == "output")
     given = [nodes[name] for name in signature.user_outputs if name in nodes]

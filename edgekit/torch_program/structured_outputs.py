@@ -81,7 +81,10 @@ def names_in(program: ExportedProgram, title: str) -> list[str] | None:
 
     outputs = program.graph_signature.user_outputs
     leaves = [torch.empty(0) if isinstance(name, str) else None for name in outputs]
-    result = pytree.tree_unflatten(leaves, program.call_spec.out_spec)
+    form = program.call_spec.out_spec
+    if form is None:
+        return None
+    result = pytree.tree_unflatten(leaves, form)
     names = [name for name, _ in flatten_outputs(result, title)]
     return names if any(names) else None
 

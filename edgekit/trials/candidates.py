@@ -69,12 +69,12 @@ def simulate_candidates(
         RecipeTrial(runtime=item.runtime, recipe=item.recipe, metric=task.metric, metric_sha256=metric_sha256)
         for item in candidates
     )
-    told = settings.stage("simulate")
-    found = [read_part(journal, trial.name, SimulatedRecipe, told) for trial in trials]
+    progress = settings.stage("simulate")
+    found = [read_part(journal, trial.name, SimulatedRecipe, progress) for trial in trials]
     if all(item is not None for item in found):
         return tuple(item for item in found if item is not None)
     request = SimulationRequest(data=data, journal=journal, base=task.base, trials=trials)
-    return settings.run("simulation of the recipes", SIMULATE, request, told).value.results
+    return settings.run("simulation of the recipes", SIMULATE, request, progress).value.results
 
 
 def simulated_predictions(result: SimulatedRecipe, task: Task, samples: Samples) -> tuple[Prediction, ...]:
@@ -150,11 +150,11 @@ def measure_noise(
         journal=Path(),
     )
     journal = settings.cache.journal("simulations", MEASURE.key(request))
-    told = settings.stage("layers")
-    found = read_part(journal, _RESULT, Sensitivity, told)
+    progress = settings.stage("layers")
+    found = read_part(journal, _RESULT, Sensitivity, progress)
     if found is None:
         placed = replace(request, journal=journal)
-        found = settings.run("measuring of the layers", MEASURE, placed, told).value
+        found = settings.run("measuring of the layers", MEASURE, placed, progress).value
         write_part(journal, _RESULT, found)
     layers = tuple(
         LayerLoss(

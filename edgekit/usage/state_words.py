@@ -40,9 +40,10 @@ def state_views(
 
 def _words(state: ArtifactState) -> str:
     """Returns how a state begins, for a comment: `zeros`, `1.0 everywhere`, `values of its own`."""
-    if len(state.initial) > 1:
+    values: tuple[float, ...] = state.initial
+    if len(values) > 1:
         return "values of its own"
-    return "zeros" if not state.initial[0] else f"{state.initial[0]:g} everywhere"
+    return f"{values[0]:g} everywhere" if any(values) else "zeros"
 
 
 def _begin(language: str, state: ArtifactState, view: Mapping[str, Any]) -> str:

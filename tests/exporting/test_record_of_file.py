@@ -59,8 +59,8 @@ def entry(metadata: dict[str, str], coverage: float = 100.0) -> dict[str, Any]:
     }
 
 
-def found(path: Path, told: dict[str, Any], model: Any = MODEL, io: str = "float") -> list[str]:
-    return list(contradictions_of_file(path.name, path, told, model, io))
+def found(path: Path, reported: dict[str, Any], model: Any = MODEL, io: str = "float") -> list[str]:
+    return list(contradictions_of_file(path.name, path, reported, model, io))
 
 
 @pytest.fixture
@@ -75,15 +75,15 @@ def test_a_report_that_says_what_the_file_says_is_believed(path: Path) -> None:
 Edit = Callable[[dict[str, Any]], object]
 EDITS: dict[str, tuple[Edit, str]] = {
     "recipe": (
-        lambda told: told["recipe"].update(default="fp32"),
+        lambda reported: reported["recipe"].update(default="fp32"),
         "net.onnx: report.json says the recipe fp32, the file was made with int8-static",
     ),
     "techniques": (
-        lambda told: told["steps"].insert(0, Step(technique="equalize").to_json()),
+        lambda reported: reported["steps"].insert(0, Step(technique="equalize").to_json()),
         "net.onnx: report.json says the techniques equalize, the file was made with none",
     ),
     "metadata": (
-        lambda told: told["artifact"]["metadata"].update({"edgekit.source": "other.py:build"}),
+        lambda reported: reported["artifact"]["metadata"].update({"edgekit.source": "other.py:build"}),
         "net.onnx: report.json says other metadata edgekit.source than the file",
     ),
 }
@@ -91,9 +91,9 @@ EDITS: dict[str, tuple[Edit, str]] = {
 
 @pytest.mark.parametrize(("edit", "sentence"), EDITS.values(), ids=EDITS)
 def test_an_edit_of_the_settings_is_named(path: Path, edit: Edit, sentence: str) -> None:
-    told = copy.deepcopy(entry(write(path)))
-    edit(told)
-    assert found(path, told) == [sentence]
+    reported = copy.deepcopy(entry(write(path)))
+    edit(reported)
+    assert found(path, reported) == [sentence]
 
 
 def test_another_io_is_named(path: Path) -> None:
@@ -103,15 +103,15 @@ def test_another_io_is_named(path: Path) -> None:
 
 
 def test_another_model_is_named(path: Path) -> None:
-    told = entry(write(path))
-    assert found(path, told, {**MODEL, "digest": "cd" * 32}) == [
+    reported = entry(write(path))
+    assert found(path, reported, {**MODEL, "digest": "cd" * 32}) == [
         "net.onnx: report.json says the model's digest cdcdcdcdcdcd, the file says abababababab"
     ]
 
 
 def test_coverage_that_the_file_cannot_have_is_named(path: Path) -> None:
-    told = entry(write(path, dtype=np.float32))
-    (sentence,) = found(path, told)
+    reported = entry(write(path, dtype=np.float32))
+    (sentence,) = found(path, reported)
     assert sentence == (
         "net.onnx: report.json says integer_coverage 100, the file shows 0: Of 1 operators requested in integers. "
         "In float: product (MatMul)."

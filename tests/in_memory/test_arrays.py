@@ -69,7 +69,7 @@ def test_wrong_inputs_are_a_usage_error(inputs, message):
     assert caught.value.message == message
 
 
-def test_arguments_may_be_nested_and_shapes_are_told_from_values():
+def test_arguments_may_be_nested_and_shapes_are_known_from_values():
     past = ({"key": (2, 1, 3)}, np.ones((1, 2)), None)
     x, found = example_arguments({"x": (1, 4), "past": past}, ["x", "past"])
     assert (x.shape, found[0]["key"].shape, found[1].shape, found[2]) == ((1, 4), (2, 1, 3), (1, 2), None)

@@ -109,8 +109,8 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(sensitivity, journal):
     # A figure that somebody has changed since is not taken, and what was measured instead is said.
     damaged = journal / f"{name}.json"
     damaged.write_text(damaged.read_text().replace("0.125", "0.5"))
-    told = []
-    again = jobs.measure(sensitivity, lambda phrase, share=None: told.append(phrase))
+    reported = []
+    again = jobs.measure(sensitivity, lambda phrase, share=None: reported.append(phrase))
     assert 0 < again.layers[0].noise < 0.1
-    assert f"{name}.json of an earlier run is damaged: it is made anew" in told
+    assert f"{name}.json of an earlier run is damaged: it is made anew" in reported
     assert not list(journal.glob(".partial-*"))

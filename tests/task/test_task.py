@@ -272,7 +272,7 @@ def test_states_and_the_length_of_sequences_are_read(tmp_path: Path) -> None:
     ],
     ids=["no table", "no calls", "no name", "twice"],
 )
-def test_wrong_states_are_told(tmp_path: Path, text: str, fault: str) -> None:
+def test_wrong_states_are_reported(tmp_path: Path, text: str, fault: str) -> None:
     path = write(tmp_path, text + '[model]\nsource = "net.onnx"\n')
     with pytest.raises(ConfigError) as caught:
         load_task(path)

@@ -23,7 +23,7 @@ class Figure:
 FIGURE = Figure(name="layer", value=0.1)
 
 
-class Told(list[str]):
+class Reported(list[str]):
     def __call__(self, phrase: str, share: float | None) -> None:
         self.append(phrase)
 
@@ -40,23 +40,23 @@ DAMAGES = {
 
 
 def test_a_part_is_found_as_it_was_saved(tmp_path: Path) -> None:
-    told = Told()
-    assert read_part(tmp_path, "a", Figure, told) is None
+    reported = Reported()
+    assert read_part(tmp_path, "a", Figure, reported) is None
     write_part(tmp_path, "a", FIGURE)
-    assert read_part(tmp_path, "a", Figure, told) == FIGURE
+    assert read_part(tmp_path, "a", Figure, reported) == FIGURE
     write_part(tmp_path, "b", Figure(name="x", value=math.inf))
-    assert list(read_parts(tmp_path, "", Figure, told)) == [FIGURE, Figure(name="x", value=math.inf)]
-    assert told == []
+    assert list(read_parts(tmp_path, "", Figure, reported)) == [FIGURE, Figure(name="x", value=math.inf)]
+    assert reported == []
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_part_is_said_and_removed(tmp_path: Path, damage: Any) -> None:
-    told = Told()
+    reported = Reported()
     write_part(tmp_path, "a", FIGURE)
     path = tmp_path / "a.json"
     path.write_text(damage(path.read_text()))
-    assert read_part(tmp_path, "a", Figure, told) is None
-    assert told == ["a.json of an earlier run is damaged: it is made anew"]
+    assert read_part(tmp_path, "a", Figure, reported) is None
+    assert reported == ["a.json of an earlier run is damaged: it is made anew"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -65,10 +65,10 @@ def test_a_part_of_another_form_is_damaged(tmp_path: Path) -> None:
     class Other:
         name: int
 
-    told = Told()
+    reported = Reported()
     write_part(tmp_path, "a", Other(name=1))
-    assert read_part(tmp_path, "a", Figure, told) is None
-    assert len(told) == 1
+    assert read_part(tmp_path, "a", Figure, reported) is None
+    assert len(reported) == 1
 
 
 def test_a_damaged_part_that_cannot_be_removed_is_an_error(tmp_path: Path) -> None:
@@ -76,4 +76,4 @@ def test_a_damaged_part_that_cannot_be_removed_is_an_error(tmp_path: Path) -> No
     path.mkdir()
     message = rf"^{path} is damaged and cannot be removed: .+\. Remove it, or clear the cache: edgekit cache clear$"
     with pytest.raises(ResourceError, match=message):
-        read_part(tmp_path, "a", Figure, Told())
+        read_part(tmp_path, "a", Figure, Reported())

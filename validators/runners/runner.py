@@ -29,11 +29,11 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if __name__ != "__main__":
+if TYPE_CHECKING or __name__ != "__main__":
     from edgekit.validators.runners.opened_artifact import (
         OpenArtifact,
         Row,
@@ -46,7 +46,7 @@ if __name__ != "__main__":
     )
 else:  # a script beside its other half, on any machine; nothing else of its folder is to be imported
     sys.path.insert(0, str(Path(__file__).resolve().parent))
-    from opened_artifact import (  # type: ignore[import-not-found,no-redef]  # pyright: ignore[reportMissingImports]  its folder is on the path
+    from opened_artifact import (
         OpenArtifact,
         Row,
         RunError,

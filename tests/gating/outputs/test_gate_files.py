@@ -271,12 +271,12 @@ def test_without_a_task_file_sarif_points_at_the_model_or_nowhere(project: Path)
         assert gate("--sarif", "s.sarif", "-q", *arguments) == 1
         run = json.loads((project / "s.sarif").read_text())["runs"][0]
         places = [result["locations"][0]["physicalLocation"] for result in run["results"]]
-        told = [item["message"]["text"] for item in run["invocations"][0]["toolExecutionNotifications"]]
-        return {f"{place['artifactLocation']['uri']}:{place['region']['startLine']}" for place in places}, told
+        messages_seen = [item["message"]["text"] for item in run["invocations"][0]["toolExecutionNotifications"]]
+        return {f"{place['artifactLocation']['uri']}:{place['region']['startLine']}" for place in places}, messages_seen
 
-    nowhere, told = found("--max-size", "2 kB")
+    nowhere, messages_seen = found("--max-size", "2 kB")
     assert nowhere == set()
-    assert told[0].startswith("tflite int8-static: size 2.1 kB exceeds 2 kB by 100 B (limit from --max-size).")
+    assert messages_seen[0].startswith("tflite int8-static: size 2.1 kB exceeds 2 kB by 100 B (limit from --max-size).")
     (project / "net.py").write_text("def build(): ...\n")
     assert found("--max-size", "2 kB", "-m", "net.py:build") == ({"net.py:1"}, [])
 

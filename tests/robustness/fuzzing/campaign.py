@@ -154,15 +154,15 @@ def replay(corpus: Path, seeds: Path) -> tuple[Counter[int], list[Anomaly]]:
     codes: Counter[int] = Counter()
     found: list[Anomaly] = []
     for number, folder in enumerate(sorted(corpus.iterdir())):
-        told = json.loads((folder / "case.json").read_text())
+        reported = json.loads((folder / "case.json").read_text())
         place = Path(tempfile.mkdtemp(prefix="edgekit-fuzz-"))
         try:
-            lay_out(KINDS[told["kind"]], seeds, place / "work")
-            shutil.copyfile(folder / Path(told["target"]).name, place / "work" / told["target"])
-            ran, what = run_one(told["kind"], told["act"], told["target"], place)
+            lay_out(KINDS[reported["kind"]], seeds, place / "work")
+            shutil.copyfile(folder / Path(reported["target"]).name, place / "work" / reported["target"])
+            ran, what = run_one(reported["kind"], reported["act"], reported["target"], place)
             codes[ran.code] += 1
             if what:
-                found.append(Anomaly(**{**told, "what": what}, number=number, code=ran.code, said=ran.said[-1500:]))
+                found.append(Anomaly(**{**reported, "what": what}, number=number, code=ran.code, said=ran.said[-1500:]))
         finally:
             remove(place)
     return codes, found

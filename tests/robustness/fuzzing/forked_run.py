@@ -169,42 +169,42 @@ def _wait(pid: int) -> tuple[int, str]:
     return code, limit
 
 
-def _forked(asked: Command, on_poll: Callable[[], None]) -> Ended:
+def _forked(requested: Command, on_poll: Callable[[], None]) -> Ended:
     """Stands in the place of `run_watched`: the worker process is a fork of this one."""
     started = time.monotonic()
-    asked.log.parent.mkdir(parents=True, exist_ok=True)
+    requested.log.parent.mkdir(parents=True, exist_ok=True)
     pid = os.fork()
     if not pid:
-        _worker(asked)
+        _worker(requested)
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     on_poll()
-    is_run = "--artifact" in " ".join(asked.arguments)
+    is_run = "--artifact" in " ".join(requested.arguments)
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
         if is_run:  # a runtime that computes for long is ended by its limit, and that is all one can do
-            raise ResourceError(f"The {asked.title} was stopped after {asked.timeout_s:.0f} s, its time limit.")
+            raise ResourceError(f"The {requested.title} was stopped after {requested.timeout_s:.0f} s, its time limit.")
         os.kill(os.getpid(), signal.SIGXCPU)
     return Ended(returncode=code, wall_s=time.monotonic() - started, cpu_s=0.0, peak_memory_bytes=0)
 
 
-def _worker(asked: Command) -> None:
+def _worker(requested: Command) -> None:
     code = 1
     try:
-        with asked.log.open("wb") as log:
+        with requested.log.open("wb") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
         sys.stdout, sys.stderr = (
             os.fdopen(number, "w", encoding="utf-8", errors="replace", closefd=False) for number in (1, 2)
         )
-        os.environ |= {key: value for key, value in asked.environment.items() if key != "PYTHONPATH"}
+        os.environ |= {key: value for key, value in requested.environment.items() if key != "PYTHONPATH"}
         tempfile.tempdir = None
         atexit._clear()
-        script = next((word for word in asked.arguments if word.endswith("runner.py")), None)
+        script = next((word for word in requested.arguments if word.endswith("runner.py")), None)
         if script is None:
             # The start of a worker is `python -c START FOLDER ROOT`.
-            code = worker.main(Path(asked.arguments[-2]))
+            code = worker.main(Path(requested.arguments[-2]))
         else:
-            code = _run_script(script, list(asked.arguments[asked.arguments.index(script) + 1 :]))
+            code = _run_script(script, list(requested.arguments[requested.arguments.index(script) + 1 :]))
     except BaseException:
         import traceback
 

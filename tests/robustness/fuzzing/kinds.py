@@ -75,11 +75,11 @@ def capture(source: str, kind: str, *, as_torch: bool = False) -> Callable[[], i
             kept = [(number, os.dup(number)) for number in (1, 2)]
             for number, _ in kept:
                 os.dup2(log.fileno(), number)
-            asked = CaptureRequest(
+            requested = CaptureRequest(
                 source=source, base=Path.cwd(), output=folder / "out", name="net", kind=kind, as_torch=as_torch
             )
             try:
-                run(asked, silent)
+                run(requested, silent)
             finally:
                 for number, copy in kept:
                     os.dup2(copy, number)
