@@ -178,8 +178,8 @@ def planted_in(made: artifacts.Made, cache: Cache, work: Path) -> Iterator[Plant
 def find_alarms(options: argparse.Namespace, cache: Cache, work: Path) -> list[str]:
     """Judges the sound artifacts; returns the table."""
     lines = [
-        "| artifact | format | floor | worst | worst at half a step | error | integers equal | alarm |",
-        "|---|---|---|---|---|---|---|---|",
+        "| artifact | format | floor | worst | at half a step | constant | error | integers equal | alarm |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     total = alarms = strict = unequal = 0
     for case in artifacts.CASES:
@@ -195,14 +195,15 @@ def find_alarms(options: argparse.Namespace, cache: Cache, work: Path) -> list[s
             by_name = {check.name: check for check in checks}
             floor, integers = by_name.get("parity_floor"), by_name.get("integer_outputs")
             failed = [f"{check.name}: {check.detail}" for check in artifacts.failing(checks)] + [error] * bool(error)
-            half, steps = finest() if not error else (None, None)
+            half, constant, steps = finest() if not error else (None, 0, None)
             total, alarms = total + 1, alarms + bool(failed)
-            strict += half is not None and half < FLOORS_DB.get(case.recipe.name, INTEGER_FLOOR_DB)
+            strict += constant > 0 or (half is not None and half < FLOORS_DB.get(case.recipe.name, INTEGER_FLOOR_DB))
             unequal += case.recipe.name in ("fp32", "fp16") and integers is not None and (integers.value or 100) < 100
             cells = (
                 "-" if floor is None or floor.limit is None else f"{floor.limit:.0f} dB",
                 "-" if floor is None or floor.value is None else f"{floor.value:.1f} dB",
                 "-" if half is None else f"{half:.1f} dB",
+                str(constant),
                 "-" if steps is None else f"{steps:.2f} steps",
                 "-" if integers is None or integers.value is None else f"{integers.value:.2f} %",
                 "; ".join(failed) or "none",
@@ -210,7 +211,7 @@ def find_alarms(options: argparse.Namespace, cache: Cache, work: Path) -> list[s
             lines.append(f"| {case.title} | {made.artifact.runtime} | {' | '.join(cells)} |")
             print(lines[-1], flush=True)
     head = (
-        f"**{alarms} false alarms on {total} sound artifacts.** *Worst at half a step*: if each channel counted that "
+        f"**{alarms} false alarms on {total} sound artifacts.** *At half a step*: if each channel counted that "
         f"moves by more than half a step, in integers too: {strict} alarms. *Error*: root mean square of the worst "
         f"output's, in steps of its own 8-bit grid. If integer outputs of float formats had to be equal: {unequal} "
         "alarms."
@@ -218,17 +219,18 @@ def find_alarms(options: argparse.Namespace, cache: Cache, work: Path) -> list[s
     return [head, "", *lines]
 
 
-def finest() -> tuple[float | None, float | None]:
-    """Returns the worst SQNR of all that moves by half a step, and the error in steps, of what was judged last."""
-    worst, steps = 200.0, 0.0
+def finest() -> tuple[float | None, int, float | None]:
+    """Returns of all that moves by half a step the worst SQNR and how many are constant, and the error in steps."""
+    worst, constant, steps = 200.0, 0, 0.0
     for found, expected in zip(artifacts.ARRAYS["outputs"], artifacts.ARRAYS["reference"], strict=True):
         if expected.dtype.kind != "f":
             continue
-        measured = [ratio for ratio, _ in channels(expected, found) if not np.isnan(ratio)]
-        worst = min([worst, *measured])
+        measured = [(ratio, broken) for ratio, broken in channels(expected, found) if not np.isnan(ratio)]
+        worst = min([worst, *(ratio for ratio, _ in measured)])
+        constant += sum(broken for _, broken in measured)
         error = np.sqrt(((found.reshape(expected.shape).astype(float) - expected) ** 2).mean())
         steps = max(steps, error / step_of(np.asarray(expected, float)))
-    return worst, steps
+    return worst, constant, steps
 
 
 def step_of(expected: NDArray) -> float:

@@ -98,7 +98,9 @@ CASES = (
     Case(network="encoder", recipe=DYNAMIC, techniques=("smooth_activations",), formats=("onnx",)),
     Case(network="cnn", recipe=MIXED, formats=("tflite", "executorch")),
     Case(network="cnn", recipe=STATIC, techniques=("qat",), formats=("onnx", "coreml")),
-    Case(network="cnn", recipe=STATIC, techniques=("prune_channels:ratio=0.3,steps=1",), formats=("tflite",)),
+    Case(
+        network="cnn", recipe=STATIC, techniques=("prune_channels:ratio=0.3,steps=1,multiple=1",), formats=("tflite",)
+    ),
     Case(network="cnn", recipe=STATIC, techniques=("distill",), formats=("coreml",)),
     Case(network="cnn", recipe=STATIC, techniques=("factorize:keep=0.7", "lora_recovery:rank=4"), formats=("onnx",)),
     Case(network="cnn", recipe=STATIC, techniques=("round_weights",), formats=("onnx",)),
