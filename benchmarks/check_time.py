@@ -76,12 +76,14 @@ def exported(title: str, config: Path | None, techniques: tuple[str, ...], work:
     started = time.monotonic()
     with timed(spent):
         out = work / f"out-{title}"
-        export_request.run_export(
+        done = export_request.run_export(
             export_request.ExportRequest(request=request, output=out),
             Settings(cache=Cache(root=work / f"cache-{title}")),
             lambda *_: None,
         )
     total = time.monotonic() - started
+    if failed := [result.error.message for result in done.report.results if result.error is not None]:
+        raise SystemExit("\n".join(failed))
     reading = time.monotonic()
     from edgekit.exporting.lock import read_lock
 
@@ -109,7 +111,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     lines = [
-        "| export (INT8, four formats) | wall | float model, pairing | validators | records | share | gate reads |",
+        "| INT8, four formats | wall | float model, pairing | validators | records written | share | gate reads |",
         "|---|---|---|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as temporary:
@@ -122,7 +124,7 @@ def main() -> None:
         )
         for title, path, techniques in (
             ("small CNN", config, ()),
-            ("small CNN, equalized", config, ("equalize",)),
+            ("small CNN, rounded", config, ("round_weights",)),
             ("embedded default", None, ()),
         ):
             lines.append(exported(title, path, techniques, work))

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional as fn
 
 
 class Call(nn.Module):
@@ -94,8 +94,8 @@ def complex_rotary(x: Tensor) -> Tensor:
 
 
 def warp(x: Tensor, **settings: Any) -> Tensor:
-    grid = F.affine_grid(torch.tensor([[[0.9, 0.2, 0.1], [-0.1, 0.8, 0.05]]]), list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, align_corners=False, **settings)
+    grid = fn.affine_grid(torch.tensor([[[0.9, 0.2, 0.1], [-0.1, 0.8, 0.05]]]), list(x.shape), align_corners=False)
+    return fn.grid_sample(x, grid, align_corners=False, **settings)
 
 
 def relative_bias(x: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ MODULES: dict[str, Entry] = {
     # Convolutions
     "conv1d_same": layer(lambda: nn.Conv1d(8, 6, 4, padding="same", dilation=2), sequence()),
     "conv2d_same_even": layer(lambda: nn.Conv2d(8, 6, 4, padding="same"), image()),
-    "conv1d_causal": function(lambda x: F.conv1d(F.pad(x, (4, 0)), torch.ones(8, 1, 5) / 5, groups=8), sequence()),
+    "conv1d_causal": function(lambda x: fn.conv1d(fn.pad(x, (4, 0)), torch.ones(8, 1, 5) / 5, groups=8), sequence()),
     "conv3d": layer(lambda: nn.Conv3d(3, 4, 3, padding=1), rows(3, 4, 6, 6)),
     "conv_circular": layer(lambda: nn.Conv2d(8, 6, 3, padding=1, padding_mode="circular"), image()),
     "conv_reflect": layer(lambda: nn.Conv2d(8, 6, 3, padding=1, padding_mode="reflect"), image()),
@@ -140,35 +140,35 @@ MODULES: dict[str, Entry] = {
     "conv_transposed_1d": layer(lambda: nn.ConvTranspose1d(8, 6, 4, 2, padding=1, output_padding=1), sequence()),
     "weight_norm": layer(lambda: nn.utils.parametrizations.weight_norm(nn.Conv1d(8, 6, 3)), sequence()),
     # Padding
-    "pad_reflect_2d": function(lambda x: F.pad(x, (2, 3, 1, 4), mode="reflect"), image()),
-    "pad_reflect_1d": function(lambda x: F.pad(x, (5, 7), mode="reflect"), sequence()),
-    "pad_replicate": function(lambda x: F.pad(x, (2, 3, 1, 4), mode="replicate"), image()),
-    "pad_circular": function(lambda x: F.pad(x, (2, 3, 1, 4), mode="circular"), image()),
-    "pad_negative": function(lambda x: F.pad(x, (-2, 3, 1, -1), value=0.5), image()),
+    "pad_reflect_2d": function(lambda x: fn.pad(x, (2, 3, 1, 4), mode="reflect"), image()),
+    "pad_reflect_1d": function(lambda x: fn.pad(x, (5, 7), mode="reflect"), sequence()),
+    "pad_replicate": function(lambda x: fn.pad(x, (2, 3, 1, 4), mode="replicate"), image()),
+    "pad_circular": function(lambda x: fn.pad(x, (2, 3, 1, 4), mode="circular"), image()),
+    "pad_negative": function(lambda x: fn.pad(x, (-2, 3, 1, -1), value=0.5), image()),
     # Resizing and sampling
-    "bicubic": function(lambda x: F.interpolate(x, scale_factor=2, mode="bicubic", align_corners=False), image()),
-    "bicubic_odd": function(lambda x: F.interpolate(x, (17, 9), mode="bicubic", align_corners=True), image()),
-    "bilinear": function(lambda x: F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), image()),
-    "bilinear_corners": function(lambda x: F.interpolate(x, (17, 9), mode="bilinear", align_corners=True), image()),
-    "bilinear_antialias": function(lambda x: F.interpolate(x, (7, 5), mode="bilinear", antialias=True), image()),
-    "nearest_odd": function(lambda x: F.interpolate(x, (17, 9), mode="nearest"), image()),
-    "nearest_exact": function(lambda x: F.interpolate(x, (17, 9), mode="nearest-exact"), image()),
-    "linear_1d": function(lambda x: F.interpolate(x, 37, mode="linear"), sequence()),
+    "bicubic": function(lambda x: fn.interpolate(x, scale_factor=2, mode="bicubic", align_corners=False), image()),
+    "bicubic_odd": function(lambda x: fn.interpolate(x, (17, 9), mode="bicubic", align_corners=True), image()),
+    "bilinear": function(lambda x: fn.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), image()),
+    "bilinear_corners": function(lambda x: fn.interpolate(x, (17, 9), mode="bilinear", align_corners=True), image()),
+    "bilinear_antialias": function(lambda x: fn.interpolate(x, (7, 5), mode="bilinear", antialias=True), image()),
+    "nearest_odd": function(lambda x: fn.interpolate(x, (17, 9), mode="nearest"), image()),
+    "nearest_exact": function(lambda x: fn.interpolate(x, (17, 9), mode="nearest-exact"), image()),
+    "linear_1d": function(lambda x: fn.interpolate(x, 37, mode="linear"), sequence()),
     "grid_sample": function(warp, image()),
     "grid_sample_border": function(lambda x: warp(x, mode="nearest", padding_mode="border"), image()),
-    "pixel_shuffle": function(lambda x: F.pixel_shuffle(x, 2), image()),
-    "pixel_unshuffle": function(lambda x: F.pixel_unshuffle(x, 2), image()),
-    "channel_shuffle": function(lambda x: F.channel_shuffle(x, 2), image()),
+    "pixel_shuffle": function(lambda x: fn.pixel_shuffle(x, 2), image()),
+    "pixel_unshuffle": function(lambda x: fn.pixel_unshuffle(x, 2), image()),
+    "channel_shuffle": function(lambda x: fn.channel_shuffle(x, 2), image()),
     # Pooling
-    "adaptive_avg_odd": function(lambda x: F.adaptive_avg_pool2d(x, (5, 7)), image()),
-    "adaptive_max_odd": function(lambda x: F.adaptive_max_pool2d(x, (5, 7)), image()),
-    "adaptive_avg_1d": function(lambda x: F.adaptive_avg_pool1d(x, 7), sequence()),
-    "max_pool_ceil": function(lambda x: F.max_pool2d(x, 3, 2, padding=1, ceil_mode=True), image(size=11)),
+    "adaptive_avg_odd": function(lambda x: fn.adaptive_avg_pool2d(x, (5, 7)), image()),
+    "adaptive_max_odd": function(lambda x: fn.adaptive_max_pool2d(x, (5, 7)), image()),
+    "adaptive_avg_1d": function(lambda x: fn.adaptive_avg_pool1d(x, 7), sequence()),
+    "max_pool_ceil": function(lambda x: fn.max_pool2d(x, 3, 2, padding=1, ceil_mode=True), image(size=11)),
     "avg_pool_exclusive": function(
-        lambda x: F.avg_pool2d(x, 3, 2, padding=1, ceil_mode=True, count_include_pad=False), image(size=11)
+        lambda x: fn.avg_pool2d(x, 3, 2, padding=1, ceil_mode=True, count_include_pad=False), image(size=11)
     ),
-    "lp_pool": function(lambda x: F.lp_pool2d(x.abs(), 2, 2), image()),
-    "max_unpool": function(lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2), image()),
+    "lp_pool": function(lambda x: fn.lp_pool2d(x.abs(), 2, 2), image()),
+    "max_unpool": function(lambda x: fn.max_unpool2d(*fn.max_pool2d(x, 2, return_indices=True), 2), image()),
     # Norms
     "rms_norm": layer(lambda: nn.RMSNorm(16), rows(6, 16)),
     "local_response_norm": layer(lambda: nn.LocalResponseNorm(5, alpha=0.1), image()),
@@ -176,7 +176,7 @@ MODULES: dict[str, Entry] = {
     "instance_norm": layer(lambda: nn.InstanceNorm2d(8, affine=True), image()),
     "instance_norm_1d": layer(lambda: nn.InstanceNorm1d(8), sequence()),
     "layer_norm_plain": layer(lambda: nn.LayerNorm((8, 12, 12), elementwise_affine=False), image()),
-    "normalize": function(lambda x: F.normalize(x, dim=1), image()),
+    "normalize": function(lambda x: fn.normalize(x, dim=1), image()),
     "std": function(lambda x: (x.std(1), x.var((2, 3), unbiased=False)), image()),
     # Assignment, masks, indices
     "slice_assignment": function(slice_assignment, image()),
@@ -192,14 +192,17 @@ MODULES: dict[str, Entry] = {
     ),
     "gather": function(lambda x: x.gather(2, x.argsort(2)[:, :, :4]), rows(6, 16)),
     "index_select": function(lambda x: x[:, torch.tensor([3, 0, 5])], rows(6, 16)),
-    "one_hot": function(lambda x: F.one_hot(x.argmax(-1), 16).float(), rows(6, 16)),
+    "one_hot": function(lambda x: fn.one_hot(x.argmax(-1), 16).float(), rows(6, 16)),
     "triu": function(relative_bias, rows(6, 16)),
     "roll": function(lambda x: torch.roll(x, (-2, 3), (2, 3)), image()),
     "flip": function(lambda x: x.flip((1, 3)), image()),
     "repeat_interleave": function(lambda x: x.repeat_interleave(3, 1), rows(6, 16)),
     "repeat": function(lambda x: x.repeat(1, 2, 3), rows(6, 16)),
-    "unfold": function(lambda x: F.unfold(x, 3, padding=1, stride=2), image()),
-    "fold": function(lambda x: F.fold(F.unfold(x, 3, stride=2, padding=1), (12, 12), 3, stride=2, padding=1), image()),
+    "unfold": function(lambda x: fn.unfold(x, 3, padding=1, stride=2), image()),
+    "fold": function(
+        lambda x: fn.fold(fn.unfold(x, 3, stride=2, padding=1), (12, 12), 3, stride=2, padding=1),
+        image(),
+    ),
     "frames": function(lambda x: x.unfold(2, 6, 3).mean(-1), sequence()),
     # Ordering
     "topk": function(lambda x: x.topk(5, -1), rows(6, 16)),
@@ -214,11 +217,11 @@ MODULES: dict[str, Entry] = {
     "cumprod": function(lambda x: torch.sigmoid(x).cumprod(-1), rows(6, 16)),
     "logsumexp": function(lambda x: x.logsumexp((1, 2)), rows(6, 16)),
     "prod": function(lambda x: x.prod(1), rows(4, 16)),
-    "cdist": function(lambda a, b: torch.cdist(a, b), rows(6, 8, count=2)),
+    "cdist": function(torch.cdist, rows(6, 8, count=2)),
     "norm": function(lambda x: x.norm(dim=-1) + x.norm(p=1, dim=-1), rows(6, 16)),
     "any_all": function(lambda x: ((x > 1).any(-1), (x > -3).all(1)), rows(6, 16)),
     "attention_causal": function(
-        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), rows(2, 6, 8, count=3)
+        lambda q, k, v: fn.scaled_dot_product_attention(q, k, v, is_causal=True), rows(2, 6, 8, count=3)
     ),
     "multihead_attention": layer(
         lambda: Call(lambda a, x: a(x, x, x)[0], attention=nn.MultiheadAttention(16, 2, batch_first=True)), rows(6, 16)
@@ -235,19 +238,20 @@ MODULES: dict[str, Entry] = {
     "bfloat16_cast": function(lambda x: torch.relu(x.to(torch.bfloat16)).to(torch.float32) * 2, image()),
     # Elementwise
     "mish": layer(lambda: nn.Sequential(nn.Conv2d(8, 6, 3), nn.Mish()), image()),
-    "gelu_tanh": function(lambda x: F.gelu(x, approximate="tanh"), image()),
-    "softplus": function(lambda x: F.softplus(x, beta=2.0, threshold=5.0), image()),
-    "selu_celu": function(lambda x: F.selu(x) + F.celu(x, 0.7) + F.elu(x, 0.5), image()),
-    "glu": function(lambda x: F.glu(x, 1), image()),
-    "hardswish": function(lambda x: F.hardswish(x) + F.hardsigmoid(x) + F.hardtanh(x), image()),
+    "gelu_tanh": function(lambda x: fn.gelu(x, approximate="tanh"), image()),
+    "softplus": function(lambda x: fn.softplus(x, beta=2.0, threshold=5.0), image()),
+    "selu_celu": function(lambda x: fn.selu(x) + fn.celu(x, 0.7) + fn.elu(x, 0.5), image()),
+    "glu": function(lambda x: fn.glu(x, 1), image()),
+    "hardswish": function(lambda x: fn.hardswish(x) + fn.hardsigmoid(x) + fn.hardtanh(x), image()),
     "prelu": layer(lambda: nn.PReLU(8), image()),
     "shrink": function(
-        lambda x: F.hardshrink(x, 0.3) + F.softshrink(x, 0.2) + F.tanhshrink(x) + F.softsign(x), image()
+        lambda x: fn.hardshrink(x, 0.3) + fn.softshrink(x, 0.2) + fn.tanhshrink(x) + fn.softsign(x),
+        image(),
     ),
-    "log_softmax": function(lambda x: F.log_softmax(x, 1) + F.logsigmoid(x), rows(6, 16)),
+    "log_softmax": function(lambda x: fn.log_softmax(x, 1) + fn.logsigmoid(x), rows(6, 16)),
     "remainder": function(lambda x: torch.remainder(x, 0.7) + torch.fmod(x, 0.6) + x // 0.5, image()),
     "rounding": function(lambda x: torch.round(x) + torch.trunc(x * 2) + torch.frac(x) + x.sign(), image()),
-    "atan2": function(lambda a, b: torch.atan2(a, b), rows(6, 16, count=2)),
+    "atan2": function(torch.atan2, rows(6, 16, count=2)),
     "transcendental": function(
         lambda x: torch.erf(x) + torch.log1p(x.abs()) + torch.expm1(x) + torch.asinh(x), image()
     ),
@@ -265,7 +269,7 @@ MODULES: dict[str, Entry] = {
     ),
     "rnn": layer(lambda: Call(lambda r, x: r(x)[0], recurrent=nn.RNN(8, 6, batch_first=True)), rows(5, 8)),
     "embedding_bag": function(
-        lambda x: F.embedding_bag(x.argsort(-1).view(1, 16), torch.linspace(-1, 1, 64).view(16, 4)), rows(16)
+        lambda x: fn.embedding_bag(x.argsort(-1).view(1, 16), torch.linspace(-1, 1, 64).view(16, 4)), rows(16)
     ),
 }
 

@@ -68,7 +68,7 @@ def own(name: str, runtime: str, folder: Path) -> float:
     from edgekit.sources.base import CaptureRequest
     from edgekit.sources.capture import run as capture
 
-    def told(phrase: str, share: float | None) -> None:
+    def reported(phrase: str, share: float | None) -> None:
         del phrase, share
 
     inputs, expected = expectation(name)
@@ -81,13 +81,13 @@ def own(name: str, runtime: str, folder: Path) -> float:
             name=name,
             example_inputs=f"operator_modules.py:example(name='{name}')",
         ),
-        told,
+        reported,
     )
     path = folder / f"net.{SUFFIXES[runtime]}"
     request = ConversionRequest(
         model=model, recipe=Recipe(default="fp32"), calibration=None, scratch=folder / "scratch"
     )
-    made = converter(runtime).run(request, path, told)
+    made = converter(runtime).run(request, path, reported)
     arrays = [value.numpy() for value in inputs]
     return worst(
         expected, run_file(runtime, path, arrays, [s.name for s in made.inputs], [s.name for s in made.outputs])
@@ -187,7 +187,7 @@ def measured(runtime: str, names: list[str]) -> Iterator[Cell]:
             tempfile.TemporaryFile("w+") as log,
             subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
         ):
-            assert process.stdout is not None  # noqa: S101
+            assert process.stdout is not None
             begun = ""
             for line in process.stdout:
                 row = json.loads(line)
@@ -270,7 +270,8 @@ def main() -> None:
     lines = table(load(path), list(MODULES))
     print("\n".join(lines))
     if options.write:
-        title = "# Operators\n\nOutput of `python benchmarks/operators.py --work FOLDER`: SQNR in dB of fp32 artifacts against the module in torch.\n\n"
+        title = "# Operators\n\nOutput of `python benchmarks/operators.py --work FOLDER`: SQNR in dB of fp32 artifacts "
+        title += "against the module in torch.\n\n"
         (HERE / "results" / "operators.md").write_text(title + "\n".join(lines) + "\n")
 
 

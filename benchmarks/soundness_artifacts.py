@@ -79,37 +79,30 @@ MIXED = Recipe(default="int8_static", overrides=(("head", "fp32"), ("trunk.block
 
 CASES = (
     Case(network="softmax", recipe=STATIC),
-    Case(network="softmax", recipe=HALF, formats=("tflite", "onnx", "coreml")),
+    Case(network="softmax", recipe=HALF, formats=("tflite", "coreml")),
     Case(network="detector", recipe=STATIC),
     Case(network="detector", recipe=FLOAT),
     Case(network="detector", recipe=HALF, formats=("onnx", "coreml")),
     Case(network="segmenter", recipe=STATIC),
-    Case(network="segmenter", recipe=FLOAT, formats=("tflite", "onnx", "executorch")),
+    Case(network="segmenter", recipe=FLOAT, formats=("onnx", "executorch")),
     Case(network="table", recipe=STATIC),
-    Case(network="table", recipe=DYNAMIC, formats=("tflite", "onnx", "executorch")),
-    Case(network="table", recipe=INT4),
+    Case(network="table", recipe=DYNAMIC, formats=("tflite", "onnx")),
+    Case(network="table", recipe=INT4, formats=("tflite", "coreml")),
+    Case(network="table", recipe=STATIC, techniques=("equalize",), formats=("tflite",)),
     Case(network="recurrent", recipe=DYNAMIC, formats=("tflite", "onnx")),
-    Case(network="recurrent", recipe=FLOAT),
-    Case(network="encoder", recipe=Recipe(default="int8_weights"), formats=("coreml",)),
-    Case(network="encoder", recipe=DYNAMIC, formats=("tflite", "onnx", "executorch")),
-    Case(network="encoder", recipe=INT4, formats=("onnx", "coreml")),
-    Case(network="encoder", recipe=DYNAMIC, techniques=("drop_layers:count=1",), formats=("tflite", "onnx")),
-    Case(network="encoder", recipe=FLOAT, techniques=("prune_heads:share=0.25",), formats=("onnx", "executorch")),
+    Case(network="recurrent", recipe=FLOAT, formats=("executorch",)),
+    Case(network="encoder", recipe=DYNAMIC, formats=("executorch",)),
+    Case(network="encoder", recipe=INT4, formats=("onnx",)),
+    Case(network="encoder", recipe=DYNAMIC, techniques=("drop_layers:count=1",), formats=("onnx",)),
+    Case(network="encoder", recipe=FLOAT, techniques=("prune_heads:share=0.25",), formats=("executorch",)),
     Case(network="encoder", recipe=DYNAMIC, techniques=("smooth_activations",), formats=("onnx",)),
-    Case(network="cnn", recipe=MIXED),
-    Case(network="cnn", recipe=STATIC, techniques=("qat",)),
-    Case(network="cnn", recipe=STATIC, techniques=("prune_channels:ratio=0.3,steps=1",), formats=("tflite", "onnx")),
-    Case(network="cnn", recipe=STATIC, techniques=("distill",), formats=("tflite", "coreml")),
-    Case(network="cnn", recipe=STATIC, techniques=("factorize:keep=0.7",), formats=("onnx", "executorch")),
-    Case(
-        network="cnn",
-        recipe=STATIC,
-        techniques=("factorize:keep=0.7", "lora_recovery:rank=4"),
-        formats=("tflite", "onnx"),
-    ),
-    Case(network="cnn", recipe=STATIC, techniques=("equalize",), formats=("tflite", "executorch")),
-    Case(network="cnn", recipe=STATIC, techniques=("round_weights",), formats=("onnx", "coreml")),
-    Case(network="cnn", recipe=HALF, techniques=("sparsify:sparsity=0.5",), formats=("onnx", "coreml")),
+    Case(network="cnn", recipe=MIXED, formats=("tflite", "executorch")),
+    Case(network="cnn", recipe=STATIC, techniques=("qat",), formats=("onnx", "coreml")),
+    Case(network="cnn", recipe=STATIC, techniques=("prune_channels:ratio=0.3,steps=1",), formats=("tflite",)),
+    Case(network="cnn", recipe=STATIC, techniques=("distill",), formats=("coreml",)),
+    Case(network="cnn", recipe=STATIC, techniques=("factorize:keep=0.7", "lora_recovery:rank=4"), formats=("onnx",)),
+    Case(network="cnn", recipe=STATIC, techniques=("round_weights",), formats=("onnx",)),
+    Case(network="cnn", recipe=HALF, techniques=("sparsify:sparsity=0.5",), formats=("coreml",)),
     Case(network="cnn", recipe=INT4, techniques=("share_weights:bits=4",), formats=("coreml",)),
 )
 
@@ -175,8 +168,8 @@ def judge(made: Made, cache: Cache, path: Path | None = None) -> tuple[tuple[Che
                 pieces=("outputs",),
                 settings=RunSettings(timeout_s=300),
             )
-            asked = what_was_requested(made.inputs, made.candidate, "float", settings)
-            evidence = with_float_model(replace(evidence, asked=asked), made.inputs, made.converted, settings)
+            requested = what_was_requested(made.inputs, made.candidate, "float", settings)
+            evidence = with_float_model(replace(evidence, requested=requested), made.inputs, made.converted, settings)
             checks = judge_evidence(evidence, Budget())
             return tuple(x for x in checks if x.name not in UNTIMED), _in_memory(evidence), ""
         except EdgekitError as error:

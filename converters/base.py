@@ -16,7 +16,7 @@ from edgekit.analysis.graph import Analysis
 from edgekit.artifact import remove_artifact
 from edgekit.errors import ConversionError, DataError, MissingDependencyError, WorkerError
 from edgekit.formats.table import find_format
-from edgekit.model import CapturedKind, CapturedModel, TensorSpec
+from edgekit.model import ArtifactState, CapturedKind, CapturedModel, TensorSpec
 from edgekit.plugins import load_plugin
 from edgekit.recipe import Recipe
 from edgekit.workers.worker import Progress
@@ -58,6 +58,7 @@ class Conversion:
         operators: What lies in the file: operator type to count.
         float_fallbacks: Operators that the recipe wanted as integers and that stay float, by name.
         narrowed: Sentences about inputs and outputs whose dtype holds less than the float model's.
+        states: What goes from one call to the next, as the artifact has it.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -66,6 +67,7 @@ class Conversion:
     operators: Mapping[str, int] = field(default_factory=dict[str, int])
     float_fallbacks: tuple[str, ...] = ()
     narrowed: tuple[str, ...] = ()
+    states: tuple[ArtifactState, ...] = ()
 
 
 _NARROWER: Final = frozenset(

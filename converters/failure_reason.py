@@ -37,10 +37,10 @@ def failure_reason(error: BaseException, knows: str, program: Any = None) -> str
         program: torch ExportedProgram that was converted, where there is one.
     """
     texts = [str(item) for item in _chain(error)]
-    for match in filter(None, map(_COMPILER.search, texts)):
-        node = None if program is None else node_at(program, match.group(1), int(match.group(2)))
+    for line in filter(None, map(_COMPILER.search, texts)):
+        node = None if program is None else node_at(program, line.group(1), int(line.group(2)))
         if node is not None:
-            return f"{knows} {node_place(node)} as it is used there ({_without_dump(match.group(3))})"
+            return f"{knows} {node_place(node)} as it is used there ({_without_dump(line.group(3))})"
     for pattern in _OPERATORS:
         if match := next(filter(None, map(pattern.search, texts)), None):
             return f"{knows} {_placed(program, match.group(1))}"

@@ -32,7 +32,7 @@ def to_half(
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    kept = [n.name for n in graph.model.graph.node if recipe.precision_of(graph.modules[n.name]) != "fp16"]
+    kept = [n.name for n in graph.model.graph.node if recipe.word_of(graph.modules[n.name]) != "fp16"]
     if calibration is None:
         notes.append("Without calibration data no value was checked against float16's largest, 65504.")
     else:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
+from edgekit.converters.onnx_precisions import QUANTIZED_OPERATORS, node_precisions
 from edgekit.converters.onnx_source import OnnxFloatGraph
 from edgekit.model import LearnedRange
 from edgekit.quantization.bias_correction import ChannelMeans, mean_shift, round_weights
@@ -23,37 +24,6 @@ from edgekit.workers.worker import Progress
 
 if TYPE_CHECKING:
     import onnx
-
-QUANTIZED_OPERATORS: Final = (
-    "Add",
-    "AveragePool",
-    "Clip",
-    "Concat",
-    "Conv",
-    "ConvTranspose",
-    "Flatten",
-    "Gemm",
-    "GlobalAveragePool",
-    "LeakyRelu",
-    "MatMul",
-    "MaxPool",
-    "Mul",
-    "Pad",
-    "Relu",
-    "Reshape",
-    "Resize",
-    "Sigmoid",
-    "Slice",
-    "Split",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-)
-"""Operators that get integer inputs and outputs.
-
-Left out on purpose: Softmax and LayerNormalization, whose small outputs an 8-bit grid ruins, and everything for which
-onnxruntime has no integer kernel.
-"""
 
 _GEMM: Final[Mapping[str, float]] = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
 _CLAMPS: Final = ("Relu", "Clip")
@@ -227,9 +197,7 @@ def consumers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto | None]]:
 
 def _excluded_nodes(graph: OnnxFloatGraph, recipe: Recipe) -> set[str]:
     """Returns the nodes that stay float: by an override, and what feeds a softmax: masks have huge ranges."""
-    excluded = {
-        node.name for node in graph.model.graph.node if recipe.precision_of(graph.modules[node.name]) != "int8_static"
-    }
+    excluded = {name for name, precision in node_precisions(graph, recipe).items() if precision != "int8_static"}
     producers = {name: node for node in graph.model.graph.node for name in node.output}
     for node in graph.model.graph.node:
         if node.op_type == "Softmax":

@@ -22,6 +22,7 @@ from edgekit.converters.onnx_dynamic import (
     round_rows,
     static_shapes,
 )
+from edgekit.converters.onnx_precisions import node_precisions
 from edgekit.converters.onnx_source import OnnxFloatGraph
 from edgekit.converters.onnx_static import drop_unread_weights
 from edgekit.recipe import Precision, Recipe
@@ -55,8 +56,9 @@ def quantize_weights(graph: OnnxFloatGraph, recipe: Recipe, notes: list[str]) ->
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     editor = _Editor(model.graph, recipe, static_shapes(model))
+    precisions = node_precisions(graph, recipe)
     for node in list(model.graph.node):
-        precision = recipe.precision_of(graph.modules.get(node.name, node.name))
+        precision = precisions[node.name]
         # Static ranges help neither a table nor a recurrent layer: these get integer weights there too.
         if precision in _WEIGHT_PRECISIONS or (precision == "int8_static" and node.op_type in _WITHOUT_RANGES):
             editor.quantize(node, precision)

@@ -10,7 +10,7 @@ from typing import Final
 
 from edgekit.converters.base import ConversionRequest
 from edgekit.errors import ConversionError
-from edgekit.model import TensorSpec
+from edgekit.model import ArtifactState, TensorSpec, boundary_json
 from edgekit.quantization.ranges import Grid
 
 IO_KEY: Final = "edgekit.io"
@@ -18,11 +18,13 @@ IO_KEY: Final = "edgekit.io"
 
 
 def described(
-    request: ConversionRequest, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
+    request: ConversionRequest,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    states: tuple[ArtifactState, ...] = (),
 ) -> dict[str, str]:
-    """Returns the metadata to embed: the request's, sorted, and the description of inputs and outputs."""
-    specs = {"inputs": [item.to_json() for item in inputs], "outputs": [item.to_json() for item in outputs]}
-    return {**dict(sorted(request.metadata.items())), IO_KEY: json.dumps(specs)}
+    """Returns the metadata to embed: the request's, sorted, and the description of inputs, outputs and states."""
+    return {**dict(sorted(request.metadata.items())), IO_KEY: json.dumps(boundary_json(inputs, outputs, states))}
 
 
 def on_grids(specs: tuple[TensorSpec, ...], grids: Mapping[int, Grid]) -> tuple[TensorSpec, ...]:

@@ -20,7 +20,7 @@ from edgekit.analysis.tflite_protocols import (
     TFLiteSignature,
     TFLiteTensor,
 )
-from edgekit.model import TensorSpec
+from edgekit.model import ArtifactState, TensorSpec, boundary_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -285,14 +285,18 @@ def _listed(values: Iterable[float] | None) -> list[float]:
 
 
 def embed(
-    model: TFLiteModel, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], metadata: Mapping[str, str]
+    model: TFLiteModel,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    metadata: Mapping[str, str],
+    states: Sequence[ArtifactState] = (),
 ) -> None:
-    """Writes inputs, outputs and metadata into the file as JSON."""
+    """Writes inputs, outputs, states and metadata into the file as JSON."""
     import numpy as np
     from ai_edge_litert import schema_py_generated as schema
 
     content = {
-        "io": {"inputs": [spec.to_json() for spec in inputs], "outputs": [spec.to_json() for spec in outputs]},
+        "io": boundary_json(inputs, outputs, states),
         "metadata": dict(sorted(metadata.items())),
     }
     buffer = cast("TFLiteBuffer", schema.BufferT())

@@ -42,8 +42,8 @@ def refuse_missing_kernels(model: TFLiteModel, modules: Mapping[str, str], sourc
         words = " ".join(_UNFIT.split(said)[0].split()).rstrip(".")
         why = "" if _MISSING.search(said) else f": {words}"
         raise ConversionError(
-            f"{source} cannot become tflite: LiteRT's converter writes {kind}{layer}, and its interpreter has no kernel "
-            f"for it as it is used there{why}. Replace that part of the model, or choose another format."
+            f"{source} cannot become tflite: LiteRT's converter writes {kind}{layer}, and its interpreter has no "
+            f"kernel for it as it is used there{why}. Replace that part of the model, or choose another format."
         ) from error
 
 
@@ -63,5 +63,5 @@ def _place(model: TFLiteModel, modules: Mapping[str, str], said: str) -> tuple[s
     _, operator, graph = found[0]
     name = text(graph.tensors[operator.outputs[0]].name)
     layer = modules.get(name, "")
-    # What is in no module is called after its tensor.
-    return kind, f" in the layer {layer}" if layer and layer != name.rpartition("/")[0] else ""
+    # What is in no module is called after its tensor, which LiteRT calls after its own signature.
+    return kind, f" in the layer {layer}" if layer and "serving_default" not in layer else ""

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from edgekit.analysis.tflite_protocols import TFLiteGraph, TFLiteOperator
 from edgekit.converters.tflite_file import operators, text
+from edgekit.converters.tflite_precisions import tensor_precisions
 from edgekit.converters.tflite_source import FloatModel
 from edgekit.recipe import Precision, Recipe
-
-WEIGHTED: Final = (
-    "CONV_2D",
-    "DEPTHWISE_CONV_2D",
-    "TRANSPOSE_CONV",
-    "FULLY_CONNECTED",
-    "EMBEDDING_LOOKUP",
-    "BATCH_MATMUL",
-)
-"""Operators whose weights ai-edge-quantizer can store as integers."""
 
 _NARROW: Final = 8  # as in onnx_weights: so many times more rows than columns
 _SOFTMAX_FEEDERS: Final[tuple[str, ...]] = ("ADD", "SUB", "MUL", "DIV", "SELECT", "SELECT_V2")
@@ -35,20 +27,23 @@ def quantizer_recipe(source: FloatModel, recipe: Recipe, *, float_io: bool) -> l
     from ai_edge_quantizer.qtyping import TFLOperationName
 
     rules = recipe_manager.RecipeManager()
-    _add_rules(rules, ".*", recipe.default, recipe)
-    kept = kept_float(source, recipe)
+    # What is decided operator by operator has no rule for all of them.
+    default: Precision = "fp32" if recipe.default == "int8_hybrid" else recipe.default
+    _add_rules(rules, ".*", default, recipe)
+    precisions = tensor_precisions(source, recipe)
+    kept = kept_float(source, precisions)
     for graph, operator, kind in operators(source.model):
         names = [text(graph.tensors[i].name) for i in operator.outputs]
         if not names:
             continue
         module = source.modules.get(names[0], names[0])
-        precision = "fp32" if names[0] in kept else recipe.precision_of(module)
+        precision = "fp32" if names[0] in kept else precisions[names[0]]
         if module in source.recurrent:
             precision = _recurrent_precision(precision, kind, graph, operator)
         if precision == "int4_weights" and kind == "FULLY_CONNECTED" and _columns(graph, operator) % recipe.group_size:
             # A block may not cross a row's end: 8 bits, as `predict.storage` has it.
             precision = "int8_dynamic"
-        if precision != recipe.default:
+        if precision != default:
             _add_rules(rules, "^" + re.escape(";".join(names) + ";") + "$", precision, recipe)
     if float_io:
         for operation in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
@@ -57,7 +52,7 @@ def quantizer_recipe(source: FloatModel, recipe: Recipe, *, float_io: bool) -> l
     return found
 
 
-def kept_float(source: FloatModel, recipe: Recipe) -> set[str]:
+def kept_float(source: FloatModel, precisions: Mapping[str, Precision]) -> set[str]:
     """Returns the first output tensors of operators that stay float whatever the default says.
 
     These are the softmaxes inside the model and what feeds them: attention masks and attention weights need more than
@@ -84,7 +79,7 @@ def kept_float(source: FloatModel, recipe: Recipe) -> set[str]:
                     if before is not None and before[1] in feeders:
                         kept.add(text(graph.tensors[before[0].outputs[0]].name))
                         starts.append(before[0].inputs)
-    return {name for name in kept if recipe.precision_of(source.modules.get(name, name)) == "int8_static"}
+    return {name for name in kept if precisions[name] == "int8_static"}
 
 
 def _recurrent_precision(precision: Precision, kind: str, graph: TFLiteGraph, operator: TFLiteOperator) -> Precision:

@@ -21,6 +21,7 @@ from edgekit.converters.to_coreml_package import write_package
 from edgekit.converters.to_coreml_program import (
     artifact_specs,
     compress_recurrent_weights,
+    coreml_states,
     count_operators,
     deployment_target,
     extend_torch_frontend,
@@ -29,13 +30,14 @@ from edgekit.converters.to_coreml_program import (
 )
 from edgekit.converters.to_coreml_weights import has_zeros, store_tables, store_zeros
 from edgekit.errors import ConversionError, EdgekitError
-from edgekit.model import CapturedKind, TensorSpec
+from edgekit.model import CapturedKind, CapturedModel, State, TensorSpec
 from edgekit.quantization.pt2e_graph import FloatGraph, constant_of, read_float_graph
 from edgekit.quantization.pt2e_overflow import find_overflows, overflow_words
 from edgekit.quantization.pt2e_plan import RECURRENT, precision_of_node
 from edgekit.quantization.pt2e_quantization import export_graph, quantize_graph, quantize_io
 from edgekit.quantization.tables import has_table
 from edgekit.recipe import Precision, Recipe
+from edgekit.torch_program.hold_states import held_note, held_states, hold_states, without_held
 from edgekit.workers.worker import Progress
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ class CoreMLConverter(Converter):
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
         if kind in _REASONS_BY_KIND:
             return _REASONS_BY_KIND[kind]
-        used = {recipe.default, *(precision for _, precision in recipe.overrides)}
+        used = recipe.precisions
         if "w8a16" in used:
             return "Core ML has no 16-bit integer activations. Use --precision int8 or fp16."
         return None
@@ -98,21 +100,27 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
         quantized, input_grids, output_grids = quantize_io(quantized)
         inputs, outputs = on_grids(inputs, input_grids), on_grids(outputs, output_grids)
         refuse_float_io(request, inputs, outputs)
-    target = deployment_target(recipe, request.io, zeros=forms.zeros)
-    made = _lower(request, export_graph(take_multi_arrays(quantized)), inputs, outputs, target, progress)
+    held = coreml_states(request.model, recipe)
+    states = request.model.artifact_states(inputs, outputs, held=bool(held))
+    inputs, outputs = without_held(inputs, held), without_held(outputs, held)
+    target = deployment_target(recipe, request.io, zeros=forms.zeros, states=len(held))
+    program = export_graph(take_multi_arrays(quantized))
+    program = hold_states(program, request.model) if held else program
+    made = _lower(request, program, inputs, outputs, target, progress)
     if recurrent:
         progress("compressing recurrent weights", None)
         made = compress_recurrent_weights(made)
     made = _store_forms(made, forms, recipe, progress)
     progress("writing the package", None)
-    write_package(made, described(request, inputs, outputs), output)
+    write_package(made, described(request, inputs, outputs, states), output)
     operators = count_operators(made)
     return Conversion(
         inputs=inputs,
         outputs=outputs,
-        notes=(*_notes(request, target), *_form_notes(operators), *overflow),
+        notes=(*_notes(request, target), *_form_notes(operators), *overflow, *_state_notes(request.model, held)),
         operators=operators,
         float_fallbacks=fallbacks,
+        states=states,
     )
 
 
@@ -144,6 +152,17 @@ def _store_forms(made: MLModel, forms: _Forms, recipe: Recipe, progress: Progres
         progress("storing weights without their zeros", None)
         made = store_zeros(made, integers=recipe.default not in {"fp32", "fp16"})
     return made
+
+
+def _state_notes(model: CapturedModel, held: tuple[State, ...]) -> tuple[str, ...]:
+    """Returns what the user should know about states that are buffers in the user's model."""
+    if held:
+        return (f"{held_note(held, 'make a new state')} States need iOS 18, macOS 15 or watchOS 11.",)
+    why = (
+        "The states are inputs and outputs: Core ML's own are 16-bit floats that begin with zeros, and these are not, "
+        "or 32 bits are requested."
+    )
+    return (why,) if held_states(model) else ()
 
 
 def _form_notes(operators: Mapping[str, int]) -> tuple[str, ...]:
@@ -244,10 +263,11 @@ def _is_recurrent(label: str) -> bool:
 def _notes(request: ConversionRequest, target: str) -> tuple[str, ...]:
     recipe = request.recipe
     notes: list[str] = []
-    if recipe.default == "int8_dynamic":
+    if recipe.default in ("int8_dynamic", "int8_hybrid"):
+        what = "int8-dynamic stores" if recipe.default == "int8_dynamic" else "int8-hybrid stores for linear layers"
         notes.append(
-            "Core ML chooses no activation grids at run time: int8-dynamic stores integer weights, a scale for each "
-            "output channel, and computes in 16-bit float."
+            f"Core ML chooses no activation grids at run time: {what} integer weights, a scale for each output "
+            "channel, and computes in 16-bit float."
         )
     if recipe.default == "int4_weights":
         notes.append("Linear layers have 4-bit weights; embedding tables and convolutions have 8-bit weights.")
@@ -255,6 +275,6 @@ def _notes(request: ConversionRequest, target: str) -> tuple[str, ...]:
         notes.append("Integer inputs and outputs need iOS 26, macOS 26 or watchOS 26.")
     elif recipe.default == "int4_weights":
         notes.append("4-bit weights in groups need iOS 18, macOS 15 or watchOS 11.")
-    elif target == "iOS18":
+    elif target == "iOS18" and not coreml_states(request.model, recipe):
         notes.append("Integer weights without their zeros need iOS 18, macOS 15 or watchOS 11.")
     return tuple(notes)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -75,6 +74,7 @@ def convert_keras(request: ConversionRequest, output: Path, progress: Progress) 
         ConversionError: Core ML cannot hold the model.
     """
     inputs, outputs = artifact_specs(request.model.inputs), artifact_specs(request.model.outputs)
+    states = request.model.artifact_states(inputs, outputs)
     if request.io == "int8":
         refuse_float_io(request, inputs, outputs)
     progress("loading TensorFlow and coremltools", None)
@@ -90,8 +90,10 @@ def convert_keras(request: ConversionRequest, output: Path, progress: Progress) 
             "Try another format, or change the named operator in the model."
         ) from error
     progress("writing the package", None)
-    write_package(made, described(request, inputs, outputs), output)
-    return Conversion(inputs=inputs, outputs=outputs, operators=count_operators(made), float_fallbacks=kept)
+    write_package(made, described(request, inputs, outputs, states), output)
+    return Conversion(
+        inputs=inputs, outputs=outputs, operators=count_operators(made), float_fallbacks=kept, states=states
+    )
 
 
 def _translate(
@@ -166,7 +168,7 @@ def _compress_weights(ct: ModuleType, model: MLModel, recipe: Recipe) -> tuple[M
     from coremltools.optimize import coreml as cto
 
     del ct
-    wanted = {recipe.default, *(precision for _, precision in recipe.overrides)} - {"fp32", "fp16"}
+    wanted = recipe.precisions - {"fp32", "fp16"}
     if not wanted:
         return model, ()
     settings = {"int8": _setting(cto, 8, recipe), "int4": _setting(cto, 4, recipe)}
@@ -215,7 +217,4 @@ def _precision_of(recipe: Recipe, name: str) -> Precision:
     """Returns the precision of an operator by the layer names in its own: `functional_1/conv2d_3/convolution`."""
     parts = name.split("/")
     paths = {".".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)}
-    for pattern, precision in recipe.overrides:
-        if any(fnmatchcase(path, pattern) for path in paths):
-            return precision
-    return recipe.default
+    return recipe.word_of(paths)

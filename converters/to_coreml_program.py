@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from edgekit.converters.base import IoType
 from edgekit.errors import ConversionError
-from edgekit.model import TensorSpec
+from edgekit.model import CapturedModel, State, TensorSpec
 from edgekit.recipe import Recipe
+from edgekit.torch_program.hold_states import held_states
 
 if TYPE_CHECKING:
     from coremltools.models import MLModel
@@ -93,18 +94,31 @@ def _tuple_translation(translate: Callable[[Any, Any], None], outputs: int) -> C
     return translated
 
 
-def deployment_target(recipe: Recipe, io: IoType, *, zeros: int = 0) -> str:
-    """Returns the oldest systems that the package needs: iOS 17 has all but 4-bit groups (18) and int8 tensors (26).
+def coreml_states(model: CapturedModel, recipe: Recipe) -> tuple[State, ...]:
+    """Returns the states that a package keeps itself: all or none.
+
+    Core ML's states are 16-bit floats that begin with zeros: a counter, a state that begins elsewhere and a recipe of
+    32 bits need inputs and outputs.
+    """
+    dtypes = {spec.name: spec.dtype for spec in model.inputs}
+    states = held_states(model)
+    fit = all(dtypes[state.input] == "float32" and state.initial == (0.0,) for state in states)
+    return states if fit and recipe.default != "fp32" else ()
+
+
+def deployment_target(recipe: Recipe, io: IoType, *, zeros: int = 0, states: int = 0) -> str:
+    """Returns the oldest systems that the package needs: iOS 17, 18 for 4-bit groups and states, 26 for int8 tensors.
 
     Args:
         recipe: What is stored.
         io: Types of inputs and outputs.
         zeros: How many weights are stored without their zeros; of integers only iOS 18 can do that.
+        states: How many states the package keeps itself.
     """
-    used = {recipe.default, *(precision for _, precision in recipe.overrides)}
+    used = recipe.precisions
     if io == "int8":
         return "iOS26"
-    return "iOS18" if "int4_weights" in used or (zeros and used - {"fp32", "fp16"}) else "iOS17"
+    return "iOS18" if states or "int4_weights" in used or (zeros and used - {"fp32", "fp16"}) else "iOS17"
 
 
 def artifact_specs(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:

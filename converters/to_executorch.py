@@ -17,21 +17,24 @@ from edgekit.converters.pt2e_half import to_half
 from edgekit.converters.pt2e_interface import described, on_grids, quiet_frameworks, refuse_float_io
 from edgekit.converters.to_executorch_lowering import LoweredProgram, lower
 from edgekit.errors import ConversionError
-from edgekit.model import CapturedKind, TensorSpec
+from edgekit.model import CapturedKind
 from edgekit.quantization.pt2e_graph import FloatGraph, read_float_graph, shape_of, target_of
 from edgekit.quantization.pt2e_overflow import find_overflows, overflow_words
 from edgekit.quantization.pt2e_plan import RECURRENT, label_of
 from edgekit.quantization.pt2e_quantization import QuantizedGraph, export_graph, quantize_graph, quantize_io
 from edgekit.recipe import Recipe
 from edgekit.torch_program.fold_constants import fold_constants
+from edgekit.torch_program.hold_states import held_note, held_states, hold_states, without_held
 from edgekit.torch_program.replace_operators import replace_operators
 from edgekit.torch_program.rewrites.call import Rewrite
 from edgekit.torch_program.rewrites.convolutions import in_planes
+from edgekit.torch_program.rewrites.elementwise import mish, softplus
 from edgekit.workers.worker import Progress
 
 _LACKS: Final = "ExecuTorch has no kernel for"
-_REWRITES: Final[Mapping[str, Rewrite]] = {"conv3d": in_planes}
-"""Operators without a kernel in ExecuTorch."""
+_REWRITES: Final[Mapping[str, Rewrite]] = {"conv3d": in_planes, "mish": mish, "softplus": softplus}
+"""Operators without a kernel in XNNPACK. What portable kernels of softplus read between two delegates has another order
+of axes than the first delegate wrote: such a program fails when it runs (0x10)."""
 
 MOST_CELLS: Final = 64
 """Recurrent cells (steps times layers) that are unrolled; each adds ten operators to the program."""
@@ -57,7 +60,7 @@ class ExecuTorchConverter(Converter):
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
         if kind != "pt2":
             return _REASONS_BY_KIND[kind]
-        used = {recipe.default, *(precision for _, precision in recipe.overrides)}
+        used = recipe.precisions
         if "w8a16" in used:
             return "XNNPACK has no kernels with 16-bit integer activations. Use --precision int8, int8-dynamic or fp16."
         if "int8_weights" in used:
@@ -113,13 +116,23 @@ def _convert(request: ConversionRequest, output: Path, progress: Progress) -> Co
         prepared = quantized
     if request.io == "int8":
         refuse_float_io(request, inputs, outputs)
-    lowered = _lower(request, prepared, inputs, outputs, progress)
+    held = held_states(request.model)
+    states = request.model.artifact_states(inputs, outputs, held=bool(held))
+    inputs, outputs = without_held(inputs, held), without_held(outputs, held)
+    lowered = _lower(request, prepared, described(request, inputs, outputs, states), progress)
     output.write_bytes(lowered.data)
+    if held:
+        notes.append(held_note(held, "load the method again"))
     notes.append(_delegation_note(lowered))
     operators = {f"xnnpack/{name}": count for name, count in lowered.delegated.items()}
     operators |= {f"portable/{name}": count for name, count in lowered.outside.items()}
     return Conversion(
-        inputs=inputs, outputs=outputs, notes=tuple(notes), operators=operators, float_fallbacks=fallbacks
+        inputs=inputs,
+        outputs=outputs,
+        notes=tuple(notes),
+        operators=operators,
+        float_fallbacks=fallbacks,
+        states=states,
     )
 
 
@@ -169,17 +182,18 @@ def _refuse_long_sequences(request: ConversionRequest, graph: FloatGraph) -> Non
 def _lower(
     request: ConversionRequest,
     graph: FloatGraph | QuantizedGraph,
-    inputs: tuple[TensorSpec, ...],
-    outputs: tuple[TensorSpec, ...],
+    constants: Mapping[str, object],
     progress: Progress,
 ) -> LoweredProgram:
-    used = {request.recipe.default, *(precision for _, precision in request.recipe.overrides)}
+    used = request.recipe.precisions
+    held = held_states(request.model)
     program = None
     try:
         program = export_graph(graph)
         return lower(
-            program,
-            described(request, inputs, outputs),
+            hold_states(program, request.model) if held else program,
+            constants,
+            states=[state.input for state in held],
             dynamic=bool(used & {"int8_dynamic", "int4_weights"}),
             report=lambda phrase: progress(phrase, None),
         )
@@ -189,8 +203,9 @@ def _lower(
             "Try another format, or change the named operator in the model."
         ) from error
     except Exception as error:  # the framework raises many kinds; all of them mean that it cannot hold the model
+        reason = failure_reason(error, _LACKS, program)
         raise ConversionError(
-            f"{request.model.source} cannot become executorch {request.recipe.name}: {failure_reason(error, _LACKS, program)}. "
+            f"{request.model.source} cannot become executorch {request.recipe.name}: {reason}. "
             "Try another format, or change the named operator in the model."
         ) from error
 

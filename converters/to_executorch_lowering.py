@@ -11,7 +11,7 @@ import contextlib
 import importlib
 import operator
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -62,7 +62,12 @@ class LoweredProgram:
 
 
 def lower(
-    program: ExportedProgram, constants: Mapping[str, object], *, dynamic: bool, report: Callable[[str], None]
+    program: ExportedProgram,
+    constants: Mapping[str, object],
+    *,
+    dynamic: bool,
+    report: Callable[[str], None],
+    states: Sequence[str] = (),
 ) -> LoweredProgram:
     """Returns the .pte of an ExportedProgram.
 
@@ -71,6 +76,7 @@ def lower(
         constants: Method name to the value that it returns.
         dynamic: Some operators choose their grids at run time.
         report: Gets a phrase before each slow step.
+        states: Buffers that the program changes: kept with their names and with the values that they begin with.
 
     Raises:
         ConversionError: the runtime has no kernel for an operator.
@@ -96,10 +102,21 @@ def lower(
         )
         delegated, outside = _count(edge.exported_program().graph_module)
         report("planning memory")
-        finished = edge.to_executorch(ExecutorchBackendConfig())
+        finished = edge.to_executorch(_with_states(states) if states else ExecutorchBackendConfig())
         _refuse_missing_kernels(finished.executorch_program, program)
         data = bytes(finished.buffer)
     return LoweredProgram(data=data, delegated=delegated, outside=outside)
+
+
+def _with_states(states: Sequence[str]) -> Any:
+    """Returns the settings for a program that changes buffers.
+
+    Without them a state begins with whatever lies in the app's memory, and nothing can read it by name.
+    """
+    from executorch.exir import ExecutorchBackendConfig
+    from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
+
+    return ExecutorchBackendConfig(passes=[InitializedMutableBufferPass(list(states))], emit_mutable_buffer_names=True)
 
 
 def _refuse_missing_kernels(finished: Any, program: ExportedProgram) -> None:

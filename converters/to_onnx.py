@@ -16,11 +16,12 @@ import edgekit
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
 from edgekit.converters.onnx_boundary import make_input_integer, make_output_integer
 from edgekit.converters.onnx_half import to_half
+from edgekit.converters.onnx_precisions import node_precisions
 from edgekit.converters.onnx_source import OnnxFloatGraph, float_graph, sort_nodes
 from edgekit.converters.onnx_static import quantize_static
 from edgekit.converters.onnx_weights import quantize_weights
 from edgekit.errors import ConversionError
-from edgekit.model import CapturedKind, TensorSpec
+from edgekit.model import CapturedKind, TensorSpec, boundary_json
 from edgekit.quantization.checks import check_calibration
 from edgekit.recipe import Precision, Recipe
 from edgekit.workers.worker import Progress
@@ -45,7 +46,7 @@ class ONNXConverter(Converter):
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
         if kind == "tflite":
             return "a .tflite file is a finished artifact; give the model that it was made from"
-        used = _precisions(recipe)
+        used = recipe.precisions
         if "w8a16" in used:
             return "onnxruntime has no kernels for 16-bit integer activations"
         if "fp16" in used and not used <= {"fp16", "fp32"}:
@@ -64,7 +65,7 @@ class ONNXConverter(Converter):
         if request.recipe.needs_calibration and request.calibration is not None:
             check_calibration(request.calibration, request.model.inputs)
         progress("exporting the float graph", None)
-        graph = float_graph(request.model, request.scratch, fold=_precisions(request.recipe) != {"fp32"})
+        graph = float_graph(request.model, request.scratch, fold=request.recipe.precisions != {"fp32"})
         notes: list[str] = []
         model = _realise(graph, request, notes, progress)
         inputs, outputs = _boundary(model.graph, request, notes)
@@ -81,11 +82,8 @@ class ONNXConverter(Converter):
             notes=tuple(notes),
             operators=dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
             float_fallbacks=_float_fallbacks(graph, model.graph, request.recipe),
+            states=request.model.artifact_states(inputs, outputs),
         )
-
-
-def _precisions(recipe: Recipe) -> set[Precision]:
-    return {recipe.default, *(precision for _, precision in recipe.overrides)}
 
 
 def _realise(
@@ -93,7 +91,7 @@ def _realise(
 ) -> onnx.ModelProto:
     """Returns the model at the recipe's precisions; what was decided goes to `notes`."""
     recipe = request.recipe
-    used = _precisions(recipe)
+    used = recipe.precisions
     model = graph.model
     if "fp16" in used:
         return to_half(graph, recipe, request.calibration, notes, progress)
@@ -146,10 +144,7 @@ def _describe(
     model.graph.name = request.model.name
     del model.graph.value_info[:]
     sort_nodes(model.graph)
-    boundary = {
-        "inputs": [spec.to_json() for spec in inputs],
-        "outputs": [spec.to_json() for spec in outputs],
-    }
+    boundary = boundary_json(inputs, outputs, request.model.artifact_states(inputs, outputs))
     onnx.helper.set_model_props(model, {**dict(sorted(request.metadata.items())), IO_KEY: json.dumps(boundary)})
 
 
@@ -157,11 +152,12 @@ def _float_fallbacks(graph: OnnxFloatGraph, made: onnx.GraphProto, recipe: Recip
     """Returns the weighted nodes that the recipe wanted in integers and that compute in float."""
     fed = {name: node.op_type for node in made.node for name in node.output}
     constants = {tensor.name for tensor in made.initializer}
+    precisions = node_precisions(graph, recipe)
     fallbacks: list[str] = []
     for node in made.node:
         if node.op_type not in _WEIGHTED or node.name not in graph.modules:
             continue
-        precision = recipe.precision_of(graph.modules[node.name])
+        precision = precisions[node.name]
         sources = [fed.get(name) for name in node.input[:2]]
         if precision == "int8_static" and sources != ["DequantizeLinear", "DequantizeLinear"]:
             fallbacks.append(node.name)

@@ -22,13 +22,14 @@ from edgekit.converters.tflite_file import (
     text,
     write,
 )
-from edgekit.converters.tflite_recipe import WEIGHTED, kept_float, quantizer_recipe
+from edgekit.converters.tflite_precisions import WEIGHTED, tensor_precisions
+from edgekit.converters.tflite_recipe import kept_float, quantizer_recipe
 from edgekit.converters.tflite_source import FloatModel, float_model
 from edgekit.converters.tflite_static import calibrate, calibration_result, correct_biases, lift_weak_channels
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedKind, TensorSpec
 from edgekit.quantization.checks import check_calibration
-from edgekit.recipe import Precision, Recipe
+from edgekit.recipe import Recipe
 from edgekit.workers.worker import Progress
 
 GROUP_SIZES: Final = (32, 64, 128, 256)
@@ -47,7 +48,7 @@ class TFLiteConverter(Converter):
             return "a .tflite file is a finished artifact; give the model that it was made from"
         if kind == "onnx":
             return "it takes torch programs and Keras models; give the model that the .onnx file was made from"
-        used = _precisions(recipe)
+        used = recipe.precisions
         if "w8a16" in used:
             return "LiteRT runs 16-bit integer activations with reference kernels only, 26 times slower than float"
         if "int4_weights" in used and recipe.group_size not in GROUP_SIZES:
@@ -75,7 +76,7 @@ class TFLiteConverter(Converter):
         graph = model.subgraphs[0]
         inputs = io_signature(model, graph.inputs, captured.inputs)
         outputs = io_signature(model, graph.outputs, captured.outputs)
-        embed(model, inputs, outputs, request.metadata)
+        embed(model, inputs, outputs, request.metadata, captured.artifact_states(inputs, outputs))
         output.write_bytes(write(model))
         return Conversion(
             inputs=inputs,
@@ -83,6 +84,7 @@ class TFLiteConverter(Converter):
             notes=_notes(source, request, (*inputs, *outputs)),
             operators=operator_counts(model),
             float_fallbacks=_float_fallbacks(source, model, request.recipe),
+            states=captured.artifact_states(inputs, outputs),
         )
 
 
@@ -93,7 +95,7 @@ def _notes(source: FloatModel, request: ConversionRequest, made: Sequence[Tensor
         for artifact in made
         if request.io == "int8" and artifact.dtype == "float32"
     ]
-    precisions = {request.recipe.precision_of(module) for module in source.recurrent}
+    precisions = {request.recipe.precision_of(module, "matrix") for module in source.recurrent}
     if precisions & {"int8_static", "int8_dynamic"}:
         notes.append(
             f"{len(source.recurrent)} recurrent layers compute in float with int8 weights: integer activations would "
@@ -106,15 +108,18 @@ def _float_fallbacks(source: FloatModel, model: TFLiteModel, recipe: Recipe) -> 
     """Returns the weighted operators that the recipe wanted in integers and that compute in float, by output name."""
     from ai_edge_litert import schema_py_generated as schema
 
+    precisions = tensor_precisions(source, recipe)
     fallbacks: list[str] = []
     for graph, operator, kind in operators(model):
         name = text(graph.tensors[operator.outputs[0]].name) if len(operator.outputs) else ""
         if kind not in WEIGHTED or name not in source.modules:
             continue
-        precision = recipe.precision_of(source.modules[name])
+        precision = precisions[name]
         # Weights are the second input, but the table of an EMBEDDING_LOOKUP too; only its ids are the first.
         weights = graph.tensors[operator.inputs[1]]
-        static = graph.tensors[operator.inputs[0]].type == schema.TensorType.INT8 or kind == "EMBEDDING_LOOKUP"
+        # The first input of a transposed convolution is its output's shape.
+        data = graph.tensors[operator.inputs[2 if kind == "TRANSPOSE_CONV" else 0]]
+        static = data.type == schema.TensorType.INT8 or kind == "EMBEDDING_LOOKUP"
         integer = weights.type in (schema.TensorType.INT8, schema.TensorType.INT4)
         if precision == "int8_static" and not (static and integer):
             fallbacks.append(name)
@@ -123,23 +128,20 @@ def _float_fallbacks(source: FloatModel, model: TFLiteModel, recipe: Recipe) -> 
     return tuple(fallbacks)
 
 
-def _precisions(recipe: Recipe) -> set[Precision]:
-    return {recipe.default, *(precision for _, precision in recipe.overrides)}
-
-
 def _realise(source: FloatModel, request: ConversionRequest, progress: Progress) -> Any:
     """Returns the model at the recipe's precisions."""
     from ai_edge_quantizer import quantizer
 
     recipe = request.recipe
-    used = _precisions(recipe)
+    used = recipe.precisions
     if used == {"fp32"}:
         return source.model
     result: Any = None
     if "int8_static" in used and request.calibration is not None:
         calibration = calibrate(write(source.model), request.calibration, progress)
-        kept = kept_float(source, recipe) | {
-            name for name, module in source.modules.items() if recipe.precision_of(module) != "int8_static"
+        precisions = tensor_precisions(source, recipe)
+        kept = kept_float(source, precisions) | {
+            name for name, precision in precisions.items() if precision != "int8_static"
         }
         correct_biases(source.model, calibration.input_means, kept)
         learned = request.model.learned_ranges

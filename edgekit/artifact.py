@@ -14,7 +14,7 @@ from typing import Any, Final, final
 from edgekit.errors import ArtifactError
 from edgekit.external_data import external_files
 from edgekit.formats.table import all_formats
-from edgekit.model import TensorSpec
+from edgekit.model import ArtifactState, TensorSpec
 
 _CHUNK_BYTES: Final = 1 << 20
 
@@ -34,6 +34,9 @@ class Artifact:
         inputs: As the runtime names them, in call order.
         outputs: As the runtime names them, in the float model's order.
         metadata: What was embedded in the file.
+        states: What it takes from one call to the next.
+        signatures: Names of its functions, where the format has several in a file: signatures, methods.
+        signature: The one of them that the rest is about; "" where there is no choice.
     """
 
     path: Path
@@ -45,6 +48,15 @@ class Artifact:
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    states: tuple[ArtifactState, ...] = ()
+    signatures: tuple[str, ...] = ()
+    signature: str = ""
+
+    @property
+    def data_inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that data brings: all but the states'."""
+        kept = {state.input for state in self.states}
+        return tuple(spec for spec in self.inputs if spec.name not in kept)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the JSON form that CI users rely on (see docs on `--json`)."""
@@ -58,6 +70,9 @@ class Artifact:
             "inputs": [spec.to_json() for spec in self.inputs],
             "outputs": [spec.to_json() for spec in self.outputs],
             "metadata": dict(self.metadata),
+            "states": [state.to_json() for state in self.states],
+            "signatures": list(self.signatures),
+            "signature": self.signature,
         }
 
 

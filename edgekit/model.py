@@ -73,6 +73,66 @@ def takes_rows(inputs: Sequence[TensorSpec]) -> bool:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """A tensor that a model keeps between calls: what one call gives as an output, the next one takes as an input.
+
+    Attributes:
+        input: Name of the input that takes it.
+        output: Name of the output that gives its next value.
+        initial: Its value before the first call: one number for all elements, or one for each, row by row.
+        buffer: The module's buffer that it is in the user's model; "" where it is an input and an output there too.
+    """
+
+    input: str
+    output: str
+    initial: tuple[float, ...] = (0.0,)
+    buffer: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactState:
+    """A state as an artifact has it.
+
+    Attributes:
+        name: The float model's input that takes it.
+        input: The artifact's input that takes it, or what the artifact calls it where it keeps it itself.
+        output: The artifact's output that gives its next value.
+        shape: Sizes.
+        dtype: NumPy's name, as in the float model.
+        initial: See `State`.
+        buffer: See `State`.
+        held: The artifact keeps it itself from call to call: it has no such input and output.
+    """
+
+    name: str
+    input: str
+    output: str
+    shape: tuple[int, ...]
+    dtype: str
+    initial: tuple[float, ...] = (0.0,)
+    buffer: str = ""
+    held: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON form."""
+        found = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {**found, "shape": list(self.shape), "initial": list(self.initial)}
+
+
+def boundary_json(
+    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], states: Sequence[ArtifactState] = ()
+) -> dict[str, Any]:
+    """Returns what an artifact says about its inputs and outputs, and about its states where it has any."""
+    described: dict[str, Any] = {
+        "inputs": [spec.to_json() for spec in inputs],
+        "outputs": [spec.to_json() for spec in outputs],
+    }
+    return {**described, "states": [state.to_json() for state in states]} if states else described
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LearnedRange:
     """The range that training has found for one activation, and what that activation is known by.
 
@@ -115,6 +175,7 @@ class CapturedModel:
         embedded_default: True for the model that edgekit takes where none is given.
         metadata: Labels, preprocessing and provenance that go into the artifacts.
         learned_ranges: Learned ranges of activations, where training with rounded values has found them.
+        states: What it keeps between calls; their inputs and outputs are among `inputs` and `outputs`.
     """
 
     name: str
@@ -132,6 +193,42 @@ class CapturedModel:
     embedded_default: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     learned_ranges: tuple[LearnedRange, ...] = ()
+    states: tuple[State, ...] = ()
+
+    @property
+    def data_inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that data brings: all but the states', which come from the call before."""
+        kept = {state.input for state in self.states}
+        return tuple(spec for spec in self.inputs if spec.name not in kept)
+
+    def artifact_states(
+        self, inputs: Sequence[TensorSpec] = (), outputs: Sequence[TensorSpec] = (), *, held: bool = False
+    ) -> tuple[ArtifactState, ...]:
+        """Returns the states as an artifact has them.
+
+        Args:
+            inputs: The artifact's inputs in the order of the model's; empty where they have the model's names.
+            outputs: The same of its outputs.
+            held: The artifact keeps them itself.
+        """
+        specs = {spec.name: spec for spec in self.inputs}
+        named = {
+            **{mine.name: its.name for mine, its in zip(self.inputs, inputs, strict=False)},
+            **{mine.name: its.name for mine, its in zip(self.outputs, outputs, strict=False)},
+        }
+        return tuple(
+            ArtifactState(
+                name=state.input,
+                input=named.get(state.input, state.input),
+                output=named.get(state.output, state.output),
+                shape=specs[state.input].shape,
+                dtype=specs[state.input].dtype,
+                initial=state.initial,
+                buffer=state.buffer,
+                held=held,
+            )
+            for state in self.states
+        )
 
     def key_facts(self) -> dict[str, Any]:
         """Returns all that a result depends on: everything but the folder of the file, whose content `digest` tells."""

@@ -41,6 +41,14 @@ def markdown_text(text: str) -> str:
     return _MENTION.sub("@\N{ZERO WIDTH SPACE}", _MARKDOWN.sub(r"\\\1", line))
 
 
+def markdown_code(text: str) -> str:
+    """Returns one line as code in Markdown, in a table too: nothing in it ends the code or the cell."""
+    line = one_line(re.sub(r"\s+", " ", text)).strip().replace("|", r"\|")
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    space = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{space}{line}{space}{fence}"
+
+
 def _shown(character: str) -> str:
     if unicodedata.category(character) not in _UNSAFE_CATEGORIES:
         return character

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal, final, get_args
 
 from edgekit.errors import InputError
 
-Precision = Literal["fp32", "fp16", "int8_static", "int8_dynamic", "int8_weights", "int4_weights", "w8a16"]
+Precision = Literal[
+    "fp32", "fp16", "int8_static", "int8_dynamic", "int8_hybrid", "int8_weights", "int4_weights", "w8a16"
+]
 """How one module computes and stores:
 
 fp32, fp16        float
 int8_static       integer weights (a scale per channel) and integer activations with calibrated ranges
 int8_dynamic      integer weights, activations quantized at run time by their own range
+int8_hybrid       decided operator by operator: int8_static for convolutions and what only moves or combines their
+                  results, int8_dynamic for linear layers, recurrent layers and tables, float for the rest
 int8_weights      integer weights, float arithmetic (embedding tables too)
 int4_weights      4-bit weights in groups, float or dynamic arithmetic
 w8a16             integer weights, 16-bit integer activations
@@ -22,12 +26,30 @@ w8a16             integer weights, 16-bit integer activations
 
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 
+OperatorKind = Literal["convolution", "matrix", "follower", "other"]
+"""What tells one operator's precision from another's inside a hybrid recipe:
+
+convolution  transposed ones included
+matrix       linear layers, recurrent layers, embedding tables
+follower     has no weights, and computes only from results of convolutions and other followers
+other        the rest: attention, norms, whatever reads a float value
+"""
+
+_HYBRID: Final[Mapping[OperatorKind, Precision]] = {
+    "convolution": "int8_static",
+    "matrix": "int8_dynamic",
+    "follower": "int8_static",
+    "other": "fp32",
+}
+
 PRESETS: Final[Mapping[str, str]] = {
     "fp32": "32-bit float",
     "fp16": "16-bit float",
-    "int8": "the INT8 that suits the model: static for convolutions, dynamic for transformers and recurrent models",
+    "int8": "the INT8 that suits the model: static for convolutions, dynamic for transformers and recurrent models, "
+    "hybrid for mixed ones",
     "int8-static": "integer weights and calibrated integer activations",
     "int8-dynamic": "integer weights, activations quantized at run time",
+    "int8-hybrid": "convolutions as with int8-static, linear and recurrent layers as with int8-dynamic",
     "int8-weights": "integer weights, float arithmetic",
     "int4": "4-bit weights in groups",
 }
@@ -83,15 +105,33 @@ class Recipe:
         return f"{base}+mixed" if any(precision != self.default for _, precision in self.overrides) else base
 
     @property
+    def precisions(self) -> frozenset[Precision]:
+        """The precisions that operators may get; a hybrid one stands for those of its operators."""
+        named: set[Precision] = {self.default, *(precision for _, precision in self.overrides)}
+        if "int8_hybrid" in named:
+            named |= {"int8_static", "int8_dynamic"}
+        return frozenset(named - {"int8_hybrid"})
+
+    @property
     def needs_calibration(self) -> bool:
         """True if some part has activations with fixed integer ranges."""
-        used = {self.default, *(precision for _, precision in self.overrides)}
-        return bool(used & {"int8_static", "w8a16"})
+        return bool(self.precisions & {"int8_static", "w8a16"})
 
-    def precision_of(self, module: str) -> Precision:
-        """Returns the precision of the module with the dotted name `module`."""
+    def precision_of(self, names: str | Iterable[str], kind: OperatorKind) -> Precision:
+        """Returns the precision of an operator; never `int8_hybrid`.
+
+        Args:
+            names: Dotted name of the module that it lies in, or of all of them; the first override that fits one wins.
+            kind: What it is.
+        """
+        precision = self.word_of(names)
+        return _HYBRID[kind] if precision == "int8_hybrid" else precision
+
+    def word_of(self, names: str | Iterable[str]) -> Precision:
+        """Returns the recipe's own word for an operator in these modules, `int8_hybrid` included."""
+        modules = (names,) if isinstance(names, str) else tuple(names)
         for pattern, precision in self.overrides:
-            if fnmatchcase(module, pattern):
+            if any(fnmatchcase(module, pattern) for module in modules):
                 return precision
         return self.default
 

@@ -11,6 +11,7 @@ evaluation inputs, the float model's outputs and an artifact's outputs all have 
     targets.npy     (items, ...): what the evaluation compares with; optional. Tables (rows, columns) of different
                     length are filled up with rows of NaN
     slices.json     ["day", "night", ...]: one slice name an item; optional
+    starts.npy      (sequences,) int64: rows before which a model's states begin anew; only for models that have states
 
 The .npy files are opened as memory maps, so a large set costs no memory.
 """
@@ -22,9 +23,11 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, final
 
 from edgekit.errors import DataError
+from edgekit.files.bounded_reading import read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +38,10 @@ if TYPE_CHECKING:
 
 SAMPLES_NAME: Final = "samples.json"
 """The file by which a sample folder is known; written last."""
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def is_whole(shape: Sequence[int]) -> bool:
@@ -77,17 +84,18 @@ class Samples:
         """
         path = folder / SAMPLES_NAME
         try:
-            data = json.loads(path.read_text())
+            data: Any = read_json(path, DataError)
         except FileNotFoundError:
             raise DataError(f"{folder}: no samples.json there; expected a folder that edgekit wrote.") from None
-        return Samples(
-            folder=folder,
-            count=data["count"],
-            items=data["items"],
-            names=tuple(data["names"]),
-            sha256=data["sha256"],
-            whole=tuple(data.get("whole", ())),
+        found: dict[str, Any] = (
+            {} if not isinstance(data, dict) else {key: data.get(key) for key in ("count", "items", "sha256")}
         )
+        names: Any = data.get("names") if found else None
+        whole: Any = data.get("whole", []) if found else None
+        typed = _are_names(names) and _are_names(whole) and [*map(type, found.values())] == [int, int, str]
+        if not typed or not 0 <= found["items"] <= found["count"] or not set(whole) <= set(names):
+            raise DataError(f"{path}: expected count, items, names and sha256, as edgekit writes them. Make it anew.")
+        return Samples(folder=folder, names=tuple(names), whole=tuple(whole), **found)
 
     def key_facts(self) -> dict[str, Any]:
         """Returns all that a result depends on: everything but the folder, whose content `sha256` tells."""
@@ -100,9 +108,7 @@ class Samples:
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """Returns one memory-mapped array (count, ...) for each tensor."""
-        import numpy as np
-
-        return tuple(np.load(self.folder / f"{i}.npy", mmap_mode="r") for i in range(len(self.names)))
+        return tuple(_load(self.folder / f"{i}.npy", self.count, mapped=True) for i in range(len(self.names)))
 
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """Returns the shape of each tensor in a call."""
@@ -131,19 +137,55 @@ class Samples:
         import numpy as np
 
         path = self.folder / "items.npy"
-        return np.load(path) if path.exists() else np.arange(self.count, dtype=np.int64)
+        return _load(path, self.count) if path.exists() else np.arange(self.count, dtype=np.int64)
+
+    def starts(self) -> tuple[int, ...]:
+        """Returns the rows before which a model's states begin anew; the first row always is one."""
+        import numpy as np
+
+        path = self.folder / "starts.npy"
+        return tuple(np.load(path).tolist()) if path.exists() else (0,)
+
+    def sequence_lengths(self) -> tuple[int, ...]:
+        """Returns how many calls each sequence has; empty for data of a model without states."""
+        if not (self.folder / "starts.npy").exists():
+            return ()
+        ends = (*self.starts()[1:], self.count)
+        return tuple(end - start for start, end in zip(self.starts(), ends, strict=True))
 
     def targets(self) -> NDArray[Any] | None:
         """Returns the targets, shape (items, ...), or None where the data has none."""
-        import numpy as np
-
         path = self.folder / "targets.npy"
-        return np.load(path) if path.exists() else None
+        return _load(path, self.items) if path.exists() else None
 
     def slices(self) -> tuple[str, ...] | None:
         """Returns one slice name for each item, or None where the data names no slices."""
         path = self.folder / "slices.json"
-        return tuple(json.loads(path.read_text())) if path.exists() else None
+        if not path.exists():
+            return None
+        found: Any = read_json(path, DataError)
+        if not isinstance(found, list) or len(found) != self.items or not all(isinstance(x, str) for x in found):
+            raise DataError(f"{path}: expected a list of {self.items} names of slices. Make the samples anew.")
+        return tuple(found)
+
+
+def _load(path: Path, rows: int, *, mapped: bool = False) -> NDArray[Any]:
+    """Returns the array in an `.npy` file, checked: sample folders may come from elsewhere.
+
+    Raises:
+        DataError: it is missing, damaged, holds pickled objects, or another number of rows.
+    """
+    import numpy as np
+
+    try:
+        found: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (OSError, ValueError, EOFError, TypeError, SyntaxError, TokenError, ArithmeticError, MemoryError) as error:
+        # A header is Python, and NumPy makes room for what it says.
+        first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise DataError(f"{path} cannot be read as an .npy file: {first}. Make the samples anew.") from error
+    if found.ndim == 0 or len(found) != rows:
+        raise DataError(f"{path} has the shape {found.shape}; expected {rows} rows. Make the samples anew.")
+    return found
 
 
 @final
@@ -153,9 +195,13 @@ class SampleWriter:
     Args:
         folder: Created if missing. `samples.json` is written last: an interrupted folder is not a sample folder.
         names: Tensor names, in order.
+        sequences: The rows are calls of a model with states, which follow each other.
+        reset_every: Its states begin anew after so many calls; None for nowhere but where `start_sequence` says so.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, names: Sequence[str], *, sequences: bool = False, reset_every: int | None = None
+    ) -> None:
         self._folder = folder
         self._names = tuple(names)
         self._files: list[BinaryIO] = []
@@ -164,6 +210,8 @@ class SampleWriter:
         self._items: list[int] = []
         self._targets: list[Any] = []
         self._slices: list[str] = []
+        self._starts: list[int] | None = [0] if sequences else None
+        self._reset_every = reset_every
         self._digest = hashlib.sha256()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -211,7 +259,14 @@ class SampleWriter:
             data = np.ascontiguousarray(array).tobytes()
             self._digest.update(data)
             self._files[i].write(data)
+        if self._starts and self._reset_every and self.count - self._starts[-1] == self._reset_every:
+            self.start_sequence()
         self._items.append(self.items if item is None else item)
+
+    def start_sequence(self) -> None:
+        """Lets a model's states begin anew before the next row."""
+        if self._starts is not None and self._starts[-1] != self.count:
+            self._starts.append(self.count)
 
     def add_item(self, target: Any = None, slice_name: str | None = None) -> None:
         """Records the target and the slice name of the next evaluation item; its rows are added before."""
@@ -250,6 +305,10 @@ class SampleWriter:
         whole = [name for name, shape in zip(self._names, self._calls, strict=False) if is_whole(shape)]
         marks = [whole] if whole else []  # samples without any keep the hash that artifacts already hold
         self._digest.update(json.dumps([forms, self._names, self._items, self._slices, *marks]).encode())
+        if self._starts is not None:
+            starts = [row for row in self._starts if row < self.count]
+            self._digest.update(json.dumps(["starts", starts]).encode())
+            np.save(self._folder / "starts.npy", np.asarray(starts, dtype=np.int64))
         if self.items != self.count:
             np.save(self._folder / "items.npy", np.asarray(self._items, dtype=np.int64))
         if self._targets:

@@ -110,7 +110,7 @@ QUICK = [
     pytest.param(
         ["model.py:build", "--precision", "int9"],
         '--precision "int9" is not known: accepted are fp32, fp16, int8, int8-static, int8-dynamic, '
-        "int8-weights, int4.",
+        "int8-hybrid, int8-weights, int4.",
         id="precision",
     ),
     pytest.param(

@@ -255,3 +255,16 @@ def test_noise_in_which_items_flip_is_seldom_called_a_drop_beyond_the_limit(drop
         lost, won, _ = generator.multinomial(items, [0.03 + drop, 0.03, 0.94 - drop])
         failures += paired_difference_interval(int(lost), int(won), items).low > limit
     assert failures / trials <= alarms
+
+
+def test_a_centred_bootstrap_holds_what_was_seen_where_repetition_raises_the_figure():
+    values = np.arange(200.0)
+
+    def distinct(chosen):
+        return float(len(set(chosen.tolist())))  # every resample has fewer
+
+    plain = bootstrap_interval(distinct, len(values))
+    centred = bootstrap_interval(distinct, len(values), centred=True)
+    assert not plain.low <= 200 <= plain.high
+    assert centred.low < 200 < centred.high
+    assert centred.high - centred.low == pytest.approx(4 * 200**0.5 * 0.31, rel=0.2)  # the spread of occupied cells

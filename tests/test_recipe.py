@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.errors import InputError
-from edgekit.recipe import PRECISIONS, Candidate, Precision, Prediction, Recipe, Step
+from edgekit.recipe import PRECISIONS, Candidate, OperatorKind, Precision, Prediction, Recipe, Step
 
 RECIPES = st.builds(
     Recipe,
@@ -29,7 +29,7 @@ def test_a_recipe_comes_back_from_json_as_it_was(recipe: Recipe) -> None:
 
 @given(RECIPES, st.text(max_size=8))
 def test_every_module_gets_the_default_or_an_override(recipe: Recipe, module: str) -> None:
-    assert recipe.precision_of(module) in {recipe.default, *(precision for _, precision in recipe.overrides)}
+    assert recipe.word_of(module) in {recipe.default, *(precision for _, precision in recipe.overrides)}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,19 @@ def test_every_module_gets_the_default_or_an_override(recipe: Recipe, module: st
 )
 def test_the_first_override_that_matches_wins(module: str, precision: Precision) -> None:
     recipe = Recipe(default="int8_static", overrides=(("head.*", "fp32"), ("head.fc", "fp16"), ("blocks.?.*", "fp16")))
-    assert recipe.precision_of(module) == precision
+    assert recipe.word_of(module) == precision
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision"),
+    [("convolution", "int8_static"), ("matrix", "int8_dynamic"), ("follower", "int8_static"), ("other", "fp32")],
+    ids=str,
+)
+def test_a_hybrid_recipe_is_decided_by_the_operator(kind: OperatorKind, precision: Precision) -> None:
+    recipe = Recipe(default="int8_hybrid", overrides=(("head", "fp16"),))
+    assert recipe.precision_of("stem", kind) == precision
+    assert recipe.precision_of(("head.fc", "head"), kind) == "fp16"
+    assert recipe.precisions == {"int8_static", "int8_dynamic", "fp16"}
 
 
 @pytest.mark.parametrize(
@@ -54,6 +66,7 @@ def test_the_first_override_that_matches_wins(module: str, precision: Precision)
         (Recipe(), "fp32"),
         (Recipe(default="int8_static"), "int8-static"),
         (Recipe(default="int8_dynamic"), "int8-dynamic"),
+        (Recipe(default="int8_hybrid"), "int8-hybrid"),
         (Recipe(default="int8_weights"), "int8-weights"),
         (Recipe(default="int4_weights"), "int4"),
         (Recipe(default="int8_static", overrides=(("head", "fp32"),)), "int8-static+mixed"),
@@ -67,7 +80,7 @@ def test_a_recipe_is_named_as_users_type_it(recipe: Recipe, name: str) -> None:
 
 @pytest.mark.parametrize("precision", PRECISIONS, ids=str)
 def test_only_fixed_integer_ranges_need_calibration(precision: Precision) -> None:
-    needed = precision in ("int8_static", "w8a16")
+    needed = precision in ("int8_static", "int8_hybrid", "w8a16")
     assert Recipe(default=precision).needs_calibration is needed
     assert Recipe(overrides=(("head", precision),)).needs_calibration is needed
 
@@ -81,8 +94,8 @@ def test_a_precision_that_nobody_knows_is_refused(data: dict[str, object]) -> No
     with pytest.raises(InputError) as raised:
         Recipe.from_json(data)
     assert raised.value.message == (
-        'plan: "int7" is not a precision: accepted are fp32, fp16, int8_static, int8_dynamic, int8_weights, '
-        "int4_weights, w8a16."
+        'plan: "int7" is not a precision: accepted are fp32, fp16, int8_static, int8_dynamic, int8_hybrid, '
+        "int8_weights, int4_weights, w8a16."
     )
 
 

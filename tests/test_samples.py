@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -170,3 +172,96 @@ def test_a_folder_without_samples_is_named(tmp_path: Path) -> None:
 def test_arrays_are_mapped_and_not_loaded(tmp_path: Path) -> None:
     samples = write_samples(tmp_path, ["x"], [(np.zeros((1, 2), np.float32),)])
     assert isinstance(samples.arrays()[0], np.memmap)
+
+
+def sample_folder(folder: Path) -> Path:
+    with SampleWriter(folder, ["x"]) as writer:
+        for i in range(3):
+            writer.add((np.full((1, 2), i, np.float32),))
+            writer.add_item(np.int64(i))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"count": "3"},
+        {"count": True},
+        {"items": 10**18},
+        {"items": -1},
+        {"names": "x"},
+        {"names": [1]},
+        {"sha256": None},
+    ],
+)
+def test_facts_of_samples_that_are_none_are_refused(tmp_path: Path, facts: dict[str, Any]) -> None:
+    path = sample_folder(tmp_path) / "samples.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
+    message = f"{path}: expected count, items, names and sha256, as edgekit writes them. Make it anew."
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        Samples.open(tmp_path)
+
+
+def damaged_header(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"False", b"Fals("))
+
+
+def pickled(path: Path) -> None:
+    np.save(path, np.array([{}, 1, 2], dtype=object), allow_pickle=True)
+
+
+@pytest.mark.parametrize("damage", [damaged_header, pickled, Path.unlink, lambda path: path.write_bytes(b"")])
+@pytest.mark.parametrize("name", ["0.npy", "targets.npy"])
+def test_an_array_of_samples_that_is_damaged_is_named(tmp_path: Path, name: str, damage: Any) -> None:
+    samples = Samples.open(sample_folder(tmp_path))
+    damage(tmp_path / name)
+    if not (tmp_path / name).exists() and name == "targets.npy":
+        assert samples.targets() is None
+        return
+    message = rf"^{re.escape(str(tmp_path / name))} cannot be read as an \.npy file: .+\. Make the samples anew\.$"
+    with pytest.raises(DataError, match=message):
+        samples.arrays() if name == "0.npy" else samples.targets()
+
+
+def test_an_array_of_samples_with_another_number_of_rows_is_named(tmp_path: Path) -> None:
+    samples = Samples.open(sample_folder(tmp_path))
+    np.save(tmp_path / "targets.npy", np.zeros((2,)))
+    message = f"{tmp_path / 'targets.npy'} has the shape (2,); expected 3 rows. Make the samples anew."
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        samples.targets()
+
+
+@pytest.mark.parametrize("text", ['["a"]', "[1, 2, 3]", '{"a": 1}'])
+def test_slices_of_samples_that_are_none_are_named(tmp_path: Path, text: str) -> None:
+    samples = Samples.open(sample_folder(tmp_path))
+    (tmp_path / "slices.json").write_text(text)
+    message = f"{tmp_path / 'slices.json'}: expected a list of 3 names of slices. Make the samples anew."
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        samples.slices()
+
+
+def test_sequences_begin_at_the_first_row_at_marks_and_after_so_many_calls(tmp_path: Path) -> None:
+    with SampleWriter(tmp_path, ["x"], sequences=True, reset_every=3) as writer:
+        for i in range(8):
+            if i == 4:
+                writer.start_sequence()
+            writer.add((np.full((1, 2), i, np.float32),))
+    samples = Samples.open(tmp_path)
+    assert samples.starts() == (0, 3, 4, 7)
+    assert samples.sequence_lengths() == (3, 1, 3, 1)
+
+
+def test_other_sequences_are_other_samples(tmp_path: Path) -> None:
+    def written(name: str, every: int) -> Samples:
+        with SampleWriter(tmp_path / name, ["x"], sequences=True, reset_every=every) as writer:
+            for i in range(4):
+                writer.add((np.full((1, 2), i, np.float32),))
+        return Samples.open(tmp_path / name)
+
+    assert written("a", 2).sha256 != written("b", 4).sha256
+
+
+def test_rows_of_a_model_without_states_have_no_sequences(tmp_path: Path) -> None:
+    samples = write_samples(tmp_path, ["x"], [(np.zeros((1, 2)),)])
+    assert samples.starts() == (0,)
+    assert samples.sequence_lengths() == ()

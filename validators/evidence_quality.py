@@ -21,6 +21,9 @@ from edgekit.validators.floors import sound_limit
 MANY_TIMES: Final = 10.0
 """An evaluation whose smallest visible drop is more than this many times the limit cannot judge that limit."""
 
+FEWEST_CALLS: Final = 16
+"""A model with states is judged on at least one sequence of so many calls."""
+
 
 @final
 class EvidenceValidator(Validator):
@@ -61,6 +64,12 @@ def _flaws(evidence: Evidence, evaluation: Samples, budget: Budget) -> Iterator[
         yield f"The float model gives the same outputs on all {evidence.reference.count} rows: give data that moves it."
     if evidence.outputs is not None and _is_constant(evidence.outputs):
         yield f"The artifact gives the same outputs on all {evidence.outputs.count} rows."
+    longest = max(evaluation.sequence_lengths(), default=FEWEST_CALLS)
+    if evidence.artifact.states and longest < FEWEST_CALLS:
+        yield (
+            f"The model has states, and the longest sequence has {longest} calls: give one of at least {FEWEST_CALLS}, "
+            "or errors that add up from call to call stay unseen."
+        )
     yield from _blind(evidence, budget)
 
 

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, TypeVar, final
 from edgekit.artifact import Artifact, measure_files, runtime_of
 from edgekit.errors import ERRORS_BY_NAME, DataError, MissingDependencyError, ResourceError, WorkerError
 from edgekit.formats.table import known_format, session_file
-from edgekit.model import CapturedModel, TensorSpec
+from edgekit.model import ArtifactState, CapturedModel, TensorSpec, boundary_json
 from edgekit.samples import Samples
 from edgekit.task.input_sizes import OpenInput, flags_of
 from edgekit.validators.artifact_operators import ArtifactOperator
@@ -38,6 +38,8 @@ MeasurementKind = Literal["memory", "outputs", "latency"]
 PIECES: Final[tuple[MeasurementKind, ...]] = ("memory", "outputs", "latency")
 
 RUNNER: Final = Path(__file__).resolve().parent / "runners" / "runner.py"
+RUNNER_FILES: Final = (RUNNER, RUNNER.with_name("opened_artifact.py"))
+"""What is copied to a device, with the session file of the runtime."""
 REFERENCE: Final = RUNNER.with_name("reference_session.py")
 """The session of the float model."""
 
@@ -54,6 +56,7 @@ class RunSettings:
         runs: Timed inferences.
         warmup: Inferences before the timed ones.
         timing_s: Timing stops after this many seconds, but not before 10 runs.
+        signature: Which function of the artifact is run where its file has several; "" where it has one.
         runtime_package: Import name of the TFLite interpreter to use; "" for the first that is installed.
         python: Interpreter that has the runtime, where it is not this one (`tflite_runtime` needs NumPy 1).
     """
@@ -64,6 +67,7 @@ class RunSettings:
     runs: int = 100
     warmup: int = 10
     timing_s: float = 20.0
+    signature: str = ""
     runtime_package: str = ""
     python: Path | None = None
 
@@ -154,7 +158,7 @@ def collect_evidence(
                 samples=evaluation.folder if evaluation else None,
                 output=folder / "outputs",
                 baseline=baseline,
-                expected=_expected(artifact.inputs, artifact.outputs),
+                expected=_expected(artifact.inputs, artifact.outputs, artifact.states),
                 settings=settings,
             ),
             progress,
@@ -244,7 +248,7 @@ def run_reference(
         modes=("outputs",),
         samples=samples.folder,
         output=folder,
-        expected=_expected(model.inputs, model.outputs),
+        expected=_expected(model.inputs, model.outputs, model.artifact_states()),
         settings=settings,
     )
     ran = run_export(run, progress)
@@ -342,6 +346,7 @@ def runner_options(run: RunnerCall, record: PurePath, session: PurePath) -> list
         "--runtime-package": settings.runtime_package,
         "--samples": run.samples,
         "--output": run.output,
+        "--signature": settings.signature or None,
         "--baseline": run.baseline if "latency" in run.modes else None,
     }
     given = [f"{key}={value}" for key, value in arguments.items() if value is not None]
@@ -374,10 +379,10 @@ def _root_of(package: str) -> str:
     return str(Path(places[0]).resolve().parent) if places else ""
 
 
-def _expected(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> dict[str, Any]:
-    if not inputs and not outputs:
-        return {}
-    return {"inputs": [spec.to_json() for spec in inputs], "outputs": [spec.to_json() for spec in outputs]}
+def _expected(
+    inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], states: Sequence[ArtifactState] = ()
+) -> dict[str, Any]:
+    return boundary_json(inputs, outputs, states) if inputs or outputs else {}
 
 
 def _raise_if_unusable(ran: RunnerEnd) -> None:
@@ -427,6 +432,9 @@ def _described(artifact: Artifact, record: Mapping[str, Any]) -> Artifact:
         inputs=artifact.inputs or _values(record["inputs"], TensorSpec),
         outputs=artifact.outputs or _values(record["outputs"], TensorSpec),
         metadata=artifact.metadata or record["metadata"],
+        signature=record["signature"],
+        signatures=tuple(record["signatures"]),
+        states=artifact.states or _values(record["states"], ArtifactState),
     )
 
 

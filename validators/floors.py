@@ -39,7 +39,7 @@ def sound_limit(name: str, precisions: Iterable[str]) -> Limit:
 
 def precisions_of(recipe: Recipe) -> tuple[str, ...]:
     """Returns the precisions that a recipe uses."""
-    return tuple({recipe.default, *(precision for _, precision in recipe.overrides)})
+    return tuple(recipe.precisions)
 
 
 def precisions_named(name: str) -> tuple[str, ...]:

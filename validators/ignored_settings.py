@@ -65,7 +65,7 @@ def _techniques(evidence: Evidence, requested: Requested) -> Iterator[str]:
 def _weights(evidence: Evidence, requested: Requested) -> Iterator[str]:
     """Yields what the stored weights contradict."""
     weighted = [operator for operator in evidence.operators if operator.weights]
-    used = {requested.recipe.default, *(precision for _, precision in requested.recipe.overrides)}
+    used = requested.recipe.precisions
     for precision in sorted(used):
         bits = _BITS.get(precision)
         if bits is not None and weighted and not any(operator.weight_bits == bits for operator in weighted):

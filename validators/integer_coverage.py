@@ -9,7 +9,7 @@ from edgekit.budget import RECIPE_SOURCE, Budget, Limit
 from edgekit.checks import Check, judge
 from edgekit.validators.artifact_operators import ArtifactOperator, name_operators, share_of_work
 from edgekit.validators.base import Evidence, Validator
-from edgekit.validators.requested import Requested, missed
+from edgekit.validators.requested import Requested, coverage
 
 _WHOLE: Final = 100.0
 
@@ -51,14 +51,16 @@ def _coverage(evidence: Evidence) -> tuple[float | None, str]:
         return None, evidence.why_missing("operators")
     listed = [operator for operator in evidence.operators if operator.multiplies]
     requested = evidence.requested
+    planned: dict[str, list[ArtifactOperator]] = {}
     if requested is None:
         wanted, missing = listed, [operator for operator in listed if not operator.in_integers]
     else:
-        wanted, missing = missed(listed, requested)
+        wanted, missing, planned = coverage(listed, requested, evidence.artifact.runtime)
     share = share_of_work([operator for operator in wanted if operator not in missing], wanted)
+    by_plan = "".join(f" In float by plan: {name_operators(items)}, because {why}." for why, items in planned.items())
     if share is None:
-        return None, "No operator that multiplies was requested in integers."
-    return share[0], _sentence(share[1], wanted, missing, requested)
+        return None, f"No operator that multiplies was requested in integers.{by_plan}"
+    return share[0], _sentence(share[1], wanted, missing, requested) + by_plan
 
 
 def _sentence(

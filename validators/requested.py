@@ -10,8 +10,11 @@ from enum import IntEnum
 from typing import Any, Final, final
 
 from edgekit.analysis.graph import Analysis
+from edgekit.analysis.operator_precisions import analysis_precisions
 from edgekit.errors import InputError
 from edgekit.files.bounded_reading import parse_json
+from edgekit.formats.float_kernels import float_kernel
+from edgekit.formats.table import known_format
 from edgekit.recipe import Precision, Recipe, precision_named
 from edgekit.validators.artifact_operators import ArtifactOperator
 
@@ -39,6 +42,7 @@ _DEMANDS: Final[Mapping[Precision, Demand]] = {
     "int8_weights": Demand.STORED,
     "int4_weights": Demand.STORED,
     "int8_dynamic": Demand.INTEGER,
+    "int8_hybrid": Demand.INTEGER,
     "int8_static": Demand.INTEGER,
     "w8a16": Demand.INTEGER,
 }
@@ -56,7 +60,7 @@ class Requested:
         recipe: Precision of each part.
         io: Types of its inputs and outputs: float or int8.
         techniques: Steps before the conversion, as text; None where nobody knows.
-        by_weights: Number of weights of a layer to the demands of the layers that have so many.
+        by_weights: Number of weights of a layer to the precisions of the layers that have so many.
         by_macs: The same for products of two activations, by their multiply-accumulates.
         knows_layers: False where the recipe treats layers differently and nobody can tell which operator is which.
     """
@@ -64,18 +68,29 @@ class Requested:
     recipe: Recipe
     io: str = "float"
     techniques: str | None = None
-    by_weights: Mapping[int, tuple[Demand, ...]]
-    by_macs: Mapping[int, tuple[Demand, ...]]
+    by_weights: Mapping[int, tuple[Precision, ...]]
+    by_macs: Mapping[int, tuple[Precision, ...]]
     knows_layers: bool = True
 
     @property
     def wants_integers(self) -> bool:
         """True if integers were requested anywhere."""
-        used: set[Precision] = {self.recipe.default, *(precision for _, precision in self.recipe.overrides)}
-        return any(_DEMANDS[precision] > Demand.NOTHING for precision in used)
+        return any(_DEMANDS[precision] > Demand.NOTHING for precision in self.recipe.precisions)
 
-    def demands(self, operators: Sequence[ArtifactOperator]) -> list[Demand]:
-        """Returns what was requested of each operator.
+    def demands(self, operators: Sequence[ArtifactOperator], runtime: str) -> list[tuple[Demand, str]]:
+        """Returns what was requested of each operator, and why the plan leaves it in float; "" where it does not."""
+        found: list[tuple[Demand, str]] = []
+        made = known_format(runtime)
+        for operator, precision in zip(operators, self._precisions(operators), strict=True):
+            row = float_kernel(made.float_kernels, operator.kind, precision) if made else None
+            if row is None or operator.in_integers:
+                found.append((_DEMANDS[precision], ""))
+            else:
+                found.append((min(_DEMANDS[precision], Demand.STORED if row.stored else Demand.NOTHING), row.reason))
+        return found
+
+    def _precisions(self, operators: Sequence[ArtifactOperator]) -> list[Precision]:
+        """Returns which precision was requested of each operator.
 
         An artifact's operators have no modules' names. What tells a layer is how many weights it has; among layers of
         one size the least demand falls on the operator that does least, so that no operator is blamed in doubt.
@@ -85,20 +100,21 @@ class Requested:
         for i, operator in enumerate(operators):
             groups[operator.weights > 0, operator.weights or operator.macs or 0].append(i)
         for (weighted, size), members in groups.items():
-            known = sorted((self.by_weights if weighted else self.by_macs).get(size, ()))
+            known = sorted((self.by_weights if weighted else self.by_macs).get(size, ()), key=_DEMANDS.__getitem__)
             if not known:
                 continue
             # Unrolled layers come more often than they are in the model.
             known = [known[0]] * (len(members) - len(known)) + known
             members.sort(key=lambda i: achieved(operators[i]))
-            for i, demand in zip(members, known, strict=False):
-                found[i] = demand
+            for i, precision in zip(members, known, strict=False):
+                found[i] = precision
         return found
 
-    def _default(self, operator: ArtifactOperator) -> Demand:
-        if operator.weights or self.recipe.default in _STATIC:
-            return _DEMANDS[self.recipe.default]
-        return Demand.NOTHING
+    def _default(self, operator: ArtifactOperator) -> Precision:
+        if operator.weights:
+            # Runtimes agree on little, but a convolution's type says that it is one.
+            return self.recipe.precision_of((), "convolution" if "conv" in operator.kind.lower() else "matrix")
+        return self.recipe.default if self.recipe.default in _STATIC else "fp32"
 
 
 def achieved(operator: ArtifactOperator) -> Demand:
@@ -109,7 +125,11 @@ def achieved(operator: ArtifactOperator) -> Demand:
 
 
 def requested_settings(
-    recipe: Recipe, *, io: str = "float", techniques: str | None = None, analysis: Analysis | None = None
+    recipe: Recipe,
+    *,
+    io: str = "float",
+    techniques: str | None = None,
+    analysis: Analysis | None = None,
 ) -> Requested:
     """Returns what a recipe asks of an artifact.
 
@@ -120,7 +140,7 @@ def requested_settings(
         analysis: Analysis of the float model; without one the layers of a mixed recipe cannot be distinguished.
     """
     by_weights, by_macs = _by_size(recipe, analysis) if analysis is not None else ({}, {})
-    mixed = {recipe.default, *(precision for _, precision in recipe.overrides)} != {recipe.default}
+    mixed = any(precision != recipe.default for _, precision in recipe.overrides)
     return Requested(
         recipe=recipe,
         io=io,
@@ -131,23 +151,27 @@ def requested_settings(
     )
 
 
-def _by_size(recipe: Recipe, analysis: Analysis) -> tuple[dict[int, tuple[Demand, ...]], dict[int, tuple[Demand, ...]]]:
-    """Returns the demands of layers by their number of weights, and of plain products by multiply-accumulates."""
-    by_weights: dict[int, tuple[Demand, ...]] = defaultdict(tuple)
-    by_macs: dict[int, tuple[Demand, ...]] = defaultdict(tuple)
+def _by_size(
+    recipe: Recipe, analysis: Analysis
+) -> tuple[dict[int, tuple[Precision, ...]], dict[int, tuple[Precision, ...]]]:
+    """Returns the precisions of layers by their number of weights, and of plain products by multiply-accumulates."""
+    by_weights: dict[int, tuple[Precision, ...]] = defaultdict(tuple)
+    by_macs: dict[int, tuple[Precision, ...]] = defaultdict(tuple)
+    precisions = analysis_precisions(analysis, recipe)
     for operator in analysis.operators:
-        precision = recipe.precision_of(operator.module)
+        precision = precisions[operator.name]
         weights = [analysis.weights[name] for name in operator.weights]
         sizes = [weight.count for weight in weights if weight.role in ("kernel", "recurrent")]
         if not operator.macs:
             continue
         if not sizes:
-            by_macs[operator.macs] += (_DEMANDS[precision] if precision in _STATIC else Demand.NOTHING,)
+            by_macs[operator.macs] += (precision if precision in _STATIC else "fp32",)
         # No runtime here has integer kernels for recurrent layers: what a precision asks of them is integer weights.
-        demand = min(_DEMANDS[precision], Demand.STORED) if operator.kernel == "recurrent" else _DEMANDS[precision]
+        if operator.kernel == "recurrent" and _DEMANDS[precision] > Demand.STORED:
+            precision = "int8_weights"
         # Recurrent layers are one operator here, and one for each of their matrices where a format unrolls them.
         for size in {sum(sizes), *sizes} if sizes else ():
-            by_weights[size] += (demand,)
+            by_weights[size] += (precision,)
     return dict(by_weights), dict(by_macs)
 
 
@@ -179,11 +203,28 @@ def read_requested(metadata: Mapping[str, str]) -> Requested | None:
     return requested
 
 
-def missed(
-    operators: Iterable[ArtifactOperator], requested: Requested
-) -> tuple[list[ArtifactOperator], list[ArtifactOperator]]:
-    """Returns (operators of which integers were requested, those of them that do not fulfil it)."""
+def coverage(
+    operators: Iterable[ArtifactOperator], requested: Requested, runtime: str
+) -> tuple[list[ArtifactOperator], list[ArtifactOperator], dict[str, list[ArtifactOperator]]]:
+    """Returns what came of a request for integers, of the operators that multiply.
+
+    Args:
+        operators: All of an artifact.
+        requested: What was requested of it.
+        runtime: Its format: what that has no integer kernels for is float by plan.
+
+    Returns:
+        The operators that the plan gave to integers, those of them that do not fulfil it, and by reason those that the
+        plan leaves in float.
+    """
     listed = [operator for operator in operators if operator.multiplies]
-    demands = requested.demands(listed)
-    wanted = [(operator, demand) for operator, demand in zip(listed, demands, strict=True) if demand > Demand.NOTHING]
-    return [item for item, _ in wanted], [item for item, demand in wanted if achieved(item) < demand]
+    wanted: list[ArtifactOperator] = []
+    missing: list[ArtifactOperator] = []
+    planned: dict[str, list[ArtifactOperator]] = defaultdict(list)
+    for operator, (demand, reason) in zip(listed, requested.demands(listed, runtime), strict=True):
+        if reason and achieved(operator) >= demand:
+            planned[reason].append(operator)
+        elif demand > Demand.NOTHING:
+            wanted.append(operator)
+            missing += [operator] if achieved(operator) < demand else []
+    return wanted, missing, dict(planned)

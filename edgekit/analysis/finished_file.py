@@ -24,11 +24,13 @@ class FinishedFileRequest:
         reader: `module:function` (see `Format.graph_reader`).
         path: The file.
         sizes: Input name to its shape, where the file leaves sizes free.
+        signature: Which of the file's functions, where it has several.
     """
 
     reader: str
     path: Contents
     sizes: Mapping[str, tuple[int, ...]]
+    signature: str = ""
 
 
 @final
@@ -43,19 +45,20 @@ class FinishedFile:
 def run(request: FinishedFileRequest, progress: Progress) -> FinishedFile:
     """Returns what a file computes: the entry of a worker process."""
     progress("reading the graph", None)
-    return read_finished(request.reader, request.path, request.sizes)
+    return read_finished(request.reader, request.path, request.sizes, request.signature)
 
 
 READ_FINISHED: Final = Job(work=run, tools=("onnx",))
 
 
-def read_finished(reader: str, path: Path, sizes: Mapping[str, tuple[int, ...]]) -> FinishedFile:
+def read_finished(reader: str, path: Path, sizes: Mapping[str, tuple[int, ...]], signature: str = "") -> FinishedFile:
     """Returns what a file computes, each operator in a module of its own that the recipe names.
 
     Args:
         reader: See `Format.graph_reader`.
         path: The file.
         sizes: Input name to its shape, where the file leaves sizes free.
+        signature: Which of the file's functions, where it has several: its reader takes a third argument then.
 
     Raises:
         ModelError: the file cannot be read.
@@ -63,7 +66,7 @@ def read_finished(reader: str, path: Path, sizes: Mapping[str, tuple[int, ...]])
     read: Any = load_plugin("graph reader", reader, reader)
     analysis: Analysis
     precisions: Mapping[str, Precision]
-    analysis, precisions = read(path, sizes)
+    analysis, precisions = read(path, sizes, signature) if signature else read(path, sizes)
     # Numbers, because names of a file's operators may hold the wildcards of a recipe's patterns.
     operators = tuple(replace(item, module=f"operator {i}.") for i, item in enumerate(analysis.operators))
     found: dict[str, Precision] = {item.module: precisions.get(item.name, "fp32") for item in operators}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, final
 
-from edgekit.analysis.family import family_of
+from edgekit.analysis.family import family_by_work
 from edgekit.analysis.fusion import fuse
 from edgekit.analysis.graph import Analysis, KernelClass, Operator, Tensor, Weight, WeightRole
 from edgekit.analysis.liveness import memory
@@ -210,7 +210,7 @@ class GraphBuilder:
         used = {*starts, *ends, *(name for o in operators for name in (*o.inputs, *o.outputs))}
         # The bounds of a clamp and the sizes of a pad that joined another operator are arguments of its kernel now.
         read = {name for operator in operators for name in operator.weights}
-        family, evidence = family_of(operators)
+        family, evidence = family_by_work(operators)
         return Analysis(
             operators=operators,
             tensors={name: tensor for name, tensor in self._tensors.items() if name in used},

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, final
 
 from edgekit.analysis.graph import Analysis, KernelClass, WeightRole, elements
 from edgekit.analysis.graph_builder import GraphBuilder
+from edgekit.analysis.graph_damage import damage_named
 from edgekit.analysis.operator_costs import (
     conv_attributes,
     conv_kernel,
@@ -57,18 +58,21 @@ def read_flatbuffer_file(path: Path) -> Analysis:
     return read_flatbuffer(path.read_bytes(), str(path))
 
 
-def read_flatbuffer_precisions(path: Path, sizes: Mapping[str, Sequence[int]]) -> tuple[Analysis, dict[str, str]]:
+def read_flatbuffer_precisions(
+    path: Path, sizes: Mapping[str, Sequence[int]], signature: str = ""
+) -> tuple[Analysis, dict[str, str]]:
     """Returns the analysis of a TFLite file, and operator name to the precision that it computes in.
 
     Args:
         path: The file.
         sizes: Not used: the file has the sizes that it was made with.
+        signature: Which of its functions, where it has several.
 
     Raises:
         ModelError: not a TFLite flatbuffer.
     """
     del sizes
-    return read_tflite_file(path.read_bytes(), str(path))
+    return read_tflite_file(path.read_bytes(), str(path), signature)
 
 
 def read_flatbuffer(content: bytes, origin: str) -> Analysis:
@@ -84,8 +88,13 @@ def read_flatbuffer(content: bytes, origin: str) -> Analysis:
     return read_tflite_file(content, origin)[0]
 
 
-def read_tflite_file(content: bytes, origin: str) -> tuple[Analysis, dict[str, str]]:
+def read_tflite_file(content: bytes, origin: str, signature: str = "") -> tuple[Analysis, dict[str, str]]:
     """Returns the analysis of a TFLite file's bytes, and operator name to the precision that it computes in.
+
+    Args:
+        content: The file.
+        origin: Its name, for messages.
+        signature: Which of its functions, where it has several.
 
     Raises:
         ModelError: not a TFLite flatbuffer.
@@ -98,19 +107,28 @@ def read_tflite_file(content: bytes, origin: str) -> tuple[Analysis, dict[str, s
         model = cast("TFLiteModel", schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0)))
     except Exception as error:  # the flatbuffer reader fails with whatever the broken offset led to
         raise ModelError(f"{origin}: the TFLite file is damaged: {error}. Expected a complete flatbuffer.") from error
-    reader = _Reader(model, schema, content)
-    return reader.read(), reader.precisions
+    with damage_named(origin):
+        reader = _Reader(model, schema, content, _graph_of(model, signature))
+        return reader.read(), reader.precisions
+
+
+def _graph_of(model: TFLiteModel, signature: str) -> int:
+    """Returns the number of a signature's subgraph; the first one where none is named."""
+    keys = ((item.signatureKey, item.subgraphIndex) for item in model.signatureDefs or ())
+    named = {key.decode() if isinstance(key, bytes) else key: graph for key, graph in keys}
+    return named.get(signature, 0)
 
 
 @final
 class _Reader:
-    """Walks the first subgraph of a model. Tensors are named by their index, because names may repeat."""
+    """Walks one subgraph of a model. Tensors are named by their index, because names may repeat."""
 
-    def __init__(self, model: TFLiteModel, schema: ModuleType, content: bytes) -> None:
+    def __init__(self, model: TFLiteModel, schema: ModuleType, content: bytes, graph: int) -> None:
         self._model = model
         self._schema = schema
         self._content = content
-        self._graph = model.subgraphs[0]
+        self._graph = model.subgraphs[graph]
+        self._signatures = {item.subgraphIndex for item in model.signatureDefs or ()}
         self._builder = GraphBuilder()
         self.precisions: dict[str, str] = {}
         self._names = self._unique_names()
@@ -119,7 +137,7 @@ class _Reader:
 
     def read(self) -> Analysis:
         """Returns the analysis."""
-        if len(self._model.subgraphs) > 1:
+        if len(self._model.subgraphs) > max(1, len(self._signatures)):
             self._builder.note("Only the main subgraph is analysed; bodies of loops and branches are not.")
         for index, tensor in enumerate(self._graph.tensors):
             self._declare(index, tensor)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from edgekit.analysis.graph import Analysis, KernelClass, WeightRole
 from edgekit.analysis.graph_builder import GraphBuilder
+from edgekit.analysis.graph_damage import damage_named
 from edgekit.analysis.onnx_bodies import BODY_OPERATORS, lay_out_bodies
 from edgekit.analysis.onnx_normal_form import bring_into_normal_form
 from edgekit.analysis.operator_costs import (
@@ -77,7 +78,7 @@ def read_onnx_file(
         sizes: Input name to its shape, where the file leaves sizes free.
 
     Raises:
-        ModelError: onnx cannot read the file.
+        ModelError: onnx cannot read the file, or its graph is damaged.
     """
     import onnx
 
@@ -90,9 +91,10 @@ def read_onnx_file(
         raise ModelError(
             f"{path}: onnx cannot read it: {error}. Expected a complete ONNX file; check it with onnx.checker."
         ) from error
-    flat, notes = lay_out_bodies(model)
-    reader = _Reader(flat.graph, path)
-    return reader.read(notes), reader.precisions
+    with damage_named(str(path)):
+        flat, notes = lay_out_bodies(model)
+        reader = _Reader(flat.graph, path)
+        return reader.read(notes), reader.precisions
 
 
 def _fix_sizes(model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> None:

@@ -60,6 +60,7 @@ def validate(
     evaluation: Data = None,
     metric: Metric | None = None,
     measurements: Iterable[PathText] = (),
+    signature: str | None = None,
     without: str | Iterable[str] = (),
     config: PathText | None = None,
     strict: bool = False,
@@ -77,6 +78,7 @@ def validate(
         evaluation: As for `plan`; without a float model the artifact's own metric is shown.
         metric: As for `plan`.
         measurements: Measurement files of `bench` from the device.
+        signature: Which function of a file that has several; None where it has one, or where the task file says it.
         without: Checks that are shown and not judged, such as `"evidence"`.
         config: As for `plan`.
         strict: Inconclusive checks and warnings fail too.
@@ -110,7 +112,8 @@ def validate(
 
         def one(request: Request) -> ExportOutcome:
             measured = tuple(map(Path, measurements))
-            made = run_validation(path, request, data=data, measurements=measured, settings=run.settings)
+            settings = replace(run.settings, signature=signature or request.task.signature)
+            made = run_validation(path, request, data=data, measurements=measured, settings=settings)
             return ExportOutcome(made, strict=strict)
 
         return requests.run(one, task)
@@ -130,6 +133,7 @@ def gate(
     evaluation: Data = None,
     metric: Metric | None = None,
     measurements: Iterable[PathText] = (),
+    signature: str | None = None,
     max_regression: str | Iterable[str] = (),
     baseline: PathText | None = None,
     fail_on_missing_baseline: bool = False,
@@ -150,6 +154,7 @@ def gate(
         evaluation: As for `plan`.
         metric: As for `plan`.
         measurements: Measurement files of `bench` from the device.
+        signature: As for `validate`.
         max_regression: Limits against the baseline: `"size +5 %"`, `"accuracy -0.5 pp"`, or several.
         baseline: File of `edgekit baseline set`; None takes `edgekit-baseline.json` in the working folder.
         fail_on_missing_baseline: A format without a baseline fails; else it warns.
@@ -191,8 +196,9 @@ def gate(
         data = artifact_data(source, path, run.scratch, run.settings) if alone else None
 
         def one(request: Request) -> GateOutcome:
+            settings = replace(run.settings, signature=signature or request.task.signature)
             requested = GateRequest(
-                target=path, settings=run.settings, device=request.profile, config=as_path(config), limits=run.limits,
+                target=path, settings=settings, device=request.profile, config=as_path(config), limits=run.limits,
                 overrides=source.given(), regression=texts_of(max_regression), without=texts_of(without),
                 measurements=tuple(map(Path, measurements)), baseline=as_path(baseline), remeasure=remeasure,
                 fail_on_missing_baseline=fail_on_missing_baseline, task=task, data=data,
@@ -306,17 +312,17 @@ def debug(
 
 
 def report(target: PathText | ExportOutcome, output: PathText | None = None) -> Path:
-    """Writes one self-contained HTML file about an export or a search.
+    """Writes one self-contained HTML file about an export, a search or a sweep.
 
     Args:
-        target: Folder that export or search wrote, or what `export` returned.
+        target: Folder that export, search or sweep wrote, or what `export` returned.
         output: The HTML file; None is `report.html` in the folder.
 
     Returns:
         The file's path.
 
     Raises:
-        ArtifactError: the folder holds neither an export nor a search.
+        ArtifactError: the folder holds no export, search or sweep.
         MachineError: a package is missing, or the file cannot be written.
     """
     from edgekit.html_report.page import write_report_page

@@ -282,7 +282,8 @@ def _of_this_device(measurement: Measurement, profile: DeviceProfile) -> Measure
     if measurement.device != profile.name:
         device = measurement.device or f"no device ({measurement.host or measurement.place})"
         raise DataError(
-            f"{measurement.name} was measured on {device}; what is calibrated is {profile.name}. Give measurements of "
-            f"it: edgekit bench ARTIFACT --on ssh://USER@HOST --device {profile.name} -o FILE"
+            f"{measurement.name} was measured on {device}; what is calibrated is {profile.name}. Measure "
+            f"{measurement.artifact.file} there, by --on or --from of edgekit bench (edgekit bench --help says which), "
+            f"with --device {profile.name}."
         )
     return measurement

@@ -22,6 +22,7 @@ from edgekit.samples import Samples
 from edgekit.units import format_bytes
 from edgekit.validators.execution import (
     RUNNER,
+    RUNNER_FILES,
     RunnerCall,
     RunnerEnd,
     collect_evidence,
@@ -127,7 +128,7 @@ class _RemoteBench:
         # Outputs are seldom larger than inputs; where they are, the run itself says that the disk is full.
         self._check_room(artifact.size_bytes + 2 * data + _SPARE_BYTES)
         progress(f"copying {format_bytes(artifact.size_bytes + data)} to {self.target}", None)
-        for file in (RUNNER, session_file(artifact.runtime)):
+        for file in (*RUNNER_FILES, session_file(artifact.runtime)):
             self.shell.put(file, self.there / file.name)
         self.shell.put(artifact.path, self._artifact(artifact.path))
         for name, file in artifact_files(artifact.path) if artifact.path.is_file() else ():

@@ -67,14 +67,14 @@ def write_files(
     passed = result.passed(strict=strict)
     findings = find(result, LimitFiles(task=request.task, profile=request.profile), strict=strict)
     if files.junit:
-        _write(files.junit, junit_xml(findings, device=result.device), "--junit")
+        write_file(files.junit, junit_xml(findings, device=result.device), "--junit")
     if files.sarif:
-        _write(files.sarif, sarif_json(findings, device=result.device, passed=passed, root=Path.cwd()), "--sarif")
+        write_file(files.sarif, sarif_json(findings, device=result.device, passed=passed, root=Path.cwd()), "--sarif")
     table = markdown(result, findings, passed=passed, base=base)
     if files.github:
         _tell_github(files, findings, table)
     if files.markdown and str(files.markdown) != "-":
-        _write(files.markdown, table, "--markdown")
+        write_file(files.markdown, table, "--markdown")
     if files.as_json:
         write_json(result.to_json(strict=strict))
     elif files.markdown:
@@ -87,9 +87,10 @@ def failure_written(files: GateFiles, *, device: str) -> Generator[None, None, N
     """Writes every output that was requested where the gate inside ends with an error, which passes through."""
     try:
         yield
-    except EdgekitError as error:
-        # CI shows what these files hold, and nothing where they are missing.
-        _write_failure(files, error.message, device=device)
+    except Exception as error:
+        # CI shows what these files hold, and nothing where they are missing: also of a fault of edgekit's own.
+        own = f"a fault of edgekit's own, {type(error).__name__}: {error}"
+        _write_failure(files, error.message if isinstance(error, EdgekitError) else own, device=device)
         raise
 
 
@@ -104,16 +105,25 @@ def _write_failure(files: GateFiles, message: str, *, device: str) -> None:
     from edgekit.gating.outputs.markdown_table import failure_markdown
     from edgekit.gating.outputs.sarif_file import sarif_json
 
-    findings = (no_verdict(message, Path("edgekit.toml").absolute()),)
+    findings = (no_verdict(message, _config_here()),)
     if files.junit:
-        _write(files.junit, junit_xml(findings, device=device), "--junit")
+        write_file(files.junit, junit_xml(findings, device=device), "--junit")
     if files.sarif:
-        _write(files.sarif, sarif_json(findings, device=device, passed=False, root=Path.cwd()), "--sarif")
+        write_file(files.sarif, sarif_json(findings, device=device, passed=False, root=Path.cwd()), "--sarif")
     text = failure_markdown(message, device=device)
     if files.github:
         _tell_github(files, findings, text)
     if files.markdown and str(files.markdown) != "-":
-        _write(files.markdown, text, "--markdown")
+        write_file(files.markdown, text, "--markdown")
+
+
+def _config_here() -> Path | None:
+    from edgekit.task.task import find_config
+
+    try:
+        return find_config(Path.cwd())
+    except EdgekitError:
+        return None  # what is wrong with it is the message
 
 
 def _tell_github(files: GateFiles, findings: tuple[Finding, ...], table: str) -> None:
@@ -129,7 +139,12 @@ def _tell_github(files: GateFiles, findings: tuple[Finding, ...], table: str) ->
         say(f"edgekit: {SUMMARY_VARIABLE} is not set, so there is no job summary to write to.")
 
 
-def _write(path: Path, text: str, flag: str) -> None:
+def write_file(path: Path, text: str, flag: str) -> None:
+    """Writes an output, its folder too where that is missing.
+
+    Raises:
+        ResourceError: it cannot be written; the message names the flag.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)

@@ -72,6 +72,13 @@ Device = Annotated[
 Config = Annotated[
     Path | None, option(MODEL_AND_DATA, "--config", "-c", help="Task file (default: edgekit.toml here).")
 ]
+Signature = Annotated[
+    str | None,
+    option(
+        MODEL_AND_DATA, "--signature",
+        help="Which function of a file that has several: a TFLite signature, a .pte method, a Core ML function.",
+    ),
+]  # fmt: skip
 Metric = Annotated[
     str | None,
     option(MODEL_AND_DATA, "--metric", help="A metric such as top1, agreement or map50, or metrics.py:function."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +36,7 @@ def plan(
     precision: options.Precision = None,
     *,
     data: options.Data,
+    signature: options.Signature = None,
     metric: options.Metric = None,
     limits: options.Limits,
     effort: options.Effort = "quick",
@@ -74,6 +76,7 @@ def plan(
     finished = finished_model(request, decided=decided) if model is not None else None
     with pipeline_settings(screen, workers, no_cache=no_cache) as (settings, _):
         if finished is not None:
+            settings = replace(settings, signature=signature or request.task.signature)  # noqa: PLW2901  of this file
             report = fit_finished(finished, request, ArtifactData.of_task(request.task), settings)
             return _show_fit(report, request, screen, verbose=verbose)
         made, analysis = plan_model(request, wanted, settings, trial=why)

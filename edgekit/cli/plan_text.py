@@ -31,6 +31,8 @@ _PRECISIONS: Final = {
     "fp16": "store and compute in 16-bit float",
     "int8_static": "quantize weights (a scale per channel) and activations (calibrated ranges) to 8 bits",
     "int8_dynamic": "quantize weights to 8 bits, tables too, and activations at run time",
+    "int8_hybrid": "quantize weights to 8 bits, activations of convolutions too (calibrated ranges), and of linear "
+    "layers at run time",
     "int8_weights": "quantize weights to 8 bits, compute in float",
     "int4_weights": "quantize weights to 4 bits in groups of 32, tables to 8",
     "w8a16": "quantize weights to 8 and activations to 16 bits",

@@ -164,7 +164,8 @@ def note_lines(report: ExportReport, *, verbose: bool) -> list[str]:
                 f" and {len(names) - SHOWN_NAMES} more" if names[SHOWN_NAMES:] else ""
             )
             notes.setdefault(f"stays float: {shown}", []).append(result.runtime)
-    lines = [f"[dim]{', '.join(runtimes)}: {escape(note)}[/]" for note, runtimes in notes.items()]
+    lines = [escape(line) for line in state_lines(report)]
+    lines += [f"[dim]{', '.join(runtimes)}: {escape(note)}[/]" for note, runtimes in notes.items()]
     lines += [
         f"[yellow]calibration:[/] {escape(finding['message'])}"
         for finding in (report.calibration or {}).get("findings", ())
@@ -179,6 +180,27 @@ def note_lines(report: ExportReport, *, verbose: bool) -> list[str]:
     if any(result.host.get("median_ms") is not None for result in report.results):
         lines.append("[dim]host latency is this machine's; it is never taken for the device's[/]")
     return [*lines, ""] if lines else []
+
+
+def state_lines(report: ExportReport) -> list[str]:
+    """Returns how each artifact has what goes from call to call, and on how long sequences it was judged."""
+    ways: dict[str, list[str]] = {}
+    for result in report.results:
+        states = result.artifact.states if result.artifact else ()
+        held = [state.buffer or state.name for state in states if state.held]
+        fed = [f"{state.output} -> {state.input}" for state in states if not state.held]
+        if held:
+            ways.setdefault(f"kept by the file itself: {', '.join(held)}", []).append(result.runtime)
+        if fed:
+            ways.setdefault(f"the app feeds it back: {', '.join(fed)}", []).append(result.runtime)
+    lines = [f"state, {', '.join(runtimes)}: {way}" for way, runtimes in ways.items()]
+    data = report.data.get("evaluation") or {}
+    if lines and "sequences" in data:
+        lines.append(
+            f"state: carried from call to call over {data['sequences']} sequences of up to {data['longest_sequence']} "
+            "calls, in the artifact and in the float model"
+        )
+    return lines
 
 
 def _imported_line(result: FormatResult) -> str:
@@ -206,6 +228,7 @@ def embedded_lines(artifact: Artifact) -> list[str]:
     steps = embedded.preprocessing
     return [
         origin_line(embedded),
+        *([f"signature {artifact.signature}, of {', '.join(artifact.signatures)}"] if artifact.signature else []),
         *(f"input {_tensor_text(spec)}" for spec in artifact.inputs),
         *(f"output {_tensor_text(spec)}" for spec in artifact.outputs),
         "preprocessing: "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edgekit.cli import options
 from edgekit.cli.export import show_report
 from edgekit.exporting.validation_request import request_validation, run_validation
@@ -15,6 +17,7 @@ def validate(
     config: options.Config = None,
     *,
     data: options.Data,
+    signature: options.Signature = None,
     metric: options.Metric = None,
     limits: options.Limits,
     measurements: options.Measurements = None,
@@ -44,7 +47,11 @@ def validate(
 
     with pipeline_settings(screen, workers, no_cache=no_cache, jobs=1) as (settings, _):
         report = run_validation(
-            artifact, request, data=artifact_data, measurements=measurements or (), settings=settings
+            artifact,
+            request,
+            data=artifact_data,
+            measurements=measurements or (),
+            settings=replace(settings, signature=signature or request.task.signature),
         )
     if screen.as_json:
         write_json(report.to_json(strict=strict))

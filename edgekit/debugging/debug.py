@@ -116,7 +116,7 @@ def _samples(task: Task, model: CapturedModel, request: DebugRequest, settings: 
     for purpose in _PURPOSES:
         if request.data not in (None, purpose):
             continue
-        samples = prepare_samples(task, model.inputs, purpose, settings)
+        samples = prepare_samples(task, model, purpose, settings)
         if samples is not None:
             return samples, purpose
     wanted = request.data or "calibration or evaluation"
@@ -164,7 +164,7 @@ def _as_quantized(
         if not technique.keeps_function:
             notes.append(f"{name} changed the weights on purpose: what it changed counts as error here.")
             continue
-        calibration = prepare_samples(task, model.inputs, "calibration", settings)
+        calibration = prepare_samples(task, model, "calibration", settings)
         model = apply_technique(model, technique.step(), calibration, settings).model
         notes.append(f"Compared with the float model after {name}, which moves values between layers.")
     return model, notes

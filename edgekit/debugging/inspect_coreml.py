@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 from edgekit.debugging.inspector import ArtifactInspector, InnerTensor, StoredGrid, prepared, real_values
 from edgekit.validators import coreml_evaluator
 from edgekit.validators.coreml_evaluator.graph import Operation, Reference
-from edgekit.validators.runners import coreml_session, runner
+from edgekit.validators.runners import coreml_session, opened_artifact
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,12 +30,12 @@ class CoreMLInspector(ArtifactInspector):
     how: ClassVar[str] = "Core ML evaluator, values of the saved program (not Apple's runtime)"
 
     def __init__(self, path: Path, threads: int) -> None:
-        runner.check_file(path)
+        opened_artifact.check_file(path)
         self._path = path
         self._program = coreml_evaluator.load(path, threads=threads)
         session = coreml_session.Session(self._program)
-        expected = runner.described_in(session.metadata)
-        order, self._specs = runner.ordered(session.inputs, expected.get("inputs", []))
+        expected = opened_artifact.described_in(session.metadata)
+        order, self._specs = opened_artifact.ordered(session.inputs, expected.get("inputs", []))
         reader = _Reader(self._program.operations, self._program.constants)
         self._read_from: dict[str, tuple[str, StoredGrid | None]] = {}
         tensors: list[InnerTensor] = []
@@ -52,7 +52,7 @@ class CoreMLInspector(ArtifactInspector):
             tensors.append(InnerTensor(name=name, operator=operator, grid=grid))
         self.tensors = tuple(tensors)
         self.inputs = tuple(session.inputs[k]["name"] for k in order)
-        out_order, _ = runner.ordered(session.outputs, expected.get("outputs", []))
+        out_order, _ = opened_artifact.ordered(session.outputs, expected.get("outputs", []))
         back = {read: name for name, (read, _) in self._read_from.items()}
         names = [str(session.outputs[k]["name"]) for k in out_order]
         self.outputs = tuple(back.get(name, name) for name in names)

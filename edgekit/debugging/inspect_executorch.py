@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 from edgekit.debugging.inspector import ArtifactInspector, InnerTensor, StoredGrid, grid_of, prepared, real_values
 from edgekit.debugging.xnnpack_graph import InnerValue, XNNPACKGraph
 from edgekit.errors import ArtifactError, MissingDependencyError
-from edgekit.validators.runners import executorch_session, runner
+from edgekit.validators.runners import executorch_session, opened_artifact
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,10 +37,10 @@ class ExecuTorchInspector(ArtifactInspector):
     how: ClassVar[str] = "ExecuTorch's own runtime, inner values of the XNNPACK payload added as outputs"
 
     def __init__(self, path: Path, threads: int) -> None:
-        runner.check_file(path)
+        opened_artifact.check_file(path)
         self._path = path
         try:
-            tapped = _Tapped(path.read_bytes())
+            tapped = _Tapped(path, path.read_bytes())
             runtime = executorch_session.Runtime(str(path), "", threads)
         except ImportError as error:
             raise MissingDependencyError(
@@ -52,15 +52,17 @@ class ExecuTorchInspector(ArtifactInspector):
             try:
                 self._session: Any = runtime.open(str(copy))
             except Exception as error:  # the runtime raises many kinds, all of them with this meaning
-                raise runner.foreign(
+                raise opened_artifact.foreign(
                     error,
-                    f"{path.name} cannot be loaded by ExecuTorch: {runner.brief(error)} Copy or export it again.",
+                    path,
+                    f"{path.name} cannot be loaded by ExecuTorch: {opened_artifact.brief(error)} "
+                    "Copy or export it again.",
                 ) from error
-        expected = runner.described_in(self._session.metadata)
-        order, self._specs = runner.ordered(self._session.inputs, expected.get("inputs", []))
+        expected = opened_artifact.described_in(self._session.metadata)
+        order, self._specs = opened_artifact.ordered(self._session.inputs, expected.get("inputs", []))
         self._session_order = [order.index(i) for i in range(len(order))]
         count = len(self._session.outputs) - len(tapped.taps)
-        out_order, out_specs = runner.ordered(self._session.outputs[:count], expected.get("outputs", []))
+        out_order, out_specs = opened_artifact.ordered(self._session.outputs[:count], expected.get("outputs", []))
         inputs = tuple(
             InnerTensor(name=f"input_{k}", operator="input", grid=_spec_grid(spec))
             for k, spec in zip(order, self._specs, strict=True)
@@ -120,13 +122,15 @@ class _Tapped:
     """A program whose inner values are outputs.
 
     Attributes:
-        program: Contents of the .pte file.
+        path: The .pte file.
+        program: Its contents.
         data: Contents of the changed file.
         taps: The further outputs, in their order.
         quantized_inputs: Float input to the tap of its integers, which the graph reads.
         output_grids: Place of a float output that was on a grid just before, to that grid.
     """
 
+    path: Path
     program: bytes
     data: bytes = b""
     taps: list[_Tap] = field(default_factory=list[_Tap])
@@ -139,8 +143,11 @@ class _Tapped:
         try:
             file: Any = deserialize_pte_binary(self.program)
         except Exception as error:  # a damaged file raises whatever its decoder trips over
-            raise runner.foreign(
-                error, f"The program cannot be read: {runner.brief(error)} Copy or export it again."
+            raise opened_artifact.foreign(
+                error,
+                self.path,
+                f"{self.path.name} cannot be read as a program: {opened_artifact.brief(error)} "
+                "Copy or export it again.",
             ) from error
         plan = next((item for item in file.program.execution_plan if item.name == "forward"), None)
         if plan is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 from edgekit.debugging.inspector import ArtifactInspector, InnerTensor, StoredGrid, grid_of, prepared, real_values
 from edgekit.errors import MissingDependencyError
-from edgekit.validators.runners import onnx_session, runner
+from edgekit.validators.runners import onnx_session, opened_artifact
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ class ONNXInspector(ArtifactInspector):
     how: ClassVar[str] = "onnxruntime, inner tensors added as outputs"
 
     def __init__(self, path: Path, threads: int) -> None:
-        runner.check_file(path)
+        opened_artifact.check_file(path)
         self._path = path
         model, graph = _read(path)
         self._taps = graph.taps()
@@ -48,12 +48,12 @@ class ONNXInspector(ArtifactInspector):
             session = _open(tapped, path, threads)
         self._session = session
         self._outputs = [spec["name"] for spec in session.outputs]
-        expected = runner.described_in(session.metadata)
-        order, self._specs = runner.ordered(session.inputs, expected.get("inputs", []))
+        expected = opened_artifact.described_in(session.metadata)
+        order, self._specs = opened_artifact.ordered(session.inputs, expected.get("inputs", []))
         self._session_order = [order.index(i) for i in range(len(order))]
         self.inputs = tuple(graph.tensor_of(session.inputs[k]["name"]) for k in order)
         own = [spec for spec in session.outputs if spec["name"] in graph.outputs]
-        out_order, _ = runner.ordered(own, expected.get("outputs", []))
+        out_order, _ = opened_artifact.ordered(own, expected.get("outputs", []))
         self.outputs = tuple(graph.tensor_of(own[k]["name"]) for k in out_order)
 
     def run(self, row: Sequence[NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
@@ -170,8 +170,8 @@ def _read(path: Path) -> tuple[onnx.ModelProto, _Graph]:
     try:
         model = onnx.load(str(path))
     except Exception as error:  # protobuf raises what its implementation likes
-        raise runner.foreign(
-            error, f"{path.name} cannot be read as ONNX: {runner.brief(error)} Copy or export it again."
+        raise opened_artifact.foreign(
+            error, path, f"{path.name} cannot be read as ONNX: {opened_artifact.brief(error)} Copy or export it again."
         ) from error
     return model, _Graph(model.graph)
 
@@ -184,6 +184,8 @@ def _open(tapped: Path, path: Path, threads: int) -> onnx_session.Session:
             "onnxruntime is not installed. Install it from the checkout: pip install -e '.[onnx]'"
         ) from error
     except Exception as error:
-        raise runner.foreign(
-            error, f"{path.name} cannot be loaded by onnxruntime: {runner.brief(error)} Copy or export it again."
+        raise opened_artifact.foreign(
+            error,
+            path,
+            f"{path.name} cannot be loaded by onnxruntime: {opened_artifact.brief(error)} Copy or export it again.",
         ) from error

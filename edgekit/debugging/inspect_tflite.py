@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from edgekit.debugging.inspector import ArtifactInspector, InnerTensor, StoredGrid, grid_of, prepared, real_values
 from edgekit.errors import MissingDependencyError
-from edgekit.validators.runners import runner, tflite_session
+from edgekit.validators.runners import opened_artifact, tflite_session
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,8 +33,8 @@ class TFLiteInspector(ArtifactInspector):
         self._path = path
         self._interpreter = _interpreter(path, threads)
         session = tflite_session.Session(self._interpreter, str(path))
-        expected = runner.described_in(session.metadata)
-        order, self._specs = runner.ordered(session.inputs, expected.get("inputs", []))
+        expected = opened_artifact.described_in(session.metadata)
+        order, self._specs = opened_artifact.ordered(session.inputs, expected.get("inputs", []))
         self._session_order = [order.index(i) for i in range(len(order))]
         self._session = session
         details = {int(item["index"]): item for item in self._interpreter.get_tensor_details()}
@@ -53,7 +53,7 @@ class TFLiteInspector(ArtifactInspector):
                 tensors.append(tensor)
         self.tensors = tuple(tensors)
         self.inputs = tuple(self._name(session.input_indices[k], replaced) for k in order)
-        out_order, _ = runner.ordered(session.outputs, expected.get("outputs", []))
+        out_order, _ = opened_artifact.ordered(session.outputs, expected.get("outputs", []))
         self.outputs = tuple(self._name(session.output_indices[k], replaced) for k in out_order)
 
     def run(self, row: Sequence[NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
@@ -71,7 +71,7 @@ class TFLiteInspector(ArtifactInspector):
 
 
 def _interpreter(path: Path, threads: int) -> Any:
-    runner.check_file(path)
+    opened_artifact.check_file(path)
     try:
         from ai_edge_litert import interpreter as litert
     except ImportError as error:
@@ -87,8 +87,9 @@ def _interpreter(path: Path, threads: int) -> Any:
             experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         )
     except (ValueError, RuntimeError) as error:
-        raise runner.RunError(
-            "ArtifactError", f"{path.name} cannot be loaded by LiteRT: {runner.brief(error)} Copy or export it again."
+        raise opened_artifact.RunError(
+            "ArtifactError",
+            f"{path.name} cannot be loaded by LiteRT: {opened_artifact.brief(error)} Copy or export it again.",
         ) from error
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 from edgekit.errors import ERRORS_BY_NAME, ArtifactError
 from edgekit.formats.table import all_formats, find_format
 from edgekit.plugins import load_plugin
-from edgekit.validators.runners import runner
+from edgekit.validators.runners import opened_artifact
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,7 +115,7 @@ def open_inside(runtime: str, path: Path, threads: int) -> ArtifactInspector:
     reader: type[Any] = load_plugin("reader of the format", runtime, target)
     try:
         opened: ArtifactInspector = reader(path, threads)
-    except runner.RunError as error:
+    except opened_artifact.RunError as error:
         raise ERRORS_BY_NAME.get(error.kind, ArtifactError)(error.message) from error
     return opened
 
@@ -125,20 +125,20 @@ def prepared(path: Path, specs: Sequence[Mapping[str, Any]], row: Sequence[NDArr
 
     Args:
         path: The artifact, for messages.
-        specs: Specifications of the inputs, in the row's order (see `runner.ordered`).
+        specs: Specifications of the inputs, in the row's order (see `opened_artifact.ordered`).
         row: One array for each input.
 
     Raises:
         RunError: another number of inputs, or shapes or types that do not fit.
     """
     if len(specs) != len(row):
-        raise runner.RunError(
+        raise opened_artifact.RunError(
             "DataError",
             f"{path.name} takes {len(specs)} inputs and the data has {len(row)} tensors. Give one tensor an input.",
         )
     for spec, array in zip(specs, row, strict=True):
-        runner.check_fit(path, dict(spec), array.shape, array.dtype)
-    return [runner.stored(path, dict(spec), array) for spec, array in zip(specs, row, strict=True)]
+        opened_artifact.check_fit(path, dict(spec), array.shape, array.dtype)
+    return [opened_artifact.stored(path, dict(spec), array) for spec, array in zip(specs, row, strict=True)]
 
 
 def real_values(stored: NDArray[Any], grid: StoredGrid | None) -> Array:

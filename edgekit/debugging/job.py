@@ -22,7 +22,7 @@ from edgekit.errors import ERRORS_BY_NAME, ArtifactError
 from edgekit.formats.table import find_format
 from edgekit.model import CapturedModel
 from edgekit.samples import Samples
-from edgekit.validators.runners import runner
+from edgekit.validators.runners import opened_artifact
 from edgekit.workers.request_key import Contents
 from edgekit.workers.worker import Job, Progress
 
@@ -84,7 +84,7 @@ def run(request: ComparisonRequest, progress: Progress) -> DebugReport:
     rows = _rows(request.samples, request.count)
     try:
         values = [inside.run(row) for row in rows[:_MATCHED_SAMPLES]]
-    except runner.RunError as error:
+    except opened_artifact.RunError as error:
         raise ERRORS_BY_NAME.get(error.kind, ArtifactError)(error.message) from error
     progress("matching tensors", None)
     matches = Matcher(graph, inside, rows[:_MATCHED_SAMPLES], values).match()
@@ -240,9 +240,9 @@ def _agreement(
     """
     session: Any = importlib.import_module(find_format(runtime).session)
     try:
-        artifact = runner.OpenArtifact(session.Runtime(str(path), "", threads), path, {})
+        artifact = opened_artifact.OpenArtifact(session.Runtime(str(path), "", threads), path, {})
         plain = artifact.real(artifact.run(artifact.prepare(list(row))))
-    except runner.RunError as error:
+    except opened_artifact.RunError as error:
         return None, [f"The artifact does not run as it is: {error.message}"]
     signal = noise = 0.0
     for name, output in zip(inside.outputs, plain, strict=False):

@@ -101,7 +101,7 @@ class ArtifactData:
         return samples, f"{_sizes_of(samples)}, from --input; the values are made up"
 
     def _chosen(self, artifact: Artifact) -> list[InputSizes]:
-        inputs = [OpenInput.from_spec(spec) for spec in artifact.inputs]
+        inputs = [OpenInput.from_spec(spec) for spec in artifact.data_inputs]
         return chosen_sizes(inputs, self.input_sizes, artifact.path.name)
 
     def _sized(self, artifact: Artifact) -> Artifact:
@@ -145,15 +145,16 @@ def read_samples(
         metric=metric,
         preprocessing=images,
         folder=folder,
+        sequences=bool(artifact.states),
     )
     return settings.run("reading of the data", MATERIALIZE, request, settings.stage("data")).value
 
 
 def real_inputs(artifact: Artifact) -> tuple[TensorSpec, ...]:
-    """Returns the inputs as users see them: a quantized one takes real values, which the runner quantizes."""
+    """Returns the inputs that data feeds as users see them: a quantized one takes real values."""
     return tuple(
         spec if spec.scale is None else replace(spec, dtype="float32", scale=None, zero_point=None)
-        for spec in artifact.inputs
+        for spec in artifact.data_inputs
     )
 
 

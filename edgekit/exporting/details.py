@@ -13,6 +13,7 @@ from typing import Any, Final
 import edgekit
 from edgekit.analysis.graph import Analysis
 from edgekit.analysis.liveness import memory
+from edgekit.analysis.operator_precisions import analysis_precisions
 from edgekit.errors import ArtifactError
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.report import ExportReport
@@ -78,7 +79,7 @@ def _format_json(
     return {
         "runtime": result.runtime,
         "precision": result.precision,
-        "precisions": [result.recipe.precision_of(operator.module) for operator in analysis.operators],
+        "precisions": list(analysis_precisions(analysis, result.recipe).values()),
         "stored_bytes": [round(sizes[operator.name]) for operator in analysis.operators],
         "predicted_ms": [spent[operator.name] for operator in analysis.operators] if spent else None,
         "memory": _memory_json(result, analysis),
@@ -121,7 +122,7 @@ def read_details(folder: Path, report: Mapping[str, Any]) -> dict[str, Any]:
         ArtifactError: none there, not details that this edgekit reads, or those of another export.
     """
     path = folder / DETAILS_NAME
-    from edgekit.exporting.record_schema import DetailsFile
+    from edgekit.exporting.details_schema import DetailsFile
     from edgekit.measurements.figure_schema import read_record
 
     data = read_record(

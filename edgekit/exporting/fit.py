@@ -58,7 +58,9 @@ def fit(path: Path, data: ArtifactData, profile: DeviceProfile, budget: Budget, 
     Raises:
         EdgekitError: the file cannot be loaded, or its sizes are free and nothing gives them.
     """
-    run_settings = RunSettings(timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes)
+    run_settings = RunSettings(
+        timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes, signature=settings.signature
+    )
     artifact = describe_artifact(path, settings=run_settings, progress=settings.stage("artifact"))
     with temporary_folder("outputs") as folder:
         samples, origin = data.samples_for(artifact, folder / "samples", settings)
@@ -107,7 +109,7 @@ def _predict(
         reason = f"not measured: edgekit reads no costs from a {artifact.path.suffix} file; measure it on the device"
         return None, (Prediction(name="latency", value=None, low=None, high=None, unit="ms", basis=reason),)
     sizes = {} if samples is None else dict(zip(samples.names, samples.shapes(), strict=True))
-    request = FinishedFileRequest(reader=reader, path=artifact.path, sizes=sizes)
+    request = FinishedFileRequest(reader=reader, path=artifact.path, sizes=sizes, signature=artifact.signature)
     found = settings.run("analysis of the file", READ_FINISHED, request, settings.stage("analysis")).value
     latency = predict_latency(found.analysis, found.recipe, artifact.runtime, profile.latency_model, profile.name)
     return found.recipe, latency

@@ -88,8 +88,8 @@ def read_inputs(
             # ONNX itself can still be made; the other formats will say why they cannot.
             torch_model = error
     known_preprocessing(task, model.inputs)  # a wrong table is reported before any work
-    calibration = prepare_samples(task, model.inputs, "calibration", settings)
-    evaluation = prepare_samples(task, model.inputs, "evaluation", settings)
+    calibration = prepare_samples(task, model, "calibration", settings)
+    evaluation = prepare_samples(task, model, "evaluation", settings)
     reference = reference_outputs(model, evaluation, settings) if evaluation else None
     return Inputs(
         task=task,
@@ -111,7 +111,11 @@ def describe_data(inputs: Inputs) -> dict[str, object]:
 
 
 def _describe_samples(samples: Samples | None) -> dict[str, object] | None:
-    return None if samples is None else {"count": samples.count, "items": samples.items, "sha256": samples.sha256}
+    if samples is None:
+        return None
+    found: dict[str, object] = {"count": samples.count, "items": samples.items, "sha256": samples.sha256}
+    lengths = samples.sequence_lengths()
+    return {**found, "sequences": len(lengths), "longest_sequence": max(lengths)} if lengths else found
 
 
 def artifact_metadata(inputs: Inputs, techniques: Sequence[Step] = (), recipe: Recipe | None = None) -> dict[str, str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final, final
 
 from edgekit.artifact import Artifact
 from edgekit.budget import Budget
@@ -24,13 +25,31 @@ from edgekit.validators.accuracy import describe_accuracy
 from edgekit.validators.artifact_operators import count_by_arithmetic
 from edgekit.validators.base import Evidence, GivenModel
 from edgekit.validators.base import validators as all_validators
-from edgekit.validators.execution import MeasurementKind, RunSettings, collect_evidence
+from edgekit.validators.execution import PIECES, MeasurementKind, RunnerTarget, RunSettings, collect_evidence
 from edgekit.validators.host_timing import host_timing
 from edgekit.validators.output_layout import OutputLayout, output_layouts
 from edgekit.validators.output_pairing import pair_outputs, reorder
 from edgekit.validators.requested import Requested, requested_settings
 from edgekit.validators.slices import describe_slices
 from edgekit.workers.process_folder import temporary_folder
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactRuns:
+    """How artifacts are run to be judged.
+
+    Attributes:
+        pieces: What is measured.
+        target: Runs the runner; None for a fresh process each time.
+    """
+
+    pieces: tuple[MeasurementKind, ...] = PIECES
+    target: RunnerTarget | None = None
+
+
+MEASURED_NOW: Final = ArtifactRuns()
+"""Everything, in fresh processes."""
 
 
 def what_was_requested(inputs: Inputs, candidate: Candidate, io: IoType, settings: Settings) -> Requested:
@@ -53,6 +72,7 @@ def judge_artifact(
     requested: Requested | None = None,
     accelerator: str = "",
     converted: CapturedModel | EdgekitError | None = None,
+    runs: ArtifactRuns = MEASURED_NOW,
 ) -> tuple[tuple[Check, ...], Mapping[str, object]]:
     """Runs an artifact in its own runtime and judges it.
 
@@ -68,6 +88,7 @@ def judge_artifact(
         accelerator: Name of the rules about the device's accelerator, "" where it has none for this format.
         converted: What techniques have made of the float model before it was converted, or why that is not known; None
             where nothing has changed it.
+        runs: What is measured, and how the artifact is run.
 
     Returns:
         The checks, and what was measured on this host beside them (timings, runtime, operators).
@@ -75,10 +96,10 @@ def judge_artifact(
     Raises:
         EdgekitError: the artifact cannot be loaded or run at all.
     """
-    baseline = _float_baseline(artifact.runtime, inputs, recipe, settings)
+    timed = "latency" in runs.pieces
+    baseline = _float_baseline(artifact.runtime, inputs, recipe, settings) if timed else None
     if settings.cancelled.is_set():
         raise KeyboardInterrupt
-    pieces: tuple[MeasurementKind, ...] = ("memory", "outputs", "latency")
     with temporary_folder("outputs") as folder:
         evidence = collect_evidence(
             artifact,
@@ -88,11 +109,13 @@ def judge_artifact(
             baseline=baseline,
             metric=inputs.task.metric,
             metric_base=inputs.task.base,
-            pieces=pieces,
+            pieces=runs.pieces,
+            run=runs.target,
             settings=RunSettings(
                 timeout_s=settings.timeout_s,
                 memory_limit_bytes=settings.memory_limit_bytes,
                 threads=settings.threads,
+                signature=settings.signature if artifact.signature else "",
             ),
             progress=settings.stage(artifact.runtime),
         )

@@ -47,7 +47,7 @@ def _candidate(artifact: Mapping[str, Any]) -> Candidate:
     return Candidate(
         runtime=artifact["runtime"],
         recipe=Recipe.from_json(artifact["recipe"]),
-        steps=tuple(Step(**step) for step in artifact["steps"]),
+        steps=tuple(Step(technique=step["technique"], settings=step["settings"]) for step in artifact["steps"]),
     )
 
 

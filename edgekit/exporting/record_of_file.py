@@ -58,10 +58,10 @@ def _settings(name: str, facts: StoredFacts, made: Requested, entry: Mapping[str
     if made.io != io:
         yield f"{name}: the lock says --io {io}, the file was made with --io {made.io}"
     steps = [Step(technique=item["technique"], settings=item["settings"]) for item in entry["steps"]]
-    told = pipeline_name([step for step in steps if not step.is_recipe])
+    reported = pipeline_name([step for step in steps if not step.is_recipe])
     found = facts.metadata.get("edgekit.techniques", "")
-    if told != found:
-        yield f"{name}: report.json says the techniques {told or 'none'}, the file was made with {found or 'none'}"
+    if reported != found:
+        yield f"{name}: report.json says the techniques {reported or 'none'}, the file was made with {found or 'none'}"
 
 
 def _model(name: str, facts: StoredFacts, model: Mapping[str, Any] | None) -> Iterator[str]:
@@ -93,12 +93,12 @@ def _coverage(name: str, path: Path, facts: StoredFacts, made: Requested, entry:
         ),
         operators=facts.operators,
         embedded=facts.metadata,
-        asked=requested_settings(made.recipe, io=made.io, techniques=made.techniques),
+        requested=requested_settings(made.recipe, io=made.io, techniques=made.techniques),
     )
-    told = {check["name"]: check["value"] for check in entry["checks"]}
+    reported = {check["name"]: check["value"] for check in entry["checks"]}
     validators: tuple[Validator, ...] = (IntegerCoverageValidator(), DelegateCoverageValidator())
     for check in (check for item in validators for check in item.run(evidence, Budget())):
-        value, claimed = check.value, told.get(check.name)
+        value, claimed = check.value, reported.get(check.name)
         if value is None or claimed is None or check.basis == "predicted":
             continue
         # Where the runtime rewrites the graph, its shares are of other work: only a claim of all of it can be judged.
@@ -106,7 +106,7 @@ def _coverage(name: str, path: Path, facts: StoredFacts, made: Requested, entry:
             yield f"{name}: report.json says {check.name} {claimed:g}, the file shows {value:g}: {check.detail}"
     if facts.is_exact:
         (ignored,) = IgnoredSettingsValidator().run(evidence, Budget())
-        claimed = told.get("ignored_settings")
+        claimed = reported.get("ignored_settings")
         if ignored.value is not None and claimed is not None and claimed < ignored.value:
             yield f"{name}: report.json says ignored_settings {claimed:g}, the file shows {ignored.value:g}: " + (
                 ignored.detail

@@ -152,14 +152,3 @@ class LockFile(Record):
     packages: dict[str, str] = Field(description="an object from a package's name to its version")
     formats: list[LockedFormat] = Field(description="a list of the formats that were requested")
     artifacts: list[LockedArtifact] = Field(description="a list of artifacts")
-
-
-class DetailsFile(Record):
-    """`details.json`: its form may change with its schema version."""
-
-    schema_version: Literal[1] = Field(description=_VERSION)
-    device: str = Field(description="the name of a device profile")
-    artifacts: list[Digest] = Field(description="a list of the artifacts' hashes")
-    plans: list[dict[str, Any]] = Field(description="a list of plans")
-    operators: list[dict[str, Any]] = Field(description="a list of operators")
-    formats: list[dict[str, Any]] = Field(description="a list of what the operators cost in each format")

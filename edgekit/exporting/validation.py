@@ -121,7 +121,10 @@ def validate(
         accelerators=accelerators,
         settings=settings,
         run=RunSettings(
-            timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes, threads=settings.threads
+            timeout_s=settings.timeout_s,
+            memory_limit_bytes=settings.memory_limit_bytes,
+            threads=settings.threads,
+            signature=settings.signature,
         ),
     )
     found = _find(path, judgement)
@@ -246,7 +249,7 @@ def _predict_from_file(found: _Found, judgement: Judgement) -> tuple[Prediction,
     reader = find_format(artifact.runtime).graph_reader
     if not reader or artifact.precision == "unknown":
         return ()
-    request = FinishedFileRequest(reader=reader, path=artifact.path.absolute(), sizes={})
+    request = FinishedFileRequest(reader=reader, path=artifact.path.absolute(), sizes={}, signature=artifact.signature)
     try:
         read = settings.run("analysis of the artifact", READ_FINISHED, request, settings.stage("analysis")).value
     except EdgekitError:

@@ -94,15 +94,17 @@ def parse_json(text: str | bytes, title: str, error: type[EdgekitError] = InputE
         EdgekitError: not JSON, nested too deep, or a number that is too long.
     """
     try:
-        return json.loads(
+        found = json.loads(
             text.decode("utf-8") if isinstance(text, bytes) else text,
             parse_constant=_no_constant,
             object_pairs_hook=_without_doubles,
         )
+        _check_characters(text, found)
     except RecursionError:
         raise error(f"{title} is not valid JSON: it is nested too deep.") from None
     except (ValueError, UnicodeDecodeError) as cause:
         raise error(f"{title} is not valid JSON: {_reason(cause)}.") from None
+    return found
 
 
 def read_toml(path: Path, error: type[EdgekitError] = InputError) -> dict[str, Any]:
@@ -131,6 +133,15 @@ def _kind(mode: int) -> str:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number in JSON")
+
+
+def _check_characters(text: str | bytes, found: object) -> None:
+    """Raises ValueError where a text is no Unicode: half of a pair, which JSON can spell and no file can hold."""
+    if (b"\\u" in text) if isinstance(text, bytes) else ("\\u" in text):
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"a text holds half of a character, {error.object[error.start]!a}") from None
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from edgekit.formats.float_kernels import FloatKernel
 from edgekit.formats.format import Format, Package, Runtime, Snippets
 from edgekit.formats.practice import (
     SLOW_DYNAMIC_CONVOLUTIONS,
@@ -89,7 +90,7 @@ FORMAT: Final = Format(
         SLOW_DYNAMIC_CONVOLUTIONS,
         Rule(
             question="speed",
-            precisions=("int8_static", "int8_dynamic", "w8a16"),
+            precisions=("int8_static", "int8_dynamic", "int8_hybrid", "w8a16"),
             rank=1,
             reason="the Neural Engine computes in 16-bit float and gains from reading fewer bytes",
         ),
@@ -98,6 +99,20 @@ FORMAT: Final = Format(
             precisions=("fp16",),
             rank=1,
             reason="16-bit float is what the Neural Engine and Apple's GPUs compute in",
+        ),
+    ),
+    float_kernels=(
+        FloatKernel(
+            kinds=("conv", "conv_transpose", "linear", "matmul", "gather"),
+            precisions=("int8_dynamic", "int4_weights"),
+            stored=True,
+            reason="Core ML chooses no ranges at run time",
+        ),
+        FloatKernel(
+            kinds=("gru", "lstm", "rnn"),
+            precisions=("int8_static", "int8_dynamic", "int4_weights"),
+            stored=True,
+            reason="Core ML's recurrent operators compute in 16-bit float",
         ),
     ),
     realisation=Realisation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from edgekit.formats.float_kernels import FloatKernel
 from edgekit.formats.format import Format, Package, Runtime, Snippets
 from edgekit.formats.practice import HALVES_IN_XNNPACK, efficientnet_lite0, minilm
 from edgekit.formats.realisation import Realisation
@@ -102,6 +103,14 @@ FORMAT: Final = Format(
         minilm("int8_dynamic", 0.11, -0.01, 0.25),
     ),
     practice=(HALVES_IN_XNNPACK,),
+    float_kernels=(
+        FloatKernel(
+            kinds=("DepthwiseConv2d", "convolution"),
+            precisions=("int8_dynamic", "int4_weights"),
+            stored=False,
+            reason="XNNPACK's convolutions with ranges found at run time are two-dimensional and not depthwise",
+        ),
+    ),
     realisation=Realisation(
         fusion="xnnpack",
         corrects_bias=True,

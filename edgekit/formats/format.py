@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import final
 
+from edgekit.formats.float_kernels import FloatKernel
 from edgekit.formats.practice import MeasuredDrop, Rule
 from edgekit.formats.realisation import Realisation
 from edgekit.formats.stored_bytes import MemoryTerms, Storage
@@ -105,8 +106,9 @@ class Format:
         why_not_started: Kind of captured model that it does not take, to the reason for people.
         marks_of_artifacts: Bytes of which a finished file holds one, where files of the same suffix are sources of an
             export too; empty where every such file is finished.
-        graph_reader: `module:function` that takes the path of a finished file and the shapes of its inputs by name, and
-            returns its `Analysis` and operator name to precision; "" where its graph cannot be read.
+        graph_reader: `module:function` that takes the path of a finished file, the shapes of its inputs by name and,
+            where the file has several functions, the name of one, and returns its `Analysis` and operator name to
+            precision; "" where its graph cannot be read.
         facts_reader: `module:function` that returns the `StoredFacts` of a finished file at a path without its runtime;
             "" where only running it tells.
         inspector: `module:class` of its `edgekit.debugging.inspector.ArtifactInspector`; "" where nobody sees inside.
@@ -119,6 +121,7 @@ class Format:
         why_no_memory: Why that is not known, where the reason is the format's own.
         drops: What models lost in it, as far as it was measured.
         practice: What is known of its precisions' speed, before the general rules.
+        float_kernels: What its runtime computes in float whatever the recipe asks for.
         realisation: How it rounds; None where that is not known, and then recipes are not simulated for it.
     """
 
@@ -147,6 +150,7 @@ class Format:
     why_no_memory: str = ""
     drops: tuple[MeasuredDrop, ...] = ()
     practice: tuple[Rule, ...] = ()
+    float_kernels: tuple[FloatKernel, ...] = ()
     realisation: Realisation | None = None
 
     def missing(self) -> tuple[str, ...]:

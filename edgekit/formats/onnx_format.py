@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from edgekit.formats.float_kernels import FloatKernel
 from edgekit.formats.format import Format, Package, Runtime, Snippets
 from edgekit.formats.practice import Rule, efficientnet_lite0, minilm, resemblyzer, tiny_resnet
 from edgekit.formats.realisation import Realisation
@@ -138,6 +139,26 @@ FORMAT: Final = Format(
             device_kinds=("jetson",),
             rank=1,
             reason="the GPU has twice the rate in 16-bit float",
+        ),
+    ),
+    float_kernels=(
+        FloatKernel(
+            kinds=("Conv", "FusedConv", "ConvTranspose"),
+            precisions=("int8_dynamic", "int4_weights"),
+            stored=True,
+            reason="onnxruntime's convolutions with ranges found at run time are several times slower than float",
+        ),
+        FloatKernel(
+            kinds=("ConvTranspose",),
+            precisions=("int8_static",),
+            stored=True,
+            reason="onnxruntime has no integer kernel for transposed convolutions",
+        ),
+        FloatKernel(
+            kinds=("GRU", "LSTM", "RNN"),
+            precisions=("int8_static", "int8_dynamic", "int4_weights"),
+            stored=True,
+            reason="integer states lose accuracy at each step",
         ),
     ),
     realisation=Realisation(

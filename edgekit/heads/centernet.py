@@ -63,4 +63,4 @@ def _highest_near(scores: NDArray[Any]) -> NDArray[Any]:
 
     padded = np.pad(scores, ((1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
-    return windows.max(axis=(-2, -1))
+    return np.asarray(windows.max(axis=(-2, -1)))

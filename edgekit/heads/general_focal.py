@@ -39,10 +39,9 @@ def predict_focal(
         rows = rows if rows.shape[1] else grids.by_level(outputs, levels)
         scores, distances = rows[:, : -4 * bins], rows[:, -4 * bins :]
     else:
+        every: tuple[grids.Cells, ...] = (*levels, count)
         rest = tuple(
-            array
-            for array in outputs
-            if all(grids.channels(array.shape, cells) != 4 * bins for cells in (*levels, count))
+            array for array in outputs if all(grids.channels(array.shape, cells) != 4 * bins for cells in every)
         )
         scores = grids.joined(rest, count)
         scores = scores if scores.shape[1] else grids.by_level(rest, levels)

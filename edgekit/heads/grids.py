@@ -146,7 +146,8 @@ def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Returns 1 / (1 + exp(-x))."""
     from scipy.special import expit
 
-    return expit(logits)
+    chances: NDArray[np.float64] = expit(logits)
+    return chances
 
 
 def joined(arrays: tuple[NDArray[Any], ...], cells: Cells) -> NDArray[Any]:

@@ -43,7 +43,7 @@ def overlaps(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[n
     sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
     common = np.maximum(sides, 0).prod(1)
     union = _area(box[None]) + _area(others) - common
-    return common / np.maximum(union, np.finfo(np.float64).tiny)
+    return np.asarray(common / np.maximum(union, np.finfo(np.float64).tiny), np.float64)
 
 
 def _area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -89,7 +89,7 @@ class Cells:
     def _prototypes(shapes: Shapes, levels: list[tuple[int, int]]) -> list[tuple[int, ...]]:
         """Returns the shapes (prototypes, h, w) among the outputs: maps that belong to no level."""
         found = [grids.without_ones(shape, 3) for shape in shapes]
-        cells = (sum(rows * columns for rows, columns in levels), *levels)
+        cells: tuple[grids.Cells, ...] = (sum(rows * columns for rows, columns in levels), *levels)
         return [shape for shape in found if len(shape) == 3 and all(grids.channels(shape, n) is None for n in cells)]
 
     def _scale(self, size: tuple[int, int]) -> NDArray[Any]:

@@ -33,6 +33,7 @@ PRECISION_COLOURS: Final[Mapping[str, str]] = {
     "w8a16": "#a06bc9",
     "int8_static": "#3b82c4",
     "int8_dynamic": "#2f9aa8",
+    "int8_hybrid": "#2a6f8f",
     "int8_weights": "#5f7fd0",
     "int4_weights": "#2a9d6e",
 }

@@ -39,7 +39,7 @@ def _rows(losses: Sequence[Mapping[str, Any]], recipe: Recipe) -> list[dict[str,
     return [
         {
             **item,
-            "chosen": recipe.precision_of(item["module"]),
+            "chosen": recipe.word_of(item["module"]),
             "share": 100 * item["noise"] / (totals[item["precision"]] or 1.0),
             "sqnr": -10 * math.log10(item["noise"]) if item["noise"] > 0 else None,
         }

@@ -112,6 +112,7 @@ def _write_module(module: nn.Module, path: Path, arguments: Sequence[Any], title
     from edgekit.torch_program.batch_axis import batch_size, first_rows
     from edgekit.torch_program.canonical_program import check_equal
     from edgekit.torch_program.example_call import bound_call
+    from edgekit.torch_program.lift_states import keeping_buffers
     from edgekit.torch_program.trace_module import export_module, run_module
 
     if isinstance(module, torch.jit.ScriptModule):
@@ -123,11 +124,16 @@ def _write_module(module: nn.Module, path: Path, arguments: Sequence[Any], title
         copied = _copy(module, title)
         call = bound_call(copied, mapped(tuple(arguments), _as_tensor), {})
         # Values may be several rows, a batch of a loader's; shapes say what a call takes.
-        if given == "values" and batch_size(copied, call) is not None:
-            call = call.with_tensors(first_rows(call.tensors))
-        expected = run_module(copied, call, title)
-        program = export_module(copied, call, title)
-        check_equal(expected, run_module(program.module(check_guards=False), call.in_plain_containers(), title), title)
+        with keeping_buffers(copied):
+            if given == "values" and batch_size(copied, call) is not None:
+                call = call.with_tensors(first_rows(call.tensors))
+        with keeping_buffers(copied):
+            expected = run_module(copied, call, title)
+        with keeping_buffers(copied):
+            program = export_module(copied, call, title)
+        again = program.module(check_guards=False)
+        with keeping_buffers(again):
+            check_equal(expected, run_module(again, call.in_plain_containers(), title), title)
         _save_program(program, path)
 
 

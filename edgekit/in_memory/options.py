@@ -116,6 +116,7 @@ class ValidateOptions(Limits, total=False):
     evaluation: Data
     metric: Metric | None
     measurements: Iterable[PathText]
+    signature: str | None
     without: str | Iterable[str]
     config: PathText | None
     strict: bool

@@ -163,10 +163,13 @@ def artifact_data(source: TaskSource, path: Path, scratch: Path, settings: Setti
     by_value = source.inputs is not None and not is_text(source.inputs) and not source.sizes
     if not in_memory and not by_value:
         return data
-    run_settings = RunSettings(timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes)
-    specs = real_inputs(describe_artifact(path, settings=run_settings, progress=settings.stage("artifact")))
+    run_settings = RunSettings(
+        timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes, signature=settings.signature
+    )
+    artifact = describe_artifact(path, settings=run_settings, progress=settings.stage("artifact"))
+    specs, kept = real_inputs(artifact), bool(artifact.states)
     given: dict[str, Any] = {
-        purpose: str(_write(items, purpose, specs, data.metric, scratch / purpose, settings))
+        purpose: str(_write(items, purpose, specs, data.metric, scratch / purpose, settings, sequences=kept))
         for purpose, items in in_memory
     }
     if by_value:
@@ -235,9 +238,20 @@ def _with_data(source: TaskSource, task: Task, scratch: Path, settings: Settings
     in_memory = _in_memory(source)
     if not in_memory:
         return task
-    specs = capture_model(task, settings).inputs
+    model = capture_model(task, settings)
     given: dict[str, Any] = {
-        purpose: str(_write(data, purpose, specs, task.metric, scratch / purpose, settings))
+        purpose: str(
+            _write(
+                data,
+                purpose,
+                model.data_inputs,
+                task.metric,
+                scratch / purpose,
+                settings,
+                sequences=bool(model.states),
+                reset_every=task.reset_every,
+            )
+        )
         for purpose, data in in_memory
     }
     return replace(task, **given)
@@ -253,10 +267,27 @@ def _in_memory(source: TaskSource) -> list[tuple[Purpose, object]]:
 
 
 def _write(
-    data: object, purpose: Purpose, specs: tuple[TensorSpec, ...], metric: str, folder: Path, settings: Settings
+    data: object,
+    purpose: Purpose,
+    specs: tuple[TensorSpec, ...],
+    metric: str,
+    folder: Path,
+    settings: Settings,
+    *,
+    sequences: bool,
+    reset_every: int | None = None,
 ) -> Path:
     """Writes data to a sample folder, each sample checked against the inputs; returns the folder in the cache."""
     items = checked_items(items_of(data, purpose, len(specs)), purpose, specs)
-    progress = settings.stage("data")
-    samples = write_items(items, specs, folder, purpose=purpose, metric=metric, title=TITLE, progress=progress)
+    samples = write_items(
+        items,
+        specs,
+        folder,
+        purpose=purpose,
+        metric=metric,
+        title=TITLE,
+        progress=settings.stage("data"),
+        sequences=sequences,
+        reset_every=reset_every,
+    )
     return keep_samples(samples, settings).folder

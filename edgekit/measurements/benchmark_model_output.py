@@ -19,8 +19,12 @@ from edgekit.errors import DataError
 from edgekit.measurements.latency_figures import LatencyFigures
 from edgekit.measurements.measurement import MemoryFigures
 
-_NUMBER: Final = r"(?:\d+\.?\d*(?:[eE][+-]?\d+)?)"
-_STATISTICS: Final = re.compile(rf"\bcount=(?P<count>\d+)(?P<rest>(?:\s+\w+={_NUMBER}(?:\s*\(all same\))?)*)")
+_NUMBER: Final = r"(?:\d{1,15}\.?\d{0,15}(?:[eE][+-]?\d{1,2})?(?![\deE]))"
+"""As C++ prints it. What is longer is no figure of a tool, and would become infinite."""
+
+_STATISTICS: Final = re.compile(
+    rf"\bcount=(?P<count>\d{{1,15}})(?!\d)(?P<rest>(?:\s+\w+={_NUMBER}(?:\s*\(all same\))?)*)"
+)
 _PAIR: Final = re.compile(rf"(\w+)=({_NUMBER})")
 _TIMINGS: Final = re.compile(
     rf"Inference timings in us: Init: (?P<init>{_NUMBER}), First inference: {_NUMBER}, "
@@ -32,7 +36,7 @@ _DELTA: Final = re.compile(
 )
 _SIZE: Final = re.compile(rf"The input model file size \(MB\): (?P<size>{_NUMBER})")
 _GRAPH: Final = re.compile(r"\bGraph: \[(?P<graph>[^\]\n]*)\]")
-_THREADS: Final = re.compile(r"(?:Num threads: \[|#threads used for CPU inference: \[)(?P<threads>\d+)\]")
+_THREADS: Final = re.compile(r"(?:Num threads: \[|#threads used for CPU inference: \[)(?P<threads>\d{1,9})\]")
 _DELEGATE: Final = re.compile(r"(?:Explicitly applied|Applied) (?P<name>\w+) delegate")
 _MIB: Final = 2**20
 

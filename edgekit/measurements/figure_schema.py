@@ -15,6 +15,7 @@ from edgekit.checks import Basis, ShownVerdict, Verdict
 from edgekit.errors import EdgekitError
 from edgekit.files.bounded_reading import read_json
 from edgekit.files.faults import FAULT, describe_file_faults, find_faults
+from edgekit.recipe import Precision
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Bytes = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -137,9 +138,7 @@ class StepRecord(Record):
 class RecipeRecord(Record):
     """A precision recipe."""
 
-    default: Literal["fp32", "fp16", "int8_static", "int8_dynamic", "int8_weights", "int4_weights", "w8a16"] = Field(
-        description="a precision, such as int8_static"
-    )
+    default: Precision = Field(description="a precision, such as int8_static")
     overrides: list[list[str]] = Field([], description="a list of pairs: a module's name and a precision")
     ranges: Literal["minmax", "percentile", "mse"] = Field("minmax", description="minmax, percentile or mse")
     per_channel: bool = Field(True, description="true or false")
@@ -176,22 +175,32 @@ def read_record(
         raise error(
             f"{path}: not {what} that this edgekit reads (schema_version {version!r}, expected {expected}). {advice}"
         )
-    check_record(path, data, schema, error, advice)
-    return data
+    return check_record(path, data, schema, error, advice)
 
 
 def check_record(
     path: Path, data: Mapping[str, Any], schema: type[BaseModel], error: type[EdgekitError], advice: str
-) -> None:
-    """Checks a record that was read.
+) -> dict[str, Any]:
+    """Returns a record that was read, with the defaults of the keys that it need not have.
 
     Raises:
         EdgekitError: every fault that was found in it.
     """
     try:
-        schema.model_validate(data)
+        completed: dict[str, Any] = _with_defaults(data, schema.model_validate(data))
     except ValidationError as found:
         raise error(describe_file_faults(path, find_faults(found, schema), advice)) from None
+    return completed
+
+
+def _with_defaults(data: Any, checked: Any) -> Any:
+    """Returns JSON data with what the schema adds to it. Keys that the schema does not know stay."""
+    if isinstance(checked, BaseModel):
+        known = {key: _with_defaults(data.get(key), getattr(checked, key)) for key in type(checked).model_fields}
+        return {**data, **known}
+    if isinstance(checked, (list, tuple)) and isinstance(data, list):
+        return [_with_defaults(one, other) for one, other in zip(data, checked, strict=True)]
+    return checked if data is None else data
 
 
 class RejectionRecord(Record):

@@ -32,8 +32,7 @@ def check_belongs(measurements: Sequence[Measurement], device: str, digests: Ite
         if measurement.device is None:
             raise DataError(
                 f"{measurement.name} names no device: it holds the time of {measurement.host or measurement.place}, "
-                "and a host's time is never a device's. Measure on the device: edgekit bench ARTIFACT "
-                f"--on ssh://USER@HOST --device {device} -o FILE"
+                f"and a host's time is never a device's. {_measured_there(measurement.artifact.file, device)}"
             )
         if measurement.device != device:
             raise DataError(
@@ -44,9 +43,17 @@ def check_belongs(measurements: Sequence[Measurement], device: str, digests: Ite
             shown = ", ".join(digest[:12] for digest in sorted(known)) or "no artifact"
             raise DataError(
                 f"{measurement.name} was measured on an artifact with SHA-256 {measurement.artifact.sha256[:12]} "
-                f"({measurement.artifact.file}); {judged} has {shown}. Measure the artifact that is judged: "
-                f"edgekit bench ARTIFACT --on ssh://USER@HOST --device {device} -o FILE"
+                f"({measurement.artifact.file}); {judged} has {shown}. "
+                f"{_measured_there('the artifact that is judged', device)}"
             )
+
+
+def _measured_there(file: str, device: str) -> str:
+    """Returns what to do. How a device is reached (--on, --from) depends on its kind: not every one has a shell."""
+    return (
+        f"Measure {file} on {device}, by --on or --from of edgekit bench (edgekit bench --help says which), "
+        f"with --device {device}."
+    )
 
 
 def with_measurements(

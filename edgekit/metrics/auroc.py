@@ -60,4 +60,4 @@ class Auroc(ItemMetric):
 def _scores(output: NDArray[Any]) -> NDArray[np.float64]:
     import numpy as np
 
-    return np.asarray(output, np.float64).reshape(len(output), -1).max(1)
+    return np.asarray(np.asarray(output, np.float64).reshape(len(output), -1).max(1))

@@ -100,7 +100,8 @@ class Ranking:
 
         # Each segment is lifted above the ones behind it, so that one pass serves all.
         lift = 2.0 * (self._shape[0] * self._shape[1] - self._segments)
-        return np.maximum.accumulate((precision + lift)[::-1])[::-1] - lift
+        best: NDArray[np.float64] = np.maximum.accumulate((precision + lift)[::-1])[::-1] - lift
+        return best
 
     def _points_of(self, recall: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns how many of the recall points each hit reaches first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 from edgekit.metrics.average_precision import Ranking
-from edgekit.metrics.boxes import BOX_COLUMNS, annotations, box_tables, padded, results
+from edgekit.metrics.boxes import BOX_COLUMNS, box_annotations, box_tables, padded, results
 from edgekit.metrics.coco_matching import match
 from edgekit.metrics.head import Head, picture_size
 from edgekit.metrics.item_metric import ItemMetric, Statistic
@@ -41,8 +41,8 @@ class _MeanAveragePrecision(ItemMetric):
         tables, size = box_tables(self.name, data), picture_size(self.name, data)
         found = self._head.detections(outputs, data)
         wanted = None if self.overlap is None else np.asarray([self.overlap])
-        matches = match(self.name, "bbox", annotations(tables), results(found), size=size, overlaps=wanted)
-        return Statistic(figure=Ranking(matches).figure)
+        matches = match(self.name, "bbox", box_annotations(tables), results(found), size=size, overlaps=wanted)
+        return Statistic(figure=Ranking(matches).figure, centred=True)
 
     @final
     def decisions(self, outputs: tuple[NDArray[Any], ...], data: MetricData) -> NDArray[Any]:
@@ -74,4 +74,4 @@ def _table(boxes: NDArray[np.float64], classes: NDArray[np.int64]) -> NDArray[np
     import numpy as np
 
     kept = (boxes[:, 2:] > boxes[:, :2]).all(1)
-    return np.concatenate([boxes, classes[:, None]], axis=1)[kept]
+    return np.concatenate([boxes, classes[:, None]], axis=1, dtype=np.float64)[kept]

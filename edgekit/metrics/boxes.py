@@ -48,7 +48,7 @@ def box_tables(metric: str, data: MetricData) -> list[NDArray[np.float64]]:
     return tables
 
 
-def annotations(tables: Sequence[NDArray[np.float64]]) -> list[list[dict[str, Any]]]:
+def box_annotations(tables: Sequence[NDArray[np.float64]]) -> list[list[dict[str, Any]]]:
     """Returns boxes in COCO's form."""
     return [
         [

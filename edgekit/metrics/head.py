@@ -161,4 +161,4 @@ def _plausible(boxes: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.
 
     limits = np.asarray([size[1], size[0]])
     inside = (boxes[:, :2] > -0.1 * limits).all(1) & (boxes[:, 2:] < 1.1 * limits).all(1)
-    return inside & (boxes[:, 2:] - boxes[:, :2] > 2).all(1)
+    return np.asarray(inside & (boxes[:, 2:] - boxes[:, :2] > 2).all(1), np.bool_)

@@ -25,10 +25,12 @@ class Statistic:
     Attributes:
         figure: The metric of some items, given their indices with repetitions; larger is better, 1 for all of it.
         scores: What each item contributes, (items,), where the figure is their mean; else None.
+        centred: Repeated items raise the figure by themselves: see `bootstrap_interval`.
     """
 
     figure: FigureOfItems
     scores: NDArray[np.float64] | None = None
+    centred: bool = False
 
 
 class ItemMetric(Metric):
@@ -68,7 +70,7 @@ class ItemMetric(Metric):
             return resampled(name, own.figure, None, data, same=False, scores=own.scores)
         theirs = self.statistic(data.reference, data)
         same = all(_equal(a, b) for a, b in zip(data.outputs, data.reference, strict=True))
-        return resampled(name, own.figure, theirs.figure, data, same=same, scores=own.scores)
+        return resampled(name, own.figure, theirs.figure, data, same=same, scores=own.scores, centred=own.centred)
 
 
 class ValueMetric(ItemMetric):

@@ -44,7 +44,7 @@ class MaskMap(ItemMetric):
         size = picture_size(self.name, data)
         wanted = [self._instances(str(text)) for text in self._texts(data)]
         found = [self._annotations(item) for item in self._head.detections(outputs, data)]
-        return Statistic(figure=Ranking(match(self.name, "segm", wanted, found, size=size)).figure)
+        return Statistic(figure=Ranking(match(self.name, "segm", wanted, found, size=size)).figure, centred=True)
 
     def decisions(self, outputs: tuple[NDArray[Any], ...], data: MetricData) -> NDArray[Any]:
         """Returns the masks that score high enough, as texts."""

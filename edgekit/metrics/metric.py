@@ -97,7 +97,7 @@ class FigureMetric(Metric):
         theirs = None
         if data.reference is not None:
             theirs = over_items(self.figure, data, tuple(data.reference[i] for i in places))
-        return resampled(self.name, own, theirs, data, same=same)
+        return resampled(self.name, own, theirs, data, same=same, timed=True)
 
 
 def is_integer(array: NDArray[Any]) -> bool:

@@ -61,7 +61,7 @@ class OksMap(ItemMetric):
             size=size,
             sigmas=self._fall_off(points),
         )
-        return Statistic(figure=Ranking(matches).figure)
+        return Statistic(figure=Ranking(matches).figure, centred=True)
 
     def decisions(self, outputs: tuple[NDArray[Any], ...], data: MetricData) -> NDArray[Any]:
         """Returns the poses that score high enough, as tables."""

@@ -49,6 +49,8 @@ def resampled(
     *,
     same: bool,
     scores: NDArray[np.float64] | None = None,
+    centred: bool = False,
+    timed: bool = False,
 ) -> Drop:
     """Returns the drop of a figure over all items.
 
@@ -58,6 +60,8 @@ def resampled(
         theirs: The float model's; None without one.
         data: For the number of items and the confidence.
         same: Both have the same outputs.
+        centred: As for `bootstrap_interval`.
+        timed: The figure may be slow, as a user's function: then it is resampled less often.
         scores: What each item contributes to the artifact's figure, where that is their mean.
     """
     import numpy as np
@@ -66,7 +70,8 @@ def resampled(
     everything = np.arange(items)
     started = time.perf_counter()
     own_value = own(everything)
-    resamples = RESAMPLES if time.perf_counter() - started < SLOW_SECONDS else SLOW_RESAMPLES
+    slow = timed and time.perf_counter() - started >= SLOW_SECONDS
+    resamples = SLOW_RESAMPLES if slow else RESAMPLES
     if theirs is None:
         return Drop(metric=metric, value=None, artifact_value=100 * own_value, count=items, detail="", scores=scores)
     float_value = theirs(everything)
@@ -76,7 +81,11 @@ def resampled(
         interval = paired.Interval(low=drop, high=drop)
     else:
         interval = paired.bootstrap_interval(
-            lambda chosen: theirs(chosen) - own(chosen), items, resamples=resamples, confidence=data.confidence
+            lambda chosen: theirs(chosen) - own(chosen),
+            items,
+            resamples=resamples,
+            confidence=data.confidence,
+            centred=centred,
         ).scaled(100)
     known = math.isfinite(interval.low) and math.isfinite(interval.high)
     return Drop(

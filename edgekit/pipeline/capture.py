@@ -80,6 +80,7 @@ def _request(task: Task, *, as_torch: bool) -> CaptureRequest:
         calibration=task.calibration,
         input_sizes=task.input_sizes,
         metadata={key: value for key, value in task.metadata.items() if key != "name"},
+        state_pairs=task.state_pairs,
         as_torch=as_torch,
         embedded_default=task.embedded_default,
         file=task.model_file,

@@ -218,4 +218,5 @@ def artifact_at(
         inputs=conversion.inputs if conversion else (),
         outputs=conversion.outputs if conversion else (),
         metadata=dict(metadata or {}),
+        states=conversion.states if conversion else (),
     )

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
-from edgekit.model import CapturedModel, TensorSpec
+from edgekit.errors import DataError
+from edgekit.model import CapturedModel, State, TensorSpec
 from edgekit.pipeline.scratch import move_contents
 from edgekit.pipeline.settings import Settings
-from edgekit.samples import SAMPLES_NAME, Samples
+from edgekit.samples import SAMPLES_NAME, Samples, SampleWriter
 from edgekit.task.data import MATERIALIZE, DataRequest, Purpose
 from edgekit.task.task import Task
 from edgekit.workers.request_key import request_key
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_MOST_STATE_BYTES: Final = 8_000_000_000
 
 _RUNNER_CODE: Final = ("edgekit.validators.execution", "edgekit.validators.runners")
 """The runner is started by its path, so imports do not lead to it."""
 _RUNNER_TOOLS: Final = ("torch", "onnxruntime", "tensorflow-cpu", "tensorflow", "ai-edge-litert")
 
 
-def prepare_samples(task: Task, inputs: Sequence[TensorSpec], purpose: Purpose, settings: Settings) -> Samples | None:
+def prepare_samples(task: Task, model: CapturedModel, purpose: Purpose, settings: Settings) -> Samples | None:
     """Returns the task's calibration or evaluation data as samples, or None where it names none.
+
+    The samples of a model with states hold those too, as the float model gives them call by call.
 
     Args:
         task: Names the data.
-        inputs: What the model takes.
+        model: What takes the data.
         purpose: calibration or evaluation.
         settings: How to run.
 
@@ -35,18 +44,26 @@ def prepare_samples(task: Task, inputs: Sequence[TensorSpec], purpose: Purpose, 
     reference = task.calibration if purpose == "calibration" else task.evaluation
     if reference is None:
         return None
+    samples = _read_samples(task, reference, model, purpose, settings)
+    return with_states(samples, model, settings) if model.states else samples
+
+
+def _read_samples(task: Task, reference: str, model: CapturedModel, purpose: Purpose, settings: Settings) -> Samples:
+    inputs = model.data_inputs
     if (ready := _written_for(task.base / reference, inputs)) is not None:
         return ready
     request = DataRequest(
         reference=reference,
         base=task.base,
         purpose=purpose,
-        inputs=tuple(inputs),
+        inputs=inputs,
         metric=task.metric,
         preprocessing=task.preprocessing,
         folder=Path(),
         images=task.images,
         labels=tuple(task.metadata.get("labels", "").splitlines()),
+        sequences=bool(model.states),
+        reset_every=task.reset_every,
     )
     key: str | None = None
     if task.embedded_default:
@@ -79,6 +96,79 @@ def keep_samples(samples: Samples, settings: Settings) -> Samples:
     """Returns the samples as they lie in the cache; their folder may vanish afterwards."""
     key = request_key(samples, code=(MATERIALIZE.work.__module__,))
     return Samples.open(settings.cache.make("samples", key, lambda place: move_contents(samples.folder, place)))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateRequest:
+    """What the rows of a model with states depend on.
+
+    Attributes:
+        model: The float model.
+        samples: Its other inputs, in the order of calls.
+    """
+
+    model: CapturedModel
+    samples: Samples
+
+
+def with_states(samples: Samples, model: CapturedModel, settings: Settings) -> Samples:
+    """Returns the samples with the states that each call begins with, as the float model gives them.
+
+    So a row holds everything that one call needs, and ranges of states are those of real sequences.
+
+    Args:
+        samples: The model's other inputs, in the order of calls.
+        model: The float model.
+        settings: How to run.
+
+    Raises:
+        DataError: so many calls with states of that size that they would fill the disk.
+    """
+    shapes = {spec.name: spec for spec in model.inputs}
+    size = sum(math.prod(shapes[state.input].shape) * 8 for state in model.states) * samples.count
+    if size > _MOST_STATE_BYTES:
+        raise DataError(
+            f"{samples.count} calls with the states of {model.source} would take up to {size / 1e9:.0f} GB; at most "
+            f"{_MOST_STATE_BYTES / 1e9:.0f} GB are written. Give fewer items, or smaller states for calibration."
+        )
+    key = request_key(StateRequest(model=model, samples=samples), code=_RUNNER_CODE, tools=_RUNNER_TOOLS)
+    outputs = reference_outputs(model, samples, settings)
+    return Samples.open(
+        settings.cache.make("samples", key, lambda place: _write_states(samples, outputs, model, place))
+    )
+
+
+def _write_states(samples: Samples, outputs: Samples, model: CapturedModel, folder: Path) -> None:
+    """Writes rows of all inputs in the model's order: a state is what the call before gave, or how it begins."""
+    import numpy as np
+
+    specs = {spec.name: spec for spec in model.inputs}
+    places = {state.input: outputs.names.index(state.output) for state in model.states}
+    begins = {state.input: initial_value(state, specs[state.input]) for state in model.states}
+    starts, items = set(samples.starts()), samples.item_of_row()
+    with SampleWriter(folder, [spec.name for spec in model.inputs], sequences=True) as writer:
+        before: tuple[NDArray[Any], ...] = ()
+        for i, (row, made) in enumerate(zip(samples.rows(), outputs.rows(), strict=True)):
+            if i in starts:
+                writer.start_sequence()
+            given = dict(zip(samples.names, row, strict=True))
+            for name, place in places.items():
+                spec = specs[name]
+                given[name] = begins[name] if i in starts else np.asarray(before[place], spec.dtype).reshape(spec.shape)
+            writer.add(tuple(given[spec.name] for spec in model.inputs), item=int(items[i]))
+            before = made
+        targets, slices = samples.targets(), samples.slices()
+        for item in range(samples.items):
+            writer.add_item(None if targets is None else targets[item], slices[item] if slices else None)
+
+
+def initial_value(state: State, spec: TensorSpec) -> NDArray[Any]:
+    """Returns a state's value before the first call, in the shape of `spec`."""
+    import numpy as np
+
+    values = np.asarray(state.initial, dtype=spec.dtype)
+    return np.full(spec.shape, values[0]) if len(values) == 1 else values.reshape(spec.shape)
 
 
 @final

@@ -37,6 +37,7 @@ class Settings:
         threads: Threads of a runtime whose latency is timed.
         worker_threads: Threads that a worker process computes with; another number gives other bytes.
         progress: Callback that gets what is going on.
+        signature: Which function of an artifact is run where its file has several; "" where it has one.
         cancelled: Once set, running workers are ended and KeyboardInterrupt is raised on their threads.
     """
 
@@ -47,6 +48,7 @@ class Settings:
     threads: int = 1
     worker_threads: int = 1
     progress: StageProgress = quiet
+    signature: str = ""
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, TypeVar, final
 
 from edgekit.budget import Budget, Limit
 from edgekit.checks import Check
 from edgekit.errors import UsageError
 from edgekit.model import Family
 from edgekit.recipe import Candidate, Precision, Prediction, Recipe, Rejection, Step
+
+ValueT = TypeVar("ValueT")
 
 SCHEMA_VERSION: Final = 1
 
@@ -173,32 +175,37 @@ class Plan:
         from edgekit.planner.plan_schema import PlanFileSchema
 
         advice = "Write it anew with: edgekit plan --device NAME -o plan.json"
-        check_record(Path(source), data, PlanFileSchema, UsageError, advice)
-        return _from_json(data)
+        return _from_json(check_record(Path(source), data, PlanFileSchema, UsageError, advice))
 
 
 def _from_json(data: Mapping[str, Any]) -> Plan:
     chosen = {key: data[key] for key in ("runtime", "recipe", "steps", "predictions")}
     return Plan(
-        model=ModelFacts(**data["model"]),
+        model=_known(ModelFacts, data["model"]),
         device=data["device"],
         device_title=data["device_title"],
-        limits=tuple(Limit(**limit) for limit in data["limits"]),
+        limits=tuple(_known(Limit, limit) for limit in data["limits"]),
         feasible=data["feasible"],
         chosen=_candidate_from_json(chosen) if data["recipe"] is not None else None,
         reasons=tuple(data["reasons"]),
         checks=tuple(Check.from_json(check) for check in data["checks"]),
-        baseline=tuple(Prediction(**item) for item in data["baseline"]),
+        baseline=tuple(_known(Prediction, item) for item in data["baseline"]),
         runners_up=tuple(RunnerUp(candidate=_candidate_from_json(r), reason=r["reason"]) for r in data["runners_up"]),
-        rejected=tuple(Rejection(**item) for item in data["rejected"]),
+        rejected=tuple(_known(Rejection, item) for item in data["rejected"]),
         misses=tuple(data["misses"]),
         remedies=tuple(data["remedies"]),
         warnings=tuple(data["warnings"]),
         effort=data.get("effort", "quick"),
         prefer=data.get("prefer", "balanced"),
-        sensitivity=tuple(LayerLoss(**item) for item in data.get("sensitivity", ())),
+        sensitivity=tuple(_known(LayerLoss, item) for item in data.get("sensitivity", ())),
         considered=tuple(_candidate_from_json(item) for item in data.get("considered", ())),
     )
+
+
+def _known(kind: type[ValueT], data: Mapping[str, Any]) -> ValueT:
+    """Returns a dataclass of the keys that it has: a later edgekit may have written more."""
+    names = getattr(kind, "__dataclass_fields__", {})
+    return kind(**{name: data[name] for name in names if name in data})
 
 
 def _limit_to_json(limit: Limit) -> dict[str, Any]:
@@ -220,5 +227,5 @@ def _candidate_from_json(data: Mapping[str, Any]) -> Candidate:
         runtime=data["runtime"],
         recipe=Recipe.from_json(data["recipe"]),
         steps=tuple(Step(technique=item["technique"], settings=item["settings"]) for item in data["steps"]),
-        predictions=tuple(Prediction(**item) for item in data["predictions"]),
+        predictions=tuple(_known(Prediction, item) for item in data["predictions"]),
     )

@@ -58,6 +58,15 @@ class PlanRunnerUp(PlanCandidate):
     reason: str = Field(description=TEXT)
 
 
+class PlanLayer(Record):
+    """What a layer costs in accuracy."""
+
+    module: str = Field(description="the name of a module")
+    precision: Text = Field(description="a precision, such as int8_static")
+    noise: Finite = Field(description=NUMBER)
+    points: Finite | None = Field(None, description="a number, or null")
+
+
 class PlanFileSchema(Record):
     """`plan.json`."""
 
@@ -84,4 +93,5 @@ class PlanFileSchema(Record):
     remedies: list[str] = Field(description="a list of sentences")
     limits: list[PlanLimit] = Field(description="a list of limits")
     warnings: list[str] = Field(description="a list of sentences")
+    sensitivity: list[PlanLayer] = Field([], description="a list of layers")
     considered: list[PlanCandidate] = Field([], description="a list of candidates")

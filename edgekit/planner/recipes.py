@@ -16,7 +16,7 @@ _INT8: Final[Mapping[Family, Precision]] = {
     # Static activations ruin attention and recurrent states; ranges found at run time do not.
     "transformer": "int8_dynamic",
     "rnn": "int8_dynamic",
-    "mixed": "int8_dynamic",
+    "mixed": "int8_hybrid",
     "unknown": "int8_weights",
 }
 
@@ -25,6 +25,7 @@ _FIXED: Final[Mapping[str, Precision]] = {
     "fp16": "fp16",
     "int8-static": "int8_static",
     "int8-dynamic": "int8_dynamic",
+    "int8-hybrid": "int8_hybrid",
     "int8-weights": "int8_weights",
     "int4": "int4_weights",
 }
@@ -42,6 +43,7 @@ _STEPS: Final[Mapping[Precision, str]] = {
     "fp16": "quantize_float16",
     "int8_static": "quantize_static",
     "int8_dynamic": "quantize_dynamic",
+    "int8_hybrid": "quantize_hybrid",
     "int8_weights": "quantize_weights",
     "int4_weights": "quantize_weights",
     "w8a16": "quantize_static",
@@ -71,7 +73,8 @@ def resolve_precision(preset: str, family: Family, runtime: str, options: Mappin
     return Recipe(
         default=precision,
         per_channel=bool(wanted.get("per_channel", True)),
-        symmetric_activations=bool(wanted.get("symmetric_activations", False)) and precision == "int8_static",
+        symmetric_activations=bool(wanted.get("symmetric_activations", False))
+        and precision in ("int8_static", "int8_hybrid"),
     )
 
 

@@ -47,6 +47,10 @@ RULES: Final[tuple[Rule, ...]] = (
         reason="per-channel weights and calibrated ranges keep 97 to 98 % of a CNN's decisions",
     ),
     Rule(
+        question="loss", precisions=("int8_hybrid",), rank=3,
+        reason="convolutions lose what they lose in a CNN, and attention keeps float activations",
+    ),
+    Rule(
         question="loss", precisions=("int8_dynamic",), rank=2,
         reason="each activation gets its own range at run time: 19 to 27 dB on a sentence encoder",
     ),
@@ -64,6 +68,10 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         question="speed", precisions=("int8_dynamic",), rank=0,
         reason="integer matrix products run at a third to a half of float's time",
+    ),
+    Rule(
+        question="speed", precisions=("int8_hybrid",), rank=0,
+        reason="convolutions and matrix products have integer kernels, each their own",
     ),
     Rule(
         question="speed", precisions=("fp16",), lacks=("fp16",), rank=2,

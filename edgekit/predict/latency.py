@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 from edgekit.analysis.graph import Analysis, Operator
+from edgekit.analysis.operator_precisions import analysis_precisions
 from edgekit.predict.latency_features import count_operator
 from edgekit.recipe import Precision, Prediction, Recipe
 
@@ -67,8 +68,9 @@ def operator_latencies(
         tables: `DeviceProfile.latency_model[runtime]`: precision to rates.
     """
     found: list[OperatorLatency] = []
+    precisions = analysis_precisions(analysis, recipe)
     for operator in analysis.operators:
-        precision = recipe.precision_of(operator.module)
+        precision = precisions[operator.name]
         chosen = rates_for(operator, precision, tables)
         if chosen is None:
             return None

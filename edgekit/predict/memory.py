@@ -16,6 +16,7 @@ from typing import Final
 
 from edgekit.analysis.graph import Analysis, KernelClass, Weight, elements, recurrent_cells
 from edgekit.analysis.liveness import memory
+from edgekit.analysis.operator_precisions import analysis_precisions
 from edgekit.formats.stored_bytes import MemoryTerms, WeightGroup
 from edgekit.formats.table import known_format
 from edgekit.predict.storage import Stored, Use, store, weight_uses
@@ -48,14 +49,15 @@ def activation_bytes(precision: Precision) -> float:
 
 def activation_sizes(analysis: Analysis, recipe: Recipe) -> Callable[[str], int]:
     """Returns what tells an activation's bytes with this recipe; inputs and outputs of the model stay float."""
-    element = activation_bytes(recipe.default)
+    precisions = analysis_precisions(analysis, recipe)
+    element = {name: activation_bytes(precisions[item.name]) for item in analysis.operators for name in item.outputs}
     ends = {*analysis.inputs, *analysis.outputs}
 
     def size_of(name: str) -> int:
         tensor = analysis.tensors[name]
         if tensor.dtype != "float32" or name in ends:
             return tensor.size_bytes
-        return round(tensor.size_bytes / 4 * element)
+        return round(tensor.size_bytes / 4 * element.get(name, activation_bytes(recipe.default)))
 
     return size_of
 
@@ -129,7 +131,7 @@ def _with_arena(held: float, arena: int, recipe: Recipe, terms: MemoryTerms) -> 
     """Returns the peak of weights and activations together."""
     if not terms.frees_file:
         return held + arena
-    if recipe.default in ("int8_dynamic", "int4_weights"):
+    if recipe.default in ("int8_dynamic", "int8_hybrid", "int4_weights"):
         # Each kernel with run-time ranges is a delegate of its own: activations lie in the program's plan and,
         # quantized and not, in the delegate's workspace.
         return held + 2.5 * arena

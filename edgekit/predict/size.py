@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from edgekit.analysis.graph import Analysis, recurrent_cells
+from edgekit.analysis.operator_precisions import analysis_precisions
 from edgekit.formats.stored_bytes import GraphBytes
 from edgekit.predict.storage import storage_of, store, weight_uses
 from edgekit.recipe import Prediction, Recipe
@@ -77,9 +78,10 @@ def estimate_size(analysis: Analysis, recipe: Recipe, runtime: str) -> SizeEstim
 
 
 def _graph_bytes(analysis: Analysis, recipe: Recipe, terms: GraphBytes) -> float:
+    precisions = analysis_precisions(analysis, recipe)
     kernels = [operator for operator in analysis.operators if operator.macs and operator.weights]
-    dynamic = sum(recipe.precision_of(o.module) in ("int8_dynamic", "int4_weights") for o in kernels)
-    integer = sum(recipe.precision_of(o.module) in ("int8_static", "w8a16") for o in analysis.operators)
+    dynamic = sum(precisions[o.name] in ("int8_dynamic", "int4_weights") for o in kernels)
+    integer = sum(precisions[o.name] in ("int8_static", "w8a16") for o in analysis.operators)
     return (
         terms.fixed
         + terms.per_operator * len(analysis.operators)

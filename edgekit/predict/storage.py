@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from edgekit.analysis.graph import Analysis, KernelClass, Weight, WeightRole
+from edgekit.analysis.operator_precisions import analysis_precisions
 from edgekit.formats.stored_bytes import FLOAT16, Layout, Storage
 from edgekit.formats.table import known_format
 from edgekit.recipe import Precision, Recipe
@@ -64,8 +65,9 @@ def storage_of(runtime: str) -> Storage | None:
 def weight_uses(analysis: Analysis, recipe: Recipe) -> Mapping[str, Use]:
     """Returns how each weight is used, by name."""
     found: dict[str, Use] = {}
+    precisions = analysis_precisions(analysis, recipe)
     for operator in analysis.operators:
-        use = Use(precision=recipe.precision_of(operator.module), kernel=operator.kernel)
+        use = Use(precision=precisions[operator.name], kernel=operator.kernel)
         for name in operator.weights:
             found.setdefault(name, use)
     return found

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.formats.realisation import FusingKernels
 from edgekit.quantization.pt2e_graph import constant_of, is_float_tensor, modules_of, target_of
-from edgekit.recipe import Precision, Recipe
+from edgekit.recipe import OperatorKind, Precision, Recipe
 from edgekit.torch_program.torch_protocols import Node
 
 if TYPE_CHECKING:
@@ -102,11 +101,15 @@ class QuantizationPlan:
 
 def precision_of_node(recipe: Recipe, node: Node) -> Precision:
     """Returns the precision of a node: of the first override that names a module it lies in, else the default."""
-    names = modules_of(node)
-    for pattern, precision in recipe.overrides:
-        if any(fnmatchcase(name, pattern) for name in names):
-            return precision
-    return recipe.default
+    return recipe.precision_of(modules_of(node), _kind(node))
+
+
+def _kind(node: Node) -> OperatorKind:
+    target = target_of(node)
+    if target in CONVOLUTIONS | TRANSPOSED_CONVOLUTIONS:
+        return "convolution"
+    # What has no weights joins the integers only among tensors that are there already (see `_Builder`).
+    return "matrix" if target in RECURRENT | {LINEAR, EMBEDDING} else "follower"
 
 
 def plan_quantization(module: GraphModule, recipe: Recipe, kernels: FusingKernels) -> QuantizationPlan:
@@ -179,7 +182,9 @@ class _Builder:
             return
         wanted = precision_of_node(self._recipe, node) == "int8_static"
         if target in _FLOAT_ACTIVATIONS:
-            self._friendly.add(node.name)
+            hybrid = self._recipe.word_of(modules_of(node)) == "int8_hybrid"
+            if not hybrid or self._is_friendly(node.args[0]):
+                self._friendly.add(node.name)
         elif not wanted:
             return
         elif target in WEIGHTED:

@@ -93,7 +93,7 @@ class SampleCache:
         """Returns the task's calibration or evaluation data for a model, or None where it names none."""
         key = _key(task, model, purpose)
         if key not in self._samples:
-            self._samples[key] = prepare_samples(task, model.inputs, purpose, self._settings)
+            self._samples[key] = prepare_samples(task, model, purpose, self._settings)
         return self._samples[key]
 
 

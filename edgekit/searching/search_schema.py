@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -13,11 +13,40 @@ from edgekit.measurements.figure_schema import (
     Bytes,
     CheckRecord,
     Digest,
+    Finite,
     PredictionRecord,
     RecipeRecord,
     Record,
     Text,
 )
+from edgekit.planner.plan_schema import PlanLimit
+
+
+class MetricRecord(Record):
+    """What the metric gave."""
+
+    float: Finite | None = Field(None, description="a number, or null")
+
+
+class HostRecord(Record):
+    """What was measured on the host that searched."""
+
+    ratio_to_reference: Finite | None = Field(None, description="a number, or null")
+    measured_on: str = Field("not known", description=TEXT)
+
+
+class VariantModel(Record):
+    """The trained model of a variant."""
+
+    macs: Annotated[int, Field(ge=0)] | None = Field(description="a whole number, or null")
+
+
+class TrainedRecord(Record):
+    """How a variant was trained."""
+
+    epochs: Annotated[int, Field(ge=0)] = Field(description="a whole number")
+    held_out: dict[str, Finite | None] = Field(description="an object with figures on held-out batches")
+    seconds: Finite = Field(description="a number")
 
 
 class MeasuredVariant(Record):
@@ -27,9 +56,9 @@ class MeasuredVariant(Record):
     size_bytes: Bytes = Field(description=BYTES)
     download_bytes: Bytes = Field(description=BYTES)
     sha256: Digest = Field(description=HASH)
-    accuracy: dict[str, Any] = Field(description="an object about the metric")
+    accuracy: MetricRecord = Field(description="an object about the metric")
     checks: list[CheckRecord] = Field(description="a list of checks")
-    host: dict[str, Any] = Field(description="an object with what was measured on this host")
+    host: HostRecord = Field(description="an object with what was measured on this host")
 
 
 class Variant(Record):
@@ -41,9 +70,9 @@ class Variant(Record):
     reason: str = Field(description=TEXT)
     on_front: bool = Field(description="true or false")
     passed: bool = Field(description="true or false")
-    model: dict[str, Any] | None = Field(description="an object about the model, or null")
+    model: VariantModel | None = Field(description="an object about the model, or null")
     predicted: list[PredictionRecord] = Field(description="a list of predictions")
-    trained: dict[str, Any] | None = Field(description="an object about its training, or null")
+    trained: TrainedRecord | None = Field(description="an object about its training, or null")
     measured: MeasuredVariant | None = Field(description="an object with what was measured, or null")
 
 
@@ -58,7 +87,7 @@ class SearchFile(Record):
     recipe: RecipeRecord = Field(description="an object with the precision of each part")
     metric: str = Field(description="a metric's name")
     recommended: str | None = Field(description="the name of a variant, or null")
-    limits: list[dict[str, Any]] = Field(description="a list of limits")
+    limits: list[PlanLimit] = Field(description="a list of limits")
     parameters: dict[str, list[Any]] = Field(description="an object from a parameter to its values")
     bindings: dict[str, list[Any]] = Field(description="an object from a parameter to its roles")
     reference: Variant = Field(description="an object about the reference")

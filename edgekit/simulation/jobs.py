@@ -5,12 +5,11 @@ Results lie as small JSON files in a folder that outlives the process: a run tha
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar, final
+from typing import Any, Final, final
 
 from edgekit.metrics.drop import Drop
 from edgekit.model import CapturedModel
@@ -23,13 +22,10 @@ from edgekit.simulation.placement import Placement, place
 from edgekit.simulation.realisation import realisation_of
 from edgekit.simulation.score import margins, score
 from edgekit.simulation.sensitivity import LayerNoise, measure_layers, noise_share
-from edgekit.workers.atomic_files import write_text
 from edgekit.workers.cache import content_key
+from edgekit.workers.journal_parts import read_part, read_parts, write_part
 from edgekit.workers.request_key import Place, key_facts
-from edgekit.workers.structure import read_value, unstructure
 from edgekit.workers.worker import Job, Progress
-
-T = TypeVar("T")
 
 LARGEST_DB: Final = 200.0
 """The ratio of equal outputs; JSON has no infinity."""
@@ -186,7 +182,7 @@ class SavedCalibration:
 
 def simulate(request: SimulationRequest, progress: Progress) -> SimulationResult:
     """Simulates recipes and scores them; what the journal holds already is taken from there."""
-    found = [read_entry(request.journal, trial.name, SimulatedRecipe) for trial in request.trials]
+    found = [read_part(request.journal, trial.name, SimulatedRecipe, progress) for trial in request.trials]
     if all(item is not None for item in found):
         return SimulationResult(results=tuple(item for item in found if item is not None))
     model = _open(request.data)
@@ -206,7 +202,7 @@ def simulate(request: SimulationRequest, progress: Progress) -> SimulationResult
             drop=_without_scores(drop, metric) if drop else None,
             reason="" if drop else metric,
         )
-        save_entry(request.journal, trial.name, result)
+        write_part(request.journal, trial.name, result)
         results.append(result)
     return SimulationResult(results=tuple(results))
 
@@ -229,7 +225,7 @@ def measure(request: SensitivityRequest, progress: Progress) -> Sensitivity:
         model,
         placements,
         prepare,
-        known=_known(journal),
+        known=_known(journal, progress),
         save=lambda item: _save_layer(journal, item),
         progress=lambda module, share: progress(f"measuring {module}", share),
     )
@@ -241,30 +237,17 @@ SIMULATE: Final = Job(work=simulate, tools=("torch",))
 MEASURE: Final = Job(work=measure, tools=("torch",))
 
 
-def read_entry(journal: Path, name: str, kind: type[T]) -> T | None:
-    """Returns a result that was saved, or None."""
-    try:
-        return read_value(journal / f"{name}.json", kind)
-    except FileNotFoundError:
-        return None
-
-
-def save_entry(journal: Path, name: str, value: object) -> None:
-    """Saves a result completely or not at all."""
-    write_text(journal / f"{name}.json", json.dumps(unstructure(value)))
-
-
 def _without_scores(drop: Drop, metric: str) -> SimulatedDrop:
     return SimulatedDrop(metric=metric, value=drop.value, low=drop.low, high=drop.high, count=drop.count)
 
 
 def _save_layer(journal: Path, item: LayerNoise) -> None:
     # Names that come from an ONNX file may hold what a file name may not.
-    save_entry(journal, f"layer-{content_key({'module': item.module, 'precision': item.precision})}", item)
+    write_part(journal, f"layer-{content_key({'module': item.module, 'precision': item.precision})}", item)
 
 
-def _known(journal: Path) -> dict[tuple[str, Precision], LayerNoise]:
-    items = [read_value(path, LayerNoise) for path in journal.glob("layer-*.json")]
+def _known(journal: Path, progress: Progress) -> dict[tuple[str, Precision], LayerNoise]:
+    items = read_parts(journal, "layer-", LayerNoise, progress)
     return {(item.module, item.precision): item for item in items}
 
 
@@ -286,14 +269,14 @@ def _calibrated(model: FloatModel, recipe: Recipe, journal: Path, progress: Prog
     import numpy as np
 
     name = f"calibrated-{recipe.ranges}"
-    found = read_entry(journal, name, SavedCalibration)
+    found = read_part(journal, name, SavedCalibration, progress)
     if found is None:
         made = model.calibrate(recipe.ranges, _reported(progress, "calibrating"))
         found = SavedCalibration(
             ranges={name: (item.low, item.high) for name, item in made.ranges.items()},
             input_means={name: tuple(item.tolist()) for name, item in made.input_means.items()},
         )
-        save_entry(journal, name, found)
+        write_part(journal, name, found)
     return Calibrated(
         ranges={name: Range(low=low, high=high) for name, (low, high) in found.ranges.items()},
         input_means={name: np.asarray(values) for name, values in found.input_means.items()},

@@ -13,6 +13,7 @@ from typing import ClassVar, final
 from edgekit.errors import MissingDependencyError, ResourceError, WorkerError
 from edgekit.model import CapturedModel, SourceKind
 from edgekit.sources.captured_file import write_captured
+from edgekit.sources.declared_states import declared_states
 from edgekit.task.input_sizes import InputSizes
 from edgekit.torch_program.facts import Capture
 from edgekit.workers.request_key import Place, SourceName
@@ -37,6 +38,7 @@ class CaptureRequest:
         calibration: Where example inputs come from if there are none: its first sample.
         input_sizes: Sizes that the user gives for the inputs; they come before example inputs.
         metadata: Labels, preprocessing and provenance that go into the artifacts.
+        state_pairs: (output, input) of the model that are one state.
         as_torch: Capture an ONNX file as an exported torch program, which more formats can be made from.
         embedded_default: The model is the one that edgekit takes where none is given.
         file: Where the source lies, where `source` is only what it is called; None where it is the path itself.
@@ -53,6 +55,7 @@ class CaptureRequest:
     calibration: str | None = None
     input_sizes: tuple[InputSizes, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    state_pairs: tuple[tuple[str, str], ...] = ()
     as_torch: bool = False
     embedded_default: bool = False
     file: Place | None = None
@@ -153,4 +156,5 @@ class Source(ABC):
             family_evidence=found.architecture.evidence,
             embedded_default=request.embedded_default,
             metadata={**found.metadata, **request.metadata},
+            states=(*declared_states(request.state_pairs, found.inputs, found.outputs), *found.states),
         )

@@ -39,6 +39,7 @@ class ExportedProgramSource(Source):
         from edgekit.torch_program import program_facts
         from edgekit.torch_program.canonical_program import canonical
         from edgekit.torch_program.example_call import readable_input_names
+        from edgekit.torch_program.lift_states import all_names, named_outputs, without_states
         from edgekit.torch_program.program_archive import load_program
         from edgekit.torch_program.structured_outputs import names_in
 
@@ -48,8 +49,11 @@ class ExportedProgramSource(Source):
         examples = _fit(program, request)
         names, outputs = readable_input_names(program), names_in(program, request.source)
         progress("capturing the graph", None)
-        result = canonical(program, examples, request.source)
-        return program_facts.save(result, folder, parameters, outputs, names)
+        count = len(program.graph_signature.user_outputs)
+        program, inputs, states = without_states(program, examples, program.module(check_guards=False), request.source)
+        result = canonical(program, inputs, request.source)
+        words = named_outputs(outputs, states, count)
+        return program_facts.save(result, folder, parameters, words, all_names(names, states), states)
 
 
 def _fit(program: ExportedProgram, request: CaptureRequest) -> tuple[Tensor, ...]:

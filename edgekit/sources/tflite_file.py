@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import shutil
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, final
 
+from edgekit.analysis.graph_damage import damage_named
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind, TensorSpec
 from edgekit.sources.base import CaptureRequest, Signature, Source
@@ -62,11 +62,11 @@ class TFLiteFileSource(Source):
         """The file is copied."""
         progress("reading the file", None)
         try:
-            found = _describe(request.path.read_bytes())
-        except (struct.error, IndexError, StopIteration) as error:
+            with damage_named(request.source):
+                found = _describe(request.path.read_bytes())
+        except StopIteration as error:
             raise ModelError(
-                f"{request.source} is damaged: an offset inside the flatbuffer leaves the file "
-                f"({request.path.stat().st_size} bytes). Copy or convert the file again."
+                f"{request.source} holds no graph: it is damaged. Copy or convert the file again."
             ) from error
         shutil.copyfile(request.path, folder / found.file)
         return found

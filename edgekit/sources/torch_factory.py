@@ -44,20 +44,25 @@ def capture_module(module: nn.Module, request: CaptureRequest, folder: Path, pro
     from edgekit.torch_program import program_facts
     from edgekit.torch_program.canonical_program import HALF_TOLERANCE, canonical, check_equal
     from edgekit.torch_program.example_call import readable_input_names
+    from edgekit.torch_program.lift_states import all_names, keeping_buffers, named_outputs, without_states
     from edgekit.torch_program.single_precision import other_floats
     from edgekit.torch_program.trace_module import export_module, run_module, run_named
 
-    parameters = program_facts.count_parameters(module.parameters())
+    parameters, title = program_facts.count_parameters(module.parameters()), request.source
     call = example_call(module, request)
-    expected, names = run_named(module, call, request.source)
+    with keeping_buffers(module):
+        expected, words = run_named(module, call, title)
     progress("capturing the graph", None)
-    program = export_module(module, call, request.source)
-    others = other_floats(program.graph_module)
-    result = canonical(program, call.tensors, request.source)
-    got = run_module(result.module(check_guards=False), call.tensors, request.source)
+    with keeping_buffers(module):
+        program = export_module(module, call, title)
+    names, others = readable_input_names(program), other_floats(program.graph_module)
+    program, inputs, states = without_states(program, call, module, title)
+    result = canonical(program, inputs, title)
+    got = run_module(result.module(check_guards=False), inputs, title)
     narrow = {"tolerance": HALF_TOLERANCE} if others & {"bfloat16", "float16"} else {}
-    check_equal(expected, got, request.source, **narrow)
-    return program_facts.save(result, folder, parameters, names, readable_input_names(program))
+    check_equal(expected, got[: len(expected)], title, **narrow)
+    outputs = named_outputs(words, states, len(expected))
+    return program_facts.save(result, folder, parameters, outputs, all_names(names, states), states)
 
 
 def build(request: CaptureRequest) -> nn.Module:

@@ -6,6 +6,7 @@ import stat
 import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from edgekit.errors import DataError
@@ -38,7 +39,7 @@ def read_npz(path: Path, title: str) -> dict[str, NDArray[Any]]:
         raise _unreadable(title, error) from error
     except (OSError, ValueError, EOFError, NotImplementedError, TypeError, MemoryError, RuntimeError) as error:
         raise _unreadable(title, error) from error
-    except (zlib.error, OverflowError, SyntaxError) as error:
+    except (zlib.error, OverflowError, SyntaxError, TokenError) as error:  # the last two of a header, which is Python
         raise _unreadable(title, error) from error
 
 

@@ -49,6 +49,8 @@ class DataRequest:
         images: Folder of the pictures of a COCO file; None looks near it.
         labels: The model's labels, by which classes of annotations are numbered; () without.
         folder: Where the samples go.
+        sequences: The model has states: items are calls that follow each other, and a None among them starts anew.
+        reset_every: The states begin anew after so many calls; None for nowhere but at a None.
     """
 
     reference: str
@@ -60,6 +62,8 @@ class DataRequest:
     folder: Place
     images: str | None = None
     labels: tuple[str, ...] = ()
+    sequences: bool = False
+    reset_every: int | None = None
 
 
 def materialize(request: DataRequest, progress: Progress) -> Samples:
@@ -77,6 +81,8 @@ def materialize(request: DataRequest, progress: Progress) -> Samples:
         metric=request.metric,
         title=request.reference,
         progress=progress,
+        sequences=request.sequences,
+        reset_every=request.reset_every,
     )
 
 
@@ -92,6 +98,8 @@ def write_items(
     metric: str,
     title: str,
     progress: Progress = silent,
+    sequences: bool = False,
+    reset_every: int | None = None,
 ) -> Samples:
     """Writes items to a sample folder, each checked against the model's inputs; returns the opened samples.
 
@@ -103,12 +111,18 @@ def write_items(
         metric: The task's: it decides whether the rows of an item belong together.
         title: What the data is called, for messages.
         progress: Callback that gets the number of samples so far.
+        sequences: See `DataRequest`.
+        reset_every: See `DataRequest`.
 
     Raises:
         DataError: empty, or not what the model takes.
     """
-    with SampleWriter(folder, [spec.name for spec in specs]) as writer:
+    names = [spec.name for spec in specs]
+    with SampleWriter(folder, names, sequences=sequences, reset_every=reset_every) as writer:
         for index, item in enumerate(items):
+            if item is None and sequences:
+                writer.start_sequence()
+                continue
             inputs, target, slice_name = _split_item(item, purpose, title, index)
             _add(writer, inputs, target, slice_name, specs, metric, f"{purpose} data {title}, item {index}")
             progress(f"{writer.count} {'' if purpose == 'sample' else purpose + ' '}samples", None)

@@ -46,7 +46,8 @@ def decode_runs(runs: Mapping[str, Any]) -> NDArray[Any]:
     Raises:
         MissingDependencyError: pycocotools is not installed.
     """
-    return _library().decode({"size": runs["size"], "counts": runs["counts"].encode()})
+    mask: NDArray[Any] = _library().decode({"size": runs["size"], "counts": runs["counts"].encode()})
+    return mask
 
 
 def draw_outlines(outlines: Sequence[NDArray[Any]], height: int, width: int) -> NDArray[Any]:
@@ -57,7 +58,8 @@ def draw_outlines(outlines: Sequence[NDArray[Any]], height: int, width: int) -> 
     """
     library = _library()
     runs = library.frPyObjects([outline.reshape(-1).tolist() for outline in outlines], height, width)
-    return library.decode(library.merge(runs)) > 0
+    mask: NDArray[Any] = library.decode(library.merge(runs)) > 0
+    return mask
 
 
 def _library() -> Any:

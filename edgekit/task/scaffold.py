@@ -54,10 +54,8 @@ metric = "top1"
 # std = [58.395, 57.12, 57.375]
 # color = "rgb"                  # or "bgr"
 
-# How the outputs of a detector, segmenter or pose net are read: a decoder and its settings, docs/guides/tasks.md
-# [head]
-# decoder = "yolo11"
-# classes = 80
+# How the outputs of a detector, segmenter or pose net are read: a table [head] names the decoder and its settings, such
+# as "yolo11" with 80 classes. docs/guides/tasks.md lists them.
 
 # For techniques that must train: edgekit export --technique prune_channels, distill, qat, lora_recovery.
 # [training]

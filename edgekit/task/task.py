@@ -115,6 +115,7 @@ class Task:
     Attributes:
         model: Source text: `model.py:build`, `net.onnx` and so on.
         base: Folder that relative paths and references start from.
+        signature: Which function of an artifact is run where its file has several; "" where it has one.
         example_inputs: Reference of a function that returns the model's arguments: a tuple of tensors, or a dict.
         input_sizes: Sizes of the inputs, by name; they come before those of the example inputs.
         calibration: Function reference, .npz file or folder of images; None without calibration data.
@@ -125,6 +126,8 @@ class Task:
         images: Folder of the pictures of a COCO file; None where the task does not say.
         preprocessing: For folders of images, and for whoever feeds the model later.
         preprocessing_stated: True where the task says it itself; else it holds for folders of images only.
+        state_pairs: (output, input) of the model that are one state: what a call gives there, the next one takes.
+        reset_every: Data: states begin anew after so many calls; None for one sequence, or as marks in the data say.
         training: None where the task has no training data.
         techniques: What to do to the float model first, as `--technique` takes it.
         search: Variants that `edgekit search` compares; None where the task names none.
@@ -143,6 +146,7 @@ class Task:
 
     model: str
     base: Path
+    signature: str = ""
     example_inputs: str | None = None
     input_sizes: tuple[InputSizes, ...] = ()
     calibration: str | None = None
@@ -153,6 +157,8 @@ class Task:
     images: str | None = None
     preprocessing: ImagePreprocessing = ImagePreprocessing()
     preprocessing_stated: bool = False
+    state_pairs: tuple[tuple[str, str], ...] = ()
+    reset_every: int | None = None
     training: Training | None = None
     techniques: tuple[str, ...] = ()
     search: SearchSpace | None = None
@@ -212,6 +218,7 @@ def _to_task(file: TaskFile, path: Path) -> Task:
     return Task(
         model=file.model.source,
         base=path.parent.absolute(),
+        signature=file.model.signature or "",
         example_inputs=file.model.example_inputs,
         input_sizes=file.inputs,
         calibration=file.data.calibration,
@@ -228,6 +235,8 @@ def _to_task(file: TaskFile, path: Path) -> Task:
             letterbox=file.data.preprocessing.letterbox,
         ),
         preprocessing_stated="preprocessing" in file.data.model_fields_set,
+        state_pairs=file.state[0],
+        reset_every=file.state[1],
         training=Training(**file.training.model_dump()) if file.training else None,
         techniques=file.techniques.steps,
         search=SearchSpace(factory=file.search[0], parameters=file.search[1]) if file.search else None,

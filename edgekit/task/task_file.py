@@ -18,11 +18,15 @@ from edgekit.registry import DEFAULT_FORMAT, metric_names
 from edgekit.task.input_sizes import InputSizes, read_inputs_table
 from edgekit.task.metric_text import metric_title
 from edgekit.task.references import Value
+from edgekit.task.sweep_table import SweepTable
 from edgekit.task.task_kinds import TASKS
 
 SCHEMA: Final = 1
 FACTORY: Final = "factory"
 """Key of `[search]` that is no parameter where its value is text: the function that builds the variants."""
+
+RESET_EVERY: Final = "reset_every"
+"""Key of `[state]` that is no output: how many calls a sequence of the data has."""
 
 
 def _fault(sentence: str) -> PydanticCustomError:
@@ -164,6 +168,28 @@ def _is_search_value(item: object) -> bool:
     return isinstance(item, (int, str)) or (isinstance(item, float) and math.isfinite(item))
 
 
+def _parse_state(value: object) -> tuple[tuple[tuple[str, str], ...], int | None]:
+    """Returns (pairs of an output and the input that takes its value at the next call, calls in a sequence or None)."""
+    example = f'"h_out" = "h_in", and {RESET_EVERY} = 16'
+    if not isinstance(value, dict):
+        raise _fault(f"{show_value(value)} was given; expected a table of outputs with their inputs, such as {example}")
+    sentences: list[str] = []
+    every: Any = value.get(RESET_EVERY)
+    if every is not None and (not isinstance(every, int) or isinstance(every, bool) or every < 1):
+        sentences.append(f"{RESET_EVERY}: {show_value(every)} was given; expected the calls of a sequence, at least 1")
+    pairs = {str(name): source for name, source in value.items() if name != RESET_EVERY}
+    sentences += [
+        f'"{name}": {show_value(source)} was given; expected the name of an input, such as {example}'
+        for name, source in pairs.items()
+        if not isinstance(source, str)
+    ]
+    texts = [str(source) for source in pairs.values()]
+    sentences += [f'the input "{name}" is named twice' for name in dict.fromkeys(texts) if texts.count(name) > 1]
+    if sentences:
+        raise _fault("; ".join(sentences))
+    return tuple(zip(pairs, texts, strict=True)), every
+
+
 def _parse_inputs(value: object) -> tuple[InputSizes, ...]:
     if not isinstance(value, dict) or not value:
         raise _fault(f'{show_value(value)} was given; expected a table of inputs, such as image = "1x3x224x224"')
@@ -193,6 +219,7 @@ _ChangeLimits = Annotated[tuple[tuple[str, object], ...], PlainValidator(_parse_
 _Numbers = Annotated[tuple[float, ...], PlainValidator(_parse_numbers)]
 _Divisors = Annotated[tuple[float, ...], PlainValidator(_parse_divisors)]
 _Search = Annotated[tuple[str | None, tuple[tuple[str, tuple[Value, ...]], ...]], PlainValidator(_parse_search)]
+_State = Annotated[tuple[tuple[tuple[str, str], ...], int | None], PlainValidator(_parse_state)]
 _Inputs = Annotated[tuple[InputSizes, ...], PlainValidator(_parse_inputs)]
 _Color = Annotated[Literal["rgb", "bgr"], PlainValidator(_parse_color)]
 _DATA = 'a function as "data.py:name", an .npz file, a folder of images, or annotated images'
@@ -210,6 +237,7 @@ class ModelTable(_Table):
     source: str = Field(description='a model as text, such as "model.py:build" or "net.onnx"')
     example_inputs: str | None = Field(default=None, description=_FUNCTION)
     name: str | None = Field(default=None, description="a short name as text")
+    signature: str | None = Field(default=None, description="the name of a function of an artifact that has several")
     labels: str | None = Field(default=None, description="the path of a text file with one label a line")
 
 
@@ -275,10 +303,12 @@ class TaskFile(_Table):
     model: ModelTable = Field(description='a table with at least source = "model.py:build"')
     inputs: _Inputs = ()
     data: DataTable = Field(default=DataTable(), description="a table")
+    state: _State = ((), None)
     head: _Head = ()
     training: TrainingTable | None = Field(default=None, description="a table with batches and loss")
     techniques: TechniquesTable = Field(default=TechniquesTable(), description="a table with steps")
     search: _Search | None = None
+    sweep: SweepTable | None = Field(default=None, description="a table with devices")
     budget: _Limits = ()
     regression: _ChangeLimits = ()
     checks: ChecksTable = Field(default=ChecksTable(), description="a table with without")

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -30,8 +30,10 @@ from edgekit.recipe import Precision, Recipe
 from edgekit.samples import Samples
 from edgekit.testing.tiny_fixture import tiny_model
 from edgekit.testing.tiny_models import TinyModel
+from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.execution import RunSettings, collect_evidence, describe_artifact
 from edgekit.validators.output_statistics import sqnr_db
+from edgekit.validators.stored_facts.facts import read_stored_facts
 from edgekit.workers.structure import structure, unstructure
 from edgekit.workers.worker import silent
 
@@ -275,6 +277,27 @@ class FormatContract:
         assert sorted(spec.name for spec in described.outputs) == sorted(spec.name for spec in conversion.outputs)
         assert described.metadata.get("labels") == METADATA["labels"]
 
+    def test_its_file_says_what_its_runtime_reports(
+        self, converted: Any, case: tuple[str, Precision], tmp_path: Path
+    ) -> None:
+        """What a gate holds records against without running anything."""
+        self._needs_the_runtime()
+        if not self.format().facts_reader:
+            pytest.skip(f"{self.name} has no reader of files")
+        path, conversion = converted(case)
+        facts = read_stored_facts(self.name, path)
+        assert facts is not None
+        assert facts.metadata.items() >= METADATA.items()
+        if facts.is_exact:
+            evidence = collect_evidence(
+                self.artifact(path, conversion, case[1]),
+                folder=tmp_path,
+                evaluation=tiny_model(case[0]).samples,
+                pieces=("outputs",),
+                settings=RunSettings(timeout_s=300.0),
+            )
+            assert _work_of(facts.operators) == _work_of(evidence.operators)
+
     # Readers of finished files.
 
     def test_its_graph_reader_counts_what_the_file_computes(self, converted: Any) -> None:
@@ -316,3 +339,8 @@ class FormatContract:
     def _needs_the_runtime(self) -> None:
         if not self.suite_runs:
             pytest.skip(f"the runtime of {self.name} is not run here")
+
+
+def _work_of(operators: Iterable[ArtifactOperator]) -> list[tuple[object, ...]]:
+    """Returns what a verdict reads of the operators that multiply, in order of size."""
+    return sorted((x.arithmetic, x.macs or 0, x.weights, x.weight_bits, x.scales) for x in operators if x.multiplies)

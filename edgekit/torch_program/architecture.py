@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, final
 
@@ -12,8 +12,23 @@ from edgekit.model import Family
 Role = Literal["convolution", "depthwise", "linear", "matmul", "attention", "softmax", "recurrent", "embedding"]
 """linear: one operand is a weight. matmul: both are activations. attention: one fused operator."""
 
-_CONVOLUTION_SHARE: Final = 0.5
-"""From this share of the multiply-accumulates on, convolutions beside attention or recurrence make a model mixed."""
+Part = Literal["convolution", "linear", "attention", "recurrent"]
+"""What a family is told by; attention are products of two activations."""
+
+_PARTS: Final[Mapping[Role, Part]] = {
+    "convolution": "convolution",
+    "depthwise": "convolution",
+    "linear": "linear",
+    "matmul": "attention",
+    "attention": "attention",
+    "recurrent": "recurrent",
+}
+
+_SMALL_SHARE: Final = 0.10
+"""A part with less than this share of the work does not make a model mixed: many CNNs end in one attention layer."""
+
+_LEAST_PRODUCTS: Final = 2
+"""Products of two activations from which on these are attention: it has two."""
 
 
 @final
@@ -54,28 +69,54 @@ def judge(operations: Sequence[Operation]) -> Architecture:
     attentions = counts["attention"] + min(counts["softmax"], counts["matmul"] // 2)
     known = [operation.macs for operation in operations if operation.macs is not None]
     macs = sum(known) if len(known) == len(operations) else None
-    share = _convolution_share(operations)
-    if not counts:
-        family: Family = "unknown"
-    elif attentions and counts["recurrent"]:
-        family = "mixed"
-    elif attentions or counts["recurrent"]:
-        other: Family = "transformer" if attentions else "rnn"
-        family = "mixed" if share >= _CONVOLUTION_SHARE else other
-    elif convolutions:
-        family = "cnn"
-    else:
-        family = "mlp" if counts["linear"] or counts["matmul"] else "unknown"
-    return Architecture(macs=macs, family=family, evidence=_evidence(counts, convolutions, attentions))
+    return Architecture(macs=macs, family=_family(operations), evidence=_evidence(counts, convolutions, attentions))
 
 
-def _convolution_share(operations: Iterable[Operation]) -> float:
-    total = convolutions = 0
+def family_of(counts: Mapping[Part, int], macs: Mapping[Part, int | None]) -> Family:
+    """Returns the family of a model: the one judge of it, whatever a model is read from.
+
+    A transformer is known by attention that carries its linear layers, an RNN by recurrent layers, a CNN by
+    convolutions, an MLP by linear layers alone. Where two of the first three share the work, the model is mixed.
+
+    Args:
+        counts: Number of operators of each part.
+        macs: Multiply-accumulates of each part; None where those of one operator are not known, which is taken for a
+            large share.
+    """
+    total = sum(amount or 0 for amount in macs.values()) or 1
+    attention = counts.get("attention", 0) >= _LEAST_PRODUCTS
+    # Linear layers belong to whatever surrounds them: to attention where there is attention.
+    groups: dict[Family, tuple[Part, ...]] = {
+        "cnn": ("convolution",),
+        "transformer": ("attention", "linear") if attention else (),
+        "rnn": ("recurrent",),
+    }
+    present: list[Family] = []
+    for family, parts in groups.items():
+        amounts = [macs[part] for part in parts if counts.get(part)]
+        if None in amounts or sum(amount or 0 for amount in amounts) / total > _SMALL_SHARE:
+            present.append(family)
+    if len(present) > 1:
+        return "mixed"
+    if present:
+        return present[0]
+    if counts.get("recurrent"):
+        return "rnn"
+    return "mlp" if counts.get("linear") else "unknown"
+
+
+def _family(operations: Sequence[Operation]) -> Family:
+    counts: Counter[Part] = Counter()
+    macs: dict[Part, int | None] = {}
     for operation in operations:
-        total += operation.macs or 0
-        if operation.role in ("convolution", "depthwise"):
-            convolutions += operation.macs or 0
-    return convolutions / total if total else 0.0
+        part = _PARTS.get(operation.role)
+        if part is None:
+            continue
+        # One fused operator of attention stands for its two products.
+        counts[part] += _LEAST_PRODUCTS if operation.role == "attention" else 1
+        known = macs.get(part, 0)
+        macs[part] = None if known is None or operation.macs is None else known + operation.macs
+    return family_of(counts, macs)
 
 
 def _evidence(counts: Counter[Role], convolutions: int, attentions: int) -> str:

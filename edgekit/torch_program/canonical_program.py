@@ -62,7 +62,7 @@ def canonical(
         names: What to call the inputs; None keeps their names.
 
     Raises:
-        ModelError: it changes its own buffers, cannot be captured with these shapes, or computes something else then.
+        ModelError: it changes its parameters, cannot be captured with these shapes, or computes something else then.
     """
     graph_module = program.module(check_guards=False)
     _flatten_signature(graph_module)
@@ -201,7 +201,7 @@ def _is_idle(node: Node, name: str) -> bool:
     if "dropout" in name:
         return len(node.args) > 2 and node.args[2] is False
     if name == "expand":
-        return getattr(node.args[0], "meta", {})["val"].shape == node.meta["val"].shape
+        return bool(getattr(node.args[0], "meta", {})["val"].shape == node.meta["val"].shape)
     if name in ("to", "_to_copy"):
         source = getattr(node.args[0], "meta", {}).get("val")
         value: Any = node.meta.get("val")

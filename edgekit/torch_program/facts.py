@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import final
 
-from edgekit.model import CapturedKind, TensorSpec
+from edgekit.model import CapturedKind, State, TensorSpec
 from edgekit.torch_program.architecture import Architecture
 
 
@@ -24,6 +24,7 @@ class Capture:
         parameters: Number of weights, tied ones counted once.
         architecture: Multiply-accumulates and family.
         metadata: What the file itself says: labels, preprocessing. The request's own entries win.
+        states: What the model keeps between calls.
     """
 
     kind: CapturedKind
@@ -34,3 +35,4 @@ class Capture:
     parameters: int
     architecture: Architecture
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    states: tuple[State, ...] = ()

@@ -6,11 +6,12 @@ view, and whoever reads x later reads that. Where another view of x is read late
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.errors import ModelError
 from edgekit.torch_program.graph_nodes import is_in_place, is_node, is_view, operator_name, viewed
-from edgekit.torch_program.torch_protocols import Node
+from edgekit.torch_program.torch_protocols import Graph, Node
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -25,7 +26,7 @@ def make_functional(graph_module: GraphModule, title: str) -> None:
     """Replaces in-place operators in a graph, where nobody else reads what they change by another view.
 
     Raises:
-        ModelError: the model changes a buffer of its own.
+        ModelError: the model changes a parameter of its own.
     """
     graph = graph_module.graph
     for node in list(graph.nodes):
@@ -35,7 +36,8 @@ def make_functional(graph_module: GraphModule, title: str) -> None:
         if chain[-1].op == "get_attr":
             raise ModelError(
                 f'{title}: the model changes its own tensor "{chain[-1].target}" ({node.target}) when it runs. '
-                "An artifact keeps no state between calls: return the new value as an output and take it as an input."
+                f'Only a buffer can be a state that goes from call to call: self.register_buffer("{chain[-1].target}", '
+                "...), or make it an input and an output."
             )
         functional = _functional(node)
         if functional is None or not _can_be_put_back(chain) or _is_read_otherwise(graph, node, chain):
@@ -69,7 +71,7 @@ def _can_be_put_back(chain: list[Node]) -> bool:
     return all(operator_name(view) in _SCATTERED for view in chain[:-1])
 
 
-def _is_read_otherwise(graph: Any, node: Node, chain: list[Node]) -> bool:
+def _is_read_otherwise(graph: Graph, node: Node, chain: list[Node]) -> bool:
     """Returns whether a view outside the chain shows the changed tensor and is read after the change."""
     order = {n: i for i, n in enumerate(graph.nodes)}
     waiting = [user for view in chain for user in view.users if is_view(user) and user not in chain]
@@ -88,7 +90,7 @@ def _put_back(chain: list[Node], new: Node) -> list[Node]:
     import torch
 
     made = [new]
-    for view, base in zip(chain[:-1], chain[1:], strict=True):
+    for view, base in itertools.pairwise(chain):
         operator = getattr(torch.ops.aten, _SCATTERED[operator_name(view)]).default
         node = new.graph.call_function(operator, (base, made[-1], *view.args[1:]), dict(view.kwargs))
         node.meta = {**new.meta, "val": base.meta.get("val")}

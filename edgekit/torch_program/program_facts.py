@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from edgekit.model import TensorSpec
+from edgekit.model import State, TensorSpec
 from edgekit.torch_program.architecture import Operation, judge
 from edgekit.torch_program.digest import Digest
 from edgekit.torch_program.facts import Capture
@@ -29,6 +29,7 @@ def save(
     parameters: int,
     output_names: Sequence[str] | None = None,
     input_names: Sequence[str] | None = None,
+    states: Sequence[State] = (),
 ) -> Capture:
     """Saves a canonical program to `folder` and describes it.
 
@@ -38,6 +39,7 @@ def save(
         parameters: Number of weights of the model as it came, before folding.
         output_names: What to call the outputs; None calls them `output`, or `output_0`, `output_1` and so on.
         input_names: What to call the inputs; None takes the program's names.
+        states: What the model keeps between calls.
     """
     import torch
 
@@ -51,6 +53,7 @@ def save(
         digest=digest(program),
         parameters=parameters,
         architecture=judge(operations(program)),
+        states=tuple(states),
     )
 
 

@@ -67,6 +67,18 @@ class Node(Protocol):
         """Makes all readers of this node read another one."""
         ...
 
+    def append(self, x: Any) -> None:
+        """Moves another node behind this one."""
+        ...
+
+    def prepend(self, x: Any) -> None:
+        """Moves another node before this one."""
+        ...
+
+    def _rename(self, candidate: str) -> None:
+        """Gives it a name that no other node of the graph has."""
+        ...
+
     def replace_input_with(self, old_input: Any, new_input: Any) -> None:
         """Makes this node read another node."""
         ...

@@ -120,8 +120,8 @@ def check_graph(graph_module: GraphModule, title: str) -> None:
             continue
         if isinstance(node.target, HigherOrderOperator):
             raise ModelError(
-                f"{title}: the model uses torch.{node.target.name()}{_where(node)}, which no on-device format can "
-                "hold. " + _FIXED_GRAPH
+                f"{title}: the model uses torch.{node.target.name()}{_in_layer(node)}{_where(node)}, which edgekit "
+                f"converts to no format. {_FIXED_GRAPH}"
             )
         if _reads_values(node):
             raise ModelError(f"{title}: {_ON_VALUES}{_where(node)}. {_FIXED_GRAPH}")
@@ -165,6 +165,13 @@ def _has_open_shape(node: Node) -> bool:
 
     tensors = [value for value in _results(node) if isinstance(value, torch.Tensor)]
     return any(isinstance(size, torch.SymInt) for tensor in tensors for size in tensor.shape)
+
+
+def _in_layer(node: Node) -> str:
+    """Returns ` in the layer head.branch`, or nothing for the model's own forward."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    name = str(stack[-1][0]) if stack else ""
+    return f" in the layer {name}" if name else ""
 
 
 def _where(node: Node) -> str:

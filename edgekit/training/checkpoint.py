@@ -1,15 +1,22 @@
-"""State of a training run on disk: whole or not at all. Runs in a worker that has torch."""
+"""State of a training run on disk: whole or not at all, and never read where it is damaged. Runs where torch is."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 from pathlib import Path
 from typing import Any, Final
 
-FORMAT: Final = 1
+from edgekit.workers.worker import Progress, silent
+
+FORMAT: Final = 2
+_DIGEST_BYTES: Final = hashlib.sha256().digest_size
 
 
 def write_checkpoint(path: Path, key: str, state: dict[str, Any]) -> None:
     """Writes the state beside its place and renames it: a run that is killed meanwhile leaves the one before.
+
+    The file begins with the SHA-256 of what follows, which is what `torch.save` writes.
 
     Args:
         path: The file.
@@ -19,27 +26,37 @@ def write_checkpoint(path: Path, key: str, state: dict[str, Any]) -> None:
     import torch
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()
+    torch.save({"format": FORMAT, "key": key, "state": state}, content)
     partial = path.with_name(f".partial-{path.name}")
-    torch.save({"format": FORMAT, "key": key, "state": state}, partial)
+    with partial.open("wb") as stream:
+        stream.write(hashlib.sha256(content.getbuffer()).digest())
+        stream.write(content.getbuffer())
     partial.replace(path)
 
 
-def read_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
+def read_checkpoint(path: Path, key: str, progress: Progress = silent) -> dict[str, Any] | None:
     """Returns the state of an earlier run with the same key, or None where there is none.
 
-    A file of another run, or one that cannot be read, is no reason to fail: training starts anew.
-    """
-    import pickle
+    A file of another run is no reason to fail, and a damaged one neither, which is said: training starts anew.
 
+    Args:
+        path: The file.
+        key: What the run depends on: an earlier run's state is used only where it is equal.
+        progress: Is told of damage.
+    """
     import torch
 
-    if not path.exists():
-        return None
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+        data = path.read_bytes()
+    except FileNotFoundError:
         return None
-    if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("key") != key:
+    digest, content = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        progress(f"{path.name} of an earlier run is damaged: training starts anew", None)
+        return None
+    found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if found["format"] != FORMAT or found["key"] != key:
         return None
     state: dict[str, Any] = found["state"]
     return state

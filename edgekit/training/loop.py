@@ -199,7 +199,8 @@ class _Loop:
         self._saved = time.monotonic()
 
     def run(self) -> Trained:
-        found = read_checkpoint(self._run.checkpoint, self._key) if self._run.checkpoint is not None else None
+        place = self._run.checkpoint
+        found = read_checkpoint(place, self._key, self._run.progress) if place is not None else None
         state: dict[str, Any]
         if found is None:
             first = judge(self._objective, self._data, self._held_out)

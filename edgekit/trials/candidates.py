@@ -33,12 +33,11 @@ from edgekit.simulation.jobs import (
     SimulatedRecipe,
     SimulationData,
     SimulationRequest,
-    read_entry,
-    save_entry,
 )
 from edgekit.task.metric_text import metric_title, parse_metric_text
 from edgekit.task.reference_digest import reference_digest
 from edgekit.task.task import Task
+from edgekit.workers.journal_parts import read_part, write_part
 from edgekit.workers.request_key import ValidatorName, request_key
 from edgekit.workers.structure import read_value, write_value
 
@@ -70,11 +69,12 @@ def simulate_candidates(
         RecipeTrial(runtime=item.runtime, recipe=item.recipe, metric=task.metric, metric_sha256=metric_sha256)
         for item in candidates
     )
-    found = [read_entry(journal, trial.name, SimulatedRecipe) for trial in trials]
+    told = settings.stage("simulate")
+    found = [read_part(journal, trial.name, SimulatedRecipe, told) for trial in trials]
     if all(item is not None for item in found):
         return tuple(item for item in found if item is not None)
     request = SimulationRequest(data=data, journal=journal, base=task.base, trials=trials)
-    return settings.run("simulation of the recipes", SIMULATE, request, settings.stage("simulate")).value.results
+    return settings.run("simulation of the recipes", SIMULATE, request, told).value.results
 
 
 def simulated_predictions(result: SimulatedRecipe, task: Task, samples: Samples) -> tuple[Prediction, ...]:
@@ -150,11 +150,12 @@ def measure_noise(
         journal=Path(),
     )
     journal = settings.cache.journal("simulations", MEASURE.key(request))
-    found = read_entry(journal, _RESULT, Sensitivity)
+    told = settings.stage("layers")
+    found = read_part(journal, _RESULT, Sensitivity, told)
     if found is None:
         placed = replace(request, journal=journal)
-        found = settings.run("measuring of the layers", MEASURE, placed, settings.stage("layers")).value
-        save_entry(journal, _RESULT, found)
+        found = settings.run("measuring of the layers", MEASURE, placed, told).value
+        write_part(journal, _RESULT, found)
     layers = tuple(
         LayerLoss(
             module=item.module,

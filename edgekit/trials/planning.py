@@ -129,7 +129,7 @@ def _missing_data(made: Plan, task: Task) -> tuple[str, ...]:
 
 def ready_to_simulate(task: Task, model: CapturedModel, settings: Settings) -> tuple[CapturedModel, Samples] | str:
     """Returns the model as torch and the calibration samples, or why recipes cannot be simulated with them."""
-    samples = prepare_samples(task, model.inputs, "calibration", settings)
+    samples = prepare_samples(task, model, "calibration", settings)
     if samples is None:
         return "the task has no calibration data; give --calibration, or [data] calibration in edgekit.toml"
     if reason := why_not_simulated(DEFAULT_FORMAT, model.kind):

@@ -17,8 +17,11 @@ from edgekit.exporting.report import ExportReport
 from edgekit.formats.table import known_format, resource_folder
 from edgekit.model import TensorSpec
 from edgekit.pipeline.artifact_metadata import Embedded, origin_line, read_embedded
+from edgekit.plain_text import markdown_code, markdown_text
+from edgekit.task.pictures import LETTERBOX_PIXEL
 from edgekit.task.preprocessing import channels_of, describe_preprocessing, image_input
 from edgekit.usage.identifiers import pascal_case, quote, snake_case
+from edgekit.usage.state_words import state_views
 from edgekit.usage.tensor_words import tensor_facts, tensor_views, why_not
 from edgekit.workers.atomic_files import write_text
 
@@ -63,6 +66,7 @@ class Image:
     channels_first: bool
     count: int
     resize: int | None
+    bar: int | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     color: str
@@ -148,6 +152,8 @@ def snippets_of(artifact: Artifact, packages: Mapping[str, str]) -> Iterator[Sni
                 version=packages.get(known.version_of, "") if known.version_of else "",
                 inputs=inputs,
                 outputs=outputs,
+                states=state_views(language, artifact.states, inputs, outputs),
+                held=[state.buffer or state.name for state in artifact.states if state.held],
                 quantizes=any(tensor["quantized"] for tensor in inputs),
                 dequantizes=any(tensor["quantized"] for tensor in outputs),
                 integers=not artifact.precision.startswith(("fp32", "fp16")) or "+" in artifact.precision,
@@ -174,6 +180,7 @@ def _facts(artifact: Artifact) -> dict[str, Any]:
         "origin": origin_line(read_embedded(artifact.metadata)),
         "inputs": [tensor_facts(spec) for spec in artifact.inputs],
         "outputs": [tensor_facts(spec) for spec in artifact.outputs],
+        "states": [state.to_json() for state in artifact.states],
     }
 
 
@@ -204,6 +211,7 @@ def _image(artifact: Artifact, embedded: Embedded) -> Image | None:
         channels_first=spec.layout == "NCHW",
         count=width * height * channels,
         resize=steps.resize,
+        bar=LETTERBOX_PIXEL if steps.letterbox else None,
         mean=_each_channel(steps.mean, channels),
         std=_each_channel(steps.std, channels),
         color=steps.color,
@@ -230,6 +238,8 @@ def _render(template: str, templates: str, **context: object) -> str:
         autoescape=False,  # noqa: S701  it writes source code, not HTML
     )
     environment.filters["quote"] = quote
+    environment.filters["markdown"] = markdown_text
+    environment.filters["markdown_code"] = markdown_code
     environment.filters["capitalize_first"] = _capitalize_first
     text = environment.get_template(template).render(**context)
     # Python alone has two empty lines between definitions.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgekit.analysis.family import family_of
+from edgekit.analysis.family import family_by_work
 from edgekit.analysis.graph import Operator
 
 
@@ -37,13 +37,13 @@ def ops(*rows):
     ],
 )
 def test_family_follows_the_work(operators, family):
-    assert family_of(operators)[0] == family
+    assert family_by_work(operators)[0] == family
 
 
 def test_evidence_names_counts_and_shares_the_largest_first():
-    _, evidence = family_of(ops(("linear", 10, 1), ("dense_conv", 330, 3)))
+    _, evidence = family_by_work(ops(("linear", 10, 1), ("dense_conv", 330, 3)))
     assert evidence == "3 convolutions (99.0 % of the work), 1 linear layer (1.0 % of the work)"
 
 
 def test_evidence_says_that_there_is_none():
-    assert family_of(ops(("elementwise", 0, 2)))[1] == "no convolution, recurrent layer, attention or linear layer"
+    assert family_by_work(ops(("elementwise", 0, 2)))[1] == "no convolution, recurrent layer, attention or linear layer"

@@ -66,7 +66,7 @@ def test_layers_of_another_precision_are_distinguished_whatever_their_names(tmp_
     path = save(tmp_path / "net.onnx", nodes, [1, 3, 8, 8], {**SCALES, "w": WEIGHTS})
     found = read_finished(READER, path, {})
     analysis, recipe = found.analysis, found.recipe
-    assert [recipe.precision_of(o.module) for o in analysis.operators] == ["int8_static", "fp32"]
+    assert [recipe.word_of(o.module) for o in analysis.operators] == ["int8_static", "fp32"]
 
 
 def test_free_sizes_are_those_that_are_given(tmp_path):

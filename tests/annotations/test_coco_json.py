@@ -83,14 +83,14 @@ def broken(data, change):
         ),
     ],
 )
-def test_a_fault_is_told_with_its_entry(data, write, change, message):
+def test_a_fault_is_reported_with_its_entry(data, write, change, message):
     path = write(broken(data, change))
     with pytest.raises(DataError) as caught:
         read_coco(path, None, ())
     assert caught.value.message == f"{path}: {message}"
 
 
-def test_another_file_is_told(write):
+def test_another_file_is_reported(write):
     path = write({"images": []})
     with pytest.raises(DataError) as caught:
         read_coco(path, None, ())
@@ -99,14 +99,14 @@ def test_another_file_is_told(write):
     )
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(DataError) as caught:
         read_coco(tmp_path / "val.json", None, ())
     expected = f"{tmp_path / 'val.json'} does not exist. Give a COCO file such as instances_val.json."
     assert caught.value.message == expected
 
 
-def test_pictures_that_are_elsewhere_are_asked_for(data, write, tmp_path):
+def test_pictures_that_are_elsewhere_are_requested(data, write, tmp_path):
     path = write(data)
     with pytest.raises(DataError) as caught:
         read_coco(path, tmp_path / "val2017", ())
@@ -116,7 +116,7 @@ def test_pictures_that_are_elsewhere_are_asked_for(data, write, tmp_path):
     )
 
 
-def test_labels_that_lack_a_class_are_told(data, write):
+def test_labels_that_lack_a_class_are_reported(data, write):
     path = write(data)
     with pytest.raises(DataError) as caught:
         read_coco(path, None, ("cat",))

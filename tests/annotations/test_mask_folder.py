@@ -19,7 +19,7 @@ def test_every_picture_has_the_mask_of_its_name(folder):
     assert [(one.file.name, one.mask.name) for one in read_masks(folder)] == [("a.jpg", "a.png"), ("b.jpg", "b.png")]
 
 
-def test_a_picture_without_a_mask_is_told(folder):
+def test_a_picture_without_a_mask_is_reported(folder):
     (folder / "masks" / "b.png").unlink()
     with pytest.raises(DataError) as caught:
         read_masks(folder)
@@ -28,7 +28,7 @@ def test_a_picture_without_a_mask_is_told(folder):
     )
 
 
-def test_folders_of_other_names_are_told(tmp_path):
+def test_folders_of_other_names_are_reported(tmp_path):
     with pytest.raises(DataError) as caught:
         read_masks(tmp_path)
     assert caught.value.message == (
@@ -37,7 +37,7 @@ def test_folders_of_other_names_are_told(tmp_path):
     )
 
 
-def test_a_folder_without_pictures_is_told(tmp_path):
+def test_a_folder_without_pictures_is_reported(tmp_path):
     for part in ("images", "masks"):
         (tmp_path / part).mkdir()
     with pytest.raises(DataError) as caught:

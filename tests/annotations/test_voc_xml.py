@@ -41,7 +41,7 @@ def message_of(folder):
     return caught.value.message
 
 
-def test_a_box_without_size_is_told(folder):
+def test_a_box_without_size_is_reported(folder):
     write(folder, OBJECT.format(name="dog", difficult=0, xmin=30))
     assert message_of(folder) == (
         f"{folder / 'Annotations' / 'a.xml'}: an object has the bndbox ['30', '2', '30', '40']; expected xmin < xmax "
@@ -49,12 +49,12 @@ def test_a_box_without_size_is_told(folder):
     )
 
 
-def test_an_object_without_a_name_is_told(folder):
+def test_an_object_without_a_name_is_reported(folder):
     write(folder, "<object></object>")
     assert message_of(folder) == f"{folder / 'Annotations' / 'a.xml'}: an object has no name."
 
 
-def test_a_picture_that_is_not_there_is_told(folder):
+def test_a_picture_that_is_not_there_is_reported(folder):
     write(folder, "", name="../../b.jpg")
     (folder / "JPEGImages" / "a.jpg").unlink()
     assert message_of(folder) == (
@@ -71,12 +71,12 @@ def test_entities_are_refused(folder):
     )
 
 
-def test_what_is_no_xml_is_told(folder):
+def test_what_is_no_xml_is_reported(folder):
     (folder / "Annotations" / "a.xml").write_text("<annotation>")
     assert message_of(folder) == (
         f"{folder / 'Annotations' / 'a.xml'} cannot be read as XML: no element found: line 1, column 12."
     )
 
 
-def test_a_folder_without_files_is_told(tmp_path):
+def test_a_folder_without_files_is_reported(tmp_path):
     assert message_of(tmp_path) == f"{tmp_path} holds no XML file: expected a folder Annotations with one a picture."

@@ -55,14 +55,14 @@ def test_points_follow_the_box(folder, numbers):
         ("1 0.5 0.5 0.2 0.4 0.5", ", line 1 has an outline of 5 numbers; expected x and y of three points at least."),
     ],
 )
-def test_a_fault_is_told_with_file_and_line(folder, line, message):
+def test_a_fault_is_reported_with_file_and_line(folder, line, message):
     (folder / "labels/val/a.txt").write_text(line)
     with pytest.raises(DataError) as caught:
         read_yolo(folder, ())
     assert caught.value.message == f"{folder / 'labels/val/a.txt'}{message}"
 
 
-def test_a_pose_of_other_points_is_told(folder):
+def test_a_pose_of_other_points_is_reported(folder):
     (folder / "data.yaml").write_text("val: images/val\nnames: [cat, dog]\nkpt_shape: [3, 3]\n")
     (folder / "labels/val/a.txt").write_text("0 0.5 0.5 0.2 0.4 0.1 0.2 2")
     with pytest.raises(DataError) as caught:
@@ -78,20 +78,20 @@ def test_a_pose_of_other_points_is_told(folder):
         ("val: other\nnames: [cat]\n", ": the folder {folder}/other does not exist. Correct path and val in it."),
     ],
 )
-def test_a_wrong_data_yaml_is_told(folder, text, message):
+def test_a_wrong_data_yaml_is_reported(folder, text, message):
     (folder / "data.yaml").write_text(text)
     with pytest.raises(DataError) as caught:
         read_yolo(folder, ())
     assert caught.value.message == f"{folder / 'data.yaml'}{message.format(folder=folder)}"
 
 
-def test_what_is_no_yaml_is_told(folder):
+def test_what_is_no_yaml_is_reported(folder):
     (folder / "data.yaml").write_text("names: [")
     with pytest.raises(DataError, match=r"data\.yaml cannot be read as YAML: while parsing a flow node\.$"):
         read_yolo(folder, ())
 
 
-def test_a_missing_data_yaml_is_told(folder):
+def test_a_missing_data_yaml_is_reported(folder):
     with pytest.raises(DataError) as caught:
         read_yolo(folder / "other.yaml", ())
     assert caught.value.message == (
@@ -99,7 +99,7 @@ def test_a_missing_data_yaml_is_told(folder):
     )
 
 
-def test_a_folder_without_pictures_is_told(tmp_path):
+def test_a_folder_without_pictures_is_reported(tmp_path):
     (tmp_path / "images").mkdir()
     with pytest.raises(DataError) as caught:
         read_yolo(tmp_path, ())
@@ -108,7 +108,7 @@ def test_a_folder_without_pictures_is_told(tmp_path):
     )
 
 
-def test_without_pyyaml_the_line_that_installs_it_is_told(folder, monkeypatch):
+def test_without_pyyaml_the_line_that_installs_it_is_reported(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "yaml", None)
     with pytest.raises(MissingDependencyError) as caught:
         read_yolo(folder, ())

@@ -255,8 +255,8 @@ def test_measurements_of_another_device_are_refused(
     path = save(device=device)
     fail(
         DataError,
-        f"net.json was measured on {words}; what is calibrated is pi4. Give measurements of it: edgekit bench ARTIFACT "
-        "--on ssh://USER@HOST --device pi4 -o FILE",
+        f"net.json was measured on {words}; what is calibrated is pi4. Measure net.tflite there, by --on or --from of "
+        "edgekit bench (edgekit bench --help says which), with --device pi4.",
         lambda: read_measurements([path], [], pi4, tmp_path),
     )
 

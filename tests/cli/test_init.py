@@ -13,6 +13,7 @@ from edgekit.cli.app import main
 from edgekit.profiles.profile import shipped_folder
 from edgekit.task import scaffold
 from edgekit.task.task import load_task
+from edgekit.task.task_kinds import TASKS
 
 FILES = ["data.py", "edgekit.toml", "labels.txt", "model.py"]
 
@@ -212,3 +213,25 @@ def test_the_model_learns_its_data_and_is_the_same_every_time(folder: Path) -> N
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_task_has_its_metric_and_an_example_of_annotated_data(folder: Path) -> None:
+    (folder / "net.onnx").write_bytes(b"")
+    assert main(["init", "--from", "net.onnx", "--task", "detection"]) == 0
+    text = (folder / "edgekit.toml").read_text()
+    assert '\ntask = "detection"\n' in text
+    assert '\n# evaluation = "instances_val.json"\n' in text
+    assert load_task(folder / "edgekit.toml").metric == "agreement_of(metric='map')"
+
+
+def test_a_task_that_nobody_knows_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "net.onnx").write_bytes(b"")
+    assert main(["init", "--from", "net.onnx", "--task", "boxes"]) == 2
+    assert f'--task "boxes" is not known: accepted are {", ".join(TASKS)}.' in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_task_without_a_model_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "--task", "detection"]) == 2
+    assert "--task is about a model that is there: give --from too. The example without it classifies." in " ".join(
+        capsys.readouterr().err.split()
+    )

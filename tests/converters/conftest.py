@@ -81,6 +81,25 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
             found = torch.relu(self.stem(x))
             return self.across(found), self.up(found)
 
+    class Hybrid(nn.Module):
+        """Convolutions, a transformer block on their map, a convolution behind it, a classifier."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.keep = nn.Conv2d(3, 16, 3, 2, 1), nn.Conv2d(16, 16, 3, padding=1)
+            self.norm, self.query, self.value = nn.LayerNorm(16), nn.Linear(16, 16), nn.Linear(16, 16)
+            self.fold, self.head = nn.Conv2d(16, 24, 1), nn.Linear(24, 5)
+
+        def forward(self, image: Any) -> Any:
+            x = nn.functional.silu(self.stem(image))
+            x = x + nn.functional.silu(self.keep(x))
+            tokens = x.flatten(2).transpose(1, 2)
+            y = self.norm(tokens)
+            query = self.query(y)
+            tokens = tokens + torch.softmax(query @ query.transpose(1, 2), -1) @ self.value(y)
+            found = torch.relu(self.fold(tokens.transpose(1, 2).reshape(x.shape)))
+            return self.head(found.mean((2, 3)))
+
     class TokenIds(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -163,6 +182,7 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
     return {
         "convolutions": (Convolutions, lambda: (torch.randn(1, 3, 24, 24),)),
         "two_inputs": (TwoInputs, lambda: (torch.randn(1, 8), torch.randn(1, 4))),
+        "hybrid": (Hybrid, lambda: (torch.randn(1, 3, 16, 16),)),
         "token_ids": (TokenIds, lambda: (torch.randint(0, 200, (1, 12)),)),
         "normed_projections": (NormedProjections, lambda: (torch.randn(1, 4, 64),)),
         "bottleneck": (Bottleneck, lambda: (torch.randn(1, 64),)),

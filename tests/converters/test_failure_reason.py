@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from edgekit.converters.failure_reason import failure_reason
@@ -62,3 +64,48 @@ def test_an_operator_is_placed_in_the_users_model():
     assert reason.startswith("the tool lacks aten.special_bessel_j0.default in the layer block (test_failure_reason.py")
     other = RuntimeError("No ONNX function found for <OpOverload(op='prims.bessel_j0', overload='default')>")
     assert " in the layer block (" in failure_reason(other, LACKS, program)
+
+
+def test_a_compilers_line_is_traced_back_to_the_operator_and_its_dump_is_left_out():
+    torch = pytest.importorskip("torch")
+
+    class Up(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up = torch.nn.ConvTranspose2d(2, 2, 3)
+
+        def forward(self, x):
+            return self.up(x)
+
+    program = torch.export.export(Up(), (torch.zeros(1, 2, 4, 4),))
+    node = next(node for node in program.graph.nodes if "conv_transpose2d" in str(node.target))
+    file, line = re.findall(r'File "([^"]+)", line (\d+)', node.meta["stack_trace"])[-1]
+    error = ValueError(f"{file}:{line}:0: error: failed to legalize 'mhlo.x' that was explicitly marked illegal: %1")
+    assert re.fullmatch(
+        r"the tool lacks aten\.conv_transpose2d\.input in the layer up \(test_failure_reason\.py, line \d+\) as it is "
+        r"used there \(failed to legalize 'mhlo\.x'\)",
+        failure_reason(error, LACKS, program),
+    )
+
+
+def test_the_operator_that_a_framework_was_at_is_named():
+    torch = pytest.importorskip("torch")
+
+    class Tanh(torch.nn.Module):
+        def forward(self, x):
+            return torch.tanh(x)
+
+    program = torch.export.export(Tanh(), (torch.zeros(2),))
+
+    def convert():
+        for node in program.graph.nodes:
+            if node.op == "call_function":
+                raise ValueError("unsupported")
+
+    with pytest.raises(ValueError, match=r"^unsupported$") as caught:
+        convert()
+    assert re.fullmatch(
+        r"the converter failed at aten\.tanh\.default \(test_failure_reason\.py, line \d+\) with ValueError: "
+        r"unsupported",
+        failure_reason(caught.value, LACKS, program),
+    )

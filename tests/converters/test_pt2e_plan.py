@@ -58,3 +58,21 @@ def test_without_calibrated_activations_only_weights_are_planned(tiny):
     _, plan = planned(tiny, "token_ids", Recipe(default="int8_dynamic"))
     assert not plan.group_of
     assert sorted(plan.weighted.values()) == ["int8_dynamic"] * 3
+
+
+@pytest.mark.parametrize("target", ["xnnpack", "mil"])
+def test_a_hybrid_recipe_calibrates_convolutions_and_leaves_attention_float(tiny, target):
+    nodes, plan = planned(tiny, "hybrid", Recipe(default="int8_hybrid"), target)
+    by_module = {modules_of(nodes[name])[0]: precision for name, precision in plan.weighted.items()}
+    assert by_module == {
+        "stem": "int8_static",
+        "keep": "int8_static",
+        "query": "int8_dynamic",
+        "value": "int8_dynamic",
+        "fold": "int8_static",
+        "head": "int8_dynamic",
+    }
+    integer = [target_of(nodes[name]) for name in plan.integer]
+    assert integer.count("aten.add.Tensor") == 1  # that of the convolutions, not that of the tokens
+    assert not {"aten.matmul.default", "aten.linear.default", "aten.layer_norm.default"} & set(integer)
+    assert not plan.fallbacks

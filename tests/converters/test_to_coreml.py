@@ -73,6 +73,7 @@ def narrowed(rows):
         pytest.param("two_outputs", "int8_static", 30, id="two-outputs-int8-static"),
         pytest.param("recurrent", "fp16", 50, id="lstm-fp16"),
         pytest.param("gated", "fp32", 100, id="gru-fp32"),
+        pytest.param("hybrid", "int8_hybrid", 25, id="hybrid-int8-hybrid"),
         pytest.param("long_recurrent", "int8_weights", 30, id="long-lstm-int8-weights"),
     ],
 )

@@ -72,6 +72,7 @@ def outputs_of(session, rows):
         pytest.param("token_ids", "int4_weights", 12, id="ids-int4"),
         pytest.param("two_outputs", "int8_static", 30, id="two-outputs-int8-static"),
         pytest.param("recurrent", "fp32", 100, id="lstm-fp32"),
+        pytest.param("hybrid", "int8_hybrid", 25, id="hybrid-int8-hybrid"),
     ],
 )
 def test_the_program_computes_what_the_float_model_does(convert, tiny, sqnr, name, precision, least_db):

@@ -84,6 +84,7 @@ QUALITY = [
     pytest.param("token_ids", "int8_static", 20, id="token_ids-int8_static"),
     pytest.param("token_ids", "int4_weights", 15, id="token_ids-int4_weights"),
     pytest.param("recurrent", "int8_dynamic", 30, id="recurrent-int8_dynamic"),
+    pytest.param("hybrid", "int8_hybrid", 25, id="hybrid-int8_hybrid"),
 ]
 
 
@@ -116,6 +117,15 @@ def test_every_convolution_runs_in_integers(convert, tmp_path, ranges):
     output, conversion = convert("convolutions", Recipe(default="int8_static", ranges=ranges))
     counts = executed(output, tmp_path)
     assert (counts["QLinearConv"], counts["Conv"]) == (3, 0)
+    assert conversion.float_fallbacks == ()
+
+
+def test_a_hybrid_recipe_gives_each_operator_the_integers_that_suit_it(convert, tmp_path):
+    output, conversion = convert("hybrid", Recipe(default="int8_hybrid"))
+    counts = executed(output, tmp_path)
+    assert (counts["QLinearConv"], counts["Conv"], counts["FusedConv"]) == (3, 0, 0)
+    assert counts["MatMulIntegerToFloat"] == 3
+    assert (counts["QLinearMatMul"], counts["QLinearSoftmax"], counts["QLinearAdd"]) == (0, 0, 1)
     assert conversion.float_fallbacks == ()
 
 

@@ -79,12 +79,29 @@ def outputs_of(path, rows):
         pytest.param("token_ids", "int4_weights", 15, id="token_ids-int4_weights"),
         pytest.param("bottleneck", "int4_weights", 15, id="bottleneck-int4_weights"),
         pytest.param("recurrent", "int8_dynamic", 30, id="recurrent-int8_dynamic"),
+        pytest.param("hybrid", "int8_hybrid", 25, id="hybrid-int8_hybrid"),
     ],
 )
 def test_the_artifact_computes_what_the_float_model_computes(convert, tiny, sqnr, name, precision, least):
     output, _ = convert(name, Recipe(default=precision))
     made = outputs_of(output, tiny(name).rows)
     assert [sqnr(*pair) > least for pair in zip(tiny(name).outputs, made, strict=True)] == [True] * len(made)
+
+
+def test_a_hybrid_recipe_gives_each_operator_the_integers_that_suit_it(convert):
+    output, conversion = convert("hybrid", Recipe(default="int8_hybrid"))
+    interpreter = opened(output)
+    interpreter.allocate_tensors()
+    types = {detail["index"]: detail["dtype"] for detail in interpreter.get_tensor_details()}
+    found = {}
+    for operator in interpreter._get_ops_details():
+        kinds = tuple(np.dtype(types[i]).name for i in operator["inputs"][:2] if i in types)
+        found.setdefault(operator["op_name"], []).append(kinds)
+    assert found["CONV_2D"] == [("int8", "int8")] * 3
+    # The fourth is the product of the queries with themselves.
+    assert sorted(found["FULLY_CONNECTED"]) == [("float32", "float32"), *[("float32", "int8")] * 3]
+    assert {kinds[0] for kinds in (*found["SOFTMAX"], *found["BATCH_MATMUL"])} == {"float32"}
+    assert conversion.float_fallbacks == ()
 
 
 def test_names_are_those_of_the_captured_model_in_tensors_and_signature(convert):

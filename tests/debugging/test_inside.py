@@ -14,7 +14,7 @@ from edgekit.debugging.inspector import StoredGrid, grid_of, open_inside, prepar
 from edgekit.debugging.xnnpack_graph import _required
 from edgekit.errors import ArtifactError, MissingDependencyError
 from edgekit.formats.table import find_format
-from edgekit.validators.runners import runner
+from edgekit.validators.runners import opened_artifact
 
 
 def test_integers_come_back_as_real_numbers() -> None:
@@ -30,7 +30,7 @@ def test_only_integers_with_a_scale_have_a_grid(scale: float, dtype: str) -> Non
 
 
 def test_another_number_of_inputs_is_reported() -> None:
-    with pytest.raises(runner.RunError) as raised:
+    with pytest.raises(opened_artifact.RunError) as raised:
         prepared(Path("net.onnx"), [], [np.zeros((1, 2), np.float32)])
     assert (raised.value.kind, raised.value.message) == (
         "DataError",

@@ -1,4 +1,4 @@
-"""Inputs as models have them, through the real converters and runtimes: states, graphs, sounds, dicts, masks."""
+"""Inputs as models have them, through real converters and runtimes: state, graphs, sounds, numbers, dicts, masks."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_other_shapes_are_refused_with_what_was_expected():
     )
 
 
-def test_anchors_that_are_no_numbers_are_told():
+def test_anchors_that_are_no_numbers_are_reported():
     with pytest.raises(DataError) as caught:
         YoloV5(anchors="a,b;c,d;e,f").why_not(((378, 7),), SIZE)
     assert caught.value.message == ('[head] anchors is "a,b"; expected numbers with commas between, such as "8,16,32".')

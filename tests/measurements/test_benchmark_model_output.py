@@ -110,3 +110,10 @@ def test_a_dry_run_has_no_figures() -> None:
     message = "out.txt: benchmark_model timed no inference (--dry_run?). Run it without that flag."
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         parse_benchmark_model(text, "out.txt")
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "1e999", "1e+100", "12e"])
+def test_a_number_that_no_tool_prints_is_no_result(number: str) -> None:
+    text = f"Inference timings in us: Init: 1, First inference: 5, Warmup (avg): 4, Inference (avg): {number}"
+    with pytest.raises(DataError, match=r"^x: benchmark_model printed no result "):
+        parse_benchmark_model(text, "x")

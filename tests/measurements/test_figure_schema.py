@@ -21,7 +21,7 @@ def test_a_metric_may_have_any_value(value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "reported"),
     [
         (-20.0, "-20 % was given; expected a number that is not negative"),
         (250.0, "250 % was given; expected at most 100 %"),

@@ -78,7 +78,8 @@ def test_another_artifacts_figures_change_nothing(measurement: Any) -> None:
             {"device": None, "place": "this machine", "host": "AMD EPYC, 2 cores, Linux x86_64"},
             "ab" * 32,
             "m.json names no device: it holds the time of AMD EPYC, 2 cores, Linux x86_64, and a host's time is never "
-            "a device's. Measure on the device: edgekit bench ARTIFACT --on ssh://USER@HOST --device pi4 -o FILE",
+            "a device's. Measure net.tflite on pi4, by --on or --from of edgekit bench (edgekit bench --help says "
+            "which), with --device pi4.",
             id="no device",
         ),
         pytest.param(
@@ -91,7 +92,8 @@ def test_another_artifacts_figures_change_nothing(measurement: Any) -> None:
             {},
             "cd" * 32,
             "m.json was measured on an artifact with SHA-256 abababababab (net.tflite); out has cdcdcdcdcdcd. Measure "
-            "the artifact that is judged: edgekit bench ARTIFACT --on ssh://USER@HOST --device pi4 -o FILE",
+            "the artifact that is judged on pi4, by --on or --from of edgekit bench (edgekit bench --help says which), "
+            "with --device pi4.",
             id="another artifact",
         ),
     ],

@@ -31,7 +31,7 @@ def test_a_sentence_tells_figure_interval_and_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("last", "told"),
+    ("last", "reported"),
     [
         pytest.param(1.09, "", id="below the limit"),
         pytest.param(

@@ -13,7 +13,7 @@ from edgekit.metrics.average_precision import Matches, Ranking
 
 pytest.importorskip("pycocotools")
 
-from edgekit.metrics.boxes import annotations
+from edgekit.metrics.boxes import box_annotations
 from edgekit.metrics.coco_matching import _dataset, match
 
 SIZE = (640, 640)
@@ -32,7 +32,7 @@ def random_pictures(count, seed, *, classes=5, distinct=False):
         others = generator.uniform(0, 400, (generator.integers(0, 12), 2))
         found += [(np.concatenate([one, one + 80]), generator.integers(0, classes)) for one in others]
         detections.append([detection(box, number, generator.random(), distinct) for box, number in found])
-    return annotations(tables), detections
+    return box_annotations(tables), detections
 
 
 def detection(box, number, score, distinct):

@@ -46,7 +46,7 @@ def test_without_labels_the_float_model_s_decisions_must_lie_in_the_picture(yolo
     assert found_by_data("map", data_of((rows,)), SIZE) == YoloV8()
 
 
-def test_outputs_that_no_decoder_reads_are_asked_about():
+def test_outputs_that_no_decoder_reads_are_left_to_the_user():
     with pytest.raises(DataError) as caught:
         found_by_data("map", data_of((np.zeros((4, 5, 11)),)), SIZE)
     assert caught.value.message == (
@@ -55,7 +55,7 @@ def test_outputs_that_no_decoder_reads_are_asked_about():
     )
 
 
-def test_a_head_whose_boxes_are_wrong_is_asked_about(yolo_rows):
+def test_a_head_whose_boxes_are_wrong_is_left_to_the_user(yolo_rows):
     rows, table = yolo_rows
     table[:, :, :4] += 100
     with pytest.raises(DataError) as caught:
@@ -65,7 +65,7 @@ def test_a_head_whose_boxes_are_wrong_is_asked_about(yolo_rows):
     )
 
 
-def test_several_heads_that_are_right_are_asked_about(yolo_rows, monkeypatch):
+def test_several_heads_that_are_right_are_left_to_the_user(yolo_rows, monkeypatch):
     rows, table = yolo_rows
     monkeypatch.setattr("edgekit.metrics.head.decoder_targets", lambda: {"one": "", "two": ""})
     made = {"one": YoloV8(), "two": YoloV8(iou=0.3)}

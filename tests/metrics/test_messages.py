@@ -127,12 +127,12 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_data_that_does_not_fit_is_told(case):
+def test_data_that_does_not_fit_is_reported(case):
     metric, outputs, targets, expected = case
     assert message(metric, outputs, targets) == expected
 
 
-def test_items_of_several_rows_are_told():
+def test_items_of_several_rows_are_reported():
     assert message("mae", (ONES,), np.ones(2), items=2) == (
         "The metric mae needs one target for each row; the evaluation data has 4 rows, 2 items and targets of shape "
         "(2,). Yield (inputs, number, or an array like the output) for every input."
@@ -158,7 +158,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("text", SETTINGS)
-def test_wrong_settings_are_told_before_any_work(text):
+def test_wrong_settings_are_reported_before_any_work(text):
     with pytest.raises(DataError) as caught:
         find_metric(text)
     assert caught.value.message.startswith(SETTINGS[text])

@@ -38,7 +38,7 @@ def test_good_data_gives_no_finding(write: WRITE) -> None:
     assert lint(write(images(100, 0)), write(images(300, 1)), [IMAGE]) == ()
 
 
-@pytest.mark.parametrize(("count", "told"), [(100, False), (99, True)], ids=["on", "below"])
+@pytest.mark.parametrize(("count", "reported"), [(100, False), (99, True)], ids=["on", "below"])
 def test_few_samples_are_reported(write: WRITE, count: int, reported: bool) -> None:
     found = lint(write(images(count, 0)), write(images(300, 1)), [IMAGE])
     assert bool(found) == reported

@@ -362,7 +362,8 @@ def test_an_unknown_precision_is_refused():
     with pytest.raises(UsageError) as caught:
         plan_for(cnn(), precision="int7")
     assert caught.value.message == (
-        '--precision "int7" is not known: accepted are fp32, fp16, int8, int8-static, int8-dynamic, int8-weights, int4.'
+        '--precision "int7" is not known: accepted are fp32, fp16, int8, int8-static, int8-dynamic, int8-hybrid, '
+        "int8-weights, int4."
     )
 
 

@@ -73,10 +73,10 @@ def test_only_what_differs_from_the_default_is_named():
 def test_a_module_inside_one_that_differs_keeps_its_own_precision():
     recipe = with_precisions(Recipe(default="int8_static"), {"a": "fp32", "a.b": "int8_static", "c": "int8_static"})
     assert recipe.overrides == (("a.b", "int8_static"), ("a", "fp32"))
-    assert [recipe.precision_of(name) for name in ("a", "a.b", "c")] == ["fp32", "int8_static", "int8_static"]
+    assert [recipe.word_of(name) for name in ("a", "a.b", "c")] == ["fp32", "int8_static", "int8_static"]
 
 
 def test_a_name_with_pattern_letters_stands_for_itself():
     recipe = with_precisions(Recipe(default="int8_static"), {"blocks[0]": "fp32"})
-    assert recipe.precision_of("blocks[0]") == "fp32"
-    assert recipe.precision_of("blocks0") == "int8_static"
+    assert recipe.word_of("blocks[0]") == "fp32"
+    assert recipe.word_of("blocks0") == "int8_static"

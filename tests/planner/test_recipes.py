@@ -19,7 +19,8 @@ FAMILIES = ("cnn", "mlp", "transformer", "rnn", "mixed", "unknown")
         ("transformer", "tflite", "int8_dynamic"),
         ("transformer", "coreml", "int8_weights"),
         ("rnn", "executorch", "int8_dynamic"),
-        ("mixed", "coreml", "int8_weights"),
+        ("mixed", "onnx", "int8_hybrid"),
+        ("mixed", "coreml", "int8_hybrid"),
         ("unknown", "onnx", "int8_weights"),
     ],
 )
@@ -53,6 +54,7 @@ def test_every_family_has_presets_and_core_ml_no_32_bit_float(family):
         ("fp16", "quantize_float16"),
         ("int8-static", "quantize_static"),
         ("int8-dynamic", "quantize_dynamic"),
+        ("int8-hybrid", "quantize_hybrid"),
         ("int4", "quantize_weights"),
     ],
 )

@@ -57,7 +57,7 @@ from edgekit.task.task import load_task
 
 settings, task = Settings(), load_task(Path("edgekit.toml"))
 model = capture_model(task, settings)
-samples = prepare_samples(task, model.inputs, "calibration", settings)
+samples = prepare_samples(task, model, "calibration", settings)
 for runtime in ("tflite", "onnx", "executorch", "coreml"):
     artifact = convert(model, runtime, Recipe(default="int8_static"), samples, settings).artifact
     print(runtime, artifact.sha256)

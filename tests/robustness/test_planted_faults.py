@@ -47,7 +47,7 @@ SOUND: tuple[tuple[str, Precision], ...] = (
 )
 
 FLOAT_FAULTS = ("dead channel", "stale weights", "one NaN", "swapped outputs")
-INTEGER_FAULTS = ("dead channel", "stale weights", "wrong scale", "wrong zero point")
+INTEGER_FAULTS = ("dead channel", "stale weights", "one wrong scale", "wrong zero point")
 CASES = [
     (runtime, precision, fault)
     for runtime, precision in SOUND
@@ -147,7 +147,7 @@ def failing(artifact: Artifact, model: Model, precision: Precision, folder: Path
     pairing = pair_outputs(model.reference, evidence.outputs)
     if pairing.sentence:
         evidence = replace(evidence, outputs=reorder(evidence.outputs, pairing.order))
-    evidence = replace(evidence, asked=requested_settings(Recipe(default=precision)))
+    evidence = replace(evidence, requested=requested_settings(Recipe(default=precision)))
     judged = ("parity_floor", "outputs_alive", "integer_outputs")
     return [x for x in judge_evidence(evidence, Budget()) if x.name in judged and x.fails_gate]
 

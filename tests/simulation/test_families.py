@@ -37,7 +37,20 @@ class Recurrent(nn.Module):
         return self.head(self.lstm(x)[0][:, -1])
 
 
+class Hybrid(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.mix, self.head = nn.Conv2d(3, 16, 3, 2, 1), nn.Linear(16, 16), nn.Linear(16, 5)
+        self.norm = nn.LayerNorm(16)
+
+    def forward(self, x):
+        tokens = torch.relu(self.stem(x)).flatten(2).transpose(1, 2)
+        y = self.norm(tokens)
+        return self.head((tokens + torch.softmax(y @ y.transpose(1, 2), -1) @ self.mix(y)).mean(1))
+
+
 MODELS = {
+    "hybrid": (Hybrid, lambda: torch.randn(1, 3, 12, 12)),
     "encoder": (Encoder, lambda: torch.randint(0, 50, (1, 10))),
     "recurrent": (Recurrent, lambda: torch.randn(1, 7, 6)),
 }
@@ -109,6 +122,29 @@ def test_core_ml_computes_in_float_where_others_round_activations(opened, tmp_pa
         ("executorch", Recipe(default="int8_dynamic")),
     )
     assert found["coreml-int8-dynamic"] > found["executorch-int8-dynamic"]
+
+
+def test_a_hybrid_recipe_puts_convolutions_on_grids_where_a_dynamic_one_does_not(opened, tmp_path):
+    found = ratios(
+        opened["hybrid"],
+        tmp_path,
+        ("onnx", Recipe(default="int8_hybrid")),
+        ("onnx", Recipe(default="int8_hybrid", overrides=(("stem", "fp32"),))),
+        ("onnx", Recipe(default="int8_dynamic", overrides=(("stem", "fp32"),))),
+    )
+    assert 30 < found["onnx-int8-hybrid"] < found["onnx-int8-hybrid+mixed"]
+    # Without its convolution the rest of the network is the same under both.
+    assert found["onnx-int8-hybrid+mixed"] == found["onnx-int8-dynamic+mixed"]
+
+
+def test_a_hybrid_recipe_is_measured_layer_by_layer(opened, tmp_path):
+    (tmp_path / "j").mkdir()
+    request = jobs.SensitivityRequest(
+        data=opened["hybrid"], runtime="onnx", recipe=Recipe(default="int8_hybrid"), precisions=("int8_hybrid",),
+        metric="cosine", journal=tmp_path / "j",
+    )  # fmt: skip
+    found = jobs.measure(request, lambda *_: None)
+    assert {item.module for item in found.layers if item.noise > 0} == {"stem", "mix", "head"}
 
 
 def test_layers_of_both_integer_precisions_are_measured(opened, tmp_path):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from edgekit.recipe import Recipe
 from edgekit.simulation import jobs
+from edgekit.simulation.sensitivity import LayerNoise
+from edgekit.workers.journal_parts import read_part, write_part
 
 
 def silent(phrase, share=None):
@@ -98,9 +100,17 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(sensitivity, journal):
         jobs.measure(sensitivity, stop_at_the_third)
     assert len(list(journal.glob("layer-*.json"))) == 2
     # What was saved is taken as it is and not measured again.
-    marked = next(path for path in journal.glob("layer-*.json") if json.loads(path.read_text())["module"] == "stem")
-    marked.write_text(json.dumps({**json.loads(marked.read_text()), "noise": 0.125}))
+    saved = {path.stem: read_part(journal, path.stem, LayerNoise, silent) for path in journal.glob("layer-*.json")}
+    name = next(name for name, item in saved.items() if item.module == "stem")
+    write_part(journal, name, replace(saved[name], noise=0.125))
     found = jobs.measure(sensitivity, silent)
     assert found.layers[0].noise == 0.125
     assert len(found.layers) == 4
+    # A figure that somebody has changed since is not taken, and what was measured instead is said.
+    damaged = journal / f"{name}.json"
+    damaged.write_text(damaged.read_text().replace("0.125", "0.5"))
+    told = []
+    again = jobs.measure(sensitivity, lambda phrase, share=None: told.append(phrase))
+    assert 0 < again.layers[0].noise < 0.1
+    assert f"{name}.json of an earlier run is damaged: it is made anew" in told
     assert not list(journal.glob(".partial-*"))

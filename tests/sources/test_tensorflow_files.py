@@ -7,6 +7,7 @@ TensorFlow is imported once, and not into the process of the other tests.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -321,7 +322,14 @@ def test_a_cut_off_tflite_file_is_refused(folder, tmp_path):
     (tmp_path / "cut.tflite").write_bytes(data[: len(data) // 2])
     with pytest.raises(ModelError) as caught:
         capture(tmp_path, "cut.tflite", tmp_path)
-    assert caught.value.message == (
-        f"cut.tflite is damaged: an offset inside the flatbuffer leaves the file ({len(data) // 2} bytes). "
-        "Copy or convert the file again."
-    )
+    start, end = caught.value.message.split(" requires a buffer of at least ")
+    assert start == "cut.tflite: its graph cannot be read (an offset leads out of the file: unpack_from"
+    assert end.endswith("It is damaged, or built in a way that edgekit does not know: copy or export the file again.")
+
+
+def test_a_tflite_file_without_a_graph_is_refused(tmp_path):
+    # A root table whose vtable holds no field.
+    (tmp_path / "none.tflite").write_bytes(bytes([12, 0, 0, 0]) + b"TFL3" + bytes([4, 0, 4, 0, 4, 0, 0, 0]))
+    message = "none.tflite holds no graph: it is damaged. Copy or convert the file again."
+    with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
+        capture(tmp_path, "none.tflite", tmp_path)

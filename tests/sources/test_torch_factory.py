@@ -315,7 +315,27 @@ def test_a_branch_operator_is_refused(user, tmp_path):
     line = "return torch.cond(x.sum() > 0, lambda a: a + 1, lambda a: a * 2, (x,))"
     got = message_of(user, "model.py:Net", net(line))
     place = f"{tmp_path / 'model.py'}:{line_of(tmp_path, 'cond')}: {line}"
-    assert got == f"model.py:Net: the model uses torch.cond, at {place}, which no on-device format can hold. {FIXED}"
+    assert got == f"model.py:Net: the model uses torch.cond, at {place}, which edgekit converts to no format. {FIXED}"
+
+
+def test_a_branch_operator_inside_a_layer_is_refused_with_the_layer(user, tmp_path):
+    line = "return torch.cond(x.sum() > 0, lambda a: a + 1, lambda a: a * 2, (x,))"
+    text = f"""
+    class Gate(nn.Module):
+        def forward(self, x):
+            {line}
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gate = Gate()
+        def forward(self, x):
+            return self.gate(x)
+    """
+    place = f"{tmp_path / 'model.py'}:"
+    got = message_of(user, "model.py:Net", text)
+    assert got.startswith(f"model.py:Net: the model uses torch.cond in the layer gate, at {place}")
+    assert got.endswith(f": {line}, which edgekit converts to no format. {FIXED}")
 
 
 @pytest.mark.parametrize(
@@ -344,8 +364,8 @@ def test_a_call_into_numpy_is_refused_with_its_line(user, tmp_path):
     )
 
 
-@pytest.mark.parametrize("change", ["self.k.add_(1)", "self.k[0] = x[0, 0, 0, 0]"], ids=["whole", "part"])
-def test_a_model_that_keeps_state_is_refused(user, change):
+@pytest.mark.parametrize("change", ["self.k.add_(1)", "self.k[0] = self.k[1] + x[0, 0, 0, 0]"], ids=["whole", "part"])
+def test_a_buffer_that_changes_becomes_an_input_and_an_output(user, change):
     text = f"""
     class Net(nn.Module):
         def __init__(self):
@@ -355,10 +375,25 @@ def test_a_model_that_keeps_state_is_refused(user, change):
             {change}
             return x + self.k
     """
-    operator = "aten.add_.Tensor" if "add_" in change else "aten.copy_.default"
+    captured = user("model.py:Net", text, example_inputs="model.py:images")
+    assert [spec["name"] for spec in captured["inputs"]] == ["x", "state_k"]
+    assert [spec["name"] for spec in captured["outputs"]] == ["output", "state_k_next"]
+    assert captured["states"] == [{"input": "state_k", "output": "state_k_next", "initial": [0.0], "buffer": "k"}]
+
+
+def test_a_parameter_that_changes_is_refused(user):
+    text = """
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.k = nn.Parameter(torch.zeros(8))
+        def forward(self, x):
+            self.k.add_(1)
+            return x + self.k
+    """
     assert message_of(user, "model.py:Net", text) == (
-        f'model.py:Net: the model changes its own tensor "k" ({operator}) when it runs. An artifact keeps no state '
-        "between calls: return the new value as an output and take it as an input."
+        'model.py:Net: the model changes its own tensor "k" (aten.add_.Tensor) when it runs. Only a buffer can be a '
+        'state that goes from call to call: self.register_buffer("k", ...), or make it an input and an output.'
     )
 
 

@@ -132,7 +132,7 @@ def message(pictures, targets):
     return caught.value.message
 
 
-def test_what_an_annotation_lacks_is_told(picture, masked, tmp_path):
+def test_what_an_annotation_lacks_is_reported(picture, masked, tmp_path):
     box = AnnotatedPicture(file=picture, instances=(Instance(box=(1, 2, 30, 20), category=0),))
     assert message([box], "poses") == f"An object of {picture} has no keypoints, which the task pose needs."
     assert message([box], "instances") == (

@@ -11,7 +11,7 @@ import pytest
 from edgekit.errors import DataError
 from edgekit.model import TensorSpec
 from edgekit.samples import Samples
-from edgekit.task.data import DataRequest, Purpose, materialize
+from edgekit.task.data import DataRequest, Purpose, materialize, write_items
 from edgekit.task.task import ImagePreprocessing
 from edgekit.workers.worker import silent
 
@@ -259,3 +259,12 @@ def test_an_array_without_rows_is_named(run: Run, tmp_path: Path) -> None:
     message = f'The calibration data {tmp_path}/set.npz: the array "x" is one value; expected one row a sample.'
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         run("set.npz", IMAGE)
+
+
+def test_a_none_among_the_calls_of_a_model_with_states_starts_anew(tmp_path: Path) -> None:
+    calls = [np.zeros((1, 5), np.int64), None, np.ones((1, 5), np.int64), np.ones((1, 5), np.int64), None]
+    samples = write_items(
+        calls, (IDS,), tmp_path, purpose="sample", metric="agreement", title="calls", sequences=True, reset_every=9
+    )
+    assert samples.starts() == (0, 1)
+    assert samples.sequence_lengths() == (1, 2)

@@ -159,7 +159,7 @@ WRONG = [
     pytest.param(
         {"precision": "int7"},
         '--precision "int7" is not known: accepted are fp32, fp16, int8, int8-static, int8-dynamic, '
-        "int8-weights, int4.",
+        "int8-hybrid, int8-weights, int4.",
         UsageError,
         id="precision",
     ),

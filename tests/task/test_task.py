@@ -239,6 +239,46 @@ def test_every_fault_of_a_regression_table_is_reported(tmp_path: Path) -> None:
     )
 
 
+def test_states_and_the_length_of_sequences_are_read(tmp_path: Path) -> None:
+    text = '[model]\nsource = "net.onnx"\nsignature = "step"\n[state]\n"h_out" = "h_in"\nreset_every = 16\n'
+    task = load_task(write(tmp_path, text))
+    assert task.state_pairs == (("h_out", "h_in"),)
+    assert task.reset_every == 16
+    assert task.signature == "step"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (
+            'state = "h"\n',
+            (
+                'state: "h" was given; expected a table of outputs with their inputs, such as "h_out" = "h_in", and '
+                "reset_every = 16"
+            ),
+        ),
+        (
+            "[state]\nreset_every = 0\n",
+            "state: reset_every: 0 was given; expected the calls of a sequence, at least 1",
+        ),
+        (
+            "[state]\nh_out = 3\n",
+            (
+                'state: "h_out": 3 was given; expected the name of an input, such as "h_out" = "h_in", and '
+                "reset_every = 16"
+            ),
+        ),
+        ('[state]\na = "h"\nb = "h"\n', 'state: the input "h" is named twice'),
+    ],
+    ids=["no table", "no calls", "no name", "twice"],
+)
+def test_wrong_states_are_told(tmp_path: Path, text: str, fault: str) -> None:
+    path = write(tmp_path, text + '[model]\nsource = "net.onnx"\n')
+    with pytest.raises(ConfigError) as caught:
+        load_task(path)
+    assert caught.value.message == f"{path} has 1 fault:\n  {fault}\n{ADVICE}"
+
+
 def test_sizes_of_inputs_are_read_from_the_task_file(tmp_path):
     (tmp_path / "edgekit.toml").write_text(
         '[model]\nsource = "net.onnx"\n[inputs]\nimage = "1x3x224x224"\nids = "1x16:int32"\nrate = "scalar:int64"\n'

@@ -82,7 +82,7 @@ def test_an_alphabet_may_be_a_file(write, tmp_path):
     assert load_task(write("text", 'alphabet = "letters.txt"')).metric == "cer(alphabet='ab ')"
 
 
-def test_a_line_of_more_characters_is_told(write, tmp_path):
+def test_a_line_of_more_characters_is_reported(write, tmp_path):
     (tmp_path / "letters.txt").write_text("a\nbc\n")
     path = write("text", 'alphabet = "letters.txt"')
     with pytest.raises(ConfigError) as caught:
@@ -107,7 +107,7 @@ def test_a_line_of_more_characters_is_told(write, tmp_path):
         ({"kind": "segmentation"}, 'The metric miou has no setting "decoder": accepted are ignore, threshold.'),
     ],
 )
-def test_what_is_wrong_in_the_file_is_told(write, arguments, message):
+def test_what_is_wrong_in_the_file_is_reported(write, arguments, message):
     with pytest.raises(ConfigError) as caught:
         load_task(write(**arguments))
     assert message in caught.value.message

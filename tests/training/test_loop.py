@@ -160,8 +160,11 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_used(tmp_path):
     write_checkpoint(path, "k", {"epoch": 1})
     assert read_checkpoint(path, "k") == {"epoch": 1}
     assert read_checkpoint(path, "other") is None
-    path.write_bytes(path.read_bytes()[:40])
-    assert read_checkpoint(path, "k") is None
+    sound, told = path.read_bytes(), []
+    for damaged in (b"", sound[:40], sound[:-1], bytes([*sound[:500], sound[500] ^ 1, *sound[501:]])):
+        path.write_bytes(damaged)
+        assert read_checkpoint(path, "k", lambda phrase, _: told.append(phrase)) is None
+    assert told == ["a.ckpt of an earlier run is damaged: training starts anew"] * 4
     assert [item.name for item in tmp_path.iterdir()] == ["a.ckpt"]
 
 

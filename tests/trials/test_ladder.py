@@ -53,7 +53,7 @@ def world(monkeypatch, tmp_path):
     )  # fmt: skip
 
     def kept(recipe):
-        return [name for name in NOISE if recipe.precision_of(name) != "int4_weights"]
+        return [name for name in NOISE if recipe.word_of(name) != "int4_weights"]
 
     def export(candidate, _inputs, _settings, _changed):
         seen.made.append((candidate.recipe.name, kept(candidate.recipe)))

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,7 +25,8 @@ from edgekit.errors import ResourceError
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.report import ExportReport
 from edgekit.formats.table import all_formats
-from edgekit.model import TensorSpec
+from edgekit.model import ArtifactState, TensorSpec
+from edgekit.plain_text import markdown_text
 from edgekit.recipe import Recipe
 from edgekit.task.pictures import read_image
 from edgekit.task.task import ImagePreprocessing
@@ -162,6 +164,18 @@ def test_a_readme_lists_tensors_files_preprocessing_and_labels() -> None:
     assert files["labels.txt"] == "cat\ndog\nguinea pig\n"
 
 
+def test_names_in_a_readme_are_no_markdown() -> None:
+    evil = "a`|<b>[x](http://y)\n# head"
+    made = artifact(
+        "onnx", (tensor(evil, 1, 8),), (tensor("y", 1, 2),), labels="*cat*\n<img src=x>", source="[m](u).py:b"
+    )
+    text = usage_files([made], {})["README.md"]
+    assert r"| input | ``a`\|<b>[x](http://y) # head`` | float32 |" in text
+    assert r"from \*cat\* to \<img src=x\>." in text
+    assert "[m](u)" not in text
+    assert "\n# head" not in text
+
+
 def test_a_readme_says_what_is_not_known() -> None:
     files = usage_files([plain("onnx")], {})
     assert "[data.preprocessing]" in files["README.md"]
@@ -176,8 +190,10 @@ def test_a_readme_says_what_is_not_known() -> None:
         (tensor("image", 1, 3, 24, 32, layout="NCHW"), ImagePreprocessing(resize=36, mean=(127.0,), std=(128.0,))),
         (tensor("image", 1, 24, 32, 3, layout="NHWC"), PIXELS),
         (tensor("image", 1, 1, 28, 28, layout="NCHW"), ImagePreprocessing()),
+        (tensor("image", 1, 3, 24, 32, layout="NCHW"), ImagePreprocessing(letterbox=True)),
+        (tensor("image", 1, 28, 20, 1, layout="NHWC"), ImagePreprocessing(letterbox=True)),
     ],
-    ids=["cropped", "bgr", "grey"],
+    ids=["cropped", "bgr", "grey", "letterbox", "grey letterbox"],
 )
 def test_the_python_code_prepares_pictures_as_edgekit_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: TensorSpec, steps: ImagePreprocessing
@@ -229,7 +245,7 @@ def test_a_tensor_that_an_api_does_not_take_costs_the_snippet_with_a_reason(
     files = usage_files([artifact(runtime, (spec,), (tensor("y", 1, 2),))], {})
     written = {name.rsplit(".", 1)[1] for name in files if name != "README.md"}
     assert written == set(SNIPPETS[runtime]) - missing
-    assert f"- {reason}\n" in files["README.md"]
+    assert f"- {markdown_text(reason)}\n" in files["README.md"]
 
 
 def test_a_third_partys_runtime_has_no_snippet_and_says_so() -> None:
@@ -266,3 +282,64 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     expected = f"{tmp_path / 'usage'} cannot be written: File exists. Give another folder with --output."
     with pytest.raises(ResourceError, match=f"^{re.escape(expected)}$"):
         write_usage(report(tmp_path, plain("onnx")))
+
+
+def keeper(runtime: str, *, held: bool) -> Artifact:
+    """A model with two states: inputs and outputs, or kept by the file itself."""
+    states = (
+        ArtifactState(
+            name="state_keys", input="state_keys", output="state_keys_next", shape=(1, 4), dtype="float32",
+            initial=(0.5,), buffer="keys", held=held,
+        ),
+        ArtifactState(
+            name="h", input="h", output="g", shape=(3,), dtype="float32", initial=(1.0, 2.0, 3.0), held=held
+        ),
+    )  # fmt: skip
+    fed = (tensor("state_keys", 1, 4), tensor("h", 3)), (tensor("state_keys_next", 1, 4), tensor("g", 3))
+    inputs, outputs = ((), ()) if held else fed
+    made = artifact(runtime, (tensor("x", 1, 8), *inputs), (tensor("y", 1, 2), *outputs))
+    return replace(made, states=states)
+
+
+@pytest.mark.parametrize("runtime", ["tflite", "onnx", "executorch", "coreml"])
+def test_the_code_feeds_states_back_and_lets_them_begin_anew(runtime: str) -> None:
+    files = usage_files([keeper(runtime, held=False)], {})
+    for name, text in files.items():
+        suffix = name.rpartition(".")[2]
+        assert suffix not in GRAMMARS or parse(name, text) == []
+        if suffix != "md":
+            assert "step(" in text
+            assert "reset(" in text
+    assert "feed the output `state_keys_next` to the input `state_keys` of the next call" in files["README.md"]
+
+
+@pytest.mark.parametrize("runtime", ["executorch", "coreml"])
+def test_states_that_the_file_keeps_are_no_arguments(runtime: str) -> None:
+    files = usage_files([keeper(runtime, held=True)], {})
+    for name, text in files.items():
+        suffix = name.rpartition(".")[2]
+        assert suffix not in GRAMMARS or parse(name, text) == []
+        if suffix != "md":
+            assert "reset(" in text
+            assert "state_keys" not in text
+    assert "the file keeps `keys` [1, 4] from call to call itself" in files["README.md"]
+
+
+def test_the_python_code_carries_states_from_call_to_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", ModuleType("onnxruntime"))
+    text = usage_files([keeper("onnx", held=False)], {})["net_int8_static_onnx.py"]
+    names: dict[str, Any] = {"__name__": "snippet", "__file__": "usage/snippet.py"}
+    exec(text, names)
+    made = object.__new__(names["NetInt8StaticOnnx"])
+
+    def run(arrays: dict[str, Any]) -> dict[str, Any]:
+        return {"y": arrays["x"], "state_keys_next": arrays["state_keys"] + 1, "g": arrays["h"] * 2}
+
+    made.run = run
+    made.reset()
+    assert list(made.step({"x": 1})) == ["y"]
+    made.step({"x": 1})
+    assert made._states["state_keys"].tolist() == [[2.5, 2.5, 2.5, 2.5]]
+    assert made._states["h"].tolist() == [4.0, 8.0, 12.0]
+    made.reset()
+    assert made._states["h"].tolist() == [1.0, 2.0, 3.0]

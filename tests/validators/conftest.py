@@ -20,7 +20,8 @@ def fake_runner(tmp_path, monkeypatch):
     artifacts."""
     folder = tmp_path / "device"
     folder.mkdir()
-    shutil.copy(execution.RUNNER, folder)
+    for file in execution.RUNNER_FILES:
+        shutil.copy(file, folder)
     shutil.copy(HERE / "fake_session.py", folder)
     shutil.copy(HERE / "fake_session.py", folder / "reference_session.py")
     monkeypatch.setattr(execution, "RUNNER", folder / "runner.py")

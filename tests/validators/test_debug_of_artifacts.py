@@ -61,7 +61,7 @@ def test_reading_inner_tensors_does_not_change_the_outputs(reports, name):
     [
         ("damaged.onnx", "ArtifactError: damaged.onnx cannot be read as ONNX: ", " Copy or export it again."),
         ("damaged.tflite", "ArtifactError: damaged.tflite cannot be loaded by LiteRT: ", " Copy or export it again."),
-        ("damaged.pte", "ArtifactError: The program cannot be read: ", " Copy or export it again."),
+        ("damaged.pte", "ArtifactError: damaged.pte cannot be read as a program: ", " Copy or export it again."),
         (
             "no_forward.pte",
             "ArtifactError: The program has no method forward.",

@@ -190,6 +190,41 @@ def test_a_mixed_artifact_without_its_model_is_reported_and_not_judged() -> None
     assert check.detail.endswith("give the model to tell which. In float: b (FULLY_CONNECTED).")
 
 
+@pytest.mark.parametrize(
+    ("operator", "detail"),
+    [
+        pytest.param(
+            conv("up", "float", kind="ConvTranspose", weight_bits=8),
+            "As requested: all of 0.0001 M multiply-accumulates. In float by plan: up (ConvTranspose), because "
+            "onnxruntime has no integer kernel for transposed convolutions.",
+            id="with integer weights",
+        ),
+        pytest.param(
+            conv("up", "float", kind="ConvTranspose"),
+            "Of 0.0002 M multiply-accumulates requested in integers. In float: up (ConvTranspose).",
+            id="with float weights",
+        ),
+        pytest.param(
+            conv("stem", "float", kind="Conv", weight_bits=8),
+            "Of 0.0002 M multiply-accumulates requested in integers. In float: stem (Conv).",
+            id="with a kernel",
+        ),
+    ],
+)
+def test_what_a_runtime_has_no_integer_kernel_for_is_float_by_plan(operator: ArtifactOperator, detail: str) -> None:
+    check = integer(evidence(conv(kind="QLinearConv"), operator, recipe=STATIC, runtime="onnx"))
+    assert check.detail == detail
+    assert check.verdict == ("pass" if "by plan" in detail else "fail")
+
+
+def test_a_hybrid_recipe_asks_for_integers_where_there_are_weights() -> None:
+    hybrid = Recipe(default="int8_hybrid")
+    product = conv("scores", "float", kind="BATCH_MATMUL", weights=0, weight_bits=0)
+    assert integer(evidence(conv(), linear("layer", "dynamic", 20), product, recipe=hybrid)).value == 100.0
+    assert integer(evidence(conv("stem", "float"), linear("layer", "dynamic", 20), recipe=hybrid)).verdict == "fail"
+    assert integer(evidence(conv(), linear("layer", "float", 20), recipe=hybrid)).verdict == "fail"
+
+
 def test_what_falls_off_the_delegate_is_named() -> None:
     found = evidence(conv(path="XNNPACK"), conv("odd", kind="CONV_3D", macs=300, path=""), host="CPU")
     check = paths(found, Limit(name="delegate_coverage", value=90.0, source="profile", level="warn"))[0]

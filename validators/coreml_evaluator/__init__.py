@@ -19,7 +19,15 @@ from __future__ import annotations
 from edgekit.validators.coreml_evaluator.arithmetic import describe_package
 from edgekit.validators.coreml_evaluator.features import Feature
 from edgekit.validators.coreml_evaluator.graph import StoredConstant
-from edgekit.validators.coreml_evaluator.program import Metadata, Precision, Program, State, colour_of, load
+from edgekit.validators.coreml_evaluator.program import (
+    Metadata,
+    Precision,
+    Program,
+    State,
+    colour_of,
+    function_names,
+    load,
+)
 
 __all__ = [
     "Feature",
@@ -30,5 +38,6 @@ __all__ = [
     "StoredConstant",
     "colour_of",
     "describe_package",
+    "function_names",
     "load",
 ]

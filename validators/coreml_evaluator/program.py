@@ -307,6 +307,15 @@ def load(
     return Program(package=package, function=chosen, interpreter=interpreter, precision=precision, threads=threads)
 
 
+def function_names(path: str | Path) -> tuple[str, ...]:
+    """Returns the names of a package's functions, sorted: most have one, `main`.
+
+    Raises:
+        ArtifactError: The package is broken, or is no ML Program.
+    """
+    return tuple(sorted(read_package(Path(path)).spec.mlProgram.functions))
+
+
 def _chosen_function(package: PackageFile, wanted: str | None) -> tuple[Any, str]:
     functions = package.spec.mlProgram.functions
     name = wanted or package.spec.description.defaultFunctionName or "main"

@@ -66,9 +66,17 @@ class Runtime:
             "Measure on macOS or iOS."
         )
 
-    def open(self, path: str) -> Session:
+    def open(self, path: str, signature: str = "") -> Session:
         """Returns a session of the package at `path`; what the runtime raises passes through."""
-        return _AppleSession(self._library, path) if self._apple else Session(self._library.load(path))
+        if self._apple:
+            return _AppleSession(self._library, path, signature)
+        return Session(self._library.load(path, function=signature or None))
+
+    def signatures(self, path: str) -> dict[str, str]:
+        """Returns the names of a package's functions."""
+        from edgekit.validators import coreml_evaluator
+
+        return dict.fromkeys(coreml_evaluator.function_names(path), "")
 
 
 class Session:
@@ -80,6 +88,7 @@ class Session:
 
     def __init__(self, program: Any) -> None:
         self._program = program
+        self._state: Any = program.new_state()
         self._labels: tuple[str, ...] = program.class_labels
         self._colours = {value.name: value.colour for value in program.inputs if value.colour}
         self.inputs = [
@@ -95,8 +104,16 @@ class Session:
     def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """Returns the outputs."""
         given = {spec["name"]: self._fed(spec["name"], arrays[i]) for i, spec in enumerate(self.inputs)}
-        results = self._program.run(given)
+        results = self._program.run(given, state=self._state)
         return [self._read(value, results[value.name]) for value in self._outputs]
+
+    def reset(self) -> None:
+        """Makes a new state: zeros."""
+        self._state = self._program.new_state()
+
+    def read_states(self) -> dict[str, NDArray[Any]]:
+        """Returns copies of what the states hold, by name."""
+        return dict(self._state.arrays())
 
     def operators(self) -> list[dict[str, Any]] | None:
         """Returns what the package's program holds, one entry an operator."""
@@ -123,26 +140,37 @@ class Session:
 class _AppleSession(Session):
     """One model in Apple's runtime."""
 
-    def __init__(self, library: ModuleType, path: str) -> None:
+    def __init__(self, library: ModuleType, path: str, function: str) -> None:
         from edgekit.validators.coreml_evaluator import colour_of, load
 
         self._path = path
-        self._model: Any = library.models.MLModel(path)
-        description = self._model.get_spec().description
+        self._model: Any = library.models.MLModel(path, function_name=function or None)
+        whole = self._model.get_spec().description
+        description = next((item for item in whole.functions if item.name == function), whole)
         self._label_name: str = description.predictedFeatureName
-        self._labels = load(path).class_labels if self._label_name else ()
+        self._labels = load(path, function=function or None).class_labels if self._label_name else ()
         self._colours = {value.name: colour for value in description.input if (colour := colour_of(value.type))}
         self.inputs = [_apple_spec(value, self._colours.get(value.name, "")) for value in description.input]
         names = sorted((value.name for value in description.output), key=lambda name: name == self._label_name)
         self._described = {value.name: value for value in description.output}
         self.outputs = [self._apple_output(name) for name in names]
-        self.metadata = _described(description.metadata.userDefined, self._labels, self._colours)
+        self.metadata = _described(whole.metadata.userDefined, self._labels, self._colours)
+        self._state_names = [value.name for value in description.state]
+        self._state = self._model.make_state() if self._state_names else None
 
     def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """Returns the outputs."""
         given = {spec["name"]: self._picture(spec["name"], arrays[i]) for i, spec in enumerate(self.inputs)}
-        results = self._model.predict(given)
+        results = self._model.predict(given, state=self._state)
         return [self._apple_result(results[spec["name"]]) for spec in self.outputs]
+
+    def reset(self) -> None:
+        """Makes a new state: zeros."""
+        self._state = self._model.make_state()
+
+    def read_states(self) -> dict[str, NDArray[Any]]:
+        """Returns copies of what the states hold, by name."""
+        return {name: np.asarray(self._state.read_state(name), np.float32) for name in self._state_names}
 
     def operators(self) -> list[dict[str, Any]] | None:
         """Returns what the package's program holds, one entry an operator: Apple's runtime itself does not tell."""

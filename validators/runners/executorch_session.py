@@ -7,6 +7,7 @@ exporter for the name of one warning: 6 s and 140 MB in each process.
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import math
 import mmap
 import struct
@@ -119,43 +120,67 @@ class Runtime:
         self._library: ModuleType = _portable_lib
         self.name, self.version = "executorch", importlib.metadata.version("executorch")
 
-    def open(self, path: str) -> Session:
+    def open(self, path: str, signature: str = "") -> Session:
         """Returns a session of the file at `path`; what the runtime raises passes through."""
-        return Session(self._library._load_program(path), path)  # noqa: SLF001
+        alone = next(iter(self.signatures(path)), "forward")
+        return Session(self._library._load_program(path), path, signature or alone)  # noqa: SLF001
+
+    def signatures(self, path: str) -> dict[str, str]:
+        """Returns the names of a program's methods that take anything, each with how much."""
+        with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            # Not by the runtime: what it loads would count as the artifact's memory.
+            try:
+                counts = {plan.text(0): len(plan.numbers(3)) for plan in Table.root(data).tables(1)}
+            except (struct.error, IndexError, ValueError):
+                return {}  # the runtime will say what is wrong with the file
+        return {name: f"{count} input{'s'[: count != 1]}" for name, count in counts.items() if count}
 
 
 class Session:
-    """One loaded `forward` method.
+    """One loaded method.
 
     Args:
         program: From `_load_program`.
         path: The file it was made from.
+        method: Its name.
     """
 
-    def __init__(self, program: Any, path: str) -> None:
+    def __init__(self, program: Any, path: str, method: str = "forward") -> None:
         import torch
 
-        self._path = path
-
-        names = {program.get_method_name(i) for i in range(program.num_methods())}
-        if "forward" not in names:
-            raise ValueError(f"it has no method forward, only {', '.join(sorted(names)) or 'none'}")
+        self._path, self._name = path, method
+        names = set(_methods(program))
+        if method not in names:
+            raise ValueError(f"it has no method {method}, only {', '.join(sorted(names)) or 'none'}")
         self._from_numpy: Any = torch.from_numpy
         self._program = program
-        self._method: Any = program.load_method("forward")
+        self._method: Any = program.load_method(method)
         meta = self._method.method_meta()
         self.inputs = [_spec(meta.input_tensor_meta(i), f"input_{i}") for i in range(meta.num_inputs())]
         self.outputs = [_spec(meta.output_tensor_meta(i), f"output_{i}") for i in range(meta.num_outputs())]
-        self.metadata = _constants(program, sorted(names - {"forward"}))
+        self.metadata = _constants(program, sorted(names - {method}))
+        self._state_names = _held_states(self.metadata)
 
     def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """Returns copies of the outputs: the runtime reuses their memory."""
         outputs = self._method([self._from_numpy(array) for array in arrays])
         return [output.numpy().copy() for output in outputs]
 
+    def reset(self) -> None:
+        """Loads the method again: its states begin anew."""
+        self._method = self._program.load_method(self._name)
+
+    def read_states(self) -> dict[str, NDArray[Any]]:
+        """Returns copies of the states that the program keeps, by name."""
+        return {name: self._method.get_attribute(name).numpy().copy() for name in self._state_names}
+
     def operators(self) -> list[dict[str, Any]] | None:
         """Returns what the program's file holds, one entry an operator: the runtime does not report it."""
-        return operators_in(Path(self._path))
+        return operators_in(Path(self._path), self._name)
+
+
+def _methods(program: Any) -> list[str]:
+    return [program.get_method_name(i) for i in range(program.num_methods())]
 
 
 def _constants(program: Any, names: list[str]) -> dict[str, str]:
@@ -168,6 +193,15 @@ def _constants(program: Any, names: list[str]) -> dict[str, str]:
         if len(values) == 1 and isinstance(values[0], (str, int, float, bool)):
             found[name] = str(values[0])
     return found
+
+
+def _held_states(metadata: dict[str, str]) -> list[str]:
+    """Returns the names of the states that the program keeps itself, as edgekit's converter has written them."""
+    try:
+        states = json.loads(metadata["edgekit.io"])["states"]
+        return [str(state["input"]) for state in states if state["held"]]
+    except (KeyError, TypeError, ValueError):
+        return []  # none, or somebody else's program
 
 
 def _spec(info: Any, name: str) -> dict[str, Any]:
@@ -244,15 +278,15 @@ class Table:
         return start + 4, int(struct.unpack_from("<I", self._data, start)[0])
 
 
-def operators_in(path: Path) -> list[dict[str, Any]] | None:
-    """Returns the operators of the method `forward`: kernel calls, and the nodes of each XNNPACK graph.
+def operators_in(path: Path, method: str = "forward") -> list[dict[str, Any]] | None:
+    """Returns the operators of a method: kernel calls, and the nodes of each XNNPACK graph.
 
     None where the file has another form than ExecuTorch's schema (exir/_serialize/program.fbs) of version 1.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             program = Table.root(data)
-            plan = next(plan for plan in program.tables(1) if plan.text(0) == "forward")
+            plan = next(plan for plan in program.tables(1) if plan.text(0) == method)
             found = []
             for chain in plan.tables(5):
                 for instruction in chain.tables(2):

@@ -3,13 +3,16 @@
     python runner.py --runtime tflite --artifact model.tflite --modes memory,outputs,latency --samples rows/
         --output outputs/ --baseline float.tflite --record record.json
 
-Copy this file and the session file of the runtime (`tflite_session.py`) to a device to measure there: both need NumPy
-and the runtime, nothing else, and Python 3.9 or newer.
+Copy this file, `opened_artifact.py` and the session file of the runtime (`tflite_session.py`) to a device to measure
+there: they need NumPy and the runtime, nothing else, and Python 3.9 or newer.
 
 A session file defines PACKAGES (what to install), EXTRA (edgekit's extra with them, if any) and `Runtime(artifact,
 package, threads)`, which imports the runtime and raises ImportError where it is missing. A Runtime has `name`,
 `version`, `untimed` (why timings mean nothing, or "") and `open(path)`. It returns a session: `inputs`, `outputs`
 (name, shape, -1 for a free size, dtype, scale, zero_point), `metadata`, `run(arrays) -> arrays`, `operators()`.
+Where files of the format may hold several functions, a Runtime also has `signatures(path) -> {name: words}`, and
+`open(path, signature)` takes one of them. A session whose artifact keeps states itself has `reset()` and
+`read_states() -> {name: array}` too.
 """
 
 from __future__ import annotations
@@ -25,240 +28,40 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-Spec = dict[str, Any]
-Row = list["np.ndarray[Any, np.dtype[Any]]"]
+if __name__ != "__main__":
+    from edgekit.validators.runners.opened_artifact import (
+        OpenArtifact,
+        Row,
+        RunError,
+        SampleFolder,
+        as_rows,
+        brief,
+        check_file,
+        shape_text,
+    )
+else:  # a script beside its other half, on any machine; nothing else of its folder is to be imported
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
+    from opened_artifact import (  # type: ignore[import-not-found,no-redef]  # pyright: ignore[reportMissingImports]  its folder is on the path
+        OpenArtifact,
+        Row,
+        RunError,
+        SampleFolder,
+        as_rows,
+        brief,
+        check_file,
+        shape_text,
+    )
+
+    del sys.path[0]
 
 MODES = ("memory", "outputs", "latency")
 """In this order they run: memory is only honest in a process that has loaded nothing before."""
-IO_KEY = "edgekit.io"
-"""Metadata entry with the inputs and outputs as JSON, written by edgekit's converters."""
-
-SINGLE_NUMBERS = (((1,), ()), ((), (1,)))
-"""Shapes of an artifact's input and of the data: some formats have no tensor without axes."""
 LATENCY_ROWS, MEMORY_RUNS, PROGRESS_SECONDS = 16, 3, 0.2
-
-
-class RunError(Exception):
-    """The run cannot go on: `kind` names a class of `edgekit.errors`, `message` is for a person."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind, self.message = kind, message
-
-
-class SampleFolder:
-    """Reads a sample folder: `samples.json` and one .npy file a tensor, one inference a row (see `edgekit.samples`)."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        if not (folder / "samples.json").exists():
-            raise RunError("DataError", f"{folder}: no samples.json there; expected a sample folder of edgekit's.")
-        facts = json.loads((folder / "samples.json").read_text())
-        self.names: list[str] = facts["names"]
-        self.count: int = facts["count"]
-        self.items: int = facts["items"]
-        self.arrays = [np.load(folder / f"{i}.npy", mmap_mode="r") for i in range(len(self.names))]
-        whole = facts.get("whole", [])  # tensors without a batch of one in front
-        self.shapes = [
-            array.shape[1:] if name in whole else (1, *array.shape[1:])
-            for name, array in zip(self.names, self.arrays)  # noqa: B905  Python 3.9 has no strict
-        ]
-
-    def row(self, columns: Sequence[int], i: int) -> Row:
-        """Returns row `i` of these tensors, in the shapes of a call."""
-        return [np.array(self.arrays[column][i]).reshape(self.shapes[column]) for column in columns]
-
-
-class OpenArtifact:
-    """An artifact in its runtime, with inputs and outputs in the float model's order and in its data's terms.
-
-    Args:
-        runtime: The session file's `Runtime`.
-        path: The artifact.
-        expected: {"inputs": [...], "outputs": [...]}: names in the float model's order, and scales and zero points that
-            the runtime cannot tell; empty where nobody knows.
-    """
-
-    def __init__(self, runtime: Any, path: Path, expected: dict[str, list[Spec]]) -> None:
-        self.path = path
-        self.runtime = runtime
-        check_file(path)
-        started = time.perf_counter_ns()
-        try:
-            self.session = runtime.open(str(path))
-        except Exception as error:
-            size = f"{path.stat().st_size} bytes" if path.is_file() else "a folder"
-            raise foreign(
-                error,
-                f"{path.name} ({size}) cannot be loaded by {title(runtime)}: {brief(error)} "
-                "The file is cut off, damaged, or made for another runtime or version: copy or export it again.",
-            ) from error
-        self.load_ms = (time.perf_counter_ns() - started) / 1e6
-        self.metadata: dict[str, str] = dict(self.session.metadata)
-        expected = expected or described_in(self.metadata)
-        self._input_order, self.inputs = ordered(self.session.inputs, expected.get("inputs", []))
-        self._output_order, self.outputs = ordered(self.session.outputs, expected.get("outputs", []))
-
-    def columns(self, samples: SampleFolder) -> list[int]:
-        """Returns for each input of the artifact, in order, the column of `samples` that feeds it, once they fit.
-
-        Raises:
-            RunError: another number of inputs, or shapes or dtypes that do not fit.
-        """
-        names = [spec["name"] for spec in self.inputs]
-        if len(samples.names) != len(names):
-            raise RunError(
-                "DataError",
-                f"{self.path.name} takes {count_of(names, 'input')}; the data has {count_of(samples.names, 'tensor')}. "
-                "Give one tensor for each input.",
-            )
-        by_name = sorted(names) == sorted(samples.names)
-        columns = [samples.names.index(name) for name in names] if by_name else list(range(len(names)))
-        for i, column in enumerate(columns):
-            check_fit(self.path, self.inputs[i], samples.shapes[column], samples.arrays[column].dtype)
-        return columns
-
-    def prepare(self, row: Row) -> Row:
-        """Returns the arrays of one call as the runtime takes them: its types, in its order."""
-        ready = [stored(self.path, self.inputs[i], array) for i, array in enumerate(row)]
-        return [ready[i] for i in np.argsort(self._input_order)]
-
-    def run(self, ready: Row) -> Row:
-        """Returns the raw outputs, in the runtime's order, of arrays that `prepare` returned."""
-        try:
-            return list(self.session.run(ready))
-        except Exception as error:
-            raise foreign(
-                error,
-                f"{self.path.name} was loaded by {title(self.runtime)} and failed when it ran: {brief(error)} "
-                "Export it again; if it still fails, this runtime lacks what the artifact needs.",
-            ) from error
-
-    def real(self, raw: Row) -> Row:
-        """Returns outputs in the float model's order, integers with a scale turned into float32."""
-        return [dequantized(self.outputs[i], np.asarray(raw[k])) for i, k in enumerate(self._output_order)]
-
-
-def check_file(path: Path) -> None:
-    """Refuses what cannot be an artifact before a runtime crashes on it."""
-    if not path.exists():
-        raise RunError("ArtifactError", f"{path}: no such file. Give the path of an artifact.")
-    if path.is_file() and path.stat().st_size == 0:
-        raise RunError("ArtifactError", f"{path} is empty (0 bytes). Copy or export it again.")
-
-
-def foreign(error: Exception, message: str) -> RunError:
-    """Returns the RunError for what a runtime raised; an error of edgekit's own (the evaluator's) keeps its words."""
-    own = getattr(error, "message", None)
-    if isinstance(own, str) and hasattr(error, "exit_code"):
-        return RunError(type(error).__name__, own)
-    return RunError("ArtifactError", message)
-
-
-def brief(error: Exception) -> str:
-    """Returns what a runtime said in one line that ends with a full stop."""
-    text = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
-    text = text if len(text) <= 400 else text[:400] + " ..."
-    return text if text.endswith((".", "!", "?")) else text + "."
-
-
-def title(runtime: Any) -> str:
-    """Returns the runtime's name and version: `ai-edge-litert 2.3.0`."""
-    return f"{runtime.name} {runtime.version}".strip()
-
-
-def count_of(names: Sequence[str], what: str) -> str:
-    """Returns `2 inputs (tokens, mask)`."""
-    return f"{len(names)} {what}{'' if len(names) == 1 else 's'} ({', '.join(names)})"
-
-
-def described_in(metadata: dict[str, str]) -> dict[str, list[Spec]]:
-    """Returns the inputs and outputs that edgekit's converters wrote into the artifact's metadata, {} without them."""
-    try:
-        found: object = json.loads(metadata.get(IO_KEY, "{}"))
-    except (ValueError, RecursionError):
-        return {}  # somebody else's use of the key; the runtime's own description stands
-    return dict(found) if isinstance(found, dict) else {}
-
-
-def ordered(actual: list[Spec], expected: list[Spec]) -> tuple[list[int], list[Spec]]:
-    """Returns for each tensor in the float model's order its place in the runtime's order, and its description.
-
-    Where the expected names are the runtime's, they set the order. Where they are not (some formats keep no names), the
-    runtime's order stands and the expected names are shown.
-    """
-    names = [spec["name"] for spec in actual]
-    wanted = [spec["name"] for spec in expected]
-    if len(wanted) != len(names):
-        return list(range(len(names))), actual
-    order = [names.index(name) for name in wanted] if sorted(wanted) == sorted(names) else list(range(len(names)))
-    described = []
-    for i, k in enumerate(order):
-        spec = dict(actual[k], name=wanted[i], layout=expected[i].get("layout") or actual[k].get("layout"))
-        if spec.get("scale") is None and np.dtype(spec["dtype"]).kind in "iu":
-            spec["scale"], spec["zero_point"] = expected[i].get("scale"), expected[i].get("zero_point")
-        described.append(spec)
-    return order, described
-
-
-def check_fit(path: Path, spec: Spec, shape: tuple[int, ...], dtype: Any) -> None:
-    """Refuses data that this input cannot take: another shape, or a dtype that cannot be cast or quantized to it."""
-    want, given, sizes = np.dtype(spec["dtype"]), np.dtype(dtype), spec["shape"]
-    same_shape = len(sizes) == len(shape) and all(sizes[i] in (-1, size) for i, size in enumerate(shape))
-    same_shape = same_shape or (tuple(sizes), tuple(shape)) in SINGLE_NUMBERS
-    casts = want.kind + given.kind in ("ff", "ii", "iu", "ui", "uu", "ib", "ub", "bb")
-    if same_shape and (casts or (spec.get("scale") is not None and given.kind in "fiu")):
-        return
-    takes = f'Input "{spec["name"]}" of {path.name} takes {want} of shape {shape_text(sizes)}; the data is {given} of '
-    advice = "Give data of that shape and type, or export the model with inputs like the data."
-    raise RunError("DataError", f"{takes}shape {shape_text(shape)}. {advice}")
-
-
-def shape_text(shape: Sequence[int]) -> str:
-    """Returns `(1, 3, 224, 224)`, with `?` for a free size."""
-    return "(" + ", ".join("?" if size == -1 else str(size) for size in shape) + ")"
-
-
-def stored(path: Path, spec: Spec, array: Any) -> Any:
-    """Returns `array` as the runtime stores it: quantized by scale and zero point, or cast without loss."""
-    want: Any = np.dtype(spec["dtype"])
-    if (tuple(spec["shape"]), array.shape) in SINGLE_NUMBERS:
-        array = array.reshape(spec["shape"])
-    if array.dtype == want:
-        return np.array(array, order="C")  # not ascontiguousarray, which gives a single number an axis
-    if spec.get("scale") is not None:
-        limits = np.iinfo(want)
-        # real = scale * (stored - zero_point), rounded half to even as NumPy does
-        steps = np.rint(np.asarray(array, np.float64) / spec["scale"]) + (spec.get("zero_point") or 0)
-        return np.clip(steps, limits.min, limits.max).astype(want)
-    cast = np.array(array, order="C").astype(want)
-    if want.kind in "iu" and not np.array_equal(cast.astype(np.int64), array.astype(np.int64)):
-        raise RunError(
-            "DataError",
-            f'Input "{spec["name"]}" of {path.name} takes {want}; the data holds values from {array.min()} to '
-            f"{array.max()}, which do not fit. Give smaller integers.",
-        )
-    return cast
-
-
-def dequantized(spec: Spec, array: Any) -> Any:
-    """Returns an output in real values: float32 where it is float or has a scale, else as it is."""
-    if spec.get("scale") is not None and array.dtype.kind in "iu":
-        array = (array.astype(np.float32) - np.float32(spec.get("zero_point") or 0)) * np.float32(spec["scale"])
-    elif array.dtype.kind == "f":
-        array = array.astype(np.float32)
-    return array
-
-
-def as_rows(outputs: Row) -> Row:
-    """Returns the outputs of a call as rows (1, ...) of a sample folder: one without a batch of one gets that axis."""
-    return [array if array.ndim and array.shape[0] == 1 else array[None] for array in outputs]
 
 
 class Progress:
@@ -292,17 +95,22 @@ def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, p
     columns = artifact.columns(samples)
     files: list[Any] = []
     digest = hashlib.sha256()
+    described = [*artifact.outputs, *({"name": state["output"]} for state in artifact.held)]
     whole: list[str] = []
     for i in range(samples.count):
+        if i in samples.starts:
+            artifact.begin()
         made = artifact.real(artifact.run(artifact.prepare(samples.row(columns, i))))
-        whole = [spec["name"] for spec, array in zip(artifact.outputs, made) if array.shape[:1] != (1,)]  # noqa: B905
+        artifact.keep(made)
+        made += artifact.held_values()
+        whole = [spec["name"] for spec, array in zip(described, made) if array.shape[:1] != (1,)]  # noqa: B905
         outputs = as_rows(made)
         files = files or empty_arrays(folder, samples.count, outputs)
         for k, array in enumerate(outputs):
             if array.shape[1:] != files[k].shape[1:]:
                 raise RunError(
                     "ArtifactError",
-                    f'Output "{artifact.outputs[k]["name"]}" of {artifact.path.name} has shape '
+                    f'Output "{described[k]["name"]}" of {artifact.path.name} has shape '
                     f"{shape_text(array.shape)} on row {i} and {shape_text((1, *files[k].shape[1:]))} before. "
                     "Outputs must have one shape: export a model whose output shapes do not depend on the data.",
                 )
@@ -311,9 +119,10 @@ def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, p
         progress(f"{artifact.path.name}: row {i + 1} of {samples.count}", (i + 1) / samples.count)
     for file in files:
         file.flush()
-    if (samples.folder / "items.npy").exists():
-        (folder / "items.npy").write_bytes((samples.folder / "items.npy").read_bytes())
-    names = [spec["name"] for spec in artifact.outputs]
+    for kept in ("items.npy", "starts.npy"):
+        if (samples.folder / kept).exists():
+            (folder / kept).write_bytes((samples.folder / kept).read_bytes())
+    names = [spec["name"] for spec in described]
     facts = {"count": samples.count, "names": names, "items": samples.items, "sha256": digest.hexdigest()}
     if whole:
         facts["whole"] = whole
@@ -337,7 +146,7 @@ def some_rows(artifact: OpenArtifact, samples: SampleFolder | None, count: int) 
         return [artifact.prepare(samples.row(columns, i)) for i in range(min(count, samples.count))]
     generator = np.random.default_rng(0)
     made: Row = []
-    for spec in artifact.inputs:
+    for spec in artifact.data_inputs:
         sizes_of = spec["shape"]
         # A free first axis is the batch, but not where it is the only one: that may be a length.
         shape = [1 if size == -1 and not axis and len(sizes_of) > 1 else size for axis, size in enumerate(sizes_of)]
@@ -366,6 +175,7 @@ def measure_latency(
     rows = [some_rows(session, samples, LATENCY_ROWS) for session in sessions]
     for i in range(options.warmup):
         for k, session in enumerate(sessions):
+            begin_again(session, i % len(rows[k]))
             session.run(rows[k][i % len(rows[k])])
     times: list[list[float]] = [[] for _ in sessions]
     end = time.monotonic() + options.max_seconds
@@ -374,11 +184,18 @@ def measure_latency(
             break
         for k in sorted(range(len(sessions)), reverse=i % 2 == 1):
             session, ready = sessions[k], rows[k][i % len(rows[k])]
+            begin_again(session, i % len(rows[k]))
             started = time.perf_counter_ns()
             session.run(ready)
             times[k].append((time.perf_counter_ns() - started) / 1e6)
         progress(f"{artifact.path.name}: timing {i + 1} of {options.runs}", (i + 1) / options.runs)
     return {"artifact_ms": times[0], "baseline_ms": times[1] if baseline is not None else []}
+
+
+def begin_again(artifact: OpenArtifact, row: int) -> None:
+    """Starts a sequence anew at the first row where the artifact keeps states itself: a cache must not run over."""
+    if row == 0 and artifact.held:
+        artifact.begin()
 
 
 def reset_peak() -> bool:
@@ -455,8 +272,10 @@ def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
     resets = reset_peak()
     empty = peak_bytes()
     progress(f"{options.artifact.name}: loading")
-    artifact = OpenArtifact(runtime, options.artifact, expected)
+    artifact = OpenArtifact(runtime, options.artifact, expected, options.signature)
+    record["signatures"], record["signature"] = list(artifact.signatures), artifact.signature
     record["inputs"], record["outputs"], record["metadata"] = artifact.inputs, artifact.outputs, artifact.metadata
+    record["states"] = artifact.states
     record["runtime"]["settings"] = getattr(artifact.session, "settings", "")
     record["load_ms"] = artifact.load_ms
     if "memory" in modes:
@@ -495,6 +314,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--warmup", type=int, default=10)
     parser.add_argument("--max-seconds", type=float, default=20.0)
+    parser.add_argument("--signature", default="", help="which function of a file that has several")
     parser.add_argument("--operators", action="store_true", help="tell what each operator computes with")
     return parser.parse_args(arguments)
 

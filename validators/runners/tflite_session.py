@@ -83,9 +83,14 @@ class Runtime:
             return
         raise ImportError("; ".join(reasons))
 
-    def open(self, path: str) -> Session:
+    def open(self, path: str, signature: str = "") -> Session | SignatureSession:
         """Returns a session of the file at `path`; what the interpreter raises passes through."""
-        return Session(self._interpreter(model_path=path, num_threads=self._threads), path)
+        interpreter = self._interpreter(model_path=path, num_threads=self._threads)
+        return SignatureSession(interpreter, path, signature) if signature else Session(interpreter, path)
+
+    def signatures(self, path: str) -> dict[str, str]:
+        """Returns the names of a file's signatures, each with its inputs and outputs in words."""
+        return read_signatures(Path(path))
 
 
 class Interpreter(Protocol):
@@ -205,6 +210,26 @@ class Session:
                 entry["path"] = DELEGATE_TITLE if node.index in taken else ""
                 described.append(entry)
         return described
+
+
+class SignatureSession:
+    """One of a file's signatures; arguments as for `Session`, and its name."""
+
+    def __init__(self, interpreter: Interpreter, path: str, signature: str) -> None:
+        self._interpreter = interpreter  # kept: the runner holds a weak reference
+        self._run = interpreter.get_signature_runner(signature)
+        self.inputs = [{**_spec(detail), "name": name} for name, detail in self._run.get_input_details().items()]
+        self.outputs = [{**_spec(detail), "name": name} for name, detail in self._run.get_output_details().items()]
+        self.metadata = read_metadata(Path(path))
+
+    def run(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Returns copies of the outputs."""
+        found = self._run(**{spec["name"]: array for spec, array in zip(self.inputs, arrays)})  # noqa: B905  Python 3.9
+        return [np.array(found[spec["name"]]) for spec in self.outputs]
+
+    def operators(self) -> list[dict[str, Any]] | None:
+        """Returns None: the interpreter lists the operators of a file's first graph only."""
+        return None
 
 
 class Node:
@@ -375,6 +400,28 @@ def _spec(detail: dict[str, Any]) -> dict[str, Any]:
         "scale": float(scale) or None,
         "zero_point": int(zero_point) if scale else None,
     }
+
+
+def read_signatures(path: Path) -> dict[str, str]:
+    """Returns the names of a file's signatures, each with its inputs and outputs: `x -> y, z`.
+
+    In TFLite's schema: Model's field 7 holds them; a SignatureDef is (inputs, outputs, key), whose fields 0 are names.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            found: dict[str, str] = {}
+            for entry in _vector(data, _indirect(data, 0), 7):
+                key = _field(data, entry, 2)
+                places = [[_field(data, table, 0) for table in _vector(data, entry, side)] for side in (0, 1)]
+                if key is not None:
+                    found[_text(data, key)] = " -> ".join(", ".join(_text(data, at) for at in side) for side in places)
+        except (struct.error, IndexError):
+            return {}  # the interpreter will say what is wrong with the file
+        return found
+
+
+def _text(data: bytes | mmap.mmap, at: int | None) -> str:
+    return "" if at is None else _bytes(data, at).decode("utf-8", "replace")
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
-from edgekit.validators.artifact_operators import ArtifactOperator
+from edgekit.validators.artifact_operators import Arithmetic, ArtifactOperator
 from edgekit.validators.stored_facts.facts import StoredFacts
 
 _GRAPH, _METADATA = 7, 14  # of ModelProto
 _NODE, _INITIALIZER = 1, 5  # of GraphProto
+_ENTRY: Final = (1, 2)  # key and value of StringStringEntryProto
+_NODE_TEXTS: Final = (1, 2, 3, 4)  # inputs, outputs, name and op_type of NodeProto
 
 _BITS: Final[Mapping[int, int]] = {1: 32, 2: 8, 3: 8, 10: 16, 11: 64, 16: 16, 21: 4, 22: 4}
 """TensorProto.DataType to bits, of what weights are stored in."""
@@ -69,7 +71,7 @@ def read(path: Path) -> StoredFacts:
     ):
         for number, value in _fields(data):
             if number == _METADATA and isinstance(value, memoryview):
-                entry = dict(_texts(value))
+                entry = dict(_texts(value, _ENTRY))
                 metadata[entry.get(1, "")] = entry.get(2, "")
             elif number == _GRAPH and isinstance(value, memoryview):
                 _read_graph(value, nodes, stored)
@@ -83,7 +85,7 @@ def _read_graph(graph: memoryview, nodes: list[_Node], stored: dict[str, _Stored
         if not isinstance(value, memoryview):
             continue
         if number == _NODE:
-            texts = list(_texts(value))
+            texts = list(_texts(value, _NODE_TEXTS))
             nodes.append(
                 _Node(
                     kind=next((text for field, text in texts if field == 4), ""),
@@ -136,7 +138,7 @@ def _operators(nodes: list[_Node], stored: Mapping[str, _Stored]) -> Iterator[Ar
         )
 
 
-def _arithmetic(node: _Node, made: Mapping[str, _Node], weight: _Stored) -> str:
+def _arithmetic(node: _Node, made: Mapping[str, _Node], weight: _Stored) -> Arithmetic:
     if node.kind in _DYNAMIC:
         return "dynamic"
     if node.kind.startswith("QLinear"):
@@ -146,16 +148,12 @@ def _arithmetic(node: _Node, made: Mapping[str, _Node], weight: _Stored) -> str:
     return "integer" if between else "float"
 
 
-def _texts(message: memoryview) -> Iterator[tuple[int, str]]:
-    """Yields (field, text) of the fields that are bytes; those of messages inside are no text and nobody's business."""
+def _texts(message: memoryview, wanted: Collection[int]) -> Iterator[tuple[int, str]]:
+    """Yields (field, text) of the fields in `wanted`; others may hold whole tensors."""
     for number, value in _fields(message):
         if isinstance(value, memoryview):
-            yield (
-                number,
-                bytes(value[:4096]).decode("utf-8", "replace")
-                if number == 5
-                else bytes(value).decode("utf-8", "replace"),
-            )
+            if number in wanted:
+                yield number, bytes(value).decode("utf-8", "replace")
             value.release()
 
 

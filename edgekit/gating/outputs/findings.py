@@ -40,7 +40,8 @@ class Finding:
         sentence: What was exceeded, by how much, who set the limit.
         detail: The sentence behind it: sample count, host, reason.
         advice: What to try, "" where nothing needs to change.
-        place: Where the limit stands.
+        place: Where the limit stands; None where nothing is known of any file.
+        model: Where the model is named: edgekit's own profiles, which hold limits too, lie in no checkout.
     """
 
     rule: str
@@ -52,7 +53,8 @@ class Finding:
     sentence: str
     detail: str = ""
     advice: str = ""
-    place: FileLine
+    place: FileLine | None
+    model: FileLine | None = None
 
     @property
     def text(self) -> str:
@@ -61,7 +63,7 @@ class Finding:
         return " ".join(part for part in (f"{self.sentence}.", detail, self.advice) if part)
 
 
-def no_verdict(message: str, config: Path) -> Finding:
+def no_verdict(message: str, config: Path | None) -> Finding:
     """Returns the finding of a gate that ended with an error before it could judge.
 
     Args:
@@ -76,7 +78,7 @@ def no_verdict(message: str, config: Path) -> Finding:
         verdict="not_run",
         shown_as="not measured",
         sentence=f"There is no verdict: {message.rstrip().rstrip('.')}",
-        place=FileLine(path=config, line=1),
+        place=None if config is None else FileLine(path=config, line=1),
     )
 
 
@@ -93,6 +95,7 @@ def find(result: GateResult, files: LimitFiles, *, strict: bool) -> tuple[Findin
             shown_as="fail",
             sentence=failure.partition(": ")[2].strip().rstrip("."),
             place=files.anywhere,
+            model=files.model,
         )
         for failure in result.failures
     ]
@@ -109,6 +112,7 @@ def find(result: GateResult, files: LimitFiles, *, strict: bool) -> tuple[Findin
             detail="" if check.verdict == "not_run" else check.detail,  # the sentence and the advice hold it
             advice=_advice(check, result, precisions, files),
             place=files.place_of(check),
+            model=files.model,
         )
         for check in judged
     ]

@@ -8,7 +8,7 @@ from typing import Final
 
 from edgekit.errors import ResourceError
 from edgekit.gating.outputs.findings import Finding
-from edgekit.gating.outputs.sarif_file import relative_path
+from edgekit.gating.outputs.sarif_file import place_in, relative_path
 from edgekit.plain_text import log_text
 
 SUMMARY_VARIABLE: Final = "GITHUB_STEP_SUMMARY"
@@ -23,8 +23,8 @@ def annotation_lines(findings: Sequence[Finding], root: Path) -> list[str]:
 
 
 def _command(finding: Finding, root: Path) -> str:
-    inside = finding.place.path.resolve().is_relative_to(root.resolve())
-    place = {"file": relative_path(finding.place.path, root), "line": str(finding.place.line)} if inside else {}
+    found = place_in(root, finding.place)
+    place = {} if found is None else {"file": relative_path(found.path, root), "line": str(found.line)}
     properties = {**place, "title": f"edgekit {finding.title}"}
     text = ",".join(f"{key}={_escape_property(value)}" for key, value in properties.items())
     return f"::{finding.severity} {text}::{_escape(finding.text)}"

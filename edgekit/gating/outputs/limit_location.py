@@ -49,6 +49,17 @@ class LimitFiles:
         """A place for what belongs to no limit: the head of the task file, or of the profile."""
         return FileLine(path=self.task.config or self.profile.path, line=1)
 
+    @property
+    def model(self) -> FileLine | None:
+        """Where the model is named: in the task file, or its own file where there is none; None where it is neither."""
+        config = self.task.config
+        if config is not None:
+            root = ("tool", "edgekit") if config.name == "pyproject.toml" else ()
+            line = find_line(read_text(config).splitlines(), (*root, "model", "source"))
+            return FileLine(path=config, line=line or 1)
+        file = self.task.base / self.task.model.partition(":")[0]
+        return FileLine(path=file, line=1) if file.is_file() else None
+
     def place_of(self, check: Check) -> FileLine:
         """Returns where the limit of a check stands.
 

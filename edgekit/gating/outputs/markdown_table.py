@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from edgekit.budget import CHANGE_SUFFIX, cost_of
+from edgekit.budget import CHANGE_SUFFIX, COSTS, cost_of
 from edgekit.checks import Check
 from edgekit.exporting.sentences import NOT_MEASURED, amount_text, limit_text
 from edgekit.gating.baseline import Baseline, FormatRecord
@@ -12,6 +13,9 @@ from edgekit.gating.gate import GateResult
 from edgekit.gating.outputs.findings import Finding
 from edgekit.plain_text import markdown_text, one_line
 from edgekit.units import format_change, format_value
+
+_SMALLEST: Final = 1e-6
+"""What a change is a share of where the old figure was zero."""
 
 
 def markdown(result: GateResult, findings: Sequence[Finding], *, passed: bool, base: Baseline | None = None) -> str:
@@ -91,7 +95,7 @@ def _table(checks: Sequence[Check], old: FormatRecord | None, *, shows_judged: b
     changes = {check.name.removesuffix(CHANGE_SUFFIX): check for check in judged}
     header = ["", "check", "found", *(["change"] if old else []), "limit", "set by"]
     rows = [header, ["---", "---", "---:", *(["---:"] if old else []), "---:", "---"]]
-    for check in sorted(checks, key=_rank):
+    for check in sorted(checks, key=lambda check: (_rank(check), -_worsening(check, old))):
         if check.name.endswith(CHANGE_SUFFIX) and check.verdict == "not_run" and check.level == "warn" and not old:
             continue  # said above, once; a table of what is not there helps nobody
         word = (
@@ -106,6 +110,15 @@ def _table(checks: Sequence[Check], old: FormatRecord | None, *, shows_judged: b
         limit = "" if check.limit is None else limit_text(check.name, check.limit)
         rows.append([word, cost_of(check.name).title, found, *change, limit, markdown_text(check.limit_from)])
     return ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def _worsening(check: Check, old: FormatRecord | None) -> float:
+    """Returns by how much a figure is worse than the old one, in percent of it; negative where it is better."""
+    before = old.figure(check.name) if old else None
+    if before is None or before.value is None or check.value is None or check.name not in COSTS:
+        return 0.0
+    change = 100 * (check.value - before.value) / max(abs(before.value), _SMALLEST)
+    return change if COSTS[check.name].at_most else -change
 
 
 def _change(check: Check, judged: Check | None, old: Check | None) -> str:

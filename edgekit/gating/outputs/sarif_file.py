@@ -1,5 +1,7 @@
 """SARIF 2.1.0 (OASIS): a rule for each kind of check, a result for each that did not pass, at the line of its limit.
 
+A limit of a profile that comes with edgekit stands in no file of the checkout: its result is where the model is named.
+
 GitHub's code scanning shows each result at that line, and follows it over commits by its fingerprint.
 """
 
@@ -15,7 +17,6 @@ import edgekit
 from edgekit.budget import cost_of
 from edgekit.gating.outputs.findings import CONVERSION, NO_VERDICT, Finding
 from edgekit.gating.outputs.limit_location import FileLine
-from edgekit.task.task import CONFIG_NAME
 
 _OTHER_RULES: Final[Mapping[str, tuple[str, str]]] = {
     CONVERSION: ("conversion to a format", "A format could not be made or run."),
@@ -35,6 +36,7 @@ def sarif_json(findings: Sequence[Finding], *, device: str, passed: bool, root: 
     """
     names = list(dict.fromkeys(finding.rule for finding in findings))
     shown = [finding for finding in findings if finding.severity != "none"]
+    placed = [(finding, place_in(root, finding.place, finding.model)) for finding in shown]
     run: dict[str, Any] = {
         "tool": {
             "driver": {
@@ -46,8 +48,15 @@ def sarif_json(findings: Sequence[Finding], *, device: str, passed: bool, root: 
         },
         "columnKind": "unicodeCodePoints",
         "automationDetails": {"id": f"edgekit/{device}/"},
-        "invocations": [{"executionSuccessful": True, "exitCode": 0 if passed else 1}],
-        "results": [_result(finding, names, device, root) for finding in shown],
+        "invocations": [
+            {
+                "executionSuccessful": True,
+                "exitCode": 0 if passed else 1,
+                # GitHub refuses a whole document with a result that has no place.
+                "toolExecutionNotifications": [_notification(finding) for finding, place in placed if place is None],
+            }
+        ],
+        "results": [_result(finding, place, names, device, root) for finding, place in placed if place is not None],
     }
     document = {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
@@ -68,7 +77,7 @@ def _rule(name: str) -> Mapping[str, Any]:
     }
 
 
-def _result(finding: Finding, names: Sequence[str], device: str, root: Path) -> Mapping[str, Any]:
+def _result(finding: Finding, place: FileLine, names: Sequence[str], device: str, root: Path) -> Mapping[str, Any]:
     # Not the sentence: its figures change from run to run, and the finding would be a new one each time.
     identity = f"{device}/{finding.title}"
     return {
@@ -76,21 +85,28 @@ def _result(finding: Finding, names: Sequence[str], device: str, root: Path) -> 
         "ruleIndex": names.index(finding.rule),
         "level": finding.severity,
         "kind": "fail",
-        "message": {"text": f"{finding.title.rpartition(': ')[0]}: {finding.text}"},
-        "locations": [{"physicalLocation": _location(finding.place, root)}],
+        "message": _message(finding),
+        "locations": [{"physicalLocation": _location(place, root)}],
         "partialFingerprints": {"edgekitBudget/v1": hashlib.sha256(identity.encode()).hexdigest()[:32]},
     }
 
 
-def _location(place: FileLine, root: Path) -> Mapping[str, Any]:
-    """Returns the place in the checkout.
+def _notification(finding: Finding) -> Mapping[str, Any]:
+    return {"level": finding.severity, "message": _message(finding)}
 
-    What lies outside of it, as edgekit's own profiles do, nobody can open there: then it is the head of the task file,
-    where the limit can be set, because GitHub refuses a result without a place.
-    """
-    inside = _inside(place.path, root)
-    uri = _quoted(relative_path(place.path, root)) if inside else CONFIG_NAME
-    return {"artifactLocation": {"uri": uri}, "region": {"startLine": place.line if inside else 1}}
+
+def _message(finding: Finding) -> Mapping[str, str]:
+    return {"text": f"{finding.title.rpartition(': ')[0]}: {finding.text}"}
+
+
+def _location(place: FileLine, root: Path) -> Mapping[str, Any]:
+    uri = _quoted(relative_path(place.path, root))
+    return {"artifactLocation": {"uri": uri}, "region": {"startLine": place.line}}
+
+
+def place_in(root: Path, *places: FileLine | None) -> FileLine | None:
+    """Returns the first of the places that lies in the checkout at `root`, where people can open it, or None."""
+    return next((place for place in places if place is not None and _inside(place.path, root)), None)
 
 
 def relative_path(path: Path, root: Path) -> str:

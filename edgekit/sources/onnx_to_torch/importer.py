@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, final
 
+from edgekit.analysis.graph_damage import damage_named
 from edgekit.analysis.onnx_normal_form import bring_into_normal_form, nodes_of, opset_of
 from edgekit.errors import ModelError
 from edgekit.sources.onnx_names import module_name
@@ -76,10 +77,11 @@ def import_model(model: onnx.ModelProto, title: str) -> tuple[nn.Module, tuple[T
     names = [value.name for value in model.graph.input if value.name not in weights]
     outputs = [value.name for value in model.graph.output]
     graph = _Graph(title=title, opset=opset, module=ImportedModule(names, outputs))
-    for tensor in model.graph.initializer:
-        graph.values[tensor.name] = to_torch(tensor)
-        graph.constant.add(tensor.name)
-    examples = tuple(_example(value) for value in model.graph.input if value.name not in weights)
+    with damage_named(title):
+        for tensor in model.graph.initializer:
+            graph.values[tensor.name] = to_torch(tensor)
+            graph.constant.add(tensor.name)
+        examples = tuple(_example(value) for value in model.graph.input if value.name not in weights)
     graph.values |= dict(zip(names, examples, strict=True))
     for name in (*(name for node in model.graph.node for name in node.input), *outputs):
         graph.readers[name] = graph.readers.get(name, 0) + 1

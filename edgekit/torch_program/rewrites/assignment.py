@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
-from edgekit.torch_program.rewrites.call import Call
+from edgekit.torch_program.rewrites.call import Call, Function
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LARGEST = 1 << 20
 """Comparisons for one line of a tensor that are made in the place of a scatter."""
 
 
-def index_put(call: Call) -> Callable[..., Any] | None:
+def index_put(call: Call) -> Function | None:
     """Writes `x[mask] = value` as `where`, and `x[:, places] = values` as a scatter along that axis."""
     import torch
 
@@ -27,7 +29,7 @@ def index_put(call: Call) -> Callable[..., Any] | None:
         return None
     put = (*shape[:axis], int(index.shape[0]), *shape[axis + 1 :])
 
-    def scattered(x: Any, places: Any, values: Any) -> Any:
+    def scattered(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
         line = [1] * len(shape)
         line[axis] = places.shape[0]
         counted = torch.where(places < 0, places + shape[axis], places)
@@ -38,13 +40,13 @@ def index_put(call: Call) -> Callable[..., Any] | None:
     return scattered
 
 
-def copy(call: Call) -> Callable[..., Any] | None:
+def copy(call: Call) -> Function | None:
     """Writes an assignment to all of a tensor as what is assigned, in its shape and dtype."""
     shape, dtype = call.result_shape, call.results[0].dtype
     return lambda _, source: source.to(dtype).expand(shape)
 
 
-def fill(call: Call) -> Callable[..., Any] | None:
+def fill(call: Call) -> Function | None:
     """Writes filling as a constant, or as a number of the graph in the tensor's shape."""
     import torch
 
@@ -54,7 +56,7 @@ def fill(call: Call) -> Callable[..., Any] | None:
     return lambda _: torch.full(shape, value, dtype=dtype)
 
 
-def slice_scatter(call: Call) -> Callable[..., Any] | None:
+def slice_scatter(call: Call) -> Function | None:
     """Writes `x[a:b] = y` as what lies before, y, and what lies behind; with steps as a choice out of both."""
     import torch
 
@@ -65,7 +67,7 @@ def slice_scatter(call: Call) -> Callable[..., Any] | None:
     chosen = torch.arange(shape[axis])
     chosen[start:stop:step] = torch.arange(shape[axis], shape[axis] + len(places))
 
-    def joined(x: Any, source: Any) -> Any:
+    def joined(x: Tensor, source: Tensor) -> Tensor:
         source = source.to(x.dtype).expand((*shape[:axis], len(places), *shape[axis + 1 :]))
         if step == 1:
             parts = [x.narrow(axis, 0, start), source, x.narrow(axis, stop, shape[axis] - stop)]
@@ -76,7 +78,7 @@ def slice_scatter(call: Call) -> Callable[..., Any] | None:
     return joined if places else None
 
 
-def select_scatter(call: Call) -> Callable[..., Any] | None:
+def select_scatter(call: Call) -> Function | None:
     """Writes `x[i] = y` as what lies before, y, and what lies behind."""
     import torch
 
@@ -84,7 +86,7 @@ def select_scatter(call: Call) -> Callable[..., Any] | None:
     axis = int(call["dim"]) % len(shape)
     place = int(call["index"]) % shape[axis]
 
-    def joined(x: Any, source: Any) -> Any:
+    def joined(x: Tensor, source: Tensor) -> Tensor:
         source = source.to(x.dtype).expand((*shape[:axis], *shape[axis + 1 :])).unsqueeze(axis)
         parts = [x.narrow(axis, 0, place), source, x.narrow(axis, place + 1, shape[axis] - place - 1)]
         kept = [part for part in parts if part.shape[axis]]
@@ -93,12 +95,12 @@ def select_scatter(call: Call) -> Callable[..., Any] | None:
     return joined
 
 
-def index_add(call: Call) -> Callable[..., Any] | None:
+def index_add(call: Call) -> Function | None:
     """Writes `index_add` as a scatter that adds."""
     shape, alpha = call.shape("source"), call["alpha"]
     axis = int(call["dim"]) % max(len(shape), 1)
 
-    def added(x: Any, places: Any, values: Any) -> Any:
+    def added(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
         line = [1] * len(shape)
         line[axis] = places.shape[0]
         values = values if alpha == 1 else values * alpha
@@ -107,7 +109,7 @@ def index_add(call: Call) -> Callable[..., Any] | None:
     return added if shape else None
 
 
-def scatter_add(call: Call) -> Callable[..., Any] | None:
+def scatter_add(call: Call) -> Function | None:
     """Writes additions at places as sums over a comparison with all places: y_j = x_j + sum_k (place_k = j) value_k."""
     import torch
 
@@ -118,7 +120,7 @@ def scatter_add(call: Call) -> Callable[..., Any] | None:
     if not shape or not same or len(shape) * shape[axis] * given[axis] > _LARGEST:
         return None
 
-    def added(x: Any, places: Any, values: Any) -> Any:
+    def added(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
         lines = values.movedim(axis, -1).unsqueeze(-2)
         chosen = places.movedim(axis, -1).unsqueeze(-2) == torch.arange(shape[axis]).unsqueeze(-1)
         return x + (chosen.to(values.dtype) * lines).sum(-1).movedim(-1, axis)
@@ -126,7 +128,7 @@ def scatter_add(call: Call) -> Callable[..., Any] | None:
     return added
 
 
-def _masked(x: Any, mask: Any, value: Any, axis: int) -> Any:
+def _masked(x: Tensor, mask: Tensor, value: Tensor, axis: int) -> Tensor:
     import torch
 
     wide = mask.to(torch.bool).reshape(*(1,) * axis, *mask.shape, *(1,) * (x.ndim - axis - mask.ndim))

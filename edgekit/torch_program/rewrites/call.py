@@ -42,5 +42,8 @@ class Call:
         return tuple(int(size) for size in self.results[0].shape)
 
 
-Rewrite: TypeAlias = Callable[[Call], Callable[..., Any] | None]
+Function: TypeAlias = Callable[..., object]
+"""A function of tensors that returns a tensor, or as many as an operator has outputs."""
+
+Rewrite: TypeAlias = Callable[[Call], Function | None]
 """Returns a function of the call's tensors, in the schema's order, that computes the same; None to leave the call."""

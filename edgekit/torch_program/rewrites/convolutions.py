@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edgekit.torch_program.rewrites.call import Call
+from edgekit.torch_program.rewrites.call import Call, Function
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def plain_transposed(call: Call) -> Callable[..., Any] | None:
+def plain_transposed(call: Call) -> Function | None:
     """Writes a transposed convolution without padding, output padding, dilation and most groups.
 
     Its whole result is cut to size afterwards: padding of p cuts p from each side, and output padding leaves as much of
@@ -26,7 +28,7 @@ def plain_transposed(call: Call) -> Callable[..., Any] | None:
         return None
     convolve = torch.conv_transpose1d if rank == 1 else torch.conv_transpose2d
 
-    def transposed(x: Any, weight: Any, bias: Any = None) -> Any:
+    def transposed(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         weight = _dilated(weight, dilation)
         parts = zip(x.chunk(groups, 1), weight.chunk(groups, 0), strict=True)
         made = (
@@ -46,7 +48,7 @@ def plain_transposed(call: Call) -> Callable[..., Any] | None:
     return transposed
 
 
-def in_planes(call: Call) -> Callable[..., Any] | None:
+def in_planes(call: Call) -> Function | None:
     """Writes a convolution in 3D as the sum of convolutions in 2D, one for each depth of the kernel."""
     import torch
 
@@ -56,9 +58,9 @@ def in_planes(call: Call) -> Callable[..., Any] | None:
         return None
     reach = (result[2] - 1) * stride[0] + 1
 
-    def convolution(x: Any, weight: Any, bias: Any = None) -> Any:
+    def convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         x = torch.nn.functional.pad(x, (0, 0, 0, 0, padding[0], padding[0])) if padding[0] else x
-        total = None
+        total: Any = None
         for depth in range(weight.shape[2]):
             first = depth * dilation[0]
             planes = x[:, :, first : first + reach : stride[0]].transpose(1, 2).reshape(-1, *(shape[1], *shape[3:]))
@@ -70,13 +72,13 @@ def in_planes(call: Call) -> Callable[..., Any] | None:
     return convolution
 
 
-def per_axis(value: Any, rank: int) -> list[int]:
+def per_axis(value: Tensor, rank: int) -> list[int]:
     """Returns one number for each axis where torch takes one for all as well."""
     sizes = [int(size) for size in value] if isinstance(value, (list, tuple)) else [int(value)]
     return sizes * rank if len(sizes) == 1 else sizes
 
 
-def _dilated(weight: Any, dilation: list[int]) -> Any:
+def _dilated(weight: Tensor, dilation: list[int]) -> Tensor:
     """Returns a kernel with dilation - 1 zeros between its weights."""
     import torch
 

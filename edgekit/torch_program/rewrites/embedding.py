@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
-from edgekit.torch_program.rewrites.call import Call
+from edgekit.torch_program.rewrites.call import Call, Function
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SUM, _MEAN = 0, 1
 
 
-def embedding_bag(call: Call) -> Callable[..., Any] | None:
+def embedding_bag(call: Call) -> Function | None:
     """Writes bags of one size, whose offsets are known, as a look-up whose rows are added or averaged."""
     import torch
 
@@ -24,7 +26,7 @@ def embedding_bag(call: Call) -> Callable[..., Any] | None:
     if count % bags or offsets.tolist() != list(range(0, count, count // bags)):
         return None
 
-    def looked_up(table: Any, ids: Any, offsets: Any) -> Any:
+    def looked_up(table: Tensor, ids: Tensor, offsets: Tensor) -> tuple[Tensor, ...]:
         rows = torch.embedding(table, ids.reshape(bags, -1))
         empty = torch.zeros(0, dtype=torch.int64)
         del offsets

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
-from edgekit.torch_program.rewrites.call import Call
+from edgekit.torch_program.rewrites.call import Call, Function
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def rms_norm(call: Call) -> Callable[..., Any] | None:
+def rms_norm(call: Call) -> Function | None:
     """Writes RMS norm as x / sqrt(mean(x^2) + eps) * weight."""
     import torch
 
     axes = list(range(-len(call["normalized_shape"]), 0))
     epsilon = torch.finfo(call["input"].dtype).eps if call["eps"] is None else call["eps"]
 
-    def norm(x: Any, weight: Any = None) -> Any:
+    def norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
         scaled = x * torch.rsqrt(x.pow(2).mean(axes, keepdim=True) + epsilon)
         return scaled if weight is None else scaled * weight
 
     return norm
 
 
-def average_over_depth(call: Call) -> Callable[..., Any] | None:
+def average_over_depth(call: Call) -> Function | None:
     """Writes average pooling in 3D as pooling in 2D: over rows and columns, then over depth.
 
     Local response norms average over channels like this, with one row and one column.
@@ -40,7 +42,7 @@ def average_over_depth(call: Call) -> Callable[..., Any] | None:
         return None
     n, channels, depth = shape[:3]
 
-    def pooled(x: Any) -> Any:
+    def pooled(x: Tensor) -> Tensor:
         flat = x.reshape(n * channels, depth, *shape[3:])
         if kernel[1:] != [1, 1] or stride[1:] != [1, 1]:
             flat = torch.nn.functional.avg_pool2d(flat, kernel[1:], stride[1:], padding[1:])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
-from edgekit.torch_program.rewrites.call import Call
+from edgekit.torch_program.rewrites.call import Call, Function
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def sort(call: Call) -> Callable[..., Any] | None:
+def sort(call: Call) -> Function | None:
     """Writes sorting as `topk` of all elements, unless equal ones must keep their order."""
     shape = call.shape("self")
     axis, descending = int(call["dim"]), bool(call["descending"])
@@ -18,13 +20,15 @@ def sort(call: Call) -> Callable[..., Any] | None:
     return lambda x: _largest(x, shape[axis], axis, negated=not descending)
 
 
-def argsort(call: Call) -> Callable[..., Any] | None:
+def argsort(call: Call) -> Function | None:
     """Writes the places of sorted elements with `topk`, as `sort`."""
-    made = sort(call)
-    return None if made is None else lambda x: made(x)[1]
+    shape, axis, negated = call.shape("self"), int(call["dim"]), not call["descending"]
+    if sort(call) is None:
+        return None
+    return lambda x: _largest(x, shape[axis], axis, negated=negated)[1]
 
 
-def topk(call: Call) -> Callable[..., Any] | None:
+def topk(call: Call) -> Function | None:
     """Writes the smallest elements as the largest of the negated ones, along the last axis."""
     rank, count = len(call.shape("self")), int(call["k"])
     axis, negated = int(call["dim"]), not call["largest"]
@@ -33,20 +37,20 @@ def topk(call: Call) -> Callable[..., Any] | None:
     return lambda x: _largest(x, count, axis, negated=negated)
 
 
-def topk_by_places(call: Call) -> Callable[..., Any] | None:
+def topk_by_places(call: Call) -> Function | None:
     """Writes the largest elements as those at their places, where nobody reads the places: LiteRT wants them read."""
     rank, count, axis = len(call.shape("self")), int(call["k"]), int(call["dim"])
     if 1 in call.read or axis % max(rank, 1) != rank - 1:
         return None
 
-    def chosen(x: Any) -> Any:
+    def chosen(x: Tensor) -> tuple[Tensor, ...]:
         places = x.topk(count, -1)[1]
         return x.gather(-1, places), places
 
     return chosen
 
 
-def _largest(x: Any, count: int, axis: int, *, negated: bool) -> tuple[Any, Any]:
+def _largest(x: Tensor, count: int, axis: int, *, negated: bool) -> tuple[Tensor, Tensor]:
     """Returns the largest elements along an axis and their places; LiteRT finds them along the last one only."""
     last = axis % x.ndim == x.ndim - 1
     line = x if last else x.transpose(axis, -1)
@@ -55,13 +59,13 @@ def _largest(x: Any, count: int, axis: int, *, negated: bool) -> tuple[Any, Any]
     return (values, places) if last else (values.transpose(axis, -1), places.transpose(axis, -1))
 
 
-def bucketize(call: Call) -> Callable[..., Any] | None:
+def bucketize(call: Call) -> Function | None:
     """Writes the place of each value among boundaries as how many boundaries lie before it."""
     import torch
 
     dtype, right = (torch.int32 if call["out_int32"] else torch.int64), call["right"]
 
-    def counted(x: Any, boundaries: Any) -> Any:
+    def counted(x: Tensor, boundaries: Tensor) -> Tensor:
         wide = x.unsqueeze(-1)
         before = wide >= boundaries if right else wide > boundaries
         return before.to(torch.int32).sum(-1, dtype=dtype)

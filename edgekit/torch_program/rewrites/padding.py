@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
-from edgekit.torch_program.rewrites.call import Call
+from edgekit.torch_program.rewrites.call import Call, Function
 from edgekit.torch_program.rewrites.convolutions import per_axis
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def convolution_of_words(call: Call) -> Callable[..., Any] | None:
+
+def convolution_of_words(call: Call) -> Function | None:
     """Writes `padding="same"` and `"valid"` of a convolution as numbers, with a pad before it where sides differ.
 
     torch pads dilation x (kernel - 1) in all, half of it rounded down on the left.
@@ -24,7 +26,7 @@ def convolution_of_words(call: Call) -> Callable[..., Any] | None:
     uneven = [size - 2 * half for size, half in zip(total, left, strict=True)]
     convolve = (torch.conv1d, torch.conv2d, torch.conv3d)[rank - 1]
 
-    def convolution(x: Any, weight: Any, bias: Any = None) -> Any:
+    def convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if any(uneven):
             x = torch.nn.functional.pad(x, [side for size in reversed(uneven) for side in (0, size)])
         return convolve(x, weight, bias, stride, left, dilation, groups)
@@ -32,7 +34,7 @@ def convolution_of_words(call: Call) -> Callable[..., Any] | None:
     return convolution
 
 
-def pad(call: Call) -> Callable[..., Any] | None:
+def pad(call: Call) -> Function | None:
     """Writes circular padding as slices that are joined, and negative widths of constant padding as a slice."""
     import torch
 
@@ -45,7 +47,7 @@ def pad(call: Call) -> Callable[..., Any] | None:
         return None
     value = call["value"] or 0.0
 
-    def cut(x: Any) -> Any:
+    def cut(x: Tensor) -> Tensor:
         for axis, before, after in sides:
             size = x.shape[axis] + min(before, 0) + min(after, 0)
             x = x.narrow(axis, max(-before, 0), size)
@@ -55,7 +57,7 @@ def pad(call: Call) -> Callable[..., Any] | None:
     return cut
 
 
-def _wrapped(x: Any, sides: list[tuple[int, int, int]]) -> Any:
+def _wrapped(x: Tensor, sides: list[tuple[int, int, int]]) -> Tensor:
     import torch
 
     for axis, before, after in sides:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
-from edgekit.torch_program.rewrites.call import Call
+from edgekit.torch_program.rewrites.call import Call, Function
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def prod(call: Call) -> Callable[..., Any] | None:
+def prod(call: Call) -> Function | None:
     """Writes the product along an axis as products of its halves, log2 n of them."""
     shape = call.shape("self")
     if "dim" not in call.arguments or not shape or not call["self"].dtype.is_floating_point:
         return None
     axis, kept = int(call["dim"]) % len(shape), call["keepdim"]
 
-    def multiplied(x: Any) -> Any:
+    def multiplied(x: Tensor) -> Tensor:
         while x.shape[axis] > 1:
             half = x.shape[axis] // 2
             product = x.narrow(axis, 0, half) * x.narrow(axis, half, half)
@@ -28,7 +30,7 @@ def prod(call: Call) -> Callable[..., Any] | None:
     return multiplied
 
 
-def cumprod(call: Call) -> Callable[..., Any] | None:
+def cumprod(call: Call) -> Function | None:
     """Writes running products with shifts of 1, 2, 4, ... places (Hillis and Steele), log2 n of them."""
     import torch
 
@@ -37,7 +39,7 @@ def cumprod(call: Call) -> Callable[..., Any] | None:
         return None
     axis = int(call["dim"]) % len(shape)
 
-    def running(x: Any) -> Any:
+    def running(x: Tensor) -> Tensor:
         shift = 1
         while shift < shape[axis]:
             ones = torch.ones((*shape[:axis], shift, *shape[axis + 1 :]), dtype=x.dtype)
@@ -48,20 +50,20 @@ def cumprod(call: Call) -> Callable[..., Any] | None:
     return running
 
 
-def cdist(call: Call) -> Callable[..., Any] | None:
+def cdist(call: Call) -> Function | None:
     """Writes Euclidean and city-block distances as sums over differences of all pairs."""
     if call["p"] not in (1.0, 2.0):
         return None
     p = call["p"]
 
-    def distances(x: Any, y: Any) -> Any:
+    def distances(x: Tensor, y: Tensor) -> Tensor:
         apart = x.unsqueeze(-2) - y.unsqueeze(-3)
         return apart.square().sum(-1).sqrt() if p == 2.0 else apart.abs().sum(-1)
 
     return distances
 
 
-def _joined(first: Any, second: Any, axis: int) -> Any:
+def _joined(first: Tensor, second: Tensor, axis: int) -> Tensor:
     import torch
 
     return torch.cat([first, second], axis)

@@ -6,10 +6,9 @@ factor repeats the same few weights, so there it is a small depthwise convolutio
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from edgekit.torch_program.rewrites.call import Call
+from edgekit.torch_program.rewrites.call import Call, Function
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +17,7 @@ _REACH = 3
 """Input pixels on each side that a phase of bicubic enlarging may read: two, and one for its own shift."""
 
 
-def resize(call: Call) -> Callable[..., Any] | None:
+def resize(call: Call) -> Function | None:
     """Writes resizing as a product with a fixed matrix for each axis, or as fixed convolutions."""
     factors = _whole_factors(call)
     if factors is not None and not call["align_corners"]:
@@ -28,7 +27,7 @@ def resize(call: Call) -> Callable[..., Any] | None:
     return lambda x: rows @ x @ columns.transpose(0, 1)
 
 
-def nearest(call: Call) -> Callable[..., Any] | None:
+def nearest(call: Call) -> Function | None:
     """Writes nearest resizing as a choice of rows and columns; by a whole factor every format has it itself.
 
     (LiteRT's kernel rounds the places in another way than torch where the factor is none.)
@@ -41,7 +40,7 @@ def nearest(call: Call) -> Callable[..., Any] | None:
     spatial = len(call.result_shape) - 2
     places = [_matrix(call, axis).argmax(1) for axis in range(spatial)]
 
-    def chosen(x: Any) -> Any:
+    def chosen(x: Tensor) -> Tensor:
         for axis, place in enumerate(places):
             x = torch.index_select(x, axis + 2, place)
         return x
@@ -98,7 +97,7 @@ def _kernels(call: Call, axis: int, factor: int) -> Tensor:
     return matrix[middle * factor : (middle + 1) * factor, middle - _REACH : middle + _REACH + 1].contiguous()
 
 
-def _enlarged(x: Any, axis: int, kernels: Tensor) -> Any:
+def _enlarged(x: Tensor, axis: int, kernels: Tensor) -> Tensor:
     """Returns `x` (N, C, H, W) with an axis enlarged: a convolution for all phases, which are then put in turn."""
     import torch
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
-from edgekit.torch_program.rewrites.call import Call
+from edgekit.torch_program.rewrites.call import Call, Function
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def frames(call: Call) -> Callable[..., Any] | None:
+def frames(call: Call) -> Function | None:
     """Writes `tensor.unfold(axis, size, step)` as a choice of places: (..., windows, ..., size)."""
     import torch
 
@@ -17,7 +19,7 @@ def frames(call: Call) -> Callable[..., Any] | None:
     count = call.result_shape[axis]
     places = (torch.arange(count)[:, None] * step + torch.arange(size)).reshape(-1)
 
-    def cut(x: Any) -> Any:
+    def cut(x: Tensor) -> Tensor:
         chosen = torch.index_select(x, axis, places)
         split = chosen.reshape(*x.shape[:axis], count, size, *x.shape[axis + 1 :])
         return split.movedim(axis + 1, -1)
@@ -25,7 +27,7 @@ def frames(call: Call) -> Callable[..., Any] | None:
     return cut
 
 
-def fold(call: Call) -> Callable[..., Any] | None:
+def fold(call: Call) -> Function | None:
     """Writes `fold` as a transposed convolution with kernels that each set one place of the window."""
     import torch
 
@@ -40,7 +42,7 @@ def fold(call: Call) -> Callable[..., Any] | None:
     channels = shape[1] // (height * width)
     kernels = torch.eye(height * width).reshape(height * width, 1, height, width)
 
-    def added(x: Any) -> Any:
+    def added(x: Tensor) -> Tensor:
         # The channels of a group become a batch: one kernel set serves all of them.
         windows = x.reshape(shape[0] * channels, height * width, *counts)
         made = torch.nn.functional.conv_transpose2d(windows, kernels, None, stride, padding, left_over, 1, dilation)

@@ -249,7 +249,7 @@ def test_sarif_has_the_form_of_2_1_0(sarif: dict[str, Any]) -> None:
     [
         pytest.param("size", "edgekit.toml", 5, "error", id="a limit of the task"),
         pytest.param("accuracy_drop", "edgekit.toml", 6, "warning", id="an inline table"),
-        pytest.param("latency", "edgekit.toml", 1, "warning", id="a limit of the profile"),
+        pytest.param("latency", "edgekit.toml", 2, "warning", id="a limit of the profile"),
         pytest.param("size_change", "edgekit.toml", 9, "warning", id="a limit on regression"),
     ],
 )
@@ -260,8 +260,25 @@ def test_sarif_points_at_the_line_of_the_limit(
     place = result["locations"][0]["physicalLocation"]
     assert (place["artifactLocation"]["uri"], place["region"]["startLine"], result["level"]) == (uri, line, level)
     text = (Path.cwd() / uri).read_text().splitlines()[line - 1]
-    # A shipped profile lies outside of the checkout: its limits can be set in the task file.
-    assert text == "[model]" if line == 1 else text.startswith(rule.removesuffix("_change"))
+    # A shipped profile lies outside of the checkout: the model is named in it.
+    assert text.startswith("source") if line == 2 else text.startswith(rule.removesuffix("_change"))
+
+
+def test_without_a_task_file_sarif_points_at_the_model_or_nowhere(project: Path) -> None:
+    (project / "edgekit.toml").unlink()
+
+    def found(*arguments: str) -> tuple[set[str], list[str]]:
+        assert gate("--sarif", "s.sarif", "-q", *arguments) == 1
+        run = json.loads((project / "s.sarif").read_text())["runs"][0]
+        places = [result["locations"][0]["physicalLocation"] for result in run["results"]]
+        told = [item["message"]["text"] for item in run["invocations"][0]["toolExecutionNotifications"]]
+        return {f"{place['artifactLocation']['uri']}:{place['region']['startLine']}" for place in places}, told
+
+    nowhere, told = found("--max-size", "2 kB")
+    assert nowhere == set()
+    assert told[0].startswith("tflite int8-static: size 2.1 kB exceeds 2 kB by 100 B (limit from --max-size).")
+    (project / "net.py").write_text("def build(): ...\n")
+    assert found("--max-size", "2 kB", "-m", "net.py:build") == ({"net.py:1"}, [])
 
 
 def test_a_finding_keeps_its_fingerprint_when_its_figure_changes(project: Path, make_export: Any) -> None:

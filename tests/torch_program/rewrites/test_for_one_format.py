@@ -7,6 +7,7 @@ from torch import nn
 
 from edgekit.torch_program.replace_operators import replace_operators
 from edgekit.torch_program.rewrites.assignment import scatter_add
+from edgekit.torch_program.rewrites.elementwise import mish, softplus
 from edgekit.torch_program.rewrites.ordering import topk_by_places
 
 
@@ -41,3 +42,13 @@ def test_the_largest_are_read_at_their_places_unless_these_are_read_too():
     x = torch.randn(1, 4, 7)
     assert rewrite(Largest(places=False), x, table={"topk": topk_by_places}) == 1
     assert rewrite(Largest(places=True), x, table={"topk": topk_by_places}) == 0
+
+
+def test_softplus_and_mish_are_written_with_logarithms():
+    class Soft(nn.Module):
+        def forward(self, x):
+            soft = nn.functional.softplus
+            return nn.functional.mish(x) + soft(x, beta=2.0) + soft(x, threshold=3.0)
+
+    x = torch.tensor([[-90.0, -3.0, 0.0, 0.2, 8.0, 15.0, 70.0]])
+    assert rewrite(Soft(), x, table={"mish": mish, "softplus": softplus}) == 2  # a low threshold is a step

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from edgekit.samples import Samples, write_samples
 from edgekit.validators.execution import RUNNER
-from edgekit.validators.runners import executorch_session, reference_session, runner, tflite_session
+from edgekit.validators.runners import executorch_session, opened_artifact, reference_session, runner, tflite_session
 
 
 def spec(name="x", shape=(1, 3), dtype="int8", scale=None, zero_point=None):
@@ -58,7 +58,11 @@ def test_a_folder_without_samples_is_named(tmp_path):
 
 def test_the_runner_and_its_sessions_import_nothing_of_edgekit_but_the_evaluator_and_the_check_of_programs():
     allowed = {
-        "coreml_session.py": {"from edgekit.validators import coreml_evaluator"},
+        "runner.py": {"from edgekit.validators.runners.opened_artifact import ("},
+        "coreml_session.py": {
+            "from edgekit.validators import coreml_evaluator",
+            "from edgekit.validators.coreml_evaluator import colour_of, load",
+        },
         "reference_session.py": {"from edgekit.torch_program.program_archive import load_program"},
     }
     for path in RUNNER.parent.glob("*.py"):
@@ -85,7 +89,7 @@ def test_python_39_can_read_it(path):
 )
 def test_quantizing_and_turning_back_is_within_half_a_step_where_it_is_not_clipped(values, scale, zero_point):
     facts = spec(scale=scale, zero_point=zero_point)
-    back = runner.dequantized(facts, runner.stored(Path("m"), facts, values))
+    back = opened_artifact.dequantized(facts, opened_artifact.stored(Path("m"), facts, values))
     low, high = scale * (-128 - zero_point), scale * (127 - zero_point)
     expected = np.clip(values, low, high)
     assert np.abs(back - expected).max() <= scale * 0.501 + 1e-4
@@ -94,14 +98,14 @@ def test_quantizing_and_turning_back_is_within_half_a_step_where_it_is_not_clipp
 @given(st.permutations(range(5)))
 def test_names_set_the_order_whatever_the_runtimes_order_is(order):
     actual = [spec(f"t{k}") for k in order]
-    places, described = runner.ordered(actual, [spec(f"t{k}") for k in range(5)])
+    places, described = opened_artifact.ordered(actual, [spec(f"t{k}") for k in range(5)])
     assert [actual[place]["name"] for place in places] == [f"t{k}" for k in range(5)]
     assert [item["name"] for item in described] == [f"t{k}" for k in range(5)]
 
 
 def test_another_number_of_expected_tensors_leaves_the_runtimes_own():
     actual = [spec("a"), spec("b")]
-    assert runner.ordered(actual, [spec("c")]) == ([0, 1], actual)
+    assert opened_artifact.ordered(actual, [spec("c")]) == ([0, 1], actual)
 
 
 @pytest.mark.parametrize(
@@ -114,23 +118,23 @@ def test_another_number_of_expected_tensors_leaves_the_runtimes_own():
     ],
 )
 def test_every_output_becomes_a_row(array, shape):
-    (row,) = runner.as_rows([runner.dequantized(spec(dtype="float32"), np.asarray(array))])
+    (row,) = runner.as_rows([opened_artifact.dequantized(spec(dtype="float32"), np.asarray(array))])
     assert row.shape == shape
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
 def test_floats_come_back_as_float32(dtype):
-    assert runner.dequantized(spec(dtype=dtype), np.zeros((1, 2), dtype)).dtype == np.float32
+    assert opened_artifact.dequantized(spec(dtype=dtype), np.zeros((1, 2), dtype)).dtype == np.float32
 
 
 def test_ids_come_back_as_they_are():
-    assert runner.dequantized(spec(dtype="int64"), np.array([[7]])).dtype == np.int64
+    assert opened_artifact.dequantized(spec(dtype="int64"), np.array([[7]])).dtype == np.int64
 
 
 def test_an_error_of_edgekits_own_keeps_its_words():
     from edgekit.errors import ArtifactError
 
-    error = runner.foreign(ArtifactError("The operator foo is missing."), "wrapped")
+    error = opened_artifact.foreign(ArtifactError("The operator foo is missing."), "wrapped")
     assert (error.kind, error.message) == ("ArtifactError", "The operator foo is missing.")
 
 
@@ -329,7 +333,7 @@ def test_somebody_elses_entry_of_that_name_stays_as_it_is(entry):
 
 @pytest.mark.parametrize("text", ["[" * 200_000, "1" * 5000, "[1]", "null", "x", ""])
 def test_somebody_elses_entry_under_edgekits_name_is_passed_over(text):
-    assert runner.described_in({runner.IO_KEY: text}) == {}
+    assert opened_artifact.described_in({opened_artifact.IO_KEY: text}) == {}
     assert tflite_session._unpacked({"edgekit": text}) == {"edgekit": text}
 
 
@@ -341,3 +345,67 @@ def test_what_a_third_party_s_session_needs_is_installed_from_where_it_came(tmp_
     assert caught.value.message == (
         "Running a.own needs own-tools, which cannot be imported: own. Install it: pip install own-tools"
     )
+
+
+def state(**changes):
+    return {
+        "name": "s", "input": "s", "output": "s_next", "shape": [2], "dtype": "float32", "initial": [1.0],
+        "buffer": "s", "held": False, **changes,
+    }  # fmt: skip
+
+
+def test_states_go_from_the_outputs_of_a_call_to_the_inputs_of_the_next():
+    inputs = [spec("s", (2,), "float32"), spec("x", (1, 3), "float32")]
+    outputs = [spec("y", (1, 3), "float32"), spec("s_next", (2,), "float32")]
+    carried = opened_artifact.CarriedStates([state()], inputs, outputs)
+    carried.begin()
+    x = np.zeros((1, 3), np.float32)
+    assert [array.tolist() for array in carried.filled([x])] == [[1.0, 1.0], x.tolist()]
+    carried.keep([x, np.float32([[5.0, 6.0]])])
+    assert carried.filled([x])[0].tolist() == [5.0, 6.0]
+    carried.begin()
+    assert carried.filled([x])[0].tolist() == [1.0, 1.0]
+
+
+def test_states_that_the_artifact_keeps_are_no_inputs():
+    carried = opened_artifact.CarriedStates([state(held=True)], [spec("x")], [spec("y")])
+    carried.begin()
+    assert carried.places == set()
+    assert carried.names == {"s"}
+
+
+@pytest.mark.parametrize(
+    "described",
+    [[{"name": "s"}], [state(initial=[1.0, 2.0, 3.0])], [state(dtype="nothing")], "text", [state(input=3)]],
+    ids=["few keys", "other size", "no dtype", "no list", "no name"],
+)
+def test_somebody_elses_description_of_states_counts_as_none(described):
+    assert opened_artifact.states_in({opened_artifact.IO_KEY: json.dumps({"states": described})}) == []
+
+
+def test_a_file_with_several_signatures_asks_for_one(tmp_path):
+    known = {"encode": "x -> y", "decode": "y -> x"}
+    with pytest.raises(runner.RunError) as caught:
+        opened_artifact.chosen_signature(tmp_path / "two.tflite", known, "")
+    assert caught.value.kind == "UsageError"
+    assert caught.value.message == (
+        "two.tflite has 2 signatures, and one is run at a time:\n  encode: x -> y\n  decode: y -> x\n"
+        "Choose one: --signature encode"
+    )
+
+
+def test_a_signature_that_a_file_has_not_is_answered_with_those_that_it_has(tmp_path):
+    with pytest.raises(runner.RunError) as caught:
+        opened_artifact.chosen_signature(tmp_path / "two.tflite", {"encode": "", "decode": ""}, "run")
+    assert caught.value.message == 'two.tflite has no signature "run". It has:\n  encode\n  decode'
+
+
+def test_a_signature_of_a_file_without_any_is_refused(tmp_path):
+    with pytest.raises(runner.RunError) as caught:
+        opened_artifact.chosen_signature(tmp_path / "net.onnx", {}, "run")
+    assert caught.value.message == 'net.onnx has no signatures, and "run" was asked for. Omit --signature.'
+
+
+def test_one_signature_needs_no_name(tmp_path):
+    assert opened_artifact.chosen_signature(tmp_path / "net.tflite", {"main": ""}, "") == ""
+    assert opened_artifact.chosen_signature(tmp_path / "net.tflite", {"main": ""}, "main") == "main"

@@ -1,0 +1,157 @@
+"""Fuzzing of every kind of file that edgekit reads: how many cases end as none may. The goal is 0 of 20,000.
+
+    python benchmarks/robustness.py --cases 20000 [--seed 0] [--part 1/4] [--kinds tflite,onnx] [--write]
+
+Each case changes one small valid file (bits, lengths, fields of protobuf, zip, JSON and TOML) and reads it by a command
+of edgekit or by one of its readers, in a forked child with limits on time and memory; what counts as an anomaly stands
+in `tests/robustness/fuzzing/campaign.py`. Cases are shared out by what they cost: kinds that need a native runtime in a
+process of its own get fewer. A long run can be cut into parts (`--part 2/4`), each of which adds its figures to
+`results/robustness.json`; `--write` puts all that is there into `results/robustness.md`. `--keep` stores the changed
+file of each anomaly.
+
+Coverage-guided fuzzing was left out: atheris 3.0 installs here, but runs all cases in one process, which the first file
+that makes a native reader (protobuf, HDF5, a runtime) abort would end, and it sees Python's branches only. What is
+Python's here, field-aware mutation reaches: each kind ends in success, in a verdict and in errors (see the results).
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+FUZZING = HERE.parent / "tests" / "robustness" / "fuzzing"
+RESULTS = HERE / "results" / "robustness.json"
+sys.path[:0] = [str(FUZZING.parent), str(HERE.parent)]
+
+from fuzzing.kinds import KINDS
+from fuzzing.seeds import make_seeds
+
+GOAL = 20_000
+
+COSTLY = {
+    "executorch": 0.05,
+    "core ml model": 0.3,
+    "core ml weights": 0.3,
+    "core ml manifest": 0.2,
+    "pt2": 0.5,
+    "savedmodel": 0.5,
+}
+"""Share of cases of kinds whose runtime is loaded anew in each of its processes, where others have 1."""
+
+
+def shares(kinds: list[str], cases: int) -> dict[str, int]:
+    """Returns how many of the cases each kind gets."""
+    weights = {kind: COSTLY.get(kind, 1.0) for kind in KINDS}
+    unit = cases / sum(weights.values())
+    return {kind: round(unit * weights[kind]) for kind in kinds}
+
+
+def run_kind(kind: str, seeds: Path, first: int, count: int, options: argparse.Namespace) -> dict[str, Any]:
+    keep = ["--keep", str(options.keep)] if options.keep else []
+    command = [sys.executable, str(FUZZING / "campaign.py"), kind, "--seeds", str(seeds), "--first", str(first)]
+    ran = subprocess.run(
+        [*command, "--cases", str(count), "--seed", str(options.seed), *keep],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    if ran.returncode:
+        sys.exit(f"{kind}: {ran.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    return found
+
+
+def add_result(kind: str, seed: int, first: int, count: int, found: dict[str, Any], seconds: float) -> None:
+    """Adds a run to the results; a run of the same cases takes the place of the earlier one."""
+    same = {"kind": kind, "seed": seed, "first": first}
+    anomalies = Counter(one["what"] for one in found["anomalies"])
+    run = {**same, "cases": count, "codes": found["codes"], "anomalies": dict(anomalies), "seconds": round(seconds)}
+    with RESULTS.open("a+") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)  # parts may run side by side
+        stream.seek(0)
+        known: list[dict[str, Any]] = json.loads(stream.read() or "[]")
+        known = [one for one in known if any(one[key] != value for key, value in same.items())]
+        stream.truncate(0)
+        stream.write(json.dumps([*known, run], indent=1) + "\n")
+
+
+def table() -> str:
+    runs: list[dict[str, Any]] = json.loads(RESULTS.read_text())
+    lines = ["| kind of file | cases | exit 0 | exit 1 | exit 2 | exit 3 | anomalies |", "|---" * 7 + "|"]
+    total: Counter[str] = Counter()
+    for kind in KINDS:
+        own = [run for run in runs if run["kind"] == kind]
+        codes: Counter[str] = Counter()
+        for run in own:
+            codes.update(run["codes"])
+        cases, wrong = sum(run["cases"] for run in own), sum(sum(run["anomalies"].values()) for run in own)
+        total.update({"cases": cases, "wrong": wrong, **codes})
+        lines.append(f"| {kind} | {cases} | {' | '.join(str(codes[code]) for code in '0123')} | {wrong} |")
+    lines.append(f"| all | {total['cases']} | {' | '.join(str(total[code]) for code in '0123')} | {total['wrong']} |")
+    return "\n".join(lines)
+
+
+def write_results() -> None:
+    machine = f"{platform.system()}, Python {platform.python_version()}, {os.cpu_count()} shared cores"
+    runs = json.loads(RESULTS.read_text())
+    cases = sum(run["cases"] for run in runs)
+    missing = "" if cases >= GOAL else f" The goal of {GOAL} cases is not reached yet."
+    text = f"""# Robustness: fuzzing
+
+{cases} cases, run in parts by `python benchmarks/robustness.py --cases N --seed N --kinds ...` on {machine}; each
+part's figures are in `robustness.json`.{missing} An anomaly is a traceback, exit code 4 or a signal, a message that
+does not name the file, anything left behind, PASS on what fails, 30 s of CPU time, or more than 3 GiB of memory for
+some kilobytes.
+
+{table()}
+"""
+    (HERE / "results" / "robustness.md").write_text(text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--part", default="1/1")
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--seeds", type=Path, help="folder with the valid files, made where it is empty")
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    part, parts = map(int, options.part.split("/"))
+    with tempfile.TemporaryDirectory() as made:
+        seeds = options.seeds or Path(made)
+        seeds.mkdir(exist_ok=True)
+        if options.cases and not any(seeds.iterdir()):
+            make_seeds(seeds)
+        for kind, count in shares(options.kinds.split(","), options.cases).items():
+            first, last = count * (part - 1) // parts, count * part // parts
+            if first == last:
+                continue
+            started = time.monotonic()
+            found = run_kind(kind, seeds, first, last - first, options)
+            seconds = time.monotonic() - started
+            add_result(kind, options.seed, first, last - first, found, seconds)
+            print(f"{kind}: {last - first} cases in {seconds:.0f} s, {len(found['anomalies'])} anomalies", flush=True)
+            for one in found["anomalies"]:
+                print(f"  {one['number']} {one['act']}: {one['what']}: {one['said'].strip()[-500:]!r}", flush=True)
+    if RESULTS.exists():
+        print(table())
+        if options.write:
+            write_results()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Which precision each node of a float ONNX graph gets."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Final
+
+from edgekit.analysis.operator_precisions import GraphOperator, operator_precisions
+from edgekit.converters.onnx_source import OnnxFloatGraph
+from edgekit.recipe import OperatorKind, Precision, Recipe
+
+if TYPE_CHECKING:
+    import onnx
+
+QUANTIZED_OPERATORS: Final = (
+    "Add",
+    "AveragePool",
+    "Clip",
+    "Concat",
+    "Conv",
+    "ConvTranspose",
+    "Flatten",
+    "Gemm",
+    "GlobalAveragePool",
+    "LeakyRelu",
+    "MatMul",
+    "MaxPool",
+    "Mul",
+    "Pad",
+    "Relu",
+    "Reshape",
+    "Resize",
+    "Sigmoid",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+)
+"""Operators that get integer inputs and outputs.
+
+Left out on purpose: Softmax and LayerNormalization, whose small outputs an 8-bit grid ruins, and everything for which
+onnxruntime has no integer kernel.
+"""
+
+_CONVOLUTIONS: Final = ("Conv", "ConvTranspose")
+_RECURRENT: Final = ("GRU", "LSTM", "RNN")
+_COMBINES: Final = ("Add", "Concat", "Mul")
+
+
+def node_precisions(graph: OnnxFloatGraph, recipe: Recipe) -> dict[str, Precision]:
+    """Returns the precision of each node by its name."""
+    constants = {tensor.name for tensor in graph.model.graph.initializer}
+    return operator_precisions(
+        (
+            GraphOperator(
+                name=node.name,
+                module=graph.modules.get(node.name, node.name),
+                kind=_kind(node, constants),
+                # A constant that is added or multiplied lies on no grid; the other inputs of the rest are settings.
+                reads=tuple(node.input) if node.op_type in _COMBINES else tuple(node.input[:1]),
+                writes=tuple(node.output),
+            )
+            for node in graph.model.graph.node
+        ),
+        recipe,
+    )
+
+
+def _kind(node: onnx.NodeProto, constants: Collection[str]) -> OperatorKind:
+    if node.op_type in _CONVOLUTIONS:
+        return "convolution"
+    if node.op_type in _RECURRENT or (node.op_type == "Gather" and node.input[0] in constants):
+        return "matrix"
+    if node.op_type in ("Gemm", "MatMul"):
+        return "matrix" if node.input[1] in constants else "other"
+    return "follower" if node.op_type in QUANTIZED_OPERATORS else "other"

@@ -1,0 +1,127 @@
+"""A report is held against what the artifact's file says by itself, also where report and lock were edited alike."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgekit.exporting.record_of_file import contradictions_of_file
+from edgekit.recipe import Recipe, Step
+from edgekit.validators.requested import requested_metadata
+
+DIGEST = "ab" * 32
+MODEL = {"source": "net.py:build", "digest": DIGEST, "embedded_default": False}
+
+
+def write(path: Path, *, dtype: Any = np.int8, techniques: str = "", io: str = "float") -> dict[str, str]:
+    """Writes a product of stored integers, or of floats, that says that INT8 was requested; returns its metadata."""
+    metadata = {
+        **requested_metadata(Recipe(default="int8_static"), io),
+        "edgekit.digest": DIGEST,
+        **({"edgekit.techniques": techniques} if techniques else {}),
+    }
+    integer = dtype == np.int8
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["dq"]),
+        *([helper.make_node("DequantizeLinear", ["w", "scale", "zero"], ["w_dq"])] if integer else []),
+        helper.make_node("MatMul", ["dq", "w_dq" if integer else "w"], ["y"], "product"),
+    ]
+    constants = {"w": np.ones((8, 6), dtype), "scale": np.float32(0.1), "zero": np.int8(0)}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 6])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph)
+    helper.set_model_props(model, {**metadata, "other.tool": "1"})
+    onnx.save(model, path)
+    return metadata
+
+
+def entry(metadata: dict[str, str], coverage: float = 100.0) -> dict[str, Any]:
+    return {
+        "runtime": "onnx",
+        "precision": "int8-static",
+        "recipe": Recipe(default="int8_static").to_json(),
+        "steps": [Step(technique="quantize_static").to_json()],
+        "artifact": {"metadata": metadata},
+        "checks": [{"name": "integer_coverage", "value": coverage}],
+    }
+
+
+def found(path: Path, told: dict[str, Any], model: Any = MODEL, io: str = "float") -> list[str]:
+    return list(contradictions_of_file(path.name, path, told, model, io))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "net.onnx"
+
+
+def test_a_report_that_says_what_the_file_says_is_believed(path: Path) -> None:
+    assert found(path, entry(write(path))) == []
+
+
+Edit = Callable[[dict[str, Any]], object]
+EDITS: dict[str, tuple[Edit, str]] = {
+    "recipe": (
+        lambda told: told["recipe"].update(default="fp32"),
+        "net.onnx: report.json says the recipe fp32, the file was made with int8-static",
+    ),
+    "techniques": (
+        lambda told: told["steps"].insert(0, Step(technique="equalize").to_json()),
+        "net.onnx: report.json says the techniques equalize, the file was made with none",
+    ),
+    "metadata": (
+        lambda told: told["artifact"]["metadata"].update({"edgekit.source": "other.py:build"}),
+        "net.onnx: report.json says other metadata edgekit.source than the file",
+    ),
+}
+
+
+@pytest.mark.parametrize(("edit", "sentence"), EDITS.values(), ids=EDITS)
+def test_an_edit_of_the_settings_is_named(path: Path, edit: Edit, sentence: str) -> None:
+    told = copy.deepcopy(entry(write(path)))
+    edit(told)
+    assert found(path, told) == [sentence]
+
+
+def test_another_io_is_named(path: Path) -> None:
+    assert found(path, entry(write(path, io="int8"))) == [
+        "net.onnx: the lock says --io float, the file was made with --io int8"
+    ]
+
+
+def test_another_model_is_named(path: Path) -> None:
+    told = entry(write(path))
+    assert found(path, told, {**MODEL, "digest": "cd" * 32}) == [
+        "net.onnx: report.json says the model's digest cdcdcdcdcdcd, the file says abababababab"
+    ]
+
+
+def test_coverage_that_the_file_cannot_have_is_named(path: Path) -> None:
+    told = entry(write(path, dtype=np.float32))
+    (sentence,) = found(path, told)
+    assert sentence == (
+        "net.onnx: report.json says integer_coverage 100, the file shows 0: Of 1 operators requested in integers. "
+        "In float: product (MatMul)."
+    )
+    assert found(path, entry(write(path, dtype=np.float32), coverage=0.0)) == []
+
+
+def test_a_file_that_says_nothing_about_itself_contradicts_nothing(path: Path) -> None:
+    write(path)
+    model = onnx.load(str(path))
+    del model.metadata_props[:]
+    onnx.save(model, path)
+    assert found(path, entry({})) == []

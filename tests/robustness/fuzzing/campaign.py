@@ -1,0 +1,271 @@
+"""Runs cases of one kind of file and judges each: the oracle of the fuzzing.
+
+    python campaign.py KIND|corpus --seeds FOLDER [--first N] [--cases N] [--seed N] [--keep FOLDER]
+
+Prints one JSON object: how often each exit code came, and the anomalies. A case is fixed by its kind, the seed and its
+number. `--keep` writes the changed file of each anomaly, with its record, where the corpus can take it from.
+
+Each case is a proper result, or an error whose message names the file: exit code 0, 1, 2, 3; no traceback, no exit code
+4, nothing left behind, no PASS on what fails, no hang, no memory that the file does not explain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import hashlib
+import importlib
+import json
+import os
+import random
+import re
+import shutil
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[3])]
+
+from fuzzing.forked_run import Ran, remove, run_forked  # noqa: E402  a script that finds its neighbours
+from fuzzing.kinds import KINDS, Act, Kind  # noqa: E402  a script that finds its neighbours
+from fuzzing.mutations import change_content  # noqa: E402  a script that finds its neighbours
+
+SOUND_CODES = (0, 1, 2, 3)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anomaly:
+    """A case that ended as none may.
+
+    Attributes:
+        kind: The kind of file.
+        number: The case's number.
+        act: Who read it.
+        target: Which file was changed.
+        what: What is wrong.
+        code: Exit code.
+        said: The end of what was written.
+    """
+
+    kind: str
+    number: int
+    act: str
+    target: str
+    what: str
+    code: int
+    said: str
+
+
+def judge(ran: Ran, kind: Kind, act: Act, target: str) -> str:
+    """Returns what is wrong with how a case ended, "" where nothing is."""
+    if ran.limit:
+        return f"it reached {ran.limit}"
+    if ran.code not in SOUND_CODES:
+        return f"exit code {ran.code}"
+    if "Traceback (most recent call last)" in ran.said:
+        return "a traceback"
+    if ran.left:
+        return f"left behind: {', '.join(ran.left[:5])}"
+    if ran.code in (2, 3) and not any(name in ran.said for name in (Path(target).name, *kind.named)):
+        return "the message does not name the file"
+    if ran.code in (2, 3) and not ran.said.strip():
+        return "no message"
+    if ran.code == 0 and act.is_verdict:
+        return "PASS"
+    return "a control character in what was written" if _CONTROL.search(ran.said) else ""
+
+
+def changed_bytes(kind: Kind, target: str, content: bytes, rng: random.Random) -> bytes:
+    """Returns a changed file, never the same bytes."""
+    for _ in range(20):
+        if kind.mutation is None:
+            made = change_content(rng, target, content)
+        else:
+            made = kind.mutation(rng, content) if rng.random() < 0.8 else change_content(rng, target, content)
+        if made != content:
+            return made
+    return content + b"\x00"
+
+
+def lay_out(kind: Kind, seeds: Path, work: Path) -> None:
+    """Puts a kind's seeds into the folder of a run."""
+    work.mkdir()
+    for name, origin in kind.files.items():
+        if (seeds / origin).is_dir():
+            shutil.copytree(seeds / origin, work / name)
+        else:
+            shutil.copyfile(seeds / origin, work / name)
+    if kind.prepare is not None:
+        kind.prepare(work)
+
+
+def case(name: str, number: int, seed: int, seeds: Path, place: Path) -> tuple[str, str, bytes]:
+    """Lays out a case; returns the act's name, the target and its bytes."""
+    kind = KINDS[name]
+    rng = random.Random(hashlib.sha256(f"{name} {seed} {number}".encode()).digest())
+    lay_out(kind, seeds, place / "work")
+    target = rng.choice(kind.targets)
+    acts = list(kind.acts)
+    act = rng.choices(acts, [kind.acts[one].weight for one in acts])[0]
+    made = changed_bytes(kind, target, (place / "work" / target).read_bytes(), rng)
+    (place / "work" / target).write_bytes(made)
+    return act, target, made
+
+
+def run_cases(
+    name: str, numbers: Iterable[int], seed: int, seeds: Path, keep: Path | None = None
+) -> tuple[Counter[int], list[Anomaly]]:
+    """Returns how often each exit code came, and the anomalies."""
+    codes: Counter[int] = Counter()
+    found: list[Anomaly] = []
+    for number in numbers:
+        place = Path(tempfile.mkdtemp(prefix="edgekit-fuzz-"))
+        try:
+            act, target, made = case(name, number, seed, seeds, place)
+            ran, what = run_one(name, act, target, place)
+            codes[ran.code] += 1
+            if what:
+                found.append(
+                    Anomaly(
+                        kind=name,
+                        number=number,
+                        act=act,
+                        target=target,
+                        what=what,
+                        code=ran.code,
+                        said=ran.said[-1500:],
+                    )
+                )
+                if keep is not None:
+                    _keep(keep, found[-1], made)
+        finally:
+            remove(place)
+    return codes, found
+
+
+def replay(corpus: Path, seeds: Path) -> tuple[Counter[int], list[Anomaly]]:
+    """Runs the cases of a corpus: folders with a changed file and `case.json`, which says who fell over it."""
+    codes: Counter[int] = Counter()
+    found: list[Anomaly] = []
+    for number, folder in enumerate(sorted(corpus.iterdir())):
+        told = json.loads((folder / "case.json").read_text())
+        place = Path(tempfile.mkdtemp(prefix="edgekit-fuzz-"))
+        try:
+            lay_out(KINDS[told["kind"]], seeds, place / "work")
+            shutil.copyfile(folder / Path(told["target"]).name, place / "work" / told["target"])
+            ran, what = run_one(told["kind"], told["act"], told["target"], place)
+            codes[ran.code] += 1
+            if what:
+                found.append(Anomaly(**{**told, "what": what}, number=number, code=ran.code, said=ran.said[-1500:]))
+        finally:
+            remove(place)
+    return codes, found
+
+
+def run_one(name: str, act: str, target: str, place: Path) -> tuple[Ran, str]:
+    """Runs an act on what lies in `place/work`; returns how it ended and what is wrong with that."""
+    kind = KINDS[name]
+    ran = run_forked(kind.acts[act].run, place, may_write=kind.acts[act].may_write)
+    return ran, judge(ran, kind, kind.acts[act], target)
+
+
+def import_what_is_needed(name: str, seeds: Path) -> None:
+    """Imports here what the kind's acts import, as a child found out: later children are forked with all of it."""
+    kind = KINDS[name]
+    for act in kind.acts.values():
+        place = Path(tempfile.mkdtemp(prefix="edgekit-fuzz-"))
+        try:
+            lay_out(kind, seeds, place / "work")
+            listed = place / "modules.json"
+            _scout(act, place, listed)
+            for module in _missing(json.loads(listed.read_text()) if listed.exists() else []):
+                importlib.import_module(module)
+        finally:
+            remove(place)
+
+
+def _scout(act: Act, place: Path, listed: Path) -> None:
+    """Runs an act on the sound seed; its workers are forks too, and each adds to the list what it has imported."""
+    parent = os.getpid()
+
+    def list_modules() -> None:
+        if os.getpid() != parent:
+            known = json.loads(listed.read_text()) if listed.exists() else []
+            listed.write_text(json.dumps([*known, *(one for one in list(sys.modules) if one not in known)]))
+
+    real_exit = os._exit
+
+    def leave(code: int) -> None:
+        list_modules()
+        real_exit(code)
+
+    os._exit = leave
+    try:
+        ran = run_forked(act.run, place, may_write=act.may_write)
+    finally:
+        os._exit = real_exit
+    if ran.code not in (0, 1) or (act.is_verdict and ran.code != 1):
+        raise RuntimeError(f"the sound seed gives exit code {ran.code}: {ran.said}")
+
+
+def _missing(names: Iterable[str]) -> Iterator[str]:
+    """Yields modules that can be imported as they are called, and are not yet here."""
+    for name in names:
+        if name in sys.modules or name.startswith(("_", "model", "data", *_NEVER_HERE)) or ".__" in name:
+            continue
+        top = name.partition(".")[0]
+        if top in _IMPORTED_WHOLE and name.count(".") > 1:
+            continue
+        try:
+            if importlib.util.find_spec(name) is not None:
+                yield name
+        except (ImportError, ValueError, AttributeError):
+            continue
+
+
+_NEVER_HERE = ("executorch",)
+"""ExecuTorch's runtime aborts in the child of a process that has imported it."""
+
+_IMPORTED_WHOLE = ("tensorflow", "torch", "keras", "coremltools", "jax", "onnxruntime")
+"""Their parts depend on the order in which they come: the first two levels bring the rest."""
+
+
+def _keep(folder: Path, anomaly: Anomaly, content: bytes) -> None:
+    place = folder / f"{anomaly.kind.replace(' ', '_')}-{anomaly.number}"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "anomaly.json").write_text(json.dumps(asdict(anomaly), indent=1))
+    (place / Path(anomaly.target).name).write_bytes(content)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=[*KINDS, "corpus"])
+    parser.add_argument("--corpus", type=Path, help="folder of the kind `corpus`")
+    parser.add_argument("--seeds", type=Path, required=True)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--cases", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    seeds = options.seeds.resolve()
+    if options.kind != "corpus":
+        import_what_is_needed(options.kind, seeds)
+    gc.freeze()  # or each child would touch, and so copy, every object of its parent
+    numbers = range(options.first, options.first + options.cases)
+    if options.kind == "corpus":
+        codes, found = replay(options.corpus, seeds)
+    else:
+        codes, found = run_cases(options.kind, numbers, options.seed, seeds, options.keep)
+    result: dict[str, Any] = {"kind": options.kind, "codes": dict(codes), "anomalies": [asdict(one) for one in found]}
+    sys.stdout.write(json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main()
