@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from edgekit.errors import UsageError
-from edgekit.task.input_sizes import InputSizes, sizes_in
+from edgekit.task.input_sizes import InputSizes, named_sizes, sizes_in
 from edgekit.task.nested_values import parts_of
 
 if TYPE_CHECKING:

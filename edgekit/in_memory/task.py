@@ -19,7 +19,8 @@ from edgekit.pipeline.capture import capture_model
 from edgekit.pipeline.samples import keep_samples
 from edgekit.pipeline.settings import Settings
 from edgekit.task.data import write_items
-from edgekit.task.input_sizes import merged_sizes
+from edgekit.task.dimensions import dimensions_of, merged_dimensions
+from edgekit.task.input_sizes import merged_sizes, with_dimensions
 from edgekit.task.nested_values import leaves_of
 from edgekit.task.request import make_task
 from edgekit.task.task import Task, find_config
@@ -63,6 +64,7 @@ class TaskSource:
     training: Mapping[str, object] | None = None
     config: str | os.PathLike[str] | None = None
     name: str | None = None
+    dimensions: Mapping[str, Any] | None = None
 
     @property
     def kind(self) -> ModelKind | None:
@@ -109,7 +111,9 @@ def described_task(source: TaskSource) -> Task:
         task = replace(task, metadata={**task.metadata, "name": source.name})
     if callable(source.metric):
         task = replace(task, metric=MetricFunction(source.metric))
-    return replace(task, input_sizes=merged_sizes(task.input_sizes, source.sizes))
+    opened = merged_dimensions(task.dimensions, dimensions_of(source.dimensions))
+    sizes = with_dimensions(merged_sizes(task.input_sizes, source.sizes), opened)
+    return replace(task, input_sizes=sizes, dimensions=opened)
 
 
 def task_of(source: TaskSource, scratch: Path, settings: Settings) -> Task:

@@ -79,6 +79,7 @@ def _request(task: Task, *, as_torch: bool) -> CaptureRequest:
         example_inputs=task.example_inputs,
         calibration=task.calibration,
         input_sizes=task.input_sizes,
+        dimensions=task.dimensions,
         metadata={key: value for key, value in task.metadata.items() if key != "name"},
         state_pairs=task.state_pairs,
         as_torch=as_torch,

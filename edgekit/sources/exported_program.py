@@ -50,6 +50,7 @@ class ExportedProgramSource(Source):
         names, outputs = readable_input_names(program), names_in(program, request.source)
         progress("capturing the graph", None)
         count = len(program.graph_signature.user_outputs)
+        opened = program
         program, inputs, states = without_states(program, examples, program.module(check_guards=False), request.source)
         result = canonical(program, inputs, request.source)
         words = named_outputs(outputs, states, count)

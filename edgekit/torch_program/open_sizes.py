@@ -1,0 +1,172 @@
+"""Captures a module with the sizes that its artifacts leave open, and tells which line of the user's does not allow it.
+
+The program is captured beside the one with the largest sizes, from the same module, and held against it at the
+smallest, the typical and the largest size. Runs in a worker that has torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from edgekit.errors import ModelError
+from edgekit.model import OPEN_NAME, Dimension, OpenSizes
+from edgekit.task.user_code import is_user_file
+from edgekit.torch_program.example_call import ExampleCall
+from edgekit.torch_program.trace_module import Bounds, export_module, run_module
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_GUARDS: Final = "torch.fx.experimental.symbolic_shapes"
+"""The logger by which torch says which line has bound a size, and to what."""
+_GUARD_FORM: Final = re.compile(r"eval (?P<guard>.+?) \[guard added\] .*?at (?P<file>\S+?):(?P<line>\d+) in", re.DOTALL)
+_OTHER: Final = "*"
+
+
+def save_open(
+    module: nn.Module,
+    call: ExampleCall,
+    axes: Sequence[Sequence[str]],
+    dimensions: Sequence[Dimension],
+    folder: Path,
+    title: str,
+) -> OpenSizes:
+    """Captures a module with open sizes, saves the program to `folder` and describes it.
+
+    Args:
+        module: In eval mode.
+        call: What it is called with, at the largest sizes.
+        axes: For each tensor of the call the name of the dimension on each axis, "" for a fixed one.
+        dimensions: How far they go.
+        folder: Where the captured model lies.
+        title: For messages: what the user wrote.
+
+    Raises:
+        ModelError: the model binds a dimension, or computes something else at another size.
+    """
+    import torch
+
+    from edgekit.torch_program.canonical_program import check_equal, folded_program
+
+    bounds = _bounds(axes, dimensions)
+    with _naming_lines(dimensions, title):
+        program = export_module(module, call, title, bounds)
+        program = folded_program(program, call.tensors, title, bounds)
+    opened = OpenSizes(dimensions=tuple(dimensions), inputs=tuple(map(tuple, axes)), outputs=())
+    shapes: list[tuple[dict[str, int], list[tuple[int, ...]]]] = []
+    for sizes in _extremes(opened):
+        tensors = [_cut(tensor, names, sizes) for tensor, names in zip(call.tensors, axes, strict=True)]
+        expected = run_module(module, call.with_tensors(tensors), title)
+        got = run_module(program.module(check_guards=False), tensors, title)
+        check_equal(expected, got, f"{title} at {sizes}")
+        shapes.append((sizes, [tuple(tensor.shape) for tensor in got]))
+    torch.export.save(program, str(folder / OPEN_NAME))
+    return OpenSizes(dimensions=opened.dimensions, inputs=opened.inputs, outputs=_output_axes(shapes))
+
+
+def _bounds(axes: Sequence[Sequence[str]], dimensions: Sequence[Dimension]) -> Bounds:
+    """Returns torch's bounds for each axis of each tensor; a dimension in steps is so many times its number of steps."""
+    from torch.export import Dim
+
+    made: dict[str, Any] = {}
+    for item in dimensions:
+        steps = Dim(item.name, min=item.min // item.multiple_of, max=item.max // item.multiple_of)
+        made[item.name] = steps if item.multiple_of == 1 else item.multiple_of * steps
+    return [{axis: made[name] for axis, name in enumerate(names) if name} for names in axes]
+
+
+def _extremes(opened: OpenSizes) -> list[dict[str, int]]:
+    """Returns the sizes that are tried, and each dimension at its smallest alone: that tells whose size an output has."""
+    largest = {item.name: item.max for item in opened.dimensions}
+    return [*opened.sizes().values(), *({**largest, item.name: item.min} for item in opened.dimensions)]
+
+
+def _cut(tensor: Tensor, names: Sequence[str], sizes: Mapping[str, int]) -> Tensor:
+    for axis, name in enumerate(names):
+        if name:
+            tensor = tensor.narrow(axis, 0, sizes[name])
+    return tensor.contiguous()
+
+
+def _output_axes(shapes: Sequence[tuple[dict[str, int], list[tuple[int, ...]]]]) -> tuple[tuple[str, ...], ...]:
+    """Returns for each axis of each output the dimension whose size it always has, "" where it never changes."""
+    found: list[tuple[str, ...]] = []
+    for k in range(len(shapes[0][1])):
+        names: list[str] = []
+        for axis in range(len(shapes[0][1][k])):
+            had = [made[k][axis] for _, made in shapes]
+            same = [name for name in shapes[0][0] if had == [sizes[name] for sizes, _ in shapes]]
+            names.append("" if len(set(had)) == 1 else same[0] if same else _OTHER)
+        found.append(tuple(names))
+    return tuple(found)
+
+
+@contextmanager
+def _naming_lines(dimensions: Sequence[Dimension], title: str) -> Generator[None, None, None]:
+    """Turns torch's refusal of an open size into a sentence with the dimension, the constraint and the user's line.
+
+    Raises:
+        ModelError: that sentence.
+    """
+    guards = _Guards()
+    logger = logging.getLogger(_GUARDS)
+    level, passes_on = logger.level, logger.propagate
+    logger.addHandler(guards)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    except ModelError as error:
+        cause = str(error.__cause__ or "")
+        bound = [item for item in dimensions if re.search(rf"\b{item.name}\b", cause)]
+        if "Constraints violated" not in cause and "onstraint" not in type(error.__cause__).__name__:
+            raise
+        named = bound or list(dimensions)
+        constraint = _constraint(cause, named)
+        raise ModelError(
+            f"{title}: the model does not leave {' and '.join(item.name for item in named)} open "
+            f"({', '.join(item.range_text for item in named)}){guards.place()}: {constraint}. Compute with the input's "
+            f"own size there (x.shape), make the bounds of the dimension fit, or fix the size: {_fixed(named)}"
+        ) from error
+    finally:
+        logger.removeHandler(guards)
+        logger.setLevel(level)
+        logger.propagate = passes_on
+
+
+class _Guards(logging.Handler):
+    """Keeps what torch says about sizes that it binds."""
+
+    def __init__(self) -> None:
+        super().__init__(level=logging.INFO)
+        self._places: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps the line of a guard where it is the user's own."""
+        match = _GUARD_FORM.search(record.getMessage())
+        if match is not None and is_user_file(match["file"]):
+            self._places.append(f", at {match['file']}:{match['line']}")
+
+    def place(self) -> str:
+        """Returns `, at file:line` of the last binding, "" where none is known."""
+        return self._places[-1] if self._places else ""
+
+
+def _constraint(text: str, named: Sequence[Dimension]) -> str:
+    """Returns what the model demands of a size, from torch's refusal."""
+    for line in text.splitlines():
+        if found := re.search(r"specialized it to be a constant \((\d+)\)", line):
+            step = named[0].multiple_of
+            return f"it holds for {named[0].name} = {int(found[1]) * step} only"
+        if found := re.search(r"satisfy the generated guard (.+?)\.?$", line.strip()):
+            return f"it holds for {found[1].strip().rstrip('.')} only"
+    return text.strip().splitlines()[0].rstrip(".") if text.strip() else "torch.export names no constraint"
+
+
+def _fixed(named: Sequence[Dimension]) -> str:
+    return f"a number in the place of {named[0].name} in --input or [inputs]"
