@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -50,11 +51,20 @@ class ExportedProgramSource(Source):
         names, outputs = readable_input_names(program), names_in(program, request.source)
         progress("capturing the graph", None)
         count = len(program.graph_signature.user_outputs)
-        opened = program
+        opened, before = program, examples
         program, inputs, states = without_states(program, examples, program.module(check_guards=False), request.source)
         result = canonical(program, inputs, request.source)
         words = named_outputs(outputs, states, count)
-        return program_facts.save(result, folder, parameters, words, all_names(names, states), states)
+        found = program_facts.save(result, folder, parameters, words, all_names(names, states), states)
+        if not request.dimensions:
+            return found
+        from edgekit.sources.open_capture import captured_open
+        from edgekit.torch_program.example_call import ExampleCall
+
+        progress("capturing the graph with open sizes", None)
+        call = ExampleCall(args=before, names=tuple(spec.name for spec in found.inputs))
+        module = opened.module(check_guards=False)
+        return replace(found, open_sizes=captured_open(module, call, request, folder, has_states=bool(states)))
 
 
 def _fit(program: ExportedProgram, request: CaptureRequest) -> tuple[Tensor, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import traceback
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +18,15 @@ from edgekit.errors import ModelError
 from edgekit.model import OPEN_NAME, Dimension, OpenSizes
 from edgekit.task.user_code import is_user_file
 from edgekit.torch_program.example_call import ExampleCall
+from edgekit.torch_program.program_archive import load_program
 from edgekit.torch_program.trace_module import Bounds, export_module, run_module
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.export import ExportedProgram
 
 _GUARDS: Final = "torch.fx.experimental.symbolic_shapes"
 """The logger by which torch says which line has bound a size, and to what."""
-_GUARD_FORM: Final = re.compile(r"eval (?P<guard>.+?) \[guard added\] .*?at (?P<file>\S+?):(?P<line>\d+) in", re.DOTALL)
 _OTHER: Final = "*"
 
 
@@ -148,9 +150,11 @@ class _Guards(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keeps the line of a guard where it is the user's own."""
-        match = _GUARD_FORM.search(record.getMessage())
-        if match is not None and is_user_file(match["file"]):
-            self._places.append(f", at {match['file']}:{match['line']}")
+        if "[guard added]" not in record.getMessage():
+            return
+        frames = [frame for frame in traceback.extract_stack() if is_user_file(frame.filename)]
+        if frames:
+            self._places.append(f", at {frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}")
 
     def place(self) -> str:
         """Returns `, at file:line` of the last binding, "" where none is known."""
@@ -170,3 +174,19 @@ def _constraint(text: str, named: Sequence[Dimension]) -> str:
 
 def _fixed(named: Sequence[Dimension]) -> str:
     return f"a number in the place of {named[0].name} in --input or [inputs]"
+
+
+def load_open(path: Path) -> ExportedProgram:
+    """Returns a program with open sizes that `save_open` has saved.
+
+    torch.export.load notes a range for `32*height` as if that were a symbol, and trips over it later; the range of
+    `height` says the same.
+    """
+    program = load_program(path)
+    values = [node.meta.get("val") for node in program.graph.nodes]
+    environments: list[Any] = [value.fake_mode.shape_env for value in values if hasattr(value, "fake_mode")]
+    for environment in environments[:1]:
+        for ranges in (environment.var_to_range, environment.var_to_val):
+            for name in [name for name in ranges if not name.is_Symbol]:
+                del ranges[name]
+    return program
