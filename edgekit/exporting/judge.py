@@ -100,7 +100,9 @@ def judge_artifact(
             evidence = measured(inputs, PIECES, folder)
             checks = judge_evidence(evidence, budget)
         else:
-            evidence, checks, shown = _judged_at_sizes(inputs, inputs.model.open_sizes, measured, budget, folder, settings)
+            evidence, checks, shown = _judged_at_sizes(
+                inputs, inputs.model.open_sizes, measured, budget, folder, settings
+            )
             sizes = {"sizes": shown}
         settings.progress(artifact.runtime, "measured and judged", 1.0)
         return checks, {**describe_host(evidence), **sizes}

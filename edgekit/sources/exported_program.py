@@ -41,11 +41,14 @@ class ExportedProgramSource(Source):
         from edgekit.torch_program.canonical_program import canonical
         from edgekit.torch_program.example_call import readable_input_names
         from edgekit.torch_program.lift_states import all_names, named_outputs, without_states
+        from edgekit.torch_program.open_sizes import forget_products
         from edgekit.torch_program.program_archive import load_program
         from edgekit.torch_program.structured_outputs import names_in
 
         progress("reading the program", None)
         program = load_program(request.path, request.source)
+        if request.dimensions:
+            forget_products(program)
         parameters = program_facts.count_parameters(program.parameters())
         examples = _fit(program, request)
         names, outputs = readable_input_names(program), names_in(program, request.source)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgekit.errors import ModelError
 from edgekit.model import OpenSizes
 from edgekit.sources.base import CaptureRequest
-from edgekit.torch_program.open_sizes import save_open
+from edgekit.torch_program.open_sizes import axes_of, save_open
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,6 +36,5 @@ def captured_open(
             f"{request.source}: the model keeps states between calls, and edgekit leaves sizes open only in models "
             "without states. Give a number in the place of each dimension, in --input or [inputs]."
         )
-    named = {item.name: item.axes for item in request.input_sizes if item.axes}
-    axes = [named.get(name, ("",) * tensor.ndim) for name, tensor in zip(call.names, call.tensors, strict=True)]
+    axes = axes_of(call, request.input_sizes)
     return save_open(module, call, axes, request.dimensions, folder, request.source)

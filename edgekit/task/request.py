@@ -11,10 +11,10 @@ from typing import Any, Final, Literal, final
 from edgekit import registry
 from edgekit.budget import COSTS, Budget, Limit, read_change_limits, read_limit
 from edgekit.errors import ProfileError, UsageError
+from edgekit.model import Dimension
 from edgekit.profiles.profile import DeviceProfile, find_profile
 from edgekit.recipe import EFFORTS, PREFERENCES, PRESETS, Effort, Preference, Step
 from edgekit.task.dimensions import FLAG as DIMENSION_FLAG
-from edgekit.model import Dimension
 from edgekit.task.dimensions import merged_dimensions
 from edgekit.task.input_sizes import FLAG, InputSizes, merged_sizes, with_dimensions
 from edgekit.task.task import DeviceOverride, Task, default_task, find_config, load_task, model_task

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, final
 from edgekit.budget import Limit
 from edgekit.errors import ConfigError, DataError
 from edgekit.files.bounded_reading import SETTINGS_BYTES, read_text, read_toml
-from edgekit.recipe import Preference
 from edgekit.model import Dimension
+from edgekit.recipe import Preference
 from edgekit.task.input_sizes import InputSizes
 from edgekit.task.references import Value
 from edgekit.task.task_kinds import DEFAULT_METRIC

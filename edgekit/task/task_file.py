@@ -13,9 +13,9 @@ from pydantic_core import PydanticCustomError
 from edgekit.budget import WAIVABLE, Limit, read_change_limit, read_limit
 from edgekit.errors import InputError
 from edgekit.files.faults import FAULT, find_faults, show_value
+from edgekit.model import Dimension
 from edgekit.recipe import PREFERENCES, Preference
 from edgekit.registry import DEFAULT_FORMAT, metric_names
-from edgekit.model import Dimension
 from edgekit.task.dimensions import read_dimensions_table
 from edgekit.task.input_sizes import InputSizes, read_inputs_table
 from edgekit.task.metric_text import metric_title

@@ -93,9 +93,7 @@ def canonical(
     return result
 
 
-def folded_program(
-    program: ExportedProgram, examples: Sequence[Tensor], title: str, bounds: Bounds
-) -> ExportedProgram:
+def folded_program(program: ExportedProgram, examples: Sequence[Tensor], title: str, bounds: Bounds) -> ExportedProgram:
     """Returns a program with open sizes as far in canonical form as holds at every size.
 
     Rewrites read shapes as numbers, so none is made; what follows from weights alone is folded.

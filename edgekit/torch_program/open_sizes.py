@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.errors import ModelError
 from edgekit.model import OPEN_NAME, Dimension, OpenSizes
+from edgekit.task.input_sizes import InputSizes
 from edgekit.task.user_code import is_user_file
 from edgekit.torch_program.example_call import ExampleCall
 from edgekit.torch_program.program_archive import load_program
@@ -63,12 +64,39 @@ def save_open(
     shapes: list[tuple[dict[str, int], list[tuple[int, ...]]]] = []
     for sizes in _extremes(opened):
         tensors = [_cut(tensor, names, sizes) for tensor, names in zip(call.tensors, axes, strict=True)]
-        expected = run_module(module, call.with_tensors(tensors), title)
-        got = run_module(program.module(check_guards=False), tensors, title)
-        check_equal(expected, got, f"{title} at {sizes}")
+        at = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        try:
+            expected = run_module(module, call.with_tensors(tensors), title)
+            got = run_module(program.module(check_guards=False), tensors, title)
+        except ModelError as error:
+            raise ModelError(
+                f"{title}: the dimensions ({opened.words}) allow {at}, and there the model fails. Make the bounds fit, "
+                f"or compute with the input's own size (x.shape) in that line.\n{error.message}"
+            ) from error
+        check_equal(expected, got, f"{title} at {at}")
         shapes.append((sizes, [tuple(tensor.shape) for tensor in got]))
     torch.export.save(program, str(folder / OPEN_NAME))
     return OpenSizes(dimensions=opened.dimensions, inputs=opened.inputs, outputs=_output_axes(shapes))
+
+
+def open_program(
+    module: nn.Module, call: ExampleCall, sizes: Sequence[InputSizes], dimensions: Sequence[Dimension], title: str
+) -> ExportedProgram:
+    """Returns a module as an ExportedProgram with the axes open that `sizes` names; all fixed without dimensions.
+
+    Raises:
+        ModelError: torch cannot capture it, or it binds a dimension.
+    """
+    if not dimensions:
+        return export_module(module, call, title)
+    with _naming_lines(dimensions, title):
+        return export_module(module, call, title, _bounds(axes_of(call, sizes), dimensions))
+
+
+def axes_of(call: ExampleCall, sizes: Sequence[InputSizes]) -> list[tuple[str, ...]]:
+    """Returns for each tensor of a call the name of the dimension on each axis, "" for a fixed one."""
+    named = {item.name: item.axes for item in sizes if item.axes}
+    return [named.get(name, ("",) * tensor.ndim) for name, tensor in zip(call.names, call.tensors, strict=True)]
 
 
 def _bounds(axes: Sequence[Sequence[str]], dimensions: Sequence[Dimension]) -> Bounds:
@@ -177,16 +205,20 @@ def _fixed(named: Sequence[Dimension]) -> str:
 
 
 def load_open(path: Path) -> ExportedProgram:
-    """Returns a program with open sizes that `save_open` has saved.
-
-    torch.export.load notes a range for `32*height` as if that were a symbol, and trips over it later; the range of
-    `height` says the same.
-    """
+    """Returns a program with open sizes that `save_open` has saved."""
     program = load_program(path)
+    forget_products(program)
+    return program
+
+
+def forget_products(program: ExportedProgram) -> None:
+    """Mends a program that torch.export.load has read: it notes a range for `32*height` as if that were a symbol.
+
+    Later passes trip over it; the range of `height` says the same.
+    """
     values = [node.meta.get("val") for node in program.graph.nodes]
     environments: list[Any] = [value.fake_mode.shape_env for value in values if hasattr(value, "fake_mode")]
     for environment in environments[:1]:
-        for ranges in (environment.var_to_range, environment.var_to_val):
+        for ranges in (environment.var_to_range, environment.backed_var_to_val):
             for name in [name for name in ranges if not name.is_Symbol]:
                 del ranges[name]
-    return program

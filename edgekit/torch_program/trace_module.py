@@ -38,9 +38,7 @@ _FIXED_GRAPH: Final = (
 _ON_VALUES: Final = "the model's control flow or a shape depends on the values of a tensor"
 
 
-def export_module(
-    module: nn.Module, examples: Examples, title: str, bounds: Bounds | None = None
-) -> ExportedProgram:
+def export_module(module: nn.Module, examples: Examples, title: str, bounds: Bounds | None = None) -> ExportedProgram:
     """Returns `module` as an ExportedProgram with the shapes of `examples`.
 
     Args:
