@@ -155,6 +155,7 @@ def export(
         model: As for `plan`.
         device: As for `plan`.
         inputs: As for `plan`.
+        dimensions: See `plan`.
         formats: As for `plan`.
         precision: As for `plan`.
         techniques: What to do to the float model first: `"equalize"`, `"round_weights:method=gptq"`, techniques

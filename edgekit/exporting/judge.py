@@ -100,9 +100,8 @@ def judge_artifact(
             evidence = measured(inputs, PIECES, folder)
             checks = judge_evidence(evidence, budget)
         else:
-            evidence, checks, shown = _judged_at_sizes(
-                inputs, inputs.model.open_sizes, measured, budget, folder, settings
-            )
+            opened = inputs.model.open_sizes
+            evidence, checks, shown = _judged_at_sizes(inputs, opened, measured, budget, folder, settings)
             sizes = {"sizes": shown}
         settings.progress(artifact.runtime, "measured and judged", 1.0)
         return checks, {**describe_host(evidence), **sizes}

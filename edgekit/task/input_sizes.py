@@ -67,9 +67,8 @@ class InputSizes:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> InputSizes:
         """Returns what `to_json` wrote."""
-        return InputSizes(
-            name=data["name"], shape=tuple(data["shape"]), dtype=data["dtype"], axes=tuple(data.get("axes", ()))
-        )
+        axes = tuple(data.get("axes", ()))
+        return InputSizes(name=data["name"], shape=tuple(data["shape"]), dtype=data["dtype"], axes=axes)
 
 
 @final
@@ -299,19 +298,18 @@ def chosen_sizes(inputs: Sequence[OpenInput], given: Sequence[InputSizes], title
     Raises:
         UsageError: an input that the model does not have, sizes that it does not take, or an open input without sizes.
     """
+    pairs = [pair for sizes in given if sizes.axes for pair in zip(sizes.axes, sizes.shape, strict=True)]
+    if named := [name for name, size in pairs if name and not size]:
+        raise UsageError(
+            f'{FLAG}: {title} runs at one size, and "{named[0]}" is a name. Give a number in its place: its sizes at '
+            "which the app will run."
+        )
     names = [item.name for item in inputs]
     for sizes in given:
         if sizes.name not in names:
             raise UsageError(
                 f'{FLAG} {sizes.text}: {title} has no input "{sizes.name}"; its inputs are {", ".join(names)}.'
             )
-    if named := [
-        name for sizes in given for name, size in zip(sizes.axes, sizes.shape, strict=True) if name and not size
-    ]:
-        raise UsageError(
-            f'{FLAG}: {title} runs at one size, and "{named[0]}" is a name. Give a number in its place: its sizes at '
-            "which the app will run."
-        )
     by_name = {sizes.name: sizes for sizes in given}
     return [_chosen(item, by_name.get(item.name), title) for item in inputs]
 

@@ -100,7 +100,7 @@ def axes_of(call: ExampleCall, sizes: Sequence[InputSizes]) -> list[tuple[str, .
 
 
 def _bounds(axes: Sequence[Sequence[str]], dimensions: Sequence[Dimension]) -> Bounds:
-    """Returns torch's bounds for each axis of each tensor; a dimension in steps is so many times its number of steps."""
+    """Returns torch's bounds for each axis of each tensor; a dimension in steps is a multiple of their number."""
     from torch.export import Dim
 
     made: dict[str, Any] = {}
@@ -111,7 +111,7 @@ def _bounds(axes: Sequence[Sequence[str]], dimensions: Sequence[Dimension]) -> B
 
 
 def _extremes(opened: OpenSizes) -> list[dict[str, int]]:
-    """Returns the sizes that are tried, and each dimension at its smallest alone: that tells whose size an output has."""
+    """Returns the sizes that are tried; each dimension at its smallest alone tells whose size an output has."""
     largest = {item.name: item.max for item in opened.dimensions}
     return [*opened.sizes().values(), *({**largest, item.name: item.min} for item in opened.dimensions)]
 

@@ -21,13 +21,12 @@ if TYPE_CHECKING:
     from torch.fx import GraphModule
 
     Examples = ExampleCall | Sequence[Tensor]
-
-Bounds = Sequence[dict[int, Any]]
-"""For each tensor of a call torch's bounds (`torch.export.Dim`) by axis, for those that stay open."""
-
 from edgekit.torch_program.graph_nodes import attribute
 from edgekit.torch_program.inline_regions import region_place
 from edgekit.torch_program.structured_outputs import flatten_outputs, returning_flat
+
+Bounds = Sequence[dict[int, Any]]
+"""For each tensor of a call torch's bounds (`torch.export.Dim`) by axis, for those that stay open."""
 
 _FIXED_GRAPH: Final = (
     "An exported graph is fixed: replace a branch on values by torch.where, and .item(), .tolist(), nonzero and "

@@ -41,7 +41,7 @@ def _export(model: Any, folder: Path, formats: str = "onnx", **more: Any) -> Any
         precision=more.pop("precision", "fp32"),
         evaluation=_pictures((32, 64), (96, 96), (64, 32), (32, 32)),
         output=folder,
-        without=("accuracy", "accuracy_drop"),
+        without=("accuracy",),
         **more,
     )
 
@@ -55,7 +55,7 @@ def test_an_onnx_file_keeps_its_sizes_open_and_is_judged_at_three(pictures: Any,
     assert artifact["outputs"][0]["shape"] == [1, 2, -1, -1]
     import onnx
 
-    graph = onnx.load(artifact["path"]).graph
+    graph = onnx.load(str(tmp_path / "out" / artifact["path"])).graph
     assert [size.dim_param for size in graph.input[0].type.tensor_type.shape.dim][2:] == ["height", "width"]
     assert [size.dim_param for size in graph.output[0].type.tensor_type.shape.dim][2:] == ["height", "width"]
     checks = {check["name"]: check for check in data["checks"]}
@@ -75,7 +75,7 @@ def test_a_model_that_binds_a_size_is_refused_with_dimension_and_line(tmp_path: 
     torch = pytest.importorskip("torch")
 
     class Bound(torch.nn.Module):  # type: ignore[misc,name-defined]  # torch is Any here
-        def forward(self, input: Any) -> Any:
+        def forward(self, input: Any) -> Any:  # noqa: A002  the name that nn.Sequential has
             return input * torch.ones(1, 1, 96, 1)
 
     with pytest.raises(EdgekitError, match=r"(?s)height 32 to 96 in steps of 32.*test_open_sizes\.py:\d+"):
