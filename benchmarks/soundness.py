@@ -1,6 +1,7 @@
 """Whether the verdict can be fooled: faults planted in real artifacts, and sound artifacts that must raise no alarm.
 
-    python benchmarks/soundness.py [--work FOLDER] [--cache FOLDER] [--only alarms|faults] [--format NAME] [--write]
+    python benchmarks/soundness.py [--work FOLDER] [--cache FOLDER] [--only alarms|faults] [--format NAME]
+        [--network NAME] [--write]
 
 *Alarms*: the artifacts of `soundness_artifacts.CASES`, each made and run in its own runtime; every check that fails is
 an alarm. *Faults*: `planted_faults.FAULTS`, each in several constants of several of these artifacts. What a fault costs
@@ -182,6 +183,8 @@ def find_alarms(options: argparse.Namespace, cache: Cache, work: Path) -> list[s
     ]
     total = alarms = strict = unequal = 0
     for case in artifacts.CASES:
+        if options.network not in (None, case.network):
+            continue
         for made in artifacts.make(case, cache, work):
             if isinstance(made, tuple):
                 print(f"NOT MADE {case.title} {made[0]}: {made[1].splitlines()[0]}", flush=True)
@@ -241,6 +244,8 @@ def find_misses(options: argparse.Namespace, cache: Cache, work: Path) -> list[s
     for case in artifacts.CASES:
         if case.techniques or (case.network, case.recipe.name) not in FAULTY:
             continue
+        if options.network not in (None, case.network):
+            continue
         for made in artifacts.make(case, cache, work):
             if isinstance(made, tuple) or (options.format and made.artifact.runtime != options.format):
                 continue
@@ -284,6 +289,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="edgekit's cache for the artifacts; default: beside the task files")
     parser.add_argument("--only", choices=("alarms", "faults"))
     parser.add_argument("--format", choices=FORMATS)
+    parser.add_argument("--network", choices=artifacts.NETWORKS)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

@@ -70,7 +70,8 @@ def tensor_precisions(source: FloatModel, recipe: Recipe) -> dict[str, Precision
 def _kind(model: TFLiteModel, graph: TFLiteGraph, operator: TFLiteOperator, kind: str) -> OperatorKind:
     if kind in _CONVOLUTIONS:
         return "convolution"
-    if kind == "BATCH_MATMUL":
+    if kind in ("BATCH_MATMUL", "FULLY_CONNECTED"):
+        # A product of two activations can become either.
         return "other" if constant(model, graph.tensors[operator.inputs[1]]) is None else "matrix"
     if kind in WEIGHTED:
         return "matrix"

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
+from edgekit.converters.coreml_boundary import take_multi_arrays
 from edgekit.converters.failure_reason import failure_reason
 from edgekit.converters.pt2e_interface import described, on_grids, quiet_frameworks, refuse_float_io
 from edgekit.converters.to_coreml_package import write_package
@@ -103,7 +104,7 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
     states = request.model.artifact_states(inputs, outputs, held=bool(held))
     inputs, outputs = without_held(inputs, held), without_held(outputs, held)
     target = deployment_target(recipe, request.io, zeros=forms.zeros, states=len(held))
-    program = export_graph(quantized)
+    program = export_graph(take_multi_arrays(quantized))
     program = hold_states(program, request.model) if held else program
     made = _lower(request, program, inputs, outputs, target, progress)
     if recurrent:

@@ -137,7 +137,7 @@ def artifact_specs(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
             )
         name = re.sub(r"\W", "_", spec.name, flags=re.ASCII)
         name = f"_{name}" if not name or name[0].isdigit() else name
-        made.append(TensorSpec(name=name, shape=spec.shape, dtype=dtype, layout=spec.layout))
+        made.append(TensorSpec(name=name, shape=spec.shape or (1,), dtype=dtype, layout=spec.layout))
     return tuple(made)
 
 

@@ -9,11 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgekit.api import bench, debug, devices, export, gate, ladder, plan, report, search, validate
+    from edgekit.api import bench, debug, devices, export, gate, ladder, plan, report, search, sweep, validate
 
 __version__ = "0.1.0"
 
-__all__ = ["bench", "debug", "devices", "export", "gate", "ladder", "plan", "report", "search", "validate"]
+__all__ = ["bench", "debug", "devices", "export", "gate", "ladder", "plan", "report", "search", "sweep", "validate"]
 
 
 def __getattr__(name: str) -> Any:

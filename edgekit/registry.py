@@ -109,6 +109,9 @@ SOURCES: Final[Mapping[str, str]] = {
 }
 """Kind to source."""
 
+ENGINES: Final[Mapping[str, str]] = {"local": "edgekit.sweeping.local_engine:LocalEngine"}
+"""Engine name to engine: what runs the jobs of a sweep."""
+
 OLD_CONVERTERS: Final = "edgekit.converters"
 """The entry point group that `edgekit.formats` has replaced. It goes on working for one release, with a warning."""
 
@@ -154,6 +157,11 @@ def decoder_targets() -> dict[str, str]:
 def source_targets() -> dict[str, str]:
     """Returns `module:name` of every source by its kind, third parties' last. Imports no source."""
     return _with_joined(SOURCES, "edgekit.sources")
+
+
+def engine_targets() -> dict[str, str]:
+    """Returns `module:name` of every engine by its name, third parties' last. Imports no engine."""
+    return _with_joined(ENGINES, "edgekit.engines")
 
 
 def device_packages() -> dict[str, str]:

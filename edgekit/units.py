@@ -22,6 +22,7 @@ BYTES: Final[dict[str, float]] = {
 MILLISECONDS: Final[dict[str, float]] = {
     "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3, "sec": 1e3, "min": 6e4,
 }  # fmt: skip
+SECONDS: Final[dict[str, float]] = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 POINTS: Final[dict[str, float]] = {"pp": 1.0, "pt": 1.0, "pts": 1.0, "point": 1.0, "points": 1.0}
 DECIBELS: Final[dict[str, float]] = {"db": 1.0}
 SHARE: Final[dict[str, float]] = {"%": 1.0}
@@ -66,6 +67,15 @@ def parse_milliseconds(text: str, what: str = "latency") -> float:
         InputError: `text` is not a duration.
     """
     return _parse(text, MILLISECONDS, what, '"900 us", "30 ms" or "1.5 s"')
+
+
+def parse_duration(text: str, what: str = "time") -> float:
+    """Returns the time that a piece of work may take, in seconds: `parse_duration("2 h") == 7200.0`.
+
+    Raises:
+        InputError: `text` is not a time.
+    """
+    return _parse(text, SECONDS, what, '"90 s", "20 min" or "2 h"')
 
 
 def parse_points(text: str, what: str = "accuracy drop") -> float:

@@ -22,7 +22,8 @@ import edgekit
 ROOT: Final = Path(__file__).parents[1]
 PAGES: Final = ROOT / "docs" / "commands"
 
-INIT: Final = "edgekit init demo"
+DEMO: Final = "demo"
+INIT: Final = f"edgekit init {DEMO}"
 
 CHEAP: Final = (INIT, "edgekit --help", "edgekit devices", "edgekit devices show pi4")
 """Commands that load no framework: tests run them too."""
@@ -30,9 +31,13 @@ CHEAP: Final = (INIT, "edgekit --help", "edgekit devices", "edgekit devices show
 PLAIN: Final = (*CHEAP, "edgekit plan --device pi4")
 """Commands that run beside the example, where no task file is."""
 
+VARYING: Final = ("edgekit doctor", "edgekit bench out/model-int8-static.onnx", "edgekit cache")
+"""Commands about this machine: what they say is shown, and held to its words only, without figures and paths."""
+
 IN_DEMO: Final = (
     "edgekit export --device pi4 --format onnx --precision int8 -o out",
     "edgekit validate out/model-int8-static.onnx --device pi4",
+    *VARYING,
     "edgekit debug out/model-int8-static.onnx",
     "edgekit ladder --device pi4 --format onnx",
     "edgekit gate out --device pi4",
@@ -56,13 +61,16 @@ def outputs_of(commands: tuple[str, ...]) -> dict[str, str]:
         found = {INIT: _block(INIT, _run(INIT, place))}
         for command in commands:
             if command != INIT:
-                found[command] = _block(command, _run(command, place / "demo" if command in IN_DEMO else place))
+                found[command] = _block(command, _run(command, place / DEMO if command in IN_DEMO else place))
     return found
 
 
 def _run(command: str, folder: Path) -> str:
     settings = {name: value for name, value in os.environ.items() if not name.startswith("EDGEKIT_")}
     kept = {name: os.environ[name] for name in ("EDGEKIT_CACHE_DIR",) if name in os.environ}
+    if folder.name == DEMO:
+        # What the cache holds is shown too: it must be what these commands have put there.
+        kept = {"EDGEKIT_CACHE_DIR": str(folder.parent / "cache")}
     done = subprocess.run(
         [sys.executable, "-m", *command.split()],
         cwd=folder,
@@ -77,7 +85,8 @@ def _run(command: str, folder: Path) -> str:
 
 
 def _block(command: str, output: str) -> str:
-    text = HOST_TIME.sub("...", output.replace(f"{ROOT}/", ""))
+    text = HOST_TIME.sub("...", output.replace(f"{ROOT}/", "").replace(sys.prefix, ".venv"))
+    text = re.sub(r"\S+/cache\b", "~/.cache/edgekit", text)
     lines = "\n".join(line.rstrip() for line in text.strip().splitlines())
     return f"```text\n$ {command}\n{lines}\n```\n\nPrinted by edgekit {edgekit.__version__}.\n"
 
@@ -89,10 +98,19 @@ def blocks_of(page: Path) -> dict[str, str]:
 
 def comparable(command: str, block: str) -> str:
     """Returns a block without what another run on another machine may print differently."""
+    if command in VARYING:
+        return _words(block)
     if command not in IN_DEMO:
         return block
     kept = [line for line in block.splitlines() if "peak memory" not in line]
     return "\n".join(re.sub(r" +", " ", re.sub(r" [\d.]+ MB\b", " * MB", line)) for line in kept)
+
+
+def _words(block: str) -> str:
+    """Returns a block without figures and their units, versions, paths, and the line about the machine itself."""
+    kept = (line for line in block.splitlines() if not line.startswith(("Python ", "Linux ", "on this machine")))
+    plain = (re.sub(r"\S*[\d/]\S*( (MB|kB|GB|B|ms)\b)?", "*", line) for line in kept)
+    return "\n".join(re.sub(r"( \*| entr(y|ies)\b)+", " *", re.sub(r" +", " ", line)).strip() for line in plain)
 
 
 def stale(commands: tuple[str, ...]) -> list[str]:

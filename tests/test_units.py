@@ -213,3 +213,10 @@ def test_any_text_is_a_size_or_a_clear_error(text: str) -> None:
     except InputError as error:
         outcome = error.message
     assert (isinstance(outcome, int) and outcome >= 0) or str(outcome).startswith(f'size "{text}" ')
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90 s", 90.0), ("20 min", 1200.0), ("2 h", 7200.0), ("1.5 d", 129600.0)]
+)
+def test_a_duration_is_read_in_seconds(text: str, seconds: float) -> None:
+    assert units.parse_duration(text) == seconds

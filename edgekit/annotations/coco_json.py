@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from edgekit.annotations.classes import numbered_by_name
 from edgekit.annotations.picture import AnnotatedPicture, Instance, Polygons
@@ -85,10 +85,10 @@ def _instance(item: Mapping[str, Any], classes: Mapping[int, int], where: str) -
     Raises:
         DataError: its box, shape or points are not what COCO says.
     """
-    box: Any = item.get("bbox")
+    box: object = item.get("bbox")
     if not _are_numbers(box) or len(box) != 4 or box[2] < 0 or box[3] < 0:
         raise DataError(f"{where} has the bbox {box!r}; expected x, y, width and height in pixels.")
-    shape: Any = item.get("segmentation")
+    shape: object = item.get("segmentation")
     return Instance(
         box=(float(box[0]), float(box[1]), float(box[0] + box[2]), float(box[1] + box[3])),
         category=classes[item["category_id"]],
@@ -107,7 +107,7 @@ def _outline(shape: Sequence[Any], where: str) -> Polygons:
     return tuple(np.asarray(part, np.float64).reshape(-1, 2) for part in shape)
 
 
-def _points(values: Any, where: str) -> NDArray[np.float64]:
+def _points(values: object, where: str) -> NDArray[np.float64]:
     import numpy as np
 
     if not _are_numbers(values) or len(values) % 3:
@@ -115,7 +115,7 @@ def _points(values: Any, where: str) -> NDArray[np.float64]:
     return np.asarray(values, np.float64).reshape(-1, 3)
 
 
-def _are_numbers(values: Any) -> bool:
+def _are_numbers(values: object) -> TypeGuard[list[float]]:
     return isinstance(values, list) and all(
         isinstance(value, (int, float)) and not isinstance(value, bool) for value in values
     )

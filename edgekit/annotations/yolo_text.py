@@ -81,7 +81,7 @@ def _settings(path: Path) -> tuple[Path, dict[int, str], int]:
 
 
 def _points_of(data: Mapping[str, Any]) -> int:
-    shape: Any = data.get("kpt_shape")
+    shape: object = data.get("kpt_shape")
     return int(shape[0]) if isinstance(shape, list) and shape and isinstance(shape[0], int) else 0
 
 
@@ -153,4 +153,4 @@ def _points(values: NDArray[np.float64], points: int) -> NDArray[np.float64]:
     table = values.reshape(points, -1)
     if table.shape[1] == 3:
         return table
-    return np.concatenate([table, 2.0 * (table > 0).any(1, keepdims=True)], axis=1)
+    return np.concatenate([table, 2.0 * (table > 0).any(1, keepdims=True)], axis=1, dtype=np.float64)

@@ -6,6 +6,7 @@ is: no signal handler, no logging, no working folder, no state of a framework ch
 """
 
 from edgekit.api.from_artifacts import bench, debug, devices, gate, report, validate
+from edgekit.api.from_matrix import sweep
 from edgekit.api.from_models import export, ladder, plan, search
 
-__all__ = ["bench", "debug", "devices", "export", "gate", "ladder", "plan", "report", "search", "validate"]
+__all__ = ["bench", "debug", "devices", "export", "gate", "ladder", "plan", "report", "search", "sweep", "validate"]

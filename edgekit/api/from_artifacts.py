@@ -312,17 +312,17 @@ def debug(
 
 
 def report(target: PathText | ExportOutcome, output: PathText | None = None) -> Path:
-    """Writes one self-contained HTML file about an export or a search.
+    """Writes one self-contained HTML file about an export, a search or a sweep.
 
     Args:
-        target: Folder that export or search wrote, or what `export` returned.
+        target: Folder that export, search or sweep wrote, or what `export` returned.
         output: The HTML file; None is `report.html` in the folder.
 
     Returns:
         The file's path.
 
     Raises:
-        ArtifactError: the folder holds neither an export nor a search.
+        ArtifactError: the folder holds no export, search or sweep.
         MachineError: a package is missing, or the file cannot be written.
     """
     from edgekit.html_report.page import write_report_page

@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "export": ("edgekit.cli.export:export", "Plan, convert, run in the real runtimes, judge against the budgets."),
     "ladder": ("edgekit.cli.ladder:ladder", "Go down FP16, INT8, INT4 to the accuracy cliff, and name its layers."),
     "search": ("edgekit.cli.search:search", "Train variants (width, depth, resolution), measure them, show the best."),
+    "sweep": ("edgekit.cli.sweep:app", "Judge models x devices x formats x precisions, and go on where it stopped."),
     "validate": ("edgekit.cli.validate:validate", "Run an artifact, also one made elsewhere, and check the budgets."),
     "gate": ("edgekit.cli.gate:gate", "Exit code for CI: 0 if every budget passes, 1 if not."),
     "debug": ("edgekit.cli.debug:debug", "Show the layer where an artifact departs from its float model, and why."),

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgekit.cli import options
 from edgekit.cli.gate_files import GateFiles, failure_written, write_files
+from edgekit.cli.gate_sweep import gate_sweep
 from edgekit.cli.options import BUDGET, OUTPUT, RUNNING, option
 from edgekit.errors import UsageError
 from edgekit.gating.baseline import read_baseline
 from edgekit.gating.request import GateRequest, exit_code, run_gate
+from edgekit.sweeping.folder import is_sweep_folder
+from edgekit.task.request import LIMIT_FLAGS
 
-Target = Annotated[Path, typer.Argument(help="Folder that export wrote, or one artifact (it is run then).")]
+if TYPE_CHECKING:
+    from edgekit.gating.gate import GateResult
+    from edgekit.gating.outputs.findings import Finding
+    from edgekit.task.request import Request
+
+Target = Annotated[Path, typer.Argument(help="Folder that export or sweep wrote, or one artifact (it is run then).")]
 Evaluation = Annotated[
     str | None,
     option(
@@ -78,14 +86,24 @@ def gate(
     """Hold an export against the device's budgets: exit code 0 if every one passes, 1 if not.
 
     A folder is judged by what its report measured, after that was checked against its artifacts and its lock; an
-    artifact is run first, and so are those of a folder with --remeasure.
-    With a baseline, limits on regression are judged too. Latency is compared by timing both artifacts in turn.
+    artifact is run first, and so are those of a folder with --remeasure. Of a sweep all rows count, as they were
+    judged. With a baseline, limits on regression are judged too. Latency is compared by timing both artifacts in turn.
     """
     if why and (screen.as_json or str(markdown) == "-"):
         raise UsageError("--why prints tables, and stdout is taken: leave --json or --markdown - out.")
     from edgekit.cli.settings import pipeline_settings
 
     files = GateFiles(junit=junit, sarif=sarif, github=github, markdown=markdown, as_json=screen.as_json)
+    if is_sweep_folder(target):
+        given = {
+            "--device": device, "--model": model, "--config": config, "--evaluation": evaluation, "--metric": metric,
+            "--example-inputs": example_inputs, "--input": inputs, "--baseline": baseline,
+            "--base-baseline": base_baseline, "--max-regression": max_regression,
+            "--fail-on-missing-baseline": fail_on_missing_baseline, "--markdown": markdown, "--why": why,
+            "--remeasure": remeasure, "--measurements": measurements, "--without": without,
+            **{LIMIT_FLAGS[name]: text for name, text in limits.texts().items()},
+        }  # fmt: skip
+        return gate_sweep(target, files, given, strict=strict, screen=screen)
     with failure_written(files, device=device or "unknown device"):
         base = read_baseline(base_baseline) if base_baseline else None
         with pipeline_settings(screen, workers, no_cache=no_cache, jobs=1) as (settings, _):
@@ -108,19 +126,24 @@ def gate(
             result, request = run_gate(requested)
     findings = write_files(files, result, request, strict=strict, base=base)
     if not screen.as_json and str(markdown) != "-":
-        from edgekit.cli.gate_text import show_gate
-
-        show_gate(
-            result,
-            findings,
-            request,
-            strict=strict,
-            quiet=screen.quiet,
-            verbose=verbose,
-            no_color=screen.no_color,
-        )
-        if why:
-            from edgekit.cli.gate_why import show_why
-
-            show_why(result, request, no_color=screen.no_color)
+        _show(result, findings, request, strict=strict, screen=screen, verbose=verbose, why=why)
     return exit_code(result, strict=strict)
+
+
+def _show(
+    result: GateResult,
+    findings: tuple[Finding, ...],
+    request: Request,
+    *,
+    strict: bool,
+    screen: options.Screen,
+    verbose: bool,
+    why: bool,
+) -> None:
+    from edgekit.cli.gate_text import show_gate
+
+    show_gate(result, findings, request, strict=strict, quiet=screen.quiet, verbose=verbose, no_color=screen.no_color)
+    if why:
+        from edgekit.cli.gate_why import show_why
+
+        show_why(result, request, no_color=screen.no_color)

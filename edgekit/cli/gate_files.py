@@ -67,14 +67,14 @@ def write_files(
     passed = result.passed(strict=strict)
     findings = find(result, LimitFiles(task=request.task, profile=request.profile), strict=strict)
     if files.junit:
-        _write(files.junit, junit_xml(findings, device=result.device), "--junit")
+        write_file(files.junit, junit_xml(findings, device=result.device), "--junit")
     if files.sarif:
-        _write(files.sarif, sarif_json(findings, device=result.device, passed=passed, root=Path.cwd()), "--sarif")
+        write_file(files.sarif, sarif_json(findings, device=result.device, passed=passed, root=Path.cwd()), "--sarif")
     table = markdown(result, findings, passed=passed, base=base)
     if files.github:
         _tell_github(files, findings, table)
     if files.markdown and str(files.markdown) != "-":
-        _write(files.markdown, table, "--markdown")
+        write_file(files.markdown, table, "--markdown")
     if files.as_json:
         write_json(result.to_json(strict=strict))
     elif files.markdown:
@@ -107,14 +107,14 @@ def _write_failure(files: GateFiles, message: str, *, device: str) -> None:
 
     findings = (no_verdict(message, _config_here()),)
     if files.junit:
-        _write(files.junit, junit_xml(findings, device=device), "--junit")
+        write_file(files.junit, junit_xml(findings, device=device), "--junit")
     if files.sarif:
-        _write(files.sarif, sarif_json(findings, device=device, passed=False, root=Path.cwd()), "--sarif")
+        write_file(files.sarif, sarif_json(findings, device=device, passed=False, root=Path.cwd()), "--sarif")
     text = failure_markdown(message, device=device)
     if files.github:
         _tell_github(files, findings, text)
     if files.markdown and str(files.markdown) != "-":
-        _write(files.markdown, text, "--markdown")
+        write_file(files.markdown, text, "--markdown")
 
 
 def _config_here() -> Path | None:
@@ -139,7 +139,12 @@ def _tell_github(files: GateFiles, findings: tuple[Finding, ...], table: str) ->
         say(f"edgekit: {SUMMARY_VARIABLE} is not set, so there is no job summary to write to.")
 
 
-def _write(path: Path, text: str, flag: str) -> None:
+def write_file(path: Path, text: str, flag: str) -> None:
+    """Writes an output, its folder too where that is missing.
+
+    Raises:
+        ResourceError: it cannot be written; the message names the flag.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)

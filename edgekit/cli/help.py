@@ -18,6 +18,15 @@ EXAMPLES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "ladder": ("edgekit ladder --device pi4", "edgekit ladder model.py:build -d pi4 -f tflite -o out"),
     "search": ("edgekit search --device pi4 --trials 8", "edgekit search -d pi4 --epochs 10 --optimizer adamw"),
+    "sweep run": (
+        "edgekit sweep run matrix.toml --dry-run",
+        "edgekit sweep run -d pi4,pixel8 -f tflite -p int8,fp16 -o out",
+    ),
+    "sweep show": (
+        "edgekit sweep show out --where \"device = 'pi4' and passed\"",
+        "edgekit sweep show out --against old",
+    ),
+    "sweep compact": ("edgekit sweep compact out", "edgekit sweep compact edgekit-sweep"),
     "validate": (
         "edgekit validate out/net-int8.tflite --device pi4",
         "edgekit validate net.onnx -d pi4 --model net.py:build --evaluation data.py:evaluation",

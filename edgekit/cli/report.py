@@ -1,4 +1,4 @@
-"""`edgekit report`: one HTML file about an export."""
+"""`edgekit report`: one HTML file about an export, a search or a sweep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgekit.cli import options
 from edgekit.cli.options import OUTPUT, option
 from edgekit.terminal.console import console
 
-Folder = Annotated[Path, typer.Argument(help="Folder that export or search wrote.", metavar="DIR")]
+Folder = Annotated[Path, typer.Argument(help="Folder that export, search or sweep wrote.", metavar="DIR")]
 Output = Annotated[Path | None, option(OUTPUT, "--output", "-o", help="The HTML file (default: DIR/report.html).")]
 
 
@@ -21,7 +21,7 @@ def report(
     quiet: options.Quiet = False,
     no_color: options.NoColor = False,
 ) -> int:
-    """Write one self-contained HTML file about an export or a search: it opens offline, in light and dark, on paper.
+    """Write one self-contained HTML file about an export, a search or a sweep. It opens offline, in light and dark.
 
     It shows the verdict, budgets, all candidates, predictions beside measurements, layers, memory over time, where size
     and time go, slices, calibration data, environment and lock. Exit code 0 if the file was written, whatever the

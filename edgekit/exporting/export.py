@@ -19,7 +19,7 @@ from edgekit.converters.base import IoType
 from edgekit.errors import EdgekitError, ResourceError
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.inputs import Inputs, artifact_metadata, describe_data
-from edgekit.exporting.judge import judge_artifact, what_was_requested
+from edgekit.exporting.judge import MEASURED_NOW, ArtifactRuns, judge_artifact, what_was_requested
 from edgekit.exporting.report import ExportReport, describe_environment
 from edgekit.exporting.stage_table import EvaluationReference, StageTable, stage_table
 from edgekit.formats.table import all_formats
@@ -53,6 +53,7 @@ def export(
     accelerators: Mapping[str, str] = MappingProxyType({}),
     done: Callable[[str, str], None] = lambda _stage, _phrase: None,
     predict_changed: Callable[[Candidate, CapturedModel], Candidate] = lambda candidate, _model: candidate,
+    runs: ArtifactRuns = MEASURED_NOW,
 ) -> ExportReport:
     """Makes, runs and judges one artifact for each candidate.
 
@@ -69,6 +70,7 @@ def export(
         done: Callback that gets (stage, phrase) when a format has been made.
         predict_changed: Given a candidate and the model that its techniques have made, returns it with that model's
             predictions; for candidates whose predictions are those of the model before.
+        runs: How the artifacts are run.
 
     Raises:
         KeyboardInterrupt: after every worker was ended.
@@ -103,6 +105,7 @@ def export(
                 requested=what_was_requested(inputs, candidate, io, settings),
                 accelerator=accelerators.get(candidate.runtime, ""),
                 converted=_last_model(changes, candidate),
+                runs=runs,
             )
         except EdgekitError as error:
             results.append(replace(result, error=error))

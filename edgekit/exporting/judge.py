@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, final
 
 from edgekit.artifact import Artifact
 from edgekit.budget import Budget
@@ -26,7 +26,7 @@ from edgekit.validators.accuracy import describe_accuracy
 from edgekit.validators.artifact_operators import count_by_arithmetic
 from edgekit.validators.base import Evidence, GivenModel
 from edgekit.validators.base import validators as all_validators
-from edgekit.validators.execution import PIECES, MeasurementKind, RunSettings, collect_evidence
+from edgekit.validators.execution import PIECES, MeasurementKind, RunnerTarget, RunSettings, collect_evidence
 from edgekit.validators.host_timing import host_timing
 from edgekit.validators.output_layout import OutputLayout, output_layouts
 from edgekit.validators.output_pairing import pair_outputs, reorder
@@ -39,6 +39,24 @@ _NO_DATA: Final[Mapping[str, str]] = {
     "outputs": "There is no evaluation data. Give [data] evaluation in edgekit.toml.",
     "reference": "There is no evaluation data, so the float model ran on none.",
 }
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactRuns:
+    """How artifacts are run to be judged.
+
+    Attributes:
+        pieces: What is measured.
+        target: Runs the runner; None for a fresh process each time.
+    """
+
+    pieces: tuple[MeasurementKind, ...] = PIECES
+    target: RunnerTarget | None = None
+
+
+MEASURED_NOW: Final = ArtifactRuns()
+"""Everything, in fresh processes."""
 
 
 def what_was_requested(inputs: Inputs, candidate: Candidate, io: IoType, settings: Settings) -> Requested:
@@ -61,6 +79,7 @@ def judge_artifact(
     requested: Requested | None = None,
     accelerator: str = "",
     converted: CapturedModel | EdgekitError | None = None,
+    runs: ArtifactRuns = MEASURED_NOW,
 ) -> tuple[tuple[Check, ...], Mapping[str, object]]:
     """Runs an artifact in its own runtime and judges it.
 
@@ -76,6 +95,7 @@ def judge_artifact(
         accelerator: Name of the rules about the device's accelerator, "" where it has none for this format.
         converted: What techniques have made of the float model before it was converted, or why that is not known; None
             where nothing has changed it.
+        runs: What is measured, and how the artifact is run.
 
     Returns:
         The checks, and what was measured on this host beside them (timings, runtime, operators).
@@ -83,12 +103,14 @@ def judge_artifact(
     Raises:
         EdgekitError: the artifact cannot be loaded or run at all.
     """
-    baseline = _float_baseline(artifact.runtime, inputs, recipe, settings)
+    timed = "latency" in runs.pieces
+    baseline = _float_baseline(artifact.runtime, inputs, recipe, settings) if timed else None
     if settings.cancelled.is_set():
         raise KeyboardInterrupt
 
     def measured(inputs: Inputs, pieces: Sequence[MeasurementKind], folder: Path) -> Evidence:
-        evidence = _collected(artifact, inputs, baseline, pieces, folder, settings)
+        wanted = [piece for piece in pieces if piece in runs.pieces]
+        evidence = _collected(artifact, inputs, baseline, wanted, folder, settings, runs.target)
         evidence = replace(
             evidence, device=device, predicted_latency=predicted_latency, requested=requested, accelerator=accelerator
         )
@@ -114,9 +136,11 @@ def _collected(
     pieces: Sequence[MeasurementKind],
     folder: Path,
     settings: Settings,
+    target: RunnerTarget | None,
 ) -> Evidence:
     return collect_evidence(
         artifact,
+        run=target,
         folder=folder,
         evaluation=inputs.evaluation,
         reference=inputs.reference,

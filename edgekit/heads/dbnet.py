@@ -7,7 +7,7 @@ mean probability. Boxes are upright. Source: Liao et al. 2020, section 3.6.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from edgekit.heads import grids
 from edgekit.heads.decoder import Arrays, Decoder, Shapes
@@ -52,7 +52,8 @@ class DbNet(Decoder):
         from scipy import ndimage
 
         chances = outputs[0].reshape(self._map(outputs[0].shape) or outputs[0].shape)
-        labels, count = ndimage.label(chances > self.threshold, structure=np.ones((3, 3)))
+        labelled: Any = ndimage.label(chances > self.threshold, structure=np.ones((3, 3)))
+        labels, count = labelled
         found = ndimage.find_objects(labels)
         boxes = np.asarray([(x.start, y.start, x.stop, y.stop) for y, x in found], np.float64).reshape(-1, 4)
         scores = np.asarray(ndimage.mean(chances, labels, np.arange(1, count + 1)), np.float64).reshape(-1)

@@ -1,4 +1,4 @@
-"""From an export's folder to one HTML file."""
+"""From the folder of an export, a search or a sweep to one HTML file."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ from edgekit.html_report.data_facts import calibration_section, environment_sect
 from edgekit.html_report.layers import layers_section
 from edgekit.html_report.parts import Chart, Section, Sources, count_text
 from edgekit.html_report.predictions import predictions_section
+from edgekit.html_report.sweep import sweep_facts, sweep_sections
 from edgekit.html_report.variants import search_facts, variants_section
 from edgekit.html_report.verdict import budget_section, verdict_section
 from edgekit.searching.result import SEARCH_NAME, read_search
+from edgekit.sweeping.folder import is_sweep_folder
+from edgekit.sweeping.request import read_sweep
+from edgekit.sweeping.result import SweepResult
 from edgekit.workers.atomic_files import write_text
 
 PAGE_NAME: Final = "report.html"
@@ -100,6 +104,23 @@ def search_page(data: Mapping[str, Any], folder: str) -> str:
         passed=data["passed"],
         facts=search_facts(data),
         folder=folder,
+    )
+
+
+def sweep_page(result: SweepResult) -> str:
+    """Returns the page about a sweep.
+
+    Raises:
+        MissingDependencyError: Bokeh is not installed.
+    """
+    _require_bokeh()
+    return _render(
+        sweep_sections(result),
+        title="edgekit: sweep",
+        heading=f"{len(result.models)} models on {len(result.devices)} devices",
+        passed=result.passed(),
+        facts=sweep_facts(result),
+        folder=result.folder.as_posix(),
     )
 
 
@@ -187,24 +208,30 @@ def _chart_items(sections: list[Section]) -> str:
 
 
 def write_page(folder: Path, target: Path) -> Path:
-    """Writes the page about the export or the search in `folder` to `target`, whole or not at all; returns `target`.
+    """Writes the page about what lies in `folder` to `target`, whole or not at all; returns `target`.
 
     Raises:
-        ArtifactError: the folder holds neither an export nor a search that this edgekit reads.
+        ArtifactError: the folder holds no export, search or sweep that this edgekit reads.
         MissingDependencyError: Bokeh is not installed.
         OSError: the file cannot be written.
     """
-    is_search_alone = (folder / SEARCH_NAME).exists() and not (folder / REPORT_NAME).exists()
-    text = search_page(read_search(folder), folder.as_posix()) if is_search_alone else html_page(read_sources(folder))
-    write_text(target, text)
+    write_text(target, _page_of(folder))
     return target
 
 
+def _page_of(folder: Path) -> str:
+    if is_sweep_folder(folder):
+        return sweep_page(read_sweep(folder))
+    if (folder / SEARCH_NAME).exists() and not (folder / REPORT_NAME).exists():
+        return search_page(read_search(folder), folder.as_posix())
+    return html_page(read_sources(folder))
+
+
 def write_report_page(folder: Path, output: Path | None = None) -> Path:
-    """Writes the page about the export or the search in `folder`, to `report.html` in it by default; returns its path.
+    """Writes the page about what lies in `folder`, to `report.html` in it by default; returns its path.
 
     Raises:
-        ArtifactError: the folder holds neither an export nor a search that this edgekit reads.
+        ArtifactError: the folder holds no export, search or sweep that this edgekit reads.
         MissingDependencyError: Bokeh is not installed.
         ResourceError: the file cannot be written.
     """

@@ -71,7 +71,7 @@ class Chart:
     name: str
     title: str
     words: str
-    model: Any
+    model: object
 
 
 @final

@@ -54,7 +54,7 @@ def example_arguments(inputs: Any, names: Sequence[str]) -> tuple[Any, ...]:
     return tuple(_example(value, names[i] if i < len(names) else str(i)) for i, value in enumerate(inputs))
 
 
-def are_shapes(inputs: Any) -> bool:
+def are_shapes(inputs: object) -> bool:
     """Returns whether inputs are given as shapes alone, so that there is no doubt about what a call takes."""
     if _is_form(inputs):
         return not is_array(inputs)
@@ -62,7 +62,7 @@ def are_shapes(inputs: Any) -> bool:
     return parts is not None and all(are_shapes(part) for _, part in parts if part is not None)
 
 
-def _is_form(value: Any) -> bool:
+def _is_form(value: object) -> bool:
     """Returns whether a value describes one input: an array, a shape, or (shape, dtype)."""
     return is_array(value) or _is_shape(value) or _is_shape_with_dtype(value) or _is_text(value)
 
@@ -184,7 +184,7 @@ def _refilled(value: Any, made: Sequence[Any]) -> Any:
     return dataclasses.replace(value, **dict(zip(names, made, strict=True)))
 
 
-def _dtype_of(dtype: Any, name: str) -> np.dtype[Any]:
+def _dtype_of(dtype: object, name: str) -> np.dtype[Any]:
     """Returns NumPy's type for a name, or for a type of NumPy or torch."""
     import numpy as np
 

@@ -16,7 +16,7 @@ TITLE: Final = "in memory"
 _TARGETS: Final = ("target", "targets", "label", "labels")
 
 
-def items_of(data: Any, purpose: str, count: int) -> Iterator[object]:
+def items_of(data: object, purpose: str, count: int) -> Iterator[object]:
     """Returns an iterator over the items of whatever form `data` has.
 
     Args:
@@ -42,7 +42,7 @@ def items_of(data: Any, purpose: str, count: int) -> Iterator[object]:
     )
 
 
-def first_inputs(data: Any, purpose: str, count: int) -> tuple[Any, Iterator[object]]:
+def first_inputs(data: object, purpose: str, count: int) -> tuple[Any, Iterator[object]]:
     """Returns the inputs of the first item, and all items: example inputs to capture a model with.
 
     Args:
@@ -90,7 +90,7 @@ def checked_items(items: Iterable[object], purpose: str, specs: Sequence[TensorS
         yield row if purpose != "evaluation" else (row, *rest)
 
 
-def _split(item: Any, purpose: str, count: int) -> tuple[object, tuple[object, ...]]:
+def _split(item: object, purpose: str, count: int) -> tuple[object, tuple[object, ...]]:
     """Returns the inputs of an item, and for evaluation its target and perhaps its slice name."""
     if isinstance(item, Mapping):
         target = next((item[name] for name in _TARGETS if name in item), None)
@@ -109,7 +109,7 @@ def _target(value: object) -> object:
     return to_numpy(value) if is_array(value) else value
 
 
-def _in_order(inputs: Any, specs: Sequence[TensorSpec], index: int) -> tuple[Any, ...]:
+def _in_order(inputs: object, specs: Sequence[TensorSpec], index: int) -> tuple[Any, ...]:
     """Returns an item's inputs in the model's order."""
     if isinstance(inputs, Mapping):
         missing = [spec.name for spec in specs if spec.name not in inputs]
@@ -123,13 +123,13 @@ def _in_order(inputs: Any, specs: Sequence[TensorSpec], index: int) -> tuple[Any
     return tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
 
 
-def _with_batch(value: Any, spec: TensorSpec) -> Any:
+def _with_batch(value: object, spec: TensorSpec) -> Any:
     """Returns an input with its batch axis: a dataset yields single samples, a DataLoader batches."""
     array = to_numpy(value)
     return array[None] if array.shape == spec.shape[1:] else array
 
 
-def _is_one_item(data: Any, purpose: str, count: int) -> bool:
+def _is_one_item(data: object, purpose: str, count: int) -> bool:
     """Returns whether a tuple is one item with all rows, such as (images, labels), and no sequence of samples."""
     if not isinstance(data, tuple) or len(data) < 2 or not is_array(data[-1]) or not data[-1].shape:
         return False

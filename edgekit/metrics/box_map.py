@@ -74,4 +74,4 @@ def _table(boxes: NDArray[np.float64], classes: NDArray[np.int64]) -> NDArray[np
     import numpy as np
 
     kept = (boxes[:, 2:] > boxes[:, :2]).all(1)
-    return np.concatenate([boxes, classes[:, None]], axis=1)[kept]
+    return np.concatenate([boxes, classes[:, None]], axis=1, dtype=np.float64)[kept]

@@ -71,7 +71,8 @@ class MeanIou(ItemMetric):
         """Returns the class numbers (H, W) of one row."""
         import numpy as np
 
-        squeezed = row.reshape([size for size in row.shape if size != 1])
+        squeezed: NDArray[Any] = row.reshape([size for size in row.shape if size != 1])
+        sizes: tuple[int, ...] = squeezed.shape
         if squeezed.ndim == 2:
             if is_integer(squeezed):
                 return squeezed.astype(np.int64)
@@ -82,7 +83,7 @@ class MeanIou(ItemMetric):
                 f'output "{name}" has shape {(1, *row.shape)}.'
             )
         # Classes are fewer than pixels a side, or equal to neither side.
-        axis = 0 if squeezed.shape[0] < squeezed.shape[2] or squeezed.shape[1] == squeezed.shape[2] else 2
+        axis = 0 if sizes[0] < sizes[2] or sizes[1] == sizes[2] else 2
         return np.asarray(squeezed.argmax(axis), np.int64)
 
     @staticmethod

@@ -55,7 +55,7 @@ def pose_rows(metric: str, found: Sequence[Detections]) -> list[NDArray[np.float
             )
         points = item.keypoints.copy()
         points[:, :, 2] = 2
-        boxes = np.concatenate([item.boxes, item.classes[:, None]], axis=1)
+        boxes = np.concatenate([item.boxes, item.classes[:, None]], axis=1, dtype=np.float64)
         rows.append(np.concatenate([boxes, points.reshape(len(points), -1)], axis=1))
     return rows
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgekit.recipe import Candidate, Rejection
     from edgekit.results.temporary_folder import TemporaryFolder
     from edgekit.searching.result import SearchResult
+    from edgekit.sweeping.result import SweepResult
     from edgekit.trials.ladder_request import LadderRun
 
 
@@ -312,3 +313,41 @@ class SearchOutcome(Outcome):
         """Returns the variant that is recommended."""
         best = self.result.recommended
         return f"search: {'no variant keeps every budget' if best is None else best.title}"
+
+
+@final
+class SweepOutcome(Outcome):
+    """Many models on many devices.
+
+    Args:
+        result: The typed record.
+        strict: Inconclusive checks and warnings fail too.
+    """
+
+    def __init__(self, result: SweepResult, *, strict: bool = False) -> None:
+        self.result = result
+        """The rows, and what is still missing."""
+        self._strict = strict
+
+    @property
+    def passed(self) -> bool:
+        """Whether every combination has a row and every model passes on each device."""
+        return self.result.passed(strict=self._strict)
+
+    @property
+    def checks(self) -> Checks:
+        """The checks of all rows."""
+        return Checks(check for row in self.result.rows for check in row.checks)
+
+    def failures(self) -> Sequence[str]:
+        """Returns combinations that could not be made or run, each with its reason."""
+        return tuple(f"{row.title}: {row.message}" for row in self.result.rows if row.status == "failed")
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what `edgekit sweep --json` prints."""
+        return self.result.to_json(strict=self._strict)
+
+    def headline(self) -> str:
+        """Returns how many rows are there, and how many of them pass."""
+        passing = sum(row.passed(strict=self._strict) for row in self.result.rows)
+        return f"sweep: {len(self.result.rows)} of {len(self.result.keys)} rows, {passing} pass"

@@ -96,7 +96,7 @@ def _shape(item: Instance, picture: AnnotatedPicture, place: Placement) -> NDArr
 
     if item.runs is not None:
         mask = Image.fromarray(_decoded(item.runs, picture) * 255)
-        return np.asarray(place_picture(mask, place, (0,), nearest=True)) > 0
+        return np.asarray(place_picture(mask, place, 0, nearest=True)) > 0
     if not item.outline:
         raise DataError(f"An object of {picture.file} has no outline, which the task instance_segmentation needs.")
     moved = [place.points(outline * _unit(picture, place)) for outline in item.outline]
@@ -142,7 +142,7 @@ def _mask(picture: AnnotatedPicture, place: Placement) -> NDArray[np.int64]:
             f"The mask {picture.mask} is {image.size[0]} x {image.size[1]} and its picture {size[0]:.0f} x "
             f"{size[1]:.0f}. Write the mask in the picture's size."
         )
-    return np.asarray(place_picture(image, place, (_UNLABELLED,), nearest=True)).astype(np.int64)
+    return np.asarray(place_picture(image, place, _UNLABELLED, nearest=True)).astype(np.int64)
 
 
 def _unit(picture: AnnotatedPicture, place: Placement) -> NDArray[np.float64]:

@@ -115,8 +115,7 @@ class OpenInput:
         shape = self.shape if self.shape is not None else (1, None)
         is_picture = len(shape) == 4 and (shape[1] in _PICTURE_CHANNELS or shape[3] in _PICTURE_CHANNELS)
         usual = _USUAL_SIDE if is_picture else _USUAL_LENGTH
-        first = 1 if len(shape) > 1 else usual
-        sizes = tuple((first if axis == 0 else usual) if size is None else size for axis, size in enumerate(shape))
+        sizes = tuple((1 if a in self.batch_axes else usual) if size is None else size for a, size in enumerate(shape))
         return InputSizes(name=self.name, shape=sizes, dtype="" if self.dtype == "float32" else self.dtype)
 
 
@@ -124,16 +123,17 @@ def with_batch_axes(shapes: Mapping[str, Sequence[int | str] | None], dtypes: Se
     """Returns a file's inputs with the axes that surely are the batch.
 
     A free size is the batch where it is in front of an input of several axes and on no other axis of that input (there
-    it counts nodes); a size of the same name is the batch wherever else it stands. A free first size of an input
-    without other axes may be a length: nobody can tell.
+    it counts nodes, unless its name says batch); a size of the same name is the batch wherever else it stands. A free
+    first size of an input without other axes may be a length: nobody can tell, unless the name does.
 
     Args:
         shapes: Sizes of each input by its name: a number, or what a free size is called, "" where it has no name. None
             where not even their number is known.
         dtypes: NumPy's name for each.
     """
-    fronts = [shape for shape in shapes.values() if shape and len(shape) > 1 and isinstance(shape[0], str)]
-    batches = {shape[0] for shape in fronts} - {""} - {shape[0] for shape in fronts if shape[0] in shape[1:]}
+    fronts = [(shape[0], shape[1:]) for shape in shapes.values() if shape and isinstance(shape[0], str)]
+    counts = {name for name, rest in fronts if name in rest}
+    batches = {name for name, rest in fronts if _says_batch(name) or (rest and name and name not in counts)}
     found: list[OpenInput] = []
     for (name, shape), dtype in zip(shapes.items(), dtypes, strict=True):
         if shape is None:
@@ -144,6 +144,10 @@ def with_batch_axes(shapes: Mapping[str, Sequence[int | str] | None], dtypes: Se
         sizes = tuple(size if isinstance(size, int) else None for size in shape)
         found.append(OpenInput(name=name, shape=sizes, dtype=dtype, batch_axes=frozenset(axes)))
     return found
+
+
+def _says_batch(name: str) -> bool:
+    return "batch" in name.lower() or name in ("N", "B")
 
 
 def read_input_sizes(texts: Sequence[str]) -> tuple[InputSizes, ...]:

@@ -102,7 +102,7 @@ def image_and_placement(
     channels = input_size(spec)[2]
     image = open_picture(file, "L" if channels == 1 else "RGB")
     place = placement(image.size, spec, preprocessing)
-    placed = place_picture(image, place, (LETTERBOX_PIXEL,) * len(image.getbands()))
+    placed = place_picture(image, place, LETTERBOX_PIXEL)
     pixels: NDArray[Any] = np.asarray(placed, dtype=np.float32).reshape(place.size[1], place.size[0], channels)
     if preprocessing.color == "bgr":
         pixels = pixels[:, :, ::-1]
@@ -112,14 +112,15 @@ def image_and_placement(
     return np.ascontiguousarray(pixels[None]).astype(spec.dtype), place
 
 
-def place_picture(image: Image, place: Placement, fill: tuple[int, ...], *, nearest: bool = False) -> Image:
+def place_picture(image: Image, place: Placement, fill: int, *, nearest: bool = False) -> Image:
     """Returns the picture resized and laid into the input's size; what lies beside it has the value `fill`."""
     from PIL import Image
 
     image = image.resize(place.resized, Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR)
     if place.left <= 0 and place.top <= 0:
         return image.crop((-place.left, -place.top, place.size[0] - place.left, place.size[1] - place.top))
-    whole = Image.new(image.mode, place.size, fill if len(fill) > 1 else fill[0])
+    bands = len(image.getbands())
+    whole = Image.new(image.mode, place.size, (fill,) * bands if bands > 1 else fill)
     whole.paste(image, (place.left, place.top))
     return whole
 

@@ -20,6 +20,7 @@ from edgekit.task.dimensions import read_dimensions_table
 from edgekit.task.input_sizes import InputSizes, read_inputs_table
 from edgekit.task.metric_text import metric_title
 from edgekit.task.references import Value
+from edgekit.task.sweep_table import SweepTable
 from edgekit.task.task_kinds import TASKS
 
 SCHEMA: Final = 1
@@ -320,6 +321,7 @@ class TaskFile(_Table):
     training: TrainingTable | None = Field(default=None, description="a table with batches and loss")
     techniques: TechniquesTable = Field(default=TechniquesTable(), description="a table with steps")
     search: _Search | None = None
+    sweep: SweepTable | None = Field(default=None, description="a table with devices")
     budget: _Limits = ()
     regression: _ChangeLimits = ()
     checks: ChecksTable = Field(default=ChecksTable(), description="a table with without")

@@ -33,7 +33,7 @@ class DecoderContract:
         """Returns outputs of one picture, without the batch, that hold at least one confident box."""
         raise NotImplementedError
 
-    def decoder(self, **settings: Any) -> Decoder:
+    def decoder(self, **settings: object) -> Decoder:
         """Returns the decoder with the example's settings and these."""
         return find_decoder(self.name, {**self.settings, **settings})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from edgekit.torch_program.torch_protocols import Node
@@ -53,6 +54,25 @@ def attribute(graph_module: GraphModule, node: Any) -> Any:
     for part in node.target.split("."):
         found = getattr(found, part)
     return found
+
+
+def change_weights(
+    graph_module: GraphModule, wanted: Callable[[Tensor], bool], change: Callable[[Tensor], Tensor]
+) -> None:
+    """Replaces the weights and constants that `wanted` picks by what `change` makes of them; tied ones stay tied."""
+    import torch
+
+    made: dict[int, Any] = {}
+    for module in graph_module.modules():
+        for table in (module._parameters, module._buffers):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  tied weights must stay one tensor
+            for name, tensor in table.items():
+                if tensor is None or not wanted(tensor):
+                    continue
+                if id(tensor) not in made:
+                    plain = change(tensor.detach())
+                    is_parameter = isinstance(tensor, torch.nn.Parameter)
+                    made[id(tensor)] = torch.nn.Parameter(plain, requires_grad=False) if is_parameter else plain
+                table[name] = made[id(tensor)]
 
 
 def example_inputs_of(program: ExportedProgram) -> tuple[Tensor, ...]:

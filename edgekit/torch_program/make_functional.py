@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.errors import ModelError
 from edgekit.torch_program.graph_nodes import is_in_place, is_node, is_view, operator_name, viewed
-from edgekit.torch_program.torch_protocols import Node
+from edgekit.torch_program.torch_protocols import Graph, Node
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -71,7 +71,7 @@ def _can_be_put_back(chain: list[Node]) -> bool:
     return all(operator_name(view) in _SCATTERED for view in chain[:-1])
 
 
-def _is_read_otherwise(graph: Any, node: Node, chain: list[Node]) -> bool:
+def _is_read_otherwise(graph: Graph, node: Node, chain: list[Node]) -> bool:
     """Returns whether a view outside the chain shows the changed tensor and is read after the change."""
     order = {n: i for i, n in enumerate(graph.nodes)}
     waiting = [user for view in chain for user in view.users if is_view(user) and user not in chain]

@@ -6,9 +6,9 @@ no longer be one, so it becomes a `reshape`, which copies where it must.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from edgekit.torch_program.graph_nodes import is_in_place, operator_name
+from edgekit.torch_program.graph_nodes import change_weights, is_in_place, operator_name
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -40,14 +40,8 @@ def _store_row_major(graph_module: GraphModule) -> None:
     """Replaces weights in other layouts (channels_last); the caller's own tensors are left alone."""
     import torch
 
-    made: dict[int, Any] = {}
-    for module in graph_module.modules():
-        for table in (module._parameters, module._buffers):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  tied weights must stay one tensor
-            for name, tensor in table.items():
-                if tensor is None or tensor.layout != torch.strided or tensor.is_contiguous():
-                    continue
-                if id(tensor) not in made:
-                    plain = tensor.detach().contiguous()
-                    is_parameter = isinstance(tensor, torch.nn.Parameter)
-                    made[id(tensor)] = torch.nn.Parameter(plain, requires_grad=False) if is_parameter else plain
-                table[name] = made[id(tensor)]
+    change_weights(
+        graph_module,
+        lambda tensor: tensor.layout == torch.strided and not tensor.is_contiguous(),
+        lambda tensor: tensor.contiguous(),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,11 +44,12 @@ def save(
     import torch
 
     torch.export.save(program, str(folder / FILE_NAME))
+    inputs = _inputs(program, input_names)
     return Capture(
         kind="pt2",
         file=FILE_NAME,
-        inputs=_inputs(program, input_names),
-        outputs=_outputs(program, output_names),
+        inputs=inputs,
+        outputs=_named_apart(_outputs(program, output_names), inputs),
         digest=digest(program),
         parameters=parameters,
         architecture=judge(operations(program)),
@@ -84,6 +86,15 @@ def _outputs(program: ExportedProgram, names: Sequence[str] | None) -> tuple[Ten
         _spec(word, value, guess_layout(tuple(value.shape), str(value.dtype), "NCHW"))
         for word, value in zip(words, values, strict=True)
     )
+
+
+def _named_apart(outputs: tuple[TensorSpec, ...], inputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    """Returns the outputs with names that no input has: formats hold one tensor a name.
+
+    A state that goes in and out as `h` comes out as `h_out`.
+    """
+    taken = {spec.name for spec in inputs}
+    return tuple(replace(spec, name=f"{spec.name}_out") if spec.name in taken else spec for spec in outputs)
 
 
 def digest(program: ExportedProgram) -> str:

@@ -17,6 +17,7 @@ from edgekit.torch_program.rewrites.pair import Pair
 from edgekit.torch_program.torch_protocols import Node
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.fx import GraphModule
 
 _Pairs: TypeAlias = dict[Node, tuple[Node, Node]]
@@ -63,8 +64,8 @@ def _split(graph_module: GraphModule, node: Node) -> tuple[Node, Node]:
     for part, tensor in (("real", value.real), ("imaginary", value.imag)):
         name = f"{str(node.target).replace('.', '_')}_{part}"
         graph_module.register_buffer(name, tensor.clone().contiguous())
-        with graph_module.graph.inserting_before(node):
-            new = graph_module.graph.get_attr(name)
+        with node.graph.inserting_before(node):
+            new = node.graph.get_attr(name)
         new.meta = {**{key: item for key, item in node.meta.items() if key != "from_node"}, "val": tensor}
         made.append(new)
     return made[0], made[1]
@@ -96,7 +97,7 @@ def _insert(graph_module: GraphModule, node: Node, pairs: Mapping[Node, tuple[No
     named = {name: described(value) for name, value in node.kwargs.items()}
     compute = OPERATORS[operator_name(node)]
 
-    def function(*tensors: Any) -> Any:
+    def function(*tensors: Tensor) -> object:
         result = compute(
             node.target,
             *(_filled(value, tensors) for value in arguments),
@@ -114,7 +115,7 @@ class _Plain:
         self.value = value
 
 
-def _filled(described: Any, tensors: Sequence[Any]) -> Any:
+def _filled(described: Any, tensors: Sequence[Tensor]) -> Any:
     if isinstance(described, _Plain):
         return described.value
     if isinstance(described, tuple):

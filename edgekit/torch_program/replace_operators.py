@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from edgekit.torch_program.graph_nodes import attribute, is_in_place, is_node, operator_name
-from edgekit.torch_program.rewrites.call import Call, Rewrite
+from edgekit.torch_program.rewrites.call import Call, Function, Rewrite
 from edgekit.torch_program.torch_protocols import Node
 
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ def replace_operators(graph_module: GraphModule, rewrites: Mapping[str, Rewrite]
     return count
 
 
-def insert_traced(
-    graph_module: GraphModule, before: Node, function: Callable[..., Any], given: Sequence[Node]
-) -> list[Node]:
+def insert_traced(graph_module: GraphModule, before: Node, function: Function, given: Sequence[Node]) -> list[Node]:
     """Puts the operators of a function in front of a node, whose layer and line they get.
 
     Args:
@@ -137,13 +135,13 @@ def _call(graph_module: GraphModule, node: Node) -> Call:
     )
 
 
-def _traced(function: Callable[..., Any], values: Sequence[Tensor]) -> GraphModule:
+def _traced(function: Function, values: Sequence[Tensor]) -> GraphModule:
     """Returns the graph of a function of tensors with the shapes and dtypes of `values`."""
     import torch
     from torch import nn
 
     class Body(nn.Module):  # type: ignore[misc]  # torch is Any to mypy
-        def forward(self, *tensors: Tensor) -> Any:
+        def forward(self, *tensors: Tensor) -> object:
             return function(*tensors)
 
     examples = tuple(torch.zeros(tuple(int(size) for size in value.shape), dtype=value.dtype) for value in values)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgekit.torch_program.graph_nodes import operator_name
+from edgekit.torch_program.graph_nodes import change_weights, operator_name
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -54,13 +54,7 @@ def use_single_precision(graph_module: GraphModule) -> bool:
             cast.meta = {key: node.meta[key] for key in node.meta if key != "val"}
             node.replace_all_uses_with(cast, delete_user_cb=lambda user, cast=cast: user is not cast)
     _keep_output_types(graph_module)
-    for module in graph_module.modules():
-        for table in (module._parameters, module._buffers):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  tied weights must stay one tensor
-            for name, tensor in table.items():
-                if tensor is not None and tensor.dtype in others:
-                    plain = tensor.detach().float()
-                    is_parameter = isinstance(tensor, torch.nn.Parameter)
-                    table[name] = torch.nn.Parameter(plain, requires_grad=False) if is_parameter else plain
+    change_weights(graph_module, lambda tensor: tensor.dtype in others, lambda tensor: tensor.float())
     graph.lint()
     graph_module.recompile()
     return True

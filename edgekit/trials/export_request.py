@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, final
 from edgekit.converters.base import IoType
 from edgekit.exporting.details import details_json, write_details
 from edgekit.exporting.export import export as export_candidates
-from edgekit.exporting.inputs import read_inputs
+from edgekit.exporting.inputs import Inputs, read_inputs
+from edgekit.exporting.judge import MEASURED_NOW, ArtifactRuns
 from edgekit.exporting.record_files import write_report
 from edgekit.exporting.report import ExportReport, with_imported
 from edgekit.measurements.measurement import read_measurement
@@ -88,20 +89,47 @@ def run_export(requested: ExportRequest, settings: Settings, done: Done) -> Expo
             else choose(request, model, requested.effort, settings)
         )
         analysis = analyze_model(model, settings)
-        made = _make(requested, model, choice, settings, done)
+        candidates = chosen_candidates(request, choice)
+        made = make_artifacts(
+            requested, candidates, choice, _read_inputs(request, model, candidates, settings), settings, done
+        )
         report = with_imported(made, measured, request.budget)
         write_records(made, report, choice.plans, analysis, request.profile)
     return Exported(report=report, plans=tuple(choice.plans))
 
 
-def _make(
-    requested: ExportRequest, model: CapturedModel, choice: Choice, settings: Settings, done: Done
-) -> ExportReport:
-    request = requested.request
-    candidates = [replace(item, steps=(*request.techniques, *item.steps)) for item in choice.candidates]
+def chosen_candidates(request: Request, choice: Choice) -> tuple[Candidate, ...]:
+    """Returns what is to be made: the techniques that were requested, then what the plan has chosen."""
+    return tuple(replace(item, steps=(*request.techniques, *item.steps)) for item in choice.candidates)
+
+
+def _read_inputs(request: Request, model: CapturedModel, candidates: Sequence[Candidate], settings: Settings) -> Inputs:
     changed = any(candidate.techniques for candidate in candidates)
     runtimes = [candidate.runtime for candidate in candidates]
-    inputs = read_inputs(request.task, runtimes, settings, model=model, as_torch=changed)
+    return read_inputs(request.task, runtimes, settings, model=model, as_torch=changed)
+
+
+def make_artifacts(
+    requested: ExportRequest,
+    candidates: Sequence[Candidate],
+    choice: Choice,
+    inputs: Inputs,
+    settings: Settings,
+    done: Done,
+    runs: ArtifactRuns = MEASURED_NOW,
+) -> ExportReport:
+    """Makes, runs and judges the artifacts, which then lie in the output folder without records about them.
+
+    Args:
+        requested: The export.
+        candidates: What `chosen_candidates` returned for `choice`.
+        choice: What was chosen, and what was rejected.
+        inputs: The model and its data.
+        settings: How to run.
+        done: Callback that gets (stage, phrase) when a format has been made.
+        runs: How the artifacts are run.
+    """
+    request = requested.request
 
     def predict_changed(candidate: Candidate, changed_model: CapturedModel) -> Candidate:
         # A plan's own techniques are in its predictions, and these are held against what is measured.
@@ -121,6 +149,7 @@ def _make(
         accelerators=request.profile.accelerators,
         done=done,
         predict_changed=predict_changed,
+        runs=runs,
     )
 
 

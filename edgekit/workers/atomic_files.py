@@ -16,7 +16,7 @@ import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from edgekit.artifact import artifact_files, remove_artifact
 
@@ -31,7 +31,15 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written; the error names `path`.
     """
-    data = text.encode("utf-8", "backslashreplace")
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file.
+
+    Raises:
+        OSError: it cannot be written; the error names `path`.
+    """
     with _naming(path):
         if _is_stream(path):
             with _open_stream(path) as stream:
@@ -109,7 +117,7 @@ def _is_stream(path: Path) -> bool:
 _STANDARD_STREAMS: Final = (Path("/dev/stdout"), Path("/dev/stderr"))
 
 
-def _open_stream(path: Path) -> Any:
+def _open_stream(path: Path) -> BinaryIO:
     # Without blocking, a pipe that nobody reads is an error and not a wait without end. Once open it may block.
     handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     os.set_blocking(handle, True)

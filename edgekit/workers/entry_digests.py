@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import stat
@@ -78,7 +79,7 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
                 yield item.relative_to(folder).as_posix(), item
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path) -> io.BufferedReader:
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb")
 
 

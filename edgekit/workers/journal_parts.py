@@ -62,7 +62,7 @@ def read_parts(journal: Path, prefix: str, kind: type[T], progress: Progress) ->
             yield found
 
 
-def _digest(data: Any) -> str:
+def _digest(data: object) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 

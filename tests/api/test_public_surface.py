@@ -31,6 +31,8 @@ SURFACE = {
     "plan": f"model * device inputs formats precision effort prefer {TASK} config name **more",
     "report": "target output",
     "search": "* device output formats precision epochs trials seed learning_rate optimizer config **more",
+    "sweep": "matrix * models devices formats precisions techniques efforts output budget_time budget_jobs engine "
+    "dry_run strict **more",
     "validate": "artifact * device model inputs calibration evaluation metric measurements without config "
     "strict **more",
 }

@@ -32,9 +32,9 @@ def test_a_group_s_fields_become_options_and_come_back_as_the_group() -> None:
     assert found == ("y", options.Workers(timeout=3.0), True)
 
 
-WITH_HELP = [*(name for name in COMMANDS if name not in ("devices", "baseline", "cache")),
+WITH_HELP = [*(name for name in COMMANDS if name not in ("devices", "baseline", "cache", "sweep")),
              "devices list", "devices show", "devices calibrate", "baseline set", "baseline show",
-             "cache show", "cache clear", "cache check"]  # fmt: skip
+             "cache show", "cache clear", "cache check", "sweep run", "sweep show", "sweep compact"]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", WITH_HELP)

@@ -6,6 +6,8 @@ import contextlib
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +166,14 @@ def test_a_model_keeps_its_inputs_and_gives_what_it_gave(tmp_path, name, runtime
     (artifact,) = report["artifacts"]
     wanted = SIGNATURES[name]
     assert [spec["shape"] for spec in artifact["inputs"]] == [shape or ONE[runtime] for shape, _ in wanted.values()]
+    if name == "decoder":
+        assert [spec["name"] for spec in artifact["outputs"]] == ["logits", "key", "position_out"]
     (parity,) = [check["value"] for check in report["checks"] if check["name"] == "parity"]
     assert parity > 80
+    if runtime == "onnx":
+        snippet = next((tmp_path / "out" / "usage").glob("*.py"))
+        ran = subprocess.run([sys.executable, str(snippet)], check=False, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
 
 
 ONE: dict[str, list[int]] = {"coreml": [1], "onnx": [], "executorch": [], "tflite": []}

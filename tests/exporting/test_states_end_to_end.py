@@ -90,6 +90,7 @@ def exported(kind: str, runtime: str, precision: str, output: Path):
         evaluation=lambda: (item if item is None else (item, 0) for item in sequences(kind, 2)),
         metric="cosine",
         output=output,
+        prefer="accuracy",
         **OPEN,
     )
 

@@ -9,8 +9,8 @@ import pytest
 from edgekit.errors import UsageError
 from edgekit.task.input_sizes import InputSizes, OpenInput, chosen_sizes, code_of, flags_of, read_input_sizes
 
-PICTURE = OpenInput(name="image", shape=(None, 3, None, None), dtype="float32")
-TOKENS = OpenInput(name="ids", shape=(None, None), dtype="int64")
+PICTURE = OpenInput(name="image", shape=(None, 3, None, None), dtype="float32", batch_axes=frozenset({0}))
+TOKENS = OpenInput(name="ids", shape=(None, None), dtype="int64", batch_axes=frozenset({0}))
 
 
 @pytest.mark.parametrize(

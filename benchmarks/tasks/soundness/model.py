@@ -90,11 +90,11 @@ class Table(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """A GRU's states (N, T, 24) and the scores at its end."""
+    """An LSTM's states (N, T, 48) and the scores at its end."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer, self.head = nn.GRU(12, 24, batch_first=True), nn.Linear(24, CLASSES)
+        self.layer, self.head = nn.LSTM(12, 48, batch_first=True), nn.Linear(48, CLASSES)
 
     def forward(self, sequence: Tensor) -> tuple[Tensor, Tensor]:
         states, _ = self.layer(sequence)

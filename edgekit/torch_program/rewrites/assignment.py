@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgekit.torch_program.rewrites.call import Call, Replacement
+from edgekit.torch_program.rewrites.call import Call, Function
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,7 +13,7 @@ _LARGEST = 1 << 20
 """Comparisons for one line of a tensor that are made in the place of a scatter."""
 
 
-def index_put(call: Call) -> Replacement | None:
+def index_put(call: Call) -> Function | None:
     """Writes `x[mask] = value` as `where`, and `x[:, places] = values` as a scatter along that axis."""
     import torch
 
@@ -40,13 +40,13 @@ def index_put(call: Call) -> Replacement | None:
     return scattered
 
 
-def copy(call: Call) -> Replacement | None:
+def copy(call: Call) -> Function | None:
     """Writes an assignment to all of a tensor as what is assigned, in its shape and dtype."""
     shape, dtype = call.result_shape, call.results[0].dtype
     return lambda _, source: source.to(dtype).expand(shape)
 
 
-def fill(call: Call) -> Replacement | None:
+def fill(call: Call) -> Function | None:
     """Writes filling as a constant, or as a number of the graph in the tensor's shape."""
     import torch
 
@@ -56,7 +56,7 @@ def fill(call: Call) -> Replacement | None:
     return lambda _: torch.full(shape, value, dtype=dtype)
 
 
-def slice_scatter(call: Call) -> Replacement | None:
+def slice_scatter(call: Call) -> Function | None:
     """Writes `x[a:b] = y` as what lies before, y, and what lies behind; with steps as a choice out of both."""
     import torch
 
@@ -78,7 +78,7 @@ def slice_scatter(call: Call) -> Replacement | None:
     return joined if places else None
 
 
-def select_scatter(call: Call) -> Replacement | None:
+def select_scatter(call: Call) -> Function | None:
     """Writes `x[i] = y` as what lies before, y, and what lies behind."""
     import torch
 
@@ -95,7 +95,7 @@ def select_scatter(call: Call) -> Replacement | None:
     return joined
 
 
-def index_add(call: Call) -> Replacement | None:
+def index_add(call: Call) -> Function | None:
     """Writes `index_add` as a scatter that adds."""
     shape, alpha = call.shape("source"), call["alpha"]
     axis = int(call["dim"]) % max(len(shape), 1)
@@ -109,7 +109,7 @@ def index_add(call: Call) -> Replacement | None:
     return added if shape else None
 
 
-def scatter_add(call: Call) -> Replacement | None:
+def scatter_add(call: Call) -> Function | None:
     """Writes additions at places as sums over a comparison with all places: y_j = x_j + sum_k (place_k = j) value_k."""
     import torch
 

@@ -42,8 +42,8 @@ class Call:
         return tuple(int(size) for size in self.results[0].shape)
 
 
-Replacement: TypeAlias = "Callable[..., Tensor | tuple[Tensor, ...]]"
-"""A function of a call's tensors, in the schema's order, that computes the same as its operator."""
+Function: TypeAlias = Callable[..., object]
+"""A function of tensors that returns a tensor, or as many as an operator has outputs."""
 
-Rewrite: TypeAlias = "Callable[[Call], Replacement | None]"
-"""Returns what takes a call's place; None leaves the call."""
+Rewrite: TypeAlias = Callable[[Call], Function | None]
+"""Returns a function of the call's tensors, in the schema's order, that computes the same; None to leave the call."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.torch_program.rewrites import fourier
-from edgekit.torch_program.rewrites.pair import Pair
+from edgekit.torch_program.rewrites.pair import Compute, Operator, Pair
 
-Compute: TypeAlias = Callable[..., Any]
-"""A function of the operator and its arguments, complex tensors being `Pair`s; gives a tensor or a `Pair`."""
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def _each(operator: Any, *arguments: Any, **named: Any) -> Pair:
+def _each(operator: Operator, *arguments: Any, **named: Any) -> Pair:
     """Applies an operator that only moves or adds values to both parts."""
     first, second = (
         operator(*(_part(value, which) for value in arguments), **{key: _part(v, which) for key, v in named.items()})
@@ -36,7 +36,7 @@ def _whole(value: Any) -> Pair:
     return Pair(real=value, imaginary=0.0)
 
 
-def _mul(operator: Any, a: Any, b: Any) -> Pair:
+def _mul(operator: Operator, a: Any, b: Any) -> Pair:
     del operator
     if not isinstance(b, (Pair, complex)):
         return Pair(real=a.real * b, imaginary=a.imaginary * b)
@@ -46,56 +46,56 @@ def _mul(operator: Any, a: Any, b: Any) -> Pair:
     return Pair(real=a.real * b.real - a.imaginary * b.imaginary, imaginary=a.real * b.imaginary + a.imaginary * b.real)
 
 
-def _div(operator: Any, a: Any, b: Any) -> Pair:
+def _div(operator: Operator, a: Any, b: Any) -> Pair:
     if not isinstance(b, Pair):
         return Pair(real=a.real / b, imaginary=a.imaginary / b)
     size = b.real.square() + b.imaginary.square()
     return _mul(operator, _whole(a), Pair(real=b.real / size, imaginary=-b.imaginary / size))
 
 
-def _add(operator: Any, a: Any, b: Any, *, alpha: float = 1) -> Pair:
+def _add(operator: Operator, a: Any, b: Any, *, alpha: float = 1) -> Pair:
     del operator
     a, b = _whole(a), _whole(b)
     return Pair(real=a.real + b.real * alpha, imaginary=a.imaginary + b.imaginary * alpha)
 
 
-def _sub(operator: Any, a: Any, b: Any, *, alpha: float = 1) -> Pair:
+def _sub(operator: Operator, a: Any, b: Any, *, alpha: float = 1) -> Pair:
     return _add(operator, a, b, alpha=-alpha)
 
 
-def _abs(operator: Any, a: Pair) -> Any:
+def _abs(operator: Operator, a: Pair) -> Tensor:
     del operator
     return (a.real.square() + a.imaginary.square()).sqrt()
 
 
-def _angle(operator: Any, a: Pair) -> Any:
+def _angle(operator: Operator, a: Pair) -> Tensor:
     import torch
 
     del operator
     return torch.atan2(a.imaginary, a.real)
 
 
-def _polar(operator: Any, size: Any, angle: Any) -> Pair:
+def _polar(operator: Operator, size: Tensor, angle: Tensor) -> Pair:
     import torch
 
     del operator
     return Pair(real=size * torch.cos(angle), imaginary=size * torch.sin(angle))
 
 
-def _exp(operator: Any, a: Pair) -> Pair:
+def _exp(operator: Operator, a: Pair) -> Pair:
     import torch
 
     return _polar(operator, torch.exp(a.real), a.imaginary)
 
 
-def _view_as_real(operator: Any, a: Pair) -> Any:
+def _view_as_real(operator: Operator, a: Pair) -> Tensor:
     import torch
 
     del operator
     return torch.stack([a.real, a.imaginary], -1)
 
 
-def _matmul(operator: Any, a: Any, b: Any) -> Pair:
+def _matmul(operator: Operator, a: Any, b: Any) -> Pair:
     a, b = (value if isinstance(value, Pair) else Pair(real=value, imaginary=None) for value in (a, b))
     real, imaginary = operator(a.real, b.real), None
     if a.imaginary is not None and b.imaginary is not None:

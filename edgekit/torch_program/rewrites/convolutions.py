@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgekit.torch_program.rewrites.call import Call, Replacement
+from edgekit.torch_program.rewrites.call import Call, Function
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def plain_transposed(call: Call) -> Replacement | None:
+def plain_transposed(call: Call) -> Function | None:
     """Writes a transposed convolution without padding, output padding, dilation and most groups.
 
     Its whole result is cut to size afterwards: padding of p cuts p from each side, and output padding leaves as much of
@@ -48,7 +48,7 @@ def plain_transposed(call: Call) -> Replacement | None:
     return transposed
 
 
-def in_planes(call: Call) -> Replacement | None:
+def in_planes(call: Call) -> Function | None:
     """Writes a convolution in 3D as the sum of convolutions in 2D, one for each depth of the kernel."""
     import torch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgekit.torch_program.rewrites.call import Call, Replacement
+from edgekit.torch_program.rewrites.call import Call, Function
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,7 +13,7 @@ _FLAT = 17.0
 """From here on exp(-x) adds nothing to 1 in float32."""
 
 
-def celu(call: Call) -> Replacement | None:
+def celu(call: Call) -> Function | None:
     """CELU: max(0, x) + min(0, alpha (exp(x / alpha) - 1))."""
     import torch
 
@@ -21,7 +21,7 @@ def celu(call: Call) -> Replacement | None:
     return lambda x: torch.relu(x) - torch.relu(-alpha * (torch.exp(torch.clamp(x, max=0.0) / alpha) - 1))
 
 
-def log_sigmoid(call: Call) -> Replacement | None:
+def log_sigmoid(call: Call) -> Function | None:
     """log(1 / (1 + exp(-x))) = min(x, 0) - log(1 + exp(-|x|))."""
     import torch
 
@@ -29,7 +29,7 @@ def log_sigmoid(call: Call) -> Replacement | None:
     return lambda x: torch.clamp(x, max=0.0) - torch.log(1 + torch.exp(-x.abs()))
 
 
-def softplus(call: Call) -> Replacement | None:
+def softplus(call: Call) -> Function | None:
     """log(1 + exp(beta x)) / beta = relu(x) + log(1 + exp(-beta |x|)) / beta; torch gives x beyond a threshold."""
     import torch
 
@@ -39,7 +39,7 @@ def softplus(call: Call) -> Replacement | None:
     return lambda x: torch.relu(x) + torch.log(1 + torch.exp(x.abs() * -beta)) / beta
 
 
-def mish(call: Call) -> Replacement | None:
+def mish(call: Call) -> Function | None:
     """X tanh(softplus(x))."""
     import torch
 
@@ -47,21 +47,21 @@ def mish(call: Call) -> Replacement | None:
     return lambda x: x * torch.tanh(torch.relu(x) + torch.log(1 + torch.exp(-x.abs())))
 
 
-def trunc(call: Call) -> Replacement | None:
+def trunc(call: Call) -> Function | None:
     """Towards zero: sign(x) floor(|x|)."""
     import torch
 
     return (lambda x: torch.sign(x) * torch.floor(x.abs())) if _is_float(call, "self") else None
 
 
-def frac(call: Call) -> Replacement | None:
+def frac(call: Call) -> Function | None:
     """What truncation leaves."""
     import torch
 
     return (lambda x: x - torch.sign(x) * torch.floor(x.abs())) if _is_float(call, "self") else None
 
 
-def fmod(call: Call) -> Replacement | None:
+def fmod(call: Call) -> Function | None:
     """The remainder with the sign of the dividend: x - trunc(x / y) y."""
     import torch
 
@@ -76,25 +76,25 @@ def fmod(call: Call) -> Replacement | None:
     return remainder
 
 
-def lerp(call: Call) -> Replacement | None:
+def lerp(call: Call) -> Function | None:
     """A point between two: x + weight (y - x)."""
     weight = call["weight"]
     return lambda x, y, w=weight: x + w * (y - x)
 
 
-def addcmul(call: Call) -> Replacement | None:
+def addcmul(call: Call) -> Function | None:
     """X + value y z."""
     value = call["value"]
     return lambda x, y, z: x + (y * z if value == 1 else value * (y * z))
 
 
-def addcdiv(call: Call) -> Replacement | None:
+def addcdiv(call: Call) -> Function | None:
     """X + value y / z."""
     value = call["value"]
     return lambda x, y, z: x + (y / z if value == 1 else value * (y / z))
 
 
-def nan_to_num(call: Call) -> Replacement | None:
+def nan_to_num(call: Call) -> Function | None:
     """Replaces NaN and infinite values by numbers: `where` for each."""
     import torch
 
@@ -113,13 +113,13 @@ def nan_to_num(call: Call) -> Replacement | None:
     return finite
 
 
-def hardshrink(call: Call) -> Replacement | None:
+def hardshrink(call: Call) -> Function | None:
     """X where |x| > lambda, else 0."""
     edge = call["lambd"]
     return lambda x: x * (x.abs() > edge).to(x.dtype)
 
 
-def softshrink(call: Call) -> Replacement | None:
+def softshrink(call: Call) -> Function | None:
     """X moved towards zero by lambda: relu(x - lambda) - relu(-x - lambda)."""
     import torch
 
@@ -127,7 +127,7 @@ def softshrink(call: Call) -> Replacement | None:
     return lambda x: torch.relu(x - edge) - torch.relu(-x - edge)
 
 
-def asinh(call: Call) -> Replacement | None:
+def asinh(call: Call) -> Function | None:
     """sign(x) log(|x| + sqrt(x^2 + 1))."""
     import torch
 
@@ -135,7 +135,7 @@ def asinh(call: Call) -> Replacement | None:
     return lambda x: torch.sign(x) * torch.log(x.abs() + torch.sqrt(x * x + 1))
 
 
-def acosh(call: Call) -> Replacement | None:
+def acosh(call: Call) -> Function | None:
     """log(x + sqrt(x^2 - 1))."""
     import torch
 
@@ -143,7 +143,7 @@ def acosh(call: Call) -> Replacement | None:
     return lambda x: torch.log(x + torch.sqrt(x * x - 1))
 
 
-def atanh(call: Call) -> Replacement | None:
+def atanh(call: Call) -> Function | None:
     """log((1 + x) / (1 - x)) / 2."""
     import torch
 

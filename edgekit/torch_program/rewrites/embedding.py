@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from edgekit.torch_program.rewrites.call import Call, Replacement
+from edgekit.torch_program.rewrites.call import Call, Function
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _SUM, _MEAN = 0, 1
 
 
-def embedding_bag(call: Call) -> Replacement | None:
+def embedding_bag(call: Call) -> Function | None:
     """Writes bags of one size, whose offsets are known, as a look-up whose rows are added or averaged."""
     import torch
 
@@ -26,7 +26,7 @@ def embedding_bag(call: Call) -> Replacement | None:
     if count % bags or offsets.tolist() != list(range(0, count, count // bags)):
         return None
 
-    def looked_up(table: Any, ids: Any, offsets: Any) -> Tensor:
+    def looked_up(table: Tensor, ids: Tensor, offsets: Tensor) -> tuple[Tensor, ...]:
         rows = torch.embedding(table, ids.reshape(bags, -1))
         empty = torch.zeros(0, dtype=torch.int64)
         del offsets

@@ -7,16 +7,19 @@ float64 and stored in float32.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
-from edgekit.torch_program.rewrites.pair import Pair
+from edgekit.torch_program.rewrites.pair import Compute, Operator, Pair
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _BY_SQUARE_ROOT, _BY_LENGTH = 1, 2
 """Values of an operator's `normalization`; 0 divides by nothing."""
 
 
-def _matrices(length: int, bins: int, *, scale: float = 1.0) -> tuple[Any, Any]:
+def _matrices(length: int, bins: int, *, scale: float = 1.0) -> tuple[Tensor, Tensor]:
     """Returns cos and -sin (length, bins), times a scale."""
     import torch
 
@@ -30,7 +33,7 @@ def _scale(length: int, normalization: int) -> float:
     return {_BY_SQUARE_ROOT: 1.0 / math.sqrt(length), _BY_LENGTH: 1.0 / length}.get(normalization, 1.0)
 
 
-def _rfft(operator: Any, x: Any, axes: list[int], normalization: int, onesided: bool) -> Pair:  # noqa: FBT001  torch's
+def _rfft(operator: Operator, x: Tensor, axes: list[int], normalization: int, onesided: bool) -> Pair:  # noqa: FBT001  torch's
     del operator
     made = Pair(real=x, imaginary=None)
     for i, axis in enumerate(reversed(axes)):
@@ -39,7 +42,7 @@ def _rfft(operator: Any, x: Any, axes: list[int], normalization: int, onesided: 
     return made
 
 
-def _c2c(operator: Any, x: Pair, axes: list[int], normalization: int, forward: bool) -> Pair:  # noqa: FBT001  torch's
+def _c2c(operator: Operator, x: Pair, axes: list[int], normalization: int, forward: bool) -> Pair:  # noqa: FBT001  torch's
     del operator
     for axis in axes:
         x = _along(x, axis, normalization, forward=forward)
@@ -60,7 +63,7 @@ def _along(x: Pair, axis: int, normalization: int, *, bins: int | None = None, f
     return Pair(real=made[0].movedim(-1, axis), imaginary=made[1].movedim(-1, axis))
 
 
-def _irfft(operator: Any, x: Pair, axes: list[int], normalization: int, last: int) -> Any:
+def _irfft(operator: Operator, x: Pair, axes: list[int], normalization: int, last: int) -> Tensor:
     del operator
     for axis in axes[:-1]:
         x = _along(x, axis, normalization, forward=False)
@@ -70,7 +73,7 @@ def _irfft(operator: Any, x: Pair, axes: list[int], normalization: int, last: in
     return made.movedim(-1, axis)
 
 
-def _inverse(length: int, *, scale: float) -> tuple[Any, Any]:
+def _inverse(length: int, *, scale: float) -> tuple[Tensor, Tensor]:
     """Returns the matrices (bins, length) that make a real signal of the lower half of its spectrum.
 
     Bins between the first and the middle one stand for two of the whole spectrum.
@@ -84,11 +87,13 @@ def _inverse(length: int, *, scale: float) -> tuple[Any, Any]:
     return cosines.T * twice, sines.T * twice
 
 
-def _named_rfft(operator: Any, x: Any, n: int | None = None, dim: int = -1, norm: str | None = None) -> Pair:
+def _named_rfft(operator: Operator, x: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Pair:
     return _rfft(operator, _sized(x, n, dim), [dim], _normalization(norm, forward=True), onesided=True)
 
 
-def _named_fft(operator: Any, x: Any, n: int | None = None, dim: int = -1, norm: str | None = None) -> Pair:
+def _named_fft(
+    operator: Operator, x: Pair | Tensor, n: int | None = None, dim: int = -1, norm: str | None = None
+) -> Pair:
     del operator
     parts = x if isinstance(x, Pair) else Pair(real=x, imaginary=None)
     sized = Pair(
@@ -97,13 +102,13 @@ def _named_fft(operator: Any, x: Any, n: int | None = None, dim: int = -1, norm:
     return _along(sized, dim, _normalization(norm, forward=True))
 
 
-def _named_ifft(operator: Any, x: Pair, n: int | None = None, dim: int = -1, norm: str | None = None) -> Pair:
+def _named_ifft(operator: Operator, x: Pair, n: int | None = None, dim: int = -1, norm: str | None = None) -> Pair:
     del operator
     sized = Pair(real=_sized(x.real, n, dim), imaginary=_sized(x.imaginary, n, dim))
     return _along(sized, dim, _normalization(norm, forward=False), forward=False)
 
 
-def _named_irfft(operator: Any, x: Pair, n: int | None = None, dim: int = -1, norm: str | None = None) -> Any:
+def _named_irfft(operator: Operator, x: Pair, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
     last = n or 2 * (x.real.shape[dim] - 1)
     bins = last // 2 + 1
     sized = Pair(real=_sized(x.real, bins, dim), imaginary=_sized(x.imaginary, bins, dim))
@@ -111,7 +116,7 @@ def _named_irfft(operator: Any, x: Pair, n: int | None = None, dim: int = -1, no
 
 
 def _named_rfft2(
-    operator: Any, x: Any, s: list[int] | None = None, dim: tuple[int, ...] = (-2, -1), norm: str | None = None
+    operator: Operator, x: Tensor, s: list[int] | None = None, dim: tuple[int, ...] = (-2, -1), norm: str | None = None
 ) -> Pair:
     for size, axis in zip(s or (), dim, strict=False):
         x = _sized(x, size, axis)
@@ -119,8 +124,8 @@ def _named_rfft2(
 
 
 def _named_irfft2(
-    operator: Any, x: Pair, s: list[int] | None = None, dim: tuple[int, ...] = (-2, -1), norm: str | None = None
-) -> Any:
+    operator: Operator, x: Pair, s: list[int] | None = None, dim: tuple[int, ...] = (-2, -1), norm: str | None = None
+) -> Tensor:
     last = s[-1] if s else 2 * (x.real.shape[dim[-1]] - 1)
     return _irfft(operator, x, list(dim), _normalization(norm, forward=False), last)
 
@@ -131,7 +136,7 @@ def _normalization(norm: str | None, *, forward: bool) -> int:
     return _BY_LENGTH if forward == (norm == "forward") else 0
 
 
-def _sized(x: Any, size: int | None, axis: int) -> Any:
+def _sized(x: Tensor, size: int | None, axis: int) -> Tensor:
     """Returns a tensor cut or filled with zeros to a size along an axis."""
     import torch
 
@@ -146,17 +151,17 @@ def _sized(x: Any, size: int | None, axis: int) -> Any:
 
 
 def _stft(
-    operator: Any,
-    x: Any,
+    operator: Operator,
+    x: Tensor,
     n_fft: int,
     hop_length: int | None = None,
     win_length: int | None = None,
-    window: Any = None,
+    window: Tensor | None = None,
     normalized: bool = False,  # noqa: FBT001, FBT002  torch's order
     onesided: bool | None = True,  # noqa: FBT001, FBT002
     return_complex: bool | None = None,  # noqa: FBT001
     align_to_window: bool | None = None,  # noqa: FBT001
-) -> Any:
+) -> Pair | Tensor:
     """Returns (batch, bins, frames): a convolution whose kernels are the windowed cosines and sines."""
     import torch
 
@@ -172,18 +177,18 @@ def _stft(
 
 
 def _istft(
-    operator: Any,
+    operator: Operator,
     x: Pair,
     n_fft: int,
     hop_length: int | None = None,
     win_length: int | None = None,
-    window: Any = None,
+    window: Tensor | None = None,
     center: bool = True,  # noqa: FBT001, FBT002  torch's order
     normalized: bool = False,  # noqa: FBT001, FBT002
     onesided: bool | None = None,  # noqa: FBT001
     length: int | None = None,
     return_complex: bool = False,  # noqa: FBT001, FBT002
-) -> Any:
+) -> Tensor:
     """Returns (batch, samples): a transposed convolution, divided by the sum of the squared windows."""
     import torch
 
@@ -203,7 +208,7 @@ def _istft(
     return _sized(signal, stop - start, -1).reshape(*lead, stop - start)
 
 
-def _windowed(window: Any, width: int, n_fft: int) -> Any:
+def _windowed(window: Tensor | None, width: int, n_fft: int) -> Tensor:
     """Returns the window (n_fft) with zeros on both sides where it is shorter."""
     import torch
 
@@ -212,7 +217,7 @@ def _windowed(window: Any, width: int, n_fft: int) -> Any:
     return torch.nn.functional.pad(shape, (left, n_fft - width - left)) if width < n_fft else shape
 
 
-OPERATORS: Final[Mapping[str, Callable[..., Any]]] = {
+OPERATORS: Final[Mapping[str, Compute]] = {
     "stft": _stft,
     "istft": _istft,
     "fft_rfft": _named_rfft,

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgekit.torch_program.rewrites.call import Call, Replacement
+from edgekit.torch_program.rewrites.call import Call, Function
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def rms_norm(call: Call) -> Replacement | None:
+def rms_norm(call: Call) -> Function | None:
     """Writes RMS norm as x / sqrt(mean(x^2) + eps) * weight."""
     import torch
 
     axes = list(range(-len(call["normalized_shape"]), 0))
     epsilon = torch.finfo(call["input"].dtype).eps if call["eps"] is None else call["eps"]
 
-    def norm(x: Tensor, weight: Tensor = None) -> Tensor:
+    def norm(x: Tensor, weight: Tensor | None = None) -> Tensor:
         scaled = x * torch.rsqrt(x.pow(2).mean(axes, keepdim=True) + epsilon)
         return scaled if weight is None else scaled * weight
 
     return norm
 
 
-def average_over_depth(call: Call) -> Replacement | None:
+def average_over_depth(call: Call) -> Function | None:
     """Writes average pooling in 3D as pooling in 2D: over rows and columns, then over depth.
 
     Local response norms average over channels like this, with one row and one column.

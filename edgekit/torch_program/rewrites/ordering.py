@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from edgekit.torch_program.rewrites.call import Call, Replacement
+from edgekit.torch_program.rewrites.call import Call, Function
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def sort(call: Call) -> Replacement | None:
+def sort(call: Call) -> Function | None:
     """Writes sorting as `topk` of all elements, unless equal ones must keep their order."""
     shape = call.shape("self")
     axis, descending = int(call["dim"]), bool(call["descending"])
@@ -20,13 +20,15 @@ def sort(call: Call) -> Replacement | None:
     return lambda x: _largest(x, shape[axis], axis, negated=not descending)
 
 
-def argsort(call: Call) -> Replacement | None:
+def argsort(call: Call) -> Function | None:
     """Writes the places of sorted elements with `topk`, as `sort`."""
-    made = sort(call)
-    return None if made is None else lambda x: made(x)[1]
+    shape, axis, negated = call.shape("self"), int(call["dim"]), not call["descending"]
+    if sort(call) is None:
+        return None
+    return lambda x: _largest(x, shape[axis], axis, negated=negated)[1]
 
 
-def topk(call: Call) -> Replacement | None:
+def topk(call: Call) -> Function | None:
     """Writes the smallest elements as the largest of the negated ones, along the last axis."""
     rank, count = len(call.shape("self")), int(call["k"])
     axis, negated = int(call["dim"]), not call["largest"]
@@ -35,13 +37,13 @@ def topk(call: Call) -> Replacement | None:
     return lambda x: _largest(x, count, axis, negated=negated)
 
 
-def topk_by_places(call: Call) -> Replacement | None:
+def topk_by_places(call: Call) -> Function | None:
     """Writes the largest elements as those at their places, where nobody reads the places: LiteRT wants them read."""
     rank, count, axis = len(call.shape("self")), int(call["k"]), int(call["dim"])
     if 1 in call.read or axis % max(rank, 1) != rank - 1:
         return None
 
-    def chosen(x: Tensor) -> Tensor:
+    def chosen(x: Tensor) -> tuple[Tensor, ...]:
         places = x.topk(count, -1)[1]
         return x.gather(-1, places), places
 
@@ -57,13 +59,13 @@ def _largest(x: Tensor, count: int, axis: int, *, negated: bool) -> tuple[Tensor
     return (values, places) if last else (values.transpose(axis, -1), places.transpose(axis, -1))
 
 
-def bucketize(call: Call) -> Replacement | None:
+def bucketize(call: Call) -> Function | None:
     """Writes the place of each value among boundaries as how many boundaries lie before it."""
     import torch
 
     dtype, right = (torch.int32 if call["out_int32"] else torch.int64), call["right"]
 
-    def counted(x: Tensor, boundaries: Any) -> Tensor:
+    def counted(x: Tensor, boundaries: Tensor) -> Tensor:
         wide = x.unsqueeze(-1)
         before = wide >= boundaries if right else wide > boundaries
         return before.to(torch.int32).sum(-1, dtype=dtype)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgekit.torch_program.rewrites.call import Call, Replacement
+from edgekit.torch_program.rewrites.call import Call, Function
 from edgekit.torch_program.rewrites.convolutions import per_axis
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def convolution_of_words(call: Call) -> Replacement | None:
+def convolution_of_words(call: Call) -> Function | None:
     """Writes `padding="same"` and `"valid"` of a convolution as numbers, with a pad before it where sides differ.
 
     torch pads dilation x (kernel - 1) in all, half of it rounded down on the left.
@@ -34,7 +34,7 @@ def convolution_of_words(call: Call) -> Replacement | None:
     return convolution
 
 
-def pad(call: Call) -> Replacement | None:
+def pad(call: Call) -> Function | None:
     """Writes circular padding as slices that are joined, and negative widths of constant padding as a slice."""
     import torch
 

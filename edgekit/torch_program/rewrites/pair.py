@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Operator: TypeAlias = "Callable[..., Tensor]"
+"""A torch operator."""
+
+Compute: TypeAlias = Callable[..., object]
+"""What an operator does to pairs: a function of the operator and its arguments that gives a tensor or a `Pair`."""
 
 
 @final
@@ -15,9 +22,9 @@ class Pair:
     """A complex tensor.
 
     Attributes:
-        real: Real part.
-        imaginary: Imaginary part, of the same shape.
+        real: Real part, a tensor or a number.
+        imaginary: Imaginary part, of the same shape; None where all of it is zero.
     """
 
-    real: Tensor
-    imaginary: Tensor
+    real: Any
+    imaginary: Any

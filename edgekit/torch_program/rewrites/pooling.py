@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgekit.torch_program.rewrites.call import Call, Replacement
+from edgekit.torch_program.rewrites.call import Call, Function
 from edgekit.torch_program.rewrites.convolutions import per_axis
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _SIZES = ("kernel_size", "stride", "padding")
 
 
-def adaptive_max(call: Call) -> Replacement | None:
+def adaptive_max(call: Call) -> Function | None:
     """Writes adaptive maximum pooling as the maxima of slices, one axis after the other.
 
     Bin i of an axis of n pixels reaches from floor(i n / bins) to ceil((i + 1) n / bins).
@@ -25,7 +25,7 @@ def adaptive_max(call: Call) -> Replacement | None:
     if len(shape) != len(bins) + 2 or 1 in call.read:
         return None
 
-    def pooled(x: Tensor) -> Tensor:
+    def pooled(x: Tensor) -> tuple[Tensor, ...]:
         for axis, count in enumerate(bins, start=2):
             size = x.shape[axis]
             edges = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
@@ -35,7 +35,7 @@ def adaptive_max(call: Call) -> Replacement | None:
     return pooled
 
 
-def max_with_places(call: Call) -> Replacement | None:
+def max_with_places(call: Call) -> Function | None:
     """Writes maximum pooling whose places are read as the maxima of windows that are cut out.
 
     The place of a maximum is its row and column in the unpadded image: y width + x.
@@ -52,11 +52,11 @@ def max_with_places(call: Call) -> Replacement | None:
     places = (inside // kernel[1])[:, None] + rows, (inside % kernel[1])[:, None] + columns
     numbers = (places[0] * shape[3] + places[1]).float()
 
-    def pooled(x: Tensor) -> Tensor:
+    def pooled(x: Tensor) -> tuple[Tensor, ...]:
         if any(padding):
             lowest = torch.finfo(x.dtype).min
             x = torch.nn.functional.pad(x, (padding[1], padding[1], padding[0], padding[0]), value=lowest)
-        windows = torch.nn.functional.unfold(x, kernel, stride=stride)
+        windows = torch.nn.functional.unfold(x, (kernel[0], kernel[1]), stride=(stride[0], stride[1]))
         windows = windows.reshape(*shape[:2], kernel[0] * kernel[1], -1)
         values = windows.amax(2, keepdim=True)
         first = windows.argmax(2, keepdim=True)
@@ -66,7 +66,7 @@ def max_with_places(call: Call) -> Replacement | None:
     return pooled
 
 
-def max_unpool(call: Call) -> Replacement | None:
+def max_unpool(call: Call) -> Function | None:
     """Writes the inverse of maximum pooling as a scatter into zeros."""
     import torch
 

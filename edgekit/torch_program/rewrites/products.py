@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from edgekit.torch_program.rewrites.call import Call, Replacement
+from edgekit.torch_program.rewrites.call import Call, Function
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def prod(call: Call) -> Replacement | None:
+def prod(call: Call) -> Function | None:
     """Writes the product along an axis as products of its halves, log2 n of them."""
     shape = call.shape("self")
     if "dim" not in call.arguments or not shape or not call["self"].dtype.is_floating_point:
@@ -30,7 +30,7 @@ def prod(call: Call) -> Replacement | None:
     return multiplied
 
 
-def cumprod(call: Call) -> Replacement | None:
+def cumprod(call: Call) -> Function | None:
     """Writes running products with shifts of 1, 2, 4, ... places (Hillis and Steele), log2 n of them."""
     import torch
 
@@ -50,7 +50,7 @@ def cumprod(call: Call) -> Replacement | None:
     return running
 
 
-def cdist(call: Call) -> Replacement | None:
+def cdist(call: Call) -> Function | None:
     """Writes Euclidean and city-block distances as sums over differences of all pairs."""
     if call["p"] not in (1.0, 2.0):
         return None
@@ -63,7 +63,7 @@ def cdist(call: Call) -> Replacement | None:
     return distances
 
 
-def _joined(first: Any, second: Any, axis: int) -> Tensor:
+def _joined(first: Tensor, second: Tensor, axis: int) -> Tensor:
     import torch
 
     return torch.cat([first, second], axis)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgekit.torch_program.rewrites.call import Call, Replacement
+from edgekit.torch_program.rewrites.call import Call, Function
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,7 @@ _REACH = 3
 """Input pixels on each side that a phase of bicubic enlarging may read: two, and one for its own shift."""
 
 
-def resize(call: Call) -> Replacement | None:
+def resize(call: Call) -> Function | None:
     """Writes resizing as a product with a fixed matrix for each axis, or as fixed convolutions."""
     factors = _whole_factors(call)
     if factors is not None and not call["align_corners"]:
@@ -27,7 +27,7 @@ def resize(call: Call) -> Replacement | None:
     return lambda x: rows @ x @ columns.transpose(0, 1)
 
 
-def nearest(call: Call) -> Replacement | None:
+def nearest(call: Call) -> Function | None:
     """Writes nearest resizing as a choice of rows and columns; by a whole factor every format has it itself.
 
     (LiteRT's kernel rounds the places in another way than torch where the factor is none.)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgekit.torch_program.rewrites.call import Call, Replacement
+from edgekit.torch_program.rewrites.call import Call, Function
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def channel_shuffle(call: Call) -> Replacement | None:
+def channel_shuffle(call: Call) -> Function | None:
     """Writes channels (groups, c / groups) as (c / groups, groups)."""
     shape, groups = call.shape("self"), int(call["groups"])
     apart = (shape[0], groups, shape[1] // groups, *shape[2:])
     return lambda x: x.reshape(apart).transpose(1, 2).reshape(shape)
 
 
-def flip(call: Call) -> Replacement | None:
+def flip(call: Call) -> Function | None:
     """Turns one axis round after the other: LiteRT's kernel takes axes that lie side by side only."""
     axes = [int(axis) for axis in call["dims"]]
 
@@ -29,7 +29,7 @@ def flip(call: Call) -> Replacement | None:
     return turned if len(axes) > 1 else None
 
 
-def one_hot(call: Call) -> Replacement | None:
+def one_hot(call: Call) -> Function | None:
     """Compares with 0, 1, 2, ... instead of checking the range first, which no runtime does."""
     import torch
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgekit.torch_program.rewrites.call import Call, Replacement
+from edgekit.torch_program.rewrites.call import Call, Function
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def frames(call: Call) -> Replacement | None:
+def frames(call: Call) -> Function | None:
     """Writes `tensor.unfold(axis, size, step)` as a choice of places: (..., windows, ..., size)."""
     import torch
 
@@ -27,7 +27,7 @@ def frames(call: Call) -> Replacement | None:
     return cut
 
 
-def fold(call: Call) -> Replacement | None:
+def fold(call: Call) -> Function | None:
     """Writes `fold` as a transposed convolution with kernels that each set one place of the window."""
     import torch
 

@@ -53,7 +53,9 @@ def test_slices_are_joined_again(rewritten, function):
 
 
 @pytest.mark.parametrize(
-    ("function", "used"), [(masked, "where"), (masked_channels, "where"), (rows, "scatter")], ids=str
+    ("function", "used"),
+    [(masked, "where"), (masked_channels, "where"), (rows, "scatter")],
+    ids=["values", "channels", "rows"],
 )
 def test_indices_become_choices_and_scatters(rewritten, function, used):
     found = rewritten(function, torch.randn(1, 4, 6))

@@ -72,19 +72,20 @@ def test_apples_runtime_gets_a_picture_and_its_dictionary_becomes_an_array(packa
     given = {}
 
     class Model:
-        def __init__(self, opened):
-            assert opened == str(path)
+        def __init__(self, opened, function_name):
+            assert (opened, function_name) == (str(path), None)
 
         def get_spec(self):
             from edgekit.validators.coreml_evaluator.package_file import read_package
 
             return read_package(path).spec
 
-        def predict(self, values):
+        def predict(self, values, state):
+            assert state is None
             given.update(values)
             return {"classLabel": 3, "classLabel_probs": {7: 0.2, 3: 0.5, 5: 0.3}}
 
-    session = _AppleSession(SimpleNamespace(models=SimpleNamespace(MLModel=Model)), str(path))
+    session = _AppleSession(SimpleNamespace(models=SimpleNamespace(MLModel=Model)), str(path), "")
     probabilities, label = session.run([PIXELS])
     assert given["picture"].size == (5, 4)
     assert np.array_equal(np.asarray(given["picture"]), PIXELS[0].transpose(1, 2, 0))

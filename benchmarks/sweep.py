@@ -1,0 +1,176 @@
+"""What the driver of a sweep costs: the real scheduler against simulated jobs, on 1 to 256 workers.
+
+    python benchmarks/sweep.py [--jobs 10000] [--write]
+
+The graph is that of a sweep of models x 15 devices x 4 formats x 3 precisions: a capture a model, an artifact a (model,
+format, precision), a judgement a row. Requests are made by the real stages; nothing is run. Durations are drawn from
+log-normal distributions around medians of 8 s (capture), 12 s (artifact) and 3 s (judgement), with a fixed seed. Time
+is simulated, but the driver's own CPU time is measured and passes in the simulation while it works: workers wait for
+it. What an engine itself spends on a job, such as the start of a process, is not in it.
+
+efficiency   work / (workers x time to the end): 1 is a driver that costs nothing and work that can be split evenly
+bound        the same for a driver without cost: the graph, and the last jobs that leave workers idle, allow no more
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import json
+import math
+import platform
+import random
+import resource
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgekit.model import CapturedModel
+from edgekit.sweeping.engine import Ended, Engine, Work
+from edgekit.sweeping.jobs import CapturedInputs, JudgedRow, MadeArtifacts, TaskText
+from edgekit.sweeping.matrix import ModelEntry, Point
+from edgekit.sweeping.schedule import drive
+from edgekit.sweeping.stages import SweepPlan, SweepStages, graph
+
+HERE = Path(__file__).parent
+WORKERS = (1, 2, 4, 16, 64, 256)
+MEDIANS_S = {"capture": 8.0, "make": 12.0, "judge": 3.0}
+DEVICES, FORMATS, PRECISIONS = 15, ("a", "b", "c", "d"), ("fp16", "int8", "int4")
+SPREAD = 0.5
+
+
+class SimulatedEngine(Engine):
+    """Ends jobs at simulated times. `driver_counts`: the driver's CPU time passes while it works."""
+
+    def __init__(self, slots: int, *, driver_counts: bool) -> None:
+        super().__init__(slots)
+        self.now = 0.0
+        self.work_s = 0.0
+        self.running: list[tuple[float, int, Work, float]] = []
+        self.count = 0
+        self._counts = driver_counts
+        self._mark = time.process_time()
+
+    def _let_driver_pass(self) -> None:
+        spent = time.process_time() - self._mark
+        self.now += spent if self._counts else 0.0
+
+    def submit(self, work: Work) -> None:
+        self._let_driver_pass()
+        kind = work.name.partition(" ")[0]
+        took = math.exp(random.Random(work.name).gauss(math.log(MEDIANS_S[kind]), SPREAD))
+        self.count += 1
+        self.work_s += took
+        heapq.heappush(self.running, (self.now + took, self.count, work, took))
+        self._mark = time.process_time()
+
+    def wait(self, timeout_s: float | None) -> tuple[Ended, ...]:  # noqa: ARG002  something always ends
+        self._let_driver_pass()
+        end, _, work, took = heapq.heappop(self.running)
+        self.now = max(self.now, end)
+        found = [Ended(name=work.name, value=result_of(work), wall_s=took)]
+        while self.running and self.running[0][0] <= self.now:
+            _, _, work, took = heapq.heappop(self.running)
+            found.append(Ended(name=work.name, value=result_of(work), wall_s=took))
+        self._mark = time.process_time()
+        return tuple(found)
+
+    def cancel(self) -> None:
+        self.running.clear()
+
+
+def result_of(work: Work) -> Any:
+    kind = work.name.partition(" ")[0]
+    if kind == "capture":
+        model = CapturedModel(
+            name="net", source="net.py:build", source_kind="torch", kind="pt2", path=Path("net.pt2"), inputs=(),
+            outputs=(), digest=work.name, parameters=1, macs=1, family="cnn", family_evidence="",
+        )  # fmt: skip
+        return CapturedInputs(
+            model=model, torch_model=model, torch_failure=None, calibration=None, evaluation=None, reference=None
+        )
+    if kind == "make":
+        return MadeArtifacts(made=1, converted=1)
+    return JudgedRow(row=replace(work.request.row, status="judged"))
+
+
+def plan_of(jobs: int, folder: Path) -> SweepPlan:
+    """Returns a sweep of about so many jobs."""
+    of_a_model = 1 + len(FORMATS) * len(PRECISIONS) * (1 + DEVICES)
+    models = [
+        ModelEntry(name=f"model {i}", source=f"model{i}.py:build", config=None, folder=folder)
+        for i in range(max(1, round(jobs / of_a_model)))
+    ]
+    devices = [f"device{i}" for i in range(DEVICES)]
+    points = tuple(
+        Point(model=model, device=device, format=name, precision=precision, pipeline=(), effort="quick")
+        for model in models
+        for device in devices
+        for name in FORMATS
+        for precision in PRECISIONS
+    )
+    return SweepPlan(
+        points=points,
+        tasks={m.name: TaskText(source=m.source, config=None, folder=folder, timeout_s=1800.0) for m in models},
+        devices={device: f"{device}.toml" for device in devices},
+        facts={(model.name, device): "facts" for model in models for device in devices},
+        code="code",
+        folder=folder,
+    )
+
+
+def simulate(plan: SweepPlan, workers: int, *, driver_counts: bool) -> dict[str, float]:
+    engine = SimulatedEngine(workers, driver_counts=driver_counts)
+    started = time.process_time()
+    driven = drive(graph(plan), SweepStages(plan), engine)
+    cpu_s = time.process_time() - started
+    return {
+        "jobs": driven.started,
+        "end_s": engine.now,
+        "efficiency": engine.work_s / (workers * engine.now),
+        "driver_ms_a_job": 1000 * cpu_s / driven.started,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=10_000)
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        plan = plan_of(arguments.jobs, Path(folder))
+        rows = []
+        for workers in WORKERS:
+            bound = simulate(plan, workers, driver_counts=False)["efficiency"]
+            rows.append({"workers": workers, **simulate(plan, workers, driver_counts=True), "bound": bound})
+            print(json.dumps(rows[-1]))
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    text = as_markdown(rows, peak_mb)
+    print(text)
+    if arguments.write:
+        (HERE / "results" / "sweep.md").write_text(text)
+
+
+def as_markdown(rows: list[dict[str, float]], peak_mb: float) -> str:
+    lines = [
+        f"| {row['workers']} | {row['jobs']:.0f} | {row['end_s'] / 3600:.2f} h | {row['efficiency']:.3f} "
+        f"| {row['bound']:.3f} | {row['driver_ms_a_job']:.2f} ms |"
+        for row in rows
+    ]
+    head = f"""# The driver of a sweep, simulated
+
+`python benchmarks/sweep.py --write` on {platform.machine()}, Python {platform.python_version()}: the real scheduler and
+stages against simulated jobs (medians: capture 8 s, artifact 12 s, judgement 3 s). The driver's CPU time counts. Not in
+it: what an engine spends on a job (the start of a process), and the writing of rows, which is the workers'. The peak
+resident set of the whole simulation was {peak_mb:.0f} MB.
+
+| workers | jobs | simulated time | efficiency | without the driver's cost | driver's CPU a job |
+|---|---|---|---|---|---|
+"""
+    return head + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What runs a sweep's jobs: one interface, one file an engine.
+
+An engine is handed jobs that may start at once, runs as many of them as it can, and says which have ended. It knows
+nothing of models, rows or the order of work.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, final
+
+from edgekit.errors import EdgekitError, UsageError
+from edgekit.plugins import load_plugin
+from edgekit.registry import engine_targets
+from edgekit.workers.worker import Job, JobOptions
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A job that may start now.
+
+    Attributes:
+        name: Unique in the sweep.
+        job: What to do: a function of a module, so that any process finds it.
+        request: A frozen dataclass; it travels as JSON.
+        options: How to run it.
+    """
+
+    name: str
+    job: Job[Any, Any]
+    request: Any
+    options: JobOptions
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A job that has ended.
+
+    Attributes:
+        name: The work's.
+        value: What the job returned; None where it failed.
+        error: Why it failed; None where it did not.
+        wall_s: Seconds that it took.
+    """
+
+    name: str
+    value: Any = None
+    error: EdgekitError | None = None
+    wall_s: float = 0.0
+
+
+class Engine(ABC):
+    """Runs jobs somewhere. Made with the number of jobs that run at a time."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        """Jobs at a time. The sweep hands over no more than these, so that what is urgent need not wait in a queue."""
+
+    @abstractmethod
+    def submit(self, work: Work) -> None:
+        """Starts a job; returns at once."""
+
+    @abstractmethod
+    def wait(self, timeout_s: float | None) -> tuple[Ended, ...]:
+        """Returns the jobs that have ended since the last call, in the order in which they did.
+
+        Args:
+            timeout_s: Returns nothing after so long without an end; None waits on.
+        """
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Ends everything that runs, and returns when it is gone. Called once, at the end of every sweep."""
+
+
+def find_engine(name: str, slots: int) -> Engine:
+    """Returns the engine of that name, ready for work.
+
+    Raises:
+        UsageError: no such engine.
+        PluginError: a third party's engine cannot be loaded.
+    """
+    targets = engine_targets()
+    if name not in targets:
+        raise UsageError(f'--engine "{name}" is not known: accepted are {", ".join(targets)}.')
+    made: Engine = load_plugin("engine", name, targets[name])(slots)
+    return made
