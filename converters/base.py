@@ -15,7 +15,7 @@ from typing import ClassVar, Final, Literal, final
 from edgekit.analysis.graph import Analysis
 from edgekit.artifact import remove_artifact
 from edgekit.errors import ConversionError, DataError, MissingDependencyError, WorkerError
-from edgekit.formats.table import find_format
+from edgekit.formats.table import all_formats, find_format
 from edgekit.model import ArtifactState, CapturedKind, CapturedModel, TensorSpec
 from edgekit.plugins import load_plugin
 from edgekit.recipe import Recipe
@@ -85,9 +85,11 @@ class Converter(ABC):
 
     Class attributes:
         runtime: Name of its format (see `edgekit.formats.format`), which says what must be installed.
+        leaves_open: It can leave sizes open that the model leaves open.
     """
 
     runtime: ClassVar[str]
+    leaves_open: ClassVar[bool] = False
 
     @abstractmethod
     def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
@@ -97,6 +99,17 @@ class Converter(ABC):
         """Returns why this model's operators cannot be held, as far as the graph tells, or None. Imports nothing."""
         del analysis
         return None
+
+    @final
+    def why_not_open(self, model: CapturedModel) -> str | None:
+        """Returns why the sizes that the model leaves open cannot stay so, or None where they can or none is open."""
+        if model.open_sizes is None or self.leaves_open:
+            return None
+        return (
+            f"{find_format(self.runtime).title} artifacts of edgekit have fixed sizes, and the task leaves open "
+            f"{model.open_sizes.words}. Use --format {_open_formats()}, or give a number in the place of "
+            f"{model.open_sizes.dimensions[0].name} in --input or [inputs]"
+        )
 
     @abstractmethod
     def convert(self, request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
@@ -116,7 +129,7 @@ class Converter(ABC):
             DataError: the recipe needs calibration data and there is none.
             WorkerError: the converter broke its contract.
         """
-        reason = self.why_not(request.model.kind, request.recipe)
+        reason = self.why_not(request.model.kind, request.recipe) or self.why_not_open(request.model)
         if reason is not None:
             title = f"{self.runtime} {request.recipe.name}"
             raise ConversionError(f"{request.model.source} cannot become {title}: {reason}")
@@ -153,6 +166,11 @@ def _narrowed(model: CapturedModel, made: Conversion, title: str) -> tuple[str, 
         for spec, artifact in pairs
         if artifact.scale is None and (spec.dtype, artifact.dtype) in _NARROWER
     )
+
+
+def _open_formats() -> str:
+    """Returns the formats whose artifacts leave sizes open: `onnx or executorch`."""
+    return " or ".join(one.name for one in all_formats() if converter(one.name).leaves_open)
 
 
 def converter(name: str) -> Converter:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, final
 from edgekit.converters.failure_reason import failure_reason
 from edgekit.converters.keras_function import keras_function
 from edgekit.errors import ConversionError
-from edgekit.model import CapturedModel, TensorSpec
+from edgekit.model import CapturedModel, OpenSizes, TensorSpec
 from edgekit.sources.onnx_names import SCOPES, module_name
+from edgekit.torch_program.open_sizes import load_open
 from edgekit.torch_program.program_archive import load_program
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def float_graph(captured: CapturedModel, scratch: Path, *, fold: bool = True) ->
     _strip_notes(model)
     _rename(model.graph, model.graph.input, captured.inputs)
     _rename(model.graph, model.graph.output, captured.outputs)
+    if captured.open_sizes is not None:
+        _name_sizes(model.graph, captured.open_sizes)
     return OnnxFloatGraph(model=model, modules=modules)
 
 
@@ -77,7 +80,7 @@ def _from_exported_program(captured: CapturedModel) -> onnx.ModelProto:
     import torch
     from onnxscript import optimizer
 
-    program = load_program(captured.path)
+    program = load_program(captured.path) if captured.open_sizes is None else load_open(captured.open_path)
     try:
         exported: Any = torch.onnx.export(program, (), dynamo=True, verbose=False)
     except Exception as error:
@@ -89,6 +92,16 @@ def _from_exported_program(captured: CapturedModel) -> onnx.ModelProto:
     optimizer.fold_constants(exported.model, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT)
     optimizer.remove_unused_nodes(exported.model)
     return exported.model_proto
+
+
+def _name_sizes(graph: onnx.GraphProto, opened: OpenSizes) -> None:
+    """Calls the open sizes of inputs and outputs what the user calls them; others after their output and axis."""
+    for values, axes in ((graph.input, opened.inputs), (graph.output, opened.outputs)):
+        for value, names in zip(values, axes, strict=True):
+            for axis, name in enumerate(names):
+                if name:
+                    other = f"{value.name}_{axis}"
+                    value.type.tensor_type.shape.dim[axis].dim_param = other if name == "*" else name
 
 
 def _from_file(captured: CapturedModel) -> onnx.ModelProto:

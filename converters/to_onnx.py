@@ -21,7 +21,7 @@ from edgekit.converters.onnx_source import OnnxFloatGraph, float_graph, sort_nod
 from edgekit.converters.onnx_static import quantize_static
 from edgekit.converters.onnx_weights import quantize_weights
 from edgekit.errors import ConversionError
-from edgekit.model import CapturedKind, TensorSpec, boundary_json
+from edgekit.model import CapturedKind, TensorSpec, boundary_json, with_free_axes
 from edgekit.quantization.checks import check_calibration
 from edgekit.recipe import Precision, Recipe
 from edgekit.workers.worker import Progress
@@ -41,6 +41,7 @@ class ONNXConverter(Converter):
     """Writes ONNX files that onnxruntime runs with integer kernels."""
 
     runtime: ClassVar[str] = "onnx"
+    leaves_open: ClassVar[bool] = True
 
     def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
@@ -119,7 +120,10 @@ def _boundary(
     graph: onnx.GraphProto, request: ConversionRequest, notes: list[str]
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Makes inputs and outputs integer where that is requested; returns their specs."""
-    inputs, outputs = list(request.model.inputs), list(request.model.outputs)
+    model = request.model
+    inputs, outputs = list(model.inputs), list(model.outputs)
+    if (opened := model.open_sizes) is not None:
+        inputs, outputs = list(with_free_axes(inputs, opened.inputs)), list(with_free_axes(outputs, opened.outputs))
     if request.io == "int8":
         for specs, change, reason in (
             (inputs, make_input_integer, "reads"),

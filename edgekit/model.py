@@ -7,7 +7,7 @@ converters read, and this description of it. Converters never import the user's 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal, final
 
@@ -20,6 +20,9 @@ CapturedKind = Literal["pt2", "onnx", "keras", "savedmodel", "tflite"]
 
 IMPORTABLE: Final[CapturedKind] = "onnx"
 """The kind of file that an importer can turn into an exported torch program."""
+
+OPEN_NAME: Final = "open.pt2"
+"""File of a captured program with open sizes, beside the one with the largest."""
 
 Family = Literal["cnn", "transformer", "rnn", "mlp", "mixed", "unknown"]
 
@@ -69,6 +72,88 @@ def takes_rows(inputs: Sequence[TensorSpec]) -> bool:
     layers, a graph's nodes) an item is exactly one call.
     """
     return all(spec.is_batched or not spec.shape for spec in inputs)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dimension:
+    """A size of inputs that an artifact leaves open.
+
+    Attributes:
+        name: What the inputs call it.
+        min: Smallest size.
+        max: Largest size: what memory and latency are judged at.
+        multiple_of: Every size is a multiple of it.
+        typical: The size that an app has most often.
+    """
+
+    name: str
+    min: int
+    max: int
+    multiple_of: int
+    typical: int
+
+    @property
+    def text(self) -> str:
+        """The flag's value that gives this."""
+        return f"{self.name}={self.min}..{self.max},multiple_of={self.multiple_of},typical={self.typical}"
+
+    @property
+    def range_text(self) -> str:
+        """`height 128 to 1024 in steps of 32`."""
+        steps = f" in steps of {self.multiple_of}" if self.multiple_of > 1 else ""
+        return f"{self.name} {self.min} to {self.max}{steps}"
+
+    def why_not(self, size: int) -> str:
+        """Returns why an input cannot have this size, "" where it can."""
+        fits = self.min <= size <= self.max and size % self.multiple_of == 0
+        return "" if fits else f"{size} is not one of {self.range_text}"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenSizes:
+    """The sizes of a model that its artifacts leave open.
+
+    Attributes:
+        dimensions: What they are called and how far they go.
+        inputs: For each input the name of the dimension on each axis, "" for a fixed one.
+        outputs: The same for each output; `*` for an open size that is no dimension's, such as half the height.
+    """
+
+    dimensions: tuple[Dimension, ...]
+    inputs: tuple[tuple[str, ...], ...]
+    outputs: tuple[tuple[str, ...], ...]
+
+    @property
+    def words(self) -> str:
+        """`height 128 to 1024 in steps of 32, width 128 to 1024`."""
+        return ", ".join(item.range_text for item in self.dimensions)
+
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """Returns the sizes at which artifacts are validated: smallest, typical and largest, without repetitions."""
+        found: dict[str, dict[str, int]] = {}
+        for word, key in (("smallest", "min"), ("typical", "typical"), ("largest", "max")):
+            sizes = {item.name: int(getattr(item, key)) for item in self.dimensions}
+            if sizes not in found.values() or word == "largest":
+                found = {name: kept for name, kept in found.items() if kept != sizes}
+                found[word] = sizes
+        return found
+
+    def shapes_at(self, inputs: Sequence[TensorSpec], sizes: Mapping[str, int]) -> list[tuple[int, ...]]:
+        """Returns the inputs' shapes at one size of each dimension."""
+        return [
+            tuple(sizes.get(name, size) for name, size in zip(axes, spec.shape, strict=True))
+            for axes, spec in zip(self.inputs, inputs, strict=True)
+        ]
+
+
+def with_free_axes(specs: Sequence[TensorSpec], axes: Sequence[Sequence[str]]) -> tuple[TensorSpec, ...]:
+    """Returns the specs as those of a file that leaves sizes free: -1 where `axes` names a dimension."""
+    return tuple(
+        replace(spec, shape=tuple(-1 if name else size for name, size in zip(names, spec.shape, strict=True)))
+        for spec, names in zip(specs, axes, strict=True)
+    )
 
 
 @final
@@ -176,6 +261,7 @@ class CapturedModel:
         metadata: Labels, preprocessing and provenance that go into the artifacts.
         learned_ranges: Learned ranges of activations, where training with rounded values has found them.
         states: What it keeps between calls; their inputs and outputs are among `inputs` and `outputs`.
+        open_sizes: Sizes that artifacts leave open; `inputs`, `outputs` and `path` have the largest. None without any.
     """
 
     name: str
@@ -194,6 +280,12 @@ class CapturedModel:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     learned_ranges: tuple[LearnedRange, ...] = ()
     states: tuple[State, ...] = ()
+    open_sizes: OpenSizes | None = None
+
+    @property
+    def open_path(self) -> Path:
+        """The same program with its open sizes; `path` where it has none."""
+        return self.path if self.open_sizes is None else self.path.with_name(OPEN_NAME)
 
     @property
     def data_inputs(self) -> tuple[TensorSpec, ...]:

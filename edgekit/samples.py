@@ -11,6 +11,8 @@ evaluation inputs, the float model's outputs and an artifact's outputs all have 
     targets.npy     (items, ...): what the evaluation compares with; optional. Tables (rows, columns) of different
                     length are filled up with rows of NaN
     slices.json     ["day", "night", ...]: one slice name an item; optional
+    sizes.npy       (count, tensors, axes) int64: each row's own sizes, where rows differ: a row is stored in the corner
+                    of the largest, behind it are zeros
     starts.npy      (sequences,) int64: rows before which a model's states begin anew; only for models that have states
 
 The .npy files are opened as memory maps, so a large set costs no memory.
@@ -52,6 +54,30 @@ def is_whole(shape: Sequence[int]) -> bool:
 def row_shape(shape: Sequence[int]) -> tuple[int, ...]:
     """Returns the shape in which a sample folder stores a row of a tensor that has `shape` in a call."""
     return tuple(shape) if is_whole(shape) else tuple(shape[1:])
+
+
+def own_shape(sizes: NDArray[np.int64], tensor: int, largest: Sequence[int]) -> tuple[int, ...]:
+    """Returns the shape of one tensor of a row, from the row's sizes (tensors, axes)."""
+    return tuple(int(size) for size in sizes[tensor][: len(largest)])
+
+
+def in_corner(array: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+    """Returns an array of `shape` that holds `array` in its corner and zeros behind."""
+    import numpy as np
+
+    if array.shape == tuple(shape):
+        return array
+    filled = np.zeros(shape, array.dtype)
+    filled[tuple(map(slice, array.shape))] = array
+    return filled
+
+
+def sizes_table(shapes: Sequence[Sequence[tuple[int, ...]]]) -> NDArray[np.int64]:
+    """Returns the shapes of rows as one table (rows, tensors, axes), filled up with 0."""
+    import numpy as np
+
+    axes = max((len(shape) for row in shapes for shape in row), default=0)
+    return np.asarray([[[*shape, *[0] * (axes - len(shape))] for shape in row] for row in shapes], dtype=np.int64)
 
 
 @final
@@ -125,12 +151,19 @@ class Samples:
         """
         import numpy as np
 
-        arrays, shapes = self.arrays(), self.shapes()
+        arrays, shapes, sizes = self.arrays(), self.shapes(), self.sizes()
         for i in range(self.count) if chosen is None else chosen:
+            own = shapes if sizes is None else [own_shape(sizes[i], k, shape) for k, shape in enumerate(shapes)]
             # Not ascontiguousarray, which gives a single number an axis.
             yield tuple(
-                np.array(array[i], order="C").reshape(shape) for array, shape in zip(arrays, shapes, strict=True)
+                np.array(array[i].reshape(shape)[tuple(map(slice, cut))], order="C")
+                for array, shape, cut in zip(arrays, shapes, own, strict=True)
             )
+
+    def sizes(self) -> NDArray[np.int64] | None:
+        """Returns each row's own sizes, (rows, tensors, axes) filled up with 0, or None where all rows are alike."""
+        path = self.folder / "sizes.npy"
+        return _load(path, self.count) if path.exists() else None
 
     def item_of_row(self) -> NDArray[np.int64]:
         """Returns for each row the index of its evaluation item, shape (count,)."""
@@ -197,10 +230,17 @@ class SampleWriter:
         names: Tensor names, in order.
         sequences: The rows are calls of a model with states, which follow each other.
         reset_every: Its states begin anew after so many calls; None for nowhere but where `start_sequence` says so.
+        largest: Shape of each tensor in a call, where rows may be smaller than that; None where all are alike.
     """
 
     def __init__(
-        self, folder: Path, names: Sequence[str], *, sequences: bool = False, reset_every: int | None = None
+        self,
+        folder: Path,
+        names: Sequence[str],
+        *,
+        sequences: bool = False,
+        reset_every: int | None = None,
+        largest: Sequence[tuple[int, ...]] | None = None,
     ) -> None:
         self._folder = folder
         self._names = tuple(names)
@@ -212,6 +252,8 @@ class SampleWriter:
         self._slices: list[str] = []
         self._starts: list[int] | None = [0] if sequences else None
         self._reset_every = reset_every
+        self._largest = largest
+        self._sizes: list[list[tuple[int, ...]]] = []
         self._digest = hashlib.sha256()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -247,6 +289,9 @@ class SampleWriter:
         """
         import numpy as np
 
+        if self._largest is not None:
+            self._sizes.append([array.shape for array in row])
+            row = tuple(in_corner(array, shape) for array, shape in zip(row, self._largest, strict=True))
         if not self._files:
             self._start(row)
         for i, array in enumerate(row):
@@ -309,6 +354,10 @@ class SampleWriter:
             starts = [row for row in self._starts if row < self.count]
             self._digest.update(json.dumps(["starts", starts]).encode())
             np.save(self._folder / "starts.npy", np.asarray(starts, dtype=np.int64))
+        if any(shapes != self._calls for shapes in self._sizes):
+            sizes = sizes_table(self._sizes)
+            self._digest.update(b"sizes" + sizes.tobytes())
+            np.save(self._folder / "sizes.npy", sizes)
         if self.items != self.count:
             np.save(self._folder / "items.npy", np.asarray(self._items, dtype=np.int64))
         if self._targets:

@@ -244,7 +244,7 @@ def run_reference(
     """
     run = RunnerCall(
         runtime="reference",
-        artifact=model.path,
+        artifact=model.open_path,
         modes=("outputs",),
         samples=samples.folder,
         output=folder,

@@ -45,6 +45,7 @@ def plan(
     *,
     device: Device | Devices | None = None,
     inputs: object = None,
+    dimensions: Mapping[str, object] | None = None,
     formats: str | Sequence[str] | None = None,
     precision: str | None = None,
     effort: str = "quick",
@@ -70,6 +71,8 @@ def plan(
             `{"image": (1, 3, 224, 224)}`, with `((1, 16), "int64")` where the dtype is not float32. A torch module
             needs them, or the first sample of data in memory, with its batch axis. Elsewhere a dict of shapes fixes the
             sizes that a file leaves free.
+        dimensions: Sizes that stay open, which the shapes in `inputs` name: `inputs={"ids": (1, "length")}` and
+            `{"length": (1, 512)}`, or a dict with min, max, multiple_of and typical in the place of the pair.
         formats: `"tflite"`, `"tflite,onnx"`, `"all"` or a sequence of names; None lets the planner choose.
         precision: A preset, such as `"int8"`; None lets the planner choose.
         prefer: Among plans that fit: `"balanced"` (the default), `"accuracy"`, `"size"` or `"speed"`.
@@ -94,7 +97,7 @@ def plan(
 
     source = TaskSource(
         model=model, inputs=inputs, calibration=calibration, evaluation=evaluation, metric=metric, training=training,
-        config=config, name=name,
+        config=config, name=name, dimensions=dimensions,
     )  # fmt: skip
     with session("plan", more) as run:
         wanted, described = parse_effort(effort), described_task(source)
@@ -126,6 +129,7 @@ def export(
     *,
     device: Device | Devices | None = None,
     inputs: object = None,
+    dimensions: Mapping[str, object] | None = None,
     formats: str | Sequence[str] | None = None,
     precision: str | None = None,
     techniques: str | Step | Technique | Iterable[str | Step | Technique] = (),
@@ -151,6 +155,7 @@ def export(
         model: As for `plan`.
         device: As for `plan`.
         inputs: As for `plan`.
+        dimensions: See `plan`.
         formats: As for `plan`.
         precision: As for `plan`.
         techniques: What to do to the float model first: `"equalize"`, `"round_weights:method=gptq"`, techniques
@@ -184,7 +189,7 @@ def export(
 
     source = TaskSource(
         model=model, inputs=inputs, calibration=calibration, evaluation=evaluation, metric=metric, training=training,
-        config=config, name=name,
+        config=config, name=name, dimensions=dimensions,
     )  # fmt: skip
     with session("export", more) as run:
         io_type, wanted = parse_io(io), parse_effort(effort)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from edgekit.cli import options
 from edgekit.cli.options import CHOICE, OUTPUT, option
 from edgekit.planner.technique_order import order_warning
+from edgekit.task.dimensions import read_dimensions
 from edgekit.task.input_sizes import read_input_sizes
 from edgekit.task.request import Request, make_request, parse_effort
 from edgekit.terminal.console import console, write_json
@@ -44,6 +45,7 @@ def export(
     prefer: options.Prefer = None,
     *,
     data: options.Data,
+    dimensions: options.Dimensions = None,
     metric: options.Metric = None,
     io: options.Io = "float",
     limits: options.Limits,
@@ -73,6 +75,7 @@ def export(
         limits=limits.texts(),
         overrides=data.overrides(metric),
         input_sizes=read_input_sizes(data.inputs or ()),
+        dimensions=read_dimensions(dimensions or ()),
         without=without or (),
     )
     request = planned.restrict(request) if planned else request

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from edgekit.cli import options
 from edgekit.cli.completion import complete_format
 from edgekit.cli.options import CHOICE, OUTPUT, option
+from edgekit.task.dimensions import read_dimensions
 from edgekit.task.input_sizes import read_input_sizes
 from edgekit.task.request import Request, make_request
 from edgekit.terminal.console import console, write_json
@@ -37,6 +38,7 @@ def ladder(
     technique: options.Technique = None,
     *,
     data: options.Data,
+    dimensions: options.Dimensions = None,
     metric: options.Metric = None,
     limits: options.Limits,
     output: Output = None,
@@ -60,6 +62,7 @@ def ladder(
         limits=limits.texts(),
         overrides=data.overrides(metric),
         input_sizes=read_input_sizes(data.inputs or ()),
+        dimensions=read_dimensions(dimensions or ()),
     )
     from edgekit.cli.settings import pipeline_settings
     from edgekit.trials.ladder_request import run_ladder

@@ -57,6 +57,13 @@ Inputs = Annotated[
         help="Sizes of an input: image=1x3x224x224 or ids=1x128:int64; repeat for more inputs.",
     ),
 ]  # fmt: skip
+Dimensions = Annotated[
+    list[str] | None,
+    option(
+        MODEL_AND_DATA, "--dimension",
+        help="A size that stays open, which --input names: length=1..512 or height=128..1024,multiple_of=32; repeat.",
+    ),
+]  # fmt: skip
 ExampleInputs = Annotated[
     str | None,
     option(MODEL_AND_DATA, "--example-inputs", help="model.py:function that returns a tuple of tensors at batch 1."),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from edgekit.cli import options
 from edgekit.cli.export import show_report
 from edgekit.cli.options import OUTPUT, option
+from edgekit.task.dimensions import read_dimensions
 from edgekit.task.input_sizes import read_input_sizes
 from edgekit.task.request import Request, make_request, parse_effort
 from edgekit.terminal.console import console, write_json
@@ -36,6 +37,7 @@ def plan(
     precision: options.Precision = None,
     *,
     data: options.Data,
+    dimensions: options.Dimensions = None,
     signature: options.Signature = None,
     metric: options.Metric = None,
     limits: options.Limits,
@@ -67,6 +69,7 @@ def plan(
         limits=limits.texts(),
         overrides=data.overrides(metric),
         input_sizes=read_input_sizes(data.inputs or ()),
+        dimensions=read_dimensions(dimensions or ()),
     )
     from edgekit.cli.settings import pipeline_settings
     from edgekit.exporting.artifact_data import ArtifactData

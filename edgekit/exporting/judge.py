@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, final
 
 from edgekit.artifact import Artifact
 from edgekit.budget import Budget
@@ -13,8 +13,9 @@ from edgekit.checks import Check, complete
 from edgekit.converters.base import IoType
 from edgekit.errors import EdgekitError
 from edgekit.exporting.inputs import FLOAT_RECIPE, Inputs
+from edgekit.exporting.open_sizes import LARGEST, samples_at, worst_checks
 from edgekit.formats.table import find_format
-from edgekit.model import CapturedModel
+from edgekit.model import CapturedModel, OpenSizes
 from edgekit.pipeline.analysis import analyze_model
 from edgekit.pipeline.convert import convert
 from edgekit.pipeline.samples import reference_outputs
@@ -32,6 +33,12 @@ from edgekit.validators.output_pairing import pair_outputs, reorder
 from edgekit.validators.requested import Requested, requested_settings
 from edgekit.validators.slices import describe_slices
 from edgekit.workers.process_folder import temporary_folder
+
+_TIMED: Final = ("memory", "latency")
+_NO_DATA: Final[Mapping[str, str]] = {
+    "outputs": "There is no evaluation data. Give [data] evaluation in edgekit.toml.",
+    "reference": "There is no evaluation data, so the float model ran on none.",
+}
 
 
 @final
@@ -100,32 +107,95 @@ def judge_artifact(
     baseline = _float_baseline(artifact.runtime, inputs, recipe, settings) if timed else None
     if settings.cancelled.is_set():
         raise KeyboardInterrupt
-    with temporary_folder("outputs") as folder:
-        evidence = collect_evidence(
-            artifact,
-            folder=folder,
-            evaluation=inputs.evaluation,
-            reference=inputs.reference,
-            baseline=baseline,
-            metric=inputs.task.metric,
-            metric_base=inputs.task.base,
-            pieces=runs.pieces,
-            run=runs.target,
-            settings=RunSettings(
-                timeout_s=settings.timeout_s,
-                memory_limit_bytes=settings.memory_limit_bytes,
-                threads=settings.threads,
-                signature=settings.signature if artifact.signature else "",
-            ),
-            progress=settings.stage(artifact.runtime),
-        )
+
+    def measured(inputs: Inputs, pieces: Sequence[MeasurementKind], folder: Path) -> Evidence:
+        wanted = [piece for piece in pieces if piece in runs.pieces]
+        evidence = _collected(artifact, inputs, baseline, wanted, folder, settings, runs.target)
         evidence = replace(
             evidence, device=device, predicted_latency=predicted_latency, requested=requested, accelerator=accelerator
         )
-        evidence = with_float_model(evidence, inputs, converted, settings)
-        checks = judge_evidence(evidence, budget)
+        return with_float_model(evidence, inputs, converted, settings)
+
+    with temporary_folder("outputs") as folder:
+        sizes: dict[str, object] = {}
+        if inputs.model.open_sizes is None:
+            evidence = measured(inputs, PIECES, folder)
+            checks = judge_evidence(evidence, budget)
+        else:
+            opened = inputs.model.open_sizes
+            evidence, checks, shown = _judged_at_sizes(inputs, opened, measured, budget, folder, settings)
+            sizes = {"sizes": shown}
         settings.progress(artifact.runtime, "measured and judged", 1.0)
-        return checks, describe_host(evidence)
+        return checks, {**describe_host(evidence), **sizes}
+
+
+def _collected(
+    artifact: Artifact,
+    inputs: Inputs,
+    baseline: Path | None,
+    pieces: Sequence[MeasurementKind],
+    folder: Path,
+    settings: Settings,
+    target: RunnerTarget | None,
+) -> Evidence:
+    return collect_evidence(
+        artifact,
+        run=target,
+        folder=folder,
+        evaluation=inputs.evaluation,
+        reference=inputs.reference,
+        baseline=baseline,
+        metric=inputs.task.metric,
+        metric_base=inputs.task.base,
+        pieces=pieces,
+        settings=RunSettings(
+            timeout_s=settings.timeout_s,
+            memory_limit_bytes=settings.memory_limit_bytes,
+            threads=settings.threads,
+            signature=settings.signature if artifact.signature else "",
+        ),
+        progress=settings.stage(artifact.runtime),
+    )
+
+
+def _judged_at_sizes(
+    inputs: Inputs,
+    opened: OpenSizes,
+    measured: Callable[[Inputs, Sequence[MeasurementKind], Path], Evidence],
+    budget: Budget,
+    folder: Path,
+    settings: Settings,
+) -> tuple[Evidence, tuple[Check, ...], list[dict[str, Any]]]:
+    """Judges an artifact with open sizes: the user's data, then rows at the smallest, typical and largest size.
+
+    Returns:
+        The evidence, whose memory and timings are those at the largest size; the checks; the figures at each size.
+    """
+    found: dict[str, Evidence] = {}
+    for word, sizes in opened.sizes().items():
+        rows = samples_at(inputs.model, inputs.evaluation, sizes, folder / f"rows-{word}")
+        reference = reference_outputs(inputs.model, rows, settings)
+        there = replace(inputs, evaluation=rows, reference=reference)
+        pieces: Sequence[MeasurementKind] = PIECES if word == LARGEST else ("outputs",)
+        found[word] = measured(there, pieces, folder / word)
+    at_largest = found[LARGEST]
+    if inputs.evaluation is None:
+        evidence = replace(at_largest, evaluation=None, reference=None, outputs=None, missing=_NO_DATA)
+    else:
+        own = measured(inputs, ("outputs",), folder / "data")
+        missing = {key: why for key, why in own.missing.items() if key not in ("memory", "latency")}
+        evidence = replace(
+            at_largest,
+            evaluation=own.evaluation,
+            reference=own.reference,
+            converted_reference=own.converted_reference,
+            outputs=own.outputs,
+            pairing=own.pairing,
+            missing={**{key: why for key, why in at_largest.missing.items() if key in _TIMED}, **missing},
+        )
+    by_size = {word: judge_evidence(at, budget) for word, at in found.items()}
+    checks, shown = worst_checks(judge_evidence(evidence, budget), by_size, opened)
+    return evidence, checks, shown
 
 
 def with_float_model(

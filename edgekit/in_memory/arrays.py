@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from edgekit.errors import UsageError
-from edgekit.task.input_sizes import InputSizes, sizes_in
+from edgekit.task.input_sizes import InputSizes, named_sizes, sizes_in
 from edgekit.task.nested_values import parts_of
 
 if TYPE_CHECKING:
@@ -80,13 +80,20 @@ def sizes_of(inputs: object) -> tuple[InputSizes, ...]:
         if isinstance(value, str) and (sizes := sizes_in(str(name), value)) is not None:
             found.append(sizes)
         elif _is_shape(value):
-            found.append(InputSizes(name=str(name), shape=tuple(map(int, value))))
+            found.append(_described(str(name), value))
         elif _is_shape_with_dtype(value):
             dtype = _dtype_of(value[1], str(name)).name
-            found.append(InputSizes(name=str(name), shape=tuple(map(int, value[0])), dtype=dtype))
+            found.append(_described(str(name), value[0], dtype))
         else:
             return ()
     return tuple(found)
+
+
+def _described(name: str, sizes: Sequence[int | str], dtype: str = "") -> InputSizes:
+    found = named_sizes(name, sizes, dtype)
+    if found is None:
+        raise UsageError(f"inputs: {name} has the sizes {tuple(sizes)}; each must be a number or a dimension's name.")
+    return found
 
 
 def shapes_of(inputs: object) -> tuple[InputSizes, ...]:
@@ -119,7 +126,11 @@ def _ordered(inputs: Mapping[str, Any], names: Sequence[str]) -> list[tuple[str,
 
 
 def _is_shape(value: object) -> bool:
-    return type(value) in (tuple, list) and all(type(size) is int for size in cast("Sequence[object]", value))
+    if type(value) not in (tuple, list):
+        return False
+    sizes = cast("Sequence[object]", value)
+    # Names of dimensions may stand among them; (shape, dtype) has a shape in front.
+    return all(type(size) in (int, str) for size in sizes) and (not sizes or any(type(size) is int for size in sizes))
 
 
 def _is_text(value: object) -> bool:

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from edgekit.errors import ModelError, UsageError
+from edgekit.model import Dimension
+from edgekit.task.input_sizes import InputSizes
 from edgekit.task.nested_values import mapped
 
 if TYPE_CHECKING:
@@ -68,7 +70,14 @@ def input_names(model: nn.Module) -> list[str]:
 
 
 def write_model(
-    model: Any, kind: ModelKind, path: Path, arguments: Sequence[Any] | None, *, given: ExamplesFrom = "values"
+    model: Any,
+    kind: ModelKind,
+    path: Path,
+    arguments: Sequence[Any] | None,
+    *,
+    given: ExamplesFrom = "values",
+    sizes: Sequence[InputSizes] = (),
+    dimensions: Sequence[Dimension] = (),
 ) -> None:
     """Writes a model to a file.
 
@@ -78,6 +87,8 @@ def write_model(
         path: Where to.
         arguments: What to call a torch module with: arrays, or containers of them; the other kinds need none.
         given: What the arguments were made from.
+        sizes: Which axes of which inputs stay open; for a torch module.
+        dimensions: How far they go.
 
     Raises:
         UsageError: a torch module without example inputs.
@@ -90,7 +101,7 @@ def write_model(
                 f"{title}: a torch module is captured with example inputs. Give inputs=tensor, or its shape: "
                 'inputs={"x": (1, 3, 224, 224)}; the first sample of calibration data in memory does as well.'
             )
-        _write_module(model, path, arguments, title, given)
+        _write_module(model, path, arguments, title, given, sizes, dimensions)
         return
     try:
         if kind == "program":
@@ -106,14 +117,23 @@ def write_model(
         ) from error
 
 
-def _write_module(module: nn.Module, path: Path, arguments: Sequence[Any], title: str, given: ExamplesFrom) -> None:
+def _write_module(
+    module: nn.Module,
+    path: Path,
+    arguments: Sequence[Any],
+    title: str,
+    given: ExamplesFrom,
+    sizes: Sequence[InputSizes],
+    dimensions: Sequence[Dimension],
+) -> None:
     import torch
 
     from edgekit.torch_program.batch_axis import batch_size, first_rows
     from edgekit.torch_program.canonical_program import check_equal
     from edgekit.torch_program.example_call import bound_call
     from edgekit.torch_program.lift_states import keeping_buffers
-    from edgekit.torch_program.trace_module import export_module, run_module
+    from edgekit.torch_program.open_sizes import open_program
+    from edgekit.torch_program.trace_module import run_module
 
     if isinstance(module, torch.jit.ScriptModule):
         raise ModelError(
@@ -130,7 +150,7 @@ def _write_module(module: nn.Module, path: Path, arguments: Sequence[Any], title
         with keeping_buffers(copied):
             expected = run_module(copied, call, title)
         with keeping_buffers(copied):
-            program = export_module(copied, call, title)
+            program = open_program(copied, call, sizes, dimensions, title)
         again = program.module(check_guards=False)
         with keeping_buffers(again):
             check_equal(expected, run_module(again, call.in_plain_containers(), title), title)

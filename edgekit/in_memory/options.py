@@ -83,6 +83,7 @@ class PlanOptions(Limits, total=False):
     """Keywords of `plan` (see there)."""
 
     inputs: object
+    dimensions: Mapping[str, object] | None
     formats: str | Sequence[str] | None
     precision: str | None
     effort: str

@@ -15,11 +15,13 @@ from edgekit.in_memory.data import TITLE, checked_items, first_inputs, items_of
 from edgekit.in_memory.models import file_name, input_names, model_kind, write_model
 from edgekit.in_memory.training import training_of
 from edgekit.metrics.metric_function import MetricFunction
+from edgekit.model import OpenSizes, with_free_axes
 from edgekit.pipeline.capture import capture_model
 from edgekit.pipeline.samples import keep_samples
 from edgekit.pipeline.settings import Settings
 from edgekit.task.data import write_items
-from edgekit.task.input_sizes import merged_sizes
+from edgekit.task.dimensions import dimensions_of, merged_dimensions
+from edgekit.task.input_sizes import merged_sizes, with_dimensions
 from edgekit.task.nested_values import leaves_of
 from edgekit.task.request import make_task
 from edgekit.task.task import Task, find_config
@@ -53,6 +55,7 @@ class TaskSource:
         training: Keys of [training] with text, functions of modules or batches in memory.
         config: Task file.
         name: What the model is called, in files and tables.
+        dimensions: Sizes that stay open, which the inputs name: `{"length": (1, 512)}`.
     """
 
     model: object = None
@@ -63,6 +66,7 @@ class TaskSource:
     training: Mapping[str, object] | None = None
     config: str | os.PathLike[str] | None = None
     name: str | None = None
+    dimensions: Mapping[str, Any] | None = None
 
     @property
     def kind(self) -> ModelKind | None:
@@ -72,7 +76,7 @@ class TaskSource:
     @property
     def sizes(self) -> tuple[InputSizes, ...]:
         """Shapes that are given by name; a torch module in memory is captured with values of them instead."""
-        return () if self.kind == "module" else sizes_of(self.inputs)
+        return () if self.kind == "module" and not self.dimensions else sizes_of(self.inputs)
 
     def _fields(self) -> dict[str, Any]:
         """Returns what is given for the task's fields, in whatever form."""
@@ -109,7 +113,9 @@ def described_task(source: TaskSource) -> Task:
         task = replace(task, metadata={**task.metadata, "name": source.name})
     if callable(source.metric):
         task = replace(task, metric=MetricFunction(source.metric))
-    return replace(task, input_sizes=merged_sizes(task.input_sizes, source.sizes))
+    opened = merged_dimensions(task.dimensions, dimensions_of(source.dimensions))
+    sizes = with_dimensions(merged_sizes(task.input_sizes, source.sizes), opened)
+    return replace(task, input_sizes=sizes, dimensions=opened)
 
 
 def task_of(source: TaskSource, scratch: Path, settings: Settings) -> Task:
@@ -130,14 +136,21 @@ def task_of(source: TaskSource, scratch: Path, settings: Settings) -> Task:
     names = input_names(cast("nn.Module", source.model)) if kind == "module" else []
     is_factory = kind is None and task.example_inputs is None and not task.input_sizes and ":" in task.model
     inputs, source = _examples(source, len(names) or 1) if kind == "module" or is_factory else (source.inputs, source)
-    by_value = inputs is not None and not is_text(inputs) and not source.sizes
+    if kind == "module" and task.dimensions:
+        inputs = {item.name: (item.shape, item.dtype or "float32") for item in task.input_sizes}
+    by_value = inputs is not None and not is_text(inputs) and (kind == "module" or not source.sizes)
     arguments = example_arguments(inputs, names) if by_value else None
     given: ExamplesFrom = "shapes" if are_shapes(inputs) else "values"
     if kind is not None:
         task = replace(task, model_file=scratch / task.model)
-        write_model(source.model, kind, scratch / task.model, arguments, given=given)
+        write_model(
+            source.model, kind, scratch / task.model, arguments, given=given, sizes=task.input_sizes,
+            dimensions=task.dimensions,
+        )  # fmt: skip
     if kind == "module":
-        task = replace(task, example_inputs=None, input_sizes=())  # the captured program holds them
+        task = replace(task, example_inputs=None)
+        if not task.dimensions:
+            task = replace(task, input_sizes=())  # the captured program holds them
     elif arguments is not None:
         task = replace(task, example_inputs=_stored(arguments, scratch))
     return _with_data(source, task, scratch, settings)
@@ -250,6 +263,7 @@ def _with_data(source: TaskSource, task: Task, scratch: Path, settings: Settings
                 settings,
                 sequences=bool(model.states),
                 reset_every=task.reset_every,
+                open_sizes=model.open_sizes,
             )
         )
         for purpose, data in in_memory
@@ -276,9 +290,11 @@ def _write(
     *,
     sequences: bool,
     reset_every: int | None = None,
+    open_sizes: OpenSizes | None = None,
 ) -> Path:
     """Writes data to a sample folder, each sample checked against the inputs; returns the folder in the cache."""
-    items = checked_items(items_of(data, purpose, len(specs)), purpose, specs)
+    taken = specs if open_sizes is None else with_free_axes(specs, open_sizes.inputs)
+    items = checked_items(items_of(data, purpose, len(specs)), purpose, taken)
     samples = write_items(
         items,
         specs,
@@ -289,5 +305,6 @@ def _write(
         progress=settings.stage("data"),
         sequences=sequences,
         reset_every=reset_every,
+        open_sizes=open_sizes,
     )
     return keep_samples(samples, settings).folder

@@ -81,6 +81,11 @@ def _data(outputs: Samples, reference: Samples | None, evaluation: Samples) -> M
                 f"{other.folder} holds {other.count} rows of outputs and the evaluation data {evaluation.count}. "
                 "They must belong together: run again with an empty output folder."
             )
+    if outputs.sizes() is not None:
+        raise DataError(
+            "The outputs differ in size from row to row, and a metric compares outputs of one size. Give evaluation "
+            "data of one size, or omit the check: --without accuracy. Parity is measured at every size."
+        )
     if reference is not None and len(reference.names) != len(outputs.names):
         raise DataError(
             f"The artifact has {len(outputs.names)} outputs ({', '.join(outputs.names)}) and the float model "

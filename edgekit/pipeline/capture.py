@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, final
 
+from edgekit.errors import UsageError
 from edgekit.model import CapturedModel
 from edgekit.pipeline.analysis import write_analysis
 from edgekit.pipeline.scratch import move_contents
@@ -18,6 +19,10 @@ from edgekit.workers.request_key import SourceName, content_digest, request_key
 from edgekit.workers.worker import Job, Progress
 
 _FILE_SUFFIXES: Final = (".py", ".pt2", ".onnx", ".keras", ".h5", ".hdf5", ".tflite", ".lite")
+
+
+_LEAVE_OPEN: Final = ("torch", "pt2")
+"""Kinds of sources whose models can be captured with open sizes."""
 
 
 def capture_model(task: Task, settings: Settings, *, as_torch: bool = False) -> CapturedModel:
@@ -70,15 +75,23 @@ def _request(task: Task, *, as_torch: bool) -> CaptureRequest:
     """Returns what to capture; where it goes is not known yet."""
     from edgekit.sources.table import classify
 
+    kind = "torch" if task.embedded_default else classify(str(task.model_file or task.model), task.base)
+    if task.dimensions and kind not in _LEAVE_OPEN:
+        raise UsageError(
+            f"{task.model} is captured as {kind}, and sizes stay open only in models that come from torch: "
+            f"model.py:build or a .pt2 file. Give numbers in --input or [inputs], and omit the dimension "
+            f"{task.dimensions[0].name}."
+        )
     return CaptureRequest(
         source=task.model,
         base=task.base,
         output=Path(),
-        kind="torch" if task.embedded_default else classify(str(task.model_file or task.model), task.base),
+        kind=kind,
         name=task.metadata.get("name") or short_name(task.model),
         example_inputs=task.example_inputs,
         calibration=task.calibration,
         input_sizes=task.input_sizes,
+        dimensions=task.dimensions,
         metadata={key: value for key, value in task.metadata.items() if key != "name"},
         state_pairs=task.state_pairs,
         as_torch=as_torch,

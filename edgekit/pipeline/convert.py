@@ -50,7 +50,12 @@ def why_not_made(
             return reason
         converter = find_converter(runtime)
         made = find_format(runtime)
-        if reason := converter.why_not(made.kind_from(model.kind), recipe) or converter.why_not_graph(analysis):
+        reasons = (
+            converter.why_not(made.kind_from(model.kind), recipe),
+            converter.why_not_open(model),
+            converter.why_not_graph(analysis),
+        )
+        if reason := next(filter(None, reasons), None):
             return reason
         if missing := made.missing():
             return f"{', '.join(missing)} is not installed: {made.install}"

@@ -50,7 +50,8 @@ def prepare_samples(task: Task, model: CapturedModel, purpose: Purpose, settings
 
 def _read_samples(task: Task, reference: str, model: CapturedModel, purpose: Purpose, settings: Settings) -> Samples:
     inputs = model.data_inputs
-    if (ready := _written_for(task.base / reference, inputs)) is not None:
+    ready = _written_for(task.base / reference, inputs) if model.open_sizes is None else None
+    if ready is not None:
         return ready
     request = DataRequest(
         reference=reference,
@@ -64,6 +65,7 @@ def _read_samples(task: Task, reference: str, model: CapturedModel, purpose: Pur
         labels=tuple(task.metadata.get("labels", "").splitlines()),
         sequences=bool(model.states),
         reset_every=task.reset_every,
+        open_sizes=model.open_sizes,
     )
     key: str | None = None
     if task.embedded_default:

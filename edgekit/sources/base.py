@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar, final
 
 from edgekit.errors import MissingDependencyError, ResourceError, WorkerError
-from edgekit.model import CapturedModel, SourceKind
+from edgekit.model import CapturedModel, Dimension, SourceKind
 from edgekit.sources.captured_file import write_captured
 from edgekit.sources.declared_states import declared_states
 from edgekit.task.input_sizes import InputSizes
@@ -37,6 +37,7 @@ class CaptureRequest:
         example_inputs: `file.py:function` that returns a tuple of tensors with batch 1; None where the source knows.
         calibration: Where example inputs come from if there are none: its first sample.
         input_sizes: Sizes that the user gives for the inputs; they come before example inputs.
+        dimensions: Sizes that stay open; the input sizes name them.
         metadata: Labels, preprocessing and provenance that go into the artifacts.
         state_pairs: (output, input) of the model that are one state.
         as_torch: Capture an ONNX file as an exported torch program, which more formats can be made from.
@@ -54,6 +55,7 @@ class CaptureRequest:
     example_inputs: str | None = None
     calibration: str | None = None
     input_sizes: tuple[InputSizes, ...] = ()
+    dimensions: tuple[Dimension, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     state_pairs: tuple[tuple[str, str], ...] = ()
     as_torch: bool = False
@@ -157,4 +159,5 @@ class Source(ABC):
             embedded_default=request.embedded_default,
             metadata={**found.metadata, **request.metadata},
             states=(*declared_states(request.state_pairs, found.inputs, found.outputs), *found.states),
+            open_sizes=found.open_sizes,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -40,20 +41,33 @@ class ExportedProgramSource(Source):
         from edgekit.torch_program.canonical_program import canonical
         from edgekit.torch_program.example_call import readable_input_names
         from edgekit.torch_program.lift_states import all_names, named_outputs, without_states
+        from edgekit.torch_program.open_sizes import forget_products
         from edgekit.torch_program.program_archive import load_program
         from edgekit.torch_program.structured_outputs import names_in
 
         progress("reading the program", None)
         program = load_program(request.path, request.source)
+        if request.dimensions:
+            forget_products(program)
         parameters = program_facts.count_parameters(program.parameters())
         examples = _fit(program, request)
         names, outputs = readable_input_names(program), names_in(program, request.source)
         progress("capturing the graph", None)
         count = len(program.graph_signature.user_outputs)
+        opened, before = program, examples
         program, inputs, states = without_states(program, examples, program.module(check_guards=False), request.source)
         result = canonical(program, inputs, request.source)
         words = named_outputs(outputs, states, count)
-        return program_facts.save(result, folder, parameters, words, all_names(names, states), states)
+        found = program_facts.save(result, folder, parameters, words, all_names(names, states), states)
+        if not request.dimensions:
+            return found
+        from edgekit.sources.open_capture import captured_open
+        from edgekit.torch_program.example_call import ExampleCall
+
+        progress("capturing the graph with open sizes", None)
+        call = ExampleCall(args=before, names=tuple(spec.name for spec in found.inputs))
+        module = opened.module(check_guards=False)
+        return replace(found, open_sizes=captured_open(module, call, request, folder, has_states=bool(states)))
 
 
 def _fit(program: ExportedProgram, request: CaptureRequest) -> tuple[Tensor, ...]:

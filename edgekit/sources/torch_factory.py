@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, final
 
@@ -41,6 +42,7 @@ def capture_module(module: nn.Module, request: CaptureRequest, folder: Path, pro
         ModelError: it cannot be captured, or the example inputs are missing or wrong.
     """
     from edgekit.sources.example_arguments import example_call
+    from edgekit.sources.open_capture import captured_open
     from edgekit.torch_program import program_facts
     from edgekit.torch_program.canonical_program import HALF_TOLERANCE, canonical, check_equal
     from edgekit.torch_program.example_call import readable_input_names
@@ -62,7 +64,11 @@ def capture_module(module: nn.Module, request: CaptureRequest, folder: Path, pro
     narrow = {"tolerance": HALF_TOLERANCE} if others & {"bfloat16", "float16"} else {}
     check_equal(expected, got[: len(expected)], title, **narrow)
     outputs = named_outputs(words, states, len(expected))
-    return program_facts.save(result, folder, parameters, outputs, all_names(names, states), states)
+    found = program_facts.save(result, folder, parameters, outputs, all_names(names, states), states)
+    if not request.dimensions:
+        return found
+    progress("capturing the graph with open sizes", None)
+    return replace(found, open_sizes=captured_open(module, call, request, folder, has_states=bool(states)))
 
 
 def build(request: CaptureRequest) -> nn.Module:

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, final
 from edgekit.annotations.reader import kind_of, read_annotations
 from edgekit.annotations.suffixes import IMAGE_SUFFIXES, pictures_in
 from edgekit.errors import DataError
-from edgekit.model import TensorSpec
+from edgekit.model import OpenSizes, TensorSpec, with_free_axes
 from edgekit.samples import SAMPLES_NAME, Samples, SampleWriter
 from edgekit.task.annotated_items import annotated_items
 from edgekit.task.array_file import read_npz
@@ -51,6 +51,7 @@ class DataRequest:
         folder: Where the samples go.
         sequences: The model has states: items are calls that follow each other, and a None among them starts anew.
         reset_every: The states begin anew after so many calls; None for nowhere but at a None.
+        open_sizes: Sizes of the inputs that may differ from item to item; `inputs` has the largest.
     """
 
     reference: str
@@ -64,6 +65,7 @@ class DataRequest:
     labels: tuple[str, ...] = ()
     sequences: bool = False
     reset_every: int | None = None
+    open_sizes: OpenSizes | None = None
 
 
 def materialize(request: DataRequest, progress: Progress) -> Samples:
@@ -83,6 +85,7 @@ def materialize(request: DataRequest, progress: Progress) -> Samples:
         progress=progress,
         sequences=request.sequences,
         reset_every=request.reset_every,
+        open_sizes=request.open_sizes,
     )
 
 
@@ -100,6 +103,7 @@ def write_items(
     progress: Progress = silent,
     sequences: bool = False,
     reset_every: int | None = None,
+    open_sizes: OpenSizes | None = None,
 ) -> Samples:
     """Writes items to a sample folder, each checked against the model's inputs; returns the opened samples.
 
@@ -113,18 +117,20 @@ def write_items(
         progress: Callback that gets the number of samples so far.
         sequences: See `DataRequest`.
         reset_every: See `DataRequest`.
+        open_sizes: See `DataRequest`.
 
     Raises:
         DataError: empty, or not what the model takes.
     """
     names = [spec.name for spec in specs]
-    with SampleWriter(folder, names, sequences=sequences, reset_every=reset_every) as writer:
+    largest = None if open_sizes is None else [spec.shape for spec in specs]
+    with SampleWriter(folder, names, sequences=sequences, reset_every=reset_every, largest=largest) as writer:
         for index, item in enumerate(items):
             if item is None and sequences:
                 writer.start_sequence()
                 continue
             inputs, target, slice_name = _split_item(item, purpose, title, index)
-            _add(writer, inputs, target, slice_name, specs, metric, f"{purpose} data {title}, item {index}")
+            _add(writer, inputs, target, slice_name, specs, metric, f"{purpose} data {title}, item {index}", open_sizes)
             progress(f"{writer.count} {'' if purpose == 'sample' else purpose + ' '}samples", None)
         if writer.count == 0:
             raise DataError(
@@ -214,6 +220,7 @@ def _add(
     specs: tuple[TensorSpec, ...],
     metric: str,
     where: str,
+    open_sizes: OpenSizes | None,
 ) -> None:
     """Checks one item against the model's inputs and writes its rows.
 
@@ -222,7 +229,9 @@ def _add(
     """
     import numpy as np
 
-    calls = item_calls(inputs, specs, where)
+    calls = item_calls(inputs, specs if open_sizes is None else with_free_axes(specs, open_sizes.inputs), where)
+    if open_sizes is not None:
+        _check_sizes([array.shape for array in calls[0]], specs, open_sizes, where)
     count = len(calls)
     belongs = targets_of_metric(metric)
     if belongs == "table" and target is not None:
@@ -238,6 +247,30 @@ def _add(
             writer.add_item(None if label is None else label[i], slice_name)
     if not separate:
         writer.add_item(label, slice_name)
+
+
+def _check_sizes(
+    shapes: Sequence[tuple[int, ...]], specs: Sequence[TensorSpec], open_sizes: OpenSizes, where: str
+) -> None:
+    """Checks that the open sizes of an item are in range, and the same wherever a dimension stands.
+
+    Raises:
+        DataError: they are not.
+    """
+    known = {item.name: item for item in open_sizes.dimensions}
+    had: dict[str, int] = {}
+    for spec, shape, names in zip(specs, shapes, open_sizes.inputs, strict=True):
+        for name, size in zip(names, shape, strict=True):
+            if not name:
+                continue
+            fault = known[name].why_not(size)
+            if not fault and had.setdefault(name, size) != size:
+                fault = f"{name} is {had[name]} in one place and {size} in another"
+            if fault:
+                raise DataError(
+                    f'The {where} has shape {shape} for the input "{spec.name}": {fault}. '
+                    "Give items of such sizes, or widen the dimension."
+                )
 
 
 def _as_sequence(target: object, count: int, where: str) -> Sequence[object]:
@@ -289,8 +322,12 @@ def _sample_items(samples: Samples, purpose: Purpose) -> Iterator[Any]:
 
     item_of_row, targets, slices = samples.item_of_row(), samples.targets(), samples.slices()
     arrays = samples.arrays()
+    differ = list(samples.rows()) if samples.sizes() is not None else None
     for item in range(samples.items):
         rows = np.flatnonzero(item_of_row == item)
+        if differ is not None:
+            arrays = tuple(np.concatenate(parts) for parts in zip(*(differ[row] for row in rows), strict=True))
+            rows = np.arange(len(rows))
         inputs = tuple(
             array[rows[0]] if name in samples.whole else array[rows]
             for name, array in zip(samples.names, arrays, strict=True)

@@ -1,4 +1,7 @@
-"""Sizes of a model's inputs as a user gives them: `--input image=1x3x224x224`, `ids = "1x128:int32"` in `[inputs]`."""
+"""Sizes of a model's inputs as a user gives them: `--input image=1x3x224x224`, `ids = "1x128:int32"` in `[inputs]`.
+
+A size may be the name of a dimension, which the artifact leaves open: `image = "1x3xheightxwidth"`.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,14 @@ from typing import Any, Final, final
 
 from edgekit.errors import UsageError
 from edgekit.files.faults import show_value
-from edgekit.model import TensorSpec
+from edgekit.model import Dimension, TensorSpec
+from edgekit.task.dimensions import FLAG as DIMENSION_FLAG
+from edgekit.task.dimensions import NAME_FORM
 
 FLAG: Final = "--input"
 
 _FLAG_FORM: Final = re.compile(r"(?P<name>.+)=(?P<sizes>[^=]+)", re.DOTALL)
-_SIZES_FORM: Final = re.compile(r"(?P<sizes>\d+(x\d+)*|scalar)(:(?P<dtype>[a-z]+\d*))?")
+_SIZES_FORM: Final = re.compile(r"(?P<sizes>scalar|[^x:\W]+(x[^x:\W]+)*)(:(?P<dtype>[a-z]+\d*))?")
 _TABLE_FORM: Final = (
     'expected sizes such as "1x3x224x224", "1x128:int64" or "scalar:int64", or a table such as '
     '{ shape = [1, 128], dtype = "int64" }'
@@ -36,28 +41,34 @@ class InputSizes:
 
     Attributes:
         name: The input's name in the model.
-        shape: All its sizes, the batch too; () for a scalar.
+        shape: All its sizes, the batch too; () for a scalar. An open one is the dimension's largest, 0 until that is
+            known (see `with_dimensions`).
         dtype: NumPy's name, "" where the model says it.
+        axes: For each axis the name of its dimension, "" for a fixed one; () where all are fixed.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str = ""
+    axes: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         """The flag's value that gives this."""
-        sizes = "x".join(map(str, self.shape)) or "scalar"
+        words = [name or str(size) for name, size in zip(self.axes or ("",) * len(self.shape), self.shape, strict=True)]
+        sizes = "x".join(words) or "scalar"
         return f"{self.name}={sizes}" + (f":{self.dtype}" if self.dtype else "")
 
     def to_json(self) -> dict[str, Any]:
         """Returns the JSON form."""
-        return {"name": self.name, "shape": list(self.shape), "dtype": self.dtype}
+        axes = {"axes": list(self.axes)} if self.axes else {}
+        return {"name": self.name, "shape": list(self.shape), "dtype": self.dtype, **axes}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> InputSizes:
         """Returns what `to_json` wrote."""
-        return InputSizes(name=data["name"], shape=tuple(data["shape"]), dtype=data["dtype"])
+        axes = tuple(data.get("axes", ()))
+        return InputSizes(name=data["name"], shape=tuple(data["shape"]), dtype=data["dtype"], axes=axes)
 
 
 @final
@@ -185,25 +196,71 @@ def sizes_in(name: str, text: str) -> InputSizes | None:
     match = _SIZES_FORM.fullmatch(text.strip())
     if match is None:
         return None
-    shape = () if match["sizes"] == "scalar" else tuple(map(int, match["sizes"].split("x")))
-    return InputSizes(name=name, shape=shape, dtype=match["dtype"] or "")
+    words = [] if match["sizes"] == "scalar" else match["sizes"].split("x")
+    return named_sizes(name, [int(word) if word.isdecimal() else word for word in words], match["dtype"] or "")
+
+
+def named_sizes(name: str, sizes: Sequence[int | str], dtype: str = "") -> InputSizes | None:
+    """Returns an input of these sizes, numbers or names of dimensions; None where one can be neither."""
+    if any(isinstance(size, str) and not NAME_FORM.fullmatch(size) for size in sizes):
+        return None
+    shape = tuple(size if isinstance(size, int) else 0 for size in sizes)
+    axes = tuple(size if isinstance(size, str) else "" for size in sizes)
+    return InputSizes(name=name, shape=shape, dtype=dtype, axes=axes if any(axes) else ())
+
+
+def with_dimensions(sizes: Sequence[InputSizes], dimensions: Sequence[Dimension]) -> tuple[InputSizes, ...]:
+    """Returns the inputs with the largest size of each dimension that they name.
+
+    Raises:
+        UsageError: a name that no dimension has, or a dimension that no input names.
+    """
+    largest = {item.name: item.max for item in dimensions}
+    for item in sizes:
+        if unknown := [name for name in item.axes if name and name not in largest]:
+            spelled = (
+                f' A name with an "x" in it is written in a list: {item.name} = {{ shape = [1, "{unknown[0]}x"] }}.'
+                if any("x" in name for name in largest)
+                else ""
+            )
+            raise UsageError(
+                f'The input "{item.name}" names the dimension "{unknown[0]}", which is not described. Give its sizes: '
+                f"{DIMENSION_FLAG} {unknown[0]}=1..512, or [dimensions] {unknown[0]} = {{ min = 1, max = 512 }} in the "
+                f"task file.{spelled}"
+            )
+    named = {name for item in sizes for name in item.axes}
+    if idle := [name for name in largest if name not in named]:
+        raise UsageError(
+            f'The dimension "{idle[0]}" is a size of no input. Name it where it stands: '
+            f'{FLAG} image=1x3x{idle[0]}x224, or [inputs] image = "1x3x{idle[0]}x224" in the task file.'
+        )
+    return tuple(
+        replace(
+            item,
+            shape=tuple(largest[name] if name else size for name, size in zip(item.axes, item.shape, strict=True)),
+        )
+        if item.axes
+        else item
+        for item in sizes
+    )
 
 
 def _sizes_of_table(name: str, value: object) -> InputSizes | None:
     if not isinstance(value, dict) or not {"shape"} <= set(value) <= {"shape", "dtype"}:
         return None
     shape, dtype = value["shape"], value.get("dtype", "")
-    if not isinstance(shape, list) or any(type(size) is not int for size in shape) or not isinstance(dtype, str):
+    if not isinstance(shape, list) or any(type(size) not in (int, str) for size in shape) or not isinstance(dtype, str):
         return None
-    return InputSizes(name=name, shape=tuple(shape), dtype=dtype)
+    return named_sizes(name, shape, dtype)
 
 
 def _fault_of(sizes: InputSizes) -> str:
     """Returns what is wrong with sizes of the right form, "" where nothing is."""
     if sizes.dtype and sizes.dtype not in _DTYPES:
         return f'"{sizes.dtype}" is no dtype: accepted are {", ".join(_DTYPES)}'
-    if any(size < 1 for size in sizes.shape):
-        return f"a size is {min(sizes.shape)}; every size must be at least 1"
+    fixed = [size for size, name in zip(sizes.shape, sizes.axes or ("",) * len(sizes.shape), strict=True) if not name]
+    if any(size < 1 for size in fixed):
+        return f"a size is {min(fixed)}; every size must be at least 1"
     return ""
 
 
@@ -245,6 +302,12 @@ def chosen_sizes(inputs: Sequence[OpenInput], given: Sequence[InputSizes], title
     Raises:
         UsageError: an input that the model does not have, sizes that it does not take, or an open input without sizes.
     """
+    pairs = [pair for sizes in given if sizes.axes for pair in zip(sizes.axes, sizes.shape, strict=True)]
+    if named := [name for name, size in pairs if name and not size]:
+        raise UsageError(
+            f'{FLAG}: {title} runs at one size, and "{named[0]}" is a name. Give a number in its place: its sizes at '
+            "which the app will run."
+        )
     names = [item.name for item in inputs]
     for sizes in given:
         if sizes.name not in names:

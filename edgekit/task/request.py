@@ -11,9 +11,12 @@ from typing import Any, Final, Literal, final
 from edgekit import registry
 from edgekit.budget import COSTS, Budget, Limit, read_change_limits, read_limit
 from edgekit.errors import ProfileError, UsageError
+from edgekit.model import Dimension
 from edgekit.profiles.profile import DeviceProfile, find_profile
 from edgekit.recipe import EFFORTS, PREFERENCES, PRESETS, Effort, Preference, Step
-from edgekit.task.input_sizes import FLAG, InputSizes, merged_sizes
+from edgekit.task.dimensions import FLAG as DIMENSION_FLAG
+from edgekit.task.dimensions import merged_dimensions
+from edgekit.task.input_sizes import FLAG, InputSizes, merged_sizes, with_dimensions
 from edgekit.task.task import DeviceOverride, Task, default_task, find_config, load_task, model_task
 from edgekit.task.task_kinds import DEFAULT_METRIC
 from edgekit.task.task_metric import fitting_metric
@@ -82,6 +85,7 @@ def make_request(
     limits: Mapping[str, str | None],
     overrides: Mapping[str, str | None] | None = None,
     input_sizes: Sequence[InputSizes] = (),
+    dimensions: Sequence[Dimension] = (),
     regression: Sequence[str] = (),
     demo_limits: bool = True,
     without: Sequence[str] = (),
@@ -101,6 +105,7 @@ def make_request(
         limits: Cost name to the text of its flag.
         overrides: Task fields (`calibration`, `evaluation`, `metric`, `example_inputs`) to the text of their flags.
         input_sizes: What --input says, read by `read_input_sizes`.
+        dimensions: What --dimension says, read by `read_dimensions`.
         regression: --max-regression, each as it was given.
         demo_limits: Where no model is named, the limits of the embedded default hold; False where nothing says that it
             is about that model.
@@ -112,7 +117,7 @@ def make_request(
         InputError: any of them is wrong.
     """
     cwd = cwd or Path.cwd()
-    task = task or make_task(model, config, overrides or {}, cwd, input_sizes)
+    task = task or make_task(model, config, overrides or {}, cwd, input_sizes, dimensions)
     if task.embedded_default and not demo_limits:
         task = replace(task, limits=())
     profile = _profile(device, task, cwd)
@@ -163,6 +168,7 @@ def make_task(
     overrides: Mapping[str, str | None],
     cwd: Path,
     input_sizes: Sequence[InputSizes] = (),
+    dimensions: Sequence[Dimension] = (),
 ) -> Task:
     """Returns the task: a task file, with MODEL and data flags in place of what it says, or the embedded default."""
     named = config or (Path(text) if (text := os.environ.get("EDGEKIT_CONFIG")) else None)
@@ -176,9 +182,12 @@ def make_task(
             # The argument is relative to where the user stands, the file's references to where the file lies.
             named_model = _from_base(model, cwd, task.base)
             # Another model has other inputs.
-            sizes = task.input_sizes if named_model == task.model else ()
-            task = replace(task, model=named_model, metadata={}, input_sizes=sizes)
-    task = replace(task, input_sizes=merged_sizes(task.input_sizes, input_sizes))
+            if named_model != task.model:
+                task = replace(task, input_sizes=(), dimensions=())
+            task = replace(task, model=named_model, metadata={})
+    opened = merged_dimensions(task.dimensions, dimensions)
+    sizes = with_dimensions(merged_sizes(task.input_sizes, input_sizes), opened)
+    task = replace(task, input_sizes=sizes, dimensions=opened)
     fields: dict[str, Any] = {name: _from_base(value, cwd, task.base) for name, value in flags.items()}
     if "metric" in fields:
         fields["metric"] = fitting_metric(fields["metric"], task.kind, task.head)
@@ -323,4 +332,5 @@ def task_words(request: Request) -> tuple[list[str], list[str]]:
         "--metric": task.metric if task.metric != DEFAULT_METRIC else None,
     }
     words = [word for flag, value in flags.items() if value is not None for word in (flag, value)]
-    return [task.model], [*words, *(word for item in task.input_sizes for word in (FLAG, item.text))]
+    words += [word for item in task.input_sizes for word in (FLAG, item.text)]
+    return [task.model], [*words, *(word for item in task.dimensions for word in (DIMENSION_FLAG, item.text))]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, final
 from edgekit.budget import Limit
 from edgekit.errors import ConfigError, DataError
 from edgekit.files.bounded_reading import SETTINGS_BYTES, read_text, read_toml
+from edgekit.model import Dimension
 from edgekit.recipe import Preference
 from edgekit.task.input_sizes import InputSizes
 from edgekit.task.references import Value
@@ -118,6 +119,7 @@ class Task:
         signature: Which function of an artifact is run where its file has several; "" where it has one.
         example_inputs: Reference of a function that returns the model's arguments: a tuple of tensors, or a dict.
         input_sizes: Sizes of the inputs, by name; they come before those of the example inputs.
+        dimensions: Sizes that artifacts leave open; the inputs name them.
         calibration: Function reference, .npz file or folder of images; None without calibration data.
         evaluation: The same for evaluation data.
         metric: One of `registry.metric_names()` with its settings, or a function reference.
@@ -149,6 +151,7 @@ class Task:
     signature: str = ""
     example_inputs: str | None = None
     input_sizes: tuple[InputSizes, ...] = ()
+    dimensions: tuple[Dimension, ...] = ()
     calibration: str | None = None
     evaluation: str | None = None
     metric: str = DEFAULT_METRIC
@@ -221,6 +224,7 @@ def _to_task(file: TaskFile, path: Path) -> Task:
         signature=file.model.signature or "",
         example_inputs=file.model.example_inputs,
         input_sizes=file.inputs,
+        dimensions=file.dimensions,
         calibration=file.data.calibration,
         evaluation=file.data.evaluation,
         metric=_metric(file, path),

@@ -13,8 +13,10 @@ from pydantic_core import PydanticCustomError
 from edgekit.budget import WAIVABLE, Limit, read_change_limit, read_limit
 from edgekit.errors import InputError
 from edgekit.files.faults import FAULT, find_faults, show_value
+from edgekit.model import Dimension
 from edgekit.recipe import PREFERENCES, Preference
 from edgekit.registry import DEFAULT_FORMAT, metric_names
+from edgekit.task.dimensions import read_dimensions_table
 from edgekit.task.input_sizes import InputSizes, read_inputs_table
 from edgekit.task.metric_text import metric_title
 from edgekit.task.references import Value
@@ -199,6 +201,15 @@ def _parse_inputs(value: object) -> tuple[InputSizes, ...]:
     return found
 
 
+def _parse_dimensions(value: object) -> tuple[Dimension, ...]:
+    if not isinstance(value, dict) or not value:
+        raise _fault(f"{show_value(value)} was given; expected a table of dimensions, such as length = {{ max = 512 }}")
+    found, faults = read_dimensions_table(value)
+    if faults:
+        raise _fault("; ".join(faults))
+    return found
+
+
 def _parse_without(value: object) -> tuple[str, ...]:
     names: list[Any] = value if isinstance(value, list) else [value]
     if wrong := [name for name in names if not isinstance(name, str) or name not in WAIVABLE]:
@@ -221,6 +232,7 @@ _Divisors = Annotated[tuple[float, ...], PlainValidator(_parse_divisors)]
 _Search = Annotated[tuple[str | None, tuple[tuple[str, tuple[Value, ...]], ...]], PlainValidator(_parse_search)]
 _State = Annotated[tuple[tuple[tuple[str, str], ...], int | None], PlainValidator(_parse_state)]
 _Inputs = Annotated[tuple[InputSizes, ...], PlainValidator(_parse_inputs)]
+_Dimensions = Annotated[tuple[Dimension, ...], PlainValidator(_parse_dimensions)]
 _Color = Annotated[Literal["rgb", "bgr"], PlainValidator(_parse_color)]
 _DATA = 'a function as "data.py:name", an .npz file, a folder of images, or annotated images'
 _SETTING: Final = "text, a number, true, false, or a list of numbers"
@@ -302,6 +314,7 @@ class TaskFile(_Table):
     prefer: Preference | None = Field(default=None, description=" or ".join(f'"{name}"' for name in PREFERENCES))
     model: ModelTable = Field(description='a table with at least source = "model.py:build"')
     inputs: _Inputs = ()
+    dimensions: _Dimensions = ()
     data: DataTable = Field(default=DataTable(), description="a table")
     state: _State = ((), None)
     head: _Head = ()

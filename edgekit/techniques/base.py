@@ -190,6 +190,8 @@ class Technique(ABC):
         """Returns why it cannot be used on this model with this task, or None if it can."""
         if model.kind not in self.works_on and model.kind != IMPORTABLE:
             return f"it changes torch models, and {model.source} was captured as {model.kind}"
+        if model.open_sizes is not None:
+            return f"it changes programs with fixed sizes, and the task leaves open {model.open_sizes.words}"
         if self.needs == "calibration" and task.calibration is None:
             return "it needs calibration data and the task has none; give --calibration, or [data] calibration"
         if self.needs == "training" and task.training is None:
@@ -255,6 +257,11 @@ class Technique(ABC):
             raise TechniqueError(
                 f"{self.name} cannot be used on {model.source}: it changes {' and '.join(self.works_on)} models, and "
                 f"this one was captured as {model.kind}. Give the torch model (module:factory or a .pt2 file)."
+            )
+        if model.open_sizes is not None:
+            raise TechniqueError(
+                f"{self.name} cannot be used on {model.source}: it changes programs with fixed sizes, and the task "
+                f"leaves open {model.open_sizes.words}. Omit it, or give numbers in --input or [inputs]."
             )
         if missing := self.missing():
             raise MissingDependencyError(

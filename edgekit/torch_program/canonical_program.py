@@ -26,7 +26,7 @@ from edgekit.torch_program.replace_operators import replace_operators
 from edgekit.torch_program.rewrites.table import REWRITES
 from edgekit.torch_program.single_precision import use_single_precision
 from edgekit.torch_program.torch_protocols import Graph, Node
-from edgekit.torch_program.trace_module import export_module, run_module
+from edgekit.torch_program.trace_module import Bounds, export_module, run_module
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,6 +90,29 @@ def canonical(
     result = export_module(graph_module, examples, title)
     _drop_assertions(result.graph_module)
     check_equal(expected, run_module(result.module(check_guards=False), examples, title), title)
+    return result
+
+
+def folded_program(program: ExportedProgram, examples: Sequence[Tensor], title: str, bounds: Bounds) -> ExportedProgram:
+    """Returns a program with open sizes as far in canonical form as holds at every size.
+
+    Rewrites read shapes as numbers, so none is made; what follows from weights alone is folded.
+
+    Args:
+        program: Captured with those sizes open.
+        examples: Its inputs in order, flattened, at the largest sizes.
+        title: For messages: what the user wrote.
+        bounds: The open sizes.
+    """
+    graph_module = program.module(check_guards=False)
+    _flatten_signature(graph_module)
+    inline_regions(graph_module)
+    _drop_idle_operators(graph_module)
+    fold_batch_norms(graph_module)
+    graph_module.graph.eliminate_dead_code()
+    graph_module.recompile()
+    result = export_module(graph_module, examples, title, bounds)
+    _drop_assertions(result.graph_module)
     return result
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import final
 
-from edgekit.model import CapturedKind, State, TensorSpec
+from edgekit.model import CapturedKind, OpenSizes, State, TensorSpec
 from edgekit.torch_program.architecture import Architecture
 
 
@@ -25,6 +25,7 @@ class Capture:
         architecture: Multiply-accumulates and family.
         metadata: What the file itself says: labels, preprocessing. The request's own entries win.
         states: What the model keeps between calls.
+        open_sizes: Sizes that artifacts leave open.
     """
 
     kind: CapturedKind
@@ -36,3 +37,4 @@ class Capture:
     architecture: Architecture
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     states: tuple[State, ...] = ()
+    open_sizes: OpenSizes | None = None

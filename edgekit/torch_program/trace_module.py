@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
 import warnings
 from collections.abc import Generator, Sequence
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.errors import ModelError
+from edgekit.task.nested_values import mapped
 from edgekit.task.user_code import describe_failure, is_user_file, user_frames
 from edgekit.torch_program.example_call import ExampleCall, taking_own_arguments
 from edgekit.torch_program.torch_protocols import Node
@@ -23,6 +25,9 @@ from edgekit.torch_program.graph_nodes import attribute
 from edgekit.torch_program.inline_regions import region_place
 from edgekit.torch_program.structured_outputs import flatten_outputs, returning_flat
 
+Bounds = Sequence[dict[int, Any]]
+"""For each tensor of a call torch's bounds (`torch.export.Dim`) by axis, for those that stay open."""
+
 _FIXED_GRAPH: Final = (
     "An exported graph is fixed: replace a branch on values by torch.where, and .item(), .tolist(), nonzero and "
     "boolean masks by operations whose output shape does not depend on values (topk, masked_fill, padding to a fixed "
@@ -32,13 +37,14 @@ _FIXED_GRAPH: Final = (
 _ON_VALUES: Final = "the model's control flow or a shape depends on the values of a tensor"
 
 
-def export_module(module: nn.Module, examples: Examples, title: str) -> ExportedProgram:
+def export_module(module: nn.Module, examples: Examples, title: str, bounds: Bounds | None = None) -> ExportedProgram:
     """Returns `module` as an ExportedProgram with the shapes of `examples`.
 
     Args:
         module: A torch.nn.Module in eval mode.
         examples: What it is called with: tensors, or its arguments with tensors inside.
         title: For messages: what the user wrote.
+        bounds: Sizes that stay open; None fixes all of them.
 
     Raises:
         ModelError: torch cannot capture it, or a shape in it depends on values.
@@ -53,13 +59,24 @@ def export_module(module: nn.Module, examples: Examples, title: str) -> Exported
             # torch's own recurrent layers keep a list of their weights, and export warns of it.
             warnings.filterwarnings("ignore", message="The tensor attributes? .*_flat_weights")
             with _called_with(module, examples) as (args, kwargs), returning_flat(module, title):
-                program = torch.export.export(module, args, kwargs, strict=False)
+                dynamic = None if bounds is None else _dynamic_shapes(module, examples, bounds)
+                program = torch.export.export(module, args, kwargs, dynamic_shapes=dynamic, strict=False)
     except Exception as error:
         raise ModelError(_why_not_captured(error, title)) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
     check_graph(program.graph_module, title)
     return program
+
+
+def _dynamic_shapes(module: nn.Module, examples: Examples, bounds: Bounds) -> Any:
+    """Returns the bounds as torch.export takes them: in the containers of the call, by the forward's names."""
+    if not isinstance(examples, ExampleCall):
+        return tuple(bounds)
+    left = iter(bounds)
+    plain = examples.in_plain_containers()
+    args, kwargs = mapped((plain.args, dict(plain.kwargs)), lambda _: next(left))
+    return dict(inspect.signature(module.forward).bind(*args, **kwargs).arguments)
 
 
 def run_module(module: nn.Module, examples: Examples, title: str) -> tuple[Tensor, ...]:
@@ -154,17 +171,21 @@ def _results(node: Node) -> tuple[object, ...]:
 
 
 def _reads_values(node: Node) -> bool:
-    """Returns whether a node turns a tensor's value into a number of the program."""
+    """Returns whether a node turns a tensor's value into a number of the program; a size of an input is none."""
     import torch
+    from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
-    return any(isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)) for value in _results(node))
+    numbers = (torch.SymInt, torch.SymFloat, torch.SymBool)
+    return any(isinstance(value, numbers) and bool(free_unbacked_symbols(value)) for value in _results(node))
 
 
 def _has_open_shape(node: Node) -> bool:
     import torch
+    from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
     tensors = [value for value in _results(node) if isinstance(value, torch.Tensor)]
-    return any(isinstance(size, torch.SymInt) for tensor in tensors for size in tensor.shape)
+    sizes = [size for tensor in tensors for size in tensor.shape if isinstance(size, torch.SymInt)]
+    return any(bool(free_unbacked_symbols(size)) for size in sizes)
 
 
 def _in_layer(node: Node) -> str:

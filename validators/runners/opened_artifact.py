@@ -46,6 +46,8 @@ class SampleFolder:
         self.arrays = [np.load(folder / f"{i}.npy", mmap_mode="r") for i in range(len(self.names))]
         starts = folder / "starts.npy"
         self.starts: set[int] = set(np.load(starts).tolist()) if starts.exists() else {0}
+        sizes = folder / "sizes.npy"
+        self.sizes = np.load(sizes) if sizes.exists() else None  # each row's own, where rows differ
         whole = facts.get("whole", [])  # tensors without a batch of one in front
         self.shapes = [
             array.shape[1:] if name in whole else (1, *array.shape[1:])
@@ -53,8 +55,12 @@ class SampleFolder:
         ]
 
     def row(self, columns: Sequence[int], i: int) -> Row:
-        """Returns row `i` of these tensors, in the shapes of a call."""
-        return [np.array(self.arrays[column][i]).reshape(self.shapes[column]) for column in columns]
+        """Returns row `i` of these tensors, in the shapes of a call: its own sizes where rows differ."""
+        row = [np.array(self.arrays[column][i]).reshape(self.shapes[column]) for column in columns]
+        if self.sizes is None:
+            return row
+        own = [self.sizes[i][column][: array.ndim] for column, array in zip(columns, row)]  # noqa: B905
+        return [array[tuple(map(slice, sizes))].copy() for array, sizes in zip(row, own)]  # noqa: B905
 
 
 class OpenArtifact:

@@ -97,6 +97,7 @@ def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, p
     digest = hashlib.sha256()
     described = [*artifact.outputs, *({"name": state["output"]} for state in artifact.held)]
     whole: list[str] = []
+    of_sizes: list[Row] = []
     for i in range(samples.count):
         if i in samples.starts:
             artifact.begin()
@@ -104,6 +105,10 @@ def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, p
         artifact.keep(made)
         made += artifact.held_values()
         whole = [spec["name"] for spec, array in zip(described, made) if array.shape[:1] != (1,)]  # noqa: B905
+        if samples.sizes is not None:
+            of_sizes.append(made)
+            progress(f"{artifact.path.name}: row {i + 1} of {samples.count}", (i + 1) / samples.count)
+            continue
         outputs = as_rows(made)
         files = files or empty_arrays(folder, samples.count, outputs)
         for k, array in enumerate(outputs):
@@ -117,6 +122,9 @@ def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, p
             files[k][i] = array[0]
             digest.update(np.ascontiguousarray(array).tobytes())
         progress(f"{artifact.path.name}: row {i + 1} of {samples.count}", (i + 1) / samples.count)
+    if of_sizes:
+        files = write_filled(folder, of_sizes)
+        digest.update(b"".join(np.ascontiguousarray(file).tobytes() for file in files))
     for file in files:
         file.flush()
     for kept in ("items.npy", "starts.npy"):
@@ -128,6 +136,25 @@ def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, p
         facts["whole"] = whole
     write_json(folder / "samples.json", facts)
     return samples.count
+
+
+def write_filled(folder: Path, rows: list[Row]) -> Row:
+    """Writes outputs whose sizes follow the inputs' sizes: each row in the corner of the largest, zeros behind it."""
+    filled = empty_arrays(folder, len(rows), [largest_of([row[k] for row in rows]) for k in range(len(rows[0]))])
+    for i, row in enumerate(rows):
+        for k, array in enumerate(as_rows(row)):
+            filled[k][i][tuple(map(slice, array.shape[1:]))] = array[0]
+    axes = max(array.ndim for array in rows[0])
+    sizes = [[[*array.shape, *[0] * (axes - array.ndim)] for array in row] for row in rows]
+    if any(shapes != sizes[0] for shapes in sizes):
+        np.save(folder / "sizes.npy", np.asarray(sizes, dtype=np.int64))
+    return filled
+
+
+def largest_of(arrays: Row) -> Any:
+    """Returns an array with the largest size on each axis, as a row (1, ...)."""
+    shape = tuple(max(sizes) for sizes in zip(*(array.shape for array in arrays)))  # noqa: B905
+    return as_rows([np.empty(shape, arrays[0].dtype)])[0]
 
 
 def empty_arrays(folder: Path, rows: int, outputs: Row) -> Row:
