@@ -5,8 +5,9 @@ Field numbers are those of TFLite's schema (schema.fbs).
 
 from __future__ import annotations
 
+import math
 import mmap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ from edgekit.validators.stored_facts.facts import StoredFacts
 from edgekit.workers.structure import structure
 
 _CODES, _SUBGRAPHS = 1, 2
+_DETAILS_TYPE, _DETAILS, _BLOCKWISE = 4, 5, 2
+"""Fields of a tensor's quantization, and the kind of details that groups of weights have."""
 
 _KINDS: Final[Mapping[int, str]] = {
     3: "CONV_2D",
@@ -63,7 +66,8 @@ def read(path: Path) -> StoredFacts:
         model = Table.root(data)
         kinds = [_kind(code) for code in model.tables(_CODES)]
         graph = model.tables(_SUBGRAPHS)[0]
-        tensors = {i: _tensor(item) for i, item in enumerate(graph.tables(0))}
+        stored = graph.tables(0)
+        tensors = {i: _tensor(item, stored) for i, item in enumerate(stored)}
         given = set(graph.numbers(1))
         nodes = [
             Node(
@@ -86,7 +90,7 @@ def _kind(code: Table) -> str:
     return _KINDS.get(number, f"operator {number}")
 
 
-def _tensor(item: Table) -> dict[str, Any]:
+def _tensor(item: Table, stored: Sequence[Table]) -> dict[str, Any]:
     """Returns a tensor as the interpreters describe it."""
     grid = item.table(4)
     return {
@@ -94,7 +98,15 @@ def _tensor(item: Table) -> dict[str, Any]:
         "shape": item.numbers(0),
         "dtype": _TYPES.get(item.number(1, "<b"), np.void),
         "quantization_parameters": {
-            "scales": grid.numbers(2, "f") if grid is not None else [],
+            "scales": _scales(grid, stored) if grid is not None else [],
             "zero_points": grid.numbers(3, "q") if grid is not None else [],
         },
     }
+
+
+def _scales(grid: Table, stored: Sequence[Table]) -> Sequence[float]:
+    """Returns a tensor's scales; those of groups lie in a tensor of their own, and only their number counts here."""
+    groups = grid.table(_DETAILS) if grid.number(_DETAILS_TYPE, "<B") == _BLOCKWISE else None
+    if groups is None:
+        return grid.numbers(2, "f")
+    return [math.nan] * math.prod(stored[groups.number(0)].numbers(0))
