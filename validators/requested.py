@@ -95,7 +95,7 @@ class Requested:
         An artifact's operators have no modules' names. What tells a layer is how many weights it has; among layers of
         one size the least demand falls on the operator that does least, so that no operator is blamed in doubt.
         """
-        found = [self._default(operator) for operator in operators]
+        found: list[Precision] = [self._default(operator) for operator in operators]
         groups: dict[tuple[bool, int], list[int]] = defaultdict(list)
         for i, operator in enumerate(operators):
             groups[operator.weights > 0, operator.weights or operator.macs or 0].append(i)
@@ -106,7 +106,8 @@ class Requested:
             if not known:
                 continue
             # Unrolled layers come more often than they are in the model.
-            known = [known[0]] * (len(members) - len(known)) + known
+            least: Precision = known[0]
+            known = [*(least for _ in range(len(members) - len(known))), *known]
             members.sort(key=lambda i: achieved(operators[i]))
             for i, precision in zip(members, known, strict=False):
                 found[i] = precision

@@ -109,7 +109,7 @@ def judge_artifact(
         raise KeyboardInterrupt
 
     def measured(inputs: Inputs, pieces: Sequence[MeasurementKind], folder: Path) -> Evidence:
-        wanted = [piece for piece in pieces if piece in runs.pieces]
+        wanted: list[MeasurementKind] = [piece for piece in pieces if piece in runs.pieces]
         evidence = _collected(artifact, inputs, baseline, wanted, folder, settings, runs.target)
         evidence = replace(
             evidence, device=device, predicted_latency=predicted_latency, requested=requested, accelerator=accelerator

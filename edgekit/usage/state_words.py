@@ -40,10 +40,10 @@ def state_views(
 
 def _words(state: ArtifactState) -> str:
     """Returns how a state begins, for a comment: `zeros`, `1.0 everywhere`, `values of its own`."""
-    values: tuple[float, ...] = state.initial
-    if len(values) > 1:
+    if len(state.initial) > 1:
         return "values of its own"
-    return f"{values[0]:g} everywhere" if any(values) else "zeros"
+    value = next(iter(state.initial), 0.0)
+    return f"{value:g} everywhere" if value else "zeros"
 
 
 def _begin(language: str, state: ArtifactState, view: Mapping[str, Any]) -> str:

@@ -194,7 +194,7 @@ def test_token_ids_become_int32_and_the_note_says_so(convert):
     _, conversion = convert("token_ids", Recipe(default="int8_dynamic"))
     assert conversion.inputs[0].dtype == "int32"
     assert conversion.narrowed == (
-        '"ids" is int32 where the float model has int64: TFLite narrows it, so larger numbers do not fit.',
+        '"ids" is int32 where the float model has int64: TFLite (LiteRT) narrows it, so larger numbers do not fit.',
     )
 
 
