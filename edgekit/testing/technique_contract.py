@@ -99,7 +99,7 @@ class TechniqueContract:
 
     def why_not(self, model: CapturedModel, task: Task = KNOWN_TASK) -> str | None:
         """Returns why it cannot be used."""
-        return self.technique().why_not(model, task, find_profile("pi4", Path()))
+        return self.technique().why_not_usable(model, task, find_profile("pi4", Path()))
 
     def needs(self, data: str) -> None:
         """Skips a test of techniques that learn from other data."""

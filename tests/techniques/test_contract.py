@@ -247,13 +247,13 @@ def test_a_model_without_anything_to_change_is_refused_by_name(tiny, tmp_path, n
 def test_reasons_are_given_before_any_work(tiny, name, settings, family, reason):
     technique = find_technique(name).from_settings(settings, "test")
     model = replace(tiny("convolutions").model, family=family)
-    assert technique.why_not(model, task(), find_profile("pi4", Path())) == reason
+    assert technique.why_not_usable(model, task(), find_profile("pi4", Path())) == reason
 
 
 def test_a_device_that_wants_one_scale_for_a_tensor_refuses_rounding(tiny):
     profile = find_profile("pi4", Path())
     strict = replace(profile, options={"tflite": {"per_channel": False}})
-    assert made("round_weights").why_not(tiny("convolutions").model, task(), strict) == (
+    assert made("round_weights").why_not_usable(tiny("convolutions").model, task(), strict) == (
         "pi4 wants one scale for a whole tensor, and this bakes in a scale for each channel"
     )
 
@@ -360,11 +360,11 @@ def test_a_technique_that_trains_needs_training_data(tiny):
         },
     )
     model, profile = tiny("convolutions").model, find_profile("pi4", Path())
-    assert cls().why_not(model, task(training=None), profile) == (
+    assert cls().why_not_usable(model, task(training=None), profile) == (
         "it needs training data and the task has none; give [training] batches and loss"
     )
     training = Training(batches="train.py:batches", loss="train.py:loss")
-    assert cls().why_not(model, task(training=training), profile) is None
+    assert cls().why_not_usable(model, task(training=training), profile) is None
 
 
 def test_a_missing_package_is_named(tiny, tmp_path, monkeypatch):

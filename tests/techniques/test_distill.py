@@ -169,4 +169,4 @@ def test_a_student_that_does_not_fit_is_named(setting, student, message):
 def test_wrong_settings_are_refused_before_any_work(tiny, settings, family, reason):
     task = Task(model="net.py:build", base=Path(), training=Training(batches="t.py:b", loss="t.py:l"))
     model = replace(tiny("convolutions").model, family=family)
-    assert Distill(**settings).why_not(model, task, find_profile("pi4", Path())) == reason
+    assert Distill(**settings).why_not_usable(model, task, find_profile("pi4", Path())) == reason

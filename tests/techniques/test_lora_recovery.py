@@ -115,4 +115,4 @@ def test_nothing_to_update_is_refused(tiny, tmp_path):
 def test_wrong_settings_are_refused_before_any_work(tiny, settings, family, reason):
     task = Task(model="net.py:build", base=Path(), training=Training(batches="t.py:b", loss="t.py:l"))
     model = replace(tiny("convolutions").model, family=family)
-    assert LoraRecovery(**settings).why_not(model, task, find_profile("pi4", Path())) == reason
+    assert LoraRecovery(**settings).why_not_usable(model, task, find_profile("pi4", Path())) == reason

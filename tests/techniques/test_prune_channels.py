@@ -307,4 +307,4 @@ def test_a_device_without_a_latency_model_is_named(tiny, tmp_path):
 def test_wrong_settings_are_refused_before_any_work(tiny, settings, family, reason):
     task = Task(model="net.py:build", base=Path(), training=Training(batches="t.py:b", loss="t.py:l"))
     model = replace(tiny("convolutions").model, family=family)
-    assert PruneChannels(**settings).why_not(model, task, find_profile("pi4", Path())) == reason
+    assert PruneChannels(**settings).why_not_usable(model, task, find_profile("pi4", Path())) == reason

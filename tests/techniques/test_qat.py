@@ -168,12 +168,12 @@ def test_wrong_settings_are_refused_before_any_work(tiny, settings, family, cali
     training = Training(batches="t.py:b", loss="t.py:l")
     task = Task(model="net.py:build", base=Path(), calibration=calibration, training=training)
     model = replace(tiny("convolutions").model, family=family)
-    assert Qat(**settings).why_not(model, task, find_profile("pi4", Path())) == reason
+    assert Qat(**settings).why_not_usable(model, task, find_profile("pi4", Path())) == reason
 
 
 def test_a_device_that_wants_other_grids_refuses(tiny):
     task = Task(model="n", base=Path(), calibration="d.py:c", training=Training(batches="t.py:b", loss="t.py:l"))
     strict = replace(find_profile("pi4", Path()), options={"tflite": {"per_channel": False}})
-    assert Qat().why_not(tiny("convolutions").model, task, strict) == (
+    assert Qat().why_not_usable(tiny("convolutions").model, task, strict) == (
         "pi4 wants other grids than this trains with: a scale a channel, affine activations"
     )

@@ -96,7 +96,7 @@ def test_a_fit_loses_less_than_zeros_alone_and_random_zeros_lose_more(sparsified
 def test_reasons(tiny, settings, device, reason):
     profile = find_profile(device, Path())
     task = Task(model="net.py:build", base=Path(), calibration="data.py:calibration")
-    found = Sparsify(**settings).why_not(tiny("convolutions").model, task, profile)
+    found = Sparsify(**settings).why_not_usable(tiny("convolutions").model, task, profile)
     expected = reason and reason.replace("Raspberry Pi 4", profile.title)
     assert found == expected
 
@@ -104,7 +104,7 @@ def test_reasons(tiny, settings, device, reason):
 def test_recurrent_models_are_refused(tiny):
     model = replace(tiny("convolutions").model, family="rnn")
     task = Task(model="net.py:build", base=Path())
-    assert Sparsify().why_not(model, task, find_profile("pi4", Path())) == (
+    assert Sparsify().why_not_usable(model, task, find_profile("pi4", Path())) == (
         "it changes convolutions and linear layers, and nearly all weights of this model are recurrent"
     )
 
