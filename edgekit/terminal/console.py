@@ -29,6 +29,7 @@ def console(*, no_color: bool = False, stderr: bool = False) -> Console:
         highlight=False,
         soft_wrap=False,
         width=None if stream.isatty() else _plain_width(),
+        grows=not stream.isatty() and "COLUMNS" not in os.environ,
     )
     screen.push_render_hook(_harmless_hook())
     return screen
