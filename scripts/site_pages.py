@@ -70,7 +70,7 @@ DAY: Final = (
 SCHEMAS: Final = {
     "report": "edgekit.exporting.record_schema:ReportFile",
     "lock": "edgekit.exporting.record_schema:LockFile",
-    "details": "edgekit.exporting.record_schema:DetailsFile",
+    "details": "edgekit.exporting.details_schema:DetailsFile",
     "baseline": "edgekit.gating.baseline_schema:BaselineFile",
     "plan": "edgekit.planner.plan_schema:PlanFileSchema",
     "search": "edgekit.searching.search_schema:SearchFile",

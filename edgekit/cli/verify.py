@@ -74,4 +74,7 @@ def _show(items: tuple[Verified, ...], path: Path, *, good: bool, quiet: bool, n
         word, style = _STYLES[item.verdict]
         if not quiet or item.verdict == "failed":
             screen.print(f"[{style}]{word}[/] {escape(item.name)}: {escape(item.detail)}", soft_wrap=True)
-    screen.print(f"[bold green]PASS[/] {escape(str(path))}" if good else f"[bold red]FAIL[/] {escape(str(path))}")
+    screen.print(
+        f"[bold green]PASS[/] {escape(str(path))}" if good else f"[bold red]FAIL[/] {escape(str(path))}",
+        soft_wrap=True,
+    )

@@ -134,7 +134,8 @@ def _is_shape(value: object) -> bool:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and sizes_in("", value) is not None
+    # A word is no shape, though each of its parts could be a dimension's name.
+    return isinstance(value, str) and any(map(str.isdigit, value)) and sizes_in("", value) is not None
 
 
 def _is_shape_with_dtype(value: object) -> bool:
@@ -166,6 +167,9 @@ def _example(value: Any, name: str) -> Any:
     sizes = sizes_in(name, value) if isinstance(value, str) else None
     form: Any = (sizes.shape, sizes.dtype or "float32") if sizes is not None else value
     shape: tuple[int, ...] = tuple(form if _is_shape(form) else form[0])
+    if sizes is not None and 0 in sizes.shape and any(sizes.axes):
+        names = ", ".join(filter(None, sizes.axes))
+        raise UsageError(f"inputs: {name} names the dimensions {names}; give them in dimensions, or give numbers.")
     if any(size < 1 for size in shape):
         raise UsageError(f"inputs: {name} has shape {shape}; every size must be at least 1.")
     kind = _dtype_of("float32" if _is_shape(form) else form[1], name)

@@ -18,6 +18,7 @@ from edgekit.recipe import Effort
 from edgekit.samples import Samples
 from edgekit.sweeping.rows import Row, write_row
 from edgekit.task.sweep_table import PLANNED
+from edgekit.workers.request_key import Place
 from edgekit.workers.worker import Job, Progress
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ class JudgeRequest:
 
     artifact: ArtifactRequest
     row: Row
-    folder: Path
+    folder: Place
 
 
 @final

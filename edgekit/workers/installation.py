@@ -134,6 +134,13 @@ _OTHERS: Final = (
     *_rows("tensorflow", ("tensorflow-cpu", "tensorflow", "Keras models"), ("tf2onnx", "tf2onnx", "Keras to ONNX")),
     *_rows("remote", ("asyncssh", "asyncssh", "benchmarks over SSH")),
     *_rows("report", ("bokeh", "bokeh", "HTML report")),
+    *_rows("sweep", ("duckdb", "duckdb", "queries of sweeps"), ("pyarrow", "pyarrow.parquet", "rows of sweeps")),
+    *_rows(
+        "metrics",
+        ("pycocotools", "pycocotools.mask", "metrics of detectors and segmenters"),
+        ("jiwer", "jiwer", "metrics of text"),
+        ("pyyaml", "yaml", "YOLO data"),
+    ),
     *_rows(
         "demo",
         ("efficientnet-lite-pytorch", "efficientnet_lite_pytorch", "default model"),

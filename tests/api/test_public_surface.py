@@ -23,17 +23,17 @@ SURFACE = {
     "output **more",
     "debug": "artifact * model inputs calibration evaluation data samples device config **more",
     "devices": "*names",
-    "export": f"model * device inputs formats precision techniques plan effort prefer {TASK} io measurements without "
-    "output config name strict **more",
-    "gate": "target * device model inputs calibration evaluation metric measurements max_regression baseline "
+    "export": "model * device inputs dimensions formats precision techniques plan effort prefer "
+    f"{TASK} io measurements without output config name strict **more",
+    "gate": "target * device model inputs calibration evaluation metric measurements signature max_regression baseline "
     "fail_on_missing_baseline remeasure without config strict **more",
     "ladder": f"model * device inputs format techniques {TASK} output config name strict **more",
-    "plan": f"model * device inputs formats precision effort prefer {TASK} config name **more",
+    "plan": f"model * device inputs dimensions formats precision effort prefer {TASK} config name **more",
     "report": "target output",
     "search": "* device output formats precision epochs trials seed learning_rate optimizer config **more",
     "sweep": "matrix * models devices formats precisions techniques efforts output budget_time budget_jobs engine "
     "dry_run strict **more",
-    "validate": "artifact * device model inputs calibration evaluation metric measurements without config "
+    "validate": "artifact * device model inputs calibration evaluation metric measurements signature without config "
     "strict **more",
 }
 """Each public function, its parameters in order; what follows the star is given by keyword."""

@@ -14,7 +14,7 @@ def test_a_fault_of_edgekits_own_is_in_every_file(tmp_path: Path, monkeypatch: p
         raise RuntimeError("a bug")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("edgekit.gating.request.run_gate", crash)
+    monkeypatch.setattr("edgekit.cli.gate.run_gate", crash)
     files = {"--sarif": "s.sarif", "--junit": "j.xml", "--markdown": "m.md"}
     arguments = [word for pair in files.items() for word in pair]
     assert main(["gate", ".", "-d", "pi4", "-q", *arguments]) == 4

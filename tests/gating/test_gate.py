@@ -224,7 +224,7 @@ def test_measurements_of_another_artifact_are_refused(folder: Path) -> None:
     other = MeasuredArtifact(file="x.tflite", sha256="cd" * 32, size_bytes=1, runtime="tflite")
     message = f"m.json was measured on an artifact with SHA-256 cdcdcdcdcdcd (x.tflite); {folder} has "
     with pytest.raises(
-        DataError, match=f"^{re.escape(message)}[0-9a-f]{{12}}\\. Measure the artifact that is judged: "
+        DataError, match=f"^{re.escape(message)}[0-9a-f]{{12}}\\. Measure the artifact that is judged on pi4, "
     ):
         gate_folder(folder, "pi4", budget(), [measurement(folder, artifact=other)])
 

@@ -112,7 +112,7 @@ def result_of(candidate: Candidate, folder: Path, budget: Budget, prefix: str) -
 
 def plan_of(model: CapturedModel, analysis: Any, budget: Budget, tmp_path: Path, prefix: str, effort: str) -> Plan:
     profile = find_profile("pi4", tmp_path)
-    made = make_plan(model, analysis, profile, budget)
+    made = make_plan(model, analysis, profile, budget, prefer="accuracy")
     if effort == "quick":
         return made
     recipe = Recipe(default="int8_static", overrides=((f"{prefix}stages.0.conv", "fp16"),))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -75,3 +77,9 @@ def test_arguments_may_be_nested_and_shapes_are_known_from_values():
     assert (x.shape, found[0]["key"].shape, found[1].shape, found[2]) == ((1, 4), (2, 1, 3), (1, 2), None)
     assert not are_shapes({"x": (1, 4), "past": past})
     assert are_shapes({"x": (1, 4), "past": past[:1]})
+
+
+def test_a_dimension_that_nobody_describes_is_a_usage_error() -> None:
+    message = "inputs: ids names the dimensions length; give them in dimensions, or give numbers."
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        example_arguments({"ids": "1xlength"}, ["ids"])

@@ -134,8 +134,8 @@ def test_ids_come_back_as_they_are():
 def test_an_error_of_edgekits_own_keeps_its_words():
     from edgekit.errors import ArtifactError
 
-    error = opened_artifact.foreign(ArtifactError("The operator foo is missing."), "wrapped")
-    assert (error.kind, error.message) == ("ArtifactError", "The operator foo is missing.")
+    error = opened_artifact.foreign(ArtifactError("The operator foo is missing."), Path("net.onnx"), "wrapped")
+    assert (error.kind, error.message) == ("ArtifactError", "net.onnx: The operator foo is missing.")
 
 
 @pytest.mark.parametrize(
