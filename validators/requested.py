@@ -164,7 +164,8 @@ def _by_size(
     for operator in analysis.operators:
         precision = precisions[operator.name]
         weights = [analysis.weights[name] for name in operator.weights]
-        sizes = [weight.count for weight in weights if weight.role in ("kernel", "recurrent")]
+        kernels = [weight for weight in weights if weight.role in ("kernel", "recurrent")]
+        sizes = [weight.count for weight in kernels]
         if not operator.macs:
             continue
         if not sizes:
@@ -173,8 +174,9 @@ def _by_size(
         if operator.kernel == "recurrent" and _DEMANDS[precision] > Demand.STORED:
             precision = "int8_weights"
         # Recurrent layers are one operator here, and one for each of their matrices where a format unrolls them.
+        halves = {weight.count for weight in kernels if weight.is_narrow_recurrent}
         for size in {sum(sizes), *sizes} if sizes else ():
-            by_weights[size] += (precision,)
+            by_weights[size] += ("fp16" if size in halves else precision,)
     return dict(by_weights), dict(by_macs)
 
 

@@ -71,6 +71,10 @@ def elements(shape: tuple[int, ...]) -> int:
     return math.prod(shape)
 
 
+NARROW: Final = 8
+"""How many times more rows than columns a narrow matrix has."""
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
@@ -132,6 +136,14 @@ class Weight:
     def is_float(self) -> bool:
         """True for float types: only those get smaller by quantization."""
         return self.dtype in {"float64", "float32", "float16", "bfloat16"}
+
+    @property
+    def is_narrow_recurrent(self) -> bool:
+        """True for a recurrent layer's input weights of few columns.
+
+        Features of very different size share a row there: most formats keep these as half floats, and they are small.
+        """
+        return self.role == "recurrent" and len(self.shape) > 1 and NARROW * self.shape[-1] < self.shape[-2]
 
 
 @final

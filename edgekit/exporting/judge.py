@@ -60,10 +60,12 @@ MEASURED_NOW: Final = ArtifactRuns()
 
 
 def what_was_requested(inputs: Inputs, candidate: Candidate, io: IoType, settings: Settings) -> Requested:
-    """Returns what a candidate's artifact must show; only a recipe that treats layers differently needs a graph."""
-    analysis = analyze_model(inputs.model, settings) if candidate.recipe.overrides else None
+    """Returns what a candidate's artifact must show, layer by layer: recurrent ones are asked for less than others."""
     return requested_settings(
-        candidate.recipe, io=io, techniques=pipeline_name(candidate.techniques), analysis=analysis
+        candidate.recipe,
+        io=io,
+        techniques=pipeline_name(candidate.techniques),
+        analysis=analyze_model(inputs.model, settings),
     )
 
 

@@ -206,9 +206,9 @@ def _converted(artifact: Artifact, inputs: Inputs, settings: Settings) -> Captur
 
 
 def _by_layer(requested: Requested | None, inputs: Inputs, settings: Settings) -> Requested | None:
-    """Returns what was requested with the layers distinguished, where the recipe treats them differently."""
-    if requested is None or not requested.recipe.overrides:
-        return requested
+    """Returns what was requested with the layers distinguished: recurrent ones are asked for less than others."""
+    if requested is None:
+        return None
     return requested_settings(requested.recipe, io=requested.io, analysis=analyze_model(inputs.model, settings))
 
 

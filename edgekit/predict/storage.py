@@ -119,8 +119,7 @@ def _must_change(weight: Weight, layout: Layout, storage: Storage, recipe: Recip
     """Returns True if a weight's own shape speaks against its layout (see `Storage`)."""
     if layout.per_group and layout.group_size is None and not storage.fills_groups:
         return (weight.count // max(1, weight.channels)) % recipe.group_size != 0
-    is_narrow = len(weight.shape) > 1 and 8 * weight.shape[-1] < weight.shape[-2]
-    return storage.narrow_recurrent_halves and weight.role == "recurrent" and layout.form == "int8" and is_narrow
+    return storage.narrow_recurrent_halves and layout.form == "int8" and weight.is_narrow_recurrent
 
 
 def four_bit_work(analysis: Analysis, recipe: Recipe, runtime: str) -> float | None:

@@ -14,7 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.exporting.record_of_file import contradictions_of_file
 from edgekit.recipe import Recipe, Step
+from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.requested import requested_metadata
+from edgekit.validators.stored_facts.facts import StoredFacts
 
 DIGEST = "ab" * 32
 MODEL = {"source": "net.py:build", "digest": DIGEST, "embedded_default": False}
@@ -125,3 +127,28 @@ def test_a_file_that_says_nothing_about_itself_contradicts_nothing(path: Path) -
     del model.metadata_props[:]
     onnx.save(model, path)
     assert found(path, entry({})) == []
+
+
+@pytest.mark.parametrize(
+    ("weights", "channels", "bits", "kind", "is_named"),
+    [
+        pytest.param(64, 8, 8, "FULLY_CONNECTED", False, id="stored integers, as an unrolled layer has them"),
+        pytest.param(64, 32, 16, "FULLY_CONNECTED", False, id="narrow half floats, as an unrolled layer has them"),
+        pytest.param(64, 8, 16, "FULLY_CONNECTED", True, id="half floats"),
+        pytest.param(64, 8, 8, "CONV_2D", True, id="a convolution"),
+        pytest.param(64, 8, 32, "FULLY_CONNECTED", True, id="floats"),
+    ],
+)
+def test_what_may_be_a_recurrent_layer_is_not_blamed(
+    path: Path, monkeypatch: pytest.MonkeyPatch, weights: int, channels: int, bits: int, kind: str, is_named: bool
+) -> None:
+    metadata = write(path)
+    operators = [
+        ArtifactOperator(
+            name=name, kind=kind, arithmetic=arithmetic, macs=9, weights=weights, weight_bits=bits, channels=channels
+        )
+        for name, arithmetic in (("a", "float"), ("b", "integer"))
+    ]
+    facts = StoredFacts(metadata=metadata, operators=tuple(operators))
+    monkeypatch.setattr("edgekit.exporting.record_of_file.read_stored_facts", lambda *_: facts)
+    assert any("integer_coverage" in sentence for sentence in found(path, entry(metadata))) == is_named

@@ -170,6 +170,22 @@ def test_of_a_recurrent_layer_only_integer_weights_are_requested() -> None:
     assert integer(evidence(stored, linear("last", "float", 30), requested=requested)).verdict == "fail"
 
 
+def test_narrow_weights_of_a_recurrent_layer_may_stay_half_floats() -> None:
+    analysis = two_layers()
+    first, last = analysis.operators
+    narrow = dataclasses.replace(analysis.weights["first"], role="recurrent", shape=(20, 1))
+    requested = requested_settings(
+        Recipe(default="int8_dynamic"),
+        analysis=dataclasses.replace(
+            analysis,
+            operators=(dataclasses.replace(first, kernel="recurrent"), last),
+            weights={**analysis.weights, "first": narrow},
+        ),
+    )
+    half = dataclasses.replace(linear("lstm", "float", 20), weight_bits=16)
+    assert integer(evidence(half, linear("last", "integer", 30), requested=requested)).verdict == "pass"
+
+
 @pytest.mark.parametrize(
     ("operators", "verdict", "value"),
     [

@@ -45,6 +45,65 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # protobuf's wire types
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Message:
+    """Where a protobuf message, or the bytes of a field, lies in the file."""
+
+    data: mmap.mmap
+    start: int
+    end: int
+
+    def text(self) -> str:
+        """Returns it as text."""
+        return self.data[self.start : self.end].decode("utf-8", "replace")
+
+    def texts(self, wanted: Collection[int]) -> list[tuple[int, str]]:
+        """Returns (field, text) of the fields in `wanted`; others may hold whole tensors."""
+        found = ((number, value) for number, value in self.fields() if number in wanted)
+        return [(number, value.text()) for number, value in found if isinstance(value, _Message)]
+
+    def fields(self) -> Iterator[tuple[int, int | _Message]]:
+        """Yields (field number, value) of a message.
+
+        Raises:
+            ValueError: it is cut off, or no protobuf message.
+        """
+        at = self.start
+        while at < self.end:
+            key, at = self._varint(at)
+            number, wire = key >> 3, key & 7
+            if wire == _VARINT:
+                value, at = self._varint(at)
+                yield number, value
+            elif wire == _BYTES:
+                size, at = self._varint(at)
+                yield number, _Message(data=self.data, start=at, end=min(at + size, self.end))
+                at += size
+            elif wire in (_FIXED32, _FIXED64):
+                at += 4 if wire == _FIXED32 else 8
+            else:
+                raise ValueError(f"wire type {wire} at byte {at}")
+
+    def varints(self) -> Iterator[int]:
+        """Yields packed numbers."""
+        at = self.start
+        while at < self.end:
+            value, at = self._varint(at)
+            yield value
+
+    def _varint(self, at: int) -> tuple[int, int]:
+        value = shift = 0
+        while True:
+            if at >= self.end:
+                raise ValueError("the message is cut off")
+            byte = self.data[at]
+            value |= (byte & 127) << shift
+            at, shift = at + 1, shift + 7
+            if byte < 128:
+                return value, at
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Node:
     kind: str
     name: str
@@ -56,7 +115,7 @@ class _Node:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stored:
     bits: int
-    count: int
+    shape: tuple[int, ...]
 
 
 def read(path: Path) -> StoredFacts:
@@ -64,28 +123,22 @@ def read(path: Path) -> StoredFacts:
     metadata: dict[str, str] = {}
     nodes: list[_Node] = []
     stored: dict[str, _Stored] = {}
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        memoryview(content) as data,
-    ):
-        for number, value in _fields(data):
-            if number == _METADATA and isinstance(value, memoryview):
-                entry = dict(_texts(value, _ENTRY))
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for number, value in _Message(data=data, start=0, end=len(data)).fields():
+            if number == _METADATA and isinstance(value, _Message):
+                entry = dict(value.texts(_ENTRY))
                 metadata[entry.get(1, "")] = entry.get(2, "")
-            elif number == _GRAPH and isinstance(value, memoryview):
+            elif number == _GRAPH and isinstance(value, _Message):
                 _read_graph(value, nodes, stored)
-            if isinstance(value, memoryview):
-                value.release()
     return StoredFacts(metadata=metadata, operators=tuple(_operators(nodes, stored)), is_exact=False)
 
 
-def _read_graph(graph: memoryview, nodes: list[_Node], stored: dict[str, _Stored]) -> None:
-    for number, value in _fields(graph):
-        if not isinstance(value, memoryview):
+def _read_graph(graph: _Message, nodes: list[_Node], stored: dict[str, _Stored]) -> None:
+    for number, value in graph.fields():
+        if not isinstance(value, _Message):
             continue
         if number == _NODE:
-            texts = list(_texts(value, _NODE_TEXTS))
+            texts = value.texts(_NODE_TEXTS)
             nodes.append(
                 _Node(
                     kind=next((text for field, text in texts if field == 4), ""),
@@ -97,22 +150,19 @@ def _read_graph(graph: memoryview, nodes: list[_Node], stored: dict[str, _Stored
         elif number == _INITIALIZER:
             name, tensor = _tensor(value)
             stored[name] = tensor
-        value.release()
 
 
-def _tensor(data: memoryview) -> tuple[str, _Stored]:
+def _tensor(message: _Message) -> tuple[str, _Stored]:
     sizes: list[int] = []
     kind, name = 0, ""
-    for number, value in _fields(data):
+    for number, value in message.fields():
         if number == 1:
-            sizes += [value] if isinstance(value, int) else list(_varints(value))
+            sizes += [value] if isinstance(value, int) else list(value.varints())
         elif number == 2 and isinstance(value, int):
             kind = value
-        elif number == 8 and isinstance(value, memoryview):
-            name = bytes(value).decode("utf-8", "replace")
-        if isinstance(value, memoryview):
-            value.release()
-    return name, _Stored(bits=_BITS.get(kind, 0), count=math.prod(sizes))
+        elif number == 8 and isinstance(value, _Message):
+            name = value.text()
+    return name, _Stored(bits=_BITS.get(kind, 0), shape=tuple(sizes))
 
 
 def _operators(nodes: list[_Node], stored: Mapping[str, _Stored]) -> Iterator[ArtifactOperator]:
@@ -126,14 +176,14 @@ def _operators(nodes: list[_Node], stored: Mapping[str, _Stored]) -> Iterator[Ar
         while origin not in stored and origin in made and made[origin].kind in _CARRIERS:
             origin = made[origin].inputs[0]
         weight = stored.get(origin)
-        if weight is None or not weight.bits:
-            continue
+        if weight is None or not weight.bits or ("Conv" not in node.kind and 1 in weight.shape[-2:]):
+            continue  # a column times a row sums nothing: it is how zero points are taken out
         yield ArtifactOperator(
             name=node.name or node.kind,
             kind=node.kind,
             arithmetic=_arithmetic(node, made, weight),
             macs=None,
-            weights=weight.count,
+            weights=math.prod(weight.shape),
             weight_bits=weight.bits,
         )
 
@@ -146,54 +196,3 @@ def _arithmetic(node: _Node, made: Mapping[str, _Node], weight: _Stored) -> Arit
     giver = made.get(node.inputs[0])
     between = giver is not None and giver.kind == "DequantizeLinear" and weight.bits <= 8
     return "integer" if between else "float"
-
-
-def _texts(message: memoryview, wanted: Collection[int]) -> Iterator[tuple[int, str]]:
-    """Yields (field, text) of the fields in `wanted`; others may hold whole tensors."""
-    for number, value in _fields(message):
-        if isinstance(value, memoryview):
-            if number in wanted:
-                yield number, bytes(value).decode("utf-8", "replace")
-            value.release()
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Yields (field number, value) of a protobuf message.
-
-    Raises:
-        ValueError: it is cut off, or no protobuf message.
-    """
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
-        number, wire = key >> 3, key & 7
-        if wire == _VARINT:
-            value, at = _varint(message, at)
-            yield number, value
-        elif wire == _BYTES:
-            size, at = _varint(message, at)
-            yield number, message[at : at + size]
-            at += size
-        elif wire in (_FIXED32, _FIXED64):
-            at += 4 if wire == _FIXED32 else 8
-        else:
-            raise ValueError(f"wire type {wire} at byte {at}")
-
-
-def _varints(packed: memoryview) -> Iterator[int]:
-    at = 0
-    while at < len(packed):
-        value, at = _varint(packed, at)
-        yield value
-
-
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if at >= len(data):
-            raise ValueError("the message is cut off")
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at

@@ -25,11 +25,15 @@ def onnx_file(path: Path) -> Path:
         helper.make_node("MatMul", ["a_dq", "v_t"], ["b"], "in integers"),
         helper.make_node("MatMul", ["b", "v_t"], ["c"], "stored"),
         helper.make_node("MatMulInteger", ["a_q", "v"], ["d"], "dynamic"),
-        helper.make_node("MatMul", ["b", "c"], ["y"], "of two activations"),
+        helper.make_node("MatMul", ["b", "c"], ["e"], "of two activations"),
+        helper.make_node("MatMul", ["e", "u"], ["column"], "to one column"),
+        helper.make_node("MatMul", ["column", "t"], ["y"], "a column times a row"),
     ]
     constants = {
         "w": float_weight,
         "v": np.ones((6, 6), np.int8),
+        "u": np.ones((6, 1), np.float32),
+        "t": np.ones((1, 6), np.float32),
         "scale": np.float32(0.1),
         "zero": np.int8(0),
     }
