@@ -56,8 +56,10 @@ def preference_key(
 def loss_is_unseen(candidate: Candidate, loss: Rule) -> bool:
     """Returns True if the task's metric could not tell the candidate from the float model."""
     drop = candidate.prediction("accuracy_drop")
+    if candidate.technique_points and (drop is None or drop.evidence in ("computed", "expected")):
+        return False  # what a technique loses is a bound from experience until it was measured
     if drop is None or drop.value is None:
-        return loss.rank <= _UNSEEN_RANK and not candidate.technique_points
+        return loss.rank <= _UNSEEN_RANK
     return drop.value <= 0 or (drop.low is not None and drop.low <= 0)
 
 

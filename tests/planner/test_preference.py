@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,9 @@ def test_without_a_prediction_practice_says_what_shows():
     judged = judge_candidates([FLOAT, half, dynamic], Budget(), BOARD, "transformer", BOARD.runtimes, "balanced")
     assert [item.candidate for item in judged] == [half, FLOAT, dynamic]
     assert [item.unseen for item in judged] == [True, True, False]
+
+
+def test_a_technique_that_was_not_tried_is_never_taken_for_lossless():
+    pruned = replace(candidate("tflite", "fp32", size=50, latency=5, drop=(-1.0, 0.5, 9.0)), technique_points=0.5)
+    judged = judge_candidates([pruned, FLOAT], Budget(), BOARD, "transformer", BOARD.runtimes, "balanced")
+    assert judged[0].candidate is FLOAT
