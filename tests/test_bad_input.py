@@ -27,10 +27,6 @@ class Shape(Net):
     def forward(self, x):
         return x[x > 0]
 
-class Fourier(Net):
-    def forward(self, x):
-        return torch.fft.fft(x).real
-
 def build():
     return Net().eval()
 
@@ -39,9 +35,6 @@ def build_text():
 
 def build_shape():
     return Shape().eval()
-
-def build_fourier():
-    return Fourier().eval()
 
 def example_inputs():
     return (torch.zeros(1, 3, 8, 8),)
