@@ -140,7 +140,7 @@ def test_the_action_fails_with_an_annotation_where_a_limit_is_missed(project: Pa
     )
     assert done.returncode == 1
     assert (
-        "::error file=edgekit.toml,line=1,title=edgekit onnx fp32%3A size_change::size change was not measured: "
+        "::error file=edgekit.toml,line=1,title=edgekit onnx fp16%3A size_change::size change was not measured: "
         in done.stdout
     )
 
