@@ -139,10 +139,9 @@ def test_the_action_fails_with_an_annotation_where_a_limit_is_missed(project: Pa
         {"target": "edgekit-out", "device": "pi4", "max-regression": "size +5 %", "fail-on-missing-baseline": "true"},
     )
     assert done.returncode == 1
-    assert (
-        "::error file=edgekit.toml,line=1,title=edgekit onnx fp16%3A size_change::size change was not measured: "
-        in done.stdout
-    )
+    # Which precision lies in the folder depends on which of this file's tests exported last.
+    title = r"title=edgekit onnx fp(16|32)%3A size_change::size change was not measured: "
+    assert re.search(rf"^::error file=edgekit\.toml,line=1,{title}", done.stdout, re.MULTILINE)
 
 
 def test_text_in_an_input_is_no_command(project: Path) -> None:
