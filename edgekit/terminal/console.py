@@ -23,22 +23,23 @@ def console(*, no_color: bool = False, stderr: bool = False) -> Console:
     from edgekit.terminal.narrow import FittingConsole
 
     stream = sys.stderr if stderr else sys.stdout
+    columns = None if stream.isatty() else _stated_columns()
     screen = FittingConsole(
         file=stream,
         no_color=True if no_color else None,
         highlight=False,
         soft_wrap=False,
-        width=None if stream.isatty() else _plain_width(),
-        grows=not stream.isatty() and "COLUMNS" not in os.environ,
+        width=None if stream.isatty() else columns or PLAIN_WIDTH,
+        grows=not stream.isatty() and columns is None,
     )
     screen.push_render_hook(_harmless_hook())
     return screen
 
 
-def _plain_width() -> int:
-    """Returns the columns of what goes to a file or a pipe: COLUMNS, where somebody has set it."""
+def _stated_columns() -> int | None:
+    """Returns COLUMNS, where somebody has set it to a number: what goes to a file or a pipe has no other width."""
     columns = os.environ.get("COLUMNS", "")
-    return int(columns) if columns.isdecimal() and int(columns) else PLAIN_WIDTH
+    return int(columns) if columns.isdecimal() and int(columns) else None
 
 
 def _harmless_hook() -> RenderHook:

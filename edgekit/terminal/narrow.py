@@ -35,8 +35,10 @@ class FittingConsole(Console):
             # Rich takes no width for one print that is beyond the console's own.
             usual, needed = self.width, max(_columns(table, _SENTENCE_COLUMNS, gap=2) for table in tables)
             self.width = max(usual, needed)
-            super().print(*objects, **options)
-            self.width = usual
+            try:
+                super().print(*objects, **options)
+            finally:
+                self.width = usual
             return
         shown = [stacked(item) if isinstance(item, Table) and not self.fits(item) else item for item in objects]
         super().print(*shown, **options)
