@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+from edgekit.files.protobuf_message import Message
 
 _TENSOR: Final = "tensor"
 _BELOW: Final = {
@@ -37,55 +37,20 @@ def external_files(path: Path) -> tuple[str, ...]:
         return ()
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         try:
-            return tuple(sorted(set(_locations(memoryview(content), "model", 0))))
-        except (IndexError, UnicodeDecodeError):
+            return tuple(sorted(set(_locations(Message(data=content, start=0, end=len(content)), "model", 0))))
+        except ValueError:
             return ()
 
 
-def _locations(data: memoryview, message: str, depth: int) -> Iterator[str]:
+def _locations(data: Message, message: str, depth: int) -> Iterator[str]:
     if depth > _DEEPEST:
         return
     below = _BELOW[message]
-    for number, value in _fields(data):
+    for number, value in data.parts():
         kind = below.get(number)
         if kind == "entry":
-            entry = {key: bytes(text).decode() for key, text in _fields(value)}
+            entry = {key: text.text("strict") for key, text in value.parts()}
             if entry.get(1) == "location":
                 yield entry.get(2, "")
         elif kind is not None:
             yield from _locations(value, kind, depth + 1)
-
-
-def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Yields (number, content) of the fields that hold bytes.
-
-    Raises:
-        IndexError: it ends within a field, or is no message.
-    """
-    place = 0
-    while place < len(data):
-        tag, place = _varint(data, place)
-        number, wire = tag >> 3, tag & 7
-        if wire == _VARINT:
-            _, place = _varint(data, place)
-        elif wire in (_FIXED64, _FIXED32):
-            place += 8 if wire == _FIXED64 else 4
-        elif wire == _BYTES:
-            length, place = _varint(data, place)
-            if place + length > len(data):
-                raise IndexError(number)
-            yield number, data[place : place + length]
-            place += length
-        else:
-            raise IndexError(number)
-
-
-def _varint(data: memoryview, place: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[place]
-        place += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value, place

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
+from edgekit.files.protobuf_message import Message
 from edgekit.validators.artifact_operators import Arithmetic, ArtifactOperator
 from edgekit.validators.stored_facts.facts import StoredFacts
 
@@ -40,66 +41,6 @@ _PRODUCTS: Final[Mapping[str, int]] = {
 
 _CARRIERS: Final = frozenset({"DequantizeLinear", "Transpose", "Reshape", "Identity", "Cast", "Unsqueeze", "Squeeze"})
 _DYNAMIC: Final = frozenset({"ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"})
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # protobuf's wire types
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Message:
-    """Where a protobuf message, or the bytes of a field, lies in the file."""
-
-    data: mmap.mmap
-    start: int
-    end: int
-
-    def text(self) -> str:
-        """Returns it as text."""
-        return self.data[self.start : self.end].decode("utf-8", "replace")
-
-    def texts(self, wanted: Collection[int]) -> list[tuple[int, str]]:
-        """Returns (field, text) of the fields in `wanted`; others may hold whole tensors."""
-        found = ((number, value) for number, value in self.fields() if number in wanted)
-        return [(number, value.text()) for number, value in found if isinstance(value, _Message)]
-
-    def fields(self) -> Iterator[tuple[int, int | _Message]]:
-        """Yields (field number, value) of a message.
-
-        Raises:
-            ValueError: it is cut off, or no protobuf message.
-        """
-        at = self.start
-        while at < self.end:
-            key, at = self._varint(at)
-            number, wire = key >> 3, key & 7
-            if wire == _VARINT:
-                value, at = self._varint(at)
-                yield number, value
-            elif wire == _BYTES:
-                size, at = self._varint(at)
-                yield number, _Message(data=self.data, start=at, end=min(at + size, self.end))
-                at += size
-            elif wire in (_FIXED32, _FIXED64):
-                at += 4 if wire == _FIXED32 else 8
-            else:
-                raise ValueError(f"wire type {wire} at byte {at}")
-
-    def varints(self) -> Iterator[int]:
-        """Yields packed numbers."""
-        at = self.start
-        while at < self.end:
-            value, at = self._varint(at)
-            yield value
-
-    def _varint(self, at: int) -> tuple[int, int]:
-        value = shift = 0
-        while True:
-            if at >= self.end:
-                raise ValueError("the message is cut off")
-            byte = self.data[at]
-            value |= (byte & 127) << shift
-            at, shift = at + 1, shift + 7
-            if byte < 128:
-                return value, at
 
 
 @final
@@ -124,19 +65,17 @@ def read(path: Path) -> StoredFacts:
     nodes: list[_Node] = []
     stored: dict[str, _Stored] = {}
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for number, value in _Message(data=data, start=0, end=len(data)).fields():
-            if number == _METADATA and isinstance(value, _Message):
+        for number, value in Message(data=data, start=0, end=len(data)).parts():
+            if number == _METADATA:
                 entry = dict(value.texts(_ENTRY))
                 metadata[entry.get(1, "")] = entry.get(2, "")
-            elif number == _GRAPH and isinstance(value, _Message):
+            elif number == _GRAPH:
                 _read_graph(value, nodes, stored)
     return StoredFacts(metadata=metadata, operators=tuple(_operators(nodes, stored)), is_exact=False)
 
 
-def _read_graph(graph: _Message, nodes: list[_Node], stored: dict[str, _Stored]) -> None:
-    for number, value in graph.fields():
-        if not isinstance(value, _Message):
-            continue
+def _read_graph(graph: Message, nodes: list[_Node], stored: dict[str, _Stored]) -> None:
+    for number, value in graph.parts():
         if number == _NODE:
             texts = value.texts(_NODE_TEXTS)
             nodes.append(
@@ -152,7 +91,7 @@ def _read_graph(graph: _Message, nodes: list[_Node], stored: dict[str, _Stored])
             stored[name] = tensor
 
 
-def _tensor(message: _Message) -> tuple[str, _Stored]:
+def _tensor(message: Message) -> tuple[str, _Stored]:
     sizes: list[int] = []
     kind, name = 0, ""
     for number, value in message.fields():
@@ -160,7 +99,7 @@ def _tensor(message: _Message) -> tuple[str, _Stored]:
             sizes += [value] if isinstance(value, int) else list(value.varints())
         elif number == 2 and isinstance(value, int):
             kind = value
-        elif number == 8 and isinstance(value, _Message):
+        elif number == 8 and isinstance(value, Message):
             name = value.text()
     return name, _Stored(bits=_BITS.get(kind, 0), shape=tuple(sizes))
 
