@@ -185,7 +185,7 @@ def _judged_at_sizes(
         evidence = replace(at_largest, evaluation=None, reference=None, outputs=None, missing=_NO_DATA)
     else:
         own = measured(inputs, ("outputs",), folder / "data")
-        missing = {key: why for key, why in own.missing.items() if key not in ("memory", "latency")}
+        missing = {key: why for key, why in own.missing.items() if key not in _TIMED}
         evidence = replace(
             at_largest,
             evaluation=own.evaluation,
