@@ -174,6 +174,8 @@ def _without_needless_work() -> Generator[None]:
         saved = traceback.current_meta
         try:
             traceback.current_meta = node.meta.copy()
+            # The size of an input has no origin, and a later pass asks each node for one.
+            traceback.current_meta.setdefault("from_node", [traceback.NodeSource(node)])
             yield
         finally:
             traceback.current_meta = saved

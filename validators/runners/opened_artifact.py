@@ -305,6 +305,10 @@ def ordered(actual: list[Spec], expected: list[Spec]) -> tuple[list[int], list[S
     described = []
     for i, k in enumerate(order):
         spec = dict(actual[k], name=wanted[i], layout=expected[i].get("layout") or actual[k].get("layout"))
+        sizes = expected[i].get("shape") or []
+        if len(sizes) == len(spec["shape"]):
+            # A runtime tells the largest size where one is open.
+            spec["shape"] = [-1 if free == -1 else size for free, size in zip(sizes, spec["shape"])]  # noqa: B905
         if spec.get("scale") is None and np.dtype(spec["dtype"]).kind in "iu":
             spec["scale"], spec["zero_point"] = expected[i].get("scale"), expected[i].get("zero_point")
         described.append(spec)
