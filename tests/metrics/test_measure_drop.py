@@ -461,8 +461,8 @@ def test_a_metric_that_needs_rows_of_one_size_says_so(tmp_path):
     with pytest.raises(
         DataError,
         match=r'^The metric top1 compares rows of one size, and the output "scores" differs in size from row to row\. '
-        r"Use the metric cosine or agreement, give evaluation data of one size, or omit the check: --without accuracy\. "
-        r"Parity is measured at every size\.$",
+        r"Use the metric cosine or agreement, give evaluation data of one size, or omit the check: --without "
+        r"accuracy\. Parity is measured at every size\.$",
     ):
         measure_drop("top1", rows, rows, rows)
 
