@@ -250,10 +250,10 @@ def test_python_has_the_operators_and_asks_for_trial_conversions_too(monkeypatch
     from edgekit.trials import planning
 
     make, trials = planning.plan, []
-    monkeypatch.setattr(planning, "plan", lambda asked, *rest: (trials.append(asked.trial), make(asked, *rest))[1])
+    monkeypatch.setattr(planning, "plan", lambda wanted, *rest: (trials.append(wanted.trial), make(wanted, *rest))[1])
     plan = edgekit.plan(device="pi4")
     assert [operator.module for operator in plan.analysis.operators] == ["stem", "head"]
-    monkeypatch.setattr(planning, "plan", lambda asked, *_: (trials.append(asked.trial), plan.plan)[1])
+    monkeypatch.setattr(planning, "plan", lambda wanted, *_: (trials.append(wanted.trial), plan.plan)[1])
     edgekit.plan(device="pi4", why=True)
     assert trials == [False, True]
 
