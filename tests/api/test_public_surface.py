@@ -32,7 +32,7 @@ SURFACE = {
     "report": "target output",
     "search": "* device output formats precision epochs trials seed learning_rate optimizer config **more",
     "sweep": "matrix * models devices formats precisions techniques efforts output budget_time budget_jobs engine "
-    "dry_run strict **more",
+    "address dry_run strict **more",
     "validate": "artifact * device model inputs calibration evaluation metric measurements signature without config "
     "strict **more",
 }
