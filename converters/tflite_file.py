@@ -290,6 +290,7 @@ def io_signature(model: TFLiteModel, indices: Iterable[int], wanted: Sequence[Te
                 dtype=dtypes[tensor.type],
                 layout=spec.layout,
                 axes=spec.axes,
+                largest=spec.largest,
                 scale=float(scales[0]) if len(scales) == 1 else None,
                 zero_point=int(zero_points[0]) if len(scales) == 1 else None,
             )

@@ -41,6 +41,7 @@ class TensorSpec:
         zero_point: See `scale`.
         axes: What the free sizes are called, by axis: the dimension's name, `*` for one that is no dimension's, "" for
             a fixed one. Empty where none is free, or nobody knows.
+        largest: The largest shape that the free sizes allow; empty where none is free, or nobody knows.
     """
 
     name: str
@@ -50,6 +51,7 @@ class TensorSpec:
     scale: float | None = None
     zero_point: int | None = None
     axes: tuple[str, ...] = ()
+    largest: tuple[int, ...] = ()
 
     @property
     def is_batched(self) -> bool:
@@ -57,7 +59,7 @@ class TensorSpec:
         return self.shape[:1] == (1,) or (self.shape[:1] == (-1,) and len(self.shape) > 1)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the JSON form: the same keys, shape as a list; `axes` only where sizes are free."""
+        """Returns the JSON form: the same keys, shape as a list; `axes` and `largest` only where sizes are free."""
         return {
             "name": self.name,
             "shape": list(self.shape),
@@ -66,6 +68,7 @@ class TensorSpec:
             "scale": self.scale,
             "zero_point": self.zero_point,
             **({"axes": list(self.axes)} if self.axes else {}),
+            **({"largest": list(self.largest)} if self.largest else {}),
         }
 
 
@@ -159,6 +162,7 @@ def with_free_axes(specs: Sequence[TensorSpec], axes: Sequence[Sequence[str]]) -
             spec,
             shape=tuple(-1 if name else size for name, size in zip(names, spec.shape, strict=True)),
             axes=tuple(names),
+            largest=spec.shape,
         )
         if any(names)
         else spec
