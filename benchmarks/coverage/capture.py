@@ -44,7 +44,11 @@ def flat(value: Any) -> list[Any]:
     from torch.utils._pytree import tree_leaves
 
     leaves = tree_leaves(value)
-    return [np.asarray(leaf.detach().numpy() if isinstance(leaf, torch.Tensor) else leaf) for leaf in leaves if leaf is not None]
+    return [
+        np.asarray(leaf.detach().numpy() if isinstance(leaf, torch.Tensor) else leaf)
+        for leaf in leaves
+        if leaf is not None
+    ]
 
 
 def drawn(name: str, purpose: str, count: int) -> list[tuple[Any, ...]]:

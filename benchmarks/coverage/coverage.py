@@ -40,7 +40,6 @@ def work_on(tool: str, runtime: str, precision: str, names: list[str], folder: P
     """Makes cells of one tool, format and precision, and prints each as a line of JSON."""
     import bare
     import own
-
     import stubs  # noqa: F401  before timm and ultralytics
 
     stream = os.fdopen(os.dup(1), "w")

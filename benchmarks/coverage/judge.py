@@ -5,18 +5,21 @@ from __future__ import annotations
 import importlib
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+WRONG_DB: Final = -999.0
+"""Stands for an output of another shape, or with NaN where the module has none."""
+
 
 def ratio(expected: Any, got: Any) -> float:
-    """Returns the SQNR in dB of one output; 200 where they are equal, -inf where shapes or NaNs differ."""
+    """Returns the SQNR in dB of one output; 200 where they are equal, WRONG_DB where shapes or NaNs differ."""
     left, right = np.asarray(expected, np.float64), np.asarray(got, np.float64)
     if left.size == 1 and right.size == 1:
         right = right.reshape(left.shape)  # some formats have no tensor without axes
     if left.shape != right.shape or not np.array_equal(np.isfinite(left), np.isfinite(right)):
-        return -math.inf
+        return WRONG_DB
     left, right = np.nan_to_num(left), np.nan_to_num(right)
     noise = float(((left - right) ** 2).sum())
     return 200.0 if noise == 0 else 10 * math.log10(max(float((left**2).sum()), 1e-30) / noise)
@@ -25,12 +28,14 @@ def ratio(expected: Any, got: Any) -> float:
 def worst(expected: list[list[Any]], got: list[list[Any]]) -> float:
     """Returns the SQNR of the worst output, each over all rows."""
     if any(len(left) != len(right) for left, right in zip(expected, got, strict=True)):
-        return -math.inf
+        return WRONG_DB
     figures = []
     for left, right in zip(zip(*expected, strict=True), zip(*got, strict=True), strict=True):
         if any(a.shape != b.shape and not a.size == b.size == 1 for a, b in zip(left, right, strict=True)):
-            return -math.inf
-        figures.append(ratio(*(np.concatenate([np.asarray(part).ravel() for part in parts]) for parts in (left, right))))
+            return WRONG_DB
+        figures.append(
+            ratio(*(np.concatenate([np.asarray(part).ravel() for part in parts]) for parts in (left, right)))
+        )
     return min(figures)
 
 

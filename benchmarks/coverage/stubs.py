@@ -1,7 +1,7 @@
 """Lets torchvision's Python files import beside a torch that its compiled part was not built for.
 
-Import it before torchvision, timm or ultralytics. Only the operators whose schemas torchvision's files name are declared;
-they compute nothing.
+Import it before torchvision, timm or ultralytics. Only the operators whose schemas torchvision's files name are
+declared; they compute nothing.
 """
 
 import torch

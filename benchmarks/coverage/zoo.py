@@ -119,7 +119,7 @@ def inputs(name: str, seed: int = 0) -> tuple[Any, ...]:
 def settle(module: nn.Module, draw: Draw) -> nn.Module:
     """Returns the module with the statistics of its batch norms taken from random data."""
     module.eval()
-    norms = [norm for norm in module.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)]
+    norms = [norm for norm in module.modules() if isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d))]
     for norm in norms:
         norm.momentum = cast("Any", None)  # a plain mean over the passes
         norm.train()

@@ -83,11 +83,11 @@ class Vocoder(nn.Module):
         super().__init__()
         norm = nn.utils.parametrizations.weight_norm
         self.first = norm(nn.Conv1d(mels, width, 7, padding=3))
-        self.ups = nn.ModuleList(
-            norm(nn.ConvTranspose1d(width >> i, width >> (i + 1), 8, 4, 2)) for i in range(2)
-        )
+        self.ups = nn.ModuleList(norm(nn.ConvTranspose1d(width >> i, width >> (i + 1), 8, 4, 2)) for i in range(2))
         self.blocks = nn.ModuleList(
-            nn.ModuleList(norm(nn.Conv1d(width >> (i + 1), width >> (i + 1), 3, padding=d, dilation=d)) for d in (1, 3, 5))
+            nn.ModuleList(
+                norm(nn.Conv1d(width >> (i + 1), width >> (i + 1), 3, padding=d, dilation=d)) for d in (1, 3, 5)
+            )
             for i in range(2)
         )
         self.last = norm(nn.Conv1d(width >> 2, 1, 7, padding=3))

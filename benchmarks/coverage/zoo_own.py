@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -91,7 +92,9 @@ class Warper(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.find = nn.Sequential(nn.Conv2d(1, 8, 5, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128, 6))
+        self.find = nn.Sequential(
+            nn.Conv2d(1, 8, 5, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128, 6)
+        )
         self.head = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 26 * 26, 10))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -133,16 +136,16 @@ class Siren(nn.Module):
 
 
 class Splines(nn.Module):
-    """A Kolmogorov-Arnold network (Liu et al., 2024): B-splines by recursion, as an efficient implementation has them."""
+    """A Kolmogorov-Arnold network (Liu et al., 2024): B-splines by recursion, as fast implementations have them."""
 
     def __init__(self, sizes: tuple[int, ...] = (4, 8, 3), grid: int = 5, order: int = 3) -> None:
         super().__init__()
         self.order = order
         step = 2.0 / grid
         self.register_buffer("grid", torch.arange(-order, grid + order + 1) * step - 1)
-        self.base = nn.ModuleList(nn.Linear(i, o) for i, o in zip(sizes, sizes[1:], strict=False))
+        self.base = nn.ModuleList(nn.Linear(i, o) for i, o in itertools.pairwise(sizes))
         self.spline = nn.ModuleList(
-            nn.Linear(i * (grid + order), o, bias=False) for i, o in zip(sizes, sizes[1:], strict=False)
+            nn.Linear(i * (grid + order), o, bias=False) for i, o in itertools.pairwise(sizes)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -194,7 +197,12 @@ class Volume(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            nn.Conv3d(1, 8, 3, 2, 1), nn.GroupNorm(4, 8), nn.LeakyReLU(), nn.MaxPool3d(2), nn.Conv3d(8, 16, 3, 1, 1), nn.ReLU()
+            nn.Conv3d(1, 8, 3, 2, 1),
+            nn.GroupNorm(4, 8),
+            nn.LeakyReLU(),
+            nn.MaxPool3d(2),
+            nn.Conv3d(8, 16, 3, 1, 1),
+            nn.ReLU(),
         )
         self.head = nn.Linear(16, 4)
 
@@ -234,7 +242,11 @@ class Generator(nn.Module):
         super().__init__()
         parts: list[nn.Module] = []
         for inner, outer, stride, padding in ((16, 48, 1, 0), (48, 24, 2, 1), (24, 12, 2, 1)):
-            parts += [nn.ConvTranspose2d(inner, outer, 4, stride, padding, bias=False), nn.BatchNorm2d(outer), nn.ReLU()]
+            parts += [
+                nn.ConvTranspose2d(inner, outer, 4, stride, padding, bias=False),
+                nn.BatchNorm2d(outer),
+                nn.ReLU(),
+            ]
         self.net = nn.Sequential(*parts, nn.ConvTranspose2d(12, 3, 4, 2, 1), nn.Tanh())
 
     def forward(self, z: Tensor) -> Tensor:
@@ -247,7 +259,9 @@ class Siamese(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = nn.Sequential(_double(3, 12), nn.MaxPool2d(2), _double(12, 24), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.net = nn.Sequential(
+            _double(3, 12), nn.MaxPool2d(2), _double(12, 24), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
 
     def forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         a, b = self.net(left), self.net(right)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as fn
-from zoo import Entry, image, rows, smooth, tokens
+from zoo import Entry, rows, smooth, tokens
 
 
 class Tagger(nn.Module):
@@ -52,7 +52,12 @@ class TextReader(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            nn.Conv2d(1, 16, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, 1, 1), nn.BatchNorm2d(32), nn.ReLU()
+            nn.Conv2d(1, 16, 3, 1, 1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(16, 32, 3, 1, 1),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
         )
         self.pool = nn.MaxPool2d((16, 1))
         self.cells, self.head = nn.LSTM(32, 32, bidirectional=True), nn.Linear(64, 37)

@@ -108,7 +108,10 @@ class SoftTrees(nn.Module):
     def __init__(self, trees: int = 8, depth: int = 3) -> None:
         super().__init__()
         self.choice = nn.Parameter(torch.randn(NUMBERS, trees * depth))
-        self.threshold, self.leaves = nn.Parameter(torch.randn(trees, depth)), nn.Parameter(torch.randn(trees, 2**depth, 3))
+        self.threshold, self.leaves = (
+            nn.Parameter(torch.randn(trees, depth)),
+            nn.Parameter(torch.randn(trees, 2**depth, 3)),
+        )
         self.depth = depth
 
     def forward(self, x: Tensor) -> Tensor:
