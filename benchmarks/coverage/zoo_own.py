@@ -144,9 +144,7 @@ class Splines(nn.Module):
         step = 2.0 / grid
         self.register_buffer("grid", torch.arange(-order, grid + order + 1) * step - 1)
         self.base = nn.ModuleList(nn.Linear(i, o) for i, o in itertools.pairwise(sizes))
-        self.spline = nn.ModuleList(
-            nn.Linear(i * (grid + order), o, bias=False) for i, o in itertools.pairwise(sizes)
-        )
+        self.spline = nn.ModuleList(nn.Linear(i * (grid + order), o, bias=False) for i, o in itertools.pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
         for base, spline in zip(self.base, self.spline, strict=True):

@@ -58,6 +58,7 @@ _VISION = {
     "patch_size": 16,
 }
 
+
 def _encodec_without_codebooks() -> nn.Module:
     return _encodec()
 
