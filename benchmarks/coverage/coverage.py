@@ -68,7 +68,7 @@ def attempt(make: Callable[[], Row]) -> Row:
     try:
         return make()
     except EdgekitError as error:
-        return {"reason": error.message}
+        return {"reason": error.message.replace(f"{HERE}/", "")}
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         first = (str(error).strip().splitlines() or [""])[0]
