@@ -29,7 +29,7 @@ def is_green(row: Row, bare: Row | None) -> bool:
         return False
     if row["db"] >= GOAL_DB[row["precision"]]:
         return True
-    return row["precision"] == "int8" and bare is not None and (bare["db"] is None or row["db"] >= bare["db"])
+    return row["precision"] == "int8" and bare is not None and bare["db"] is not None and row["db"] >= bare["db"]
 
 
 def text(cells: Cells, names: list[str]) -> str:
