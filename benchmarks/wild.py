@@ -154,13 +154,13 @@ def measured(name: str, arguments: list[str], flags: list[str], work: Path, limi
     """Returns the row of one command, with the advice of its own refusal taken once or twice."""
     given = list(flags)
     first = ""
-    code, out, err, seconds = run([*arguments, *given], work / "run", limit_s)
+    code, out, err, seconds = run([*arguments, *given], work / f"run-{os.getpid()}", limit_s)
     for _ in range(2):
         more = [flag for flag in advised(sentence(err)) if flag not in given]
         if code != 2 or not more:
             break
         first, given = first or sentence(err), [*given, *more]
-        code, out, err, seconds = run([*arguments, *given], work / "run", limit_s)
+        code, out, err, seconds = run([*arguments, *given], work / f"run-{os.getpid()}", limit_s)
     row: Row = {"command": name, "flags": given, "asked": first, "exit": code, "seconds": round(seconds, 1)}
     row["traceback"] = "Traceback (most recent call last)" in err + out
     row["said"] = "" if code in (0, 1) else sentence(err)[:1500]
