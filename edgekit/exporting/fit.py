@@ -30,7 +30,7 @@ NOT_JUDGED: Final = ("accuracy_drop", "slice_drop", "parity", "latency_p95")
 
 def is_finished(path: Path) -> bool:
     """Returns True if a file is an artifact and no source of an export: an .onnx file only where it is quantized."""
-    made = next((one for one in all_formats() if one.suffix == path.suffix.lower()), None)
+    made = next((one for one in all_formats() if path.suffix.lower() in one.suffixes), None)
     if made is None or not path.exists():
         return False
     if not made.marks_of_artifacts or path.is_dir() or not path.stat().st_size:

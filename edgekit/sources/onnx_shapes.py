@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.analysis.onnx_normal_form import graph_inputs
 from edgekit.errors import ModelError
 from edgekit.sources.base import CaptureRequest
-from edgekit.sources.example_inputs import fixed_shapes
+from edgekit.sources.example_inputs import fixed_shapes, gather
 from edgekit.task.input_sizes import OpenInput, with_batch_axes
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def fix_shapes(model: onnx.ModelProto, request: CaptureRequest) -> onnx.ModelPro
         del dims.dim[:]
         dims.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=size) for size in shape)
         dims.SetInParent()  # a single number has a shape without sizes
-    return with_shapes(fixed, request.source)
+    return with_shapes(fixed, request.source, lambda: gather(request, [value.name for value in inputs]))
 
 
 def open_inputs(inputs: Sequence[onnx.ValueInfoProto]) -> list[OpenInput]:
@@ -54,8 +54,15 @@ def open_inputs(inputs: Sequence[onnx.ValueInfoProto]) -> list[OpenInput]:
     return with_batch_axes({value.name: shape for value, shape in zip(inputs, shapes, strict=True)}, dtypes)
 
 
-def with_shapes(model: onnx.ModelProto, title: str) -> onnx.ModelProto:
+def with_shapes(
+    model: onnx.ModelProto, title: str, examples: Callable[[], Sequence[Any] | None] = lambda: None
+) -> onnx.ModelProto:
     """Returns the model with the shape of every tensor: inferred, and where the graph computes them, from one run.
+
+    Args:
+        model: Its inputs have fixed shapes.
+        title: The file, for messages.
+        examples: Gives the user's example inputs, where there are any: a branch may hang on a value.
 
     Raises:
         ModelError: onnxruntime cannot load the model, or cannot run it and the shape of an output is not known.
@@ -70,7 +77,7 @@ def with_shapes(model: onnx.ModelProto, title: str) -> onnx.ModelProto:
     if not unknown or inferred.ByteSize() > LARGEST_MESSAGE:
         return inferred
     outputs = {value.name for value in inferred.graph.output}
-    found = _shapes_of_a_run(inferred, unknown, title, must_run=bool(outputs & set(unknown)))
+    found = _shapes_of_a_run(inferred, unknown, title, examples(), must_run=bool(outputs & set(unknown)))
     known = {name: onnx.helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in found.items()}
     for value in inferred.graph.output:
         if value.name in known:
@@ -96,9 +103,9 @@ def _unknown_shapes(graph: onnx.GraphProto) -> list[str]:
 
 
 def _shapes_of_a_run(
-    model: onnx.ModelProto, names: Sequence[str], title: str, *, must_run: bool
+    model: onnx.ModelProto, names: Sequence[str], title: str, examples: Sequence[Any] | None, *, must_run: bool
 ) -> dict[str, tuple[int, tuple[int, ...]]]:
-    """Returns element type and shape of tensors, as onnxruntime computes them from made-up inputs.
+    """Returns element type and shape of tensors, as onnxruntime computes them from examples, else from zeros.
 
     Raises:
         ModelError: onnxruntime cannot load the model, or cannot run it although it must.
@@ -118,7 +125,7 @@ def _shapes_of_a_run(
             "An operator of another domain or of a newer opset is the usual cause. Export the model without it."
         ) from error
     try:
-        results: Any = session.run(list(names), _made_up(model))
+        results: Any = session.run(list(names), _fed(model, examples))
     except Exception as error:
         if not must_run:  # a lookup that made-up values do not fit, say: inference must do
             return {}
@@ -140,17 +147,23 @@ def _shapes_text(model: onnx.ModelProto) -> str:
     return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
 
 
-def _made_up(model: onnx.ModelProto) -> dict[str, Any]:
+def _fed(model: onnx.ModelProto, examples: Sequence[Any] | None) -> dict[str, Any]:
+    """Returns values of the inputs: the examples that have their shapes, else zeros."""
     import numpy as np
     import onnx
 
-    return {
+    made = {
         value.name: np.zeros(
             [dim.dim_value for dim in value.type.tensor_type.shape.dim],
             onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type),
         )
         for value in graph_inputs(model)
     }
+    if examples is None or len(examples) != len(made):
+        return made
+    given = {name: np.asarray(example) for name, example in zip(made, examples, strict=True)}
+    fits = {name: array for name, array in given.items() if array.size == made[name].size}
+    return {**made, **{name: array.reshape(made[name].shape).astype(made[name].dtype) for name, array in fits.items()}}
 
 
 def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:

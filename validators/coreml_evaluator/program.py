@@ -301,7 +301,9 @@ def load(
             f"{package.path}: the Core ML evaluator lacks {', '.join(missing)}. It runs the operators of the iOS 15 to "
             "iOS 18 opsets; validate this package on a Mac, or replace what the model uses there."
         )
-    interpreter = Interpreter(chosen, round_fp16=precision == "fp16")
+    # Neural networks type nothing: the CPU computes them in 32 bits, and accelerators in 16.
+    typed = package.spec.WhichOneof("Type") == "mlProgram"
+    interpreter = Interpreter(chosen, round_fp16=typed and precision == "fp16")
     return Program(package=package, function=chosen, interpreter=interpreter, precision=precision, threads=threads)
 
 

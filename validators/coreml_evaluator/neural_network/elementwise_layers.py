@@ -116,7 +116,8 @@ def _where(network: Network, layer: Any, params: Any) -> None:
             f'Layer "{layer.name}" (whereBroadcastable) has {len(values)} inputs; expected 3. '
             "The file is corrupt: export it again."
         )
-    network.add("select", layer.output[0], name=layer.name, cond=values[0], a=values[1], b=values[2])
+    chosen = network.add("cast", f"{layer.name}.chosen", x=values[0], dtype="bool")
+    network.add("select", layer.output[0], name=layer.name, cond=chosen, a=values[1], b=values[2])
 
 
 LAYERS: Final[Mapping[str, Translate]] = {

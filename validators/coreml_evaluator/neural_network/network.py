@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -61,12 +61,13 @@ class Network:
     def add(self, kind: str, output: str, *more: str, name: str = "", **given: Given) -> Reference:
         """Appends an operator and returns what refers to its first result."""
         inputs = {key: _argument(value) for key, value in given.items()}
+        made = replace(UNKNOWN, dtype=str(given["dtype"])) if kind == "cast" else UNKNOWN
         self.operations.append(
             Operation(
                 type=kind,
                 name=name or output,
                 inputs=inputs,
-                outputs=tuple(NamedType(name=one, type=UNKNOWN) for one in (output, *more)),
+                outputs=tuple(NamedType(name=one, type=made) for one in (output, *more)),
                 blocks=(),
             )
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any, Final
@@ -208,12 +208,16 @@ def _with_shapes(function: Function) -> Function:
     zeros = {item.name: torch.zeros(item.type.fixed_shape or ()) for item in function.inputs}
     Interpreter(function, round_fp16=False).run(zeros, {}, note)
     operations = tuple(
-        replace(operation, outputs=tuple(_shaped(output, shapes) for output in operation.outputs))
+        replace(operation, outputs=tuple(_shaped(one, shapes, function.block.outputs) for one in operation.outputs))
         for operation in function.block.operations
     )
     return replace(function, block=replace(function.block, operations=operations))
 
 
-def _shaped(output: NamedType, shapes: Mapping[str, tuple[int, ...]]) -> NamedType:
+def _shaped(output: NamedType, shapes: Mapping[str, tuple[int, ...]], ends: Sequence[str]) -> NamedType:
+    """Returns a result with its shape, as 16-bit float inside: what accelerators compute such models in."""
     found = shapes.get(output.name)
-    return output if found is None else replace(output, type=replace(output.type, shape=found))
+    if found is None:
+        return output
+    dtype = "fp16" if output.type.dtype == "fp32" and output.name not in ends else output.type.dtype
+    return replace(output, type=replace(output.type, shape=found, dtype=dtype))
