@@ -55,7 +55,7 @@ _MOVES: Final = (
 _SHAPE_MATHS: Final = frozenset({"Shape", "Size", "ConstantOfShape", "Range", "Constant"})
 """Computed from sizes alone: with fixed sizes runtimes fold them."""
 
-_RECURRENT: Final = frozenset({"LSTM", "GRU", "RNN"})
+_RECURRENT: Final = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
 Roles = dict[str, tuple[WeightRole, "int | None"]]
 
 
@@ -296,6 +296,9 @@ class _Reader:
         roles: Roles = {name: ("recurrent", self._builder.shape(name)[-2]) for name in matrices}
         roles |= {name: ("bias", None) for name in reads[3:] if self._builder.is_stored(name)}
         macs = recurrent_macs([self._builder.shape(name) for name in matrices], seen[0], seen[1])
+        if node.op_type == "DynamicQuantizeLSTM":
+            # Its integer products are packed as those of a linear layer are.
+            return ("linear", macs, {name: ("kernel", self._builder.shape(name)[-1]) for name in matrices}, {})
         return ("recurrent", macs, roles, {"steps": seen[0]})
 
 
