@@ -15,6 +15,7 @@ from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.analysis.graph_damage import damage_named
 from edgekit.analysis.onnx_bodies import BODY_OPERATORS, lay_out_bodies
 from edgekit.analysis.onnx_normal_form import bring_into_normal_form
+from edgekit.analysis.onnx_run_shapes import add_shapes_of_a_run
 from edgekit.analysis.operator_costs import (
     conv_attributes,
     conv_kernel,
@@ -91,6 +92,7 @@ def read_onnx_file(
         raise ModelError(
             f"{path}: onnx cannot read it: {error}. Expected a complete ONNX file; check it with onnx.checker."
         ) from error
+    add_shapes_of_a_run(model)
     with damage_named(str(path)):
         flat, notes = lay_out_bodies(model)
         reader = _Reader(flat.graph, path)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from edgekit.analysis.onnx_bodies import lay_out_bodies
 from edgekit.analysis.onnx_normal_form import bring_into_normal_form, graph_inputs, nodes_of
+from edgekit.analysis.onnx_run_shapes import LARGEST_MESSAGE
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind, TensorSpec
 from edgekit.sources.base import CaptureRequest, Source
-from edgekit.sources.onnx_shapes import LARGEST_MESSAGE, first_line, fix_shapes
+from edgekit.sources.onnx_shapes import first_line, fix_shapes
 from edgekit.torch_program.architecture import judge
 from edgekit.torch_program.facts import Capture
 from edgekit.torch_program.layout import guess_layout
