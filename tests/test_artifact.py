@@ -39,7 +39,8 @@ def test_a_suffix_that_no_runtime_loads_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError) as raised:
         runtime_of(path)
     assert raised.value.message == (
-        f'{path}: no runtime loads files that end in ".zip"; expected one of .tflite, .onnx, .pte, .mlpackage, .mlmodel.'
+        f'{path}: no runtime loads files that end in ".zip"; expected one of .tflite, .onnx, .pte, .mlpackage, '
+        ".mlmodel."
     )
 
 

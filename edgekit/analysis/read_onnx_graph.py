@@ -101,6 +101,14 @@ def read_onnx_file(
 
 def _fix_sizes(model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> None:
     """Fixes free sizes, to 1 where none are given. Sizes that were found before stay where none is free."""
+    import onnx
+
+    for value in model.graph.input:
+        shape = value.type.tensor_type.shape
+        if not value.type.tensor_type.HasField("shape") and value.name in sizes:
+            shape.SetInParent()
+            shape.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=size) for size in sizes[value.name])
+            del model.graph.value_info[:]
     free = [
         (size, sizes[value.name][axis] if value.name in sizes else 1)
         for value in model.graph.input

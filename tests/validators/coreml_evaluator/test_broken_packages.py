@@ -104,8 +104,8 @@ def test_a_truncated_model(package):
 def test_a_model_of_trees_in_a_package(package):
     edited(package, lambda spec: spec.treeEnsembleClassifier.SetInParent())
     assert message_of(package) == (
-        f"{package}: it holds a model of type treeEnsembleClassifier; the Core ML evaluator runs ML Programs and neural "
-        "networks. Validate this model on a Mac."
+        f"{package}: it holds a model of type treeEnsembleClassifier; the Core ML evaluator runs ML Programs and "
+        "neural networks. Validate this model on a Mac."
     )
 
 

@@ -1,12 +1,24 @@
-"""Small ONNX files of every age and dialect, one function a file."""
+"""ONNX files as they are: each dialect runs, is costed from its own graph, and is captured, imported or refused."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+from edgekit.analysis.read_onnx_graph import read_onnx_file
+from edgekit.errors import ModelError
+from edgekit.exporting.fit import is_finished
+from edgekit.sources.base import CaptureRequest
+from edgekit.sources.capture import run
+from edgekit.task.input_sizes import InputSizes
+from edgekit.workers.structure import unstructure
+from edgekit.workers.worker import silent
 
 RNG = np.random.default_rng(0)
 FLOAT = TensorProto.FLOAT
@@ -199,3 +211,86 @@ CASES: dict[str, Callable[[], Any]] = {
     "(1, N) biases": flat_bias,
 }
 """By what is special about them."""
+
+
+MACS = {
+    **dict.fromkeys((name for name in CASES if name.startswith("opset")), 64 * 108 + 20),
+    "QOperator": 6912 + 1280,
+    "QDQ": 6912,
+    "ranges at run time": 30,
+    "com.microsoft": 120,
+    "FusedConv": 6912,
+    "MatMulNBits": 160,
+    "If": 30,
+    "Loop": 108,
+    "functions": 50,
+    "open rank": 36 * 108,
+    "dims -1": 36 * 108,
+    "(1, N) biases": 50,
+}
+"""Multiply-accumulates of one call."""
+
+QUANTIZED = ("QOperator", "QDQ", "ranges at run time", "MatMulNBits")
+NOT_IN_TORCH = {
+    "com.microsoft": 'com.microsoft.BiasGelu (node "g")',
+    "FusedConv": 'com.microsoft.FusedConv (node "y")',
+    "If": "the If node that makes y cannot be imported into torch",
+    "Loop": 'Loop (node "y")',
+}
+SIZES = (InputSizes(name="x", shape=(1, 3, 8, 8), dtype="float32"),)
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
+    onnx.save(CASES[request.param](), tmp_path / "net.onnx")
+    return request.param, tmp_path / "net.onnx"
+
+
+def test_it_is_costed_from_its_own_graph(case: tuple[str, Path]) -> None:
+    name, path = case
+    sizes = {"x": (1, 3, 8, 8)} if name in ("open rank", "dims -1") else {}
+    analysis, precisions = read_onnx_file(path, sizes)
+    assert sum(item.macs for item in analysis.operators) == MACS[name]
+    expected = {"MatMulNBits": "int4_weights", "ranges at run time": "int8_dynamic"}
+    whole = expected.get(name, "int8_static" if name in QUANTIZED else "fp32")
+    products = {precisions[item.name] for item in analysis.operators if item.macs}
+    assert products == {whole}
+
+
+def test_it_is_a_finished_file_where_it_is_quantized(case: tuple[str, Path]) -> None:
+    name, path = case
+    assert is_finished(path) == (name in QUANTIZED)
+
+
+def capture(path: Path, name: str, *, as_torch: bool) -> dict[str, Any]:
+    sizes = SIZES if name in ("open rank", "dims -1") else ()
+    request = CaptureRequest(
+        source=path.name, base=path.parent, output=path.parent / "out", name="net", as_torch=as_torch, input_sizes=sizes
+    )
+    return unstructure(run(request, silent))
+
+
+def test_it_is_captured_as_onnx_unless_it_is_quantized(case: tuple[str, Path]) -> None:
+    name, path = case
+    if name in QUANTIZED:
+        with pytest.raises(ModelError, match=r"^net.onnx is quantized already .* with edgekit validate\.$"):
+            capture(path, name, as_torch=False)
+        return
+    found = capture(path, name, as_torch=False)
+    assert found["kind"] == "onnx"
+    assert all(size > 0 for spec in (*found["inputs"], *found["outputs"]) for size in spec["shape"])
+
+
+@pytest.mark.parametrize("name", NOT_IN_TORCH)
+def test_what_torch_does_not_have_is_named_with_its_node_and_a_way_out(tmp_path: Path, name: str) -> None:
+    onnx.save(CASES[name](), tmp_path / "net.onnx")
+    with pytest.raises(ModelError) as caught:
+        capture(tmp_path / "net.onnx", name, as_torch=True)
+    assert NOT_IN_TORCH[name] in caught.value.message
+    assert "Export to format onnx, which needs no import" in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["opset 7, IR 3", "opset 26", "functions", "open rank", "dims -1", "(1, N) biases"])
+def test_the_rest_becomes_torch_and_so_reaches_every_format(tmp_path: Path, name: str) -> None:
+    onnx.save(CASES[name](), tmp_path / "net.onnx")
+    assert capture(tmp_path / "net.onnx", name, as_torch=True)["kind"] == "pt2"
