@@ -196,6 +196,36 @@ def figures(report: dict[str, Any]) -> Row:
     }
 
 
+def predicted_anew(row: Row, path: Path, flags: Sequence[str]) -> Row:
+    """Returns a row of `validate` with the memory that edgekit predicts now for the sizes that it was measured at."""
+    from edgekit.analysis.finished_file import read_finished
+    from edgekit.formats.table import find_format
+    from edgekit.predict.memory import predict_memory
+
+    known = [one for one in row.get("memory", []) if one["measured"]]
+    reader = find_format(known[0]["runtime"]).graph_reader if known else ""
+    if row["command"] != "validate" or not reader:
+        return row
+    given = re.findall(r"--input=([^=]+)=([\dx]+)", " ".join([*flags, *row["flags"]]))
+    sizes = {name: tuple(map(int, text.split("x"))) for name, text in given}
+    for flag in flags:
+        if example := re.match(r"--example-inputs=(.*):", flag):
+            sizes |= _example_sizes(Path(example[1]), path)
+    found = read_finished(reader, path, sizes)
+    value = predict_memory(found.analysis, found.recipe, known[0]["runtime"]).value
+    return {**row, "memory": [{**known[0], "predicted": value}]}
+
+
+def _example_sizes(source: Path, path: Path) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the examples in a file that `example_file` wrote, by the names of an ONNX file's inputs."""
+    import onnx
+
+    space: dict[str, Any] = {}
+    exec(source.read_text(), space)
+    names = [value.name for value in onnx.load(str(path)).graph.input]
+    return {name: tuple(one.shape) for name, one in zip(names, space["example_inputs"](), strict=True)}
+
+
 def judged(row: Row) -> tuple[str, str]:
     """Returns (right, refused or fault; why) of a row."""
     refusals = [row["said"]] if row["exit"] in (2, 3) and not row.get("errors") else row.get("errors", [])
@@ -244,6 +274,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="names of packages, with commas")
     parser.add_argument("--command", default="", help="plan, validate or export")
     parser.add_argument("--again", default="", choices=("", "failed", "all"))
+    parser.add_argument("--kept", action="store_true", help="no new runs: stored rows only")
+    parser.add_argument("--predict", action="store_true", help="predict memory anew beside what was measured")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds for a command")
     parser.add_argument("--write", action="store_true", help="write benchmarks/results/wild.md and .json")
     options = parser.parse_args()
@@ -260,10 +292,13 @@ def main() -> None:
             / f"{package['name']} {path.name} {name} {hashlib.sha256(shown.encode()).hexdigest()[:6]}.json"
         )
         row = json.loads(place.read_text()) if place.exists() else None
+        if options.kept and row is None:
+            continue
         if row is None or options.again == "all" or (options.again == "failed" and judged(row)[0] == "fault"):
             row = {"package": package["name"], "version": package["version"], "file": shown}
             row |= measured(name, arguments, flags, work, options.limit)
             place.write_text(json.dumps(row, indent=1))
+        row = predicted_anew(row, path, flags) if options.predict else row
         rows.append(row)
         verdict, why = judged(row)
         print(f"{verdict:8}{row['seconds']:6.1f} s  {name:9}{package['name']}: {path.name}  {why[:200]!r}", flush=True)

@@ -173,6 +173,13 @@ def functions() -> Any:
     return model(nodes, [weight("m", 6, 5), weight("k", 5, 4)], shape=(1, 6), functions=[own], domains=("own",))
 
 
+def weights_apart() -> Any:
+    """Weights that are no inputs, under the number of a version that wanted them there: onnxruntime takes it."""
+    made = old(9, 8)
+    made.ir_version = 3
+    return made
+
+
 def open_rank() -> Any:
     made = model([node("Conv", "x w", "y")], [weight("w", 4, 3, 3, 3)])
     made.graph.input[0].type.tensor_type.ClearField("shape")
@@ -197,6 +204,7 @@ CASES: dict[str, Callable[[], Any]] = {
     "opset 21": lambda: old(21, 10),
     "opset 23": lambda: old(23, 11),
     "opset 26": lambda: old(26, 13),
+    "weights apart, IR 3": weights_apart,
     "QOperator": qoperator,
     "QDQ": qdq,
     "ranges at run time": dynamic,
@@ -215,6 +223,7 @@ CASES: dict[str, Callable[[], Any]] = {
 
 MACS = {
     **dict.fromkeys((name for name in CASES if name.startswith("opset")), 64 * 108 + 20),
+    "weights apart, IR 3": 64 * 108 + 20,
     "QOperator": 6912 + 1280,
     "QDQ": 6912,
     "ranges at run time": 30,
@@ -294,3 +303,16 @@ def test_what_torch_does_not_have_is_named_with_its_node_and_a_way_out(tmp_path:
 def test_the_rest_becomes_torch_and_so_reaches_every_format(tmp_path: Path, name: str) -> None:
     onnx.save(CASES[name](), tmp_path / "net.onnx")
     assert capture(tmp_path / "net.onnx", name, as_torch=True)["kind"] == "pt2"
+
+
+def test_an_output_that_is_no_tensor_is_named(tmp_path: Path) -> None:
+    made = model([node("SequenceConstruct", "x x", "y")], [], shape=(1, 6))
+    tensor = helper.make_tensor_type_proto(FLOAT, (1, 6))
+    made.graph.output[0].CopyFrom(helper.make_value_info("y", helper.make_sequence_type_proto(tensor)))
+    onnx.save(made, tmp_path / "net.onnx")
+    with pytest.raises(ModelError) as caught:
+        capture(tmp_path / "net.onnx", "", as_torch=False)
+    assert caught.value.message == (
+        'net.onnx: the output "y" is a sequence, and on-device formats return tensors. Export the model without what '
+        "makes it (ZipMap: options={'zipmap': False})."
+    )

@@ -35,14 +35,14 @@ KEEPS_GRID: Final = frozenset({"reshape", "transpose", "expand_dims", "squeeze",
 """Operators that only move values: what they return is still on the grid that their input was on."""
 
 
-def describe_package(path: Path) -> list[dict[str, Any]]:
-    """Returns the same of the default function of a package, without loading it to be run.
+def describe_package(path: Path, function: str | None = None) -> list[dict[str, Any]]:
+    """Returns the same of a function of a package, its default one without a name, without loading it to be run.
 
     Raises:
         ArtifactError: the package is broken, or no ML Program.
         MissingDependencyError: coremltools is not installed.
     """
-    return describe_operators(chosen_function(read_package(path), None))
+    return describe_operators(chosen_function(read_package(path), function))
 
 
 def describe_operators(function: Function) -> list[dict[str, Any]]:
