@@ -58,8 +58,9 @@ class Network:
             )
         )
 
-    def add(self, kind: str, output: str, *more: str, name: str = "", **given: Given) -> Reference:
-        """Appends an operator and returns what refers to its first result."""
+    def add(self, kind: str, output: str, /, *more: str, **given: Given) -> Reference:
+        """Appends an operator and returns what refers to its first result; `name` is the layer's, where it has one."""
+        name = str(given.pop("name", ""))
         inputs = {key: _argument(value) for key, value in given.items()}
         made = replace(UNKNOWN, dtype=str(given["dtype"])) if kind == "cast" else UNKNOWN
         self.operations.append(

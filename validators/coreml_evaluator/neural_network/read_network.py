@@ -108,7 +108,12 @@ def _input(item: Any) -> NamedType:
     kind = item.type.WhichOneof("Type")
     if kind == "imageType":
         image = item.type.imageType
-        shape = (1, len(_COLOURS.get(image.colorSpace, ("gray",))), int(image.height), int(image.width))
+        shape: tuple[int, ...] = (
+            1,
+            len(_COLOURS.get(image.colorSpace, ("gray",))),
+            int(image.height),
+            int(image.width),
+        )
         return NamedType(name=item.name, type=ValueType(kind="tensor", dtype="fp32", shape=shape))
     if kind != "multiArrayType" or not item.type.multiArrayType.shape:
         raise ArtifactError(
