@@ -63,7 +63,9 @@ def unpacked(wheel: Path, folder: Path, skip: Sequence[str]) -> list[Path]:
                 continue
             if any(re.search(pattern, name) for pattern in skip):
                 continue
-            path = Path(archive.extract(name, folder))
+            path = folder / name
+            if not path.is_file():
+                archive.extract(name, folder)
             if package:
                 found[package[0]] = folder / package[0]
             elif path.stat().st_size:
@@ -298,7 +300,9 @@ def main() -> None:
             row = {"package": package["name"], "version": package["version"], "file": shown}
             row |= measured(name, arguments, flags, work, options.limit)
             place.write_text(json.dumps(row, indent=1))
-        row = predicted_anew(row, path, flags) if options.predict else row
+        if options.predict:
+            row = predicted_anew(row, path, flags)
+            place.write_text(json.dumps(row, indent=1))
         rows.append(row)
         verdict, why = judged(row)
         print(f"{verdict:8}{row['seconds']:6.1f} s  {name:9}{package['name']}: {path.name}  {why[:200]!r}", flush=True)
