@@ -26,6 +26,7 @@ class MetricRecord(Record):
     """What the metric gave."""
 
     float: Finite | None = Field(None, description="a number, or null")
+    artifact: Finite | None = Field(None, description="a number, or null")
 
 
 class HostRecord(Record):
@@ -38,6 +39,9 @@ class HostRecord(Record):
 class VariantModel(Record):
     """The trained model of a variant."""
 
+    name: str = Field("", description=TEXT)
+    source: str = Field("", description=TEXT)
+    parameters: Annotated[int, Field(ge=0)] = Field(0, description="a whole number")
     macs: Annotated[int, Field(ge=0)] | None = Field(description="a whole number, or null")
 
 
@@ -76,6 +80,31 @@ class Variant(Record):
     measured: MeasuredVariant | None = Field(description="an object with what was measured, or null")
 
 
+class MeasuredReference(Variant):
+    """The reference: it is measured before any variant is trained."""
+
+    measured: MeasuredVariant = Field(description="an object with what was measured")
+
+
+class RungRecord(Record):
+    """One rung of the halving."""
+
+    trials: Annotated[int, Field(ge=0)] = Field(description="a whole number")
+    epochs: Annotated[int, Field(ge=0)] = Field(description="a whole number")
+
+
+class EvaluationRecord(Record):
+    """The evaluation data."""
+
+    items: Annotated[int, Field(ge=0)] = Field(description="a whole number")
+
+
+class DataRecord(Record):
+    """What the search was judged on."""
+
+    evaluation: EvaluationRecord | None = Field(None, description="an object about the evaluation data, or null")
+
+
 class SearchFile(Record):
     """`search.json`."""
 
@@ -89,8 +118,11 @@ class SearchFile(Record):
     recommended: str | None = Field(description="the name of a variant, or null")
     limits: list[PlanLimit] = Field(description="a list of limits")
     parameters: dict[str, list[Any]] = Field(description="an object from a parameter to its values")
-    bindings: dict[str, list[Any]] = Field(description="an object from a parameter to its roles")
-    reference: Variant = Field(description="an object about the reference")
+    bindings: dict[str, list[str]] = Field(description="an object from a parameter to its roles")
+    passed: bool = Field(description="true or false")
+    rungs: list[RungRecord] = Field(description="a list of rungs")
+    notes: list[str] = Field(description="a list of sentences")
+    reference: MeasuredReference = Field(description="an object about the reference")
     variants: list[Variant] = Field(description="a list of variants")
-    data: dict[str, Any] = Field(description="an object about the data")
+    data: DataRecord = Field(description="an object about the data")
     environment: dict[str, Any] = Field(description="an object about the machine and the packages")
