@@ -4,8 +4,8 @@
 
 Each case changes one small valid file (bits, lengths, fields of protobuf, zip, JSON and TOML) and reads it by a command
 of edgekit or by one of its readers, in a forked child with limits on time and memory; what counts as an anomaly stands
-in `tests/robustness/fuzzing/campaign.py`. Cases are shared out by what they cost: kinds that need a native runtime in a
-process of its own get fewer. A long run can be cut into parts (`--part 2/4`), each of which adds its figures to
+in `tests/robustness/fuzzing/campaign.py`. Cases are shared out by what they cost: kinds that whole frameworks read get
+fewer. A long run can be cut into parts (`--part 2/4`), each of which adds its figures to
 `results/robustness.json`; `--write` puts all that is there into `results/robustness.md`. `--keep` stores the changed
 file of each anomaly.
 
@@ -40,20 +40,34 @@ from fuzzing.seeds import make_seeds
 GOAL = 20_000
 Found = dict[str, Any]
 
-COSTLY = {
-    "executorch": 0.05,
-    "core ml model": 0.3,
-    "core ml weights": 0.3,
-    "core ml manifest": 0.2,
-    "pt2": 0.5,
-    "savedmodel": 0.5,
+CPU_MS = {
+    "onnx external data": 70,
+    "pt2": 95,
+    "onnx artifact": 60,
+    "tflite": 75,
+    "measurement": 100,
+    "executorch": 170,
+    "device profile": 60,
+    "baseline": 100,
+    "edgekit.lock": 100,
+    "report.json": 200,
+    "details.json": 400,
+    "keras": 220,
+    "h5": 130,
+    "savedmodel": 200,
+    "core ml manifest": 260,
+    "core ml weights": 260,
+    "core ml model": 340,
 }
-"""Share of cases of kinds whose runtime is loaded anew in each of its processes, where others have 1."""
+"""CPU time of a case, as measured, where it is above `EVEN_MS`."""
+
+EVEN_MS = 40
+"""A kind gets as many cases as every other one, or as many as take no longer than those do at this cost."""
 
 
 def shares(kinds: list[str], cases: int) -> dict[str, int]:
     """Returns how many of the cases each kind gets."""
-    weights = {kind: COSTLY.get(kind, 1.0) for kind in KINDS}
+    weights = {kind: min(1.0, EVEN_MS / CPU_MS.get(kind, EVEN_MS)) for kind in KINDS}
     unit = cases / sum(weights.values())
     return {kind: round(unit * weights[kind]) for kind in kinds}
 
