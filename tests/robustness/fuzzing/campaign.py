@@ -16,9 +16,7 @@ from __future__ import annotations
 import argparse
 import gc
 import hashlib
-import importlib
 import json
-import os
 import random
 import re
 import resource
@@ -27,7 +25,7 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -36,6 +34,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 from fuzzing.forked_run import Ran, remove, run_forked  # noqa: E402  a script that finds its neighbours
 from fuzzing.kinds import KINDS, Act, Kind  # noqa: E402  a script that finds its neighbours
 from fuzzing.mutations import change_content  # noqa: E402  a script that finds its neighbours
+from fuzzing.preloading import preload  # noqa: E402  a script that finds its neighbours
 
 SOUND_CODES = (0, 1, 2, 3)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -178,64 +177,10 @@ def run_one(name: str, act: str, target: str, place: Path) -> tuple[Ran, str]:
 
 
 def import_what_is_needed(name: str, seeds: Path) -> None:
-    """Imports here what the kind's acts import, as a child found out: later children are forked with all of it."""
-    kind = KINDS[name]
-    for act in kind.acts.values():
-        place = Path(tempfile.mkdtemp(prefix="edgekit-fuzz-"))
-        try:
-            lay_out(kind, seeds, place / "work")
-            listed = place / "modules.json"
-            _scout(act, place, listed)
-            for module in _missing(json.loads(listed.read_text()) if listed.exists() else []):
-                importlib.import_module(module)
-        finally:
-            remove(place)
-
-
-def _scout(act: Act, place: Path, listed: Path) -> None:
-    """Runs an act on the sound seed; its workers are forks too, and each adds to the list what it has imported."""
-    parent = os.getpid()
-
-    def list_modules() -> None:
-        if os.getpid() != parent:
-            known = json.loads(listed.read_text()) if listed.exists() else []
-            listed.write_text(json.dumps([*known, *(one for one in list(sys.modules) if one not in known)]))
-
-    real_exit = os._exit
-
-    def leave(code: int) -> None:
-        list_modules()
-        real_exit(code)
-
-    os._exit = leave
-    try:
-        ran = run_forked(act.run, place, may_write=act.may_write)
-    finally:
-        os._exit = real_exit
-    if ran.code not in (0, 1) or (act.is_verdict and ran.code != 1):
-        raise RuntimeError(f"the sound seed gives exit code {ran.code}: {ran.said}")
-
-
-def _missing(names: Iterable[str]) -> Iterator[str]:
-    """Yields modules that can be imported as they are called, and are not yet here."""
-    for name in names:
-        if name in sys.modules or name.startswith(("_", "model", "data", *_NEVER_HERE)) or ".__" in name:
-            continue
-        top = name.partition(".")[0]
-        if top in _IMPORTED_WHOLE and name.count(".") > 1:
-            continue
-        try:
-            if importlib.util.find_spec(name) is not None:
-                yield name
-        except (ImportError, ValueError, AttributeError):
-            continue
-
-
-_NEVER_HERE = ("executorch",)
-"""ExecuTorch's runtime aborts in the child of a process that has imported it."""
-
-_IMPORTED_WHOLE = ("tensorflow", "torch", "keras", "coremltools", "jax", "onnxruntime")
-"""Their parts depend on the order in which they come: the first two levels bring the rest."""
+    """Imports here what the kind's acts import: later children are forked with all of it."""
+    for act in KINDS[name].acts.values():
+        codes = (1,) if act.is_verdict else (0, 1)
+        preload(act.run, lambda place: lay_out(KINDS[name], seeds, place / "work"), codes)
 
 
 def _keep(folder: Path, anomaly: Anomaly, content: bytes) -> None:
