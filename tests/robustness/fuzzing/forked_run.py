@@ -65,7 +65,7 @@ def run_forked(act: Callable[[], int], place: Path, *, may_write: Iterable[str] 
         may_write: Names in `work` that the run may make or change.
     """
     for name in ("tmp", "cache"):
-        (place / name).mkdir()
+        (place / name).mkdir(exist_ok=True)
     before = listing(place / "work")
     pid = os.fork()
     if not pid:

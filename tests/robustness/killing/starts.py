@@ -17,7 +17,7 @@ from typing import IO, Any
 from fuzzing.forked_run import become_worker, enter, leave_with
 from fuzzing.seeds import ROOT
 
-from edgekit.cli import app
+from edgekit import __main__
 from edgekit.workers import process
 
 
@@ -38,7 +38,8 @@ def start_forked(arguments: tuple[str, ...], place: Path) -> int:
         enter(place)
         # Only what `run_watched` starts; the rest of the process goes on as it is.
         process.subprocess = SimpleNamespace(Popen=_ForkedProcess, DEVNULL=None, STDOUT=None)  # type: ignore[assignment]
-        leave_with(lambda: app.main(list(arguments)))
+        sys.argv = ["edgekit", *arguments]
+        leave_with(__main__.run)
     return pid
 
 
