@@ -15,18 +15,12 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import gc
-import hashlib
 import json
 import os
 import platform
-import random
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -35,72 +29,32 @@ ROBUSTNESS = HERE.parent / "tests" / "robustness"
 RESULTS = HERE / "results" / "kills.json"
 sys.path[:0] = [str(ROBUSTNESS), str(HERE.parent), str(HERE)]
 
-from fuzzing.forked_run import command
-from fuzzing.preloading import preload
-from killing.kill import Undisturbed, adopt_orphans, kill, lay_out, observe
-from killing.starts import start_forked, start_real
 from killing.victims import VICTIMS, make_ground
 from robustness import commit
 
 GOAL = 200
 POINTS = ("Package", "PackageInTwoSteps", "File", "Entry", "EntryAnew")
-SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-TARGETS = ("parent", "group", "all")
-WEIGHT_OF_A_SECOND = 5.0
-"""Victims of so many CPU seconds, or fewer, are drawn equally often; dearer ones the less the longer they take."""
-
 Record = dict[str, Any]
 
 
-def draw(seed: int, number: int, victims: list[str], *, forked: bool) -> tuple[str, signal.Signals, str, float]:
-    """Returns the victim of a case, the signal, who gets it, and the share of the undisturbed time."""
-    rng = random.Random(hashlib.sha256(f"{seed} {number}".encode()).digest())
-    weights = [1.0 if forked else min(1.0, WEIGHT_OF_A_SECOND / VICTIMS[name].cpu_s) for name in victims]
-    return rng.choices(victims, weights)[0], rng.choice(SIGNALS), rng.choice(TARGETS), rng.random()
-
-
-def run_case(name: str, drawn: tuple[signal.Signals, str, float], known: Undisturbed, ground: Path, how: Any) -> Record:
-    """Kills once; where the command had ended already, it is killed sooner."""
-    number, to, share = drawn
-    while True:
-        place = Path(tempfile.mkdtemp(prefix="edgekit-kill-"))
-        after_s = share * known.seconds
-        found = kill(how, VICTIMS[name], known, ground, place, after_s=after_s, number=number, to=to)
-        if found.wrong:
-            print(f"  {name} {number.name} {to} after {after_s:.2f} s: {'; '.join(found.wrong)}\n  {place}", flush=True)
-        else:
-            shutil.rmtree(place)
-        if found.hit or found.wrong:
-            return {
-                "victim": name, "signal": number.name, "to": to, "share": round(share, 3), "after_s": round(after_s, 2),
-                "code": found.code, "gone_s": round(found.gone_s, 1), "wrong": list(found.wrong),
-            }  # fmt: skip
-        share *= 0.7
-
-
 def run_cases(options: argparse.Namespace, ground: Path) -> None:
-    adopt_orphans()
-    warnings.simplefilter("ignore")
-    start = start_forked if options.forked else start_real
     way = "forked" if options.forked else "real"
-    known: dict[str, Undisturbed] = {}
-    names = options.victims.split(",")
-    recorded = {(one["seed"], one["n"]) for one in read_results() if one["way"] == way}
-    for number in range(options.first, options.first + options.cases):
-        if (options.seed, number) in recorded:
-            continue
-        name, *drawn = draw(options.seed, number, names, forked=options.forked)
-        if name not in known:
-            if options.forked:
-                victim = VICTIMS[name]
-                preload(command(*victim.arguments), lambda place, v=victim: lay_out(v, ground, place), (0, 1))
-                gc.freeze()
-            place = Path(tempfile.mkdtemp(prefix="edgekit-kill-"))
-            known[name] = observe(start, VICTIMS[name], ground, place)
-            print(f"{name}: {known[name].seconds:.1f} s undisturbed, {len(known[name].files)} files", flush=True)
-        found = run_case(name, (drawn[0], drawn[1], drawn[2]), known[name], ground, start)
-        add_result({"way": way, "seed": options.seed, "n": number, **found, "commit": commit()})
-        print(f"{number} {name} {found['signal']} {found['to']}: {found['code']}, {found['wrong']}", flush=True)
+    known = [str(one["n"]) for one in read_results() if one["way"] == way and one["seed"] == options.seed]
+    arguments = [
+        *("--ground", str(ground), "--victims", options.victims, "--except", ",".join(known)),
+        *("--seed", str(options.seed), "--first", str(options.first), "--cases", str(options.cases)),
+        *(["--forked"] if options.forked else []),
+    ]
+    campaign = [sys.executable, str(ROBUSTNESS / "killing" / "campaign.py"), *arguments]
+    ran = subprocess.Popen(campaign, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert ran.stdout is not None
+    for line in ran.stdout:
+        if line.startswith('{"n"'):
+            found = json.loads(line)
+            add_result({"way": way, "seed": options.seed, **found, "commit": commit()})
+            print(line, end="", flush=True)
+    if ran.wait():
+        sys.exit(f"the campaign ended with {ran.returncode}")
 
 
 def run_points() -> None:

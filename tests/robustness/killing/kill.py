@@ -131,6 +131,7 @@ def kill(
     wrong += [f"the next run: {text}" for text in _wrong_files(victim, undisturbed, ground, place, complete=True)]
     wrong += [f"the next run: {text}" for text in _damaged_entries(place / "cache")]
     wrong += [f"left behind after the next run: {name}" for name in _left(place)]
+    hit = hit and not (number is signal.SIGKILL and code == undisturbed.code)  # it ended in that very moment
     return Killed(hit=hit, code=code, gone_s=gone_s, wrong=tuple(wrong), said=said[-1500:])
 
 
