@@ -107,6 +107,7 @@ def reading(read: Read) -> Callable[[], int]:
 def enter(place: Path) -> None:
     """Makes a child that was just forked a command of its own: group, streams, folders, what it does at its end."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's `&` has it ignored, and children take that over
     with (place / "said.txt").open("wb") as said, Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
         os.dup2(said.fileno(), 1)
