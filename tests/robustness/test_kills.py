@@ -50,11 +50,13 @@ def ground(tmp_path: Path) -> Path:
 @pytest.mark.runtime
 def test_a_kill_of_an_export_at_any_moment_leaves_nothing_wrong(ground: Path) -> None:
     campaign = [sys.executable, str(HERE / "killing" / "campaign.py"), "--ground", str(ground), "--victims", "export"]
-    ran = subprocess.run([*campaign, "--cases", "6", "--forked"], capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [*campaign, "--seed", "4", "--cases", "5", "--forked"], capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stderr[-3000:]
     found: list[dict[str, Any]] = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith('{"n"')]
     assert [one for one in found if one["wrong"]] == []
-    assert len(found) == 6
+    assert len(found) == 5
     assert {one["code"] for one in found} >= {-9, 130}
 
 
