@@ -45,6 +45,21 @@ def test_a_second_interrupt_does_not_stop_the_cleaning_up() -> None:
     assert (ran.returncode, ran.stdout, ran.stderr) == (130, "cleaned up\n", "")
 
 
+def test_an_interrupt_that_python_drops_comes_again() -> None:
+    body = (
+        "class Dropped:\n        def __del__(self): os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.01)\n"
+        "    Dropped(); time.sleep(20)"
+    )
+    ran = run_main(body)
+    assert (ran.returncode, ran.stderr) == (130, "")
+
+
+def test_other_errors_that_python_drops_are_still_said() -> None:
+    ran = run_main("class Broken:\n        def __del__(self): raise ValueError('broken')\n    Broken()")
+    assert ran.returncode == 7
+    assert ran.stderr.endswith("ValueError: broken\n")
+
+
 def test_a_command_that_nohup_started_goes_on_without_its_terminal() -> None:
     assert run_main(KILL.replace("{name}", "SIGHUP"), ignored=signal.SIGHUP).returncode == 7
 
