@@ -250,15 +250,15 @@ def _common(one: bytes, other: bytes) -> dict[str, Any]:
 
 
 _MEASURED: Final = ("memory", "latency", "latency_p95")
-_TIMED: Final = ("host", "figures_sha256", "conversion_seconds", "seconds")
-"""What is measured anew in each run: two runs may agree on it by chance."""
+_OF_THE_RUN: Final = ("host", "figures_sha256", "conversion_seconds", "seconds", "cached")
+"""What is measured anew in each run, on which two may agree by chance, and what a run found in the cache."""
 
 
 def _leaves(value: Any, path: str = "") -> dict[str, Any]:
-    """Returns the values of a JSON file by their places, without those that are measured anew in each run."""
+    """Returns the values of a JSON file by their places, without those that are of one run."""
     if isinstance(value, dict):
         is_measured = value.get("name") in _MEASURED
-        value = {k: v for k, v in value.items() if k not in _TIMED and (not is_measured or k in ("name", "verdict"))}
+        value = {k: v for k, v in value.items() if k not in _OF_THE_RUN and (not is_measured or k in ("name", "verdict"))}
         return {k: v for key, one in value.items() for k, v in _leaves(one, f"{path}.{key}").items()}
     if isinstance(value, list):
         return {k: v for i, one in enumerate(value) for k, v in _leaves(one, f"{path}[{i}]").items()}
