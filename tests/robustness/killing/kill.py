@@ -257,8 +257,9 @@ _OF_THE_RUN: Final = ("host", "figures_sha256", "conversion_seconds", "seconds",
 def _leaves(value: Any, path: str = "") -> dict[str, Any]:
     """Returns the values of a JSON file by their places, without those that are of one run."""
     if isinstance(value, dict):
-        is_measured = value.get("name") in _MEASURED
-        value = {k: v for k, v in value.items() if k not in _OF_THE_RUN and (not is_measured or k in ("name", "verdict"))}
+        if value.get("name") in _MEASURED:
+            value = {key: value.get(key) for key in ("name", "verdict")}
+        value = {key: one for key, one in value.items() if key not in _OF_THE_RUN}
         return {k: v for key, one in value.items() for k, v in _leaves(one, f"{path}.{key}").items()}
     if isinstance(value, list):
         return {k: v for i, one in enumerate(value) for k, v in _leaves(one, f"{path}[{i}]").items()}
