@@ -110,10 +110,10 @@ def test_the_oracle_sees_what_it_must(tmp_path: Path) -> None:
         f"a traceback: {said}\n"
         f"exit code -15 after SIGTERM: {said}\n"
         "made (2 bytes) differs from an undisturbed run's\n"
-        "cache entry kind/key: it has no digests\n"
+        "cache entry kind/key: its list of digests cannot be read\n"
         "left behind: tmp/x\n"
         "the next run ends with 3: \n"
         "the next run: made (4 bytes) differs from an undisturbed run's\n"
-        "the next run: cache entry kind/key: it has no digests\n"
+        "the next run: cache entry kind/key: its list of digests cannot be read\n"
         "left behind after the next run: tmp/x\n"
     )

@@ -266,10 +266,14 @@ def _leaves(value: Any, path: str = "") -> dict[str, Any]:
     return {path: value}
 
 
+JOURNALS: Final = ("searches", "simulations", "training")
+"""Folders of the cache with parts of long work, one file each, which the next run goes on with: they are no entries."""
+
+
 def _damaged_entries(cache: Path) -> list[str]:
     """Returns the entries of a cache that are not complete."""
-    entries = [entry for kind in cache.iterdir() if not kind.name.startswith(".") for entry in kind.iterdir()]
-    entries = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    kinds = [kind for kind in cache.iterdir() if not kind.name.startswith(".") and kind.name not in JOURNALS]
+    entries = [entry for kind in kinds for entry in kind.iterdir() if not entry.name.startswith(".")]
     return [f"cache entry {e.parent.name}/{e.name}: {why}" for e in entries if (why := find_damage(e)) is not None]
 
 
