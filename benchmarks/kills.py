@@ -103,6 +103,7 @@ def write_results() -> None:
     kills = len(random_ones) + at_points
     missing = "" if kills >= GOAL else f" The goal of {GOAL} is not reached yet."
     late = sum(one["code"] not in (130, -9) for one in random_ones)
+    again = sum("note" in one for one in random_ones)
     slowest = max((one["gone_s"] for one in random_ones), default=0.0)
     machine = f"{platform.system()}, Python {platform.python_version()}, {os.cpu_count()} shared cores"
     commits = ", ".join(dict.fromkeys(str(one["commit"]) for one in random_ones))
@@ -112,7 +113,8 @@ def write_results() -> None:
 `kills.json`.{missing} {real} hit real commands at random moments, {len(random_ones) - real} commands that were forks of
 a process with the frameworks loaded (the same processes, signals and files without the time of imports), {at_points}
 came before each file operation in turn of what writes files, packages and cache entries. {late} came when a command's
-work was done, and it ended as it does undisturbed. Of commits {commits}.
+work was done, and it ended as it does undisturbed. Of commits {commits}. {again} were first judged wrong by a fault of
+the judge and are judged again, as their notes say.
 
 Right is: the exit code 130 after INT and TERM; no traceback; every process gone (the last after {slowest:.1f} s); each
 file at its place complete, or as it was, or not there; each cache entry complete or not there; the same command

@@ -133,12 +133,15 @@ def write_results() -> None:
     runs = json.loads(RESULTS.read_text())
     cases = sum(run["cases"] for run in runs)
     missing = "" if cases >= GOAL else f" The goal of {GOAL} cases is not reached yet."
+    commits = ", ".join(dict.fromkeys(run["commit"] for run in runs))
     text = f"""# Robustness: fuzzing
 
-{cases} cases, run in parts by `python benchmarks/robustness.py --cases N --seed N --kinds ...` on {machine}; each
-part's figures are in `robustness.json`.{missing} An anomaly is a traceback, exit code 4 or a signal, a message that
-does not name the file, anything left behind, PASS on what fails, 30 s of CPU time, or more than 3 GiB of memory for
-some kilobytes.
+{cases} cases, run in parts by `python benchmarks/robustness.py --cases N --seed N --part I/N` on {machine}, of commits
+{commits}; each part's figures are in `robustness.json`.{missing}
+
+An anomaly is a traceback, exit code 4 or a signal, a message that does not name the file, anything left behind, PASS on
+what fails, 30 s of CPU time, or more than 3 GiB of memory for some kilobytes. Those that were found are mended; their
+files lie in `tests/robustness/corpus`, which each run of the tests reads again.
 
 {table()}
 """

@@ -65,8 +65,8 @@ class MeasuredVariant(Record):
     host: HostRecord = Field(description="an object with what was measured on this host")
 
 
-class Variant(Record):
-    """One variant of the search, or the reference."""
+class NetworkRecord(Record):
+    """What a variant and the reference share."""
 
     name: str = Field(description="its arguments in words; empty for the reference")
     arguments: dict[str, Any] = Field(description="an object with the factory's arguments")
@@ -77,10 +77,15 @@ class Variant(Record):
     model: VariantModel | None = Field(description="an object about the model, or null")
     predicted: list[PredictionRecord] = Field(description="a list of predictions")
     trained: TrainedRecord | None = Field(description="an object about its training, or null")
+
+
+class Variant(NetworkRecord):
+    """One variant of the search."""
+
     measured: MeasuredVariant | None = Field(description="an object with what was measured, or null")
 
 
-class MeasuredReference(Variant):
+class MeasuredReference(NetworkRecord):
     """The reference: it is measured before any variant is trained."""
 
     measured: MeasuredVariant = Field(description="an object with what was measured")
