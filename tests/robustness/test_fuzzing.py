@@ -23,8 +23,8 @@ CASES = 12
 COSTLY = {"executorch": 2}
 """Fewer cases of a kind whose runtime is loaded anew in each of its processes."""
 
-APART = ("executorch", "keras", "h5", "savedmodel")
-"""Kinds that run beside the others, in a process of their own: the second core is not idle."""
+APART = ("keras", "h5", "savedmodel", "core ml")
+"""Starts of kinds that run beside the others, in a process of their own: half of the time, for the second core."""
 
 
 @pytest.fixture(scope="module")
