@@ -27,7 +27,7 @@ from edgekit.workers.atomic_files import write_text
 from edgekit.workers.fault_file import keep_traceback
 from edgekit.workers.process import Command, Ended, log_tail, ran_out_of_memory, run_watched
 from edgekit.workers.process_environment import process_environment, python_command
-from edgekit.workers.process_folder import temporary_folder
+from edgekit.workers.process_folder import remove_process_folders, temporary_folder
 from edgekit.workers.request_key import request_key
 from edgekit.workers.structure import structure, unstructure
 
@@ -295,5 +295,6 @@ def start() -> None:
     code = main(Path(sys.argv[1]))
     sys.stdout.flush()
     sys.stderr.flush()
+    remove_process_folders()
     # Frameworks' destructors crash or hang at interpreter exit now and then; the result is already on disk.
     os._exit(code)

@@ -100,6 +100,11 @@ def spawn_and_hang(request: Request, progress: Progress) -> Result:
     os.rename(request.pids, str(request.pids) + ".done")
     time.sleep(60)
 
+def make_process_folder(request: Request, progress: Progress) -> Result:
+    from edgekit.workers.process_folder import process_folder
+    (request.pids / "made").write_text(str(process_folder(request.pids).is_dir()))
+    return Result()
+
 def grow(request: Request, progress: Progress) -> Result:
     kept = []
     while True:
@@ -386,6 +391,12 @@ def test_a_job_leaves_no_temporary_folder_behind(run: Run, tmp_path: Path, monke
         run("crash")
     (own,) = scratch.iterdir()  # this process's, which goes with it
     assert [item.name for item in own.iterdir()] == [".lock"]
+
+
+def test_a_worker_leaves_no_folder_of_its_own_behind(run: Run, tmp_path: Path) -> None:
+    run("make_process_folder", pids=tmp_path)
+    assert list(tmp_path.glob("edgekit-process-*")) == []
+    assert (tmp_path / "made").read_text() == "True"
 
 
 def test_windows_is_refused_in_one_sentence(monkeypatch):
