@@ -151,5 +151,5 @@ def test_engines_are_found_by_name() -> None:
 
 
 def test_an_engine_that_is_not_there_is_refused() -> None:
-    with pytest.raises(UsageError, match=r'^--engine "ray" is not known: accepted are local\.$'):
-        find_engine("ray", 1)
+    with pytest.raises(UsageError, match=r'^--engine "slurm" is not known: accepted are local, ray\.$'):
+        find_engine("slurm", 1)
