@@ -315,7 +315,7 @@ def _arguments(run: RunnerCall, folder: Path) -> list[str]:
     expected = ["--expected", str(folder / "expected.json")] if run.expected else []
     if run.expected:
         (folder / "expected.json").write_text(json.dumps(run.expected))
-    progress = ["--progress", str(folder / "progress.json")]
+    progress = ["--progress", str(folder / "progress.json"), f"--parent={os.getpid()}"]
     return [
         str(run.settings.python or sys.executable),
         str(RUNNER),
