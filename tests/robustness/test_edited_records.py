@@ -239,7 +239,7 @@ def test_the_message_says_what_each_source_says(
         "  net-int8-static.tflite: report.json says accuracy_drop.high -100, the lock says 4\n"
         "  net-int8-static.tflite: report.json says accuracy_drop.low -100, the lock says 2\n"
         "  net-int8-static.tflite: report.json says accuracy_drop -100, the lock says 3\n"
-        f"Run edgekit export again, or run the artifacts again with: edgekit gate {folder} --remeasure\n"
+        f"Run edgekit export again, or run the artifacts again with: edgekit gate {folder} -d pi4 --remeasure\n"
     )
     assert main(["verify", str(folder)]) == 1
 
