@@ -205,7 +205,7 @@ def _read_result(title: str, folder: Path, log: Path, ended: Ended) -> Any:
         if ran_out_of_memory(ended, log):
             raise ResourceError(
                 f"The {title} {ended.how}: this machine ran out of memory. "
-                "Free some, let fewer workers run at a time (--jobs 1, in commands that have it), or use a smaller model."
+                "Free some, use a smaller model, or let one worker run at a time (--jobs 1, in commands that have it)."
             )
         raise WorkerError(f"The {title} {ended.how} and left no result.\n{log_tail(log)}")
     result = json.loads(path.read_text())

@@ -16,7 +16,8 @@ _MISSED: Final = {
     "memory": "Try a smaller input or fewer channels where most is alive; {gate} --why shows where that is.",
     "latency": "Try fewer multiply-accumulates or a smaller input; {gate} --why shows the dearest layers.",
     "latency_p95": "Try fewer multiply-accumulates or a smaller input; {gate} --why shows the dearest layers.",
-    "accuracy_drop": "Try more calibration data like the evaluation's, or an export with --precision int8-dynamic or fp16.",
+    "accuracy_drop": "Try more calibration data like the evaluation's, or an "
+    "export with --precision int8-dynamic or fp16.",
     "slice_drop": "Try calibration data that holds this slice too, or an export with --precision int8-dynamic or fp16.",
     "parity": "Try more calibration data like the evaluation's, or an export with --precision int8-dynamic or fp16.",
     "parity_floor": "Look where it departs from the float model: {debug}",
