@@ -27,7 +27,7 @@ def write_report(report: ExportReport) -> Path:
 
 
 def _with_every_check(result: FormatResult) -> FormatResult:
-    """Returns a result with all checks by name: what no validator judged stands there without a limit, and says so."""
+    """Returns a result with all checks by name: what nothing measures stands there without a limit, and says so."""
     artifact = result.artifact
     if artifact is None or result.error is not None:
         return result
@@ -36,7 +36,7 @@ def _with_every_check(result: FormatResult) -> FormatResult:
     missing = (
         judge(
             name, bytes_of.get(name), None, measured_on="file" if name in bytes_of else "", runtime=result.runtime,
-            detail="No validator judged it.",
+            detail="Nothing measures it yet.",
         )
         for name in EVERY_CHECK
         if name not in there

@@ -216,7 +216,7 @@ def test_a_baseline_that_gets_worse_says_when_by_how_much_and_why(
     capsys.readouterr()
     assert main(["baseline", "show"]) == 0
     day = first.when[:10]
-    assert capsys.readouterr().out.splitlines()[-4:] == [
+    assert capsys.readouterr().out.splitlines()[-8:-4] == [  # the download's follow
         "coreml fp16, size over time",
         f"before            3 kB  {'#' * 27}",
         f"{day}      3.3 kB  {'#' * 30}  a new head",
