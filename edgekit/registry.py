@@ -109,7 +109,10 @@ SOURCES: Final[Mapping[str, str]] = {
 }
 """Kind to source."""
 
-ENGINES: Final[Mapping[str, str]] = {"local": "edgekit.sweeping.local_engine:LocalEngine"}
+ENGINES: Final[Mapping[str, str]] = {
+    "local": "edgekit.sweeping.local_engine:LocalEngine",
+    "ray": "edgekit.sweeping.ray_engine:RayEngine",
+}
 """Engine name to engine: what runs the jobs of a sweep."""
 
 OLD_CONVERTERS: Final = "edgekit.converters"

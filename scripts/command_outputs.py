@@ -31,23 +31,31 @@ CHEAP: Final = (INIT, "edgekit --help", "edgekit devices", "edgekit devices show
 PLAIN: Final = (*CHEAP, "edgekit plan --device pi4")
 """Commands that run beside the example, where no task file is."""
 
-VARYING: Final = ("edgekit doctor", "edgekit bench out/model-int8-static.onnx", "edgekit cache")
-"""Commands about this machine: what they say is shown, and held to its words only, without figures and paths."""
+SEARCH: Final = "edgekit search -c search.toml --device pi4 --format onnx -o variants"
+
+MACHINE: Final = ("edgekit doctor", "edgekit bench out/model-int8-static.onnx", "edgekit cache")
+
+VARYING: Final = (*MACHINE, SEARCH)
+"""Commands about this machine, or that train: what they say is shown, held to its words, not to figures and paths."""
 
 IN_DEMO: Final = (
     "edgekit export --device pi4 --format onnx --precision int8 -o out",
     "edgekit validate out/model-int8-static.onnx --device pi4",
-    *VARYING,
+    *MACHINE,
     "edgekit debug out/model-int8-static.onnx",
     "edgekit ladder --device pi4 --format onnx",
     "edgekit gate out --device pi4",
     "edgekit baseline set out",
     "edgekit verify out",
     "edgekit report out",
+    SEARCH,
 )
 """Commands that run in the example, in this order: later ones read what the first wrote."""
 
 COMMANDS: Final = (*PLAIN, *IN_DEMO)
+
+FILE: Final = re.compile(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```\n<!-- /file -->", re.DOTALL)
+"""A file that a page shows: it is put beside the example before the commands run."""
 
 BLOCK: Final = re.compile(r"(<!-- output: (.+?) -->\n)(.*?)(<!-- /output -->\n)", re.DOTALL)
 
@@ -60,9 +68,18 @@ def outputs_of(commands: tuple[str, ...]) -> dict[str, str]:
         place = Path(folder)
         found = {INIT: _block(INIT, _run(INIT, place))}
         for command in commands:
-            if command != INIT:
+            if command == INIT:
+                _write_files(place / DEMO)
+            else:
                 found[command] = _block(command, _run(command, place / DEMO if command in IN_DEMO else place))
     return found
+
+
+def _write_files(folder: Path) -> None:
+    """Writes the files that pages show, for the commands that name them."""
+    for page in PAGES.glob("*.md"):
+        for name, text in FILE.findall(page.read_text(encoding="utf-8")):
+            (folder / name).write_text(text, encoding="utf-8")
 
 
 def _run(command: str, folder: Path) -> str:

@@ -54,6 +54,8 @@ def plan(
     evaluation: Data = None,
     metric: Metric | None = None,
     training: Mapping[str, object] | None = None,
+    signature: str | None = None,
+    why: bool = False,
     config: PathText | None = None,
     name: str | None = None,
     **more: Unpack[Limits],
@@ -82,6 +84,9 @@ def plan(
         metric: A name, or a function (outputs, targets) -> float, larger is better.
         training: For techniques that train: `{"batches": ..., "loss": ..., "epochs": ..., "held_out": ...}`, with
             batches in memory or text, and the loss as text or as a function of a module that can be imported.
+        signature: Which function of a finished file that has several.
+        why: True tries a conversion to every format first: `rejected` then also lists, with layer and line, what a
+            converter cannot hold. Every plan's `analysis` lists the operations and what each costs.
         config: Task file; None takes `edgekit.toml` in the working folder, where there is one.
         name: What the model is called in files and tables.
         **more: Limits and how to run (see `Limits` and `Running`).
@@ -113,11 +118,14 @@ def plan(
         finished = finished_model(requests.each[0], decided=decided) if is_text(model) else None
         if finished is not None:
             data = artifact_data(source, finished, run.scratch, run.settings)
-            return requests.run(
-                lambda request: PlanOutcome(ExportOutcome(fit_finished(finished, request, data, run.settings)))
-            )
+
+            def judge(request: Request) -> PlanOutcome:
+                settings = replace(run.settings, signature=signature or request.task.signature)
+                return PlanOutcome(ExportOutcome(fit_finished(finished, request, data, settings)))
+
+            return requests.run(judge)
         task = task_of(source, run.scratch, run.settings)
-        return requests.run(lambda request: PlanOutcome(plan_model(request, wanted, run.settings)[0]), task)
+        return requests.run(lambda request: PlanOutcome(*plan_model(request, wanted, run.settings, trial=why)), task)
 
 
 @overload

@@ -240,7 +240,7 @@ class Limits:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workers:
-    """Limits of each worker process."""
+    """Limits of each worker process, and the cache that a team shares."""
 
     timeout: Annotated[
         float,
@@ -250,6 +250,18 @@ class Workers:
         str | None,
         option(RUNNING, "--memory-limit", help='Memory that one worker process may take, such as "8 GB".'),
     ] = None
+    shared_cache: Annotated[
+        str | None,
+        option(
+            RUNNING,
+            "--cache",
+            help="A cache that a team shares, such as s3://bucket/prefix or a folder.",
+            metavar="URL",
+        ),
+    ] = None
+    cache_write: Annotated[
+        bool, option(RUNNING, "--cache-write", help="Put into the shared cache what is made here, as CI does.")
+    ] = False
 
 
 @final

@@ -76,7 +76,10 @@ Time = Annotated[
     str | None, option(RUNNING, "--budget-time", help='Start nothing more after this time, such as "2 h".')
 ]
 Count = Annotated[int | None, option(RUNNING, "--budget-jobs", min=1, help="Start no more jobs than these.")]
-EngineName = Annotated[str, option(RUNNING, "--engine", show_default=True, help="What runs the jobs.")]
+EngineName = Annotated[str, option(RUNNING, "--engine", show_default=True, help="What runs the jobs: local or ray.")]
+Address = Annotated[
+    str | None, option(RUNNING, "--address", help="The cluster of the engine, such as auto or ray://head:10001.")
+]
 Where = Annotated[str | None, option(OUTPUT, "--where", help="SQL over the columns: \"device = 'pi4' and passed\".")]
 Columns = Annotated[str | None, option(OUTPUT, "--columns", help="Columns to show, with commas.")]
 Against = Annotated[
@@ -97,6 +100,7 @@ def run(
     time: Time = None,
     budget_jobs: Count = None,
     engine: EngineName = "local",
+    address: Address = None,
     jobs: options.Jobs = 0,
     *,
     limits: options.Limits,
@@ -126,7 +130,7 @@ def run(
         time=time,
         jobs=budget_jobs,
     )
-    requested = sweeping.SweepRequest.read(matrix, flags, output, limits.texts(), engine)
+    requested = sweeping.SweepRequest.read(matrix, flags, output, limits.texts(), engine, address)
     out = console(no_color=screen.no_color)
     if dry_run:
         found = sweeping.dry_run(requested)

@@ -1,5 +1,5 @@
 "use strict";
-// Draws the charts, paints them in the reader's scheme, and sorts tables.
+// Draws the charts, paints them in the reader's scheme, sorts and filters tables.
 
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const print = window.matchMedia("print");
@@ -65,4 +65,31 @@ for (const heading of document.querySelectorAll("thead th")) {
     heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
     sortBy(heading.closest("table"), heading.cellIndex, descending);
   });
+}
+
+const LONG_TABLE = 20;
+
+// Long tables get a field above them: a row stays where each word stands somewhere in it.
+for (const table of document.querySelectorAll("table")) {
+  const rows = [...table.tBodies[0].rows];
+  if (rows.length < LONG_TABLE) { continue; }
+  const words = rows.map((row) => row.textContent.toLowerCase());
+  const field = document.createElement("input");
+  const count = document.createElement("output");
+  field.type = "search";
+  field.placeholder = "Filter rows";
+  field.setAttribute("aria-label", `Filter rows of: ${table.caption.textContent}`);
+  field.addEventListener("input", () => {
+    const wanted = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    rows.forEach((row, i) => {
+      row.hidden = !wanted.every((word) => words[i].includes(word));
+      shown += row.hidden ? 0 : 1;
+    });
+    count.textContent = wanted.length ? `${shown} of ${rows.length} rows` : "";
+  });
+  const place = document.createElement("p");
+  place.className = "filter";
+  place.append(field, " ", count);
+  table.closest(".scroll").before(place);
 }

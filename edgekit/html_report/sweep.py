@@ -1,9 +1,10 @@
-"""The sections about a sweep: verdicts of models on devices, the best choice for each, every row."""
+"""The sections about a sweep: verdicts of models on devices, the choices, every row."""
 
 from __future__ import annotations
 
 from edgekit.budget import COSTS
 from edgekit.html_report.parts import UNKNOWN, Cell, Column, Section, Sentence, Table
+from edgekit.html_report.sweep_fronts import budgets_section, fronts_section, shared_section
 from edgekit.sweeping.result import SweepResult
 from edgekit.sweeping.rows import Row
 from edgekit.units import format_value
@@ -13,7 +14,14 @@ _FIGURES = ("latency", "size", "memory", "accuracy_drop", "parity")
 
 def sweep_sections(result: SweepResult) -> list[Section]:
     """Returns the sections of a sweep's page."""
-    return [_verdicts(result), _choices(result), _rows(result)]
+    return [
+        _verdicts(result),
+        _choices(result),
+        shared_section(result),
+        fronts_section(result),
+        budgets_section(result),
+        _rows(result),
+    ]
 
 
 def sweep_facts(result: SweepResult) -> list[tuple[str, str]]:

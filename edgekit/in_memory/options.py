@@ -79,8 +79,8 @@ class Limits(Running, total=False):
     min_accelerator_coverage: str
 
 
-class PlanOptions(Limits, total=False):
-    """Keywords of `plan` (see there)."""
+class ModelOptions(Limits, total=False):
+    """Keywords that `plan` and `export` share."""
 
     inputs: object
     dimensions: Mapping[str, object] | None
@@ -96,7 +96,14 @@ class PlanOptions(Limits, total=False):
     name: str | None
 
 
-class ExportOptions(PlanOptions, total=False):
+class PlanOptions(ModelOptions, total=False):
+    """Keywords of `plan` (see there)."""
+
+    signature: str | None
+    why: bool
+
+
+class ExportOptions(ModelOptions, total=False):
     """Keywords of `export` (see there)."""
 
     without: str | Iterable[str]

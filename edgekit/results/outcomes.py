@@ -10,6 +10,7 @@ from edgekit.results.outcome import Checks, Observation, Outcome
 from edgekit.units import format_bytes, format_milliseconds
 
 if TYPE_CHECKING:
+    from edgekit.analysis.graph import Analysis
     from edgekit.artifact import Artifact
     from edgekit.benchmarking.request import Benchmark
     from edgekit.debugging.report import DebugReport
@@ -31,13 +32,16 @@ class PlanOutcome(Outcome):
 
     Args:
         made: The plan, or the verdict on a finished file.
+        analysis: The model's operations and what each costs; None of a finished file, and of an export's plans.
     """
 
-    def __init__(self, made: Plan | ExportOutcome) -> None:
+    def __init__(self, made: Plan | ExportOutcome, analysis: Analysis | None = None) -> None:
         self.finished = made if isinstance(made, ExportOutcome) else None
         """The verdict on a finished file, about which there is nothing to plan; None of a model."""
         self.plan = None if isinstance(made, ExportOutcome) else made
         """The plan itself, with every candidate that was judged; None of a finished file."""
+        self.analysis = analysis
+        """The model's operations and what each costs; None of a finished file, and of an export's plans."""
         self._made = made
 
     @property

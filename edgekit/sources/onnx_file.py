@@ -94,7 +94,7 @@ def load(path: Path, title: str) -> onnx.ModelProto:
         kind.shape.SetInParent()
     try:
         onnx.checker.check_model(str(path) if path.stat().st_size > LARGEST_MESSAGE else model)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
         raise ModelError(
             f"{title} is no valid ONNX model: {first_line(error)}\nExport it again, with a newer exporter if there "
             "is one."

@@ -163,5 +163,7 @@ def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of what a library said."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """Returns the first line of what a library said, at most 300 characters."""
+    # A message that quotes a damaged file's names may be no text: what it said is then the error's object.
+    said = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else str(error)
+    return next((line.strip()[:300] for line in said.splitlines() if line.strip()), type(error).__name__)

@@ -53,7 +53,7 @@ class Ended:
 
 
 class Engine(ABC):
-    """Runs jobs somewhere. Made with the number of jobs that run at a time."""
+    """Runs jobs somewhere. Made with the number of jobs that run at a time, and the address where it has one."""
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
@@ -76,15 +76,21 @@ class Engine(ABC):
         """Ends everything that runs, and returns when it is gone. Called once, at the end of every sweep."""
 
 
-def find_engine(name: str, slots: int) -> Engine:
+def find_engine(name: str, slots: int, address: str | None = None) -> Engine:
     """Returns the engine of that name, ready for work.
 
+    Args:
+        name: Its name.
+        slots: Jobs at a time, where the engine does not know better.
+        address: Where its machines are; None for what the engine takes by itself.
+
     Raises:
-        UsageError: no such engine.
+        UsageError: no such engine, or one that has no address.
+        MachineError: its machines cannot be used.
         PluginError: a third party's engine cannot be loaded.
     """
     targets = engine_targets()
     if name not in targets:
         raise UsageError(f'--engine "{name}" is not known: accepted are {", ".join(targets)}.')
-    made: Engine = load_plugin("engine", name, targets[name])(slots)
+    made: Engine = load_plugin("engine", name, targets[name])(slots, address)
     return made

@@ -192,7 +192,7 @@ class JudgeRequest:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedRow:
-    """What came of a row, which lies in the sweep's folder."""
+    """What came of a row, which lies in the sweep's folder where this machine has that."""
 
     row: Row
 
@@ -289,7 +289,8 @@ def judge_in_worker(request: JudgeRequest, _progress: Progress) -> JudgedRow:
     except EdgekitError as error:
         row = failed_row(request.row, error)
     row = replace(row, seconds=time.monotonic() - started, finished=time.time())
-    write_row(request.folder, row)
+    if request.folder.is_dir():  # a machine that has no part in the sweep's folder hands the row to who drives it
+        write_row(request.folder, row)
     return JudgedRow(row=row)
 
 

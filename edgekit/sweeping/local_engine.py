@@ -8,16 +8,26 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import final
 
-from edgekit.errors import EdgekitError, InternalError
+from edgekit.errors import EdgekitError, InternalError, UsageError
 from edgekit.sweeping.engine import Ended, Engine, Work
 from edgekit.workers.worker import run_job
 
 
 @final
 class LocalEngine(Engine):
-    """A process a job, on this machine."""
+    """A process a job, on this machine.
 
-    def __init__(self, slots: int) -> None:
+    Args:
+        slots: Processes at a time.
+        address: None: it has no other machines.
+
+    Raises:
+        UsageError: an address was given.
+    """
+
+    def __init__(self, slots: int, address: str | None = None) -> None:
+        if address is not None:
+            raise UsageError(f'--address "{address}": the local engine runs on this machine. Add --engine ray.')
         super().__init__(slots)
         self._cancelled = threading.Event()
         self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()

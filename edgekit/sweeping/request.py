@@ -46,6 +46,7 @@ class SweepRequest:
         folder: Where the rows lie.
         limits: Cost name to the text of its limit; they come before those of task files and profiles.
         engine: Name of what runs the jobs.
+        address: Where the engine's machines are; None where it has none, or finds them.
     """
 
     axes: Axes
@@ -53,10 +54,16 @@ class SweepRequest:
     folder: Path
     limits: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])
     engine: str = "local"
+    address: str | None = None
 
     @staticmethod
     def read(
-        matrix: Path | None, flags: SweepFlags, folder: Path, limits: Mapping[str, str | None], engine: str = "local"
+        matrix: Path | None,
+        flags: SweepFlags,
+        folder: Path,
+        limits: Mapping[str, str | None],
+        engine: str = "local",
+        address: str | None = None,
     ) -> SweepRequest:
         """Returns the request that a matrix file and flags make.
 
@@ -64,7 +71,7 @@ class SweepRequest:
             InputError: the file or a flag is wrong.
         """
         axes, budget = read_matrix(matrix, flags, Path.cwd())
-        return SweepRequest(axes=axes, budget=budget, folder=folder, limits=limits, engine=engine)
+        return SweepRequest(axes=axes, budget=budget, folder=folder, limits=limits, engine=engine, address=address)
 
 
 def dry_run(requested: SweepRequest) -> SweepResult:
@@ -102,7 +109,7 @@ def run_sweep(requested: SweepRequest, settings: Settings, engine: Engine | None
             settings.progress(device, tally.phrase, tally.over / tally.total)
 
         stages = SweepStages(plan, tell)
-        engine = engine or find_engine(requested.engine, settings.jobs)
+        engine = engine or find_engine(requested.engine, settings.jobs, requested.address)
         try:
             driven = drive(graph(plan), stages, engine, requested.budget)
         finally:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, final
 
+from edgekit.searching.sorting import fronts
 from edgekit.sweeping.matrix import Omitted, Point
 from edgekit.sweeping.rows import Row
 from edgekit.sweeping.schedule import Driven
@@ -74,6 +75,31 @@ class SweepResult:
         passing = [row for row in self.cell(model, device) if row.passed(strict=strict)]
         return min(passing, key=_cost, default=None)
 
+    def front(self, model: str, device: str) -> tuple[Row, ...]:
+        """Returns the rows of a model on a device that pass, and that none of the others is better than.
+
+        Costs are latency, size and accuracy drop; one that is not known counts as the worst.
+        """
+        passing = [row for row in self.cell(model, device) if row.passed()]
+        points = [[_known(row.value(name)) for name in ("latency", "size", "accuracy_drop")] for row in passing]
+        return tuple(passing[index] for index in sorted(fronts(points)[0])) if passing else ()
+
+    def shared(self, model: str) -> tuple[Row, ...]:
+        """Returns the rows of the one artifact of a model that passes on most devices; of several, the smallest.
+
+        One row a device, in the order of their names; none where nothing passes.
+        """
+        served: dict[str, dict[str, Row]] = {}
+        for row in self.rows:
+            if row.model == model and row.passed() and row.artifact_sha256:
+                served.setdefault(row.artifact_sha256, {}).setdefault(row.device, row)
+        if not served:
+            return ()
+        best = min(
+            served, key=lambda sha: (-len(served[sha]), _known(next(iter(served[sha].values())).value("size")), sha)
+        )
+        return tuple(served[best][device] for device in sorted(served[best]))
+
     def passed(self, *, strict: bool = False) -> bool:
         """True if every combination has a row and every model has one that passes on every device."""
         if self.missing or not self.rows:
@@ -112,5 +138,8 @@ class SweepResult:
 
 
 def _cost(row: Row) -> tuple[float, float, str]:
-    latency, size = row.value("latency"), row.value("size")
-    return (math.inf if latency is None else latency, math.inf if size is None else size, row.point)
+    return _known(row.value("latency")), _known(row.value("size")), row.point
+
+
+def _known(value: float | None) -> float:
+    return math.inf if value is None else value

@@ -150,11 +150,15 @@ def write_row(folder: Path, row: Row) -> Path:
     Raises:
         OSError: it cannot be written.
     """
-    parts = folder / PARTS
-    parts.mkdir(parents=True, exist_ok=True)
-    path = parts / f"{row.point}-{row.digest}.parquet"
+    path = row_path(folder, row)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, _parquet_bytes([row]))
     return path
+
+
+def row_path(folder: Path, row: Row) -> Path:
+    """Returns the file of a row in a sweep's folder."""
+    return folder / PARTS / f"{row.point}-{row.digest}.parquet"
 
 
 def read_rows(folder: Path) -> tuple[Row, ...]:

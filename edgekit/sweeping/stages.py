@@ -24,7 +24,7 @@ from edgekit.sweeping.jobs import (
     failed_row,
 )
 from edgekit.sweeping.matrix import Point
-from edgekit.sweeping.rows import Row, row_of, write_row
+from edgekit.sweeping.rows import Row, row_of, row_path, write_row
 from edgekit.sweeping.schedule import Found, Node
 from edgekit.workers.cache import content_key
 from edgekit.workers.worker import Job, JobOptions
@@ -191,6 +191,8 @@ class SweepStages:
         if ended.error is not None:
             row = row_of(point, self._digests.get(point.key, UNKNOWN), status="failed")
             write_row(self._plan.folder, failed_row(row, ended.error))
+        elif not found and not row_path(self._plan.folder, ended.value.row).exists():
+            write_row(self._plan.folder, ended.value.row)  # it was judged on another machine
         failed = ended.error is not None or (not found and ended.value.row.status == "failed")
         tally.cached += found
         tally.failed += failed

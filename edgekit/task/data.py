@@ -124,6 +124,8 @@ def write_items(
     """
     names = [spec.name for spec in specs]
     largest = None if open_sizes is None else [spec.shape for spec in specs]
+    # A log shows only the first words of a stage: they must not be a count that goes on.
+    progress("reading the samples" if purpose == "sample" else f"reading the {purpose} data", None)
     with SampleWriter(folder, names, sequences=sequences, reset_every=reset_every, largest=largest) as writer:
         for index, item in enumerate(items):
             if item is None and sequences:

@@ -150,7 +150,8 @@ class Technique(ABC):
     def why_not(self, model: CapturedModel, task: Task, profile: DeviceProfile) -> str | None:
         """Returns why it cannot be used, or None if it can. Imports no framework.
 
-        `why_not_usable` has looked for the data already.
+        The data that it `needs` may be missing: `why_not_usable` says so where nothing else stands in the way, so that
+        nobody is sent for data that would not help.
         """
 
     @abstractmethod
@@ -192,11 +193,13 @@ class Technique(ABC):
             return f"it changes torch models, and {model.source} was captured as {model.kind}"
         if model.open_sizes is not None:
             return f"it changes programs with fixed sizes, and the task leaves open {model.open_sizes.words}"
+        if reason := self.why_not(model, task, profile):
+            return reason
         if self.needs == "calibration" and task.calibration is None:
             return "it needs calibration data and the task has none; give --calibration, or [data] calibration"
         if self.needs == "training" and task.training is None:
             return "it needs training data and the task has none; give [training] batches and loss"
-        return self.why_not(model, task, profile)
+        return None
 
     @final
     def missing(self) -> tuple[str, ...]:

@@ -63,8 +63,6 @@ class Qat(Technique):
         """Returns why it cannot be used, or None if it can."""
         if model.family == "rnn":
             return "a recurrent model's captured graph cannot be trained in batches"
-        if task.calibration is None:
-            return "its ranges start from calibration data and the task has none; give [data] calibration"
         if not 0 <= self.teacher_share <= 1:
             return f"teacher_share={self.teacher_share:g}; expected 0 to 1"
         if reason := why_not_simulated(self.runtime, "pt2"):
@@ -72,6 +70,8 @@ class Qat(Technique):
         options = profile.options.get(self.runtime, {})
         if not options.get("per_channel", True) or options.get("symmetric_activations", False):
             return f"{profile.name} wants other grids than this trains with: a scale a channel, affine activations"
+        if task.calibration is None:
+            return "its ranges start from calibration data and the task has none; give [data] calibration"
         return None
 
     def estimate(self, analysis: Analysis) -> Estimate:

@@ -36,6 +36,7 @@ from edgekit.workers.entry_digests import DIGESTS_NAME, find_damage, write_diges
 from edgekit.workers.file_lock import file_lock
 from edgekit.workers.private_folder import make_private_folder, private_folder
 from edgekit.workers.process_folder import process_folder
+from edgekit.workers.shared_cache import SharedCache, shared_cache
 
 _SILENT_WAIT_S: Final = 1.0
 _PUBLISHING_ATTEMPTS: Final = 100
@@ -116,7 +117,8 @@ class Cache:
     Attributes:
         root: Where entries lie; made when the first one is.
         reuse: False makes every entry anew (`--no-cache`) and replaces the one that was there.
-        notice: Callback for a cache that waits for another process, and for a damaged entry.
+        notice: Callback for a cache that waits for another process, for a damaged entry, and for a shared cache that
+            does not answer.
         cancelled: Once set, waiting for another process ends with KeyboardInterrupt.
     """
 
@@ -126,14 +128,24 @@ class Cache:
     cancelled: threading.Event = field(default_factory=threading.Event)
     # Entries whose digests were checked in this run, with what was found: reading gigabytes once is enough.
     _checked: dict[Path, str | None] = field(default_factory=dict[Path, "str | None"], init=False, repr=False)
+    # Opened when an entry is missed for the first time: a list of one, None where no shared cache is named.
+    _shared: list[SharedCache | None] = field(default_factory=list["SharedCache | None"], init=False, repr=False)
+    # What it did not have: it is not asked again in this run.
+    _not_shared: set[tuple[str, str]] = field(default_factory=set["tuple[str, str]"], init=False, repr=False)
 
     def find(self, kind: str, key: str) -> Path | None:
         """Returns the folder of a finished entry that is as it was made, or None.
 
+        An entry that is missing here and lies in the shared cache (see `shared_cache`) is fetched from there.
+
         Raises:
+            ConfigError: `EDGEKIT_SHARED_CACHE` is wrong.
+            MissingDependencyError: what the shared cache needs is not installed.
             ResourceError: the cache folder cannot be used.
         """
-        return self._find(kind, key) if self.reuse else None
+        if not self.reuse:
+            return None
+        return self._find(kind, key) or self._fetch(kind, key)
 
     def make(self, kind: str, key: str, build: Callable[[Path], None]) -> Path:
         """Returns the folder of the entry, made by `build(folder)` if it is not there yet.
@@ -158,7 +170,7 @@ class Cache:
             # Whoever held the lock before has made it, or made it anew.
             if self._checked.get(final_folder) is not None:
                 self._checked[final_folder] = find_damage(final_folder)
-            found = self.find(kind, key)
+            found = self._find(kind, key) if self.reuse else None
             if found is not None:
                 return found
             with self.scratch() as scratch:
@@ -166,6 +178,8 @@ class Cache:
                 made.mkdir()
                 build(made)
                 self._publish(made, final_folder, scratch / "old")
+        if (shared := self._shared_cache()) is not None:
+            shared.put(kind, key, final_folder)
         return final_folder
 
     def journal(self, kind: str, key: str) -> Path:
@@ -228,6 +242,28 @@ class Cache:
             if damage is not None:
                 self.notice("cache", f"{kind} {key[:8]} is damaged ({damage}): it is made anew", None)
         return folder if self._checked[folder] is None else None
+
+    def _fetch(self, kind: str, key: str) -> Path | None:
+        """Returns the folder of an entry that came from the shared cache, None where it has none."""
+        shared = self._shared_cache()
+        if shared is None or (kind, key) in self._not_shared:
+            return None
+        self._not_shared.add((kind, key))
+        with self.scratch() as scratch:
+            made = scratch / "new"
+            made.mkdir()
+            with self._writable() as root:
+                if not shared.fetch(kind, key, made):
+                    return None
+                _make_folder(root / kind)
+            self._publish(made, root / kind / key, scratch / "old")
+            self.notice("cache", f"{kind} {key[:8]} came from {shared.store.url}", None)
+        return root / kind / key
+
+    def _shared_cache(self) -> SharedCache | None:
+        if not self._shared:
+            self._shared.append(shared_cache(self.root, lambda phrase: self.notice("cache", phrase, None)))
+        return self._shared[0]
 
     def _publish(self, made: Path, final_folder: Path, aside: Path) -> None:
         """Puts a finished entry in its place, and the one that is there aside."""

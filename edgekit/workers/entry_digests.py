@@ -23,7 +23,7 @@ def write_digests(folder: Path) -> None:
     Raises:
         OSError: a file cannot be read, or is neither a file nor a folder.
     """
-    found = {name: [path.lstat().st_size, _sha256(path)] for name, path in _files(folder)}
+    found = {name: [path.lstat().st_size, file_digest(path)] for name, path in _files(folder)}
     (folder / DIGESTS_NAME).write_text(json.dumps({"files": found}), encoding="utf-8")
 
 
@@ -33,7 +33,7 @@ def find_damage(folder: Path) -> str | None:
     All bytes are read: sizes and times say nothing about a disk that forgets or a program that writes in place.
     """
     try:
-        expected = _read_digests(folder)
+        expected = read_digests(folder)
         if expected is None:
             return "its list of digests cannot be read"
         found = dict(_files(folder))
@@ -43,21 +43,32 @@ def find_damage(folder: Path) -> str | None:
             if name not in expected:
                 return f"{name} does not belong there"
             size, digest = expected[name]
-            if found[name].lstat().st_size != size or _sha256(found[name]) != digest:
+            if found[name].lstat().st_size != size or file_digest(found[name]) != digest:
                 return f"{name} has changed"
     except OSError as error:
         return f"{error.filename} cannot be read: {error.strerror}"
     return None
 
 
-def _read_digests(folder: Path) -> Mapping[str, tuple[int, str]] | None:
+def read_digests(folder: Path) -> Mapping[str, tuple[int, str]] | None:
+    """Returns the sizes and digests that `write_digests` wrote, by name; None where they are missing or unreadable.
+
+    Raises:
+        OSError: the list is there and cannot be read.
+    """
     try:
         with _open(folder / DIGESTS_NAME) as stream:
-            data: Any = json.loads(stream.read())
+            return parse_digests(stream.read())
+    except FileNotFoundError:
+        return None
+
+
+def parse_digests(text: bytes) -> Mapping[str, tuple[int, str]] | None:
+    """Returns the sizes and digests in a list's text, None where it is none."""
+    try:
+        data: Any = json.loads(text)
         return {str(name): (int(size), str(digest)) for name, (size, digest) in data["files"].items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
-    except FileNotFoundError:
         return None
 
 
@@ -83,7 +94,8 @@ def _open(path: Path) -> io.BufferedReader:
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb")
 
 
-def _sha256(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """Returns the SHA-256 of a file, which is no link."""
     digest = hashlib.sha256()
     block = bytearray(_BLOCK_BYTES)
     view = memoryview(block)

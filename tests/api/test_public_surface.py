@@ -28,11 +28,11 @@ SURFACE = {
     "gate": "target * device model inputs calibration evaluation metric measurements signature max_regression baseline "
     "fail_on_missing_baseline remeasure without config strict **more",
     "ladder": f"model * device inputs format techniques {TASK} output config name strict **more",
-    "plan": f"model * device inputs dimensions formats precision effort prefer {TASK} config name **more",
+    "plan": f"model * device inputs dimensions formats precision effort prefer {TASK} signature why config name **more",
     "report": "target output",
     "search": "* device output formats precision epochs trials seed learning_rate optimizer config **more",
     "sweep": "matrix * models devices formats precisions techniques efforts output budget_time budget_jobs engine "
-    "dry_run strict **more",
+    "address dry_run strict **more",
     "validate": "artifact * device model inputs calibration evaluation metric measurements signature without config "
     "strict **more",
 }

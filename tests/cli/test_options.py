@@ -27,8 +27,9 @@ def test_a_group_s_fields_become_options_and_come_back_as_the_group() -> None:
         return name, workers, strict
 
     made = options.flat(command)
-    assert list(inspect.signature(made).parameters) == ["name", "timeout", "memory_limit", "strict"]
-    found = made(name="y", timeout=3.0, memory_limit=None, strict=True)
+    shared = ["shared_cache", "cache_write"]
+    assert list(inspect.signature(made).parameters) == ["name", "timeout", "memory_limit", *shared, "strict"]
+    found = made(name="y", timeout=3.0, memory_limit=None, shared_cache=None, cache_write=False, strict=True)
     assert found == ("y", options.Workers(timeout=3.0), True)
 
 

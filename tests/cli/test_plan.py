@@ -245,6 +245,19 @@ def test_why_shows_the_operators_that_cost_most(capsys):
     assert found[work + 2].split() == ["conv2d", "head", "1x1000x8x8", "64", "M", "99.1", "%"]
 
 
+def test_python_has_the_operators_and_asks_for_trial_conversions_too(monkeypatch):
+    import edgekit
+    from edgekit.trials import planning
+
+    make, trials = planning.plan, []
+    monkeypatch.setattr(planning, "plan", lambda wanted, *rest: (trials.append(wanted.trial), make(wanted, *rest))[1])
+    plan = edgekit.plan(device="pi4")
+    assert [operator.module for operator in plan.analysis.operators] == ["stem", "head"]
+    monkeypatch.setattr(planning, "plan", lambda wanted, *_: (trials.append(wanted.trial), plan.plan)[1])
+    edgekit.plan(device="pi4", why=True)
+    assert trials == [False, True]
+
+
 @pytest.mark.parametrize("flag", [[], ["--no-color"]], ids=["pipe", "no color"])
 def test_nothing_is_coloured_in_a_pipe(flag, capsys):
     main(["plan", "--device", "pi4", *flag])

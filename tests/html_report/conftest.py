@@ -13,7 +13,7 @@ import pytest
 
 from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.artifact import Artifact, measure_files
-from edgekit.budget import Budget, read_limit
+from edgekit.budget import Budget, Limit, read_limit
 from edgekit.checks import Check, judge
 from edgekit.converters.base import Conversion
 from edgekit.errors import ConversionError
@@ -180,6 +180,37 @@ def write_failed_export(parent: Path) -> Path:
     return folder
 
 
+def write_sweep(folder: Path) -> Path:
+    """Writes a sweep of a thousand rows: ten models on ten devices, ten pipelines each; returns its folder."""
+    from edgekit.sweeping.rows import Row, compact, write_row
+    from edgekit.workers.atomic_files import write_json
+
+    points: dict[str, dict[str, str]] = {}
+    for number in range(1000):
+        model, device, pipeline = f"net{number % 10}", f"device{number // 10 % 10}", f"technique{number // 100}"
+        checks = tuple(
+            judge(name, value, Limit(name=name, value=limit, source="profile"), runtime="onnx")
+            for name, value, limit in (
+                ("size", 1e6 * (1 + number * 7 % 13), 9e6),
+                ("latency", 1.0 + number * 11 % 17, 15.0),
+                ("accuracy_drop", 0.1 * (number * 5 % 11), 1.0),
+            )
+        )
+        row = Row(
+            point=f"{number:04}", digest="d", model=model, device=device, format="onnx", precision="int8",
+            pipeline=pipeline, effort="quick", status="judged", made="int8-static", checks=checks,
+            artifact_sha256=f"{model} {pipeline}", seconds=1.0, finished=1.0,
+        )  # fmt: skip
+        points[row.point] = {
+            "model": model, "device": device, "format": "onnx", "precision": "int8", "technique": pipeline,
+            "effort": "quick",
+        }  # fmt: skip
+        write_row(folder, row)
+    compact(folder)
+    write_json(folder / "sweep.json", {"schema_version": 1, "command": "sweep", "points": points, "omitted": []})
+    return folder
+
+
 @pytest.fixture
 def export_folder(tmp_path: Path) -> Folder:
     """Writes an export's folder (see `write_export`) and returns it."""
@@ -194,7 +225,7 @@ def failed_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Returns the page of a kind of export: one, four, evil, quick, bare or failed. Each is made once."""
+    """Returns the page of a kind of export: one, four, evil, quick, bare, failed or sweep. Each is made once."""
     kinds: dict[str, dict[str, Any]] = {
         "one": {},
         "four": {"runtimes": ("tflite", "onnx", "executorch", "coreml")},
@@ -206,6 +237,8 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     @cache
     def make(kind: str) -> Path:
         parent = tmp_path_factory.mktemp(kind)
+        if kind == "sweep":
+            return write_page(write_sweep(parent), parent / "report.html")
         folder = write_failed_export(parent) if kind == "failed" else write_export(parent, **kinds[kind])
         return write_page(folder, parent / "report.html")
 

@@ -122,6 +122,22 @@ def test_a_table_sorts_by_keyboard_and_what_has_no_figure_stays_last(show: Calla
     assert [names.first.inner_text(), names.last.inner_text()] == ["slice 5", "rare"]
 
 
+def test_a_sweep_of_a_thousand_rows_is_drawn_filtered_and_sorted(show: Callable[..., Seen]) -> None:
+    seen = show("sweep")
+    page = seen.page
+    assert seen.messages == []
+    assert page.locator("#fronts .chart canvas").count() >= 10
+    rows = page.locator("#rows tbody tr")
+    assert rows.count() == 1000
+    page.get_by_label("Filter rows of: Every combination with a row").fill("NET3 device4")
+    assert page.locator("#rows output").inner_text() == "10 of 1000 rows"
+    assert page.locator("#rows tbody tr:visible").count() == 10
+    page.locator("#rows th", has_text="Latency").locator("button").click()
+    assert page.locator("#rows tbody tr:visible").count() == 10
+    page.get_by_label("Filter rows of: Every combination with a row").fill("")
+    assert page.locator("#rows tbody tr:visible").count() == 1000
+
+
 def test_the_skip_link_is_the_first_stop_and_leads_to_the_report(show: Callable[..., Seen]) -> None:
     page = show("one").page
     page.reload()

@@ -1,0 +1,221 @@
+"""What every engine does: a process a job, failures as values, an end by cancel. Ray's where it is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from edgekit.errors import InternalError, MachineError, ModelError, UsageError
+from edgekit.sweeping import ray_engine
+from edgekit.sweeping.engine import Engine, Work, find_engine
+from edgekit.sweeping.local_engine import LocalEngine
+from edgekit.workers.cache import Cache
+from edgekit.workers.worker import Job, JobOptions
+
+HAS_RAY = importlib.util.find_spec("ray") is not None
+needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed: pip install -e '.[ray]'")
+
+JOBS = """
+import os, time
+from dataclasses import dataclass
+from pathlib import Path
+from edgekit.errors import ModelError
+from edgekit.workers.worker import Progress
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    what: str = ""
+    pids: Path = Path()
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    pid: int
+
+def work(request: Request, progress: Progress) -> Given:
+    (request.pids / str(os.getpid())).touch()
+    if request.what == "fail":
+        raise ModelError("not this one")
+    if request.what == "sleep":
+        time.sleep(60)
+    return Given(pid=os.getpid())
+"""
+
+
+@pytest.fixture(scope="module")
+def jobs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("jobs")
+    (folder / "sweep_test_jobs.py").write_text(JOBS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster(jobs_folder: Path) -> Iterator[None]:
+    import ray
+
+    patch = pytest.MonkeyPatch()
+    patch.setenv("PYTHONPATH", f"{jobs_folder}:{os.environ.get('PYTHONPATH', '')}")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+    patch.undo()
+
+
+@pytest.fixture
+def work(tmp_path: Path, jobs_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Work]:
+    monkeypatch.syspath_prepend(str(jobs_folder))
+    monkeypatch.delitem(sys.modules, "sweep_test_jobs", raising=False)
+    import sweep_test_jobs as jobs  # pyright: ignore[reportMissingImports]  written just now
+
+    (tmp_path / "pids").mkdir()
+
+    def make(name: str, what: str = "") -> Work:
+        options = JobOptions(title=name, timeout_s=60.0, environment={"PYTHONPATH": str(jobs_folder)})
+        request = jobs.Request(what=what, pids=tmp_path / "pids")
+        return Work(name=name, job=Job(work=jobs.work), request=request, options=options)
+
+    return make
+
+
+@pytest.fixture(params=["local", pytest.param("ray", marks=[needs_ray, pytest.mark.runtime])])
+def make_engine(request: pytest.FixtureRequest) -> Callable[[int], Engine]:
+    if request.param == "ray":
+        request.getfixturevalue("cluster")
+    return lambda slots: find_engine(request.param, slots)
+
+
+def all_of(engine: Engine, count: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    deadline = time.monotonic() + 60
+    while len(found) < count and time.monotonic() < deadline:
+        found |= {ended.name: ended for ended in engine.wait(0.2)}
+    return found
+
+
+def test_each_job_runs_in_a_process_of_its_own_and_a_failure_is_a_value(make_engine: Any, work: Any) -> None:
+    engine = make_engine(2)
+    for name, what in (("one", ""), ("two", ""), ("three", "fail")):
+        engine.submit(work(name, what))
+    found = all_of(engine, 3)
+    engine.cancel()
+    assert found["one"].value.pid != found["two"].value.pid
+    assert isinstance(found["three"].error, ModelError)
+    assert found["three"].error.message == "not this one"
+    assert all(one.wall_s > 0 for one in found.values())
+
+
+def test_waiting_ends_without_an_end(make_engine: Any) -> None:
+    engine = make_engine(1)
+    assert engine.wait(0.01) == ()
+    engine.cancel()
+
+
+def test_cancel_ends_the_processes(make_engine: Any, work: Any, tmp_path: Path) -> None:
+    engine = make_engine(2)
+    for name in ("one", "two", "three"):
+        engine.submit(work(name, "sleep"))
+    deadline = time.monotonic() + 60
+    while len(list((tmp_path / "pids").iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    engine.cancel()
+    pids = [int(path.name) for path in (tmp_path / "pids").iterdir()]
+    assert len(pids) == 2
+    deadline = time.monotonic() + 10
+    while any(map(psutil.pid_exists, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(psutil.pid_exists, pids))
+
+
+def test_what_goes_wrong_on_a_thread_is_a_failure_of_the_job(work: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_given: object, **_named: object) -> None:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr("edgekit.sweeping.local_engine.run_job", broken)
+    engine = LocalEngine(1)
+    engine.submit(work("one"))
+    error = all_of(engine, 1)["one"].error
+    engine.cancel()
+    assert isinstance(error, InternalError)
+    assert error.message == "The one failed with OSError: no more processes"
+
+
+def test_the_local_engine_has_no_address() -> None:
+    message = r'^--address "auto": the local engine runs on this machine\. Add --engine ray\.$'
+    with pytest.raises(UsageError, match=message):
+        find_engine("local", 1, "auto")
+
+
+@needs_ray
+@pytest.mark.runtime
+def test_a_process_that_is_killed_is_started_anew(work: Any, cluster: None, tmp_path: Path) -> None:
+    engine = find_engine("ray", 1)
+    engine.submit(work("one", "sleep"))
+    pids = tmp_path / "pids"
+    deadline = time.monotonic() + 60
+    while not list(pids.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (first,) = [int(path.name) for path in pids.iterdir()]
+    ancestors = [one for one in psutil.Process(first).parents() if one.name().startswith("ray::")]
+    ancestors[0].kill()
+    while len(list(pids.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(list(pids.iterdir())) == 2
+    assert engine.wait(0.01) == ()
+    engine.cancel()
+
+
+@needs_ray
+@pytest.mark.runtime
+def test_a_machine_that_differs_is_an_error_before_any_work(cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_engine, "code_fingerprint", lambda: "0123")
+    message = (
+        r"^Machines of the Ray cluster differ from this one, and nothing was started:\n"
+        r"  \S+/\w{6}: edgekit \w+ \(here 0123\)\n"
+        r"Install the same checkout and the same packages there, as its README says\.$"
+    )
+    with pytest.raises(MachineError, match=message):
+        find_engine("ray", 1)
+
+
+@needs_ray
+def test_a_cluster_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def away(**_given: object) -> None:
+        raise ConnectionError("nobody there\nand more")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", away)
+    message = (
+        r"^No Ray cluster answers at ray://nowhere:1: nobody there\n"
+        r"Start one with: ray start --head, or leave --address away for one of this machine\.$"
+    )
+    with pytest.raises(MachineError, match=message):
+        find_engine("ray", 1, "ray://nowhere:1")
+
+
+def test_paths_into_the_driver_s_cache_lead_into_this_machine_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path / "here"))
+    made = Cache(root=tmp_path / "here").make("captured", "abc", lambda folder: (folder / "float.pt2").touch())
+    request = '{"path": "/driver/cache/captured/abc/float.pt2", "other": "/driver/cache2/x"}'
+    found = ray_engine.fetch_entries(request, "/driver/cache", str(tmp_path / "here"))
+    assert found == f'{{"path": "{made}/float.pt2", "other": "/driver/cache2/x"}}'
+
+
+def test_what_is_nowhere_is_a_fault_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path / "here"))
+    message = (
+        r"^What a job of the sweep needs \(captured 01234567\) is not on this machine\. Give every machine the same "
+        r"EDGEKIT_CACHE_DIR in a shared folder, or --cache URL --cache-write\.$"
+    )
+    with pytest.raises(MachineError, match=message):
+        ray_engine.fetch_entries('"/driver/captured/0123456789/m"', "/driver", str(tmp_path / "here"))
