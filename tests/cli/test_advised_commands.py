@@ -33,6 +33,7 @@ OF_OTHER_TOOLS: Final = {
     "--junitxml": "pytest",
     "--text": "a property of a style sheet",
     "--graph": "TFLite's benchmark_model",
+    "--head": "ray",
     **dict.fromkeys(("--runtime", "--artifact", "--modes", "--record", "--max-seconds", "--session"), "runner.py"),
 }
 """Options in texts that are not edgekit's, and whose they are."""
