@@ -9,7 +9,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, cast
 
 from edgekit.sources.keras_2_file import stored_architecture
 
@@ -39,18 +39,20 @@ def carried_code(path: Path) -> str | None:
         name, config = part.get("class_name"), part.get("config")
         if isinstance(name, str) and name in _CARRIERS:
             return _CARRIERS[name]
-        if isinstance(config, dict) and isinstance(config.get("vocabulary"), str):
+        settings = cast("dict[str, object]", config) if isinstance(config, dict) else {}
+        if isinstance(settings.get("vocabulary"), str):
             return f"a layer {name} that reads its vocabulary from another file"
     return None
 
 
-def _parts(value: Any) -> Iterator[dict[str, Any]]:
+def _parts(value: object) -> Iterator[Mapping[str, object]]:
     """Yields every object of the architecture, however deep."""
     waiting = [value]
     while waiting:
         found = waiting.pop()
         if isinstance(found, dict):
-            yield found
-            waiting.extend(found.values())
+            part = cast("dict[str, object]", found)
+            yield part
+            waiting.extend(part.values())
         elif isinstance(found, list):
-            waiting.extend(found)
+            waiting.extend(cast("list[object]", found))
