@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from edgekit.converters.onnx_static import consumers
@@ -84,11 +85,5 @@ def _reroute(graph: onnx.GraphProto, old: str, new: str) -> None:
 def _integer_spec(spec: TensorSpec, scale: float, zero_point: int, code: int) -> TensorSpec:
     import onnx
 
-    return TensorSpec(
-        name=spec.name,
-        shape=spec.shape,
-        dtype=onnx.helper.tensor_dtype_to_np_dtype(code).name,
-        layout=spec.layout,
-        scale=scale,
-        zero_point=zero_point,
-    )
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(code).name
+    return replace(spec, dtype=dtype, scale=scale, zero_point=zero_point)

@@ -15,8 +15,7 @@ from edgekit.converters.keras_function import keras_function
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, OpenSizes, TensorSpec
 from edgekit.sources.onnx_names import SCOPES, module_name
-from edgekit.torch_program.open_sizes import load_open
-from edgekit.torch_program.program_archive import load_program
+from edgekit.torch_program.open_sizes import load_captured
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +79,7 @@ def _from_exported_program(captured: CapturedModel) -> onnx.ModelProto:
     import torch
     from onnxscript import optimizer
 
-    program = load_program(captured.path) if captured.open_sizes is None else load_open(captured.open_path)
+    program = load_captured(captured)
     try:
         exported: Any = torch.onnx.export(program, (), dynamo=True, verbose=False)
     except Exception as error:

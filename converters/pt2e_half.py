@@ -53,7 +53,7 @@ def to_half(graph: FloatGraph) -> FloatGraph:
             new.append(item)
     return_these(module, new)
     module.recompile()
-    return FloatGraph(module=module, example_inputs=graph.example_inputs)
+    return FloatGraph(module=module, example_inputs=graph.example_inputs, open_sizes=graph.open_sizes)
 
 
 def _halved(value: Any) -> Any:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import warnings
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 from typing import Final
 
 from edgekit.converters.base import ConversionRequest
@@ -30,14 +31,7 @@ def described(
 def on_grids(specs: tuple[TensorSpec, ...], grids: Mapping[int, Grid]) -> tuple[TensorSpec, ...]:
     """Returns the specs with those at the positions in `grids` as int8 tensors."""
     return tuple(
-        TensorSpec(
-            name=spec.name,
-            shape=spec.shape,
-            dtype="int8",
-            layout=spec.layout,
-            scale=grids[position].scale,
-            zero_point=grids[position].zero_point,
-        )
+        replace(spec, dtype="int8", scale=grids[position].scale, zero_point=grids[position].zero_point)
         if position in grids
         else spec
         for position, spec in enumerate(specs)

@@ -133,7 +133,7 @@ def add_constant(model: TFLiteModel, graph: TFLiteGraph, name: str, values: NDAr
     buffer.data = np.frombuffer(values.tobytes(), dtype=np.uint8)
     model.buffers.append(buffer)
     types = {"float32": schema.TensorType.FLOAT32, "int32": schema.TensorType.INT32}
-    return _add_tensor(graph, name, values.shape, types[values.dtype.name], len(model.buffers) - 1)
+    return add_tensor(graph, name, values.shape, types[values.dtype.name], len(model.buffers) - 1)
 
 
 def separate_outputs(model: TFLiteModel) -> None:
@@ -153,14 +153,18 @@ def separate_outputs(model: TFLiteModel) -> None:
         if (index in read or index in outputs) and source.type == schema.TensorType.FLOAT32:
             name = f"{text(source.name)}_output_{len(outputs)}"
             shape = add_constant(model, graph, f"{name}/shape", np.array(source.shape, dtype=np.int32))
-            outputs.append(_add_tensor(graph, name, source.shape, source.type, 0))
-            graph.operators.append(_reshape(model, [index, shape], outputs[-1], source.shape))
+            outputs.append(add_tensor(graph, name, source.shape, source.type, 0))
+            sizes = [int(n) for n in source.shape]
+            graph.operators.append(
+                new_operator(model, "RESHAPE", [index, shape], outputs[-1], "ReshapeOptions", newShape=sizes)
+            )
         else:
             outputs.append(index)
     graph.outputs = outputs
 
 
-def _add_tensor(graph: TFLiteGraph, name: str, shape: Sequence[int], kind: int, buffer: int) -> int:
+def add_tensor(graph: TFLiteGraph, name: str, shape: Sequence[int], kind: int, buffer: int) -> int:
+    """Appends a tensor and returns its index in the subgraph."""
     from ai_edge_litert import schema_py_generated as schema
 
     tensor = cast("TFLiteTensor", schema.TensorT())
@@ -169,10 +173,22 @@ def _add_tensor(graph: TFLiteGraph, name: str, shape: Sequence[int], kind: int, 
     return len(graph.tensors) - 1
 
 
-def _reshape(model: TFLiteModel, inputs: list[int], output: int, shape: Sequence[int]) -> TFLiteOperator:
+def new_operator(
+    model: TFLiteModel, kind: str, inputs: list[int], output: int, options: str, **settings: Any
+) -> TFLiteOperator:
+    """Returns an operator that is in no graph yet.
+
+    Args:
+        model: ModelT; gets the operator's code where it has none.
+        kind: Builtin name: RESHAPE.
+        inputs: Indices of the tensors that it reads.
+        output: Index of the tensor that it writes.
+        options: Class of its options in the schema: ReshapeOptions.
+        settings: Its options' fields.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
-    wanted = schema.BuiltinOperator.RESHAPE
+    wanted = int(getattr(schema.BuiltinOperator, kind))
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
     if wanted not in codes:
         code: Any = schema.OperatorCodeT()
@@ -182,9 +198,10 @@ def _reshape(model: TFLiteModel, inputs: list[int], output: int, shape: Sequence
         codes.append(wanted)
     operator = cast("TFLiteOperator", schema.OperatorT())
     operator.opcodeIndex, operator.inputs, operator.outputs = codes.index(wanted), inputs, [output]
-    operator.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
-    operator.builtinOptions = schema.ReshapeOptionsT()
-    operator.builtinOptions.newShape = [int(n) for n in shape]
+    operator.builtinOptionsType = getattr(schema.BuiltinOptions, options)
+    operator.builtinOptions = getattr(schema, f"{options}T")()
+    for name, value in settings.items():
+        setattr(operator.builtinOptions, name, value)
     return operator
 
 
@@ -269,9 +286,11 @@ def io_signature(model: TFLiteModel, indices: Iterable[int], wanted: Sequence[Te
         specs.append(
             TensorSpec(
                 name=text(tensor.name),
-                shape=tuple(int(n) for n in tensor.shape),
+                shape=tuple(int(n) for n in (tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature)),
                 dtype=dtypes[tensor.type],
                 layout=spec.layout,
+                axes=spec.axes,
+                largest=spec.largest,
                 scale=float(scales[0]) if len(scales) == 1 else None,
                 zero_point=int(zero_points[0]) if len(scales) == 1 else None,
             )

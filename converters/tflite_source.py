@@ -27,10 +27,12 @@ from edgekit.converters.tflite_file import (
 )
 from edgekit.converters.tflite_kernels import refuse_missing_kernels
 from edgekit.converters.tflite_norms import keep_norm_scales
+from edgekit.converters.tflite_open import leave_open, probe_sizes
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, TensorSpec
 from edgekit.torch_program.fold_constants import fold_constants
 from edgekit.torch_program.graph_nodes import example_inputs_of
+from edgekit.torch_program.open_sizes import program_at
 from edgekit.torch_program.program_archive import load_program
 from edgekit.torch_program.replace_operators import replace_operators
 from edgekit.torch_program.rewrites.assignment import scatter_add
@@ -77,13 +79,16 @@ def float_model(captured: CapturedModel) -> FloatModel:
         ConversionError: the model has an operator that TFLite cannot hold.
     """
     places = _Places(scopes={}, owners=frozenset(), recurrent=frozenset())
-    if captured.kind == "pt2":
-        content, places = _from_exported_program(captured)
+    if captured.kind != "pt2":
+        model = _ready(_from_keras(captured), captured)
+    elif captured.open_sizes is None:
+        program = load_program(captured.path)
+        model, places = _from_program(program, captured), _places(program)
     else:
-        content = _from_keras(captured)
-    model = read(content)
-    _order(model, captured)
-    separate_outputs(model)
+        programs = [program_at(captured, sizes) for sizes in probe_sizes(captured.open_sizes)]
+        model, other = (_from_program(program, captured) for program in programs)
+        places = _places(programs[0])
+        leave_open(model, other, captured)
     modules = _name_tensors(model, places)
     refuse_missing_kernels(model, modules, captured.source)
     before = [text(model.subgraphs[0].tensors[i].name) for i in model.subgraphs[0].outputs]
@@ -141,23 +146,29 @@ def _name_tensors(model: TFLiteModel, places: _Places) -> dict[str, str]:
     return modules
 
 
-def _from_exported_program(captured: CapturedModel) -> tuple[bytes, _Places]:
+def _ready(content: bytes, captured: CapturedModel) -> TFLiteModel:
+    """Returns a converted file with its boundary in the captured model's order, each output a tensor of its own."""
+    model = read(content)
+    _order(model, captured)
+    separate_outputs(model)
+    return model
+
+
+def _from_program(program: ExportedProgram, captured: CapturedModel) -> TFLiteModel:
     import litert_torch
 
-    program = load_program(captured.path)
     try:
         module = program.module()
         if replace_operators(module, _REWRITES):
             fold_constants(module)
         keep_norm_scales(module)
         edge_model = litert_torch.convert(module, example_inputs_of(program))
-        content = bytes(edge_model.model_content())
+        return _ready(bytes(edge_model.model_content()), captured)
     except Exception as error:
         raise ConversionError(
             f"{captured.source} cannot become tflite: {failure_reason(error, _LACKS, program)}. "
             "Replace that part of the model, or choose another format."
         ) from error
-    return content, _places(program)
 
 
 def _places(program: ExportedProgram) -> _Places:

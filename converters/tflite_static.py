@@ -74,6 +74,11 @@ def calibrate(content: bytes, folder: Path, progress: Progress) -> TFLiteCalibra
     samples = Samples.open(folder)
     for i, row in enumerate(samples.rows()):
         progress("calibrating", i / samples.count)
+        if any(tuple(detail["shape"]) != array.shape for detail, array in zip(inputs, row, strict=True)):
+            for detail, array in zip(inputs, row, strict=True):
+                interpreter.resize_tensor_input(detail["index"], array.shape)
+                detail["shape"] = array.shape
+            interpreter.allocate_tensors()
         for detail, array in zip(inputs, row, strict=True):
             interpreter.set_tensor(detail["index"], array.astype(detail["dtype"], copy=False))
         interpreter.invoke()

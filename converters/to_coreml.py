@@ -26,7 +26,8 @@ from edgekit.converters.to_coreml_program import (
     deployment_target,
     extend_torch_frontend,
     import_coremltools,
-    tensor_types,
+    input_types,
+    output_types,
 )
 from edgekit.converters.to_coreml_weights import has_zeros, store_tables, store_zeros
 from edgekit.errors import ConversionError, EdgekitError
@@ -59,6 +60,7 @@ class CoreMLConverter(Converter):
     """Writes ML Programs as .mlpackage folders."""
 
     runtime: ClassVar[str] = "coreml"
+    leaves_open: ClassVar[bool] = True
 
     def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
@@ -95,7 +97,7 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
     forms = _find_forms(graph.module)
     quantized = quantize_graph(graph, recipe, "mil", request.calibration, progress)
     fallbacks = tuple(name for name in quantized.fallbacks if not recurrent or not _is_recurrent(name))
-    inputs, outputs = artifact_specs(request.model.inputs), artifact_specs(request.model.outputs)
+    inputs, outputs = map(artifact_specs, request.model.artifact_boundary())
     if request.io == "int8":
         quantized, input_grids, output_grids = quantize_io(quantized)
         inputs, outputs = on_grids(inputs, input_grids), on_grids(outputs, output_grids)
@@ -222,8 +224,8 @@ def _lower(
             program,
             source="pytorch",
             convert_to="mlprogram",
-            inputs=tensor_types(ct, inputs, shaped=True),
-            outputs=tensor_types(ct, outputs, shaped=False),
+            inputs=input_types(ct, inputs, request.model.open_sizes),
+            outputs=output_types(ct, outputs),
             minimum_deployment_target=ct.target[target],
             compute_precision=_compute_precision(ct, request.recipe, program),
             pass_pipeline=pipeline,

@@ -23,7 +23,7 @@ from edgekit.converters.to_coreml_program import (
     count_operators,
     deployment_target,
     import_coremltools,
-    tensor_types,
+    input_types,
 )
 from edgekit.errors import ConversionError, ModelError
 from edgekit.model import CapturedModel, TensorSpec
@@ -112,7 +112,7 @@ def _translate(
         [function],
         source="tensorflow",
         convert_to="mlprogram",
-        inputs=tensor_types(ct, _renamed(inputs, names), shaped=True),
+        inputs=input_types(ct, _renamed(inputs, names)),
         minimum_deployment_target=ct.target[deployment_target(request.recipe, request.io)],
         compute_precision=precision,
         skip_model_load=True,

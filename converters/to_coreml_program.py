@@ -7,12 +7,13 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from edgekit.converters.base import IoType
 from edgekit.errors import ConversionError
-from edgekit.model import CapturedModel, State, TensorSpec
+from edgekit.model import CapturedModel, OpenSizes, State, TensorSpec
 from edgekit.recipe import Recipe
 from edgekit.torch_program.hold_states import held_states
 
@@ -137,18 +138,32 @@ def artifact_specs(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
             )
         name = re.sub(r"\W", "_", spec.name, flags=re.ASCII)
         name = f"_{name}" if not name or name[0].isdigit() else name
-        made.append(TensorSpec(name=name, shape=spec.shape or (1,), dtype=dtype, layout=spec.layout))
+        made.append(replace(spec, name=name, shape=spec.shape or (1,), dtype=dtype))
     return tuple(made)
 
 
-def tensor_types(ct: ModuleType, specs: tuple[TensorSpec, ...], *, shaped: bool) -> list[Any]:
-    """Returns coremltools' descriptions of inputs (with shapes) or outputs (without)."""
+def input_types(ct: ModuleType, specs: tuple[TensorSpec, ...], opened: OpenSizes | None = None) -> list[Any]:
+    """Returns coremltools' descriptions of inputs; sizes that stay open are ranges, the largest is the default."""
     import numpy as np
 
+    shapes: list[Any] = [spec.shape for spec in specs]
+    if opened is not None:
+        ranges = {item.name: ct.RangeDim(item.min, item.max, default=item.max) for item in opened.dimensions}
+        for place, names in enumerate(opened.inputs):
+            if any(names):
+                sizes = zip(shapes[place], names, strict=True)
+                shapes[place] = ct.Shape([ranges[name] if name else size for size, name in sizes])
     return [
-        ct.TensorType(name=spec.name, dtype=np.dtype(spec.dtype).type, **({"shape": spec.shape} if shaped else {}))
-        for spec in specs
+        ct.TensorType(name=spec.name, dtype=np.dtype(spec.dtype).type, shape=shape)
+        for spec, shape in zip(specs, shapes, strict=True)
     ]
+
+
+def output_types(ct: ModuleType, specs: tuple[TensorSpec, ...]) -> list[Any]:
+    """Returns coremltools' descriptions of outputs, without shapes."""
+    import numpy as np
+
+    return [ct.TensorType(name=spec.name, dtype=np.dtype(spec.dtype).type) for spec in specs]
 
 
 def compress_recurrent_weights(model: MLModel) -> MLModel:

@@ -55,6 +55,7 @@ class ExecuTorchConverter(Converter):
     """Writes .pte programs for ExecuTorch's XNNPACK backend."""
 
     runtime: ClassVar[str] = "executorch"
+    leaves_open: ClassVar[bool] = True
 
     def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
@@ -100,7 +101,7 @@ def _convert(request: ConversionRequest, output: Path, progress: Progress) -> Co
         fold_constants(graph.module)
     _refuse_long_sequences(request, graph)
     recipe = request.recipe
-    inputs, outputs = request.model.inputs, request.model.outputs
+    inputs, outputs = request.model.artifact_boundary()
     notes: list[str] = []
     fallbacks: tuple[str, ...] = ()
     prepared: FloatGraph | QuantizedGraph = graph

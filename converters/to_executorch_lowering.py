@@ -158,6 +158,7 @@ def _types(module: GraphModule) -> Iterator[str]:
 @contextlib.contextmanager
 def _without_needless_work() -> Generator[None]:
     """Leaves out what the module's docstring names, while the block runs. The process does nothing else."""
+    import torch
     from executorch.backends.xnnpack import xnnpack_preprocess
     from executorch.backends.xnnpack._passes import XNNPACKPassManager
     from torch.fx import traceback
@@ -174,6 +175,9 @@ def _without_needless_work() -> Generator[None]:
         saved = traceback.current_meta
         try:
             traceback.current_meta = node.meta.copy()
+            if isinstance(node.meta.get("val"), torch.SymInt):
+                # The size of an input has no origin, and a later pass asks each node for one.
+                traceback.current_meta.setdefault("from_node", [traceback.NodeSource(node)])
             yield
         finally:
             traceback.current_meta = saved

@@ -21,7 +21,7 @@ from edgekit.converters.onnx_source import OnnxFloatGraph, float_graph, sort_nod
 from edgekit.converters.onnx_static import quantize_static
 from edgekit.converters.onnx_weights import quantize_weights
 from edgekit.errors import ConversionError
-from edgekit.model import CapturedKind, TensorSpec, boundary_json, with_free_axes
+from edgekit.model import CapturedKind, TensorSpec, boundary_json
 from edgekit.quantization.checks import check_calibration
 from edgekit.recipe import Precision, Recipe
 from edgekit.workers.worker import Progress
@@ -121,9 +121,7 @@ def _boundary(
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Makes inputs and outputs integer where that is requested; returns their specs."""
     model = request.model
-    inputs, outputs = list(model.inputs), list(model.outputs)
-    if (opened := model.open_sizes) is not None:
-        inputs, outputs = list(with_free_axes(inputs, opened.inputs)), list(with_free_axes(outputs, opened.outputs))
+    inputs, outputs = (list(specs) for specs in model.artifact_boundary())
     if request.io == "int8":
         for specs, change, reason in (
             (inputs, make_input_integer, "reads"),

@@ -22,6 +22,7 @@ from edgekit.converters.tflite_file import (
     text,
     write,
 )
+from edgekit.converters.tflite_open import free_axes
 from edgekit.converters.tflite_precisions import WEIGHTED, tensor_precisions
 from edgekit.converters.tflite_recipe import kept_float, quantizer_recipe
 from edgekit.converters.tflite_source import FloatModel, float_model
@@ -41,6 +42,7 @@ class TFLiteConverter(Converter):
     """Writes TFLite files that LiteRT and XNNPACK run with integer kernels."""
 
     runtime: ClassVar[str] = "tflite"
+    leaves_open: ClassVar[bool] = True
 
     def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
@@ -74,8 +76,10 @@ class TFLiteConverter(Converter):
         captured = request.model
         name_boundary(model, [spec.name for spec in captured.inputs], [spec.name for spec in captured.outputs])
         graph = model.subgraphs[0]
-        inputs = io_signature(model, graph.inputs, captured.inputs)
-        outputs = io_signature(model, graph.outputs, captured.outputs)
+        inputs, outputs = captured.artifact_boundary()
+        free_axes(graph, graph.inputs, inputs)
+        free_axes(graph, graph.outputs, outputs)
+        inputs, outputs = io_signature(model, graph.inputs, inputs), io_signature(model, graph.outputs, outputs)
         embed(model, inputs, outputs, request.metadata, captured.artifact_states(inputs, outputs))
         output.write_bytes(write(model))
         return Conversion(

@@ -39,6 +39,9 @@ class TensorSpec:
         layout: NCHW, NHWC, NCL, NC and so on where it is known, else None.
         scale: Step of an integer tensor: real = scale * (stored - zero_point). None for a float tensor.
         zero_point: See `scale`.
+        axes: What the free sizes are called, by axis: the dimension's name, `*` for one that is no dimension's, "" for
+            a fixed one. Empty where none is free, or nobody knows.
+        largest: The largest shape that the free sizes allow; empty where none is free, or nobody knows.
     """
 
     name: str
@@ -47,6 +50,8 @@ class TensorSpec:
     layout: str | None = None
     scale: float | None = None
     zero_point: int | None = None
+    axes: tuple[str, ...] = ()
+    largest: tuple[int, ...] = ()
 
     @property
     def is_batched(self) -> bool:
@@ -54,7 +59,7 @@ class TensorSpec:
         return self.shape[:1] == (1,) or (self.shape[:1] == (-1,) and len(self.shape) > 1)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the JSON form: the same keys, shape as a list."""
+        """Returns the JSON form: the same keys, shape as a list; `axes` and `largest` only where sizes are free."""
         return {
             "name": self.name,
             "shape": list(self.shape),
@@ -62,6 +67,8 @@ class TensorSpec:
             "layout": self.layout,
             "scale": self.scale,
             "zero_point": self.zero_point,
+            **({"axes": list(self.axes)} if self.axes else {}),
+            **({"largest": list(self.largest)} if self.largest else {}),
         }
 
 
@@ -151,7 +158,14 @@ class OpenSizes:
 def with_free_axes(specs: Sequence[TensorSpec], axes: Sequence[Sequence[str]]) -> tuple[TensorSpec, ...]:
     """Returns the specs as those of a file that leaves sizes free: -1 where `axes` names a dimension."""
     return tuple(
-        replace(spec, shape=tuple(-1 if name else size for name, size in zip(names, spec.shape, strict=True)))
+        replace(
+            spec,
+            shape=tuple(-1 if name else size for name, size in zip(names, spec.shape, strict=True)),
+            axes=tuple(names),
+            largest=spec.shape,
+        )
+        if any(names)
+        else spec
         for spec, names in zip(specs, axes, strict=True)
     )
 
@@ -298,6 +312,15 @@ class CapturedModel:
     def open_path(self) -> Path:
         """The same program with its open sizes; `path` where it has none."""
         return self.path if self.open_sizes is None else self.path.with_name(OPEN_NAME)
+
+    def artifact_boundary(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """Returns the inputs and the outputs as those of an artifact: -1 for the sizes that it leaves open."""
+        if self.open_sizes is None:
+            return self.inputs, self.outputs
+        return (
+            with_free_axes(self.inputs, self.open_sizes.inputs),
+            with_free_axes(self.outputs, self.open_sizes.outputs),
+        )
 
     @property
     def data_inputs(self) -> tuple[TensorSpec, ...]:

@@ -41,6 +41,7 @@ class TFLiteTensor(Protocol):
     Attributes:
         name: Name; bytes where it was read from a file.
         shape: Shape; None for a scalar in some files.
+        shapeSignature: The shape with -1 for the sizes that are free; None where none is.
         type: Number of its dtype in the schema's TensorType.
         buffer: Index of its buffer.
         quantization: How it is quantized.
@@ -48,6 +49,7 @@ class TFLiteTensor(Protocol):
 
     name: bytes | str | None
     shape: Sequence[int]
+    shapeSignature: Sequence[int] | None  # noqa: N815
     type: int
     buffer: int
     quantization: TFLiteQuantization | None

@@ -79,9 +79,11 @@ class Snippets:
             language does not list, its API does not take.
         templates: `package:folder` of the Jinja templates `<format>.<suffix>.jinja`.
         version_of: Distribution whose version the templates name; "" for none.
+        why_fixed: Language to why its API takes no inputs of open sizes, for those that do not.
     """
 
     words: Mapping[str, Mapping[str, Words]]
+    why_fixed: Mapping[str, str] = field(default_factory=dict[str, str])
     templates: str = "edgekit.usage:templates"
     version_of: str = ""
 

@@ -97,7 +97,10 @@ FORMAT: Final = Format(
     facts_reader="edgekit.validators.stored_facts.tflite_file:read",
     inspector="edgekit.debugging.inspect_tflite:TFLiteInspector",
     accelerators="edgekit.validators:accelerators",
-    snippets=Snippets(words={"kt": _KOTLIN, "py": PYTHON, "cpp": CPP}),
+    snippets=Snippets(
+        words={"kt": _KOTLIN, "py": PYTHON, "cpp": CPP},
+        why_fixed={"kt": "LiteRT's CompiledModel resizes inputs in C++ and not in Kotlin; call the C++ snippet by JNI"},
+    ),
     storage=_STORAGE,
     memory=_MEMORY,
     drops=(

@@ -55,5 +55,9 @@ class AgreementOf(Metric):
             return Drop(metric=self.name, value=None, count=data.items, detail="")
         return self._metric.measure_as(self.name, self._decided(data, data.reference))
 
+    def outputs_read(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        """Returns what the metric reads."""
+        return self._metric.outputs_read(names)
+
     def _decided(self, data: MetricData, outputs: tuple[NDArray[Any], ...]) -> MetricData:
         return replace(data, targets=self._metric.decisions(outputs, data))

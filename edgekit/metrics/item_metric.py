@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from edgekit.errors import DataError
@@ -37,6 +37,7 @@ class ItemMetric(Metric):
     """A metric of items of one row each, with its interval from the bootstrap over items."""
 
     stand_in: ClassVar[str] = "agreement_of"
+    takes_sizes: ClassVar[bool] = True
 
     @abstractmethod
     def statistic(self, outputs: tuple[NDArray[Any], ...], data: MetricData) -> Statistic:
@@ -55,7 +56,7 @@ class ItemMetric(Metric):
         """Computes the figure of all items."""
         import numpy as np
 
-        self.statistic(data.outputs, data).figure(np.arange(data.items))
+        self._statistic_of(data.outputs, data).figure(np.arange(data.items))
 
     @final
     def measure(self, data: MetricData) -> Drop:
@@ -65,16 +66,45 @@ class ItemMetric(Metric):
     @final
     def measure_as(self, name: str, data: MetricData) -> Drop:
         """Returns the drop under another name."""
-        own = self.statistic(data.outputs, data)
+        own = self._statistic_of(data.outputs, data)
         if data.reference is None:
             return resampled(name, own.figure, None, data, same=False, scores=own.scores)
-        theirs = self.statistic(data.reference, data)
+        theirs = self._statistic_of(data.reference, data)
         same = all(_equal(a, b) for a, b in zip(data.outputs, data.reference, strict=True))
         return resampled(name, own.figure, theirs.figure, data, same=same, scores=own.scores, centred=own.centred)
+
+    @final
+    def _statistic_of(self, outputs: tuple[NDArray[Any], ...], data: MetricData) -> Statistic:
+        """Returns the statistic of outputs whose rows may differ in size: then from each item's own score.
+
+        Raises:
+            DataError: rows differ, and the figure is no mean of scores, or items have several rows.
+        """
+        import numpy as np
+
+        name = data.differing(self.outputs_read(data.names))
+        if not name:
+            return self.statistic(outputs, data)
+        scores = np.empty(data.items)
+        for rows, group in replace(data, outputs=outputs).groups_of_one_size():
+            found = self.statistic(group.outputs, group) if data.items == len(data.item_of_row) else None
+            if found is None or found.scores is None:
+                raise DataError(
+                    f'The metric {self.name} looks at all items at once, and the output "{name}" differs in size from '
+                    "row to row. Use the metric cosine, give evaluation data of one size, or omit the check: "
+                    "--without accuracy."
+                )
+            scores[rows] = found.scores
+        return mean_of(scores)
 
 
 class ValueMetric(ItemMetric):
     """A metric that compares the values of the first output with targets of the same shape."""
+
+    @final
+    def outputs_read(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        """Returns the first."""
+        return (0,) if names else ()
 
     @final
     def decisions(self, outputs: tuple[NDArray[Any], ...], data: MetricData) -> NDArray[Any]:

@@ -15,6 +15,7 @@ from edgekit import intervals as paired
 from edgekit.errors import DataError
 from edgekit.metrics.drop import Drop
 from edgekit.metrics.drop_text import describe_drop
+from edgekit.metrics.metric import Metric
 from edgekit.metrics.metric_data import MetricData
 from edgekit.metrics.table import find_metric
 from edgekit.samples import Samples
@@ -56,6 +57,7 @@ def measure_drop(
     if broken:
         return Drop(metric=metric, value=math.nan, count=data.items, detail=broken)
     found = find_metric(metric, base)
+    _refuse_sizes(found, data)
     drop = found.measure(data)
     return replace(drop, detail=describe_drop(drop, found))
 
@@ -71,7 +73,24 @@ def check_metric(metric: str, reference: Samples, evaluation: Samples, base: Pat
     broken = _not_finite(data)
     if broken:
         raise DataError(f"{broken} Check the model and its preprocessing: nothing can be compared with such outputs.")
-    find_metric(metric, base).check(data)
+    found = find_metric(metric, base)
+    _refuse_sizes(found, data)
+    found.check(data)
+
+
+def _refuse_sizes(metric: Metric, data: MetricData) -> None:
+    """Checks that a metric can read outputs whose rows differ in size.
+
+    Raises:
+        DataError: it cannot.
+    """
+    name = data.differing(metric.outputs_read(data.names))
+    if name and not metric.takes_sizes:
+        raise DataError(
+            f'The metric {metric.name} compares rows of one size, and the output "{name}" differs in size from row to '
+            "row. Use the metric cosine or agreement, give evaluation data of one size, or omit the check: --without "
+            "accuracy. Parity is measured at every size."
+        )
 
 
 def _data(outputs: Samples, reference: Samples | None, evaluation: Samples) -> MetricData:
@@ -81,16 +100,19 @@ def _data(outputs: Samples, reference: Samples | None, evaluation: Samples) -> M
                 f"{other.folder} holds {other.count} rows of outputs and the evaluation data {evaluation.count}. "
                 "They must belong together: run again with an empty output folder."
             )
-    if outputs.sizes() is not None:
-        raise DataError(
-            "The outputs differ in size from row to row, and a metric compares outputs of one size. Give evaluation "
-            "data of one size, or omit the check: --without accuracy. Parity is measured at every size."
-        )
     if reference is not None and len(reference.names) != len(outputs.names):
         raise DataError(
             f"The artifact has {len(outputs.names)} outputs ({', '.join(outputs.names)}) and the float model "
             f"{len(reference.names)} ({', '.join(reference.names)}). "
             "Compare an artifact with the model it was made from."
+        )
+    sizes = _sizes(outputs)
+    if reference is not None and any(
+        _differ(own, float_) for own, float_ in zip(sizes, _sizes(reference), strict=True)
+    ):
+        raise DataError(
+            "The artifact's outputs have other sizes than the float model's on the same rows. Compare an artifact with "
+            "the model it was made from."
         )
     return MetricData(
         outputs=outputs.arrays(),
@@ -100,6 +122,27 @@ def _data(outputs: Samples, reference: Samples | None, evaluation: Samples) -> M
         item_of_row=evaluation.item_of_row(),
         items=evaluation.items,
         input_shapes=tuple((1, *array.shape[1:]) for array in evaluation.arrays()),
+        sizes=sizes,
+        input_sizes=_sizes(evaluation),
+    )
+
+
+def _sizes(samples: Samples) -> tuple[NDArray[np.int64] | None, ...]:
+    """Returns for each tensor the rows' own sizes without the axis of rows, None where all are alike."""
+    table, found = samples.sizes(), []
+    for place, (array, call) in enumerate(zip(samples.arrays(), samples.shapes(), strict=True)):
+        axes = array.ndim - 1
+        own = None if table is None else table[:, place, len(call) - axes : len(call)]
+        found.append(None if own is None or (own == own[0]).all() else own)
+    return tuple(found)
+
+
+def _differ(first: NDArray[np.int64] | None, second: NDArray[np.int64] | None) -> bool:
+    """Returns whether two tables of rows' sizes differ."""
+    import numpy as np
+
+    return (first is None) != (second is None) or (
+        first is not None and second is not None and not np.array_equal(first, second)
     )
 
 
@@ -107,15 +150,7 @@ def _restricted(data: MetricData, chosen: NDArray[np.int64]) -> MetricData:
     """Returns the data of some items only, numbered anew."""
     import numpy as np
 
-    rows = np.flatnonzero(np.isin(data.item_of_row, chosen))
-    return replace(
-        data,
-        outputs=tuple(array[rows] for array in data.outputs),
-        reference=tuple(array[rows] for array in data.reference) if data.reference is not None else None,
-        targets=data.targets[chosen] if data.targets is not None else None,
-        item_of_row=np.searchsorted(chosen, data.item_of_row[rows]),
-        items=len(chosen),
-    )
+    return data.of_rows(np.flatnonzero(np.isin(data.item_of_row, chosen)), chosen)
 
 
 def _not_finite(data: MetricData) -> str:

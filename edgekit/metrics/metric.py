@@ -35,6 +35,7 @@ class Metric(ABC):
         targets: What an item's target belongs to: each `row`, the `pair` of its rows, or a `table` or text a row,
             which may have any length.
         stand_in_overstates: Half of the stand-in's drop is expected of this metric, and maybe none.
+        takes_sizes: It compares row by row, and rows may differ in size.
         things: What is counted.
         sentence: The head of a check's detail, from `metric`, `own`, `share` (own / 100), `float`, `count`, `things`.
     """
@@ -45,8 +46,13 @@ class Metric(ABC):
     stand_in: ClassVar[str] = ""
     targets: ClassVar[Literal["row", "pair", "table"]] = "row"
     stand_in_overstates: ClassVar[bool] = False
+    takes_sizes: ClassVar[bool] = False
     things: ClassVar[str] = "items"
     sentence: ClassVar[str] = "{metric} {own}, float {float}, on {count} {things}"
+
+    def outputs_read(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        """Returns the places of the outputs that the metric reads, among `names`; all by default."""
+        return tuple(range(len(names)))
 
     @abstractmethod
     def check(self, data: MetricData) -> None:
@@ -76,10 +82,6 @@ class FigureMetric(Metric):
             outputs: One array (rows, ...) an output.
             targets: One an item; None without targets.
         """
-
-    def outputs_read(self, names: tuple[str, ...]) -> tuple[int, ...]:
-        """Returns the places of the outputs that the figure reads, among `names`; all by default."""
-        return tuple(range(len(names)))
 
     @final
     def check(self, data: MetricData) -> None:

@@ -24,6 +24,10 @@ class Top1(Metric):
     # A changed decision is a loss only where float was right, and some changes are gains: between none and all.
     stand_in_overstates: ClassVar[bool] = True
 
+    def outputs_read(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        """Returns the first."""
+        return (0,) if names else ()
+
     def check(self, data: MetricData) -> None:
         """Needs class scores, and one class index a row."""
         _correct(data.outputs[0], class_labels("top1", data), data.names[0])

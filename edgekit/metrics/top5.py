@@ -25,6 +25,10 @@ class Top5(Metric):
     stand_in: ClassVar[str] = "agreement"
     stand_in_overstates: ClassVar[bool] = True
 
+    def outputs_read(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        """Returns the first."""
+        return (0,) if names else ()
+
     def check(self, data: MetricData) -> None:
         """Needs class scores, and one class index a row."""
         _among(data.outputs[0], class_labels("top5", data), data.names[0])

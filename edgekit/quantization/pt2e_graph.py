@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.errors import ConversionError
-from edgekit.model import CapturedModel, LearnedRange
+from edgekit.model import CapturedModel, LearnedRange, OpenSizes
 from edgekit.torch_program.graph_nodes import example_inputs_of
-from edgekit.torch_program.program_archive import load_program
+from edgekit.torch_program.open_sizes import load_captured
 from edgekit.torch_program.torch_protocols import Node
 
 if TYPE_CHECKING:
@@ -48,13 +48,15 @@ class FloatGraph:
 
     Attributes:
         module: torch.fx.GraphModule; its `get_attr` nodes are the weights.
-        example_inputs: One input tensor for each placeholder, batch 1.
+        example_inputs: One input tensor for each placeholder, batch 1, at the largest sizes.
         learned_ranges: Learned ranges of activations, where training has found them.
+        open_sizes: Sizes that stay open; None where all are fixed.
     """
 
     module: GraphModule
     example_inputs: tuple[Tensor, ...]
     learned_ranges: tuple[LearnedRange, ...] = ()
+    open_sizes: OpenSizes | None = None
 
 
 def read_float_graph(model: CapturedModel) -> FloatGraph:
@@ -62,9 +64,9 @@ def read_float_graph(model: CapturedModel) -> FloatGraph:
 
     Raises:
         ModelError: the file cannot be read.
-        ConversionError: it returns a dict, or has dynamic shapes.
+        ConversionError: it returns a dict, or has dynamic shapes that the task does not name.
     """
-    program = load_program(model.path)
+    program = load_captured(model)
     _refuse_what_no_format_holds(model, program)
     module = program.module(check_guards=False)
     module = _functional(module, program)
@@ -72,7 +74,12 @@ def read_float_graph(model: CapturedModel) -> FloatGraph:
         _simplify(module, node)
     module.graph.eliminate_dead_code()
     module.recompile()
-    return FloatGraph(module=module, example_inputs=example_inputs_of(program), learned_ranges=model.learned_ranges)
+    return FloatGraph(
+        module=module,
+        example_inputs=example_inputs_of(program),
+        learned_ranges=model.learned_ranges,
+        open_sizes=model.open_sizes,
+    )
 
 
 def placeholders(module: GraphModule) -> list[Node]:
@@ -120,8 +127,9 @@ def is_float_tensor(node: Node) -> bool:
 
 
 def shape_of(node: Node) -> tuple[int, ...]:
-    """Returns the shape of a node's tensor."""
-    return tuple(int(size) for size in node.meta["val"].shape)
+    """Returns the shape of a node's tensor; sizes that stay open are the largest."""
+    # int() of an open size would bind it: every shape that depends on it would then be a number.
+    return tuple(size if isinstance(size, int) else int(size.node.hint) for size in node.meta["val"].shape)
 
 
 def constant_of(module: GraphModule, node: Any) -> Any:
@@ -160,7 +168,7 @@ def _refuse_what_no_format_holds(model: CapturedModel, program: ExportedProgram)
         )
     for node in program.graph.nodes:
         value = node.meta.get("val")
-        if node.op == "placeholder" and isinstance(value, torch.Tensor):
+        if model.open_sizes is None and node.op == "placeholder" and isinstance(value, torch.Tensor):
             sizes: list[int | torch.SymInt] = list(value.shape)  # a free size is a torch.SymInt
             for axis, size in enumerate(sizes):
                 if not isinstance(size, int):

@@ -13,11 +13,12 @@ from __future__ import annotations
 import importlib
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
 from edgekit.formats.realisation import FusingKernels
+from edgekit.model import OpenSizes
 from edgekit.quantization.bias_correction import ChannelMeans
 from edgekit.quantization.pt2e_bias import correct_bias, corrected_layers
 from edgekit.quantization.pt2e_graph import (
@@ -44,6 +45,7 @@ from edgekit.quantization.ranges import Grid, Range, affine_grid, symmetric_grid
 from edgekit.quantization.tables import has_table
 from edgekit.recipe import Precision, Recipe
 from edgekit.samples import Samples
+from edgekit.torch_program.open_sizes import bounds_of
 from edgekit.torch_program.torch_protocols import Graph, Node
 from edgekit.workers.worker import Progress
 
@@ -71,12 +73,14 @@ class QuantizedGraph:
         example_inputs: As in the float graph.
         grids: Grid of each quantized tensor, by the name of the node that makes it.
         fallbacks: What the recipe wanted as integers and stays float.
+        open_sizes: As in the float graph.
     """
 
     module: GraphModule
     example_inputs: tuple[Tensor, ...]
     grids: Mapping[str, Grid]
     fallbacks: tuple[str, ...]
+    open_sizes: OpenSizes | None = None
 
 
 def quantize_graph(
@@ -108,7 +112,11 @@ def quantize_graph(
     writer = _Writer(module=graph.module, plan=plan, recipe=recipe, kernels=kernels, grids=grids, means=found.means)
     fallbacks = writer.write()
     return QuantizedGraph(
-        module=graph.module, example_inputs=graph.example_inputs, grids=grids, fallbacks=(*plan.fallbacks, *fallbacks)
+        module=graph.module,
+        example_inputs=graph.example_inputs,
+        grids=grids,
+        fallbacks=(*plan.fallbacks, *fallbacks),
+        open_sizes=graph.open_sizes,
     )
 
 
@@ -141,19 +149,18 @@ def quantize_io(graph: QuantizedGraph) -> tuple[QuantizedGraph, dict[int, Grid],
     return_these(graph.module, results)
     graph.module.graph.eliminate_dead_code()
     graph.module.recompile()
-    changed = QuantizedGraph(
-        module=graph.module, example_inputs=tuple(examples), grids=graph.grids, fallbacks=graph.fallbacks
-    )
-    return changed, input_grids, output_grids
+    return replace(graph, example_inputs=tuple(examples)), input_grids, output_grids
 
 
 def export_graph(graph: QuantizedGraph | FloatGraph) -> ExportedProgram:
-    """Returns the graph as an ExportedProgram."""
+    """Returns the graph as an ExportedProgram, with its open sizes."""
     import torch
 
     graph.module.recompile()
+    opened = graph.open_sizes
+    bounds = None if opened is None else tuple(bounds_of(opened.inputs, opened.dimensions))
     with torch.no_grad():
-        return torch.export.export(graph.module, graph.example_inputs, strict=False)
+        return torch.export.export(graph.module, graph.example_inputs, dynamic_shapes=bounds, strict=False)
 
 
 def tensor_grids(plan: QuantizationPlan, ranges: Mapping[str, Range], *, symmetric: bool) -> dict[str, Grid]:

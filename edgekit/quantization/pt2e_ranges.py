@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, final
 from edgekit.errors import DataError
 from edgekit.model import LearnedRange
 from edgekit.quantization.bias_correction import ChannelMeans
-from edgekit.quantization.pt2e_graph import FloatGraph, placeholders
+from edgekit.quantization.pt2e_graph import FloatGraph, placeholders, shape_of
 from edgekit.quantization.ranges import Range, choose_range
 from edgekit.quantization.statistics import TensorStatistics
 from edgekit.recipe import RangeMethod
@@ -107,8 +107,12 @@ def check_samples(graph: FloatGraph, samples: Samples) -> None:
             f"Calibration data has {len(shapes)} tensors a sample ({', '.join(samples.names)}) and the model has "
             f"{len(inputs)} inputs ({', '.join(node.name for node in inputs)}). Yield one tensor for each input."
         )
-    for node, shape in zip(inputs, shapes, strict=True):
-        expected = tuple(node.meta["val"].shape)
+    for place, (node, shape) in enumerate(zip(inputs, shapes, strict=True)):
+        expected = shape_of(node)
+        if graph.open_sizes is not None:
+            # Rows differ in open sizes; each of theirs was checked when the data was read.
+            pairs = zip(shape, expected, graph.open_sizes.inputs[place], strict=True)
+            expected = tuple(given if name else size for given, size, name in pairs)
         if shape != expected:
             raise DataError(
                 f'Calibration data for the input "{node.name}" has rows of shape {shape}; the model '

@@ -81,12 +81,14 @@ class OpenInput:
         shape: Its sizes, None for a free one; None where the file does not even tell how many there are.
         dtype: NumPy's name.
         batch_axes: Axes that are the batch: free ones of them are 1 unless a user says otherwise.
+        largest: The largest sizes that it takes, where the file tells them.
     """
 
     name: str
     shape: tuple[int | None, ...] | None
     dtype: str
     batch_axes: frozenset[int] = frozenset()
+    largest: tuple[int, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -108,7 +110,7 @@ class OpenInput:
         """Returns an artifact's input: its runtime says -1 for a free size. An integer with a scale takes floats."""
         shape = tuple(None if size == -1 else size for size in spec.shape)
         (item,) = with_batch_axes({spec.name: [size if size is not None else "" for size in shape]}, [spec.dtype])
-        return replace(item, dtype=spec.dtype if spec.scale is None else "float32")
+        return replace(item, dtype=spec.dtype if spec.scale is None else "float32", largest=spec.largest)
 
     def example(self) -> InputSizes:
         """Returns sizes that such an input could have."""
@@ -116,6 +118,7 @@ class OpenInput:
         is_picture = len(shape) == 4 and (shape[1] in _PICTURE_CHANNELS or shape[3] in _PICTURE_CHANNELS)
         usual = _USUAL_SIDE if is_picture else _USUAL_LENGTH
         sizes = tuple((1 if a in self.batch_axes else usual) if size is None else size for a, size in enumerate(shape))
+        sizes = self.largest or sizes
         return InputSizes(name=self.name, shape=sizes, dtype="" if self.dtype == "float32" else self.dtype)
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.errors import ModelError
-from edgekit.model import OPEN_NAME, Dimension, OpenSizes
+from edgekit.model import OPEN_NAME, CapturedModel, Dimension, OpenSizes
 from edgekit.task.input_sizes import InputSizes
 from edgekit.task.user_code import is_user_file
 from edgekit.torch_program.example_call import ExampleCall
+from edgekit.torch_program.graph_nodes import example_inputs_of
 from edgekit.torch_program.program_archive import load_program
 from edgekit.torch_program.trace_module import Bounds, export_module, run_module
 
@@ -56,7 +57,7 @@ def save_open(
 
     from edgekit.torch_program.canonical_program import check_equal, folded_program
 
-    bounds = _bounds(axes, dimensions)
+    bounds = bounds_of(axes, dimensions)
     with _naming_lines(dimensions, title):
         program = export_module(module, call, title, bounds)
         program = folded_program(program, call.tensors, title, bounds)
@@ -90,7 +91,7 @@ def open_program(
     if not dimensions:
         return export_module(module, call, title)
     with _naming_lines(dimensions, title):
-        return export_module(module, call, title, _bounds(axes_of(call, sizes), dimensions))
+        return export_module(module, call, title, bounds_of(axes_of(call, sizes), dimensions))
 
 
 def axes_of(call: ExampleCall, sizes: Sequence[InputSizes]) -> list[tuple[str, ...]]:
@@ -99,7 +100,7 @@ def axes_of(call: ExampleCall, sizes: Sequence[InputSizes]) -> list[tuple[str, .
     return [named.get(name, ("",) * tensor.ndim) for name, tensor in zip(call.names, call.tensors, strict=True)]
 
 
-def _bounds(axes: Sequence[Sequence[str]], dimensions: Sequence[Dimension]) -> Bounds:
+def bounds_of(axes: Sequence[Sequence[str]], dimensions: Sequence[Dimension]) -> Bounds:
     """Returns torch's bounds for each axis of each tensor; a dimension in steps is a multiple of their number."""
     from torch.export import Dim
 
@@ -145,8 +146,9 @@ def _naming_lines(dimensions: Sequence[Dimension], title: str) -> Generator[None
     """
     guards = _Guards()
     logger = logging.getLogger(_GUARDS)
-    level, passes_on = logger.level, logger.propagate
-    logger.addHandler(guards)
+    level, passes_on, handlers = logger.level, logger.propagate, logger.handlers
+    # torch's own handler would print each of them.
+    logger.handlers = [guards]
     logger.setLevel(logging.INFO)
     logger.propagate = False
     try:
@@ -164,7 +166,7 @@ def _naming_lines(dimensions: Sequence[Dimension], title: str) -> Generator[None
             f"own size there (x.shape), make the bounds of the dimension fit, or fix the size: {_fixed(named)}"
         ) from error
     finally:
-        logger.removeHandler(guards)
+        logger.handlers = handlers
         logger.setLevel(level)
         logger.propagate = passes_on
 
@@ -204,11 +206,41 @@ def _fixed(named: Sequence[Dimension]) -> str:
     return f"a number in the place of {named[0].name} in --input or [inputs]"
 
 
-def load_open(path: Path) -> ExportedProgram:
-    """Returns a program with open sizes that `save_open` has saved."""
-    program = load_program(path)
+def load_captured(model: CapturedModel) -> ExportedProgram:
+    """Returns the program of a captured `pt2` model, with the sizes open that its artifacts leave open."""
+    program = load_program(model.open_path)
     forget_products(program)
     return program
+
+
+def program_at(model: CapturedModel, sizes: Mapping[str, int]) -> ExportedProgram:
+    """Returns the program of a captured model with open sizes at one size of each, in canonical form."""
+    from edgekit.torch_program.canonical_program import canonical
+
+    program = load_captured(model)
+    tensors = _tensors_at(program, model, sizes)
+    fixed = export_module(program.module(check_guards=False), tensors, model.source)
+    return canonical(fixed, tensors, model.source)
+
+
+def calls_at_sizes(
+    model: CapturedModel,
+) -> Generator[tuple[dict[str, int], list[Tensor], tuple[Tensor, ...]], None, None]:
+    """Yields sizes at which an artifact must hold, with inputs of them and what the float program returns.
+
+    They are the smallest, the typical and the largest, and each dimension at its smallest alone.
+    """
+    program = load_captured(model)
+    module = program.module(check_guards=False)
+    opened = model.open_sizes
+    for sizes in [] if opened is None else _extremes(opened):
+        tensors = _tensors_at(program, model, sizes)
+        yield sizes, tensors, run_module(module, tensors, model.source)
+
+
+def _tensors_at(program: ExportedProgram, model: CapturedModel, sizes: Mapping[str, int]) -> list[Tensor]:
+    axes = model.open_sizes.inputs if model.open_sizes is not None else ()
+    return [_cut(tensor, names, sizes) for tensor, names in zip(example_inputs_of(program), axes, strict=True)]
 
 
 def forget_products(program: ExportedProgram) -> None:

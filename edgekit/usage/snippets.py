@@ -14,15 +14,16 @@ import edgekit
 from edgekit.artifact import Artifact
 from edgekit.errors import ResourceError
 from edgekit.exporting.report import ExportReport
+from edgekit.formats.format import Snippets
 from edgekit.formats.table import known_format, resource_folder
-from edgekit.model import TensorSpec
+from edgekit.model import Dimension, TensorSpec
 from edgekit.pipeline.artifact_metadata import Embedded, origin_line, read_embedded
 from edgekit.plain_text import markdown_code, markdown_text
 from edgekit.task.pictures import LETTERBOX_PIXEL
 from edgekit.task.preprocessing import channels_of, describe_preprocessing, image_input
 from edgekit.usage.identifiers import pascal_case, quote, snake_case
 from edgekit.usage.state_words import state_views
-from edgekit.usage.tensor_words import tensor_facts, tensor_views, why_not
+from edgekit.usage.tensor_words import size_views, tensor_facts, tensor_views, typical_shape, why_not
 from edgekit.workers.atomic_files import write_text
 
 FOLDER: Final = "usage"
@@ -88,7 +89,9 @@ def write_usage(report: ExportReport) -> Path | None:
     folder = report.folder / FOLDER
     try:
         folder.mkdir(exist_ok=True)
-        for name, text in usage_files(artifacts, packages).items():
+        opened = report.model.open_sizes if report.model is not None else None
+        dimensions = opened.dimensions if opened is not None else ()
+        for name, text in usage_files(artifacts, packages, dimensions).items():
             write_text(folder / name, text)
     except OSError as error:
         raise ResourceError(
@@ -97,17 +100,20 @@ def write_usage(report: ExportReport) -> Path | None:
     return folder
 
 
-def usage_files(artifacts: Sequence[Artifact], packages: Mapping[str, str]) -> dict[str, str]:
+def usage_files(
+    artifacts: Sequence[Artifact], packages: Mapping[str, str], dimensions: Sequence[Dimension] = ()
+) -> dict[str, str]:
     """Returns the files of `usage/` by name: snippets, labels, and a README that lists them.
 
     Args:
         artifacts: Artifacts of one model, as an export made them.
         packages: Distribution to version, for the lines that say what to install.
+        dimensions: How far the sizes go that the artifacts leave open.
     """
     files: dict[str, str] = {}
     items: list[dict[str, Any]] = []
     for artifact in artifacts:
-        snippets = list(snippets_of(artifact, packages))
+        snippets = list(snippets_of(artifact, packages, dimensions))
         files |= {snippet.name: snippet.text for snippet in snippets}
         items.append({**_facts(artifact), "files": snippets, "refused": list(_rejected(artifact))})
     embedded = read_embedded(artifacts[0].metadata)
@@ -118,6 +124,7 @@ def usage_files(artifacts: Sequence[Artifact], packages: Mapping[str, str]) -> d
         _OWN_TEMPLATES,
         edgekit=edgekit.__version__,
         items=items,
+        dimensions=[item.range_text for item in dimensions],
         labels=embedded.labels,
         labelled=_labelled(artifacts[0].outputs, embedded),
         image=_image(artifacts[0], embedded),
@@ -125,7 +132,9 @@ def usage_files(artifacts: Sequence[Artifact], packages: Mapping[str, str]) -> d
     return files
 
 
-def snippets_of(artifact: Artifact, packages: Mapping[str, str]) -> Iterator[Snippet]:
+def snippets_of(
+    artifact: Artifact, packages: Mapping[str, str], dimensions: Sequence[Dimension] = ()
+) -> Iterator[Snippet]:
     """Yields the source files for one artifact; none where its format brings no templates."""
     embedded = read_embedded(artifact.metadata)
     stem = f"{artifact.path.stem}-{artifact.runtime}"
@@ -134,9 +143,12 @@ def snippets_of(artifact: Artifact, packages: Mapping[str, str]) -> Iterator[Sni
         return
     known = made.snippets
     for language, words in known.words.items():
-        if why_not(words, language, (*artifact.inputs, *artifact.outputs)):
+        if _why_not(artifact, known, language):
             continue
-        inputs = tensor_views(words, language, artifact.inputs)
+        inputs = [
+            {**view, "typical": typical_shape(spec, dimensions)}
+            for view, spec in zip(tensor_views(words, language, artifact.inputs), artifact.inputs, strict=True)
+        ]
         outputs = tensor_views(words, language, artifact.outputs)
         labelled = _labelled(artifact.outputs, embedded)
         yield Snippet(
@@ -152,6 +164,7 @@ def snippets_of(artifact: Artifact, packages: Mapping[str, str]) -> Iterator[Sni
                 version=packages.get(known.version_of, "") if known.version_of else "",
                 inputs=inputs,
                 outputs=outputs,
+                sizes=size_views(language, dimensions, artifact.inputs),
                 states=state_views(language, artifact.states, inputs, outputs),
                 held=[state.buffer or state.name for state in artifact.states if state.held],
                 quantizes=any(tensor["quantized"] for tensor in inputs),
@@ -165,13 +178,20 @@ def snippets_of(artifact: Artifact, packages: Mapping[str, str]) -> Iterator[Sni
 
 def _rejected(artifact: Artifact) -> Iterator[str]:
     made = known_format(artifact.runtime)
-    known = made.snippets.words if made and made.snippets else {}
-    if not known:
+    known = made.snippets if made else None
+    if known is None or not known.words:
         yield f"There is no snippet for {artifact.runtime}: its format brings no templates."
-    for language, words in known.items():
-        reason = why_not(words, language, (*artifact.inputs, *artifact.outputs))
-        if reason:
+        return
+    for language in known.words:
+        if reason := _why_not(artifact, known, language):
             yield f"No {_LANGUAGES[language]}: {reason}."
+
+
+def _why_not(artifact: Artifact, known: Snippets, language: str) -> str | None:
+    """Returns why there is no snippet in a language, None where there is one."""
+    if language in known.why_fixed and any(-1 in spec.shape for spec in artifact.inputs):
+        return known.why_fixed[language]
+    return why_not(known.words[language], language, (*artifact.inputs, *artifact.outputs))
 
 
 def _facts(artifact: Artifact) -> dict[str, Any]:
@@ -199,7 +219,7 @@ def _labelled(outputs: Sequence[TensorSpec], embedded: Embedded) -> TensorSpec |
 
 def _image(artifact: Artifact, embedded: Embedded) -> Image | None:
     spec, steps = image_input(artifact.inputs), embedded.preprocessing
-    if spec is None or steps is None:
+    if spec is None or steps is None or -1 in spec.shape:
         return None
     channels = channels_of(spec)
     height, width = spec.shape[2:4] if spec.layout == "NCHW" else spec.shape[1:3]

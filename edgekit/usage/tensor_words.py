@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.formats.format import Words
-from edgekit.model import TensorSpec
+from edgekit.model import Dimension, TensorSpec
 from edgekit.usage.identifiers import camel_case, distinct, quote, snake_case
 
 
@@ -29,24 +29,57 @@ def why_not(known: Mapping[str, Words], language: str, specs: Sequence[TensorSpe
     for spec in specs:
         if storage_of(spec) not in known:
             return f'the tensor "{spec.name}" is {spec.dtype}, which this API does not take'
-        if any(size < 1 for size in spec.shape):
+        if any(size < 1 for size in spec.shape) and not spec.axes:
             return f'the tensor "{spec.name}" has no fixed shape: {spec.shape}'
         if language == "kt" and "$" in spec.name:
             return f'the tensor "{spec.name}" has a dollar in its name, which a Kotlin string does not take as it is'
     return None
 
 
-def tensor_views(known: Mapping[str, Words], language: str, specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
-    """Returns what templates say about each tensor: its facts, and its words in one language."""
-    spell: Callable[[str], str] = snake_case if language in ("cpp", "py") else camel_case
-    identifiers = distinct([spell(spec.name) for spec in specs])
+def typical_shape(spec: TensorSpec, dimensions: Sequence[Dimension]) -> tuple[int, ...]:
+    """Returns an input's shape at the typical sizes."""
+    typical = {item.name: item.typical for item in dimensions}
+    axes = spec.axes or ("",) * len(spec.shape)
+    return tuple(typical.get(name, size) for name, size in zip(axes, spec.shape, strict=True))
+
+
+def size_views(language: str, dimensions: Sequence[Dimension], specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
+    """Returns what templates say about each open size that inputs have: a parameter of `run`."""
+    used = {name for spec in specs for name in spec.axes}
     return [
-        _view(spec, identifier, known[storage_of(spec)]) for spec, identifier in zip(specs, identifiers, strict=True)
+        {"id": _spelling(language)(item.name), "typical": item.typical, "describe": item.range_text}
+        for item in dimensions
+        if item.name in used
     ]
 
 
-def _view(spec: TensorSpec, identifier: str, words: Words) -> dict[str, Any]:
+def _spelling(language: str) -> Callable[[str], str]:
+    return snake_case if language in ("cpp", "py") else camel_case
+
+
+def tensor_views(known: Mapping[str, Words], language: str, specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
+    """Returns what templates say about each tensor: its facts, and its words in one language."""
+    spell = _spelling(language)
+    identifiers = distinct([spell(spec.name) for spec in specs])
+    return [
+        _view(spec, identifier, known[storage_of(spec)], _sizes(spec, spell))
+        for spec, identifier in zip(specs, identifiers, strict=True)
+    ]
+
+
+def _sizes(spec: TensorSpec, spell: Callable[[str], str]) -> list[str]:
+    """Returns each size as an expression: a number, or the identifier of an open one."""
+    axes = spec.axes or ("",) * len(spec.shape)
+    known = [name if name != "*" else "" for name in axes]
+    return [spell(name) if name else str(size) for name, size in zip(known, spec.shape, strict=True)]
+
+
+def _view(spec: TensorSpec, identifier: str, words: Words, sizes: Sequence[str]) -> dict[str, Any]:
     facts = tensor_facts(spec)
+    if spec.axes:
+        long = [size if size.isdigit() else f"{size}.toLong()" for size in sizes]
+        product = " * ".join(size for size in sizes if size != "1") or "1"
+        facts |= {"dims": ", ".join(sizes), "long_dims": ", ".join(long), "count": product}
     literals = {**facts, "id": identifier}
     made: dict[str, Any] = {**literals, "java_type": "", **words}
     if "wrap" in words:
@@ -66,16 +99,19 @@ def tensor_facts(spec: TensorSpec) -> dict[str, Any]:
     """
     quantized = spec.scale is not None
     limits = np.iinfo(spec.dtype) if quantized else None
-    shape_text = "(" + ", ".join(map(str, spec.shape)) + ")"
+    names = spec.axes or ("",) * len(spec.shape)
+    shape_text = "(" + ", ".join(name or str(size) for name, size in zip(names, spec.shape, strict=True)) + ")"
     stored = f", {spec.layout}" if spec.layout else ""
     if quantized:
         stored += f"; real values here, stored as {spec.dtype}, scale {spec.scale:.6g}, zero point {spec.zero_point}"
     return {
         "name": spec.name,
         "literal": quote(spec.name),
-        "shape": spec.shape,
+        "shape": tuple(None if size < 0 else size for size in spec.shape),
         "shape_text": shape_text,
+        "open": bool(spec.axes),
         "dims": ", ".join(map(str, spec.shape)),
+        "long_dims": ", ".join(map(str, spec.shape)),
         "count": math.prod(spec.shape),
         "dtype": spec.dtype,
         "layout": spec.layout,

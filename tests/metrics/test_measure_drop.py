@@ -433,3 +433,58 @@ def test_cosine_of_integer_outputs_is_one_message(tmp_path) -> None:
         "The metric cosine compares directions of float outputs; y0 holds integers. "
         'Use the metric "agreement", which compares integer outputs value by value.'
     )
+
+
+def _of_sizes(folder, lengths, wrong=()):
+    """Rows (1, length, 3) whose highest score is class 1, and class 2 at the first place of the rows in `wrong`."""
+    with SampleWriter(folder, ["scores"], largest=[(1, max(lengths), 3)]) as writer:
+        for row, length in enumerate(lengths):
+            scores = np.zeros((1, length, 3), np.float32)
+            scores[..., 1] = 1
+            scores[0, 0, 2] = 2 * (row in wrong)
+            writer.add((scores,), row)
+            writer.add_item(1)
+    return Samples.open(folder)
+
+
+def test_rows_of_different_sizes_agree_by_their_own_places_and_not_by_what_fills_them_up(tmp_path):
+    reference = _of_sizes(tmp_path / "float", (4, 2, 4))
+    outputs = _of_sizes(tmp_path / "own", (4, 2, 4), wrong=(1,))
+    drop = measure_drop("agreement", outputs, reference, reference)
+    assert drop.value == pytest.approx(100 * (1 - (1 + 0.5 + 1) / 3))
+    # cos of ((0, 1, 0), (0, 1, 0)) and ((0, 1, 2), (0, 1, 0)) is 2 / (sqrt(2) sqrt(6)).
+    assert measure_drop("cosine", outputs, reference, reference).value == pytest.approx(100 * (1 - 2 / 12**0.5) / 3)
+
+
+def test_a_metric_that_needs_rows_of_one_size_says_so(tmp_path):
+    rows = _of_sizes(tmp_path / "rows", (4, 2))
+    with pytest.raises(
+        DataError,
+        match=r'^The metric top1 compares rows of one size, and the output "scores" differs in size from row to row\. '
+        r"Use the metric cosine or agreement, give evaluation data of one size, or omit the check: --without "
+        r"accuracy\. Parity is measured at every size\.$",
+    ):
+        measure_drop("top1", rows, rows, rows)
+
+
+def test_outputs_of_other_sizes_than_the_float_model_s_are_refused(tmp_path):
+    rows, other = _of_sizes(tmp_path / "rows", (4, 2)), _of_sizes(tmp_path / "other", (4, 3))
+    with pytest.raises(
+        DataError, match=r"have other sizes than the float model's on the same rows\. Compare .*from\.$"
+    ):
+        measure_drop("cosine", other, rows, rows)
+
+
+def test_agreement_needs_one_axis_of_classes_for_rows_of_different_sizes(tmp_path):
+    for name in ("rows", "own"):
+        with SampleWriter(tmp_path / name, ["scores"], largest=[(1, 4)]) as writer:
+            for row, length in enumerate((4, 2)):
+                writer.add((np.ones((1, length), np.float32),), row)
+                writer.add_item(1)
+    rows, own = (Samples.open(tmp_path / name) for name in ("rows", "own"))
+    with pytest.raises(
+        DataError, match=r"^The metric agreement compares the highest .*or omit .*--without accuracy\.$"
+    ):
+        measure_drop("agreement", own, rows, rows)
+    with pytest.raises(DataError, match=r"^The metric macro_f1 looks at all items at once, .*--without accuracy\.$"):
+        measure_drop("macro_f1", own, rows, rows)

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from edgekit.errors import UsageError
+from edgekit.model import TensorSpec
 from edgekit.task.input_sizes import InputSizes, OpenInput, chosen_sizes, code_of, flags_of, read_input_sizes
 
 PICTURE = OpenInput(name="image", shape=(None, 3, None, None), dtype="float32", batch_axes=frozenset({0}))
@@ -104,3 +105,8 @@ def test_advice_shows_the_models_own_inputs():
     assert flags_of([PICTURE, TOKENS]) == "--input image=1x3x224x224 --input ids=1x128:int64"
     assert code_of([PICTURE, TOKENS]) == "(torch.zeros(1, 3, 224, 224), torch.zeros(1, 128, dtype=torch.int64))"
     assert code_of([OpenInput(name="sr", shape=(), dtype="int64")]) == "(torch.zeros((), dtype=torch.int64),)"
+
+
+def test_a_file_that_tells_its_largest_sizes_is_shown_with_them() -> None:
+    spec = TensorSpec(name="x", shape=(1, 3, -1, -1), dtype="float32", largest=(1, 3, 96, 64))
+    assert OpenInput.from_spec(spec).example().shape == (1, 3, 96, 64)

@@ -25,7 +25,7 @@ from edgekit.errors import ResourceError
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.report import ExportReport
 from edgekit.formats.table import all_formats
-from edgekit.model import ArtifactState, TensorSpec
+from edgekit.model import ArtifactState, Dimension, TensorSpec
 from edgekit.plain_text import markdown_text
 from edgekit.recipe import Recipe
 from edgekit.task.pictures import read_image
@@ -102,6 +102,18 @@ def many(runtime: str) -> Artifact:
     )
 
 
+def resizable(runtime: str) -> Artifact:
+    """An input of open sizes; integers at that end, and outputs that follow them and that do not."""
+    free = tensor("image", 1, 3, -1, -1, layout="NCHW", axes=("", "", "height", "img_width"), **INTEGERS)
+    outputs = (
+        tensor("mask", 1, -1, -1, axes=("", "height", "img_width")),
+        tensor("boxes", 1, -1, 4, axes=("", "*", "")),
+    )
+    return artifact(runtime, (free, tensor("scale", 1, 2)), (*outputs, tensor("class", 1, 3)))
+
+
+SIDES = tuple(Dimension(name=name, min=32, max=96, multiple_of=32, typical=64) for name in ("height", "img_width"))
+
 CASES = {"plain": plain, "picture": picture, "grey": grey, "many": many}
 
 
@@ -115,6 +127,31 @@ def faults(node: tree_sitter.Node) -> Iterator[str]:
 def parse(name: str, text: str) -> list[str]:
     language = tree_sitter.Language(GRAMMARS[name.rsplit(".", 1)[1]].language())
     return list(faults(tree_sitter.Parser(language).parse(text.encode()).root_node))
+
+
+@pytest.mark.parametrize("runtime", SNIPPETS)
+def test_the_snippets_of_open_sizes_take_them_with_each_call(runtime: str) -> None:
+    files = usage_files([resizable(runtime)], {}, SIDES)
+    texts = {name.rsplit(".", 1)[1]: text for name, text in files.items() if name != "README.md"}
+    assert set(texts) == set(SNIPPETS[runtime]) - ({"kt"} if runtime == "tflite" else set())
+    for language in GRAMMARS.keys() & texts.keys():
+        assert parse(f"x.{language}", texts[language]) == []
+    if "cpp" in texts:
+        assert "std::vector<float>& scale, int height, int img_width) {" in texts["cpp"]
+        assert "image.size() != static_cast<std::size_t>(3 * height * img_width)" in texts["cpp"]
+    if "kt" in texts:
+        assert "longArrayOf(1, 3, height.toLong(), imgWidth.toLong())" in texts["kt"]
+    if "swift" in texts:
+        assert "height: Int, imgWidth: Int) throws -> Outputs" in texts["swift"]
+    assert "Open sizes: height 32 to 96 in steps of 32" in files["README.md"]
+    compile(texts["py"], "x.py", "exec")
+    assert '"image": (1, 3, 64, 64, ),' in texts["py"]
+
+
+def test_litert_resizes_in_c_plus_plus_and_the_list_says_why_not_in_kotlin() -> None:
+    files = usage_files([resizable("tflite")], {}, SIDES)
+    assert "No Kotlin: LiteRT's CompiledModel resizes inputs in C++ and not in Kotlin" in files["README.md"]
+    assert "model_.ResizeInputTensor(0, 0, absl::MakeConstSpan(image_shape))" in files["net_int8_static_tflite.cpp"]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -305,10 +305,25 @@ def ordered(actual: list[Spec], expected: list[Spec]) -> tuple[list[int], list[S
     described = []
     for i, k in enumerate(order):
         spec = dict(actual[k], name=wanted[i], layout=expected[i].get("layout") or actual[k].get("layout"))
+        spec.update(open_sizes(spec["shape"], expected[i]))
         if spec.get("scale") is None and np.dtype(spec["dtype"]).kind in "iu":
             spec["scale"], spec["zero_point"] = expected[i].get("scale"), expected[i].get("zero_point")
         described.append(spec)
     return order, described
+
+
+def open_sizes(sizes: Sequence[int], expected: Spec) -> Spec:
+    """Returns `shape` with -1 for the sizes that the expected tensor leaves open, and `largest` where it tells that.
+
+    A runtime tells the largest size where one is open.
+    """
+    shape, largest = expected.get("shape"), expected.get("largest")
+    if not isinstance(shape, list) or len(shape) != len(sizes) or -1 not in shape:
+        return {}
+    found: Spec = {"shape": [-1 if free == -1 else size for free, size in zip(shape, sizes)]}  # noqa: B905
+    if isinstance(largest, list) and len(largest) == len(sizes) and all(type(n) is int and n > 0 for n in largest):
+        found["largest"] = largest
+    return found
 
 
 def check_fit(path: Path, spec: Spec, shape: tuple[int, ...], dtype: Any) -> None:
