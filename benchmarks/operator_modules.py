@@ -168,6 +168,7 @@ MODULES: dict[str, Entry] = {
         lambda x: fn.avg_pool2d(x, 3, 2, padding=1, ceil_mode=True, count_include_pad=False), image(size=11)
     ),
     "lp_pool": function(lambda x: fn.lp_pool2d(x.abs(), 2, 2), image()),
+    "pool_without_stride": function(lambda x: fn.avg_pool2d(fn.max_pool2d(x, 2), 3), image()),
     "max_unpool": function(lambda x: fn.max_unpool2d(*fn.max_pool2d(x, 2, return_indices=True), 2), image()),
     # Norms
     "rms_norm": layer(lambda: nn.RMSNorm(16), rows(6, 16)),
@@ -213,6 +214,8 @@ MODULES: dict[str, Entry] = {
     # Reductions and products
     "einsum": function(lambda a, b: torch.einsum("bhqd,bhkd->bhqk", a, b), rows(2, 6, 8, count=2)),
     "einsum_outer": function(lambda a, b: torch.einsum("bi,bj,bk->bijk", a, b, a), rows(5, count=2)),
+    "place_by_count": function(lambda x: x.gather(-1, (x > 0).sum(-1, keepdim=True).clamp(max=15)), rows(6, 16)),
+    "split_into_one": function(lambda x: torch.cat([x.chunk(1, 0)[0] + 1], 1), rows(6, 16)),
     "cumsum": function(gated_scan, rows(6, 16)),
     "cumprod": function(lambda x: torch.sigmoid(x).cumprod(-1), rows(6, 16)),
     "logsumexp": function(lambda x: x.logsumexp((1, 2)), rows(6, 16)),

@@ -1,4 +1,4 @@
-"""Pooling that not every format has: adaptive maxima, and the way back from maxima to their places."""
+"""Pooling that not every format has: strides left out, adaptive maxima, the way back from maxima to their places."""
 
 from __future__ import annotations
 
@@ -11,6 +11,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SIZES = ("kernel_size", "stride", "padding")
+
+
+def with_stride(call: Call) -> Function | None:
+    """Writes a stride that was left out: it is the kernel's size. Converters read the argument at its place."""
+    if call["stride"]:
+        return None
+    settings = {name: value for name, value in call.arguments.items() if name != "self"}
+    settings["stride"] = settings["kernel_size"]
+
+    def pooled(x: Tensor) -> object:
+        return call.operator(x, **settings)
+
+    return pooled
 
 
 def adaptive_max(call: Call) -> Function | None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
+
+from edgekit.torch_program.canonical_program import canonical
+from edgekit.torch_program.trace_module import export_module, run_module
 
 
 def test_adaptive_maxima_are_maxima_of_slices(rewritten):
@@ -33,3 +37,23 @@ def test_adaptive_maxima_whose_places_are_read_stay(rewritten):
         lambda x: functional.adaptive_max_pool2d(x, (5, 7), return_indices=True), torch.randn(1, 3, 12, 9)
     )
     assert "adaptive_max_pool2d" in found
+
+
+@pytest.mark.parametrize("name", ["max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d"])
+def test_a_stride_that_was_left_out_is_written(name):
+    pool, example = getattr(functional, name), torch.randn((1, 3, 8, 6, 4)[: 2 + int(name[-2])])
+    module = Pool(pool)
+    program = canonical(export_module(module, (example,), "net"), (example,), "net")
+    [call] = [node for node in program.graph.nodes if name in str(node.target)]
+    assert call.args[2] == call.args[1]
+    [got] = run_module(program.module(), (example,), "net")
+    assert torch.equal(got, pool(example, 2))
+
+
+class Pool(nn.Module):
+    def __init__(self, pool):
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, x):
+        return self.pool(x, 2)
