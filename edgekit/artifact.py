@@ -82,7 +82,7 @@ def runtime_of(path: Path) -> str:
     Raises:
         ArtifactError: nothing there, or a suffix that no runtime loads.
     """
-    by_suffix = {one.suffix: one.name for one in all_formats()}
+    by_suffix = {suffix: one.name for one in all_formats() for suffix in one.suffixes}
     if not path.exists():
         raise ArtifactError(f"{path}: no such file. Give the path of an artifact: {', '.join(by_suffix)}.")
     runtime = by_suffix.get(path.suffix.lower())

@@ -39,7 +39,8 @@ def test_a_suffix_that_no_runtime_loads_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError) as raised:
         runtime_of(path)
     assert raised.value.message == (
-        f'{path}: no runtime loads files that end in ".zip"; expected one of .tflite, .onnx, .pte, .mlpackage.'
+        f'{path}: no runtime loads files that end in ".zip"; expected one of .tflite, .onnx, .pte, .mlpackage, '
+        ".mlmodel."
     )
 
 
@@ -48,7 +49,7 @@ def test_an_artifact_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError) as raised:
         runtime_of(path)
     assert raised.value.message == (
-        f"{path}: no such file. Give the path of an artifact: .tflite, .onnx, .pte, .mlpackage."
+        f"{path}: no such file. Give the path of an artifact: .tflite, .onnx, .pte, .mlpackage, .mlmodel."
     )
 
 

@@ -48,7 +48,7 @@ def run(request: FinishedFileRequest, progress: Progress) -> FinishedFile:
     return read_finished(request.reader, request.path, request.sizes, request.signature)
 
 
-READ_FINISHED: Final = Job(work=run, tools=("onnx",))
+READ_FINISHED: Final = Job(work=run, tools=("onnx", "onnxruntime"))
 
 
 def read_finished(reader: str, path: Path, sizes: Mapping[str, tuple[int, ...]], signature: str = "") -> FinishedFile:

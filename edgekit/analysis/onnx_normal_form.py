@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 DOMAINS: Final = ("", "ai.onnx")
 """The two names of the standard's own operator set."""
 
-_SEPARATE_WEIGHTS_IR: Final = 4
+SEPARATE_WEIGHTS_IR: Final = 4
 """First version of the file format whose weights need not be listed among the inputs."""
 
 
@@ -31,7 +31,7 @@ def bring_into_normal_form(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = model.graph
     inputs = graph_inputs(model)
     if len(inputs) != len(graph.input):
-        model.ir_version = max(model.ir_version, _SEPARATE_WEIGHTS_IR)
+        model.ir_version = max(model.ir_version, SEPARATE_WEIGHTS_IR)
         kept = [_copy(value) for value in inputs]
         del graph.input[:]
         graph.input.extend(kept)

@@ -188,8 +188,8 @@ class _Reader:
         reads = [self._names[i] for i in operator.inputs if i >= 0]
         outputs = [self._names[i] for i in operator.outputs if i >= 0]
         stored = [name for name in reads if self._builder.is_stored(name)]
-        # A float16 file stores its weights behind DEQUANTIZE; runtimes unpack them once.
-        if kind in _ALIASES or (kind in {"DEQUANTIZE", "TRANSPOSE"} and reads[:1] == stored[:1] != []):
+        # A float16 file stores its weights behind DEQUANTIZE, a sparse one behind DENSIFY; runtimes unpack them once.
+        if kind in _ALIASES or (kind in {"DEQUANTIZE", "TRANSPOSE", "DENSIFY"} and reads[:1] == stored[:1] != []):
             self._builder.alias(outputs[0], reads[0])
             return
         kernel, macs, roles, attributes = self._cost(kind, operator, reads, outputs)

@@ -15,6 +15,7 @@ from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.analysis.graph_damage import damage_named
 from edgekit.analysis.onnx_bodies import BODY_OPERATORS, lay_out_bodies
 from edgekit.analysis.onnx_normal_form import bring_into_normal_form
+from edgekit.analysis.onnx_run_shapes import add_shapes_of_a_run
 from edgekit.analysis.operator_costs import (
     conv_attributes,
     conv_kernel,
@@ -55,7 +56,7 @@ _MOVES: Final = (
 _SHAPE_MATHS: Final = frozenset({"Shape", "Size", "ConstantOfShape", "Range", "Constant"})
 """Computed from sizes alone: with fixed sizes runtimes fold them."""
 
-_RECURRENT: Final = frozenset({"LSTM", "GRU", "RNN"})
+_RECURRENT: Final = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
 Roles = dict[str, tuple[WeightRole, "int | None"]]
 
 
@@ -91,6 +92,7 @@ def read_onnx_file(
         raise ModelError(
             f"{path}: onnx cannot read it: {error}. Expected a complete ONNX file; check it with onnx.checker."
         ) from error
+    add_shapes_of_a_run(model)
     with damage_named(str(path)):
         flat, notes = lay_out_bodies(model)
         reader = _Reader(flat.graph, path)
@@ -99,6 +101,14 @@ def read_onnx_file(
 
 def _fix_sizes(model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> None:
     """Fixes free sizes, to 1 where none are given. Sizes that were found before stay where none is free."""
+    import onnx
+
+    for value in model.graph.input:
+        shape = value.type.tensor_type.shape
+        if not value.type.tensor_type.HasField("shape") and value.name in sizes:
+            shape.SetInParent()
+            shape.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=size) for size in sizes[value.name])
+            del model.graph.value_info[:]
     free = [
         (size, sizes[value.name][axis] if value.name in sizes else 1)
         for value in model.graph.input
@@ -296,6 +306,9 @@ class _Reader:
         roles: Roles = {name: ("recurrent", self._builder.shape(name)[-2]) for name in matrices}
         roles |= {name: ("bias", None) for name in reads[3:] if self._builder.is_stored(name)}
         macs = recurrent_macs([self._builder.shape(name) for name in matrices], seen[0], seen[1])
+        if node.op_type == "DynamicQuantizeLSTM":
+            # Its integer products are packed as those of a linear layer are.
+            return ("linear", macs, {name: ("kernel", self._builder.shape(name)[-1]) for name in matrices}, {})
         return ("recurrent", macs, roles, {"steps": seen[0]})
 
 

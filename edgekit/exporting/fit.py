@@ -7,25 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edgekit.analysis.finished_file import READ_FINISHED, FinishedFileRequest
-from edgekit.artifact import Artifact
 from edgekit.budget import Budget
 from edgekit.exporting.artifact_data import ArtifactData
 from edgekit.exporting.export import recorded_packages
+from edgekit.exporting.finished_costs import finished_costs
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.judge import describe_host, judge_evidence
 from edgekit.exporting.report import ExportReport, describe_environment
-from edgekit.formats.table import all_formats, find_format
+from edgekit.formats.table import all_formats
 from edgekit.pipeline.settings import Settings
-from edgekit.predict.latency import predict_latency
-from edgekit.recipe import Prediction, Recipe
+from edgekit.recipe import Recipe
 from edgekit.validators.execution import RunSettings, collect_evidence, describe_artifact
 from edgekit.workers.cache import versions
 from edgekit.workers.process_folder import temporary_folder
 
 if TYPE_CHECKING:
     from edgekit.profiles.profile import DeviceProfile
-    from edgekit.samples import Samples
 
 NOT_JUDGED: Final = ("accuracy_drop", "slice_drop", "parity", "latency_p95")
 """Costs that a file alone says nothing about."""
@@ -33,7 +30,7 @@ NOT_JUDGED: Final = ("accuracy_drop", "slice_drop", "parity", "latency_p95")
 
 def is_finished(path: Path) -> bool:
     """Returns True if a file is an artifact and no source of an export: an .onnx file only where it is quantized."""
-    made = next((one for one in all_formats() if one.suffix == path.suffix.lower()), None)
+    made = next((one for one in all_formats() if path.suffix.lower() in one.suffixes), None)
     if made is None or not path.exists():
         return False
     if not made.marks_of_artifacts or path.is_dir() or not path.stat().st_size:
@@ -72,22 +69,22 @@ def fit(path: Path, data: ArtifactData, profile: DeviceProfile, budget: Budget, 
             settings=run_settings,
             progress=settings.stage(artifact.runtime),
         )
-        recipe, latency = _predict(artifact, samples, profile, settings)
-    artifact = replace(artifact, precision=recipe.name if recipe else artifact.precision)
+        costs = finished_costs(artifact, samples, settings, device=profile.name, latency_models=profile.latency_model)
+    artifact = replace(artifact, precision=costs.recipe.name if costs.recipe else artifact.precision)
     evidence = replace(
         evidence,
         artifact=artifact,
         device=profile.name,
-        predicted_latency=latency[0],
+        predicted_latency=costs.latency[0],
         accelerator=profile.accelerators.get(artifact.runtime, ""),
     )
     judged = Budget(limits=tuple(limit for limit in budget.limits if limit.name not in NOT_JUDGED))
     result = FormatResult(
         runtime=artifact.runtime,
-        recipe=recipe or Recipe(),
+        recipe=costs.recipe or Recipe(),
         artifact=artifact,
         checks=tuple(check for check in judge_evidence(evidence, judged) if check.name not in NOT_JUDGED),
-        predictions=latency,
+        predictions=costs.predictions,
         host={**describe_host(evidence), **({"inputs": origin} if origin else {})},
     )
     return ExportReport(
@@ -98,18 +95,3 @@ def fit(path: Path, data: ArtifactData, profile: DeviceProfile, budget: Budget, 
         environment=describe_environment(versions(recorded_packages())),
         folder=path.parent,
     )
-
-
-def _predict(
-    artifact: Artifact, samples: Samples | None, profile: DeviceProfile, settings: Settings
-) -> tuple[Recipe | None, tuple[Prediction, ...]]:
-    """Returns the precisions that the file computes in, None where they cannot be read, and its latency."""
-    reader = find_format(artifact.runtime).graph_reader
-    if not reader:
-        reason = f"not measured: edgekit reads no costs from a {artifact.path.suffix} file; measure it on the device"
-        return None, (Prediction(name="latency", value=None, low=None, high=None, unit="ms", basis=reason),)
-    sizes = {} if samples is None else dict(zip(samples.names, samples.shapes(), strict=True))
-    request = FinishedFileRequest(reader=reader, path=artifact.path, sizes=sizes, signature=artifact.signature)
-    found = settings.run("analysis of the file", READ_FINISHED, request, settings.stage("analysis")).value
-    latency = predict_latency(found.analysis, found.recipe, artifact.runtime, profile.latency_model, profile.name)
-    return found.recipe, latency

@@ -8,17 +8,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, final
 
-from edgekit.analysis.finished_file import READ_FINISHED, FinishedFileRequest
 from edgekit.artifact import Artifact, measure_files
 from edgekit.budget import Budget
 from edgekit.errors import EdgekitError, TechniqueError
 from edgekit.exporting.artifact_data import ArtifactData
 from edgekit.exporting.export import lint_calibration, recorded_packages
+from edgekit.exporting.finished_costs import finished_costs
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.inputs import Inputs, describe_data, read_inputs
 from edgekit.exporting.judge import describe_host, judge_artifact, judge_evidence
 from edgekit.exporting.report import ExportReport, describe_environment, with_imported
-from edgekit.formats.table import find_format
 from edgekit.measurements.imported_checks import check_belongs
 from edgekit.measurements.measurement import Measurement
 from edgekit.model import CapturedModel
@@ -27,6 +26,7 @@ from edgekit.pipeline.settings import Settings
 from edgekit.pipeline.technique_stage import found_techniques
 from edgekit.predict.latency import predict_latency
 from edgekit.recipe import Prediction, Recipe
+from edgekit.samples import Samples
 from edgekit.task.task import Task, default_task
 from edgekit.validators.execution import RunSettings, collect_evidence, describe_artifact, describe_operators
 from edgekit.validators.precision_in_file import precision_in_file, recipe_in_file
@@ -239,34 +239,35 @@ def _predict_from_model(found: _Found, inputs: Inputs, judgement: Judgement) -> 
     A file made elsewhere is costed by its own graph: its kernels need not be the float model's.
     """
     if found.requested is None:
-        return _predict_from_file(found, judgement)
+        return _predict_from_file(found, inputs.evaluation, judgement)
     analysis = analyze_model(inputs.model, judgement.settings)
     return predict_latency(analysis, found.recipe, found.artifact.runtime, judgement.latency_models, judgement.device)
 
 
-def _predict_from_file(found: _Found, judgement: Judgement) -> tuple[Prediction, ...]:
-    """Returns what the file's own graph says; nothing where its precision or its graph cannot be read."""
-    artifact, settings = found.artifact, judgement.settings
-    reader = find_format(artifact.runtime).graph_reader
-    if not reader or artifact.precision == "unknown":
-        return ()
-    request = FinishedFileRequest(reader=reader, path=artifact.path.absolute(), sizes={}, signature=artifact.signature)
+def _predict_from_file(found: _Found, samples: Samples | None, judgement: Judgement) -> tuple[Prediction, ...]:
+    """Returns what the file's own graph says; nothing where it cannot be read. `samples` give its free sizes."""
     try:
-        read = settings.run("analysis of the artifact", READ_FINISHED, request, settings.stage("analysis")).value
+        costs = finished_costs(
+            found.artifact,
+            samples,
+            judgement.settings,
+            device=judgement.device,
+            latency_models=judgement.latency_models,
+        )
     except EdgekitError:
         return ()  # it still runs; only the prediction is missing, and the check of latency says so
-    return predict_latency(read.analysis, found.recipe, artifact.runtime, judgement.latency_models, judgement.device)
+    return costs.predictions if costs.recipe is not None else ()
 
 
 def _alone(found: _Found, judgement: Judgement, data: ArtifactData) -> ExportReport:
     """Judges what can be judged without a float model: size, memory, latency, what it computes with, that it runs.
 
-    With evaluation data its own metric is shown.
+    With evaluation data its own metric is shown. Other rows only feed the file; its outputs on them are not judged.
     """
     artifact, settings = found.artifact, judgement.settings
-    predicted = _predict_from_file(found, judgement) if found.requested is None else ()
     with temporary_folder("outputs") as folder:
         samples, origin = data.samples_for(artifact, folder / "samples", settings)
+        predicted = _predict_from_file(found, samples, judgement) if found.requested is None else ()
         evidence = collect_evidence(
             artifact,
             folder=folder,
@@ -283,6 +284,8 @@ def _alone(found: _Found, judgement: Judgement, data: ArtifactData) -> ExportRep
             device=judgement.device,
             predicted_latency=next(iter(predicted), None),
         )
+        if data.evaluation is None:
+            evidence = replace(evidence, evaluation=None, outputs=None)
         result = replace(
             _result(found),
             predictions=predicted,

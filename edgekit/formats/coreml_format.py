@@ -55,6 +55,7 @@ FORMAT: Final = Format(
     name="coreml",
     title="Core ML",
     suffix=".mlpackage",
+    other_suffixes=(".mlmodel",),
     converter="edgekit.converters.to_coreml:CoreMLConverter",
     session="edgekit.validators.runners.coreml_session",
     runtime=Runtime(

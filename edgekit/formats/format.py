@@ -97,6 +97,7 @@ class Format:
         name: What users type: `--format NAME`; the `runtime` of artifacts and reports.
         title: Name for people: `TFLite (LiteRT)`.
         suffix: File suffix of its artifacts, dot included.
+        other_suffixes: Suffixes of further files that its runtime loads, made by other tools.
         converter: `module:class` of its `edgekit.converters.base.Converter`.
         session: Module of its runner session, a single file that is run beside `runner.py`, also on devices.
         runtime: What runs its artifacts.
@@ -133,6 +134,7 @@ class Format:
     converter: str
     session: str
     runtime: Runtime
+    other_suffixes: tuple[str, ...] = ()
     needs: Mapping[str, str] = field(default_factory=dict[str, str])
     extra: str = ""
     packages: tuple[Package, ...] = ()
@@ -154,6 +156,11 @@ class Format:
     practice: tuple[Rule, ...] = ()
     float_kernels: tuple[FloatKernel, ...] = ()
     realisation: Realisation | None = None
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Suffixes of all files that its runtime loads."""
+        return (self.suffix, *self.other_suffixes)
 
     def missing(self) -> tuple[str, ...]:
         """Returns the distributions that the conversion needs and that are not installed. Imports none of them."""

@@ -117,6 +117,7 @@ class MemoryTerms:
         points_to_inputs: A convolution keeps a pointer for each output position and tap (XNNPACK).
         frees_file: The stored copy is gone before the arena is used: the peak is the larger of loading and running.
         band: Half width of the 90 % band, as a share.
+        arena_copies: What the arena takes, in arenas: workspaces beside it, or a first run that is laid out otherwise.
     """
 
     fixed_bytes: int
@@ -127,3 +128,4 @@ class MemoryTerms:
     points_to_inputs: bool
     frees_file: bool
     band: float
+    arena_copies: float = 1.0

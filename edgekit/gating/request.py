@@ -69,7 +69,7 @@ class GateRequest:
 
 def is_export_folder(target: Path) -> bool:
     """Returns whether a target is a folder that export wrote, and no artifact."""
-    return target.is_dir() and target.suffix not in {one.suffix for one in all_formats()}
+    return target.is_dir() and target.suffix not in {suffix for one in all_formats() for suffix in one.suffixes}
 
 
 def exported_source(folder: Path) -> str | None:

@@ -5,8 +5,8 @@
 Kernels on ARM and x86 (XNNPACK, MLAS) repack weights into the order in which they read them, so most weights exist
 twice while the model runs; a table whose file is mapped is hardly read at all. Where a runtime widens weights to float
 before use, the widened copies count. The copies come from the peak memory of real artifacts in each runtime on a
-Linux host (EfficientNet-Lite0, a residual CNN, an MLP, a 4-layer transformer, an LSTM); a phone's allocator and page
-cache differ, so the band is wide.
+Linux host (EfficientNet-Lite0, a residual CNN, an MLP, a 4-layer transformer, an LSTM, and files of public packages:
+`benchmarks/results/wild.md`); a phone's allocator and page cache differ, so the band is wide.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ OPERATORS_OF_A_CELL: Final = 10
 _POINTER_BYTES: Final = 8
 
 _OPERATORS_THAT_COUNT: Final = 60
-"""Measured: 14 operators take 4.9 MB in LiteRT, 60 and 217 nodes both some 8.5 MB beside weights and arena."""
+"""Measured in LiteRT: beyond so many, operators' structures no longer grow with their number."""
 
 
 def activation_bytes(precision: Precision) -> float:
@@ -90,8 +90,7 @@ def predict_memory(analysis: Analysis, recipe: Recipe, runtime: str) -> Predicti
     weights_and_arena = _with_arena(held, arena_bytes(analysis, recipe), recipe, terms)
     structures = terms.per_operator_bytes * min(operators, _OPERATORS_THAT_COUNT)
     if terms.points_to_inputs:
-        # An operator's usual bytes were determined from models whose pointers are among them.
-        structures = max(structures, indirection_bytes(analysis))
+        structures += indirection_bytes(analysis)
     value = round(terms.fixed_bytes + structures + weights_and_arena)
     return Prediction(
         name="memory",
@@ -130,7 +129,7 @@ def indirection_bytes(analysis: Analysis) -> int:
 def _with_arena(held: float, arena: int, recipe: Recipe, terms: MemoryTerms) -> float:
     """Returns the peak of weights and activations together."""
     if not terms.frees_file:
-        return held + arena
+        return held + terms.arena_copies * arena
     if recipe.default in ("int8_dynamic", "int8_hybrid", "int4_weights"):
         # Each kernel with run-time ranges is a delegate of its own: activations lie in the program's plan and,
         # quantized and not, in the delegate's workspace.

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from edgekit.analysis.onnx_bodies import lay_out_bodies
-from edgekit.analysis.onnx_normal_form import bring_into_normal_form, graph_inputs, nodes_of
+from edgekit.analysis.onnx_normal_form import SEPARATE_WEIGHTS_IR, bring_into_normal_form, graph_inputs, nodes_of
+from edgekit.analysis.onnx_run_shapes import LARGEST_MESSAGE
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind, TensorSpec
 from edgekit.sources.base import CaptureRequest, Source
-from edgekit.sources.onnx_shapes import LARGEST_MESSAGE, first_line, fix_shapes
+from edgekit.sources.onnx_shapes import first_line, fix_shapes
 from edgekit.torch_program.architecture import judge
 from edgekit.torch_program.facts import Capture
 from edgekit.torch_program.layout import guess_layout
@@ -87,7 +88,10 @@ def load(path: Path, title: str) -> onnx.ModelProto:
         ) from error
     if not model.graph.node or not model.graph.output:
         raise ModelError(f"{title} holds no graph: it is no ONNX model, or cut off. Copy or export the file again.")
-    _check_inputs(model, title)
+    _check_boundary(model, title)
+    if {tensor.name for tensor in model.graph.initializer} - {value.name for value in model.graph.input}:
+        # What onnxruntime takes and the checker does not: the new form of weights under an old version's number.
+        model.ir_version = max(model.ir_version, SEPARATE_WEIGHTS_IR)
     shapeless = [v.type.tensor_type for v in model.graph.input if not v.type.tensor_type.HasField("shape")]
     for kind in (*shapeless, *(value.type.tensor_type for value in model.graph.output)):
         # Some exporters leave it out, onnxruntime does without, the checker insists: it is found later on.
@@ -111,10 +115,17 @@ def load(path: Path, title: str) -> onnx.ModelProto:
     return model
 
 
-def _check_inputs(model: onnx.ModelProto, title: str) -> None:
+def _check_boundary(model: onnx.ModelProto, title: str) -> None:
     for value in graph_inputs(model):
         if not value.type.HasField("tensor_type"):
             raise ModelError(f'{title}: the input "{value.name}" is no tensor; only tensors can be inputs.')
+    for value in model.graph.output:
+        kind = value.type.WhichOneof("value")
+        if kind not in (None, "tensor_type"):
+            raise ModelError(
+                f'{title}: the output "{value.name}" is a {kind.removesuffix("_type")}, and on-device formats return '
+                "tensors. Export the model without what makes it (ZipMap: options={'zipmap': False})."
+            )
 
 
 def _save(model: onnx.ModelProto, folder: Path, title: str) -> Capture:

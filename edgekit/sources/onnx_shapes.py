@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from edgekit.analysis.onnx_normal_form import graph_inputs
+from edgekit.analysis.onnx_run_shapes import (
+    LARGEST_MESSAGE,
+    FoundShapes,
+    declare_shapes,
+    shapes_of_a_run,
+    unknown_shapes,
+    watching_session,
+    zeros,
+)
 from edgekit.errors import ModelError
 from edgekit.sources.base import CaptureRequest
-from edgekit.sources.example_inputs import fixed_shapes
+from edgekit.sources.example_inputs import fixed_shapes, gather
 from edgekit.task.input_sizes import OpenInput, with_batch_axes
 
 if TYPE_CHECKING:
     import onnx
-    import onnxruntime
-
-LARGEST_MESSAGE: Final = 2_000_000_000
-"""Protobuf messages end at 2 GiB: larger models keep their weights in a second file."""
 
 
 def fix_shapes(model: onnx.ModelProto, request: CaptureRequest) -> onnx.ModelProto:
@@ -36,7 +41,7 @@ def fix_shapes(model: onnx.ModelProto, request: CaptureRequest) -> onnx.ModelPro
         del dims.dim[:]
         dims.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=size) for size in shape)
         dims.SetInParent()  # a single number has a shape without sizes
-    return with_shapes(fixed, request.source)
+    return with_shapes(fixed, request.source, lambda: gather(request, [value.name for value in inputs]))
 
 
 def open_inputs(inputs: Sequence[onnx.ValueInfoProto]) -> list[OpenInput]:
@@ -54,8 +59,15 @@ def open_inputs(inputs: Sequence[onnx.ValueInfoProto]) -> list[OpenInput]:
     return with_batch_axes({value.name: shape for value, shape in zip(inputs, shapes, strict=True)}, dtypes)
 
 
-def with_shapes(model: onnx.ModelProto, title: str) -> onnx.ModelProto:
+def with_shapes(
+    model: onnx.ModelProto, title: str, examples: Callable[[], Sequence[Any] | None] = lambda: None
+) -> onnx.ModelProto:
     """Returns the model with the shape of every tensor: inferred, and where the graph computes them, from one run.
+
+    Args:
+        model: Its inputs have fixed shapes.
+        title: The file, for messages.
+        examples: Gives the user's example inputs, where there are any: a branch may hang on a value.
 
     Raises:
         ModelError: onnxruntime cannot load the model, or cannot run it and the shape of an output is not known.
@@ -66,59 +78,32 @@ def with_shapes(model: onnx.ModelProto, title: str) -> onnx.ModelProto:
     for value in model.graph.output:
         value.type.tensor_type.ClearField("shape")
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    unknown = _unknown_shapes(inferred.graph)
+    unknown = unknown_shapes(inferred.graph)
     if not unknown or inferred.ByteSize() > LARGEST_MESSAGE:
         return inferred
     outputs = {value.name for value in inferred.graph.output}
-    found = _shapes_of_a_run(inferred, unknown, title, must_run=bool(outputs & set(unknown)))
-    known = {name: onnx.helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in found.items()}
-    for value in inferred.graph.output:
-        if value.name in known:
-            value.CopyFrom(known[value.name])
-    kept = [value for value in inferred.graph.value_info if value.name not in known]
-    del inferred.graph.value_info[:]
-    inferred.graph.value_info.extend([*kept, *(known[name] for name in known if name not in outputs)])
+    found = _shapes_of_a_run(inferred, unknown, title, examples(), must_run=bool(outputs & set(unknown)))
+    declare_shapes(inferred, found)
     return inferred
 
 
-def _unknown_shapes(graph: onnx.GraphProto) -> list[str]:
-    """Returns the names of the tensors that nodes of the main graph write and whose shape is not known whole."""
-    known = {
-        value.name
-        for value in (*graph.value_info, *graph.output)
-        if value.type.WhichOneof("value") not in (None, "tensor_type")
-        or (
-            value.type.tensor_type.HasField("shape")
-            and all(dim.HasField("dim_value") for dim in value.type.tensor_type.shape.dim)
-        )
-    }
-    return [name for node in graph.node for name in node.output if name and name not in known]
-
-
 def _shapes_of_a_run(
-    model: onnx.ModelProto, names: Sequence[str], title: str, *, must_run: bool
-) -> dict[str, tuple[int, tuple[int, ...]]]:
-    """Returns element type and shape of tensors, as onnxruntime computes them from made-up inputs.
+    model: onnx.ModelProto, names: Sequence[str], title: str, examples: Sequence[Any] | None, *, must_run: bool
+) -> FoundShapes:
+    """Returns element type and shape of tensors, as onnxruntime computes them from examples, else from zeros.
 
     Raises:
         ModelError: onnxruntime cannot load the model, or cannot run it although it must.
     """
-    import onnx
-
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    listed = {value.name for value in watched.graph.output}
-    # An output without a type: onnxruntime infers it.
-    watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(n) for n in names if n not in listed)
     try:
-        session = _session(watched)
+        session = watching_session(model, names)
     except Exception as error:
         raise ModelError(
             f"{title}: onnxruntime cannot load the model: {first_line(error)}\n"
             "An operator of another domain or of a newer opset is the usual cause. Export the model without it."
         ) from error
     try:
-        results: Any = session.run(list(names), _made_up(model))
+        return shapes_of_a_run(session, names, _fed(model, examples))
     except Exception as error:
         if not must_run:  # a lookup that made-up values do not fit, say: inference must do
             return {}
@@ -127,11 +112,6 @@ def _shapes_of_a_run(
             "If the graph needs other sizes, give them with --input. If it holds another batch as a constant, export "
             "it again with batch 1."
         ) from error
-    return {
-        name: (onnx.helper.np_dtype_to_tensor_dtype(result.dtype), result.shape)
-        for name, result in zip(names, results, strict=True)
-        if hasattr(result, "dtype")
-    }
 
 
 def _shapes_text(model: onnx.ModelProto) -> str:
@@ -140,26 +120,16 @@ def _shapes_text(model: onnx.ModelProto) -> str:
     return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
 
 
-def _made_up(model: onnx.ModelProto) -> dict[str, Any]:
+def _fed(model: onnx.ModelProto, examples: Sequence[Any] | None) -> dict[str, Any]:
+    """Returns values of the inputs: the examples that have their shapes, else zeros."""
     import numpy as np
-    import onnx
 
-    return {
-        value.name: np.zeros(
-            [dim.dim_value for dim in value.type.tensor_type.shape.dim],
-            onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type),
-        )
-        for value in graph_inputs(model)
-    }
-
-
-def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    made = zeros(model)
+    if examples is None or len(examples) != len(made):
+        return made
+    given = {name: np.asarray(example) for name, example in zip(made, examples, strict=True)}
+    fits = {name: array for name, array in given.items() if array.size == made[name].size}
+    return {**made, **{name: array.reshape(made[name].shape).astype(made[name].dtype) for name, array in fits.items()}}
 
 
 def first_line(error: BaseException) -> str:

@@ -122,7 +122,7 @@ def _classify_file(text: str, path: Path, suffix: str) -> SourceKind:
         )
     if suffix == ".pb" and path.name == "saved_model.pb":
         raise ModelError(f"{text} is a part of a SavedModel; give its folder: {Path(text).parent}.")
-    if suffix in (".pte", ".ort"):
+    if suffix in (".pte", ".ort", ".mlmodel"):
         raise ModelError(f"{text} is an artifact, not a source. Check it with edgekit validate.")
     raise ModelError(f"{text}: the suffix {suffix or '(none)'} is not known. Expected {ACCEPTED}.")
 

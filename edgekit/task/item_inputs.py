@@ -33,7 +33,10 @@ def item_calls(inputs: object, specs: Sequence[TensorSpec], where: str) -> list[
     arrays = [_checked(value, spec, where, rows=rows) for value, spec in zip(values, specs, strict=True)]
     if not rows:
         return [tuple(arrays)]
-    counts = {len(array) for array, spec in zip(arrays, specs, strict=True) if spec.shape}
+    batched = [(array, spec) for array, spec in zip(arrays, specs, strict=True) if spec.shape]
+    counts = {len(array) for array, _ in batched}
+    if len(counts) > 1 and all(len(array) == 1 or spec.shape[0] == -1 for array, spec in batched):
+        return [tuple(arrays)]  # what is free in front is a length, and no batch: not every input has it
     if len(counts) > 1:
         raise DataError(f"The {where} has inputs of different batch sizes: {', '.join(map(str, sorted(counts)))}.")
     count = counts.pop() if counts else 1

@@ -131,7 +131,7 @@ def test_an_artifact_that_names_no_model_is_a_usage_error(project: Path) -> None
         (["model.onnx", "--data", "train"], '--data "train" is not known: accepted are calibration, evaluation.'),
         (
             ["none.onnx"],
-            "none.onnx: no such file. Give the path of an artifact: .tflite, .onnx, .pte, .mlpackage.",
+            "none.onnx: no such file. Give the path of an artifact: .tflite, .onnx, .pte, .mlpackage, .mlmodel.",
         ),
     ],
     ids=["data", "artifact"],

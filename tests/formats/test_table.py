@@ -139,5 +139,6 @@ def test_a_suffix_that_no_runtime_loads_is_reported_with_all_that_are(plugin, tm
     with pytest.raises(ArtifactError) as raised:
         runtime_of(path)
     assert raised.value.message == (
-        f'{path}: no runtime loads files that end in ".zip"; expected one of .tflite, .onnx, .pte, .mlpackage, .own.'
+        f'{path}: no runtime loads files that end in ".zip"; expected one of .tflite, .onnx, .pte, .mlpackage, '
+        ".mlmodel, .own."
     )

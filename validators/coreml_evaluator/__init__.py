@@ -19,13 +19,13 @@ from __future__ import annotations
 from edgekit.validators.coreml_evaluator.arithmetic import describe_package
 from edgekit.validators.coreml_evaluator.features import Feature
 from edgekit.validators.coreml_evaluator.graph import StoredConstant
+from edgekit.validators.coreml_evaluator.model_functions import function_names
 from edgekit.validators.coreml_evaluator.program import (
     Metadata,
     Precision,
     Program,
     State,
     colour_of,
-    function_names,
     load,
 )
 

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from edgekit.validators.coreml_evaluator.graph import Block, Function, Operation, Reference, StoredConstant
-from edgekit.validators.coreml_evaluator.graph_reader import read_function
+from edgekit.validators.coreml_evaluator.model_functions import chosen_function
 from edgekit.validators.coreml_evaluator.number_formats import BY_NAME
 from edgekit.validators.coreml_evaluator.package_file import read_package
-from edgekit.validators.coreml_evaluator.protobuf_values import ValueReader
 
 PRODUCTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "conv": ("x", ("weight",)),
@@ -36,17 +35,14 @@ KEEPS_GRID: Final = frozenset({"reshape", "transpose", "expand_dims", "squeeze",
 """Operators that only move values: what they return is still on the grid that their input was on."""
 
 
-def describe_package(path: Path) -> list[dict[str, Any]]:
-    """Returns the same of the default function of a package, without loading it to be run.
+def describe_package(path: Path, function: str | None = None) -> list[dict[str, Any]]:
+    """Returns the same of a function of a package, its default one without a name, without loading it to be run.
 
     Raises:
         ArtifactError: the package is broken, or no ML Program.
         MissingDependencyError: coremltools is not installed.
     """
-    package = read_package(path)
-    name = package.spec.description.defaultFunctionName or "main"
-    values = ValueReader(folder=package.weights_folder)
-    return describe_operators(read_function(package.spec.mlProgram.functions[name], name=name, values=values))
+    return describe_operators(chosen_function(read_package(path), function))
 
 
 def describe_operators(function: Function) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Reads a `.mlpackage` folder: its manifest, the model's protobuf, and where its weight files are."""
+"""Reads a `.mlpackage` folder or a `.mlmodel` file: the model's protobuf, and where its weight files are."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from edgekit.files.bounded_reading import read_json
 from edgekit.validators.coreml_evaluator.protobuf_classes import protobuf_classes
 
 REMEDY = "Copy the whole .mlpackage folder, or export it again."
+NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
+"""Model types that are neural networks, from before ML Programs."""
 
 
 @final
@@ -19,7 +21,7 @@ class PackageFile:
     """A package that was read.
 
     Attributes:
-        path: The `.mlpackage` folder.
+        path: The `.mlpackage` folder, or the `.mlmodel` file.
         spec: The `Model` message.
         weights_folder: The folder that holds `weights/weight.bin`.
     """
@@ -33,17 +35,12 @@ def read_package(path: Path) -> PackageFile:
     """Returns the package at a path.
 
     Raises:
-        ArtifactError: The path is no `.mlpackage` of an ML Program, or a file of it is missing or broken.
+        ArtifactError: Nothing is there, it is neither ML Program nor neural network, or a file is missing or broken.
         MissingDependencyError: coremltools is not installed.
     """
     if not path.exists():
-        raise ArtifactError(f"{path}: there is no such package. Expected a .mlpackage folder.")
-    if path.is_file():
-        raise ArtifactError(
-            f"{path}: this is a file; the Core ML evaluator reads .mlpackage folders of ML Programs. "
-            "A .mlmodel file holds a neural network or another model type: convert with convert_to='mlprogram'."
-        )
-    model_path = path / "Data" / _root_model(path)
+        raise ArtifactError(f"{path}: there is no such package. Expected a .mlpackage folder or a .mlmodel file.")
+    model_path = path if path.is_file() else path / "Data" / _root_model(path)
     if not model_path.is_file():
         raise ArtifactError(f"{model_path}: the package's model file is missing. {REMEDY}")
     spec = protobuf_classes().model.Model()
@@ -54,10 +51,10 @@ def read_package(path: Path) -> PackageFile:
             raise
         raise ArtifactError(f"{model_path}: not a Core ML model, or a truncated one ({error}). {REMEDY}") from error
     kind = spec.WhichOneof("Type")
-    if kind != "mlProgram":
+    if kind not in ("mlProgram", *NETWORKS):
         raise ArtifactError(
-            f"{path}: the package holds a model of type {kind or 'none'}; the Core ML evaluator runs ML Programs. "
-            "Convert with convert_to='mlprogram'."
+            f"{path}: it holds a model of type {kind or 'none'}; the Core ML evaluator runs ML Programs and neural "
+            "networks. Validate this model on a Mac."
         )
     return PackageFile(path=path, spec=spec, weights_folder=model_path.parent)
 

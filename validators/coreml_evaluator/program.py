@@ -23,10 +23,9 @@ from edgekit.validators.coreml_evaluator.graph import (
     Reference,
     StoredConstant,
 )
-from edgekit.validators.coreml_evaluator.graph_reader import read_function
+from edgekit.validators.coreml_evaluator.model_functions import chosen_function
 from edgekit.validators.coreml_evaluator.number_formats import BY_NAME
 from edgekit.validators.coreml_evaluator.package_file import PackageFile, read_package
-from edgekit.validators.coreml_evaluator.protobuf_values import ValueReader
 
 if TYPE_CHECKING:
     from edgekit.validators.coreml_evaluator.interpreter import Interpreter
@@ -271,23 +270,22 @@ class Program:
 def load(
     path: str | Path, *, precision: Precision = "fp16", threads: int | None = None, function: str | None = None
 ) -> Program:
-    """Returns a saved ML Program, ready to run.
+    """Returns a saved ML Program or neural network, ready to run.
 
     Args:
-        path: The `.mlpackage` folder.
+        path: The `.mlpackage` folder, or a `.mlmodel` file.
         precision: `fp16` rounds every fp16-typed result to fp16, as a device stores it; `fp32` rounds nothing.
         threads: Threads that torch may use for this program, None for torch's own setting.
         function: Which function of a package with several; None for its default one.
 
     Raises:
-        ArtifactError: The package is broken, is no ML Program, or uses operators that the evaluator lacks (all of
+        ArtifactError: The package is broken, of another type, or uses operators that the evaluator lacks (all of
             them are named).
         MissingDependencyError: coremltools or torch is not installed.
     """
     package = read_package(Path(path))
-    message, name = _chosen_function(package, function)
-    chosen = read_function(message, name=name, values=ValueReader(folder=package.weights_folder))
     try:
+        chosen = chosen_function(package, function)
         from edgekit.validators.coreml_evaluator.interpreter import Interpreter
         from edgekit.validators.coreml_evaluator.operators.table import lacking
     except ModuleNotFoundError as error:
@@ -303,26 +301,10 @@ def load(
             f"{package.path}: the Core ML evaluator lacks {', '.join(missing)}. It runs the operators of the iOS 15 to "
             "iOS 18 opsets; validate this package on a Mac, or replace what the model uses there."
         )
-    interpreter = Interpreter(chosen, round_fp16=precision == "fp16")
+    # Neural networks type nothing: the CPU computes them in 32 bits, and accelerators in 16.
+    typed = package.spec.WhichOneof("Type") == "mlProgram"
+    interpreter = Interpreter(chosen, round_fp16=typed and precision == "fp16")
     return Program(package=package, function=chosen, interpreter=interpreter, precision=precision, threads=threads)
-
-
-def function_names(path: str | Path) -> tuple[str, ...]:
-    """Returns the names of a package's functions, sorted: most have one, `main`.
-
-    Raises:
-        ArtifactError: The package is broken, or is no ML Program.
-    """
-    return tuple(sorted(read_package(Path(path)).spec.mlProgram.functions))
-
-
-def _chosen_function(package: PackageFile, wanted: str | None) -> tuple[Any, str]:
-    functions = package.spec.mlProgram.functions
-    name = wanted or package.spec.description.defaultFunctionName or "main"
-    if name not in functions:
-        have = ", ".join(sorted(functions)) or "none"
-        raise ArtifactError(f'{package.path}: the program has no function "{name}". It has: {have}.')
-    return functions[name], name
 
 
 def _described(spec: Any, function: str) -> Any:

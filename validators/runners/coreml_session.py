@@ -143,7 +143,7 @@ class _AppleSession(Session):
     def __init__(self, library: ModuleType, path: str, function: str) -> None:
         from edgekit.validators.coreml_evaluator import colour_of, load
 
-        self._path = path
+        self._path, self._function = path, function or None
         self._model: Any = library.models.MLModel(path, function_name=function or None)
         whole = self._model.get_spec().description
         description = next((item for item in whole.functions if item.name == function), whole)
@@ -176,7 +176,7 @@ class _AppleSession(Session):
         """Returns what the package's program holds, one entry an operator: Apple's runtime itself does not tell."""
         from edgekit.validators import coreml_evaluator
 
-        described: list[dict[str, Any]] = coreml_evaluator.describe_package(Path(self._path))
+        described: list[dict[str, Any]] = coreml_evaluator.describe_package(Path(self._path), self._function)
         return described
 
     def _picture(self, name: str, array: NDArray[Any]) -> Any:

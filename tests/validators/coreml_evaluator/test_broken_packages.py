@@ -51,15 +51,15 @@ def first_constant(spec, *, in_file):
 
 def test_a_path_without_a_package(tmp_path):
     path = tmp_path / "none.mlpackage"
-    assert message_of(path) == f"{path}: there is no such package. Expected a .mlpackage folder."
+    assert message_of(path) == f"{path}: there is no such package. Expected a .mlpackage folder or a .mlmodel file."
 
 
-def test_a_file_in_place_of_a_folder(tmp_path):
+def test_an_empty_file(tmp_path):
     path = tmp_path / "model.mlmodel"
     path.write_bytes(b"")
     assert message_of(path) == (
-        f"{path}: this is a file; the Core ML evaluator reads .mlpackage folders of ML Programs. "
-        "A .mlmodel file holds a neural network or another model type: convert with convert_to='mlprogram'."
+        f"{path}: it holds a model of type none; the Core ML evaluator runs ML Programs and neural networks. "
+        "Validate this model on a Mac."
     )
 
 
@@ -101,19 +101,19 @@ def test_a_truncated_model(package):
     assert message.endswith(f"). {REMEDY}")
 
 
-def test_a_neural_network_in_a_package(package):
-    edited(package, lambda spec: spec.neuralNetwork.layers.add())
+def test_a_model_of_trees_in_a_package(package):
+    edited(package, lambda spec: spec.treeEnsembleClassifier.SetInParent())
     assert message_of(package) == (
-        f"{package}: the package holds a model of type neuralNetwork; the Core ML evaluator runs ML Programs. "
-        "Convert with convert_to='mlprogram'."
+        f"{package}: it holds a model of type treeEnsembleClassifier; the Core ML evaluator runs ML Programs and "
+        "neural networks. Validate this model on a Mac."
     )
 
 
 def test_an_empty_model(package):
     (package / MODEL).write_bytes(b"")
     assert message_of(package) == (
-        f"{package}: the package holds a model of type none; the Core ML evaluator runs ML Programs. "
-        "Convert with convert_to='mlprogram'."
+        f"{package}: it holds a model of type none; the Core ML evaluator runs ML Programs and neural networks. "
+        "Validate this model on a Mac."
     )
 
 
