@@ -50,11 +50,11 @@ def _unary(network: Network, layer: Message, params: Message) -> None:
     kind = ("sqrt", "rsqrt", "inverse", "power", "exp", "log", "abs", "threshold")[params.type]
     given: dict[str, Given] = {}
     if kind in ("rsqrt", "inverse", "log"):
-        given = {"epsilon": float(params.epsilon) or 1e-6}
+        given["epsilon"] = float(params.epsilon) or 1e-6
     elif kind == "threshold":
-        given = {"alpha": float(params.alpha)}
+        given["alpha"] = float(params.alpha)
     elif kind == "power":
-        kind, given = "pow", {"y": float(params.alpha)}
+        kind, given["y"] = "pow", float(params.alpha)
     network.add(kind, layer.output[0], name=layer.name, x=value, **given)
 
 

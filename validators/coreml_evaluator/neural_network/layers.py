@@ -6,7 +6,7 @@ The formulas are those of Core ML's `NeuralNetwork.proto`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, cast
 
 from edgekit.validators.coreml_evaluator.graph import Reference
 from edgekit.validators.coreml_evaluator.neural_network.message import Message
@@ -58,7 +58,7 @@ def _convolution(network: Network, layer: Message, params: Message) -> None:
 
 
 def _tuples(given: Mapping[str, Given]) -> dict[str, Given]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    return {key: cast("Given", tuple(value)) if isinstance(value, list) else value for key, value in given.items()}
 
 
 def _pooling(network: Network, layer: Message, params: Message) -> None:

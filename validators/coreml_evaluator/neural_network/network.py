@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias, final
+from typing import TypeAlias, cast, final
 
 import numpy as np
 
@@ -85,7 +85,7 @@ Translate: TypeAlias = Callable[[Network, Message, Message], None]
 
 def _argument(value: Given) -> tuple[Reference | Constant, ...]:
     if isinstance(value, list):
-        return tuple(value)
+        return tuple(cast("list[Reference]", value))
     if isinstance(value, (Reference, str)) or (isinstance(value, tuple) and value and isinstance(value[0], str)):
         return (value,)
     if isinstance(value, np.ndarray):
