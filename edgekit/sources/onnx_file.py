@@ -54,15 +54,17 @@ class OnnxFileSource(Source):
         from edgekit.sources.onnx_to_torch.importer import import_model
         from edgekit.torch_program import program_facts
         from edgekit.torch_program.canonical_program import canonical
+        from edgekit.torch_program.single_precision import other_floats
         from edgekit.torch_program.trace_module import export_module
 
         progress("importing the graph into torch", None)
         module, examples = import_model(model, request.source)
         program = export_module(module, examples, request.source)
         progress("capturing the graph", None)
+        others = other_floats(program.graph_module)
         result = canonical(program, examples, request.source, [value.name for value in graph_inputs(model)])
         outputs = [value.name for value in model.graph.output]
-        return program_facts.save(result, folder, onnx_facts.count_parameters(model), outputs)
+        return program_facts.save(result, folder, onnx_facts.count_parameters(model), outputs, float_types=others)
 
 
 def load(path: Path, title: str) -> onnx.ModelProto:

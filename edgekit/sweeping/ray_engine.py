@@ -166,7 +166,7 @@ def _refuse_other_machines(ray: Any) -> None:
     on_node = importlib.import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
     look = _looker(recorded_packages())
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    asked = {
+    answers = {
         node["NodeManagerHostname"] + "/" + node["NodeID"][:6]: ray.remote(look)
         .options(num_cpus=0, scheduling_strategy=on_node(node["NodeID"], soft=False))
         .remote()
@@ -174,7 +174,7 @@ def _refuse_other_machines(ray: Any) -> None:
     }
     wanted = {"edgekit": code_fingerprint(), **versions(recorded_packages()), **_platform()}
     faults: list[str] = []
-    for name, one in asked.items():
+    for name, one in answers.items():
         try:
             found = ray.get(one, timeout=_LOOK_LIMIT_S)
         except Exception as error:  # Ray's own, of many kinds

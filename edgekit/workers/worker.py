@@ -25,7 +25,15 @@ from typing import Any, Generic, TypeVar, final, get_type_hints
 from edgekit.errors import ERRORS_BY_NAME, EdgekitError, InternalError, MachineError, ResourceError, WorkerError
 from edgekit.workers.atomic_files import write_text
 from edgekit.workers.fault_file import keep_traceback
-from edgekit.workers.process import Command, Ended, log_tail, ran_out_of_memory, run_watched
+from edgekit.workers.process import (
+    OUT_OF_MEMORY,
+    Command,
+    Ended,
+    lacked_memory,
+    log_tail,
+    ran_out_of_memory,
+    run_watched,
+)
 from edgekit.workers.process_environment import process_environment, python_command
 from edgekit.workers.process_folder import remove_process_folders, temporary_folder
 from edgekit.workers.request_key import request_key
@@ -206,10 +214,7 @@ def _read_result(title: str, folder: Path, log: Path, ended: Ended) -> Any:
     path = folder / "result.json"
     if not path.exists():
         if ran_out_of_memory(ended, log):
-            raise ResourceError(
-                f"The {title} {ended.how}: this machine ran out of memory. "
-                "Free some, work on fewer formats at a time (--jobs 1), or use a smaller model."
-            )
+            raise ResourceError(f"The {title} {ended.how}. {OUT_OF_MEMORY}")
         raise WorkerError(f"The {title} {ended.how} and left no result.\n{log_tail(log)}")
     result = json.loads(path.read_text())
     if "value" in result:
@@ -278,14 +283,13 @@ def main(folder: Path) -> int:
         # A third party's own subclass is reported as the nearest class that the parent knows.
         name = next((c.__name__ for c in type(error).__mro__ if c.__name__ in ERRORS_BY_NAME), "EdgekitError")
         result = {"error": name, "message": error.message}
-    except MemoryError:
-        result = {
-            "error": "ResourceError",
-            "message": "This machine ran out of memory. Free some, or use a smaller model.",
-        }
+        if lacked_memory(error):
+            result = {"error": "ResourceError", "message": f"{error.message}\n{OUT_OF_MEMORY}"}
     except Exception as error:
         traceback.print_exc()
         result = {"error": type(error).__name__, "message": str(error)}
+        if lacked_memory(error):
+            result = {"error": "ResourceError", "message": OUT_OF_MEMORY}
     write_text(folder / "result.json", json.dumps(result))
     return 0 if "value" in result else MachineError.exit_code
 

@@ -27,6 +27,7 @@ from edgekit.errors import (
     ResourceError,
     WorkerError,
 )
+from edgekit.workers.process import OUT_OF_MEMORY
 from edgekit.workers.process_environment import python_command
 from edgekit.workers.structure import unstructure
 from edgekit.workers.worker import Job, JobOptions, JobResult, Progress, run_job, silent
@@ -79,6 +80,15 @@ def key_error(request: Request, progress: Progress) -> Result:
 
 def memory_error(request: Request, progress: Progress) -> Result:
     raise MemoryError
+
+def users_memory(request: Request, progress: Progress) -> Result:
+    try:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 68719476736 bytes.")
+    except RuntimeError as error:
+        raise ConversionError("model.py:build failed: no.") from error
+
+def killed(request: Request, progress: Progress) -> Result:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 def crash(request: Request, progress: Progress) -> Result:
     print("about to crash", flush=True)
@@ -181,13 +191,11 @@ def test_progress_is_passed_on_in_order_and_to_the_end(run: Run) -> None:
         ("own_error", ConversionError, "net.onnx: no."),
         ("plugin_error", ConversionError, "net.onnx: no plug-in."),
         ("input_error", InputError, "plan: no."),
-        (
-            "memory_error",
-            ResourceError,
-            "This machine ran out of memory. Free some, or use a smaller model.",
-        ),
+        ("memory_error", ResourceError, OUT_OF_MEMORY),
+        ("users_memory", ResourceError, f"model.py:build failed: no.\n{OUT_OF_MEMORY}"),
+        ("killed", ResourceError, f"The test job was ended by signal 9 (SIGKILL). {OUT_OF_MEMORY}"),
     ],
-    ids=["ours", "subclass", "base", "memory"],
+    ids=["ours", "subclass", "base", "memory", "memory of user code", "killed as the kernel does"],
 )
 def test_errors_raised_on_purpose_arrive_as_they_were(
     run: Run, function: str, error: type[EdgekitError], message: str
