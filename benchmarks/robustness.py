@@ -140,8 +140,8 @@ def write_results() -> None:
 {commits}; each part's figures are in `robustness.json`.{missing}
 
 An anomaly is a traceback, exit code 4 or a signal, a message that does not name the file, anything left behind, PASS on
-what fails, 30 s of CPU time, or more than 3 GiB of memory for some kilobytes. Those that were found are mended; their
-files lie in `tests/robustness/corpus`, which each run of the tests reads again.
+what fails, 30 s of CPU time, or more than 3 GiB of memory for some kilobytes. The files of those that are mended lie in
+`tests/robustness/corpus`, which each run of the tests reads again.
 
 {table()}
 """
