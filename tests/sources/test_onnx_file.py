@@ -90,7 +90,16 @@ def test_a_graph_is_captured_with_batch_one_and_its_facts(tmp_path):
     record = capture(tmp_path, model)
     assert (record["source_kind"], record["kind"], Path(record["path"]).name) == ("onnx", "onnx", "float.onnx")
     assert record["inputs"] == [
-        {"name": "x", "shape": [1, 3, 8, 8], "dtype": "float32", "layout": "NCHW", "scale": None, "zero_point": None}
+        {
+            "name": "x",
+            "shape": [1, 3, 8, 8],
+            "dtype": "float32",
+            "layout": "NCHW",
+            "scale": None,
+            "zero_point": None,
+            "axes": [],
+            "largest": [],
+        }
     ]
     assert [(spec["name"], spec["shape"]) for spec in record["outputs"]] == [("y", [1, 5])]
     assert record["parameters"] == 4 * 27 + 4 + 20 + 5

@@ -209,7 +209,8 @@ CNN_MACS = 64 * 4 * 27 + 36 * 4 * 9 + 36 * 4 * 2 * 4 + 98 * 5
 
 
 def spec(name: str, shape: list[int], dtype: str = "float32", layout: str | None = None) -> dict[str, Any]:
-    return {"name": name, "shape": shape, "dtype": dtype, "layout": layout, "scale": None, "zero_point": None}
+    facts = {"name": name, "shape": shape, "dtype": dtype, "layout": layout, "scale": None, "zero_point": None}
+    return {**facts, "axes": [], "largest": []}
 
 
 @pytest.mark.parametrize("name", ["cnn.keras", "cnn.h5"])

@@ -116,7 +116,7 @@ def test_a_cnn_is_captured_with_its_facts(user, tmp_path):
             "zero_point": None,
             "axes": [],
             "largest": [],
-        }  # fmt: skip
+        }
     ]
     assert [(spec["name"], spec["shape"]) for spec in record["outputs"]] == [("output", [1, 5])]
     # 3 * 8 * 9 + 8, 8 * 9, two batch norms of 16, 8 * 5 + 5: as torch counts, before folding.
