@@ -230,18 +230,18 @@ def _example_sizes(source: Path, path: Path) -> dict[str, tuple[int, ...]]:
 
 def judged(row: Row) -> tuple[str, str]:
     """Returns (right, refused or fault; why) of a row."""
-    refusals = [row["said"]] if row["exit"] in (2, 3) and not row.get("errors") else row.get("errors", [])
+    messages = [row["said"]] if row["exit"] in (2, 3) and not row.get("errors") else row.get("errors", [])
     if row["traceback"] or row["exit"] not in (0, 1, 2, 3):
         return "fault", f"exit {row['exit']}: {row['said'][-300:]}"
-    for said in refusals:
+    for said in messages:
         why = next((item["why"] for item in TABLE.get("fair", []) if re.search(item["says"], said)), "")
         if not why:
             return "fault", said
     unsound = [f"{name}: {detail}" for name, detail in row.get("failed", {}).items() if name in SOUNDNESS]
     if unsound:
         return "fault", "; ".join(unsound)
-    if refusals:
-        return "refused", next(item["why"] for item in TABLE["fair"] if re.search(item["says"], refusals[0]))
+    if messages:
+        return "refused", next(item["why"] for item in TABLE["fair"] if re.search(item["says"], messages[0]))
     return ("right", "") if row.get("answered") else ("fault", "no JSON")
 
 

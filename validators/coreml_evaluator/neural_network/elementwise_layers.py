@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from edgekit.errors import ArtifactError
+from edgekit.validators.coreml_evaluator.neural_network.message import Message
 from edgekit.validators.coreml_evaluator.neural_network.network import Given, Network, Translate, all_inputs, first
 
 
-def _activation(network: Network, layer: Any, params: Any) -> None:
+def _activation(network: Network, layer: Message, params: Message) -> None:
     kind = str(params.WhichOneof("NonlinearityType"))
     own = getattr(params, kind)
     plain = {"ReLU": "relu", "tanh": "tanh", "sigmoid": "sigmoid", "softsign": "softsign", "softplus": "softplus"}
@@ -36,11 +37,11 @@ def _activation(network: Network, layer: Any, params: Any) -> None:
         network.add(operator, layer.output[0], name=layer.name, x=first(layer), **given)
 
 
-def _count(message: Any) -> int:
+def _count(message: Message) -> int:
     return len(message.floatValue) or len(message.float16Value) // 2
 
 
-def _unary(network: Network, layer: Any, params: Any) -> None:
+def _unary(network: Network, layer: Message, params: Message) -> None:
     """`f(scale * x + shift)`."""
     value = first(layer)
     if params.scale not in (0.0, 1.0) or params.shift:
@@ -60,7 +61,7 @@ def _unary(network: Network, layer: Any, params: Any) -> None:
 def _folded(operator: str, *, alpha: bool = False) -> Translate:
     """Returns what joins all inputs of a layer two by two; with one input, a number of the layer's own takes part."""
 
-    def translate(network: Network, layer: Any, params: Any) -> None:
+    def translate(network: Network, layer: Message, params: Message) -> None:
         values = all_inputs(layer)
         if len(values) == 1:
             number = float(params.alpha) if alpha else 0.0
@@ -74,7 +75,7 @@ def _folded(operator: str, *, alpha: bool = False) -> Translate:
     return translate
 
 
-def _average(network: Network, layer: Any, params: Any) -> None:
+def _average(network: Network, layer: Message, params: Message) -> None:
     del params
     value = first(layer)
     for i, other in enumerate(all_inputs(layer)[1:], start=1):
@@ -85,14 +86,14 @@ def _average(network: Network, layer: Any, params: Any) -> None:
 def _plain(operator: str, **numbers: str) -> Translate:
     """Returns what applies an operator; `numbers` are its parameters by the layer's names for them."""
 
-    def translate(network: Network, layer: Any, params: Any) -> None:
+    def translate(network: Network, layer: Message, params: Message) -> None:
         given: dict[str, Given] = {key: float(getattr(params, name)) for key, name in numbers.items()}
         network.add(operator, layer.output[0], name=layer.name, x=first(layer), **given)
 
     return translate
 
 
-def _gelu(network: Network, layer: Any, params: Any) -> None:
+def _gelu(network: Network, layer: Message, params: Message) -> None:
     mode = ("EXACT", "TANH_APPROXIMATION", "SIGMOID_APPROXIMATION")[params.mode]
     network.add("gelu", layer.output[0], name=layer.name, x=first(layer), mode=mode)
 
@@ -100,7 +101,7 @@ def _gelu(network: Network, layer: Any, params: Any) -> None:
 def _compared(operator: str) -> Translate:
     """Returns what compares two inputs, or one with the layer's number."""
 
-    def translate(network: Network, layer: Any, params: Any) -> None:
+    def translate(network: Network, layer: Message, params: Message) -> None:
         values = all_inputs(layer)
         other: Given = values[1] if len(values) > 1 else float(params.alpha)
         network.add(operator, layer.output[0], name=layer.name, x=values[0], y=other)
@@ -108,7 +109,7 @@ def _compared(operator: str) -> Translate:
     return translate
 
 
-def _where(network: Network, layer: Any, params: Any) -> None:
+def _where(network: Network, layer: Message, params: Message) -> None:
     del params
     values = all_inputs(layer)
     if len(values) != 3:

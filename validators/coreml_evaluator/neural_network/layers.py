@@ -5,23 +5,24 @@ The formulas are those of Core ML's `NeuralNetwork.proto`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from edgekit.validators.coreml_evaluator.graph import Reference
+from edgekit.validators.coreml_evaluator.neural_network.message import Message
 from edgekit.validators.coreml_evaluator.neural_network.network import Given, Network, Translate, all_inputs, first
 
 CHANNELS: Final = -3
 """The channels' axis."""
 
 
-def _edges(borders: Any) -> list[int]:
+def _edges(borders: Iterable[Message]) -> list[int]:
     """Returns [top, bottom, left, right]."""
     amounts = [(int(edge.startEdgeSize), int(edge.endEdgeSize)) for edge in borders] or [(0, 0), (0, 0)]
     return [size for pair in amounts for size in pair]
 
 
-def _padding(params: Any) -> dict[str, Given]:
+def _padding(params: Message) -> dict[str, Given]:
     """Returns `pad_type` and `pad` of a convolution or a pooling."""
     kind = params.WhichOneof("ConvolutionPaddingType" if hasattr(params, "nGroups") else "PoolingPaddingType")
     if kind == "same":
@@ -36,7 +37,7 @@ def _two(sizes: Sequence[int], default: int) -> list[int]:
     return [int(size) for size in sizes] or [default, default]
 
 
-def _convolution(network: Network, layer: Any, params: Any) -> None:
+def _convolution(network: Network, layer: Message, params: Message) -> None:
     kernel, groups = _two(params.kernelSize, 3), int(params.nGroups) or 1
     outputs, channels = int(params.outputChannels), int(params.kernelChannels)
     shape = (channels, outputs // groups, *kernel) if params.isDeconvolution else (outputs, channels, *kernel)
@@ -60,7 +61,7 @@ def _tuples(given: Mapping[str, Given]) -> dict[str, Given]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
 
 
-def _pooling(network: Network, layer: Any, params: Any) -> None:
+def _pooling(network: Network, layer: Message, params: Message) -> None:
     kind = ("max", "avg", "l2")[params.type]
     if params.globalPooling:
         reduction = {"max": "reduce_max", "avg": "reduce_mean", "l2": "reduce_l2_norm"}[kind]
@@ -78,7 +79,7 @@ def _pooling(network: Network, layer: Any, params: Any) -> None:
     )
 
 
-def _inner_product(network: Network, layer: Any, params: Any) -> None:
+def _inner_product(network: Network, layer: Message, params: Message) -> None:
     inputs, outputs = int(params.inputChannels), int(params.outputChannels)
     given: dict[str, Given] = {"weight": network.weights(params.weights, (outputs, inputs), f"{layer.name}.weight")}
     if params.hasBias:
@@ -91,7 +92,7 @@ def _inner_product(network: Network, layer: Any, params: Any) -> None:
     network.add("reshape", layer.output[0], x=made, shape=(0, outputs, 1, 1))
 
 
-def _embedding(network: Network, layer: Any, params: Any) -> None:
+def _embedding(network: Network, layer: Message, params: Message) -> None:
     rows, outputs = int(params.inputDim), int(params.outputChannels)
     # The file holds it the other way round, as an inner product with one-hot vectors.
     name = f"{layer.name}.weight"
@@ -109,7 +110,7 @@ def _embedding(network: Network, layer: Any, params: Any) -> None:
         network.add("reshape", layer.output[0], x=value, shape=(-1, outputs, 1, 1))
 
 
-def _batch_norm(network: Network, layer: Any, params: Any) -> None:
+def _batch_norm(network: Network, layer: Message, params: Message) -> None:
     size = (int(params.channels),)
     given: dict[str, Given] = {
         key: network.weights(getattr(params, key), size, f"{layer.name}.{key}")
@@ -123,7 +124,7 @@ def _batch_norm(network: Network, layer: Any, params: Any) -> None:
     network.add(kind, layer.output[0], name=layer.name, x=first(layer), epsilon=params.epsilon or 1e-5, **given)
 
 
-def _padding_layer(network: Network, layer: Any, params: Any) -> None:
+def _padding_layer(network: Network, layer: Message, params: Message) -> None:
     kind = params.WhichOneof("PaddingType")
     mode = {"reflection": "reflect", "replication": "replicate"}.get(kind, "constant")
     network.add(
@@ -137,7 +138,7 @@ def _padding_layer(network: Network, layer: Any, params: Any) -> None:
     )
 
 
-def _upsample(network: Network, layer: Any, params: Any) -> None:
+def _upsample(network: Network, layer: Message, params: Message) -> None:
     factors = [float(f) for f in params.fractionalScalingFactor] or [float(f) for f in params.scalingFactor] or [1.0, 1]
     given: dict[str, Given] = {"scale_factor_height": factors[0], "scale_factor_width": factors[1]}
     if params.mode == 0:
@@ -147,7 +148,7 @@ def _upsample(network: Network, layer: Any, params: Any) -> None:
     network.add("upsample_bilinear", layer.output[0], name=layer.name, x=first(layer), **given, **corners)
 
 
-def _normalise_window(network: Network, layer: Any, params: Any) -> None:
+def _normalise_window(network: Network, layer: Message, params: Message) -> None:
     network.add(
         "local_response_norm",
         layer.output[0],
@@ -160,7 +161,7 @@ def _normalise_window(network: Network, layer: Any, params: Any) -> None:
     )
 
 
-def _scale(network: Network, layer: Any, params: Any) -> None:
+def _scale(network: Network, layer: Message, params: Message) -> None:
     scale = network.weights(params.scale, _aligned(params.shapeScale), f"{layer.name}.scale")
     target = f"{layer.name}.scaled" if params.hasBias else layer.output[0]
     value = network.add("mul", target, name=layer.name, x=first(layer), y=scale)
@@ -169,7 +170,7 @@ def _scale(network: Network, layer: Any, params: Any) -> None:
         network.add("add", layer.output[0], x=value, y=bias)
 
 
-def _bias(network: Network, layer: Any, params: Any) -> None:
+def _bias(network: Network, layer: Message, params: Message) -> None:
     bias = network.weights(params.bias, _aligned(params.shape), f"{layer.name}.bias")
     network.add("add", layer.output[0], name=layer.name, x=first(layer), y=bias)
 
@@ -180,13 +181,13 @@ def _aligned(shape: Sequence[int]) -> tuple[int, ...]:
     return (*sizes, 1, 1) if len(sizes) == 1 else sizes
 
 
-def _crop(network: Network, layer: Any, params: Any) -> None:
+def _crop(network: Network, layer: Message, params: Message) -> None:
     top, bottom, left, right = _edges(params.cropAmounts.borderAmounts)
     amounts = {"crop_height": (top, bottom), "crop_width": (left, right)}
     network.add("crop", layer.output[0], name=layer.name, x=first(layer), **amounts)
 
 
-def _slice(network: Network, layer: Any, params: Any) -> None:
+def _slice(network: Network, layer: Message, params: Message) -> None:
     axis = (1, 2, 3)[params.axis]
     begin, end, stride = [0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]
     begin[axis], end[axis], stride[axis] = int(params.startIndex), int(params.endIndex), int(params.stride) or 1
@@ -203,14 +204,14 @@ def _slice(network: Network, layer: Any, params: Any) -> None:
     )
 
 
-def _flatten(network: Network, layer: Any, params: Any) -> None:
+def _flatten(network: Network, layer: Message, params: Message) -> None:
     value = first(layer)
     if params.mode == 1:  # channels last
         value = network.add("transpose", f"{layer.name}.turned", x=value, perm=(0, 2, 3, 1))
     network.add("reshape", layer.output[0], name=layer.name, x=value, shape=(0, -1, 1, 1))
 
 
-def _reshape(network: Network, layer: Any, params: Any) -> None:
+def _reshape(network: Network, layer: Message, params: Message) -> None:
     sizes = tuple(int(size) for size in params.targetShape)
     value, last = first(layer), sizes[-3:]
     if params.mode == 0:
@@ -221,25 +222,25 @@ def _reshape(network: Network, layer: Any, params: Any) -> None:
     network.add("transpose", layer.output[0], x=value, perm=(0, 3, 1, 2))
 
 
-def _permute(network: Network, layer: Any, params: Any) -> None:
+def _permute(network: Network, layer: Message, params: Message) -> None:
     network.add("transpose", layer.output[0], name=layer.name, x=first(layer), perm=tuple(int(a) for a in params.axis))
 
 
-def _concat(network: Network, layer: Any, params: Any) -> None:
+def _concat(network: Network, layer: Message, params: Message) -> None:
     axis = 0 if params.sequenceConcat else CHANNELS
     network.add("concat", layer.output[0], name=layer.name, values=all_inputs(layer), axis=axis)
 
 
-def _split(network: Network, layer: Any, params: Any) -> None:
+def _split(network: Network, layer: Message, params: Message) -> None:
     network.add("split", *layer.output, name=layer.name, x=first(layer), num_splits=int(params.nOutputs), axis=CHANNELS)
 
 
-def _softmax(network: Network, layer: Any, params: Any) -> None:
+def _softmax(network: Network, layer: Message, params: Message) -> None:
     del params
     network.add("softmax", layer.output[0], name=layer.name, x=first(layer), axis=CHANNELS)
 
 
-def _reduce(network: Network, layer: Any, params: Any) -> None:
+def _reduce(network: Network, layer: Message, params: Message) -> None:
     kinds = ("sum", "mean", "prod", "log_sum", "sum_square", "l1_norm", "l2_norm", "max", "min", "argmax")
     axes = ((-3, -2, -1), (-2, -1), (-3,), (-2,), (-1,))[params.axis]
     kind = kinds[params.mode]
@@ -247,12 +248,12 @@ def _reduce(network: Network, layer: Any, params: Any) -> None:
     network.add(f"reduce_{kind}", layer.output[0], name=layer.name, x=first(layer), keep_dims=True, **given)
 
 
-def _unit_length(network: Network, layer: Any, params: Any) -> None:
+def _unit_length(network: Network, layer: Message, params: Message) -> None:
     given = {"epsilon": float(params.epsilon)}
     network.add("l2_norm", layer.output[0], name=layer.name, x=first(layer), **given)
 
 
-def _mean_variance(network: Network, layer: Any, params: Any) -> None:
+def _mean_variance(network: Network, layer: Message, params: Message) -> None:
     axes = (-3, -2, -1) if params.acrossChannels else (-2, -1)
     if params.normalizeVariance:
         given: dict[str, Given] = {"axes": axes, "epsilon": float(params.epsilon)}
@@ -262,7 +263,7 @@ def _mean_variance(network: Network, layer: Any, params: Any) -> None:
     network.add("sub", layer.output[0], name=layer.name, x=first(layer), y=mean)
 
 
-def _constant(network: Network, layer: Any, params: Any) -> None:
+def _constant(network: Network, layer: Message, params: Message) -> None:
     shape = tuple(int(size) for size in params.shape)
     network.weights(params.data, shape if network.ranks else (1, *shape), layer.output[0])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias, final
+from typing import TypeAlias, final
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from edgekit.validators.coreml_evaluator.graph import (
     StoredConstant,
     ValueType,
 )
+from edgekit.validators.coreml_evaluator.neural_network.message import Message
 from edgekit.validators.coreml_evaluator.neural_network.stored_weights import read_weights
 
 Given: TypeAlias = "str | int | float | bool | Sequence[int] | Constant | Reference | list[Reference]"
@@ -42,7 +43,7 @@ class Network:
     constants: dict[str, Constant] = field(default_factory=dict[str, Constant])
     stored: list[StoredConstant] = field(default_factory=list[StoredConstant])
 
-    def weights(self, message: Any, shape: Sequence[int], name: str) -> Reference:
+    def weights(self, message: Message, shape: Sequence[int], name: str) -> Reference:
         """Stores weights of a layer and returns what refers to them."""
         values, dtype, size = read_weights(message, shape, layer=name)
         self.constants[name] = values
@@ -78,7 +79,7 @@ class Network:
 UNKNOWN = ValueType(kind="tensor", dtype="fp32", shape=None)
 """Type of a result before the shapes are known."""
 
-Translate: TypeAlias = Callable[[Network, Any, Any], None]
+Translate: TypeAlias = Callable[["Network", Message, Message], None]
 """Appends the operators of a layer: gets the network, the layer and its parameters."""
 
 
@@ -94,11 +95,11 @@ def _argument(value: Given) -> tuple[Reference | Constant, ...]:
     return (array.astype(kinds[array.dtype.kind]),)
 
 
-def first(layer: Any) -> Reference:
+def first(layer: Message) -> Reference:
     """Returns a layer's first input."""
     return Reference(name=layer.input[0])
 
 
-def all_inputs(layer: Any) -> list[Reference]:
+def all_inputs(layer: Message) -> list[Reference]:
     """Returns a layer's inputs."""
     return [Reference(name=name) for name in layer.input]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from edgekit.validators.coreml_evaluator.graph import Reference
+from edgekit.validators.coreml_evaluator.neural_network.message import Message
 from edgekit.validators.coreml_evaluator.neural_network.network import Given, Network, Translate, all_inputs, first
 
 _REDUCTIONS: Final = {
@@ -23,7 +24,7 @@ _REDUCTIONS: Final = {
 
 
 def _reduction(operator: str) -> Translate:
-    def translate(network: Network, layer: Any, params: Any) -> None:
+    def translate(network: Network, layer: Message, params: Message) -> None:
         axes = tuple(int(axis) for axis in params.axes)
         given: dict[str, Given] = {"axes": axes} if axes and not params.reduceAll else {}
         keep = bool(params.keepDims)
@@ -33,54 +34,54 @@ def _reduction(operator: str) -> Translate:
 
 
 def _argument_of(operator: str) -> Translate:
-    def translate(network: Network, layer: Any, params: Any) -> None:
+    def translate(network: Network, layer: Message, params: Message) -> None:
         keep = not params.removeDim
         network.add(operator, layer.output[0], name=layer.name, x=first(layer), axis=int(params.axis), keep_dims=keep)
 
     return translate
 
 
-def _softmax(network: Network, layer: Any, params: Any) -> None:
+def _softmax(network: Network, layer: Message, params: Message) -> None:
     network.add("softmax", layer.output[0], name=layer.name, x=first(layer), axis=int(params.axis))
 
 
-def _reshape(network: Network, layer: Any, params: Any) -> None:
+def _reshape(network: Network, layer: Message, params: Message) -> None:
     shape = tuple(int(size) for size in params.targetShape)
     network.add("reshape", layer.output[0], name=layer.name, x=first(layer), shape=shape)
 
 
-def _transpose(network: Network, layer: Any, params: Any) -> None:
+def _transpose(network: Network, layer: Message, params: Message) -> None:
     network.add("transpose", layer.output[0], name=layer.name, x=first(layer), perm=tuple(int(a) for a in params.axes))
 
 
-def _concat(network: Network, layer: Any, params: Any) -> None:
+def _concat(network: Network, layer: Message, params: Message) -> None:
     given: dict[str, Given] = {"axis": int(params.axis), "interleave": bool(params.interleave)}
     network.add("concat", layer.output[0], name=layer.name, values=all_inputs(layer), **given)
 
 
-def _stack(network: Network, layer: Any, params: Any) -> None:
+def _stack(network: Network, layer: Message, params: Message) -> None:
     network.add("stack", layer.output[0], name=layer.name, values=all_inputs(layer), axis=int(params.axis))
 
 
-def _expand(network: Network, layer: Any, params: Any) -> None:
+def _expand(network: Network, layer: Message, params: Message) -> None:
     axes = tuple(int(axis) for axis in params.axes)
     network.add("expand_dims", layer.output[0], name=layer.name, x=first(layer), axes=axes)
 
 
-def _squeeze(network: Network, layer: Any, params: Any) -> None:
+def _squeeze(network: Network, layer: Message, params: Message) -> None:
     given: dict[str, Given] = {} if params.squeezeAll else {"axes": tuple(int(axis) for axis in params.axes)}
     network.add("squeeze", layer.output[0], name=layer.name, x=first(layer), **given)
 
 
-def _flatten(network: Network, layer: Any, params: Any) -> None:
+def _flatten(network: Network, layer: Message, params: Message) -> None:
     network.add("flatten2d", layer.output[0], name=layer.name, x=first(layer), axis=int(params.axis))
 
 
-def _constant(network: Network, layer: Any, params: Any) -> None:
+def _constant(network: Network, layer: Message, params: Message) -> None:
     network.weights(params.data, tuple(int(size) for size in params.shape), layer.output[0])
 
 
-def _slice(network: Network, layer: Any, params: Any) -> None:
+def _slice(network: Network, layer: Message, params: Message) -> None:
     network.add(
         "slice_by_index",
         layer.output[0],
@@ -95,13 +96,13 @@ def _slice(network: Network, layer: Any, params: Any) -> None:
     )
 
 
-def _split(network: Network, layer: Any, params: Any) -> None:
+def _split(network: Network, layer: Message, params: Message) -> None:
     sizes = tuple(int(size) for size in params.splitSizes)
     given: dict[str, Given] = {"split_sizes": sizes} if sizes else {"num_splits": int(params.numSplits)}
     network.add("split", *layer.output, name=layer.name, x=first(layer), axis=int(params.axis), **given)
 
 
-def _layer_norm(network: Network, layer: Any, params: Any) -> None:
+def _layer_norm(network: Network, layer: Message, params: Message) -> None:
     shape = tuple(int(size) for size in params.normalizedShape)
     network.add(
         "layer_norm",
@@ -115,7 +116,7 @@ def _layer_norm(network: Network, layer: Any, params: Any) -> None:
     )
 
 
-def _product(network: Network, layer: Any, params: Any) -> None:
+def _product(network: Network, layer: Message, params: Message) -> None:
     given: dict[str, Given] = {}
     if len(layer.input) > 1:
         values = all_inputs(layer)
@@ -130,18 +131,18 @@ def _product(network: Network, layer: Any, params: Any) -> None:
     network.add("linear", layer.output[0], name=layer.name, x=first(layer), **given)
 
 
-def _pad(network: Network, layer: Any, params: Any) -> None:
+def _pad(network: Network, layer: Message, params: Message) -> None:
     amounts = tuple(int(size) for size in params.padAmounts)
     network.add("pad", layer.output[0], name=layer.name, x=first(layer), pad=amounts, constant_val=float(params.value))
 
 
-def _gather(network: Network, layer: Any, params: Any) -> None:
+def _gather(network: Network, layer: Message, params: Message) -> None:
     table, rows = all_inputs(layer)
     rows = network.add("cast", f"{layer.name}.rows", x=rows, dtype="int32")
     network.add("gather", layer.output[0], name=layer.name, x=table, indices=rows, axis=int(params.axis))
 
 
-def _embedding(network: Network, layer: Any, params: Any) -> None:
+def _embedding(network: Network, layer: Message, params: Message) -> None:
     rows, outputs, name = int(params.vocabSize), int(params.embeddingSize), f"{layer.name}.weight"
     network.weights(params.weights, (outputs, rows), name)
     network.constants[name] = network.constants[name].T.copy()  # type: ignore[union-attr]  # weights are arrays
@@ -154,7 +155,7 @@ def _embedding(network: Network, layer: Any, params: Any) -> None:
         network.add("add", layer.output[0], x=value, y=bias)
 
 
-def _tile(network: Network, layer: Any, params: Any) -> None:
+def _tile(network: Network, layer: Message, params: Message) -> None:
     network.add("tile", layer.output[0], name=layer.name, x=first(layer), reps=tuple(int(n) for n in params.reps))
 
 

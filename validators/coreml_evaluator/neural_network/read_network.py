@@ -18,6 +18,7 @@ from edgekit.validators.coreml_evaluator.neural_network import (
     ranked_layers,
     recurrent_layers,
 )
+from edgekit.validators.coreml_evaluator.neural_network.message import Message
 from edgekit.validators.coreml_evaluator.neural_network.network import Network, Translate
 
 LAYERS: Final[Mapping[str, Translate]] = {
@@ -37,7 +38,7 @@ _DTYPES: Final = {65568: "fp32", 65600: "fp64", 65552: "fp16", 131104: "int32", 
 _COLOURS: Final = {10: ("gray",), 20: ("red", "green", "blue"), 30: ("blue", "green", "red")}
 
 
-def read_network(spec: Any) -> Function:
+def read_network(spec: Message) -> Function:
     """Returns the function `main` of a neural network.
 
     Args:
@@ -71,7 +72,7 @@ def read_network(spec: Any) -> Function:
     return _with_shapes(function)
 
 
-def _check_layers(message: Any) -> None:
+def _check_layers(message: Message) -> None:
     unknown: dict[str, None] = {}
     for layer in message.layers:
         kind = layer.WhichOneof("layer") or "empty"
@@ -95,7 +96,7 @@ def _array(name: str) -> str:
     return f"{name}/array"
 
 
-def _call_arrays_otherwise(message: Any, names: list[str]) -> None:
+def _call_arrays_otherwise(message: Message, names: list[str]) -> None:
     for layer in message.layers:
         for values in (layer.input, layer.output):
             for i, name in enumerate(values):
@@ -103,7 +104,7 @@ def _call_arrays_otherwise(message: Any, names: list[str]) -> None:
                     values[i] = _array(name)
 
 
-def _input(item: Any) -> NamedType:
+def _input(item: Message) -> NamedType:
     """Returns an input's name and type, images as (1, channels, height, width)."""
     kind = item.type.WhichOneof("Type")
     if kind == "imageType":
@@ -127,7 +128,7 @@ def _input(item: Any) -> NamedType:
     )
 
 
-def _enter(network: Network, message: Any, item: Any, feature: NamedType) -> None:
+def _enter(network: Network, message: Message, item: Message, feature: NamedType) -> None:
     """Brings an input into the axes that layers work on, and a picture into the values that they expect."""
     shape = feature.type.fixed_shape or ()
     value = Reference(name=item.name)
@@ -157,7 +158,7 @@ def _enter(network: Network, message: Any, item: Any, feature: NamedType) -> Non
     network.add("reshape", _array(item.name), x=value, shape=axes)
 
 
-def _leave(network: Network, spec: Any, message: Any) -> tuple[str, ...]:
+def _leave(network: Network, spec: Message, message: Message) -> tuple[str, ...]:
     """Brings the outputs into the axes that the file gives them, and returns their names."""
     described = spec.description
     classes = _classes(message)
@@ -192,7 +193,7 @@ def _leave(network: Network, spec: Any, message: Any) -> tuple[str, ...]:
 _DICTIONARY: Final = ValueType(kind="dictionary", dtype="", shape=None)
 
 
-def _classes(message: Any) -> tuple[str | int, ...]:
+def _classes(message: Message) -> tuple[str | int, ...]:
     if not hasattr(message, "labelProbabilityLayerName"):
         return ()
     texts = tuple(str(label) for label in message.stringClassLabels.vector)

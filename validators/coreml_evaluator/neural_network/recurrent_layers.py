@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from edgekit.errors import ArtifactError
 from edgekit.validators.coreml_evaluator.graph import Reference
+from edgekit.validators.coreml_evaluator.neural_network.message import Message
 from edgekit.validators.coreml_evaluator.neural_network.network import Given, Network, Translate
 
 _LSTM_GATES: Final = ("inputGate", "forgetGate", "outputGate", "blockInput")
@@ -17,7 +18,7 @@ _ACTIVATIONS: Final = {"ReLU": "relu", "sigmoidHard": "sigmoid_hard", "scaledTan
 
 
 def _joined(
-    network: Network, holder: Any, gates: Sequence[str], part: str, shape: Sequence[int], name: str
+    network: Network, holder: Message, gates: Sequence[str], part: str, shape: Sequence[int], name: str
 ) -> Reference:
     """Stores one matrix of all gates and returns what refers to it."""
     parts = [network.weights(getattr(holder, f"{gate}{part}"), shape, f"{name}.{gate}") for gate in gates]
@@ -30,7 +31,9 @@ def _joined(
     return Reference(name=name)
 
 
-def _cells(network: Network, holder: Any, gates: Sequence[str], layer: Any, params: Any, end: str) -> dict[str, Given]:
+def _cells(
+    network: Network, holder: Message, gates: Sequence[str], layer: Message, params: Message, end: str
+) -> dict[str, Given]:
     inputs, outputs = int(params.inputVectorSize), int(params.outputVectorSize)
     name = f"{layer.name}{end}"
     given: dict[str, Given] = {
@@ -46,13 +49,13 @@ def _cells(network: Network, holder: Any, gates: Sequence[str], layer: Any, para
     return given
 
 
-def _sequence(network: Network, layer: Any) -> Reference:
+def _sequence(network: Network, layer: Message) -> Reference:
     """Returns the layer's data as (steps, batch, channels): its arrays have two axes of 1 behind."""
     shape = (0, 0, -1) if network.ranks else (0, 1, -1)
     return network.add("reshape", f"{layer.name}.steps", x=Reference(name=layer.input[0]), shape=shape)
 
 
-def _state(network: Network, layer: Any, size: int, places: Sequence[int], key: str) -> Given:
+def _state(network: Network, layer: Message, size: int, places: Sequence[int], key: str) -> Given:
     """Returns a first state (batch, channels) from the layer's further inputs, side by side; zeros without them."""
     if len(layer.input) == 1:
         return np.zeros((1, size * len(places)), np.float32)
@@ -63,19 +66,19 @@ def _state(network: Network, layer: Any, size: int, places: Sequence[int], key: 
     return network.add("concat", f"{layer.name}.{key}", values=parts, axis=1) if len(parts) > 1 else parts[0]
 
 
-def _sequence_out(network: Network, layer: Any, made: Reference) -> None:
+def _sequence_out(network: Network, layer: Message, made: Reference) -> None:
     shape = (0, 0, -1, 1, 1) if network.ranks else (0, -1, 1, 1)
     network.add("reshape", layer.output[0], x=made, shape=shape)
 
 
-def _states_out(network: Network, layer: Any, size: int, states: Sequence[Reference]) -> None:
+def _states_out(network: Network, layer: Message, size: int, states: Sequence[Reference]) -> None:
     """Gives the last states to the layer's further outputs, in their order there."""
     shape = (1, -1, size, 1, 1) if network.ranks else (-1, size, 1, 1)
     for output, state in zip(layer.output[1:], states, strict=False):
         network.add("reshape", output, x=state, shape=shape)
 
 
-def _activations(layer: Any, found: Sequence[Any], names: Sequence[str]) -> dict[str, Given]:
+def _activations(layer: Message, found: Sequence[Message], names: Sequence[str]) -> dict[str, Given]:
     kinds = [str(item.WhichOneof("NonlinearityType")) for item in found]
     known = {"sigmoid", "tanh", "linear", *_ACTIVATIONS}
     if unknown := [kind for kind in kinds if kind not in known]:
@@ -86,7 +89,7 @@ def _activations(layer: Any, found: Sequence[Any], names: Sequence[str]) -> dict
     return {key: _ACTIVATIONS.get(kind, kind) for key, kind in zip(names, kinds, strict=False)}
 
 
-def _lstm_settings(layer: Any, params: Any) -> dict[str, Given]:
+def _lstm_settings(layer: Message, params: Message) -> dict[str, Given]:
     settings = params.params
     if settings.forgetBias or settings.coupledInputAndForgetGate:
         what = "forgetBias" if settings.forgetBias else "coupledInputAndForgetGate"
@@ -98,7 +101,7 @@ def _lstm_settings(layer: Any, params: Any) -> dict[str, Given]:
     return {**given, "clip": float(settings.cellClipThreshold)} if 0 < settings.cellClipThreshold < 1e6 else given
 
 
-def _lstm(network: Network, layer: Any, params: Any) -> None:
+def _lstm(network: Network, layer: Message, params: Message) -> None:
     size, made = int(params.outputVectorSize), _results(layer, 3)
     network.add(
         "lstm",
@@ -116,7 +119,7 @@ def _lstm(network: Network, layer: Any, params: Any) -> None:
     _states_out(network, layer, size, [Reference(name=name) for name in made[1:]])
 
 
-def _gru(network: Network, layer: Any, params: Any) -> None:
+def _gru(network: Network, layer: Message, params: Message) -> None:
     size, made = int(params.outputVectorSize), _results(layer, 2)
     network.add(
         "gru",
@@ -133,7 +136,7 @@ def _gru(network: Network, layer: Any, params: Any) -> None:
     _states_out(network, layer, size, [Reference(name=made[1])])
 
 
-def _both_ways(network: Network, layer: Any, params: Any) -> None:
+def _both_ways(network: Network, layer: Message, params: Message) -> None:
     """Further inputs and outputs are h and c forward, then h and c backward."""
     size, made = int(params.outputVectorSize), _results(layer, 3)
     forward, backward = params.weightParams
@@ -161,7 +164,7 @@ def _both_ways(network: Network, layer: Any, params: Any) -> None:
     _states_out(network, layer, size, [hidden, cell, hidden_back, cell_back])
 
 
-def _results(layer: Any, count: int) -> list[str]:
+def _results(layer: Message, count: int) -> list[str]:
     return [f"{layer.name}.result_{i}" for i in range(count)]
 
 

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import ArtifactError
+from edgekit.validators.coreml_evaluator.neural_network.message import Message
 
 
-def read_weights(message: Any, shape: Sequence[int], *, layer: str) -> tuple[NDArray[np.float32], str, int]:
+def read_weights(message: Message, shape: Sequence[int], *, layer: str) -> tuple[NDArray[np.float32], str, int]:
     """Returns (values in a shape, element type as stored, stored bytes) of a `WeightParams` message.
 
     Args:
@@ -33,7 +34,7 @@ def read_weights(message: Any, shape: Sequence[int], *, layer: str) -> tuple[NDA
     return values.astype(np.float32).reshape(shape), stored, (values.size * bits + 7) // 8
 
 
-def _values(message: Any, count: int, layer: str) -> tuple[NDArray[Any], str]:
+def _values(message: Message, count: int, layer: str) -> tuple[NDArray[Any], str]:
     if message.floatValue:
         return np.array(message.floatValue, np.float32), "fp32"
     if message.float16Value:
@@ -58,7 +59,7 @@ def _unpacked(raw: bytes, bits: int, count: int) -> NDArray[np.int64]:
     return single @ (1 << np.arange(bits)[::-1])
 
 
-def _dequantized(quantization: Any, integers: NDArray[np.int64], layer: str) -> NDArray[Any]:
+def _dequantized(quantization: Message, integers: NDArray[np.int64], layer: str) -> NDArray[Any]:
     """Returns `scale * q + bias`, with a scale for all or for each output channel, or the entries of a table."""
     if quantization.WhichOneof("QuantizationType") == "lookupTableQuantization":
         return np.array(quantization.lookupTableQuantization.floatValue, np.float32)[integers]
