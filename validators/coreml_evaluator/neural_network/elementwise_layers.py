@@ -26,7 +26,8 @@ def _activation(network: Network, layer: Message, params: Message) -> None:
         network.add(plain[kind], layer.output[0], name=layer.name, x=first(layer))
     elif kind in scaled:
         operator, *names = scaled[kind]
-        given: dict[str, Given] = {name: float(getattr(own, name)) for name in names}
+        given: dict[str, Given] = {}
+        given.update((name, float(getattr(own, name))) for name in names)
         network.add(operator, layer.output[0], name=layer.name, x=first(layer), **given)
     else:
         operator, names = ("prelu", ["alpha"]) if kind == "PReLU" else ("softplus_parametric", ["alpha", "beta"])
@@ -54,7 +55,8 @@ def _unary(network: Network, layer: Message, params: Message) -> None:
     elif kind == "threshold":
         given = {"alpha": float(params.alpha)}
     elif kind == "power":
-        kind, given = "pow", {"y": float(params.alpha)}
+        kind = "pow"
+        given = {"y": float(params.alpha)}
     network.add(kind, layer.output[0], name=layer.name, x=value, **given)
 
 
