@@ -4,8 +4,8 @@
 
 Each case changes one small valid file (bits, lengths, fields of protobuf, zip, JSON and TOML) and reads it by a command
 of edgekit or by one of its readers, in a forked child with limits on time and memory; what counts as an anomaly stands
-in `tests/robustness/fuzzing/campaign.py`. Cases are shared out by what they cost: kinds that need a native runtime in a
-process of its own get fewer. A long run can be cut into parts (`--part 2/4`), each of which adds its figures to
+in `tests/robustness/fuzzing/campaign.py`. Cases are shared out by what they cost: kinds that whole frameworks read get
+fewer. A long run can be cut into parts (`--part 2/4`), each of which adds its figures to
 `results/robustness.json`; `--write` puts all that is there into `results/robustness.md`. `--keep` stores the changed
 file of each anomaly.
 
@@ -24,8 +24,8 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,53 +38,78 @@ from fuzzing.kinds import KINDS
 from fuzzing.seeds import make_seeds
 
 GOAL = 20_000
+Found = dict[str, Any]
 
-COSTLY = {
-    "executorch": 0.05,
-    "core ml model": 0.3,
-    "core ml weights": 0.3,
-    "core ml manifest": 0.2,
-    "pt2": 0.5,
-    "savedmodel": 0.5,
+CPU_MS = {
+    "onnx external data": 70,
+    "pt2": 95,
+    "onnx artifact": 60,
+    "tflite": 75,
+    "measurement": 100,
+    "executorch": 170,
+    "device profile": 60,
+    "baseline": 100,
+    "edgekit.lock": 100,
+    "report.json": 200,
+    "details.json": 400,
+    "keras": 220,
+    "h5": 130,
+    "savedmodel": 200,
+    "core ml manifest": 260,
+    "core ml weights": 260,
+    "core ml model": 340,
 }
-"""Share of cases of kinds whose runtime is loaded anew in each of its processes, where others have 1."""
+"""CPU time of a case, as measured, where it is above `EVEN_MS`."""
+
+EVEN_MS = 40
+"""A kind gets as many cases as every other one, or as many as take no longer than those do at this cost."""
 
 
 def shares(kinds: list[str], cases: int) -> dict[str, int]:
     """Returns how many of the cases each kind gets."""
-    weights = {kind: COSTLY.get(kind, 1.0) for kind in KINDS}
+    weights = {kind: min(1.0, EVEN_MS / CPU_MS.get(kind, EVEN_MS)) for kind in KINDS}
     unit = cases / sum(weights.values())
     return {kind: round(unit * weights[kind]) for kind in kinds}
 
 
-def run_kind(kind: str, seeds: Path, first: int, count: int, options: argparse.Namespace) -> dict[str, Any]:
-    keep = ["--keep", str(options.keep)] if options.keep else []
-    command = [sys.executable, str(FUZZING / "campaign.py"), kind, "--seeds", str(seeds), "--first", str(first)]
-    ran = subprocess.run(
-        [*command, "--cases", str(count), "--seed", str(options.seed), *keep],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    if ran.returncode:
-        sys.exit(f"{kind}: {ran.stderr[-2000:]}")
-    found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
-    return found
+def run_campaign(ranges: dict[str, tuple[int, int]], seeds: Path, options: argparse.Namespace) -> Iterator[Found]:
+    """Yields what came of each kind as soon as it is known."""
+    command = [sys.executable, str(FUZZING / "campaign.py"), "--seeds", str(seeds), "--seed", str(options.seed)]
+    command += ["--keep", str(options.keep)] if options.keep else []
+    command += [f"{kind}:{first}:{cases}" for kind, (first, cases) in ranges.items()]
+    with tempfile.TemporaryFile("w+") as log:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        ran = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+        assert ran.stdout is not None
+        yield from (json.loads(line) for line in ran.stdout if line.startswith('{"kind"'))
+        if ran.wait():
+            log.seek(0)
+            sys.exit(log.read()[-2000:])
 
 
-def add_result(kind: str, seed: int, first: int, count: int, found: dict[str, Any], seconds: float) -> None:
+def add_result(found: Found, seed: int, first: int) -> None:
     """Adds a run to the results; a run of the same cases takes the place of the earlier one."""
-    same = {"kind": kind, "seed": seed, "first": first}
+    same = {"kind": found["kind"], "seed": seed, "first": first}
     anomalies = Counter(one["what"] for one in found["anomalies"])
-    run = {**same, "cases": count, "codes": found["codes"], "anomalies": dict(anomalies), "seconds": round(seconds)}
+    cases = sum(found["codes"].values())
+    run = {**same, "cases": cases, "codes": found["codes"], "anomalies": dict(anomalies), "cpu_s": found["cpu_s"]}
     with RESULTS.open("a+") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)  # parts may run side by side
         stream.seek(0)
         known: list[dict[str, Any]] = json.loads(stream.read() or "[]")
         known = [one for one in known if any(one[key] != value for key, value in same.items())]
         stream.truncate(0)
-        stream.write(json.dumps([*known, run], indent=1) + "\n")
+        lines = ",\n".join(json.dumps(one) for one in [*known, {**run, "commit": commit()}])
+        stream.write(f"[\n{lines}\n]\n")
+
+
+def commit() -> str:
+    """Returns the commit of the checkout, with "+" where edgekit's own files differ from it."""
+    code = ("edgekit", "converters", "validators", "device_profiles")
+    git = ["git", "-C", str(HERE)]
+    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    differs = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *(f":/{name}" for name in code)], check=False)
+    return head.stdout.strip() + ("+" if differs.returncode else "")
 
 
 def table() -> str:
@@ -108,12 +133,15 @@ def write_results() -> None:
     runs = json.loads(RESULTS.read_text())
     cases = sum(run["cases"] for run in runs)
     missing = "" if cases >= GOAL else f" The goal of {GOAL} cases is not reached yet."
+    commits = ", ".join(dict.fromkeys(run["commit"] for run in runs))
     text = f"""# Robustness: fuzzing
 
-{cases} cases, run in parts by `python benchmarks/robustness.py --cases N --seed N --kinds ...` on {machine}; each
-part's figures are in `robustness.json`.{missing} An anomaly is a traceback, exit code 4 or a signal, a message that
-does not name the file, anything left behind, PASS on what fails, 30 s of CPU time, or more than 3 GiB of memory for
-some kilobytes.
+{cases} cases, run in parts by `python benchmarks/robustness.py --cases N --seed N --part I/N` on {machine}, of commits
+{commits}; each part's figures are in `robustness.json`.{missing}
+
+An anomaly is a traceback, exit code 4 or a signal, a message that does not name the file, anything left behind, PASS on
+what fails, 30 s of CPU time, or more than 3 GiB of memory for some kilobytes. Those that were found are mended; their
+files lie in `tests/robustness/corpus`, which each run of the tests reads again.
 
 {table()}
 """
@@ -136,15 +164,13 @@ def main() -> None:
         seeds.mkdir(exist_ok=True)
         if options.cases and not any(seeds.iterdir()):
             make_seeds(seeds)
-        for kind, count in shares(options.kinds.split(","), options.cases).items():
-            first, last = count * (part - 1) // parts, count * part // parts
-            if first == last:
-                continue
-            started = time.monotonic()
-            found = run_kind(kind, seeds, first, last - first, options)
-            seconds = time.monotonic() - started
-            add_result(kind, options.seed, first, last - first, found, seconds)
-            print(f"{kind}: {last - first} cases in {seconds:.0f} s, {len(found['anomalies'])} anomalies", flush=True)
+        wanted = shares(options.kinds.split(","), options.cases)
+        cuts = {kind: (count * (part - 1) // parts, count * part // parts) for kind, count in wanted.items()}
+        ranges = {kind: (first, last - first) for kind, (first, last) in cuts.items() if last > first}
+        for found in run_campaign(ranges, seeds, options) if ranges else ():
+            add_result(found, options.seed, ranges[found["kind"]][0])
+            cases, wrong = sum(found["codes"].values()), len(found["anomalies"])
+            print(f"{found['kind']}: {cases} cases in {found['cpu_s']} s of CPU time, {wrong} anomalies", flush=True)
             for one in found["anomalies"]:
                 print(f"  {one['number']} {one['act']}: {one['what']}: {one['said'].strip()[-500:]!r}", flush=True)
     if RESULTS.exists():

@@ -237,9 +237,10 @@ def _equal_options(left: Any, right: Any) -> bool:
     """Returns whether two operators have the same settings; a reshape's come as a constant too, which is compared."""
     if left is None or right is None:
         return left is right
-    mine, theirs = dict(vars(left)), dict(vars(right))
-    mine.pop("newShape", None), theirs.pop("newShape", None)
-    return {key: str(value) for key, value in mine.items()} == {key: str(value) for key, value in theirs.items()}
+    mine, theirs = (
+        {key: str(value) for key, value in vars(options).items() if key != "newShape"} for options in (left, right)
+    )
+    return mine == theirs
 
 
 def _values(model: TFLiteModel, tensor: TFLiteTensor) -> NDArray[Any]:

@@ -13,7 +13,7 @@ import operator
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, cast, final
 
 from edgekit.errors import ConversionError
 from edgekit.torch_program.operator_place import operator_place
@@ -177,7 +177,7 @@ def _without_needless_work() -> Generator[None]:
             traceback.current_meta = node.meta.copy()
             if isinstance(node.meta.get("val"), torch.SymInt):
                 # The size of an input has no origin, and a later pass asks each node for one.
-                traceback.current_meta.setdefault("from_node", [traceback.NodeSource(node)])
+                traceback.current_meta.setdefault("from_node", [traceback.NodeSource(cast("Any", node))])
             yield
         finally:
             traceback.current_meta = saved

@@ -87,6 +87,9 @@ _UNLIMITED: Final = (
 )
 """Checks that no budget limits: something is there or it is not."""
 
+EVERY_CHECK: Final = (*COSTS, *(cost.name for cost in _UNLIMITED))
+"""Checks that every artifact of an export has, with a figure or with the reason why there is none."""
+
 SOUNDNESS: Final = ("parity_floor", "integer_outputs", "outputs_alive", "evidence", "model_digest")
 """Checks that guard the meaning of all others. They have limits where no budget names any."""
 

@@ -276,6 +276,7 @@ class CapturedModel:
         learned_ranges: Learned ranges of activations, where training with rounded values has found them.
         states: What it keeps between calls; their inputs and outputs are among `inputs` and `outputs`.
         open_sizes: Sizes that artifacts leave open; `inputs`, `outputs` and `path` have the largest. None without any.
+        float_types: Floating-point types other than float32 that it computed in before it was captured.
     """
 
     name: str
@@ -295,6 +296,17 @@ class CapturedModel:
     learned_ranges: tuple[LearnedRange, ...] = ()
     states: tuple[State, ...] = ()
     open_sizes: OpenSizes | None = None
+    float_types: tuple[str, ...] = ()
+
+    @property
+    def precision_note(self) -> str:
+        """What became of other floating-point types, a sentence; "" where the model computes in float32 itself."""
+        if not self.float_types:
+            return ""
+        return (
+            f"The model computes in {' and '.join(self.float_types)}. Here it is computed in float32, and so it is "
+            "compared; what a format computes in is its precision's choice."
+        )
 
     @property
     def open_path(self) -> Path:

@@ -163,21 +163,36 @@ class Samples:
     def sizes(self) -> NDArray[np.int64] | None:
         """Returns each row's own sizes, (rows, tensors, axes) filled up with 0, or None where all rows are alike."""
         path = self.folder / "sizes.npy"
-        return _load(path, self.count) if path.exists() else None
+        if not path.exists():
+            return None
+        found = _read_array(path)
+        axes = max((len(shape) for shape in self.shapes()), default=0)
+        wanted = (self.count, len(self.names), axes)
+        return _indexes(path, found, f"the sizes of each row, {wanted}", is_right=found.shape == wanted)
 
     def item_of_row(self) -> NDArray[np.int64]:
         """Returns for each row the index of its evaluation item, shape (count,)."""
         import numpy as np
 
         path = self.folder / "items.npy"
-        return _load(path, self.count) if path.exists() else np.arange(self.count, dtype=np.int64)
+        if not path.exists():
+            return np.arange(self.count, dtype=np.int64)
+        found = _load(path, self.count)
+        is_right = found.ndim == 1 and np.array_equal(np.unique(found), np.arange(self.items))
+        return _indexes(path, found, f"rows for each of {self.items} items", is_right=is_right)
 
     def starts(self) -> tuple[int, ...]:
         """Returns the rows before which a model's states begin anew; the first row always is one."""
         import numpy as np
 
         path = self.folder / "starts.npy"
-        return tuple(np.load(path).tolist()) if path.exists() else (0,)
+        if not path.exists():
+            return (0,)
+        found = _read_array(path)
+        # A row of the end lies behind each start, so that no sequence is empty.
+        is_right = found.ndim == 1 and found[:1].tolist() == [0] and bool((np.diff([*found, self.count]) > 0).all())
+        expected = f"rising rows below {self.count}, the first of them 0"
+        return tuple(_indexes(path, found, expected, is_right=is_right).tolist())
 
     def sequence_lengths(self) -> tuple[int, ...]:
         """Returns how many calls each sequence has; empty for data of a model without states."""
@@ -203,21 +218,45 @@ class Samples:
 
 
 def _load(path: Path, rows: int, *, mapped: bool = False) -> NDArray[Any]:
+    """Returns the array in an `.npy` file with one entry a row.
+
+    Raises:
+        DataError: it cannot be read (see `_read_array`), or holds another number of rows.
+    """
+    found = _read_array(path, mapped=mapped)
+    if found.ndim == 0 or len(found) != rows:
+        raise DataError(f"{path} has the shape {found.shape}; expected {rows} rows. Make the samples anew.")
+    return found
+
+
+def _read_array(path: Path, *, mapped: bool = False) -> NDArray[Any]:
     """Returns the array in an `.npy` file, checked: sample folders may come from elsewhere.
 
     Raises:
-        DataError: it is missing, damaged, holds pickled objects, or another number of rows.
+        DataError: it is missing, damaged, an archive of several arrays, or holds pickled objects.
     """
     import numpy as np
 
     try:
-        found: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        found: Any = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except (OSError, ValueError, EOFError, TypeError, SyntaxError, TokenError, ArithmeticError, MemoryError) as error:
         # A header is Python, and NumPy makes room for what it says.
         first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise DataError(f"{path} cannot be read as an .npy file: {first}. Make the samples anew.") from error
-    if found.ndim == 0 or len(found) != rows:
-        raise DataError(f"{path} has the shape {found.shape}; expected {rows} rows. Make the samples anew.")
+    if not isinstance(found, np.ndarray):
+        found.close()
+        raise DataError(f"{path} is an archive, as .npz files are; expected an .npy file. Make the samples anew.")
+    return found
+
+
+def _indexes(path: Path, found: NDArray[Any], expected: str, *, is_right: bool) -> NDArray[np.int64]:
+    """Returns an array of counts or rows that was found to be right.
+
+    Raises:
+        DataError: it is not, or holds no integers.
+    """
+    if not is_right or found.dtype.kind not in "iu" or (found.size and found.min() < 0):
+        raise DataError(f"{path} does not fit its samples: expected {expected}. Make the samples anew.")
     return found
 
 

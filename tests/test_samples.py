@@ -231,6 +231,41 @@ def test_an_array_of_samples_with_another_number_of_rows_is_named(tmp_path: Path
         samples.targets()
 
 
+def test_an_archive_in_the_place_of_an_array_is_named(tmp_path: Path) -> None:
+    samples = Samples.open(sample_folder(tmp_path))
+    with (tmp_path / "targets.npy").open("wb") as stream:
+        np.savez(stream, np.zeros(3))
+    message = f"{tmp_path / 'targets.npy'} is an archive, as .npz files are; expected an .npy file. "
+    with pytest.raises(DataError, match=f"^{re.escape(message)}Make the samples anew\\.$"):
+        samples.targets()
+
+
+NO_STARTS = "rising rows below 3, the first of them 0"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("items.npy", [0, 1, 3], "rows for each of 3 items"),
+        ("items.npy", [0.0, 1.0, 2.0], "rows for each of 3 items"),
+        ("starts.npy", [0, 0], NO_STARTS),
+        ("starts.npy", [1, 2], NO_STARTS),
+        ("starts.npy", [0, 3], NO_STARTS),
+        ("starts.npy", [[0]], NO_STARTS),
+        ("starts.npy", [], NO_STARTS),
+        ("sizes.npy", [[[1]], [[1]], [[1]]], "the sizes of each row, "),
+    ],
+)
+def test_rows_of_samples_that_are_none_are_named(tmp_path: Path, name: str, content: Any, expected: str) -> None:
+    samples = Samples.open(sample_folder(tmp_path))
+    np.save(tmp_path / name, np.asarray(content))
+    read = {"items.npy": samples.item_of_row, "starts.npy": samples.starts, "sizes.npy": samples.sizes}[name]
+    start = re.escape(f"{tmp_path / name} does not fit its samples: expected {expected}")
+    message = rf"^{start}.*\. Make the samples anew\.$"
+    with pytest.raises(DataError, match=message):
+        read()
+
+
 @pytest.mark.parametrize("text", ['["a"]', "[1, 2, 3]", '{"a": 1}'])
 def test_slices_of_samples_that_are_none_are_named(tmp_path: Path, text: str) -> None:
     samples = Samples.open(sample_folder(tmp_path))

@@ -24,7 +24,7 @@ from edgekit.samples import Samples
 from edgekit.task.input_sizes import OpenInput, flags_of
 from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.base import Evidence
-from edgekit.workers.process import Command, Ended, log_tail, ran_out_of_memory, run_watched
+from edgekit.workers.process import OUT_OF_MEMORY, Command, Ended, log_tail, ran_out_of_memory, run_watched
 from edgekit.workers.process_environment import process_environment
 from edgekit.workers.process_folder import temporary_folder
 from edgekit.workers.structure import structure
@@ -301,8 +301,7 @@ def _describe_end(ended: Ended, command: Command, run: RunnerCall) -> tuple[str,
     if not ended.returncode:
         return "", ""
     if ran_out_of_memory(ended, command.log):
-        advice = "Free some, or use a smaller model."
-        return f"The {command.title} {ended.how}: this machine ran out of memory. {advice}", "ResourceError"
+        return f"The {command.title} {ended.how}. {OUT_OF_MEMORY}", "ResourceError"
     # A float model runs in its framework, which nobody blames a file for.
     if ended.crashed and run.runtime != "reference":
         advice = "The file is probably damaged, or not made for this runtime: make it again."
@@ -315,7 +314,7 @@ def _arguments(run: RunnerCall, folder: Path) -> list[str]:
     expected = ["--expected", str(folder / "expected.json")] if run.expected else []
     if run.expected:
         (folder / "expected.json").write_text(json.dumps(run.expected))
-    progress = ["--progress", str(folder / "progress.json")]
+    progress = ["--progress", str(folder / "progress.json"), f"--parent={os.getpid()}"]
     return [
         str(run.settings.python or sys.executable),
         str(RUNNER),

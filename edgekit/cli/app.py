@@ -18,6 +18,7 @@ from edgekit.errors import EdgekitError, InternalError, ResourceError, UsageErro
 from edgekit.terminal.console import write_json
 from edgekit.terminal.streams import prepare_streams, say
 from edgekit.workers.fault_file import keep_traceback
+from edgekit.workers.process import OUT_OF_MEMORY
 
 INTERRUPTED: Final = 130
 
@@ -75,7 +76,7 @@ def _as_error(problem: Exception) -> EdgekitError:
     if isinstance(problem, _CLICK_USAGE_ERROR):
         return UsageError(_usage_message(problem))
     if isinstance(problem, MemoryError):
-        return ResourceError("This machine ran out of memory. Free some, or use a smaller model.")
+        return ResourceError(OUT_OF_MEMORY)
     if isinstance(problem, OSError) and problem.strerror is not None:
         where = f"{problem.filename}: " if problem.filename is not None else "This machine cannot go on: "
         return ResourceError(f"{where}{problem.strerror}")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from types import FrameType
 
 from edgekit.cli.options import Screen, Workers
 from edgekit.errors import UsageError
@@ -45,30 +42,16 @@ def _shared_cache(workers: Workers) -> Generator[None, None, None]:
 def pipeline_settings(
     screen: Screen, workers: Workers, *, no_cache: bool = False, jobs: int = 0
 ) -> Generator[tuple[Settings, StageDisplay], None, None]:
-    """Yields settings whose progress is shown, and the display.
-
-    A polite end (SIGTERM, as CI systems send it) is treated as Ctrl-C: workers are ended, the cache stays whole.
-    """
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        raise KeyboardInterrupt
-
-    is_main = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGTERM, interrupt) if is_main else None
+    """Yields settings whose progress is shown, and the display."""
     limit = workers.memory_limit
-    try:
-        with _shared_cache(workers), StageDisplay(enabled=screen.shows_progress, no_color=screen.no_color) as display:
-            yield (
-                Settings(
-                    cache=Cache(root=cache_folder(), reuse=not no_cache),
-                    timeout_s=workers.timeout,
-                    memory_limit_bytes=parse_bytes(limit, "--memory-limit") if limit else None,
-                    jobs=jobs or default_jobs(),
-                    progress=display,
-                ),
-                display,
-            )
-    finally:
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
+    with _shared_cache(workers), StageDisplay(enabled=screen.shows_progress, no_color=screen.no_color) as display:
+        yield (
+            Settings(
+                cache=Cache(root=cache_folder(), reuse=not no_cache),
+                timeout_s=workers.timeout,
+                memory_limit_bytes=parse_bytes(limit, "--memory-limit") if limit else None,
+                jobs=jobs or default_jobs(),
+                progress=display,
+            ),
+            display,
+        )

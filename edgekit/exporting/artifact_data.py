@@ -63,6 +63,15 @@ class ArtifactData:
             input_sizes=task.input_sizes,
         )
 
+    def in_place_of(self, task: Task) -> Task:
+        """Returns a task with what was given in the place of its own data: the task of the embedded default."""
+        given = {
+            name: text
+            for name in ("evaluation", "calibration", "example_inputs")
+            if (text := getattr(self, name)) is not None
+        }
+        return replace(task, base=self.base, metric=self.metric, input_sizes=self.input_sizes, **given)
+
     def _reference(self) -> tuple[str, Purpose, str] | None:
         """Returns the best data that there is: its reference, what it is for, and the flag that names it."""
         if self.evaluation is not None:

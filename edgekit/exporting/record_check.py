@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgekit.artifact import measure_files
-from edgekit.budget import RECIPE_SOURCE, SOUNDNESS_SOURCE
+from edgekit.budget import EVERY_CHECK, RECIPE_SOURCE, SOUNDNESS_SOURCE
 from edgekit.exporting.record_of_file import contradictions_of_file
 
 _UNSTEADY: Final = ("memory", "latency", "latency_p95")
@@ -121,7 +121,8 @@ def _artifact(
     for key in ("runtime", "precision"):
         if artifact[key] != entry[key]:
             yield f"{name}: report.json says {key} {artifact[key]} of the artifact and {entry[key]} of its format"
-    yield from _figures(name, checks, locked)
+    # An artifact that could not be run has no figures, and its error fails the gate.
+    yield from _figures(name, checks, locked, required=EVERY_CHECK if entry["error"] is None else ())
 
 
 def _measured_again(
@@ -142,9 +143,11 @@ def _measured_again(
                 yield f"{name}: {source} says {cost} {_shown(value)}, the file has {found} bytes"
 
 
-def _figures(name: str, checks: Mapping[str, Mapping[str, Any]], locked: Mapping[str, Any]) -> Iterator[str]:
-    for missing in sorted(set(locked["checks"]) - set(checks)):
-        yield f"{name}: report.json has no check {missing}; the export wrote one"
+def _figures(
+    name: str, checks: Mapping[str, Mapping[str, Any]], locked: Mapping[str, Any], *, required: Sequence[str]
+) -> Iterator[str]:
+    for missing in sorted({*locked["checks"], *required} - set(checks)):
+        yield f"{name}: report.json has no check {missing}; every export writes one"
     for added in sorted(set(checks) - set(locked["checks"])):
         yield f"{name}: report.json has a check {added}, which is not in the lock"
     for check, figure in locked["measurements"].items():

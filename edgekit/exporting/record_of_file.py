@@ -21,7 +21,7 @@ from edgekit.validators.base import Evidence
 from edgekit.validators.delegate_coverage import DelegateCoverageValidator
 from edgekit.validators.ignored_settings import IgnoredSettingsValidator
 from edgekit.validators.integer_coverage import IntegerCoverageValidator
-from edgekit.validators.requested import Requested, read_requested, requested_settings
+from edgekit.validators.requested import Requested, achieved, read_requested, requested_settings
 from edgekit.validators.stored_facts.facts import StoredFacts, read_stored_facts
 
 _WHOLE: Final = 100.0
@@ -78,11 +78,9 @@ def _recipe(entry: Mapping[str, Any]) -> str:
 
 
 def _coverage(name: str, path: Path, facts: StoredFacts, made: Requested, entry: Mapping[str, Any]) -> Iterator[str]:
-    """Yields what the report claims beyond the file.
-
-    Of a mixed recipe only the float model tells which layers were requested in integers.
-    """
+    """Yields what the report claims beyond the file."""
     if made.recipe.overrides or not made.knows_layers:
+        yield from _mixed(name, facts, made, entry)
         return
     evidence = Evidence(
         artifact=Artifact(
@@ -99,9 +97,10 @@ def _coverage(name: str, path: Path, facts: StoredFacts, made: Requested, entry:
         requested=requested_settings(made.recipe, io=made.io, techniques=made.techniques),
     )
     reported = {check["name"]: check["value"] for check in entry["checks"]}
-    certain = replace(evidence, operators=tuple(item for item in facts.operators if not _may_be_recurrent(item)))
+    # What may be a recurrent layer counts as fulfilled: no claim up to that contradicts the file.
+    most = tuple(replace(x, arithmetic="dynamic") if _may_be_recurrent(x) else x for x in facts.operators)
     checks = (
-        *IntegerCoverageValidator().run(certain, Budget()),
+        *IntegerCoverageValidator().run(replace(evidence, operators=most), Budget()),
         *DelegateCoverageValidator().run(evidence, Budget()),
     )
     for check in checks:
@@ -118,6 +117,17 @@ def _coverage(name: str, path: Path, facts: StoredFacts, made: Requested, entry:
             yield f"{name}: report.json says ignored_settings {claimed:g}, the file shows {ignored.value:g}: " + (
                 ignored.detail
             )
+
+
+def _mixed(name: str, facts: StoredFacts, made: Requested, entry: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what the report of a mixed recipe claims where the file shows nothing of it.
+
+    Which layers were requested in integers only the float model tells: a share of them is judged by running again.
+    """
+    multiplying = [operator for operator in facts.operators if operator.multiplies]
+    claimed = next((check["value"] for check in entry["checks"] if check["name"] == "integer_coverage"), None)
+    if claimed and made.wants_integers and multiplying and not any(achieved(x) for x in multiplying):
+        yield f"{name}: report.json says integer_coverage {claimed:g}, and nothing in the file is stored in integers"
 
 
 def _may_be_recurrent(operator: ArtifactOperator) -> bool:

@@ -122,6 +122,7 @@ def model_json(model: CapturedModel | None) -> dict[str, Any] | None:
         "family_evidence": model.family_evidence,
         "digest": model.digest,
         "embedded_default": model.embedded_default,
+        "float_types": list(model.float_types),
         "inputs": [spec.to_json() for spec in model.inputs],
         "outputs": [spec.to_json() for spec in model.outputs],
     }

@@ -111,10 +111,17 @@ def gate_lines(checks: Iterable[Check], failures: Iterable[str], *, device: str,
             continue
         word, style = STATUS_WORDS[check.shown_as]
         warns = " (warning)" if check.level == "warn" and check.verdict == "not_run" else ""
-        detail = f". {check.detail}" if check.name in NAMING and check.value is not None else ""
-        lines.append(f"[{style}]{word}[/]{warns} {check.runtime}: {escape(check_sentence(check) + detail)}")
+        lines.append(f"[{style}]{word}[/]{warns} {check.runtime}: {escape(check_sentence(check) + _rest(check))}")
     lines += waiver_lines(checks)
     return [*lines, f"[bold green]PASS[/] {device}" if good else f"[bold red]FAIL[/] {device}"]
+
+
+def _rest(check: Check) -> str:
+    """Returns what follows a check's sentence: what to do where nothing was measured, names where they tell most."""
+    if check.value is None:
+        advice = check.detail.partition(". ")[2]
+        return f". {advice}" if advice else ""
+    return f". {check.detail}" if check.name in NAMING else ""
 
 
 def waiver_lines(checks: Iterable[Check]) -> list[str]:

@@ -103,7 +103,8 @@ def validate(
         budget: Limits.
         settings: How to run.
         cwd: Base of the embedded default's task.
-        data: What to run it on where there is no float model; with evaluation data its own metric is shown.
+        data: What to run it on where there is no float model; with evaluation data its own metric is shown. An
+            artifact of the embedded default is judged on it, beside that model.
         measurements: Figures of this artifact from the device; they take the place of this machine's.
         latency_models: The profile's, to predict the device's latency with.
         accelerators: Runtime to the device's accelerator for it (see `DeviceProfile.accelerators`).
@@ -129,7 +130,7 @@ def validate(
     )
     found = _find(path, judgement)
     if task is None and found.artifact.metadata.get(DEFAULT_KEY) == "true":
-        task = default_task(cwd)
+        task = (data or ArtifactData(base=cwd.absolute())).in_place_of(default_task(cwd))
         judgement = replace(judgement, budget=budget_of_artifact(budget, found.artifact.metadata, cwd))
     if task is None:
         report = _alone(found, judgement, data or ArtifactData(base=cwd))

@@ -8,6 +8,7 @@ become is measured here, because two timings compare only where they are taken i
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,7 +110,8 @@ def check_folder(folder: Path) -> dict[str, Any]:
             raise ArtifactError(f"{found[0]}. {again}")
         raise ArtifactError(
             "\n".join((f"{folder}: the records contradict each other:", *(f"  {line}" for line in found)))
-            + f"\nRun edgekit export again, or run the artifacts again with: edgekit gate {folder} --remeasure"
+            + "\nRun edgekit export again, or run the artifacts again with: "
+            + shlex.join(["edgekit", "gate", str(folder), "-d", report["device"], "--remeasure"])
         )
     return report
 
@@ -187,7 +189,8 @@ def hold_against_baseline(
         for record in format_records(result.report, result.folder)
     ]
     if baseline is None:
-        reason = "There is no baseline. Set one with: edgekit baseline set DIR"
+        folder = "DIR" if result.report["command"] == "validate" else shlex.quote(str(result.folder))
+        reason = f"There is no baseline. Set one with: edgekit baseline set {folder}"
         known, changes = [], without_baseline([record.runtime for record in records], limits, reason)
     else:
         evaluation = (result.report.get("data") or {}).get("evaluation") or {}
@@ -237,11 +240,11 @@ def _judge_anew(check: Check, budget: Budget, exported_for: str, device: str, pr
         detail = f"It was imported from {check.measured_on} and not measured on {device}."
     if check.name in PATHS and check.basis == "predicted" and check.value is None and exported_for != device:
         # Whether this device reaches an accelerator with this format is not in a report that was made for another one.
-        again = f"The export was for {exported_for}: run edgekit export --device {device} to predict it there."
+        again = f"The export was for {exported_for}: export again with --device {device} to predict it there."
         limit = _limit_today(check, budget, precision)
         return judge(check.name, None, limit, basis="predicted", detail=again, runtime=check.runtime)
     if check.basis == "predicted" and exported_for != device:
-        detail = f"It was predicted for {exported_for}: run edgekit export --device {device} to predict it there."
+        detail = f"It was predicted for {exported_for}: export again with --device {device} to predict it there."
     if detail:
         return judge(check.name, None, budget.get(check.name), detail=detail, runtime=check.runtime)
     return judge(

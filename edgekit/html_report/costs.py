@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from edgekit.gating.outputs.measuring import how_to_measure
 from edgekit.html_report import charts
 from edgekit.html_report.parts import (
     UNKNOWN,
@@ -23,6 +23,7 @@ from edgekit.html_report.parts import (
     name_of,
     word,
 )
+from edgekit.html_report.verdict import place_of
 from edgekit.units import format_bytes, format_milliseconds
 
 _BARS: Final = 12
@@ -175,10 +176,10 @@ def _format_blocks(
         blocks.append(_cost_chart(f"chart-size-{number}", "Most bytes", axis, operators, sizes, factor, format_bytes))
     if spent is None:
         device = sources.report["device"]
-        text = f"Time is not known: {device} has no latency model for {name_of(entry)}. Measure it there."
-        path = next((f["artifact"]["path"] for f in sources.formats if name_of(f) == name_of(entry)), "ARTIFACT")
-        command = f"edgekit bench {shlex.quote(f'{sources.folder}/{path}')} --on ssh://USER@HOST -o latency.json"
-        blocks.append(Sentence(text=text, status="not_run", command=command))
+        text = f"Time is not known: {device} has no latency model for {name_of(entry)}."
+        made = next((one for one in sources.formats if name_of(one) == name_of(entry) and one["artifact"]), None)
+        advice = f" {how_to_measure(place_of(sources, made))}" if made is not None else ""
+        blocks.append(Sentence(text=f"{text}{advice}", status="not_run"))
     elif any(spent):
         title = f"Most predicted time on {sources.report['device']}"
         axis = "predicted time (ms)"

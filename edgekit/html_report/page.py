@@ -185,6 +185,8 @@ def _facts(sources: Sources) -> list[tuple[str, str]]:
         macs = f", {count_text(model['macs'])} multiply-accumulates" if model["macs"] else ""
         facts.append(("Size of the model", f"{count_text(model['parameters'])} parameters{macs}"))
         facts.append(("Family", str(model["family"])))
+        if types := model.get("float_types"):
+            facts.append(("Computes in", f"{', '.join(types)}; exported and compared as float32"))
     if metric := report["data"].get("metric"):
         evaluation = report["data"].get("evaluation")
         facts.append(("Metric", f"{metric}{' on ' + str(evaluation['items']) + ' items' if evaluation else ''}"))

@@ -66,7 +66,8 @@ def _summary(data: Mapping[str, Any]) -> str:
     best = next((row for row in measured if row["name"] == data["recommended"]), None)
     if best is None:
         return f"{text}None of them keeps every budget."
-    return f"{text}Of those that keep every budget {_title(best)} is the most accurate: {_accuracy(best):.1f} %."
+    value = _number(_accuracy(best), "{:.1f} %").text
+    return f"{text}Of those that keep every budget {_title(best)} is the most accurate: {value}."
 
 
 def _title(row: Mapping[str, Any]) -> str:

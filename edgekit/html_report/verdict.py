@@ -11,7 +11,7 @@ from edgekit.checks import Check
 from edgekit.errors import ProfileError
 from edgekit.exporting.sentences import NOT_MEASURED, amount_text, band_text, check_sentence, limit_text
 from edgekit.gating.outputs.advice import advise
-from edgekit.gating.outputs.measuring import Place
+from edgekit.gating.outputs.measuring import Place, model_to_name
 from edgekit.html_report import charts
 from edgekit.html_report.parts import (
     UNKNOWN,
@@ -101,12 +101,12 @@ def _open_points(sources: Sources) -> Iterator[Sentence]:
     ]
     for check, entry in sorted(found, key=lambda item: (item[0].level, _SEVERITY.index(item[0].verdict))):
         words = check.shown_as + (" (warns)" if check.level == "warn" and check.shown_as != "warn" else "")
-        tip = advise(check, entry["precision"], _place(sources, entry))
+        tip = advise(check, entry["precision"], place_of(sources, entry))
         text = f"{words}: {name_of(entry)}: {check_sentence(check)}.{' ' + tip if tip else ''}"
         yield Sentence(text=text, status=_status(check))
 
 
-def _place(sources: Sources, entry: Mapping[str, Any]) -> Place:
+def place_of(sources: Sources, entry: Mapping[str, Any]) -> Place:
     """Returns the device and the artifact of one format; a profile that is not on this machine has no kind."""
     device, folder = str(sources.report["device"]), Path(sources.folder)
     try:
@@ -116,8 +116,9 @@ def _place(sources: Sources, entry: Mapping[str, Any]) -> Place:
         kind, runtimes = "", ()
     artifact = folder / entry["artifact"]["path"] if entry["artifact"] else folder
     return Place(
-        device=device, kind=kind, runtimes=runtimes, runtime=entry["runtime"], artifact=artifact, target=folder
-    )
+        device=device, kind=kind, runtimes=runtimes, runtime=entry["runtime"], artifact=artifact, target=folder,
+        model=model_to_name(sources.report["model"]),
+    )  # fmt: skip
 
 
 def _how_made(sources: Sources) -> Table | None:

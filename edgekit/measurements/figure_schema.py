@@ -43,6 +43,18 @@ def fault(sentence: str) -> PydanticCustomError:
     return PydanticCustomError(FAULT, "{sentence}", {"sentence": sentence})
 
 
+def check_cost_name(name: str) -> str:
+    """Returns the unit of a cost, by the name that a record gives.
+
+    Raises:
+        PydanticCustomError: this edgekit knows no cost of that name.
+    """
+    try:
+        return cost_of(name).unit
+    except KeyError:
+        raise fault(f'"{name}" was given as a check\'s name; this edgekit knows no such check') from None
+
+
 class BandRecord(Record):
     """A number with its band. The number may lie outside of it: a bootstrapped interval need not hold its estimate."""
 
@@ -82,10 +94,7 @@ class NamedFigureRecord(FigureRecord):
 
     @model_validator(mode="after")
     def _is_known(self) -> Self:
-        try:
-            unit = cost_of(self.name).unit
-        except KeyError:
-            raise fault(f'"{self.name}" was given as a check\'s name; this edgekit knows no such check') from None
+        unit = check_cost_name(self.name)
         if unit == "%" and self._is_share() and self.value is not None and self.value > _WHOLE_PERCENT:
             raise fault(f"{self.value:g} % was given; expected at most 100 %")
         return self

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from edgekit.budget import Level
 from edgekit.measurements.figure_schema import (
@@ -18,6 +19,7 @@ from edgekit.measurements.figure_schema import (
     RejectionRecord,
     StepRecord,
     Text,
+    check_cost_name,
 )
 
 
@@ -41,6 +43,11 @@ class PlanLimit(Record):
     value: Finite = Field(description=NUMBER)
     source: str = Field(description="who set it")
     level: Level = Field(description="error or warn")
+
+    @model_validator(mode="after")
+    def _is_known(self) -> Self:
+        check_cost_name(self.name)
+        return self
 
 
 class PlanCandidate(Record):

@@ -26,6 +26,7 @@ class MetricRecord(Record):
     """What the metric gave."""
 
     float: Finite | None = Field(None, description="a number, or null")
+    artifact: Finite | None = Field(None, description="a number, or null")
 
 
 class HostRecord(Record):
@@ -38,6 +39,9 @@ class HostRecord(Record):
 class VariantModel(Record):
     """The trained model of a variant."""
 
+    name: str = Field("", description=TEXT)
+    source: str = Field("", description=TEXT)
+    parameters: Annotated[int, Field(ge=0)] = Field(0, description="a whole number")
     macs: Annotated[int, Field(ge=0)] | None = Field(description="a whole number, or null")
 
 
@@ -61,8 +65,8 @@ class MeasuredVariant(Record):
     host: HostRecord = Field(description="an object with what was measured on this host")
 
 
-class Variant(Record):
-    """One variant of the search, or the reference."""
+class NetworkRecord(Record):
+    """What a variant and the reference share."""
 
     name: str = Field(description="its arguments in words; empty for the reference")
     arguments: dict[str, Any] = Field(description="an object with the factory's arguments")
@@ -73,7 +77,37 @@ class Variant(Record):
     model: VariantModel | None = Field(description="an object about the model, or null")
     predicted: list[PredictionRecord] = Field(description="a list of predictions")
     trained: TrainedRecord | None = Field(description="an object about its training, or null")
+
+
+class Variant(NetworkRecord):
+    """One variant of the search."""
+
     measured: MeasuredVariant | None = Field(description="an object with what was measured, or null")
+
+
+class MeasuredReference(NetworkRecord):
+    """The reference: it is measured before any variant is trained."""
+
+    measured: MeasuredVariant = Field(description="an object with what was measured")
+
+
+class RungRecord(Record):
+    """One rung of the halving."""
+
+    trials: Annotated[int, Field(ge=0)] = Field(description="a whole number")
+    epochs: Annotated[int, Field(ge=0)] = Field(description="a whole number")
+
+
+class EvaluationRecord(Record):
+    """The evaluation data."""
+
+    items: Annotated[int, Field(ge=0)] = Field(description="a whole number")
+
+
+class DataRecord(Record):
+    """What the search was judged on."""
+
+    evaluation: EvaluationRecord | None = Field(None, description="an object about the evaluation data, or null")
 
 
 class SearchFile(Record):
@@ -89,8 +123,11 @@ class SearchFile(Record):
     recommended: str | None = Field(description="the name of a variant, or null")
     limits: list[PlanLimit] = Field(description="a list of limits")
     parameters: dict[str, list[Any]] = Field(description="an object from a parameter to its values")
-    bindings: dict[str, list[Any]] = Field(description="an object from a parameter to its roles")
-    reference: Variant = Field(description="an object about the reference")
+    bindings: dict[str, list[str]] = Field(description="an object from a parameter to its roles")
+    passed: bool = Field(description="true or false")
+    rungs: list[RungRecord] = Field(description="a list of rungs")
+    notes: list[str] = Field(description="a list of sentences")
+    reference: MeasuredReference = Field(description="an object about the reference")
     variants: list[Variant] = Field(description="a list of variants")
-    data: dict[str, Any] = Field(description="an object about the data")
+    data: DataRecord = Field(description="an object about the data")
     environment: dict[str, Any] = Field(description="an object about the machine and the packages")

@@ -160,4 +160,5 @@ class Source(ABC):
             metadata={**found.metadata, **request.metadata},
             states=(*declared_states(request.state_pairs, found.inputs, found.outputs), *found.states),
             open_sizes=found.open_sizes,
+            float_types=found.float_types,
         )

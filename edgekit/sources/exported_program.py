@@ -43,6 +43,7 @@ class ExportedProgramSource(Source):
         from edgekit.torch_program.lift_states import all_names, named_outputs, without_states
         from edgekit.torch_program.open_sizes import forget_products
         from edgekit.torch_program.program_archive import load_program
+        from edgekit.torch_program.single_precision import other_floats
         from edgekit.torch_program.structured_outputs import names_in
 
         progress("reading the program", None)
@@ -52,13 +53,14 @@ class ExportedProgramSource(Source):
         parameters = program_facts.count_parameters(program.parameters())
         examples = _fit(program, request)
         names, outputs = readable_input_names(program), names_in(program, request.source)
+        others = other_floats(program.graph_module)
         progress("capturing the graph", None)
         count = len(program.graph_signature.user_outputs)
         opened, before = program, examples
         program, inputs, states = without_states(program, examples, program.module(check_guards=False), request.source)
         result = canonical(program, inputs, request.source)
         words = named_outputs(outputs, states, count)
-        found = program_facts.save(result, folder, parameters, words, all_names(names, states), states)
+        found = program_facts.save(result, folder, parameters, words, all_names(names, states), states, others)
         if not request.dimensions:
             return found
         from edgekit.sources.open_capture import captured_open

@@ -44,11 +44,9 @@ def in_words_of_keras_3(path: Path, copy: Path) -> Path:
     """
     import h5py  # type: ignore[import-untyped]  # it ships no types
 
-    with h5py.File(path, "r") as file:
-        stored = file.attrs.get(CONFIG)
-    if stored is None:
+    text = stored_architecture(path)
+    if text is None:
         return path
-    text = stored if isinstance(stored, str) else bytes(stored).decode()
     changed = json.dumps(_translated(json.loads(text)))
     if changed == json.dumps(json.loads(text)):
         return path
@@ -57,6 +55,15 @@ def in_words_of_keras_3(path: Path, copy: Path) -> Path:
     with h5py.File(copy, "r+") as file:
         file.attrs[CONFIG] = changed
     return copy
+
+
+def stored_architecture(path: Path) -> str | None:
+    """Returns the architecture in an HDF5 file as JSON; None in a file of weights."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        stored = file.attrs.get(CONFIG)
+    return None if stored is None else stored if isinstance(stored, str) else bytes(stored).decode()
 
 
 def _translated(value: Any) -> Any:

@@ -15,6 +15,7 @@ from edgekit.model import CapturedKind, SourceKind, TensorSpec
 from edgekit.sources.base import CaptureRequest, Signature, Source
 from edgekit.sources.example_inputs import fixed_shapes
 from edgekit.sources.keras_2_file import in_words_of_keras_3
+from edgekit.sources.keras_architecture import carried_code
 from edgekit.sources.tf_protocols import TFTensor
 from edgekit.task.input_sizes import OpenInput
 from edgekit.torch_program.architecture import Operation, judge
@@ -64,7 +65,7 @@ class KerasFileSource(Source):
 
 
 def load(path: Path, title: str, scratch: Path) -> keras.Model:
-    """Returns the Keras model in a file. Safe mode stays on: no code from the file runs.
+    """Returns the Keras model in a file. No code from the file runs: what carries some is refused, safe mode stays on.
 
     Args:
         path: A file of Keras 3 (.keras) or of Keras 2 or 3 (.h5).
@@ -79,12 +80,15 @@ def load(path: Path, title: str, scratch: Path) -> keras.Model:
 
     translated = scratch / "keras_3.h5"
     try:
+        code = carried_code(path)
         read = path if path.suffix.lower() == ".keras" else in_words_of_keras_3(path, translated)
-        model = keras.models.load_model(read, compile=False, safe_mode=True)
+        model = None if code else keras.models.load_model(read, compile=False, safe_mode=True)
     except Exception as error:
         raise ModelError(_why_not_loaded(error, title)) from error
     finally:
         translated.unlink(missing_ok=True)
+    if code:
+        raise ModelError(_carries(title, code))
     if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
         raise ModelError(
             f"{title}: the model does not say its input shape: it was never built, or it is a subclass of keras.Model. "
@@ -93,14 +97,17 @@ def load(path: Path, title: str, scratch: Path) -> keras.Model:
     return cast("keras.Model", model)
 
 
+def _carries(title: str, code: str) -> str:
+    return (
+        f"{title} holds {code}; edgekit runs no code from a file. Replace it by a layer or keras.ops, or export the "
+        "model where its code is, model.export('folder'), and give that SavedModel folder."
+    )
+
+
 def _why_not_loaded(error: Exception, title: str) -> str:
     text = str(error)
     if "Lambda" in text or "unsafe" in text or "safe_mode" in text:
-        return (
-            f"{title} holds a Lambda layer, which is Python code inside the file; edgekit runs no code from a file. "
-            "Replace it by a layer or keras.ops, or export the model where its code is, model.export('folder'), and "
-            "give that SavedModel folder."
-        )
+        return _carries(title, "code of its own")
     custom = re.search(r"Could not locate (?:class|function) '([^']+)'|Unknown (?:layer|object)[^']*'([^']+)'", text)
     if custom:
         return (

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, final
 
+from edgekit.analysis.graph_damage import damage_named
 from edgekit.analysis.onnx_bodies import lay_out_bodies
 from edgekit.analysis.onnx_normal_form import SEPARATE_WEIGHTS_IR, bring_into_normal_form, graph_inputs, nodes_of
 from edgekit.analysis.onnx_run_shapes import LARGEST_MESSAGE
@@ -47,20 +48,23 @@ class OnnxFileSource(Source):
         model = fix_shapes(load(request.path, request.source), request)
         if not request.as_torch:
             progress("counting its operations", None)
-            return _save(model, folder, request.source)
+            with damage_named(request.source):  # the checker does not hold a tensor's content against its shape
+                return _save(model, folder, request.source)
         from edgekit.sources import onnx_facts
         from edgekit.sources.onnx_to_torch.importer import import_model
         from edgekit.torch_program import program_facts
         from edgekit.torch_program.canonical_program import canonical
+        from edgekit.torch_program.single_precision import other_floats
         from edgekit.torch_program.trace_module import export_module
 
         progress("importing the graph into torch", None)
         module, examples = import_model(model, request.source)
         program = export_module(module, examples, request.source)
         progress("capturing the graph", None)
+        others = other_floats(program.graph_module)
         result = canonical(program, examples, request.source, [value.name for value in graph_inputs(model)])
         outputs = [value.name for value in model.graph.output]
-        return program_facts.save(result, folder, onnx_facts.count_parameters(model), outputs)
+        return program_facts.save(result, folder, onnx_facts.count_parameters(model), outputs, float_types=others)
 
 
 def load(path: Path, title: str) -> onnx.ModelProto:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
@@ -19,11 +20,16 @@ from edgekit.torch_program.facts import Capture
 from edgekit.torch_program.layout import guess_layout
 from edgekit.workers.worker import Progress
 
-_UNSAFE: Final = frozenset(
-    {"PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles", "TextFileReader"}
-    | {"WholeFileReader", "WholeFileReaderV2", "FixedLengthRecordReader", "TFRecordReader", "PrintV2", "DebugIdentity"}
+_UNSAFE: Final = re.compile(
+    r"PyFunc|File|Dataset|Summary|Record|^Print|^Debug|Sql|Rpc|Snapshot|Reader|Socket|^Collective|^XlaHost"
 )
-"""Operators that reach outside the graph: files, Python, the terminal. A SavedModel is a program."""
+"""Operators that reach outside the graph: files, Python, the terminal, the network. A SavedModel is a program."""
+
+_SAFE: Final = frozenset({"ShardedFilename"})
+"""What looks like one and reaches nothing outside: it puts a name together."""
+
+_CHECKPOINT: Final = re.compile(r"^(Save|Restore|MergeV2Checkpoints)")
+"""Operators of the checkpoint's own functions, which edgekit never runs; no signature has a use for them."""
 
 _DEFAULT: Final = "serving_default"
 
@@ -69,7 +75,8 @@ def check_operators(path: Path, title: str) -> None:
         ) from error
     if not message.meta_graphs:
         raise ModelError(f"{title}: saved_model.pb holds no graph. Copy or export the model again.")
-    unsafe = sorted({op for op in _operators(message) if op in _UNSAFE})
+    found = {op for op in _operators(message) if _UNSAFE.search(op)} - _SAFE
+    unsafe = sorted(found | {op for op in _run_by_signatures(message) if _CHECKPOINT.match(op)})
     if unsafe:
         raise ModelError(
             f"{title} holds {', '.join(unsafe)}, which reach files, Python or the terminal when the model runs; no "
@@ -82,6 +89,40 @@ def _operators(message: Any) -> Iterator[str]:
         yield from (node.op for node in graph.graph_def.node)
         for function in graph.graph_def.library.function:
             yield from (node.op for node in function.node_def)
+
+
+def _run_by_signatures(message: Any) -> Iterator[str]:
+    """Yields the operators that a signature runs, in functions that it calls too: all but those for checkpoints."""
+    for graph in message.meta_graphs:
+        nodes = {node.name: node for node in graph.graph_def.node}
+        functions = {function.signature.name: function for function in graph.graph_def.library.function}
+        outputs = [out.name for signature in graph.signature_def.values() for out in signature.outputs.values()]
+        reached: set[str] = set()
+        waiting = list(map(_node_of, outputs))
+        while waiting:
+            name = waiting.pop()
+            if name in reached or name not in nodes:
+                continue
+            reached.add(name)
+            waiting.extend(map(_node_of, nodes[name].input))
+        yield from _with_functions((nodes[name] for name in reached), functions)
+
+
+def _with_functions(nodes: Iterable[Any], functions: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the operators of nodes and of all functions that they call."""
+    waiting, called = list(nodes), set[str]()
+    while waiting:
+        node = waiting.pop()
+        yield node.op
+        for value in node.attr.values():
+            for name in (value.func.name, *(function.name for function in value.list.func)):
+                if name in functions and name not in called:
+                    called.add(name)
+                    waiting.extend(functions[name].node_def)
+
+
+def _node_of(tensor: str) -> str:
+    return tensor.removeprefix("^").partition(":")[0]
 
 
 def load(path: Path, title: str) -> tuple[object, TFFunction]:

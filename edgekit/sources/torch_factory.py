@@ -32,7 +32,10 @@ class TorchFactorySource(Source):
     def read(self, request: CaptureRequest, folder: Path, progress: Progress) -> Capture:
         """Calls user code: the factory, the example inputs, the forward."""
         progress("building the model", None)
-        return capture_module(build(request), request, folder, progress)
+        module = _returned_module(request)
+        others = _other_float_types(module)
+        found = capture_module(_usual(module).eval().requires_grad_(requires_grad=False), request, folder, progress)
+        return replace(found, float_types=tuple(sorted({*others, *found.float_types})))
 
 
 def capture_module(module: nn.Module, request: CaptureRequest, folder: Path, progress: Progress) -> Capture:
@@ -64,21 +67,11 @@ def capture_module(module: nn.Module, request: CaptureRequest, folder: Path, pro
     narrow = {"tolerance": HALF_TOLERANCE} if others & {"bfloat16", "float16"} else {}
     check_equal(expected, got[: len(expected)], title, **narrow)
     outputs = named_outputs(words, states, len(expected))
-    found = program_facts.save(result, folder, parameters, outputs, all_names(names, states), states)
+    found = program_facts.save(result, folder, parameters, outputs, all_names(names, states), states, others)
     if not request.dimensions:
         return found
     progress("capturing the graph with open sizes", None)
     return replace(found, open_sizes=captured_open(module, call, request, folder, has_states=bool(states)))
-
-
-def build(request: CaptureRequest) -> nn.Module:
-    """Returns the factory's module on the CPU, in eval mode, in float32, without gradients.
-
-    Raises:
-        ConfigError: the reference is wrong.
-        ModelError: the factory failed, or returned no module.
-    """
-    return make_module(request).eval().requires_grad_(requires_grad=False)
 
 
 def make_module(request: CaptureRequest) -> nn.Module:
@@ -88,6 +81,20 @@ def make_module(request: CaptureRequest) -> nn.Module:
         ConfigError: the reference is wrong.
         ModelError: the factory failed, or returned no module.
     """
+    return _usual(_returned_module(request))
+
+
+def _usual(module: nn.Module) -> nn.Module:
+    return module.cpu().float()
+
+
+def _other_float_types(module: nn.Module) -> set[str]:
+    """Returns the floating-point types of a module's tensors other than float32."""
+    found = {tensor.dtype for tensor in (*module.parameters(), *module.buffers())}
+    return {str(dtype).removeprefix("torch.") for dtype in found if dtype.is_floating_point} - {"float32"}
+
+
+def _returned_module(request: CaptureRequest) -> nn.Module:
     import torch
 
     from edgekit.task.user_code import call_user, check_callable_without_arguments, load_object
@@ -108,4 +115,4 @@ def make_module(request: CaptureRequest) -> nn.Module:
         raise ModelError(
             f"{request.source} returned a {type(module).__name__}; expected a torch.nn.Module in eval mode.{hint}"
         )
-    return module.cpu().float()
+    return module

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 from edgekit.errors import ERRORS_BY_NAME, EdgekitError, InternalError, MachineError, MissingDependencyError
 from edgekit.exporting.export import recorded_packages
@@ -21,9 +21,6 @@ from edgekit.workers.cache import Cache, cache_folder, code_fingerprint, version
 from edgekit.workers.shared_cache import URL_VARIABLE, WRITE_VARIABLE
 from edgekit.workers.structure import structure, unstructure
 from edgekit.workers.worker import Job, JobOptions, run_job, types_of
-
-if TYPE_CHECKING:
-    from ray import ObjectRef
 
 _RETRIES: Final = 3
 """How often Ray starts a job anew whose machine or process was lost."""
@@ -61,7 +58,7 @@ class RayEngine(Engine):
             self.cancel()
             raise
         super().__init__(max(int(ray.cluster_resources().get("CPU", slots)), 1))
-        self._names: dict[ObjectRef[str], tuple[str, Job[Any, Any]]] = {}
+        self._names: dict[Any, tuple[str, Job[Any, Any]]] = {}
         self._root = str(Cache(root=cache_folder()).place())
 
     def submit(self, work: Work) -> None:
@@ -95,7 +92,7 @@ class RayEngine(Engine):
         if self._owns:
             ray.shutdown()
 
-    def _ended(self, one: ObjectRef[str]) -> Ended:
+    def _ended(self, one: Any) -> Ended:
         name, job = self._names.pop(one)
         try:
             answer = json.loads(_ray().get(one))
@@ -105,7 +102,7 @@ class RayEngine(Engine):
         if "error" in answer:
             kind = ERRORS_BY_NAME.get(answer["error"], InternalError)
             return Ended(name=name, error=kind(answer["message"]), wall_s=answer["wall_s"])
-        value = structure(answer["value"], types_of(job.work)[1], f"result of the {name}")
+        value: Any = structure(answer["value"], types_of(job.work)[1], f"result of the {name}")
         return Ended(name=name, value=value, wall_s=answer["wall_s"])
 
 
@@ -131,7 +128,7 @@ def run_on_node(
     root = str(Cache(root=cache_folder()).place())
     try:
         here = request if root == driver_root else fetch_entries(request, driver_root, root)
-        value = structure(json.loads(here), types_of(job.work)[0], f"request of the {options['title']}")
+        value: Any = structure(json.loads(here), types_of(job.work)[0], f"request of the {options['title']}")
         result = run_job(job, value, JobOptions(**options))
     except EdgekitError as error:
         return json.dumps({
@@ -166,19 +163,18 @@ def _shared_cache_names() -> dict[str, str]:
 
 def _refuse_other_machines(ray: Any) -> None:
     """Raises MachineError where a machine of the cluster lacks what the jobs need, or has another version of it."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
+    on_node = importlib.import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
     look = _looker(recorded_packages())
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    asked = {
+    answers = {
         node["NodeManagerHostname"] + "/" + node["NodeID"][:6]: ray.remote(look)
-        .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+        .options(num_cpus=0, scheduling_strategy=on_node(node["NodeID"], soft=False))
         .remote()
         for node in nodes
     }
     wanted = {"edgekit": code_fingerprint(), **versions(recorded_packages()), **_platform()}
     faults: list[str] = []
-    for name, one in asked.items():
+    for name, one in answers.items():
         try:
             found = ray.get(one, timeout=_LOOK_LIMIT_S)
         except Exception as error:  # Ray's own, of many kinds
@@ -229,9 +225,8 @@ def _looker(packages: tuple[str, ...]) -> Callable[[], dict[str, str]]:
 
 def _ray() -> Any:
     try:
-        import ray
+        return importlib.import_module("ray")
     except ImportError as error:
         raise MissingDependencyError(
             "Ray is not installed. Install it from the checkout: pip install -e '.[ray]'"
         ) from error
-    return ray

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -213,6 +213,9 @@ def _facts(request: Request) -> str:
     training = task.training
     named = (task.metric, *((training.batches, training.loss) if training else ()))
     files = [reference_digest(text, task.base) for text in named if ":" in text]
-    parts = (task, request.profile, request.budget, request.prefer, request.precision, files)
+    # Where they lie says nothing: a sweep goes on in another checkout, and no name of a row holds a hash of a path.
+    placeless = replace(task, base=Path(), config=None, model_file=None)
+    profile = replace(request.profile, path=Path(request.profile.path.name))
+    parts = (placeless, profile, request.budget, request.prefer, request.precision, files)
     said = "\n".join(map(repr, parts))
     return hashlib.sha256(said.encode()).hexdigest()

@@ -57,7 +57,7 @@ metric = "top1"
 # How the outputs of a detector, segmenter or pose net are read: a table [head] names the decoder and its settings, such
 # as "yolo11" with 80 classes. docs/guides/tasks.md lists them.
 
-# For techniques that must train: edgekit export --technique prune_channels, distill, qat, lora_recovery.
+# For techniques that must train: prune_channels, distill, qat, lora_recovery. One of them: edgekit export -t qat
 # [training]
 # batches = "train.py:batches"   # (epoch: int) -> iterable of (input tuple, target)
 # loss = "train.py:loss"         # (output, target) -> scalar tensor

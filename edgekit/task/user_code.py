@@ -192,7 +192,7 @@ def _load_file(where: str, base: Path, what: str, error: type[InputError]) -> Mo
     if not path.is_file():
         names = [other.name for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise error(f"{what}: {where}: no such file in {base.resolve()}.{nearest_names(path.name, names)}")
-    return _import(lambda: import_file(path, base), path.parent, where, what, error)
+    return _import(lambda: import_file(base / where, base), path.parent, where, what, error)
 
 
 def _load_module(where: str, base: Path, what: str, error: type[InputError]) -> ModuleType:

@@ -7,10 +7,11 @@ import importlib
 import importlib.abc
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import FrameType, ModuleType
 from typing import Final, final
 
@@ -21,17 +22,20 @@ def import_file(path: Path, base: Path) -> ModuleType:
     """Returns the module of a `.py` file, loaded once.
 
     Its name ends up in artifacts (TFLite names tensors by classes), so it depends on the path relative to the task's
-    folder and on nothing else: the same task gives the same bytes in every checkout.
+    folder, as the task names it, and on nothing else: the same task gives the same bytes in every checkout, also where
+    the file is a link.
 
     Args:
-        path: The file, resolved.
+        path: The file, as the task names it.
         base: Folder of the task file.
 
     Raises:
         ImportError: Python cannot load it.
         Exception: whatever its code raises.
     """
-    name = _free_name(path, base.resolve())
+    place = _place(path, base)
+    path = path.resolve()
+    name = _free_name(place, path)
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -112,10 +116,19 @@ def _importer() -> Path:
 _MACHINERY: Final = (__file__, importlib.__file__)
 
 
-def _free_name(path: Path, base: Path) -> str:
+def _place(path: Path, base: Path) -> PurePath:
+    """Returns where a file lies, seen from the task's folder; its name alone where it lies outside."""
+    named = Path(os.path.normpath(path.absolute()))
+    for folder in (Path(os.path.normpath(base.absolute())), base.resolve()):
+        if named.is_relative_to(folder):
+            return named.relative_to(folder)
+    return PurePath(named.name)
+
+
+def _free_name(place: PurePath, path: Path) -> str:
     """Returns the file's module name; one with a number where another task has a file of that name in this process."""
-    place = path.relative_to(base).as_posix() if path.is_relative_to(base) else path.name
-    name = f"{_PREFIX}{path.stem}_{hashlib.sha256(place.encode(errors='surrogateescape')).hexdigest()[:12]}"
+    text = place.as_posix()
+    name = f"{_PREFIX}{place.stem}_{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:12]}"
     free, number = name, 1
     while free in sys.modules and sys.modules[free].__file__ != str(path):
         number += 1

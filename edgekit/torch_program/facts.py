@@ -26,6 +26,7 @@ class Capture:
         metadata: What the file itself says: labels, preprocessing. The request's own entries win.
         states: What the model keeps between calls.
         open_sizes: Sizes that artifacts leave open.
+        float_types: Floating-point types other than float32 that it computed in; what was captured computes in that.
     """
 
     kind: CapturedKind
@@ -38,3 +39,4 @@ class Capture:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     states: tuple[State, ...] = ()
     open_sizes: OpenSizes | None = None
+    float_types: tuple[str, ...] = ()

@@ -30,6 +30,7 @@ def save(
     output_names: Sequence[str] | None = None,
     input_names: Sequence[str] | None = None,
     states: Sequence[State] = (),
+    float_types: Iterable[str] = (),
 ) -> Capture:
     """Saves a canonical program to `folder` and describes it.
 
@@ -40,6 +41,7 @@ def save(
         output_names: What to call the outputs; None calls them `output`, or `output_0`, `output_1` and so on.
         input_names: What to call the inputs; None takes the program's names.
         states: What the model keeps between calls.
+        float_types: Floating-point types other than float32 that the model computed in, as it came.
     """
     import torch
 
@@ -54,6 +56,7 @@ def save(
         parameters=parameters,
         architecture=judge(operations(program)),
         states=tuple(states),
+        float_types=tuple(sorted(float_types)),
     )
 
 

@@ -147,7 +147,7 @@ class PlanFile:
         if unknown:
             raise UsageError(
                 f"{self.path} asks for {', '.join(unknown)}, which this edgekit cannot do. "
-                "Write the plan anew with: edgekit plan"
+                f"Write the plan anew with: edgekit plan --device {made.device} -o {self.path}"
             )
         return Choice(candidates=(made.chosen,), rejected=made.rejected, plans=(made,))
 

@@ -110,10 +110,14 @@ def plan(request: PlanRequest, settings: Settings) -> Plan:
     return replace(
         made,
         effort=request.effort,
-        warnings=(*made.warnings, *_missing_data(made, request.task), *refinement.notes),
+        warnings=(*made.warnings, *_of_types(request.model), *_missing_data(made, request.task), *refinement.notes),
         rejected=(*made.rejected, *refinement.failed),
         sensitivity=refinement.sensitivity,
     )
+
+
+def _of_types(model: CapturedModel) -> tuple[str, ...]:
+    return (model.precision_note,) if model.precision_note else ()
 
 
 def _missing_data(made: Plan, task: Task) -> tuple[str, ...]:

@@ -24,11 +24,19 @@ _CRASHES: Final = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL,
 _NO_MEMORY: Final = (
     "MemoryError",
     "std::bad_alloc",
-    "Cannot allocate memory",
+    "annot allocate memory",
+    "an't allocate memory",
+    "ailed to allocate memory",
+    "OOM when allocating",
     "failed to map segment from shared object",
     "can't start new thread",
 )
-"""What runtimes and libraries print where they get no memory."""
+"""What runtimes and libraries say where they get no memory."""
+
+OUT_OF_MEMORY: Final = (
+    "This machine ran out of memory. Free some, use a smaller model, or let one worker run at a time (--jobs 1, in "
+    "commands that have it)."
+)
 
 _NOISE: Final = re.compile(r"Error in cpuinfo|\[(cpuinfo_utils|threadpool)\.cpp:\d+\]|WARNING: All log messages before")
 """Lines of native libraries about the machine, which hide what went wrong."""
@@ -126,8 +134,23 @@ def ran_out_of_memory(ended: Ended, log: Path) -> bool:
     """Returns whether a process died because there was no memory left, by the kernel's hand or by its own words."""
     if ended.returncode == -signal.SIGKILL:
         return True  # of those who send it, edgekit itself has said so already, and the kernel is left
-    said = log.read_text(errors="replace") if log.exists() else ""
-    return any(words in said for words in _NO_MEMORY)
+    return _says_no_memory(log.read_text(errors="replace") if log.exists() else "")
+
+
+def lacked_memory(error: BaseException | None) -> bool:
+    """Returns whether an exception, or one that it was raised from, says that there was no memory left.
+
+    Whoever wraps what user code or a framework raises cannot tell each kind of it; this asks all of the chain.
+    """
+    while error is not None:
+        if isinstance(error, MemoryError) or _says_no_memory(str(error)):
+            return True
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return False
+
+
+def _says_no_memory(text: str) -> bool:
+    return any(words in text for words in _NO_MEMORY)
 
 
 def log_tail(log: Path) -> str:

@@ -39,6 +39,11 @@ def process_folder(parent: Path) -> Path:
     return _FOLDERS.get(parent)
 
 
+def remove_process_folders() -> None:
+    """Removes this process's own folders: what a process calls that ends without `atexit`."""
+    _FOLDERS.remove()
+
+
 @contextmanager
 def temporary_folder(purpose: str) -> Generator[Path, None, None]:
     """Yields an empty folder in the system's temporary folder, removed afterwards, at the latest by the next process.
@@ -123,6 +128,12 @@ class _Folders:
                 folder = self.held[key] = _make(parent)
             return folder
 
+    def remove(self) -> None:
+        with self.guard:
+            own = [key for key in self.held if key[1] == os.getpid()]
+            for key in own:
+                shutil.rmtree(self.held.pop(key), ignore_errors=True)
+
 
 _FOLDERS: Final = _Folders()
 
@@ -135,10 +146,5 @@ def _make(parent: Path) -> Path:
         except FileNotFoundError:
             handle = None
         if handle is not None:
-            atexit.register(_leave, folder, os.getpid())
+            atexit.register(remove_process_folders)
             return folder  # the descriptor stays open, and with it the lock, until the process ends
-
-
-def _leave(folder: Path, pid: int) -> None:
-    if pid == os.getpid():
-        shutil.rmtree(folder, ignore_errors=True)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, final
 
 from edgekit.errors import ConfigError, MissingDependencyError
 
@@ -54,7 +54,7 @@ class RemoteStore:
         """Returns the content of a small file; None where there is none, or where it is larger than `most_bytes`."""
 
         def read(system: AbstractFileSystem, path: str) -> bytes | None:
-            content: bytes = system.cat_file(path, start=0, end=most_bytes + 1)
+            content = cast("bytes", system.cat_file(path, start=0, end=most_bytes + 1))
             return content if len(content) <= most_bytes else None
 
         return self._attempt(name, _LIMIT_S, read)

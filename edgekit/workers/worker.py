@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -24,9 +25,17 @@ from typing import Any, Generic, TypeVar, final, get_type_hints
 from edgekit.errors import ERRORS_BY_NAME, EdgekitError, InternalError, MachineError, ResourceError, WorkerError
 from edgekit.workers.atomic_files import write_text
 from edgekit.workers.fault_file import keep_traceback
-from edgekit.workers.process import Command, Ended, log_tail, ran_out_of_memory, run_watched
+from edgekit.workers.process import (
+    OUT_OF_MEMORY,
+    Command,
+    Ended,
+    lacked_memory,
+    log_tail,
+    ran_out_of_memory,
+    run_watched,
+)
 from edgekit.workers.process_environment import process_environment, python_command
-from edgekit.workers.process_folder import temporary_folder
+from edgekit.workers.process_folder import remove_process_folders, temporary_folder
 from edgekit.workers.request_key import request_key
 from edgekit.workers.structure import structure, unstructure
 
@@ -142,7 +151,9 @@ def run_job(
     """
     _check_system()
     with temporary_folder("job") as folder:
-        (folder / "job.json").write_text(json.dumps({"entry": job.entry, "request": unstructure(request)}))
+        (folder / "job.json").write_text(
+            json.dumps({"entry": job.entry, "request": unstructure(request), "parent": os.getpid()})
+        )
         log = options.log or folder / "log.txt"
         command = Command(
             title=options.title,
@@ -203,10 +214,7 @@ def _read_result(title: str, folder: Path, log: Path, ended: Ended) -> Any:
     path = folder / "result.json"
     if not path.exists():
         if ran_out_of_memory(ended, log):
-            raise ResourceError(
-                f"The {title} {ended.how}: this machine ran out of memory. "
-                "Free some, work on fewer formats at a time (--jobs 1), or use a smaller model."
-            )
+            raise ResourceError(f"The {title} {ended.how}. {OUT_OF_MEMORY}")
         raise WorkerError(f"The {title} {ended.how} and left no result.\n{log_tail(log)}")
     result = json.loads(path.read_text())
     if "value" in result:
@@ -233,11 +241,17 @@ class _FileProgress:
 
 
 def _end_with_parent(parent: int) -> None:
-    """Ends this process once its parent is gone: a parent that was killed could not end it."""
+    """Ends this process and what it has started once its parent is gone: a parent that was killed could not do it.
+
+    Args:
+        parent: The parent's process id, as itself wrote it down: it may be gone already.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1.0)
+        if os.getpgrp() == os.getpid():  # the group that `run_watched` gave it
+            os.killpg(0, signal.SIGKILL)
         os._exit(MachineError.exit_code)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -261,22 +275,21 @@ def _run_work(entry: str, data: Any, progress: Progress) -> Any:
 
 def main(folder: Path) -> int:
     """Runs the job that lies in `folder`: the worker process's side. Returns its exit code."""
-    _end_with_parent(os.getppid())
     job = json.loads((folder / "job.json").read_text())
+    _end_with_parent(job["parent"])
     try:
         result: dict[str, Any] = {"value": _run_work(job["entry"], job["request"], _FileProgress(folder))}
     except EdgekitError as error:
         # A third party's own subclass is reported as the nearest class that the parent knows.
         name = next((c.__name__ for c in type(error).__mro__ if c.__name__ in ERRORS_BY_NAME), "EdgekitError")
         result = {"error": name, "message": error.message}
-    except MemoryError:
-        result = {
-            "error": "ResourceError",
-            "message": "This machine ran out of memory. Free some, or use a smaller model.",
-        }
+        if lacked_memory(error):
+            result = {"error": "ResourceError", "message": f"{error.message}\n{OUT_OF_MEMORY}"}
     except Exception as error:
         traceback.print_exc()
         result = {"error": type(error).__name__, "message": str(error)}
+        if lacked_memory(error):
+            result = {"error": "ResourceError", "message": OUT_OF_MEMORY}
     write_text(folder / "result.json", json.dumps(result))
     return 0 if "value" in result else MachineError.exit_code
 
@@ -286,5 +299,6 @@ def start() -> None:
     code = main(Path(sys.argv[1]))
     sys.stdout.flush()
     sys.stderr.flush()
+    remove_process_folders()
     # Frameworks' destructors crash or hang at interpreter exit now and then; the result is already on disk.
     os._exit(code)

@@ -389,8 +389,8 @@ def test_an_interruption_ends_the_run_there_and_removes_its_folder(
     python = fake_python(board, f"echo $$ > {board.root}/number; exec sleep 100")
     # Tests that run in the background of a shell ignore Ctrl-C, and what they start would too.
     code = (
-        "import signal, sys; from edgekit.cli.app import main; "
-        "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(main(sys.argv[1:]))"
+        "import signal, sys; from edgekit.__main__ import run; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(run())"
     )
     arguments = ["bench", str(tiny_onnx), "--on", "ssh://board", "--python", python]
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL)

@@ -95,7 +95,8 @@ def test_a_plan_without_a_choice_is_refused(capsys):
 def test_a_step_that_does_not_exist_is_refused(capsys):
     write(plan_of(chosen(Step(technique="fold_space"))))
     assert refused(capsys) == (
-        "plan.json asks for fold_space, which this edgekit cannot do. Write the plan anew with: edgekit plan"
+        "plan.json asks for fold_space, which this edgekit cannot do. "
+        "Write the plan anew with: edgekit plan --device pi4 -o plan.json"
     )
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import io
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -199,6 +202,22 @@ def test_an_artifact_is_validated_against_its_float_model(project: Path, suffix:
         # Its memory cannot be measured here. A Pi does not run Core ML, so the Pi's limit only warns.
         assert (checks["memory"]["verdict"], checks["memory"]["level"]) == ("not_run", "warn")
     assert code == 0
+
+
+def test_the_commands_that_the_page_and_the_gate_name_do_their_work(project: Path) -> None:
+    assert run(project, "report", "out")[0] == 0
+    page = html.unescape((project / "out" / "report.html").read_text())
+    code, said = run(project, "gate", "out", "-d", "pi4", "--max-size", "1 kB", "--max-regression", "size +5 %", *OPEN)
+    named = {
+        *re.findall(r"<code>edgekit ([^<]+)</code>", page),
+        *re.findall(r"edgekit (gate \S+ -d \S+ --why|baseline set [\w/]+)", said),
+    }
+    assert code == 1
+    # Exports, rebuilds and runs on devices have tests of their own, and take long.
+    quick = {line for line in named if line.split()[0] in ("gate", "baseline", "verify") and "--rebuild" not in line}
+    assert {"baseline set out", "gate out -d pi4 --why", "verify out"} <= quick
+    for line in sorted(quick):
+        assert run(project, *shlex.split(line))[0] in (0, 1), line
 
 
 def outputs_of_snippet(folder: Path, runtime: str) -> dict[str, Any]:

@@ -152,3 +152,39 @@ def test_what_may_be_a_recurrent_layer_is_not_blamed(
     facts = StoredFacts(metadata=metadata, operators=tuple(operators))
     monkeypatch.setattr("edgekit.exporting.record_of_file.read_stored_facts", lambda *_: facts)
     assert any("integer_coverage" in sentence for sentence in found(path, entry(metadata))) == is_named
+
+
+@pytest.mark.parametrize(("claimed", "is_named"), [(50.0, False), (100.0, True)])
+def test_a_part_that_may_be_a_recurrent_layer_counts_as_fulfilled(
+    path: Path, monkeypatch: pytest.MonkeyPatch, claimed: float, is_named: bool
+) -> None:
+    metadata = write(path)
+    operators = tuple(
+        ArtifactOperator(
+            name=name, kind="linear", arithmetic="float", macs=9, weights=64, weight_bits=bits, channels=8
+        )
+        for name, bits in (("floats", 32), ("stored integers", 8))
+    )  # fmt: skip
+    facts = StoredFacts(metadata=metadata, operators=operators)
+    monkeypatch.setattr("edgekit.exporting.record_of_file.read_stored_facts", lambda *_: facts)
+    sentences = found(path, entry(metadata, coverage=claimed))
+    assert any("integer_coverage" in sentence for sentence in sentences) == is_named
+
+
+def test_a_mixed_recipe_of_which_nothing_is_stored_in_integers_is_named(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(default="int8_static", overrides=(("head", "fp16"),))
+    metadata = {**write(path), **requested_metadata(recipe, "float")}
+    reported = {**entry(metadata), "precision": recipe.name, "recipe": recipe.to_json()}
+
+    def sentences(bits: int) -> list[str]:
+        operator = ArtifactOperator(name="a", kind="MatMul", arithmetic="float", macs=9, weights=64, weight_bits=bits)
+        facts = StoredFacts(metadata=metadata, operators=(operator,))
+        monkeypatch.setattr("edgekit.exporting.record_of_file.read_stored_facts", lambda *_: facts)
+        return [sentence for sentence in found(path, reported) if "integer_coverage" in sentence]
+
+    assert sentences(8) == []
+    assert sentences(16) == [
+        "net.onnx: report.json says integer_coverage 100, and nothing in the file is stored in integers"
+    ]

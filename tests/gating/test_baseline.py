@@ -46,7 +46,7 @@ def test_what_was_set_is_what_is_read(exported: Path, keep: bool) -> None:
     path = exported / "ci" / "base.json"
     write_baseline(read_report(exported / "out"), exported / "out", path, keep_artifacts=keep)
     (record,) = read_baseline(path).formats
-    assert [(check.name, check.value) for check in record.figures] == [("size", 3000.0)]
+    assert [(check.name, check.value) for check in record.figures] == [("size", 3000.0), ("download", 20.0)]
     assert (record.file is not None) == keep
     if record.file:
         assert measure_files(record.file)[2] == record.sha256
@@ -209,11 +209,14 @@ def test_a_baseline_that_gets_worse_says_when_by_how_much_and_why(
     assert main(["baseline", "set", "out"]) == 0  # better: no reason is needed
     first, second = read_baseline(exported / "edgekit-baseline.json").history
     assert (first.reason, [(x.name, x.old, x.new) for x in first.moves]) == ("a new head", [("size", 3000.0, 3300.0)])
-    assert (second.reason, [(x.name, x.old, x.new) for x in second.moves]) == ("", [("size", 3300.0, 1500.0)])
+    assert (second.reason, [(x.name, x.old, x.new) for x in second.moves]) == (
+        "",
+        [("size", 3300.0, 1500.0), ("download", 20.0, 14.0)],
+    )
     capsys.readouterr()
     assert main(["baseline", "show"]) == 0
     day = first.when[:10]
-    assert capsys.readouterr().out.splitlines()[-4:] == [
+    assert capsys.readouterr().out.splitlines()[-8:-4] == [  # the download's follow
         "coreml fp16, size over time",
         f"before            3 kB  {'#' * 27}",
         f"{day}      3.3 kB  {'#' * 30}  a new head",

@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-ROOT = str(Path(__file__).parents[2])
-
-TASK = """
-[model]
-source = "model.py:build"
-example_inputs = "model.py:example_inputs"
-[data]
-calibration = "model.py:calibration"
-"""
-
-MODEL = """
-import torch
-
-class Net(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv = torch.nn.Conv2d(3, 8, 3, padding=1)
-        self.linear = torch.nn.Linear(8, 5)
-
-    def forward(self, image):
-        return self.linear(torch.relu(self.conv(image)).mean((2, 3)))
-
-def build():
-    torch.manual_seed(0)
-    return Net().eval()
-
-def example_inputs():
-    return (torch.zeros(1, 3, 16, 16),)
-
-def calibration():
-    generator = torch.Generator().manual_seed(1)
-    for _ in range(8):
-        yield (torch.randn(1, 3, 16, 16, generator=generator),)
-"""
+ROOT = Path(__file__).parents[2]
 
 # Conversions alone: what the artifacts do is not the question here, and running them takes as long again.
 CONVERT = """
@@ -66,34 +37,57 @@ for runtime in ("tflite", "onnx", "executorch", "coreml"):
             print(f"{file} holds a local path")
 """
 
-SURROUNDINGS = {
-    "umask": "077",
-    "environment": {
-        "OMP_NUM_THREADS": "2",
-        "MKL_NUM_THREADS": "2",
-        "PYTHONHASHSEED": "7",
-        "TZ": "Asia/Tokyo",
-        "LC_ALL": "de_DE.ISO-8859-1",
-    },
+ELSEWHERE = {
+    "OMP_NUM_THREADS": "2",
+    "MKL_NUM_THREADS": "2",
+    "PYTHONHASHSEED": "7",
+    "TZ": "Asia/Tokyo",
+    "LC_ALL": "de_DE.ISO-8859-1",
+    "USER": "somebody",
+    "HOME": "",
 }
+"""Variables of the second run; one that is empty is taken away."""
 
 
-def convert_in(folder: Path, umask: str, environment: dict[str, str]) -> str:
-    folder.mkdir(parents=True)
-    (folder / "edgekit.toml").write_text(TASK)
-    (folder / "model.py").write_text(MODEL)
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    """The matrix of all surroundings, whose network and whose clock serve here too."""
+    spec = importlib.util.spec_from_file_location("determinism", ROOT / "benchmarks" / "determinism.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["determinism"] = module  # its dataclass looks itself up
+    spec.loader.exec_module(module)
+    return module
+
+
+def convert_in(folder: Path, umask: str, environment: dict[str, str], *, linked: bool, benchmark: ModuleType) -> str:
+    benchmark.write_project(folder, linked=linked)
+    around = {"PYTHONPATH": str(ROOT), "EDGEKIT_CACHE_DIR": str(folder / "cache"), **environment}
     ran = subprocess.run(
         ["sh", "-c", 'umask "$1"; shift; exec "$@"', "sh", umask, sys.executable, "-c", CONVERT],
         cwd=folder, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": ROOT, "EDGEKIT_CACHE_DIR": str(folder / "cache"), **environment},
+        env={name: text for name, text in {**os.environ, **around}.items() if text},
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
 
 @pytest.mark.runtime
-def test_the_same_task_gives_the_same_bytes_elsewhere(tmp_path: Path) -> None:
-    plain = convert_in(tmp_path / "one", "022", {})
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="the moved clock is built with gcc")
+def test_the_same_task_gives_the_same_bytes_elsewhere(tmp_path: Path, benchmark: ModuleType) -> None:
+    plain = convert_in(tmp_path / "one", "022", {}, linked=False, benchmark=benchmark)
     assert plain.splitlines()[0].startswith("tflite ")
     assert len(plain.splitlines()) == 4
-    assert convert_in(tmp_path / "some" / "where" / "else", **SURROUNDINGS) == plain
+    moved = {**ELSEWHERE, "LD_PRELOAD": str(benchmark.built_clock(tmp_path))}
+    elsewhere = tmp_path / "some" / "where" / "else"
+    assert convert_in(elsewhere, "077", moved, linked=True, benchmark=benchmark) == plain
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="the moved clock is built with gcc")
+def test_the_moved_clock_is_another_day(tmp_path: Path, benchmark: ModuleType) -> None:
+    moved = {**os.environ, "LD_PRELOAD": str(benchmark.built_clock(tmp_path))}
+    said = subprocess.run(
+        [sys.executable, "-c", "import time; print(time.time())"], env=moved, capture_output=True, text=True, check=True
+    )
+    assert 462 < (float(said.stdout) - time.time()) / 86400 < 464

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import pytest
 
 from edgekit.artifact import Artifact, measure_files
-from edgekit.budget import RECIPE_SOURCE, Budget, Limit
+from edgekit.budget import EVERY_CHECK, RECIPE_SOURCE, Budget, Limit
 from edgekit.checks import judge
 from edgekit.cli.app import main
 from edgekit.errors import ArtifactError, ConversionError
 from edgekit.exporting.format_result import FormatResult
+from edgekit.exporting.record_check import figures_digest
 from edgekit.exporting.record_files import write_report
 from edgekit.exporting.report import ExportReport
 from edgekit.gating.gate import gate_folder
@@ -206,6 +208,20 @@ def test_an_edited_lock_is_refused(records: Path, tmp_path: Path, edit: Edit) ->
         gate_folder(edited(records, tmp_path, "edgekit.lock", edit), "pi4", Budget())
 
 
+@pytest.mark.parametrize("name", EVERY_CHECK)
+def test_a_check_that_is_gone_from_report_and_lock_alike_is_missed(records: Path, tmp_path: Path, name: str) -> None:
+    folder = edited(records, tmp_path, "report.json", without(name))
+    report, lock = (json.loads((folder / file).read_text()) for file in ("report.json", "edgekit.lock"))
+    report["figures_sha256"] = figures_digest(report["formats"])
+    lock["artifacts"][0]["checks"].remove(name)
+    lock["artifacts"][0]["measurements"].pop(name, None)
+    for file, data in (("report.json", report), ("edgekit.lock", lock)):
+        (folder / file).write_text(json.dumps(data))
+    missed = re.escape(f"net-int8-static.tflite: report.json has no check {name}; every export writes one\n")
+    with pytest.raises(ArtifactError, match=missed):
+        gate_folder(folder, "pi4", Budget())
+
+
 def test_a_report_without_its_lock_is_refused(records: Path, tmp_path: Path) -> None:
     edited(records, tmp_path, "report.json", lambda report: report.update(edgekit="x"))
     (tmp_path / "edgekit.lock").unlink()
@@ -239,7 +255,7 @@ def test_the_message_says_what_each_source_says(
         "  net-int8-static.tflite: report.json says accuracy_drop.high -100, the lock says 4\n"
         "  net-int8-static.tflite: report.json says accuracy_drop.low -100, the lock says 2\n"
         "  net-int8-static.tflite: report.json says accuracy_drop -100, the lock says 3\n"
-        f"Run edgekit export again, or run the artifacts again with: edgekit gate {folder} --remeasure\n"
+        f"Run edgekit export again, or run the artifacts again with: edgekit gate {folder} -d pi4 --remeasure\n"
     )
     assert main(["verify", str(folder)]) == 1
 

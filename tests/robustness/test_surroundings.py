@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -11,19 +12,39 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.workers.process import OUT_OF_MEMORY
+
 # JAX, which another test of this process may have imported, warns of every fork; nothing here runs JAX after one.
 pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 
 PYTHON = [sys.executable, "-P"] if sys.version_info >= (3, 11) else [sys.executable]
 ROOT = str(Path(__file__).parents[2])
 
+NOBODY = ("unshare", "--user", "--map-user=12345", "--map-group=12345")
+"""Starts a program as a user without an entry, who may read what this user may."""
+
+
+def _can_be_nobody() -> bool:
+    try:
+        return subprocess.run([*NOBODY, "true"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+nobody = pytest.mark.skipif(not _can_be_nobody(), reason="this machine gives no user namespaces")
+
 
 def edgekit(
-    *arguments: str | bytes, cwd: Path, shell: str = "", before: Callable[[], None] | None = None, **environment: str
+    *arguments: str | bytes,
+    cwd: Path,
+    shell: str = "",
+    front: tuple[str, ...] = (),
+    before: Callable[[], None] | None = None,
+    **environment: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `edgekit ARGUMENTS`, with `shell` behind it: redirections."""
+    """Runs `edgekit ARGUMENTS`, with `shell` behind it (redirections) and a program in `front`."""
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "SYSTEMROOT") if name in os.environ}
-    command = ["sh", "-c", f'exec "$@" {shell}', "sh", sys.executable, "-m", "edgekit", *arguments]
+    command = [*front, "sh", "-c", f'exec "$@" {shell}', "sh", sys.executable, "-m", "edgekit", *arguments]
     return subprocess.run(
         command, cwd=cwd, env={"PYTHONPATH": ROOT, **kept, **environment}, capture_output=True, text=True,
         errors="surrogateescape", preexec_fn=before, check=False,
@@ -76,18 +97,54 @@ def test_names_that_ascii_or_utf_8_cannot_hold(tmp_path: Path) -> None:
     assert ran.stderr == f"edgekit: \\udcff\\u2713.onnx: no such file or folder in {tmp_path}.\n"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an unknown user")
+@nobody
 def test_a_user_without_entry_and_home(tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
+    ran = edgekit("cache", cwd=tmp_path, front=NOBODY, TMPDIR=str(tmp_path))
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout == f"{tmp_path}/edgekit-cache-12345: 0 B of 20 GB\n"
 
-    def become_nobody() -> None:
-        os.setgid(54321)
-        os.setuid(54321)
 
-    ran = edgekit("cache", cwd=Path("/"), before=become_nobody, TMPDIR="/tmp")
-    if "PermissionError" in ran.stderr or "not permitted" in ran.stderr or "Permission denied" in ran.stderr:
-        pytest.skip("this checkout cannot be read by other users")
-    assert (ran.returncode, ran.stdout) == (0, "/tmp/edgekit-cache-54321: 0 B of 20 GB\n")
+@nobody
+@pytest.mark.parametrize(
+    ("arguments", "denied"), [(("gate", "out", "-d", "pi4"), "out"), (("export", "-d", "pi4"), "{folder}/edgekit.toml")]
+)
+def test_a_folder_that_may_not_be_read(tmp_path: Path, arguments: tuple[str, ...], denied: str) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    script = 'cd locked; chmod 0 .; "$@"; code=$?; chmod 700 "$OLDPWD"/locked; exit $code'
+    ran = subprocess.run(
+        [*NOBODY, "sh", "-c", script, "sh", sys.executable, "-m", "edgekit", *arguments],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": ROOT}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 3
+    assert re.fullmatch(rf"edgekit: {re.escape(denied.format(folder=folder))}\S*: Permission denied\n", ran.stderr), (
+        ran.stderr
+    )
+
+
+GREEDY = """
+import torch
+
+def build():
+    return torch.nn.Linear(4, 2**34)  # 256 GiB
+
+def inputs():
+    return (torch.zeros(1, 4),)
+"""
+
+
+@pytest.mark.runtime
+def test_a_model_that_gets_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(GREEDY)
+    limit = 16 * 2**30
+    ran = edgekit(
+        "plan", "model.py:build", "--example-inputs", "model.py:inputs", "-d", "pi4", "-q", cwd=tmp_path,
+        before=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)), HOME=str(tmp_path),
+    )  # fmt: skip
+    first, *_, last = ran.stderr.splitlines()
+    assert (ran.returncode, first) == (3, "edgekit: model.py:build failed:")
+    assert "can't allocate memory" in ran.stderr
+    assert last == OUT_OF_MEMORY
 
 
 def test_few_open_files(tmp_path: Path) -> None:

@@ -324,6 +324,14 @@ def test_a_file_that_breaks_the_standard_is_refused(tmp_path):
     assert got.endswith("\nExport it again, with a newer exporter if there is one.")
 
 
+def test_a_tensor_whose_content_does_not_fill_its_shape_is_refused(tmp_path):
+    model = model_of([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": (1, 4)}, ["y"], [weight("w", 4, 5)])
+    model.graph.initializer[0].dims[1] = 3  # the checker sees what is too small only
+    got = message_of(tmp_path, model)
+    assert got.startswith("net.onnx: its graph cannot be read (ValueError: cannot reshape array of size ")
+    assert got.endswith("or built in a way that edgekit does not know: copy or export the file again.")
+
+
 def test_an_operator_that_onnxruntime_does_not_know_is_reported(tmp_path):
     nodes = [helper.make_node("Mine", ["x"], ["m"], domain="mine"), helper.make_node("MatMul", ["m", "w"], ["y"])]
     model = model_of(nodes, {"x": ("N", 4)}, ["y"], [weight("w", 4, 5)])

@@ -70,9 +70,44 @@ save(keras.Model(f, L.Dense(2)(f)), "free.keras")
 b = keras.Input(batch_shape=(4, 3), name="fixed")
 save(keras.Model(b, L.Dense(2)(b)), "batch.keras")
 m = keras.Input((4,))
-lam = keras.Model(m, L.Lambda(lambda v: v * 2)(m))
+mark = base / "ran"
+lam = keras.Model(m, L.Lambda(lambda v: (__import__("pathlib").Path(str(mark)).touch(), v * 2)[1])(m))
 save(lam, "lambda.keras")
 save(lam, "lambda.h5")
+
+def craft(name, layer):
+    # The architecture of a sound file with another layer in it, in both kinds of file.
+    import h5py
+    sound = keras.Model(m, L.Dense(2, name="dense")(m))
+    for suffix in (".keras", ".h5"):
+        save(sound, name + suffix)
+    def changed(text):
+        data = json.loads(text)
+        one = next(x for x in data["config"]["layers"] if x["config"]["name"] == "dense")
+        one.update(layer, config={"name": "dense", **layer["config"]})
+        return json.dumps(data)
+    with zipfile.ZipFile(base / (name + ".keras")) as archive:
+        members = {entry: archive.read(entry) for entry in archive.namelist()}
+    with zipfile.ZipFile(base / (name + ".keras"), "w") as archive:
+        for entry, data in members.items():
+            archive.writestr(entry, changed(data) if entry == "config.json" else data)
+    with h5py.File(base / (name + ".h5"), "r+") as file:
+        file.attrs["model_config"] = changed(file.attrs["model_config"])
+
+class Touch:
+    def __reduce__(self):
+        return Path.touch, (mark,)
+
+import base64, pickle
+pickled = base64.b64encode(pickle.dumps(Touch())).decode()
+craft("torch", {"class_name": "TorchModuleWrapper", "module": "keras.layers", "config": {"module": pickled}})
+program = {"filepath": str(base / "prints"), "call_endpoint": "serving_default"}
+craft("program", {"class_name": "TFSMLayer", "module": "keras.layers", "config": program})
+craft("words", {"class_name": "StringLookup", "module": "keras.layers", "config": {"vocabulary": "/etc/passwd"}})
+craft("system", {"class_name": "system", "module": "os", "config": {"command": f"touch {mark}"}})
+fetch = {"class_name": "function", "module": "keras.utils", "config": "get_file", "registered_name": "get_file"}
+craft("fetch", {"class_name": "Dense", "module": "keras.layers", "config": {"units": 2, "activation": fetch}})
+CRAFTED = [name + suffix for name in ("torch", "program", "words", "system", "fetch") for suffix in (".keras", ".h5")]
 
 class Mine(keras.layers.Layer):
     def call(self, v):
@@ -100,6 +135,20 @@ class Printer(tf.Module):
         tf.print(a)
         return {"y": a}
 
+class Writer(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec((None, 4), tf.float32)])
+    def writes(self, a):
+        tf.io.write_file(str(mark), "x")
+        return {"y": a}
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 4), tf.float32)])
+    def saves(self, a):
+        tf.raw_ops.SaveV2(prefix=str(mark), tensor_names=["a"], shape_and_slices=[""], tensors=[a])
+        return {"y": a}
+
+writer = Writer()
+for name in ("writes", "saves"):
+    tf.saved_model.save(writer, str(base / name), signatures=getattr(writer, name))
 mod = Module()
 tf.saved_model.save(mod, str(base / "two_inputs"), signatures={"main": mod.one})
 tf.saved_model.save(mod, str(base / "no_default"), signatures={"one": mod.one, "two": mod.one})
@@ -126,12 +175,16 @@ converter = tf.lite.TFLiteConverter.from_concrete_functions([function], mod)
 
 text = "import torch\\ndef give():\\n    return torch.zeros(1, 7, 3)\\n"
 (base / "data.py").write_text(text + "def wrong():\\n    return [torch.zeros(1, 7, 4)]\\n")
+mark.unlink(missing_ok=True)  # the layer ran where it was built
+for name in ("writes", "saves", *CRAFTED):
+    capture(name)
 for name in ("cnn.keras", "cnn.h5", "cnn_folder", "rnn.keras", "transformer.keras", "free.keras", "batch.keras",
              "lambda.keras", "lambda.h5", "own.keras", "own.h5", "unbuilt.keras", "only.weights.h5", "cut.h5",
              "two_inputs", "no_default", "prints", "damaged", "empty", "cut_variables"):
     capture(name)
 capture("free.keras", example_inputs="data.py:give")
 capture("free.keras", calibration="data.py:wrong")
+results["ran"] = mark.exists()
 (base / "results.json").write_text(json.dumps(results))
 """
 
@@ -245,6 +298,22 @@ MESSAGES = {
         "prints holds PrintV2, which reach files, Python or the terminal when the model runs; no on-device format "
         "can hold them and edgekit does not run them. Export the model without."
     ),
+    **{
+        name: f"{name} holds {found}, which reach files, Python or the terminal when the model runs; no on-device "
+        "format can hold them and edgekit does not run them. Export the model without."
+        # Both functions lie in both folders; what only a checkpoint may do is refused where a signature does it.
+        for name, found in (("writes", "WriteFile"), ("saves", "SaveV2, WriteFile"))
+    },
+    **{
+        f"{name}{suffix}": f"{name}{suffix} holds {code}; edgekit runs no code from a file. Replace it by a layer or "
+        "keras.ops, or export the model where its code is, model.export('folder'), and give that SavedModel folder."
+        for suffix in (".keras", ".h5")
+        for name, code in (
+            ("torch", "a layer TorchModuleWrapper, which is a pickle inside the file"),
+            ("program", "a layer TFSMLayer, which loads a program from another folder"),
+            ("words", "a layer StringLookup that reads its vocabulary from another file"),
+        )
+    },
     "damaged": ("damaged: saved_model.pb is damaged: it is no SavedModel message. Copy or export the model again."),
     "empty": "empty: saved_model.pb holds no graph. Copy or export the model again.",
 }
@@ -279,6 +348,15 @@ def test_a_damaged_file_is_reported_with_the_frameworks_reason(results, name, st
     message = results[name]["message"]
     assert message.startswith(start)
     assert message.endswith(end)
+
+
+@pytest.mark.parametrize("name", ["system.keras", "system.h5", "fetch.keras", "fetch.h5"])
+def test_what_a_layer_names_outside_of_keras_is_not_called(results, name):
+    assert "message" in results[name]
+
+
+def test_nothing_of_all_these_files_has_run(results):
+    assert results["ran"] is False
 
 
 def capture(folder: Path, source: str, tmp_path: Path) -> dict[str, Any]:

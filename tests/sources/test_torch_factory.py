@@ -170,6 +170,16 @@ def test_a_module_may_stand_in_place_of_its_factory(user):
 def test_half_precision_models_are_captured_in_float32(user):
     record = user("model.py:half", MODELS + "\ndef half():\n    return Mlp().half()\n", example_inputs="model.py:rows")
     assert record["inputs"][0]["dtype"] == "float32"
+    assert record["float_types"] == ["float16"]
+
+
+def test_a_model_that_casts_to_another_type_is_captured_in_float32(user):
+    text = MODELS + (
+        "\nclass Casting(nn.Module):\n    def forward(self, x):\n        return (x.double() * 2).bfloat16().float()\n"
+    )
+    record = user("model.py:Casting", text, example_inputs="model.py:rows")
+    assert record["float_types"] == ["bfloat16", "float64"]
+    assert user("model.py:Mlp", example_inputs="model.py:rows")["float_types"] == []
 
 
 def test_equal_models_have_equal_digests_across_processes(user, tmp_path):

@@ -58,8 +58,7 @@ def jobs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(jobs_folder: Path) -> Iterator[None]:
-    import ray
-
+    ray = pytest.importorskip("ray")
     patch = pytest.MonkeyPatch()
     patch.setenv("PYTHONPATH", f"{jobs_folder}:{os.environ.get('PYTHONPATH', '')}")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
@@ -186,7 +185,7 @@ def test_a_machine_that_differs_is_an_error_before_any_work(cluster: None, monke
 
 @needs_ray
 def test_a_cluster_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    import ray
+    ray = pytest.importorskip("ray")
 
     def away(**_given: object) -> None:
         raise ConnectionError("nobody there\nand more")

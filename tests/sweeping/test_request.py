@@ -12,6 +12,7 @@ import pytest
 
 from edgekit.errors import ArtifactError, InputError, UsageError
 from edgekit.pipeline.settings import Settings
+from edgekit.profiles.profile import shipped_folder
 from edgekit.sweeping.engine import find_engine
 from edgekit.sweeping.local_engine import LocalEngine
 from edgekit.sweeping.matrix_file import SweepFlags
@@ -63,6 +64,23 @@ def test_another_limit_is_another_row(request_of: Maker, engine: Any) -> None:
     again = engine()
     run_sweep(request_of({"size": "3 MB"}), Settings(), again)
     assert sum(name.startswith("judge") for name in again.done) == 2
+
+
+def test_a_row_has_the_same_name_in_another_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Any
+) -> None:
+    seen: list[set[str]] = []
+    for name in ("one", "two"):
+        place = tmp_path / name
+        place.mkdir()
+        (place / "board.toml").write_text((shipped_folder() / "pi4.toml").read_text())
+        (place / "edgekit.toml").write_text('[model]\nsource = "a.onnx"\n[budget]\nsize = "3 MB"\n')
+        monkeypatch.chdir(place)
+        flags = SweepFlags(models=("a.onnx",), devices=("board.toml",), formats=("tflite",))
+        run_sweep(SweepRequest.read(None, flags, place / "out", {}), Settings(), engine())
+        seen.append({row.name for row in (place / "out" / "rows").iterdir()})
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == 1
 
 
 def test_a_dry_run_runs_nothing_and_says_what_is_there(request_of: Maker, engine: Any, tmp_path: Path) -> None:
@@ -133,5 +151,5 @@ def test_engines_are_found_by_name() -> None:
 
 
 def test_an_engine_that_is_not_there_is_refused() -> None:
-    with pytest.raises(UsageError, match=r'^--engine "ray" is not known: accepted are local\.$'):
-        find_engine("ray", 1)
+    with pytest.raises(UsageError, match=r'^--engine "slurm" is not known: accepted are local, ray\.$'):
+        find_engine("slurm", 1)

@@ -21,6 +21,21 @@ def test_a_modules_name_depends_on_its_place_in_the_task_and_on_nothing_else(tmp
     assert ci.__file__ != laptop.__file__
 
 
+def test_a_link_is_named_as_the_task_names_it(tmp_path):
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "linked_model.py").write_text("WHERE = 'in the task'\n")
+    plain = import_file(tmp_path / "task" / "linked_model.py", tmp_path / "task")
+    del sys.modules[plain.__name__]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "network.py").write_text("WHERE = 'elsewhere'\n")
+    (tmp_path / "other" / "linked_model.py").symlink_to(tmp_path / "network.py")
+    linked = import_file(tmp_path / "other" / "linked_model.py", tmp_path / "other")
+    assert (linked.__name__, linked.WHERE) == (plain.__name__, "elsewhere")
+    (tmp_path / "folder").symlink_to(tmp_path / "task")
+    del sys.modules[linked.__name__]
+    assert import_file(tmp_path / "task" / "linked_model.py", tmp_path / "folder").__name__ == plain.__name__
+
+
 def test_two_tasks_in_one_process_do_not_share_a_module(tmp_path):
     for checkout in ("one", "two"):
         (tmp_path / checkout).mkdir()

@@ -81,11 +81,11 @@ def calls(monkeypatch):
     return seen
 
 
-def ask(tmp_path, effort, *, kind="pt2", calibration="data.py:f", precision=None, **limits):
+def ask(tmp_path, effort, *, kind="pt2", calibration="data.py:f", precision=None, float_types=(), **limits):
     analysis = two_layers()
     model = CapturedModel(
         name="net", source="net.py:build", source_kind="torch", kind=kind, path=tmp_path / "float.pt2", inputs=(),
-        outputs=(), digest="d", parameters=1, macs=1, family="cnn",
+        outputs=(), digest="d", parameters=1, macs=1, family="cnn", float_types=float_types,
     )  # fmt: skip
     profile = DeviceProfile(
         name="board", title="Board", kind="phone", runtimes=("tflite",), hardware=Hardware(cpu=(), features=()),
@@ -109,6 +109,15 @@ def test_quick_runs_nothing(calls, tmp_path):
     made = ask(tmp_path, "quick", size="500 kB")
     assert calls == {"simulated": [], "layers": [], "exported": []}
     assert (made.effort, made.sensitivity) == ("quick", ())
+
+
+def test_a_model_of_another_float_type_is_said_to_be_computed_in_float32(calls, tmp_path):
+    (warning,) = ask(tmp_path, "quick", float_types=("bfloat16", "float64")).warnings
+    assert warning == (
+        "The model computes in bfloat16 and float64. Here it is computed in float32, and so it is compared; what a "
+        "format computes in is its precision's choice."
+    )
+    assert ask(tmp_path, "quick").warnings == ()
 
 
 def test_default_takes_the_mixture_that_keeps_the_accuracy(calls, tmp_path):

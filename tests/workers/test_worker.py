@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -24,6 +27,9 @@ from edgekit.errors import (
     ResourceError,
     WorkerError,
 )
+from edgekit.workers.process import OUT_OF_MEMORY
+from edgekit.workers.process_environment import python_command
+from edgekit.workers.structure import unstructure
 from edgekit.workers.worker import Job, JobOptions, JobResult, Progress, run_job, silent
 
 JOBS = '''
@@ -75,6 +81,15 @@ def key_error(request: Request, progress: Progress) -> Result:
 def memory_error(request: Request, progress: Progress) -> Result:
     raise MemoryError
 
+def users_memory(request: Request, progress: Progress) -> Result:
+    try:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 68719476736 bytes.")
+    except RuntimeError as error:
+        raise ConversionError("model.py:build failed: no.") from error
+
+def killed(request: Request, progress: Progress) -> Result:
+    os.kill(os.getpid(), signal.SIGKILL)
+
 def crash(request: Request, progress: Progress) -> Result:
     print("about to crash", flush=True)
     os.kill(os.getpid(), signal.SIGSEGV)
@@ -94,6 +109,11 @@ def spawn_and_hang(request: Request, progress: Progress) -> Result:
         file.write(f"{os.getpid()} {child.pid}")
     os.rename(request.pids, str(request.pids) + ".done")
     time.sleep(60)
+
+def make_process_folder(request: Request, progress: Progress) -> Result:
+    from edgekit.workers.process_folder import process_folder
+    (request.pids / "made").write_text(str(process_folder(request.pids).is_dir()))
+    return Result()
 
 def grow(request: Request, progress: Progress) -> Result:
     kept = []
@@ -171,13 +191,11 @@ def test_progress_is_passed_on_in_order_and_to_the_end(run: Run) -> None:
         ("own_error", ConversionError, "net.onnx: no."),
         ("plugin_error", ConversionError, "net.onnx: no plug-in."),
         ("input_error", InputError, "plan: no."),
-        (
-            "memory_error",
-            ResourceError,
-            "This machine ran out of memory. Free some, or use a smaller model.",
-        ),
+        ("memory_error", ResourceError, OUT_OF_MEMORY),
+        ("users_memory", ResourceError, f"model.py:build failed: no.\n{OUT_OF_MEMORY}"),
+        ("killed", ResourceError, f"The test job was ended by signal 9 (SIGKILL). {OUT_OF_MEMORY}"),
     ],
-    ids=["ours", "subclass", "base", "memory"],
+    ids=["ours", "subclass", "base", "memory", "memory of user code", "killed as the kernel does"],
 )
 def test_errors_raised_on_purpose_arrive_as_they_were(
     run: Run, function: str, error: type[EdgekitError], message: str
@@ -318,6 +336,33 @@ def test_an_interrupt_ends_the_whole_group(run: Run, tmp_path: Path) -> None:
     assert are_gone([int(word) for word in found.read_text().split()])
 
 
+PARENT = """
+import json, os, signal, subprocess, sys, time
+from pathlib import Path
+folder, job = Path(sys.argv[1]), json.loads(sys.argv[2])
+(folder / "job.json").write_text(json.dumps({**job, "parent": os.getpid() + PARENT_IS_OTHER}))
+worker = subprocess.Popen(sys.argv[3:], start_new_session=True)
+(folder / "worker").write_text(str(worker.pid))
+while not PARENT_IS_OTHER and not (folder / "pids.done").exists():
+    time.sleep(0.02)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("is_gone_before", [False, True], ids=["while-it-works", "before-it-began"])
+def test_a_worker_whose_parent_was_killed_ends_with_all_that_it_started(
+    jobs: Any, tmp_path: Path, *, is_gone_before: bool
+) -> None:
+    job = {"entry": Job(work=jobs.spawn_and_hang).entry, "request": unstructure(jobs.Request(pids=tmp_path / "pids"))}
+    code = PARENT.replace("PARENT_IS_OTHER", str(int(is_gone_before)))
+    command = [sys.executable, "-c", code, str(tmp_path), json.dumps(job), *python_command(str(tmp_path))]
+    parent = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=False)
+    assert parent.returncode == -signal.SIGKILL
+    found = [path for path in (tmp_path / "worker", tmp_path / "pids.done") if path.exists()]
+    assert len(found) == 1 + (not is_gone_before)
+    assert are_gone([int(word) for path in found for word in path.read_text().split()])
+
+
 def test_a_cancelled_job_on_a_thread_ends_its_process(run: Run, tmp_path: Path) -> None:
     pids, cancelled, raised = tmp_path / "pids", threading.Event(), []
 
@@ -354,6 +399,12 @@ def test_a_job_leaves_no_temporary_folder_behind(run: Run, tmp_path: Path, monke
         run("crash")
     (own,) = scratch.iterdir()  # this process's, which goes with it
     assert [item.name for item in own.iterdir()] == [".lock"]
+
+
+def test_a_worker_leaves_no_folder_of_its_own_behind(run: Run, tmp_path: Path) -> None:
+    run("make_process_folder", pids=tmp_path)
+    assert list(tmp_path.glob("edgekit-process-*")) == []
+    assert (tmp_path / "made").read_text() == "True"
 
 
 def test_windows_is_refused_in_one_sentence(monkeypatch):

@@ -27,6 +27,7 @@ import os
 import platform
 import re
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -283,6 +284,17 @@ def load_runtime(session: Path, artifact: Path, package: str, threads: int) -> A
         ) from error
 
 
+def end_with(parent: int) -> None:
+    """Ends this process once its parent is gone: a parent that was killed could not do it."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
     """Does what `options` ask for and fills `record`; calls `save` after each mode, in case the next one crashes."""
     progress = Progress(options.progress)
@@ -342,6 +354,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--warmup", type=int, default=10)
     parser.add_argument("--max-seconds", type=float, default=20.0)
     parser.add_argument("--signature", default="", help="which function of a file that has several")
+    parser.add_argument("--parent", type=int, help="process id of what started this: it ends once that is gone")
     parser.add_argument("--operators", action="store_true", help="tell what each operator computes with")
     return parser.parse_args(arguments)
 
@@ -349,6 +362,8 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line. Returns the exit code: 0, or 1 with the reason in the record and on stderr."""
     options = parse_options(arguments)
+    if options.parent is not None:
+        end_with(options.parent)
     record: dict[str, Any] = {"schema_version": 1, "host": host(), "python": platform.python_version()}
     record.update(numpy=np.__version__, missing={}, error=None)
     save: Any = functools.partial(write_json, options.record, record) if options.record else (lambda: None)

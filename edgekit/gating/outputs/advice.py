@@ -16,17 +16,18 @@ _MISSED: Final = {
     "memory": "Try a smaller input or fewer channels where most is alive; {gate} --why shows where that is.",
     "latency": "Try fewer multiply-accumulates or a smaller input; {gate} --why shows the dearest layers.",
     "latency_p95": "Try fewer multiply-accumulates or a smaller input; {gate} --why shows the dearest layers.",
-    "accuracy_drop": "Try more calibration data like the evaluation's, or --precision int8-dynamic or fp16.",
-    "slice_drop": "Try calibration data that holds this slice too, or --precision int8-dynamic or fp16.",
-    "parity": "Try more calibration data like the evaluation's, or --precision int8-dynamic or fp16.",
-    "parity_floor": "Look where it departs from the float model: edgekit debug {artifact}",
-    "integer_outputs": "Look where it departs from the float model: edgekit debug {artifact}",
-    "outputs_alive": "Look where it departs from the float model: edgekit debug {artifact}",
+    "accuracy_drop": "Try more calibration data like the evaluation's, or an "
+    "export with --precision int8-dynamic or fp16.",
+    "slice_drop": "Try calibration data that holds this slice too, or an export with --precision int8-dynamic or fp16.",
+    "parity": "Try more calibration data like the evaluation's, or an export with --precision int8-dynamic or fp16.",
+    "parity_floor": "Look where it departs from the float model: {debug}",
+    "integer_outputs": "Look where it departs from the float model: {debug}",
+    "outputs_alive": "Look where it departs from the float model: {debug}",
     "evidence": "Give data that can show a fault; --without evidence shows this check without judging it.",
     "model_digest": "Give the model that it was made from, or export this one again.",
     "integer_coverage": "Try a precision that the format has kernels for (int8-weights, where size is what counts), "
     "another format, or a plan of --effort default, which says which layers stay float.",
-    "delegate_coverage": "Try another format of the device's runtimes: edgekit plan -d {device} shows what it prefers.",
+    "delegate_coverage": "Try another format of the device's runtimes: a plan for {device} shows what it prefers.",
     "accelerator_coverage": "Replace the named operators or try another precision; it is predicted, not measured.",
     "ignored_settings": "Omit the setting, or request a format that can keep it.",
 }
@@ -53,17 +54,19 @@ def advise(check: Check, precision: str, place: Place) -> str:
     if check.verdict == "inconclusive":
         return _about_uncertainty(check, place)
     if check.name in ("size", "download", "memory") and precision in _FLOAT:
-        return "Try --precision int8: it stores a quarter of fp32's bytes."
+        return "Try an export with --precision int8: it stores a quarter of fp32's bytes."
     if check.name in ("accuracy_drop", "slice_drop", "parity") and precision in _FLOAT:
         return "Weights and activations are float: look for a part of the model that this format computes differently."
-    return _MISSED.get(check.name, "").format(gate=place.gate, device=place.device, artifact=place.shown_artifact)
+    return _MISSED.get(check.name, "").format(gate=place.gate, device=place.device, debug=place.debug)
 
 
 def _about_missing(check: Check, place: Place) -> str:
     if check.name.startswith("latency") and not check.name.endswith(CHANGE_SUFFIX):
         return how_to_measure(place)
     # The sentence has the detail's first part, the reason; what follows there says what to do.
-    return check.detail.partition(". ")[2] or _NOT_RUN.get(check.name, "")
+    advice = check.detail.partition(". ")[2] or _NOT_RUN.get(check.name, "")
+    # A folder's figures are those of its export: data that is given to the gate would have no effect.
+    return f"{advice} Then export again." if check.name in _NOT_RUN and advice and place.of_folder else advice
 
 
 def _about_uncertainty(check: Check, place: Place) -> str:
@@ -78,4 +81,4 @@ def _about_change(check: Check, place: Place) -> str:
     if check.verdict == "inconclusive":
         more = "More evaluation data" if check.unit == "pp" else "A quieter machine or another run"
         return f"{more} narrows the band; nothing has been shown to be worse."
-    return f"If it is wanted, set a new baseline: edgekit baseline set {place.shown_target}"
+    return f"If it is wanted, set a new baseline: {place.set_baseline}"

@@ -9,10 +9,11 @@ from typing import Final, Literal, final
 
 from edgekit.checks import Check, ShownVerdict
 from edgekit.exporting.sentences import check_sentence
+from edgekit.gating.baseline import BASELINE_NAME, Baseline
 from edgekit.gating.gate import GateResult
 from edgekit.gating.outputs.advice import advise
 from edgekit.gating.outputs.limit_location import FileLine, LimitFiles
-from edgekit.gating.outputs.measuring import Place
+from edgekit.gating.outputs.measuring import Place, model_to_name
 from edgekit.profiles.profile import DeviceProfile
 
 Severity = Literal["error", "warning", "none"]
@@ -136,7 +137,14 @@ def place_of(result: GateResult, runtime: str, profile: DeviceProfile) -> Place:
         runtime=runtime,
         artifact=artifact,
         target=artifact if result.report["command"] == "validate" else result.folder,
+        model=model_to_name(result.report["model"]),
+        baseline=_named(result.baseline),
     )
+
+
+def _named(baseline: Baseline | None) -> str:
+    """Returns the path of a baseline that is not the one that is found where none is named."""
+    return "" if baseline is None or baseline.path == Path(BASELINE_NAME) else str(baseline.path)
 
 
 def severity(check: Check, *, strict: bool) -> Severity:

@@ -43,7 +43,12 @@ def markdown(result: GateResult, findings: Sequence[Finding], *, passed: bool, b
     for entry in sorted(result.report["formats"], key=lambda entry: _rank_of_format(result, entry["runtime"])):
         if entry["artifact"] is None:
             continue
-        checks = [check for check in result.checks if check.runtime == entry["runtime"]]
+        # What nobody limits and nobody measured says nothing to a reader.
+        checks = [
+            check
+            for check in result.checks
+            if check.runtime == entry["runtime"] and (check.limit is not None or check.value is not None)
+        ]
         title = markdown_text(f"{entry['runtime']} {entry['precision']}")
         old = against.find(entry["runtime"], entry["precision"]) if against else None
         tables += ["", f"**{title}**", "", *_table(checks, old, shows_judged=base is None)]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, final
+
+from edgekit.task.task import find_config
 
 _SSH_KINDS: Final = ("raspberry_pi", "jetson", "other")
 """Kinds of devices that have a shell to log in to."""
@@ -23,6 +26,8 @@ class Place:
         runtime: The artifact's format.
         artifact: Its path.
         target: What was gated: the folder or the artifact.
+        model: The float model that debug must be given, "" where it finds it: in a task file or in the artifact.
+        baseline: The baseline's file, "" for the one that is found where none is named.
     """
 
     device: str
@@ -31,6 +36,13 @@ class Place:
     runtime: str
     artifact: Path
     target: Path
+    model: str = ""
+    baseline: str = ""
+
+    @property
+    def of_folder(self) -> bool:
+        """True if an export's folder was gated, False if an artifact that was run for it."""
+        return self.target != self.artifact
 
     @property
     def shown_artifact(self) -> str:
@@ -48,9 +60,33 @@ class Place:
         return f"edgekit gate {self.shown_target} -d {self.device}"
 
     @property
+    def debug(self) -> str:
+        """The command that looks into the artifact, and what must be given besides."""
+        command = f"edgekit debug {self.shown_artifact}"
+        if not self.model:
+            return command
+        return (
+            f"{command} --model {shlex.quote(self.model)}, with --example-inputs and --calibration as for the export."
+        )
+
+    @property
+    def set_baseline(self) -> str:
+        """The command that makes this export the baseline; only a folder has the figures for one."""
+        folder = self.shown_target if self.of_folder else "DIR"
+        named = f" -o {shlex.quote(self.baseline)}" if self.baseline else ""
+        return f"edgekit baseline set {folder}{named}"
+
+    @property
     def measured(self) -> str:
         """Name of a measurement file."""
         return f"bench-{self.device}-{self.runtime}.json"
+
+
+def model_to_name(model: Mapping[str, Any] | None) -> str:
+    """Returns the float model of a report that commands must be given, "" where they find it by themselves."""
+    if model is None or model["embedded_default"] or find_config(Path.cwd()) is not None:
+        return ""
+    return str(model["source"])
 
 
 def how_to_measure(place: Place) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from edgekit.checks import Check, Verdict
 from edgekit.cli.app import main
 from edgekit.gating.outputs.advice import advise
-from edgekit.gating.outputs.measuring import Place, how_to_measure
+from edgekit.gating.outputs.measuring import Place, how_to_measure, model_to_name
 from edgekit.profiles.profile import find_profile
 
 DEVICES = ("pi4", "jetson-nano", "pixel8", "galaxy-watch6", "iphone15", "apple-watch-s9")
@@ -32,6 +33,36 @@ def place(device: str, folder: Path, runtime: str = "tflite", suffix: str = ".tf
 def commands(text: str) -> list[list[str]]:
     """Returns the commands in a text: from `edgekit` to the end of the sentence."""
     return [shlex.split(found)[1:] for found in re.findall(r"edgekit .+?(?=\. |$)", text)]
+
+
+def test_debug_is_given_the_model_that_no_task_file_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    of_flags = {"source": "net.py:build", "embedded_default": False}
+    assert model_to_name(of_flags) == "net.py:build"
+    assert model_to_name({**of_flags, "embedded_default": True}) == ""  # the artifact says so itself
+    assert model_to_name(None) == ""
+    (tmp_path / "edgekit.toml").write_text("")
+    assert model_to_name(of_flags) == ""
+    check = Check(name="parity_floor", verdict="fail", value=1.0, limit=6.0, unit="dB")
+    assert advise(check, "int8-static", replace(place("pi4", tmp_path), model="net.py:build")) == (
+        "Look where it departs from the float model: edgekit debug 'my out/net.tflite' --model net.py:build, "
+        "with --example-inputs and --calibration as for the export."
+    )
+
+
+def test_a_baseline_is_set_from_a_folder_and_where_it_was(tmp_path: Path) -> None:
+    here = place("pi4", tmp_path)
+    assert here.set_baseline.endswith("/my out'")
+    assert replace(here, baseline="base line.json").set_baseline.endswith("/my out' -o 'base line.json'")
+    assert replace(here, target=here.artifact).set_baseline == "edgekit baseline set DIR"
+
+
+def test_data_for_a_folder_goes_to_its_export(tmp_path: Path) -> None:
+    check = Check(name="accuracy_drop", verdict="not_run", limit=1.0, unit="pp")
+    here = place("pi4", tmp_path)
+    give = "Give evaluation data: [data] evaluation in edgekit.toml, or --evaluation."
+    assert advise(check, "int8-static", replace(here, target=here.artifact)) == give
+    assert advise(check, "int8-static", here) == f"{give} Then export again."
 
 
 def latency(verdict: Verdict = "not_run") -> Check:

@@ -1,9 +1,11 @@
-"""Runs cases of one kind of file and judges each: the oracle of the fuzzing.
+"""Runs cases of kinds of file and judges each: the oracle of the fuzzing.
 
-    python campaign.py KIND|corpus --seeds FOLDER [--first N] [--cases N] [--seed N] [--keep FOLDER]
+    python campaign.py KIND:FIRST:CASES ... --seeds FOLDER [--seed N] [--keep FOLDER]
+    python campaign.py --corpus FOLDER --seeds FOLDER
 
-Prints one JSON object: how often each exit code came, and the anomalies. A case is fixed by its kind, the seed and its
-number. `--keep` writes the changed file of each anomaly, with its record, where the corpus can take it from.
+Prints a JSON object for each kind: how often each exit code came, and the anomalies. A case is fixed by its kind, the
+seed and its number. `--keep` writes the changed file of each anomaly, with its record, where the corpus can take it
+from. Kinds run in the order of `KINDS`: what one has imported serves those that follow.
 
 Each case is a proper result, or an error whose message names the file: exit code 0, 1, 2, 3; no traceback, no exit code
 4, nothing left behind, no PASS on what fails, no hang, no memory that the file does not explain.
@@ -14,26 +16,25 @@ from __future__ import annotations
 import argparse
 import gc
 import hashlib
-import importlib
 import json
-import os
 import random
 import re
+import resource
 import shutil
 import sys
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[3])]
 
 from fuzzing.forked_run import Ran, remove, run_forked  # noqa: E402  a script that finds its neighbours
 from fuzzing.kinds import KINDS, Act, Kind  # noqa: E402  a script that finds its neighbours
 from fuzzing.mutations import change_content  # noqa: E402  a script that finds its neighbours
+from fuzzing.preloading import preload  # noqa: E402  a script that finds its neighbours
 
 SOUND_CODES = (0, 1, 2, 3)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -176,64 +177,10 @@ def run_one(name: str, act: str, target: str, place: Path) -> tuple[Ran, str]:
 
 
 def import_what_is_needed(name: str, seeds: Path) -> None:
-    """Imports here what the kind's acts import, as a child found out: later children are forked with all of it."""
-    kind = KINDS[name]
-    for act in kind.acts.values():
-        place = Path(tempfile.mkdtemp(prefix="edgekit-fuzz-"))
-        try:
-            lay_out(kind, seeds, place / "work")
-            listed = place / "modules.json"
-            _scout(act, place, listed)
-            for module in _missing(json.loads(listed.read_text()) if listed.exists() else []):
-                importlib.import_module(module)
-        finally:
-            remove(place)
-
-
-def _scout(act: Act, place: Path, listed: Path) -> None:
-    """Runs an act on the sound seed; its workers are forks too, and each adds to the list what it has imported."""
-    parent = os.getpid()
-
-    def list_modules() -> None:
-        if os.getpid() != parent:
-            known = json.loads(listed.read_text()) if listed.exists() else []
-            listed.write_text(json.dumps([*known, *(one for one in list(sys.modules) if one not in known)]))
-
-    real_exit = os._exit
-
-    def leave(code: int) -> None:
-        list_modules()
-        real_exit(code)
-
-    os._exit = leave
-    try:
-        ran = run_forked(act.run, place, may_write=act.may_write)
-    finally:
-        os._exit = real_exit
-    if ran.code not in (0, 1) or (act.is_verdict and ran.code != 1):
-        raise RuntimeError(f"the sound seed gives exit code {ran.code}: {ran.said}")
-
-
-def _missing(names: Iterable[str]) -> Iterator[str]:
-    """Yields modules that can be imported as they are called, and are not yet here."""
-    for name in names:
-        if name in sys.modules or name.startswith(("_", "model", "data", *_NEVER_HERE)) or ".__" in name:
-            continue
-        top = name.partition(".")[0]
-        if top in _IMPORTED_WHOLE and name.count(".") > 1:
-            continue
-        try:
-            if importlib.util.find_spec(name) is not None:
-                yield name
-        except (ImportError, ValueError, AttributeError):
-            continue
-
-
-_NEVER_HERE = ("executorch",)
-"""ExecuTorch's runtime aborts in the child of a process that has imported it."""
-
-_IMPORTED_WHOLE = ("tensorflow", "torch", "keras", "coremltools", "jax", "onnxruntime")
-"""Their parts depend on the order in which they come: the first two levels bring the rest."""
+    """Imports here what the kind's acts import: later children are forked with all of it."""
+    for act in KINDS[name].acts.values():
+        codes = (1,) if act.is_verdict else (0, 1)
+        preload(act.run, lambda place: lay_out(KINDS[name], seeds, place / "work"), codes)
 
 
 def _keep(folder: Path, anomaly: Anomaly, content: bytes) -> None:
@@ -243,28 +190,41 @@ def _keep(folder: Path, anomaly: Anomaly, content: bytes) -> None:
     (place / Path(anomaly.target).name).write_bytes(content)
 
 
+def cpu_seconds() -> float:
+    """Returns the CPU time of this process and of all its children so far."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def say_result(kind: str, codes: Counter[int], found: list[Anomaly], cpu_s: float) -> None:
+    anomalies = [asdict(one) for one in found]
+    result = {"kind": kind, "codes": dict(codes), "anomalies": anomalies, "cpu_s": round(cpu_s, 1)}
+    sys.stdout.write(json.dumps(result) + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=[*KINDS, "corpus"])
-    parser.add_argument("--corpus", type=Path, help="folder of the kind `corpus`")
+    parser.add_argument("ranges", nargs="*", metavar="KIND:FIRST:CASES")
+    parser.add_argument("--corpus", type=Path, help="folder of cases to run again")
     parser.add_argument("--seeds", type=Path, required=True)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--cases", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     seeds = options.seeds.resolve()
-    if options.kind != "corpus":
-        import_what_is_needed(options.kind, seeds)
-    gc.freeze()  # or each child would touch, and so copy, every object of its parent
-    numbers = range(options.first, options.first + options.cases)
-    if options.kind == "corpus":
+    ranges = {kind: (int(first), int(cases)) for kind, first, cases in (one.split(":") for one in options.ranges)}
+    for kind in sorted(ranges, key=list(KINDS).index):
+        started = cpu_seconds()
+        first, cases = ranges[kind]
+        import_what_is_needed(kind, seeds)
+        gc.freeze()  # or each child would touch, and so copy, every object of its parent
+        codes, found = run_cases(kind, range(first, first + cases), options.seed, seeds, options.keep)
+        say_result(kind, codes, found, cpu_seconds() - started)
+    if options.corpus:
+        started = cpu_seconds()
         codes, found = replay(options.corpus, seeds)
-    else:
-        codes, found = run_cases(options.kind, numbers, options.seed, seeds, options.keep)
-    result: dict[str, Any] = {"kind": options.kind, "codes": dict(codes), "anomalies": [asdict(one) for one in found]}
-    sys.stdout.write(json.dumps(result) + "\n")
+        say_result("corpus", codes, found, cpu_seconds() - started)
 
 
 if __name__ == "__main__":

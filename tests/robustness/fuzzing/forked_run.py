@@ -17,10 +17,10 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from edgekit.cli import app
 from edgekit.errors import ResourceError
@@ -65,7 +65,7 @@ def run_forked(act: Callable[[], int], place: Path, *, may_write: Iterable[str] 
         may_write: Names in `work` that the run may make or change.
     """
     for name in ("tmp", "cache"):
-        (place / name).mkdir()
+        (place / name).mkdir(exist_ok=True)
     before = listing(place / "work")
     pid = os.fork()
     if not pid:
@@ -104,8 +104,10 @@ def reading(read: Read) -> Callable[[], int]:
     return act
 
 
-def _child(act: Callable[[], int], place: Path) -> None:
+def enter(place: Path) -> None:
+    """Makes a child that was just forked a command of its own: group, streams, folders, what it does at its end."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's `&` has it ignored, and children take that over
     with (place / "said.txt").open("wb") as said, Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), 0)
         os.dup2(said.fileno(), 1)
@@ -119,9 +121,11 @@ def _child(act: Callable[[], int], place: Path) -> None:
         "COLUMNS": "200",
     }
     tempfile.tempdir = None
-    _limit()
-    worker.run_watched = execution.run_watched = _forked
     atexit._clear()
+
+
+def leave_with(act: Callable[[], int]) -> NoReturn:
+    """Ends this process with the exit code that `act` returns, as an interpreter that ends does."""
     code = 99
     try:
         code = act()
@@ -131,6 +135,13 @@ def _child(act: Callable[[], int], place: Path) -> None:
             sys.stderr.flush()
             atexit._run_exitfuncs()
         os._exit(code)
+
+
+def _child(act: Callable[[], int], place: Path) -> None:
+    enter(place)
+    _limit()
+    worker.run_watched = execution.run_watched = _forked
+    leave_with(act)
 
 
 def _streams() -> tuple[IO[str], IO[str]]:
@@ -188,23 +199,32 @@ def _forked(requested: Command, on_poll: Callable[[], None]) -> Ended:
 
 
 def _worker(requested: Command) -> None:
+    with requested.log.open("wb") as log:
+        become_worker(requested.arguments, requested.environment, log.fileno())
+
+
+def become_worker(arguments: Sequence[str], environment: Mapping[str, str], output: int) -> NoReturn:
+    """Does in a child that was just forked what a fresh interpreter with these arguments would do.
+
+    Args:
+        arguments: Of `python_command`, or of the runner.
+        environment: Variables to add.
+        output: Descriptor of the log.
+    """
     code = 1
     try:
-        with requested.log.open("wb") as log:
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
-        sys.stdout, sys.stderr = (
-            os.fdopen(number, "w", encoding="utf-8", errors="replace", closefd=False) for number in (1, 2)
-        )
-        os.environ |= {key: value for key, value in requested.environment.items() if key != "PYTHONPATH"}
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        sys.stdout, sys.stderr = _streams()
+        os.environ |= {key: value for key, value in environment.items() if key != "PYTHONPATH"}
         tempfile.tempdir = None
         atexit._clear()
-        script = next((word for word in requested.arguments if word.endswith("runner.py")), None)
+        script = next((word for word in arguments if word.endswith("runner.py")), None)
         if script is None:
             # The start of a worker is `python -c START FOLDER ROOT`.
-            code = worker.main(Path(requested.arguments[-2]))
+            code = worker.main(Path(arguments[-2]))
         else:
-            code = _run_script(script, list(requested.arguments[requested.arguments.index(script) + 1 :]))
+            code = _run_script(script, list(arguments[arguments.index(script) + 1 :]))
     except BaseException:
         import traceback
 

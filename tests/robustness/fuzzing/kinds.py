@@ -305,13 +305,92 @@ ONNX_READER = "edgekit.analysis.read_onnx_graph:read_onnx_file"
 TASK_FILES = {name: name for name in ("edgekit.toml", "model.py", "labels.txt", "cal.npz", "eval.npz")}
 
 KINDS: dict[str, Kind] = {
-    "tflite": Kind(
-        files={"art.tflite": "out/net-int8-static.tflite", **ARTIFACT_FILES},
-        targets=("art.tflite",),
-        acts={
-            **artifact_acts("art.tflite", TFLITE_READER),
-            "capture": Act(run=capture("art.tflite", "tflite"), weight=10),
+    "npz": Kind(
+        files={"eval.npz": "eval.npz"},
+        targets=("eval.npz",),
+        acts={name: Act(run=data("eval.npz", name)) for name in ("calibration", "evaluation", "sample")},
+    ),
+    "npy": Kind(
+        files={},
+        targets=("samples/0.npy", "samples/targets.npy", "samples/samples.json"),
+        acts={name: Act(run=data("samples", name)) for name in ("calibration", "evaluation")},
+        named=("samples",),
+        prepare=prepare_samples,
+    ),
+    "images": Kind(
+        files={"images": "images"},
+        targets=tuple(f"images/{name}" for name in ("a/0.png", "b/1.jpg", "a/2.bmp", "b/3.webp")),
+        acts={name: Act(run=data("images", name)) for name in ("calibration", "evaluation")},
+    ),
+    "labels": Kind(
+        files=TASK_FILES,
+        targets=("labels.txt",),
+        acts={"request": Act(run=request("edgekit.toml"))},
+    ),
+    "pyproject section": Kind(
+        files={
+            **{name: path for name, path in TASK_FILES.items() if name != "edgekit.toml"},
+            "pyproject.toml": "pyproject.toml",
         },
+        targets=("pyproject.toml",),
+        acts={"request": Act(run=reading(found_request))},
+        named=("labels.txt",),
+    ),
+    "plan.json": Kind(
+        files={**TASK_FILES, "net.onnx": "net.onnx", "plan.json": "plan.json"},
+        targets=("plan.json",),
+        acts={"read": Act(run=reading(plan_file))},
+    ),
+    "journal": Kind(
+        files={},
+        targets=("layer-1.json",),
+        acts={"read": Act(run=reading(journal))},
+        mutation=change_json,
+        prepare=prepare_journal,
+    ),
+    "cache entry": Kind(
+        files={},
+        targets=tuple(f"kept/kind/key/{name}" for name in ("model.json", "weights.bin", ".digests.json")),
+        acts={"read": Act(run=reading(cache_entry), may_write=("kept",))},
+        prepare=prepare_entry,
+    ),
+    "search.json": Kind(
+        files={"variants": "variants"},
+        targets=("variants/search.json",),
+        acts={"report": Act(run=command("report", "variants"), may_write=("variants",))},
+        named=("variants",),
+    ),
+    "benchmark_model output": Kind(
+        files={"art.tflite": "out/net-int8-static.tflite", "benchmark.txt": "benchmark.txt"},
+        targets=("benchmark.txt",),
+        acts={
+            "bench": Act(
+                run=command("bench", "art.tflite", "--from", "benchmark.txt", "-d", "pi4", "-o", "m.json"),
+                may_write=("m.json",),
+            )
+        },
+    ),
+    "AI Hub profile": Kind(
+        files={"art.tflite": "out/net-int8-static.tflite", "hub.json": "hub.json"},
+        targets=("hub.json",),
+        acts={
+            "bench": Act(
+                run=command("bench", "art.tflite", "--from", "hub.json", "-d", "pixel8", "-o", "m.json"),
+                may_write=("m.json",),
+            )
+        },
+    ),
+    "checkpoint": Kind(
+        files={},
+        targets=("training.ckpt",),
+        acts={"read": Act(run=reading(checkpoint))},
+        prepare=prepare_checkpoint,
+    ),
+    "task file": Kind(
+        files=TASK_FILES,
+        targets=("edgekit.toml",),
+        acts={"request": Act(run=request("edgekit.toml"), weight=12), "plan": Act(run=command("plan", "-d", "pi4"))},
+        named=("labels.txt",),
     ),
     "onnx": Kind(
         files={"src.onnx": "net.onnx"},
@@ -322,11 +401,6 @@ KINDS: dict[str, Kind] = {
             "graph": Act(run=graph("src.onnx", ONNX_READER), weight=10),
             "init": Act(run=command("init", "--from", "src.onnx"), may_write=("edgekit.toml", "data.py", "model.py")),
         },
-    ),
-    "onnx artifact": Kind(
-        files={"art.onnx": "out/net-int8-static.onnx", **ARTIFACT_FILES},
-        targets=("art.onnx",),
-        acts=artifact_acts("art.onnx", ONNX_READER),
     ),
     "onnx external data": Kind(
         files={"outside.onnx": "outside.onnx", "weights.bin": "weights.bin", "eval.npz": "eval.npz"},
@@ -341,33 +415,67 @@ KINDS: dict[str, Kind] = {
         },
         named=("outside.onnx",),
     ),
+    "pt2": Kind(
+        files={"src.pt2": "net.pt2"},
+        targets=("src.pt2",),
+        acts={"capture": Act(run=capture("src.pt2", "pt2"), weight=9), "classify": Act(run=classify("src.pt2"))},
+    ),
+    "onnx artifact": Kind(
+        files={"art.onnx": "out/net-int8-static.onnx", **ARTIFACT_FILES},
+        targets=("art.onnx",),
+        acts=artifact_acts("art.onnx", ONNX_READER),
+    ),
+    "tflite": Kind(
+        files={"art.tflite": "out/net-int8-static.tflite", **ARTIFACT_FILES},
+        targets=("art.tflite",),
+        acts={
+            **artifact_acts("art.tflite", TFLITE_READER),
+            "capture": Act(run=capture("art.tflite", "tflite"), weight=10),
+        },
+    ),
+    "measurement": Kind(
+        files={**EXPORT, "art.tflite": "out/net-int8-static.tflite"},
+        targets=("bench.json",),
+        acts={
+            "read": Act(run=reading(measurement), weight=2),
+            "gate": judged("gate", "out", "-d", "pi4", "--measurements", "bench.json"),
+        },
+    ),
     "executorch": Kind(
         files={"art.pte": "out/net-int8-static.pte", **ARTIFACT_FILES},
         targets=("art.pte",),
         acts=artifact_acts("art.pte"),
     ),
-    "core ml model": Kind(
-        files=PACKAGE,
-        targets=(f"{PACKAGE_DATA}/model.mlmodel",),
-        acts=artifact_acts("art.mlpackage"),
-        named=("art.mlpackage",),
+    "device profile": Kind(
+        files=EXPORT,
+        targets=("board.toml",),
+        acts={
+            "read": Act(run=reading(profile), weight=6),
+            "show": Act(run=command("devices", "show", "board.toml"), weight=2),
+            "gate": judged("gate", "out", "-d", "board.toml"),
+        },
+        mutation=change_toml,
     ),
-    "core ml weights": Kind(
-        files=PACKAGE,
-        targets=(f"{PACKAGE_DATA}/weights/weight.bin",),
-        acts=artifact_acts("art.mlpackage"),
-        named=("art.mlpackage",),
+    "baseline": Kind(
+        files=EXPORT,
+        targets=("baseline.json",),
+        acts={
+            "show": Act(run=command("baseline", "show", "baseline.json", "--no-color"), weight=2),
+            "show json": Act(run=command("baseline", "show", "baseline.json", "--json")),
+            "set": Act(run=command("baseline", "set", "out", "-o", "baseline.json"), may_write=("baseline.json",)),
+            "gate": RECORD_ACTS["gate baseline"],
+        },
     ),
-    "core ml manifest": Kind(
-        files=PACKAGE,
-        targets=("art.mlpackage/Manifest.json",),
-        acts=artifact_acts("art.mlpackage"),
-        named=("art.mlpackage",),
-    ),
-    "pt2": Kind(
-        files={"src.pt2": "net.pt2"},
-        targets=("src.pt2",),
-        acts={"capture": Act(run=capture("src.pt2", "pt2"), weight=9), "classify": Act(run=classify("src.pt2"))},
+    "edgekit.lock": Kind(files=EXPORT, targets=("out/edgekit.lock",), acts=RECORD_ACTS, named=("out",)),
+    "report.json": Kind(files=EXPORT, targets=("out/report.json",), acts=RECORD_ACTS, named=("out",)),
+    "details.json": Kind(
+        files=EXPORT,
+        targets=("out/details.json",),
+        acts={
+            "report": Act(run=command("report", "out"), weight=2, may_write=("out",)),
+            "gate": judged("gate", "out", "-d", "pi4", "--why"),
+        },
+        named=("out",),
     ),
     "keras": Kind(
         files={"src.keras": "net.keras"},
@@ -391,130 +499,23 @@ KINDS: dict[str, Kind] = {
         acts={"capture": Act(run=capture("saved", "savedmodel"))},
         named=("saved",),
     ),
-    "npz": Kind(
-        files={"eval.npz": "eval.npz"},
-        targets=("eval.npz",),
-        acts={name: Act(run=data("eval.npz", name)) for name in ("calibration", "evaluation", "sample")},
+    "core ml manifest": Kind(
+        files=PACKAGE,
+        targets=("art.mlpackage/Manifest.json",),
+        acts=artifact_acts("art.mlpackage"),
+        named=("art.mlpackage",),
     ),
-    "npy": Kind(
-        files={},
-        targets=("samples/0.npy", "samples/targets.npy", "samples/samples.json"),
-        acts={name: Act(run=data("samples", name)) for name in ("calibration", "evaluation")},
-        named=("samples",),
-        prepare=prepare_samples,
+    "core ml weights": Kind(
+        files=PACKAGE,
+        targets=(f"{PACKAGE_DATA}/weights/weight.bin",),
+        acts=artifact_acts("art.mlpackage"),
+        named=("art.mlpackage",),
     ),
-    "images": Kind(
-        files={"images": "images"},
-        targets=tuple(f"images/{name}" for name in ("a/0.png", "b/1.jpg", "a/2.bmp", "b/3.webp")),
-        acts={name: Act(run=data("images", name)) for name in ("calibration", "evaluation")},
-    ),
-    "task file": Kind(
-        files=TASK_FILES,
-        targets=("edgekit.toml",),
-        acts={"request": Act(run=request("edgekit.toml"), weight=12), "plan": Act(run=command("plan", "-d", "pi4"))},
-        named=("labels.txt",),
-    ),
-    "pyproject section": Kind(
-        files={
-            **{name: path for name, path in TASK_FILES.items() if name != "edgekit.toml"},
-            "pyproject.toml": "pyproject.toml",
-        },
-        targets=("pyproject.toml",),
-        acts={"request": Act(run=reading(found_request))},
-        named=("labels.txt",),
-    ),
-    "labels": Kind(
-        files=TASK_FILES,
-        targets=("labels.txt",),
-        acts={"request": Act(run=request("edgekit.toml"))},
-    ),
-    "device profile": Kind(
-        files=EXPORT,
-        targets=("board.toml",),
-        acts={
-            "read": Act(run=reading(profile), weight=6),
-            "show": Act(run=command("devices", "show", "board.toml"), weight=2),
-            "gate": judged("gate", "out", "-d", "board.toml"),
-        },
-        mutation=change_toml,
-    ),
-    "report.json": Kind(files=EXPORT, targets=("out/report.json",), acts=RECORD_ACTS, named=("out",)),
-    "edgekit.lock": Kind(files=EXPORT, targets=("out/edgekit.lock",), acts=RECORD_ACTS, named=("out",)),
-    "details.json": Kind(
-        files=EXPORT,
-        targets=("out/details.json",),
-        acts={
-            "report": Act(run=command("report", "out"), weight=2, may_write=("out",)),
-            "gate": judged("gate", "out", "-d", "pi4", "--why"),
-        },
-        named=("out",),
-    ),
-    "plan.json": Kind(
-        files={**TASK_FILES, "net.onnx": "net.onnx", "plan.json": "plan.json"},
-        targets=("plan.json",),
-        acts={"read": Act(run=reading(plan_file))},
-    ),
-    "baseline": Kind(
-        files=EXPORT,
-        targets=("baseline.json",),
-        acts={
-            "show": Act(run=command("baseline", "show", "baseline.json", "--no-color"), weight=2),
-            "show json": Act(run=command("baseline", "show", "baseline.json", "--json")),
-            "set": Act(run=command("baseline", "set", "out", "-o", "baseline.json"), may_write=("baseline.json",)),
-            "gate": RECORD_ACTS["gate baseline"],
-        },
-    ),
-    "search.json": Kind(
-        files={"variants": "variants"},
-        targets=("variants/search.json",),
-        acts={"report": Act(run=command("report", "variants"), may_write=("variants",))},
-        named=("variants",),
-    ),
-    "measurement": Kind(
-        files={**EXPORT, "art.tflite": "out/net-int8-static.tflite"},
-        targets=("bench.json",),
-        acts={
-            "read": Act(run=reading(measurement), weight=2),
-            "gate": judged("gate", "out", "-d", "pi4", "--measurements", "bench.json"),
-        },
-    ),
-    "benchmark_model output": Kind(
-        files={"art.tflite": "out/net-int8-static.tflite", "benchmark.txt": "benchmark.txt"},
-        targets=("benchmark.txt",),
-        acts={
-            "bench": Act(
-                run=command("bench", "art.tflite", "--from", "benchmark.txt", "-d", "pi4", "-o", "m.json"),
-                may_write=("m.json",),
-            )
-        },
-    ),
-    "AI Hub profile": Kind(
-        files={"art.tflite": "out/net-int8-static.tflite", "hub.json": "hub.json"},
-        targets=("hub.json",),
-        acts={
-            "bench": Act(
-                run=command("bench", "art.tflite", "--from", "hub.json", "-d", "pixel8", "-o", "m.json"),
-                may_write=("m.json",),
-            )
-        },
-    ),
-    "journal": Kind(
-        files={},
-        targets=("layer-1.json",),
-        acts={"read": Act(run=reading(journal))},
-        mutation=change_json,
-        prepare=prepare_journal,
-    ),
-    "checkpoint": Kind(
-        files={},
-        targets=("training.ckpt",),
-        acts={"read": Act(run=reading(checkpoint))},
-        prepare=prepare_checkpoint,
-    ),
-    "cache entry": Kind(
-        files={},
-        targets=tuple(f"kept/kind/key/{name}" for name in ("model.json", "weights.bin", ".digests.json")),
-        acts={"read": Act(run=reading(cache_entry), may_write=("kept",))},
-        prepare=prepare_entry,
+    "core ml model": Kind(
+        files=PACKAGE,
+        targets=(f"{PACKAGE_DATA}/model.mlmodel",),
+        acts=artifact_acts("art.mlpackage"),
+        named=("art.mlpackage",),
     ),
 }
+"""In the order in which a campaign goes through them: those that load least come first, for all is kept."""

@@ -157,7 +157,7 @@ def make_seeds(folder: Path) -> None:
     (folder / "edgekit.toml").write_text(TASK)
     (folder / "model.py").write_text(MODEL)
     (folder / "hub.json").write_text(json.dumps(AI_HUB))
-    _python(folder, "-c", TORCH)
+    run_python(folder, "-c", TORCH)
     tensorflow = _start(folder, "-c", TENSORFLOW)
     (folder / "pyproject.toml").write_text(
         '[project]\nname = "x"\n'
@@ -166,10 +166,10 @@ def make_seeds(folder: Path) -> None:
     profile = (ROOT / "device_profiles" / "pi4.toml").read_text()
     (folder / "board.toml").write_text(profile)
     formats = "tflite,onnx,executorch,coreml"
-    _edgekit(
+    run_edgekit(
         folder, 1, "export", "-d", "pi4", "--format", formats, "--precision", "int8", "--io", "int8", "-o", "out", "-q"
     )
-    _edgekit(
+    run_edgekit(
         folder,
         0,
         "plan",
@@ -184,18 +184,19 @@ def make_seeds(folder: Path) -> None:
         "plan.json",
         "-q",
     )
-    _edgekit(folder, 0, "baseline", "set", "out", "-o", "baseline.json")
-    _edgekit(folder, 0, "bench", "out/net-int8-static.tflite", "--runs", "20", "-o", "bench.json", "-q")
+    run_edgekit(folder, 0, "baseline", "set", "out", "-o", "baseline.json")
+    run_edgekit(folder, 0, "bench", "out/net-int8-static.tflite", "--runs", "20", "-o", "bench.json", "-q")
     measured = json.loads((folder / "bench.json").read_text())
     (folder / "bench.json").write_text(json.dumps({**measured, "device": "pi4"}, indent=1))
     megabytes = (folder / "out" / "net-int8-static.tflite").stat().st_size / 1e6
     (folder / "benchmark.txt").write_text(BENCHMARK_OUTPUT.replace("0.00384", f"{megabytes:.6g}"))
-    _edgekit(folder, 1, "search", "-d", "pi4", "--format", "onnx", "--max-size", "10 B", "-o", "variants", "-q")
+    run_edgekit(folder, 1, "search", "-d", "pi4", "--format", "onnx", "--max-size", "10 B", "-o", "variants", "-q")
     if tensorflow.wait():
         raise RuntimeError("the files of TensorFlow could not be made")
 
 
-def _edgekit(folder: Path, expected: int, *arguments: str) -> None:
+def run_edgekit(folder: Path, expected: int, *arguments: str) -> None:
+    """Runs `edgekit ARGUMENTS` in a folder, with a cache below it; raises RuntimeError for another exit code."""
     code = subprocess.run(
         [sys.executable, "-m", "edgekit", *arguments], cwd=folder, env=_environment(folder), check=False
     )
@@ -203,7 +204,8 @@ def _edgekit(folder: Path, expected: int, *arguments: str) -> None:
         raise RuntimeError(f"edgekit {' '.join(arguments)} ended with {code.returncode}, expected {expected}")
 
 
-def _python(folder: Path, *arguments: str) -> None:
+def run_python(folder: Path, *arguments: str) -> None:
+    """Runs Python in a folder whose modules it finds; raises RuntimeError where that fails."""
     if _start(folder, *arguments).wait():
         raise RuntimeError(f"python {arguments[0]} failed")
 

@@ -41,6 +41,17 @@ def test_without_a_record_file_the_record_goes_to_standard_output(tmp_path):
     assert ran.stderr == message + "\n"
 
 
+def test_a_run_whose_parent_was_killed_before_it_began_ends(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    session, artifact = tmp_path / "session.py", tmp_path / "net.fake"
+    session.write_text("import time\ntime.sleep(50)\n")
+    artifact.touch()
+    options = (f"--session={session}", "--runtime=fake", f"--artifact={artifact}", f"--parent={gone.pid}")
+    ran = run_as_script(*options)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", "")
+
+
 def test_a_runtime_without_a_session_file_is_named(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_text("x")
