@@ -308,7 +308,7 @@ def main() -> None:
         print(f"{verdict:8}{row['seconds']:6.1f} s  {name:9}{package['name']}: {path.name}  {why[:200]!r}", flush=True)
     print(summary(rows))
     if options.write:
-        write(rows)
+        write(rows, work)
 
 
 def ratios(rows: Sequence[Row]) -> list[float]:
@@ -342,11 +342,12 @@ def mib(value: float | None) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{value / 1e6:.1f}"
 
 
-def write(rows: Sequence[Row]) -> None:
+def write(rows: Sequence[Row], work: Path) -> None:
     """Writes the table and the rows behind it."""
     results = HERE / "results"
     kept = [{**row, "verdict": judged(row)[0], "why": judged(row)[1]} for row in rows]
-    text = json.dumps(kept, indent=1).replace(str(Path.home()), "~")
+    kept = json.loads(json.dumps(kept).replace(str(work), "FOLDER"))
+    text = json.dumps(kept, indent=1)
     (results / "wild.json").write_text(text + "\n")
     lines = [
         "# Other people's model files",
