@@ -230,18 +230,18 @@ def _example_sizes(source: Path, path: Path) -> dict[str, tuple[int, ...]]:
 
 def judged(row: Row) -> tuple[str, str]:
     """Returns (right, refused or fault; why) of a row."""
-    sentences = [row["said"]] if row["exit"] in (2, 3) and not row.get("errors") else row.get("errors", [])
+    messages = [row["said"]] if row["exit"] in (2, 3) and not row.get("errors") else row.get("errors", [])
     if row["traceback"] or row["exit"] not in (0, 1, 2, 3):
         return "fault", f"exit {row['exit']}: {row['said'][-300:]}"
-    for said in sentences:
+    for said in messages:
         why = next((item["why"] for item in TABLE.get("fair", []) if re.search(item["says"], said)), "")
         if not why:
             return "fault", said
     unsound = [f"{name}: {detail}" for name, detail in row.get("failed", {}).items() if name in SOUNDNESS]
     if unsound:
         return "fault", "; ".join(unsound)
-    if sentences:
-        return "refused", next(item["why"] for item in TABLE["fair"] if re.search(item["says"], sentences[0]))
+    if messages:
+        return "refused", next(item["why"] for item in TABLE["fair"] if re.search(item["says"], messages[0]))
     return ("right", "") if row.get("answered") else ("fault", "no JSON")
 
 
@@ -308,7 +308,7 @@ def main() -> None:
         print(f"{verdict:8}{row['seconds']:6.1f} s  {name:9}{package['name']}: {path.name}  {why[:200]!r}", flush=True)
     print(summary(rows))
     if options.write:
-        write(rows)
+        write(rows, work)
 
 
 def ratios(rows: Sequence[Row]) -> list[float]:
@@ -342,11 +342,12 @@ def mib(value: float | None) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{value / 1e6:.1f}"
 
 
-def write(rows: Sequence[Row]) -> None:
+def write(rows: Sequence[Row], work: Path) -> None:
     """Writes the table and the rows behind it."""
     results = HERE / "results"
     kept = [{**row, "verdict": judged(row)[0], "why": judged(row)[1]} for row in rows]
-    text = json.dumps(kept, indent=1).replace(str(Path.home()), "~")
+    kept = json.loads(json.dumps(kept).replace(str(work), "FOLDER"))
+    text = json.dumps(kept, indent=1)
     (results / "wild.json").write_text(text + "\n")
     lines = [
         "# Other people's model files",

@@ -83,10 +83,18 @@ def test_example_inputs_are_one_sample(tmp_path):
 
 
 def test_data_of_other_fixed_sizes_is_refused_with_free_ones_shown(tmp_path):
-    np.savez(tmp_path / "rows.npz", sound=np.ones((3, 7, 1), np.float32), ids=np.ones((3, 2), np.int64))
-    message = "The sample data rows.npz, item 0 has inputs of different batch sizes: 1, 7."
+    np.savez(tmp_path / "rows.npz", sound=np.ones((3, 7), np.float32), ids=np.ones((3, 3), np.int64))
+    message = (
+        'The sample data rows.npz, item 0 has shape (1, 3) for the input "ids"; expected (N, 2), with any batch size N.'
+    )
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         samples(tmp_path, calibration="rows.npz")
+
+
+def test_what_is_free_in_front_is_a_length_where_another_input_has_no_batch_of_that_size(tmp_path):
+    np.savez(tmp_path / "rows.npz", sound=np.ones((3, 7, 1), np.float32), ids=np.ones((3, 2), np.int64))
+    found, _ = samples(tmp_path, calibration="rows.npz")
+    assert found.shapes() == ((7, 1), (1, 2))
 
 
 def test_nothing_given_is_nothing_made(tmp_path):

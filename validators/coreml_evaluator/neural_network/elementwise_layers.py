@@ -26,7 +26,8 @@ def _activation(network: Network, layer: Message, params: Message) -> None:
         network.add(plain[kind], layer.output[0], name=layer.name, x=first(layer))
     elif kind in scaled:
         operator, *names = scaled[kind]
-        given: dict[str, Given] = {name: float(getattr(own, name)) for name in names}
+        given: dict[str, Given] = {}
+        given.update((name, float(getattr(own, name))) for name in names)
         network.add(operator, layer.output[0], name=layer.name, x=first(layer), **given)
     else:
         operator, names = ("prelu", ["alpha"]) if kind == "PReLU" else ("softplus_parametric", ["alpha", "beta"])
@@ -50,11 +51,12 @@ def _unary(network: Network, layer: Message, params: Message) -> None:
     kind = ("sqrt", "rsqrt", "inverse", "power", "exp", "log", "abs", "threshold")[params.type]
     given: dict[str, Given] = {}
     if kind in ("rsqrt", "inverse", "log"):
-        given["epsilon"] = float(params.epsilon) or 1e-6
+        given = {"epsilon": float(params.epsilon) or 1e-6}
     elif kind == "threshold":
-        given["alpha"] = float(params.alpha)
+        given = {"alpha": float(params.alpha)}
     elif kind == "power":
-        kind, given["y"] = "pow", float(params.alpha)
+        kind = "pow"
+        given = {"y": float(params.alpha)}
     network.add(kind, layer.output[0], name=layer.name, x=value, **given)
 
 

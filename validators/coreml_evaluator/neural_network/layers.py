@@ -6,7 +6,7 @@ The formulas are those of Core ML's `NeuralNetwork.proto`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, cast
+from typing import Final
 
 from edgekit.validators.coreml_evaluator.graph import Reference
 from edgekit.validators.coreml_evaluator.neural_network.message import Message
@@ -29,8 +29,8 @@ def _padding(params: Message) -> dict[str, Given]:
         return {"pad_type": "same_lower" if params.same.asymmetryMode else "same"}
     if kind == "includeLastPixel":
         height, width = (int(size) for size in params.includeLastPixel.paddingAmounts or (0, 0))
-        return {"pad_type": "custom", "pad": [height, height, width, width], "ceil_mode": True}
-    return {"pad_type": "custom", "pad": _edges(params.valid.paddingAmounts.borderAmounts)}
+        return {"pad_type": "custom", "pad": (height, height, width, width), "ceil_mode": True}
+    return {"pad_type": "custom", "pad": tuple(_edges(params.valid.paddingAmounts.borderAmounts))}
 
 
 def _two(sizes: Sequence[int], default: int) -> list[int]:
@@ -47,7 +47,7 @@ def _convolution(network: Network, layer: Message, params: Message) -> None:
         "strides": tuple(_two(params.stride, 1)),
         "dilations": tuple(_two(params.dilationFactor, 1)),
         "groups": groups,
-        **_tuples(_padding(params)),
+        **_padding(params),
     }
     if params.hasBias:
         given["bias"] = network.weights(params.bias, (outputs,), f"{layer.name}.bias")
@@ -55,10 +55,6 @@ def _convolution(network: Network, layer: Message, params: Message) -> None:
         given["output_shape"] = (1, outputs, *(int(size) for size in params.outputShape))
     kind = "conv_transpose" if params.isDeconvolution else "conv"
     network.add(kind, layer.output[0], name=layer.name, **given)
-
-
-def _tuples(given: Mapping[str, Given]) -> dict[str, Given]:
-    return {key: cast("Given", tuple(value)) if isinstance(value, list) else value for key, value in given.items()}
 
 
 def _pooling(network: Network, layer: Message, params: Message) -> None:
@@ -75,7 +71,7 @@ def _pooling(network: Network, layer: Message, params: Message) -> None:
         kernel_sizes=tuple(_two(params.kernelSize, 3)),
         strides=tuple(_two(params.stride, 1)),
         **({"exclude_padding_from_average": bool(params.avgPoolExcludePadding)} if kind == "avg" else {}),
-        **_tuples(_padding(params)),
+        **_padding(params),
     )
 
 

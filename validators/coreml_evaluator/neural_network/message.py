@@ -1,4 +1,4 @@
-"""Messages of NeuralNetwork.proto, whose classes are read out of coremltools: no checker knows their fields."""
+"""What the layers' readers see of Core ML's generated protobuf classes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import Any, Protocol
 
 
 class Message(Protocol):
-    """A protobuf message: its fields are attributes."""
+    """A message of `NeuralNetwork.proto` or `Model.proto`: its fields are attributes, and which ones is known there."""
 
-    def __getattr__(self, name: str, /) -> Any:
-        """Returns a field's value: a number, text, bytes, a message, or a sequence of them."""
-        ...
+    def __getattr__(self, name: str) -> Any:
+        """Returns a field."""

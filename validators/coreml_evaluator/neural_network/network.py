@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias, cast, final
+from typing import TypeAlias, final
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from edgekit.validators.coreml_evaluator.graph import (
 from edgekit.validators.coreml_evaluator.neural_network.message import Message
 from edgekit.validators.coreml_evaluator.neural_network.stored_weights import read_weights
 
-Given: TypeAlias = "str | int | float | bool | Sequence[int] | Constant | Reference | list[Reference]"
+Given: TypeAlias = "int | float | bool | Sequence[int] | Constant | Reference | list[Reference]"
 """What `Network.add` takes for a parameter: a value, or a reference to one that is computed."""
 
 
@@ -79,17 +79,17 @@ class Network:
 UNKNOWN = ValueType(kind="tensor", dtype="fp32", shape=None)
 """Type of a result before the shapes are known."""
 
-Translate: TypeAlias = Callable[[Network, Message, Message], None]
+Translate: TypeAlias = Callable[["Network", Message, Message], None]
 """Appends the operators of a layer: gets the network, the layer and its parameters."""
 
 
 def _argument(value: Given) -> tuple[Reference | Constant, ...]:
     if isinstance(value, list):
-        return tuple(cast("list[Reference]", value))
-    if isinstance(value, (Reference, str)) or (isinstance(value, tuple) and value and isinstance(value[0], str)):
+        return tuple(one for one in value if isinstance(one, Reference))
+    if isinstance(value, (Reference, str, np.ndarray)):
         return (value,)
-    if isinstance(value, np.ndarray):
-        return (value,)
+    if isinstance(value, tuple) and value and isinstance(value[0], str):
+        return (tuple(str(text) for text in value),)
     array = np.asarray(value)
     kinds: Mapping[str, type] = {"i": np.int32, "f": np.float32, "b": np.bool_}
     return (array.astype(kinds[array.dtype.kind]),)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -78,7 +78,7 @@ def _states_out(network: Network, layer: Message, size: int, states: Sequence[Re
         network.add("reshape", output, x=state, shape=shape)
 
 
-def _activations(layer: Message, found: Sequence[Any], names: Sequence[str]) -> dict[str, Given]:
+def _activations(layer: Message, found: Sequence[Message], names: Sequence[str]) -> dict[str, Given]:
     kinds = [str(item.WhichOneof("NonlinearityType")) for item in found]
     known = {"sigmoid", "tanh", "linear", *_ACTIVATIONS}
     if unknown := [kind for kind in kinds if kind not in known]:
