@@ -250,12 +250,10 @@ def check_tensors(path: Path, session: Any) -> None:
         for spec in specs:
             try:
                 np.dtype(spec["dtype"])
-            except TypeError:
-                described = (
-                    f'{path.name}: its {what} "{spec["name"]}" is of type {spec["dtype"]}, which is no tensor of '
-                )
-                advice = "numbers. Export the model without what makes it (ZipMap: options={'zipmap': False})."
-                raise RunError("ArtifactError", described + advice) from None
+            except (TypeError, ValueError, SyntaxError):  # NumPy parses commas and brackets in names
+                found = f'{path.name}: its {what} "{spec["name"]}" is of type {spec["dtype"]}, which is no tensor. '
+                advice = "Export the model without what makes it (ZipMap: options={'zipmap': False})."
+                raise RunError("ArtifactError", found + advice) from None
 
 
 def foreign(error: Exception, path: Path, message: str) -> RunError:
