@@ -329,6 +329,6 @@ def test_an_artifact_whose_output_is_no_tensor_is_refused(sequence: Path) -> Non
     with pytest.raises(RunError) as caught:
         OpenArtifact(onnx_session.Runtime(str(sequence), "", 1), sequence, {})
     assert caught.value.message == (
-        'net.onnx: its output "y" is of type seq(tensor(float)), which is no tensor. Export the model without what makes '
-        "it (ZipMap: options={'zipmap': False})."
+        'net.onnx: its output "y" is of type seq(tensor(float)), which is no tensor. Export the model without what '
+        "makes it (ZipMap: options={'zipmap': False})."
     )
