@@ -164,7 +164,7 @@ def measured(name: str, arguments: list[str], flags: list[str], work: Path, limi
         first, given = first or sentence(err), [*given, *more]
         code, out, err, seconds = run([*arguments, *given], work / f"run-{os.getpid()}", limit_s)
     row: Row = {"command": name, "flags": given, "asked": first, "exit": code, "seconds": round(seconds, 1)}
-    row["traceback"] = "Traceback (most recent call last)" in err + out
+    row["traceback"] = bool(re.search(r"Traceback \(most recent|File \\?\".*\", line \d+, in ", err + out))
     row["said"] = "" if code in (0, 1) else sentence(err)[:1500]
     try:
         row |= figures(json.loads(out))

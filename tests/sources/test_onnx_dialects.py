@@ -17,6 +17,8 @@ from edgekit.exporting.fit import is_finished
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.capture import run
 from edgekit.task.input_sizes import InputSizes
+from edgekit.validators.runners import onnx_session
+from edgekit.validators.runners.opened_artifact import OpenArtifact, RunError
 from edgekit.workers.structure import unstructure
 from edgekit.workers.worker import silent
 
@@ -305,14 +307,28 @@ def test_the_rest_becomes_torch_and_so_reaches_every_format(tmp_path: Path, name
     assert capture(tmp_path / "net.onnx", name, as_torch=True)["kind"] == "pt2"
 
 
-def test_an_output_that_is_no_tensor_is_named(tmp_path: Path) -> None:
+@pytest.fixture
+def sequence(tmp_path: Path) -> Path:
     made = model([node("SequenceConstruct", "x x", "y")], [], shape=(1, 6))
     tensor = helper.make_tensor_type_proto(FLOAT, (1, 6))
     made.graph.output[0].CopyFrom(helper.make_value_info("y", helper.make_sequence_type_proto(tensor)))
     onnx.save(made, tmp_path / "net.onnx")
+    return tmp_path / "net.onnx"
+
+
+def test_an_output_that_is_no_tensor_is_named(sequence: Path) -> None:
     with pytest.raises(ModelError) as caught:
-        capture(tmp_path / "net.onnx", "", as_torch=False)
+        capture(sequence, "", as_torch=False)
     assert caught.value.message == (
         'net.onnx: the output "y" is a sequence, and on-device formats return tensors. Export the model without what '
+        "makes it (ZipMap: options={'zipmap': False})."
+    )
+
+
+def test_an_artifact_whose_output_is_no_tensor_is_refused(sequence: Path) -> None:
+    with pytest.raises(RunError) as caught:
+        OpenArtifact(onnx_session.Runtime(str(sequence), "", 1), sequence, {})
+    assert caught.value.message == (
+        'net.onnx: its output "y" is of type seq(tensor(float)), which is no tensor. Export the model without what '
         "makes it (ZipMap: options={'zipmap': False})."
     )

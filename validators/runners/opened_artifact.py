@@ -93,6 +93,7 @@ class OpenArtifact:
                 f"{path.name} ({size}) cannot be loaded by {title(runtime)}: {brief(error)} "
                 "The file is cut off, damaged, or made for another runtime or version: copy or export it again.",
             ) from error
+        check_tensors(path, self.session)
         self.load_ms = (time.perf_counter_ns() - started) / 1e6
         self.metadata: dict[str, str] = dict(self.session.metadata)
         expected = expected or described_in(self.metadata)
@@ -241,6 +242,18 @@ def check_file(path: Path) -> None:
         raise RunError("ArtifactError", f"{path}: no such file. Give the path of an artifact.")
     if path.is_file() and path.stat().st_size == 0:
         raise RunError("ArtifactError", f"{path} is empty (0 bytes). Copy or export it again.")
+
+
+def check_tensors(path: Path, session: Any) -> None:
+    """Refuses an artifact whose inputs or outputs are no tensors: lists of dictionaries, say."""
+    for what, specs in (("input", session.inputs), ("output", session.outputs)):
+        for spec in specs:
+            try:
+                np.dtype(spec["dtype"])
+            except (TypeError, ValueError, SyntaxError):  # NumPy parses commas and brackets in names
+                found = f'{path.name}: its {what} "{spec["name"]}" is of type {spec["dtype"]}, which is no tensor. '
+                advice = "Export the model without what makes it (ZipMap: options={'zipmap': False})."
+                raise RunError("ArtifactError", found + advice) from None
 
 
 def foreign(error: Exception, path: Path, message: str) -> RunError:
