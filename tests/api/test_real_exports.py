@@ -360,7 +360,8 @@ def test_a_script_needs_no_guard_and_trains_on_what_it_has_in_memory(tmp_path):
         "    {'batches': train.batches, 'loss': train.loss, 'epochs': 1},\n"
         "):\n"
         "    made = edgekit.export(net, device='pi4', formats='onnx', precision='fp32', techniques='qat',\n"
-        "        inputs=(1, 16), calibration=x, evaluation=(x, y), metric='top1', max_drop='90 pp', training=training)\n"
+        "        inputs=(1, 16), calibration=x, evaluation=(x, y), metric='top1', max_drop='90 pp',\n"
+        "        training=training)\n"
         "    print(made.errors or list(made.artifacts))\n"
     )
     done = subprocess.run(
