@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,23 +69,29 @@ def capture(source: str, kind: str, *, as_torch: bool = False) -> Callable[[], i
         from edgekit.sources.base import CaptureRequest
         from edgekit.sources.capture import run
 
-        with temporary_folder("capture") as folder:
-            # As in a worker process: what a framework leaves in the temporary folder or says goes with it.
-            os.environ["TMPDIR"] = str(folder)
-            log = (folder / "log.txt").open("wb")
-            kept = [(number, os.dup(number)) for number in (1, 2)]
-            for number, _ in kept:
-                os.dup2(log.fileno(), number)
+        with worker_folder() as folder:
             requested = CaptureRequest(
                 source=source, base=Path.cwd(), output=folder / "out", name="net", kind=kind, as_torch=as_torch
             )
-            try:
-                run(requested, silent)
-            finally:
-                for number, copy in kept:
-                    os.dup2(copy, number)
+            run(requested, silent)
 
     return reading(read)
+
+
+@contextmanager
+def worker_folder() -> Generator[Path, None, None]:
+    """Yields a folder as a worker process has it: what frameworks say or leave in the temporary folder goes with it."""
+    with temporary_folder("worker") as folder:
+        os.environ["TMPDIR"] = str(folder)
+        log = (folder / "log.txt").open("wb")
+        kept = [(number, os.dup(number)) for number in (1, 2)]
+        for number, _ in kept:
+            os.dup2(log.fileno(), number)
+        try:
+            yield folder
+        finally:
+            for number, copy in kept:
+                os.dup2(copy, number)
 
 
 def classify(source: str) -> Callable[[], int]:
@@ -108,13 +115,14 @@ def describe(name: str) -> Callable[[], int]:
 
 
 def graph(name: str, reader: str) -> Callable[[], int]:
-    """Returns what reads the graph and the precisions of a finished file."""
+    """Returns what reads the graph and the precisions of a finished file as a worker process does."""
 
     def read(folder: Path) -> None:
         from edgekit.analysis.finished_file import read_finished
         from edgekit.artifact import measure_files
 
-        read_finished(reader, folder / name, {})
+        with worker_folder():
+            read_finished(reader, folder / name, {})
         measure_files(folder / name)
 
     return reading(read)
