@@ -124,7 +124,7 @@ def run_on_node(
     os.environ.update(shared)
     started = time.monotonic()
     module, name = entry.split(":")
-    job: Job[Any, Any] = Job(work=getattr(importlib.import_module(module), name))
+    job = Job[Any, Any](work=getattr(importlib.import_module(module), name))
     root = str(Cache(root=cache_folder()).place())
     try:
         here = request if root == driver_root else fetch_entries(request, driver_root, root)

@@ -135,6 +135,9 @@ _OTHERS: Final = (
     *_rows("remote", ("asyncssh", "asyncssh", "benchmarks over SSH")),
     *_rows("report", ("bokeh", "bokeh", "HTML report")),
     *_rows("sweep", ("duckdb", "duckdb", "queries of sweeps"), ("pyarrow", "pyarrow.parquet", "rows of sweeps")),
+    *_rows("ray", ("ray", "ray", "sweeps on several machines")),
+    *_rows("s3", ("s3fs", "s3fs", "a shared cache in a bucket")),
+    *_rows("gcs", ("gcsfs", "gcsfs", "a shared cache in Google's storage")),
     *_rows(
         "metrics",
         ("pycocotools", "pycocotools.mask", "metrics of detectors and segmenters"),

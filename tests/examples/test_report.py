@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ FOLDER = Path(__file__).parents[2] / "examples" / "report"
 def test_the_page_is_what_edgekit_report_writes() -> None:
     pytest.importorskip("bokeh")
     made = html_page(replace(read_sources(FOLDER / "out"), folder="out"))
-    assert made == (FOLDER / "report.html").read_text(encoding="utf-8"), (
+    kept = (FOLDER / "report.html").read_text(encoding="utf-8")
+    # Bokeh counts all models that a process has ever made.
+    assert re.sub(r"\bp\d{4,}\b", "p", made) == re.sub(r"\bp\d{4,}\b", "p", kept), (
         "examples/report is stale: in that folder, edgekit report out -o report.html"
     )
