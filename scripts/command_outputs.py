@@ -35,7 +35,9 @@ SEARCH: Final = "edgekit search -c search.toml --device pi4 --format onnx -o var
 
 MACHINE: Final = ("edgekit doctor", "edgekit bench out/model-int8-static.onnx", "edgekit cache")
 
-VARYING: Final = (*MACHINE, SEARCH)
+SWEEP: Final = "edgekit sweep -m model.py:build -d pi4,pixel8 -f onnx -p int8,fp16 -o sweep"
+
+VARYING: Final = (*MACHINE, SEARCH, SWEEP)
 """Commands about this machine, or that train: what they say is shown, held to its words, not to figures and paths."""
 
 IN_DEMO: Final = (
@@ -49,6 +51,7 @@ IN_DEMO: Final = (
     "edgekit verify out",
     "edgekit report out",
     SEARCH,
+    SWEEP,
 )
 """Commands that run in the example, in this order: later ones read what the first wrote."""
 

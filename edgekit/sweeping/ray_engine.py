@@ -25,6 +25,8 @@ from edgekit.workers.worker import Job, JobOptions, run_job, types_of
 _RETRIES: Final = 3
 """How often Ray starts a job anew whose machine or process was lost."""
 _LOOK_LIMIT_S: Final = 120.0
+_END_S: Final = 5.0
+"""Seconds that a job has to end after an interrupt."""
 
 
 @final
@@ -85,10 +87,13 @@ class RayEngine(Engine):
     def cancel(self) -> None:
         """Ends the jobs, and the cluster where it was started for them."""
         ray = _ray()
-        for one in getattr(self, "_names", {}):
-            ray.cancel(one)
-        if getattr(self, "_names", None):
-            ray.wait(list(self._names), num_returns=len(self._names), timeout=10)
+        running = list(getattr(self, "_names", {}))
+        # An interrupt first, so that a job clears up; what does not end by it is killed, and its own process with it.
+        for force in (False, True):
+            for one in running:
+                ray.cancel(one, force=force)
+            if running:
+                running = ray.wait(running, num_returns=len(running), timeout=_END_S)[1]
         if self._owns:
             ray.shutdown()
 
@@ -124,7 +129,7 @@ def run_on_node(
     os.environ.update(shared)
     started = time.monotonic()
     module, name = entry.split(":")
-    job = Job[Any, Any](work=getattr(importlib.import_module(module), name))
+    job: Job[Any, Any] = Job(work=getattr(importlib.import_module(module), name))
     root = str(Cache(root=cache_folder()).place())
     try:
         here = request if root == driver_root else fetch_entries(request, driver_root, root)
