@@ -34,6 +34,13 @@ def one_line(text: str) -> str:
     return "".join(map(_shown, text))
 
 
+def first_line(error: BaseException) -> str:
+    """Returns the first line of what a library said, at most 300 characters."""
+    # A message that quotes a damaged file's names may be no text: what it said is then the error's object.
+    said = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else str(error)
+    return next((line.strip()[:300] for line in said.splitlines() if line.strip()), type(error).__name__)
+
+
 def markdown_text(text: str) -> str:
     """Returns one line of which nothing is taken for Markdown, HTML or the mention of a person."""
     line = one_line(re.sub(r"\s+", " ", text)).strip()

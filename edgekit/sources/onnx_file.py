@@ -12,8 +12,9 @@ from edgekit.analysis.onnx_normal_form import SEPARATE_WEIGHTS_IR, bring_into_no
 from edgekit.analysis.onnx_run_shapes import LARGEST_MESSAGE
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind, TensorSpec
+from edgekit.plain_text import first_line
 from edgekit.sources.base import CaptureRequest, Source
-from edgekit.sources.onnx_shapes import first_line, fix_shapes
+from edgekit.sources.onnx_shapes import fix_shapes
 from edgekit.torch_program.architecture import judge
 from edgekit.torch_program.facts import Capture
 from edgekit.torch_program.layout import guess_layout

@@ -16,6 +16,7 @@ from edgekit.analysis.onnx_run_shapes import (
     zeros,
 )
 from edgekit.errors import ModelError
+from edgekit.plain_text import first_line
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.example_inputs import fixed_shapes, gather
 from edgekit.task.input_sizes import OpenInput, with_batch_axes
@@ -130,10 +131,3 @@ def _fed(model: onnx.ModelProto, examples: Sequence[Any] | None) -> dict[str, An
     given = {name: np.asarray(example) for name, example in zip(made, examples, strict=True)}
     fits = {name: array for name, array in given.items() if array.size == made[name].size}
     return {**made, **{name: array.reshape(made[name].shape).astype(made[name].dtype) for name, array in fits.items()}}
-
-
-def first_line(error: BaseException) -> str:
-    """Returns the first line of what a library said, at most 300 characters."""
-    # A message that quotes a damaged file's names may be no text: what it said is then the error's object.
-    said = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else str(error)
-    return next((line.strip()[:300] for line in said.splitlines() if line.strip()), type(error).__name__)

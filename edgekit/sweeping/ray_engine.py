@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
+import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final, final
 
 from edgekit.errors import ERRORS_BY_NAME, EdgekitError, InternalError, MachineError, MissingDependencyError
 from edgekit.exporting.export import recorded_packages
+from edgekit.plain_text import first_line
 from edgekit.sweeping.engine import Ended, Engine, Work
 from edgekit.workers.cache import Cache, cache_folder, code_fingerprint, versions
 from edgekit.workers.shared_cache import URL_VARIABLE, WRITE_VARIABLE
@@ -45,13 +49,14 @@ class RayEngine(Engine):
 
     def __init__(self, slots: int, address: str | None = None) -> None:
         ray = _ray()
+        self._names: dict[Any, tuple[str, Job[Any, Any]]] = {}
         self._owns = not ray.is_initialized()
         try:
             if self._owns:
                 ray.init(address=address, include_dashboard=False, log_to_driver=False, configure_logging=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise MachineError(
-                f"No Ray cluster answers{'' if address is None else f' at {address}'}: {str(error).splitlines()[0]}\n"
+                f"No Ray cluster answers{'' if address is None else f' at {address}'}: {first_line(error)}\n"
                 "Start one with: ray start --head, or leave --address away for one of this machine."
             ) from error
         try:
@@ -60,7 +65,6 @@ class RayEngine(Engine):
             self.cancel()
             raise
         super().__init__(max(int(ray.cluster_resources().get("CPU", slots)), 1))
-        self._names: dict[Any, tuple[str, Job[Any, Any]]] = {}
         self._root = str(Cache(root=cache_folder()).place())
 
     def submit(self, work: Work) -> None:
@@ -87,7 +91,7 @@ class RayEngine(Engine):
     def cancel(self) -> None:
         """Ends the jobs, and the cluster where it was started for them."""
         ray = _ray()
-        running = list(getattr(self, "_names", {}))
+        running = list(self._names)
         # An interrupt first, so that a job clears up; what does not end by it is killed, and its own process with it.
         for force in (False, True):
             for one in running:
@@ -102,8 +106,7 @@ class RayEngine(Engine):
         try:
             answer = json.loads(_ray().get(one))
         except Exception as error:  # Ray's own: the machine or the process was lost more often than it is started anew
-            said = str(error).strip().splitlines() or [type(error).__name__]
-            return Ended(name=name, error=MachineError(f"Ray lost the {name}: {said[0]}"))
+            return Ended(name=name, error=MachineError(f"Ray lost the {name}: {first_line(error)}"))
         if "error" in answer:
             kind = ERRORS_BY_NAME.get(answer["error"], InternalError)
             return Ended(name=name, error=kind(answer["message"]), wall_s=answer["wall_s"])
@@ -123,9 +126,6 @@ def run_on_node(
         driver_root: Folder of the driver's cache, from which paths in the request start.
         shared: Environment variables that name the shared cache.
     """
-    import os
-    import time
-
     os.environ.update(shared)
     started = time.monotonic()
     module, name = entry.split(":")
@@ -161,8 +161,6 @@ def fetch_entries(request: str, driver_root: str, root: str) -> str:
 
 
 def _shared_cache_names() -> dict[str, str]:
-    import os
-
     return {name: os.environ[name] for name in (URL_VARIABLE, WRITE_VARIABLE) if name in os.environ}
 
 
@@ -183,7 +181,7 @@ def _refuse_other_machines(ray: Any) -> None:
         try:
             found = ray.get(one, timeout=_LOOK_LIMIT_S)
         except Exception as error:  # Ray's own, of many kinds
-            faults.append(f"  {name}: {str(error).strip().splitlines()[0] if str(error) else type(error).__name__}")
+            faults.append(f"  {name}: {first_line(error)}")
             continue
         differing = [
             f"{what} {found.get(what) or 'missing'} (here {here or 'missing'})"
@@ -199,8 +197,6 @@ def _refuse_other_machines(ray: Any) -> None:
 
 
 def _platform() -> dict[str, str]:
-    import sys
-
     return {"python": f"{sys.version_info.major}.{sys.version_info.minor}", "platform": sys.platform}
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, final
 
 from edgekit.errors import ConfigError, MissingDependencyError
+from edgekit.plain_text import first_line
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem  # type: ignore[import-untyped]  # it ships no types
@@ -120,8 +121,7 @@ class RemoteStore:
             except (ConfigError, MissingDependencyError):
                 raise
             except Exception as error:
-                lines = str(error).strip().splitlines()
-                said = lines[0][:200] if lines else type(error).__name__
+                said = first_line(error)
         with suppress(OSError):
             self.pause_file.touch()
         self.complain(f"{self.url} does not answer ({said}); everything is made here for the next {_PAUSE_S:.0f} s")
