@@ -14,9 +14,6 @@ import pytest
 
 from edgekit.workers.process import OUT_OF_MEMORY
 
-# JAX, which another test of this process may have imported, warns of every fork; nothing here runs JAX after one.
-pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
-
 PYTHON = [sys.executable, "-P"] if sys.version_info >= (3, 11) else [sys.executable]
 ROOT = str(Path(__file__).parents[2])
 

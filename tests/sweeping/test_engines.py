@@ -21,8 +21,6 @@ from edgekit.workers.cache import Cache
 from edgekit.workers.worker import Job, JobOptions
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
-# Ray starts its processes by a fork, of which JAX warns where another test has loaded it.
-pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed: pip install -e '.[ray]'")
 
 JOBS = """
