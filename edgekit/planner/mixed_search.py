@@ -110,9 +110,13 @@ def _layers(
     for operator in analysis.operators:
         macs[operator.module] = macs.get(operator.module, 0) + operator.macs
     layers: list[Layer] = []
+    fixed = dict(base.recipe.overrides)  # layers before heads that stay float
     for module in dict.fromkeys(item.module for item in losses if item.precision == base.recipe.default):
         if module not in macs:
             continue  # the costed graph does not know it: its cost is not known
+        if module in fixed:
+            layers.append(Layer(module=module, choices=(_choice(fixed[module], 0.0, base, base, 0),)))
+            continue
         choices = [_choice(base.recipe.default, noise[module, base.recipe.default], base, base, 0)]
         for precision in others:
             is_float = not is_integer(precision)

@@ -11,6 +11,7 @@ from edgekit.budget import Budget, Limit
 from edgekit.checks import Check
 from edgekit.errors import UsageError
 from edgekit.model import Family
+from edgekit.planner.float_heads import KeptHead
 from edgekit.recipe import Candidate, Precision, Prediction, Recipe, Rejection, Step
 
 ValueT = TypeVar("ValueT")
@@ -93,6 +94,7 @@ class Plan:
         prefer: balanced, accuracy, size or speed: what decided among those that fit.
         sensitivity: What each layer costs in accuracy, where it was measured.
         considered: All candidates that were judged, best first, with what each is predicted to cost.
+        heads: Heads that the chosen recipe keeps in float, and what that costs.
     """
 
     model: ModelFacts
@@ -113,6 +115,7 @@ class Plan:
     prefer: str = "balanced"
     sensitivity: tuple[LayerLoss, ...] = ()
     considered: tuple[Candidate, ...] = ()
+    heads: tuple[KeptHead, ...] = ()
 
     @property
     def budget(self) -> Budget:
@@ -149,6 +152,7 @@ class Plan:
                 {name: getattr(item, name) for name in LayerLoss.__dataclass_fields__} for item in self.sensitivity
             ],
             "considered": [_candidate_to_json(candidate) for candidate in self.considered],
+            "heads": [{name: getattr(item, name) for name in KeptHead.__dataclass_fields__} for item in self.heads],
             "artifacts": [],
         }
 
@@ -199,6 +203,7 @@ def _from_json(data: Mapping[str, Any]) -> Plan:
         prefer=data.get("prefer", "balanced"),
         sensitivity=tuple(_known(LayerLoss, item) for item in data.get("sensitivity", ())),
         considered=tuple(_candidate_from_json(item) for item in data.get("considered", ())),
+        heads=tuple(_known(KeptHead, {**item, "layers": tuple(item["layers"])}) for item in data.get("heads", ())),
     )
 
 

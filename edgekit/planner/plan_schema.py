@@ -74,6 +74,16 @@ class PlanLayer(Record):
     points: Finite | None = Field(None, description="a number, or null")
 
 
+class PlanHead(Record):
+    """A head that stays float."""
+
+    output: str = Field(description="the name of an output")
+    why: str = Field(description=TEXT)
+    layers: list[str] = Field([], description="a list of the names of modules")
+    latency_ms: Finite | None = Field(None, description="a number, or null")
+    latency_share: Finite | None = Field(None, description="a number, or null")
+
+
 class PlanFileSchema(Record):
     """`plan.json`."""
 
@@ -102,3 +112,4 @@ class PlanFileSchema(Record):
     warnings: list[str] = Field(description="a list of sentences")
     sensitivity: list[PlanLayer] = Field([], description="a list of layers")
     considered: list[PlanCandidate] = Field([], description="a list of candidates")
+    heads: list[PlanHead] = Field([], description="a list of heads that stay float")

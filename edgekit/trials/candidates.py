@@ -140,7 +140,7 @@ def measure_noise(
     settings: Settings,
 ) -> LayerNoises:
     """Returns what `measure_layers` does, with the margins that tell how noise becomes changed decisions."""
-    common = Recipe(per_channel=base.recipe.per_channel, ranges=base.recipe.ranges, group_size=base.recipe.group_size)
+    common = replace(base.recipe, default="fp32", overrides=(), symmetric_activations=False)
     request = SensitivityRequest(
         data=SimulationData(model=model, samples=samples),
         runtime=base.runtime,
