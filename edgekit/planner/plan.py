@@ -38,12 +38,14 @@ class LayerLoss:
         precision: Precision of this module.
         noise: Noise power at the outputs over their signal power.
         points: What that is expected to lose of the task's metric, in percentage points; None where it has no estimate.
+        metric: The metric that `points` were measured by; "" where they follow from the noise.
     """
 
     module: str
     precision: Precision
     noise: float
     points: float | None = None
+    metric: str = ""
 
 
 @final

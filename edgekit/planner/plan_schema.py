@@ -72,6 +72,7 @@ class PlanLayer(Record):
     precision: Text = Field(description="a precision, such as int8_static")
     noise: Finite = Field(description=NUMBER)
     points: Finite | None = Field(None, description="a number, or null")
+    metric: str = Field("", description=TEXT)
 
 
 class PlanHead(Record):

@@ -147,6 +147,8 @@ def measure_noise(
         recipe=common,
         precisions=tuple(precisions),
         metric=task.metric,
+        metric_sha256=_metric_digest(task),
+        base=task.base,
         journal=Path(),
     )
     journal = settings.cache.journal("simulations", MEASURE.key(request))
@@ -161,7 +163,8 @@ def measure_noise(
             module=item.module,
             precision=item.precision,
             noise=item.noise,
-            points=expected_points(item.noise, found.margins),
+            points=expected_points(item.noise, found.margins) if item.points is None else item.points,
+            metric="" if item.points is None else found.metric,
         )
         for item in found.layers
     )

@@ -28,7 +28,7 @@ from edgekit.planner.choice import DEFAULT_LOSS_POINTS
 from edgekit.planner.cliff import allowed_noise, fewest_layers, layer_shares, noise_of
 from edgekit.planner.float_heads import FloatHead, with_float_heads
 from edgekit.planner.mixed_precision import with_precisions
-from edgekit.planner.mixed_search import is_integer, precisions_to_mix
+from edgekit.planner.mixed_search import is_integer, losses_by_metric, precisions_to_mix
 from edgekit.planner.recipes import resolve_precision
 from edgekit.predict.storage import four_bit_work
 from edgekit.recipe import Candidate, Precision
@@ -181,6 +181,7 @@ class LadderSearch:
         if kept is not None and is_integer(kept):
             integers.append(kept)
         noises = measure_noise(fallen.candidate, integers, self.request.task, *ready, self.settings)
+        noises = replace(noises, layers=losses_by_metric(noises.layers))
         cliff = replace(bare, layers=layer_shares(noises.layers, precision))
         if kept is None:
             return replace(cliff, reason=f"{self.request.runtime} cannot mix {fallen.name} with what is above it"), ()
