@@ -43,7 +43,7 @@ _WORDS: Final[Mapping[HeadRole, str]] = {
         "index indexselect take takealongdim flip reverse reversev2 roll repeat repeatinterleave tile expand expandas "
         "broadcastto cast to tocopy typeas float half int long clone contiguous alias identity detach dropout getitem "
         "liftfreshcopy viewas reshapeas pixelshuffle depthtospace shape symsize size range arange full fulllike "
-        "zeroslike oneslike newzeros constantofshape fill"
+        "zeroslike oneslike newzeros constantofshape fill quantizelinear dequantizelinear"
     ),
     "arithmetic": (
         "add sub rsub mul div neg pow square sqrt rsqrt reciprocal floor ceil round abs sign maximum minimum where "
@@ -138,10 +138,10 @@ def find_heads(operators: Iterable[HeadOperator], outputs: Sequence[str]) -> tup
     """Returns the head of each output.
 
     Args:
-        operators: All of a graph, in execution order.
+        operators: All of a graph.
         outputs: Names of its outputs, in order.
     """
-    graph = _Graph(tuple(operators), outputs)
+    graph = _Graph(_in_order(tuple(operators)), outputs)
     return tuple(graph.head(position) for position in range(len(outputs)))
 
 
@@ -161,6 +161,23 @@ def analysis_operators(analysis: Analysis) -> tuple[HeadOperator, ...]:
         HeadOperator(name=item.name, word=item.type, reads=item.inputs, writes=item.outputs)
         for item in analysis.operators
     )
+
+
+def _in_order(operators: Sequence[HeadOperator]) -> tuple[HeadOperator, ...]:
+    """Returns the operators in execution order: a graph that a quantizer has written into is in none."""
+    writer = {name: item for item in operators for name in item.writes}
+    done: dict[str, HeadOperator] = {}
+    for last in operators:
+        pending = [last]
+        while pending:
+            item = pending[-1]
+            before = [writer[name] for name in item.reads if name in writer and writer[name].name not in done]
+            if item.name in done or not before:
+                done.setdefault(item.name, item)
+                pending.pop()
+            else:
+                pending += before
+    return tuple(done.values())
 
 
 @final

@@ -56,7 +56,8 @@ class JudgedHead:
         decodes: It computes boxes, scores or expectations from what layers give.
         widths: Widths of the narrowest and of the widest member of the joint whose members are furthest apart; () where
             nothing is joined, or nothing was measured.
-        layers: Modules of the layers whose channels' ranges are far apart where they give their values to the head.
+        layers: Modules of the layers whose channels' ranges are far apart where they give their values to the head as
+            they are, without decoding.
     """
 
     position: int
@@ -114,7 +115,9 @@ JUDGE_HEADS: Final = Job(work=judge_heads, tools=("torch",))
 def _judged(head: Head, widths: _Widths, modules: Mapping[str, str]) -> JudgedHead:
     pairs = [widths.of_members(join.members) for join in head.joins]
     furthest = max((pair for pair in pairs if pair), key=lambda pair: pair[1] / pair[0], default=())
-    layers = [modules[name] for name in head.entries if name in modules and widths.channels_apart(name)]
+    # What is decoded are logits and exponents, whose channels are of one kind: a narrow one needs no finer steps.
+    entries = () if head.decodes else head.entries
+    layers = [modules[name] for name in entries if name in modules and widths.channels_apart(name)]
     return JudgedHead(
         position=head.position,
         joints=len(head.joins),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -55,7 +56,8 @@ class MetricOfLayers:
         if not self.metric:
             return None
         drop, _ = score(self.metric, self._base, self._samples, self._reference, self._rows(outputs))
-        return drop.value if drop is not None else None
+        found = drop.value if drop is not None else None
+        return found if found is not None and math.isfinite(found) else None
 
     def _rows(self, outputs: Sequence[tuple[Tensor, ...]]) -> tuple[NDArray[Any], ...]:
         """Returns one array (rows, ...) an output."""

@@ -186,3 +186,8 @@ def test_constants_that_are_computed_in_the_graph_are_no_entries() -> None:
 
 def test_one_tensor_that_is_joined_with_itself_is_no_joint() -> None:
     assert head_of(call("conv", "conv2d", "x"), call("out", "cat", "conv", "conv")).joins == ()
+
+
+def test_the_order_in_which_operators_are_listed_does_not_matter() -> None:
+    operators = [*BOXES, call("flat", "view", "boxes"), call("joined", "cat", "flat", "scores")]
+    assert head_operators(operators[::-1], ["joined"], {0}) == head_operators(operators, ["joined"], {0})
