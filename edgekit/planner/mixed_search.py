@@ -145,9 +145,7 @@ def _layers(
             is_float = not is_integer(precision)
             if is_integer(precision) and (module, precision) not in noise:
                 continue
-            recipe = replace(
-                base.recipe, overrides=with_precisions(base.recipe, {**fixed, module: precision}).overrides
-            )
+            recipe = with_precisions(base.recipe, {**fixed, module: precision})
             alone = with_predictions(Candidate(runtime=base.runtime, recipe=recipe), analysis, profile)
             own = 0.0 if is_float else noise[module, precision]
             choices.append(_choice(precision, own, alone, base, macs[module] if is_float else 0))
