@@ -166,7 +166,7 @@ def _loss(request: ComparisonRequest, rows: Sequence[Row], totals: Totals) -> tu
     )
     with tempfile.TemporaryDirectory(prefix="edgekit-debug-") as folder:
         samples = write_samples(Path(folder) / "rows", request.samples.names, iter(rows))
-        drop, metric = score(request.metric, request.base, samples, exact, own)
+        drop, metric = score(request.metric, request.base, samples, exact, own, request.model)
     return (metric, drop.value) if drop is not None and drop.value is not None else ("", None)
 
 

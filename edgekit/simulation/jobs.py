@@ -204,7 +204,7 @@ def simulate(request: SimulationRequest, progress: Progress) -> SimulationResult
         placement, calibrated = _placed(model, trial.recipe, trial.runtime, request.journal, progress)
         prepared = model.runner.prepare(placement, calibrated.input_means)
         outputs = model.run(prepared, progress=_reported(progress, title))
-        drop, metric = score(trial.metric, request.base, model.samples, reference, outputs)
+        drop, metric = score(trial.metric, request.base, model.samples, reference, outputs, request.data.model)
         result = SimulatedRecipe(
             sqnr_db=_decibels(reference, outputs),
             drop=_without_scores(drop, metric) if drop else None,

@@ -43,11 +43,12 @@ class MetricOfLayers:
             outputs = [model.runner.results(model.runner.advance(model.runner.start(rows), FLOAT)) for rows in batches]
         self._base = base
         self._batch = model.batch
+        self._model = model.captured
         self._reference = self._rows(outputs)
         rows = (tuple(tensor[i : i + 1].numpy() for tensor in batch) for batch in batches for i in range(len(batch[0])))
         self._samples = write_samples(folder / "rows", model.samples.names, rows)
         self.metric = ""
-        drop, found = score(metric, base, self._samples, self._reference, self._reference)
+        drop, found = score(metric, base, self._samples, self._reference, self._reference, model.captured)
         if drop is not None:
             self.metric = found
 
@@ -55,7 +56,7 @@ class MetricOfLayers:
         """Returns what `outputs`, one tuple a batch, lose in percentage points; None where nothing can be said."""
         if not self.metric:
             return None
-        drop, _ = score(self.metric, self._base, self._samples, self._reference, self._rows(outputs))
+        drop, _ = score(self.metric, self._base, self._samples, self._reference, self._rows(outputs), self._model)
         found = drop.value if drop is not None else None
         return found if found is not None and math.isfinite(found) else None
 
