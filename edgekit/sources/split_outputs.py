@@ -14,6 +14,7 @@ from edgekit.analysis.output_heads import DECODING, role_of
 from edgekit.errors import ModelError
 from edgekit.model import JoinedOutput
 from edgekit.torch_program import program_facts
+from edgekit.torch_program.canonical_program import flatten_signature
 from edgekit.torch_program.facts import Capture
 from edgekit.torch_program.graph_nodes import example_inputs_of, is_node, operator_name
 from edgekit.torch_program.program_archive import load_program
@@ -66,6 +67,7 @@ def with_split_outputs(found: Capture, folder: Path, title: str) -> Capture:
         )
     program = load_program(folder / found.file, title)
     module = program.module(check_guards=False)
+    flatten_signature(module)
     output = next(node for node in reversed(module.graph.nodes) if node.op == "output")
     results = list(output.args[0]) if isinstance(output.args[0], (list, tuple)) else [output.args[0]]
     names = [spec.name for spec in found.outputs]
