@@ -13,6 +13,7 @@ from edgekit.errors import UsageError
 from edgekit.model import Family
 from edgekit.planner.float_heads import KeptHead
 from edgekit.recipe import Candidate, Precision, Prediction, Recipe, Rejection, Step
+from edgekit.workers.structure import unstructure
 
 ValueT = TypeVar("ValueT")
 
@@ -154,7 +155,7 @@ class Plan:
                 {name: getattr(item, name) for name in LayerLoss.__dataclass_fields__} for item in self.sensitivity
             ],
             "considered": [_candidate_to_json(candidate) for candidate in self.considered],
-            "heads": [{name: getattr(item, name) for name in KeptHead.__dataclass_fields__} for item in self.heads],
+            "heads": [unstructure(item) for item in self.heads],
             "artifacts": [],
         }
 
