@@ -16,6 +16,7 @@ from edgekit.model import CapturedModel
 from edgekit.planner.float_heads import FloatHead, KeptHead, kept_heads, with_float_heads
 from edgekit.planner.make import make_plan
 from edgekit.planner.plan import Plan
+from edgekit.predict.latency import predict_latency
 from edgekit.profiles.profile import DeviceProfile, find_profile
 from edgekit.recipe import Candidate, Recipe
 from edgekit.validators.requested import read_requested, requested_metadata, requested_settings
@@ -25,7 +26,7 @@ LAYERS = FloatHead(position=1, output="values", decodes=False, layers=("fc",), w
 
 
 def detector():
-    """Two convolutions, a joint of what they give, and another output."""
+    """Boxes and the sigmoid of scores in one output, and another output."""
     builder = GraphBuilder()
     builder.tensor("x", (1, 8, 16, 16), "float32")
     for name, channels in (("boxes", 4), ("scores", 2), ("mask", 1)):
@@ -36,10 +37,11 @@ def detector():
             name=name, type="conv2d", kernel="pointwise_conv", module=name, reads=["x", f"{name}.weight"],
             outputs=[name], macs=2048 * channels, roles={f"{name}.weight": ("kernel", channels)},
         )  # fmt: skip
+    builder.tensor("sure", (1, 2, 16, 16), "float32")
+    builder.add(name="sure", type="sigmoid", kernel="elementwise", module="", reads=["scores"], outputs=["sure"])
     builder.tensor("found", (1, 6, 16, 16), "float32")
-    builder.add(
-        name="found", type="cat", kernel="data_movement", module="", reads=["boxes", "scores"], outputs=["found"]
-    )
+    members = ["boxes", "sure"]
+    builder.add(name="found", type="cat", kernel="data_movement", module="", reads=members, outputs=["found"])
     return builder.finish(["x"], ["found", "mask"])
 
 
@@ -64,17 +66,23 @@ def test_layers_get_the_float_that_the_format_mixes_with_integers(runtime, preci
 
 def test_the_joint_alone_is_float_and_the_layers_before_it_are_not():
     found = analysis_precisions(detector(), Recipe(default="int8_static", float_heads=(0,)))
-    assert found == {"boxes": "int8_static", "scores": "int8_static", "mask": "int8_static", "found": "fp32"}
+    assert {name for name, precision in found.items() if precision == "fp32"} == {"sure", "found"}
+    assert {found[name] for name in ("boxes", "scores", "mask")} == {"int8_static"}
     assert set(analysis_precisions(detector(), Recipe(default="int8_static")).values()) == {"int8_static"}
 
 
 def test_what_a_head_costs_is_the_difference_of_two_predictions():
     recipe = Recipe(default="int8_static", float_heads=(0,))
     (kept,) = kept_heads(Candidate(runtime="tflite", recipe=recipe), [HEAD], detector(), find_profile("pi4", Path()))
-    assert kept.latency_ms is not None
-    assert kept.latency_ms > 0
-    assert kept.latency_share is not None
-    assert 0 < kept.latency_share < 1
+    rates = find_profile("pi4", Path()).latency_model
+    after, before = (
+        predict_latency(detector(), item, "tflite", rates, "pi4")[0].value
+        for item in (recipe, Recipe(default="int8_static"))
+    )
+    assert after is not None
+    assert before is not None
+    assert kept.latency_ms == pytest.approx(max(0.0, after - before))
+    assert kept.latency_share == pytest.approx(max(0.0, after - before) / before)
 
 
 def test_a_recipe_without_fixed_ranges_keeps_no_head():
