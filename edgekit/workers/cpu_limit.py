@@ -48,7 +48,7 @@ def cpu_limit(seconds: float, error: EdgekitError) -> Iterator[None]:
 
 
 def reached_limit(folder: Path, returncode: int) -> dict[str, str] | None:
-    """Returns the name and the message of the error that a worker left for its limit, None where that did not end it."""
+    """Returns the error that a worker left for its limit, name and message; None where that did not end it."""
     path = folder / _NAME
     if returncode != -signal.SIGPROF or not path.exists():
         return None
