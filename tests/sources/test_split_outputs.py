@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from edgekit.errors import ModelError
-from edgekit.model import CapturedModel, JoinedOutput
+from edgekit.model import CapturedModel, JoinedOutput, OpenSizes, State
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.capture import run
+from edgekit.sources.split_outputs import with_split_outputs
+from edgekit.torch_program.architecture import Architecture
+from edgekit.torch_program.facts import Capture
 from edgekit.torch_program.program_archive import load_program
 from edgekit.workers.worker import silent
 
@@ -101,3 +104,33 @@ def test_a_model_without_a_joined_output_is_refused(captured: Any) -> None:
     message = r"plain_net has no joined output: output ends in no concatenation\. Omit --split-outputs\.$"
     with pytest.raises(ModelError, match=message):
         captured("plain")
+
+
+def described(**facts: Any) -> Capture:
+    known: dict[str, Any] = {
+        "kind": "pt2", "file": "float.pt2", "inputs": (), "outputs": (), "digest": "", "parameters": 0,
+        "architecture": Architecture(family="cnn", evidence="", macs=None),
+    }  # fmt: skip
+    return Capture(**{**known, **facts})
+
+
+def test_models_that_are_no_torch_programs_are_refused(tmp_path: Path) -> None:
+    message = (
+        r"net\.keras was captured as keras, and outputs are split in torch and ONNX models only\. Omit "
+        r"--split-outputs, or give the model that the file was made from\.$"
+    )
+    with pytest.raises(ModelError, match=message):
+        with_split_outputs(described(kind="keras"), tmp_path, "net.keras")
+
+
+@pytest.mark.parametrize(
+    ("facts", "word"),
+    [
+        ({"states": (State(name="h", input="h", output="h_out"),)}, "states"),
+        ({"open_sizes": OpenSizes(dimensions=(), inputs=(), outputs=())}, "open sizes"),
+    ],
+)
+def test_models_with_states_or_open_sizes_are_refused(tmp_path: Path, facts: dict[str, Any], word: str) -> None:
+    message = rf"net has {word}, and outputs are split in models without\. Omit --split-outputs\.$"
+    with pytest.raises(ModelError, match=message):
+        with_split_outputs(described(**facts), tmp_path, "net")
