@@ -126,7 +126,7 @@ def test_models_that_are_no_torch_programs_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("facts", "word"),
     [
-        ({"states": (State(name="h", input="h", output="h_out"),)}, "states"),
+        ({"states": (State(input="h", output="h_out"),)}, "states"),
         ({"open_sizes": OpenSizes(dimensions=(), inputs=(), outputs=())}, "open sizes"),
     ],
 )
