@@ -64,7 +64,7 @@ _WORDS: Final[Mapping[HeadRole, str]] = {
 
 _ROLES: Final[Mapping[str, HeadRole]] = {word: role for role, words in _WORDS.items() for word in words.split()}
 
-_TRANSPARENT: Final = frozenset({"move", "arithmetic"})
+_TRANSPARENT: Final[frozenset[HeadRole]] = frozenset({"move", "arithmetic"})
 """Between a softmax and the sum of an expectation: places are permuted, and probabilities are multiplied by bins."""
 
 DECODING: Final = frozenset({"squash", "softmax", "exponential"})

@@ -7,6 +7,7 @@ from typing import Final
 
 from edgekit.analysis.graph import Analysis
 from edgekit.analysis.output_heads import Head, analysis_operators, find_heads
+from edgekit.errors import ConversionError, ModelError
 from edgekit.metrics.metric_function import MetricFunction
 from edgekit.metrics.table import classifies
 from edgekit.model import CapturedModel
@@ -55,7 +56,10 @@ def _has_quantities(head: Head, task: Task, analysis: Analysis) -> bool:
 
 
 def _judge(task: Task, model: CapturedModel, settings: Settings) -> JudgedHeads | None:
-    """Returns what structure and data say, from the cache where they are known; None where torch cannot run it."""
+    """Returns what structure and data say, from the cache where they are known; None where torch cannot run it.
+
+    The formats that start from torch then say so themselves; the others are made with what the structure says.
+    """
     ready = ready_to_simulate(task, model, settings)
     if isinstance(ready, str):
         return None
@@ -65,7 +69,11 @@ def _judge(task: Task, model: CapturedModel, settings: Settings) -> JudgedHeads 
         made = settings.run("judging of the heads", JUDGE_HEADS, request, settings.stage("heads"))
         write_value(place / _JUDGED, made.value)
 
-    return read_value(settings.cache.make("heads", JUDGE_HEADS.key(request), build) / _JUDGED, JudgedHeads)
+    try:
+        folder = settings.cache.make("heads", JUDGE_HEADS.key(request), build)
+    except (ConversionError, ModelError):
+        return None
+    return read_value(folder / _JUDGED, JudgedHeads)
 
 
 def _float_head(judged: JudgedHead, model: CapturedModel, analysis: Analysis) -> FloatHead | None:
@@ -82,9 +90,13 @@ def _float_head(judged: JudgedHead, model: CapturedModel, analysis: Analysis) ->
 
 
 def _cheap(layers: tuple[str, ...], analysis: Analysis) -> tuple[str, ...]:
-    """Returns the layers, none where they do much of the model's work."""
-    work = sum(operator.macs for operator in analysis.operators if operator.module in layers)
-    return layers if work <= _CHEAP_LAYERS * analysis.macs else ()
+    """Returns the layers, none where they do much of the model's work, or where the costed graph has other names."""
+    work = dict.fromkeys(layers, 0)
+    for operator in analysis.operators:
+        if operator.module in work:
+            work[operator.module] += operator.macs
+    known = all(work.values())
+    return layers if known and sum(work.values()) <= _CHEAP_LAYERS * analysis.macs else ()
 
 
 def _why(judged: JudgedHead, layers: tuple[str, ...]) -> str:

@@ -10,16 +10,19 @@ import numpy as np
 import pytest
 
 from edgekit.analysis.graph_builder import GraphBuilder
+from edgekit.errors import ConversionError, EdgekitError, ModelError
 from edgekit.model import CapturedModel, TensorSpec
 from edgekit.pipeline.settings import Settings
 from edgekit.planner.float_heads import FloatHead
 from edgekit.recipe import Candidate, Recipe
+from edgekit.samples import write_samples
 from edgekit.simulation.head_ranges import JudgedHead, JudgedHeads
 from edgekit.task.task import Task
 from edgekit.trials import float_heads as module
 from edgekit.trials.choice import Choice
 from edgekit.trials.export_request import chosen_candidates
 from edgekit.trials.float_heads import find_float_heads
+from edgekit.workers.cache import Cache
 
 
 def net(*, joined: bool, shape: tuple[int, ...] = (1, 4, 8, 8)) -> Any:
@@ -119,6 +122,26 @@ def test_a_cheap_layer_whose_channels_are_far_apart_is_kept_and_a_large_one_is_n
     assert found.why == "channels of boxes have ranges that one grid cannot hold"
     judged.head = JudgedHead(position=0, joints=0, decodes=False, layers=("stem",))
     assert find_float_heads(task(), MODEL, net(joined=False), Settings()) == ()
+
+
+def test_layers_that_the_costed_graph_calls_otherwise_are_not_kept(judged: Any) -> None:
+    judged.head = JudgedHead(position=0, joints=0, decodes=False, layers=("other.boxes",))
+    assert find_float_heads(task(), MODEL, net(joined=False), Settings()) == ()
+
+
+@pytest.mark.parametrize("error", [ConversionError("no graph"), ModelError("no file")])
+def test_a_model_whose_graph_cannot_be_simplified_is_judged_by_its_structure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: EdgekitError
+) -> None:
+    samples = write_samples(tmp_path / "samples", ["x"], [(np.zeros((1, 3, 8, 8), "f4"),)])
+    monkeypatch.setattr(module, "ready_to_simulate", lambda *_: (MODEL, samples))
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Settings, "run", fail)
+    (found,) = find_float_heads(task(), MODEL, net(joined=True), Settings(cache=Cache(root=tmp_path / "cache")))
+    assert found.why == "it has 1 joint"
 
 
 @pytest.mark.parametrize(("io", "kept"), [("float", (0,)), ("int8", ())])
