@@ -126,7 +126,7 @@ def _turned(member: Node, turn: Node) -> Node:
 
 def _axis_behind(axis: int, turn: Node, rank: int) -> int:
     if operator_name(turn) == "permute":
-        return [order % rank for order in turn.args[1]].index(axis)
+        return [int(order) % rank for order in turn.args[1]].index(axis)
     first, second = (int(place) % rank for place in turn.args[1:3])
     return {first: second, second: first}.get(axis, axis)
 
