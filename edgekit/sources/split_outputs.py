@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 from edgekit.analysis.output_heads import DECODING, role_of
 from edgekit.errors import ModelError
@@ -20,9 +20,6 @@ from edgekit.torch_program.graph_nodes import example_inputs_of, is_node, operat
 from edgekit.torch_program.program_archive import load_program
 from edgekit.torch_program.torch_protocols import Node
 from edgekit.torch_program.trace_module import export_module
-
-if TYPE_CHECKING:
-    from torch.fx import Graph
 
 _TURNS: Final = frozenset({"permute", "transpose"})
 _BOX: Final = 4
@@ -117,9 +114,8 @@ def _parts_of(result: Node, name: str, taken: set[str]) -> _Parts:
 
 
 def _turned(member: Node, turn: Node) -> Node:
-    graph: Graph = turn.graph
-    with graph.inserting_before(turn):
-        made: Node = graph.call_function(turn.target, (member, *turn.args[1:]), dict(turn.kwargs))
+    with turn.graph.inserting_before(turn):
+        made = turn.graph.call_function(turn.target, (member, *turn.args[1:]), dict(turn.kwargs))
     made.meta = dict(turn.meta)
     return made
 
