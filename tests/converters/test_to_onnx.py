@@ -47,8 +47,8 @@ def convert(tiny, tmp_path_factory):
 
 EXACT_PRODUCTS = (
     "On x86 processors without VNNI onnxruntime needs the session option session.x64quantprecision=1: their 8-bit "
-    "products saturate otherwise. ARM processors, and x86 ones with VNNI, need nothing, and the option would make these "
-    "slower."
+    "products saturate otherwise. ARM processors, and x86 ones with VNNI, need nothing, and the option would make "
+    "these slower."
 )
 
 
