@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final, final
 
 from edgekit.analysis.graph import Analysis
-from edgekit.errors import EdgekitError, ResourceError, WorkerError
+from edgekit.errors import EdgekitError
 from edgekit.model import CapturedModel
 from edgekit.pipeline.samples import hold_out
 from edgekit.pipeline.settings import Settings
@@ -95,8 +95,6 @@ class RescueSearch:
                 continue
             try:
                 tried.append((change, self._simulate(candidate, change)))
-            except (ResourceError, WorkerError):
-                raise
             except EdgekitError as error:
                 left_out.append(f"{change.title}: {error.message.splitlines()[0]}")
         best, result = self._together(candidate, base, tried)
