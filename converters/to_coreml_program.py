@@ -19,6 +19,7 @@ from edgekit.torch_program.hold_states import held_states
 
 if TYPE_CHECKING:
     from coremltools.models import MLModel
+    from torch.export import ExportedProgram
 
 _DTYPES: Final = {
     "float64": "float32",
@@ -32,6 +33,10 @@ _DTYPES: Final = {
 
 _SUPPORTED: Final = frozenset({"float32", "int32", "int8"})
 _RECURRENT_OPERATORS: Final = ("lstm", "gru", "rnn")
+_NO_TRANSLATION: Final = frozenset({"affine_grid_generator"})
+"""Operators whose translation only serves TorchScript's graphs: in an exported program its reader fails."""
+_READS_DEFAULTS: Final = frozenset({"cosine_similarity.default", "hardtanh.default", "mse_loss.default"})
+"""Operators whose translation counts on all arguments: an exported program leaves out those that are the default."""
 _RECURRENT_KINDS: Final = {"lstm.input": 3, "gru.input": 2, "rnn_tanh.input": 2, "rnn_relu.input": 2}
 """Recurrent operators of torch to their number of outputs."""
 
@@ -70,6 +75,54 @@ def extend_torch_frontend() -> None:
         if kind in registry.name_to_func_mapping:
             continue  # a second conversion in this process
         registry.set_func_by_name(_tuple_translation(registry.get_func(kind.split(".")[0]), outputs), kind)
+
+
+def known_operators(program: ExportedProgram) -> ExportedProgram:
+    """Returns the program in functional form, with what coremltools lacks written out in operators that it has.
+
+    torch's own decompositions do it (a GRU cell, a distance, a choice among numbers), again where what they give is
+    lacking too. What has none stays, and the conversion names it.
+    """
+    import torch
+
+    decompositions: Any = torch.export.default_decompositions()
+    table: dict[Any, Any] = {}
+    while True:
+        program = program.run_decompositions(dict(table))
+        _write_defaults(program)
+        lacking = {target for target in _targets(program) if _is_lacking(target) and target in decompositions}
+        if lacking <= table.keys():
+            return program
+        table |= {target: decompositions[target] for target in lacking}
+
+
+def _write_defaults(program: ExportedProgram) -> None:
+    """Writes arguments that were left out, for the operators whose translation counts on all of them."""
+    import torch
+
+    for node in program.graph.nodes:
+        if isinstance(node.target, torch._ops.OpOverload) and node.target.__name__ in _READS_DEFAULTS:  # noqa: SLF001
+            left = node.target._schema.arguments[len(node.args) :]  # noqa: SLF001  there is no public way
+            places = [item for item in left if not item.kwarg_only]
+            node.args = (*node.args, *(node.kwargs.get(item.name, item.default_value) for item in places))
+            node.kwargs = {
+                key: value for key, value in node.kwargs.items() if key not in {item.name for item in places}
+            }
+
+
+def _targets(program: ExportedProgram) -> set[Any]:
+    import torch
+
+    targets: set[Any] = {node.target for node in program.graph.nodes if node.op == "call_function"}
+    return {target for target in targets if isinstance(target, torch._ops.OpOverload)}  # noqa: SLF001  its only name
+
+
+def _is_lacking(target: Any) -> bool:
+    from coremltools.converters.mil.frontend.torch import torch_op_registry
+
+    registry: Any = vars(torch_op_registry)["_TORCH_OPS_REGISTRY"]
+    name: str = target.__name__
+    return name.partition(".")[0] in _NO_TRANSLATION or registry.get_func(name) is None
 
 
 def _copy(context: Any, node: Any) -> None:

@@ -94,6 +94,20 @@ def test_a_change_through_a_view_is_seen_by_what_reads_it_later():
     assert "aten.exp.default" not in operators(program)  # of a constant, as it is after the change
 
 
+class ReadTwice(nn.Module):
+    """A folded constant that the model reads, and from which it computes a large one."""
+
+    def forward(self, x: Any) -> Any:
+        steps = torch.arange(300.0).sqrt()
+        return x + steps, (steps[:, None] * steps[None]) @ x
+
+
+def test_a_large_constant_is_computed_from_one_that_was_stored_already():
+    found = operators(canonical_of(ReadTwice(), torch.randn(300)))
+    assert "aten.arange.start_step" not in found
+    assert "aten.sqrt.default" not in found
+
+
 def test_a_constant_that_stays_changed_in_place_is_not_folded():
     program = assert_same(ChangesSeenView(), torch.randn(1, 4))
     assert "aten.exp.default" in operators(program)

@@ -1,4 +1,4 @@
-"""Pooling that not every format has: strides left out, adaptive maxima, the way back from maxima to their places."""
+"""Pooling that not every format has: strides left out, maxima in 3D, adaptive maxima, the way back from maxima to their places."""
 
 from __future__ import annotations
 
@@ -22,6 +22,30 @@ def with_stride(call: Call) -> Function | None:
 
     def pooled(x: Tensor) -> object:
         return call.operator(x, **settings)
+
+    return pooled
+
+
+def maxima_over_depth(call: Call) -> Function | None:
+    """Writes maximum pooling in 3D as pooling in 2D: over rows and columns, then over depth.
+
+    ExecuTorch has no kernel for it, and TensorFlow Lite's converter crashes on it.
+    """
+    import torch
+
+    shape, result = call.shape("self"), call.result_shape
+    if len(shape) != 5:
+        return with_stride(call)
+    kernel, stride, padding = (per_axis(call[name] or call["kernel_size"], 3) for name in _SIZES)
+    dilation, ceiling = per_axis(call["dilation"], 3), bool(call["ceil_mode"])
+
+    def pooled(x: Tensor) -> Tensor:
+        flat = x.reshape(shape[0] * shape[1], *shape[2:])
+        rows = (kernel[1:], stride[1:], padding[1:], dilation[1:], ceiling)
+        flat = torch.nn.functional.max_pool2d(flat, *rows)
+        flat = flat.reshape(*shape[:3], -1)
+        depth = ((kernel[0], 1), (stride[0], 1), (padding[0], 0), (dilation[0], 1), ceiling)
+        return torch.nn.functional.max_pool2d(flat, *depth).reshape(result)
 
     return pooled
 
