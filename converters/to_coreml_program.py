@@ -35,7 +35,7 @@ _SUPPORTED: Final = frozenset({"float32", "int32", "int8"})
 _RECURRENT_OPERATORS: Final = ("lstm", "gru", "rnn")
 _NO_TRANSLATION: Final = frozenset({"affine_grid_generator"})
 """Operators whose translation only serves TorchScript's graphs: in an exported program its reader fails."""
-_READS_DEFAULTS: Final = frozenset({"cosine_similarity.default", "hardtanh.default", "mse_loss.default"})
+_READS_DEFAULTS: Final = frozenset({"cosine_similarity.default", "mse_loss.default"})
 """Operators whose translation counts on all arguments: an exported program leaves out those that are the default."""
 _RECURRENT_KINDS: Final = {"lstm.input": 3, "gru.input": 2, "rnn_tanh.input": 2, "rnn_relu.input": 2}
 """Recurrent operators of torch to their number of outputs."""
@@ -81,48 +81,54 @@ def known_operators(program: ExportedProgram) -> ExportedProgram:
     """Returns the program in functional form, with what coremltools lacks written out in operators that it has.
 
     torch's own decompositions do it (a GRU cell, a distance, a choice among numbers), again where what they give is
-    lacking too. What has none stays, and the conversion names it.
+    lacking too. What cannot be written out stays as the model has it, so that the conversion names that.
     """
+    lacking = _lacking(program)
+    written = _written_out(program, lacking)
+    if _lacking(written) <= lacking:
+        return written
+    possible = {target for target in lacking if _lacking(_written_out(program, {target})) <= lacking}
+    return _written_out(program, possible)
+
+
+def _written_out(program: ExportedProgram, targets: set[Any]) -> ExportedProgram:
+    """Returns the program with decompositions of these operators, and of lacking ones that come of them."""
     import torch
 
     decompositions: Any = torch.export.default_decompositions()
+    kept = _lacking(program) - targets
     table: dict[Any, Any] = {}
     while True:
         program = program.run_decompositions(dict(table))
         _write_defaults(program)
-        lacking = {target for target in _targets(program) if _is_lacking(target) and target in decompositions}
-        if lacking <= table.keys():
+        found = {target for target in _lacking(program) - kept if target in decompositions}
+        if found <= table.keys():
             return program
-        table |= {target: decompositions[target] for target in lacking}
+        table |= {target: decompositions[target] for target in found}
 
 
 def _write_defaults(program: ExportedProgram) -> None:
     """Writes arguments that were left out, for the operators whose translation counts on all of them."""
-    import torch
-
     for node in program.graph.nodes:
-        if isinstance(node.target, torch._ops.OpOverload) and node.target.__name__ in _READS_DEFAULTS:  # noqa: SLF001
+        if getattr(node.target, "__name__", "") in _READS_DEFAULTS:
             left = node.target._schema.arguments[len(node.args) :]  # noqa: SLF001  there is no public way
-            places = [item for item in left if not item.kwarg_only]
-            node.args = (*node.args, *(node.kwargs.get(item.name, item.default_value) for item in places))
-            node.kwargs = {
-                key: value for key, value in node.kwargs.items() if key not in {item.name for item in places}
-            }
+            node.args = (*node.args, *(node.kwargs.get(item.name, item.default_value) for item in left))
+            node.kwargs = {}
 
 
-def _targets(program: ExportedProgram) -> set[Any]:
+def _lacking(program: ExportedProgram) -> set[Any]:
+    """Returns torch's operators in a program for which coremltools has no translation, or none that works."""
     import torch
-
-    targets: set[Any] = {node.target for node in program.graph.nodes if node.op == "call_function"}
-    return {target for target in targets if isinstance(target, torch._ops.OpOverload)}  # noqa: SLF001  its only name
-
-
-def _is_lacking(target: Any) -> bool:
     from coremltools.converters.mil.frontend.torch import torch_op_registry
 
     registry: Any = vars(torch_op_registry)["_TORCH_OPS_REGISTRY"]
-    name: str = target.__name__
-    return name.partition(".")[0] in _NO_TRANSLATION or registry.get_func(name) is None
+    targets: set[Any] = {node.target for node in program.graph.nodes if node.op == "call_function"}
+    operators = {target for target in targets if isinstance(target, torch._ops.OpOverload)}  # noqa: SLF001  its only name
+    return {
+        target
+        for target in operators
+        if target.__name__.partition(".")[0] in _NO_TRANSLATION or registry.get_func(target.__name__) is None
+    }
 
 
 def _copy(context: Any, node: Any) -> None:

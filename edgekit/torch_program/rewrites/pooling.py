@@ -1,7 +1,8 @@
-"""Pooling that not every format has: strides left out, maxima in 3D, adaptive maxima, the way back from maxima to their places."""
+"""Pooling that not every format has: strides left out, maxima in 3D, adaptive pools, the places of maxima and back."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edgekit.torch_program.rewrites.call import Call, Function
@@ -51,7 +52,24 @@ def maxima_over_depth(call: Call) -> Function | None:
 
 
 def adaptive_max(call: Call) -> Function | None:
-    """Writes adaptive maximum pooling as the maxima of slices, one axis after the other.
+    """Writes adaptive maximum pooling as the maxima of slices, one axis after the other."""
+    import torch
+
+    if 1 in call.read:
+        return None
+    pooled = _of_bins(call, torch.amax)
+    return pooled and (lambda x: (made := pooled(x), torch.zeros(made.shape, dtype=torch.int64)))
+
+
+def adaptive_mean(call: Call) -> Function | None:
+    """Writes adaptive average pooling as the means of slices, one axis after the other: all of a bin weigh alike."""
+    import torch
+
+    return _of_bins(call, torch.mean)
+
+
+def _of_bins(call: Call, reduce: Callable[..., Tensor]) -> Callable[[Tensor], Tensor] | None:
+    """Returns a function that reduces the bins of each axis; None for inputs without a batch.
 
     Bin i of an axis of n pixels reaches from floor(i n / bins) to ceil((i + 1) n / bins).
     """
@@ -59,15 +77,17 @@ def adaptive_max(call: Call) -> Function | None:
 
     shape, bins = call.shape("self"), [int(size) for size in call["output_size"]]
     bins = bins * (len(shape) - 2) if len(bins) == 1 else bins
-    if len(shape) != len(bins) + 2 or 1 in call.read:
+    if len(shape) != len(bins) + 2:
         return None
 
-    def pooled(x: Tensor) -> tuple[Tensor, ...]:
+    def pooled(x: Tensor) -> Tensor:
         for axis, count in enumerate(bins, start=2):
             size = x.shape[axis]
             edges = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
-            x = torch.cat([x.narrow(axis, a, b - a).amax(axis, keepdim=True) for a, b in edges], axis)
-        return x, torch.zeros(x.shape, dtype=torch.int64)
+            slices = [x if b - a == size else x.narrow(axis, a, b - a) for a, b in edges]
+            parts = [reduce(part, axis, keepdim=True) for part in slices]
+            x = parts[0] if count == 1 else torch.cat(parts, axis)
+        return x
 
     return pooled
 

@@ -1,4 +1,4 @@
-"""Products along an axis by halving, and distances between all pairs of points."""
+"""Products along an axis by halving, distances between all pairs of points, and bilinear forms."""
 
 from __future__ import annotations
 
@@ -67,3 +67,17 @@ def _joined(first: Tensor, second: Tensor, axis: int) -> Tensor:
     import torch
 
     return torch.cat([first, second], axis)
+
+
+def bilinear(call: Call) -> Function | None:
+    """Writes the bilinear forms x W_o y of two vectors as one matrix product and a sum over y's elements."""
+    outputs, first, second = call.shape("weight")
+    result = call.result_shape
+
+    def forms(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        matrix = weight.permute(1, 0, 2).reshape(first, outputs * second)
+        turned = (x.reshape(-1, first) @ matrix).reshape(-1, outputs, second)
+        made = (turned * y.reshape(-1, 1, second)).sum(-1)
+        return (made if bias is None else made + bias).reshape(result)
+
+    return forms

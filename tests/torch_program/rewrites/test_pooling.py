@@ -17,6 +17,13 @@ def test_adaptive_maxima_are_maxima_of_slices(rewritten):
     assert "amax" in rewritten(lambda x: functional.adaptive_max_pool1d(x, 4), torch.randn(1, 3, 11))
 
 
+@pytest.mark.parametrize("bins", [1, (2, 3, 1)])
+def test_adaptive_pools_of_volumes_reduce_slices(rewritten, bins):
+    example = torch.randn(1, 3, 5, 7, 4)
+    assert "adaptive_avg_pool3d" not in rewritten(lambda x: functional.adaptive_avg_pool3d(x, bins), example)
+    assert "adaptive_max_pool3d" not in rewritten(lambda x: functional.adaptive_max_pool3d(x, bins), example)
+
+
 def test_maxima_go_back_to_their_places_by_a_scatter(rewritten):
     def unpool(x):
         return functional.max_unpool2d(*functional.max_pool2d(x, 2, return_indices=True), 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8])
@@ -26,3 +27,9 @@ def test_distances_are_sums_over_pairs(rewritten, p):
 
 def test_distances_of_another_norm_stay(rewritten):
     assert "cdist" in rewritten(lambda x, y: torch.cdist(x, y, 3.0), torch.randn(1, 4, 3), torch.randn(1, 5, 3))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_bilinear_forms_are_a_product_and_a_sum(rewritten, bias):
+    found = rewritten(nn.Bilinear(5, 7, 3, bias=bias), torch.randn(1, 4, 5), torch.randn(1, 4, 7))
+    assert "bilinear" not in found
