@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -175,4 +176,25 @@ def test_empty_and_infinite_outputs_are_equal_to_themselves():
         [torch.zeros(0), torch.tensor([float("inf"), float("nan")])] * 1,
         [torch.zeros(0), torch.tensor([float("inf"), float("nan")])],
         "net",
+    )
+
+
+class CallsALibrary(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return torch.ops.edgekit_test.doubled(x)
+
+
+def test_an_operator_of_a_library_is_refused_at_its_line():
+    with torch.library._scoped_library("edgekit_test", "FRAGMENT") as library:
+        library.define("doubled(Tensor x) -> Tensor")
+        library.impl("doubled", lambda x: x * 2, "CPU")
+        library.impl("doubled", torch.empty_like, "Meta")
+        with pytest.raises(ModelError) as caught:
+            export_module(CallsALibrary(), (torch.randn(1, 3),), "net")
+    assert re.fullmatch(
+        r"net: the model calls edgekit_test\.doubled\.default, at \S+test_canonical_program\.py:\d+: "
+        r"return torch\.ops\.edgekit_test\.doubled\(x\), a library's own operator that no format knows\. Let the model "
+        r"compute this with torch's operators \(libraries often have such an implementation to choose\), or leave that "
+        r"step outside the model\.",
+        str(caught.value),
     )
