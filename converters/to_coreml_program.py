@@ -233,8 +233,22 @@ def compress_recurrent_weights(model: MLModel) -> MLModel:
         mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=0
     )
     by_type: Any = dict.fromkeys(_RECURRENT_OPERATORS, setting)  # declared as one configuration by mistake
-    config = cto.OptimizationConfig(op_type_configs=by_type)
+    by_name: Any = dict.fromkeys(_products_in_loops(model), setting)
+    config = cto.OptimizationConfig(op_type_configs=by_type, op_name_configs=by_name)
     return cast("MLModel", cto.linear_quantize_weights(model, config))
+
+
+def _products_in_loops(model: MLModel) -> list[str]:
+    """Returns the names of the linear operators inside loops: Core ML has no GRU operator, only its steps."""
+    return [
+        operator.outputs[0].name
+        for function in model.get_spec().mlProgram.functions.values()
+        for block in function.block_specializations.values()
+        for loop in block.operations
+        for body in loop.blocks
+        for operator in body.operations
+        if operator.type == "linear"
+    ]
 
 
 def count_operators(model: MLModel) -> dict[str, int]:
