@@ -118,12 +118,12 @@ def _write_defaults(program: ExportedProgram) -> None:
 
 def _lacking(program: ExportedProgram) -> set[Any]:
     """Returns torch's operators in a program for which coremltools has no translation, or none that works."""
-    import torch
     from coremltools.converters.mil.frontend.torch import torch_op_registry
+    from torch._ops import OpOverload
 
     registry: Any = vars(torch_op_registry)["_TORCH_OPS_REGISTRY"]
     targets: set[Any] = {node.target for node in program.graph.nodes if node.op == "call_function"}
-    operators = {target for target in targets if isinstance(target, torch._ops.OpOverload)}  # noqa: SLF001  its only name
+    operators = {target for target in targets if isinstance(target, OpOverload)}
     return {
         target
         for target in operators
