@@ -26,7 +26,7 @@ from edgekit.samples import Samples
 from edgekit.simulation.jobs import SimulatedRecipe, SimulationData
 from edgekit.task.task import Task
 from edgekit.techniques.base import technique as find_technique
-from edgekit.trials.candidates import simulate_candidates, simulated_predictions
+from edgekit.trials.candidates import simulate_candidates, simulated_predictions, weighed
 from edgekit.units import format_value
 
 FEWEST_SAMPLES: Final = 16
@@ -105,9 +105,13 @@ class RescueSearch:
             f"samples (tried alone: {words or 'nothing'})"
         )
         return Rescued(
-            candidate=_with(changed, simulated_predictions(result, self.task, self.held_out, "held-out calibration")),
+            candidate=candidate if best == Rescue() else _with(changed, self._predictions(result, candidate)),
             note="; ".join([note, *left_out]),
         )
+
+    def _predictions(self, result: SimulatedRecipe, before: Candidate) -> tuple[Prediction, ...]:
+        made = simulated_predictions(result, self.task, self.held_out, "held-out calibration")
+        return weighed(made, before.prediction("accuracy_drop"), self.held_out.items)
 
     def _together(
         self, candidate: Candidate, base: SimulatedRecipe, tried: Sequence[tuple[Rescue, SimulatedRecipe]]
