@@ -121,6 +121,7 @@ def plan(request: PlanRequest, settings: Settings) -> Plan:
     return replace(
         made,
         effort=request.effort,
+        reasons=(*made.reasons, *refinement.reasons_of(made.chosen)),
         warnings=(*made.warnings, *_of_types(request.model), *_missing_data(made, request.task), *refinement.notes),
         rejected=(*made.rejected, *refinement.failed),
         sensitivity=refinement.sensitivity,
@@ -158,6 +159,7 @@ class _Refinement:
 
     Attributes:
         notes: What could not be done and why, sentences.
+        rescues: Candidate's title to what was tried to bring it nearer to the float model, sentences.
         failed: Candidates that could not be exported.
         sensitivity: What each layer costs in accuracy.
     """
@@ -166,8 +168,14 @@ class _Refinement:
         self._request = request
         self._settings = settings
         self.notes: tuple[str, ...] = ()
+        self.rescues: dict[str, str] = {}
         self.failed: tuple[Rejection, ...] = ()
         self.sensitivity: tuple[LayerLoss, ...] = ()
+
+    def reasons_of(self, chosen: Candidate | None) -> tuple[str, ...]:
+        """Returns what was tried to bring the chosen candidate nearer to the float model, as reasons of the plan."""
+        note = self.rescues.get(chosen.title) if chosen is not None else None
+        return () if note is None else (note,)
 
     def refine(self, candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
         """Returns the candidates as well known as the effort allows; a `make.Refinement`."""
@@ -257,7 +265,7 @@ class _Refinement:
             self.notes = (*self.notes, f"nothing was tried to bring integers nearer to the float model: {search}")
             return candidates
         found = {item.title: search.rescue(item) for item in wanted}
-        self.notes = (*self.notes, *(item.note for item in found.values()))
+        self.rescues = {item.candidate.title: item.note for item in found.values()}
         return tuple(found[item.title].candidate if item.title in found else item for item in candidates)
 
     def _exported(self, candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:

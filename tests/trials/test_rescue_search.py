@@ -154,8 +154,10 @@ def test_too_few_samples_are_said(tmp_path, search):
     assert found == "15 calibration samples are too few to hold some out; 16 are enough"
 
 
-def simulated(sqnr_db: float, points: float | None) -> SimulatedRecipe:
-    drop = None if points is None else SimulatedDrop(metric="map", value=points, low=None, high=None, count=20)
+def simulated(sqnr_db: float, points: float | None, band: float = 2.0) -> SimulatedRecipe:
+    drop = None
+    if points is not None:
+        drop = SimulatedDrop(metric="map", value=points, low=points - band, high=points + band, count=20)
     return SimulatedRecipe(sqnr_db=sqnr_db, drop=drop)
 
 
@@ -165,6 +167,7 @@ def simulated(sqnr_db: float, points: float | None) -> SimulatedRecipe:
         pytest.param((20.0, 9.0), (18.0, 4.0), 5.0, id="the metric gains although parity loses"),
         pytest.param((20.0, 4.0), (28.0, 9.0), -5.0, id="the metric loses although parity gains"),
         pytest.param((20.0, 4.0), (22.0, 3.5), 2.0, id="the metric sees too little"),
+        pytest.param((20.0, 8.0, 4.0), (22.0, 1.0, 4.0), 2.0, id="the bands of few samples overlap"),
         pytest.param((20.0, None), (22.0, 3.5), 2.0, id="the metric was not taken"),
         pytest.param((20.0, math.nan), (22.0, 3.5), 2.0, id="outputs that are not finite"),
     ],
