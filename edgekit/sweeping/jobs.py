@@ -6,6 +6,7 @@ it depends on. So a job that comes later finds what an earlier one has made, on 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -302,6 +303,7 @@ def failed_row(row: Row, error: EdgekitError) -> Row:
 
 
 def _judged(request: JudgeRequest) -> Row:
+    from edgekit.exporting.record_files import complete_report
     from edgekit.sweeping.kept_runs import kept_runs
     from edgekit.trials.export_request import ExportRequest, make_artifacts
     from edgekit.workers.process_folder import temporary_folder
@@ -329,6 +331,7 @@ def _judged(request: JudgeRequest) -> Row:
         made=result.precision,
         checks=result.checks,
         artifact_sha256=result.artifact.sha256 if result.artifact is not None else "",
+        report=json.dumps(complete_report(report).to_json()),
     )
 
 
