@@ -13,14 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import shutil
 import sys
 import time
 from pathlib import Path
 from typing import Any
-
 
 from edgekit.pipeline.settings import Settings
 from edgekit.sweeping.matrix_file import SweepFlags
