@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
+from edgekit.engines.engine import find_engine
 from edgekit.errors import ArtifactError
 from edgekit.exporting.export import recorded_packages
 from edgekit.pipeline.settings import Settings
-from edgekit.sweeping.engine import find_engine
 from edgekit.sweeping.folder import SWEEP_NAME
 from edgekit.sweeping.jobs import TaskText, read_request
 from edgekit.sweeping.matrix import Axes, Matrix, Omitted, Point, expand
@@ -26,7 +26,7 @@ from edgekit.workers.cache import code_fingerprint, content_key, versions
 from edgekit.workers.output_folder import output_folder
 
 if TYPE_CHECKING:
-    from edgekit.sweeping.engine import Engine
+    from edgekit.engines.engine import Engine
     from edgekit.task.request import Request
 
 DEFAULT_FOLDER: Final = Path("edgekit-sweep")

@@ -16,7 +16,7 @@ LIMITS = [
     *("min_accuracy", "min_parity_floor"),
     *("min_integer_coverage", "min_delegate_coverage", "min_accelerator_coverage"),
 ]
-RUNNING = ["progress", "jobs", "timeout", "memory_limit", "cache"]
+RUNNING = ["progress", "jobs", "timeout", "memory_limit", "cache", "cache_write", "engine", "address"]
 TASK = "calibration evaluation metric training"
 SURFACE = {
     "bench": "artifact * on device threads runs warmup seconds data inputs outputs python benchmark_model source "
@@ -31,8 +31,8 @@ SURFACE = {
     "plan": f"model * device inputs dimensions formats precision effort prefer {TASK} signature why config name **more",
     "report": "target output",
     "search": "* device output formats precision epochs trials seed learning_rate optimizer config **more",
-    "sweep": "matrix * models devices formats precisions techniques efforts output budget_time budget_jobs engine "
-    "address dry_run strict **more",
+    "sweep": "matrix * models devices formats precisions techniques efforts output budget_time budget_jobs "
+    "dry_run strict **more",
     "validate": "artifact * device model inputs calibration evaluation metric measurements signature without config "
     "strict **more",
 }

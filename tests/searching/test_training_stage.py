@@ -68,7 +68,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
 
 def test_the_better_half_goes_on_and_one_that_fails_does_not_stop_the_others(trained: list[Any], tmp_path: Path):
-    settings = Settings(cache=Cache(root=tmp_path))
+    settings = Settings(cache=Cache(root=tmp_path), jobs=1)
     reported: list[str] = []
     halving = train_variants(UNTRAINED, SCHEDULE, 0, settings, reported.append)
     assert reported[3] == "rung 1 of 2, variant 4 of 8 (i=3): held-out loss 1.000"
@@ -90,7 +90,7 @@ def test_the_better_half_goes_on_and_one_that_fails_does_not_stop_the_others(tra
 
 
 def test_what_was_trained_to_the_end_is_found_on_another_ladder(trained: list[Any], tmp_path: Path):
-    settings = Settings(cache=Cache(root=tmp_path))
+    settings = Settings(cache=Cache(root=tmp_path), jobs=1)
     few = [UNTRAINED[1], UNTRAINED[3]]
     train_variants(few, SCHEDULE, 0, settings)
     assert trained == [("v1", 6), ("v3", 6)]
@@ -103,7 +103,7 @@ def test_what_was_trained_to_the_end_is_found_on_another_ladder(trained: list[An
 
 
 def test_another_seed_or_schedule_is_trained_anew(trained: list[Any], tmp_path: Path):
-    settings = Settings(cache=Cache(root=tmp_path))
+    settings = Settings(cache=Cache(root=tmp_path), jobs=1)
     for seed, schedule in ((0, SCHEDULE), (0, SCHEDULE), (1, SCHEDULE), (0, replace(SCHEDULE, learning_rate=0.2))):
         train_variants(UNTRAINED[:1], schedule, seed, settings)
     assert trained == [("v0", 6)] * 3
@@ -115,7 +115,7 @@ def test_where_every_variant_fails_the_search_does(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Settings, "run", fail)
     with pytest.raises(DataError, match=r"^no batches$"):
-        train_variants(UNTRAINED[:2], SCHEDULE, 0, Settings(cache=Cache(root=tmp_path)))
+        train_variants(UNTRAINED[:2], SCHEDULE, 0, Settings(cache=Cache(root=tmp_path), jobs=1))
 
 
 def test_costs_are_latencies_where_all_have_one_else_work():

@@ -13,10 +13,10 @@ from typing import Any
 import psutil
 import pytest
 
+from edgekit.engines import ray_engine
+from edgekit.engines.engine import Engine, Work, find_engine
+from edgekit.engines.local_engine import LocalEngine
 from edgekit.errors import InternalError, MachineError, ModelError, UsageError
-from edgekit.sweeping import ray_engine
-from edgekit.sweeping.engine import Engine, Work, find_engine
-from edgekit.sweeping.local_engine import LocalEngine
 from edgekit.workers.cache import Cache
 from edgekit.workers.worker import Job, JobOptions
 
@@ -136,7 +136,7 @@ def test_what_goes_wrong_on_a_thread_is_a_failure_of_the_job(work: Any, monkeypa
     def broken(*_given: object, **_named: object) -> None:
         raise OSError("no more processes")
 
-    monkeypatch.setattr("edgekit.sweeping.local_engine.run_job", broken)
+    monkeypatch.setattr("edgekit.engines.local_engine.run_job", broken)
     engine = LocalEngine(1)
     engine.submit(work("one"))
     error = all_of(engine, 1)["one"].error
