@@ -2,6 +2,7 @@
 
     python benchmarks/sweep_matrix.py matrix --folder F [--jobs 1] [--time "6 min"]     goes on where it was stopped
     python benchmarks/sweep_matrix.py workers --folder F       a part of it, from an empty cache, by 1 and by 2 workers
+    python benchmarks/sweep_matrix.py ray --folder F           the same part by two raylets, one of which is killed
     python benchmarks/sweep_matrix.py --write                  what is on record as results/sweep_matrix.md
 
 Each run is added to `results/sweep_matrix.json`. `F` keeps the cache and the rows. The models are those of
@@ -11,19 +12,25 @@ Each run is added to `results/sweep_matrix.json`. `F` keeps the cache and the ro
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
 import shutil
+import socket
+import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from edgekit.pipeline.settings import Settings
 from edgekit.sweeping.matrix_file import SweepFlags
 from edgekit.sweeping.request import SweepRequest, run_sweep
-from edgekit.sweeping.result import SweepResult
+from edgekit.sweeping.rows import Row, read_rows
 from edgekit.workers.cache import code_fingerprint
 
 HERE = Path(__file__).resolve().parent
@@ -61,17 +68,22 @@ def lay_out(folder: Path, models: tuple[tuple[str, int], ...], devices: tuple[st
     return matrix
 
 
-def sweep(matrix: Path, out: Path, *, jobs: int, time_text: str | None = None, engine: str = "local") -> SweepResult:
-    requested = SweepRequest.read(matrix, SweepFlags(time=time_text), out, {}, engine)
-    return run_sweep(requested, Settings(jobs=jobs))
-
-
-def timed(part: str, matrix: Path, out: Path, *, jobs: int, time_text: str | None = None) -> dict[str, Any]:
+def timed(
+    part: str,
+    matrix: Path,
+    out: Path,
+    *,
+    jobs: int,
+    time_text: str | None = None,
+    engine: str = "local",
+    address: str | None = None,
+) -> dict[str, Any]:
     """Runs a sweep and puts it on record."""
     own, children = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
     before = [cpu_of(own), cpu_of(children)]
     began = time.monotonic()
-    result = sweep(matrix, out, jobs=jobs, time_text=time_text)
+    requested = SweepRequest.read(matrix, SweepFlags(time=time_text), out, {}, engine, address)
+    result = run_sweep(requested, Settings(jobs=jobs))
     wall_s = time.monotonic() - began
     record = {
         "part": part,
@@ -120,9 +132,100 @@ def run_workers(options: argparse.Namespace) -> None:
         timed("workers", lay_out(place, MODELS[:2], ("pi4", "pixel8", "iphone15")), place / "out", jobs=jobs)
 
 
+def run_ray(options: argparse.Namespace) -> None:
+    """A part of the matrix by two raylets with caches of their own; one is killed when the first artifacts are made.
+
+    The rows must be those of an undisturbed run of the local pool, and nothing is converted twice by those that live.
+    """
+    models, devices = MODELS[3:4], ("pi4", "pixel8", "iphone15")
+    local, place = options.folder / "ray-local", options.folder / "ray"
+    shutil.rmtree(local, ignore_errors=True)
+    shutil.rmtree(place, ignore_errors=True)
+    os.environ["EDGEKIT_CACHE_DIR"] = str(local / "cache")
+    undisturbed = timed("local pool beside Ray", lay_out(local, models, devices), local / "out", jobs=2)
+    matrix = lay_out(place, models, devices)
+    os.environ |= {
+        "EDGEKIT_CACHE_DIR": str(place / "cache"),
+        "EDGEKIT_SHARED_CACHE": (place / "shared").as_uri(),
+        "EDGEKIT_SHARED_CACHE_WRITE": "1",
+    }
+    raylets = Raylets(place)
+    try:
+        killer = threading.Thread(target=raylets.kill_one, args=(place / "shared" / "actions",), daemon=True)
+        killer.start()
+        ran = timed("two raylets, one killed", matrix, place / "out", jobs=2, engine="ray", address=raylets.address)
+    finally:
+        raylets.end()
+    ours, theirs = (dict(map(row_facts, read_rows(one / "out"))) for one in (local, place))
+    record = {
+        "part": "ray against local",
+        "killed_after_s": round(raylets.killed_after_s, 1),
+        "rows": len(theirs),
+        "rows_equal": sum(theirs.get(point) == facts for point, facts in ours.items()),
+        "local_s": undisturbed["wall_s"],
+        "ray_s": ran["wall_s"],
+    }
+    add_result(record)
+    print(json.dumps(record), flush=True)
+
+
+def row_facts(row: Row) -> tuple[str, Any]:
+    """Returns what must be equal in two runs: all but times, memory, and what names the machine."""
+    checks = [(x.name, x.verdict, x.value, x.limit) for x in row.checks if x.name != "memory"]
+    return row.point, (row.status, row.made, row.artifact_sha256, row.message, checks)
+
+
+class Raylets:
+    """A head without CPUs and two raylets of one CPU, each with an empty cache of its own."""
+
+    def __init__(self, place: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.began = time.monotonic()
+        self.killed_after_s = 0.0
+        port = self.address.rpartition(":")[2]
+        self._processes = [
+            self._start(place / "head", "--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false"),
+        ]
+        time.sleep(8)
+        self._processes += [
+            self._start(place / name, f"--address={self.address}", "--num-cpus=1") for name in ("one", "two")
+        ]
+        time.sleep(8)
+
+    def _start(self, place: Path, *arguments: str) -> subprocess.Popen[bytes]:
+        place.mkdir(parents=True)
+        environment = {**os.environ, "EDGEKIT_CACHE_DIR": str(place / "cache"), "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats", *arguments]
+        log = (place / "log.txt").open("wb")
+        return subprocess.Popen(command, env=environment, cwd=place, stdout=log, stderr=log, start_new_session=True)
+
+    def kill_one(self, actions: Path) -> None:
+        """Kills a raylet and all that it runs by SIGKILL once two artifacts lie in the shared cache."""
+        while len(list(actions.rglob("artifacts/*.json"))) < 2:
+            time.sleep(0.2)
+        kill_tree(self._processes[-1].pid)
+        self.killed_after_s = time.monotonic() - self.began
+
+    def end(self) -> None:
+        """Ends what is left."""
+        for process in reversed(self._processes):
+            kill_tree(process.pid)
+            process.wait()
+
+
+def kill_tree(pid: int) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(pid)
+        for one in [*parent.children(recursive=True), parent]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("matrix", "workers"))
+    parser.add_argument("part", nargs="?", choices=("matrix", "workers", "ray"))
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--time", help="nothing more is started after this time")
@@ -132,7 +235,7 @@ def main() -> None:
         sys.exit("--folder FOLDER is needed")
     if options.part:
         options.folder = options.folder.resolve()
-        {"matrix": run_matrix, "workers": run_workers}[options.part](options)
+        {"matrix": run_matrix, "workers": run_workers, "ray": run_ray}[options.part](options)
 
 
 if __name__ == "__main__":

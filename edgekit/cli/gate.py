@@ -32,8 +32,12 @@ Evaluation = Annotated[
 ]
 Baseline = Annotated[
     Path | None,
-    option(BUDGET, "--baseline", help="File of edgekit baseline set (default: edgekit-baseline.json here)."),
-]
+    option(
+        BUDGET,
+        "--baseline",
+        help="File of edgekit baseline set (default: edgekit-baseline.json here, of a sweep edgekit-sweep-baseline.json).",
+    ),
+]  # fmt: skip
 BaseBaseline = Annotated[
     Path | None,
     option(BUDGET, "--base-baseline", help="Baseline of the base branch: tables show the changes from it."),

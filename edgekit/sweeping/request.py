@@ -16,6 +16,7 @@ from edgekit.sweeping.folder import SWEEP_NAME
 from edgekit.sweeping.jobs import TaskText, read_request
 from edgekit.sweeping.matrix import Axes, Matrix, Omitted, Point, expand
 from edgekit.sweeping.matrix_file import SweepFlags, read_matrix
+from edgekit.sweeping.pace import Pace
 from edgekit.sweeping.result import SweepResult
 from edgekit.sweeping.rows import read_rows, require_tables
 from edgekit.sweeping.schedule import Driven, JobBudget, drive
@@ -105,8 +106,11 @@ def run_sweep(requested: SweepRequest, settings: Settings, engine: Engine | None
         plan = _plan(requested, matrix, settings)
         write_json(requested.folder / SWEEP_NAME, sweep_json(matrix))
 
+        pace = Pace()
+
         def tell(device: str, tally: Tally) -> None:
-            settings.progress(device, tally.phrase, tally.over / tally.total)
+            phrase = f"{tally.phrase}{pace.words(stages.tallies.values())}"
+            settings.progress(device, phrase, tally.over / tally.total)
 
         stages = SweepStages(plan, tell)
         engine = engine or find_engine(requested.engine, settings.jobs, requested.address)
