@@ -35,7 +35,7 @@ Baseline = Annotated[
     option(
         BUDGET,
         "--baseline",
-        help="File of edgekit baseline set (default: edgekit-baseline.json here, of a sweep edgekit-sweep-baseline.json).",
+        help="File of edgekit baseline set (default: edgekit-baseline.json, edgekit-sweep-baseline.json).",
     ),
 ]  # fmt: skip
 BaseBaseline = Annotated[

@@ -65,14 +65,14 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Backwards:
     return made
 
 
-def told(results: list[int | Exception]) -> list[object]:
+def reported(results: list[int | Exception]) -> list[object]:
     return [str(one) if isinstance(one, Exception) else one for one in results]
 
 
 def test_results_come_in_the_order_of_the_items_and_an_error_is_one(engine: Backwards) -> None:
     ended: list[int] = []
     found = run_all([1, 2, 3, 4], Settings(jobs=2), here=here, work=work, over=lambda item, _: ended.append(item))
-    assert told(found) == [2, "not two", 6, 8]
+    assert reported(found) == [2, "not two", 6, 8]
     assert ended == [2, 3, 4, 1]
     assert (engine.most, engine.cancelled) == (2, 1)
 
@@ -80,7 +80,7 @@ def test_results_come_in_the_order_of_the_items_and_an_error_is_one(engine: Back
 def test_one_job_at_a_time_on_this_machine_is_done_in_this_process(engine: Backwards) -> None:
     ended: list[int] = []
     found = run_all([1, 2, 3], Settings(jobs=1), here=here, work=work, over=lambda item, _: ended.append(item))
-    assert told(found) == [2, "not two", 6]
+    assert reported(found) == [2, "not two", 6]
     assert ended == [1, 2, 3]
     assert engine.most == 0
 

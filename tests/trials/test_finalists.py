@@ -35,7 +35,7 @@ def evaluation():
 """
 
 
-def told(found: list[tuple[Check, ...] | EdgekitError]) -> list[object]:
+def reported(found: list[tuple[Check, ...] | EdgekitError]) -> list[object]:
     """Returns checks without what is measured anew each time."""
     return [
         one.message if isinstance(one, EdgekitError) else [check for check in one if check.name != "memory"]
@@ -58,6 +58,6 @@ def test_finalists_are_judged_alike_in_this_process_and_by_an_engine(
         monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path / f"cache{jobs}"))
         settings = Settings(cache=Cache(root=tmp_path / f"cache{jobs}"), jobs=jobs)
         inputs = read_inputs(task, ["onnx"], settings)
-        found[jobs] = told(export_finalists(candidates, inputs, settings))
+        found[jobs] = reported(export_finalists(candidates, inputs, settings))
     assert found[1] == found[2]
     assert [isinstance(one, str) for one in found[1]] == [False, False, True]  # int8 has no calibration data
