@@ -223,6 +223,55 @@ def kill_tree(pid: int) -> None:
                 one.kill()
 
 
+def as_markdown(records: list[dict[str, Any]]) -> str:
+    runs = [one for one in records if one["part"] != "ray against local"]
+    lines = [
+        f"| {one['part']} | {one['jobs']} | {one['wall_s']:.0f} s | {one['workers_cpu_s']:.0f} s "
+        f"| {one['driver_cpu_s']:.1f} s | {one['started']} | {one['captured']} | {one['converted']} | {one['judged'] + one['failed']} | {one['cached']} "
+        f"| {one['combinations'] - one['missing']} of {one['combinations']} | `{one['code']}` |"
+        for one in runs
+    ]
+    head = """# A real sweep
+
+Runs of `python benchmarks/sweep_matrix.py PART`, each as it was put on record in `sweep_matrix.json`, on 2 shared cores
+on which other heavy work ran at the same time: wall-clock times are upper bounds. The networks are those of
+`sweep_nets.py`. A part that was stopped by its time limit went on in the next run; in each, every model is captured
+anew. CPU seconds of the workers are those of the local pool; Ray's processes are not this one's children.
+
+| part | workers | wall | workers' CPU | driver's CPU | jobs | captured | converted | judged | from before | rows | code |
+|---|---|---|---|---|---|---|---|---|---|---|---|
+"""
+    return head + "\n".join([*lines, "", *_words_about(records)]) + "\n"
+
+
+def _words_about(records: list[dict[str, Any]]) -> list[str]:
+    """Returns the figures that follow from the runs."""
+    words: list[str] = []
+    matrix = [one for one in records if one["part"] == "matrix"]
+    if matrix:
+        pairs = 4 * len(MODELS)
+        converted = sum(one["converted"] for one in matrix)
+        words.append(f"- Conversions of the whole matrix: {converted}, for {pairs} pairs of a model and a format.")
+    for one in [one for one in matrix if one["cached"] and not one["judged"] + one["failed"]][:1]:
+        done = 100 * one["cached"] / one["combinations"]
+        words.append(f"- The second run of what was there: {done:.1f} % of rows from before, {one['wall_s']:.0f} s.")
+    workers = {one["jobs"]: one for one in records if one["part"] == "workers"}
+    if {1, 2} <= workers.keys():
+        linear = workers[1]["wall_s"] / (2 * workers[2]["wall_s"])
+        busy = [one["workers_cpu_s"] + one["driver_cpu_s"] for one in workers.values()]
+        words.append(
+            f"- Two workers against one: {linear:.2f} of linear by wall-clock time; CPU of all processes "
+            f"{busy[0]:.0f} s and {busy[1]:.0f} s."
+        )
+    words += [
+        f"- Two raylets with caches of their own, one killed after {one['killed_after_s']:.0f} s: {one['rows_equal']} of "
+        f"{one['rows']} rows equal those of an undisturbed local run ({one['ray_s']:.0f} s against {one['local_s']:.0f} s)."
+        for one in records
+        if one["part"] == "ray against local"
+    ]
+    return words
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="?", choices=("matrix", "workers", "ray"))
@@ -236,6 +285,8 @@ def main() -> None:
     if options.part:
         options.folder = options.folder.resolve()
         {"matrix": run_matrix, "workers": run_workers, "ray": run_ray}[options.part](options)
+    if options.write:
+        RESULTS.with_suffix(".md").write_text(as_markdown(read_results()))
 
 
 if __name__ == "__main__":
