@@ -225,12 +225,7 @@ def kill_tree(pid: int) -> None:
 
 def as_markdown(records: list[dict[str, Any]]) -> str:
     runs = [one for one in records if one["part"] != "ray against local"]
-    lines = [
-        f"| {one['part']} | {one['jobs']} | {one['wall_s']:.0f} s | {one['workers_cpu_s']:.0f} s "
-        f"| {one['driver_cpu_s']:.1f} s | {one['started']} | {one['captured']} | {one['converted']} | {one['judged'] + one['failed']} | {one['cached']} "
-        f"| {one['combinations'] - one['missing']} of {one['combinations']} | `{one['code']}` |"
-        for one in runs
-    ]
+    lines = [f"| {' | '.join(_cells(one))} |" for one in runs]
     head = """# A real sweep
 
 Runs of `python benchmarks/sweep_matrix.py PART`, each as it was put on record in `sweep_matrix.json`, on 2 shared cores
@@ -238,10 +233,17 @@ on which other heavy work ran at the same time: wall-clock times are upper bound
 `sweep_nets.py`. A part that was stopped by its time limit went on in the next run; in each, every model is captured
 anew. CPU seconds of the workers are those of the local pool; Ray's processes are not this one's children.
 
-| part | workers | wall | workers' CPU | driver's CPU | jobs | captured | converted | judged | from before | rows | code |
+| part | workers | wall | workers' CPU | driver's CPU | jobs | captured | converted | judged | cached | rows | code |
 |---|---|---|---|---|---|---|---|---|---|---|---|
 """
     return head + "\n".join([*lines, "", *_words_about(records)]) + "\n"
+
+
+def _cells(one: dict[str, Any]) -> list[str]:
+    times = (f"{one['wall_s']:.0f} s", f"{one['workers_cpu_s']:.0f} s", f"{one['driver_cpu_s']:.1f} s")
+    counts = (one["started"], one["captured"], one["converted"], one["judged"] + one["failed"], one["cached"])
+    there = f"{one['combinations'] - one['missing']} of {one['combinations']}"
+    return [one["part"], str(one["jobs"]), *times, *map(str, counts), there, f"`{one['code']}`"]
 
 
 def _words_about(records: list[dict[str, Any]]) -> list[str]:
