@@ -265,12 +265,12 @@ def _words_about(records: list[dict[str, Any]]) -> list[str]:
             f"- Two workers against one: {linear:.2f} of linear by wall-clock time; CPU of all processes "
             f"{busy[0]:.0f} s and {busy[1]:.0f} s."
         )
-    words += [
-        f"- Two raylets with caches of their own, one killed after {one['killed_after_s']:.0f} s: {one['rows_equal']} of "
-        f"{one['rows']} rows equal those of an undisturbed local run ({one['ray_s']:.0f} s against {one['local_s']:.0f} s)."
-        for one in records
-        if one["part"] == "ray against local"
-    ]
+    for one in [one for one in records if one["part"] == "ray against local"]:
+        equal = f"{one['rows_equal']} of {one['rows']} rows equal those of an undisturbed local run"
+        words.append(
+            f"- Two raylets with caches of their own, one killed after {one['killed_after_s']:.0f} s: {equal} "
+            f"({one['ray_s']:.0f} s against {one['local_s']:.0f} s)."
+        )
     return words
 
 
