@@ -83,7 +83,8 @@ VICTIMS: Final[dict[str, Victim]] = {
         cpu_s=35,
     ),
     "sweep": Victim(
-        arguments=("sweep", "run", "-m", "net.onnx", *QUIET, "-f", "onnx", "-p", "fp32,int8", "-o", "swept"),
+        # One job at a time: a fork of a process whose threads run may inherit a lock that nobody releases.
+        arguments=("sweep", "run", "-m", "net.onnx", *QUIET, "-f", "onnx", "-p", "fp32,int8", "-j", "1", "-o", "swept"),
         writes=("swept",),
         cpu_s=15,
         keeps=("swept/rows",),
