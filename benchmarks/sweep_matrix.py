@@ -3,6 +3,7 @@
     python benchmarks/sweep_matrix.py matrix --folder F [--jobs 1] [--time "6 min"]     goes on where it was stopped
     python benchmarks/sweep_matrix.py workers --folder F       a part of it, from an empty cache, by 1 and by 2 workers
     python benchmarks/sweep_matrix.py ray --folder F           the same part by two raylets, one of which is killed
+    python benchmarks/sweep_matrix.py fresh --folder F         the same jobs by a local worker and by a new raylet
     python benchmarks/sweep_matrix.py --write                  what is on record as results/sweep_matrix.md
 
 Each run is added to `results/sweep_matrix.json`. `F` keeps the cache and the rows. The models are those of
@@ -144,12 +145,8 @@ def run_ray(options: argparse.Namespace) -> None:
     os.environ["EDGEKIT_CACHE_DIR"] = str(local / "cache")
     undisturbed = timed("local pool beside Ray", lay_out(local, models, devices), local / "out", jobs=2)
     matrix = lay_out(place, models, devices)
-    os.environ |= {
-        "EDGEKIT_CACHE_DIR": str(place / "cache"),
-        "EDGEKIT_SHARED_CACHE": (place / "shared").as_uri(),
-        "EDGEKIT_SHARED_CACHE_WRITE": "1",
-    }
-    raylets = Raylets(place)
+    share_cache(place)
+    raylets = Raylets(place, 2)
     try:
         killer = threading.Thread(target=raylets.kill_one, args=(place / "shared" / "actions",), daemon=True)
         killer.start()
@@ -169,6 +166,32 @@ def run_ray(options: argparse.Namespace) -> None:
     print(json.dumps(record), flush=True)
 
 
+def run_fresh(options: argparse.Namespace) -> None:
+    """The same jobs by one local worker, and by one raylet that has just started and has an empty cache of its own."""
+    models, devices = MODELS[4:5], ("pi4",)
+    local, place = options.folder / "fresh-local", options.folder / "fresh"
+    shutil.rmtree(local, ignore_errors=True)
+    shutil.rmtree(place, ignore_errors=True)
+    os.environ["EDGEKIT_CACHE_DIR"] = str(local / "cache")
+    timed("one local worker", lay_out(local, models, devices), local / "out", jobs=1)
+    matrix = lay_out(place, models, devices)
+    share_cache(place)
+    raylets = Raylets(place, 1)
+    try:
+        timed("one fresh raylet", matrix, place / "out", jobs=1, engine="ray", address=raylets.address)
+    finally:
+        raylets.end()
+
+
+def share_cache(place: Path) -> None:
+    """Gives this process a cache of its own, and what it starts one that all share."""
+    os.environ |= {
+        "EDGEKIT_CACHE_DIR": str(place / "cache"),
+        "EDGEKIT_SHARED_CACHE": (place / "shared").as_uri(),
+        "EDGEKIT_SHARED_CACHE_WRITE": "1",
+    }
+
+
 def row_facts(row: Row) -> tuple[str, Any]:
     """Returns what must be equal in two runs: all but times, memory, and what names the machine."""
     checks = [(x.name, x.verdict, x.value, x.limit) for x in row.checks if x.name != "memory"]
@@ -176,9 +199,9 @@ def row_facts(row: Row) -> tuple[str, Any]:
 
 
 class Raylets:
-    """A head without CPUs and two raylets of one CPU, each with an empty cache of its own."""
+    """A head without CPUs and raylets of one CPU, each with an empty cache of its own."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, count: int) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -190,7 +213,7 @@ class Raylets:
         ]
         time.sleep(8)
         self._processes += [
-            self._start(place / name, f"--address={self.address}", "--num-cpus=1") for name in ("one", "two")
+            self._start(place / f"raylet{i}", f"--address={self.address}", "--num-cpus=1") for i in range(count)
         ]
         time.sleep(8)
 
@@ -265,6 +288,14 @@ def _words_about(records: list[dict[str, Any]]) -> list[str]:
             f"- Two workers against one: {linear:.2f} of linear by wall-clock time; CPU of all processes "
             f"{busy[0]:.0f} s and {busy[1]:.0f} s."
         )
+    named = {one["part"]: one for one in records}
+    if "one fresh raylet" in named:
+        fresh, local = named["one fresh raylet"], named["one local worker"]
+        more = (fresh["wall_s"] - local["wall_s"]) / fresh["started"]
+        words.append(
+            f"- A raylet that has just started, its cache empty, against a local worker: {more:+.1f} s a job, "
+            f"{100 * more / 60:+.0f} % of a job of a minute."
+        )
     for one in [one for one in records if one["part"] == "ray against local"]:
         equal = f"{one['rows_equal']} of {one['rows']} rows equal those of an undisturbed local run"
         words.append(
@@ -276,7 +307,7 @@ def _words_about(records: list[dict[str, Any]]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("matrix", "workers", "ray"))
+    parser.add_argument("part", nargs="?", choices=("matrix", "workers", "ray", "fresh"))
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--time", help="nothing more is started after this time")
@@ -286,7 +317,7 @@ def main() -> None:
         sys.exit("--folder FOLDER is needed")
     if options.part:
         options.folder = options.folder.resolve()
-        {"matrix": run_matrix, "workers": run_workers, "ray": run_ray}[options.part](options)
+        {"matrix": run_matrix, "workers": run_workers, "ray": run_ray, "fresh": run_fresh}[options.part](options)
     if options.write:
         RESULTS.with_suffix(".md").write_text(as_markdown(read_results()))
 
