@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import resource
+import secrets
 import shutil
 import socket
 import subprocess
@@ -205,6 +206,8 @@ class Raylets:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        # Ray's clusters may ask for a token: this one has its own, which whoever starts here inherits.
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self.began = time.monotonic()
         self.killed_after_s = 0.0
         port = self.address.rpartition(":")[2]
@@ -220,7 +223,8 @@ class Raylets:
     def _start(self, place: Path, *arguments: str) -> subprocess.Popen[bytes]:
         place.mkdir(parents=True)
         environment = {**os.environ, "EDGEKIT_CACHE_DIR": str(place / "cache"), "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
-        command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats", *arguments]
+        ray = str(Path(sys.executable).with_name("ray"))
+        command = [ray, "start", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1", *arguments]
         log = (place / "log.txt").open("wb")
         return subprocess.Popen(command, env=environment, cwd=place, stdout=log, stderr=log, start_new_session=True)
 
