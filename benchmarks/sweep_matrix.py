@@ -1,6 +1,7 @@
 """A real sweep: 10 models x 15 devices x 4 formats, its cost, its second run, two workers against one, a fresh worker.
 
-    python benchmarks/sweep_matrix.py matrix --folder F [--jobs 1] [--time "6 min"]     goes on where it was stopped
+    python benchmarks/sweep_matrix.py matrix --folder F [--jobs 1] [--time "6 min"] [--devices pi4,pixel8]
+                                                               goes on where it was stopped
     python benchmarks/sweep_matrix.py workers --folder F       a part of it, from an empty cache, by 1 and by 2 workers
     python benchmarks/sweep_matrix.py ray --folder F           the same part by two raylets, one of which is killed
     python benchmarks/sweep_matrix.py fresh --folder F         the same jobs by a local worker and by a new raylet
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +57,7 @@ metric = "agreement"
 """
 
 
-def lay_out(folder: Path, models: tuple[tuple[str, int], ...], devices: tuple[str, ...]) -> Path:
+def lay_out(folder: Path, models: Sequence[tuple[str, int]], devices: Sequence[str]) -> Path:
     """Writes the models, the task and the matrix where they are not yet; returns the matrix."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(HERE / "sweep_nets.py", folder / "nets.py")
@@ -121,7 +123,7 @@ def read_results() -> list[dict[str, Any]]:
 
 def run_matrix(options: argparse.Namespace) -> None:
     os.environ["EDGEKIT_CACHE_DIR"] = str(options.folder / "cache")
-    matrix = lay_out(options.folder, MODELS, DEVICES)
+    matrix = lay_out(options.folder, MODELS, options.devices.split(",") if options.devices else DEVICES)
     timed("matrix", matrix, options.folder / "out", jobs=options.jobs, time_text=options.time)
 
 
@@ -314,6 +316,7 @@ def main() -> None:
     parser.add_argument("part", nargs="?", choices=("matrix", "workers", "ray", "fresh"))
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--devices", help="names with commas; all fifteen where none are given")
     parser.add_argument("--time", help="nothing more is started after this time")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
