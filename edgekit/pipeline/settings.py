@@ -46,13 +46,17 @@ class StageLimits:
 
     def settings(self, progress: Progress) -> Settings:
         """Returns the settings of a job's stages: one at a time, for whoever has sent the job runs many."""
+
+        def tell(_stage: str, phrase: str, share: float | None = None) -> None:
+            progress(phrase, share)
+
         return Settings(
             cache=Cache(root=cache_folder(), reuse=self.reuse),
             timeout_s=self.timeout_s,
             memory_limit_bytes=self.memory_limit_bytes,
             worker_threads=self.worker_threads,
             jobs=1,
-            progress=lambda _stage, phrase, share=None: progress(phrase, share),
+            progress=tell,
         )
 
 
