@@ -18,6 +18,8 @@ from edgekit.workers.cache import Cache
 
 pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]  # torch warns while it exports
 
+DECIDING = ("size", "download", "accuracy", "accuracy_drop", "slice_drop", "parity")
+
 NET = """
 import torch
 from torch import nn
@@ -36,9 +38,9 @@ def evaluation():
 
 
 def reported(found: list[tuple[Check, ...] | EdgekitError]) -> list[object]:
-    """Returns checks without what is measured anew each time."""
+    """Returns the checks that a plan takes figures from, without memory, which is measured anew each time."""
     return [
-        one.message if isinstance(one, EdgekitError) else [check for check in one if check.name != "memory"]
+        one.message if isinstance(one, EdgekitError) else [check for check in one if check.name in DECIDING]
         for one in found
     ]
 
@@ -60,4 +62,6 @@ def test_finalists_are_judged_alike_in_this_process_and_by_an_engine(
         inputs = read_inputs(task, ["onnx"], settings)
         found[jobs] = reported(export_finalists(candidates, inputs, settings))
     assert found[1] == found[2]
+    assert isinstance(found[1][0], list)
+    assert {"size", "download", "accuracy_drop", "parity"} <= {check.name for check in found[1][0]}
     assert [isinstance(one, str) for one in found[1]] == [False, False, True]  # int8 has no calibration data
