@@ -23,6 +23,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -143,7 +144,6 @@ def run_ray(options: argparse.Namespace) -> None:
     """
     models, devices = MODELS[3:4], ("pi4", "pixel8", "iphone15")
     local, place = options.folder / "ray-local", options.folder / "ray"
-    shutil.rmtree(local, ignore_errors=True)
     shutil.rmtree(place, ignore_errors=True)
     os.environ["EDGEKIT_CACHE_DIR"] = str(local / "cache")
     undisturbed = timed("local pool beside Ray", lay_out(local, models, devices), local / "out", jobs=2)
@@ -242,6 +242,8 @@ class Raylets:
         for process in reversed(self._processes):
             kill_tree(process.pid)
             process.wait()
+        # Else the next `ray.init` of this machine would look for the cluster that was.
+        (Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster").unlink(missing_ok=True)
 
 
 def kill_tree(pid: int) -> None:
