@@ -6,8 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from edgekit.cli.options import Screen, Workers
-from edgekit.exporting.export import default_jobs
-from edgekit.pipeline.settings import LOCAL, Settings
+from edgekit.pipeline.settings import LOCAL, Settings, default_jobs
 from edgekit.terminal.progress import StageDisplay
 from edgekit.units import parse_bytes
 from edgekit.workers.cache import Cache, cache_folder
