@@ -284,7 +284,9 @@ def _words_about(records: list[dict[str, Any]]) -> list[str]:
     if matrix:
         pairs = 4 * len(MODELS)
         converted = sum(one["converted"] for one in matrix)
-        words.append(f"- Conversions of the whole matrix: {converted}, for {pairs} pairs of a model and a format.")
+        words.append(f"- Conversions of the matrix: {converted}, for {pairs} pairs of a model and a format.")
+        if matrix[-1]["missing"]:
+            words.append(f"- The matrix is not finished: {matrix[-1]['missing']} of its rows are not judged yet.")
     for one in [one for one in matrix if one["cached"] and not one["judged"] + one["failed"]][:1]:
         done = 100 * one["cached"] / one["combinations"]
         words.append(f"- The second run of what was there: {done:.1f} % of rows from before, {one['wall_s']:.0f} s.")

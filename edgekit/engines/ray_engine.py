@@ -50,7 +50,7 @@ class RayEngine(Engine):
         MachineError: no cluster answers, or a machine differs from this one.
     """
 
-    def __init__(self, slots: int, address: str | None = None) -> None:
+    def __init__(self, slots: int, address: str | None = None) -> None:  # noqa: ARG002  what every engine takes
         ray = _ray()
         self._names: dict[Any, tuple[str, Job[Any, Any]]] = {}
         self._owns = not ray.is_initialized()
@@ -64,10 +64,11 @@ class RayEngine(Engine):
             ) from error
         try:
             _refuse_other_machines(ray)
+            cpus = _cpus(ray)
         except BaseException:
             self.cancel()
             raise
-        super().__init__(max(int(ray.cluster_resources().get("CPU", slots)), 1))
+        super().__init__(cpus)
         self._largest_bytes = int(max(node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]))
         self._root = str(Cache(root=cache_folder()).place())
 
@@ -167,6 +168,16 @@ def fetch_entries(request: str, driver_root: str, root: str) -> str:
 
 def _shared_cache_names() -> dict[str, str]:
     return {name: os.environ[name] for name in (URL_VARIABLE, WRITE_VARIABLE) if name in os.environ}
+
+
+def _cpus(ray: Any) -> int:
+    """Returns the CPUs of a cluster; raises MachineError where it has none: its jobs would wait for ever."""
+    cpus = int(ray.cluster_resources().get("CPU", 0))
+    if not cpus:
+        raise MachineError(
+            "The Ray cluster has no CPU that could run a job. Add a machine to it: ray start --address=HEAD:6379"
+        )
+    return cpus
 
 
 def _refuse_other_machines(ray: Any) -> None:

@@ -260,3 +260,13 @@ def test_a_task_reserves_what_its_job_is_predicted_to_take(
     engine.submit(replace(work("one"), memory_bytes=predicted))
     assert engine.slots == 2
     assert [(one["num_cpus"], one.get("memory")) for one in ray.resources] == [(1, reserved)]
+
+
+def test_a_cluster_without_a_cpu_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = RecordedRay()
+    monkeypatch.setattr(ray, "cluster_resources", dict)
+    monkeypatch.setattr(ray_engine, "_ray", lambda: ray)
+    monkeypatch.setattr(ray_engine, "_refuse_other_machines", lambda _ray: None)
+    message = r"^The Ray cluster has no CPU that could run a job\. Add a machine to it: ray start --address=HEAD:6379$"
+    with pytest.raises(MachineError, match=message):
+        ray_engine.RayEngine(1)
