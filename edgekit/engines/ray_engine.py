@@ -64,7 +64,7 @@ class RayEngine(Engine):
             ) from error
         try:
             _refuse_other_machines(ray)
-            cpus = _cpus(ray)
+            cpus = _cpus(ray.cluster_resources())
         except BaseException:
             self.cancel()
             raise
@@ -170,9 +170,9 @@ def _shared_cache_names() -> dict[str, str]:
     return {name: os.environ[name] for name in (URL_VARIABLE, WRITE_VARIABLE) if name in os.environ}
 
 
-def _cpus(ray: Any) -> int:
+def _cpus(resources: Mapping[str, float]) -> int:
     """Returns the CPUs of a cluster; raises MachineError where it has none: its jobs would wait for ever."""
-    cpus = int(ray.cluster_resources().get("CPU", 0))
+    cpus = int(resources.get("CPU", 0))
     if not cpus:
         raise MachineError(
             "The Ray cluster has no CPU that could run a job. Add a machine to it: ray start --address=HEAD:6379"
