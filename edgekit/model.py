@@ -119,6 +119,22 @@ class Dimension:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JoinedOutput:
+    """An output that was split into its members.
+
+    Attributes:
+        name: Name that it had.
+        axis: Axis along which the members are joined.
+        members: Names of the outputs that it was split into, in order.
+    """
+
+    name: str
+    axis: int
+    members: tuple[str, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenSizes:
     """The sizes of a model that its artifacts leave open.
 
@@ -277,6 +293,7 @@ class CapturedModel:
         states: What it keeps between calls; their inputs and outputs are among `inputs` and `outputs`.
         open_sizes: Sizes that artifacts leave open; `inputs`, `outputs` and `path` have the largest. None without any.
         float_types: Floating-point types other than float32 that it computed in before it was captured.
+        joined: Outputs that were split into their members, which are among `outputs`.
     """
 
     name: str
@@ -297,6 +314,7 @@ class CapturedModel:
     states: tuple[State, ...] = ()
     open_sizes: OpenSizes | None = None
     float_types: tuple[str, ...] = ()
+    joined: tuple[JoinedOutput, ...] = ()
 
     @property
     def precision_note(self) -> str:

@@ -89,6 +89,8 @@ class Recipe:
         per_channel: Weights have a scale per output channel; False gives one scale for the tensor.
         symmetric_activations: Zero point 0 and signed activations, as TensorRT asks for.
         group_size: Columns that share a scale in int4_weights.
+        float_heads: Positions of the outputs whose head stays float: all that lies between the last layers with weights
+            and the output, where boxes are decoded and joined with scores (see `analysis.output_heads`).
     """
 
     default: Precision = "fp32"
@@ -97,6 +99,7 @@ class Recipe:
     per_channel: bool = True
     symmetric_activations: bool = False
     group_size: int = 32
+    float_heads: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -144,6 +147,7 @@ class Recipe:
             "per_channel": self.per_channel,
             "symmetric_activations": self.symmetric_activations,
             "group_size": self.group_size,
+            "float_heads": list(self.float_heads),
         }
 
     @staticmethod
@@ -164,6 +168,7 @@ class Recipe:
             per_channel=data.get("per_channel", True),
             symmetric_activations=data.get("symmetric_activations", False),
             group_size=data.get("group_size", 32),
+            float_heads=tuple(int(position) for position in data.get("float_heads", ())),
         )
 
 

@@ -12,6 +12,7 @@ from edgekit.errors import DataError
 from edgekit.intervals import mean_interval, wilson_interval
 from edgekit.metrics.drop import Drop
 from edgekit.metrics.item_scores import encode_scores
+from edgekit.metrics.joined_outputs import read_joined
 from edgekit.metrics.measure_drop import measure_drop
 from edgekit.metrics.table import against_float
 from edgekit.validators.base import Evidence, Validator
@@ -87,7 +88,12 @@ def accuracy_drop(evidence: Evidence) -> tuple[Drop | None, str]:
         return None, evidence.why_missing("outputs")
     try:
         drop = measure_drop(
-            evidence.metric, evidence.outputs, evidence.reference, evidence.evaluation, evidence.metric_base
+            evidence.metric,
+            evidence.outputs,
+            evidence.reference,
+            evidence.evaluation,
+            evidence.metric_base,
+            joined=read_joined(evidence.artifact.metadata),
         )
     except DataError as error:
         return None, error.message
@@ -101,7 +107,14 @@ def describe_accuracy(evidence: Evidence) -> dict[str, Any] | None:
     # Without the float model's outputs there is nothing to resample, which for some metrics takes long.
     reference = evidence.reference if against_float(evidence.metric) else None
     try:
-        drop = measure_drop(evidence.metric, evidence.outputs, reference, evidence.evaluation, evidence.metric_base)
+        drop = measure_drop(
+            evidence.metric,
+            evidence.outputs,
+            reference,
+            evidence.evaluation,
+            evidence.metric_base,
+            joined=read_joined(evidence.artifact.metadata),
+        )
     except DataError:
         return None  # the check `accuracy_drop` says why
     value = drop.artifact_value

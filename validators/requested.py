@@ -153,7 +153,8 @@ def requested_settings(
         analysis: Analysis of the float model; without one the layers of a mixed recipe cannot be distinguished.
     """
     by_weights, by_macs = _by_size(recipe, analysis) if analysis is not None else ({}, {})
-    mixed = any(precision != recipe.default for _, precision in recipe.overrides)
+    # A head in float may hold the small layer of an expectation.
+    mixed = bool(recipe.float_heads) or any(precision != recipe.default for _, precision in recipe.overrides)
     return Requested(
         recipe=recipe,
         io=io,

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final, final
 from edgekit.budget import Budget
 from edgekit.checks import Check, judge
 from edgekit.errors import DataError
+from edgekit.metrics.joined_outputs import read_joined
 from edgekit.metrics.slices import Slices, measure_slices
 from edgekit.validators.base import Evidence, Validator
 
@@ -55,7 +56,12 @@ def _slices(evidence: Evidence) -> tuple[Slices | None, str]:
         return None, evidence.why_missing("reference")
     try:
         slices = measure_slices(
-            evidence.metric, evidence.outputs, evidence.reference, evidence.evaluation, evidence.metric_base
+            evidence.metric,
+            evidence.outputs,
+            evidence.reference,
+            evidence.evaluation,
+            evidence.metric_base,
+            read_joined(evidence.artifact.metadata),
         )
     except DataError as error:
         return None, error.message

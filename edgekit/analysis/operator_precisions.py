@@ -3,15 +3,18 @@
 A hybrid recipe treats an operator without weights as it treats what that operator reads: where all of it comes from
 convolutions, it computes in integers with calibrated ranges too. Anything that reads one float value stays float, so
 attention and the residual stream of a transformer block do.
+
+Heads that the recipe keeps in float (`Recipe.float_heads`) are float whatever else it says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
 from edgekit.analysis.graph import Analysis, KernelClass
+from edgekit.analysis.output_heads import analysis_operators, head_operators
 from edgekit.recipe import OperatorKind, Precision, Recipe
 
 _KINDS: Final[Mapping[KernelClass, OperatorKind]] = {
@@ -49,15 +52,23 @@ class GraphOperator:
     writes: tuple[str, ...]
 
 
-def operator_precisions(operators: Iterable[GraphOperator], recipe: Recipe) -> dict[str, Precision]:
-    """Returns the precision of each operator by name; the operators come in execution order."""
+def operator_precisions(
+    operators: Iterable[GraphOperator], recipe: Recipe, kept: Collection[str]
+) -> dict[str, Precision]:
+    """Returns the precision of each operator by name.
+
+    Args:
+        operators: In execution order.
+        recipe: Precision of each part.
+        kept: Names of the operators in heads that the recipe keeps in float, by `head_operators`.
+    """
     found: dict[str, Precision] = {}
     on_grids: set[str] = set()
     for operator in operators:
         kind = operator.kind
         if kind == "follower" and not (operator.reads and on_grids.issuperset(operator.reads)):
             kind = "other"
-        found[operator.name] = recipe.precision_of(operator.module, kind)
+        found[operator.name] = "fp32" if operator.name in kept else recipe.precision_of(operator.module, kind)
         if found[operator.name] == "int8_static":
             on_grids.update(operator.writes)
     return found
@@ -77,4 +88,5 @@ def analysis_precisions(analysis: Analysis, recipe: Recipe) -> dict[str, Precisi
             for operator in analysis.operators
         ),
         recipe,
+        head_operators(analysis_operators(analysis), analysis.outputs, recipe.float_heads),
     )

@@ -46,6 +46,7 @@ def plan(
     device: Device | Devices | None = None,
     inputs: object = None,
     dimensions: Mapping[str, object] | None = None,
+    split_outputs: bool = False,
     formats: str | Sequence[str] | None = None,
     precision: str | None = None,
     effort: str = "quick",
@@ -75,6 +76,7 @@ def plan(
             sizes that a file leaves free.
         dimensions: Sizes that stay open, which the shapes in `inputs` name: `inputs={"ids": (1, "length")}` and
             `{"length": (1, 512)}`, or a dict with min, max, multiple_of and typical in the place of the pair.
+        split_outputs: True makes each member of a joined output (boxes and scores) an output of its own.
         formats: `"tflite"`, `"tflite,onnx"`, `"all"` or a sequence of names; None lets the planner choose.
         precision: A preset, such as `"int8"`; None lets the planner choose.
         prefer: Among plans that fit: `"balanced"` (the default), `"accuracy"`, `"size"` or `"speed"`.
@@ -102,7 +104,7 @@ def plan(
 
     source = TaskSource(
         model=model, inputs=inputs, calibration=calibration, evaluation=evaluation, metric=metric, training=training,
-        config=config, name=name, dimensions=dimensions,
+        config=config, name=name, dimensions=dimensions, split_outputs=split_outputs,
     )  # fmt: skip
     with session("plan", more) as run:
         wanted, described = parse_effort(effort), described_task(source)
@@ -138,6 +140,7 @@ def export(
     device: Device | Devices | None = None,
     inputs: object = None,
     dimensions: Mapping[str, object] | None = None,
+    split_outputs: bool = False,
     formats: str | Sequence[str] | None = None,
     precision: str | None = None,
     techniques: str | Step | Technique | Iterable[str | Step | Technique] = (),
@@ -164,6 +167,7 @@ def export(
         device: As for `plan`.
         inputs: As for `plan`.
         dimensions: See `plan`.
+        split_outputs: See `plan`.
         formats: As for `plan`.
         precision: As for `plan`.
         techniques: What to do to the float model first: `"equalize"`, `"round_weights:method=gptq"`, techniques
@@ -197,7 +201,7 @@ def export(
 
     source = TaskSource(
         model=model, inputs=inputs, calibration=calibration, evaluation=evaluation, metric=metric, training=training,
-        config=config, name=name, dimensions=dimensions,
+        config=config, name=name, dimensions=dimensions, split_outputs=split_outputs,
     )  # fmt: skip
     with session("export", more) as run:
         io_type, wanted = parse_io(io), parse_effort(effort)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgekit.debugging.report import CLEAN_DB, DebugReport, LayerReport, Suspect
 from edgekit.exporting.sentences import escape
+from edgekit.task.metric_text import metric_title
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -65,6 +66,8 @@ def _why(suspect: Suspect) -> str:
 def _verdict(report: DebugReport) -> str:
     level = "close to the float model" if report.final_sqnr_db >= _SOUND_DB else "far from the float model"
     text = f"Outputs: SQNR {_db(report.final_sqnr_db)}, {level}"
+    if report.metric_points is not None:
+        text += f"; {metric_title(report.metric)} loses {report.metric_points:.2f} pp on these samples"
     if report.explained is not None:
         text += f"; the layers' contributions add up to {report.explained:.2f} x the measured error"
     return text

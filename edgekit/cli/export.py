@@ -46,6 +46,7 @@ def export(
     *,
     data: options.Data,
     dimensions: options.Dimensions = None,
+    split_outputs: options.SplitOutputs = False,
     metric: options.Metric = None,
     io: options.Io = "float",
     limits: options.Limits,
@@ -76,6 +77,7 @@ def export(
         overrides=data.overrides(metric),
         input_sizes=read_input_sizes(data.inputs or ()),
         dimensions=read_dimensions(dimensions or ()),
+        split_outputs=split_outputs,
         without=without or (),
     )
     request = planned.restrict(request) if planned else request

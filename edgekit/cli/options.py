@@ -64,6 +64,9 @@ Dimensions = Annotated[
         help="A size that stays open, which --input names: length=1..512 or height=128..1024,multiple_of=32; repeat.",
     ),
 ]  # fmt: skip
+SplitOutputs = Annotated[
+    bool, option(MODEL_AND_DATA, "--split-outputs", help="Make each member of a joined output an output of its own.")
+]
 ExampleInputs = Annotated[
     str | None,
     option(MODEL_AND_DATA, "--example-inputs", help="model.py:function that returns a tuple of tensors at batch 1."),

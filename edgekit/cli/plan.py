@@ -40,6 +40,7 @@ def plan(
     *,
     data: options.Data,
     dimensions: options.Dimensions = None,
+    split_outputs: options.SplitOutputs = False,
     signature: options.Signature = None,
     metric: options.Metric = None,
     limits: options.Limits,
@@ -75,6 +76,7 @@ def plan(
         overrides=data.overrides(metric),
         input_sizes=read_input_sizes(data.inputs or ()),
         dimensions=read_dimensions(dimensions or ()),
+        split_outputs=split_outputs,
     )
     from edgekit.cli.settings import pipeline_settings
     from edgekit.exporting.artifact_data import ArtifactData

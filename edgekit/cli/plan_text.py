@@ -14,6 +14,7 @@ from edgekit.checks import Check
 from edgekit.exporting.sentences import NOT_MEASURED, STATUS_WORDS
 from edgekit.formats.table import find_format
 from edgekit.model import Family
+from edgekit.planner.float_heads import KeptHead
 from edgekit.planner.plan import Plan
 from edgekit.planner.recipes import resolve_precision
 from edgekit.planner.technique_offers import needs_calibration
@@ -117,6 +118,8 @@ class PlanText:
                 yield self._line("", miss, "red")
         for reason in plan.reasons:
             yield self._line("", f"- {reason}", "dim")
+        for head in plan.heads:
+            yield self._line("Head", head_words(head))
         for i, remedy in enumerate(plan.remedies):
             yield self._line("To fit" if i == 0 else "", remedy)
         if plan.feasible:
@@ -210,6 +213,17 @@ class PlanText:
         if self.written is not None:
             yield ""
             yield self._line("Written", str(self.written))
+
+
+def head_words(head: KeptHead) -> str:
+    """Returns what stays float at an output, why, and what it costs."""
+    what = f"{head.output} and {', '.join(head.layers)}" if head.layers else head.output
+    if head.latency_ms is None:
+        cost = "its latency cannot be predicted here"
+    else:
+        share = f", {head.latency_share:.1%} of all" if head.latency_share is not None else ""
+        cost = f"predicted cost {format_value(head.latency_ms, 'ms')}{share}"
+    return f"the head of {what} stays float: {head.why}; {cost}"
 
 
 def labelled_line(label: str, words: str, style: str = "", *, width: int) -> Text:

@@ -91,6 +91,8 @@ def debug(request: DebugRequest, settings: Settings) -> DebugReport:
         samples_from=source,
         count=request.samples,
         threads=settings.threads,
+        metric=task.metric,
+        base=task.base,
     )
     report = settings.run("comparison inside", COMPARE, comparison, settings.stage("debug")).value
     mismatch = _mismatch(artifact, model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +22,10 @@ from edgekit.debugging.report import DebugReport, LayerReport, Suspect, decibels
 from edgekit.errors import ERRORS_BY_NAME, ArtifactError
 from edgekit.formats.table import find_format
 from edgekit.model import CapturedModel
-from edgekit.samples import Samples
+from edgekit.samples import Samples, write_samples
+from edgekit.simulation.score import score
 from edgekit.validators.runners import opened_artifact
-from edgekit.workers.request_key import Contents
+from edgekit.workers.request_key import Contents, Place
 from edgekit.workers.worker import Job, Progress
 
 if TYPE_CHECKING:
@@ -58,6 +60,8 @@ class ComparisonRequest:
         samples_from: `calibration` or `evaluation`.
         count: Samples to take.
         threads: Threads of both.
+        metric: The task's.
+        base: Folder of a `metrics.py:function`.
     """
 
     model: CapturedModel
@@ -69,6 +73,8 @@ class ComparisonRequest:
     samples_from: str
     count: int
     threads: int
+    metric: str
+    base: Place
 
 
 def run(request: ComparisonRequest, progress: Progress) -> DebugReport:
@@ -98,6 +104,7 @@ def run(request: ComparisonRequest, progress: Progress) -> DebugReport:
         replace(layer, error_share=share) for layer, share in zip(layers, _shares(totals, layers), strict=True)
     )
     agreement, notes = _agreement(request.runtime, path, inside, rows[0], values[0], request.threads)
+    metric, points = _loss(request, rows, totals)
     return DebugReport(
         artifact=str(path),
         runtime=request.runtime,
@@ -107,6 +114,8 @@ def run(request: ComparisonRequest, progress: Progress) -> DebugReport:
         samples_from=request.samples_from,
         how=inside.how,
         final_sqnr_db=decibels(1.0, totals.output_total / max(1, totals.samples)),
+        metric=metric,
+        metric_points=points,
         inside_agreement_db=agreement,
         explained=_explained(totals),
         layers=layers,
@@ -145,6 +154,20 @@ def _measure(
         measure_sample(graph, matches, grids, row, inside.run(row), totals, carry=i < _CARRIED_SAMPLES)
         progress(f"sample {i + 1} of {len(rows)}", (i + 1) / len(rows))
     return totals
+
+
+def _loss(request: ComparisonRequest, rows: Sequence[Row], totals: Totals) -> tuple[str, float | None]:
+    """Returns the metric and what the artifact loses of it in percentage points; "" and None where it has none here."""
+    if not totals.float_outputs:
+        return "", None
+    exact, own = (
+        tuple(np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        for found in (totals.float_outputs, totals.artifact_outputs)
+    )
+    with tempfile.TemporaryDirectory(prefix="edgekit-debug-") as folder:
+        samples = write_samples(Path(folder) / "rows", request.samples.names, iter(rows))
+        drop, metric = score(request.metric, request.base, samples, exact, own, request.model)
+    return (metric, drop.value) if drop is not None and drop.value is not None else ("", None)
 
 
 def _layer(position: int, match: Match, replay: LayerReplay, totals: Totals, bits: int) -> LayerReport:

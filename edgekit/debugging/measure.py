@@ -103,12 +103,16 @@ class Totals:
         output_damage: Power of the error of the outputs on the samples that carried contributions, relative.
         output_total: The same on all samples.
         samples: How many were run.
+        float_outputs: The float model's outputs, one tuple a sample; none where the artifact's were not all found.
+        artifact_outputs: The artifact's, in the float model's layout.
     """
 
     layers: dict[str, LayerTotals] = field(default_factory=dict[str, LayerTotals])
     output_damage: float = 0.0
     output_total: float = 0.0
     samples: int = 0
+    float_outputs: list[tuple[Array, ...]] = field(default_factory=list["tuple[Array, ...]"])
+    artifact_outputs: list[tuple[Array, ...]] = field(default_factory=list["tuple[Array, ...]"])
 
 
 def measure_sample(
@@ -146,6 +150,9 @@ def measure_sample(
         layer.add(as_array(exact[node.name]), as_array(hybrid[node.name]), own.numpy(), grids[match.tensor])
         hybrid[node.name] = own
     damage = _relative({name: hybrid[name] - exact[name] for name in graph.outputs if name in matches}, exact)
+    if all(name in matches for name in graph.outputs):
+        totals.float_outputs.append(tuple(as_array(exact[name]) for name in graph.outputs))
+        totals.artifact_outputs.append(tuple(as_array(hybrid[name]) for name in graph.outputs))
     totals.output_total += damage
     totals.samples += 1
     if carry:

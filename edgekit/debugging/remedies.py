@@ -13,6 +13,9 @@ from edgekit.debugging.report import DebugReport, Suspect
 _NOTHING_TO_DO_DB: Final = 30.0
 """SQNR of the outputs above which rounding costs no accuracy that could be measured."""
 
+_NOTHING_TO_DO_POINTS: Final = 1.0
+"""Loss of the task's metric from which something is to be done, however near the outputs are: scores beside boxes."""
+
 _CONCENTRATED: Final = 0.2
 """Share of the final error from which one layer is worth keeping in float."""
 
@@ -126,7 +129,7 @@ def _outlier(suspect: Suspect, report: DebugReport, call: ExportCall) -> tuple[s
 
 def _rounding(suspect: Suspect, report: DebugReport, call: ExportCall) -> tuple[str, str]:
     del suspect
-    if report.final_sqnr_db >= _NOTHING_TO_DO_DB:
+    if report.final_sqnr_db >= _NOTHING_TO_DO_DB and (report.metric_points or 0.0) < _NOTHING_TO_DO_POINTS:
         return "Nothing to do: the outputs are as near to the float model's as this precision allows.", ""
     if call.precision.startswith("fp"):
         return "16-bit float does not hold this model's values well: use 32 bits.", call.export(precision="fp32")

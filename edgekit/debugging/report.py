@@ -98,6 +98,8 @@ class DebugReport:
         samples_from: `calibration` or `evaluation`.
         how: Where the inner values come from.
         final_sqnr_db: Signal-to-noise ratio in dB of the outputs, against the float model's.
+        metric: The task's metric or its stand-in, taken on these samples; "" where it cannot be taken here.
+        metric_points: What the artifact loses of it, in percentage points.
         inside_agreement_db: SQNR between the outputs with inner tensors read and those of the artifact as it is;
             None where it does not run as it is.
         explained: Sum of the layers' contributions relative to the final error; 1 where errors are independent.
@@ -121,6 +123,8 @@ class DebugReport:
     unmatched: tuple[str, ...]
     suspects: tuple[Suspect, ...]
     notes: tuple[str, ...] = ()
+    metric: str = ""
+    metric_points: float | None = None
 
     @property
     def first_departure(self) -> LayerReport | None:

@@ -9,6 +9,7 @@ from typing import Final, final
 
 from edgekit.errors import EdgekitError
 from edgekit.formats.table import find_format
+from edgekit.metrics.joined_outputs import joined_metadata
 from edgekit.model import IMPORTABLE, CapturedModel
 from edgekit.pipeline.artifact_metadata import CALIBRATION_KEY, LABELS_KEY, PREPROCESSING_KEY
 from edgekit.pipeline.capture import capture_model
@@ -136,5 +137,6 @@ def artifact_metadata(inputs: Inputs, techniques: Sequence[Step] = (), recipe: R
         **({CALIBRATION_KEY: inputs.calibration.sha256} if calibrated and inputs.calibration else {}),
         **({PREPROCESSING_KEY: json.dumps(preprocessing.to_json())} if preprocessing else {}),
         **({LABELS_KEY: labels} if labels else {}),
+        **joined_metadata(model.joined),
         **{key: value for key, value in inputs.task.metadata.items() if key != "name"},
     }

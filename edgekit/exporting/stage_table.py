@@ -245,7 +245,7 @@ def _quality(
     ratios = sqnr_by_output(reference, outputs)
     parity = None if isinstance(ratios, str) else min(ratios.values(), default=None)
     try:
-        drop = measure_drop(evaluated_on.metric, outputs, reference, evaluation, evaluated_on.base)
+        drop = measure_drop(evaluated_on.metric, outputs, reference, evaluation, evaluated_on.base, joined=model.joined)
     except DataError as error:
         return None, parity, error.message
     return drop, parity, ""

@@ -58,6 +58,17 @@ class Option:
         return None if found is None else found["value"]
 
 
+def _float_heads(plan: Mapping[str, Any]) -> list[str]:
+    """Returns which heads stay float, why, and what that costs; clauses."""
+    made: list[str] = []
+    for head in plan.get("heads", ()):
+        cost = head["latency_ms"]
+        words = "" if cost is None else f" (predicted cost {format_value(cost, 'ms')})"
+        names = ", ".join([head["output"], *head["layers"]])
+        made.append(f"the head of {names} stays float, for {head['why']}{words}")
+    return made
+
+
 def options_of(plans: Sequence[Mapping[str, Any]]) -> tuple[Option, ...]:
     """Returns every candidate of the plans, the best of each plan first; those without predictions last."""
     found: dict[str, Option] = {}
@@ -65,7 +76,7 @@ def options_of(plans: Sequence[Mapping[str, Any]]) -> tuple[Option, ...]:
         chosen = {key: plan[key] for key in ("runtime", "recipe", "steps", "predictions")}
         known = [*plan.get("considered", ()), *plan["runners_up"]]
         if plan["recipe"] is not None:
-            chosen_option = _option(chosen, "chosen", "; ".join(plan["reasons"]))
+            chosen_option = _option(chosen, "chosen", "; ".join([*plan["reasons"], *_float_heads(plan)]))
             found[chosen_option.title] = chosen_option
         reasons = {item["candidate"]: ("rejected", item["reason"]) for item in plan["rejected"]}
         reasons |= {item["candidate"]: ("runner-up", item["reason"]) for item in plan["runners_up"]}

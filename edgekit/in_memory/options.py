@@ -91,6 +91,7 @@ class ModelOptions(Limits, total=False):
 
     inputs: object
     dimensions: Mapping[str, object] | None
+    split_outputs: bool
     formats: str | Sequence[str] | None
     precision: str | None
     effort: str

@@ -56,6 +56,7 @@ class TaskSource:
         config: Task file.
         name: What the model is called, in files and tables.
         dimensions: Sizes that stay open, which the inputs name: `{"length": (1, 512)}`.
+        split_outputs: Each member of a joined output becomes an output of its own; the task file may say it too.
     """
 
     model: object = None
@@ -67,6 +68,7 @@ class TaskSource:
     config: str | os.PathLike[str] | None = None
     name: str | None = None
     dimensions: Mapping[str, Any] | None = None
+    split_outputs: bool = False
 
     @property
     def kind(self) -> ModelKind | None:
@@ -115,7 +117,8 @@ def described_task(source: TaskSource) -> Task:
         task = replace(task, metric=MetricFunction(source.metric))
     opened = merged_dimensions(task.dimensions, dimensions_of(source.dimensions))
     sizes = with_dimensions(merged_sizes(task.input_sizes, source.sizes), opened)
-    return replace(task, input_sizes=sizes, dimensions=opened)
+    split = task.split_outputs or source.split_outputs
+    return replace(task, input_sizes=sizes, dimensions=opened, split_outputs=split)
 
 
 def task_of(source: TaskSource, scratch: Path, settings: Settings) -> Task:

@@ -153,6 +153,7 @@ class RecipeRecord(Record):
     per_channel: bool = Field(True, description="true or false")
     symmetric_activations: bool = Field(False, description="true or false")
     group_size: Annotated[int, Field(ge=1)] = Field(32, description="a whole number of at least 1")
+    float_heads: list[Annotated[int, Field(ge=0)]] = Field([], description="a list of positions of outputs, from 0")
 
 
 def read_record(

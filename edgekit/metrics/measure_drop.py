@@ -7,6 +7,7 @@ same items, with a 95 % confidence interval that uses the pairing (see each metr
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +16,11 @@ from edgekit import intervals as paired
 from edgekit.errors import DataError
 from edgekit.metrics.drop import Drop
 from edgekit.metrics.drop_text import describe_drop
+from edgekit.metrics.joined_outputs import join
 from edgekit.metrics.metric import Metric
 from edgekit.metrics.metric_data import MetricData
 from edgekit.metrics.table import find_metric
+from edgekit.model import JoinedOutput
 from edgekit.samples import Samples
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ def measure_drop(
     *,
     chosen: NDArray[np.int64] | None = None,
     confidence: float = paired.CONFIDENCE,
+    joined: Sequence[JoinedOutput] = (),
 ) -> Drop:
     """Returns what `outputs` lose of `metric` against `reference`.
 
@@ -45,12 +49,14 @@ def measure_drop(
         base: Folder that a relative `file.py:function` starts from.
         chosen: Indices of the evaluation items to look at, ascending; None for all.
         confidence: Confidence of the interval.
+        joined: Outputs that were split: the metric sees them joined.
 
     Raises:
         DataError: the outputs or the targets do not fit the metric.
         ConfigError: a `file.py:function` that cannot be loaded.
     """
     data = replace(_data(outputs, reference, evaluation), confidence=confidence)
+    data = _whole(data, joined) if joined else data
     if chosen is not None:
         data = _restricted(data, chosen)
     broken = _not_finite(data)
@@ -125,6 +131,13 @@ def _data(outputs: Samples, reference: Samples | None, evaluation: Samples) -> M
         sizes=sizes,
         input_sizes=_sizes(evaluation),
     )
+
+
+def _whole(data: MetricData, joined: Sequence[JoinedOutput]) -> MetricData:
+    """Returns the data with outputs that were split in one piece; these have one size."""
+    names, outputs = join(data.names, data.outputs, joined)
+    reference = None if data.reference is None else join(data.names, data.reference, joined)[1]
+    return replace(data, names=names, outputs=outputs, reference=reference, sizes=(None,) * len(names))
 
 
 def _sizes(samples: Samples) -> tuple[NDArray[np.int64] | None, ...]:

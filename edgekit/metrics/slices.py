@@ -19,6 +19,7 @@ from edgekit import intervals as paired
 from edgekit.metrics.drop import Drop
 from edgekit.metrics.measure_drop import measure_drop
 from edgekit.metrics.table import classifies
+from edgekit.model import JoinedOutput
 from edgekit.samples import Samples
 from edgekit.units import format_points
 
@@ -115,7 +116,12 @@ class Slices:
 
 @lru_cache(maxsize=8)
 def measure_slices(
-    metric: str, outputs: Samples, reference: Samples | None, evaluation: Samples, base: Path = Path()
+    metric: str,
+    outputs: Samples,
+    reference: Samples | None,
+    evaluation: Samples,
+    base: Path = Path(),
+    joined: tuple[JoinedOutput, ...] = (),
 ) -> Slices | None:
     """Returns what each part loses, or None where the data names no slices and has no classes.
 
@@ -125,6 +131,7 @@ def measure_slices(
         reference: The float model's.
         evaluation: With slice names or class labels.
         base: Folder that a relative `file.py:function` starts from.
+        joined: Outputs that were split.
 
     Raises:
         DataError: the outputs or the targets do not fit the metric.
@@ -146,7 +153,9 @@ def measure_slices(
     drops = tuple(
         SliceDrop(
             name=name,
-            drop=measure_drop(metric, outputs, reference, evaluation, base, chosen=items, confidence=confidence),
+            drop=measure_drop(
+                metric, outputs, reference, evaluation, base, chosen=items, confidence=confidence, joined=joined
+            ),
         )
         for name, items in judged.items()
     )

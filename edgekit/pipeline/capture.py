@@ -94,7 +94,9 @@ def _request(task: Task, *, as_torch: bool) -> CaptureRequest:
         dimensions=task.dimensions,
         metadata={key: value for key, value in task.metadata.items() if key != "name"},
         state_pairs=task.state_pairs,
-        as_torch=as_torch,
+        # Outputs are split in torch programs.
+        as_torch=as_torch or task.split_outputs,
+        split_outputs=task.split_outputs,
         embedded_default=task.embedded_default,
         file=task.model_file,
     )

@@ -197,7 +197,16 @@ def convert_in_worker(request: ArtifactRequest, progress: Progress) -> Conversio
         metadata=request.metadata,
         scratch=request.scratch,
     )
-    return find_converter(request.runtime).run(requested, request.output, progress)
+    made = find_converter(request.runtime).run(requested, request.output, progress)
+    return replace(made, notes=(*_head_notes(request), *made.notes))
+
+
+def _head_notes(request: ArtifactRequest) -> tuple[str, ...]:
+    """Returns which outputs are computed in float behind integer layers, a sentence."""
+    names = [request.model.outputs[position].name for position in request.recipe.float_heads]
+    if not names:
+        return ()
+    return (f"In float by rule, from the last layers on: {', '.join(names)} (decoding and joints).",)
 
 
 CONVERT: Final = Job(work=convert_in_worker)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import final
 
 from edgekit.analysis.graph import Analysis
+from edgekit.planner.float_heads import FloatHead, with_float_heads
 from edgekit.planner.float_layers import why_not_integers
 from edgekit.planner.offers import Situation, TechniqueOffer, with_techniques
 from edgekit.planner.recipes import default_presets, resolve_precision, steps_of
@@ -34,6 +35,7 @@ def make_candidates(
     precision: str | None,
     why_not: WhyNot,
     pipelines: Sequence[Sequence[TechniqueOffer]] = ((),),
+    heads: Sequence[FloatHead] = (),
 ) -> Candidates:
     """Returns the candidates with their predictions.
 
@@ -43,6 +45,7 @@ def make_candidates(
         precision: A preset that the user forces; None for all that suit the family.
         why_not: Requested for each format and recipe.
         pipelines: What may come before the quantization: each an ordered choice of techniques, the empty one included.
+        heads: Heads that stay float in static INT8.
     """
     analysis, profile = situation.analysis, situation.profile
     possible: list[Candidate] = []
@@ -51,6 +54,7 @@ def make_candidates(
         presets = (precision,) if precision else default_presets(analysis.family, runtime)
         for preset in presets:
             recipe = resolve_precision(preset, analysis.family, runtime, profile.options.get(runtime))
+            recipe = with_float_heads(recipe, runtime, heads)
             reason = why_not(runtime, recipe) or why_not_integers(analysis, recipe, runtime)
             if reason is None and recipe.needs_calibration and not situation.has_calibration:
                 reason = (

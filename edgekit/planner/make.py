@@ -21,6 +21,7 @@ from edgekit.planner.choice import (
     judge_candidates,
     relative_excess,
 )
+from edgekit.planner.float_heads import FloatHead, kept_heads
 from edgekit.planner.float_layers import float_layers
 from edgekit.planner.offers import Situation, TechniqueOffer, pipelines
 from edgekit.planner.plan import ModelFacts, Plan, RunnerUp
@@ -68,6 +69,7 @@ def make_plan(
     offers: Sequence[TechniqueOffer] = (),
     refine: Refinement = nothing_refined,
     prefer: Preference = "balanced",
+    heads: Sequence[FloatHead] = (),
 ) -> Plan:
     """Returns what to do for a device. Pure arithmetic, unless `refine` runs something.
 
@@ -84,6 +86,7 @@ def make_plan(
         offers: Techniques that change the float model.
         refine: Measures what the arithmetic can only guess.
         prefer: What decides among candidates that fit.
+        heads: Heads that stay float in static INT8.
 
     Raises:
         UsageError: no such preset.
@@ -93,7 +96,9 @@ def make_plan(
         analysis=analysis, profile=profile, has_calibration=has_calibration, has_training=has_training
     )
     before, refused_offers = pipelines(offers, situation, budget)
-    found = make_candidates(situation, formats=order, precision=precision, why_not=why_not, pipelines=before)
+    found = make_candidates(
+        situation, formats=order, precision=precision, why_not=why_not, pipelines=before, heads=heads
+    )
     judged = judge_candidates(refine(found.possible), budget, profile, analysis.family, order, prefer)
     best = judged[0] if judged else None
     if best is not None and best.tier == BROKEN:
@@ -124,6 +129,7 @@ def make_plan(
         remedies=_remedies(judged, budget) if not feasible else (),
         warnings=_warnings(best, budget, profile, analysis),
         considered=tuple(item.candidate for item in judged),
+        heads=kept_heads(best.candidate, heads, analysis, profile) if best else (),
     )
 
 

@@ -25,6 +25,9 @@ FLOAT_WORK: Final = "work in float"
 _FLOAT_WORK_SHARE: Final = 0.1
 _ATTEMPTS: Final = 3  # memory is a sum only nearly: where the whole breaks a limit, that limit is tightened
 
+_TIE: Final = 0.01
+"""Weight of all noise together against all that the metric loses."""
+
 _WORTH_IT: Final = 1.25  # times less noise, 1 dB: below that a plain recipe is better for being simple
 
 
@@ -40,6 +43,24 @@ def is_integer(precision: Precision) -> bool:
     return precision not in ("fp32", "fp16")
 
 
+def losses_by_metric(losses: Sequence[LayerLoss]) -> tuple[LayerLoss, ...]:
+    """Returns the losses with what the task's metric loses in the place of noise, where it was measured.
+
+    Noise is a share of the outputs' power: in an output of boxes in pixels and scores it says nothing about the scores.
+    What the metric loses decides, and noise between layers that lose the same.
+
+    Args:
+        losses: Of all layers; `points` of those that gain are 0.
+    """
+    points = sum(max(0.0, item.points or 0.0) for item in losses if item.metric)
+    noise = sum(item.noise for item in losses)
+    if points <= 0 or noise <= 0:
+        return tuple(losses)
+    return tuple(
+        replace(item, noise=max(0.0, item.points or 0.0) / points + _TIE * item.noise / noise) for item in losses
+    )
+
+
 def search(
     losses: Sequence[LayerLoss],
     base: Candidate,
@@ -48,7 +69,9 @@ def search(
     analysis: Analysis,
     profile: DeviceProfile,
 ) -> Candidate | None:
-    """Returns the recipe with the least noise that keeps the budget, None where it is no other than a plain one.
+    """Returns the recipe with the least loss that keeps the budget, None where it is no other than a plain one.
+
+    The loss is that of the task's metric where it was measured for each layer, else the noise.
 
     Args:
         losses: Noise of each module in each integer precision.
@@ -58,7 +81,7 @@ def search(
         analysis: The model's costed graph.
         profile: The device.
     """
-    layers = _layers(losses, base, others, analysis, profile)
+    layers = _layers(losses_by_metric(losses), base, others, analysis, profile)
     limits = _limits(base, budget, layers)
     if not limits:
         return None  # nothing speaks against float
@@ -110,15 +133,19 @@ def _layers(
     for operator in analysis.operators:
         macs[operator.module] = macs.get(operator.module, 0) + operator.macs
     layers: list[Layer] = []
+    fixed = dict(base.recipe.overrides)  # layers before heads that stay float
     for module in dict.fromkeys(item.module for item in losses if item.precision == base.recipe.default):
         if module not in macs:
             continue  # the costed graph does not know it: its cost is not known
+        if module in fixed:
+            layers.append(Layer(module=module, choices=(_choice(fixed[module], 0.0, base, base, 0),)))
+            continue
         choices = [_choice(base.recipe.default, noise[module, base.recipe.default], base, base, 0)]
         for precision in others:
             is_float = not is_integer(precision)
             if is_integer(precision) and (module, precision) not in noise:
                 continue
-            recipe = replace(base.recipe, overrides=with_precisions(base.recipe, {module: precision}).overrides)
+            recipe = with_precisions(base.recipe, {**fixed, module: precision})
             alone = with_predictions(Candidate(runtime=base.runtime, recipe=recipe), analysis, profile)
             own = 0.0 if is_float else noise[module, precision]
             choices.append(_choice(precision, own, alone, base, macs[module] if is_float else 0))

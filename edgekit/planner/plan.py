@@ -11,7 +11,9 @@ from edgekit.budget import Budget, Limit
 from edgekit.checks import Check
 from edgekit.errors import UsageError
 from edgekit.model import Family
+from edgekit.planner.float_heads import KeptHead
 from edgekit.recipe import Candidate, Precision, Prediction, Recipe, Rejection, Step
+from edgekit.workers.structure import unstructure
 
 ValueT = TypeVar("ValueT")
 
@@ -37,12 +39,14 @@ class LayerLoss:
         precision: Precision of this module.
         noise: Noise power at the outputs over their signal power.
         points: What that is expected to lose of the task's metric, in percentage points; None where it has no estimate.
+        metric: The metric that `points` were measured by; "" where they follow from the noise.
     """
 
     module: str
     precision: Precision
     noise: float
     points: float | None = None
+    metric: str = ""
 
 
 @final
@@ -93,6 +97,7 @@ class Plan:
         prefer: balanced, accuracy, size or speed: what decided among those that fit.
         sensitivity: What each layer costs in accuracy, where it was measured.
         considered: All candidates that were judged, best first, with what each is predicted to cost.
+        heads: Heads that the chosen recipe keeps in float, and what that costs.
     """
 
     model: ModelFacts
@@ -113,6 +118,7 @@ class Plan:
     prefer: str = "balanced"
     sensitivity: tuple[LayerLoss, ...] = ()
     considered: tuple[Candidate, ...] = ()
+    heads: tuple[KeptHead, ...] = ()
 
     @property
     def budget(self) -> Budget:
@@ -149,6 +155,7 @@ class Plan:
                 {name: getattr(item, name) for name in LayerLoss.__dataclass_fields__} for item in self.sensitivity
             ],
             "considered": [_candidate_to_json(candidate) for candidate in self.considered],
+            "heads": [unstructure(item) for item in self.heads],
             "artifacts": [],
         }
 
@@ -199,6 +206,7 @@ def _from_json(data: Mapping[str, Any]) -> Plan:
         prefer=data.get("prefer", "balanced"),
         sensitivity=tuple(_known(LayerLoss, item) for item in data.get("sensitivity", ())),
         considered=tuple(_candidate_from_json(item) for item in data.get("considered", ())),
+        heads=tuple(_known(KeptHead, {**item, "layers": tuple(item["layers"])}) for item in data.get("heads", ())),
     )
 
 

@@ -72,6 +72,17 @@ class PlanLayer(Record):
     precision: Text = Field(description="a precision, such as int8_static")
     noise: Finite = Field(description=NUMBER)
     points: Finite | None = Field(None, description="a number, or null")
+    metric: str = Field("", description=TEXT)
+
+
+class PlanHead(Record):
+    """A head that stays float."""
+
+    output: str = Field(description="the name of an output")
+    why: str = Field(description=TEXT)
+    layers: list[str] = Field([], description="a list of the names of modules")
+    latency_ms: Finite | None = Field(None, description="a number, or null")
+    latency_share: Finite | None = Field(None, description="a number, or null")
 
 
 class PlanFileSchema(Record):
@@ -102,3 +113,4 @@ class PlanFileSchema(Record):
     warnings: list[str] = Field(description="a list of sentences")
     sensitivity: list[PlanLayer] = Field([], description="a list of layers")
     considered: list[PlanCandidate] = Field([], description="a list of candidates")
+    heads: list[PlanHead] = Field([], description="a list of heads that stay float")

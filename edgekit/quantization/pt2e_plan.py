@@ -13,12 +13,13 @@ Three rules keep it sound where stock quantizers fail:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, final
 
+from edgekit.analysis.output_heads import HeadOperator, head_operators
 from edgekit.formats.realisation import FusingKernels
-from edgekit.quantization.pt2e_graph import constant_of, is_float_tensor, modules_of, target_of
+from edgekit.quantization.pt2e_graph import constant_of, is_float_tensor, modules_of, results_of, target_of
 from edgekit.recipe import OperatorKind, Precision, Recipe
 from edgekit.torch_program.torch_protocols import Node
 
@@ -114,15 +115,32 @@ def _kind(node: Node) -> OperatorKind:
 
 def plan_quantization(module: GraphModule, recipe: Recipe, kernels: FusingKernels) -> QuantizationPlan:
     """Returns the plan for a simplified float graph."""
+    kept = head_operators(described_operators(module), [node.name for node in results_of(module)], recipe.float_heads)
     weighted: dict[str, Precision] = {
-        node.name: precision_of_node(recipe, node) for node in module.graph.nodes if _has_constant_weights(module, node)
+        node.name: "fp32" if node.name in kept else precision_of_node(recipe, node)
+        for node in module.graph.nodes
+        if _has_constant_weights(module, node)
     }
     if not recipe.needs_calibration:
         return QuantizationPlan(weighted=weighted, fallbacks=_float_weighted(module, recipe, weighted))
-    builder = _Builder(module=module, recipe=recipe, kernels=kernels, weighted=weighted)
+    builder = _Builder(module=module, recipe=recipe, kernels=kernels, weighted=weighted, kept=kept)
     for node in module.graph.nodes:
         builder.visit(node)
     return builder.finish()
+
+
+def described_operators(module: GraphModule) -> tuple[HeadOperator, ...]:
+    """Returns the calls of a float graph as what heads are found in; constants are read by no name."""
+    return tuple(
+        HeadOperator(
+            name=node.name,
+            word=str(getattr(node.target, "__name__", node.target)),
+            reads=tuple(item.name for item in node.all_input_nodes if item.op != "get_attr"),
+            writes=(node.name,),
+        )
+        for node in module.graph.nodes
+        if node.op == "call_function"
+    )
 
 
 def label_of(node: Node) -> str:
@@ -156,12 +174,19 @@ class _Builder:
     """Walks the graph once, in order."""
 
     def __init__(
-        self, *, module: GraphModule, recipe: Recipe, kernels: FusingKernels, weighted: Mapping[str, Precision]
+        self,
+        *,
+        module: GraphModule,
+        recipe: Recipe,
+        kernels: FusingKernels,
+        weighted: Mapping[str, Precision],
+        kept: Collection[str],
     ) -> None:
         self._module = module
         self._recipe = recipe
         self._kernels: FusingKernels = kernels
         self._weighted = weighted
+        self._kept = kept
         self._integer: dict[str, Node] = {}
         self._friendly: set[str] = set()
         self._tensors: list[Node] = []
@@ -173,7 +198,7 @@ class _Builder:
 
     def visit(self, node: Node) -> None:
         target = target_of(node)
-        if node.name in self._fused:
+        if node.name in self._fused or node.name in self._kept:
             return
         if node.op == "placeholder" and is_float_tensor(node):
             self._friendly.add(node.name)
@@ -248,7 +273,8 @@ class _Builder:
             self._add_tensor(source)
         result = node
         users = list(node.users)
-        if len(users) == 1 and target_of(users[0]) in _FUSED[self._kernels].get(target_of(node), frozenset()):
+        fused = _FUSED[self._kernels].get(target_of(node), frozenset())
+        if len(users) == 1 and target_of(users[0]) in fused and users[0].name not in self._kept:
             result = users[0]
             self._fused.add(result.name)
         self._friendly.add(result.name)

@@ -31,6 +31,7 @@ from edgekit.searching.training_stage import Trial, train_variants
 from edgekit.sources.table import classify
 from edgekit.task.task import SearchSpace, Task, Training
 from edgekit.training.schedule import Optimizer, Schedule
+from edgekit.trials.float_heads import find_float_heads
 from edgekit.workers.atomic_files import copy_atomically
 from edgekit.workers.cache import versions
 
@@ -183,6 +184,7 @@ def _choose(request: SearchRequest, model: CapturedModel, settings: Settings) ->
         precision=request.precision,
         why_not=why_not_made(model, analysis),
         has_calibration=request.task.calibration is not None,
+        heads=find_float_heads(request.task, model, analysis, settings),
     )
     if made.chosen is None:
         reasons = "\n".join(f"  {item.candidate}: {item.reason}" for item in made.rejected)

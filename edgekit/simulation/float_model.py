@@ -60,6 +60,7 @@ class FloatModel:
         graph = read_float_graph(model)
         check_samples(graph, samples)
         self.runner = GraphRunner(graph)
+        self.captured = model
         self._learned = model.learned_ranges
         self.samples = samples
         self.batch = self._batch_size()

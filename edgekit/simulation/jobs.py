@@ -6,7 +6,8 @@ Results lie as small JSON files in a folder that outlives the process: a run tha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
@@ -18,6 +19,7 @@ from edgekit.recipe import Precision, Recipe
 from edgekit.samples import Samples
 from edgekit.simulation.float_model import Calibrated, FloatModel
 from edgekit.simulation.graph_run import Prepared
+from edgekit.simulation.metric_of_layers import MetricOfLayers
 from edgekit.simulation.placement import Placement, place
 from edgekit.simulation.realisation import realisation_of
 from edgekit.simulation.score import margins, score
@@ -145,6 +147,8 @@ class SensitivityRequest:
         recipe: What all precisions have in common.
         precisions: Precisions, each of which every layer gets in turn.
         metric: The task's.
+        metric_sha256: Hash of the file of a `metrics.py:function`, None for a built-in metric.
+        base: Folder of a `metrics.py:function`.
         journal: Folder of the results.
     """
 
@@ -153,6 +157,8 @@ class SensitivityRequest:
     recipe: Recipe
     precisions: tuple[Precision, ...]
     metric: str
+    metric_sha256: str | None
+    base: Place
     journal: Place
 
 
@@ -164,10 +170,12 @@ class Sensitivity:
     Attributes:
         layers: One each layer and precision.
         margins: See `score.margins`; None where the metric is not about the best score.
+        metric: The metric that was taken of each layer, the task's or its stand-in; "" where none was.
     """
 
     layers: tuple[LayerNoise, ...]
     margins: tuple[float, ...] | None
+    metric: str = ""
 
 
 @final
@@ -201,7 +209,7 @@ def simulate(request: SimulationRequest, progress: Progress) -> SimulationResult
         placement, calibrated = _placed(model, trial.recipe, trial.runtime, request.journal, progress)
         prepared = judged.runner.prepare(placement, calibrated.input_means)
         outputs = judged.run(prepared, progress=_reported(progress, title))
-        drop, metric = score(trial.metric, request.base, judged.samples, reference, outputs)
+        drop, metric = score(trial.metric, request.base, judged.samples, reference, outputs, request.data.model)
         result = SimulatedRecipe(
             sqnr_db=_decibels(reference, outputs),
             drop=_without_scores(drop, metric) if drop else None,
@@ -226,16 +234,36 @@ def measure(request: SensitivityRequest, progress: Progress) -> Sensitivity:
     def prepare(placement: Placement) -> Prepared:
         return model.runner.prepare(placement, means)
 
-    layers = measure_layers(
+    found = margins(request.metric, model.run()[0])
+    with tempfile.TemporaryDirectory(prefix="edgekit-layers-") as folder:
+        # Margins tell what noise does to the best score without the chance of a few samples.
+        taken = MetricOfLayers(request.metric, request.base, model, Path(folder)) if found is None else None
+        layers = _layers(request, model, placements, prepare, taken, progress)
+    return Sensitivity(
+        layers=layers,
+        margins=None if found is None else tuple(found),
+        metric=taken.metric if taken is not None else "",
+    )
+
+
+def _layers(
+    request: SensitivityRequest,
+    model: FloatModel,
+    placements: Mapping[Precision, Placement],
+    prepare: Callable[[Placement], Prepared],
+    taken: MetricOfLayers | None,
+    progress: Progress,
+) -> tuple[LayerNoise, ...]:
+    journal = request.journal
+    return measure_layers(
         model,
         placements,
         prepare,
+        lose=taken.lose if taken is not None else lambda _outputs: None,
         known=_known(journal, progress),
         save=lambda item: _save_layer(journal, item),
         progress=lambda module, share: progress(f"measuring {module}", share),
     )
-    found = margins(request.metric, model.run()[0])
-    return Sensitivity(layers=layers, margins=None if found is None else tuple(found))
 
 
 SIMULATE: Final = Job(work=simulate, tools=("torch",))

@@ -12,6 +12,7 @@ from edgekit.errors import DataError
 from edgekit.metrics.drop import Drop
 from edgekit.metrics.measure_drop import measure_drop
 from edgekit.metrics.table import classifies, stand_in
+from edgekit.model import CapturedModel
 from edgekit.samples import Samples, write_samples
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def score(
     samples: Samples,
     reference: Sequence[NDArray[Any]],
     outputs: Sequence[NDArray[Any]],
+    model: CapturedModel | None = None,
 ) -> tuple[Drop | None, str]:
     """Returns the drop and the metric that was used, or None and the reason why there is none.
 
@@ -33,18 +35,20 @@ def score(
         samples: What both ran on.
         reference: The float model's outputs, one array (rows, ...) each.
         outputs: The simulated recipe's.
+        model: The float model, for the names of its outputs and which of them were split; None where none was.
     """
     try:
         other = stand_in(metric, base)
     except DataError as error:
         return None, error.message
     with tempfile.TemporaryDirectory(prefix="edgekit-simulated-") as name:
-        expected = _write(Path(name) / "float", reference)
-        found = _write(Path(name) / "simulated", outputs)
+        names = [spec.name for spec in model.outputs] if model else [f"output_{i}" for i in range(len(reference))]
+        expected = _write(Path(name) / "float", reference, names)
+        found = _write(Path(name) / "simulated", outputs, names)
         reason = ""
         for tried in dict.fromkeys((metric, other)):
             try:
-                return measure_drop(tried, found, expected, samples, base), tried
+                return measure_drop(tried, found, expected, samples, base, joined=model.joined if model else ()), tried
             except DataError as error:
                 reason = error.message
     return None, reason
@@ -66,7 +70,6 @@ def margins(metric: str, reference: NDArray[Any]) -> list[float] | None:
     return [float(value) for value in (best[:, 1] - best[:, 0]) / root]
 
 
-def _write(folder: Path, arrays: Sequence[NDArray[Any]]) -> Samples:
-    names = [f"output_{i}" for i in range(len(arrays))]
+def _write(folder: Path, arrays: Sequence[NDArray[Any]], names: Sequence[str]) -> Samples:
     rows = (tuple(array[i : i + 1] for array in arrays) for i in range(len(arrays[0])))
     return write_samples(folder, names, rows)

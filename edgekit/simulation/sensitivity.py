@@ -1,4 +1,4 @@
-"""How much each layer's precision adds to the error of the outputs, one layer at a time.
+"""How much each layer's precision adds to the error of the outputs, and loses of the metric, one layer at a time.
 
 The float graph is walked once. At each layer the state is forked, the layer alone is rounded, and the rest of the graph
 runs on from there: what lies before a layer is never computed again. All samples are kept at the same place of the
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from edgekit.recipe import Precision
 from edgekit.simulation.float_model import MEMORY_BYTES, FloatModel
-from edgekit.simulation.graph_run import FLOAT, Prepared, Run
+from edgekit.simulation.graph_run import FLOAT, Prepared
 from edgekit.simulation.placement import Placement
 
 if TYPE_CHECKING:
@@ -34,11 +34,13 @@ class LayerNoise:
         module: Dotted name.
         precision: Precision of this layer alone; all others are float.
         noise: sum((float - rounded)^2) / sum(float^2) over all samples, averaged over the outputs.
+        points: What it loses of the metric, in percentage points; None where the metric was not taken.
     """
 
     module: str
     precision: Precision
     noise: float
+    points: float | None = None
 
 
 def sample_count(model: FloatModel) -> int:
@@ -52,6 +54,7 @@ def measure_layers(
     placements: Mapping[Precision, Placement],
     prepare: Callable[[Placement], Prepared],
     *,
+    lose: Callable[[Sequence[tuple[Tensor, ...]]], float | None],
     known: Mapping[tuple[str, Precision], LayerNoise],
     save: Callable[[LayerNoise], None],
     progress: Callable[[str, float], None],
@@ -62,6 +65,7 @@ def measure_layers(
         model: The float model and its samples.
         placements: For each precision, what it rounds where all of the model has it.
         prepare: Rounds the weights of a placement.
+        lose: Returns what outputs, one tuple a batch, lose of the metric; None where that is not taken.
         known: Figures of an earlier run that was interrupted.
         save: Callback that gets each figure as it is measured.
         progress: Callback that gets (module, share done).
@@ -82,8 +86,10 @@ def measure_layers(
                     continue
                 item = known.get((module, precision))
                 if item is None:
-                    noise = _branch_noise(model, prepare(placement.of_module(module)), runs, expected)
-                    item = LayerNoise(module=module, precision=precision, noise=noise)
+                    rounded = prepare(placement.of_module(module))
+                    outputs = [model.runner.results(model.runner.advance(run.fork(), rounded)) for run in runs]
+                    noise = noise_share(expected, outputs)
+                    item = LayerNoise(module=module, precision=precision, noise=noise, points=lose(outputs))
                     save(item)
                 found.append(item)
     return tuple(found)
@@ -105,13 +111,6 @@ def noise_share(expected: Sequence[tuple[Tensor, ...]], found: Sequence[tuple[Te
         )
         shares.append(noise / max(signal, 1e-30))
     return sum(shares) / len(shares)
-
-
-def _branch_noise(
-    model: FloatModel, prepared: Prepared, runs: Sequence[Run], expected: Sequence[tuple[Tensor, ...]]
-) -> float:
-    found = [model.runner.results(model.runner.advance(run.fork(), prepared)) for run in runs]
-    return noise_share(expected, found)
 
 
 def _in_order(model: FloatModel, placements: Mapping[Precision, Placement]) -> list[tuple[str, int]]:

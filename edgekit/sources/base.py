@@ -41,6 +41,7 @@ class CaptureRequest:
         metadata: Labels, preprocessing and provenance that go into the artifacts.
         state_pairs: (output, input) of the model that are one state.
         as_torch: Capture an ONNX file as an exported torch program, which more formats can be made from.
+        split_outputs: Make each member of a joined output an output of its own.
         embedded_default: The model is the one that edgekit takes where none is given.
         file: Where the source lies, where `source` is only what it is called; None where it is the path itself.
         source_sha256: Hash of the source's content, None for code: for the key under which the result is found again.
@@ -59,6 +60,7 @@ class CaptureRequest:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     state_pairs: tuple[tuple[str, str], ...] = ()
     as_torch: bool = False
+    split_outputs: bool = False
     embedded_default: bool = False
     file: Place | None = None
     source_sha256: str | None = None
@@ -133,6 +135,10 @@ class Source(ABC):
             found = self.read(request, partial, progress)
             if not (partial / found.file).exists():
                 raise WorkerError(f"The {self.kind} source returned without writing {found.file}.")
+            if request.split_outputs:
+                from edgekit.sources.split_outputs import with_split_outputs
+
+                found = with_split_outputs(found, partial, request.source)
             model = self._describe(request, found)
             write_captured(model, partial)
             shutil.rmtree(request.output, ignore_errors=True)
@@ -161,4 +167,5 @@ class Source(ABC):
             states=(*declared_states(request.state_pairs, found.inputs, found.outputs), *found.states),
             open_sizes=found.open_sizes,
             float_types=found.float_types,
+            joined=found.joined,
         )

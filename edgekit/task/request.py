@@ -86,6 +86,7 @@ def make_request(
     overrides: Mapping[str, str | None] | None = None,
     input_sizes: Sequence[InputSizes] = (),
     dimensions: Sequence[Dimension] = (),
+    split_outputs: bool = False,
     regression: Sequence[str] = (),
     demo_limits: bool = True,
     without: Sequence[str] = (),
@@ -106,6 +107,7 @@ def make_request(
         overrides: Task fields (`calibration`, `evaluation`, `metric`, `example_inputs`) to the text of their flags.
         input_sizes: What --input says, read by `read_input_sizes`.
         dimensions: What --dimension says, read by `read_dimensions`.
+        split_outputs: --split-outputs; the task file may say it too.
         regression: --max-regression, each as it was given.
         demo_limits: Where no model is named, the limits of the embedded default hold; False where nothing says that it
             is about that model.
@@ -118,6 +120,7 @@ def make_request(
     """
     cwd = cwd or Path.cwd()
     task = task or make_task(model, config, overrides or {}, cwd, input_sizes, dimensions)
+    task = replace(task, split_outputs=True) if split_outputs else task
     if task.embedded_default and not demo_limits:
         task = replace(task, limits=())
     profile = _profile(device, task, cwd)

@@ -128,6 +128,7 @@ class Task:
         images: Folder of the pictures of a COCO file; None where the task does not say.
         preprocessing: For folders of images, and for whoever feeds the model later.
         preprocessing_stated: True where the task says it itself; else it holds for folders of images only.
+        split_outputs: Each member of a joined output becomes an output of its own.
         state_pairs: (output, input) of the model that are one state: what a call gives there, the next one takes.
         reset_every: Data: states begin anew after so many calls; None for one sequence, or as marks in the data say.
         training: None where the task has no training data.
@@ -160,6 +161,7 @@ class Task:
     images: str | None = None
     preprocessing: ImagePreprocessing = ImagePreprocessing()
     preprocessing_stated: bool = False
+    split_outputs: bool = False
     state_pairs: tuple[tuple[str, str], ...] = ()
     reset_every: int | None = None
     training: Training | None = None
@@ -239,6 +241,7 @@ def _to_task(file: TaskFile, path: Path) -> Task:
             letterbox=file.data.preprocessing.letterbox,
         ),
         preprocessing_stated="preprocessing" in file.data.model_fields_set,
+        split_outputs=file.model.split_outputs,
         state_pairs=file.state[0],
         reset_every=file.state[1],
         training=Training(**file.training.model_dump()) if file.training else None,

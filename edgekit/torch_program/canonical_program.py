@@ -65,7 +65,7 @@ def canonical(
         ModelError: it changes its parameters, cannot be captured with these shapes, or computes something else then.
     """
     graph_module = program.module(check_guards=False)
-    _flatten_signature(graph_module)
+    flatten_signature(graph_module)
     if names is not None:
         _rename_inputs(graph_module, names)
     inline_regions(graph_module)
@@ -105,7 +105,7 @@ def folded_program(program: ExportedProgram, examples: Sequence[Tensor], title: 
         bounds: The open sizes.
     """
     graph_module = program.module(check_guards=False)
-    _flatten_signature(graph_module)
+    flatten_signature(graph_module)
     inline_regions(graph_module)
     _drop_idle_operators(graph_module)
     fold_batch_norms(graph_module)
@@ -119,7 +119,7 @@ def folded_program(program: ExportedProgram, examples: Sequence[Tensor], title: 
 def _traced_again(graph_module: GraphModule, examples: Sequence[Tensor], title: str) -> GraphModule:
     """Returns a graph with the shapes and types that its tensors have by now."""
     again = export_module(graph_module, examples, title).module(check_guards=False)
-    _flatten_signature(again)
+    flatten_signature(again)
     return again
 
 
@@ -152,7 +152,7 @@ def check_equal(expected: Sequence[Tensor], got: Sequence[Tensor], title: str, t
         )
 
 
-def _flatten_signature(graph_module: GraphModule) -> None:
+def flatten_signature(graph_module: GraphModule) -> None:
     """Makes inputs positional and outputs flat: a single tensor stays one, more become a tuple."""
     from torch.fx.graph import CodeGen
 

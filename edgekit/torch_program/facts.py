@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import final
 
-from edgekit.model import CapturedKind, OpenSizes, State, TensorSpec
+from edgekit.model import CapturedKind, JoinedOutput, OpenSizes, State, TensorSpec
 from edgekit.torch_program.architecture import Architecture
 
 
@@ -27,6 +27,7 @@ class Capture:
         states: What the model keeps between calls.
         open_sizes: Sizes that artifacts leave open.
         float_types: Floating-point types other than float32 that it computed in; what was captured computes in that.
+        joined: Outputs that were split into their members.
     """
 
     kind: CapturedKind
@@ -40,3 +41,4 @@ class Capture:
     states: tuple[State, ...] = ()
     open_sizes: OpenSizes | None = None
     float_types: tuple[str, ...] = ()
+    joined: tuple[JoinedOutput, ...] = ()

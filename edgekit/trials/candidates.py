@@ -182,13 +182,15 @@ def measure_noise(
     settings: Settings,
 ) -> LayerNoises:
     """Returns what `measure_layers` does, with the margins that tell how noise becomes changed decisions."""
-    common = Recipe(per_channel=base.recipe.per_channel, ranges=base.recipe.ranges, group_size=base.recipe.group_size)
+    common = replace(base.recipe, default="fp32", overrides=(), symmetric_activations=False)
     request = SensitivityRequest(
         data=SimulationData(model=model, samples=samples),
         runtime=base.runtime,
         recipe=common,
         precisions=tuple(precisions),
         metric=task.metric,
+        metric_sha256=_metric_digest(task),
+        base=task.base,
         journal=Path(),
     )
     journal = settings.cache.journal("simulations", MEASURE.key(request))
@@ -203,7 +205,8 @@ def measure_noise(
             module=item.module,
             precision=item.precision,
             noise=item.noise,
-            points=expected_points(item.noise, found.margins),
+            points=expected_points(item.noise, found.margins) if item.points is None else item.points,
+            metric="" if item.points is None else found.metric,
         )
         for item in found.layers
     )

@@ -89,7 +89,7 @@ def run_export(requested: ExportRequest, settings: Settings, done: Done) -> Expo
             else choose(request, model, requested.effort, settings)
         )
         analysis = analyze_model(model, settings)
-        candidates = chosen_candidates(request, choice)
+        candidates = chosen_candidates(request, choice, requested.io)
         made = make_artifacts(
             requested, candidates, choice, _read_inputs(request, model, candidates, settings), settings, done
         )
@@ -98,9 +98,19 @@ def run_export(requested: ExportRequest, settings: Settings, done: Done) -> Expo
     return Exported(report=report, plans=tuple(choice.plans))
 
 
-def chosen_candidates(request: Request, choice: Choice) -> tuple[Candidate, ...]:
-    """Returns what is to be made: the techniques that were requested, then what the plan has chosen."""
-    return tuple(replace(item, steps=(*request.techniques, *item.steps)) for item in choice.candidates)
+def chosen_candidates(request: Request, choice: Choice, io: IoType = "float") -> tuple[Candidate, ...]:
+    """Returns what is to be made: the techniques that were requested, then what the plan has chosen.
+
+    Where outputs are requested in integers, no head can stay float: the request is stronger than the rule.
+    """
+    return tuple(
+        replace(
+            item,
+            steps=(*request.techniques, *item.steps),
+            recipe=replace(item.recipe, float_heads=()) if io == "int8" else item.recipe,
+        )
+        for item in choice.candidates
+    )
 
 
 def _read_inputs(request: Request, model: CapturedModel, candidates: Sequence[Candidate], settings: Settings) -> Inputs:

@@ -26,15 +26,17 @@ from edgekit.pipeline.technique_stage import apply_techniques
 from edgekit.planner.candidates import with_predictions
 from edgekit.planner.choice import DEFAULT_LOSS_POINTS
 from edgekit.planner.cliff import allowed_noise, fewest_layers, layer_shares, noise_of
+from edgekit.planner.float_heads import FloatHead, with_float_heads
 from edgekit.planner.mixed_precision import with_precisions
-from edgekit.planner.mixed_search import is_integer, precisions_to_mix
+from edgekit.planner.mixed_search import is_integer, losses_by_metric, precisions_to_mix
 from edgekit.planner.recipes import resolve_precision
 from edgekit.predict.storage import four_bit_work
 from edgekit.recipe import Candidate, Precision
 from edgekit.simulation.realisation import why_not_simulated
 from edgekit.trials.candidates import LayerNoises, export_candidate, measure_noise
+from edgekit.trials.float_heads import find_float_heads
 from edgekit.trials.ladder_rungs import RUNGS, Cliff, Ladder, LadderRequest, Rung, climb
-from edgekit.trials.planning import ready_to_simulate
+from edgekit.trials.simulation_data import ready_to_simulate
 
 ATTEMPTS: Final = 3
 """Mixtures that are exported and measured at a cliff: each takes as long as a rung."""
@@ -94,8 +96,9 @@ def open_ladder_search(request: LadderRequest, settings: Settings, done: Callabl
     # Of an ONNX file the torch program is costed: layers are measured in it, and have its names.
     costed = request.model if isinstance(inputs.torch_model, EdgekitError) else inputs.torch_model
     analysis = analyze_model(changed or costed, settings)
+    heads = find_float_heads(request.task, changed or costed, analysis, settings)
     return LadderSearch(
-        request=request, settings=settings, done=done, inputs=inputs, changed=changed, analysis=analysis
+        request=request, settings=settings, done=done, inputs=inputs, changed=changed, analysis=analysis, heads=heads
     )
 
 
@@ -111,6 +114,7 @@ class LadderSearch:
         inputs: The model and its data.
         changed: What the techniques have made of the model; None without any.
         analysis: Costed graph of what the converter starts from.
+        heads: Heads that stay float in static INT8.
     """
 
     request: LadderRequest
@@ -119,6 +123,7 @@ class LadderSearch:
     inputs: Inputs
     changed: CapturedModel | None
     analysis: Analysis
+    heads: tuple[FloatHead, ...] = ()
 
     @property
     def limit(self) -> Limit:
@@ -136,6 +141,7 @@ class LadderSearch:
         request = self.request
         options = request.profile.options.get(request.runtime)
         recipe = resolve_precision(name, self.analysis.family, request.runtime, options)
+        recipe = with_float_heads(recipe, request.runtime, self.heads)
         candidate = with_predictions(
             Candidate(runtime=request.runtime, recipe=recipe, steps=request.techniques), self.analysis, request.profile
         )
@@ -175,6 +181,7 @@ class LadderSearch:
         if kept is not None and is_integer(kept):
             integers.append(kept)
         noises = measure_noise(fallen.candidate, integers, self.request.task, *ready, self.settings)
+        noises = replace(noises, layers=losses_by_metric(noises.layers))
         cliff = replace(bare, layers=layer_shares(noises.layers, precision))
         if kept is None:
             return replace(cliff, reason=f"{self.request.runtime} cannot mix {fallen.name} with what is above it"), ()

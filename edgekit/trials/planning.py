@@ -17,19 +17,17 @@ from edgekit.budget import Budget
 from edgekit.errors import EdgekitError
 from edgekit.exporting.inputs import read_inputs
 from edgekit.model import CapturedModel
-from edgekit.pipeline.capture import capture_model
 from edgekit.pipeline.convert import why_not_made
-from edgekit.pipeline.samples import prepare_samples
 from edgekit.pipeline.settings import Settings
 from edgekit.planner.choice import BROKEN, judge_candidates
+from edgekit.planner.float_heads import FloatHead
 from edgekit.planner.make import make_plan
 from edgekit.planner.mixed_search import is_integer, precisions_to_mix, search
 from edgekit.planner.plan import LayerLoss, Plan
-from edgekit.planner.recipes import steps_of
+from edgekit.planner.recipes import resolve_precision, steps_of
 from edgekit.planner.technique_offers import needs_calibration, offers_for
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.recipe import Candidate, Effort, Prediction, Preference, Rejection, Step
-from edgekit.registry import DEFAULT_FORMAT
 from edgekit.samples import Samples
 from edgekit.simulation.jobs import SimulationData
 from edgekit.simulation.realisation import why_not_simulated
@@ -42,8 +40,10 @@ from edgekit.trials.candidates import (
     weighed,
 )
 from edgekit.trials.finalists import export_finalists
+from edgekit.trials.float_heads import find_float_heads
 from edgekit.trials.obstacles import find_obstacles
 from edgekit.trials.rescue_search import open_rescue_search
+from edgekit.trials.simulation_data import ready_to_simulate
 
 FINALISTS: Final = 3
 """Candidates that `thorough` exports."""
@@ -115,6 +115,7 @@ def plan(request: PlanRequest, settings: Settings) -> Plan:
         offers=offers_for(request.model.kind, request.analysis.family, has_training=request.task.training is not None),
         refine=refinement.refine,
         prefer=request.prefer,
+        heads=_float_heads(request, settings),
     )
     return replace(
         made,
@@ -123,6 +124,16 @@ def plan(request: PlanRequest, settings: Settings) -> Plan:
         rejected=(*made.rejected, *refinement.failed),
         sensitivity=refinement.sensitivity,
     )
+
+
+def _float_heads(request: PlanRequest, settings: Settings) -> tuple[FloatHead, ...]:
+    """Returns the heads that stay float, where a recipe with fixed ranges is among those to look at."""
+    presets = (request.precision,) if request.precision else ("int8",)
+    runtimes = request.formats or request.profile.runtimes
+    recipes = [resolve_precision(name, request.analysis.family, runtime) for name in presets for runtime in runtimes]
+    if not any(recipe.needs_calibration for recipe in recipes):
+        return ()
+    return find_float_heads(request.task, request.model, request.analysis, settings)
 
 
 def _of_types(model: CapturedModel) -> tuple[str, ...]:
@@ -138,21 +149,6 @@ def _missing_data(made: Plan, task: Task) -> tuple[str, ...]:
         "real inputs as --calibration FILE.npz, --calibration FOLDER of images, or --calibration data.py:function"
     )
     return (words,)
-
-
-def ready_to_simulate(task: Task, model: CapturedModel, settings: Settings) -> tuple[CapturedModel, Samples] | str:
-    """Returns the model as torch and the calibration samples, or why recipes cannot be simulated with them."""
-    samples = prepare_samples(task, model, "calibration", settings)
-    if samples is None:
-        return "the task has no calibration data; give --calibration, or [data] calibration in edgekit.toml"
-    if reason := why_not_simulated(DEFAULT_FORMAT, model.kind):
-        return reason
-    if model.kind == "pt2":
-        return model, samples
-    try:
-        return capture_model(task, settings, as_torch=True), samples
-    except EdgekitError as error:
-        return error.message.splitlines()[0]
 
 
 @final

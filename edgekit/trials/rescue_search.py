@@ -2,11 +2,13 @@
 
 Techniques learn from three quarters of the calibration samples; the rest, which they have not seen, says by simulation
 what each change gains. The evaluation data stays out of it: it judges what was chosen. The search is greedy: what helps
-most by itself is kept, and each of the others joins it if that gains as much again as `GAIN_DB`.
+most by itself is kept, and each of the others joins it if that gains as much again as `GAIN_DB`. Where the task's
+metric tells two simulations apart, it decides; parity does where the metric sees no difference.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, final
@@ -34,6 +36,9 @@ LONGEST_S: Final = 900.0
 """What a technique may be expected to take, seconds on one core."""
 
 _HELD_OUT: Final = 4  # every fourth sample
+
+_SEEN_POINTS: Final = 1.0
+"""Difference of the metric, in percentage points, from which it decides: a few held-out samples show no less."""
 
 
 @final
@@ -93,7 +98,7 @@ class RescueSearch:
             except EdgekitError as error:
                 left_out.append(f"{change.title}: {error.message.splitlines()[0]}")
         best, result = self._together(candidate, base, tried)
-        words = ", ".join(f"{change.title} {found.sqnr_db - base.sqnr_db:+.1f} dB" for change, found in tried)
+        words = ", ".join(f"{change.title} {_gain_words(base, found)}" for change, found in tried)
         changed = best.applied_to(candidate) if best != Rescue() else candidate
         note = (
             f"{candidate.title}: {self._outcome(best, base, result)} on {self.held_out.items} held-out calibration "
@@ -113,13 +118,13 @@ class RescueSearch:
     ) -> tuple[Rescue, SimulatedRecipe]:
         """Returns the best combination and what simulating it gave."""
         best, result = Rescue(), base
-        for change in worth_joining((change, found.sqnr_db - base.sqnr_db) for change, found in tried):
+        for change in worth_joining((change, gain_of(base, found)) for change, found in tried):
             both = joined(best, change)
             if both is None:
                 continue
             alone = next(found for other, found in tried if other == change)
             found = alone if best == Rescue() else self._simulate(candidate, both)
-            if found.sqnr_db >= result.sqnr_db + GAIN_DB:
+            if gain_of(result, found) >= GAIN_DB:
                 best, result = both, found
         return best, result
 
@@ -149,6 +154,25 @@ class RescueSearch:
         if best == Rescue():
             return f"no change brought it nearer to the float model than {before}"
         return f"{best.title} brings parity from {before} to {after}"
+
+
+def gain_of(before: SimulatedRecipe, after: SimulatedRecipe) -> float:
+    """Returns what a change gains: points of the metric where these tell the two apart, else decibels of parity."""
+    points = _points(before, after)
+    return after.sqnr_db - before.sqnr_db if points is None else points
+
+
+def _points(before: SimulatedRecipe, after: SimulatedRecipe) -> float | None:
+    """Returns what a change gains of the metric in percentage points; None where that is too little to be seen."""
+    values = [item.drop.value for item in (before, after) if item.drop is not None and item.drop.value is not None]
+    if len(values) < 2 or not all(map(math.isfinite, values)) or abs(values[0] - values[1]) < _SEEN_POINTS:
+        return None
+    return values[0] - values[1]
+
+
+def _gain_words(before: SimulatedRecipe, after: SimulatedRecipe) -> str:
+    points = _points(before, after)
+    return f"{after.sqnr_db - before.sqnr_db:+.1f} dB" + ("" if points is None else f" and {points:+.1f} pp")
 
 
 def open_rescue_search(

@@ -16,6 +16,7 @@ from edgekit.errors import ResourceError
 from edgekit.exporting.report import ExportReport
 from edgekit.formats.format import Snippets
 from edgekit.formats.table import known_format, resource_folder
+from edgekit.metrics.joined_outputs import read_joined
 from edgekit.model import Dimension, TensorSpec
 from edgekit.pipeline.artifact_metadata import Embedded, origin_line, read_embedded
 from edgekit.plain_text import markdown_code, markdown_text
@@ -23,7 +24,7 @@ from edgekit.task.pictures import LETTERBOX_PIXEL
 from edgekit.task.preprocessing import channels_of, describe_preprocessing, image_input
 from edgekit.usage.identifiers import pascal_case, quote, snake_case
 from edgekit.usage.state_words import state_views
-from edgekit.usage.tensor_words import size_views, tensor_facts, tensor_views, typical_shape, why_not
+from edgekit.usage.tensor_words import joined_views, size_views, tensor_facts, tensor_views, typical_shape, why_not
 from edgekit.workers.atomic_files import write_text
 
 FOLDER: Final = "usage"
@@ -171,6 +172,7 @@ def snippets_of(
                 dequantizes=any(tensor["quantized"] for tensor in outputs),
                 integers=not artifact.precision.startswith(("fp32", "fp16")) or "+" in artifact.precision,
                 image=_image(artifact, embedded),
+                joined=joined_views(language, read_joined(artifact.metadata), artifact.outputs, outputs),
                 labelled=outputs[artifact.outputs.index(labelled)] if labelled else None,
             ),
         )
@@ -201,6 +203,7 @@ def _facts(artifact: Artifact) -> dict[str, Any]:
         "inputs": [tensor_facts(spec) for spec in artifact.inputs],
         "outputs": [tensor_facts(spec) for spec in artifact.outputs],
         "states": [state.to_json() for state in artifact.states],
+        "joined": read_joined(artifact.metadata),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.formats.format import Words
-from edgekit.model import Dimension, TensorSpec
+from edgekit.model import Dimension, JoinedOutput, TensorSpec
 from edgekit.usage.identifiers import camel_case, distinct, quote, snake_case
 
 
@@ -51,6 +51,40 @@ def size_views(language: str, dimensions: Sequence[Dimension], specs: Sequence[T
         for item in dimensions
         if item.name in used
     ]
+
+
+def joined_views(
+    language: str, joined: Sequence[JoinedOutput], specs: Sequence[TensorSpec], views: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Returns what templates say about each output that was split: how its members are joined again.
+
+    Args:
+        language: Suffix of the source files.
+        joined: Outputs that were split.
+        specs: The outputs.
+        views: What templates say about them, in the same order.
+    """
+    places = {spec.name: i for i, spec in enumerate(specs)}
+    made: list[dict[str, Any]] = []
+    for item in joined:
+        if not places.keys() >= set(item.members):
+            continue
+        members = [specs[places[name]] for name in item.members]
+        rows = math.prod(members[0].shape[: item.axis])
+        names = ", ".join(item.members)
+        made.append(
+            {
+                "id": distinct([*(view["id"] for view in views), _spelling(language)(item.name)])[-1],
+                "axis": item.axis,
+                "rows": rows,
+                "count": sum(math.prod(spec.shape) for spec in members),
+                "members": [
+                    {**views[places[spec.name]], "width": math.prod(spec.shape[item.axis :])} for spec in members
+                ],
+                "describe": f"{item.name} as the model had it: {names} joined along axis {item.axis}",
+            }
+        )
+    return made
 
 
 def _spelling(language: str) -> Callable[[str], str]:

@@ -225,6 +225,8 @@ def compare(small: Small, tmp_path: Path) -> Callable[[QuantizedFile], Any]:
             samples_from="calibration",
             count=8,
             threads=1,
+            metric="cosine",
+            base=Path(),
         )
         return run(request, silent)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -88,6 +89,12 @@ def test_near_outputs_need_nothing() -> None:
         "Nothing to do: the outputs are as near to the float model's as this precision allows.",
         "",
     )
+
+
+def test_near_outputs_of_which_the_metric_is_lost_need_something() -> None:
+    near = replace(report("rounding", sqnr=35.0, share=0.4), metric="map", metric_points=12.0)
+    (suspect,) = with_remedies(near, CALL).suspects
+    assert "--effort default" in suspect.command
 
 
 def test_clipping_that_calibration_did_not_see_asks_for_more_samples() -> None:

@@ -12,7 +12,7 @@ import pytest
 from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.budget import Budget, read_limit
 from edgekit.planner.candidates import with_predictions
-from edgekit.planner.mixed_search import expected_points, precisions_to_mix, search
+from edgekit.planner.mixed_search import expected_points, losses_by_metric, precisions_to_mix, search
 from edgekit.planner.plan import LayerLoss
 from edgekit.profiles.profile import DeviceProfile, Hardware
 from edgekit.recipe import Candidate, Recipe
@@ -129,3 +129,38 @@ def test_the_expected_share_of_changed_decisions_is_what_a_simulation_shows():
         for _ in range(50)
     ]
     assert expected_points(noise, margins) == pytest.approx(100 * np.mean(changed), rel=0.05)
+
+
+def measured(points):
+    """Losses whose noise says the contrary of what the metric says."""
+    return [
+        LayerLoss(module=name, precision="int8_static", noise=NOISE[name], points=points[name], metric="map")
+        for name in NOISE
+    ]
+
+
+def test_what_the_metric_loses_decides_and_not_the_noise():
+    found, _ = find(limits(size="800 kB"), measured({"a": 0.0, "b": 6.0, "c": 0.0, "d": 0.0}))
+    assert ("b", "fp32") in found.recipe.overrides
+
+
+def test_layers_that_lose_the_same_of_the_metric_are_ranked_by_noise():
+    ranked = losses_by_metric(measured(dict.fromkeys(NOISE, 1.0)))
+    assert max(ranked, key=lambda item: item.noise).module == "a"
+
+
+def test_a_layer_that_gains_by_chance_counts_as_one_that_loses_nothing():
+    ranked = {item.module: item.noise for item in losses_by_metric(measured({"a": -3.0, "b": 1.0, "c": 0.0, "d": 0.0}))}
+    assert ranked["b"] > ranked["a"] > ranked["c"] > ranked["d"] > 0
+
+
+def test_losses_without_a_metric_stay_as_they_are():
+    assert losses_by_metric(losses()) == tuple(losses())
+
+
+def test_layers_before_heads_that_stay_float_stay_so_in_a_mixture():
+    analysis = chain()
+    base = candidate(analysis, Recipe(default="int8_static", overrides=(("d", "fp32"),), float_heads=(0,)))
+    found = search(losses(), base, ("fp32",), limits(size="1.3 MB"), analysis, BOARD)
+    assert ("d", "fp32") in found.recipe.overrides
+    assert found.recipe.float_heads == (0,)

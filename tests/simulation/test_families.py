@@ -141,7 +141,7 @@ def test_a_hybrid_recipe_is_measured_layer_by_layer(opened, tmp_path):
     (tmp_path / "j").mkdir()
     request = jobs.SensitivityRequest(
         data=opened["hybrid"], runtime="onnx", recipe=Recipe(default="int8_hybrid"), precisions=("int8_hybrid",),
-        metric="cosine", journal=tmp_path / "j",
+        metric="cosine", metric_sha256=None, base=tmp_path, journal=tmp_path / "j",
     )  # fmt: skip
     found = jobs.measure(request, lambda *_: None)
     assert {item.module for item in found.layers if item.noise > 0} == {"stem", "mix", "head"}
@@ -151,7 +151,7 @@ def test_layers_of_both_integer_precisions_are_measured(opened, tmp_path):
     (tmp_path / "j").mkdir()
     request = jobs.SensitivityRequest(
         data=opened["encoder"], runtime="tflite", recipe=Recipe(), precisions=("int8_dynamic", "int4_weights"),
-        metric="cosine", journal=tmp_path / "j",
+        metric="cosine", metric_sha256=None, base=tmp_path, journal=tmp_path / "j",
     )  # fmt: skip
     found = jobs.measure(request, lambda *_: None)
     noise = {(item.module, item.precision): item.noise for item in found.layers}

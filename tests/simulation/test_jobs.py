@@ -34,8 +34,9 @@ def simulated(data, journal, tmp_path):
 @pytest.fixture
 def sensitivity(data, journal):
     return jobs.SensitivityRequest(
-        data=data, runtime="onnx", recipe=Recipe(), precisions=("int8_static",), metric="agreement", journal=journal
-    )
+        data=data, runtime="onnx", recipe=Recipe(), precisions=("int8_static",), metric="agreement",
+        metric_sha256=None, base=journal, journal=journal,
+    )  # fmt: skip
 
 
 def test_the_float_recipe_changes_nothing(simulated):

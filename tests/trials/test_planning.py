@@ -20,7 +20,7 @@ from edgekit.profiles.profile import DeviceProfile, Hardware
 from edgekit.recipe import Prediction
 from edgekit.simulation.jobs import SimulatedDrop, SimulatedRecipe
 from edgekit.task.task import Task
-from edgekit.trials import finalists, planning
+from edgekit.trials import finalists, planning, simulation_data
 from edgekit.trials.candidates import weighed
 from edgekit.trials.planning import PlanRequest, plan
 from edgekit.workers.cache import Cache
@@ -82,7 +82,9 @@ def calls(monkeypatch):
     monkeypatch.setattr(planning, "why_not_made", lambda *_: lambda _runtime, _recipe: None)
     monkeypatch.setattr(planning, "find_obstacles", lambda *_args, **_kwargs: ())
     monkeypatch.setattr(
-        planning, "prepare_samples", lambda task, *_rest: task.calibration and SimpleNamespace(items=270, count=9)
+        simulation_data,
+        "prepare_samples",
+        lambda task, *_rest: task.calibration and SimpleNamespace(items=270, count=9),
     )
     return seen
 
@@ -211,6 +213,6 @@ def test_an_onnx_file_that_cannot_become_torch_is_planned_by_arithmetic(calls, t
     def refuse(*_args, **_kwargs):
         raise ModelError("no importer for Loop\nmore")
 
-    monkeypatch.setattr(planning, "capture_model", refuse)
+    monkeypatch.setattr(simulation_data, "capture_model", refuse)
     made = ask(tmp_path, "default", kind="onnx", size="2 MB")
     assert made.warnings[-1] == "nothing was simulated: no importer for Loop"

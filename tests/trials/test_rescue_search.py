@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +18,10 @@ from edgekit.planner.recipes import steps_of
 from edgekit.profiles.profile import DeviceProfile, Hardware
 from edgekit.recipe import Candidate, Prediction, Recipe
 from edgekit.samples import write_samples
-from edgekit.simulation.jobs import SimulatedRecipe
+from edgekit.simulation.jobs import SimulatedDrop, SimulatedRecipe
 from edgekit.task.task import Task
 from edgekit.trials import rescue_search
-from edgekit.trials.rescue_search import RescueSearch, open_rescue_search
+from edgekit.trials.rescue_search import RescueSearch, gain_of, open_rescue_search
 from edgekit.workers.cache import Cache
 
 BASE_DB = 20.0
@@ -151,3 +152,22 @@ def test_too_few_samples_are_said(tmp_path, search):
         search.task, search.model, search.analysis, search.profile, samples(tmp_path, 15), search.settings
     )
     assert found == "15 calibration samples are too few to hold some out; 16 are enough"
+
+
+def simulated(sqnr_db: float, points: float | None) -> SimulatedRecipe:
+    drop = None if points is None else SimulatedDrop(metric="map", value=points, low=None, high=None, count=20)
+    return SimulatedRecipe(sqnr_db=sqnr_db, drop=drop)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "gain"),
+    [
+        pytest.param((20.0, 9.0), (18.0, 4.0), 5.0, id="the metric gains although parity loses"),
+        pytest.param((20.0, 4.0), (28.0, 9.0), -5.0, id="the metric loses although parity gains"),
+        pytest.param((20.0, 4.0), (22.0, 3.5), 2.0, id="the metric sees too little"),
+        pytest.param((20.0, None), (22.0, 3.5), 2.0, id="the metric was not taken"),
+        pytest.param((20.0, math.nan), (22.0, 3.5), 2.0, id="outputs that are not finite"),
+    ],
+)
+def test_a_change_gains_what_the_metric_says_where_it_says_something(before, after, gain):
+    assert gain_of(simulated(*before), simulated(*after)) == gain

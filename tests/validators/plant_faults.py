@@ -99,6 +99,8 @@ def debug(folder: Path, samples: str, artifact: Path, runtime: str, precision: s
         samples_from="calibration",
         count=8,
         threads=1,
+        metric="cosine",
+        base=Path(),
     )
     return run(request, lambda *_: None).to_json()
 
