@@ -28,7 +28,8 @@ SURFACE = {
     "gate": "target * device model inputs calibration evaluation metric measurements signature max_regression baseline "
     "fail_on_missing_baseline remeasure without config strict **more",
     "ladder": f"model * device inputs format techniques {TASK} output config name strict **more",
-    "plan": f"model * device inputs dimensions split_outputs formats precision effort prefer {TASK} signature why config name **more",
+    "plan": f"model * device inputs dimensions split_outputs formats precision effort prefer {TASK} signature why "
+    "config name **more",
     "report": "target output",
     "search": "* device output formats precision epochs trials seed learning_rate optimizer config **more",
     "sweep": "matrix * models devices formats precisions techniques efforts output budget_time budget_jobs "
