@@ -1,6 +1,7 @@
 """Kills of real commands at random moments: how many leave something wrong. The goal is 0 of 200.
 
-    python benchmarks/kills.py --cases 60 [--forked] [--seed 0] [--first N] [--victims plan,export] [--write]
+    python benchmarks/kills.py --cases 60 [--forked] [--seed 0] [--first N] [--victims plan,export]
+        [--signals KILL] [--write]
     python benchmarks/kills.py --points
 
 Each case starts a command of edgekit (`tests/robustness/killing/victims.py`), kills it by KILL, TERM or INT, the parent
@@ -42,6 +43,7 @@ def run_cases(options: argparse.Namespace, ground: Path) -> None:
     known = [str(one["n"]) for one in read_results() if one["way"] == way and one["seed"] == options.seed]
     arguments = [
         *("--ground", str(ground), "--victims", options.victims, "--except", ",".join(known)),
+        *("--signals", options.signals),
         *("--seed", str(options.seed), "--first", str(options.first), "--cases", str(options.cases)),
         *(["--forked"] if options.forked else []),
     ]
@@ -135,6 +137,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--victims", default=",".join(VICTIMS))
+    parser.add_argument("--signals", default="KILL,TERM,INT")
     parser.add_argument("--ground", type=Path, help="folder with what the commands work on, made where it is empty")
     parser.add_argument("--forked", action="store_true")
     parser.add_argument("--points", action="store_true")

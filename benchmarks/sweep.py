@@ -27,9 +27,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgekit.engines.engine import Ended, Engine, Work
+from edgekit.exporting.stored_inputs import CapturedInputs
 from edgekit.model import CapturedModel
-from edgekit.sweeping.engine import Ended, Engine, Work
-from edgekit.sweeping.jobs import CapturedInputs, JudgedRow, MadeArtifacts, TaskText
+from edgekit.sweeping.jobs import JudgedRow, MadeArtifacts, TaskText
 from edgekit.sweeping.matrix import ModelEntry, Point
 from edgekit.sweeping.schedule import drive
 from edgekit.sweeping.stages import SweepPlan, SweepStages, graph

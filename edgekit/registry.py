@@ -110,8 +110,8 @@ SOURCES: Final[Mapping[str, str]] = {
 """Kind to source."""
 
 ENGINES: Final[Mapping[str, str]] = {
-    "local": "edgekit.sweeping.local_engine:LocalEngine",
-    "ray": "edgekit.sweeping.ray_engine:RayEngine",
+    "local": "edgekit.engines.local_engine:LocalEngine",
+    "ray": "edgekit.engines.ray_engine:RayEngine",
 }
 """Engine name to engine: what runs the jobs of a sweep."""
 

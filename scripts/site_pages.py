@@ -75,6 +75,7 @@ SCHEMAS: Final = {
     "plan": "edgekit.planner.plan_schema:PlanFileSchema",
     "search": "edgekit.searching.search_schema:SearchFile",
     "sweep": "edgekit.sweeping.sweep_schema:SweepFile",
+    "sweep-baseline": "edgekit.sweeping.baseline_schema:SweepBaselineFile",
     "matrix": "edgekit.task.sweep_table:SweepTable",
     "measurement": "edgekit.measurements.measurement_file:MeasurementFile",
     "task": "edgekit.task.task_file:TaskFile",

@@ -39,7 +39,7 @@ from edgekit.results.outcomes import (
     ExportOutcome,
     GateOutcome,
 )
-from edgekit.task.request import Request, make_request
+from edgekit.task.request import LIMIT_FLAGS, Request, make_request
 
 
 @overload
@@ -143,10 +143,10 @@ def gate(
     strict: bool = False,
     **more: Unpack[Limits],
 ) -> GateOutcome | dict[str, GateOutcome]:
-    """Holds an export against today's budgets, and against a baseline.
+    """Holds an export against today's budgets, and against a baseline; of a sweep all rows, as they were judged.
 
     Args:
-        target: Folder that export wrote, or one artifact, which is run then.
+        target: Folder that export or sweep wrote, or one artifact, which is run then.
         device: As for `plan`.
         model: The float model of an artifact, as for `plan`.
         inputs: As for `plan`.
@@ -156,7 +156,8 @@ def gate(
         measurements: Measurement files of `bench` from the device.
         signature: As for `validate`.
         max_regression: Limits against the baseline: `"size +5 %"`, `"accuracy -0.5 pp"`, or several.
-        baseline: File of `edgekit baseline set`; None takes `edgekit-baseline.json` in the working folder.
+        baseline: File of `edgekit baseline set`; None takes `edgekit-baseline.json` in the working folder, of a sweep
+            `edgekit-sweep-baseline.json`.
         fail_on_missing_baseline: A format without a baseline fails; else it warns.
         remeasure: Runs a folder's artifacts again instead of reading what its report says.
         without: Checks that are shown and not judged, such as `"evidence"`.
@@ -172,6 +173,8 @@ def gate(
         MachineError: an artifact cannot be run here.
     """
     from edgekit.gating.request import GateRequest, exported_source, is_export_folder, run_gate
+    from edgekit.sweeping.folder import is_sweep_folder
+    from edgekit.sweeping.gate import refuse_without_effect, run_sweep_gate
 
     source = TaskSource(
         model=model, inputs=inputs, calibration=calibration, evaluation=evaluation, metric=metric, config=config
@@ -179,6 +182,17 @@ def gate(
     path = Path(target)
     is_folder = is_export_folder(path)
     with session("gate", more, jobs=1) as run:
+        if is_sweep_folder(path):
+            given = {
+                "--device": device, "--config": config, "--signature": signature, "--without": without,
+                "--measurements": tuple(measurements), "--remeasure": remeasure,
+                **{f"--{name.replace('_', '-')}": text for name, text in source.given().items()},
+                **{LIMIT_FLAGS[name]: text for name, text in run.limits.items()},
+            }  # fmt: skip
+            refuse_without_effect(path, given)
+            regression = texts_of(max_regression)
+            held = run_sweep_gate(path, regression, as_path(baseline), fail_on_missing=fail_on_missing_baseline)
+            return GateOutcome(held, strict=strict)
         if is_folder and remeasure and not source.names_task():
             source = replace(source, model=exported_source(path))
         described = described_task(source) if source.names_task() else None

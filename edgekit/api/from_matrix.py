@@ -27,8 +27,6 @@ def sweep(
     output: PathText = "edgekit-sweep",
     budget_time: str | None = None,
     budget_jobs: int | None = None,
-    engine: str = "local",
-    address: str | None = None,
     dry_run: bool = False,
     strict: bool = False,
     **more: Unpack[Limits],
@@ -49,8 +47,6 @@ def sweep(
         output: Folder for the rows; an earlier sweep's goes on.
         budget_time: Nothing more is started after this time, such as `"2 h"`.
         budget_jobs: No more jobs than these are started.
-        engine: What runs the jobs: `"local"`, `"ray"`, or a third party's.
-        address: The cluster of the engine, such as `"auto"`.
         dry_run: Only the matrix, with the rows that the folder holds.
         strict: Inconclusive checks and warnings fail too.
         **more: Limits and how to run (see `Limits` and `Running`).
@@ -81,6 +77,9 @@ def sweep(
             time=budget_time,
             jobs=budget_jobs,
         )
-        requested = sweeping.SweepRequest.read(as_path(matrix), flags, Path(output), run.limits, engine, address)
-        made = sweeping.dry_run(requested) if dry_run else sweeping.run_sweep(requested, run.settings)
+        settings = run.settings
+        requested = sweeping.SweepRequest.read(
+            as_path(matrix), flags, Path(output), run.limits, settings.engine, settings.address
+        )
+        made = sweeping.dry_run(requested) if dry_run else sweeping.run_sweep(requested, settings)
         return SweepOutcome(made, strict=strict)

@@ -1,4 +1,4 @@
-"""`edgekit baseline`: keep what an export measured, to hold later exports against."""
+"""`edgekit baseline`: keep what an export or a sweep measured, to hold later ones against."""
 
 from __future__ import annotations
 
@@ -13,18 +13,27 @@ from edgekit.cli import options
 from edgekit.cli.help import PanelCommand
 from edgekit.cli.options import OUTPUT, option
 from edgekit.gating.baseline import BASELINE_NAME
+from edgekit.sweeping.folder import SWEEP_BASELINE_NAME, is_sweep_folder
 from edgekit.terminal.console import console, write_json
 from edgekit.units import format_value
 
 if TYPE_CHECKING:
     from edgekit.gating.baseline import Baseline
+    from edgekit.sweeping.baseline import SweepBaseline
 
 _BAR_WIDTH: Final = 30
+_SWEEP_FIGURES: Final = ("size", "latency", "accuracy_drop")
 
 app = typer.Typer(no_args_is_help=True)
 
-Folder = Annotated[Path, typer.Argument(help="Folder that export wrote.")]
-Output = Annotated[Path, option(OUTPUT, "--output", "-o", show_default=True, help="File of the baseline; commit it.")]
+Folder = Annotated[Path, typer.Argument(help="Folder that export or sweep wrote.")]
+Output = Annotated[
+    Path | None,
+    option(
+        OUTPUT, "--output", "-o",
+        help=f"File of the baseline; commit it (default: {BASELINE_NAME}, of a sweep {SWEEP_BASELINE_NAME}).",
+    ),
+]  # fmt: skip
 Keep = Annotated[
     bool,
     option(
@@ -40,20 +49,36 @@ BaselineFile = Annotated[Path, typer.Argument(help="File that baseline set wrote
 @app.command(name="set", cls=PanelCommand)
 def set_baseline(
     folder: Folder,
-    output: Output = Path(BASELINE_NAME),
+    output: Output = None,
     keep_artifacts: Keep = False,
     reason: Reason = "",
     as_json: options.Json = False,
     no_color: options.NoColor = False,
 ) -> int:
-    """Keep the figures of an export as the baseline of later ones. The export's records are checked first."""
+    """Keep the figures of an export or a sweep as the baseline of later ones. The records are checked first."""
+    if is_sweep_folder(folder):
+        kept = _set_of_sweep(folder, output or Path(SWEEP_BASELINE_NAME), keep_artifacts=keep_artifacts, reason=reason)
+        _show_sweep(kept, as_json=as_json, no_color=no_color, command="baseline set")
+        return 0
     from edgekit.gating.baseline import write_baseline
     from edgekit.gating.gate import check_folder
 
     report = check_folder(folder)
-    made = write_baseline(report, folder, output, keep_artifacts=keep_artifacts, reason=reason)
+    made = write_baseline(report, folder, output or Path(BASELINE_NAME), keep_artifacts=keep_artifacts, reason=reason)
     _show(made, as_json=as_json, no_color=no_color, command="baseline set")
     return 0
+
+
+def _set_of_sweep(folder: Path, output: Path, *, keep_artifacts: bool, reason: str) -> SweepBaseline:
+    from edgekit.errors import UsageError
+    from edgekit.sweeping.baseline import write_sweep_baseline
+    from edgekit.sweeping.request import read_sweep
+
+    if keep_artifacts:
+        raise UsageError(
+            f"--keep-artifacts has no effect on the sweep {folder}, which keeps no artifacts. Leave it out."
+        )
+    return write_sweep_baseline(read_sweep(folder), output, reason=reason)
 
 
 @app.command(name="show", cls=PanelCommand)
@@ -62,7 +87,11 @@ def show_baseline(
 ) -> int:
     """Show what a baseline holds, and how its figures have drifted."""
     from edgekit.gating.baseline import read_baseline
+    from edgekit.sweeping.baseline import is_sweep_baseline, read_sweep_baseline
 
+    if is_sweep_baseline(file):
+        _show_sweep(read_sweep_baseline(file), as_json=as_json, no_color=no_color, command="baseline show")
+        return 0
     _show(read_baseline(file), as_json=as_json, no_color=no_color, command="baseline show")
     return 0
 
@@ -84,6 +113,37 @@ def _show(baseline: Baseline, *, as_json: bool, no_color: bool, command: str) ->
         screen.print(tables.check_table(record.figures))
     for line in drift_lines(baseline):
         screen.print(sentences.escape(line))
+
+
+def _show_sweep(baseline: SweepBaseline, *, as_json: bool, no_color: bool, command: str) -> None:
+    """Shows a sweep's baseline: a line for each row, and how figures have drifted."""
+    if as_json:
+        rows = {
+            point: {"title": row.title, "passed": row.passed, **_facts_json(row.baseline)}
+            for point, row in baseline.rows.items()
+        }
+        write_json({"schema_version": 1, "command": command, "path": str(baseline.path), "rows": rows})
+        return
+    from rich.table import Table
+
+    from edgekit.exporting.sentences import escape
+
+    screen = console(no_color=no_color)
+    passing = sum(row.passed for row in baseline.rows.values())
+    screen.print(escape(f"{baseline.path}: {len(baseline.rows)} rows, {passing} pass"))
+    table = Table(box=None, pad_edge=False)
+    for name in ("row", "verdict", *_SWEEP_FIGURES):
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in baseline.rows.values():
+        records = row.baseline.formats
+        figures = [records[0].figure(name) if records else None for name in _SWEEP_FIGURES]
+        cells = ["" if x is None or x.value is None else format_value(x.value, x.unit) for x in figures]
+        table.add_row(escape(row.title), "pass" if row.passed else "fail", *cells)
+    screen.print(table)
+    for row in baseline.rows.values():
+        drift = drift_lines(row.baseline)
+        for line in [escape(row.title), *map(escape, drift)] if drift else []:
+            screen.print(line)
 
 
 def drift_lines(baseline: Baseline) -> list[str]:
@@ -108,10 +168,11 @@ def drift_lines(baseline: Baseline) -> list[str]:
 
 
 def _to_json(baseline: Baseline, command: str) -> dict[str, Any]:
+    return {"schema_version": 1, "command": command, "path": str(baseline.path), **_facts_json(baseline)}
+
+
+def _facts_json(baseline: Baseline) -> dict[str, Any]:
     return {
-        "schema_version": 1,
-        "command": command,
-        "path": str(baseline.path),
         "device": baseline.device,
         "model": dict(baseline.model),
         "data": dict(baseline.data),

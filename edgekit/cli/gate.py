@@ -10,7 +10,7 @@ import typer
 
 from edgekit.cli import options
 from edgekit.cli.gate_files import GateFiles, failure_written, write_files
-from edgekit.cli.gate_sweep import gate_sweep
+from edgekit.cli.gate_sweep import AgainstBaseline, gate_sweep
 from edgekit.cli.options import BUDGET, OUTPUT, RUNNING, option
 from edgekit.errors import UsageError
 from edgekit.gating.baseline import read_baseline
@@ -32,8 +32,12 @@ Evaluation = Annotated[
 ]
 Baseline = Annotated[
     Path | None,
-    option(BUDGET, "--baseline", help="File of edgekit baseline set (default: edgekit-baseline.json here)."),
-]
+    option(
+        BUDGET,
+        "--baseline",
+        help="File of edgekit baseline set (default: edgekit-baseline.json, edgekit-sweep-baseline.json).",
+    ),
+]  # fmt: skip
 BaseBaseline = Annotated[
     Path | None,
     option(BUDGET, "--base-baseline", help="Baseline of the base branch: tables show the changes from it."),
@@ -97,13 +101,15 @@ def gate(
     if is_sweep_folder(target):
         given = {
             "--device": device, "--model": model, "--config": config, "--evaluation": evaluation, "--metric": metric,
-            "--example-inputs": example_inputs, "--input": inputs, "--baseline": baseline,
-            "--base-baseline": base_baseline, "--max-regression": max_regression,
-            "--fail-on-missing-baseline": fail_on_missing_baseline, "--markdown": markdown, "--why": why,
-            "--remeasure": remeasure, "--measurements": measurements, "--without": without,
+            "--example-inputs": example_inputs, "--input": inputs, "--base-baseline": base_baseline,
+            "--markdown": markdown, "--why": why, "--remeasure": remeasure, "--measurements": measurements,
+            "--without": without,
             **{LIMIT_FLAGS[name]: text for name, text in limits.texts().items()},
         }  # fmt: skip
-        return gate_sweep(target, files, given, strict=strict, screen=screen)
+        against = AgainstBaseline(
+            baseline=baseline, regression=tuple(max_regression), fail_on_missing=fail_on_missing_baseline
+        )
+        return gate_sweep(target, files, against, given, strict=strict, screen=screen)
     with failure_written(files, device=device or "unknown device"):
         base = read_baseline(base_baseline) if base_baseline else None
         with pipeline_settings(screen, workers, no_cache=no_cache, jobs=1) as (settings, _):

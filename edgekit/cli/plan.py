@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from edgekit.cli import options
+from edgekit.cli.engine_options import Address, EngineName
 from edgekit.cli.export import show_report
 from edgekit.cli.options import OUTPUT, option
+from edgekit.pipeline.settings import LOCAL
 from edgekit.task.dimensions import read_dimensions
 from edgekit.task.input_sizes import read_input_sizes
 from edgekit.task.request import Request, make_request, parse_effort
@@ -46,6 +48,9 @@ def plan(
     prefer: options.Prefer = None,
     why: Why = False,
     output: Output = None,
+    engine: EngineName = LOCAL,
+    address: Address = None,
+    jobs: options.Jobs = 0,
     workers: options.Workers,
     screen: options.Screen,
     verbose: options.Verbose = False,
@@ -56,8 +61,8 @@ def plan(
     By default nothing is run: costs are predicted from the model's graph, and what cannot be predicted is said to be
     "not measured". Of a finished file (.tflite, .pte, .mlpackage, a quantized .onnx) it says whether it fits,
     accuracy not judged. With --effort default the recipes are simulated on calibration data and every layer is
-    measured; with thorough the best few are exported and validated too. Exit code 0 if the plan keeps every budget
-    that can be predicted, 1 if nothing does.
+    measured; with thorough the best few are exported and validated too, several at a time. Exit code 0 if the plan
+    keeps every budget that can be predicted, 1 if nothing does.
     """
     wanted = parse_effort(effort)
     request = make_request(
@@ -79,7 +84,10 @@ def plan(
 
     decided = bool(formats or precision or output)
     finished = finished_model(request, decided=decided) if model is not None else None
-    with pipeline_settings(screen, workers, no_cache=no_cache) as (settings, _):
+    with pipeline_settings(screen, workers, no_cache=no_cache, jobs=jobs, engine=engine, address=address) as (
+        settings,
+        _,
+    ):
         if finished is not None:
             settings = replace(settings, signature=signature or request.task.signature)  # noqa: PLW2901  of this file
             report = fit_finished(finished, request, ArtifactData.of_task(request.task), settings)

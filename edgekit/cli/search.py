@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 from edgekit.cli import options
+from edgekit.cli.engine_options import Address, EngineName
 from edgekit.cli.options import CHOICE, OUTPUT, option
+from edgekit.pipeline.settings import LOCAL
 from edgekit.searching.request import DEFAULT_FOLDER, SearchOptions, run_search
 from edgekit.task.request import make_request
 from edgekit.terminal.console import console, write_json
@@ -39,6 +41,9 @@ def search(
     seed: Seed = 0,
     learning_rate: LearningRate = 0.1,
     optimizer: Optimizer = "sgd",
+    engine: EngineName = LOCAL,
+    address: Address = None,
+    jobs: options.Jobs = 1,
     *,
     limits: options.Limits,
     workers: options.Workers,
@@ -65,8 +70,11 @@ def search(
     from edgekit.cli.search_text import SearchText
     from edgekit.cli.settings import pipeline_settings
 
-    # One job: training takes every core.
-    with pipeline_settings(screen, workers, no_cache=no_cache, jobs=1) as (settings, display):
+    # One job unless somebody wants more: each training takes several cores.
+    with pipeline_settings(screen, workers, no_cache=no_cache, jobs=jobs, engine=engine, address=address) as (
+        settings,
+        display,
+    ):
         result = run_search(request, training, output, settings, display.done)
     if screen.as_json:
         write_json(result.to_json())

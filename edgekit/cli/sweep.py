@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from edgekit.cli import options
 from edgekit.cli.completion import complete_device, complete_format, complete_precision
+from edgekit.cli.engine_options import Address, EngineName
 from edgekit.cli.help import PanelCommand
 from edgekit.cli.options import CHOICE, MODEL_AND_DATA, OUTPUT, RUNNING, option
 from edgekit.terminal.console import console, write_json
@@ -76,10 +77,6 @@ Time = Annotated[
     str | None, option(RUNNING, "--budget-time", help='Start nothing more after this time, such as "2 h".')
 ]
 Count = Annotated[int | None, option(RUNNING, "--budget-jobs", min=1, help="Start no more jobs than these.")]
-EngineName = Annotated[str, option(RUNNING, "--engine", show_default=True, help="What runs the jobs: local or ray.")]
-Address = Annotated[
-    str | None, option(RUNNING, "--address", help="The cluster of the engine, such as auto or ray://head:10001.")
-]
 Where = Annotated[str | None, option(OUTPUT, "--where", help="SQL over the columns: \"device = 'pi4' and passed\".")]
 Columns = Annotated[str | None, option(OUTPUT, "--columns", help="Columns to show, with commas.")]
 Against = Annotated[

@@ -19,11 +19,16 @@ REPORT_NAME: Final = "report.json"
 
 def write_report(report: ExportReport) -> Path:
     """Writes `report.json` and `edgekit.lock` into the report's folder, each whole or not; returns the former."""
-    report = replace(report, results=tuple(map(_with_every_check, report.results)))
+    report = complete_report(report)
     path = report.folder / REPORT_NAME
     write_json(path, report.to_json())
     write_json(report.folder / LOCK_NAME, lock_json(report))
     return path
+
+
+def complete_report(report: ExportReport) -> ExportReport:
+    """Returns the report as it is written: every check by its name, also those that nothing measures."""
+    return replace(report, results=tuple(map(_with_every_check, report.results)))
 
 
 def _with_every_check(result: FormatResult) -> FormatResult:

@@ -166,9 +166,7 @@ def write_baseline(
     records = format_records(report, folder)
     if not records:
         raise ArtifactError(f"{folder} holds no artifact: every format failed. A baseline needs an export that worked.")
-    history = _history(path, records, reason)
-    model = report["model"] or {}
-    evaluation = (report.get("data") or {}).get("evaluation") or {}
+    history = changes_since(read_baseline(path), records, reason) if path.is_file() else ()
     kept = path.with_name(path.stem + _KEPT_FOLDER_SUFFIX)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -176,11 +174,7 @@ def write_baseline(
         content = {
             "schema_version": SCHEMA_VERSION,
             "edgekit": edgekit.__version__,
-            "device": report["device"],
-            "model": {"name": model.get("name"), "digest": model.get("digest")},
-            "data": {"metric": (report.get("data") or {}).get("metric"), "evaluation": evaluation.get("sha256")},
-            "formats": [_record_json(record, path.parent) for record in records],
-            "history": [asdict(change) for change in history],
+            **baseline_json(report, records, history, path.parent),
         }
         write_json(path, content)
     except OSError as error:
@@ -190,24 +184,44 @@ def write_baseline(
     return read_baseline(path)
 
 
-def _history(path: Path, records: Sequence[FormatRecord], reason: str) -> tuple[Change, ...]:
-    """Returns the history of the baseline that is there, with what now moves as its last entry."""
-    if not path.is_file():
-        return ()
-    old = read_baseline(path)
-    moves = tuple(move for record in records for move in _moves(record, old.find(record.runtime, record.precision)))
-    worse = [move for move in moves if move.is_worse]
+def baseline_json(
+    report: Mapping[str, Any], records: Sequence[FormatRecord], history: Sequence[Change], base: Path
+) -> dict[str, Any]:
+    """Returns what a baseline's file says about one export; paths of kept artifacts start from `base`."""
+    model, data = report.get("model") or {}, report.get("data") or {}
+    return {
+        "device": report["device"],
+        "model": {"name": model.get("name"), "digest": model.get("digest")},
+        "data": {"metric": data.get("metric"), "evaluation": (data.get("evaluation") or {}).get("sha256")},
+        "formats": [_record_json(record, base) for record in records],
+        "history": [asdict(change) for change in history],
+    }
+
+
+def changes_since(old: Baseline, records: Sequence[FormatRecord], reason: str) -> tuple[Change, ...]:
+    """Returns the history of the baseline that is there, with what now moves as its last entry.
+
+    Raises:
+        UsageError: a figure gets worse and there is no reason.
+    """
+    moved = moves_since(old, records)
+    worse = [move for move in moved if move.is_worse]
     if worse and not reason.strip():
         words = "; ".join(
             f"{x.runtime} {x.precision} {cost_of(x.name).title} from {format_value(x.old, x.unit)} to "
             f"{format_value(x.new, x.unit)}"
             for x in worse
         )
-        raise UsageError(f'The baseline {path} gets worse: {words}. Say why, for those who read it: --reason "..."')
-    if not moves:
+        raise UsageError(f'The baseline {old.path} gets worse: {words}. Say why, for those who read it: --reason "..."')
+    if not moved:
         return old.history
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return (*old.history, Change(when=now, reason=reason.strip(), moves=moves))
+    return (*old.history, Change(when=now, reason=reason.strip(), moves=moved))
+
+
+def moves_since(old: Baseline, records: Sequence[FormatRecord]) -> tuple[Move, ...]:
+    """Returns the figures of other artifacts that differ from the baseline's."""
+    return tuple(move for record in records for move in _moves(record, old.find(record.runtime, record.precision)))
 
 
 def _moves(new: FormatRecord, old: FormatRecord | None) -> Iterator[Move]:
@@ -273,6 +287,15 @@ def read_baseline(path: Path) -> Baseline:
         advice="Write it anew with: edgekit baseline set DIR",
         missing=f"{path}: no such baseline. Write one with: edgekit baseline set DIR -o {path}",
     )
+    return read_baseline_data(data, path)
+
+
+def read_baseline_data(data: Mapping[str, Any], path: Path) -> Baseline:
+    """Returns the baseline that `baseline_json` describes; `path` is the file that it stands in.
+
+    Raises:
+        ArtifactError: a kept artifact has other bytes.
+    """
     return Baseline(
         path=path,
         device=data["device"],

@@ -93,3 +93,45 @@ for (const table of document.querySelectorAll("table")) {
   place.append(field, " ", count);
   table.closest(".scroll").before(place);
 }
+
+// The report of a row is made when somebody wants to see it: a thousand of them would be a heavy page.
+const dialog = document.getElementById("report");
+function element(name, text) {
+  const made = document.createElement(name);
+  made.textContent = text;
+  return made;
+}
+function tableOf([caption, titles, rows], texts) {
+  const table = document.createElement("table");
+  table.append(element("caption", texts[caption]));
+  const head = table.createTHead().insertRow();
+  for (const title of titles) {
+    const cell = element("th", texts[title]);
+    cell.scope = "col";
+    head.append(cell);
+  }
+  const body = table.createTBody();
+  for (const row of rows) {
+    const line = body.insertRow();
+    row.forEach((number, i) => line.append(element(i ? "td" : "th", texts[number])));
+    line.cells[0].scope = "row";
+  }
+  const scroll = document.createElement("div");
+  scroll.className = "scroll";
+  scroll.append(table);
+  return scroll;
+}
+if (dialog) {
+  const { texts, rows } = JSON.parse(document.getElementById("row-reports").textContent);
+  document.getElementById("rows").addEventListener("click", (event) => {
+    const button = event.target.closest("[data-report]");
+    if (!button) { return; }
+    const [title, message, command, tables] = rows[button.dataset.report];
+    dialog.querySelector("h2").textContent = texts[title];
+    const parts = texts[message] ? [element("pre", texts[message])] : [];
+    parts.push(...tables.map((table) => tableOf(table, texts)));
+    if (texts[command]) { parts.push(element("p", "Export it alone, beside its task file:"), element("pre", texts[command])); }
+    dialog.querySelector("div").replaceChildren(...parts);
+    dialog.showModal();
+  });
+}

@@ -21,6 +21,7 @@ from edgekit.html_report.layers import layers_section
 from edgekit.html_report.parts import Chart, Section, Sources, count_text
 from edgekit.html_report.predictions import predictions_section
 from edgekit.html_report.sweep import sweep_facts, sweep_sections
+from edgekit.html_report.sweep_details import row_details
 from edgekit.html_report.variants import search_facts, variants_section
 from edgekit.html_report.verdict import budget_section, verdict_section
 from edgekit.searching.result import SEARCH_NAME, read_search
@@ -121,6 +122,7 @@ def sweep_page(result: SweepResult) -> str:
         passed=result.passed(),
         facts=sweep_facts(result),
         folder=result.folder.as_posix(),
+        reports=row_details(result),
     )
 
 
@@ -134,7 +136,14 @@ def _require_bokeh() -> None:
 
 
 def _render(
-    sections: list[Section], *, title: str, heading: str, passed: bool, facts: list[tuple[str, str]], folder: str
+    sections: list[Section],
+    *,
+    title: str,
+    heading: str,
+    passed: bool,
+    facts: list[tuple[str, str]],
+    folder: str,
+    reports: str = "",
 ) -> str:
     import bokeh
     from bokeh.resources import Resources
@@ -163,6 +172,7 @@ def _render(
         bokeh_version=bokeh.__version__,
         version=edgekit.__version__,
         folder=folder,
+        reports=reports,
     )
 
 

@@ -22,11 +22,13 @@ class Cell:
         text: What is shown.
         order: What the column is sorted by; None sorts after everything else.
         status: pass, fail, inconclusive, not_run, remark, or "" for plain text: decides the colour, never the words.
+        report: Row of a sweep whose own report the text opens; "" where it opens none.
     """
 
     text: str
     order: float | str | None = None
     status: str = ""
+    report: str = ""
 
 
 @final

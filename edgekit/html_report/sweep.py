@@ -102,7 +102,10 @@ def _rows(result: SweepResult) -> Section:
     return Section(
         name="rows",
         title="All combinations",
-        blocks=(Table(caption="Every combination with a row", columns=columns, rows=rows),),
+        blocks=(
+            Sentence(text="A verdict opens the row's own report: its checks, predictions and rejected candidates."),
+            Table(caption="Every combination with a row", columns=columns, rows=rows),
+        ),
     )
 
 
@@ -111,7 +114,8 @@ def _row(row: Row) -> tuple[Cell, ...]:
     failed = [f"{check.name} {check.shown_as}" for check in row.checks if check.fails_gate]
     why = row.message.partition("\n")[0] or ", ".join(failed)
     word = "pass" if row.passed() else "fail"
-    verdict = Cell(text="could not be made" if row.status == "failed" else word, order=word, status=word)
+    said = "could not be made" if row.status == "failed" else word
+    verdict = Cell(text=said, order=word, status=word, report=row.point)
     return (*(Cell(text=text, order=text) for text in texts), verdict, *_figures(row), Cell(text=why, order=why))
 
 

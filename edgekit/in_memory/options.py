@@ -37,14 +37,21 @@ class Running(TypedDict, total=False):
         jobs: Worker processes at a time; 0 is one a core.
         timeout: Seconds that one worker process may take.
         memory_limit: Memory that one worker process may take, such as "8 GB".
-        cache: False does everything anew.
+        cache: False does everything anew; a URL such as "s3://models/edgekit" is a cache that a team shares.
+        cache_write: What is made here goes to the shared cache.
+        engine: What runs trials of `plan` and `search` where there are several at a time, and jobs of `sweep`:
+            "local", "ray", or a third party's.
+        address: The cluster of the engine, such as "auto".
     """
 
     progress: Progress
     jobs: int
     timeout: float
     memory_limit: str
-    cache: bool
+    cache: bool | str
+    cache_write: bool
+    engine: str
+    address: str | None
 
 
 class Limits(Running, total=False):

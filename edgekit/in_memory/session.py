@@ -15,11 +15,12 @@ from typing import Any, Final, final
 from edgekit.errors import InputError
 from edgekit.files.faults import nearest
 from edgekit.in_memory.options import Limits, Progress
-from edgekit.pipeline.settings import DEFAULT_TIMEOUT_S, Settings, StageProgress, default_jobs, quiet
+from edgekit.pipeline.settings import DEFAULT_TIMEOUT_S, LOCAL, Settings, StageProgress, default_jobs, quiet
 from edgekit.task.request import LIMIT_FLAGS
 from edgekit.terminal.progress import StageDisplay
 from edgekit.units import parse_bytes
 from edgekit.workers.cache import Cache, cache_folder
+from edgekit.workers.shared_cache import shared_cache_named
 
 _KEYWORDS: Final[Mapping[str, str]] = {
     "--format": "formats",
@@ -42,6 +43,10 @@ _KEYWORDS: Final[Mapping[str, str]] = {
                 "calibration",
                 "evaluation",
                 "metric",
+                "engine",
+                "address",
+                "cache",
+                "cache_write",
             ),
             *("output", "outputs", "data", "on", "baseline", "fail_on_missing_baseline", "max_regression"),
             *("optimizer", "learning_rate", "memory_limit", "without", "remeasure", *Limits.__annotations__),
@@ -90,12 +95,18 @@ def session(function: str, given: Mapping[str, Any], *, jobs: int = 0) -> Genera
         with ExitStack() as stack:
             progress, done = _progress(given.get("progress", False), stack)
             memory = given.get("memory_limit")
+            cache = given.get("cache", True)
+            stack.enter_context(
+                shared_cache_named(cache if isinstance(cache, str) else None, writes=given.get("cache_write", False))
+            )
             settings = Settings(
-                cache=Cache(root=cache_folder(), reuse=given.get("cache", True)),
+                cache=Cache(root=cache_folder(), reuse=bool(cache)),
                 timeout_s=given.get("timeout", DEFAULT_TIMEOUT_S),
                 memory_limit_bytes=parse_bytes(memory, "memory_limit") if memory else None,
                 jobs=given.get("jobs", 0) or jobs or default_jobs(),
                 progress=progress,
+                engine=given.get("engine", LOCAL),
+                address=given.get("address"),
             )
             limits = {cost: given.get(_KEYWORDS[flag]) for cost, flag in LIMIT_FLAGS.items()}
             scratch = stack.enter_context(settings.cache.scratch())

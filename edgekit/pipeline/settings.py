@@ -17,12 +17,48 @@ from edgekit.workers.worker import Job, JobOptions, JobResult, Progress, Request
 
 DEFAULT_TIMEOUT_S: Final = 1800.0
 
+LOCAL: Final = "local"
+"""The engine that runs jobs as processes of this machine."""
+
 StageProgress = Callable[[str, str, float | None], None]
 """Called with (stage, phrase, share done): one line of a progress display for each stage."""
 
 
 def quiet(stage: str, phrase: str, share: float | None = None) -> None:
     """A `StageProgress` that tells nobody."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageLimits:
+    """How the stages of a job run, as a value that travels.
+
+    Attributes:
+        timeout_s: Limit of each worker process.
+        memory_limit_bytes: Limit of each worker process; None for no limit.
+        worker_threads: Threads that a worker process computes with.
+        reuse: Whether what is in the cache is taken from there.
+    """
+
+    timeout_s: float
+    memory_limit_bytes: int | None
+    worker_threads: int
+    reuse: bool
+
+    def settings(self, progress: Progress) -> Settings:
+        """Returns the settings of a job's stages: one at a time, for whoever has sent the job runs many."""
+
+        def tell(_stage: str, phrase: str, share: float | None = None) -> None:
+            progress(phrase, share)
+
+        return Settings(
+            cache=Cache(root=cache_folder(), reuse=self.reuse),
+            timeout_s=self.timeout_s,
+            memory_limit_bytes=self.memory_limit_bytes,
+            worker_threads=self.worker_threads,
+            jobs=1,
+            progress=tell,
+        )
 
 
 @final
@@ -35,6 +71,8 @@ class Settings:
         timeout_s: Limit of each worker process.
         memory_limit_bytes: Limit of each worker process; None for no limit.
         jobs: Worker processes at a time.
+        engine: Name of what runs the trials of searches and plans, where there are several at a time.
+        address: Where the engine's machines are; None where it has none, or finds them.
         threads: Threads of a runtime whose latency is timed.
         worker_threads: Threads that a worker process computes with; another number gives other bytes.
         progress: Callback that gets what is going on.
@@ -46,6 +84,8 @@ class Settings:
     timeout_s: float = DEFAULT_TIMEOUT_S
     memory_limit_bytes: int | None = None
     jobs: int = 2
+    engine: str = LOCAL
+    address: str | None = None
     threads: int = 1
     worker_threads: int = 1
     progress: StageProgress = quiet
@@ -63,6 +103,15 @@ class Settings:
             self.progress(name, phrase, share)
 
         return tell
+
+    def limits(self) -> StageLimits:
+        """Returns what of these settings travels with a job."""
+        return StageLimits(
+            timeout_s=self.timeout_s,
+            memory_limit_bytes=self.memory_limit_bytes,
+            worker_threads=self.worker_threads,
+            reuse=self.cache.reuse,
+        )
 
     def run(
         self,

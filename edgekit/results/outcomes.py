@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgekit.recipe import Candidate, Rejection
     from edgekit.results.temporary_folder import TemporaryFolder
     from edgekit.searching.result import SearchResult
+    from edgekit.sweeping.gate import SweepGate
     from edgekit.sweeping.result import SweepResult
     from edgekit.trials.ladder_request import LadderRun
 
@@ -168,14 +169,14 @@ class ExportOutcome(Outcome):
 
 @final
 class GateOutcome(Outcome):
-    """The verdict on an export folder or on one artifact.
+    """The verdict on an export folder, on one artifact or on a sweep.
 
     Args:
         result: The typed record.
         strict: Inconclusive checks and warnings fail too.
     """
 
-    def __init__(self, result: GateResult, *, strict: bool = False) -> None:
+    def __init__(self, result: GateResult | SweepGate, *, strict: bool = False) -> None:
         self.result = result
         """The typed record behind `to_json()`."""
         self.strict = strict
@@ -200,7 +201,7 @@ class GateOutcome(Outcome):
         return f"gate of {self.result.folder} for {self.result.device}"
 
     def failures(self) -> Sequence[str]:
-        """Returns the formats that could not be made or run."""
+        """Returns the formats, or combinations of a sweep, that could not be made or run."""
         return self.result.failures
 
 

@@ -1,4 +1,4 @@
-"""Trains the variants of a search by successive halving, each in a worker process, each result kept."""
+"""Trains the variants of a search by successive halving, those of a rung as jobs of an engine, each result kept."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, final
 
-from edgekit.errors import EdgekitError
+from edgekit.engines.batch import run_all
+from edgekit.engines.engine import JOB_TIMEOUT_S, Work
+from edgekit.engines.memory import CAPTURE_BYTES
+from edgekit.errors import EdgekitError, MachineError
 from edgekit.model import CapturedModel
 from edgekit.pipeline.scratch import move_contents
-from edgekit.pipeline.settings import Settings
+from edgekit.pipeline.settings import Settings, StageLimits
 from edgekit.pipeline.technique_stage import training_settings
 from edgekit.searching.halving import Rung, ladder
 from edgekit.searching.sorting import select
@@ -21,6 +24,7 @@ from edgekit.searching.worker_entry import TRAIN, TrainRequest, TrainResult
 from edgekit.sources.captured_file import open_captured
 from edgekit.training.schedule import Schedule
 from edgekit.workers.structure import read_value, write_value
+from edgekit.workers.worker import Job, JobOptions, Progress
 
 _RECORD: Final = "trained.json"
 _CAPTURED: Final = "captured"
@@ -107,17 +111,20 @@ def train_variants(
     costs = dict(zip(trials, costs_of(untrained_variants)[1], strict=True))
     rungs = ladder(len(untrained_variants), schedule.epochs)
     going = list(trials)
+    failed: list[EdgekitError] = []
     for number, rung in enumerate(rungs):
-        failed: list[EdgekitError] = []
-        for place, name in enumerate(going):
-            words = f"rung {number + 1} of {len(rungs)}, variant {place + 1} of {len(going)}"
-            try:
-                trials[name] = stage.train(trials[name], rung.epochs, words)
-            except EdgekitError as error:
-                failed.append(error)
-                reason = f"could not be trained: {error.message}"
-                trials[name] = replace(trials[name], reason=reason, is_failed=True)
-            done(f"{words} ({trials[name].untrained.variant.title}): {_said(trials[name])}")
+
+        def over(request: TrialRequest, found: TrialResult | EdgekitError) -> None:
+            trial = trials[request.train.name]
+            if isinstance(found, EdgekitError):
+                failed.append(found)
+                trial = replace(trial, reason=f"could not be trained: {found.message}", is_failed=True)
+            else:
+                trial = stage.trained(trial, request, found)
+            trials[request.train.name] = trial
+            done(f"{request.place} ({request.title}): {_said(trial)}")
+
+        stage.run([trials[name] for name in going], rung.epochs, f"rung {number + 1} of {len(rungs)}", over)
         sound = [name for name in going if not trials[name].reason]
         if not sound:
             raise failed[-1]
@@ -147,65 +154,165 @@ def _epoch_words(epochs: int) -> str:
 
 
 @final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRequest:
+    """A rung of a variant to train.
+
+    Attributes:
+        train: The variant, with its key.
+        until: Epochs that it will have had.
+        is_first: No earlier rung of this search has trained it.
+        seconds: That earlier rungs took.
+        title: The variant, for messages.
+        place: Which rung and which of its variants, for messages.
+        limits: How its stages run.
+    """
+
+    train: TrainRequest
+    until: int
+    is_first: bool
+    seconds: float
+    title: str
+    place: str
+    limits: StageLimits
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it is trained to the end, and captured."""
+        return self.until == self.train.schedule.epochs
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialResult:
+    """A variant that was trained: what the held-out batches said, and the key of its entry in the cache."""
+
+    record: TrainRecord
+    key: str
+
+
+def train_in_worker(request: TrialRequest, progress: Progress) -> TrialResult:
+    """Trains a variant for one rung: from the cache, from its checkpoint, or from the start."""
+    return train_trial(request, request.limits.settings(progress), progress)
+
+
+TRAIN_TRIAL: Final = Job(work=train_in_worker)
+
+
+def train_trial(request: TrialRequest, settings: Settings, progress: Progress) -> TrialResult:
+    """Trains a variant for one rung: from the cache, from its checkpoint, or from the start.
+
+    Raises:
+        EdgekitError: it cannot be trained.
+    """
+    train, cache = request.train, settings.cache
+    # With --no-cache, the checkpoint of a search's own earlier rung is not one that was left from before.
+    journal = replace(cache, reuse=cache.reuse or not request.is_first).journal("searches", train.key)
+
+    def build(place: Path) -> None:
+        output = place / _CAPTURED
+        placed = replace(
+            train,
+            until=request.until,
+            checkpoint=journal / "training.ckpt",
+            output=output if request.is_last else None,
+        )
+        result = settings.run(f"training of {request.title}", TRAIN, placed, progress)
+        if request.is_last:
+            move_contents(output, place)
+            output.rmdir()
+        record = TrainRecord(trained=result.value, seconds=request.seconds + result.wall_s)
+        write_value(place / _RECORD, record)
+
+    # An earlier search may have trained it to the end, on a ladder with other rungs.
+    key = TRAIN.key(replace(train, until=train.schedule.epochs))
+    folder = cache.find("trials", key)
+    if folder is None:
+        key = TRAIN.key(replace(train, until=request.until))
+        folder = cache.make("trials", key, build)
+    if request.is_last:
+        shutil.rmtree(journal, ignore_errors=True)
+    return TrialResult(record=read_value(folder / _RECORD, TrainRecord), key=key)
+
+
+@final
 class _Stage:
-    """Trains one variant for one rung."""
+    """Trains the variants of a rung."""
 
     def __init__(self, schedule: Schedule, seed: int, settings: Settings) -> None:
         self._schedule, self._seed = schedule, seed
         self._settings = training_settings(settings)
-        self._journals: dict[str, Path] = {}
 
-    def train(self, trial: Trial, until: int, words: str) -> Trial:
-        """Returns the trial after `until` epochs: from the cache, from its checkpoint, or from the start.
+    def run(
+        self,
+        trials: Sequence[Trial],
+        until: int,
+        rung: str,
+        over: Callable[[TrialRequest, TrialResult | EdgekitError], None],
+    ) -> None:
+        """Trains variants until they have had so many epochs; `over` is called for each as soon as it has ended."""
+        requests = [
+            self._trial_request(trial, until, f"{rung}, variant {index + 1} of {len(trials)}")
+            for index, trial in enumerate(trials)
+        ]
+        run_all(requests, self._settings, here=self._here, work=self._work, over=over)
+
+    def trained(self, trial: Trial, request: TrialRequest, found: TrialResult) -> Trial:
+        """Returns the trial as it is after a rung.
 
         Raises:
-            EdgekitError: it cannot be trained.
+            MachineError: another machine has trained it, and this one has no way to what it made.
         """
-        untrained, cache = trial.untrained, self._settings.cache
-        request, epochs = self._request(untrained), self._schedule.epochs
-        is_last = until == epochs
+        history = found.record.trained.history[: request.until]
+        return replace(
+            trial,
+            epochs=request.until,
+            held_out=found.record.trained.best if request.is_last else _best(history),
+            history=history,
+            seconds=found.record.seconds,
+            model=open_captured(self._entry(found.key)) if request.is_last else None,
+        )
+
+    def _entry(self, key: str) -> Path:
+        folder = replace(self._settings.cache, reuse=True).find("trials", key)
+        if folder is None:
+            raise MachineError(
+                f"What another machine has trained (trials {key[:8]}) is not on this one. Give every machine the same "
+                "EDGEKIT_CACHE_DIR in a shared folder, or --cache URL --cache-write."
+            )
+        return folder
+
+    def _here(self, request: TrialRequest) -> TrialResult:
+        return train_trial(request, self._settings, self._tell(request))
+
+    def _work(self, request: TrialRequest) -> Work:
+        return Work(
+            name=f"{request.place}: {request.train.key}",
+            job=TRAIN_TRIAL,
+            request=request,
+            options=JobOptions(title=f"training of {request.title}", timeout_s=JOB_TIMEOUT_S),
+            memory_bytes=CAPTURE_BYTES,
+            progress=self._tell(request),
+        )
+
+    def _tell(self, request: TrialRequest) -> Progress:
         report = self._settings.stage("training")
 
         def tell(phrase: str, share: float | None = None) -> None:
-            report(f"{words} ({untrained.variant.title}): {phrase}", share)
+            report(f"{request.place} ({request.title}): {phrase}", share)
 
-        def build(place: Path) -> None:
-            output = place / _CAPTURED
-            placed = replace(
-                request,
-                until=until,
-                checkpoint=self._journal(request.key) / "training.ckpt",
-                output=output if is_last else None,
-            )
-            title = f"training of {untrained.variant.title}"
-            result = self._settings.run(title, TRAIN, placed, tell)
-            if is_last:
-                move_contents(output, place)
-                output.rmdir()
-            write_value(place / _RECORD, TrainRecord(trained=result.value, seconds=trial.seconds + result.wall_s))
+        return tell
 
-        # An earlier search may have trained it to the end, on a ladder with other rungs.
-        folder = cache.find("trials", TRAIN.key(replace(request, until=epochs)))
-        if folder is None:
-            folder = cache.make("trials", TRAIN.key(replace(request, until=until)), build)
-        if is_last:
-            shutil.rmtree(self._journal(request.key), ignore_errors=True)
-        record = read_value(folder / _RECORD, TrainRecord)
-        history = record.trained.history[:until]
-        return replace(
-            trial,
-            epochs=until,
-            held_out=record.trained.best if is_last else _best(history),
-            history=history,
-            seconds=record.seconds,
-            model=open_captured(folder) if is_last else None,
+    def _trial_request(self, trial: Trial, until: int, place: str) -> TrialRequest:
+        return TrialRequest(
+            train=self._request(trial.untrained),
+            until=until,
+            is_first=not trial.epochs,
+            seconds=trial.seconds,
+            title=trial.untrained.variant.title,
+            place=place,
+            limits=self._settings.limits(),
         )
-
-    def _journal(self, key: str) -> Path:
-        """Returns the folder of a variant's checkpoint. The cache is asked once: with --no-cache, asking empties it."""
-        if key not in self._journals:
-            self._journals[key] = self._settings.cache.journal("searches", key)
-        return self._journals[key]
 
     def _request(self, untrained: UntrainedVariant) -> TrainRequest:
         """Returns all that the weights depend on: the untrained network, the data, the schedule, the seed."""

@@ -6,27 +6,25 @@ it depends on. So a job that comes later finds what an earlier one has made, on 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
-from edgekit.errors import ERRORS_BY_NAME, EdgekitError
-from edgekit.model import CapturedModel
+from edgekit.errors import EdgekitError
+from edgekit.exporting.stored_inputs import CapturedInputs
 from edgekit.recipe import Effort
-from edgekit.samples import Samples
 from edgekit.sweeping.rows import Row, write_row
 from edgekit.task.sweep_table import PLANNED
 from edgekit.workers.request_key import Place
 from edgekit.workers.worker import Job, Progress
 
 if TYPE_CHECKING:
-    from edgekit.exporting.inputs import Inputs
     from edgekit.pipeline.settings import Settings
     from edgekit.recipe import Candidate
     from edgekit.task.request import Request
-    from edgekit.task.task import Task
     from edgekit.trials.choice import Choice
 
 
@@ -70,60 +68,6 @@ class CaptureRequest:
     device: str
     formats: tuple[str, ...]
     as_torch: bool
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """An error that travels as a value."""
-
-    error: str
-    message: str
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CapturedInputs:
-    """What user code gave, in the cache: no later job runs it again.
-
-    Attributes:
-        model: The float model.
-        torch_model: The same as an exported program; None where that failed.
-        torch_failure: Why it failed.
-        calibration: None where the task names none.
-        evaluation: None where the task names none.
-        reference: The float model's outputs on `evaluation`.
-    """
-
-    model: CapturedModel
-    torch_model: CapturedModel | None
-    torch_failure: Failure | None
-    calibration: Samples | None
-    evaluation: Samples | None
-    reference: Samples | None
-
-    def digests(self) -> dict[str, str | None]:
-        """Returns what a row depends on."""
-        samples = {"calibration": self.calibration, "evaluation": self.evaluation}
-        return {
-            "model": self.model.digest,
-            **{name: None if one is None else one.sha256 for name, one in samples.items()},
-        }
-
-    def inputs(self, task: Task) -> Inputs:
-        """Returns what an export of the task works on."""
-        from edgekit.exporting.inputs import Inputs
-
-        failure = self.torch_failure
-        error = None if failure is None else ERRORS_BY_NAME.get(failure.error, EdgekitError)(failure.message)
-        return Inputs(
-            task=task,
-            model=self.model,
-            torch_model=error or self.torch_model or self.model,
-            calibration=self.calibration,
-            evaluation=self.evaluation,
-            reference=self.reference,
-        )
 
 
 @final
@@ -233,16 +177,7 @@ def capture_in_worker(request: CaptureRequest, _progress: Progress) -> CapturedI
 
     made = read_request(request.task, request.device, None, None, ())
     settings = settings_of(request.task)
-    inputs = read_inputs(made.task, request.formats, settings, as_torch=request.as_torch)
-    failed = inputs.torch_model if isinstance(inputs.torch_model, EdgekitError) else None
-    return CapturedInputs(
-        model=inputs.model,
-        torch_model=None if isinstance(inputs.torch_model, EdgekitError) else inputs.torch_model,
-        torch_failure=None if failed is None else Failure(error=type(failed).__name__, message=failed.message),
-        calibration=inputs.calibration,
-        evaluation=inputs.evaluation,
-        reference=inputs.reference,
-    )
+    return CapturedInputs.of(read_inputs(made.task, request.formats, settings, as_torch=request.as_torch))
 
 
 def make_in_worker(request: ArtifactRequest, _progress: Progress) -> MadeArtifacts:
@@ -302,6 +237,7 @@ def failed_row(row: Row, error: EdgekitError) -> Row:
 
 
 def _judged(request: JudgeRequest) -> Row:
+    from edgekit.exporting.record_files import complete_report
     from edgekit.sweeping.kept_runs import kept_runs
     from edgekit.trials.export_request import ExportRequest, make_artifacts
     from edgekit.workers.process_folder import temporary_folder
@@ -329,6 +265,7 @@ def _judged(request: JudgeRequest) -> Row:
         made=result.precision,
         checks=result.checks,
         artifact_sha256=result.artifact.sha256 if result.artifact is not None else "",
+        report=json.dumps(complete_report(report).to_json()),
     )
 
 

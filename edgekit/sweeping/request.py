@@ -8,14 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
+from edgekit.engines.engine import find_engine
 from edgekit.errors import ArtifactError
 from edgekit.exporting.export import recorded_packages
 from edgekit.pipeline.settings import Settings
-from edgekit.sweeping.engine import find_engine
 from edgekit.sweeping.folder import SWEEP_NAME
 from edgekit.sweeping.jobs import TaskText, read_request
 from edgekit.sweeping.matrix import Axes, Matrix, Omitted, Point, expand
 from edgekit.sweeping.matrix_file import SweepFlags, read_matrix
+from edgekit.sweeping.pace import Pace
 from edgekit.sweeping.result import SweepResult
 from edgekit.sweeping.rows import read_rows, require_tables
 from edgekit.sweeping.schedule import Driven, JobBudget, drive
@@ -26,7 +27,7 @@ from edgekit.workers.cache import code_fingerprint, content_key, versions
 from edgekit.workers.output_folder import output_folder
 
 if TYPE_CHECKING:
-    from edgekit.sweeping.engine import Engine
+    from edgekit.engines.engine import Engine
     from edgekit.task.request import Request
 
 DEFAULT_FOLDER: Final = Path("edgekit-sweep")
@@ -105,8 +106,11 @@ def run_sweep(requested: SweepRequest, settings: Settings, engine: Engine | None
         plan = _plan(requested, matrix, settings)
         write_json(requested.folder / SWEEP_NAME, sweep_json(matrix))
 
+        pace = Pace()
+
         def tell(device: str, tally: Tally) -> None:
-            settings.progress(device, tally.phrase, tally.over / tally.total)
+            phrase = f"{tally.phrase}{pace.words(stages.tallies.values())}"
+            settings.progress(device, phrase, tally.over / tally.total)
 
         stages = SweepStages(plan, tell)
         engine = engine or find_engine(requested.engine, settings.jobs, requested.address)

@@ -33,7 +33,7 @@ Status = Literal["judged", "failed"]
 
 _TEXTS: Final = (
     "point", "digest", "model", "device", "format", "precision", "pipeline", "effort", "status", "made", "checks",
-    "message", "error", "artifact_sha256",
+    "message", "error", "artifact_sha256", "report",
 )  # fmt: skip
 AXIS_COLUMNS: Final = ("model", "device", "format", "precision", "pipeline", "effort")
 """What tells one row from another."""
@@ -60,6 +60,7 @@ class Row:
         error: Class name of the error.
         exit_code: Of the error; 0 without one.
         artifact_sha256: SHA-256 of the artifact, "" without one.
+        report: What an export of the row writes as report.json; "" where nothing was judged.
         seconds: That the judgement took.
         finished: When (POSIX time).
     """
@@ -79,6 +80,7 @@ class Row:
     error: str = ""
     exit_code: int = 0
     artifact_sha256: str = ""
+    report: str = ""
     seconds: float = 0.0
     finished: float = field(default_factory=time.time)
 
@@ -104,7 +106,7 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the JSON form."""
-        texts = {name: getattr(self, name) for name in _TEXTS if name != "checks"}
+        texts = {name: getattr(self, name) for name in _TEXTS if name not in ("checks", "report")}
         return {
             **texts,
             "passed": self.passed(),
@@ -261,7 +263,8 @@ def _read(file: Path) -> list[dict[str, Any]]:
 
 
 def _row(data: Mapping[str, Any]) -> Row:
-    texts = {name: data[name] for name in _TEXTS if name not in ("checks", "status")}
+    # Sweeps that are older than the column of reports have none.
+    texts = {name: data.get(name, "") for name in _TEXTS if name not in ("checks", "status")}
     checks = tuple(Check.from_json(check) for check in json.loads(data["checks"]))
     status: Status = "judged" if data["status"] == "judged" else "failed"
     return Row(

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, final
 
+from edgekit.engines.engine import Ended, Engine, Work
 from edgekit.errors import EdgekitError, InternalError
-from edgekit.sweeping.engine import Ended, Engine, Work
 
 _LOOK_S: Final = 0.5
 """Seconds between two looks at the clock and at Ctrl-C while nothing ends."""

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
-from edgekit.sweeping.engine import Ended, Work
+from edgekit.engines.engine import JOB_TIMEOUT_S, Ended, Work
+from edgekit.engines.memory import CAPTURE_BYTES, judging_bytes, making_bytes
+from edgekit.exporting.stored_inputs import CapturedInputs
 from edgekit.sweeping.jobs import (
     CAPTURE,
     JUDGE,
     MAKE,
     ArtifactRequest,
-    CapturedInputs,
     CaptureRequest,
     JudgeRequest,
     TaskText,
@@ -28,9 +29,6 @@ from edgekit.sweeping.rows import Row, row_of, row_path, write_row
 from edgekit.sweeping.schedule import Found, Node
 from edgekit.workers.cache import content_key
 from edgekit.workers.worker import Job, JobOptions
-
-_JOB_TIMEOUT_S: Final = 7 * 86400.0
-"""A job's own stages have the time limit; the job as a whole may train."""
 
 _CAPTURE, _MAKE, _JUDGE = range(3)
 
@@ -159,14 +157,15 @@ class SweepStages:
             missing = [point for point in points if not self._is_done(point, inputs)]
             if not missing:
                 return Found()
-            return _work(name, "making of an artifact", MAKE, self._artifact(missing, inputs))
+            memory = making_bytes(inputs.model)
+            return _work(name, "making of an artifact", MAKE, self._artifact(missing, inputs), memory)
         point = self._points[name]
         inputs = results[_capture_name(point)]
         if self._is_done(point, inputs):
             return Found()
         row = row_of(point, self._digests[point.key], status="failed")
         request = JudgeRequest(artifact=self._artifact([point], inputs), row=row, folder=self._plan.folder)
-        return _work(name, f"judgement of {point.title}", JUDGE, request)
+        return _work(name, f"judgement of {point.title}", JUDGE, request, judging_bytes(inputs.model))
 
     def started(self, name: str) -> None:
         """Counts a row as running."""
@@ -225,7 +224,7 @@ class SweepStages:
             formats=tuple(dict.fromkeys(point.format for point in points)),
             as_torch=any(point.pipeline for point in points),
         )
-        return _work(name, f"capture of {first.model.name}", CAPTURE, request)
+        return _work(name, f"capture of {first.model.name}", CAPTURE, request, CAPTURE_BYTES)
 
     def _artifact(self, points: Sequence[Point], inputs: CapturedInputs) -> ArtifactRequest:
         first = points[0]
@@ -240,5 +239,6 @@ class SweepStages:
         )
 
 
-def _work(name: str, title: str, job: Job[Any, Any], request: Any) -> Work:
-    return Work(name=name, job=job, request=request, options=JobOptions(title=title, timeout_s=_JOB_TIMEOUT_S))
+def _work(name: str, title: str, job: Job[Any, Any], request: Any, memory_bytes: int) -> Work:
+    options = JobOptions(title=title, timeout_s=JOB_TIMEOUT_S)
+    return Work(name=name, job=job, request=request, options=options, memory_bytes=memory_bytes)

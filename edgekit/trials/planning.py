@@ -15,11 +15,10 @@ from typing import Final, final
 from edgekit.analysis.graph import Analysis
 from edgekit.budget import Budget
 from edgekit.errors import EdgekitError
-from edgekit.exporting.inputs import Inputs, read_inputs
+from edgekit.exporting.inputs import read_inputs
 from edgekit.model import CapturedModel
 from edgekit.pipeline.convert import why_not_made
 from edgekit.pipeline.settings import Settings
-from edgekit.pipeline.technique_stage import apply_techniques
 from edgekit.planner.choice import BROKEN, judge_candidates
 from edgekit.planner.float_heads import FloatHead
 from edgekit.planner.make import make_plan
@@ -34,13 +33,13 @@ from edgekit.simulation.jobs import SimulationData
 from edgekit.simulation.realisation import why_not_simulated
 from edgekit.task.task import Task
 from edgekit.trials.candidates import (
-    export_candidate,
     measure_layers,
     measured_predictions,
     simulate_candidates,
     simulated_predictions,
     weighed,
 )
+from edgekit.trials.finalists import export_finalists
 from edgekit.trials.float_heads import find_float_heads
 from edgekit.trials.obstacles import find_obstacles
 from edgekit.trials.rescue_search import open_rescue_search
@@ -284,29 +283,14 @@ class _Refinement:
         )
         better: dict[str, Candidate] = {}
         failed: list[Rejection] = []
-        for item in finalists:
-            try:
-                checks = export_candidate(item, inputs, self._settings, self._changed(item, inputs))
-            except EdgekitError as error:
-                failed.append(Rejection(candidate=item.title, reason=error.message.splitlines()[0]))
+        for item, found in zip(finalists, export_finalists(finalists, inputs, self._settings), strict=True):
+            if isinstance(found, EdgekitError):
+                failed.append(Rejection(candidate=item.title, reason=found.message.splitlines()[0]))
             else:
-                better[item.title] = _with(item, measured_predictions(checks, _MEASURABLE))
+                better[item.title] = _with(item, measured_predictions(found, _MEASURABLE))
         self.failed = tuple(failed)
         lost = {item.candidate for item in failed}
         return tuple(better.get(item.title, item) for item in candidates if item.title not in lost)
-
-    def _changed(self, candidate: Candidate, inputs: Inputs) -> CapturedModel | None:
-        """Returns what a candidate's techniques make of the model, None where it has none.
-
-        Raises:
-            EdgekitError: a technique cannot be used on it.
-        """
-        if not candidate.techniques:
-            return None
-        if isinstance(inputs.torch_model, EdgekitError):
-            raise inputs.torch_model
-        steps = candidate.techniques
-        return apply_techniques(inputs.torch_model, steps, inputs.calibration, self._settings, inputs.task)[-1].model
 
 
 def _with(candidate: Candidate, better: Sequence[Prediction]) -> Candidate:

@@ -16,13 +16,14 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, final
 
-from edgekit.errors import ConfigError
+from edgekit.errors import ConfigError, UsageError
 from edgekit.workers.entry_digests import DIGESTS_NAME, file_digest, parse_digests, read_digests
 from edgekit.workers.remote_store import RemoteStore, open_url
 
@@ -163,3 +164,29 @@ def processor_features() -> list[str]:
     flags = str(first.get("flags") or first.get("Features") or "").split()
     sets = ("avx", "fma", "sse", "ssse", "amx", "f16c", "bmi", "asimd", "neon", "sve", "i8mm", "bf16", "fphp", "sme")
     return [*(str(first[name]) for name in kept if name in first), *sorted(f for f in flags if f.startswith(sets))]
+
+
+@contextmanager
+def shared_cache_named(url: str | None, *, writes: bool) -> Generator[None, None, None]:
+    """Names a shared cache where worker processes find it too: in the environment, as long as the block runs.
+
+    Args:
+        url: Where it lies; None leaves what the environment names.
+        writes: What is made here goes there.
+
+    Raises:
+        UsageError: to write, and nothing names a cache.
+    """
+    if writes and not (url or os.environ.get(URL_VARIABLE)):
+        raise UsageError(f"--cache-write names no cache. Give --cache URL, or set {URL_VARIABLE}.")
+    given = {URL_VARIABLE: url, WRITE_VARIABLE: "1" if writes else None}
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update({name: value for name, value in given.items() if value is not None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -16,23 +16,24 @@ LIMITS = [
     *("min_accuracy", "min_parity_floor"),
     *("min_integer_coverage", "min_delegate_coverage", "min_accelerator_coverage"),
 ]
-RUNNING = ["progress", "jobs", "timeout", "memory_limit", "cache"]
+RUNNING = ["progress", "jobs", "timeout", "memory_limit", "cache", "cache_write", "engine", "address"]
 TASK = "calibration evaluation metric training"
 SURFACE = {
     "bench": "artifact * on device threads runs warmup seconds data inputs outputs python benchmark_model source "
     "output **more",
     "debug": "artifact * model inputs calibration evaluation data samples device config **more",
     "devices": "*names",
-    "export": "model * device inputs dimensions formats precision techniques plan effort prefer "
+    "export": "model * device inputs dimensions split_outputs formats precision techniques plan effort prefer "
     f"{TASK} io measurements without output config name strict **more",
     "gate": "target * device model inputs calibration evaluation metric measurements signature max_regression baseline "
     "fail_on_missing_baseline remeasure without config strict **more",
     "ladder": f"model * device inputs format techniques {TASK} output config name strict **more",
-    "plan": f"model * device inputs dimensions formats precision effort prefer {TASK} signature why config name **more",
+    "plan": f"model * device inputs dimensions split_outputs formats precision effort prefer {TASK} signature why "
+    "config name **more",
     "report": "target output",
     "search": "* device output formats precision epochs trials seed learning_rate optimizer config **more",
-    "sweep": "matrix * models devices formats precisions techniques efforts output budget_time budget_jobs engine "
-    "address dry_run strict **more",
+    "sweep": "matrix * models devices formats precisions techniques efforts output budget_time budget_jobs "
+    "dry_run strict **more",
     "validate": "artifact * device model inputs calibration evaluation metric measurements signature without config "
     "strict **more",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -30,3 +31,26 @@ def test_a_sweep_without_the_cache_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
         edgekit.sweep(models="a.onnx", devices="pi4", output=tmp_path / "out", cache=False)
+
+
+def test_the_shared_cache_of_a_call_is_named_as_long_as_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EDGEKIT_SHARED_CACHE", raising=False)
+    seen: list[str | None] = []
+
+    def dry_run(_requested: object) -> object:
+        seen.extend(os.environ.get(name) for name in ("EDGEKIT_SHARED_CACHE", "EDGEKIT_SHARED_CACHE_WRITE"))
+        return None
+
+    monkeypatch.setattr("edgekit.sweeping.request.dry_run", dry_run)
+    edgekit.sweep(models="a.onnx", devices="pi4", cache="s3://team/edgekit", cache_write=True, dry_run=True)
+    assert seen == ["s3://team/edgekit", "1"]
+    assert "EDGEKIT_SHARED_CACHE" not in os.environ
+
+
+def test_leave_to_write_without_a_shared_cache_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EDGEKIT_SHARED_CACHE", raising=False)
+    message = r"^cache_write names no cache\. Give cache=URL, or set EDGEKIT_SHARED_CACHE\.$"
+    with pytest.raises(UsageError, match=message):
+        edgekit.sweep(models="a.onnx", devices="pi4", cache_write=True, dry_run=True)

@@ -138,6 +138,23 @@ def test_a_sweep_of_a_thousand_rows_is_drawn_filtered_and_sorted(show: Callable[
     assert page.locator("#rows tbody tr:visible").count() == 1000
 
 
+def test_a_verdict_of_a_sweep_opens_the_row_s_own_report(show: Callable[..., Seen]) -> None:
+    seen = show("sweep")
+    page = seen.page
+    page.get_by_label("Filter rows of: Every combination with a row").fill("net3 device4 technique5")
+    (row,) = page.locator("#rows tbody tr:visible").all()
+    row.locator("button").focus()
+    page.keyboard.press("Enter")
+    dialog = page.locator("dialog")
+    assert dialog.locator("h2").inner_text() == "net3 on device4: onnx int8 technique5"
+    checks = dialog.locator("table", has_text="Checks")
+    assert checks.locator("tbody th").all_inner_texts() == ["size", "latency", "accuracy drop"]
+    assert "(limit from profile)." in checks.locator("tbody tr").first.inner_text()
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert seen.messages == []
+
+
 def test_the_skip_link_is_the_first_stop_and_leads_to_the_report(show: Callable[..., Seen]) -> None:
     page = show("one").page
     page.reload()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from edgekit.errors import ConfigError, DataError, TechniqueError
+from edgekit.engines import batch
+from edgekit.engines.engine import Ended, Engine, Work
+from edgekit.errors import ConfigError, DataError, MachineError, TechniqueError
 from edgekit.model import CapturedModel
 from edgekit.pipeline.settings import Settings
 from edgekit.recipe import Candidate, Prediction, Recipe
@@ -21,6 +24,8 @@ from edgekit.sources.captured_file import write_captured
 from edgekit.task.task import Task, Training
 from edgekit.training.schedule import Schedule
 from edgekit.workers.cache import Cache
+from edgekit.workers.structure import structure, unstructure
+from edgekit.workers.worker import types_of
 
 SCHEDULE = Schedule(epochs=6, learning_rate=0.1)
 
@@ -68,7 +73,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
 
 def test_the_better_half_goes_on_and_one_that_fails_does_not_stop_the_others(trained: list[Any], tmp_path: Path):
-    settings = Settings(cache=Cache(root=tmp_path))
+    settings = Settings(cache=Cache(root=tmp_path), jobs=1)
     reported: list[str] = []
     halving = train_variants(UNTRAINED, SCHEDULE, 0, settings, reported.append)
     assert reported[3] == "rung 1 of 2, variant 4 of 8 (i=3): held-out loss 1.000"
@@ -90,7 +95,7 @@ def test_the_better_half_goes_on_and_one_that_fails_does_not_stop_the_others(tra
 
 
 def test_what_was_trained_to_the_end_is_found_on_another_ladder(trained: list[Any], tmp_path: Path):
-    settings = Settings(cache=Cache(root=tmp_path))
+    settings = Settings(cache=Cache(root=tmp_path), jobs=1)
     few = [UNTRAINED[1], UNTRAINED[3]]
     train_variants(few, SCHEDULE, 0, settings)
     assert trained == [("v1", 6), ("v3", 6)]
@@ -103,7 +108,7 @@ def test_what_was_trained_to_the_end_is_found_on_another_ladder(trained: list[An
 
 
 def test_another_seed_or_schedule_is_trained_anew(trained: list[Any], tmp_path: Path):
-    settings = Settings(cache=Cache(root=tmp_path))
+    settings = Settings(cache=Cache(root=tmp_path), jobs=1)
     for seed, schedule in ((0, SCHEDULE), (0, SCHEDULE), (1, SCHEDULE), (0, replace(SCHEDULE, learning_rate=0.2))):
         train_variants(UNTRAINED[:1], schedule, seed, settings)
     assert trained == [("v0", 6)] * 3
@@ -115,7 +120,7 @@ def test_where_every_variant_fails_the_search_does(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Settings, "run", fail)
     with pytest.raises(DataError, match=r"^no batches$"):
-        train_variants(UNTRAINED[:2], SCHEDULE, 0, Settings(cache=Cache(root=tmp_path)))
+        train_variants(UNTRAINED[:2], SCHEDULE, 0, Settings(cache=Cache(root=tmp_path), jobs=1))
 
 
 def test_costs_are_latencies_where_all_have_one_else_work():
@@ -128,3 +133,57 @@ def test_a_variant_without_training_data_is_no_variant_of_a_search():
     message = r"^A search trains every variant, and the task has no \[training\] batches and loss\.$"
     with pytest.raises(ConfigError, match=message):
         _ = alone.trained_on
+
+
+class JsonEngine(Engine):
+    """Runs jobs in this process, the last first, on requests and results that went through JSON as elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__(3)
+        self.running: list[Work] = []
+
+    def submit(self, work: Work) -> None:
+        self.running.append(work)
+
+    def wait(self, timeout_s: float | None) -> tuple[Ended, ...]:
+        work = self.running.pop()
+        kinds = types_of(work.job.work)
+        request: Any = structure(json.loads(json.dumps(unstructure(work.request))), kinds[0], "request")
+        try:
+            value = json.loads(json.dumps(unstructure(work.job.work(request, work.progress))))
+        except TechniqueError as error:
+            return (Ended(name=work.name, error=error),)
+        return (Ended(name=work.name, value=structure(value, kinds[1], "result")),)
+
+    def cancel(self) -> None:
+        self.running.clear()
+
+
+@pytest.mark.parametrize("reuse", [True, False], ids=["cache", "no cache"])
+def test_an_engine_trains_what_this_process_would(
+    trained: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reuse: bool
+) -> None:
+    found: list[Any] = []
+    for jobs in (1, 3):
+        root = tmp_path / str(jobs)
+        monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(root))
+        monkeypatch.setattr(batch, "find_engine", lambda *_: JsonEngine())
+        settings = Settings(cache=Cache(root=root, reuse=reuse), jobs=jobs)
+        halving = train_variants(UNTRAINED, SCHEDULE, 0, settings)
+        paths = {"path": Path()}
+        found.append([replace(trial, model=trial.model and replace(trial.model, **paths)) for trial in halving.trials])
+    assert found[0] == found[1]
+    assert sorted(trained[: len(trained) // 2]) == sorted(trained[len(trained) // 2 :])
+
+
+def test_what_another_machine_has_kept_to_itself_is_its_fault(
+    trained: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path / "elsewhere"))
+    monkeypatch.setattr(batch, "find_engine", lambda *_: JsonEngine())
+    message = (
+        r"^What another machine has trained \(trials \w{8}\) is not on this one\. Give every machine the same "
+        r"EDGEKIT_CACHE_DIR in a shared folder, or --cache URL --cache-write\.$"
+    )
+    with pytest.raises(MachineError, match=message):
+        train_variants(UNTRAINED[:1], SCHEDULE, 0, Settings(cache=Cache(root=tmp_path / "here"), jobs=2))

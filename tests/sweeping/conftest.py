@@ -11,10 +11,11 @@ import pytest
 
 from edgekit.budget import Limit
 from edgekit.checks import judge
+from edgekit.engines.engine import Ended, Engine, Work
 from edgekit.errors import EdgekitError
+from edgekit.exporting.stored_inputs import CapturedInputs
 from edgekit.model import CapturedModel
-from edgekit.sweeping.engine import Ended, Engine, Work
-from edgekit.sweeping.jobs import CapturedInputs, JudgedRow, MadeArtifacts, TaskText
+from edgekit.sweeping.jobs import JudgedRow, MadeArtifacts, TaskText
 from edgekit.sweeping.matrix import ModelEntry, Point
 from edgekit.sweeping.rows import read_rows, write_row
 from edgekit.sweeping.stages import SweepPlan

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from edgekit.engines.engine import find_engine
+from edgekit.engines.local_engine import LocalEngine
 from edgekit.errors import ArtifactError, InputError, UsageError
 from edgekit.pipeline.settings import Settings
 from edgekit.profiles.profile import shipped_folder
-from edgekit.sweeping.engine import find_engine
-from edgekit.sweeping.local_engine import LocalEngine
 from edgekit.sweeping.matrix_file import SweepFlags
 from edgekit.sweeping.request import SweepRequest, dry_run, read_sweep, run_sweep
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from edgekit.engines.engine import Ended, Engine, Work
 from edgekit.errors import ConversionError, InternalError
-from edgekit.sweeping.engine import Ended, Engine, Work
 from edgekit.sweeping.schedule import Driven, Found, JobBudget, Node, drive
 from edgekit.workers.worker import Job, JobOptions, Progress
 

@@ -20,7 +20,7 @@ from edgekit.profiles.profile import DeviceProfile, Hardware
 from edgekit.recipe import Prediction
 from edgekit.simulation.jobs import SimulatedDrop, SimulatedRecipe
 from edgekit.task.task import Task
-from edgekit.trials import planning, simulation_data
+from edgekit.trials import finalists, planning, simulation_data
 from edgekit.trials.candidates import weighed
 from edgekit.trials.planning import PlanRequest, plan
 from edgekit.workers.cache import Cache
@@ -76,8 +76,9 @@ def calls(monkeypatch):
 
     monkeypatch.setattr(planning, "simulate_candidates", simulate)
     monkeypatch.setattr(planning, "measure_layers", layers)
-    monkeypatch.setattr(planning, "export_candidate", export)
-    monkeypatch.setattr(planning, "read_inputs", lambda *_args, **_kwargs: None)
+    monkeypatch.setattr(finalists, "export_candidate", export)
+    inputs = SimpleNamespace(task=SimpleNamespace(metric="agreement"))
+    monkeypatch.setattr(planning, "read_inputs", lambda *_args, **_kwargs: inputs)
     monkeypatch.setattr(planning, "why_not_made", lambda *_: lambda _runtime, _recipe: None)
     monkeypatch.setattr(planning, "find_obstacles", lambda *_args, **_kwargs: ())
     monkeypatch.setattr(
@@ -108,7 +109,7 @@ def ask(tmp_path, effort, *, kind="pt2", calibration="data.py:f", precision=None
             precision=precision,
             effort=effort,
         ),
-        Settings(cache=Cache(root=tmp_path / "cache")),
+        Settings(cache=Cache(root=tmp_path / "cache"), jobs=1),
     )
 
 

@@ -28,6 +28,7 @@ from edgekit.terminal.streams import say
 from edgekit.validators import execution
 from edgekit.workers import worker
 from edgekit.workers.process import Command, Ended
+from edgekit.workers.process_folder import remove_process_folders
 
 CPU_SECONDS = 30
 """For each process: no file of some kilobytes takes that long, however busy the machine is."""
@@ -233,6 +234,7 @@ def become_worker(arguments: Sequence[str], environment: Mapping[str, str], outp
         with contextlib.suppress(Exception):
             sys.stdout.flush()
             sys.stderr.flush()
+            remove_process_folders()
         os._exit(code)
 
 

@@ -17,6 +17,7 @@ import signal
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,13 @@ Drawn = tuple[signal.Signals, str, float]
 Record = dict[str, Any]
 
 
-def draw(seed: int, number: int, victims: list[str], *, forked: bool) -> tuple[str, Drawn]:
+def draw(
+    seed: int, number: int, victims: list[str], *, forked: bool, signals: Sequence[signal.Signals] = SIGNALS
+) -> tuple[str, Drawn]:
     """Returns the victim of a case, the signal, who gets it, and the share of the undisturbed time."""
     rng = random.Random(hashlib.sha256(f"{seed} {number}".encode()).digest())
     weights = [1.0 if forked else min(1.0, EVEN_CPU_S / VICTIMS[name].cpu_s) for name in victims]
-    return rng.choices(victims, weights)[0], (rng.choice(SIGNALS), rng.choice(TARGETS), rng.random())
+    return rng.choices(victims, weights)[0], (rng.choice(signals), rng.choice(TARGETS), rng.random())
 
 
 def run_case(name: str, drawn: Drawn, known: Undisturbed, ground: Path, start: Start) -> Record:
@@ -57,6 +60,7 @@ def run_case(name: str, drawn: Drawn, known: Undisturbed, ground: Path, start: S
             return {
                 "victim": name, "signal": number.name, "to": to, "share": round(share, 3), "after_s": round(after_s, 2),
                 "code": found.code, "gone_s": round(found.gone_s, 1), "wrong": list(found.wrong),
+                **({"kept": found.kept} if VICTIMS[name].keeps else {}),
             }  # fmt: skip
         share *= 0.7
 
@@ -76,6 +80,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--cases", type=int, default=10)
+    parser.add_argument("--signals", default="KILL,TERM,INT")
     parser.add_argument("--except", dest="known", default="", help="numbers to pass over")
     parser.add_argument("--forked", action="store_true")
     options = parser.parse_args()
@@ -87,7 +92,8 @@ def main() -> None:
     for number in range(options.first, options.first + options.cases):
         if number in passed_over:
             continue
-        name, drawn = draw(options.seed, number, options.victims.split(","), forked=options.forked)
+        signals = [signal.Signals[f"SIG{name}"] for name in options.signals.split(",")]
+        name, drawn = draw(options.seed, number, options.victims.split(","), forked=options.forked, signals=signals)
         if name not in undisturbed:
             undisturbed[name] = meet(VICTIMS[name], options.ground.resolve(), start)
         record = run_case(name, drawn, undisturbed[name], options.ground.resolve(), start)

@@ -15,6 +15,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,6 +60,7 @@ class Killed:
         gone_s: Until the last of its processes was gone.
         wrong: What none may do.
         said: The end of what it wrote.
+        kept: Files that it had finished and that the next run found.
     """
 
     hit: bool
@@ -66,6 +68,7 @@ class Killed:
     gone_s: float
     wrong: tuple[str, ...]
     said: str
+    kept: int
 
 
 def adopt_orphans() -> None:
@@ -89,7 +92,7 @@ def observe(start: Start, victim: Victim, ground: Path, place: Path) -> Undistur
         shutil.rmtree(own)
     differ = {name for name in seen[0] if seen[0][name] != seen[1].get(name)}
     steady = {
-        name: _common(seen[0][name], seen[1].get(name, b"")) if name.endswith((".json", ".lock", ".sarif")) else None
+        name: _common(name, seen[0][name], seen[1][name]) if name.endswith(_WITH_VALUES) and name in seen[1] else None
         for name in differ
     }
     return Undisturbed(code=codes[0], seconds=max(seconds), files=seen[0], steady=steady)
@@ -123,6 +126,7 @@ def kill(
     wrong += _wrong_end(code, number, said, undisturbed)
     wrong += _wrong_files(victim, undisturbed, ground, place, complete=code == undisturbed.code)
     wrong += _damaged_entries(place / "cache")
+    kept = _kept(victim, place / "work")
     if number is not signal.SIGKILL and to != "all":
         wrong += [f"left behind: {name}" for name in _left(place)]
     again = wait(start(victim.arguments, place), 600.0)
@@ -130,9 +134,11 @@ def kill(
         wrong.append(f"the next run ends with {again}: {said_in(place)[-600:]}")
     wrong += [f"the next run: {text}" for text in _wrong_files(victim, undisturbed, ground, place, complete=True)]
     wrong += [f"the next run: {text}" for text in _damaged_entries(place / "cache")]
+    now = _kept(victim, place / "work")
+    wrong += [f"the next run: {name} was made anew" for name, content in kept.items() if now.get(name) != content]
     wrong += [f"left behind after the next run: {name}" for name in _left(place)]
     hit = hit and not (number is signal.SIGKILL and code == undisturbed.code)  # it ended in that very moment
-    return Killed(hit=hit, code=code, gone_s=gone_s, wrong=tuple(wrong), said=said[-1500:])
+    return Killed(hit=hit, code=code, gone_s=gone_s, wrong=tuple(wrong), said=said[-1500:], kept=len(kept))
 
 
 def lay_out(victim: Victim, ground: Path, place: Path) -> None:
@@ -149,6 +155,16 @@ def written(victim: Victim, work: Path) -> dict[str, bytes]:
     roots = [work / name for name in victim.writes]
     files = [file for root in roots for file in ([root] if root.is_file() else root.rglob("*")) if file.is_file()]
     return {file.relative_to(work).as_posix(): file.read_bytes() for file in files}
+
+
+def _kept(victim: Victim, work: Path) -> dict[str, bytes]:
+    """Returns the finished files of the folders in which a command never makes one anew."""
+    return {
+        file.relative_to(work).as_posix(): file.read_bytes()
+        for name in victim.keeps
+        for file in (work / name).glob("*")
+        if ".partial" not in file.name
+    }
 
 
 def said_in(place: Path) -> str:
@@ -238,19 +254,36 @@ def _is_right(name: str, content: bytes, undisturbed: Undisturbed) -> bool:
     if steady is None:
         return len(content) > 0 and content[-8:] == undisturbed.files[name][-8:]
     try:
-        leaves = _leaves(json.loads(content))
-    except ValueError:
+        leaves = _leaves(_values(name, content))
+    except (ValueError, OSError):
         return False
     return all(leaves.get(key) == value for key, value in steady.items())
 
 
-def _common(one: bytes, other: bytes) -> dict[str, Any]:
-    first, second = _leaves(json.loads(one)), _leaves(json.loads(other))
+_WITH_VALUES: Final = (".json", ".lock", ".sarif", ".parquet")
+
+
+def _values(name: str, content: bytes) -> Any:
+    """Returns what a file holds: JSON, or rows whose texts may be JSON.
+
+    Raises:
+        ValueError: it is not complete; for rows an error of pyarrow's, which is one.
+    """
+    if not name.endswith(".parquet"):
+        return json.loads(content)
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(BytesIO(content)).to_pylist()
+    return [{**row, **{key: json.loads(row[key] or "null") for key in ("checks", "report")}} for row in rows]
+
+
+def _common(name: str, one: bytes, other: bytes) -> dict[str, Any]:
+    first, second = _leaves(_values(name, one)), _leaves(_values(name, other))
     return {key: value for key, value in first.items() if key in second and second[key] == value}
 
 
 _MEASURED: Final = ("memory", "latency", "latency_p95")
-_OF_THE_RUN: Final = ("host", "figures_sha256", "conversion_seconds", "seconds", "cached")
+_OF_THE_RUN: Final = ("host", "figures_sha256", "conversion_seconds", "seconds", "finished", "cached")
 """What is measured anew in each run, on which two may agree by chance, and what a run found in the cache."""
 
 

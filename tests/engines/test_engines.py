@@ -7,16 +7,17 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from edgekit.engines import ray_engine
+from edgekit.engines.engine import Engine, Work, find_engine
+from edgekit.engines.local_engine import LocalEngine
 from edgekit.errors import InternalError, MachineError, ModelError, UsageError
-from edgekit.sweeping import ray_engine
-from edgekit.sweeping.engine import Engine, Work, find_engine
-from edgekit.sweeping.local_engine import LocalEngine
 from edgekit.workers.cache import Cache
 from edgekit.workers.worker import Job, JobOptions
 
@@ -136,7 +137,7 @@ def test_what_goes_wrong_on_a_thread_is_a_failure_of_the_job(work: Any, monkeypa
     def broken(*_given: object, **_named: object) -> None:
         raise OSError("no more processes")
 
-    monkeypatch.setattr("edgekit.sweeping.local_engine.run_job", broken)
+    monkeypatch.setattr("edgekit.engines.local_engine.run_job", broken)
     engine = LocalEngine(1)
     engine.submit(work("one"))
     error = all_of(engine, 1)["one"].error
@@ -218,3 +219,54 @@ def test_what_is_nowhere_is_a_fault_of_the_machine(tmp_path: Path, monkeypatch: 
     )
     with pytest.raises(MachineError, match=message):
         ray_engine.fetch_entries('"/driver/captured/0123456789/m"', "/driver", str(tmp_path / "here"))
+
+
+class RecordedRay:
+    """What `RayEngine.submit` uses of Ray; keeps the options of each task."""
+
+    def __init__(self) -> None:
+        self.resources: list[dict[str, Any]] = []
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def nodes(self) -> list[dict[str, Any]]:
+        sizes = ((True, 4e9), (True, 8e9), (False, 64e9))
+        return [{"Alive": alive, "Resources": {"CPU": 1.0, "memory": size}} for alive, size in sizes]
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 2.0}
+
+    def remote(self, *_: object) -> Any:
+        return self if len(_) == 1 else object()
+
+    def options(self, **given: Any) -> RecordedRay:
+        self.resources.append(given)
+        return self
+
+
+@pytest.mark.parametrize(
+    ("predicted", "reserved"),
+    [(0, None), (3_000_000_000, 3_000_000_000), (20_000_000_000, 8_000_000_000)],
+    ids=["unknown", "known", "more than any machine has"],
+)
+def test_a_task_reserves_what_its_job_is_predicted_to_take(
+    work: Any, monkeypatch: pytest.MonkeyPatch, predicted: int, reserved: int | None
+) -> None:
+    ray = RecordedRay()
+    monkeypatch.setattr(ray_engine, "_ray", lambda: ray)
+    monkeypatch.setattr(ray_engine, "_refuse_other_machines", lambda _ray: None)
+    engine = ray_engine.RayEngine(1)
+    engine.submit(replace(work("one"), memory_bytes=predicted))
+    assert engine.slots == 2
+    assert [(one["num_cpus"], one.get("memory")) for one in ray.resources] == [(1, reserved)]
+
+
+def test_a_cluster_without_a_cpu_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = RecordedRay()
+    monkeypatch.setattr(ray, "cluster_resources", dict)
+    monkeypatch.setattr(ray_engine, "_ray", lambda: ray)
+    monkeypatch.setattr(ray_engine, "_refuse_other_machines", lambda _ray: None)
+    message = r"^The Ray cluster has no CPU that could run a job\. Add a machine to it: ray start --address=HEAD:6379$"
+    with pytest.raises(MachineError, match=message):
+        ray_engine.RayEngine(1)

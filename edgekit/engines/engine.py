@@ -1,4 +1,4 @@
-"""What runs a sweep's jobs: one interface, one file an engine.
+"""What runs the jobs of sweeps, searches and plans: one interface, one file an engine.
 
 An engine is handed jobs that may start at once, runs as many of them as it can, and says which have ended. It knows
 nothing of models, rows or the order of work.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Final, final
 
 from edgekit.errors import EdgekitError, UsageError
 from edgekit.plugins import load_plugin
 from edgekit.registry import engine_targets
-from edgekit.workers.worker import Job, JobOptions
+from edgekit.workers.worker import Job, JobOptions, Progress, silent
+
+JOB_TIMEOUT_S: Final = 7 * 86400.0
+"""Limit of a job that runs stages: they have the time limit, and the job as a whole may train."""
 
 
 @final
@@ -22,16 +25,20 @@ class Work:
     """A job that may start now.
 
     Attributes:
-        name: Unique in the sweep.
+        name: Unique among the jobs of its engine.
         job: What to do: a function of a module, so that any process finds it.
         request: A frozen dataclass; it travels as JSON.
         options: How to run it.
+        memory_bytes: Predicted peak of all its processes; 0 where nothing is known. An engine may reserve it.
+        progress: Callback that gets what the job is doing, where the engine's machines can say so.
     """
 
     name: str
     job: Job[Any, Any]
     request: Any
     options: JobOptions
+    memory_bytes: int = 0
+    progress: Progress = silent
 
 
 @final

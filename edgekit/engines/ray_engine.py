@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final, final
 
+from edgekit.engines.engine import Ended, Engine, Work
 from edgekit.errors import ERRORS_BY_NAME, EdgekitError, InternalError, MachineError, MissingDependencyError
 from edgekit.exporting.export import recorded_packages
 from edgekit.plain_text import first_line
-from edgekit.sweeping.engine import Ended, Engine, Work
 from edgekit.workers.cache import Cache, cache_folder, code_fingerprint, versions
 from edgekit.workers.shared_cache import URL_VARIABLE, WRITE_VARIABLE
 from edgekit.workers.structure import structure, unstructure
@@ -35,7 +35,10 @@ _END_S: Final = 5.0
 
 @final
 class RayEngine(Engine):
-    """Tasks of a Ray cluster, one CPU each.
+    """Tasks of a Ray cluster: one CPU each, and the memory that the job is predicted to take.
+
+    Ray places a task where both are free, starts what a lost machine or process ran anew, and moves results that do
+    not fit into its memory to disk: they are small, for what jobs make lies in the cache.
 
     Args:
         slots: Not used: a cluster has as many as it has CPUs.
@@ -47,7 +50,7 @@ class RayEngine(Engine):
         MachineError: no cluster answers, or a machine differs from this one.
     """
 
-    def __init__(self, slots: int, address: str | None = None) -> None:
+    def __init__(self, slots: int, address: str | None = None) -> None:  # noqa: ARG002  what every engine takes
         ray = _ray()
         self._names: dict[Any, tuple[str, Job[Any, Any]]] = {}
         self._owns = not ray.is_initialized()
@@ -61,17 +64,20 @@ class RayEngine(Engine):
             ) from error
         try:
             _refuse_other_machines(ray)
+            cpus = _cpus(ray.cluster_resources())
         except BaseException:
             self.cancel()
             raise
-        super().__init__(max(int(ray.cluster_resources().get("CPU", slots)), 1))
+        super().__init__(cpus)
+        self._largest_bytes = int(max(node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]))
         self._root = str(Cache(root=cache_folder()).place())
 
     def submit(self, work: Work) -> None:
         """Hands the job to the cluster."""
-        memory = work.options.memory_limit_bytes
+        # More than any machine has would wait for ever: the job has the largest one to itself then.
+        memory = min(work.memory_bytes, self._largest_bytes)
         task = _ray().remote(run_on_node).options(
-            num_cpus=1, max_retries=_RETRIES, name=work.name, **({} if memory is None else {"memory": memory})
+            num_cpus=1, max_retries=_RETRIES, name=work.name, **({"memory": memory} if memory else {})
         )  # fmt: skip
         options = {**asdict(work.options), "log": None, "environment": dict(work.options.environment)}
         started = task.remote(
@@ -162,6 +168,16 @@ def fetch_entries(request: str, driver_root: str, root: str) -> str:
 
 def _shared_cache_names() -> dict[str, str]:
     return {name: os.environ[name] for name in (URL_VARIABLE, WRITE_VARIABLE) if name in os.environ}
+
+
+def _cpus(resources: Mapping[str, float]) -> int:
+    """Returns the CPUs of a cluster; raises MachineError where it has none: its jobs would wait for ever."""
+    cpus = int(resources.get("CPU", 0))
+    if not cpus:
+        raise MachineError(
+            "The Ray cluster has no CPU that could run a job. Add a machine to it: ray start --address=HEAD:6379"
+        )
+    return cpus
 
 
 def _refuse_other_machines(ray: Any) -> None:

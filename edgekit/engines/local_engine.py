@@ -8,8 +8,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import final
 
+from edgekit.engines.engine import Ended, Engine, Work
 from edgekit.errors import EdgekitError, InternalError, UsageError
-from edgekit.sweeping.engine import Ended, Engine, Work
 from edgekit.workers.worker import run_job
 
 
@@ -55,7 +55,7 @@ class LocalEngine(Engine):
     def _run(self, work: Work) -> None:
         started = time.monotonic()
         try:
-            result = run_job(work.job, work.request, work.options, cancelled=self._cancelled)
+            result = run_job(work.job, work.request, work.options, work.progress, self._cancelled)
         except KeyboardInterrupt:
             return  # cancelled: nobody waits for it
         except EdgekitError as error:
