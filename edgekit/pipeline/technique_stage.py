@@ -204,7 +204,7 @@ def _request(
 
 def _outputs_kind(task: Task | None) -> Outputs:
     """Returns what a model's outputs are, as its metric tells: class scores, or anything."""
-    named = task is not None and isinstance(task.metric, str) and classifies(task.metric)
+    named = task is not None and classifies(task.metric)
     return "logits" if named else "embeddings"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -27,7 +27,7 @@ def limit_in(folder: Path) -> None:
 
 
 @contextmanager
-def cpu_limit(seconds: float, error: EdgekitError) -> Iterator[None]:
+def cpu_limit(seconds: float, error: EdgekitError) -> Generator[None]:
     """Ends this worker once the block has taken `seconds` of processor time, all threads together.
 
     Args:
