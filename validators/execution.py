@@ -21,6 +21,7 @@ from edgekit.errors import ERRORS_BY_NAME, DataError, MissingDependencyError, Re
 from edgekit.formats.table import known_format, session_file
 from edgekit.model import ArtifactState, CapturedModel, TensorSpec, boundary_json
 from edgekit.samples import Samples
+from edgekit.task.image_input import as_pixels, embedded_image_input
 from edgekit.task.input_sizes import OpenInput, flags_of
 from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.base import Evidence
@@ -142,6 +143,7 @@ def collect_evidence(
         DataError: the evaluation data does not fit the artifact.
         MissingDependencyError: the runtime is not installed.
     """
+    fed = _fed(artifact, evaluation, folder)
     missing = _not_requested(pieces, evaluation, reference)
     records: list[Mapping[str, Any]] = []
     for modes in (("memory", "outputs"), ("latency",)):
@@ -155,7 +157,7 @@ def collect_evidence(
                 runtime=artifact.runtime,
                 artifact=artifact.path,
                 modes=requested,
-                samples=evaluation.folder if evaluation else None,
+                samples=fed.folder if fed else None,
                 output=folder / "outputs",
                 baseline=baseline,
                 expected=_expected(artifact.inputs, artifact.outputs, artifact.states),
@@ -256,6 +258,16 @@ def run_reference(
     if ran.failure:
         raise ERRORS_BY_NAME.get(ran.kind, WorkerError)(ran.failure)
     return Samples.open(folder)
+
+
+def _fed(artifact: Artifact, evaluation: Samples | None, folder: Path) -> Samples | None:
+    """Returns the rows as the artifact takes them: the pixels of pictures where its input is one."""
+    image = embedded_image_input(artifact.metadata)
+    if image is None or evaluation is None:
+        return evaluation
+    # A file that nobody has loaded yet tells no layout: then it is that of all formats but one.
+    layout = next((spec.layout for spec in artifact.inputs if image.is_pixels(spec)), None)
+    return as_pixels(evaluation, image, layout or "NHWC", folder / "pixels")
 
 
 def _not_requested(

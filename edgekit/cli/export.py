@@ -48,6 +48,7 @@ def export(
     dimensions: options.Dimensions = None,
     metric: options.Metric = None,
     io: options.Io = "float",
+    image_input: options.ImageInput = None,
     limits: options.Limits,
     measurements: options.Measurements = None,
     without: options.Without = None,
@@ -77,6 +78,7 @@ def export(
         input_sizes=read_input_sizes(data.inputs or ()),
         dimensions=read_dimensions(dimensions or ()),
         without=without or (),
+        image_input=image_input,
     )
     request = planned.restrict(request) if planned else request
     _warn_of_order(request, screen)
