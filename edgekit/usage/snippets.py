@@ -126,6 +126,9 @@ def usage_files(
         snippets = list(snippets_of(artifact, packages, dimensions))
         files |= {snippet.name: snippet.text for snippet in snippets}
         items.append({**_facts(artifact), "files": snippets, "refused": list(_rejected(artifact))})
+    cameras = list(filter(None, map(_camera_model, artifacts)))
+    if cameras:
+        files["camera.py"] = _render("camera.py.jinja", _OWN_TEMPLATES, models=cameras)
     embedded = read_embedded(artifacts[0].metadata)
     if embedded.labels:
         files["labels.txt"] = "\n".join(embedded.labels) + "\n"
@@ -137,6 +140,7 @@ def usage_files(
         dimensions=[item.range_text for item in dimensions],
         labels=embedded.labels,
         labelled=_labelled(artifacts[0].outputs, embedded),
+        camera=bool(cameras),
         image=_image(artifacts[0], embedded),
     )
     return files
@@ -187,6 +191,25 @@ def snippets_of(
                 labelled=outputs[artifact.outputs.index(labelled)] if labelled else None,
             ),
         )
+
+
+def _camera_model(artifact: Artifact) -> dict[str, Any] | None:
+    """Returns what the camera loop knows about an artifact; None where pictures are not all that it takes."""
+    embedded = read_embedded(artifact.metadata)
+    made = known_format(artifact.runtime)
+    image, known = _image(artifact, embedded), made.snippets if made else None
+    if image is None or known is None or len(artifact.inputs) != 1 or artifact.states:
+        return None
+    if "py" not in known.words or "py" in known.pictures or _why_not(artifact, known, "py"):
+        return None
+    stem = f"{artifact.path.stem}-{artifact.runtime}"
+    labelled = _labelled(artifact.outputs, embedded)
+    return {
+        "module": _file_name(stem, "py").removesuffix(".py"),
+        "cls": pascal_case(stem),
+        "input": image.name,
+        "scores": labelled.name if labelled else None,
+    }
 
 
 def _picture_languages(artifact: Artifact, known: Snippets) -> tuple[str, ...]:
