@@ -2,8 +2,8 @@
 
     python benchmarks/platform_clients.py --mediapipe PYTHON [--write]
 
-Exports EfficientNet-Lite0 with an image input, runs every artifact in its own runtime on the same pixels, and the TFLite
-files in MediaPipe's ImageClassifier and ImageEmbedder as well. `PYTHON` has MediaPipe installed. Needs
+Exports EfficientNet-Lite0 with an image input, runs every artifact in its own runtime on the same pixels, and the
+TFLite files in MediaPipe's ImageClassifier and ImageEmbedder as well. `PYTHON` has MediaPipe installed. Needs
 `data/imagenet500` (see README.md).
 """
 
@@ -35,10 +35,10 @@ SIDE, COUNT, CALIBRATION = 224, 200, 100
 
 HEAD: Final = """# Platform clients
 
-Output of `python benchmarks/platform_clients.py --mediapipe PYTHON --write`: EfficientNet-Lite0 with an image input, {count}
-photographs, centre crops of 224 x 224. "as float" is how many have the float model's label on the same pixels; "as our
-runner" is how many have the label that the same file has in edgekit's runner; "largest difference" is of any score to
-that runner's. MediaPipe {mediapipe}.
+Output of `python benchmarks/platform_clients.py --mediapipe PYTHON --write`: EfficientNet-Lite0 with an image input,
+{count} photographs, centre crops of 224 x 224. "as float" is how many have the float model's label on the same pixels;
+"as our runner" is how many have the label that the same file has in edgekit's runner; "largest difference" is of any
+score to that runner's. MediaPipe {mediapipe}.
 
 | precision | file | client | as float | as our runner | largest difference | top-1 |
 |---|---|---|---|---|---|---|

@@ -143,7 +143,7 @@ def collect_evidence(
         DataError: the evaluation data does not fit the artifact.
         MissingDependencyError: the runtime is not installed.
     """
-    fed = _fed(artifact, evaluation, folder)
+    fed = None if evaluation is None else fed_samples(artifact, evaluation, folder / "pixels")
     missing = _not_requested(pieces, evaluation, reference)
     records: list[Mapping[str, Any]] = []
     for modes in (("memory", "outputs"), ("latency",)):
@@ -260,14 +260,23 @@ def run_reference(
     return Samples.open(folder)
 
 
-def _fed(artifact: Artifact, evaluation: Samples | None, folder: Path) -> Samples | None:
-    """Returns the rows as the artifact takes them: the pixels of pictures where its input is one."""
+def fed_samples(artifact: Artifact, samples: Samples, folder: Path) -> Samples:
+    """Returns rows of the float model as the artifact takes them: the pixels of pictures where its input is one.
+
+    Args:
+        artifact: What takes them.
+        samples: Rows; those that are pixels already stay what they are.
+        folder: Where pixels are written.
+
+    Raises:
+        DataError: the rows were not made of pixels.
+    """
     image = embedded_image_input(artifact.metadata)
-    if image is None or evaluation is None:
-        return evaluation
+    if image is None:
+        return samples
     # A file that nobody has loaded yet tells no layout: then it is that of all formats but one.
     layout = next((spec.layout for spec in artifact.inputs if image.is_pixels(spec)), None)
-    return as_pixels(evaluation, image, layout or "NHWC", folder / "pixels")
+    return as_pixels(samples, image, layout or "NHWC", folder)
 
 
 def _not_requested(

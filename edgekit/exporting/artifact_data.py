@@ -17,6 +17,7 @@ from edgekit.task.image_input import embedded_image_input
 from edgekit.task.input_sizes import InputSizes, OpenInput, chosen_sizes
 from edgekit.task.task import ImagePreprocessing, Task
 from edgekit.task.task_kinds import DEFAULT_METRIC
+from edgekit.validators.execution import fed_samples
 
 
 @final
@@ -157,7 +158,8 @@ def read_samples(
         folder=folder,
         sequences=bool(artifact.states),
     )
-    return settings.run("reading of the data", MATERIALIZE, request, settings.stage("data")).value
+    samples = settings.run("reading of the data", MATERIALIZE, request, settings.stage("data")).value
+    return fed_samples(artifact, samples, folder.with_name(f"{folder.name}-pixels"))
 
 
 def real_inputs(artifact: Artifact) -> tuple[TensorSpec, ...]:
