@@ -14,7 +14,6 @@ from edgekit.cli import options
 from edgekit.cli.calibrate import NameArgument, calibrate
 from edgekit.cli.help import PanelCommand
 from edgekit.errors import ProfileError, UsageError
-from edgekit.predict.latency import BAND_QUANTILE
 from edgekit.profiles.profile import FACT_TITLES, USER_FOLDER, DeviceProfile, find_profile, read_catalogue
 from edgekit.terminal.console import console, write_json
 from edgekit.units import format_value
@@ -185,6 +184,8 @@ def _facts(profile: DeviceProfile) -> dict[str, str]:
 
 def _latency_text(profile: DeviceProfile) -> str:
     """Returns one line for each table: what it is for, on how many rows, and its 90 % band as a factor."""
+    from edgekit.predict.latency import BAND_QUANTILE  # with the graph's classes, which the list does not need
+
     lines: list[str] = []
     for runtime, tables in profile.latency_model.items():
         for precision, table in tables.items():

@@ -113,7 +113,7 @@ Effort = Annotated[
     option(
         CHOICE, "--effort", show_default=True, autocompletion=complete_effort,
         help="quick: predict only. default: simulate on calibration data, measure every layer (minutes). "
-        "thorough: export and validate the best few too.",
+        "thorough: bring integers nearer to the float model, export and validate the best few too.",
     ),
 ]  # fmt: skip
 Prefer = Annotated[

@@ -185,7 +185,7 @@ def stage_table(
         EdgekitError: a stage's model cannot be analysed or run.
     """
     runtime = results[0].runtime
-    models = [("float model", original, None), *((str(item.step), item.model, item) for item in applied)]
+    models = [("float model", original, None), *((_title(item), item.model, item) for item in applied)]
     stages = [_float_stage(title, model, item, runtime, evaluated_on, settings) for title, model, item in models]
     stages += [_artifact_stage(result, stages[-1]) for result in results if result.artifact is not None]
     return StageTable(
@@ -194,6 +194,10 @@ def stage_table(
         stages=tuple(stages),
         warning=order_warning([item.step.technique for item in applied]),
     )
+
+
+def _title(applied: Applied) -> str:
+    return f"{applied.step}{' (without labels)' if applied.unlabelled else ''}"
 
 
 def _float_stage(

@@ -12,7 +12,7 @@ from edgekit.errors import DataError
 from edgekit.model import CapturedModel, State, TensorSpec
 from edgekit.pipeline.scratch import move_contents
 from edgekit.pipeline.settings import Settings
-from edgekit.samples import SAMPLES_NAME, Samples, SampleWriter
+from edgekit.samples import SAMPLES_NAME, Samples, SampleWriter, write_samples
 from edgekit.task.data import MATERIALIZE, DataRequest, Purpose
 from edgekit.task.image_input import ImageInput, snapped
 from edgekit.task.task import Task
@@ -228,3 +228,29 @@ def reference_outputs(model: CapturedModel, samples: Samples, settings: Settings
         settings.progress("reference", f"float outputs of {samples.count} samples", 1.0)
 
     return Samples.open(settings.cache.make("reference", key, build))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowsRequest:
+    """Which rows of samples are wanted by themselves."""
+
+    samples: Samples
+    rows: tuple[int, ...]
+
+
+def hold_out(samples: Samples, every: int, settings: Settings) -> tuple[Samples, Samples]:
+    """Returns the samples without every `every`-th row, and those rows by themselves.
+
+    For data without states and items of several rows: its rows are cut apart.
+    """
+    parts: list[Samples] = []
+    for held in (False, True):
+        rows = tuple(row for row in range(samples.count) if (row % every == every - 1) == held)
+        key = request_key(RowsRequest(samples=samples, rows=rows), code=(__name__,))
+
+        def build(place: Path, rows: Sequence[int] = rows) -> None:
+            write_samples(place, samples.names, samples.rows(rows))
+
+        parts.append(Samples.open(settings.cache.make("samples", key, build)))
+    return parts[0], parts[1]

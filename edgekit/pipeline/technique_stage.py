@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
 from edgekit.errors import EdgekitError
+from edgekit.metrics.table import classifies
 from edgekit.model import CapturedModel
 from edgekit.pipeline.scratch import move_contents
 from edgekit.pipeline.settings import DEFAULT_TIMEOUT_S, Settings
@@ -23,6 +24,7 @@ from edgekit.workers.structure import read_value, write_value
 
 if TYPE_CHECKING:
     from edgekit.techniques.base import Technique
+    from edgekit.training.imitation import Outputs
 
 _EFFORT: Final = "effort.json"
 
@@ -43,12 +45,14 @@ class Applied:
         model: The changed model.
         seconds: Wall-clock seconds that it took; from the first time, where it was found in the cache.
         cached: True where it was found in the cache.
+        unlabelled: True where it has trained to imitate the float model, for want of training data.
     """
 
     step: Step
     model: CapturedModel
     seconds: float
     cached: bool
+    unlabelled: bool = False
 
 
 def apply_techniques(
@@ -61,7 +65,7 @@ def apply_techniques(
     """
     done: list[Applied] = []
     for step in steps:
-        done.append(apply_technique(done[-1].model if done else model, step, samples, settings, task))
+        done.append(apply_technique(done[-1].model if done else model, step, samples, settings, task, model))
     return tuple(done)
 
 
@@ -111,7 +115,12 @@ def pipeline_name(steps: Sequence[Step]) -> str:
 
 
 def apply_technique(
-    model: CapturedModel, step: Step, samples: Samples | None, settings: Settings, task: Task | None = None
+    model: CapturedModel,
+    step: Step,
+    samples: Samples | None,
+    settings: Settings,
+    task: Task | None = None,
+    teacher: CapturedModel | None = None,
 ) -> Applied:
     """Returns what a technique makes of `model`, worked out in a worker process or found in the cache.
 
@@ -123,6 +132,8 @@ def apply_technique(
         samples: Calibration samples; None where the task has none.
         settings: How to run.
         task: Where its training data comes from; None without.
+        teacher: The float model as it was captured, which is imitated where the task has no training data; None for
+            `model` itself.
 
     Raises:
         TechniqueError: the technique cannot be used on this model.
@@ -132,15 +143,15 @@ def apply_technique(
         WorkerError: the technique crashed or broke its contract.
     """
     technique = find_technique(step.technique).from_settings(step.settings, "plan")
-    request = _request(model, technique, samples, settings, task)
-    training = request.training
+    request = _request(model, technique, samples, settings, task, teacher or model)
+    trains = technique.needs == "training"
     key = _key(request, technique)
-    checkpoints = settings.cache.journal("training", key) if training else None
+    checkpoints = settings.cache.journal("training", key) if trains else None
 
     def build(place: Path) -> None:
         output, scratch = place / "changed", place / "scratch"
         placed = replace(request, checkpoints=checkpoints, scratch=scratch, output=output)
-        running = training_settings(settings) if training else settings
+        running = training_settings(settings) if trains else settings
         title, tell = f"technique {step.technique}", settings.stage(step.technique)
         result = running.run(title, APPLY, placed, tell)
         shutil.rmtree(scratch, ignore_errors=True)
@@ -153,14 +164,27 @@ def apply_technique(
     if checkpoints is not None:
         shutil.rmtree(checkpoints, ignore_errors=True)
     effort = read_value(folder / _EFFORT, Effort)
-    return Applied(step=step, model=open_captured(folder), seconds=effort.seconds, cached=cached)
+    return Applied(
+        step=step,
+        model=open_captured(folder),
+        seconds=effort.seconds,
+        cached=cached,
+        unlabelled=request.teacher is not None,
+    )
 
 
 def _request(
-    model: CapturedModel, technique: Technique, samples: Samples | None, settings: Settings, task: Task | None
+    model: CapturedModel,
+    technique: Technique,
+    samples: Samples | None,
+    settings: Settings,
+    task: Task | None,
+    teacher: CapturedModel,
 ) -> TechniqueRequest:
     """Returns what a technique is to do; where its files go is not known yet."""
-    training = task.training if task is not None and technique.needs == "training" else None
+    trains = technique.needs == "training"
+    training = task.training if task is not None and trains else None
+    imitates = trains and training is None and samples is not None
     base = task.base if task is not None else Path()
     return TechniqueRequest(
         technique=technique.name,
@@ -169,11 +193,19 @@ def _request(
         samples=samples if technique.needs in ("calibration", "training") else None,
         training=training,
         training_sha256=_training_hash(technique, training, base, settings) if training else None,
+        teacher=teacher if imitates else None,
+        imitated=_outputs_kind(task) if imitates else None,
         base=base,
         checkpoints=None,
         scratch=Path(),
         output=Path(),
     )
+
+
+def _outputs_kind(task: Task | None) -> Outputs:
+    """Returns what a model's outputs are, as its metric tells: class scores, or anything."""
+    named = task is not None and isinstance(task.metric, str) and classifies(task.metric)
+    return "logits" if named else "embeddings"
 
 
 def _key(request: TechniqueRequest, technique: Technique) -> str:
@@ -197,14 +229,15 @@ def found_techniques(
     """
     if isinstance(model, EdgekitError):
         raise model
+    captured = model
     for text in split_pipeline(pipeline):
         name, given = split_step(text, "edgekit.techniques")
         technique = find_technique(name).from_settings(given, "edgekit.techniques")
         if technique.needs == "training":
-            key = _key(_request(model, technique, samples, settings, task), technique)
+            key = _key(_request(model, technique, samples, settings, task, captured), technique)
             if settings.cache.find("techniques", key) is None:
                 return None
-        model = apply_technique(model, technique.step(), samples, settings, task).model
+        model = apply_technique(model, technique.step(), samples, settings, task, captured).model
     return model
 
 

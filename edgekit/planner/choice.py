@@ -71,7 +71,7 @@ class Judged:
     def loss_reason(self) -> str:
         """Why it loses what it loses; a clause."""
         names = [step.technique for step in self.candidate.techniques]
-        if not names:
+        if not names or not self.candidate.technique_points:
             return self.loss.reason
         words = f"{' and '.join(names)} may cost {self.candidate.technique_points:g} points"
         return f"{words}, and {self.loss.reason}" if self.loss.rank else words

@@ -38,11 +38,15 @@ class SimulationData:
 
     Attributes:
         model: Captured as `pt2`.
-        samples: Calibration samples.
+        samples: Calibration samples: ranges come from them.
+        held_out: What outputs are compared on; None for the calibration samples themselves.
+        reference: The float model before techniques, whose outputs are the right ones; None where `model` is that.
     """
 
     model: CapturedModel
     samples: Samples
+    held_out: Samples | None = None
+    reference: CapturedModel | None = None
 
 
 @final
@@ -186,7 +190,8 @@ def simulate(request: SimulationRequest, progress: Progress) -> SimulationResult
     if all(item is not None for item in found):
         return SimulationResult(results=tuple(item for item in found if item is not None))
     model = _open(request.data)
-    reference = model.run(progress=lambda share: progress("running the float model", share))
+    judged, right = _judged(request.data, model)
+    reference = right.run(progress=lambda share: progress("running the float model", share))
     results: list[SimulatedRecipe] = []
     for trial, known in zip(request.trials, found, strict=True):
         if known is not None:
@@ -194,9 +199,9 @@ def simulate(request: SimulationRequest, progress: Progress) -> SimulationResult
             continue
         title = f"simulating {trial.runtime} {trial.recipe.name}"
         placement, calibrated = _placed(model, trial.recipe, trial.runtime, request.journal, progress)
-        prepared = model.runner.prepare(placement, calibrated.input_means)
-        outputs = model.run(prepared, progress=_reported(progress, title))
-        drop, metric = score(trial.metric, request.base, model.samples, reference, outputs)
+        prepared = judged.runner.prepare(placement, calibrated.input_means)
+        outputs = judged.run(prepared, progress=_reported(progress, title))
+        drop, metric = score(trial.metric, request.base, judged.samples, reference, outputs)
         result = SimulatedRecipe(
             sqnr_db=_decibels(reference, outputs),
             drop=_without_scores(drop, metric) if drop else None,
@@ -253,6 +258,12 @@ def _known(journal: Path, progress: Progress) -> dict[tuple[str, Precision], Lay
 
 def _open(data: SimulationData) -> FloatModel:
     return FloatModel(data.model, data.samples)
+
+
+def _judged(data: SimulationData, model: FloatModel) -> tuple[FloatModel, FloatModel]:
+    """Returns the model on the samples that outputs are compared on, and the one whose outputs are the right ones."""
+    judged = model if data.held_out is None else FloatModel(data.model, data.held_out)
+    return judged, judged if data.reference is None else FloatModel(data.reference, judged.samples)
 
 
 def _placed(

@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast, final
 
 from edgekit.errors import ModelError
 from edgekit.formats.table import find_format
@@ -21,10 +21,19 @@ from edgekit.task.input_sizes import OpenInput
 from edgekit.torch_program.architecture import Operation, judge
 from edgekit.torch_program.facts import Capture
 from edgekit.torch_program.layout import guess_layout
+from edgekit.workers.cpu_limit import cpu_limit
 from edgekit.workers.worker import Progress
 
 if TYPE_CHECKING:
     import keras
+
+_DAMAGED: Final = (
+    "It is damaged, or holds weights without an architecture. Save the whole model: model.save('net.keras')."
+)
+_READING_S: Final = 15.0
+_READING_S_A_MB: Final = 0.5
+"""Processor time after which a file is held to be damaged: libhdf5 follows some broken links round and round. A sound
+file of 100 MB takes about two seconds here."""
 
 
 def why_not_from_tensorflow(kind: CapturedKind, target: str) -> str | None:
@@ -79,10 +88,12 @@ def load(path: Path, title: str, scratch: Path) -> keras.Model:
     import keras
 
     translated = scratch / "keras_3.h5"
+    endless = ModelError(f"{title} cannot be read as a Keras model: reading it comes to no end. {_DAMAGED}")
     try:
-        code = carried_code(path)
-        read = path if path.suffix.lower() == ".keras" else in_words_of_keras_3(path, translated)
-        model = None if code else keras.models.load_model(read, compile=False, safe_mode=True)
+        with cpu_limit(_READING_S + _READING_S_A_MB * path.stat().st_size / 1e6, endless):
+            code = carried_code(path)
+            read = path if path.suffix.lower() == ".keras" else in_words_of_keras_3(path, translated)
+            model = None if code else keras.models.load_model(read, compile=False, safe_mode=True)
     except Exception as error:
         raise ModelError(_why_not_loaded(error, title)) from error
     finally:
@@ -122,10 +133,7 @@ def _why_not_loaded(error: Exception, title: str) -> str:
             "tf.saved_model.save(model, 'folder'), and give that SavedModel folder."
         )
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
-    return (
-        f"{title} cannot be read as a Keras model: {first}\n"
-        "It is damaged, or holds weights without an architecture. Save the whole model: model.save('net.keras')."
-    )
+    return f"{title} cannot be read as a Keras model: {first}\n{_DAMAGED}"
 
 
 def _names(tensors: Sequence[TFTensor]) -> list[str]:

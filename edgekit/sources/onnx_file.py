@@ -84,6 +84,12 @@ def load(path: Path, title: str) -> onnx.ModelProto:
             f"{title} cannot be read as an ONNX file ({path.stat().st_size} bytes): it is damaged or cut off. "
             "Copy or export the file again."
         ) from error
+    except TypeError as error:
+        # protobuf gives text that is no UTF-8 as bytes, which onnx does not take for a path.
+        raise ModelError(
+            f"{title}: the name of a second file with its weights is not UTF-8: it is damaged, or the model was saved "
+            "under such a name. Save it again under a plain name: onnx.save(model, path)."
+        ) from error
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelError(
             f"{title}: its weights lie in a second file that cannot be read: {first_line(error)}\n"

@@ -19,7 +19,7 @@ from edgekit.registry import DEFAULT_FORMAT, metric_names
 from edgekit.task.dimensions import read_dimensions_table
 from edgekit.task.input_sizes import InputSizes, read_inputs_table
 from edgekit.task.metric_text import metric_title
-from edgekit.task.references import Value
+from edgekit.task.references import Value, parse_reference
 from edgekit.task.sweep_table import SweepTable
 from edgekit.task.task_kinds import TASKS
 
@@ -43,11 +43,24 @@ def _parse_schema(value: object) -> int:
 
 
 def _parse_metric(value: object) -> str:
-    if isinstance(value, str) and (":" in metric_title(value) or metric_title(value) in metric_names()):
+    if isinstance(value, str) and metric_title(value) in metric_names():
         return value
+    if isinstance(value, str) and ":" in metric_title(value):
+        return _parse_function(value)
     raise _fault(
         f'{show_value(value)} was given; accepted are {", ".join(metric_names())}, or a function as "metrics.py:name"'
     )
+
+
+def _parse_function(value: object) -> str:
+    """Checks the form only: whether the function is there, the worker that runs user code finds."""
+    if not isinstance(value, str):
+        raise _fault(f"{show_value(value)} was given; expected {_FUNCTION}")
+    try:
+        parse_reference(value, "")
+    except InputError as error:
+        raise _fault(error.message.removeprefix(": ").removesuffix(".")) from None
+    return value
 
 
 def _parse_task(value: object) -> str:
@@ -142,8 +155,11 @@ def _parse_search(value: object) -> tuple[str | None, tuple[tuple[str, tuple[Val
     factory = value.get(FACTORY) if not isinstance(value.get(FACTORY), list) else None
     table = {name: values for name, values in value.items() if name != FACTORY or factory is None}
     sentences: list[str] = []
-    if factory is not None and not isinstance(factory, str):
-        sentences.append(f"{FACTORY}: {show_value(factory)} was given; expected {_FUNCTION}")
+    if factory is not None:
+        try:
+            _parse_function(factory)
+        except PydanticCustomError as fault:
+            sentences.append(f"{FACTORY}: {fault.message()}")
     sentences += [sentence for name, values in table.items() for sentence in _search_faults(str(name), values)]
     if not table:
         sentences.append("no parameter is named; expected at least one with its values, such as width = [8, 16]")
@@ -234,6 +250,7 @@ _State = Annotated[tuple[tuple[tuple[str, str], ...], int | None], PlainValidato
 _Inputs = Annotated[tuple[InputSizes, ...], PlainValidator(_parse_inputs)]
 _Dimensions = Annotated[tuple[Dimension, ...], PlainValidator(_parse_dimensions)]
 _Color = Annotated[Literal["rgb", "bgr"], PlainValidator(_parse_color)]
+_Function = Annotated[str, PlainValidator(_parse_function)]
 _DATA = 'a function as "data.py:name", an .npz file, a folder of images, or annotated images'
 _SETTING: Final = "text, a number, true, false, or a list of numbers"
 _FUNCTION = 'a function as "file.py:name" or "module:name"'
@@ -247,7 +264,7 @@ class ModelTable(_Table):
     """`[model]`."""
 
     source: str = Field(description='a model as text, such as "model.py:build" or "net.onnx"')
-    example_inputs: str | None = Field(default=None, description=_FUNCTION)
+    example_inputs: _Function | None = Field(default=None, description=_FUNCTION)
     name: str | None = Field(default=None, description="a short name as text")
     signature: str | None = Field(default=None, description="the name of a function of an artifact that has several")
     labels: str | None = Field(default=None, description="the path of a text file with one label a line")
@@ -280,10 +297,10 @@ class DataTable(_Table):
 class TrainingTable(_Table):
     """`[training]`."""
 
-    batches: str = Field(description=_FUNCTION)
-    loss: str = Field(description=_FUNCTION)
+    batches: _Function = Field(description=_FUNCTION)
+    loss: _Function = Field(description=_FUNCTION)
     epochs: int = Field(default=1, gt=0, description="a whole number above 0")
-    held_out: str | None = Field(default=None, description=_FUNCTION)
+    held_out: _Function | None = Field(default=None, description=_FUNCTION)
 
 
 class TechniquesTable(_Table):

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from edgekit.training.training_data import TrainingData
 
 Data = Literal["nothing", "calibration", "training"]
-"""What a technique learns from."""
+"""What a technique learns from. Where there is nothing to train on, calibration inputs take its place: what the float
+model makes of them is imitated (see `unlabelled`)."""
 
 DEFAULT_SEED: Final = 0
 
@@ -197,8 +198,11 @@ class Technique(ABC):
             return reason
         if self.needs == "calibration" and task.calibration is None:
             return "it needs calibration data and the task has none; give --calibration, or [data] calibration"
-        if self.needs == "training" and task.training is None:
-            return "it needs training data and the task has none; give [training] batches and loss"
+        if self.needs == "training" and task.training is None and task.calibration is None:
+            return (
+                "it trains, and the task has neither [training] batches and loss nor calibration data to imitate the "
+                "float model on; give one of them"
+            )
         return None
 
     @final
@@ -278,8 +282,8 @@ class Technique(ABC):
             )
         if self.needs == "training" and context.training is None:
             raise TechniqueError(
-                f"{self.name} needs training data and the task names none. Give [training] batches and loss in "
-                "edgekit.toml: two functions of yours."
+                f"{self.name} trains, and the task names nothing to train on. Give [training] batches and loss in "
+                "edgekit.toml, two functions of yours, or calibration data to imitate the float model on."
             )
 
 

@@ -12,7 +12,8 @@ from edgekit.task.references import Value
 from edgekit.task.task import Training
 from edgekit.techniques.base import DEFAULT_SEED, Context
 from edgekit.techniques.base import technique as find_technique
-from edgekit.training.training_data import fingerprint, open_training
+from edgekit.training.imitation import Outputs
+from edgekit.training.training_data import TrainingData, fingerprint, open_training
 from edgekit.workers.request_key import Place, TechniqueName
 from edgekit.workers.worker import Job, Progress
 
@@ -29,6 +30,8 @@ class TechniqueRequest:
         samples: Calibration samples; None where it needs none.
         training: What to train on; None where it does not train.
         training_sha256: Hash of the training data and its code.
+        teacher: Whom a technique that trains imitates on the calibration samples, where the task has no training data.
+        imitated: What the outputs are that it imitates.
         base: Folder that references start from.
         checkpoints: Folder that outlives an interrupted run; None keeps nothing.
         scratch: Folder for intermediate files.
@@ -41,6 +44,8 @@ class TechniqueRequest:
     samples: Samples | None
     training: Training | None
     training_sha256: str | None
+    teacher: CapturedModel | None
+    imitated: Outputs | None
     base: Place
     checkpoints: Place | None
     scratch: Place
@@ -79,11 +84,22 @@ def run(request: TechniqueRequest, progress: Progress) -> CapturedModel:
         samples=request.samples,
         scratch=request.scratch,
         progress=progress,
-        training=open_training(request.training, request.base) if request.training else None,
+        training=_training(request),
         checkpoints=request.checkpoints,
         base=request.base,
     )
     return technique.run(request.model, context, request.output)
+
+
+def _training(request: TechniqueRequest) -> TrainingData | None:
+    """Returns what a technique that trains learns from: the user's batches, else the float model's outputs."""
+    from edgekit.techniques.unlabelled import imitation_data
+
+    if request.training is not None:
+        return open_training(request.training, request.base)
+    if request.teacher is None or request.samples is None or request.imitated is None:
+        return None
+    return imitation_data(request.samples, request.teacher, request.imitated)
 
 
 def fingerprint_training(request: TrainingDataRequest, progress: Progress) -> TrainingDataHash:

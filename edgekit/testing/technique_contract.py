@@ -198,8 +198,8 @@ class TechniqueContract:
     def test_training_data_must_be_there(self, tmp_path: Path) -> None:
         self.needs("training")
         message = (
-            f"{self.name} needs training data and the task names none. Give [training] batches and loss in "
-            "edgekit.toml: two functions of yours."
+            f"{self.name} trains, and the task names nothing to train on. Give [training] batches and loss in "
+            "edgekit.toml, two functions of yours, or calibration data to imitate the float model on."
         )
         with pytest.raises(TechniqueError, match=f"^{re.escape(message)}$"):
             self.technique().run(self.tiny().model, self.context(tmp_path, training=None), tmp_path / "out")

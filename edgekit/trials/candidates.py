@@ -52,18 +52,17 @@ PARITY_ERROR_DB: Final = 2.5
 
 
 def simulate_candidates(
-    candidates: Sequence[Candidate], task: Task, model: CapturedModel, samples: Samples, settings: Settings
+    candidates: Sequence[Candidate], task: Task, data: SimulationData, settings: Settings
 ) -> tuple[SimulatedRecipe, ...]:
     """Returns what simulating each candidate's recipe gave.
 
     Args:
-        candidates: Without techniques before the quantization.
+        candidates: Their techniques have been carried out in `data.model` already.
         task: For its metric.
-        model: Captured as `pt2`.
-        samples: Calibration samples.
+        data: The model and its samples.
         settings: How to run.
     """
-    data, metric_sha256 = SimulationData(model=model, samples=samples), _metric_digest(task)
+    metric_sha256 = _metric_digest(task)
     journal = settings.cache.journal("simulations", request_key(data, code=_SIMULATION_CODE, tools=SIMULATE.tools))
     trials = tuple(
         RecipeTrial(runtime=item.runtime, recipe=item.recipe, metric=task.metric, metric_sha256=metric_sha256)
@@ -77,10 +76,12 @@ def simulate_candidates(
     return settings.run("simulation of the recipes", SIMULATE, request, progress).value.results
 
 
-def simulated_predictions(result: SimulatedRecipe, task: Task, samples: Samples) -> tuple[Prediction, ...]:
+def simulated_predictions(
+    result: SimulatedRecipe, task: Task, samples: Samples, kind: str = "calibration"
+) -> tuple[Prediction, ...]:
     """Returns the predictions that a simulation makes: of the accuracy where the metric could be taken, of parity."""
     ratio = result.sqnr_db
-    basis = f"simulated on {samples.items} calibration samples"
+    basis = f"simulated on {samples.items} {kind} samples"
     made = [
         Prediction(
             name="parity", value=ratio, low=ratio - PARITY_ERROR_DB, high=ratio + PARITY_ERROR_DB, unit="dB",

@@ -212,6 +212,7 @@ def plan_request(
         prefer=request.prefer,
         data_to_come=data_to_come,
         trial=trial,
+        techniques=request.techniques,
     )
 
 

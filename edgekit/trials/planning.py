@@ -2,7 +2,8 @@
 
 quick     predicts from the graph and from what other models lost; runs nothing.
 default   simulates the candidates on calibration data, measures every layer, and adds a recipe of mixed precision.
-thorough  exports and validates the best few, and decides by what was measured.
+thorough  brings integer candidates nearer to the float model with calibration data alone (see `rescue_search`), exports
+          and validates the best few, and decides by what was measured.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from typing import Final, final
 from edgekit.analysis.graph import Analysis
 from edgekit.budget import Budget
 from edgekit.errors import EdgekitError
-from edgekit.exporting.inputs import read_inputs
+from edgekit.exporting.inputs import Inputs, read_inputs
 from edgekit.model import CapturedModel
 from edgekit.pipeline.capture import capture_model
 from edgekit.pipeline.convert import why_not_made
 from edgekit.pipeline.samples import prepare_samples
 from edgekit.pipeline.settings import Settings
+from edgekit.pipeline.technique_stage import apply_techniques
 from edgekit.planner.choice import BROKEN, judge_candidates
 from edgekit.planner.make import make_plan
 from edgekit.planner.mixed_search import is_integer, precisions_to_mix, search
@@ -27,9 +29,10 @@ from edgekit.planner.plan import LayerLoss, Plan
 from edgekit.planner.recipes import steps_of
 from edgekit.planner.technique_offers import needs_calibration, offers_for
 from edgekit.profiles.profile import DeviceProfile
-from edgekit.recipe import Candidate, Effort, Prediction, Preference, Rejection
+from edgekit.recipe import Candidate, Effort, Prediction, Preference, Rejection, Step
 from edgekit.registry import DEFAULT_FORMAT
 from edgekit.samples import Samples
+from edgekit.simulation.jobs import SimulationData
 from edgekit.simulation.realisation import why_not_simulated
 from edgekit.task.task import Task
 from edgekit.trials.candidates import (
@@ -40,9 +43,13 @@ from edgekit.trials.candidates import (
     simulated_predictions,
 )
 from edgekit.trials.obstacles import find_obstacles
+from edgekit.trials.rescue_search import open_rescue_search
 
 FINALISTS: Final = 3
 """Candidates that `thorough` exports."""
+
+RESCUED: Final = 2
+"""Integer candidates that `thorough` tries to bring nearer to the float model: each takes minutes."""
 
 _MEASURABLE: Final = ("size", "download", "memory", "accuracy_drop", "slice_drop", "parity")
 """Costs that this host measures as the device would; its latency is its own."""
@@ -65,6 +72,7 @@ class PlanRequest:
         prefer: What decides among candidates that fit.
         data_to_come: Plan what needs calibration data too where the task has none yet, and say so: an export needs it.
         trial: Convert the float model to every format first: only a trial finds what a converter cannot hold.
+        techniques: What the user requested before the quantization; then no others are looked for.
     """
 
     task: Task
@@ -78,6 +86,7 @@ class PlanRequest:
     prefer: Preference = "balanced"
     data_to_come: bool = False
     trial: bool = False
+    techniques: tuple[Step, ...] = ()
 
 
 def plan(request: PlanRequest, settings: Settings) -> Plan:
@@ -174,6 +183,8 @@ class _Refinement:
             candidates = self._simulated(candidates, *ready)
             mixed = self._mixed(candidates, *ready)
             candidates = (*candidates, *self._simulated(mixed, *ready))
+            if self._request.effort == "thorough" and not self._request.techniques:
+                candidates = self._rescued(candidates, *ready)
         return self._exported(candidates) if self._request.effort == "thorough" else candidates
 
     def _ready_to_simulate(self) -> tuple[CapturedModel, Samples] | str:
@@ -200,7 +211,8 @@ class _Refinement:
             and (item.recipe.default != "fp32" or item.recipe.overrides)
             and why_not_simulated(item.runtime, "pt2") is None
         ]
-        results = simulate_candidates(wanted, self._request.task, model, samples, self._settings) if wanted else ()
+        data = SimulationData(model=model, samples=samples)
+        results = simulate_candidates(wanted, self._request.task, data, self._settings) if wanted else ()
         better = {
             item.title: _with(item, simulated_predictions(result, self._request.task, samples))
             for item, result in zip(wanted, results, strict=True)
@@ -224,18 +236,45 @@ class _Refinement:
             return ()
         return (found,)
 
+    def _rescued(
+        self, candidates: tuple[Candidate, ...], model: CapturedModel, samples: Samples
+    ) -> tuple[Candidate, ...]:
+        """Returns the candidates, the best integer ones with what brings them nearer to the float model."""
+        request = self._request
+        wanted = [
+            item
+            for item in self._within_reach(candidates)
+            if is_integer(item.recipe.default) and item.steps == steps_of(item.recipe)
+        ][:RESCUED]
+        if not wanted:
+            return candidates
+        search = open_rescue_search(request.task, model, request.analysis, request.profile, samples, self._settings)
+        if isinstance(search, str):
+            self.notes = (*self.notes, f"nothing was tried to bring integers nearer to the float model: {search}")
+            return candidates
+        found = {item.title: search.rescue(item) for item in wanted}
+        self.notes = (*self.notes, *(item.note for item in found.values()))
+        return tuple(found[item.title].candidate if item.title in found else item for item in candidates)
+
     def _exported(self, candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
         """Returns the candidates; the finalists were exported and validated, those that failed are left out."""
         request = self._request
         finalists = self._within_reach(candidates)[:FINALISTS]
         if not finalists:
             return candidates
-        inputs = read_inputs(request.task, [item.runtime for item in finalists], self._settings, model=request.model)
+        changes = any(item.techniques for item in finalists)
+        inputs = read_inputs(
+            request.task,
+            [item.runtime for item in finalists],
+            self._settings,
+            model=request.model,
+            as_torch=changes,
+        )
         better: dict[str, Candidate] = {}
         failed: list[Rejection] = []
         for item in finalists:
             try:
-                checks = export_candidate(item, inputs, self._settings)
+                checks = export_candidate(item, inputs, self._settings, self._changed(item, inputs))
             except EdgekitError as error:
                 failed.append(Rejection(candidate=item.title, reason=error.message.splitlines()[0]))
             else:
@@ -243,6 +282,19 @@ class _Refinement:
         self.failed = tuple(failed)
         lost = {item.candidate for item in failed}
         return tuple(better.get(item.title, item) for item in candidates if item.title not in lost)
+
+    def _changed(self, candidate: Candidate, inputs: Inputs) -> CapturedModel | None:
+        """Returns what a candidate's techniques make of the model, None where it has none.
+
+        Raises:
+            EdgekitError: a technique cannot be used on it.
+        """
+        if not candidate.techniques:
+            return None
+        if isinstance(inputs.torch_model, EdgekitError):
+            raise inputs.torch_model
+        steps = candidate.techniques
+        return apply_techniques(inputs.torch_model, steps, inputs.calibration, self._settings, inputs.task)[-1].model
 
 
 def _with(candidate: Candidate, better: Sequence[Prediction]) -> Candidate:

@@ -24,6 +24,7 @@ from typing import Any, Generic, TypeVar, final, get_type_hints
 
 from edgekit.errors import ERRORS_BY_NAME, EdgekitError, InternalError, MachineError, ResourceError, WorkerError
 from edgekit.workers.atomic_files import write_text
+from edgekit.workers.cpu_limit import limit_in, reached_limit
 from edgekit.workers.fault_file import keep_traceback
 from edgekit.workers.process import (
     OUT_OF_MEMORY,
@@ -212,11 +213,12 @@ class ProgressReader:
 
 def _read_result(title: str, folder: Path, log: Path, ended: Ended) -> Any:
     path = folder / "result.json"
-    if not path.exists():
+    result = reached_limit(folder, ended.returncode)
+    if result is None and not path.exists():
         if ran_out_of_memory(ended, log):
             raise ResourceError(f"The {title} {ended.how}. {OUT_OF_MEMORY}")
         raise WorkerError(f"The {title} {ended.how} and left no result.\n{log_tail(log)}")
-    result = json.loads(path.read_text())
+    result = result or json.loads(path.read_text())
     if "value" in result:
         return result["value"]
     error = ERRORS_BY_NAME.get(result["error"])
@@ -277,6 +279,7 @@ def main(folder: Path) -> int:
     """Runs the job that lies in `folder`: the worker process's side. Returns its exit code."""
     job = json.loads((folder / "job.json").read_text())
     _end_with_parent(job["parent"])
+    limit_in(folder)
     try:
         result: dict[str, Any] = {"value": _run_work(job["entry"], job["request"], _FileProgress(folder))}
     except EdgekitError as error:

@@ -362,6 +362,15 @@ def test_weights_in_a_missing_file_are_reported(tmp_path):
     )
 
 
+def test_a_second_file_whose_name_is_no_text_is_reported(tmp_path):
+    onnx.save(cnn(), str(tmp_path / "big.onnx"), save_as_external_data=True, location="big.data", size_threshold=0)
+    content = (tmp_path / "big.onnx").read_bytes().replace(b"big.data", b"big\xaedata")
+    assert message_of(tmp_path, content) == (
+        "net.onnx: the name of a second file with its weights is not UTF-8: it is damaged, or the model was saved "
+        "under such a name. Save it again under a plain name: onnx.save(model, path)."
+    )
+
+
 def test_weights_in_a_second_file_are_read(tmp_path):
     onnx.save(cnn(), str(tmp_path / "big.onnx"), save_as_external_data=True, location="big.data", size_threshold=0)
     record = capture(tmp_path, (tmp_path / "big.onnx").read_bytes())

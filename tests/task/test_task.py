@@ -120,6 +120,29 @@ def test_all_faults_are_reported_at_once(tmp_path: Path, text: str, faults: list
         load_task(path)
 
 
+def test_references_are_checked_for_their_form_before_any_user_code_runs(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        '[model]\nsource = "m.py:b"\nexample_inputs = "../../etc/passwd"\n[data]\nmetric = "metrics.py:"\n'
+        '[training]\nbatches = "m.py"\nloss = 3\nheld_out = "m.py:f(x)"\n[search]\nfactory = "m.py"\nwidth = [1]\n',
+    )
+    form = "names no Python object. Write file.py:name or module:name"
+    expected = "\n".join(
+        [
+            f"{path} has 6 faults:",
+            f'  model.example_inputs: "../../etc/passwd" {form}',
+            f'  data.metric: "metrics.py:" {form}',
+            f'  training.batches: "m.py" {form} (for example "m.py:build")',
+            '  training.loss: 3 was given; expected a function as "file.py:name" or "module:name"',
+            '  training.held_out: "m.py:f(x)": an argument has no name. Write them as in build(width=8, depth=1)',
+            f'  search: factory: "m.py" {form} (for example "m.py:build")',
+            ADVICE,
+        ]
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(expected)}$"):
+        load_task(path)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "no.toml"
     expected = f"{path}: no such file. Give a task file with --config, or make one with: edgekit init"

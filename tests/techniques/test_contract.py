@@ -344,7 +344,7 @@ def test_a_technique_that_says_it_keeps_the_function_is_held_to_it(tiny, tmp_pat
         )
 
 
-def test_a_technique_that_trains_needs_training_data(tiny):
+def test_a_technique_that_trains_needs_training_data_or_something_to_imitate_the_float_model_on(tiny):
     cls = dataclasses.make_dataclass(
         "Taught",
         [],
@@ -360,9 +360,11 @@ def test_a_technique_that_trains_needs_training_data(tiny):
         },
     )
     model, profile = tiny("convolutions").model, find_profile("pi4", Path())
-    assert cls().why_not_usable(model, task(training=None), profile) == (
-        "it needs training data and the task has none; give [training] batches and loss"
+    assert cls().why_not_usable(model, task(training=None, calibration=None), profile) == (
+        "it trains, and the task has neither [training] batches and loss nor calibration data to imitate the float "
+        "model on; give one of them"
     )
+    assert cls().why_not_usable(model, task(training=None), profile) is None
     training = Training(batches="train.py:batches", loss="train.py:loss")
     assert cls().why_not_usable(model, task(training=training), profile) is None
 

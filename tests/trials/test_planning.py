@@ -77,7 +77,9 @@ def calls(monkeypatch):
     monkeypatch.setattr(planning, "read_inputs", lambda *_args, **_kwargs: None)
     monkeypatch.setattr(planning, "why_not_made", lambda *_: lambda _runtime, _recipe: None)
     monkeypatch.setattr(planning, "find_obstacles", lambda *_args, **_kwargs: ())
-    monkeypatch.setattr(planning, "prepare_samples", lambda task, *_rest: task.calibration and SimpleNamespace(items=9))
+    monkeypatch.setattr(
+        planning, "prepare_samples", lambda task, *_rest: task.calibration and SimpleNamespace(items=9, count=9)
+    )
     return seen
 
 

@@ -1,0 +1,182 @@
+"""Looks for what brings an integer recipe nearer to the float model without training: alone first, then together.
+
+Techniques learn from three quarters of the calibration samples; the rest, which they have not seen, says by simulation
+what each change gains. The evaluation data stays out of it: it judges what was chosen. The search is greedy: what helps
+most by itself is kept, and each of the others joins it if that gains as much again as `GAIN_DB`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, final
+
+from edgekit.analysis.graph import Analysis
+from edgekit.errors import EdgekitError, ResourceError, WorkerError
+from edgekit.model import CapturedModel
+from edgekit.pipeline.samples import hold_out
+from edgekit.pipeline.settings import Settings
+from edgekit.pipeline.technique_stage import apply_techniques
+from edgekit.planner.rescues import GAIN_DB, Rescue, joined, possible_rescues, worth_joining
+from edgekit.profiles.profile import DeviceProfile
+from edgekit.recipe import Candidate, Prediction
+from edgekit.samples import Samples
+from edgekit.simulation.jobs import SimulatedRecipe, SimulationData
+from edgekit.task.task import Task
+from edgekit.techniques.base import technique as find_technique
+from edgekit.trials.candidates import simulate_candidates, simulated_predictions
+from edgekit.units import format_value
+
+FEWEST_SAMPLES: Final = 16
+"""Below it nothing can be held out that would say anything."""
+
+LONGEST_S: Final = 900.0
+"""What a technique may be expected to take, seconds on one core."""
+
+_HELD_OUT: Final = 4  # every fourth sample
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rescued:
+    """What came of the search for one candidate.
+
+    Attributes:
+        candidate: The best that was found, with the predictions of its simulation; the candidate itself where nothing
+            helps.
+        note: What was tried and what it gained, a sentence.
+    """
+
+    candidate: Candidate
+    note: str
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RescueSearch:
+    """Tries changes of one model.
+
+    Attributes:
+        task: The task.
+        model: Captured as `pt2`.
+        analysis: Its costed graph.
+        profile: The device.
+        tuning: What techniques and ranges learn from.
+        held_out: What says how much was gained.
+        settings: How to run.
+    """
+
+    task: Task
+    model: CapturedModel
+    analysis: Analysis
+    profile: DeviceProfile
+    tuning: Samples
+    held_out: Samples
+    settings: Settings
+
+    def rescue(self, candidate: Candidate) -> Rescued:
+        """Returns the candidate with what helps it.
+
+        Raises:
+            EdgekitError: the recipe cannot be simulated.
+            KeyboardInterrupt: after the running worker was ended; finished work is kept.
+        """
+        base = self._simulate(candidate, Rescue())
+        tried: list[tuple[Rescue, SimulatedRecipe]] = []
+        left_out: list[str] = []
+        for change in possible_rescues(candidate):
+            if reason := self._why_not(change):
+                left_out.append(f"{change.title}: {reason}")
+                continue
+            try:
+                tried.append((change, self._simulate(candidate, change)))
+            except (ResourceError, WorkerError):
+                raise
+            except EdgekitError as error:
+                left_out.append(f"{change.title}: {error.message.splitlines()[0]}")
+        best, result = self._together(candidate, base, tried)
+        words = ", ".join(f"{change.title} {found.sqnr_db - base.sqnr_db:+.1f} dB" for change, found in tried)
+        changed = best.applied_to(candidate) if best != Rescue() else candidate
+        note = (
+            f"{candidate.title}: {self._outcome(best, base, result)} on {self.held_out.items} held-out calibration "
+            f"samples (tried alone: {words or 'nothing'})"
+        )
+        return Rescued(
+            candidate=_with(changed, simulated_predictions(result, self.task, self.held_out, "held-out calibration")),
+            note="; ".join([note, *left_out]),
+        )
+
+    def _together(
+        self, candidate: Candidate, base: SimulatedRecipe, tried: Sequence[tuple[Rescue, SimulatedRecipe]]
+    ) -> tuple[Rescue, SimulatedRecipe]:
+        """Returns the best combination and what simulating it gave."""
+        best, result = Rescue(), base
+        for change in worth_joining((change, found.sqnr_db - base.sqnr_db) for change, found in tried):
+            both = joined(best, change)
+            if both is None:
+                continue
+            alone = next(found for other, found in tried if other == change)
+            found = alone if best == Rescue() else self._simulate(candidate, both)
+            if found.sqnr_db >= result.sqnr_db + GAIN_DB:
+                best, result = both, found
+        return best, result
+
+    def _simulate(self, candidate: Candidate, change: Rescue) -> SimulatedRecipe:
+        """Returns what the candidate's recipe gives on held-out samples after a change."""
+        model = self.model
+        if change.steps:
+            model = apply_techniques(self.model, change.steps, self.tuning, self.settings, self.task)[-1].model
+        data = SimulationData(
+            model=model, samples=self.tuning, held_out=self.held_out, reference=self.model if change.steps else None
+        )
+        return simulate_candidates([change.applied_to(candidate)], self.task, data, self.settings)[0]
+
+    def _why_not(self, change: Rescue) -> str | None:
+        """Returns why a change is not tried, or None if it is."""
+        for step in change.steps:
+            technique = find_technique(step.technique).from_settings(step.settings, "plan")
+            if reason := technique.why_not_usable(self.model, self.task, self.profile):
+                return reason
+            seconds = technique.estimate(self.analysis).seconds
+            if seconds > LONGEST_S:
+                return f"it would take about {seconds / 60:.0f} minutes; --technique {step} does it all the same"
+        return None
+
+    def _outcome(self, best: Rescue, base: SimulatedRecipe, result: SimulatedRecipe) -> str:
+        before, after = format_value(base.sqnr_db, "dB"), format_value(result.sqnr_db, "dB")
+        if best == Rescue():
+            return f"no change brought it nearer to the float model than {before}"
+        return f"{best.title} brings parity from {before} to {after}"
+
+
+def open_rescue_search(
+    task: Task,
+    model: CapturedModel,
+    analysis: Analysis,
+    profile: DeviceProfile,
+    samples: Samples,
+    settings: Settings,
+) -> RescueSearch | str:
+    """Returns what tries changes, or why nothing can be tried with these samples.
+
+    Args:
+        task: The task.
+        model: Captured as `pt2`.
+        analysis: Its costed graph.
+        profile: The device.
+        samples: Calibration samples.
+        settings: How to run.
+    """
+    if samples.count < FEWEST_SAMPLES:
+        return f"{samples.count} calibration samples are too few to hold some out; {FEWEST_SAMPLES} are enough"
+    if samples.sequence_lengths() or samples.items != samples.count or samples.sizes() is not None:
+        return "the calibration data is made of sequences, or of items of several rows or sizes, which cannot be cut"
+    tuning, held_out = hold_out(samples, _HELD_OUT, settings)
+    return RescueSearch(
+        task=task, model=model, analysis=analysis, profile=profile, tuning=tuning, held_out=held_out, settings=settings
+    )
+
+
+def _with(candidate: Candidate, better: tuple[Prediction, ...]) -> Candidate:
+    by_name = {item.name: item for item in better}
+    return replace(candidate, predictions=tuple(by_name.get(item.name, item) for item in candidate.predictions))
