@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import Any, Final
 
@@ -52,11 +53,8 @@ def classes_of(image: ImageInput | None, outputs: Sequence[TensorSpec]) -> tuple
 
 
 def classifier_outputs(outputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
-    """Returns what a classifier gives: the entries in the order of the labels, and the place of the largest."""
-    return (
-        TensorSpec(name=PROBABILITIES, shape=outputs[0].shape, dtype=outputs[0].dtype, layout=outputs[0].layout),
-        TensorSpec(name=LABEL, shape=(1,), dtype="int64"),
-    )
+    """Returns what a classifier gives: the entries in the order of the labels. The best label follows from these."""
+    return (replace(outputs[0], name=PROBABILITIES),)
 
 
 def image_notes(image: ImageInput | None, classes: Sequence[str]) -> tuple[str, ...]:

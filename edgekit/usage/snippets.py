@@ -239,8 +239,10 @@ def _of_pictures(artifact: Artifact, known: Snippets, embedded: Embedded, stem: 
                 origin=_comment(origin_line(embedded)),
                 image=_image(artifact, embedded),
                 labelled=tensor_facts(labelled) if labelled else None,
-                # A classifier's label is an output of its own.
-                classifies=labelled is not None and len(artifact.outputs) > 1,
+                # Platforms' classifiers have one output, and no label twice.
+                classifies=labelled is not None
+                and len(artifact.outputs) == 1
+                and len(set(embedded.labels)) == len(embedded.labels),
                 names=_comment(", ".join(spec.name for spec in artifact.outputs)),
             ),
         )

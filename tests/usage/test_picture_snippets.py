@@ -29,9 +29,7 @@ FLOAT = TensorSpec(name="image", shape=(1, 3, 24, 32), dtype="float32", layout="
 
 def taking_pixels(runtime: str, *, labels: str = "cat\ndog\nfox", **steps: Any) -> Artifact:
     image = ImageInput(spec=FLOAT, steps=ImagePreprocessing(mean=(123.7,), std=(58.4,), color="bgr", **steps))
-    classifies = runtime == "coreml" and labels
     score = TensorSpec(name="scores", shape=(1, 3), dtype="float32")
-    label = TensorSpec(name="classLabel", shape=(1,), dtype="int64")
     return Artifact(
         path=Path(f"net-int8-static{SUFFIXES[runtime]}"),
         runtime=runtime,
@@ -40,7 +38,7 @@ def taking_pixels(runtime: str, *, labels: str = "cat\ndog\nfox", **steps: Any) 
         download_bytes=1,
         sha256="",
         inputs=(image.pixel_spec(layout="NCHW" if runtime == "coreml" else "NHWC"),),
-        outputs=(score, label) if classifies else (score,),
+        outputs=(score,),
         metadata={
             "edgekit.preprocessing": json.dumps(image.steps.to_json()),
             IMAGE_INPUT_KEY: image.to_text(),
