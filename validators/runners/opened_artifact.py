@@ -308,12 +308,12 @@ def ordered(actual: list[Spec], expected: list[Spec], *, some: bool = False) -> 
     """Returns for each tensor in the float model's order its place in the runtime's order, and its description.
 
     Where the expected names are the runtime's, they set the order. Where they are not (some formats keep no names), the
-    runtime's order stands and the expected names are shown. With `some`, the runtime may have more than is expected: the
-    label of a classifier, which follows from its scores. What is not expected is left out then.
+    runtime's order stands and the expected names are shown. With `some`, the runtime may have more than is expected, such
+    as the label of a classifier, which follows from its scores: that is left out.
     """
     names = [spec["name"] for spec in actual]
     wanted = [spec["name"] for spec in expected]
-    named = sorted(wanted) == sorted(names) or (some and bool(wanted) and set(wanted) < set(names))
+    named = sorted(wanted) == sorted(names) or (some and 0 < len(wanted) < len(names) and set(wanted) < set(names))
     if len(wanted) != len(names) and not named:
         return list(range(len(names))), actual
     order = [names.index(name) for name in wanted] if named else list(range(len(names)))
