@@ -308,8 +308,8 @@ def ordered(actual: list[Spec], expected: list[Spec], *, some: bool = False) -> 
     """Returns for each tensor in the float model's order its place in the runtime's order, and its description.
 
     Where the expected names are the runtime's, they set the order. Where they are not (some formats keep no names), the
-    runtime's order stands and the expected names are shown. With `some`, what the runtime has beside the expected ones is
-    left out: the label of a classifier, which follows from its scores.
+    runtime's order stands and the expected names are shown. With `some`, what the runtime has beside the expected ones
+    is left out: the label of a classifier, which follows from its scores.
     """
     names = [spec["name"] for spec in actual]
     wanted = [spec["name"] for spec in expected]
