@@ -138,8 +138,8 @@ def main() -> None:
     parser.add_argument("--mediapipe", required=True, type=Path, help="a Python that has MediaPipe")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.relative_to(HERE.parent)}")
     options = parser.parse_args()
-    asked = [options.mediapipe, "-c", "import importlib.metadata as m; print(m.version('mediapipe'))"]
-    version = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    command = [options.mediapipe, "-c", "import importlib.metadata as m; print(m.version('mediapipe'))"]
+    version = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     text = HEAD.format(count=COUNT, mediapipe=version)
     print(text, end="")
     for line in rows(options.mediapipe):
