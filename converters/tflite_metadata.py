@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Final, Protocol, cast
 
 from edgekit.analysis.tflite_protocols import TFLiteBuffer, TFLiteMetadata, TFLiteModel
 from edgekit.converters.tflite_file import text
@@ -32,7 +32,25 @@ _RGB: Final = 1  # of ColorSpaceType
 _GRAY: Final = 2
 _AXIS_LABELS: Final = 2  # of AssociatedFileType
 
-Field = Callable[[Any], None]
+
+class _Builder(Protocol):
+    """What is used of `flatbuffers.Builder`, which ships no types."""
+
+    def CreateString(self, text: str, /) -> int: ...  # noqa: N802  the library's names
+    def StartObject(self, fields: int, /) -> None: ...  # noqa: N802
+    def EndObject(self) -> int: ...  # noqa: N802
+    def StartVector(self, size: int, count: int, alignment: int, /) -> int: ...  # noqa: N802
+    def EndVector(self) -> int: ...  # noqa: N802
+    def PrependUOffsetTRelativeSlot(self, field: int, place: int, default: int, /) -> None: ...  # noqa: N802
+    def PrependUint8Slot(self, field: int, value: int, default: int, /) -> None: ...  # noqa: N802
+    def PrependUint32Slot(self, field: int, value: int, default: int, /) -> None: ...  # noqa: N802
+    def PrependFloat32(self, value: float, /) -> None: ...  # noqa: N802
+    def PrependUOffsetTRelative(self, place: int, /) -> None: ...  # noqa: N802
+    def Finish(self, place: int, *, file_identifier: bytes) -> int: ...  # noqa: N802
+    def Output(self) -> bytearray: ...  # noqa: N802
+
+
+Field = Callable[[_Builder], None]
 
 
 def describe_pixels(
@@ -89,7 +107,7 @@ def _metadata(
 ) -> bytes:
     import flatbuffers  # type: ignore[import-untyped]  # it ships no types
 
-    builder = flatbuffers.Builder(1024)
+    builder: _Builder = flatbuffers.Builder(1024)
     labelled = labelled_output(outputs, labels)
     taken = [
         _picture(builder, spec.name, image) if image.is_pixels(spec) else _tensor(builder, spec) for spec in inputs
@@ -104,7 +122,7 @@ def _metadata(
     return bytes(builder.Output())
 
 
-def _picture(builder: Any, name: str, image: ImageInput) -> int:
+def _picture(builder: _Builder, name: str, image: ImageInput) -> int:
     """Writes a TensorMetadata about pixels as they are: what becomes of them lies in the graph."""
     width, height = image.size
     color = _RGB if image.channels > 1 else _GRAY
@@ -122,7 +140,7 @@ def _picture(builder: Any, name: str, image: ImageInput) -> int:
     return _table(builder, 7, {field: _offset(field, place) for field, place in places.items()})
 
 
-def _tensor(builder: Any, spec: TensorSpec, *, labels: bool = False) -> int:
+def _tensor(builder: _Builder, spec: TensorSpec, *, labels: bool = False) -> int:
     content = _content(builder, _FEATURE_PROPERTIES, _table(builder, 0, {}))
     places = {0: builder.CreateString(spec.name), 3: content}
     if labels:
@@ -132,16 +150,16 @@ def _tensor(builder: Any, spec: TensorSpec, *, labels: bool = False) -> int:
     return _table(builder, 7, {field: _offset(field, place) for field, place in places.items()})
 
 
-def _content(builder: Any, kind: int, properties: int) -> int:
+def _content(builder: _Builder, kind: int, properties: int) -> int:
     return _table(builder, 3, {0: _byte(0, kind), 1: _offset(1, properties)})
 
 
-def _table(builder: Any, fields: int, values: Mapping[int, Field]) -> int:
+def _table(builder: _Builder, fields: int, values: Mapping[int, Field]) -> int:
     """Writes a table of so many fields and returns where."""
     builder.StartObject(fields)
     for write in values.values():
         write(builder)
-    return int(builder.EndObject())
+    return builder.EndObject()
 
 
 def _offset(field: int, place: int) -> Field:
@@ -156,15 +174,15 @@ def _number(field: int, value: int) -> Field:
     return lambda builder: builder.PrependUint32Slot(field, value, 0)
 
 
-def _floats(builder: Any, values: Sequence[float]) -> int:
+def _floats(builder: _Builder, values: Sequence[float]) -> int:
     builder.StartVector(4, len(values), 4)
     for value in reversed(values):
         builder.PrependFloat32(value)
-    return int(builder.EndVector())
+    return builder.EndVector()
 
 
-def _tables(builder: Any, places: Sequence[int]) -> int:
+def _tables(builder: _Builder, places: Sequence[int]) -> int:
     builder.StartVector(4, len(places), 4)
     for place in reversed(places):
         builder.PrependUOffsetTRelative(place)
-    return int(builder.EndVector())
+    return builder.EndVector()
