@@ -10,7 +10,10 @@ Where the input comes from a layer normalization, its channels are first divided
 the weights multiplied with it, which moves outliers from activations to weights (Xiao et al., "SmoothQuant", 2023,
 eq. 4 with alpha = 0.5). A channel's reach is known from the normalization's own parameters, so this needs no data.
 
-Both factors are uint8. int8 weights would be as exact, but saturate on x86 processors without VNNI.
+Weights are int8: with VNNI the product takes half the time of one of two uint8 factors (on 64 rows of 384 channels, 62
+us beside 133 and float's 193). x86 processors without VNNI saturate unless the session is told to be exact, as for
+static INT8. A zero point in the middle for values that are centred would save half of the small operators; it was
+tried on MiniLM and lost 2.3 dB for 2 % of the time.
 Only ever runs inside a conversion worker.
 """
 
@@ -201,15 +204,15 @@ def _product(
 
     name = layer.node.name
     integers, scale = round_rows(layer.rows * smoothing)
-    stored = np.ascontiguousarray((integers.T.astype(np.int16) + 128).astype(np.uint8))
     sums = integers.sum(axis=1, dtype=np.float64)[None, :] * scale.reshape(1, -1)
     inputs = [
         f"{prefix}.uint8",
-        add(f"{name}.uint8", stored),
+        add(f"{name}.int8", np.ascontiguousarray(integers.T)),
         add("edgekit.one", np.array(1.0, dtype=np.float32)),
         add(f"{name}.scale", scale.reshape(-1)),
         add("edgekit.none", np.array(0, dtype=np.uint8)),
-        add("edgekit.middle", np.array(128, dtype=np.uint8)),
+        # One for each: where onnxruntime is told to be exact, it rewrites weights, and fails on those that are shared.
+        add(f"{name}.zero_point", np.array(0, dtype=np.int8)),
     ]
     outer = [f"{prefix}.offset", add(f"{name}.sums", sums.astype(np.float32)), f"{name}.scaled"]
     make = onnx.helper.make_node

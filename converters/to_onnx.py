@@ -110,14 +110,15 @@ def _realise(
             float_outputs=request.io == "float",
             learned=request.model.learned_ranges,
         )
+    if used & {"int8_static", *_WEIGHT_PRECISIONS}:
+        progress("quantizing weights", None)
+        model = quantize_weights(OnnxFloatGraph(model=model, modules=graph.modules), recipe, notes)
+    if "int8_static" in used or any(node.op_type == "MatMulIntegerToFloat" for node in model.graph.node):
         notes.append(
             "On x86 processors without VNNI onnxruntime needs the session option session.x64quantprecision=1: "
             "their 8-bit products saturate otherwise. ARM processors, and x86 ones with VNNI, need nothing, and the "
             "option would make these slower."
         )
-    if used & {"int8_static", *_WEIGHT_PRECISIONS}:
-        progress("quantizing weights", None)
-        model = quantize_weights(OnnxFloatGraph(model=model, modules=graph.modules), recipe, notes)
     return model
 
 

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 
 from edgekit.cli.options import Screen, Workers
 from edgekit.errors import UsageError
-from edgekit.exporting.export import default_jobs
-from edgekit.pipeline.settings import Settings
+from edgekit.pipeline.settings import Settings, default_jobs
 from edgekit.terminal.progress import StageDisplay
 from edgekit.units import parse_bytes
 from edgekit.workers.cache import Cache, cache_folder

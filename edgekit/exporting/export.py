@@ -5,7 +5,6 @@ One format that fails does not stop the others: it is named with its reason, and
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -241,8 +240,3 @@ def _place(artifact: Artifact, name: str, folder: Path) -> Artifact:
     except OSError as error:
         raise ResourceError(f"{target} cannot be written: {error.strerror}.") from error
     return replace(artifact, path=target)
-
-
-def default_jobs() -> int:
-    """Returns how many worker processes run at a time: one a core, four at most, for a converter takes 1 to 3 GB."""
-    return min(4, os.cpu_count() or 1)

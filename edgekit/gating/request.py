@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
 from edgekit.errors import ArtifactError, UsageError
-from edgekit.exporting.validation_request import request_validation, run_validation
 from edgekit.formats.table import all_formats
 from edgekit.task.request import Request, make_request
 
@@ -141,6 +140,7 @@ def _of_folder(requested: GateRequest) -> tuple[GateResult, Request]:
 
 def _of_artifact(requested: GateRequest) -> tuple[GateResult, Request]:
     from edgekit.exporting.validation import budget_of_artifact
+    from edgekit.exporting.validation_request import request_validation, run_validation
     from edgekit.gating.gate import gate_validation
 
     request, data = request_validation(

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from edgekit.errors import InputError
-from edgekit.exporting.export import default_jobs
 from edgekit.files.faults import nearest
 from edgekit.in_memory.options import Limits, Progress
-from edgekit.pipeline.settings import DEFAULT_TIMEOUT_S, Settings, StageProgress, quiet
+from edgekit.pipeline.settings import DEFAULT_TIMEOUT_S, Settings, StageProgress, default_jobs, quiet
 from edgekit.task.request import LIMIT_FLAGS
 from edgekit.terminal.progress import StageDisplay
 from edgekit.units import parse_bytes

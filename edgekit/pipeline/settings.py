@@ -6,6 +6,7 @@ interrupted goes on where it stopped, and a second run finds its work done.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -90,3 +91,8 @@ class Settings:
         for phrase in phrases:
             progress(phrase, 1.0)
         return result
+
+
+def default_jobs() -> int:
+    """Returns how many worker processes run at a time: one a core, four at most, for a converter takes 1 to 3 GB."""
+    return min(4, os.cpu_count() or 1)

@@ -5,6 +5,7 @@ Each result is kept in the cache as soon as it is there: a run that was killed g
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ from edgekit.simulation.jobs import (
 from edgekit.task.metric_text import metric_title, parse_metric_text
 from edgekit.task.reference_digest import reference_digest
 from edgekit.task.task import Task
+from edgekit.units import format_value
 from edgekit.workers.journal_parts import read_part, write_part
 from edgekit.workers.request_key import ValidatorName, request_key
 from edgekit.workers.structure import read_value, write_value
@@ -104,6 +106,45 @@ def simulated_predictions(
         )
     )
     return tuple(made)
+
+
+PRIOR_SAMPLES: Final = 30
+"""So many samples weigh as much as what other models lost: below it, a decision or two make several points."""
+
+
+def weighed(simulated: Sequence[Prediction], expected: Prediction | None, samples: int) -> tuple[Prediction, ...]:
+    """Returns the predictions with a drop that few samples say brought nearer to what other models lost.
+
+    The mean of a beta distribution whose prior has the expected drop as its mean and counts as `PRIOR_SAMPLES`
+    decisions (Gelman et al., "Bayesian Data Analysis", 3rd ed., section 2.4); the ends of the band are brought nearer
+    in the same way.
+
+    Args:
+        simulated: As `simulated_predictions` made them.
+        expected: What was expected before the simulation, from other models or from more samples; None where nothing
+            was.
+        samples: How many samples the simulated drop is about.
+    """
+    if expected is None or expected.value is None or expected.evidence not in ("expected", "simulated"):
+        return tuple(simulated)
+    other = "what other models lost" if expected.evidence == "expected" else "what was simulated before the change"
+    share = samples / (samples + PRIOR_SAMPLES)
+
+    def between(mine: float | None, prior: float | None) -> float | None:
+        return mine if mine is None or prior is None else share * mine + (1 - share) * prior
+
+    def nearer(item: Prediction) -> Prediction:
+        if item.name != "accuracy_drop" or item.value is None or not math.isfinite(item.value):
+            return item
+        return replace(
+            item,
+            value=between(item.value, expected.value),
+            low=between(item.low, expected.low),
+            high=between(item.high, expected.high),
+            basis=f"{item.basis} ({format_value(item.value, item.unit)}), which count {share:.0%} beside {other}",
+        )
+
+    return tuple(map(nearer, simulated))
 
 
 def measure_layers(

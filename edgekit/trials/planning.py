@@ -41,6 +41,7 @@ from edgekit.trials.candidates import (
     measured_predictions,
     simulate_candidates,
     simulated_predictions,
+    weighed,
 )
 from edgekit.trials.obstacles import find_obstacles
 from edgekit.trials.rescue_search import open_rescue_search
@@ -214,7 +215,14 @@ class _Refinement:
         data = SimulationData(model=model, samples=samples)
         results = simulate_candidates(wanted, self._request.task, data, self._settings) if wanted else ()
         better = {
-            item.title: _with(item, simulated_predictions(result, self._request.task, samples))
+            item.title: _with(
+                item,
+                weighed(
+                    simulated_predictions(result, self._request.task, samples),
+                    item.prediction("accuracy_drop"),
+                    samples.items,
+                ),
+            )
             for item, result in zip(wanted, results, strict=True)
         }
         return tuple(better.get(item.title, item) for item in candidates)

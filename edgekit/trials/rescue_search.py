@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final, final
 
 from edgekit.analysis.graph import Analysis
-from edgekit.errors import EdgekitError, ResourceError, WorkerError
+from edgekit.errors import EdgekitError
 from edgekit.model import CapturedModel
 from edgekit.pipeline.samples import hold_out
 from edgekit.pipeline.settings import Settings
@@ -24,7 +24,7 @@ from edgekit.samples import Samples
 from edgekit.simulation.jobs import SimulatedRecipe, SimulationData
 from edgekit.task.task import Task
 from edgekit.techniques.base import technique as find_technique
-from edgekit.trials.candidates import simulate_candidates, simulated_predictions
+from edgekit.trials.candidates import simulate_candidates, simulated_predictions, weighed
 from edgekit.units import format_value
 
 FEWEST_SAMPLES: Final = 16
@@ -90,8 +90,6 @@ class RescueSearch:
                 continue
             try:
                 tried.append((change, self._simulate(candidate, change)))
-            except (ResourceError, WorkerError):
-                raise
             except EdgekitError as error:
                 left_out.append(f"{change.title}: {error.message.splitlines()[0]}")
         best, result = self._together(candidate, base, tried)
@@ -102,9 +100,13 @@ class RescueSearch:
             f"samples (tried alone: {words or 'nothing'})"
         )
         return Rescued(
-            candidate=_with(changed, simulated_predictions(result, self.task, self.held_out, "held-out calibration")),
+            candidate=candidate if best == Rescue() else _with(changed, self._predictions(result, candidate)),
             note="; ".join([note, *left_out]),
         )
+
+    def _predictions(self, result: SimulatedRecipe, before: Candidate) -> tuple[Prediction, ...]:
+        made = simulated_predictions(result, self.task, self.held_out, "held-out calibration")
+        return weighed(made, before.prediction("accuracy_drop"), self.held_out.items)
 
     def _together(
         self, candidate: Candidate, base: SimulatedRecipe, tried: Sequence[tuple[Rescue, SimulatedRecipe]]

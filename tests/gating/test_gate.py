@@ -298,7 +298,7 @@ def test_remeasuring_believes_the_artifact_and_not_the_records(
         )
         return ExportReport(command="validate", device="pi4", model=None, results=(result,), folder=artifact.parent)
 
-    monkeypatch.setattr("edgekit.gating.request.run_validation", validated)
+    monkeypatch.setattr("edgekit.exporting.validation_request.run_validation", validated)
     monkeypatch.chdir(folder)
     requested = ["gate", str(folder), "--device", "pi4", "--min-parity", "20 dB", "--json"]
     assert main(requested) in (0, 1)

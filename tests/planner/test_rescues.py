@@ -23,12 +23,9 @@ def candidate(precision: str, **more: object) -> Candidate:
     [
         (
             "int8_static",
-            (
-                "equalize smooth_activations ranges=mse ranges=percentile round_weights:method=gptq "
-                "round_weights:method=adaround"
-            ),
+            ("equalize smooth_activations ranges=mse ranges=percentile round_weights:method=gptq"),
         ),
-        ("int8_dynamic", "equalize smooth_activations round_weights:method=gptq round_weights:method=adaround"),
+        ("int8_dynamic", "equalize smooth_activations round_weights:method=gptq"),
         (
             "int4_weights",
             (

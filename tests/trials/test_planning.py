@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,9 +17,11 @@ from edgekit.model import CapturedModel
 from edgekit.pipeline.settings import Settings
 from edgekit.planner.plan import LayerLoss
 from edgekit.profiles.profile import DeviceProfile, Hardware
+from edgekit.recipe import Prediction
 from edgekit.simulation.jobs import SimulatedDrop, SimulatedRecipe
 from edgekit.task.task import Task
 from edgekit.trials import planning
+from edgekit.trials.candidates import weighed
 from edgekit.trials.planning import PlanRequest, plan
 from edgekit.workers.cache import Cache
 
@@ -78,7 +81,7 @@ def calls(monkeypatch):
     monkeypatch.setattr(planning, "why_not_made", lambda *_: lambda _runtime, _recipe: None)
     monkeypatch.setattr(planning, "find_obstacles", lambda *_args, **_kwargs: ())
     monkeypatch.setattr(
-        planning, "prepare_samples", lambda task, *_rest: task.calibration and SimpleNamespace(items=9, count=9)
+        planning, "prepare_samples", lambda task, *_rest: task.calibration and SimpleNamespace(items=270, count=9)
     )
     return seen
 
@@ -128,10 +131,39 @@ def test_default_takes_the_mixture_that_keeps_the_accuracy(calls, tmp_path):
     assert made.chosen.recipe.overrides == (("a", "fp32"),)
     assert calls["simulated"] == ["tflite int8-static", "tflite fp16", "tflite int8-static+mixed"]
     drop = made.chosen.prediction("accuracy_drop")
-    assert (drop.value, drop.evidence, drop.basis) == (0.2, "simulated", "simulated on 9 calibration samples")
+    assert (drop.value, drop.evidence, drop.basis) == (0.2, "simulated", "simulated on 270 calibration samples")
     assert [item.module for item in made.sensitivity] == ["a", "b"]
     rejected = {item.candidate: item.reason for item in made.rejected}
-    assert rejected["tflite int8-static"] == "accuracy drop 2.00 pp exceeds 1.00 pp (--max-accuracy_drop) by 1.00 pp"
+    assert rejected["tflite int8-static"] == "accuracy drop 1.86 pp exceeds 1.00 pp (--max-accuracy_drop) by 0.86 pp"
+
+
+@pytest.mark.parametrize(("samples", "value", "low", "high"), [(30, 4.75, 1.0, 9.5), (270, 7.75, 1.8, 13.9)])
+def test_a_drop_that_few_samples_say_is_brought_nearer_to_what_other_models_lost(samples, value, low, high):
+    def drop(value, low, high, evidence, basis):
+        return Prediction(
+            name="accuracy_drop", value=value, low=low, high=high, unit="pp", basis=basis, evidence=evidence
+        )
+
+    parity = Prediction(name="parity", value=20.0, low=None, high=None, unit="dB", basis="", evidence="simulated")
+    made = drop(8.5, 2.0, 15.0, "simulated", f"simulated on {samples} calibration samples")
+    expected = drop(1.0, 0.0, 4.0, "expected", "expected from a net")
+    same, found = weighed((parity, made), expected, samples)
+    assert same is parity
+    assert (found.value, found.low, found.high) == pytest.approx((value, low, high))
+    assert found.evidence == "simulated"
+    share = f"{samples / (samples + 30):.0%}"
+    assert found.basis == (
+        f"simulated on {samples} calibration samples (8.50 pp), which count {share} beside what other models lost"
+    )
+
+
+def test_a_drop_stays_where_nothing_was_expected():
+    made = Prediction(
+        name="accuracy_drop", value=8.0, low=1.0, high=15.0, unit="pp", basis="simulated", evidence="simulated"
+    )
+    assert weighed((made,), None, 9) == (made,)
+    assert weighed((made,), replace(made, value=None, evidence="expected"), 9) == (made,)
+    assert weighed((made,), replace(made, evidence="measured"), 9) == (made,)
 
 
 def test_what_breaks_a_limit_is_not_simulated(calls, tmp_path):

@@ -109,10 +109,10 @@ def test_what_helps_alone_is_joined_where_it_helps_again(search, world):
 
 
 def test_of_two_ways_to_round_the_better_is_taken(search, world):
-    world[0].update({"gptq": 2.0, "adaround": 2.5, "percentile": 1.0})
-    found = search.rescue(static()).candidate
-    assert found.steps[0].settings == {"method": "adaround"}
-    assert found.recipe.ranges == "percentile"
+    world[0].update({"gptq": 2.0, "adaround": 2.5})
+    recipe = Recipe(default="int4_weights")
+    found = search.rescue(replace(static(), recipe=recipe, steps=steps_of(recipe))).candidate
+    assert found.steps[0].settings == {"method": "adaround", "bits": 4, "group_size": 32}
 
 
 def test_what_does_not_help_leaves_the_candidate_as_it_is(search, world):
