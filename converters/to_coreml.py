@@ -29,6 +29,7 @@ from edgekit.converters.to_coreml_program import (
     extend_torch_frontend,
     import_coremltools,
     input_types,
+    known_operators,
     output_types,
 )
 from edgekit.converters.to_coreml_weights import has_zeros, store_tables, store_zeros
@@ -234,7 +235,7 @@ def _lower(
     progress("converting to Core ML", None)
     try:
         with torch.no_grad():
-            program = program.run_decompositions({})
+            program = known_operators(program)
         return ct.convert(
             program,
             source="pytorch",

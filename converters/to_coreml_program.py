@@ -21,6 +21,7 @@ from edgekit.torch_program.hold_states import held_states
 
 if TYPE_CHECKING:
     from coremltools.models import MLModel
+    from torch.export import ExportedProgram
 
 _DTYPES: Final = {
     "float64": "float32",
@@ -34,6 +35,10 @@ _DTYPES: Final = {
 
 _SUPPORTED: Final = frozenset({"float32", "int32", "int8"})
 _RECURRENT_OPERATORS: Final = ("lstm", "gru", "rnn")
+_NO_TRANSLATION: Final = frozenset({"affine_grid_generator"})
+"""Operators whose translation only serves TorchScript's graphs: in an exported program its reader fails."""
+_READS_DEFAULTS: Final = frozenset({"cosine_similarity.default", "mse_loss.default"})
+"""Operators whose translation counts on all arguments: an exported program leaves out those that are the default."""
 _RECURRENT_KINDS: Final = {"lstm.input": 3, "gru.input": 2, "rnn_tanh.input": 2, "rnn_relu.input": 2}
 """Recurrent operators of torch to their number of outputs."""
 
@@ -72,6 +77,60 @@ def extend_torch_frontend() -> None:
         if kind in registry.name_to_func_mapping:
             continue  # a second conversion in this process
         registry.set_func_by_name(_tuple_translation(registry.get_func(kind.split(".")[0]), outputs), kind)
+
+
+def known_operators(program: ExportedProgram) -> ExportedProgram:
+    """Returns the program in functional form, with what coremltools lacks written out in operators that it has.
+
+    torch's own decompositions do it (a GRU cell, a distance, a choice among numbers), again where what they give is
+    lacking too. What cannot be written out stays as the model has it, so that the conversion names that.
+    """
+    lacking = _lacking(program)
+    written = _written_out(program, lacking)
+    if _lacking(written) <= lacking:
+        return written
+    possible = {target for target in lacking if _lacking(_written_out(program, {target})) <= lacking}
+    return _written_out(program, possible)
+
+
+def _written_out(program: ExportedProgram, targets: set[Any]) -> ExportedProgram:
+    """Returns the program with decompositions of these operators, and of lacking ones that come of them."""
+    import torch
+
+    decompositions: Any = torch.export.default_decompositions()
+    kept = _lacking(program) - targets
+    table: dict[Any, Any] = {}
+    while True:
+        program = program.run_decompositions(dict(table))
+        _write_defaults(program)
+        found = {target for target in _lacking(program) - kept if target in decompositions}
+        if found <= table.keys():
+            return program
+        table |= {target: decompositions[target] for target in found}
+
+
+def _write_defaults(program: ExportedProgram) -> None:
+    """Writes arguments that were left out, for the operators whose translation counts on all of them."""
+    for node in program.graph.nodes:
+        if getattr(node.target, "__name__", "") in _READS_DEFAULTS:
+            left = node.target._schema.arguments[len(node.args) :]  # noqa: SLF001  there is no public way
+            node.args = (*node.args, *(node.kwargs.get(item.name, item.default_value) for item in left))
+            node.kwargs = {}
+
+
+def _lacking(program: ExportedProgram) -> set[Any]:
+    """Returns torch's operators in a program for which coremltools has no translation, or none that works."""
+    from coremltools.converters.mil.frontend.torch import torch_op_registry
+    from torch._ops import OpOverload
+
+    registry: Any = vars(torch_op_registry)["_TORCH_OPS_REGISTRY"]
+    targets: set[Any] = {node.target for node in program.graph.nodes if node.op == "call_function"}
+    operators = {target for target in targets if isinstance(target, OpOverload)}
+    return {
+        target
+        for target in operators
+        if target.__name__.partition(".")[0] in _NO_TRANSLATION or registry.get_func(target.__name__) is None
+    }
 
 
 def _copy(context: Any, node: Any) -> None:
@@ -187,8 +246,22 @@ def compress_recurrent_weights(model: MLModel) -> MLModel:
         mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=0
     )
     by_type: Any = dict.fromkeys(_RECURRENT_OPERATORS, setting)  # declared as one configuration by mistake
-    config = cto.OptimizationConfig(op_type_configs=by_type)
+    by_name: Any = dict.fromkeys(_products_in_loops(model), setting)
+    config = cto.OptimizationConfig(op_type_configs=by_type, op_name_configs=by_name)
     return cast("MLModel", cto.linear_quantize_weights(model, config))
+
+
+def _products_in_loops(model: MLModel) -> list[str]:
+    """Returns the names of the linear operators inside loops: Core ML has no GRU operator, only its steps."""
+    return [
+        operator.outputs[0].name
+        for function in model.get_spec().mlProgram.functions.values()
+        for block in function.block_specializations.values()
+        for loop in block.operations
+        for body in loop.blocks
+        for operator in body.operations
+        if operator.type == "linear"
+    ]
 
 
 def count_operators(model: MLModel) -> dict[str, int]:

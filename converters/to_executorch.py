@@ -121,7 +121,7 @@ def _convert(request: ConversionRequest, output: Path, progress: Progress) -> Co
     if request.io == "int8":
         refuse_float_io(request, inputs, outputs)
     if (image := request.image) is not None:
-        prepared = take_pixels(prepared, request.model, image, "NHWC", as_bytes=True)
+        prepared = _with_pixels(prepared, request, image)
         inputs = tuple(image.pixel_spec() if spec.name == image.spec.name else spec for spec in inputs)
     held = held_states(request.model)
     states = request.model.artifact_states(inputs, outputs, held=bool(held))
@@ -217,6 +217,15 @@ def _lower(
             f"{request.model.source} cannot become executorch {request.recipe.name}: {reason}. "
             "Try another format, or change the named operator in the model."
         ) from error
+
+
+def _with_pixels(
+    graph: FloatGraph | QuantizedGraph, request: ConversionRequest, image: ImageInput
+) -> FloatGraph | QuantizedGraph:
+    """Returns the graph with pixels in the place of the picture."""
+    if isinstance(graph, FloatGraph):
+        return take_pixels(graph, request.model, image, "NHWC", as_bytes=True)
+    return take_pixels(graph, request.model, image, "NHWC", as_bytes=True)
 
 
 def _pixel_note(image: ImageInput, lowered: LoweredProgram) -> str:

@@ -13,7 +13,7 @@ from edgekit.analysis.graph import Analysis
 from edgekit.analysis.operator_precisions import analysis_precisions
 from edgekit.errors import InputError
 from edgekit.files.bounded_reading import parse_json
-from edgekit.formats.float_kernels import float_kernel
+from edgekit.formats.float_kernels import RECURRENT_LAYER, FloatKernel, float_kernel
 from edgekit.formats.table import known_format
 from edgekit.recipe import Precision, Recipe, precision_named
 from edgekit.validators.artifact_operators import ArtifactOperator
@@ -62,6 +62,7 @@ class Requested:
         techniques: Steps before the conversion, as text; None where nobody knows.
         by_weights: Number of weights of a layer to the precisions of the layers that have so many.
         by_macs: The same for products of two activations, by their multiply-accumulates.
+        recurrent: Numbers of weights of the matrices that recurrent layers have.
         knows_layers: False where the recipe treats layers differently and nobody can tell which operator is which.
     """
 
@@ -70,6 +71,7 @@ class Requested:
     techniques: str | None = None
     by_weights: Mapping[int, tuple[Precision, ...]]
     by_macs: Mapping[int, tuple[Precision, ...]]
+    recurrent: frozenset[int] = frozenset()
     knows_layers: bool = True
 
     @property
@@ -82,11 +84,19 @@ class Requested:
         found: list[tuple[Demand, str]] = []
         made = known_format(runtime)
         for operator, precision in zip(operators, self._precisions(operators), strict=True):
-            row = float_kernel(made.float_kernels, operator.kind, precision) if made else None
+            row = self._float_kernel(made.float_kernels, operator, precision) if made else None
             if row is None or operator.in_integers:
                 found.append((_DEMANDS[precision], ""))
             else:
                 found.append((min(_DEMANDS[precision], Demand.STORED if row.stored else Demand.NOTHING), row.reason))
+        return found
+
+    def _float_kernel(
+        self, rows: tuple[FloatKernel, ...], operator: ArtifactOperator, precision: Precision
+    ) -> FloatKernel | None:
+        found = float_kernel(rows, operator.kind, precision)
+        if found is None and operator.weights in self.recurrent:
+            return float_kernel(rows, RECURRENT_LAYER, precision)
         return found
 
     def _precisions(self, operators: Sequence[ArtifactOperator]) -> list[Precision]:
@@ -150,6 +160,7 @@ def requested_settings(
         techniques=techniques,
         by_weights=by_weights,
         by_macs=by_macs,
+        recurrent=_recurrent_sizes(analysis) if analysis is not None else frozenset(),
         knows_layers=analysis is not None or not mixed,
     )
 
@@ -178,6 +189,13 @@ def _by_size(
         for size in {sum(sizes), *sizes} if sizes else ():
             by_weights[size] += ("fp16" if size in halves else precision,)
     return dict(by_weights), dict(by_macs)
+
+
+def _recurrent_sizes(analysis: Analysis) -> frozenset[int]:
+    """Returns how many weights the matrices of recurrent layers have."""
+    layers = [operator for operator in analysis.operators if operator.kernel == "recurrent"]
+    weights = [analysis.weights[name] for operator in layers for name in operator.weights]
+    return frozenset(weight.count for weight in weights if weight.role == "recurrent")
 
 
 def requested_metadata(recipe: Recipe, io: str) -> dict[str, str]:

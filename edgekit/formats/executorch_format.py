@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from edgekit.formats.float_kernels import FloatKernel
+from edgekit.formats.float_kernels import RECURRENT_LAYER, FloatKernel
 from edgekit.formats.format import Format, Package, Runtime, Snippets
 from edgekit.formats.practice import HALVES_IN_XNNPACK, efficientnet_lite0, minilm
 from edgekit.formats.realisation import Realisation
@@ -109,6 +109,12 @@ FORMAT: Final = Format(
             precisions=("int8_dynamic", "int4_weights"),
             stored=False,
             reason="XNNPACK's convolutions with ranges found at run time are two-dimensional and not depthwise",
+        ),
+        FloatKernel(
+            kinds=(RECURRENT_LAYER,),
+            precisions=("int8_static", "int8_dynamic", "int8_hybrid", "int8_weights", "int4_weights"),
+            stored=False,
+            reason="ExecuTorch unrolls recurrent layers and XNNPACK's integer kernels take none of what they become",
         ),
     ),
     realisation=Realisation(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 from edgekit.recipe import Precision
+
+RECURRENT_LAYER: Final = "recurrent layer"
+"""The kind of what a recurrent layer becomes, where a runtime has no operator for it and its matrices stand alone."""
 
 
 @final
@@ -14,7 +17,7 @@ class FloatKernel:
     """Operators for which a runtime has no integer kernel, or none that is worth its time.
 
     Attributes:
-        kinds: Their types in the runtime's words.
+        kinds: Their types in the runtime's words; `RECURRENT_LAYER` for the matrices of recurrent layers.
         precisions: The precisions in which they are float.
         stored: Their weights are integers all the same.
         reason: Why; a clause that follows "because".

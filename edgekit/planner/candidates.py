@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import final
 
 from edgekit.analysis.graph import Analysis
+from edgekit.planner.float_layers import why_not_integers
 from edgekit.planner.offers import Situation, TechniqueOffer, with_techniques
 from edgekit.planner.recipes import default_presets, resolve_precision, steps_of
 from edgekit.predict.predictions import predict
@@ -50,7 +51,7 @@ def make_candidates(
         presets = (precision,) if precision else default_presets(analysis.family, runtime)
         for preset in presets:
             recipe = resolve_precision(preset, analysis.family, runtime, profile.options.get(runtime))
-            reason = why_not(runtime, recipe)
+            reason = why_not(runtime, recipe) or why_not_integers(analysis, recipe, runtime)
             if reason is None and recipe.needs_calibration and not situation.has_calibration:
                 reason = (
                     "it needs calibration data and the task has none; give --calibration, or [data] calibration in "

@@ -21,6 +21,7 @@ from edgekit.planner.choice import (
     judge_candidates,
     relative_excess,
 )
+from edgekit.planner.float_layers import float_layers
 from edgekit.planner.offers import Situation, TechniqueOffer, pipelines
 from edgekit.planner.plan import ModelFacts, Plan, RunnerUp
 from edgekit.planner.rules import HINTS, SPEED_WORDS
@@ -350,6 +351,8 @@ def _warnings(best: Judged | None, budget: Budget, profile: DeviceProfile, analy
             f"{profile.name} lists {', '.join(profile.runtimes)} and not {best.candidate.runtime}: its budgets are "
             "applied all the same"
         )
+    if (found := float_layers(analysis, best.candidate.recipe, best.candidate.runtime)) is not None:
+        warnings.append(f"{best.candidate.title}: {found.words}")
     if best.too_lossy:
         warnings.append(f"{best.candidate.title} {_too_lossy_words(best, budget)}: {best.loss_reason}")
     return tuple(warnings)

@@ -13,7 +13,7 @@ import linecache
 import site
 import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -24,6 +24,8 @@ from edgekit.task.user_modules import import_file, import_named
 
 _EDGEKIT: Final = Path(__file__).resolve().parents[1]
 _LONGEST_MESSAGE: Final = 1500
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
+"""Folders that hold installed packages."""
 
 
 def split_reference(reference: str, what: str, error: type[InputError] = ConfigError) -> tuple[str, str]:
@@ -158,7 +160,40 @@ def is_user_file(filename: str) -> bool:
     if filename.startswith("<"):
         return False
     path = Path(filename).resolve()
-    return not any(path.is_relative_to(folder) for folder in _foreign_folders())
+    # Packages of another environment may be on the path, by a `.pth` file or PYTHONPATH.
+    return _INSTALLED.isdisjoint(path.parts) and not any(path.is_relative_to(folder) for folder in _foreign_folders())
+
+
+def place_words(frames: Sequence[traceback.FrameSummary]) -> str:
+    """Returns `, at file:line: source` of the user's innermost line; "" where no line is the user's.
+
+    Where that line calls a library, the library's line is named behind it: that is what must change, or be avoided.
+
+    Args:
+        frames: The calls, outermost first; torch's own may be among them.
+    """
+    own = [i for i, frame in enumerate(frames) if is_user_file(frame.filename)]
+    if not own:
+        return ""
+    last = frames[own[-1]]
+    place = f", at {last.filename}:{last.lineno}" + (f": {last.line}" if last.line else "")
+    inner = [frame for frame in frames[own[-1] + 1 :] if _is_library(frame.filename)]
+    if not inner:
+        return place
+    name = _in_package(Path(inner[-1].filename))
+    return f"{place} (in {name}:{inner[-1].lineno}" + (f": {inner[-1].line})" if inner[-1].line else ")")
+
+
+def _is_library(filename: str) -> bool:
+    """Returns whether a frame's file belongs to an installed package other than torch."""
+    parts = Path(filename).parts
+    return not _INSTALLED.isdisjoint(parts) and not _in_package(Path(filename)).startswith("torch/")
+
+
+def _in_package(path: Path) -> str:
+    """Returns `package/module.py` of a file in an installed package."""
+    place = max(i for i, part in enumerate(path.parts) if part in _INSTALLED)
+    return "/".join(path.parts[place + 1 :])
 
 
 def nearest_names(wanted: str, names: list[str]) -> str:

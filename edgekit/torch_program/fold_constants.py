@@ -65,7 +65,8 @@ def fold_constants(graph_module: GraphModule, changed: Collection[Node] = ()) ->
         if node in computed and any(user not in computed for user in node.users) and _is_worth(node, values):
             while hasattr(graph_module, f"folded_constant_{number}"):
                 number += 1
-            _store(graph_module, node, values[node], f"folded_constant_{number}")
+            constant = _store(graph_module, node, values[node], f"folded_constant_{number}")
+            values[constant] = values[node]  # what follows may be computed from it
             stored += 1
     graph_module.graph.lint()
     return stored
@@ -111,10 +112,12 @@ def _is_worth(node: Node, values: dict[Node, Tensor]) -> bool:
     return bool(size <= sum(values[n].numel() for n in sources if n.op == "get_attr"))
 
 
-def _store(graph_module: GraphModule, node: Node, value: Tensor, name: str) -> None:
+def _store(graph_module: GraphModule, node: Node, value: Tensor, name: str) -> Node:
+    """Puts a value in the place of a node and returns the node that holds it."""
     graph_module.register_buffer(name, value.clone().contiguous())
     with node.graph.inserting_before(node):
         constant = node.graph.get_attr(name)
     constant.meta = {key: item for key, item in node.meta.items() if key != "from_node"}
     node.replace_all_uses_with(constant)
     node.graph.erase_node(node)
+    return constant

@@ -25,9 +25,9 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,999}")
 _PATH: Final = re.compile(r"[\w :/+@-]+(?:\.[\w :/+@-]+)*", re.ASCII)
 """Names of modules as dictionaries hold them; torch puts them into source code in quotation marks."""
 _DEVICE: Final = re.compile(r"[a-z]{1,20}")
-_OPERATOR: Final = re.compile(
-    r"torch\.ops\.(?:aten|prims|quantized_decomposed|torchao|torchvision)\.([A-Za-z_]\w*)(?:\.[A-Za-z]\w*)?", re.ASCII
-)
+NAMESPACES: Final = ("aten", "prims", "quantized_decomposed", "torchao", "torchvision")
+"""Libraries whose operators a program may hold: those that converters and edgekit know."""
+_OPERATOR: Final = re.compile(rf"torch\.ops\.(?:{'|'.join(NAMESPACES)})\.([A-Za-z_]\w*)(?:\.[A-Za-z]\w*)?", re.ASCII)
 _TOUCHES_FILES: Final = frozenset({"save", "from_file"})
 """Operators of ATen: the first writes a file, the second maps one and may create it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import traceback
 import warnings
 from collections.abc import Generator, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.errors import ModelError
 from edgekit.task.nested_values import mapped
-from edgekit.task.user_code import describe_failure, is_user_file, user_frames
+from edgekit.task.user_code import describe_failure, place_words
 from edgekit.torch_program.example_call import ExampleCall, taking_own_arguments
 from edgekit.torch_program.torch_protocols import Node
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     Examples = ExampleCall | Sequence[Tensor]
 from edgekit.torch_program.graph_nodes import attribute
 from edgekit.torch_program.inline_regions import region_place
+from edgekit.torch_program.program_schema import NAMESPACES
 from edgekit.torch_program.structured_outputs import flatten_outputs, returning_flat
 
 Bounds = Sequence[dict[int, Any]]
@@ -33,6 +35,8 @@ _FIXED_GRAPH: Final = (
     "boolean masks by operations whose output shape does not depend on values (topk, masked_fill, padding to a fixed "
     "length); or leave that step outside the model."
 )
+
+_FRAME: Final = re.compile(r'File "([^"]+)", line (\d+)')
 
 _ON_VALUES: Final = "the model's control flow or a shape depends on the values of a tensor"
 
@@ -140,6 +144,12 @@ def check_graph(graph_module: GraphModule, title: str) -> None:
                 f"{title}: the model uses torch.{node.target.name()}{_in_layer(node)}{_where(node)}, which edgekit "
                 f"converts to no format. {_FIXED_GRAPH}"
             )
+        if getattr(node.target, "namespace", "aten") not in NAMESPACES:
+            raise ModelError(
+                f"{title}: the model calls {node.target}{_in_layer(node)}{_where(node)}, a library's own operator that "
+                "no format knows. Let the model compute this with torch's operators (libraries often have such an "
+                "implementation to choose), or leave that step outside the model."
+            )
         if _reads_values(node):
             raise ModelError(f"{title}: {_ON_VALUES}{_where(node)}. {_FIXED_GRAPH}")
         if _has_open_shape(node):
@@ -197,21 +207,19 @@ def _in_layer(node: Node) -> str:
 
 def _where(node: Node) -> str:
     """Returns ` at file:line: source` of the user's line that made a node, from the trace torch keeps; or nothing."""
-    lines = (node.meta.get("stack_trace") or "").splitlines()
-    for i in range(len(lines) - 1, -1, -1):
-        words = lines[i].strip().split('"')
-        if len(words) >= 3 and words[0].startswith("File") and is_user_file(words[1]):
-            number = words[2].split("line ")[1].split(",")[0]
-            code = lines[i + 1].strip() if i + 1 < len(lines) else ""
-            return f", at {words[1]}:{number}" + (f": {code}" if code else "")
-    return ""
+    lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines()]
+    frames: list[traceback.FrameSummary] = []
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if found := _FRAME.match(line):
+            code = "" if _FRAME.match(following) else following
+            frames.append(traceback.FrameSummary(found[1], int(found[2]), "", lookup_line=False, line=code))
+    return place_words(frames)
 
 
 def _why_not_captured(error: Exception, title: str) -> str:
     from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
-    frames = user_frames(error)
-    place = f", at {frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}" if frames else ""
+    place = place_words(traceback.extract_tb(error.__traceback__))
     text = "".join(traceback.format_exception_only(error))
     if isinstance(error, GuardOnDataDependentSymNode) or "data-dependent" in text or "DataDependentOutput" in text:
         return f"{title}: {_ON_VALUES}{place}. {_FIXED_GRAPH}"

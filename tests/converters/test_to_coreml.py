@@ -73,6 +73,7 @@ def narrowed(rows):
         pytest.param("two_outputs", "int8_static", 30, id="two-outputs-int8-static"),
         pytest.param("recurrent", "fp16", 50, id="lstm-fp16"),
         pytest.param("gated", "fp32", 100, id="gru-fp32"),
+        pytest.param("gated", "int8_weights", 30, id="gru-int8-weights"),
         pytest.param("hybrid", "int8_hybrid", 25, id="hybrid-int8-hybrid"),
         pytest.param("long_recurrent", "int8_weights", 30, id="long-lstm-int8-weights"),
     ],
@@ -225,6 +226,14 @@ def test_an_operator_that_coremltools_lacks_is_named(convert):
         r"Try another format, or change the named operator in the model\.$",
     ):
         convert("unknown_operator", Recipe(default="fp16"))
+
+
+def test_the_weights_of_a_recurrent_layer_in_a_loop_are_stored_in_integers(convert):
+    path, made = convert("gated", Recipe(default="int8_weights"))
+    [loop] = [item for item in _program(path) if item.type == "while_loop"]
+    kinds = [item.type for body in loop.blocks for item in body.operations]
+    assert kinds.count("constexpr_affine_dequantize") == kinds.count("linear") == 6  # two matrices for each gate
+    assert made.float_fallbacks == ()
 
 
 def test_integer_inputs_and_outputs_without_a_grid_are_refused(convert):

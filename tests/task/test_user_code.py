@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
+import traceback
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from edgekit.task.user_code import (
     describe_failure,
     is_user_file,
     load_object,
+    place_words,
     split_reference,
 )
 
@@ -223,3 +225,16 @@ def test_a_long_message_is_cut():
 )
 def test_frames_of_others_are_not_the_users(filename):
     assert not is_user_file(filename)
+
+
+def test_a_line_of_a_library_that_the_users_line_led_to_is_named_behind_it():
+    frames = [
+        traceback.FrameSummary("/home/me/net.py", 7, "forward", lookup_line=False, line="return self.net(x)"),
+        traceback.FrameSummary("/venv/site-packages/torch/nn/module.py", 3, "call", lookup_line=False, line="call()"),
+        traceback.FrameSummary("/venv/site-packages/pack/net.py", 50, "pad", lookup_line=False, line="if x <= 1:"),
+        traceback.FrameSummary("/venv/site-packages/torch/guards.py", 9, "guard", lookup_line=False, line="raise"),
+    ]
+    own = ", at /home/me/net.py:7: return self.net(x)"
+    assert place_words(frames) == f"{own} (in pack/net.py:50: if x <= 1:)"
+    assert place_words(frames[:2]) == own
+    assert place_words(frames[1:]) == ""

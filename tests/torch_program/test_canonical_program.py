@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -94,6 +95,20 @@ def test_a_change_through_a_view_is_seen_by_what_reads_it_later():
     assert "aten.exp.default" not in operators(program)  # of a constant, as it is after the change
 
 
+class ReadTwice(nn.Module):
+    """A folded constant that the model reads, and from which it computes a large one."""
+
+    def forward(self, x: Any) -> Any:
+        steps = torch.arange(300.0).sqrt()
+        return x + steps, (steps[:, None] * steps[None]) @ x
+
+
+def test_a_large_constant_is_computed_from_one_that_was_stored_already():
+    found = operators(canonical_of(ReadTwice(), torch.randn(300)))
+    assert "aten.arange.start_step" not in found
+    assert "aten.sqrt.default" not in found
+
+
 def test_a_constant_that_stays_changed_in_place_is_not_folded():
     program = assert_same(ChangesSeenView(), torch.randn(1, 4))
     assert "aten.exp.default" in operators(program)
@@ -161,4 +176,25 @@ def test_empty_and_infinite_outputs_are_equal_to_themselves():
         [torch.zeros(0), torch.tensor([float("inf"), float("nan")])] * 1,
         [torch.zeros(0), torch.tensor([float("inf"), float("nan")])],
         "net",
+    )
+
+
+class CallsALibrary(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return torch.ops.edgekit_test.doubled(x)
+
+
+def test_an_operator_of_a_library_is_refused_at_its_line():
+    with torch.library._scoped_library("edgekit_test", "FRAGMENT") as library:
+        library.define("doubled(Tensor x) -> Tensor")
+        library.impl("doubled", lambda x: x * 2, "CPU")
+        library.impl("doubled", torch.empty_like, "Meta")
+        with pytest.raises(ModelError) as caught:
+            export_module(CallsALibrary(), (torch.randn(1, 3),), "net")
+    assert re.fullmatch(
+        r"net: the model calls edgekit_test\.doubled\.default, at \S+test_canonical_program\.py:\d+: "
+        r"return torch\.ops\.edgekit_test\.doubled\(x\), a library's own operator that no format knows\. Let the model "
+        r"compute this with torch's operators \(libraries often have such an implementation to choose\), or leave that "
+        r"step outside the model\.",
+        str(caught.value),
     )

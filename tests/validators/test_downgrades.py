@@ -170,6 +170,27 @@ def test_of_a_recurrent_layer_only_integer_weights_are_requested() -> None:
     assert integer(evidence(stored, linear("last", "float", 30), requested=requested)).verdict == "fail"
 
 
+@pytest.mark.parametrize(
+    ("runtime", "verdict"), [("executorch", "pass"), ("tflite", "fail")], ids=["without_kernels", "with_kernels"]
+)
+def test_an_unrolled_recurrent_layer_is_float_by_plan_where_the_format_has_no_kernels(
+    runtime: str, verdict: str
+) -> None:
+    analysis = two_layers()
+    first, last = analysis.operators
+    weights = {**analysis.weights, "first": dataclasses.replace(analysis.weights["first"], role="recurrent")}
+    gru = dataclasses.replace(first, kernel="recurrent")
+    requested = requested_settings(
+        Recipe(default="int8_dynamic"), analysis=dataclasses.replace(analysis, operators=(gru, last), weights=weights)
+    )
+    unrolled = [linear(f"step{i}", "float", 20) for i in range(3)]
+    check = integer(evidence(*unrolled, linear("last", "integer", 30), requested=requested, runtime=runtime))
+    assert check.verdict == verdict
+    assert ("In float by plan: step0" in check.detail) == (verdict == "pass")
+    lost = evidence(*unrolled, linear("last", "float", 30), requested=requested, runtime=runtime)
+    assert integer(lost).verdict == "fail"
+
+
 def test_narrow_weights_of_a_recurrent_layer_may_stay_half_floats() -> None:
     analysis = two_layers()
     first, last = analysis.operators

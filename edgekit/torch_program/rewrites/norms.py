@@ -24,6 +24,27 @@ def rms_norm(call: Call) -> Function | None:
     return norm
 
 
+def norm_of_volumes(call: Call) -> Function | None:
+    """Writes a group or instance norm over volumes as one over images: Core ML's have no axis for the depth.
+
+    The statistics are over all pixels of a group, however these lie.
+    """
+    import torch
+
+    shape = call.shape("input")
+    if len(shape) < 5:
+        return None
+    given = [name for name, value in call.arguments.items() if isinstance(value, torch.Tensor)]
+    settings = {name: value for name, value in call.arguments.items() if name not in given}
+
+    def norm(x: Tensor, *affine: Tensor) -> Tensor:
+        tensors = dict(zip(given, (x.reshape(*shape[:3], -1), *affine), strict=True))
+        made: Tensor = call.operator(**tensors, **settings)
+        return made.reshape(shape)
+
+    return norm
+
+
 def average_over_depth(call: Call) -> Function | None:
     """Writes average pooling in 3D as pooling in 2D: over rows and columns, then over depth.
 

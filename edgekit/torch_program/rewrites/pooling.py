@@ -1,7 +1,8 @@
-"""Pooling that not every format has: strides left out, adaptive maxima, the way back from maxima to their places."""
+"""Pooling that not every format has: strides left out, maxima in 3D, adaptive pools, the places of maxima and back."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edgekit.torch_program.rewrites.call import Call, Function
@@ -26,8 +27,49 @@ def with_stride(call: Call) -> Function | None:
     return pooled
 
 
+def maxima_over_depth(call: Call) -> Function | None:
+    """Writes maximum pooling in 3D as pooling in 2D: over rows and columns, then over depth.
+
+    ExecuTorch has no kernel for it, and TensorFlow Lite's converter crashes on it.
+    """
+    import torch
+
+    shape, result = call.shape("self"), call.result_shape
+    if len(shape) != 5:
+        return with_stride(call)
+    kernel, stride, padding = (per_axis(call[name] or call["kernel_size"], 3) for name in _SIZES)
+    dilation, ceiling = per_axis(call["dilation"], 3), bool(call["ceil_mode"])
+
+    def pooled(x: Tensor) -> Tensor:
+        flat = x.reshape(shape[0] * shape[1], *shape[2:])
+        rows = (kernel[1:], stride[1:], padding[1:], dilation[1:], ceiling)
+        flat = torch.nn.functional.max_pool2d(flat, *rows)
+        flat = flat.reshape(*shape[:3], -1)
+        depth = ((kernel[0], 1), (stride[0], 1), (padding[0], 0), (dilation[0], 1), ceiling)
+        return torch.nn.functional.max_pool2d(flat, *depth).reshape(result)
+
+    return pooled
+
+
 def adaptive_max(call: Call) -> Function | None:
-    """Writes adaptive maximum pooling as the maxima of slices, one axis after the other.
+    """Writes adaptive maximum pooling as the maxima of slices, one axis after the other."""
+    import torch
+
+    if 1 in call.read:
+        return None
+    pooled = _of_bins(call, torch.amax)
+    return pooled and (lambda x: (made := pooled(x), torch.zeros(made.shape, dtype=torch.int64)))
+
+
+def adaptive_mean(call: Call) -> Function | None:
+    """Writes adaptive average pooling as the means of slices, one axis after the other: all of a bin weigh alike."""
+    import torch
+
+    return _of_bins(call, torch.mean)
+
+
+def _of_bins(call: Call, reduce: Callable[..., Tensor]) -> Callable[[Tensor], Tensor] | None:
+    """Returns a function that reduces the bins of each axis; None for inputs without a batch.
 
     Bin i of an axis of n pixels reaches from floor(i n / bins) to ceil((i + 1) n / bins).
     """
@@ -35,15 +77,17 @@ def adaptive_max(call: Call) -> Function | None:
 
     shape, bins = call.shape("self"), [int(size) for size in call["output_size"]]
     bins = bins * (len(shape) - 2) if len(bins) == 1 else bins
-    if len(shape) != len(bins) + 2 or 1 in call.read:
+    if len(shape) != len(bins) + 2:
         return None
 
-    def pooled(x: Tensor) -> tuple[Tensor, ...]:
+    def pooled(x: Tensor) -> Tensor:
         for axis, count in enumerate(bins, start=2):
             size = x.shape[axis]
             edges = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
-            x = torch.cat([x.narrow(axis, a, b - a).amax(axis, keepdim=True) for a, b in edges], axis)
-        return x, torch.zeros(x.shape, dtype=torch.int64)
+            slices = [x if b - a == size else x.narrow(axis, a, b - a) for a, b in edges]
+            parts = [reduce(part, axis, keepdim=True) for part in slices]
+            x = parts[0] if count == 1 else torch.cat(parts, axis)
+        return x
 
     return pooled
 

@@ -1,7 +1,8 @@
-"""Products along an axis by halving, and distances between all pairs of points."""
+"""Products by halving, running products, sums and extremes by shifts, distances between all pairs, bilinear forms."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edgekit.torch_program.rewrites.call import Call, Function
@@ -31,7 +32,52 @@ def prod(call: Call) -> Function | None:
 
 
 def cumprod(call: Call) -> Function | None:
-    """Writes running products with shifts of 1, 2, 4, ... places (Hillis and Steele), log2 n of them."""
+    """Writes running products with shifts, log2 n products of whole tensors."""
+    return _running(call, lambda x, before: x * before, first=1.0)
+
+
+def cummax(call: Call) -> Function | None:
+    """Writes running maxima whose places nobody reads with shifts."""
+    import torch
+
+    return _running_extreme(call, torch.maximum, first=torch.finfo(torch.float32).min)
+
+
+def cummin(call: Call) -> Function | None:
+    """Writes running minima whose places nobody reads with shifts."""
+    import torch
+
+    return _running_extreme(call, torch.minimum, first=torch.finfo(torch.float32).max)
+
+
+def _running_extreme(call: Call, combine: Callable[[Tensor, Tensor], Tensor], first: float) -> Function | None:
+    import torch
+
+    running = None if 1 in call.read else _running(call, combine, first)
+    return running and (lambda x: (made := running(x), torch.zeros(made.shape, dtype=torch.int64)))
+
+
+def logcumsumexp(call: Call) -> Function | None:
+    """Writes running log-sums of exponentials with shifts: each sum is taken relative to its larger part."""
+    import torch
+
+    def combine(x: Tensor, before: Tensor) -> Tensor:
+        most = torch.maximum(x, before)
+        return most + torch.log(torch.exp(x - most) + torch.exp(before - most))
+
+    return _running(call, combine, first=torch.finfo(torch.float32).min)
+
+
+def _running(
+    call: Call, combine: Callable[[Tensor, Tensor], Tensor], first: float
+) -> Callable[[Tensor], Tensor] | None:
+    """Returns running results by shifts of 1, 2, 4, ... places (Hillis and Steele); None for other than floats.
+
+    Args:
+        call: Has the argument `dim`.
+        combine: Associative, of two tensors.
+        first: What stands before the first place: it changes nothing.
+    """
     import torch
 
     shape = call.shape("self")
@@ -42,8 +88,8 @@ def cumprod(call: Call) -> Function | None:
     def running(x: Tensor) -> Tensor:
         shift = 1
         while shift < shape[axis]:
-            ones = torch.ones((*shape[:axis], shift, *shape[axis + 1 :]), dtype=x.dtype)
-            x = x * _joined(ones, x.narrow(axis, 0, shape[axis] - shift), axis)
+            before = torch.full((*shape[:axis], shift, *shape[axis + 1 :]), first, dtype=x.dtype)
+            x = combine(x, _joined(before, x.narrow(axis, 0, shape[axis] - shift), axis))
             shift *= 2
         return x
 
@@ -61,6 +107,20 @@ def cdist(call: Call) -> Function | None:
         return apart.square().sum(-1).sqrt() if p == 2.0 else apart.abs().sum(-1)
 
     return distances
+
+
+def bilinear(call: Call) -> Function | None:
+    """Writes the bilinear forms x W_o y of two vectors as one matrix product and a sum over y's elements."""
+    outputs, first, second = call.shape("weight")
+    result = call.result_shape
+
+    def forms(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        matrix = weight.permute(1, 0, 2).reshape(first, outputs * second)
+        turned = (x.reshape(-1, first) @ matrix).reshape(-1, outputs, second)
+        made = (turned * y.reshape(-1, 1, second)).sum(-1)
+        return (made if bias is None else made + bias).reshape(result)
+
+    return forms
 
 
 def _joined(first: Tensor, second: Tensor, axis: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Sums and means that convert what they read: not every format converts as torch does."""
+"""Sums and means that convert what they read, and two figures at once: not every format has them as torch does."""
 
 from __future__ import annotations
 
@@ -24,3 +24,20 @@ def of_one_type(call: Call) -> Function | None:
         return call.operator(x.to(wanted), **settings)
 
     return reduced
+
+
+def deviation_and_mean(call: Call) -> Function | None:
+    """Writes a variance or standard deviation with its mean as two operators."""
+    import torch
+
+    alone = torch.var if "var" in str(call.operator) else torch.std
+    given = call.arguments
+    axes = given.get("dim") or list(range(len(call.shape("self"))))
+    kept = bool(given.get("keepdim", False))
+    degrees = given.get("correction", int(given.get("unbiased", True)))
+
+    def both(x: Tensor) -> tuple[Tensor, Tensor]:
+        found = alone(x, axes, correction=1 if degrees is None else degrees, keepdim=kept)
+        return found, x.mean(axes, keepdim=kept)
+
+    return both

@@ -29,6 +29,14 @@ def flip(call: Call) -> Function | None:
     return turned if len(axes) > 1 else None
 
 
+def roll(call: Call) -> Function | None:
+    """Writes a turn without axes as one of all elements in a row, which is what it means."""
+    if list(call["dims"]):
+        return None
+    shape, shift = call.shape("self"), [int(size) for size in call["shifts"]]
+    return lambda x: x.reshape(-1).roll(shift, [0]).reshape(shape)
+
+
 def one_hot(call: Call) -> Function | None:
     """Compares with 0, 1, 2, ... instead of checking the range first, which no runtime does."""
     import torch

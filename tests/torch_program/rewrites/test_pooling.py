@@ -17,6 +17,13 @@ def test_adaptive_maxima_are_maxima_of_slices(rewritten):
     assert "amax" in rewritten(lambda x: functional.adaptive_max_pool1d(x, 4), torch.randn(1, 3, 11))
 
 
+@pytest.mark.parametrize("bins", [1, (2, 3, 1)])
+def test_adaptive_pools_of_volumes_reduce_slices(rewritten, bins):
+    example = torch.randn(1, 3, 5, 7, 4)
+    assert "adaptive_avg_pool3d" not in rewritten(lambda x: functional.adaptive_avg_pool3d(x, bins), example)
+    assert "adaptive_max_pool3d" not in rewritten(lambda x: functional.adaptive_max_pool3d(x, bins), example)
+
+
 def test_maxima_go_back_to_their_places_by_a_scatter(rewritten):
     def unpool(x):
         return functional.max_unpool2d(*functional.max_pool2d(x, 2, return_indices=True), 2)
@@ -39,7 +46,7 @@ def test_adaptive_maxima_whose_places_are_read_stay(rewritten):
     assert "adaptive_max_pool2d" in found
 
 
-@pytest.mark.parametrize("name", ["max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d"])
+@pytest.mark.parametrize("name", ["max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d"])
 def test_a_stride_that_was_left_out_is_written(name):
     pool, example = getattr(functional, name), torch.randn((1, 3, 8, 6, 4)[: 2 + int(name[-2])])
     module = Pool(pool)
@@ -48,6 +55,26 @@ def test_a_stride_that_was_left_out_is_written(name):
     assert call.args[2] == call.args[1]
     [got] = run_module(program.module(), (example,), "net")
     assert torch.equal(got, pool(example, 2))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kernel_size": 2},
+        {"kernel_size": (3, 1, 2), "stride": (1, 2, 2), "padding": (1, 0, 1)},
+        {"kernel_size": 2, "dilation": (2, 1, 3), "stride": 1},
+        {"kernel_size": 3, "stride": 2, "ceil_mode": True},
+    ],
+    ids=["plain", "uneven", "dilated", "ceiling"],
+)
+def test_maxima_in_3d_are_taken_in_planes_and_depth(rewritten, settings):
+    found = rewritten(lambda x: functional.max_pool3d(x, **settings), torch.randn(1, 3, 6, 8, 9))
+    assert found.count("max_pool2d") == 2
+    assert "max_pool3d" not in found
+
+
+def test_maxima_of_a_volume_without_a_batch_keep_their_operator(rewritten):
+    assert "max_pool3d" in rewritten(lambda x: functional.max_pool3d(x, 2), torch.randn(3, 4, 6, 8))
 
 
 class Pool(nn.Module):

@@ -21,3 +21,13 @@ def test_what_is_reduced_is_converted_before(rewritten, reduction):
 
 def test_sums_of_floats_stay(rewritten):
     assert rewritten(lambda x: x.sum(1) + x.mean(), torch.randn(2, 6)) == ["sum", "mean", "add"]
+
+
+@pytest.mark.parametrize("both", [torch.var_mean, torch.std_mean], ids=["variance", "deviation"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"dim": -1}, {"dim": -1, "unbiased": False}, {"dim": (1, 2), "correction": 0, "keepdim": True}]
+)
+def test_a_deviation_with_its_mean_is_two_operators(rewritten, both, settings):
+    found = rewritten(lambda x: both(x, **settings), torch.randn(1, 6, 8))
+    assert not {"var_mean", "std_mean"} & set(found)
+    assert "mean" in found

@@ -17,3 +17,8 @@ def test_axes_are_turned_one_after_the_other(rewritten):
 
 def test_one_hot_compares_with_all_classes(rewritten):
     assert "one_hot" not in rewritten(lambda x: functional.one_hot(x, 5), torch.tensor([[0, 4, 2]]))
+
+
+def test_a_turn_without_axes_is_one_of_all_elements(rewritten):
+    assert "reshape" in rewritten(lambda x: x.roll(5), torch.randn(1, 3, 4))
+    assert "reshape" not in rewritten(lambda x: x.roll((1, -1), (1, 2)), torch.randn(1, 3, 4))
