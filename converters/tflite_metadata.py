@@ -46,7 +46,7 @@ class _Builder(Protocol):
     def PrependUint32Slot(self, field: int, value: int, default: int, /) -> None: ...  # noqa: N802
     def PrependFloat32(self, value: float, /) -> None: ...  # noqa: N802
     def PrependUOffsetTRelative(self, place: int, /) -> None: ...  # noqa: N802
-    def Finish(self, place: int, *, file_identifier: bytes) -> int: ...  # noqa: N802
+    def Finish(self, place: int, /, file_identifier: bytes) -> int: ...  # noqa: N802
     def Output(self) -> bytearray: ...  # noqa: N802
 
 
