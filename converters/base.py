@@ -19,6 +19,7 @@ from edgekit.formats.table import all_formats, find_format
 from edgekit.model import ArtifactState, CapturedKind, CapturedModel, TensorSpec
 from edgekit.plugins import load_plugin
 from edgekit.recipe import Recipe
+from edgekit.task.image_input import ImageInput
 from edgekit.workers.worker import Progress
 
 IoType = Literal["float", "int8"]
@@ -35,6 +36,7 @@ class ConversionRequest:
         calibration: Folder of calibration samples (see `edgekit.samples`), None where the recipe needs none.
         io: `float`: float inputs and outputs, whatever happens inside. `int8`: integer ones, with scale and zero point.
         metadata: Labels, preprocessing and provenance to embed in the artifact.
+        image: The input that takes pixels; None where all inputs are the float model's.
         scratch: An empty folder for intermediate files; removed afterwards.
     """
 
@@ -43,6 +45,7 @@ class ConversionRequest:
     calibration: Path | None
     io: IoType = "float"
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    image: ImageInput | None = None
     scratch: Path
 
 
@@ -86,10 +89,12 @@ class Converter(ABC):
     Class attributes:
         runtime: Name of its format (see `edgekit.formats.format`), which says what must be installed.
         leaves_open: It can leave sizes open that the model leaves open.
+        takes_pixels: It can write artifacts whose input is pixels (see `ConversionRequest.image`).
     """
 
     runtime: ClassVar[str]
     leaves_open: ClassVar[bool] = False
+    takes_pixels: ClassVar[bool] = False
 
     @abstractmethod
     def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
@@ -133,6 +138,11 @@ class Converter(ABC):
         if reason is not None:
             title = f"{self.runtime} {request.recipe.name}"
             raise ConversionError(f"{request.model.source} cannot become {title}: {reason}")
+        if request.image is not None and not self.takes_pixels:
+            raise ConversionError(
+                f"{request.model.source} cannot become {self.runtime} with an image input: its converter writes none. "
+                "Export without --image-input."
+            )
         made = find_format(self.runtime)
         if missing := made.missing():
             raise MissingDependencyError(

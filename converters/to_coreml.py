@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
 from edgekit.converters.coreml_boundary import take_multi_arrays
+from edgekit.converters.coreml_image import classes_of, classifier, classifier_outputs, image_notes, with_image
 from edgekit.converters.failure_reason import failure_reason
 from edgekit.converters.pt2e_interface import described, on_grids, quiet_frameworks, refuse_float_io
+from edgekit.converters.pt2e_pixels import take_pixels
 from edgekit.converters.to_coreml_package import write_package
 from edgekit.converters.to_coreml_program import (
     artifact_specs,
@@ -62,6 +64,7 @@ class CoreMLConverter(Converter):
 
     runtime: ClassVar[str] = "coreml"
     leaves_open: ClassVar[bool] = True
+    takes_pixels: ClassVar[bool] = True
 
     def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
@@ -86,7 +89,7 @@ class CoreMLConverter(Converter):
             if request.recipe.needs_calibration:
                 return _convert_torch(import_through_onnx(request, progress), output, progress)
             made = convert_keras(request, output, progress)
-            return replace(made, notes=_notes(request, deployment_target(request.recipe, request.io)))
+            return replace(made, notes=(*_notes(request, deployment_target(request.recipe, request.io)), *made.notes))
 
 
 def _convert_torch(request: ConversionRequest, output: Path, progress: Progress) -> Conversion:
@@ -103,13 +106,19 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
         quantized, input_grids, output_grids = quantize_io(quantized)
         inputs, outputs = on_grids(inputs, input_grids), on_grids(outputs, output_grids)
         refuse_float_io(request, inputs, outputs)
+    image = request.image
+    if image is not None:
+        quantized = take_pixels(quantized, request.model, image, "NCHW", as_bytes=False)
+        inputs = with_image(inputs, request.model.inputs, image)
     held = coreml_states(request.model, recipe)
     states = request.model.artifact_states(inputs, outputs, held=bool(held))
     inputs, outputs = without_held(inputs, held), without_held(outputs, held)
     target = deployment_target(recipe, request.io, zeros=forms.zeros, states=len(held))
     program = export_graph(take_multi_arrays(quantized))
     program = hold_states(program, request.model) if held else program
+    classes = classes_of(image, outputs)
     made = _lower(request, program, inputs, outputs, target, progress)
+    outputs = classifier_outputs(outputs) if classes else outputs
     if recurrent:
         progress("compressing recurrent weights", None)
         made = compress_recurrent_weights(made)
@@ -120,7 +129,13 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
     return Conversion(
         inputs=inputs,
         outputs=outputs,
-        notes=(*_notes(request, target), *_form_notes(operators), *overflow, *_state_notes(request.model, held)),
+        notes=(
+            *_notes(request, target),
+            *_form_notes(operators),
+            *overflow,
+            *_state_notes(request.model, held),
+            *image_notes(image, classes),
+        ),
         operators=operators,
         float_fallbacks=fallbacks,
         states=states,
@@ -225,8 +240,9 @@ def _lower(
             program,
             source="pytorch",
             convert_to="mlprogram",
-            inputs=input_types(ct, inputs, request.model.open_sizes),
+            inputs=input_types(ct, inputs, request.model.open_sizes, image=request.image),
             outputs=output_types(ct, outputs),
+            classifier_config=classifier(ct, classes_of(request.image, outputs)),
             minimum_deployment_target=ct.target[target],
             compute_precision=_compute_precision(ct, request.recipe, program),
             pass_pipeline=pipeline,

@@ -15,6 +15,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from edgekit.converters.base import Conversion, ConversionRequest
+from edgekit.converters.coreml_image import (
+    classes_of,
+    classifier,
+    classifier_outputs,
+    image_notes,
+    image_type,
+    with_image,
+)
 from edgekit.converters.failure_reason import failure_reason
 from edgekit.converters.pt2e_interface import described, refuse_float_io
 from edgekit.converters.to_coreml_package import write_package
@@ -29,6 +37,7 @@ from edgekit.errors import ConversionError, ModelError
 from edgekit.model import CapturedModel, TensorSpec
 from edgekit.recipe import Precision, Recipe
 from edgekit.sources.tf_protocols import TFTensor
+from edgekit.task.image_input import ImageInput
 from edgekit.workers.worker import Progress
 
 if TYPE_CHECKING:
@@ -77,6 +86,9 @@ def convert_keras(request: ConversionRequest, output: Path, progress: Progress) 
     states = request.model.artifact_states(inputs, outputs)
     if request.io == "int8":
         refuse_float_io(request, inputs, outputs)
+    image = request.image
+    inputs = inputs if image is None else with_image(inputs, request.model.inputs, image)
+    classes = classes_of(image, outputs)
     progress("loading TensorFlow and coremltools", None)
     os.environ["KERAS_BACKEND"] = "tensorflow"
     ct = import_coremltools(with_tensorflow=True)
@@ -89,10 +101,16 @@ def convert_keras(request: ConversionRequest, output: Path, progress: Progress) 
             f"{request.model.source} cannot become coreml {request.recipe.name}: {failure_reason(error, _LACKS)}. "
             "Try another format, or change the named operator in the model."
         ) from error
+    outputs = classifier_outputs(outputs) if classes else outputs
     progress("writing the package", None)
     write_package(made, described(request, inputs, outputs, states), output)
     return Conversion(
-        inputs=inputs, outputs=outputs, operators=count_operators(made), float_fallbacks=kept, states=states
+        inputs=inputs,
+        outputs=outputs,
+        notes=image_notes(image, classes),
+        operators=count_operators(made),
+        float_fallbacks=kept,
+        states=states,
     )
 
 
@@ -102,6 +120,8 @@ def _translate(
     import tensorflow as tf
 
     call = _callable(tf, request.model)
+    if request.image is not None:
+        call = _of_pixels(call, request.model, request.image)
     names = [f"input_{i}" for i in range(len(inputs))]
     signature = [
         tf.TensorSpec(spec.shape, spec.dtype, name=name) for spec, name in zip(request.model.inputs, names, strict=True)
@@ -112,12 +132,41 @@ def _translate(
         [function],
         source="tensorflow",
         convert_to="mlprogram",
-        inputs=input_types(ct, _renamed(inputs, names)),
+        inputs=_input_types(ct, _renamed(inputs, names), request),
+        classifier_config=classifier(ct, classes_of(request.image, outputs)),
         minimum_deployment_target=ct.target[deployment_target(request.recipe, request.io)],
         compute_precision=precision,
         skip_model_load=True,
     )
     return _with_names(ct, model, inputs, outputs)
+
+
+def _of_pixels(call: Callable[..., object], model: CapturedModel, image: ImageInput) -> Callable[..., object]:
+    """Returns the function with pixels in the place of the picture, in the order of the model's channels."""
+    place = [spec.name for spec in model.inputs].index(image.spec.name)
+    shape = (-1, 1, 1) if image.spec.layout == "NCHW" else (-1,)
+
+    def call_pixels(*tensors: Any) -> object:
+        import numpy as np
+
+        mean = np.asarray(image.mean, np.float32).reshape(shape)
+        std = np.asarray(image.std, np.float32).reshape(shape)
+        return call(*tensors[:place], (tensors[place] - mean) / std, *tensors[place + 1 :])
+
+    return call_pixels
+
+
+def _input_types(ct: ModuleType, specs: tuple[TensorSpec, ...], request: ConversionRequest) -> list[Any]:
+    """Returns the descriptions of inputs; TensorFlow's pictures have the channels where the model has them."""
+    types = input_types(ct, specs, image=request.image)
+    if request.image is None:
+        return types
+    return [
+        image_type(ct, replace(spec, shape=request.image.spec.shape), request.image)
+        if request.image.is_pixels(spec)
+        else made
+        for spec, made in zip(specs, types, strict=True)
+    ]
 
 
 def _callable(tf: ModuleType, model: CapturedModel) -> Callable[..., object]:

@@ -12,9 +12,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from edgekit.converters.base import IoType
+from edgekit.converters.coreml_image import image_type
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, OpenSizes, State, TensorSpec
 from edgekit.recipe import Recipe
+from edgekit.task.image_input import ImageInput
 from edgekit.torch_program.hold_states import held_states
 
 if TYPE_CHECKING:
@@ -201,8 +203,17 @@ def artifact_specs(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
     return tuple(made)
 
 
-def input_types(ct: ModuleType, specs: tuple[TensorSpec, ...], opened: OpenSizes | None = None) -> list[Any]:
-    """Returns coremltools' descriptions of inputs; sizes that stay open are ranges, the largest is the default."""
+def input_types(
+    ct: ModuleType, specs: tuple[TensorSpec, ...], opened: OpenSizes | None = None, image: ImageInput | None = None
+) -> list[Any]:
+    """Returns coremltools' descriptions of inputs; sizes that stay open are ranges, the largest is the default.
+
+    Args:
+        ct: coremltools.
+        specs: The artifact's inputs.
+        opened: Sizes that stay open.
+        image: The input that takes pixels; None where all are arrays.
+    """
     import numpy as np
 
     shapes: list[Any] = [spec.shape for spec in specs]
@@ -213,7 +224,9 @@ def input_types(ct: ModuleType, specs: tuple[TensorSpec, ...], opened: OpenSizes
                 sizes = zip(shapes[place], names, strict=True)
                 shapes[place] = ct.Shape([ranges[name] if name else size for size, name in sizes])
     return [
-        ct.TensorType(name=spec.name, dtype=np.dtype(spec.dtype).type, shape=shape)
+        image_type(ct, spec, image)
+        if image is not None and image.is_pixels(spec)
+        else ct.TensorType(name=spec.name, dtype=np.dtype(spec.dtype).type, shape=shape)
         for spec, shape in zip(specs, shapes, strict=True)
     ]
 

@@ -15,6 +15,7 @@ from edgekit.converters.base import Conversion, ConversionRequest, Converter
 from edgekit.converters.failure_reason import failure_reason
 from edgekit.converters.pt2e_half import to_half
 from edgekit.converters.pt2e_interface import described, on_grids, quiet_frameworks, refuse_float_io
+from edgekit.converters.pt2e_pixels import take_pixels
 from edgekit.converters.to_executorch_lowering import LoweredProgram, lower
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedKind
@@ -23,6 +24,7 @@ from edgekit.quantization.pt2e_overflow import find_overflows, overflow_words
 from edgekit.quantization.pt2e_plan import RECURRENT, label_of
 from edgekit.quantization.pt2e_quantization import QuantizedGraph, export_graph, quantize_graph, quantize_io
 from edgekit.recipe import Recipe
+from edgekit.task.image_input import ImageInput
 from edgekit.torch_program.fold_constants import fold_constants
 from edgekit.torch_program.hold_states import held_note, held_states, hold_states, without_held
 from edgekit.torch_program.replace_operators import replace_operators
@@ -56,6 +58,7 @@ class ExecuTorchConverter(Converter):
 
     runtime: ClassVar[str] = "executorch"
     leaves_open: ClassVar[bool] = True
+    takes_pixels: ClassVar[bool] = True
 
     def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
@@ -117,6 +120,9 @@ def _convert(request: ConversionRequest, output: Path, progress: Progress) -> Co
         prepared = quantized
     if request.io == "int8":
         refuse_float_io(request, inputs, outputs)
+    if (image := request.image) is not None:
+        prepared = _with_pixels(prepared, request, image)
+        inputs = tuple(image.pixel_spec() if spec.name == image.spec.name else spec for spec in inputs)
     held = held_states(request.model)
     states = request.model.artifact_states(inputs, outputs, held=bool(held))
     inputs, outputs = without_held(inputs, held), without_held(outputs, held)
@@ -125,6 +131,8 @@ def _convert(request: ConversionRequest, output: Path, progress: Progress) -> Co
     if held:
         notes.append(held_note(held, "load the method again"))
     notes.append(_delegation_note(lowered))
+    if image is not None:
+        notes.append(_pixel_note(image, lowered))
     operators = {f"xnnpack/{name}": count for name, count in lowered.delegated.items()}
     operators |= {f"portable/{name}": count for name, count in lowered.outside.items()}
     return Conversion(
@@ -209,6 +217,26 @@ def _lower(
             f"{request.model.source} cannot become executorch {request.recipe.name}: {reason}. "
             "Try another format, or change the named operator in the model."
         ) from error
+
+
+def _with_pixels(
+    graph: FloatGraph | QuantizedGraph, request: ConversionRequest, image: ImageInput
+) -> FloatGraph | QuantizedGraph:
+    """Returns the graph with pixels in the place of the picture."""
+    if isinstance(graph, FloatGraph):
+        return take_pixels(graph, request.model, image, "NHWC", as_bytes=True)
+    return take_pixels(graph, request.model, image, "NHWC", as_bytes=True)
+
+
+def _pixel_note(image: ImageInput, lowered: LoweredProgram) -> str:
+    spec = image.pixel_spec()
+    moves = sum(
+        count for part in (lowered.delegated, lowered.outside) for name, count in part.items() if "permute" in name
+    )
+    return (
+        f'"{spec.name}" takes pixels {spec.shape}, uint8, {"RGB" if image.channels > 1 else "grey"}; the preprocessing '
+        f"is inside (the program has {moves} permutes)."
+    )
 
 
 def _delegation_note(lowered: LoweredProgram) -> str:

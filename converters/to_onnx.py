@@ -16,6 +16,7 @@ import edgekit
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
 from edgekit.converters.onnx_boundary import make_input_integer, make_output_integer
 from edgekit.converters.onnx_half import to_half
+from edgekit.converters.onnx_pixels import take_pixels, transposes
 from edgekit.converters.onnx_precisions import node_precisions
 from edgekit.converters.onnx_source import OnnxFloatGraph, float_graph, sort_nodes
 from edgekit.converters.onnx_static import quantize_static
@@ -24,6 +25,7 @@ from edgekit.errors import ConversionError
 from edgekit.model import CapturedKind, TensorSpec, boundary_json
 from edgekit.quantization.checks import check_calibration
 from edgekit.recipe import Precision, Recipe
+from edgekit.task.image_input import ImageInput
 from edgekit.workers.worker import Progress
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class ONNXConverter(Converter):
 
     runtime: ClassVar[str] = "onnx"
     leaves_open: ClassVar[bool] = True
+    takes_pixels: ClassVar[bool] = True
 
     def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
@@ -70,6 +73,8 @@ class ONNXConverter(Converter):
         notes: list[str] = []
         model = _realise(graph, request, notes, progress)
         inputs, outputs = _boundary(model.graph, request, notes)
+        if request.image is not None:
+            inputs = _with_pixels(model.graph, request.image, inputs, notes)
         _describe(model, request, inputs, outputs)
         progress("writing", None)
         output.write_bytes(model.SerializeToString(deterministic=True))
@@ -135,6 +140,19 @@ def _boundary(
                         notes.append(f'"{spec.name}" stays float32: a float operator {reason} it.')
                     specs[i] = changed or spec
     return tuple(inputs), tuple(outputs)
+
+
+def _with_pixels(
+    graph: onnx.GraphProto, image: ImageInput, inputs: Sequence[TensorSpec], notes: list[str]
+) -> tuple[TensorSpec, ...]:
+    """Returns the inputs with the pixels in the place of the picture; what was done goes to `notes`."""
+    before = transposes(graph)
+    spec = take_pixels(graph, image)
+    notes.append(
+        f'"{spec.name}" takes pixels {spec.shape}, uint8, {"RGB" if image.channels > 1 else "grey"}; the preprocessing '
+        f"is inside (the graph had {before} transposes, it has {transposes(graph)})."
+    )
+    return tuple(spec if item.name == spec.name else item for item in inputs)
 
 
 def _describe(

@@ -22,7 +22,9 @@ from edgekit.converters.tflite_file import (
     text,
     write,
 )
+from edgekit.converters.tflite_metadata import describe_pixels, labelled_output, with_labels
 from edgekit.converters.tflite_open import free_axes
+from edgekit.converters.tflite_pixels import take_pixels, transposes
 from edgekit.converters.tflite_precisions import WEIGHTED, tensor_precisions
 from edgekit.converters.tflite_recipe import kept_float, quantizer_recipe
 from edgekit.converters.tflite_source import FloatModel, float_model
@@ -31,6 +33,7 @@ from edgekit.errors import ConversionError
 from edgekit.model import CapturedKind, TensorSpec
 from edgekit.quantization.checks import check_calibration
 from edgekit.recipe import Recipe
+from edgekit.task.image_input import ImageInput
 from edgekit.workers.worker import Progress
 
 GROUP_SIZES: Final = (32, 64, 128, 256)
@@ -43,6 +46,7 @@ class TFLiteConverter(Converter):
 
     runtime: ClassVar[str] = "tflite"
     leaves_open: ClassVar[bool] = True
+    takes_pixels: ClassVar[bool] = True
 
     def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
@@ -77,19 +81,48 @@ class TFLiteConverter(Converter):
         name_boundary(model, [spec.name for spec in captured.inputs], [spec.name for spec in captured.outputs])
         graph = model.subgraphs[0]
         inputs, outputs = captured.artifact_boundary()
+        pixel_notes: tuple[str, ...] = ()
+        if request.image is not None:
+            inputs, pixel_notes = _with_pixels(model, request.image, inputs)
         free_axes(graph, graph.inputs, inputs)
         free_axes(graph, graph.outputs, outputs)
         inputs, outputs = io_signature(model, graph.inputs, inputs), io_signature(model, graph.outputs, outputs)
         embed(model, inputs, outputs, request.metadata, captured.artifact_states(inputs, outputs))
-        output.write_bytes(write(model))
+        output.write_bytes(_content(model, request, inputs, outputs))
         return Conversion(
             inputs=inputs,
             outputs=outputs,
-            notes=_notes(source, request, (*inputs, *outputs)),
+            notes=(*_notes(source, request, (*inputs, *outputs)), *pixel_notes),
             operators=operator_counts(model),
             float_fallbacks=_float_fallbacks(source, model, request.recipe),
             states=captured.artifact_states(inputs, outputs),
         )
+
+
+def _with_pixels(
+    model: TFLiteModel, image: ImageInput, inputs: Sequence[TensorSpec]
+) -> tuple[tuple[TensorSpec, ...], tuple[str, ...]]:
+    """Returns the inputs with the pixels in the place of the picture, and what the user should know about that."""
+    before = transposes(model)
+    spec, behind = take_pixels(model, image)
+    kept = f"{behind} transpose behind it, as an operator reads channels first" if behind else "no transpose behind it"
+    note = (
+        f'"{spec.name}" takes pixels {spec.shape}, uint8, {"RGB" if image.channels > 1 else "grey"}; the preprocessing '
+        f"is inside, with {kept} (the model had {before} transposes, it has {transposes(model)})."
+    )
+    return tuple(spec if item.name == spec.name else item for item in inputs), (note,)
+
+
+def _content(
+    model: TFLiteModel, request: ConversionRequest, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> bytes:
+    """Returns the file's bytes, with TFLite Metadata where its input is pixels."""
+    if request.image is None:
+        return write(model)
+    labels = request.image.labels
+    labels = labels if labelled_output(outputs, labels) is not None else ()
+    describe_pixels(model, request.image, inputs, outputs, labels, request.model.name)
+    return with_labels(write(model), labels)
 
 
 def _notes(source: FloatModel, request: ConversionRequest, made: Sequence[TensorSpec]) -> tuple[str, ...]:

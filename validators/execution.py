@@ -21,6 +21,7 @@ from edgekit.errors import ERRORS_BY_NAME, DataError, MissingDependencyError, Re
 from edgekit.formats.table import known_format, session_file
 from edgekit.model import ArtifactState, CapturedModel, TensorSpec, boundary_json
 from edgekit.samples import Samples
+from edgekit.task.image_input import as_pixels, embedded_image_input
 from edgekit.task.input_sizes import OpenInput, flags_of
 from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.base import Evidence
@@ -142,6 +143,7 @@ def collect_evidence(
         DataError: the evaluation data does not fit the artifact.
         MissingDependencyError: the runtime is not installed.
     """
+    fed = None if evaluation is None else fed_samples(artifact, evaluation, folder / "pixels")
     missing = _not_requested(pieces, evaluation, reference)
     records: list[Mapping[str, Any]] = []
     for modes in (("memory", "outputs"), ("latency",)):
@@ -155,7 +157,7 @@ def collect_evidence(
                 runtime=artifact.runtime,
                 artifact=artifact.path,
                 modes=requested,
-                samples=evaluation.folder if evaluation else None,
+                samples=fed.folder if fed else None,
                 output=folder / "outputs",
                 baseline=baseline,
                 expected=_expected(artifact.inputs, artifact.outputs, artifact.states),
@@ -256,6 +258,25 @@ def run_reference(
     if ran.failure:
         raise ERRORS_BY_NAME.get(ran.kind, WorkerError)(ran.failure)
     return Samples.open(folder)
+
+
+def fed_samples(artifact: Artifact, samples: Samples, folder: Path) -> Samples:
+    """Returns rows of the float model as the artifact takes them: the pixels of pictures where its input is one.
+
+    Args:
+        artifact: What takes them.
+        samples: Rows; those that are pixels already stay what they are.
+        folder: Where pixels are written.
+
+    Raises:
+        DataError: the rows were not made of pixels.
+    """
+    image = embedded_image_input(artifact.metadata)
+    if image is None:
+        return samples
+    # A file that nobody has loaded yet tells no layout: then it is that of all formats but one.
+    layout = next((spec.layout for spec in artifact.inputs if image.is_pixels(spec)), None)
+    return as_pixels(samples, image, layout or "NHWC", folder)
 
 
 def _not_requested(

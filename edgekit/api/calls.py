@@ -49,8 +49,15 @@ class Requests:
             one: What is done for a device.
             task: Takes the place of the requests' own: the same task, with what lay in memory in files.
         """
-        requested = [request if task is None else replace(request, task=task) for request in self.each]
+        requested = [request if task is None else _with_task(request, task) for request in self.each]
         return {item.profile.name: one(item) for item in requested} if self.several else one(requested[0])
+
+
+def _with_task(request: Request, task: Task) -> Request:
+    """Returns the request with another task, but with what its artifacts take: that may follow from the device."""
+    mine = request.task
+    task = replace(task, image_input=mine.image_input, image_input_stated=mine.image_input_stated)
+    return replace(request, task=task)
 
 
 def format_text(formats: str | Sequence[str] | None) -> str | None:

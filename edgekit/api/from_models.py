@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, overload
 from typing_extensions import Unpack
 
 from edgekit.api.calls import Requests, format_text, plan_file, steps_of, texts_of
+from edgekit.in_memory.image_input import ImageInputOption
 from edgekit.in_memory.options import (
     Data,
     Device,
@@ -152,6 +153,7 @@ def export(
     metric: Metric | None = None,
     training: Mapping[str, object] | None = None,
     io: str = "float",
+    image_input: ImageInputOption = None,
     measurements: Iterable[PathText] = (),
     without: str | Iterable[str] = (),
     output: PathText | None = None,
@@ -180,6 +182,9 @@ def export(
         metric: As for `plan`. What a function has judged is not cached.
         training: As for `plan`.
         io: Types of the artifacts' inputs and outputs: `"float"` or `"int8"`.
+        image_input: True makes artifacts that take pixels and do the preprocessing of the task file themselves, as
+            MediaPipe and Vision want it; a dict such as `{"mean": (123.7, 116.3, 103.5), "std": (58.4, 57.1, 57.4)}`
+            says the preprocessing here. None: on phones where the task file has that table.
         measurements: Measurement files of `bench` from the device.
         without: Checks that are shown and not judged, such as `"evidence"`.
         output: Folder for the artifacts and the records about them; for several devices it holds one folder each. None
@@ -202,6 +207,7 @@ def export(
     source = TaskSource(
         model=model, inputs=inputs, calibration=calibration, evaluation=evaluation, metric=metric, training=training,
         config=config, name=name, dimensions=dimensions, split_outputs=split_outputs,
+        image_input=image_input,
     )  # fmt: skip
     with session("export", more) as run:
         io_type, wanted = parse_io(io), parse_effort(effort)

@@ -49,6 +49,7 @@ def export(
     split_outputs: options.SplitOutputs = False,
     metric: options.Metric = None,
     io: options.Io = "float",
+    image_input: options.ImageInput = None,
     limits: options.Limits,
     measurements: options.Measurements = None,
     without: options.Without = None,
@@ -79,6 +80,7 @@ def export(
         dimensions=read_dimensions(dimensions or ()),
         split_outputs=split_outputs,
         without=without or (),
+        image_input=image_input,
     )
     request = planned.restrict(request) if planned else request
     _warn_of_order(request, screen)

@@ -130,6 +130,14 @@ Prefer = Annotated[
 Io = Annotated[
     str, option(CHOICE, "--io", help="Inputs and outputs of the artifact: float or int8.", show_default=True)
 ]
+ImageInput = Annotated[
+    bool | None,
+    option(
+        CHOICE, "--image-input/--no-image-input",
+        help="Artifacts take pixels and do [data.preprocessing] themselves, as MediaPipe and Vision want it "
+        "(default: on phones where the task file has that table).",
+    ),
+]  # fmt: skip
 MaxRegression = Annotated[
     list[str], option(BUDGET, "--max-regression", help='Against the baseline: "size +5 %", "accuracy -0.5 pp".')
 ]

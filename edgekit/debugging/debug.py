@@ -24,6 +24,7 @@ from edgekit.pipeline.technique_stage import apply_technique
 from edgekit.recipe import PRESETS, Recipe
 from edgekit.samples import Samples
 from edgekit.task.data import Purpose
+from edgekit.task.image_input import embedded_image_input
 from edgekit.task.task import Task, default_task
 from edgekit.task.technique_text import split_step
 from edgekit.validators.execution import RunSettings, describe_artifact
@@ -77,6 +78,7 @@ def debug(request: DebugRequest, settings: Settings) -> DebugReport:
     check_inspectable(runtime_of(request.artifact), request.artifact)
     run_settings = RunSettings(timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes)
     artifact = describe_artifact(request.artifact, settings=run_settings, progress=settings.stage("artifact"))
+    refuse_pixels(artifact)
     task = _task(request, artifact)
     model = capture_model(task, settings, as_torch=True)
     samples, source = _samples(task, model, request, settings)
@@ -98,6 +100,19 @@ def debug(request: DebugRequest, settings: Settings) -> DebugReport:
     mismatch = _mismatch(artifact, model)
     report = replace(report, notes=(*mismatch, *notes, *report.notes))
     return with_remedies(report, _call(request, task, artifact))
+
+
+def refuse_pixels(artifact: Artifact) -> None:
+    """Refuses an artifact whose first tensors the float model does not have: nothing there could be compared.
+
+    Raises:
+        UsageError: it takes pixels.
+    """
+    if embedded_image_input(artifact.metadata) is not None:
+        raise UsageError(
+            f"{artifact.path.name} takes pixels, and debug compares tensors that the float model has too. Export it "
+            "with --no-image-input and debug that file: its weights and grids are the same."
+        )
 
 
 def _task(request: DebugRequest, artifact: Artifact) -> Task:

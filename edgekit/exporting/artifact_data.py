@@ -13,9 +13,11 @@ from edgekit.pipeline.artifact_metadata import read_embedded
 from edgekit.pipeline.settings import Settings
 from edgekit.samples import Samples, write_samples
 from edgekit.task.data import MATERIALIZE, DataRequest, Purpose
+from edgekit.task.image_input import embedded_image_input
 from edgekit.task.input_sizes import InputSizes, OpenInput, chosen_sizes
 from edgekit.task.task import ImagePreprocessing, Task
 from edgekit.task.task_kinds import DEFAULT_METRIC
+from edgekit.validators.execution import fed_samples
 
 
 @final
@@ -156,13 +158,19 @@ def read_samples(
         folder=folder,
         sequences=bool(artifact.states),
     )
-    return settings.run("reading of the data", MATERIALIZE, request, settings.stage("data")).value
+    samples = settings.run("reading of the data", MATERIALIZE, request, settings.stage("data")).value
+    return fed_samples(artifact, samples, folder.with_name(f"{folder.name}-pixels"))
 
 
 def real_inputs(artifact: Artifact) -> tuple[TensorSpec, ...]:
-    """Returns the inputs that data feeds as users see them: a quantized one takes real values."""
+    """Returns the inputs that data feeds as users see them: a quantized one takes real values, so do pixels."""
+    image = embedded_image_input(artifact.metadata)
     return tuple(
-        spec if spec.scale is None else replace(spec, dtype="float32", scale=None, zero_point=None)
+        replace(image.spec, name=spec.name)
+        if image is not None and image.is_pixels(spec)
+        else spec
+        if spec.scale is None
+        else replace(spec, dtype="float32", scale=None, zero_point=None)
         for spec in artifact.data_inputs
     )
 

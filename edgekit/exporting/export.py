@@ -207,6 +207,7 @@ def _convert(
                 settings,
                 io=io,
                 metadata=artifact_metadata(inputs, candidate.techniques, candidate.recipe),
+                image=inputs.image_for(candidate.runtime),
             )
         except EdgekitError as error:
             done(candidate.runtime, f"failed: {error.message.splitlines()[0]}")

@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
+from edgekit.converters.base import converter
 from edgekit.errors import EdgekitError
 from edgekit.formats.table import find_format
 from edgekit.metrics.joined_outputs import joined_metadata
 from edgekit.model import IMPORTABLE, CapturedModel
 from edgekit.pipeline.artifact_metadata import CALIBRATION_KEY, LABELS_KEY, PREPROCESSING_KEY
 from edgekit.pipeline.capture import capture_model
-from edgekit.pipeline.samples import prepare_samples, reference_outputs
+from edgekit.pipeline.samples import prepare_samples, reference_outputs, whole_pixels
 from edgekit.pipeline.settings import Settings
 from edgekit.pipeline.technique_stage import pipeline_name
 from edgekit.recipe import Recipe, Step
 from edgekit.samples import Samples
+from edgekit.task.image_input import ImageInput, requested_image_input
 from edgekit.task.preprocessing import known_preprocessing
 from edgekit.task.task import DEFAULT_MODEL_NAME, Task
 
@@ -46,6 +48,16 @@ class Inputs:
     evaluation: Samples | None
     reference: Samples | None
 
+    def image_for(self, runtime: str) -> ImageInput | None:
+        """Returns the input that an artifact takes as pixels; None where it takes what the float model does.
+
+        Raises:
+            DataError: pixels are requested, and the model takes no picture, or nobody says what becomes of them.
+        """
+        if not self.task.image_input_stated and not converter(runtime).takes_pixels:
+            return None
+        return requested_image_input(self.task, self.model)
+
     def model_for(self, runtime: str) -> CapturedModel:
         """Returns the captured model that the converter of `runtime` starts from.
 
@@ -66,6 +78,7 @@ def read_inputs(
     *,
     model: CapturedModel | None = None,
     as_torch: bool = False,
+    image: ImageInput | None = None,
 ) -> Inputs:
     """Captures the model, reads the data and runs the float model on it.
 
@@ -75,6 +88,7 @@ def read_inputs(
         settings: How to run.
         model: The captured model, where it is known already.
         as_torch: Every format will start from torch, because techniques change the model.
+        image: The input that an artifact takes as pixels, where a finished one says so; else the task says it.
 
     Raises:
         EdgekitError: the model or the data is wrong.
@@ -91,6 +105,9 @@ def read_inputs(
     known_preprocessing(task, model.inputs)  # a wrong table is reported before any work
     calibration = prepare_samples(task, model, "calibration", settings)
     evaluation = prepare_samples(task, model, "evaluation", settings)
+    image = image or requested_image_input(task, model)
+    if image is not None and evaluation is not None:
+        evaluation = whole_pixels(evaluation, image, settings)
     reference = reference_outputs(model, evaluation, settings) if evaluation else None
     return Inputs(
         task=task,

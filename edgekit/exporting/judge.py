@@ -22,6 +22,7 @@ from edgekit.pipeline.samples import reference_outputs
 from edgekit.pipeline.settings import Settings
 from edgekit.pipeline.technique_stage import pipeline_name
 from edgekit.recipe import Candidate, Prediction, Recipe
+from edgekit.task.image_input import ImageInput, embedded_image_input
 from edgekit.validators.accuracy import describe_accuracy
 from edgekit.validators.artifact_operators import count_by_arithmetic
 from edgekit.validators.base import Evidence, GivenModel
@@ -106,7 +107,8 @@ def judge_artifact(
         EdgekitError: the artifact cannot be loaded or run at all.
     """
     timed = "latency" in runs.pieces
-    baseline = _float_baseline(artifact.runtime, inputs, recipe, settings) if timed else None
+    image = embedded_image_input(artifact.metadata)
+    baseline = _float_baseline(artifact.runtime, inputs, recipe, settings, image) if timed else None
     if settings.cancelled.is_set():
         raise KeyboardInterrupt
 
@@ -255,7 +257,9 @@ def describe_host(evidence: Evidence) -> dict[str, object]:
     }
 
 
-def _float_baseline(runtime: str, inputs: Inputs, recipe: Recipe, settings: Settings) -> Path | None:
+def _float_baseline(
+    runtime: str, inputs: Inputs, recipe: Recipe, settings: Settings, image: ImageInput | None
+) -> Path | None:
     """Returns the float artifact of the same runtime, to be timed in turn; None where timings mean nothing.
 
     A float artifact that cannot be made costs only the ratio, so its failure is not the export's.
@@ -264,7 +268,7 @@ def _float_baseline(runtime: str, inputs: Inputs, recipe: Recipe, settings: Sett
         return None
     settings.progress(runtime, "converting the float artifact to compare with", None)
     try:
-        return convert(inputs.model_for(runtime), runtime, FLOAT_RECIPE, None, settings).artifact.path
+        return convert(inputs.model_for(runtime), runtime, FLOAT_RECIPE, None, settings, image=image).artifact.path
     except EdgekitError as error:
         settings.progress(runtime, f"no float artifact to compare with: {error.message.splitlines()[0]}", None)
         return None

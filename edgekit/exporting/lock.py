@@ -14,6 +14,7 @@ import edgekit
 from edgekit.artifact import Artifact
 from edgekit.errors import ArtifactError
 from edgekit.exporting.record_check import locked_figures
+from edgekit.task.image_input import IMAGE_INPUT_KEY
 from edgekit.workers.cache import code_fingerprint
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def _artifact_json(result: FormatResult, artifact: Artifact) -> dict[str, Any]:
         "size_bytes": artifact.size_bytes,
         "checks": [check["name"] for check in checks],
         "measurements": locked_figures(checks),
+        **({"image_input": True} if IMAGE_INPUT_KEY in artifact.metadata else {}),
     }
 
 

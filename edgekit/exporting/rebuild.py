@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from edgekit.converters.base import IoType
@@ -28,6 +29,8 @@ def verify_rebuild(lock: Mapping[str, Any], task: Task, settings: Settings) -> t
     """
     candidates = [_candidate(artifact) for artifact in lock["artifacts"]]
     changed = any(candidate.techniques for candidate in candidates)
+    pixels = any(artifact.get("image_input") is True for artifact in lock["artifacts"])
+    task = replace(task, image_input=pixels, image_input_stated=False)
     inputs = read_inputs(task, [candidate.runtime for candidate in candidates], settings, as_torch=changed)
     checked = verify_inputs(lock, inputs.model.digest, describe_data(inputs))
     if not passed(checked):

@@ -121,6 +121,7 @@ class LockedArtifact(Record):
     size_bytes: Bytes = Field(description=BYTES)
     checks: list[Text] = Field(description="a list of the names of all checks")
     measurements: dict[str, LockedFigure] = Field(description="an object from a check's name to its figure")
+    image_input: bool = Field(default=False, description="true where its input is pixels")
 
 
 class LockedModel(Record):

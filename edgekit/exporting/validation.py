@@ -27,6 +27,7 @@ from edgekit.pipeline.technique_stage import found_techniques
 from edgekit.predict.latency import predict_latency
 from edgekit.recipe import Prediction, Recipe
 from edgekit.samples import Samples
+from edgekit.task.image_input import embedded_image_input
 from edgekit.task.task import Task, default_task
 from edgekit.validators.execution import RunSettings, collect_evidence, describe_artifact, describe_operators
 from edgekit.validators.precision_in_file import precision_in_file, recipe_in_file
@@ -135,7 +136,10 @@ def validate(
     if task is None:
         report = _alone(found, judgement, data or ArtifactData(base=cwd))
     else:
-        report = _against_model(found, read_inputs(task, (found.artifact.runtime,), settings), judgement)
+        image = embedded_image_input(found.artifact.metadata)
+        task = replace(task, image_input=image is not None)
+        inputs = read_inputs(task, (found.artifact.runtime,), settings, image=image)
+        report = _against_model(found, inputs, judgement)
     return with_imported(report, measurements, judgement.budget)
 
 

@@ -79,6 +79,9 @@ class Snippets:
             language does not list, its API does not take.
         templates: `package:folder` of the Jinja templates `<format>.<suffix>.jinja`.
         version_of: Distribution whose version the templates name; "" for none.
+        pictures: Languages with a template `<format>_image.<suffix>.jinja`, for artifacts whose only input is pixels.
+        classifiers: The same, where an output is labelled too.
+        platforms: Language to the API that those templates use.
         why_fixed: Language to why its API takes no inputs of open sizes, for those that do not.
     """
 
@@ -86,6 +89,9 @@ class Snippets:
     why_fixed: Mapping[str, str] = field(default_factory=dict[str, str])
     templates: str = "edgekit.usage:templates"
     version_of: str = ""
+    pictures: tuple[str, ...] = ()
+    classifiers: tuple[str, ...] = ()
+    platforms: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @final

@@ -64,6 +64,7 @@ _KOTLIN: Final = {
     "int64": {"array": "LongArray", "accessor": "Long"},
     "int8": {"array": "ByteArray", "accessor": "Int8"},
     "bool": {"array": "BooleanArray", "accessor": "Boolean"},
+    "uint8": {"array": "ByteArray", "accessor": "Int8"},  # the same bytes
     "int8q": {"array": "FloatArray"},
 }
 
@@ -100,6 +101,8 @@ FORMAT: Final = Format(
     accelerators="edgekit.validators:accelerators",
     snippets=Snippets(
         words={"kt": _KOTLIN, "py": PYTHON, "cpp": CPP},
+        classifiers=("kt",),
+        platforms={"kt": "MediaPipe Tasks"},
         why_fixed={"kt": "LiteRT's CompiledModel resizes inputs in C++ and not in Kotlin; call the C++ snippet by JNI"},
     ),
     storage=_STORAGE,

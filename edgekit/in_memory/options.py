@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from edgekit.in_memory.image_input import ImageInputOption
 from edgekit.pipeline.settings import StageProgress
 from edgekit.profiles.profile import DeviceProfile
 
@@ -118,6 +119,7 @@ class ExportOptions(ModelOptions, total=False):
     techniques: str | Step | Technique | Iterable[str | Step | Technique]
     plan: PathText | PlanOutcome | None
     io: str
+    image_input: ImageInputOption
     measurements: Iterable[PathText]
     output: PathText | None
     strict: bool

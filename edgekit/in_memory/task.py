@@ -12,6 +12,7 @@ from edgekit.errors import UsageError
 from edgekit.exporting.artifact_data import ArtifactData, real_inputs
 from edgekit.in_memory.arrays import are_shapes, example_arguments, sizes_of, to_numpy
 from edgekit.in_memory.data import TITLE, checked_items, first_inputs, items_of
+from edgekit.in_memory.image_input import ImageInputOption, with_image_input
 from edgekit.in_memory.models import file_name, input_names, model_kind, write_model
 from edgekit.in_memory.training import training_of
 from edgekit.metrics.metric_function import MetricFunction
@@ -57,6 +58,7 @@ class TaskSource:
         name: What the model is called, in files and tables.
         dimensions: Sizes that stay open, which the inputs name: `{"length": (1, 512)}`.
         split_outputs: Each member of a joined output becomes an output of its own; the task file may say it too.
+        image_input: See `with_image_input`.
     """
 
     model: object = None
@@ -69,6 +71,7 @@ class TaskSource:
     name: str | None = None
     dimensions: Mapping[str, Any] | None = None
     split_outputs: bool = False
+    image_input: ImageInputOption = None
 
     @property
     def kind(self) -> ModelKind | None:
@@ -113,6 +116,7 @@ def described_task(source: TaskSource) -> Task:
     task = make_task(called, as_path(source.config), source.overrides(), Path.cwd())
     if source.name is not None:
         task = replace(task, metadata={**task.metadata, "name": source.name})
+    task = with_image_input(task, source.image_input)
     if callable(source.metric):
         task = replace(task, metric=MetricFunction(source.metric))
     opened = merged_dimensions(task.dimensions, dimensions_of(source.dimensions))

@@ -17,6 +17,7 @@ from edgekit.model import CapturedModel
 from edgekit.pipeline.settings import Settings
 from edgekit.recipe import Recipe
 from edgekit.samples import Samples
+from edgekit.task.image_input import IMAGE_INPUT_KEY, ImageInput
 from edgekit.validators.requested import requested_metadata
 from edgekit.workers.request_key import FormatName, Place
 from edgekit.workers.structure import read_value, write_value
@@ -94,6 +95,7 @@ class ArtifactRequest:
         calibration: Samples; None where the recipe needs none.
         io: See `ConversionRequest`.
         metadata: Text to embed.
+        image: See `ConversionRequest`.
         output: Where the artifact goes.
         scratch: Folder for intermediate files.
     """
@@ -104,6 +106,7 @@ class ArtifactRequest:
     calibration: Samples | None
     io: IoType
     metadata: Mapping[str, str]
+    image: ImageInput | None
     output: Place
     scratch: Place
 
@@ -135,6 +138,7 @@ def convert(
     *,
     io: IoType = "float",
     metadata: Mapping[str, str] | None = None,
+    image: ImageInput | None = None,
 ) -> Converted:
     """Returns the artifact of one format, converted in a worker process or found in the cache.
 
@@ -146,7 +150,8 @@ def convert(
         WorkerError: the converter crashed.
     """
     made = find_format(runtime)
-    embedded = {**(metadata or {}), **requested_metadata(recipe, io)}
+    pixels = {IMAGE_INPUT_KEY: image.to_text()} if image else {}
+    embedded = {**(metadata or {}), **pixels, **requested_metadata(recipe, io)}
     # In 16 bits calibration is optional: it tells which values would overflow.
     samples = calibration if recipe.needs_calibration or recipe.default == "fp16" else None
     request = ArtifactRequest(
@@ -156,6 +161,7 @@ def convert(
         calibration=samples,
         io=io,
         metadata=embedded,
+        image=image,
         output=Path(),
         scratch=Path(),
     )
@@ -195,6 +201,7 @@ def convert_in_worker(request: ArtifactRequest, progress: Progress) -> Conversio
         calibration=request.calibration.folder if request.calibration else None,
         io=request.io,
         metadata=request.metadata,
+        image=request.image,
         scratch=request.scratch,
     )
     made = find_converter(request.runtime).run(requested, request.output, progress)

@@ -14,6 +14,7 @@ from edgekit.pipeline.scratch import move_contents
 from edgekit.pipeline.settings import Settings
 from edgekit.samples import SAMPLES_NAME, Samples, SampleWriter, write_samples
 from edgekit.task.data import MATERIALIZE, DataRequest, Purpose
+from edgekit.task.image_input import ImageInput, snapped
 from edgekit.task.task import Task
 from edgekit.workers.request_key import request_key
 
@@ -98,6 +99,34 @@ def keep_samples(samples: Samples, settings: Settings) -> Samples:
     """Returns the samples as they lie in the cache; their folder may vanish afterwards."""
     key = request_key(samples, code=(MATERIALIZE.work.__module__,))
     return Samples.open(settings.cache.make("samples", key, lambda place: move_contents(samples.folder, place)))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelRequest:
+    """What samples of whole pixels depend on.
+
+    Attributes:
+        samples: The rows.
+        image: Which of their inputs is a picture, and how it was made.
+    """
+
+    samples: Samples
+    image: ImageInput
+
+
+def whole_pixels(samples: Samples, image: ImageInput, settings: Settings) -> Samples:
+    """Returns the samples with pictures of whole pixels: what artifacts with an image input can be fed.
+
+    Raises:
+        DataError: the rows were not made of pixels.
+    """
+    key = request_key(PixelRequest(samples=samples, image=image), code=(snapped.__module__,))
+    return Samples.open(settings.cache.make("samples", key, lambda place: _write_whole(samples, image, place)))
+
+
+def _write_whole(samples: Samples, image: ImageInput, place: Path) -> None:
+    snapped(samples, image, place)
 
 
 @final

@@ -157,6 +157,7 @@ def measure(
         inputs.calibration,
         settings,
         metadata=artifact_metadata(inputs, recipe=candidate.recipe),
+        image=inputs.image_for(candidate.runtime),
     )
     with temporary_folder("outputs") as folder:
         evidence = _collect(made.artifact, inputs, baseline, folder, settings)

@@ -151,7 +151,7 @@ def read_request(
     """
     from edgekit.task.request import make_request
 
-    return make_request(
+    made = make_request(
         model=task.source,
         device=device,
         config=task.config,
@@ -162,6 +162,9 @@ def read_request(
         overrides=task.overrides,
         cwd=task.folder,
     )
+    # Devices share artifacts, so what they take follows from no device.
+    stated = made.task.image_input and made.task.image_input_stated
+    return replace(made, task=replace(made.task, image_input=stated))
 
 
 def settings_of(task: TaskText) -> Settings:

@@ -21,6 +21,9 @@ from edgekit.task.task import DeviceOverride, Task, default_task, find_config, l
 from edgekit.task.task_kinds import DEFAULT_METRIC
 from edgekit.task.task_metric import fitting_metric
 
+_CAMERA_KINDS: Final = ("phone",)
+"""Kinds of devices whose own APIs take pictures: there artifacts take pixels unless the user says otherwise."""
+
 DEVICE_VARIABLE: Final = "EDGEKIT_DEVICE"
 
 
@@ -90,6 +93,7 @@ def make_request(
     regression: Sequence[str] = (),
     demo_limits: bool = True,
     without: Sequence[str] = (),
+    image_input: bool | None = None,
     cwd: Path | None = None,
     task: Task | None = None,
 ) -> Request:
@@ -112,6 +116,7 @@ def make_request(
         demo_limits: Where no model is named, the limits of the embedded default hold; False where nothing says that it
             is about that model.
         without: --without, each time it was given.
+        image_input: --image-input or --no-image-input; None where neither was given.
         cwd: Where to look for a task file; the current folder by default.
         task: The task, where it is known already; else `model`, `config` and `overrides` make it.
 
@@ -124,6 +129,7 @@ def make_request(
     if task.embedded_default and not demo_limits:
         task = replace(task, limits=())
     profile = _profile(device, task, cwd)
+    task = _with_image_input(task, profile, image_input)
     override = _device_override(task, profile, cwd)
     wanted = formats or os.environ.get("EDGEKIT_FORMAT")
     source = "--format" if formats else "EDGEKIT_FORMAT"
@@ -145,6 +151,16 @@ def make_request(
         config=config,
         prefer=parse_preference(prefer or os.environ.get("EDGEKIT_PREFER") or task.prefer or "balanced"),
     )
+
+
+def _with_image_input(task: Task, profile: DeviceProfile, flag: bool | None) -> Task:  # noqa: FBT001  as it was given
+    """Returns the task with what its artifacts take: pixels on a phone whose task file says what becomes of them."""
+    if flag is not None:
+        return replace(task, image_input=flag, image_input_stated=True)
+    if task.image_input_stated:
+        return task
+    described = task.config is not None and task.preprocessing_stated
+    return replace(task, image_input=described and profile.kind in _CAMERA_KINDS)
 
 
 def parse_technique(text: str, source: str) -> Step:

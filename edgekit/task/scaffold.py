@@ -53,6 +53,7 @@ metric = "top1"
 # mean = [123.675, 116.28, 103.53]
 # std = [58.395, 57.12, 57.375]
 # color = "rgb"                  # or "bgr"
+# image_input = true             # artifacts take pixels and do the above themselves; the default on phones
 
 # How the outputs of a detector, segmenter or pose net are read: a table [head] names the decoder and its settings, such
 # as "yolo11" with 80 classes. docs/guides/tasks.md lists them.

@@ -21,7 +21,7 @@ from edgekit.task.references import Value
 from edgekit.task.task_kinds import DEFAULT_METRIC
 
 if TYPE_CHECKING:
-    from edgekit.task.task_file import TaskFile
+    from edgekit.task.task_file import PreprocessingTable, TaskFile
 
 CONFIG_NAME: Final = "edgekit.toml"
 DEFAULT_MODEL: Final = "edgekit.task.default_model:build"
@@ -129,6 +129,8 @@ class Task:
         preprocessing: For folders of images, and for whoever feeds the model later.
         preprocessing_stated: True where the task says it itself; else it holds for folders of images only.
         split_outputs: Each member of a joined output becomes an output of its own.
+        image_input: Artifacts take pixels and do the preprocessing themselves.
+        image_input_stated: True where a flag or the task file says so; else it follows from the device.
         state_pairs: (output, input) of the model that are one state: what a call gives there, the next one takes.
         reset_every: Data: states begin anew after so many calls; None for one sequence, or as marks in the data say.
         training: None where the task has no training data.
@@ -162,6 +164,8 @@ class Task:
     preprocessing: ImagePreprocessing = ImagePreprocessing()
     preprocessing_stated: bool = False
     split_outputs: bool = False
+    image_input: bool = False
+    image_input_stated: bool = False
     state_pairs: tuple[tuple[str, str], ...] = ()
     reset_every: int | None = None
     training: Training | None = None
@@ -233,15 +237,11 @@ def _to_task(file: TaskFile, path: Path) -> Task:
         kind=file.data.task,
         head=read_head(file.head, path),
         images=file.data.images,
-        preprocessing=ImagePreprocessing(
-            resize=file.data.preprocessing.resize,
-            mean=file.data.preprocessing.mean,
-            std=file.data.preprocessing.std,
-            color=file.data.preprocessing.color,
-            letterbox=file.data.preprocessing.letterbox,
-        ),
+        preprocessing=preprocessing_of(file.data.preprocessing),
         preprocessing_stated="preprocessing" in file.data.model_fields_set,
         split_outputs=file.model.split_outputs,
+        image_input=file.data.preprocessing.image_input is True,
+        image_input_stated=file.data.preprocessing.image_input is not None,
         state_pairs=file.state[0],
         reset_every=file.state[1],
         training=Training(**file.training.model_dump()) if file.training else None,
@@ -262,6 +262,13 @@ def _to_task(file: TaskFile, path: Path) -> Task:
         device=file.device,
         prefer=file.prefer,
         config=path.absolute(),
+    )
+
+
+def preprocessing_of(table: PreprocessingTable) -> ImagePreprocessing:
+    """Returns what a `[data.preprocessing]` table says of pictures."""
+    return ImagePreprocessing(
+        resize=table.resize, mean=table.mean, std=table.std, color=table.color, letterbox=table.letterbox
     )
 
 

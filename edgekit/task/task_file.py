@@ -279,6 +279,7 @@ class PreprocessingTable(_Table):
     std: _Divisors = (255.0,)
     color: _Color = "rgb"
     letterbox: bool = Field(default=False, description="true or false")
+    image_input: bool | None = Field(default=None, description="true or false")
 
 
 class DataTable(_Table):
@@ -290,7 +291,7 @@ class DataTable(_Table):
     metric: Annotated[str | None, PlainValidator(_parse_metric)] = None
     images: str | None = Field(default=None, description="the folder of the pictures of a COCO file")
     preprocessing: PreprocessingTable = Field(
-        default=PreprocessingTable(), description="a table with resize, letterbox, mean, std and color"
+        default=PreprocessingTable(), description="a table with resize, letterbox, mean, std, color and image_input"
     )
 
 

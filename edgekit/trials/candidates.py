@@ -268,6 +268,7 @@ def export_candidate(
         inputs.calibration,
         settings,
         metadata=artifact_metadata(inputs, candidate.techniques, candidate.recipe),
+        image=inputs.image_for(candidate.runtime),
     )
     if isinstance(inputs.task.metric, MetricFunction):
         # A function in memory has no digest that says what its verdict depends on.

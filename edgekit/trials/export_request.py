@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from edgekit.converters.base import IoType
+from edgekit.errors import UsageError
 from edgekit.exporting.details import details_json, write_details
 from edgekit.exporting.export import export as export_candidates
 from edgekit.exporting.inputs import Inputs, read_inputs
@@ -78,6 +79,7 @@ def run_export(requested: ExportRequest, settings: Settings, done: Done) -> Expo
         InputError: the model, the data, a technique, the plan or a measurement file is wrong.
         MachineError: this machine cannot.
     """
+    requested = _with_boundary(requested)
     request = requested.request
     measured = tuple(map(read_measurement, requested.measurements))
     with output_folder(requested.output):
@@ -96,6 +98,22 @@ def run_export(requested: ExportRequest, settings: Settings, done: Done) -> Expo
         report = with_imported(made, measured, request.budget)
         write_records(made, report, choice.plans, analysis, request.profile)
     return Exported(report=report, plans=tuple(choice.plans))
+
+
+def _with_boundary(requested: ExportRequest) -> ExportRequest:
+    """Returns the request with one word about inputs: integers of the model's own, or pixels.
+
+    Raises:
+        UsageError: both are requested.
+    """
+    task = requested.request.task
+    if requested.io == "float" or not task.image_input:
+        return requested
+    if task.image_input_stated:
+        raise UsageError(
+            "An image input takes pixels in 8 bits, and --io int8 asks for the model's own integers: give one of them."
+        )
+    return replace(requested, request=replace(requested.request, task=replace(task, image_input=False)))
 
 
 def chosen_candidates(request: Request, choice: Choice, io: IoType = "float") -> tuple[Candidate, ...]:

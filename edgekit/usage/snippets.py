@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -15,11 +15,12 @@ from edgekit.artifact import Artifact
 from edgekit.errors import ResourceError
 from edgekit.exporting.report import ExportReport
 from edgekit.formats.format import Snippets
-from edgekit.formats.table import known_format, resource_folder
+from edgekit.formats.table import find_format, known_format, resource_folder
 from edgekit.metrics.joined_outputs import read_joined
 from edgekit.model import Dimension, TensorSpec
 from edgekit.pipeline.artifact_metadata import Embedded, origin_line, read_embedded
 from edgekit.plain_text import markdown_code, markdown_text
+from edgekit.task.image_input import ImageInput, embedded_image_input
 from edgekit.task.pictures import LETTERBOX_PIXEL
 from edgekit.task.preprocessing import channels_of, describe_preprocessing, image_input
 from edgekit.usage.identifiers import pascal_case, quote, snake_case
@@ -59,7 +60,10 @@ class Snippet:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """What a template knows about the input that takes a picture; `mean` and `std` have one value a channel."""
+    """What a template knows about the input that takes a picture; `mean` and `std` have one value a channel.
+
+    With `pixels` the artifact takes bytes, RGB or grey, and does all but the resizing itself.
+    """
 
     name: str
     width: int
@@ -73,6 +77,12 @@ class Image:
     std: tuple[float, ...]
     color: str
     describe: str
+    pixels: bool = False
+
+    @property
+    def crops(self) -> bool:
+        """True where a picture is not just scaled to the input."""
+        return self.resize is not None or self.bar is not None
 
 
 def write_usage(report: ExportReport) -> Path | None:
@@ -117,6 +127,9 @@ def usage_files(
         snippets = list(snippets_of(artifact, packages, dimensions))
         files |= {snippet.name: snippet.text for snippet in snippets}
         items.append({**_facts(artifact), "files": snippets, "refused": list(_rejected(artifact))})
+    cameras = list(filter(None, map(_camera_model, artifacts)))
+    if cameras:
+        files["camera.py"] = _render("camera.py.jinja", _OWN_TEMPLATES, models=cameras)
     embedded = read_embedded(artifacts[0].metadata)
     if embedded.labels:
         files["labels.txt"] = "\n".join(embedded.labels) + "\n"
@@ -128,6 +141,7 @@ def usage_files(
         dimensions=[item.range_text for item in dimensions],
         labels=embedded.labels,
         labelled=_labelled(artifacts[0].outputs, embedded),
+        camera=bool(cameras),
         image=_image(artifacts[0], embedded),
     )
     return files
@@ -143,7 +157,10 @@ def snippets_of(
     if made is None or made.snippets is None:
         return
     known = made.snippets
+    yield from _of_pictures(artifact, known, embedded, stem)
     for language, words in known.words.items():
+        if language in _picture_languages(artifact, known):
+            continue
         if _why_not(artifact, known, language):
             continue
         inputs = [
@@ -153,7 +170,7 @@ def snippets_of(
         outputs = tensor_views(words, language, artifact.outputs)
         labelled = _labelled(artifact.outputs, embedded)
         yield Snippet(
-            name=f"{snake_case(stem) if language in ('py', 'cpp') else pascal_case(stem)}.{language}",
+            name=_file_name(stem, language),
             title=f"{_LANGUAGES[language]}, {made.runtime.title}",
             text=_render(
                 f"{artifact.runtime}.{language}.jinja",
@@ -178,13 +195,73 @@ def snippets_of(
         )
 
 
+def _camera_model(artifact: Artifact) -> dict[str, Any] | None:
+    """Returns what the camera loop knows about an artifact; None where pictures are not all that it takes."""
+    embedded = read_embedded(artifact.metadata)
+    made = known_format(artifact.runtime)
+    image, known = _image(artifact, embedded), made.snippets if made else None
+    if image is None or known is None or len(artifact.inputs) != 1 or artifact.states:
+        return None
+    if "py" not in known.words or "py" in known.pictures or _why_not(artifact, known, "py"):
+        return None
+    stem = f"{artifact.path.stem}-{artifact.runtime}"
+    labelled = _labelled(artifact.outputs, embedded)
+    return {
+        "module": _file_name(stem, "py").removesuffix(".py"),
+        "cls": pascal_case(stem),
+        "input": image.name,
+        "scores": labelled.name if labelled else None,
+    }
+
+
+def _picture_languages(artifact: Artifact, known: Snippets) -> tuple[str, ...]:
+    """Returns the languages whose code hands the artifact's pictures to the platform's own API."""
+    embedded = read_embedded(artifact.metadata)
+    image = _image(artifact, embedded)
+    if image is None or not image.pixels or len(artifact.inputs) != 1:
+        return ()
+    classifies = _labelled(artifact.outputs, embedded) is not None
+    return (*known.pictures, *(known.classifiers if classifies and image.channels > 1 else ()))
+
+
+def _of_pictures(artifact: Artifact, known: Snippets, embedded: Embedded, stem: str) -> Iterator[Snippet]:
+    """Yields the source files that hand pictures to the platform's own API."""
+    made = find_format(artifact.runtime)
+    for language in _picture_languages(artifact, known):
+        labelled = _labelled(artifact.outputs, embedded)
+        yield Snippet(
+            name=_file_name(stem, language),
+            title=f"{_LANGUAGES[language]}, {known.platforms.get(language, made.runtime.title)}",
+            text=_render(
+                f"{artifact.runtime}_image.{language}.jinja",
+                known.templates,
+                file=artifact.path.name,
+                stem=artifact.path.stem,
+                cls=pascal_case(stem),
+                origin=_comment(origin_line(embedded)),
+                image=_image(artifact, embedded),
+                labelled=tensor_facts(labelled) if labelled else None,
+                # Platforms' classifiers have one output, and no label twice.
+                classifies=labelled is not None
+                and len(artifact.outputs) == 1
+                and len(set(embedded.labels)) == len(embedded.labels),
+                names=_comment(", ".join(spec.name for spec in artifact.outputs)),
+            ),
+        )
+
+
+def _file_name(stem: str, language: str) -> str:
+    return f"{snake_case(stem) if language in ('py', 'cpp') else pascal_case(stem)}.{language}"
+
+
 def _rejected(artifact: Artifact) -> Iterator[str]:
     made = known_format(artifact.runtime)
     known = made.snippets if made else None
     if known is None or not known.words:
         yield f"There is no snippet for {artifact.runtime}: its format brings no templates."
         return
-    for language in known.words:
+    own = _picture_languages(artifact, known)
+    for language in (name for name in known.words if name not in own):
         if reason := _why_not(artifact, known, language):
             yield f"No {_LANGUAGES[language]}: {reason}."
 
@@ -221,6 +298,8 @@ def _labelled(outputs: Sequence[TensorSpec], embedded: Embedded) -> TensorSpec |
 
 
 def _image(artifact: Artifact, embedded: Embedded) -> Image | None:
+    if (taken := embedded_image_input(artifact.metadata)) is not None:
+        return _pixels(artifact, taken)
     spec, steps = image_input(artifact.inputs), embedded.preprocessing
     if spec is None or steps is None or -1 in spec.shape:
         return None
@@ -239,6 +318,30 @@ def _image(artifact: Artifact, embedded: Embedded) -> Image | None:
         std=_each_channel(steps.std, channels),
         color=steps.color,
         describe=describe_preprocessing(steps, spec),
+    )
+
+
+def _pixels(artifact: Artifact, taken: ImageInput) -> Image | None:
+    """Returns what a template knows about an input of pixels."""
+    spec = next((spec for spec in artifact.inputs if taken.is_pixels(spec)), None)
+    if spec is None:
+        return None
+    width, height = taken.size
+    resizing = replace(taken.steps, mean=(0.0,), std=(1.0,), color="rgb")
+    return Image(
+        name=spec.name,
+        width=width,
+        height=height,
+        channels=taken.channels,
+        channels_first=False,
+        count=width * height * taken.channels,
+        resize=taken.steps.resize,
+        bar=LETTERBOX_PIXEL if taken.steps.letterbox else None,
+        mean=(),
+        std=(),
+        color="rgb",
+        describe=describe_preprocessing(resizing, taken.spec).partition(", (pixel")[0],
+        pixels=True,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ import jsonschema
 import numpy as np
 import pytest
 
+from edgekit.artifact import Artifact
 from edgekit.cli.app import main
 from edgekit.cli.debug_text import story
 from edgekit.debugging import debug as debugging
 from edgekit.debugging.report import DebugReport
-from edgekit.errors import DataError, ModelError
+from edgekit.errors import DataError, ModelError, UsageError
+from edgekit.model import TensorSpec
 from edgekit.pipeline.settings import Settings
-from edgekit.task.task import model_task
+from edgekit.task.image_input import IMAGE_INPUT_KEY, ImageInput
+from edgekit.task.task import ImagePreprocessing, model_task
 from edgekit.workers.structure import structure
 
 NUMBER, PAIR = {"type": "number"}, {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
@@ -171,3 +175,18 @@ def test_a_model_that_has_no_layers_to_run_is_refused(small: Any, tmp_path: Path
         "exported program (.pt2), a Keras model or an .onnx file. Give the model that the file was made from with "
         "--model."
     )
+
+
+def test_an_artifact_that_takes_pixels_is_refused_with_what_works_instead(tmp_path: Path) -> None:
+    spec = TensorSpec(name="x", shape=(1, 3, 4, 4), dtype="float32", layout="NCHW")
+    image = ImageInput(spec=spec, steps=ImagePreprocessing())
+    artifact = Artifact(
+        path=tmp_path / "net.tflite", runtime="tflite", precision="fp32", size_bytes=1, download_bytes=1, sha256="",
+        metadata={IMAGE_INPUT_KEY: image.to_text()},
+    )  # fmt: skip
+    message = (
+        "net.tflite takes pixels, and debug compares tensors that the float model has too. Export it with "
+        "--no-image-input and debug that file: its weights and grids are the same."
+    )
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        debugging.refuse_pixels(artifact)

@@ -249,3 +249,32 @@ def test_the_preference_comes_from_the_flag_then_the_environment_then_the_task_f
     monkeypatch.setenv("EDGEKIT_PREFER", "speed")
     assert ask(tmp_path).prefer == "speed"
     assert ask(tmp_path, prefer="accuracy").prefer == "accuracy"
+
+
+@pytest.mark.parametrize(
+    ("device", "table", "flag", "expected"),
+    [
+        ("pixel8", "mean = 127.0", None, True),
+        ("iphone15", "mean = 127.0", None, True),
+        ("pi4", "mean = 127.0", None, False),
+        ("pixel8", None, None, False),
+        ("pixel8", "image_input = false", None, False),
+        ("pi4", "image_input = true", None, True),
+        ("pixel8", "image_input = true", False, False),
+        ("pi4", "image_input = false", True, True),
+    ],
+    ids=["phone", "iPhone", "board", "no table", "file: no", "file: yes", "flag: no", "flag: yes"],
+)
+def test_artifacts_take_pixels_by_the_flag_then_the_task_file_then_on_phones_with_preprocessing(
+    tmp_path: Path, device: str, table: str | None, flag: bool | None, expected: bool
+) -> None:
+    text = "" if table is None else f"[data.preprocessing]\n{table}\n"
+    (tmp_path / "edgekit.toml").write_text(f'[model]\nsource = "net.onnx"\n{text}')
+    request = make_request(model=None, device=device, config=None, limits={}, image_input=flag, cwd=tmp_path)
+    assert request.task.image_input is expected
+
+
+def test_the_embedded_default_takes_floats_on_phones_too(tmp_path: Path) -> None:
+    request = make_request(model=None, device="pixel8", config=None, limits={}, cwd=tmp_path)
+    assert request.task.preprocessing_stated
+    assert not request.task.image_input

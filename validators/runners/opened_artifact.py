@@ -98,7 +98,7 @@ class OpenArtifact:
         self.metadata: dict[str, str] = dict(self.session.metadata)
         expected = expected or described_in(self.metadata)
         self._input_order, self.inputs = ordered(self.session.inputs, expected.get("inputs", []))
-        self._output_order, self.outputs = ordered(self.session.outputs, expected.get("outputs", []))
+        self._output_order, self.outputs = ordered(self.session.outputs, expected.get("outputs", []), some=True)
         self._states = CarriedStates(expected.get("states") or states_in(self.metadata), self.inputs, self.outputs)
         self.held: list[Spec] = [state for state in self._states.described if state.get("held")]
         self.begin()
@@ -304,17 +304,19 @@ def states_in(metadata: dict[str, str]) -> list[Spec]:
     return list(found)
 
 
-def ordered(actual: list[Spec], expected: list[Spec]) -> tuple[list[int], list[Spec]]:
+def ordered(actual: list[Spec], expected: list[Spec], *, some: bool = False) -> tuple[list[int], list[Spec]]:
     """Returns for each tensor in the float model's order its place in the runtime's order, and its description.
 
     Where the expected names are the runtime's, they set the order. Where they are not (some formats keep no names), the
-    runtime's order stands and the expected names are shown.
+    runtime's order stands and the expected names are shown. With `some`, what the runtime has beside the expected ones
+    is left out: the label of a classifier, which follows from its scores.
     """
     names = [spec["name"] for spec in actual]
     wanted = [spec["name"] for spec in expected]
-    if len(wanted) != len(names):
+    named = sorted(wanted) == sorted(names) or (some and 0 < len(wanted) < len(names) and set(wanted) < set(names))
+    if len(wanted) != len(names) and not named:
         return list(range(len(names))), actual
-    order = [names.index(name) for name in wanted] if sorted(wanted) == sorted(names) else list(range(len(names)))
+    order = [names.index(name) for name in wanted] if named else list(range(len(names)))
     described = []
     for i, k in enumerate(order):
         spec = dict(actual[k], name=wanted[i], layout=expected[i].get("layout") or actual[k].get("layout"))

@@ -119,6 +119,15 @@ def test_another_number_of_expected_tensors_leaves_the_runtimes_own():
     assert opened_artifact.ordered(actual, [spec("c")]) == ([0, 1], actual)
 
 
+def test_of_outputs_that_are_named_the_others_are_left_out():
+    actual = [spec("classLabel"), spec("classLabel_probs")]
+    places, described = opened_artifact.ordered(actual, [spec("classLabel_probs")], some=True)
+    assert places == [1]
+    assert [item["name"] for item in described] == ["classLabel_probs"]
+    assert opened_artifact.ordered(actual, [spec("other")], some=True) == ([0, 1], actual)
+    assert opened_artifact.ordered(actual, [], some=True) == ([0, 1], actual)
+
+
 @pytest.mark.parametrize(
     ("array", "shape"),
     [
