@@ -24,7 +24,7 @@ SURFACE = {
     "debug": "artifact * model inputs calibration evaluation data samples device config **more",
     "devices": "*names",
     "export": "model * device inputs dimensions split_outputs formats precision techniques plan effort prefer "
-    f"{TASK} io measurements without output config name strict **more",
+    f"{TASK} io image_input measurements without output config name strict **more",
     "gate": "target * device model inputs calibration evaluation metric measurements signature max_regression baseline "
     "fail_on_missing_baseline remeasure without config strict **more",
     "ladder": f"model * device inputs format techniques {TASK} output config name strict **more",

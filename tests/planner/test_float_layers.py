@@ -37,7 +37,7 @@ def tagger(*, head: bool):
 
 
 @pytest.mark.parametrize("precision", ["int8_dynamic", "int8_static"])
-def test_the_share_and_the_layers_that_stay_in_float_are_told(precision):
+def test_the_share_and_the_layers_that_stay_in_float_are_shown(precision):
     found = float_layers(tagger(head=True), Recipe(default=precision), "executorch")
     assert found is not None
     assert found.words == f"94.7 % of the work stays in float (net.r (gru)), because {REASON}"
