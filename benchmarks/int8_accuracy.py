@@ -29,6 +29,7 @@ OPEN = ["--max-size", "100 MB", "--max-memory", "2 GB", "--max-drop", "100 pp", 
 
 TASKS: dict[str, list[str]] = {
     "efficientnet_lite0": ["--format", "tflite,onnx,executorch,coreml"],
+    "efficientnet_lite0, thorough": ["--format", "tflite,onnx,executorch,coreml", "--effort", "thorough"],
     "efficientnet_lite0:top1": ["--format", "tflite,onnx,executorch,coreml"],
     "minilm": ["--format", "tflite,onnx,executorch,coreml"],
     "mlperf_tiny_resnet": ["--format", "tflite,onnx,coreml"],
@@ -72,7 +73,7 @@ def row(name: str, entry: dict[str, Any]) -> str:
 
 
 def rows_of(task: str) -> Iterator[str]:
-    folder, _, variant = task.partition(":")
+    folder, _, variant = task.partition(",")[0].partition(":")
     config = HERE / "tasks" / folder / (f"{variant}.toml" if variant else "edgekit.toml")
     model = [str(KERAS)] if folder == "mlperf_tiny_resnet" else []
     with tempfile.TemporaryDirectory() as out:
