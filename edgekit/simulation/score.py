@@ -42,7 +42,8 @@ def score(
     except DataError as error:
         return None, error.message
     with tempfile.TemporaryDirectory(prefix="edgekit-simulated-") as name:
-        names = [spec.name for spec in model.outputs] if model else [f"output_{i}" for i in range(len(reference))]
+        specs = () if model is None else model.outputs
+        names = [spec.name for spec in specs] or [f"output_{i}" for i in range(len(reference))]
         expected = _write(Path(name) / "float", reference, names)
         found = _write(Path(name) / "simulated", outputs, names)
         reason = ""

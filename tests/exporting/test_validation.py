@@ -22,7 +22,7 @@ def judged_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     seen: list[Task] = []
     artifact = SimpleNamespace(runtime="onnx", metadata={validation.DEFAULT_KEY: "true"})
 
-    def read_inputs(task: Task, *_rest: Any) -> None:
+    def read_inputs(task: Task, *_rest: Any, **_more: Any) -> None:
         seen.append(task)
 
     monkeypatch.setattr(validation, "_find", lambda *_: SimpleNamespace(artifact=artifact))

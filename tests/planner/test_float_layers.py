@@ -62,5 +62,5 @@ def test_integers_that_would_come_to_nothing_are_rejected():
     ],
     ids=["with_kernels", "float", "float_by_recipe", "unknown"],
 )
-def test_where_no_integers_are_lost_nothing_is_told(runtime, recipe):
+def test_where_no_integers_are_lost_nothing_is_shown(runtime, recipe):
     assert float_layers(tagger(head=True), recipe, runtime) is None

@@ -85,6 +85,7 @@ def test_a_model_that_no_format_can_hold_is_refused(monkeypatch: pytest.MonkeyPa
     refused = SimpleNamespace(chosen=None, rejected=(Rejection(candidate="onnx int8", reason="no"),))
     monkeypatch.setattr(run, "analyze_model", lambda *_: None)
     monkeypatch.setattr(run, "why_not_made", lambda *_: None)
+    monkeypatch.setattr(run, "find_float_heads", lambda *_: ())
     monkeypatch.setattr(run, "make_plan", lambda *_, **__: refused)
     profile: Any = SimpleNamespace(name="pi4")
     request = run.SearchRequest(task=TASK, profile=profile, budget=Budget())

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import edgekit
+from edgekit.recipe import Step
 from edgekit.workers.structure import is_value, structure, unstructure
 from edgekit.workers.worker import Job, types_of
 
@@ -22,6 +23,10 @@ _DECLARED = re.compile(r"^(\w+): Final = Job\(work=", re.MULTILINE)
 
 st.register_type_strategy(Path, st.text("abc/.", min_size=1).map(Path))
 st.register_type_strategy(float, st.floats(allow_nan=False))  # NaN is not equal to itself
+st.register_type_strategy(
+    Step,
+    st.builds(Step, settings=st.dictionaries(st.text(), st.integers() | st.text() | st.booleans(), max_size=3)),
+)
 st.register_type_strategy(Mapping, lambda kind: st.dictionaries(*map(st.from_type, get_args(kind)), max_size=3))
 
 

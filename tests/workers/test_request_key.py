@@ -13,6 +13,8 @@ from edgekit.model import CapturedModel, TensorSpec
 from edgekit.pipeline.convert import CONVERT, ArtifactRequest
 from edgekit.recipe import Recipe
 from edgekit.samples import Samples
+from edgekit.task.image_input import ImageInput
+from edgekit.task.task import ImagePreprocessing
 from edgekit.workers import request_key as module
 from edgekit.workers.request_key import Contents, Place, content_digest, key_facts, request_key
 
@@ -27,7 +29,7 @@ def request(folder: Path) -> ArtifactRequest:
     samples = Samples(folder=folder / "samples", count=2, items=2, names=("x",), sha256="s")
     return ArtifactRequest(
         runtime="onnx", model=model, recipe=Recipe(), calibration=samples, io="float", metadata={"a": "b"},
-        output=folder / "out", scratch=folder / "scratch",
+        image=None, output=folder / "out", scratch=folder / "scratch",
     )  # fmt: skip
 
 
@@ -41,6 +43,7 @@ CHANGES = {
     "none": replace(ONE, calibration=None),
     "io": replace(ONE, io="int8"),
     "metadata": replace(ONE, metadata={"a": "c"}),
+    "image": replace(ONE, image=ImageInput(spec=SPEC, steps=ImagePreprocessing())),
 }
 
 
