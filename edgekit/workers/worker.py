@@ -267,6 +267,9 @@ def _run_work(entry: str, data: Any, progress: Progress) -> Any:
     """
     module, _, name = entry.partition(":")
     work = getattr(importlib.import_module(module), name)
+    # From here on come user code and what frameworks generate: its bytecode would be left behind beside the user's
+    # files and in the folder for temporary ones, and hide an edit within the same second.
+    sys.dont_write_bytecode = True
     request_type, result_type = types_of(work)
     request: Any = structure(data, request_type, f"request of {entry}")
     value: Any = work(request, progress)

@@ -65,6 +65,10 @@ def tell(request: Request, progress: Progress) -> Result:
     progress("finished", None)
     return Result()
 
+def load_user_code(request: Request, progress: Progress) -> Result:
+    import code_of_the_user
+    return Result(flag=code_of_the_user.WORD)
+
 def own_error(request: Request, progress: Progress) -> Result:
     raise ConversionError("net.onnx: no.")
 
@@ -160,6 +164,16 @@ def run(jobs: Any, tmp_path: Path) -> Run:
         return run_job(Job(work=getattr(jobs, function)), request, JobOptions(**options), progress, cancelled)
 
     return run_named
+
+
+def test_code_that_a_job_loads_leaves_no_bytecode_behind_that_would_hide_an_edit(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "code_of_the_user.py"
+    # Bytecode is held to be fresh by the second and the size of its source.
+    for word in ("first", "other"):
+        file.write_text(f"WORD = {word!r}")
+        os.utime(file, (1_000_000_000, 1_000_000_000))
+        assert run("load_user_code", environment={"PYTHONDONTWRITEBYTECODE": ""}).value.flag == word
+    assert not list(tmp_path.rglob("code_of_the_user*.pyc"))
 
 
 def test_a_job_runs_in_another_process_and_returns_its_result(run: Run, jobs: Any) -> None:
