@@ -242,7 +242,7 @@ def rebuilt(work: Path, clock: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path)
-    parser.add_argument("--only", help="folder of one surrounding, held against the first")
+    parser.add_argument("--only", help="folder of one surrounding, held against the first; writes nothing")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     work = (options.work or Path(tempfile.mkdtemp())).absolute()
@@ -262,9 +262,10 @@ def main() -> None:
         lines.append(f"| {one.title} | {' | '.join('same' if x else '**differs**' for x in same)} |")
         print(f"{lines[-1]} {time.monotonic() - started:.0f} s", flush=True)
     lines += ["", f"{different} of {len(first) * (len(lines) - 3)} comparisons differ."]
-    lines += ["", f"`verify --rebuild` of the first from another checkout: {rebuilt(work, clock)}."]
+    if options.only is None:
+        lines += ["", f"`verify --rebuild` of the first from another checkout: {rebuilt(work, clock)}."]
     print("\n".join(lines[-3:]))
-    if options.write:
+    if options.write and options.only is None:
         head = "Output of `python benchmarks/determinism.py --write`. What is compared: the head of that file."
         text = "\n".join(["# Determinism", "", head, "", *lines, ""])
         (HERE / "results" / "determinism.md").write_text(text, encoding="utf-8")
