@@ -174,8 +174,8 @@ def test_a_silent_server_costs_its_time_limit_once(
     assert one.built == 8
 
 
-def faulty_protocol(seed: int) -> str:
-    """Registers a file system that fails, lies or cuts off every third time."""
+def faulty_protocol(seed: int, faults: list[str]) -> str:
+    """Registers a file system that fails, lies or cuts off every third time, and notes each fault."""
     from fsspec.implementations.local import LocalFileSystem
 
     chance = random.Random(seed)
@@ -193,21 +193,28 @@ def faulty_protocol(seed: int) -> str:
             content: bytes = super().cat_file(path, start=start, end=end, **more)
             fault = self._fault()
             if fault < 0.2:
+                faults.append("reset")
                 raise OSError("connection reset")
-            return content[: len(content) // 2] if fault < 0.3 else content
+            if fault < 0.3:
+                faults.append("cut")
+                return content[: len(content) // 2]
+            return content
 
         def get_file(self, path: str, target: str, **more: Any) -> None:
             super().get_file(path, target, **more)
             fault = self._fault()
             if fault < 0.2:
+                faults.append("reset")
                 raise OSError("connection reset")
             if fault < 0.4 and Path(target).stat().st_size:
+                faults.append("flipped")
                 content = bytearray(Path(target).read_bytes())
                 content[len(content) // 2] ^= 1
                 Path(target).write_bytes(bytes(content))
 
         def put_file(self, source: str, path: str, **more: Any) -> None:
             if self._fault() < 0.2:
+                faults.append("half")
                 Path(path).write_bytes(b"half")
                 raise OSError("connection reset")
             super().put_file(source, path, **more)
@@ -222,7 +229,8 @@ def test_four_clients_and_a_store_that_fails_never_give_a_wrong_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote_store, "_PAUSE_S", 0.0)
-    monkeypatch.setenv("EDGEKIT_SHARED_CACHE", f"{faulty_protocol(0)}://{tmp_path}/shared")
+    faults: list[str] = []
+    monkeypatch.setenv("EDGEKIT_SHARED_CACHE", f"{faulty_protocol(0, faults)}://{tmp_path}/shared")
     monkeypatch.setenv("EDGEKIT_SHARED_CACHE_WRITE", "1")
     wrong: list[object] = []
     clients = [Client(tmp_path / f"local{number}") for number in range(4)]
@@ -243,7 +251,8 @@ def test_four_clients_and_a_store_that_fails_never_give_a_wrong_result(
         thread.join()
     assert wrong == []
     assert 30 <= sum(one.built for one in clients) < 4 * 30
-    assert any("does not answer (connection reset)" in phrase for one in clients for phrase in one.said)
+    # In which order the clients meet them is chance, and so is whether one fails as often as to be said.
+    assert {"reset", "cut", "flipped", "half"} <= set(faults)
 
 
 def test_a_bucket_is_a_shared_cache(client: Callable[[], Client], monkeypatch: pytest.MonkeyPatch) -> None:
