@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal, final, get_args
 
@@ -281,6 +281,11 @@ class Candidate:
     def techniques(self) -> tuple[Step, ...]:
         """The steps that change the float model before the converter realises the recipe."""
         return tuple(step for step in self.steps if not step.is_recipe)
+
+    def better_known(self, predictions: Iterable[Prediction]) -> Candidate:
+        """Returns the candidate with these predictions in the place of those of the same cost."""
+        by_name = {item.name: item for item in predictions}
+        return replace(self, predictions=tuple(by_name.get(item.name, item) for item in self.predictions))
 
     def prediction(self, name: str) -> Prediction | None:
         """Returns the prediction of the cost `name`, or None."""

@@ -27,7 +27,7 @@ from edgekit.planner.plan import LayerLoss, Plan
 from edgekit.planner.recipes import resolve_precision, steps_of
 from edgekit.planner.technique_offers import needs_calibration, offers_for
 from edgekit.profiles.profile import DeviceProfile
-from edgekit.recipe import Candidate, Effort, Prediction, Preference, Rejection, Step
+from edgekit.recipe import Candidate, Effort, Preference, Rejection, Step
 from edgekit.samples import Samples
 from edgekit.simulation.jobs import SimulationData
 from edgekit.simulation.realisation import why_not_simulated
@@ -218,8 +218,7 @@ class _Refinement:
         data = SimulationData(model=model, samples=samples)
         results = simulate_candidates(wanted, self._request.task, data, self._settings) if wanted else ()
         better = {
-            item.title: _with(
-                item,
+            item.title: item.better_known(
                 weighed(
                     simulated_predictions(result, self._request.task, samples),
                     item.prediction("accuracy_drop"),
@@ -287,13 +286,7 @@ class _Refinement:
             if isinstance(found, EdgekitError):
                 failed.append(Rejection(candidate=item.title, reason=found.message.splitlines()[0]))
             else:
-                better[item.title] = _with(item, measured_predictions(found, _MEASURABLE))
+                better[item.title] = item.better_known(measured_predictions(found, _MEASURABLE))
         self.failed = tuple(failed)
         lost = {item.candidate for item in failed}
         return tuple(better.get(item.title, item) for item in candidates if item.title not in lost)
-
-
-def _with(candidate: Candidate, better: Sequence[Prediction]) -> Candidate:
-    """Returns the candidate with these predictions in the place of those of the same cost."""
-    by_name = {item.name: item for item in better}
-    return replace(candidate, predictions=tuple(by_name.get(item.name, item) for item in candidate.predictions))

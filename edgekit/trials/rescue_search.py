@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, final
 
 from edgekit.analysis.graph import Analysis
@@ -102,7 +102,7 @@ class RescueSearch:
             f"samples (tried alone: {words or 'nothing'})"
         )
         return Rescued(
-            candidate=candidate if best == Rescue() else _with(changed, self._predictions(result, candidate)),
+            candidate=candidate if best == Rescue() else changed.better_known(self._predictions(result, candidate)),
             note="; ".join([note, *left_out]),
         )
 
@@ -207,8 +207,3 @@ def open_rescue_search(
     return RescueSearch(
         task=task, model=model, analysis=analysis, profile=profile, tuning=tuning, held_out=held_out, settings=settings
     )
-
-
-def _with(candidate: Candidate, better: tuple[Prediction, ...]) -> Candidate:
-    by_name = {item.name: item for item in better}
-    return replace(candidate, predictions=tuple(by_name.get(item.name, item) for item in candidate.predictions))
