@@ -19,6 +19,7 @@ from edgekit.model import CapturedModel, TensorSpec
 from edgekit.samples import Samples, SampleWriter
 from edgekit.task.pictures import input_size
 from edgekit.task.preprocessing import channels_of, image_input, known_preprocessing
+from edgekit.task.references import Value
 from edgekit.task.task import ImagePreprocessing, Task
 
 if TYPE_CHECKING:
@@ -43,11 +44,15 @@ class ImageInput:
         spec: The float model's input, (1, C, H, W) or (1, H, W, C), float32.
         steps: What the artifact does with pixels; `resize` and `letterbox` stay the app's.
         labels: Of the model's classes, for formats whose readers want them in a form of their own; empty without.
+        task: What the model does, a key of `TASKS`; None where nobody says it.
+        head: Settings by which its outputs are decoded, for formats whose readers decode them.
     """
 
     spec: TensorSpec
     steps: ImagePreprocessing
     labels: tuple[str, ...] = ()
+    task: str | None = None
+    head: tuple[tuple[str, Value], ...] = ()
 
     @property
     def channels(self) -> int:
@@ -167,7 +172,7 @@ def requested_image_input(task: Task, model: CapturedModel) -> ImageInput | None
             "mean and std to the task file, or export without --image-input."
         )
     labels = task.metadata.get(_LABELS) or model.metadata.get(_LABELS, "")
-    return ImageInput(spec=spec, steps=steps, labels=tuple(labels.splitlines()))
+    return ImageInput(spec=spec, steps=steps, labels=tuple(labels.splitlines()), task=task.kind, head=task.head)
 
 
 def _why_no_picture(task: Task, model: CapturedModel) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
 Activation = Callable[[], nn.Module]
@@ -60,7 +59,7 @@ WIDTHS = (40, 64, 96)
 
 
 class Backbone(nn.Module):
-    """Six kinds of features: strides 4, 8, 16 and 32; about 25 million multiply-accumulates at 128 x 128."""
+    """Features at strides 4, 8, 16 and 32; about 25 million multiply-accumulates at 128 x 128."""
 
     def __init__(self, activation: Activation = nn.ReLU6) -> None:
         super().__init__()
@@ -91,7 +90,7 @@ class Pyramid(nn.Module):
             [
                 nn.Sequential(block(width, width, 3, 1, width, activation), block(width, width, activation=activation))
                 for _ in WIDTHS
-            ]  # fmt: skip
+            ]
         )
 
     def forward(self, levels: tuple[Tensor, ...]) -> list[Tensor]:

@@ -1,9 +1,9 @@
 """Drawn pictures with exact labels: CIFAR-10 objects, cut out and laid over photographs.
 
 A scene is a crop of a photograph of `data/imagenet500`, 128 x 128, with one to four objects on it: pictures of
-`data/cifar10`, enlarged to 26 to 64 pixels a side, cut out as an ellipse, a rounded rectangle or a diamond, turned left
-to right at random. Later objects hide earlier ones; an object of which less than 60 % is seen is not laid. Boxes are the
-extent of what is seen, masks what is seen. Three classes: road vehicles, craft (aeroplanes and ships) and animals.
+`data/cifar10`, enlarged to 26 to 64 pixels a side, cut out as an ellipse, a rounded rectangle or a diamond, mirrored at
+random. Later objects hide earlier ones, 40 % of one at a time at most. Boxes are the extent of what is seen, masks what
+is seen. Three classes: road vehicles, craft (aeroplanes and ships) and animals.
 
 The judged scenes share no photograph and no object with those that are trained on or calibrated with: photographs whose
 place in the order of names is a multiple of five, and CIFAR's `dev` part.

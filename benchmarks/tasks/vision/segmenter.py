@@ -1,4 +1,4 @@
-"""A small segmenter of drawn scenes: scores (1, 64, 64, 1 + classes), the photograph first; in the manner of LR-ASPP."""
+"""A small segmenter of drawn scenes: scores (1, 64, 64, 1 + classes), the photograph first; much like LR-ASPP."""
 
 from __future__ import annotations
 
