@@ -6,7 +6,7 @@
     python benchmarks/mediapipe_client.py segment model.tflite pixels.npy masks.npy
 
 The pixels are (N, H, W, 3) uint8, RGB. `classify` writes scores (N, classes); `detect` (N, most, 6): x1, y1, x2, y2 in
-pixels, score and the place of the label, rows of -1 behind the last; `segment` confidences (N, classes, H, W). The labels
+pixels, score and the place of the label, rows of -1 behind the last; `segment` writes (N, classes, H, W). The labels
 that the client shows lie beside it as JSON.
 """
 

@@ -21,6 +21,7 @@ from edgekit.task.image_input import ImageInput
 
 METADATA_NAME: Final = "TFLITE_METADATA"
 LABELS_FILE: Final = "labels.txt"
+CALIBRATION_FILE: Final = "score_calibration.txt"
 
 _IDENTIFIER: Final = b"M001"
 _PARSER: Final = "1.0.0"
@@ -30,10 +31,12 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _IMAGE_PROPERTIES: Final = 2  # of the union ContentProperties
 _FEATURE_PROPERTIES: Final = 1
 _NORMALIZATION: Final = 1  # of the union ProcessUnitOptions
+_CALIBRATION: Final = 2
 _RGB: Final = 1  # of ColorSpaceType
 _GRAY: Final = 2
 _AXIS_LABELS: Final = 2  # of AssociatedFileType
 _VALUE_LABELS: Final = 3
+_AXIS_CALIBRATION: Final = 4
 _BOX_PROPERTIES: Final = 3  # of the union ContentProperties
 _BOUNDARIES: Final = 1  # of BoundingBoxType
 _ROWS_FIRST: Final = (1, 0, 3, 2)
@@ -68,13 +71,17 @@ def describe_pixels(
     model.metadata = [*(old for old in model.metadata or () if text(old.name) != METADATA_NAME), entry]
 
 
-def with_labels(content: bytes, labels: Sequence[str]) -> bytes:
-    """Returns a file with its labels behind the flatbuffer."""
-    if not labels:
+def with_files(content: bytes, image: ImageInput, outputs: ClientOutputs) -> bytes:
+    """Returns a file with its labels and their calibration behind the flatbuffer."""
+    files = {LABELS_FILE: "\n".join(image.labels)} if outputs.labelled is not None else {}
+    if outputs.scored is not None:
+        files[CALIBRATION_FILE] = image.score_calibration
+    if not files:
         return content
     whole = io.BytesIO(content)
     with zipfile.ZipFile(whole, "a", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo(LABELS_FILE, _EPOCH), "\n".join(labels) + "\n")
+        for name, lines in files.items():
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), lines + "\n")
     return whole.getvalue()
 
 
@@ -85,7 +92,13 @@ def _metadata(image: ImageInput, inputs: Sequence[TensorSpec], outputs: ClientOu
     ]
     kind = _VALUE_LABELS if outputs.by_value else _AXIS_LABELS
     given = [
-        _tensor(writer, title, labels=kind if i == outputs.labelled else None, boxes=i == outputs.boxes)
+        _tensor(
+            writer,
+            title,
+            labels=kind if i == outputs.labelled else None,
+            boxes=i == outputs.boxes,
+            scored=i == outputs.scored,
+        )
         for i, title in enumerate(outputs.names)
     ]
     fields = [offset(2, writer.tables(taken)), offset(3, writer.tables(given))]
@@ -110,7 +123,9 @@ def _picture(writer: TableWriter, name: str, image: ImageInput) -> int:
     return writer.table(7, offset(0, writer.text(name)), offset(3, content), offset(4, units), offset(5, stats))
 
 
-def _tensor(writer: TableWriter, title: str, *, labels: int | None = None, boxes: bool = False) -> int:
+def _tensor(
+    writer: TableWriter, title: str, *, labels: int | None = None, boxes: bool = False, scored: bool = False
+) -> int:
     """Writes a TensorMetadata.
 
     Args:
@@ -118,6 +133,7 @@ def _tensor(writer: TableWriter, title: str, *, labels: int | None = None, boxes
         title: What the tensor is called.
         labels: How the labels name its entries, of AssociatedFileType; None where they do not.
         boxes: It holds boxes.
+        scored: It holds scores that are calibrated.
     """
     if boxes:
         order = writer.numbers(_ROWS_FIRST)
@@ -125,9 +141,15 @@ def _tensor(writer: TableWriter, title: str, *, labels: int | None = None, boxes
     else:
         content = _content(writer, _FEATURE_PROPERTIES, writer.table(0))
     fields = [offset(0, writer.text(title)), offset(3, content)]
+    files: list[int] = []
     if labels is not None:
-        file = writer.table(5, offset(0, writer.text(LABELS_FILE)), byte(2, labels))
-        fields.append(offset(6, writer.tables([file])))
+        files.append(writer.table(5, offset(0, writer.text(LABELS_FILE)), byte(2, labels)))
+    if scored:
+        files.append(writer.table(5, offset(0, writer.text(CALIBRATION_FILE)), byte(2, _AXIS_CALIBRATION)))
+        unit = writer.table(2, byte(0, _CALIBRATION), offset(1, writer.table(2)))
+        fields.append(offset(4, writer.tables([unit])))
+    if files:
+        fields.append(offset(6, writer.tables(files)))
     return writer.table(7, *fields)
 
 

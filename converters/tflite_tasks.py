@@ -37,6 +37,7 @@ class ClientOutputs:
         boxes: Place of the finished boxes, or of the offsets; None where there are none.
         labelled: Place of the output that the labels name; None where there is none.
         by_value: The output holds class numbers; else its last axis has an entry a class.
+        scored: Place of the output whose scores the client calibrates; None where it calibrates none.
         custom: Name and content of what one client alone reads; None for nothing.
         note: What the user should know; empty for nothing.
     """
@@ -45,6 +46,7 @@ class ClientOutputs:
     boxes: int | None = None
     labelled: int | None = None
     by_value: bool = False
+    scored: int | None = None
     custom: tuple[str, bytes] | None = None
     note: str = ""
 
@@ -55,7 +57,12 @@ def client_outputs(model: TFLiteModel, image: ImageInput, outputs: Sequence[Tens
         return _segmentation(model, image, outputs)
     if image.task in ("detection", "instance_segmentation", "pose"):
         return _detection(image, outputs)
-    return ClientOutputs(names=_own_names(outputs), labelled=_labelled(image, outputs))
+    labelled = _labelled(image, outputs)
+    return ClientOutputs(names=_own_names(outputs), labelled=labelled, scored=_calibrated(image, labelled))
+
+
+def _calibrated(image: ImageInput, place: int | None) -> int | None:
+    return place if image.score_calibration else None
 
 
 def _own_names(outputs: Sequence[TensorSpec]) -> tuple[str, ...]:
@@ -113,7 +120,13 @@ def _detection(image: ImageInput, outputs: Sequence[TensorSpec]) -> ClientOutput
             custom = ("DETECTOR_METADATA", _detector_options(form, classes))
             return ClientOutputs(names=names, boxes=boxes, labelled=labelled, custom=custom)
     if isinstance(form, FinishedForm) and [len(spec.shape) for spec in outputs] == [3, 2, 2, 1]:
-        return ClientOutputs(names=_FINISHED_NAMES, boxes=0, labelled=1 if image.labels else None, by_value=True)
+        return ClientOutputs(
+            names=_FINISHED_NAMES,
+            boxes=0,
+            labelled=1 if image.labels else None,
+            by_value=True,
+            scored=_calibrated(image, 2),
+        )
     head = f"the head {name}" if name else "a head of which [head] names no decoder"
     note = (
         f"MediaPipe's ObjectDetector does not read {head} of the outputs "

@@ -22,7 +22,7 @@ from edgekit.converters.tflite_file import (
     text,
     write,
 )
-from edgekit.converters.tflite_metadata import describe_pixels, with_labels
+from edgekit.converters.tflite_metadata import describe_pixels, with_files
 from edgekit.converters.tflite_open import free_axes
 from edgekit.converters.tflite_pixels import take_pixels, transposes
 from edgekit.converters.tflite_precisions import WEIGHTED, tensor_precisions
@@ -126,7 +126,7 @@ def _content(
     if request.image is None or client is None:
         return write(model)
     describe_pixels(model, request.image, inputs, client, request.model.name)
-    return with_labels(write(model), request.image.labels if client.labelled is not None else ())
+    return with_files(write(model), request.image, client)
 
 
 def _notes(source: FloatModel, request: ConversionRequest, made: Sequence[TensorSpec]) -> tuple[str, ...]:

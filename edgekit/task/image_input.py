@@ -44,6 +44,7 @@ class ImageInput:
         spec: The float model's input, (1, C, H, W) or (1, H, W, C), float32.
         steps: What the artifact does with pixels; `resize` and `letterbox` stay the app's.
         labels: Of the model's classes, for formats whose readers want them in a form of their own; empty without.
+        score_calibration: Scale, slope and offset of each label, one a line; "" without.
         task: What the model does, a key of `TASKS`; None where nobody says it.
         head: Settings by which its outputs are decoded, for formats whose readers decode them.
     """
@@ -51,6 +52,7 @@ class ImageInput:
     spec: TensorSpec
     steps: ImagePreprocessing
     labels: tuple[str, ...] = ()
+    score_calibration: str = ""
     task: str | None = None
     head: tuple[tuple[str, Value], ...] = ()
 
@@ -172,7 +174,14 @@ def requested_image_input(task: Task, model: CapturedModel) -> ImageInput | None
             "mean and std to the task file, or export without --image-input."
         )
     labels = task.metadata.get(_LABELS) or model.metadata.get(_LABELS, "")
-    return ImageInput(spec=spec, steps=steps, labels=tuple(labels.splitlines()), task=task.kind, head=task.head)
+    return ImageInput(
+        spec=spec,
+        steps=steps,
+        labels=tuple(labels.splitlines()),
+        score_calibration=task.score_calibration,
+        task=task.kind,
+        head=task.head,
+    )
 
 
 def _why_no_picture(task: Task, model: CapturedModel) -> str:

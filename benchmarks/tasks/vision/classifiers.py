@@ -26,7 +26,7 @@ from shared_data import shared
 
 BATCH = 64
 CALIBRATION: Final = 200
-STEPS: Final = {"mobilenet_v3": 1500, "mobilenet_v4": 1500, "efficientnet": 1500, "vit": 2000}
+STEPS: Final = {"mobilenet_v3": 1000, "mobilenet_v4": 1000, "efficientnet": 1000, "vit": 1500}
 RATE: Final = {"vit": 1e-3}
 
 

@@ -16,7 +16,7 @@ __all__ = ["calibration", "example_inputs", "judged_masks", "segmenter"]
 
 WIDTH = 48
 BATCH = 16
-STEPS = 1000
+STEPS = 700
 
 
 class Segmenter(nn.Module):
