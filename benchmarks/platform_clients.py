@@ -52,7 +52,8 @@ CAMERA: Final = """
 ## Camera loop
 
 `usage/camera.py` with {count} photographs of 640 x 480 as `frames.npy` in the camera's place, on this host ({host}),
-shared with other jobs. No device's figures: "preparing" is the snippet's resize and crop, "running" the runtime with one call.
+shared with other jobs. No device's figures: "preparing" is the snippet's resize and crop, "running" a call of the
+runtime.
 
 | file | frames a second | preparing, median | running, median |
 |---|---:|---:|---:|
