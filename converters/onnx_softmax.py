@@ -28,20 +28,24 @@ def write_out_softmax(model: onnx.ModelProto) -> None:
     import onnx
 
     opset = next(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
-    if opset < _SINCE or not any(node.op_type == "Softmax" for node in model.graph.node):
-        return
+    if opset < _SINCE or all(_axis(node) == -1 for node in model.graph.node if node.op_type == "Softmax"):
+        return  # the common case needs no shapes
     inferred = onnx.shape_inference.infer_shapes(model).graph
     types = {value.name: value.type.tensor_type for value in (*inferred.value_info, *inferred.input, *inferred.output)}
     nodes = list(model.graph.node)
     del model.graph.node[:]
     for node in nodes:
-        axis = next((item.i for item in node.attribute if item.name == "axis"), -1)
+        axis = _axis(node)
         known = types.get(node.input[0]) if node.op_type == "Softmax" else None
         rank = len(known.shape.dim) if known is not None and known.HasField("shape") else 0
         if known is None or known.elem_type != onnx.TensorProto.FLOAT or axis % max(rank, 1) == max(rank, 1) - 1:
             model.graph.node.append(node)
         else:
             model.graph.node.extend(_parts(model.graph, node, axis, opset))
+
+
+def _axis(softmax: onnx.NodeProto) -> int:
+    return next((item.i for item in softmax.attribute if item.name == "axis"), -1)
 
 
 def _parts(graph: onnx.GraphProto, softmax: onnx.NodeProto, axis: int, opset: int) -> list[onnx.NodeProto]:
