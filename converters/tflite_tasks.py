@@ -15,10 +15,10 @@ from typing import Final, final
 from edgekit.analysis.tflite_protocols import TFLiteModel
 from edgekit.converters.flatbuffer_tables import TableWriter, byte, number, offset, real
 from edgekit.converters.tflite_file import operators
-from edgekit.heads.client_form import FinishedForm, RawForm, client_form
-from edgekit.heads.table import find_decoder
+from edgekit.heads.client_form import RawForm
 from edgekit.model import TensorSpec
 from edgekit.task.image_input import ImageInput
+from edgekit.task.picture_readers import boxes_place, detector_form, is_class_map
 
 _IDENTIFIER: Final = b"V001"
 _NONE, _SIGMOID, _SOFTMAX = 0, 1, 2  # of Activation in image_segmenter_metadata_schema.fbs
@@ -55,7 +55,7 @@ def client_outputs(model: TFLiteModel, image: ImageInput, outputs: Sequence[Tens
     """Returns how MediaPipe Tasks read the outputs of a file that takes pixels."""
     if image.task == "segmentation":
         return _segmentation(model, image, outputs)
-    if image.task in ("detection", "instance_segmentation", "pose"):
+    if image.task == "detection":
         return _detection(image, outputs)
     labelled = _labelled(image, outputs)
     return ClientOutputs(names=_own_names(outputs), labelled=labelled, scored=_calibrated(image, labelled))
@@ -77,7 +77,7 @@ def _labelled(image: ImageInput, outputs: Sequence[TensorSpec]) -> int | None:
 
 def _segmentation(model: TFLiteModel, image: ImageInput, outputs: Sequence[TensorSpec]) -> ClientOutputs:
     names, labelled = _own_names(outputs), _labelled(image, outputs)
-    if len(outputs) != 1 or len(outputs[0].shape) != 4 or outputs[0].shape[3] >= min(outputs[0].shape[1:3]):
+    if not is_class_map(image, outputs):
         shapes = ", ".join(str(spec.shape) for spec in outputs)
         note = (
             f"MediaPipe's ImageSegmenter does not read the outputs {shapes}: it takes one map (1, H, W, classes). End "
@@ -104,36 +104,25 @@ def _gives_probabilities(model: TFLiteModel) -> bool:
 
 
 def _detection(image: ImageInput, outputs: Sequence[TensorSpec]) -> ClientOutputs:
-    settings = dict(image.head)
-    name = str(settings.pop("decoder", ""))
-    width, height = image.size
-    size = height, width
-    decoder = find_decoder(name, settings) if name else None
-    shapes = tuple(spec.shape[1:] for spec in outputs)
-    form = client_form(decoder, size) if decoder is not None and decoder.why_not(shapes, size) is None else None
+    form = detector_form(image, outputs)
     if isinstance(form, RawForm):
-        boxes = next(i for i, shape in enumerate(shapes) if shape == (len(form.anchors), 4))
-        classes = shapes[1 - boxes][-1]
-        if shapes[1 - boxes] == (len(form.anchors), classes):
-            labelled = 1 - boxes if len(image.labels) == classes else None
-            names = ("location", "score") if boxes == 0 else ("score", "location")
-            custom = ("DETECTOR_METADATA", _detector_options(form, classes))
-            return ClientOutputs(names=names, boxes=boxes, labelled=labelled, custom=custom)
-    if isinstance(form, FinishedForm) and [len(spec.shape) for spec in outputs] == [3, 2, 2, 1]:
-        return ClientOutputs(
-            names=_FINISHED_NAMES,
-            boxes=0,
-            labelled=1 if image.labels else None,
-            by_value=True,
-            scored=_calibrated(image, 2),
-        )
+        boxes = boxes_place(form, outputs)
+        classes = outputs[1 - boxes].shape[-1]
+        labelled = 1 - boxes if len(image.labels) == classes else None
+        names = ("location", "score") if boxes == 0 else ("score", "location")
+        custom = ("DETECTOR_METADATA", _detector_options(form, classes))
+        return ClientOutputs(names=names, boxes=boxes, labelled=labelled, custom=custom)
+    if form is not None:
+        labelled, scored = (1 if image.labels else None), _calibrated(image, 2)
+        return ClientOutputs(names=_FINISHED_NAMES, boxes=0, labelled=labelled, by_value=True, scored=scored)
+    name = dict(image.head).get("decoder")
     head = f"the head {name}" if name else "a head of which [head] names no decoder"
     note = (
         f"MediaPipe's ObjectDetector does not read {head} of the outputs "
         f'{", ".join(str(spec.shape) for spec in outputs)}: it takes [head] decoder = "retinanet" with rows_first = '
         'true, (1, anchors, 4) and (1, anchors, classes), or decoder = "ssd_finished" with (1,) detections.'
     )
-    return ClientOutputs(names=_own_names(outputs), note=note)
+    return ClientOutputs(names=_own_names(outputs), labelled=_labelled(image, outputs), note=note)
 
 
 def _segmenter_options(activation: int) -> bytes:

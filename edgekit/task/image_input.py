@@ -30,6 +30,9 @@ IMAGE_INPUT_KEY: Final = "edgekit.image_input"
 """JSON: the float model's input, and the steps that the artifact does itself."""
 
 _LABELS: Final = "labels"
+_READ_TASKS: Final = ("detection", "segmentation")
+"""Tasks whose outputs platforms read in a form of their own: an artifact says how."""
+
 _HIGHEST: Final = 255
 _SLACK: Final = 0.51
 """How far a value may lie outside of a pixel's range: what resizing in floats rounds to is half a step away."""
@@ -126,7 +129,8 @@ class ImageInput:
 
     def to_text(self) -> str:
         """Returns the metadata entry of an artifact that has this input."""
-        return json.dumps({"input": self.spec.to_json(), "preprocessing": self.steps.to_json()})
+        told = {"task": self.task, "head": dict(self.head)} if self.task in _READ_TASKS else {}
+        return json.dumps({"input": self.spec.to_json(), "preprocessing": self.steps.to_json(), **told})
 
 
 def _each(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
@@ -149,9 +153,18 @@ def embedded_image_input(metadata: Mapping[str, str]) -> ImageInput | None:
                 layout=str(spec["layout"]),
             ),
             steps=ImagePreprocessing.from_json(found["preprocessing"]),
+            task=found.get("task") if found.get("task") in _READ_TASKS else None,
+            head=tuple((str(name), _setting(value)) for name, value in dict(found.get("head", {})).items()),
         )
     except (InputError, ValueError, KeyError, TypeError, AttributeError):
         return None  # somebody else's entry of that name
+
+
+def _setting(value: object) -> Value:
+    """Returns a setting of a decoder that a file names; anything else is no entry of ours."""
+    if not isinstance(value, int | float | str | bool):
+        raise TypeError(value)
+    return value
 
 
 def requested_image_input(task: Task, model: CapturedModel) -> ImageInput | None:
