@@ -129,8 +129,8 @@ class ImageInput:
 
     def to_text(self) -> str:
         """Returns the metadata entry of an artifact that has this input."""
-        told = {"task": self.task, "head": dict(self.head)} if self.task in _READ_TASKS else {}
-        return json.dumps({"input": self.spec.to_json(), "preprocessing": self.steps.to_json(), **told})
+        reading = {"task": self.task, "head": dict(self.head)} if self.task in _READ_TASKS else {}
+        return json.dumps({"input": self.spec.to_json(), "preprocessing": self.steps.to_json(), **reading})
 
 
 def _each(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
