@@ -28,17 +28,17 @@ def outputs(*shapes: tuple[int, ...]) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(name=f"y{i}", shape=shape, dtype="float32") for i, shape in enumerate(shapes))
 
 
-@pytest.mark.parametrize("turned", [False, True], ids=["boxes first", "scores first"])
-def test_a_head_with_anchors_is_told_by_its_decoder(turned: bool) -> None:
+@pytest.mark.parametrize("swapped", [False, True], ids=["boxes first", "scores first"])
+def test_a_head_with_anchors_is_told_by_its_decoder(swapped: bool) -> None:
     shapes = ((1, 16, 4), (1, 16, 4))  # as many classes as numbers of a box: only the place can tell
     found = client_outputs(EMPTY, image("detection", (*HEAD, ("rows_first", True))), outputs(*shapes))
     assert found.names == ("location", "score")
     assert (found.boxes, found.labelled, found.note) == (0, 1, "")
     assert found.custom is not None
-    three = ((1, 16, 3), (1, 16, 4)) if turned else ((1, 16, 4), (1, 16, 3))
+    three = ((1, 16, 3), (1, 16, 4)) if swapped else ((1, 16, 4), (1, 16, 3))
     found = client_outputs(EMPTY, image("detection", (*HEAD, ("rows_first", True)), ("a", "b", "c")), outputs(*three))
-    assert found.names == (("score", "location") if turned else ("location", "score"))
-    assert (found.boxes, found.labelled) == ((1, 0) if turned else (0, 1))
+    assert found.names == (("score", "location") if swapped else ("location", "score"))
+    assert (found.boxes, found.labelled) == ((1, 0) if swapped else (0, 1))
 
 
 def test_a_finished_head_has_labels_by_number_and_calibrated_scores() -> None:

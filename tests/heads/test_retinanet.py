@@ -54,5 +54,5 @@ def test_rows_first_reads_y_x_height_width():
     anchors = RetinaNet().anchors(SIZE)
     offsets = np.random.default_rng(1).normal(0, 0.1, (len(anchors), 4))
     scores = np.zeros((len(anchors), 1))
-    turned = RetinaNet(rows_first=True).predict((scores, offsets[:, [1, 0, 3, 2]]), SIZE)
-    assert np.array_equal(turned.boxes, RetinaNet().predict((scores, offsets), SIZE).boxes)
+    swapped = RetinaNet(rows_first=True).predict((scores, offsets[:, [1, 0, 3, 2]]), SIZE)
+    assert np.array_equal(swapped.boxes, RetinaNet().predict((scores, offsets), SIZE).boxes)
