@@ -1,4 +1,4 @@
-"""What MediaPipe Tasks are told about outputs; `tests/clients` asks MediaPipe itself."""
+"""What MediaPipe Tasks learn about outputs; `tests/clients` asks MediaPipe itself."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def outputs(*shapes: tuple[int, ...]) -> tuple[TensorSpec, ...]:
 
 
 @pytest.mark.parametrize("swapped", [False, True], ids=["boxes first", "scores first"])
-def test_a_head_with_anchors_is_told_by_its_decoder(swapped: bool) -> None:
+def test_a_head_with_anchors_is_known_by_its_decoder(swapped: bool) -> None:
     shapes = ((1, 16, 4), (1, 16, 4))  # as many classes as numbers of a box: only the place can tell
     found = client_outputs(EMPTY, image("detection", (*HEAD, ("rows_first", True))), outputs(*shapes))
     assert found.names == ("location", "score")
