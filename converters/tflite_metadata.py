@@ -73,15 +73,15 @@ def describe_pixels(
 
 def with_files(content: bytes, image: ImageInput, outputs: ClientOutputs) -> bytes:
     """Returns a file with its labels and their calibration behind the flatbuffer."""
-    files = {LABELS_FILE: "\n".join(image.labels)} if outputs.labelled is not None else {}
+    files = {LABELS_FILE: "\n".join(image.labels) + "\n"} if outputs.labelled is not None else {}
     if outputs.scored is not None:
-        files[CALIBRATION_FILE] = image.score_calibration
+        files[CALIBRATION_FILE] = image.score_calibration  # MediaPipe counts what follows the last line end as a line
     if not files:
         return content
     whole = io.BytesIO(content)
     with zipfile.ZipFile(whole, "a", zipfile.ZIP_STORED) as archive:
         for name, lines in files.items():
-            archive.writestr(zipfile.ZipInfo(name, _EPOCH), lines + "\n")
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), lines)
     return whole.getvalue()
 
 
