@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from edgekit.heads.client_form import FinishedForm, RawForm, client_form
 from edgekit.heads.table import find_decoder
 from edgekit.model import TensorSpec
 from edgekit.task.image_input import ImageInput
 
-_FINISHED_RANKS = [3, 2, 2, 1]
+_FINISHED_RANKS: Final = [3, 2, 2, 1]
 
 
 def detector_form(image: ImageInput, outputs: Sequence[TensorSpec]) -> RawForm | FinishedForm | None:
