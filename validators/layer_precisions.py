@@ -102,10 +102,10 @@ def _read(table: Mapping[str, list[tuple[Precision, int]]]) -> _BySize:
     rows = [row for rows in table.values() for row in rows]
     if any(precision not in PRECISIONS for precision, _ in rows) or sum(int(count) for _, count in rows) > _MANY:
         raise InputError("The artifact's table of layers was not written by edgekit.")
-    return {
-        int(size): tuple(chain.from_iterable(repeat(precision, int(count)) for precision, count in rows))
-        for size, rows in table.items()
-    }
+    found: dict[int, tuple[Precision, ...]] = {}
+    for size, counted in table.items():
+        found[int(size)] = tuple(chain.from_iterable(repeat(precision, int(count)) for precision, count in counted))
+    return found
 
 
 def _by_size(
