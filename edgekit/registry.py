@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 FORMATS: Final[Mapping[str, str]] = {
     "tflite": "edgekit.formats.tflite_format:FORMAT",
