@@ -34,7 +34,7 @@ _SWEEPS: Final = 4
 _SECONDS_PER_MAC: Final = 4e-8  # two forward passes of 100 samples and the second moments, one core
 _SECONDS_PER_STEP_AND_WEIGHT: Final[Mapping[str, float]] = {"depthwise_conv": 6e-7}
 _SECONDS_PER_STEP_AND_OTHER_WEIGHT: Final = 4e-8
-"""Gradient descent on the layers of EfficientNet-Lite0, one core; a depthwise channel has few weights at each position."""
+"""Gradient descent on the layers of EfficientNet-Lite0, one core; a depthwise channel has few weights a position."""
 
 
 @final
