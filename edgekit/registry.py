@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoints
+from typing import Final
 
 FORMATS: Final[Mapping[str, str]] = {
     "tflite": "edgekit.formats.tflite_format:FORMAT",
@@ -196,13 +193,7 @@ def _with_joined(table: Mapping[str, str], group: str) -> dict[str, str]:
 
 @cache
 def _joined(group: str) -> Mapping[str, str]:
-    """Returns name to `module:name` of what third parties have registered."""
-    return {point.name: point.value for point in _entry_points().select(group=group)}
-
-
-@cache
-def _entry_points() -> EntryPoints:
-    """Returns what all installed distributions have registered. Reading it takes 40 ms."""
+    """Returns name to `module:name` of what third parties have registered. Reading entry points takes 40 ms."""
     from importlib.metadata import entry_points
 
-    return entry_points()
+    return {point.name: point.value for point in entry_points(group=group)}

@@ -122,16 +122,18 @@ class Interpreter:
             for output in operation.outputs
         )
         arguments = {
-            parameter: tuple(in_fast_layout(operation, parameter, self._bound(item)) for item in items)
+            parameter: tuple(self._bound(operation, parameter, item) for item in items)
             for parameter, items in operation.inputs.items()
         }
         return Step(operation=operation, kernel=OPERATORS[operation.type], arguments=arguments, results=results)
 
-    def _bound(self, item: Reference | Constant) -> Reference | Value:
+    def _bound(self, operation: Operation, parameter: str, item: Reference | Constant) -> Reference | Value:
         """Returns the value where the file holds it, else the reference to look up when running."""
-        if isinstance(item, Reference):
-            return self._constants.get(item.name, item)
-        return to_value(item)
+        if not isinstance(item, Reference):
+            return in_fast_layout(operation, parameter, to_value(item))
+        if item.name not in self._constants:
+            return item
+        return in_fast_layout(operation, parameter, self._constants[item.name])
 
     def _run_step(self, step: Step, values: dict[str, Value], machine: Machine, trace: Trace | None) -> None:
         arguments = {

@@ -44,7 +44,9 @@ def parts_of(x: Tensor) -> Sequence[Tensor]:
     """Returns the elements of a tensor in parts that a cache holds, as views; the whole where it has gaps."""
     if not (x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last))):
         return (x,)
-    return x.as_strided((x.numel(),), (1,), x.storage_offset()).split(_PART)
+    flat: Tensor = x.as_strided((x.numel(),), (1,), x.storage_offset())
+    parts: Sequence[Tensor] = flat.split(_PART)
+    return parts
 
 
 def round_to_fp16(value: Tensor, *, in_place: bool = False) -> Tensor:
