@@ -102,6 +102,20 @@ def measure_files(path: Path) -> tuple[int, int, str]:
     Raises:
         ArtifactError: a part is missing, or lies outside the artifact's folder.
     """
+    return _read_files(path, deflates=True)
+
+
+def hash_files(path: Path) -> tuple[int, str]:
+    """Returns (size in bytes, SHA-256) of everything that belongs to an artifact; deflates nothing.
+
+    Raises:
+        ArtifactError: a part is missing, or lies outside the artifact's folder.
+    """
+    size, _, digest = _read_files(path, deflates=False)
+    return size, digest
+
+
+def _read_files(path: Path, *, deflates: bool) -> tuple[int, int, str]:
     size = deflated = 0
     digest = hashlib.sha256()
     for name, file in artifact_files(path):
@@ -112,8 +126,9 @@ def measure_files(path: Path) -> tuple[int, int, str]:
             while chunk := stream.read(_CHUNK_BYTES):
                 size += len(chunk)
                 digest.update(chunk)
-                deflated += len(compressor.compress(chunk))
-        deflated += len(compressor.flush())
+                if deflates:
+                    deflated += len(compressor.compress(chunk))
+        deflated += len(compressor.flush()) if deflates else 0
     return size, deflated, digest.hexdigest()
 
 

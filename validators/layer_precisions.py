@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from itertools import chain, groupby, repeat
+from itertools import groupby
 from typing import Any, Final, final
 
 from edgekit.analysis.graph import Analysis
@@ -104,7 +104,10 @@ def _read(table: Mapping[str, list[tuple[Precision, int]]]) -> _BySize:
         raise InputError("The artifact's table of layers was not written by edgekit.")
     found: dict[int, tuple[Precision, ...]] = {}
     for size, counted in table.items():
-        found[int(size)] = tuple(chain.from_iterable(repeat(precision, int(count)) for precision, count in counted))
+        precisions: list[Precision] = []
+        for precision, count in counted:
+            precisions.extend(precision for _ in range(int(count)))
+        found[int(size)] = tuple(precisions)
     return found
 
 

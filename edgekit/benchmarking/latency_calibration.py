@@ -9,7 +9,7 @@ from typing import Any, Final, final
 
 from edgekit.analysis.finished_file import READ_FINISHED, FinishedFileRequest
 from edgekit.analysis.graph import Analysis
-from edgekit.artifact import measure_files
+from edgekit.artifact import hash_files
 from edgekit.benchmarking.bench import plain_artifact
 from edgekit.errors import DataError, UsageError
 from edgekit.formats.table import all_formats
@@ -113,7 +113,7 @@ def find_models(measurements: Sequence[Measurement], models: Sequence[str], cwd:
         DataError: a measurement is left without one.
         UsageError: a model is left over.
     """
-    digests = {text: measure_files(cwd / text)[2] for text in models if (cwd / text).is_file()}
+    digests = {text: hash_files(cwd / text)[1] for text in models if (cwd / text).is_file()}
     known = {measurement.artifact.sha256 for measurement in measurements}
     free = [text for text in models if digests.get(text) not in known]
     share = len(free) == 1
@@ -152,7 +152,7 @@ def _own_artifact(measurement: Measurement, cwd: Path) -> str | None:
     beside = measurement.path.parent if measurement.path else cwd
     for base in (cwd, beside):
         path = base / measurement.artifact.file
-        if path.is_file() and _is_readable(path.name) and measure_files(path)[2] == measurement.artifact.sha256:
+        if path.is_file() and _is_readable(path.name) and hash_files(path)[1] == measurement.artifact.sha256:
             return str(path)
     return None
 

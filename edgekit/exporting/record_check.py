@@ -14,9 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from edgekit.artifact import measure_files
 from edgekit.budget import EVERY_CHECK, RECIPE_SOURCE, SOUNDNESS_SOURCE
 from edgekit.exporting.record_of_file import contradictions_of_file
+from edgekit.validators.stored_facts.kept_facts import read_with_cache
+from edgekit.workers.cache import Cache
+from edgekit.workers.kept_downloads import measure_with_cache
 
 _UNSTEADY: Final = ("memory", "latency", "latency_p95")
 """Figures that differ from run to run on one machine, unless they were predicted."""
@@ -49,14 +51,23 @@ def _locked_figure(check: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def find_contradictions(report: Mapping[str, Any], lock: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
-    """Returns one sentence for each thing that the report says otherwise than its artifacts or the lock."""
+def find_contradictions(
+    report: Mapping[str, Any], lock: Mapping[str, Any], folder: Path, cache: Cache | None = None
+) -> tuple[str, ...]:
+    """Returns one sentence for each thing that the report says otherwise than its artifacts or the lock.
+
+    Args:
+        report: Content of `report.json`.
+        lock: Content of `edgekit.lock`.
+        folder: Where both lie.
+        cache: May know what an artifact's bytes deflate to and hold, by their SHA-256.
+    """
     found = [*_facts(report, lock), *_formats(report, lock)]
     made = [entry for entry in report["formats"] if entry["artifact"] is not None]
     if len(made) != len(lock["artifacts"]):
         found.append(f"report.json is about {len(made)} artifacts, the lock about {len(lock['artifacts'])}")
     for entry, locked in zip(made, lock["artifacts"], strict=False):
-        found += _artifact(entry, locked, report, lock, folder)
+        found += _artifact(entry, locked, report, lock, folder, cache)
     if report["checks"] != [check for entry in report["formats"] for check in entry["checks"]]:
         found.append("report.json: the checks differ from those of its formats")
     if report["artifacts"] != [entry["artifact"] for entry in made]:
@@ -94,6 +105,7 @@ def _artifact(
     report: Mapping[str, Any],
     lock: Mapping[str, Any],
     folder: Path,
+    cache: Cache | None,
 ) -> Iterator[str]:
     artifact, name = entry["artifact"], locked["file"]
     if Path(artifact["path"]).name != name:
@@ -103,7 +115,7 @@ def _artifact(
     if not path.exists():
         yield f"{path} is gone, but report.json has measured it"
         return
-    size, download, digest = measure_files(path)
+    size, download, digest = measure_with_cache(path, cache)
     if digest != artifact["sha256"]:
         yield (
             f"{path} has changed since it was measured: its SHA-256 is {digest[:12]}, report.json says "
@@ -114,7 +126,9 @@ def _artifact(
         yield f"{name}: its SHA-256 is {digest[:12]}, the lock says {locked['sha256'][:12]}"
     checks = {check["name"]: check for check in entry["checks"]}
     yield from _measured_again(name, {"size": size, "download": download}, artifact, locked, checks)
-    yield from contradictions_of_file(name, path, entry, report["model"], lock["io"])
+    facts = read_with_cache(entry["runtime"], path, digest, cache)
+    if facts is not None:
+        yield from contradictions_of_file(name, path, facts, entry, report["model"], lock["io"])
     for key in ("runtime", "recipe", "steps"):
         if entry[key] != locked[key]:
             yield f"{name}: report.json says another {key} than the lock"

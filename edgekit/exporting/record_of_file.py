@@ -22,27 +22,25 @@ from edgekit.validators.delegate_coverage import DelegateCoverageValidator
 from edgekit.validators.ignored_settings import IgnoredSettingsValidator
 from edgekit.validators.integer_coverage import IntegerCoverageValidator
 from edgekit.validators.requested import Requested, achieved, read_requested
-from edgekit.validators.stored_facts.facts import StoredFacts, read_stored_facts
+from edgekit.validators.stored_facts.facts import StoredFacts
 
 _WHOLE: Final = 100.0
 _ROUNDING: Final = 1e-6
 
 
 def contradictions_of_file(
-    name: str, path: Path, entry: Mapping[str, Any], model: Mapping[str, Any] | None, io: str
+    name: str, path: Path, facts: StoredFacts, entry: Mapping[str, Any], model: Mapping[str, Any] | None, io: str
 ) -> Iterator[str]:
     """Yields one sentence for each thing that the report says of a format otherwise than its file.
 
     Args:
         name: What to call the artifact.
         path: The file.
+        facts: What it says.
         entry: The format's part of the report.
         model: The report's part about the model.
         io: What the lock says of the artifact's inputs and outputs.
     """
-    facts = read_stored_facts(entry["runtime"], path)
-    if facts is None:
-        return
     # Converters add entries of their own, which no report repeats.
     for key, value in entry["artifact"]["metadata"].items():
         if facts.metadata.get(key) != value:

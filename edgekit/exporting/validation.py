@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, final
 
-from edgekit.artifact import Artifact, measure_files
+from edgekit.artifact import Artifact, hash_files
 from edgekit.budget import Budget
 from edgekit.errors import EdgekitError, TechniqueError
 from edgekit.exporting.artifact_data import ArtifactData
@@ -115,7 +115,7 @@ def validate(
         EdgekitError: the artifact, the model or the data cannot be read or run.
     """
     if measurements:
-        check_belongs(measurements, device, (measure_files(path)[2],), path.name)
+        check_belongs(measurements, device, (hash_files(path)[1],), path.name)
     judgement = Judgement(
         device=device,
         budget=budget,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 import edgekit
-from edgekit.artifact import measure_files
+from edgekit.artifact import hash_files
 from edgekit.errors import DataError
 from edgekit.exporting.record_check import find_contradictions
 from edgekit.workers.cache import code_fingerprint, versions
@@ -49,7 +49,7 @@ def _verify_artifact(artifact: Mapping[str, Any], folder: Path) -> Verified:
     path = folder / name
     if not path.exists():
         return Verified(name=name, verdict="failed", detail="The file is gone.")
-    found = measure_files(path)[2]
+    found = hash_files(path)[1]
     if found != artifact["sha256"]:
         return Verified(
             name=name,

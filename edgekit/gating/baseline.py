@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import edgekit
-from edgekit.artifact import measure_files
+from edgekit.artifact import hash_files
 from edgekit.budget import cost_of
 from edgekit.checks import Check
 from edgekit.errors import ArtifactError, ResourceError, UsageError
@@ -334,7 +334,7 @@ def _kept_file(path: Path, sha256: str) -> Path | None:
     """
     if not path.exists():
         return None
-    found = measure_files(path)[2]
+    found = hash_files(path)[1]
     if found != sha256:
         raise ArtifactError(
             f"{path} is not the artifact of the baseline: its SHA-256 is {found[:12]}, the baseline says "

@@ -26,6 +26,7 @@ from edgekit.gating.comparison import Timing, compare, without_baseline
 from edgekit.measurements.imported_checks import check_belongs, with_measurements
 from edgekit.measurements.measurement import Measurement
 from edgekit.validators.floors import precisions_named, sound_limit
+from edgekit.workers.cache import Cache
 
 
 @final
@@ -79,7 +80,13 @@ class GateResult:
         }
 
 
-def gate_folder(folder: Path, device: str, budget: Budget, measurements: Sequence[Measurement] = ()) -> GateResult:
+def gate_folder(
+    folder: Path,
+    device: str,
+    budget: Budget,
+    measurements: Sequence[Measurement] = (),
+    cache: Cache | None = None,
+) -> GateResult:
     """Returns the verdict on what `edgekit export` left in `folder`.
 
     Args:
@@ -87,22 +94,23 @@ def gate_folder(folder: Path, device: str, budget: Budget, measurements: Sequenc
         device: Name of the profile.
         budget: Today's limits.
         measurements: Figures of these artifacts from the device; they take the place of the export's.
+        cache: May know what an artifact's bytes deflate to and hold, by their SHA-256.
 
     Raises:
         DataError: a measurement of another device, or of an artifact that is not there.
         ArtifactError: no report or lock there, or they contradict each other or the artifacts.
     """
-    return gate_report(check_folder(folder), folder, device, budget, measurements)
+    return gate_report(check_folder(folder, cache), folder, device, budget, measurements)
 
 
-def check_folder(folder: Path) -> dict[str, Any]:
+def check_folder(folder: Path, cache: Cache | None = None) -> dict[str, Any]:
     """Returns the report in `folder`, after checking it against its artifacts and its lock.
 
     Raises:
         ArtifactError: no report or lock there, a fault in one of them, or each thing that they contradict.
     """
     report = read_report(folder)
-    if found := find_contradictions(report, read_lock(find_lock(folder)), folder):
+    if found := find_contradictions(report, read_lock(find_lock(folder)), folder, cache):
         if len(found) == 1 and " is gone, " in found[0]:
             raise ArtifactError(f"{found[0]}. Run edgekit export again.")
         again = "Run edgekit export again, or edgekit validate on the new file."

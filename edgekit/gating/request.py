@@ -135,7 +135,8 @@ def _of_folder(requested: GateRequest) -> tuple[GateResult, Request]:
     if requested.remeasure:
         return _remeasured(requested, embedded_default=request.task.embedded_default), request
     read = tuple(map(read_measurement, requested.measurements))
-    return gate_folder(requested.target, request.profile.name, request.budget, read), request
+    cache = requested.settings.cache
+    return gate_folder(requested.target, request.profile.name, request.budget, read, cache), request
 
 
 def _of_artifact(requested: GateRequest) -> tuple[GateResult, Request]:

@@ -20,6 +20,7 @@ from edgekit.recipe import Recipe
 from edgekit.samples import Samples
 from edgekit.task.image_input import IMAGE_INPUT_KEY, ImageInput
 from edgekit.validators.requested import requested_metadata
+from edgekit.workers.kept_downloads import measure_with_cache
 from edgekit.workers.request_key import FormatName, Place
 from edgekit.workers.structure import read_value, write_value
 from edgekit.workers.worker import Job, Progress
@@ -172,7 +173,10 @@ def convert(
     name = f"model{made.suffix}"
     folder = settings.cache.make("artifacts", key, lambda place: _build_artifact(place, name, request, settings))
     record = read_value(folder / _RECORD, ConversionRecord)
-    artifact = artifact_at(folder / name, runtime, recipe.name, conversion=record.conversion, metadata=embedded)
+    measured = measure_with_cache(folder / name, settings.cache)
+    artifact = artifact_at(
+        folder / name, runtime, recipe.name, conversion=record.conversion, metadata=embedded, measured=measured
+    )
     return Converted(artifact=artifact, conversion=record.conversion, seconds=record.seconds, cached=cached)
 
 
@@ -228,9 +232,10 @@ def artifact_at(
     *,
     conversion: Conversion | None = None,
     metadata: Mapping[str, str] | None = None,
+    measured: tuple[int, int, str] | None = None,
 ) -> Artifact:
-    """Returns the facts of an artifact on disk."""
-    size, download, digest = measure_files(path)
+    """Returns the facts of an artifact on disk; `measured` is what `measure_files` gives, where that is known."""
+    size, download, digest = measured or measure_files(path)
     return Artifact(
         path=path,
         runtime=runtime,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, final
 
-from edgekit.artifact import measure_files
+from edgekit.artifact import hash_files
 from edgekit.exporting.export import recorded_packages
 from edgekit.exporting.judge import ArtifactRuns
 from edgekit.files.bounded_reading import read_json
@@ -79,7 +79,7 @@ def run_key(call: RunnerCall) -> str:
     """Returns the key of a run: the artifact, its data, how it is run, by what, and on which kind of machine."""
     settings = call.settings
     return content_key({
-        "artifact": measure_files(Path(call.artifact))[2],
+        "artifact": hash_files(Path(call.artifact))[1],
         "runtime": call.runtime,
         "modes": list(call.modes),
         "samples": None if call.samples is None else content_digest(Path(call.samples)),

@@ -17,7 +17,7 @@ from edgekit.exporting.record_of_file import contradictions_of_file
 from edgekit.recipe import Recipe, Step
 from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.requested import requested_metadata
-from edgekit.validators.stored_facts.facts import StoredFacts
+from edgekit.validators.stored_facts.facts import StoredFacts, read_stored_facts
 
 DIGEST = "ab" * 32
 MODEL = {"source": "net.py:build", "digest": DIGEST, "embedded_default": False}
@@ -62,8 +62,12 @@ def entry(metadata: dict[str, str], coverage: float = 100.0) -> dict[str, Any]:
     }
 
 
-def found(path: Path, reported: dict[str, Any], model: Any = MODEL, io: str = "float") -> list[str]:
-    return list(contradictions_of_file(path.name, path, reported, model, io))
+def found(
+    path: Path, reported: dict[str, Any], model: Any = MODEL, io: str = "float", facts: StoredFacts | None = None
+) -> list[str]:
+    facts = facts or read_stored_facts(reported["runtime"], path)
+    assert facts is not None
+    return list(contradictions_of_file(path.name, path, facts, reported, model, io))
 
 
 @pytest.fixture
@@ -141,7 +145,7 @@ def test_a_file_that_says_nothing_about_itself_contradicts_nothing(path: Path) -
     ],
 )
 def test_what_may_be_a_recurrent_layer_is_not_blamed(
-    path: Path, monkeypatch: pytest.MonkeyPatch, weights: int, channels: int, bits: int, kind: str, is_named: bool
+    path: Path, weights: int, channels: int, bits: int, kind: str, is_named: bool
 ) -> None:
     metadata = write(path)
     operators = [
@@ -151,14 +155,11 @@ def test_what_may_be_a_recurrent_layer_is_not_blamed(
         for name, arithmetic in (("a", "float"), ("b", "integer"))
     ]
     facts = StoredFacts(metadata=metadata, operators=tuple(operators))
-    monkeypatch.setattr("edgekit.exporting.record_of_file.read_stored_facts", lambda *_: facts)
-    assert any("integer_coverage" in sentence for sentence in found(path, entry(metadata))) == is_named
+    assert any("integer_coverage" in sentence for sentence in found(path, entry(metadata), facts=facts)) == is_named
 
 
 @pytest.mark.parametrize(("claimed", "is_named"), [(50.0, False), (100.0, True)])
-def test_a_part_that_may_be_a_recurrent_layer_counts_as_fulfilled(
-    path: Path, monkeypatch: pytest.MonkeyPatch, claimed: float, is_named: bool
-) -> None:
+def test_a_part_that_may_be_a_recurrent_layer_counts_as_fulfilled(path: Path, claimed: float, is_named: bool) -> None:
     metadata = write(path)
     operators = tuple(
         ArtifactOperator(
@@ -167,8 +168,7 @@ def test_a_part_that_may_be_a_recurrent_layer_counts_as_fulfilled(
         for name, bits in (("floats", 32), ("stored integers", 8))
     )  # fmt: skip
     facts = StoredFacts(metadata=metadata, operators=operators)
-    monkeypatch.setattr("edgekit.exporting.record_of_file.read_stored_facts", lambda *_: facts)
-    sentences = found(path, entry(metadata, coverage=claimed))
+    sentences = found(path, entry(metadata, coverage=claimed), facts=facts)
     assert any("integer_coverage" in sentence for sentence in sentences) == is_named
 
 
@@ -203,7 +203,7 @@ def with_two_layers(recipe: Recipe) -> dict[str, str]:
     ],
 )
 def test_the_file_of_a_mixed_recipe_says_which_layers_may_be_float(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_integers: set[str], sentences: list[str]
+    tmp_path: Path, in_integers: set[str], sentences: list[str]
 ) -> None:
     recipe = Recipe(default="int8_static", overrides=(("last", "fp16"),))
     metadata = {**with_two_layers(recipe), "edgekit.digest": DIGEST}
@@ -215,14 +215,11 @@ def test_the_file_of_a_mixed_recipe_says_which_layers_may_be_float(
         for name, weights in (("a", 48), ("b", 48), ("last", 64))
     )  # fmt: skip
     facts = StoredFacts(metadata=metadata, operators=operators)
-    monkeypatch.setattr("edgekit.exporting.record_of_file.read_stored_facts", lambda *_: facts)
     reported = {**entry(metadata), "runtime": "tflite", "precision": recipe.name, "recipe": recipe.to_json()}
-    assert found(tmp_path / "net.tflite", reported) == sentences
+    assert found(tmp_path / "net.tflite", reported, facts=facts) == sentences
 
 
-def test_a_mixed_recipe_without_a_table_of_which_nothing_is_stored_in_integers_is_named(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mixed_recipe_without_a_table_of_which_nothing_is_stored_in_integers_is_named(path: Path) -> None:
     recipe = Recipe(default="int8_static", overrides=(("head", "fp16"),))
     metadata = {**write(path), **requested_metadata(recipe, "float")}
     reported = {**entry(metadata), "precision": recipe.name, "recipe": recipe.to_json()}
@@ -230,8 +227,7 @@ def test_a_mixed_recipe_without_a_table_of_which_nothing_is_stored_in_integers_i
     def sentences(bits: int) -> list[str]:
         operator = ArtifactOperator(name="a", kind="MatMul", arithmetic="float", macs=9, weights=64, weight_bits=bits)
         facts = StoredFacts(metadata=metadata, operators=(operator,))
-        monkeypatch.setattr("edgekit.exporting.record_of_file.read_stored_facts", lambda *_: facts)
-        return [sentence for sentence in found(path, reported) if "integer_coverage" in sentence]
+        return [sentence for sentence in found(path, reported, facts=facts) if "integer_coverage" in sentence]
 
     assert sentences(8) == []
     assert sentences(16) == [

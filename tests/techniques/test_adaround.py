@@ -104,3 +104,36 @@ def test_where_positions_are_not_trusted_rounding_is_to_nearest():
     nearest = gptq.nearest(weights, grid, weights)
     learned = adaround.learn_rounding(weights, nearest, grid, reconstruction(weights, columns, share=1.0), 400, seed=0)
     assert (learned == nearest).float().mean() > 0.98
+
+
+@pytest.mark.parametrize("clamp", [None, "relu6"])
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_the_gradient_is_that_of_the_errors(clamp, share):
+    import torch
+
+    weights, columns = layer()
+    function = None if clamp is None else getattr(torch.nn.functional, clamp)
+    problem = reconstruction(weights, columns, clamp=function, share=share)
+    unit = torch.rand(1, 6) + 0.5
+    moved = (weights.float() + 0.1).requires_grad_()
+    (problem.errors(moved) / unit).mean().backward()
+    torch.testing.assert_close(problem.gradient(moved.detach(), slice(None), unit), moved.grad)
+
+
+def test_the_gradient_of_the_regulariser_is_that_of_its_formula():
+    import torch
+
+    up = torch.tensor([0.01, 0.2, 0.5, 0.9], requires_grad=True)
+    (adaround._LAMBDA * (1 - (2 * up - 1).abs().pow(7.0)).mean()).backward()
+    torch.testing.assert_close(adaround._regularising(up.detach(), 7.0), up.grad)
+
+
+def test_it_stops_once_every_weight_has_decided(monkeypatch):
+    looks = []
+    gradient = adaround.Reconstruction.gradient
+    monkeypatch.setattr(adaround.Reconstruction, "gradient", lambda *given: looks.append(0) or gradient(*given))
+    weights, columns = layer()
+    grid = gptq.make_grid(weights, 7, weights.shape[2])
+    nearest = gptq.nearest(weights, grid, weights)
+    adaround.learn_rounding(weights, nearest, grid, reconstruction(weights, columns), 4000, seed=0)
+    assert len(looks) < 4000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast, final
 
 import numpy as np
@@ -13,52 +12,22 @@ from torch import Tensor
 
 from edgekit.errors import ArtifactError, EdgekitError
 from edgekit.validators.coreml_evaluator.graph import Block, Constant, Function, Operation, Reference
-from edgekit.validators.coreml_evaluator.operators.call import Call, Kernel, Machine, StateCell, Value
-from edgekit.validators.coreml_evaluator.operators.table import OPERATORS, PICKING, UNDECLARED_SHAPES
+from edgekit.validators.coreml_evaluator.operators.call import Call, Machine, StateCell, Value
+from edgekit.validators.coreml_evaluator.operators.table import FRESH, OPERATORS, PICKING, UNDECLARED_SHAPES
 from edgekit.validators.coreml_evaluator.operators.tensor_types import TORCH_TYPES, round_to_fp16
+from edgekit.validators.coreml_evaluator.steps import (
+    Result,
+    Step,
+    fold_constants,
+    in_fast_layout,
+    use_less_memory,
+    with_releases,
+)
 
 Trace: TypeAlias = Callable[[str, NDArray[Any]], object]
 
 FAILURES = (RuntimeError, ValueError, IndexError, TypeError, KeyError, ZeroDivisionError)
 """What torch raises where an operator's inputs do not fit."""
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Result:
-    """One result of an operator as the program declares it.
-
-    Attributes:
-        name: The value's name.
-        dtype: Torch type, None for what is not a tensor of numbers.
-        shape: Declared shape where it is fixed.
-        rounded: Whether the value is rounded to fp16.
-    """
-
-    name: str
-    dtype: torch.dtype | None
-    shape: tuple[int, ...] | None
-    rounded: bool
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Step:
-    """One operator made ready to run.
-
-    Attributes:
-        operation: The operator.
-        kernel: What computes it.
-        arguments: By parameter: values where the file holds them, references where they are computed.
-        results: What must come out.
-        releases: Values that nothing needs afterwards.
-    """
-
-    operation: Operation
-    kernel: Kernel
-    arguments: Mapping[str, tuple[Reference | Value, ...]]
-    results: tuple[_Result, ...]
-    releases: tuple[str, ...] = ()
 
 
 def to_value(constant: Constant) -> Value:
@@ -83,10 +52,11 @@ class Interpreter:
         self._function = function
         self._round_fp16 = round_fp16
         self._constants: dict[str, Value] = {name: to_value(value) for name, value in function.constants.items()}
-        self._plans: dict[int, tuple[_Step, ...]] = {}
+        self._plans: dict[int, tuple[Step, ...]] = {}
         self._prepare(function.block)
-        main = id(function.block)
-        self._plans[main] = _with_releases(self._plans[main], keep=frozenset(function.block.outputs))
+        self._kept = frozenset(function.block.outputs)
+        self._whole = with_releases(self._plans[id(function.block)], self._kept)
+        self._quick: tuple[Step, ...] | None = None
 
     def run(
         self, inputs: Mapping[str, Tensor], states: Mapping[str, StateCell], trace: Trace | None = None
@@ -103,17 +73,35 @@ class Interpreter:
         """
         values: dict[str, Value] = {**inputs, **states}
 
+        def run_steps(steps: Sequence[Step]) -> None:
+            for step in steps:
+                self._run_step(step, values, machine, trace)
+
         def run_block(block: Block, arguments: Sequence[Value]) -> list[Value]:
             values.update(zip(block.inputs, arguments, strict=True))
-            for step in self._plans[id(block)]:
-                self._run_step(step, values, machine, trace)
+            run_steps(self._plans[id(block)])
             return [self._look_up(values, name) for name in block.outputs]
 
         generator = torch.Generator().manual_seed(0)
         machine = Machine(opset=self._function.opset, run_block=run_block, generator=generator)
         with torch.inference_mode():
-            results = run_block(self._function.block, ())
-        return dict(zip(self._function.block.outputs, results, strict=True))
+            # Whoever traces sees every value, also those that are computed once or never stored.
+            run_steps(self._quick_steps(machine) if trace is None else self._whole)
+            return {name: self._look_up(values, name) for name in self._function.block.outputs}
+
+    def _quick_steps(self, machine: Machine) -> tuple[Step, ...]:
+        """Returns the main block's steps without what is the same in every run; made at the first run."""
+        if self._quick is None:
+
+            def compute(step: Step) -> dict[str, Value]:
+                values: dict[str, Value] = {}
+                self._run_step(step, values, machine, None)
+                return values
+
+            left, known = fold_constants(self._whole, compute)
+            self._constants |= known
+            self._quick = with_releases(use_less_memory(left, self._kept), self._kept)
+        return self._quick
 
     def _prepare(self, block: Block) -> None:
         self._plans[id(block)] = tuple(self._step(operation) for operation in block.operations)
@@ -121,11 +109,11 @@ class Interpreter:
             for nested in operation.blocks:
                 self._prepare(nested)
 
-    def _step(self, operation: Operation) -> _Step:
+    def _step(self, operation: Operation) -> Step:
         checked = operation.type not in UNDECLARED_SHAPES
         rounds = self._round_fp16 and operation.type not in PICKING
         results = tuple(
-            _Result(
+            Result(
                 name=output.name,
                 dtype=TORCH_TYPES.get(output.type.dtype) if output.type.kind == "tensor" else None,
                 shape=output.type.fixed_shape if checked and output.type.kind == "tensor" else None,
@@ -134,17 +122,20 @@ class Interpreter:
             for output in operation.outputs
         )
         arguments = {
-            parameter: tuple(self._bound(item) for item in items) for parameter, items in operation.inputs.items()
+            parameter: tuple(self._bound(operation, parameter, item) for item in items)
+            for parameter, items in operation.inputs.items()
         }
-        return _Step(operation=operation, kernel=OPERATORS[operation.type], arguments=arguments, results=results)
+        return Step(operation=operation, kernel=OPERATORS[operation.type], arguments=arguments, results=results)
 
-    def _bound(self, item: Reference | Constant) -> Reference | Value:
+    def _bound(self, operation: Operation, parameter: str, item: Reference | Constant) -> Reference | Value:
         """Returns the value where the file holds it, else the reference to look up when running."""
-        if isinstance(item, Reference):
-            return self._constants.get(item.name, item)
-        return to_value(item)
+        if not isinstance(item, Reference):
+            return in_fast_layout(operation, parameter, to_value(item))
+        if item.name not in self._constants:
+            return item
+        return in_fast_layout(operation, parameter, self._constants[item.name])
 
-    def _run_step(self, step: _Step, values: dict[str, Value], machine: Machine, trace: Trace | None) -> None:
+    def _run_step(self, step: Step, values: dict[str, Value], machine: Machine, trace: Trace | None) -> None:
         arguments = {
             parameter: tuple(
                 self._look_up(values, item.name) if isinstance(item, Reference) else item for item in items
@@ -171,7 +162,7 @@ class Interpreter:
         for name in step.releases:
             values.pop(name, None)
 
-    def _finished(self, operation: Operation, declared: _Result, value: Value) -> Value:
+    def _finished(self, operation: Operation, declared: Result, value: Value) -> Value:
         """Returns a result in its declared type, rounded where fp16 is, after checking its shape."""
         if not isinstance(value, Tensor):
             return value
@@ -182,7 +173,7 @@ class Interpreter:
             )
         if declared.dtype is not None and value.dtype != declared.dtype:
             value = value.to(declared.dtype)
-        return round_to_fp16(value) if declared.rounded else value
+        return round_to_fp16(value, in_place=operation.type in FRESH) if declared.rounded else value
 
     def _look_up(self, values: Mapping[str, Value], name: str) -> Value:
         if name in values:
@@ -192,26 +183,3 @@ class Interpreter:
         raise ArtifactError(
             f'The program uses "{name}" before anything computes it. The package is corrupt: export it again.'
         )
-
-
-def _with_releases(steps: Sequence[_Step], *, keep: frozenset[str]) -> tuple[_Step, ...]:
-    """Returns the steps, each with the values whose last use it is."""
-    last: dict[str, int] = {}
-    for index, step in enumerate(steps):
-        for name in _references(step.operation):
-            last[name] = index
-    releases: dict[int, list[str]] = {}
-    for name, index in last.items():
-        if name not in keep:
-            releases.setdefault(index, []).append(name)
-    return tuple(replace(step, releases=tuple(releases.get(index, ()))) for index, step in enumerate(steps))
-
-
-def _references(operation: Operation) -> set[str]:
-    """Returns the names that an operator uses, in its nested blocks too."""
-    names = {item.name for items in operation.inputs.values() for item in items if isinstance(item, Reference)}
-    for block in operation.blocks:
-        names.update(block.outputs)
-        for nested in block.operations:
-            names |= _references(nested)
-    return names

@@ -242,7 +242,7 @@ class Program:
             name = BY_NAME[feature.dtype].numpy_name if feature.dtype in BY_NAME else "float32"
             if name == "float16" and self._precision == "fp32":
                 name = "float32"
-            return np.array(value.numpy(), np.dtype(name))
+            return np.array(value.numpy(), np.dtype(name), order="C")
         if isinstance(value, tuple):  # a class label
             return np.array(value)
         raise ArtifactError(

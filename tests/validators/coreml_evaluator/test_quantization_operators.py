@@ -252,6 +252,63 @@ CASES = {
     ),
 }
 
+LARGE = RNG.normal(0, 1, (1, 3, 200, 150)).astype(np.float32)  # longer than one part
+
+
+def there_and_back(mb, x, point=None, back=None, step=0.02):
+    points = {} if point is None else {"zero_point": np.int8(point)}
+    backs = {} if back is None else {"zero_point": np.int8(back)}
+    levels = mb.quantize(input=x, scale=np.float32(0.02), output_dtype="int8", **points)
+    return mb.dequantize(input=levels, scale=np.float32(step), **backs)
+
+
+def clamped_twice(mb, x):
+    """A sum that is read once, clamped, and one that is read twice, which no reader may change."""
+    once, twice = mb.add(x=x, y=np.float32(0.5)), mb.add(x=x, y=np.float32(0.25))
+    return [there_and_back(mb, mb.clip(x=once, alpha=np.float32(0), beta=np.float32(1))), mb.relu(x=twice), twice]
+
+
+def read_by_two(mb, x):
+    levels = mb.quantize(input=x, scale=np.float32(0.02), output_dtype="int8")
+    return [mb.dequantize(input=levels, scale=np.float32(step)) for step in (0.02, 0.5)]
+
+
+def grid(x, point=0.0, back=0.0, step=0.02):
+    return (quantized(x, np.float32(0.02), point, -128, 127) - back) * np.float32(step)
+
+
+JOINED = {
+    "joined-plain": ("iOS17", {"x": X}, there_and_back, grid),
+    "joined-in-parts": (
+        "iOS17",
+        {"x": LARGE},
+        lambda mb, x: there_and_back(mb, x, -20, -20),
+        lambda x: grid(x, -20, -20),
+    ),
+    "joined-other-grids": (
+        "iOS17",
+        {"x": X},
+        lambda mb, x: there_and_back(mb, x, -20, 7, 0.03),
+        lambda x: grid(x, -20, 7, 0.03),
+    ),
+    "joined-clamped": (
+        "iOS17",
+        {"x": X},
+        clamped_twice,
+        lambda x: [grid(np.clip(x + np.float32(0.5), 0, 1)), np.maximum(x + np.float32(0.25), 0), x + np.float32(0.25)],
+    ),
+    "joined-not-for-two": ("iOS17", {"x": X}, read_by_two, lambda x: [grid(x), grid(x, step=0.5)]),
+    "folded": (
+        "iOS17",
+        {"x": np.ones((6, 4), np.float32)},
+        lambda mb, x: mb.add(x=x, y=mb.relu(x=mb.dequantize(input=BYTES, scale=np.float32(0.5)))),
+        lambda x: x + np.maximum(BYTES * np.float32(0.5), 0),
+    ),
+}
+"""Programs of which a run without a trace computes less than the file says: grids joined, constants folded."""
+
+CASES |= JOINED
+
 STORED = {
     "constexpr_affine_dequantize": ("int8", ("constexpr_affine_dequantize",), 24 + 6 + 24),
     "constexpr_cast": ("fp16", ("constexpr_cast",), 12),
@@ -276,3 +333,22 @@ def test_how_a_constant_is_stored_is_reported(name, packages):
     assert [(item.stored_dtype, item.encoding, item.dtype) for item in stored] == [(dtype, encoding, "fp32")]
     assert size is None or stored[0].stored_bytes == size
     assert stored[0].elements == np.prod(stored[0].shape)
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_a_run_that_is_traced_gives_the_same_bits_and_every_value(name, packages):
+    inputs = JOINED[name][1]
+    quick, traced = load(packages / f"{name}.mlpackage", threads=1), load(packages / f"{name}.mlpackage", threads=1)
+    values = {}
+    expected = traced.run(inputs, trace=values.__setitem__)
+    for _ in range(2):  # what was computed once serves the second run as well
+        results = quick.run(inputs)
+        for output, want in expected.items():
+            np.testing.assert_array_equal(results[output], want)
+    assert set(values) == {result.name for operation in traced.operations for result in operation.outputs}
+
+
+def test_a_run_leaves_the_arrays_of_its_caller_alone(packages):
+    given = X.copy()
+    load(packages / "joined-plain.mlpackage", threads=1).run({"x": given})
+    np.testing.assert_array_equal(given, X)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -41,6 +42,8 @@ def _convolve(call: Call, weight: Tensor) -> Tensor:
         x, both_sides = pad_spatial(x, padding), [0] * spatial
     if bias is not None:
         bias = bias.to(x.dtype)
+    if x.dim() == 4:  # twice as quick; what follows element by element keeps the layout
+        x = x.contiguous(memory_format=torch.channels_last)
     return CONVOLUTIONS[spatial](x, weight, bias, strides, both_sides, dilations, call.integer("groups", 1))
 
 

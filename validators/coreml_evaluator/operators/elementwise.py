@@ -34,6 +34,10 @@ def _clip(call: Call) -> Tensor:
     return call.tensor("x").clamp(call.number("alpha", 0.0), call.number("beta", 1.0))
 
 
+def _clip_in_place(call: Call) -> Tensor:
+    return call.tensor("x").clamp_(call.number("alpha", 0.0), call.number("beta", 1.0))
+
+
 def _floor_div(x: Tensor, y: Tensor) -> Tensor:
     return torch.div(x, y, rounding_mode="floor")
 
@@ -101,3 +105,6 @@ OPERATORS: dict[str, Kernel] = {
     "threshold": _threshold,
 }
 """By operator type."""
+
+IN_PLACE: dict[str, Kernel] = {"clip": _clip_in_place, "relu": lambda call: call.tensor("x").relu_()}
+"""The same, of values that nobody else needs: the result takes their place."""

@@ -105,6 +105,11 @@ PICKING: frozenset[str] = frozenset(
 )
 """Operators whose results are elements of their inputs or whole numbers: fp16 inputs give fp16 results unrounded."""
 
+FRESH: frozenset[str] = frozenset(
+    ("add", "avg_pool", "clip", "conv", "linear", "matmul", "mul", "real_div", "relu", "sigmoid", "sub")
+)
+"""Operators whose results never share memory with what they were computed from: they may be changed in place."""
+
 RANDOM: frozenset[str] = frozenset(randomness.OPERATORS)
 """Operators whose values on a device nobody can foretell."""
 
