@@ -50,14 +50,19 @@ def bring_into_normal_form(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def check_types(model: onnx.ModelProto, title: str) -> None:
-    """Checks that every tensor is of a type that the installed onnx knows; its own checker takes any number.
+def check_words(model: onnx.ModelProto, title: str) -> None:
+    """Checks what protobuf and onnx's own checker let pass: types that nobody knows, and names that are no text.
 
     Raises:
-        ModelError: one is not.
+        ModelError: there is one.
     """
     import onnx
 
+    if any(isinstance(word, bytes) for word in _words(model)):
+        raise ModelError(
+            f"{title} holds a name that is no text in UTF-8. The file is damaged, or its exporter wrote names in "
+            "another encoding: copy or export it again."
+        )
     known = set(onnx.TensorProto.DataType.values())
     for graph in graphs_of(model.graph):
         values = (*graph.input, *graph.output, *graph.value_info)
@@ -69,6 +74,23 @@ def check_types(model: onnx.ModelProto, title: str) -> None:
                     f'{title}: the tensor "{name}" is of type number {kind}, which onnx {onnx.__version__} does not '
                     "know. The file is damaged, or of a newer onnx: copy or export it again."
                 )
+
+
+def _words(model: onnx.ModelProto) -> Iterator[object]:
+    """Yields every name in a model; protobuf gives one that is no UTF-8 as bytes, whatever the types say."""
+    for graph in graphs_of(model.graph):
+        yield graph.name
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            yield value.name
+            yield from (size.dim_param for size in value.type.tensor_type.shape.dim)
+        for tensor in graph.initializer:
+            yield tensor.name
+            yield from (word for entry in tensor.external_data for word in (entry.key, entry.value))
+        for node in graph.node:
+            yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+            yield from (attribute.name for attribute in node.attribute)
+    for entry in model.metadata_props:
+        yield from (entry.key, entry.value)
 
 
 def _copy(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:

@@ -139,6 +139,13 @@ def pickle_message(text: str) -> str:
     )
 
 
+def _is_whole_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # an end that speaks of other disks
+        return False
+
+
 def _check_signature(text: str, path: Path, suffix: str, head: bytes) -> None:
     if not head:
         raise ModelError(f"{text} is empty (0 bytes).")
@@ -153,7 +160,7 @@ def _check_signature(text: str, path: Path, suffix: str, head: bytes) -> None:
             f"{text} is not {words}: it begins with {head[:8].hex(' ')} ({path.stat().st_size} bytes). "
             "It is damaged, or its suffix is wrong."
         )
-    if wanted.startswith(b"PK") and not zipfile.is_zipfile(path):
+    if wanted.startswith(b"PK") and not _is_whole_zip(path):
         raise ModelError(
             f"{text} is damaged: it begins as {words} and has no end ({path.stat().st_size} bytes). "
             "Copy or save the file again."

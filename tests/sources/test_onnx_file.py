@@ -334,6 +334,16 @@ def test_a_tensor_of_a_type_that_onnx_does_not_know_is_refused(tmp_path):
     )
 
 
+def test_a_name_that_is_no_text_is_refused(tmp_path):
+    model = cnn()
+    model.graph.node[0].name = "plain_name"
+    content = model.SerializeToString().replace(b"plain_name", b"plain\xe1name")
+    assert message_of(tmp_path, content) == (
+        "net.onnx holds a name that is no text in UTF-8. The file is damaged, or its exporter wrote names in another "
+        "encoding: copy or export it again."
+    )
+
+
 def test_a_file_that_breaks_the_standard_is_refused(tmp_path):
     model = cnn()
     model.graph.node[1].input[0] = "nowhere"
