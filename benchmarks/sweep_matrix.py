@@ -85,6 +85,7 @@ def timed(
 ) -> dict[str, Any]:
     """Runs a sweep and puts it on record."""
     own, children = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+    load = [round(os.getloadavg()[0], 1)]
     before = [cpu_of(own), cpu_of(children)]
     began = time.monotonic()
     requested = SweepRequest.read(matrix, SweepFlags(time=time_text), out, {}, engine, address)
@@ -96,7 +97,9 @@ def timed(
         "wall_s": round(wall_s, 1),
         "driver_cpu_s": round(cpu_of(own) - before[0], 2),
         "workers_cpu_s": round(cpu_of(children) - before[1], 1),
+        "load": [*load, round(os.getloadavg()[0], 1)],
         "combinations": len(result.keys),
+        "artifacts": len({(row.model, row.format, row.artifact_sha256) for row in result.rows if row.artifact_sha256}),
         "missing": result.missing,
         **{name: value for name, value in result.to_json()["jobs"].items() if name != "left"},
         "passing": sum(row.passed() for row in result.rows),

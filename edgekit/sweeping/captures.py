@@ -6,8 +6,9 @@ all models of a job: a fork of a process that has them loaded is as fresh as a n
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, final
 
@@ -19,8 +20,12 @@ from edgekit.workers.worker import Job, Progress
 if TYPE_CHECKING:
     from edgekit.pipeline.settings import Settings
 
-LOADED: Final = ("torch", "torch.export", "torch._dynamo", "edgekit.sources.torch_factory")
-"""Modules that a capture of torch's imports, and that no user code changes the meaning of."""
+_LOADED: Final = (
+    "torch", "torch._dynamo", "torch._functorch.aot_autograd", "torch.export._trace", "torch._inductor.ir",
+    "torch.export.pt2_archive._package", "edgekit.sources.torch_factory", "edgekit.sources.open_capture",
+    "edgekit.torch_program.canonical_program", "edgekit.torch_program.program_facts", "edgekit.analysis.analyze",
+)  # fmt: skip
+"""What a capture from torch imports: without one of them it is only slower."""
 
 
 @final
@@ -97,8 +102,9 @@ def _forking(settings: Settings, source: str) -> Settings:
     """Returns settings by which stages are forks of this process, where that is sound: torch, on Linux."""
     if sys.platform != "linux" or ":" not in source or importlib.util.find_spec("torch") is None:
         return settings
-    for name in LOADED:
-        importlib.import_module(name)
+    for name in _LOADED:
+        with suppress(ImportError):  # torch's own inner modules have other names in other versions
+            importlib.import_module(name)
     return replace(settings, forks=True)
 
 
