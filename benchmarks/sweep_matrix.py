@@ -32,6 +32,7 @@ from typing import Any
 
 import psutil
 
+from edgekit.engines.engine import Ended, Engine, Work, find_engine
 from edgekit.pipeline.settings import Settings
 from edgekit.sweeping.matrix_file import SweepFlags
 from edgekit.sweeping.request import SweepRequest, run_sweep
@@ -89,7 +90,8 @@ def timed(
     before = [cpu_of(own), cpu_of(children)]
     began = time.monotonic()
     requested = SweepRequest.read(matrix, SweepFlags(time=time_text), out, {}, engine, address)
-    result = run_sweep(requested, Settings(jobs=jobs))
+    timing = TimedEngine(find_engine(engine, jobs, address))
+    result = run_sweep(requested, Settings(jobs=jobs), timing)
     wall_s = time.monotonic() - began
     record = {
         "part": part,
@@ -97,6 +99,7 @@ def timed(
         "wall_s": round(wall_s, 1),
         "driver_cpu_s": round(cpu_of(own) - before[0], 2),
         "workers_cpu_s": round(cpu_of(children) - before[1], 1),
+        "jobs_s": round(timing.jobs_s, 1),
         "load": [*load, round(os.getloadavg()[0], 1)],
         "combinations": len(result.keys),
         "artifacts": len({(row.model, row.format, row.artifact_sha256) for row in result.rows if row.artifact_sha256}),
@@ -109,6 +112,26 @@ def timed(
     add_result(record)
     print(json.dumps(record), flush=True)
     return record
+
+
+class TimedEngine(Engine):
+    """Another engine, with the sum of its jobs' seconds."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine.slots)
+        self._engine = engine
+        self.jobs_s = 0.0
+
+    def submit(self, work: Work) -> None:
+        self._engine.submit(work)
+
+    def wait(self, timeout_s: float | None) -> tuple[Ended, ...]:
+        found = self._engine.wait(timeout_s)
+        self.jobs_s += sum(one.wall_s for one in found)
+        return found
+
+    def cancel(self) -> None:
+        self._engine.cancel()
 
 
 def cpu_of(who: int) -> float:
@@ -295,12 +318,7 @@ def _words_about(records: list[dict[str, Any]]) -> list[str]:
         words.append(f"- The second run of what was there: {done:.1f} % of rows from before, {one['wall_s']:.0f} s.")
     workers = {one["jobs"]: one for one in records if one["part"] == "workers"}
     if {1, 2} <= workers.keys():
-        linear = workers[1]["wall_s"] / (2 * workers[2]["wall_s"])
-        busy = [one["workers_cpu_s"] + one["driver_cpu_s"] for one in workers.values()]
-        words.append(
-            f"- Two workers against one: {linear:.2f} of linear by wall-clock time; CPU of all processes "
-            f"{busy[0]:.0f} s and {busy[1]:.0f} s."
-        )
+        words.append(_words_about_workers(workers[1], workers[2]))
     named = {one["part"]: one for one in records}
     if "one fresh raylet" in named:
         fresh, local = named["one fresh raylet"], named["one local worker"]
@@ -316,6 +334,20 @@ def _words_about(records: list[dict[str, Any]]) -> list[str]:
             f"({one['ray_s']:.0f} s against {one['local_s']:.0f} s)."
         )
     return words
+
+
+def _words_about_workers(one: dict[str, Any], two: dict[str, Any]) -> str:
+    """Returns the efficiency of two workers, by the clock and by what the load of others does not change."""
+    linear = one["wall_s"] / (2 * two["wall_s"])
+    filled = two["jobs_s"] / (2 * two["wall_s"])
+    workers = one["workers_cpu_s"] / two["workers_cpu_s"]
+    counted = one["workers_cpu_s"] / (two["workers_cpu_s"] + two["driver_cpu_s"])
+    return (
+        f"- Two workers against one: {linear:.2f} of linear by wall-clock time, which the load of others changes. Jobs "
+        f"filled {100 * filled:.0f} % of the two workers' time; by one, the work took {workers:.2f} of their CPU time "
+        f"({counted:.2f} with the driver's own on the side of two): {filled * workers:.2f} of linear without the "
+        f"driver, {filled * counted:.2f} with it."
+    )
 
 
 def main() -> None:
