@@ -82,12 +82,17 @@ def timed(
     jobs: int,
     time_text: str | None = None,
     engine: str = "local",
-    address: str | None = None,
+    raylets: Raylets | None = None,
 ) -> dict[str, Any]:
     """Runs a sweep and puts it on record."""
-    own, children = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+    address = None if raylets is None else raylets.address
+
+    def workers_cpu_s() -> float:
+        return cpu_of(resource.RUSAGE_CHILDREN) if raylets is None else raylets.cpu_s()
+
+    own = resource.RUSAGE_SELF
     load = [round(os.getloadavg()[0], 1)]
-    before = [cpu_of(own), cpu_of(children)]
+    before = [cpu_of(own), workers_cpu_s()]
     began = time.monotonic()
     requested = SweepRequest.read(matrix, SweepFlags(time=time_text), out, {}, engine, address)
     timing = TimedEngine(find_engine(engine, jobs, address))
@@ -98,7 +103,7 @@ def timed(
         "jobs": jobs,
         "wall_s": round(wall_s, 1),
         "driver_cpu_s": round(cpu_of(own) - before[0], 2),
-        "workers_cpu_s": round(cpu_of(children) - before[1], 1),
+        "workers_cpu_s": round(workers_cpu_s() - before[1], 1),
         "jobs_s": round(timing.jobs_s, 1),
         "load": [*load, round(os.getloadavg()[0], 1)],
         "combinations": len(result.keys),
@@ -179,7 +184,7 @@ def run_ray(options: argparse.Namespace) -> None:
     try:
         killer = threading.Thread(target=raylets.kill_one, args=(place / "shared" / "actions",), daemon=True)
         killer.start()
-        ran = timed("two raylets, one killed", matrix, place / "out", jobs=2, engine="ray", address=raylets.address)
+        ran = timed("two raylets, one killed", matrix, place / "out", jobs=2, engine="ray", raylets=raylets)
     finally:
         raylets.end()
     ours, theirs = (dict(map(row_facts, read_rows(one / "out"))) for one in (local, place))
@@ -207,7 +212,7 @@ def run_fresh(options: argparse.Namespace) -> None:
     share_cache(place)
     raylets = Raylets(place, 1)
     try:
-        timed("one fresh raylet", matrix, place / "out", jobs=1, engine="ray", address=raylets.address)
+        timed("one fresh raylet", matrix, place / "out", jobs=1, engine="ray", raylets=raylets)
     finally:
         raylets.end()
 
@@ -263,6 +268,17 @@ class Raylets:
         kill_tree(self._processes[-1].pid)
         self.killed_after_s = time.monotonic() - self.began
 
+    def cpu_s(self) -> float:
+        """Returns CPU seconds of all processes that live, and of those that they have waited for."""
+        found = 0.0
+        for process in self._processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                parent = psutil.Process(process.pid)
+                for one in [*parent.children(recursive=True), parent]:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        found += sum(one.cpu_times()[:4])
+        return found
+
     def end(self) -> None:
         """Ends what is left."""
         for process in reversed(self._processes):
@@ -287,17 +303,19 @@ def as_markdown(records: list[dict[str, Any]]) -> str:
 
 Runs of `python benchmarks/sweep_matrix.py PART`, each as it was put on record in `sweep_matrix.json`, on 2 shared cores
 on which other heavy work ran at the same time: wall-clock times are upper bounds. The networks are those of
-`sweep_nets.py`. A part that was stopped by its time limit went on in the next run; in each, every model is captured
-anew. CPU seconds of the workers are those of the local pool; Ray's processes are not this one's children.
+`sweep_nets.py`. In each run every model is captured anew, for user code may have changed. Load is the machine's load
+average at the beginning and at the end, this run's own processes in it. CPU seconds of Ray's workers are those of all
+processes of its raylets that live at the end.
 
-| part | workers | wall | workers' CPU | driver's CPU | jobs | captured | converted | judged | cached | rows | code |
-|---|---|---|---|---|---|---|---|---|---|---|---|
+| part | workers | wall | load | their CPU | driver's CPU | jobs | captured | converted | judged | cached | rows | code |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|
 """
     return head + "\n".join([*lines, "", *_words_about(records)]) + "\n"
 
 
 def _cells(one: dict[str, Any]) -> list[str]:
-    times = (f"{one['wall_s']:.0f} s", f"{one['workers_cpu_s']:.0f} s", f"{one['driver_cpu_s']:.1f} s")
+    load = " to ".join(map(str, one["load"]))
+    times = (f"{one['wall_s']:.0f} s", load, f"{one['workers_cpu_s']:.0f} s", f"{one['driver_cpu_s']:.1f} s")
     counts = (one["started"], one["captured"], one["converted"], one["judged"] + one["failed"], one["cached"])
     there = f"{one['combinations'] - one['missing']} of {one['combinations']}"
     return [one["part"], str(one["jobs"]), *times, *map(str, counts), there, f"`{one['code']}`"]
@@ -308,9 +326,11 @@ def _words_about(records: list[dict[str, Any]]) -> list[str]:
     words: list[str] = []
     matrix = [one for one in records if one["part"] == "matrix"]
     if matrix:
-        pairs = 4 * len(MODELS)
         converted = sum(one["converted"] for one in matrix)
-        words.append(f"- Conversions of the matrix: {converted}, for {pairs} pairs of a model and a format.")
+        words.append(
+            f"- Conversions of the matrix: {converted}, for {matrix[-1]['artifacts']} artifacts (model, format, recipe) "
+            f"and {matrix[-1]['combinations']} rows."
+        )
         if matrix[-1]["missing"]:
             words.append(f"- The matrix is not finished: {matrix[-1]['missing']} of its rows are not judged yet.")
     for one in [one for one in matrix if one["cached"] and not one["judged"] + one["failed"]][:1]:
@@ -323,9 +343,11 @@ def _words_about(records: list[dict[str, Any]]) -> list[str]:
     if "one fresh raylet" in named:
         fresh, local = named["one fresh raylet"], named["one local worker"]
         more = (fresh["wall_s"] - local["wall_s"]) / fresh["started"]
+        more_cpu = (fresh["workers_cpu_s"] - local["workers_cpu_s"]) / fresh["started"]
         words.append(
-            f"- A raylet that has just started, its cache empty, against a local worker: {more:+.1f} s a job, "
-            f"{100 * more / 60:+.0f} % of a job of a minute."
+            f"- A raylet that has just started, its cache empty, against a local worker: {more:+.1f} s of wall-clock "
+            f"time a job, which the load of others changes, and {more_cpu:+.1f} s of CPU time, Ray's own processes "
+            f"included: {100 * more_cpu / 60:+.0f} % of a job of a minute."
         )
     for one in [one for one in records if one["part"] == "ray against local"]:
         equal = f"{one['rows_equal']} of {one['rows']} rows equal those of an undisturbed local run"
