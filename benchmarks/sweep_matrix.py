@@ -307,7 +307,7 @@ on which other heavy work ran at the same time: wall-clock times are upper bound
 average at the beginning and at the end, this run's own processes in it. CPU seconds of Ray's workers are those of all
 processes of its raylets that live at the end.
 
-| part | workers | wall | load | their CPU | driver's CPU | jobs | captured | converted | judged | cached | rows | code |
+| part | workers | wall | load | their CPU | driver's CPU | jobs | models | converted | judged | cached | rows | code |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|
 """
     return head + "\n".join([*lines, "", *_words_about(records)]) + "\n"
@@ -328,8 +328,8 @@ def _words_about(records: list[dict[str, Any]]) -> list[str]:
     if matrix:
         converted = sum(one["converted"] for one in matrix)
         words.append(
-            f"- Conversions of the matrix: {converted}, for {matrix[-1]['artifacts']} artifacts (model, format, recipe) "
-            f"and {matrix[-1]['combinations']} rows."
+            f"- Conversions of the matrix: {converted}, for {matrix[-1]['artifacts']} artifacts (model, format, "
+            f"recipe) and {matrix[-1]['combinations']} rows."
         )
         if matrix[-1]["missing"]:
             words.append(f"- The matrix is not finished: {matrix[-1]['missing']} of its rows are not judged yet.")
