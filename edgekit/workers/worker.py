@@ -323,11 +323,19 @@ def _become_worker(folder: Path, environment: Mapping[str, str], log: int) -> No
         os.environ.update(environment)
         tempfile.tempdir = None
         sys.argv = ["-c", str(folder)]
+        _draw_anew()
         _run_and_end(folder)
     except BaseException:
         traceback.print_exc()  # into the log: nothing of this process may go on as its parent
     finally:
         os._exit(MachineError.exit_code)
+
+
+def _draw_anew() -> None:
+    """Gives a fork random numbers of its own: two data sets that nobody seeds would be the same. `random` does so."""
+    for module in ("torch", "numpy.random"):
+        if module in sys.modules:
+            sys.modules[module].seed()
 
 
 def _run_and_end(folder: Path) -> NoReturn:

@@ -27,6 +27,10 @@ def build(width=4):
     return nn.Sequential(nn.Linear(6, width), nn.ReLU(), nn.Linear(width, 1 + len(calls))).eval()
 
 
+def unseeded():
+    return nn.Linear(6, 2).eval()
+
+
 def example_inputs():
     return (torch.zeros(1, 6),)
 
@@ -65,11 +69,12 @@ def test_models_of_one_job_are_captured_as_each_is_by_itself(tmp_path: Path, mon
     monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "net.py").write_text(NET)
     (tmp_path / "edgekit.toml").write_text(CONFIG)
-    sources = ("net.py:build", "net.py:build(width=8)", "net.py:nothing")
+    sources = ("net.py:build", "net.py:build(width=8)", "net.py:nothing", "net.py:unseeded", "net.py:unseeded()")
     request = CapturesRequest(models=tuple(model(tmp_path, source) for source in sources))
     found = run_job(CAPTURE, request, JobOptions(title="captures", timeout_s=600.0)).value.found
     assert [one.name for one in found] == list(sources)
-    assert [one.failure is None for one in found] == [True, True, False]
+    assert [one.failure is None for one in found] == [True, True, False, True, True]
+    assert digests(found[3])[0] != digests(found[4])[0]  # each draws weights of its own
     for one, asked in zip(found[:2], request.models[:2], strict=True):
         task = read_request(asked.task, asked.device, None, None, ()).task
         alone = read_inputs(task, asked.formats, Settings())

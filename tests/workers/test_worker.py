@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
@@ -64,6 +65,11 @@ def tell(request: Request, progress: Progress) -> Result:
         time.sleep(0.25)
     progress("finished", None)
     return Result()
+
+def draw(request: Request, progress: Progress) -> Result:
+    import random
+    import numpy as np
+    return Result(flag=f"{random.random()} {np.random.rand()}")
 
 def load_user_code(request: Request, progress: Progress) -> Result:
     import code_of_the_user
@@ -191,6 +197,12 @@ def test_a_job_runs_in_another_process_and_returns_its_result(run: Run, jobs: An
     assert result.value.flag == "on"
     assert result.value.pid != os.getpid()
     assert result.wall_s > 0
+
+
+def test_each_process_draws_random_numbers_of_its_own(run: Run) -> None:
+    np.random.rand()  # noqa: NPY002  what a fork takes over
+    drawn = [word for _ in range(2) for word in run("draw").value.flag.split()]
+    assert len(set(drawn)) == 4
 
 
 def test_what_a_job_prints_goes_to_its_log_and_nowhere_else(
