@@ -2,11 +2,12 @@
 
     python benchmarks/sweep.py [--jobs 10000] [--write]
 
-The graph is that of a sweep of models x 15 devices x 4 formats x 3 precisions: a capture a model, an artifact a (model,
-format, precision), a judgement a row. Requests are made by the real stages; nothing is run. Durations are drawn from
-log-normal distributions around medians of 8 s (capture), 12 s (artifact) and 3 s (judgement), with a fixed seed. Time
-is simulated, but the driver's own CPU time is measured and passes in the simulation while it works: workers wait for
-it. What an engine itself spends on a job, such as the start of a process, is not in it.
+The graph is that of a sweep of models x 15 devices x 4 formats x 3 precisions: captures of up to ten models a job, an
+artifact a (model, format, precision), a judgement of its 15 rows. Requests are made by the real stages; nothing is run.
+Durations are drawn from log-normal distributions with a fixed seed, around what the networks of `sweep_nets.py` take
+on an idle core: 4 s and 4 s a model (capture), 10 s (artifact), 2 s and 0.1 s a row (judgement). Time is simulated, but
+the driver's own CPU time is measured and passes in the simulation while it works: workers wait for it. What an engine
+itself spends on a job, such as the start of a process, is not in it.
 
 efficiency   work / (workers x time to the end): 1 is a driver that costs nothing and work that can be split evenly
 bound        the same for a driver without cost: the graph, and the last jobs that leave workers idle, allow no more
@@ -39,7 +40,7 @@ from edgekit.sweeping.task_text import TaskText
 
 HERE = Path(__file__).parent
 WORKERS = (1, 2, 4, 16, 64, 256)
-MEDIANS_S = {"capture": (6.0, 4.0), "make": (12.0, 0.0), "judge": (2.0, 0.3)}
+MEDIANS_S = {"capture": (4.0, 4.0), "make": (10.0, 0.0), "judge": (2.0, 0.1)}
 DEVICES, FORMATS, PRECISIONS = 15, ("a", "b", "c", "d"), ("fp16", "int8", "int4")
 SPREAD = 0.5
 
@@ -178,9 +179,9 @@ def as_markdown(rows: list[dict[str, float]], peak_mb: float) -> str:
     head = f"""# The driver of a sweep, simulated
 
 `python benchmarks/sweep.py --write` on {platform.machine()}, Python {platform.python_version()}: the real scheduler and
-stages against simulated jobs (medians: capture 8 s, artifact 12 s, judgement 3 s). The driver's CPU time counts. Not in
-it: what an engine spends on a job (the start of a process), and the writing of rows, which is the workers'. The peak
-resident set of the whole simulation was {peak_mb:.0f} MB.
+stages against simulated jobs (medians: capture 4 s and 4 s a model, artifact 10 s, judgement 2 s and 0.1 s a row). The
+driver's CPU time counts. Not in it: what an engine spends on a job (the start of a process), and the writing of rows,
+which is the workers'. The peak resident set of the whole simulation was {peak_mb:.0f} MB.
 
 | workers | jobs | simulated time | efficiency | without the driver's cost | driver's CPU a job |
 |---|---|---|---|---|---|
