@@ -326,10 +326,12 @@ def _words_about(records: list[dict[str, Any]]) -> list[str]:
     words: list[str] = []
     matrix = [one for one in records if one["part"] == "matrix"]
     if matrix:
-        converted = sum(one["converted"] for one in matrix)
+        converted, artifacts = sum(one["converted"] for one in matrix), matrix[-1]["artifacts"]
+        others = artifacts - converted
         words.append(
-            f"- Conversions of the matrix: {converted}, for {matrix[-1]['artifacts']} artifacts (model, format, "
-            f"recipe) and {matrix[-1]['combinations']} rows."
+            f"- Artifacts of the matrix (model, format, recipe): {artifacts}, for {matrix[-1]['combinations']} rows; "
+            f"{converted} of them were converted in the runs above"
+            + (f", {others} in a run that was killed before it put anything on record." if others else ".")
         )
         if matrix[-1]["missing"]:
             words.append(f"- The matrix is not finished: {matrix[-1]['missing']} of its rows are not judged yet.")
@@ -337,6 +339,11 @@ def _words_about(records: list[dict[str, Any]]) -> list[str]:
         done = 100 * one["cached"] / one["combinations"]
         words.append(f"- The second run of what was there: {done:.1f} % of rows from before, {one['wall_s']:.0f} s.")
     workers = {one["jobs"]: one for one in records if one["part"] == "workers"}
+    for one in workers.values():
+        words.append(
+            f"- From an empty cache, {one['jobs']} worker{'s' * (one['jobs'] > 1)}: {one['converted']} conversions for "
+            f"{one['artifacts']} artifacts and {one['combinations']} rows."
+        )
     if {1, 2} <= workers.keys():
         words.append(_words_about_workers(workers[1], workers[2]))
     named = {one["part"]: one for one in records}
