@@ -339,11 +339,11 @@ def _words_about(records: list[dict[str, Any]]) -> list[str]:
         done = 100 * one["cached"] / one["combinations"]
         words.append(f"- The second run of what was there: {done:.1f} % of rows from before, {one['wall_s']:.0f} s.")
     workers = {one["jobs"]: one for one in records if one["part"] == "workers"}
-    for one in workers.values():
-        words.append(
-            f"- From an empty cache, {one['jobs']} worker{'s' * (one['jobs'] > 1)}: {one['converted']} conversions for "
-            f"{one['artifacts']} artifacts and {one['combinations']} rows."
-        )
+    words += [
+        f"- From an empty cache, {one['jobs']} worker{'s' * (one['jobs'] > 1)}: {one['converted']} conversions for "
+        f"{one['artifacts']} artifacts and {one['combinations']} rows."
+        for one in workers.values()
+    ]
     if {1, 2} <= workers.keys():
         words.append(_words_about_workers(workers[1], workers[2]))
     named = {one["part"]: one for one in records}
