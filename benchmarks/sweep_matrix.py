@@ -33,6 +33,7 @@ from typing import Any
 import psutil
 
 from edgekit.engines.engine import Ended, Engine, Work, find_engine
+from edgekit.errors import MachineError
 from edgekit.pipeline.settings import Settings
 from edgekit.sweeping.matrix_file import SweepFlags
 from edgekit.sweeping.request import SweepRequest, run_sweep
@@ -85,7 +86,6 @@ def timed(
     raylets: Raylets | None = None,
 ) -> dict[str, Any]:
     """Runs a sweep and puts it on record."""
-    address = None if raylets is None else raylets.address
 
     def workers_cpu_s() -> float:
         return cpu_of(resource.RUSAGE_CHILDREN) if raylets is None else raylets.cpu_s()
@@ -94,8 +94,8 @@ def timed(
     load = [round(os.getloadavg()[0], 1)]
     before = [cpu_of(own), workers_cpu_s()]
     began = time.monotonic()
-    requested = SweepRequest.read(matrix, SweepFlags(time=time_text), out, {}, engine, address)
-    timing = TimedEngine(find_engine(engine, jobs, address))
+    requested = SweepRequest.read(matrix, SweepFlags(time=time_text), out, {}, engine)
+    timing = TimedEngine(find_engine(engine, jobs) if raylets is None else raylets.engine())
     result = run_sweep(requested, Settings(jobs=jobs), timing)
     wall_s = time.monotonic() - began
     record = {
@@ -242,6 +242,7 @@ class Raylets:
         # Ray's clusters may ask for a token: this one has its own, which whoever starts here inherits.
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self.began = time.monotonic()
+        self.count = count
         self.killed_after_s = 0.0
         port = self.address.rpartition(":")[2]
         self._processes = [
@@ -260,6 +261,20 @@ class Raylets:
         command = [ray, "start", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1", *arguments]
         log = (place / "log.txt").open("wb")
         return subprocess.Popen(command, env=environment, cwd=place, stdout=log, stderr=log, start_new_session=True)
+
+    def engine(self) -> Engine:
+        """Returns the engine once all raylets have joined the cluster."""
+        deadline = time.monotonic() + 180
+        while True:
+            try:
+                made = find_engine("ray", self.count, self.address)
+                if made.slots == self.count:
+                    return made
+                made.cancel()
+            except MachineError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(2)
 
     def kill_one(self, actions: Path) -> None:
         """Kills a raylet and all that it runs by SIGKILL once two artifacts lie in the shared cache."""
