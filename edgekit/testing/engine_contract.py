@@ -34,7 +34,7 @@ class EngineContract:
 
     @pytest.fixture
     def engine(self) -> Iterator[Engine]:
-        """The engine, asked for two jobs at a time; cancelled at the end."""
+        """The engine, with two jobs at a time requested; cancelled at the end."""
         made = find_engine(self.name, 2, self.address)
         yield made
         made.cancel()

@@ -11,7 +11,7 @@ from edgekit.errors import ModelError
 from edgekit.workers.request_key import Place
 from edgekit.workers.worker import Progress
 
-FAILURE = "This job was asked to fail."
+FAILURE = "This job was requested to fail."
 
 
 @final
@@ -39,10 +39,10 @@ class ContractResult:
 
 
 def work(request: ContractRequest, _progress: Progress) -> ContractResult:
-    """Leaves its process id, sleeps, and fails where it is asked to.
+    """Leaves its process id, sleeps, and fails where that is requested.
 
     Raises:
-        ModelError: it was asked to fail.
+        ModelError: a failure was requested.
     """
     (request.pids / str(os.getpid())).touch()
     time.sleep(request.sleep_s)

@@ -75,9 +75,9 @@ def test_models_of_one_job_are_captured_as_each_is_by_itself(tmp_path: Path, mon
     assert [one.name for one in found] == list(sources)
     assert [one.failure is None for one in found] == [True, True, False, True, True]
     assert digests(found[3])[0] != digests(found[4])[0]  # each draws weights of its own
-    for one, asked in zip(found[:2], request.models[:2], strict=True):
-        task = read_request(asked.task, asked.device, None, None, ()).task
-        alone = read_inputs(task, asked.formats, Settings())
+    for one, requested in zip(found[:2], request.models[:2], strict=True):
+        task = read_request(requested.task, requested.device, None, None, ()).task
+        alone = read_inputs(task, requested.formats, Settings())
         assert digests(one) == (alone.model.digest, alone.evaluation and alone.evaluation.sha256)
 
 
