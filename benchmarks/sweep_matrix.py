@@ -86,7 +86,6 @@ def timed(
     raylets: Raylets | None = None,
 ) -> dict[str, Any]:
     """Runs a sweep and puts it on record."""
-
     own, children = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
     load = [round(os.getloadavg()[0], 1)]
     before = [cpu_of(own), cpu_of(children)]
@@ -362,8 +361,8 @@ def _words_about(records: list[dict[str, Any]]) -> list[str]:
     for one in [one for one in records if one["part"] == "ray against local"]:
         equal = f"{one['rows_equal']} of {one['rows']} rows equal those of an undisturbed local run"
         words.append(
-            f"- Two raylets with caches of their own, one killed after {one['killed_after_s']:.0f} s: {equal} "
-            f"({one['ray_s']:.0f} s against {one['local_s']:.0f} s)."
+            f"- Two raylets with caches of their own, one killed after {one['killed_after_s']:.0f} s of "
+            f"{one['ray_s']:.0f} s: {equal}."
         )
     return words
 
