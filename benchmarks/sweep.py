@@ -2,11 +2,12 @@
 
     python benchmarks/sweep.py [--jobs 10000] [--write]
 
-The graph is that of a sweep of models x 15 devices x 4 formats x 3 precisions: a capture a model, an artifact a (model,
-format, precision), a judgement a row. Requests are made by the real stages; nothing is run. Durations are drawn from
-log-normal distributions around medians of 8 s (capture), 12 s (artifact) and 3 s (judgement), with a fixed seed. Time
-is simulated, but the driver's own CPU time is measured and passes in the simulation while it works: workers wait for
-it. What an engine itself spends on a job, such as the start of a process, is not in it.
+The graph is that of a sweep of models x 15 devices x 4 formats x 3 precisions: captures of up to ten models a job, an
+artifact a (model, format, precision), a judgement of its 15 rows. Requests are made by the real stages; nothing is run.
+Durations are drawn from log-normal distributions with a fixed seed, around what the networks of `sweep_nets.py` take
+on an idle core: 4 s and 4 s a model (capture), 10 s (artifact), 2 s and 0.1 s a row (judgement). Time is simulated, but
+the driver's own CPU time is measured and passes in the simulation while it works: workers wait for it. What an engine
+itself spends on a job, such as the start of a process, is not in it.
 
 efficiency   work / (workers x time to the end): 1 is a driver that costs nothing and work that can be split evenly
 bound        the same for a driver without cost: the graph, and the last jobs that leave workers idle, allow no more
@@ -30,14 +31,16 @@ from typing import Any
 from edgekit.engines.engine import Ended, Engine, Work
 from edgekit.exporting.stored_inputs import CapturedInputs
 from edgekit.model import CapturedModel
-from edgekit.sweeping.jobs import JudgedRow, MadeArtifacts, TaskText
+from edgekit.sweeping.captures import Capture, Captures
+from edgekit.sweeping.jobs import JudgedRows, MadeArtifacts
 from edgekit.sweeping.matrix import ModelEntry, Point
 from edgekit.sweeping.schedule import drive
-from edgekit.sweeping.stages import SweepPlan, SweepStages, graph
+from edgekit.sweeping.stages import SweepPlan, SweepStages
+from edgekit.sweeping.task_text import TaskText
 
 HERE = Path(__file__).parent
 WORKERS = (1, 2, 4, 16, 64, 256)
-MEDIANS_S = {"capture": 8.0, "make": 12.0, "judge": 3.0}
+MEDIANS_S = {"capture": (4.0, 4.0), "make": (10.0, 0.0), "judge": (2.0, 0.1)}
 DEVICES, FORMATS, PRECISIONS = 15, ("a", "b", "c", "d"), ("fp16", "int8", "int4")
 SPREAD = 0.5
 
@@ -60,8 +63,7 @@ class SimulatedEngine(Engine):
 
     def submit(self, work: Work) -> None:
         self._let_driver_pass()
-        kind = work.name.partition(" ")[0]
-        took = math.exp(random.Random(work.name).gauss(math.log(MEDIANS_S[kind]), SPREAD))
+        took = math.exp(random.Random(work.name).gauss(math.log(seconds_of(work)), SPREAD))
         self.count += 1
         self.work_s += took
         heapq.heappush(self.running, (self.now + took, self.count, work, took))
@@ -82,24 +84,37 @@ class SimulatedEngine(Engine):
         self.running.clear()
 
 
+def seconds_of(work: Work) -> float:
+    """Returns the median of a job: what it costs to start, and what each model or row in it costs."""
+    kind = work.name.partition(" ")[0]
+    parts = {"capture": "models", "judge": "rows"}
+    count = len(getattr(work.request, parts[kind])) if kind in parts else 1
+    start_s, each_s = MEDIANS_S[kind]
+    return start_s + each_s * count
+
+
 def result_of(work: Work) -> Any:
     kind = work.name.partition(" ")[0]
     if kind == "capture":
-        model = CapturedModel(
-            name="net", source="net.py:build", source_kind="torch", kind="pt2", path=Path("net.pt2"), inputs=(),
-            outputs=(), digest=work.name, parameters=1, macs=1, family="cnn", family_evidence="",
-        )  # fmt: skip
-        return CapturedInputs(
-            model=model, torch_model=model, torch_failure=None, calibration=None, evaluation=None, reference=None
-        )
+        return Captures(found=tuple(Capture(name=one.name, inputs=inputs_of(one.name)) for one in work.request.models))
     if kind == "make":
         return MadeArtifacts(made=1, converted=1)
-    return JudgedRow(row=replace(work.request.row, status="judged"))
+    return JudgedRows(rows=tuple(replace(row, status="judged") for row in work.request.rows), written=True)
+
+
+def inputs_of(name: str) -> CapturedInputs:
+    model = CapturedModel(
+        name="net", source="net.py:build", source_kind="torch", kind="pt2", path=Path("net.pt2"), inputs=(),
+        outputs=(), digest=name, parameters=1, macs=1, family="cnn", family_evidence="",
+    )  # fmt: skip
+    return CapturedInputs(
+        model=model, torch_model=model, torch_failure=None, calibration=None, evaluation=None, reference=None
+    )
 
 
 def plan_of(jobs: int, folder: Path) -> SweepPlan:
     """Returns a sweep of about so many jobs."""
-    of_a_model = 1 + len(FORMATS) * len(PRECISIONS) * (1 + DEVICES)
+    of_a_model = 0.1 + len(FORMATS) * len(PRECISIONS) * 2  # captures share jobs, and so do the rows of an artifact
     models = [
         ModelEntry(name=f"model {i}", source=f"model{i}.py:build", config=None, folder=folder)
         for i in range(max(1, round(jobs / of_a_model)))
@@ -125,7 +140,8 @@ def plan_of(jobs: int, folder: Path) -> SweepPlan:
 def simulate(plan: SweepPlan, workers: int, *, driver_counts: bool) -> dict[str, float]:
     engine = SimulatedEngine(workers, driver_counts=driver_counts)
     started = time.process_time()
-    driven = drive(graph(plan), SweepStages(plan), engine)
+    stages = SweepStages(plan, workers)
+    driven = drive(stages.graph(), stages, engine)
     cpu_s = time.process_time() - started
     return {
         "jobs": driven.started,
@@ -163,9 +179,9 @@ def as_markdown(rows: list[dict[str, float]], peak_mb: float) -> str:
     head = f"""# The driver of a sweep, simulated
 
 `python benchmarks/sweep.py --write` on {platform.machine()}, Python {platform.python_version()}: the real scheduler and
-stages against simulated jobs (medians: capture 8 s, artifact 12 s, judgement 3 s). The driver's CPU time counts. Not in
-it: what an engine spends on a job (the start of a process), and the writing of rows, which is the workers'. The peak
-resident set of the whole simulation was {peak_mb:.0f} MB.
+stages against simulated jobs (medians: capture 4 s and 4 s a model, artifact 10 s, judgement 2 s and 0.1 s a row). The
+driver's CPU time counts. Not in it: what an engine spends on a job (the start of a process), and the writing of rows,
+which is the workers'. The peak resident set of the whole simulation was {peak_mb:.0f} MB.
 
 | workers | jobs | simulated time | efficiency | without the driver's cost | driver's CPU a job |
 |---|---|---|---|---|---|

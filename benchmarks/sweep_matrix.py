@@ -32,6 +32,8 @@ from typing import Any
 
 import psutil
 
+from edgekit.engines.engine import Ended, Engine, Work, find_engine
+from edgekit.errors import MachineError
 from edgekit.pipeline.settings import Settings
 from edgekit.sweeping.matrix_file import SweepFlags
 from edgekit.sweeping.request import SweepRequest, run_sweep
@@ -81,22 +83,28 @@ def timed(
     jobs: int,
     time_text: str | None = None,
     engine: str = "local",
-    address: str | None = None,
+    raylets: Raylets | None = None,
 ) -> dict[str, Any]:
     """Runs a sweep and puts it on record."""
     own, children = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+    load = [round(os.getloadavg()[0], 1)]
     before = [cpu_of(own), cpu_of(children)]
     began = time.monotonic()
-    requested = SweepRequest.read(matrix, SweepFlags(time=time_text), out, {}, engine, address)
-    result = run_sweep(requested, Settings(jobs=jobs))
+    requested = SweepRequest.read(matrix, SweepFlags(time=time_text), out, {}, engine)
+    timing = TimedEngine(find_engine(engine, jobs) if raylets is None else raylets.engine())
+    result = run_sweep(requested, Settings(jobs=jobs), timing)
     wall_s = time.monotonic() - began
     record = {
         "part": part,
         "jobs": jobs,
         "wall_s": round(wall_s, 1),
         "driver_cpu_s": round(cpu_of(own) - before[0], 2),
-        "workers_cpu_s": round(cpu_of(children) - before[1], 1),
+        # Ray's processes are not this one's children.
+        "workers_cpu_s": round(cpu_of(children) - before[1], 1) if raylets is None else None,
+        "jobs_s": round(timing.jobs_s, 1),
+        "load": [*load, round(os.getloadavg()[0], 1)],
         "combinations": len(result.keys),
+        "artifacts": len({(row.model, row.format, row.artifact_sha256) for row in result.rows if row.artifact_sha256}),
         "missing": result.missing,
         **{name: value for name, value in result.to_json()["jobs"].items() if name != "left"},
         "passing": sum(row.passed() for row in result.rows),
@@ -106,6 +114,26 @@ def timed(
     add_result(record)
     print(json.dumps(record), flush=True)
     return record
+
+
+class TimedEngine(Engine):
+    """Another engine, with the sum of its jobs' seconds."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine.slots)
+        self._engine = engine
+        self.jobs_s = 0.0
+
+    def submit(self, work: Work) -> None:
+        self._engine.submit(work)
+
+    def wait(self, timeout_s: float | None) -> tuple[Ended, ...]:
+        found = self._engine.wait(timeout_s)
+        self.jobs_s += sum(one.wall_s for one in found)
+        return found
+
+    def cancel(self) -> None:
+        self._engine.cancel()
 
 
 def cpu_of(who: int) -> float:
@@ -153,7 +181,7 @@ def run_ray(options: argparse.Namespace) -> None:
     try:
         killer = threading.Thread(target=raylets.kill_one, args=(place / "shared" / "actions",), daemon=True)
         killer.start()
-        ran = timed("two raylets, one killed", matrix, place / "out", jobs=2, engine="ray", address=raylets.address)
+        ran = timed("two raylets, one killed", matrix, place / "out", jobs=2, engine="ray", raylets=raylets)
     finally:
         raylets.end()
     ours, theirs = (dict(map(row_facts, read_rows(one / "out"))) for one in (local, place))
@@ -181,7 +209,7 @@ def run_fresh(options: argparse.Namespace) -> None:
     share_cache(place)
     raylets = Raylets(place, 1)
     try:
-        timed("one fresh raylet", matrix, place / "out", jobs=1, engine="ray", address=raylets.address)
+        timed("one fresh raylet", matrix, place / "out", jobs=1, engine="ray", raylets=raylets)
     finally:
         raylets.end()
 
@@ -211,6 +239,7 @@ class Raylets:
         # Ray's clusters may ask for a token: this one has its own, which whoever starts here inherits.
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self.began = time.monotonic()
+        self.count = count
         self.killed_after_s = 0.0
         port = self.address.rpartition(":")[2]
         self._processes = [
@@ -229,6 +258,20 @@ class Raylets:
         command = [ray, "start", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1", *arguments]
         log = (place / "log.txt").open("wb")
         return subprocess.Popen(command, env=environment, cwd=place, stdout=log, stderr=log, start_new_session=True)
+
+    def engine(self) -> Engine:
+        """Returns the engine once all raylets have joined the cluster."""
+        deadline = time.monotonic() + 180
+        while True:
+            try:
+                made = find_engine("ray", self.count, self.address)
+                if made.slots == self.count:
+                    return made
+                made.cancel()
+            except MachineError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(2)
 
     def kill_one(self, actions: Path) -> None:
         """Kills a raylet and all that it runs by SIGKILL once two artifacts lie in the shared cache."""
@@ -261,17 +304,19 @@ def as_markdown(records: list[dict[str, Any]]) -> str:
 
 Runs of `python benchmarks/sweep_matrix.py PART`, each as it was put on record in `sweep_matrix.json`, on 2 shared cores
 on which other heavy work ran at the same time: wall-clock times are upper bounds. The networks are those of
-`sweep_nets.py`. A part that was stopped by its time limit went on in the next run; in each, every model is captured
-anew. CPU seconds of the workers are those of the local pool; Ray's processes are not this one's children.
+`sweep_nets.py`. In each run every model is captured anew, for user code may have changed. Load is the machine's load
+average at the beginning and at the end, this run's own processes in it. The CPU time of Ray's workers is not measured.
 
-| part | workers | wall | workers' CPU | driver's CPU | jobs | captured | converted | judged | cached | rows | code |
-|---|---|---|---|---|---|---|---|---|---|---|---|
+| part | workers | wall | load | their CPU | driver's CPU | jobs | models | converted | judged | cached | rows | code |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|
 """
     return head + "\n".join([*lines, "", *_words_about(records)]) + "\n"
 
 
 def _cells(one: dict[str, Any]) -> list[str]:
-    times = (f"{one['wall_s']:.0f} s", f"{one['workers_cpu_s']:.0f} s", f"{one['driver_cpu_s']:.1f} s")
+    load = " to ".join(map(str, one["load"]))
+    workers_cpu = "not measured" if one["workers_cpu_s"] is None else f"{one['workers_cpu_s']:.0f} s"
+    times = (f"{one['wall_s']:.0f} s", load, workers_cpu, f"{one['driver_cpu_s']:.1f} s")
     counts = (one["started"], one["captured"], one["converted"], one["judged"] + one["failed"], one["cached"])
     there = f"{one['combinations'] - one['missing']} of {one['combinations']}"
     return [one["part"], str(one["jobs"]), *times, *map(str, counts), there, f"`{one['code']}`"]
@@ -282,37 +327,58 @@ def _words_about(records: list[dict[str, Any]]) -> list[str]:
     words: list[str] = []
     matrix = [one for one in records if one["part"] == "matrix"]
     if matrix:
-        pairs = 4 * len(MODELS)
-        converted = sum(one["converted"] for one in matrix)
-        words.append(f"- Conversions of the matrix: {converted}, for {pairs} pairs of a model and a format.")
+        converted, artifacts = sum(one["converted"] for one in matrix), matrix[-1]["artifacts"]
+        others = artifacts - converted
+        words.append(
+            f"- Artifacts of the matrix (model, format, recipe): {artifacts}, for {matrix[-1]['combinations']} rows; "
+            f"{converted} of them were converted in the runs above"
+            + (f", {others} in a run that was killed before it put anything on record." if others else ".")
+        )
         if matrix[-1]["missing"]:
             words.append(f"- The matrix is not finished: {matrix[-1]['missing']} of its rows are not judged yet.")
     for one in [one for one in matrix if one["cached"] and not one["judged"] + one["failed"]][:1]:
         done = 100 * one["cached"] / one["combinations"]
         words.append(f"- The second run of what was there: {done:.1f} % of rows from before, {one['wall_s']:.0f} s.")
     workers = {one["jobs"]: one for one in records if one["part"] == "workers"}
+    words += [
+        f"- From an empty cache, {one['jobs']} worker{'s' * (one['jobs'] > 1)}: {one['converted']} conversions for "
+        f"{one['artifacts']} artifacts and {one['combinations']} rows."
+        for one in workers.values()
+    ]
     if {1, 2} <= workers.keys():
-        linear = workers[1]["wall_s"] / (2 * workers[2]["wall_s"])
-        busy = [one["workers_cpu_s"] + one["driver_cpu_s"] for one in workers.values()]
-        words.append(
-            f"- Two workers against one: {linear:.2f} of linear by wall-clock time; CPU of all processes "
-            f"{busy[0]:.0f} s and {busy[1]:.0f} s."
-        )
+        words.append(_words_about_workers(workers[1], workers[2]))
     named = {one["part"]: one for one in records}
     if "one fresh raylet" in named:
         fresh, local = named["one fresh raylet"], named["one local worker"]
         more = (fresh["wall_s"] - local["wall_s"]) / fresh["started"]
+        outside = [(one["wall_s"] - one["jobs_s"]) / one["started"] for one in (fresh, local)]
         words.append(
-            f"- A raylet that has just started, its cache empty, against a local worker: {more:+.1f} s a job, "
-            f"{100 * more / 60:+.0f} % of a job of a minute."
+            f"- A raylet that has just started, its cache empty, against a local worker: {more:+.1f} s of wall-clock "
+            f"time a job, {100 * more / 60:+.0f} % of a job of a minute. {outside[0] - outside[1]:.1f} s of it pass "
+            "outside of the jobs, the rest within them, where the load of others is not told from what Ray and the "
+            "shared cache cost."
         )
     for one in [one for one in records if one["part"] == "ray against local"]:
         equal = f"{one['rows_equal']} of {one['rows']} rows equal those of an undisturbed local run"
         words.append(
-            f"- Two raylets with caches of their own, one killed after {one['killed_after_s']:.0f} s: {equal} "
-            f"({one['ray_s']:.0f} s against {one['local_s']:.0f} s)."
+            f"- Two raylets with caches of their own, one killed after {one['killed_after_s']:.0f} s of "
+            f"{one['ray_s']:.0f} s: {equal}."
         )
     return words
+
+
+def _words_about_workers(one: dict[str, Any], two: dict[str, Any]) -> str:
+    """Returns the efficiency of two workers, by the clock and by what the load of others does not change."""
+    linear = one["wall_s"] / (2 * two["wall_s"])
+    filled = two["jobs_s"] / (2 * two["wall_s"])
+    workers = one["workers_cpu_s"] / two["workers_cpu_s"]
+    counted = one["workers_cpu_s"] / (two["workers_cpu_s"] + two["driver_cpu_s"])
+    return (
+        f"- Two workers against one: {linear:.2f} of linear by wall-clock time, which the load of others changes. Jobs "
+        f"filled {100 * filled:.0f} % of the two workers' time; by one, the work took {workers:.2f} of their CPU time "
+        f"({counted:.2f} with the driver's own on the side of two): {filled * workers:.2f} of linear without the "
+        f"driver, {filled * counted:.2f} with it."
+    )
 
 
 def main() -> None:

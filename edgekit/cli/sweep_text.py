@@ -106,4 +106,6 @@ def _text(column: str, value: Any) -> str:
     cost = COSTS.get(column.removesuffix("_before"))
     if cost is not None and isinstance(value, float):
         return format_value(value, cost.unit)
+    if isinstance(value, float):
+        return f"{value:.2f}"  # seconds and points in time
     return str(value).partition("\n")[0]

@@ -8,23 +8,14 @@ shared cache (`--cache URL --cache-write`), and puts there what it has made.
 from __future__ import annotations
 
 import importlib
-import json
-import os
-import re
-import sys
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import Any, Final, final
 
 from edgekit.engines.engine import Ended, Engine, Work
-from edgekit.errors import ERRORS_BY_NAME, EdgekitError, InternalError, MachineError, MissingDependencyError
-from edgekit.exporting.export import recorded_packages
+from edgekit.engines.machine_check import machine_look, refuse_other_machines
+from edgekit.engines.remote_job import RemoteJob, ended_remotely, run_remote
+from edgekit.errors import MachineError, MissingDependencyError
 from edgekit.plain_text import first_line
-from edgekit.workers.cache import Cache, cache_folder, code_fingerprint, versions
-from edgekit.workers.shared_cache import URL_VARIABLE, WRITE_VARIABLE
-from edgekit.workers.structure import structure, unstructure
-from edgekit.workers.worker import Job, JobOptions, run_job, types_of
 
 _RETRIES: Final = 3
 """How often Ray starts a job anew whose machine or process was lost."""
@@ -52,7 +43,7 @@ class RayEngine(Engine):
 
     def __init__(self, slots: int, address: str | None = None) -> None:  # noqa: ARG002  what every engine takes
         ray = _ray()
-        self._names: dict[Any, tuple[str, Job[Any, Any]]] = {}
+        self._running: dict[Any, Work] = {}
         self._owns = not ray.is_initialized()
         try:
             if self._owns:
@@ -70,25 +61,20 @@ class RayEngine(Engine):
             raise
         super().__init__(cpus)
         self._largest_bytes = int(max(node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]))
-        self._root = str(Cache(root=cache_folder()).place())
 
     def submit(self, work: Work) -> None:
         """Hands the job to the cluster."""
         # More than any machine has would wait for ever: the job has the largest one to itself then.
         memory = min(work.memory_bytes, self._largest_bytes)
-        task = _ray().remote(run_on_node).options(
+        task = _ray().remote(run_remote).options(
             num_cpus=1, max_retries=_RETRIES, name=work.name, **({"memory": memory} if memory else {})
         )  # fmt: skip
-        options = {**asdict(work.options), "log": None, "environment": dict(work.options.environment)}
-        started = task.remote(
-            work.job.entry, json.dumps(unstructure(work.request)), options, self._root, _shared_cache_names()
-        )
-        self._names[started] = (work.name, work.job)
+        self._running[task.remote(RemoteJob.of(work).to_json())] = work
 
     def wait(self, timeout_s: float | None) -> tuple[Ended, ...]:
         """Returns what has ended; what a lost machine ran is started anew by Ray, and has not ended."""
         ray = _ray()
-        running = list(self._names)
+        running = list(self._running)
         done, _ = ray.wait(running, num_returns=1, timeout=timeout_s)
         if done:  # others may have ended meanwhile
             done, _ = ray.wait(running, num_returns=len(running), timeout=0)
@@ -97,7 +83,7 @@ class RayEngine(Engine):
     def cancel(self) -> None:
         """Ends the jobs, and the cluster where it was started for them."""
         ray = _ray()
-        running = list(self._names)
+        running = list(self._running)
         # An interrupt first, so that a job clears up; what does not end by it is killed, and its own process with it.
         for force in (False, True):
             for one in running:
@@ -108,66 +94,12 @@ class RayEngine(Engine):
             ray.shutdown()
 
     def _ended(self, one: Any) -> Ended:
-        name, job = self._names.pop(one)
+        work = self._running.pop(one)
         try:
-            answer = json.loads(_ray().get(one))
+            answer: str = _ray().get(one)
         except Exception as error:  # Ray's own: the machine or the process was lost more often than it is started anew
-            return Ended(name=name, error=MachineError(f"Ray lost the {name}: {first_line(error)}"))
-        if "error" in answer:
-            kind = ERRORS_BY_NAME.get(answer["error"], InternalError)
-            return Ended(name=name, error=kind(answer["message"]), wall_s=answer["wall_s"])
-        value: Any = structure(answer["value"], types_of(job.work)[1], f"result of the {name}")
-        return Ended(name=name, value=value, wall_s=answer["wall_s"])
-
-
-def run_on_node(
-    entry: str, request: str, options: Mapping[str, Any], driver_root: str, shared: Mapping[str, str]
-) -> str:
-    """Runs a job on the machine where Ray has put it, and returns its result, or its error, as JSON.
-
-    Args:
-        entry: The job's `module:function`.
-        request: The request as JSON.
-        options: The fields of its `JobOptions`.
-        driver_root: Folder of the driver's cache, from which paths in the request start.
-        shared: Environment variables that name the shared cache.
-    """
-    os.environ.update(shared)
-    started = time.monotonic()
-    module, name = entry.split(":")
-    job: Job[Any, Any] = Job(work=getattr(importlib.import_module(module), name))
-    root = str(Cache(root=cache_folder()).place())
-    try:
-        here = request if root == driver_root else fetch_entries(request, driver_root, root)
-        value: Any = structure(json.loads(here), types_of(job.work)[0], f"request of the {options['title']}")
-        result = run_job(job, value, JobOptions(**options))
-    except EdgekitError as error:
-        return json.dumps({
-            "error": type(error).__name__, "message": error.message, "wall_s": time.monotonic() - started
-        })  # fmt: skip
-    answer = json.dumps({"value": unstructure(result.value), "wall_s": result.wall_s})
-    return answer.replace(json.dumps(root)[1:-1] + "/", json.dumps(driver_root)[1:-1] + "/")
-
-
-def fetch_entries(request: str, driver_root: str, root: str) -> str:
-    """Returns a request in which paths into the driver's cache lead into this machine's, which holds what they name.
-
-    Raises:
-        MachineError: an entry is neither here nor in the shared cache.
-    """
-    before, after = (json.dumps(folder)[1:-1] + "/" for folder in (driver_root, root))
-    cache = Cache(root=cache_folder())
-    for kind, key in sorted(set(re.findall(re.escape(before) + r"([\w-]+)/([\w-]+)", request))):
-        if cache.find(kind, key) is None:
-            raise MachineError(
-                f"What a job of the sweep needs ({kind} {key[:8]}) is not on this machine. Give every machine the same "
-                "EDGEKIT_CACHE_DIR in a shared folder, or --cache URL --cache-write."
-            )
-    return request.replace(before, after)
-
-
-def _shared_cache_names() -> dict[str, str]:
-    return {name: os.environ[name] for name in (URL_VARIABLE, WRITE_VARIABLE) if name in os.environ}
+            return Ended(name=work.name, error=MachineError(f"Ray lost the {work.name}: {first_line(error)}"))
+        return ended_remotely(work, answer)
 
 
 def _cpus(resources: Mapping[str, float]) -> int:
@@ -183,61 +115,21 @@ def _cpus(resources: Mapping[str, float]) -> int:
 def _refuse_other_machines(ray: Any) -> None:
     """Raises MachineError where a machine of the cluster lacks what the jobs need, or has another version of it."""
     on_node = importlib.import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
-    look = _looker(recorded_packages())
-    nodes = [node for node in ray.nodes() if node["Alive"]]
+    look = machine_look()
     answers = {
         node["NodeManagerHostname"] + "/" + node["NodeID"][:6]: ray.remote(look)
         .options(num_cpus=0, scheduling_strategy=on_node(node["NodeID"], soft=False))
         .remote()
-        for node in nodes
+        for node in ray.nodes()
+        if node["Alive"]
     }
-    wanted = {"edgekit": code_fingerprint(), **versions(recorded_packages()), **_platform()}
-    faults: list[str] = []
+    found: dict[str, Mapping[str, str] | Exception] = {}
     for name, one in answers.items():
         try:
-            found = ray.get(one, timeout=_LOOK_LIMIT_S)
+            found[name] = ray.get(one, timeout=_LOOK_LIMIT_S)
         except Exception as error:  # Ray's own, of many kinds
-            faults.append(f"  {name}: {first_line(error)}")
-            continue
-        differing = [
-            f"{what} {found.get(what) or 'missing'} (here {here or 'missing'})"
-            for what, here in wanted.items()
-            if found.get(what, "") != here
-        ]
-        faults += [f"  {name}: {', '.join(differing)}"] if differing else []
-    if faults:
-        raise MachineError(
-            "Machines of the Ray cluster differ from this one, and nothing was started:\n" + "\n".join(faults) + "\n"
-            "Install the same checkout and the same packages there, as its README says."
-        )
-
-
-def _platform() -> dict[str, str]:
-    return {"python": f"{sys.version_info.major}.{sys.version_info.minor}", "platform": sys.platform}
-
-
-def _looker(packages: tuple[str, ...]) -> Callable[[], dict[str, str]]:
-    """Returns a function that says what a machine has. Ray sends it by value: edgekit may be missing there."""
-
-    def look() -> dict[str, str]:
-        import sys
-        from importlib.metadata import PackageNotFoundError, version
-
-        found = {"python": f"{sys.version_info.major}.{sys.version_info.minor}", "platform": sys.platform}
-        for name in packages:
-            try:
-                found[name] = version(name)
-            except PackageNotFoundError:
-                found[name] = ""
-        try:
-            from edgekit.workers.cache import code_fingerprint as fingerprint
-
-            found["edgekit"] = fingerprint()
-        except ImportError:
-            found["edgekit"] = ""
-        return found
-
-    return look
+            found[name] = error
+    refuse_other_machines("Ray", found)
 
 
 def _ray() -> Any:

@@ -22,6 +22,15 @@ class Failure:
     error: str
     message: str
 
+    @staticmethod
+    def of(error: EdgekitError) -> Failure:
+        """Returns the value of an error."""
+        return Failure(error=type(error).__name__, message=error.message)
+
+    def exception(self) -> EdgekitError:
+        """Returns the error; of a third party's own class the nearest that is known."""
+        return ERRORS_BY_NAME.get(self.error, EdgekitError)(self.message)
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +61,7 @@ class CapturedInputs:
         return CapturedInputs(
             model=inputs.model,
             torch_model=None if isinstance(torch_model, EdgekitError) else torch_model,
-            torch_failure=None if failed is None else Failure(error=type(failed).__name__, message=failed.message),
+            torch_failure=None if failed is None else Failure.of(failed),
             calibration=inputs.calibration,
             evaluation=inputs.evaluation,
             reference=inputs.reference,
@@ -70,8 +79,7 @@ class CapturedInputs:
         """Returns what an export of the task works on."""
         from edgekit.exporting.inputs import Inputs
 
-        failure = self.torch_failure
-        error = None if failure is None else ERRORS_BY_NAME.get(failure.error, EdgekitError)(failure.message)
+        error = None if self.torch_failure is None else self.torch_failure.exception()
         return Inputs(
             task=task,
             model=self.model,

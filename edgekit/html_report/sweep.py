@@ -97,7 +97,7 @@ def _choice(result: SweepResult, model: str, device: str) -> tuple[Cell, ...] | 
 
 def _rows(result: SweepResult) -> Section:
     titles = ("Model", "Device", "Format", "Requested", "Made", "Techniques", "Effort", "Verdict")
-    columns = (*(Column(title=title) for title in titles), *_figure_columns(), Column(title="Why not"))
+    columns = (*(Column(title=title) for title in titles), *_figure_columns(), Column(title="Not passed"))
     rows = tuple(_row(row) for row in result.rows)
     return Section(
         name="rows",
@@ -111,8 +111,8 @@ def _rows(result: SweepResult) -> Section:
 
 def _row(row: Row) -> tuple[Cell, ...]:
     texts = (row.model, row.device, row.format, row.precision, row.made, row.pipeline, row.effort)
-    failed = [f"{check.name} {check.shown_as}" for check in row.checks if check.fails_gate]
-    why = row.message.partition("\n")[0] or ", ".join(failed)
+    unkept = [check for check in row.checks if check.fails_gate or check.verdict == "inconclusive"]
+    why = row.message.partition("\n")[0] or ", ".join(f"{check.name} {check.shown_as}" for check in unkept)
     word = "pass" if row.passed() else "fail"
     said = "could not be made" if row.status == "failed" else word
     verdict = Cell(text=said, order=word, status=word, report=row.point)

@@ -76,6 +76,7 @@ class Settings:
         threads: Threads of a runtime whose latency is timed.
         worker_threads: Threads that a worker process computes with; another number gives other bytes.
         progress: Callback that gets what is going on.
+        forks: Stages run in forks of this process (see `JobOptions`).
         signature: Which function of an artifact is run where its file has several; "" where it has one.
         cancelled: Once set, running workers are ended and KeyboardInterrupt is raised on their threads.
     """
@@ -89,6 +90,7 @@ class Settings:
     threads: int = 1
     worker_threads: int = 1
     progress: StageProgress = quiet
+    forks: bool = False
     signature: str = ""
     cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -135,6 +137,7 @@ class Settings:
             threads=self.worker_threads,
             timeout_s=self.timeout_s,
             memory_limit_bytes=self.memory_limit_bytes,
+            forks=self.forks,
         )
         result = run_job(job, request, options, tell, self.cancelled)
         for phrase in phrases:

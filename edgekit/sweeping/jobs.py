@@ -1,4 +1,4 @@
-"""The three kinds of jobs: capture a model with its data, make an artifact and run it, judge it for a device.
+"""Two of the three kinds of jobs: make an artifact and run it, judge it for its devices. Captures have their own file.
 
 Each calls edgekit's own functions in a worker process and leaves what it made in the cache, under the key of all that
 it depends on. So a job that comes later finds what an earlier one has made, on whatever process it runs.
@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, final
 
 from edgekit.errors import EdgekitError
 from edgekit.exporting.stored_inputs import CapturedInputs
 from edgekit.recipe import Effort
-from edgekit.sweeping.rows import Row, write_row
+from edgekit.sweeping.rows import Row, standing_row, write_row
+from edgekit.sweeping.task_text import TaskText, read_request, settings_of
 from edgekit.task.sweep_table import PLANNED
 from edgekit.workers.request_key import Place
 from edgekit.workers.worker import Job, Progress
@@ -26,48 +25,6 @@ if TYPE_CHECKING:
     from edgekit.recipe import Candidate
     from edgekit.task.request import Request
     from edgekit.trials.choice import Choice
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskText:
-    """Where a model's task comes from, as text: user code is read in the process that works with it.
-
-    Attributes:
-        source: The model; None takes that of the task file.
-        config: The task file; None takes the one in `folder`, where there is one.
-        folder: What paths start from.
-        overrides: Task fields to their texts.
-        limits: Cost name to the text of its limit.
-        timeout_s: Limit of each stage.
-        memory_limit_bytes: Limit of each stage; None for no limit.
-    """
-
-    source: str | None
-    config: Path | None
-    folder: Path
-    overrides: Mapping[str, str] = field(default_factory=dict[str, str])
-    limits: Mapping[str, str] = field(default_factory=dict[str, str])
-    timeout_s: float
-    memory_limit_bytes: int | None = None
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaptureRequest:
-    """A model to capture, with its data.
-
-    Attributes:
-        task: The model's.
-        device: Profile file of any of the devices.
-        formats: Formats that will be made of it.
-        as_torch: Techniques will change it.
-    """
-
-    task: TaskText
-    device: str
-    formats: tuple[str, ...]
-    as_torch: bool
 
 
 @final
@@ -120,67 +77,31 @@ class MadeArtifacts:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeRequest:
-    """A row to judge.
+    """Rows to judge, all of one artifact: what they share is read once.
 
     Attributes:
-        artifact: What is judged, for one device.
-        row: The row as far as it is known: the combination.
+        artifact: What is judged, for a device each.
+        rows: The rows as far as they are known, in the order of the devices: the combinations.
         folder: The sweep's.
     """
 
     artifact: ArtifactRequest
-    row: Row
+    rows: tuple[Row, ...]
     folder: Place
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgedRow:
-    """What came of a row, which lies in the sweep's folder where this machine has that."""
+class JudgedRows:
+    """What came of the rows.
 
-    row: Row
-
-
-def read_request(
-    task: TaskText, device: str, formats: str | None, precision: str | None, pipeline: tuple[str, ...]
-) -> Request:
-    """Returns the request that a task makes for a device.
-
-    Raises:
-        InputError: the task, a technique or a limit is wrong.
+    Attributes:
+        rows: In the order of the request.
+        written: They lie in the sweep's folder: false where the machine has no part in that.
     """
-    from edgekit.task.request import make_request
 
-    made = make_request(
-        model=task.source,
-        device=device,
-        config=task.config,
-        formats=formats,
-        precision=precision,
-        techniques=pipeline,
-        limits=task.limits,
-        overrides=task.overrides,
-        cwd=task.folder,
-    )
-    # Devices share artifacts, so what they take follows from no device.
-    stated = made.task.image_input and made.task.image_input_stated
-    return replace(made, task=replace(made.task, image_input=stated))
-
-
-def settings_of(task: TaskText) -> Settings:
-    """Returns how a job's stages run: one at a time, for the sweep runs many jobs."""
-    from edgekit.pipeline.settings import Settings
-
-    return Settings(timeout_s=task.timeout_s, memory_limit_bytes=task.memory_limit_bytes, jobs=1)
-
-
-def capture_in_worker(request: CaptureRequest, _progress: Progress) -> CapturedInputs:
-    """Captures a model, reads its data and runs the float model on it."""
-    from edgekit.exporting.inputs import read_inputs
-
-    made = read_request(request.task, request.device, None, None, ())
-    settings = settings_of(request.task)
-    return CapturedInputs.of(read_inputs(made.task, request.formats, settings, as_torch=request.as_torch))
+    rows: tuple[Row, ...]
+    written: bool
 
 
 def make_in_worker(request: ArtifactRequest, _progress: Progress) -> MadeArtifacts:
@@ -219,17 +140,27 @@ def make_in_worker(request: ArtifactRequest, _progress: Progress) -> MadeArtifac
     return MadeArtifacts(made=len(converted), converted=sum(not one.cached for _, one in converted))
 
 
-def judge_in_worker(request: JudgeRequest, _progress: Progress) -> JudgedRow:
-    """Judges an artifact for a device and writes the row. Its failure is a row with its message."""
+def judge_in_worker(request: JudgeRequest, _progress: Progress) -> JudgedRows:
+    """Judges an artifact for its devices and writes a row for each. A failure is a row with its message."""
+    settings = settings_of(request.artifact.task)
+    rows: list[Row] = []
+    writes = request.folder.is_dir()
+    for device, row in zip(request.artifact.devices, request.rows, strict=True):
+        # A job that is started anew, because its machine was lost, finds what it had judged.
+        judged = standing_row(request.folder, row) or _judged_now(request.artifact, device, row, settings)
+        if writes:
+            write_row(request.folder, judged)
+        rows.append(judged)
+    return JudgedRows(rows=tuple(rows), written=writes)
+
+
+def _judged_now(artifact: ArtifactRequest, device: str, row: Row, settings: Settings) -> Row:
     started = time.monotonic()
     try:
-        row = _judged(request)
+        judged = _judged(artifact, device, row, settings)
     except EdgekitError as error:
-        row = failed_row(request.row, error)
-    row = replace(row, seconds=time.monotonic() - started, finished=time.time())
-    if request.folder.is_dir():  # a machine that has no part in the sweep's folder hands the row to who drives it
-        write_row(request.folder, row)
-    return JudgedRow(row=row)
+        judged = failed_row(row, error)
+    return replace(judged, seconds=time.monotonic() - started, finished=time.time())
 
 
 def failed_row(row: Row, error: EdgekitError) -> Row:
@@ -239,15 +170,13 @@ def failed_row(row: Row, error: EdgekitError) -> Row:
     )
 
 
-def _judged(request: JudgeRequest) -> Row:
+def _judged(artifact: ArtifactRequest, device: str, row: Row, settings: Settings) -> Row:
     from edgekit.exporting.record_files import complete_report
     from edgekit.sweeping.kept_runs import kept_runs
     from edgekit.trials.export_request import ExportRequest, make_artifacts
     from edgekit.workers.process_folder import temporary_folder
 
-    artifact = request.artifact
-    settings = settings_of(artifact.task)
-    for_device = artifact.request(artifact.devices[0])
+    for_device = artifact.request(device)
     choice, candidates = _chosen(for_device, artifact, settings)
     with temporary_folder("sweep") as folder:
         report = make_artifacts(
@@ -263,7 +192,7 @@ def _judged(request: JudgeRequest) -> Row:
     if result.error is not None:
         raise result.error
     return replace(
-        request.row,
+        row,
         status="judged",
         made=result.precision,
         checks=result.checks,
@@ -287,6 +216,5 @@ def _chosen(for_device: Request, artifact: ArtifactRequest, settings: Settings) 
     return choice, chosen_candidates(for_device, choice)
 
 
-CAPTURE: Final = Job(work=capture_in_worker)
 MAKE: Final = Job(work=make_in_worker)
 JUDGE: Final = Job(work=judge_in_worker)

@@ -13,14 +13,14 @@ from edgekit.errors import ArtifactError
 from edgekit.exporting.export import recorded_packages
 from edgekit.pipeline.settings import Settings
 from edgekit.sweeping.folder import SWEEP_NAME
-from edgekit.sweeping.jobs import TaskText, read_request
 from edgekit.sweeping.matrix import Axes, Matrix, Omitted, Point, expand
 from edgekit.sweeping.matrix_file import SweepFlags, read_matrix
 from edgekit.sweeping.pace import Pace
 from edgekit.sweeping.result import SweepResult
 from edgekit.sweeping.rows import read_rows, require_tables
 from edgekit.sweeping.schedule import Driven, JobBudget, drive
-from edgekit.sweeping.stages import SweepPlan, SweepStages, Tally, graph
+from edgekit.sweeping.stages import SweepPlan, SweepStages, Tally
+from edgekit.sweeping.task_text import TaskText, read_request
 from edgekit.task.reference_digest import reference_digest
 from edgekit.workers.atomic_files import write_json
 from edgekit.workers.cache import code_fingerprint, content_key, versions
@@ -112,10 +112,10 @@ def run_sweep(requested: SweepRequest, settings: Settings, engine: Engine | None
             phrase = f"{tally.phrase}{pace.words(stages.tallies.values())}"
             settings.progress(device, phrase, tally.over / tally.total)
 
-        stages = SweepStages(plan, tell)
         engine = engine or find_engine(requested.engine, settings.jobs, requested.address)
+        stages = SweepStages(plan, engine.slots, tell)
         try:
-            driven = drive(graph(plan), stages, engine, requested.budget)
+            driven = drive(stages.graph(), stages, engine, requested.budget)
         finally:
             engine.cancel()
         result = _result(requested.folder, matrix, read_rows(requested.folder), driven)

@@ -163,6 +163,17 @@ def row_path(folder: Path, row: Row) -> Path:
     return folder / PARTS / f"{row.point}-{row.digest}.parquet"
 
 
+def standing_row(folder: Path, row: Row) -> Row | None:
+    """Returns the row of the same combination and digest that lies in the folder, None where none does that stands.
+
+    Raises:
+        ArtifactError: it is damaged.
+    """
+    path = row_path(folder, row)
+    found = [_row(data) for data in _read(path)] if path.is_file() else []
+    return found[0] if found and found[0].stands else None
+
+
 def read_rows(folder: Path) -> tuple[Row, ...]:
     """Returns the newest row of each combination, in the order of their names.
 

@@ -38,9 +38,15 @@ class Node:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A result that is there already."""
+    """A result that is there already, or why there is none.
+
+    Attributes:
+        value: The result.
+        error: Why there is none; None where there is.
+    """
 
     value: Any = None
+    error: EdgekitError | None = None
 
 
 class Stages(Protocol):
@@ -126,7 +132,7 @@ def drive(
             name = heapq.heappop(state.ready)[2]
             work = stages.prepare(name, state.results)
             if isinstance(work, Found):
-                _finish(state, stages, Ended(name=name, value=work.value), found=True)
+                _finish(state, stages, Ended(name=name, value=work.value, error=work.error), found=True)
                 continue
             engine.submit(work)
             stages.started(name)

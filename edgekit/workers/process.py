@@ -9,9 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, final
+from typing import BinaryIO, Final, NoReturn, final
 
 from edgekit.errors import ResourceError
 from edgekit.units import format_bytes
@@ -56,6 +57,8 @@ class Command:
         timeout_s: Wall-clock limit.
         memory_limit_bytes: Limit on the resident set of the process and its children; None for no limit.
         environment: Variables added to this process's environment.
+        fork: What the process does where it is a fork of this one, called with the number of the log's descriptor;
+            None starts `arguments`.
     """
 
     title: str
@@ -64,6 +67,7 @@ class Command:
     timeout_s: float
     memory_limit_bytes: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    fork: Callable[[int], NoReturn] | None = None
 
 
 @final
@@ -114,22 +118,49 @@ def run_watched(command: Command, on_poll: Callable[[], None]) -> Ended:
     started = time.monotonic()
     command.log.parent.mkdir(parents=True, exist_ok=True)
     with command.log.open("wb") as stream:
-        process = subprocess.Popen(
-            list(command.arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **command.environment},
-            # Its own group: a limit or Ctrl-C ends its own children too.
-            start_new_session=True,
-        )
+        process = _started(command, stream)
         try:
-            cpu_s, peak = _watch(process, command, started, on_poll)
+            returncode, cpu_s, peak = _watch(process, command, started, on_poll)
         except BaseException:
             _end(process)
             raise
     on_poll()
-    return Ended(returncode=process.returncode, wall_s=time.monotonic() - started, cpu_s=cpu_s, peak_memory_bytes=peak)
+    return Ended(returncode=returncode, wall_s=time.monotonic() - started, cpu_s=cpu_s, peak_memory_bytes=peak)
+
+
+@final
+@dataclass(slots=True)
+class _Fork:
+    """A fork of this process, by the part of `subprocess.Popen` that watching it needs."""
+
+    pid: int
+    returncode: int | None = None
+
+    def wait(self) -> None:
+        """Waits until it has ended."""
+        self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def _started(command: Command, log: BinaryIO) -> subprocess.Popen[bytes] | _Fork:
+    """Starts the process in a group of its own: a limit or Ctrl-C ends its own children too."""
+    if command.fork is not None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if not pid:
+            os.setpgid(0, 0)
+            command.fork(log.fileno())
+        with suppress(OSError):  # whoever comes first; a fork that has ended has no group any more
+            os.setpgid(pid, pid)
+        return _Fork(pid)
+    return subprocess.Popen(
+        list(command.arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **command.environment},
+        start_new_session=True,
+    )
 
 
 def ran_out_of_memory(ended: Ended, log: Path) -> bool:
@@ -173,16 +204,16 @@ def _without_frames(text: str) -> str:
 
 
 def _watch(
-    process: subprocess.Popen[bytes], command: Command, started: float, on_poll: Callable[[], None]
-) -> tuple[float, int]:
-    """Waits for the process and enforces the limits. Returns (CPU seconds, peak bytes)."""
+    process: subprocess.Popen[bytes] | _Fork, command: Command, started: float, on_poll: Callable[[], None]
+) -> tuple[int, float, int]:
+    """Waits for the process and enforces the limits. Returns (exit code, CPU seconds, peak bytes)."""
     while True:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
+            process.returncode = code = os.waitstatus_to_exitcode(status)
             # ru_maxrss is in KiB on Linux and in bytes on macOS.
             scale = 1 if sys.platform == "darwin" else 1024
-            return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * scale
+            return code, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * scale
         on_poll()
         if time.monotonic() - started > command.timeout_s:
             raise ResourceError(
@@ -209,7 +240,7 @@ def _resident_bytes(pid: int) -> int:
         return 0
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes] | _Fork) -> None:
     """Ends the process and everything it started, and waits until they are gone."""
     try:
         os.killpg(process.pid, signal.SIGKILL)

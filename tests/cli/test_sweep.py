@@ -73,6 +73,12 @@ def test_rows_are_shown_by_a_condition(folder: Path, capsys: pytest.CaptureFixtu
     assert out.endswith("1 rows\n")
 
 
+def test_seconds_are_shown_to_the_hundredth(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "show", "out", "--where", "model = 'a.onnx'", "--columns", "device,seconds"]) == 0
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert shown == [["device", "seconds"], ["pi4", "1.00"], ["pixel8", "1.00"], ["2", "rows"]]
+
+
 def test_rows_are_shown_in_json_with_columns_of_choice(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sweep", "show", "out", "--where", "not passed", "--columns", "model, device, error", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)

@@ -1,4 +1,4 @@
-"""What every engine does: a process a job, failures as values, an end by cancel. Ray's where it is installed."""
+"""The engines: what all promise, held by their contract, and what is each one's own. Ray's where it is installed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
-from edgekit.engines import ray_engine
-from edgekit.engines.engine import Engine, Work, find_engine
+from edgekit.engines import machine_check, ray_engine
+from edgekit.engines.engine import Work, find_engine
 from edgekit.engines.local_engine import LocalEngine
-from edgekit.errors import InternalError, MachineError, ModelError, UsageError
-from edgekit.workers.cache import Cache
+from edgekit.errors import InternalError, MachineError, UsageError
+from edgekit.testing.engine_contract import EngineContract, all_of
 from edgekit.workers.worker import Job, JobOptions
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
@@ -84,53 +84,15 @@ def work(tmp_path: Path, jobs_folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return make
 
 
-@pytest.fixture(params=["local", pytest.param("ray", marks=[needs_ray, pytest.mark.runtime])])
-def make_engine(request: pytest.FixtureRequest) -> Callable[[int], Engine]:
-    if request.param == "ray":
-        request.getfixturevalue("cluster")
-    return lambda slots: find_engine(request.param, slots)
+class TestLocal(EngineContract):
+    name = "local"
 
 
-def all_of(engine: Engine, count: int) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    deadline = time.monotonic() + 60
-    while len(found) < count and time.monotonic() < deadline:
-        found |= {ended.name: ended for ended in engine.wait(0.2)}
-    return found
-
-
-def test_each_job_runs_in_a_process_of_its_own_and_a_failure_is_a_value(make_engine: Any, work: Any) -> None:
-    engine = make_engine(2)
-    for name, what in (("one", ""), ("two", ""), ("three", "fail")):
-        engine.submit(work(name, what))
-    found = all_of(engine, 3)
-    engine.cancel()
-    assert found["one"].value.pid != found["two"].value.pid
-    assert isinstance(found["three"].error, ModelError)
-    assert found["three"].error.message == "not this one"
-    assert all(one.wall_s > 0 for one in found.values())
-
-
-def test_waiting_ends_without_an_end(make_engine: Any) -> None:
-    engine = make_engine(1)
-    assert engine.wait(0.01) == ()
-    engine.cancel()
-
-
-def test_cancel_ends_the_processes(make_engine: Any, work: Any, tmp_path: Path) -> None:
-    engine = make_engine(2)
-    for name in ("one", "two", "three"):
-        engine.submit(work(name, "sleep"))
-    deadline = time.monotonic() + 60
-    while len(list((tmp_path / "pids").iterdir())) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    engine.cancel()
-    pids = [int(path.name) for path in (tmp_path / "pids").iterdir()]
-    assert len(pids) == 2
-    deadline = time.monotonic() + 10
-    while any(map(psutil.pid_exists, pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(psutil.pid_exists, pids))
+@needs_ray
+@pytest.mark.runtime
+@pytest.mark.usefixtures("cluster")
+class TestRay(EngineContract):
+    name = "ray"
 
 
 def test_what_goes_wrong_on_a_thread_is_a_failure_of_the_job(work: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +136,7 @@ def test_a_process_that_is_killed_is_started_anew(work: Any, cluster: None, tmp_
 @needs_ray
 @pytest.mark.runtime
 def test_a_machine_that_differs_is_an_error_before_any_work(cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_engine, "code_fingerprint", lambda: "0123")
+    monkeypatch.setattr(machine_check, "code_fingerprint", lambda: "0123")
     message = (
         r"^Machines of the Ray cluster differ from this one, and nothing was started:\n"
         r"  \S+/\w{6}: edgekit \w+ \(here 0123\)\n"
@@ -199,26 +161,6 @@ def test_a_cluster_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPa
     )
     with pytest.raises(MachineError, match=message):
         find_engine("ray", 1, "ray://nowhere:1")
-
-
-def test_paths_into_the_driver_s_cache_lead_into_this_machine_s(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path / "here"))
-    made = Cache(root=tmp_path / "here").make("captured", "abc", lambda folder: (folder / "float.pt2").touch())
-    request = '{"path": "/driver/cache/captured/abc/float.pt2", "other": "/driver/cache2/x"}'
-    found = ray_engine.fetch_entries(request, "/driver/cache", str(tmp_path / "here"))
-    assert found == f'{{"path": "{made}/float.pt2", "other": "/driver/cache2/x"}}'
-
-
-def test_what_is_nowhere_is_a_fault_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGEKIT_CACHE_DIR", str(tmp_path / "here"))
-    message = (
-        r"^What a job of the sweep needs \(captured 01234567\) is not on this machine\. Give every machine the same "
-        r"EDGEKIT_CACHE_DIR in a shared folder, or --cache URL --cache-write\.$"
-    )
-    with pytest.raises(MachineError, match=message):
-        ray_engine.fetch_entries('"/driver/captured/0123456789/m"', "/driver", str(tmp_path / "here"))
 
 
 class RecordedRay:

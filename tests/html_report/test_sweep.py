@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from edgekit.budget import Limit
 from edgekit.checks import Check, judge
 from edgekit.html_report.parts import Chart, Section, Sentence, Table
+from edgekit.html_report.sweep import sweep_sections
 from edgekit.html_report.sweep_fronts import budgets_section, fronts_section, shared_section
 from edgekit.sweeping.result import SweepResult
 from edgekit.sweeping.rows import Row
@@ -65,6 +67,14 @@ def test_the_front_is_what_passes_and_nothing_beats(few: SweepResult) -> None:
 def test_what_has_no_latency_is_beaten_by_what_has_one() -> None:
     found = result(row("known", "net", "pi4", 20, 10, 0.5), row("unknown", "net", "pi4", 20, None, 0.5))
     assert [one.point for one in found.front("net", "pi4")] == ["known"]
+
+
+def test_a_row_says_what_fails_and_what_is_inconclusive(few: SweepResult) -> None:
+    limit = Limit(name="accuracy_drop", value=1.0, source="profile")
+    unsure = judge("accuracy_drop", 0.5, limit, runtime="onnx", low=0.0, high=2.0)
+    rows = replace(few.rows[0], checks=(unsure,)), few.rows[1], few.rows[4]
+    (section,) = [one for one in sweep_sections(result(*rows)) if one.name == "rows"]
+    assert [cells[-1] for cells in texts(section)] == ["accuracy_drop inconclusive", "", "size fail, latency fail"]
 
 
 def test_one_artifact_serves_most_devices(few: SweepResult) -> None:

@@ -13,12 +13,14 @@ from edgekit.budget import Limit
 from edgekit.checks import judge
 from edgekit.engines.engine import Ended, Engine, Work
 from edgekit.errors import EdgekitError
-from edgekit.exporting.stored_inputs import CapturedInputs
+from edgekit.exporting.stored_inputs import CapturedInputs, Failure
 from edgekit.model import CapturedModel
-from edgekit.sweeping.jobs import JudgedRow, MadeArtifacts, TaskText
+from edgekit.sweeping.captures import Capture, Captures
+from edgekit.sweeping.jobs import JudgedRows, MadeArtifacts
 from edgekit.sweeping.matrix import ModelEntry, Point
 from edgekit.sweeping.rows import read_rows, write_row
 from edgekit.sweeping.stages import SweepPlan
+from edgekit.sweeping.task_text import TaskText
 
 
 def captured(digest: str) -> CapturedInputs:
@@ -32,13 +34,25 @@ def captured(digest: str) -> CapturedInputs:
 
 
 class MadeUpEngine(Engine):
-    """Ends one job a wait: captures give a digest, judgements write their rows. `fails` maps a name's start to why."""
+    """Ends one job a wait: captures give a digest, judgements write their rows.
 
-    def __init__(self, slots: int = 2, digest: str = "d", fails: dict[str, EdgekitError] | None = None) -> None:
+    `fails` maps the start of a job's name to why it fails; `broken` names models that cannot be captured, and why.
+    """
+
+    def __init__(
+        self,
+        slots: int = 2,
+        digest: str = "d",
+        fails: dict[str, EdgekitError] | None = None,
+        broken: dict[str, EdgekitError] | None = None,
+    ) -> None:
         super().__init__(slots)
         self.digest = digest
         self.fails = fails or {}
+        self.broken = broken or {}
         self.interrupt_after: int | None = None
+        self.writes = True
+        self.dies_after = 99
         self.queue: list[Work] = []
         self.done: list[str] = []
         self.cancelled = 0
@@ -52,17 +66,24 @@ class MadeUpEngine(Engine):
         work = self.queue.pop(0)
         self.done.append(work.name)
         error = next((error for start, error in self.fails.items() if work.name.startswith(start)), None)
-        return (Ended(name=work.name, error=error, value=None if error else self._value(work), wall_s=1.0),)
+        value = self._value(work) if error is None or self.dies_after < 99 else None
+        return (Ended(name=work.name, error=error, value=None if error else value, wall_s=1.0),)
 
     def _value(self, work: Work) -> Any:
         if work.name.startswith("capture"):
-            return captured(f"{self.digest} {work.name}")
+            return Captures(found=tuple(map(self._capture, (model.name for model in work.request.models))))
         if work.name.startswith("make"):
             return MadeArtifacts(made=1, converted=1)
         size = judge("size", 5.0, Limit(name="size", value=10.0, source="test"), runtime="tflite")
-        row = replace(work.request.row, status="judged", made="int8-static", checks=(size,))
-        write_row(work.request.folder, row)
-        return JudgedRow(row=row)
+        rows = [replace(row, status="judged", made="int8-static", checks=(size,)) for row in work.request.rows]
+        for row in rows[: self.dies_after] if self.writes else ():
+            write_row(work.request.folder, row)
+        return JudgedRows(rows=tuple(rows), written=self.writes)
+
+    def _capture(self, name: str) -> Capture:
+        if name in self.broken:
+            return Capture(name=name, failure=Failure.of(self.broken[name]))
+        return Capture(name=name, inputs=captured(f"{self.digest} capture {name}"))
 
     def cancel(self) -> None:
         self.cancelled += 1

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
@@ -64,6 +65,11 @@ def tell(request: Request, progress: Progress) -> Result:
         time.sleep(0.25)
     progress("finished", None)
     return Result()
+
+def draw(request: Request, progress: Progress) -> Result:
+    import random
+    import numpy as np
+    return Result(flag=f"{random.random()} {np.random.rand()}")
 
 def load_user_code(request: Request, progress: Progress) -> Result:
     import code_of_the_user
@@ -153,15 +159,24 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     del sys.modules["jobs_of_test"]
 
 
-@pytest.fixture
-def run(jobs: Any, tmp_path: Path) -> Run:
-    """Runs a function of the module in a worker."""
+@pytest.fixture(params=[False, True], ids=["fresh", "fork"])
+def run(jobs: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Run:
+    """Runs a function of the module in a worker, a fresh process and a fork of this one."""
+    forks: bool = request.param
 
     def run_named(function: str, progress: Progress = silent, cancelled: Any = None, **changes: Any) -> JobResult[Any]:
-        request = jobs.Request(**{name: changes.pop(name) for name in ("words", "pids") if name in changes})
+        fields = {name: changes.pop(name) for name in ("words", "pids") if name in changes}
         environment = {"PYTHONPATH": str(tmp_path)} | changes.pop("environment", {})
-        options: dict[str, Any] = {"title": "test job", "timeout_s": 60.0, "environment": environment} | changes
-        return run_job(Job(work=getattr(jobs, function)), request, JobOptions(**options), progress, cancelled)
+        options: dict[str, Any] = {
+            "title": "test job",
+            "timeout_s": 60.0,
+            "environment": environment,
+            "forks": forks,
+        } | changes
+        if forks:
+            importlib.reload(jobs)  # a test may have changed it, and a fork has what is loaded
+        job = Job(work=getattr(jobs, function))
+        return run_job(job, jobs.Request(**fields), JobOptions(**options), progress, cancelled)
 
     return run_named
 
@@ -182,6 +197,12 @@ def test_a_job_runs_in_another_process_and_returns_its_result(run: Run, jobs: An
     assert result.value.flag == "on"
     assert result.value.pid != os.getpid()
     assert result.wall_s > 0
+
+
+def test_each_process_draws_random_numbers_of_its_own(run: Run) -> None:
+    np.random.rand()  # noqa: NPY002  what a fork takes over
+    drawn = [word for _ in range(2) for word in run("draw").value.flag.split()]
+    assert len(set(drawn)) == 4
 
 
 def test_what_a_job_prints_goes_to_its_log_and_nowhere_else(
@@ -269,6 +290,7 @@ def test_a_process_that_dies_is_one_clear_error(run: Run, function: str, message
     ],
     ids=["callable", "name"],
 )
+@pytest.mark.parametrize("run", [False], ids=["fresh"], indirect=True)
 def test_a_function_that_a_fresh_process_does_not_find_is_a_fault(
     run: Run, faults: Path, tmp_path: Path, text: str, end: str
 ) -> None:
