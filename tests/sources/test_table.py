@@ -175,13 +175,14 @@ def test_a_file_that_is_not_what_its_suffix_says_is_refused(name, words, tmp_pat
 
 @pytest.mark.parametrize(
     "rest",
-    [b"\0" * 40, b"PK\x06\x07" + b"\7" * 14 + b"PK\x05\x06" + b"\xff" * 16 + b"\0\0"],
+    [b"\0" * 40, b"PK\x06\x07" + b"\7" * 16 + b"PK\x05\x06" + b"\xff" * 16 + b"\0\0"],
     ids=["no end", "an end on another disk"],
 )
 def test_an_archive_that_was_cut_off_is_refused(rest, tmp_path):
     (tmp_path / "net.keras").write_bytes(ZIP + rest)
+    size = len(ZIP + rest)
     assert message_of("net.keras", tmp_path) == (
-        f"net.keras is damaged: it begins as a zip archive that model.save wrote and has no end ({4 + len(rest)} bytes). "
+        f"net.keras is damaged: it begins as a zip archive that model.save wrote and has no end ({size} bytes). "
         "Copy or save the file again."
     )
 
