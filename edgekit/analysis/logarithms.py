@@ -1,0 +1,46 @@
+"""What logarithms are taken of, energies or probabilities: it stays float where activations have fixed grids.
+
+256 steps of equal size hold none of what a logarithm shows: whatever is smaller than a step becomes the same number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from edgekit.analysis.output_heads import HeadOperator
+
+_LOGARITHMS: Final = frozenset({"log", "log10", "log1p", "log2"})
+_FEEDERS: Final = frozenset(
+    {
+        "abs", "add", "addmm", "batchmatmul", "clamp", "clampmin", "clip", "expanddims", "flatten", "fullyconnected",
+        "gemm", "hardtanh", "linear", "matmul", "max", "maximum", "mean", "mul", "permute", "pow", "reducesum", "relu",
+        "reshape", "slice", "sqrt", "square", "squeeze", "sum", "transpose", "unsqueeze", "view",
+    }
+)  # fmt: skip
+"""What sums and products are made of and moved by, as every kind of graph spells it, without case and marks."""
+
+
+def logarithm_feeders(operators: Iterable[HeadOperator]) -> set[str]:
+    """Returns the names of the logarithms of a graph, and of what computes their arguments from other layers' results.
+
+    Args:
+        operators: In execution order.
+    """
+    listed = list(operators)
+    makers = {name: operator for operator in listed for name in operator.writes}
+    waiting = [operator for operator in listed if _word(operator) in _LOGARITHMS]
+    found: set[str] = set()
+    while waiting:
+        operator = waiting.pop()
+        if operator.name in found:
+            continue
+        found.add(operator.name)
+        before = (makers[name] for name in operator.reads if name in makers)
+        waiting.extend(item for item in before if _word(item) in _FEEDERS)
+    return found
+
+
+def _word(operator: HeadOperator) -> str:
+    """Returns `mean` for `MEAN`, `Mean` and `mean.dim`."""
+    return operator.word.partition(".")[0].replace("_", "").lower()
