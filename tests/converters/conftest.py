@@ -126,6 +126,18 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
         def forward(self, sound: Any) -> Any:
             return self.head(torch.log(self.bands(sound * sound) + 1e-6))
 
+    class Wide(nn.Module):
+        """Two layers that read one normalized value, rows of which differ in size; a narrow one behind."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.gate, self.value = nn.LayerNorm(32), nn.Linear(32, 160), nn.Linear(32, 160)
+            self.head = nn.Linear(160, 4)
+
+        def forward(self, x: Any) -> Any:
+            x = self.norm(x) * torch.logspace(-1, 1, 6)[:, None]
+            return self.head(torch.tanh(self.gate(x)) + torch.tanh(self.value(x)))
+
     class TokenIds(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -209,6 +221,7 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
         "convolutions": (Convolutions, lambda: (torch.randn(1, 3, 24, 24),)),
         "two_inputs": (TwoInputs, lambda: (torch.randn(1, 8), torch.randn(1, 4))),
         "hybrid": (Hybrid, lambda: (torch.randn(1, 3, 16, 16),)),
+        "wide": (Wide, lambda: (torch.randn(1, 6, 32),)),
         "skipped": (Skipped, lambda: (torch.randn(1, 3, 12, 12),)),
         "energies": (Energies, lambda: (torch.randn(1, 32),)),
         "token_ids": (TokenIds, lambda: (torch.randint(0, 200, (1, 12)),)),

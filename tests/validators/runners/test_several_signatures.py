@@ -98,7 +98,10 @@ def test_each_is_listed_opened_by_its_name_and_run(kind, parts, request):
     ("kind", "message"),
     [
         ("program", "^it has no method train, only author, decode, encode$"),
-        ("package", r"^.*codec.mlpackage has no function "train".*decode.*encode"),
+        (
+            "package",
+            r'^.*codec.mlpackage: the program has no function "train"\. It has: (encode, decode|decode, encode)\.$',
+        ),
     ],
 )
 def test_an_unknown_name_is_refused_with_those_that_are_there(kind, message, request):
