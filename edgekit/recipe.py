@@ -105,7 +105,16 @@ class Recipe:
     def name(self) -> str:
         """The preset's spelling of the default precision, `+mixed` where overrides change it: for files and tables."""
         base = {"int4_weights": "int4"}.get(self.default, self.default.replace("_", "-"))
-        return f"{base}+mixed" if any(precision != self.default for _, precision in self.overrides) else base
+        return f"{base}+mixed" if self._is_mixed else base
+
+    @property
+    def _is_mixed(self) -> bool:
+        return any(precision != self.default for _, precision in self.overrides)
+
+    @property
+    def tells_layers_apart(self) -> bool:
+        """True if only the model tells which layer has which precision: overrides, or a head that stays float."""
+        return self._is_mixed or bool(self.float_heads)  # such a head may hold the small layer of an expectation
 
     @property
     def precisions(self) -> frozenset[Precision]:

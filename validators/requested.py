@@ -6,17 +6,18 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import IntEnum
 from typing import Any, Final, final
 
 from edgekit.analysis.graph import Analysis
-from edgekit.analysis.operator_precisions import analysis_precisions
 from edgekit.errors import InputError
 from edgekit.files.bounded_reading import parse_json
 from edgekit.formats.float_kernels import RECURRENT_LAYER, FloatKernel, float_kernel
 from edgekit.formats.table import known_format
 from edgekit.recipe import Precision, Recipe, precision_named
 from edgekit.validators.artifact_operators import ArtifactOperator
+from edgekit.validators.layer_precisions import DEMANDS, STATIC, Demand, LayerPrecisions
+
+_NO_LAYERS: Final = LayerPrecisions()
 
 REQUESTED_KEY: Final = "edgekit.asked"
 """Metadata entry with the settings that an artifact's precision name does not tell, as JSON."""
@@ -24,31 +25,6 @@ REQUESTED_KEY: Final = "edgekit.asked"
 TECHNIQUES_KEY: Final = "edgekit.techniques"
 
 PRECISION_KEY: Final = "edgekit.precision"
-
-
-class Demand(IntEnum):
-    """What a precision asks of an operator; more is more."""
-
-    NOTHING = 0
-    STORED = 1
-    """Integer weights, in whatever arithmetic."""
-    INTEGER = 2
-    """Integer arithmetic."""
-
-
-_DEMANDS: Final[Mapping[Precision, Demand]] = {
-    "fp32": Demand.NOTHING,
-    "fp16": Demand.NOTHING,
-    "int8_weights": Demand.STORED,
-    "int4_weights": Demand.STORED,
-    "int8_dynamic": Demand.INTEGER,
-    "int8_hybrid": Demand.INTEGER,
-    "int8_static": Demand.INTEGER,
-    "w8a16": Demand.INTEGER,
-}
-
-_STATIC: Final = frozenset({"int8_static", "w8a16"})
-"""Precisions that ask for integers in a product of two activations too: the others are about weights."""
 
 
 @final
@@ -60,24 +36,20 @@ class Requested:
         recipe: Precision of each part.
         io: Types of its inputs and outputs: float or int8.
         techniques: Steps before the conversion, as text; None where nobody knows.
-        by_weights: Number of weights of a layer to the precisions of the layers that have so many.
-        by_macs: The same for products of two activations, by their multiply-accumulates.
-        recurrent: Numbers of weights of the matrices that recurrent layers have.
+        layers: The precisions of the layers, where they are known.
         knows_layers: False where the recipe treats layers differently and nobody can tell which operator is which.
     """
 
     recipe: Recipe
     io: str = "float"
     techniques: str | None = None
-    by_weights: Mapping[int, tuple[Precision, ...]]
-    by_macs: Mapping[int, tuple[Precision, ...]]
-    recurrent: frozenset[int] = frozenset()
+    layers: LayerPrecisions = _NO_LAYERS
     knows_layers: bool = True
 
     @property
     def wants_integers(self) -> bool:
         """True if integers were requested anywhere."""
-        return any(_DEMANDS[precision] > Demand.NOTHING for precision in self.recipe.precisions)
+        return any(DEMANDS[precision] > Demand.NOTHING for precision in self.recipe.precisions)
 
     def demands(self, operators: Sequence[ArtifactOperator], runtime: str) -> list[tuple[Demand, str]]:
         """Returns what was requested of each operator, and why the plan leaves it in float; "" where it does not."""
@@ -86,16 +58,16 @@ class Requested:
         for operator, precision in zip(operators, self._precisions(operators), strict=True):
             row = self._float_kernel(made.float_kernels, operator, precision) if made else None
             if row is None or operator.in_integers:
-                found.append((_DEMANDS[precision], ""))
+                found.append((DEMANDS[precision], ""))
             else:
-                found.append((min(_DEMANDS[precision], Demand.STORED if row.stored else Demand.NOTHING), row.reason))
+                found.append((min(DEMANDS[precision], Demand.STORED if row.stored else Demand.NOTHING), row.reason))
         return found
 
     def _float_kernel(
         self, rows: tuple[FloatKernel, ...], operator: ArtifactOperator, precision: Precision
     ) -> FloatKernel | None:
         found = float_kernel(rows, operator.kind, precision)
-        if found is None and operator.weights in self.recurrent:
+        if found is None and operator.weights in self.layers.recurrent:
             return float_kernel(rows, RECURRENT_LAYER, precision)
         return found
 
@@ -111,7 +83,7 @@ class Requested:
             groups[operator.weights > 0, operator.weights or operator.macs or 0].append(i)
         for (weighted, size), members in groups.items():
             known: list[Precision] = sorted(
-                (self.by_weights if weighted else self.by_macs).get(size, ()), key=_DEMANDS.__getitem__
+                (self.layers.by_weights if weighted else self.layers.by_macs).get(size, ()), key=DEMANDS.__getitem__
             )
             if not known:
                 continue
@@ -127,7 +99,7 @@ class Requested:
         if operator.weights:
             # Runtimes agree on little, but a convolution's type says that it is one.
             return self.recipe.precision_of((), "convolution" if "conv" in operator.kind.lower() else "matrix")
-        return self.recipe.default if self.recipe.default in _STATIC else "fp32"
+        return self.recipe.default if self.recipe.default in STATIC else "fp32"
 
 
 def achieved(operator: ArtifactOperator) -> Demand:
@@ -152,59 +124,30 @@ def requested_settings(
         techniques: Steps before the conversion, as text; None where nobody knows.
         analysis: Analysis of the float model; without one the layers of a mixed recipe cannot be distinguished.
     """
-    by_weights, by_macs = _by_size(recipe, analysis) if analysis is not None else ({}, {})
-    # A head in float may hold the small layer of an expectation.
-    mixed = bool(recipe.float_heads) or any(precision != recipe.default for _, precision in recipe.overrides)
     return Requested(
         recipe=recipe,
         io=io,
         techniques=techniques,
-        by_weights=by_weights,
-        by_macs=by_macs,
-        recurrent=_recurrent_sizes(analysis) if analysis is not None else frozenset(),
-        knows_layers=analysis is not None or not mixed,
+        layers=LayerPrecisions.from_analysis(recipe, analysis) if analysis is not None else _NO_LAYERS,
+        knows_layers=analysis is not None or not recipe.tells_layers_apart,
     )
 
 
-def _by_size(
-    recipe: Recipe, analysis: Analysis
-) -> tuple[dict[int, tuple[Precision, ...]], dict[int, tuple[Precision, ...]]]:
-    """Returns the precisions of layers by their number of weights, and of plain products by multiply-accumulates."""
-    by_weights: dict[int, tuple[Precision, ...]] = defaultdict(tuple)
-    by_macs: dict[int, tuple[Precision, ...]] = defaultdict(tuple)
-    precisions = analysis_precisions(analysis, recipe)
-    for operator in analysis.operators:
-        precision = precisions[operator.name]
-        weights = [analysis.weights[name] for name in operator.weights]
-        kernels = [weight for weight in weights if weight.role in ("kernel", "recurrent")]
-        sizes = [weight.count for weight in kernels]
-        if not operator.macs:
-            continue
-        if not sizes:
-            by_macs[operator.macs] += (precision if precision in _STATIC else "fp32",)
-        # No runtime here has integer kernels for recurrent layers: what a precision asks of them is integer weights.
-        if operator.kernel == "recurrent" and _DEMANDS[precision] > Demand.STORED:
-            precision = "int8_weights"
-        # Recurrent layers are one operator here, and one for each of their matrices where a format unrolls them.
-        halves = {weight.count for weight in kernels if weight.is_narrow_recurrent}
-        for size in {sum(sizes), *sizes} if sizes else ():
-            by_weights[size] += ("fp16" if size in halves else precision,)
-    return dict(by_weights), dict(by_macs)
+def requested_metadata(recipe: Recipe, io: str, analysis: Analysis | None = None) -> dict[str, str]:
+    """Returns what is embedded in an artifact: the precision's name, and settings that are not the usual ones.
 
-
-def _recurrent_sizes(analysis: Analysis) -> frozenset[int]:
-    """Returns how many weights the matrices of recurrent layers have."""
-    layers = [operator for operator in analysis.operators if operator.kernel == "recurrent"]
-    weights = [analysis.weights[name] for operator in layers for name in operator.weights]
-    return frozenset(weight.count for weight in weights if weight.role == "recurrent")
-
-
-def requested_metadata(recipe: Recipe, io: str) -> dict[str, str]:
-    """Returns what is embedded in an artifact: the precision's name, and settings that are not the usual ones."""
+    Args:
+        recipe: Precision of each part.
+        io: Types of inputs and outputs.
+        analysis: Analysis of the float model, where the recipe tells its layers apart: which layer got which precision
+            is written down by size, so that the file alone says which of its operators may be float.
+    """
     usual = Recipe(default=recipe.default).to_json()
     unusual: dict[str, Any] = {key: value for key, value in recipe.to_json().items() if value != usual[key]}
     if io != "float":
         unusual["io"] = io
+    if analysis is not None and recipe.tells_layers_apart:
+        unusual["layers"] = LayerPrecisions.from_analysis(recipe, analysis).to_json(recipe)
     entry = {REQUESTED_KEY: json.dumps(unusual, sort_keys=True, separators=(",", ":"))} if unusual else {}
     return {PRECISION_KEY: recipe.name, **entry}
 
@@ -217,10 +160,14 @@ def read_requested(metadata: Mapping[str, str]) -> Requested | None:
     try:
         unusual: dict[str, Any] = parse_json(metadata.get(REQUESTED_KEY, "{}"), REQUESTED_KEY)
         io = str(unusual.pop("io", "float"))
+        table = unusual.pop("layers", None)
+        layers = LayerPrecisions.from_json(table) if table is not None else None
         recipe = Recipe.from_json({"default": default, **unusual})
-    except (AttributeError, TypeError, InputError):
-        recipe, io = Recipe(default=default), "float"  # somebody else's use of the key
+    except (AttributeError, TypeError, ValueError, InputError):
+        recipe, io, layers = Recipe(default=default), "float", None  # somebody else's use of the key
     requested = requested_settings(recipe, io=io)
+    if layers is not None:
+        return replace(requested, layers=layers, knows_layers=True)
     if metadata[PRECISION_KEY].endswith("+mixed") and not recipe.overrides:
         # Made by an edgekit that did not write down which layers are float.
         return replace(requested, knows_layers=False)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from edgekit.errors import ModelError
+
 if TYPE_CHECKING:
     import onnx
 
@@ -46,6 +48,27 @@ def bring_into_normal_form(model: onnx.ModelProto) -> onnx.ModelProto:
         if entry.domain == "ai.onnx":
             entry.domain = ""
     return model
+
+
+def check_types(model: onnx.ModelProto, title: str) -> None:
+    """Checks that every tensor is of a type that the installed onnx knows; its own checker takes any number.
+
+    Raises:
+        ModelError: one is not.
+    """
+    import onnx
+
+    known = set(onnx.TensorProto.DataType.values())
+    for graph in graphs_of(model.graph):
+        values = (*graph.input, *graph.output, *graph.value_info)
+        kinds = {value.name: value.type.tensor_type.elem_type for value in values}
+        kinds |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+        for name, kind in kinds.items():
+            if kind not in known:
+                raise ModelError(
+                    f'{title}: the tensor "{name}" is of type number {kind}, which onnx {onnx.__version__} does not '
+                    "know. The file is damaged, or of a newer onnx: copy or export it again."
+                )
 
 
 def _copy(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:

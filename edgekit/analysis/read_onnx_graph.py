@@ -14,7 +14,7 @@ from edgekit.analysis.graph import Analysis, KernelClass, WeightRole
 from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.analysis.graph_damage import damage_named
 from edgekit.analysis.onnx_bodies import BODY_OPERATORS, lay_out_bodies
-from edgekit.analysis.onnx_normal_form import bring_into_normal_form
+from edgekit.analysis.onnx_normal_form import bring_into_normal_form, check_types
 from edgekit.analysis.onnx_run_shapes import add_shapes_of_a_run
 from edgekit.analysis.operator_costs import (
     conv_attributes,
@@ -88,6 +88,9 @@ def read_onnx_file(
         model = bring_into_normal_form(model)
         _fix_sizes(model, sizes)
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        check_types(model, str(path))
+    except ModelError:
+        raise
     except Exception as error:  # protobuf's DecodeError, missing external data, inference errors: all mean a bad file
         raise ModelError(
             f"{path}: onnx cannot read it: {error}. Expected a complete ONNX file; check it with onnx.checker."

@@ -37,8 +37,7 @@ class TFLiteInspector(ArtifactInspector):
         order, self._specs = opened_artifact.ordered(session.inputs, expected.get("inputs", []))
         self._session_order = [order.index(i) for i in range(len(order))]
         self._session = session
-        details = {int(item["index"]): item for item in self._interpreter.get_tensor_details()}
-        operators = [item for item in self._interpreter._get_ops_details() if item["op_name"] != "DELEGATE"]  # noqa: SLF001
+        details, operators = self._described()
         replaced = _conversions(operators, details)
         self._grids: dict[int, tuple[str, StoredGrid | None]] = {}
         tensors: list[InnerTensor] = []
@@ -63,6 +62,20 @@ class TFLiteInspector(ArtifactInspector):
         return {
             name: real_values(self._interpreter.get_tensor(index), grid) for index, (name, grid) in self._grids.items()
         }
+
+    def _described(self) -> tuple[dict[int, Any], list[Any]]:
+        """Returns what the interpreter knows of all tensors, by index, and of all operators."""
+        try:
+            details = {int(item["index"]): item for item in self._interpreter.get_tensor_details()}
+            operators = self._interpreter._get_ops_details()  # noqa: SLF001
+        except Exception as error:
+            raise opened_artifact.foreign(
+                error,
+                self._path,
+                f"{self._path.name} cannot be described by LiteRT: {opened_artifact.brief(error)} "
+                "The file is damaged: copy or export it again.",
+            ) from error
+        return details, [item for item in operators if item["op_name"] != "DELEGATE"]
 
     def _name(self, index: int, replaced: dict[int, int]) -> str:
         while index in replaced:

@@ -101,7 +101,7 @@ def export(
                 settings,
                 device=device,
                 predicted_latency=candidate.prediction("latency"),
-                requested=what_was_requested(inputs, candidate, io, settings),
+                requested=what_was_requested(inputs, candidate, io, settings, _last_model(changes, candidate)),
                 accelerator=accelerators.get(candidate.runtime, ""),
                 converted=_last_model(changes, candidate),
                 runs=runs,

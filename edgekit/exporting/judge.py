@@ -60,13 +60,25 @@ MEASURED_NOW: Final = ArtifactRuns()
 """Everything, in fresh processes."""
 
 
-def what_was_requested(inputs: Inputs, candidate: Candidate, io: IoType, settings: Settings) -> Requested:
-    """Returns what a candidate's artifact must show, layer by layer: recurrent ones are asked for less than others."""
+def what_was_requested(
+    inputs: Inputs, candidate: Candidate, io: IoType, settings: Settings, changed: CapturedModel | None = None
+) -> Requested:
+    """Returns what a candidate's artifact must show, layer by layer: recurrent ones are asked for less than others.
+
+    Args:
+        inputs: The model and its data.
+        candidate: What was made.
+        io: Types of the artifact's inputs and outputs.
+        settings: How to run.
+        changed: What the candidate's techniques have made of the model; None where it has none.
+    """
+    # Techniques may change the sizes by which layers are known.
+    model = changed if changed is not None and candidate.recipe.tells_layers_apart else inputs.model
     return requested_settings(
         candidate.recipe,
         io=io,
         techniques=pipeline_name(candidate.techniques),
-        analysis=analyze_model(inputs.model, settings),
+        analysis=analyze_model(model, settings),
     )
 
 

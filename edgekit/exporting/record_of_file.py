@@ -21,7 +21,7 @@ from edgekit.validators.base import Evidence
 from edgekit.validators.delegate_coverage import DelegateCoverageValidator
 from edgekit.validators.ignored_settings import IgnoredSettingsValidator
 from edgekit.validators.integer_coverage import IntegerCoverageValidator
-from edgekit.validators.requested import Requested, achieved, read_requested, requested_settings
+from edgekit.validators.requested import Requested, achieved, read_requested
 from edgekit.validators.stored_facts.facts import StoredFacts, read_stored_facts
 
 _WHOLE: Final = 100.0
@@ -79,7 +79,7 @@ def _recipe(entry: Mapping[str, Any]) -> str:
 
 def _coverage(name: str, path: Path, facts: StoredFacts, made: Requested, entry: Mapping[str, Any]) -> Iterator[str]:
     """Yields what the report claims beyond the file."""
-    if made.recipe.overrides or not made.knows_layers:
+    if not made.knows_layers:
         yield from _mixed(name, facts, made, entry)
         return
     evidence = Evidence(
@@ -94,7 +94,7 @@ def _coverage(name: str, path: Path, facts: StoredFacts, made: Requested, entry:
         ),
         operators=facts.operators,
         embedded=facts.metadata,
-        requested=requested_settings(made.recipe, io=made.io, techniques=made.techniques),
+        requested=made,
     )
     reported = {check["name"]: check["value"] for check in entry["checks"]}
     # What may be a recurrent layer counts as fulfilled: no claim up to that contradicts the file.
@@ -122,7 +122,8 @@ def _coverage(name: str, path: Path, facts: StoredFacts, made: Requested, entry:
 def _mixed(name: str, facts: StoredFacts, made: Requested, entry: Mapping[str, Any]) -> Iterator[str]:
     """Yields what the report of a mixed recipe claims where the file shows nothing of it.
 
-    Which layers were requested in integers only the float model tells: a share of them is judged by running again.
+    The file was made by an edgekit that did not write down which layers are float: a share of them is judged by
+    running again.
     """
     multiplying = [operator for operator in facts.operators if operator.multiplies]
     claimed = next((check["value"] for check in entry["checks"] if check["name"] == "integer_coverage"), None)

@@ -170,6 +170,7 @@ def _against_model(found: _Found, inputs: Inputs, judgement: Judgement) -> Expor
     try:
         predicted = _predict_from_model(found, inputs, judgement)
         result = replace(result, predictions=predicted)
+        converted = _converted(artifact, inputs, settings)
         checks, host = judge_artifact(
             artifact,
             inputs,
@@ -178,9 +179,9 @@ def _against_model(found: _Found, inputs: Inputs, judgement: Judgement) -> Expor
             settings,
             device=judgement.device,
             predicted_latency=next(iter(predicted), None),
-            requested=_by_layer(found.requested, inputs, settings),
+            requested=_by_layer(found.requested, converted, inputs, settings),
             accelerator=judgement.accelerators.get(artifact.runtime, ""),
-            converted=_converted(artifact, inputs, settings),
+            converted=converted,
         )
     except EdgekitError as error:
         result = replace(result, error=error)
@@ -210,11 +211,17 @@ def _converted(artifact: Artifact, inputs: Inputs, settings: Settings) -> Captur
     )
 
 
-def _by_layer(requested: Requested | None, inputs: Inputs, settings: Settings) -> Requested | None:
+def _by_layer(
+    requested: Requested | None, converted: CapturedModel | EdgekitError | None, inputs: Inputs, settings: Settings
+) -> Requested | None:
     """Returns what was requested with the layers distinguished: recurrent ones are asked for less than others."""
     if requested is None:
         return None
-    return requested_settings(requested.recipe, io=requested.io, analysis=analyze_model(inputs.model, settings))
+    if isinstance(converted, EdgekitError) and requested.knows_layers:
+        return requested  # the model that the layers belong to is not here, and the file speaks of them
+    changed = isinstance(converted, CapturedModel) and requested.recipe.tells_layers_apart
+    model = converted if isinstance(converted, CapturedModel) and changed else inputs.model
+    return requested_settings(requested.recipe, io=requested.io, analysis=analyze_model(model, settings))
 
 
 def budget_of_artifact(budget: Budget, metadata: Mapping[str, str], cwd: Path) -> Budget:

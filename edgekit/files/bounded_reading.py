@@ -7,6 +7,7 @@ number of 5,000 digits or a thousand brackets is a sentence and no traceback.
 from __future__ import annotations
 
 import json
+import math
 import os
 import stat
 import sys
@@ -97,6 +98,7 @@ def parse_json(text: str | bytes, title: str, error: type[EdgekitError] = InputE
         found = json.loads(
             text.decode("utf-8") if isinstance(text, bytes) else text,
             parse_constant=_no_constant,
+            parse_float=_finite,
             object_pairs_hook=_without_doubles,
         )
         _check_characters(text, found)
@@ -133,6 +135,13 @@ def _kind(mode: int) -> str:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number in JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:60]} is larger than any number that a computer holds")
+    return number
 
 
 def _check_characters(text: str | bytes, found: object) -> None:

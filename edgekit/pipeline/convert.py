@@ -14,6 +14,7 @@ from edgekit.converters.base import Conversion, ConversionRequest, IoType
 from edgekit.converters.base import converter as find_converter
 from edgekit.formats.table import find_format
 from edgekit.model import CapturedModel
+from edgekit.pipeline.analysis import analyze_model
 from edgekit.pipeline.settings import Settings
 from edgekit.recipe import Recipe
 from edgekit.samples import Samples
@@ -151,7 +152,8 @@ def convert(
     """
     made = find_format(runtime)
     pixels = {IMAGE_INPUT_KEY: image.to_text()} if image else {}
-    embedded = {**(metadata or {}), **pixels, **requested_metadata(recipe, io)}
+    analysis = analyze_model(model, settings) if recipe.tells_layers_apart else None
+    embedded = {**(metadata or {}), **pixels, **requested_metadata(recipe, io, analysis)}
     # In 16 bits calibration is optional: it tells which values would overflow.
     samples = calibration if recipe.needs_calibration or recipe.default == "fp16" else None
     request = ArtifactRequest(

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, ClassVar, Final, final
 
 from edgekit.analysis.graph_damage import damage_named
 from edgekit.analysis.onnx_bodies import lay_out_bodies
-from edgekit.analysis.onnx_normal_form import SEPARATE_WEIGHTS_IR, bring_into_normal_form, graph_inputs, nodes_of
+from edgekit.analysis.onnx_normal_form import (
+    SEPARATE_WEIGHTS_IR,
+    bring_into_normal_form,
+    check_types,
+    graph_inputs,
+    nodes_of,
+)
 from edgekit.analysis.onnx_run_shapes import LARGEST_MESSAGE
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind, TensorSpec
@@ -98,6 +104,7 @@ def load(path: Path, title: str) -> onnx.ModelProto:
     if not model.graph.node or not model.graph.output:
         raise ModelError(f"{title} holds no graph: it is no ONNX model, or cut off. Copy or export the file again.")
     _check_boundary(model, title)
+    check_types(model, title)
     if {tensor.name for tensor in model.graph.initializer} - {value.name for value in model.graph.input}:
         # What onnxruntime takes and the checker does not: the new form of weights under an old version's number.
         model.ir_version = max(model.ir_version, SEPARATE_WEIGHTS_IR)

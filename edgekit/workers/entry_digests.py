@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from edgekit.errors import InputError
+from edgekit.files.bounded_reading import parse_json
+
 DIGESTS_NAME: Final = ".digests.json"
 
 # Large enough that reading costs little beside hashing, small enough to stay in a processor's cache.
@@ -66,9 +69,9 @@ def read_digests(folder: Path) -> Mapping[str, tuple[int, str]] | None:
 def parse_digests(text: bytes) -> Mapping[str, tuple[int, str]] | None:
     """Returns the sizes and digests in a list's text, None where it is none."""
     try:
-        data: Any = json.loads(text)
+        data: Any = parse_json(text, DIGESTS_NAME)
         return {str(name): (int(size), str(digest)) for name, (size, digest) in data["files"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (InputError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

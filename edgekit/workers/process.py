@@ -38,6 +38,8 @@ OUT_OF_MEMORY: Final = (
     "commands that have it)."
 )
 
+_TRACEBACK: Final = "Traceback (most recent call last):"
+
 _NOISE: Final = re.compile(r"Error in cpuinfo|\[(cpuinfo_utils|threadpool)\.cpp:\d+\]|WARNING: All log messages before")
 """Lines of native libraries about the machine, which hide what went wrong."""
 
@@ -154,12 +156,20 @@ def _says_no_memory(text: str) -> bool:
 
 
 def log_tail(log: Path) -> str:
-    """Returns the last lines of a log, indented under a heading, or a sentence where there are none."""
+    """Returns the last lines of a log, indented under a heading, or a sentence where there are none.
+
+    Of a Python traceback only the exception is shown: its frames are of no use to who has the file.
+    """
     text = log.read_text(errors="replace") if log.exists() else ""
-    lines = [line for line in text.strip().splitlines() if not _NOISE.match(line)][-_LOG_TAIL_LINES:]
+    lines = [line for line in _without_frames(text.strip()).splitlines() if not _NOISE.match(line)][-_LOG_TAIL_LINES:]
     if lines:
         return "The end of its log:\n" + "\n".join(f"  {line}" for line in lines)
     return "Its log says nothing about it." if text.strip() else "Its log is empty."
+
+
+def _without_frames(text: str) -> str:
+    """Returns a log in which each traceback of Python is left with its last line."""
+    return re.sub(rf"^{re.escape(_TRACEBACK)}(?:\n[ \t].*)*\n?", "", text, flags=re.MULTILINE)
 
 
 def _watch(

@@ -64,6 +64,15 @@ def test_a_symbolic_batch_is_one(tmp_path):
     assert symbolic.tensors["x"].shape == (1, 3, 16, 16)
 
 
+def test_an_artifact_with_a_tensor_of_a_type_that_onnx_does_not_know_is_refused(tmp_path):
+    path = cnn(tmp_path / "a.onnx")
+    model = onnx.load(path)
+    model.graph.output[0].type.tensor_type.elem_type = 65535
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match=r"a\.onnx: .*type.*65535.*\.$"):
+        analyze("onnx", path)
+
+
 def test_a_product_with_a_stored_matrix_is_linear_and_of_two_activations_is_attention(tmp_path):
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["a"], name="lin"),

@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.exporting.record_of_file import contradictions_of_file
 from edgekit.recipe import Recipe, Step
 from edgekit.validators.artifact_operators import ArtifactOperator
@@ -171,7 +172,55 @@ def test_a_part_that_may_be_a_recurrent_layer_counts_as_fulfilled(
     assert any("integer_coverage" in sentence for sentence in sentences) == is_named
 
 
-def test_a_mixed_recipe_of_which_nothing_is_stored_in_integers_is_named(
+def with_two_layers(recipe: Recipe) -> dict[str, str]:
+    """Returns metadata that speak of two layers: of 48 weights, and `head` of 64."""
+    builder = GraphBuilder()
+    builder.tensor("x", (1, 8), "float32")
+    for name, before, shape in (("body", "x", (8, 6)), ("head", "body", (6, 8)), ("last", "head", (8, 8))):
+        builder.store(f"{name}.weight", shape, "float32", lambda shape=shape: np.ones(shape, np.float32))
+        builder.tensor(name, (1, shape[1]), "float32")
+        builder.add(
+            name=name, type="linear", kernel="linear", module=name, reads=[before, f"{name}.weight"], outputs=[name],
+            macs=shape[0] * shape[1], roles={f"{name}.weight": ("kernel", shape[1])},
+        )  # fmt: skip
+    return requested_metadata(recipe, "float", builder.finish(["x"], ["last"]))
+
+
+@pytest.mark.parametrize(
+    ("in_integers", "sentences"),
+    [
+        pytest.param({"a", "b"}, [], id="as requested"),
+        pytest.param(
+            {"a"},
+            [
+                (
+                    "net.tflite: report.json says integer_coverage 100, the file shows 50: Of 9.6e-05 M multiply-"
+                    "accumulates requested in integers. In float: b (linear)."
+                )
+            ],
+            id="one layer lost",
+        ),
+    ],
+)
+def test_the_file_of_a_mixed_recipe_says_which_layers_may_be_float(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_integers: set[str], sentences: list[str]
+) -> None:
+    recipe = Recipe(default="int8_static", overrides=(("last", "fp16"),))
+    metadata = {**with_two_layers(recipe), "edgekit.digest": DIGEST}
+    operators = tuple(
+        ArtifactOperator(
+            name=name, kind="linear", arithmetic="integer" if name in in_integers else "float", macs=48,
+            weights=weights, weight_bits=8 if name in in_integers else 32, channels=6,
+        )
+        for name, weights in (("a", 48), ("b", 48), ("last", 64))
+    )  # fmt: skip
+    facts = StoredFacts(metadata=metadata, operators=operators)
+    monkeypatch.setattr("edgekit.exporting.record_of_file.read_stored_facts", lambda *_: facts)
+    reported = {**entry(metadata), "runtime": "tflite", "precision": recipe.name, "recipe": recipe.to_json()}
+    assert found(tmp_path / "net.tflite", reported) == sentences
+
+
+def test_a_mixed_recipe_without_a_table_of_which_nothing_is_stored_in_integers_is_named(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = Recipe(default="int8_static", overrides=(("head", "fp16"),))

@@ -67,11 +67,12 @@ def test_bytes_that_are_no_text_are_reported_with_their_place(tmp_path: Path) ->
         ("1" * 5_000, "a number has too many digits"),
         ("NaN", "NaN is no number in JSON"),
         ("-Infinity", "-Infinity is no number in JSON"),
+        ('{"a": -1e999}', "-1e999 is larger than any number that a computer holds"),
         ('{"a": 1, "a": 2}', 'the key "a" stands there twice'),
         ("", "Expecting value: line 1 column 1 (char 0)"),
         ('{"a": ["\\ud83d"]}', "a text holds half of a character, '\\ud83d'"),
     ],
-    ids=["deep", "long number", "NaN", "infinity", "twice", "nothing", "half a character"],
+    ids=["deep", "long number", "NaN", "infinity", "too large", "twice", "nothing", "half a character"],
 )
 def test_what_is_no_json_is_reported(text: str, reason: str) -> None:
     if reason.endswith("digits") and not hasattr(sys, "get_int_max_str_digits"):

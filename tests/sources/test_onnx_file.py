@@ -325,6 +325,15 @@ def test_a_file_without_a_graph_is_refused(tmp_path):
     )
 
 
+def test_a_tensor_of_a_type_that_onnx_does_not_know_is_refused(tmp_path):
+    model = cnn()
+    model.graph.input[0].type.tensor_type.elem_type = 65535
+    assert message_of(tmp_path, model) == (
+        f'net.onnx: the tensor "{model.graph.input[0].name}" is of type number 65535, which onnx {onnx.__version__} '
+        "does not know. The file is damaged, or of a newer onnx: copy or export it again."
+    )
+
+
 def test_a_file_that_breaks_the_standard_is_refused(tmp_path):
     model = cnn()
     model.graph.node[1].input[0] = "nowhere"

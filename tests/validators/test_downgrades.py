@@ -227,6 +227,15 @@ def test_a_mixed_artifact_without_its_model_is_reported_and_not_judged() -> None
     assert check.detail.endswith("give the model to tell which. In float: b (FULLY_CONNECTED).")
 
 
+def test_a_mixed_artifact_that_holds_the_table_of_its_layers_is_judged_without_its_model() -> None:
+    requested = read_requested(requested_metadata(MIXED, "float", two_layers()))
+    assert requested is not None
+    sound = integer(evidence(linear("a", "integer", 20), linear("b", "float", 30), requested=requested))
+    assert (sound.verdict, sound.limit, sound.value) == ("pass", 100.0, 100.0)
+    lost = integer(evidence(linear("a", "float", 20), linear("b", "float", 30), requested=requested))
+    assert (lost.verdict, lost.value) == ("fail", 0.0)
+
+
 @pytest.mark.parametrize(
     ("operator", "detail"),
     [

@@ -107,6 +107,12 @@ def test_an_error_of_the_poll_ends_the_process(tmp_path):
             "The end of its log:\n" + "\n".join(f"  {i}" for i in range(5, 20)),
             id="long",
         ),
+        pytest.param(
+            'before\nTraceback (most recent call last):\n  File "a.py", line 1\n    ^\nValueError: no\nafter',
+            "The end of its log:\n  before\n  ValueError: no\n  after",
+            id="of a traceback the exception",
+        ),
+        pytest.param("Traceback (most recent call last):", "Its log says nothing about it.", id="a traceback cut off"),
     ],
 )
 def test_the_tail_of_a_log_is_its_last_fifteen_lines(tmp_path, text, expected):

@@ -165,6 +165,19 @@ class OpenArtifact:
                 "Export it again; if it still fails, this runtime lacks what the artifact needs.",
             ) from error
 
+    def operators(self) -> list[dict[str, Any]] | None:
+        """Returns what the runtime says of each operator that it runs; None where it says nothing."""
+        try:
+            found: list[dict[str, Any]] | None = self.session.operators()
+        except Exception as error:
+            raise foreign(
+                error,
+                self.path,
+                f"{self.path.name} was loaded by {title(self.runtime)}, which cannot say what it computes with: "
+                f"{brief(error)} The file is damaged: copy or export it again.",
+            ) from error
+        return found
+
     def real(self, raw: Row) -> Row:
         """Returns outputs in the float model's order, integers with a scale turned into float32."""
         return [dequantized(self.outputs[i], np.asarray(raw[k])) for i, k in enumerate(self._output_order)]

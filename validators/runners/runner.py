@@ -332,7 +332,7 @@ def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
         record["latency"] = measure_latency(artifact, baseline, samples, options, progress)
         save()
     if options.operators:
-        record["operators"] = artifact.session.operators()
+        record["operators"] = artifact.operators()
 
 
 def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:

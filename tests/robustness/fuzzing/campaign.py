@@ -37,6 +37,7 @@ from fuzzing.mutations import change_content  # noqa: E402  a script that finds 
 from fuzzing.preloading import preload  # noqa: E402  a script that finds its neighbours
 
 SOUND_CODES = (0, 1, 2, 3)
+_FRAME = re.compile(r'File "[^"]+", line \d+, in')
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -69,7 +70,7 @@ def judge(ran: Ran, kind: Kind, act: Act, target: str) -> str:
         return f"it reached {ran.limit}"
     if ran.code not in SOUND_CODES:
         return f"exit code {ran.code}"
-    if "Traceback (most recent call last)" in ran.said:
+    if "Traceback (most recent call last)" in ran.said or _FRAME.search(ran.said):
         return "a traceback"
     if ran.left:
         return f"left behind: {', '.join(ran.left[:5])}"

@@ -6,10 +6,8 @@ come often, whole commands now and then: they cost ten times as much and read th
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from fuzzing.mutations import Mutation, change_json, change_toml
 
 from edgekit.model import TensorSpec
 from edgekit.workers.process_folder import temporary_folder
-from edgekit.workers.worker import silent
+from edgekit.workers.worker import Job, JobOptions, run_job, silent
 
 IMAGE = TensorSpec(name="image", shape=(1, 3, 16, 16), dtype="float32", layout="NCHW")
 KEY = "fuzz"
@@ -63,35 +61,19 @@ class Kind:
 
 
 def capture(source: str, kind: str, *, as_torch: bool = False) -> Callable[[], int]:
-    """Returns what captures a model as a worker process does."""
+    """Returns what captures a model, in a worker process."""
 
     def read(_: Path) -> None:
+        from edgekit.sources import capture
         from edgekit.sources.base import CaptureRequest
-        from edgekit.sources.capture import run
 
-        with worker_folder() as folder:
+        with temporary_folder("capture") as folder:
             requested = CaptureRequest(
                 source=source, base=Path.cwd(), output=folder / "out", name="net", kind=kind, as_torch=as_torch
             )
-            run(requested, silent)
+            run_job(Job(work=capture.run), requested, JobOptions(title="capture"))
 
     return reading(read)
-
-
-@contextmanager
-def worker_folder() -> Generator[Path, None, None]:
-    """Yields a folder as a worker process has it: what frameworks say or leave in the temporary folder goes with it."""
-    with temporary_folder("worker") as folder:
-        os.environ["TMPDIR"] = str(folder)
-        log = (folder / "log.txt").open("wb")
-        kept = [(number, os.dup(number)) for number in (1, 2)]
-        for number, _ in kept:
-            os.dup2(log.fileno(), number)
-        try:
-            yield folder
-        finally:
-            for number, copy in kept:
-                os.dup2(copy, number)
 
 
 def classify(source: str) -> Callable[[], int]:
@@ -115,14 +97,14 @@ def describe(name: str) -> Callable[[], int]:
 
 
 def graph(name: str, reader: str) -> Callable[[], int]:
-    """Returns what reads the graph and the precisions of a finished file as a worker process does."""
+    """Returns what reads the graph and the precisions of a finished file, in a worker process."""
 
     def read(folder: Path) -> None:
-        from edgekit.analysis.finished_file import read_finished
+        from edgekit.analysis.finished_file import READ_FINISHED, FinishedFileRequest
         from edgekit.artifact import measure_files
 
-        with worker_folder():
-            read_finished(reader, folder / name, {})
+        requested = FinishedFileRequest(reader=reader, path=folder / name, sizes={})
+        run_job(READ_FINISHED, requested, JobOptions(title="reading"))
         measure_files(folder / name)
 
     return reading(read)
