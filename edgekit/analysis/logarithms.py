@@ -42,5 +42,5 @@ def logarithm_feeders(operators: Iterable[HeadOperator]) -> set[str]:
 
 
 def _word(operator: HeadOperator) -> str:
-    """Returns `mean` for `MEAN`, `Mean` and `mean.dim`."""
-    return operator.word.partition(".")[0].replace("_", "").lower()
+    """Returns `mean` for `MEAN`, `Mean`, `mean.dim` and `aten.mean.dim`."""
+    return operator.word.removeprefix("aten.").partition(".")[0].replace("_", "").lower()
