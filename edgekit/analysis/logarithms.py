@@ -11,11 +11,14 @@ from typing import Final
 from edgekit.analysis.output_heads import HeadOperator
 
 _LOGARITHMS: Final = frozenset({"log", "log10", "log1p", "log2"})
-_FEEDERS: Final = frozenset(
+_PRODUCTS: Final = frozenset({"addmm", "batchmatmul", "fullyconnected", "gemm", "linear", "matmul"})
+"""Products with filters of bands; of those behind one another only the last is part of a spectrum."""
+
+_STEPS: Final = frozenset(
     {
-        "abs", "add", "addmm", "batchmatmul", "clamp", "clampmin", "clip", "expanddims", "flatten", "fullyconnected",
-        "gemm", "hardtanh", "linear", "matmul", "max", "maximum", "mean", "mul", "permute", "pow", "reducesum", "relu",
-        "reshape", "slice", "sqrt", "square", "squeeze", "sum", "transpose", "unsqueeze", "view",
+        "abs", "add", "clamp", "clampmin", "clip", "expanddims", "flatten", "hardtanh", "max", "maximum", "mean", "mul",
+        "permute", "pow", "reducesum", "relu", "reshape", "slice", "sqrt", "square", "squeeze", "sum", "transpose",
+        "unsqueeze", "view",
     }
 )  # fmt: skip
 """What sums and products are made of and moved by, as every kind of graph spells it, without case and marks."""
@@ -29,16 +32,18 @@ def logarithm_feeders(operators: Iterable[HeadOperator]) -> set[str]:
     """
     listed = list(operators)
     makers = {name: operator for operator in listed for name in operator.writes}
-    waiting = [operator for operator in listed if _word(operator) in _LOGARITHMS]
-    found: set[str] = set()
+    waiting = [(operator, False) for operator in listed if _word(operator) in _LOGARITHMS]
+    found: set[tuple[str, bool]] = set()
     while waiting:
-        operator = waiting.pop()
-        if operator.name in found:
+        operator, has_product = waiting.pop()
+        if (operator.name, has_product) in found:
             continue
-        found.add(operator.name)
-        before = (makers[name] for name in operator.reads if name in makers)
-        waiting.extend(item for item in before if _word(item) in _FEEDERS)
-    return found
+        found.add((operator.name, has_product))
+        for before in (makers[name] for name in operator.reads if name in makers):
+            product = _word(before) in _PRODUCTS
+            if _word(before) in _STEPS or (product and not has_product):
+                waiting.append((before, has_product or product))
+    return {name for name, _ in found}
 
 
 def _word(operator: HeadOperator) -> str:

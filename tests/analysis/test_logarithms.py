@@ -29,5 +29,9 @@ def test_energies_are_what_lies_between_the_last_convolution_and_the_logarithm(w
     assert logarithm_feeders([*chain(*words), head]) == {"1", "2", "3", "4"}
 
 
+def test_layers_before_the_last_one_are_no_part_of_a_spectrum():
+    assert logarithm_feeders(chain("linear", "relu", "linear", "relu", "log1p")) == {"1", "2", "3", "4"}
+
+
 def test_what_a_logarithm_does_not_read_is_no_energy():
     assert logarithm_feeders(chain("linear", "add", "exp", "mul")) == set()
