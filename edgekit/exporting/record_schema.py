@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
+from edgekit.exporting.report_parts_schema import (
+    COUNT,
+    CalibrationRecord,
+    ComparisonRecord,
+    Count,
+    DataRecord,
+    EnvironmentRecord,
+    HostRecord,
+    StageTableRecord,
+)
 from edgekit.measurements.figure_schema import (
     BYTES,
     HASH,
@@ -34,6 +44,11 @@ class ModelRecord(Record):
     source: str = Field(description="what the user named")
     digest: str = Field(description=HASH)
     embedded_default: bool = Field(description=_BOOLEAN)
+    name: str = Field(description=TEXT)
+    family: str | None = Field(description="a family of architectures, or null")
+    parameters: Count = Field(description=COUNT)
+    macs: Count | None = Field(description="a whole number, or null")
+    float_types: list[str] = Field([], description="a list of types")
 
 
 class ArtifactRecord(Record):
@@ -64,8 +79,12 @@ class FormatEntry(Record):
     steps: list[StepRecord] = Field(description="a list of steps")
     artifact: ArtifactRecord | None = Field(description="an object about the artifact, or null")
     checks: list[CheckRecord] = Field(description="a list of checks")
-    host: dict[str, Any] = Field(description="an object with what was measured on this host")
+    host: HostRecord = Field(description="an object with what was measured on this host")
     predictions: list[PredictionRecord] = Field(description="a list of predictions")
+    predicted_and_measured: list[ComparisonRecord] = Field(description="a list of predictions beside measurements")
+    passed: bool = Field(description=_BOOLEAN)
+    notes: list[str] = Field(description="a list of texts")
+    float_fallbacks: list[str] = Field(description="a list of texts")
     error: ErrorRecord | None = Field(description="an object with type, message and exit_code, or null")
 
     @model_validator(mode="after")
@@ -97,9 +116,11 @@ class ReportFile(Record):
     artifacts: list[ArtifactRecord] = Field(description="a list of artifacts")
     formats: list[FormatEntry] = Field(description="a list of what came of each format")
     figures_sha256: Digest = Field(description=f"{HASH}: of the checks and the host's figures of all formats")
-    data: dict[str, Any] = Field(description="an object about the calibration and evaluation data")
-    calibration: dict[str, Any] | None = Field(description="an object about the calibration data, or null")
-    environment: dict[str, Any] = Field(description="an object about the machine and the packages")
+    stages: list[StageTableRecord] = Field([], description="a list of tables of stages")
+    edgekit: str = Field(description="the version of edgekit that wrote it")
+    data: DataRecord = Field(description="an object about the calibration and evaluation data")
+    calibration: CalibrationRecord | None = Field(description="an object about the calibration data, or null")
+    environment: EnvironmentRecord = Field(description="an object about the machine and the packages")
 
 
 class LockedFigure(FigureRecord):
@@ -149,7 +170,7 @@ class LockFile(Record):
     device: str = Field(description="the name of a device profile")
     io: Literal["float", "int8"] = Field(description="float or int8")
     model: LockedModel | None = Field(description="an object with source, digest and embedded_default, or null")
-    data: dict[str, Any] = Field(description="an object about the calibration and evaluation data")
+    data: DataRecord = Field(description="an object about the calibration and evaluation data")
     packages: dict[str, str] = Field(description="an object from a package's name to its version")
     formats: list[LockedFormat] = Field(description="a list of the formats that were requested")
     artifacts: list[LockedArtifact] = Field(description="a list of artifacts")

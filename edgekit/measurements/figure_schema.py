@@ -38,6 +38,10 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
 
 
+class PartialRecord(Record):
+    """A part of a record that is taken as it is: the defaults of keys that it need not have are not added to it."""
+
+
 def fault(sentence: str) -> PydanticCustomError:
     """Returns the error for a fault that is already a sentence."""
     return PydanticCustomError(FAULT, "{sentence}", {"sentence": sentence})
@@ -205,6 +209,8 @@ def check_record(
 
 def _with_defaults(data: Any, checked: Any) -> Any:
     """Returns JSON data with what the schema adds to it. Keys that the schema does not know stay."""
+    if isinstance(checked, PartialRecord):
+        return data
     if isinstance(checked, BaseModel):
         known = {key: _with_defaults(data.get(key), getattr(checked, key)) for key in type(checked).model_fields}
         return {**data, **known}

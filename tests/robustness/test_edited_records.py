@@ -77,7 +77,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
         macs=1500,
         family="cnn",
     )
-    data = {"metric": "top1", "evaluation": {"sha256": "cd" * 32, "count": 100}}
+    data = {"metric": "top1", "evaluation": {"items": 8, "sha256": "cd" * 32, "count": 100}}
     write_report(ExportReport(command="export", device="pi4", model=model, results=results, data=data, folder=folder))
     return folder
 
@@ -184,6 +184,12 @@ LOCK_EDITS: dict[str, Edit] = {
 }
 
 
+COMPARED = {
+    "name": "size", "unit": "bytes", "predicted": 4, "low": 2, "high": 6, "measured": 3, "error": 1,
+    "error_percent": 33.3, "in_band": True, "basis": "exact",
+}  # fmt: skip
+
+
 def edited(records: Path, folder: Path, name: str, edit: Edit) -> Path:
     """Returns a copy of the records with one edit."""
     for path in records.iterdir():
@@ -274,3 +280,56 @@ def test_the_faults_of_a_report_are_listed_with_their_place(records: Path, tmp_p
         "  formats[1]: there is neither an artifact nor an error\n"
         "Run edgekit export again."
     )
+
+
+@pytest.mark.parametrize(
+    ("edit", "place"),
+    [
+        pytest.param(
+            lambda report: report["formats"][0]["predicted_and_measured"].append(COMPARED | {"high": "<b>"}),
+            'formats[0].predicted_and_measured[0].high: "<b>" was given; expected a finite number, or null',
+            id="a prediction beside a measurement",
+        ),
+        pytest.param(
+            lambda report: report["formats"][0]["predicted_and_measured"].append(COMPARED | {"error": None}),
+            "formats[0].predicted_and_measured[0]: 3 was measured, and error is null",
+            id="a measurement without its error",
+        ),
+        pytest.param(
+            lambda report: report["formats"][0]["host"].update(slices=[{"name": "night", "count": -1}]),
+            "formats[0].host.slices[0].count: -1 was given; expected a whole number",
+            id="a slice",
+        ),
+        pytest.param(
+            lambda report: report["formats"][0].update(notes=[1]),
+            "formats[0].notes[0]: 1 was given; expected a list of texts",
+            id="a note",
+        ),
+        pytest.param(
+            lambda report: report["data"].update(evaluation=[]),
+            "data.evaluation: a list was given; expected an object with items and sha256, or null",
+            id="the data",
+        ),
+        pytest.param(
+            lambda report: report.update(calibration={"samples": 3}),
+            "calibration.classes_compared: missing; expected true or false",
+            id="the lint of the calibration data",
+        ),
+        pytest.param(
+            lambda report: report["environment"].update(packages=["torch"]),
+            "environment.packages: a list was given; expected an object from a package's name to its version",
+            id="the machine",
+        ),
+        pytest.param(
+            lambda report: report.update(stages=[{"stages": 1}]),
+            "stages[0].stages: 1 was given; expected a list of stages",
+            id="the stages",
+        ),
+    ],
+)
+def test_parts_of_a_report_that_are_only_shown_have_a_form_too(
+    records: Path, tmp_path: Path, edit: Edit, place: str
+) -> None:
+    with pytest.raises(ArtifactError) as caught:
+        gate_folder(edited(records, tmp_path, "report.json", edit), "pi4", Budget())
+    assert f"\n  {place}\n" in caught.value.message

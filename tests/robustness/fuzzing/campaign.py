@@ -37,7 +37,7 @@ from fuzzing.mutations import change_content  # noqa: E402  a script that finds 
 from fuzzing.preloading import preload  # noqa: E402  a script that finds its neighbours
 
 SOUND_CODES = (0, 1, 2, 3)
-_FRAME = re.compile(r'File "[^"]+", line \d+, in')
+_FRAME = re.compile(r'^\s+File "[^"]+", line \d+, in', re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
