@@ -15,7 +15,7 @@ import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from edgekit.formats.realisation import FusingKernels
 from edgekit.model import OpenSizes
@@ -456,7 +456,7 @@ class _Writer:
             node.meta["nn_module_stack"] = stack
 
 
-def _on_grid(grid: Grid) -> tuple[Any, ...]:
+def _on_grid(grid: Grid) -> tuple[object, ...]:
     """Returns the arguments by which quantize and dequantize operators take a grid."""
     import torch
 

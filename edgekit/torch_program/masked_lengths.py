@@ -66,7 +66,7 @@ def use_whole_lengths(graph_module: GraphModule) -> bool:
     return True
 
 
-def open_axes(value: Any) -> list[Any]:
+def open_axes(value: Any) -> list[object]:
     """Returns the sizes in a tensor's shape that depend on values, as expressions of their symbols."""
     import torch
     from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
@@ -81,9 +81,9 @@ class _Rows:
 
     def __init__(self, graph_module: GraphModule) -> None:
         self._graph: Any = graph_module.graph
-        self._counts: dict[Node, tuple[Any, Node]] = {}
+        self._counts: dict[Node, tuple[object, Node]] = {}
         """A tensor's open size, and the mask of the rows that count, as long as the whole axis."""
-        self._masks: dict[Any, Node] = {}
+        self._masks: dict[object, Node] = {}
 
     def replace(self) -> None:
         for node in list(self._graph.nodes):
@@ -130,7 +130,7 @@ class _Rows:
         self._replace(node, new)
         self._remember(new, size, mask)
 
-    def _pass(self, node: Node, name: str, known: list[Node], sizes: set[Any]) -> None:
+    def _pass(self, node: Node, name: str, known: list[Node], sizes: set[object]) -> None:
         """Checks that an operator treats rows by themselves; its result counts as what it reads does."""
         import torch
 
@@ -171,7 +171,7 @@ class _Rows:
         axes = given if isinstance(given, (tuple, list)) else [given]
         return all(axis is not None and axis % value.ndim != place for axis in axes)
 
-    def _join(self, node: Node, sizes: set[Any]) -> None:
+    def _join(self, node: Node, sizes: set[object]) -> None:
         """Joins along the open axis or another one."""
         tensors, axis = list(node.args[0]), int(node.args[1]) if len(node.args) > 1 else 0
         value = node.meta["val"]
@@ -190,7 +190,7 @@ class _Rows:
                 parts.append(self._every(node, int(item.meta["val"].shape[axis])))
         return self._remember(node, size, self._call(node, "cat.default", parts, 0))
 
-    def _pass_joined(self, node: Node, tensors: list[Node], size: Any) -> None:
+    def _pass_joined(self, node: Node, tensors: list[Node], size: object) -> None:
         masks = {self._counts[item][1] if item in self._counts else None for item in tensors}
         if len(masks) != 1 or None in masks:
             raise _UnknownError
@@ -255,7 +255,7 @@ class _Rows:
         number = self._call(node, "sum.default", mask)
         self._replace(node, self._call(node, "div.Tensor", total, number))
 
-    def _call(self, before: Node, operator: str, *args: Any) -> Node:
+    def _call(self, before: Node, operator: str, *args: object) -> Node:
         """Puts an operator of ATen in front of a node, whose layer and line it gets."""
         with self._graph.inserting_before(before):
             made: Node = self._graph.call_function(_aten(operator), args)
@@ -267,7 +267,7 @@ class _Rows:
         node.replace_all_uses_with(new)
         self._graph.erase_node(node)
 
-    def _remember(self, node: Node, size: Any, mask: Node) -> None:
+    def _remember(self, node: Node, size: object, mask: Node) -> None:
         self._counts[node] = (size, mask)
         self._masks.setdefault(size, mask)
 
@@ -284,7 +284,7 @@ def _parts(node: Node) -> list[Any]:
     return list(value) if isinstance(value, (tuple, list)) else [value]
 
 
-def _axis(value: Any, size: Any) -> int:
+def _axis(value: Any, size: object) -> int:
     """Returns the one axis of a tensor that has an open size."""
     return next(i for i, item in enumerate(value.shape) if getattr(getattr(item, "node", None), "expr", None) == size)
 

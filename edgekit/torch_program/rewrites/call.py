@@ -42,7 +42,7 @@ class Call:
         return tuple(int(size) for size in self.results[0].shape)
 
 
-Function: TypeAlias = Callable[..., Any]
+Function: TypeAlias = Callable[..., object]
 """A function of tensors that returns a tensor, or as many as an operator has outputs."""
 
 Rewrite: TypeAlias = Callable[[Call], Function | None]

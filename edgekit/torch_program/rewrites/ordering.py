@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edgekit.torch_program.rewrites.call import Call, Function
@@ -16,6 +17,17 @@ _LARGEST = 1 << 20
 
 def sort(call: Call) -> Function | None:
     """Writes sorting as `topk` of all elements; by ranks where equal ones must keep their order, and of integers."""
+    return _sorting(call)
+
+
+def argsort(call: Call) -> Function | None:
+    """Writes the places of sorted elements as `sort` does."""
+    ordered = _sorting(call)
+    return None if ordered is None else (lambda x: ordered(x)[1])
+
+
+def _sorting(call: Call) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
+    """Returns what gives the sorted elements and their places, None where nothing simple does."""
     shape = call.shape("self")
     axis, descending = int(call["dim"]), bool(call["descending"])
     if not shape:
@@ -24,12 +36,6 @@ def sort(call: Call) -> Function | None:
         few = call["self"].numel() * shape[axis] <= _LARGEST
         return (lambda x: _ranked(x, axis, descending=descending)) if few else None
     return lambda x: _largest(x, shape[axis], axis, negated=not descending)
-
-
-def argsort(call: Call) -> Function | None:
-    """Writes the places of sorted elements with `topk`, as `sort`."""
-    ordered = sort(call)
-    return None if ordered is None else (lambda x: ordered(x)[1])
 
 
 def topk(call: Call) -> Function | None:
