@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,9 +15,11 @@ from edgekit.measurements.figure_schema import (
     check_cost_name,
     fault,
 )
+from edgekit.metrics.item_scores import decode_scores
 
 Count = Annotated[int, Field(ge=0)]
 COUNT = "a whole number"
+MOST_SCORES: Final = 100_000_000
 _TRUTH = "true, false or null"
 
 
@@ -32,12 +34,37 @@ class SliceRecord(PartialRecord):
     detectable: Finite | None = Field(None, description=NUMBER_OR_NULL)
 
 
+class ScoresRecord(PartialRecord):
+    """What each item contributed to the metric (see `metrics.item_scores`)."""
+
+    kind: Literal["bits", "float32"] = Field(description="bits or float32")
+    count: Annotated[int, Field(ge=0, le=MOST_SCORES)] = Field(description=COUNT)
+    zlib_base64: str = Field(description="scores, compressed, in base64")
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> ScoresRecord:
+        try:
+            decode_scores(self.model_dump())
+        except ValueError as error:
+            raise fault(f"the scores cannot be read: {error}") from None
+        return self
+
+
+class AccuracyRecord(PartialRecord):
+    """The artifact's own value of the metric."""
+
+    metric: str = Field(description="the name of a metric")
+    value: Finite | None = Field(description=NUMBER_OR_NULL)
+    count: Count = Field(description=COUNT)
+    items: ScoresRecord | None = Field(None, description="an object with kind, count and zlib_base64, or null")
+
+
 class HostRecord(PartialRecord):
     """What was measured on the host: it is part of what `figures_sha256` is about, so nothing is added to it."""
 
     runtime: str = Field("", description=TEXT)
     slices: list[SliceRecord] = Field([], description="a list of slices")
-    accuracy: dict[str, Any] | None = Field(None, description="an object about the metric, or null")
+    accuracy: AccuracyRecord | None = Field(None, description="an object about the metric, or null")
     median_ms: Finite | None = Field(None, description=NUMBER_OR_NULL)
 
 

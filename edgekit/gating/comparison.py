@@ -190,7 +190,8 @@ def _accuracy(new: FormatRecord, old: FormatRecord) -> _Change:
     if now["value"] is None or then["value"] is None:
         return _Change(value=math.nan, detail="The metric is not a number.")
     detail = f"{now['metric']} {now['value']:.2f} now, {then['value']:.2f} in the baseline, on {now['count']} items"
-    if not now.get("items") or not then.get("items"):
+    ours, theirs = now.get("items"), then.get("items")
+    if not ours or not theirs or ours["count"] != theirs["count"]:
         change = _figures("accuracy_drop", new, old)
         value = now["value"] - then["value"]
         if change.low is None or change.high is None:

@@ -33,10 +33,23 @@ def encode_scores(scores: NDArray[np.float64]) -> dict[str, Any] | None:
 
 
 def decode_scores(data: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Returns the scores (n,) that `encode_scores` wrote."""
+    """Returns the scores (n,) that `encode_scores` wrote.
+
+    Raises:
+        ValueError: something else.
+    """
     import numpy as np
 
-    raw = np.frombuffer(zlib.decompress(base64.b64decode(data["zlib_base64"])), np.uint8)
+    count = data["count"]
+    size = (count + 7) // 8 if data["kind"] == "bits" else 4 * count
+    try:
+        # No more than there should be: a few bytes can unpack to gigabytes.
+        unpacked = zlib.decompressobj().decompress(base64.b64decode(data["zlib_base64"], validate=True), size + 1)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if len(unpacked) != size:
+        raise ValueError(f"{len(unpacked)} bytes where {size} are {count} scores")
+    raw = np.frombuffer(unpacked, np.uint8)
     if data["kind"] == "bits":
         return np.unpackbits(raw, count=data["count"]).astype(np.float64)
     return raw.view("<f4").astype(np.float64)

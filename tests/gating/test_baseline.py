@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -149,6 +150,30 @@ def test_a_baseline_that_cannot_be_read_gets_one_message(tmp_path: Path, content
     with pytest.raises(ArtifactError) as caught:
         read_baseline(path)
     assert caught.value.message == message.format(path=path)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "place"),
+    [
+        pytest.param(
+            {"metric": "top1"}, ": metric, value and count belong together: one of them is missing", id="half of it"
+        ),
+        pytest.param(
+            {"metric": "top1", "value": 9.0, "count": 9, "items": {"kind": "bits", "count": 9, "zlib_base64": "<b>"}},
+            ".items: the scores cannot be read: Only base64 data is allowed",
+            id="no scores",
+        ),
+    ],
+)
+def test_a_metric_of_a_baseline_has_a_form(exported: Path, accuracy: dict[str, Any], place: str) -> None:
+    path = exported / "b.json"
+    write_baseline(read_report(exported / "out"), exported / "out", path, keep_artifacts=False)
+    data = json.loads(path.read_text())
+    data["formats"][0]["accuracy"] = accuracy
+    path.write_text(json.dumps(data))
+    with pytest.raises(ArtifactError) as caught:
+        read_baseline(path)
+    assert f"\n  formats[0].accuracy{place}\n" in caught.value.message
 
 
 def test_a_kept_artifact_that_has_changed_is_refused(exported: Path) -> None:
