@@ -21,6 +21,14 @@ def steps(x):
     return y
 
 
+def powers(x):
+    y = x.abs() + 1
+    y.pow_(-0.5)
+    z = y + 1
+    z.pow_(y)
+    return z.masked_fill_(z == 1, 0)
+
+
 def inner(x):
     y = x * 1
     y[:, 1:3, 2] = x[:, :2, 0]
@@ -112,3 +120,7 @@ def test_products_at_places_are_left_to_the_formats(rewritten):
     places = torch.zeros(4, 3, dtype=torch.int64)
     found = rewritten(lambda x, v, p: x.scatter_reduce(0, p, v, "prod"), torch.randn(5, 3), torch.randn(4, 3), places)
     assert "scatter_reduce" in found
+
+
+def test_powers_in_place_are_powers(rewritten):
+    assert not [name for name in rewritten(powers, torch.randn(2, 3)) if name.endswith("_")]
