@@ -19,6 +19,7 @@ from edgekit.converters.onnx_dynamic import DYNAMIC_PRODUCTS
 from edgekit.converters.onnx_half import to_half
 from edgekit.converters.onnx_pixels import take_pixels, transposes
 from edgekit.converters.onnx_precisions import node_precisions
+from edgekit.converters.onnx_softmax import write_out_softmax
 from edgekit.converters.onnx_source import OnnxFloatGraph, float_graph, sort_nodes
 from edgekit.converters.onnx_static import quantize_static
 from edgekit.converters.onnx_weights import quantize_weights
@@ -73,6 +74,8 @@ class ONNXConverter(Converter):
         graph = float_graph(request.model, request.scratch, fold=bool(request.recipe.precisions - {"fp32"}))
         notes: list[str] = []
         model = _realise(graph, request, notes, progress)
+        if "fp16" not in request.recipe.precisions:
+            write_out_softmax(model)
         inputs, outputs = _boundary(model.graph, request, notes)
         if request.image is not None:
             inputs = _with_pixels(model.graph, request.image, inputs, notes)

@@ -22,13 +22,14 @@ from edgekit.converters.tflite_file import (
     text,
     write,
 )
-from edgekit.converters.tflite_metadata import describe_pixels, labelled_output, with_labels
+from edgekit.converters.tflite_metadata import describe_pixels, with_files
 from edgekit.converters.tflite_open import free_axes
 from edgekit.converters.tflite_pixels import take_pixels, transposes
 from edgekit.converters.tflite_precisions import WEIGHTED, tensor_precisions
 from edgekit.converters.tflite_recipe import kept_float, quantizer_recipe
 from edgekit.converters.tflite_source import FloatModel, float_model
 from edgekit.converters.tflite_static import calibrate, calibration_result, correct_biases, lift_weak_channels
+from edgekit.converters.tflite_tasks import ClientOutputs, client_outputs
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedKind, TensorSpec
 from edgekit.quantization.checks import check_calibration
@@ -88,11 +89,16 @@ class TFLiteConverter(Converter):
         free_axes(graph, graph.outputs, outputs)
         inputs, outputs = io_signature(model, graph.inputs, inputs), io_signature(model, graph.outputs, outputs)
         embed(model, inputs, outputs, request.metadata, captured.artifact_states(inputs, outputs))
-        output.write_bytes(_content(model, request, inputs, outputs))
+        client = client_outputs(model, request.image, outputs) if request.image else None
+        output.write_bytes(_content(model, request, inputs, client))
         return Conversion(
             inputs=inputs,
             outputs=outputs,
-            notes=(*_notes(source, request, (*inputs, *outputs)), *pixel_notes),
+            notes=(
+                *_notes(source, request, (*inputs, *outputs)),
+                *pixel_notes,
+                *([client.note] if client and client.note else ()),
+            ),
             operators=operator_counts(model),
             float_fallbacks=_float_fallbacks(source, model, request.recipe),
             states=captured.artifact_states(inputs, outputs),
@@ -114,15 +120,13 @@ def _with_pixels(
 
 
 def _content(
-    model: TFLiteModel, request: ConversionRequest, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+    model: TFLiteModel, request: ConversionRequest, inputs: Sequence[TensorSpec], client: ClientOutputs | None
 ) -> bytes:
     """Returns the file's bytes, with TFLite Metadata where its input is pixels."""
-    if request.image is None:
+    if request.image is None or client is None:
         return write(model)
-    labels = request.image.labels
-    labels = labels if labelled_output(outputs, labels) is not None else ()
-    describe_pixels(model, request.image, inputs, outputs, labels, request.model.name)
-    return with_labels(write(model), labels)
+    describe_pixels(model, request.image, inputs, client, request.model.name)
+    return with_files(write(model), request.image, client)
 
 
 def _notes(source: FloatModel, request: ConversionRequest, made: Sequence[TensorSpec]) -> tuple[str, ...]:

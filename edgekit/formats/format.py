@@ -81,6 +81,8 @@ class Snippets:
         version_of: Distribution whose version the templates name; "" for none.
         pictures: Languages with a template `<format>_image.<suffix>.jinja`, for artifacts whose only input is pixels.
         classifiers: The same, where an output is labelled too.
+        detectors: Languages with a template `<format>_detector.<suffix>.jinja`, for heads that the platform decodes.
+        segmenters: The same with `<format>_segmenter.<suffix>.jinja`, for maps of classes.
         platforms: Language to the API that those templates use.
         why_fixed: Language to why its API takes no inputs of open sizes, for those that do not.
     """
@@ -91,6 +93,8 @@ class Snippets:
     version_of: str = ""
     pictures: tuple[str, ...] = ()
     classifiers: tuple[str, ...] = ()
+    detectors: tuple[str, ...] = ()
+    segmenters: tuple[str, ...] = ()
     platforms: Mapping[str, str] = field(default_factory=dict[str, str])
 
 

@@ -102,6 +102,8 @@ FORMAT: Final = Format(
     snippets=Snippets(
         words={"kt": _KOTLIN, "py": PYTHON, "cpp": CPP},
         classifiers=("kt",),
+        detectors=("kt",),
+        segmenters=("kt",),
         platforms={"kt": "MediaPipe Tasks"},
         why_fixed={"kt": "LiteRT's CompiledModel resizes inputs in C++ and not in Kotlin; call the C++ snippet by JNI"},
     ),

@@ -29,6 +29,7 @@ class RetinaNet(Decoder):
         sizes: Sides of an anchor in strides, whole for torchvision: `32`, `int(32 x 2^(1/3))`, ... over the stride.
         ratios: Height over width of an anchor.
         logits: Scores are logits, not probabilities.
+        rows_first: Offsets are y, x, height, width, as TensorFlow's detectors have them; else x, y, width, height.
     """
 
     title: ClassVar[str] = "RetinaNet"
@@ -38,6 +39,7 @@ class RetinaNet(Decoder):
     sizes: str = "1,1.2599210498948732,1.5874010519681994"
     ratios: str = "0.5,1,2"
     logits: bool = True
+    rows_first: bool = False
 
     def why_not(self, shapes: Shapes, size: tuple[int, int]) -> str | None:
         """Needs scores and offsets of all anchors."""
@@ -54,6 +56,8 @@ class RetinaNet(Decoder):
         anchors = self.anchors(size)
         place = max(i for i, array in enumerate(outputs) if grids.channels(array.shape, len(anchors)) == 4)
         offsets, scores = (grids.as_rows(outputs[i], len(anchors)) for i in (place, 1 - place))
+        if self.rows_first:
+            offsets = offsets[:, [1, 0, 3, 2]]
         sides = anchors[:, 2:] - anchors[:, :2]
         centre = anchors[:, :2] + sides / 2 + offsets[:, :2] * sides
         large = sides * np.exp(np.minimum(offsets[:, 2:], math.log(1000 / 16)))

@@ -19,6 +19,7 @@ from edgekit.model import CapturedModel, TensorSpec
 from edgekit.samples import Samples, SampleWriter
 from edgekit.task.pictures import input_size
 from edgekit.task.preprocessing import channels_of, image_input, known_preprocessing
+from edgekit.task.references import Value
 from edgekit.task.task import ImagePreprocessing, Task
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ IMAGE_INPUT_KEY: Final = "edgekit.image_input"
 """JSON: the float model's input, and the steps that the artifact does itself."""
 
 _LABELS: Final = "labels"
+_READ_TASKS: Final = ("detection", "segmentation")
+"""Tasks whose outputs platforms read in a form of their own: an artifact says how."""
+
 _HIGHEST: Final = 255
 _SLACK: Final = 0.51
 """How far a value may lie outside of a pixel's range: what resizing in floats rounds to is half a step away."""
@@ -43,11 +47,17 @@ class ImageInput:
         spec: The float model's input, (1, C, H, W) or (1, H, W, C), float32.
         steps: What the artifact does with pixels; `resize` and `letterbox` stay the app's.
         labels: Of the model's classes, for formats whose readers want them in a form of their own; empty without.
+        score_calibration: Scale, slope and offset of each label, one a line; "" without.
+        task: What the model does, a key of `TASKS`; None where nobody says it.
+        head: Settings by which its outputs are decoded, for formats whose readers decode them.
     """
 
     spec: TensorSpec
     steps: ImagePreprocessing
     labels: tuple[str, ...] = ()
+    score_calibration: str = ""
+    task: str | None = None
+    head: tuple[tuple[str, Value], ...] = ()
 
     @property
     def channels(self) -> int:
@@ -119,7 +129,8 @@ class ImageInput:
 
     def to_text(self) -> str:
         """Returns the metadata entry of an artifact that has this input."""
-        return json.dumps({"input": self.spec.to_json(), "preprocessing": self.steps.to_json()})
+        reading = {"task": self.task, "head": dict(self.head)} if self.task in _READ_TASKS else {}
+        return json.dumps({"input": self.spec.to_json(), "preprocessing": self.steps.to_json(), **reading})
 
 
 def _each(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
@@ -142,9 +153,18 @@ def embedded_image_input(metadata: Mapping[str, str]) -> ImageInput | None:
                 layout=str(spec["layout"]),
             ),
             steps=ImagePreprocessing.from_json(found["preprocessing"]),
+            task=found.get("task") if found.get("task") in _READ_TASKS else None,
+            head=tuple((str(name), _setting(value)) for name, value in dict(found.get("head", {})).items()),
         )
     except (InputError, ValueError, KeyError, TypeError, AttributeError):
         return None  # somebody else's entry of that name
+
+
+def _setting(value: object) -> Value:
+    """Returns a setting of a decoder that a file names; anything else is no entry of ours."""
+    if not isinstance(value, int | float | str | bool):
+        raise TypeError(value)
+    return value
 
 
 def requested_image_input(task: Task, model: CapturedModel) -> ImageInput | None:
@@ -167,7 +187,14 @@ def requested_image_input(task: Task, model: CapturedModel) -> ImageInput | None
             "mean and std to the task file, or export without --image-input."
         )
     labels = task.metadata.get(_LABELS) or model.metadata.get(_LABELS, "")
-    return ImageInput(spec=spec, steps=steps, labels=tuple(labels.splitlines()))
+    return ImageInput(
+        spec=spec,
+        steps=steps,
+        labels=tuple(labels.splitlines()),
+        score_calibration=task.score_calibration,
+        task=task.kind,
+        head=task.head,
+    )
 
 
 def _why_no_picture(task: Task, model: CapturedModel) -> str:

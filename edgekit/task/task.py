@@ -129,6 +129,7 @@ class Task:
         preprocessing: For folders of images, and for whoever feeds the model later.
         preprocessing_stated: True where the task says it itself; else it holds for folders of images only.
         split_outputs: Each member of a joined output becomes an output of its own.
+        score_calibration: Scale, slope and offset of each class, one a line, for clients that calibrate; "" without.
         image_input: Artifacts take pixels and do the preprocessing themselves.
         image_input_stated: True where a flag or the task file says so; else it follows from the device.
         state_pairs: (output, input) of the model that are one state: what a call gives there, the next one takes.
@@ -164,6 +165,7 @@ class Task:
     preprocessing: ImagePreprocessing = ImagePreprocessing()
     preprocessing_stated: bool = False
     split_outputs: bool = False
+    score_calibration: str = ""
     image_input: bool = False
     image_input_stated: bool = False
     state_pairs: tuple[tuple[str, str], ...] = ()
@@ -218,12 +220,14 @@ def load_task(path: Path) -> Task:
 
 
 def _to_task(file: TaskFile, path: Path) -> Task:
+    from edgekit.task.score_calibration import read_score_calibration
     from edgekit.task.task_file import read_change_limits, read_limits
     from edgekit.task.task_metric import read_head
 
     metadata = {"name": file.model.name} if file.model.name else {}
     if file.model.labels:
         metadata["labels"] = _read_labels(path, file.model.labels)
+    calibrated = file.model.score_calibration
     return Task(
         model=file.model.source,
         base=path.parent.absolute(),
@@ -240,6 +244,7 @@ def _to_task(file: TaskFile, path: Path) -> Task:
         preprocessing=preprocessing_of(file.data.preprocessing),
         preprocessing_stated="preprocessing" in file.data.model_fields_set,
         split_outputs=file.model.split_outputs,
+        score_calibration=read_score_calibration(path, calibrated, metadata.get("labels", "")) if calibrated else "",
         image_input=file.data.preprocessing.image_input is True,
         image_input_stated=file.data.preprocessing.image_input is not None,
         state_pairs=file.state[0],

@@ -268,6 +268,9 @@ class ModelTable(_Table):
     name: str | None = Field(default=None, description="a short name as text")
     signature: str | None = Field(default=None, description="the name of a function of an artifact that has several")
     labels: str | None = Field(default=None, description="the path of a text file with one label a line")
+    score_calibration: str | None = Field(
+        default=None, description="the path of a text file with scale, slope and offset of each label, one a line"
+    )
     split_outputs: bool = Field(default=False, description="true or false")
 
 

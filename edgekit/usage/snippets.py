@@ -21,6 +21,7 @@ from edgekit.model import Dimension, TensorSpec
 from edgekit.pipeline.artifact_metadata import Embedded, origin_line, read_embedded
 from edgekit.plain_text import markdown_code, markdown_text
 from edgekit.task.image_input import ImageInput, embedded_image_input
+from edgekit.task.picture_readers import detector_form, is_class_map
 from edgekit.task.pictures import LETTERBOX_PIXEL
 from edgekit.task.preprocessing import channels_of, describe_preprocessing, image_input
 from edgekit.usage.identifiers import pascal_case, quote, snake_case
@@ -220,20 +221,34 @@ def _picture_languages(artifact: Artifact, known: Snippets) -> tuple[str, ...]:
     image = _image(artifact, embedded)
     if image is None or not image.pixels or len(artifact.inputs) != 1:
         return ()
-    classifies = _labelled(artifact.outputs, embedded) is not None
-    return (*known.pictures, *(known.classifiers if classifies and image.channels > 1 else ()))
+    own = {"detector": known.detectors, "segmenter": known.segmenters}.get(_reader(artifact))
+    if own is None:
+        own = known.classifiers if _labelled(artifact.outputs, embedded) is not None else ()
+    return (*known.pictures, *(own if image.channels > 1 else ()))
+
+
+def _reader(artifact: Artifact) -> str:
+    """Returns which template reads the outputs of an artifact that takes pixels: image, detector or segmenter."""
+    taken = embedded_image_input(artifact.metadata)
+    if taken is None:
+        return "image"
+    if detector_form(taken, artifact.outputs) is not None:
+        return "detector"
+    return "segmenter" if is_class_map(taken, artifact.outputs) else "image"
 
 
 def _of_pictures(artifact: Artifact, known: Snippets, embedded: Embedded, stem: str) -> Iterator[Snippet]:
     """Yields the source files that hand pictures to the platform's own API."""
     made = find_format(artifact.runtime)
+    reader = _reader(artifact)
     for language in _picture_languages(artifact, known):
+        languages = {"detector": known.detectors, "segmenter": known.segmenters}.get(reader, ())
         labelled = _labelled(artifact.outputs, embedded)
         yield Snippet(
             name=_file_name(stem, language),
             title=f"{_LANGUAGES[language]}, {known.platforms.get(language, made.runtime.title)}",
             text=_render(
-                f"{artifact.runtime}_image.{language}.jinja",
+                f"{artifact.runtime}_{reader if language in languages else 'image'}.{language}.jinja",
                 known.templates,
                 file=artifact.path.name,
                 stem=artifact.path.stem,

@@ -48,3 +48,11 @@ def test_other_shapes_are_refused_with_what_was_expected():
     assert RetinaNet().why_not(((5, 4), (5, 3)), SIZE) == (
         "they have the shapes (5, 4), (5, 3); expected (6138, classes) and (6138, 4)"
     )
+
+
+def test_rows_first_reads_y_x_height_width():
+    anchors = RetinaNet().anchors(SIZE)
+    offsets = np.random.default_rng(1).normal(0, 0.1, (len(anchors), 4))
+    scores = np.zeros((len(anchors), 1))
+    swapped = RetinaNet(rows_first=True).predict((scores, offsets[:, [1, 0, 3, 2]]), SIZE)
+    assert np.array_equal(swapped.boxes, RetinaNet().predict((scores, offsets), SIZE).boxes)

@@ -78,6 +78,16 @@ def test_an_artifact_says_what_it_takes_and_others_say_nothing() -> None:
         assert embedded_image_input({IMAGE_INPUT_KEY: odd}) is None
 
 
+def test_an_artifact_says_how_its_outputs_are_read() -> None:
+    head = (("decoder", "retinanet"), ("rows_first", True))
+    image = ImageInput(spec=FIRST, steps=IMAGENET, task="detection", head=head)
+    assert embedded_image_input({IMAGE_INPUT_KEY: image.to_text()}) == image
+    odd = json.dumps({**json.loads(image.to_text()), "head": {"decoder": ["yolov8"]}})
+    assert embedded_image_input({IMAGE_INPUT_KEY: odd}) is None
+    classifier = ImageInput(spec=FIRST, steps=IMAGENET, task="classification")
+    assert "task" not in json.loads(classifier.to_text())
+
+
 def written(folder: Path, values: np.ndarray) -> Samples:
     with SampleWriter(folder, ["x", "scale"]) as writer:
         for i, row in enumerate(values):

@@ -164,3 +164,39 @@ def test_there_is_no_camera_loop_for_a_model_that_takes_no_picture() -> None:
         inputs=(spec,), outputs=(spec,), metadata={},
     )  # fmt: skip
     assert "camera.py" not in usage_files([made], {})
+
+
+def read_by_mediapipe(task: str, head: tuple[tuple[str, Any], ...], *shapes: tuple[int, ...]) -> Artifact:
+    image = ImageInput(spec=FLOAT, steps=ImagePreprocessing(), task=task, head=head)
+    return Artifact(
+        path=Path("net.tflite"),
+        runtime="tflite",
+        precision="int8-static",
+        size_bytes=1,
+        download_bytes=1,
+        sha256="",
+        inputs=(image.pixel_spec(),),
+        outputs=tuple(TensorSpec(name=f"y{i}", shape=shape, dtype="float32") for i, shape in enumerate(shapes)),
+        metadata={IMAGE_INPUT_KEY: image.to_text(), "labels": "cat\ndog\nfox"},
+    )
+
+
+ANCHORS = (("decoder", "retinanet"), ("rows_first", True), ("strides", "8"), ("sizes", "1"), ("ratios", "1"))
+FINISHED = (("decoder", "ssd_finished"),)
+
+
+@pytest.mark.parametrize(
+    ("artifact", "call"),
+    [
+        (read_by_mediapipe("detection", ANCHORS, (1, 12, 4), (1, 12, 3)), "detector.detect("),
+        (read_by_mediapipe("detection", FINISHED, (1, 9, 4), (1, 9), (1, 9), (1,)), "detector.detect("),
+        (read_by_mediapipe("segmentation", (), (1, 12, 16, 3)), "segmenter.segment("),
+        (read_by_mediapipe("detection", ANCHORS[:1], (1, 12, 4), (1, 12, 3)), "CompiledModel.create("),
+        (read_by_mediapipe("segmentation", (), (1, 3, 12, 16)), "CompiledModel.create("),
+    ],
+    ids=["anchors", "finished", "map", "another head", "classes first"],
+)
+def test_kotlin_hands_pictures_to_the_client_that_reads_the_outputs(artifact: Artifact, call: str) -> None:
+    text = usage_files([artifact], {})["NetTflite.kt"]
+    assert call in text
+    assert faults("NetTflite.kt", text) == []
