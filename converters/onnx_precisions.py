@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
 from edgekit.analysis.operator_precisions import GraphOperator, operator_precisions
-from edgekit.analysis.output_heads import HeadOperator, head_operators
+from edgekit.analysis.output_heads import HeadOperator
 from edgekit.converters.onnx_source import OnnxFloatGraph
 from edgekit.recipe import OperatorKind, Precision, Recipe
 
@@ -52,10 +52,10 @@ _COMBINES: Final = ("Add", "Concat", "Mul")
 def node_precisions(graph: OnnxFloatGraph, recipe: Recipe) -> dict[str, Precision]:
     """Returns the precision of each node by its name."""
     constants = {tensor.name for tensor in graph.model.graph.initializer}
-    heads = (
+    described = [
         HeadOperator(name=node.name, word=node.op_type, reads=tuple(node.input), writes=tuple(node.output))
         for node in graph.model.graph.node
-    )
+    ]
     outputs = [value.name for value in graph.model.graph.output]
     return operator_precisions(
         (
@@ -70,7 +70,8 @@ def node_precisions(graph: OnnxFloatGraph, recipe: Recipe) -> dict[str, Precisio
             for node in graph.model.graph.node
         ),
         recipe,
-        head_operators(heads, outputs, recipe.float_heads),
+        described,
+        outputs,
     )
 
 

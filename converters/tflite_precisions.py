@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from edgekit.analysis.operator_precisions import GraphOperator, operator_precisions
-from edgekit.analysis.output_heads import HeadOperator, head_operators
+from edgekit.analysis.output_heads import HeadOperator
 from edgekit.analysis.tflite_protocols import TFLiteGraph, TFLiteModel, TFLiteOperator
 from edgekit.converters.tflite_file import constant, operators, text
 from edgekit.converters.tflite_source import FloatModel
@@ -53,7 +53,7 @@ begin, and whatever else these consist of."""
 def tensor_precisions(source: FloatModel, recipe: Recipe) -> dict[str, Precision]:
     """Returns the precision of each operator by the name of its first output tensor."""
     listed: list[GraphOperator] = []
-    heads: list[HeadOperator] = []
+    described: list[HeadOperator] = []
     for graph, operator, kind in operators(source.model):
         results = tuple(text(graph.tensors[i].name) for i in operator.outputs)
         if results:
@@ -67,10 +67,10 @@ def tensor_precisions(source: FloatModel, recipe: Recipe) -> dict[str, Precision
                 )
             )
             read = tuple(text(graph.tensors[i].name) for i in operator.inputs if i >= 0)
-            heads.append(HeadOperator(name=results[0], word=kind, reads=read, writes=results))
+            described.append(HeadOperator(name=results[0], word=kind, reads=read, writes=results))
     main = source.model.subgraphs[0]
     outputs = [text(main.tensors[i].name) for i in main.outputs]
-    return operator_precisions(listed, recipe, head_operators(heads, outputs, recipe.float_heads))
+    return operator_precisions(listed, recipe, described, outputs)
 
 
 def _kind(model: TFLiteModel, graph: TFLiteGraph, operator: TFLiteOperator, kind: str) -> OperatorKind:

@@ -35,9 +35,9 @@ from edgekit.torch_program.graph_nodes import example_inputs_of
 from edgekit.torch_program.open_sizes import program_at
 from edgekit.torch_program.program_archive import load_program
 from edgekit.torch_program.replace_operators import replace_operators
-from edgekit.torch_program.rewrites.assignment import scatter_add
+from edgekit.torch_program.rewrites.assignment import scatter_add, scatter_integers
 from edgekit.torch_program.rewrites.call import Rewrite
-from edgekit.torch_program.rewrites.convolutions import plain_transposed
+from edgekit.torch_program.rewrites.convolutions import narrow_in_planes, plain_transposed
 from edgekit.torch_program.rewrites.ordering import topk_by_places
 
 if TYPE_CHECKING:
@@ -48,9 +48,11 @@ _FUSED: Final = re.compile(r";+")
 _RECURRENT: Final = ("LSTM", "GRU", "RNN")
 _LACKS: Final = "LiteRT has no lowering for"
 _REWRITES: Final[Mapping[str, Rewrite]] = {
+    "conv3d": narrow_in_planes,
     "conv_transpose1d": plain_transposed,
     "conv_transpose2d": plain_transposed,
     "topk": topk_by_places,
+    "scatter.src": scatter_integers,
     "scatter_add": scatter_add,
 }
 """What LiteRT holds in part only: with output padding its transposed convolutions give wrong values."""

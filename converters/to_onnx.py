@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, final
 import edgekit
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
 from edgekit.converters.onnx_boundary import make_input_integer, make_output_integer
+from edgekit.converters.onnx_dynamic import DYNAMIC_PRODUCTS
 from edgekit.converters.onnx_half import to_half
 from edgekit.converters.onnx_pixels import take_pixels, transposes
 from edgekit.converters.onnx_precisions import node_precisions
@@ -116,7 +117,7 @@ def _realise(
     if used & {"int8_static", *_WEIGHT_PRECISIONS}:
         progress("quantizing weights", None)
         model = quantize_weights(OnnxFloatGraph(model=model, modules=graph.modules), recipe, notes)
-    if "int8_static" in used or any(node.op_type == "MatMulIntegerToFloat" for node in model.graph.node):
+    if "int8_static" in used or any(node.op_type in DYNAMIC_PRODUCTS for node in model.graph.node):
         notes.append(
             "On x86 processors without VNNI onnxruntime needs the session option session.x64quantprecision=1: "
             "their 8-bit products saturate otherwise. ARM processors, and x86 ones with VNNI, need nothing, and the "

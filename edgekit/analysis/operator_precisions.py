@@ -4,17 +4,19 @@ A hybrid recipe treats an operator without weights as it treats what that operat
 convolutions, it computes in integers with calibrated ranges too. Anything that reads one float value stays float, so
 attention and the residual stream of a transformer block do.
 
-Heads that the recipe keeps in float (`Recipe.float_heads`) are float whatever else it says.
+Heads that the recipe keeps in float (`Recipe.float_heads`) are float whatever else it says. So is what logarithms are
+taken of, where its activations would have fixed grids (`logarithms`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
 from edgekit.analysis.graph import Analysis, KernelClass
-from edgekit.analysis.output_heads import analysis_operators, head_operators
+from edgekit.analysis.logarithms import logarithm_feeders
+from edgekit.analysis.output_heads import HeadOperator, analysis_operators, head_operators
 from edgekit.recipe import OperatorKind, Precision, Recipe
 
 _KINDS: Final[Mapping[KernelClass, OperatorKind]] = {
@@ -53,22 +55,26 @@ class GraphOperator:
 
 
 def operator_precisions(
-    operators: Iterable[GraphOperator], recipe: Recipe, kept: Collection[str]
+    operators: Iterable[GraphOperator], recipe: Recipe, described: Sequence[HeadOperator], outputs: Sequence[str]
 ) -> dict[str, Precision]:
     """Returns the precision of each operator by name.
 
     Args:
         operators: In execution order.
         recipe: Precision of each part.
-        kept: Names of the operators in heads that the recipe keeps in float, by `head_operators`.
+        described: The same operators, as heads are found in them.
+        outputs: Names of the model's outputs.
     """
+    kept = head_operators(described, outputs, recipe.float_heads)
+    energies = logarithm_feeders(described)
     found: dict[str, Precision] = {}
     on_grids: set[str] = set()
     for operator in operators:
         kind = operator.kind
         if kind == "follower" and not (operator.reads and on_grids.issuperset(operator.reads)):
             kind = "other"
-        found[operator.name] = "fp32" if operator.name in kept else recipe.precision_of(operator.module, kind)
+        precision = "fp32" if operator.name in kept else recipe.precision_of(operator.module, kind)
+        found[operator.name] = "fp32" if precision == "int8_static" and operator.name in energies else precision
         if found[operator.name] == "int8_static":
             on_grids.update(operator.writes)
     return found
@@ -88,5 +94,6 @@ def analysis_precisions(analysis: Analysis, recipe: Recipe) -> dict[str, Precisi
             for operator in analysis.operators
         ),
         recipe,
-        head_operators(analysis_operators(analysis), analysis.outputs, recipe.float_heads),
+        analysis_operators(analysis),
+        analysis.outputs,
     )

@@ -6,7 +6,8 @@ Three rules keep it sound where stock quantizers fail:
 - An activation that a kernel fuses (ReLU6 into a convolution) has no grid before it. Otherwise most of the 256 steps
   cover values that the clamp throws away.
 - Operators that only move or select values (reshape, max pool, pad) share one grid between input and output, and a
-  concatenation shares one among all its inputs: nothing is requantized.
+  concatenation shares one among all its inputs: nothing is requantized. An input that others read too and whose values
+  are far smaller has a grid of its own (`parted_grids`): theirs would leave those readers a handful of steps.
 - Additions and products are integers only among tensors that come from integer-friendly operators. Attention masks,
   position tables and residual streams of transformers stay float.
 """
@@ -14,12 +15,14 @@ Three rules keep it sound where stock quantizers fail:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, final
 
+from edgekit.analysis.logarithms import logarithm_feeders
 from edgekit.analysis.output_heads import HeadOperator, head_operators
 from edgekit.formats.realisation import FusingKernels
 from edgekit.quantization.pt2e_graph import constant_of, is_float_tensor, modules_of, results_of, target_of
+from edgekit.quantization.ranges import Range
 from edgekit.recipe import OperatorKind, Precision, Recipe
 from edgekit.torch_program.torch_protocols import Node
 
@@ -33,9 +36,10 @@ TRANSPOSED_CONVOLUTIONS: Final = frozenset({"aten.conv_transpose2d.input"})
 LINEAR: Final = "aten.linear.default"
 WEIGHTED: Final = CONVOLUTIONS | TRANSPOSED_CONVOLUTIONS | {LINEAR}
 EMBEDDING: Final = "aten.embedding.default"
+CONCATENATION: Final = "aten.cat.default"
 RECURRENT: Final = frozenset({"aten.lstm.input", "aten.gru.input", "aten.rnn_tanh.input", "aten.rnn_relu.input"})
 
-_ARITHMETIC: Final = frozenset({"aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.cat.default"})
+_ARITHMETIC: Final = frozenset({"aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", CONCATENATION})
 _AVERAGES: Final = frozenset({"aten.adaptive_avg_pool2d.default", "aten.avg_pool2d.default", "aten.mean.dim"})
 _MOVES: Final = frozenset(
     {
@@ -77,6 +81,9 @@ _FUSED: Final[Mapping[FusingKernels, Mapping[str, frozenset[str]]]] = {
 }
 """Activations that the kernel of an operator applies by itself."""
 
+_NARROWER: Final = 4
+"""Times by which an input's range is narrower than its concatenation's where two of its 8 bits would be lost."""
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +94,8 @@ class QuantizationPlan:
         weighted: Precision of each operator with constant weights (convolution, linear, embedding, LSTM).
         integer: Operators that compute in integers with fixed ranges.
         group_of: Tensor (producing node) to the group that shares one grid.
+        joined: Pairs of tensors that share a grid for what lies between them; groups follow from these.
+        loose: Those of them, from an input that others read too to its concatenation, that may be parted.
         ranged: Tensors whose values determine their group's range.
         transparent: Operators that an integer kernel absorbs: they read quantized values and are not quantized again.
         fallbacks: Operators that the recipe wanted as integers and that stay float, as `module (operator)`.
@@ -95,6 +104,8 @@ class QuantizationPlan:
     weighted: Mapping[str, Precision]
     integer: frozenset[str] = frozenset()
     group_of: Mapping[str, str] = field(default_factory=dict[str, str])
+    joined: tuple[tuple[str, str], ...] = ()
+    loose: frozenset[tuple[str, str]] = frozenset()
     ranged: frozenset[str] = frozenset()
     transparent: frozenset[str] = frozenset()
     fallbacks: tuple[str, ...] = ()
@@ -115,18 +126,54 @@ def _kind(node: Node) -> OperatorKind:
 
 def plan_quantization(module: GraphModule, recipe: Recipe, kernels: FusingKernels) -> QuantizationPlan:
     """Returns the plan for a simplified float graph."""
-    kept = head_operators(described_operators(module), [node.name for node in results_of(module)], recipe.float_heads)
-    weighted: dict[str, Precision] = {
-        node.name: "fp32" if node.name in kept else precision_of_node(recipe, node)
-        for node in module.graph.nodes
-        if _has_constant_weights(module, node)
-    }
+    described = described_operators(module)
+    kept = head_operators(described, [node.name for node in results_of(module)], recipe.float_heads)
+    energies = logarithm_feeders(described)
+    weighted: dict[str, Precision] = {}
+    for node in module.graph.nodes:
+        if _has_constant_weights(module, node):
+            wanted = "fp32" if node.name in kept else precision_of_node(recipe, node)
+            weighted[node.name] = "fp32" if wanted == "int8_static" and node.name in energies else wanted
     if not recipe.needs_calibration:
         return QuantizationPlan(weighted=weighted, fallbacks=_float_weighted(module, recipe, weighted))
-    builder = _Builder(module=module, recipe=recipe, kernels=kernels, weighted=weighted, kept=kept)
+    builder = _Builder(module=module, recipe=recipe, kernels=kernels, weighted=weighted, kept=kept | energies)
     for node in module.graph.nodes:
         builder.visit(node)
     return builder.finish()
+
+
+def parted_grids(plan: QuantizationPlan, ranges: Mapping[str, Range]) -> QuantizationPlan:
+    """Returns the plan in which inputs of concatenations that are far narrower have grids of their own.
+
+    Args:
+        plan: As `plan_quantization` made it.
+        ranges: Calibrated range of each tensor by node name.
+    """
+    parted = {
+        (source, result)
+        for source, result in plan.loose
+        if source in ranges and result in ranges and _NARROWER * _width(ranges[source]) < _width(ranges[result])
+    }
+    joined = tuple(pair for pair in plan.joined if pair not in parted)
+    return replace(plan, group_of=_groups(plan.group_of, joined), joined=joined)
+
+
+def _width(found: Range) -> float:
+    return max(found.high, 0.0) - min(found.low, 0.0)
+
+
+def _groups(tensors: Iterable[str], joined: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Returns each tensor's group, by the name of its first member, where these pairs are in the same one."""
+    parent = {name: name for name in tensors}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            name = parent[name]
+        return name
+
+    for one, other in joined:
+        parent[root(other)] = root(one)
+    return {name: root(name) for name in parent}
 
 
 def described_operators(module: GraphModule) -> tuple[HeadOperator, ...]:
@@ -189,11 +236,12 @@ class _Builder:
         self._kept = kept
         self._integer: dict[str, Node] = {}
         self._friendly: set[str] = set()
-        self._tensors: list[Node] = []
+        self._tensors: dict[str, Node] = {}
         self._fused: set[str] = set()
         self._unranged: set[str] = set()
         self._transparent: set[str] = set()
-        self._parent: dict[str, str] = {}
+        self._joined: list[tuple[str, str]] = []
+        self._concatenated: list[tuple[Node, Node]] = []
         self._fallbacks: list[str] = []
 
     def visit(self, node: Node) -> None:
@@ -223,12 +271,14 @@ class _Builder:
             self._visit_follower(node)
 
     def finish(self) -> QuantizationPlan:
-        group_of = {tensor.name: self._root(tensor.name) for tensor in self._tensors}
+        group_of = _groups(self._tensors, self._joined)
         ranged = frozenset(name for name in group_of if name not in self._unranged)
         return QuantizationPlan(
             weighted=self._weighted,
             integer=frozenset(self._integer) | frozenset(self._fused),
             group_of=group_of,
+            joined=tuple(self._joined),
+            loose=self._loose(),
             ranged=ranged,
             transparent=frozenset(self._transparent),
             fallbacks=tuple(self._fallbacks),
@@ -240,15 +290,16 @@ class _Builder:
         return target_of(node) not in TRANSPOSED_CONVOLUTIONS or groups == 1
 
     def _visit_arithmetic(self, node: Node) -> None:
-        inputs = list(node.args[0]) if target_of(node) == "aten.cat.default" else list(node.args[:2])
+        inputs = list(node.args[0]) if target_of(node) == CONCATENATION else list(node.args[:2])
         if node.kwargs.get("alpha", 1) != 1 or not all(self._is_friendly(item) for item in inputs):
             return
         if all(item.op == "placeholder" for item in inputs):
             return  # float inputs that meet before any kernel: nothing is gained
         self._accept(node, inputs)
-        if target_of(node) == "aten.cat.default":
+        if target_of(node) == CONCATENATION:
             for item in inputs:
                 self._join(item, node)
+                self._concatenated.append((item, node))
 
     def _visit_follower(self, node: Node) -> None:
         source, target = node.args[0], target_of(node)
@@ -281,9 +332,7 @@ class _Builder:
         self._add_tensor(result)
 
     def _add_tensor(self, node: Node) -> None:
-        if node.name not in self._parent:
-            self._parent[node.name] = node.name
-            self._tensors.append(node)
+        self._tensors[node.name] = node
 
     def _is_friendly(self, item: Any) -> bool:
         return getattr(item, "name", None) in self._friendly and is_float_tensor(item)
@@ -292,12 +341,20 @@ class _Builder:
         return getattr(item, "name", None) in self._integer.keys() | self._fused
 
     def _join(self, one: Node, other: Node) -> None:
-        self._parent[self._root(other.name)] = self._root(one.name)
+        self._joined.append((one.name, other.name))
 
-    def _root(self, name: str) -> str:
-        while self._parent[name] != name:
-            name = self._parent[name]
-        return name
+    def _loose(self) -> frozenset[tuple[str, str]]:
+        """Returns the inputs of concatenations that something else reads too, itself or what it was moved from."""
+        concatenations = {(item.name, node.name) for item, node in self._concatenated}
+        moved = _groups(self._tensors, [pair for pair in self._joined if pair not in concatenations])
+        ends = {node for _, node in self._concatenated}
+        elsewhere = {
+            moved[tensor.name]
+            for tensor in self._tensors.values()
+            for reader in tensor.users
+            if reader not in ends and moved.get(reader.name) != moved[tensor.name]
+        }
+        return frozenset(pair for pair in concatenations if moved[pair[0]] in elsewhere)
 
 
 def _is_zero_pad(node: Node) -> bool:

@@ -31,6 +31,7 @@ from edgekit.quantization.pt2e_graph import (
     target_of,
 )
 from edgekit.quantization.pt2e_plan import (
+    CONCATENATION,
     CONVOLUTIONS,
     EMBEDDING,
     LINEAR,
@@ -38,6 +39,7 @@ from edgekit.quantization.pt2e_plan import (
     WEIGHTED,
     QuantizationPlan,
     label_of,
+    parted_grids,
     plan_quantization,
 )
 from edgekit.quantization.pt2e_ranges import Calibration, calibrate
@@ -108,6 +110,7 @@ def quantize_graph(
         found = calibrate(
             graph, plan.ranged, layers, Samples.open(calibration), recipe.ranges, progress, graph.learned_ranges
         )
+    plan = parted_grids(plan, found.ranges)
     grids = tensor_grids(plan, found.ranges, symmetric=recipe.symmetric_activations)
     writer = _Writer(module=graph.module, plan=plan, recipe=recipe, kernels=kernels, grids=grids, means=found.means)
     fallbacks = writer.write()
@@ -239,7 +242,7 @@ class _Writer:
         import torch
 
         operators = torch.ops.quantized_decomposed
-        arguments = (grid.scale, grid.zero_point, INT8_LOW, INT8_HIGH, torch.int8)
+        arguments = _on_grid(grid)
         every = tensor.name in self._plan.integer
         readers = [u for u in tensor.users if every or u.name in self._plan.integer or u.name in self._plan.transparent]
         if not readers:
@@ -254,7 +257,22 @@ class _Writer:
             with self._graph.inserting_before(reader):
                 back = self._graph.call_function(operators.dequantize_per_tensor.default, (quantized, *arguments))
             self._describe(back, tensor)
+            wanted = self._grids.get(reader.name)
+            if target_of(reader) == CONCATENATION and wanted is not None and wanted != grid:
+                back = self._moved_to_grid(back, reader, wanted)
             reader.replace_input_with(tensor, back)
+
+    def _moved_to_grid(self, value: Node, reader: Node, grid: Grid) -> Node:
+        """Puts an input of a concatenation that has a grid of its own onto the concatenation's."""
+        import torch
+
+        operators = torch.ops.quantized_decomposed
+        with self._graph.inserting_before(reader):
+            stored = self._graph.call_function(operators.quantize_per_tensor.default, (value, *_on_grid(grid)))
+            back = self._graph.call_function(operators.dequantize_per_tensor.default, (stored, *_on_grid(grid)))
+        self._describe(stored, reader)
+        self._describe(back, reader)
+        return back
 
     def _write_weights(self, node: Node, precision: Precision) -> None:
         target = target_of(node)
@@ -436,6 +454,13 @@ class _Writer:
         stack = like.meta.get("nn_module_stack")
         if stack is not None:
             node.meta["nn_module_stack"] = stack
+
+
+def _on_grid(grid: Grid) -> tuple[object, ...]:
+    """Returns the arguments by which quantize and dequantize operators take a grid."""
+    import torch
+
+    return (grid.scale, grid.zero_point, INT8_LOW, INT8_HIGH, torch.int8)
 
 
 def _is_depthwise(module: GraphModule, node: Node) -> bool:

@@ -20,6 +20,7 @@ from edgekit.quantization.pt2e_plan import (
     RECURRENT,
     TRANSPOSED_CONVOLUTIONS,
     QuantizationPlan,
+    parted_grids,
     plan_quantization,
 )
 from edgekit.quantization.pt2e_quantization import tensor_grids
@@ -93,7 +94,7 @@ def place(module: GraphModule, recipe: Recipe, realisation: Realisation, ranges:
         realisation: Realisation of the format.
         ranges: Calibrated range of each activation by node name; may be empty where the recipe needs none.
     """
-    plan = plan_quantization(module, recipe, realisation.fusion)
+    plan = parted_grids(plan_quantization(module, recipe, realisation.fusion), ranges)
     nodes = {node.name: node for node in module.graph.nodes}
     kernels: dict[str, Kernel] = {}
     for name, precision in plan.weighted.items():

@@ -59,7 +59,7 @@ def capture_module(module: nn.Module, request: CaptureRequest, folder: Path, pro
         expected, words = run_named(module, call, title)
     progress("capturing the graph", None)
     with keeping_buffers(module):
-        program = export_module(module, call, title)
+        program = export_module(module, call, title, lengths=True)
     names, others = readable_input_names(program), other_floats(program.graph_module)
     program, inputs, states = without_states(program, call, module, title)
     result = canonical(program, inputs, title)

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast, final
 from edgekit.errors import DataError, TechniqueError
 from edgekit.model import LearnedRange
 from edgekit.quantization.pt2e_graph import FloatGraph, read_float_graph, results_of, target_of
-from edgekit.quantization.pt2e_plan import LINEAR, TRANSPOSED_CONVOLUTIONS, QuantizationPlan, plan_quantization
+from edgekit.quantization.pt2e_plan import (
+    LINEAR,
+    TRANSPOSED_CONVOLUTIONS,
+    QuantizationPlan,
+    parted_grids,
+    plan_quantization,
+)
 from edgekit.quantization.pt2e_quantization import tensor_grids
 from edgekit.quantization.pt2e_ranges import calibrate
 from edgekit.quantization.ranges import Range
@@ -142,6 +148,7 @@ def insert_rounding(
     realisation = realisation_of(technique.runtime)
     plan = plan_quantization(graph.module, _RECIPE, realisation.fusion)
     ranges = calibrate(graph, plan.ranged, {}, samples, _RECIPE.ranges, context.progress).ranges
+    plan = parted_grids(plan, ranges)
     grids = tensor_grids(plan, ranges, symmetric=False)
     nodes = {node.name: node for node in graph.module.graph.nodes}
     if realisation.float_results:

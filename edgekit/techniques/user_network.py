@@ -41,7 +41,7 @@ def capture_built_network(model: TorchModel, module: nn.Module, reference: str) 
 
     examples = example_inputs_of(model.program)
     names = [node.name for node in model.program.graph.nodes if node.name in model.program.graph_signature.user_inputs]
-    program = canonical(export_module(module.eval(), examples, reference), examples, reference, names)
+    program = canonical(export_module(module.eval(), examples, reference, lengths=True), examples, reference, names)
     forms = [_forms(found) for found in (model.program, program)]
     if forms[0] != forms[1]:
         raise TechniqueError(

@@ -19,6 +19,7 @@ from edgekit.torch_program.graph_nodes import is_in_place, operator_name, viewed
 from edgekit.torch_program.inline_regions import inline_regions
 from edgekit.torch_program.logical_masks import use_logical_operators
 from edgekit.torch_program.make_functional import make_functional
+from edgekit.torch_program.masked_lengths import use_whole_lengths
 from edgekit.torch_program.masked_rows import open_masked_rows
 from edgekit.torch_program.plain_memory import use_plain_memory
 from edgekit.torch_program.real_numbers import use_real_numbers
@@ -26,7 +27,7 @@ from edgekit.torch_program.replace_operators import replace_operators
 from edgekit.torch_program.rewrites.table import REWRITES
 from edgekit.torch_program.single_precision import use_single_precision
 from edgekit.torch_program.torch_protocols import Graph, Node
-from edgekit.torch_program.trace_module import Bounds, export_module, run_module
+from edgekit.torch_program.trace_module import Bounds, check_graph, export_module, has_open_shapes, run_module
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,6 +70,8 @@ def canonical(
     if names is not None:
         _rename_inputs(graph_module, names)
     inline_regions(graph_module)
+    if has_open_shapes(graph_module):
+        graph_module = _with_whole_lengths(program, graph_module, examples, title)
     if use_single_precision(graph_module):
         graph_module = _traced_again(graph_module, examples, title)
     expected = run_module(graph_module, examples, title)
@@ -114,6 +117,24 @@ def folded_program(program: ExportedProgram, examples: Sequence[Tensor], title: 
     result = export_module(graph_module, examples, title, bounds)
     _drop_assertions(result.graph_module)
     return result
+
+
+def _with_whole_lengths(
+    program: ExportedProgram, graph_module: GraphModule, examples: Sequence[Tensor], title: str
+) -> GraphModule:
+    """Returns the graph with selections by masks as whole lengths.
+
+    Raises:
+        ModelError: a shape in it depends on values in another way.
+    """
+    expected = run_module(graph_module, examples, title)
+    make_functional(graph_module, title)
+    _drop_idle_operators(graph_module)
+    if not use_whole_lengths(graph_module):
+        check_graph(program.graph_module, title)
+    again = _traced_again(graph_module, examples, title)
+    check_equal(expected, run_module(again, examples, title), title)
+    return again
 
 
 def _traced_again(graph_module: GraphModule, examples: Sequence[Tensor], title: str) -> GraphModule:

@@ -58,13 +58,22 @@ def make_functional(graph_module: GraphModule, title: str) -> None:
 
 
 def _functional(node: Node) -> Any:
-    """Returns the operator `relu.default` for a node of `relu_.default`, or None if there is none."""
+    """Returns the operator `relu.default` for a node of `relu_.default`, or None if there is none.
+
+    It is the overload with the same arguments, which bears another name for some: `pow_.Scalar` is `pow.Tensor_Scalar`.
+    """
     import torch
 
     name = operator_name(node)
     packet = getattr(torch.ops.aten, name.removesuffix("_"), None) if name.endswith("_") else None
-    overload = str(node.target).rpartition(".")[2]
-    return getattr(packet, overload, None) if packet is not None else None
+    own = str(node.target).rpartition(".")[2]
+    names = [] if packet is None else sorted(packet.overloads(), key=lambda overload: overload != own)
+    found = (getattr(packet, overload) for overload in names)
+    return next((operator for operator in found if _arguments(operator) == _arguments(node.target)), None)
+
+
+def _arguments(operator: Any) -> list[tuple[str, str]]:
+    return [(item.name, str(item.type)) for item in operator._schema.arguments]  # noqa: SLF001  there is no public way
 
 
 def _can_be_put_back(chain: list[Node]) -> bool:

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from torch.fx import GraphModule
 
     Examples = ExampleCall | Sequence[Tensor]
-from edgekit.torch_program.graph_nodes import attribute
+from edgekit.torch_program.graph_nodes import attribute, operator_name
 from edgekit.torch_program.inline_regions import region_place
 from edgekit.torch_program.program_schema import NAMESPACES
+from edgekit.torch_program.rewrites.table import REWRITES
 from edgekit.torch_program.structured_outputs import flatten_outputs, returning_flat
 
 Bounds = Sequence[dict[int, Any]]
@@ -41,7 +42,9 @@ _FRAME: Final = re.compile(r'File "([^"]+)", line (\d+)')
 _ON_VALUES: Final = "the model's control flow or a shape depends on the values of a tensor"
 
 
-def export_module(module: nn.Module, examples: Examples, title: str, bounds: Bounds | None = None) -> ExportedProgram:
+def export_module(
+    module: nn.Module, examples: Examples, title: str, bounds: Bounds | None = None, *, lengths: bool = False
+) -> ExportedProgram:
     """Returns `module` as an ExportedProgram with the shapes of `examples`.
 
     Args:
@@ -49,6 +52,7 @@ def export_module(module: nn.Module, examples: Examples, title: str, bounds: Bou
         examples: What it is called with: tensors, or its arguments with tensors inside.
         title: For messages: what the user wrote.
         bounds: Sizes that stay open; None fixes all of them.
+        lengths: Lengths that depend on values may be there: `canonical` is to replace them.
 
     Raises:
         ModelError: torch cannot capture it, or a shape in it depends on values.
@@ -69,7 +73,7 @@ def export_module(module: nn.Module, examples: Examples, title: str, bounds: Bou
         raise ModelError(_why_not_captured(error, title)) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
-    check_graph(program.graph_module, title)
+    check_graph(program.graph_module, title, lengths=lengths)
     return program
 
 
@@ -124,8 +128,8 @@ def _called_with(
         yield plain.args, dict(plain.kwargs)
 
 
-def check_graph(graph_module: GraphModule, title: str) -> None:
-    """Checks that every shape is fixed and that equal inputs give equal outputs.
+def check_graph(graph_module: GraphModule, title: str, *, lengths: bool = False) -> None:
+    """Checks that every shape is fixed and that equal inputs give equal outputs; lengths may depend on values if so.
 
     Raises:
         ModelError: a shape depends on values, a branch is inside, or numbers are drawn at random.
@@ -144,12 +148,14 @@ def check_graph(graph_module: GraphModule, title: str) -> None:
                 f"{title}: the model uses torch.{node.target.name()}{_in_layer(node)}{_where(node)}, which edgekit "
                 f"converts to no format. {_FIXED_GRAPH}"
             )
-        if getattr(node.target, "namespace", "aten") not in NAMESPACES:
+        if getattr(node.target, "namespace", "aten") not in NAMESPACES and operator_name(node) not in REWRITES:
             raise ModelError(
                 f"{title}: the model calls {node.target}{_in_layer(node)}{_where(node)}, a library's own operator that "
                 "no format knows. Let the model compute this with torch's operators (libraries often have such an "
                 "implementation to choose), or leave that step outside the model."
             )
+        if lengths and _comes_of_lengths(node):
+            continue
         if _reads_values(node):
             raise ModelError(f"{title}: {_ON_VALUES}{_where(node)}. {_FIXED_GRAPH}")
         if _has_open_shape(node):
@@ -196,6 +202,17 @@ def _has_open_shape(node: Node) -> bool:
     tensors = [value for value in _results(node) if isinstance(value, torch.Tensor)]
     sizes = [size for tensor in tensors for size in tensor.shape if isinstance(size, torch.SymInt)]
     return any(bool(free_unbacked_symbols(size)) for size in sizes)
+
+
+def has_open_shapes(graph_module: GraphModule) -> bool:
+    """Returns whether a shape depends on the values of a tensor."""
+    return any(_has_open_shape(node) for node in graph_module.graph.nodes)
+
+
+def _comes_of_lengths(node: Node) -> bool:
+    """Returns whether a node has a length that depends on values, reads one as a number, or asserts something of it."""
+    name = operator_name(node)
+    return _has_open_shape(node) or name.startswith(("sym_", "_assert")) or not name
 
 
 def _in_layer(node: Node) -> str:

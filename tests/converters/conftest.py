@@ -100,6 +100,44 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
             found = torch.relu(self.fold(tokens.transpose(1, 2).reshape(x.shape)))
             return self.head(found.mean((2, 3)))
 
+    class Skipped(nn.Module):
+        """Small values that a convolution makes large and that are then joined with its result."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.small, self.large = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+            self.head = nn.Conv2d(16, 4, 1)
+            for part in self.small.parameters():
+                part.data *= 1e-3
+            self.large.weight.data *= 1e4
+
+        def forward(self, image: Any) -> Any:
+            small = self.small(image)
+            return self.head(torch.cat((self.large(small), small), 1))
+
+    class Energies(nn.Module):
+        """Logarithms of energies that differ by orders of magnitude, as in a spectrogram."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.bands, self.head = nn.Linear(32, 32, bias=False), nn.Linear(32, 8)
+            self.bands.weight.data = torch.rand(32, 32) * torch.logspace(-4, 0, 32)[:, None]
+
+        def forward(self, sound: Any) -> Any:
+            return self.head(torch.log(self.bands(sound * sound) + 1e-6))
+
+    class Wide(nn.Module):
+        """Two layers that read one normalized value, rows of which differ in size; a narrow one behind."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.gate, self.value = nn.LayerNorm(32), nn.Linear(32, 160), nn.Linear(32, 160)
+            self.head = nn.Linear(160, 4)
+
+        def forward(self, x: Any) -> Any:
+            x = self.norm(x) * torch.logspace(-1, 1, 6)[:, None]
+            return self.head(torch.tanh(self.gate(x)) + torch.tanh(self.value(x)))
+
     class TokenIds(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -183,6 +221,9 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
         "convolutions": (Convolutions, lambda: (torch.randn(1, 3, 24, 24),)),
         "two_inputs": (TwoInputs, lambda: (torch.randn(1, 8), torch.randn(1, 4))),
         "hybrid": (Hybrid, lambda: (torch.randn(1, 3, 16, 16),)),
+        "wide": (Wide, lambda: (torch.randn(1, 6, 32),)),
+        "skipped": (Skipped, lambda: (torch.randn(1, 3, 12, 12),)),
+        "energies": (Energies, lambda: (torch.randn(1, 32),)),
         "token_ids": (TokenIds, lambda: (torch.randint(0, 200, (1, 12)),)),
         "normed_projections": (NormedProjections, lambda: (torch.randn(1, 4, 64),)),
         "bottleneck": (Bottleneck, lambda: (torch.randn(1, 64),)),

@@ -15,7 +15,7 @@ from edgekit.converters.base import Conversion, ConversionRequest, Converter, co
 from edgekit.converters.tflite_open import leave_open
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, Dimension, TensorSpec
-from edgekit.recipe import Recipe
+from edgekit.recipe import Precision, Recipe
 from edgekit.samples import SampleWriter
 from edgekit.validators.runners.opened_artifact import OpenArtifact
 
@@ -23,7 +23,7 @@ torch = pytest.importorskip("torch")
 
 SIDES = tuple(Dimension(name=name, min=32, max=96, multiple_of=32, typical=64) for name in ("height", "width"))
 SIZES = ((32, 32), (64, 64), (96, 96), (32, 96))
-SUFFIXES = {"tflite": ".tflite", "executorch": ".pte", "coreml": ".mlpackage"}
+SUFFIXES = {"tflite": ".tflite", "onnx": ".onnx", "executorch": ".pte", "coreml": ".mlpackage"}
 
 
 def picture(height: int, width: int) -> Any:
@@ -87,9 +87,11 @@ def signal_db(expected: Any, got: Any) -> float:
 
 
 @pytest.mark.runtime
-@pytest.mark.parametrize("name", SUFFIXES)
-def test_an_int8_artifact_of_open_sizes_is_the_float_model_at_each_size(
-    name: str, network: Any, captured: CapturedModel, tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "precision", "least"), [*((name, "int8_static", 25) for name in SUFFIXES), ("onnx", "fp16", 50)]
+)
+def test_an_artifact_of_open_sizes_is_the_float_model_at_each_size(
+    name: str, precision: Precision, least: float, network: Any, captured: CapturedModel, tmp_path: Path
 ) -> None:
     session = pytest.importorskip(f"edgekit.validators.runners.{name}_session")
     with SampleWriter(tmp_path / "calibration", ["image"], largest=[(1, 3, 96, 96)]) as writer:
@@ -99,7 +101,7 @@ def test_an_int8_artifact_of_open_sizes_is_the_float_model_at_each_size(
     (tmp_path / "scratch").mkdir()
     request = ConversionRequest(
         model=captured,
-        recipe=Recipe(default="int8_static"),
+        recipe=Recipe(default=precision),
         calibration=tmp_path / "calibration",
         scratch=tmp_path / "scratch",
     )
@@ -115,7 +117,7 @@ def test_an_int8_artifact_of_open_sizes_is_the_float_model_at_each_size(
         with torch.no_grad():
             expected = [value.numpy() for value in network(torch.from_numpy(row))]
         found = opened.real(opened.run(opened.prepare([row])))
-        assert min(map(signal_db, expected, found)) > 25, size
+        assert min(map(signal_db, expected, found)) > least, size
 
 
 def test_a_converter_that_fixes_sizes_names_the_formats_that_do_not(captured: CapturedModel) -> None:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from edgekit.quantization.pt2e_graph import modules_of, read_float_graph, target_of
-from edgekit.quantization.pt2e_plan import plan_quantization
+from edgekit.quantization.pt2e_plan import parted_grids, plan_quantization
+from edgekit.quantization.ranges import Range
 from edgekit.recipe import Recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch's own, while it opens a program
@@ -38,6 +39,17 @@ def test_inputs_of_a_concatenation_share_one_grid_with_its_output(tiny):
     cat = next(n for n in nodes.values() if target_of(n) == "aten.cat.default")
     groups = {plan.group_of[n.name] for n in (*cat.args[0], cat)}
     assert len(groups) == 1
+
+
+@pytest.mark.parametrize(("high", "groups"), [(0.24, 2), (0.26, 1)])
+def test_an_input_that_is_read_elsewhere_too_and_far_narrower_has_a_grid_of_its_own(tiny, high, groups):
+    nodes, plan = planned(tiny, "skipped")
+    cat = next(n for n in nodes.values() if target_of(n) == "aten.cat.default")
+    large, small = cat.args[0]
+    ranges = {cat.name: Range(low=-0.5, high=0.5), large.name: Range(low=-0.01, high=0.01)}
+    parted = parted_grids(plan, ranges | {small.name: Range(low=0.0, high=high)}).group_of
+    assert parted[large.name] == parted[cat.name]  # the concatenation alone reads it: nothing would be gained
+    assert len({parted[small.name], parted[cat.name]}) == groups
 
 
 def test_an_override_by_module_name_keeps_that_module_float(tiny):

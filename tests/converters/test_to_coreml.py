@@ -75,6 +75,8 @@ def narrowed(rows):
         pytest.param("gated", "fp32", 100, id="gru-fp32"),
         pytest.param("gated", "int8_weights", 30, id="gru-int8-weights"),
         pytest.param("hybrid", "int8_hybrid", 25, id="hybrid-int8-hybrid"),
+        pytest.param("skipped", "int8_static", 25, id="skipped-int8-static"),
+        pytest.param("energies", "int8_static", 25, id="energies-int8-static"),
         pytest.param("long_recurrent", "int8_weights", 30, id="long-lstm-int8-weights"),
     ],
 )

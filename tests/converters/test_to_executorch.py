@@ -73,6 +73,8 @@ def outputs_of(session, rows):
         pytest.param("two_outputs", "int8_static", 30, id="two-outputs-int8-static"),
         pytest.param("recurrent", "fp32", 100, id="lstm-fp32"),
         pytest.param("hybrid", "int8_hybrid", 25, id="hybrid-int8-hybrid"),
+        pytest.param("skipped", "int8_static", 25, id="skipped-int8-static"),
+        pytest.param("energies", "int8_static", 25, id="energies-int8-static"),
     ],
 )
 def test_the_program_computes_what_the_float_model_does(convert, tiny, sqnr, name, precision, least_db):

@@ -131,7 +131,7 @@ def test_a_hybrid_recipe_gives_each_operator_the_integers_that_suit_it(convert, 
     output, conversion = convert("hybrid", Recipe(default="int8_hybrid"))
     counts = executed(output, tmp_path)
     assert (counts["QLinearConv"], counts["Conv"], counts["FusedConv"]) == (3, 0, 0)
-    assert counts["MatMulIntegerToFloat"] == 3
+    assert counts["DynamicQuantizeMatMul"] == 3
     assert (counts["QLinearMatMul"], counts["QLinearSoftmax"], counts["QLinearAdd"]) == (0, 0, 1)
     assert conversion.float_fallbacks == ()
 
@@ -219,7 +219,16 @@ def test_a_dynamic_model_stores_no_float_matrix_and_no_float_table(convert):
         if t.data_type == 1 and len(t.dims) > 1 and t.dims[1] > 1 and t.dims[0] > 1
     ]
     assert large == []
-    assert conversion.operators["MatMulIntegerToFloat"] == 2
+    assert conversion.operators["DynamicQuantizeMatMul"] == 2
+
+
+def test_layers_whose_inputs_meet_many_weights_have_a_range_for_each_row(convert, tiny, sqnr):
+    output, conversion = convert("wide", Recipe(default="int8_dynamic"))
+    assert conversion.operators["MatMulIntegerToFloat"] == 2  # they share their input
+    assert conversion.operators["QuantizeLinear"] == 1
+    assert conversion.operators["DynamicQuantizeMatMul"] == 1  # the head has few outputs
+    (made,) = outputs_of(output, tiny("wide").rows)
+    assert sqnr(tiny("wide").outputs[0], made) > 30
 
 
 def test_convolutions_under_a_dynamic_recipe_are_reported_to_keep_float_arithmetic(convert):

@@ -80,6 +80,8 @@ def outputs_of(path, rows):
         pytest.param("bottleneck", "int4_weights", 15, id="bottleneck-int4_weights"),
         pytest.param("recurrent", "int8_dynamic", 30, id="recurrent-int8_dynamic"),
         pytest.param("hybrid", "int8_hybrid", 25, id="hybrid-int8_hybrid"),
+        pytest.param("skipped", "int8_static", 25, id="skipped-int8_static"),
+        pytest.param("energies", "int8_static", 25, id="energies-int8_static"),
     ],
 )
 def test_the_artifact_computes_what_the_float_model_computes(convert, tiny, sqnr, name, precision, least):

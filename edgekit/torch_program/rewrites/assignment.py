@@ -56,6 +56,14 @@ def fill(call: Call) -> Function | None:
     return lambda _: torch.full(shape, value, dtype=dtype)
 
 
+def empty(call: Call) -> Function:
+    """Writes memory that nobody has written yet as zeros: formats have no tensor without values."""
+    import torch
+
+    shape, dtype = call.result_shape, call.results[0].dtype
+    return lambda *_: torch.zeros(shape, dtype=dtype)
+
+
 def slice_scatter(call: Call) -> Function | None:
     """Writes `x[a:b] = y` as what lies before, y, and what lies behind; with steps as a choice out of both."""
     import torch
@@ -113,19 +121,75 @@ def scatter_add(call: Call) -> Function | None:
     """Writes additions at places as sums over a comparison with all places: y_j = x_j + sum_k (place_k = j) value_k."""
     import torch
 
+    if not _is_small(call):
+        return None
+    axis, lines = int(call["dim"]) % len(call.shape("self")), call.shape("self")[int(call["dim"])]
+
+    def added(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
+        chosen = _chosen(places, axis, lines)
+        given = torch.where(chosen, values.movedim(axis, -1).unsqueeze(-2), torch.zeros((), dtype=values.dtype))
+        return x + given.sum(-1).movedim(-1, axis).to(x.dtype)
+
+    return added
+
+
+def scatter_integers(call: Call) -> Function | None:
+    """Writes integers that are put at places as what the last value for each place is; as the CPU does it."""
+    import torch
+
+    if not _is_small(call) or call["self"].dtype.is_floating_point:
+        return None
+    axis, lines = int(call["dim"]) % len(call.shape("self")), call.shape("self")[int(call["dim"])]
+
+    def put(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
+        chosen = _chosen(places, axis, lines)
+        last = torch.where(chosen, torch.arange(chosen.shape[-1]), torch.full((), -1, dtype=torch.int64)).amax(-1)
+        found = torch.gather(values.movedim(axis, -1), -1, last.clamp(min=0)).movedim(-1, axis)
+        return torch.where(last.movedim(-1, axis) >= 0, found, x)
+
+    return put
+
+
+def scatter_reduce(call: Call) -> Function | None:
+    """Writes the largest, smallest, sum or mean of what goes to each place by a comparison with all places."""
+    import torch
+
+    kind, own = str(call["reduce"]), bool(call["include_self"])
+    if not _is_small(call) or kind not in ("amax", "amin", "sum", "mean") or not call["self"].dtype.is_floating_point:
+        return None
+    axis, lines = int(call["dim"]) % len(call.shape("self")), call.shape("self")[int(call["dim"])]
+    neutral = {"amax": -float("inf"), "amin": float("inf")}.get(kind, 0.0)
+
+    def reduced(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
+        chosen = _chosen(places, axis, lines)
+        given = torch.where(chosen, values.movedim(axis, -1).unsqueeze(-2), torch.full((), neutral))
+        count = chosen.to(x.dtype).sum(-1).movedim(-1, axis)
+        if kind in ("amax", "amin"):
+            pick, found = (torch.maximum, given.amax(-1)) if kind == "amax" else (torch.minimum, given.amin(-1))
+            best = found.movedim(-1, axis)
+            return pick(x, best) if own else torch.where(count > 0, best, x)
+        total = given.sum(-1).movedim(-1, axis)
+        if kind == "mean":
+            return (x + total) / (count + 1) if own else torch.where(count > 0, total / count.clamp(min=1), x)
+        return x + total if own else torch.where(count > 0, total, x)
+
+    return reduced
+
+
+def _is_small(call: Call) -> bool:
+    """Returns whether a scatter has a line of values for each line of the tensor, and few enough to compare all."""
     shape, given = call.shape("self"), call.shape("index")
     axis = int(call["dim"]) % max(len(shape), 1)
     others = [size for place, size in enumerate(shape) if place != axis]
     same = others == [size for place, size in enumerate(given) if place != axis] and call.shape("src") == given
-    if not shape or not same or len(shape) * shape[axis] * given[axis] > _LARGEST:
-        return None
+    return bool(shape) and same and len(shape) * shape[axis] * given[axis] <= _LARGEST
 
-    def added(x: Tensor, places: Tensor, values: Tensor) -> Tensor:
-        lines = values.movedim(axis, -1).unsqueeze(-2)
-        chosen = places.movedim(axis, -1).unsqueeze(-2) == torch.arange(shape[axis]).unsqueeze(-1)
-        return x + (chosen.to(values.dtype) * lines).sum(-1).movedim(-1, axis)
 
-    return added
+def _chosen(places: Tensor, axis: int, lines: int) -> Tensor:
+    """Returns which value goes to which line, (..., lines, values)."""
+    import torch
+
+    return places.movedim(axis, -1).unsqueeze(-2) == torch.arange(lines).unsqueeze(-1)
 
 
 def _masked(x: Tensor, mask: Tensor, value: Tensor, axis: int) -> Tensor:

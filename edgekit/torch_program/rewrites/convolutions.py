@@ -72,6 +72,11 @@ def in_planes(call: Call) -> Function | None:
     return convolution
 
 
+def narrow_in_planes(call: Call) -> Function | None:
+    """Writes a convolution in 3D of one channel a group as `in_planes`: LiteRT's converter ends with a crash on it."""
+    return in_planes(call) if call.shape("weight")[1] == 1 else None
+
+
 def per_axis(value: Tensor, rank: int) -> list[int]:
     """Returns one number for each axis where torch takes one for all as well."""
     sizes = [int(size) for size in value] if isinstance(value, (list, tuple)) else [int(value)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edgekit.torch_program.rewrites.call import Call, Function
@@ -10,22 +11,31 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def sort(call: Call) -> Function | None:
-    """Writes sorting as `topk` of all elements, unless equal ones must keep their order."""
-    shape = call.shape("self")
-    axis, descending = int(call["dim"]), bool(call["descending"])
-    if call.arguments.get("stable") or not shape or not call["self"].dtype.is_floating_point:
-        return None
+_LARGEST = 1 << 20
+"""Comparisons of all elements with all that are made in the place of sorting."""
 
-    return lambda x: _largest(x, shape[axis], axis, negated=not descending)
+
+def sort(call: Call) -> Function | None:
+    """Writes sorting as `topk` of all elements; by ranks where equal ones must keep their order, and of integers."""
+    return _sorting(call)
 
 
 def argsort(call: Call) -> Function | None:
-    """Writes the places of sorted elements with `topk`, as `sort`."""
-    shape, axis, negated = call.shape("self"), int(call["dim"]), not call["descending"]
-    if sort(call) is None:
+    """Writes the places of sorted elements as `sort` does."""
+    ordered = _sorting(call)
+    return None if ordered is None else (lambda x: ordered(x)[1])
+
+
+def _sorting(call: Call) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
+    """Returns what gives the sorted elements and their places, None where nothing simple does."""
+    shape = call.shape("self")
+    axis, descending = int(call["dim"]), bool(call["descending"])
+    if not shape:
         return None
-    return lambda x: _largest(x, shape[axis], axis, negated=negated)[1]
+    if call.arguments.get("stable") or not call["self"].dtype.is_floating_point:
+        few = call["self"].numel() * shape[axis] <= _LARGEST
+        return (lambda x: _ranked(x, axis, descending=descending)) if few else None
+    return lambda x: _largest(x, shape[axis], axis, negated=not descending)
 
 
 def topk(call: Call) -> Function | None:
@@ -48,6 +58,21 @@ def topk_by_places(call: Call) -> Function | None:
         return x.gather(-1, places), places
 
     return chosen
+
+
+def _ranked(x: Tensor, axis: int, *, descending: bool) -> tuple[Tensor, Tensor]:
+    """Returns the sorted elements, none of which is NaN, and their places: a rank is how many come before."""
+    import torch
+
+    line = x.movedim(axis, -1)
+    count = torch.arange(line.shape[-1])
+    values = line.long() if line.dtype == torch.bool else line
+    own, other = values.unsqueeze(-1), values.unsqueeze(-2)
+    earlier = (other == own) & (count.unsqueeze(0) < count.unsqueeze(1))
+    before = (other > own if descending else other < own) | earlier
+    rank = before.long().sum(-1)
+    places = torch.where(rank.unsqueeze(-2) == count.unsqueeze(-1), count, torch.zeros((), dtype=torch.int64)).sum(-1)
+    return torch.gather(line, -1, places).movedim(-1, axis), places.movedim(-1, axis)
 
 
 def _largest(x: Tensor, count: int, axis: int, *, negated: bool) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,14 @@ def steps(x):
     return y
 
 
+def powers(x):
+    y = x.abs() + 1
+    y.pow_(-0.5)
+    z = y + 1
+    z.pow_(y)
+    return z.masked_fill_(z == 1, 0)
+
+
 def inner(x):
     y = x * 1
     y[:, 1:3, 2] = x[:, :2, 0]
@@ -77,3 +85,42 @@ def test_a_view_that_is_read_after_the_change_keeps_it_in_place(rewritten):
         return first + 1
 
     assert "fill_" in rewritten(seen, torch.randn(1, 4, 6))
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        pytest.param(torch.empty_like, id="alike"),
+        pytest.param(lambda x: x.new_empty(x.shape), id="new"),
+        pytest.param(lambda x: torch.empty(6, dtype=torch.int64), id="of a size"),
+        pytest.param(lambda x: torch.empty_permuted((6,), (0,), dtype=torch.int64), id="permuted"),
+    ],
+)
+def test_memory_without_values_that_is_then_written_is_none(rewritten, empty):
+    def inverse(places):
+        found = empty(places)
+        found[places] = torch.arange(6)
+        return found
+
+    assert not [name for name in rewritten(inverse, torch.randperm(6)) if "empty" in name]
+
+
+@pytest.mark.parametrize("reduce", ["amax", "amin", "sum", "mean"])
+@pytest.mark.parametrize("own", [True, False])
+def test_what_goes_to_each_place_is_reduced_by_comparing_places(rewritten, reduce, own):
+    places = torch.tensor([[0, 1, 4], [0, 0, 4], [3, 1, 4], [0, 4, 4]])
+
+    def reduced(x, values, places):
+        return x.scatter_reduce(0, places, values, reduce, include_self=own)
+
+    assert "scatter_reduce" not in rewritten(reduced, torch.randn(5, 3), torch.randn(4, 3), places)
+
+
+def test_products_at_places_are_left_to_the_formats(rewritten):
+    places = torch.zeros(4, 3, dtype=torch.int64)
+    found = rewritten(lambda x, v, p: x.scatter_reduce(0, p, v, "prod"), torch.randn(5, 3), torch.randn(4, 3), places)
+    assert "scatter_reduce" in found
+
+
+def test_powers_in_place_are_powers(rewritten):
+    assert not [name for name in rewritten(powers, torch.randn(2, 3)) if name.endswith("_")]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from edgekit.torch_program.replace_operators import replace_operators
-from edgekit.torch_program.rewrites.convolutions import in_planes, plain_transposed
+from edgekit.torch_program.rewrites.convolutions import in_planes, narrow_in_planes, plain_transposed
 
 REWRITES = {"conv_transpose1d": plain_transposed, "conv_transpose2d": plain_transposed, "conv3d": in_planes}
 TRANSPOSED = [
@@ -19,9 +19,9 @@ TRANSPOSED = [
 ]
 
 
-def rewrite(module, x):
+def rewrite(module, x, table=REWRITES):
     graph = torch.export.export(module.eval(), (x,)).module(check_guards=False)
-    count = replace_operators(graph, REWRITES)
+    count = replace_operators(graph, table)
     torch.testing.assert_close(graph(x), module(x), rtol=1e-5, atol=1e-5)
     return count, [node for node in graph.graph.nodes if "conv" in str(node.target)]
 
@@ -42,3 +42,9 @@ def test_a_convolution_in_3d_is_a_sum_over_planes(groups):
     module = nn.Conv3d(4, 6, 3, (2, 1, 2), padding=1, groups=groups, dilation=(2, 1, 1))
     count, found = rewrite(module, torch.randn(1, 4, 9, 7, 8))
     assert (count, len(found)) == (1, 3)
+
+
+@pytest.mark.parametrize(("groups", "expected"), [(1, 0), (2, 0), (4, 1)])
+def test_a_convolution_in_3d_of_one_channel_a_group_can_be_written_in_planes_alone(groups, expected):
+    module = nn.Conv3d(4, 4, 3, padding=1, groups=groups)
+    assert rewrite(module, torch.randn(1, 4, 5, 6, 7), {"conv3d": narrow_in_planes})[0] == expected

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from edgekit.torch_program.replace_operators import replace_operators
-from edgekit.torch_program.rewrites.assignment import scatter_add
+from edgekit.torch_program.rewrites.assignment import scatter_add, scatter_integers
 from edgekit.torch_program.rewrites.elementwise import mish, softplus
 from edgekit.torch_program.rewrites.ordering import topk_by_places
 
@@ -36,6 +36,16 @@ def rewrite(module, *inputs, table):
 def test_additions_at_places_are_compared_with_all_places():
     places = torch.tensor([[[0, 1, 4], [0, 0, 2], [3, 1, 4], [0, 4, 4]]])
     assert rewrite(Add(), torch.randn(1, 4, 3), places, table={"scatter_add": scatter_add}) == 1
+
+
+def test_integers_are_put_at_places_by_comparing_places():
+    class Put(nn.Module):
+        def forward(self, x, places):
+            return torch.full((6, 2), 9, dtype=x.dtype).scatter(0, places, x)
+
+    places, x = torch.tensor([[5, 0], [1, 1], [0, 3], [1, 4]]), torch.arange(8).view(4, 2)
+    assert rewrite(Put(), x, places, table={"scatter.src": scatter_integers}) == 1
+    assert rewrite(Put(), x.float(), places, table={"scatter.src": scatter_integers}) == 0
 
 
 def test_the_largest_are_read_at_their_places_unless_these_are_read_too():

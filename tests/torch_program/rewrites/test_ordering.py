@@ -15,8 +15,23 @@ def test_sorting_is_a_choice_of_the_largest(rewritten, descending):
     assert "topk" in rewritten(lambda x: x.argsort(-1, descending=descending), x)
 
 
-def test_sorting_that_keeps_the_order_of_equal_elements_stays(rewritten):
-    assert "sort" in rewritten(lambda x: torch.sort(x, stable=True)[0], torch.randn(1, 6))
+@pytest.mark.parametrize("descending", [True, False])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.float32])
+def test_sorting_that_keeps_the_order_of_equal_elements_is_done_by_ranks(rewritten, dtype, descending):
+    x = torch.tensor([[3, 0, 3, 1, 0, 7, 3], [1, 1, 1, 0, 2, 2, 0]]).to(dtype)
+    found = rewritten(lambda x: torch.sort(x, dim=-1, descending=descending, stable=True), x)
+    assert "sort" not in found
+    assert "topk" not in found
+
+
+def test_integers_are_sorted_by_ranks_along_any_axis(rewritten):
+    x = torch.randperm(24).view(1, 6, 4)
+    assert "sort" not in rewritten(lambda x: torch.sort(x, 1), x)
+    assert "argsort" not in rewritten(lambda x: torch.argsort(x, 1), x)
+
+
+def test_a_long_line_of_integers_is_left_to_the_formats(rewritten):
+    assert "sort" in rewritten(lambda x: torch.sort(x)[0], torch.randperm(2000)[None])
 
 
 def test_the_smallest_are_the_largest_of_the_negated(rewritten):
