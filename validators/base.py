@@ -65,6 +65,7 @@ class Evidence:
         empty_memory_bytes: Peak resident set of the same process before it loaded the artifact.
         load_ms: Time from the file to a session that can run, once, the file being in the system's cache.
         operators: What the runtime runs, or what the file holds where it does not tell; empty where neither is known.
+        operators_from: A sentence about where `operators` are from, "" where it is the runtime.
         boundary: (name, dtype) of the artifact's inputs and outputs, as the runtime tells them.
         embedded: Metadata as the runtime reads it from the file.
         requested: What was requested of the artifact, None where nobody knows.
@@ -95,6 +96,7 @@ class Evidence:
     empty_memory_bytes: int | None = None
     load_ms: float | None = None
     operators: tuple[ArtifactOperator, ...] = ()
+    operators_from: str = ""
     boundary: tuple[tuple[str, str], ...] = ()
     embedded: Mapping[str, str] = field(default_factory=dict[str, str])
     requested: Requested | None = None

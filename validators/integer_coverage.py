@@ -60,7 +60,7 @@ def _coverage(evidence: Evidence) -> tuple[float | None, str]:
     by_plan = "".join(f" In float by plan: {name_operators(items)}, because {why}." for why, items in planned.items())
     if share is None:
         return None, f"No operator that multiplies was requested in integers.{by_plan}"
-    return share[0], _sentence(share[1], wanted, missing, requested) + by_plan
+    return share[0], _sentence(share[1], wanted, missing, requested) + by_plan + evidence.operators_from
 
 
 def _sentence(

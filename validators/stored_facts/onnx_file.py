@@ -1,7 +1,8 @@
 """Reads an ONNX file: metadata, and what lies behind the weights of its products, by hand from the protobuf.
 
 onnxruntime rewrites the graph before it runs it, and the file has no shapes of what flows: so operators have no work,
-only weights, and what is float here is float there.
+only weights, and what is float here is float there. An operator's type and zero point are those of the activation that
+it reads.
 """
 
 from __future__ import annotations
@@ -19,6 +20,13 @@ from edgekit.validators.stored_facts.facts import StoredFacts
 
 _GRAPH, _METADATA = 7, 14  # of ModelProto
 _NODE, _INITIALIZER = 1, 5  # of GraphProto
+_INT32_DATA, _RAW_DATA = 5, 9  # of TensorProto
+_LONGEST_NUMBER: Final = 10
+"""Bytes of a number in protobuf, at most."""
+
+_EIGHT_BITS: Final[Mapping[int, str]] = {2: "uint8", 3: "int8"}
+"""TensorProto.DataType of zero points."""
+
 _ENTRY: Final = (1, 2)  # key and value of StringStringEntryProto
 _NODE_TEXTS: Final = (1, 2, 3, 4)  # inputs, outputs, name and op_type of NodeProto
 
@@ -57,6 +65,8 @@ class _Node:
 class _Stored:
     bits: int
     shape: tuple[int, ...]
+    dtype: str = ""
+    zero_point: int | None = None
 
 
 def read(path: Path) -> StoredFacts:
@@ -93,15 +103,31 @@ def _read_graph(graph: Message, nodes: list[_Node], stored: dict[str, _Stored]) 
 
 def _tensor(message: Message) -> tuple[str, _Stored]:
     sizes: list[int] = []
-    kind, name = 0, ""
+    kind, name, number_of_8_bits = 0, "", None
     for number, value in message.fields():
         if number == 1:
             sizes += [value] if isinstance(value, int) else list(value.varints())
         elif number == 2 and isinstance(value, int):
             kind = value
+        elif number in (_INT32_DATA, _RAW_DATA):
+            number_of_8_bits = _number_of_8_bits(value, is_raw=number == _RAW_DATA)
         elif number == 8 and isinstance(value, Message):
             name = value.text()
-    return name, _Stored(bits=_BITS.get(kind, 0), shape=tuple(sizes))
+    dtype = _EIGHT_BITS.get(kind, "")
+    zero_point = None
+    if dtype and number_of_8_bits is not None:
+        zero_point = number_of_8_bits - 256 if dtype == "int8" and number_of_8_bits > 127 else number_of_8_bits
+    return name, _Stored(bits=_BITS.get(kind, 0), shape=tuple(sizes), dtype=dtype, zero_point=zero_point)
+
+
+def _number_of_8_bits(value: int | Message, *, is_raw: bool) -> int | None:
+    """Returns the low 8 bits of a tensor's only number; None for one with more numbers."""
+    if isinstance(value, int):
+        return value & 255
+    if value.end - value.start > _LONGEST_NUMBER:
+        return None
+    numbers = list(value.data[value.start : value.end]) if is_raw else list(value.varints())
+    return numbers[0] & 255 if len(numbers) == 1 else None
 
 
 def _operators(nodes: list[_Node], stored: Mapping[str, _Stored]) -> Iterator[ArtifactOperator]:
@@ -117,6 +143,7 @@ def _operators(nodes: list[_Node], stored: Mapping[str, _Stored]) -> Iterator[Ar
         weight = stored.get(origin)
         if weight is None or not weight.bits or ("Conv" not in node.kind and 1 in weight.shape[-2:]):
             continue  # a column times a row sums nothing: it is how zero points are taken out
+        activation = _grid(node, made, stored)
         yield ArtifactOperator(
             name=node.name or node.kind,
             kind=node.kind,
@@ -124,7 +151,17 @@ def _operators(nodes: list[_Node], stored: Mapping[str, _Stored]) -> Iterator[Ar
             macs=None,
             weights=math.prod(weight.shape),
             weight_bits=weight.bits,
+            dtype=activation.dtype if activation is not None else "",
+            zero_point=activation.zero_point if activation is not None else None,
         )
+
+
+def _grid(node: _Node, made: Mapping[str, _Node], stored: Mapping[str, _Stored]) -> _Stored | None:
+    """Returns the zero point of the pair before a product; None without a pair."""
+    giver = made.get(node.inputs[0])
+    if giver is None or giver.kind != "DequantizeLinear" or len(giver.inputs) < 3:
+        return None
+    return stored.get(giver.inputs[2])
 
 
 def _arithmetic(node: _Node, made: Mapping[str, _Node], weight: _Stored) -> Arithmetic:

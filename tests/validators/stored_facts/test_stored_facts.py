@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -50,6 +51,20 @@ def onnx_file(path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("zero", [np.int8(-3), np.int8(127), np.uint8(0), np.uint8(200)], ids=str)
+@pytest.mark.parametrize("raw", [True, False], ids=["raw", "numbers"])
+def test_the_zero_point_of_what_a_product_reads_is_known(tmp_path: Path, zero: Any, raw: bool) -> None:
+    path = onnx_file(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    (tensor,) = (one for one in model.graph.initializer if one.name == "zero")
+    kind = TensorProto.INT8 if zero.dtype == np.int8 else TensorProto.UINT8
+    tensor.CopyFrom(helper.make_tensor("zero", kind, [], zero.tobytes() if raw else [int(zero)], raw=raw))
+    onnx.save(model, path)
+    facts = read_stored_facts("onnx", path)
+    assert facts is not None
+    assert (facts.operators[1].dtype, facts.operators[1].zero_point) == (str(zero.dtype), int(zero))
+
+
 def test_an_onnx_file_says_what_its_products_store(tmp_path: Path) -> None:
     facts = read_stored_facts("onnx", onnx_file(tmp_path / "net.onnx"))
     assert facts is not None
@@ -60,6 +75,7 @@ def test_an_onnx_file_says_what_its_products_store(tmp_path: Path) -> None:
         ("stored", "float", 36, 8),
         ("dynamic", "dynamic", 36, 8),
     ]
+    assert [(x.dtype, x.zero_point) for x in facts.operators] == [("", None), ("int8", 0), ("", None), ("", None)]
     assert not facts.is_exact
 
 
