@@ -9,6 +9,7 @@ travel as JSON (see `structure`) through files in a private folder. Its stdout a
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import json
 import os
@@ -323,6 +324,7 @@ def _become_worker(folder: Path, environment: Mapping[str, str], log: int) -> No
         os.environ.update(environment)
         tempfile.tempdir = None
         sys.argv = ["-c", str(folder)]
+        faulthandler.disable()  # a fresh interpreter has none: what the runtime says itself stands in the log
         _draw_anew()
         _run_and_end(folder)
     except BaseException:

@@ -353,7 +353,7 @@ def test_the_memory_limit_ends_a_job(run: Run) -> None:
     with pytest.raises(ResourceError) as raised:
         run("grow", memory_limit_bytes=200_000_000)
     assert re.fullmatch(
-        r"The test job was stopped at \d+ MB of memory; its limit is 200 MB\. "
+        r"The test job was stopped at (\d+ MB|[\d.]+ GB) of memory; its limit is 200 MB\. "
         r"Raise the limit with --memory-limit, or use a smaller model\.",
         raised.value.message,
     )
