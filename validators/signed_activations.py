@@ -1,4 +1,4 @@
-"""What an artifact with symmetric activations computes with: what its file asks for, not what this host makes of it.
+"""What an artifact with symmetric activations computes with: what its file says, not what this host makes of it.
 
 Symmetric activations are for TensorRT, which reads the file's quantize-dequantize pairs and computes in integers. On
 x86 onnxruntime gives signed activations another sign and runs products behind a clamp in float: that tells of no
@@ -19,8 +19,8 @@ _FROM_FILE: Final = (
 )
 
 
-def as_the_file_asks(evidence: Evidence) -> Evidence:
-    """Returns evidence whose operators compute as the file asks, where symmetric activations were requested.
+def as_the_file_says(evidence: Evidence) -> Evidence:
+    """Returns evidence whose operators compute as the file says, where symmetric activations were requested.
 
     Operators are known by name. One that the file does not speak of stays as the host ran it, without its grid.
     """
@@ -32,12 +32,12 @@ def as_the_file_asks(evidence: Evidence) -> Evidence:
     stored = {operator.name: operator for operator in facts.operators}
     return replace(
         evidence,
-        operators=tuple(_asked(one, stored.get(one.name)) for one in evidence.operators),
+        operators=tuple(_as_stored(one, stored.get(one.name)) for one in evidence.operators),
         operators_from=_FROM_FILE,
     )
 
 
-def _asked(ran: ArtifactOperator, stored: ArtifactOperator | None) -> ArtifactOperator:
+def _as_stored(ran: ArtifactOperator, stored: ArtifactOperator | None) -> ArtifactOperator:
     if stored is None:
         return replace(ran, dtype="", zero_point=None)
     return replace(ran, arithmetic=stored.arithmetic, dtype=stored.dtype, zero_point=stored.zero_point)

@@ -32,7 +32,7 @@ from edgekit.validators.host_timing import host_timing
 from edgekit.validators.output_layout import OutputLayout, output_layouts
 from edgekit.validators.output_pairing import pair_outputs, reorder
 from edgekit.validators.requested import Requested, requested_settings
-from edgekit.validators.signed_activations import as_the_file_asks
+from edgekit.validators.signed_activations import as_the_file_says
 from edgekit.validators.slices import describe_slices
 from edgekit.workers.process_folder import temporary_folder
 
@@ -253,7 +253,7 @@ def _layouts(model: CapturedModel, settings: Settings) -> tuple[OutputLayout, ..
 def judge_evidence(evidence: Evidence, budget: Budget) -> tuple[Check, ...]:
     """Returns the checks of all validators, ours and third parties', in the order of reports."""
     budget = budget.for_format(evidence.artifact.runtime)
-    evidence = as_the_file_asks(evidence)
+    evidence = as_the_file_says(evidence)
     checks = [check for validator in all_validators() for check in validator.run(evidence, budget)]
     return complete(checks, budget, evidence.artifact.runtime)
 

@@ -1,4 +1,4 @@
-"""Artifacts for TensorRT are judged by what their file asks for: this host's onnxruntime runs them in another way."""
+"""Artifacts for TensorRT are judged by what their file says: this host's onnxruntime runs them in another way."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def checks_of(path: Path, folder: Path, recipe: Recipe) -> dict[str, Check]:
     return {check.name: check for check in judged}
 
 
-def test_a_convolution_behind_a_clamp_counts_as_the_file_asks(tmp_path: Path) -> None:
+def test_a_convolution_behind_a_clamp_counts_as_the_file_says(tmp_path: Path) -> None:
     path = convolution(tmp_path / "net.onnx", np.int8(0))
     checks = checks_of(path, tmp_path / "out", Recipe(default="int8_static", symmetric_activations=True))
     coverage, ignored = checks["integer_coverage"], checks["ignored_settings"]
