@@ -45,6 +45,7 @@ def _export(model: Any, folder: Path, formats: str = "onnx", **more: Any) -> Any
     )
 
 
+@pytest.mark.runtime
 def test_an_onnx_file_keeps_its_sizes_open_and_is_judged_at_three(pictures: Any, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     report = _export(pictures, tmp_path / "out")
