@@ -75,7 +75,8 @@ def _request(task: Task, *, as_torch: bool) -> CaptureRequest:
     """Returns what to capture; where it goes is not known yet."""
     from edgekit.sources.table import classify
 
-    kind = "torch" if task.embedded_default else classify(str(task.model_file or task.model), task.base)
+    source = str(task.model_file or task.model)
+    kind = "torch" if task.embedded_default else classify(source, task.base, task.model_from)
     if task.dimensions and kind not in _LEAVE_OPEN:
         raise UsageError(
             f"{task.model} is captured as {kind}, and sizes stay open only in models that come from torch: "

@@ -160,7 +160,7 @@ def _require(task: Task) -> tuple[SearchSpace, Training]:
         lines = "\n".join(f"  {item}" for item in missing)
         raise ConfigError(f"{where}: edgekit search needs\n{lines}\nSee docs/commands/search.md.")
     source = task.search.factory or task.model
-    if classify(source, task.base) != "torch":
+    if classify(source, task.base, "" if task.search.factory else task.model_from) != "torch":
         raise ConfigError(
             f"{where}: {source} is a file, and variants need a function that builds them. "
             'Name it: [search] factory = "model.py:build".'

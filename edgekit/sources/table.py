@@ -62,18 +62,20 @@ def reach(kind: SourceKind) -> dict[str, str | None]:
     return {target: one.why_not(target) for target in format_names()}
 
 
-def classify(text: str, base: Path) -> SourceKind:
+def classify(text: str, base: Path, named_in: str = "") -> SourceKind:
     """Returns what kind a model source is, from its form, its suffix and its first bytes.
 
     Args:
         text: What the user wrote.
         base: Folder that relative paths start from.
+        named_in: The file where it was written, "" for none: what is no source at all may not be found without it.
 
     Raises:
         ModelError: nothing there, an unknown suffix, a pickle, or a file that is not what its suffix says.
     """
+    place = f"{named_in}: model.source: " if named_in else ""
     if not text.strip():
-        raise ModelError(f"The model source is empty; expected {ACCEPTED}.")
+        raise ModelError(f"{place}The model source is empty; expected {ACCEPTED}.")
     path = base / text
     if path.is_dir():
         return _classify_folder(text, path)
@@ -89,7 +91,9 @@ def classify(text: str, base: Path) -> SourceKind:
         names = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
         near = nearest_names(path.name, names) if names else ""
         raise ModelError(f"{text}: no such file or folder in {base.resolve()}.{near if 'Did you' in near else ''}")
-    raise ModelError(f'"{text}" is no model source: there is no such file, and it has no colon. Expected {ACCEPTED}.')
+    raise ModelError(
+        f'{place}"{text}" is no model source: there is no such file, and it has no colon. Expected {ACCEPTED}.'
+    )
 
 
 def _classify_folder(text: str, path: Path) -> SourceKind:

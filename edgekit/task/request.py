@@ -203,7 +203,7 @@ def make_task(
             # Another model has other inputs.
             if named_model != task.model:
                 task = replace(task, input_sizes=(), dimensions=())
-            task = replace(task, model=named_model, metadata={})
+            task = replace(task, model=named_model, model_from="", metadata={})
     opened = merged_dimensions(task.dimensions, dimensions)
     sizes = with_dimensions(merged_sizes(task.input_sizes, input_sizes), opened)
     task = replace(task, input_sizes=sizes, dimensions=opened)

@@ -145,6 +145,7 @@ class Task:
         device: The device where no flag and no variable names one; None where the task file names none.
         prefer: What a plan prefers among candidates that fit, where neither a flag nor a variable says it.
         config: The task file, None without one.
+        model_from: The task file's name where the model is the one that it names, "" otherwise.
         embedded_default: True where neither a model nor a task file was given.
         model_file: Where the model's file lies, for a model that came from memory: `model` is then only what it is
             called, so that no temporary path gets into artifacts.
@@ -181,6 +182,7 @@ class Task:
     device: str | None = None
     prefer: Preference | None = None
     config: Path | None = None
+    model_from: str = ""
     embedded_default: bool = False
     model_file: Path | None = None
 
@@ -267,6 +269,7 @@ def _to_task(file: TaskFile, path: Path) -> Task:
         device=file.device,
         prefer=file.prefer,
         config=path.absolute(),
+        model_from=path.name,
     )
 
 

@@ -69,6 +69,15 @@ def test_a_text_that_is_nothing_is_refused(tmp_path):
     )
 
 
+def test_what_a_task_file_names_is_reported_with_its_name(tmp_path):
+    with pytest.raises(ModelError) as caught:
+        classify("\0", tmp_path, "edgekit.toml")
+    assert caught.value.message == (
+        'edgekit.toml: model.source: "\0" is no model source: there is no such file, and it has no colon. Expected '
+        f"{ACCEPTED}."
+    )
+
+
 def test_a_missing_file_is_reported_with_the_nearest_names(tmp_path):
     (tmp_path / "resnet.onnx").write_bytes(b"x")
     assert message_of("resent.onnx", tmp_path) == (
