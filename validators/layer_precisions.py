@@ -42,8 +42,12 @@ _MANY: Final = 1_000_000
 
 _BySize = Mapping[int, tuple[Precision, ...]]
 
-STATIC: Final = frozenset({"int8_static", "w8a16"})
-"""Precisions that ask for integers in a product of two activations too: the others are about weights."""
+_STATIC: Final = frozenset({"int8_static", "w8a16"})
+
+
+def of_product(precision: Precision) -> Precision:
+    """Returns what a precision asks of a product of two activations: all but the static ones are about weights."""
+    return precision if precision in _STATIC else "fp32"
 
 
 @final
@@ -70,7 +74,7 @@ class LayerPrecisions:
     def to_json(self, recipe: Recipe) -> dict[str, Any]:
         """Returns what the recipe's default does not say already, in a form that `from_json` reads."""
         usual: set[Precision] = {recipe.precision_of((), "convolution"), recipe.precision_of((), "matrix")}
-        products: set[Precision] = {recipe.default if recipe.default in STATIC else "fp32"}
+        products: set[Precision] = {of_product(recipe.default)}
         tables = {"weights": (self.by_weights, usual), "macs": (self.by_macs, products)}
         found: dict[str, Any] = {}
         for name, (table, default) in tables.items():
@@ -126,7 +130,7 @@ def _by_size(
         if not operator.macs:
             continue
         if not sizes:
-            by_macs[operator.macs] += (precision if precision in STATIC else "fp32",)
+            by_macs[operator.macs] += (of_product(precision),)
         # No runtime here has integer kernels for recurrent layers: what a precision asks of them is integer weights.
         if operator.kernel == "recurrent" and DEMANDS[precision] > Demand.STORED:
             precision = "int8_weights"

@@ -15,7 +15,7 @@ from edgekit.formats.float_kernels import RECURRENT_LAYER, FloatKernel, float_ke
 from edgekit.formats.table import known_format
 from edgekit.recipe import Precision, Recipe, precision_named
 from edgekit.validators.artifact_operators import ArtifactOperator
-from edgekit.validators.layer_precisions import DEMANDS, STATIC, Demand, LayerPrecisions
+from edgekit.validators.layer_precisions import DEMANDS, Demand, LayerPrecisions, of_product
 
 _NO_LAYERS: Final = LayerPrecisions()
 
@@ -99,7 +99,7 @@ class Requested:
         if operator.weights:
             # Runtimes agree on little, but a convolution's type says that it is one.
             return self.recipe.precision_of((), "convolution" if "conv" in operator.kind.lower() else "matrix")
-        return self.recipe.default if self.recipe.default in STATIC else "fp32"
+        return of_product(self.recipe.default)
 
 
 def achieved(operator: ArtifactOperator) -> Demand:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
+from edgekit.analysis.graph import Analysis
 from edgekit.artifact import Artifact
 from edgekit.budget import Budget
 from edgekit.checks import Check, complete
@@ -73,14 +74,17 @@ def what_was_requested(
         settings: How to run.
         changed: What the candidate's techniques have made of the model; None where it has none.
     """
-    # Techniques may change the sizes by which layers are known.
-    model = changed if changed is not None and candidate.recipe.tells_layers_apart else inputs.model
+    analysis = analysis_of_layers(candidate.recipe, inputs, settings, changed)
     return requested_settings(
-        candidate.recipe,
-        io=io,
-        techniques=pipeline_name(candidate.techniques),
-        analysis=analyze_model(model, settings),
+        candidate.recipe, io=io, techniques=pipeline_name(candidate.techniques), analysis=analysis
     )
+
+
+def analysis_of_layers(
+    recipe: Recipe, inputs: Inputs, settings: Settings, changed: CapturedModel | None = None
+) -> Analysis:
+    """Returns the analysis by which an artifact's layers are known: techniques may change their sizes."""
+    return analyze_model(changed if changed is not None and recipe.tells_layers_apart else inputs.model, settings)
 
 
 def judge_artifact(

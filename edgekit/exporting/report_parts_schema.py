@@ -15,7 +15,7 @@ from edgekit.measurements.figure_schema import (
     check_cost_name,
     fault,
 )
-from edgekit.metrics.item_scores import decode_scores
+from edgekit.metrics.item_scores import unpack_scores
 
 Count = Annotated[int, Field(ge=0)]
 COUNT = "a whole number"
@@ -44,7 +44,7 @@ class ScoresRecord(PartialRecord):
     @model_validator(mode="after")
     def _can_be_read(self) -> ScoresRecord:
         try:
-            decode_scores(self.model_dump())
+            unpack_scores(self.model_dump())
         except ValueError as error:
             raise fault(f"the scores cannot be read: {error}") from None
         return self

@@ -16,7 +16,7 @@ from edgekit.exporting.export import lint_calibration, recorded_packages
 from edgekit.exporting.finished_costs import finished_costs
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.inputs import Inputs, describe_data, read_inputs
-from edgekit.exporting.judge import describe_host, judge_artifact, judge_evidence
+from edgekit.exporting.judge import analysis_of_layers, describe_host, judge_artifact, judge_evidence
 from edgekit.exporting.report import ExportReport, describe_environment, with_imported
 from edgekit.measurements.imported_checks import check_belongs
 from edgekit.measurements.measurement import Measurement
@@ -219,9 +219,9 @@ def _by_layer(
         return None
     if isinstance(converted, EdgekitError) and requested.knows_layers:
         return requested  # the model that the layers belong to is not here, and the file speaks of them
-    changed = isinstance(converted, CapturedModel) and requested.recipe.tells_layers_apart
-    model = converted if isinstance(converted, CapturedModel) and changed else inputs.model
-    return requested_settings(requested.recipe, io=requested.io, analysis=analyze_model(model, settings))
+    changed = None if isinstance(converted, EdgekitError) else converted
+    analysis = analysis_of_layers(requested.recipe, inputs, settings, changed)
+    return requested_settings(requested.recipe, io=requested.io, analysis=analysis)
 
 
 def budget_of_artifact(budget: Budget, metadata: Mapping[str, str], cwd: Path) -> Budget:

@@ -32,14 +32,12 @@ def encode_scores(scores: NDArray[np.float64]) -> dict[str, Any] | None:
     return {"kind": kind, "count": len(scores), "zlib_base64": base64.b64encode(zlib.compress(data, 9)).decode()}
 
 
-def decode_scores(data: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Returns the scores (n,) that `encode_scores` wrote.
+def unpack_scores(data: Mapping[str, Any]) -> bytes:
+    """Returns the bytes of the scores that `encode_scores` wrote, without NumPy: reports are checked at every gate.
 
     Raises:
         ValueError: something else.
     """
-    import numpy as np
-
     count = data["count"]
     size = (count + 7) // 8 if data["kind"] == "bits" else 4 * count
     try:
@@ -49,7 +47,18 @@ def decode_scores(data: Mapping[str, Any]) -> NDArray[np.float64]:
         raise ValueError(str(error)) from error
     if len(unpacked) != size:
         raise ValueError(f"{len(unpacked)} bytes where {size} are {count} scores")
-    raw = np.frombuffer(unpacked, np.uint8)
+    return unpacked
+
+
+def decode_scores(data: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Returns the scores (n,) that `encode_scores` wrote.
+
+    Raises:
+        ValueError: something else.
+    """
+    import numpy as np
+
+    raw = np.frombuffer(unpack_scores(data), np.uint8)
     if data["kind"] == "bits":
         return np.unpackbits(raw, count=data["count"]).astype(np.float64)
     return raw.view("<f4").astype(np.float64)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -38,3 +40,11 @@ def test_too_many_floats_are_not_kept() -> None:
 def test_what_holds_no_scores_is_refused(packed: str, reason: str) -> None:
     with pytest.raises(ValueError, match=f"^{reason}$"):
         decode_scores({"kind": "bits", "count": 9, "zlib_base64": packed})
+
+
+def test_a_report_is_checked_without_numpy() -> None:
+    code = (
+        "import sys; from edgekit.exporting.report_parts_schema import ScoresRecord; "
+        f"ScoresRecord.model_validate({encode_scores(np.ones(3))!r}); sys.exit('numpy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
