@@ -74,7 +74,7 @@ def world(monkeypatch):
             raise TechniqueError("it has no layer.\nmore")
         return [type("Applied", (), {"model": replace(model, digest=" ".join(names))})]
 
-    def simulate(candidates, _task, data, _settings):
+    def simulate(candidates, _task, data, _settings, _siblings):
         names = [*data.model.digest.split(), candidates[0].recipe.ranges]
         seen.append(" ".join(names))
         assert (data.reference is None) == (not data.model.digest)
