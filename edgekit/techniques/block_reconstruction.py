@@ -45,7 +45,7 @@ _CHUNK: Final = 16  # samples of a forward pass
 _HELD_OUT: Final = 8  # every eighth sample
 _WINDOW: Final = 28  # pixels a side of the part of a large picture that a step looks at
 _LAMBDA: Final = 50.0  # with less, weights are undecided at the end, and deciding for them undoes what was learned
-_RATES: Final = {"rounding": 5e-2, "steps": 1e-3, "biases": 1e-3}
+_RATES: Final = {"rounding": 5e-2, "steps": 1e-2, "biases": 1e-3}
 """Rates of Adam: of V, of the logarithm of a step, and of a bias as a share of its size."""
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def residual_network():
-    """Returns a network of two residual blocks whose channels have very different sizes, as trained ones do."""
+    """Returns a network of two residual blocks that does not look at the last channel of its pictures."""
     import torch
     from torch import nn
 
@@ -30,7 +30,7 @@ def residual_network():
             self.project = nn.Conv2d(16, 8, 1)
 
         def forward(self, x):
-            return x + self.project(nn.functional.relu6(self.depthwise(nn.functional.relu6(self.expand(x)))))
+            return x + self.project(torch.relu(self.depthwise(torch.relu(self.expand(x)))))
 
     class Network(nn.Module):
         def __init__(self):
@@ -47,17 +47,16 @@ def residual_network():
 
     net = Network()
     with torch.no_grad():
-        for weight in net.parameters():
-            if weight.ndim > 1:
-                weight.mul_(torch.exp(0.7 * torch.randn(len(weight), *[1] * (weight.ndim - 1))))
+        net.stem.weight[:, 2] = 0
     return net
 
 
 def pictures(count, seed, size=16):
-    """Returns pictures (1, 3, size, size) of smooth patches with some noise, -2 to 2 as preprocessed pixels are."""
+    """Returns pictures (1, 3, size, size) of smooth patches with some noise, -2 to 2; the last channel -16 to 16."""
     rng = np.random.default_rng(seed)
     small = rng.uniform(-2, 2, size=(count, 3, size // 4, size // 4))
     whole = (small.repeat(4, axis=2).repeat(4, axis=3) + 0.3 * rng.normal(size=(count, 3, size, size))).clip(-2, 2)
+    whole[:, 2] *= 8
     return [(row[None].astype(np.float32),) for row in whole]
 
 
@@ -90,15 +89,15 @@ def residual(tmp_path):
     return model, samples, held
 
 
-def test_blocks_in_integers_are_nearer_than_layers_on_samples_that_neither_has_seen(residual, tmp_path):
+def test_learned_steps_pass_over_values_that_nothing_reads_on_samples_that_were_not_seen(residual, tmp_path):
     model, samples, held = residual
     found = {}
     for method in ("nearest", "adaround", "blocks"):
-        changed = changed_by(tmp_path / method, RoundWeights(method=method, iterations=200), model, samples)
+        changed = changed_by(tmp_path / method, RoundWeights(method=method, iterations=300), model, samples)
         found[method] = decibels(tmp_path, changed, model, samples, held)
         assert bool(changed.learned_ranges) == (method == "blocks")
-    assert found["blocks"] > found["nearest"]
-    assert found["blocks"] > found["adaround"]
+    assert found["blocks"] > found["nearest"] + 0.5
+    assert found["blocks"] > found["adaround"] + 0.5
 
 
 def test_blocks_of_4_bit_weights_are_far_nearer_than_layers(tiny, tmp_path):
@@ -109,7 +108,7 @@ def test_blocks_of_4_bit_weights_are_far_nearer_than_layers(tiny, tmp_path):
     judged = replace(given, samples=held)
     noise = {}
     for method in ("nearest", "adaround", "blocks"):
-        technique = RoundWeights(method=method, bits=4, group_size=16, iterations=200)
+        technique = RoundWeights(method=method, bits=4, group_size=16, iterations=400)
         changed = changed_by(tmp_path / method, technique, given.model, samples)
         noise[method] = float(((judged.outputs(changed) - judged.outputs()) ** 2).sum())
         assert not changed.learned_ranges
