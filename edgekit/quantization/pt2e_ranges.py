@@ -15,7 +15,8 @@ from edgekit.errors import DataError
 from edgekit.model import LearnedRange
 from edgekit.quantization.bias_correction import ChannelMeans
 from edgekit.quantization.pt2e_graph import FloatGraph, placeholders, shape_of
-from edgekit.quantization.ranges import Range, choose_range
+from edgekit.quantization.ranges import Range, choose_range, widened
+from edgekit.quantization.row_extremes import RowExtremes
 from edgekit.quantization.statistics import TensorStatistics
 from edgekit.recipe import RangeMethod
 from edgekit.samples import Samples
@@ -132,6 +133,8 @@ class Bounds:
         self._name = name
         self._low = 0.0
         self._high = 0.0
+        self._count = 0
+        self._rows = RowExtremes()
 
     def update(self, value: Tensor) -> None:
         """Adds a tensor's values."""
@@ -144,10 +147,12 @@ class Bounds:
                 "Check the calibration data's preprocessing, and that the float model itself works on it."
             )
         self._low, self._high = min(self._low, low), max(self._high, high)
+        self._count += value.numel()
+        self._rows.update(low, high)
 
     def range(self) -> Range:
-        """Returns the range of all values so far."""
-        return Range(low=self._low, high=self._high)
+        """Returns the range of all values so far, with the headroom that few values need."""
+        return widened(self._low, self._high, self._count, self._rows)
 
 
 class Histogram:
