@@ -17,7 +17,7 @@ from edgekit.quantization.bias_correction import ChannelMeans
 from edgekit.quantization.pt2e_graph import FloatGraph, placeholders, shape_of
 from edgekit.quantization.ranges import Range, choose_range, widened
 from edgekit.quantization.row_extremes import RowExtremes
-from edgekit.quantization.statistics import TensorStatistics
+from edgekit.quantization.statistics import TensorStatistics, not_finite
 from edgekit.recipe import RangeMethod
 from edgekit.samples import Samples
 from edgekit.workers.worker import Progress
@@ -142,10 +142,7 @@ class Bounds:
 
         low, high = (float(bound) for bound in torch.aminmax(value))
         if not (math.isfinite(low) and math.isfinite(high)):
-            raise DataError(
-                f'The tensor "{self._name}" has NaN or infinite values while the float model runs on calibration data. '
-                "Check the calibration data's preprocessing, and that the float model itself works on it."
-            )
+            raise not_finite(self._name)
         self._low, self._high = min(self._low, low), max(self._high, high)
         self._count += value.numel()
         self._rows.update(low, high)

@@ -90,10 +90,7 @@ class TensorStatistics:
             flat = flat.astype(np.float64 if wide else np.float32)
         low, high = float(flat.min()), float(flat.max())
         if not (math.isfinite(low) and math.isfinite(high)):
-            raise DataError(
-                f'The tensor "{self.name}" has NaN or infinite values while the float model runs on calibration data. '
-                "Check the calibration data's preprocessing, and that the float model itself works on it."
-            )
+            raise not_finite(self.name)
         self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
         self.rows.update(low, high)
         self._grow(_exponent_for(low, high))
@@ -172,6 +169,14 @@ class TensorStatistics:
         self.zeros += flat.size - int(np.count_nonzero(flat))
 
 
+def not_finite(name: str) -> DataError:
+    """Returns the error for a tensor whose values no grid can hold."""
+    return DataError(
+        f'The tensor "{name}" has NaN or infinite values while the float model runs on calibration data. '
+        "Check the calibration data's preprocessing, and that the float model itself works on it."
+    )
+
+
 def _exponent_for(low: float, high: float) -> int:
     """Returns the smallest exponent e for which every value of [low, high] has a bin of width 2**e."""
     largest = max(abs(low), abs(high))
@@ -194,18 +199,30 @@ def _coarsened(histogram: NDArray[np.int64], steps: int) -> NDArray[np.int64]:
     return wider
 
 
+def _is_mask(values: NDArray[Any]) -> bool:
+    """Returns whether values are infinite somewhere and a number everywhere."""
+    if values.dtype.kind != "f" or not values.size:
+        return False
+    low, high = float(values.min()), float(values.max())  # NaN where one value is
+    return math.isinf(low) or math.isinf(high)
+
+
 @final
 class ModelStatistics:
     """Statistics of many tensors by name.
 
     Args:
         tensors: What to start with.
+
+    Attributes:
+        infinite: Names of tensors that held infinite values, as masks do; they have no statistics.
     """
 
-    __slots__ = ("_tensors",)
+    __slots__ = ("_tensors", "infinite")
 
     def __init__(self, tensors: Mapping[str, TensorStatistics] | None = None) -> None:
         self._tensors = dict(tensors or {})
+        self.infinite: set[str] = set()
 
     @property
     def tensors(self) -> Mapping[str, TensorStatistics]:
@@ -216,15 +233,24 @@ class ModelStatistics:
         """Adds the elements of `values` to the statistics of the tensor `name`.
 
         Raises:
-            DataError: an element is NaN or infinite.
+            DataError: an element is NaN.
         """
+        if name in self.infinite or _is_mask(values):
+            self.infinite.add(name)
+            self._tensors.pop(name, None)
+            return
         if name not in self._tensors:
             self._tensors[name] = TensorStatistics(name)
         self._tensors[name].update(values)
 
     def merge(self, other: ModelStatistics) -> None:
         """Adds what `other` has seen."""
+        self.infinite |= other.infinite
+        for name in self.infinite:
+            self._tensors.pop(name, None)
         for name, statistics in other.tensors.items():
+            if name in self.infinite:
+                continue
             if name not in self._tensors:
                 self._tensors[name] = TensorStatistics(name)
             self._tensors[name].merge(statistics)
