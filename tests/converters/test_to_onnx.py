@@ -439,7 +439,7 @@ def test_infinite_values_at_a_layer_are_named(tmp_path):
     ]
     weights = {"w": np.ones((4, 4), np.float32), "lowest": np.array(-np.inf, np.float32)}
     model = _file_with(tmp_path, nodes, weights)
-    samples = write_samples(tmp_path / "samples", ["x"], [(np.ones((1, 4), np.float32),)])
+    samples = write_samples(tmp_path / "samples", ["x"], [(np.array([[1, 2, 3, 4]], np.float32),)])
     with pytest.raises(DataError) as caught:
         _run(model, Recipe(default="int8_static"), tmp_path, samples.folder)
     assert caught.value.message == (
