@@ -10,12 +10,15 @@ from __future__ import annotations
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Final
 
+from edgekit.analysis.onnx_normal_form import graphs_of
 from edgekit.analysis.onnx_run_shapes import LARGEST_MESSAGE
 
 if TYPE_CHECKING:
     import onnx
 
-_SIDES: Final = ("then_branch", "else_branch")
+SIDES: Final = ("then_branch", "else_branch")
+"""What the bodies of an If are called."""
+
 _MOST_BRANCHES: Final = 4  # of one graph that are tried together: each more triples the files that onnxruntime loads
 
 
@@ -36,7 +39,7 @@ def settle_branches(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str,
         choices = [
             dict(zip(places, sides, strict=True))
             for places in combinations(branches, count)
-            for sides in product(_SIDES, repeat=count)
+            for sides in product(SIDES, repeat=count)
         ]
         fitting = [(choice, made) for choice in choices if _loads(made := _with_sides(model, choice))]
         if fitting:
@@ -81,12 +84,31 @@ def _with_sides(model: onnx.ModelProto, choice: dict[int, str]) -> onnx.ModelPro
 
 
 def _place(graph: onnx.GraphProto, branch: onnx.NodeProto, side: str) -> None:
-    """Appends the nodes and weights of a side. Its names occur nowhere else in the graph but in the other side."""
+    """Appends the nodes and weights of a side."""
     import onnx
 
-    body: onnx.GraphProto = next(item.g for item in branch.attribute if item.name == side)
+    body = side_of(branch, side)
     graph.node.extend(body.node)
     graph.initializer.extend(body.initializer)
     graph.value_info.extend(body.value_info)
     for value, output in zip(body.output, branch.output, strict=True):
         graph.node.append(onnx.helper.make_node("Identity", [value.name], [output], name=f"{output}/{side}"))
+
+
+def side_of(branch: onnx.NodeProto, side: str) -> onnx.GraphProto:
+    """Returns a side of an If whose values have names of their own: those of another If's side may be the same."""
+    import onnx
+
+    body = onnx.GraphProto()
+    body.CopyFrom(next(item.g for item in branch.attribute if item.name == side))
+    parts = list(graphs_of(body))
+    made = [name for part in parts for node in part.node for name in node.output if name]
+    given = [value.name for part in parts for value in (*part.input, *part.initializer)]
+    names = {name: f"{branch.output[0]}/{side}/{name}" for name in (*made, *given)}
+    for part in parts:
+        for value in (*part.input, *part.output, *part.value_info, *part.initializer):
+            value.name = names.get(value.name, value.name)
+        for node in part.node:
+            for values in (node.input, node.output):
+                values[:] = [names.get(name, name) for name in values]
+    return body

@@ -13,7 +13,10 @@ pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]
 
 
 def rates(*pairs):
-    """Returns a model that adds, for each pair, weights of one of two sizes to 4 samples; inputs choose which."""
+    """Returns a model that adds, for each pair, weights of one of two sizes to 4 samples; inputs choose which.
+
+    What the sides make has the same name everywhere, as the standard allows.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     def side(size, read, written):
@@ -30,8 +33,8 @@ def rates(*pairs):
             [f"fast_{i}"],
             [names[i + 1]],
             name=f"rate_{i}",
-            then_branch=side(first, names[i], f"then_{i}"),
-            else_branch=side(second, names[i], f"else_{i}"),
+            then_branch=side(first, names[i], "made"),
+            else_branch=side(second, names[i], "made"),
         )
         for i, (first, second) in enumerate(pairs)
     ]
