@@ -54,7 +54,7 @@ def main() -> None:
     found = tuple(leave_out(timings, work, full))
     single = tuple(leave_out(timings, work, full, key=str)) if arguments.write else ()
     tables = {target: table(target, full, timings, found, work) for target in targets()}
-    text = write_results(found, single, tables, FOLDER / "results.md" if arguments.write else None)
+    text = write_results(timings, found, single, tables, FOLDER / "results.md" if arguments.write else None)
     sys.stdout.write(text)
     if arguments.write:
         for profile in sorted({target.profile for target in tables}):

@@ -10,8 +10,9 @@ from typing import Any, Final
 import numpy as np
 from crossvalidate import BAND_QUANTILE, HeldOut, summarise
 from fitting import FAMILY_MISFIT, MODEL_MISFIT, NOISE
-from published import Group, family
-from targets import Target
+from published import Group, Timing, family
+from repeats import repeats_table
+from targets import Target, profile_groups
 
 _LEAST_ROWS: Final = 5
 _ENOUGH_ROWS: Final = 20
@@ -51,19 +52,27 @@ def inside_band(items: Sequence[HeldOut]) -> float:
 
 
 def write_results(
+    timings: Sequence[Timing],
     found: Sequence[HeldOut],
     single: Sequence[HeldOut],
     tables: Mapping[Target, Mapping[str, Any]],
     path: Path | None,
 ) -> str:
     """Returns the report, and writes it to `path` if there is one."""
-    groups = sorted({target.group for target in tables if not target.source.words}, key=_order)
+    groups = profile_groups()
     lines = [
         "# Latency: predicted against published",
         "",
         "Written by `python benchmarks/latency_fidelity/fit.py --write`. Error: |predicted / published - 1| over rows",
         "of models that were left out of the fit. A family (all widths, depths and resolutions of MobileNetV2, say) is",
         "left out whole. In band: share of rows inside the 90 % band, where each family's band was set without it.",
+        "",
+        "## The ceiling: how far repeated published rows of one model disagree",
+        "",
+        "Same device, engine, precision and threads; each row predicted by the median of the others, which are of",
+        "other versions of the engine or by other hands (`repeats.py`).",
+        "",
+        *repeats_table(timings, lambda group: group in groups),
         "",
         "## Groups that profiles use",
         "",
