@@ -5,7 +5,7 @@
 
 Each artifact is converted from the capture that `coverage.py` shares and run in a fresh process, by the measurement of
 `validate` (peak beyond the empty runtime). What was measured is kept in FOLDER/memory.jsonl, so a stopped run goes on
-where it was; predictions are made anew by the code as it is. `--seconds` starts no architecture after so long; `--write`
+where it was; predictions are made anew by the code as it is. `--seconds` starts none after so long; `--write`
 puts the table into `benchmarks/results/memory.md`. Goals: median error at most 6 %, 95 % of the artifacts within 20 %.
 """
 
