@@ -60,9 +60,9 @@ def measure(name: str, runtime: str, precision: str, work: Path) -> Row:
             scratch=folder / "scratch",
         )
         made = converter(runtime).run(request, path, silent)
-        size, digest = measure_files(path)
+        size, download, digest = measure_files(path)
         artifact = Artifact(
-            path=path, runtime=runtime, precision=recipe.name, size_bytes=size, download_bytes=size, sha256=digest,
+            path=path, runtime=runtime, precision=recipe.name, size_bytes=size, download_bytes=download, sha256=digest,
             inputs=made.inputs, outputs=made.outputs,
         )  # fmt: skip
         evidence = collect_evidence(artifact, folder=folder, evaluation=Samples.open(calibration), pieces=("memory",))

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 from crossvalidate import BAND_QUANTILE, HeldOut, leave_out
-from fitting import FAMILY_MISFIT, MODEL_MISFIT, NOISE, TERMS, Array, Fit
+from fitting import PRIOR, TERMS, Array, Fit
 from machines import is_used
 from published import Group, Timing, read_timings, table_path
 from results import write_plot, write_results
@@ -114,10 +114,10 @@ def spread(
     """
     errors = np.abs(np.concatenate([item.log_errors() for item in held])) if held else np.zeros(0)
     if len(errors) >= ENOUGH_ROWS and not scaled:
-        return max(NOISE, float(np.quantile(errors, 0.9)) / BAND_QUANTILE)
+        return max(PRIOR.noise, float(np.quantile(errors, 0.9)) / BAND_QUANTILE)
     rates = full.rates(group)
     own = float(np.median([rates.log_sigma(work[name]) for name in _REFERENCE]))
-    parts = [own, FAMILY_MISFIT, MODEL_MISFIT, NOISE, *([SCALING_SPREAD] if scaled else [])]
+    parts = [own, PRIOR.family, PRIOR.model, PRIOR.noise, *([SCALING_SPREAD] if scaled else [])]
     return float(np.sqrt(np.sum(np.square(parts))))
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 from crossvalidate import BAND_QUANTILE, HeldOut, summarise
-from fitting import FAMILY_MISFIT, MODEL_MISFIT, NOISE
+from fitting import PRIOR
 from published import Group, Timing, family
 from repeats import repeats_table
 from targets import Target, profile_groups
@@ -45,7 +45,7 @@ def inside_band(items: Sequence[HeldOut]) -> float:
         rest = [item for item in items if family(item.timing.model) != name]
         others = np.abs(np.concatenate([item.log_errors() for item in rest])) if rest else np.zeros(0)
         for item in mine:
-            own = float(np.sqrt(item.sigma**2 + FAMILY_MISFIT**2 + MODEL_MISFIT**2 + NOISE**2))
+            own = float(np.sqrt(item.sigma**2 + PRIOR.family**2 + PRIOR.model**2 + PRIOR.noise**2))
             spread = float(np.quantile(others, 0.9)) / BAND_QUANTILE if len(others) >= _ENOUGH_ROWS else own
             inside += [bool(abs(error) <= BAND_QUANTILE * spread) for error in item.log_errors()]
     return float(np.mean(inside))
