@@ -162,9 +162,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="beginnings of names, with commas; default all")
     parser.add_argument("--formats", default="onnx,executorch")
     parser.add_argument("--precisions", default="fp32,int8")
-    parser.add_argument(
-        "--seconds", type=float, default=0.0, help="start none after so long; 0 measures none"
-    )
+    parser.add_argument("--seconds", type=float, default=0.0, help="start none after so long; 0 measures none")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()

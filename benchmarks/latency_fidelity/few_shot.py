@@ -1,11 +1,11 @@
-"""A device that nobody has measured, predicted from all others, then calibrated on a few of its own models.
+"""A device without any row, predicted from all others, then calibrated on a few of its own models.
 
     python benchmarks/latency_fidelity/few_shot.py [--write]
 
-Each device is left out with all of its rows. What the fit to the others says about it is its profile; then 0, 1, 3, 5 or
-10 of its models are measured, refitted by the code of `edgekit devices calibrate` and chosen by that of
-`edgekit devices calibrate --propose`, or at random, and the other models of the same group are judged. `--write` puts
-the table into `few_shot.md`.
+Each device is left out with all of its rows. What the fit to the others says about it is its profile; then 0, 1, 3, 5
+or 10 of its models are measured, chosen as `edgekit devices calibrate --propose` does or at random, the rates are
+refitted as `edgekit devices calibrate` does, and the other models of the same group are judged. `--write` puts the
+table into `few_shot.md`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final, final
 
 import numpy as np
 from fit import read_features, usable_timings
-from fitting import TERMS, Array, Fit, doubt_from
+from fitting import TERMS, Array, Fit, Rates, doubt_from
 from published import Group, Timing
 
 from edgekit.predict.latency_design import Candidate, propose
@@ -76,14 +76,11 @@ def _judge_group(
     observations = {
         timing.model: Observation(
             name=timing.model,
-            parts_ms={
-                term: float(part) for term, part in zip(TERMS, np.exp(rates.log_ns) * work[timing.model] / 1e6, strict=True)
-                if part > 0
-            },
+            parts_ms=_parts_ms(rates, work[timing.model]),
             measured_ms=timing.median_ms,
         )
         for timing in timings
-    }  # fmt: skip
+    }
     candidates = [Candidate(name=one.name, parts_ms=one.parts_ms) for one in observations.values()]
     order = [one.name for one in propose(candidates, doubt, max(SHOTS))]
     for shots in SHOTS:
@@ -94,6 +91,11 @@ def _judge_group(
             errors = [error for pick in picks for error in _errors(observations, pick, doubt)]
             if errors:
                 yield Judged(group=group, shots=shots, chosen=chosen, errors=tuple(errors))
+
+
+def _parts_ms(rates: Rates, amounts: Array) -> dict[str, float]:
+    parts = zip(TERMS, np.exp(rates.log_ns) * amounts / 1e6, strict=True)
+    return {term: float(part) for term, part in parts if part > 0}
 
 
 def _errors(observations: Mapping[str, Observation], measured: Sequence[str], doubt: Doubt) -> Iterator[float]:
@@ -135,7 +137,7 @@ def main() -> None:
     print("\n".join(lines))
     if options.write:
         title = "# New devices: a few measured models"
-        how = "Written by `python benchmarks/latency_fidelity/few_shot.py --write`, which says what is left out and judged."
+        how = "Written by `python benchmarks/latency_fidelity/few_shot.py --write`; its head says what is judged."
         (Path(__file__).parent / "few_shot.md").write_text("\n".join([title, "", how, "", *lines]) + "\n")
 
 

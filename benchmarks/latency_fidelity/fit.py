@@ -1,6 +1,7 @@
 """Fits the latency models of the shipped profiles on published latencies, and judges them on models left out.
 
     python benchmarks/latency_fidelity/fit.py              prints the table of errors
+    python benchmarks/latency_fidelity/fit.py --single     also with one model at a time left out (slow)
     python benchmarks/latency_fidelity/fit.py --write      and rewrites [latency_model.*] of device_profiles/*.toml,
                                                            results.md and results.png
 
@@ -14,12 +15,13 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, final
 
 import numpy as np
-from crossvalidate import BAND_QUANTILE, HeldOut, leave_out
-from fitting import PRIOR, TERMS, Array, Fit
+from crossvalidate import BAND_QUANTILE, HeldOut, leave_out, leave_out_pairs, own_spread, spread_scale
+from fitting import PRIOR, TERMS, Array, Fit, Rates, doubt_from
 from machines import is_used
 from published import Group, Timing, read_timings, table_path
 from results import write_plot, write_results
@@ -47,13 +49,15 @@ def main() -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="rewrite the profiles and the results")
+    parser.add_argument("--single", action="store_true", help="judge with one model at a time left out, too")
     arguments = parser.parse_args()
     sides, work = read_features()
     timings = usable_timings(sides)
     full = Fit(timings, work)
     found = tuple(leave_out(timings, work, full))
-    single = tuple(leave_out(timings, work, full, key=str)) if arguments.write else ()
-    tables = {target: table(target, full, timings, found, work) for target in targets()}
+    single = tuple(leave_out(timings, work, full, key=str)) if arguments.single else ()
+    scales = Scales(seen=spread_scale(found), unseen=spread_scale(tuple(leave_out_pairs(timings, work, full))))
+    tables = {target: table(target, full, timings, found, work, scales) for target in targets()}
     text = write_results(timings, found, single, tables, FOLDER / "results.md" if arguments.write else None)
     sys.stdout.write(text)
     if arguments.write:
@@ -76,7 +80,12 @@ def usable_timings(sides: Mapping[str, int]) -> tuple[Timing, ...]:
 
 
 def table(
-    target: Target, full: Fit, timings: Sequence[Timing], found: Sequence[HeldOut], work: Mapping[str, Array]
+    target: Target,
+    full: Fit,
+    timings: Sequence[Timing],
+    found: Sequence[HeldOut],
+    work: Mapping[str, Array],
+    scales: Scales,
 ) -> dict[str, Any]:
     """Returns the content of one `[latency_model.<runtime>.<precision>]`."""
     group, source = target.group, target.source
@@ -92,7 +101,8 @@ def table(
         "rows": rows,
         "models": len(mine) if is_own else 0,
         **({"error": round(median_error(held), 3)} if is_own and rows >= ENOUGH_ROWS else {}),
-        "spread": round(spread(group, full, held, work, scaled=not is_own), 3),
+        "spread": round(spread(group, full, held, work, scales, scaled=not is_own), 3),
+        "doubt": doubt(rates, scales, scaled=not is_own),
         "untested": untested(group, full, timings, work),
         **({"scaled_from": source.words} if source.words else {}),
         "sources": sources(group, timings),
@@ -100,13 +110,35 @@ def table(
     }
 
 
+def doubt(rates: Rates, scales: Scales, *, scaled: bool) -> dict[str, float]:
+    """Returns how far a table's rates may be off: what a calibration on a user's measurements starts from."""
+    found = doubt_from(rates.spread)
+    scale = scales.seen if rates.rows else scales.unseen
+    common = float(np.hypot(scale * found.common, SCALING_SPREAD if scaled else 0.0))
+    return {"common": round(common, 2), **{term: round(scale * value, 2) for term, value in found.terms.items()}}
+
+
 def median_error(held: Sequence[HeldOut]) -> float:
     """Returns the median of |predicted / published - 1| over rows."""
     return float(np.median(np.abs(np.concatenate([item.errors() for item in held]))))
 
 
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scales:
+    """By what the fit's own spread is multiplied, so that 90 % of held-out rows lie in the band.
+
+    Attributes:
+        seen: For a machine with rows in this engine, from families left out.
+        unseen: For one without, from every machine's rows in an engine left out.
+    """
+
+    seen: float
+    unseen: float
+
+
 def spread(
-    group: Group, full: Fit, held: Sequence[HeldOut], work: Mapping[str, Array], *, scaled: bool = False
+    group: Group, full: Fit, held: Sequence[HeldOut], work: Mapping[str, Array], scales: Scales, *, scaled: bool = False
 ) -> float:
     """Returns the standard deviation of log(published / predicted) on models that were not fitted.
 
@@ -116,9 +148,9 @@ def spread(
     if len(errors) >= ENOUGH_ROWS and not scaled:
         return max(PRIOR.noise, float(np.quantile(errors, 0.9)) / BAND_QUANTILE)
     rates = full.rates(group)
-    own = float(np.median([rates.log_sigma(work[name]) for name in _REFERENCE]))
-    parts = [own, PRIOR.family, PRIOR.model, PRIOR.noise, *([SCALING_SPREAD] if scaled else [])]
-    return float(np.sqrt(np.sum(np.square(parts))))
+    own = own_spread(float(np.median([rates.log_sigma(work[name]) for name in _REFERENCE])))
+    own *= scales.seen if rates.rows else scales.unseen
+    return float(np.hypot(own, SCALING_SPREAD)) if scaled else own
 
 
 def untested(group: Group, full: Fit, timings: Sequence[Timing], work: Mapping[str, Array]) -> list[str]:
@@ -160,9 +192,15 @@ def as_toml(target: Target, values: Mapping[str, Any]) -> str:
     """Returns one table as TOML."""
     head = f"latency_model.{target.runtime}.{target.precision}"
     lines = [f"[{head}]"]
-    lines += [f"{key} = {json.dumps(value)}" for key, value in values.items() if key != "ns"]
+    lines += [f"{key} = {_toml_value(value)}" for key, value in values.items() if key != "ns"]
     lines += [f"[{head}.ns]", *(f"{term} = {value:.3g}" for term, value in values["ns"].items())]
     return "\n".join([*lines, ""])
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {part}' for key, part in value.items())} }}"
+    return json.dumps(value)
 
 
 if __name__ == "__main__":

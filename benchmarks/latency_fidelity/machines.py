@@ -101,8 +101,9 @@ _PRODUCTS_A_CYCLE: Final[Mapping[str, int]] = {
 """Core to the multiply-accumulates in single precision that its vectors start in one cycle (vendors' guides)."""
 
 _ACCELERATOR_TFLOPS: Final[Mapping[str, float]] = {
-    "Jetson Nano": 0.47, "Jetson TX2": 1.33, "Jetson Xavier NX": 6.0, "Jetson AGX Xavier": 11.0, "Jetson Orin Nano": 10.0,
-    "Jetson Orin Nano Super": 17.0, "Jetson Orin NX 16GB": 25.0, "Jetson Orin NX": 25.0, "Jetson AGX Orin": 42.0,
+    "Jetson Nano": 0.47, "Jetson TX2": 1.33, "Jetson Xavier NX": 6.0, "Jetson AGX Xavier": 11.0,
+    "Jetson Orin Nano": 10.0, "Jetson Orin Nano Super": 17.0, "Jetson Orin NX 16GB": 25.0, "Jetson Orin NX": 25.0,
+    "Jetson AGX Orin": 42.0,
     "Jetson AGX Thor": 250.0, "iPhone 11 Pro": 5.5, "iPhone 12": 11.0, "iPhone 14": 15.8, "iPhone 17 Pro": 44.0,
     "MacBook Pro M1 2020": 11.0, "MacBook Air M3 2024": 18.0, "Samsung Galaxy S23": 17.0, "Samsung Galaxy S24": 22.0,
     "Samsung Galaxy S25": 30.0,
@@ -112,14 +113,17 @@ _ACCELERATOR_TFLOPS: Final[Mapping[str, float]] = {
 _THREADS_GAIN: Final = 0.8
 """Power of the number of threads by which published rows grow faster."""
 
+_PEAK_GAIN: Final = 0.7
+"""Power of an accelerator's peak by which published rows grow faster: the rest waits for memory and starts kernels."""
+
 _UNSTATED_THREADS: Final = 4
 
 
 def peak_gmacs(group: Group) -> float | None:
-    """Returns what a machine could compute at best, in 10^9 multiply-accumulates a second; None where nobody says."""
+    """Returns how fast a machine is expected to be, in 10^9 multiply-accumulates a second; None where nobody says."""
     if group.engine in ("tensorrt", "coreml", "qnn"):
         peak = _ACCELERATOR_TFLOPS.get(group.device)
-        return None if peak is None else 500 * peak
+        return None if peak is None else 500 * peak**_PEAK_GAIN
     clock, width = _CLOCKS.get(group.device), _PRODUCTS_A_CYCLE.get(core_of(group.device))
     if clock is None or width is None:
         return None

@@ -67,9 +67,7 @@ def propose_measurements(
     return propose(candidates, doubt_of(table), count)
 
 
-def _candidate(
-    name: str, group: CalibratedGroup, profile: DeviceProfile, settings: Settings, cwd: Path
-) -> Candidate:
+def _candidate(name: str, group: CalibratedGroup, profile: DeviceProfile, settings: Settings, cwd: Path) -> Candidate:
     runtime, precision = group
     found = work_ms(analyze_source(name, settings, cwd), precision, profile, runtime)
     if isinstance(found, str):

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from edgekit.predict.latency_design import Proposal
     from edgekit.benchmarking.latency_calibration import CalibrationResult
+    from edgekit.predict.latency_design import Proposal
 
 JSON_SCHEMA = 1
 
@@ -35,14 +35,19 @@ NameArgument = Annotated[
 From = Annotated[
     list[Path] | None,
     option(
-        MODEL_AND_DATA, "--from",
+        MODEL_AND_DATA,
+        "--from",
         help="Measurement file, benchmark_model's output or an AI Hub profile; several times.",
     ),
 ]
 Propose = Annotated[
     int,
     option(
-        CHOICE, "--propose", min=0, max=100, show_default=False,
+        CHOICE,
+        "--propose",
+        min=0,
+        max=100,
+        show_default=False,
         help="Say which models to measure first, so many, and write nothing: of --model, else of known ones.",
     ),
 ]
@@ -84,7 +89,9 @@ def calibrate(
         _propose(profile, propose, model or (), (format_name, precision), screen)
         return
     if not source:
-        raise UsageError("Nothing to calibrate on: give measurements with --from, or --propose 3 to hear which to make.")
+        raise UsageError(
+            "Nothing to calibrate on: give measurements with --from, or --propose 3 to hear which to make."
+        )
     target = _target(profile)
     from edgekit.benchmarking.latency_calibration import calibrate as run_calibration
     from edgekit.benchmarking.latency_calibration import read_measurements

@@ -1,8 +1,8 @@
 """Which models to measure on a device, so that its latency model learns the most from each.
 
-What is not known about a device's rates is a normal prior on the logarithm of one factor that all kinds of work share
-and of one for each kind (`latency_refit.Doubt`). Near the present rates a model whose work of kind k takes the share
-s_k of its time speaks of the sum  t0 + sum_k s_k t_k, with an error of its own. Measuring it changes the variance of what
+What is not known about a device's rates is a normal prior on the logarithm of a factor that all kinds share and
+of one for each kind (`latency_refit.Doubt`). Near the present rates a model whose work of kind k takes the share s_k of
+its time speaks of the sum  t0 + sum_k s_k t_k, with an error of its own. Measuring it changes the variance of what
 every other model takes by a rank-one update that does not depend on the value that will be measured (Rasmussen and
 Williams, "Gaussian Processes for Machine Learning", 2006, eq. 2.26), so an order can be found before anything was
 measured: each step takes the model that leaves the smallest mean variance over all of them (Seo et al., "Gaussian
@@ -77,9 +77,7 @@ def propose(
     wanted = slice(0, len(candidates))
     found: list[Proposal] = []
     while left and len(found) < count:
-        gains = [
-            float(np.sum(covariance[wanted, i] ** 2) / (covariance[i, i] + MISFIT**2)) for i in left
-        ]
+        gains = [float(np.sum(covariance[wanted, i] ** 2) / (covariance[i, i] + MISFIT**2)) for i in left]
         chosen = left.pop(int(np.argmax(gains)))
         covariance = _measured(covariance, chosen)
         spread = math.sqrt(max(0.0, float(np.mean(np.diag(covariance)[wanted]))))

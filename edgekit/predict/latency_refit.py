@@ -7,10 +7,11 @@ maximum a posteriori estimate under normal priors on t0 and tk and a normal erro
     minimise  sum_i w_i ((ln(sum_k exp(t0 + tk) parts_ik) - ln measured_i) / misfit)^2
               + (t0 / s0)^2 + sum_k (tk / sk)^2
 
-where s0 and sk are the profile's own doubt, which the fit over all published devices leaves about this one: rates that
-were known well move little, those that were scaled from another device move far. A table without it has its spread as
-s0 and half of that as each sk. The weights w_i are Huber's (1964), found again after each of a few rounds, so that one broken measurement
-does not decide. Few measurements can thus be used: what they do not tell stays as it was.
+where s0 and sk are the profile's own doubt, which the fit over all published devices leaves about this one: rates
+that were known well move little, those that were scaled from another device move far. A table without it has its
+spread as s0 and half of that as each sk. The weights w_i are Huber's (1964), found again after each of a few rounds,
+so that one broken measurement does not decide. Few measurements can thus be used: what they do not tell stays as it
+was.
 """
 
 from __future__ import annotations

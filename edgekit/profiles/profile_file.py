@@ -221,8 +221,8 @@ class LatencyTable(_Table):
     )
     doubt: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None = Field(
         None,
-        description="a table of how far the rates may be off, standard deviations of natural logarithms above 0: common for "
-        "a factor that all share, and one for each kind of work",
+        description="a table of how far the rates may be off, standard deviations of natural logarithms above 0: "
+        "common for a factor that all share, and one for each kind of work",
     )
     untested: list[str] = Field([], description="a list of kinds of work that no fitted row had, keys of ns")
     scaled_from: _Text | None = Field(
