@@ -18,7 +18,7 @@ with the covariance of two rows
 where C is what the rates of two terms share: terms that wait for memory vary together, and so do those that compute.
 Rows far from the rest weigh less (Huber weights).
 
-How strongly each part is held (`Prior`) was found by a coordinate search on families and devices left out.
+How strongly each part is held (`Prior`) was found by `tuning.py` on families and devices left out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from edgekit.predict.latency_refit import Doubt
 
 Array = NDArray[np.float64]
 
-_TYPICAL_NS: Final[Mapping[Term, float]] = {
+TYPICAL_NS: Final[Mapping[Term, float]] = {
     "dense_macs": 0.1, "dense_3x3_macs": 0.1, "shallow_macs": 0.2, "grouped_macs": 0.3, "pointwise_macs": 0.1,
     "depthwise_macs": 0.4, "linear_macs": 0.15, "attention_macs": 0.15, "recurrent_macs": 0.3, "layer_elements": 0.3,
     "weights": 0.3, "linear_weights": 0.3, "positions": 5.0,
@@ -256,7 +256,7 @@ def _expected(group: Group) -> Array:
     """Returns the logarithms of the rates that a group is expected to have: typical ones at its machine's peak."""
     reference = _TYPICAL_GMACS if group.engine not in _ACCELERATORS else _TYPICAL_ACCELERATOR_GMACS
     peak = peak_gmacs(group) or reference
-    return np.log([_TYPICAL_NS[term] for term in TERMS]) - np.log(peak / reference)
+    return np.log([TYPICAL_NS[term] for term in TERMS]) - np.log(peak / reference)
 
 
 def _misfit(timings: Sequence[Timing], prior: Prior) -> Array:

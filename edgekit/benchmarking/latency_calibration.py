@@ -254,8 +254,10 @@ def _calibrated(group: CalibratedGroup, observations: Sequence[Observation], pro
     found = refit(observations, old["spread"], doubt_of(old))
     rates = {term: rate * found.factors.get(term, found.common) for term, rate in old["ns"].items()}
     names = ", ".join(dict.fromkeys(observation.name for observation in observations))
+    shrink = min(1.0, found.spread / old["spread"])
     table = {
         **old,
+        **({"doubt": {term: value * shrink for term, value in old["doubt"].items()}} if "doubt" in old else {}),
         "spread": found.spread,
         **({"error": found.error_left_out} if found.error_left_out is not None else {}),
         "untested": [term for term in old.get("untested", ()) if not _is_tested(term, observations)],
