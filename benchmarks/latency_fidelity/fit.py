@@ -36,6 +36,9 @@ ENOUGH_ROWS: Final = 20
 SCALING_SPREAD: Final = 0.3
 """What scaling by clock and cores adds to the logarithm's standard deviation."""
 
+LEAST_COMMON_DOUBT: Final = 0.1
+"""A user's board has another clock, cooling and version than the published rows' one."""
+
 LEAST_SHARE: Final = 0.02
 """A kind of work that takes less of every fitted model than this is untested."""
 
@@ -94,6 +97,8 @@ def table(
     mine = [timing for timing in timings if timing.group == group]
     is_own = not source.words
     rows = sum(len(timing.values_ms) for timing in mine) if is_own else 0
+    width = spread(group, full, held, work, scales, scaled=not is_own)
+    scale = scales.seen if rates.rows else scales.unseen
     return {
         "unit": target.unit,
         **({"threads": target.threads} if target.threads else {}),
@@ -101,8 +106,8 @@ def table(
         "rows": rows,
         "models": len(mine) if is_own else 0,
         **({"error": round(median_error(held), 3)} if is_own and rows >= ENOUGH_ROWS else {}),
-        "spread": round(spread(group, full, held, work, scales, scaled=not is_own), 3),
-        "doubt": doubt(rates, scales, scaled=not is_own),
+        "spread": round(width, 3),
+        "doubt": doubt(rates, scale, 0.0 if is_own else SCALING_SPREAD, width, work),
         "untested": untested(group, full, timings, work),
         **({"scaled_from": source.words} if source.words else {}),
         "sources": sources(group, timings),
@@ -110,12 +115,36 @@ def table(
     }
 
 
-def doubt(rates: Rates, scales: Scales, *, scaled: bool) -> dict[str, float]:
-    """Returns how far a table's rates may be off: what a calibration on a user's measurements starts from."""
+def doubt(rates: Rates, scale: float, added: float, spread: float, work: Mapping[str, Array]) -> dict[str, float]:
+    """Returns how far a table's rates may be off: what a calibration on a user's measurements starts from.
+
+    Args:
+        rates: The fit's.
+        scale: By what the fit's own spread is multiplied.
+        added: What scaling from another device adds to the common factor.
+        spread: The table's.
+        work: Amounts of each model.
+    """
     found = doubt_from(rates.spread)
-    scale = scales.seen if rates.rows else scales.unseen
-    common = float(np.hypot(scale * found.common, SCALING_SPREAD if scaled else 0.0))
-    return {"common": round(common, 2), **{term: round(scale * value, 2) for term, value in found.terms.items()}}
+    common = float(np.hypot(scale * found.common, added))
+    return bounded(
+        {"common": common, **{term: scale * value for term, value in found.terms.items()}}, rates.log_ns, spread, work
+    )
+
+
+def bounded(doubt: Mapping[str, float], log_ns: Array, spread: float, work: Mapping[str, Array]) -> dict[str, float]:
+    """Returns a doubt that leaves well-known models as uncertain as the table's spread says, and no more.
+
+    Rates of a table with rows are known together better than each by itself; the doubts of single rates do not tell.
+    """
+    own = np.array([doubt[term] for term in TERMS])
+    implied: list[float] = []
+    for name in _REFERENCE:
+        parts = np.exp(log_ns) * work[name]
+        implied.append(float(np.hypot(doubt["common"], np.linalg.norm(own * parts / parts.sum()))))
+    factor = min(1.0, spread / float(np.median(implied)))
+    least = {"common": LEAST_COMMON_DOUBT}
+    return {name: max(least.get(name, 0.01), round(value * factor, 2)) for name, value in doubt.items()}
 
 
 def median_error(held: Sequence[HeldOut]) -> float:
