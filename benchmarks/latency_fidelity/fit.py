@@ -36,6 +36,9 @@ ENOUGH_ROWS: Final = 20
 SCALING_SPREAD: Final = 0.3
 """What scaling by clock and cores adds to the logarithm's standard deviation."""
 
+FEW_MODELS: Final = 5
+"""A machine with fewer fitted models in an engine is judged as one without: they tell its speed and little more."""
+
 LEAST_COMMON_DOUBT: Final = 0.1
 """A user's board has another clock, cooling and version than the published rows' one."""
 
@@ -59,7 +62,9 @@ def main() -> None:
     full = Fit(timings, work)
     found = tuple(leave_out(timings, work, full))
     single = tuple(leave_out(timings, work, full, key=str)) if arguments.single else ()
-    scales = Scales(seen=spread_scale(found), unseen=spread_scale(tuple(leave_out_pairs(timings, work, full))))
+    pairs = tuple(leave_out_pairs(timings, work, full))
+    without = {group: own_spread(max(i.sigma for i in pairs if i.group == group)) for group in {i.group for i in pairs}}
+    scales = Scales(seen=spread_scale(found), unseen=spread_scale(pairs), without=without)
     tables = {target: table(target, full, timings, found, work, scales) for target in targets()}
     text = write_results(timings, found, single, tables, FOLDER / "results.md" if arguments.write else None)
     sys.stdout.write(text)
@@ -160,10 +165,12 @@ class Scales:
     Attributes:
         seen: For a machine with rows in this engine, from families left out.
         unseen: For one without, from every machine's rows in an engine left out.
+        without: What the fit knows of its own error on a group where the machine's rows in that engine are left out.
     """
 
     seen: float
     unseen: float
+    without: Mapping[Group, float]
 
 
 def spread(
@@ -179,6 +186,8 @@ def spread(
     rates = full.rates(group)
     own = own_spread(float(np.median([rates.log_sigma(work[name]) for name in _REFERENCE])))
     own *= scales.seen if rates.rows else scales.unseen
+    if 0 < rates.rows < FEW_MODELS:
+        own = scales.unseen * scales.without[group]
     return float(np.hypot(own, SCALING_SPREAD)) if scaled else own
 
 
