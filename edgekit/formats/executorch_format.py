@@ -47,7 +47,7 @@ _MEMORY: Final = MemoryTerms(
     per_operator_bytes=0,
     copies={
         "conv": (1.25, 1, 1),
-        "linear": (1.25, 1, 1),
+        "linear": (2, 2, 1),
         "recurrent": (2, 2, 2),
         "table": (1, 1, 1),
         "other": (1, 1, 1),

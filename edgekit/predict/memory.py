@@ -6,7 +6,8 @@ Kernels on ARM and x86 (XNNPACK, MLAS) repack weights into the order in which th
 twice while the model runs; a table whose file is mapped is hardly read at all. Where a runtime widens weights to float
 before use, the widened copies count. The copies come from the peak memory of real artifacts in each runtime on a
 Linux host (EfficientNet-Lite0, a residual CNN, an MLP, a 4-layer transformer, an LSTM, and files of public packages:
-`benchmarks/results/wild.md`; of ExecuTorch and recurrent layers anew, `benchmarks/results/memory.md`); a phone's allocator and page cache differ, so the band is wide.
+`benchmarks/results/wild.md`; of ExecuTorch's convolutions `benchmarks/results/memory.md`); a phone's allocator and page
+cache differ, so the band is wide.
 """
 
 from __future__ import annotations
