@@ -24,7 +24,12 @@ def find_group(profile: DeviceProfile, runtime: str = "", precision: str = "") -
     Raises:
         UsageError: the profile has no such rates.
     """
-    known = [(name, one) for name in profile.runtimes for one in profile.latency_model.get(name, {})]
+    known: list[CalibratedGroup] = [
+        (name, one)
+        for name in profile.runtimes
+        for one in map(precision_named, profile.latency_model.get(name, {}))
+        if one is not None
+    ]
     wanted = precision_named(precision) or precision
     for group in known:
         if runtime in ("", group[0]) and wanted in ("", group[1]):

@@ -101,7 +101,7 @@ def calibrate(
     measurements, models = read_measurements(source, model or (), profile, Path.cwd())
     with pipeline_settings(screen, options.Workers(), jobs=1) as (settings, _):
         result = run_calibration(profile, measurements, models, settings, Path.cwd())
-    tables = {calibrated.group: calibrated.table for calibrated in result.tables}
+    tables = {(one.group[0], str(one.group[1])): one.table for one in result.tables}
     write_profile(target, with_latency_tables(profile.path.read_text(encoding="utf-8"), tables))
     if as_json:
         write_json(_json(profile, result, target))

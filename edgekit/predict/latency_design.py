@@ -88,4 +88,5 @@ def propose(
 def _measured(covariance: NDArray[np.float64], i: int) -> NDArray[np.float64]:
     """Returns the covariance of the logarithms of all latencies once model `i` was measured."""
     row = covariance[i]
-    return covariance - row[:, None] * row[None, :] / (row[i] + MISFIT**2)
+    left: NDArray[np.float64] = covariance - row[:, None] * row[None, :] / (row[i] + MISFIT**2)
+    return left

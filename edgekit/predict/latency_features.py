@@ -131,7 +131,9 @@ def _count_product(analysis: Analysis, operator: Operator, written: int, stored:
     term = "linear_macs" if is_vector and operator.kernel == "pointwise_conv" else _macs_term(operator, written)
     is_linear = is_vector or operator.kernel in ("linear", "recurrent")
     found: dict[Term, float] = {term: macs, "linear_weights" if is_linear else "weights": stored}
-    return found | {"positions": positions} if operator.kernel in _TILED else found
+    if operator.kernel in _TILED:
+        found["positions"] = positions
+    return found
 
 
 def _in_tiles(size: int) -> float:
