@@ -90,7 +90,9 @@ _CLOCKS: Final[Mapping[str, float]] = {
     "iPhone 7": 2.34, "iPhone 11 Pro": 2.65, "iPhone 12": 3.1, "iPhone 14": 3.23, "iPhone 17 Pro": 4.26,
     "MacBook Pro M1 2020": 3.2, "MacBook Air M3 2024": 4.05,
 }  # fmt: skip
-"""Device to the clock of its fastest core in GHz, by its vendor or the rows' own sources."""
+"""Device to the clock of its fastest core in GHz, by its vendor or the rows' own sources, put down by hand.
+
+Like the two tables below it only sets what the prior expects; the published rows decide."""
 
 _PRODUCTS_A_CYCLE: Final[Mapping[str, int]] = {
     "Cortex-A7": 1, "Cortex-A53": 4, "Cortex-A55": 4, "Cortex-A57": 4, "Cortex-A72": 4, "Cortex-A73": 4, "Kryo": 4,
