@@ -21,7 +21,7 @@ Rows of a set that is larger than its limit on disk are not kept: they are read 
 by part, whenever a model runs on them (`edgekit.task.sample_feed`). Such a folder has no 0.npy and so on; instead:
 
     samples.json    "part_rows": 111, "indexed": true: how many rows make a part, and whether item i is row i
-    first/          a sample folder with the rows of the first part
+    kept/           a sample folder with some rows, evenly spread over all
     marks.npy       (count,) uint64: a mark of each row, by which a second reading is held against the first
 """
 
@@ -32,13 +32,14 @@ import json
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, final
 
 from edgekit.errors import DataError
 from edgekit.files.bounded_reading import read_json
 from edgekit.files.npy_file import checked_indexes, load_rows, read_array
+from edgekit.files.spread_items import SpreadItems
 from edgekit.files.stacked_targets import stacked_targets
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ SAMPLES_NAME: Final = "samples.json"
 """The file by which a sample folder is known; written last."""
 
 MARKS_NAME: Final = "marks.npy"
-FIRST_NAME: Final = "first"
+KEPT_NAME: Final = "kept"
 
 _PART_BYTES: Final = 64 << 20
 """Of a set whose rows are read anew: few enough to wait in memory, enough that a part is worth its start."""
@@ -164,9 +165,9 @@ class Samples:
         return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in places}
 
     @property
-    def first(self) -> Samples:
-        """The rows that lie on disk: all of them, or the first part where rows are read anew."""
-        return replace(Samples.open(self.folder / FIRST_NAME), source="") if self.part_rows else self
+    def kept(self) -> Samples:
+        """The rows that lie on disk: all of them, or some that are evenly spread where rows are read anew."""
+        return Samples.open(self.folder / KEPT_NAME) if self.part_rows else self
 
     def marks(self) -> Iterator[int]:
         """Yields a mark of each row (see `row_mark`)."""
@@ -188,7 +189,7 @@ class Samples:
         """Returns the shape of each tensor in a call."""
         return tuple(
             array.shape[1:] if name in self.whole else (1, *array.shape[1:])
-            for name, array in zip(self.names, self.first.arrays(), strict=True)
+            for name, array in zip(self.names, self.kept.arrays(), strict=True)
         )
 
     def rows(self, chosen: Iterable[int] | None = None) -> Iterator[Row]:
@@ -307,6 +308,7 @@ class SampleWriter:
         self._hashed = hashed
         self._most_bytes = most_bytes
         self._marks: list[int] | None = None
+        self._spread: SpreadItems[Row] = SpreadItems(1)
         self.indexed = False
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -360,7 +362,7 @@ class SampleWriter:
             if self._marks is None:
                 self._files[i].write(data)
         if self._marks is not None:
-            self._marks.append(row_mark(row))
+            self._mark(self._marks, row)
         elif self._most_bytes is not None and (self.count + 1) * self._row_bytes > self._most_bytes:
             self._marks = self._marks_so_far()
         if self._starts and self._reset_every and self.count - self._starts[-1] == self._reset_every:
@@ -371,15 +373,28 @@ class SampleWriter:
     def _row_bytes(self) -> int:
         return sum(math.prod(shape) * dtype.itemsize for shape, dtype in zip(self._calls, self._dtypes, strict=True))
 
+    @property
+    def _part_rows(self) -> int:
+        return max(1, _PART_BYTES // max(1, self._row_bytes))
+
+    def _mark(self, marks: list[int], row: Row) -> None:
+        """Takes a row that is not kept on disk, but for the few that are spread over all."""
+        import numpy as np
+
+        marks.append(row_mark(row))
+        self._spread.add(tuple(map(np.copy, row)) if self._spread.wants_next else row)
+
     def _marks_so_far(self) -> list[int]:
-        """Returns the marks of all rows on disk: from now on none are kept."""
+        """Returns the marks of the rows so far, and takes them off the disk: from now on none are kept there."""
         self._finish_files(self.count + 1)
-        # Read as an ordinary folder of so many rows.
-        whole = [name for name, shape in zip(self._names, self._calls, strict=True) if is_whole(shape)]
-        written = Samples(
-            folder=self._folder, count=self.count + 1, items=0, names=self._names, sha256="", whole=tuple(whole)
-        )
-        return list(written.marks())
+        self._spread = SpreadItems(self._part_rows)
+        marks: list[int] = []
+        arrays = [read_array(self._folder / f"{i}.npy", mapped=True) for i in range(len(self._files))]
+        for row in range(self.count + 1):
+            self._mark(marks, tuple(array[row].reshape(call) for array, call in zip(arrays, self._calls, strict=True)))
+        for i in range(len(self._files)):
+            (self._folder / f"{i}.npy").unlink()
+        return marks
 
     def start_sequence(self) -> None:
         """Lets a model's states begin anew before the next row."""
@@ -416,25 +431,13 @@ class SampleWriter:
             self._write_header(i, count)
             file.close()
 
-    def _keep_first(self) -> dict[str, Any]:
-        """Keeps the rows of the first part in a folder of their own. Returns what `samples.json` says of it."""
+    def _keep_some(self) -> dict[str, Any]:
+        """Writes what is kept of rows that will be read anew. Returns what `samples.json` says of it."""
         import numpy as np
 
-        marks = np.asarray(self._marks, dtype=np.uint64)
-        np.save(self._folder / MARKS_NAME, marks)
-        rows = max(1, _PART_BYTES // max(1, self._row_bytes))
-        kept = [np.load(self._folder / f"{i}.npy", mmap_mode="r") for i in range(len(self._names))]
-        write_samples(
-            self._folder / FIRST_NAME,
-            self._names,
-            (
-                tuple(array[row].reshape(shape) for array, shape in zip(kept, self._calls, strict=True))
-                for row in range(min(rows, len(kept[0])))
-            ),
-        )
-        for i in range(len(kept)):
-            (self._folder / f"{i}.npy").unlink()
-        return {"part_rows": rows, "indexed": self.indexed}
+        np.save(self._folder / MARKS_NAME, np.asarray(self._marks, dtype=np.uint64))
+        write_samples(self._folder / KEPT_NAME, self._names, self._spread.kept)
+        return {"part_rows": self._part_rows, "indexed": self.indexed}
 
     def _close(self) -> None:
         import numpy as np
@@ -465,7 +468,7 @@ class SampleWriter:
             (self._folder / "slices.json").write_text(json.dumps(self._slices))
         facts = {"count": self.count, "names": self._names, "items": self.items, "sha256": self._digest.hexdigest()}
         facts |= {"whole": whole} if whole else {}
-        facts |= self._keep_first() if self._marks is not None else {}
+        facts |= self._keep_some() if self._marks is not None else {}
         (self._folder / SAMPLES_NAME).write_text(json.dumps(facts))
 
     def _check_counts(self) -> None:

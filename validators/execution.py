@@ -90,7 +90,7 @@ def collect_evidence(
     call = RunnerCall(
         runtime=artifact.runtime,
         artifact=artifact.path,
-        samples=fed.first.folder if fed else None,
+        samples=fed.kept.folder if fed else None,
         output=folder / "outputs",
         baseline=baseline,
         expected=_expected(artifact.inputs, artifact.outputs, artifact.states),

@@ -108,7 +108,7 @@ def lint(
         findings += _leakage(marks, set(evaluation.marks()))
         for i, spec in enumerate(inputs):
             if calibration.arrays()[i].dtype.kind == "f":
-                findings += _against(spec, calibration.arrays()[i], evaluation.first.arrays()[i])
+                findings += _against(spec, calibration.arrays()[i], evaluation.kept.arrays()[i])
     findings += [
         finding
         for i, spec in enumerate(inputs)
@@ -294,7 +294,7 @@ def describe_inputs(
     def facts(samples: Samples | None, i: int) -> dict[str, float] | None:
         if samples is None:
             return None
-        values = spread(samples.first.arrays()[i], None)
+        values = spread(samples.kept.arrays()[i], None)
         return {"low": values.low, "high": values.high, "mean": values.mean, "deviation": values.deviation}
 
     return [

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 from edgekit.errors import DataError
 from edgekit.files.npy_file import load_rows
-from edgekit.samples import FIRST_NAME, MARKS_NAME, SAMPLES_NAME, Samples, SampleWriter, row_mark
+from edgekit.samples import KEPT_NAME, MARKS_NAME, SAMPLES_NAME, Samples, SampleWriter, row_mark
 from edgekit.task.data import DataRequest, Indexed, open_items, split_item
 from edgekit.task.image_input import IMAGE_INPUT_KEY, ImageInput, as_pixels, embedded_image_input, snapped
 from edgekit.task.item_inputs import item_calls
@@ -215,7 +215,7 @@ def as_values(samples: Samples, image: ImageInput, folder: Path) -> Samples:
     """
     if not samples.part_rows:
         return snapped(samples, image, folder)
-    snapped(samples.first, image, folder / FIRST_NAME)
+    snapped(samples.kept, image, folder / KEPT_NAME)
     return _changed_later(samples, PictureStep(image=image.to_text()), folder)
 
 
@@ -227,8 +227,8 @@ def as_fed(samples: Samples, image: ImageInput, layout: Layout, folder: Path) ->
     """
     if not samples.part_rows:
         return as_pixels(samples, image, layout, folder)
-    kept = samples.first
-    if as_pixels(kept, image, layout, folder / FIRST_NAME) is kept:
+    kept = samples.kept
+    if as_pixels(kept, image, layout, folder / KEPT_NAME) is kept:
         return samples
     return _changed_later(samples, PictureStep(image=image.to_text(), layout=layout), folder)
 
@@ -240,7 +240,7 @@ def reopened(folder: Path, source: SampleSource) -> Samples:
 
 
 def _changed_later(samples: Samples, step: PictureStep, folder: Path) -> Samples:
-    """Writes all of a changed set but its rows, whose first part lies in `folder` already, and returns it."""
+    """Writes all of a changed set but its kept rows, which lie in `folder` already, and returns it."""
     for name in (MARKS_NAME, "targets.npy", "items.npy", "slices.json"):
         if (samples.folder / name).exists():
             shutil.copyfile(samples.folder / name, folder / name)
