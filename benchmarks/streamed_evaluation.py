@@ -87,20 +87,23 @@ def run_bare(artifact: Path, spec: TensorSpec, files: list[Path], folder: Path) 
     return outputs
 
 
+def size_of(path: Path) -> int:
+    """Returns the bytes of a file, 0 for a link and for a part that was taken away meanwhile."""
+    try:
+        return 0 if path.is_symlink() else path.stat().st_size
+    except OSError:
+        return 0
+
+
 @contextmanager
 def watched_disk(folder: Path) -> Generator[list[int], None, None]:
     """Yields a list whose one entry becomes the largest size that a folder had, looked at ten times a second."""
     largest, done = [0], threading.Event()
 
-    def size(path: Path) -> int:
-        try:
-            return 0 if path.is_symlink() else path.stat().st_size
-        except OSError:
-            return 0  # a part that was taken away meanwhile
-
     def look() -> None:
         while not done.wait(0.1):
-            largest[0] = max(largest[0], sum(map(size, folder.rglob("*"))))
+            files = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
+            largest[0] = max(largest[0], sum(map(size_of, files)))
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
@@ -160,32 +163,40 @@ def main() -> None:
                 times["edgekit"].append(since(before))
                 if expected.tobytes() != found.tobytes():
                     raise SystemExit("The outputs differ from those of the bare runtime.")
-    bare, ours = (statistics.median(wall for wall, _ in times[side]) for side in ("bare", "edgekit"))
-    bare_cpu, own_cpu = (statistics.median(cpu for _, cpu in times[side]) for side in ("bare", "edgekit"))
-    rate = options.photographs / ours
-    row_bytes = 4 * int(np.prod(spec.shape))
-    lines = [
-        "| | |",
-        "|---|---|",
-        f"| photographs, rounds | {options.photographs}, {options.rounds} |",
-        f"| bare LiteRT, a process a core | {bare:.1f} s, {options.photographs / bare:.0f} a second; {bare_cpu:.1f} CPU s |",
-        f"| edgekit, read anew | {ours:.1f} s, {rate:.0f} a second; {own_cpu:.1f} CPU s |",
-        f"| speed, of the bare runtime's | {100 * bare / ours:.0f} % by wall, {100 * bare_cpu / own_cpu:.0f} % by CPU |",
-        f"| each round, wall | {', '.join(f'{b[0]:.1f} / {o[0]:.1f}' for b, o in zip(*times.values(), strict=True))} s |",
-        f"| first reading (once a data set) | {reading:.1f} s |",
-        f"| rows as float32 | {format_bytes(options.photographs * row_bytes)} |",
-        f"| most on disk, limit {options.limit} and outputs included | {format_bytes(disk[0])} |",
-        f"| 50,000 photographs, from these | {50_000 / rate / 60:.1f} min |",
-    ]
+    lines = table(times, reading, disk[0], 4 * int(np.prod(spec.shape)), options)
     print("\n".join(lines))
     if options.write:
         text = (
             "# Evaluation data that are read anew\n\n"
             f"Output of `python benchmarks/streamed_evaluation.py {options.artifact.name} --photographs "
-            f"{options.photographs} --rounds {options.rounds}` on {os.cpu_count()} cores{LOAD}. The outputs were the same "
-            "bytes in all rounds. Goal: at least 80 % of the bare runtime's speed on all cores.\n\n"
+            f"{options.photographs} --rounds {options.rounds}` on {os.cpu_count()} cores{LOAD}. The outputs were the "
+            "same bytes in all rounds. Goal: at least 80 % of the bare runtime's speed on all cores.\n\n"
         )
         (HERE / "results" / "streamed_evaluation.md").write_text(text + "\n".join(lines) + "\n")
+
+
+def table(
+    times: dict[str, list[tuple[float, float]]], reading: float, disk: int, row_bytes: int, options: argparse.Namespace
+) -> list[str]:
+    """Returns the lines of the table; `times` holds (wall, CPU) seconds a round, of both sides."""
+    (bare, bare_cpu), (ours, own_cpu) = (
+        [statistics.median(pair[i] for pair in times[side]) for i in (0, 1)] for side in ("bare", "edgekit")
+    )
+    count = options.photographs
+    rounds = ", ".join(f"{b[0]:.1f} / {o[0]:.1f}" for b, o in zip(*times.values(), strict=True))
+    return [
+        "| | |",
+        "|---|---|",
+        f"| photographs, rounds | {count}, {options.rounds} |",
+        f"| bare LiteRT, a process a core | {bare:.1f} s, {count / bare:.0f} a second; {bare_cpu:.1f} CPU s |",
+        f"| edgekit, read anew | {ours:.1f} s, {count / ours:.0f} a second; {own_cpu:.1f} CPU s |",
+        f"| speed, of the bare runtime's | {bare / ours:.0%} by wall, {bare_cpu / own_cpu:.0%} by CPU |",
+        f"| each round, wall | {rounds} s |",
+        f"| first reading (once a data set) | {reading:.1f} s |",
+        f"| rows as float32 | {format_bytes(count * row_bytes)} |",
+        f"| most on disk, limit {options.limit} and outputs included | {format_bytes(disk)} |",
+        f"| 50,000 photographs, from these | {50_000 * ours / count / 60:.1f} min |",
+    ]
 
 
 def read_photographs(spec: TensorSpec, folder: Path, place: Path, settings: Settings) -> Samples:
