@@ -163,9 +163,9 @@ def _stage_of(process: psutil.Process) -> str:
     """Returns the job that a worker process does, or the runner's format."""
     try:
         words = process.cmdline()
-        job = Path(words[-1]) / "job.json"
-        if job.exists():
-            return str(json.loads(job.read_text())["entry"].rpartition(".")[2])
+        for word in words:
+            if word.startswith("/") and (Path(word) / "job.json").exists():
+                return str(json.loads((Path(word) / "job.json").read_text())["entry"].rpartition(".")[2])
         return next((word.partition("=")[2] for word in words if word.startswith("--runtime=")), "the command itself")
     except (psutil.NoSuchProcess, OSError, ValueError, IndexError):
         return ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, final
 
@@ -73,6 +73,7 @@ class ONNXConverter(Converter):
         progress("exporting the float graph", None)
         graph = float_graph(request.model, request.scratch, fold=bool(request.recipe.precisions - {"fp32"}))
         notes: list[str] = []
+        precisions = node_precisions(graph, request.recipe)
         model = _realise(graph, request, notes, progress)
         if "fp16" not in request.recipe.precisions:
             write_out_softmax(model)
@@ -91,7 +92,7 @@ class ONNXConverter(Converter):
             outputs=outputs,
             notes=tuple(notes),
             operators=dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
-            float_fallbacks=_float_fallbacks(graph, model.graph, request.recipe),
+            float_fallbacks=_float_fallbacks(graph.modules, model.graph, precisions),
             states=request.model.artifact_states(inputs, outputs),
         )
 
@@ -173,14 +174,15 @@ def _describe(
     onnx.helper.set_model_props(model, {**dict(sorted(request.metadata.items())), IO_KEY: json.dumps(boundary)})
 
 
-def _float_fallbacks(graph: OnnxFloatGraph, made: onnx.GraphProto, recipe: Recipe) -> tuple[str, ...]:
+def _float_fallbacks(
+    modules: Mapping[str, str], made: onnx.GraphProto, precisions: Mapping[str, Precision]
+) -> tuple[str, ...]:
     """Returns the weighted nodes that the recipe wanted in integers and that compute in float."""
     fed = {name: node.op_type for node in made.node for name in node.output}
     constants = {tensor.name for tensor in made.initializer}
-    precisions = node_precisions(graph, recipe)
     fallbacks: list[str] = []
     for node in made.node:
-        if node.op_type not in _WEIGHTED or node.name not in graph.modules:
+        if node.op_type not in _WEIGHTED or node.name not in modules:
             continue
         precision = precisions[node.name]
         sources = [fed.get(name) for name in node.input[:2]]
