@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -42,12 +43,10 @@ def inferred_graph(model: onnx.ModelProto) -> onnx.GraphProto:
 
 
 def _copy(target: object, name: str, value: object) -> None:
-    """Copies one field of a message, repeated or not."""
-    from google.protobuf.message import Message
-
-    if isinstance(value, Message):
-        getattr(target, name).CopyFrom(value)
-    elif isinstance(value, str | int | float | bytes):
+    """Copies one field of a message: a number or text, several of something, or a message of its own."""
+    if isinstance(value, str | int | float | bytes):
         setattr(target, name, value)
-    else:
+    elif isinstance(value, Iterable):
         getattr(target, name).extend(value)
+    else:
+        getattr(target, name).CopyFrom(value)

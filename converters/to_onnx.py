@@ -81,13 +81,7 @@ class ONNXConverter(Converter):
         if request.image is not None:
             inputs = _with_pixels(model.graph, request.image, inputs, notes)
         _describe(model, request, inputs, outputs)
-        progress("writing", None)
-        output.write_bytes(model.SerializeToString(deterministic=True))
-        try:
-            onnx.checker.check_model(str(output))
-        except onnx.checker.ValidationError as error:
-            raise ConversionError(f"{request.model.source} became an invalid ONNX file: {error}") from error
-        return Conversion(
+        conversion = Conversion(
             inputs=inputs,
             outputs=outputs,
             notes=tuple(notes),
@@ -95,6 +89,14 @@ class ONNXConverter(Converter):
             float_fallbacks=_float_fallbacks(graph.modules, model.graph, precisions),
             states=request.model.artifact_states(inputs, outputs),
         )
+        progress("writing", None)
+        output.write_bytes(model.SerializeToString(deterministic=True))
+        del model, graph  # the check reads the file: its weights are enough
+        try:
+            onnx.checker.check_model(str(output))
+        except onnx.checker.ValidationError as error:
+            raise ConversionError(f"{request.model.source} became an invalid ONNX file: {error}") from error
+        return conversion
 
 
 def _realise(

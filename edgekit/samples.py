@@ -65,7 +65,7 @@ def row_mark(row: Row) -> int:
 
     crc, adler = 0, 1
     for array in row:
-        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        data = np.ascontiguousarray(array).tobytes()
         crc, adler = zlib.crc32(data, crc), zlib.adler32(data, adler)
     return crc << 32 | adler
 
