@@ -26,10 +26,10 @@ def inferred_graph(model: onnx.ModelProto) -> onnx.GraphProto:
         return onnx.shape_inference.infer_shapes(model).graph
     for field, value in model.ListFields():
         if field.name != "graph":
-            _copy(light, field.name, value)
+            copy_field(light, field.name, value)
     for field, value in model.graph.ListFields():
         if field.name != "initializer":
-            _copy(light.graph, field.name, value)
+            copy_field(light.graph, field.name, value)
     for tensor in model.graph.initializer:
         kept = light.graph.initializer.add()
         if math.prod(tensor.dims) <= _MOST_VALUES:
@@ -42,7 +42,7 @@ def inferred_graph(model: onnx.ModelProto) -> onnx.GraphProto:
     return onnx.shape_inference.infer_shapes(light).graph
 
 
-def _copy(target: object, name: str, value: object) -> None:
+def copy_field(target: object, name: str, value: object) -> None:
     """Copies one field of a message: a number or text, several of something, or a message of its own."""
     if isinstance(value, str | int | float | bytes):
         setattr(target, name, value)

@@ -16,6 +16,7 @@ import edgekit
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
 from edgekit.converters.onnx_boundary import make_input_integer, make_output_integer
 from edgekit.converters.onnx_dynamic import DYNAMIC_PRODUCTS
+from edgekit.converters.onnx_file import write_model
 from edgekit.converters.onnx_half import to_half
 from edgekit.converters.onnx_pixels import take_pixels, transposes
 from edgekit.converters.onnx_precisions import node_precisions
@@ -90,7 +91,7 @@ class ONNXConverter(Converter):
             states=request.model.artifact_states(inputs, outputs),
         )
         progress("writing", None)
-        output.write_bytes(model.SerializeToString(deterministic=True))
+        write_model(model, output)
         del model, graph  # the check reads the file: its weights are enough
         try:
             onnx.checker.check_model(str(output))

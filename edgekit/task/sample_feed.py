@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.errors import DataError
 from edgekit.files.npy_file import load_rows
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Row = tuple[NDArray[Any], ...]
-
-Layout = Literal["NHWC", "NCHW"]
 
 _PAUSE_S: Final = 0.005
 
@@ -219,7 +217,7 @@ def as_values(samples: Samples, image: ImageInput, folder: Path) -> Samples:
     return _changed_later(samples, PictureStep(image=image.to_text()), folder)
 
 
-def as_fed(samples: Samples, image: ImageInput, layout: Layout, folder: Path) -> Samples:
+def as_fed(samples: Samples, image: ImageInput, layout: str, folder: Path) -> Samples:
     """Returns samples of the float model as those of an artifact that takes pixels; as they are where they are bytes.
 
     Raises:
