@@ -82,17 +82,18 @@ def _from_exported_program(captured: CapturedModel) -> onnx.ModelProto:
 
     program = load_captured(captured)
     try:
-        model: Any = torch.onnx.export(program, (), dynamo=True, verbose=False).model
+        exported: Any = torch.onnx.export(program, (), dynamo=True, verbose=False)
     except Exception as error:
         raise ConversionError(
             f"{captured.source} cannot become onnx: {failure_reason(error, _LACKS, program)}. "
             "Replace that part of the model, or choose another format."
         ) from error
+    model = exported.model
     # The exporter folds small constants only; an LSTM's weights and position tables are computed from larger ones.
     optimizer.fold_constants(model, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT)
     optimizer.remove_unused_nodes(model)
     # Folded weights are copies: the program goes, with the circles in it, before the file's weights come.
-    del program
+    del program, exported
     gc.collect()
     return ir.to_proto(model)
 
