@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.converters.onnx_shapes import copy_field
 
@@ -16,21 +16,19 @@ _LENGTH_DELIMITED: Final = 2
 
 def write_model(model: onnx.ModelProto, path: Path) -> None:
     """Writes the bytes of `model.SerializeToString(deterministic=True)`: fields by their numbers."""
-    with path.open("wb") as file:
-        before, behind = _around(model, "graph")
-        file.write(before)
-        _write_head(file, model, "graph", model.graph.ByteSize())
-        _write_graph(model.graph, file)
-        file.write(behind)
-
-
-def _write_graph(graph: onnx.GraphProto, file: BinaryIO) -> None:
+    graph = model.graph
+    # Tensor by tensor: protobuf finds a size by making the bytes.
+    sizes = [tensor.ByteSize() for tensor in graph.initializer]
+    heads = [_head(graph, "initializer", size) for size in sizes]
     before, behind = _around(graph, "initializer")
-    file.write(before)
-    for tensor in graph.initializer:
-        _write_head(file, graph, "initializer", tensor.ByteSize())
-        file.write(tensor.SerializeToString(deterministic=True))
-    file.write(behind)
+    with path.open("wb") as file:
+        first, last = _around(model, "graph")
+        total = len(before) + sum(sizes) + sum(map(len, heads)) + len(behind)
+        file.write(first + _head(model, "graph", total) + before)
+        for head, tensor in zip(heads, graph.initializer, strict=True):
+            file.write(head)
+            file.write(tensor.SerializeToString(deterministic=True))
+        file.write(behind + last)
 
 
 def _around(message: Any, large: str) -> tuple[bytes, bytes]:
@@ -43,10 +41,10 @@ def _around(message: Any, large: str) -> tuple[bytes, bytes]:
     return before.SerializeToString(deterministic=True), behind.SerializeToString(deterministic=True)
 
 
-def _write_head(file: BinaryIO, message: Any, name: str, size: int) -> None:
-    """Writes what stands before a message inside of a message: which field it is, and how many bytes follow."""
+def _head(message: Any, name: str, size: int) -> bytes:
+    """Returns what stands before a message inside of a message: which field it is, and how many bytes follow."""
     number = message.DESCRIPTOR.fields_by_name[name].number
-    file.write(_varint(number << 3 | _LENGTH_DELIMITED) + _varint(size))
+    return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(size)
 
 
 def _varint(value: int) -> bytes:
