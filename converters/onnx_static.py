@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.converters.onnx_precisions import QUANTIZED_OPERATORS, node_precisions
+from edgekit.converters.onnx_shapes import inferred_graph
 from edgekit.converters.onnx_source import OnnxFloatGraph
 from edgekit.model import LearnedRange
 from edgekit.quantization.bias_correction import ChannelMeans, mean_shift, round_weights
@@ -176,7 +177,7 @@ def float_activations(model: onnx.ModelProto) -> list[str]:
     """Returns the names of all float32 values that are computed or fed, weights excluded, in graph order."""
     import onnx
 
-    inferred = onnx.shape_inference.infer_shapes(model).graph
+    inferred = inferred_graph(model)
     types = {
         value.name: value.type.tensor_type.elem_type
         for value in (*inferred.value_info, *inferred.input, *inferred.output)
