@@ -6,6 +6,7 @@ Only ever runs inside a conversion worker.
 from __future__ import annotations
 
 import ast
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
@@ -77,7 +78,7 @@ def float_graph(captured: CapturedModel, scratch: Path, *, fold: bool = True) ->
 
 def _from_exported_program(captured: CapturedModel) -> onnx.ModelProto:
     import torch
-    from onnxscript import optimizer
+    from onnxscript import ir, optimizer
 
     program = load_captured(captured)
     try:
@@ -87,10 +88,14 @@ def _from_exported_program(captured: CapturedModel) -> onnx.ModelProto:
             f"{captured.source} cannot become onnx: {failure_reason(error, _LACKS, program)}. "
             "Replace that part of the model, or choose another format."
         ) from error
+    model = exported.model
     # The exporter folds small constants only; an LSTM's weights and position tables are computed from larger ones.
-    optimizer.fold_constants(exported.model, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT)
-    optimizer.remove_unused_nodes(exported.model)
-    return exported.model_proto
+    optimizer.fold_constants(model, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT)
+    optimizer.remove_unused_nodes(model)
+    # Folded weights are copies: the program goes, with the circles in it, before the file's weights come.
+    del program, exported
+    gc.collect()
+    return ir.to_proto(model)
 
 
 def _name_sizes(graph: onnx.GraphProto, opened: OpenSizes) -> None:
@@ -106,35 +111,13 @@ def _name_sizes(graph: onnx.GraphProto, opened: OpenSizes) -> None:
 def _from_file(captured: CapturedModel) -> onnx.ModelProto:
     import onnx
 
-    model = onnx.load(str(captured.path))
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
+    fixed = onnx.load(str(captured.path))
     for value, spec in zip(_fed(fixed.graph), captured.inputs, strict=True):
         for size, wanted in zip(value.type.tensor_type.shape.dim, spec.shape, strict=True):
             # Artifacts have fixed shapes; unknown sizes would keep quantization from knowing them.
             size.dim_value = wanted
     del fixed.graph.value_info[:]
-    if _has_branches(model.graph) and not _loads(fixed) and _loads(model):
-        fixed = model  # the sizes fit the branch that they take alone: onnxruntime refuses those of another one
     return onnx.shape_inference.infer_shapes(_modern(fixed, captured))
-
-
-def _has_branches(graph: onnx.GraphProto) -> bool:
-    return any(attribute.HasField("g") for node in graph.node for attribute in node.attribute)
-
-
-def _loads(model: onnx.ModelProto) -> bool:
-    """Returns whether onnxruntime accepts the shapes of a model, those that its own optimizations find out too."""
-    import onnxruntime
-    from onnxruntime.capi.onnxruntime_pybind11_state import Fail
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Fail:
-        return False
-    return True
 
 
 def _modern(model: onnx.ModelProto, captured: CapturedModel) -> onnx.ModelProto:

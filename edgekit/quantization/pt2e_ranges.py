@@ -15,8 +15,9 @@ from edgekit.errors import DataError
 from edgekit.model import LearnedRange
 from edgekit.quantization.bias_correction import ChannelMeans
 from edgekit.quantization.pt2e_graph import FloatGraph, placeholders, shape_of
-from edgekit.quantization.ranges import Range, choose_range
-from edgekit.quantization.statistics import TensorStatistics
+from edgekit.quantization.ranges import Range, choose_range, widened
+from edgekit.quantization.row_extremes import RowExtremes
+from edgekit.quantization.statistics import TensorStatistics, not_finite
 from edgekit.recipe import RangeMethod
 from edgekit.samples import Samples
 from edgekit.workers.worker import Progress
@@ -132,6 +133,8 @@ class Bounds:
         self._name = name
         self._low = 0.0
         self._high = 0.0
+        self._count = 0
+        self._rows = RowExtremes()
 
     def update(self, value: Tensor) -> None:
         """Adds a tensor's values."""
@@ -139,15 +142,14 @@ class Bounds:
 
         low, high = (float(bound) for bound in torch.aminmax(value))
         if not (math.isfinite(low) and math.isfinite(high)):
-            raise DataError(
-                f'The tensor "{self._name}" has NaN or infinite values while the float model runs on calibration data. '
-                "Check the calibration data's preprocessing, and that the float model itself works on it."
-            )
+            raise not_finite(self._name)
         self._low, self._high = min(self._low, low), max(self._high, high)
+        self._count += value.numel()
+        self._rows.update(low, high)
 
     def range(self) -> Range:
-        """Returns the range of all values so far."""
-        return Range(low=self._low, high=self._high)
+        """Returns the range of all values so far, with the headroom that few values need."""
+        return widened(self._low, self._high, self._count, self._rows)
 
 
 class Histogram:
