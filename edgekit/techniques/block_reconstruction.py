@@ -241,9 +241,10 @@ class _ModelFit:
                 continue
             shape = tuple(self._rounding.tensors[name].shape)
             weights[name] = SoftRounding(layer.grid, layer.integers, layer.target, shape)
-            bias: Any = node.args[2] if len(node.args) > 2 else None
+            bias = node.args[2] if len(node.args) > 2 else None
             if constant_of(self._graph, bias) is not None:
-                biases[str(bias.target)] = self._rounding.tensors[str(bias.target)].clone().requires_grad_()
+                of = str(getattr(bias, "target", ""))
+                biases[of] = self._rounding.tensors[of].clone().requires_grad_()
         return _Trained(weights=weights, biases=biases, steps=tuple(steps))
 
     def _fit(self, block: Block, trained: _Trained, wanted: tuple[Tensor, ...], seed: int) -> None:
