@@ -47,6 +47,22 @@ def distinct_range(low: float, high: float, activation: Activation) -> tuple[flo
     return min(float(first), 0.0), max(float(last), 0.0)
 
 
+def seen_through(values: NDArray[np.float32], low: float, high: float, activation: Activation) -> NDArray[np.float32]:
+    """Returns the values clipped to a grid's range, or as they are where the activation would tell the difference.
+
+    Args:
+        values: Of a tensor, as the float model has them.
+        low: Lower end of the grid on which an artifact has them.
+        high: Upper end.
+        activation: The activation that alone reads them.
+    """
+    clipped = values.clip(low, high)
+    exact, found = (_FUNCTIONS[activation](item.astype("float64")) for item in (values, clipped))
+    # A few samples reach less far than those that the grid was made from: their steps are finer.
+    step = (max(float(exact.max()), 0.0) - min(float(exact.min()), 0.0)) / _STEPS
+    return clipped if float(abs(found - exact).max()) <= step else values
+
+
 def _length_of_flat_end(values: NDArray[np.float64], most: float) -> int:
     """Returns how many steps from the first value on all before are within `most`; 0 where they are too few."""
     import numpy as np
