@@ -106,35 +106,13 @@ def _name_sizes(graph: onnx.GraphProto, opened: OpenSizes) -> None:
 def _from_file(captured: CapturedModel) -> onnx.ModelProto:
     import onnx
 
-    model = onnx.load(str(captured.path))
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
+    fixed = onnx.load(str(captured.path))
     for value, spec in zip(_fed(fixed.graph), captured.inputs, strict=True):
         for size, wanted in zip(value.type.tensor_type.shape.dim, spec.shape, strict=True):
             # Artifacts have fixed shapes; unknown sizes would keep quantization from knowing them.
             size.dim_value = wanted
     del fixed.graph.value_info[:]
-    if _has_branches(model.graph) and not _loads(fixed) and _loads(model):
-        fixed = model  # the sizes fit the branch that they take alone: onnxruntime refuses those of another one
     return onnx.shape_inference.infer_shapes(_modern(fixed, captured))
-
-
-def _has_branches(graph: onnx.GraphProto) -> bool:
-    return any(attribute.HasField("g") for node in graph.node for attribute in node.attribute)
-
-
-def _loads(model: onnx.ModelProto) -> bool:
-    """Returns whether onnxruntime accepts the shapes of a model, those that its own optimizations find out too."""
-    import onnxruntime
-    from onnxruntime.capi.onnxruntime_pybind11_state import Fail
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Fail:
-        return False
-    return True
 
 
 def _modern(model: onnx.ModelProto, captured: CapturedModel) -> onnx.ModelProto:

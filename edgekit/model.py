@@ -294,6 +294,7 @@ class CapturedModel:
         open_sizes: Sizes that artifacts leave open; `inputs`, `outputs` and `path` have the largest. None without any.
         float_types: Floating-point types other than float32 that it computed in before it was captured.
         joined: Outputs that were split into their members, which are among `outputs`.
+        settled_branches: Branches of an ONNX file that its inputs' sizes decided: `If_0 (then_branch)`.
     """
 
     name: str
@@ -315,16 +316,23 @@ class CapturedModel:
     open_sizes: OpenSizes | None = None
     float_types: tuple[str, ...] = ()
     joined: tuple[JoinedOutput, ...] = ()
+    settled_branches: tuple[str, ...] = ()
 
     @property
-    def precision_note(self) -> str:
-        """What became of other floating-point types, a sentence; "" where the model computes in float32 itself."""
-        if not self.float_types:
-            return ""
-        return (
-            f"The model computes in {' and '.join(self.float_types)}. Here it is computed in float32, and so it is "
-            "compared; what a format computes in is its precision's choice."
-        )
+    def capture_notes(self) -> tuple[str, ...]:
+        """What capturing changed, in sentences: other floating-point types, branches that sizes decided."""
+        notes: list[str] = []
+        if self.float_types:
+            notes.append(
+                f"The model computes in {' and '.join(self.float_types)}. Here it is computed in float32, and so it "
+                "is compared; what a format computes in is its precision's choice."
+            )
+        if self.settled_branches:
+            notes.append(
+                f"The sizes of the inputs decide {', '.join(self.settled_branches)}: the other side cannot run with "
+                "them, and artifacts hold the one that can, whatever the condition says."
+            )
+        return tuple(notes)
 
     @property
     def open_path(self) -> Path:

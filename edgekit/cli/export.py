@@ -173,8 +173,8 @@ def _show_subject(screen: Console, report: ExportReport, request: Request) -> No
 
     if report.model is not None:
         screen.print(sentences.escape(sentences.model_line(report.model)))
-        if report.model.precision_note:
-            screen.print(report.model.precision_note, markup=False)
+        for note in report.model.capture_notes:
+            screen.print(note, markup=False)
         if report.model.embedded_default:
             hint = sentences.DEFAULT_HINT.format(command=report.command, device=report.device)
             screen.print(sentences.escape(hint), style="dim")

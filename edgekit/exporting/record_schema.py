@@ -49,6 +49,7 @@ class ModelRecord(Record):
     parameters: Count = Field(description=COUNT)
     macs: Count | None = Field(description="a whole number, or null")
     float_types: list[str] = Field([], description="a list of types")
+    settled_branches: list[str] = Field([], description="a list of branches")
 
 
 class ArtifactRecord(Record):

@@ -123,6 +123,7 @@ def model_json(model: CapturedModel | None) -> dict[str, Any] | None:
         "digest": model.digest,
         "embedded_default": model.embedded_default,
         "float_types": list(model.float_types),
+        "settled_branches": list(model.settled_branches),
         "inputs": [spec.to_json() for spec in model.inputs],
         "outputs": [spec.to_json() for spec in model.outputs],
     }

@@ -197,6 +197,8 @@ def _facts(sources: Sources) -> list[tuple[str, str]]:
         facts.append(("Family", str(model["family"])))
         if types := model.get("float_types"):
             facts.append(("Computes in", f"{', '.join(types)}; exported and compared as float32"))
+        if branches := model.get("settled_branches"):
+            facts.append(("Branches that its sizes decide", ", ".join(branches)))
     if metric := report["data"].get("metric"):
         evaluation = report["data"].get("evaluation")
         facts.append(("Metric", f"{metric}{' on ' + str(evaluation['items']) + ' items' if evaluation else ''}"))

@@ -168,4 +168,5 @@ class Source(ABC):
             open_sizes=found.open_sizes,
             float_types=found.float_types,
             joined=found.joined,
+            settled_branches=found.settled_branches,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, final
 
@@ -52,11 +53,11 @@ class OnnxFileSource(Source):
     def read(self, request: CaptureRequest, folder: Path, progress: Progress) -> Capture:
         """Writes `float.onnx` with fixed shapes, or `float.pt2` where `request.as_torch` is set."""
         progress("reading the graph", None)
-        model = fix_shapes(load(request.path, request.source), request)
+        model, settled = fix_shapes(load(request.path, request.source), request)
         if not request.as_torch:
             progress("counting its operations", None)
             with damage_named(request.source):  # the checker does not hold a tensor's content against its shape
-                return _save(model, folder, request.source)
+                return replace(_save(model, folder, request.source), settled_branches=settled)
         from edgekit.sources import onnx_facts
         from edgekit.sources.onnx_to_torch.importer import import_model
         from edgekit.torch_program import program_facts
@@ -71,7 +72,8 @@ class OnnxFileSource(Source):
         others = other_floats(program.graph_module)
         result = canonical(program, examples, request.source, [value.name for value in graph_inputs(model)])
         outputs = [value.name for value in model.graph.output]
-        return program_facts.save(result, folder, onnx_facts.count_parameters(model), outputs, float_types=others)
+        found = program_facts.save(result, folder, onnx_facts.count_parameters(model), outputs, float_types=others)
+        return replace(found, settled_branches=settled)
 
 
 def load(path: Path, title: str) -> onnx.ModelProto:

@@ -19,14 +19,18 @@ from edgekit.errors import ModelError
 from edgekit.plain_text import first_line
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.example_inputs import fixed_shapes, gather
+from edgekit.sources.onnx_branches import settle_branches
 from edgekit.task.input_sizes import OpenInput, with_batch_axes
 
 if TYPE_CHECKING:
     import onnx
 
 
-def fix_shapes(model: onnx.ModelProto, request: CaptureRequest) -> onnx.ModelProto:
+def fix_shapes(model: onnx.ModelProto, request: CaptureRequest) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """Returns the model with every free size fixed (see `fixed_shapes`) and all shapes known.
+
+    Returns:
+        The model, and the branches that its sizes decide (see `settle_branches`).
 
     Raises:
         ModelError: a size is free and nothing gives it, or the example inputs do not fit.
@@ -42,7 +46,9 @@ def fix_shapes(model: onnx.ModelProto, request: CaptureRequest) -> onnx.ModelPro
         del dims.dim[:]
         dims.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=size) for size in shape)
         dims.SetInParent()  # a single number has a shape without sizes
-    return with_shapes(fixed, request.source, lambda: gather(request, [value.name for value in inputs]))
+    fixed, settled = settle_branches(fixed)
+    names = [value.name for value in inputs]
+    return with_shapes(fixed, request.source, lambda: gather(request, names)), settled
 
 
 def open_inputs(inputs: Sequence[onnx.ValueInfoProto]) -> list[OpenInput]:

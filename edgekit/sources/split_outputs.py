@@ -91,7 +91,7 @@ def with_split_outputs(found: Capture, folder: Path, title: str) -> Capture:
         for name, part in zip(names, parts, strict=True)
         if part.axis is not None
     )
-    return replace(made, metadata=found.metadata, joined=joined)
+    return replace(made, metadata=found.metadata, joined=joined, settled_branches=found.settled_branches)
 
 
 def _parts_of(result: Node, name: str, taken: set[str]) -> _Parts:

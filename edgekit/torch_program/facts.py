@@ -28,6 +28,7 @@ class Capture:
         open_sizes: Sizes that artifacts leave open.
         float_types: Floating-point types other than float32 that it computed in; what was captured computes in that.
         joined: Outputs that were split into their members.
+        settled_branches: Branches of an ONNX file that its inputs' sizes decided: `If_0 (then_branch)`.
     """
 
     kind: CapturedKind
@@ -42,3 +43,4 @@ class Capture:
     open_sizes: OpenSizes | None = None
     float_types: tuple[str, ...] = ()
     joined: tuple[JoinedOutput, ...] = ()
+    settled_branches: tuple[str, ...] = ()

@@ -1,13 +1,16 @@
-"""Puts the bodies of autocast and no_grad blocks in the place of their calls. Runs in a worker that has torch.
+"""Puts the graphs inside a graph in the place of their calls. Runs in a worker that has torch.
 
 torch.export keeps `with torch.autocast(...)` and `with torch.no_grad()` as calls of a graph inside the graph. In a
-float32 inference graph both do nothing: what a block computes is what its body computes.
+float32 inference graph both do nothing: what a block computes is what its body computes. `torch.cond` is a call of two
+graphs. Both are computed, and `torch.where` takes the one that the condition names: the same numbers, in every format,
+for the work of both.
 """
 
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.torch_program.graph_nodes import attribute
 from edgekit.torch_program.torch_protocols import Node
@@ -15,30 +18,30 @@ from edgekit.torch_program.torch_protocols import Node
 if TYPE_CHECKING:
     from torch.fx import GraphModule
 
-REGIONS: Final = {"wrap_with_autocast": 4, "wrap_with_set_grad_enabled": 1}
-"""Name of the higher-order operator to the place of the body among its arguments; the body's own inputs follow."""
+_REGIONS: Final = {"wrap_with_autocast": (4,), "wrap_with_set_grad_enabled": (1,), "cond": (1, 2)}
+"""Name of the higher-order operator to the places of the bodies among its arguments; their own inputs follow."""
 
 
-def region_place(node: Node) -> int | None:
-    """Returns where the body of a block lies among a node's arguments, None for a node that is no such block."""
+def body_places(node: Node) -> tuple[int, ...]:
+    """Returns where the bodies of a block or branch lie among a node's arguments; none for a node that is neither."""
     from torch._ops import HigherOrderOperator
 
     if node.op != "call_function" or not isinstance(node.target, HigherOrderOperator):
-        return None
-    return REGIONS.get(str(node.target.name()))
+        return ()
+    return _REGIONS.get(str(node.target.name()), ())
 
 
 def inline_regions(graph_module: GraphModule) -> int:
-    """Replaces in place every autocast and no_grad block by its body, blocks inside blocks too.
+    """Replaces in place every autocast and no_grad block and every branch by its bodies, those inside others too.
 
     Returns:
-        How many blocks were replaced.
+        How many were replaced.
     """
     count = 0
-    while blocks := [node for node in graph_module.graph.nodes if region_place(node) is not None]:
-        for node in blocks:
+    while calls := [node for node in graph_module.graph.nodes if body_places(node)]:
+        for node in calls:
             _inline(graph_module, node)
-        count += len(blocks)
+        count += len(calls)
     if count:
         graph_module.graph.eliminate_dead_code()
         graph_module.delete_all_unused_submodules()
@@ -47,23 +50,46 @@ def inline_regions(graph_module: GraphModule) -> int:
 
 
 def _inline(graph_module: GraphModule, call: Node) -> None:
-    place = region_place(call) or 0
-    body_node, *arguments = call.args[place:]
+    places = body_places(call)
+    arguments = call.args[places[-1] + 1 :]
+    if len(places) == 2:
+        (arguments,) = arguments
+    with call.graph.inserting_before(call):
+        bodies = [_copy_of_body(graph_module, call.args[place], arguments) for place in places]
+        results = bodies[0] if len(bodies) == 1 else _chosen(call, *bodies)
+    for user in list(call.users):
+        if user.target is operator.getitem:
+            user.replace_all_uses_with(results[user.args[1]])
+            user.graph.erase_node(user)
+    if call.users:
+        call.replace_all_uses_with(results[0])
+    call.graph.erase_node(call)
+
+
+def _copy_of_body(graph_module: GraphModule, body_node: Node, arguments: Sequence[Any]) -> list[Any]:
+    """Copies a body's nodes to the place of insertion and returns its results."""
     body = attribute(graph_module, body_node)
     inputs = (node for node in body.graph.nodes if node.op == "placeholder")
     copies = dict(zip(inputs, arguments, strict=True))
-    with call.graph.inserting_before(call):
-        for node in body.graph.nodes:
-            if node.op in ("placeholder", "output"):
-                continue
-            copies[node] = graph_module.graph.node_copy(node, lambda inner: copies[inner])
-            if node.op == "get_attr":  # the body's own tensors and graphs are found from outside by a longer path
-                copies[node].target = f"{body_node.target}.{node.target}"
+    for node in body.graph.nodes:
+        if node.op in ("placeholder", "output"):
+            continue
+        copies[node] = graph_module.graph.node_copy(node, lambda inner: copies[inner])
+        if node.op == "get_attr":  # the body's own tensors and graphs are found from outside by a longer path
+            copies[node].target = f"{body_node.target}.{node.target}"
     results = next(node for node in body.graph.nodes if node.op == "output").args[0]
-    for user in list(call.users):
-        if user.target is operator.getitem:
-            user.replace_all_uses_with(copies[results[user.args[1]]])
-            user.graph.erase_node(user)
-    if call.users:
-        call.replace_all_uses_with(copies[results[0] if isinstance(results, (tuple, list)) else results])
-    call.graph.erase_node(call)
+    return [copies[result] for result in (results if isinstance(results, (tuple, list)) else [results])]
+
+
+def _chosen(call: Node, first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
+    """Returns nodes that choose between two bodies' results."""
+    import torch
+
+    aten, graph, condition = torch.ops.aten, call.graph, call.args[0]
+    if condition.meta["val"].ndim:  # one element under some axes, which would add them to the results
+        condition = graph.call_function(aten.reshape.default, (condition, []))
+    results: list[Any] = []
+    for one, other in zip(first, second, strict=True):
+        results.append(graph.call_function(aten.where.self, (condition, one, other)))
+        results[-1].meta = dict(one.meta)
+    return results

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Examples = ExampleCall | Sequence[Tensor]
 from edgekit.torch_program.graph_nodes import attribute, operator_name
-from edgekit.torch_program.inline_regions import region_place
+from edgekit.torch_program.inline_regions import body_places
 from edgekit.torch_program.program_schema import NAMESPACES
 from edgekit.torch_program.rewrites.table import REWRITES
 from edgekit.torch_program.structured_outputs import flatten_outputs, returning_flat
@@ -32,9 +32,9 @@ Bounds = Sequence[dict[int, Any]]
 """For each tensor of a call torch's bounds (`torch.export.Dim`) by axis, for those that stay open."""
 
 _FIXED_GRAPH: Final = (
-    "An exported graph is fixed: replace a branch on values by torch.where, and .item(), .tolist(), nonzero and "
-    "boolean masks by operations whose output shape does not depend on values (topk, masked_fill, padding to a fixed "
-    "length); or leave that step outside the model."
+    "An exported graph is fixed: replace a branch on values by torch.where or torch.cond, and .item(), .tolist(), "
+    "nonzero and boolean masks by operations whose output shape does not depend on values (topk, masked_fill, padding "
+    "to a fixed length); or leave that step outside the model."
 )
 
 _FRAME: Final = re.compile(r'File "([^"]+)", line (\d+)')
@@ -140,8 +140,9 @@ def check_graph(graph_module: GraphModule, title: str, *, lengths: bool = False)
     for node in graph_module.graph.nodes:
         if node.op != "call_function":
             continue
-        if (place := region_place(node)) is not None:
-            check_graph(attribute(graph_module, node.args[place]), title)
+        if places := body_places(node):
+            for place in places:
+                check_graph(attribute(graph_module, node.args[place]), title)
             continue
         if isinstance(node.target, HigherOrderOperator):
             raise ModelError(

@@ -121,7 +121,7 @@ def plan(request: PlanRequest, settings: Settings) -> Plan:
         made,
         effort=request.effort,
         reasons=(*made.reasons, *refinement.reasons_of(made.chosen)),
-        warnings=(*made.warnings, *_of_types(request.model), *_missing_data(made, request.task), *refinement.notes),
+        warnings=(*made.warnings, *request.model.capture_notes, *_missing_data(made, request.task), *refinement.notes),
         rejected=(*made.rejected, *refinement.failed),
         sensitivity=refinement.sensitivity,
     )
@@ -135,10 +135,6 @@ def _float_heads(request: PlanRequest, settings: Settings) -> tuple[FloatHead, .
     if not any(recipe.needs_calibration for recipe in recipes):
         return ()
     return find_float_heads(request.task, request.model, request.analysis, settings)
-
-
-def _of_types(model: CapturedModel) -> tuple[str, ...]:
-    return (model.precision_note,) if model.precision_note else ()
 
 
 def _missing_data(made: Plan, task: Task) -> tuple[str, ...]:

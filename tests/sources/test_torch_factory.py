@@ -16,9 +16,9 @@ from edgekit.workers.structure import unstructure
 from edgekit.workers.worker import Job, JobOptions, run_job, silent
 
 FIXED = (
-    "An exported graph is fixed: replace a branch on values by torch.where, and .item(), .tolist(), nonzero and "
-    "boolean masks by operations whose output shape does not depend on values (topk, masked_fill, padding to a fixed "
-    "length); or leave that step outside the model."
+    "An exported graph is fixed: replace a branch on values by torch.where or torch.cond, and .item(), .tolist(), "
+    "nonzero and boolean masks by operations whose output shape does not depend on values (topk, masked_fill, padding "
+    "to a fixed length); or leave that step outside the model."
 )
 
 HEAD = """
@@ -330,15 +330,18 @@ def test_a_shape_that_depends_on_values_is_refused_with_its_line(user, tmp_path)
     assert got == f"model.py:Net: the shape of aten.index.Tensor depends on the values of a tensor, at {place}. {FIXED}"
 
 
-def test_a_branch_operator_is_refused(user, tmp_path):
-    line = "return torch.cond(x.sum() > 0, lambda a: a + 1, lambda a: a * 2, (x,))"
+def test_a_loop_operator_is_refused(user, tmp_path):
+    line = "return torch._higher_order_ops.while_loop(lambda a: a.sum() < 9, lambda a: (a + 1,), (x,))"
     got = message_of(user, "model.py:Net", net(line))
-    place = f"{tmp_path / 'model.py'}:{line_of(tmp_path, 'cond')}: {line}"
-    assert got == f"model.py:Net: the model uses torch.cond, at {place}, which edgekit converts to no format. {FIXED}"
+    place = f"{tmp_path / 'model.py'}:{line_of(tmp_path, 'while_loop')}: {line}"
+    assert (
+        got
+        == f"model.py:Net: the model uses torch.while_loop, at {place}, which edgekit converts to no format. {FIXED}"
+    )
 
 
-def test_a_branch_operator_inside_a_layer_is_refused_with_the_layer(user, tmp_path):
-    line = "return torch.cond(x.sum() > 0, lambda a: a + 1, lambda a: a * 2, (x,))"
+def test_a_loop_operator_inside_a_layer_is_refused_with_the_layer(user, tmp_path):
+    line = "return torch._higher_order_ops.while_loop(lambda a: a.sum() < 9, lambda a: (a + 1,), (x,))"
     text = f"""
     class Gate(nn.Module):
         def forward(self, x):
@@ -353,7 +356,7 @@ def test_a_branch_operator_inside_a_layer_is_refused_with_the_layer(user, tmp_pa
     """
     place = f"{tmp_path / 'model.py'}:"
     got = message_of(user, "model.py:Net", text)
-    assert got.startswith(f"model.py:Net: the model uses torch.cond in the layer gate, at {place}")
+    assert got.startswith(f"model.py:Net: the model uses torch.while_loop in the layer gate, at {place}")
     assert got.endswith(f": {line}, which edgekit converts to no format. {FIXED}")
 
 

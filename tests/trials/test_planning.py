@@ -89,11 +89,14 @@ def calls(monkeypatch):
     return seen
 
 
-def ask(tmp_path, effort, *, kind="pt2", calibration="data.py:f", precision=None, float_types=(), **limits):
+def ask(
+    tmp_path, effort, *, kind="pt2", calibration="data.py:f", precision=None, float_types=(), branches=(), **limits
+):
     analysis = two_layers()
     model = CapturedModel(
         name="net", source="net.py:build", source_kind="torch", kind=kind, path=tmp_path / "float.pt2", inputs=(),
         outputs=(), digest="d", parameters=1, macs=1, family="cnn", float_types=float_types,
+        settled_branches=branches,
     )  # fmt: skip
     profile = DeviceProfile(
         name="board", title="Board", kind="phone", runtimes=("tflite",), hardware=Hardware(cpu=(), features=()),
@@ -126,6 +129,14 @@ def test_a_model_of_another_float_type_is_said_to_be_computed_in_float32(calls, 
         "format computes in is its precision's choice."
     )
     assert ask(tmp_path, "quick").warnings == ()
+
+
+def test_branches_that_sizes_decided_are_named(calls, tmp_path):
+    (warning,) = ask(tmp_path, "quick", branches=("If_0 (then_branch)", "If_3 (else_branch)")).warnings
+    assert warning == (
+        "The sizes of the inputs decide If_0 (then_branch), If_3 (else_branch): the other side cannot run with them, "
+        "and artifacts hold the one that can, whatever the condition says."
+    )
 
 
 def test_default_takes_the_mixture_that_keeps_the_accuracy(calls, tmp_path):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from edgekit.analysis.graph_damage import damage_named
 from edgekit.analysis.onnx_normal_form import bring_into_normal_form, nodes_of, opset_of
 from edgekit.errors import ModelError
+from edgekit.sources.onnx_branches import SIDES, side_of
 from edgekit.sources.onnx_names import module_name
 from edgekit.sources.onnx_to_torch.arithmetic import torch_dtype
 from edgekit.sources.onnx_to_torch.node import Function, Node, UnsupportedError
@@ -29,8 +30,6 @@ _CONVERTED_TO: Final = 17
 """Opset that graphs of older ones are raised to."""
 _SHAPE_ONLY: Final = frozenset({"Shape", "Size", "EyeLike"})
 """Operators that read nothing but the shape of their input: constant, because shapes are fixed."""
-
-"""Where torch's exporter keeps the names of the modules that a node came from."""
 
 
 @final
@@ -234,28 +233,43 @@ def _run(function: Function, node: Node) -> tuple[Tensor, ...]:
 
 
 def _walk_branch(proto: onnx.NodeProto, graph: _Graph) -> None:
-    """Walks the branch of an If whose condition is constant; its names are the outer graph's too.
+    """Walks the side of an If that a constant condition names; else both sides, of which the condition chooses.
 
     Raises:
-        ModelError: the condition depends on the inputs.
+        ModelError: the sides make tensors of different shapes.
     """
-    if proto.input[0] not in graph.constant:
-        raise ModelError(_cannot(proto, graph, "its condition depends on the model's inputs"))
-    chosen = "then_branch" if bool(graph.values[proto.input[0]].item()) else "else_branch"
-    branch = next(attribute.g for attribute in proto.attribute if attribute.name == chosen)
-    for tensor in branch.initializer:
+    from onnx import helper
+
+    condition = proto.input[0]
+    if condition in graph.constant:
+        side = "then_branch" if bool(graph.values[condition].item()) else "else_branch"
+        for inner, outer in zip(_walk_side(proto, side, graph), proto.output, strict=True):
+            graph.values[outer] = graph.values[inner]
+            if inner in graph.constant:
+                graph.constant.add(outer)
+            else:
+                graph.module.add_alias(outer, inner)
+        return
+    results = [_walk_side(proto, side, graph) for side in SIDES]
+    for output, first, second in zip(proto.output, *results, strict=True):
+        one, other = (tuple(graph.values[name].shape) for name in (first, second))
+        if one != other:
+            reason = f"its condition depends on the model's inputs, and its sides make tensors of {one} and {other}"
+            raise ModelError(_cannot(proto, graph, reason))
+        _walk(helper.make_node("Where", [condition, first, second], [output], name=f"{output}/Where"), graph)
+
+
+def _walk_side(proto: onnx.NodeProto, side: str, graph: _Graph) -> list[str]:
+    """Walks a side of an If and returns what its results are called."""
+    body = side_of(proto, side)
+    for tensor in body.initializer:
         graph.values[tensor.name] = to_torch(tensor)
         graph.constant.add(tensor.name)
-    for name in (*(name for node in branch.node for name in node.input), *(value.name for value in branch.output)):
+    for name in (*(name for node in body.node for name in node.input), *(value.name for value in body.output)):
         graph.readers[name] = graph.readers.get(name, 0) + 1
-    for node in branch.node:
+    for node in body.node:
         _walk(node, graph)
-    for inner, outer in zip(branch.output, proto.output, strict=True):
-        graph.values[outer] = graph.values[inner.name]
-        if inner.name in graph.constant:
-            graph.constant.add(outer)
-        else:
-            graph.module.add_alias(outer, inner.name)
+    return [str(value.name) for value in body.output]
 
 
 def _absorb_bias(proto: onnx.NodeProto, graph: _Graph) -> bool:

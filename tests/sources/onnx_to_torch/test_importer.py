@@ -469,14 +469,48 @@ def test_an_lstm_that_torch_has_not_is_refused(settings, reason):
     )
 
 
-def test_a_condition_that_depends_on_the_input_is_refused():
-    nodes = [
+def on_the_sum(then: Any, otherwise: Any, *more: Any) -> list[Any]:
+    """Returns nodes of a branch that the sum of the input decides."""
+    return [
         helper.make_node("ReduceSum", ["x"], ["s"], keepdims=0),
-        helper.make_node("Cast", ["s"], ["c"], to=onnx.TensorProto.BOOL),
-        helper.make_node("If", ["c"], ["y"], name="if", then_branch=branch("t", "Neg"), else_branch=branch("e", "Abs")),
+        helper.make_node("Constant", [], ["zero"], value_float=0.0),
+        helper.make_node("Greater", ["s", "zero"], ["c"]),
+        helper.make_node("If", ["c"], ["a" if more else "y"], name="if", then_branch=then, else_branch=otherwise),
+        *more,
     ]
-    assert message_of(model_of(nodes, {})) == (
-        'net.onnx: the If node "if" cannot be imported into torch: its condition depends on the model\'s inputs. '
+
+
+@pytest.mark.parametrize("names", ["te", "tt"], ids=["own names", "equal names"])
+def test_of_a_branch_that_the_input_decides_both_sides_are_computed(names):
+    more = helper.make_node("Exp", ["a"], ["y"])
+    nodes = on_the_sum(branch(names[0], "Neg"), branch(names[1], "Sqrt"), more)
+    module, _ = import_model(model_of(nodes, {}), "net.onnx")
+    for value, expected in ((4.0, np.exp(-4.0)), (-4.0, np.nan)):
+        np.testing.assert_allclose(module(torch.full((1, 4), value)), np.full((1, 4), expected), rtol=1e-6)
+
+
+def test_sides_of_a_branch_may_hold_branches_and_weights_of_their_own():
+    inner = on_the_sum(branch("t", "Neg"), branch("e", "Abs"), helper.make_node("Mul", ["a", "w"], ["side_y"]))
+    output = helper.make_tensor_value_info("side_y", FLOAT, None)
+    weights = numpy_helper.from_array(np.float32([[1, 2, 3, 4]]), "w")
+    side = helper.make_graph(inner, "side", [], [output], [weights])
+    outer = [
+        helper.make_node("ReduceMax", ["x"], ["m"], keepdims=0),
+        helper.make_node("Cast", ["m"], ["nonzero"], to=onnx.TensorProto.BOOL),
+        helper.make_node("If", ["nonzero"], ["y"], then_branch=side, else_branch=branch("o", "Cos")),
+    ]
+    module, _ = import_model(model_of(outer, {}), "net.onnx")
+    np.testing.assert_array_equal(module(torch.full((1, 4), 2.0)), [[-2, -4, -6, -8]])
+    np.testing.assert_array_equal(module(torch.full((1, 4), -2.0)), [[2, 4, 6, 8]])
+    np.testing.assert_array_equal(module(torch.zeros(1, 4)), [[1, 1, 1, 1]])
+
+
+def test_a_branch_on_the_input_whose_sides_have_other_shapes_is_refused():
+    output = helper.make_tensor_value_info("t_y", FLOAT, None)
+    turned = helper.make_graph([helper.make_node("Transpose", ["x"], ["t_y"])], "t", [], [output])
+    assert message_of(model_of(on_the_sum(turned, branch("e", "Abs")), {})) == (
+        'net.onnx: the If node "if" cannot be imported into torch: its condition depends on the model\'s inputs, and '
+        "its sides make tensors of (4, 1) and (1, 4). "
         "Export to format onnx, which needs no import, or give the model that the file was made from."
     )
 
