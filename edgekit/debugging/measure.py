@@ -149,8 +149,8 @@ def measure_sample(
         errors[node.name] = own - hybrid[node.name]
         layer = totals.layers.setdefault(node.name, LayerTotals())
         grid = grids[match.tensor]
-        alike = (on_stored_range(graph, node.name, as_array(item[node.name]), grid) for item in (exact, hybrid))
-        layer.add(*alike, own.numpy(), grid)
+        wanted, given = (on_stored_range(graph, node.name, as_array(item[node.name]), grid) for item in (exact, hybrid))
+        layer.add(wanted, given, own.numpy(), grid)
         hybrid[node.name] = own
     damage = _relative({name: hybrid[name] - exact[name] for name in graph.outputs if name in matches}, exact)
     if all(name in matches for name in graph.outputs):

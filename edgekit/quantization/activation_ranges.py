@@ -75,7 +75,8 @@ def _length_of_flat_end(values: NDArray[np.float64], most: float) -> int:
 def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
     import numpy as np
 
-    return 0.5 * (1 + np.tanh(x / 2))  # no exponential overflows
+    result: NDArray[np.float64] = 0.5 * (1 + np.tanh(x / 2))  # no exponential overflows
+    return result
 
 
 def _gelu(x: NDArray[np.float64]) -> NDArray[np.float64]:
