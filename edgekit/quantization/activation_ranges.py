@@ -83,7 +83,8 @@ def _gelu(x: NDArray[np.float64]) -> NDArray[np.float64]:
     import numpy as np
 
     # Its approximation by a hyperbolic tangent, within 5e-4: Hendrycks & Gimpel 2016.
-    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    result: NDArray[np.float64] = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    return result
 
 
 def _hardswish(x: NDArray[np.float64]) -> NDArray[np.float64]:
