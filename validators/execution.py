@@ -405,6 +405,25 @@ def _expected(
     return boundary_json(inputs, outputs, states) if inputs or outputs else {}
 
 
+def check_sizes(artifact: Artifact) -> None:
+    """Checks that inputs of made-up values can be made: that an artifact leaves no size but the batch free.
+
+    Raises:
+        DataError: it does, and nothing gives them.
+    """
+    from edgekit.validators.runners.opened_artifact import shape_text  # with NumPy
+
+    for spec in artifact.data_inputs:
+        # As the runner: a free first axis is the batch, but not where it is the only one.
+        shape = [1 if size == -1 and not axis and len(spec.shape) > 1 else size for axis, size in enumerate(spec.shape)]
+        if -1 in shape:
+            raise DataError(
+                f'{artifact.path.name} leaves sizes of its input "{spec.name}" free: {shape_text(shape)}. Give data of '
+                f"the sizes that the app will use. Or name them: "
+                f"{flags_of([OpenInput.from_spec(one) for one in artifact.data_inputs])}"
+            )
+
+
 def _raise_if_unusable(ran: RunnerEnd) -> None:
     """Raises where nothing can be measured because of what the user gave or of what this machine lacks."""
     loaded = "inputs" in ran.record

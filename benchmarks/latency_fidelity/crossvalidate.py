@@ -14,6 +14,10 @@ BAND_QUANTILE: Final = 1.645
 """Standard deviations within which 90 % of a normal distribution lie."""
 
 
+UNEXPLAINED: Final = 0.1
+"""Standard deviation of the logarithm of a latency around what perfect rates would give: kernels differ by shape."""
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
@@ -79,7 +83,27 @@ def summarise(found: Sequence[HeldOut]) -> dict[str, float]:
     }
 
 
-def coverage(found: Sequence[HeldOut], model_sigma: float) -> float:
-    """Returns the share of rows inside the 90 % band."""
-    inside = [np.abs(i.log_errors()) <= BAND_QUANTILE * np.hypot(i.sigma, model_sigma) for i in found]
-    return float(np.mean(np.concatenate(inside)))
+def leave_out_pairs(timings: Sequence[Timing], work: Mapping[str, Array], full: Fit) -> Iterator[HeldOut]:
+    """Yields a prediction for every timing from a fit without any row of its device in its engine.
+
+    That is what a profile gets for a runtime in which nothing was published about its device.
+    """
+    pairs = {(timing.group.device, timing.group.engine) for timing in timings}
+    for pair in sorted(pairs):
+        held = [timing for timing in timings if (timing.group.device, timing.group.engine) == pair]
+        fit = Fit([timing for timing in timings if timing not in held], work, start=full, rounds=2)
+        rates = {group: fit.rates(group) for group in {timing.group for timing in held}}
+        for timing in held:
+            mine, amounts = rates[timing.group], work[timing.model]
+            yield HeldOut(timing=timing, predicted_ms=mine.predict_ms(amounts), sigma=mine.log_sigma(amounts))
+
+
+def own_spread(sigma: float) -> float:
+    """Returns what a fit knows of its own error: that of the rates, and what no rates tell."""
+    return float(np.hypot(sigma, UNEXPLAINED))
+
+
+def spread_scale(found: Sequence[HeldOut]) -> float:
+    """Returns by what the fit's own spread is multiplied so that 90 % of these rows lie in the band."""
+    ratios = [np.abs(item.log_errors()) / own_spread(item.sigma) for item in found]
+    return float(np.quantile(np.concatenate(ratios), 0.9)) / BAND_QUANTILE

@@ -1,6 +1,7 @@
 """Fits the latency models of the shipped profiles on published latencies, and judges them on models left out.
 
     python benchmarks/latency_fidelity/fit.py              prints the table of errors
+    python benchmarks/latency_fidelity/fit.py --single     also with one model at a time left out (slow)
     python benchmarks/latency_fidelity/fit.py --write      and rewrites [latency_model.*] of device_profiles/*.toml,
                                                            results.md and results.png
 
@@ -14,12 +15,13 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, final
 
 import numpy as np
-from crossvalidate import BAND_QUANTILE, HeldOut, leave_out
-from fitting import FAMILY_MISFIT, MODEL_MISFIT, NOISE, TERMS, Array, Fit
+from crossvalidate import BAND_QUANTILE, HeldOut, leave_out, leave_out_pairs, own_spread, spread_scale
+from fitting import PRIOR, TERMS, Array, Fit, Rates, doubt_from
 from machines import is_used
 from published import Group, Timing, read_timings, table_path
 from results import write_plot, write_results
@@ -34,6 +36,12 @@ ENOUGH_ROWS: Final = 20
 SCALING_SPREAD: Final = 0.3
 """What scaling by clock and cores adds to the logarithm's standard deviation."""
 
+FEW_MODELS: Final = 5
+"""A machine with fewer fitted models in an engine is judged as one without: they tell its speed and little more."""
+
+LEAST_COMMON_DOUBT: Final = 0.1
+"""A user's board has another clock, cooling and version than the published rows' one."""
+
 LEAST_SHARE: Final = 0.02
 """A kind of work that takes less of every fitted model than this is untested."""
 
@@ -47,14 +55,18 @@ def main() -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="rewrite the profiles and the results")
+    parser.add_argument("--single", action="store_true", help="judge with one model at a time left out, too")
     arguments = parser.parse_args()
     sides, work = read_features()
     timings = usable_timings(sides)
     full = Fit(timings, work)
     found = tuple(leave_out(timings, work, full))
-    single = tuple(leave_out(timings, work, full, key=str)) if arguments.write else ()
-    tables = {target: table(target, full, timings, found, work) for target in targets()}
-    text = write_results(found, single, tables, FOLDER / "results.md" if arguments.write else None)
+    single = tuple(leave_out(timings, work, full, key=str)) if arguments.single else ()
+    pairs = tuple(leave_out_pairs(timings, work, full))
+    without = {group: own_spread(max(i.sigma for i in pairs if i.group == group)) for group in {i.group for i in pairs}}
+    scales = Scales(seen=spread_scale(found), unseen=spread_scale(pairs), without=without)
+    tables = {target: table(target, full, timings, found, work, scales) for target in targets()}
+    text = write_results(timings, found, single, tables, FOLDER / "results.md" if arguments.write else None)
     sys.stdout.write(text)
     if arguments.write:
         for profile in sorted({target.profile for target in tables}):
@@ -76,7 +88,12 @@ def usable_timings(sides: Mapping[str, int]) -> tuple[Timing, ...]:
 
 
 def table(
-    target: Target, full: Fit, timings: Sequence[Timing], found: Sequence[HeldOut], work: Mapping[str, Array]
+    target: Target,
+    full: Fit,
+    timings: Sequence[Timing],
+    found: Sequence[HeldOut],
+    work: Mapping[str, Array],
+    scales: Scales,
 ) -> dict[str, Any]:
     """Returns the content of one `[latency_model.<runtime>.<precision>]`."""
     group, source = target.group, target.source
@@ -85,6 +102,8 @@ def table(
     mine = [timing for timing in timings if timing.group == group]
     is_own = not source.words
     rows = sum(len(timing.values_ms) for timing in mine) if is_own else 0
+    width = spread(group, full, held, work, scales, scaled=not is_own)
+    scale = scales.seen if rates.rows else scales.unseen
     return {
         "unit": target.unit,
         **({"threads": target.threads} if target.threads else {}),
@@ -92,7 +111,8 @@ def table(
         "rows": rows,
         "models": len(mine) if is_own else 0,
         **({"error": round(median_error(held), 3)} if is_own and rows >= ENOUGH_ROWS else {}),
-        "spread": round(spread(group, full, held, work, scaled=not is_own), 3),
+        "spread": round(width, 3),
+        "doubt": doubt(rates, scale, 0.0 if is_own else SCALING_SPREAD, width, work),
         "untested": untested(group, full, timings, work),
         **({"scaled_from": source.words} if source.words else {}),
         "sources": sources(group, timings),
@@ -100,13 +120,61 @@ def table(
     }
 
 
+def doubt(rates: Rates, scale: float, added: float, spread: float, work: Mapping[str, Array]) -> dict[str, float]:
+    """Returns how far a table's rates may be off: what a calibration on a user's measurements starts from.
+
+    Args:
+        rates: The fit's.
+        scale: By what the fit's own spread is multiplied.
+        added: What scaling from another device adds to the common factor.
+        spread: The table's.
+        work: Amounts of each model.
+    """
+    found = doubt_from(rates.spread)
+    common = float(np.hypot(scale * found.common, added))
+    return bounded(
+        {"common": common, **{term: scale * value for term, value in found.terms.items()}}, rates.log_ns, spread, work
+    )
+
+
+def bounded(doubt: Mapping[str, float], log_ns: Array, spread: float, work: Mapping[str, Array]) -> dict[str, float]:
+    """Returns a doubt that leaves well-known models as uncertain as the table's spread says, and no more.
+
+    Rates of a table with rows are known together better than each by itself; the doubts of single rates do not tell.
+    """
+    own = np.array([doubt[term] for term in TERMS])
+    implied: list[float] = []
+    for name in _REFERENCE:
+        parts = np.exp(log_ns) * work[name]
+        implied.append(float(np.hypot(doubt["common"], np.linalg.norm(own * parts / parts.sum()))))
+    factor = min(1.0, spread / float(np.median(implied)))
+    least = {"common": LEAST_COMMON_DOUBT}
+    return {name: max(least.get(name, 0.01), round(value * factor, 2)) for name, value in doubt.items()}
+
+
 def median_error(held: Sequence[HeldOut]) -> float:
     """Returns the median of |predicted / published - 1| over rows."""
     return float(np.median(np.abs(np.concatenate([item.errors() for item in held]))))
 
 
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scales:
+    """By what the fit's own spread is multiplied, so that 90 % of held-out rows lie in the band.
+
+    Attributes:
+        seen: For a machine with rows in this engine, from families left out.
+        unseen: For one without, from every machine's rows in an engine left out.
+        without: What the fit knows of its own error on a group where the machine's rows in that engine are left out.
+    """
+
+    seen: float
+    unseen: float
+    without: Mapping[Group, float]
+
+
 def spread(
-    group: Group, full: Fit, held: Sequence[HeldOut], work: Mapping[str, Array], *, scaled: bool = False
+    group: Group, full: Fit, held: Sequence[HeldOut], work: Mapping[str, Array], scales: Scales, *, scaled: bool = False
 ) -> float:
     """Returns the standard deviation of log(published / predicted) on models that were not fitted.
 
@@ -114,11 +182,13 @@ def spread(
     """
     errors = np.abs(np.concatenate([item.log_errors() for item in held])) if held else np.zeros(0)
     if len(errors) >= ENOUGH_ROWS and not scaled:
-        return max(NOISE, float(np.quantile(errors, 0.9)) / BAND_QUANTILE)
+        return max(PRIOR.noise, float(np.quantile(errors, 0.9)) / BAND_QUANTILE)
     rates = full.rates(group)
-    own = float(np.median([rates.log_sigma(work[name]) for name in _REFERENCE]))
-    parts = [own, FAMILY_MISFIT, MODEL_MISFIT, NOISE, *([SCALING_SPREAD] if scaled else [])]
-    return float(np.sqrt(np.sum(np.square(parts))))
+    own = own_spread(float(np.median([rates.log_sigma(work[name]) for name in _REFERENCE])))
+    own *= scales.seen if rates.rows else scales.unseen
+    if 0 < rates.rows < FEW_MODELS:
+        own = scales.unseen * scales.without[group]
+    return float(np.hypot(own, SCALING_SPREAD)) if scaled else own
 
 
 def untested(group: Group, full: Fit, timings: Sequence[Timing], work: Mapping[str, Array]) -> list[str]:
@@ -160,9 +230,15 @@ def as_toml(target: Target, values: Mapping[str, Any]) -> str:
     """Returns one table as TOML."""
     head = f"latency_model.{target.runtime}.{target.precision}"
     lines = [f"[{head}]"]
-    lines += [f"{key} = {json.dumps(value)}" for key, value in values.items() if key != "ns"]
+    lines += [f"{key} = {_toml_value(value)}" for key, value in values.items() if key != "ns"]
     lines += [f"[{head}.ns]", *(f"{term} = {value:.3g}" for term, value in values["ns"].items())]
     return "\n".join([*lines, ""])
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {part}' for key, part in value.items())} }}"
+    return json.dumps(value)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,66 @@ _CORES: Final[Mapping[str, tuple[str, bool]]] = {
 """Source's name of a device to its fastest core and whether that has 8-bit dot products."""
 
 
+_CLOCKS: Final[Mapping[str, float]] = {
+    "Raspberry Pi 5": 2.4, "Raspberry Pi 4B": 1.5, "Raspberry Pi 3B+": 1.4, "Raspberry Pi 3B": 1.2,
+    "Raspberry Pi Zero 2 W": 1.0, "Raspberry Pi 2": 0.9, "RK3588S board": 2.3, "Rockchip RK3588 board": 2.4,
+    "Orange Pi 5": 2.4, "Firefly-RK3399": 1.8, "Orange Pi 4 LTS": 1.8, "Rockchip RK3399 board": 1.8,
+    "Odroid-N2 (S922X)": 1.8, "Khadas VIM3": 2.2, "Jetson AGX Xavier": 2.25, "Jetson Xavier NX": 1.9,
+    "Jetson AGX Orin": 2.2, "Jetson Orin Nano": 1.5, "Jetson Orin Nano Super": 1.7, "Jetson Orin NX 16GB": 2.0,
+    "Jetson Orin NX": 2.0, "Jetson AGX Thor": 2.6, "Jetson Nano": 1.43, "Jetson TX2": 2.0, "Station P2": 2.0,
+    "Radxa Rock 3A": 2.0, "Orange Pi CM4": 1.8, "Avaota Aim T527": 1.8, "MYIR RemiPi": 1.5, "Radxa Zero 3W": 1.6,
+    "Android phone, Snapdragon 410": 1.2, "EAIDK 310": 1.3, "NanoPi R2S": 1.5, "Orange Pi Zero 2": 1.5,
+    "Arduino UNO Q": 2.0, "Banana Pi M2 Zero": 1.0, "i.MX7 Dual board": 1.0, "Google Pixel 1": 2.15,
+    "Google Pixel 2": 2.35, "Google Pixel 3": 2.5, "Google Pixel 3a": 2.0, "Google Pixel 4": 2.84,
+    "Google Pixel 10": 3.78, "Huawei Mate 10 Pro (Kirin 970)": 2.36, "Xiaomi Mi 9": 2.84, "OnePlus 7T": 2.96,
+    "Android phone, Snapdragon 865": 2.84, "Snapdragon 888 phone (adb name venus)": 2.84,
+    "Android phone, Snapdragon 8 Gen 2": 3.2, "Radxa Orion O6": 2.6, "MediaTek reference k6989v1": 3.25,
+    "iPhone 7": 2.34, "iPhone 11 Pro": 2.65, "iPhone 12": 3.1, "iPhone 14": 3.23, "iPhone 17 Pro": 4.26,
+    "MacBook Pro M1 2020": 3.2, "MacBook Air M3 2024": 4.05,
+}  # fmt: skip
+"""Device to the clock of its fastest core in GHz, by its vendor or the rows' own sources, put down by hand.
+
+Like the two tables below it only sets what the prior expects; the published rows decide."""
+
+_PRODUCTS_A_CYCLE: Final[Mapping[str, int]] = {
+    "Cortex-A7": 1, "Cortex-A53": 4, "Cortex-A55": 4, "Cortex-A57": 4, "Cortex-A72": 4, "Cortex-A73": 4, "Kryo": 4,
+    "Cortex-A75": 8, "Cortex-A76": 8, "Cortex-A77": 8, "Cortex-A78AE": 8, "Carmel": 8, "Cortex-X1": 16,
+    "Cortex-X3": 16, "Cortex-X4": 16, "Neoverse-V3AE": 16, "Apple A10": 12, "Apple A13": 12, "Apple A14": 16,
+    "Apple A15": 16, "Apple A16": 16, "Apple A19": 16,
+}  # fmt: skip
+"""Core to the multiply-accumulates in single precision that its vectors start in one cycle (vendors' guides)."""
+
+_ACCELERATOR_TFLOPS: Final[Mapping[str, float]] = {
+    "Jetson Nano": 0.47, "Jetson TX2": 1.33, "Jetson Xavier NX": 6.0, "Jetson AGX Xavier": 11.0,
+    "Jetson Orin Nano": 10.0, "Jetson Orin Nano Super": 17.0, "Jetson Orin NX 16GB": 25.0, "Jetson Orin NX": 25.0,
+    "Jetson AGX Orin": 42.0,
+    "Jetson AGX Thor": 250.0, "iPhone 11 Pro": 5.5, "iPhone 12": 11.0, "iPhone 14": 15.8, "iPhone 17 Pro": 44.0,
+    "MacBook Pro M1 2020": 11.0, "MacBook Air M3 2024": 18.0, "Samsung Galaxy S23": 17.0, "Samsung Galaxy S24": 22.0,
+    "Samsung Galaxy S25": 30.0,
+}  # fmt: skip
+"""Device to the peak of its GPU or neural engine in 16-bit floats (vendors and `device_facts.csv`)."""
+
+_THREADS_GAIN: Final = 0.8
+"""Power of the number of threads by which published rows grow faster."""
+
+_PEAK_GAIN: Final = 0.7
+"""Power of an accelerator's peak by which published rows grow faster: the rest waits for memory and starts kernels."""
+
+_UNSTATED_THREADS: Final = 4
+
+
+def peak_gmacs(group: Group) -> float | None:
+    """Returns how fast a machine is expected to be, in 10^9 multiply-accumulates a second; None where nobody says."""
+    if group.engine in ("tensorrt", "coreml", "qnn"):
+        peak = _ACCELERATOR_TFLOPS.get(group.device)
+        return None if peak is None else 500 * peak**_PEAK_GAIN
+    clock, width = _CLOCKS.get(group.device), _PRODUCTS_A_CYCLE.get(core_of(group.device))
+    if clock is None or width is None:
+        return None
+    threads = _UNSTATED_THREADS if group.threads == 99 else group.threads
+    return float(clock * width * threads**_THREADS_GAIN)
+
+
 _NCNN_THREADS: Final[Mapping[str, int]] = {
     "Raspberry Pi 5": 4, "Raspberry Pi 4B": 4, "Raspberry Pi 3B+": 4, "Raspberry Pi Zero 2 W": 4, "Jetson Nano": 4,
     "Jetson AGX Orin": 8, "Jetson Orin Nano": 6, "Jetson AGX Xavier": 8, "Rockchip RK3588 board": 8,

@@ -170,3 +170,8 @@ def _targets_of(profile: str, runtime: str) -> Iterator[Target]:
             yield Target(
                 profile=profile, runtime=runtime, precision=precision, unit="cpu", threads=threads, source=source
             )
+
+
+def profile_groups() -> frozenset[Group]:
+    """Returns the groups whose own rows a profile's rates come from."""
+    return frozenset(target.group for target in targets() if not target.source.words)

@@ -20,13 +20,13 @@ from edgekit.pipeline.capture import capture_model
 from edgekit.pipeline.settings import Settings
 from edgekit.predict.latency import rates_for
 from edgekit.predict.latency_features import count_operator
-from edgekit.predict.latency_refit import Observation, Refit, refit
+from edgekit.predict.latency_refit import Observation, Refit, doubt_of, refit
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.recipe import Precision, precision_named
 from edgekit.task.task import model_task
 
 Tables = Mapping[str, Mapping[str, Any]]
-CalibratedGroup = tuple[str, str]
+CalibratedGroup = tuple[str, Precision]
 """A runtime and a precision that has rates of its own."""
 
 _SEEN_SHARE: Final = 0.1
@@ -89,7 +89,7 @@ def calibrate(
     grouped: dict[CalibratedGroup, list[Observation]] = {}
     unused: dict[str, str] = {}
     for measurement, source in zip(measurements, find_models(measurements, models, cwd), strict=True):
-        analysis = _analyze(source, settings, cwd)
+        analysis = analyze_source(source, settings, cwd)
         found = observe(measurement, analysis, profile)
         if isinstance(found, str):
             unused[measurement.name] = found
@@ -157,7 +157,8 @@ def _own_artifact(measurement: Measurement, cwd: Path) -> str | None:
     return None
 
 
-def _analyze(source: str, settings: Settings, cwd: Path) -> Analysis:
+def analyze_source(source: str, settings: Settings, cwd: Path) -> Analysis:
+    """Returns the costed graph of an artifact or a model."""
     path = cwd / source
     if path.is_file() and _is_readable(path.name):
         request = FinishedFileRequest(reader=_readers()[path.suffix.lower()], path=path, sizes={})
@@ -180,6 +181,31 @@ def observe(
         return f"{profile.name}'s latency model for {runtime} has rates of {', '.join(tables)} and not of {precision}."
     if reason := _other_conditions(measurement, table):
         return reason
+    found = work_ms(analysis, precision, profile, runtime)
+    if isinstance(found, str):
+        return found
+    parts, fixed = found
+    observation = Observation(
+        name=measurement.name, parts_ms=parts, fixed_ms=fixed, measured_ms=measurement.latency.value_ms
+    )
+    return (runtime, precision), observation
+
+
+def work_ms(
+    analysis: Analysis, precision: Precision, profile: DeviceProfile, runtime: str
+) -> tuple[dict[str, float], float] | str:
+    """Returns what the rates say about a model, or the reason why they say nothing.
+
+    Args:
+        analysis: The model's costed graph.
+        precision: Of the artifact.
+        profile: Whose rates.
+        runtime: What runs it.
+
+    Returns:
+        (kind of work to milliseconds at this precision's rates, milliseconds at the rates of other precisions).
+    """
+    tables: Tables = profile.latency_model[runtime]
     parts: dict[str, float] = {}
     fixed = 0.0
     for operator in analysis.operators:
@@ -193,12 +219,7 @@ def observe(
                 parts[term] = parts.get(term, 0.0) + part
             else:
                 fixed += part
-    if not parts:
-        return "The model has no work that these rates speak of."
-    observation = Observation(
-        name=measurement.name, parts_ms=parts, fixed_ms=fixed, measured_ms=measurement.latency.value_ms
-    )
-    return (runtime, precision), observation
+    return (parts, fixed) if parts else "The model has no work that these rates speak of."
 
 
 def _other_conditions(measurement: Measurement, table: Mapping[str, Any]) -> str:
@@ -230,11 +251,13 @@ def _precision_of(analysis: Analysis) -> Precision:
 
 def _calibrated(group: CalibratedGroup, observations: Sequence[Observation], profile: DeviceProfile) -> CalibratedTable:
     old: Mapping[str, Any] = profile.latency_model[group[0]][group[1]]
-    found = refit(observations, old["spread"])
+    found = refit(observations, old["spread"], doubt_of(old))
     rates = {term: rate * found.factors.get(term, found.common) for term, rate in old["ns"].items()}
     names = ", ".join(dict.fromkeys(observation.name for observation in observations))
+    shrink = min(1.0, found.spread / old["spread"])
     table = {
         **old,
+        **({"doubt": {term: value * shrink for term, value in old["doubt"].items()}} if "doubt" in old else {}),
         "spread": found.spread,
         **({"error": found.error_left_out} if found.error_left_out is not None else {}),
         "untested": [term for term in old.get("untested", ()) if not _is_tested(term, observations)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,15 +10,18 @@ import typer
 
 from edgekit.cli import options
 from edgekit.cli.completion import complete_device
-from edgekit.cli.options import MODEL_AND_DATA, option
+from edgekit.cli.options import CHOICE, MODEL_AND_DATA, option
 from edgekit.errors import UsageError
 from edgekit.profiles.profile import USER_FOLDER, DeviceProfile, find_profile, shipped_folder
 from edgekit.terminal.console import console, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.table import Table
 
     from edgekit.benchmarking.latency_calibration import CalibrationResult
+    from edgekit.predict.latency_design import Proposal
 
 JSON_SCHEMA = 1
 
@@ -29,11 +33,29 @@ NameArgument = Annotated[
     ),
 ]  # fmt: skip
 From = Annotated[
-    list[Path],
+    list[Path] | None,
     option(
-        MODEL_AND_DATA, "--from",
+        MODEL_AND_DATA,
+        "--from",
         help="Measurement file, benchmark_model's output or an AI Hub profile; several times.",
     ),
+]
+Propose = Annotated[
+    int,
+    option(
+        CHOICE,
+        "--propose",
+        min=0,
+        max=100,
+        show_default=False,
+        help="Say which models to measure first, so many, and write nothing: of --model, else of known ones.",
+    ),
+]
+FormatOption = Annotated[
+    str, option(CHOICE, "--format", "-f", show_default=False, help="With --propose: whose rates, such as tflite.")
+]
+PrecisionOption = Annotated[
+    str, option(CHOICE, "--precision", "-p", show_default=False, help="With --propose: fp32, fp16 or int8-static.")
 ]  # fmt: skip
 ModelOption = Annotated[
     list[str] | None,
@@ -46,16 +68,30 @@ ModelOption = Annotated[
 
 def calibrate(
     name: NameArgument,
-    source: From,
+    source: From = None,
     model: ModelOption = None,
+    propose: Propose = 0,
+    format_name: FormatOption = "",
+    precision: PrecisionOption = "",
     as_json: options.Json = False,
     no_color: options.NoColor = False,
 ) -> None:
     """Refit a profile's latency model on measurements from the device, and say how much better it got.
 
     The new rates go into ./device_profiles/NAME.toml, which wins over edgekit's own profile; that one stays as it is.
+    --propose says which models to measure first.
     """
     profile = find_profile(name, Path.cwd())
+    screen = options.Screen(as_json=as_json, no_color=no_color)
+    if propose:
+        if source:
+            raise UsageError("--propose says what to measure, --from brings measurements: give one of them.")
+        _propose(profile, propose, model or (), (format_name, precision), screen)
+        return
+    if not source:
+        raise UsageError(
+            "Nothing to calibrate on: give measurements with --from, or --propose 3 to hear which to make."
+        )
     target = _target(profile)
     from edgekit.benchmarking.latency_calibration import calibrate as run_calibration
     from edgekit.benchmarking.latency_calibration import read_measurements
@@ -63,15 +99,63 @@ def calibrate(
     from edgekit.profiles.profile_copy import with_latency_tables, write_profile
 
     measurements, models = read_measurements(source, model or (), profile, Path.cwd())
-    screen = options.Screen(as_json=as_json, no_color=no_color)
     with pipeline_settings(screen, options.Workers(), jobs=1) as (settings, _):
         result = run_calibration(profile, measurements, models, settings, Path.cwd())
-    tables = {calibrated.group: calibrated.table for calibrated in result.tables}
+    tables = {(one.group[0], str(one.group[1])): one.table for one in result.tables}
     write_profile(target, with_latency_tables(profile.path.read_text(encoding="utf-8"), tables))
     if as_json:
         write_json(_json(profile, result, target))
     else:
         _show(profile, result, target, no_color=no_color)
+
+
+def _propose(
+    profile: DeviceProfile, count: int, models: Sequence[str], wanted: tuple[str, str], screen: options.Screen
+) -> None:
+    """Prints which models to measure, the most informative first."""
+    from edgekit.benchmarking.measurement_proposals import find_group, propose_measurements
+    from edgekit.cli.settings import pipeline_settings
+
+    group = find_group(profile, *wanted)
+    with pipeline_settings(screen, options.Workers(), jobs=1) as (settings, _):
+        found = propose_measurements(profile, group, models, settings, Path.cwd(), count=count)
+    if screen.as_json:
+        write_json({
+            "schema_version": JSON_SCHEMA,
+            "command": "devices",
+            "device": profile.name,
+            "runtime": group[0],
+            "precision": group[1],
+            "proposed": [{"model": one.name, "spread": one.spread} for one in found],
+        })  # fmt: skip
+        return
+    out = console(no_color=screen.no_color)
+    title = f"{group[0]} {group[1].replace('_', '-')}"
+    out.print(f"{profile.title} ({profile.name}), {title}: measure these, in this order", markup=False, soft_wrap=True)
+    out.print()
+    out.print(_proposal_table(found))
+    out.print()
+    lines = [
+        f"edgekit bench FILE --device {profile.name} --on ssh://USER@HOST -o FILE.json measures one there, then",
+        f"edgekit devices calibrate {profile.name} --from FILE.json --from ... refits the rates.",
+    ]
+    out.print(*lines, sep="\n", markup=False, soft_wrap=True)
+
+
+def _proposal_table(found: Sequence[Proposal]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from edgekit.predict.latency import BAND_QUANTILE
+    from edgekit.predict.latency_refit import MISFIT
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("", justify="right")
+    table.add_column("model", no_wrap=True)
+    table.add_column("others then known within a factor of (90 %)", justify="right")
+    for i, one in enumerate(found, 1):
+        table.add_row(str(i), Text(one.name), f"{math.exp(BAND_QUANTILE * math.hypot(one.spread, MISFIT)):.2f}")
+    return table
 
 
 def _target(profile: DeviceProfile) -> Path:

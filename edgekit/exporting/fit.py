@@ -17,7 +17,7 @@ from edgekit.exporting.report import ExportReport, describe_environment
 from edgekit.formats.table import all_formats
 from edgekit.pipeline.settings import Settings
 from edgekit.recipe import Recipe
-from edgekit.validators.execution import RunSettings, collect_evidence, describe_artifact
+from edgekit.validators.execution import RunSettings, check_sizes, collect_evidence, describe_artifact
 from edgekit.workers.cache import versions
 from edgekit.workers.process_folder import temporary_folder
 
@@ -61,6 +61,8 @@ def fit(path: Path, data: ArtifactData, profile: DeviceProfile, budget: Budget, 
     artifact = describe_artifact(path, settings=run_settings, progress=settings.stage("artifact"))
     with temporary_folder("outputs") as folder:
         samples, origin = data.samples_for(artifact, folder / "samples", settings)
+        if samples is None:
+            check_sizes(artifact)
         evidence = collect_evidence(
             artifact,
             folder=folder,
@@ -76,6 +78,7 @@ def fit(path: Path, data: ArtifactData, profile: DeviceProfile, budget: Budget, 
         artifact=artifact,
         device=profile.name,
         predicted_latency=costs.latency[0],
+        evaluation=None,  # made-up values or sizes: they feed the file, and nothing is judged on them
         accelerator=profile.accelerators.get(artifact.runtime, ""),
     )
     judged = Budget(limits=tuple(limit for limit in budget.limits if limit.name not in NOT_JUDGED))

@@ -72,6 +72,7 @@ FORMAT: Final = Format(
     packages=(Package(name="coremltools", module="coremltools", purpose="Core ML export"),),
     records=("coremltools",),
     starts_from=("pt2", "keras", "savedmodel"),
+    graph_reader="edgekit.validators.coreml_evaluator.read_costs:read_costs",
     facts_reader="edgekit.validators.stored_facts.coreml_package:read",
     inspector="edgekit.debugging.inspect_coreml:CoreMLInspector",
     accelerators="edgekit.validators:accelerators",

@@ -43,11 +43,11 @@ _STORAGE: Final = Storage(
 
 # Convolutions in float16 lie in 4 bytes and are packed in 2.
 _MEMORY: Final = MemoryTerms(
-    fixed_bytes=3_900_000,
+    fixed_bytes=5_200_000,
     per_operator_bytes=0,
     copies={
-        "conv": (2, 1.5, 2),
-        "linear": (2, 2, 2),
+        "conv": (1.25, 1, 1),
+        "linear": (2, 2, 1),
         "recurrent": (2, 2, 2),
         "table": (1, 1, 1),
         "other": (1, 1, 1),
@@ -55,7 +55,7 @@ _MEMORY: Final = MemoryTerms(
     widened={},
     unrolls=False,
     points_to_inputs=True,
-    frees_file=True,
+    dynamic_arena_copies=2.5,
     band=0.2,
 )
 

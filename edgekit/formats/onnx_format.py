@@ -48,14 +48,13 @@ _MEMORY: Final = MemoryTerms(
     copies={
         "conv": (2.75, 2.75, 3.1),
         "linear": (1.15, 1.15, 1.7),
-        "recurrent": (4, 4, 8),
+        "recurrent": (2, 2, 8),
         "table": (1.1, 1.1, 1.1),
         "other": (1, 1, 1),
     },
     widened={"fp16": 0},
     unrolls=False,
     points_to_inputs=False,
-    frees_file=False,
     band=0.2,
     arena_copies=2,
 )

@@ -115,9 +115,11 @@ class MemoryTerms:
         unrolls: Recurrent layers are unrolled, and every time step packs its own float32 copy of the state's matrix,
             also where the file holds integers (measured: 3.9 to 4.2 bytes a weight and step).
         points_to_inputs: A convolution keeps a pointer for each output position and tap (XNNPACK).
-        frees_file: The stored copy is gone before the arena is used: the peak is the larger of loading and running.
         band: Half width of the 90 % band, as a share.
         arena_copies: What the arena takes, in arenas: workspaces beside it, or a first run that is laid out otherwise.
+        dynamic_arena_copies: The same where ranges are found at run time and each such kernel is a delegate of its own:
+            activations lie in the program's plan and, quantized and not, in the delegate's workspace. None for no
+            difference.
     """
 
     fixed_bytes: int
@@ -126,6 +128,6 @@ class MemoryTerms:
     widened: Mapping[Precision, float]
     unrolls: bool
     points_to_inputs: bool
-    frees_file: bool
     band: float
     arena_copies: float = 1.0
+    dynamic_arena_copies: float | None = None

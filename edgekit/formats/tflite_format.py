@@ -52,7 +52,6 @@ _MEMORY: Final = MemoryTerms(
     widened={"fp16": 1, "int8_weights": 0},
     unrolls=True,
     points_to_inputs=True,
-    frees_file=False,
     band=0.15,
     arena_copies=1.2,
 )

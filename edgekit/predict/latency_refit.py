@@ -5,18 +5,20 @@ what all kinds of work share (clock, memory, build of the runtime), tk what is s
 maximum a posteriori estimate under normal priors on t0 and tk and a normal error of the logarithm of each latency,
 
     minimise  sum_i w_i ((ln(sum_k exp(t0 + tk) parts_ik) - ln measured_i) / misfit)^2
-              + (t0 / s)^2 + sum_k (tk / (s / 2))^2
+              + (t0 / s0)^2 + sum_k (tk / sk)^2
 
-where s is the profile's own spread: a model that was known well moves little, one that was scaled from another device
-moves far. The weights w_i are Huber's (1964), found again after each of a few rounds, so that one broken measurement
-does not decide. Few measurements can thus be used: what they do not tell stays as it was.
+where s0 and sk are the profile's own doubt, which the fit over all published devices leaves about this one: rates
+that were known well move little, those that were scaled from another device move far. A table without it has its
+spread as s0 and half of that as each sk. The weights w_i are Huber's (1964), found again after each of a few rounds,
+so that one broken measurement does not decide. Few measurements can thus be used: what they do not tell stays as it
+was.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, final
 
 if TYPE_CHECKING:
@@ -34,6 +36,36 @@ _HUBER: Final = 1.345
 _ROUNDS: Final = 5
 _PRIOR_COUNT: Final = 5
 """How many measurements the profile's own spread counts as."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """How far the rates of a latency model may be off: standard deviations of natural logarithms.
+
+    Attributes:
+        common: Of a factor that all kinds of work share.
+        other: Of the factor of one kind of work that `terms` does not name.
+        terms: Kind of work to that of its own factor.
+    """
+
+    common: float
+    other: float
+    terms: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def of(self, term: str) -> float:
+        """Returns the standard deviation of the factor of one kind of work."""
+        return self.terms.get(term, self.other)
+
+
+def doubt_of(table: Mapping[str, Any]) -> Doubt:
+    """Returns the doubt of a profile's table `[latency_model.<runtime>.<precision>]`."""
+    known: Mapping[str, float] | None = table.get("doubt")
+    spread: float = table["spread"]
+    if not known:
+        return Doubt(common=spread, other=spread / 2)
+    terms = {term: value for term, value in known.items() if term != "common"}
+    return Doubt(common=known["common"], other=max(terms.values(), default=spread / 2), terms=terms)
 
 
 @final
@@ -81,21 +113,23 @@ class Refit:
     error_left_out: float | None
 
 
-def refit(observations: Sequence[Observation], spread: float) -> Refit:
+def refit(observations: Sequence[Observation], spread: float, doubt: Doubt | None = None) -> Refit:
     """Returns the refitted rates of one (runtime, precision).
 
     Args:
         observations: At least one.
         spread: The profile's standard deviation of the logarithm of measured / predicted.
+        doubt: What the rates may be off by; None for what the spread says.
     """
-    common, factors = _fit(observations, spread)
+    doubt = doubt or doubt_of({"spread": spread})
+    common, factors = _fit(observations, doubt, spread)
     left_out: float | None = None
     new_spread = spread
     if len(observations) >= FEWEST_TO_LEAVE_ONE_OUT:
         logs: list[float] = []
         for i, observation in enumerate(observations):
             others = [*observations[:i], *observations[i + 1 :]]
-            other_common, other_factors = _fit(others, spread)
+            other_common, other_factors = _fit(others, doubt, spread)
             known = dict.fromkeys(observation.parts_ms, other_common) | other_factors
             logs.append(_log_error(observation, known))
         left_out = _median_error(logs)
@@ -111,7 +145,7 @@ def refit(observations: Sequence[Observation], spread: float) -> Refit:
     )
 
 
-def _fit(observations: Sequence[Observation], spread: float) -> tuple[float, dict[str, float]]:
+def _fit(observations: Sequence[Observation], doubt: Doubt, spread: float) -> tuple[float, dict[str, float]]:
     """Returns exp(t0), and exp(t0 + tk) by kind of work."""
     import numpy as np
     from scipy.optimize import least_squares
@@ -121,7 +155,7 @@ def _fit(observations: Sequence[Observation], spread: float) -> tuple[float, dic
     fixed = np.asarray([observation.fixed_ms for observation in observations])
     measured = np.log([observation.measured_ms for observation in observations])
     weights = np.ones(len(observations))
-    prior = np.asarray([spread, *[spread / 2] * len(terms)])
+    prior = np.asarray([doubt.common, *(doubt.of(term) for term in terms)])
     solution = np.zeros(len(terms) + 1)
 
     def errors(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,12 +1,13 @@
 """How much memory a runtime needs to load and run an artifact, beyond an empty process that has the runtime loaded.
 
-    memory = runtime's own + arena + for each weight: its bytes in the file * copies(runtime, kernel)
+    memory = runtime's own + arenas + for each weight: its bytes in the file * copies(runtime, kernel)
 
 Kernels on ARM and x86 (XNNPACK, MLAS) repack weights into the order in which they read them, so most weights exist
 twice while the model runs; a table whose file is mapped is hardly read at all. Where a runtime widens weights to float
 before use, the widened copies count. The copies come from the peak memory of real artifacts in each runtime on a
 Linux host (EfficientNet-Lite0, a residual CNN, an MLP, a 4-layer transformer, an LSTM, and files of public packages:
-`benchmarks/results/wild.md`); a phone's allocator and page cache differ, so the band is wide.
+`benchmarks/results/wild.md`; of ExecuTorch's convolutions `benchmarks/results/memory.md`); a phone's allocator and page
+cache differ, so the band is wide.
 """
 
 from __future__ import annotations
@@ -128,14 +129,10 @@ def indirection_bytes(analysis: Analysis) -> int:
 
 def _with_arena(held: float, arena: int, recipe: Recipe, terms: MemoryTerms) -> float:
     """Returns the peak of weights and activations together."""
-    if not terms.frees_file:
-        return held + terms.arena_copies * arena
+    copies = terms.arena_copies
     if recipe.default in ("int8_dynamic", "int8_hybrid", "int4_weights"):
-        # Each kernel with run-time ranges is a delegate of its own: activations lie in the program's plan and,
-        # quantized and not, in the delegate's workspace.
-        return held + 2.5 * arena
-    # The file's copy is freed after loading: half of what was held gives way to the arena.
-    return max(held, held / 2 + arena)
+        copies = terms.dynamic_arena_copies or copies
+    return held + copies * arena
 
 
 def _unrolled(analysis: Analysis) -> tuple[float, int]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstraints, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from edgekit import units
@@ -184,11 +184,20 @@ class LatencyRates(_Table):
     recurrent_macs: _Nanoseconds = Field(description=_RATE_TEXT)
     layer_elements: _Nanoseconds = Field(description=_RATE_TEXT)
     weights: _Nanoseconds = Field(description=_RATE_TEXT)
+    linear_weights: _Nanoseconds = Field(description=f"{_RATE_TEXT}; that of weights if left out")
+    positions: _Nanoseconds = Field(0.0, description=f"{_RATE_TEXT}; 0 if left out")
     cheap_elements: _Nanoseconds = Field(description=_RATE_TEXT)
     costly_elements: _Nanoseconds = Field(description=_RATE_TEXT)
     pooled_elements: _Nanoseconds = Field(description=_RATE_TEXT)
     moved_elements: _Nanoseconds = Field(description=_RATE_TEXT)
     operators: _Nanoseconds = Field(description=_RATE_TEXT)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older(cls, data: Any) -> Any:
+        """Lets profiles be read that were written before linear layers' weights were told apart."""
+        is_older = isinstance(data, dict) and "weights" in data and "linear_weights" not in data
+        return {**data, "linear_weights": data["weights"]} if is_older else data
 
 
 class LatencyTable(_Table):
@@ -209,6 +218,11 @@ class LatencyTable(_Table):
     )
     spread: _Share = Field(
         description="standard deviation of the natural logarithm of published / predicted, above 0, such as 0.15"
+    )
+    doubt: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None = Field(
+        None,
+        description="a table of how far the rates may be off, standard deviations of natural logarithms above 0: "
+        "common for a factor that all share, and one for each kind of work",
     )
     untested: list[str] = Field([], description="a list of kinds of work that no fitted row had, keys of ns")
     scaled_from: _Text | None = Field(

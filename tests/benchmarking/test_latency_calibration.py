@@ -83,7 +83,8 @@ def test_a_measurement_is_held_against_the_rates_of_its_precision(pi4: DevicePro
     assert observation.parts_ms == pytest.approx({
         "linear_macs": rates["linear_macs"],
         "layer_elements": rates["layer_elements"] * 2000 / 1e6,
-        "weights": rates["weights"],
+        "linear_weights": rates["linear_weights"],
+        "positions": rates["positions"] / 1e6,
         "operators": rates["operators"] / 1e6,
     })  # fmt: skip
     assert (observation.measured_ms, observation.fixed_ms) == (3.0, 0.0)

@@ -17,18 +17,19 @@ def scripts(monkeypatch):
     """Lets the command's own modules be imported; they are scripts and no package."""
     monkeypatch.syspath_prepend(str(FOLDER))
     yield
-    for name in ("fitting", "published", "machines", "crossvalidate"):
+    for name in ("fitting", "published", "machines", "crossvalidate", "repeats"):
         sys.modules.pop(name, None)
 
 
 def synthetic(noise=0.05, seed=0):
     """Returns timings of 24 models on two boards, and their work; the second board is twice as fast."""
-    from fitting import TERMS
+    from fitting import TERMS, TYPICAL_NS
     from published import Group, Timing
 
     random = np.random.default_rng(seed)
-    rates = np.exp(random.normal(0, 0.5, len(TERMS))) * 0.1
-    work = {f"model{i}": random.uniform(0, 1e7, len(TERMS)) for i in range(24)}
+    typical = np.array([TYPICAL_NS[term] for term in TERMS])
+    rates = np.exp(random.normal(0, 0.3, len(TERMS))) * typical
+    work = {f"model{i}": random.uniform(0, 1e6, len(TERMS)) / typical for i in range(24)}
     timings = []
     for device, speed in (("Raspberry Pi 4B", 1.0), ("Raspberry Pi 5", 0.5)):
         group = Group(device=device, threads=4, engine="tflite", precision="fp32")
@@ -39,14 +40,17 @@ def synthetic(noise=0.05, seed=0):
 
 
 def test_models_that_were_left_out_are_predicted_inside_the_band():
-    from crossvalidate import coverage, leave_out, summarise
-    from fitting import FAMILY_MISFIT, Fit
+    from crossvalidate import BAND_QUANTILE, leave_out, own_spread, spread_scale, summarise
+    from fitting import Fit
 
     timings, work = synthetic()
     found = list(leave_out(timings, work, Fit(timings, work)))
     assert len(found) == len(timings)
     assert summarise(found)["median"] < 0.15
-    assert coverage(found, FAMILY_MISFIT) >= 0.8
+    judged = [item for i, item in enumerate(found) if i % 4 < 2]  # every second model, on both boards
+    scale = spread_scale([item for item in found if item not in judged])
+    inside = [abs(item.log_errors()[0]) <= BAND_QUANTILE * scale * own_spread(item.sigma) for item in judged]
+    assert np.mean(inside) >= 0.8
 
 
 def test_a_machine_is_twice_as_fast_where_its_rows_say_so():
@@ -69,6 +73,36 @@ def test_a_group_without_rows_is_less_certain_than_one_with_rows():
     unseen = Group(device="Raspberry Pi 5", threads=4, engine="xnnpack", precision="fp32")
     assert fit.rates(unseen).rows == 0
     assert fit.rates(unseen).log_sigma(amounts) > 2 * fit.rates(timings[0].group).log_sigma(amounts)
+
+
+def test_repeated_rows_are_held_against_the_others_of_their_model():
+    from published import Group, Timing
+    from repeats import disagreement, repeats_table
+
+    group = Group(device="Raspberry Pi 4B", threads=4, engine="tflite", precision="fp32")
+    rows = Timing(group=group, model="resnet50", values_ms=(10.0, 10.0, 20.0), sources=("here",))
+    alone = Timing(group=group, model="vgg16", values_ms=(10.0,), sources=("here",))
+    assert disagreement([rows, alone]) == pytest.approx([0.5, 0.5, 0.5])
+    assert list(repeats_table([rows, alone], lambda _: True))[-1] == "| all | | | | 1 | 3 | 50.0% | 0% | 0% |"
+
+
+def test_what_terms_share_is_the_doubt_of_all_and_the_rest_is_their_own():
+    from fitting import TERMS, doubt_from
+
+    spread = np.full((len(TERMS), len(TERMS)), 0.09) + np.diag(np.full(len(TERMS), 0.16))
+    doubt = doubt_from(spread)
+    assert doubt.common == pytest.approx(0.3)
+    assert doubt.of("weights") == pytest.approx(0.4)
+
+
+def test_a_machine_with_a_higher_peak_is_expected_to_be_faster():
+    from machines import peak_gmacs
+    from published import Group
+
+    def peak(device, threads):
+        return peak_gmacs(Group(device=device, threads=threads, engine="tflite", precision="fp32"))
+
+    assert peak("Raspberry Pi 5", 4) > peak("Raspberry Pi 4B", 4) > peak("Raspberry Pi 4B", 1)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekit.analysis.graph import Weight
 from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.predict.latency import operator_latencies, predict_latency
 from edgekit.predict.latency_features import TERMS, count_operator, count_work
@@ -208,3 +210,27 @@ def test_a_pi_4_runs_integers_faster_than_float_and_a_pi_3_slower_than_a_pi_4():
 
     assert ms("pi4", "int8_static") < 0.7 * ms("pi4", "fp32")
     assert ms("pi3", "fp32") > ms("pi4", "fp32") > ms("pi5", "fp32")
+
+
+def weighted(channels, side=8, kernel="pointwise_conv"):
+    """Returns a layer with its weight: (channels, channels, 1, 1)."""
+    analysis = net(channels, side, kernel=kernel)
+    shape = (channels, channels, 1, 1)
+    weight = Weight(name="w", shape=shape, dtype="float32", role="kernel", channels=channels)
+    return replace(analysis, operators=(replace(analysis.operators[0], weights=("w",)),), weights={"w": weight})
+
+
+@pytest.mark.parametrize(("channels", "filled"), [(16, 16), (17, 24), (24, 24)])
+def test_products_are_counted_in_full_tiles(channels, filled):
+    analysis = weighted(channels)
+    work = count_operator(analysis, analysis.operators[0])
+    assert work["pointwise_macs"] == pytest.approx(64 * channels * filled)
+    assert (work["positions"], work["weights"]) == (64, channels**2)
+
+
+@pytest.mark.parametrize("kernel", ["pointwise_conv", "linear"])
+def test_a_product_with_one_vector_is_a_linear_layer_whatever_its_name(kernel):
+    analysis = weighted(16, side=1, kernel=kernel)
+    work = count_operator(analysis, analysis.operators[0])
+    assert (work["linear_macs"], work["linear_weights"], work["positions"]) == (256, 256, 1)
+    assert "weights" not in work

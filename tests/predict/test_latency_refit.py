@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.predict.latency_refit import Observation, refit
+from edgekit.predict.latency_refit import Doubt, Observation, doubt_of, refit
 
 MODELS = ((8.0, 1.0), (1.0, 6.0), (4.0, 4.0), (2.0, 0.5), (10.0, 7.0), (0.5, 3.0))
 
@@ -83,3 +83,15 @@ def test_work_at_other_rates_is_left_alone() -> None:
 @pytest.mark.parametrize(("count", "known"), [(2, False), (3, True)], ids=["below", "on"])
 def test_a_model_is_left_out_from_three_measurements_on(count: int, known: bool) -> None:
     assert (refit(observations(1.3, 1.1, count=count), spread=0.3).error_left_out is not None) == known
+
+
+def test_a_kind_of_work_that_is_in_doubt_moves_more_than_one_that_is_known() -> None:
+    doubt = Doubt(common=0.01, other=0.4, terms={"dense": 0.05})
+    found = refit(observations(1.5, 1.5), 0.3, doubt)
+    assert abs(math.log(found.factors["depthwise"])) > 2 * abs(math.log(found.factors["dense"]))
+
+
+def test_a_table_without_doubt_has_that_of_its_spread() -> None:
+    assert doubt_of({"spread": 0.4}) == Doubt(common=0.4, other=0.2)
+    table = {"spread": 0.4, "doubt": {"common": 0.3, "dense": 0.1}}
+    assert doubt_of(table) == Doubt(common=0.3, other=0.1, terms={"dense": 0.1})

@@ -62,11 +62,17 @@ def test_what_cannot_be_known_is_not_run_with_the_reason(runtime, basis):
     assert (found.value, found.basis) == (None, basis)
 
 
-def test_a_runtime_that_frees_the_file_peaks_while_loading_or_while_running():
-    analysis, recipe = chain(), Recipe(default="fp32")
+@pytest.mark.parametrize(("precision", "arenas"), [("fp32", 1.0), ("int8_dynamic", 2.5)])
+def test_kernels_with_ranges_found_at_run_time_hold_activations_of_their_own(precision, arenas):
+    analysis, recipe = chain(), Recipe(default=precision)
     terms = find_format("executorch").memory
-    weights = 4 * 100_000 * 100
-    assert predict_memory(analysis, recipe, "executorch").value == terms.fixed_bytes + 2 * weights
+    arena = arena_bytes(analysis, recipe)
+    larger = predict_memory(chain(200_000), recipe, "executorch").value
+    value = predict_memory(analysis, recipe, "executorch").value
+    # Twice the width is twice the weights and, but for the input, twice the arena.
+    assert larger - value == pytest.approx(value - terms.fixed_bytes, rel=0.01)
+    weights = value - terms.fixed_bytes - arenas * arena
+    assert weights == pytest.approx({"fp32": 2 * 4, "int8_dynamic": 1.04}[precision] * 100_000 * 100, rel=0.05)
 
 
 def test_weights_that_are_widened_before_use_count_as_float():
