@@ -40,12 +40,13 @@ def activation_inputs(operators: Iterable[HeadOperator], outputs: Sequence[str])
     for operator in listed:
         for name in dict.fromkeys(operator.reads):
             readers.setdefault(name, []).append(operator)
-    found = {
-        name: _activation(read_by, readers)
-        for name, read_by in readers.items()
-        if name not in outputs and not any(operator.name in heads for operator in read_by)
-    }
-    return {name: activation for name, activation in found.items() if activation is not None}
+    found: dict[str, Activation] = {}
+    for name, read_by in readers.items():
+        inside = name not in outputs and not any(operator.name in heads for operator in read_by)
+        activation = _activation(read_by, readers) if inside else None
+        if activation is not None:
+            found[name] = activation
+    return found
 
 
 def _activation(read_by: Sequence[HeadOperator], readers: Mapping[str, Sequence[HeadOperator]]) -> Activation | None:

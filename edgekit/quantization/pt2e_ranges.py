@@ -150,7 +150,7 @@ class Bounds:
 
     def __init__(self, name: str, activation: Activation | None = None) -> None:
         self._name = name
-        self._activation = activation
+        self._activation: Activation | None = activation
         self._low = 0.0
         self._high = 0.0
 
@@ -182,7 +182,7 @@ class Histogram:
         activation: Activation | None = None,
     ) -> None:
         self._statistics = TensorStatistics(name)
-        self._activation = activation
+        self._activation: Activation | None = activation
         self._learned = learned
         self._method: RangeMethod = method
 
