@@ -11,7 +11,6 @@ from edgekit.converters.tflite_file import constant, embedded, operators, read, 
 from edgekit.converters.to_tflite import TFLiteConverter
 from edgekit.errors import ConversionError, DataError
 from edgekit.model import CapturedModel, TensorSpec
-from edgekit.quantization.statistics import ModelStatistics
 from edgekit.recipe import Recipe
 from edgekit.samples import write_samples
 from edgekit.workers.worker import silent
@@ -71,6 +70,8 @@ def outputs_of(path, rows):
         pytest.param("convolutions", "fp16", 50, id="convolutions-fp16"),
         pytest.param("convolutions", "int8_static", 22, id="convolutions-int8_static"),
         pytest.param("convolutions", "int8_weights", 30, id="convolutions-int8_weights"),
+        # 30.6 dB where the flat ends of activations have their share of the steps.
+        pytest.param("smooth", "int8_static", 31.2, id="smooth-int8-static"),
         pytest.param("two_inputs", "int8_static", 25, id="two_inputs-int8_static"),
         pytest.param("two_outputs", "int8_static", 25, id="two_outputs-int8_static"),
         pytest.param("token_ids", "int8_static", 15, id="token_ids-int8_static"),
@@ -308,7 +309,7 @@ def test_operators_that_stay_float_keep_their_biases(convert, tiny):
 def test_without_statistics_no_channel_is_lifted(convert):
     model = read(convert("convolutions", Recipe(default="fp32"))[0].read_bytes())
     before = write(model)
-    tflite_static.lift_weak_channels(model, ModelStatistics(), "minmax")
+    tflite_static.lift_weak_channels(model, {})
     assert write(model) == before
 
 
