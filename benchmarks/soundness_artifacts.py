@@ -25,7 +25,8 @@ from edgekit.recipe import Candidate, Recipe
 from edgekit.task.request import parse_technique
 from edgekit.task.task import load_task
 from edgekit.validators.base import Evidence
-from edgekit.validators.execution import RunSettings, collect_evidence
+from edgekit.validators.execution import collect_evidence
+from edgekit.validators.runner_process import RunSettings
 from edgekit.workers.cache import Cache
 
 TASKS = Path(__file__).parent / "tasks/soundness"

@@ -46,12 +46,17 @@ from edgekit.techniques.base import technique as find_technique
 
 @dataclass(frozen=True)
 class Row:
-    """One row: a technique with its settings, applied to another row's model; "" converts that model as it is."""
+    """One row: a technique with its settings, applied to another row's model; "" converts that model as it is.
+
+    With `unlabelled`, it learns from so many calibration pictures and what the float model makes of them, and from no
+    label: what a task without [training] gets.
+    """
 
     start: str
     technique: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     precision: str = "fp32"
+    unlabelled: int = 0
 
 
 STUDENT = {"student": "resnet.py:build_student", "width": 8, "depth": 1, "epochs": 8, "learning_rate": 0.1}
@@ -76,6 +81,12 @@ ROWS = {
     "ResNet-8 W4A8": Row(
         "ResNet-8", "qat", {"weight_bits": 4, "epochs": 4, "learning_rate": 0.002, "teacher_share": 0.9}, "int8_static"
     ),
+    "ResNet-8 W4A8, 200 without labels": Row(
+        "ResNet-8", "qat", {"weight_bits": 4, "learning_rate": 0.002, "teacher_share": 0.0}, "int8_static", 200
+    ),
+    "ResNet-8 W4A8, 2000 without labels": Row(
+        "ResNet-8", "qat", {"weight_bits": 4, "learning_rate": 0.002, "teacher_share": 0.0}, "int8_static", 2000
+    ),
     "student alone": Row("ResNet-20", "distill", {**STUDENT, "teacher_share": 0.0}),
     "student distilled": Row("ResNet-20", "distill", {**STUDENT, "teacher_share": 0.9, "temperature": 4.0}),
 }
@@ -90,12 +101,13 @@ def tell(phrase: str, share: float | None = None) -> None:
     print(f"{time.strftime('%H:%M:%S')} {100 * (share or 0):5.1f} % {phrase}", flush=True)
 
 
-def calibration_samples(base: str) -> Samples:
-    """Returns 200 training images as the model takes them."""
-    folder = FOLDER / f"calibration-{base}"
+def calibration_samples(base: str, count: int = 200) -> Samples:
+    """Returns training images as the model takes them."""
+    folder = FOLDER / (f"calibration-{base}" + ("" if count == 200 else f"-{count}"))
     if folder.exists():
         return Samples.open(folder)
-    return write_samples(folder, ["image"], calibration() if base == "ResNet-20" else raw_calibration())
+    pixels = calibration(count=count) if base == "ResNet-20" else raw_calibration(count)
+    return write_samples(folder, ["image"], pixels)
 
 
 def base_model(base: str) -> CapturedModel:
@@ -106,6 +118,7 @@ def base_model(base: str) -> CapturedModel:
 def model_of(name: str) -> CapturedModel:
     """Returns the model of a row, trained now or read."""
     from edgekit.techniques.base import Context
+    from edgekit.techniques.unlabelled import imitation_data
     from edgekit.training.training_data import open_training
 
     row = ROWS[name]
@@ -116,11 +129,18 @@ def model_of(name: str) -> CapturedModel:
         task = load_task(TASK / BASES[base_of(name)])
         assert task.training is not None
         started = time.process_time()
+        base = base_of(name)
+        samples = calibration_samples(base, row.unlabelled or 200)
+        training = (
+            imitation_data(samples, base_model(base), "logits")
+            if row.unlabelled
+            else open_training(task.training, task.base)
+        )
         context = Context(
-            samples=calibration_samples(base_of(name)),
+            samples=samples,
             scratch=FOLDER / "scratch" / folder.name,
             progress=tell,
-            training=open_training(task.training, task.base),
+            training=training,
             checkpoints=FOLDER / "checkpoints" / folder.name,
             base=task.base,
         )

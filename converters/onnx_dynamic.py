@@ -27,6 +27,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
+from edgekit.converters.onnx_shapes import inferred_graph
+
 if TYPE_CHECKING:
     import numpy as np
     import onnx
@@ -160,9 +162,7 @@ def channel_reach(
 
 def static_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of all values that have one without unknown sizes."""
-    import onnx
-
-    graph = onnx.shape_inference.infer_shapes(model).graph
+    graph = inferred_graph(model)
     shapes: dict[str, tuple[int, ...]] = {}
     for value in (*graph.value_info, *graph.input, *graph.output):
         sizes = value.type.tensor_type.shape.dim

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from edgekit.converters.onnx_shapes import inferred_graph
+
 if TYPE_CHECKING:
     import onnx
 
@@ -30,7 +32,7 @@ def write_out_softmax(model: onnx.ModelProto) -> None:
     opset = next(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
     if opset < _SINCE or all(_axis(node) == -1 for node in model.graph.node if node.op_type == "Softmax"):
         return  # the common case needs no shapes
-    inferred = onnx.shape_inference.infer_shapes(model).graph
+    inferred = inferred_graph(model)
     types = {value.name: value.type.tensor_type for value in (*inferred.value_info, *inferred.input, *inferred.output)}
     nodes = list(model.graph.node)
     del model.graph.node[:]

@@ -6,6 +6,7 @@ Only ever runs inside a conversion worker.
 from __future__ import annotations
 
 import ast
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
@@ -77,7 +78,7 @@ def float_graph(captured: CapturedModel, scratch: Path, *, fold: bool = True) ->
 
 def _from_exported_program(captured: CapturedModel) -> onnx.ModelProto:
     import torch
-    from onnxscript import optimizer
+    from onnxscript import ir, optimizer
 
     program = load_captured(captured)
     try:
@@ -87,10 +88,14 @@ def _from_exported_program(captured: CapturedModel) -> onnx.ModelProto:
             f"{captured.source} cannot become onnx: {failure_reason(error, _LACKS, program)}. "
             "Replace that part of the model, or choose another format."
         ) from error
+    model = exported.model
     # The exporter folds small constants only; an LSTM's weights and position tables are computed from larger ones.
-    optimizer.fold_constants(exported.model, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT)
-    optimizer.remove_unused_nodes(exported.model)
-    return exported.model_proto
+    optimizer.fold_constants(model, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT)
+    optimizer.remove_unused_nodes(model)
+    # Folded weights are copies: the program goes, with the circles in it, before the file's weights come.
+    del program, exported
+    gc.collect()
+    return ir.to_proto(model)
 
 
 def _name_sizes(graph: onnx.GraphProto, opened: OpenSizes) -> None:

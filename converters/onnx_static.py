@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.analysis.activation_inputs import activation_inputs
 from edgekit.converters.onnx_precisions import QUANTIZED_OPERATORS, described_nodes, node_precisions
+from edgekit.converters.onnx_shapes import inferred_graph
 from edgekit.converters.onnx_source import OnnxFloatGraph
 from edgekit.model import LearnedRange
 from edgekit.quantization.bias_correction import ChannelMeans, mean_shift, round_weights
 from edgekit.quantization.ranges import Range, choose_range
-from edgekit.quantization.statistics import ModelStatistics
+from edgekit.quantization.statistics import ModelStatistics, not_finite
 from edgekit.recipe import Recipe
 from edgekit.samples import Samples
 from edgekit.workers.worker import Progress
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _GEMM: Final[Mapping[str, float]] = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
 _CLAMPS: Final = ("Relu", "Clip")
+_WEIGHTED: Final = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 @final
@@ -64,7 +66,7 @@ def quantize_static(
         learned: Ranges that training has found.
 
     Raises:
-        DataError: the float model gives NaN or infinite values on the calibration data.
+        DataError: the float model gives NaN on the calibration data, or infinite values to or by a weighted layer.
     """
     import onnx
 
@@ -72,6 +74,7 @@ def quantize_static(
     model.CopyFrom(graph.model)
     excluded = _excluded_nodes(graph, recipe)
     calibration = calibrate(model, samples, progress)
+    excluded |= _masking_nodes(model.graph, calibration.statistics.infinite)
     progress("quantizing", None)
     correct_biases(model, calibration.input_means, excluded, per_channel=recipe.per_channel)
     quantized = _insert_pairs(model, _ranges(model, calibration.statistics, recipe, learned), recipe, excluded)
@@ -88,7 +91,7 @@ def calibrate(model: onnx.ModelProto, folder: Path, progress: Progress) -> OnnxC
     Only one sample's activations are held at a time. Graph optimizations are off, so every value is the graph's own.
 
     Raises:
-        DataError: a value is NaN or infinite.
+        DataError: a value is NaN.
     """
     import onnx
     import onnxruntime
@@ -175,7 +178,7 @@ def float_activations(model: onnx.ModelProto) -> list[str]:
     """Returns the names of all float32 values that are computed or fed, weights excluded, in graph order."""
     import onnx
 
-    inferred = onnx.shape_inference.infer_shapes(model).graph
+    inferred = inferred_graph(model)
     types = {
         value.name: value.type.tensor_type.elem_type
         for value in (*inferred.value_info, *inferred.input, *inferred.output)
@@ -209,6 +212,21 @@ def _excluded_nodes(graph: OnnxFloatGraph, recipe: Recipe) -> set[str]:
                     excluded.add(before.name)
                     pending.extend(before.input)
     return excluded
+
+
+def _masking_nodes(graph: onnx.GraphProto, infinite: Collection[str]) -> set[str]:
+    """Returns the nodes that read or give infinite values, which no grid holds: masks before a softmax.
+
+    Raises:
+        DataError: one of them is a weighted layer; masks never reach those.
+    """
+    found: set[str] = set()
+    for node in graph.node:
+        names = [name for name in (*node.input, *node.output) if name in infinite]
+        if names and node.op_type in _WEIGHTED:
+            raise not_finite(names[0])
+        found.update([node.name] if names else [])
+    return found
 
 
 def _ranges(

@@ -44,17 +44,15 @@ _FLOAT_PRODUCTS: Final = 1
 
 
 def quantize_weights(graph: OnnxFloatGraph, recipe: Recipe, notes: list[str]) -> onnx.ModelProto:
-    """Returns a model whose weights are integers where the recipe asks for it; `graph` is left alone.
+    """Returns the model, changed: its weights are integers where the recipe asks for it.
 
     Args:
-        graph: The float model, or one whose other nodes are quantized already.
+        graph: The float model, or one whose other nodes are quantized already. It is changed: a copy would be all
+            weights once more.
         recipe: Which nodes, how many bits, how large the groups of 4-bit weights are.
         notes: List that gains what was decided.
     """
-    import onnx
-
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
+    model = graph.model
     editor = _Editor(model.graph, recipe, static_shapes(model))
     precisions = node_precisions(graph, recipe)
     for node in list(model.graph.node):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from edgekit.analysis.tflite_protocols import TFLiteGraph, TFLiteOperator
 from edgekit.converters.tflite_file import operators, text
-from edgekit.converters.tflite_precisions import tensor_precisions
+from edgekit.converters.tflite_precisions import WEIGHTED, tensor_precisions
 from edgekit.converters.tflite_source import FloatModel
+from edgekit.quantization.statistics import not_finite
 from edgekit.recipe import Precision, Recipe
 
 _NARROW: Final = 8  # as in onnx_weights: so many times more rows than columns
@@ -21,8 +22,17 @@ _DIVISOR_FEEDERS: Final[tuple[str, ...]] = (
 """What a norm's deviation is computed by: small values, of which integers may make 0."""
 
 
-def quantizer_recipe(source: FloatModel, recipe: Recipe, *, float_io: bool) -> list[dict[str, Any]]:
-    """Returns the recipe in ai-edge-quantizer's form. Later rules win there."""
+def quantizer_recipe(
+    source: FloatModel, recipe: Recipe, *, float_io: bool, infinite: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """Returns the recipe in ai-edge-quantizer's form. Later rules win there.
+
+    Args:
+        source: The float model.
+        recipe: Precision of each part.
+        float_io: Inputs and outputs stay float.
+        infinite: See `kept_float`.
+    """
     from ai_edge_quantizer import recipe_manager
     from ai_edge_quantizer.qtyping import TFLOperationName
 
@@ -31,7 +41,7 @@ def quantizer_recipe(source: FloatModel, recipe: Recipe, *, float_io: bool) -> l
     default: Precision = "fp32" if recipe.default == "int8_hybrid" else recipe.default
     _add_rules(rules, ".*", default, recipe)
     precisions = tensor_precisions(source, recipe)
-    kept = kept_float(source, precisions)
+    kept = kept_float(source, precisions, infinite)
     for graph, operator, kind in operators(source.model):
         names = [text(graph.tensors[i].name) for i in operator.outputs]
         if not names:
@@ -52,15 +62,23 @@ def quantizer_recipe(source: FloatModel, recipe: Recipe, *, float_io: bool) -> l
     return found
 
 
-def kept_float(source: FloatModel, precisions: Mapping[str, Precision]) -> set[str]:
+def kept_float(source: FloatModel, precisions: Mapping[str, Precision], infinite: Collection[str] = ()) -> set[str]:
     """Returns the first output tensors of operators that stay float whatever the default says.
 
     These are the softmaxes inside the model and what feeds them: attention masks and attention weights need more than
     256 values. A softmax at the model's end is a classifier's, which integers serve well. So are divisions by computed
     values, the norms of exporters that spell them out, and how their divisors are computed: LiteRT refuses to divide
-    by an integer that means 0.
+    by an integer that means 0. And so is what reads or gives infinite values.
+
+    Args:
+        source: The float model.
+        precisions: Of each operator, by the name of its first output tensor.
+        infinite: Tensors that held infinite values on the calibration data, by name: masks.
+
+    Raises:
+        DataError: a weighted layer reads or gives infinite values; masks never reach those.
     """
-    kept: set[str] = set()
+    kept = _masking_operators(source, infinite)
     for graph in source.model.subgraphs:
         mine = [(operator, kind) for g, operator, kind in operators(source.model) if g is graph]
         producers = {int(i): (operator, kind) for operator, kind in mine for i in operator.outputs}
@@ -80,6 +98,18 @@ def kept_float(source: FloatModel, precisions: Mapping[str, Precision]) -> set[s
                         kept.add(text(graph.tensors[before[0].outputs[0]].name))
                         starts.append(before[0].inputs)
     return {name for name in kept if precisions[name] == "int8_static"}
+
+
+def _masking_operators(source: FloatModel, infinite: Collection[str]) -> set[str]:
+    """Returns the first output tensors of the operators that read or give infinite values."""
+    found: set[str] = set()
+    for graph, operator, kind in operators(source.model):
+        tensors = [text(graph.tensors[i].name) for i in (*operator.inputs, *operator.outputs) if i >= 0]
+        names = [name for name in tensors if name in infinite]
+        if names and kind in WEIGHTED:
+            raise not_finite(names[0])
+        found.update(text(graph.tensors[i].name) for i in operator.outputs[:1] if names)
+    return found
 
 
 def _recurrent_precision(precision: Precision, kind: str, graph: TFLiteGraph, operator: TFLiteOperator) -> Precision:

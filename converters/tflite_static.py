@@ -52,7 +52,7 @@ def calibrate(content: bytes, folder: Path, progress: Progress) -> TFLiteCalibra
         progress: Callback that gets how far it is.
 
     Raises:
-        DataError: a value is NaN or infinite.
+        DataError: a value is NaN.
     """
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter, OpResolverType

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, final
 
@@ -16,6 +16,7 @@ import edgekit
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
 from edgekit.converters.onnx_boundary import make_input_integer, make_output_integer
 from edgekit.converters.onnx_dynamic import DYNAMIC_PRODUCTS
+from edgekit.converters.onnx_file import write_model
 from edgekit.converters.onnx_half import to_half
 from edgekit.converters.onnx_pixels import take_pixels, transposes
 from edgekit.converters.onnx_precisions import node_precisions
@@ -73,6 +74,7 @@ class ONNXConverter(Converter):
         progress("exporting the float graph", None)
         graph = float_graph(request.model, request.scratch, fold=bool(request.recipe.precisions - {"fp32"}))
         notes: list[str] = []
+        precisions = node_precisions(graph, request.recipe)
         model = _realise(graph, request, notes, progress)
         if "fp16" not in request.recipe.precisions:
             write_out_softmax(model)
@@ -80,20 +82,22 @@ class ONNXConverter(Converter):
         if request.image is not None:
             inputs = _with_pixels(model.graph, request.image, inputs, notes)
         _describe(model, request, inputs, outputs)
-        progress("writing", None)
-        output.write_bytes(model.SerializeToString(deterministic=True))
-        try:
-            onnx.checker.check_model(str(output))
-        except onnx.checker.ValidationError as error:
-            raise ConversionError(f"{request.model.source} became an invalid ONNX file: {error}") from error
-        return Conversion(
+        conversion = Conversion(
             inputs=inputs,
             outputs=outputs,
             notes=tuple(notes),
             operators=dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
-            float_fallbacks=_float_fallbacks(graph, model.graph, request.recipe),
+            float_fallbacks=_float_fallbacks(graph.modules, model.graph, precisions),
             states=request.model.artifact_states(inputs, outputs),
         )
+        progress("writing", None)
+        write_model(model, output)
+        del model, graph  # the check reads the file: its weights are enough
+        try:
+            onnx.checker.check_model(str(output))
+        except onnx.checker.ValidationError as error:
+            raise ConversionError(f"{request.model.source} became an invalid ONNX file: {error}") from error
+        return conversion
 
 
 def _realise(
@@ -173,14 +177,15 @@ def _describe(
     onnx.helper.set_model_props(model, {**dict(sorted(request.metadata.items())), IO_KEY: json.dumps(boundary)})
 
 
-def _float_fallbacks(graph: OnnxFloatGraph, made: onnx.GraphProto, recipe: Recipe) -> tuple[str, ...]:
+def _float_fallbacks(
+    modules: Mapping[str, str], made: onnx.GraphProto, precisions: Mapping[str, Precision]
+) -> tuple[str, ...]:
     """Returns the weighted nodes that the recipe wanted in integers and that compute in float."""
     fed = {name: node.op_type for node in made.node for name in node.output}
     constants = {tensor.name for tensor in made.initializer}
-    precisions = node_precisions(graph, recipe)
     fallbacks: list[str] = []
     for node in made.node:
-        if node.op_type not in _WEIGHTED or node.name not in graph.modules:
+        if node.op_type not in _WEIGHTED or node.name not in modules:
             continue
         precision = precisions[node.name]
         sources = [fed.get(name) for name in node.input[:2]]

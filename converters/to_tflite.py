@@ -184,10 +184,12 @@ def _realise(source: FloatModel, request: ConversionRequest, progress: Progress)
     if not used - {"fp32"}:
         return source.model
     result: Any = None
+    infinite: set[str] = set()
     if "int8_static" in used and request.calibration is not None:
         calibration = calibrate(write(source.model), request.calibration, progress)
+        infinite = calibration.statistics.infinite
         precisions = tensor_precisions(source, recipe)
-        kept = kept_float(source, precisions) | {
+        kept = kept_float(source, precisions, infinite) | {
             name for name, precision in precisions.items() if precision != "int8_static"
         }
         correct_biases(source.model, calibration.input_means, kept)
@@ -196,7 +198,8 @@ def _realise(source: FloatModel, request: ConversionRequest, progress: Progress)
         result = calibration_result(ranges)
     progress("quantizing", None)
     made: Any = quantizer.Quantizer(write(source.model))
-    made.load_quantization_recipe(quantizer_recipe(source, recipe, float_io=request.io == "float"))
+    float_io = request.io == "float"
+    made.load_quantization_recipe(quantizer_recipe(source, recipe, float_io=float_io, infinite=infinite))
     try:
         quantized = made.quantize(result, enable_progress_bar=False, enable_progress_report=False).quantized_model
     except (RuntimeError, ValueError) as error:

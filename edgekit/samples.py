@@ -16,20 +16,31 @@ evaluation inputs, the float model's outputs and an artifact's outputs all have 
     starts.npy      (sequences,) int64: rows before which a model's states begin anew; only for models that have states
 
 The .npy files are opened as memory maps, so a large set costs no memory.
+
+Rows of a set that is larger than its limit on disk are not kept: they are read anew from where the user has them, part
+by part, whenever a model runs on them (`edgekit.task.sample_feed`). Such a folder has no 0.npy and so on; instead:
+
+    samples.json    "part_rows": 111, "indexed": true: how many rows make a part, and whether item i is row i
+    kept/           a sample folder with some rows, evenly spread over all
+    marks.npy       (count,) uint64: a mark of each row, by which a second reading is held against the first
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from tokenize import TokenError
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, final
 
 from edgekit.errors import DataError
 from edgekit.files.bounded_reading import read_json
+from edgekit.files.npy_file import checked_indexes, load_rows, read_array
+from edgekit.files.spread_items import SpreadItems
+from edgekit.files.stacked_targets import stacked_targets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +51,23 @@ if TYPE_CHECKING:
 
 SAMPLES_NAME: Final = "samples.json"
 """The file by which a sample folder is known; written last."""
+
+MARKS_NAME: Final = "marks.npy"
+KEPT_NAME: Final = "kept"
+
+_PART_BYTES: Final = 64 << 20
+"""Of a set whose rows are read anew: few enough to wait in memory, enough that a part is worth its start."""
+
+
+def row_mark(row: Row) -> int:
+    """Returns 64 bits by which a row (one array a tensor) is known again; no defence against forged rows."""
+    import numpy as np
+
+    crc, adler = 0, 1
+    for array in row:
+        data = np.ascontiguousarray(array).tobytes()
+        crc, adler = zlib.crc32(data, crc), zlib.adler32(data, adler)
+    return crc << 32 | adler
 
 
 def _are_names(value: Any) -> bool:
@@ -92,6 +120,9 @@ class Samples:
         names: Tensor names, in order.
         sha256: Hash of all rows.
         whole: Names of the tensors that have no batch of one in front in a call.
+        part_rows: How many rows make a part, where rows are read anew for each run; 0 where they lie in the folder.
+        indexed: Item i of the user's data is row i, where rows are read anew.
+        source: Where they are read from then, as `edgekit.task.sample_feed` has it; of this run, and not of the folder.
     """
 
     folder: Path
@@ -100,6 +131,9 @@ class Samples:
     names: tuple[str, ...]
     sha256: str
     whole: tuple[str, ...] = ()
+    part_rows: int = 0
+    indexed: bool = False
+    source: str = ""
 
     @staticmethod
     def open(folder: Path) -> Samples:
@@ -118,14 +152,29 @@ class Samples:
         )
         names: Any = data.get("names") if found else None
         whole: Any = data.get("whole", []) if found else None
+        part: dict[str, Any] = {key: data[key] for key in ("part_rows", "indexed") if found and key in data}
         typed = _are_names(names) and _are_names(whole) and [*map(type, found.values())] == [int, int, str]
+        typed = typed and [*map(type, part.values())] in ([], [int, bool]) and part.get("part_rows", 1) > 0
         if not typed or not 0 <= found["items"] <= found["count"] or not set(whole) <= set(names):
             raise DataError(f"{path}: expected count, items, names and sha256, as edgekit writes them. Make it anew.")
-        return Samples(folder=folder, names=tuple(names), whole=tuple(whole), **found)
+        return Samples(folder=folder, names=tuple(names), whole=tuple(whole), **found, **part)
 
     def key_facts(self) -> dict[str, Any]:
-        """Returns all that a result depends on: everything but the folder, whose content `sha256` tells."""
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "folder"}
+        """Returns all that a result depends on: `sha256` tells the rows, wherever they lie and are read from."""
+        places = ("folder", "part_rows", "indexed", "source")
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in places}
+
+    @property
+    def kept(self) -> Samples:
+        """The rows that lie on disk: all of them, or some that are evenly spread where rows are read anew."""
+        return Samples.open(self.folder / KEPT_NAME) if self.part_rows else self
+
+    def marks(self) -> Iterator[int]:
+        """Yields a mark of each row (see `row_mark`)."""
+        if self.part_rows:
+            yield from map(int, load_rows(self.folder / MARKS_NAME, self.count))
+        else:
+            yield from map(row_mark, self.rows())
 
     @property
     def stackable(self) -> bool:
@@ -134,13 +183,13 @@ class Samples:
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """Returns one memory-mapped array (count, ...) for each tensor."""
-        return tuple(_load(self.folder / f"{i}.npy", self.count, mapped=True) for i in range(len(self.names)))
+        return tuple(load_rows(self.folder / f"{i}.npy", self.count, mapped=True) for i in range(len(self.names)))
 
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """Returns the shape of each tensor in a call."""
         return tuple(
             array.shape[1:] if name in self.whole else (1, *array.shape[1:])
-            for name, array in zip(self.names, self.arrays(), strict=True)
+            for name, array in zip(self.names, self.kept.arrays(), strict=True)
         )
 
     def rows(self, chosen: Iterable[int] | None = None) -> Iterator[Row]:
@@ -165,10 +214,10 @@ class Samples:
         path = self.folder / "sizes.npy"
         if not path.exists():
             return None
-        found = _read_array(path)
+        found = read_array(path)
         axes = max((len(shape) for shape in self.shapes()), default=0)
         wanted = (self.count, len(self.names), axes)
-        return _indexes(path, found, f"the sizes of each row, {wanted}", is_right=found.shape == wanted)
+        return checked_indexes(path, found, f"the sizes of each row, {wanted}", is_right=found.shape == wanted)
 
     def item_of_row(self) -> NDArray[np.int64]:
         """Returns for each row the index of its evaluation item, shape (count,)."""
@@ -177,9 +226,9 @@ class Samples:
         path = self.folder / "items.npy"
         if not path.exists():
             return np.arange(self.count, dtype=np.int64)
-        found = _load(path, self.count)
+        found = load_rows(path, self.count)
         is_right = found.ndim == 1 and np.array_equal(np.unique(found), np.arange(self.items))
-        return _indexes(path, found, f"rows for each of {self.items} items", is_right=is_right)
+        return checked_indexes(path, found, f"rows for each of {self.items} items", is_right=is_right)
 
     def starts(self) -> tuple[int, ...]:
         """Returns the rows before which a model's states begin anew; the first row always is one."""
@@ -188,11 +237,11 @@ class Samples:
         path = self.folder / "starts.npy"
         if not path.exists():
             return (0,)
-        found = _read_array(path)
+        found = read_array(path)
         # A row of the end lies behind each start, so that no sequence is empty.
         is_right = found.ndim == 1 and found[:1].tolist() == [0] and bool((np.diff([*found, self.count]) > 0).all())
         expected = f"rising rows below {self.count}, the first of them 0"
-        return tuple(_indexes(path, found, expected, is_right=is_right).tolist())
+        return tuple(checked_indexes(path, found, expected, is_right=is_right).tolist())
 
     def sequence_lengths(self) -> tuple[int, ...]:
         """Returns how many calls each sequence has; empty for data of a model without states."""
@@ -204,7 +253,7 @@ class Samples:
     def targets(self) -> NDArray[Any] | None:
         """Returns the targets, shape (items, ...), or None where the data has none."""
         path = self.folder / "targets.npy"
-        return _load(path, self.items) if path.exists() else None
+        return load_rows(path, self.items) if path.exists() else None
 
     def slices(self) -> tuple[str, ...] | None:
         """Returns one slice name for each item, or None where the data names no slices."""
@@ -217,49 +266,6 @@ class Samples:
         return tuple(found)
 
 
-def _load(path: Path, rows: int, *, mapped: bool = False) -> NDArray[Any]:
-    """Returns the array in an `.npy` file with one entry a row.
-
-    Raises:
-        DataError: it cannot be read (see `_read_array`), or holds another number of rows.
-    """
-    found = _read_array(path, mapped=mapped)
-    if found.ndim == 0 or len(found) != rows:
-        raise DataError(f"{path} has the shape {found.shape}; expected {rows} rows. Make the samples anew.")
-    return found
-
-
-def _read_array(path: Path, *, mapped: bool = False) -> NDArray[Any]:
-    """Returns the array in an `.npy` file, checked: sample folders may come from elsewhere.
-
-    Raises:
-        DataError: it is missing, damaged, an archive of several arrays, or holds pickled objects.
-    """
-    import numpy as np
-
-    try:
-        found: Any = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError, TypeError, SyntaxError, TokenError, ArithmeticError, MemoryError) as error:
-        # A header is Python, and NumPy makes room for what it says.
-        first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise DataError(f"{path} cannot be read as an .npy file: {first}. Make the samples anew.") from error
-    if not isinstance(found, np.ndarray):
-        found.close()
-        raise DataError(f"{path} is an archive, as .npz files are; expected an .npy file. Make the samples anew.")
-    return found
-
-
-def _indexes(path: Path, found: NDArray[Any], expected: str, *, is_right: bool) -> NDArray[np.int64]:
-    """Returns an array of counts or rows that was found to be right.
-
-    Raises:
-        DataError: it is not, or holds no integers.
-    """
-    if not is_right or found.dtype.kind not in "iu" or (found.size and found.min() < 0):
-        raise DataError(f"{path} does not fit its samples: expected {expected}. Make the samples anew.")
-    return found
-
-
 @final
 class SampleWriter:
     """Writes rows one by one, so that a set larger than memory can be written. Use it as a context manager.
@@ -270,6 +276,9 @@ class SampleWriter:
         sequences: The rows are calls of a model with states, which follow each other.
         reset_every: Its states begin anew after so many calls; None for nowhere but where `start_sequence` says so.
         largest: Shape of each tensor in a call, where rows may be smaller than that; None where all are alike.
+        most_bytes: Rows beyond so many bytes are not kept, and neither are those before: they will be read anew. None
+            keeps all.
+        hashed: False leaves the digest out: what somebody else holds against marks needs none.
     """
 
     def __init__(
@@ -280,6 +289,8 @@ class SampleWriter:
         sequences: bool = False,
         reset_every: int | None = None,
         largest: Sequence[tuple[int, ...]] | None = None,
+        most_bytes: int | None = None,
+        hashed: bool = True,
     ) -> None:
         self._folder = folder
         self._names = tuple(names)
@@ -294,6 +305,11 @@ class SampleWriter:
         self._largest = largest
         self._sizes: list[list[tuple[int, ...]]] = []
         self._digest = hashlib.sha256()
+        self._hashed = hashed
+        self._most_bytes = most_bytes
+        self._marks: list[int] | None = None
+        self._spread: SpreadItems[Row] = SpreadItems(1)
+        self.indexed = False
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -341,11 +357,44 @@ class SampleWriter:
                     "All rows must be alike: artifacts have fixed shapes."
                 )
             data = np.ascontiguousarray(array).tobytes()
-            self._digest.update(data)
-            self._files[i].write(data)
+            if self._hashed:
+                self._digest.update(data)
+            if self._marks is None:
+                self._files[i].write(data)
+        if self._marks is not None:
+            self._mark(self._marks, row)
+        elif self._most_bytes is not None and (self.count + 1) * self._row_bytes > self._most_bytes:
+            self._marks = self._marks_so_far()
         if self._starts and self._reset_every and self.count - self._starts[-1] == self._reset_every:
             self.start_sequence()
         self._items.append(self.items if item is None else item)
+
+    @property
+    def _row_bytes(self) -> int:
+        return sum(math.prod(shape) * dtype.itemsize for shape, dtype in zip(self._calls, self._dtypes, strict=True))
+
+    @property
+    def _part_rows(self) -> int:
+        return max(1, _PART_BYTES // max(1, self._row_bytes))
+
+    def _mark(self, marks: list[int], row: Row) -> None:
+        """Takes a row that is not kept on disk, but for the few that are spread over all."""
+        import numpy as np
+
+        marks.append(row_mark(row))
+        self._spread.add(tuple(map(np.copy, row)) if self._spread.wants_next else row)
+
+    def _marks_so_far(self) -> list[int]:
+        """Returns the marks of the rows so far, and takes them off the disk: from now on none are kept there."""
+        self._finish_files(self.count + 1)
+        self._spread = SpreadItems(self._part_rows)
+        marks: list[int] = []
+        arrays = [read_array(self._folder / f"{i}.npy", mapped=True) for i in range(len(self._files))]
+        for row in range(self.count + 1):
+            self._mark(marks, tuple(array[row].reshape(call) for array, call in zip(arrays, self._calls, strict=True)))
+        for i in range(len(self._files)):
+            (self._folder / f"{i}.npy").unlink()
+        return marks
 
     def start_sequence(self) -> None:
         """Lets a model's states begin anew before the next row."""
@@ -376,13 +425,25 @@ class SampleWriter:
             self._files[i], {"descr": npy.dtype_to_descr(self._dtypes[i]), "fortran_order": False, "shape": shape}
         )
 
+    def _finish_files(self, count: int) -> None:
+        for i, file in enumerate(self._files):
+            file.seek(0)
+            self._write_header(i, count)
+            file.close()
+
+    def _keep_some(self) -> dict[str, Any]:
+        """Writes what is kept of rows that will be read anew. Returns what `samples.json` says of it."""
+        import numpy as np
+
+        np.save(self._folder / MARKS_NAME, np.asarray(self._marks, dtype=np.uint64))
+        write_samples(self._folder / KEPT_NAME, self._names, self._spread.kept)
+        return {"part_rows": self._part_rows, "indexed": self.indexed}
+
     def _close(self) -> None:
         import numpy as np
 
-        for i, file in enumerate(self._files):
-            file.seek(0)
-            self._write_header(i, self.count)
-            file.close()
+        if self._marks is None:
+            self._finish_files(self.count)
         self._check_counts()
         # All that a result depends on: the same bytes in another shape, or under other slices, are other samples.
         forms = [(str(dtype), row_shape(shape)) for dtype, shape in zip(self._dtypes, self._calls, strict=True)]
@@ -400,13 +461,14 @@ class SampleWriter:
         if self.items != self.count:
             np.save(self._folder / "items.npy", np.asarray(self._items, dtype=np.int64))
         if self._targets:
-            targets = self._stacked_targets()
+            targets = stacked_targets(self._targets)
             self._digest.update(str(targets.dtype).encode() + np.ascontiguousarray(targets).tobytes())
             np.save(self._folder / "targets.npy", targets)
         if self._slices:
             (self._folder / "slices.json").write_text(json.dumps(self._slices))
         facts = {"count": self.count, "names": self._names, "items": self.items, "sha256": self._digest.hexdigest()}
         facts |= {"whole": whole} if whole else {}
+        facts |= self._keep_some() if self._marks is not None else {}
         (self._folder / SAMPLES_NAME).write_text(json.dumps(facts))
 
     def _check_counts(self) -> None:
@@ -414,39 +476,6 @@ class SampleWriter:
         for kind, count in (("a target", len(self._targets)), ("a slice name", len(self._slices))):
             if count not in (0, self.items):
                 raise DataError(f"{count} of {self.items} items have {kind}; expected all of them, or none.")
-
-    def _stacked_targets(self) -> NDArray[Any]:
-        import numpy as np
-
-        arrays = [np.asarray(target) for target in self._targets]
-        if len({array.shape for array in arrays}) > 1 and _are_tables(arrays):
-            return _filled_up(arrays)
-        odd = next((i for i, array in enumerate(arrays) if array.shape != arrays[0].shape), None)
-        if odd is not None:
-            raise DataError(
-                f"The target of item {odd} has shape {arrays[odd].shape}; the ones before have {arrays[0].shape}. "
-                "All targets must be alike."
-            )
-        return np.stack(arrays)
-
-
-def _are_tables(arrays: Sequence[NDArray[Any]]) -> bool:
-    """Returns whether all are tables of numbers with the same columns; one without rows may have any."""
-    return all(array.ndim == 2 and array.dtype.kind in "iuf" for array in arrays) and (
-        len({array.shape[1] for array in arrays if len(array)}) <= 1
-    )
-
-
-def _filled_up(tables: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
-    """Returns tables of different length as one array (items, rows, columns), filled up with rows of NaN."""
-    import numpy as np
-
-    columns = max(tables, key=len).shape[1]
-    filled = np.full((len(tables), max(len(table) for table in tables), columns), np.nan)
-    for item, table in enumerate(tables):
-        if len(table):
-            filled[item, : len(table)] = table
-    return filled
 
 
 def write_samples(folder: Path, names: Sequence[str], rows: Iterable[Row]) -> Samples:

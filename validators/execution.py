@@ -7,105 +7,44 @@ reason.
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
-from typing import Any, Final, Literal, TypeVar, final
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 from edgekit.artifact import Artifact, measure_files, runtime_of
-from edgekit.errors import ERRORS_BY_NAME, DataError, MissingDependencyError, ResourceError, WorkerError
-from edgekit.formats.table import known_format, session_file
+from edgekit.errors import ERRORS_BY_NAME, ArtifactError, DataError, MissingDependencyError, ResourceError, WorkerError
+from edgekit.formats.table import all_formats
 from edgekit.model import ArtifactState, CapturedModel, TensorSpec, boundary_json
 from edgekit.samples import Samples
-from edgekit.task.image_input import as_pixels, embedded_image_input
+from edgekit.task.image_input import embedded_image_input
 from edgekit.task.input_sizes import OpenInput, flags_of
+from edgekit.task.sample_feed import as_fed
 from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.base import Evidence
-from edgekit.workers.process import OUT_OF_MEMORY, Command, Ended, log_tail, ran_out_of_memory, run_watched
-from edgekit.workers.process_environment import process_environment
+from edgekit.validators.runner_process import (
+    DEFAULT_RUN,
+    PIECES,
+    MeasurementKind,
+    RunnerCall,
+    RunnerEnd,
+    RunnerTarget,
+    RunSettings,
+    run_export,
+)
+from edgekit.validators.streamed_run import StreamedRun, processes_for
+from edgekit.workers.cache import Cache, content_key, versions
+from edgekit.workers.code_digest import code_digest
 from edgekit.workers.process_folder import temporary_folder
+from edgekit.workers.request_key import content_digest
 from edgekit.workers.structure import structure
-from edgekit.workers.worker import Progress, ProgressReader, silent
+from edgekit.workers.worker import Progress, silent
 
 T = TypeVar("T")
 
-MeasurementKind = Literal["memory", "outputs", "latency"]
-"""What can be measured about an artifact."""
-
-PIECES: Final[tuple[MeasurementKind, ...]] = ("memory", "outputs", "latency")
-
-RUNNER: Final = Path(__file__).resolve().parent / "runners" / "runner.py"
-RUNNER_FILES: Final = (RUNNER, RUNNER.with_name("opened_artifact.py"))
-"""What is copied to a device, with the session file of the runtime."""
-REFERENCE: Final = RUNNER.with_name("reference_session.py")
-"""The session of the float model."""
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSettings:
-    """How artifacts are run.
-
-    Attributes:
-        timeout_s: Wall-clock limit of each process.
-        memory_limit_bytes: Limit on the resident set of each process; None for no limit.
-        threads: That the runtime may use.
-        runs: Timed inferences.
-        warmup: Inferences before the timed ones.
-        timing_s: Timing stops after this many seconds, but not before 10 runs.
-        signature: Which function of the artifact is run where its file has several; "" where it has one.
-        runtime_package: Import name of the TFLite interpreter to use; "" for the first that is installed.
-        python: Interpreter that has the runtime, where it is not this one (`tflite_runtime` needs NumPy 1).
-    """
-
-    timeout_s: float = 1800.0
-    memory_limit_bytes: int | None = None
-    threads: int = 1
-    runs: int = 100
-    warmup: int = 10
-    timing_s: float = 20.0
-    signature: str = ""
-    runtime_package: str = ""
-    python: Path | None = None
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunnerCall:
-    """One runner process: what it must do. Fields as the runner's options; paths are those of where it runs."""
-
-    runtime: str
-    artifact: PurePath
-    modes: Sequence[MeasurementKind] = ()
-    samples: PurePath | None = None
-    output: PurePath | None = None
-    baseline: PurePath | None = None
-    expected: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    settings: RunSettings
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunnerEnd:
-    """What a runner process left behind.
-
-    Attributes:
-        record: The runner's JSON record, {} where it wrote none.
-        failure: Why it did not finish, "" where it did.
-        kind: Class name of the error in `edgekit.errors` where the runner said one, else "".
-    """
-
-    record: Mapping[str, Any]
-    failure: str = ""
-    kind: str = ""
-
-
-RunnerTarget = Callable[[RunnerCall, Progress], RunnerEnd]
-"""Runs the runner once, on this machine or on another. Paths of the call are this machine's."""
+_RUNNER_CODE: Final = ("edgekit.validators.runner_process", "edgekit.validators.runners")
+"""The runner is started by its path, so imports do not lead to it."""
 
 
 def collect_evidence(
@@ -118,9 +57,10 @@ def collect_evidence(
     metric: str = "agreement",
     metric_base: Path = Path(),
     pieces: Sequence[MeasurementKind] = PIECES,
-    settings: RunSettings = RunSettings(),
+    settings: RunSettings = DEFAULT_RUN,
     progress: Progress = silent,
     run: RunnerTarget | None = None,
+    cache: Cache | None = None,
 ) -> Evidence:
     """Runs `artifact` and returns what was measured. What could not be measured is in `Evidence.missing`.
 
@@ -137,6 +77,7 @@ def collect_evidence(
         settings: Limits, threads and counts.
         progress: Callback that gets what is going on.
         run: Runs the runner somewhere else; None for a fresh process on this machine.
+        cache: Keeps outputs on parts of a large set, so that a run that was killed goes on; None keeps nothing.
 
     Raises:
         ArtifactError: the artifact cannot be loaded.
@@ -146,28 +87,31 @@ def collect_evidence(
     fed = None if evaluation is None else fed_samples(artifact, evaluation, folder / "pixels")
     missing = _not_requested(pieces, evaluation, reference)
     records: list[Mapping[str, Any]] = []
-    for modes in (("memory", "outputs"), ("latency",)):
+    call = RunnerCall(
+        runtime=artifact.runtime,
+        artifact=artifact.path,
+        samples=fed.kept.folder if fed else None,
+        output=folder / "outputs",
+        baseline=baseline,
+        expected=_expected(artifact.inputs, artifact.outputs, artifact.states),
+        settings=settings,
+    )
+    in_parts = fed is not None and fed.part_rows > 0
+    for modes in (("memory",) if in_parts else ("memory", "outputs"), ("latency",)):
         requested: list[MeasurementKind] = [
             mode for mode in PIECES if mode in modes and mode in pieces and mode not in missing
         ]
         if not requested and (records or "latency" in modes):
             continue
-        ran = (run or run_export)(
-            RunnerCall(
-                runtime=artifact.runtime,
-                artifact=artifact.path,
-                modes=requested,
-                samples=fed.folder if fed else None,
-                output=folder / "outputs",
-                baseline=baseline,
-                expected=_expected(artifact.inputs, artifact.outputs, artifact.states),
-                settings=settings,
-            ),
-            progress,
-        )
+        ran = (run or run_export)(replace(call, modes=requested), progress)
         _raise_if_unusable(ran)
         missing |= _missing_pieces(ran, requested) | _unread_operators(ran, requested)
         records.append(ran.record)
+    if fed is not None and fed.part_rows and "outputs" not in missing:
+        try:
+            records.append({"rows": run_in_parts(call, fed, cache, progress).count})
+        except (ArtifactError, ResourceError, WorkerError) as error:
+            missing["outputs"] = error.message
     return _evidence(
         Evidence(
             artifact=artifact,
@@ -187,7 +131,7 @@ def describe_artifact(
     path: Path,
     *,
     precision: str = "unknown",
-    settings: RunSettings = RunSettings(),
+    settings: RunSettings = DEFAULT_RUN,
     progress: Progress = silent,
 ) -> Artifact:
     """Returns the facts of an artifact that may have been made elsewhere; loads it in its runtime.
@@ -200,9 +144,7 @@ def describe_artifact(
     """
     runtime = runtime_of(path)
     ran = run_export(RunnerCall(runtime=runtime, artifact=path, settings=settings), progress)
-    _raise_if_unusable(ran)
-    if ran.failure:
-        raise ERRORS_BY_NAME.get(ran.kind, WorkerError)(ran.failure)
+    _raise_if_failed(ran)
     size_bytes, download_bytes, sha256 = measure_files(path)
     artifact = Artifact(
         path=path,
@@ -216,7 +158,7 @@ def describe_artifact(
 
 
 def describe_operators(
-    artifact: Artifact, *, settings: RunSettings = RunSettings(), progress: Progress = silent
+    artifact: Artifact, *, settings: RunSettings = DEFAULT_RUN, progress: Progress = silent
 ) -> tuple[ArtifactOperator, ...]:
     """Returns what an artifact computes with, from one inference on made-up inputs; nothing where that is not known.
 
@@ -232,10 +174,13 @@ def run_reference(
     samples: Samples,
     folder: Path,
     *,
-    settings: RunSettings = RunSettings(),
+    settings: RunSettings = DEFAULT_RUN,
     progress: Progress = silent,
+    cache: Cache | None = None,
 ) -> Samples:
     """Runs the float model in its own framework over `samples` and returns its outputs, written to `folder`.
+
+    `cache` keeps outputs on parts of a large set, so that a run that was killed goes on; None keeps nothing.
 
     Raises:
         ArtifactError: the captured file cannot be loaded, or the model fails when it runs.
@@ -253,11 +198,56 @@ def run_reference(
         expected=_expected(model.inputs, model.outputs, model.artifact_states()),
         settings=settings,
     )
-    ran = run_export(run, progress)
-    _raise_if_unusable(ran)
-    if ran.failure:
-        raise ERRORS_BY_NAME.get(ran.kind, WorkerError)(ran.failure)
+    if samples.part_rows:
+        return run_in_parts(run, samples, cache, progress)
+    _raise_if_failed(run_export(run, progress))
     return Samples.open(folder)
+
+
+def run_in_parts(call: RunnerCall, samples: Samples, cache: Cache | None, progress: Progress) -> Samples:
+    """Runs a model on a set whose rows are read anew and returns its outputs, written where the call wants them.
+
+    Args:
+        call: The run.
+        samples: The set.
+        cache: Keeps the outputs of finished parts; None keeps nothing.
+        progress: Callback that gets what is going on.
+
+    Raises:
+        EdgekitError: as `run_reference`.
+    """
+
+    def run_parts(feed: Path, parts: tuple[int, ...], kept: Path, tell: Progress, cancelled: threading.Event) -> None:
+        part = replace(call, modes=("outputs",), samples=feed, parts=parts, output=kept)
+        _raise_if_failed(run_export(part, tell, cancelled))
+
+    output, settings = Path(call.output or ""), call.settings
+    with temporary_folder("parts") as folder:
+        kept = folder / "parts" if cache is None else cache.journal("parts", parts_key(call, samples))
+        return StreamedRun(
+            samples=samples,
+            title=Path(call.artifact).name,
+            kept=kept,
+            processes=processes_for(Path(call.artifact), settings.threads),
+            timeout_s=settings.timeout_s,
+            memory_limit_bytes=settings.memory_limit_bytes,
+        ).run(run_parts, output, progress)
+
+
+def parts_key(call: RunnerCall, samples: Samples) -> str:
+    """Returns the key of outputs on parts: the model, its data and how it is run."""
+    return content_key({
+        "artifact": content_digest(Path(call.artifact)),
+        "runtime": call.runtime,
+        "samples": samples.key_facts(),
+        "part_rows": samples.part_rows,
+        "expected": dict(call.expected),
+        "threads": call.settings.threads,
+        "package": call.settings.runtime_package,
+        "signature": call.settings.signature,
+        "code": code_digest(*_RUNNER_CODE),
+        "tools": versions(tuple(sorted({name for one in all_formats() for name in one.records}))),
+    })  # fmt: skip
 
 
 def fed_samples(artifact: Artifact, samples: Samples, folder: Path) -> Samples:
@@ -276,7 +266,7 @@ def fed_samples(artifact: Artifact, samples: Samples, folder: Path) -> Samples:
         return samples
     # A file that nobody has loaded yet tells no layout: then it is that of all formats but one.
     layout = next((spec.layout for spec in artifact.inputs if image.is_pixels(spec)), None)
-    return as_pixels(samples, image, layout or "NHWC", folder)
+    return as_fed(samples, image, layout or "NHWC", folder)
 
 
 def _not_requested(
@@ -291,112 +281,6 @@ def _not_requested(
             "There is no float model to compare with. Give the model that the artifact was made from, with --model."
         )
     return missing
-
-
-def run_export(run: RunnerCall, progress: Progress) -> RunnerEnd:
-    """Runs the runner once. Reaching a limit and crashing are results here: the caller knows what they cost."""
-    with temporary_folder("run") as folder:
-        command = Command(
-            title=f"run of {run.artifact.name}",
-            arguments=_arguments(run, folder),
-            log=folder / "log.txt",
-            timeout_s=run.settings.timeout_s,
-            memory_limit_bytes=run.settings.memory_limit_bytes,
-            environment={**process_environment(folder, run.settings.threads), **_environment(run)},
-        )
-        failure, kind = "", ""
-        try:
-            ended = run_watched(command, ProgressReader(folder / "progress.json", progress))
-        except ResourceError as error:
-            failure, kind = error.message, "ResourceError"
-        else:
-            failure, kind = _describe_end(ended, command, run)
-        record = json.loads((folder / "record.json").read_text()) if (folder / "record.json").exists() else {}
-    if record.get("error"):
-        failure, kind = record["error"]["message"], record["error"]["kind"]
-    return RunnerEnd(record=record, failure=failure, kind=kind)
-
-
-def _describe_end(ended: Ended, command: Command, run: RunnerCall) -> tuple[str, str]:
-    """Returns why a runner did not finish, and the class name of the error that this is; "" twice where it did."""
-    if not ended.returncode:
-        return "", ""
-    if ran_out_of_memory(ended, command.log):
-        return f"The {command.title} {ended.how}. {OUT_OF_MEMORY}", "ResourceError"
-    # A float model runs in its framework, which nobody blames a file for.
-    if ended.crashed and run.runtime != "reference":
-        advice = "The file is probably damaged, or not made for this runtime: make it again."
-        crashed = f"{run.artifact.name} makes its runtime crash: the {command.title} {ended.how}. {advice}"
-        return f"{crashed}\n{log_tail(command.log)}", "ArtifactError"
-    return f"The {command.title} {ended.how}.\n{log_tail(command.log)}", ""
-
-
-def _arguments(run: RunnerCall, folder: Path) -> list[str]:
-    expected = ["--expected", str(folder / "expected.json")] if run.expected else []
-    if run.expected:
-        (folder / "expected.json").write_text(json.dumps(run.expected))
-    progress = ["--progress", str(folder / "progress.json"), f"--parent={os.getpid()}"]
-    return [
-        str(run.settings.python or sys.executable),
-        str(RUNNER),
-        *runner_options(run, folder / "record.json", _session(run.runtime)),
-        *progress,
-        *expected,
-    ]
-
-
-def _session(runtime: str) -> Path:
-    """Returns the session file that runs a format, or the float model itself."""
-    return REFERENCE if runtime == "reference" else session_file(runtime)
-
-
-def runner_options(run: RunnerCall, record: PurePath, session: PurePath) -> list[str]:
-    """Returns the runner's options for `run`, which writes its record to `record` with the session file `session`."""
-    settings = run.settings
-    arguments = {
-        "--runtime": run.runtime,
-        "--session": session,
-        "--artifact": run.artifact,
-        "--modes": ",".join(run.modes),
-        "--record": record,
-        "--threads": settings.threads,
-        "--runs": settings.runs,
-        "--warmup": settings.warmup,
-        "--max-seconds": settings.timing_s,
-        "--runtime-package": settings.runtime_package,
-        "--samples": run.samples,
-        "--output": run.output,
-        "--signature": settings.signature or None,
-        "--baseline": run.baseline if "latency" in run.modes else None,
-    }
-    given = [f"{key}={value}" for key, value in arguments.items() if value is not None]
-    # Operators are read once, and not where the artifact is timed: reading them runs it again.
-    operators = ["--operators"] if {"memory", "outputs"} & set(run.modes) else []
-    return [*given, *operators]
-
-
-def _environment(run: RunnerCall) -> dict[str, str]:
-    environment = {"OMP_NUM_THREADS": str(run.settings.threads), "TF_CPP_MIN_LOG_LEVEL": "2"}
-    if imported := _session_imports(run.runtime):
-        # A script's own folder is first on its path, not where these packages lie.
-        roots = [_root_of(name) for name in imported]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (*roots, os.environ.get("PYTHONPATH", ""))))
-    return environment
-
-
-def _session_imports(runtime: str) -> tuple[str, ...]:
-    """Returns the packages that a session imports beside NumPy and its runtime."""
-    if runtime == "reference":
-        return ("edgekit",)  # its check of a program's file
-    made = known_format(runtime)
-    return made.runtime.session_imports if made is not None else ()
-
-
-def _root_of(package: str) -> str:
-    """Returns the folder that a package lies in."""
-    spec = importlib.util.find_spec(package)
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    return str(Path(places[0]).resolve().parent) if places else ""
 
 
 def _expected(
@@ -438,6 +322,13 @@ def _raise_if_unusable(ran: RunnerEnd) -> None:
         raise MissingDependencyError(ran.failure)
     if ran.kind in ERRORS_BY_NAME and ran.kind != "ResourceError" and not loaded:
         raise ERRORS_BY_NAME[ran.kind](ran.failure)
+
+
+def _raise_if_failed(ran: RunnerEnd) -> None:
+    """Raises where a run did not do what it was to do."""
+    _raise_if_unusable(ran)
+    if ran.failure:
+        raise ERRORS_BY_NAME.get(ran.kind, WorkerError)(ran.failure)
 
 
 def _missing_pieces(ran: RunnerEnd, requested: Sequence[MeasurementKind]) -> dict[str, str]:

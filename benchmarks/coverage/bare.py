@@ -8,28 +8,33 @@ from pathlib import Path
 from typing import Any
 
 from capture import CALIBRATION_ROWS, drawn, flat, judged
-from judge import run_file, worst
+from judge import WRONG_DB, judgement, run_file
 
 
 def measure(name: str, runtime: str, precision: str, work: Path, folder: Path) -> dict[str, Any]:
-    """Returns dB of the worst output; for int8, of the best of the tool's quantizers, and of each by name."""
+    """Returns the judgement of the outputs; for int8, of the best of the tool's quantizers, and dB of each by name."""
     from zoo import build
 
     warnings.simplefilter("ignore")
     wanted = judged(name, work)
     module, example = build(name), drawn(name, "judged", 1)[0]
     makers = FLOAT[runtime] if precision == "fp32" else INTEGER[runtime]
-    found: dict[str, float] = {}
+    found: dict[str, dict[str, float]] = {}
     reasons: list[str] = []
     for title, make in makers.items():
         try:
             path = make(module, example, name, folder)
             got, _ = run_file(runtime, path, wanted.rows, [], [])
-            found[title] = worst(wanted.expected, got)
+            found[title] = judgement(wanted.expected, got)
         except Exception as error:
             first = (str(error).strip().splitlines() or [""])[0]
             reasons.append(f"{title}: {type(error).__name__}: {first[:200]}")
-    return {"db": max(found.values(), default=None), "each": found, "reason": "; ".join(reasons)}
+    best = max(found.values(), key=_quality, default={"db": None})
+    return {**best, "each": {title: item["db"] for title, item in found.items()}, "reason": "; ".join(reasons)}
+
+
+def _quality(made: dict[str, float]) -> tuple[bool, float, float]:
+    return made["db"] > WRONG_DB, made.get("equal", 100.0), made["db"]
 
 
 def calibration(name: str) -> list[tuple[Any, ...]]:

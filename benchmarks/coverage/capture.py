@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 HERE: Final = Path(__file__).parent
 CALIBRATION_ROWS: Final = 16
 JUDGED_ROWS: Final = 3
+DISCRETE_ROWS: Final = 32
+"""Calls that judge a module with integer outputs: of three calls one other class would already be a third."""
 _SEED: Final = {"calibration": 1000, "judged": 5000}
 
 
@@ -51,6 +53,11 @@ def flat(value: Any) -> list[Any]:
     ]
 
 
+def is_discrete(array: Any) -> bool:
+    """Returns whether an output holds choices, classes or places, not amounts."""
+    return np.asarray(array).dtype.kind in "iub"
+
+
 def drawn(name: str, purpose: str, count: int) -> list[tuple[Any, ...]]:
     """Returns the inputs of `count` calls."""
     from zoo import inputs
@@ -61,13 +68,13 @@ def drawn(name: str, purpose: str, count: int) -> list[tuple[Any, ...]]:
 def judged(name: str, work: Path) -> Judged:
     """Returns the calls of an architecture and what the module gives, computed on first use; nothing of edgekit's."""
     place = work / "judged" / name
-    if not (place / "counts.json").exists():
+    if not (place / "counts.json").exists() or "rows" not in json.loads((place / "counts.json").read_text()):
         place.mkdir(parents=True, exist_ok=True)
         _judge(name, place)
     data, counts = np.load(place / "rows.npz"), json.loads((place / "counts.json").read_text())
     return Judged(
-        rows=[[data[f"i{r}_{i}"] for i in range(counts["inputs"])] for r in range(JUDGED_ROWS)],
-        expected=[[data[f"o{r}_{i}"] for i in range(counts["outputs"])] for r in range(JUDGED_ROWS)],
+        rows=[[data[f"i{r}_{i}"] for i in range(counts["inputs"])] for r in range(counts["rows"])],
+        expected=[[data[f"o{r}_{i}"] for i in range(counts["outputs"])] for r in range(counts["rows"])],
     )
 
 
@@ -76,13 +83,17 @@ def _judge(name: str, place: Path) -> None:
     from zoo import build
 
     module, found = build(name), dict[str, Any]()
+    outputs: list[Any] = []
     with torch.no_grad():
-        for r, row in enumerate(drawn(name, "judged", JUDGED_ROWS)):
+        for r, row in enumerate(drawn(name, "judged", DISCRETE_ROWS)):
+            if r == JUDGED_ROWS and not any(is_discrete(array) for array in outputs):
+                break
             arrays, outputs = flat(row), flat(module(*row))
             found |= {f"i{r}_{i}": array for i, array in enumerate(arrays)}
             found |= {f"o{r}_{i}": array for i, array in enumerate(outputs)}
     np.savez(place / "rows.npz", **found)
-    (place / "counts.json").write_text(json.dumps({"inputs": len(arrays), "outputs": len(outputs)}))
+    counts = {"rows": len(found) // (len(arrays) + len(outputs)), "inputs": len(arrays), "outputs": len(outputs)}
+    (place / "counts.json").write_text(json.dumps(counts))
 
 
 def captured(name: str, work: Path) -> tuple[CapturedModel, Path]:

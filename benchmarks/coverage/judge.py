@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from capture import is_discrete
 
 WRONG_DB: Final = -999.0
 """Stands for an output of another shape, or with NaN where the module has none."""
@@ -25,18 +26,25 @@ def ratio(expected: Any, got: Any) -> float:
     return 200.0 if noise == 0 else 10 * math.log10(max(float((left**2).sum()), 1e-30) / noise)
 
 
-def worst(expected: list[list[Any]], got: list[list[Any]]) -> float:
-    """Returns the SQNR of the worst output, each over all rows."""
+def judgement(expected: list[list[Any]], got: list[list[Any]]) -> dict[str, float]:
+    """Returns how near the worst outputs are over all calls: amounts can be near, choices are the same or are not.
+
+    Returns:
+        `db`, the SQNR of the worst float output, 200 where there is none; and where outputs are integers `equal`, the
+        percentage of equal values of the worst of them.
+    """
     if any(len(left) != len(right) for left, right in zip(expected, got, strict=True)):
-        return WRONG_DB
-    figures = []
+        return {"db": WRONG_DB}
+    decibels, equal = [200.0], []
     for left, right in zip(zip(*expected, strict=True), zip(*got, strict=True), strict=True):
         if any(a.shape != b.shape and not a.size == b.size == 1 for a, b in zip(left, right, strict=True)):
-            return WRONG_DB
-        figures.append(
-            ratio(*(np.concatenate([np.asarray(part).ravel() for part in parts]) for parts in (left, right)))
-        )
-    return min(figures)
+            return {"db": WRONG_DB}
+        whole, other = (np.concatenate([np.asarray(part).ravel() for part in parts]) for parts in (left, right))
+        if is_discrete(left[0]):
+            equal.append(100 * float((whole == other).mean()))
+        else:
+            decibels.append(ratio(whole, other))
+    return {"db": min(decibels)} | ({"equal": min(equal)} if equal else {})
 
 
 def run_file(

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from capture import captured, judged, silent
-from judge import integer_share, run_file, worst
+from judge import integer_share, judgement, run_file
 
 SUFFIXES = {"tflite": "tflite", "onnx": "onnx", "executorch": "pte", "coreml": "mlpackage"}
 
 
 def measure(name: str, runtime: str, precision: str, work: Path, folder: Path) -> dict[str, Any]:
-    """Returns dB of the worst output, recipe, bytes and the share of work in integers.
+    """Returns the judgement of the outputs, recipe, bytes and the share of work in integers.
 
     Raises:
         EdgekitError: it cannot be captured, is refused by what the planner knows, or cannot be converted.
@@ -43,7 +43,7 @@ def measure(name: str, runtime: str, precision: str, work: Path, folder: Path) -
     inputs, outputs = [spec.name for spec in made.inputs], [spec.name for spec in made.outputs]
     wanted = judged(name, work)
     got, session = run_file(runtime, path, wanted.rows, inputs, outputs)
-    row: dict[str, Any] = {"db": worst(wanted.expected, got), "recipe": recipe.name, "family": model.family}
+    row: dict[str, Any] = judgement(wanted.expected, got) | {"recipe": recipe.name, "family": model.family}
     row["bytes"] = measure_files(path)[0]
     if precision != "fp32":
         row["integers"] = integer_share(session.operators())

@@ -4,8 +4,8 @@ A hybrid recipe treats an operator without weights as it treats what that operat
 convolutions, it computes in integers with calibrated ranges too. Anything that reads one float value stays float, so
 attention and the residual stream of a transformer block do.
 
-Heads that the recipe keeps in float (`Recipe.float_heads`) are float whatever else it says. So is what logarithms are
-taken of, where its activations would have fixed grids (`logarithms`).
+Heads that the recipe keeps in float (`Recipe.float_heads`) are float whatever else it says. So is what logarithms,
+exponentials, running sums and orders are taken of, where its activations would have fixed grids (`fine_arguments`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
+from edgekit.analysis.fine_arguments import fine_operators
 from edgekit.analysis.graph import Analysis, KernelClass
-from edgekit.analysis.logarithms import logarithm_feeders
 from edgekit.analysis.output_heads import HeadOperator, analysis_operators, head_operators
 from edgekit.recipe import OperatorKind, Precision, Recipe
 
@@ -66,7 +66,7 @@ def operator_precisions(
         outputs: Names of the model's outputs.
     """
     kept = head_operators(described, outputs, recipe.float_heads)
-    energies = logarithm_feeders(described)
+    fine = fine_operators(described)
     found: dict[str, Precision] = {}
     on_grids: set[str] = set()
     for operator in operators:
@@ -74,7 +74,7 @@ def operator_precisions(
         if kind == "follower" and not (operator.reads and on_grids.issuperset(operator.reads)):
             kind = "other"
         precision = "fp32" if operator.name in kept else recipe.precision_of(operator.module, kind)
-        found[operator.name] = "fp32" if precision == "int8_static" and operator.name in energies else precision
+        found[operator.name] = "fp32" if precision == "int8_static" and operator.name in fine else precision
         if found[operator.name] == "int8_static":
             on_grids.update(operator.writes)
     return found

@@ -23,7 +23,7 @@ from edgekit.formats.table import known_format
 from edgekit.measurements.benchmark_model_output import parse_benchmark_model
 from edgekit.measurements.imported import BENCHMARK_MODEL
 from edgekit.samples import Samples
-from edgekit.validators.execution import RunSettings
+from edgekit.validators.runner_process import RunSettings
 from edgekit.validators.runners.tflite_session import read_metadata
 from edgekit.workers.worker import Progress
 

@@ -15,9 +15,10 @@ from edgekit.errors import EdgekitError, UsageError, WorkerError
 from edgekit.measurements.measurement import MeasuredArtifact, Measurement
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.samples import Samples
-from edgekit.validators.execution import RunSettings, collect_evidence
+from edgekit.validators.execution import collect_evidence
 from edgekit.validators.output_statistics import LARGEST_DB
 from edgekit.validators.parity import sqnr_by_output
+from edgekit.validators.runner_process import RunSettings
 from edgekit.workers.worker import Progress
 
 PRECISION_KEY: Final = "edgekit.precision"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgekit.measurements.measurement import Measurement
     from edgekit.pipeline.settings import Settings
     from edgekit.samples import Samples
-    from edgekit.validators.execution import RunSettings
+    from edgekit.validators.runner_process import RunSettings
 
 JSON_SCHEMA: Final = 1
 
@@ -198,7 +198,7 @@ def _are_of(sizes: Sequence[InputSizes], artifact: Artifact) -> bool:
 
 
 def _run_settings(requested: BenchRequest, settings: Settings) -> RunSettings:
-    from edgekit.validators.execution import RunSettings
+    from edgekit.validators.runner_process import RunSettings
 
     return RunSettings(
         timeout_s=settings.timeout_s,

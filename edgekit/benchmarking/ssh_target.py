@@ -20,14 +20,8 @@ from edgekit.formats.table import session_file
 from edgekit.measurements.measurement import OWN_SOURCE
 from edgekit.samples import Samples
 from edgekit.units import format_bytes
-from edgekit.validators.execution import (
-    RUNNER,
-    RUNNER_FILES,
-    RunnerCall,
-    RunnerEnd,
-    collect_evidence,
-    runner_options,
-)
+from edgekit.validators.execution import collect_evidence
+from edgekit.validators.runner_process import RUNNER, RUNNER_FILES, RunnerCall, RunnerEnd, runner_options
 from edgekit.workers.process_folder import temporary_folder
 from edgekit.workers.worker import Progress
 

@@ -15,7 +15,7 @@ from edgekit.measurements.latency_figures import LatencyFigures, figures_of
 from edgekit.measurements.measurement import MemoryFigures
 from edgekit.samples import Samples
 from edgekit.validators.base import Evidence
-from edgekit.validators.execution import RunSettings
+from edgekit.validators.runner_process import RunSettings
 from edgekit.workers.worker import Progress
 
 _SSH = re.compile(r"ssh://(?:(?P<user>[^@/\s]+)@)?(?P<host>\[[0-9A-Za-z:.%_-]+\]|[^@/:\s\[\]]+)(?::(?P<port>\d+))?/?")

@@ -27,9 +27,10 @@ from edgekit.task.data import Purpose
 from edgekit.task.image_input import embedded_image_input
 from edgekit.task.task import Task, default_task
 from edgekit.task.technique_text import split_step
-from edgekit.validators.execution import RunSettings, describe_artifact
+from edgekit.validators.execution import describe_artifact
 from edgekit.validators.model_digest import DIGEST_KEY
 from edgekit.validators.requested import PRECISION_KEY
+from edgekit.validators.runner_process import RunSettings
 
 SOURCE_KEY: Final = "edgekit.source"
 TECHNIQUES_KEY: Final = "edgekit.techniques"

@@ -136,7 +136,8 @@ def weight_bits(precision: str) -> int:
 
 
 def _rows(samples: Samples, count: int) -> list[Row]:
-    """Returns `count` rows spread over all."""
+    """Returns `count` rows spread over all that lie on disk."""
+    samples = samples.kept
     chosen = np.unique(np.linspace(0, samples.count - 1, min(count, samples.count)).round().astype(np.int64))
     return list(samples.rows(map(int, chosen)))
 

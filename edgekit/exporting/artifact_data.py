@@ -13,8 +13,10 @@ from edgekit.pipeline.artifact_metadata import read_embedded
 from edgekit.pipeline.settings import Settings
 from edgekit.samples import Samples, write_samples
 from edgekit.task.data import MATERIALIZE, DataRequest, Purpose
+from edgekit.task.data_limit import data_limit_bytes
 from edgekit.task.image_input import embedded_image_input
 from edgekit.task.input_sizes import InputSizes, OpenInput, chosen_sizes
+from edgekit.task.sample_feed import SampleSource, reopened
 from edgekit.task.task import ImagePreprocessing, Task
 from edgekit.task.task_kinds import DEFAULT_METRIC
 from edgekit.validators.execution import fed_samples
@@ -157,8 +159,10 @@ def read_samples(
         preprocessing=images,
         folder=folder,
         sequences=bool(artifact.states),
+        most_bytes=None if purpose != "evaluation" or artifact.states else data_limit_bytes(),
     )
-    samples = settings.run("reading of the data", MATERIALIZE, request, settings.stage("data")).value
+    settings.run("reading of the data", MATERIALIZE, request, settings.stage("data"))
+    samples = reopened(folder, SampleSource(data=request))
     return fed_samples(artifact, samples, folder.with_name(f"{folder.name}-pixels"))
 
 

@@ -17,7 +17,8 @@ from edgekit.exporting.report import ExportReport, describe_environment
 from edgekit.formats.table import all_formats
 from edgekit.pipeline.settings import Settings
 from edgekit.recipe import Recipe
-from edgekit.validators.execution import RunSettings, check_sizes, collect_evidence, describe_artifact
+from edgekit.validators.execution import check_sizes, collect_evidence, describe_artifact
+from edgekit.validators.runner_process import RunSettings
 from edgekit.workers.cache import versions
 from edgekit.workers.process_folder import temporary_folder
 

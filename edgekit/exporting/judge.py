@@ -28,11 +28,12 @@ from edgekit.validators.accuracy import describe_accuracy
 from edgekit.validators.artifact_operators import count_by_arithmetic
 from edgekit.validators.base import Evidence, GivenModel
 from edgekit.validators.base import validators as all_validators
-from edgekit.validators.execution import PIECES, MeasurementKind, RunnerTarget, RunSettings, collect_evidence
+from edgekit.validators.execution import collect_evidence
 from edgekit.validators.host_timing import host_timing
 from edgekit.validators.output_layout import OutputLayout, output_layouts
 from edgekit.validators.output_pairing import pair_outputs, reorder
 from edgekit.validators.requested import Requested, requested_settings
+from edgekit.validators.runner_process import PIECES, MeasurementKind, RunnerTarget, RunSettings
 from edgekit.validators.signed_activations import as_the_file_says
 from edgekit.validators.slices import describe_slices
 from edgekit.workers.process_folder import temporary_folder
@@ -176,6 +177,7 @@ def _collected(
             signature=settings.signature if artifact.signature else "",
         ),
         progress=settings.stage(artifact.runtime),
+        cache=settings.cache,
     )
 
 

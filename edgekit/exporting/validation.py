@@ -29,7 +29,7 @@ from edgekit.recipe import Prediction, Recipe
 from edgekit.samples import Samples
 from edgekit.task.image_input import embedded_image_input
 from edgekit.task.task import Task, default_task
-from edgekit.validators.execution import RunSettings, collect_evidence, describe_artifact, describe_operators
+from edgekit.validators.execution import collect_evidence, describe_artifact, describe_operators
 from edgekit.validators.precision_in_file import precision_in_file, recipe_in_file
 from edgekit.validators.requested import (
     PRECISION_KEY,
@@ -38,6 +38,7 @@ from edgekit.validators.requested import (
     read_requested,
     requested_settings,
 )
+from edgekit.validators.runner_process import RunSettings
 from edgekit.workers.cache import versions
 from edgekit.workers.process_folder import temporary_folder
 
@@ -287,6 +288,7 @@ def _alone(found: _Found, judgement: Judgement, data: ArtifactData) -> ExportRep
             metric_base=data.base,
             settings=judgement.run,
             progress=settings.stage(artifact.runtime),
+            cache=settings.cache,
         )
         evidence = replace(
             evidence,

@@ -19,7 +19,8 @@ from typing import Final, final
 
 from edgekit.artifact import Artifact, measure_files
 from edgekit.intervals import median_interval
-from edgekit.validators.execution import RunSettings, collect_evidence
+from edgekit.validators.execution import collect_evidence
+from edgekit.validators.runner_process import RunSettings
 from edgekit.workers.process_folder import temporary_folder
 from edgekit.workers.worker import Progress, silent
 

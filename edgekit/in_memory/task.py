@@ -26,7 +26,8 @@ from edgekit.task.input_sizes import merged_sizes, with_dimensions
 from edgekit.task.nested_values import leaves_of
 from edgekit.task.request import make_task
 from edgekit.task.task import Task, find_config
-from edgekit.validators.execution import RunSettings, describe_artifact
+from edgekit.validators.execution import describe_artifact
+from edgekit.validators.runner_process import RunSettings
 
 if TYPE_CHECKING:
     from torch import nn

@@ -127,7 +127,7 @@ def _data(outputs: Samples, reference: Samples | None, evaluation: Samples) -> M
         targets=evaluation.targets(),
         item_of_row=evaluation.item_of_row(),
         items=evaluation.items,
-        input_shapes=tuple((1, *array.shape[1:]) for array in evaluation.arrays()),
+        input_shapes=tuple((1, *array.shape[1:]) for array in evaluation.kept.arrays()),
         sizes=sizes,
         input_sizes=_sizes(evaluation),
     )
@@ -143,7 +143,7 @@ def _whole(data: MetricData, joined: Sequence[JoinedOutput]) -> MetricData:
 def _sizes(samples: Samples) -> tuple[NDArray[np.int64] | None, ...]:
     """Returns for each tensor the rows' own sizes without the axis of rows, None where all are alike."""
     table, found = samples.sizes(), []
-    for place, (array, call) in enumerate(zip(samples.arrays(), samples.shapes(), strict=True)):
+    for place, (array, call) in enumerate(zip(samples.kept.arrays(), samples.shapes(), strict=True)):
         axes = array.ndim - 1
         own = None if table is None else table[:, place, len(call) - axes : len(call)]
         found.append(None if own is None or (own == own[0]).all() else own)

@@ -7,7 +7,6 @@ the evaluation data, which stands for what the device will see.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -104,12 +103,12 @@ def lint(
         classes: The float model's class for each row of calibration and of evaluation; None where it is no classifier.
     """
     findings: list[Finding] = []
-    hashes = list(_row_hashes(calibration))
+    marks = list(calibration.marks())
     if evaluation is not None:
-        findings += _leakage(hashes, set(_row_hashes(evaluation)))
+        findings += _leakage(marks, set(evaluation.marks()))
         for i, spec in enumerate(inputs):
             if calibration.arrays()[i].dtype.kind == "f":
-                findings += _against(spec, calibration.arrays()[i], evaluation.arrays()[i])
+                findings += _against(spec, calibration.arrays()[i], evaluation.kept.arrays()[i])
     findings += [
         finding
         for i, spec in enumerate(inputs)
@@ -118,11 +117,11 @@ def lint(
     ]
     if classes is not None:
         findings += _missing_classes(*classes)
-    if copies := len(hashes) - len(set(hashes)):
+    if copies := len(marks) - len(set(marks)):
         findings.append(
             Finding(
                 rule="duplicates",
-                message=f"{copies} of {len(hashes)} calibration samples are copies of others: they add nothing to the "
+                message=f"{copies} of {len(marks)} calibration samples are copies of others: they add nothing to the "
                 "ranges. Give different samples.",
             )
         )
@@ -178,15 +177,7 @@ def _by_channel(piece: NDArray[np.float64], axis: int | None) -> NDArray[np.floa
     return np.moveaxis(piece, axis, 0).reshape(piece.shape[axis], -1)
 
 
-def _row_hashes(samples: Samples) -> Iterator[bytes]:
-    for row in samples.rows():
-        digest = hashlib.blake2b(digest_size=16)
-        for array in row:
-            digest.update(array.tobytes())
-        yield digest.digest()
-
-
-def _leakage(calibration: Sequence[bytes], evaluation: set[bytes]) -> Iterator[Finding]:
+def _leakage(calibration: Sequence[int], evaluation: set[int]) -> Iterator[Finding]:
     shared = sum(item in evaluation for item in calibration)
     if shared:
         yield Finding(
@@ -303,7 +294,7 @@ def describe_inputs(
     def facts(samples: Samples | None, i: int) -> dict[str, float] | None:
         if samples is None:
             return None
-        values = spread(samples.arrays()[i], None)
+        values = spread(samples.kept.arrays()[i], None)
         return {"low": values.low, "high": values.high, "mean": values.mean, "deviation": values.deviation}
 
     return [

@@ -13,19 +13,36 @@ from edgekit.model import CapturedModel, State, TensorSpec
 from edgekit.pipeline.scratch import move_contents
 from edgekit.pipeline.settings import Settings
 from edgekit.samples import SAMPLES_NAME, Samples, SampleWriter, write_samples
-from edgekit.task.data import MATERIALIZE, DataRequest, Purpose
-from edgekit.task.image_input import ImageInput, snapped
+from edgekit.task.data import MATERIALIZE, DataRequest, Purpose, is_picture_folder
+from edgekit.task.data_limit import data_limit_bytes
+from edgekit.task.image_input import ImageInput
+from edgekit.task.sample_feed import PictureStep, SampleSource, as_values, reopened
 from edgekit.task.task import Task
-from edgekit.workers.request_key import request_key
+from edgekit.workers.request_key import Contents, request_key
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_PICTURE_TOOLS: Final = ("pillow", "numpy")
 _MOST_STATE_BYTES: Final = 8_000_000_000
 
 _RUNNER_CODE: Final = ("edgekit.validators.execution", "edgekit.validators.runners")
 """The runner is started by its path, so imports do not lead to it."""
 _RUNNER_TOOLS: Final = ("torch", "onnxruntime", "tensorflow-cpu", "tensorflow", "ai-edge-litert")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureFolderRequest:
+    """What the samples of a folder of pictures depend on: no user code runs, so they are known before they are read.
+
+    Attributes:
+        data: How they are read.
+        files: The folder.
+    """
+
+    data: DataRequest
+    files: Contents
 
 
 def prepare_samples(task: Task, model: CapturedModel, purpose: Purpose, settings: Settings) -> Samples | None:
@@ -67,21 +84,37 @@ def _read_samples(task: Task, reference: str, model: CapturedModel, purpose: Pur
         sequences=bool(model.states),
         reset_every=task.reset_every,
         open_sizes=model.open_sizes,
+        most_bytes=most_bytes_of(purpose, model),
     )
+    source = SampleSource(data=request)
     key: str | None = None
     if task.embedded_default:
         from edgekit.task.default_model import DISTRIBUTIONS
 
         key = MATERIALIZE.key(request, tools=DISTRIBUTIONS)
-        if found := settings.cache.find("samples", key):
-            return Samples.open(found)
+    elif is_picture_folder(request):
+        key = request_key(
+            PictureFolderRequest(data=request, files=task.base / reference),
+            code=(MATERIALIZE.work.__module__,),
+            tools=_PICTURE_TOOLS,
+        )
+    if key and (found := settings.cache.find("samples", key)):
+        return reopened(found, source)
     with settings.cache.scratch() as scratch:
         folder = scratch / "samples"
         title = f"reading of the {purpose} data"
         made = settings.run(title, MATERIALIZE, replace(request, folder=folder), settings.stage("data")).value
         # User code can depend on anything, so it ran; what it gave is kept once.
         key = key or request_key(made, code=(MATERIALIZE.work.__module__,))
-        return Samples.open(settings.cache.make("samples", key, lambda place: move_contents(folder, place)))
+        return reopened(settings.cache.make("samples", key, lambda place: move_contents(folder, place)), source)
+
+
+def most_bytes_of(purpose: Purpose, model: CapturedModel) -> int | None:
+    """Returns how many bytes of rows are kept on disk; None for all.
+
+    Only evaluation rows are read one after the other; those of models with states are calls that follow each other.
+    """
+    return None if purpose != "evaluation" or model.states or model.open_sizes else data_limit_bytes()
 
 
 def _written_for(folder: Path, inputs: Sequence[TensorSpec]) -> Samples | None:
@@ -121,12 +154,15 @@ def whole_pixels(samples: Samples, image: ImageInput, settings: Settings) -> Sam
     Raises:
         DataError: the rows were not made of pixels.
     """
-    key = request_key(PixelRequest(samples=samples, image=image), code=(snapped.__module__,))
-    return Samples.open(settings.cache.make("samples", key, lambda place: _write_whole(samples, image, place)))
+    key = request_key(PixelRequest(samples=samples, image=image), code=(as_values.__module__,))
+    folder = settings.cache.make("samples", key, lambda place: _write_whole(samples, image, place))
+    if not samples.part_rows:
+        return Samples.open(folder)
+    return reopened(folder, SampleSource.of(samples).then(PictureStep(image=image.to_text())))
 
 
 def _write_whole(samples: Samples, image: ImageInput, place: Path) -> None:
-    snapped(samples, image, place)
+    as_values(samples, image, place)
 
 
 @final
@@ -218,13 +254,16 @@ class ReferenceRequest:
 
 def reference_outputs(model: CapturedModel, samples: Samples, settings: Settings) -> Samples:
     """Returns the float model's outputs on `samples`, computed once in a runner process."""
-    from edgekit.validators.execution import RunSettings, run_reference
+    from edgekit.validators.execution import run_reference
+    from edgekit.validators.runner_process import RunSettings
 
     key = request_key(ReferenceRequest(model=model, samples=samples), code=_RUNNER_CODE, tools=_RUNNER_TOOLS)
     run_settings = RunSettings(timeout_s=settings.timeout_s, memory_limit_bytes=settings.memory_limit_bytes)
 
     def build(folder: Path) -> None:
-        run_reference(model, samples, folder, settings=run_settings, progress=settings.stage("reference"))
+        run_reference(
+            model, samples, folder, settings=run_settings, progress=settings.stage("reference"), cache=settings.cache
+        )
         settings.progress("reference", f"float outputs of {samples.count} samples", 1.0)
 
     return Samples.open(settings.cache.make("reference", key, build))

@@ -48,8 +48,8 @@ class Rescue:
 def possible_rescues(candidate: Candidate) -> tuple[Rescue, ...]:
     """Returns the single changes that could help a candidate's precision; whether the model allows them is not asked.
 
-    Rounding that is learned by gradient descent (`adaround`) takes ten times as long as the rest together, and at 8
-    bits finds hardly more than `gptq`: it is for 4 bits.
+    Rounding that is learned by gradient descent (`blocks`, which starts from what `gptq` finds) takes ten times as long
+    as the rest together, and at 8 bits finds hardly more than `gptq`: it is for 4 bits.
     """
     precision, recipe = candidate.recipe.default, candidate.recipe
     if precision not in _INTEGER:
@@ -58,7 +58,7 @@ def possible_rescues(candidate: Candidate) -> tuple[Rescue, ...]:
     changes = [Rescue(steps=(Step(technique="equalize"),)), Rescue(steps=(Step(technique="smooth_activations"),))]
     if recipe.needs_calibration:
         changes += [Rescue(ranges=method) for method in _other_ranges(recipe.ranges)]
-    for method in ("gptq", "adaround") if narrow else ("gptq",):
+    for method in ("gptq", "blocks") if narrow else ("gptq",):
         changes.append(Rescue(steps=(Step(technique="round_weights", settings={"method": method, **narrow}),)))
     return tuple(changes)
 

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, final
 
-from edgekit.analysis.logarithms import logarithm_feeders
+from edgekit.analysis.fine_arguments import fine_operators
 from edgekit.analysis.output_heads import HeadOperator, head_operators
 from edgekit.formats.realisation import FusingKernels
 from edgekit.quantization.pt2e_graph import constant_of, is_float_tensor, modules_of, results_of, target_of
@@ -128,15 +128,15 @@ def plan_quantization(module: GraphModule, recipe: Recipe, kernels: FusingKernel
     """Returns the plan for a simplified float graph."""
     described = described_operators(module)
     kept = head_operators(described, [node.name for node in results_of(module)], recipe.float_heads)
-    energies = logarithm_feeders(described)
+    fine = fine_operators(described)
     weighted: dict[str, Precision] = {}
     for node in module.graph.nodes:
         if _has_constant_weights(module, node):
             wanted = "fp32" if node.name in kept else precision_of_node(recipe, node)
-            weighted[node.name] = "fp32" if wanted == "int8_static" and node.name in energies else wanted
+            weighted[node.name] = "fp32" if wanted == "int8_static" and node.name in fine else wanted
     if not recipe.needs_calibration:
         return QuantizationPlan(weighted=weighted, fallbacks=_float_weighted(module, recipe, weighted))
-    builder = _Builder(module=module, recipe=recipe, kernels=kernels, weighted=weighted, kept=kept | energies)
+    builder = _Builder(module=module, recipe=recipe, kernels=kernels, weighted=weighted, kept=kept | fine)
     for node in module.graph.nodes:
         builder.visit(node)
     return builder.finish()

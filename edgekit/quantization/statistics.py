@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.errors import DataError
+from edgekit.quantization.row_extremes import RowExtremes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,12 +33,15 @@ class TensorStatistics:
     """Minimum, maximum, count, mean, mean square and histogram of all values of one tensor.
 
     Minimum, maximum, counts and histogram are exact (no subsampling); the sums behind mean and mean square are float64.
+    `rows` holds the extremes of each call of `update`, which is a row where rows come one by one.
 
     Args:
         name: The tensor's, for messages.
     """
 
-    __slots__ = ("_exponent", "_histogram", "count", "maximum", "minimum", "name", "total", "total_square", "zeros")
+    __slots__ = (
+        *("_exponent", "_histogram", "count", "maximum", "minimum", "name", "rows", "total", "total_square", "zeros"),
+    )
 
     def __init__(self, name: str) -> None:
         import numpy as np
@@ -49,6 +53,7 @@ class TensorStatistics:
         self.zeros = 0
         self.total = 0.0
         self.total_square = 0.0
+        self.rows = RowExtremes()
         self._exponent = _MIN_EXPONENT
         self._histogram: NDArray[np.int64] = np.zeros(BINS, dtype=np.int64)
 
@@ -85,11 +90,9 @@ class TensorStatistics:
             flat = flat.astype(np.float64 if wide else np.float32)
         low, high = float(flat.min()), float(flat.max())
         if not (math.isfinite(low) and math.isfinite(high)):
-            raise DataError(
-                f'The tensor "{self.name}" has NaN or infinite values while the float model runs on calibration data. '
-                "Check the calibration data's preprocessing, and that the float model itself works on it."
-            )
+            raise not_finite(self.name)
         self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
+        self.rows.update(low, high)
         self._grow(_exponent_for(low, high))
         self._add(flat, max(-low, high) > _FLOAT32_SAFE)
 
@@ -104,6 +107,7 @@ class TensorStatistics:
         self.zeros += other.zeros
         self.total += other.total
         self.total_square += other.total_square
+        self.rows.merge(other.rows)
 
     def histogram(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Returns (counts, edges) of the bins from the first to the last that is not empty; one edge more than bins."""
@@ -120,7 +124,7 @@ class TensorStatistics:
         """Returns the state as two small arrays, for an .npz file."""
         import numpy as np
 
-        numbers = (self.minimum, self.maximum, self.total, self.total_square)
+        numbers = (self.minimum, self.maximum, self.total, self.total_square, *self.rows.to_numbers())
         used = np.flatnonzero(self._histogram)
         sparse = np.stack([used, self._histogram[used]]).astype(np.int64)
         head = np.array([[self.count, self._exponent], [self.zeros, 0]], dtype=np.int64)
@@ -130,7 +134,9 @@ class TensorStatistics:
     def from_arrays(name: str, arrays: Mapping[str, NDArray[Any]]) -> TensorStatistics:
         """Returns the statistics that `to_arrays` wrote."""
         made = TensorStatistics(name)
-        made.minimum, made.maximum, made.total, made.total_square = (float(v) for v in arrays["numbers"])
+        numbers = tuple(float(number) for number in arrays["numbers"])
+        made.minimum, made.maximum, made.total, made.total_square = numbers[:4]
+        made.rows = RowExtremes.from_numbers(numbers[4:])
         histogram = arrays["histogram"]
         made.count, made._exponent, made.zeros = int(histogram[0, 0]), int(histogram[0, 1]), int(histogram[1, 0])
         made._histogram[histogram[0, 2:]] = histogram[1, 2:]
@@ -163,6 +169,14 @@ class TensorStatistics:
         self.zeros += flat.size - int(np.count_nonzero(flat))
 
 
+def not_finite(name: str) -> DataError:
+    """Returns the error for a tensor whose values no grid can hold."""
+    return DataError(
+        f'The tensor "{name}" has NaN or infinite values while the float model runs on calibration data. '
+        "Check the calibration data's preprocessing, and that the float model itself works on it."
+    )
+
+
 def _exponent_for(low: float, high: float) -> int:
     """Returns the smallest exponent e for which every value of [low, high] has a bin of width 2**e."""
     largest = max(abs(low), abs(high))
@@ -185,18 +199,30 @@ def _coarsened(histogram: NDArray[np.int64], steps: int) -> NDArray[np.int64]:
     return wider
 
 
+def _is_mask(values: NDArray[Any]) -> bool:
+    """Returns whether values are infinite somewhere and a number everywhere."""
+    if values.dtype.kind != "f" or not values.size:
+        return False
+    low, high = float(values.min()), float(values.max())  # NaN where one value is
+    return math.isinf(low) or math.isinf(high)
+
+
 @final
 class ModelStatistics:
     """Statistics of many tensors by name.
 
     Args:
         tensors: What to start with.
+
+    Attributes:
+        infinite: Names of tensors that held infinite values, as masks do; they have no statistics.
     """
 
-    __slots__ = ("_tensors",)
+    __slots__ = ("_tensors", "infinite")
 
     def __init__(self, tensors: Mapping[str, TensorStatistics] | None = None) -> None:
         self._tensors = dict(tensors or {})
+        self.infinite: set[str] = set()
 
     @property
     def tensors(self) -> Mapping[str, TensorStatistics]:
@@ -207,15 +233,24 @@ class ModelStatistics:
         """Adds the elements of `values` to the statistics of the tensor `name`.
 
         Raises:
-            DataError: an element is NaN or infinite.
+            DataError: an element is NaN.
         """
+        if name in self.infinite or _is_mask(values):
+            self.infinite.add(name)
+            self._tensors.pop(name, None)
+            return
         if name not in self._tensors:
             self._tensors[name] = TensorStatistics(name)
         self._tensors[name].update(values)
 
     def merge(self, other: ModelStatistics) -> None:
         """Adds what `other` has seen."""
+        self.infinite |= other.infinite
+        for name in self.infinite:
+            self._tensors.pop(name, None)
         for name, statistics in other.tensors.items():
+            if name in self.infinite:
+                continue
             if name not in self._tensors:
                 self._tensors[name] = TensorStatistics(name)
             self._tensors[name].merge(statistics)

@@ -29,8 +29,9 @@ from edgekit.task.data import Purpose
 from edgekit.task.task import Task
 from edgekit.validators.accuracy import describe_accuracy
 from edgekit.validators.base import Evidence
-from edgekit.validators.execution import MeasurementKind, RunSettings, collect_evidence
+from edgekit.validators.execution import collect_evidence
 from edgekit.validators.host_timing import host_timing
+from edgekit.validators.runner_process import MeasurementKind, RunSettings
 from edgekit.workers.process_folder import temporary_folder
 
 _AGAINST_REFERENCE: Final = ("accuracy_drop", "slice_drop")
@@ -208,6 +209,7 @@ def _collect(
         pieces=pieces,
         settings=run_settings,
         progress=report,
+        cache=settings.cache,
     )
     if baseline is None or is_alike:
         return evidence

@@ -7,6 +7,7 @@ could never run, so the graph holds the one that can. Runs in a worker.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Final
 
@@ -67,7 +68,7 @@ def _loads(model: onnx.ModelProto) -> bool:
     return True
 
 
-def _with_sides(model: onnx.ModelProto, choice: dict[int, str]) -> onnx.ModelProto:
+def _with_sides(model: onnx.ModelProto, choice: Mapping[int, str]) -> onnx.ModelProto:
     """Returns the model with these nodes, by their place, replaced by one of their sides."""
     import onnx
 

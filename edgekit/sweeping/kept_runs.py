@@ -17,7 +17,7 @@ from edgekit.artifact import hash_files
 from edgekit.exporting.export import recorded_packages
 from edgekit.exporting.judge import ArtifactRuns
 from edgekit.files.bounded_reading import read_json
-from edgekit.validators.execution import RunnerCall, RunnerEnd, run_export
+from edgekit.validators.runner_process import RunnerCall, RunnerEnd, run_export
 from edgekit.workers.atomic_files import write_json
 from edgekit.workers.cache import Cache, content_key, versions
 from edgekit.workers.code_digest import code_digest

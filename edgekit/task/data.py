@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, final
+from typing import Any, Final, Literal, Protocol, final, runtime_checkable
 
 from edgekit.annotations.reader import kind_of, read_annotations
-from edgekit.annotations.suffixes import IMAGE_SUFFIXES, pictures_in
 from edgekit.errors import DataError
 from edgekit.model import OpenSizes, TensorSpec, with_free_axes
 from edgekit.samples import SAMPLES_NAME, Samples, SampleWriter
@@ -19,7 +18,8 @@ from edgekit.task.annotated_items import annotated_items
 from edgekit.task.array_file import read_npz
 from edgekit.task.item_inputs import item_calls, to_numpy
 from edgekit.task.metric_text import targets_of_kind, targets_of_metric
-from edgekit.task.pictures import one_image, read_image
+from edgekit.task.picture_items import PictureItems
+from edgekit.task.pictures import one_image
 from edgekit.task.task import ImagePreprocessing
 from edgekit.workers.request_key import Place
 from edgekit.workers.worker import Job, Progress, silent
@@ -52,6 +52,7 @@ class DataRequest:
         sequences: The model has states: items are calls that follow each other, and a None among them starts anew.
         reset_every: The states begin anew after so many calls; None for nowhere but at a None.
         open_sizes: Sizes of the inputs that may differ from item to item; `inputs` has the largest.
+        most_bytes: Rows of more than so many bytes are not kept, but read anew whenever a model runs; None keeps all.
     """
 
     reference: str
@@ -66,6 +67,7 @@ class DataRequest:
     sequences: bool = False
     reset_every: int | None = None
     open_sizes: OpenSizes | None = None
+    most_bytes: int | None = None
 
 
 def materialize(request: DataRequest, progress: Progress) -> Samples:
@@ -74,7 +76,7 @@ def materialize(request: DataRequest, progress: Progress) -> Samples:
     Raises:
         DataError: missing, empty, or not what the model takes.
     """
-    items = _items(request)
+    items = open_items(request)
     return write_items(
         items,
         request.inputs,
@@ -86,6 +88,7 @@ def materialize(request: DataRequest, progress: Progress) -> Samples:
         sequences=request.sequences,
         reset_every=request.reset_every,
         open_sizes=request.open_sizes,
+        most_bytes=request.most_bytes,
     )
 
 
@@ -104,6 +107,7 @@ def write_items(
     sequences: bool = False,
     reset_every: int | None = None,
     open_sizes: OpenSizes | None = None,
+    most_bytes: int | None = None,
 ) -> Samples:
     """Writes items to a sample folder, each checked against the model's inputs; returns the opened samples.
 
@@ -118,6 +122,7 @@ def write_items(
         sequences: See `DataRequest`.
         reset_every: See `DataRequest`.
         open_sizes: See `DataRequest`.
+        most_bytes: See `DataRequest`.
 
     Raises:
         DataError: empty, or not what the model takes.
@@ -126,18 +131,22 @@ def write_items(
     largest = None if open_sizes is None else [spec.shape for spec in specs]
     # A log shows only the first words of a stage: they must not be a count that goes on.
     progress("reading the samples" if purpose == "sample" else f"reading the {purpose} data", None)
-    with SampleWriter(folder, names, sequences=sequences, reset_every=reset_every, largest=largest) as writer:
+    with SampleWriter(
+        folder, names, sequences=sequences, reset_every=reset_every, largest=largest, most_bytes=most_bytes
+    ) as writer:
+        index = -1
         for index, item in enumerate(items):
             if item is None and sequences:
                 writer.start_sequence()
                 continue
-            inputs, target, slice_name = _split_item(item, purpose, title, index)
+            inputs, target, slice_name = split_item(item, purpose, title, index)
             _add(writer, inputs, target, slice_name, specs, metric, f"{purpose} data {title}, item {index}", open_sizes)
             progress(f"{writer.count} {'' if purpose == 'sample' else purpose + ' '}samples", None)
         if writer.count == 0:
             raise DataError(
                 f"The {purpose} data {title} is empty: it yielded no item. Expected at least one; 100 to 500 are usual."
             )
+        writer.indexed = isinstance(items, Indexed) and writer.count == index + 1
     samples = Samples.open(folder)
     if purpose == "calibration":
         check_varies(samples, specs, title)
@@ -161,7 +170,21 @@ def check_varies(samples: Samples, specs: tuple[TensorSpec, ...], reference: str
             )
 
 
-def _items(request: DataRequest) -> Iterable[object]:
+@runtime_checkable
+class Indexed(Protocol):
+    """Data whose items can be had one by one, in any order: a list, a torch `Dataset`, a folder of images."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+def open_items(request: DataRequest) -> Iterable[object]:
+    """Returns the items that a request names, as the user has them; `Indexed` where they can be had one by one.
+
+    Raises:
+        DataError: there is no such data, or it is of no form that is known.
+    """
     reference, base, purpose, specs = request.reference, request.base, request.purpose, request.inputs
     path = base / reference
     if path.suffix.lower() == ".npz":
@@ -178,7 +201,7 @@ def _items(request: DataRequest) -> Iterable[object]:
             request.preprocessing,
         )
     if path.is_dir():
-        return _image_items(path, purpose, specs, request.preprocessing)
+        return PictureItems(path, purpose, specs, request.preprocessing)
     if ":" not in reference:
         raise DataError(
             f'The {purpose} data "{reference}" is neither a function ("data.py:{purpose}"), nor an .npz file, '
@@ -198,7 +221,14 @@ def _items(request: DataRequest) -> Iterable[object]:
     return made
 
 
-def _split_item(item: object, purpose: Purpose, reference: str, index: int) -> tuple[object, object, str | None]:
+def is_picture_folder(request: DataRequest) -> bool:
+    """Returns whether the data are the pictures of a folder, without annotations: files tell all about them."""
+    path = request.base / request.reference
+    annotated = targets_of_kind(request.metric) is not None and kind_of(path) is not None
+    return path.is_dir() and not annotated and not (path / SAMPLES_NAME).is_file()
+
+
+def split_item(item: object, purpose: Purpose, reference: str, index: int) -> tuple[object, object, str | None]:
     """Returns (inputs, target, slice name) of one item as the user's function yields it."""
     if purpose != "evaluation":
         return item, None, None
@@ -336,20 +366,3 @@ def _sample_items(samples: Samples, purpose: Purpose) -> Iterator[Any]:
         )
         target = None if targets is None else targets[item]
         yield inputs if purpose != "evaluation" else (inputs, target, slices[item] if slices else None)
-
-
-def _image_items(
-    folder: Path, purpose: Purpose, specs: tuple[TensorSpec, ...], preprocessing: ImagePreprocessing
-) -> Iterator[object]:
-    """Yields images in the order of their names; for evaluation, sorted sub-folders are the classes 0, 1, ..."""
-    spec = one_image(specs, f"The folder {folder}")
-    files = pictures_in(folder)
-    if not files:
-        raise DataError(f"The folder {folder} holds no image: expected files that end in {', '.join(IMAGE_SUFFIXES)}.")
-    classes = sorted({file.parent.name for file in files if file.parent != folder})
-    for file in files:
-        inputs = (read_image(file, spec, preprocessing),)
-        if purpose != "evaluation":
-            yield inputs
-        else:
-            yield inputs, ([classes.index(file.parent.name)] if file.parent.name in classes else None)

@@ -1,4 +1,4 @@
-"""Learns for each weight whether it is rounded up or down, by gradient descent on a layer's output.
+"""Learns for each weight whether it is rounded up or down, by gradient descent on the output of a layer or a block.
 
 Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization" (2020), section 3:
 
@@ -29,6 +29,7 @@ _BETA: Final = (20.0, 2.0)
 _WARM: Final = 0.2  # share of the iterations without the regulariser
 _RATE: Final = 2e-2
 _BATCH: Final = 256  # positions an iteration
+_LARGEST_START: Final = 0.45  # a soft weight starts on the side of its integer
 _LOOKS: Final = 25  # iterations between two looks at whether all weights have decided
 
 
@@ -119,7 +120,7 @@ def learn_rounding(
         moves = (levels.abs() <= grid.high) & ~grid.pinned
         soft = torch.where(grid.pinned, fixed, levels.clamp_(-grid.high, grid.high).mul_(scale))
         gradient = problem.gradient(soft, slice(first, first + size), unit).mul_(scale).mul_(moves)
-        beta = _annealed(step / iterations)
+        beta = annealed(step / iterations)
         if beta is not None:
             gradient.add_(_regularising(up, beta))
             if step % _LOOKS == 0 and bool(((up == 0) | (up == 1) | grid.pinned).all()):
@@ -130,6 +131,57 @@ def learn_rounding(
     return torch.where(grid.pinned, start, chosen)
 
 
+@final
+class SoftRounding:
+    """A layer's weights between two integers each, for gradient descent through what lies behind the layer.
+
+    Every weight may keep its integer or take the neighbour on the side of its target. It starts nearer to its integer,
+    so that what is decided at the start is the start.
+
+    Args:
+        grid: Where the weights may be.
+        start: (G, R, K) float64: integers to start from, which pinned weights keep.
+        target: (G, R, K) float64: what the weights should be.
+        shape: Shape of the layer's weight.
+    """
+
+    def __init__(self, grid: Grid, start: Tensor, target: Tensor, shape: tuple[int, ...]) -> None:
+        import torch
+
+        away = target / grid.scale - start
+        below = (away < 0).double()
+        part = torch.clamp(away.abs(), max=_LARGEST_START)
+        up = torch.where(below > 0, 1 - part, part)
+        inside = torch.clamp((up - _GAMMA) / (_ZETA - _GAMMA), 1e-4, 1 - 1e-4)
+        self._grid, self._shape = grid, shape
+        self._low, self._scale = (start - below).float(), grid.scale.float()
+        self._fixed = (start * grid.scale).float()
+        self.free: Tensor = torch.log(inside / (1 - inside)).float().requires_grad_()
+
+    def soft(self) -> Tensor:
+        """Returns the weights where the descent is, float32 in the layer's shape, with a gradient."""
+        return self._weights(self._low + self._up())
+
+    def hard(self) -> Tensor:
+        """Returns the weights on their grid, each at the integer that it is nearer to; float32, without a gradient."""
+        return self._weights(self._low + (self.free.detach() >= 0))
+
+    def undecided(self, beta: float) -> Tensor:
+        """Returns the regulariser, mean(1 - |2 h - 1|^beta)."""
+        return 1 - (2 * self._up() - 1).abs().pow(beta).mean()
+
+    def _up(self) -> Tensor:
+        import torch
+
+        return (torch.sigmoid(self.free) * (_ZETA - _GAMMA) + _GAMMA).clamp(0, 1)
+
+    def _weights(self, levels: Tensor) -> Tensor:
+        import torch
+
+        found = levels.clamp(-self._grid.high, self._grid.high) * self._scale
+        return torch.where(self._grid.pinned, self._fixed, found).reshape(self._shape)
+
+
 def _regularising(up: Tensor, beta: float) -> Tensor:
     """Returns the gradient of lambda * mean(1 - |2 h - 1|^beta) by h."""
     import torch
@@ -138,7 +190,7 @@ def _regularising(up: Tensor, beta: float) -> Tensor:
     return distance.abs().pow_(beta - 1).mul_(torch.sign(distance)).mul_(-2 * _LAMBDA * beta / up.numel())
 
 
-def _annealed(share: float) -> float | None:
+def annealed(share: float) -> float | None:
     """Returns beta after a share of the iterations, None while the regulariser is off."""
     if share < _WARM:
         return None

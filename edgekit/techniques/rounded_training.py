@@ -20,7 +20,7 @@ from edgekit.quantization.pt2e_plan import (
 )
 from edgekit.quantization.pt2e_quantization import tensor_grids
 from edgekit.quantization.pt2e_ranges import calibrate
-from edgekit.quantization.ranges import Range
+from edgekit.quantization.ranges import Grid, Range
 from edgekit.quantization.statistics import TensorStatistics
 from edgekit.recipe import Recipe
 from edgekit.samples import Samples
@@ -121,7 +121,7 @@ def train_rounded(technique: QatSettings, model: TorchModel, context: Context) -
     )
     changed = with_tensors(model, baked_weights(model, rounded))
     context.progress("looking at the trained ranges", None)
-    found = learned_ranges(changed, rounded, samples)
+    found = learned_ranges(changed, rounded.ranges(), samples)
     return replace(changed, facts=replace(changed.facts, learned_ranges=found))
 
 
@@ -145,15 +145,8 @@ def insert_rounding(
     """
     from edgekit.training.fake_quantization import FakeActivation, FakeWeight
 
-    realisation = realisation_of(technique.runtime)
-    plan = plan_quantization(graph.module, _RECIPE, realisation.fusion)
-    ranges = calibrate(graph, plan.ranged, {}, samples, _RECIPE.ranges, context.progress).ranges
-    plan = parted_grids(plan, ranges)
-    grids = tensor_grids(plan, ranges, symmetric=False)
+    plan, grids = planned_grids(graph, technique.runtime, samples, context)
     nodes = {node.name: node for node in graph.module.graph.nodes}
-    if realisation.float_results:
-        ends = {node.name for node in results_of(graph.module) if target_of(node) == LINEAR}
-        grids = {name: grid for name, grid in grids.items() if name not in ends}
     weighted = [nodes[name] for name in plan.weighted if name in plan.integer]
     if not weighted:
         raise TechniqueError(
@@ -189,6 +182,22 @@ def insert_rounding(
     return Rounded(module=graph.module, weights=weights, activations=activations, plan=plan)
 
 
+def planned_grids(
+    graph: FloatGraph, runtime: str, samples: Samples, context: Context
+) -> tuple[QuantizationPlan, dict[str, Grid]]:
+    """Returns which tensors static INT8 rounds in a runtime, and the grid of each that its converter writes."""
+    realisation = realisation_of(runtime)
+    plan = plan_quantization(graph.module, _RECIPE, realisation.fusion)
+    ranges = calibrate(graph, plan.ranged, {}, samples, _RECIPE.ranges, context.progress).ranges
+    plan = parted_grids(plan, ranges)
+    grids = dict(tensor_grids(plan, ranges, symmetric=False))
+    if realisation.float_results:
+        for node in results_of(graph.module):
+            if target_of(node) == LINEAR:
+                grids.pop(node.name, None)
+    return plan, grids
+
+
 def baked_weights(model: TorchModel, rounded: Rounded) -> dict[str, Tensor]:
     """Returns the trained weights and biases by name, weights on their grids."""
     known = {**model.program.state_dict, **model.program.constants}
@@ -202,18 +211,17 @@ def baked_weights(model: TorchModel, rounded: Rounded) -> dict[str, Tensor]:
     return found
 
 
-def learned_ranges(model: TorchModel, rounded: Rounded, samples: Samples) -> tuple[LearnedRange, ...]:
+def learned_ranges(model: TorchModel, wanted: Mapping[str, Range], samples: Samples) -> tuple[LearnedRange, ...]:
     """Returns the trained ranges with what their tensors are known by: extremes and mean in the float model.
 
     Args:
         model: With the weights that converters will see.
-        rounded: After training.
+        wanted: The ranges, by node of the simplified float graph.
         samples: The calibration samples, all of which converters run too.
     """
     import torch
 
     graph = float_graph(model)
-    wanted = rounded.ranges()
     statistics = {name: TensorStatistics(name) for name in wanted}
 
     class Observer(torch.fx.Interpreter):  # type: ignore[misc]  # torch is Any here

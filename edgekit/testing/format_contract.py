@@ -31,8 +31,9 @@ from edgekit.samples import Samples
 from edgekit.testing.tiny_fixture import tiny_model
 from edgekit.testing.tiny_models import TinyModel
 from edgekit.validators.artifact_operators import ArtifactOperator
-from edgekit.validators.execution import RunSettings, collect_evidence, describe_artifact
+from edgekit.validators.execution import collect_evidence, describe_artifact
 from edgekit.validators.output_statistics import sqnr_db
+from edgekit.validators.runner_process import RunSettings
 from edgekit.validators.stored_facts.facts import read_stored_facts
 from edgekit.workers.structure import structure, unstructure
 from edgekit.workers.worker import silent

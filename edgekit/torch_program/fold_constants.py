@@ -20,7 +20,7 @@ _SMALL: Final = 1 << 16
 """A result of up to this many elements is stored even where it is larger than what it was computed from."""
 
 _UNIFORM: Final = frozenset({"zeros", "ones", "full", "scalar_tensor"})
-"""Makers of one value, which every format can hold."""
+"""Makers of one value, which every format can hold as floats; coremltools makes floats of the others too."""
 
 _COUNTING: Final = frozenset(
     {"arange", "eye", "linspace", "logspace", "tril_indices", "triu_indices"}
@@ -58,7 +58,8 @@ def fold_constants(graph_module: GraphModule, changed: Collection[Node] = ()) ->
             with torch.no_grad():
                 arguments = map_arg((node.args, node.kwargs), lambda n: values[n] if n in values else _like(n))
                 values[node] = node.target(*arguments[0], **arguments[1])
-            plain = is_view(node) or operator_name(node) in _COPIES | _UNIFORM
+            uniform = operator_name(node) in _UNIFORM and values[node].is_floating_point()
+            plain = uniform or is_view(node) or operator_name(node) in _COPIES
             if not plain or any(n in computed for n in node.all_input_nodes):
                 computed.add(node)
     for node in list(graph_module.graph.nodes):

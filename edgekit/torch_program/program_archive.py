@@ -14,10 +14,12 @@ import logging
 import os
 import re
 import stat
+import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, final
 
 from edgekit.errors import ModelError
 from edgekit.files.bounded_reading import parse_json
@@ -41,6 +43,9 @@ _KNOWN: Final = re.compile(
 )
 """Members below the archive's folder. Other programs than "model" and extra files are let be, and never read."""
 
+_ZIP_FAULTS: Final = (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, ValueError)
+"""What zipfile raises on files that are none, or no complete ones."""
+
 _ADVICE: Final = "Export the model again with torch.export.save, without custom objects."
 
 
@@ -54,16 +59,27 @@ def load_program(path: Path | str, title: str = "") -> Any:
     Raises:
         ModelError: it is damaged, holds what is not listed here, or torch cannot read it.
     """
+    title = title or str(path)
+    with tempfile.TemporaryDirectory() as folder:
+        # A file: torch reads it tensor by tensor, where a buffer would be the weights once more.
+        clean = Path(folder) / "clean.pt2"
+        with _opened(Path(path), title) as members:
+            _write_clean(members, title, clean)
+        return _loaded(clean, title)
+
+
+def _loaded(clean: Path, title: str) -> Any:
+    """Returns the program in an archive of checked parts.
+
+    Raises:
+        ModelError: torch cannot read it.
+    """
     import torch
 
-    title = title or str(path)
-    clean = io.BytesIO()
-    _write_clean(_read_members(Path(path), title), title, clean)
-    clean.seek(0)
     # torch logs the whole traceback of an archive that it cannot read, beside the exception.
     logging.getLogger("torch.export").setLevel(logging.CRITICAL)
     try:
-        return torch.export.load(clean)
+        return torch.export.load(str(clean))
     except Exception as error:  # anything from RuntimeError to KeyError, whatever the deserializer trips over
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
@@ -73,33 +89,77 @@ def load_program(path: Path | str, title: str = "") -> Any:
         ) from error
 
 
-def _read_members(path: Path, title: str) -> dict[str, bytes]:
-    """Returns the members that a program is read from, by their name below the archive's folder."""
+@final
+class _Members:
+    """The members of an archive by their name below its folder, read when they are wanted: weights one at a time.
+
+    Args:
+        archive: Stays open meanwhile.
+        infos: Member to its place.
+        damaged: Returns the error to raise for one that zipfile raised.
+    """
+
+    def __init__(
+        self,
+        archive: zipfile.ZipFile,
+        infos: Mapping[str, zipfile.ZipInfo],
+        damaged: Callable[[BaseException], ModelError],
+    ) -> None:
+        self._archive, self._infos, self._damaged = archive, infos, damaged
+
+    def __contains__(self, member: str) -> bool:
+        return member in self._infos
+
+    def __getitem__(self, member: str) -> bytes:
+        try:
+            return self._archive.read(self._infos[member])
+        except _ZIP_FAULTS as error:
+            raise self._damaged(error) from error
+
+    def size(self, member: str) -> int:
+        """Returns the bytes of a member."""
+        return self._infos[member].file_size
+
+
+@contextmanager
+def _opened(path: Path, title: str) -> Generator[_Members, None, None]:
+    """Yields the members that a program is read from.
+
+    Raises:
+        ModelError: it is no archive, is damaged, or holds what is not listed here.
+    """
+
+    def damaged(error: BaseException) -> ModelError:
+        if str(error).startswith("Bad CRC-32"):
+            part = str(error).partition("for file ")[2].strip("'")
+            return ModelError(f"{title} is damaged: {part} inside it fails its checksum. Copy or save the file again.")
+        size = path.stat().st_size if path.exists() else 0
+        return ModelError(
+            f"{title} is damaged: it is no complete zip archive ({size} bytes). Copy or save the file again."
+        )
+
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  one call, of links' targets
             raise ModelError(f"{title} is no regular file; expected an archive that torch.export.save wrote.")
-        with zipfile.ZipFile(path) as archive:
-            return _checked_members(archive, title)
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, ValueError) as error:
-        if str(error).startswith("Bad CRC-32"):
-            part = str(error).partition("for file ")[2].strip("'")
-            raise ModelError(
-                f"{title} is damaged: {part} inside it fails its checksum. Copy or save the file again."
-            ) from error
-        size = path.stat().st_size if path.exists() else 0
-        raise ModelError(
-            f"{title} is damaged: it is no complete zip archive ({size} bytes). Copy or save the file again."
-        ) from error
+        archive = zipfile.ZipFile(path)
+    except _ZIP_FAULTS as error:
+        raise damaged(error) from error
+    with archive:
+        members = _Members(archive, _known_members(archive, title), damaged)
+        for member, value in _FIXED.items():
+            if member in members and members[member].strip() != value:
+                raise ModelError(f"{title}: its {member} is {members[member][:20]!r}; expected {value!r}. {_ADVICE}")
+        yield members
 
 
-def _checked_members(archive: zipfile.ZipFile, title: str) -> dict[str, bytes]:
+def _known_members(archive: zipfile.ZipFile, title: str) -> dict[str, zipfile.ZipInfo]:
     infos = archive.infolist()
     names = [info.filename for info in infos]
     if not any(name.endswith("/archive_format") for name in names):
         raise ModelError(_wrong_layout(title, names))
     root = names[0].partition("/")[0] + "/"
     seen: set[str] = set()
-    found: dict[str, bytes] = {}
+    found: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
         member = info.filename.removeprefix(root)
         if not info.filename.startswith(root) or not _KNOWN.fullmatch(member) or ".." in member:
@@ -113,15 +173,12 @@ def _checked_members(archive: zipfile.ZipFile, title: str) -> dict[str, bytes]:
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.file_size != info.compress_size:
             raise ModelError(f"{title}: its member {info.filename[:80]!r} is compressed or encrypted. {_ADVICE}")
         if not member.startswith("extra/"):
-            found[member] = archive.read(info)
+            found[member] = info
     if missing := [member for member in _NEEDED if member not in found]:
         raise ModelError(
             f"{title} holds no {missing[0]}: it is no archive that torch.export.save of torch 2.9 or newer wrote. "
             "Load it where it came from and save it again with torch.export.save."
         )
-    for member, value in _FIXED.items():
-        if found.get(member, value).strip() != value:
-            raise ModelError(f"{title}: its {member} is {found[member][:20]!r}; expected {value!r}. {_ADVICE}")
     return found
 
 
@@ -137,7 +194,7 @@ def _wrong_layout(title: str, names: list[str]) -> str:
     )
 
 
-def _write_clean(members: Mapping[str, bytes], title: str, target: io.BytesIO) -> None:
+def _write_clean(members: _Members, title: str, target: Path) -> None:
     """Writes an archive of the checked parts, and of nothing else."""
     import json
 
@@ -146,7 +203,7 @@ def _write_clean(members: Mapping[str, bytes], title: str, target: io.BytesIO) -
     program = _checked_json(members, _PROGRAM, check_program, title)
     # torch runs guards as Python; those on shapes it makes anew from the shapes.
     program["guards_code"] = []
-    with PT2ArchiveWriter(target) as writer:
+    with PT2ArchiveWriter(str(target)) as writer:
         for config, (folder, prefix) in _PAYLOADS.items():
             parts = _checked_json(members, config, check_payload_config, title)
             _write_payloads(writer, members, parts["config"], (folder, prefix), title)
@@ -155,9 +212,7 @@ def _write_clean(members: Mapping[str, bytes], title: str, target: io.BytesIO) -
         writer.write_bytes(_SAMPLES, _clean_samples(members[_SAMPLES], title))
 
 
-def _checked_json(
-    members: Mapping[str, bytes], name: str, check: Callable[[object], None], title: str
-) -> dict[str, Any]:
+def _checked_json(members: _Members, name: str, check: Callable[[object], None], title: str) -> dict[str, Any]:
     data = parse_json(members[name], f"{title}: its {name}", ModelError)
     try:
         check(data)
@@ -172,7 +227,7 @@ def _checked_json(
 
 
 def _write_payloads(
-    writer: Any, members: Mapping[str, bytes], parts: Mapping[str, Any], place: tuple[str, str], title: str
+    writer: Any, members: _Members, parts: Mapping[str, Any], place: tuple[str, str], title: str
 ) -> None:
     """Writes the raw bytes of each tensor. One without bytes has no element: torch would make one of any size."""
     folder, prefix = place
@@ -181,7 +236,7 @@ def _write_payloads(
         member = f"{folder}/{part['path_name']}"
         if not part["path_name"].startswith(prefix) or member not in members:
             raise ModelError(f"{title}: the tensor {name} lies in {member}, which is not in the archive. {_ADVICE}")
-        if not members[member] and all(size["as_int"] for size in part["tensor_meta"]["sizes"]):
+        if not members.size(member) and all(size["as_int"] for size in part["tensor_meta"]["sizes"]):
             raise ModelError(f"{title}: the tensor {name} has no values. {_ADVICE}")
         if member not in written:
             writer.write_bytes(member, members[member])

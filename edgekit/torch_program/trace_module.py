@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Examples = ExampleCall | Sequence[Tensor]
 from edgekit.torch_program.graph_nodes import attribute, operator_name
 from edgekit.torch_program.inline_regions import body_places
+from edgekit.torch_program.number_buffers import numbers_known
 from edgekit.torch_program.program_schema import NAMESPACES
 from edgekit.torch_program.rewrites.table import REWRITES
 from edgekit.torch_program.structured_outputs import flatten_outputs, returning_flat
@@ -66,15 +67,37 @@ def export_module(
         with torch.no_grad(), warnings.catch_warnings():
             # torch's own recurrent layers keep a list of their weights, and export warns of it.
             warnings.filterwarnings("ignore", message="The tensor attributes? .*_flat_weights")
-            with _called_with(module, examples) as (args, kwargs), returning_flat(module, title):
-                dynamic = None if bounds is None else _dynamic_shapes(module, examples, bounds)
-                program = torch.export.export(module, args, kwargs, dynamic_shapes=dynamic, strict=False)
+            program = _exported(module, examples, title, bounds)
     except Exception as error:
         raise ModelError(_why_not_captured(error, title)) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
     check_graph(program.graph_module, title, lengths=lengths)
     return program
+
+
+def _exported(module: nn.Module, examples: Examples, title: str, bounds: Bounds | None) -> ExportedProgram:
+    """Returns the program; what depends on values is tried again with the numbers in buffers known."""
+    try:
+        return _export(module, examples, title, bounds)
+    except Exception as error:
+        if not _depends_on_values(error):
+            raise
+        with numbers_known(module, lambda: run_module(module, examples, title)) as any_number:
+            if not any_number:
+                raise
+            try:
+                return _export(module, examples, title, bounds)
+            except Exception:  # the first error is about the module as the user knows it
+                raise error from None
+
+
+def _export(module: nn.Module, examples: Examples, title: str, bounds: Bounds | None) -> ExportedProgram:
+    import torch
+
+    with _called_with(module, examples) as (args, kwargs), returning_flat(module, title):
+        dynamic = None if bounds is None else _dynamic_shapes(module, examples, bounds)
+        return torch.export.export(module, args, kwargs, dynamic_shapes=dynamic, strict=False)
 
 
 def _dynamic_shapes(module: nn.Module, examples: Examples, bounds: Bounds) -> Any:
@@ -234,12 +257,17 @@ def _where(node: Node) -> str:
     return place_words(frames)
 
 
-def _why_not_captured(error: Exception, title: str) -> str:
+def _depends_on_values(error: Exception) -> bool:
     from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
+    text = "".join(traceback.format_exception_only(error))
+    return isinstance(error, GuardOnDataDependentSymNode) or "data-dependent" in text or "DataDependentOutput" in text
+
+
+def _why_not_captured(error: Exception, title: str) -> str:
     place = place_words(traceback.extract_tb(error.__traceback__))
     text = "".join(traceback.format_exception_only(error))
-    if isinstance(error, GuardOnDataDependentSymNode) or "data-dependent" in text or "DataDependentOutput" in text:
+    if _depends_on_values(error):
         return f"{title}: {_ON_VALUES}{place}. {_FIXED_GRAPH}"
     first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
     return (

@@ -35,6 +35,7 @@ from edgekit.simulation.jobs import (
     SimulationData,
     SimulationRequest,
 )
+from edgekit.simulation.realisation import why_not_simulated
 from edgekit.task.metric_text import metric_title, parse_metric_text
 from edgekit.task.reference_digest import reference_digest
 from edgekit.task.task import Task
@@ -54,7 +55,11 @@ PARITY_ERROR_DB: Final = 2.5
 
 
 def simulate_candidates(
-    candidates: Sequence[Candidate], task: Task, data: SimulationData, settings: Settings
+    candidates: Sequence[Candidate],
+    task: Task,
+    data: SimulationData,
+    settings: Settings,
+    siblings: Sequence[str] = (),
 ) -> tuple[SimulatedRecipe, ...]:
     """Returns what simulating each candidate's recipe gave.
 
@@ -63,19 +68,23 @@ def simulate_candidates(
         task: For its metric.
         data: The model and its samples.
         settings: How to run.
+        siblings: Formats that are planned afterwards: their simulations of the same recipes are made by the same
+            worker, which has the model open and the float outputs, and are found in the cache then.
     """
     metric_sha256 = _metric_digest(task)
     journal = settings.cache.journal("simulations", request_key(data, code=_SIMULATION_CODE, tools=SIMULATE.tools))
-    trials = tuple(
+    trials = [
         RecipeTrial(runtime=item.runtime, recipe=item.recipe, metric=task.metric, metric_sha256=metric_sha256)
         for item in candidates
-    )
+    ]
     progress = settings.stage("simulate")
     found = [read_part(journal, trial.name, SimulatedRecipe, progress) for trial in trials]
     if all(item is not None for item in found):
         return tuple(item for item in found if item is not None)
-    request = SimulationRequest(data=data, journal=journal, base=task.base, trials=trials)
-    return settings.run("simulation of the recipes", SIMULATE, request, progress).value.results
+    others = [name for name in siblings if why_not_simulated(name, "pt2") is None]
+    more = [replace(trial, runtime=name) for trial in trials for name in others if name != trial.runtime]
+    request = SimulationRequest(data=data, journal=journal, base=task.base, trials=tuple(dict.fromkeys(trials + more)))
+    return settings.run("simulation of the recipes", SIMULATE, request, progress).value.results[: len(trials)]
 
 
 def simulated_predictions(

@@ -79,8 +79,8 @@ def choose(request: Request, model: CapturedModel, effort: Effort, settings: Set
     ]
     plans: list[Plan] = []
     wanted: list[tuple[str, ...]] = [(name,) for name in request.formats]
-    for formats in wanted or [()]:
-        made = make_plan(replace(requested, formats=formats), settings)
+    for i, formats in enumerate(wanted or [()]):
+        made = make_plan(replace(requested, formats=formats, siblings=tuple(request.formats[i + 1 :])), settings)
         rejected += made.rejected
         plans.append(made)
         if made.chosen is not None:

@@ -29,7 +29,7 @@ from edgekit.planner.technique_offers import needs_calibration, offers_for
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.recipe import Candidate, Effort, Preference, Rejection, Step
 from edgekit.samples import Samples
-from edgekit.simulation.jobs import SimulationData
+from edgekit.simulation.jobs import SimulatedRecipe, SimulationData
 from edgekit.simulation.realisation import why_not_simulated
 from edgekit.task.task import Task
 from edgekit.trials.candidates import (
@@ -73,6 +73,8 @@ class PlanRequest:
         data_to_come: Plan what needs calibration data too where the task has none yet, and say so: an export needs it.
         trial: Convert the float model to every format first: only a trial finds what a converter cannot hold.
         techniques: What the user requested before the quantization; then no others are looked for.
+        siblings: Formats that are planned afterwards with the same model: what is simulated for one is simulated for
+            all of them at once.
     """
 
     task: Task
@@ -87,6 +89,7 @@ class PlanRequest:
     data_to_come: bool = False
     trial: bool = False
     techniques: tuple[Step, ...] = ()
+    siblings: tuple[str, ...] = ()
 
 
 def plan(request: PlanRequest, settings: Settings) -> Plan:
@@ -212,7 +215,9 @@ class _Refinement:
             and why_not_simulated(item.runtime, "pt2") is None
         ]
         data = SimulationData(model=model, samples=samples)
-        results = simulate_candidates(wanted, self._request.task, data, self._settings) if wanted else ()
+        results: tuple[SimulatedRecipe, ...] = ()
+        if wanted:
+            results = simulate_candidates(wanted, self._request.task, data, self._settings, self._request.siblings)
         better = {
             item.title: item.better_known(
                 weighed(
@@ -254,7 +259,9 @@ class _Refinement:
         ][:RESCUED]
         if not wanted:
             return candidates
-        search = open_rescue_search(request.task, model, request.analysis, request.profile, samples, self._settings)
+        search = open_rescue_search(
+            request.task, model, request.analysis, request.profile, samples, self._settings, request.siblings
+        )
         if isinstance(search, str):
             self.notes = (*self.notes, f"nothing was tried to bring integers nearer to the float model: {search}")
             return candidates

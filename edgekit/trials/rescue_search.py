@@ -66,6 +66,7 @@ class RescueSearch:
         tuning: What techniques and ranges learn from.
         held_out: What says how much was gained.
         settings: How to run.
+        siblings: Formats that are planned afterwards; see `simulate_candidates`.
     """
 
     task: Task
@@ -75,6 +76,7 @@ class RescueSearch:
     tuning: Samples
     held_out: Samples
     settings: Settings
+    siblings: tuple[str, ...] = ()
 
     def rescue(self, candidate: Candidate) -> Rescued:
         """Returns the candidate with what helps it.
@@ -133,7 +135,7 @@ class RescueSearch:
         data = SimulationData(
             model=model, samples=self.tuning, held_out=self.held_out, reference=self.model if change.steps else None
         )
-        return simulate_candidates([change.applied_to(candidate)], self.task, data, self.settings)[0]
+        return simulate_candidates([change.applied_to(candidate)], self.task, data, self.settings, self.siblings)[0]
 
     def _why_not(self, change: Rescue) -> str | None:
         """Returns why a change is not tried, or None if it is."""
@@ -188,6 +190,7 @@ def open_rescue_search(
     profile: DeviceProfile,
     samples: Samples,
     settings: Settings,
+    siblings: tuple[str, ...] = (),
 ) -> RescueSearch | str:
     """Returns what tries changes, or why nothing can be tried with these samples.
 
@@ -198,6 +201,7 @@ def open_rescue_search(
         profile: The device.
         samples: Calibration samples.
         settings: How to run.
+        siblings: Formats that are planned afterwards.
     """
     if samples.count < FEWEST_SAMPLES:
         return f"{samples.count} calibration samples are too few to hold some out; {FEWEST_SAMPLES} are enough"
@@ -205,5 +209,12 @@ def open_rescue_search(
         return "the calibration data is made of sequences, or of items of several rows or sizes, which cannot be cut"
     tuning, held_out = hold_out(samples, _HELD_OUT, settings)
     return RescueSearch(
-        task=task, model=model, analysis=analysis, profile=profile, tuning=tuning, held_out=held_out, settings=settings
+        task=task,
+        model=model,
+        analysis=analysis,
+        profile=profile,
+        tuning=tuning,
+        held_out=held_out,
+        settings=settings,
+        siblings=siblings,
     )

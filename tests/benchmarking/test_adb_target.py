@@ -15,7 +15,7 @@ from edgekit.benchmarking.bench import bench, plain_artifact
 from edgekit.benchmarking.target import AdbAddress, Order
 from edgekit.errors import DeviceError, EdgekitError, MissingDependencyError, ResourceError, UsageError
 from edgekit.samples import write_samples
-from edgekit.validators.execution import RunSettings
+from edgekit.validators.runner_process import RunSettings
 from edgekit.workers.worker import silent
 
 SETTINGS = RunSettings(runs=50, warmup=5, threads=4, timing_s=10.0, timeout_s=5.0)

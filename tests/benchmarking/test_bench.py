@@ -19,7 +19,7 @@ from edgekit.measurements.latency_figures import figures_of
 from edgekit.profiles.profile import find_profile
 from edgekit.samples import Samples, write_samples
 from edgekit.validators.base import Evidence
-from edgekit.validators.execution import RunSettings
+from edgekit.validators.runner_process import RunSettings
 from edgekit.workers.worker import silent
 
 SETTINGS = RunSettings(threads=2)

@@ -24,7 +24,7 @@ from edgekit.benchmarking.ssh_target import SshTarget
 from edgekit.benchmarking.target import Order, SshAddress
 from edgekit.errors import ConfigError, DeviceError, EdgekitError, MissingDependencyError, ResourceError, UsageError
 from edgekit.samples import write_samples
-from edgekit.validators.execution import RunSettings
+from edgekit.validators.runner_process import RunSettings
 from edgekit.workers.worker import silent
 
 pytestmark = pytest.mark.runtime

@@ -399,6 +399,57 @@ def test_a_model_that_computes_nan_is_named_with_its_tensor(tmp_path):
     )
 
 
+def test_infinite_values_of_a_mask_stay_float_and_layers_around_it_are_integers(tmp_path):
+    import onnx
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["scores"], name="scores"),
+        helper.make_node("Where", ["kept", "scores", "lowest"], ["masked"], name="mask"),
+        helper.make_node("Mul", ["masked", "two"], ["scaled"], name="scale"),
+        helper.make_node("Softmax", ["scaled"], ["shares"], name="softmax"),
+        helper.make_node("Gemm", ["shares", "w2", "b2"], ["y"], name="head"),
+    ]
+    weights = {
+        "w": np.eye(4, dtype=np.float32),
+        "b": np.zeros(4, np.float32),
+        "w2": np.eye(4, dtype=np.float32),
+        "b2": np.zeros(4, np.float32),
+        "kept": np.array([[True, True, True, False]]),
+        "lowest": np.array(-np.inf, np.float32),
+        "two": np.array(2.0, np.float32),
+    }
+    rows = [(row[None],) for row in np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)]
+    model = _file_with(tmp_path, nodes, weights)
+    _run(model, Recipe(default="int8_static"), tmp_path, write_samples(tmp_path / "samples", ["x"], rows).folder)
+    made = onnx.load(tmp_path / "result.onnx").graph
+    produced = {name: node.op_type for node in made.node for name in node.output}
+    read = {node.name: [produced.get(name) for name in node.input] for node in made.node}
+    assert [read["scale"][0], read["softmax"][0]] == ["Where", "Mul"]
+    assert [read["scores"][0], read["head"][0]] == ["DequantizeLinear", "DequantizeLinear"]
+    np.testing.assert_allclose(
+        outputs_of(tmp_path / "result.onnx", rows)[0], outputs_of(tmp_path / "made.onnx", rows)[0], atol=0.05
+    )
+
+
+def test_infinite_values_at_a_layer_are_named(tmp_path):
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("Add", ["x", "lowest"], ["masked"], name="mask"),
+        helper.make_node("Gemm", ["masked", "w"], ["y"], name="head"),
+    ]
+    weights = {"w": np.ones((4, 4), np.float32), "lowest": np.array(-np.inf, np.float32)}
+    model = _file_with(tmp_path, nodes, weights)
+    samples = write_samples(tmp_path / "samples", ["x"], [(np.array([[1, 2, 3, 4]], np.float32),)])
+    with pytest.raises(DataError) as caught:
+        _run(model, Recipe(default="int8_static"), tmp_path, samples.folder)
+    assert caught.value.message == (
+        'The tensor "masked" has NaN or infinite values while the float model runs on calibration data. '
+        "Check the calibration data's preprocessing, and that the float model itself works on it."
+    )
+
+
 @pytest.mark.parametrize(
     ("recipe", "reason"),
     [

@@ -258,6 +258,34 @@ def test_the_bias_of_a_dead_channel_survives_quantization(tmp_path):
     np.testing.assert_allclose(made[0, 1:3].mean(axis=(1, 2)), [0.7, -0.9], atol=0.01)
 
 
+def test_infinite_values_of_a_mask_stay_float_and_layers_around_it_are_integers(tmp_path):
+    import torch
+
+    class Masked(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scores, self.head = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+            self.register_buffer("kept", torch.tensor([[True, True, True, False]]))
+
+        def forward(self, x):
+            scores = torch.where(self.kept, self.scores(x), -torch.inf)
+            return self.head((scores - scores.amax(1, keepdim=True)).exp())
+
+    torch.manual_seed(0)
+    module, rows = Masked().eval(), [(torch.randn(1, 4),) for _ in range(8)]
+    torch.export.save(torch.export.export(module, rows[0]), tmp_path / "float.pt2")
+    spec = TensorSpec(name="x", shape=(1, 4), dtype="float32")
+    model = _captured(tmp_path / "float.pt2", (spec,), (replace(spec, name="y"),))
+    arrays = [(row[0].numpy(),) for row in rows]
+    conversion = _run(
+        model, Recipe(default="int8_static"), tmp_path, write_samples(tmp_path / "samples", ["x"], arrays).folder
+    )
+    assert conversion.float_fallbacks == ()
+    with torch.no_grad():
+        expected = np.concatenate([module(*row).numpy() for row in rows])
+    np.testing.assert_allclose(outputs_of(tmp_path / "result.tflite", arrays)[0], expected, atol=0.05)
+
+
 def test_a_shared_bias_is_corrected_for_each_reader_alone(convert, tiny):
     output, _ = convert("convolutions", Recipe(default="fp32"))
     model = read(output.read_bytes())

@@ -30,7 +30,7 @@ def candidate(precision: str, **more: object) -> Candidate:
             "int4_weights",
             (
                 "equalize smooth_activations round_weights:method=gptq,bits=4,group_size=32 "
-                "round_weights:method=adaround,bits=4,group_size=32"
+                "round_weights:method=blocks,bits=4,group_size=32"
             ),
         ),
         ("fp16", ""),

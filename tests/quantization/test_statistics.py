@@ -269,6 +269,17 @@ def test_a_model_names_the_tensor_that_is_not_finite():
         ModelStatistics().update("conv/out", np.array([math.nan]))
 
 
+def test_a_tensor_with_infinite_values_is_a_mask_and_has_no_statistics():
+    one, other = ModelStatistics(), ModelStatistics()
+    one.update("mask", np.array([0.0, 1.0]))
+    other.update("mask", np.array([0.0, -math.inf]))
+    other.update("mask", np.array([0.0, 1.0]))
+    one.update("x", np.array([1.0]))
+    one.merge(other)
+    assert list(one.tensors) == ["x"]
+    assert one.infinite == other.infinite == {"mask"}
+
+
 @pytest.mark.parametrize(
     "names", [(), ("x",), ("graph/conv:0", "größe", "0.numbers")], ids=["none", "one", "odd names"]
 )

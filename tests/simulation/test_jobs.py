@@ -115,3 +115,23 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(sensitivity, journal):
     assert 0 < again.layers[0].noise < 0.1
     assert f"{name}.json of an earlier run is damaged: it is made anew" in reported
     assert not list(journal.glob(".partial-*"))
+
+
+def test_formats_that_round_a_model_alike_share_a_run(data, journal, tmp_path, monkeypatch):
+    runs = []
+    whole = jobs.FloatModel.run
+
+    def run(self, *args, **kwargs):
+        runs.append(self)
+        return whole(self, *args, **kwargs)
+
+    monkeypatch.setattr(jobs.FloatModel, "run", run)
+    trials = tuple(
+        jobs.RecipeTrial(runtime=runtime, recipe=Recipe(default="int8_static"), metric="agreement", metric_sha256=None)
+        for runtime in ("tflite", "executorch", "onnx")
+    )
+    request = jobs.SimulationRequest(data=data, journal=journal, base=tmp_path, trials=trials)
+    first, second, third = jobs.simulate(request, silent).results
+    assert first == second
+    assert third != first  # it writes its last layer in float
+    assert len(runs) == 4  # the float model, its calibration, and two ways to round

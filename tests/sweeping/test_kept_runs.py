@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.sweeping.kept_runs import KeptRuns, run_key
-from edgekit.validators.execution import RunnerCall, RunnerEnd, RunSettings
+from edgekit.validators.runner_process import RunnerCall, RunnerEnd, RunSettings
 from edgekit.workers.cache import Cache
 from edgekit.workers.worker import Progress, silent
 

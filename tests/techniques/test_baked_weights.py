@@ -21,7 +21,7 @@ LAYOUTS = ((0, 1, 2, 3), (0, 2, 3, 1), (1, 2, 3, 0))
 """(outputs, inputs, height, width), and what TFLite makes of it: for convolutions and for depthwise ones."""
 
 
-@pytest.fixture(scope="module", params=["gptq", "adaround"])
+@pytest.fixture(scope="module", params=["gptq", "adaround", "blocks"])
 def rounded(request, tiny, tmp_path_factory):
     """Returns (tiny model, rounded model, learned integers by name)."""
     given, folder = tiny("convolutions"), tmp_path_factory.mktemp("rounded")

@@ -109,6 +109,18 @@ def test_a_large_constant_is_computed_from_one_that_was_stored_already():
     assert "aten.sqrt.default" not in found
 
 
+class Chosen(nn.Module):
+    """A choice among whole numbers, one of which is made where it is used."""
+
+    def forward(self, x: Any) -> Any:
+        return torch.where(x > 0, torch.arange(4), torch.zeros((), dtype=torch.int64)).sum(-1)
+
+
+def test_whole_numbers_of_one_value_are_folded_since_coremltools_makes_floats_of_them():
+    program = assert_same(Chosen(), torch.randn(1, 4))
+    assert operators(program) == ["aten.gt.Scalar", "aten.where.self", "aten.sum.dim_IntList"]
+
+
 def test_a_constant_that_stays_changed_in_place_is_not_folded():
     program = assert_same(ChangesSeenView(), torch.randn(1, 4))
     assert "aten.exp.default" in operators(program)

@@ -65,7 +65,7 @@ def search(tmp_path, monkeypatch) -> RescueSearch:
 @pytest.fixture
 def world(monkeypatch):
     """What each change gains; a technique leaves its name in the model's digest."""
-    gains = {"equalize": 0.0, "gptq": 0.0, "adaround": 0.0, "mse": 0.0, "percentile": 0.0, "minmax": 0.0}
+    gains = {"equalize": 0.0, "gptq": 0.0, "blocks": 0.0, "mse": 0.0, "percentile": 0.0, "minmax": 0.0}
     seen: list[str] = []
 
     def apply(model, steps, _samples, _settings, _task):
@@ -74,7 +74,7 @@ def world(monkeypatch):
             raise TechniqueError("it has no layer.\nmore")
         return [type("Applied", (), {"model": replace(model, digest=" ".join(names))})]
 
-    def simulate(candidates, _task, data, _settings):
+    def simulate(candidates, _task, data, _settings, _siblings):
         names = [*data.model.digest.split(), candidates[0].recipe.ranges]
         seen.append(" ".join(names))
         assert (data.reference is None) == (not data.model.digest)
@@ -110,10 +110,10 @@ def test_what_helps_alone_is_joined_where_it_helps_again(search, world):
 
 
 def test_of_two_ways_to_round_the_better_is_taken(search, world):
-    world[0].update({"gptq": 2.0, "adaround": 2.5})
+    world[0].update({"gptq": 2.0, "blocks": 2.5})
     recipe = Recipe(default="int4_weights")
     found = search.rescue(replace(static(), recipe=recipe, steps=steps_of(recipe))).candidate
-    assert found.steps[0].settings == {"method": "adaround", "bits": 4, "group_size": 32}
+    assert found.steps[0].settings == {"method": "blocks", "bits": 4, "group_size": 32}
 
 
 def test_what_does_not_help_leaves_the_candidate_as_it_is(search, world):

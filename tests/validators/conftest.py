@@ -9,7 +9,7 @@ import pytest
 
 from edgekit.artifact import Artifact
 from edgekit.samples import Samples, write_samples
-from edgekit.validators import execution
+from edgekit.validators import runner_process
 
 HERE = Path(__file__).parent
 
@@ -20,13 +20,13 @@ def fake_runner(tmp_path, monkeypatch):
     artifacts."""
     folder = tmp_path / "device"
     folder.mkdir()
-    for file in execution.RUNNER_FILES:
+    for file in runner_process.RUNNER_FILES:
         shutil.copy(file, folder)
     shutil.copy(HERE / "fake_session.py", folder)
     shutil.copy(HERE / "fake_session.py", folder / "reference_session.py")
-    monkeypatch.setattr(execution, "RUNNER", folder / "runner.py")
-    monkeypatch.setattr(execution, "session_file", lambda name: folder / f"{name}_session.py")
-    monkeypatch.setattr(execution, "REFERENCE", folder / "reference_session.py")
+    monkeypatch.setattr(runner_process, "RUNNER", folder / "runner.py")
+    monkeypatch.setattr(runner_process, "session_file", lambda name: folder / f"{name}_session.py")
+    monkeypatch.setattr(runner_process, "REFERENCE", folder / "reference_session.py")
 
     def make(name="model.fake", *, inputs=None, specs=(), out_specs=(), **facts):
         facts["inputs"] = inputs or [spec("x", [1, 3])]

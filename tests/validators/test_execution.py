@@ -8,7 +8,8 @@ import pytest
 from edgekit.errors import ArtifactError, DataError, MissingDependencyError, ResourceError, WorkerError
 from edgekit.model import CapturedModel, TensorSpec
 from edgekit.validators.artifact_operators import count_by_arithmetic
-from edgekit.validators.execution import RunSettings, collect_evidence, run_reference
+from edgekit.validators.execution import collect_evidence, run_reference
+from edgekit.validators.runner_process import RunSettings
 
 QUICK = RunSettings(timeout_s=30, runs=12, warmup=1)
 

@@ -13,10 +13,11 @@ from edgekit.recipe import Recipe
 from edgekit.validators.artifact_operators import ArtifactOperator
 from edgekit.validators.coreml_evaluator.arithmetic import describe_package
 from edgekit.validators.delegate_coverage import DelegateCoverageValidator
-from edgekit.validators.execution import RunSettings, collect_evidence
+from edgekit.validators.execution import collect_evidence
 from edgekit.validators.ignored_settings import IgnoredSettingsValidator
 from edgekit.validators.integer_coverage import IntegerCoverageValidator
 from edgekit.validators.requested import requested_settings
+from edgekit.validators.runner_process import RunSettings
 from edgekit.workers.structure import structure
 
 pytestmark = pytest.mark.runtime

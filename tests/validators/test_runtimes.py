@@ -15,9 +15,10 @@ from edgekit.errors import ArtifactError, EdgekitError
 from edgekit.model import CapturedModel
 from edgekit.samples import write_samples
 from edgekit.validators.artifact_operators import count_by_arithmetic
-from edgekit.validators.execution import RUNNER, RunSettings, collect_evidence, describe_artifact, run_reference
+from edgekit.validators.execution import collect_evidence, describe_artifact, run_reference
 from edgekit.validators.host_timing import host_timing
 from edgekit.validators.parity import sqnr_by_output
+from edgekit.validators.runner_process import RUNNER, RunSettings
 
 pytestmark = pytest.mark.runtime
 

@@ -16,8 +16,9 @@ from edgekit.budget import Budget
 from edgekit.checks import Check
 from edgekit.exporting.judge import judge_evidence
 from edgekit.recipe import Recipe
-from edgekit.validators.execution import RunSettings, collect_evidence
+from edgekit.validators.execution import collect_evidence
 from edgekit.validators.requested import requested_settings
+from edgekit.validators.runner_process import RunSettings
 
 pytestmark = pytest.mark.runtime
 

@@ -26,6 +26,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import sys
 import threading
 import time
@@ -62,7 +63,7 @@ else:  # a script beside its other half, on any machine; nothing else of its fol
 
 MODES = ("memory", "outputs", "latency")
 """In this order they run: memory is only honest in a process that has loaded nothing before."""
-LATENCY_ROWS, MEMORY_RUNS, PROGRESS_SECONDS = 16, 3, 0.2
+LATENCY_ROWS, MEMORY_RUNS, PROGRESS_SECONDS, PART_SECONDS = 16, 3, 0.2, 0.005
 
 
 class Progress:
@@ -137,6 +138,24 @@ def write_outputs(artifact: OpenArtifact, samples: SampleFolder, folder: Path, p
         facts["whole"] = whole
     write_json(folder / "samples.json", facts)
     return samples.count
+
+
+def write_parts(artifact: OpenArtifact, feed: Path, numbers: list[int], folder: Path, progress: Progress) -> int:
+    """Runs parts of a large set as they come into the folder `feed`, and takes each away. Returns the number of rows.
+
+    The outputs of a part become a sample folder of its own: what is there is complete, whatever ends this process.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = 0
+    for name in (f"part-{number:06}" for number in numbers):
+        while not (feed / name).exists():
+            time.sleep(PART_SECONDS)
+        partial = folder / f"{name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        rows += write_outputs(artifact, SampleFolder(feed / name), partial, progress)
+        partial.rename(folder / name)
+        shutil.rmtree(feed / name)
+    return rows
 
 
 def write_filled(folder: Path, rows: list[Row]) -> Row:
@@ -307,7 +326,7 @@ def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
     if runtime.untimed:
         record["missing"] = dict.fromkeys(("memory", "latency"), runtime.untimed)
         modes = [mode for mode in modes if mode == "outputs"]
-    samples = SampleFolder(options.samples) if options.samples else None
+    samples = SampleFolder(options.samples) if options.samples and not options.parts else None
     resets = reset_peak()
     empty = peak_bytes()
     progress(f"{options.artifact.name}: loading")
@@ -324,7 +343,10 @@ def run(options: argparse.Namespace, record: dict[str, Any], save: Any) -> None:
         method = "peak reset after the runtime's import" if resets else "peak of the whole process"
         record["memory"] = {"empty_bytes": empty, "peak_bytes": peak_bytes(), "method": method}
     save()
-    if "outputs" in modes and samples is not None:
+    if "outputs" in modes and options.parts:
+        record["rows"] = write_parts(artifact, options.samples, options.parts, options.output, progress)
+        save()
+    elif "outputs" in modes and samples is not None:
         record["rows"] = write_outputs(artifact, samples, options.output, progress)
         save()
     if "latency" in modes:
@@ -343,6 +365,9 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--artifact", required=True, type=Path)
     parser.add_argument("--modes", default="", type=lambda text: text.split(","), help=f"of {','.join(MODES)}")
     parser.add_argument("--samples", type=Path, help="sample folder with the inputs")
+    parser.add_argument(
+        "--parts", type=lambda text: [int(number) for number in text.split(",")], help="parts that come into --samples"
+    )
     parser.add_argument("--output", type=Path, default=Path("outputs"), help="sample folder for the outputs")
     parser.add_argument("--baseline", type=Path, help="float artifact, timed in turn with the artifact")
     parser.add_argument("--record", type=Path, help="JSON file; standard output without it")

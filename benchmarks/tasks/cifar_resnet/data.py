@@ -73,10 +73,10 @@ def loss(output: Any, target: Any) -> Any:
     return functional.cross_entropy(output, target)
 
 
-def calibration(size: int = 32) -> Iterator[tuple[Any, ...]]:
-    """Yields 200 training images."""
+def calibration(size: int = 32, count: int = 200) -> Iterator[tuple[Any, ...]]:
+    """Yields some training images."""
     pixels = images("train")[0][:-HELD_OUT]
-    for image in pixels[:: len(pixels) // 200][:200]:
+    for image in pixels[:: len(pixels) // count][:count]:
         yield (resized(image[None], size).numpy(),)
 
 
@@ -114,9 +114,9 @@ def raw_held_out() -> Iterator[tuple[tuple[Any, ...], Any]]:
         yield (raw(image),), label
 
 
-def raw_calibration() -> Iterator[tuple[Any, ...]]:
+def raw_calibration(count: int = 200) -> Iterator[tuple[Any, ...]]:
     """Yields what `calibration` does, as raw pixels."""
-    for (image,) in calibration():
+    for (image,) in calibration(count=count):
         yield (raw(image),)
 
 

@@ -25,7 +25,7 @@ from typing import IO, NoReturn
 from edgekit.cli import app
 from edgekit.errors import ResourceError
 from edgekit.terminal.streams import say
-from edgekit.validators import execution
+from edgekit.validators import runner_process
 from edgekit.workers import worker
 from edgekit.workers.process import Command, Ended
 from edgekit.workers.process_folder import remove_process_folders
@@ -141,7 +141,7 @@ def leave_with(act: Callable[[], int]) -> NoReturn:
 def _child(act: Callable[[], int], place: Path) -> None:
     enter(place)
     _limit()
-    worker.run_watched = execution.run_watched = _forked
+    worker.run_watched = runner_process.run_watched = _forked
     leave_with(act)
 
 

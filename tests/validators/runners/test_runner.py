@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edgekit.samples import Samples, write_samples
-from edgekit.validators.execution import RUNNER
+from edgekit.validators.runner_process import RUNNER
 from edgekit.validators.runners import executorch_session, opened_artifact, reference_session, runner, tflite_session
 
 
