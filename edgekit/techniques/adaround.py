@@ -153,18 +153,24 @@ class SoftRounding:
         part = torch.clamp(away.abs(), max=_LARGEST_START)
         up = torch.where(below > 0, 1 - part, part)
         inside = torch.clamp((up - _GAMMA) / (_ZETA - _GAMMA), 1e-4, 1 - 1e-4)
-        self._grid, self._shape = grid, shape
-        self._low, self._scale = (start - below).float(), grid.scale.float()
-        self._fixed = (start * grid.scale).float()
+        self._grid, self._shape, self._start = grid, shape, start
+        self._low = (start - below).float()
+        self._start_weights = (start * grid.scale).float()
         self.free: Tensor = torch.log(inside / (1 - inside)).float().requires_grad_()
 
     def soft(self) -> Tensor:
         """Returns the weights where the descent is, float32 in the layer's shape, with a gradient."""
-        return self._weights(self._low + self._up())
+        import torch
+
+        found = (self._low + self._up()).clamp(-self._grid.high, self._grid.high) * self._grid.scale.float()
+        return torch.where(self._grid.pinned, self._start_weights, found).reshape(self._shape)
 
     def hard(self) -> Tensor:
         """Returns the weights on their grid, each at the integer that it is nearer to; float32, without a gradient."""
-        return self._weights(self._low + (self.free.detach() >= 0))
+        chosen = (self._low + (self.free.detach() >= 0)).clamp(-self._grid.high, self._grid.high)
+        # In float64, as the grid is: a product of float32 would be off the grid by its last bit.
+        exact = self._start.where(self._grid.pinned, chosen.double()) * self._grid.scale
+        return exact.float().reshape(self._shape)
 
     def undecided(self, beta: float) -> Tensor:
         """Returns the regulariser, mean(1 - |2 h - 1|^beta)."""
@@ -174,12 +180,6 @@ class SoftRounding:
         import torch
 
         return (torch.sigmoid(self.free) * (_ZETA - _GAMMA) + _GAMMA).clamp(0, 1)
-
-    def _weights(self, levels: Tensor) -> Tensor:
-        import torch
-
-        found = levels.clamp(-self._grid.high, self._grid.high) * self._scale
-        return torch.where(self._grid.pinned, self._fixed, found).reshape(self._shape)
 
 
 def _regularising(up: Tensor, beta: float) -> Tensor:

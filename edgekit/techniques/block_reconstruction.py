@@ -117,8 +117,8 @@ def reconstruct_blocks(
     free_batch(graph)
     require_batches(graph, example_feed(model.program), f"round_weights:method=blocks: {model.facts.source}")
     rows = _stacked(model, samples, sample_limit)
-    tensors = {**start.program.state_dict, **start.program.constants}
-    known = {name: tensor.detach() for name, tensor in tensors.items()}
+    tensors: dict[str, Any] = {**start.program.state_dict, **start.program.constants}
+    known = {name: tensor.detach() for name, tensor in tensors.items() if hasattr(tensor, "detach")}
     rounding = Rounding(tensors=known, steps=steps, integer=integer)
     fit = _ModelFit(graph, rows, layers, rounding, context, iterations=iterations, drop=drop)
     changed = with_tensors(start, fit.run())
@@ -241,7 +241,7 @@ class _ModelFit:
                 continue
             shape = tuple(self._rounding.tensors[name].shape)
             weights[name] = SoftRounding(layer.grid, layer.integers, layer.target, shape)
-            bias = node.args[2] if len(node.args) > 2 else None
+            bias: Any = node.args[2] if len(node.args) > 2 else None
             if constant_of(self._graph, bias) is not None:
                 biases[str(bias.target)] = self._rounding.tensors[str(bias.target)].clone().requires_grad_()
         return _Trained(weights=weights, biases=biases, steps=tuple(steps))

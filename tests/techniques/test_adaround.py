@@ -80,7 +80,7 @@ def test_what_a_clamp_cuts_off_is_no_error():
 
 @pytest.mark.parametrize(("share", "beta"), [(0.0, None), (0.19, None), (0.2, 20.0), (0.6, 11.0), (1.0, 2.0)])
 def test_beta_is_off_while_warming_up_and_falls_from_20_to_2(share, beta):
-    found = adaround._annealed(share)
+    found = adaround.annealed(share)
     assert found == (None if beta is None else pytest.approx(beta))
 
 

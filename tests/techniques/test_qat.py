@@ -54,14 +54,14 @@ def trained(request, tiny, tmp_path_factory):
 
     given, folder = tiny("convolutions"), tmp_path_factory.mktemp("trained")
     kept = []
-    original = rounded_training.learned_ranges
+    original = rounded_training.baked_weights
 
-    def noting(model, rounded, samples):
+    def noting(model, rounded):
         kept.append(rounded.module)
-        return original(model, rounded, samples)
+        return original(model, rounded)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rounded_training, "learned_ranges", noting)
+        patch.setattr(rounded_training, "baked_weights", noting)
         bits, runtime = CASES[request.param]
         technique = Qat(weight_bits=bits, runtime=runtime, learning_rate=0.01)
         made = technique.run(given.model, context(given, folder), folder / "out")
