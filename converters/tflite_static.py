@@ -117,8 +117,8 @@ def calibration_result(ranges: Mapping[str, Range]) -> dict[str, dict[str, NDArr
 
     return {
         name: {
-            "min": np.array([[[[found.low]]]], dtype=np.float32),
-            "max": np.array([[[[found.high]]]], dtype=np.float32),
+            "min": np.array(found.low, dtype=np.float32),
+            "max": np.array(found.high, dtype=np.float32),
         }
         for name, found in ranges.items()
     }
