@@ -52,10 +52,6 @@ _COMBINES: Final = ("Add", "Concat", "Mul")
 def node_precisions(graph: OnnxFloatGraph, recipe: Recipe) -> dict[str, Precision]:
     """Returns the precision of each node by its name."""
     constants = {tensor.name for tensor in graph.model.graph.initializer}
-    described = [
-        HeadOperator(name=node.name, word=node.op_type, reads=tuple(node.input), writes=tuple(node.output))
-        for node in graph.model.graph.node
-    ]
     outputs = [value.name for value in graph.model.graph.output]
     return operator_precisions(
         (
@@ -70,9 +66,17 @@ def node_precisions(graph: OnnxFloatGraph, recipe: Recipe) -> dict[str, Precisio
             for node in graph.model.graph.node
         ),
         recipe,
-        described,
+        described_nodes(graph.model.graph),
         outputs,
     )
+
+
+def described_nodes(graph: onnx.GraphProto) -> list[HeadOperator]:
+    """Returns the nodes as what heads and activations are found in."""
+    return [
+        HeadOperator(name=node.name, word=node.op_type, reads=tuple(node.input), writes=tuple(node.output))
+        for node in graph.node
+    ]
 
 
 def _kind(node: onnx.NodeProto, constants: Collection[str]) -> OperatorKind:

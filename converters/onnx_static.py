@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
-from edgekit.converters.onnx_precisions import QUANTIZED_OPERATORS, node_precisions
+from edgekit.analysis.activation_inputs import activation_inputs
+from edgekit.converters.onnx_precisions import QUANTIZED_OPERATORS, described_nodes, node_precisions
 from edgekit.converters.onnx_shapes import inferred_graph
 from edgekit.converters.onnx_source import OnnxFloatGraph
 from edgekit.model import LearnedRange
@@ -231,8 +232,16 @@ def _masking_nodes(graph: onnx.GraphProto, infinite: Collection[str]) -> set[str
 def _ranges(
     model: onnx.ModelProto, statistics: ModelStatistics, recipe: Recipe, learned: Sequence[LearnedRange]
 ) -> dict[str, Range]:
+    outputs = [value.name for value in model.graph.output]
+    activations = activation_inputs(described_nodes(model.graph), outputs)
     ranges = {
-        name: choose_range(tensor, recipe.ranges, symmetric=recipe.symmetric_activations, learned=learned)
+        name: choose_range(
+            tensor,
+            recipe.ranges,
+            symmetric=recipe.symmetric_activations,
+            learned=learned,
+            activation=activations.get(name),
+        )
         for name, tensor in statistics.tensors.items()
     }
     readers = consumers(model.graph)

@@ -53,7 +53,6 @@ begin, and whatever else these consist of."""
 def tensor_precisions(source: FloatModel, recipe: Recipe) -> dict[str, Precision]:
     """Returns the precision of each operator by the name of its first output tensor."""
     listed: list[GraphOperator] = []
-    described: list[HeadOperator] = []
     for graph, operator, kind in operators(source.model):
         results = tuple(text(graph.tensors[i].name) for i in operator.outputs)
         if results:
@@ -66,11 +65,24 @@ def tensor_precisions(source: FloatModel, recipe: Recipe) -> dict[str, Precision
                     writes=results,
                 )
             )
+    return operator_precisions(listed, recipe, described_operators(source.model), output_names(source.model))
+
+
+def described_operators(model: TFLiteModel) -> list[HeadOperator]:
+    """Returns the operators as what heads and activations are found in, by the name of the first output tensor."""
+    described: list[HeadOperator] = []
+    for graph, operator, kind in operators(model):
+        results = tuple(text(graph.tensors[i].name) for i in operator.outputs)
+        if results:
             read = tuple(text(graph.tensors[i].name) for i in operator.inputs if i >= 0)
             described.append(HeadOperator(name=results[0], word=kind, reads=read, writes=results))
-    main = source.model.subgraphs[0]
-    outputs = [text(main.tensors[i].name) for i in main.outputs]
-    return operator_precisions(listed, recipe, described, outputs)
+    return described
+
+
+def output_names(model: TFLiteModel) -> list[str]:
+    """Returns the names of the main graph's output tensors, in order."""
+    main = model.subgraphs[0]
+    return [text(main.tensors[i].name) for i in main.outputs]
 
 
 def _kind(model: TFLiteModel, graph: TFLiteGraph, operator: TFLiteOperator, kind: str) -> OperatorKind:

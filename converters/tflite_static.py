@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
+from edgekit.analysis.activation_inputs import activation_inputs
 from edgekit.analysis.tflite_protocols import TFLiteGraph, TFLiteModel, TFLiteOperator
 from edgekit.converters.tflite_file import add_constant, constant, drop_unused_tensors, operators, text
+from edgekit.converters.tflite_precisions import described_operators, output_names
 from edgekit.model import LearnedRange
 from edgekit.quantization.bias_correction import ChannelMeans, mean_shift, round_weights
-from edgekit.quantization.ranges import affine_grid, choose_range
+from edgekit.quantization.ranges import Range, affine_grid, choose_range
 from edgekit.quantization.statistics import ModelStatistics
 from edgekit.recipe import RangeMethod
 from edgekit.samples import Samples
@@ -91,20 +93,35 @@ def calibrate(content: bytes, folder: Path, progress: Progress) -> TFLiteCalibra
     return TFLiteCalibration(statistics=statistics, input_means=means)
 
 
-def calibration_result(
-    statistics: ModelStatistics, method: RangeMethod, learned: Sequence[LearnedRange] = ()
-) -> dict[str, dict[str, NDArray[np.float32]]]:
+def choose_ranges(
+    model: TFLiteModel, statistics: ModelStatistics, method: RangeMethod, learned: Sequence[LearnedRange] = ()
+) -> dict[str, Range]:
+    """Returns the range of each float activation, by tensor name.
+
+    Args:
+        model: ModelT, for which activation reads a tensor.
+        statistics: Statistics of the activations, by tensor name.
+        method: How ranges are chosen.
+        learned: Ranges that training has found.
+    """
+    activations = activation_inputs(described_operators(model), output_names(model))
+    return {
+        name: choose_range(tensor, method, learned=learned, activation=activations.get(name))
+        for name, tensor in statistics.tensors.items()
+    }
+
+
+def calibration_result(ranges: Mapping[str, Range]) -> dict[str, dict[str, NDArray[np.float32]]]:
     """Returns the ranges in the form in which ai-edge-quantizer takes them: tensor name to "min" and "max"."""
     import numpy as np
 
-    result: dict[str, dict[str, NDArray[np.float32]]] = {}
-    for name, tensor in statistics.tensors.items():
-        found = choose_range(tensor, method, learned=learned)
-        result[name] = {
-            "min": np.array([[[[found.low]]]], dtype=np.float32),
-            "max": np.array([[[[found.high]]]], dtype=np.float32),
+    return {
+        name: {
+            "min": np.array(found.low, dtype=np.float32),
+            "max": np.array(found.high, dtype=np.float32),
         }
-    return result
+        for name, found in ranges.items()
+    }
 
 
 def correct_biases(model: TFLiteModel, input_means: Mapping[str, ChannelMeans], excluded: Collection[str]) -> None:
@@ -132,9 +149,7 @@ def correct_biases(model: TFLiteModel, input_means: Mapping[str, ChannelMeans], 
     drop_unused_tensors(model)
 
 
-def lift_weak_channels(
-    model: TFLiteModel, statistics: ModelStatistics, method: RangeMethod, learned: Sequence[LearnedRange] = ()
-) -> None:
+def lift_weak_channels(model: TFLiteModel, ranges: Mapping[str, Range]) -> None:
     """Widens the weights of channels that are nearly dead, so that their bias fits into 32 bits.
 
     A bias is stored as bias / (input scale * weight scale). Where all weights of a channel are tiny or zero, that
@@ -143,21 +158,19 @@ def lift_weak_channels(
 
     Args:
         model: ModelT, changed in place.
-        statistics: Statistics of the activations, by tensor name.
-        method: By which the input's range will be chosen.
-        learned: Ranges that training has found.
+        ranges: Ranges of the activations, by tensor name.
     """
     import numpy as np
 
     for graph, operator, kind in operators(model):
         if kind not in _WEIGHTED:
             continue
-        source = statistics.tensors.get(text(graph.tensors[operator.inputs[0]].name))
+        found = ranges.get(text(graph.tensors[operator.inputs[0]].name))
         weights = constant(model, graph.tensors[operator.inputs[1]])
         bias = _bias(model, graph, operator)
-        if source is None or weights is None or bias is None:
+        if found is None or weights is None or bias is None:
             continue
-        scale = affine_grid(choose_range(source, method, learned=learned), -128, 127).scale
+        scale = affine_grid(found, -128, 127).scale
         needed = 127 * np.abs(bias) / (scale * 2.0**30)
         kernel, _ = _as_kernel(weights, kind)
         flat = kernel.reshape(kernel.shape[0], -1).copy()

@@ -28,7 +28,13 @@ from edgekit.converters.tflite_pixels import take_pixels, transposes
 from edgekit.converters.tflite_precisions import WEIGHTED, tensor_precisions
 from edgekit.converters.tflite_recipe import kept_float, quantizer_recipe
 from edgekit.converters.tflite_source import FloatModel, float_model
-from edgekit.converters.tflite_static import calibrate, calibration_result, correct_biases, lift_weak_channels
+from edgekit.converters.tflite_static import (
+    calibrate,
+    calibration_result,
+    choose_ranges,
+    correct_biases,
+    lift_weak_channels,
+)
 from edgekit.converters.tflite_tasks import ClientOutputs, client_outputs
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedKind, TensorSpec
@@ -187,9 +193,9 @@ def _realise(source: FloatModel, request: ConversionRequest, progress: Progress)
             name for name, precision in precisions.items() if precision != "int8_static"
         }
         correct_biases(source.model, calibration.input_means, kept)
-        learned = request.model.learned_ranges
-        lift_weak_channels(source.model, calibration.statistics, recipe.ranges, learned)
-        result = calibration_result(calibration.statistics, recipe.ranges, learned)
+        ranges = choose_ranges(source.model, calibration.statistics, recipe.ranges, request.model.learned_ranges)
+        lift_weak_channels(source.model, ranges)
+        result = calibration_result(ranges)
     progress("quantizing", None)
     made: Any = quantizer.Quantizer(write(source.model))
     float_io = request.io == "float"

@@ -233,6 +233,12 @@ class Analysis:
         """Number of float weights, tied ones counted once; constants of the graph do not count."""
         return sum(weight.count for weight in self.weights.values() if weight.role != "constant")
 
+    @property
+    def has_dense_outputs(self) -> bool:
+        """True where an output says something of each of many places: boxes, masks, keypoints, pictures."""
+        shapes = [self.tensors[name].shape[1:] for name in self.outputs if name in self.tensors]
+        return any(sum(size > 1 for size in shape) > 1 for shape in shapes)
+
     def weight_bytes(self, operator: Operator) -> int:
         """Returns the bytes of an operator's weights in their own type."""
         return sum(self.weights[name].size_bytes for name in operator.weights)

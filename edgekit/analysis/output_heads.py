@@ -231,12 +231,31 @@ class _Graph:
                 role = "layer"
             if role == "layer" and self._comes_from_softmax(item, found, frozenset({"move"})):
                 role = "sum"
+            if role == "arithmetic" and self._is_quotient(item, found):
+                role = "softmax"
             found[item.name] = role
         return found
 
     def _runs_in_a_layer(self, clamp: HeadOperator, roles: Mapping[str, HeadRole]) -> bool:
         writer = self._writer.get(clamp.reads[0]) if clamp.reads else None
         return writer is not None and roles[writer.name] == "layer" and len(self._readers[clamp.reads[0]]) == 1
+
+    def _is_quotient(self, item: HeadOperator, roles: Mapping[str, HeadRole]) -> bool:
+        """Returns True for exponentials over their sum: some graphs spell a softmax out."""
+        if "div" not in item.word.lower():
+            return False
+        writers = [self._behind_moves(name, roles) for name in item.reads if name in self._writer]
+        return sorted(roles[writer.name] for writer in writers) == ["exponential", "sum"]
+
+    def _behind_moves(self, name: str, roles: Mapping[str, HeadRole]) -> HeadOperator:
+        """Returns what makes a tensor, moves left out as far as they read one tensor only."""
+        writer = self._writer[name]
+        while roles[writer.name] == "move":
+            before = [read for read in writer.reads if read in self._writer]
+            if len(before) != 1:
+                break
+            writer = self._writer[before[0]]
+        return writer
 
     def _comes_from_softmax(
         self, item: HeadOperator, roles: Mapping[str, HeadRole], passing: Collection[HeadRole]

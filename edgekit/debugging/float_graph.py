@@ -16,6 +16,7 @@ from edgekit.quantization.pt2e_graph import (
     results_of,
     target_of,
 )
+from edgekit.quantization.pt2e_ranges import read_by_activations
 from edgekit.torch_program.torch_protocols import Node
 
 if TYPE_CHECKING:
@@ -69,6 +70,9 @@ class FloatGraphRun:
     Args:
         model: Captured as `pt2`.
 
+    Attributes:
+        activations: The activation that reads a node, where nothing else does.
+
     Raises:
         ModelError: the file cannot be read.
         ConversionError: the graph cannot be brought into the simple form.
@@ -84,6 +88,7 @@ class FloatGraphRun:
         }
         self.inputs: tuple[str, ...] = tuple(node.name for node in placeholders(module))
         self.outputs: tuple[str, ...] = tuple(node.name for node in results_of(module))
+        self.activations = read_by_activations(module)
         self.nodes: tuple[FloatNode, ...] = tuple(_describe(node) for node in nodes)
         self.by_name: dict[str, FloatNode] = {node.name: node for node in self.nodes}
         self.users: dict[str, list[str]] = {node.name: [] for node in self.nodes}

@@ -10,7 +10,7 @@ import numpy as np
 from edgekit.debugging.float_graph import FloatGraphRun, Values, as_array
 from edgekit.debugging.inspector import InnerTensor, StoredGrid
 from edgekit.debugging.matching import Match
-from edgekit.debugging.measure import artifact_value
+from edgekit.debugging.measure import artifact_value, on_stored_range
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -140,6 +140,7 @@ class LayerReplay:
             )
         if self.grid(name) is not None:
             rounded = on_grid(rounded, self.kept_grid(name) or range_grid(seen))
+            exact = on_stored_range(self.graph, name, exact, self.grid(name))
         return max(_LEAST_NOISE, relative_noise(exact, rounded))
 
     def _is_float(self, source: str) -> bool:

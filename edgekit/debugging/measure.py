@@ -21,6 +21,7 @@ from edgekit.debugging.float_graph import FloatGraphRun, Values, as_array
 from edgekit.debugging.inspector import StoredGrid
 from edgekit.debugging.layouts import in_layout
 from edgekit.debugging.matching import Match
+from edgekit.quantization.activation_ranges import seen_through
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -147,7 +148,9 @@ def measure_sample(
         own = artifact_value(match, node.shape, values)
         errors[node.name] = own - hybrid[node.name]
         layer = totals.layers.setdefault(node.name, LayerTotals())
-        layer.add(as_array(exact[node.name]), as_array(hybrid[node.name]), own.numpy(), grids[match.tensor])
+        grid = grids[match.tensor]
+        wanted, given = (on_stored_range(graph, node.name, as_array(item[node.name]), grid) for item in (exact, hybrid))
+        layer.add(wanted, given, own.numpy(), grid)
         hybrid[node.name] = own
     damage = _relative({name: hybrid[name] - exact[name] for name in graph.outputs if name in matches}, exact)
     if all(name in matches for name in graph.outputs):
@@ -165,6 +168,14 @@ def artifact_value(match: Match, shape: tuple[int, ...], values: Mapping[str, Ar
     import torch
 
     return torch.from_numpy(np.array(in_layout(values[match.tensor], shape, match.layout)))
+
+
+def on_stored_range(graph: FloatGraphRun, name: str, values: Array, grid: StoredGrid | None) -> Array:
+    """Returns a node's float values without what its grid cuts off and the activation that reads it would not miss."""
+    activation = graph.activations.get(name)
+    if grid is None or activation is None:
+        return values
+    return seen_through(values, grid.low, grid.high, activation)
 
 
 def _carry(graph: FloatGraphRun, exact: Values, errors: Mapping[str, Tensor], totals: Totals) -> None:

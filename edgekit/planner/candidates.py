@@ -53,7 +53,9 @@ def make_candidates(
     for runtime in formats or profile.runtimes:
         presets = (precision,) if precision else default_presets(analysis.family, runtime)
         for preset in presets:
-            recipe = resolve_precision(preset, analysis.family, runtime, profile.options.get(runtime))
+            options = profile.options.get(runtime)
+            dense = analysis.has_dense_outputs
+            recipe = resolve_precision(preset, analysis.family, runtime, options, dense_outputs=dense)
             recipe = with_float_heads(recipe, runtime, heads)
             reason = why_not(runtime, recipe) or why_not_integers(analysis, recipe, runtime)
             if reason is None and recipe.needs_calibration and not situation.has_calibration:

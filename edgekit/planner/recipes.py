@@ -30,6 +30,9 @@ _FIXED: Final[Mapping[str, Precision]] = {
     "int4": "int4_weights",
 }
 
+_STATIC: Final[tuple[Precision, ...]] = ("int8_static", "int8_hybrid")
+"""Those whose activations have calibrated ranges."""
+
 _DEFAULT_PRESETS: Final[Mapping[Family, tuple[str, ...]]] = {
     "cnn": ("fp32", "fp16", "int8"),
     "mlp": ("fp32", "fp16", "int8"),
@@ -50,7 +53,14 @@ _STEPS: Final[Mapping[Precision, str]] = {
 }
 
 
-def resolve_precision(preset: str, family: Family, runtime: str, options: Mapping[str, Any] | None = None) -> Recipe:
+def resolve_precision(
+    preset: str,
+    family: Family,
+    runtime: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    dense_outputs: bool = False,
+) -> Recipe:
     """Returns the recipe that a preset means for a model in a runtime.
 
     `int4` is about linear layers: converters keep embedding tables and convolutions at 8 bits by themselves.
@@ -60,6 +70,8 @@ def resolve_precision(preset: str, family: Family, runtime: str, options: Mappin
         family: The model's family; decides what `int8` is.
         runtime: Decides too: not every one quantizes activations at run time.
         options: What the device's profile asks of this runtime's artifacts (`DeviceProfile.options[runtime]`).
+        dense_outputs: An output says something of each of many places (`Analysis.has_dense_outputs`). Boxes and masks
+            need finer steps than one decision does: single outliers do not widen the ranges then.
 
     Raises:
         UsageError: no such preset.
@@ -72,9 +84,9 @@ def resolve_precision(preset: str, family: Family, runtime: str, options: Mappin
     wanted = dict(options or {})
     return Recipe(
         default=precision,
+        ranges="percentile" if dense_outputs and precision in _STATIC else "minmax",
         per_channel=bool(wanted.get("per_channel", True)),
-        symmetric_activations=bool(wanted.get("symmetric_activations", False))
-        and precision in ("int8_static", "int8_hybrid"),
+        symmetric_activations=bool(wanted.get("symmetric_activations", False)) and precision in _STATIC,
     )
 
 

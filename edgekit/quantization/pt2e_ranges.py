@@ -11,10 +11,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
+from edgekit.analysis.activation_inputs import Activation, activation_inputs
 from edgekit.errors import DataError
 from edgekit.model import LearnedRange
 from edgekit.quantization.bias_correction import ChannelMeans
-from edgekit.quantization.pt2e_graph import FloatGraph, placeholders, shape_of
+from edgekit.quantization.pt2e_graph import FloatGraph, placeholders, results_of, shape_of
+from edgekit.quantization.pt2e_plan import described_operators
 from edgekit.quantization.ranges import Range, choose_range, widened
 from edgekit.quantization.row_extremes import RowExtremes
 from edgekit.quantization.statistics import TensorStatistics, not_finite
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
     from torch import Tensor
+    from torch.fx import GraphModule
 
 
 @final
@@ -69,7 +72,8 @@ def calibrate(
     import torch
 
     check_samples(graph, samples)
-    watch: dict[str, Any] = {name: observer_of(name, method, learned) for name in tensors}
+    activations = read_by_activations(graph.module)
+    watch: dict[str, Any] = {name: observer_of(name, method, learned, activations.get(name)) for name in tensors}
     means = {place: ChannelMeans(place[1]) for place in layers.values()}
     places: dict[str, list[tuple[str, int]]] = {}
     for place in means:
@@ -121,16 +125,33 @@ def check_samples(graph: FloatGraph, samples: Samples) -> None:
             )
 
 
-def observer_of(name: str, method: RangeMethod, learned: Sequence[LearnedRange]) -> Bounds | Histogram:
-    """Returns what collects the range of one tensor: only its bounds where no more is requested."""
-    return Bounds(name) if method == "minmax" and not learned else Histogram(name, method, learned)
+def read_by_activations(module: GraphModule) -> dict[str, Activation]:
+    """Returns the activation that reads each tensor of a float graph which nothing else reads."""
+    return activation_inputs(described_operators(module), [node.name for node in results_of(module)])
+
+
+def observer_of(
+    name: str, method: RangeMethod, learned: Sequence[LearnedRange], activation: Activation | None
+) -> Bounds | Histogram:
+    """Returns what collects the range of one tensor: only its bounds where no more is requested.
+
+    Args:
+        name: The tensor's, for messages.
+        method: How its range is chosen.
+        learned: Ranges that training has found.
+        activation: The activation that reads it, where nothing else does.
+    """
+    if method == "minmax" and not learned:
+        return Bounds(name, activation)
+    return Histogram(name, method, learned, activation)
 
 
 class Bounds:
     """Minimum and maximum: all that the minmax method needs, at a tenth of a histogram's cost."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, activation: Activation | None = None) -> None:
         self._name = name
+        self._activation: Activation | None = activation
         self._low = 0.0
         self._high = 0.0
         self._count = 0
@@ -149,14 +170,21 @@ class Bounds:
 
     def range(self) -> Range:
         """Returns the range of all values so far, with the headroom that few values need."""
-        return widened(self._low, self._high, self._count, self._rows)
+        return widened(self._low, self._high, self._count, self._rows).read_by(self._activation)
 
 
 class Histogram:
     """Statistics for the methods that look at how values are distributed."""
 
-    def __init__(self, name: str, method: RangeMethod, learned: Sequence[LearnedRange] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        method: RangeMethod,
+        learned: Sequence[LearnedRange] = (),
+        activation: Activation | None = None,
+    ) -> None:
         self._statistics = TensorStatistics(name)
+        self._activation: Activation | None = activation
         self._learned = learned
         self._method: RangeMethod = method
 
@@ -167,4 +195,4 @@ class Histogram:
 
     def range(self) -> Range:
         """Returns the range of all values so far."""
-        return choose_range(self._statistics, self._method, learned=self._learned)
+        return choose_range(self._statistics, self._method, learned=self._learned, activation=self._activation)

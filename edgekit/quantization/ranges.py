@@ -11,7 +11,8 @@ mse          the thresholds that minimise the expected squared error: rounding i
              (Banner, Nahshan, Soudry, "Post training 4-bit quantization", 2019, eq. 2 to 4, with the measured
              histogram in place of a Laplace density).
 
-Every range includes 0, which padding and ReLU need to be exact.
+Every range includes 0, which padding and ReLU need to be exact. Where only an activation reads the tensor, the range
+ends where that is flat (see `activation_ranges`), whatever the method.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
+from edgekit.analysis.activation_inputs import Activation
 from edgekit.model import LearnedRange
+from edgekit.quantization.activation_ranges import distinct_range
 from edgekit.quantization.row_extremes import RowExtremes
 from edgekit.quantization.statistics import TensorStatistics
 from edgekit.recipe import RangeMethod
@@ -51,6 +54,13 @@ class Range:
         bound = max(-self.low, self.high)
         return Range(low=-bound, high=bound)
 
+    def read_by(self, activation: Activation | None) -> Range:
+        """Returns the part of this range that an activation tells apart; all of it where None reads it."""
+        if activation is None:
+            return self
+        low, high = distinct_range(self.low, self.high, activation)
+        return Range(low=low, high=high)
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +77,7 @@ def choose_range(
     *,
     symmetric: bool = False,
     learned: Sequence[LearnedRange] = (),
+    activation: Activation | None = None,
 ) -> Range:
     """Returns the range of one tensor.
 
@@ -75,6 +86,7 @@ def choose_range(
         method: See the module.
         symmetric: The grid has its zero point at 0, so the range is [-a, a].
         learned: Ranges that training has found; where one is this tensor's, it takes the method's place.
+        activation: The activation that reads the tensor, where nothing else does.
     """
     if statistics.count == 0:
         return Range(low=0.0, high=0.0)
@@ -86,7 +98,8 @@ def choose_range(
     elif method == "percentile":
         found = percentile_range(statistics)
     else:
-        return mse_range(statistics, symmetric=symmetric)
+        found = mse_range(statistics, symmetric=symmetric)
+    found = found.read_by(activation)
     return found.symmetric() if symmetric else found
 
 

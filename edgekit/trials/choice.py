@@ -88,7 +88,11 @@ def choose(request: Request, model: CapturedModel, effort: Effort, settings: Set
         elif formats:
             # Nothing can be made: the converter itself says why, in the table and with the right exit code.
             options = request.profile.options.get(formats[0])
-            recipe = resolve_precision(request.precision or "int8", requested.analysis.family, formats[0], options)
+            analysis = requested.analysis
+            dense = analysis.has_dense_outputs
+            recipe = resolve_precision(
+                request.precision or "int8", analysis.family, formats[0], options, dense_outputs=dense
+            )
             candidates.append(Candidate(runtime=formats[0], recipe=recipe, steps=steps_of(recipe)))
     if not candidates:
         reasons = "\n".join(f"  {item.candidate}: {item.reason}" for item in rejected)

@@ -140,7 +140,8 @@ class LadderSearch:
         """Returns the rung of the preset `name`, measured, or with the reason why not."""
         request = self.request
         options = request.profile.options.get(request.runtime)
-        recipe = resolve_precision(name, self.analysis.family, request.runtime, options)
+        dense = self.analysis.has_dense_outputs
+        recipe = resolve_precision(name, self.analysis.family, request.runtime, options, dense_outputs=dense)
         recipe = with_float_heads(recipe, request.runtime, self.heads)
         candidate = with_predictions(
             Candidate(runtime=request.runtime, recipe=recipe, steps=request.techniques), self.analysis, request.profile

@@ -141,6 +141,34 @@ def test_an_expectation_that_is_a_weighted_sum_belongs_to_the_head() -> None:
     assert head.decodes
 
 
+@pytest.mark.parametrize(
+    "expectation",
+    [
+        pytest.param([call("weighed", "MUL", "probabilities", "bins"), call("mean", "SUM", "weighed")], id="sum"),
+        pytest.param([call("mean", "CONV_2D", "probabilities", "bins")], id="convolution"),
+    ],
+)
+def test_a_softmax_that_is_spelled_out_is_one(expectation: list[HeadOperator]) -> None:
+    head = head_of(
+        *(call(name, "CONV_2D", "x") for name in ("distances", "scores")),
+        call("joined", "CONCATENATION", "distances", "scores"),
+        call("logits", "SLICE", "joined"),
+        call("largest", "REDUCE_MAX", "logits"),
+        call("moved", "SUB", "logits", "largest"),
+        call("powers", "EXP", "moved"),
+        call("total", "SUM", "powers"),
+        call("shaped", "RESHAPE", "total"),
+        call("probabilities", "DIV", "powers", "shaped"),
+        *expectation,
+        call("rest", "SLICE", "joined"),
+        call("sure", "LOGISTIC", "rest"),
+        call("found", "CONCATENATION", "mean", "sure"),
+    )
+    assert head.decodes
+    assert head.entries == ("distances", "scores")
+    assert set(head.operators) > {"joined", "powers", "total", "probabilities", "mean", "found"}
+
+
 def test_a_sum_of_features_is_a_layer() -> None:
     head = head_of(call("conv", "conv2d", "x"), call("total", "sum", "conv"), call("out", "cat", "total", "y"))
     assert head.operators == ("out",)

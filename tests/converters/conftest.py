@@ -50,6 +50,19 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
             x = x + self.project(self.clamp(self.depthwise(x)))
             return self.head(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
 
+    class Smooth(nn.Module):
+        """Activations that are flat below zero, behind layers that give values far below."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.middle, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 4, 1)
+            self.stem.weight.data *= 20
+            self.stem.bias.data.fill_(-20.0)
+
+        def forward(self, image: Any) -> Any:
+            x = nn.functional.silu(self.stem(image))
+            return self.head(nn.functional.hardswish(self.middle(x)))
+
     class TwoInputs(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -219,6 +232,7 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
 
     return {
         "convolutions": (Convolutions, lambda: (torch.randn(1, 3, 24, 24),)),
+        "smooth": (Smooth, lambda: (torch.randn(1, 3, 12, 12),)),
         "two_inputs": (TwoInputs, lambda: (torch.randn(1, 8), torch.randn(1, 4))),
         "hybrid": (Hybrid, lambda: (torch.randn(1, 3, 16, 16),)),
         "wide": (Wide, lambda: (torch.randn(1, 6, 32),)),

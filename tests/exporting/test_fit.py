@@ -41,7 +41,7 @@ def test_latency_and_precision_come_from_the_files_own_graph(with_open_sizes):
     assert small.finished.artifacts["coreml"].precision == "fp16"
 
 
-def test_open_sizes_are_asked_for(with_open_sizes):
+def test_open_sizes_are_requested(with_open_sizes):
     with pytest.raises(DataError) as raised:
         edgekit.plan(with_open_sizes, device="iphone15")
     assert str(raised.value).startswith('net.mlpackage leaves sizes of its input "x" free: (1, ?, 8).')

@@ -417,7 +417,7 @@ def test_steps_say_how_it_is_quantized():
         "settings": {
             "precision": "int8_static",
             "per_channel": True,
-            "ranges": "minmax",
+            "ranges": "percentile",
             "symmetric_activations": False,
         },
     }

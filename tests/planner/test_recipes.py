@@ -42,6 +42,19 @@ def test_symmetric_activations_are_for_static_int8_only():
     assert not resolve_precision("fp16", "cnn", "onnx", options).symmetric_activations
 
 
+@pytest.mark.parametrize(
+    ("preset", "dense", "ranges"),
+    [
+        ("int8", True, "percentile"),
+        ("int8", False, "minmax"),
+        ("int8-dynamic", True, "minmax"),
+        ("fp16", True, "minmax"),
+    ],
+)
+def test_outliers_do_not_widen_the_ranges_of_models_with_dense_outputs(preset, dense, ranges):
+    assert resolve_precision(preset, "cnn", "tflite", dense_outputs=dense).ranges == ranges
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_has_presets_and_core_ml_no_32_bit_float(family):
     assert default_presets(family, "tflite")[0] == "fp32"

@@ -78,7 +78,7 @@ def test_the_other_methods_cover_what_was_seen_at_most(method):
 def test_graphs_in_torch_and_files_get_the_same_range():
     import torch
 
-    bounds = observer_of("x", "minmax", ())
+    bounds = observer_of("x", "minmax", (), None)
     for row in rows_of(16, 6):
         bounds.update(torch.from_numpy(row))
     assert bounds.range() == choose_range(statistics_of(rows_of(16, 6)), "minmax")
