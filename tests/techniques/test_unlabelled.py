@@ -81,9 +81,15 @@ def test_an_epoch_has_an_order_of_its_own_that_a_seed_repeats(tiny, images):
     assert not torch.equal(first, other)
 
 
-@pytest.mark.parametrize(("count", "epochs"), [(32, 40), (400, 10), (4000, 1), (100_000, 1)])
+@pytest.mark.parametrize(("count", "epochs"), [(32, 60), (400, 10), (4000, 1), (100_000, 1)])
 def test_few_samples_are_shown_more_often(count, epochs):
-    assert epochs_for(count) == epochs
+    assert epochs_for(count, None) == epochs
+    assert epochs_for(count, 400_000_000) == epochs
+
+
+@pytest.mark.parametrize(("macs", "epochs"), [(1, 30), (41_666_666, 30), (62_500_000, 20), (125_000_000, 10)])
+def test_small_networks_are_shown_more(macs, epochs):
+    assert epochs_for(400, macs) == epochs
 
 
 def test_too_few_samples_are_refused(tiny, tmp_path):
