@@ -136,8 +136,10 @@ def _propose(
     out.print(_proposal_table(found))
     out.print()
     lines = [
-        f"edgekit bench FILE --device {profile.name} --on ssh://USER@HOST -o FILE.json measures one there, then",
-        f"edgekit devices calibrate {profile.name} --from FILE.json --from ... refits the rates.",
+        "Measure one there:",
+        f"  edgekit bench FILE --device {profile.name} --on ssh://USER@HOST -o FILE.json",
+        "Refit the rates on all that were measured, with one --from for each:",
+        f"  edgekit devices calibrate {profile.name} --from FILE.json",
     ]
     out.print(*lines, sep="\n", markup=False, soft_wrap=True)
 

@@ -359,10 +359,12 @@ class _Writer:
         )
 
     def _write_embedding(self, node: Node) -> None:
-        """Stores a table as integers with a scale for each row."""
+        """Stores a table as integers with a scale for each row; one of single columns stays: scales are no smaller."""
         import torch
 
         source = node.args[0]
+        if constant_of(self._module, source).shape[1] == 1:
+            return
         key = (str(source.target), "table")
         if key not in self._weights:
             weight = constant_of(self._module, source).detach()

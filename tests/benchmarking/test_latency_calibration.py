@@ -228,7 +228,7 @@ def test_an_artifact_that_changed_is_named_anew(save: Any, pi4: DeviceProfile, t
     fail(
         DataError,
         "b.json was measured on b.tflite, which is not there any more, has changed, or holds no graph that can be "
-        "read. Name the artifact (.tflite, .onnx) or the model that it was made from with --model.",
+        "read. Name the artifact (.tflite, .onnx, .mlpackage) or the model that it was made from with --model.",
         lambda: find_models(measurements, ["moved.tflite"], tmp_path),
     )
 

@@ -160,6 +160,14 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
         def forward(self, ids: Any) -> Any:
             return self.head(self.norm(nn.functional.gelu(self.hidden(self.table(ids)))).mean(1))
 
+    class NarrowTable(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.head = nn.Embedding(200, 1), nn.Linear(12, 5)
+
+        def forward(self, ids: Any) -> Any:
+            return self.head(self.table(ids).squeeze(2))
+
     class Bottleneck(nn.Module):
         """A row of the last layer has 46 columns: no whole number of blocks of 32."""
 
@@ -239,6 +247,7 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
         "skipped": (Skipped, lambda: (torch.randn(1, 3, 12, 12),)),
         "energies": (Energies, lambda: (torch.randn(1, 32),)),
         "token_ids": (TokenIds, lambda: (torch.randint(0, 200, (1, 12)),)),
+        "narrow_table": (NarrowTable, lambda: (torch.randint(0, 200, (1, 12)),)),
         "normed_projections": (NormedProjections, lambda: (torch.randn(1, 4, 64),)),
         "bottleneck": (Bottleneck, lambda: (torch.randn(1, 64),)),
         "two_outputs": (TwoOutputs, lambda: (torch.randn(1, 8),)),

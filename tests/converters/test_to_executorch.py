@@ -102,6 +102,13 @@ def test_an_embedding_table_is_stored_in_bytes_and_named_as_outside_xnnpack(conv
     assert "portable kernels run embedding_byte x1" in made.notes[0]
 
 
+def test_a_table_of_one_column_stays_float(convert, tiny, sqnr):
+    """A scale for each row would be one for each value, and ExecuTorch's kernel takes no such rows."""
+    path, made = convert("narrow_table", Recipe(default="int8_static"))
+    assert made.operators["portable/embedding"] == 1
+    assert sqnr(tiny("narrow_table").outputs[0], outputs_of(opened(path), tiny("narrow_table").rows)[0]) > 25
+
+
 def test_what_stays_float_against_the_recipe_is_named_by_its_module(convert):
     _, made = convert("convolutions", Recipe(default="int8_dynamic"))
     assert made.float_fallbacks == ("depthwise (aten.conv2d.default)",)

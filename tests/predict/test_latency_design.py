@@ -17,7 +17,7 @@ def test_a_model_of_another_kind_comes_before_the_twin_of_one_that_was_chosen() 
     assert [one.name for one in propose([DENSE, TWIN, DEEP], DOUBT, 2)] == ["dense", "deep"]
 
 
-def test_what_was_measured_before_is_not_asked_for_again_in_another_size() -> None:
+def test_what_was_measured_before_is_not_proposed_again_in_another_size() -> None:
     assert propose([TWIN, DEEP], DOUBT, 1, measured=[DENSE])[0].name == "deep"
 
 
