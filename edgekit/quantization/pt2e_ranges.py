@@ -17,8 +17,7 @@ from edgekit.model import LearnedRange
 from edgekit.quantization.bias_correction import ChannelMeans
 from edgekit.quantization.pt2e_graph import FloatGraph, placeholders, results_of, shape_of
 from edgekit.quantization.pt2e_plan import described_operators
-from edgekit.quantization.ranges import Range, choose_range, widened
-from edgekit.quantization.row_extremes import RowExtremes
+from edgekit.quantization.ranges import Range, choose_range
 from edgekit.quantization.statistics import TensorStatistics, not_finite
 from edgekit.recipe import RangeMethod
 from edgekit.samples import Samples
@@ -154,8 +153,6 @@ class Bounds:
         self._activation: Activation | None = activation
         self._low = 0.0
         self._high = 0.0
-        self._count = 0
-        self._rows = RowExtremes()
 
     def update(self, value: Tensor) -> None:
         """Adds a tensor's values."""
@@ -165,12 +162,10 @@ class Bounds:
         if not (math.isfinite(low) and math.isfinite(high)):
             raise not_finite(self._name)
         self._low, self._high = min(self._low, low), max(self._high, high)
-        self._count += value.numel()
-        self._rows.update(low, high)
 
     def range(self) -> Range:
-        """Returns the range of all values so far, with the headroom that few values need."""
-        return widened(self._low, self._high, self._count, self._rows).read_by(self._activation)
+        """Returns the range of all values so far."""
+        return Range(low=self._low, high=self._high).read_by(self._activation)
 
 
 class Histogram:

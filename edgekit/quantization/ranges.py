@@ -4,8 +4,7 @@ Three methods, all after H. Wu et al., "Integer Quantization for Deep Learning I
 Evaluation" (2020), section 4.1, and R. Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference"
 (2018), section 3:
 
-minmax       everything that was seen, and where few values were seen as much more as the next rows are likely to show
-             (`row_extremes`). Nothing is clipped; one outlier widens the step of all values.
+minmax       everything that was seen. Nothing is clipped; one outlier widens the step of all values.
 percentile   the 99.999 % of values nearest to the middle; ties TensorRT's and onnxruntime's default.
 mse          the thresholds that minimise the expected squared error: rounding inside plus clipping outside
              (Banner, Nahshan, Soudry, "Post training 4-bit quantization", 2019, eq. 2 to 4, with the measured
@@ -24,7 +23,6 @@ from typing import TYPE_CHECKING, Final, final
 from edgekit.analysis.activation_inputs import Activation
 from edgekit.model import LearnedRange
 from edgekit.quantization.activation_ranges import distinct_range
-from edgekit.quantization.row_extremes import RowExtremes
 from edgekit.quantization.statistics import TensorStatistics
 from edgekit.recipe import RangeMethod
 
@@ -118,15 +116,8 @@ def _find_learned(statistics: TensorStatistics, learned: Sequence[LearnedRange])
 
 
 def minmax_range(statistics: TensorStatistics) -> Range:
-    """Returns the range of everything that was seen, widened to include 0 and what few values have not shown."""
-    return widened(statistics.minimum, statistics.maximum, statistics.count, statistics.rows)
-
-
-def widened(minimum: float, maximum: float, count: int, rows: RowExtremes) -> Range:
-    """Returns the range of `count` values between two extremes, with 0 and the headroom that so few values need."""
-    low, high = min(minimum, 0.0), max(maximum, 0.0)
-    below, above = rows.headroom(low, high, count)
-    return Range(low=low - below, high=high + above)
+    """Returns the range of everything that was seen, widened to include 0."""
+    return Range(low=min(statistics.minimum, 0.0), high=max(statistics.maximum, 0.0))
 
 
 def percentile_range(statistics: TensorStatistics, percent: float = PERCENTILE) -> Range:
@@ -137,7 +128,7 @@ def percentile_range(statistics: TensorStatistics, percent: float = PERCENTILE) 
     counts, edges = statistics.histogram()
     tail = (100.0 - percent) / 200.0 * statistics.count
     low, high = _tail_end(counts, edges, tail), -_tail_end(counts[::-1], -edges[::-1], tail)
-    full = _seen(statistics)
+    full = minmax_range(statistics)
     return Range(low=max(full.low, min(low, 0.0)), high=min(full.high, max(high, 0.0)))
 
 
@@ -153,7 +144,7 @@ def mse_range(statistics: TensorStatistics, levels: int = 256, *, symmetric: boo
     """
     import numpy as np
 
-    full = _seen(statistics)
+    full = minmax_range(statistics)
     if full.low == full.high:
         return full
     counts, edges = statistics.histogram()
@@ -193,10 +184,6 @@ def symmetric_grid(found: Range, high: int) -> Grid:
     """Returns the grid with zero point 0 that maps the larger side of `found` onto `high`."""
     bound = max(-found.low, found.high)
     return Grid(scale=bound / high if bound > 0 else 1.0, zero_point=0)
-
-
-def _seen(statistics: TensorStatistics) -> Range:
-    return Range(low=min(statistics.minimum, 0.0), high=max(statistics.maximum, 0.0))
 
 
 def _tail_end(counts: NDArray[np.int64], edges: NDArray[np.float64], tail: float) -> float:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.errors import DataError
-from edgekit.quantization.row_extremes import RowExtremes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,15 +32,12 @@ class TensorStatistics:
     """Minimum, maximum, count, mean, mean square and histogram of all values of one tensor.
 
     Minimum, maximum, counts and histogram are exact (no subsampling); the sums behind mean and mean square are float64.
-    `rows` holds the extremes of each call of `update`, which is a row where rows come one by one.
 
     Args:
         name: The tensor's, for messages.
     """
 
-    __slots__ = (
-        *("_exponent", "_histogram", "count", "maximum", "minimum", "name", "rows", "total", "total_square", "zeros"),
-    )
+    __slots__ = ("_exponent", "_histogram", "count", "maximum", "minimum", "name", "total", "total_square", "zeros")
 
     def __init__(self, name: str) -> None:
         import numpy as np
@@ -53,7 +49,6 @@ class TensorStatistics:
         self.zeros = 0
         self.total = 0.0
         self.total_square = 0.0
-        self.rows = RowExtremes()
         self._exponent = _MIN_EXPONENT
         self._histogram: NDArray[np.int64] = np.zeros(BINS, dtype=np.int64)
 
@@ -92,7 +87,6 @@ class TensorStatistics:
         if not (math.isfinite(low) and math.isfinite(high)):
             raise not_finite(self.name)
         self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
-        self.rows.update(low, high)
         self._grow(_exponent_for(low, high))
         self._add(flat, max(-low, high) > _FLOAT32_SAFE)
 
@@ -107,7 +101,6 @@ class TensorStatistics:
         self.zeros += other.zeros
         self.total += other.total
         self.total_square += other.total_square
-        self.rows.merge(other.rows)
 
     def histogram(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Returns (counts, edges) of the bins from the first to the last that is not empty; one edge more than bins."""
@@ -124,7 +117,7 @@ class TensorStatistics:
         """Returns the state as two small arrays, for an .npz file."""
         import numpy as np
 
-        numbers = (self.minimum, self.maximum, self.total, self.total_square, *self.rows.to_numbers())
+        numbers = (self.minimum, self.maximum, self.total, self.total_square)
         used = np.flatnonzero(self._histogram)
         sparse = np.stack([used, self._histogram[used]]).astype(np.int64)
         head = np.array([[self.count, self._exponent], [self.zeros, 0]], dtype=np.int64)
@@ -134,9 +127,7 @@ class TensorStatistics:
     def from_arrays(name: str, arrays: Mapping[str, NDArray[Any]]) -> TensorStatistics:
         """Returns the statistics that `to_arrays` wrote."""
         made = TensorStatistics(name)
-        numbers = tuple(float(number) for number in arrays["numbers"])
-        made.minimum, made.maximum, made.total, made.total_square = numbers[:4]
-        made.rows = RowExtremes.from_numbers(numbers[4:])
+        made.minimum, made.maximum, made.total, made.total_square = (float(v) for v in arrays["numbers"])
         histogram = arrays["histogram"]
         made.count, made._exponent, made.zeros = int(histogram[0, 0]), int(histogram[0, 1]), int(histogram[1, 0])
         made._histogram[histogram[0, 2:]] = histogram[1, 2:]

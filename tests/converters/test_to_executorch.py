@@ -66,8 +66,8 @@ def outputs_of(session, rows):
         pytest.param("convolutions", "fp16", 50, id="cnn-fp16"),
         pytest.param("convolutions", "int8_static", 30, id="cnn-int8-static"),
         pytest.param("convolutions", "int8_dynamic", 30, id="cnn-int8-dynamic"),
-        # 28.9 dB where the flat ends of activations have their share of the steps.
-        pytest.param("smooth", "int8_static", 29.2, id="smooth-int8-static"),
+        # 30.6 dB where the flat ends of activations have their share of the steps.
+        pytest.param("smooth", "int8_static", 31.2, id="smooth-int8-static"),
         pytest.param("two_inputs", "int8_static", 30, id="two-inputs-int8-static"),
         pytest.param("token_ids", "int8_static", 28, id="ids-int8-static"),
         pytest.param("token_ids", "int8_dynamic", 30, id="ids-int8-dynamic"),

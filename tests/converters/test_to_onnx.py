@@ -84,8 +84,8 @@ QUALITY = [
     pytest.param("convolutions", "int8_static", 25, id="convolutions-int8_static"),
     pytest.param("convolutions", "int8_dynamic", 30, id="convolutions-int8_dynamic"),
     pytest.param("convolutions", "int8_weights", 30, id="convolutions-int8_weights"),
-    # 28.9 dB where the flat ends of activations have their share of the steps.
-    pytest.param("smooth", "int8_static", 29.2, id="smooth-int8-static"),
+    # 30.6 dB where the flat ends of activations have their share of the steps.
+    pytest.param("smooth", "int8_static", 31.2, id="smooth-int8-static"),
     pytest.param("two_inputs", "int8_static", 25, id="two_inputs-int8_static"),
     pytest.param("two_outputs", "int8_static", 25, id="two_outputs-int8_static"),
     pytest.param("token_ids", "int8_dynamic", 30, id="token_ids-int8_dynamic"),

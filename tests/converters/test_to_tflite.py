@@ -70,8 +70,8 @@ def outputs_of(path, rows):
         pytest.param("convolutions", "fp16", 50, id="convolutions-fp16"),
         pytest.param("convolutions", "int8_static", 22, id="convolutions-int8_static"),
         pytest.param("convolutions", "int8_weights", 30, id="convolutions-int8_weights"),
-        # 28.9 dB where the flat ends of activations have their share of the steps.
-        pytest.param("smooth", "int8_static", 29.2, id="smooth-int8-static"),
+        # 30.6 dB where the flat ends of activations have their share of the steps.
+        pytest.param("smooth", "int8_static", 31.2, id="smooth-int8-static"),
         pytest.param("two_inputs", "int8_static", 25, id="two_inputs-int8_static"),
         pytest.param("two_outputs", "int8_static", 25, id="two_outputs-int8_static"),
         pytest.param("token_ids", "int8_static", 15, id="token_ids-int8_static"),

@@ -18,7 +18,7 @@ import numpy as np
 sys.modules["tensorflow"] = None  # type: ignore[assignment]  # this is how Python marks a module as not importable
 
 from edgekit.formats.table import session_file  # noqa: E402  after the line above
-from edgekit.validators.execution import RUNNER  # noqa: E402  after the line above
+from edgekit.validators.runner_process import RUNNER  # noqa: E402  after the line above
 
 
 def load(path: Path):

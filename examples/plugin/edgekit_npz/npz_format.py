@@ -32,6 +32,6 @@ FORMAT = Format(
     memory=MemoryTerms(
         fixed_bytes=1_500_000, per_operator_bytes=1000,
         copies={"conv": (1, 3, 1), "linear": (1, 3, 1), "recurrent": (1, 3, 1), "table": (1, 1, 1), "other": (1, 1, 1)},
-        widened={}, unrolls=False, points_to_inputs=False, frees_file=False, band=0.4,
+        widened={}, unrolls=False, points_to_inputs=False, band=0.4,
     ),
 )  # fmt: skip
