@@ -43,7 +43,7 @@ _STORAGE: Final = Storage(
 
 # Convolutions in float16 lie in 4 bytes and are packed in 2.
 _MEMORY: Final = MemoryTerms(
-    fixed_bytes=5_200_000,
+    fixed_bytes=4_600_000,
     per_operator_bytes=0,
     copies={
         "conv": (1.25, 1, 1),
