@@ -209,7 +209,8 @@ def test_a_data_dependent_shape_is_reported_with_its_line(project: Path, capsys:
         "model.py:build_shape: the shape of aten.index.Tensor depends on the values of a tensor, at "
         f"{project / 'model.py'}:{line}: return x[x > 0]. An exported graph is fixed: replace a branch on values by "
         "torch.where or torch.cond, and .item(), .tolist(), nonzero and boolean masks by operations whose output "
-        "shape does not depend on values (topk, masked_fill, padding to a fixed length); or leave that step outside the model."
+        "shape does not depend on values (topk, masked_fill, padding to a fixed length); or leave that step "
+        "outside the model."
     )
 
 
