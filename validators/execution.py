@@ -295,27 +295,23 @@ def check_sizes(artifact: Artifact) -> None:
     Raises:
         DataError: it does, and nothing gives them.
     """
-    from edgekit.validators.runners.opened_artifact import shape_text  # with NumPy
+    from edgekit.validators.runners.opened_artifact import made_up_shape, open_sizes_text  # with NumPy
 
     for spec in artifact.data_inputs:
-        # As the runner: a free first axis is the batch, but not where it is the only one.
-        shape = [1 if size == -1 and not axis and len(spec.shape) > 1 else size for axis, size in enumerate(spec.shape)]
-        if -1 in shape:
-            raise DataError(
-                f'{artifact.path.name} leaves sizes of its input "{spec.name}" free: {shape_text(shape)}. Give data of '
-                f"the sizes that the app will use. Or name them: "
-                f"{flags_of([OpenInput.from_spec(one) for one in artifact.data_inputs])}"
-            )
+        if -1 in (shape := made_up_shape(spec.shape)):
+            raise _open_sizes_error(open_sizes_text(artifact.path, spec.name, shape), artifact.data_inputs)
+
+
+def _open_sizes_error(said: str, inputs: Sequence[TensorSpec]) -> DataError:
+    return DataError(f"{said} Or name them: {flags_of([OpenInput.from_spec(spec) for spec in inputs])}")
 
 
 def _raise_if_unusable(ran: RunnerEnd) -> None:
     """Raises where nothing can be measured because of what the user gave or of what this machine lacks."""
     loaded = "inputs" in ran.record
     if ran.kind == "OpenSizesError":
-        described = [
-            OpenInput.from_spec(structure(data, TensorSpec, "runner's record")) for data in ran.record["inputs"]
-        ]
-        raise DataError(f"{ran.failure} Or name them: {flags_of(described)}")
+        described = [structure(data, TensorSpec, "runner's record") for data in ran.record["inputs"]]
+        raise _open_sizes_error(ran.failure, described)
     if ran.kind == "DataError":
         raise DataError(ran.failure)
     if ran.kind == "MissingDependencyError":

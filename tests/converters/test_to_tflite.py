@@ -258,6 +258,20 @@ def test_the_bias_of_a_dead_channel_survives_quantization(tmp_path):
     np.testing.assert_allclose(made[0, 1:3].mean(axis=(1, 2)), [0.7, -0.9], atol=0.01)
 
 
+def _in_integers(module, rows, folder):
+    """Converts a module of four inputs, all of it in integers, and returns its rows and what it makes of them."""
+    import torch
+
+    torch.export.save(torch.export.export(module, rows[0]), folder / "float.pt2")
+    spec = TensorSpec(name="x", shape=(1, 4), dtype="float32")
+    model = _captured(folder / "float.pt2", (spec,), (replace(spec, name="y"),))
+    arrays = [(row[0].numpy(),) for row in rows]
+    samples = write_samples(folder / "samples", ["x"], arrays)
+    assert _run(model, Recipe(default="int8_static"), folder, samples.folder).float_fallbacks == ()
+    with torch.no_grad():
+        return arrays, np.concatenate([module(*row).numpy() for row in rows])
+
+
 def test_infinite_values_of_a_mask_stay_float_and_layers_around_it_are_integers(tmp_path):
     import torch
 
@@ -273,16 +287,7 @@ def test_infinite_values_of_a_mask_stay_float_and_layers_around_it_are_integers(
 
     torch.manual_seed(0)
     module, rows = Masked().eval(), [(torch.randn(1, 4),) for _ in range(8)]
-    torch.export.save(torch.export.export(module, rows[0]), tmp_path / "float.pt2")
-    spec = TensorSpec(name="x", shape=(1, 4), dtype="float32")
-    model = _captured(tmp_path / "float.pt2", (spec,), (replace(spec, name="y"),))
-    arrays = [(row[0].numpy(),) for row in rows]
-    conversion = _run(
-        model, Recipe(default="int8_static"), tmp_path, write_samples(tmp_path / "samples", ["x"], arrays).folder
-    )
-    assert conversion.float_fallbacks == ()
-    with torch.no_grad():
-        expected = np.concatenate([module(*row).numpy() for row in rows])
+    arrays, expected = _in_integers(module, rows, tmp_path)
     np.testing.assert_allclose(outputs_of(tmp_path / "result.tflite", arrays)[0], expected, atol=0.05)
 
 
@@ -301,16 +306,7 @@ def test_a_choice_between_a_value_and_a_stored_one_is_made_in_integers(tmp_path)
 
     torch.manual_seed(0)
     module, rows = Chosen().eval(), [(torch.randn(1, 4),) for _ in range(32)]
-    torch.export.save(torch.export.export(module, rows[0]), tmp_path / "float.pt2")
-    spec = TensorSpec(name="x", shape=(1, 4), dtype="float32")
-    model = _captured(tmp_path / "float.pt2", (spec,), (replace(spec, name="y"),))
-    arrays = [(row[0].numpy(),) for row in rows]
-    conversion = _run(
-        model, Recipe(default="int8_static"), tmp_path, write_samples(tmp_path / "samples", ["x"], arrays).folder
-    )
-    assert conversion.float_fallbacks == ()
-    with torch.no_grad():
-        expected = np.concatenate([module(*row).numpy() for row in rows])
+    arrays, expected = _in_integers(module, rows, tmp_path)
     made = np.concatenate([outputs_of(tmp_path / "result.tflite", [row])[0] for row in arrays])
     assert np.median(np.abs(made - expected)) < 0.02  # a value beside the threshold may fall on its other side
 

@@ -367,6 +367,20 @@ def check_fit(path: Path, spec: Spec, shape: tuple[int, ...], dtype: Any) -> Non
     raise RunError("DataError", f"{takes}shape {shape_text(shape)}. {advice}")
 
 
+def made_up_shape(sizes: Sequence[int]) -> list[int]:
+    """Returns the shape of a made-up row of an input; -1 where only the user knows the size.
+
+    A free first axis is the batch, but not where it is the only one: that may be a length.
+    """
+    return [1 if size == -1 and not axis and len(sizes) > 1 else size for axis, size in enumerate(sizes)]
+
+
+def open_sizes_text(path: Path, name: str, shape: Sequence[int]) -> str:
+    """Returns what is said of an input for which no row can be made up."""
+    sizes = f'{path.name} leaves sizes of its input "{name}" free: {shape_text(shape)}.'
+    return f"{sizes} Give data of the sizes that the app will use."
+
+
 def shape_text(shape: Sequence[int]) -> str:
     """Returns `(1, 3, 224, 224)`, with `?` for a free size."""
     return "(" + ", ".join("?" if size == -1 else str(size) for size in shape) + ")"

@@ -44,6 +44,8 @@ if TYPE_CHECKING or __name__ != "__main__":
         as_rows,
         brief,
         check_file,
+        made_up_shape,
+        open_sizes_text,
         shape_text,
     )
 else:  # a script beside its other half, on any machine; nothing else of its folder is to be imported
@@ -56,6 +58,8 @@ else:  # a script beside its other half, on any machine; nothing else of its fol
         as_rows,
         brief,
         check_file,
+        made_up_shape,
+        open_sizes_text,
         shape_text,
     )
 
@@ -194,12 +198,9 @@ def some_rows(artifact: OpenArtifact, samples: SampleFolder | None, count: int) 
     generator = np.random.default_rng(0)
     made: Row = []
     for spec in artifact.data_inputs:
-        sizes_of = spec["shape"]
-        # A free first axis is the batch, but not where it is the only one: that may be a length.
-        shape = [1 if size == -1 and not axis and len(sizes_of) > 1 else size for axis, size in enumerate(sizes_of)]
+        shape = made_up_shape(spec["shape"])
         if -1 in shape:
-            sizes = f'{artifact.path.name} leaves sizes of its input "{spec["name"]}" free: {shape_text(shape)}.'
-            raise RunError("OpenSizesError", f"{sizes} Give data of the sizes that the app will use.")
+            raise RunError("OpenSizesError", open_sizes_text(artifact.path, spec["name"], shape))
         real = spec.get("scale") is not None or np.dtype(spec["dtype"]).kind == "f"
         # Integers are token ids and masks: 1 is a valid id in every table, and a mask of ones hides nothing.
         made.append(generator.standard_normal(shape).astype(np.float32) if real else np.ones(shape, spec["dtype"]))
