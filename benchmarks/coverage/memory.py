@@ -27,7 +27,6 @@ from typing import Any, Final
 HERE: Final = Path(__file__).parent
 RESULTS: Final = HERE.parent / "results" / "memory.md"
 SECONDS_AN_ARCHITECTURE: Final = 900
-SUFFIXES: Final = {"tflite": "tflite", "onnx": "onnx", "executorch": "pte"}
 
 Row = dict[str, Any]
 
@@ -38,10 +37,10 @@ def measure(name: str, runtime: str, precision: str, work: Path) -> Row:
     Raises:
         EdgekitError: it cannot be captured or converted, or does not run.
     """
-    from capture import captured, silent
+    from capture import captured
+    from own import converted
 
     from edgekit.artifact import Artifact, measure_files
-    from edgekit.converters.base import ConversionRequest, converter
     from edgekit.errors import WorkerError
     from edgekit.planner.recipes import resolve_precision
     from edgekit.samples import Samples
@@ -51,15 +50,7 @@ def measure(name: str, runtime: str, precision: str, work: Path) -> Row:
     recipe = resolve_precision(precision, model.family, runtime)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        path = folder / f"net.{SUFFIXES[runtime]}"
-        (folder / "scratch").mkdir()
-        request = ConversionRequest(
-            model=model,
-            recipe=recipe,
-            calibration=calibration if recipe.needs_calibration else None,
-            scratch=folder / "scratch",
-        )
-        made = converter(runtime).run(request, path, silent)
+        path, made = converted(model, runtime, recipe, calibration, folder)
         size, download, digest = measure_files(path)
         artifact = Artifact(
             path=path, runtime=runtime, precision=recipe.name, size_bytes=size, download_bytes=download, sha256=digest,

@@ -11,6 +11,25 @@ from judge import integer_share, judgement, run_file
 SUFFIXES = {"tflite": "tflite", "onnx": "onnx", "executorch": "pte", "coreml": "mlpackage"}
 
 
+def converted(model: Any, runtime: str, recipe: Any, calibration: Path, folder: Path) -> tuple[Path, Any]:
+    """Returns the artifact of a captured model in a folder, and what its converter says of it.
+
+    Raises:
+        EdgekitError: it cannot be converted.
+    """
+    from edgekit.converters.base import ConversionRequest, converter
+
+    path = folder / f"net.{SUFFIXES[runtime]}"
+    (folder / "scratch").mkdir()
+    request = ConversionRequest(
+        model=model,
+        recipe=recipe,
+        calibration=calibration if recipe.needs_calibration else None,
+        scratch=folder / "scratch",
+    )
+    return path, converter(runtime).run(request, path, silent)
+
+
 def measure(name: str, runtime: str, precision: str, work: Path, folder: Path) -> dict[str, Any]:
     """Returns the judgement of the outputs, recipe, bytes and the share of work in integers.
 
@@ -19,7 +38,6 @@ def measure(name: str, runtime: str, precision: str, work: Path, folder: Path) -
     """
     from edgekit.analysis.graph import Analysis
     from edgekit.artifact import measure_files
-    from edgekit.converters.base import ConversionRequest, converter
     from edgekit.errors import ConversionError
     from edgekit.pipeline.analysis import ANALYSIS_NAME
     from edgekit.pipeline.convert import why_not_made
@@ -31,15 +49,7 @@ def measure(name: str, runtime: str, precision: str, work: Path, folder: Path) -
     analysis = read_value(model.path.parent / ANALYSIS_NAME, Analysis)
     if reason := why_not_made(model, analysis)(runtime, recipe):
         raise ConversionError(reason)
-    path = folder / f"net.{SUFFIXES[runtime]}"
-    (folder / "scratch").mkdir()
-    request = ConversionRequest(
-        model=model,
-        recipe=recipe,
-        calibration=calibration if recipe.needs_calibration else None,
-        scratch=folder / "scratch",
-    )
-    made = converter(runtime).run(request, path, silent)
+    path, made = converted(model, runtime, recipe, calibration, folder)
     inputs, outputs = [spec.name for spec in made.inputs], [spec.name for spec in made.outputs]
     wanted = judged(name, work)
     got, session = run_file(runtime, path, wanted.rows, inputs, outputs)
