@@ -97,7 +97,7 @@ Format = Annotated[
     list[str] | None,
     option(
         CHOICE, "--format", "-f", autocompletion=complete_format,
-        help="tflite, onnx, executorch, coreml, several with commas, or all that the device runs; repeat for more.",
+        help="tflite, onnx, executorch, coreml, several with commas, or all that the device runs, several with commas.",
     ),
 ]  # fmt: skip
 Precision = Annotated[
@@ -150,7 +150,7 @@ Measurements = Annotated[
 ]  # fmt: skip
 Without = Annotated[
     list[str] | None,
-    option(BUDGET, "--without", help=f"Show a check without judging it: {', '.join(WAIVABLE)}; repeat for more."),
+    option(BUDGET, "--without", help=f"Show a check without judging it: {', '.join(WAIVABLE)}, several with commas."),
 ]
 Strict = Annotated[bool, option(BUDGET, "--strict", help="Inconclusive checks and warnings fail too.")]
 Verbose = Annotated[bool, option(OUTPUT, "--verbose", "-v", help="Print every check and note.")]
