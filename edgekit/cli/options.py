@@ -97,7 +97,7 @@ Format = Annotated[
     list[str] | None,
     option(
         CHOICE, "--format", "-f", autocompletion=complete_format,
-        help="tflite, onnx, executorch, coreml, several with commas, or all that the device runs, several with commas.",
+        help="tflite, onnx, executorch, coreml, several with commas, or all that the device runs; repeat for more.",
     ),
 ]  # fmt: skip
 Precision = Annotated[
