@@ -135,14 +135,14 @@ def _lacking(program: ExportedProgram) -> set[Any]:
 
 
 def _is_recurrent_of_another_kind(node: Any) -> bool:
-    """Returns whether a recurrent operator is one that Core ML's own are not: projections, or a simple one both ways."""
+    """Returns whether Core ML's own operator cannot stand for it: projections, or a simple RNN both ways."""
     kind = node.target.__name__
     if kind not in _RECURRENT_KINDS:
         return False
     weights, has_biases, layers, _, _, both_ways = node.args[2:8]
     if kind == "lstm.input":
-        return len(weights) != (4 if has_biases else 2) * layers * (1 + both_ways)
-    return kind.startswith("rnn") and both_ways
+        return bool(len(weights) != (4 if has_biases else 2) * layers * (1 + both_ways))
+    return bool(kind.startswith("rnn") and both_ways)
 
 
 def _copy(context: Any, node: Any) -> None:
