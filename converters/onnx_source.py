@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.converters.failure_reason import failure_reason
-from edgekit.converters.keras_function import keras_function
+from edgekit.converters.onnx_from_tensorflow import KERAS_OPSET, from_tensorflow
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, OpenSizes, TensorSpec
 from edgekit.sources.onnx_names import SCOPES, module_name
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import onnx
-
-KERAS_OPSET: Final = 18
-"""Opset asked of tf2onnx, the newest that it knows."""
 
 MIN_OPSET: Final = 13
 """Oldest opset whose quantize and dequantize nodes take a scale per channel."""
@@ -64,7 +61,7 @@ def float_graph(captured: CapturedModel, scratch: Path, *, fold: bool = True) ->
     elif captured.kind == "onnx":
         model = _from_file(captured)
     else:
-        model = _from_keras(captured)
+        model = from_tensorflow(captured)
     if captured.kind != "pt2" and fold:
         model = _folded(model, scratch)
     modules = _name_nodes(model.graph, module_name if captured.kind == "onnx" else _module_of)
@@ -141,20 +138,6 @@ def _fed(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
     """Returns the inputs that a user feeds: older files list weights among the inputs."""
     weights = {tensor.name for tensor in graph.initializer}
     return [value for value in graph.input if value.name not in weights]
-
-
-def _from_keras(captured: CapturedModel) -> onnx.ModelProto:
-    import tf2onnx
-
-    try:
-        _, function, signature = keras_function(captured)
-        model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=KERAS_OPSET)
-    except Exception as error:
-        raise ConversionError(
-            f"{captured.source} cannot become onnx: {failure_reason(error, _LACKS)}. "
-            "Replace that part of the model, or choose another format."
-        ) from error
-    return model
 
 
 def _folded(model: onnx.ModelProto, scratch: Path) -> onnx.ModelProto:

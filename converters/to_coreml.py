@@ -88,7 +88,17 @@ class CoreMLConverter(Converter):
 
             if request.recipe.needs_calibration:
                 return _convert_torch(import_through_onnx(request, progress), output, progress)
-            made = convert_keras(request, output, progress)
+            try:
+                made = convert_keras(request, output, progress)
+            except ConversionError:
+                # Its reader of TensorFlow's graphs knows less than its reader of torch programs (convolutional LSTMs).
+                try:
+                    imported = import_through_onnx(request, progress)
+                except ConversionError:
+                    imported = None
+                if imported is None:
+                    raise
+                return _convert_torch(imported, output, progress)
             return replace(made, notes=(*_notes(request, deployment_target(request.recipe, request.io)), *made.notes))
 
 

@@ -41,13 +41,14 @@ of axes than the first delegate wrote: such a program fails when it runs (0x10).
 MOST_CELLS: Final = 64
 """Recurrent cells (steps times layers) that are unrolled; each adds ten operators to the program."""
 
+_NOT_IMPORTED: Final = (
+    "ExecuTorch is reached through torch, and this model was not imported into torch. "
+    "Give the torch model (module:factory or a .pt2 file), or use --format onnx or tflite."
+)
 _REASONS_BY_KIND: Final[Mapping[str, str]] = {
-    "onnx": "ExecuTorch is reached through torch, and this ONNX file was not imported into torch. "
-    "Give the torch model (module:factory or a .pt2 file), or use --format onnx or tflite.",
-    "keras": "ExecuTorch takes torch programs only, and no importer from Keras to torch exists. "
-    "Use --format tflite, onnx or coreml, or give a torch model.",
-    "savedmodel": "ExecuTorch takes torch programs only, and no importer from TensorFlow to torch exists. "
-    "Use --format tflite, onnx or coreml, or give a torch model.",
+    "onnx": _NOT_IMPORTED,
+    "keras": _NOT_IMPORTED,
+    "savedmodel": _NOT_IMPORTED,
     "tflite": "a .tflite file is an artifact already; it can be validated and gated, not converted.",
 }
 

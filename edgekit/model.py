@@ -18,8 +18,8 @@ others are files as they say."""
 CapturedKind = Literal["pt2", "onnx", "keras", "savedmodel", "tflite"]
 """What a captured model's file is. A torch factory is captured as `pt2`."""
 
-IMPORTABLE: Final[CapturedKind] = "onnx"
-"""The kind of file that an importer can turn into an exported torch program."""
+IMPORTABLE: Final[frozenset[CapturedKind]] = frozenset({"onnx", "keras", "savedmodel"})
+"""Kinds of files that can be turned into an exported torch program: ONNX by an importer, TensorFlow's through ONNX."""
 
 OPEN_NAME: Final = "open.pt2"
 """File of a captured program with open sizes, beside the one with the largest."""

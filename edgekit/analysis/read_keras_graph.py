@@ -14,6 +14,7 @@ from edgekit.analysis.graph import Analysis
 from edgekit.analysis.read_flatbuffer import read_flatbuffer
 from edgekit.errors import ModelError
 from edgekit.model import CapturedKind
+from edgekit.plain_text import first_line
 
 
 def read_keras_graph(kind: CapturedKind, path: Path) -> Analysis:
@@ -30,13 +31,22 @@ def read_keras_graph(kind: CapturedKind, path: Path) -> Analysis:
             converter: Any = tf.lite.TFLiteConverter.from_saved_model(str(path))
         else:
             converter = tf.lite.TFLiteConverter.from_concrete_functions([_frozen(tf, path)])
-        content: bytes = converter.convert()
+        content = _flatbuffer(tf, converter)
     except Exception as error:  # TensorFlow raises anything, OSError to its own ConverterError
         raise ModelError(
-            f"{path}: TensorFlow {tf.__version__} cannot turn it into a costed graph: {error}. "
+            f"{path}: TensorFlow {tf.__version__} cannot turn it into a costed graph: {first_line(error)} "
             "Expected a .keras or .h5 model, or a SavedModel with one signature and fixed sizes."
         ) from error
     return read_flatbuffer(content, str(path))
+
+
+def _flatbuffer(tf: ModuleType, converter: Any) -> bytes:
+    """Returns the model as a flatbuffer, which is only counted: what LiteRT lacks may stay TensorFlow's there."""
+    try:
+        return bytes(converter.convert())
+    except Exception:
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+        return bytes(converter.convert())
 
 
 def _frozen(tf: ModuleType, path: Path) -> Any:

@@ -14,14 +14,12 @@ from edgekit.debugging.report import DebugReport
 from edgekit.errors import DataError, InputError, ModelError, UsageError
 from edgekit.exporting.validation import DEFAULT_KEY
 from edgekit.files.bounded_reading import read_json
-from edgekit.formats.table import all_formats
 from edgekit.model import IMPORTABLE, CapturedModel
 from edgekit.pipeline.capture import capture_model
-from edgekit.pipeline.convert import convert
 from edgekit.pipeline.samples import prepare_samples
 from edgekit.pipeline.settings import Settings
 from edgekit.pipeline.technique_stage import apply_technique
-from edgekit.recipe import PRESETS, Recipe
+from edgekit.recipe import PRESETS
 from edgekit.samples import Samples
 from edgekit.task.data import Purpose
 from edgekit.task.image_input import embedded_image_input
@@ -83,7 +81,7 @@ def debug(request: DebugRequest, settings: Settings) -> DebugReport:
     task = _task(request, artifact)
     model = capture_model(task, settings, as_torch=True)
     samples, source = _samples(task, model, request, settings)
-    compared, notes = _as_quantized(_layer_by_layer(model, task, settings), artifact, task, settings)
+    compared, notes = _as_quantized(_layer_by_layer(model), artifact, task, settings)
     comparison = ComparisonRequest(
         model=compared,
         source=model.source,
@@ -144,18 +142,12 @@ def _samples(task: Task, model: CapturedModel, request: DebugRequest, settings: 
     )
 
 
-def _layer_by_layer(model: CapturedModel, task: Task, settings: Settings) -> CapturedModel:
-    """Returns the model as an exported program, whose layers can be run one by one.
-
-    A Keras model takes two steps: float ONNX by edgekit's converter, and from there into torch as any ONNX file.
+def _layer_by_layer(model: CapturedModel) -> CapturedModel:
+    """Returns the model, an exported program, whose layers can be run one by one.
 
     Raises:
-        ModelError: no way leads there.
+        ModelError: it is none.
     """
-    if model.kind in ("keras", "savedmodel"):
-        way = next(one.name for one in all_formats() if {model.kind, IMPORTABLE} <= set(one.starts_from))
-        made = convert(model, way, Recipe(default="fp32"), None, settings).artifact.path
-        model = capture_model(replace(task, model=str(made), example_inputs=None), settings, as_torch=True)
     if model.kind != "pt2":
         raise ModelError(
             f"{model.source} cannot be run layer by layer: it was captured as {model.kind}, and debug needs a torch "
@@ -190,7 +182,7 @@ def _as_quantized(
 
 def _mismatch(artifact: Artifact, model: CapturedModel) -> tuple[str, ...]:
     digest = artifact.metadata.get(DIGEST_KEY)
-    if digest is None or digest == model.digest or model.source_kind == IMPORTABLE:
+    if digest is None or digest == model.digest or model.source_kind in IMPORTABLE:
         return ()
     return (
         (

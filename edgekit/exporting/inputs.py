@@ -96,11 +96,11 @@ def read_inputs(
     model = model or capture_model(task, settings)
     torch_model: CapturedModel | EdgekitError = model
     turned = any(find_format(name).kind_from(model.kind) != model.kind for name in runtimes)
-    if model.kind == IMPORTABLE and (as_torch or turned):
+    if model.kind in IMPORTABLE and (as_torch or turned):
         try:
             torch_model = capture_model(task, settings, as_torch=True)
         except EdgekitError as error:
-            # ONNX itself can still be made; the other formats will say why they cannot.
+            # What starts from the file itself can still be made; the other formats will say why they cannot.
             torch_model = error
     known_preprocessing(task, model.inputs)  # a wrong table is reported before any work
     calibration = prepare_samples(task, model, "calibration", settings)

@@ -70,11 +70,6 @@ _SWIFT: Final = {
     "int8q": {"scalar": "Float", "stored": "Int8"},
 }
 
-_NO_TENSORFLOW: Final = (
-    "ExecuTorch takes torch programs and this is a TensorFlow model. Rebuild it in torch, or export it to ONNX and "
-    "give that .onnx file as the source."
-)
-
 FORMAT: Final = Format(
     name="executorch",
     title="ExecuTorch (XNNPACK)",
@@ -92,7 +87,6 @@ FORMAT: Final = Format(
     packages=(Package(name="executorch", module="executorch.runtime", purpose="ExecuTorch export and runtime"),),
     records=("executorch",),
     starts_from=("pt2",),
-    why_not_started={"keras": _NO_TENSORFLOW, "savedmodel": _NO_TENSORFLOW},
     facts_reader="edgekit.validators.stored_facts.executorch_file:read",
     inspector="edgekit.debugging.inspect_executorch:ExecuTorchInspector",
     snippets=Snippets(words={"swift": _SWIFT, "py": PYTHON, "cpp": CPP}, version_of="executorch"),

@@ -189,5 +189,5 @@ class Format:
         return f"Install it{' from the checkout' if self.extra else ''}: {self.install}"
 
     def kind_from(self, kind: CapturedKind) -> CapturedKind:
-        """Returns the kind that the converter starts from for a captured model: an ONNX file can become torch."""
-        return "pt2" if kind == IMPORTABLE and kind not in self.starts_from else kind
+        """Returns the kind that the converter starts from for a captured model: a file can become a torch program."""
+        return "pt2" if kind in IMPORTABLE and kind not in self.starts_from else kind

@@ -80,7 +80,7 @@ def _from_converter(name: str, target: str, converter: Any) -> Format:
         runtime=runtime,
         needs=converter.needs,
         extra="",
-        starts_from=("pt2", IMPORTABLE, "keras", "savedmodel"),
+        starts_from=("pt2", *sorted(IMPORTABLE)),
     )
 
 

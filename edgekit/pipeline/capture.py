@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, final
 
-from edgekit.errors import UsageError
+from edgekit.errors import ModelError, UsageError
 from edgekit.model import CapturedModel
 from edgekit.pipeline.analysis import write_analysis
+from edgekit.pipeline.convert import convert
 from edgekit.pipeline.scratch import move_contents
 from edgekit.pipeline.settings import Settings
+from edgekit.recipe import Recipe
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.captured_file import open_captured
 from edgekit.task.reference_digest import reference_digest
@@ -24,6 +26,9 @@ _FILE_SUFFIXES: Final = (".py", ".pt2", ".onnx", ".keras", ".h5", ".hdf5", ".tfl
 _LEAVE_OPEN: Final = ("torch", "pt2")
 """Kinds of sources whose models can be captured with open sizes."""
 
+_TENSORFLOW: Final = ("keras", "savedmodel")
+"""Kinds of sources that only TensorFlow reads."""
+
 
 def capture_model(task: Task, settings: Settings, *, as_torch: bool = False) -> CapturedModel:
     """Returns the task's model, captured: user code runs once, in a worker.
@@ -34,13 +39,16 @@ def capture_model(task: Task, settings: Settings, *, as_torch: bool = False) -> 
     Args:
         task: What to capture.
         settings: How to run.
-        as_torch: Capture an .onnx file as an exported program, for the formats that start from torch.
+        as_torch: Capture a file of another framework as an exported program, for the formats that start from torch. A
+            TensorFlow model takes two steps: float ONNX, and from there into torch as any ONNX file.
 
     Raises:
         ModelError: the source cannot be read, captured or exported.
         DataError: example inputs are missing or wrong.
     """
     request = _request(task, as_torch=as_torch)
+    if as_torch and request.kind in _TENSORFLOW:
+        return _through_onnx(task, settings)
     key = _capture_key(request)
     if key is not None and (found := settings.cache.find("captured", key)):
         return open_captured(found)
@@ -55,6 +63,23 @@ def capture_model(task: Task, settings: Settings, *, as_torch: bool = False) -> 
         ).value
         key = key or request_key(CapturedContent(kind=request.kind, model=made), code=(__name__,))
         return open_captured(settings.cache.make("captured", key, lambda place: move_contents(output, place)))
+
+
+def _through_onnx(task: Task, settings: Settings) -> CapturedModel:
+    """Returns a TensorFlow model as an exported program, under its own name.
+
+    Raises:
+        ModelError: it cannot be read, or the importer into torch does not know an operator.
+        ConversionError: ONNX cannot hold it.
+    """
+    model = capture_model(task, settings)
+    made = convert(model, "onnx", Recipe(default="fp32"), None, settings).artifact.path
+    file = replace(task, model=str(made), model_file=None, model_from="", example_inputs=None, input_sizes=())
+    try:
+        imported = capture_model(file, settings, as_torch=True)
+    except ModelError as error:
+        raise ModelError(error.message.replace(str(made), model.source)) from error
+    return replace(imported, name=model.name, source=model.source, source_kind=model.source_kind)
 
 
 @final

@@ -19,7 +19,7 @@ from edgekit.planner.offers import OfferEstimate, OfferStage, Situation
 from edgekit.planner.rules import LOSS_POINTS
 from edgekit.recipe import Candidate
 
-_KINDS: Final[tuple[CapturedKind, ...]] = ("pt2", IMPORTABLE)  # an ONNX file can become a torch program
+_KINDS: Final[tuple[CapturedKind, ...]] = ("pt2", *sorted(IMPORTABLE))  # all of these can become a torch program
 
 
 @final

@@ -199,6 +199,14 @@ def _spec(name: str, shape: tuple[int | None, ...], dtype: str) -> TensorSpec:
     return TensorSpec(name=name, shape=fixed, dtype=str(dtype), layout=guess_layout(fixed, str(dtype), "NHWC"))
 
 
+def _steps(layer: Any) -> int | None:
+    """Returns over how many steps a recurrent layer runs; None where that is open, or the layer is called twice."""
+    given = getattr(layer, "input", None)  # with a mask or states to begin with it is a list
+    first = given[0] if isinstance(given, list | tuple) and given else given
+    shape: tuple[int | None, ...] = tuple(getattr(first, "shape", ()))
+    return shape[1] if len(shape) > 1 else None
+
+
 def _recurrent(model: keras.Model, seen: dict[int, bool]) -> Iterator[Operation]:
     """Yields one operation for each recurrent layer: in the graph it is a loop whose length is not known."""
     for layer in getattr(model, "layers", []):
@@ -206,7 +214,7 @@ def _recurrent(model: keras.Model, seen: dict[int, bool]) -> Iterator[Operation]
             continue
         seen[id(layer)] = True
         if type(layer).__name__ in ("LSTM", "GRU", "SimpleRNN", "Bidirectional"):
-            steps = layer.input.shape[1]
+            steps = _steps(layer)
             matrices = sum(math_size(weight.shape) for weight in layer.weights if len(weight.shape) == 2)
             # A GRU's bias is a matrix too when reset_after is on: (2, 3 units).
             matrices -= sum(math_size(w.shape) for w in layer.weights if len(w.shape) == 2 and w.name == "bias")

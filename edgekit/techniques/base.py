@@ -190,7 +190,7 @@ class Technique(ABC):
     @final
     def why_not_usable(self, model: CapturedModel, task: Task, profile: DeviceProfile) -> str | None:
         """Returns why it cannot be used on this model with this task, or None if it can."""
-        if model.kind not in self.works_on and model.kind != IMPORTABLE:
+        if model.kind not in self.works_on and model.kind not in IMPORTABLE:
             return f"it changes torch models, and {model.source} was captured as {model.kind}"
         if model.open_sizes is not None:
             return f"it changes programs with fixed sizes, and the task leaves open {model.open_sizes.words}"

@@ -65,7 +65,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path):
     with pytest.raises(ModelError) as caught:
         analysis_of("keras", path)
     pattern = (
-        rf"{re.escape(str(path))}: TensorFlow [\d.]+ cannot turn it into a costed graph: (?s:.+)\. "
+        rf"{re.escape(str(path))}: TensorFlow [\d.]+ cannot turn it into a costed graph: .+ "
         r"Expected a \.keras or \.h5 model, or a SavedModel with one signature and fixed sizes\."
     )
     assert re.fullmatch(pattern, caught.value.message)

@@ -166,26 +166,15 @@ def test_leaving_work_out_of_the_lowering_does_not_change_a_byte(convert, monkey
 @pytest.mark.parametrize(
     ("kind", "recipe", "reason"),
     [
-        pytest.param(
-            "keras",
-            Recipe(),
-            "ExecuTorch takes torch programs only, and no importer from Keras to torch exists. "
-            "Use --format tflite, onnx or coreml, or give a torch model.",
-            id="keras",
-        ),
-        pytest.param(
-            "onnx",
-            Recipe(),
-            "ExecuTorch is reached through torch, and this ONNX file was not imported into torch. "
-            "Give the torch model (module:factory or a .pt2 file), or use --format onnx or tflite.",
-            id="onnx",
-        ),
-        pytest.param(
-            "savedmodel",
-            Recipe(),
-            "ExecuTorch takes torch programs only, and no importer from TensorFlow to torch exists. "
-            "Use --format tflite, onnx or coreml, or give a torch model.",
-            id="savedmodel",
+        *(
+            pytest.param(
+                kind,
+                Recipe(),
+                "ExecuTorch is reached through torch, and this model was not imported into torch. "
+                "Give the torch model (module:factory or a .pt2 file), or use --format onnx or tflite.",
+                id=kind,
+            )
+            for kind in ("onnx", "keras", "savedmodel")
         ),
         pytest.param(
             "tflite",

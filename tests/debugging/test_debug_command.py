@@ -164,12 +164,12 @@ def test_a_task_without_data_is_a_data_error(small: Any, tmp_path: Path) -> None
     )
 
 
-def test_a_model_that_has_no_layers_to_run_is_refused(small: Any, tmp_path: Path) -> None:
+def test_a_model_that_has_no_layers_to_run_is_refused(small: Any) -> None:
     from dataclasses import replace
 
     model = replace(small.captured, kind="tflite", source="net.tflite")
     with pytest.raises(ModelError) as raised:
-        debugging._layer_by_layer(model, model_task("net.tflite", tmp_path), Settings())
+        debugging._layer_by_layer(model)
     assert raised.value.message == (
         "net.tflite cannot be run layer by layer: it was captured as tflite, and debug needs a torch model, an "
         "exported program (.pt2), a Keras model or an .onnx file. Give the model that the file was made from with "

@@ -64,6 +64,7 @@ def names(kind, family, *, has_training=False):
 
 def test_only_models_that_could_be_changed_get_offers():
     assert names("pt2", "transformer") == ["drop_layers", "prune_heads", "factorize"]
-    assert names("keras", "transformer") == []
+    assert names("keras", "transformer") == ["drop_layers", "prune_heads", "factorize"]
+    assert names("tflite", "transformer") == []
     assert names("onnx", "cnn") == []
     assert names("pt2", "cnn", has_training=True) == ["distill", "prune_channels"]

@@ -204,19 +204,9 @@ def test_each_source_of_the_table_is_of_its_kind_and_says_what_it_needs(kind):
     assert all(isinstance(name, str) for name in one.needs.values())
 
 
-@pytest.mark.parametrize("kind", ["torch", "pt2", "onnx"])
-def test_torch_and_onnx_reach_every_format(kind):
+@pytest.mark.parametrize("kind", ["torch", "pt2", "onnx", "keras", "savedmodel"])
+def test_every_kind_of_model_reaches_every_format(kind):
     assert reach(kind) == dict.fromkeys(FORMATS)
-
-
-@pytest.mark.parametrize("kind", ["keras", "savedmodel"])
-def test_tensorflow_reaches_all_but_executorch(kind):
-    reasons = reach(kind)
-    assert [name for name in FORMATS if reasons[name] is None] == ["tflite", "onnx", "coreml"]
-    assert reasons["executorch"] == (
-        "ExecuTorch takes torch programs and this is a TensorFlow model. Rebuild it in torch, or export it to ONNX and "
-        "give that .onnx file as the source."
-    )
 
 
 def test_a_tflite_file_reaches_no_format():
