@@ -69,17 +69,19 @@ def nearer_recipe(name: str, runtime: str, recipe: Any, work: Path, folder: Path
         wanted = Judged(rows=[flat(row) for row in held_out], expected=[flat(module(*row)) for row in held_out])
     made: list[str] = []
 
-    def parity(one: Any) -> float | None:
+    def measured(one: Any) -> MeasuredRecipe | None:
         made.append(one.name)
+        place = folder / f"try{len(made)}"
         try:
-            return _made(name, runtime, one, work, folder / "tuning", folder / f"try{len(made)}", wanted)["db"]
+            row = _made(name, runtime, one, work, folder / "tuning", place, wanted)
         except EdgekitError:
             return None
+        return MeasuredRecipe(recipe=one, parity_db=row["db"])
 
-    base = parity(recipe)
+    base = measured(recipe)
     if base is None:
         return recipe
-    found, _ = nearest(MeasuredRecipe(recipe=recipe, parity_db=base), other_integers(recipe), parity)
+    found, _ = nearest(base, other_integers(recipe), measured)
     return found.recipe
 
 

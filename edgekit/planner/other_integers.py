@@ -36,10 +36,17 @@ class MeasuredRecipe:
     Attributes:
         recipe: Precision of each part.
         parity_db: SQNR of the worst output on samples that say nothing about the choice of ranges.
+        is_sound: No check of soundness fails there: no output or channel is dead, no integer output another.
     """
 
     recipe: Recipe
     parity_db: float
+    is_sound: bool = True
+
+    @property
+    def is_near(self) -> bool:
+        """True where there is nothing to mend."""
+        return self.is_sound and self.parity_db >= NEAR_DB
 
 
 def other_integers(recipe: Recipe) -> tuple[Recipe, ...]:
@@ -60,7 +67,7 @@ def other_integers(recipe: Recipe) -> tuple[Recipe, ...]:
 
 
 def nearest(
-    base: MeasuredRecipe, others: Sequence[Recipe], measure: Callable[[Recipe], float | None]
+    base: MeasuredRecipe, others: Sequence[Recipe], measure: Callable[[Recipe], MeasuredRecipe | None]
 ) -> tuple[MeasuredRecipe, tuple[MeasuredRecipe, ...]]:
     """Returns the recipe to take, and all that were measured.
 
@@ -70,21 +77,23 @@ def nearest(
     Args:
         base: What would be made.
         others: What may be made instead, what costs least first.
-        measure: Returns the parity of a recipe in dB; None where it cannot be made or compared.
+        measure: Makes and runs a recipe; returns None where it cannot be made or compared.
     """
     tried: list[MeasuredRecipe] = []
     for recipe in others:
-        parity = measure(recipe)
-        if parity is None:
+        found = measure(recipe)
+        if found is None:
             continue
-        tried.append(MeasuredRecipe(recipe=recipe, parity_db=parity))
-        if parity >= NEAR_DB and _is_worth_it(base, tried[-1]):
-            return tried[-1], tuple(tried)
+        tried.append(found)
+        if found.is_near and _is_worth_it(base, found):
+            return found, tuple(tried)
     worth = [item for item in tried if _is_worth_it(base, item)]
     best = max((item.parity_db for item in worth), default=0.0)
     return next((item for item in worth if item.parity_db >= best - _ALIKE_DB), base), tuple(tried)
 
 
 def _is_worth_it(base: MeasuredRecipe, other: MeasuredRecipe) -> bool:
+    if base.is_sound != other.is_sound:
+        return other.is_sound and other.parity_db >= base.parity_db
     same_kernels = base.recipe.default == other.recipe.default
     return other.parity_db - base.parity_db >= _GAINS_DB[same_kernels]

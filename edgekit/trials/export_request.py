@@ -12,6 +12,7 @@ from edgekit.converters.base import IoType
 from edgekit.errors import UsageError
 from edgekit.exporting.details import details_json, write_details
 from edgekit.exporting.export import export as export_candidates
+from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.inputs import Inputs, read_inputs
 from edgekit.exporting.judge import MEASURED_NOW, ArtifactRuns
 from edgekit.exporting.record_files import write_report
@@ -195,24 +196,23 @@ def _with_nearer_integers(
     request = requested.request
     if requested.planned is not None or request.precision not in LEFT_TO_US or requested.io != "float":
         return made
-    results = {result.runtime: result for result in made.results}
+    results: list[FormatResult] = []
     rejected = made.rejected
-    for candidate in candidates:
-        result = results[candidate.runtime]
+    for candidate, result in zip(candidates, made.results, strict=True):
         if not is_far(result):
+            results.append(result)
             continue
         analysis = analyze_model(inputs.model, settings)
         found = nearer_candidate(candidate, request, inputs, analysis, settings, known=is_measured(result))
         rejected = (*rejected, *found.rejected)
-        if found.candidate is candidate:
-            continue
-        if result.artifact is not None:
-            remove_artifact(result.artifact.path)
-        again = Choice(candidates=(found.candidate,), rejected=(), plans=())
-        (results[candidate.runtime],) = make_artifacts(
-            requested, (found.candidate,), again, inputs, settings, done
-        ).results
-    return replace(made, results=tuple(results.values()), rejected=rejected)
+        last = result
+        if found.candidate is not candidate:
+            if result.artifact is not None:
+                remove_artifact(result.artifact.path)
+            again = Choice(candidates=(found.candidate,), rejected=(), plans=())
+            (last,) = make_artifacts(requested, (found.candidate,), again, inputs, settings, done).results
+        results.append(replace(last, choice=found.words))
+    return replace(made, results=tuple(results), rejected=rejected)
 
 
 def write_records(

@@ -38,6 +38,7 @@ LEFT_TO_US: Final = (None, "int8")
 """Presets that leave it to edgekit which INT8 is made."""
 
 _MOST_HELD_OUT: Final = 32
+_SOUNDNESS: Final = ("parity_floor", "integer_outputs", "outputs_alive")
 _OUTPUTS_ONLY: Final = ArtifactRuns(pieces=("outputs",))
 
 
@@ -48,11 +49,16 @@ class Nearer:
 
     Attributes:
         candidate: With its predictions; the one that came, where nothing is better.
-        rejected: What was tried, and what of it was not taken.
+        rejected: What was tried and was not taken, at most one.
     """
 
     candidate: Candidate
-    rejected: tuple[Rejection, ...]
+    rejected: tuple[Rejection, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """Returns the same as a sentence, "" where nothing was tried."""
+        return " ".join(f"{item.candidate}: {item.reason}." for item in self.rejected)
 
 
 @final
@@ -82,9 +88,9 @@ def is_far(result: FormatResult) -> bool:
     """
     if result.error is not None or result.techniques or not other_integers(result.recipe):
         return False
-    drop, parity, floor = (result.check(name) for name in ("accuracy_drop", "parity", "parity_floor"))
-    if floor is not None and floor.verdict == "fail":
+    if not _is_sound(result.checks):
         return True
+    drop, parity = (result.check(name) for name in ("accuracy_drop", "parity"))
     if drop is not None and drop.verdict == "pass" and drop.value is not None:
         return False
     return parity is None or parity.value is None or not parity.value >= NEAR_DB
@@ -110,18 +116,22 @@ def nearer_candidate(
         known: It is known to be far: on the evaluation data, of which the calibration samples may be no likeness.
 
     Raises:
-        EdgekitError: the float model cannot be run on the calibration samples.
         KeyboardInterrupt: after the running worker was ended; finished work is kept.
     """
     if inputs.calibration is None:
-        return Nearer(candidate=candidate, rejected=())
-    trial = _trial(request, inputs, inputs.calibration, analysis, settings)
-    parity = _parity(candidate.recipe, candidate, trial)
-    if parity is None or (parity >= NEAR_DB and not known):
-        return Nearer(candidate=candidate, rejected=())
-    base = MeasuredRecipe(recipe=candidate.recipe, parity_db=parity)
+        return Nearer(candidate=candidate)
+    try:
+        trial = _trial(request, inputs, inputs.calibration, analysis, settings)
+    except EdgekitError as error:  # what was made stands, and its checks say how far it is
+        reason = f"nothing could be tried: {error.message.splitlines()[0]}"
+        return Nearer(
+            candidate=candidate, rejected=(Rejection(candidate=f"{candidate.runtime} other INT8", reason=reason),)
+        )
+    base = _measure(candidate.recipe, candidate, trial)
+    if base is None or (base.is_near and not known):
+        return Nearer(candidate=candidate)
     allowed = [recipe for recipe in other_integers(candidate.recipe) if _is_allowed(recipe, candidate, trial)]
-    taken, tried = nearest(base, allowed, lambda recipe: _parity(recipe, candidate, trial))
+    taken, tried = nearest(base, allowed, lambda recipe: _measure(recipe, candidate, trial))
     if taken is base:
         return Nearer(candidate=candidate, rejected=_kept(candidate, base, tried, trial))
     changed = _with_recipe(candidate, taken.recipe, trial)
@@ -144,8 +154,8 @@ def _trial(request: Request, inputs: Inputs, calibration: Samples, analysis: Ana
     return _Trial(request=request, inputs=placed, analysis=analysis, settings=settings, words=words)
 
 
-def _parity(recipe: Recipe, candidate: Candidate, trial: _Trial) -> float | None:
-    """Returns the SQNR of a recipe's worst output in dB; None where it cannot be made, or its outputs not compared."""
+def _measure(recipe: Recipe, candidate: Candidate, trial: _Trial) -> MeasuredRecipe | None:
+    """Returns how near a recipe's artifact is; None where it cannot be made, or its outputs not compared."""
     runtime, inputs, settings = candidate.runtime, trial.inputs, trial.settings
     try:
         made = convert(
@@ -161,12 +171,17 @@ def _parity(recipe: Recipe, candidate: Candidate, trial: _Trial) -> float | None
     except EdgekitError as error:
         settings.progress(runtime, f"{recipe.name} was not made: {error.message.splitlines()[0]}", None)
         return None
-    value = _value(checks)
-    return None if value is None else value if math.isfinite(value) or value > 0 else -math.inf
+    parity = next((check.value for check in checks if check.name == "parity"), None)
+    if parity is None:
+        return None
+    # NaN is worse than any number.
+    return MeasuredRecipe(
+        recipe=recipe, parity_db=-math.inf if math.isnan(parity) else parity, is_sound=_is_sound(checks)
+    )
 
 
-def _value(checks: Sequence[Check]) -> float | None:
-    return next((check.value for check in checks if check.name == "parity"), None)
+def _is_sound(checks: Sequence[Check]) -> bool:
+    return not any(check.verdict == "fail" for check in checks if check.name in _SOUNDNESS)
 
 
 def _with_recipe(candidate: Candidate, recipe: Recipe, trial: _Trial) -> Candidate:
@@ -209,7 +224,8 @@ def _kept(
         return ()
     reason = (
         f"{candidate.recipe.name} is {format_value(base.parity_db, 'dB')} from the float model {trial.words}, and no "
-        f"other INT8 is much nearer: {_tried_words(tried, candidate)}. See edgekit debug, or --precision fp16"
+        f"other INT8 is much nearer: {_tried_words(tried, candidate)}. edgekit debug shows where it departs, and "
+        "--precision fp16 keeps it near"
     )
     return (Rejection(candidate=f"{candidate.runtime} other INT8", reason=reason),)
 

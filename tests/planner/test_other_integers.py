@@ -16,10 +16,11 @@ STATIC = Recipe(default="int8_static", symmetric_activations=True, float_heads=(
 PERCENTILE, MSE, HYBRID, DYNAMIC, WEIGHTS = other_integers(STATIC)
 
 
-def measured(figures: dict[Recipe, float | None], asked: list[Recipe]) -> Callable[[Recipe], float | None]:
-    def measure(recipe: Recipe) -> float | None:
+def measured(figures: dict[Recipe, float | None], asked: list[Recipe]) -> Callable[[Recipe], MeasuredRecipe | None]:
+    def measure(recipe: Recipe) -> MeasuredRecipe | None:
         asked.append(recipe)
-        return figures[recipe]
+        figure = figures[recipe]
+        return None if figure is None else MeasuredRecipe(recipe=recipe, parity_db=figure)
 
     return measure
 
@@ -53,10 +54,9 @@ def test_a_dynamic_recipe_rounds_less_with_integer_weights_alone() -> None:
 
 def test_the_first_that_comes_near_is_taken_and_nothing_after_it_is_measured() -> None:
     asked: list[Recipe] = []
-    figures = {PERCENTILE: 8.4, MSE: 7.0, HYBRID: 30.0}
-    found, tried = nearest(
-        MeasuredRecipe(recipe=STATIC, parity_db=8.0), (PERCENTILE, MSE, HYBRID, WEIGHTS), measured(figures, asked)
-    )
+    figures: dict[Recipe, float | None] = {PERCENTILE: 8.4, MSE: 7.0, HYBRID: 30.0}
+    base = MeasuredRecipe(recipe=STATIC, parity_db=8.0)
+    found, tried = nearest(base, (PERCENTILE, MSE, HYBRID, WEIGHTS), measured(figures, asked))
     assert found == MeasuredRecipe(recipe=HYBRID, parity_db=30.0)
     assert [item.recipe for item in tried] == asked == [PERCENTILE, MSE, HYBRID]
 
@@ -82,3 +82,18 @@ def test_what_comes_near_and_gains_nothing_over_a_base_that_is_near_on_these_sam
     base = MeasuredRecipe(recipe=STATIC, parity_db=22.0)
     found, _ = nearest(base, (MSE, DYNAMIC), measured({MSE: 22.5, DYNAMIC: 23.5}, []))
     assert found is base
+
+
+def test_a_sound_recipe_is_taken_in_the_place_of_one_with_dead_outputs_however_near_that_is() -> None:
+    base = MeasuredRecipe(recipe=STATIC, parity_db=25.0, is_sound=False)
+    made = {
+        MSE: MeasuredRecipe(recipe=MSE, parity_db=27.0, is_sound=False),
+        HYBRID: MeasuredRecipe(recipe=HYBRID, parity_db=25.5),
+    }
+    assert nearest(base, (MSE, HYBRID), made.__getitem__)[0] is made[HYBRID]
+
+
+def test_a_recipe_with_dead_outputs_never_takes_the_place_of_a_sound_one() -> None:
+    base = MeasuredRecipe(recipe=STATIC, parity_db=10.0)
+    dead = MeasuredRecipe(recipe=DYNAMIC, parity_db=30.0, is_sound=False)
+    assert nearest(base, (DYNAMIC,), lambda _recipe: dead)[0] is base
