@@ -123,7 +123,7 @@ def nearer_candidate(
     try:
         trial = _trial(request, inputs, inputs.calibration, analysis, settings)
     except EdgekitError as error:  # what was made stands, and its checks say how far it is
-        reason = f"nothing could be tried: {error.message.splitlines()[0]}"
+        reason = f"nothing could be tried: {error.message.splitlines()[0].rstrip('.')}"
         return Nearer(
             candidate=candidate, rejected=(Rejection(candidate=f"{candidate.runtime} other INT8", reason=reason),)
         )
