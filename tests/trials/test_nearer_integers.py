@@ -38,7 +38,7 @@ def check(name: str, value: float | None, verdict: Verdict = "pass") -> Check:
 
 
 def result(*checks: Check, **changes: Any) -> FormatResult:
-    return FormatResult(**{"runtime": "onnx", "recipe": STATIC, "checks": checks, **changes})
+    return replace(FormatResult(runtime="onnx", recipe=STATIC, checks=checks), **changes)
 
 
 @pytest.mark.parametrize(
