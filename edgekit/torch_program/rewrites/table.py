@@ -81,6 +81,7 @@ REWRITES: Final[Mapping[str, Rewrite]] = {
     "logcumsumexp": products.logcumsumexp,
     "cdist": products.cdist,
     "bilinear": products.bilinear,
+    "einsum": products.einsum,
     "celu": elementwise.celu,
     "log_sigmoid": elementwise.log_sigmoid,
     "trunc": elementwise.trunc,
