@@ -69,6 +69,8 @@ REWRITES: Final[Mapping[str, Rewrite]] = {
     "sort": ordering.sort,
     "argsort": ordering.argsort,
     "topk": ordering.topk,
+    "median.dim": ordering.ranked,
+    "kthvalue": ordering.ranked,
     "bucketize": ordering.bucketize,
     "sum": reductions.of_one_type,
     "mean": reductions.of_one_type,
