@@ -28,7 +28,7 @@ from typing import Any, Final
 
 HERE: Final = Path(__file__).parent
 RESULTS: Final = HERE.parent / "results" / "coverage.md"
-SECONDS_A_CELL: Final = 300
+SECONDS_A_CELL: Final = 900
 BATCH: Final = 10
 """Cells after which a worker begins anew: tools leak."""
 

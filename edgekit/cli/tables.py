@@ -154,11 +154,9 @@ def note_lines(report: ExportReport, *, verbose: bool) -> list[str]:
     """
     notes: dict[str, list[str]] = {}
     for result in report.results:
-        if result.conversion is None:
-            continue
-        for note in (*result.conversion.narrowed, *(result.conversion.notes if verbose else ())):
+        for note in result.notes(of_interest=not verbose):
             notes.setdefault(note, []).append(result.runtime)
-        if result.conversion.float_fallbacks:
+        if result.conversion is not None and result.conversion.float_fallbacks:
             names = result.conversion.float_fallbacks
             shown = ", ".join(names[:SHOWN_NAMES]) + (
                 f" and {len(names) - SHOWN_NAMES} more" if names[SHOWN_NAMES:] else ""

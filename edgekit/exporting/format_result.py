@@ -104,6 +104,7 @@ class FormatResult:
         host: Timing on this host and other figures that are shown and not judged.
         predictions: What was predicted before.
         found_precision: Name of the precision that lies in a file made elsewhere; "" where the recipe's name says it.
+        choice: What was tried in the place of the recipe that suits the family, and what came of it; "" for nothing.
         error: Why there is no artifact, or why it could not be validated.
     """
 
@@ -118,6 +119,7 @@ class FormatResult:
     host: Mapping[str, Any] = field(default_factory=dict[str, Any])
     predictions: tuple[Prediction, ...] = ()
     found_precision: str = ""
+    choice: str = ""
     error: EdgekitError | None = None
 
     def passed(self, *, strict: bool = False) -> bool:
@@ -128,6 +130,13 @@ class FormatResult:
     def techniques(self) -> tuple[Step, ...]:
         """The steps that changed the float model."""
         return tuple(step for step in self.steps if not step.is_recipe)
+
+    def notes(self, *, of_interest: bool = False) -> list[str]:
+        """Returns what was chosen and what the converter said; with `of_interest` only what anybody should read."""
+        said = [self.choice] if self.choice else []
+        if self.conversion is None:
+            return said
+        return [*said, *self.conversion.narrowed, *(() if of_interest else self.conversion.notes)]
 
     @property
     def precision(self) -> str:
@@ -173,7 +182,7 @@ class FormatResult:
             "steps": [step.to_json() for step in self.steps],
             "passed": self.passed(),
             "artifact": artifact,
-            "notes": [*self.conversion.narrowed, *self.conversion.notes] if self.conversion else [],
+            "notes": self.notes(),
             "operators": dict(self.conversion.operators) if self.conversion else {},
             "float_fallbacks": list(self.conversion.float_fallbacks) if self.conversion else [],
             "conversion_seconds": round(self.seconds, 2),

@@ -3,7 +3,7 @@
 torch.export keeps `with torch.autocast(...)` and `with torch.no_grad()` as calls of a graph inside the graph. In a
 float32 inference graph both do nothing: what a block computes is what its body computes. `torch.cond` is a call of two
 graphs. Both are computed, and `torch.where` takes the one that the condition names: the same numbers, in every format,
-for the work of both.
+for the work of both. A condition on sizes is no tensor: where it is the same at every size, its side is taken.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _REGIONS: Final = {"wrap_with_autocast": (4,), "wrap_with_set_grad_enabled": (1,), "cond": (1, 2)}
 """Name of the higher-order operator to the places of the bodies among its arguments; their own inputs follow."""
 
+BRANCHES: Final = 2
+"""Bodies of a call that chooses between them."""
+
 
 def body_places(node: Node) -> tuple[int, ...]:
     """Returns where the bodies of a block or branch lie among a node's arguments; none for a node that is neither."""
@@ -29,6 +32,32 @@ def body_places(node: Node) -> tuple[int, ...]:
     if node.op != "call_function" or not isinstance(node.target, HigherOrderOperator):
         return ()
     return _REGIONS.get(str(node.target.name()), ())
+
+
+def known_side(branch: Node) -> bool | None:
+    """Returns whether a branch takes its first side at every size; None where values or open sizes decide."""
+    import torch
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    condition = _condition(branch)
+    if isinstance(condition, torch.SymBool):
+        if statically_known_true(condition):
+            return True
+        return False if statically_known_true(torch.sym_not(condition)) else None
+    return condition if isinstance(condition, bool) else None
+
+
+def depends_on_sizes(branch: Node) -> bool:
+    """Returns whether sizes decide between the sides of a branch, and both are taken at some size within the bounds."""
+    import torch
+
+    return isinstance(_condition(branch), torch.SymBool) and known_side(branch) is None
+
+
+def _condition(branch: Node) -> object:
+    """Returns the value of a branch's condition as torch knows it: a tensor without values, a number of sizes."""
+    condition = branch.args[0]
+    return condition.meta.get("val") if hasattr(condition, "meta") else condition
 
 
 def inline_regions(graph_module: GraphModule) -> int:
@@ -51,11 +80,13 @@ def inline_regions(graph_module: GraphModule) -> int:
 
 def _inline(graph_module: GraphModule, call: Node) -> None:
     places = body_places(call)
+    side = known_side(call) if len(places) == BRANCHES else None
     arguments = call.args[places[-1] + 1 :]
-    if len(places) == 2:
+    if len(places) == BRANCHES:
         (arguments,) = arguments
     with call.graph.inserting_before(call):
-        bodies = [_copy_of_body(graph_module, call.args[place], arguments) for place in places]
+        taken = places if side is None else places[:1] if side else places[1:]
+        bodies = [_copy_of_body(graph_module, call.args[place], arguments) for place in taken]
         results = bodies[0] if len(bodies) == 1 else _chosen(call, *bodies)
     for user in list(call.users):
         if user.target is operator.getitem:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Examples = ExampleCall | Sequence[Tensor]
 from edgekit.torch_program.graph_nodes import attribute, operator_name
-from edgekit.torch_program.inline_regions import body_places
+from edgekit.torch_program.inline_regions import BRANCHES, body_places, depends_on_sizes
 from edgekit.torch_program.number_buffers import numbers_known
 from edgekit.torch_program.program_schema import NAMESPACES
 from edgekit.torch_program.rewrites.table import REWRITES
@@ -160,6 +160,12 @@ def check_graph(graph_module: GraphModule, title: str, *, lengths: bool = False)
         if node.op != "call_function":
             continue
         if places := body_places(node):
+            if len(places) == BRANCHES and depends_on_sizes(node):
+                raise ModelError(
+                    f"{title}: torch.cond chooses by the size of an input{_in_layer(node)}{_where(node)}, and sizes on "
+                    "both sides are allowed. No format chooses by a size: bound the dimension so that one side is "
+                    "always taken, fix the size, or compute the condition from a tensor."
+                )
             for place in places:
                 check_graph(attribute(graph_module, node.args[place]), title)
             continue

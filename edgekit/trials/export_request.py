@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
+from edgekit.artifact import remove_artifact
 from edgekit.converters.base import IoType
 from edgekit.errors import UsageError
 from edgekit.exporting.details import details_json, write_details
 from edgekit.exporting.export import export as export_candidates
+from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.inputs import Inputs, read_inputs
 from edgekit.exporting.judge import MEASURED_NOW, ArtifactRuns
 from edgekit.exporting.record_files import write_report
@@ -23,6 +25,7 @@ from edgekit.planner.candidates import with_predictions_of_changed
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.task.request import Request
 from edgekit.trials.choice import Choice, PlanFile, choose, refuse_techniques
+from edgekit.trials.nearer_integers import LEFT_TO_US, is_far, is_measured, nearer_candidate
 from edgekit.usage.snippets import write_usage
 from edgekit.workers.output_folder import output_folder
 
@@ -92,9 +95,9 @@ def run_export(requested: ExportRequest, settings: Settings, done: Done) -> Expo
         )
         analysis = analyze_model(model, settings)
         candidates = chosen_candidates(request, choice, requested.io)
-        made = make_artifacts(
-            requested, candidates, choice, _read_inputs(request, model, candidates, settings), settings, done
-        )
+        inputs = _read_inputs(request, model, candidates, settings)
+        made = make_artifacts(requested, candidates, choice, inputs, settings, done)
+        made = _with_nearer_integers(requested, candidates, made, inputs, settings, done)
         report = with_imported(made, measured, request.budget)
         write_records(made, report, choice.plans, analysis, request.profile)
     return Exported(report=report, plans=tuple(choice.plans))
@@ -179,6 +182,37 @@ def make_artifacts(
         predict_changed=predict_changed,
         runs=runs,
     )
+
+
+def _with_nearer_integers(
+    requested: ExportRequest,
+    candidates: Sequence[Candidate],
+    made: ExportReport,
+    inputs: Inputs,
+    settings: Settings,
+    done: Done,
+) -> ExportReport:
+    """Returns the report with another INT8 in the place of those that came out far from the float model."""
+    request = requested.request
+    if requested.planned is not None or request.precision not in LEFT_TO_US or requested.io != "float":
+        return made
+    results: list[FormatResult] = []
+    rejected = made.rejected
+    for candidate, result in zip(candidates, made.results, strict=True):
+        if not is_far(result):
+            results.append(result)
+            continue
+        analysis = analyze_model(inputs.model, settings)
+        found = nearer_candidate(candidate, request, inputs, analysis, settings, known=is_measured(result))
+        rejected = (*rejected, *found.rejected)
+        last = result
+        if found.candidate is not candidate:
+            if result.artifact is not None:
+                remove_artifact(result.artifact.path)
+            again = Choice(candidates=(found.candidate,), rejected=(), plans=())
+            (last,) = make_artifacts(requested, (found.candidate,), again, inputs, settings, done).results
+        results.append(replace(last, choice=found.words))
+    return replace(made, results=tuple(results), rejected=rejected)
 
 
 def write_records(

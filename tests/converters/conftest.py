@@ -255,6 +255,7 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
         "up_and_across": (UpAndAcross, lambda: (torch.randn(1, 3, 8, 8),)),
         "recurrent": (lambda: Recurrent(3), lambda: (torch.randn(1, 3, 10),)),
         "long_recurrent": (lambda: Recurrent(160), lambda: (torch.randn(1, 160, 10),)),
+        "longest_recurrent": (lambda: Recurrent(320), lambda: (torch.randn(1, 320, 10),)),
         "loud": (lambda: Loud(in_module=True), lambda: (torch.randn(1, 8),)),
         "loud_outside": (lambda: Loud(in_module=False), lambda: (torch.randn(1, 8),)),
         "unknown_operator": (Unknown, lambda: (torch.randn(1, 4, 4),)),

@@ -217,12 +217,12 @@ def test_what_cannot_be_converted_has_a_reason(kind, recipe, reason):
 @pytest.mark.parametrize(
     ("steps", "reason"),
     [
-        (64, None),
+        (512, None),
         (
-            65,
+            513,
             (
-                "l has 1 layers over 65 steps. ExecuTorch has no recurrent operators, and the layer would be unrolled "
-                "into 65 cells; at most 64 are accepted."
+                "l has 1 layers over 513 steps. ExecuTorch has no recurrent operators, and the layer would be unrolled "
+                "into 513 cells; at most 512 are accepted, which take ten minutes."
             ),
         ),
     ],
@@ -246,13 +246,13 @@ def test_a_long_recurrent_layer_is_refused_by_name(convert):
     with pytest.raises(
         ConversionError,
         match=re.escape(
-            "long_recurrent.py:build cannot become executorch: lstm (aten.lstm.input) has 2 layers over 160 steps. "
-            "ExecuTorch has no recurrent operators, and the layer would be unrolled into 320 cells; at most 64 are "
-            "accepted. Use --format tflite, onnx or coreml, or a shorter input."
+            "longest_recurrent.py:build cannot become executorch: lstm (aten.lstm.input) has 2 layers over 320 steps. "
+            "ExecuTorch has no recurrent operators, and the layer would be unrolled into 640 cells; at most 512 are "
+            "accepted, which take ten minutes. Use --format tflite, onnx or coreml, or a shorter input."
         )
         + "$",
     ):
-        convert("long_recurrent", Recipe(default="fp32"))
+        convert("longest_recurrent", Recipe(default="fp32"))
 
 
 def test_an_operator_that_executorch_lacks_is_named(convert):

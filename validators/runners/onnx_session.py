@@ -234,7 +234,7 @@ def described(name: str, facts: dict[str, Any], stored: dict[int, list[str]]) ->
     count, bits = _weight_count(kind, inputs, place), BITS.get(weight_type, 0)
     is_stored = kind == "MatMulNBits" or int(facts.get("parameter_size", 0)) * 8 >= count * bits
     if kind == "MatMulNBits":
-        bits = round(8 * math.prod(weight_shape) / count)
+        bits = _bits_in_groups(weight_shape, data_shape[-1])
     elif not is_stored and stored.get(math.prod(weight_shape)):
         bits, is_stored = BITS[stored[math.prod(weight_shape)].pop()], True
     entry["arithmetic"] = arithmetic
@@ -254,6 +254,19 @@ def _weight_count(kind: str, inputs: list[tuple[str, tuple[int, ...]]], place: i
     if kind == "MatMulNBits":
         return shape[0] * inputs[0][1][-1]  # (outputs, groups, bytes of a group), several weights to a byte
     return math.prod(shape) + (math.prod(inputs[place + 1][1]) if kind in RECURRENT else 0)
+
+
+def _bits_in_groups(shape: tuple[int, ...], columns: int) -> int:
+    """Returns the bits of a weight that lies in groups; the last group is filled up, also where it is the only one.
+
+    Args:
+        shape: (outputs, groups, bytes of a group).
+        columns: Columns of the matrix. Groups are powers of two, in practice of 32 columns or more.
+    """
+    group = 32
+    while group * shape[1] < columns:
+        group *= 2
+    return 8 * shape[2] // group
 
 
 def _macs(kind: str, data: tuple[int, ...], result: tuple[int, ...], count: int, weight: tuple[int, ...]) -> int:

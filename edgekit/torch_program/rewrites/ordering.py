@@ -38,6 +38,21 @@ def _sorting(call: Call) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
     return lambda x: _largest(x, shape[axis], axis, negated=not descending)
 
 
+def ranked(call: Call) -> Function | None:
+    """Writes a median or k-th smallest value along an axis, and its place, as the last of so many smallest ones."""
+    shape = call.shape("self")
+    if not shape or not call["self"].dtype.is_floating_point:
+        return None
+    axis, kept = int(call["dim"]) % len(shape), bool(call["keepdim"])
+    count = int(call.arguments.get("k", (shape[axis] + 1) // 2))
+
+    def last(x: Tensor) -> tuple[Tensor, ...]:
+        found = [item.narrow(axis, count - 1, 1) for item in _largest(x, count, axis, negated=True)]
+        return tuple(item if kept else item.squeeze(axis) for item in found)
+
+    return last
+
+
 def topk(call: Call) -> Function | None:
     """Writes the smallest elements as the largest of the negated ones, along the last axis."""
     rank, count = len(call.shape("self")), int(call["k"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from string import ascii_letters
 from typing import TYPE_CHECKING
 
 from edgekit.torch_program.rewrites.call import Call, Function
@@ -107,6 +108,26 @@ def cdist(call: Call) -> Function | None:
         return apart.square().sum(-1).sqrt() if p == 2.0 else apart.abs().sum(-1)
 
     return distances
+
+
+def einsum(call: Call) -> Function | None:
+    """Writes an equation with an ellipsis with a letter for each axis: coremltools takes it for a single one."""
+    equation = "".join(str(call["equation"]).split())
+    if "..." not in equation or "->" not in equation:
+        return None
+    import torch
+
+    left, _, right = equation.partition("->")
+    spare = [letter for letter in ascii_letters if letter not in equation]
+    ranks = [tensor.ndim for tensor in call["tensors"]]
+    hidden = [rank - len(part.replace("...", "")) for part, rank in zip(left.split(","), ranks, strict=True)]
+    letters = "".join(spare[: max(hidden)])
+    parts = [
+        part.replace("...", letters[len(letters) - count :])
+        for part, count in zip(left.split(","), hidden, strict=True)
+    ]
+    spelled = f"{','.join(parts)}->{right.replace('...', letters)}"
+    return lambda *tensors: torch.einsum(spelled, *tensors)
 
 
 def bilinear(call: Call) -> Function | None:

@@ -51,3 +51,11 @@ def test_places_among_boundaries_are_counted(rewritten, right, int32):
         lambda x: torch.bucketize(x, bounds, right=right, out_int32=int32), torch.tensor([[-2.0, -1.0, 0.2, 0.5, 9.0]])
     )
     assert "bucketize" not in found
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+@pytest.mark.parametrize("kept", [False, True])
+def test_medians_and_ranked_values_are_the_last_of_the_smallest(rewritten, axis, kept):
+    x = torch.randn(1, 6, 5)
+    assert "median" not in rewritten(lambda x: tuple(torch.median(x, axis, kept)), x)
+    assert "kthvalue" not in rewritten(lambda x: tuple(torch.kthvalue(x, 2, axis, kept)), x)

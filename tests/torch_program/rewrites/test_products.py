@@ -45,3 +45,19 @@ def test_running_sums_of_exponentials_and_extremes_are_taken_with_shifts(rewritt
 
 def test_running_extremes_whose_places_are_read_stay(rewritten):
     assert "cummax" in rewritten(lambda x: torch.cummax(x, 1), torch.randn(1, 6))
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [
+        pytest.param("...hd,hde->...he", [(1, 4, 3, 6), (3, 6, 5)], id="in-one-operand"),
+        pytest.param("...ij, ...jk -> ...ik", [(1, 2, 3, 4), (2, 4, 5)], id="of-other-rank-in-each"),
+        pytest.param("a...,b->a...b", [(1, 3), (4,)], id="of-one-axis"),
+    ],
+)
+def test_an_ellipsis_becomes_letters(rewritten, equation, shapes):
+    class Product(nn.Module):
+        def forward(self, *tensors):
+            return torch.einsum(equation, *tensors)
+
+    assert rewritten(Product(), *map(torch.randn, shapes)) == ["einsum"]

@@ -110,3 +110,17 @@ def test_a_file_that_does_not_load_exactly_is_run_as_it_is_and_that_is_said(monk
         "without session.x64quantprecision, with which the file does not load; this processor has no VNNI, and its "
         "8-bit products saturate otherwise"
     )
+
+
+@pytest.mark.parametrize(
+    ("shape", "columns", "bits"),
+    [
+        pytest.param((5, 2, 32), 64, 8, id="whole-groups"),
+        pytest.param((5, 1, 32), 24, 8, id="one-group-filled-up"),
+        pytest.param((5, 1, 32), 2, 8, id="nearly-empty"),
+        pytest.param((5, 3, 16), 70, 4, id="4-bits-filled-up"),
+        pytest.param((5, 1, 64), 128, 4, id="4-bits-in-128"),
+    ],
+)
+def test_bits_of_weights_in_groups_do_not_count_what_fills_a_group_up(shape, columns, bits):
+    assert onnx_session._bits_in_groups(shape, columns) == bits
