@@ -29,7 +29,7 @@ _MOST_SAMPLES: Final = 32
 _MOST_BYTES: Final = 1 << 30
 """Larger models are not run: the runtime would hold all weights twice more."""
 
-_ONE_RANGE_PAYS: Final = 2.0
+_ONE_RANGE_PAYS: Final = 4.0
 """Noise of one range over that of a range a row, in power, up to which one range is taken. On MiniLM the inputs of
 queries, keys and values have 1.2 to 1.8 and lose 0.7 dB together, those of feed-forward layers 1.9 to 4.7, 1.5 dB."""
 
