@@ -119,7 +119,7 @@ def integer_array(values: Sequence[int]) -> NDArray[np.int64]:
 
 def _too_few(layers: Sequence[DynamicLayer]) -> bool:
     """Returns whether a range a row costs more than integers save."""
-    return sum(layer.rows.shape[0] for layer in layers) < _PAYS
+    return bool(sum(layer.rows.shape[0] for layer in layers) < _PAYS)
 
 
 def _smoothed(given: DynamicInput, source: str, prefix: str, add: AddConstant) -> tuple[str, list[onnx.NodeProto]]:
