@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ def weights(*shape: int) -> NDArray[np.float32]:
     return np.random.default_rng(shape).normal(size=shape).astype(np.float32)
 
 
-def graph(*nodes: tuple[str, str, str], shape: tuple[int, ...] = (1, ROWS, WIDTH), **tensors: NDArray[Any]) -> Any:
+def graph(
+    *nodes: tuple[str, str, str], tensors: Mapping[str, NDArray[Any]], shape: tuple[int, ...] = (1, ROWS, WIDTH)
+) -> Any:
     """Returns a model from (operator, inputs, output) triples; it reads `x` and writes `y`."""
     import onnx
 
@@ -55,8 +58,7 @@ def run(model: Any, x: NDArray[np.float32]) -> NDArray[np.float32]:
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.x64quantprecision", "1")  # exact without VNNI too
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    result: NDArray[np.float32] = session.run(None, {"x": x})[0]
-    return result
+    return np.asarray(session.run(None, {"x": x})[0], np.float32)
 
 
 def decibels(model: Any, made: Any, x: NDArray[np.float32]) -> float:
@@ -74,14 +76,14 @@ TENSORS = {"w": weights(WIDTH, OUTPUTS), "b": weights(OUTPUTS)}
 
 
 def test_rows_of_different_size_have_ranges_of_their_own_and_the_bias_is_added_with_the_offset() -> None:
-    model = graph(*LINEAR, **TENSORS)
+    model = graph(*LINEAR, tensors=TENSORS)
     counts, made = quantized(model)
     assert (counts["MatMulIntegerToFloat"], counts["QuantizeLinear"], counts["Add"]) == (1, 1, 1)
     assert decibels(model, made, rows_of_sizes(0.01, 100)) > 38
 
 
 def test_a_row_of_equal_values_is_exact_but_for_the_weights() -> None:
-    model = graph(*LINEAR, **TENSORS)
+    model = graph(*LINEAR, tensors=TENSORS)
     _, made = quantized(model)
     assert decibels(model, made, np.full((1, ROWS, WIDTH), 3, np.float32)) > 38
     assert np.allclose(run(made, np.zeros((1, ROWS, WIDTH), np.float32)), TENSORS["b"])
@@ -91,8 +93,7 @@ def test_layers_with_and_without_a_bias_share_their_input() -> None:
     model = graph(
         *(("MatMul", "x w", "product"), ("Add", "product b", "left"), ("MatMul", "x v", "right")),
         ("Sub", "left right", "y"),
-        **TENSORS,
-        v=weights(WIDTH, OUTPUTS)[::-1].copy(),
+        tensors={**TENSORS, "v": weights(WIDTH, OUTPUTS)[::-1].copy()},
     )
     counts, made = quantized(model)
     assert (counts["MatMulIntegerToFloat"], counts["QuantizeLinear"]) == (2, 1)
@@ -100,7 +101,7 @@ def test_layers_with_and_without_a_bias_share_their_input() -> None:
 
 
 def test_one_row_needs_no_small_operators() -> None:
-    model = graph(*LINEAR, **TENSORS, shape=(1, WIDTH))
+    model = graph(*LINEAR, tensors=TENSORS, shape=(1, WIDTH))
     counts, made = quantized(model)
     assert counts == {"DynamicQuantizeMatMul": 1}
     assert decibels(model, made, weights(1, WIDTH)) > 35
@@ -112,11 +113,12 @@ def test_what_an_attention_puts_out_has_one_range() -> None:
         *(("Mul", "x x", "values"), ("Softmax", "given", "shares"), ("MatMul", "shares values", "mixed")),
         *(("Transpose", "mixed", "turned"), ("Transpose", "turned", "back")),
         *(("MatMul", "back w", "product"), ("Add", "product b", "y")),
-        **TENSORS,
-        given=shares,
+        tensors={**TENSORS, "given": shares},
     )
     assert quantized(model)[0]["DynamicQuantizeMatMul"] == 1
-    other = graph(("Mul", "x x", "values"), ("MatMul", "values w", "product"), ("Add", "product b", "y"), **TENSORS)
+    other = graph(
+        ("Mul", "x x", "values"), ("MatMul", "values w", "product"), ("Add", "product b", "y"), tensors=TENSORS
+    )
     assert quantized(other)[0]["DynamicQuantizeMatMul"] == 0
 
 
@@ -137,7 +139,7 @@ OUTLIER = np.where(np.arange(ALIKE.size).reshape(ALIKE.shape) == 0, 1e4, np.sign
 def test_calibration_samples_say_whether_one_range_serves_all_rows(
     tmp_path: Path, value: NDArray[np.float32], one_range: int
 ) -> None:
-    model = graph(*NORMALIZED, **{**NORM, **BROAD}, shape=(1, 12, 512))
+    model = graph(*NORMALIZED, tensors={**NORM, **BROAD}, shape=(1, 12, 512))
     samples = write_samples(tmp_path / "samples", ["x"], [(value,)] * 3)
     counts, made = quantized(model, samples.folder)
     assert counts["DynamicQuantizeMatMul"] == one_range
@@ -151,7 +153,7 @@ def test_a_model_that_is_too_large_to_run_needs_no_samples(tmp_path: Path, monke
 
     monkeypatch.setattr(onnx_dynamic_inputs, "_MOST_BYTES", 1000)
     samples = write_samples(tmp_path / "samples", ["x"], [(weights(1, ROWS, WIDTH),)])
-    model = graph(*NORMALIZED, **NORM)
+    model = graph(*NORMALIZED, tensors=NORM)
     assert quantized(model, samples.folder)[1] == quantized(model)[1]
 
 
@@ -166,7 +168,7 @@ def test_a_channel_that_samples_do_not_move_keeps_half_of_the_reach_that_its_nor
     samples = write_samples(tmp_path / "samples", ["x"], [(still,)])
     squares: list[float] = []
     for folder in (None, samples.folder):
-        tensors = {item.name: item for item in quantized(graph(*NORMALIZED, **NORM), folder)[1].graph.initializer}
+        tensors = {item.name: item for item in quantized(graph(*NORMALIZED, tensors=NORM), folder)[1].graph.initializer}
         squares.append(float(onnx.numpy_helper.to_array(tensors["n.rows.smoothing"])[0]) ** 2)
     assert squares[1] / squares[0] == pytest.approx(2, rel=1e-3)
 
@@ -175,8 +177,7 @@ def test_a_bias_that_is_computed_is_added_by_its_own_operator() -> None:
     model = graph(
         *(("Relu", "x", "r"), ("ReduceMean", "r", "mean"), ("Expand", "mean wide", "c"), ("Gemm", "r w c", "y")),
         shape=(ROWS, WIDTH),
-        w=TENSORS["w"],
-        wide=np.array([ROWS, OUTPUTS], np.int64),
+        tensors={"w": TENSORS["w"], "wide": np.array([ROWS, OUTPUTS], np.int64)},
     )
     counts, made = quantized(model)
     assert (counts["MatMulIntegerToFloat"], counts["Add"]) == (1, 2)
@@ -188,7 +189,7 @@ def test_sums_before_a_normalization_are_kept_apart_from_it() -> None:
         *(("MatMul", "x w", "product"), ("Add", "product b", "wide"), ("MatMul", "wide v", "narrow")),
         *(("Add", "narrow x", "sum"), ("LayerNormalization", "sum gamma beta", "y")),
     )
-    model = graph(*nodes, **NORM, v=weights(OUTPUTS, WIDTH))
+    model = graph(*nodes, tensors={**NORM, "v": weights(OUTPUTS, WIDTH)})
     counts, made = quantized(model)
     assert (counts["Add"], counts["Sum"], counts["LayerNormalization"]) == (1, 1, 1)
     assert decibels(model, made, weights(1, ROWS, WIDTH)) > 30
