@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from edgekit.converters.onnx_dynamic import DynamicInput, DynamicLayer, round_rows
 from edgekit.converters.onnx_shapes import inferred_graph
@@ -130,7 +130,7 @@ def _runs(model: onnx.ModelProto, names: Sequence[str], folder: Path) -> Callabl
 
     def run() -> Iterator[Values]:
         for row in samples.rows(chosen):
-            made = session.run(list(names), dict(zip(inputs, row, strict=True)))
+            made = cast("list[NDArray[np.float32]]", session.run(list(names), dict(zip(inputs, row, strict=True))))
             yield {name: item.reshape(-1, item.shape[-1]) for name, item in zip(names, made, strict=True)}
 
     return run
