@@ -20,7 +20,7 @@ numbers.
 Weights are int8: with VNNI the product takes half the time of one of two uint8 factors (on 64 rows of 384 channels, 62
 us beside 133 and float's 193). x86 processors without VNNI saturate unless the session is told to be exact, as for
 static INT8. onnxruntime's kernel for blocks of 8 bits (`MatMulNBits`, accuracy level 4) has ranges of its own for each
-block and no small operators, and is slower all the same: MiniLM at 0.63 x float with blocks of 128, 0.83 x with 32.
+block and no small operators, and is slower all the same: MiniLM at 0.70 x float with blocks of 128.
 Only ever runs inside a conversion worker.
 """
 
