@@ -18,7 +18,7 @@ from edgekit.errors import ConversionError, DataError, MissingDependencyError, W
 from edgekit.formats.table import all_formats, find_format
 from edgekit.model import ArtifactState, CapturedKind, CapturedModel, TensorSpec
 from edgekit.plugins import load_plugin
-from edgekit.recipe import Recipe
+from edgekit.recipe import Precision, Recipe
 from edgekit.task.image_input import ImageInput
 from edgekit.workers.worker import Progress
 
@@ -90,11 +90,14 @@ class Converter(ABC):
         runtime: Name of its format (see `edgekit.formats.format`), which says what must be installed.
         leaves_open: It can leave sizes open that the model leaves open.
         takes_pixels: It can write artifacts whose input is pixels (see `ConversionRequest.image`).
+        gains_by_samples: Precisions that need no calibration samples and are better with them.
     """
 
     runtime: ClassVar[str]
     leaves_open: ClassVar[bool] = False
     takes_pixels: ClassVar[bool] = False
+    # In 16 bits samples tell which values would overflow.
+    gains_by_samples: ClassVar[frozenset[Precision]] = frozenset({"fp16"})
 
     @abstractmethod
     def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:

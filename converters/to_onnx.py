@@ -48,6 +48,7 @@ class ONNXConverter(Converter):
     runtime: ClassVar[str] = "onnx"
     leaves_open: ClassVar[bool] = True
     takes_pixels: ClassVar[bool] = True
+    gains_by_samples: ClassVar[frozenset[Precision]] = frozenset({"fp16", "int8_dynamic"})
 
     def why_not(self, kind: CapturedKind, recipe: Recipe) -> str | None:
         """Returns why a model of this kind cannot be converted with this recipe, or None if it can."""
@@ -69,7 +70,7 @@ class ONNXConverter(Converter):
         """
         import onnx
 
-        if request.recipe.needs_calibration and request.calibration is not None:
+        if request.calibration is not None and request.recipe.default != "fp16":
             check_calibration(request.calibration, request.model.inputs)
         progress("exporting the float graph", None)
         graph = float_graph(request.model, request.scratch, fold=bool(request.recipe.precisions - {"fp32"}))
@@ -120,7 +121,8 @@ def _realise(
         )
     if used & {"int8_static", *_WEIGHT_PRECISIONS}:
         progress("quantizing weights", None)
-        model = quantize_weights(OnnxFloatGraph(model=model, modules=graph.modules), recipe, notes)
+        samples = request.calibration if "int8_dynamic" in used else None
+        model = quantize_weights(OnnxFloatGraph(model=model, modules=graph.modules), recipe, notes, samples)
     if "int8_static" in used or any(node.op_type in DYNAMIC_PRODUCTS for node in model.graph.node):
         notes.append(
             "On x86 processors without VNNI onnxruntime needs the session option session.x64quantprecision=1: "

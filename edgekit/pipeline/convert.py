@@ -155,8 +155,8 @@ def convert(
     pixels = {IMAGE_INPUT_KEY: image.to_text()} if image else {}
     analysis = analyze_model(model, settings) if recipe.tells_layers_apart else None
     embedded = {**(metadata or {}), **pixels, **requested_metadata(recipe, io, analysis)}
-    # In 16 bits calibration is optional: it tells which values would overflow.
-    samples = calibration if recipe.needs_calibration or recipe.default == "fp16" else None
+    used = recipe.needs_calibration or not recipe.precisions.isdisjoint(find_converter(runtime).gains_by_samples)
+    samples = calibration if used else None
     request = ArtifactRequest(
         runtime=runtime,
         model=model,

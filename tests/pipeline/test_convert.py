@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgekit import registry
@@ -14,7 +15,8 @@ from edgekit.formats import table
 from edgekit.model import CapturedModel, TensorSpec
 from edgekit.pipeline.convert import Converted, convert
 from edgekit.pipeline.settings import Settings
-from edgekit.recipe import Recipe
+from edgekit.recipe import Precision, Recipe
+from edgekit.samples import Samples, write_samples
 from edgekit.workers import code_digest
 from edgekit.workers.cache import Cache
 
@@ -29,14 +31,18 @@ FORMAT = Format(
 
 class Mini(Converter):
     runtime = "mini"
+    gains_by_samples = frozenset({"int8_dynamic"})
 
     def why_not(self, kind, recipe):
         return None
 
     def convert(self, request, output, progress):
-        output.write_text("written by version A")
+        output.write_text("written by version A" + (" with samples" if request.calibration else ""))
         return Conversion(inputs=request.model.inputs, outputs=request.model.outputs)
 """
+
+
+RECIPE = Recipe()
 
 
 def forget() -> None:
@@ -48,7 +54,7 @@ def forget() -> None:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Converted]]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Converted]]:
     """Converts with the plug-in, as it stands in its file, in a worker process."""
     facts = tmp_path / "site" / "mini-1.0.dist-info"
     facts.mkdir(parents=True)
@@ -66,17 +72,28 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[s
     # This process loads the plug-in too: bytecode of it would hide an edit within the same second.
     monkeypatch.setattr("sys.dont_write_bytecode", True)
 
-    def run_version(version: str) -> Converted:
+    def run_version(version: str, recipe: Recipe = RECIPE, samples: Samples | None = None) -> Converted:
         (facts.parent / "mini_convert.py").write_text(MINI.replace("version A", f"version {version}"))
         forget()
-        return convert(model, "mini", Recipe(), None, Settings(cache=Cache(root=tmp_path / "cache")))
+        return convert(model, "mini", recipe, samples, Settings(cache=Cache(root=tmp_path / "cache")))
 
     yield run_version
     forget()
 
 
-def test_an_edited_plug_in_makes_its_artifact_anew(run: Callable[[str], Converted]) -> None:
+def test_an_edited_plug_in_makes_its_artifact_anew(run: Callable[..., Converted]) -> None:
     first, again, edited, back = (run(version) for version in "AABA")
     assert [made.cached for made in (first, again, edited, back)] == [False, True, False, True]
     texts = [made.artifact.path.read_text() for made in (first, edited, back)]
     assert texts == ["written by version A", "written by version B", "written by version A"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "text"),
+    [("int8_dynamic", "written by version A with samples"), ("int8_weights", "written by version A")],
+)
+def test_a_converter_gets_the_samples_by_which_a_precision_gains(
+    run: Callable[..., Converted], tmp_path: Path, precision: Precision, text: str
+) -> None:
+    samples = write_samples(tmp_path / "samples", ["x"], [(np.zeros((1, 3), np.float32),)])
+    assert run("A", Recipe(default=precision), samples).artifact.path.read_text() == text
