@@ -75,11 +75,6 @@ def test_apples_runtime_gets_a_picture_and_its_dictionary_becomes_an_array(packa
         def __init__(self, opened, function_name):
             assert (opened, function_name) == (str(path), None)
 
-        def get_spec(self):
-            from edgekit.validators.coreml_evaluator.package_file import read_package
-
-            return read_package(path).spec
-
         def predict(self, values, state):
             assert state is None
             given.update(values)
