@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,15 +25,20 @@ def suppress(
     import numpy as np
 
     order = np.argsort(-scores, kind="stable")
-    # Boxes of different classes are moved apart, so that one pass serves all.
-    span = float(np.ptp(boxes)) + 1 if boxes.size else 1.0
-    moved = boxes + (classes * span)[:, None]
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    # A box is held against those of its own class only, of which a tenth or a hundredth is left.
+    left = [order[classes[order] == kind] for kind in np.unique(classes)]
+    first = [(int(rank[own[0]]), place) for place, own in enumerate(left)]
+    heapq.heapify(first)
     kept: list[int] = []
-    while order.size and len(kept) < most:
-        best = int(order[0])
+    while first and len(kept) < most:
+        _, place = heapq.heappop(first)
+        best, rest = int(left[place][0]), left[place][1:]
         kept.append(best)
-        rest = order[1:]
-        order = rest[overlaps(moved[best], moved[rest]) <= iou]
+        left[place] = rest[overlaps(boxes[best], boxes[rest]) <= iou]
+        if left[place].size:
+            heapq.heappush(first, (int(rank[left[place][0]]), place))
     return np.asarray(kept, np.int64)
 
 
