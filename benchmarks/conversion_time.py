@@ -26,9 +26,9 @@ from pathlib import Path
 from edgekit.workers.cache import Cache
 from edgekit.task.request import make_request
 from edgekit.trials.choice import choose
-from edgekit.exporting.export import convert_candidates, default_jobs
+from edgekit.exporting.export import convert_candidates
 from edgekit.exporting.inputs import read_inputs
-from edgekit.pipeline.settings import Settings
+from edgekit.pipeline.settings import Settings, default_jobs
 from edgekit.pipeline.capture import capture_model
 from dataclasses import replace
 

@@ -4,9 +4,10 @@
         [--precisions fp32,int8] [--write]
 
 The encoder has 12 * width^2 parameters a layer (8 layers of 1024: 101 M, 24: 302 M) and random weights. A peak is the
-largest sum of the resident sets of a command and all its children, looked at twenty times a second; of edgekit's, the
-stage at that moment is shown too. Goal: 3 times the float32 weights + 0.6 GB, or 1.1 times the bare converter's peak
-where that is more. Needs no data.
+largest sum of the proportional sets of a command and all its children (what they hold, and their part of what they
+share: a fork that is about to run another program holds nothing of its own), looked at twenty times a second; of
+edgekit's, the stage at that moment is shown too. Goal: 3 times the float32 weights + 0.6 GB, or 1.1 times the bare
+converter's peak where that is more. Needs no data.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class Peak:
     """What a command took.
 
     Attributes:
-        bytes_: Largest sum of resident sets.
+        bytes_: Largest sum of proportional sets.
         stage: What edgekit was doing then, "" for a bare script.
         seconds: Wall-clock time.
         failed: The end of what it said, "" where it ended well.
@@ -144,7 +145,7 @@ def peak_of(command: list[str], folder: Path, environment: dict[str, str]) -> Pe
         while process.poll() is None:
             try:
                 tree = [process, *process.children(recursive=True)]
-                sizes = {one: one.memory_info().rss for one in tree}
+                sizes = {one: one.memory_full_info().pss for one in tree}
             except psutil.NoSuchProcess:
                 continue
             if sum(sizes.values()) > largest:

@@ -124,13 +124,25 @@ def _lacking(program: ExportedProgram) -> set[Any]:
     from torch._ops import OpOverload
 
     registry: Any = vars(torch_op_registry)["_TORCH_OPS_REGISTRY"]
-    targets: set[Any] = {node.target for node in program.graph.nodes if node.op == "call_function"}
-    operators = {target for target in targets if isinstance(target, OpOverload)}
+    called: Any = [node for node in program.graph.nodes if isinstance(node.target, OpOverload)]
     return {
-        target
-        for target in operators
-        if target.__name__.partition(".")[0] in _NO_TRANSLATION or registry.get_func(target.__name__) is None
+        node.target
+        for node in called
+        if node.target.__name__.partition(".")[0] in _NO_TRANSLATION
+        or registry.get_func(node.target.__name__) is None
+        or _is_recurrent_of_another_kind(node)
     }
+
+
+def _is_recurrent_of_another_kind(node: Any) -> bool:
+    """Returns whether Core ML's own operator cannot stand for it: projections, or a simple RNN both ways."""
+    kind = node.target.__name__
+    if kind not in _RECURRENT_KINDS:
+        return False
+    weights, has_biases, layers, _, _, both_ways = node.args[2:8]
+    if kind == "lstm.input":
+        return bool(len(weights) != (4 if has_biases else 2) * layers * (1 + both_ways))
+    return bool(kind.startswith("rnn") and both_ways)
 
 
 def _copy(context: Any, node: Any) -> None:

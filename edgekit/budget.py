@@ -219,13 +219,13 @@ class Budget:
         """Returns a budget in which the checks behind `names` are shown and not judged.
 
         Args:
-            names: Keys of WAIVABLE.
+            names: Keys of WAIVABLE, each alone or several with commas between them.
             source: Who waives them, for people.
 
         Raises:
             InputError: a name that cannot be waived.
         """
-        names = tuple(names)
+        names = tuple(part.strip() for name in names for part in name.split(","))
         if unknown := [name for name in names if name not in WAIVABLE]:
             raise InputError(f'{source} "{unknown[0]}" cannot be waived: accepted are {", ".join(WAIVABLE)}.')
         waived = {check: f"{source} {name}" for name in names for check in WAIVABLE[name]} | dict(self.waived)

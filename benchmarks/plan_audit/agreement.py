@@ -131,7 +131,7 @@ def _shares(found: list[tuple[dict[str, Any], list[Compared]]]) -> list[str]:
     text = (
         f"**Plans whose measured checks all agree with the predicted verdict: {true} of {len(plans)} "
         f"({true / max(1, len(plans)):.0%}); checks: {right} of {len(decided)} ({right / max(1, len(decided)):.0%}).** "
-        "Goal: 95 %. Counted are checks with a limit on which both the plan and the measurement decided."
+        "Goal: 97 %. Counted are checks with a limit on which both the plan and the measurement decided."
     )
     lines = [text]
     if undecided:

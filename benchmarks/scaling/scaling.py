@@ -3,7 +3,7 @@
     python benchmarks/scaling/scaling.py [--axes parameters,operators,samples,formats] [--write]
 
 Each point is one `edgekit export` at INT8 in a cache of its own: CPU seconds of the command and its children, wall
-time, and the largest sum of their resident sets. The exponent is the slope of log CPU (and of log memory) over the
+time, and the largest sum of their proportional sets. The exponent is the slope of log CPU (and of log memory) over the
 last doubling: 1 is in proportion, 0 is not at all. `--write` puts the table and the plot beside this file. Needs
 matplotlib and no data; about ten minutes on two quiet cores. Rows lie in `rows.jsonl` as they come: a run that was
 ended goes on behind them, and `--anew` begins again.

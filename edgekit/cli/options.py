@@ -150,7 +150,7 @@ Measurements = Annotated[
 ]  # fmt: skip
 Without = Annotated[
     list[str] | None,
-    option(BUDGET, "--without", help=f"Show a check without judging it: {', '.join(WAIVABLE)}; repeat for more."),
+    option(BUDGET, "--without", help=f"Show a check without judging it: {', '.join(WAIVABLE)}, several with commas."),
 ]
 Strict = Annotated[bool, option(BUDGET, "--strict", help="Inconclusive checks and warnings fail too.")]
 Verbose = Annotated[bool, option(OUTPUT, "--verbose", "-v", help="Print every check and note.")]

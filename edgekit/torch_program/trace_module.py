@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edgekit.errors import ModelError
 from edgekit.task.nested_values import mapped
 from edgekit.task.user_code import describe_failure, place_words
+from edgekit.torch_program.attention_paths import plain_attention
 from edgekit.torch_program.example_call import ExampleCall, taking_own_arguments
 from edgekit.torch_program.torch_protocols import Node
 
@@ -60,18 +61,13 @@ def export_module(
     """
     import torch
 
-    # Attention's fast path is one opaque operator that no converter knows.
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), plain_attention(), warnings.catch_warnings():
             # torch's own recurrent layers keep a list of their weights, and export warns of it.
             warnings.filterwarnings("ignore", message="The tensor attributes? .*_flat_weights")
             program = _exported(module, examples, title, bounds)
     except Exception as error:
         raise ModelError(_why_not_captured(error, title)) from error
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
     check_graph(program.graph_module, title, lengths=lengths)
     return program
 

@@ -230,14 +230,16 @@ def _watch(
 
 
 def _resident_bytes(pid: int) -> int:
-    """Returns the resident set of a process and its children, 0 once it has ended."""
+    """Returns the resident set of a process and its children; what has ended holds nothing."""
     import psutil
 
-    try:
+    total = 0
+    with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
-        return sum(p.memory_info().rss for p in (process, *process.children(recursive=True)))
-    except psutil.NoSuchProcess:
-        return 0
+        for one in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                total += one.memory_info().rss
+    return total
 
 
 def _end(process: subprocess.Popen[bytes] | _Fork) -> None:

@@ -354,7 +354,9 @@ def test_a_runtime_that_is_there_and_does_not_load_is_reported(board: Any, measu
     assert board.left == []
 
 
-def test_a_run_that_takes_too_long_is_ended_there(board: Any, measure: Callable[..., Any]) -> None:
+def test_a_run_that_takes_too_long_is_ended_there(
+    board: Any, measure: Callable[..., Any], are_gone: Callable[[list[int]], bool]
+) -> None:
     python = fake_python(board, f"echo $$ > {board.root}/number; exec sleep 100")
     fail(
         measure,
@@ -365,14 +367,7 @@ def test_a_run_that_takes_too_long_is_ended_there(board: Any, measure: Callable[
         settings=RunSettings(timeout_s=2.0),
     )
     assert board.left == []
-    assert_ended(int((board.root / "number").read_text()))
-
-
-def assert_ended(number: int) -> None:
-    end = time.monotonic() + 10
-    while Path(f"/proc/{number}/status").exists() and "zombie" not in Path(f"/proc/{number}/status").read_text():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    assert are_gone([int((board.root / "number").read_text())])
 
 
 def wait_for(path: Path) -> None:
@@ -384,7 +379,7 @@ def wait_for(path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminate"])
 def test_an_interruption_ends_the_run_there_and_removes_its_folder(
-    board: Any, tiny_onnx: Path, number: signal.Signals
+    board: Any, tiny_onnx: Path, number: signal.Signals, are_gone: Callable[[list[int]], bool]
 ) -> None:
     python = fake_python(board, f"echo $$ > {board.root}/number; exec sleep 100")
     # Tests that run in the background of a shell ignore Ctrl-C, and what they start would too.
@@ -399,7 +394,7 @@ def test_an_interruption_ends_the_run_there_and_removes_its_folder(
     process.send_signal(number)
     assert process.wait(timeout=30) == 130
     assert board.left == []
-    assert_ended(int((board.root / "number").read_text()))
+    assert are_gone([int((board.root / "number").read_text())])
 
 
 def test_a_connection_that_breaks_is_reported(board: Any, tiny_onnx: Path) -> None:

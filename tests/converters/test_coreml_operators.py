@@ -35,6 +35,8 @@ def turned(x: Any) -> Any:
 MODULES = {
     "gru_cell": (nn.GRUCell(4, 5), (1, 4)),
     "lstm_cell": (nn.LSTMCell(4, 5), (1, 4)),
+    "rnn_both_ways": (nn.RNN(4, 5, 2, nonlinearity="relu", bias=False, bidirectional=True), (6, 1, 4)),
+    "lstm_with_projections": (nn.LSTM(4, 5, 2, proj_size=3, bidirectional=True, batch_first=True), (1, 6, 4)),
     "distance": (Function(lambda x: functional.pairwise_distance(x, x.flip(1))), (1, 6, 8)),
     "choice_among_numbers": (Function(lambda x: torch.where(x > 0, 1.0, 2.0) * torch.where(x > 1, x, 0.5)), (1, 6)),
     "similarity": (Function(lambda x: functional.cosine_similarity(x, x.flip(1))), (1, 6, 8)),

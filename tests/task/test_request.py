@@ -132,6 +132,9 @@ def test_checks_are_waived_by_flag_and_by_the_task_file(tmp_path: Path) -> None:
     assert budget.get("accuracy_drop") is None
     assert budget.waiver("accuracy_drop") == "--without accuracy"
     assert budget.waiver("evidence") == "edgekit.toml [checks] without evidence"
+    both = ask(tmp_path, without=("accuracy, parity_floor", "evidence")).budget
+    assert both.waiver("parity_floor") == "--without parity_floor"
+    assert both.waiver("evidence") == "--without evidence"
 
 
 def test_a_check_that_cannot_be_waived_is_reported(tmp_path: Path) -> None:

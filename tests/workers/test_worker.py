@@ -327,18 +327,9 @@ def wait_for_pids(path: Path) -> list[int]:
     return [int(word) for word in done.read_text().split()]
 
 
-def are_gone(pids: list[int]) -> bool:
-    """Whether no process is left; a child that nobody has waited for yet counts as gone."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        left = [pid for pid in pids if psutil.pid_exists(pid)]
-        if all(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE for pid in left):
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def test_the_time_limit_ends_a_job_and_its_children(run: Run, tmp_path: Path) -> None:
+def test_the_time_limit_ends_a_job_and_its_children(
+    run: Run, tmp_path: Path, are_gone: Callable[[list[int]], bool]
+) -> None:
     pids = tmp_path / "pids"
     with pytest.raises(ResourceError) as raised:
         run("spawn_and_hang", timeout_s=3.0, pids=pids)
@@ -359,7 +350,7 @@ def test_the_memory_limit_ends_a_job(run: Run) -> None:
     )
 
 
-def test_an_interrupt_ends_the_whole_group(run: Run, tmp_path: Path) -> None:
+def test_an_interrupt_ends_the_whole_group(run: Run, tmp_path: Path, are_gone: Callable[[list[int]], bool]) -> None:
     pids = tmp_path / "pids"
 
     def interrupt(_phrase: str, _share: float | None) -> None:
@@ -387,7 +378,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.mark.parametrize("is_gone_before", [False, True], ids=["while-it-works", "before-it-began"])
 def test_a_worker_whose_parent_was_killed_ends_with_all_that_it_started(
-    jobs: Any, tmp_path: Path, *, is_gone_before: bool
+    jobs: Any, tmp_path: Path, are_gone: Callable[[list[int]], bool], *, is_gone_before: bool
 ) -> None:
     job = {"entry": Job(work=jobs.spawn_and_hang).entry, "request": unstructure(jobs.Request(pids=tmp_path / "pids"))}
     code = PARENT.replace("PARENT_IS_OTHER", str(int(is_gone_before)))
@@ -399,7 +390,9 @@ def test_a_worker_whose_parent_was_killed_ends_with_all_that_it_started(
     assert are_gone([int(word) for path in found for word in path.read_text().split()])
 
 
-def test_a_cancelled_job_on_a_thread_ends_its_process(run: Run, tmp_path: Path) -> None:
+def test_a_cancelled_job_on_a_thread_ends_its_process(
+    run: Run, tmp_path: Path, are_gone: Callable[[list[int]], bool]
+) -> None:
     pids, cancelled, raised = tmp_path / "pids", threading.Event(), []
 
     def run_on_thread() -> None:
