@@ -90,6 +90,7 @@ def append_boxes(graph: G, image: ImageInput, outputs: Sequence[TensorSpec]) -> 
 
 def _append(graph: FloatGraph | QuantizedGraph, boxes: _Boxes) -> None:
     import torch
+    from torch.fx.graph import CodeGen
 
     class Decoding(torch.nn.Module):  # type: ignore[misc]  # torch is Any here
         def __init__(self) -> None:
@@ -108,7 +109,7 @@ def _append(graph: FloatGraph | QuantizedGraph, boxes: _Boxes) -> None:
         more = [end.graph.call_function(operator.getitem, (both, place)) for place in range(2)]
     end.args = ((*results, *more),)
     # The captured model's own form of its results, with fewer of them, goes.
-    end.graph.set_codegen(torch.fx.graph.CodeGen())
+    end.graph.set_codegen(CodeGen())
     graph.module.recompile()
 
 

@@ -128,8 +128,7 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
     made = _store_forms(made, forms, recipe, progress)
     progress("writing the package", None)
     chosen = suppression if isinstance(suppression, Suppression) else None
-    metadata = chosen.to_metadata() if chosen else {}
-    write_package(made, {**described(request, inputs, outputs, states), **metadata}, output, chosen)
+    write_package(made, described(request, inputs, outputs, states), output, chosen)
     operators = count_operators(made)
     return Conversion(
         inputs=inputs,
@@ -144,7 +143,7 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
         operators=operators,
         float_fallbacks=fallbacks,
         states=states,
-        metadata=metadata,
+        metadata=chosen.to_metadata() if chosen else {},
     )
 
 

@@ -34,7 +34,7 @@ def write_package(
 
     With a suppression the model is a detector, and the package a pipeline of the two.
     """
-    for key, value in metadata.items():
+    for key, value in {**metadata, **(suppression.to_metadata() if suppression else {})}.items():
         model.user_defined_metadata[key] = value
     # The date would make two packages of one model differ.
     model.user_defined_metadata.pop("com.github.apple.coremltools.conversion_date", None)

@@ -58,8 +58,8 @@ def read_package(path: Path) -> PackageFile:
     kind = inner.WhichOneof("Type")
     if kind not in ("mlProgram", *NETWORKS):
         raise ArtifactError(
-            f"{path}: it holds a model of type {kind or 'none'}; the Core ML evaluator runs ML Programs, neural "
-            "networks, and either with a non-maximum suppression behind it. Validate this model on a Mac."
+            f"{path}: it holds a model of type {kind or 'none'}; the Core ML evaluator runs ML Programs and neural "
+            "networks, alone or before a non-maximum suppression. Validate this model on a Mac."
         )
     return PackageFile(
         path=path,
@@ -72,7 +72,7 @@ def read_package(path: Path) -> PackageFile:
 
 def _detector(spec: Any) -> tuple[Any, Any | None]:
     """Returns the two models of a pipeline that ends with a suppression; any other model as it is."""
-    models = spec.pipeline.models if spec.WhichOneof("Type") == "pipeline" else ()
+    models: list[Any] = list(spec.pipeline.models) if spec.WhichOneof("Type") == "pipeline" else []
     if len(models) != 2 or models[1].WhichOneof("Type") != "nonMaximumSuppression":
         return spec, None
     return models[0], models[1].nonMaximumSuppression
