@@ -36,7 +36,7 @@ def network_of(model: object) -> object:
     network = copy.deepcopy(held).eval()
     for part in network.modules():
         if hasattr(part, "export") and not callable(part.export):
-            part.export, part.format = True, "onnx"
+            part.export = True
     return network
 
 

@@ -19,7 +19,6 @@ torch = pytest.importorskip("torch")
 
 class Head(torch.nn.Module):
     export = False
-    format = None
 
     def forward(self, x: Any) -> Any:
         return x if self.export else (x, {"maps": x})
@@ -49,7 +48,7 @@ def test_the_network_comes_out_of_its_holder_in_the_form_of_exports() -> None:
     holder = Holder()
     network: Any = network_of(holder)
     assert isinstance(network, Network)
-    assert (network.head.export, network.head.format, network.training) == (True, "onnx", False)
+    assert (network.head.export, network.training) == (True, False)
     assert (holder.model.head.export, holder.model.training) == (False, True)
     assert network_of(network) is network
     assert isinstance(network_of(Network()), Network)
