@@ -62,6 +62,7 @@ class Conversion:
         float_fallbacks: Operators that the recipe wanted as integers and that stay float, by name.
         narrowed: Sentences about inputs and outputs whose dtype holds less than the float model's.
         states: What goes from one call to the next, as the artifact has it.
+        metadata: What the converter embedded beside the requested, for who reads the artifact.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -71,6 +72,7 @@ class Conversion:
     float_fallbacks: tuple[str, ...] = ()
     narrowed: tuple[str, ...] = ()
     states: tuple[ArtifactState, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 _NARROWER: Final = frozenset(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any, Final
 
+from edgekit.converters.coreml_pipeline import Suppression
 from edgekit.model import TensorSpec
 from edgekit.task.image_input import ImageInput
 
@@ -57,8 +58,16 @@ def classifier_outputs(outputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
     return (replace(outputs[0], name=PROBABILITIES),)
 
 
-def image_notes(image: ImageInput | None, classes: Sequence[str]) -> tuple[str, ...]:
-    """Returns what the user should know about the interface."""
+def image_notes(
+    image: ImageInput | None, classes: Sequence[str], suppression: Suppression | str | None = None
+) -> tuple[str, ...]:
+    """Returns what the user should know about the interface.
+
+    Args:
+        image: The input that is a picture; None where none is.
+        classes: Labels of a classifier.
+        suppression: How a detector's boxes are chosen, or why Core ML does not choose them; None for no detector.
+    """
     if image is None:
         return ()
     width, height = image.size
@@ -66,6 +75,14 @@ def image_notes(image: ImageInput | None, classes: Sequence[str]) -> tuple[str, 
     notes = [f'"{image.spec.name}" is an image of {size}; the preprocessing is inside.']
     if classes:
         notes.append(f"It is a classifier of {len(classes)} labels; its scores are what the model returns.")
+    elif isinstance(suppression, Suppression):
+        notes.append(
+            f"It is a detector of {len(suppression.labels)} labels for Vision: boxes that overlap by more than "
+            f"{suppression.iou:g} or score below {suppression.score:g} go, unless the app says otherwise. What was "
+            "judged are the head's own outputs, before that."
+        )
+    elif suppression:
+        notes.append(f"It is no detector for Vision, and gives its own outputs: {suppression}.")
     elif image.labels:
         notes.append("It is no classifier: Core ML's have one output (1, N) with N labels, each of them once.")
     return tuple(notes)

@@ -232,6 +232,7 @@ def _masking_nodes(graph: onnx.GraphProto, infinite: Collection[str]) -> set[str
 def _ranges(
     model: onnx.ModelProto, statistics: ModelStatistics, recipe: Recipe, learned: Sequence[LearnedRange]
 ) -> dict[str, Range]:
+    inputs = {value.name for value in model.graph.input}
     outputs = [value.name for value in model.graph.output]
     activations = activation_inputs(described_nodes(model.graph), outputs)
     ranges = {
@@ -241,6 +242,7 @@ def _ranges(
             symmetric=recipe.symmetric_activations,
             learned=learned,
             activation=activations.get(name),
+            fed=name in inputs,
         )
         for name, tensor in statistics.tensors.items()
     }

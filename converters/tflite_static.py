@@ -104,9 +104,11 @@ def choose_ranges(
         method: How ranges are chosen.
         learned: Ranges that training has found.
     """
+    main = model.subgraphs[0]
+    inputs = {text(main.tensors[i].name) for i in main.inputs}
     activations = activation_inputs(described_operators(model), output_names(model))
     return {
-        name: choose_range(tensor, method, learned=learned, activation=activations.get(name))
+        name: choose_range(tensor, method, learned=learned, activation=activations.get(name), fed=name in inputs)
         for name, tensor in statistics.tensors.items()
     }
 

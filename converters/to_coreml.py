@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
 from edgekit.converters.coreml_boundary import take_multi_arrays
+from edgekit.converters.coreml_boxes import append_boxes
 from edgekit.converters.coreml_image import classes_of, classifier, classifier_outputs, image_notes, with_image
+from edgekit.converters.coreml_pipeline import EVERY, Suppression
 from edgekit.converters.failure_reason import failure_reason
 from edgekit.converters.pt2e_interface import described, on_grids, quiet_frameworks, refuse_float_io
 from edgekit.converters.pt2e_pixels import take_pixels
@@ -120,6 +122,7 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
     if image is not None:
         quantized = take_pixels(quantized, request.model, image, "NCHW", as_bytes=False)
         inputs = with_image(inputs, request.model.inputs, image)
+    suppression = append_boxes(quantized, image, outputs) if image and image.task == "detection" else None
     held = coreml_states(request.model, recipe)
     states = request.model.artifact_states(inputs, outputs, held=bool(held))
     inputs, outputs = without_held(inputs, held), without_held(outputs, held)
@@ -127,14 +130,15 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
     program = export_graph(take_multi_arrays(quantized))
     program = hold_states(program, request.model) if held else program
     classes = classes_of(image, outputs)
-    made = _lower(request, program, inputs, outputs, target, progress)
+    made = _lower(request, program, inputs, (*outputs, *_box_specs(suppression)), target, progress)
     outputs = classifier_outputs(outputs) if classes else outputs
     if recurrent:
         progress("compressing recurrent weights", None)
         made = compress_recurrent_weights(made)
     made = _store_forms(made, forms, recipe, progress)
     progress("writing the package", None)
-    write_package(made, described(request, inputs, outputs, states), output)
+    chosen = suppression if isinstance(suppression, Suppression) else None
+    write_package(made, described(request, inputs, outputs, states), output, chosen)
     operators = count_operators(made)
     return Conversion(
         inputs=inputs,
@@ -144,12 +148,20 @@ def _convert_torch(request: ConversionRequest, output: Path, progress: Progress)
             *_form_notes(operators),
             *overflow,
             *_state_notes(request.model, held),
-            *image_notes(image, classes),
+            *image_notes(image, classes, suppression),
         ),
         operators=operators,
         float_fallbacks=fallbacks,
         states=states,
+        metadata=chosen.to_metadata() if chosen else {},
     )
+
+
+def _box_specs(suppression: Suppression | str | None) -> tuple[TensorSpec, ...]:
+    """Returns the outputs that a suppression reads, none without one; their shapes follow from the program."""
+    if not isinstance(suppression, Suppression):
+        return ()
+    return tuple(TensorSpec(name=name, shape=(), dtype="float32") for name in EVERY)
 
 
 @final

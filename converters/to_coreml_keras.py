@@ -43,6 +43,7 @@ from edgekit.workers.worker import Progress
 if TYPE_CHECKING:
     from coremltools.models import MLModel
 _LACKS: Final = "coremltools has no conversion for"
+_KERAS_BOXES: Final = "boxes of Keras models are decoded inside with --precision int8-static only"
 _PRODUCTS: Final = frozenset({"linear", "matmul"})
 
 
@@ -107,7 +108,7 @@ def convert_keras(request: ConversionRequest, output: Path, progress: Progress) 
     return Conversion(
         inputs=inputs,
         outputs=outputs,
-        notes=image_notes(image, classes),
+        notes=image_notes(image, classes, _KERAS_BOXES if image is not None and image.task == "detection" else None),
         operators=count_operators(made),
         float_fallbacks=kept,
         states=states,
@@ -247,6 +248,7 @@ def _setting(cto: ModuleType, bits: int, recipe: Recipe) -> Any:
 def _weighted_operators(model: Any) -> list[tuple[str, str, list[str]]]:
     """Returns (name, type, names of its constants of two axes and more) of each operator that has such."""
     from coremltools.converters.mil.frontend.milproto.load import load as load_program
+    from coremltools.converters.mil.mil.var import ListVar
 
     spec = model.get_spec()
     program = load_program(spec, spec.specificationVersion, file_weights_dir=model.weights_dir, skip_model_load=True)
@@ -255,7 +257,8 @@ def _weighted_operators(model: Any) -> list[tuple[str, str, list[str]]]:
         constants = [
             value.name
             for value in item.inputs.values()
-            if not isinstance(value, list | tuple) and value.val is not None and len(value.shape or ()) > 1
+            # The labels of a classifier are a list, which has no shape.
+            if not isinstance(value, list | tuple | ListVar) and value.val is not None and len(value.shape or ()) > 1
         ]
         if constants:
             found.append((item.name, item.op_type, constants))

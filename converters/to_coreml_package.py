@@ -19,21 +19,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from edgekit.converters.coreml_pipeline import Suppression, in_pipeline
+
 if TYPE_CHECKING:
     from coremltools.models import MLModel
 
 _AUTHOR: Final = "com.apple.CoreML"
 
 
-def write_package(model: MLModel, metadata: Mapping[str, str], output: Path) -> None:
-    """Writes `model` (a coremltools MLModel) with `metadata` embedded to the folder `output`."""
-    for key, value in metadata.items():
+def write_package(
+    model: MLModel, metadata: Mapping[str, str], output: Path, suppression: Suppression | None = None
+) -> None:
+    """Writes `model` (a coremltools MLModel) with `metadata` embedded to the folder `output`.
+
+    With a suppression the model is a detector, and the package a pipeline of the two.
+    """
+    for key, value in {**metadata, **(suppression.to_metadata() if suppression else {})}.items():
         model.user_defined_metadata[key] = value
     # The date would make two packages of one model differ.
     model.user_defined_metadata.pop("com.github.apple.coremltools.conversion_date", None)
     source, target = Path(str(model.package_path)) / "Data" / _AUTHOR, output / "Data" / _AUTHOR
     target.mkdir(parents=True)
-    program = model.get_spec().SerializeToString(deterministic=True)
+    spec = model.get_spec()
+    spec = in_pipeline(spec, suppression) if suppression else spec
+    program = spec.SerializeToString(deterministic=True)
     (target / "model.mlmodel").write_bytes(program)
     weights = source / "weights"
     if weights.is_dir():

@@ -76,7 +76,12 @@ FORMAT: Final = Format(
     facts_reader="edgekit.validators.stored_facts.coreml_package:read",
     inspector="edgekit.debugging.inspect_coreml:CoreMLInspector",
     accelerators="edgekit.validators:accelerators",
-    snippets=Snippets(words={"swift": _SWIFT, "py": PYTHON}, pictures=("swift", "py"), platforms={"swift": "Vision"}),
+    snippets=Snippets(
+        words={"swift": _SWIFT, "py": PYTHON},
+        pictures=("swift", "py"),
+        boxes=("swift",),
+        platforms={"swift": "Vision"},
+    ),
     # Core ML stores and computes 16-bit float; a 32-bit package only runs on the CPU.
     float_precision="fp16",
     dynamic_ranges=False,

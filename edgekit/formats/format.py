@@ -82,6 +82,7 @@ class Snippets:
         pictures: Languages with a template `<format>_image.<suffix>.jinja`, for artifacts whose only input is pixels.
         classifiers: The same, where an output is labelled too.
         detectors: Languages with a template `<format>_detector.<suffix>.jinja`, for heads that the platform decodes.
+        boxes: The same with `<format>_boxes.<suffix>.jinja`, for artifacts in which the platform suppresses boxes.
         segmenters: The same with `<format>_segmenter.<suffix>.jinja`, for maps of classes.
         platforms: Language to the API that those templates use.
         why_fixed: Language to why its API takes no inputs of open sizes, for those that do not.
@@ -94,6 +95,7 @@ class Snippets:
     pictures: tuple[str, ...] = ()
     classifiers: tuple[str, ...] = ()
     detectors: tuple[str, ...] = ()
+    boxes: tuple[str, ...] = ()
     segmenters: tuple[str, ...] = ()
     platforms: Mapping[str, str] = field(default_factory=dict[str, str])
 

@@ -63,7 +63,7 @@ def without_ones(shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
     return shape
 
 
-def _layout(shape: tuple[int, ...], cells: Cells) -> tuple[int, bool] | None:
+def layout(shape: tuple[int, ...], cells: Cells) -> tuple[int, bool] | None:
     """Returns (channels, whether they come first) of an output about these cells, None where it is not such a one."""
     if isinstance(cells, tuple):
         level = without_ones(shape, 3)
@@ -79,13 +79,13 @@ def _layout(shape: tuple[int, ...], cells: Cells) -> tuple[int, bool] | None:
 
 def channels(shape: tuple[int, ...], cells: Cells) -> int | None:
     """Returns the channels of an output that says something of each of these cells, None where it is not such a one."""
-    found = _layout(shape, cells)
+    found = layout(shape, cells)
     return found[0] if found else None
 
 
 def as_rows(array: NDArray[Any], cells: Cells) -> NDArray[Any]:
     """Returns an output about these cells, for which `channels` is known, as (cells, channels)."""
-    width, first = _layout(array.shape, cells) or (1, False)
+    width, first = layout(array.shape, cells) or (1, False)
     return array.reshape(width, -1).T if first else array.reshape(-1, width)
 
 

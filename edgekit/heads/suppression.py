@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,15 +25,20 @@ def suppress(
     import numpy as np
 
     order = np.argsort(-scores, kind="stable")
-    # Boxes of different classes are moved apart, so that one pass serves all.
-    span = float(np.ptp(boxes)) + 1 if boxes.size else 1.0
-    moved = boxes + (classes * span)[:, None]
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    # A box is held against those of its own class only, of which a tenth or a hundredth is left.
+    left = [order[classes[order] == kind] for kind in np.unique(classes)]
+    first = [(int(rank[own[0]]), place) for place, own in enumerate(left)]
+    heapq.heapify(first)
     kept: list[int] = []
-    while order.size and len(kept) < most:
-        best = int(order[0])
+    while first and len(kept) < most:
+        _, place = heapq.heappop(first)
+        best, rest = int(left[place][0]), left[place][1:]
         kept.append(best)
-        rest = order[1:]
-        order = rest[overlaps(moved[best], moved[rest]) <= iou]
+        left[place] = rest[overlaps(boxes[best], boxes[rest]) <= iou]
+        if left[place].size:
+            heapq.heappush(first, (int(rank[left[place][0]]), place))
     return np.asarray(kept, np.int64)
 
 
@@ -40,13 +46,10 @@ def overlaps(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[n
     """Returns the intersection over union of one box (4,) with others (n, 4), (n,)."""
     import numpy as np
 
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    common = np.maximum(sides, 0).prod(1)
-    union = _area(box[None]) + _area(others) - common
-    return np.asarray(common / np.maximum(union, np.finfo(np.float64).tiny), np.float64)
-
-
-def _area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    import numpy as np
-
-    return np.asarray(np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(1), np.float64)
+    # Columns, not rows of two: numpy takes products and minima along short rows one by one.
+    x1, y1, x2, y2 = np.ascontiguousarray(others.T)
+    common = np.maximum(np.minimum(box[2], x2) - np.maximum(box[0], x1), 0)
+    common *= np.maximum(np.minimum(box[3], y2) - np.maximum(box[1], y1), 0)
+    area = np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0)
+    own = max(box[2] - box[0], 0) * max(box[3] - box[1], 0)
+    return np.asarray(common / np.maximum(own + area - common, np.finfo(np.float64).tiny), np.float64)

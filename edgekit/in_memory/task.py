@@ -15,6 +15,7 @@ from edgekit.in_memory.data import TITLE, checked_items, first_inputs, items_of
 from edgekit.in_memory.image_input import ImageInputOption, with_image_input
 from edgekit.in_memory.models import file_name, input_names, model_kind, write_model
 from edgekit.in_memory.training import training_of
+from edgekit.in_memory.ultralytics_model import declared_task, network_of
 from edgekit.metrics.metric_function import MetricFunction
 from edgekit.model import OpenSizes, with_free_axes
 from edgekit.pipeline.capture import capture_model
@@ -26,6 +27,7 @@ from edgekit.task.input_sizes import merged_sizes, with_dimensions
 from edgekit.task.nested_values import leaves_of
 from edgekit.task.request import make_task
 from edgekit.task.task import Task, find_config
+from edgekit.task.task_metric import fitting_metric
 from edgekit.validators.execution import describe_artifact
 from edgekit.validators.runner_process import RunSettings
 
@@ -60,6 +62,7 @@ class TaskSource:
         dimensions: Sizes that stay open, which the inputs name: `{"length": (1, 512)}`.
         split_outputs: Each member of a joined output becomes an output of its own; the task file may say it too.
         image_input: See `with_image_input`.
+        does: What the model in memory says that it does, a key of `TASKS`; None where it says nothing.
     """
 
     model: object = None
@@ -73,6 +76,12 @@ class TaskSource:
     dimensions: Mapping[str, Any] | None = None
     split_outputs: bool = False
     image_input: ImageInputOption = None
+    does: str | None = None
+
+    def __post_init__(self) -> None:
+        """Takes the network out of what holds it."""
+        object.__setattr__(self, "does", self.does or declared_task(self.model))
+        object.__setattr__(self, "model", network_of(self.model))
 
     @property
     def kind(self) -> ModelKind | None:
@@ -117,6 +126,8 @@ def described_task(source: TaskSource) -> Task:
     task = make_task(called, as_path(source.config), source.overrides(), Path.cwd())
     if source.name is not None:
         task = replace(task, metadata={**task.metadata, "name": source.name})
+    if source.does is not None and task.kind is None:
+        task = replace(task, kind=source.does, metric=fitting_metric(task.metric, source.does, task.head))
     task = with_image_input(task, source.image_input)
     if callable(source.metric):
         task = replace(task, metric=MetricFunction(source.metric))

@@ -174,6 +174,7 @@ def convert(
     folder = settings.cache.make("artifacts", key, lambda place: _build_artifact(place, name, request, settings))
     record = read_value(folder / _RECORD, ConversionRecord)
     measured = measure_with_cache(folder / name, settings.cache)
+    embedded |= record.conversion.metadata
     artifact = artifact_at(
         folder / name, runtime, recipe.name, conversion=record.conversion, metadata=embedded, measured=measured
     )

@@ -72,7 +72,10 @@ def calibrate(
 
     check_samples(graph, samples)
     activations = read_by_activations(graph.module)
-    watch: dict[str, Any] = {name: observer_of(name, method, learned, activations.get(name)) for name in tensors}
+    inputs = {node.name for node in placeholders(graph.module)}
+    watch: dict[str, Any] = {
+        name: observer_of(name, method, learned, activations.get(name), fed=name in inputs) for name in tensors
+    }
     means = {place: ChannelMeans(place[1]) for place in layers.values()}
     places: dict[str, list[tuple[str, int]]] = {}
     for place in means:
@@ -130,7 +133,7 @@ def read_by_activations(module: GraphModule) -> dict[str, Activation]:
 
 
 def observer_of(
-    name: str, method: RangeMethod, learned: Sequence[LearnedRange], activation: Activation | None
+    name: str, method: RangeMethod, learned: Sequence[LearnedRange], activation: Activation | None, *, fed: bool
 ) -> Bounds | Histogram:
     """Returns what collects the range of one tensor: only its bounds where no more is requested.
 
@@ -139,17 +142,19 @@ def observer_of(
         method: How its range is chosen.
         learned: Ranges that training has found.
         activation: The activation that reads it, where nothing else does.
+        fed: It is an input of the model.
     """
     if method == "minmax" and not learned:
-        return Bounds(name, activation)
-    return Histogram(name, method, learned, activation)
+        return Bounds(name, activation, fed=fed)
+    return Histogram(name, method, learned, activation, fed=fed)
 
 
 class Bounds:
     """Minimum and maximum: all that the minmax method needs, at a tenth of a histogram's cost."""
 
-    def __init__(self, name: str, activation: Activation | None = None) -> None:
+    def __init__(self, name: str, activation: Activation | None = None, *, fed: bool = False) -> None:
         self._name = name
+        self._fed = fed
         self._activation: Activation | None = activation
         self._low = 0.0
         self._high = 0.0
@@ -165,7 +170,8 @@ class Bounds:
 
     def range(self) -> Range:
         """Returns the range of all values so far."""
-        return Range(low=self._low, high=self._high).read_by(self._activation)
+        found = Range(low=self._low, high=self._high).read_by(self._activation)
+        return found.on_whole_steps() if self._fed else found
 
 
 class Histogram:
@@ -177,7 +183,10 @@ class Histogram:
         method: RangeMethod,
         learned: Sequence[LearnedRange] = (),
         activation: Activation | None = None,
+        *,
+        fed: bool = False,
     ) -> None:
+        self._fed = fed
         self._statistics = TensorStatistics(name)
         self._activation: Activation | None = activation
         self._learned = learned
@@ -190,4 +199,6 @@ class Histogram:
 
     def range(self) -> Range:
         """Returns the range of all values so far."""
-        return choose_range(self._statistics, self._method, learned=self._learned, activation=self._activation)
+        return choose_range(
+            self._statistics, self._method, learned=self._learned, activation=self._activation, fed=self._fed
+        )

@@ -11,11 +11,14 @@ mse          the thresholds that minimise the expected squared error: rounding i
              histogram in place of a Laplace density).
 
 Every range includes 0, which padding and ReLU need to be exact. Where only an activation reads the tensor, the range
-ends where that is flat (see `activation_ranges`), whatever the method.
+ends where that is flat (see `activation_ranges`), whatever the method. The range of what the model is fed is widened
+by less than a step until both of its ends are whole steps from 0: pixels that were scaled to -1..1 lie two 255ths
+apart, and on a grid of just that step, with 0 on it, every single one of them would lie half a step off.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
@@ -32,6 +35,12 @@ if TYPE_CHECKING:
 
 PERCENTILE: Final = 99.999
 """Per cent of the values that the percentile method keeps."""
+
+_STEPS: Final = 255
+"""Steps of a grid of 8 bits."""
+
+_WHOLE: Final = 1e-4
+"""Part of a step by which an end may miss a whole one."""
 
 _GRID: Final = 128  # thresholds tried on each side of zero
 
@@ -59,6 +68,21 @@ class Range:
         low, high = distinct_range(self.low, self.high, activation)
         return Range(low=low, high=high)
 
+    def on_whole_steps(self) -> Range:
+        """Returns the smallest range around this one both of whose ends are whole steps of 8 bits from 0.
+
+        With n of 255 steps below 0, the step is s = max(-low / n, high / (255 - n)) and the range -n s to (255 - n) s;
+        n is one of the two numbers around the one that would be exact.
+        """
+        if self.low >= 0 or self.high <= 0:
+            return self
+        exact = -self.low / (self.high - self.low) * _STEPS
+        if abs(exact - round(exact)) < _WHOLE:
+            return self
+        numbers = [n for n in (math.floor(exact), math.ceil(exact)) if 0 < n < _STEPS]
+        step, below = min((max(-self.low / n, self.high / (_STEPS - n)), n) for n in numbers)
+        return Range(low=-below * step, high=(_STEPS - below) * step)
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +100,7 @@ def choose_range(
     symmetric: bool = False,
     learned: Sequence[LearnedRange] = (),
     activation: Activation | None = None,
+    fed: bool = False,
 ) -> Range:
     """Returns the range of one tensor.
 
@@ -85,6 +110,7 @@ def choose_range(
         symmetric: The grid has its zero point at 0, so the range is [-a, a].
         learned: Ranges that training has found; where one is this tensor's, it takes the method's place.
         activation: The activation that reads the tensor, where nothing else does.
+        fed: The tensor is an input of the model.
     """
     if statistics.count == 0:
         return Range(low=0.0, high=0.0)
@@ -98,7 +124,9 @@ def choose_range(
     else:
         found = mse_range(statistics, symmetric=symmetric)
     found = found.read_by(activation)
-    return found.symmetric() if symmetric else found
+    if symmetric:
+        return found.symmetric()
+    return found.on_whole_steps() if fed else found
 
 
 def _find_learned(statistics: TensorStatistics, learned: Sequence[LearnedRange]) -> Range | None:

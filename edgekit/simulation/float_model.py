@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.model import CapturedModel
 from edgekit.quantization.bias_correction import ChannelMeans
-from edgekit.quantization.pt2e_graph import is_float_tensor, read_float_graph, target_of
+from edgekit.quantization.pt2e_graph import is_float_tensor, placeholders, read_float_graph, target_of
 from edgekit.quantization.pt2e_plan import CONVOLUTIONS, LINEAR
 from edgekit.quantization.pt2e_ranges import Bounds, Histogram, check_samples, observer_of, read_by_activations
 from edgekit.quantization.ranges import Range
@@ -129,6 +129,7 @@ class FloatModel:
         floats = {node.name for node in self.runner.nodes if is_float_tensor(node)}
         read = {n.args[0].name for n in self.runner.nodes if target_of(n) in CONVOLUTIONS | {LINEAR}}
         activations = read_by_activations(self.runner.module)
+        inputs = {node.name for node in placeholders(self.runner.module)}
         axes = {n.args[0].name: -1 for n in self.runner.nodes if target_of(n) == LINEAR}
         seen: dict[str, Bounds | Histogram] = {}
         means: dict[str, ChannelMeans] = {}
@@ -137,7 +138,7 @@ class FloatModel:
             if name not in floats:
                 return
             if name not in seen:
-                seen[name] = observer_of(name, method, self._learned, activations.get(name))
+                seen[name] = observer_of(name, method, self._learned, activations.get(name), fed=name in inputs)
             seen[name].update(value)
             if name in read:
                 means.setdefault(name, ChannelMeans(axis=axes.get(name, 1))).update(value.numpy())

@@ -10,6 +10,9 @@ from edgekit.heads.table import find_decoder
 from edgekit.model import TensorSpec
 from edgekit.task.image_input import ImageInput
 
+SUPPRESSION_KEY: Final = "edgekit.suppression"
+"""Metadata entry, JSON: the two thresholds of an artifact in which the platform suppresses a detector's boxes."""
+
 _FINISHED_RANKS: Final = [3, 2, 2, 1]
 
 

@@ -21,7 +21,7 @@ from edgekit.model import Dimension, TensorSpec
 from edgekit.pipeline.artifact_metadata import Embedded, origin_line, read_embedded
 from edgekit.plain_text import markdown_code, markdown_text
 from edgekit.task.image_input import ImageInput, embedded_image_input
-from edgekit.task.picture_readers import detector_form, is_class_map
+from edgekit.task.picture_readers import SUPPRESSION_KEY, detector_form, is_class_map
 from edgekit.task.pictures import LETTERBOX_PIXEL
 from edgekit.task.preprocessing import channels_of, describe_preprocessing, image_input
 from edgekit.usage.identifiers import pascal_case, quote, snake_case
@@ -221,14 +221,21 @@ def _picture_languages(artifact: Artifact, known: Snippets) -> tuple[str, ...]:
     image = _image(artifact, embedded)
     if image is None or not image.pixels or len(artifact.inputs) != 1:
         return ()
-    own = {"detector": known.detectors, "segmenter": known.segmenters}.get(_reader(artifact))
+    own = _readers(known).get(_reader(artifact))
     if own is None:
         own = known.classifiers if _labelled(artifact.outputs, embedded) is not None else ()
-    return (*known.pictures, *(own if image.channels > 1 else ()))
+    return tuple(dict.fromkeys((*known.pictures, *(own if image.channels > 1 else ()))))
+
+
+def _readers(known: Snippets) -> dict[str, tuple[str, ...]]:
+    """Returns the languages that have a template of their own for a kind of model."""
+    return {"boxes": known.boxes, "detector": known.detectors, "segmenter": known.segmenters}
 
 
 def _reader(artifact: Artifact) -> str:
-    """Returns which template reads the outputs of an artifact that takes pixels: image, detector or segmenter."""
+    """Returns whose template reads the outputs of an artifact of pixels: image, boxes, detector or segmenter."""
+    if SUPPRESSION_KEY in artifact.metadata:
+        return "boxes"
     taken = embedded_image_input(artifact.metadata)
     if taken is None:
         return "image"
@@ -242,7 +249,7 @@ def _of_pictures(artifact: Artifact, known: Snippets, embedded: Embedded, stem: 
     made = find_format(artifact.runtime)
     reader = _reader(artifact)
     for language in _picture_languages(artifact, known):
-        languages = {"detector": known.detectors, "segmenter": known.segmenters}.get(reader, ())
+        languages = _readers(known).get(reader, ())
         labelled = _labelled(artifact.outputs, embedded)
         yield Snippet(
             name=_file_name(stem, language),

@@ -14,6 +14,9 @@ from edgekit.formats.table import find_format
 from edgekit.model import CapturedModel, TensorSpec
 from edgekit.recipe import Recipe
 from edgekit.samples import write_samples
+from edgekit.task.image_input import ImageInput
+from edgekit.task.task import ImagePreprocessing
+from edgekit.validators.runners.coreml_session import Runtime
 from edgekit.workers.worker import silent
 
 pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]  # TensorFlow warns at each step
@@ -138,3 +141,47 @@ def test_the_transpose_in_front_of_an_image_model_moves_integers(keras_model, sq
     made = np.concatenate([run((row[0], value))[0] for row, value in zip(rows, stored, strict=True)])
     result = conversion.outputs[0]
     assert sqnr(expected[0], (made.astype(np.float32) - result.zero_point) * result.scale) > 22
+
+
+@pytest.fixture(scope="module")
+def keras_picture(tmp_path_factory):
+    """A model of one picture whose channels are blue, green, red, its pixels, and what it gives for them."""
+    import keras
+
+    folder = tmp_path_factory.mktemp("picture")
+    keras.utils.set_random_seed(0)
+    picture = keras.Input((6, 10, 3), batch_size=1, name="picture")
+    features = keras.layers.ReLU()(keras.layers.Conv2D(8, 3, padding="same")(picture))
+    model = keras.Model(picture, keras.layers.Dense(3, name="logits")(keras.layers.Flatten()(features)))
+    model.save(folder / "net.keras")
+    spec = TensorSpec(name="picture", shape=(1, 6, 10, 3), dtype="float32", layout="NHWC")
+    image = ImageInput(
+        spec=spec, steps=ImagePreprocessing(mean=(100.0, 110.0, 120.0), std=(60.0, 50.0, 55.0), color="bgr")
+    )
+    pixels = [np.random.default_rng(i).integers(0, 256, (1, 6, 10, 3), dtype=np.uint8) for i in range(8)]
+    samples = write_samples(folder / "samples", ["picture"], ((image.values(row),) for row in pixels))
+    captured = CapturedModel(
+        name="net", source="net.keras", source_kind="keras", kind="keras", path=folder / "net.keras", inputs=(spec,),
+        outputs=(TensorSpec(name="logits", shape=(1, 3), dtype="float32"),), digest="0", parameters=1, macs=None,
+        family="cnn",
+    )  # fmt: skip
+    wanted = np.concatenate([np.asarray(model(image.values(row), training=False)) for row in pixels])
+    return captured, image, samples.folder, pixels, wanted
+
+
+@pytest.mark.parametrize(("precision", "least"), [("fp16", 45), ("int8_weights", 35), ("int8_static", 25)])
+def test_a_keras_model_takes_a_picture_in_core_ml(keras_picture, sqnr, tmp_path, precision, least):
+    captured, image, calibration, pixels, wanted = keras_picture
+    recipe = Recipe(default=precision)
+    request = ConversionRequest(
+        model=captured, recipe=recipe, scratch=tmp_path, image=replace(image, labels=("a", "b", "c")),
+        calibration=calibration if recipe.needs_calibration else None,
+    )  # fmt: skip
+    converter("coreml").run(request, tmp_path / "net.mlpackage", silent)
+    session = Runtime("", "evaluator", 1).open(str(tmp_path / "net.mlpackage"))
+    assert [(spec["name"], spec["shape"], spec["dtype"]) for spec in session.inputs] == [
+        ("picture", [1, 3, 6, 10], "uint8")
+    ]
+    assert session.metadata["labels"] == "a\nb\nc"
+    found = np.concatenate([session.run([row.transpose(0, 3, 1, 2)])[0] for row in pixels])
+    assert sqnr(wanted, found) > least

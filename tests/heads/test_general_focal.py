@@ -55,3 +55,22 @@ def test_other_shapes_are_refused_with_what_was_expected():
     assert PicoDet().why_not(((5, 5),), SIZE) == (
         "they have the shapes (5, 5); expected scores and 32 distances of [96, 24, 6, 2] cells"
     )
+
+
+def test_rapid_layout_decodes_picodet_the_same(generator):
+    module = pytest.importorskip("rapid_layout.model_handler.pp.post_process", exc_type=ImportError)
+    counts = [96, 24, 6, 2]
+    # Few scores count: the package looks at the best 200 alone.
+    scores = [np.where(generator.random((n, 3)) < 0.1, generator.random((n, 3)), 0.0) for n in counts]
+    distances = [3 * generator.standard_normal((n, 32)) for n in counts]
+    decode = module.PPPostProcess(labels=["0", "1", "2"], conf_thres=0.4, iou_thres=1.0)
+    picture = np.zeros((1, 3, *SIZE), np.float32)
+    boxes, found_scores, labels = decode(SIZE, picture, [part[None] for part in (*scores, *distances)])
+    wanted = sorted(zip(found_scores, map(int, labels), map(tuple, boxes), strict=True), reverse=True)
+    decoder = PicoDet(score=0.4, iou=1.0)
+    found = decoder.decode((*scores, *distances), SIZE)
+    assert len(wanted) > 5
+    assert np.allclose(found.scores, [item[0] for item in wanted])
+    assert found.classes.tolist() == [item[1] for item in wanted]
+    clipped = np.clip(found.boxes, 0, [96, 64, 96, 64])
+    assert np.abs(clipped - np.array([item[2] for item in wanted])).max() < 1e-3

@@ -26,3 +26,16 @@ def test_nothing_in_gives_nothing_out():
 
 def test_the_overlap_is_intersection_over_union():
     assert np.allclose(overlaps(BOXES[0], BOXES), [1, 0.9, 0, 1])
+
+
+def test_it_is_the_greedy_choice_within_each_class():
+    random = np.random.default_rng(0)
+    corner, classes = random.uniform(0, 60, (200, 2)), random.integers(0, 3, 200)
+    boxes, scores = np.concatenate([corner, corner + random.uniform(5, 30, (200, 2))], 1), random.random(200)
+    kept = []
+    for place in np.argsort(-scores):
+        same = [other for other in kept if classes[other] == classes[place]]
+        if all(overlaps(boxes[place], boxes[other][None])[0] <= 0.4 for other in same):
+            kept.append(int(place))
+    assert suppress(boxes, scores, classes, 0.4, 200).tolist() == kept
+    assert suppress(boxes, scores, classes, 0.4, 20).tolist() == kept[:20]

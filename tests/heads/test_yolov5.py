@@ -56,3 +56,22 @@ def test_anchors_that_are_no_numbers_are_reported():
     with pytest.raises(DataError) as caught:
         YoloV5(anchors="a,b;c,d;e,f").why_not(((378, 7),), SIZE)
     assert caught.value.message == ('[head] anchors is "a,b"; expected numbers with commas between, such as "8,16,32".')
+
+
+def test_yolov5_decodes_the_same(torchvision_detection, generator):
+    torch = pytest.importorskip("torch")
+    yolo = pytest.importorskip("yolov5.models.yolo", exc_type=ImportError)
+    strides = torch.tensor([8.0, 16.0, 32.0])
+    head = yolo.Detect(nc=2, anchors=[sum(level, ()) for level in ANCHORS], ch=(21, 21, 21)).eval()
+    head.stride = strides
+    head.anchors /= strides.view(-1, 1, 1)
+    head.m = torch.nn.ModuleList([torch.nn.Identity()] * 3)
+    maps = [generator.standard_normal((21, 64 // s, 96 // s)) for s in (8, 16, 32)]
+    exported, raw = head([torch.from_numpy(level[None].astype(np.float32)) for level in maps])
+    wanted = YoloV5().predict((exported[0].numpy(),), SIZE)
+    for given in (maps, [level[0].numpy() for level in raw]):
+        found = YoloV5().predict(tuple(given), SIZE)
+        assert np.abs(found.boxes - wanted.boxes).max() < 1e-3
+        assert np.abs(found.scores - wanted.scores).max() < 1e-5
+    centres = (wanted.boxes[:, :2] + wanted.boxes[:, 2:]) / 2
+    assert np.abs(centres - exported[0, :, :2].numpy()).max() < 1e-3

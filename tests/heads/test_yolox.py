@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from edgekit.heads.yolox import YoloX
 
@@ -31,3 +32,17 @@ def test_other_shapes_are_refused_with_what_was_expected():
     assert YoloX(classes=3).why_not(((126, 7),), SIZE) == (
         "they have the shapes (126, 7); expected (126, 5 + classes) with 3 classes"
     )
+
+
+def test_yolox_decodes_the_same(torchvision_detection, generator):
+    torch = pytest.importorskip("torch")
+    module = pytest.importorskip("yolox.models.yolo_head", exc_type=ImportError)
+    head = module.YOLOXHead(2, width=0.1)
+    head.hw = [(64 // stride, 96 // stride) for stride in (8, 16, 32)]
+    rows = generator.standard_normal((126, 7)).astype(np.float32)
+    decoded = head.decode_outputs(torch.from_numpy(rows[None].copy()), torch.float32)[0].numpy()
+    found = YoloX().predict((rows,), SIZE)
+    wanted = YoloX(decoded=True).predict((decoded,), SIZE)
+    assert np.abs(found.boxes - wanted.boxes).max() < 1e-3
+    assert np.abs((found.boxes[:, 2:] - found.boxes[:, :2]) - decoded[:, 2:4]).max() < 1e-3
+    assert np.abs(found.scores - wanted.scores).max() < 1e-6

@@ -258,3 +258,52 @@ def test_the_known_grid_of_a_relu6():
 def test_ranges_and_grids_cannot_be_changed(value):
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(value, dataclasses.fields(value)[0].name, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        pytest.param(-1.0, 1.0, (-1.0, 128 / 127), id="pixels from -1 to 1"),
+        pytest.param(-127 / 128, 1.0, (-127 / 128, 1.0), id="whole already"),
+        pytest.param(0.0, 1.0, (0.0, 1.0), id="nothing below 0"),
+        pytest.param(-2.0, 0.0, (-2.0, 0.0), id="nothing above 0"),
+        pytest.param(-1e-4, 1.0, (-1 / 254, 1.0), id="a part of a step below 0"),
+    ],
+)
+def test_both_ends_of_what_is_fed_are_whole_steps_from_0(low, high, expected):
+    found = Range(low=low, high=high).on_whole_steps()
+    assert (found.low, found.high) == pytest.approx(expected)
+
+
+@settings(deadline=None)
+@given(RANGES)
+def test_whole_steps_cover_the_range_and_cost_little(found):
+    whole = found.on_whole_steps()
+    assert whole.low <= found.low + 1e-6 * (found.high - found.low)
+    assert whole.high >= found.high - 1e-6 * (found.high - found.low)
+    narrow = min(-found.low, found.high)
+    most = 1.01 if narrow * 255 > found.high - found.low else 255 / 254 + 1e-6
+    assert whole.high - whole.low <= (found.high - found.low) * most + 1e-30
+    if found.low < 0 < found.high:
+        grid = affine_grid(whole, -128, 127)
+        assert grid.scale * (-128 - grid.zero_point) <= found.low + 2e-4 * grid.scale
+        assert grid.scale * (127 - grid.zero_point) >= found.high - 2e-4 * grid.scale
+
+
+def test_only_an_input_of_the_model_ends_on_whole_steps():
+    statistics = statistics_of(np.linspace(-1, 1, 1000))
+    assert choose_range(statistics, "minmax") == Range(low=-1.0, high=1.0)
+    assert choose_range(statistics, "minmax", fed=True).high == pytest.approx(128 / 127)
+    assert choose_range(statistics, "minmax", fed=True, symmetric=True) == Range(low=-1.0, high=1.0)
+
+
+def test_pixels_from_minus_1_to_1_lie_nearer_to_their_grid():
+    pixels = (np.arange(256) - 127.5) / 127.5
+
+    def error(found):
+        grid = affine_grid(found, -128, 127)
+        stored = np.clip(np.rint(pixels / grid.scale) + grid.zero_point, -128, 127)
+        return float(np.sqrt(((grid.scale * (stored - grid.zero_point) - pixels) ** 2).mean())) * 127.5
+
+    assert error(Range(low=-1.0, high=1.0)) == pytest.approx(0.5, abs=0.01)
+    assert error(Range(low=-1.0, high=1.0).on_whole_steps()) < 0.3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -200,3 +201,16 @@ def test_kotlin_hands_pictures_to_the_client_that_reads_the_outputs(artifact: Ar
     text = usage_files([artifact], {})["NetTflite.kt"]
     assert call in text
     assert faults("NetTflite.kt", text) == []
+
+
+def test_swift_gets_recognized_objects_where_the_package_suppresses_boxes() -> None:
+    artifact = taking_pixels("coreml", letterbox=True)
+    boxes = TensorSpec(name="boxes", shape=(1, 7, 126), dtype="float32")
+    metadata = {**artifact.metadata, "edgekit.suppression": '{"iou": 0.6, "score": 0.25}'}
+    files = usage_files([replace(artifact, outputs=(boxes,), metadata=metadata)], {})
+    text = files["NetInt8StaticCoreml.swift"]
+    assert faults("NetInt8StaticCoreml.swift", text) == []
+    assert "VNRecognizedObjectObservation" in text
+    assert "imageCropAndScaleOption = .scaleFit" in text
+    without = usage_files([replace(artifact, outputs=(boxes,))], {})["NetInt8StaticCoreml.swift"]
+    assert "VNCoreMLFeatureValueObservation" in without

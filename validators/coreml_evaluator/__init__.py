@@ -20,6 +20,7 @@ from edgekit.validators.coreml_evaluator.arithmetic import describe_package
 from edgekit.validators.coreml_evaluator.features import Feature
 from edgekit.validators.coreml_evaluator.graph import StoredConstant
 from edgekit.validators.coreml_evaluator.model_functions import function_names
+from edgekit.validators.coreml_evaluator.package_file import read_package
 from edgekit.validators.coreml_evaluator.program import (
     Metadata,
     Precision,
@@ -28,6 +29,7 @@ from edgekit.validators.coreml_evaluator.program import (
     colour_of,
     load,
 )
+from edgekit.validators.coreml_evaluator.suppression import suppressed_names
 
 __all__ = [
     "Feature",
@@ -40,4 +42,6 @@ __all__ = [
     "describe_package",
     "function_names",
     "load",
+    "read_package",
+    "suppressed_names",
 ]

@@ -22,12 +22,16 @@ class PackageFile:
 
     Attributes:
         path: The `.mlpackage` folder, or the `.mlmodel` file.
-        spec: The `Model` message.
+        spec: The `Model` message of the program or network.
+        description: What the model says of itself and of its interface; a pipeline's own.
+        suppression: The `NonMaximumSuppression` message behind a detector, None without.
         weights_folder: The folder that holds `weights/weight.bin`.
     """
 
     path: Path
     spec: Any
+    description: Any
+    suppression: Any | None
     weights_folder: Path
 
 
@@ -50,13 +54,28 @@ def read_package(path: Path) -> PackageFile:
         if type(error).__name__ != "DecodeError":
             raise
         raise ArtifactError(f"{model_path}: not a Core ML model, or a truncated one ({error}). {REMEDY}") from error
-    kind = spec.WhichOneof("Type")
+    inner, suppression = _detector(spec)
+    kind = inner.WhichOneof("Type")
     if kind not in ("mlProgram", *NETWORKS):
         raise ArtifactError(
             f"{path}: it holds a model of type {kind or 'none'}; the Core ML evaluator runs ML Programs and neural "
-            "networks. Validate this model on a Mac."
+            "networks, alone or before a non-maximum suppression. Validate this model on a Mac."
         )
-    return PackageFile(path=path, spec=spec, weights_folder=model_path.parent)
+    return PackageFile(
+        path=path,
+        spec=inner,
+        description=spec.description,
+        suppression=suppression,
+        weights_folder=model_path.parent,
+    )
+
+
+def _detector(spec: Any) -> tuple[Any, Any | None]:
+    """Returns the two models of a pipeline that ends with a suppression; any other model as it is."""
+    models: list[Any] = list(spec.pipeline.models) if spec.WhichOneof("Type") == "pipeline" else []
+    if len(models) != 2 or models[1].WhichOneof("Type") != "nonMaximumSuppression":
+        return spec, None
+    return models[0], models[1].nonMaximumSuppression
 
 
 def _root_model(path: Path) -> str:

@@ -26,6 +26,7 @@ from edgekit.validators.coreml_evaluator.graph import (
 from edgekit.validators.coreml_evaluator.model_functions import chosen_function
 from edgekit.validators.coreml_evaluator.number_formats import BY_NAME
 from edgekit.validators.coreml_evaluator.package_file import PackageFile, read_package
+from edgekit.validators.coreml_evaluator.suppression import chosen_boxes, suppressed_names
 
 if TYPE_CHECKING:
     from edgekit.validators.coreml_evaluator.interpreter import Interpreter
@@ -109,8 +110,10 @@ class Program:
             if item.type.kind == "state"
         )
         """States, empty for most models."""
-        self.outputs: tuple[Feature, ...] = tuple(self._output_features())
-        """Outputs in the function's order."""
+        every = tuple(self._output_features())
+        read = suppressed_names(package.suppression)
+        self.outputs: tuple[Feature, ...] = tuple(item for item in every if item.name not in read) or every
+        """Outputs in the function's order, without those that only a suppression behind it reads."""
 
     @property
     def path(self) -> Path:
@@ -136,7 +139,7 @@ class Program:
     @property
     def metadata(self) -> Metadata:
         """What the package says about itself."""
-        stored = self._package.spec.description.metadata
+        stored = self._package.description.metadata
         return Metadata(
             short_description=stored.shortDescription,
             version=stored.versionString,
@@ -224,6 +227,28 @@ class Program:
             DataError: An input is missing, unknown, or of another shape or kind than declared.
             ArtifactError: An operator cannot be computed on these inputs.
         """
+        results = self._results(inputs, state, trace)
+        return {feature.name: self._to_array(results[feature.name], feature) for feature in self.outputs}
+
+    def detect(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Returns what a suppression behind the program leaves: confidence (n, classes) and coordinates (n, 4).
+
+        Raises:
+            DataError: See `run`.
+            ArtifactError: See `run`; or no suppression stands behind the program.
+        """
+        suppression = self._package.suppression
+        if suppression is None:
+            raise ArtifactError(f"{self.path}: no suppression stands behind this model. Take its outputs from a run.")
+        results = self._results(inputs, None, None)
+        confidence, coordinates = (results[name].numpy() for name in suppressed_names(suppression))
+        kept = chosen_boxes(suppression, confidence, coordinates)
+        names = (suppression.confidenceOutputFeatureName, suppression.coordinatesOutputFeatureName)
+        return dict(zip(names, (confidence[kept], coordinates[kept]), strict=True))
+
+    def _results(
+        self, inputs: Mapping[str, NDArray[Any]], state: State | None, trace: Trace | None
+    ) -> Mapping[str, Any]:
         import torch
 
         from edgekit.validators.coreml_evaluator.interpreter import to_value
@@ -232,8 +257,7 @@ class Program:
         tensors = {name: value for name, array in checked.items() if isinstance(value := to_value(array), torch.Tensor)}
         cells = (state or self.new_state()).cells
         with _torch_threads(self._threads):
-            results = self._interpreter.run(tensors, cells, trace)
-        return {feature.name: self._to_array(results[feature.name], feature) for feature in self.outputs}
+            return self._interpreter.run(tensors, cells, trace)
 
     def _to_array(self, value: Value, feature: Feature) -> NDArray[Any]:
         import torch

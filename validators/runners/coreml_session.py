@@ -4,7 +4,8 @@ The evaluator proves the file (conversion and storage), not the device, and its 
 
 An image input takes the pixels that an app has: 8 bits, RGB, (1, C, H, W); where the model wants BGR they are turned
 round, as Core ML does it. A classifier's probabilities come first, in the order of its labels, which become metadata;
-its label follows as the place of the most probable one in them.
+its label follows as the place of the most probable one in them. Of a detector with Core ML's suppression behind it the
+detector alone is run: its own outputs are what the float model gives too.
 """
 
 from __future__ import annotations
@@ -143,20 +144,28 @@ class _AppleSession(Session):
     """One model in Apple's runtime."""
 
     def __init__(self, library: ModuleType, path: str, function: str) -> None:
-        from edgekit.validators.coreml_evaluator import colour_of, load
+        from edgekit.validators.coreml_evaluator import colour_of, load, read_package, suppressed_names
 
         self._path, self._function = path, function or None
-        self._model: Any = library.models.MLModel(path, function_name=function or None)
-        whole = self._model.get_spec().description
+        package = read_package(Path(path))
+        self._model: Any = (
+            library.models.MLModel(path, function_name=function or None)
+            if package.suppression is None
+            else library.models.MLModel(package.spec, weights_dir=str(package.weights_folder / "weights"))
+        )
+        whole = package.spec.description
         description = next((item for item in whole.functions if item.name == function), whole)
         self._label_name: str = description.predictedFeatureName
         self._labels = load(path, function=function or None).class_labels if self._label_name else ()
         self._colours = {value.name: colour for value in description.input if (colour := colour_of(value.type))}
         self.inputs = [_apple_spec(value, self._colours.get(value.name, "")) for value in description.input]
-        names = sorted((value.name for value in description.output), key=lambda name: name == self._label_name)
+        every = [value.name for value in description.output]
+        read = suppressed_names(package.suppression)
+        names = [name for name in every if name not in read] or every
+        names.sort(key=lambda name: name == self._label_name)
         self._described = {value.name: value for value in description.output}
         self.outputs = [self._apple_output(name) for name in names]
-        self.metadata = _described(whole.metadata.userDefined, self._labels, self._colours)
+        self.metadata = _described(package.description.metadata.userDefined, self._labels, self._colours)
         self._state_names = [value.name for value in description.state]
         self._state = self._model.make_state() if self._state_names else None
 

@@ -13,7 +13,7 @@ from edgekit.workers.structure import structure
 
 def read(path: Path) -> StoredFacts:
     """Returns what the package says."""
-    embedded = read_package(path).spec.description.metadata.userDefined
+    embedded = read_package(path).description.metadata.userDefined
     return StoredFacts(
         metadata={str(key): str(value) for key, value in embedded.items()},
         operators=tuple(structure(item, ArtifactOperator, path.name) for item in describe_package(path)),

@@ -58,8 +58,8 @@ def test_an_empty_file(tmp_path):
     path = tmp_path / "model.mlmodel"
     path.write_bytes(b"")
     assert message_of(path) == (
-        f"{path}: it holds a model of type none; the Core ML evaluator runs ML Programs and neural networks. "
-        "Validate this model on a Mac."
+        f"{path}: it holds a model of type none; the Core ML evaluator runs ML Programs and neural networks, "
+        "alone or before a non-maximum suppression. Validate this model on a Mac."
     )
 
 
@@ -105,15 +105,15 @@ def test_a_model_of_trees_in_a_package(package):
     edited(package, lambda spec: spec.treeEnsembleClassifier.SetInParent())
     assert message_of(package) == (
         f"{package}: it holds a model of type treeEnsembleClassifier; the Core ML evaluator runs ML Programs and "
-        "neural networks. Validate this model on a Mac."
+        "neural networks, alone or before a non-maximum suppression. Validate this model on a Mac."
     )
 
 
 def test_an_empty_model(package):
     (package / MODEL).write_bytes(b"")
     assert message_of(package) == (
-        f"{package}: it holds a model of type none; the Core ML evaluator runs ML Programs and neural networks. "
-        "Validate this model on a Mac."
+        f"{package}: it holds a model of type none; the Core ML evaluator runs ML Programs and neural networks, "
+        "alone or before a non-maximum suppression. Validate this model on a Mac."
     )
 
 
