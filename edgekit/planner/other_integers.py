@@ -18,8 +18,8 @@ from edgekit.recipe import Precision, RangeMethod, Recipe
 NEAR_DB: Final = 15.0
 """Parity from which on a recipe is left alone: the noise has 3 % of the power of the outputs."""
 
-_GAINS_DB: Final = {True: 1.0, False: 2.0}
-"""Parity that a change must gain: with the same kernels, and with others that cost more (a third less noise)."""
+_GAINS_DB: Final = {True: 1.0, False: 3.0}
+"""Parity that a change must gain: with the same kernels, and with others that cost more (half of the noise)."""
 
 _ALIKE_DB: Final = 1.0
 """Difference of two parities that says nothing on a few samples."""

@@ -66,9 +66,9 @@ def test_the_first_that_comes_near_is_taken_and_nothing_after_it_is_measured() -
     [
         pytest.param({MSE: 9.0, DYNAMIC: 13.0, WEIGHTS: 13.9}, DYNAMIC, id="the-cheapest-of-those-alike"),
         pytest.param({MSE: 9.0, DYNAMIC: 12.9, WEIGHTS: 14.0}, WEIGHTS, id="the-best"),
-        pytest.param({MSE: 9.0, DYNAMIC: 9.9, WEIGHTS: 9.9}, MSE, id="ranges-cost-nothing"),
-        pytest.param({MSE: 8.9, DYNAMIC: 9.9, WEIGHTS: 9.9}, STATIC, id="all-gain-too-little"),
-        pytest.param({MSE: None, DYNAMIC: None, WEIGHTS: 10.0}, WEIGHTS, id="what-cannot-be-made-is-passed-over"),
+        pytest.param({MSE: 9.0, DYNAMIC: 10.9, WEIGHTS: 10.9}, MSE, id="ranges-cost-nothing"),
+        pytest.param({MSE: 8.9, DYNAMIC: 10.9, WEIGHTS: 10.9}, STATIC, id="all-gain-too-little"),
+        pytest.param({MSE: None, DYNAMIC: None, WEIGHTS: 11.0}, WEIGHTS, id="what-cannot-be-made-is-passed-over"),
     ],
 )
 def test_where_none_comes_near_a_gain_that_is_worth_its_cost_decides(
