@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from edgekit.torch_program.keyword_names import without_keywords
+
 if TYPE_CHECKING:
     import onnx
 
@@ -31,4 +33,4 @@ def module_name(proto: onnx.NodeProto) -> str:
     else:
         text = proto.name or f"{proto.op_type}_{proto.output[0]}"
     parts = [re.sub(r"\W", "_", part) for part in re.split(r"[./]+", text) if part]
-    return ".".join(parts) or proto.op_type
+    return without_keywords(".".join(parts)) or proto.op_type

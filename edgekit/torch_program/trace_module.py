@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Examples = ExampleCall | Sequence[Tensor]
 from edgekit.torch_program.graph_nodes import attribute, operator_name
 from edgekit.torch_program.inline_regions import BRANCHES, body_places, depends_on_sizes
+from edgekit.torch_program.keyword_names import rename_keywords
 from edgekit.torch_program.number_buffers import numbers_known
 from edgekit.torch_program.program_schema import NAMESPACES
 from edgekit.torch_program.rewrites.table import REWRITES
@@ -68,6 +69,7 @@ def export_module(
             program = _exported(module, examples, title, bounds)
     except Exception as error:
         raise ModelError(_why_not_captured(error, title)) from error
+    rename_keywords(program)
     check_graph(program.graph_module, title, lengths=lengths)
     return program
 

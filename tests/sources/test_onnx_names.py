@@ -17,8 +17,9 @@ onnx = pytest.importorskip("onnx")
         ("node_7", "['', 'encoder.0', 'linear']", "encoder.0.linear"),
         ("node_7", "no list", "node_7"),
         ("a b/c:d", None, "a_b.c_d"),
+        ("lstm/while/MatMul", None, "lstm.while_.MatMul"),
     ],
-    ids=["unnamed", "torch's exporter", "with scopes", "scopes of another spelling", "odd letters"],
+    ids=["unnamed", "torch's exporter", "with scopes", "scopes of another spelling", "odd letters", "a word of Python"],
 )
 def test_a_layer_is_called_by_its_module_else_by_its_node(name: str, scopes: str | None, expected: str) -> None:
     node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"], name=name)

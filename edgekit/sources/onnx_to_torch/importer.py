@@ -17,6 +17,7 @@ from edgekit.errors import ModelError
 from edgekit.sources.onnx_branches import SIDES, side_of
 from edgekit.sources.onnx_names import module_name
 from edgekit.sources.onnx_to_torch.arithmetic import torch_dtype
+from edgekit.sources.onnx_to_torch.loops import MOST_TURNS, body_of, turn_of
 from edgekit.sources.onnx_to_torch.node import Function, Node, UnsupportedError
 from edgekit.sources.onnx_to_torch.table import OPERATORS
 
@@ -145,7 +146,7 @@ def _modern(model: onnx.ModelProto, title: str) -> onnx.ModelProto:
 def _check_operators(model: onnx.ModelProto, title: str) -> None:
     unknown: dict[str, list[str]] = {}
     for node in nodes_of(model.graph):
-        if node.domain or node.op_type not in (*OPERATORS, "If"):
+        if node.domain or node.op_type not in (*OPERATORS, "If", "Loop"):
             kind = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
             unknown.setdefault(kind, []).append(node.name or node.output[0])
     if unknown:
@@ -166,8 +167,8 @@ def _places(names: Sequence[str]) -> str:
 
 def _walk(proto: onnx.NodeProto, graph: _Graph) -> None:
     """Runs one node: its outputs become constants, or a step of the module."""
-    if proto.op_type == "If":
-        _walk_branch(proto, graph)
+    if proto.op_type in ("If", "Loop"):
+        (_walk_branch if proto.op_type == "If" else _walk_loop)(proto, graph)
         return
     if _absorb_bias(proto, graph):
         return
@@ -244,11 +245,7 @@ def _walk_branch(proto: onnx.NodeProto, graph: _Graph) -> None:
     if condition in graph.constant:
         side = "then_branch" if bool(graph.values[condition].item()) else "else_branch"
         for inner, outer in zip(_walk_side(proto, side, graph), proto.output, strict=True):
-            graph.values[outer] = graph.values[inner]
-            if inner in graph.constant:
-                graph.constant.add(outer)
-            else:
-                graph.module.add_alias(outer, inner)
+            _call_also(outer, inner, graph)
         return
     results = [_walk_side(proto, side, graph) for side in SIDES]
     for output, first, second in zip(proto.output, *results, strict=True):
@@ -265,11 +262,96 @@ def _walk_side(proto: onnx.NodeProto, side: str, graph: _Graph) -> list[str]:
     for tensor in body.initializer:
         graph.values[tensor.name] = to_torch(tensor)
         graph.constant.add(tensor.name)
-    for name in (*(name for node in body.node for name in node.input), *(value.name for value in body.output)):
+    results = [str(value.name) for value in body.output]
+    _walk_all(body.node, results, graph)
+    return results
+
+
+def _walk_all(nodes: Sequence[onnx.NodeProto], results: Sequence[str], graph: _Graph) -> None:
+    """Walks the nodes of a body whose results are read outside."""
+    for name in (*(name for node in nodes for name in node.input), *results):
         graph.readers[name] = graph.readers.get(name, 0) + 1
-    for node in body.node:
+    for node in nodes:
         _walk(node, graph)
-    return [str(value.name) for value in body.output]
+
+
+def _call_also(outer: str, inner: str, graph: _Graph) -> None:
+    """Gives a tensor another name."""
+    if not outer:
+        return
+    graph.values[outer] = graph.values[inner]
+    if inner in graph.constant:
+        graph.constant.add(outer)
+    else:
+        graph.module.add_alias(outer, inner)
+
+
+def _walk_loop(proto: onnx.NodeProto, graph: _Graph) -> None:
+    """Walks the body of a Loop as often as it runs, which must not depend on the inputs.
+
+    Raises:
+        ModelError: it does, or the loop runs too often to be written out, or never and collects something.
+    """
+    import torch
+
+    body, label = body_of(proto), proto.name or proto.output[0]
+    kept = {tensor.name: f"{label}/{tensor.name}" for tensor in body.initializer}
+    for tensor in body.initializer:
+        graph.values[kept[tensor.name]] = to_torch(tensor)
+    graph.constant.update(kept.values())
+    going, carried = f"{label}/begins", list(proto.input[2:])
+    _call_also(going, proto.input[1], graph) if proto.input[1] else _add_constant(going, torch.tensor(True), graph)
+    collected: list[list[str]] = [[] for _ in range(len(body.output) - 1 - len(carried))]
+    turn = 0
+    with graph.module.shared_weights():
+        while _known(going, proto, graph) and (not proto.input[0] or turn < _known(proto.input[0], proto, graph)):
+            if turn == MOST_TURNS:
+                raise ModelError(_cannot(proto, graph, f"it runs more than {MOST_TURNS} times"))
+            number = f"{label}/{turn}"
+            _add_constant(number, torch.tensor(turn), graph)
+            nodes, results = turn_of(body, [number, going, *carried], kept, number)
+            _walk_all(nodes, results, graph)
+            going, carried = results[0], results[1 : 1 + len(carried)]
+            for names, name in zip(collected, results[1 + len(carried) :], strict=True):
+                names.append(name)
+            turn += 1
+    for outer, inner in zip(proto.output, carried, strict=False):
+        _call_also(outer, inner, graph)
+    for outer, names in zip(proto.output[len(carried) :], collected, strict=True):
+        _collect(proto, outer, names, graph)
+
+
+def _collect(proto: onnx.NodeProto, output: str, names: Sequence[str], graph: _Graph) -> None:
+    """Joins what the turns of a loop gave, along a new first axis."""
+    import torch
+    from onnx import helper
+
+    if not output:
+        return
+    if not names:
+        raise ModelError(_cannot(proto, graph, "it never runs, and collects values"))
+    shape = f"{output}/shape"
+    _add_constant(shape, torch.tensor([1, *graph.values[names[0]].shape]), graph)
+    rows = [f"{output}/{turn}" for turn in range(len(names))]
+    nodes = [helper.make_node("Reshape", [name, shape], [row], name=row) for name, row in zip(names, rows, strict=True)]
+    nodes.append(helper.make_node("Concat", rows, [output], name=f"{output}/Concat", axis=0))
+    _walk_all(nodes, [], graph)
+
+
+def _add_constant(name: str, value: Tensor, graph: _Graph) -> None:
+    graph.values[name] = value
+    graph.constant.add(name)
+
+
+def _known(name: str, loop: onnx.NodeProto, graph: _Graph) -> int:
+    """Returns a number that decides how often a loop runs.
+
+    Raises:
+        ModelError: it depends on the model's inputs.
+    """
+    if name not in graph.constant:
+        raise ModelError(_cannot(loop, graph, "how often it runs depends on the model's inputs"))
+    return int(graph.values[name].item())
 
 
 def _absorb_bias(proto: onnx.NodeProto, graph: _Graph) -> bool:

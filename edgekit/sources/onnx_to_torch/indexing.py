@@ -36,6 +36,23 @@ def _slice(node: Node) -> Function:
     return run
 
 
+def _reverse_sequence(node: Node) -> Function:
+    """The first values of each row along an axis in the opposite order: as many as a constant says, row by row."""
+    import torch
+
+    rows, steps = node.number("batch_axis", 1), node.number("time_axis", 0)
+    lengths = node.integers(1, "lengths")
+    size = node.shape()[steps]
+    if all(length == size for length in lengths):
+        return lambda x, _=None: x.flip(steps)
+    places = [[*range(length - 1, -1, -1), *range(length, size)] for length in lengths]
+    shape = [1] * node.rank()
+    shape[rows], shape[steps] = len(lengths), size
+    index = torch.tensor(places)
+    index = (index if rows < steps else index.T).reshape(shape)
+    return lambda x, _=None: x.gather(steps, index.expand(x.shape))
+
+
 def _backward(start: int, end: int, step: int, size: int) -> tuple[int, int, int]:
     """Returns bounds of a range with a negative step, clamped as ONNX says."""
     start = min(max(start + size if start < 0 else start, 0), size - 1)
@@ -187,6 +204,7 @@ def _mirrored(node: Node, amounts: dict[int, tuple[int, int]], mode: str, flat: 
 OPERATORS: Final[Mapping[str, Builder]] = {
     "Slice": _slice,
     "Gather": _gather,
+    "ReverseSequence": _reverse_sequence,
     "GatherElements": _gather_elements,
     "GatherND": _gather_nd,
     "ScatterElements": _scatter_elements,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, final
 
 import torch
@@ -22,6 +24,10 @@ _WEIGHT_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
 _USUAL: Final = ("x", "weight", "bias")
 
 
+def _own_parameter(tensor: Tensor) -> nn.Parameter:
+    return torch.nn.Parameter(tensor, requires_grad=False)
+
+
 @final
 class StepModule(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
     """One node: its function and its constant inputs.
@@ -31,11 +37,20 @@ class StepModule(torch.nn.Module):  # type: ignore[misc]  # torch is untyped her
         function: Takes one argument for each input.
         constants: Stored inputs by position.
         arity: Number of inputs of the node.
+        parameter: Makes a parameter, or finds one that holds the same.
     """
 
-    def __init__(self, operator: str, function: Function, constants: Mapping[int, Tensor], arity: int) -> None:
+    def __init__(
+        self,
+        operator: str,
+        function: Function,
+        constants: Mapping[int, Tensor],
+        arity: int,
+        parameter: Callable[[Tensor], nn.Parameter] = _own_parameter,
+    ) -> None:
         super().__init__()
         self.operator = operator
+        self._parameter = parameter
         self._function = function
         self._arity = arity
         self._places: dict[int, str] = {}
@@ -48,7 +63,7 @@ class StepModule(torch.nn.Module):  # type: ignore[misc]  # torch is untyped her
 
     def _store(self, i: int, name: str, tensor: Tensor) -> None:
         if tensor.is_floating_point() and name not in ("running_mean", "running_var"):
-            self.register_parameter(name, torch.nn.Parameter(tensor, requires_grad=False))
+            self.register_parameter(name, self._parameter(tensor))
         else:
             self.register_buffer(name, tensor)
         self._places[i] = name
@@ -87,6 +102,20 @@ class ImportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is untyped
         self._aliases: dict[str, str] = {}
         self._linear: dict[str, StepModule] = {}
         self._constants: dict[str, str] = {}
+        self._shared: dict[tuple[tuple[int, ...], bytes], nn.Parameter] | None = None
+
+    @contextmanager
+    def shared_weights(self) -> Generator[None]:
+        """Lets steps that are added meanwhile share weights of equal values: those of the turns of one loop."""
+        outer, self._shared = self._shared, {} if self._shared is None else self._shared
+        yield
+        self._shared = outer
+
+    def _parameter(self, tensor: Tensor) -> nn.Parameter:
+        if self._shared is None:
+            return _own_parameter(tensor)
+        key = tuple(tensor.shape), hashlib.sha256(tensor.contiguous().numpy().tobytes()).digest()
+        return self._shared.setdefault(key, _own_parameter(tensor))
 
     def add_step(
         self,
@@ -100,7 +129,7 @@ class ImportedModule(torch.nn.Module):  # type: ignore[misc]  # torch is untyped
         outputs: list[str],
     ) -> None:
         """Appends a node as a child module with the dotted `name`, made unique."""
-        step = StepModule(operator, function, constants, arity)
+        step = StepModule(operator, function, constants, arity, self._parameter)
         folder, _, leaf = name.rpartition(".")
         owner, path = self._owner(folder)
         free = next(word for i in itertools.count() if not hasattr(owner, word := f"{leaf}_{i}" if i else leaf))

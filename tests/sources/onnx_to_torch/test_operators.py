@@ -258,6 +258,7 @@ CASES = [
     case("Gather", X, [1, 2, 3], axis=1, variant="consecutive"),
     case("Gather", X, [3, 0, 0], axis=1, variant="constant"),
     case("Gather", X, np.array([2, -1]), axis=2, variant="dynamic"),
+    case("ReverseSequence", X, [3], batch_axis=0, time_axis=1),
     case("GatherElements", POSITIVE, np.array([[0, -1, 1]]), axis=1),
     case("GatherND", X, np.array([[0, 1], [0, -2]])),
     case("ScatterElements", POSITIVE, np.array([[2, 0]]), values(1, 2, seed=1), axis=1),
