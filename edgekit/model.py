@@ -21,6 +21,9 @@ CapturedKind = Literal["pt2", "onnx", "keras", "savedmodel", "tflite"]
 IMPORTABLE: Final[frozenset[CapturedKind]] = frozenset({"onnx", "keras", "savedmodel"})
 """Kinds of files that can be turned into an exported torch program: ONNX by an importer, TensorFlow's through ONNX."""
 
+RUN_LAYER_BY_LAYER: Final[frozenset[CapturedKind]] = frozenset({"pt2", "onnx"})
+"""Kinds whose layers are those of the torch program: what TensorFlow's converters make of its models has others."""
+
 OPEN_NAME: Final = "open.pt2"
 """File of a captured program with open sizes, beside the one with the largest."""
 

@@ -130,7 +130,7 @@ FORMAT: Final = Format(
     drops=(
         efficientnet_lite0("int8_static", 1.25, 0.54, 2.89),
         tiny_resnet("int8_static", 0.14, -0.31, 0.59),
-        minilm("int8_dynamic", 0.05, -0.05, 0.16),
+        minilm("int8_dynamic", -0.03, -0.17, 0.09),
         resemblyzer("int8_dynamic", 0.11, 0.10, 0.12),
     ),
     practice=(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgekit.formats.realisation import Realisation
 from edgekit.formats.table import find_format, known_format
+from edgekit.model import RUN_LAYER_BY_LAYER
 
 
 def realisation_of(runtime: str) -> Realisation:
@@ -23,7 +24,6 @@ def why_not_simulated(runtime: str, kind: str) -> str | None:
     found = known_format(runtime)
     if found is None or found.realisation is None:
         return f"edgekit does not know how {runtime} rounds, so it cannot be simulated"
-    # What TensorFlow's own converters make of a Keras model has other layers than the torch program that it can become.
-    if kind in ("pt2", "onnx"):
+    if kind in RUN_LAYER_BY_LAYER:
         return None
     return f"a {kind} file cannot be run layer by layer here; give the torch or ONNX model that it was made from"

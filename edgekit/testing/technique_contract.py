@@ -168,8 +168,8 @@ class TechniqueContract:
         assert self.why_not(self.tiny().model) is None
 
     def test_a_model_of_another_kind_is_refused_with_the_reason(self) -> None:
-        model = replace(self.tiny().model, kind="keras", source="net.keras")
-        assert self.why_not(model) == "it changes torch models, and net.keras was captured as keras"
+        model = replace(self.tiny().model, kind="tflite", source="net.tflite")
+        assert self.why_not(model) == "it changes torch models, and net.tflite was captured as tflite"
 
     def test_a_model_of_another_kind_cannot_be_run(self, tmp_path: Path) -> None:
         model = replace(self.tiny().model, kind="keras", source="net.keras")

@@ -16,9 +16,9 @@ STATIC = Recipe(default="int8_static", symmetric_activations=True, float_heads=(
 PERCENTILE, MSE, HYBRID, DYNAMIC, WEIGHTS = other_integers(STATIC)
 
 
-def measured(figures: dict[Recipe, float | None], asked: list[Recipe]) -> Callable[[Recipe], MeasuredRecipe | None]:
+def measured(figures: dict[Recipe, float | None], requested: list[Recipe]) -> Callable[[Recipe], MeasuredRecipe | None]:
     def measure(recipe: Recipe) -> MeasuredRecipe | None:
-        asked.append(recipe)
+        requested.append(recipe)
         figure = figures[recipe]
         return None if figure is None else MeasuredRecipe(recipe=recipe, parity_db=figure)
 
@@ -53,12 +53,12 @@ def test_a_dynamic_recipe_rounds_less_with_integer_weights_alone() -> None:
 
 
 def test_the_first_that_comes_near_is_taken_and_nothing_after_it_is_measured() -> None:
-    asked: list[Recipe] = []
+    requested: list[Recipe] = []
     figures: dict[Recipe, float | None] = {PERCENTILE: 8.4, MSE: 7.0, HYBRID: 30.0}
     base = MeasuredRecipe(recipe=STATIC, parity_db=8.0)
-    found, tried = nearest(base, (PERCENTILE, MSE, HYBRID, WEIGHTS), measured(figures, asked))
+    found, tried = nearest(base, (PERCENTILE, MSE, HYBRID, WEIGHTS), measured(figures, requested))
     assert found == MeasuredRecipe(recipe=HYBRID, parity_db=30.0)
-    assert [item.recipe for item in tried] == asked == [PERCENTILE, MSE, HYBRID]
+    assert [item.recipe for item in tried] == requested == [PERCENTILE, MSE, HYBRID]
 
 
 @pytest.mark.parametrize(

@@ -245,7 +245,6 @@ QUANTIZED = ("QOperator", "QDQ", "ranges at run time", "MatMulNBits")
 NOT_IN_TORCH = {
     "com.microsoft": 'com.microsoft.BiasGelu (node "g")',
     "FusedConv": 'com.microsoft.FusedConv (node "y")',
-    "Loop": 'Loop (node "y")',
 }
 SIZES = (InputSizes(name="x", shape=(1, 3, 8, 8), dtype="float32"),)
 
@@ -301,7 +300,7 @@ def test_what_torch_does_not_have_is_named_with_its_node_and_a_way_out(tmp_path:
 
 
 @pytest.mark.parametrize(
-    "name", ["opset 7, IR 3", "opset 26", "functions", "open rank", "dims -1", "(1, N) biases", "If"]
+    "name", ["opset 7, IR 3", "opset 26", "functions", "open rank", "dims -1", "(1, N) biases", "If", "Loop"]
 )
 def test_the_rest_becomes_torch_and_so_reaches_every_format(tmp_path: Path, name: str) -> None:
     onnx.save(CASES[name](), tmp_path / "net.onnx")

@@ -23,10 +23,10 @@ class Translator(nn.Module):
         self.register_buffer("kept", nn.Transformer.generate_square_subsequent_mask(SIZE))
         self.mask = mask
 
-    def forward(self, given: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
+    def forward(self, given: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         mask = self.mask(self)
         memory = self.encoder(given, mask=mask)
-        return self.decoder(asked, memory, tgt_mask=mask, tgt_key_padding_mask=asked[..., 0] > 1.5)
+        return self.decoder(wanted, memory, tgt_mask=mask, tgt_key_padding_mask=wanted[..., 0] > 1.5)
 
 
 MASKS = {

@@ -150,7 +150,7 @@ def test_the_first_that_is_near_is_made_instead_and_the_words_say_what_it_costs(
     assert world.made == [("minmax", 15), ("percentile", 15), ("mse", 15), ("int8_hybrid", 15)]
 
 
-def test_other_ranges_are_told_apart_from_what_was_made(world: World, analysis: Analysis) -> None:
+def test_other_ranges_are_distinct_from_what_was_made(world: World, analysis: Analysis) -> None:
     world.figures = {"minmax": 8.0, "percentile": 30.0}
     found = world.nearer(analysis)
     assert found.candidate.recipe == replace(STATIC, ranges="percentile")

@@ -72,7 +72,7 @@ def test_the_runner_and_its_sessions_import_nothing_of_edgekit_but_the_evaluator
         "runner.py": {"from edgekit.validators.runners.opened_artifact import ("},
         "coreml_session.py": {
             "from edgekit.validators import coreml_evaluator",
-            "from edgekit.validators.coreml_evaluator import colour_of, load",
+            "from edgekit.validators.coreml_evaluator import colour_of, load, read_package, suppressed_names",
         },
         "reference_session.py": {"from edgekit.torch_program.program_archive import load_program"},
     }
