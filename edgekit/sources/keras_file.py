@@ -39,11 +39,9 @@ file of 100 MB takes about two seconds here."""
 def why_not_from_tensorflow(kind: CapturedKind, target: str) -> str | None:
     """Returns why a format takes no TensorFlow models, or None if it takes them, as they are or through torch."""
     found = find_format(target)
-    return (
-        None
-        if found.kind_from(kind) in found.starts_from
-        else found.why_not_started.get(kind, f"{found.title} takes no {kind} file")
-    )
+    if found.kind_from(kind) in found.starts_from:
+        return None
+    return found.why_not_started.get(kind, f"{found.title} takes no {kind} file")
 
 
 @final
