@@ -17,11 +17,13 @@ from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, OpenSizes, TensorSpec
 from edgekit.sources.onnx_names import SCOPES, module_name
 from edgekit.torch_program.open_sizes import load_captured
+from edgekit.torch_program.recurrent_kinds import has_projections
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import onnx
+    from torch.export import ExportedProgram
 
 MIN_OPSET: Final = 13
 """Oldest opset whose quantize and dequantize nodes take a scale per channel."""
@@ -77,7 +79,7 @@ def _from_exported_program(captured: CapturedModel) -> onnx.ModelProto:
     import torch
     from onnxscript import ir, optimizer
 
-    program = load_captured(captured)
+    program = _without_projections(load_captured(captured))
     try:
         exported: Any = torch.onnx.export(program, (), dynamo=True, verbose=False)
     except Exception as error:
@@ -93,6 +95,17 @@ def _from_exported_program(captured: CapturedModel) -> onnx.ModelProto:
     del program, exported
     gc.collect()
     return ir.to_proto(model)
+
+
+def _without_projections(program: ExportedProgram) -> ExportedProgram:
+    """Returns the program with LSTMs whose states are projected written out: torch's exporter writes no valid node."""
+    import torch
+
+    targets: set[Any] = {node.target for node in program.graph.nodes if has_projections(node)}
+    if not targets:
+        return program
+    known: Any = torch.export.default_decompositions()
+    return program.run_decompositions({target: known[target] for target in targets})
 
 
 def _name_sizes(graph: onnx.GraphProto, opened: OpenSizes) -> None:

@@ -18,6 +18,7 @@ from edgekit.model import CapturedModel, OpenSizes, State, TensorSpec
 from edgekit.recipe import Recipe
 from edgekit.task.image_input import ImageInput
 from edgekit.torch_program.hold_states import held_states
+from edgekit.torch_program.recurrent_kinds import RECURRENT_KINDS, has_projections, is_simple_both_ways
 
 if TYPE_CHECKING:
     from coremltools.models import MLModel
@@ -39,8 +40,6 @@ _NO_TRANSLATION: Final = frozenset({"affine_grid_generator"})
 """Operators whose translation only serves TorchScript's graphs: in an exported program its reader fails."""
 _READS_DEFAULTS: Final = frozenset({"cosine_similarity.default", "mse_loss.default"})
 """Operators whose translation counts on all arguments: an exported program leaves out those that are the default."""
-_RECURRENT_KINDS: Final = {"lstm.input": 3, "gru.input": 2, "rnn_tanh.input": 2, "rnn_relu.input": 2}
-"""Recurrent operators of torch to their number of outputs."""
 
 
 def import_coremltools(*, with_tensorflow: bool = False) -> ModuleType:
@@ -73,7 +72,7 @@ def extend_torch_frontend() -> None:
     registry: Any = vars(torch_op_registry)["_TORCH_OPS_REGISTRY"]
     utils.TORCH_DTYPE_TO_MIL_DTYPE.setdefault(torch.int8, types.int8)
     registry.name_to_func_mapping["clone"] = _copy
-    for kind, outputs in _RECURRENT_KINDS.items():
+    for kind, outputs in RECURRENT_KINDS.items():
         if kind in registry.name_to_func_mapping:
             continue  # a second conversion in this process
         registry.set_func_by_name(_tuple_translation(registry.get_func(kind.split(".")[0]), outputs), kind)
@@ -130,19 +129,9 @@ def _lacking(program: ExportedProgram) -> set[Any]:
         for node in called
         if node.target.__name__.partition(".")[0] in _NO_TRANSLATION
         or registry.get_func(node.target.__name__) is None
-        or _is_recurrent_of_another_kind(node)
+        or has_projections(node)
+        or is_simple_both_ways(node)
     }
-
-
-def _is_recurrent_of_another_kind(node: Any) -> bool:
-    """Returns whether Core ML's own operator cannot stand for it: projections, or a simple RNN both ways."""
-    kind = node.target.__name__
-    if kind not in _RECURRENT_KINDS:
-        return False
-    weights, has_biases, layers, _, _, both_ways = node.args[2:8]
-    if kind == "lstm.input":
-        return bool(len(weights) != (4 if has_biases else 2) * layers * (1 + both_ways))
-    return bool(kind.startswith("rnn") and both_ways)
 
 
 def _copy(context: Any, node: Any) -> None:
