@@ -92,14 +92,12 @@ class CoreMLConverter(Converter):
                 return _convert_torch(import_through_onnx(request, progress), output, progress)
             try:
                 made = convert_keras(request, output, progress)
-            except ConversionError:
+            except ConversionError as refused:
                 # Its reader of TensorFlow's graphs knows less than its reader of torch programs (convolutional LSTMs).
                 try:
                     imported = import_through_onnx(request, progress)
                 except ConversionError:
-                    imported = None
-                if imported is None:
-                    raise
+                    raise refused from None
                 return _convert_torch(imported, output, progress)
             return replace(made, notes=(*_notes(request, deployment_target(request.recipe, request.io)), *made.notes))
 
