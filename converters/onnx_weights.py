@@ -4,7 +4,8 @@ int8_dynamic    a linear layer quantizes its input at run time and multiplies in
 int8_weights    a linear layer becomes MatMulNBits: blocks of 32 weights share a scale, products are float.
 int4_weights    MatMulNBits in groups as large as the recipe says; activations are quantized block by block.
 
-Embedding tables become int8 with a scale per row, gathered before they are dequantized, in standard operators only.
+Embedding tables become int8 with a scale per row, gathered before they are dequantized, in standard operators only; at
+4 bits GatherBlockQuantized, which does both.
 Convolutions and recurrent layers keep int8 weights that are dequantized when the model runs.
 Only ever runs inside a conversion worker.
 """
@@ -20,6 +21,7 @@ from edgekit.converters.onnx_dynamic_inputs import dynamic_inputs, static_shapes
 from edgekit.converters.onnx_precisions import node_precisions
 from edgekit.converters.onnx_source import OnnxFloatGraph
 from edgekit.converters.onnx_static import consumers, drop_unread_weights
+from edgekit.quantization.grouped_weights import round_groups
 from edgekit.recipe import Precision, Recipe
 
 if TYPE_CHECKING:
@@ -102,7 +104,7 @@ class _Editor:
                 bias=node.input[2] if len(node.input) > 2 and node.input[2] else None,
             )
         elif node.op_type == "Gather" and _attribute(node, "axis", 0) == 0:
-            self._table(node)
+            self._table(node, precision)
         elif node.op_type == "Conv":
             self._stored(node, axis=0)
             self.convolutions += 1
@@ -205,14 +207,18 @@ class _Editor:
         vector: NDArray[np.float32] = np.broadcast_to(values.reshape(-1), (width,))
         return vector
 
-    def _table(self, node: onnx.NodeProto) -> None:
-        """Gather of a table's rows: gather int8 rows and their scales, then multiply."""
+    def _table(self, node: onnx.NodeProto, precision: Precision) -> None:
+        """Gather of a table's rows: gather integers and their scales, then multiply."""
         import onnx
 
         table = self._values(node.input[0])
         if table is None or table.ndim != 2:
             return
         name, made = node.input[0], node.name
+        group = self._recipe.table_group(table.shape[1]) if precision == "int4_weights" else None
+        if group is not None:
+            self._table_in_groups(node, table, group)
+            return
         quantized, scale = round_rows(table)
         integers, scales = self._add(f"{name}.int8", quantized), self._add(f"{name}.scale", scale)
         self._nodes[node.name] = [
@@ -225,6 +231,29 @@ class _Editor:
                 "Mul", [f"{made}.float", f"{made}.scales"], list(node.output), name=f"{made}.multiply"
             ),
         ]
+
+    def _table_in_groups(self, node: onnx.NodeProto, table: NDArray[np.float32], group: int) -> None:
+        """Gather of a 4-bit table's rows: onnxruntime's own operator gathers packed integers and dequantizes them."""
+        import onnx
+
+        name = node.input[0]
+        found = round_groups(table, group)
+        packed = self._add(f"{name}.4b{group}.weight", found.packed(even_high=False))
+        scales = self._add(f"{name}.4b{group}.scale", found.scales)
+        self._nodes[node.name] = [
+            onnx.helper.make_node(
+                "GatherBlockQuantized",
+                [packed, node.input[1], scales],
+                list(node.output),
+                name=node.name,
+                domain=_MICROSOFT,
+                bits=4,
+                block_size=group,
+                gather_axis=0,
+                quantize_axis=1,
+            )
+        ]
+        self._uses_microsoft = True
 
     def _stored(self, node: onnx.NodeProto, axis: int) -> None:
         """A weight that is stored as int8 with a scale per index of `axis` and dequantized when the model runs."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from edgekit.analysis.tflite_protocols import TFLiteGraph, TFLiteOperator
 from edgekit.converters.tflite_file import operators, text
+from edgekit.converters.tflite_groups import group_of
 from edgekit.converters.tflite_precisions import WEIGHTED, tensor_precisions
 from edgekit.converters.tflite_source import FloatModel
 from edgekit.quantization.statistics import not_finite
@@ -34,7 +35,7 @@ def quantizer_recipe(
         infinite: See `kept_float`.
     """
     from ai_edge_quantizer import recipe_manager
-    from ai_edge_quantizer.qtyping import TFLOperationName
+    from ai_edge_quantizer.qtyping import QuantGranularity, TFLOperationName
 
     rules = recipe_manager.RecipeManager()
     # What is decided operator by operator has no rule for all of them.
@@ -50,11 +51,16 @@ def quantizer_recipe(
         precision = "fp32" if names[0] in kept else precisions[names[0]]
         if module in source.recurrent:
             precision = _recurrent_precision(precision, kind, graph, operator)
-        if precision == "int4_weights" and kind == "FULLY_CONNECTED" and _columns(graph, operator) % recipe.group_size:
-            # A block may not cross a row's end: 8 bits, as `predict.storage` has it.
-            precision = "int8_dynamic"
+        group = group_of(graph, operator, kind, recipe) if precision == "int4_weights" else None
+        if precision == "int4_weights" and group is None and kind in ("EMBEDDING_LOOKUP", "FULLY_CONNECTED"):
+            precision = "int8_dynamic"  # as `predict.storage` has it
+        pattern = "^" + re.escape(";".join(names) + ";") + "$"
         if precision != default:
-            _add_rules(rules, "^" + re.escape(";".join(names) + ";") + "$", precision, recipe)
+            _add_rules(rules, pattern, precision, recipe)
+        if group is not None and kind == "EMBEDDING_LOOKUP":
+            # Behind the rules for all operators: tables have groups of their own size.
+            blocks = getattr(QuantGranularity, f"BLOCKWISE_{group}")
+            rules.add_dynamic_config(pattern, TFLOperationName.EMBEDDING_LOOKUP, 4, blocks)
     if float_io:
         for operation in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
             rules.add_quantization_config(".*", operation, algorithm_key="no_quantize")
@@ -125,10 +131,6 @@ def _recurrent_precision(precision: Precision, kind: str, graph: TFLiteGraph, op
         rows, columns = (int(n) for n in graph.tensors[operator.inputs[1]].shape)
         return "fp16" if columns * _NARROW < rows else "int8_weights"
     return "fp32" if precision == "int8_static" else precision
-
-
-def _columns(graph: TFLiteGraph, operator: TFLiteOperator) -> int:
-    return int(graph.tensors[operator.inputs[1]].shape[-1])
 
 
 def _add_rules(rules: Any, pattern: str, precision: Precision, recipe: Recipe) -> None:

@@ -309,7 +309,9 @@ def _notes(request: ConversionRequest, target: str) -> tuple[str, ...]:
             "channel, and computes in 16-bit float."
         )
     if recipe.default == "int4_weights":
-        notes.append("Linear layers have 4-bit weights; embedding tables and convolutions have 8-bit weights.")
+        tables = "and embedding tables have" if request.model.kind == "pt2" else "have"
+        others = "convolutions" if request.model.kind == "pt2" else "embedding tables and convolutions"
+        notes.append(f"Linear layers {tables} 4-bit weights; {others} have 8-bit weights.")
     if request.io == "int8":
         notes.append("Integer inputs and outputs need iOS 26, macOS 26 or watchOS 26.")
     elif recipe.default == "int4_weights":

@@ -22,6 +22,7 @@ from edgekit.converters.tflite_file import (
     text,
     write,
 )
+from edgekit.converters.tflite_groups import round_in_groups
 from edgekit.converters.tflite_metadata import describe_pixels, with_files
 from edgekit.converters.tflite_open import free_axes
 from edgekit.converters.tflite_pixels import take_pixels, transposes
@@ -196,6 +197,8 @@ def _realise(source: FloatModel, request: ConversionRequest, progress: Progress)
         ranges = choose_ranges(source.model, calibration.statistics, recipe.ranges, request.model.learned_ranges)
         lift_weak_channels(source.model, ranges)
         result = calibration_result(ranges)
+    if "int4_weights" in used:
+        round_in_groups(source.model, tensor_precisions(source, recipe), recipe)
     progress("quantizing", None)
     made: Any = quantizer.Quantizer(write(source.model))
     float_io = request.io == "float"

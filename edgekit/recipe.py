@@ -20,7 +20,7 @@ int8_dynamic      integer weights, activations quantized at run time by their ow
 int8_hybrid       decided operator by operator: int8_static for convolutions and what only moves or combines their
                   results, int8_dynamic for linear layers, recurrent layers and tables, float for the rest
 int8_weights      integer weights, float arithmetic (embedding tables too)
-int4_weights      4-bit weights in groups, float or dynamic arithmetic
+int4_weights      4-bit weights in groups (linear layers and embedding tables), float or dynamic arithmetic
 w8a16             integer weights, 16-bit integer activations
 """
 
@@ -64,6 +64,9 @@ Preference = Literal["balanced", "accuracy", "size", "speed"]
 """What a plan prefers among candidates that fit."""
 
 PREFERENCES: Final[tuple[Preference, ...]] = get_args(Preference)
+
+_TABLE_GROUPS: Final = (64, 32)
+"""Columns of an embedding table that share a scale at 4 bits, the first that its rows fill: what all runtimes take."""
 
 RangeMethod = Literal["minmax", "percentile", "mse"]
 
@@ -146,6 +149,16 @@ class Recipe:
             if any(fnmatchcase(module, pattern) for module in modules):
                 return precision
         return self.default
+
+    def table_group(self, columns: int) -> int | None:
+        """Returns how many columns of an embedding table share a scale at 4 bits, None where rows do not fill groups.
+
+        A table that is read row by row loses less than a layer that sums: its groups are larger, its scales fewer.
+
+        Args:
+            columns: Of the table.
+        """
+        return next((size for size in _TABLE_GROUPS if columns % size == 0), None)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the JSON form."""

@@ -99,6 +99,11 @@ def test_a_precision_that_nobody_knows_is_refused(data: dict[str, object]) -> No
     )
 
 
+@pytest.mark.parametrize(("columns", "group"), [(384, 64), (96, 32), (40, None)])
+def test_rows_of_a_table_are_cut_into_the_largest_groups_that_they_fill(columns: int, group: int | None) -> None:
+    assert Recipe(default="int4_weights").table_group(columns) == group
+
+
 def test_a_candidate_is_titled_by_what_it_does() -> None:
     steps = (Step(technique="prune_channels", settings={"ratio": 0.5}), Step(technique="quantize_static"))
     candidate = Candidate(runtime="tflite", recipe=Recipe(default="int8_static"), steps=steps)

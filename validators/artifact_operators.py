@@ -33,6 +33,7 @@ class ArtifactOperator:
         weight_bits: Bits of one of them as stored; 0 without weights.
         scales: How many scales these weights have; 0 where they have none or the runtime does not report it.
         channels: Its output channels, where it has weights.
+        table_bits: Bits of one value of the table whose rows it looks up, as stored; 0 for what looks up none.
         zero_point: Zero point of its result's grid, None where there is none, one for each channel, or nobody knows.
         path: What runs it on the accelerated path (`XNNPACK`), "" where it falls off, None where nobody knows.
     """
@@ -47,6 +48,7 @@ class ArtifactOperator:
     weight_bits: int = 0
     scales: int = 0
     channels: int = 0
+    table_bits: int = 0
     zero_point: int | None = None
     path: str | None = None
 

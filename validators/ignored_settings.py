@@ -66,9 +66,10 @@ def _weights(evidence: Evidence, requested: Requested) -> Iterator[str]:
     """Yields what the stored weights contradict."""
     weighted = [operator for operator in evidence.operators if operator.weights]
     used = requested.recipe.precisions
+    held = {bits for operator in evidence.operators for bits in (operator.weight_bits, operator.table_bits)}
     for precision in sorted(used):
         bits = _BITS.get(precision)
-        if bits is not None and weighted and not any(operator.weight_bits == bits for operator in weighted):
+        if bits is not None and weighted and bits not in held:
             yield f"{precision} was requested; no layer has {bits}-bit weights, but {_bits_words(weighted)}."
     made = known_format(evidence.artifact.runtime)
     widens = made is not None and made.runtime.widens_halves

@@ -207,7 +207,7 @@ class _Reader:
             return "int8_static"
         if kind in {"MatMulInteger", "ConvInteger"} or kind.startswith("DynamicQuantize"):
             return "int8_dynamic"
-        if kind == "MatMulNBits":
+        if kind in ("MatMulNBits", "GatherBlockQuantized"):
             return "int4_weights"
         fed = [name in self._dequantized for name in node.input[:2]]
         if fed[:1] == [True]:
@@ -251,7 +251,8 @@ class _Reader:
             equation = next(a.s.decode() for a in node.attribute if a.name == "equation")
             macs = einsum_macs(equation, [self._builder.shape(name) for name in reads])
             return ("attention_matmul", macs, {}, {})
-        if kind == "Gather" and self._builder.is_stored(reads[0]) and len(self._builder.shape(reads[0])) == 2:
+        looks_up = kind in ("Gather", "GatherBlockQuantized")
+        if looks_up and self._builder.is_stored(reads[0]) and len(self._builder.shape(reads[0])) == 2:
             return ("embedding", 0, {reads[0]: ("table", self._builder.shape(reads[0])[0])}, {})
         if kind in _NORMS:
             return ("normalization", 0, {n: ("norm", None) for n in reads[1:] if self._builder.is_stored(n)}, {})

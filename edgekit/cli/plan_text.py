@@ -35,7 +35,7 @@ _PRECISIONS: Final = {
     "int8_hybrid": "quantize weights to 8 bits, activations of convolutions too (calibrated ranges), and of linear "
     "layers at run time",
     "int8_weights": "quantize weights to 8 bits, compute in float",
-    "int4_weights": "quantize weights to 4 bits in groups of 32, tables to 8",
+    "int4_weights": "quantize weights to 4 bits in groups of 32, tables in groups of 64",
     "w8a16": "quantize weights to 8 and activations to 16 bits",
 }
 

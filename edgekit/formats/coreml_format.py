@@ -20,6 +20,7 @@ from edgekit.formats.tensor_words import PYTHON
 
 # A scale per channel (float16) and an int8 zero point, in the weight file.
 _INT8: Final = Layout(form="int8", per_channel=3, per_channel_deflated=0.62)
+_INT4: Final = Layout(form="int4", per_group=2)
 
 _STORAGE: Final = Storage(
     layouts={
@@ -28,7 +29,7 @@ _STORAGE: Final = Storage(
         "int8_static": layouts(_INT8, FLOAT16),
         "int8_dynamic": layouts(_INT8, FLOAT16),
         "int8_weights": layouts(_INT8, FLOAT16),
-        "int4_weights": layouts(_INT8, FLOAT16, linear=Layout(form="int4", per_group=2)),
+        "int4_weights": layouts(_INT8, FLOAT16, linear=_INT4, table=_INT4),
     },
     graph=GraphBytes(
         fixed=3500,

@@ -25,7 +25,12 @@ _STORAGE: Final = Storage(
         "int8_static": layouts(_INT8, FLOAT32, bias=_BIAS, recurrent=FLOAT32),
         "int8_dynamic": layouts(_INT8, FLOAT32, recurrent=FLOAT32, depthwise=FLOAT32),
         "int4_weights": layouts(
-            _INT8, FLOAT32, recurrent=FLOAT32, depthwise=FLOAT32, linear=Layout(form="int4", per_group=2)
+            _INT8,
+            FLOAT32,
+            recurrent=FLOAT32,
+            depthwise=FLOAT32,
+            linear=Layout(form="int4", per_group=2),
+            table=Layout(form="int4", per_group=4),
         ),
     },
     graph=GraphBytes(

@@ -14,6 +14,7 @@ from edgekit.formats.tensor_words import CPP, PYTHON
 # Scale (float32) and zero point (int8) initializers per channel; an integer bias has a scale and an int32 zero point.
 # Dynamic linear layers keep each channel's sum too; weights-only ones are MatMulNBits in blocks of 32.
 _INT8: Final = Layout(form="int8", per_channel=5, per_channel_deflated=0.73)
+_INT4: Final = Layout(form="int4", per_group=4)
 _BIAS: Final = Layout(form="int32", per_channel=8, per_channel_deflated=0.45)
 
 _STORAGE: Final = Storage(
@@ -23,7 +24,7 @@ _STORAGE: Final = Storage(
         "int8_static": layouts(_INT8, FLOAT32, bias=_BIAS),
         "int8_dynamic": layouts(_INT8, FLOAT32, linear=Layout(form="int8", per_channel=8)),
         "int8_weights": layouts(_INT8, FLOAT32, linear=Layout(form="int8", per_group=4, group_size=32)),
-        "int4_weights": layouts(_INT8, FLOAT32, linear=Layout(form="int4", per_group=4)),
+        "int4_weights": layouts(_INT8, FLOAT32, linear=_INT4, table=_INT4),
     },
     graph=GraphBytes(
         fixed=300,

@@ -27,7 +27,8 @@ class Layout:
         per_channel: Bytes per output channel beside the values.
         per_channel_deflated: What share of these deflate leaves: scales stay, zero points that are all 0 vanish.
         per_group: Bytes per group of columns.
-        group_size: Columns of a group; None for `Recipe.group_size`, and then rows that groups do not fill stay 8 bits.
+        group_size: Columns of a group; None for the recipe's, of tables `Recipe.table_group`, and then rows that
+            groups do not fill stay 8 bits.
     """
 
     form: str

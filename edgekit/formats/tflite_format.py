@@ -11,8 +11,9 @@ from edgekit.formats.stored_bytes import FLOAT16, FLOAT32, GraphBytes, Layout, M
 from edgekit.formats.tensor_words import CPP, PYTHON
 
 # A scale (float32) and a zero point (int64) per channel in the tensor's quantization record, and such a record for the
-# int32 bias of integer kernels too. 4 bits: fully connected layers only, a float16 scale per group.
+# int32 bias of integer kernels too. 4 bits: fully connected layers and tables, a float16 scale per group.
 _INT8: Final = Layout(form="int8", per_channel=12, per_channel_deflated=0.31)
+_INT4: Final = Layout(form="int4", per_group=2)
 _BIAS: Final = Layout(form="int32", per_channel=12, per_channel_deflated=0.31)
 
 _STORAGE: Final = Storage(
@@ -24,7 +25,7 @@ _STORAGE: Final = Storage(
         "int8_static": layouts(_INT8, FLOAT32, bias=_BIAS, recurrent=None),
         "int8_dynamic": layouts(_INT8, FLOAT32),
         "int8_weights": layouts(_INT8, FLOAT32),
-        "int4_weights": layouts(_INT8, FLOAT32, linear=Layout(form="int4", per_group=2)),
+        "int4_weights": layouts(_INT8, FLOAT32, linear=_INT4, table=_INT4),
     },
     graph=GraphBytes(
         fixed=3000,

@@ -28,6 +28,9 @@ _ATTEMPTS: Final = 3  # memory is a sum only nearly: where the whole breaks a li
 _TIE: Final = 0.01
 """Weight of all noise together against all that the metric loses."""
 
+_NOISE: Final = "noise"
+"""Name of the noise where it is what is limited."""
+
 _WORTH_IT: Final = 1.25  # times less noise, 1 dB: below that a plain recipe is better for being simple
 
 
@@ -103,6 +106,48 @@ def search(
             return made
         limits = {name: limit - excess.get(name, 0.0) for name, limit in limits.items()}
     return None
+
+
+def search_smallest(
+    losses: Sequence[LayerLoss],
+    base: Candidate,
+    above: Precision,
+    allowed: float,
+    analysis: Analysis,
+    profile: DeviceProfile,
+) -> Candidate | None:
+    """Returns the smallest recipe of two precisions whose noise is allowed, None where it is no other than a plain one.
+
+    Args:
+        losses: Noise of each module in both precisions.
+        base: The candidate in the precision of fewer bits.
+        above: What layers keep that would add too much noise.
+        allowed: Largest sum of the layers' noise.
+        analysis: The model's costed graph.
+        profile: The device.
+    """
+    layers = _layers(losses, base, (above,), analysis, profile)
+    # The program of `solve` turned round: bytes are what it keeps small, and noise is what it may spend.
+    turned = [
+        replace(
+            layer,
+            choices=tuple(
+                Choice(precision=choice.precision, noise=choice.costs["size"], costs={_NOISE: choice.noise})
+                for choice in layer.choices
+            ),
+        )
+        for layer in layers
+    ]
+    picked = solve(turned, {_NOISE: allowed})
+    if picked is None:
+        return None
+    precisions: dict[str, Precision] = {
+        layer.module: choice.precision for layer, choice in zip(layers, picked, strict=True)
+    }
+    if len(set(precisions.values())) < 2:
+        return None
+    recipe = with_precisions(base.recipe, precisions)
+    return with_predictions(Candidate(runtime=base.runtime, recipe=recipe), analysis, profile)
 
 
 def expected_points(noise: float, margins: Sequence[float] | None) -> float | None:

@@ -63,7 +63,7 @@ def resolve_precision(
 ) -> Recipe:
     """Returns the recipe that a preset means for a model in a runtime.
 
-    `int4` is about linear layers: converters keep embedding tables and convolutions at 8 bits by themselves.
+    `int4` is about linear layers and embedding tables: converters keep convolutions at 8 bits by themselves.
 
     Args:
         preset: A key of `plan.PRESETS`.
@@ -88,6 +88,11 @@ def resolve_precision(
         per_channel=bool(wanted.get("per_channel", True)),
         symmetric_activations=bool(wanted.get("symmetric_activations", False)) and precision in _STATIC,
     )
+
+
+def eight_bits_for(runtime: str) -> Precision:
+    """Returns what a layer gets in a 4-bit recipe where 4 bits are too few for it: no calibrated ranges are needed."""
+    return "int8_dynamic" if _has_dynamic_ranges(runtime) else "int8_weights"
 
 
 def _has_dynamic_ranges(runtime: str) -> bool:

@@ -91,7 +91,8 @@ def store(weight: Weight, use: Use, runtime: str, recipe: Recipe) -> Stored | No
     storage, layout = storage_of(runtime), layout_of(runtime, use, weight.role)
     if storage is None or layout is None:
         return None
-    if _must_change(weight, layout, storage, recipe):
+    group = _group(weight, layout, recipe)
+    if _must_change(weight, layout, group, storage):
         layout = FLOAT16 if weight.role == "recurrent" else storage.layouts[use.precision]["kernel"]
     if layout is None:
         return None
@@ -100,7 +101,7 @@ def store(weight: Weight, use: Use, runtime: str, recipe: Recipe) -> Stored | No
         return Stored(values_bytes=weight.size_bytes, scales_bytes=0, deflated_bytes=weight.size_bytes * ratio)
     count = weight.count if storage.keeps_unread else round(weight.count * weight.read_share)
     values = math.ceil(count * _BITS[layout.form] / 8)
-    groups = math.ceil(count / (layout.group_size or recipe.group_size)) if layout.per_group else 0
+    groups = math.ceil(count / group) if layout.per_group and group else 0
     channels = weight.channels if recipe.per_channel or weight.role == "bias" else 1
     beside = channels * layout.per_channel
     grouped = groups * layout.per_group
@@ -115,11 +116,22 @@ def store(weight: Weight, use: Use, runtime: str, recipe: Recipe) -> Stored | No
     )
 
 
-def _must_change(weight: Weight, layout: Layout, storage: Storage, recipe: Recipe) -> bool:
+def _group(weight: Weight, layout: Layout, recipe: Recipe) -> int | None:
+    """Returns how many columns share a scale, None where rows of a table do not fill groups."""
+    if layout.group_size is None and weight.role == "table":
+        return recipe.table_group(_columns(weight))
+    return layout.group_size or recipe.group_size
+
+
+def _must_change(weight: Weight, layout: Layout, group: int | None, storage: Storage) -> bool:
     """Returns True if a weight's own shape speaks against its layout (see `Storage`)."""
-    if layout.per_group and layout.group_size is None and not storage.fills_groups:
-        return (weight.count // max(1, weight.channels)) % recipe.group_size != 0
+    if layout.per_group and layout.group_size is None:
+        return group is None or (not storage.fills_groups and _columns(weight) % group != 0)
     return storage.narrow_recurrent_halves and layout.form == "int8" and weight.is_narrow_recurrent
+
+
+def _columns(weight: Weight) -> int:
+    return weight.count // max(1, weight.channels)
 
 
 def four_bit_work(analysis: Analysis, recipe: Recipe, runtime: str) -> float | None:
@@ -135,6 +147,9 @@ def four_bit_work(analysis: Analysis, recipe: Recipe, runtime: str) -> float | N
             (analysis.weights[name], layout_of(runtime, uses[name], analysis.weights[name].role))
             for name in operator.weights
         ]
-        if any(x is not None and x.form == "int4" and not _must_change(w, x, storage, recipe) for w, x in layouts):
+        if any(
+            x is not None and x.form == "int4" and not _must_change(w, x, _group(w, x, recipe), storage)
+            for w, x in layouts
+        ):
             narrow += operator.macs
     return narrow / total if total else 0.0

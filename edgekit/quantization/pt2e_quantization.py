@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, final
 from edgekit.formats.realisation import FusingKernels
 from edgekit.model import OpenSizes
 from edgekit.quantization.bias_correction import ChannelMeans
+from edgekit.quantization.grouped_weights import round_groups
 from edgekit.quantization.pt2e_bias import correct_bias, corrected_layers
 from edgekit.quantization.pt2e_graph import (
     FloatGraph,
@@ -300,7 +301,7 @@ class _Writer:
         if precision == "int8_static" and not static and self._kernels == "xnnpack":
             self._fallbacks.append(label_of(node))
         elif precision == "int4_weights" and target_of(node) == LINEAR and self._groups_fit(node):
-            self._set_weight(node, self._grouped_weight(node))
+            self._set_weight(node, self._grouped_weight(node, node.args[1], self._recipe.group_size))
         else:
             exact = constant_of(self._module, node.args[1])
             self._set_weight(node, self._channel_weight(node, self._bias_floor(node) if static else None))
@@ -359,12 +360,40 @@ class _Writer:
         )
 
     def _write_embedding(self, node: Node) -> None:
-        """Stores a table as integers with a scale for each row; one of single columns stays: scales are no smaller."""
+        """Stores a table as integers with scales for each row; one of single columns stays: scales are no smaller."""
+        source = node.args[0]
+        columns = int(constant_of(self._module, source).shape[1])
+        if columns == 1:
+            return
+        four_bits = self._plan.weighted[node.name] == "int4_weights"
+        group = self._recipe.table_group(columns) if four_bits else None
+        if self._kernels == "mil":
+            made = (
+                self._grouped_weight(node, source, group) if group else self._dequantize(node, self._table(source), 0)
+            )
+            node.args = (made, *node.args[1:])
+            return
+        self._look_up(node, source, group)
+
+    def _look_up(self, node: Node, source: Node, group: int | None) -> None:
+        """Puts ExecuTorch's own operator in the place of a table's node: it gathers integers."""
         import torch
 
-        source = node.args[0]
-        if constant_of(self._module, source).shape[1] == 1:
-            return
+        operators = torch.ops.quantized_decomposed
+        function, stored, limits = operators.embedding_byte.default, self._table(source), (-_WEIGHT_HIGH, _WEIGHT_HIGH)
+        if group is not None:
+            function, stored = operators.embedding_4bit.default, self._packed_table(source, group)
+            limits = (-_INT4_HIGH - 1, _INT4_HIGH)
+        with self._graph.inserting_before(node):
+            made = self._graph.call_function(function, (stored[0], stored[1], None, *limits, node.args[1]))
+        self._describe(made, node)
+        node.replace_all_uses_with(made)
+        self._graph.erase_node(node)
+
+    def _table(self, source: Node) -> tuple[Node, ...]:
+        """Returns a table's integers of 8 bits with their scales and zero points, one for each row."""
+        import torch
+
         key = (str(source.target), "table")
         if key not in self._weights:
             weight = constant_of(self._module, source).detach()
@@ -372,36 +401,32 @@ class _Writer:
             stored = torch.clamp(torch.round(weight / scales[:, None]), -_WEIGHT_HIGH, _WEIGHT_HIGH).to(torch.int8)
             zeros = torch.zeros(scales.shape, dtype=torch.int64)
             self._weights[key] = self._constants(str(source.target), stored, scales, zeros)
-        if self._kernels == "mil":
-            node.args = (self._dequantize(node, self._weights[key], 0), *node.args[1:])
-            return
-        table, scales, _ = self._weights[key]
-        function = torch.ops.quantized_decomposed.embedding_byte.default
-        with self._graph.inserting_before(node):
-            made = self._graph.call_function(function, (table, scales, None, -_WEIGHT_HIGH, _WEIGHT_HIGH, node.args[1]))
-        self._describe(made, node)
-        node.replace_all_uses_with(made)
-        self._graph.erase_node(node)
+        return self._weights[key]
+
+    def _packed_table(self, source: Node, group: int) -> tuple[Node, ...]:
+        """Returns a table's integers of 4 bits, two a byte, and the scales of each row's groups."""
+        import torch
+
+        key = (str(source.target), "table4")
+        if key not in self._weights:
+            found = round_groups(constant_of(self._module, source).detach().float().numpy(), group)
+            packed = torch.from_numpy(found.packed(even_high=True))
+            self._weights[key] = self._constants(str(source.target), packed, torch.from_numpy(found.scales))
+        return self._weights[key]
 
     def _groups_fit(self, node: Node) -> bool:
         return bool(constant_of(self._module, node.args[1]).shape[1] % self._recipe.group_size == 0)
 
-    def _grouped_weight(self, node: Node) -> Node:
-        """Returns a dequantization of 4-bit weights with a scale for each group of `group_size` columns."""
+    def _grouped_weight(self, node: Node, source: Node, size: int) -> Node:
+        """Returns a dequantization of 4-bit weights with a scale for each group of `size` columns."""
         import torch
 
-        source, size = node.args[1], self._recipe.group_size
-        key = (str(source.target), "int4")
+        key = (str(source.target), f"int4:{size}")
         if key not in self._weights:
-            weight = constant_of(self._module, source).detach()
-            groups = weight.reshape(weight.shape[0], -1, size)
-            flat = groups.reshape(-1, size)
-            scales = channel_scales(flat, 0, _INT4_HIGH).reshape(weight.shape[0], -1)
-            stored = torch.clamp(torch.round(groups / scales[..., None]), -_INT4_HIGH - 1, _INT4_HIGH)
+            found = round_groups(constant_of(self._module, source).detach().float().numpy(), size)
+            integers, scales = torch.from_numpy(found.integers), torch.from_numpy(found.scales)
             zeros = torch.zeros(scales.shape, dtype=torch.int8)
-            self._weights[key] = self._constants(
-                str(source.target), stored.reshape(weight.shape).to(torch.int8), scales, zeros
-            )
+            self._weights[key] = self._constants(str(source.target), integers, scales, zeros)
         return self._affine(node, self._weights[key], [1, size], -_INT4_HIGH - 1, _INT4_HIGH)
 
     def _affine(self, node: Node, stored: tuple[Node, ...], block: list[int], low: int, high: int) -> Node:
@@ -422,7 +447,8 @@ class _Writer:
         source = node.args[0]
         # The result has the input's rank, and unlike the input it is a node of the float graph with a known shape.
         block = [1] * (len(shape_of(node)) - 1) + [int(constant_of(self._module, node.args[1]).shape[1])]
-        weight = self._grouped_weight(node) if bits == 4 else self._channel_weight(node, None)
+        size = self._recipe.group_size
+        weight = self._grouped_weight(node, node.args[1], size) if bits == 4 else self._channel_weight(node, None)
         operators = torch.ops.torchao
         with self._graph.inserting_before(node):
             call = self._graph.call_function

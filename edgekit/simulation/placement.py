@@ -132,7 +132,9 @@ def _kernel(
     if precision == "fp16":
         return Kernel(module=home, weights=dict.fromkeys(_stored(module, node), WeightQuantizer(bits=16)))
     if target == EMBEDDING:
-        return Kernel(module=home, weights={node.args[0].name: WeightQuantizer(bits=8)})
+        group = recipe.table_group(shape_of(node.args[0])[-1]) if precision == "int4_weights" else None
+        rounded = WeightQuantizer(bits=4, group_size=group) if group else WeightQuantizer(bits=8)
+        return Kernel(module=home, weights={node.args[0].name: rounded})
     if target in RECURRENT:
         matrices = [item for item in _stored(module, node) if _dimensions(module, node, item) == 2]
         return Kernel(module=home, weights=dict.fromkeys(matrices, WeightQuantizer(bits=8)))

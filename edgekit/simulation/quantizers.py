@@ -1,9 +1,10 @@
 """Fake quantization: float tensors that hold only what an integer grid can hold.
 
 Weights are symmetric, w_q = s * clamp(round(w / s), -h, h) with s = max |w| / h over each channel or group
-(Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference", 2018, section 3); activations are
-affine, x_q = s * (clamp(round(x / s) + z, low, high) - z) (Jacob et al., 2018, eq. 1). Everything works on torch
-tensors and keeps their shape and dtype; rounding is to the nearest even integer, as kernels do.
+(Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference", 2018, section 3), at 4 bits with the
+scale that `quantization.grouped_weights` finds; activations are affine, x_q = s * (clamp(round(x / s) + z, low, high) -
+z) (Jacob et al., 2018, eq. 1). Everything works on torch tensors and keeps their shape and dtype; rounding is to the
+nearest even integer, as kernels do.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, final
 
+from edgekit.quantization.grouped_weights import round_groups
 from edgekit.quantization.ranges import Grid
 
 if TYPE_CHECKING:
@@ -52,11 +54,13 @@ class WeightQuantizer:
         if self.bits == 16:
             return exact.to(torch.float16).to(exact.dtype)
         high = 2 ** (self.bits - 1) - 1
+        if self.group_size is not None and self.bits == 4:
+            rows = exact.float().reshape(-1, exact.shape[-1]).numpy()
+            found = torch.from_numpy(round_groups(rows, self.group_size).values())
+            return found.reshape(exact.shape).to(exact.dtype)
         if self.group_size is not None:
             groups = exact.reshape(-1, self.group_size)
-            # 4 bits use the whole range -8..7, 8 bits stay symmetric: see each converter's quantizer.
-            low = -high - 1 if self.bits == 4 else -high
-            return _rounded(groups, groups.abs().amax(dim=1, keepdim=True) / high, low, high).reshape(exact.shape)
+            return _rounded(groups, groups.abs().amax(dim=1, keepdim=True) / high, -high, high).reshape(exact.shape)
         if self.axis is None:
             return _rounded(exact, exact.abs().max() / high, -high, high)
         others = [i for i in range(exact.ndim) if i != self.axis % exact.ndim]

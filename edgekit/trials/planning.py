@@ -1,7 +1,8 @@
 """Plans with as much effort as was requested: predicted, simulated, or with the finalists exported and validated.
 
 quick     predicts from the graph and from what other models lost; runs nothing.
-default   simulates the candidates on calibration data, measures every layer, and adds a recipe of mixed precision.
+default   simulates the candidates on calibration data, measures every layer, and adds a recipe of mixed precision; with
+          `--precision int4`, layers keep 8 bits where 4 would bring the artifact too far from the float model.
 thorough  brings integer candidates nearer to the float model with calibration data alone (see `rescue_search`), exports
           and validates the best few, and decides by what was measured.
 """
@@ -22,9 +23,9 @@ from edgekit.pipeline.settings import Settings
 from edgekit.planner.choice import BROKEN, judge_candidates
 from edgekit.planner.float_heads import FloatHead
 from edgekit.planner.make import make_plan
-from edgekit.planner.mixed_search import is_integer, precisions_to_mix, search
+from edgekit.planner.mixed_search import is_integer, precisions_to_mix, search, search_smallest
 from edgekit.planner.plan import LayerLoss, Plan
-from edgekit.planner.recipes import resolve_precision, steps_of
+from edgekit.planner.recipes import eight_bits_for, resolve_precision, steps_of
 from edgekit.planner.technique_offers import needs_calibration, offers_for
 from edgekit.profiles.profile import DeviceProfile
 from edgekit.recipe import Candidate, Effort, Preference, Rejection, Step
@@ -33,6 +34,7 @@ from edgekit.simulation.jobs import SimulatedRecipe, SimulationData
 from edgekit.simulation.realisation import why_not_simulated
 from edgekit.task.task import Task
 from edgekit.trials.candidates import (
+    PARITY_ERROR_DB,
     measure_layers,
     measured_predictions,
     simulate_candidates,
@@ -47,6 +49,9 @@ from edgekit.trials.simulation_data import ready_to_simulate
 
 FINALISTS: Final = 3
 """Candidates that `thorough` exports."""
+
+FOUR_BIT_PARITY_DB: Final = 18.0
+"""How near to the float model an export with `--precision int4` is brought where no budget limits its parity."""
 
 RESCUED: Final = 2
 """Integer candidates that `thorough` tries to bring nearer to the float model: each takes minutes."""
@@ -184,6 +189,8 @@ class _Refinement:
             self.notes = (f"nothing was simulated: {ready}",)
         else:
             candidates = self._simulated(candidates, *ready)
+            if self._request.precision == "int4":
+                candidates = self._eased(candidates, *ready)
             mixed = self._mixed(candidates, *ready)
             candidates = (*candidates, *self._simulated(mixed, *ready))
             if self._request.effort == "thorough" and not self._request.techniques:
@@ -246,6 +253,31 @@ class _Refinement:
         if found is None or why_not_made(request.model, request.analysis)(found.runtime, found.recipe) is not None:
             return ()
         return (found,)
+
+    def _eased(
+        self, candidates: tuple[Candidate, ...], model: CapturedModel, samples: Samples
+    ) -> tuple[Candidate, ...]:
+        """Returns the candidates of 4 bits, each with the layers at 8 bits without which it is too far from float.
+
+        Of such mixtures the smallest is taken. One that keeps no limit is left out, and the plain candidate stays.
+        """
+        request = self._request
+        limit = request.budget.get("parity")
+        wanted = limit.value if limit is not None else FOUR_BIT_PARITY_DB
+        found: list[Candidate] = []
+        for item in candidates:
+            parity, above = item.prediction("parity"), eight_bits_for(item.runtime)
+            eased: tuple[Candidate, ...] = ()
+            if item.steps == steps_of(item.recipe) and parity and parity.low is not None and parity.low < wanted:
+                losses = measure_layers(
+                    item, (item.recipe.default, above), request.task, model, samples, self._settings
+                )
+                self.sensitivity = self.sensitivity or losses
+                allowed = 10 ** (-(wanted + PARITY_ERROR_DB) / 10)
+                mixed = search_smallest(losses, item, above, allowed, request.analysis, request.profile)
+                eased = self._within_reach(self._simulated((mixed,), model, samples)) if mixed else ()
+            found += eased or (item,)
+        return tuple(found)
 
     def _rescued(
         self, candidates: tuple[Candidate, ...], model: CapturedModel, samples: Samples

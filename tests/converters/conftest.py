@@ -160,6 +160,28 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
         def forward(self, ids: Any) -> Any:
             return self.head(self.norm(nn.functional.gelu(self.hidden(self.table(ids)))).mean(1))
 
+    class Tables(nn.Module):
+        """Rows of two groups of 64 columns, of three of 32, and of 40, which no groups fill."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.wide, self.middle, self.odd = nn.Embedding(50, 128), nn.Embedding(50, 96), nn.Embedding(50, 40)
+            self.wide.weight.data[3] = 0
+
+        def forward(self, ids: Any) -> Any:
+            return self.wide(ids), self.middle(ids), self.odd(ids)
+
+    class TiedTable(nn.Module):
+        """A table that gives words their rows and scores them too, as language models have it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.hidden, self.head = nn.Embedding(60, 64), nn.Linear(64, 64), nn.Linear(64, 60, bias=False)
+            self.head.weight = self.table.weight
+
+        def forward(self, ids: Any) -> Any:
+            return self.head(torch.tanh(self.hidden(self.table(ids))))
+
     class NarrowTable(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -247,6 +269,8 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
         "skipped": (Skipped, lambda: (torch.randn(1, 3, 12, 12),)),
         "energies": (Energies, lambda: (torch.randn(1, 32),)),
         "token_ids": (TokenIds, lambda: (torch.randint(0, 200, (1, 12)),)),
+        "tables": (Tables, lambda: (torch.randint(0, 50, (1, 12)),)),
+        "tied_table": (TiedTable, lambda: (torch.randint(0, 60, (1, 12)),)),
         "narrow_table": (NarrowTable, lambda: (torch.randint(0, 200, (1, 12)),)),
         "normed_projections": (NormedProjections, lambda: (torch.randn(1, 4, 64),)),
         "bottleneck": (Bottleneck, lambda: (torch.randn(1, 64),)),

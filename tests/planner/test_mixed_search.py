@@ -12,7 +12,13 @@ import pytest
 from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.budget import Budget, read_limit
 from edgekit.planner.candidates import with_predictions
-from edgekit.planner.mixed_search import expected_points, losses_by_metric, precisions_to_mix, search
+from edgekit.planner.mixed_search import (
+    expected_points,
+    losses_by_metric,
+    precisions_to_mix,
+    search,
+    search_smallest,
+)
 from edgekit.planner.plan import LayerLoss
 from edgekit.profiles.profile import DeviceProfile, Hardware
 from edgekit.recipe import Candidate, Recipe
@@ -164,3 +170,56 @@ def test_layers_before_heads_that_stay_float_stay_so_in_a_mixture():
     found = search(losses(), base, ("fp32",), limits(size="1.3 MB"), analysis, BOARD)
     assert ("d", "fp32") in found.recipe.overrides
     assert found.recipe.float_heads == (0,)
+
+
+def products():
+    """A table and three linear layers of different size."""
+    builder = GraphBuilder()
+    builder.store("words.weight", (1000, 128), "float32", lambda: RNG.standard_normal((1000, 128)).astype("f4"))
+    builder.tensor("ids", (1, 8), "int64")
+    builder.tensor("rows", (1, 8, 128), "float32")
+    builder.add(
+        name="words", type="embedding", kernel="embedding", module="words", reads=["ids", "words.weight"],
+        outputs=["rows"], roles={"words.weight": ("table", 1000)},
+    )  # fmt: skip
+    before, columns = "rows", 128
+    for name, width in (("up", 512), ("down", 128), ("head", 32)):
+        shape = (width, columns)
+        builder.store(f"{name}.weight", shape, "float32", lambda s=shape: RNG.standard_normal(s).astype("f4"))
+        builder.tensor(name, (1, 8, width), "float32")
+        builder.add(
+            name=name, type="linear", kernel="linear", module=name, reads=[before, f"{name}.weight"], outputs=[name],
+            macs=8 * width * columns, roles={f"{name}.weight": ("kernel", width)},
+        )  # fmt: skip
+        before, columns = name, width
+    return builder.finish(["ids"], [before])
+
+
+FOUR_BITS = {"words": 4e-3, "up": 4e-2, "down": 1e-2, "head": 1e-2}
+
+
+def smallest(allowed):
+    analysis = products()
+    losses = [LayerLoss(module=m, precision="int4_weights", noise=noise) for m, noise in FOUR_BITS.items()]
+    losses += [LayerLoss(module=m, precision="int8_dynamic", noise=noise / 250) for m, noise in FOUR_BITS.items()]
+    base = candidate(analysis, Recipe(default="int4_weights"))
+    return search_smallest(losses, base, "int8_dynamic", allowed, analysis, BOARD), analysis
+
+
+@pytest.mark.parametrize("allowed", [0.03, 0.01, 0.02])
+def test_the_smallest_mixture_whose_noise_is_allowed_is_found_as_trying_all_shows(allowed):
+    found, analysis = smallest(allowed)
+    best = math.inf
+    for kept in itertools.product((False, True), repeat=4):
+        overrides = tuple((m, "int8_dynamic") for m, keep in zip(FOUR_BITS, kept, strict=True) if keep)
+        noise = sum(n / (250 if keep else 1) for (_, n), keep in zip(FOUR_BITS.items(), kept, strict=True))
+        size = candidate(analysis, Recipe(default="int4_weights", overrides=overrides)).prediction("size")
+        best = min(best, size.value) if noise <= allowed else best
+    assert found.title == "tflite int4+mixed"
+    assert found.prediction("size").value == best
+    assert "words" not in dict(found.recipe.overrides)  # the largest part, and the least noise
+
+
+@pytest.mark.parametrize("allowed", [1.0, 1e-9], ids=["all-in-4-bits", "none-at-all"])
+def test_where_one_precision_does_or_none_no_mixture_is_found(allowed):
+    assert smallest(allowed)[0] is None

@@ -159,9 +159,29 @@ def test_four_bits_are_for_linear_layers(kernel, form):
     assert layout_of("executorch", Use(precision="int4_weights", kernel=kernel), "kernel").form == form
 
 
-def test_tables_keep_8_bits_where_matrices_get_4():
-    use = Use(precision="int4_weights", kernel="embedding")
-    assert {layout_of(runtime, use, "table").form for runtime in RUNTIMES} == {"int8"}
+def table(columns):
+    builder = GraphBuilder()
+    builder.store("words", (1000, columns), "float32", lambda: RNG.standard_normal((1000, columns)).astype("f4"))
+    builder.tensor("ids", (1, 8), "int64")
+    builder.tensor("rows", (1, 8, columns), "float32")
+    builder.add(
+        name="look_up", type="embedding", kernel="embedding", reads=["words", "ids"], outputs=["rows"],
+        roles={"words": ("table", 1000)},
+    )  # fmt: skip
+    return builder.finish(["ids"], ["rows"])
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize(("columns", "groups"), [(384, 6), (96, 3)], ids=["groups-of-64", "groups-of-32"])
+def test_tables_of_four_bits_take_half_a_byte_and_a_scale_a_group(runtime, columns, groups):
+    found = estimate_size(table(columns), Recipe(default="int4_weights"), runtime)
+    assert found.weights_bytes == 1000 * columns // 2
+    assert found.scales_bytes == 1000 * groups * {"onnx": 4, "executorch": 4, "tflite": 2, "coreml": 2}[runtime]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_table_whose_rows_no_groups_fill_keeps_8_bits(runtime):
+    assert estimate_size(table(40), Recipe(default="int4_weights"), runtime).weights_bytes == 1000 * 40
 
 
 def recurrent(columns):

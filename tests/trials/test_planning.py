@@ -89,10 +89,27 @@ def calls(monkeypatch):
     return seen
 
 
+def two_products():
+    """Two linear layers: 4 bits are for such."""
+    builder = GraphBuilder()
+    builder.tensor("x", (1, 4, 256), "float32")
+    before = "x"
+    for name in NOISE:
+        builder.store(f"{name}.weight", (256, 256), "float32", lambda: RNG.standard_normal((256, 256)).astype("f4"))
+        builder.tensor(name, (1, 4, 256), "float32")
+        builder.add(
+            name=name, type="linear", kernel="linear", module=name, reads=[before, f"{name}.weight"],
+            outputs=[name], macs=262_144, roles={f"{name}.weight": ("kernel", 256)},
+        )  # fmt: skip
+        before = name
+    return builder.finish(["x"], [before])
+
+
 def ask(
-    tmp_path, effort, *, kind="pt2", calibration="data.py:f", precision=None, float_types=(), branches=(), **limits
-):
-    analysis = two_layers()
+    tmp_path, effort, *, kind="pt2", calibration="data.py:f", precision=None, float_types=(), branches=(),
+    analysis=None, **limits,
+):  # fmt: skip
+    analysis = analysis or two_layers()
     model = CapturedModel(
         name="net", source="net.py:build", source_kind="torch", kind=kind, path=tmp_path / "float.pt2", inputs=(),
         outputs=(), digest="d", parameters=1, macs=1, family="cnn", float_types=float_types,
@@ -188,6 +205,34 @@ def test_what_breaks_a_limit_is_not_simulated(calls, tmp_path):
 def test_a_forced_precision_is_not_mixed(calls, tmp_path):
     ask(tmp_path, "default", size="500 kB", precision="int8")
     assert calls["layers"] == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "chosen", "kept"),
+    [
+        pytest.param({}, "int4+mixed", ("a",), id="no-limit"),
+        pytest.param({"parity": "30 dB"}, "int4+mixed", ("a",), id="a-limit"),
+        pytest.param({"parity": "8 dB"}, "int4", (), id="near-enough"),
+        pytest.param({"size": "83 kB"}, "int4", (), id="no-room"),
+    ],
+)
+def test_four_bits_that_are_forced_keep_8_where_they_would_be_too_far_from_float(
+    calls, tmp_path, monkeypatch, limits, chosen, kept
+):
+    noises = {"int4_weights": {"a": 0.09, "b": 1e-4}, "int8_dynamic": {"a": 1e-5, "b": 1e-6}}
+    monkeypatch.setattr(
+        planning,
+        "measure_layers",
+        lambda _base, precisions, *_: tuple(
+            LayerLoss(module=m, precision=p, noise=noise) for p in precisions for m, noise in noises[p].items()
+        ),
+    )
+    monkeypatch.setitem(DROPS, "int4", 2.8)  # 12 dB: see `simulate`
+    monkeypatch.setitem(DROPS, "int4+mixed", 0.3)
+    made = ask(tmp_path, "default", precision="int4", analysis=two_products(), **limits)
+    assert made.chosen.recipe.name == chosen
+    assert made.chosen.recipe.overrides == tuple((module, "int8_dynamic") for module in kept)
+    assert calls["simulated"][0] == "tflite int4"
 
 
 def test_thorough_exports_three_and_decides_by_what_was_measured(calls, tmp_path):

@@ -383,6 +383,16 @@ def test_a_setting_that_the_file_does_not_show_is_named_with_what_came_out(
     assert (check.verdict, check.level, check.value, check.detail) == ("fail", "error", 1, sentence)
 
 
+def test_a_table_of_four_bits_shows_that_they_were_not_ignored() -> None:
+    recipe = Recipe(default="int8_dynamic", overrides=(("words", "int4_weights"),))
+    look_up = conv("words", "other", kind="EMBEDDING_LOOKUP", macs=0, weights=0, weight_bits=0, table_bits=4)
+    assert ignored(evidence(conv(arithmetic="dynamic"), look_up, recipe=recipe)).verdict == "pass"
+    assert (
+        ignored(evidence(conv(arithmetic="dynamic"), recipe=recipe)).detail
+        == "int4_weights was requested; no layer has 4-bit weights, but 1 with 8 bits."
+    )
+
+
 def test_float_inputs_where_int8_was_requested_are_named() -> None:
     requested = requested_settings(STATIC, io="int8")
     check = ignored(evidence(conv(), requested=requested, boundary=(("image", "float32"), ("logits", "int8"))))

@@ -28,6 +28,9 @@ PRODUCTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 }
 """Operators that multiply and accumulate: the parameters of the data and of the weights."""
 
+TABLES: Final = frozenset({"gather", "gather_along_axis", "gather_nd"})
+"""Operators that look up rows of a table."""
+
 BOUNDARY: Final = frozenset({"quantize", "dequantize", "cast"})
 """Operators between the two worlds: they are no arithmetic of the model's own."""
 
@@ -85,6 +88,9 @@ class _Reader:
         }
         if item.type in PRODUCTS:
             entry.update(self._product(item, [size or 1 for size in shape]))
+        table = self._stored(item, "x") if item.type in TABLES else None
+        if table is not None and len(table.shape) == 2:  # single values are picked from shapes
+            entry["table_bits"] = _bits(table)
         return entry
 
     def _product(self, item: Operation, shape: list[int]) -> dict[str, Any]:

@@ -89,6 +89,13 @@ PORTABLE_PRODUCTS = {
     "aten::linear": (0, 1),
 }
 """Portable kernels that multiply and accumulate: the arguments of the data and of the weights."""
+TABLE_BITS = {
+    "aten::embedding": 32,
+    "quantized_decomposed::embedding_byte": 8,
+    "quantized_decomposed::embedding_4bit": 4,
+    "quantized_decomposed::embedding_2bit": 2,
+}
+"""Portable kernels that look up rows of a table, and the bits of one of its values."""
 BOUNDARY = ("Convert", "quantize_per", "dequantize_per", "choose_qparams", "_to_copy", "_to_dim_order_copy")
 """Beginnings of names of operators between float and integers: they are no arithmetic of the model's own."""
 DELEGATE_TITLE = "XNNPACK"
@@ -308,6 +315,8 @@ def _kernel_call(plan: Table, call: Table) -> dict[str, Any]:
     dtypes = [DTYPES.get(tensor.number(0, "<b"), "") if tensor is not None else "" for tensor in tensors]
     last = max((i for i, tensor in enumerate(tensors) if tensor is not None), default=0)
     entry = _entry(kind, dtypes[last] if dtypes else "", shapes[last] if shapes else [])
+    if kind in TABLE_BITS:
+        entry["table_bits"] = TABLE_BITS[kind]
     if kind in PORTABLE_PRODUCTS:
         data, weight = PORTABLE_PRODUCTS[kind]
         entry["arithmetic"] = "float" if dtypes[data].startswith("float") else "integer"

@@ -61,6 +61,8 @@ PRODUCTS = {
     "DynamicQuantizeLSTM": ("dynamic", 1, None),
 }
 """Operators that multiply and accumulate: how they compute, and which inputs hold the weights and their scales."""
+TABLE = "GatherBlockQuantized"
+"""Operator that looks up rows of a table, several values to a byte."""
 RECURRENT = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
 BOUNDARY = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast")
 """Operators between the two worlds: they are no arithmetic of the model's own."""
@@ -227,6 +229,8 @@ def described(name: str, facts: dict[str, Any], stored: dict[int, list[str]]) ->
     }
     if kind not in PRODUCTS:
         entry["arithmetic"] = "other" if kind in BOUNDARY else "float" if dtype in FLOATS else "integer"
+        if kind == TABLE:
+            entry["table_bits"] = BITS.get(inputs[0][0], 0) * inputs[0][1][-1] // max(shape[-1], 1)
         return entry
     arithmetic, place, scale_place = PRODUCTS[kind]
     weight_type, weight_shape = inputs[place]

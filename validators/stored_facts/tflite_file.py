@@ -27,6 +27,7 @@ _KINDS: Final[Mapping[int, str]] = {
     3: "CONV_2D",
     4: "DEPTHWISE_CONV_2D",
     6: "DEQUANTIZE",
+    7: "EMBEDDING_LOOKUP",
     9: "FULLY_CONNECTED",
     16: "LSTM",
     24: "RNN",
@@ -40,7 +41,8 @@ _KINDS: Final[Mapping[int, str]] = {
     132: "CONV_3D",
     141: "CONV_3D_TRANSPOSE",
 }
-"""Builtin operators that multiply, and those between integers and floats; others only have to be told from these."""
+"""Builtin operators that multiply or look up, and those between integers and floats; others only have to be told from
+these."""
 
 _TYPES: Final[Mapping[int, type[np.generic]]] = {
     0: np.float32,
