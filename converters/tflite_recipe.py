@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from edgekit.analysis.tflite_protocols import TFLiteGraph, TFLiteOperator
 from edgekit.converters.tflite_file import operators, text
-from edgekit.converters.tflite_groups import group_of
+from edgekit.converters.tflite_groups import four_bit_groups
 from edgekit.converters.tflite_precisions import WEIGHTED, tensor_precisions
 from edgekit.converters.tflite_source import FloatModel
 from edgekit.quantization.statistics import not_finite
@@ -42,6 +42,7 @@ def quantizer_recipe(
     default: Precision = "fp32" if recipe.default == "int8_hybrid" else recipe.default
     _add_rules(rules, ".*", default, recipe)
     precisions = tensor_precisions(source, recipe)
+    groups = four_bit_groups(source.model, precisions, recipe)
     kept = kept_float(source, precisions, infinite)
     for graph, operator, kind in operators(source.model):
         names = [text(graph.tensors[i].name) for i in operator.outputs]
@@ -51,7 +52,7 @@ def quantizer_recipe(
         precision = "fp32" if names[0] in kept else precisions[names[0]]
         if module in source.recurrent:
             precision = _recurrent_precision(precision, kind, graph, operator)
-        group = group_of(graph, operator, kind, recipe) if precision == "int4_weights" else None
+        group = groups.get(names[0])
         if precision == "int4_weights" and group is None and kind in ("EMBEDDING_LOOKUP", "FULLY_CONNECTED"):
             precision = "int8_dynamic"  # as `predict.storage` has it
         pattern = "^" + re.escape(";".join(names) + ";") + "$"

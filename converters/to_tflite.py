@@ -22,7 +22,7 @@ from edgekit.converters.tflite_file import (
     text,
     write,
 )
-from edgekit.converters.tflite_groups import round_in_groups
+from edgekit.converters.tflite_groups import four_bit_groups, round_in_groups
 from edgekit.converters.tflite_metadata import describe_pixels, with_files
 from edgekit.converters.tflite_open import free_axes
 from edgekit.converters.tflite_pixels import take_pixels, transposes
@@ -198,7 +198,8 @@ def _realise(source: FloatModel, request: ConversionRequest, progress: Progress)
         lift_weak_channels(source.model, ranges)
         result = calibration_result(ranges)
     if "int4_weights" in used:
-        round_in_groups(source.model, tensor_precisions(source, recipe), recipe)
+        groups = four_bit_groups(source.model, tensor_precisions(source, recipe), recipe)
+        round_in_groups(source.model, groups)
     progress("quantizing", None)
     made: Any = quantizer.Quantizer(write(source.model))
     float_io = request.io == "float"

@@ -380,8 +380,10 @@ class _Writer:
         import torch
 
         operators = torch.ops.quantized_decomposed
-        function, stored, limits = operators.embedding_byte.default, self._table(source), (-_WEIGHT_HIGH, _WEIGHT_HIGH)
-        if group is not None:
+        if group is None:
+            function, stored = operators.embedding_byte.default, self._table(source)
+            limits = (-_WEIGHT_HIGH, _WEIGHT_HIGH)
+        else:
             function, stored = operators.embedding_4bit.default, self._packed_table(source, group)
             limits = (-_INT4_HIGH - 1, _INT4_HIGH)
         with self._graph.inserting_before(node):

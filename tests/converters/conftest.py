@@ -165,7 +165,7 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
 
         def __init__(self) -> None:
             super().__init__()
-            self.wide, self.middle, self.odd = nn.Embedding(50, 128), nn.Embedding(50, 96), nn.Embedding(50, 40)
+            self.wide, self.middle, self.odd = nn.Embedding(500, 128), nn.Embedding(500, 96), nn.Embedding(500, 40)
             self.wide.weight.data[3] = 0
 
         def forward(self, ids: Any) -> Any:
@@ -269,7 +269,7 @@ def _networks() -> dict[str, tuple[Callable[[], Any], Callable[[], tuple[Any, ..
         "skipped": (Skipped, lambda: (torch.randn(1, 3, 12, 12),)),
         "energies": (Energies, lambda: (torch.randn(1, 32),)),
         "token_ids": (TokenIds, lambda: (torch.randint(0, 200, (1, 12)),)),
-        "tables": (Tables, lambda: (torch.randint(0, 50, (1, 12)),)),
+        "tables": (Tables, lambda: (torch.randint(0, 500, (1, 12)),)),
         "tied_table": (TiedTable, lambda: (torch.randint(0, 60, (1, 12)),)),
         "narrow_table": (NarrowTable, lambda: (torch.randint(0, 200, (1, 12)),)),
         "normed_projections": (NormedProjections, lambda: (torch.randn(1, 4, 64),)),
