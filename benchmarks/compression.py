@@ -29,6 +29,12 @@ class Row:
     techniques: tuple[str, ...]
     formats: tuple[str, ...] = ("tflite", "onnx", "executorch", "coreml")
     device: str = "pi4"
+    options: tuple[str, ...] = ()
+    """Further flags of the export "after"."""
+
+    @property
+    def change(self) -> str:
+        return " ".join([" + ".join(self.techniques), *self.options]).strip()
 
 
 ROWS = {
@@ -42,6 +48,8 @@ ROWS = {
     "transformer-int4-awq": Row(
         "minilm", "int4", ("smooth_activations:method=awq", "round_weights:bits=4,group_size=32")
     ),
+    "transformer-int4-near": Row("minilm", "int4", (), options=("--effort", "default")),
+    "transformer-int4-15dB": Row("minilm", "int4", (), options=("--effort", "default", "--min-parity", "15 dB")),
     "transformer-palette": Row("minilm", "int4", ("share_weights",), ("coreml",)),
     "cnn-sparse": Row("efficientnet_lite0", "int8", ("sparsify",)),
     "cnn-sparse-magnitude": Row("efficientnet_lite0", "int8", ("sparsify:method=layer,refits=no",), ("onnx",)),
@@ -65,9 +73,11 @@ HEAD = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
 
 def export(row: Row, runtime: str, reports: Path, *, with_techniques: bool) -> dict[str, Any]:
     """Returns the report of one export."""
-    techniques = row.techniques if with_techniques else ()
+    techniques, options = (row.techniques, row.options) if with_techniques else ((), ())
     device = () if row.device == "pi4" else (row.device,)
-    name = "-".join([row.task, row.precision, runtime, *device, *(text.replace(":", "-") for text in techniques)])
+    name = "-".join(
+        [row.task, row.precision, runtime, *device, *(text.replace(":", "-") for text in (*techniques, *options))]
+    )
     kept = reports / f"{name}.json"
     if kept.exists():
         found: dict[str, Any] = json.loads(kept.read_text())
@@ -76,7 +86,7 @@ def export(row: Row, runtime: str, reports: Path, *, with_techniques: bool) -> d
     with tempfile.TemporaryDirectory() as out:
         what = ["--precision", row.precision, "--format", runtime]
         flags = [flag for text in techniques for flag in ("--technique", text)]
-        data = run(["export", "-c", str(config), *what, "-o", out, *flags, *OPEN], row.device)
+        data = run(["export", "-c", str(config), *what, "-o", out, *flags, *OPEN, *options], row.device)
     reports.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(data))
     return data
@@ -94,7 +104,7 @@ def line_of(name: str, runtime: str, reports: Path) -> str:
     before, after = plain["formats"][0], changed["formats"][0]
     failed = next((entry["error"]["message"] for entry in (before, after) if entry["artifact"] is None), None)
     seconds, macs = work_of(changed)
-    start = f"| {name} | {' + '.join(row.techniques)} | {runtime} {before['precision']} |"
+    start = f"| {name} | {row.change} | {runtime} {before['precision']} |"
     if failed is not None:
         return f"{start} {failed.splitlines()[0]} {'| ' * (len(COLUMNS) - 3)}"
     cells = [
