@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
-from edgekit.analysis.tflite_protocols import TFLiteModel
+from edgekit.analysis.tflite_protocols import TFLiteModel, TFLiteOperator
 from edgekit.converters.tflite_file import add_constant, constant, operators, text
 from edgekit.quantization.grouped_weights import round_groups
 from edgekit.recipe import Precision, Recipe
@@ -70,7 +70,7 @@ def round_in_groups(model: TFLiteModel, groups: Mapping[str, int]) -> None:
         values, buffer = constant(model, tensor), tensor.buffer
         if buffer in done:
             if readers[buffer] != {group}:
-                operator.inputs[1] = done[buffer]
+                operator.inputs = _with_weights(operator, done[buffer])
             continue
         if values is None:
             continue
@@ -80,7 +80,13 @@ def round_in_groups(model: TFLiteModel, groups: Mapping[str, int]) -> None:
             done[buffer] = int(operator.inputs[1])
         else:
             done[buffer] = add_constant(model, graph, f"{text(tensor.name)}_4_bits", rounded)
-            operator.inputs[1] = done[buffer]
+            operator.inputs = _with_weights(operator, done[buffer])
+
+
+def _with_weights(operator: TFLiteOperator, index: int) -> list[int]:
+    """Returns the inputs of an operator that reads its weights at another index."""
+    first, _, *rest = map(int, operator.inputs)
+    return [first, index, *rest]
 
 
 def _readers(model: TFLiteModel, groups: Mapping[str, int]) -> dict[int, set[int | None]]:

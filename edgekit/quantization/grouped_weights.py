@@ -85,8 +85,9 @@ def _least_error_scales(groups: NDArray[np.float32]) -> NDArray[np.float32]:
     import numpy as np
 
     largest = np.abs(groups).max(axis=1)
-    whole = np.where(largest > 0, largest, np.float32(1)) / np.float32(HIGH)
-    best, least = whole, np.full(whole.shape, np.inf, dtype=np.float32)
+    whole: NDArray[np.float32] = (np.where(largest > 0, largest, np.float32(1)) / HIGH).astype(np.float32)
+    best: NDArray[np.float32] = whole
+    least: NDArray[np.float32] = np.full(whole.shape, np.inf, dtype=np.float32)
     for factor in _SHRINKS:
         scale = _bfloat16(whole * np.float32(factor))
         difference = _integers(groups, scale) * scale[:, None] - groups
@@ -98,7 +99,8 @@ def _least_error_scales(groups: NDArray[np.float32]) -> NDArray[np.float32]:
 def _integers(groups: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.float32]:
     import numpy as np
 
-    return np.clip(np.rint(groups / scale[:, None]), -HIGH, HIGH).astype(np.float32)
+    rounded: NDArray[np.float32] = np.clip(np.rint(groups / scale[:, None]), -HIGH, HIGH)
+    return rounded
 
 
 def _bfloat16(values: NDArray[np.float32]) -> NDArray[np.float32]:
