@@ -33,6 +33,12 @@ SIGNATURE: Final = "serving_default"
 """Name of the one signature that an artifact has."""
 
 
+_GRAPH_BYTES: Final = 1 << 20
+"""Room for all that is no constant, at first."""
+
+_LARGEST_BYTES: Final = (1 << 31) - 1
+"""What a flatbuffer may hold."""
+
 _ALIGNMENT: Final = 16  # of constants in the file, as the schema asks: kernels read them in place with vector loads
 
 
@@ -44,7 +50,7 @@ def read(content: bytes) -> TFLiteModel:
     model = cast("TFLiteModel", flatbuffer_utils.read_model_from_bytearray(bytearray(content)))
     for buffer in model.buffers:
         if buffer.data is not None:
-            buffer.data = np.frombuffer(bytes(buffer.data), dtype=np.uint8)
+            buffer.data = np.frombuffer(buffer.data, dtype=np.uint8)  # a view: weights are not copied once more
     return model
 
 
@@ -53,13 +59,15 @@ def write(model: TFLiteModel) -> bytes:
     import flatbuffers  # type: ignore[import-untyped]  # it ships no types
 
     buffers = model.buffers
-    builder = flatbuffers.Builder(1 << 16)
+    # A builder that is too small doubles itself, and copies all weights each time.
+    weights = sum(0 if buffer.data is None else len(buffer.data) + _ALIGNMENT for buffer in buffers)
+    builder = flatbuffers.Builder(min(weights + _GRAPH_BYTES, _LARGEST_BYTES))
     model.buffers = cast("list[TFLiteBuffer]", [_PackedBuffer(buffer.data) for buffer in buffers])
     try:
         builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     finally:
         model.buffers = buffers
-    return bytes(builder.Output())
+    return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
 
 @final
@@ -67,7 +75,7 @@ class _PackedBuffer:
     """Stands in for a BufferT while packing: the generated code ignores the schema's alignment."""
 
     def __init__(self, data: NDArray[np.uint8] | None) -> None:
-        self._data = b"" if data is None else data.tobytes()
+        self._data = memoryview(b"" if data is None else data).cast("B")
 
     def Pack(self, builder: Any) -> int:  # noqa: N802  the name that the generated code calls
         from ai_edge_litert import schema_py_generated as schema

@@ -84,20 +84,19 @@ def float_model(captured: CapturedModel) -> FloatModel:
     if captured.kind != "pt2":
         model = _ready(_from_keras(captured), captured)
     elif captured.open_sizes is None:
-        program = load_program(captured.path)
-        model, places = _from_program(program, captured), _places(program)
+        model, places = _with_places(load_program(captured.path), captured)
     else:
         programs = [program_at(captured, sizes) for sizes in probe_sizes(captured.open_sizes)]
-        model, other = (_from_program(program, captured) for program in programs)
-        places = _places(programs[0])
+        (model, places), (other, _) = (_with_places(program, captured) for program in programs)
         leave_open(model, other, captured)
-    modules = _name_tensors(model, places)
+    modules, recurrent = _name_tensors(model, places), places.recurrent
+    del places  # it holds the program's weights, and the file's are made now
     refuse_missing_kernels(model, modules, captured.source)
     before = [text(model.subgraphs[0].tensors[i].name) for i in model.subgraphs[0].outputs]
     name_boundary(model, [spec.name for spec in captured.inputs], [spec.name for spec in captured.outputs])
     for old, spec in zip(before, captured.outputs, strict=True):
         modules[spec.name] = modules.get(old, old)
-    return FloatModel(model=model, modules=modules, recurrent=places.recurrent)
+    return FloatModel(model=model, modules=modules, recurrent=recurrent)
 
 
 @final
@@ -156,7 +155,11 @@ def _ready(content: bytes, captured: CapturedModel) -> TFLiteModel:
     return model
 
 
-def _from_program(program: ExportedProgram, captured: CapturedModel) -> TFLiteModel:
+def _with_places(program: ExportedProgram, captured: CapturedModel) -> tuple[TFLiteModel, _Places]:
+    return _ready(_from_program(program, captured), captured), _places(program)
+
+
+def _from_program(program: ExportedProgram, captured: CapturedModel) -> bytes:
     import litert_torch
 
     try:
@@ -164,8 +167,7 @@ def _from_program(program: ExportedProgram, captured: CapturedModel) -> TFLiteMo
         if replace_operators(module, _REWRITES):
             fold_constants(module)
         keep_norm_scales(module)
-        edge_model = litert_torch.convert(module, example_inputs_of(program))
-        return _ready(bytes(edge_model.model_content()), captured)
+        return bytes(litert_torch.convert(module, example_inputs_of(program)).model_content())
     except Exception as error:
         raise ConversionError(
             f"{captured.source} cannot become tflite: {failure_reason(error, _LACKS, program)}. "
