@@ -49,7 +49,7 @@ ROWS = {
         "minilm", "int4", ("smooth_activations:method=awq", "round_weights:bits=4,group_size=32")
     ),
     "transformer-int4-near": Row("minilm", "int4", (), options=("--effort", "default")),
-    "transformer-int4-15dB": Row("minilm", "int4", (), options=("--effort", "default", "--min-parity", "15 dB")),
+    "transformer-int4-14dB": Row("minilm", "int4", (), options=("--effort", "default", "--min-parity", "14 dB")),
     "transformer-palette": Row("minilm", "int4", ("share_weights",), ("coreml",)),
     "cnn-sparse": Row("efficientnet_lite0", "int8", ("sparsify",)),
     "cnn-sparse-magnitude": Row("efficientnet_lite0", "int8", ("sparsify:method=layer,refits=no",), ("onnx",)),

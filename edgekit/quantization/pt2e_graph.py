@@ -142,6 +142,16 @@ def constant_of(module: GraphModule, node: Any) -> Any:
     return found
 
 
+def drop_unread_tensors(module: GraphModule) -> None:
+    """Deletes the parameters and buffers that no node reads: integers stand in their place."""
+    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    owners = dict(module.named_modules())
+    named = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
+    for name in [name for name, _ in named if name not in read]:
+        owner, _, leaf = name.rpartition(".")
+        delattr(owners[owner], leaf)
+
+
 def add_constant(module: GraphModule, before: Node, name: str, tensor: Tensor) -> Node:
     """Registers a buffer and returns a new `get_attr` node for it, placed before the node `before`."""
     wanted = "_quantized_" + name.replace(".", "_")

@@ -26,6 +26,7 @@ from edgekit.quantization.pt2e_graph import (
     FloatGraph,
     add_constant,
     constant_of,
+    drop_unread_tensors,
     results_of,
     return_these,
     shape_of,
@@ -234,6 +235,7 @@ class _Writer:
             if target_of(node) == EMBEDDING and self._plan.weighted.get(node.name) in _INTEGER_WEIGHTS:
                 self._write_embedding(node)
         self._graph.eliminate_dead_code()
+        drop_unread_tensors(self._module)
         self._graph.lint()
         self._module.recompile()
         return tuple(self._fallbacks)

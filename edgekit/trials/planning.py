@@ -34,6 +34,7 @@ from edgekit.simulation.jobs import SimulatedRecipe, SimulationData
 from edgekit.simulation.realisation import why_not_simulated
 from edgekit.task.task import Task
 from edgekit.trials.candidates import (
+    PARITY_ERROR_DB,
     measure_layers,
     measured_predictions,
     simulate_candidates,
@@ -51,9 +52,6 @@ FINALISTS: Final = 3
 
 FOUR_BIT_PARITY_DB: Final = 18.0
 """How near to the float model an export with `--precision int4` is brought where no budget limits its parity."""
-
-_FOUR_BIT_ERROR_DB: Final = 1.0
-"""What noises of single layers, added up, may be off by: all-MiniLM in onnxruntime is 0.8 dB nearer than they say."""
 
 RESCUED: Final = 2
 """Integer candidates that `thorough` tries to bring nearer to the float model: each takes minutes."""
@@ -275,7 +273,7 @@ class _Refinement:
                     item, (item.recipe.default, above), request.task, model, samples, self._settings
                 )
                 self.sensitivity = self.sensitivity or losses
-                allowed = 10 ** (-(wanted + _FOUR_BIT_ERROR_DB) / 10)
+                allowed = 10 ** (-(wanted + PARITY_ERROR_DB) / 10)
                 mixed = search_smallest(losses, item, above, allowed, request.analysis, request.profile)
                 eased = self._within_reach(self._simulated((mixed,), model, samples)) if mixed else ()
             found += eased or (item,)
