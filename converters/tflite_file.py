@@ -75,7 +75,8 @@ class _PackedBuffer:
     """Stands in for a BufferT while packing: the generated code ignores the schema's alignment."""
 
     def __init__(self, data: NDArray[np.uint8] | None) -> None:
-        self._data = memoryview(b"" if data is None else data).cast("B")
+        held: Any = b"" if data is None else data  # NumPy's stubs do not call an array a buffer
+        self._data = memoryview(held).cast("B")
 
     def Pack(self, builder: Any) -> int:  # noqa: N802  the name that the generated code calls
         from ai_edge_litert import schema_py_generated as schema
