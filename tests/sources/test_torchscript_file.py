@@ -16,7 +16,7 @@ from edgekit.model import Dimension
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.capture import run
 from edgekit.sources.captured_file import open_captured
-from edgekit.task.input_sizes import read_input_sizes
+from edgekit.task.input_sizes import InputSizes, read_input_sizes
 from edgekit.workers.structure import unstructure
 from edgekit.workers.worker import silent
 
@@ -96,8 +96,9 @@ def test_a_pickle_of_the_same_suffix_is_still_refused(tmp_path):
 
 
 def test_sizes_stay_open(tmp_path):
+    sizes = InputSizes(name="image", shape=(1, 3, 32, 16), dtype="float32", axes=("", "", "height", ""))
     record = capture(
-        tmp_path, scripted(tmp_path), input_sizes=read_input_sizes(["image=1x3xheightx16"]),
+        tmp_path, scripted(tmp_path), input_sizes=(sizes,),
         dimensions=(Dimension(name="height", min=8, max=32, multiple_of=8, typical=16),),
     )  # fmt: skip
     assert open_captured(tmp_path / "out").open_sizes is not None
@@ -113,8 +114,23 @@ class Deciding(nn.Module):
 
 def test_a_branch_on_values_is_refused_with_the_line_of_the_user_s_code(tmp_path):
     torch.jit.save(torch.jit.script(Deciding()), tmp_path / "net.pt")
+    depends = r"^net\.pt: the model's control flow or a shape depends on the values of a tensor"
     with pytest.raises(
-        ModelError, match=r"^net\.pt: the model's control flow or a shape depends on the values of a tensor"
+        ModelError, match=depends + r", at \S*test_torchscript_file\.py:\d+: if bool\(x\.sum\(\) > 0\):"
+    ):
+        capture(tmp_path, "net.pt", input_sizes=read_input_sizes(["x=1x4"]))
+
+
+class Writing(nn.Module):
+    def forward(self, x):
+        torch.save(x, "stolen.pt")
+        return x
+
+
+def test_what_edgekit_does_not_run_is_said_plainly(tmp_path):
+    torch.jit.save(torch.jit.script(Writing()), tmp_path / "net.pt")
+    with pytest.raises(
+        ModelError, match=r"^net\.pt uses aten::save, an operator that edgekit does not know\. Save the "
     ):
         capture(tmp_path, "net.pt", input_sizes=read_input_sizes(["x=1x4"]))
 

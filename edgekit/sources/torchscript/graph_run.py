@@ -135,7 +135,7 @@ class GraphRun:
             return special(node, values)
         given = _inputs(node, values)
         if found := PYTHON_OPERATORS.get(kind):
-            made = found(*given)
+            made = _at(node, found, *given) if kind in _READ_VALUES else found(*given)
             if made is not NotImplemented:
                 return made
         return _at(node, call_operator, node, given, self._title)
@@ -218,6 +218,9 @@ class GraphRun:
     def _raise(self, node: ScriptNode, values: Values) -> None:
         raise ModelError(f"{self._title} refuses these inputs{_line(node)}: {_inputs(node, values)[0]}")
 
+
+_READ_VALUES: Final = frozenset({"aten::Bool", "aten::Int", "aten::Float", "aten::item"})
+"""Nodes that may ask for the value of a tensor, which no graph can tell: the user is shown the line."""
 
 _MANY: Final = frozenset({"prim::If", "prim::Loop", "prim::TupleUnpack", "prim::ListUnpack"})
 """Nodes that return a tuple with one item for each output, even where there is one."""
