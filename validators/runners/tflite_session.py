@@ -43,8 +43,6 @@ WEIGHT_INPUT = {
     "BATCH_MATMUL": (1, 0),
 }
 """Operators that multiply and accumulate: which input holds the weights, and which the data."""
-TABLE_INPUT = {"EMBEDDING_LOOKUP": 1}
-"""Operators that look up rows of a table: which input it is."""
 RECURRENT = (
     "LSTM",
     "UNIDIRECTIONAL_SEQUENCE_LSTM",
@@ -270,10 +268,9 @@ class Node:
             dtypes = [_dtype(self._tensors.get(i)) for i in (*self.inputs, *self.outputs) if i >= 0]
             floats = any(dtype.startswith("float") for dtype in dtypes)
             entry["arithmetic"] = "other" if self.kind in BOUNDARY else "float" if floats else "integer"
-            if self.kind in TABLE_INPUT:
-                table = self._stored(self.inputs[TABLE_INPUT[self.kind]], made, given)
-                rows = _sizes(table)[0] if table is not None else 0
-                entry["table_bits"] = _weighted([table], channels=rows)["weight_bits"] if table is not None else 0
+            table = self._stored(self.inputs[1], made, given) if self.kind == "EMBEDDING_LOOKUP" else None
+            if table is not None:
+                entry["table_bits"] = _weighted([table], channels=_sizes(table)[0])["weight_bits"]
             return entry
         stored = [self._stored(i, made, given) for i in self.inputs]
         if self.kind in RECURRENT:
