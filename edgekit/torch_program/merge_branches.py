@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.torch_program.fold_batch_norm import BATCH_NORMS, normalisation_of, set_layer, uses_of_tensors
 from edgekit.torch_program.graph_nodes import attribute, is_node, operator_name
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _SIGNS: Final = {"add": 1.0, "sub": -1.0}
 _CONVOLUTIONS: Final = ("conv1d", "conv2d")
-_DEFAULTS: Final = (None, None, None, (1,), (0,), (1,), 1)
+_DEFAULTS: Final[tuple[Any, ...]] = (None, None, None, (1,), (0,), (1,), 1)
 """What a convolution's arguments are where they are left out: bias, stride, padding, dilation, groups."""
 
 
@@ -76,10 +76,10 @@ def merge_branches(graph_module: GraphModule) -> int:
         pair = _pair(graph_module, node, uses_of_tensors(graph_module)) if operator_name(node) in _SIGNS else None
         if pair is None:
             continue
-        large, small = pair
+        layer, large, small = pair
         kernel = large.kernel + _centred(small.kernel, large.sizes)
-        set_layer(graph_module, large.layer, kernel, large.bias + small.bias)
-        node.replace_all_uses_with(large.layer)
+        set_layer(graph_module, layer, kernel, large.bias + small.bias)
+        node.replace_all_uses_with(layer)
         node.graph.erase_node(node)
         merged += 1
     if merged:
@@ -89,8 +89,8 @@ def merge_branches(graph_module: GraphModule) -> int:
     return merged
 
 
-def _pair(graph_module: GraphModule, node: Node, uses: Mapping[int, int]) -> tuple[_Branch, _Branch] | None:
-    """Returns the branches that a sum adds, a convolution with the larger kernel first; None where they do not fit."""
+def _pair(graph_module: GraphModule, node: Node, uses: Mapping[int, int]) -> tuple[Node, _Branch, _Branch] | None:
+    """Returns the convolution that can hold both branches of a sum, its branch and the other one, or None."""
     if node.kwargs.get("alpha", 1) != 1 or not all(map(is_node, node.args[:2])):
         return None
     one, other = (_branch(graph_module, item, uses) for item in node.args[:2])
@@ -100,7 +100,7 @@ def _pair(graph_module: GraphModule, node: Node, uses: Mapping[int, int]) -> tup
     large, small = sorted((one, other), key=lambda branch: (branch.layer is None, -branch.kernel.numel()))
     axes = zip(small.sizes, large.sizes, small.dilation, large.dilation, strict=True)
     fits = all(inner == 1 or (inner <= outer and steps == wanted) for inner, outer, steps, wanted in axes)
-    return (large, small) if large.layer is not None and fits else None
+    return (large.layer, large, small) if large.layer is not None and fits else None
 
 
 def _branch(graph_module: GraphModule, node: Node, uses: Mapping[int, int]) -> _Branch | None:
