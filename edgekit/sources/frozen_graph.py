@@ -70,7 +70,8 @@ def _read(path: Path, title: str) -> Any:
         raise ModelError(
             f"{title} is not frozen: its weights are variables ({', '.join(variables[:3])}), and the file holds none "
             "of their values. Freeze it where its checkpoint is "
-            "(tf.compat.v1.graph_util.convert_variables_to_constants), or save the model as a SavedModel and give its folder."
+            "(tf.compat.v1.graph_util.convert_variables_to_constants), or save the model as a SavedModel and give its "
+            "folder."
         )
     return graph
 
