@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, final
 
+from edgekit.converters.onnx_scalars import number_in, numbers_of, only_reader, readers_of
+
 if TYPE_CHECKING:
     import onnx
 
@@ -77,32 +79,15 @@ class _Parts:
     @staticmethod
     def of(graph: onnx.GraphProto) -> _Parts:
         """Returns those of a graph."""
-        from onnx import numpy_helper
-
-        stored = {tensor.name: tensor for tensor in graph.initializer}
-        stored |= {
-            node.output[0]: item.t
-            for node in graph.node
-            for item in node.attribute
-            if node.op_type == "Constant" and item.name == "value"
-        }
-        numbers: dict[str, float] = {}
-        for name, tensor in stored.items():
-            # More axes than the other operand has would change the shape of the result.
-            if math.prod(tensor.dims) == 1 and len(tensor.dims) <= 1:
-                numbers[name] = float(numpy_helper.to_array(tensor).reshape(()))
-        readers: dict[str, list[onnx.NodeProto | None]] = {value.name: [None] for value in graph.output}
-        for node in graph.node:
-            for name in node.input:
-                readers.setdefault(name, []).append(node)
         return _Parts(
-            numbers=numbers, writers={name: node for node in graph.node for name in node.output}, readers=readers
+            numbers=numbers_of(graph),
+            writers={name: node for node in graph.node for name in node.output},
+            readers=readers_of(graph),
         )
 
     def only_reader(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
         """Returns the node that reads the result, None where several do or the graph gives it."""
-        readers = self.readers.get(node.output[0], [])
-        return readers[0] if len(readers) == 1 else None
+        return only_reader(node.output[0], self.readers)
 
     def upper_bound(self, node: onnx.NodeProto) -> float | None:
         """Returns c of clip(..., 0, c), None for any other node."""
@@ -125,7 +110,7 @@ class _Parts:
         if node.op_type == "Div":
             divisor = self.numbers.get(node.input[1])
         elif node.op_type == "Mul":
-            factor = next((self.numbers[name] for name in node.input if name in self.numbers), None)
+            factor = number_in(node, self.numbers)
             divisor = 1 / factor if factor else None
         else:
             divisor = None

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from edgekit.analysis.activation_inputs import activation_inputs
 from edgekit.converters.onnx_precisions import QUANTIZED_OPERATORS, described_nodes
+from edgekit.converters.onnx_scalars import number_in, numbers_of, only_reader, readers_of
 from edgekit.quantization.channel_extremes import ChannelExtremes
 from edgekit.quantization.ranges import Range
 
@@ -48,7 +49,7 @@ class Passage:
     Attributes:
         writer: Name of the convolution before it, "" where something else is.
         before: Value that the activation reads.
-        nodes: Names of its nodes: one, or a gate and a product.
+        nodes: Names of its nodes: one, or a gate and a product, then products and sums with one number.
         is_float: It computes in float in any case.
         after: Value that it gives.
         reader: Name of the depthwise convolution.
@@ -71,17 +72,17 @@ def find_passages(graph: onnx.GraphProto, weighted: Collection[str]) -> tuple[Pa
     """
     outputs = [value.name for value in graph.output]
     writers = {name: node for node in graph.node for name in node.output}
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in dict.fromkeys(node.input):
-            readers.setdefault(name, []).append(node)
+    numbers, readers = numbers_of(graph), readers_of(graph)
     depthwise = _depthwise(graph) & frozenset(weighted)
     found: list[Passage] = []
     for before in activation_inputs(described_nodes(graph), outputs):
-        nodes = readers[before]
-        after = nodes[-1].output[0]
-        behind = readers.get(after, [])
-        if after in outputs or len(behind) != 1 or behind[0].name not in depthwise:
+        nodes = [node for node in readers[before] if node is not None]
+        is_float = any(node.op_type not in QUANTIZED_OPERATORS for node in nodes)
+        behind = only_reader(nodes[-1].output[0], readers)
+        while behind is not None and number_in(behind, numbers) is not None:
+            nodes.append(behind)
+            behind = only_reader(behind.output[0], readers)
+        if behind is None or behind.name not in depthwise:
             continue
         writer = writers.get(before)
         found.append(
@@ -89,9 +90,9 @@ def find_passages(graph: onnx.GraphProto, weighted: Collection[str]) -> tuple[Pa
                 writer=writer.name if writer is not None and writer.name in weighted else "",
                 before=before,
                 nodes=tuple(node.name for node in nodes),
-                is_float=any(node.op_type not in QUANTIZED_OPERATORS for node in nodes),
-                after=after,
-                reader=behind[0].name,
+                is_float=is_float,
+                after=nodes[-1].output[0],
+                reader=behind.name,
             )
         )
     return tuple(found)
