@@ -102,6 +102,7 @@ DECODERS: Final[Mapping[str, str]] = {
 SOURCES: Final[Mapping[str, str]] = {
     "torch": "edgekit.sources.torch_factory:TorchFactorySource",
     "pt2": "edgekit.sources.exported_program:ExportedProgramSource",
+    "torchscript": "edgekit.sources.torchscript_file:TorchScriptSource",
     "onnx": "edgekit.sources.onnx_file:OnnxFileSource",
     "keras": "edgekit.sources.keras_file:KerasFileSource",
     "savedmodel": "edgekit.sources.saved_model:SavedModelSource",

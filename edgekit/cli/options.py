@@ -42,7 +42,8 @@ def option(panel: str, *names: str, help: str, **rest: Any) -> Any:  # noqa: A00
 Model = Annotated[
     str | None,
     typer.Argument(
-        help="model.py:build, module:build, net.pt2, net.onnx, net.keras, a SavedModel folder or net.tflite. "
+        help="model.py:build, module:build, net.pt2, TorchScript (net.pt, net.ptl), net.onnx, net.keras, a SavedModel "
+        "folder or net.tflite. "
         "Default: edgekit.toml here, else the embedded EfficientNet-Lite0.",
         show_default=False,
     ),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from edgekit.errors import ModelError, UsageError
 from edgekit.model import Dimension
+from edgekit.sources.torchscript.plain_module import plain_module
 from edgekit.task.input_sizes import InputSizes
 from edgekit.task.nested_values import mapped
 
@@ -135,13 +136,8 @@ def _write_module(
     from edgekit.torch_program.open_sizes import open_program
     from edgekit.torch_program.trace_module import run_module
 
-    if isinstance(module, torch.jit.ScriptModule):
-        raise ModelError(
-            f"{title}: the model is a TorchScript module, which has no graph that torch.export can capture. "
-            "Give the torch.nn.Module that it was made from."
-        )
     with torch.random.fork_rng(devices=[]):
-        copied = _copy(module, title)
+        copied = _own(module, title)
         call = bound_call(copied, mapped(tuple(arguments), _as_tensor), {})
         # Values may be several rows, a batch of a loader's; shapes say what a call takes.
         with keeping_buffers(copied):
@@ -165,10 +161,12 @@ def _as_tensor(array: NDArray[Any]) -> Tensor:
     return tensor.float() if tensor.dtype == torch.float64 else tensor
 
 
-def _copy(module: nn.Module, title: str) -> nn.Module:
+def _own(module: nn.Module, title: str) -> nn.Module:
     """Returns a copy of the module on the CPU, in eval mode, in float32, without gradients."""
+    import torch
+
     try:
-        copied = copy.deepcopy(module)
+        copied = plain_module(module, title) if isinstance(module, torch.jit.ScriptModule) else copy.deepcopy(module)
     except Exception as error:
         raise ModelError(
             f"{title}: the module cannot be copied, and edgekit leaves yours as it is: {type(error).__name__}: "

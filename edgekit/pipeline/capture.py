@@ -20,10 +20,11 @@ from edgekit.task.task import Task
 from edgekit.workers.request_key import SourceName, content_digest, request_key
 from edgekit.workers.worker import Job, Progress
 
-_FILE_SUFFIXES: Final = (".py", ".pt2", ".onnx", ".keras", ".h5", ".hdf5", ".tflite", ".lite")
+_FILE_SUFFIXES: Final = frozenset(
+    (".py", ".pt2", ".pt", ".ptl", ".torchscript", ".onnx", ".keras", ".h5", ".hdf5", ".tflite", ".lite")
+)
 
-
-_LEAVE_OPEN: Final = ("torch", "pt2")
+_LEAVE_OPEN: Final = ("torch", "pt2", "torchscript")
 """Kinds of sources whose models can be captured with open sizes."""
 
 _TENSORFLOW: Final = ("keras", "savedmodel")
@@ -105,8 +106,8 @@ def _request(task: Task, *, as_torch: bool) -> CaptureRequest:
     if task.dimensions and kind not in _LEAVE_OPEN:
         raise UsageError(
             f"{task.model} is captured as {kind}, and sizes stay open only in models that come from torch: "
-            f"model.py:build or a .pt2 file. Give numbers in --input or [inputs], and omit the dimension "
-            f"{task.dimensions[0].name}."
+            "model.py:build, a .pt2 or a TorchScript file. Give numbers in --input or [inputs], and omit the "
+            f"dimension {task.dimensions[0].name}."
         )
     return CaptureRequest(
         source=task.model,

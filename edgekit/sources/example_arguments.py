@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from edgekit.errors import ModelError, UsageError
 from edgekit.sources.base import CaptureRequest
 from edgekit.sources.example_inputs import Given, example_of, given_value, nothing_given, tensors_in
-from edgekit.task.input_sizes import FLAG, InputSizes
+from edgekit.task.input_sizes import FLAG, InputSizes, OpenInput
 from edgekit.torch_program.batch_axis import batch_size, first_rows
 from edgekit.torch_program.example_call import ExampleCall, bound_call, parameter_names
 
@@ -16,10 +17,15 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def example_call(module: nn.Module, request: CaptureRequest) -> ExampleCall:
+def example_call(module: nn.Module, request: CaptureRequest, known: Given | None = None) -> ExampleCall:
     """Returns what to capture a module with: `[model] example_inputs`, else sizes, else the first calibration sample.
 
     Sizes that the user gives by name come before those of the example inputs.
+
+    Args:
+        module: The model.
+        request: What the user gives.
+        known: What the model itself says, for where the user gives nothing.
 
     Raises:
         ModelError: the task names neither, they hold anything but tensors, or it is not clear whether their first axis
@@ -27,14 +33,23 @@ def example_call(module: nn.Module, request: CaptureRequest) -> ExampleCall:
         UsageError: sizes of an input that the module does not have.
     """
     given = given_value(request) if request.example_inputs is not None or not request.input_sizes else None
+    given = given or known
     if given is None:
         if not request.input_sizes:
-            raise ModelError(f"{request.source}: {nothing_given('a torch model is captured with example inputs')}")
+            why = "a torch model is captured with example inputs"
+            raise ModelError(f"{request.source}: {nothing_given(why, _as_pictures(module))}")
         return _call_of_sizes(module, request.input_sizes, request.source)
     call = _call_of(module, given)
     if request.input_sizes:
         return _resized(call, request.input_sizes, request.source)
     return _settled(module, call, given, request.source)
+
+
+def _as_pictures(module: nn.Module) -> list[OpenInput]:
+    """Returns what the forward must be given, as advice shows it: nothing says that these are no pictures."""
+    needed = [p.name for p in inspect.signature(module.forward).parameters.values() if p.default is p.empty]
+    names = [name for name in parameter_names(module) if name in needed]
+    return [OpenInput(name=name, shape=(1, 3, None, None), dtype="float32") for name in names]
 
 
 def _call_of(module: nn.Module, given: Given) -> ExampleCall:

@@ -12,10 +12,12 @@ from edgekit.model import SourceKind
 from edgekit.plugins import load_plugin
 from edgekit.registry import format_names, source_targets
 from edgekit.sources.base import Source
+from edgekit.sources.torchscript.archive import is_torchscript
 from edgekit.task.user_code import nearest_names, split_reference
 
 ACCEPTED: Final = (
-    "module:factory, file.py:factory, or a .pt2, .onnx, .keras, .h5 or .tflite file, or a SavedModel folder"
+    "module:factory, file.py:factory, or a .pt2, TorchScript, .onnx, .keras, .h5 or .tflite file, "
+    "or a SavedModel folder"
 )
 """What a model source may be, for messages."""
 
@@ -114,6 +116,8 @@ def _classify_file(text: str, path: Path, suffix: str) -> SourceKind:
         head = stream.read(64)
     if suffix == ".py":
         raise ModelError(f"{text} is a Python file; name its factory too, for example {text}:build.")
+    if suffix in _PICKLES and is_torchscript(path):
+        return "torchscript"
     if suffix in _by_suffix():
         _check_signature(text, path, suffix, head)
         return _by_suffix()[suffix].kind

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, final
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind
 from edgekit.sources.base import CaptureRequest, Source
+from edgekit.sources.example_inputs import Given
 from edgekit.torch_program.facts import Capture
 from edgekit.workers.worker import Progress
 
@@ -33,13 +34,22 @@ class TorchFactorySource(Source):
         """Calls user code: the factory, the example inputs, the forward."""
         progress("building the model", None)
         module = _returned_module(request)
-        others = _other_float_types(module)
-        found = capture_module(_usual(module).eval().requires_grad_(requires_grad=False), request, folder, progress)
+        others = other_float_types(module)
+        found = capture_module(usual_module(module), request, folder, progress)
         return replace(found, float_types=tuple(sorted({*others, *found.float_types})))
 
 
-def capture_module(module: nn.Module, request: CaptureRequest, folder: Path, progress: Progress) -> Capture:
+def capture_module(
+    module: nn.Module, request: CaptureRequest, folder: Path, progress: Progress, known: Given | None = None
+) -> Capture:
     """Captures a module in eval mode with the task's example inputs, saves it in canonical form and describes it.
+
+    Args:
+        module: As `usual_module` returns it.
+        request: What to capture.
+        folder: Where to.
+        progress: Told what is done.
+        known: Example inputs that are taken where the task gives none.
 
     Raises:
         ModelError: it cannot be captured, or the example inputs are missing or wrong.
@@ -54,7 +64,7 @@ def capture_module(module: nn.Module, request: CaptureRequest, folder: Path, pro
     from edgekit.torch_program.trace_module import export_module, run_module, run_named
 
     parameters, title = program_facts.count_parameters(module.parameters()), request.source
-    call = example_call(module, request)
+    call = example_call(module, request, known)
     with keeping_buffers(module):
         expected, words = run_named(module, call, title)
     progress("capturing the graph", None)
@@ -81,14 +91,15 @@ def make_module(request: CaptureRequest) -> nn.Module:
         ConfigError: the reference is wrong.
         ModelError: the factory failed, or returned no module.
     """
-    return _usual(_returned_module(request))
+    return _returned_module(request).cpu().float()
 
 
-def _usual(module: nn.Module) -> nn.Module:
-    return module.cpu().float()
+def usual_module(module: nn.Module) -> nn.Module:
+    """Returns a module as it is captured: on the CPU, in float32, in eval mode, without gradients."""
+    return module.cpu().float().eval().requires_grad_(requires_grad=False)
 
 
-def _other_float_types(module: nn.Module) -> set[str]:
+def other_float_types(module: nn.Module) -> set[str]:
     """Returns the floating-point types of a module's tensors other than float32."""
     found = {tensor.dtype for tensor in (*module.parameters(), *module.buffers())}
     return {str(dtype).removeprefix("torch.") for dtype in found if dtype.is_floating_point} - {"float32"}
@@ -106,10 +117,9 @@ def _returned_module(request: CaptureRequest) -> nn.Module:
         check_callable_without_arguments(factory, request.source, "[model] source", ModelError)
         module = call_user(factory, (), f"{request.source} failed", ModelError)
     if isinstance(module, torch.jit.ScriptModule):
-        raise ModelError(
-            f"{request.source} returned a TorchScript module, which has no graph that torch.export can capture. "
-            "Return the torch.nn.Module that it was made from."
-        )
+        from edgekit.sources.torchscript.plain_module import plain_module
+
+        return plain_module(module, request.source)
     if not isinstance(module, torch.nn.Module):
         hint = " Return the model alone." if isinstance(module, (tuple, list)) else ""
         raise ModelError(

@@ -28,7 +28,7 @@ _DEVICE: Final = re.compile(r"[a-z]{1,20}")
 NAMESPACES: Final = ("aten", "prims", "quantized_decomposed", "torchao", "torchvision")
 """Libraries whose operators a program may hold: those that converters and edgekit know."""
 _OPERATOR: Final = re.compile(rf"torch\.ops\.(?:{'|'.join(NAMESPACES)})\.([A-Za-z_]\w*)(?:\.[A-Za-z]\w*)?", re.ASCII)
-_TOUCHES_FILES: Final = frozenset({"save", "from_file"})
+TOUCHES_FILES: Final = frozenset({"save", "from_file"})
 """Operators of ATen: the first writes a file, the second maps one and may create it."""
 
 _SYMBOLIC: Final = re.compile(
@@ -213,7 +213,7 @@ def _fault_of_text(field: tuple[str, str], text: str) -> str | None:
 
 def _is_operator(text: str) -> bool:
     if found := _OPERATOR.fullmatch(text):
-        return not found[1].startswith("__") and found[1] not in _TOUCHES_FILES
+        return not found[1].startswith("__") and found[1] not in TOUCHES_FILES
     return bool(_SYMBOLIC.fullmatch(text) or _CONTROL_FLOW.fullmatch(text))
 
 

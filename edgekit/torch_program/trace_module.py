@@ -126,6 +126,8 @@ def run_named(module: nn.Module, examples: Examples, title: str) -> tuple[tuple[
     try:
         with torch.no_grad(), _called_with(module, examples) as (args, kwargs):
             value = module(*args, **kwargs)
+    except ModelError:  # of a TorchScript graph, which knows what it cannot run
+        raise
     except Exception as error:
         raise ModelError(
             f"{title}: the model's forward failed on the example inputs "

@@ -75,13 +75,11 @@ def test_a_module_s_outputs_keep_their_names(result, names, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_torchscript_module_is_refused(tmp_path):
-    with pytest.raises(ModelError) as caught:
-        write_model(torch.jit.script(torch.nn.Linear(1, 1)), "module", tmp_path / "linear.pt2", [])
-    assert caught.value.message == (
-        "linear.pt2: the model is a TorchScript module, which has no graph that torch.export can capture. "
-        "Give the torch.nn.Module that it was made from."
-    )
+def test_a_torchscript_module_is_written_as_a_program(tmp_path):
+    script = torch.jit.script(torch.nn.Linear(3, 2))
+    write_model(script, "module", tmp_path / "linear.pt2", [np.ones((1, 3), np.float32)])
+    program, x = torch.export.load(tmp_path / "linear.pt2"), torch.rand(1, 3)
+    torch.testing.assert_close(program.module()(x), script(x))
 
 
 def test_a_module_that_cannot_be_copied_says_so(tmp_path):

@@ -41,6 +41,17 @@ class TestExportedProgram(SourceContract):
         return "net.pt2"
 
 
+class TestTorchScript(SourceContract):
+    kind = "torchscript"
+
+    def write_model(self, folder):
+        import torch
+
+        layer = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU()).eval()
+        torch.jit.save(torch.jit.trace(layer, torch.ones(1, 8)), folder / "net.pt")
+        return "net.pt"
+
+
 class TestOnnxFile(SourceContract):
     kind = "onnx"
 

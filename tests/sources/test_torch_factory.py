@@ -220,7 +220,8 @@ def test_without_example_inputs_the_first_calibration_sample_is_taken(user):
 def test_without_any_inputs_it_is_shown_how_to_give_them(user):
     assert message_of(user, "model.py:cnn", MODELS, example_inputs=None) == (
         "model.py:cnn: a torch model is captured with example inputs, and the task has neither example inputs nor "
-        "calibration data. Add a function that returns them and name it in edgekit.toml:\n"
+        "calibration data. Give the sizes: --input x=1x3x224x224\n"
+        "Or add a function that returns them and name it in edgekit.toml:\n"
         "    def example_inputs():\n"
         "        return (torch.zeros(1, 3, 224, 224),)\n"
         '    [model] example_inputs = "model.py:example_inputs"\n'
@@ -267,18 +268,15 @@ def test_a_factory_that_returns_no_module_is_refused(user, value, shown):
     )
 
 
-def test_a_torchscript_module_is_refused(user):
+def test_a_torchscript_module_is_captured(user):
     text = """
     import warnings
     def build():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.jit.trace(nn.Linear(1, 1), torch.zeros(1, 1))
+            return torch.jit.trace(nn.Linear(8, 2), torch.zeros(1, 3, 8, 8))
     """
-    assert message_of(user, "model.py:build", text) == (
-        "model.py:build returned a TorchScript module, which has no graph that torch.export can capture. "
-        "Return the torch.nn.Module that it was made from."
-    )
+    assert user("model.py:build", text, example_inputs="model.py:images")["outputs"][0]["shape"] == [1, 3, 8, 2]
 
 
 def test_a_forward_that_fails_is_reported_by_its_own_line(user, tmp_path):
