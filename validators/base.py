@@ -55,6 +55,7 @@ class Evidence:
         evaluation: Inputs, targets and slices; None where the task has no evaluation data.
         outputs: The artifact's outputs on `evaluation`, dequantized, row by row.
         reference: The float model's outputs on `evaluation`, row by row; None without a float model.
+        rows_of: What outputs and reference are of, where there is no evaluation data: `calibration data`.
         converted_reference: Outputs of the model that was converted, where techniques have changed the float model.
         layouts: How each output of that model is made up; empty where nobody knows.
         pairing: How the artifact's outputs were paired with the float model's, "" where they come in its order.
@@ -86,6 +87,7 @@ class Evidence:
     evaluation: Samples | None = None
     outputs: Samples | None = None
     reference: Samples | None = None
+    rows_of: str = ""
     converted_reference: Samples | None = None
     layouts: tuple[OutputLayout, ...] = ()
     pairing: str = ""

@@ -54,7 +54,8 @@ def _parity(evidence: Evidence) -> tuple[float | None, str]:
     # NaN is worse than any number, and min() would pass it over.
     worst = min(found, key=lambda name: -math.inf if math.isnan(found[name]) else found[name])
     each = ", ".join(f"{name} {_words(value)}" for name, value in found.items())
-    text = f"SQNR against the float model over {evidence.outputs.count} rows: {each}."
+    rows = f"{evidence.outputs.count} rows" + (f" of {evidence.rows_of}" if evidence.rows_of else "")
+    text = f"SQNR against the float model over {rows}: {each}."
     return found[worst], f"{text} {evidence.pairing}".rstrip()
 
 

@@ -173,6 +173,8 @@ def note_lines(report: ExportReport, *, verbose: bool) -> list[str]:
         f"[dim]run with the inputs {escape(str(r.host['inputs']))}[/]" for r in report.results if "inputs" in r.host
     ]
     lines += [f"{r.runtime}: {escape(str(r.host['pairing']))}" for r in report.results if r.host.get("pairing")]
+    compared = {str(r.host["compared_on"]) for r in report.results if r.host.get("compared_on")}
+    lines += [f"outputs were compared on {rows}: there is no evaluation data" for rows in sorted(compared)]
     evaluators = {str(r.host.get("runtime")) for r in report.results if "evaluator" in str(r.host.get("runtime", ""))}
     lines += [f"[dim]coreml: run by the {escape(name)}[/]" for name in sorted(evaluators)]
     if any(result.host.get("median_ms") is not None for result in report.results):

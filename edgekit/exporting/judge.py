@@ -15,6 +15,7 @@ from edgekit.converters.base import IoType
 from edgekit.errors import EdgekitError
 from edgekit.exporting.inputs import FLOAT_RECIPE, Inputs
 from edgekit.exporting.open_sizes import LARGEST, samples_at, worst_checks
+from edgekit.exporting.soundness_rows import SoundnessRows, soundness_rows
 from edgekit.formats.table import find_format
 from edgekit.model import CapturedModel, OpenSizes
 from edgekit.pipeline.analysis import analyze_model
@@ -141,7 +142,8 @@ def judge_artifact(
     with temporary_folder("outputs") as folder:
         sizes: dict[str, object] = {}
         if inputs.model.open_sizes is None:
-            evidence = measured(inputs, PIECES, folder)
+            there = None if inputs.evaluation else soundness_rows(inputs, recipe, image, folder / "rows", settings)
+            evidence = measured(inputs, PIECES, folder) if there is None else _without_labels(there, measured, folder)
             checks = judge_evidence(evidence, budget)
         else:
             opened = inputs.model.open_sizes
@@ -149,6 +151,15 @@ def judge_artifact(
             sizes = {"sizes": shown}
         settings.progress(artifact.runtime, "measured and judged", 1.0)
         return checks, {**describe_host(evidence), **sizes}
+
+
+def _without_labels(
+    there: SoundnessRows, measured: Callable[[Inputs, Sequence[MeasurementKind], Path], Evidence], folder: Path
+) -> Evidence:
+    """Returns evidence that compares outputs and says nothing about accuracy."""
+    found = measured(there.inputs, PIECES, folder)
+    missing = found.missing if found.outputs is None else {**found.missing, "outputs": _NO_DATA["outputs"]}
+    return replace(found, evaluation=None, rows_of=there.words, missing=missing)
 
 
 def _collected(
@@ -196,7 +207,7 @@ def _judged_at_sizes(
     """
     found: dict[str, Evidence] = {}
     for word, sizes in opened.sizes().items():
-        rows = samples_at(inputs.model, inputs.evaluation, sizes, folder / f"rows-{word}")
+        rows = samples_at(inputs.model, inputs.evaluation or inputs.calibration, sizes, folder / f"rows-{word}")
         reference = reference_outputs(inputs.model, rows, settings)
         there = replace(inputs, evaluation=rows, reference=reference)
         pieces: Sequence[MeasurementKind] = PIECES if word == LARGEST else ("outputs",)
@@ -267,12 +278,14 @@ def judge_evidence(evidence: Evidence, budget: Budget) -> tuple[Check, ...]:
 def describe_host(evidence: Evidence) -> dict[str, object]:
     """Returns what was measured on this host and is shown, but is no device's figure."""
     timing = host_timing(evidence)
+    outputs = evidence.outputs if evidence.rows_of else None
     return {
         "runtime": evidence.runtime,
         "operators": count_by_arithmetic(evidence.operators),
         "accuracy": describe_accuracy(evidence),
         "slices": describe_slices(evidence),
         **({"pairing": evidence.pairing} if evidence.pairing else {}),
+        **({"compared_on": f"{outputs.count} rows of {evidence.rows_of}"} if outputs is not None else {}),
         **(timing.to_json() if timing else {"host": evidence.host, "not_run": evidence.why_missing("latency")}),
     }
 

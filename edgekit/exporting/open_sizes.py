@@ -38,19 +38,19 @@ def samples_at(model: CapturedModel, data: Samples | None, sizes: Mapping[str, i
     names = [spec.name for spec in model.inputs]
     if data is None:
         dtypes = [spec.dtype for spec in model.inputs]
-        rows = [tuple(_made_up(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True))]
+        rows = [tuple(made_up_row(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True))]
     else:
         found = data.rows(range(min(_ROWS, data.count)))
         rows = [tuple(_fitted(array, shape) for array, shape in zip(row, shapes, strict=True)) for row in found]
     return write_samples(folder, names, rows)
 
 
-def _made_up(shape: Sequence[int], dtype: str) -> NDArray[Any]:
+def made_up_row(shape: Sequence[int], dtype: str, seed: int = 0) -> NDArray[Any]:
     """Returns values of a size: random floats; ones for integers, a valid id in every table."""
     import numpy as np
 
     if dtype.startswith("float"):
-        return np.random.default_rng(0).standard_normal(shape).astype(dtype)
+        return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
     return np.ones(shape, dtype)
 
 

@@ -283,13 +283,16 @@ def hold_out(samples: Samples, every: int, settings: Settings) -> tuple[Samples,
 
     For data without states and items of several rows: its rows are cut apart.
     """
-    parts: list[Samples] = []
-    for held in (False, True):
-        rows = tuple(row for row in range(samples.count) if (row % every == every - 1) == held)
-        key = request_key(RowsRequest(samples=samples, rows=rows), code=(__name__,))
+    held = [row % every == every - 1 for row in range(samples.count)]
+    kept = chosen_rows(samples, [row for row in range(samples.count) if not held[row]], settings)
+    return kept, chosen_rows(samples, [row for row in range(samples.count) if held[row]], settings)
 
-        def build(place: Path, rows: Sequence[int] = rows) -> None:
-            write_samples(place, samples.names, samples.rows(rows))
 
-        parts.append(Samples.open(settings.cache.make("samples", key, build)))
-    return parts[0], parts[1]
+def chosen_rows(samples: Samples, rows: Sequence[int], settings: Settings) -> Samples:
+    """Returns some rows by themselves, without targets; for data without states and items of several rows."""
+    key = request_key(RowsRequest(samples=samples, rows=tuple(rows)), code=(__name__,))
+
+    def build(place: Path) -> None:
+        write_samples(place, samples.names, samples.rows(rows))
+
+    return Samples.open(settings.cache.make("samples", key, build))

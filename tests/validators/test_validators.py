@@ -377,3 +377,17 @@ def test_host_timing_has_a_json_form():
         "ratio_low": None,
         "ratio_high": None,
     }
+
+
+def test_outputs_of_rows_without_labels_are_judged_and_accuracy_is_not(full, write):
+    dead = full.outputs.arrays()[0].copy()
+    dead[:, 3] = 0
+    found = dataclasses.replace(
+        full, evaluation=None, rows_of="calibration data", outputs=write("dead", dead), missing={"outputs": "No data."}
+    )
+    assert check_of("outputs_alive", found).verdict == "fail"
+    assert check_of("parity", found).detail.startswith(
+        "SQNR against the float model over 100 rows of calibration data: "
+    )
+    accuracy = check_of("accuracy", found)
+    assert (accuracy.value, accuracy.detail) == (None, "No data.")
