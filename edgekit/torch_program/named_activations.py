@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.torch_program.graph_nodes import attribute, is_node, operator_name
-from edgekit.torch_program.torch_protocols import Node
+from edgekit.torch_program.torch_protocols import Graph, Node
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -31,7 +31,7 @@ def name_activations(graph_module: GraphModule) -> int:
     """
     import torch
 
-    graph = graph_module.graph
+    graph: Graph = graph_module.graph
     aten = torch.ops.aten
     count = 0
     for node in list(graph.nodes):
