@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.torch_program.graph_nodes import attribute, is_node, operator_name
-from edgekit.torch_program.torch_protocols import Graph, Node
+from edgekit.torch_program.torch_protocols import Node
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -31,7 +31,7 @@ def name_activations(graph_module: GraphModule) -> int:
     """
     import torch
 
-    graph: Graph = graph_module.graph
+    graph = graph_module.graph
     aten = torch.ops.aten
     count = 0
     for node in list(graph.nodes):
@@ -43,8 +43,8 @@ def name_activations(graph_module: GraphModule) -> int:
         if _is_divided(graph_module, reader, node):
             _become(reader, aten.hardsigmoid.default, (source,))
         elif last is not None and _is_divided(graph_module, last, reader):
-            with graph.inserting_before(reader):
-                gate = graph.call_function(aten.hardsigmoid.default, (source,))
+            with reader.graph.inserting_before(reader):
+                gate = reader.graph.call_function(aten.hardsigmoid.default, (source,))
             gate.meta = dict(node.meta)
             reader.replace_input_with(node, gate)
             last.replace_all_uses_with(reader)
