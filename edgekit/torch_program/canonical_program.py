@@ -22,6 +22,7 @@ from edgekit.torch_program.make_functional import make_functional
 from edgekit.torch_program.masked_lengths import use_whole_lengths
 from edgekit.torch_program.masked_rows import open_masked_rows
 from edgekit.torch_program.merge_branches import merge_branches
+from edgekit.torch_program.named_activations import name_activations
 from edgekit.torch_program.plain_memory import use_plain_memory
 from edgekit.torch_program.real_numbers import use_real_numbers
 from edgekit.torch_program.replace_operators import replace_operators
@@ -86,6 +87,7 @@ def canonical(
         fold_constants(graph_module, changed)
         _drop_idle_operators(graph_module)
     _fold_layers(graph_module)
+    name_activations(graph_module)
     use_logical_operators(graph_module)
     use_plain_memory(graph_module)
     graph_module.graph.eliminate_dead_code()
