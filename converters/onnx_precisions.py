@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
@@ -74,9 +75,18 @@ def node_precisions(graph: OnnxFloatGraph, recipe: Recipe) -> dict[str, Precisio
 def described_nodes(graph: onnx.GraphProto) -> list[HeadOperator]:
     """Returns the nodes as what heads and activations are found in."""
     return [
-        HeadOperator(name=node.name, word=node.op_type, reads=tuple(node.input), writes=tuple(node.output))
+        HeadOperator(name=node.name, word=_word(node), reads=tuple(node.input), writes=tuple(node.output))
         for node in graph.node
     ]
+
+
+def _word(node: onnx.NodeProto) -> str:
+    """Returns the operator; `Ramp` for a hard sigmoid that is flat from elsewhere on than torch's, from -3 to 3."""
+    if node.op_type != "HardSigmoid":
+        return str(node.op_type)
+    settings = {item.name: item.f for item in node.attribute}
+    is_torchs = math.isclose(settings.get("alpha", 0.2), 1 / 6, rel_tol=1e-5) and settings.get("beta", 0.5) == 0.5
+    return "HardSigmoid" if is_torchs else "Ramp"
 
 
 def _kind(node: onnx.NodeProto, constants: Collection[str]) -> OperatorKind:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.converters.failure_reason import failure_reason
+from edgekit.converters.onnx_activations import name_activations
 from edgekit.converters.onnx_from_tensorflow import KERAS_OPSET, from_tensorflow
+from edgekit.converters.onnx_scalars import fold_scalars
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedModel, OpenSizes, TensorSpec
 from edgekit.sources.onnx_names import SCOPES, module_name
@@ -53,7 +55,8 @@ def float_graph(captured: CapturedModel, scratch: Path, *, fold: bool = True) ->
     Args:
         captured: The model.
         scratch: Folder for intermediate files.
-        fold: Fold batch norms and constants of a file that was made elsewhere; captured programs are folded already.
+        fold: Fold batch norms, constants and single numbers of a file that was made elsewhere, and name the activations
+            that it spells out; captured programs have that behind them.
 
     Raises:
         ConversionError: the model has an operator that ONNX cannot hold.
@@ -66,6 +69,8 @@ def float_graph(captured: CapturedModel, scratch: Path, *, fold: bool = True) ->
         model = from_tensorflow(captured)
     if captured.kind != "pt2" and fold:
         model = _folded(model, scratch)
+        fold_scalars(model.graph)
+        name_activations(model.graph)
     modules = _name_nodes(model.graph, module_name if captured.kind == "onnx" else _module_of)
     _strip_notes(model)
     _rename(model.graph, model.graph.input, captured.inputs)

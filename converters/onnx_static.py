@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.analysis.activation_inputs import activation_inputs
+from edgekit.converters.onnx_even_channels import Passage, even_out, far_apart, find_passages
 from edgekit.converters.onnx_precisions import QUANTIZED_OPERATORS, described_nodes, node_precisions
 from edgekit.converters.onnx_shapes import inferred_graph
 from edgekit.converters.onnx_source import OnnxFloatGraph
 from edgekit.model import LearnedRange
 from edgekit.quantization.bias_correction import ChannelMeans, mean_shift, round_weights
+from edgekit.quantization.channel_extremes import ChannelExtremes
 from edgekit.quantization.ranges import Range, choose_range
 from edgekit.quantization.statistics import ModelStatistics, not_finite
 from edgekit.recipe import Recipe
@@ -40,10 +42,12 @@ class OnnxCalibration:
     Attributes:
         statistics: Statistics of every float activation, by value name.
         input_means: Mean of each input channel of every weighted operator, by the name of the value that it reads.
+        extremes: Extremes of each channel of the values for which they were requested.
     """
 
     statistics: ModelStatistics
     input_means: Mapping[str, ChannelMeans]
+    extremes: Mapping[str, ChannelExtremes]
 
 
 def quantize_static(
@@ -73,11 +77,16 @@ def quantize_static(
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     excluded = _excluded_nodes(graph, recipe)
-    calibration = calibrate(model, samples, progress)
+    passages = _passages(model.graph, recipe, excluded)
+    calibration = calibrate(model, samples, progress, [name for item in passages for name in (item.before, item.after)])
     excluded |= _masking_nodes(model.graph, calibration.statistics.infinite)
     progress("quantizing", None)
     correct_biases(model, calibration.input_means, excluded, per_channel=recipe.per_channel)
-    quantized = _insert_pairs(model, _ranges(model, calibration.statistics, recipe, learned), recipe, excluded)
+    ranges = _ranges(model, calibration.statistics, recipe, learned)
+    apart = far_apart(passages, calibration.extremes, ranges)
+    evened, kept = even_out(model, apart, calibration.extremes, ranges)
+    drop_unread_weights(model.graph)
+    quantized = _insert_pairs(model, {**ranges, **evened}, recipe, excluded | kept)
     if recipe.symmetric_activations:
         _drop_pairs_before_clamps(quantized.graph)
     if float_outputs:
@@ -85,10 +94,28 @@ def quantize_static(
     return quantized
 
 
-def calibrate(model: onnx.ModelProto, folder: Path, progress: Progress) -> OnnxCalibration:
+def _passages(graph: onnx.GraphProto, recipe: Recipe, excluded: Collection[str]) -> tuple[Passage, ...]:
+    """Returns the activations around which channels may have grids of their own; none where the recipe forbids that.
+
+    TensorRT, for which activations are symmetric, takes one scale for an activation, whoever reads it.
+    """
+    if recipe.symmetric_activations or not recipe.per_channel:
+        return ()
+    return find_passages(graph, [node.name for node, _, _ in _weighted_nodes(graph) if node.name not in excluded])
+
+
+def calibrate(
+    model: onnx.ModelProto, folder: Path, progress: Progress, channels: Collection[str] = ()
+) -> OnnxCalibration:
     """Runs a float model sample by sample in onnxruntime and returns what its activations look like.
 
     Only one sample's activations are held at a time. Graph optimizations are off, so every value is the graph's own.
+
+    Args:
+        model: The float model.
+        folder: Calibration sample folder.
+        progress: Callback that gets how far it is.
+        channels: Values whose channels' extremes are wanted; axis 1 is theirs.
 
     Raises:
         DataError: a value is NaN.
@@ -110,6 +137,7 @@ def calibrate(model: onnx.ModelProto, folder: Path, progress: Progress) -> OnnxC
     fetched = [name for name in names if name not in inputs]
     statistics = ModelStatistics()
     means = {node.input[0]: ChannelMeans(axis=1) for node, _, _ in _weighted_nodes(model.graph)}
+    extremes = {name: ChannelExtremes(axis=1) for name in channels}
     samples = Samples.open(folder)
     for i, row in enumerate(samples.rows()):
         progress("calibrating", i / samples.count)
@@ -119,7 +147,9 @@ def calibrate(model: onnx.ModelProto, folder: Path, progress: Progress) -> OnnxC
             statistics.update(name, values[name])
         for name, mean in means.items():
             mean.update(values[name])
-    return OnnxCalibration(statistics=statistics, input_means=means)
+        for name, found in extremes.items():
+            found.update(values[name])
+    return OnnxCalibration(statistics=statistics, input_means=means, extremes=extremes)
 
 
 def correct_biases(

@@ -106,6 +106,7 @@ SOURCES: Final[Mapping[str, str]] = {
     "onnx": "edgekit.sources.onnx_file:OnnxFileSource",
     "keras": "edgekit.sources.keras_file:KerasFileSource",
     "savedmodel": "edgekit.sources.saved_model:SavedModelSource",
+    "frozengraph": "edgekit.sources.frozen_graph:FrozenGraphSource",
     "tflite": "edgekit.sources.tflite_file:TFLiteFileSource",
 }
 """Kind to source."""

@@ -40,7 +40,8 @@ def measure(name: str, runtime: str, precision: str, work: Path, folder: Path) -
     from edgekit.planner.recipes import resolve_precision
 
     model, calibration = captured(name, work)
-    recipe = resolve_precision(precision, model.family, runtime)
+    dense = analysis_of(model).has_dense_outputs
+    recipe = resolve_precision(precision, model.family, runtime, dense_outputs=dense)
     row = _made(name, runtime, recipe, work, calibration, folder / "first")
     if precision == "int8" and row["db"] < NEAR_DB:
         other = nearer_recipe(name, runtime, recipe, work, folder)
@@ -48,6 +49,15 @@ def measure(name: str, runtime: str, precision: str, work: Path, folder: Path) -
             first = f"{recipe.name} has {row['db']:.1f} dB"
             row = _made(name, runtime, other, work, calibration, folder / "last") | {"instead_of": first}
     return row
+
+
+def analysis_of(model: Any) -> Any:
+    """Returns the costed graph that lies beside a captured model."""
+    from edgekit.analysis.graph import Analysis
+    from edgekit.pipeline.analysis import ANALYSIS_NAME
+    from edgekit.workers.structure import read_value
+
+    return read_value(model.path.parent / ANALYSIS_NAME, Analysis)
 
 
 def nearer_recipe(name: str, runtime: str, recipe: Any, work: Path, folder: Path) -> Any:
@@ -88,16 +98,12 @@ def nearer_recipe(name: str, runtime: str, recipe: Any, work: Path, folder: Path
 def _made(
     name: str, runtime: str, recipe: Any, work: Path, calibration: Path, folder: Path, wanted: Judged | None = None
 ) -> dict[str, Any]:
-    from edgekit.analysis.graph import Analysis
     from edgekit.artifact import measure_files
     from edgekit.errors import ConversionError
-    from edgekit.pipeline.analysis import ANALYSIS_NAME
     from edgekit.pipeline.convert import why_not_made
-    from edgekit.workers.structure import read_value
 
     model, _ = captured(name, work)
-    analysis = read_value(model.path.parent / ANALYSIS_NAME, Analysis)
-    if reason := why_not_made(model, analysis)(runtime, recipe):
+    if reason := why_not_made(model, analysis_of(model))(runtime, recipe):
         raise ConversionError(reason)
     folder.mkdir()
     path, made = converted(model, runtime, recipe, calibration, folder)

@@ -24,6 +24,9 @@ _WORDS: Final[Mapping[str, Activation]] = {
     "tanh": "tanh",
 }
 
+_GATES: Final[Mapping[str, Activation]] = {"hardsigmoid": "hardswish", "logistic": "silu", "sigmoid": "silu"}
+"""What x times this function of x is."""
+
 
 def activation_inputs(operators: Iterable[HeadOperator], outputs: Sequence[str]) -> dict[str, Activation]:
     """Returns the activation that reads each tensor which nothing else reads.
@@ -52,12 +55,12 @@ def activation_inputs(operators: Iterable[HeadOperator], outputs: Sequence[str])
 def _activation(read_by: Sequence[HeadOperator], readers: Mapping[str, Sequence[HeadOperator]]) -> Activation | None:
     if len(read_by) == 1:
         return _WORDS.get(_word(read_by[0]))
-    gates = [item for item in read_by if _WORDS.get(_word(item)) == "sigmoid"]
+    gates = [item for item in read_by if _word(item) in _GATES]
     products = [item for item in read_by if _word(item) == "mul"]
     if len(read_by) != 2 or len(gates) != 1 or len(products) != 1:
         return None
     gated = gates[0].writes[0]
-    return "silu" if gated in products[0].reads and list(readers[gated]) == products else None
+    return _GATES[_word(gates[0])] if gated in products[0].reads and list(readers[gated]) == products else None
 
 
 def _word(operator: HeadOperator) -> str:

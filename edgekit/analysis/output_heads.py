@@ -53,7 +53,7 @@ _WORDS: Final[Mapping[HeadRole, str]] = {
     ),
     "activation": "silu swish gelu elu leakyrelu prelu mish hardswish softplus",
     "clamp": "relu relu6 hardtanh clamp clampmin clampmax clip relun1to1 relu0to1",
-    "squash": "sigmoid logistic tanh hardsigmoid",
+    "squash": "sigmoid logistic tanh hardsigmoid ramp",
     "softmax": "softmax logsoftmax safesoftmax",
     "exponential": "exp exp2 expm1",
     "selection": (

@@ -43,7 +43,7 @@ Model = Annotated[
     str | None,
     typer.Argument(
         help="model.py:build, module:build, net.pt2, TorchScript (net.pt, net.ptl), net.onnx, net.keras, a SavedModel "
-        "folder or net.tflite. "
+        "folder, net.pb or net.tflite. "
         "Default: edgekit.toml here, else the embedded EfficientNet-Lite0.",
         show_default=False,
     ),

@@ -21,13 +21,13 @@ from edgekit.workers.request_key import SourceName, content_digest, request_key
 from edgekit.workers.worker import Job, Progress
 
 _FILE_SUFFIXES: Final = frozenset(
-    (".py", ".pt2", ".pt", ".ptl", ".torchscript", ".onnx", ".keras", ".h5", ".hdf5", ".tflite", ".lite")
+    (".py", ".pt2", ".pt", ".ptl", ".torchscript", ".onnx", ".keras", ".h5", ".hdf5", ".pb", ".tflite", ".lite")
 )
 
 _LEAVE_OPEN: Final = ("torch", "pt2", "torchscript")
 """Kinds of sources whose models can be captured with open sizes."""
 
-_TENSORFLOW: Final = ("keras", "savedmodel")
+_TENSORFLOW: Final = ("keras", "savedmodel", "frozengraph")
 """Kinds of sources that only TensorFlow reads."""
 
 

@@ -48,6 +48,11 @@ class MeasuredRecipe:
         """True where there is nothing to mend."""
         return self.is_sound and self.parity_db >= NEAR_DB
 
+    @property
+    def is_surely_near(self) -> bool:
+        """True where it is near by more than a few samples leave open."""
+        return self.is_sound and self.parity_db >= NEAR_DB + _ALIKE_DB
+
 
 def other_integers(recipe: Recipe) -> tuple[Recipe, ...]:
     """Returns the recipes of 8 bits that round less than this one, what costs least first; none for other bits."""
@@ -71,8 +76,8 @@ def nearest(
 ) -> tuple[MeasuredRecipe, tuple[MeasuredRecipe, ...]]:
     """Returns the recipe to take, and all that were measured.
 
-    The first that gains enough and comes near is taken, so that nothing after it is made. Where none does, it is the
-    cheapest of those that gain enough and are as good as the best; the base where none gains enough.
+    The first that gains enough and surely comes near is taken, so that nothing after it is made. Where none does, it is
+    the cheapest of those that gain enough and are as good as the best; the base where none gains enough.
 
     Args:
         base: What would be made.
@@ -85,7 +90,7 @@ def nearest(
         if found is None:
             continue
         tried.append(found)
-        if found.is_near and _is_worth_it(base, found):
+        if found.is_surely_near and _is_worth_it(base, found):
             return found, tuple(tried)
     worth = [item for item in tried if _is_worth_it(base, item)]
     best = max((item.parity_db for item in worth), default=0.0)

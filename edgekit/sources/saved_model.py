@@ -52,7 +52,7 @@ class SavedModelSource(Source):
         check_operators(request.path, request.source)
         loaded, function = load(request.path, request.source)
         progress("counting its operations", None)
-        found = _describe(loaded, function, request)
+        found = describe_function(loaded, function, request)
         shutil.copytree(request.path, folder / "model")
         return found
 
@@ -75,13 +75,22 @@ def check_operators(path: Path, title: str) -> None:
         ) from error
     if not message.meta_graphs:
         raise ModelError(f"{title}: saved_model.pb holds no graph. Copy or export the model again.")
-    found = {op for op in _operators(message) if _UNSAFE.search(op)} - _SAFE
-    unsafe = sorted(found | {op for op in _run_by_signatures(message) if _CHECKPOINT.match(op)})
-    if unsafe:
-        raise ModelError(
-            f"{title} holds {', '.join(unsafe)}, which reach files, Python or the terminal when the model runs; no "
-            "on-device format can hold them and edgekit does not run them. Export the model without."
-        )
+    checkpoint = {op for op in _run_by_signatures(message) if _CHECKPOINT.match(op)}
+    if unsafe := checkpoint | unsafe_operators(_operators(message)):
+        raise ModelError(unsafe_message(title, unsafe))
+
+
+def unsafe_operators(operators: Iterable[str]) -> set[str]:
+    """Returns those that reach outside of the graph."""
+    return {op for op in operators if _UNSAFE.search(op)} - _SAFE
+
+
+def unsafe_message(title: str, operators: Iterable[str]) -> str:
+    """Returns why a graph with such operators is refused."""
+    return (
+        f"{title} holds {', '.join(sorted(operators))}, which reach files, Python or the terminal when the model runs; "
+        "no on-device format can hold them and edgekit does not run them. Export the model without."
+    )
 
 
 def _operators(message: Any) -> Iterator[str]:
@@ -157,7 +166,12 @@ def _sizes(shape: TFShape) -> tuple[int | str, ...] | None:
     return None if shape.rank is None else tuple("" if size is None else int(size) for size in shape)
 
 
-def _describe(loaded: object, function: Any, request: CaptureRequest) -> Capture:
+def describe_function(loaded: object, function: Any, request: CaptureRequest) -> Capture:
+    """Returns the facts of a signature, which lies or will lie in `model` of the captured folder.
+
+    Raises:
+        ModelError: a size is free and nothing gives it.
+    """
     import tensorflow as tf
 
     from edgekit.sources import tf_graph

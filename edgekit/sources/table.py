@@ -16,7 +16,7 @@ from edgekit.sources.torchscript.archive import is_torchscript
 from edgekit.task.user_code import nearest_names, split_reference
 
 ACCEPTED: Final = (
-    "module:factory, file.py:factory, or a .pt2, TorchScript, .onnx, .keras, .h5 or .tflite file, "
+    "module:factory, file.py:factory, or a .pt2, TorchScript, .onnx, .keras, .h5, .pb or .tflite file, "
     "or a SavedModel folder"
 )
 """What a model source may be, for messages."""
@@ -116,6 +116,8 @@ def _classify_file(text: str, path: Path, suffix: str) -> SourceKind:
         head = stream.read(64)
     if suffix == ".py":
         raise ModelError(f"{text} is a Python file; name its factory too, for example {text}:build.")
+    if suffix == ".pb" and path.name == "saved_model.pb":
+        raise ModelError(f"{text} is a part of a SavedModel; give its folder: {Path(text).parent}.")
     if suffix in _PICKLES and is_torchscript(path):
         return "torchscript"
     if suffix in _by_suffix():
@@ -128,8 +130,6 @@ def _classify_file(text: str, path: Path, suffix: str) -> SourceKind:
             f"{text} holds weights without an architecture. Write a factory that builds the module, loads them and "
             "returns it, and give model.py:build."
         )
-    if suffix == ".pb" and path.name == "saved_model.pb":
-        raise ModelError(f"{text} is a part of a SavedModel; give its folder: {Path(text).parent}.")
     if suffix in (".pte", ".ort", ".mlmodel"):
         raise ModelError(f"{text} is an artifact, not a source. Check it with edgekit validate.")
     raise ModelError(f"{text}: the suffix {suffix or '(none)'} is not known. Expected {ACCEPTED}.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, final
 
@@ -21,6 +22,10 @@ from edgekit.workers.request_key import Place
 from edgekit.workers.worker import Job, Progress
 
 if TYPE_CHECKING:
+    from edgekit.artifact import Artifact
+    from edgekit.budget import Budget
+    from edgekit.exporting.inputs import Inputs
+    from edgekit.exporting.report import ExportReport
     from edgekit.pipeline.settings import Settings
     from edgekit.recipe import Candidate
     from edgekit.task.request import Request
@@ -110,34 +115,63 @@ def make_in_worker(request: ArtifactRequest, _progress: Progress) -> MadeArtifac
     Raises:
         EdgekitError: none of them can be made; why, of the first.
     """
-    from edgekit.budget import Budget
     from edgekit.exporting.export import convert_candidates
-    from edgekit.exporting.judge import judge_artifact
-    from edgekit.pipeline.technique_stage import pipeline_name
-    from edgekit.sweeping.kept_runs import kept_runs
+    from edgekit.trials.nearer_integers import LEFT_TO_US
 
     settings = settings_of(request.task)
-    wanted: dict[tuple[object, ...], Candidate] = {}
-    failures: list[EdgekitError] = []
-    for device in request.devices:
-        try:
-            for item in _chosen(request.request(device), request, settings)[1]:
-                wanted.setdefault((item.runtime, item.recipe, pipeline_name(item.techniques)), item)
-        except EdgekitError as error:
-            failures.append(error)  # the device's own row says so
-    if not wanted:
-        raise failures[0]
+    wanted = _wanted(request, settings)
     inputs = request.inputs.inputs(request.request(request.devices[0]).task)
-    made = convert_candidates(inputs, list(wanted.values()), settings, "float", lambda _stage, _phrase: None)
+    made = convert_candidates(inputs, [item for item, _ in wanted], settings, "float", _unheard)
     failures = [item for item in made if isinstance(item, EdgekitError)]
     if len(failures) == len(made):
         raise failures[0]
     converted = [
-        (item, one) for item, one in zip(wanted.values(), made, strict=True) if not isinstance(one, EdgekitError)
+        (item, devices, one)
+        for (item, devices), one in zip(wanted, made, strict=True)
+        if not isinstance(one, EdgekitError)
     ]
-    for item, one in converted:
-        judge_artifact(one.artifact, inputs, item.recipe, Budget(), settings, runs=kept_runs(settings.cache))
-    return MadeArtifacts(made=len(converted), converted=sum(not one.cached for _, one in converted))
+    for item, devices, one in converted:
+        first = request.request(devices[0])
+        if _came_out_far(one.artifact, item, inputs, first.budget, settings) and first.precision in LEFT_TO_US:
+            for device in devices:
+                # Another INT8 is tried here, where memory for conversions is reserved; the judgement finds it.
+                with suppress(EdgekitError):  # the device's own row says so
+                    _exported(request, device, settings)
+    return MadeArtifacts(made=len(converted), converted=sum(not one.cached for *_, one in converted))
+
+
+def _wanted(request: ArtifactRequest, settings: Settings) -> list[tuple[Candidate, list[str]]]:
+    """Returns what is to be made, and for which devices each.
+
+    Raises:
+        EdgekitError: nothing can be made for any device; why, of the first.
+    """
+    from edgekit.pipeline.technique_stage import pipeline_name
+
+    wanted: dict[tuple[object, ...], tuple[Candidate, list[str]]] = {}
+    failures: list[EdgekitError] = []
+    for device in request.devices:
+        try:
+            for item in _chosen(request.request(device), request, settings)[1]:
+                key = (item.runtime, item.recipe, pipeline_name(item.techniques))
+                wanted.setdefault(key, (item, []))[1].append(device)
+        except EdgekitError as error:
+            failures.append(error)  # the device's own row says so
+    if not wanted:
+        raise failures[0]
+    return list(wanted.values())
+
+
+def _came_out_far(artifact: Artifact, candidate: Candidate, inputs: Inputs, budget: Budget, settings: Settings) -> bool:
+    """Runs an artifact, and returns whether its integers are far from the float model."""
+    from edgekit.exporting.format_result import FormatResult
+    from edgekit.exporting.judge import judge_artifact
+    from edgekit.sweeping.kept_runs import kept_runs
+    from edgekit.trials.nearer_integers import is_far
+
+    checks, _ = judge_artifact(artifact, inputs, candidate.recipe, budget, settings, runs=kept_runs(settings.cache))
+    made = FormatResult(runtime=candidate.runtime, recipe=candidate.recipe, checks=checks, steps=candidate.techniques)
+    return is_far(made)
 
 
 def judge_in_worker(request: JudgeRequest, _progress: Progress) -> JudgedRows:
@@ -172,22 +206,8 @@ def failed_row(row: Row, error: EdgekitError) -> Row:
 
 def _judged(artifact: ArtifactRequest, device: str, row: Row, settings: Settings) -> Row:
     from edgekit.exporting.record_files import complete_report
-    from edgekit.sweeping.kept_runs import kept_runs
-    from edgekit.trials.export_request import ExportRequest, make_artifacts
-    from edgekit.workers.process_folder import temporary_folder
 
-    for_device = artifact.request(device)
-    choice, candidates = _chosen(for_device, artifact, settings)
-    with temporary_folder("sweep") as folder:
-        report = make_artifacts(
-            ExportRequest(request=for_device, output=folder, effort=artifact.effort),
-            candidates,
-            choice,
-            artifact.inputs.inputs(for_device.task),
-            settings,
-            lambda _stage, _phrase: None,
-            runs=kept_runs(settings.cache),
-        )
+    report = _exported(artifact, device, settings)
     (result,) = report.results
     if result.error is not None:
         raise result.error
@@ -199,6 +219,29 @@ def _judged(artifact: ArtifactRequest, device: str, row: Row, settings: Settings
         artifact_sha256=result.artifact.sha256 if result.artifact is not None else "",
         report=json.dumps(complete_report(report).to_json()),
     )
+
+
+def _exported(artifact: ArtifactRequest, device: str, settings: Settings) -> ExportReport:
+    """Returns the report of an export for a device, another INT8 where the first is far from the float model.
+
+    Raises:
+        EdgekitError: nothing can be made, or a technique cannot be used.
+    """
+    from edgekit.sweeping.kept_runs import kept_runs
+    from edgekit.trials.export_request import ExportRequest, make_artifacts, with_nearer_integers
+    from edgekit.workers.process_folder import temporary_folder
+
+    for_device = artifact.request(device)
+    choice, candidates = _chosen(for_device, artifact, settings)
+    inputs, runs = artifact.inputs.inputs(for_device.task), kept_runs(settings.cache)
+    with temporary_folder("sweep") as folder:
+        requested = ExportRequest(request=for_device, output=folder, effort=artifact.effort)
+        made = make_artifacts(requested, candidates, choice, inputs, settings, _unheard, runs)
+        return with_nearer_integers(requested, candidates, made, inputs, settings, _unheard, runs)
+
+
+def _unheard(_stage: str, _phrase: str) -> None:
+    """Progress that nobody reads: the driver shows the sweep's own."""
 
 
 def _chosen(for_device: Request, artifact: ArtifactRequest, settings: Settings) -> tuple[Choice, tuple[Candidate, ...]]:

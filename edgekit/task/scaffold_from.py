@@ -14,7 +14,19 @@ from edgekit.profiles.profile import DeviceProfile
 from edgekit.task.scaffold import config_text
 from edgekit.task.task_kinds import DEFAULT_METRIC, TASKS, Targets
 
-_MODEL_FILES: Final = (".pt2", ".pt", ".ptl", ".torchscript", ".onnx", ".keras", ".h5", ".hdf5", ".tflite", ".lite")
+_MODEL_FILES: Final = (
+    ".pt2",
+    ".pt",
+    ".ptl",
+    ".torchscript",
+    ".onnx",
+    ".keras",
+    ".h5",
+    ".hdf5",
+    ".pb",
+    ".tflite",
+    ".lite",
+)
 _FACTORIES: Final = ("build", "build_model", "make_model", "create_model", "get_model", "load_model", "model")
 _EXAMPLES: Final = ("example_inputs", "example_input", "sample_inputs", "dummy_inputs", "inputs")
 _DATA: Final = ("calibration", "evaluation")

@@ -1,8 +1,8 @@
 """Brings an ExportedProgram into the form that converters and analysis rely on. Runs in a worker that has torch.
 
 The form: batch 1, positional tensor inputs, one tensor or a flat tuple out, no in-place operators where that can be
-had, no dropout, identity or assertion, constants and batch norms folded, no attention over nothing, no dead code, names
-of modules kept (`nn_module_stack`).
+had, no dropout, identity or assertion, constants and batch norms folded, branches merged, no attention over nothing, no
+dead code, names of modules kept (`nn_module_stack`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from edgekit.torch_program.logical_masks import use_logical_operators
 from edgekit.torch_program.make_functional import make_functional
 from edgekit.torch_program.masked_lengths import use_whole_lengths
 from edgekit.torch_program.masked_rows import open_masked_rows
+from edgekit.torch_program.merge_branches import merge_branches
+from edgekit.torch_program.named_activations import name_activations
 from edgekit.torch_program.plain_memory import use_plain_memory
 from edgekit.torch_program.real_numbers import use_real_numbers
 from edgekit.torch_program.replace_operators import replace_operators
@@ -84,7 +86,8 @@ def canonical(
     if use_real_numbers(graph_module) + replace_operators(graph_module, REWRITES):
         fold_constants(graph_module, changed)
         _drop_idle_operators(graph_module)
-    fold_batch_norms(graph_module)
+    _fold_layers(graph_module)
+    name_activations(graph_module)
     use_logical_operators(graph_module)
     use_plain_memory(graph_module)
     graph_module.graph.eliminate_dead_code()
@@ -111,12 +114,19 @@ def folded_program(program: ExportedProgram, examples: Sequence[Tensor], title: 
     flatten_signature(graph_module)
     inline_regions(graph_module)
     _drop_idle_operators(graph_module)
-    fold_batch_norms(graph_module)
+    _fold_layers(graph_module)
     graph_module.graph.eliminate_dead_code()
     graph_module.recompile()
     result = export_module(graph_module, examples, title, bounds)
     _drop_assertions(result.graph_module)
     return result
+
+
+def _fold_layers(graph_module: GraphModule) -> None:
+    """Folds what is linear in each channel into the convolutions before it, and those that are added into one."""
+    fold_batch_norms(graph_module)
+    while merge_branches(graph_module):
+        fold_batch_norms(graph_module)  # a batch norm of the sum
 
 
 def _with_whole_lengths(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import GraphModule
 
+BATCH_NORMS: Final = frozenset({"batch_norm", "_native_batch_norm_legit_no_training"})
 _CONVOLUTIONS: Final = frozenset({"conv1d", "conv2d", "conv3d"})
 _TRANSPOSED: Final = frozenset({"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})
 _LINEAR: Final = "linear"
@@ -26,7 +27,7 @@ _GENERAL: Final = "convolution"
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Normalisation:
+class Normalisation:
     """A batch norm in eval mode.
 
     Attributes:
@@ -53,13 +54,13 @@ def fold_batch_norms(graph_module: GraphModule) -> int:
     Args:
         graph_module: The module of an ExportedProgram (parameters are `get_attr` nodes).
     """
-    uses = _uses_of_tensors(graph_module)
+    uses = uses_of_tensors(graph_module)
     folded = 0
     for node in list(graph_module.graph.nodes):
-        layer = node.args[0] if operator_name(node) in ("batch_norm", "_native_batch_norm_legit_no_training") else None
+        layer = node.args[0] if operator_name(node) in BATCH_NORMS else None
         if layer is None or not _is_foldable(graph_module, layer, uses):
             continue
-        normalisation = _read(graph_module, node)
+        normalisation = normalisation_of(graph_module, node)
         if normalisation is not None:
             _fold(graph_module, layer, normalisation)
             folded += 1
@@ -68,7 +69,7 @@ def fold_batch_norms(graph_module: GraphModule) -> int:
     return folded
 
 
-def _uses_of_tensors(graph_module: GraphModule) -> dict[int, int]:
+def uses_of_tensors(graph_module: GraphModule) -> dict[int, int]:
     """Returns how many operators read each tensor, by address: tied weights have one address under several names."""
     uses: dict[int, int] = {}
     for node in graph_module.graph.nodes:
@@ -92,7 +93,7 @@ def _is_foldable(graph_module: GraphModule, layer: Node, uses: dict[int, int]) -
     return bias is None or attribute(graph_module, bias) is not None
 
 
-def _read(graph_module: GraphModule, node: Node) -> _Normalisation | None:
+def normalisation_of(graph_module: GraphModule, node: Node) -> Normalisation | None:
     """Returns the batch norm's numbers, or None if it is not in eval mode or they are computed."""
     import torch
 
@@ -116,28 +117,39 @@ def _read(graph_module: GraphModule, node: Node) -> _Normalisation | None:
     if gamma is not None:
         scale = scale * gamma.detach().double()
     shift = beta.detach().double() if beta is not None else torch.zeros_like(mean64)
-    return _Normalisation(node=node, result=result, mean=mean64, scale=scale, beta=shift)
+    return Normalisation(node=node, result=result, mean=mean64, scale=scale, beta=shift)
 
 
-def _fold(graph_module: GraphModule, layer: Node, normalisation: _Normalisation) -> None:
+def _fold(graph_module: GraphModule, layer: Node, normalisation: Normalisation) -> None:
     import torch
 
-    weight_node = layer.args[1]
-    weight = attribute(graph_module, weight_node).detach()
-    bias_node = layer.args[2] if len(layer.args) > 2 else None
-    bias = attribute(graph_module, bias_node)
+    weight = attribute(graph_module, layer.args[1]).detach()
+    bias = attribute(graph_module, layer.args[2] if len(layer.args) > 2 else None)
     old_bias = bias.detach().double() if bias is not None else torch.zeros_like(normalisation.mean)
     new_bias = (old_bias - normalisation.mean) * normalisation.scale + normalisation.beta
-    new_weight = _scaled(weight.double(), normalisation.scale, layer).to(weight.dtype)
-    bias_name = _biasoperator_name(graph_module, weight_node.target, bias_node)
-    _assign(graph_module, weight_node.target, new_weight)
-    _assign(graph_module, bias_name, new_bias.to(weight.dtype))
-    with layer.graph.inserting_before(layer):
-        new_bias_node = layer.graph.get_attr(bias_name)
-    layer.args = (layer.args[0], weight_node, new_bias_node, *layer.args[3:])
+    set_layer(graph_module, layer, _scaled(weight.double(), normalisation.scale, layer), new_bias)
     normalisation.result.replace_all_uses_with(layer)
     for node in dict.fromkeys((normalisation.result, normalisation.node)):
         node.graph.erase_node(node)
+
+
+def set_layer(graph_module: GraphModule, layer: Node, weight: Tensor, bias: Tensor) -> None:
+    """Gives a layer, whose weight nobody else reads, other values in their old type.
+
+    Args:
+        graph_module: The layer's graph.
+        layer: A convolution or a linear layer.
+        weight: Of any shape.
+        bias: (outputs,).
+    """
+    weight_node, dtype = layer.args[1], attribute(graph_module, layer.args[1]).dtype
+    bias_node = layer.args[2] if len(layer.args) > 2 else None
+    bias_name = _name_of_bias(graph_module, weight_node.target, bias_node)
+    _assign(graph_module, weight_node.target, weight.to(dtype))
+    _assign(graph_module, bias_name, bias.to(dtype))
+    with layer.graph.inserting_before(layer):
+        new_bias_node = layer.graph.get_attr(bias_name)
+    layer.args = (layer.args[0], weight_node, new_bias_node, *layer.args[3:])
 
 
 def _scaled(weight: Tensor, scale: Tensor, layer: Node) -> Tensor:
@@ -159,7 +171,7 @@ def is_transposed(layer: Node) -> bool:
     return operator_name(layer) in _TRANSPOSED or (operator_name(layer) == _GENERAL and bool(layer.args[6]))
 
 
-def _biasoperator_name(graph_module: GraphModule, weight_name: str, bias_node: Node | None) -> str:
+def _name_of_bias(graph_module: GraphModule, weight_name: str, bias_node: Node | None) -> str:
     """Returns the name for the new bias: the old bias's if nobody else reads it, else one beside the weight."""
     if bias_node is not None and len(bias_node.users) == 1:
         return str(bias_node.target)

@@ -97,7 +97,7 @@ def run_export(requested: ExportRequest, settings: Settings, done: Done) -> Expo
         candidates = chosen_candidates(request, choice, requested.io)
         inputs = _read_inputs(request, model, candidates, settings)
         made = make_artifacts(requested, candidates, choice, inputs, settings, done)
-        made = _with_nearer_integers(requested, candidates, made, inputs, settings, done)
+        made = with_nearer_integers(requested, candidates, made, inputs, settings, done)
         report = with_imported(made, measured, request.budget)
         write_records(made, report, choice.plans, analysis, request.profile)
     return Exported(report=report, plans=tuple(choice.plans))
@@ -184,15 +184,26 @@ def make_artifacts(
     )
 
 
-def _with_nearer_integers(
+def with_nearer_integers(
     requested: ExportRequest,
     candidates: Sequence[Candidate],
     made: ExportReport,
     inputs: Inputs,
     settings: Settings,
     done: Done,
+    runs: ArtifactRuns = MEASURED_NOW,
 ) -> ExportReport:
-    """Returns the report with another INT8 in the place of those that came out far from the float model."""
+    """Returns the report with another INT8 in the place of those that came out far from the float model.
+
+    Args:
+        requested: The export.
+        candidates: What was made.
+        made: What `make_artifacts` returned for them.
+        inputs: The model and its data.
+        settings: How to run.
+        done: Callback that gets (stage, phrase) when a format has been made anew.
+        runs: How the artifacts are run.
+    """
     request = requested.request
     if requested.planned is not None or request.precision not in LEFT_TO_US or requested.io != "float":
         return made
@@ -203,14 +214,14 @@ def _with_nearer_integers(
             results.append(result)
             continue
         analysis = analyze_model(inputs.model, settings)
-        found = nearer_candidate(candidate, request, inputs, analysis, settings, known=is_measured(result))
+        found = nearer_candidate(candidate, request, inputs, analysis, settings, known=is_measured(result), runs=runs)
         rejected = (*rejected, *found.rejected)
         last = result
         if found.candidate is not candidate:
             if result.artifact is not None:
                 remove_artifact(result.artifact.path)
             again = Choice(candidates=(found.candidate,), rejected=(), plans=())
-            (last,) = make_artifacts(requested, (found.candidate,), again, inputs, settings, done).results
+            (last,) = make_artifacts(requested, (found.candidate,), again, inputs, settings, done, runs).results
         results.append(replace(last, choice=found.words))
     return replace(made, results=tuple(results), rejected=rejected)
 

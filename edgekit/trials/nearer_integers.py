@@ -20,7 +20,7 @@ from edgekit.checks import Check
 from edgekit.errors import EdgekitError
 from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.inputs import Inputs, artifact_metadata
-from edgekit.exporting.judge import ArtifactRuns, judge_artifact
+from edgekit.exporting.judge import MEASURED_NOW, ArtifactRuns, judge_artifact
 from edgekit.pipeline.convert import convert, why_not_made
 from edgekit.pipeline.samples import hold_out, reference_outputs
 from edgekit.pipeline.settings import Settings
@@ -39,7 +39,6 @@ LEFT_TO_US: Final = (None, "int8")
 
 _MOST_HELD_OUT: Final = 32
 _SOUNDNESS: Final = ("parity_floor", "integer_outputs", "outputs_alive")
-_OUTPUTS_ONLY: Final = ArtifactRuns(pieces=("outputs",))
 
 
 @final
@@ -71,6 +70,7 @@ class _Trial:
         inputs: The model; calibration samples for the ranges, held-out ones in the place of the evaluation data.
         analysis: The model's costed graph.
         settings: How to run.
+        runs: How their artifacts are run.
         words: What the recipes were compared on.
     """
 
@@ -78,6 +78,7 @@ class _Trial:
     inputs: Inputs
     analysis: Analysis
     settings: Settings
+    runs: ArtifactRuns
     words: str
 
 
@@ -103,7 +104,14 @@ def is_measured(result: FormatResult) -> bool:
 
 
 def nearer_candidate(
-    candidate: Candidate, request: Request, inputs: Inputs, analysis: Analysis, settings: Settings, *, known: bool
+    candidate: Candidate,
+    request: Request,
+    inputs: Inputs,
+    analysis: Analysis,
+    settings: Settings,
+    *,
+    known: bool,
+    runs: ArtifactRuns = MEASURED_NOW,
 ) -> Nearer:
     """Returns what is made of 8 bits in the place of a candidate that came out far from the float model.
 
@@ -114,6 +122,7 @@ def nearer_candidate(
         analysis: The model's costed graph.
         settings: How to run.
         known: It is known to be far: on the evaluation data, of which the calibration samples may be no likeness.
+        runs: How artifacts are run; only their outputs are looked at.
 
     Raises:
         KeyboardInterrupt: after the running worker was ended; finished work is kept.
@@ -121,7 +130,7 @@ def nearer_candidate(
     if inputs.calibration is None:
         return Nearer(candidate=candidate)
     try:
-        trial = _trial(request, inputs, inputs.calibration, analysis, settings)
+        trial = _trial(request, inputs, inputs.calibration, analysis, settings, runs)
     except EdgekitError as error:  # what was made stands, and its checks say how far it is
         reason = f"nothing could be tried: {error.message.splitlines()[0].rstrip('.')}"
         return Nearer(
@@ -138,7 +147,14 @@ def nearer_candidate(
     return Nearer(candidate=changed, rejected=(_replaced(candidate, changed, base, tried, trial),))
 
 
-def _trial(request: Request, inputs: Inputs, calibration: Samples, analysis: Analysis, settings: Settings) -> _Trial:
+def _trial(
+    request: Request,
+    inputs: Inputs,
+    calibration: Samples,
+    analysis: Analysis,
+    settings: Settings,
+    runs: ArtifactRuns,
+) -> _Trial:
     """Returns what is compared on what: samples apart from those of the ranges, where there are enough to cut."""
     tuning = held_out = calibration
     words = f"on the {calibration.items} calibration samples themselves"
@@ -151,7 +167,14 @@ def _trial(request: Request, inputs: Inputs, calibration: Samples, analysis: Ana
         words = f"on {held_out.items} held-out calibration samples"
     reference = reference_outputs(inputs.model, held_out, settings)
     placed = replace(inputs, calibration=tuning, evaluation=held_out, reference=reference)
-    return _Trial(request=request, inputs=placed, analysis=analysis, settings=settings, words=words)
+    return _Trial(
+        request=request,
+        inputs=placed,
+        analysis=analysis,
+        settings=settings,
+        runs=replace(runs, pieces=("outputs",)),
+        words=words,
+    )
 
 
 def _measure(recipe: Recipe, candidate: Candidate, trial: _Trial) -> MeasuredRecipe | None:
@@ -167,7 +190,7 @@ def _measure(recipe: Recipe, candidate: Candidate, trial: _Trial) -> MeasuredRec
             metadata=artifact_metadata(inputs, (), recipe),
             image=inputs.image_for(runtime),
         )
-        checks, _ = judge_artifact(made.artifact, inputs, recipe, Budget(), settings, runs=_OUTPUTS_ONLY)
+        checks, _ = judge_artifact(made.artifact, inputs, recipe, Budget(), settings, runs=trial.runs)
     except EdgekitError as error:
         settings.progress(runtime, f"{recipe.name} was not made: {error.message.splitlines()[0]}", None)
         return None

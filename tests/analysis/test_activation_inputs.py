@@ -68,3 +68,15 @@ def test_an_output_is_left_out():
 def test_an_activation_in_a_head_is_left_out():
     operators = graph("Conv x > a", "Sigmoid a > p", "Conv x > b", "Concat b p > y")
     assert activation_inputs(operators, ["y"]) == {}
+
+
+@pytest.mark.parametrize("words", [("hardsigmoid.default", "mul.Tensor"), ("HardSigmoid", "Mul")])
+def test_a_value_times_its_own_hard_sigmoid_is_a_hard_swish(words):
+    gate, product = words
+    operators = graph("Conv x > a", f"{gate} a > g", f"{product} g a > b", "Conv b > y")
+    assert activation_inputs(operators, ["y"]) == {"a": "hardswish"}
+
+
+def test_a_hard_sigmoid_of_another_slope_is_no_activation_whose_flat_ends_are_known():
+    operators = graph("Conv x > a", "Ramp a > g", "Mul g a > b", "Conv b > y")
+    assert activation_inputs(operators, ["y"]) == {}

@@ -267,6 +267,30 @@ def test_an_operator_that_executorch_lacks_is_named(convert):
         convert("unknown_operator", Recipe(default="fp32"))
 
 
+@pytest.mark.parametrize(("precision", "least_db"), [("fp32", 100), ("int8_static", 25)])
+def test_prelu_of_a_vector_is_converted(convert, tiny, tmp_path, sqnr, precision, least_db):
+    import torch
+
+    class Vectors(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.prelu = torch.nn.Linear(8, 8), torch.nn.PReLU(8)
+
+        def forward(self, x):
+            made = self.prelu(self.first(x))
+            return made[:, :3], made[:, 3:5]
+
+    torch.manual_seed(0)
+    module, path = Vectors().eval(), tmp_path / "float.pt2"
+    torch.export.save(torch.export.export(module, (torch.zeros(1, 8),)), path)
+    output, _ = convert("two_outputs", Recipe(default=precision), path=path)
+    rows = tiny("two_outputs").rows
+    with torch.no_grad():
+        expected = [module(torch.from_numpy(row[0])) for row in rows]
+    for i, found in enumerate(outputs_of(opened(output), rows)):
+        assert sqnr(torch.cat([item[i] for item in expected]).numpy(), found) > least_db
+
+
 def test_a_damaged_file_is_refused(convert, tmp_path):
     path = tmp_path / "float.pt2"
     path.write_bytes(b"PK not a program")

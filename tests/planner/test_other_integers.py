@@ -62,6 +62,14 @@ def test_the_first_that_comes_near_is_taken_and_nothing_after_it_is_measured() -
 
 
 @pytest.mark.parametrize(
+    ("figure", "taken"), [pytest.param(15.9, DYNAMIC, id="just-near"), pytest.param(16.0, MSE, id="surely-near")]
+)
+def test_what_is_near_by_less_than_samples_leave_open_does_not_end_the_search(figure: float, taken: Recipe) -> None:
+    base = MeasuredRecipe(recipe=STATIC, parity_db=8.0)
+    assert nearest(base, (MSE, DYNAMIC), measured({MSE: figure, DYNAMIC: 21.0}, []))[0].recipe == taken
+
+
+@pytest.mark.parametrize(
     ("figures", "taken"),
     [
         pytest.param({MSE: 9.0, DYNAMIC: 13.0, WEIGHTS: 13.9}, DYNAMIC, id="the-cheapest-of-those-alike"),

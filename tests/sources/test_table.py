@@ -65,7 +65,7 @@ def test_an_empty_source_is_refused(tmp_path):
 def test_a_text_that_is_nothing_is_refused(tmp_path):
     assert message_of("resnet", tmp_path) == (
         '"resnet" is no model source: there is no such file, and it has no colon. Expected module:factory, '
-        "file.py:factory, or a .pt2, TorchScript, .onnx, .keras, .h5 or .tflite file, or a SavedModel folder."
+        "file.py:factory, or a .pt2, TorchScript, .onnx, .keras, .h5, .pb or .tflite file, or a SavedModel folder."
     )
 
 
@@ -149,7 +149,7 @@ def test_an_unknown_suffix_is_refused(name, shown, tmp_path):
     (tmp_path / name).write_bytes(b"x")
     assert message_of(name, tmp_path) == (
         f"{name}: the suffix {shown} is not known. Expected module:factory, file.py:factory, "
-        "or a .pt2, TorchScript, .onnx, .keras, .h5 or .tflite file, or a SavedModel folder."
+        "or a .pt2, TorchScript, .onnx, .keras, .h5, .pb or .tflite file, or a SavedModel folder."
     )
 
 

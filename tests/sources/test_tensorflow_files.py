@@ -173,6 +173,32 @@ function = mod.one.get_concrete_function()
 converter = tf.lite.TFLiteConverter.from_concrete_functions([function], mod)
 (base / "linear.tflite").write_bytes(converter.convert())
 
+def frozen(name, build):
+    graph = tf.Graph()
+    with graph.as_default():
+        build()
+    (base / name).write_bytes(graph.as_graph_def().SerializeToString())
+
+v1 = tf.compat.v1
+kernel = generator.uniform(0.1, 1.0, (3, 3, 3, 4)).astype(np.float32)
+
+def classify():
+    image = v1.placeholder(tf.float32, [None, 8, 8, 3], name="image")
+    hidden = tf.nn.relu6(tf.nn.conv2d(image, tf.constant(kernel), 1, "SAME"))
+    tf.nn.softmax(tf.reduce_mean(hidden, [1, 2]), name="net/head/scores")
+
+def unfrozen():
+    tf.matmul(v1.placeholder(tf.float32, [1, 3]), v1.get_variable("weights", [3, 2], use_resource=False))
+
+frozen("frozen.pb", classify)
+frozen("unfrozen.pb", unfrozen)
+frozen("writing.pb", lambda: tf.io.write_file(str(mark), v1.placeholder(tf.string, [])))
+frozen("closed.pb", lambda: tf.identity(tf.constant(1.0)))
+(base / "text.pb").write_text("no graph at all")
+(base / "nothing.pb").write_bytes(b"")
+for name in ("frozen.pb", "unfrozen.pb", "writing.pb", "closed.pb", "text.pb", "nothing.pb"):
+    capture(name)
+
 text = "import torch\\ndef give():\\n    return torch.zeros(1, 7, 3)\\n"
 (base / "data.py").write_text(text + "def wrong():\\n    return [torch.zeros(1, 7, 4)]\\n")
 mark.unlink(missing_ok=True)  # the layer ran where it was built
@@ -233,6 +259,41 @@ def test_a_saved_model_is_captured_with_its_facts(results):
     assert record["inputs"] == [spec("image", [1, 8, 8, 3], layout="NHWC")]
     assert [one["shape"] for one in record["outputs"]] == [[1, 5], [1, 2]]
     assert (record["parameters"], record["macs"]) == (CNN_PARAMETERS, CNN_MACS)
+
+
+def test_a_frozen_graph_is_captured_from_its_placeholders_to_what_nothing_reads(results):
+    record = results["frozen.pb"]["record"]
+    assert (record["source_kind"], record["kind"]) == ("frozengraph", "savedmodel")
+    assert record["inputs"] == [spec("image", [1, 8, 8, 3], layout="NHWC")]
+    assert record["outputs"] == [spec("scores", [1, 4])]
+    assert (record["parameters"], record["macs"], record["family"]) == (3 * 3 * 3 * 4, 64 * 4 * 27, "cnn")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "unfrozen.pb",
+            (
+                "unfrozen.pb is not frozen: its weights are variables (weights), and the file holds none of their "
+                "values. Freeze it where its checkpoint is (tf.compat.v1.graph_util.convert_variables_to_constants), "
+                "or save the model as a SavedModel and give its folder."
+            ),
+        ),
+        (
+            "writing.pb",
+            (
+                "writing.pb holds WriteFile, which reach files, Python or the terminal when the model runs; no "
+                "on-device format can hold them and edgekit does not run them. Export the model without."
+            ),
+        ),
+        ("closed.pb", "closed.pb has 0 placeholders and 1 results; expected one of each at least."),
+        ("text.pb", "text.pb is no TensorFlow graph (GraphDef), or it is damaged. Copy or save it again."),
+        ("nothing.pb", "nothing.pb is empty (0 bytes)."),
+    ],
+)
+def test_a_graph_that_cannot_be_captured_says_why(results, name, message):
+    assert results[name]["message"] == message
 
 
 def test_inputs_of_a_saved_model_are_in_the_order_of_its_function(results):

@@ -75,7 +75,7 @@ def test_a_scripted_module_is_found_under_every_suffix_and_keeps_the_names_of_it
     assert (record["source_kind"], record["outputs"][0]["name"]) == ("torchscript", "scores")
 
 
-def test_a_scripted_module_without_sizes_is_asked_for_them_by_name(tmp_path):
+def test_sizes_of_a_scripted_module_are_requested_by_name(tmp_path):
     with pytest.raises(ModelError) as caught:
         capture(tmp_path, scripted(tmp_path))
     assert caught.value.message == (

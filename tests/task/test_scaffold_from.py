@@ -71,7 +71,7 @@ def test_a_factory_may_be_named_and_a_class_may_be_one(folder):
             "x",
             (
                 "--from net.txt: not a model. Give a Python file with a factory, or a file that ends in .pt2, .pt, "
-                ".ptl, .torchscript, .onnx, .keras, .h5, .hdf5, .tflite, .lite."
+                ".ptl, .torchscript, .onnx, .keras, .h5, .hdf5, .pb, .tflite, .lite."
             ),
         ),
         ("net.py", "def (", "--from: net.py cannot be read as Python: invalid syntax (<unknown>, line 1)"),

@@ -155,6 +155,27 @@ def test_dropout_and_casts_that_do_nothing_are_gone():
     assert operators(assert_same(Idle(), torch.randn(1, 4))) == ["aten.mul.Tensor"]
 
 
+class TokenMixer(nn.Module):
+    """RepViT's: two depthwise convolutions and their input, under one batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.large = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False), nn.BatchNorm2d(4))
+        self.small = nn.Conv2d(4, 4, 1, groups=4)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x: Any) -> Any:
+        return self.norm(self.large(x) + self.small(x) + x)
+
+
+def test_branches_and_the_batch_norm_of_their_sum_are_one_convolution():
+    module = TokenMixer()
+    for norm in (module.large[1], module.norm):
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2.0)
+    assert operators(assert_same(module.eval(), torch.randn(1, 4, 8, 8))) == ["aten.conv2d.default"]
+
+
 def test_inputs_can_be_named():
     program = canonical_of(nn.ReLU(), torch.randn(1, 4), names=["input.1"])
     assert program.graph_signature.user_inputs == ("input_1",)

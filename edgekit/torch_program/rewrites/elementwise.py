@@ -47,6 +47,17 @@ def mish(call: Call) -> Function | None:
     return lambda x: x * torch.tanh(torch.relu(x) + torch.log(1 + torch.exp(-x.abs())))
 
 
+def prelu_of_vectors(call: Call) -> Function | None:
+    """PReLU of what is no picture: max(0, x) - weight max(0, -x), with one weight or one for each index of axis 1."""
+    import torch
+
+    rank = len(call.shape("self"))
+    if rank == 4:
+        return None
+    axes = (-1, *(1,) * (rank - 2)) if rank > 1 else (-1,)
+    return lambda x, weight: torch.relu(x) - weight.reshape(axes) * torch.relu(-x)
+
+
 def trunc(call: Call) -> Function | None:
     """Towards zero: sign(x) floor(|x|)."""
     import torch

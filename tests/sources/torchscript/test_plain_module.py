@@ -321,7 +321,7 @@ def test_a_module_without_a_forward_lists_its_methods(tmp_path):
     assert caught.value.message == "net.pt has no forward; its methods are encode."
 
 
-def test_a_damaged_file_is_told_from_a_newer_one(tmp_path):
+def test_a_damaged_file_is_refused_with_what_may_be_wrong(tmp_path):
     torch.jit.save(torch.jit.script(nn.Linear(1, 1)), tmp_path / "net.pt")
     with zipfile.ZipFile(tmp_path / "net.pt") as archive, zipfile.ZipFile(tmp_path / "cut.pt", "w") as target:
         for name in archive.namelist():

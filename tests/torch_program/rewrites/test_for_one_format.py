@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
 from edgekit.torch_program.replace_operators import replace_operators
 from edgekit.torch_program.rewrites.assignment import scatter_add, scatter_integers
-from edgekit.torch_program.rewrites.elementwise import mish, softplus
+from edgekit.torch_program.rewrites.elementwise import mish, prelu_of_vectors, softplus
 from edgekit.torch_program.rewrites.ordering import topk_by_places
 
 
@@ -62,3 +63,19 @@ def test_softplus_and_mish_are_written_with_logarithms():
 
     x = torch.tensor([[-90.0, -3.0, 0.0, 0.2, 8.0, 15.0, 70.0]])
     assert rewrite(Soft(), x, table={"mish": mish, "softplus": softplus}) == 2  # a low threshold is a step
+
+
+@pytest.mark.parametrize(
+    ("shape", "weights", "count"),
+    [
+        pytest.param((2, 5), 5, 1, id="vectors"),
+        pytest.param((2, 5), 1, 1, id="one-weight"),
+        pytest.param((2, 5, 7), 5, 1, id="sequences"),
+        pytest.param((7,), 1, 1, id="one-axis"),
+        pytest.param((2, 5, 3, 4), 5, 0, id="pictures"),
+    ],
+)
+def test_prelu_of_what_is_no_picture_is_written_with_two_relus(shape, weights, count):
+    layer = nn.PReLU(weights)
+    layer.weight.data.uniform_(-0.5, 0.5)
+    assert rewrite(layer, torch.randn(shape), table={"prelu": prelu_of_vectors}) == count
