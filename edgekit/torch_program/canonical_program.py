@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.errors import ModelError
@@ -46,6 +46,9 @@ _ASSERTIONS: Final = frozenset(
     }
 )
 _ALIASES: Final = frozenset({"alias", "detach", "detach_", "lift_fresh", "lift_fresh_copy"})
+_BY_AMOUNTS: Final[Mapping[str, int]] = {"pad": 0, "constant_pad_nd": 0, "repeat": 1, "tile": 1}
+"""Operators that return their input where each of their amounts is this one."""
+
 _TOLERANCE: Final = 1e-4
 """Largest difference to the original outputs, relative to their largest value: folding rounds weights once more."""
 
@@ -237,7 +240,7 @@ def _drop_assertions(graph_module: GraphModule) -> None:
 
 
 def _drop_idle_operators(graph_module: GraphModule) -> None:
-    """Removes assertions, and operators that return their input: idle dropout, detach, casts to the same dtype."""
+    """Removes assertions, and operators that return their input: idle dropout, detach, casts, pads by nothing."""
     graph = graph_module.graph
     for node in list(graph.nodes):
         name = operator_name(node)
@@ -254,6 +257,12 @@ def _is_idle(node: Node, name: str) -> bool:
         return True
     if "dropout" in name:
         return len(node.args) > 2 and node.args[2] is False
+    if name in _BY_AMOUNTS:
+        # XNNPACK refuses a quantized pad by nothing when the file is loaded.
+        before = getattr(node.args[0], "meta", {})["val"]
+        amounts: Sequence[Any] = node.args[1]
+        idle = all(type(amount) is int and amount == _BY_AMOUNTS[name] for amount in amounts)
+        return idle and bool(before.ndim == node.meta["val"].ndim)
     if name == "expand":
         return bool(getattr(node.args[0], "meta", {})["val"].shape == node.meta["val"].shape)
     if name in ("to", "_to_copy"):

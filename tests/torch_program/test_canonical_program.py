@@ -155,6 +155,26 @@ def test_dropout_and_casts_that_do_nothing_are_gone():
     assert operators(assert_same(Idle(), torch.randn(1, 4))) == ["aten.mul.Tensor"]
 
 
+def test_pads_and_repetitions_that_do_nothing_are_gone():
+    class Idle(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return nn.functional.pad(x, (0, 0, 0, 0)).repeat(1, 1) * 2
+
+    assert operators(assert_same(Idle(), torch.randn(1, 4))) == ["aten.mul.Tensor"]
+
+
+def test_pads_and_repetitions_that_do_something_stay():
+    class Busy(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return nn.functional.pad(x, (0, 1)).repeat(1, 1, 1) * 2
+
+    assert operators(assert_same(Busy(), torch.randn(1, 4))) == [
+        "aten.pad.default",
+        "aten.repeat.default",
+        "aten.mul.Tensor",
+    ]
+
+
 class TokenMixer(nn.Module):
     """RepViT's: two depthwise convolutions and their input, under one batch norm."""
 
