@@ -104,7 +104,7 @@ def _write(graph: Any, target: Path, title: str) -> None:
         return dict(zip(names, made if isinstance(made, (list, tuple)) else [made], strict=True))
 
     holder = tf.Module()
-    holder.graph = whole
+    holder.graph = whole  # pyright: ignore[reportAttributeAccessIssue]  TensorFlow tracks what is assigned
     tf.saved_model.save(holder, str(target), signatures=tf.function(serve, input_signature=signature))
 
 

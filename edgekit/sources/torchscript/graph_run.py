@@ -7,7 +7,7 @@ Numbers, strings, lists and control flow are Python's here; tensors go through t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from types import FunctionType
@@ -17,9 +17,9 @@ from edgekit.errors import ModelError
 from edgekit.sources.torchscript.operators import call_operator
 from edgekit.sources.torchscript.protocols import (
     Argument,
-    PlainModule,
     ScriptBlock,
     ScriptFunction,
+    ScriptModule,
     ScriptNode,
     ScriptUnit,
     Values,
@@ -27,7 +27,7 @@ from edgekit.sources.torchscript.protocols import (
 from edgekit.sources.torchscript.python_values import PYTHON_OPERATORS, is_instance
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 _PLACE: Final = re.compile(r"# (\S[^\n]*):(\d+):\d+[^\n]*")
 _MOST_TURNS: Final = 1 << 14
@@ -46,6 +46,22 @@ class Function:
     def __init__(self, source: ScriptFunction) -> None:
         self.graph: ScriptBlock = source.graph
         self.arguments: list[Argument] = list(source.schema.arguments)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptFacts:
+    """What a plain module was made of.
+
+    Attributes:
+        script: torch's own module.
+        methods: Its methods by name.
+        members: Names of its parameters, buffers and modules, which the plain one holds.
+    """
+
+    script: ScriptModule
+    methods: Mapping[str, Function]
+    members: frozenset[str]
 
 
 @final
@@ -74,7 +90,8 @@ class GraphRun:
     def __init__(self, unit: ScriptUnit, title: str) -> None:
         self._unit, self._title = unit, title
         self._functions: dict[str, Function] = {}
-        self._owners: dict[int, tuple[Tensor, PlainModule, str]] = {}
+        self._known: dict[int, ScriptFacts] = {}
+        self._owners: dict[int, tuple[Tensor, nn.Module, str]] = {}
         self._changed: dict[tuple[int, str], object] = {}
         self._depth = 0
         self._special: dict[str, Callable[[ScriptNode, Values], object]] = {
@@ -96,7 +113,11 @@ class GraphRun:
             "prim::ListUnpack": _unpacked,
         }
 
-    def own(self, tensor: Tensor, module: PlainModule, name: str) -> None:
+    def know(self, module: nn.Module, facts: ScriptFacts) -> None:
+        """Says what a module was made of. It stands here: on the module its name could be one of the file's own."""
+        self._known[id(module)] = facts
+
+    def own(self, tensor: Tensor, module: nn.Module, name: str) -> None:
         """Says where a parameter or buffer of the file lies: lists of weights hold it without its name."""
         self._owners[id(tensor)] = (tensor, module, name)
 
@@ -145,13 +166,13 @@ class GraphRun:
         name = node.s("name")
         if isinstance(owner, _Object):
             return owner.values[name]
-        module = cast("PlainModule", owner)
-        if name in module.script_members:
-            return getattr(module, name)
-        if (id(module), name) not in self._changed:
+        facts = self._known[id(owner)]
+        if name in facts.members:
+            return getattr(owner, name)
+        if (id(owner), name) not in self._changed:
             # torch copies lists and dictionaries at each reading, and a graph may add to them.
-            self._changed[id(module), name] = self._with_owners(module.script_value(name))
-        return self._changed[id(module), name]
+            self._changed[id(owner), name] = self._with_owners(facts.script.getattr(name))
+        return self._changed[id(owner), name]
 
     def _with_owners(self, value: object) -> object:
         if isinstance(value, list):
@@ -167,7 +188,7 @@ class GraphRun:
         name = node.s("name")
         if isinstance(owner, _Object):
             owner.values[name] = value
-        elif name in cast("PlainModule", owner).script_members:
+        elif name in self._known[id(owner)].members:
             setattr(owner, name, value)
         else:
             self._changed[id(owner), name] = value
@@ -176,7 +197,10 @@ class GraphRun:
         owner, *args = _inputs(node, values)
         name = node.s("name")
         if not isinstance(owner, _Object):
-            return cast("PlainModule", owner).script_method(name, tuple(args))
+            # A forward is called as modules are, so that a capture knows whose operators these are.
+            is_forward = name == "forward"
+            module = cast("Callable[..., object]", owner)
+            return module(*args) if is_forward else self.call(self._known[id(owner)].methods[name], (owner, *args))
         if owner.kind.rpartition(".")[2] in _MODES:
             return None
         return self.call(self._function(f"{owner.kind}.{name}"), (owner, *args))

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Final, cast, final
 
 from edgekit.errors import ModelError
 from edgekit.sources.torchscript.archive import check_archive
-from edgekit.sources.torchscript.graph_run import Function, GraphRun
-from edgekit.sources.torchscript.protocols import Argument, PlainModule, ScriptLibrary, ScriptModule, ScriptUnit
+from edgekit.sources.torchscript.graph_run import Function, GraphRun, ScriptFacts
+from edgekit.sources.torchscript.protocols import Argument, ScriptLibrary, ScriptModule, ScriptUnit
 
 if TYPE_CHECKING:
     from torch import nn
@@ -115,7 +115,7 @@ def _plain(script: ScriptModule, run: GraphRun, made: dict[int, nn.Parameter]) -
     from torch import nn
 
     library = _library()
-    module = _plain_class(str(script._type().name()))(script, run)
+    module = _plain_class(str(script._type().name()).rpartition(".")[2])()
     tables, children = (library.ParameterDict(script), library.BufferDict(script)), library.ModuleDict(script)
     for name, tensor in tables[0].items():
         kept = made.setdefault(id(tensor), nn.Parameter(tensor.detach(), requires_grad=False))
@@ -124,37 +124,22 @@ def _plain(script: ScriptModule, run: GraphRun, made: dict[int, nn.Parameter]) -
         module.register_buffer(name, tensor)
     for name, child in children.items():
         module.add_module(name, _plain(child, run, made))
+    methods = {name: Function(script._get_method(name)) for name in script._method_names()}
     names = [name for table in (*tables, children) for name, _ in table.items()]
-    plain = cast("PlainModule", module)
-    plain.script_members = frozenset(("training", *names))
+    run.know(module, ScriptFacts(script=script, methods=methods, members=frozenset(("training", *names))))
     for name, tensor in (pair for table in tables for pair in table.items()):
-        run.own(tensor, plain, name)
+        run.own(tensor, module, name)
+    if _FORWARD in methods:
+        module.forward = _forward(module, methods[_FORWARD], run)
     return module
 
 
 @cache
-def _plain_class(kind: str) -> Callable[[ScriptModule, GraphRun], nn.Module]:
+def _plain_class(kind: str) -> type[nn.Module]:
     """Returns the class of the modules that were once of the class `kind`: a graph tells layers by it."""
     from torch import nn
 
-    class Plain(nn.Module):  # type: ignore[misc]  # torch is Any here
-        def __init__(self, script: ScriptModule, run: GraphRun) -> None:
-            super().__init__()
-            self._methods = {name: Function(script._get_method(name)) for name in script._method_names()}
-            self._script, self._run = script, run
-            if _FORWARD in self._methods:
-                self.forward = _forward(self, self._methods[_FORWARD], run)
-
-        def script_method(self, name: str, args: tuple[object, ...]) -> object:
-            """Calls a method: the forward as modules are called, so that a capture knows whose operators these are."""
-            return self(*args) if name == _FORWARD else self._run.call(self._methods[name], (self, *args))
-
-        def script_value(self, name: str) -> object:
-            """Returns an attribute as the file has it, which is no parameter, buffer or module."""
-            return self._script.getattr(name)
-
-    Plain.__name__ = Plain.__qualname__ = kind.rpartition(".")[2]
-    return Plain
+    return type(kind, (nn.Module,), {})
 
 
 def _forward(module: nn.Module, function: Function, run: GraphRun) -> Callable[..., object]:

@@ -140,18 +140,5 @@ class ScriptLibrary(Protocol):
     def ModuleDict(self, module: ScriptModule, /) -> Modules: ...  # noqa: N802  torch's name
 
 
-class PlainModule(Protocol):
-    """A module of `plain_module` as a running graph sees it.
-
-    Attributes:
-        script_members: Names of its parameters, buffers and modules.
-    """
-
-    script_members: frozenset[str]
-
-    def script_method(self, name: str, args: tuple[object, ...]) -> object: ...
-    def script_value(self, name: str) -> object: ...
-
-
 Kinds = Mapping[str, tuple[type, ...]]
 """Name of one of TorchScript's types to the classes of its values."""

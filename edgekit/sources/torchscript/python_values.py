@@ -105,6 +105,12 @@ def _tensor_as(data: object, dtype: int | None = None, *_: object) -> torch.Tens
     return _tensor_of(data, dtype)
 
 
+def _formatted(text: str, *values: object) -> str:
+    """Returns the text with each `{}` replaced: that is all that TorchScript knows, and all that a file may do."""
+    first, *rest = text.split("{}")
+    return first + "".join(str(value) + part for value, part in zip(values, rest, strict=False))
+
+
 def _device(text: object) -> object:
     import torch
 
@@ -216,7 +222,7 @@ PYTHON_OPERATORS: Final[Mapping[str, Callable[..., object]]] = {
     "aten::values": lambda items: list(items.values()) if isinstance(items, dict) else NotImplemented,
     "aten::items": lambda items: list(items.items()),
     "aten::get": lambda items, key, default=None: items.get(key, default),
-    "aten::format": lambda text, *values: text.format(*values),
+    "aten::format": _formatted,
     "aten::str": str,
     "aten::startswith": lambda text, start, *rest: text.startswith(start, *rest),
     "aten::endswith": lambda text, end, *rest: text.endswith(end, *rest),

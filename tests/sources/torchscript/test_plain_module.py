@@ -331,3 +331,14 @@ def test_a_damaged_file_is_refused_with_what_may_be_wrong(tmp_path):
         match=r"^cut\.pt cannot be read as TorchScript: .*give the factory of its torch.nn.Module: model\.py:build\.$",
     ):
         read_file(tmp_path / "cut.pt", "cut.pt")
+
+
+class Formatting(nn.Module):
+    def forward(self, x):
+        text = "{} of {0.shape}"
+        return {text.format("sum"): x.sum(), text[:2].format(1): x}
+
+
+def test_a_text_of_the_file_reaches_no_attributes(tmp_path):
+    module = read(torch.jit.script(Formatting().eval()), tmp_path)
+    assert sorted(module(torch.zeros(1))) == ["1", "sum of {0.shape}"]
