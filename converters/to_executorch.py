@@ -177,12 +177,12 @@ def _long_sequence(layers: int, steps: int) -> str:
         return ""
     return (
         f"{layers} layers over {steps} steps. ExecuTorch has no recurrent operators, and the layer would be unrolled "
-        f"into {steps * layers} cells; at most {MOST_CELLS} are accepted, which take ten minutes."
+        f"into {steps * layers} cells; at most {MOST_CELLS} are accepted."
     )
 
 
 def _refuse_long_sequences(request: ConversionRequest, graph: FloatGraph) -> None:
-    """Refuses recurrent layers over so many steps that converting the unrolled program would take half an hour.
+    """Refuses recurrent layers over more steps than are unrolled: each makes the conversion longer.
 
     Raises:
         ConversionError: names the layer and its length.
