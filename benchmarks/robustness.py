@@ -43,6 +43,8 @@ Found = dict[str, Any]
 CPU_MS = {
     "onnx external data": 70,
     "pt2": 95,
+    "torchscript": 95,
+    "frozen graph": 200,
     "onnx artifact": 60,
     "tflite": 75,
     "measurement": 100,

@@ -31,18 +31,20 @@ from edgekit.torch_program.replace_operators import replace_operators
 from edgekit.torch_program.rewrites.call import Rewrite
 from edgekit.torch_program.rewrites.convolutions import in_planes
 from edgekit.torch_program.rewrites.elementwise import mish, prelu_of_vectors, softplus
+from edgekit.torch_program.rewrites.reductions import keeping_axes
 from edgekit.workers.worker import Progress
 
 _LACKS: Final = "ExecuTorch has no kernel for"
 _REWRITES: Final[Mapping[str, Rewrite]] = {
+    "amax": keeping_axes,
     "conv3d": in_planes,
     "mish": mish,
     "prelu": prelu_of_vectors,
     "softplus": softplus,
 }
-"""Operators without a kernel in XNNPACK. Its PReLU takes pictures alone: one of a vector ends the lowering. What
-portable kernels of softplus read between two delegates has another order of axes than the first delegate wrote: such a
-program fails when it runs (0x10)."""
+"""Operators without a kernel in XNNPACK. Its PReLU takes pictures alone, its amax keeps axes: others end the lowering.
+What portable kernels of softplus read between two delegates has another order of axes than the first delegate wrote:
+such a program fails when it runs (0x10)."""
 
 MOST_CELLS: Final = 512
 """Recurrent cells (steps times layers) that are unrolled.
@@ -177,12 +179,12 @@ def _long_sequence(layers: int, steps: int) -> str:
         return ""
     return (
         f"{layers} layers over {steps} steps. ExecuTorch has no recurrent operators, and the layer would be unrolled "
-        f"into {steps * layers} cells; at most {MOST_CELLS} are accepted, which take ten minutes."
+        f"into {steps * layers} cells; at most {MOST_CELLS} are accepted."
     )
 
 
 def _refuse_long_sequences(request: ConversionRequest, graph: FloatGraph) -> None:
-    """Refuses recurrent layers over so many steps that converting the unrolled program would take half an hour.
+    """Refuses recurrent layers over more steps than are unrolled: each makes the conversion longer.
 
     Raises:
         ConversionError: names the layer and its length.

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, final
 
-from edgekit.errors import ModelError
+from edgekit.errors import EdgekitError, ModelError
 from edgekit.model import SourceKind
 from edgekit.sources.base import CaptureRequest, Source
 from edgekit.sources.keras_file import why_not_from_tensorflow
@@ -41,8 +41,13 @@ class FrozenGraphSource(Source):
         progress("reading the graph", None)
         graph = _read(request.path, request.source)
         progress("writing it as a SavedModel", None)
-        _write(graph, folder / "model", request.source)
-        return describe_function(*load(folder / "model", request.source), request)
+        try:
+            _write(graph, folder / "model", request.source)
+            return describe_function(*load(folder / "model", request.source), request)
+        except EdgekitError:
+            raise
+        except Exception as error:  # operators that this TensorFlow does not know, attributes of other versions
+            raise ModelError(_not_imported(request.source, error)) from error
 
 
 def _read(path: Path, title: str) -> Any:
@@ -85,15 +90,8 @@ def _write(graph: Any, target: Path, title: str) -> None:
         raise ModelError(
             f"{title} has {len(inputs)} placeholders and {len(outputs)} results; expected one of each at least."
         )
-    try:
-        whole = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
-        part = whole.prune([f"{name}:0" for name in inputs], [f"{name}:0" for name in outputs])
-    except Exception as error:  # operators that this TensorFlow does not know, attributes of other versions
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ModelError(
-            f"{title} cannot be imported by TensorFlow {tf.__version__}: {first} Save the model as a SavedModel with "
-            "the TensorFlow that wrote it, and give its folder."
-        ) from error
+    whole = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
+    part = whole.prune([f"{name}:0" for name in inputs], [f"{name}:0" for name in outputs])
     names = _short(outputs)
     signature = [
         tf.TensorSpec(t.shape, t.dtype, name=name) for t, name in zip(part.inputs, _short(inputs), strict=True)
@@ -106,6 +104,17 @@ def _write(graph: Any, target: Path, title: str) -> None:
     holder = tf.Module()
     holder.graph = whole  # pyright: ignore[reportAttributeAccessIssue]  TensorFlow tracks what is assigned
     tf.saved_model.save(holder, str(target), signatures=tf.function(serve, input_signature=signature))
+
+
+def _not_imported(title: str, error: Exception) -> str:
+    import tensorflow as tf
+
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (
+        f"{title} cannot be imported by TensorFlow {tf.__version__}: {lines[0] if lines else type(error).__name__}\n"
+        "It is damaged, or of another version. Save the model as a SavedModel with the TensorFlow that wrote it, and "
+        "give its folder."
+    )
 
 
 def _results(nodes: Sequence[Any]) -> list[str]:

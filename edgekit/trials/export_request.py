@@ -218,12 +218,20 @@ def with_nearer_integers(
         rejected = (*rejected, *found.rejected)
         last = result
         if found.candidate is not candidate:
-            if result.artifact is not None:
-                remove_artifact(result.artifact.path)
             again = Choice(candidates=(found.candidate,), rejected=(), plans=())
             (last,) = make_artifacts(requested, (found.candidate,), again, inputs, settings, done, runs).results
+            last = _replacing(result, last)
         results.append(replace(last, choice=found.words))
     return replace(made, results=tuple(results), rejected=rejected)
+
+
+def _replacing(first: FormatResult, second: FormatResult) -> FormatResult:
+    """Returns the second result, and removes the first one's artifact; the first where the second was not made."""
+    if second.artifact is None and first.artifact is not None:
+        return first
+    if first.artifact is not None and second.artifact is not None and first.artifact.path != second.artifact.path:
+        remove_artifact(first.artifact.path)
+    return second
 
 
 def write_records(

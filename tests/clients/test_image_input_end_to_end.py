@@ -21,11 +21,13 @@ pytestmark = [pytest.mark.runtime, pytest.mark.filterwarnings("ignore")]
 CLIENT = Path(__file__).parents[2] / "benchmarks" / "mediapipe_client.py"
 LABELS = ["apple", "bird", "cloud", "door", "eel"]
 FORMATS = [one.name for one in all_formats()]
+FORMATS_OF = {("rgb", "fp32"): FORMATS, ("bgr", "fp32"): [FORMATS[0], "coreml"]}
+"""By order of colours and precision; the first format alone for others. Core ML has its own way for bgr."""
 
 
 @pytest.fixture(scope="session")
 def exported(project, tmp_path_factory):
-    """Returns a function that exports the project to every format, with an image input or without one."""
+    """Returns a function that exports the project: float pixels to every format, the rest to the first one."""
     made = {}
 
     def run(color: str, precision: str, *, pixels: bool = True) -> dict[str, Path]:
@@ -33,8 +35,9 @@ def exported(project, tmp_path_factory):
         if key not in made:
             folder = tmp_path_factory.mktemp("made")
             outcome = edgekit.export(
-                config=project(color) / "edgekit.toml", device="pixel8", formats=FORMATS if pixels else FORMATS[:1],
-                precision=precision, output=folder, image_input=pixels, max_drop="30 pp", without="evidence",
+                config=project(color) / "edgekit.toml", device="pixel8",
+                formats=FORMATS_OF.get((color, precision), FORMATS[:1]), precision=precision, output=folder,
+                image_input=pixels, max_drop="30 pp", without="evidence",
             )  # fmt: skip
             report = json.loads((folder / "report.json").read_text())
             made[key] = (
@@ -78,7 +81,7 @@ def float_labels(folder: Path) -> np.ndarray:
 @pytest.mark.parametrize("color", ["rgb", "bgr"])
 def test_the_same_pixels_give_the_same_labels_in_every_format(project, exported, tmp_path: Path, color: str) -> None:
     outcome, paths = exported(color, "fp32")
-    assert sorted(paths) == sorted(FORMATS), outcome.to_json()
+    assert sorted(paths) == sorted(FORMATS_OF[color, "fp32"]), outcome.to_json()
     assert outcome.passed
     wanted = float_labels(project(color))
     assert len(set(wanted)) > 1  # a model that always says the same would pass

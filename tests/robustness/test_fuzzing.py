@@ -19,11 +19,11 @@ pytestmark = pytest.mark.runtime
 
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
-CASES = 6
+CASES = 4
 COSTLY = {"executorch": 2}
 """Fewer cases of a kind whose runtime is loaded anew in each of its processes."""
 
-APART = ("keras", "h5", "savedmodel", "core ml")
+APART = ("keras", "h5", "savedmodel", "frozen graph", "core ml")
 """Starts of kinds that run beside the others, in a process of their own: half of the time, for the second core."""
 
 

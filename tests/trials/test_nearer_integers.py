@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edgekit.analysis.graph_builder import GraphBuilder
+from edgekit.artifact import Artifact
 from edgekit.budget import Budget
 from edgekit.checks import Check, Verdict
 from edgekit.errors import ConversionError, WorkerError
@@ -23,7 +24,7 @@ from edgekit.profiles.profile import DeviceProfile, Hardware
 from edgekit.recipe import Candidate, Recipe, Step
 from edgekit.samples import Samples, write_samples
 from edgekit.task.task import Task
-from edgekit.trials import nearer_integers
+from edgekit.trials import export_request, nearer_integers
 from edgekit.trials.nearer_integers import is_far, is_measured, nearer_candidate
 from edgekit.workers.cache import Cache
 
@@ -200,3 +201,28 @@ def test_a_float_model_that_cannot_be_run_there_leaves_what_was_made(
         STATIC,
         "onnx other INT8: nothing could be tried: the runner crashed.",
     )
+
+
+def made_at(path: Path) -> FormatResult:
+    path.write_bytes(b"artifact")
+    artifact = Artifact(path=path, runtime="onnx", precision="int8", size_bytes=8, download_bytes=8, sha256="")
+    return result(artifact=artifact)
+
+
+def test_where_the_other_int8_fails_the_first_one_stays(tmp_path: Path) -> None:
+    first = made_at(tmp_path / "net-int8-static.onnx")
+    failed = result(error=ConversionError("no"))
+    assert export_request._replacing(first, failed) is first
+    assert (tmp_path / "net-int8-static.onnx").exists()
+
+
+def test_the_first_int8_goes_when_the_other_is_there(tmp_path: Path) -> None:
+    first, second = made_at(tmp_path / "net-int8-static.onnx"), made_at(tmp_path / "net-int8-dynamic.onnx")
+    assert export_request._replacing(first, second) is second
+    assert [path.name for path in tmp_path.iterdir()] == ["net-int8-dynamic.onnx"]
+
+
+def test_another_int8_of_the_same_name_is_not_removed_with_the_first(tmp_path: Path) -> None:
+    first, second = (made_at(tmp_path / "net-int8-static.onnx") for _ in range(2))
+    assert export_request._replacing(first, second) is second
+    assert (tmp_path / "net-int8-static.onnx").exists()

@@ -7,6 +7,7 @@ each module in `code/`. `torch.save` writes one without: a pickle, which edgekit
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Final
 
@@ -47,7 +48,7 @@ def check_archive(path: Path, title: str) -> bool:
                 if _RUNS_AT_LOAD in archive.read(info):
                     raise ModelError(_packed(title, info.filename))
             return any(name.endswith("/traced_inputs.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, ValueError) as error:
         raise ModelError(damaged) from error
 
 

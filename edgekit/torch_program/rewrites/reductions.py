@@ -26,6 +26,20 @@ def of_one_type(call: Call) -> Function | None:
     return reduced
 
 
+def keeping_axes(call: Call) -> Function | None:
+    """Writes a largest or smallest value as one that keeps its axes, and drops them afterwards."""
+    if call["keepdim"]:
+        return None
+    axes = call["dim"] or list(range(len(call.shape("self"))))
+    shape = call.result_shape
+
+    def reduced(x: Tensor) -> object:
+        kept: Tensor = call.operator(x, axes, True)
+        return kept.reshape(shape)
+
+    return reduced
+
+
 def deviation_and_mean(call: Call) -> Function | None:
     """Writes a variance or standard deviation with its mean as two operators."""
     import torch

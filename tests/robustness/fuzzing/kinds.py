@@ -410,6 +410,16 @@ KINDS: dict[str, Kind] = {
         targets=("src.pt2",),
         acts={"capture": Act(run=capture("src.pt2", "pt2"), weight=9), "classify": Act(run=classify("src.pt2"))},
     ),
+    "torchscript": Kind(
+        files={"src.pt": "net.pt"},
+        targets=("src.pt",),
+        acts={"capture": Act(run=capture("src.pt", "torchscript"), weight=9), "classify": Act(run=classify("src.pt"))},
+    ),
+    "frozen graph": Kind(
+        files={"src.pb": "net.pb"},
+        targets=("src.pb",),
+        acts={"capture": Act(run=capture("src.pb", "frozengraph"), weight=9), "classify": Act(run=classify("src.pb"))},
+    ),
     "onnx artifact": Kind(
         files={"art.onnx": "out/net-int8-static.onnx", **ARTIFACT_FILES},
         targets=("art.onnx",),

@@ -460,6 +460,7 @@ def change_content(rng: random.Random, name: str, data: bytes) -> bytes:
         "keras": change_zip,
         "npz": change_zip,
         "pt2": change_zip,
+        "pt": change_zip,
         "onnx": change_protobuf,
         "pb": change_protobuf,
         "mlmodel": change_protobuf,

@@ -94,6 +94,7 @@ np.savez("eval.npz", x=x[12:], targets=labels[12:])
 np.save("x.npy", x[:2])
 program = torch.export.export(net, (torch.zeros(1, 3, 16, 16),))
 torch.export.save(program, "net.pt2")
+torch.jit.save(torch.jit.trace(net, torch.zeros(1, 3, 16, 16)), "net.pt")
 from onnx import TensorProto, helper, numpy_helper
 weights = {name: value.detach().numpy() for name, value in net.named_parameters()}
 graph = helper.make_graph(
@@ -127,6 +128,13 @@ net = keras.Model(x, keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()
 net.save("net.keras")
 net.save("net.h5")
 net.export("saved", verbose=False)
+import numpy as np, tensorflow as tf
+graph = tf.Graph()
+with graph.as_default():
+    image = tf.compat.v1.placeholder(tf.float32, [1, 8, 8, 3], name="image")
+    kernel = tf.constant(np.random.default_rng(0).random((3, 3, 3, 4), dtype=np.float32))
+    tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(image, kernel, 1, "SAME")), [1, 2], name="scores")
+open("net.pb", "wb").write(graph.as_graph_def().SerializeToString())
 """
 
 BENCHMARK_OUTPUT = """INFO: Log parameter values verbosely: [0]

@@ -10,6 +10,7 @@ from edgekit.torch_program.replace_operators import replace_operators
 from edgekit.torch_program.rewrites.assignment import scatter_add, scatter_integers
 from edgekit.torch_program.rewrites.elementwise import mish, prelu_of_vectors, softplus
 from edgekit.torch_program.rewrites.ordering import topk_by_places
+from edgekit.torch_program.rewrites.reductions import keeping_axes
 
 
 class Add(nn.Module):
@@ -32,6 +33,23 @@ def rewrite(module, *inputs, table):
     count = replace_operators(graph, table)
     torch.testing.assert_close(graph(*inputs), module(*inputs))
     return count
+
+
+@pytest.mark.parametrize("axes", [(2, 3), (-1,), ()])
+def test_largest_values_keep_their_axes_until_afterwards(axes):
+    class Peak(nn.Module):
+        def forward(self, x):
+            return x.amax(axes)
+
+    assert rewrite(Peak(), torch.randn(1, 3, 4, 5), table={"amax": keeping_axes}) == 1
+
+
+def test_largest_values_that_keep_their_axes_are_left():
+    class Peak(nn.Module):
+        def forward(self, x):
+            return x.amax((2, 3), keepdim=True)
+
+    assert rewrite(Peak(), torch.randn(1, 3, 4, 5), table={"amax": keeping_axes}) == 0
 
 
 def test_additions_at_places_are_compared_with_all_places():
