@@ -31,13 +31,14 @@ from edgekit.torch_program.replace_operators import replace_operators
 from edgekit.torch_program.rewrites.call import Rewrite
 from edgekit.torch_program.rewrites.convolutions import in_planes
 from edgekit.torch_program.rewrites.elementwise import mish, prelu_of_vectors, softplus
-from edgekit.torch_program.rewrites.reductions import keeping_axes
+from edgekit.torch_program.rewrites.reductions import keeping_axes, values_keeping_axes
 from edgekit.workers.worker import Progress
 
 _LACKS: Final = "ExecuTorch has no kernel for"
 _REWRITES: Final[Mapping[str, Rewrite]] = {
     "amax": keeping_axes,
     "conv3d": in_planes,
+    "max": values_keeping_axes,
     "mish": mish,
     "prelu": prelu_of_vectors,
     "softplus": softplus,

@@ -40,6 +40,19 @@ def keeping_axes(call: Call) -> Function | None:
     return reduced
 
 
+def values_keeping_axes(call: Call) -> Function | None:
+    """Writes the largest values along an axis, where nobody reads their places, as a maximum that keeps the axis."""
+    if "dim" not in call.arguments or 1 in call.read or not call["self"].dtype.is_floating_point:
+        return None
+    axis, shape = int(call["dim"]), call.result_shape
+
+    def largest(x: Tensor) -> tuple[Tensor, Tensor]:
+        values = x.amax(axis, keepdim=True).reshape(shape)
+        return values, values
+
+    return largest
+
+
 def deviation_and_mean(call: Call) -> Function | None:
     """Writes a variance or standard deviation with its mean as two operators."""
     import torch

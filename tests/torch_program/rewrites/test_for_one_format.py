@@ -10,7 +10,7 @@ from edgekit.torch_program.replace_operators import replace_operators
 from edgekit.torch_program.rewrites.assignment import scatter_add, scatter_integers
 from edgekit.torch_program.rewrites.elementwise import mish, prelu_of_vectors, softplus
 from edgekit.torch_program.rewrites.ordering import topk_by_places
-from edgekit.torch_program.rewrites.reductions import keeping_axes
+from edgekit.torch_program.rewrites.reductions import keeping_axes, values_keeping_axes
 
 
 class Add(nn.Module):
@@ -42,6 +42,24 @@ def test_largest_values_keep_their_axes_until_afterwards(axes):
             return x.amax(axes)
 
     assert rewrite(Peak(), torch.randn(1, 3, 4, 5), table={"amax": keeping_axes}) == 1
+
+
+@pytest.mark.parametrize("keepdim", [False, True])
+def test_largest_values_along_an_axis_keep_it_where_nobody_reads_their_places(keepdim):
+    class Peak(nn.Module):
+        def forward(self, x):
+            return x.max(1, keepdim=keepdim)[0]
+
+    assert rewrite(Peak(), torch.randn(1, 3, 4, 5), table={"max": values_keeping_axes}) == 1
+
+
+def test_largest_values_whose_places_are_read_or_of_two_tensors_are_left():
+    class Peaks(nn.Module):
+        def forward(self, x):
+            values, places = x.max(1)
+            return torch.max(values, values + 1), places
+
+    assert rewrite(Peaks(), torch.randn(1, 3, 4, 5), table={"max": values_keeping_axes}) == 0
 
 
 def test_largest_values_that_keep_their_axes_are_left():
