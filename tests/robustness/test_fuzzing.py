@@ -19,7 +19,7 @@ pytestmark = pytest.mark.runtime
 
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
-CASES = 4
+CASES = 6
 COSTLY = {"executorch": 2}
 """Fewer cases of a kind whose runtime is loaded anew in each of its processes."""
 
