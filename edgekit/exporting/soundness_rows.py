@@ -13,11 +13,12 @@ from typing import Final, final
 
 from edgekit.exporting.inputs import Inputs
 from edgekit.exporting.open_sizes import made_up_row
-from edgekit.pipeline.samples import chosen_rows, reference_outputs, whole_pixels
+from edgekit.pipeline.samples import chosen_rows, reference_outputs, rows_stand_alone, whole_pixels
 from edgekit.pipeline.settings import Settings
 from edgekit.recipe import Recipe
 from edgekit.samples import Samples, write_samples
 from edgekit.task.image_input import ImageInput
+from edgekit.validators.floors import is_float
 
 _MOST_ROWS: Final = 64
 _MADE_UP_ROWS: Final = 8
@@ -55,7 +56,7 @@ def soundness_rows(
     if inputs.calibration is not None:
         rows, words = _calibration_rows(inputs.calibration, settings), "calibration data"
         rows = rows if image is None else whole_pixels(rows, image, settings)
-    elif image is None and not inputs.model.states and recipe.precisions <= {"fp32", "fp16"}:
+    elif image is None and not inputs.model.states and is_float(recipe.precisions):
         rows, words = _made_up_rows(inputs, folder), "made-up inputs"
     else:
         return None
@@ -65,8 +66,7 @@ def soundness_rows(
 
 def _calibration_rows(calibration: Samples, settings: Settings) -> Samples:
     """Returns some of them, evenly apart; all where rows follow each other or differ in size."""
-    apart = calibration.items == calibration.count and not calibration.sequence_lengths()
-    if not apart or calibration.sizes() is not None or calibration.count <= _MOST_ROWS:
+    if not rows_stand_alone(calibration) or calibration.count <= _MOST_ROWS:
         return calibration
     return chosen_rows(calibration, [i * calibration.count // _MOST_ROWS for i in range(_MOST_ROWS)], settings)
 

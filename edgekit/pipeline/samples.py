@@ -281,15 +281,20 @@ class RowsRequest:
 def hold_out(samples: Samples, every: int, settings: Settings) -> tuple[Samples, Samples]:
     """Returns the samples without every `every`-th row, and those rows by themselves.
 
-    For data without states and items of several rows: its rows are cut apart.
+    For rows that stand alone: they are cut apart.
     """
     held = [row % every == every - 1 for row in range(samples.count)]
     kept = chosen_rows(samples, [row for row in range(samples.count) if not held[row]], settings)
     return kept, chosen_rows(samples, [row for row in range(samples.count) if held[row]], settings)
 
 
+def rows_stand_alone(samples: Samples) -> bool:
+    """Returns True where each row is an item of one size by itself, so that some may be taken without the others."""
+    return samples.items == samples.count and not samples.sequence_lengths() and samples.sizes() is None
+
+
 def chosen_rows(samples: Samples, rows: Sequence[int], settings: Settings) -> Samples:
-    """Returns some rows by themselves, without targets; for data without states and items of several rows."""
+    """Returns some rows by themselves, without targets; for rows that stand alone."""
     key = request_key(RowsRequest(samples=samples, rows=tuple(rows)), code=(__name__,))
 
     def build(place: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final, final
 
 from edgekit.errors import EdgekitError, ModelError
 from edgekit.model import SourceKind
+from edgekit.plain_text import first_line
 from edgekit.sources.base import CaptureRequest, Source
 from edgekit.sources.keras_file import why_not_from_tensorflow
 from edgekit.sources.saved_model import describe_function, load, unsafe_message, unsafe_operators
@@ -109,9 +110,8 @@ def _write(graph: Any, target: Path, title: str) -> None:
 def _not_imported(title: str, error: Exception) -> str:
     import tensorflow as tf
 
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (
-        f"{title} cannot be imported by TensorFlow {tf.__version__}: {lines[0] if lines else type(error).__name__}\n"
+        f"{title} cannot be imported by TensorFlow {tf.__version__}: {first_line(error)}\n"
         "It is damaged, or of another version. Save the model as a SavedModel with the TensorFlow that wrote it, and "
         "give its folder."
     )

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final, final
 
 from edgekit.errors import ModelError
 from edgekit.model import SourceKind, TensorSpec
+from edgekit.plain_text import first_line
 from edgekit.sources.base import CaptureRequest, Source
 from edgekit.sources.example_inputs import fixed_shapes
 from edgekit.sources.keras_file import math_size, why_not_from_tensorflow
@@ -145,10 +146,9 @@ def load(path: Path, title: str) -> tuple[object, TFFunction]:
     try:
         loaded = tf.saved_model.load(str(path))
     except Exception as error:
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ModelError(
-            f"{title} cannot be loaded as a SavedModel: {first}\nA file of it is missing or damaged. Export the "
-            "model again."
+            f"{title} cannot be loaded as a SavedModel: {first_line(error)}\nA file of it is missing or damaged. "
+            "Export the model again."
         ) from error
     signatures = dict(loaded.signatures)
     if _DEFAULT in signatures:

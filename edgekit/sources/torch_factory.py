@@ -34,9 +34,23 @@ class TorchFactorySource(Source):
         """Calls user code: the factory, the example inputs, the forward."""
         progress("building the model", None)
         module = _returned_module(request)
-        others = other_float_types(module)
-        found = capture_module(usual_module(module), request, folder, progress)
-        return replace(found, float_types=tuple(sorted({*others, *found.float_types})))
+        return capture_as_float(module, request, folder, progress)
+
+
+def capture_as_float(
+    module: nn.Module, request: CaptureRequest, folder: Path, progress: Progress, known: Given | None = None
+) -> Capture:
+    """Captures a module on the CPU, in float32, in eval mode, and says which other floats it held.
+
+    The arguments are those of `capture_module`.
+
+    Raises:
+        ModelError: it cannot be captured, or the example inputs are missing or wrong.
+    """
+    others = _other_float_types(module)
+    usual = module.cpu().float().eval().requires_grad_(requires_grad=False)
+    found = capture_module(usual, request, folder, progress, known)
+    return replace(found, float_types=tuple(sorted({*others, *found.float_types})))
 
 
 def capture_module(
@@ -45,7 +59,7 @@ def capture_module(
     """Captures a module in eval mode with the task's example inputs, saves it in canonical form and describes it.
 
     Args:
-        module: As `usual_module` returns it.
+        module: On the CPU, in float32, in eval mode, without gradients.
         request: What to capture.
         folder: Where to.
         progress: Told what is done.
@@ -94,12 +108,7 @@ def make_module(request: CaptureRequest) -> nn.Module:
     return _returned_module(request).cpu().float()
 
 
-def usual_module(module: nn.Module) -> nn.Module:
-    """Returns a module as it is captured: on the CPU, in float32, in eval mode, without gradients."""
-    return module.cpu().float().eval().requires_grad_(requires_grad=False)
-
-
-def other_float_types(module: nn.Module) -> set[str]:
+def _other_float_types(module: nn.Module) -> set[str]:
     """Returns the floating-point types of a module's tensors other than float32."""
     found = {tensor.dtype for tensor in (*module.parameters(), *module.buffers())}
     return {str(dtype).removeprefix("torch.") for dtype in found if dtype.is_floating_point} - {"float32"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, final
 
@@ -36,16 +35,14 @@ class TorchScriptSource(Source):
 
     def read(self, request: CaptureRequest, folder: Path, progress: Progress) -> Capture:
         """Example inputs come from the task, else from the trace; a scripted model has none."""
-        from edgekit.sources.torch_factory import capture_module, other_float_types, usual_module
+        from edgekit.sources.torch_factory import capture_as_float
         from edgekit.sources.torchscript.plain_module import read_file
 
         progress("reading TorchScript", None)
         found = read_file(request.path, request.source)
-        others = other_float_types(found.module)
         traced = {
             name: example_of(InputSizes(name=name, shape=shape, dtype=dtype))
             for name, (shape, dtype) in found.shapes.items()
         }
         known = Given(value=traced, reference="the trace", is_sample=True) if traced else None
-        made = capture_module(usual_module(found.module), request, folder, progress, known)
-        return replace(made, float_types=tuple(sorted({*others, *made.float_types})))
+        return capture_as_float(found.module, request, folder, progress, known)

@@ -22,7 +22,7 @@ from edgekit.exporting.format_result import FormatResult
 from edgekit.exporting.inputs import Inputs, artifact_metadata
 from edgekit.exporting.judge import MEASURED_NOW, ArtifactRuns, judge_artifact
 from edgekit.pipeline.convert import convert, why_not_made
-from edgekit.pipeline.samples import hold_out, reference_outputs
+from edgekit.pipeline.samples import hold_out, reference_outputs, rows_stand_alone
 from edgekit.pipeline.settings import Settings
 from edgekit.planner.candidates import with_predictions
 from edgekit.planner.choice import BROKEN, judge_candidates
@@ -158,10 +158,7 @@ def _trial(
     """Returns what is compared on what: samples apart from those of the ranges, where there are enough to cut."""
     tuning = held_out = calibration
     words = f"on the {calibration.items} calibration samples themselves"
-    whole = (
-        calibration.items == calibration.count and not calibration.sequence_lengths() and calibration.sizes() is None
-    )
-    if whole and calibration.count >= FEWEST_SAMPLES:
+    if rows_stand_alone(calibration) and calibration.count >= FEWEST_SAMPLES:
         every = max(4, math.ceil(calibration.count / _MOST_HELD_OUT))
         tuning, held_out = hold_out(calibration, every, settings)
         words = f"on {held_out.items} held-out calibration samples"

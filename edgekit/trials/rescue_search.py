@@ -16,7 +16,7 @@ from typing import Final, final
 from edgekit.analysis.graph import Analysis
 from edgekit.errors import EdgekitError
 from edgekit.model import CapturedModel
-from edgekit.pipeline.samples import hold_out
+from edgekit.pipeline.samples import hold_out, rows_stand_alone
 from edgekit.pipeline.settings import Settings
 from edgekit.pipeline.technique_stage import apply_techniques
 from edgekit.planner.rescues import GAIN_DB, Rescue, joined, possible_rescues, worth_joining
@@ -205,7 +205,7 @@ def open_rescue_search(
     """
     if samples.count < FEWEST_SAMPLES:
         return f"{samples.count} calibration samples are too few to hold some out; {FEWEST_SAMPLES} are enough"
-    if samples.sequence_lengths() or samples.items != samples.count or samples.sizes() is not None:
+    if not rows_stand_alone(samples):
         return "the calibration data is made of sequences, or of items of several rows or sizes, which cannot be cut"
     tuning, held_out = hold_out(samples, _HELD_OUT, settings)
     return RescueSearch(

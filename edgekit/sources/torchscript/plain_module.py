@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast, final
 
 from edgekit.errors import ModelError
+from edgekit.plain_text import first_line
 from edgekit.sources.torchscript.archive import check_archive
 from edgekit.sources.torchscript.graph_run import Function, GraphRun, ScriptFacts
 from edgekit.sources.torchscript.protocols import Argument, ScriptLibrary, ScriptModule, ScriptUnit
@@ -73,7 +74,7 @@ def plain_module(script: nn.Module, title: str) -> nn.Module:
             torch.jit.save(script, buffer)
     except Exception as error:
         raise ModelError(
-            f"{title}: the TorchScript module cannot be saved: {_first_line(error)}. "
+            f"{title}: the TorchScript module cannot be saved: {first_line(error).rstrip('.')}. "
             "Give the torch.nn.Module that it was made from."
         ) from error
     data = buffer.getvalue()
@@ -88,9 +89,9 @@ def _read(load: Callable[[ScriptLibrary, ScriptUnit], ScriptModule], title: str)
         script = load(_library(), unit)
     except Exception as error:  # the reader raises RuntimeError for all that it does not know
         raise ModelError(
-            f"{title} cannot be read as TorchScript: {_first_line(error)}. It is damaged, it holds operators of a "
-            "library that this torch lacks, or a newer torch wrote it. Save it again with torch.jit.save, or give the "
-            "factory of its torch.nn.Module: model.py:build."
+            f"{title} cannot be read as TorchScript: {first_line(error).rstrip('.')}. It is damaged, it holds "
+            "operators of a library that this torch lacks, or a newer torch wrote it. Save it again with "
+            "torch.jit.save, or give the factory of its torch.nn.Module: model.py:build."
         ) from error
     if not script._has_method(_FORWARD):
         raise ModelError(f"{title} has no forward; its methods are {', '.join(script._method_names()) or 'none'}.")
@@ -186,8 +187,3 @@ _DTYPES: Final = {
     "Bool": "bool",
 }
 """What TorchScript calls the types of tensors."""
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".")
