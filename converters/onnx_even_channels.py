@@ -193,9 +193,7 @@ def even_out(
                 _set_constant(model.graph, node, 1, kernel.scaled(balanced.factors))
                 node.input[0] = scaled
             found[scaled], factors[scaled], sources[scaled] = balanced.range, balanced.factors, passage.after
-            added[passage.nodes[-1]] = _product(
-                model.graph, 1 / balanced.factors, passage.after, scaled, reading[0]
-            )
+            added[passage.nodes[-1]] = _product(model.graph, 1 / balanced.factors, passage.after, scaled, reading[0])
     ordered = [item for node in model.graph.node for item in (node, added.get(node.name)) if item is not None]
     del model.graph.node[:]
     model.graph.node.extend(ordered)

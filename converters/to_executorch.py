@@ -20,9 +20,10 @@ from edgekit.converters.to_executorch_lowering import LoweredProgram, lower
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedKind
 from edgekit.quantization.pt2e_graph import FloatGraph, read_float_graph, shape_of, target_of
+from edgekit.quantization.pt2e_io import quantize_io
 from edgekit.quantization.pt2e_overflow import find_overflows, overflow_words
 from edgekit.quantization.pt2e_plan import RECURRENT, label_of
-from edgekit.quantization.pt2e_quantization import QuantizedGraph, export_graph, quantize_graph, quantize_io
+from edgekit.quantization.pt2e_quantization import QuantizedGraph, export_graph, quantize_graph
 from edgekit.recipe import Recipe
 from edgekit.task.image_input import ImageInput
 from edgekit.torch_program.fold_constants import fold_constants

@@ -110,7 +110,8 @@ def balanced_channels(extremes: ChannelExtremes, whole: Range, readers: Sequence
 
     With f of `even_channels` and s = f^a, an output o gets the noise (rounding errors are uniform in a step)
 
-        n[o] = sum over j of (w[o, j] s[j])^2 * d^2 / 12  +  max over j of (w[o, j] s[j] / 127)^2 / 12 * sum x[j]^2 / s[j]^2
+        n[o] = sum over j of (w[o, j] s[j])^2 * d^2 / 12
+             + max over j of (w[o, j] s[j] / 127)^2 / 12 * sum over j of (x[j] / s[j])^2
 
     of x / s on a grid of step d, and of weights on theirs. The exponent a is the one with the least sum of n[o] over
     the output's power, sum over j of w[o, j]^2 x[j]^2.
