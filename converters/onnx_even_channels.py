@@ -16,13 +16,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, final
 
 from edgekit.analysis.activation_inputs import activation_inputs
 from edgekit.converters.onnx_precisions import QUANTIZED_OPERATORS, described_nodes
 from edgekit.converters.onnx_scalars import number_in, numbers_of, only_reader, readers_of
 from edgekit.quantization.channel_extremes import ChannelExtremes
-from edgekit.quantization.even_channels import Kernel, balanced_channels, even_channels, times_apart
+from edgekit.quantization.even_channels import (
+    HALF_A_BIT,
+    TWO_BITS,
+    Kernel,
+    balanced_channels,
+    even_channels,
+    times_apart,
+)
 from edgekit.quantization.ranges import Range
 
 if TYPE_CHECKING:
@@ -31,10 +38,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgekit.converters.onnx_scalars import Readers
-
-_APART: Final = {True: 2**0.5, False: 4.0}
-"""Times by which the grid for all is wider than the middle channel's values: where the activation computes in float
-anyway it is worth half of one of 8 bits, where it would leave its integer kernels two."""
 
 
 @final
@@ -153,7 +156,7 @@ def far_apart(
     for passage in passages:
         if not {passage.before, passage.after} <= ranges.keys():
             continue  # infinite values, which no grid holds
-        least = _APART[passage.is_float]
+        least = HALF_A_BIT if passage.is_float else TWO_BITS
         far = {name for name in passage.scaled if times_apart(extremes[name], ranges[name]) >= least}
         if passage.is_float:
             writer = passage.writer if passage.before in far else ""

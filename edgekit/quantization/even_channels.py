@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+HALF_A_BIT: Final = 2**0.5
+TWO_BITS: Final = 4.0
+"""Times by which the grid for all is wider than the middle channel's values, by what that costs of 8 bits: evening out
+is worth it from the first on where the activation between the layers computes in float anyway, and from the second on
+where it leaves its integer kernels for that."""
+
 _STEPS: Final = 255
 _WEIGHT_STEPS: Final = 127
 

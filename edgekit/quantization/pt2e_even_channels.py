@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, final
 
-from edgekit.quantization.even_channels import Kernel, balanced_channels, even_channels, times_apart
+from edgekit.quantization.even_channels import HALF_A_BIT, Kernel, balanced_channels, even_channels, times_apart
 from edgekit.quantization.pt2e_graph import add_constant, constant_of, shape_of, target_of
 from edgekit.quantization.pt2e_plan import CONVOLUTIONS, QuantizationPlan
 from edgekit.quantization.pt2e_ranges import Calibration, read_by_activations
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch.fx import GraphModule
-
-_APART: Final = 2**0.5
-"""Times by which the grid for all is wider than the middle channel's values where half of one of 8 bits is lost."""
 
 
 @final
@@ -113,7 +110,7 @@ def even_out(
 
 
 def _is_far(node: Node, found: Calibration) -> bool:
-    return node.name in found.ranges and times_apart(found.extremes[node.name], found.ranges[node.name]) >= _APART
+    return node.name in found.ranges and times_apart(found.extremes[node.name], found.ranges[node.name]) >= HALF_A_BIT
 
 
 def _kernel(module: GraphModule, node: Node) -> Kernel:
