@@ -232,7 +232,9 @@ def _divide_outputs(graph: onnx.GraphProto, layer: onnx.NodeProto, factors: NDAr
 def _constant(graph: onnx.GraphProto, layer: onnx.NodeProto, place: int) -> NDArray[np.floating]:
     from onnx import numpy_helper
 
-    return numpy_helper.to_array(next(tensor for tensor in graph.initializer if tensor.name == layer.input[place]))
+    stored = next(tensor for tensor in graph.initializer if tensor.name == layer.input[place])
+    values: NDArray[np.floating] = numpy_helper.to_array(stored)
+    return values
 
 
 def _set_constant(graph: onnx.GraphProto, layer: onnx.NodeProto, place: int, values: NDArray[np.float64]) -> None:

@@ -22,7 +22,7 @@ def as_kernel(weights: NDArray[np.float32], kind: str) -> tuple[NDArray[np.float
     return weights.transpose(3, 0, 1, 2), weights.shape[3]
 
 
-def as_stored(kernel: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
+def as_stored(kernel: NDArray[np.floating], kind: str) -> NDArray[np.floating]:
     """Returns what `as_kernel` was made from."""
     if kind == "FULLY_CONNECTED":
         return kernel
