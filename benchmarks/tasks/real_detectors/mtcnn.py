@@ -30,8 +30,8 @@ MODELS: Final = Path(__file__).parent / "facenet_pytorch" / "models"
 SIDE: Final = 96
 """Of the picture that P-Net takes: the smallest faces are an eighth of it wide."""
 WINDOW, STRIDE, AROUND = 12, 2, 5
-"""What a cell of P-Net sees, how far the next one lies, and by how much the picture is widened, so that there are as many
-cells as strides; pixels."""
+"""What a cell of P-Net sees, how far the next one lies, and by how much the picture is widened on each side, so that
+there are as many cells as strides; pixels."""
 SCORES: Final = (0.6, 0.5)
 """From which on P-Net's and R-Net's proposals are looked at again."""
 EVERY: Final = 2
