@@ -40,6 +40,9 @@ is this host's, over the same format's float file.
 |---|---|---|---|---:|---:|---:|
 """
 
+NOTES: Final = "\n## What was found\n"
+"""Where the part of the file begins that a person writes, and that stays."""
+
 TASK: Final = """
 [model]
 source = "{source}"
@@ -174,7 +177,8 @@ def main() -> None:
             if options.rows is not None:
                 options.rows.write_text("\n".join(lines) + "\n")
     if options.write:
-        RESULTS.write_text(HEADER + "\n".join(sorted(kept(options.rows) or lines)) + "\n")
+        _, mark, notes = RESULTS.read_text().partition(NOTES)
+        RESULTS.write_text(HEADER + "\n".join(sorted(kept(options.rows) or lines)) + "\n" + mark + notes)
 
 
 if __name__ == "__main__":
