@@ -1,8 +1,8 @@
 """Expanded operands of operators that broadcast anyway. Runs in a worker that has torch.
 
-`y * (1 - w.expand_as(y))` computes the same as `y * (1 - w)`, without copies of `w`: an expansion moves behind operators
-of one operand, and vanishes before operators of several whose result keeps its shape without it. LiteRT's converter
-turns an expansion between convolutions into a graph of its own that does not fit together.
+`y * (1 - w.expand_as(y))` computes the same as `y * (1 - w)`, without copies of `w`: an expansion moves behind
+operators of one operand, and vanishes before operators of several whose result keeps its shape without it. LiteRT's
+converter turns an expansion between convolutions into a graph of its own that does not fit together.
 """
 
 from __future__ import annotations
