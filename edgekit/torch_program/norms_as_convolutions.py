@@ -1,8 +1,8 @@
 """Batch norms that follow no layer, as depthwise convolutions. Runs in a worker that has torch.
 
-In eval mode a batch norm multiplies each channel and adds to it, which a 1 x 1 convolution with one filter a channel does
-too: y[c] = s[c] x[c] + (beta[c] - mean[c] s[c]), s as in `fold_batch_norm`. XNNPACK makes that convolution itself, but of
-float weights beside an integer input, and then refuses it. Made before quantization, its weights get their scales.
+In eval mode a batch norm multiplies each channel and adds to it, which a 1 x 1 convolution with one filter a channel
+does too: y[c] = s[c] x[c] + (beta[c] - mean[c] s[c]), s as in `fold_batch_norm`. XNNPACK makes that convolution itself,
+but of float weights beside an integer input, and then refuses it. Made before quantization, its weights get scales.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def attention_in_parts(call: Call) -> Function | None:
     """
     import torch
 
-    if float(call["dropout_p"]) or call["enable_gqa"] or len(call.shape("query")) < 3:  # noqa: PLR2004  batch, places, width
+    if float(call["dropout_p"]) or call["enable_gqa"] or len(call.shape("query")) < 3:
         return None
     scale = 1 / math.sqrt(call.shape("query")[-1]) if call["scale"] is None else float(call["scale"])
     places, seen = call.shape("query")[-2], call.shape("key")[-2]
