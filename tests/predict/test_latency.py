@@ -228,6 +228,12 @@ def test_products_are_counted_in_full_tiles(channels, filled):
     assert (work["positions"], work["weights"]) == (64, channels**2)
 
 
+@pytest.mark.parametrize(("side", "first"), [(8, 64 * 16 * 16), (128, 2_000_000)], ids=["below", "above"])
+def test_the_first_macs_of_a_product_are_counted_once_more_up_to_two_million(side, first):
+    analysis = weighted(16, side=side)
+    assert count_operator(analysis, analysis.operators[0])["first_macs"] == first
+
+
 @pytest.mark.parametrize("kernel", ["pointwise_conv", "linear"])
 def test_a_product_with_one_vector_is_a_linear_layer_whatever_its_name(kernel):
     analysis = weighted(16, side=1, kernel=kernel)
