@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, final
 
 import numpy as np
@@ -117,7 +118,8 @@ def unit_of(group: Group) -> str:
     return group.engine if group.engine in ACCELERATORS else "cpu"
 
 
-def memberships(group: Group) -> dict[str, tuple[str, float]]:
+@cache
+def memberships(group: Group) -> Mapping[str, tuple[str, float]]:
     """Returns part to the level that a group belongs to, and how strongly: groups of one level share that part."""
     unit, engine = unit_of(group), f"{group.engine} {group.precision}"
     core, machine = f"{unit} {core_of(group.device)}", f"{unit} {group.machine}"
