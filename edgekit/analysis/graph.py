@@ -211,6 +211,7 @@ class Analysis:
         family: Architecture family.
         family_evidence: Why.
         notes: What could not be costed, in sentences.
+        bodies: Graphs of branches and loops that lie in the file, at any depth: runtimes set up each.
     """
 
     operators: tuple[Operator, ...]
@@ -222,6 +223,7 @@ class Analysis:
     family: Family
     family_evidence: str
     notes: tuple[str, ...] = ()
+    bodies: int = 0
 
     @property
     def macs(self) -> int:

@@ -139,7 +139,8 @@ class _Layout:
     def _place_loop(self, node: onnx.NodeProto, names: Mapping[str, str]) -> None:
         ((_, body),) = bodies_of(node)
         label = names.get(node.output[0], node.output[0])
-        self._mark(node, [])
+        # What is stored and goes around the loop is copied in each run.
+        self._mark(node, [names.get(name, name) for name in node.input if names.get(name, name) in self._constants])
         passes = self._passes(node, names)
         weights = self._store(body, label)
         # A Loop's body begins with the pass's number and a condition and ends with one; a Scan's does not.

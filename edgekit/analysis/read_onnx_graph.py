@@ -6,6 +6,7 @@ Sizes that the file leaves open (a symbolic batch) are taken as 1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, final
@@ -14,7 +15,7 @@ from edgekit.analysis.graph import Analysis, KernelClass, WeightRole
 from edgekit.analysis.graph_builder import GraphBuilder
 from edgekit.analysis.graph_damage import damage_named
 from edgekit.analysis.onnx_bodies import BODY_OPERATORS, lay_out_bodies
-from edgekit.analysis.onnx_normal_form import bring_into_normal_form, check_words
+from edgekit.analysis.onnx_normal_form import bring_into_normal_form, check_words, graphs_of
 from edgekit.analysis.onnx_run_shapes import add_shapes_of_a_run
 from edgekit.analysis.operator_costs import (
     conv_attributes,
@@ -99,7 +100,8 @@ def read_onnx_file(
     with damage_named(str(path)):
         flat, notes = lay_out_bodies(model)
         reader = _Reader(flat.graph, path)
-        return reader.read(notes), reader.precisions
+        analysis = replace(reader.read(notes), bodies=sum(1 for _ in graphs_of(model.graph)) - 1)
+        return analysis, reader.precisions
 
 
 def _fix_sizes(model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> None:
@@ -217,13 +219,16 @@ class _Reader:
         return "fp16" if any(self._builder.dtype(name) == "float16" for name in node.input[:2]) else "fp32"
 
     def _keep_weights(self, node: onnx.NodeProto, stored: Sequence[str]) -> None:
-        """Counts the weights of a branch that the costs are not those of: they lie in the file and in memory."""
-        if stored:
-            roles: Roles = {n: ("kernel" if len(self._builder.shape(n)) > 1 else "bias", None) for n in stored}
-            name = f"{node.name}/other_branch"
-            self._builder.add(
-                name=name, type=node.op_type, kernel="data_movement", reads=stored, outputs=(), roles=roles
-            )
+        """Counts the weights of a branch that the costs are not those of, and marks what goes around a loop."""
+        if not stored:
+            return
+        is_branch = node.op_type == "If"
+        name = f"{node.name}/{'other_branch' if is_branch else 'carried'}"
+        roles: Roles = {n: (self._role_of_kept(n) if is_branch else "constant", None) for n in stored}
+        self._builder.add(name=name, type=node.op_type, kernel="data_movement", reads=stored, outputs=(), roles=roles)
+
+    def _role_of_kept(self, name: str) -> WeightRole:
+        return "kernel" if len(self._builder.shape(name)) > 1 else "bias"
 
     def _fold(self, node: onnx.NodeProto, reads: Sequence[str]) -> None:
         """Declares what is computed from stored tensors alone: runtimes evaluate it once, at load."""

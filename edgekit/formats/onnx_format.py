@@ -41,11 +41,12 @@ _STORAGE: Final = Storage(
 )
 
 # The protobuf is parsed into initializers, and MLAS reorders convolutions; matrices are packed and freed in turn.
-# Recurrent weights are cut and joined again by constant folding. The first run places activations one by one, later
-# ones by a pattern in a block of its own.
+# Recurrent weights are cut and joined again by constant folding.
 _MEMORY: Final = MemoryTerms(
     fixed_bytes=13_300_000,
-    per_operator_bytes=0,
+    per_operator_bytes=8_000,
+    per_body_bytes=160_000,
+    loads_matrices_twice=True,
     copies={
         "conv": (2.75, 2.75, 3.1),
         "linear": (1.15, 1.15, 1.7),
@@ -57,7 +58,7 @@ _MEMORY: Final = MemoryTerms(
     unrolls=False,
     points_to_inputs=False,
     band=0.2,
-    arena_copies=2,
+    arena="grown",
 )
 
 _KOTLIN: Final = {

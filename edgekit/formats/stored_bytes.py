@@ -109,7 +109,10 @@ class MemoryTerms:
 
     Attributes:
         fixed_bytes: Kernels' code pages, thread pools, the allocator's slack.
-        per_operator_bytes: One operator's structures, up to 60 operators: then they share.
+        per_operator_bytes: One operator's structures.
+        operators_that_count: Beyond so many, structures no longer grow with their number; None for no end.
+        per_body_bytes: A body of an If or a Loop: a graph of its own, laid out and optimized.
+        loads_matrices_twice: While a matrix is packed, it is there twice: the largest one makes the peak.
         copies: Copies of a weight's stored bytes at the peak, by group: (float32, float16, integer).
         widened: Precisions whose weights become float32 before use: stored bytes once, and so many copies fewer of the
             float32 form than a float model has.
@@ -117,6 +120,7 @@ class MemoryTerms:
             also where the file holds integers (measured: 3.9 to 4.2 bytes a weight and step).
         points_to_inputs: A convolution keeps a pointer for each output position and tap (XNNPACK).
         band: Half width of the 90 % band, as a share.
+        arena: `placed` at fixed offsets, greedily by size, or `grown` by the first runs (`predict.grown_arena`).
         arena_copies: What the arena takes, in arenas: workspaces beside it, or a first run that is laid out otherwise.
         dynamic_arena_copies: The same where ranges are found at run time and each such kernel is a delegate of its own:
             activations lie in the program's plan and, quantized and not, in the delegate's workspace. None for no
@@ -130,5 +134,9 @@ class MemoryTerms:
     unrolls: bool
     points_to_inputs: bool
     band: float
+    operators_that_count: int | None = None
+    per_body_bytes: int = 0
+    loads_matrices_twice: bool = False
+    arena: Literal["placed", "grown"] = "placed"
     arena_copies: float = 1.0
     dynamic_arena_copies: float | None = None

@@ -1,6 +1,6 @@
 """How much memory a runtime needs to load and run an artifact, beyond an empty process that has the runtime loaded.
 
-    memory = runtime's own + arenas + for each weight: its bytes in the file * copies(runtime, kernel)
+    memory = runtime's own + activations + for each weight: its bytes in the file * copies(runtime, kernel)
 
 Kernels on ARM and x86 (XNNPACK, MLAS) repack weights into the order in which they read them, so most weights exist
 twice while the model runs; a table whose file is mapped is hardly read at all. Where a runtime widens weights to float
@@ -20,6 +20,8 @@ from edgekit.analysis.liveness import memory
 from edgekit.analysis.operator_precisions import analysis_precisions
 from edgekit.formats.stored_bytes import MemoryTerms, WeightGroup
 from edgekit.formats.table import known_format
+from edgekit.predict.grown_arena import grown_bytes
+from edgekit.predict.onnxruntime_buffers import changes_of_a_run
 from edgekit.predict.storage import Stored, Use, store, weight_uses
 from edgekit.recipe import Precision, Prediction, Recipe
 
@@ -39,8 +41,9 @@ OPERATORS_OF_A_CELL: Final = 10
 
 _POINTER_BYTES: Final = 8
 
-_OPERATORS_THAT_COUNT: Final = 60
-"""Measured in LiteRT: beyond so many, operators' structures no longer grow with their number."""
+_LOOPS: Final = frozenset({"Loop", "Scan"})
+_COPIES_OF_CARRIED: Final = 2.85
+"""Of weights that go around a loop: at load, in the first run, and in the block of later ones."""
 
 
 def activation_bytes(precision: Precision) -> float:
@@ -88,8 +91,11 @@ def predict_memory(analysis: Analysis, recipe: Recipe, runtime: str) -> Predicti
         cells, copies = _unrolled(analysis)
         held += copies
         operators += OPERATORS_OF_A_CELL * cells
-    weights_and_arena = _with_arena(held, arena_bytes(analysis, recipe), recipe, terms)
-    structures = terms.per_operator_bytes * min(operators, _OPERATORS_THAT_COUNT)
+    if terms.loads_matrices_twice:
+        held += _largest_matrix(analysis, uses, runtime, recipe)
+    weights_and_arena = held + _activations(analysis, recipe, terms)
+    structures = terms.per_operator_bytes * min(operators, terms.operators_that_count or operators)
+    structures += terms.per_body_bytes * analysis.bodies
     if terms.points_to_inputs:
         structures += indirection_bytes(analysis)
     value = round(terms.fixed_bytes + structures + weights_and_arena)
@@ -127,12 +133,27 @@ def indirection_bytes(analysis: Analysis) -> int:
     return total
 
 
-def _with_arena(held: float, arena: int, recipe: Recipe, terms: MemoryTerms) -> float:
-    """Returns the peak of weights and activations together."""
+def _activations(analysis: Analysis, recipe: Recipe, terms: MemoryTerms) -> float:
+    """Returns what activations take beside the weights."""
+    if terms.arena == "grown":
+        changes = changes_of_a_run(analysis, analysis_precisions(analysis, recipe), activation_sizes(analysis, recipe))
+        largest = max((weight.size_bytes for weight in analysis.weights.values()), default=0)
+        carried = sum(analysis.weight_bytes(item) for item in analysis.operators if item.type in _LOOPS)
+        return grown_bytes(changes, spare_bytes=2 * largest) + _COPIES_OF_CARRIED * carried
     copies = terms.arena_copies
     if recipe.default in ("int8_dynamic", "int8_hybrid", "int4_weights"):
         copies = terms.dynamic_arena_copies or copies
-    return held + copies * arena
+    return copies * arena_bytes(analysis, recipe)
+
+
+def _largest_matrix(analysis: Analysis, uses: Mapping[str, Use], runtime: str, recipe: Recipe) -> float:
+    """Returns the stored bytes of the largest weight of a linear layer."""
+    stored = (
+        store(weight, uses[weight.name], runtime, recipe)
+        for weight in analysis.weights.values()
+        if uses[weight.name].kernel == "linear"
+    )
+    return max((one.values_bytes for one in stored if one), default=0.0)
 
 
 def _unrolled(analysis: Analysis) -> tuple[float, int]:

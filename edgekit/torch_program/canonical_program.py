@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from edgekit.errors import ModelError
+from edgekit.torch_program.broadcast_operands import use_broadcasting
 from edgekit.torch_program.fold_batch_norm import fold_batch_norms
 from edgekit.torch_program.fold_constants import fold_constants
 from edgekit.torch_program.graph_nodes import is_in_place, operator_name, viewed
@@ -90,6 +91,7 @@ def canonical(
         fold_constants(graph_module, changed)
         _drop_idle_operators(graph_module)
     _fold_layers(graph_module)
+    use_broadcasting(graph_module)
     name_activations(graph_module)
     use_logical_operators(graph_module)
     use_plain_memory(graph_module)
